@@ -1,0 +1,19 @@
+//! The outside world as plain records: DICOM, RTSTRUCT, Delta and Parquet tables.
+//!
+//! The lowest floor of tomoflow. It knows neither timely nor tch: it turns files into records and
+//! volumes, and records and masks into files and tables.
+
+pub mod dicom;
+pub mod digest;
+pub mod geometry;
+pub mod reject;
+pub mod rtstruct;
+pub mod runlength;
+pub mod table;
+pub mod volume;
+
+pub use digest::Digest;
+pub use geometry::{Geometry, PatientPoint, VoxelIndex};
+pub use reject::Reject;
+pub use runlength::RunLength;
+pub use volume::{LabelMap, Scan, Volume};

@@ -1,0 +1,33 @@
+//! Why something was refused: a code, what was found, and a remedy.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A refusal by name: it becomes a row of the table `rejects`, never the end of a run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+pub struct Reject {
+    /// The hazard's name, in capitals: `MISSING_SLICE`, `TRUNCATED`, …
+    pub code: String,
+    /// What was expected and what was found, without patient data.
+    pub message: String,
+    /// What the user can do about it.
+    pub hint: String,
+}
+
+impl Reject {
+    /// A refusal with its remedy.
+    pub fn new(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        if !self.hint.is_empty() {
+            write!(f, "\nhint: {}", self.hint)?;
+        }
+        Ok(())
+    }
+}

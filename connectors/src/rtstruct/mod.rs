@@ -1,0 +1,1 @@
+//! RTSTRUCT: outlines as records, rasterised on a geometry, and written.

@@ -1,0 +1,1 @@
+//! Tables: Parquet files with a Delta log, or without one.

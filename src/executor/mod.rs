@@ -1,0 +1,1 @@
+//! Pools, device threads, the byte budget, cancellation.

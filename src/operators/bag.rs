@@ -1,0 +1,1 @@
+//! N stacks around a target stack, as a view.

@@ -1,0 +1,162 @@
+//! The source `dicom`: instances in a folder, filtered by tags.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::Deserialize;
+
+use super::registry::{Entry, Stage};
+use super::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "dicom",
+    section: Section::Sources,
+    summary: "DICOM instances of a folder and all folders below it.",
+    doc: "Every file is looked at, whatever its name; what is not DICOM is counted and skipped. Links are \
+          not followed. A file that has not changed (path, size, time, inode) is not read again.\n\n\
+          `where` keeps instances whose tags fit a pattern: `*` and `?` as in file names, upper and lower \
+          case alike, a list for any of several.",
+    version: 1,
+    inputs: &[],
+    output: Output::Is(Kind::Instances),
+    aspects: Aspects::Both,
+    fields: &[
+        Field {
+            name: "path",
+            kind: FieldKind::Path,
+            default: Default::Required,
+            role: Role::Operational,
+            doc: "The folder, relative to the pipeline file.",
+        },
+        Field {
+            name: "where",
+            kind: FieldKind::Map(&FieldKind::Either(&[
+                FieldKind::Text,
+                FieldKind::List { of: &FieldKind::Text, len: None },
+            ])),
+            default: Default::Json("{}"),
+            role: Role::Operational,
+            doc: "Patterns by DICOM keyword, all of which must fit: `{ Modality = \"MR\" }`.",
+        },
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// A folder of instances.
+#[derive(Clone, Debug)]
+pub struct DicomSource {
+    /// The folder.
+    pub path: PathBuf,
+    filters: Vec<(String, Vec<GlobMatcher>)>,
+}
+
+impl DicomSource {
+    /// Whether an instance's tags (keyword to value) fit every pattern. An absent tag is empty text.
+    pub fn keeps(&self, tags: &BTreeMap<String, String>) -> bool {
+        self.filters.iter().all(|(keyword, patterns)| {
+            let value = tags.get(keyword).map_or("", String::as_str);
+            patterns.iter().any(|pattern| pattern.is_match(value))
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct Declared {
+    path: PathBuf,
+    r#where: BTreeMap<String, OneOrMany>,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let declared: Declared = super::read_config(config)?;
+    let mut problems = Vec::new();
+    let mut filters = Vec::new();
+    for (keyword, wanted) in declared.r#where {
+        if !crate::connectors::dicom::FILTER_KEYWORDS.contains(&keyword.as_str()) {
+            problems.push(FieldProblem::new(
+                &format!("where.{keyword}"),
+                format!("`{keyword}` is not a tag that can be filtered on"),
+                format!("known are {}", crate::connectors::dicom::FILTER_KEYWORDS.join(", ")),
+            ));
+            continue;
+        }
+        let texts = match wanted {
+            OneOrMany::One(text) => vec![text],
+            OneOrMany::Many(texts) => texts,
+        };
+        let mut patterns = Vec::new();
+        for text in texts {
+            match glob(&text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(message) => problems.push(FieldProblem::new(
+                    &format!("where.{keyword}"),
+                    message,
+                    "`*`, `?` and `[a-z]` have a meaning; `[*]` is a literal asterisk",
+                )),
+            }
+        }
+        filters.push((keyword, patterns));
+    }
+    if problems.is_empty() {
+        Ok(Stage::Dicom(DicomSource { path: declared.path, filters }))
+    } else {
+        Err(problems)
+    }
+}
+
+/// A pattern over a whole text, upper and lower case alike.
+pub(super) fn glob(text: &str) -> Result<GlobMatcher, String> {
+    GlobBuilder::new(text)
+        .case_insensitive(true)
+        .literal_separator(false)
+        .build()
+        .map(|glob| glob.compile_matcher())
+        .map_err(|error| format!("`{text}` is not a pattern: {}", error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn source(filter: serde_json::Value) -> Result<Stage, Vec<FieldProblem>> {
+        let config = json!({ "path": "archive", "where": filter });
+        build(config.as_object().unwrap())
+    }
+
+    #[test]
+    fn filters_are_patterns_and_lists_of_them() {
+        let Ok(Stage::Dicom(source)) =
+            source(json!({ "Modality": ["MR", "CT"], "SeriesDescription": "*T2*" }))
+        else {
+            panic!("expected a source");
+        };
+        let tags = |modality: &str, description: &str| {
+            BTreeMap::from([
+                ("Modality".to_owned(), modality.to_owned()),
+                ("SeriesDescription".to_owned(), description.to_owned()),
+            ])
+        };
+        assert!(source.keeps(&tags("MR", "ax t2_space")));
+        assert!(!source.keeps(&tags("MR", "ax t1")));
+        assert!(!source.keeps(&tags("PT", "t2")));
+    }
+
+    #[test]
+    fn unknown_tags_and_bad_patterns_are_named() {
+        let problems = source(json!({ "Modalty": "MR", "Modality": "[" })).err().unwrap();
+        assert_eq!(problems.len(), 2);
+    }
+}

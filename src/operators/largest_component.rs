@@ -1,0 +1,1 @@
+//! Keeps the largest connected component of each label.

@@ -1,0 +1,58 @@
+//! One operator a file, pure: what it declares, its configuration, and what it does to one case.
+
+pub mod assemble;
+pub mod bag;
+pub mod delta;
+pub mod dicom;
+pub mod evaluate;
+pub mod infer;
+pub mod label;
+pub mod largest_component;
+pub mod parquet;
+pub mod patches;
+pub mod registry;
+pub mod resample;
+pub mod rtstruct;
+pub mod sink;
+pub mod spec;
+pub mod stack;
+pub mod threshold;
+pub mod train;
+pub mod value;
+pub mod view;
+pub mod window;
+pub mod zscore;
+
+use registry::Entry;
+
+/// The types that tomoflow brings, in the order of the reference.
+pub const BUILTIN: &[Entry] = &[
+    dicom::ENTRY,
+    rtstruct::ENTRY,
+    assemble::ENTRY,
+    label::ENTRY,
+    // resample::ENTRY,
+    // zscore::ENTRY,
+    // window::ENTRY,
+    // patches::ENTRY,
+    // stack::ENTRY,
+    // bag::ENTRY,
+    // threshold::ENTRY,
+    // train::ENTRY,
+    // infer::ENTRY,
+    // largest_component::ENTRY,
+    // evaluate::ENTRY,
+    delta::ENTRY,
+    parquet::ENTRY,
+];
+
+/// Reads a checked configuration into a stage's own type.
+///
+/// # Errors
+/// One problem, when the checker let something through that the type refuses (a fault of the spec).
+pub fn read_config<T: serde::de::DeserializeOwned>(
+    config: &spec::Config,
+) -> Result<T, Vec<spec::FieldProblem>> {
+    serde_json::from_value(serde_json::Value::Object(config.clone()))
+        .map_err(|error| vec![spec::FieldProblem::new("", error.to_string(), "")])
+}

@@ -1,0 +1,112 @@
+//! The one explicit list of stage types. A downstream crate extends it; nothing registers itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tomoflow_connectors::LabelMap;
+
+use super::spec::{Config, FieldProblem, Spec};
+use super::value::{Case, Failure, Mask, Metric};
+
+/// Turns one case into another: resampling, intensities.
+pub trait Transform: Send + Sync {
+    /// Runs on one case. Pure: the same input gives the same output.
+    fn apply(&self, case: &Case) -> Result<Case, Failure>;
+}
+
+/// Finds labels without a trained network.
+pub trait Segmenter: Send + Sync {
+    /// Classes on the case's own (perhaps resampled) grid, and their names from label 1 on.
+    fn segment(&self, case: &Case) -> Result<(LabelMap, Vec<String>), Failure>;
+}
+
+/// Mends a mask on its grid.
+pub trait MaskTransform: Send + Sync {
+    /// Runs on one mask.
+    fn apply(&self, mask: &Mask) -> Result<Mask, Failure>;
+}
+
+/// Compares a mask with the truth.
+pub trait Evaluator: Send + Sync {
+    /// Figures by label and metric, both label maps on the same grid.
+    fn evaluate(&self, mask: &Mask, truth: &Mask) -> Result<Vec<Metric>, Failure>;
+}
+
+/// A built stage: the parts of the engine that run it differ by role.
+#[derive(Clone)]
+pub enum Stage {
+    /// Files in a folder (`dicom`).
+    Dicom(super::dicom::DicomSource),
+    /// Outlines in a folder (`rtstruct`).
+    Rtstruct(super::rtstruct::RtstructSource),
+    /// Instances to a scan.
+    Assemble(super::assemble::Assemble),
+    /// A scan and outlines to a case.
+    Label(super::label::Label),
+    /// Case to case.
+    Transform(Arc<dyn Transform>),
+    /// Case to samples.
+    View(super::view::View),
+    /// Samples to a model.
+    Train(super::train::Train),
+    /// Case and model to masks.
+    Infer(super::infer::Infer),
+    /// Case to masks without a model.
+    Segment(Arc<dyn Segmenter>),
+    /// Masks to masks.
+    Mask(Arc<dyn MaskTransform>),
+    /// Masks and cases to metrics.
+    Evaluate(Arc<dyn Evaluator>),
+    /// Rows to a table.
+    Sink(super::sink::Sink),
+}
+
+/// Makes a stage from its checked configuration, or says which fields do not go together.
+pub type Build = fn(&Config) -> Result<Stage, Vec<FieldProblem>>;
+
+/// One stage type.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// What it declares.
+    pub spec: &'static Spec,
+    /// How it is made.
+    pub build: Build,
+}
+
+/// All stage types that a pipeline may name.
+#[derive(Clone)]
+pub struct Registry {
+    entries: BTreeMap<&'static str, Entry>,
+}
+
+impl Registry {
+    /// A registry without any type.
+    pub fn empty() -> Self {
+        Self { entries: BTreeMap::new() }
+    }
+
+    /// The types that tomoflow brings.
+    pub fn builtin() -> Self {
+        let mut registry = Self::empty();
+        for entry in super::BUILTIN {
+            registry.register(*entry);
+        }
+        registry
+    }
+
+    /// Adds a type, or replaces the one of the same name.
+    pub fn register(&mut self, entry: Entry) -> &mut Self {
+        self.entries.insert(entry.spec.name, entry);
+        self
+    }
+
+    /// The type of this name.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// All types, by name.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+}

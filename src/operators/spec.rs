@@ -1,0 +1,238 @@
+//! What a stage type declares about itself: ports, fields, versions. The checker, the reference, the
+//! schema and the action keys are all made from it.
+
+use serde_json::Value as Json;
+
+/// The section of a pipeline file that a stage type belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// `[sources.*]`
+    Sources,
+    /// `[operators.*]`
+    Operators,
+    /// `[sinks.*]`
+    Sinks,
+}
+
+impl Section {
+    /// All of them, in the order of a pipeline file.
+    pub const ALL: [Self; 3] = [Self::Sources, Self::Operators, Self::Sinks];
+
+    /// The table's name in TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sources => "sources",
+            Self::Operators => "operators",
+            Self::Sinks => "sinks",
+        }
+    }
+}
+
+/// What flows along an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// DICOM instances, as found.
+    Instances,
+    /// Outlines that refer to a series, as found.
+    Outlines,
+    /// A scan without labels.
+    Scan,
+    /// A scan with its label map.
+    Case,
+    /// Views on a case that a network is trained on.
+    Samples,
+    /// A trained network.
+    Model,
+    /// A label map on the scan's original grid.
+    Masks,
+    /// Figures.
+    Metrics,
+}
+
+impl Kind {
+    /// The word in messages, graphs and the reference.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Instances => "instances",
+            Self::Outlines => "outlines",
+            Self::Scan => "scans",
+            Self::Case => "cases",
+            Self::Samples => "samples",
+            Self::Model => "a model",
+            Self::Masks => "masks",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+/// One input of a stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    /// What it is for, in messages.
+    pub name: &'static str,
+    /// What may be wired to it.
+    pub accepts: &'static [Kind],
+    /// Whether more than one stage may be wired here (sinks).
+    pub many: bool,
+}
+
+/// What a stage gives.
+#[derive(Clone, Copy, Debug)]
+pub enum Output {
+    /// Always this.
+    Is(Kind),
+    /// What its first input is (an intensity operator keeps labels).
+    SameAsInput,
+    /// Nothing (sinks).
+    Nothing,
+}
+
+/// Which half of a case an operator changes; the other half's key stays as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspects {
+    /// Intensities only: the label map and the grid stay.
+    Scan,
+    /// Labels only.
+    Labels,
+    /// Both: the grid changes.
+    Both,
+}
+
+/// Whether a field is part of an action's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Changes the result: in the key.
+    Semantic,
+    /// Changes only how it is computed (batch size, threads, device, paths): not in the key.
+    Operational,
+}
+
+/// The values that a field takes.
+#[derive(Clone, Copy, Debug)]
+pub enum FieldKind {
+    /// `true` or `false`
+    Bool,
+    /// A whole number within bounds, ends included.
+    Integer { min: i64, max: i64 },
+    /// A number within bounds, ends included; `unit` is `mm`, `HU`, … or empty.
+    Number { min: f64, max: f64, unit: &'static str },
+    /// Any text.
+    Text,
+    /// A path, relative to the pipeline file.
+    Path,
+    /// `"256 MiB"`
+    Bytes,
+    /// One word of these.
+    Choice(&'static [&'static str]),
+    /// The name of another stage that gives this.
+    Stage(Kind),
+    /// A list of one kind, of a fixed length or of any.
+    List { of: &'static FieldKind, len: Option<usize> },
+    /// Free keys with values of one kind: `{ Modality = "MR" }`.
+    Map(&'static FieldKind),
+    /// A table with fields of its own.
+    Table(&'static [Field]),
+    /// A table whose `type` chooses its fields.
+    Tagged(&'static [(&'static str, &'static [Field])]),
+    /// The first of these that fits, by TOML shape (text, number, list, table).
+    Either(&'static [FieldKind]),
+}
+
+/// The value of a field that is left out.
+#[derive(Clone, Copy, Debug)]
+pub enum Default {
+    /// It must be given.
+    Required,
+    /// It stays absent (JSON null).
+    Absent,
+    /// This JSON text.
+    Json(&'static str),
+}
+
+/// One field of a stage's table.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// The TOML key.
+    pub name: &'static str,
+    /// Its values.
+    pub kind: FieldKind,
+    /// When left out.
+    pub default: Default,
+    /// Whether results depend on it.
+    pub role: Role,
+    /// One sentence for the reference, with the unit.
+    pub doc: &'static str,
+}
+
+/// What a stage type is, as the registry, the checker and the reference see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The `type` in TOML.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub section: Section,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Several sentences: shapes, units, source; Markdown.
+    pub doc: &'static str,
+    /// Raised whenever the same input gives another output; a golden test holds it.
+    pub version: u32,
+    /// Inputs, in order.
+    pub inputs: &'static [Port],
+    /// Output.
+    pub output: Output,
+    /// Which aspect of a case it changes (operators from case to case).
+    pub aspects: Aspects,
+    /// The fields beside `type` and `inputs`.
+    pub fields: &'static [Field],
+}
+
+/// Something wrong within a stage's fields that only the stage itself can see.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldProblem {
+    /// The field, with dots for nested ones: `network.levels`.
+    pub field: String,
+    /// What was expected and found.
+    pub message: String,
+    /// A remedy.
+    pub hint: String,
+}
+
+impl FieldProblem {
+    /// A problem of one field.
+    pub fn new(field: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), message: message.into(), hint: hint.into() }
+    }
+}
+
+/// A stage's checked configuration: every field present, defaults included, in canonical order.
+pub type Config = serde_json::Map<String, Json>;
+
+/// Only the fields that results depend on, nested ones too: what enters an action's key.
+pub fn semantic(fields: &[Field], config: &Config) -> Config {
+    let mut kept = Config::new();
+    for field in fields.iter().filter(|field| field.role == Role::Semantic) {
+        if let Some(value) = config.get(field.name) {
+            kept.insert(field.name.to_owned(), semantic_value(&field.kind, value));
+        }
+    }
+    kept
+}
+
+fn semantic_value(kind: &FieldKind, value: &Json) -> Json {
+    match (kind, value) {
+        (FieldKind::Table(fields), Json::Object(table)) => Json::Object(semantic(fields, table)),
+        (FieldKind::Tagged(variants), Json::Object(table)) => {
+            let tag = table.get("type").and_then(Json::as_str).unwrap_or_default();
+            let fields = variants.iter().find(|(name, _)| *name == tag).map_or(&[][..], |(_, fields)| fields);
+            let mut kept = semantic(fields, table);
+            kept.insert("type".to_owned(), Json::from(tag));
+            Json::Object(kept)
+        }
+        (FieldKind::Either(kinds), Json::Object(_)) => kinds
+            .iter()
+            .find(|kind| matches!(kind, FieldKind::Table(_) | FieldKind::Tagged(_)))
+            .map_or_else(|| value.clone(), |kind| semantic_value(kind, value)),
+        _ => value.clone(),
+    }
+}

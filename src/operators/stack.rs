@@ -1,0 +1,1 @@
+//! k adjacent slices as channels, as a view.

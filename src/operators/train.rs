@@ -1,0 +1,5 @@
+//! Samples to a model.
+
+/// A training.
+#[derive(Clone, Debug)]
+pub struct Train {}

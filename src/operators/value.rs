@@ -1,0 +1,53 @@
+//! What operators take and give, for one case.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::{Geometry, LabelMap, Reject, Scan};
+
+/// A scan, with its labels when it has any, on one grid.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Intensities.
+    pub scan: Arc<Scan>,
+    /// Classes on the same grid, absent for a scan without labels.
+    pub labels: Option<Arc<LabelMap>>,
+    /// The grid the scan had when it was assembled; masks return to it.
+    pub original: Arc<Geometry>,
+    /// The names of the labels, from label 1 on.
+    pub label_names: Arc<[String]>,
+}
+
+impl Case {
+    /// Bytes of its voxels, for budgets.
+    pub fn bytes(&self) -> usize {
+        self.scan.bytes() + self.labels.as_ref().map_or(0, |labels| labels.bytes())
+    }
+}
+
+/// A predicted label map on the scan's original grid.
+#[derive(Clone, Debug)]
+pub struct Mask {
+    /// Classes, 0 for background.
+    pub labels: Arc<LabelMap>,
+    /// The names of the labels, from label 1 on.
+    pub label_names: Arc<[String]>,
+}
+
+/// One figure of one label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Which label, by name.
+    pub label: String,
+    /// `dice`, `assd`, `rve`, …
+    pub metric: String,
+    /// The figure; `None` where it is not defined (`state` says why).
+    pub value: Option<f64>,
+    /// `1`, `mm`, …
+    pub unit: String,
+    /// `ok`, `both_empty`, `empty_reference` or `empty_prediction`.
+    pub state: String,
+}
+
+/// Why an operator gave no result for a case: a row in `rejects`.
+pub type Failure = Reject;

@@ -1,0 +1,1 @@
+//! One self-contained HTML page about what a pipeline's tables hold.

@@ -1,0 +1,1 @@
+//! Instance index and action cache (redb), artifacts by content.
