@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// let digest = Digest::of(b"slice");
 /// assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {

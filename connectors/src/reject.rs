@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// A refusal by name: it becomes a row of the table `rejects`, never the end of a run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
 pub struct Reject {
     /// The hazard's name, in capitals: `MISSING_SLICE`, `TRUNCATED`, …
     pub code: String,

@@ -1,5 +1,36 @@
 //! DICOM: files to records, records to geometry, pixels to scans.
 
+pub mod assemble;
+mod codec;
+mod dataset;
+mod frames;
+mod gaps;
+mod header;
+mod hints;
+mod image;
+pub mod instance;
+mod mosaic;
+mod parse;
+pub mod pixels;
+pub mod real;
+pub mod record;
+mod refuse;
+mod rle;
+mod slices;
+mod split;
+pub mod walk;
+pub mod write;
+
+pub(crate) use dataset::{Dataset, decimal_strings};
+pub(crate) use header::Head;
+
+pub use assemble::{Assembled, Part, SliceRef, assemble};
+pub use instance::{Frame, Instance, PixelFormat};
+pub use pixels::load_scan;
+pub use real::Real;
+pub use record::{Record, read_record};
+pub use walk::{FileStat, WalkError, Walked, walk, walk_with_notes};
+
 /// The tags whose values every instance's record keeps, so that a source can filter on them.
 pub const FILTER_KEYWORDS: &[&str] = &[
     "BodyPartExamined",

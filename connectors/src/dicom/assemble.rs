@@ -1,0 +1,213 @@
+//! A series' instances to stacks, each with one geometry, or the name of what is wrong with it.
+
+use std::collections::BTreeMap;
+
+use super::gaps;
+use super::hints::reject;
+use super::instance::Instance;
+use super::refuse::ASIDE;
+use super::slices::{Slice, Stack, stacks};
+use super::split::{places, split};
+use crate::geometry::dot;
+use crate::{Geometry, Reject};
+
+/// One stack of a series: number 0, or several when a series is split.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// From 0 on, in an order that depends on content alone.
+    pub number: u32,
+    /// The stack, or why it was refused.
+    pub verdict: Result<Assembled, Reject>,
+}
+
+/// A stack with one geometry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assembled {
+    /// Its grid.
+    pub geometry: Geometry,
+    /// Its slices, ascending along the normal.
+    pub slices: Vec<SliceRef>,
+    /// What was put right or is worth knowing: `GANTRY_TILT`, `DUPLICATE_INSTANCE`, …
+    pub notes: Vec<String>,
+}
+
+/// Where a slice comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SliceRef {
+    /// Index into the instances that were given.
+    pub instance: usize,
+    /// Frame of the instance, from 0 on.
+    pub frame: u32,
+}
+
+/// The stacks of one series. The order of `instances` has no influence on the result.
+///
+/// Stacks come first, the largest leading, then what was set aside: leftovers, localizers, colour, ….
+pub fn assemble(instances: &[&Instance]) -> Vec<Part> {
+    let verdicts = match distinct(instances) {
+        Ok((kept, notes)) => judge_all(&kept, &notes),
+        Err(conflict) => vec![Err(conflict)],
+    };
+    let part = |(number, verdict): (usize, _)| Part { number: number as u32, verdict };
+    verdicts.into_iter().enumerate().map(part).collect()
+}
+
+type Verdict = Result<Assembled, Reject>;
+
+/// An instance, and its place among those that were given.
+type Indexed<'a> = (usize, &'a Instance);
+
+/// Instances in an order of their content, without those that are there twice.
+fn distinct<'a>(instances: &[&'a Instance]) -> Result<(Vec<Indexed<'a>>, Vec<String>), Reject> {
+    let mut sorted: Vec<Indexed<'a>> = instances.iter().copied().enumerate().collect();
+    sorted.sort_by(|(i, a), (j, b)| (&a.sop_uid, a, i).cmp(&(&b.sop_uid, b, j)));
+    let mut kept: Vec<Indexed<'a>> = Vec::with_capacity(sorted.len());
+    let mut dropped = 0;
+    for (index, instance) in sorted {
+        match kept.last() {
+            Some((_, last)) if last.sop_uid == instance.sop_uid => {
+                if (last.pixel_digest, &last.frames) != (instance.pixel_digest, &instance.frames) {
+                    let message = "one SOPInstanceUID names instances with different pixels or positions";
+                    return Err(reject("UID_CONFLICT", message));
+                }
+                dropped += 1;
+            }
+            _ => kept.push((index, instance)),
+        }
+    }
+    let note = (dropped > 0).then(|| format!("DUPLICATE_INSTANCE: {dropped} dropped"));
+    Ok((kept, note.into_iter().collect()))
+}
+
+fn judge_all(kept: &[Indexed<'_>], notes: &[String]) -> Vec<Verdict> {
+    let mut slices = Vec::new();
+    // What has no place in a stack, by code, with how many instances.
+    let mut aside: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, instance) in kept {
+        if let Some(code) = instance.refusal.as_deref().filter(|code| ASIDE.contains(code)) {
+            *aside.entry(code).or_default() += 1;
+            continue;
+        }
+        for (frame, place) in (0u32..).zip(&instance.frames) {
+            match Slice::new(SliceRef { instance: *index, frame }, instance, place) {
+                Ok(slice) => slices.push(slice),
+                Err(code) => {
+                    // A refusal of its own says more than the want of geometry that may follow from it.
+                    let code = instance.refusal.as_deref().unwrap_or(code);
+                    *aside.entry(code).or_default() += 1;
+                }
+            }
+        }
+    }
+    let (stacks, leftovers) = stacks(slices);
+    let mut verdicts: Vec<Verdict> = stacks.into_iter().flat_map(judge_stack).collect();
+    let mut apart: BTreeMap<&str, usize> = BTreeMap::new();
+    for leftover in &leftovers {
+        let refusal = leftover.slices.iter().find_map(|slice| slice.instance.refusal.as_deref());
+        *apart.entry(refusal.unwrap_or(leftover.code)).or_default() += leftover.slices.len();
+    }
+    let lie_apart = |(code, count): (&str, usize)| {
+        Err(reject(code, format!("{count} slice(s) lie apart from the stacks of the series")))
+    };
+    verdicts.extend(apart.into_iter().map(lie_apart));
+    let named = |(code, count): (&str, usize)| Err(reject(code, format!("{count} slice(s) of this kind")));
+    verdicts.extend(aside.into_iter().map(named));
+    for assembled in verdicts.iter_mut().flatten() {
+        assembled.notes.extend(notes.iter().cloned());
+    }
+    verdicts
+}
+
+/// Judges slices of one orientation and matrix: one verdict, or one for each of the stacks in it.
+fn judge_stack(stack: Stack<'_>) -> Vec<Verdict> {
+    let Some(first) = stack.slices.first() else { return Vec::new() };
+    let normal = first.normal();
+    let truncated = |slice: &Slice<'_>| slice.instance.refusal.as_deref() == Some("TRUNCATED");
+    let (cut, whole): (Vec<_>, Vec<_>) = stack.slices.into_iter().partition(truncated);
+    let mut sorted: Vec<_> = whole.into_iter().map(|slice| (dot(slice.position, normal), slice)).collect();
+    // A stable sort: slices at one position keep the order of their content.
+    sorted.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let total = sorted.len();
+    let places = places(sorted);
+    let verdicts = if total == 0 {
+        Vec::new()
+    } else if places.len() == 1 && total > 1 {
+        let message = format!("slices at several positions expected, {total} found at one");
+        vec![Err(reject("NOT_A_VOLUME_TIME_SERIES", message))]
+    } else if total == places.len() {
+        vec![judge_single(&places.concat(), normal, &stack.notes)]
+    } else if let Some((attribute, parts)) = split(&places) {
+        let mut notes = stack.notes.clone();
+        notes.push(format!("DUPLICATE_POSITION: split by {attribute}"));
+        parts.iter().map(|slices| judge_single(slices, normal, &notes)).collect()
+    } else {
+        let message =
+            format!("{total} slices lie at {} positions, and no attribute tells stacks apart", places.len());
+        vec![Err(reject("DUPLICATE_POSITION_AMBIGUOUS", message))]
+    };
+    if cut.is_empty() { verdicts } else { with_truncated(verdicts, cut.len()) }
+}
+
+/// A stack that lost slices to truncation is never accepted, even when no gap shows it.
+fn with_truncated(verdicts: Vec<Verdict>, cut: usize) -> Vec<Verdict> {
+    let found = verdicts.into_iter().find_map(Result::err);
+    let message = format!("the pixel data of {cut} instance(s) end early");
+    vec![Err(match found {
+        Some(other) => Reject { message: format!("{}; {message}", other.message), ..other },
+        None => reject("TRUNCATED", message),
+    })]
+}
+
+/// Judges one slice for each position, ascending along the normal.
+fn judge_single(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String]) -> Verdict {
+    if let Some(code) = slices.iter().find_map(|slice| slice.instance.refusal.as_deref()) {
+        return Err(reject(code, "a slice of the stack cannot be used"));
+    }
+    let Some(first) = slices.first() else {
+        return Err(reject("NO_GEOMETRY", "no slice has a position"));
+    };
+    let mut notes = notes.to_vec();
+    let step = if slices.len() == 1 {
+        notes.push("SINGLE_SLICE".to_owned());
+        single_step(first, normal, &mut notes)?
+    } else {
+        let positions: Vec<_> = slices.iter().map(|slice| slice.position).collect();
+        let pixel_mm = first.spacing.iter().copied().fold(f64::INFINITY, f64::min);
+        let line = gaps::judge(&positions, normal, pixel_mm)?;
+        if line.tilted {
+            notes.push("GANTRY_TILT".to_owned());
+        }
+        line.step
+    };
+    let mut found: Vec<String> =
+        slices.iter().flat_map(|slice| slice.instance.notes.iter().cloned()).collect();
+    found.sort();
+    found.dedup();
+    notes.extend(found);
+    let [rows, columns] = first.size().map(|n| n as usize);
+    let [along_row, along_column] = first.axes;
+    let geometry = Geometry {
+        size: [slices.len(), rows, columns],
+        origin_mm: first.position,
+        steps_mm: [
+            step,
+            along_column.map(|cosine| cosine * first.spacing[0]),
+            along_row.map(|cosine| cosine * first.spacing[1]),
+        ],
+    };
+    Ok(Assembled { geometry, slices: slices.iter().map(|slice| slice.source).collect(), notes })
+}
+
+/// How thick a lone slice is: as far as to the next that was planned, or as it says itself.
+fn single_step(slice: &Slice<'_>, normal: [f64; 3], notes: &mut Vec<String>) -> Result<[f64; 3], Reject> {
+    let sound = |length: &f64| *length > 0.0 && length.is_finite();
+    let gap = slice.frame.gap_mm.map(|gap| gap.0.abs()).filter(sound);
+    let thickness = slice.frame.thickness_mm.map(|thickness| thickness.0).filter(sound);
+    let Some(length) = gap.or(thickness) else {
+        return Err(reject("SINGLE_SLICE", "one slice, of unknown thickness"));
+    };
+    let source = if gap.is_some() { "SpacingBetweenSlices" } else { "SliceThickness" };
+    notes.push(format!("SPACING_FROM_{}", if gap.is_some() { "GAP" } else { "THICKNESS" }));
+    tracing::debug!(source, length, "a lone slice");
+    Ok(normal.map(|cosine| cosine * length))
+}

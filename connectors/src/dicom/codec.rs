@@ -1,0 +1,289 @@
+//! Compressed frames: which fragments make one, and what decodes it.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use dicom_dictionary_std::uids;
+use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
+use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+
+use super::instance::PixelFormat;
+
+/// A blank frame compresses well, but not without bound.
+const MAX_RATIO: u64 = 20_000;
+/// Below this a frame is never implausible.
+const SMALL: u64 = 1 << 20;
+
+/// Whether a frame stored like this can be decoded.
+pub(crate) fn supported(pixels: &PixelFormat) -> bool {
+    let at_most_16 = pixels.bits_allocated <= 16 && !pixels.float;
+    match Family::of(&pixels.transfer_syntax) {
+        Some(Family::Rle) => !pixels.float,
+        // The decoder knows 8 bits of the extended process alone.
+        Some(Family::Jpeg) if pixels.transfer_syntax == uids::JPEG_EXTENDED12_BIT => pixels.bits_stored <= 8,
+        Some(Family::Jpeg | Family::Jpeg2000) => at_most_16,
+        None => false,
+    }
+}
+
+/// Whether the frames claim to be far larger than compression explains.
+pub(crate) fn implausible(frame_bytes: u64, frames: u32, stored_bytes: u64) -> bool {
+    frame_bytes > SMALL && frame_bytes.saturating_mul(frames.into()) > stored_bytes.saturating_mul(MAX_RATIO)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Rle,
+    Jpeg,
+    Jpeg2000,
+}
+
+impl Family {
+    fn of(transfer_syntax: &str) -> Option<Self> {
+        match transfer_syntax {
+            uids::RLE_LOSSLESS => Some(Self::Rle),
+            uids::JPEG_BASELINE8_BIT
+            | uids::JPEG_EXTENDED12_BIT
+            | uids::JPEG_LOSSLESS
+            | uids::JPEG_LOSSLESS_SV1 => Some(Self::Jpeg),
+            uids::JPEG2000_LOSSLESS | uids::JPEG2000 => Some(Self::Jpeg2000),
+            _ => None,
+        }
+    }
+}
+
+/// The bytes of one frame: its fragments, one after the other.
+pub(crate) fn frame_bytes<'a>(
+    frame: usize,
+    frames: usize,
+    offsets: &[u64],
+    fragments: &[&'a [u8]],
+) -> Option<Cow<'a, [u8]>> {
+    if fragments.len() == frames {
+        return fragments.get(frame).map(|&fragment| Cow::Borrowed(fragment));
+    }
+    let starts = if frames == 1 {
+        vec![0]
+    } else if offsets.len() == frames {
+        starts_by_offset(offsets, fragments)?
+    } else {
+        starts_by_marker(fragments)
+    };
+    if starts.len() != frames {
+        return None;
+    }
+    let end = starts.get(frame + 1).copied().unwrap_or(fragments.len());
+    Some(Cow::Owned(fragments.get(*starts.get(frame)?..end)?.concat()))
+}
+
+/// Each frame's first fragment, by the offset table, which counts the 8 bytes before each fragment.
+fn starts_by_offset(offsets: &[u64], fragments: &[&[u8]]) -> Option<Vec<usize>> {
+    let mut at = 0u64;
+    let mut places = Vec::with_capacity(fragments.len());
+    for fragment in fragments {
+        places.push(at);
+        at += 8 + fragment.len() as u64;
+    }
+    offsets.iter().map(|offset| places.binary_search(offset).ok()).collect()
+}
+
+/// Each frame's first fragment, by the marker with which a JPEG or JPEG 2000 stream begins.
+fn starts_by_marker(fragments: &[&[u8]]) -> Vec<usize> {
+    let begins = |fragment: &[u8]| {
+        fragment.starts_with(&[0xFF, 0xD8, 0xFF]) || fragment.starts_with(&[0xFF, 0x4F, 0xFF, 0x51])
+    };
+    fragments.iter().enumerate().filter(|(_, fragment)| begins(fragment)).map(|(index, _)| index).collect()
+}
+
+/// Decodes one frame to little-endian samples, and says how many bytes each takes.
+///
+/// # Errors
+/// What was wrong, in words.
+pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usize), String> {
+    let area = pixels.rows as usize * pixels.columns as usize;
+    let allocated = usize::from(pixels.bits_allocated / 8);
+    let sample_bytes = match Family::of(&pixels.transfer_syntax) {
+        Some(Family::Rle) => return Ok((super::rle::decode(frame, area, allocated)?, allocated)),
+        // The decoder writes by the stream's own size and precision: they must be what we make room for.
+        Some(Family::Jpeg) => match jpeg_size(frame) {
+            Some(size) => check(size, pixels).map(|()| if size.precision > 8 { 2 } else { 1 })?,
+            None => return Err("a JPEG stream without a frame header".to_owned()),
+        },
+        Some(Family::Jpeg2000) => match jpeg2000_size(frame) {
+            Some(size) => check(size, pixels).map(|()| allocated)?,
+            None => return Err("a JPEG 2000 stream without a size marker".to_owned()),
+        },
+        None => return Err(format!("no decoder for transfer syntax {}", pixels.transfer_syntax)),
+    };
+    let Some(syntax) = TransferSyntaxRegistry.get(&pixels.transfer_syntax) else {
+        return Err(format!("no decoder for transfer syntax {}", pixels.transfer_syntax));
+    };
+    let Codec::EncapsulatedPixelData(Some(reader), _) = syntax.codec() else {
+        return Err(format!("no decoder for transfer syntax {}", pixels.transfer_syntax));
+    };
+    let source = OneFrame { pixels, frame, bits: sample_bytes as u16 * 8 };
+    let mut decoded = Vec::new();
+    // The decoders are not ours, and a damaged stream may trip them.
+    let outcome = catch_unwind(AssertUnwindSafe(|| reader.decode_frame(&source, 0, &mut decoded)));
+    match outcome {
+        Ok(Ok(())) if decoded.len() == area * sample_bytes => Ok((decoded, sample_bytes)),
+        Ok(Ok(())) => Err(format!("{} bytes expected, {} decoded", area * sample_bytes, decoded.len())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the decoder gave up".to_owned()),
+    }
+}
+
+/// What a compressed stream says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StreamSize {
+    rows: u32,
+    columns: u32,
+    components: u16,
+    precision: u8,
+    subsampled: bool,
+}
+
+fn check(size: StreamSize, pixels: &PixelFormat) -> Result<(), String> {
+    let fits = (size.rows, size.columns) == (pixels.rows, pixels.columns)
+        && size.components == 1
+        && !size.subsampled
+        && u16::from(size.precision) <= pixels.bits_allocated;
+    fits.then_some(()).ok_or_else(|| {
+        format!(
+            "{} × {} samples of {} bits at most expected, the compressed stream has {} × {} × {} of {}",
+            pixels.rows,
+            pixels.columns,
+            pixels.bits_allocated,
+            size.rows,
+            size.columns,
+            size.components,
+            size.precision
+        )
+    })
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(<[u8; 2]>::try_from(bytes.get(at..at.checked_add(2)?)?).ok()?))
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(<[u8; 4]>::try_from(bytes.get(at..at.checked_add(4)?)?).ok()?))
+}
+
+/// The start-of-frame segment of a JPEG stream.
+fn jpeg_size(stream: &[u8]) -> Option<StreamSize> {
+    let mut at = 2usize;
+    loop {
+        let &[0xFF, marker] = stream.get(at..at.checked_add(2)?)? else { return None };
+        match marker {
+            // Fill bytes before a marker.
+            0xFF => at += 1,
+            0xC0..=0xCF if ![0xC4, 0xC8, 0xCC].contains(&marker) => {
+                return Some(StreamSize {
+                    precision: *stream.get(at + 4)?,
+                    rows: be16(stream, at + 5)?.into(),
+                    columns: be16(stream, at + 7)?.into(),
+                    components: u16::from(*stream.get(at + 9)?),
+                    subsampled: false,
+                });
+            }
+            _ => at = at + 2 + usize::from(be16(stream, at + 2)?),
+        }
+    }
+}
+
+/// The SIZ segment of a JPEG 2000 code stream, wherever a JP2 box may have put it.
+fn jpeg2000_size(stream: &[u8]) -> Option<StreamSize> {
+    let start = stream.windows(4).position(|window| window == [0xFF, 0x4F, 0xFF, 0x51])?;
+    let size = stream.get(start + 4..)?;
+    Some(StreamSize {
+        columns: be32(size, 4)?.checked_sub(be32(size, 12)?)?,
+        rows: be32(size, 8)?.checked_sub(be32(size, 16)?)?,
+        components: be16(size, 36)?,
+        precision: (size.get(38)? & 0x7F) + 1,
+        subsampled: size.get(39..41)? != [1, 1],
+    })
+}
+
+/// One frame as the decoders want to see it: an image of one frame in one fragment.
+struct OneFrame<'a> {
+    pixels: &'a PixelFormat,
+    frame: &'a [u8],
+    bits: u16,
+}
+
+impl PixelDataObject for OneFrame<'_> {
+    fn transfer_syntax_uid(&self) -> &str {
+        &self.pixels.transfer_syntax
+    }
+
+    fn rows(&self) -> Option<u16> {
+        u16::try_from(self.pixels.rows).ok()
+    }
+
+    fn cols(&self) -> Option<u16> {
+        u16::try_from(self.pixels.columns).ok()
+    }
+
+    fn samples_per_pixel(&self) -> Option<u16> {
+        Some(1)
+    }
+
+    fn bits_allocated(&self) -> Option<u16> {
+        Some(self.bits)
+    }
+
+    fn bits_stored(&self) -> Option<u16> {
+        Some(self.pixels.bits_stored.min(self.bits))
+    }
+
+    fn photometric_interpretation(&self) -> Option<&str> {
+        Some(&self.pixels.photometric)
+    }
+
+    fn number_of_frames(&self) -> Option<u32> {
+        Some(1)
+    }
+
+    fn number_of_fragments(&self) -> Option<u32> {
+        Some(1)
+    }
+
+    fn fragment(&self, fragment: usize) -> Option<Cow<'_, [u8]>> {
+        (fragment == 0).then_some(Cow::Borrowed(self.frame))
+    }
+
+    fn offset_table(&self) -> Option<Cow<'_, [u32]>> {
+        Some(Cow::Borrowed(&[0]))
+    }
+
+    fn raw_pixel_data(&self) -> Option<RawPixelData> {
+        Some(RawPixelData { fragments: vec![self.frame.to_vec()].into(), offset_table: vec![0].into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_found_by_offset_and_by_marker() {
+        let soi: &[u8] = &[0xFF, 0xD8, 0xFF, 1];
+        let fragments = [soi, &[2, 2], soi, &[3, 3]];
+        let frame = |offsets: &[u64], index| frame_bytes(index, 2, offsets, &fragments).unwrap().into_owned();
+        assert_eq!(frame(&[0, 22], 1), [0xFF, 0xD8, 0xFF, 1, 3, 3]);
+        assert_eq!(frame(&[], 0), [0xFF, 0xD8, 0xFF, 1, 2, 2]);
+        assert!(frame_bytes(0, 3, &[], &fragments).is_none());
+        assert!(frame_bytes(0, 2, &[0, 5], &fragments).is_none());
+    }
+
+    #[test]
+    fn sizes_of_streams_are_read_before_they_are_trusted() {
+        let jpeg = [0xFF, 0xD8, 0xFF, 0xE0, 0, 2, 0xFF, 0xC3, 0, 11, 12, 0, 5, 0, 7, 1, 0, 0, 0];
+        let size = jpeg_size(&jpeg).unwrap();
+        assert_eq!((size.rows, size.columns, size.components, size.precision), (5, 7, 1, 12));
+        assert!(jpeg_size(&jpeg[..12]).is_none());
+        assert!(jpeg2000_size(&[0xFF, 0x4F, 0xFF, 0x51, 0]).is_none());
+    }
+}

@@ -1,0 +1,154 @@
+//! A parsed data set: elements by tag, with their values still as bytes of the file.
+
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::StandardDataDictionary;
+use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
+
+/// Elements in the order of the file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dataset<'a> {
+    pub(crate) elements: Vec<Element<'a>>,
+    pub(crate) big_endian: bool,
+    /// Whether the file ended inside an element.
+    pub(crate) cut: bool,
+}
+
+/// One element.
+#[derive(Clone, Debug)]
+pub(crate) struct Element<'a> {
+    pub(crate) tag: Tag,
+    pub(crate) vr: VR,
+    pub(crate) value: Value<'a>,
+}
+
+/// What an element holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Value<'a> {
+    /// Anything but a sequence.
+    Bytes(&'a [u8]),
+    /// The items of a sequence.
+    Items(Vec<Dataset<'a>>),
+    /// Encapsulated pixel data: the basic offset table, then the fragments; `cut` when the end is missing.
+    Fragments { table: &'a [u8], fragments: Vec<&'a [u8]>, cut: bool },
+}
+
+/// The dictionary's value representation of a tag; `UN` for one it does not know.
+pub(crate) fn vr_of(tag: Tag) -> VR {
+    if tag.1 == 0 {
+        return VR::UL;
+    }
+    StandardDataDictionary.by_tag(tag).map_or(VR::UN, |entry| entry.vr().relaxed())
+}
+
+impl<'a> Dataset<'a> {
+    pub(crate) fn get(&self, tag: Tag) -> Option<&Element<'a>> {
+        self.elements.iter().find(|element| element.tag == tag)
+    }
+
+    pub(crate) fn bytes(&self, tag: Tag) -> Option<&'a [u8]> {
+        match self.get(tag)?.value {
+            Value::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// A sequence's items; none when it is absent.
+    pub(crate) fn items(&self, tag: Tag) -> &[Dataset<'a>] {
+        match self.get(tag).map(|element| &element.value) {
+            Some(Value::Items(items)) => items,
+            _ => &[],
+        }
+    }
+
+    /// An identifier or code, without padding; `None` when absent or empty.
+    pub(crate) fn text(&self, tag: Tag) -> Option<String> {
+        let text = String::from_utf8_lossy(self.bytes(tag)?);
+        let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// A text for people, decoded by the character set of the data set.
+    pub(crate) fn decoded_text(&self, tag: Tag, characters: Option<&SpecificCharacterSet>) -> Option<String> {
+        let bytes = self.bytes(tag)?;
+        match (vr_of(tag), characters.map(|codec| codec.decode(bytes))) {
+            (VR::LO | VR::SH | VR::PN | VR::LT | VR::ST | VR::UT | VR::UC, Some(Ok(text))) => {
+                let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+                (!text.is_empty()).then(|| text.to_owned())
+            }
+            _ => self.text(tag),
+        }
+    }
+
+    /// The character set that SpecificCharacterSet names first; `None` for the default.
+    pub(crate) fn character_set(&self) -> Option<SpecificCharacterSet> {
+        let names = self.text(dicom_dictionary_std::tags::SPECIFIC_CHARACTER_SET)?;
+        names
+            .split('\\')
+            .map(str::trim)
+            .find(|name| !name.is_empty())
+            .and_then(SpecificCharacterSet::from_code)
+    }
+
+    /// All numbers of an element, text or binary; empty when absent or not numbers.
+    ///
+    /// The dictionary's representation rules when the file says `UN`.
+    pub(crate) fn numbers(&self, tag: Tag) -> Vec<f64> {
+        let Some(element) = self.get(tag) else { return Vec::new() };
+        let Value::Bytes(bytes) = element.value else { return Vec::new() };
+        let vr = if element.vr == VR::UN { vr_of(tag) } else { element.vr };
+        let big = self.big_endian && element.vr != VR::UN;
+        match vr {
+            VR::US | VR::OW => binary(bytes, big, |b: [u8; 2]| u16::from_le_bytes(b).into()),
+            VR::SS => binary(bytes, big, |b: [u8; 2]| i16::from_le_bytes(b).into()),
+            VR::UL | VR::OL => binary(bytes, big, |b: [u8; 4]| u32::from_le_bytes(b).into()),
+            VR::SL => binary(bytes, big, |b: [u8; 4]| i32::from_le_bytes(b).into()),
+            VR::FL | VR::OF => binary(bytes, big, |b: [u8; 4]| f32::from_le_bytes(b).into()),
+            VR::FD | VR::OD => binary(bytes, big, f64::from_le_bytes),
+            VR::UV | VR::OV => binary(bytes, big, |b: [u8; 8]| u64::from_le_bytes(b) as f64),
+            VR::SQ => Vec::new(),
+            _ => decimal_strings(bytes),
+        }
+    }
+
+    pub(crate) fn number(&self, tag: Tag) -> Option<f64> {
+        self.numbers(tag).first().copied()
+    }
+
+    /// A whole number that is not negative.
+    pub(crate) fn count(&self, tag: Tag) -> Option<u32> {
+        let number = self.number(tag)?;
+        (number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number)).then_some(number as u32)
+    }
+
+    /// Exactly `N` finite numbers.
+    pub(crate) fn vector<const N: usize>(&self, tag: Tag) -> Option<[f64; N]> {
+        <[f64; N]>::try_from(self.numbers(tag)).ok().filter(|v| v.iter().all(|x| x.is_finite()))
+    }
+}
+
+fn binary<const N: usize>(bytes: &[u8], big_endian: bool, read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+    let (chunks, _) = bytes.as_chunks::<N>();
+    let number = |&chunk: &[u8; N]| {
+        let mut chunk = chunk;
+        if big_endian {
+            chunk.reverse();
+        }
+        read(chunk)
+    };
+    chunks.iter().map(number).collect()
+}
+
+/// Numbers separated by backslashes; empty when one of them is none.
+pub(crate) fn decimal_strings(bytes: &[u8]) -> Vec<f64> {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Vec::new() };
+    let padding = |c: char| c == '\0' || c.is_whitespace();
+    if text.trim_matches(padding).is_empty() {
+        return Vec::new();
+    }
+    let numbers: Option<Vec<f64>> = text
+        .split('\\')
+        .map(|part| part.trim_matches(padding).parse().ok().filter(|n: &f64| n.is_finite()))
+        .collect();
+    numbers.unwrap_or_default()
+}

@@ -1,0 +1,134 @@
+//! Where each frame lies: from functional groups for each frame, then shared ones, then the root.
+
+use std::collections::BTreeMap;
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+
+use super::dataset::Dataset;
+use super::instance::Frame;
+use super::real::Real;
+
+/// The frames of an image; one for an ordinary one.
+pub(crate) fn read(root: &Dataset<'_>, count: u32) -> Vec<Frame> {
+    let per_frame = root.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
+    let shared = root.items(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE).first();
+    let root_order = root_order(root);
+    (0..count as usize)
+        .map(|index| {
+            let groups = Groups { frame: per_frame.get(index), shared, root, single: count == 1 };
+            groups.frame(&root_order)
+        })
+        .collect()
+}
+
+struct Groups<'d, 'a> {
+    frame: Option<&'d Dataset<'a>>,
+    shared: Option<&'d Dataset<'a>>,
+    root: &'d Dataset<'a>,
+    single: bool,
+}
+
+impl<'d, 'a> Groups<'d, 'a> {
+    /// The first item of a functional group that has the wanted element.
+    fn group(&self, sequence: Tag, wanted: Tag) -> Option<&'d Dataset<'a>> {
+        [self.frame, self.shared]
+            .into_iter()
+            .flatten()
+            .filter_map(|groups| groups.items(sequence).first())
+            .find(|item| item.get(wanted).is_some())
+    }
+
+    /// As [`Groups::group`], or else the root, which speaks for all frames alike.
+    fn group_or_root(&self, sequence: Tag, wanted: Tag) -> &'d Dataset<'a> {
+        self.group(sequence, wanted).unwrap_or(self.root)
+    }
+
+    fn frame(&self, root_order: &BTreeMap<String, String>) -> Frame {
+        let position = self.group(tags::PLANE_POSITION_SEQUENCE, tags::IMAGE_POSITION_PATIENT);
+        // One position at the root cannot hold for several frames.
+        let position = position.or(self.single.then_some(self.root));
+        let plane = self.group_or_root(tags::PLANE_ORIENTATION_SEQUENCE, tags::IMAGE_ORIENTATION_PATIENT);
+        let measures = |wanted| self.group_or_root(tags::PIXEL_MEASURES_SEQUENCE, wanted);
+        let values = |wanted| self.group_or_root(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE, wanted);
+        let length = |wanted| measures(wanted).number(wanted).filter(|v| v.is_finite()).map(Real::new);
+        // A value that is there and makes no sense must not become the default: the image is refused.
+        let rescale = |wanted, default| {
+            let item = values(wanted);
+            let absent = item.text(wanted).is_none();
+            Real::new(if absent { default } else { item.number(wanted).unwrap_or(f64::NAN) })
+        };
+        let mut order = root_order.clone();
+        self.order(&mut order);
+        Frame {
+            position_mm: position.and_then(|item| reals(item.vector(tags::IMAGE_POSITION_PATIENT))),
+            orientation: reals(plane.vector(tags::IMAGE_ORIENTATION_PATIENT)),
+            spacing_mm: reals(measures(tags::PIXEL_SPACING).vector(tags::PIXEL_SPACING)),
+            gap_mm: length(tags::SPACING_BETWEEN_SLICES),
+            thickness_mm: length(tags::SLICE_THICKNESS),
+            rescale: [rescale(tags::RESCALE_SLOPE, 1.0), rescale(tags::RESCALE_INTERCEPT, 0.0)],
+            order,
+        }
+    }
+
+    /// What sets this frame apart from others at the same place.
+    fn order(&self, order: &mut BTreeMap<String, String>) {
+        let content = tags::FRAME_CONTENT_SEQUENCE;
+        let mut put = |keyword: &str, sequence: Tag, wanted: Tag| {
+            if let Some(text) = self.group(sequence, wanted).and_then(|item| value(item, wanted)) {
+                order.insert(keyword.to_owned(), text);
+            }
+        };
+        put("StackID", content, tags::STACK_ID);
+        put("TemporalPosition", content, tags::TEMPORAL_POSITION_INDEX);
+        put("AcquisitionNumber", content, tags::FRAME_ACQUISITION_NUMBER);
+        put("ImageType", tags::MR_IMAGE_FRAME_TYPE_SEQUENCE, tags::FRAME_TYPE);
+        put("ImageType", tags::CT_IMAGE_FRAME_TYPE_SEQUENCE, tags::FRAME_TYPE);
+        put("EchoTime", tags::MR_ECHO_SEQUENCE, tags::EFFECTIVE_ECHO_TIME);
+        put("DiffusionBValue", tags::MR_DIFFUSION_SEQUENCE, tags::DIFFUSION_B_VALUE);
+        put("TriggerTime", tags::CARDIAC_SYNCHRONIZATION_SEQUENCE, tags::NOMINAL_CARDIAC_TRIGGER_DELAY_TIME);
+        let gradient = self
+            .group(tags::MR_DIFFUSION_SEQUENCE, tags::DIFFUSION_GRADIENT_DIRECTION_SEQUENCE)
+            .and_then(|item| item.items(tags::DIFFUSION_GRADIENT_DIRECTION_SEQUENCE).first())
+            .and_then(|item| value(item, tags::DIFFUSION_GRADIENT_ORIENTATION));
+        if let Some(gradient) = gradient {
+            order.insert("DiffusionGradient".to_owned(), gradient);
+        }
+        let indices = self.group(content, tags::DIMENSION_INDEX_VALUES);
+        let indices = indices.map(|item| item.numbers(tags::DIMENSION_INDEX_VALUES)).unwrap_or_default();
+        for (number, index) in indices.iter().enumerate() {
+            order.insert(format!("DimensionIndex{}", number + 1), index.to_string());
+        }
+    }
+}
+
+fn root_order(root: &Dataset<'_>) -> BTreeMap<String, String> {
+    let keywords = [
+        ("SeriesNumber", tags::SERIES_NUMBER),
+        ("ImageType", tags::IMAGE_TYPE),
+        ("EchoTime", tags::ECHO_TIME),
+        ("DiffusionBValue", tags::DIFFUSION_B_VALUE),
+        ("DiffusionGradient", tags::DIFFUSION_GRADIENT_ORIENTATION),
+        ("TemporalPosition", tags::TEMPORAL_POSITION_IDENTIFIER),
+        ("TriggerTime", tags::TRIGGER_TIME),
+        ("AcquisitionNumber", tags::ACQUISITION_NUMBER),
+        ("AcquisitionTime", tags::ACQUISITION_TIME),
+        ("InstanceNumber", tags::INSTANCE_NUMBER),
+    ];
+    let found =
+        keywords.iter().filter_map(|(keyword, tag)| Some(((*keyword).to_owned(), value(root, *tag)?)));
+    found.collect()
+}
+
+/// A value as text; numbers in one spelling, so that `12` and `12.0` are the same.
+fn value(item: &Dataset<'_>, tag: Tag) -> Option<String> {
+    let numbers = if tag == tags::ACQUISITION_TIME { Vec::new() } else { item.numbers(tag) };
+    if numbers.is_empty() {
+        return item.text(tag);
+    }
+    Some(numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\"))
+}
+
+fn reals<const N: usize>(numbers: Option<[f64; N]>) -> Option<[Real; N]> {
+    numbers.map(|numbers| numbers.map(Real::new))
+}

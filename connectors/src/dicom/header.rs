@@ -1,0 +1,110 @@
+//! A file's head: where the data set begins, and how it is written.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::{tags, uids};
+use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+
+use super::dataset::{Dataset, vr_of};
+use super::parse::{Encoding, parse, parse_meta};
+
+/// What a file turned out to be before its data set was parsed.
+pub(crate) struct Head<'a> {
+    /// The data set's bytes, inflated when they were deflated.
+    body: Cow<'a, [u8]>,
+    encoding: Encoding,
+    /// TransferSyntaxUID, as the file says or as its bytes show.
+    pub(crate) transfer_syntax: String,
+    /// Whether preamble and magic number were there.
+    pub(crate) magic: bool,
+    /// MediaStorageSOPClassUID.
+    pub(crate) media_class: Option<String>,
+}
+
+/// Retired, and still in archives.
+const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
+/// No compressor packs tighter than about a thousand to one.
+const MAX_INFLATION: u64 = 1100;
+/// And no data set is larger than this: the standard's lengths end there.
+const MAX_INFLATED: u64 = 1 << 32;
+
+impl<'a> Head<'a> {
+    /// Finds the data set.
+    ///
+    /// # Errors
+    /// The code of a file without one: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`.
+    pub(crate) fn find(bytes: &'a [u8]) -> Result<Self, &'static str> {
+        if bytes.is_empty() {
+            return Err("EMPTY_FILE");
+        }
+        let magic = bytes.get(128..132) == Some(b"DICM");
+        let start = if magic { bytes.get(132..).unwrap_or_default() } else { bytes };
+        let (meta, length) = parse_meta(start);
+        let rest = start.get(length..).unwrap_or_default();
+        let declared = meta.text(tags::TRANSFER_SYNTAX_UID);
+        if rest.is_empty() {
+            return Err(if magic { "NO_DATASET" } else { "NOT_DICOM" });
+        }
+        let deflated = declared.as_deref() == Some(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
+        let body = if deflated { Cow::Owned(inflate(rest)) } else { Cow::Borrowed(rest) };
+        let Some(encoding) = sniff(&body, magic || length > 0) else {
+            return Err(if magic { "NO_DATASET" } else { "NOT_DICOM" });
+        };
+        let transfer_syntax = declared.unwrap_or_else(|| {
+            let uid = match encoding {
+                Encoding::IMPLICIT => uids::IMPLICIT_VR_LITTLE_ENDIAN,
+                Encoding::BIG => BIG_ENDIAN,
+                _ => uids::EXPLICIT_VR_LITTLE_ENDIAN,
+            };
+            uid.to_owned()
+        });
+        let media_class = meta.text(tags::MEDIA_STORAGE_SOP_CLASS_UID);
+        Ok(Self { body, encoding, transfer_syntax, magic, media_class })
+    }
+
+    /// Parses the data set.
+    pub(crate) fn dataset(&self) -> Dataset<'_> {
+        parse(&self.body, self.encoding)
+    }
+}
+
+/// How a data set is written, from its first bytes: what the meta group says is often wrong.
+fn sniff(bytes: &[u8], trusted: bool) -> Option<Encoding> {
+    let head = <[u8; 8]>::try_from(bytes.get(..8)?).ok()?;
+    let [a, b, c, d, e, f, ..] = head;
+    let letters = VR::from_binary([e, f]).is_some();
+    let little = Tag(u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
+    let big = Tag(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let plausible = |tag: Tag| match trusted {
+        true => tag.0 != 0 && tag.0 <= 0x0100,
+        false => tag.0 == 0x0008 && vr_of(tag) != VR::UN,
+    };
+    let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+    if letters && plausible(little) {
+        Some(Encoding::EXPLICIT)
+    } else if letters && plausible(big) {
+        Some(Encoding::BIG)
+    } else if plausible(little) && (trusted || length <= bytes.len()) {
+        Some(Encoding::IMPLICIT)
+    } else {
+        // Private groups or group lengths first: trust what the letters say.
+        (trusted && letters).then_some(Encoding::EXPLICIT)
+    }
+}
+
+fn inflate(bytes: &[u8]) -> Vec<u8> {
+    let syntax = TransferSyntaxRegistry.get(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
+    let mut inflated = Vec::new();
+    if let Some(Codec::Dataset(Some(adapter))) = syntax.map(|syntax| syntax.codec()) {
+        let limit = (bytes.len() as u64).saturating_mul(MAX_INFLATION).min(MAX_INFLATED);
+        // A damaged stream leaves what could be read; the parser sees where it ends.
+        let read = adapter.adapt_reader(Box::new(bytes)).take(limit).read_to_end(&mut inflated);
+        if let Err(error) = read {
+            tracing::debug!(%error, "a deflated data set is damaged");
+        }
+    }
+    inflated
+}

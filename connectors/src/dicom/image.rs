@@ -1,0 +1,188 @@
+//! A data set that holds an image: its instance, and its pixels as stored.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use dicom_core::Tag;
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
+use dicom_dictionary_std::{StandardDataDictionary, tags};
+
+use super::FILTER_KEYWORDS;
+use super::dataset::{Dataset, Value};
+use super::header::Head;
+use super::instance::{Instance, PixelFormat};
+use super::{frames, mosaic, refuse};
+use crate::Digest;
+
+/// Pixels as they lie in the file.
+#[derive(Clone, Debug)]
+pub(crate) enum Stored<'a> {
+    /// None at all.
+    Missing,
+    /// One frame after the other.
+    Native { bytes: &'a [u8], big_endian: bool },
+    /// Compressed fragments, with the offset tables.
+    Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]>, cut: bool },
+}
+
+/// An instance, and its pixels.
+pub(crate) struct Image<'a> {
+    pub(crate) instance: Instance,
+    pub(crate) stored: Stored<'a>,
+}
+
+static FILTER_TAGS: LazyLock<Vec<(&'static str, Tag)>> = LazyLock::new(|| {
+    let tag = |&keyword| Some((keyword, StandardDataDictionary.by_name(keyword)?.tag()));
+    FILTER_KEYWORDS.iter().filter_map(tag).collect()
+});
+
+/// Reads an image, without digests; `None` when the data set holds none.
+pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'a>> {
+    let rows = dataset.count(tags::ROWS)?;
+    let columns = dataset.count(tags::COLUMNS)?;
+    let stored = stored(dataset);
+    let text = |tag| dataset.text(tag).unwrap_or_default();
+    let mut pixels = format(dataset, &head.transfer_syntax, rows, columns);
+    let tags = filter_tags(dataset);
+    let mut instance = Instance {
+        series_uid: text(tags::SERIES_INSTANCE_UID),
+        study_uid: text(tags::STUDY_INSTANCE_UID),
+        sop_uid: text(tags::SOP_INSTANCE_UID),
+        patient_id: tags.get("PatientID").cloned().unwrap_or_default(),
+        tags,
+        sop_class: dataset.text(tags::SOP_CLASS_UID).or(head.media_class.clone()).unwrap_or_default(),
+        frame_of_reference: text(tags::FRAME_OF_REFERENCE_UID),
+        ..Instance::default()
+    };
+    let image_type = dataset.text(tags::IMAGE_TYPE).unwrap_or_default();
+    let refusal = refuse::on_content(dataset, &instance.sop_class, &image_type, &pixels)
+        .or_else(|| refuse::on_storage(dataset, &pixels, &stored));
+    // A count of frames is believed only once the pixels are known to be there.
+    let counted = matches!(refusal, None | Some("UNSUPPORTED_TRANSFER_SYNTAX"));
+    instance.frames = frames::read(dataset, if counted { pixels.stored_frames } else { 1 });
+    let mut unfolding = None;
+    if let ([whole], true) = (instance.frames.as_slice(), mosaic::is_mosaic(&image_type)) {
+        match mosaic::unfold(dataset, whole, &mut pixels) {
+            Ok(tiles) => {
+                instance.frames = tiles;
+                instance.notes.push("MOSAIC".to_owned());
+            }
+            Err(code) => unfolding = Some(code),
+        }
+    }
+    let rescaled = instance.frames.iter().flat_map(|frame| frame.rescale).all(|number| number.0.is_finite());
+    let unscaled = (!rescaled).then_some("BAD_RESCALE");
+    instance.refusal = refusal.or(unfolding).or(unscaled).map(str::to_owned);
+    instance.pixels = pixels;
+    if !head.magic {
+        instance.notes.push("NO_PREAMBLE".to_owned());
+    }
+    Some(Image { instance, stored })
+}
+
+impl Image<'_> {
+    /// Fills in the digests, and surrogates for identifiers that are empty.
+    pub(crate) fn seal(mut self, path: &Path) -> Instance {
+        let mut hasher = blake3::Hasher::new();
+        match &self.stored {
+            Stored::Missing => {}
+            Stored::Native { bytes, .. } => {
+                hasher.update(bytes);
+            }
+            Stored::Fragments { fragments, .. } => {
+                for fragment in fragments {
+                    hasher.update(&(fragment.len() as u64).to_le_bytes());
+                    hasher.update(fragment);
+                }
+            }
+        }
+        let instance = &mut self.instance;
+        instance.pixel_digest = Digest(*hasher.finalize().as_bytes());
+        let notes = std::mem::take(&mut instance.notes);
+        // A record of plain values always serialises.
+        let content = serde_json::to_vec(&instance).unwrap_or_default();
+        instance.digest = Digest::of(&content);
+        instance.notes = notes;
+        surrogates(instance, path);
+        self.instance
+    }
+}
+
+/// Identifiers for an instance without: the series' from what its slices share, the folder included.
+fn surrogates(instance: &mut Instance, path: &Path) {
+    if !instance.series_uid.is_empty() && !instance.sop_uid.is_empty() {
+        return;
+    }
+    instance.notes.push("EMPTY_UID".to_owned());
+    if instance.series_uid.is_empty() {
+        let folder = path.parent().unwrap_or(Path::new("")).to_string_lossy();
+        let number = instance.tags.get("SeriesNumber").cloned().unwrap_or_default();
+        let orientation = instance.frames.first().and_then(|frame| frame.orientation);
+        // Rounded, so that the jitter of decimal strings does not tear a series apart.
+        let orientation = orientation.map(|o| o.map(|cosine| (cosine.0 * 100.0).round() as i64));
+        let matrix = (instance.pixels.rows, instance.pixels.columns);
+        let rest = format!("{number}\n{}\n{orientation:?}\n{matrix:?}", instance.frame_of_reference);
+        instance.series_uid = surrogate(&Digest::of_parts([folder.as_bytes(), rest.as_bytes()]));
+    }
+    if instance.sop_uid.is_empty() {
+        instance.sop_uid = surrogate(&instance.digest);
+    }
+}
+
+/// A digest as a UID of the root for numbers without registration.
+fn surrogate(digest: &Digest) -> String {
+    let number = digest.0.iter().take(16).fold(0u128, |number, &byte| number << 8 | u128::from(byte));
+    format!("2.25.{number}")
+}
+
+fn filter_tags(dataset: &Dataset<'_>) -> BTreeMap<String, String> {
+    let characters = dataset.character_set();
+    let value = |&(keyword, tag): &(&str, Tag)| {
+        Some((keyword.to_owned(), dataset.decoded_text(tag, characters.as_ref())?))
+    };
+    FILTER_TAGS.iter().filter_map(value).collect()
+}
+
+fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32) -> PixelFormat {
+    let small = |tag| dataset.count(tag).and_then(|count| u16::try_from(count).ok());
+    let float = dataset.get(tags::FLOAT_PIXEL_DATA).is_some();
+    let double = dataset.get(tags::DOUBLE_FLOAT_PIXEL_DATA).is_some();
+    let bits_allocated = small(tags::BITS_ALLOCATED).unwrap_or(0);
+    let bits_stored = small(tags::BITS_STORED).unwrap_or(bits_allocated);
+    let declared =
+        dataset.get(tags::NUMBER_OF_FRAMES).filter(|_| dataset.text(tags::NUMBER_OF_FRAMES).is_some());
+    PixelFormat {
+        transfer_syntax: transfer_syntax.to_owned(),
+        rows,
+        columns,
+        bits_allocated,
+        bits_stored,
+        high_bit: small(tags::HIGH_BIT).unwrap_or(bits_stored.saturating_sub(1)),
+        signed: small(tags::PIXEL_REPRESENTATION) == Some(1),
+        samples: small(tags::SAMPLES_PER_PIXEL).unwrap_or(1),
+        photometric: dataset.text(tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default(),
+        float: float || double,
+        stored_frames: declared.map_or(1, |_| dataset.count(tags::NUMBER_OF_FRAMES).unwrap_or(0)),
+        frame_size: [rows, columns],
+    }
+}
+
+fn stored<'a>(dataset: &Dataset<'a>) -> Stored<'a> {
+    let floats = [tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
+    let element = [tags::PIXEL_DATA].iter().chain(&floats).find_map(|&tag| dataset.get(tag));
+    match element.map(|element| &element.value) {
+        Some(Value::Bytes(bytes)) => Stored::Native { bytes, big_endian: dataset.big_endian },
+        Some(Value::Fragments { table, fragments, cut }) => {
+            let extended = dataset.bytes(tags::EXTENDED_OFFSET_TABLE).unwrap_or_default();
+            let extended = extended.as_chunks::<8>().0.iter().map(|&b| u64::from_le_bytes(b));
+            let basic = table.as_chunks::<4>().0.iter().map(|&b| u64::from(u32::from_le_bytes(b)));
+            let mut offsets: Vec<u64> = extended.collect();
+            if offsets.is_empty() {
+                offsets.extend(basic);
+            }
+            Stored::Fragments { offsets, fragments: fragments.clone(), cut: *cut }
+        }
+        _ => Stored::Missing,
+    }
+}

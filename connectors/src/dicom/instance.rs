@@ -1,0 +1,87 @@
+//! One SOP instance: its identity, its geometry, how its pixels lie, and the digest of it all.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::real::Real;
+use crate::Digest;
+
+/// One DICOM SOP instance that holds an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Instance {
+    /// SeriesInstanceUID; a surrogate when it is empty (`notes` then holds `EMPTY_UID`).
+    pub series_uid: String,
+    /// StudyInstanceUID, or empty.
+    pub study_uid: String,
+    /// SOPInstanceUID; a surrogate when it is empty.
+    pub sop_uid: String,
+    /// PatientID, or empty.
+    pub patient_id: String,
+    /// The values of [`FILTER_KEYWORDS`](super::FILTER_KEYWORDS) that are present.
+    pub tags: BTreeMap<String, String>,
+    /// SOPClassUID.
+    pub sop_class: String,
+    /// FrameOfReferenceUID, or empty.
+    pub frame_of_reference: String,
+    /// How the pixels lie in the file.
+    pub pixels: PixelFormat,
+    /// Where each frame lies; one entry for an image of a single frame, a tile each for a mosaic.
+    pub frames: Vec<Frame>,
+    /// Why its pixels cannot become a volume, by name, when that shows in the file alone.
+    pub refusal: Option<String>,
+    /// What was put right while reading: `EMPTY_UID`, `NO_PREAMBLE`, …
+    pub notes: Vec<String>,
+    /// The digest of the pixel bytes as stored.
+    pub pixel_digest: Digest,
+    /// The digest of the content that matters: the values above (but for notes), and the pixels.
+    pub digest: Digest,
+}
+
+/// Where one frame lies in patient space, and what sets it apart from others at the same place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Frame {
+    /// ImagePositionPatient, mm.
+    pub position_mm: Option<[Real; 3]>,
+    /// ImageOrientationPatient: row cosines, then column cosines.
+    pub orientation: Option<[Real; 6]>,
+    /// PixelSpacing: between rows, then between columns, mm.
+    pub spacing_mm: Option<[Real; 2]>,
+    /// SpacingBetweenSlices, mm.
+    pub gap_mm: Option<Real>,
+    /// SliceThickness, mm.
+    pub thickness_mm: Option<Real>,
+    /// RescaleSlope and RescaleIntercept.
+    pub rescale: [Real; 2],
+    /// Values that tell stacks at the same positions apart: keyword to value.
+    pub order: BTreeMap<String, String>,
+}
+
+/// How pixels lie in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PixelFormat {
+    /// TransferSyntaxUID.
+    pub transfer_syntax: String,
+    /// Rows of the stored matrix.
+    pub rows: u32,
+    /// Columns of the stored matrix.
+    pub columns: u32,
+    /// BitsAllocated.
+    pub bits_allocated: u16,
+    /// BitsStored.
+    pub bits_stored: u16,
+    /// HighBit.
+    pub high_bit: u16,
+    /// Whether PixelRepresentation says two's complement.
+    pub signed: bool,
+    /// SamplesPerPixel.
+    pub samples: u16,
+    /// PhotometricInterpretation.
+    pub photometric: String,
+    /// Whether the samples are floating point (FloatPixelData, DoubleFloatPixelData).
+    pub float: bool,
+    /// Frames as stored; a mosaic is one.
+    pub stored_frames: u32,
+    /// Rows and columns of a frame in the volume, smaller than the stored matrix for a mosaic.
+    pub frame_size: [u32; 2],
+}

@@ -1,0 +1,56 @@
+//! A number with a total order, so that records which hold it can be sorted, hashed and compared.
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+
+/// A double that is equal to itself, NaN included; negative zero is kept as zero.
+///
+/// # Examples
+/// ```
+/// use tomoflow_connectors::dicom::Real;
+/// assert_eq!(Real::new(-0.0), Real::new(0.0));
+/// assert!(Real::new(1.0) < Real::new(2.0));
+/// ```
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Real(pub f64);
+
+impl Real {
+    /// A number, with the sign of zero taken away.
+    pub fn new(value: f64) -> Self {
+        Self(value + 0.0)
+    }
+}
+
+impl PartialEq for Real {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Real {}
+
+impl PartialOrd for Real {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Real {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl Hash for Real {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+impl From<f64> for Real {
+    fn from(value: f64) -> Self {
+        Self::new(value)
+    }
+}

@@ -1,0 +1,62 @@
+//! What one file holds.
+
+use std::path::Path;
+
+use dicom_dictionary_std::{tags, uids};
+use serde::{Deserialize, Serialize};
+
+use super::header::Head;
+use super::instance::Instance;
+use super::{image, refuse};
+use crate::rtstruct::Outlines;
+
+/// What one file holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "nearly every record is an instance")]
+pub enum Record {
+    /// An image.
+    Instance(Instance),
+    /// Outlines (RTSTRUCT).
+    Outlines(Outlines),
+    /// Nothing that can be used.
+    Skip {
+        /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `DICOMDIR`, `NOT_AN_IMAGE`.
+        code: String,
+    },
+}
+
+/// Reads a file once: its header, its geometry and the digest of its content.
+///
+/// # Errors
+/// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
+pub fn read_record(path: &Path) -> std::io::Result<Record> {
+    Ok(record(&std::fs::read(path)?, path))
+}
+
+/// The record of a file's bytes; its folder stands in where identifiers are empty.
+pub(crate) fn record(bytes: &[u8], path: &Path) -> Record {
+    let skip = |code: &str| Record::Skip { code: code.to_owned() };
+    let head = match Head::find(bytes) {
+        Ok(head) => head,
+        Err(code) => return skip(code),
+    };
+    let dataset = head.dataset();
+    if dataset.elements.is_empty() {
+        return skip(if head.magic { "NO_DATASET" } else { "NOT_DICOM" });
+    }
+    let directory = head.media_class.as_deref() == Some(uids::MEDIA_STORAGE_DIRECTORY_STORAGE);
+    if directory || dataset.get(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {
+        return skip("DICOMDIR");
+    }
+    let class = dataset.text(tags::SOP_CLASS_UID).or_else(|| head.media_class.clone()).unwrap_or_default();
+    if refuse::is_structure_set(&class) {
+        return Record::Outlines(crate::rtstruct::read::outlines(&dataset));
+    }
+    if refuse::not_an_image(&class) {
+        return skip("NOT_AN_IMAGE");
+    }
+    match image::read(&head, &dataset) {
+        Some(image) => Record::Instance(image.seal(path)),
+        None => skip("NOT_AN_IMAGE"),
+    }
+}

@@ -1,0 +1,103 @@
+//! What shows in one file that its pixels cannot become a volume, by name.
+
+use dicom_dictionary_std::{tags, uids};
+
+use super::codec;
+use super::dataset::Dataset;
+use super::image::Stored;
+use super::instance::PixelFormat;
+
+const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
+/// Radiographs, mammograms, angiograms and fluoroscopy: sums along the beam.
+const PROJECTIONS: &[&str] = &[
+    "1.2.840.10008.5.1.4.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.12.1",
+    "1.2.840.10008.5.1.4.1.1.12.2",
+    "1.2.840.10008.5.1.4.1.1.12.3",
+];
+
+/// Codes that set an instance apart from the stacks of its series: it was never part of a volume.
+pub(crate) const ASIDE: &[&str] = &["COLOUR", "SECONDARY_CAPTURE", "PROJECTION", "LOCALIZER"];
+
+/// Objects that hold no image of their own kind: segmentations, doses, maps of other objects.
+pub(crate) fn not_an_image(sop_class: &str) -> bool {
+    sop_class.starts_with("1.2.840.10008.5.1.4.1.1.66")
+        || sop_class.starts_with("1.2.840.10008.5.1.4.1.1.481")
+}
+
+/// Refusals for what the image shows.
+pub(crate) fn on_content(
+    dataset: &Dataset<'_>,
+    sop_class: &str,
+    image_type: &str,
+    pixels: &PixelFormat,
+) -> Option<&'static str> {
+    let is_or_under = |class: &str| {
+        sop_class.strip_prefix(class).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let has = |word: &str| image_type.split('\\').any(|value| value.trim() == word);
+    if pixels.samples != 1 || !["MONOCHROME1", "MONOCHROME2", ""].contains(&pixels.photometric.as_str()) {
+        Some("COLOUR")
+    } else if is_or_under(SECONDARY_CAPTURE) {
+        Some("SECONDARY_CAPTURE")
+    } else if PROJECTIONS.iter().any(|class| is_or_under(class)) || has("PROJECTION IMAGE") {
+        Some("PROJECTION")
+    } else if has("LOCALIZER") {
+        Some("LOCALIZER")
+    } else if dataset.get(tags::MODALITY_LUT_SEQUENCE).is_some() {
+        Some("MODALITY_LUT")
+    } else {
+        None
+    }
+}
+
+/// Refusals for how the pixels are stored, or not.
+pub(crate) fn on_storage(
+    dataset: &Dataset<'_>,
+    pixels: &PixelFormat,
+    stored: &Stored<'_>,
+) -> Option<&'static str> {
+    if let Stored::Missing = stored {
+        return Some(if dataset.cut { "TRUNCATED" } else { "NO_PIXEL_DATA" });
+    }
+    let bits = pixels.bits_allocated;
+    let sound = match pixels.float {
+        true => [32, 64].contains(&bits),
+        false => {
+            [8, 16, 32].contains(&bits)
+                && (1..=bits).contains(&pixels.bits_stored)
+                && pixels.high_bit < bits
+                && pixels.high_bit + 1 >= pixels.bits_stored
+        }
+    };
+    let side = 1..=u32::from(u16::MAX);
+    if !sound || !side.contains(&pixels.rows) || !side.contains(&pixels.columns) || pixels.stored_frames == 0
+    {
+        return Some("UNSUPPORTED_PIXEL_FORMAT");
+    }
+    let frame_bytes = u64::from(pixels.rows) * u64::from(pixels.columns) * u64::from(bits / 8);
+    match stored {
+        Stored::Missing => None,
+        Stored::Native { bytes, .. } => {
+            let needed = frame_bytes.checked_mul(pixels.stored_frames.into());
+            if needed.is_none_or(|needed| needed > bytes.len() as u64) { Some("TRUNCATED") } else { None }
+        }
+        Stored::Fragments { fragments, cut, .. } => {
+            let stored_bytes: u64 = fragments.iter().map(|fragment| fragment.len() as u64).sum();
+            if *cut || fragments.len() < pixels.stored_frames as usize {
+                Some("TRUNCATED")
+            } else if !codec::supported(pixels) {
+                Some("UNSUPPORTED_TRANSFER_SYNTAX")
+            } else if codec::implausible(frame_bytes, pixels.stored_frames, stored_bytes) {
+                Some("IMPLAUSIBLE_SIZE")
+            } else {
+                None
+            }
+        }
+    }
+}
+
+/// Whether an RTSTRUCT.
+pub(crate) fn is_structure_set(sop_class: &str) -> bool {
+    sop_class == uids::RT_STRUCTURE_SET_STORAGE
+}

@@ -1,0 +1,173 @@
+//! Slices of a series with their geometry, and the stacks they fall into by orientation and matrix.
+
+use std::cmp::Ordering;
+
+use super::assemble::SliceRef;
+use super::instance::{Frame, Instance};
+use crate::geometry::{cross, dot, norm};
+
+/// Cosines may differ by this much within a stack; rounded decimal strings do.
+const ORIENTATION_TOLERANCE: f64 = 1e-3;
+/// From here on a difference is worth a note.
+const ORIENTATION_NOTE: f64 = 1e-4;
+/// Share by which the pixel spacing may differ within a stack.
+const SPACING_TOLERANCE: f64 = 1e-4;
+
+/// One slice, with what places it.
+#[derive(Clone, Debug)]
+pub(crate) struct Slice<'a> {
+    pub(crate) source: SliceRef,
+    pub(crate) instance: &'a Instance,
+    pub(crate) frame: &'a Frame,
+    /// The centre of its first pixel, mm.
+    pub(crate) position: [f64; 3],
+    /// Unit vectors along a row and along a column.
+    pub(crate) axes: [[f64; 3]; 2],
+    /// Between rows, between columns, mm.
+    pub(crate) spacing: [f64; 2],
+}
+
+impl<'a> Slice<'a> {
+    /// A slice, or the code of why a frame has no place in space.
+    pub(crate) fn new(
+        source: SliceRef,
+        instance: &'a Instance,
+        frame: &'a Frame,
+    ) -> Result<Self, &'static str> {
+        let (Some(position), Some(orientation), Some(spacing)) =
+            (frame.position_mm, frame.orientation, frame.spacing_mm)
+        else {
+            return Err("NO_GEOMETRY");
+        };
+        let [a, b, c, d, e, f] = orientation.map(|cosine| cosine.0);
+        let (row, column) = ([a, b, c], [d, e, f]);
+        let (row_norm, column_norm) = (norm(row), norm(column));
+        let unit = |length: f64| (length - 1.0).abs() < 1e-2;
+        let spacing = spacing.map(|length| length.0);
+        let sound = unit(row_norm)
+            && unit(column_norm)
+            && (dot(row, column) / row_norm / column_norm).abs() < 1e-2
+            && spacing.iter().all(|&length| length > 0.0 && length.is_finite());
+        if !sound {
+            return Err("BAD_GEOMETRY");
+        }
+        Ok(Self {
+            source,
+            instance,
+            frame,
+            position: position.map(|coordinate| coordinate.0),
+            axes: [row.map(|x| x / row_norm), column.map(|x| x / column_norm)],
+            spacing,
+        })
+    }
+
+    /// The unit normal, along which slices ascend.
+    pub(crate) fn normal(&self) -> [f64; 3] {
+        let [row, column] = self.axes;
+        let normal = cross(row, column);
+        let length = norm(normal);
+        normal.map(|x| x / length)
+    }
+
+    pub(crate) fn size(&self) -> [u32; 2] {
+        self.instance.pixels.frame_size
+    }
+
+    fn axes_differ_by(&self, other: &Self) -> f64 {
+        let pairs = self.axes.iter().flatten().zip(other.axes.iter().flatten());
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    }
+
+    fn same_matrix(&self, other: &Self) -> bool {
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= SPACING_TOLERANCE * a.max(*b);
+        self.size() == other.size() && self.spacing.iter().zip(&other.spacing).all(close)
+    }
+}
+
+/// Slices of one orientation, matrix, pixel spacing and frame of reference.
+#[derive(Clone, Debug)]
+pub(crate) struct Stack<'a> {
+    pub(crate) slices: Vec<Slice<'a>>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl<'a> Stack<'a> {
+    /// Why a slice does not belong here: `None` when it does.
+    fn differs(&self, slice: &Slice<'a>) -> Option<&'static str> {
+        let first = self.slices.first()?;
+        if !first.same_matrix(slice) {
+            Some("MIXED_MATRIX")
+        } else if first.axes_differ_by(slice) > ORIENTATION_TOLERANCE {
+            Some("MIXED_ORIENTATION")
+        } else if first.instance.frame_of_reference != slice.instance.frame_of_reference {
+            Some("MIXED_FRAME_OF_REFERENCE")
+        } else {
+            None
+        }
+    }
+}
+
+/// Slices too few to be a stack beside a larger one.
+pub(crate) struct Leftover<'a> {
+    pub(crate) code: &'static str,
+    pub(crate) slices: Vec<Slice<'a>>,
+}
+
+/// Sorts slices into stacks, the largest first, and leftovers of one or two beside a larger stack.
+/// Slices are expected in an order that depends on their content alone.
+pub(crate) fn stacks<'a>(slices: Vec<Slice<'a>>) -> (Vec<Stack<'a>>, Vec<Leftover<'a>>) {
+    let mut stacks: Vec<Stack<'a>> = Vec::new();
+    for slice in slices {
+        match stacks.iter_mut().find(|stack| stack.differs(&slice).is_none()) {
+            Some(stack) => stack.slices.push(slice),
+            None => stacks.push(Stack { slices: vec![slice], notes: Vec::new() }),
+        }
+    }
+    // A stable sort: stacks of one size keep the order of their content.
+    stacks.sort_by_key(|stack| std::cmp::Reverse(stack.slices.len()));
+    let largest = stacks.first().map_or(0, |stack| stack.slices.len());
+    let scouts = largest == 1 && stacks.len() > 1;
+    let (small, mut kept): (Vec<_>, Vec<_>) = stacks
+        .into_iter()
+        .partition(|stack| scouts || stack.slices.len() <= 2.min(largest.saturating_sub(1)));
+    let mut leftovers = Vec::new();
+    for stack in small {
+        let code = match kept.first().map(|main| stack.slices.first().and_then(|slice| main.differs(slice))) {
+            Some(Some("MIXED_MATRIX")) => "MIXED_MATRIX",
+            Some(Some("MIXED_FRAME_OF_REFERENCE")) => "MIXED_FRAME_OF_REFERENCE",
+            // Single slices across each other: the planes of a localizer.
+            _ => "LOCALIZER",
+        };
+        leftovers.push(Leftover { code, slices: stack.slices });
+    }
+    note_differences(&mut kept);
+    (kept, leftovers)
+}
+
+fn note_differences(stacks: &mut [Stack<'_>]) {
+    if let Some((first, others)) = stacks.split_first_mut() {
+        let codes: Vec<_> = others
+            .iter()
+            .filter_map(|other| first.differs(other.slices.first()?))
+            .map(str::to_owned)
+            .collect();
+        first.notes.extend(codes.first().cloned());
+        for (other, code) in others.iter_mut().zip(codes) {
+            other.notes.push(code);
+        }
+    }
+    for stack in stacks {
+        let Some(first) = stack.slices.first() else { continue };
+        if stack.slices.iter().any(|slice| first.axes_differ_by(slice) > ORIENTATION_NOTE) {
+            stack.notes.push("ORIENTATION_JITTER".to_owned());
+        }
+    }
+}
+
+/// Orders values as numbers when both are, else as text.
+pub(crate) fn natural(a: &str, b: &str) -> Ordering {
+    match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(x), Ok(y)) => x.total_cmp(&y).then_with(|| a.cmp(b)),
+        _ => a.cmp(b),
+    }
+}

@@ -1,0 +1,215 @@
+//! Hazards of a series, each on instances made in memory.
+
+use proptest::prelude::*;
+use tomoflow_connectors::Digest;
+use tomoflow_connectors::dicom::{Assembled, Frame, Instance, Part, PixelFormat, Real, assemble};
+
+/// An axial slice at a height, with what may set it apart.
+fn slice(number: u32, z: f64) -> Instance {
+    at(number, [0.0, 0.0, z])
+}
+
+fn at(number: u32, position: [f64; 3]) -> Instance {
+    let frame = Frame {
+        position_mm: Some(position.map(Real::new)),
+        orientation: Some([1.0, 0.0, 0.0, 0.0, 1.0, 0.0].map(Real::new)),
+        spacing_mm: Some([0.5, 0.5].map(Real::new)),
+        thickness_mm: Some(Real::new(3.0)),
+        rescale: [1.0, 0.0].map(Real::new),
+        ..Frame::default()
+    };
+    Instance {
+        series_uid: "1.2".into(),
+        sop_uid: format!("1.2.{number}"),
+        pixels: PixelFormat { rows: 8, columns: 8, frame_size: [8, 8], ..PixelFormat::default() },
+        frames: vec![frame],
+        pixel_digest: Digest::of(&number.to_le_bytes()),
+        digest: Digest::of(&number.to_le_bytes()),
+        ..Instance::default()
+    }
+}
+
+fn with(mut instance: Instance, keyword: &str, value: &str) -> Instance {
+    for frame in &mut instance.frames {
+        frame.order.insert(keyword.to_owned(), value.to_owned());
+    }
+    instance
+}
+
+fn stack(heights: &[f64]) -> Vec<Instance> {
+    (0u32..).zip(heights).map(|(number, &z)| slice(number, z)).collect()
+}
+
+fn parts(instances: &[Instance]) -> Vec<Part> {
+    assemble(&instances.iter().collect::<Vec<_>>())
+}
+
+/// Codes of refusals, and sizes of stacks, in order.
+fn outcomes(instances: &[Instance]) -> Vec<String> {
+    let outcome = |part: Part| match part.verdict {
+        Ok(assembled) => format!("{:?}", assembled.geometry.size),
+        Err(reject) => reject.code,
+    };
+    parts(instances).into_iter().map(outcome).collect()
+}
+
+fn accepted(instances: &[Instance]) -> Assembled {
+    parts(instances).remove(0).verdict.unwrap()
+}
+
+#[test]
+fn gaps() {
+    assert_eq!(outcomes(&stack(&[0.0, 2.0, 4.0])), ["[3, 8, 8]"]);
+    assert_eq!(outcomes(&stack(&[0.0, 2.0, 6.0])), ["MISSING_SLICE"]);
+    assert_eq!(outcomes(&stack(&[0.0, 2.0, 5.1])), ["VARIABLE_SPACING"]);
+    assert_eq!(
+        outcomes(&[at(0, [0.0; 3]), at(1, [1.0, 0.0, 1.0]), at(2, [0.0, 0.0, 2.0])]),
+        ["NON_COLLINEAR_POSITIONS"]
+    );
+}
+
+#[test]
+fn tilt_is_kept_as_shear() {
+    let tilted: Vec<_> = (0..3).map(|k| at(k, [0.0, 0.3 * f64::from(k), f64::from(k)])).collect();
+    let assembled = accepted(&tilted);
+    assert!(assembled.notes.contains(&"GANTRY_TILT".to_owned()));
+    assert_eq!(assembled.geometry.steps_mm[0], [0.0, 0.3, 1.0]);
+}
+
+#[test]
+fn a_lone_slice_takes_its_thickness_and_says_so() {
+    let assembled = accepted(&stack(&[5.0]));
+    assert_eq!(assembled.geometry.steps_mm[0], [0.0, 0.0, 3.0]);
+    assert_eq!(assembled.notes, ["SINGLE_SLICE", "SPACING_FROM_THICKNESS"]);
+}
+
+#[test]
+fn one_position_is_a_time_series() {
+    assert_eq!(outcomes(&stack(&[1.0, 1.0, 1.0])), ["NOT_A_VOLUME_TIME_SERIES"]);
+}
+
+#[test]
+fn duplicates() {
+    let plain = stack(&[0.0, 2.0, 4.0]);
+    let mut twice = plain.clone();
+    twice.push(plain[1].clone());
+    let assembled = accepted(&twice);
+    assert_eq!(assembled.geometry.size, [3, 8, 8]);
+    assert_eq!(assembled.notes, ["DUPLICATE_INSTANCE: 1 dropped"]);
+    twice[3].pixel_digest = Digest::of(b"other");
+    assert_eq!(outcomes(&twice), ["UID_CONFLICT"]);
+    twice[3].sop_uid = "1.2.99".into();
+    assert_eq!(outcomes(&twice), ["DUPLICATE_POSITION_AMBIGUOUS"]);
+}
+
+#[test]
+fn stacks_at_the_same_positions_are_told_apart() {
+    for keyword in ["EchoTime", "TemporalPosition", "AcquisitionNumber", "InstanceNumber"] {
+        // Ten sorts after nine: values are numbers.
+        let both = (0u32..).zip([0.0, 2.0, 0.0, 2.0]).map(|(number, z)| {
+            let value = if number < 2 { 10 } else { 9 };
+            with(slice(number, z), keyword, &value.to_string())
+        });
+        let both = both.collect::<Vec<_>>();
+        let parts = parts(&both);
+        let sources: Vec<Vec<usize>> = parts
+            .iter()
+            .map(|part| part.verdict.as_ref().unwrap().slices.iter().map(|s| s.instance).collect())
+            .collect();
+        assert_eq!(sources, [[2, 3], [0, 1]], "{keyword}");
+        assert_eq!(
+            parts[0].verdict.as_ref().unwrap().notes,
+            [format!("DUPLICATE_POSITION: split by {keyword}")]
+        );
+    }
+}
+
+#[test]
+fn two_attributes_together_tell_four_stacks_apart() {
+    let mut all = Vec::new();
+    for (number, (echo, kind)) in (0u32..).zip([("1", "M"), ("1", "P"), ("2", "M"), ("2", "P")]) {
+        for (step, z) in [(0, 0.0), (1, 2.0)] {
+            let instance = with(slice(number * 2 + step, z), "EchoTime", echo);
+            all.push(with(instance, "ImageType", &format!("ORIGINAL\\PRIMARY\\{kind}")));
+        }
+    }
+    assert_eq!(outcomes(&all), vec!["[2, 8, 8]"; 4]);
+}
+
+#[test]
+fn whole_stacks_in_single_instances_are_a_part_each() {
+    let frames = |number: u32| {
+        let mut instance = slice(number, 0.0);
+        let mut second = instance.frames[0].clone();
+        second.position_mm = Some([0.0, 0.0, 2.0].map(Real::new));
+        instance.frames.push(second);
+        instance
+    };
+    assert_eq!(outcomes(&[frames(0), frames(1)]), vec!["[2, 8, 8]"; 2]);
+}
+
+#[test]
+fn mixed_series_are_split_and_leftovers_named() {
+    let sagittal = |number: u32| {
+        let mut instance = at(number, [f64::from(number), 0.0, 0.0]);
+        instance.frames[0].orientation = Some([0.0, 1.0, 0.0, 0.0, 0.0, -1.0].map(Real::new));
+        instance
+    };
+    let mut mixed = stack(&[0.0, 2.0, 4.0]);
+    mixed.extend((10..13).map(sagittal));
+    assert_eq!(outcomes(&mixed), vec!["[3, 8, 8]"; 2]);
+    mixed.truncate(4);
+    assert_eq!(outcomes(&mixed), ["[3, 8, 8]", "LOCALIZER"]);
+    mixed[3] = slice(20, 6.0);
+    mixed[3].pixels.frame_size = [4, 4];
+    assert_eq!(outcomes(&mixed), ["[3, 8, 8]", "MIXED_MATRIX"]);
+    assert_eq!(outcomes(&[slice(0, 0.0), sagittal(1)]), ["LOCALIZER"]);
+}
+
+#[test]
+fn what_is_no_slice_is_set_aside_by_name() {
+    let mut series = stack(&[0.0, 2.0, 4.0, 6.0]);
+    series[3].refusal = Some("LOCALIZER".into());
+    assert_eq!(outcomes(&series), ["[3, 8, 8]", "LOCALIZER"]);
+    series[3].refusal = None;
+    series[3].frames[0].position_mm = None;
+    assert_eq!(outcomes(&series), ["[3, 8, 8]", "NO_GEOMETRY"]);
+    series[3] = slice(3, 6.0);
+    series[3].frames[0].orientation = Some([1.0, 0.0, 0.0, 1.0, 0.0, 0.0].map(Real::new));
+    assert_eq!(outcomes(&series), ["[3, 8, 8]", "BAD_GEOMETRY"]);
+    series[3] = slice(3, 6.0);
+    series[3].refusal = Some("UNSUPPORTED_TRANSFER_SYNTAX".into());
+    assert_eq!(outcomes(&series), ["UNSUPPORTED_TRANSFER_SYNTAX"]);
+    series[3].refusal = Some("TRUNCATED".into());
+    assert_eq!(outcomes(&series), ["TRUNCATED"]);
+    assert_eq!(outcomes(&[]), Vec::<String>::new());
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_instances_does_not_matter(
+        order in Just((0..12).collect::<Vec<usize>>()).prop_shuffle(),
+    ) {
+        let mut all = Vec::new();
+        for (number, z) in (0u32..).zip([0.0, 2.0, 4.0, 0.0, 2.0, 4.0]) {
+            let echo = if number < 3 { "1" } else { "2" };
+            all.push(with(slice(number, z), "EchoTime", echo));
+        }
+        all.extend((20u32..).zip([0.0, 1.0, 2.0, 3.0]).map(|(number, x)| {
+            let mut instance = at(number, [x, 0.0, 0.0]);
+            instance.frames[0].orientation = Some([0.0, 1.0, 0.0, 0.0, 0.0, -1.0].map(Real::new));
+            instance
+        }));
+        all.push(slice(30, 50.0));
+        all[10].pixels.frame_size = [4, 4];
+        all.push(all[0].clone());
+        let shuffled: Vec<Instance> = order.iter().map(|&index| all[index].clone()).collect();
+        let named = |instances: &[Instance]| -> Vec<_> {
+            parts(instances).into_iter().map(|part| part.verdict.map(|assembled| {
+                let sops: Vec<_> = assembled.slices.iter().map(|s| instances[s.instance].sop_uid.clone()).collect();
+                (assembled.geometry, sops, assembled.notes)
+            })).collect()
+        };
+        prop_assert_eq!(named(&all), named(&shuffled));
+    }
+}
