@@ -1,1 +1,8 @@
 //! RTSTRUCT: outlines as records, rasterised on a geometry, and written.
+
+pub mod rasterise;
+pub mod read;
+pub mod write;
+
+pub use rasterise::{Drawn, rasterise};
+pub use read::{Contour, ContourKind, Outlines, Structure, StructureSet, read_structures};
