@@ -1,1 +1,21 @@
 //! Tables: Parquet files with a Delta log, or without one.
+//!
+//! Rows are plain structs ([`rows`]); a [`DeltaTable`] keeps groups of them, each named by the column
+//! `entry`, so that whoever fills a table can ask which groups are present and commit the difference.
+
+mod cell;
+pub mod delta;
+pub mod error;
+mod files;
+mod log;
+pub mod parquet;
+pub mod read;
+pub mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use delta::{CommitId, DeltaTable};
+pub use error::TableError;
+pub use parquet::write_parquet;
+pub use read::{read_parquet, read_rows};
+pub use rows::{CaseRow, MaskRow, MetricRow, RejectRow, Rows, RunRow, Table, TrainingRow};

@@ -1,0 +1,153 @@
+//! What can go wrong with a table: what was expected, what was found, where, and a remedy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::cell::CellError;
+use super::rows::Table;
+
+/// A table could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// A file or folder could not be read or written.
+    #[error("{}: could not be {doing}: {source}\nhint: {hint}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What was being done: `read`, `written`, …
+        doing: &'static str,
+        /// What the user can do about it.
+        hint: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A value does not fit its column, or an array is not what the column holds.
+    #[error("table `{table}`, column `{column}`{}: {found}\nhint: the file may come from another \
+             version of tomoflow; remove the table's folder and run again", row_words(*row))]
+    Value {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row within its batch.
+        row: Option<usize>,
+        /// What was found.
+        found: String,
+    },
+    /// A column is absent.
+    #[error(
+        "table `{table}`: column `{column}` expected, none found\nhint: the file may come from \
+             another version of tomoflow; remove the table's folder and run again"
+    )]
+    Column {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+    },
+    /// Rows of one table were given to another.
+    #[error(
+        "rows of table `{expected}` expected, rows of `{found}` found\nhint: open the table that the \
+             rows belong to"
+    )]
+    OtherTable {
+        /// The table that was open.
+        expected: &'static str,
+        /// The table that the rows belong to.
+        found: &'static str,
+    },
+    /// Arrow refused a batch.
+    #[error("table `{table}`: {source}\nhint: write fewer rows at once")]
+    Arrow {
+        /// The table.
+        table: &'static str,
+        /// Arrow's answer.
+        source: arrow::error::ArrowError,
+    },
+    /// A Parquet file is damaged, or could not be written.
+    #[error("{}: {source}\nhint: if the file is damaged, remove the table's folder and run again; nothing \
+             that it held is lost", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Parquet's answer.
+        source: ::parquet::errors::ParquetError,
+    },
+    /// The Delta log is damaged, or could not be written.
+    #[error("{}: {doing}: {source}\nhint: if the log is damaged, remove the table's folder and run again; \
+             nothing that it held is lost", dir.display())]
+    Delta {
+        /// The table's folder.
+        dir: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: Box<delta_kernel::KernelError>,
+    },
+    /// There is no table.
+    #[error("{}: a Delta table expected, none found\nhint: run a pipeline with a `delta` sink first", dir.display())]
+    Absent {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The log names something that no table of ours has.
+    #[error("{}: {expected} expected, {found} found\nhint: only tomoflow writes into this folder; remove it \
+             and run again, or set another `out`", dir.display())]
+    Foreign {
+        /// The table's folder.
+        dir: PathBuf,
+        /// What a table of ours has.
+        expected: String,
+        /// What this one has.
+        found: String,
+    },
+    /// Somebody else committed at the same time.
+    #[error("{}: version {version} was written by somebody else\nhint: one process writes a table; stop the \
+             other run on the same `out` and run again", dir.display())]
+    Conflict {
+        /// The table's folder.
+        dir: PathBuf,
+        /// The version that was to be written.
+        version: u64,
+    },
+}
+
+fn row_words(row: Option<usize>) -> String {
+    row.map(|row| format!(", row {row}")).unwrap_or_default()
+}
+
+impl TableError {
+    pub(super) fn value(table: Table, column: &'static str, error: CellError) -> Self {
+        Self::Value { table: table.name(), column, row: error.row, found: error.found }
+    }
+
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            doing: "read",
+            hint: "check that the file is there and may be read",
+            source,
+        }
+    }
+
+    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            doing: "written",
+            hint: "check the folder's permissions and the free space",
+            source,
+        }
+    }
+
+    pub(super) fn delta<'a>(
+        dir: &'a Path,
+        doing: &'static str,
+    ) -> impl FnOnce(delta_kernel::KernelError) -> Self + use<'a> {
+        move |source| Self::Delta { dir: dir.to_owned(), doing, source: Box::new(source) }
+    }
+
+    pub(super) fn parquet(path: &Path) -> impl FnOnce(::parquet::errors::ParquetError) -> Self + use<'_> {
+        move |source| Self::Parquet { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,326 @@
+//! The rows of every table as plain structs, and each table's name and schema, from one declaration.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use super::TableError;
+use super::cell::Cell;
+
+/// The column that every table has: it names the group of rows that were written together.
+pub const ENTRY: &str = "entry";
+
+/// Declares the tables: row structs, schemas and conversions are all made from these fields.
+macro_rules! tables {
+    ($(
+        $(#[doc = $table_doc:literal])*
+        $variant:ident, $name:literal, $row:ident {
+            $($(#[doc = $doc:literal])* $field:ident: $type:ty,)*
+        }
+    )*) => {
+        $(
+            $(#[doc = $table_doc])*
+            #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+            pub struct $row {
+                /// The digest that names the group of rows this one was written with.
+                pub entry: String,
+                $($(#[doc = $doc])* pub $field: $type,)*
+            }
+        )*
+
+        /// The tables that tomoflow keeps.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Table {
+            $($(#[doc = $table_doc])* $variant,)*
+        }
+
+        impl Table {
+            /// Every table.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The table's name, which is also its folder's.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The table's columns in Arrow.
+            pub fn schema(self) -> SchemaRef {
+                match self {
+                    $(Self::$variant => {
+                        static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+                            Arc::new(Schema::new(vec![
+                                Field::new(ENTRY, String::data_type(), true),
+                                $(Field::new(stringify!($field), <$type>::data_type(), true),)*
+                            ]))
+                        });
+                        SCHEMA.clone()
+                    })*
+                }
+            }
+        }
+
+        /// Rows of one table.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Rows {
+            $($(#[doc = $table_doc])* $variant(Vec<$row>),)*
+        }
+
+        impl Rows {
+            /// No rows of a table.
+            pub fn empty(table: Table) -> Self {
+                match table { $(Table::$variant => Self::$variant(Vec::new()),)* }
+            }
+
+            /// The table that these rows belong to.
+            pub fn table(&self) -> Table {
+                match self { $(Self::$variant(_) => Table::$variant,)* }
+            }
+
+            /// How many rows there are.
+            pub fn len(&self) -> usize {
+                match self { $(Self::$variant(rows) => rows.len(),)* }
+            }
+
+            /// The `entry` of each row, in order.
+            pub fn entries(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+                match self { $(Self::$variant(rows) => Box::new(rows.iter().map(|row| row.entry.as_str())),)* }
+            }
+
+            /// The rows in Arrow, in the order of [`Table::schema`].
+            ///
+            /// # Errors
+            /// [`TableError::Value`] when a value does not fit its column.
+            pub fn to_batch(&self) -> Result<RecordBatch, TableError> {
+                let table = self.table();
+                let columns = match self {
+                    $(Self::$variant(rows) => vec![
+                        String::array(rows.iter().map(|row| &row.entry))
+                            .map_err(|error| TableError::value(table, ENTRY, error))?,
+                        $(<$type>::array(rows.iter().map(|row| &row.$field))
+                            .map_err(|error| TableError::value(table, stringify!($field), error))?,)*
+                    ],)*
+                };
+                RecordBatch::try_new(table.schema(), columns)
+                    .map_err(|error| TableError::Arrow { table: table.name(), source: error })
+            }
+
+            /// Appends the rows of a batch, whose columns are found by name.
+            ///
+            /// # Errors
+            /// [`TableError::Column`] when a column is absent, [`TableError::Value`] when it holds
+            /// something else than this table's.
+            pub fn extend_from_batch(&mut self, batch: &RecordBatch) -> Result<(), TableError> {
+                let table = self.table();
+                match self {
+                    $(Self::$variant(rows) => {
+                        let mut entry = column::<String>(table, batch, ENTRY)?.into_iter();
+                        $(let mut $field = column::<$type>(table, batch, stringify!($field))?.into_iter();)*
+                        // Columns of one batch have one length, so the loop ends with all of them.
+                        while let (Some(entry), $(Some($field),)*) = (entry.next(), $($field.next(),)*) {
+                            rows.push($row { entry, $($field,)* });
+                        }
+                    })*
+                }
+                Ok(())
+            }
+
+            /// Appends rows of the same table.
+            ///
+            /// # Errors
+            /// [`TableError::OtherTable`] when they belong to another.
+            pub fn extend(&mut self, more: Self) -> Result<(), TableError> {
+                match (self, more) {
+                    $((Self::$variant(rows), Self::$variant(more)) => rows.extend(more),)*
+                    (rows, more) => return Err(TableError::OtherTable {
+                        expected: rows.table().name(),
+                        found: more.table().name(),
+                    }),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+/// A column of a batch as plain values.
+fn column<T: Cell>(table: Table, batch: &RecordBatch, name: &'static str) -> Result<Vec<T>, TableError> {
+    let array =
+        batch.column_by_name(name).ok_or_else(|| TableError::Column { table: table.name(), column: name })?;
+    T::values(array.as_ref()).map_err(|error| TableError::value(table, name, error))
+}
+
+impl Rows {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+tables! {
+    /// A series that was accepted.
+    Cases, "cases", CaseRow {
+        /// The case's key.
+        case: String,
+        /// The scan's series.
+        series: String,
+        /// The study that the series belongs to.
+        study: String,
+        /// The patient.
+        patient: String,
+        /// `CT`, `MR`, …
+        modality: String,
+        /// The scanner's manufacturer.
+        manufacturer: String,
+        /// The scanner's model name.
+        model_name: String,
+        /// The series' description.
+        description: String,
+        /// Slices of the volume.
+        slices: i64,
+        /// Rows of a slice.
+        rows: i64,
+        /// Columns of a slice.
+        columns: i64,
+        /// Distance of neighbouring slices, mm.
+        spacing_d_mm: f64,
+        /// Distance of neighbouring rows, mm.
+        spacing_h_mm: f64,
+        /// Distance of neighbouring columns, mm.
+        spacing_w_mm: f64,
+        /// Voxel `[d, h, w, 1]` to patient LPS in mm: sixteen numbers, row-major.
+        affine_lps: Vec<f64>,
+        /// Whether the case has labels.
+        labelled: bool,
+        /// What was found odd and accepted.
+        notes: Vec<String>,
+    }
+
+    /// What was refused or failed; gone again once it is mended.
+    Rejects, "rejects", RejectRow {
+        /// The key of what was refused.
+        key: String,
+        /// The stage that refused it.
+        stage: String,
+        /// The hazard's name, in capitals.
+        code: String,
+        /// What was expected and what was found.
+        message: String,
+        /// What the user can do about it.
+        hint: String,
+        /// How often it was tried.
+        attempts: i64,
+    }
+
+    /// One label on one slice of the original grid.
+    Masks, "masks", MaskRow {
+        /// The case's key.
+        case: String,
+        /// The scan's series.
+        series: String,
+        /// The slice's SOP instance.
+        sop_instance: String,
+        /// The slice's index along the volume's first axis.
+        slice: i64,
+        /// The label's number.
+        label: i64,
+        /// The label's name.
+        label_name: String,
+        /// Rows of the slice.
+        rows: i64,
+        /// Columns of the slice.
+        columns: i64,
+        /// The pixels: `[start, length, start, length, …]`, row-major.
+        runs: Vec<u32>,
+        /// Area, mm².
+        area_mm2: f64,
+        /// First row of the bounding box.
+        row_min: i64,
+        /// First column of the bounding box.
+        column_min: i64,
+        /// Last row of the bounding box.
+        row_max: i64,
+        /// Last column of the bounding box.
+        column_max: i64,
+        /// The stage that made the mask.
+        stage: String,
+        /// The action that made the mask.
+        action: String,
+        /// The model that made the mask; empty for labels drawn by hand.
+        model: String,
+    }
+
+    /// One figure about one case.
+    Metrics, "metrics", MetricRow {
+        /// The case's key.
+        case: String,
+        /// The scan's series.
+        series: String,
+        /// `train`, `validation` or `test`.
+        split: String,
+        /// The label's name.
+        label: String,
+        /// The metric's name.
+        metric: String,
+        /// The figure, where there is one.
+        value: Option<f64>,
+        /// The figure's unit.
+        unit: String,
+        /// `ok`, `both_empty`, `empty_prediction`, …
+        state: String,
+        /// The stage that made the figure.
+        stage: String,
+        /// The action that made the figure.
+        action: String,
+        /// The model that was judged.
+        model: String,
+    }
+
+    /// One figure of a training run.
+    Training, "training", TrainingRow {
+        /// The model that was trained.
+        model: String,
+        /// The stage that trained it.
+        stage: String,
+        /// Steps of the optimiser so far.
+        step: i64,
+        /// Passes over the samples so far.
+        epoch: i64,
+        /// `train` or `validation`.
+        split: String,
+        /// What was measured.
+        name: String,
+        /// The figure.
+        value: f64,
+    }
+
+    /// A run of a pipeline.
+    Runs, "runs", RunRow {
+        /// When it started, RFC 3339.
+        started: String,
+        /// How long it took.
+        seconds: f64,
+        /// The pipeline's name.
+        pipeline: String,
+        /// The digest of the resolved plan.
+        plan_digest: String,
+        /// The version of tomoflow.
+        version: String,
+        /// Cases that were wanted.
+        cases: i64,
+        /// Cases that were processed.
+        processed: i64,
+        /// Cases that needed nothing.
+        unchanged: i64,
+        /// Cases that were refused or failed.
+        rejected: i64,
+        /// Actions that ran.
+        actions_run: i64,
+        /// Actions that were found done.
+        actions_cached: i64,
+        /// Whether the run came to its end.
+        finished: bool,
+    }
+}
