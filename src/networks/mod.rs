@@ -1,3 +1,26 @@
 //! The only home of tch: blocks, architectures, losses, checkpoints, training and inference.
 
+mod adam;
+mod checkpoint;
+pub mod config;
+mod counts;
+pub mod device;
+pub mod error;
+mod file;
+#[cfg(test)]
+mod golden;
+pub mod loss;
+pub mod model;
 pub mod sample;
+mod scalar;
+pub mod train;
+pub mod unet;
+pub mod weights;
+pub mod window;
+
+pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConfig, UnetSettings};
+pub use device::{Device, device, set_threads};
+pub use error::NetworkError;
+pub use model::{InferOptions, Model, ModelCard};
+pub use sample::{InputView, Sample, SampleSource};
+pub use train::{Figure, Observer, Task, TrainSettings, Trained, train};

@@ -1,0 +1,112 @@
+//! Why a network could not be built, read, trained or run.
+
+use std::path::PathBuf;
+
+use tch::TchError;
+
+/// A failure of training or inference, with what was expected, what was found, and a remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// A configuration that no network can be built from.
+    #[error("network: {field}: {message}")]
+    Config {
+        /// The field.
+        field: String,
+        /// What was expected and found.
+        message: String,
+    },
+    /// Numbers that do not have the shape they should.
+    #[error("{what}: {expected} expected, {found} found")]
+    Shape {
+        /// Which numbers.
+        what: String,
+        /// The shape or count expected.
+        expected: String,
+        /// The shape or count found.
+        found: String,
+    },
+    /// A file that holds no such model.
+    #[error("{file}: {message}\nhint: {hint}")]
+    File {
+        /// The file, or `model` for bytes in memory.
+        file: String,
+        /// What was expected and found.
+        message: String,
+        /// A remedy.
+        hint: String,
+    },
+    /// A sample that could not be read.
+    #[error("sample {index}: {message}")]
+    Sample {
+        /// Its index in the source.
+        index: usize,
+        /// The source's own words.
+        message: String,
+    },
+    /// A loss that is no number.
+    #[error(
+        "the loss is {value} in step {step} (epoch {epoch})\nhint: a smaller `learning_rate` may help; check the intensities for NaN"
+    )]
+    NotFinite {
+        /// The value found.
+        value: f64,
+        /// Steps since the training began, from 0.
+        step: u64,
+        /// Epochs since the training began, from 0.
+        epoch: u64,
+    },
+    /// The observer asked to stop; the checkpoint holds the last whole epoch.
+    #[error("the training was cancelled in step {step}")]
+    Cancelled {
+        /// Steps since the training began, from 0.
+        step: u64,
+    },
+    /// A device that is not there.
+    #[error("device `{name}`: {message}\nhint: `auto` takes a GPU where there is one, `cpu` always works")]
+    Device {
+        /// The name asked for.
+        name: String,
+        /// What was found.
+        message: String,
+    },
+    /// A file that could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// libtorch refused.
+    #[error("{doing}: {message}")]
+    Torch {
+        /// What was being done.
+        doing: String,
+        /// The first line of libtorch's own words.
+        message: String,
+    },
+}
+
+/// Says what was being done when libtorch refused.
+pub(super) trait Doing<T> {
+    /// The same result, with the context.
+    fn doing(self, what: impl Into<String>) -> Result<T, NetworkError>;
+}
+
+impl<T> Doing<T> for Result<T, TchError> {
+    fn doing(self, what: impl Into<String>) -> Result<T, NetworkError> {
+        self.map_err(|error| NetworkError::Torch { doing: what.into(), message: first_line(&error) })
+    }
+}
+
+impl From<TchError> for NetworkError {
+    fn from(error: TchError) -> Self {
+        Self::Torch { doing: "tensor operation".to_owned(), message: first_line(&error) }
+    }
+}
+
+/// libtorch's messages carry a C++ stack trace, which helps nobody here.
+pub(super) fn first_line(error: &TchError) -> String {
+    let text = error.to_string();
+    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+}

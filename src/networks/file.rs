@@ -1,0 +1,106 @@
+//! Named tensors in a safetensors file, with one JSON text in its header.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::tensor::{Dtype, View};
+use safetensors::{SafeTensors, serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::{Kind, Tensor};
+
+use super::NetworkError;
+
+/// The header's key. One key only: the order of several is not fixed, and files are named by content.
+const KEY: &str = "tomoflow";
+
+struct Numbers {
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for Numbers {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// The file's bytes: the same for the same numbers and header.
+pub(super) fn write<'a, H: Serialize>(
+    header: &H,
+    tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<Vec<u8>, NetworkError> {
+    let text = serde_json::to_string(header).map_err(|error| unwritable(&error.to_string()))?;
+    let mut named = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let shape = tensor.size().iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect();
+        let values = floats(tensor)?;
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        named.insert(name.to_owned(), Numbers { shape, bytes });
+    }
+    serialize(named, Some(HashMap::from([(KEY.to_owned(), text)])))
+        .map_err(|error| unwritable(&error.to_string()))
+}
+
+/// The header, where there is one, and the tensors on the CPU.
+pub(super) fn read<H: DeserializeOwned>(
+    bytes: &[u8],
+    file: &str,
+) -> Result<(Option<H>, BTreeMap<String, Tensor>), NetworkError> {
+    let refuse = |message: String, hint: &str| NetworkError::File {
+        file: file.to_owned(),
+        message,
+        hint: hint.to_owned(),
+    };
+    let damaged = |error: safetensors::SafeTensorError| {
+        refuse(format!("not a safetensors file: {error}"), "the file may be cut off, or of another format")
+    };
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let text = metadata.metadata().as_ref().and_then(|header| header.get(KEY));
+    let header = text.map(|text| serde_json::from_str(text)).transpose().map_err(|error| {
+        refuse(
+            format!("the header's `{KEY}` is not what it should be: {error}"),
+            "another version may have written it",
+        )
+    })?;
+    let mut named = BTreeMap::new();
+    for (name, view) in SafeTensors::deserialize(bytes).map_err(damaged)?.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(refuse(
+                format!("`{name}` holds {:?}, F32 expected", view.dtype()),
+                "convert the weights to 32-bit floats",
+            ));
+        }
+        let shape: Vec<i64> = view.shape().iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect();
+        named.insert(name, Tensor::f_from_data_size(view.data(), &shape, Kind::Float)?);
+    }
+    Ok((header, named))
+}
+
+/// A tensor's numbers, the last axis fastest.
+pub(super) fn floats(tensor: &Tensor) -> Result<Vec<f32>, NetworkError> {
+    let plain = tensor.f_detach()?.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+    let mut values = vec![0f32; plain.numel()];
+    plain.f_copy_data(&mut values, plain.numel())?;
+    Ok(values)
+}
+
+fn unwritable(message: &str) -> NetworkError {
+    NetworkError::File {
+        file: "model".to_owned(),
+        message: message.to_owned(),
+        hint: "report this as a fault of tomoflow".to_owned(),
+    }
+}

@@ -1,0 +1,27 @@
+//! A tensor and a number. tch's own scalars panic when the operation they are part of fails (their drop
+//! asks for libtorch's last error), so that want of GPU memory would not be an error; a tensor without
+//! axes does not, and never widens the other's numbers.
+
+use tch::Tensor;
+
+use super::NetworkError;
+
+fn number(value: f64) -> Result<Tensor, NetworkError> {
+    Ok(Tensor::f_from_slice(&[value])?.f_view(())?)
+}
+
+/// `x * value`
+pub(super) fn times(x: &Tensor, value: f64) -> Result<Tensor, NetworkError> {
+    Ok(x.f_mul(&number(value)?)?)
+}
+
+/// `x + value`
+pub(super) fn plus(x: &Tensor, value: f64) -> Result<Tensor, NetworkError> {
+    Ok(x.f_add(&number(value)?)?)
+}
+
+/// `x *= value`
+pub(super) fn scale(x: &mut Tensor, value: f64) -> Result<(), NetworkError> {
+    let _ = x.f_mul_(&number(value)?)?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Inference as its callers see it: windows and slices give back what went in, and files that are no
+//! models are errors.
+
+use std::path::{Path, PathBuf};
+
+use tomoflow::networks::config::{Level, Variant};
+use tomoflow::networks::{
+    Attention, Device, InferOptions, InputView, Model, ModelCard, NetworkConfig, NetworkError, UnetConfig,
+};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks").join(name)
+}
+
+fn script(name: &str, view: InputView) -> Result<Model, NetworkError> {
+    Model::from_torchscript(&golden(name), view, 2, vec!["bright".to_owned()], Device::CPU)
+}
+
+/// Numbers between 0 and 1, without a pattern that a wrong place could keep.
+fn volume(size: [usize; 3]) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    (0..size.iter().product()).map(|_| next()).collect()
+}
+
+fn bright(voxels: &[f32]) -> Vec<u16> {
+    voxels.iter().map(|&v| u16::from(v > 0.5)).collect()
+}
+
+#[test]
+fn blended_windows_of_a_threshold_are_the_threshold() {
+    for (size, window) in [
+        ([11, 20, 17], [4, 8, 6]),
+        ([3, 30, 9], [8, 8, 16]),
+        ([5, 6, 7], [5, 6, 7]),
+        ([9, 5, 5], [1, 5, 5]),
+        ([1, 1, 1], [4, 4, 4]),
+    ] {
+        let model = script("threshold.pt", InputView::Patch { size: window }).unwrap();
+        let voxels = volume(size);
+        for (overlap, batch) in [(0.25, 4), (0.5, 1), (0.0, 7), (0.9, 64)] {
+            let found = model.segment(&voxels, size, &InferOptions { overlap, batch }).unwrap();
+            assert!(found == bright(&voxels), "{size:?} by {window:?}, overlap {overlap}, batch {batch}");
+        }
+    }
+}
+
+#[test]
+fn the_target_of_a_stack_and_of_a_bag_is_the_middle_slice() {
+    let size = [7, 6, 5];
+    let voxels = volume(size);
+    for view in [InputView::Stack { slices: 3, stride: 2 }, InputView::Bag { stacks: 3, slices: 3, gap: 2 }] {
+        let model = script("centre.pt", view).unwrap();
+        for batch in [1, 3, 16] {
+            let found = model.segment(&voxels, size, &InferOptions { overlap: 0.25, batch }).unwrap();
+            assert!(found == bright(&voxels));
+        }
+    }
+}
+
+#[test]
+fn what_a_network_cannot_take_is_an_error() {
+    let options = InferOptions::default();
+    let model = script("threshold.pt", InputView::Patch { size: [4, 4, 4] }).unwrap();
+    for (voxels, size) in [(7, [2, 2, 2]), (0, [0, 2, 2]), (8, [usize::MAX, 2, 2])] {
+        let error = model.segment(&vec![0.0; voxels], size, &options).unwrap_err();
+        assert!(matches!(error, NetworkError::Shape { .. }), "{error}");
+    }
+    assert!(model.segment(&[0.0; 8], [2, 2, 2], &InferOptions { overlap: 1.0, batch: 1 }).is_err());
+    assert!(model.segment(&[0.0; 8], [2, 2, 2], &InferOptions { overlap: f64::NAN, batch: 1 }).is_err());
+    // A network for windows that is shown stacks answers in another shape.
+    let wrong = script("threshold.pt", InputView::Stack { slices: 3, stride: 1 }).unwrap();
+    let error = wrong.segment(&[0.0; 8], [2, 2, 2], &options).unwrap_err().to_string();
+    assert!(error.contains("[2, 2, 2, 2] expected, [2, 6, 2, 2] found"), "{error}");
+}
+
+#[test]
+fn files_that_are_no_models_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let patch = || InputView::Patch { size: [4, 4, 4] };
+    let whole = std::fs::read(golden("threshold.pt")).unwrap();
+    for (name, bytes) in [("empty", &whole[..0]), ("cut", &whole[..1000]), ("text", &b"no network"[..])] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let error = Model::from_torchscript(&path, patch(), 1, vec![], Device::CPU).err().unwrap();
+        assert!(matches!(error, NetworkError::File { .. }), "{error}");
+        assert!(!error.to_string().contains("frame #"), "{error}");
+        let error = Model::from_safetensors(bytes, Device::CPU).err().unwrap();
+        assert!(matches!(error, NetworkError::File { .. }), "{error}");
+    }
+    let nowhere = folder.path().join("nowhere");
+    assert!(Model::from_torchscript(&nowhere, patch(), 1, vec![], Device::CPU).is_err());
+    assert!(script("threshold.pt", InputView::Patch { size: [0, 4, 4] }).is_err());
+    // Weights without a card, in double precision.
+    let golden = std::fs::read(golden("unet_2d.safetensors")).unwrap();
+    assert!(Model::from_safetensors(&golden, Device::CPU).is_err());
+}
+
+#[test]
+fn a_card_that_asks_for_too_much_takes_no_memory() {
+    let golden = std::fs::read(golden("unet_2d.safetensors")).unwrap();
+    let card = |window, channels| ModelCard {
+        network: NetworkConfig::Unet(UnetConfig {
+            in_channels: 1,
+            classes: 2,
+            levels: vec![Level { channels, kernel: [15, 15, 15], pool: [2, 2, 2] }; 8],
+            attention: Attention::Off,
+            variant: Variant::Paper,
+        }),
+        view: InputView::Patch { size: [window; 3] },
+        label_names: vec!["tumour".to_owned()],
+        figures: vec![],
+    };
+    for (window, channels) in [(4096, 4), (64, 4096), (64, i64::MAX)] {
+        let error = Model::with_card(&golden, card(window, channels), Device::CPU).err().unwrap();
+        assert!(!matches!(error, NetworkError::Torch { .. }), "{error}");
+    }
+}
