@@ -2,15 +2,21 @@
 
 pub mod assemble;
 pub mod bag;
+pub mod components;
+pub mod dataset;
 pub mod delta;
 pub mod dicom;
 pub mod evaluate;
+pub mod grid;
 pub mod infer;
+pub mod intensities;
+pub mod interpolate;
 pub mod label;
 pub mod largest_component;
 pub mod parquet;
 pub mod patches;
 pub mod registry;
+pub mod regrid;
 pub mod resample;
 pub mod rtstruct;
 pub mod sink;
@@ -31,17 +37,17 @@ pub const BUILTIN: &[Entry] = &[
     rtstruct::ENTRY,
     assemble::ENTRY,
     label::ENTRY,
-    // resample::ENTRY,
-    // zscore::ENTRY,
-    // window::ENTRY,
-    // patches::ENTRY,
-    // stack::ENTRY,
-    // bag::ENTRY,
-    // threshold::ENTRY,
-    // train::ENTRY,
-    // infer::ENTRY,
-    // largest_component::ENTRY,
-    // evaluate::ENTRY,
+    resample::ENTRY,
+    zscore::ENTRY,
+    window::ENTRY,
+    patches::ENTRY,
+    stack::ENTRY,
+    bag::ENTRY,
+    threshold::ENTRY,
+    train::ENTRY,
+    infer::ENTRY,
+    largest_component::ENTRY,
+    evaluate::ENTRY,
     delta::ENTRY,
     parquet::ENTRY,
 ];

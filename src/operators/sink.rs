@@ -4,7 +4,7 @@ use super::registry::Stage;
 use super::spec::{Config, FieldProblem, Kind, Port};
 
 /// A table format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// Parquet files with a transaction log.
     Delta,

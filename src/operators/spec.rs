@@ -221,6 +221,9 @@ pub fn semantic(fields: &[Field], config: &Config) -> Config {
 
 fn semantic_value(kind: &FieldKind, value: &Json) -> Json {
     match (kind, value) {
+        // Which stage it is enters by its output; its name does not, so that renaming is free.
+        (FieldKind::Stage(_), Json::String(_)) => Json::from("stage"),
+        (FieldKind::Either(kinds), Json::String(text)) if names_a_stage(kinds, text) => Json::from("stage"),
         (FieldKind::Table(fields), Json::Object(table)) => Json::Object(semantic(fields, table)),
         (FieldKind::Tagged(variants), Json::Object(table)) => {
             let tag = table.get("type").and_then(Json::as_str).unwrap_or_default();
@@ -235,4 +238,10 @@ fn semantic_value(kind: &FieldKind, value: &Json) -> Json {
             .map_or_else(|| value.clone(), |kind| semantic_value(kind, value)),
         _ => value.clone(),
     }
+}
+
+/// Whether a text that fits one of these names a stage, and is not a word of its own (`"auto"`).
+fn names_a_stage(kinds: &[FieldKind], text: &str) -> bool {
+    let is_word = |kind: &FieldKind| matches!(kind, FieldKind::Choice(words) if words.contains(&text));
+    !kinds.iter().any(is_word) && kinds.iter().any(|kind| matches!(kind, FieldKind::Stage(_)))
 }

@@ -1,0 +1,200 @@
+//! Labels through patient space to another grid: how masks return to the scan as it was acquired.
+
+use rayon::prelude::*;
+use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
+
+use super::grid;
+use super::interpolate;
+use super::value::Failure;
+
+/// A voxel reaches half a spacing from its centre, and a little more against rounding.
+const REACH: f64 = 0.5 + 1e-3;
+/// Off-axis drift over a whole volume, in voxels, below which two grids count as parallel.
+const PARALLEL: f64 = 1e-3;
+
+/// The labels on `target`: each voxel takes the class of the source voxel that it lies in, through patient
+/// space; outside the source it is background. The grids may be oblique to each other, and sheared.
+///
+/// # Errors
+/// `BAD_GRID` for a grid without voxels, or whose axes have no length or do not span space.
+///
+/// # Examples
+/// ```
+/// use tomoflow::connectors::{Geometry, LabelMap};
+/// use tomoflow::operators::resample::labels_to_grid;
+/// let coarse = LabelMap::new(Geometry::axis_aligned([1, 1, 2], [1.0, 1.0, 2.0]), vec![0, 7]).unwrap();
+/// let fine = labels_to_grid(&coarse, &Geometry::axis_aligned([1, 1, 4], [1.0; 3])).unwrap();
+/// assert_eq!(fine.voxels(), [0, 7, 7, 7]);
+/// ```
+pub fn labels_to_grid(labels: &LabelMap, target: &Geometry) -> Result<LabelMap, Failure> {
+    let source = labels.geometry();
+    grid::check(source)?;
+    grid::check(target)?;
+    if source == target {
+        return Ok(labels.clone());
+    }
+    let map = VoxelMap::between(target, source)?;
+    let voxels = if map.is_parallel(target.size) {
+        let places = [0, 1, 2].map(|axis| map.places(axis, target.size[axis], source.size[axis]));
+        interpolate::nearest(labels.voxels(), source.size, &places)
+    } else {
+        map.oblique(labels, target.size)
+    };
+    LabelMap::new(target.clone(), voxels)
+        .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))
+}
+
+/// From voxels of one grid to positions in voxels of another.
+struct VoxelMap {
+    start: [f64; 3],
+    /// For each axis of the first grid, the way in voxels of the second from one voxel to the next.
+    steps: [[f64; 3]; 3],
+}
+
+impl VoxelMap {
+    fn between(from: &Geometry, to: &Geometry) -> Result<Self, Failure> {
+        let position = |index: [f64; 3]| {
+            to.to_voxel(from.to_patient(VoxelIndex(index)))
+                .map(|found| found.0)
+                .ok_or_else(|| Failure::new("BAD_GRID", "axes that span space expected", ""))
+        };
+        let start = position([0.0; 3])?;
+        let mut steps = [[0.0; 3]; 3];
+        for (axis, step) in steps.iter_mut().enumerate() {
+            let mut index = [0.0; 3];
+            index[axis] = 1.0;
+            let next = position(index)?;
+            *step = [0, 1, 2].map(|i| next[i] - start[i]);
+        }
+        Ok(Self { start, steps })
+    }
+
+    fn is_parallel(&self, size: [usize; 3]) -> bool {
+        (0..3).all(|axis| {
+            (0..3)
+                .all(|other| axis == other || self.steps[axis][other].abs() * (size[axis] as f64) < PARALLEL)
+        })
+    }
+
+    fn places(&self, axis: usize, voxels: usize, source: usize) -> Vec<u32> {
+        (0..voxels)
+            .map(|index| {
+                let position = self.start[axis] + self.steps[axis][axis] * index as f64;
+                nearest_voxel(position, source).map_or(u32::MAX, |voxel| voxel as u32)
+            })
+            .collect()
+    }
+
+    fn oblique(&self, labels: &LabelMap, size: [usize; 3]) -> Vec<u16> {
+        let [depth, height, width] = size;
+        let [_, source_height, source_width] = labels.size();
+        let mut output = vec![0; depth * height * width];
+        output.par_chunks_mut(width).enumerate().for_each(|(line, out)| {
+            let (slice, row) = ((line / height) as f64, (line % height) as f64);
+            let first = [0, 1, 2].map(|i| self.start[i] + self.steps[0][i] * slice + self.steps[1][i] * row);
+            for (column, out) in out.iter_mut().enumerate() {
+                let at =
+                    |i: usize| nearest_voxel(first[i] + self.steps[2][i] * column as f64, labels.size()[i]);
+                if let (Some(d), Some(h), Some(w)) = (at(0), at(1), at(2)) {
+                    *out = labels.voxels()[(d * source_height + h) * source_width + w];
+                }
+            }
+        });
+        output
+    }
+}
+
+/// The voxel of an axis that a position lies in; halfway, the later one.
+fn nearest_voxel(position: f64, voxels: usize) -> Option<usize> {
+    let last = voxels as f64 - 1.0;
+    (position >= -REACH && position <= last + REACH)
+        .then(|| (position + 0.5).floor().clamp(0.0, last) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tomoflow_connectors::PatientPoint;
+
+    fn oblique(size: [usize; 3]) -> Geometry {
+        let (c, s) = (0.8, 0.6);
+        Geometry {
+            size,
+            origin_mm: [-20.0, 4.0, 9.0],
+            steps_mm: [[0.0, 0.4, 2.0], [-s * 0.5, c * 0.5, 0.0], [c * 0.5, s * 0.5, 0.0]],
+        }
+    }
+
+    fn pattern(geometry: Geometry) -> LabelMap {
+        let voxels = (0..geometry.voxels()).map(|i| (i * 7 % 5) as u16).collect();
+        LabelMap::new(geometry, voxels).unwrap()
+    }
+
+    /// The definition, voxel by voxel.
+    fn oracle(labels: &LabelMap, target: &Geometry) -> Vec<u16> {
+        let [_, h, w] = labels.size();
+        let mut out = Vec::new();
+        for index in 0..target.voxels() {
+            let [_, th, tw] = target.size;
+            let voxel = [index / (th * tw), index / tw % th, index % tw].map(|i| i as f64);
+            let point: PatientPoint = target.to_patient(VoxelIndex(voxel));
+            let at = labels.geometry().to_voxel(point).unwrap().0;
+            let near = [0, 1, 2].map(|axis| nearest_voxel(at[axis], labels.size()[axis]));
+            out.push(match near {
+                [Some(a), Some(b), Some(c)] => labels.voxels()[(a * h + b) * w + c],
+                _ => 0,
+            });
+        }
+        out
+    }
+
+    #[test]
+    fn oblique_grids_follow_the_definition() {
+        let labels = pattern(oblique([5, 9, 11]));
+        let target = Geometry {
+            size: [8, 7, 9],
+            origin_mm: [-21.0, 3.6, 8.8],
+            ..Geometry::axis_aligned([8, 7, 9], [1.1, 0.7, 0.6])
+        };
+        let found = labels_to_grid(&labels, &target).unwrap();
+        assert!(found.voxels().iter().any(|&v| v > 0));
+        assert_eq!(found.voxels(), oracle(&labels, &target));
+    }
+
+    #[test]
+    fn parallel_grids_follow_the_definition() {
+        let labels = pattern(oblique([5, 9, 11]));
+        let mut target = oblique([4, 12, 30]);
+        target.steps_mm[0] = target.steps_mm[0].map(|mm| mm * 1.3);
+        target.steps_mm[2] = target.steps_mm[2].map(|mm| mm * 0.37);
+        target.origin_mm = target.to_patient(VoxelIndex([0.1, -1.2, -2.0])).0;
+        assert_eq!(labels_to_grid(&labels, &target).unwrap().voxels(), oracle(&labels, &target));
+    }
+
+    #[test]
+    fn a_flipped_axis_is_turned_back() {
+        let labels = pattern(Geometry::axis_aligned([1, 1, 4], [1.0; 3]));
+        let target = Geometry {
+            size: [1, 1, 4],
+            origin_mm: [3.0, 0.0, 0.0],
+            steps_mm: [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]],
+        };
+        let mut expected = labels.voxels().to_vec();
+        expected.reverse();
+        assert_eq!(labels_to_grid(&labels, &target).unwrap().voxels(), expected);
+    }
+
+    #[test]
+    fn outside_is_background() {
+        let labels = pattern(Geometry::axis_aligned([1, 1, 4], [1.0; 3]));
+        let target = Geometry { origin_mm: [0.0, 0.0, 5.0], ..labels.geometry().clone() };
+        assert_eq!(labels_to_grid(&labels, &target).unwrap().voxels(), [0; 4]);
+    }
+
+    #[test]
+    fn a_flat_grid_is_refused() {
+        let labels = pattern(Geometry::axis_aligned([1, 1, 4], [1.0; 3]));
+        let flat = Geometry::axis_aligned([1, 1, 4], [0.0, 1.0, 1.0]);
+        assert_eq!(labels_to_grid(&labels, &flat).unwrap_err().code, "BAD_GRID");
+    }
+}

@@ -1,0 +1,153 @@
+"""Golden files for the operators, from the projects whose conventions they follow.
+
+Run in this folder: python make.py
+Needs numpy, scipy, torch, monai, torchio 0.19.9 and scikit-image.
+"""
+
+import json
+import struct
+
+import numpy as np
+import torch
+import torchio
+from monai.data import MetaTensor
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.transforms import NormalizeIntensity, ScaleIntensityRange, Spacing
+from scipy import ndimage
+from skimage.transform import resize
+
+NAMES = {"float32": "F32", "float64": "F64", "uint16": "U16", "uint8": "U8"}
+rng = np.random.default_rng(20)
+
+
+def save(path, tensors):
+    header, body = {}, b""
+    for name, array in tensors.items():
+        raw = np.ascontiguousarray(array).tobytes()
+        offsets = [len(body), len(body) + len(raw)]
+        header[name] = {"dtype": NAMES[str(array.dtype)], "shape": list(array.shape), "data_offsets": offsets}
+        body += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + body)
+
+
+def oblique(spacing):
+    """Columns are the steps along D, H and W; the last is the origin."""
+    a, b = np.cos(0.3), np.sin(0.3)
+    c, d = np.cos(-0.2), np.sin(-0.2)
+    rotation = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, c, -d], [0, d, c]])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * spacing
+    affine[:3, 3] = [-12.5, 30.25, 7.0]
+    return affine
+
+
+def resampling():
+    old, new = np.array([2.5, 0.97, 1.1]), np.array([1.3, 1.2, 0.7])
+    scan = rng.normal(size=(7, 11, 13)).astype(np.float32)
+    labels = rng.integers(0, 4, size=scan.shape).astype(np.uint16)
+    affine = oblique(old)
+    out = {"scan": scan, "labels": labels, "affine": affine, "spacing": new}
+
+    for mode, name, data in [("bilinear", "scan", scan), ("nearest", "labels", labels)]:
+        tensor = MetaTensor(torch.tensor(data.astype(np.float64))[None], affine=torch.tensor(affine))
+        found = Spacing(tuple(new), mode=mode, padding_mode="border", dtype=np.float64)(tensor)
+        out[f"monai.{name}"] = found[0].numpy().astype(data.dtype)
+    out["monai.affine"] = found.affine.numpy()
+
+    subject = torchio.Subject(
+        scan=torchio.ScalarImage(tensor=torch.tensor(scan)[None], affine=affine),
+        labels=torchio.LabelMap(tensor=torch.tensor(labels.astype(np.int32))[None], affine=affine),
+    )
+    found = torchio.Resample(tuple(new))(subject)
+    out["torchio.scan"] = found.scan.numpy()[0]
+    out["torchio.labels"] = found.labels.numpy()[0].astype(np.uint16)
+    out["torchio.affine"] = found.scan.affine
+
+    # nnU-Net's steps: scikit-image in the volume, or in each plane and then the nearest slice.
+    edge = {"order": 1, "mode": "edge", "anti_aliasing": False}
+    shape = [int(round(i / j * k)) for i, j, k in zip(old, new, scan.shape)]
+    out["nnunet.scan"] = resize(scan.astype(float), shape, **edge).astype(np.float32)
+    coarse = np.array([3.0, 0.9, 0.9])
+    shape = [int(round(i / j * k)) for i, j, k in zip(coarse, new, scan.shape)]
+    planes = np.stack([resize(plane.astype(float), shape[1:], **edge) for plane in scan])
+    places = len(planes) / shape[0] * (np.arange(shape[0]) + 0.5) - 0.5
+    found = ndimage.map_coordinates(
+        planes, np.meshgrid(places, *map(np.arange, shape[1:]), indexing="ij"), order=0, mode="nearest"
+    )
+    out["nnunet.separate.spacing"] = coarse
+    out["nnunet.separate.scan"] = found.astype(np.float32)
+    save("resample.safetensors", out)
+
+
+def intensities():
+    scan = (rng.normal(size=(3, 5, 7)) * 400 - 200).astype(np.float32)
+    scan[rng.random(scan.shape) < 0.3] = 0
+    tensor = torch.tensor(scan, dtype=torch.float64)[None]
+    window = ScaleIntensityRange(-160, 240, 0.0, 1.0, clip=True, dtype=np.float64)
+    save(
+        "intensities.safetensors",
+        {
+            "scan": scan,
+            "zscore": NormalizeIntensity(dtype=np.float64)(tensor)[0].numpy().astype(np.float32),
+            "zscore.nonzero": NormalizeIntensity(nonzero=True, dtype=np.float64)(tensor)[0].numpy().astype(np.float32),
+            "window": window(tensor)[0].numpy().astype(np.float32),
+        },
+    )
+
+
+def blobs(size, threshold):
+    return (ndimage.gaussian_filter(rng.normal(size=size), 1.2) > threshold).astype(np.uint16)
+
+
+def surface(mask):
+    return mask ^ ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 1), border_value=0)
+
+
+def distances():
+    spacing = np.array([1.5, 0.4, 0.55])
+    prediction, reference = blobs((9, 17, 21), 0.08), blobs((9, 17, 21), 0.12)
+    a, b = surface(prediction.astype(bool)), surface(reference.astype(bool))
+    to_a = ndimage.distance_transform_edt(~a, sampling=spacing)
+    to_b = ndimage.distance_transform_edt(~b, sampling=spacing)
+    assd = (to_b[a].sum() + to_a[b].sum()) / (a.sum() + b.sum())
+    hd95 = max(np.percentile(to_b[a], 95), np.percentile(to_a[b], 95))
+
+    pair = [torch.tensor(mask.astype(np.float32))[None, None] for mask in (prediction, reference)]
+    monai = {"include_background": True, "spacing": list(spacing)}
+    assert abs(compute_average_surface_distance(*pair, symmetric=True, **monai).item() - assd) < 1e-4
+    assert abs(compute_hausdorff_distance(*pair, percentile=95, **monai).item() - hd95) < 1e-4
+    save(
+        "distances.safetensors",
+        {
+            "prediction": prediction,
+            "reference": reference,
+            "spacing": spacing,
+            "to_reference": to_b.astype(np.float32),
+            "assd_mm": np.array([assd]),
+            "hausdorff_95_mm": np.array([hd95]),
+        },
+    )
+
+
+def components():
+    labels = rng.integers(0, 7, size=(5, 9, 11))
+    labels = np.where(labels < 4, 0, labels - 3).clip(0, 2).astype(np.uint16)
+    out = {"labels": labels}
+    for rank, neighbours in [(1, 6), (2, 18), (3, 26)]:
+        kept = np.zeros_like(labels)
+        for label in (1, 2):
+            parts, count = ndimage.label(labels == label, ndimage.generate_binary_structure(3, rank))
+            sizes = np.bincount(parts.ravel())[1:]
+            # scipy numbers parts by their first voxel, and argmax takes the first of equals.
+            kept[parts == np.argmax(sizes) + 1] = label
+        out[str(neighbours)] = kept
+    save("components.safetensors", out)
+
+
+resampling()
+intensities()
+distances()
+components()

@@ -1,0 +1,99 @@
+//! An operator whose output changes must raise its `version`: caches hold results of the old code, and the
+//! version is what tells them apart. Each line here is a type, its version, and a digest of what it makes of
+//! one fixed case.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use expect_test::expect;
+use serde_json::{Value, json};
+use tomoflow::connectors::{Digest, LabelMap};
+use tomoflow::operators::registry::{Registry, Stage};
+use tomoflow::operators::value::{Case, Mask};
+use tomoflow::phantom::vs::{self, VsPhantom};
+
+fn case() -> Case {
+    let (scan, labels) = vs::case(&VsPhantom { series: 1, first: 0, seed: 3, size: [10, 40, 40] }, 0);
+    let original = Arc::new(scan.geometry().clone());
+    let label_names = ["tumour".to_owned(), "cochlea".to_owned()].into();
+    Case { scan: Arc::new(scan), labels: Some(Arc::new(labels)), original, label_names }
+}
+
+/// Rounded, so that the last bits of another processor's sums are no new version.
+fn rounded(values: impl Iterator<Item = f64>) -> String {
+    let bytes: Vec<u8> = values.flat_map(|value| ((value * 1e3).round() as i64).to_le_bytes()).collect();
+    Digest::of(&bytes).short()
+}
+
+fn of_case(case: &Case) -> String {
+    let geometry = case.scan.geometry().affine_lps();
+    let labels = case.labels.as_ref().map_or(&[][..], |labels| labels.voxels());
+    let numbers = case.scan.voxels().iter().map(|&value| f64::from(value));
+    let numbers = numbers.chain(labels.iter().map(|&label| f64::from(label)));
+    rounded(numbers.chain(geometry.into_iter().flatten()))
+}
+
+fn of_labels(labels: &LabelMap) -> String {
+    rounded(labels.voxels().iter().map(|&label| f64::from(label)))
+}
+
+fn output(stage: &Stage) -> String {
+    let case = case();
+    let truth = Mask { labels: case.labels.clone().unwrap(), label_names: case.label_names.clone() };
+    match stage {
+        Stage::Transform(transform) => of_case(&transform.apply(&case).unwrap()),
+        Stage::Segment(segmenter) => of_labels(&segmenter.segment(&case).unwrap().0),
+        Stage::Mask(operator) => {
+            let bright = case.scan.voxels().iter().map(|&value| u16::from(value > 900.0)).collect();
+            let labels = LabelMap::new(case.scan.geometry().clone(), bright).unwrap();
+            let mask = Mask { labels: Arc::new(labels), label_names: truth.label_names.clone() };
+            of_labels(&operator.apply(&mask).unwrap().labels)
+        }
+        Stage::Evaluate(evaluator) => {
+            let moved: Vec<u16> = truth.labels.voxels().iter().skip(1).copied().chain([0]).collect();
+            let labels = LabelMap::new(case.scan.geometry().clone(), moved).unwrap();
+            let mask = Mask { labels: Arc::new(labels), label_names: truth.label_names.clone() };
+            let metrics = evaluator.evaluate(&mask, &truth).unwrap();
+            rounded(metrics.iter().map(|metric| metric.value.unwrap_or(-1.0)))
+        }
+        _ => panic!("not an operator on one case"),
+    }
+}
+
+fn lines(stages: &[(&str, Value)]) -> String {
+    let registry = Registry::builtin();
+    let mut lines = String::new();
+    for (name, config) in stages {
+        let entry = registry.get(name).unwrap();
+        let stage =
+            (entry.build)(config.as_object().unwrap()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        writeln!(lines, "{name} {} {}", entry.spec.version, output(&stage)).unwrap();
+    }
+    lines
+}
+
+#[test]
+fn outputs_change_with_versions_alone() {
+    let resample = |convention: &str| json!({ "spacing_mm": [1.0, 0.7, 0.7], "convention": convention, "order": "linear" });
+    let found = lines(&[
+        ("resample", resample("monai")),
+        ("resample", resample("nnunet")),
+        ("resample", resample("torchio")),
+        ("zscore", json!({ "foreground": "none" })),
+        ("window", json!({ "low": 100.0, "high": 1500.0 })),
+        ("threshold", json!({ "above": 800.0, "below": null, "label": "bright" })),
+        ("largest_component", json!({ "connectivity": 26 })),
+        ("evaluate", json!({ "metrics": ["dice", "assd", "rve"], "empty": "nan" })),
+    ]);
+    expect![[r#"
+        resample 1 4ea33eac0b9c
+        resample 1 f3b9cc12ada0
+        resample 1 73c048d1a319
+        zscore 1 1176f210e2b0
+        window 1 8d27ec578a6a
+        threshold 1 fcf4e66c0736
+        largest_component 1 5042eada3585
+        evaluate 1 0f5df59680dd
+    "#]]
+    .assert_eq(&found);
+}
