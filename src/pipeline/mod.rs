@@ -1,5 +1,235 @@
 //! TOML to a checked plan: every problem at once, each with its place and a remedy.
+//!
+//! The file is parsed in two phases. The first (`syntax`, with recovery) makes a tree that knows the
+//! place of every key and value; the second checks each table by its `type`, from what the registry
+//! declares (`declare`, `fields`), and wires the stages (`wiring`). Only a file without errors
+//! becomes a [`Plan`]. The schema, the reference and the graph come from the same declarations.
 
+mod bytes;
+mod declare;
+mod describe;
+mod draft;
+mod fields;
+mod graph;
+mod order;
+mod overrides;
 pub mod plan;
+pub mod problem;
+mod recover;
+mod reference;
+mod schema;
+mod settings;
+mod suggest;
+mod syntax;
+mod tree;
+mod wiring;
 
+use std::path::Path;
+
+pub use draft::Draft;
 pub use plan::{Identifiers, Plan, PlannedStage, Settings};
+pub use problem::{Place, Problem, Problems, Severity};
+pub use reference::{page, reference};
+pub use schema::schema;
+pub use settings::{FIELDS as SETTINGS, KEEP};
+pub use suggest::remedy;
+
+use crate::operators::registry::{Registry, Stage};
+use crate::operators::spec::{FieldProblem, Output};
+use declare::{Declaration, Declared};
+use problem::{Found, Sources, Span};
+use wiring::Wiring;
+
+/// Reads and checks a pipeline file. `overrides` are `--set` options, `KEY=TOML-VALUE`; paths in the
+/// file are relative to its folder.
+///
+/// # Errors
+/// Every problem of the file and the options, in their order; or that the file could not be read.
+pub fn load(path: &Path, overrides: &[String], registry: &Registry) -> Result<Plan, Problems> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| Problems::unreadable(&name, &error))?;
+    let absolute = std::path::absolute(path).map_err(|error| Problems::unreadable(&name, &error))?;
+    let base = absolute.parent().unwrap_or(&absolute);
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&name, &text, base, overrides, registry),
+        Err(error) => {
+            let start = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let found = Found::new(Span::new(0, start, start + 1), "a pipeline file is UTF-8 text")
+                .label("another encoding found")
+                .hint("save the file as UTF-8");
+            Err(Problems(vec![Sources::new(&name, &text, "").problem(found)]))
+        }
+    }
+}
+
+/// Checks a pipeline's text. `name` is what problems call the file, `base` the folder that its paths
+/// are relative to.
+///
+/// # Errors
+/// Every problem of the text and the options, in their order.
+///
+/// # Examples
+/// ```
+/// use tomoflow::operators::registry::Registry;
+/// let text = "[pipeline]\nname = \"a\"\nout = \"o\"\n\n[sources.scans]\ntype = \"dicm\"\npath = \"p\"\n";
+/// let base = std::path::Path::new("/data");
+/// let problems = tomoflow::pipeline::parse("a.toml", text, base, &[], &Registry::builtin()).unwrap_err();
+/// assert_eq!(problems.to_string(), "\
+/// error: there is no source of type `dicm`
+///  --> a.toml:6:8
+///   |
+/// 6 | type = \"dicm\"
+///   |        ^^^^^^ unknown type
+/// hint: did you mean `dicom`?
+/// ");
+/// ```
+pub fn parse(
+    name: &str,
+    text: &str,
+    base: &Path,
+    overrides: &[String],
+    registry: &Registry,
+) -> Result<Plan, Problems> {
+    let options = overrides::text(overrides);
+    let sources = Sources::new(name, text, &options);
+    let (mut root, mut syntax) = syntax::read(text, 0, 0);
+    syntax.extend(overrides::apply(&mut root, &options, 1));
+    let mut found = Vec::new();
+    if base.to_str().is_none() {
+        let problem = Found::new(Span::new(0, 0, 0), "the folder of a pipeline file has a name in UTF-8");
+        found.push(problem.label("paths are relative to that folder").hint("rename or move the folder"));
+    }
+    let declaration = declare::read(&root, base, registry, &mut found);
+    let wiring = wiring::wire(&declaration.stages, !root.damaged, registry, &mut found);
+    let stages: Vec<_> = declaration.stages.iter().map(|stage| build(stage, &mut found)).collect();
+    labels_first(&declaration, &wiring, &mut found);
+    let (errors, warnings) = settle(&sources, syntax, found);
+    if !errors.is_empty() {
+        return Err(Problems(errors));
+    }
+    plan(declaration, wiring, stages, warnings).ok_or_else(|| {
+        let problem = Found::new(Span::new(0, 0, 0), "the pipeline was not understood");
+        Problems(vec![sources.problem(problem.hint("a fault of tomoflow, not of this file"))])
+    })
+}
+
+/// Makes a stage whose own fields are sound; what does not go together is reported at its field.
+fn build(stage: &Declared, found: &mut Vec<Found>) -> Option<Stage> {
+    let entry = stage.entry?;
+    match (entry.build)(stage.config.as_ref()?) {
+        Ok(built) => Some(built),
+        Err(problems) => {
+            // Of several problems at one key, the first is the cause.
+            let mut told = Vec::new();
+            for FieldProblem { field, message, hint } in problems {
+                let key = stage.table.key_at(&field).map(|key| key.span);
+                let label =
+                    if key.is_none() && !field.is_empty() { format!("`{field}`") } else { String::new() };
+                if key.is_none() || !told.contains(&key) {
+                    found.push(Found::new(key.unwrap_or(stage.header), message).label(label).hint(hint));
+                    told.push(key);
+                }
+            }
+            None
+        }
+    }
+}
+
+/// Labels are drawn on a scan's own grid, so nothing may have changed it before.
+fn labels_first(declaration: &Declaration, wiring: &Wiring, found: &mut Vec<Found>) {
+    for (stage, inputs) in declaration.stages.iter().zip(&wiring.inputs) {
+        let label = stage.spec().is_some_and(|spec| spec.name == "label");
+        let Some(Some(from)) = inputs.first().filter(|_| label) else { continue };
+        let from = &declaration.stages[*from];
+        if from.spec().is_none_or(|spec| !matches!(spec.output, Output::SameAsInput)) {
+            continue;
+        }
+        let message = format!("`label` takes scans as they were assembled, `{}` changes them", from.name);
+        let span = stage.table.key_at("inputs").map_or(stage.header, |key| key.span);
+        found.push(Found::new(span, message).hint("label first, and let that stage take the labelled cases"));
+    }
+}
+
+/// Errors and warnings as they are shown, by place. A line with a syntax error shows only that, since
+/// what it holds was guessed.
+fn settle(sources: &Sources, syntax: Vec<Found>, mut found: Vec<Found>) -> (Vec<Problem>, Vec<Problem>) {
+    let line = |found: &Found| (found.span.source, sources.line(found.span));
+    let broken: Vec<_> = syntax.iter().map(line).collect();
+    found.retain(|found| !broken.contains(&line(found)));
+    found.extend(syntax);
+    found.sort_by_key(|found| found.span);
+    let mut problems: Vec<_> = found.into_iter().map(|found| sources.problem(found)).collect();
+    problems.dedup();
+    problems.into_iter().partition(|problem| problem.severity == Severity::Error)
+}
+
+/// The plan of a file without errors.
+fn plan(
+    declaration: Declaration,
+    wiring: Wiring,
+    mut built: Vec<Option<Stage>>,
+    warnings: Vec<Problem>,
+) -> Option<Plan> {
+    let settings = settings::read(&declaration.settings?);
+    let mut place = vec![0; declaration.stages.len()];
+    for (new, &old) in wiring.order.iter().enumerate() {
+        place[old] = new;
+    }
+    let stages = wiring.order.iter().map(|&index| {
+        let stage = &declaration.stages[index];
+        let references = &wiring.references[index];
+        Some(PlannedStage {
+            name: stage.name.to_owned(),
+            spec: stage.spec()?,
+            config: stage.config.clone()?,
+            inputs: wiring.inputs[index].iter().map(|from| Some(place[(*from)?])).collect::<Option<_>>()?,
+            references: references.iter().map(|(field, from)| (field.clone(), place[*from])).collect(),
+            output: wiring.outputs[index],
+            keep: stage.keep,
+            stage: built[index].take()?,
+        })
+    });
+    let stages = stages.collect::<Option<Vec<_>>>()?;
+    (stages.len() == place.len()).then_some(Plan { settings, stages, warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fields::Checker;
+    use super::tree::{Origin, Table};
+    use super::*;
+    use crate::operators::spec::{Default, Field, FieldKind};
+
+    /// Leaves each field out by itself; those of nested tables too.
+    fn leave_out(owner: &str, fields: &[Field]) {
+        for field in fields {
+            if matches!(field.default, Default::Json(_)) {
+                let mut checker = Checker::new(Path::new("/"));
+                let empty = Table::new(Origin::Inline);
+                let config = checker.table(&empty, Span::new(0, 0, 0), owner, &[*field], &[]);
+                assert!(config.is_some(), "`{}` of {owner}: {:?}", field.name, checker.found);
+            }
+            nested(owner, &field.kind);
+        }
+    }
+
+    fn nested(owner: &str, kind: &FieldKind) {
+        match kind {
+            FieldKind::Table(fields) => leave_out(owner, fields),
+            FieldKind::Tagged(variants) => variants.iter().for_each(|(_, fields)| leave_out(owner, fields)),
+            FieldKind::List { of, .. } | FieldKind::Map(of) => nested(owner, of),
+            FieldKind::Either(kinds) => kinds.iter().for_each(|kind| nested(owner, kind)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_default_satisfies_its_own_field() {
+        leave_out("pipeline", SETTINGS);
+        leave_out("operators", &[KEEP]);
+        for entry in Registry::builtin().entries() {
+            leave_out(entry.spec.name, entry.spec.fields);
+        }
+    }
+}

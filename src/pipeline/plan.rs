@@ -1,8 +1,10 @@
 //! A checked pipeline: typed, wired, in running order. Only the checker makes one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
+use super::problem::Problem;
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Config, Kind, Spec};
 
@@ -54,11 +56,27 @@ pub struct PlannedStage {
     pub stage: Stage,
 }
 
+impl fmt::Debug for PlannedStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlannedStage")
+            .field("name", &self.name)
+            .field("type", &self.spec.name)
+            .field("config", &self.config)
+            .field("inputs", &self.inputs)
+            .field("references", &self.references)
+            .field("output", &self.output)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A whole pipeline.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The `[pipeline]` table.
     pub settings: Settings,
     /// Stages, each after all that it depends on.
     pub stages: Vec<PlannedStage>,
+    /// What may not have been meant, in the order of the file.
+    pub warnings: Vec<Problem>,
 }

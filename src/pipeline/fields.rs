@@ -1,0 +1,388 @@
+//! One table against the fields that its type declares: every problem, or the canonical configuration.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::bytes;
+use super::describe;
+use super::problem::{Found, Span};
+use super::suggest::{closest, count, listed, remedy};
+use super::tree::{Key, Node, Origin, Table, Value};
+use crate::operators::spec::{Config, Default, Field, FieldKind, Kind};
+
+/// A field that names another stage, not yet looked up.
+#[derive(Clone, Debug)]
+pub(super) struct Reference {
+    /// The field, with dots.
+    pub field: String,
+    /// The stage's name.
+    pub stage: String,
+    /// What it must give.
+    pub kind: Kind,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// Checks fields and collects what it finds.
+pub(super) struct Checker<'a> {
+    /// Paths are relative to it.
+    base: &'a Path,
+    pub found: Vec<Found>,
+    pub references: Vec<Reference>,
+}
+
+/// The field at hand, for messages.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// `network.levels`
+    path: &'a str,
+    doc: &'static str,
+    /// Which item of a list, from 1 on.
+    item: Option<usize>,
+}
+
+impl At<'_> {
+    fn name(&self) -> String {
+        match self.item {
+            Some(item) => format!("item {item} of `{}`", self.path),
+            None => format!("`{}`", self.path),
+        }
+    }
+}
+
+impl<'a> Checker<'a> {
+    pub fn new(base: &'a Path) -> Self {
+        Self { base, found: Vec::new(), references: Vec::new() }
+    }
+
+    /// Checks a table against its fields. `owner` names the type in messages, `header` is where an
+    /// absent field is missed; keys of `known` are looked at elsewhere. `None` when there are problems.
+    pub fn table(
+        &mut self,
+        table: &Table,
+        header: Span,
+        owner: &str,
+        fields: &[Field],
+        known: &[&str],
+    ) -> Option<Config> {
+        self.fields(table, header, owner, "", fields, known)
+    }
+
+    /// Checks one value that stands outside of a list of fields.
+    pub fn single(&mut self, node: &Node, field: &Field) -> Option<Json> {
+        self.value(node, &field.kind, At { path: field.name, doc: field.doc, item: None })
+    }
+
+    fn fields(
+        &mut self,
+        table: &Table,
+        header: Span,
+        owner: &str,
+        path: &str,
+        fields: &[Field],
+        known: &[&str],
+    ) -> Option<Config> {
+        let before = self.found.len();
+        // A field that is evidently misspelt is not reported as missing as well.
+        let mut meant = Vec::new();
+        for (key, _) in &table.entries {
+            if !known.contains(&key.name.as_str()) && !fields.iter().any(|field| field.name == key.name) {
+                meant.extend(self.unknown_field(key, owner, fields, known));
+            }
+        }
+        let mut config = Some(Config::new());
+        for field in fields {
+            let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
+            let value = match table.get(field.name) {
+                Some((_, node)) => {
+                    self.value(node, &field.kind, At { path: &path, doc: field.doc, item: None })
+                }
+                None if meant.contains(&field.name) => None,
+                None => self.absent(table, header, owner, &path, field),
+            };
+            match (&mut config, value) {
+                (Some(config), Some(value)) => drop(config.insert(field.name.to_owned(), value)),
+                _ => config = None,
+            }
+        }
+        config.filter(|_| self.found.len() == before)
+    }
+
+    /// Reports a key that is no field; the field that was probably meant.
+    fn unknown_field<'f>(
+        &mut self,
+        key: &Key,
+        owner: &str,
+        fields: &'f [Field],
+        known: &[&'f str],
+    ) -> Option<&'f str> {
+        let names = fields.iter().map(|field| field.name).chain(known.iter().copied());
+        let meant = closest(&key.name, names.clone());
+        let hint = match (key.name.as_str(), meant) {
+            ("inputs", _) => "a source takes nothing from other stages".to_owned(),
+            ("keep", _) => "only operators have an output to keep".to_owned(),
+            (_, Some(meant)) => format!("did you mean `{meant}`?"),
+            _ if fields.is_empty() => format!("{owner} has no fields of its own"),
+            _ => format!("its fields are {}", listed(&ticked(names.filter(|name| *name != "type")), "and")),
+        };
+        let found = Found::new(key.span, format!("{owner} has no field `{}`", key.name));
+        self.found.push(found.label("unknown field").hint(hint));
+        meant
+    }
+
+    /// The default of a field that was left out.
+    fn absent(
+        &mut self,
+        table: &Table,
+        header: Span,
+        owner: &str,
+        path: &str,
+        field: &Field,
+    ) -> Option<Json> {
+        match field.default {
+            Default::Absent => Some(Json::Null),
+            Default::Required => {
+                if !table.damaged {
+                    let found = Found::new(header, format!("{owner} needs `{}`", field.name));
+                    self.found
+                        .push(found.label(format!("`{}` is missing", field.name)).hint(remedy_of(field.doc)));
+                }
+                None
+            }
+            Default::Json(text) => match serde_json::from_str(text) {
+                Ok(Json::Null) => Some(Json::Null),
+                Ok(json) => {
+                    let node = from_json(&json, header);
+                    self.value(&node, &field.kind, At { path, doc: field.doc, item: None })
+                }
+                Err(error) => {
+                    let message = format!("the default of `{path}` in {owner} is not JSON: {error}");
+                    self.found.push(
+                        Found::new(header, message)
+                            .label("left out here")
+                            .hint("a fault of the type, not of this file"),
+                    );
+                    None
+                }
+            },
+        }
+    }
+
+    /// One value against its kind; `None` when that was reported.
+    fn value(&mut self, node: &Node, kind: &FieldKind, at: At) -> Option<Json> {
+        match (kind, &node.value) {
+            (_, Value::Broken) => None,
+            (FieldKind::Bool, Value::Bool(value)) => Some(Json::from(*value)),
+            (FieldKind::Integer { min, max }, Value::Integer(value)) => {
+                if (min..=max).contains(&value) {
+                    return Some(Json::from(*value));
+                }
+                self.misfit(node, kind, at, node.value.found())
+            }
+            (FieldKind::Number { min, max, .. }, Value::Integer(_) | Value::Float(_)) => {
+                // `+ 0.0` makes −0 0, so that equal numbers have one form.
+                let value = number(&node.value) + 0.0;
+                if value.is_finite() && (*min..=*max).contains(&value) {
+                    return Some(Json::from(value));
+                }
+                self.misfit(node, kind, at, node.value.found())
+            }
+            (FieldKind::Text, Value::Text(text)) => Some(Json::from(text.as_str())),
+            (FieldKind::Path, Value::Text(text)) if text.is_empty() => {
+                self.misfit(node, kind, at, "empty text found".to_owned())
+            }
+            (FieldKind::Path, Value::Text(text)) => {
+                Some(Json::from(self.base.join(text).to_string_lossy().into_owned()))
+            }
+            (FieldKind::Bytes, Value::Text(text)) => match bytes::parse(text) {
+                Ok(value) => Some(Json::from(value)),
+                Err(label) => self.misfit(node, kind, at, label),
+            },
+            (FieldKind::Choice(words), Value::Text(word)) => self.choice(node, words, word, at),
+            (FieldKind::Stage(kind), Value::Text(stage)) => {
+                self.references.push(Reference {
+                    field: at.path.to_owned(),
+                    stage: stage.clone(),
+                    kind: *kind,
+                    span: node.span,
+                });
+                Some(Json::from(stage.as_str()))
+            }
+            (FieldKind::List { len: Some(len), .. }, Value::List(items)) if *len != items.len() => {
+                self.misfit(node, kind, at, format!("{} found", count(items.len())))
+            }
+            (FieldKind::List { of, .. }, Value::List(items)) => self.list(items, of, at),
+            (FieldKind::Map(of), Value::Table(table)) => self.map(table, of, at),
+            (FieldKind::Table(fields), Value::Table(table)) => self
+                .fields(table, node.span, &format!("`{}`", at.path), at.path, fields, &[])
+                .map(Json::Object),
+            (FieldKind::Tagged(variants), Value::Table(table)) => self.tagged(node, table, variants, at),
+            (FieldKind::Either(kinds), _) => self.either(node, kind, kinds, at),
+            _ => self.misfit(node, kind, at, node.value.found()),
+        }
+    }
+
+    /// Reports a value that is not of its kind.
+    fn misfit(&mut self, node: &Node, kind: &FieldKind, at: At, label: String) -> Option<Json> {
+        let found = Found::new(node.span, format!("{} takes {}", at.name(), describe::one(kind)));
+        let hint = if matches!(kind, FieldKind::Bytes) { bytes::HINT.to_owned() } else { remedy_of(at.doc) };
+        self.found.push(found.label(label).hint(hint));
+        None
+    }
+
+    fn choice(&mut self, node: &Node, words: &[&str], word: &str, at: At) -> Option<Json> {
+        if words.contains(&word) {
+            return Some(Json::from(word));
+        }
+        let hint = match closest(word, words.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => remedy_of(at.doc),
+        };
+        let choices = listed(&ticked(words.iter().copied()), "or");
+        let found = Found::new(node.span, format!("{} takes {choices}", at.name()));
+        self.found.push(found.label(format!("`{word}` found")).hint(hint));
+        None
+    }
+
+    fn list(&mut self, items: &[Node], of: &FieldKind, at: At) -> Option<Json> {
+        let values: Vec<_> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self.value(item, of, At { item: Some(index + 1), ..at }))
+            .collect();
+        values.into_iter().collect::<Option<Vec<_>>>().map(Json::Array)
+    }
+
+    fn map(&mut self, table: &Table, of: &FieldKind, at: At) -> Option<Json> {
+        let mut values = Some(Config::new());
+        for (key, node) in &table.entries {
+            let path = format!("{}.{}", at.path, key.name);
+            let value = self.value(node, of, At { path: &path, doc: at.doc, item: None });
+            match (&mut values, value) {
+                (Some(values), Some(value)) => drop(values.insert(key.name.clone(), value)),
+                _ => values = None,
+            }
+        }
+        values.map(Json::Object)
+    }
+
+    /// A table whose `type` chooses its fields; in the configuration the `type` comes first.
+    fn tagged(&mut self, node: &Node, table: &Table, variants: &[(&str, &[Field])], at: At) -> Option<Json> {
+        let names = variants.iter().map(|(name, _)| *name);
+        let Some((_, tag)) = table.get("type") else {
+            if !table.damaged {
+                let choices = listed(&ticked(names), "or");
+                let found = Found::new(node.span, format!("{} needs a `type`", at.name()));
+                self.found.push(found.label("`type` is missing").hint(format!("it is {choices}")));
+            }
+            return None;
+        };
+        let word = match &tag.value {
+            Value::Text(word) => word,
+            Value::Broken => return None,
+            other => {
+                let choices = listed(&ticked(names), "or");
+                let found = Found::new(tag.span, format!("`{}.type` takes {choices}", at.path));
+                self.found.push(found.label(other.found()));
+                return None;
+            }
+        };
+        let Some((name, fields)) = variants.iter().find(|(name, _)| name == word) else {
+            let found = Found::new(tag.span, format!("{} has no type `{word}`", at.name()));
+            self.found.push(found.label("unknown type").hint(remedy(word, names, "")));
+            return None;
+        };
+        let owner = format!("`{}` of type `{name}`", at.path);
+        let config = self.fields(table, node.span, &owner, at.path, fields, &["type"])?;
+        let mut tagged = Config::new();
+        tagged.insert("type".to_owned(), Json::from(*name));
+        tagged.extend(config);
+        Some(Json::Object(tagged))
+    }
+
+    /// The first kind of this shape that has no problem, else the problems of the one with the fewest.
+    fn either(&mut self, node: &Node, either: &FieldKind, kinds: &[FieldKind], at: At) -> Option<Json> {
+        let mut best: Option<Self> = None;
+        for kind in kinds.iter().filter(|kind| fits_shape(kind, &node.value)) {
+            let mut trial = Self::new(self.base);
+            if let Some(value) = trial.value(node, kind, at) {
+                self.references.append(&mut trial.references);
+                return Some(value);
+            }
+            if best.as_ref().is_none_or(|best| trial.found.len() < best.found.len()) {
+                best = Some(trial);
+            }
+        }
+        match best {
+            Some(mut best) => {
+                self.found.append(&mut best.found);
+                self.references.append(&mut best.references);
+                None
+            }
+            None => self.misfit(node, either, at, node.value.found()),
+        }
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    match value {
+        Value::Integer(value) => *value as f64,
+        Value::Float(value) => *value,
+        _ => f64::NAN,
+    }
+}
+
+/// Whether a value has the TOML shape of a kind.
+fn fits_shape(kind: &FieldKind, value: &Value) -> bool {
+    match kind {
+        FieldKind::Bool => matches!(value, Value::Bool(_)),
+        FieldKind::Integer { .. } => matches!(value, Value::Integer(_)),
+        FieldKind::Number { .. } => matches!(value, Value::Integer(_) | Value::Float(_)),
+        FieldKind::Text | FieldKind::Path | FieldKind::Bytes | FieldKind::Choice(_) | FieldKind::Stage(_) => {
+            matches!(value, Value::Text(_))
+        }
+        FieldKind::List { .. } => matches!(value, Value::List(_)),
+        FieldKind::Map(_) | FieldKind::Table(_) | FieldKind::Tagged(_) => matches!(value, Value::Table(_)),
+        FieldKind::Either(kinds) => kinds.iter().any(|kind| fits_shape(kind, value)),
+    }
+}
+
+/// A default as if it stood in the file at `span`.
+pub(super) fn from_json(json: &Json, span: Span) -> Node {
+    let value = match json {
+        Json::Null => Value::Broken,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => match number.as_i64() {
+            Some(value) => Value::Integer(value),
+            None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(items) => Value::List(items.iter().map(|item| from_json(item, span)).collect()),
+        Json::Object(map) => {
+            let mut table = Table::new(Origin::Inline);
+            table.entries = map
+                .iter()
+                .map(|(name, value)| (Key { name: name.clone(), span }, from_json(value, span)))
+                .collect();
+            Value::Table(table)
+        }
+    };
+    Node { value, span }
+}
+
+/// A field's sentence as a hint: it opens in lower case and ends without a stop.
+fn remedy_of(doc: &str) -> String {
+    let mut letters = doc.chars();
+    let first = letters.next().unwrap_or_default();
+    let is_word = doc.chars().nth(1).is_some_and(|second| second.is_lowercase() || second == ' ');
+    let opening = if is_word { first.to_ascii_lowercase() } else { first };
+    let rest = letters.as_str();
+    let one_sentence = !rest.contains(". ");
+    let rest = if one_sentence { rest.strip_suffix('.').unwrap_or(rest) } else { rest };
+    if doc.is_empty() { String::new() } else { format!("{opening}{rest}") }
+}
+
+fn ticked<'w>(words: impl Iterator<Item = &'w str>) -> Vec<String> {
+    words.map(|word| format!("`{word}`")).collect()
+}

@@ -1,0 +1,68 @@
+//! "Did you mean …?"
+
+/// The candidate that was probably meant: one that differs by few letters, or only in case.
+pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= word.len().max(candidate.len()).div_ceil(3).min(3))
+        .filter(|(distance, candidate)| *distance < candidate.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The remedy for a word that is not among the candidates.
+pub fn remedy<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>, none: &str) -> String {
+    let candidates: Vec<_> = candidates.into_iter().collect();
+    if let Some(meant) = closest(word, candidates.iter().copied()) {
+        return format!("did you mean `{meant}`?");
+    }
+    let all: Vec<_> = candidates.into_iter().map(|candidate| format!("`{candidate}`")).collect();
+    match all.as_slice() {
+        [] => none.to_owned(),
+        [only] => format!("there is only {only}"),
+        all => format!("known are {}", listed(all, "and")),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`
+pub(super) fn listed<T: AsRef<str>>(words: &[T], and: &str) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.as_ref().to_owned(),
+        [first @ .., last] => {
+            let first: Vec<_> = first.iter().map(AsRef::as_ref).collect();
+            format!("{} {and} {}", first.join(", "), last.as_ref())
+        }
+    }
+}
+
+/// A number below thirteen as a word, as one writes it in a sentence.
+pub(super) fn count(number: usize) -> String {
+    const WORDS: [&str; 13] = [
+        "none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+        "twelve",
+    ];
+    WORDS.get(number).map_or_else(|| number.to_string(), |word| (*word).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_another_word_is_not() {
+        let types = ["resample", "zscore", "window"];
+        assert_eq!(closest("resmaple", types), Some("resample"));
+        assert_eq!(closest("ZScore", types), Some("zscore"));
+        assert_eq!(closest("patches", types), None);
+        assert_eq!(closest("a", ["b"]), None);
+    }
+
+    #[test]
+    fn words_are_listed_as_in_a_sentence() {
+        assert_eq!(listed(&["a"], "or"), "a");
+        assert_eq!(listed(&["a", "b", "c"], "or"), "a, b or c");
+    }
+}

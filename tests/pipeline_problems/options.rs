@@ -1,0 +1,105 @@
+//! `--set KEY=VALUE`.
+
+use expect_test::expect;
+
+use super::registry::SOUND;
+use super::{check_with, parsed};
+
+#[test]
+fn options_take_the_place_of_values() {
+    let plan = parsed(
+        SOUND,
+        &["operators.net.epochs=3", "operators.net.network.levels=2", "pipeline.memory=\"1 GiB\""],
+    )
+    .unwrap();
+    let net = plan.stages.iter().find(|stage| stage.name == "net").unwrap();
+    assert_eq!(net.config["epochs"], 3);
+    assert_eq!(net.config["network"]["levels"], 2);
+    assert_eq!(plan.settings.memory_bytes, 1 << 30);
+}
+
+#[test]
+fn options_have_places() {
+    let options = [
+        "operators.net.epochs=0",
+        "pipeline.device=cpu",
+        "operators.nett.epochs=1",
+        "pipeline.nmae=\"x\"",
+        "=",
+        "a",
+        "pipeline.name.x=1",
+        "[x]",
+        "",
+    ];
+    check_with(
+        SOUND,
+        &options,
+        expect![[r#"
+            error: `epochs` takes a whole number of at least 1
+             --> --set:1:22
+              |
+            1 | operators.net.epochs=0
+              |                      ^ 0 found
+            hint: passes over the training cases
+
+            error: text needs quotes
+             --> --set:2:17
+              |
+            2 | pipeline.device=cpu
+              |                 ^^^ not quoted
+            hint: the shell takes quotes away: `--set 'KEY="text"'`
+
+            error: there is no stage `nett` under `operators`
+             --> --set:3:11
+              |
+            3 | operators.nett.epochs=1
+              |           ^^^^ unknown stage
+            hint: did you mean `net`?
+
+            error: `pipeline` has no field `nmae`
+             --> --set:4:10
+              |
+            4 | pipeline.nmae="x"
+              |          ^^^^ unknown field
+            hint: did you mean `name`?
+
+            error: a key is missing
+             --> --set:5:1
+              |
+            5 | =
+              | ^ expected here
+
+            error: `=` expected after a key
+             --> --set:6:2
+              |
+            6 | a
+              |  ^ `=` expected here
+
+            error: `name` is text, which has no keys
+             --> --set:7:10
+              |
+            7 | pipeline.name.x=1
+              |          ^^^^ not a table in the file
+            hint: set the whole value instead
+
+            error: an option sets one key
+             --> --set:8:1
+              |
+            8 | [x]
+              | ^^^ KEY=VALUE expected
+            hint: for example `--set operators.net.epochs=3`
+
+            error: an option sets one key
+             --> --set:9:1
+              |
+            9 |
+              | ^ KEY=VALUE expected
+            hint: for example `--set operators.net.epochs=3`
+        "#]],
+    );
+    check_with(
+        &SOUND.replace("levels = 3", "levels = 99"),
+        &["operators.net.network={type=\"unet\"}"],
+        expect![[""]],
+    );
+}
