@@ -1,0 +1,193 @@
+//! How masks, metrics and prepared cases are written as artifacts.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::{Geometry, LabelMap, Reject, RunLength};
+
+use crate::operators::value::{Case, Mask, Metric};
+
+/// A mask as runs: for each slice, its labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MaskArtifact {
+    /// The names of the labels, from label 1 on.
+    pub label_names: Vec<String>,
+    /// `[D, H, W]` of the scan's original grid.
+    pub size: [usize; 3],
+    /// For each slice, label and runs, by label; empty slices are empty lists.
+    pub slices: Vec<Vec<(u16, RunLength)>>,
+}
+
+impl MaskArtifact {
+    /// Runs of a mask.
+    pub fn of(mask: &Mask) -> Self {
+        let size = mask.labels.size();
+        let slices = (0..size[0])
+            .map(|index| {
+                let slice = mask.labels.slice(index);
+                let mut present: Vec<u16> = slice.iter().copied().filter(|&label| label != 0).collect();
+                present.sort_unstable();
+                present.dedup();
+                present.into_iter().map(|label| (label, RunLength::encode(slice, label))).collect()
+            })
+            .collect();
+        Self { label_names: mask.label_names.to_vec(), size, slices }
+    }
+
+    /// The mask on a grid of the same size.
+    ///
+    /// # Errors
+    /// `DAMAGED_ARTIFACT` when the runs do not fit the grid.
+    pub fn on(&self, geometry: &Geometry) -> Result<Mask, Reject> {
+        let damaged = || damaged("mask", "its runs do not fit the scan's grid");
+        if self.size != geometry.size || self.slices.len() != self.size[0] {
+            return Err(damaged());
+        }
+        let mut labels = LabelMap::zeros(geometry.clone());
+        let area = self.size[1] * self.size[2];
+        for (slice, runs) in labels.voxels_mut().chunks_mut(area.max(1)).zip(&self.slices) {
+            for (label, run) in runs {
+                run.decode(slice, *label).ok_or_else(damaged)?;
+            }
+        }
+        Ok(Mask { labels: Arc::new(labels), label_names: self.label_names.clone().into() })
+    }
+}
+
+/// A transformed case, ready to be sampled: the header, then intensities and classes as they lie.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PreparedArtifact {
+    /// The grid of the transformed case.
+    pub geometry: Geometry,
+    /// The names of the labels, from label 1 on.
+    pub label_names: Vec<String>,
+    /// Intensities `[D, H, W]`.
+    pub scan: Arc<[f32]>,
+    /// Classes `[D, H, W]`; none for a scan alone.
+    pub labels: Option<Arc<[u8]>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PreparedHeader {
+    geometry: Geometry,
+    label_names: Vec<String>,
+    labelled: bool,
+}
+
+impl PreparedArtifact {
+    /// Writes a case.
+    ///
+    /// # Errors
+    /// When it has a label beyond 255 (networks have fewer classes).
+    pub fn encode(case: &Case) -> Result<Vec<u8>, Reject> {
+        let header = PreparedHeader {
+            geometry: case.scan.geometry().clone(),
+            label_names: case.label_names.to_vec(),
+            labelled: case.labels.is_some(),
+        };
+        let header = encode(&header)?;
+        let mut bytes = Vec::with_capacity(8 + header.len() + case.scan.voxels().len() * 5);
+        bytes.extend((header.len() as u64).to_le_bytes());
+        bytes.extend(header);
+        for value in case.scan.voxels() {
+            bytes.extend(value.to_le_bytes());
+        }
+        for &label in case.labels.iter().flat_map(|labels| labels.voxels()) {
+            let label = u8::try_from(label).map_err(|_| {
+                Reject::new("LABEL_TOO_LARGE", format!("labels up to 255 expected, {label} found"), "")
+            })?;
+            bytes.push(label);
+        }
+        Ok(bytes)
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// `DAMAGED_ARTIFACT` when it is not whole.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Reject> {
+        let damaged = || damaged("prepared case", "it is not whole");
+        let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged())?;
+        let (header, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
+        let header: PreparedHeader = decode("prepared case", header)?;
+        let voxels = header.geometry.voxels();
+        let (scan, labels) = rest.split_at_checked(voxels.saturating_mul(4)).ok_or_else(damaged)?;
+        if labels.len() != if header.labelled { voxels } else { 0 } {
+            return Err(damaged());
+        }
+        let scan = scan.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
+        Ok(Self {
+            geometry: header.geometry,
+            label_names: header.label_names,
+            scan,
+            labels: header.labelled.then(|| labels.into()),
+        })
+    }
+}
+
+/// Writes metrics or a mask.
+///
+/// # Errors
+/// `NOT_ENCODED`, which would be a fault of tomoflow.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Reject> {
+    postcard::to_stdvec(value).map_err(|error| Reject::new("NOT_ENCODED", error.to_string(), ""))
+}
+
+/// Reads metrics or a mask back; `what` is for the message.
+///
+/// # Errors
+/// `DAMAGED_ARTIFACT`
+pub fn decode<T: for<'a> Deserialize<'a>>(what: &str, bytes: &[u8]) -> Result<T, Reject> {
+    postcard::from_bytes(bytes).map_err(|error| damaged(what, &error.to_string()))
+}
+
+fn damaged(what: &str, why: &str) -> Reject {
+    Reject::new(
+        "DAMAGED_ARTIFACT",
+        format!("a {what} does not read back: {why}"),
+        "delete it; it is made again",
+    )
+}
+
+/// Metrics of one case.
+pub type MetricsArtifact = Vec<Metric>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tomoflow_connectors::Scan;
+
+    fn grid() -> Geometry {
+        Geometry::axis_aligned([2, 2, 3], [1.5, 0.4, 0.4])
+    }
+
+    #[test]
+    fn a_mask_reads_back() {
+        let labels = LabelMap::new(grid(), vec![0, 1, 1, 0, 2, 0, 0, 0, 0, 0, 0, 1]).unwrap();
+        let mask = Mask { labels: Arc::new(labels), label_names: ["a".to_owned(), "b".to_owned()].into() };
+        let artifact = MaskArtifact::of(&mask);
+        assert_eq!(artifact.on(&grid()).unwrap().labels, mask.labels);
+        let other = Geometry::axis_aligned([2, 3, 2], [1.0; 3]);
+        assert_eq!(artifact.on(&other).unwrap_err().code, "DAMAGED_ARTIFACT");
+    }
+
+    #[test]
+    fn a_prepared_case_reads_back_and_damage_is_named() {
+        let scan = Scan::new(grid(), (0..12).map(|i| i as f32 * 0.5).collect()).unwrap();
+        let labels = LabelMap::new(grid(), vec![1; 12]).unwrap();
+        let case = Case {
+            scan: Arc::new(scan),
+            labels: Some(Arc::new(labels)),
+            original: Arc::new(grid()),
+            label_names: ["tumour".to_owned()].into(),
+        };
+        let bytes = PreparedArtifact::encode(&case).unwrap();
+        let back = PreparedArtifact::decode(&bytes).unwrap();
+        assert_eq!(&back.scan[..], case.scan.voxels());
+        assert_eq!(back.geometry, grid());
+        for end in 0..bytes.len() {
+            assert_eq!(PreparedArtifact::decode(&bytes[..end]).unwrap_err().code, "DAMAGED_ARTIFACT");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The thread of one device: it keeps models resident, applies them and trains them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+use tomoflow_connectors::{Digest, LabelMap, Reject};
+
+use super::artifact::{PreparedArtifact, encode};
+use super::load::Context;
+use super::pool::{Finished, Held, Job, cancelled, finish, guarded, mask_bytes, misplaced, put};
+use super::work::{Action, Member, Work};
+use crate::networks::{self, Device, Figure, Model, NetworkError, Observer, Task};
+use crate::operators::infer::{Infer, ModelSource};
+use crate::operators::registry::Stage;
+use crate::operators::value::Case;
+use crate::operators::view::{Dataset, Input, PreparedCase, View};
+use crate::store::Outcome;
+
+/// Models kept on the device at once.
+const RESIDENT: usize = 2;
+
+/// A model, and the stage that says how it is to be used: its view, its label names.
+type Resident = (Digest, u16);
+
+/// A job whose voxels are ready.
+pub struct DeviceJob {
+    pub job: Job,
+    pub case: Option<Case>,
+    pub permit: Held,
+    pub started: Instant,
+}
+
+/// Takes jobs until there are no more.
+pub fn run(context: &Context, device: Device, jobs: &Receiver<DeviceJob>, report: &Sender<Finished>) {
+    let mut resident: Vec<(Resident, Model)> = Vec::new();
+    for DeviceJob { job, case, permit, started } in jobs {
+        let action = job.action.clone();
+        let result = guarded(&action, || match (&action.work, case) {
+            _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
+            (Work::Infer { model, .. }, Some(case)) => {
+                let classes = infer(context, device, &mut resident, &action, *model, &case)?;
+                Ok(Step::Classes(case, classes.0, classes.1))
+            }
+            (Work::Train(members), _) => {
+                train(context, device, &action, members, &job.cancelled).map(Step::Done)
+            }
+            _ => Err(misplaced()),
+        });
+        match result {
+            // The way back to the original grid needs no device: the next case may start.
+            Ok(Step::Classes(case, classes, names)) => {
+                let (context, report) = (context.clone(), report.clone());
+                rayon::spawn(move || {
+                    let result = guarded(&action, || {
+                        let labels =
+                            LabelMap::new(case.scan.geometry().clone(), classes).map_err(|error| {
+                                Reject::new(
+                                    "NETWORK",
+                                    error.to_string(),
+                                    "the network changed the size of its input",
+                                )
+                            })?;
+                        put(&context, &mask_bytes(&case, labels, &names)?)
+                    });
+                    drop(permit);
+                    finish(&report, action, result, started);
+                });
+            }
+            Ok(Step::Done(outcome)) => finish(report, action, Ok(outcome), started),
+            Err(reject) => finish(report, action, Err(reject), started),
+        }
+    }
+}
+
+enum Step {
+    Classes(Case, Vec<u16>, Vec<String>),
+    Done(Outcome),
+}
+
+fn infer(
+    context: &Context,
+    device: Device,
+    resident: &mut Vec<(Resident, Model)>,
+    action: &Action,
+    digest: Digest,
+    case: &Case,
+) -> Result<(Vec<u16>, Vec<String>), Reject> {
+    let Stage::Infer(infer) = &context.plan.stages[usize::from(action.stage)].stage else {
+        return Err(misplaced());
+    };
+    let wanted = (digest, action.stage);
+    if !resident.iter().any(|(known, _)| *known == wanted) {
+        if resident.len() >= RESIDENT {
+            resident.remove(0);
+        }
+        resident.push((wanted, load_model(context, device, infer, digest)?));
+    }
+    let Some((_, model)) = resident.iter().find(|(known, _)| *known == wanted) else {
+        return Err(misplaced());
+    };
+    let classes = model.segment(case.scan.voxels(), case.scan.size(), &infer.options).map_err(network)?;
+    Ok((classes, model.label_names().to_vec()))
+}
+
+fn load_model(context: &Context, device: Device, infer: &Infer, digest: Digest) -> Result<Model, Reject> {
+    match &infer.model {
+        ModelSource::Stage(_) => Model::from_safetensors(&context.artifact(digest)?, device),
+        ModelSource::Safetensors { path } => Model::from_safetensors(&unchanged(path, digest)?, device),
+        ModelSource::Torchscript { path, view, classes, label_names } => {
+            unchanged(path, digest)?;
+            Model::from_torchscript(path, view.clone(), *classes, label_names.clone(), device)
+        }
+    }
+    .map_err(network)
+}
+
+/// A model file's bytes, which must be those that the action's key was made from.
+fn unchanged(path: &Path, digest: Digest) -> Result<Vec<u8>, Reject> {
+    let bytes =
+        std::fs::read(path).map_err(|error| Reject::new("IO", format!("the model file: {error}"), ""))?;
+    if Digest::of(&bytes) == digest {
+        return Ok(bytes);
+    }
+    Err(Reject::new("CHANGED", "the model file was changed during the run", "run again"))
+}
+
+fn train(
+    context: &Context,
+    device: Device,
+    action: &Action,
+    members: &[Member],
+    cancel: &AtomicBool,
+) -> Result<Outcome, Reject> {
+    let stages = &context.plan.stages;
+    let Stage::Train(train) = &stages[usize::from(action.stage)].stage else { return Err(misplaced()) };
+    let Stage::View(view) = &stages[stages[usize::from(action.stage)].inputs[0]].stage else {
+        return Err(misplaced());
+    };
+    let (training, names) = dataset(context, view, members, "train")?;
+    // Lengths in mm become voxels by the training cases alone: one network, one shape.
+    let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
+    let (validation, _) = dataset(context, &same, members, "validation")?;
+    let task = Task { view: training.input().clone(), label_names: names };
+    let mut observer = Watch { cancel, stage: &stages[usize::from(action.stage)].name };
+    let checkpoint = context.store.checkpoint(action.key);
+    let trained =
+        networks::train(&train.settings, &task, &training, &validation, &checkpoint, device, &mut observer)
+            .map_err(network)?;
+    let figures = encode(&trained.figures)?;
+    let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
+    match (model, detail) {
+        (Outcome::Ok { artifact, .. }, Outcome::Ok { artifact: figures, .. }) => {
+            Ok(Outcome::Ok { artifact, detail: Some(figures) })
+        }
+        _ => Err(misplaced()),
+    }
+}
+
+/// The prepared cases of one part, and the names of their labels.
+fn dataset(
+    context: &Context,
+    view: &View,
+    members: &[Member],
+    part: &str,
+) -> Result<(Dataset, Vec<String>), Reject> {
+    let (mut cases, mut names) = (Vec::new(), Vec::new());
+    for member in members.iter().filter(|member| member.part == part) {
+        let Some(digest) = member.prepared else { continue };
+        let prepared = PreparedArtifact::decode(&context.artifact(digest)?)?;
+        names = prepared.label_names.clone();
+        let (size, spacing_mm) = (prepared.geometry.size, prepared.geometry.spacing_mm());
+        // Named by content: identifiers stay out of messages.
+        let labels = prepared.labels.ok_or_else(|| {
+            Reject::new("NO_LABELS", "samples need labels, a prepared case has none", "give it outlines")
+        })?;
+        let case = PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?;
+        cases.push(Arc::new(case));
+    }
+    Ok((Dataset::new(view.clone(), cases), names))
+}
+
+/// Looks on while a network trains.
+struct Watch<'a> {
+    cancel: &'a AtomicBool,
+    stage: &'a str,
+}
+
+impl Observer for Watch<'_> {
+    fn figure(&mut self, figure: &Figure) {
+        // Not once a step or a learning rate: what a person waits for.
+        if matches!(figure.name.as_str(), "loss" | "dice") {
+            let Figure { epoch, split, name, value, .. } = figure;
+            tracing::info!(target: "tomoflow::training", "{}: epoch {epoch}, {split} {name} {value:.4}", self.stage);
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+}
+
+fn network(error: NetworkError) -> Reject {
+    match error {
+        NetworkError::Cancelled { .. } => cancelled(),
+        // Out of memory, a full disk, a lost device: none of it is the action's.
+        error @ (NetworkError::Io { .. } | NetworkError::Device { .. }) => device_failed(&error),
+        NetworkError::Torch { ref message, .. } if message.contains("memory") || message.contains("CUDA") => {
+            device_failed(&error)
+        }
+        error => Reject::new("NETWORK", error.to_string(), ""),
+    }
+}
+
+fn device_failed(error: &NetworkError) -> Reject {
+    let hint = "a smaller `batch` needs less memory; it is tried again at the next run";
+    Reject::new("DEVICE", error.to_string(), hint)
+}

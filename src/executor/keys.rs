@@ -1,0 +1,146 @@
+//! Keys: what a result depends on, and nothing else.
+
+use tomoflow_connectors::Digest;
+
+use super::work::{CaseRow, Grid, LabelRow, Member, SeriesRow};
+use crate::operators::spec::{Aspects, Config, semantic};
+use crate::pipeline::{Plan, PlannedStage};
+
+/// Raised when keys are made in another way: everything runs anew.
+const SCHEMA: &[u8] = b"tomoflow key 1";
+
+/// Results of one numerics class are interchangeable: 32-bit floating point, on any device.
+const NUMERICS: &[u8] = b"f32";
+
+/// A stage's type, code version and the configuration that results depend on; not its name.
+pub fn operator(stage: &PlannedStage) -> Digest {
+    let mut config = semantic(stage.spec.fields, &stage.config);
+    // A model enters by its content, not by the name of the stage or file that gives it.
+    for field in stage.references.keys() {
+        config.remove(field);
+    }
+    without_paths(&mut config);
+    let config = serde_json::Value::Object(config).to_string();
+    Digest::of_parts([
+        SCHEMA,
+        stage.spec.name.as_bytes(),
+        &stage.spec.version.to_le_bytes(),
+        config.as_bytes(),
+    ])
+}
+
+/// Files enter by their content, so `torchscript` and `safetensors` paths leave the configuration.
+fn without_paths(config: &mut Config) {
+    if let Some(serde_json::Value::Object(model)) = config.get_mut("model") {
+        model.remove("torchscript");
+        model.remove("safetensors");
+    }
+}
+
+/// A fused chain: from the stage that makes a case, through transforms, to the stage `to`.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The stage that makes the case (`assemble` or `label`).
+    pub root: usize,
+    scan: Digest,
+    labels: Digest,
+}
+
+impl Chain {
+    /// The chain that ends at a stage which gives scans or cases.
+    pub fn to(plan: &Plan, stage: usize) -> Self {
+        let mut transforms = Vec::new();
+        let mut at = stage;
+        while matches!(plan.stages[at].stage, crate::operators::registry::Stage::Transform(_)) {
+            transforms.push(at);
+            at = plan.stages[at].inputs[0];
+        }
+        transforms.reverse();
+        let part = |wanted: Aspects| {
+            let operators: Vec<Digest> = transforms
+                .iter()
+                .filter(|&&index| {
+                    let aspects = plan.stages[index].spec.aspects;
+                    aspects == Aspects::Both || aspects == wanted
+                })
+                .map(|&index| operator(&plan.stages[index]))
+                .collect();
+            Digest::of_parts(operators.iter().map(|digest| digest.0.as_slice()))
+        };
+        Self { root: at, scan: part(Aspects::Scan), labels: part(Aspects::Labels) }
+    }
+
+    /// What the chain's intensities depend on.
+    pub fn scan(&self, plan: &Plan, series: &SeriesRow) -> Digest {
+        let mut root = self.root;
+        if !matches!(plan.stages[root].stage, crate::operators::registry::Stage::Assemble(_)) {
+            root = plan.stages[root].inputs[0];
+        }
+        let assemble = operator(&plan.stages[root]);
+        Digest::of_parts([series.digest.0.as_slice(), &assemble.0, &self.scan.0])
+    }
+
+    /// What the chain's labels depend on, when the case has any.
+    pub fn labels(&self, case: &CaseRow) -> Option<Digest> {
+        let labels = case.labels.as_ref()?;
+        Some(Digest::of_parts([labels.digest.0.as_slice(), &self.labels.0]))
+    }
+}
+
+/// The content of the labels of one scan.
+pub fn labels(plan: &Plan, label: usize, source: usize, outlines: Digest, grid: &Grid) -> LabelRow {
+    let grid = serde_json::to_vec(grid).unwrap_or_default();
+    let (label, reader) = (&plan.stages[label].spec, operator(&plan.stages[source]));
+    let digest = Digest::of_parts([
+        outlines.0.as_slice(),
+        &reader.0,
+        label.name.as_bytes(),
+        &label.version.to_le_bytes(),
+        &grid,
+    ]);
+    LabelRow { source: source as u16, outlines, digest }
+}
+
+/// The key of a case that is kept as it stands after a chain: for training with its labels, or without.
+pub fn prepare(scan: Digest, labels: Option<Digest>) -> Digest {
+    let labels = labels.as_ref().map_or(&[][..], |labels| &labels.0);
+    Digest::of_parts([SCHEMA, b"prepare", &scan.0, labels])
+}
+
+/// What a training depends on beside its dataset: its configuration, that of its samples, and
+/// the chain that prepares them.
+pub fn recipe(plan: &Plan, train: usize) -> Digest {
+    let view = plan.stages[train].inputs[0];
+    let chain = Chain::to(plan, plan.stages[view].inputs[0]);
+    let mut parts =
+        vec![operator(&plan.stages[train]), operator(&plan.stages[view]), chain.scan, chain.labels];
+    // What makes the cases is of the recipe too: another label, or T1 instead of T2, asks for another model.
+    let mut origins = vec![chain.root];
+    while let Some(stage) = origins.pop() {
+        let planned = &plan.stages[stage];
+        parts.push(operator(planned));
+        let filter = planned.config.get("where").map(ToString::to_string).unwrap_or_default();
+        parts.push(Digest::of(filter.as_bytes()));
+        origins.extend(planned.inputs.iter().rev());
+    }
+    Digest::of_parts([SCHEMA, NUMERICS].into_iter().chain(parts.iter().map(|part| part.0.as_slice())))
+}
+
+/// The key of a training.
+pub fn train(recipe: Digest, members: &[Member]) -> Digest {
+    let mut parts = vec![SCHEMA.to_vec(), recipe.0.to_vec()];
+    for member in members {
+        let Some(prepared) = member.prepared else { continue };
+        parts.push(member.part.clone().into_bytes());
+        parts.push(prepared.0.to_vec());
+    }
+    Digest::of_parts(parts.iter().map(Vec::as_slice))
+}
+
+/// The key of an action with one operator and its inputs.
+pub fn action(stage: &PlannedStage, inputs: &[Digest]) -> Digest {
+    let operator = operator(stage);
+    let mut parts = vec![SCHEMA, NUMERICS, operator.0.as_slice()];
+    parts.extend(inputs.iter().map(|input| input.0.as_slice()));
+    Digest::of_parts(parts)
+}

@@ -1,0 +1,166 @@
+//! What the control plane asks for: actions, and the small ordered rows that they are made of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::{Digest, Geometry};
+
+/// A [`Geometry`] as a row: its numbers by their bits, so that it has an order and a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Grid {
+    size: [u32; 3],
+    origin: [u64; 3],
+    steps: [[u64; 3]; 3],
+}
+
+impl From<&Geometry> for Grid {
+    fn from(geometry: &Geometry) -> Self {
+        Self {
+            size: geometry.size.map(|n| n as u32),
+            origin: geometry.origin_mm.map(f64::to_bits),
+            steps: geometry.steps_mm.map(|step| step.map(f64::to_bits)),
+        }
+    }
+}
+
+impl From<&Grid> for Geometry {
+    fn from(grid: &Grid) -> Self {
+        Self {
+            size: grid.size.map(|n| n as usize),
+            origin_mm: grid.origin.map(f64::from_bits),
+            steps_mm: grid.steps.map(|step| step.map(f64::from_bits)),
+        }
+    }
+}
+
+/// Where one slice of a scan comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SliceRow {
+    /// The instance's content.
+    pub instance: Digest,
+    /// Its frame.
+    pub frame: u32,
+    /// Its SOPInstanceUID.
+    pub sop_uid: String,
+}
+
+/// One accepted scan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SeriesRow {
+    /// The case's key: the SeriesInstanceUID, with `#part` for a later part of a split series.
+    pub key: String,
+    /// SeriesInstanceUID.
+    pub series_uid: String,
+    /// StudyInstanceUID.
+    pub study_uid: String,
+    /// PatientID; the study where it is empty.
+    pub patient: String,
+    /// Values of the tags that tables show.
+    pub tags: BTreeMap<String, String>,
+    /// The scan's grid.
+    pub grid: Grid,
+    /// Slices, in the grid's order.
+    pub slices: Vec<SliceRow>,
+    /// What was noticed and accepted.
+    pub notes: Vec<String>,
+    /// The content of all slices, in order, and the grid.
+    pub digest: Digest,
+}
+
+/// The outlines that refer to a scan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LabelRow {
+    /// The stage that reads them.
+    pub source: u16,
+    /// Their content.
+    pub outlines: Digest,
+    /// Content, the structures asked for, the grid they are drawn on, and the code that draws.
+    pub digest: Digest,
+}
+
+/// A scan, and its labels when it has any.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CaseRow {
+    /// The scan.
+    pub series: Arc<SeriesRow>,
+    /// Its labels.
+    pub labels: Option<LabelRow>,
+}
+
+/// One case of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Member {
+    /// The case.
+    pub case: String,
+    /// `train`, `validation` or `test`.
+    pub part: String,
+    /// Its prepared voxels; none for a case to test on, or one that could not be prepared.
+    pub prepared: Option<Digest>,
+}
+
+/// Which case stands in which part; one that could not be prepared stands in none.
+pub fn parts_of(members: &[Member]) -> impl Iterator<Item = (String, String)> {
+    let stands = |member: &&Member| member.prepared.is_some() || member.part == "test";
+    members.iter().filter(stands).map(|member| (member.case.clone(), member.part.clone()))
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Work {
+    /// Assemble, label, and transform a case, for training.
+    Prepare(CaseRow),
+    /// Train a model on prepared cases.
+    Train(Arc<Vec<Member>>),
+    /// Apply a model to a case.
+    Infer {
+        /// The case.
+        case: CaseRow,
+        /// The model's content: an artifact, or the file that the stage names.
+        model: Digest,
+    },
+    /// Segment a case without a model.
+    Segment(CaseRow),
+    /// Mend a mask.
+    Mask {
+        /// The mask's artifact.
+        mask: Digest,
+        /// Whose it is.
+        series: Arc<SeriesRow>,
+    },
+    /// Compare a mask with the truth.
+    Evaluate {
+        /// The mask's artifact.
+        mask: Digest,
+        /// Scan and labels.
+        case: CaseRow,
+    },
+}
+
+impl Work {
+    /// Whether a network takes part.
+    pub fn needs_device(&self) -> bool {
+        matches!(self, Self::Train(_) | Self::Infer { .. })
+    }
+
+    /// The case it is about; none for a training.
+    pub fn case(&self) -> Option<&SeriesRow> {
+        match self {
+            Self::Prepare(case) | Self::Segment(case) => Some(&case.series),
+            Self::Infer { case, .. } | Self::Evaluate { case, .. } => Some(&case.series),
+            Self::Mask { series, .. } => Some(series),
+            Self::Train(_) => None,
+        }
+    }
+}
+
+/// One unit of heavy work: a fused chain of operators from one materialised artifact to the next.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Action {
+    /// What its result depends on, and nothing else.
+    pub key: Digest,
+    /// The stage that asks for it, by its place in the plan.
+    pub stage: u16,
+    /// The work.
+    pub work: Work,
+}
