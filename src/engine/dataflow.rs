@@ -1,0 +1,296 @@
+//! The dataflow: instances → series → cases with labels → wanted actions → what tables must hold.
+//!
+//! Every stage of the plan becomes a few operators over small rows. Actions that are done come in as
+//! `outcomes`, an input like any other, so that a change anywhere is only an update.
+
+mod cases;
+mod models;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::input::InputSession;
+use timely::dataflow::Scope;
+use tomoflow_connectors::dicom::Instance;
+use tomoflow_connectors::rtstruct::Outlines;
+use tomoflow_connectors::{Digest, Reject};
+
+use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance};
+use crate::executor::keys;
+use crate::executor::work::{Action, CaseRow, Work};
+use crate::operators::infer::ModelSource;
+use crate::operators::registry::Stage;
+use crate::pipeline::Plan;
+use crate::store::{Outcome, Pin};
+
+/// Time: an epoch for each batch of changes.
+pub type Time = u64;
+
+pub(super) type Rows<'s, D> = VecCollection<'s, Time, D, isize>;
+
+/// The inputs of one worker.
+pub struct Inputs {
+    instances: InputSession<Time, (u16, Arc<Instance>), isize>,
+    outlines: InputSession<Time, (u16, Arc<Outlines>), isize>,
+    outcomes: InputSession<Time, (Digest, Outcome), isize>,
+    pins: InputSession<Time, (u16, Pin), isize>,
+    files: InputSession<Time, (u16, Digest), isize>,
+}
+
+impl Inputs {
+    /// Inputs that are not yet part of a dataflow.
+    pub fn new() -> Self {
+        Self {
+            instances: InputSession::new(),
+            outlines: InputSession::new(),
+            outcomes: InputSession::new(),
+            pins: InputSession::new(),
+            files: InputSession::new(),
+        }
+    }
+
+    /// Adds (`1`) or takes back (`-1`) something known.
+    pub fn update(&mut self, input: Input, diff: isize) {
+        match input {
+            Input::Instance(stage, instance) => self.instances.update((stage, instance), diff),
+            Input::Outlines(stage, outlines) => self.outlines.update((stage, outlines), diff),
+            Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
+            Input::Pin(stage, pin) => self.pins.update((stage, pin), diff),
+            Input::ModelFile(stage, digest) => self.files.update((stage, digest), diff),
+        }
+    }
+
+    /// Closes all epochs before `time`.
+    pub fn advance_to(&mut self, time: Time) {
+        macro_rules! advance {
+            ($($input:ident),*) => { $(self.$input.advance_to(time); self.$input.flush();)* };
+        }
+        advance!(instances, outlines, outcomes, pins, files);
+    }
+}
+
+/// What stages have given so far, while the dataflow is built.
+pub(super) struct Built<'s, 'p> {
+    plan: &'p Plan,
+    instances: BTreeMap<usize, Rows<'s, (String, Arc<Instance>)>>,
+    outlines: BTreeMap<usize, Rows<'s, (String, Arc<Outlines>)>>,
+    cases: BTreeMap<usize, Rows<'s, (String, CaseRow)>>,
+    models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
+    masks: BTreeMap<usize, Rows<'s, (String, MaskRow)>>,
+    outcomes: Rows<'s, (Digest, Outcome)>,
+    /// Cases of every stage that makes some, for the table `cases`.
+    described: Vec<Rows<'s, (String, CaseRow)>>,
+    outputs: Vec<Rows<'s, Output>>,
+    names: Arc<[Arc<str>]>,
+}
+
+/// Builds the dataflow of a plan; what comes out is all wanted actions and all desired rows.
+pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Rows<'s, Output> {
+    let known = Known {
+        instances: inputs.instances.to_collection(scope),
+        outlines: inputs.outlines.to_collection(scope),
+        pins: inputs.pins.to_collection(scope),
+        files: inputs.files.to_collection(scope),
+    };
+    let mut built = Built {
+        plan,
+        instances: BTreeMap::new(),
+        outlines: BTreeMap::new(),
+        cases: BTreeMap::new(),
+        models: BTreeMap::new(),
+        masks: BTreeMap::new(),
+        outcomes: inputs.outcomes.to_collection(scope),
+        described: Vec::new(),
+        outputs: Vec::new(),
+        names: plan.stages.iter().map(|stage| Arc::from(stage.name.as_str())).collect(),
+    };
+    for index in 0..plan.stages.len() {
+        built.stage(index, &known);
+    }
+    built.describe_all();
+    match built.outputs.pop() {
+        Some(first) => first.concatenate(built.outputs).consolidate(),
+        None => built.outcomes.flat_map(|_| None),
+    }
+}
+
+/// What comes from outside, each row with the stage that it is for.
+struct Known<'s> {
+    instances: Rows<'s, (u16, Arc<Instance>)>,
+    outlines: Rows<'s, (u16, Arc<Outlines>)>,
+    pins: Rows<'s, (u16, Pin)>,
+    files: Rows<'s, (u16, Digest)>,
+}
+
+/// The rows for one stage.
+fn own<'s, D: differential_dataflow::Data>(rows: &Rows<'s, (u16, D)>, index: usize) -> Rows<'s, D> {
+    rows.clone().flat_map(move |(stage, row)| (usize::from(stage) == index).then_some(row))
+}
+
+impl<'s> Built<'s, '_> {
+    /// Adds one stage, whose inputs have been added.
+    fn stage(&mut self, index: usize, known: &Known<'s>) {
+        let plan = self.plan;
+        let stage = &plan.stages[index];
+        match &stage.stage {
+            Stage::Dicom(_) => {
+                let keyed =
+                    own(&known.instances, index).map(|instance| (instance.series_uid.clone(), instance));
+                self.instances.insert(index, keyed);
+            }
+            Stage::Rtstruct(_) => {
+                let keyed = own(&known.outlines, index).flat_map(|outlines| {
+                    let series = outlines.referenced_series.clone();
+                    series.into_iter().map(move |uid| (uid, outlines.clone()))
+                });
+                self.outlines.insert(index, keyed);
+            }
+            Stage::Assemble(_) => self.assemble(index),
+            Stage::Label(label) => self.label(index, label.newest),
+            // Fused: what they depend on is in the chain's key, and they run inside its action.
+            Stage::Transform(_) | Stage::View(_) => {
+                let cases = self.cases[&stage.inputs[0]].clone();
+                if stage.keep && matches!(stage.stage, Stage::Transform(_)) {
+                    self.keep(index, cases.clone());
+                }
+                self.cases.insert(index, cases);
+            }
+            Stage::Train(train) => self.train(index, train, own(&known.pins, index).map(|pin| ((), pin))),
+            Stage::Infer(infer) => {
+                let models = match (&infer.model, stage.references.values().next()) {
+                    (ModelSource::Stage(_), Some(model)) => self.models[model].clone(),
+                    _ => {
+                        own(&known.files, index).map(|model| ((), ModelRow { model, parts: Arc::default() }))
+                    }
+                };
+                self.infer(index, models);
+            }
+            Stage::Segment(_) => self.segment(index),
+            Stage::Mask(_) => self.mask(index),
+            Stage::Evaluate(_) => self.evaluate(index),
+            Stage::Sink(_) => {}
+        }
+    }
+
+    /// Asks for actions, and joins what they led to: the artifacts of those that are done.
+    ///
+    /// Failures become rejects. `D` is what the caller wants to know again with each artifact.
+    pub(super) fn act<D>(
+        &mut self,
+        wanted: Rows<'s, (Action, D)>,
+    ) -> Rows<'s, (Action, D, Digest, Option<Digest>)>
+    where
+        D: differential_dataflow::ExchangeData + std::hash::Hash,
+    {
+        self.outputs.push(wanted.clone().map(|(action, _)| Output::Wanted(action)));
+        let done = wanted.map(|(action, more)| (action.key, (action, more))).join(self.outcomes.clone());
+        let names = self.names.clone();
+        self.outputs.push(done.clone().flat_map(move |(_, ((action, _), outcome))| match outcome {
+            Outcome::Failed { code, message, hint, .. } => {
+                let case = action.work.case().map(|case| case.key.clone());
+                let reject = Reject { code, message, hint };
+                let stage = names[usize::from(action.stage)].clone();
+                Some(Output::Desired(Desired::Reject { case, stage, reject }))
+            }
+            Outcome::Ok { .. } => None,
+        }));
+        done.flat_map(|(_, ((action, more), outcome))| match outcome {
+            Outcome::Ok { artifact, detail } => Some((action, more, artifact, detail)),
+            Outcome::Failed { .. } => None,
+        })
+    }
+
+    /// `keep = true`: the transformed scan is written, and later actions on it start from there.
+    fn keep(&mut self, index: usize, cases: Rows<'s, (String, CaseRow)>) {
+        let plan = Arc::new(self.plan.clone());
+        let chain = keys::Chain::to(&plan, index);
+        let wanted = cases.map(move |(_, case)| {
+            let key = keys::prepare(chain.scan(&plan, &case.series), None);
+            let work = Work::Prepare(CaseRow { series: case.series, labels: None });
+            (Action { key, stage: index as u16, work }, ())
+        });
+        self.act(wanted);
+    }
+
+    fn infer(&mut self, index: usize, models: Rows<'s, ((), ModelRow)>) {
+        let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
+        let plan = Arc::new(self.plan.clone());
+        let chain = keys::Chain::to(&plan, plan.stages[index].inputs[0]);
+        let wanted = cases.map(|(_, case)| ((), case)).join(models).map(move |(_, (case, model))| {
+            let inputs = [chain.scan(&plan, &case.series), model.model];
+            let key = keys::action(&plan.stages[index], &inputs);
+            // The labels take no part, so that a corrected outline does not ask for another mask.
+            let case = CaseRow { series: case.series, labels: None };
+            let work = Work::Infer { case, model: model.model };
+            (Action { key, stage: index as u16, work }, Some(model))
+        });
+        self.masks_of(index, wanted);
+    }
+
+    fn segment(&mut self, index: usize) {
+        let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
+        let plan = Arc::new(self.plan.clone());
+        let chain = keys::Chain::to(&plan, plan.stages[index].inputs[0]);
+        let wanted = cases.map(move |(_, case)| {
+            let key = keys::action(&plan.stages[index], &[chain.scan(&plan, &case.series)]);
+            let work = Work::Segment(CaseRow { series: case.series, labels: None });
+            (Action { key, stage: index as u16, work }, None)
+        });
+        self.masks_of(index, wanted);
+    }
+
+    fn mask(&mut self, index: usize) {
+        let masks = self.masks[&self.plan.stages[index].inputs[0]].clone();
+        let plan = Arc::new(self.plan.clone());
+        let wanted = masks.map(move |(_, mask)| {
+            let key = keys::action(&plan.stages[index], &[mask.mask]);
+            let work = Work::Mask { mask: mask.mask, series: mask.series };
+            (Action { key, stage: index as u16, work }, mask.model)
+        });
+        self.masks_of(index, wanted);
+    }
+
+    fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<ModelRow>)>) {
+        let name = self.names[index].clone();
+        let masks = self.act(wanted).flat_map(move |(action, model, mask, _)| {
+            let (Work::Infer { case: CaseRow { series, .. }, .. }
+            | Work::Segment(CaseRow { series, .. })
+            | Work::Mask { series, .. }) = action.work
+            else {
+                return None;
+            };
+            let digest = model.as_ref().map(|model| model.model);
+            let from = Provenance { stage: name.clone(), action: action.key, model: digest };
+            Some((series.key.clone(), MaskRow { series, mask, model, from }))
+        });
+        self.outputs.push(masks.clone().map(|(_, mask)| {
+            Output::Desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
+        }));
+        self.masks.insert(index, masks);
+    }
+
+    fn evaluate(&mut self, index: usize) {
+        let inputs = &self.plan.stages[index].inputs;
+        let (masks, cases) = (self.masks[&inputs[0]].clone(), self.cases[&inputs[1]].clone());
+        let plan = Arc::new(self.plan.clone());
+        let wanted = masks.join(cases).flat_map(move |(_, (mask, case))| {
+            // Truth is compared on the original grid, so what transforms did to it takes no part.
+            let labels = case.labels.as_ref()?.digest;
+            let key = keys::action(&plan.stages[index], &[mask.mask, labels]);
+            let work = Work::Evaluate { mask: mask.mask, case };
+            let part = mask.model.as_ref().and_then(|model| {
+                let known = model.parts.get(&mask.series.key).cloned();
+                known.or_else(|| (!model.parts.is_empty()).then(|| "new".to_owned()))
+            });
+            Some((Action { key, stage: index as u16, work }, (part.unwrap_or_default(), mask.from.model)))
+        });
+        let name = self.names[index].clone();
+        let metrics = self.act(wanted).flat_map(move |(action, (split, model), metrics, _)| {
+            let Work::Evaluate { case, .. } = action.work else { return None };
+            let from = Provenance { stage: name.clone(), action: action.key, model };
+            Some(Output::Desired(Desired::Metrics { series: case.series, metrics, split, from }))
+        });
+        self.outputs.push(metrics);
+    }
+}

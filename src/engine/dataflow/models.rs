@@ -1,0 +1,139 @@
+//! Cases to a dataset, a dataset to a model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::Digest;
+
+use super::super::rows::{Desired, ModelRow, Output, Parts, Provenance};
+use super::{Built, Rows};
+use crate::executor::keys;
+use crate::executor::work::{Action, CaseRow, Member, Work, parts_of};
+use crate::operators::train::{Part, Train};
+use crate::store::{Outcome, Pin};
+
+/// A case of the split, and what came of preparing it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Candidate {
+    Wanted { case: String, part: String },
+    Done(Outcome),
+}
+
+/// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.
+type Placed = ((String, String), Option<Option<Digest>>);
+
+impl<'s> Built<'s, '_> {
+    /// A dataset is complete when every case to train on is prepared or has failed; then its model is
+    /// wanted. A pinned model stands in for both: it is kept although the cases have changed since.
+    pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
+        let view = self.plan.stages[index].inputs[0];
+        let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
+        let (plan, stage) = (Arc::new(self.plan.clone()), index as u16);
+        let labelled = self.cases[&view].clone().filter(|(_, case)| case.labels.is_some());
+        let unpinned = labelled
+            .map(|(_, case)| ((), case))
+            .antijoin(pins.clone().map(|_| ()).distinct())
+            .map(|(_, case)| (case.series.key.clone(), case));
+        let parts = split(unpinned.clone(), train);
+        // Cases to test on are not prepared: nothing reads them, and one more changes no model.
+        let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
+            if part == name(Part::Test) {
+                return None;
+            }
+            let key = keys::prepare(chain.scan(&plan, &case.series), Some(chain.labels(&case)?));
+            Some((Action { key, stage, work: Work::Prepare(case) }, part))
+        });
+        let candidates = wanted.clone().map(|(action, part)| {
+            let case = action.work.case().map_or_else(String::new, |series| series.key.clone());
+            (action.key, Candidate::Wanted { case, part })
+        });
+        // Failures to prepare are rejects of their own; here they only leave the dataset.
+        self.act(wanted);
+        let tested = parts.filter(|(_, part)| part == name(Part::Test)).map(|placed| (placed, Some(None)));
+        let fresh = datasets(self.prepared(candidates).concat(tested));
+        let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.parts.into_iter().collect())));
+        self.model(index, fresh, pinned);
+    }
+
+    /// Every candidate with its prepared artifact: `None` while it is not done.
+    fn prepared(&self, candidates: Rows<'s, (Digest, Candidate)>) -> Rows<'s, Placed> {
+        let done = self.outcomes.clone().map(|(key, outcome)| (key, Candidate::Done(outcome)));
+        let known = candidates.concat(done).reduce(|_, halves, output| {
+            let state = halves.iter().find_map(|(half, _)| match half {
+                Candidate::Done(Outcome::Ok { artifact, .. }) => Some(Some(*artifact)),
+                Candidate::Done(Outcome::Failed { lasting: true, .. }) => Some(None),
+                // A passing failure must not shape a dataset, whose model would then be kept.
+                Candidate::Done(Outcome::Failed { lasting: false, .. }) | Candidate::Wanted { .. } => None,
+            });
+            for (half, _) in halves {
+                if let Candidate::Wanted { case, part } = half {
+                    output.push((((case.clone(), part.clone()), state), 1));
+                }
+            }
+        });
+        known.map(|(_, placed)| placed)
+    }
+
+    /// The model of a complete dataset, or the pinned one.
+    fn model(&mut self, index: usize, fresh: Rows<'s, Arc<Vec<Member>>>, pinned: Rows<'s, (Digest, Parts)>) {
+        let (recipe, stage, name) = (keys::recipe(self.plan, index), index as u16, self.names[index].clone());
+        let wanted = fresh.map(move |members| {
+            let key = keys::train(recipe, &members);
+            let parts: BTreeMap<String, String> = parts_of(&members).collect();
+            (Action { key, stage, work: Work::Train(members) }, Arc::new(parts))
+        });
+        let trained =
+            self.act(wanted).map(|(action, parts, model, figures)| (action.key, (parts, model, figures)));
+        let kept = pinned.join(self.outcomes.clone()).flat_map(|(key, (parts, outcome))| match outcome {
+            Outcome::Ok { artifact, detail } => Some((key, (parts, artifact, detail))),
+            Outcome::Failed { .. } => None,
+        });
+        // In the epoch in which a training ends its pin begins: the two are one model, not two.
+        let models = trained.concat(kept).distinct();
+        self.outputs.push(models.clone().flat_map(move |(action, (_, model, figures))| {
+            let from = Provenance { stage: name.clone(), action, model: Some(model) };
+            figures.map(|figures| Output::Desired(Desired::Training { figures, from }))
+        }));
+        self.models.insert(index, models.map(|(_, (parts, model, _))| ((), ModelRow { model, parts })));
+    }
+}
+
+/// Which case stands in which part, by patient.
+fn split<'s>(cases: Rows<'s, (String, CaseRow)>, train: &Train) -> Rows<'s, (String, String)> {
+    let split = train.split.clone();
+    let patients = cases.map(|(key, case)| ((), (key, case.series.patient.clone())));
+    let placed = patients.reduce(move |_, cases, output| {
+        let patients: BTreeSet<String> = cases.iter().map(|((_, patient), _)| patient.clone()).collect();
+        let parts = split.assign(&patients);
+        output.extend(cases.iter().filter_map(|((case, patient), _)| {
+            parts.get(patient).map(|part| ((case.clone(), name(*part).to_owned()), 1))
+        }));
+    });
+    placed.map(|(_, placed)| placed)
+}
+
+/// The dataset, once every case is prepared or has failed.
+fn datasets<'s>(cases: Rows<'s, Placed>) -> Rows<'s, Arc<Vec<Member>>> {
+    let complete = cases.map(|placed| ((), placed)).reduce(move |_, cases, output| {
+        let mut dataset = Vec::new();
+        for (((case, part), state), _) in cases {
+            let Some(prepared) = state else { return };
+            dataset.push(Member { case: case.clone(), part: part.clone(), prepared: *prepared });
+        }
+        dataset.sort();
+        if dataset.iter().any(|member| member.part == name(Part::Train) && member.prepared.is_some()) {
+            output.push((Arc::new(dataset), 1));
+        }
+    });
+    complete.map(|(_, dataset)| dataset)
+}
+
+/// A part's name in tables.
+fn name(part: Part) -> &'static str {
+    match part {
+        Part::Train => "train",
+        Part::Validation => "validation",
+        Part::Test => "test",
+    }
+}

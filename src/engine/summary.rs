@@ -1,0 +1,129 @@
+//! What a run came to: counts for people, programs and the exit code.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// One stage's actions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StageCount {
+    /// The stage's place in the plan.
+    #[serde(skip)]
+    pub order: usize,
+    /// Actions wanted now.
+    pub wanted: usize,
+    /// Found done in the cache.
+    pub cached: usize,
+    /// Run now, with a result.
+    pub run: usize,
+    /// Run now or before, without a result.
+    pub failed: usize,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Series looked at: accepted and rejected.
+    pub cases: usize,
+    /// Accepted ones for which something ran.
+    pub processed: usize,
+    /// Accepted ones for which nothing had to run.
+    pub unchanged: usize,
+    /// Cases with at least one row in `rejects`.
+    pub rejected: usize,
+    /// Series that were accepted.
+    pub accepted: usize,
+    /// Models trained in this run.
+    pub trained: usize,
+    /// Trainings that gave no model.
+    pub trainings_failed: usize,
+    /// Actions that ran.
+    pub actions_run: usize,
+    /// Actions found done.
+    pub actions_cached: usize,
+    /// By stage.
+    pub stages: BTreeMap<String, StageCount>,
+    /// Rejected cases by code.
+    pub rejects: BTreeMap<String, usize>,
+    /// Files looked at.
+    pub files: usize,
+    /// Files read, since they were new or changed.
+    pub files_read: usize,
+    /// Files that hold nothing for a pipeline, by code.
+    pub skipped: BTreeMap<String, usize>,
+    /// Tables with a new version, `runs` not counted.
+    pub tables_changed: Vec<String>,
+    /// What a user should know of a stage: a model kept although cases came, or one that cannot be trained.
+    pub notes: Vec<String>,
+    /// The whole run.
+    pub seconds: f64,
+    /// Where the tables lie.
+    pub tables: PathBuf,
+    /// Whether the run was stopped before its end.
+    pub interrupted: bool,
+}
+
+impl Summary {
+    /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used; 130 interrupted.
+    pub fn exit_code(&self, allowed: f64) -> u8 {
+        if self.interrupted {
+            130
+        } else if self.accepted == 0 {
+            65
+        } else if self.trainings_failed > 0 || self.rejected as f64 > allowed * self.cases as f64 {
+            1
+        } else {
+            0
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.cases == 1 { "case" } else { "cases" };
+        writeln!(
+            f,
+            "{} {plural}: {} processed, {} unchanged, {} rejected ({:.1} s)",
+            self.cases, self.processed, self.unchanged, self.rejected, self.seconds
+        )?;
+        let mut stages: Vec<_> = self.stages.iter().filter(|(_, count)| count.wanted > 0).collect();
+        stages.sort_by_key(|(_, count)| count.order);
+        for (name, count) in stages {
+            write!(f, "  {name}: {} run, {} unchanged", count.run, count.cached)?;
+            if count.failed > 0 {
+                write!(f, ", {} failed", count.failed)?;
+            }
+            writeln!(f)?;
+        }
+        for (code, count) in &self.rejects {
+            writeln!(f, "  rejected {code}: {count}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  {note}")?;
+        }
+        match self.tables_changed.as_slice() {
+            [] => writeln!(f, "tables: {} (nothing changed)", self.tables.display()),
+            changed => writeln!(f, "tables: {} (new: {})", self.tables.display(), changed.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_honest() {
+        let summary = |cases, accepted, rejected| Summary { cases, accepted, rejected, ..Summary::default() };
+        assert_eq!(summary(4, 4, 0).exit_code(0.5), 0);
+        assert_eq!(summary(4, 2, 2).exit_code(0.5), 0);
+        assert_eq!(summary(4, 1, 3).exit_code(0.5), 1);
+        assert_eq!(summary(4, 0, 4).exit_code(1.0), 65);
+        assert_eq!(summary(0, 0, 0).exit_code(0.5), 65);
+        assert_eq!(Summary { interrupted: true, ..summary(4, 4, 0) }.exit_code(0.5), 130);
+    }
+}
