@@ -1,1 +1,8 @@
-//! Synthetic archives with truth.
+//! Synthetic archives with truth: DICOM series and outlines as a hospital exports them.
+
+mod head;
+mod identity;
+mod noise;
+mod scanner;
+mod tumour;
+pub mod vs;

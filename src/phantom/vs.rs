@@ -1,0 +1,263 @@
+//! T2-like MR series of heads with a tumour like a vestibular schwannoma, and its outlines.
+
+use std::path::{Path, PathBuf};
+
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::head::{Canal, Head};
+use super::identity;
+use super::noise::{pick, stream, uniform};
+use super::scanner::Scanner;
+use super::tumour::Tumour;
+use crate::connectors::dicom::write::{MrSeries, Pixels, Slice, WriteError, write_slice};
+use crate::connectors::geometry::{cross, norm};
+use crate::connectors::rtstruct::write::{StructureSetHeader, contours, write_structures};
+use crate::connectors::{Geometry, LabelMap, Scan, VoxelIndex};
+
+/// Distance between voxels along `[D, H, W]`, in mm, whatever the matrix.
+pub const SPACING_MM: [f64; 3] = [1.5, 0.4, 0.4];
+
+/// The structures of every structure set: label 1, then label 2.
+pub const STRUCTURES: [&str; 2] = ["TV", "cochlea"];
+
+/// The field of view of a whole head, in mm: a smaller matrix shows a part of it.
+const WHOLE_MM: [f64; 3] = [120.0, 204.8, 204.8];
+
+/// What an archive is made of. The same settings give the same files, byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VsPhantom {
+    /// How many series.
+    pub series: usize,
+    /// The number of the first one: an archive grows by the series that follow.
+    pub first: usize,
+    /// What the random numbers start from.
+    pub seed: u64,
+    /// Voxels along `[D, H, W]`. D varies by up to a tenth from series to series; a matrix smaller than
+    /// 512 x 512 shows the part of the head around the tumour.
+    pub size: [usize; 3],
+}
+
+impl Default for VsPhantom {
+    fn default() -> Self {
+        Self { series: 12, first: 0, seed: 0, size: [60, 512, 512] }
+    }
+}
+
+/// An archive that could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum PhantomError {
+    /// A matrix that no tumour fits into, or that no file holds.
+    #[error(
+        "a size [D, H, W] of at least {MIN_SIZE:?} and at most {MAX_SIZE:?} voxels expected, {found:?} found\n\
+         hint: the order is slices, rows, columns, e.g. 24x96x96"
+    )]
+    Size {
+        /// What was asked for.
+        found: [usize; 3],
+    },
+    /// The folder cannot be made.
+    #[error("cannot make the folder {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// The smallest matrix.
+pub const MIN_SIZE: [usize; 3] = [4, 16, 16];
+
+/// The largest matrix.
+pub const MAX_SIZE: [usize; 3] = [512, 4096, 4096];
+
+/// One series as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its number.
+    pub index: usize,
+    /// SeriesInstanceUID.
+    pub series_uid: String,
+    /// SOPInstanceUID of each slice, ascending along the normal.
+    pub instance_uids: Vec<String>,
+    /// The file of each slice, in the same order.
+    pub slices: Vec<PathBuf>,
+    /// The file of its outlines.
+    pub outlines: PathBuf,
+}
+
+/// Writes series and outlines into one folder, which is made when it is absent.
+///
+/// # Errors
+/// [`PhantomError`] when the matrix is out of range, or the folder or a file cannot be written.
+pub fn write_archive(settings: &VsPhantom, folder: &Path) -> Result<Vec<Written>, PhantomError> {
+    let size = settings.size;
+    if (0..3).any(|axis| size[axis] < MIN_SIZE[axis] || size[axis] > MAX_SIZE[axis]) {
+        return Err(PhantomError::Size { found: size });
+    }
+    std::fs::create_dir_all(folder)
+        .map_err(|source| PhantomError::Folder { path: folder.to_owned(), source })?;
+    (settings.first..settings.first.saturating_add(settings.series))
+        .into_par_iter()
+        .map(|index| write_series(settings, index, folder))
+        .collect()
+}
+
+fn write_series(settings: &VsPhantom, index: usize, folder: &Path) -> Result<Written, PhantomError> {
+    let (scan, truth) = case(settings, index);
+    let header = header(settings, index, scan.geometry());
+    let instance_uids = identity::instance_uids(settings.seed, index, scan.size()[0]);
+    // Scanners number slices in the order of acquisition, some from above.
+    let from_above = pick(&mut stream(settings.seed, index, "order"), [false, false, true]);
+    let mut slices = Vec::with_capacity(instance_uids.len());
+    for (place, uid) in instance_uids.iter().enumerate() {
+        let number = if from_above { instance_uids.len() - place } else { place + 1 };
+        let values: Vec<u16> = scan.slice(place).iter().map(|&value| value as u16).collect();
+        let slice = Slice {
+            index: place,
+            instance_number: number as i32,
+            sop_instance_uid: uid,
+            pixels: Pixels::Unsigned(&values),
+        };
+        let path = folder.join(identity::file_name(uid));
+        write_slice(&path, &header, &slice)?;
+        slices.push(path);
+    }
+    let outlines = write_rtstruct(settings, index, &truth, &STRUCTURES, folder)?;
+    Ok(Written { index, series_uid: header.uid, instance_uids, slices, outlines })
+}
+
+/// Writes the outlines of a series from any labels on its grid: label 1 is the first name, and so on.
+///
+/// It replaces those that [`write_archive`] wrote, as when somebody corrects a mask. A label without
+/// voxels is left out.
+///
+/// # Errors
+/// [`PhantomError`] when the file cannot be written.
+pub fn write_rtstruct(
+    settings: &VsPhantom,
+    index: usize,
+    labels: &LabelMap,
+    names: &[&str],
+    folder: &Path,
+) -> Result<PathBuf, PhantomError> {
+    let series = header(settings, index, labels.geometry());
+    let uids = identity::instance_uids(settings.seed, index, labels.size()[0]);
+    let structures: Vec<_> = (1..)
+        .zip(names)
+        .map(|(label, name)| ((*name).to_owned(), contours(labels, label, &uids)))
+        .filter(|(_, contours)| !contours.is_empty())
+        .collect();
+    let header = StructureSetHeader {
+        series_uid: identity::uid(settings.seed, index, "outlines series"),
+        sop_instance_uid: identity::uid(settings.seed, index, "outlines"),
+        label: "VS".to_owned(),
+        date: series.study.date.clone(),
+        time: "235900".to_owned(),
+        manufacturer: "tomoflow".to_owned(),
+        referenced_series_uid: series.uid,
+        referenced_sop_class_uid: "1.2.840.10008.5.1.4.1.1.4".to_owned(),
+        referenced_instances: uids,
+        study: series.study,
+    };
+    let path = folder.join(identity::file_name(&header.sop_instance_uid));
+    write_structures(&path, &header, &structures)?;
+    Ok(path)
+}
+
+fn header(settings: &VsPhantom, index: usize, geometry: &Geometry) -> MrSeries {
+    let fluid = brightness(settings, index);
+    identity::series(settings.seed, index, geometry.clone(), [(0.5 * fluid).round(), fluid.round()])
+}
+
+/// The stored value of fluid.
+fn brightness(settings: &VsPhantom, index: usize) -> f64 {
+    uniform(&mut stream(settings.seed, index, "brightness"), 700.0, 2200.0)
+}
+
+/// The scan of one series as its files hold it, and the truth: 1 for the tumour, 2 for the cochlea.
+///
+/// # Units
+/// Stored values of 12 bits, in the vendor's own scale.
+pub fn case(settings: &VsPhantom, index: usize) -> (Scan, LabelMap) {
+    let rng = &mut stream(settings.seed, index, "anatomy");
+    let side = pick(rng, [-1.0, 1.0]);
+    let (head, canal) = Head::new(rng, side);
+    let slices = slice_count(rng, settings.size[0]);
+    let size = [slices, settings.size[1], settings.size[2]];
+    let extent = [0, 1, 2].map(|axis| size[axis] as f64 * SPACING_MM[axis]);
+    let tumour = tumour(rng, canal, extent);
+    let geometry = place(rng, &tumour, size, extent);
+    // The patient lies somewhere on the table: the origin is no round number, with the digits of a file.
+    let mut shifted = geometry.clone();
+    for x in &mut shifted.origin_mm {
+        *x = ((*x + uniform(rng, -12.0, 12.0)) * 1e6).round() / 1e6;
+    }
+    let (mut scan, mut truth) = (Scan::zeros(shifted.clone()), LabelMap::zeros(shifted));
+    mark(&head, &tumour, &geometry, truth.voxels_mut());
+    let scanner = Scanner::new(settings.seed, index, &geometry, brightness(settings, index));
+    scanner.acquire(&head, &tumour, scan.voxels_mut());
+    (scan, truth)
+}
+
+fn slice_count(rng: &mut ChaCha8Rng, slices: usize) -> usize {
+    let spread = (slices / 10) as f64;
+    (slices as f64 + uniform(rng, -spread, spread).round()).max(1.0) as usize
+}
+
+/// 5 to 25 mm, small ones more often; in a small field of view neither tiny nor more than it shows well.
+fn tumour(rng: &mut ChaCha8Rng, canal: Canal, extent_mm: [f64; 3]) -> Tumour {
+    let narrowest = extent_mm.into_iter().fold(f64::MAX, f64::min);
+    let largest = (0.6 * narrowest).min(25.0);
+    let smallest = (12.0 - 0.1 * narrowest).max(5.0).min(largest);
+    let diameter = smallest + (largest - smallest) * uniform(rng, 0.0, 1.0).powf(1.3);
+    Tumour::new(rng, canal, diameter, 0.2 * narrowest)
+}
+
+/// A grid that shows the tumour somewhere, within a whole head's field of view, a little oblique in
+/// two of five series.
+fn place(rng: &mut ChaCha8Rng, tumour: &Tumour, size: [usize; 3], extent_mm: [f64; 3]) -> Geometry {
+    let oblique = pick(rng, [0.0, 0.0, 0.0, 1.0, 1.0]);
+    let [pitch, roll] = [oblique * uniform(rng, -0.2, 0.2), oblique * uniform(rng, -0.08, 0.08)];
+    let row = [roll.cos(), 0.0, -roll.sin()];
+    let column = [pitch.sin() * roll.sin(), pitch.cos(), pitch.sin() * roll.cos()];
+    let normal = cross(row, column);
+    let [low, high] = tumour.extent_mm();
+    // Patient axes x, y, z go with W, H, D.
+    let centre_mm = [0, 1, 2].map(|i| {
+        let extent = extent_mm[2 - i];
+        let play = (0.5 * (extent - (high[i] - low[i])) - 2.0).max(0.0).min(0.25 * extent);
+        let free = (0.5 * (WHOLE_MM[2 - i] - extent)).max(0.0);
+        (0.5 * (low[i] + high[i]) + uniform(rng, -play, play)).clamp(-free, free)
+    });
+    let unit = |v: [f64; 3]| v.map(|x| x / norm(v));
+    let axes = [unit(normal), unit(column), unit(row)];
+    let steps_mm = [0, 1, 2].map(|axis| axes[axis].map(|x| x * SPACING_MM[axis]));
+    let mut geometry = Geometry { size, origin_mm: centre_mm, steps_mm };
+    let half = size.map(|n| -0.5 * (n as f64 - 1.0));
+    geometry.origin_mm = geometry.to_patient(VoxelIndex(half)).0;
+    geometry
+}
+
+/// The truth at the voxels' centres.
+fn mark(head: &Head, tumour: &Tumour, geometry: &Geometry, truth: &mut [u16]) {
+    let [depth, height, width] = geometry.size;
+    for line in 0..depth * height {
+        if let Some(span) = head.cochlea(geometry, line / height, line % height) {
+            truth[line * width..][span].fill(2);
+        }
+    }
+    let [d, h, w] = tumour.bounds(geometry);
+    for slice in d {
+        for (row, column) in h.clone().flat_map(|row| w.clone().map(move |column| (row, column))) {
+            let point = geometry.to_patient(VoxelIndex([slice as f64, row as f64, column as f64])).0;
+            if tumour.distance(point).0 < 0.0 {
+                truth[(slice * height + row) * width + column] = 1;
+            }
+        }
+    }
+}
