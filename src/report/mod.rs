@@ -1,1 +1,205 @@
 //! One self-contained HTML page about what a pipeline's tables hold.
+
+mod distributions;
+mod figures;
+mod html;
+mod outline;
+mod overview;
+mod pictures;
+mod statistics;
+mod training;
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use tomoflow_connectors::RunLength;
+use tomoflow_connectors::table::{
+    CaseRow, MetricRow, RejectRow, Rows, RunRow, Table, TableError, TrainingRow, read_rows,
+};
+
+use html::{Text, count, figure, number, seconds};
+
+/// What the page shows beside the tables.
+#[derive(Clone, Debug, Default)]
+pub struct ReportContext {
+    /// The pipeline's name, for the title.
+    pub pipeline_name: String,
+    /// Some cases to look at, at most six of which are shown.
+    pub cases: Vec<CasePicture>,
+}
+
+/// One slice of a case, with what was drawn on it.
+#[derive(Clone, Debug)]
+pub struct CasePicture {
+    /// The case's key.
+    pub case: String,
+    /// Why it is shown: `worst Dice, 0.41`, …
+    pub caption: String,
+    /// Rows of the slice.
+    pub rows: usize,
+    /// Columns of the slice.
+    pub columns: usize,
+    /// Distance of neighbouring rows, mm.
+    pub spacing_h_mm: f64,
+    /// Distance of neighbouring columns, mm.
+    pub spacing_w_mm: f64,
+    /// Grey values, row-major, windowed to 0..=255.
+    pub pixels: Vec<u8>,
+    /// The label drawn by hand.
+    pub truth: Option<RunLength>,
+    /// The label that the model found.
+    pub prediction: Option<RunLength>,
+}
+
+/// A report could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// A table could not be read.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A case's picture cannot be drawn.
+    #[error("case {case}: {expected} expected, {found} found\nhint: run the pipeline again")]
+    Picture {
+        /// The case's key.
+        case: String,
+        /// What a picture has.
+        expected: String,
+        /// What this one has.
+        found: String,
+    },
+    /// The page could not be written.
+    #[error("{}: could not be written: {source}\nhint: check the folder's permissions and the free space", path.display())]
+    Io {
+        /// The page.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Writes the page about the Delta tables below `tables` (one folder each, absent ones left out) to `out`.
+///
+/// The page needs no network and runs no script; everything that comes from a table is escaped. It is
+/// written beside its place and renamed.
+///
+/// # Errors
+/// When a table or the page cannot be read or written, or a picture does not fit its own size.
+pub fn write(tables: &Path, out: &Path, context: ReportContext) -> Result<(), ReportError> {
+    let page = Contents::read(tables)?.page(&context)?;
+    let failed = |source| ReportError::Io { path: out.to_owned(), source };
+    if let Some(folder) = out.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut name = std::ffi::OsString::from(".");
+    name.push(out.file_name().unwrap_or_default());
+    name.push(".part");
+    let beside = out.with_file_name(name);
+    let mut file = File::create(&beside).map_err(failed)?;
+    file.write_all(page.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&beside, out).map_err(failed)
+}
+
+/// The rows that the page is about.
+#[derive(Default)]
+struct Contents {
+    cases: Vec<CaseRow>,
+    rejects: Vec<RejectRow>,
+    metrics: Vec<MetricRow>,
+    training: Vec<TrainingRow>,
+    runs: Vec<RunRow>,
+}
+
+impl Contents {
+    fn read(tables: &Path) -> Result<Self, ReportError> {
+        let mut contents = Self::default();
+        for table in [Table::Cases, Table::Rejects, Table::Metrics, Table::Training, Table::Runs] {
+            match read_rows(&tables.join(table.name()), table) {
+                Ok(Rows::Cases(rows)) => contents.cases = rows,
+                Ok(Rows::Rejects(rows)) => contents.rejects = rows,
+                Ok(Rows::Metrics(rows)) => contents.metrics = rows,
+                Ok(Rows::Training(rows)) => contents.training = rows,
+                Ok(Rows::Runs(rows)) => contents.runs = rows,
+                // Masks have no part in the page; a table that nobody wrote yet has no rows.
+                Ok(Rows::Masks(_)) | Err(TableError::Absent { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(contents)
+    }
+
+    fn page(&self, context: &ReportContext) -> Result<String, ReportError> {
+        let mut runs: Vec<&RunRow> = self.runs.iter().collect();
+        // RFC 3339 in one zone sorts by time.
+        runs.sort_by(|a, b| b.started.cmp(&a.started));
+        let last = runs.first().map_or("No run is recorded.".to_owned(), |run| {
+            let end = if run.finished { "took" } else { "was interrupted after" };
+            format!(
+                "The last run started {} and {end} {}.",
+                overview::moment(&run.started),
+                seconds(run.seconds)
+            )
+        });
+        Ok(format!(
+            "<!doctype html><html lang=en><head><meta charset=utf-8>\
+             <meta name=viewport content=\"width=device-width, initial-scale=1\">\
+             <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; style-src \
+             'unsafe-inline'\"><title>{name} · report</title><style>{style}</style></head><body>\
+             <header><h1>{name}</h1><p>{last}</p></header><main><div class=tiles>{tiles}</div>{figures}{pictures}\
+             {training}{cases}{rejects}{runs}</main><footer>tomoflow {version} made this page from the tables of \
+             the pipeline. It holds everything it shows: no network, no scripts.</footer></body></html>\n",
+            name = Text(&context.pipeline_name),
+            style = include_str!("style.css"),
+            last = Text(&last),
+            tiles = self.tiles(),
+            figures = figures::metrics(&self.metrics),
+            pictures = pictures::pictures(&context.cases)?,
+            training = training::training(&self.training),
+            cases = overview::cases(&self.cases),
+            rejects = overview::rejects(&self.rejects),
+            runs = overview::runs(&runs),
+            version = env!("CARGO_PKG_VERSION"),
+        ))
+    }
+
+    /// The figures in large type.
+    fn tiles(&self) -> String {
+        let labelled = self.cases.iter().filter(|case| case.labelled).count();
+        let models: std::collections::BTreeSet<&str> =
+            self.metrics.iter().map(|row| row.model.as_str()).filter(|model| !model.is_empty()).collect();
+        let mut tiles = vec![
+            overview::tile(&count(self.cases.len()), "cases", &format!("{} labelled", count(labelled))),
+            overview::tile(&count(self.rejects.len()), "rejects", &self.share_of_rejects()),
+            overview::tile(&count(models.len()), "models judged", ""),
+            overview::tile(&count(self.runs.len()), "runs", ""),
+        ];
+        tiles.splice(0..0, self.dice());
+        tiles.concat()
+    }
+
+    fn share_of_rejects(&self) -> String {
+        let all = self.cases.len() + self.rejects.len();
+        if all == 0 {
+            return String::new();
+        }
+        format!(
+            "{} % of what was found",
+            number((1000.0 * self.rejects.len() as f64 / all as f64).round() / 10.0)
+        )
+    }
+
+    /// The median Dice of the test split, where there is one.
+    fn dice(&self) -> Option<String> {
+        let rows: Vec<&MetricRow> =
+            self.metrics.iter().filter(|row| row.metric == "dice" && row.split == "test").collect();
+        let summary = statistics::Summary::of(rows.iter().filter_map(|row| figures::value(row)))?;
+        let n = summary.sorted.len();
+        let without = match rows.len() - n {
+            0 => String::new(),
+            without => format!(", {} without one", count(without)),
+        };
+        let remark = format!("of {} figures, split test{without}", count(n));
+        Some(overview::tile(&figure(summary.median()), "median Dice", &remark))
+    }
+}

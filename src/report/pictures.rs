@@ -1,0 +1,134 @@
+//! Slices with truth and prediction outlined over the image.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tomoflow_connectors::RunLength;
+
+use super::html::{Text, section};
+use super::outline::outline;
+use super::{CasePicture, ReportError};
+
+/// So many pictures are shown.
+const SHOWN: usize = 6;
+/// A detail is at least this wide, mm.
+const DETAIL_MM: f64 = 30.0;
+/// A detail is shown when what is outlined takes less than this share of the slice.
+const DETAIL_SHARE: f64 = 0.6;
+
+/// A window onto the slice, mm: left, top, width, height.
+type Window = [f64; 4];
+
+/// The section; empty when there are no pictures.
+pub(super) fn pictures(cases: &[CasePicture]) -> Result<String, ReportError> {
+    let mut body = String::new();
+    for (index, case) in cases.iter().take(SHOWN).enumerate() {
+        body.push_str(&picture(case, index)?);
+    }
+    if body.is_empty() {
+        return Ok(body);
+    }
+    let legend = "<div class=legend><span class=\"key truth\">drawn by hand</span>\
+                  <span class=\"key prediction\">found by the model</span></div>";
+    let lead =
+        "On the left the whole slice, on the right its outlined part enlarged, both in true proportions.";
+    Ok(section("Cases", lead, &format!("{legend}<div class=grid2>{body}</div>")))
+}
+
+fn picture(case: &CasePicture, index: usize) -> Result<String, ReportError> {
+    let refuse =
+        |expected: String, found: String| ReportError::Picture { case: case.case.clone(), expected, found };
+    let pixels = case.rows.saturating_mul(case.columns);
+    if pixels == 0 || case.pixels.len() != pixels {
+        let expected = format!("{} rows of {} grey values", case.rows, case.columns);
+        return Err(refuse(expected, format!("{} grey values", case.pixels.len())));
+    }
+    let (sh, sw) = (case.spacing_h_mm, case.spacing_w_mm);
+    if !(sh.is_normal() && sw.is_normal() && sh > 0.0 && sw > 0.0) {
+        return Err(refuse("a spacing above zero, in mm,".to_owned(), format!("{sh} by {sw}")));
+    }
+    let truth = mask(case, case.truth.as_ref(), "drawn")?;
+    let prediction = mask(case, case.prediction.as_ref(), "found")?;
+    let png =
+        png(case).map_err(|error| refuse("an image that can be a PNG".to_owned(), error.to_string()))?;
+
+    let whole = [0.0, 0.0, case.columns as f64 * sw, case.rows as f64 * sh];
+    let layers = format!(
+        "<symbol id=slice{index} overflow=visible><image href=\"data:image/png;base64,{}\" width={} height={} \
+         preserveAspectRatio=none /><g transform=\"scale({sw} {sh})\">{}{}</g></symbol>",
+        STANDARD.encode(png),
+        whole[2],
+        whole[3],
+        path(&truth, case.columns, "truth"),
+        path(&prediction, case.columns, "prediction"),
+    );
+    let detail = detail(case, &[&truth, &prediction], whole);
+    let frame = detail.map_or(String::new(), |[x, y, w, h]| {
+        format!("<rect class=frame x={x:.2} y={y:.2} width={w:.2} height={h:.2} />")
+    });
+    let view = |[x, y, w, h]: Window, inside: &str| {
+        format!(
+            "<svg viewBox=\"{x:.2} {y:.2} {w:.2} {h:.2}\" role=img aria-label=\"slice of {}\">{inside}\
+             <use href=\"#slice{index}\" />",
+            Text(&case.case)
+        )
+    };
+    let enlarged = detail.map_or(String::new(), |window| format!("{}</svg>", view(window, "")));
+    Ok(format!(
+        "<figure class=slice><div class=views>{}{frame}</svg>{enlarged}</div>\
+         <figcaption>{}<span class=\"dim key\">{}</span></figcaption></figure>",
+        view(whole, &layers),
+        Text(&case.caption),
+        Text(&case.case)
+    ))
+}
+
+/// Which pixels a label covers.
+fn mask(case: &CasePicture, runs: Option<&RunLength>, what: &str) -> Result<Vec<bool>, ReportError> {
+    let mut slice = vec![0u16; case.pixels.len()];
+    if let Some(runs) = runs {
+        runs.decode(&mut slice, 1).ok_or_else(|| ReportError::Picture {
+            case: case.case.clone(),
+            expected: format!("runs of the label {what} within {} pixels", case.pixels.len()),
+            found: "a run beyond them".to_owned(),
+        })?;
+    }
+    Ok(slice.into_iter().map(|label| label == 1).collect())
+}
+
+fn path(mask: &[bool], columns: usize, class: &str) -> String {
+    let outline = outline(mask, columns);
+    if outline.is_empty() { outline } else { format!("<path class={class} d=\"{outline}\" />") }
+}
+
+/// A square window around what is outlined; `None` when that fills the slice anyway, or is nothing.
+fn detail(case: &CasePicture, masks: &[&Vec<bool>], whole: Window) -> Option<Window> {
+    let covered = |index: &usize| masks.iter().any(|mask| mask.get(*index).copied().unwrap_or(false));
+    let mut found: Option<[usize; 4]> = None;
+    for index in (0..case.pixels.len()).filter(covered) {
+        let (r, c) = (index / case.columns, index % case.columns);
+        let b = found.get_or_insert([r, c, r, c]);
+        *b = [b[0].min(r), b[1].min(c), b[2].max(r), b[3].max(c)];
+    }
+    let [top, left, bottom, right] = found?;
+    let (y, h) = (top as f64 * case.spacing_h_mm, (bottom - top + 1) as f64 * case.spacing_h_mm);
+    let (x, w) = (left as f64 * case.spacing_w_mm, (right - left + 1) as f64 * case.spacing_w_mm);
+    let side = (w.max(h) * 1.6).max(DETAIL_MM);
+    if side > DETAIL_SHARE * whole[2].min(whole[3]) {
+        return None;
+    }
+    let within = |centre: f64, size: f64| (centre - side / 2.0).clamp(0.0, size - side);
+    Some([within(x + w / 2.0, whole[2]), within(y + h / 2.0, whole[3]), side, side])
+}
+
+fn png(case: &CasePicture) -> Result<Vec<u8>, png::EncodingError> {
+    let side = |length: usize| u32::try_from(length).map_err(|_| png::EncodingError::LimitsExceeded);
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, side(case.columns)?, side(case.rows)?);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::High);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&case.pixels)?;
+    writer.finish()?;
+    Ok(bytes)
+}
