@@ -1,8 +1,104 @@
 //! The commands: parse, call, print, exit code.
 
+pub mod check;
+pub mod graph;
+mod log;
+pub mod phantom;
+mod progress;
+pub mod report;
+pub mod run;
+pub mod schema;
+pub mod types;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::operators::registry::Registry;
+use crate::pipeline::{self, Plan, Problems};
+
+/// Streaming data pipelines for segmenting and detecting in medical volumes.
+#[derive(Debug, Parser)]
+#[command(name = "tomoflow", version, arg_required_else_help = true)]
+struct Cli {
+    /// How logs are written to standard error; `RUST_LOG` says how much.
+    #[arg(long, global = true, value_enum, default_value_t = log::Format::Text)]
+    log: log::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the command line asks for.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline over all that its sources hold
+    Run(run::RunArgs),
+    /// Find every problem of a pipeline
+    Check(check::CheckArgs),
+    /// Write one HTML page about what a pipeline's tables hold
+    Report(report::ReportArgs),
+    /// Write a synthetic archive with truth
+    #[command(subcommand)]
+    Phantom(phantom::PhantomCommand),
+    /// Draw a pipeline
+    Graph(graph::GraphArgs),
+    /// The reference of stage types, from the code
+    Types(types::TypesArgs),
+    /// The JSON Schema of pipeline files, for editors
+    Schema(schema::SchemaArgs),
+}
+
+/// A pipeline file and what is changed in it.
+#[derive(Debug, Args)]
+pub struct PipelineArgs {
+    /// The pipeline file
+    pub pipeline: PathBuf,
+    /// Take another value for a field, for example `--set operators.net.epochs=3`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl PipelineArgs {
+    /// Reads and checks the pipeline.
+    ///
+    /// # Errors
+    /// Every problem of it.
+    pub fn load(&self, registry: &Registry) -> Result<Plan, Problems> {
+        pipeline::load(&self.pipeline, &self.set, registry)
+    }
+
+    /// The file as the user named it.
+    pub fn path(&self) -> &Path {
+        &self.pipeline
+    }
+}
+
+/// Prints to standard output. That nobody reads it any more (`| head`) is no fault.
+pub fn print(text: impl Display) {
+    let _ = write!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints problems where a command cannot go on, and gives its exit code.
+pub fn refuse(problems: &Problems) -> ExitCode {
+    eprint!("{problems}");
+    ExitCode::from(problems.exit_code())
+}
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    log::start(cli.log);
+    let registry = Registry::builtin();
+    match cli.command {
+        Command::Run(args) => run::run(&args, &registry),
+        Command::Report(args) => report::run(&args, &registry),
+        Command::Check(args) => check::run(&args, &registry),
+        Command::Phantom(command) => phantom::main(&command),
+        Command::Graph(args) => graph::run(&args, &registry),
+        Command::Types(args) => types::run(&args, &registry),
+        Command::Schema(args) => schema::run(&args, &registry),
+    }
 }

@@ -1,0 +1,62 @@
+//! Logs on standard error, beside progress bars, and what happens when a worker of the control plane panics.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+
+use clap::ValueEnum;
+use indicatif::MultiProgress;
+use tracing_subscriber::EnvFilter;
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const DEFAULT: &str = "warn,tomoflow::training=info";
+
+/// The process's progress bars, which log lines must not break.
+pub fn bars() -> &'static MultiProgress {
+    static BARS: OnceLock<MultiProgress> = OnceLock::new();
+    BARS.get_or_init(MultiProgress::new)
+}
+
+/// Starts logging, once for a process.
+pub fn start(format: Format) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let colour = io::stderr().is_terminal();
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(|| BesideBars);
+    match format {
+        Format::Text => builder.without_time().with_target(false).init(),
+        Format::Json => builder.json().init(),
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        // A worker that panics leaves the others waiting for it for ever: the run ends instead, and
+        // what was recorded is found again at the next one.
+        let thread = std::thread::current();
+        if thread.name().is_some_and(|name| name.starts_with("timely")) {
+            eprintln!("the control plane failed; this is a fault of tomoflow, please report it");
+            std::process::exit(70);
+        }
+    }));
+}
+
+/// Standard error, with the bars moved out of the way.
+struct BesideBars;
+
+impl Write for BesideBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        bars().suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

@@ -1,0 +1,105 @@
+//! `tomoflow phantom`: writes a synthetic archive with truth.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::phantom::vs::{PhantomError, VsPhantom, write_archive};
+
+/// The kinds of archives.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PhantomCommand {
+    /// T2-like MR of heads with a tumour like a vestibular schwannoma, and its outlines.
+    Vs(VsArgs),
+}
+
+/// What to write, and where.
+#[derive(Clone, Debug, Args)]
+pub struct VsArgs {
+    /// How many series.
+    #[arg(long, default_value_t = 12)]
+    pub series: usize,
+    /// The number of the first series: `--series 1 --first 12` adds the 13th to an archive of 12.
+    #[arg(long, default_value_t = 0)]
+    pub first: usize,
+    /// What the random numbers start from; the same seed gives the same files.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Slices, rows and columns; below 512 rows or columns, the part of the head around the tumour.
+    #[arg(long, value_name = "DxHxW", default_value = "60x512x512", value_parser = parse_size)]
+    pub size: [usize; 3],
+    /// The folder, made when it is absent.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Reads `24x96x96`.
+fn parse_size(text: &str) -> Result<[usize; 3], String> {
+    let numbers: Option<Vec<usize>> = text.split('x').map(|number| number.parse().ok()).collect();
+    numbers
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| "three numbers expected, slices x rows x columns, e.g. 24x96x96".to_owned())
+}
+
+/// Runs the command: 0, or 74 for an archive that cannot be written.
+pub fn main(command: &PhantomCommand) -> ExitCode {
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(74)
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`PhantomError`] when the size is out of range, or a file cannot be written.
+pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
+    let PhantomCommand::Vs(args) = command;
+    let settings = VsPhantom { series: args.series, first: args.first, seed: args.seed, size: args.size };
+    let written = write_archive(&settings, &args.out)?;
+    let slices: usize = written.iter().map(|series| series.slices.len()).sum();
+    println!(
+        "{} series of {slices} slices and {} structure sets in {}",
+        written.len(),
+        written.len(),
+        args.out.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: PhantomCommand,
+    }
+
+    #[test]
+    fn the_command_line_is_an_archive() {
+        let out = tempfile::tempdir().unwrap();
+        let path = out.path().to_str().unwrap();
+        let line = ["phantom", "vs", "--series", "1", "--first", "4", "--size", "4x16x24", "--out", path];
+        run(&Line::try_parse_from(line).unwrap().command).unwrap();
+        let files = std::fs::read_dir(out.path()).unwrap().count();
+        assert_eq!(files, 5);
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense_are_refused() {
+        for size in ["96x96", "24x96x", "axbxc", "24x96x96x1"] {
+            assert!(Line::try_parse_from(["phantom", "vs", "--out", "a", "--size", size]).is_err());
+        }
+        let line = ["phantom", "vs", "--out", "a", "--size", "1x96x96"];
+        let error = run(&Line::try_parse_from(line).unwrap().command).unwrap_err();
+        assert!(error.to_string().contains("hint: the order is slices"), "{error}");
+    }
+}

@@ -1,0 +1,70 @@
+//! `tomoflow report`: one HTML page about what a pipeline's tables hold.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::PipelineArgs;
+use crate::engine::{self, Picture};
+use crate::operators::registry::Registry;
+use crate::report::{self, CasePicture, ReportContext};
+
+/// Cases that are shown with a picture.
+const PICTURES: usize = 6;
+
+/// Arguments of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Where to write it; `report.html` in the pipeline's `out` when left out.
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(args: &ReportArgs, registry: &Registry) -> ExitCode {
+    let plan = match args.pipeline.load(registry) {
+        Ok(plan) => plan,
+        Err(problems) => return super::refuse(&problems),
+    };
+    let out = plan.settings.out.clone();
+    let path = args.output.clone().unwrap_or_else(|| out.join("report.html"));
+    let pipeline_name = plan.settings.name.clone();
+    let pictures = match engine::pictures(plan, PICTURES) {
+        Ok(pictures) => pictures,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(super::run::exit_code(&error));
+        }
+    };
+    let cases = pictures.into_iter().map(picture).collect();
+    match report::write(&out.join("tables"), &path, ReportContext { pipeline_name, cases }) {
+        Ok(()) => {
+            println!("{}", std::fs::canonicalize(&path).unwrap_or(path).display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(74)
+        }
+    }
+}
+
+fn picture(picture: Picture) -> CasePicture {
+    let [_, spacing_h_mm, spacing_w_mm] = picture.geometry.spacing_mm();
+    let dice = picture.dice.map_or_else(|| "no Dice".to_owned(), |dice| format!("Dice {dice:.3}"));
+    let split = if picture.split.is_empty() { String::new() } else { format!(", {}", picture.split) };
+    CasePicture {
+        caption: format!("{dice}{split}, slice {} of {}", picture.slice + 1, picture.geometry.size[0]),
+        case: picture.case,
+        rows: picture.geometry.size[1],
+        columns: picture.geometry.size[2],
+        spacing_h_mm,
+        spacing_w_mm,
+        pixels: picture.pixels,
+        truth: picture.truth,
+        prediction: picture.prediction,
+    }
+}
