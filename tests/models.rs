@@ -1,0 +1,178 @@
+//! Models in a pipeline: trained once, kept until told otherwise, split by patient, and read from files.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{Workplace, ran};
+use tomoflow::connectors::table::{MetricRow, Rows, Table, read_rows};
+use tomoflow::engine::Options;
+
+fn metrics(place: &Workplace) -> Vec<MetricRow> {
+    let folder = place.out().join("tables/metrics");
+    match read_rows(&folder, Table::Metrics).unwrap() {
+        Rows::Metrics(rows) => rows,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn splits(place: &Workplace) -> Vec<String> {
+    let mut splits: Vec<String> = metrics(place).into_iter().map(|row| row.split).collect();
+    splits.sort();
+    splits
+}
+
+#[test]
+fn a_model_is_trained_once_and_kept() {
+    let place = Workplace::trained();
+    let first = place.run();
+    assert_eq!(first.trained, 1);
+    assert_eq!(
+        [ran(&first, "samples"), ran(&first, "net"), ran(&first, "segment"), ran(&first, "judged")],
+        [3, 1, 4, 4]
+    );
+    assert_eq!(splits(&place), ["test", "train", "train", "validation"]);
+    let tables = place.tables();
+    assert!(!tables["training"].is_empty());
+    assert_eq!(tables, place.anew());
+
+    let second = place.run();
+    assert_eq!((second.actions_run, second.tables_changed.len()), (0, 0));
+    assert_eq!(place.tables(), tables);
+
+    // One more labelled scan: it is segmented by the model that is there.
+    place.add(4);
+    let third = place.run();
+    assert_eq!((third.trained, third.actions_run), (0, 2));
+    assert!(third.notes.iter().any(|note| note.contains("1 labelled case newer")), "{:?}", third.notes);
+    assert_eq!(splits(&place), ["new", "test", "train", "train", "validation"]);
+
+    // Told to, it trains anew on the corrected labels, and everything after the model follows.
+    (0..5).for_each(|series| place.move_label(series, 2));
+    let fourth = place.run_with(&Options { retrain: true, threads: 2, ..Options::default() });
+    assert_eq!(fourth.trained, 1);
+    assert_eq!(ran(&fourth, "segment"), 5);
+    assert!(!splits(&place).contains(&"new".to_owned()));
+    assert_eq!(place.tables(), place.anew());
+    // And the new model is the one that is kept.
+    assert_eq!(place.run().actions_run, 0);
+}
+
+#[test]
+fn a_corrected_label_of_a_training_case_redoes_its_metrics_alone() {
+    let place = Workplace::trained();
+    place.run();
+    place.move_label(0, 3);
+    let summary = place.run();
+    assert_eq!((summary.trained, summary.actions_run, ran(&summary, "judged")), (0, 1, 1));
+}
+
+#[test]
+fn a_changed_recipe_trains_and_back_is_from_the_cache() {
+    let mut place = Workplace::trained();
+    place.run();
+    let before = place.tables();
+    place.text = place.text.replace("epochs = 2", "epochs = 1");
+    assert_eq!(place.run().trained, 1);
+    place.text = place.text.replace("epochs = 1", "epochs = 2");
+    assert_eq!(place.run().actions_run, 0);
+    assert_eq!(place.tables(), before);
+}
+
+#[test]
+fn retrain_always_follows_the_cases() {
+    let mut place = Workplace::trained();
+    place.text = place.text.replace("epochs = 2", "epochs = 1\nretrain = \"always\"");
+    assert_eq!(place.run().trained, 1);
+    assert_eq!(place.run().actions_run, 0);
+    place.move_label(0, 3);
+    place.move_label(1, 3);
+    place.move_label(2, 3);
+    place.move_label(3, 3);
+    assert_eq!(place.run().trained, 1);
+    assert_eq!(place.tables(), place.anew());
+}
+
+#[test]
+fn without_labels_a_training_says_what_it_waits_for() {
+    let mut place = Workplace::trained();
+    place.text = place.text.replace("path = \"archive\"\nstructures", "path = \"nothing\"\nstructures");
+    std::fs::create_dir(place.path().join("nothing")).unwrap();
+    let summary = place.run();
+    assert_eq!(summary.actions_run, 0);
+    assert!(summary.notes.iter().any(|note| note.contains("no labelled case")), "{:?}", summary.notes);
+}
+
+#[test]
+fn a_model_file_serves_other_pipelines() {
+    let place = Workplace::trained();
+    place.run();
+    let masks = place.tables()["masks"].len();
+    let model: BTreeSet<String> = metrics(&place).into_iter().map(|row| row.model).collect();
+    let digest = model.into_iter().next().unwrap();
+    let store = place.out().join("store/artifacts").join(&digest[..2]).join(&digest);
+    let file = place.path().join("net.safetensors");
+    std::fs::copy(store, &file).unwrap();
+
+    let mut other = Workplace::trained();
+    let (before, after) = other.text.split_once("[operators.samples]").unwrap();
+    let (_, after) = after.split_once("[operators.segment]").unwrap();
+    let after = after
+        .replace("model = \"net\"", &format!("model = {{ safetensors = {:?} }}", file.to_str().unwrap()));
+    other.text = format!("{before}[operators.segment]{after}");
+    let summary = other.run();
+    assert_eq!((summary.trained, ran(&summary, "segment")), (0, 4));
+    assert_eq!(other.tables()["masks"].len(), masks);
+    assert_eq!(other.run().actions_run, 0);
+}
+
+#[test]
+fn a_torchscript_file_is_a_model() {
+    let mut place = Workplace::trained();
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks/threshold.pt");
+    let (before, after) = place.text.split_once("[operators.samples]").unwrap();
+    let (_, after) = after.split_once("[operators.segment]").unwrap();
+    let model = format!(
+        "model = {{ torchscript = {:?}, view = {{ type = \"patch\", size = [4, 16, 16] }}, labels = [\"tumour\"] }}",
+        file.to_str().unwrap()
+    );
+    let after = after.replace("model = \"net\"", &model);
+    place.text = format!("{before}[operators.segment]{after}");
+    let summary = place.run();
+    assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 4), "{summary}");
+}
+
+#[test]
+fn what_is_kept_is_where_later_actions_start() {
+    let mut place = Workplace::new(2);
+    place.text = place.text.replace("type = \"zscore\"", "type = \"zscore\"\nkeep = true");
+    let first = place.run();
+    assert_eq!(ran(&first, "normal"), 2);
+    let kept = place.tables();
+    place.text = place.text.replace("keep = true", "keep = false").replace("above = 0.5", "above = 0.6");
+    place.run();
+    let fresh = place.tables();
+    place.text = place.text.replace("keep = false", "keep = true");
+    assert_eq!(place.run().actions_run, 0);
+    assert_eq!(place.tables(), fresh);
+    place.text = place.text.replace("above = 0.6", "above = 0.5");
+    place.run();
+    assert_eq!(place.tables(), kept);
+}
+
+#[test]
+fn stacks_and_bags_train_networks_of_slices() {
+    let patches = "type = \"patches\"\ninputs = [\"normal\"]\nsize = [4, 16, 16]";
+    for view in ["type = \"stack\"\nslices = 3", "type = \"bag\"\nstacks = 3\nslices = 3\ngap = 2"] {
+        let mut place = Workplace::trained();
+        let view = format!("{view}\ninputs = [\"normal\"]");
+        place.text = place.text.replace(patches, &view).replace("\"2.5d\"", "\"2d\"");
+        let summary = place.run();
+        assert_eq!(
+            (summary.trained, summary.rejected, ran(&summary, "segment")),
+            (1, 0, 4),
+            "{view}: {summary}"
+        );
+        assert_eq!(place.run().actions_run, 0);
+    }
+}

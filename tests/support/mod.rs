@@ -1,0 +1,260 @@
+//! What the tests of whole runs share: a small archive, a pipeline over it, runs, and tables to compare.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tomoflow::connectors::LabelMap;
+use tomoflow::connectors::table::{DeltaTable, Rows, Table, read_rows};
+use tomoflow::engine::{Options, Summary, run};
+use tomoflow::networks;
+use tomoflow::operators::registry::Registry;
+use tomoflow::phantom::vs::{self, VsPhantom, Written};
+use tomoflow::pipeline;
+
+/// Small enough for seconds, large enough for a tumour.
+pub const SIZE: [usize; 3] = [8, 32, 32];
+
+/// Segments without a network, so that the control plane is what is tested.
+pub const THRESHOLD: &str = r#"
+[pipeline]
+name = "test"
+out = "out"
+identifiers = "clear"
+allowed_rejects = 1.0
+
+[sources.scans]
+type = "dicom"
+path = "archive"
+where = { Modality = "MR" }
+
+[sources.outlines]
+type = "rtstruct"
+path = "archive"
+structures = { tumour = ["TV"] }
+
+[operators.volume]
+type = "assemble"
+inputs = ["scans"]
+
+[operators.case]
+type = "label"
+inputs = ["volume", "outlines"]
+
+[operators.normal]
+type = "zscore"
+inputs = ["case"]
+
+[operators.bright]
+type = "threshold"
+inputs = ["normal"]
+above = 0.5
+label = "tumour"
+
+[operators.largest]
+type = "largest_component"
+inputs = ["bright"]
+
+[operators.scores]
+type = "evaluate"
+inputs = ["largest", "case"]
+metrics = ["dice", "assd", "rve"]
+
+[sinks.results]
+type = "delta"
+inputs = ["bright", "largest", "scores"]
+"#;
+
+/// The smallest training that is one: the control plane is what is tested.
+pub const TRAINED: &str = r#"
+[operators.samples]
+type = "patches"
+inputs = ["normal"]
+size = [4, 16, 16]
+per_case = 2
+
+[operators.net]
+type = "train"
+inputs = ["samples"]
+network = { type = "unet", dims = "2.5d", levels = 2, channels = 2 }
+epochs = 2
+learning_rate = 1e-2
+split = { train = 2, validation = 1, test = 1, seed = 3 }
+
+[operators.segment]
+type = "infer"
+inputs = ["normal"]
+model = "net"
+
+[operators.judged]
+type = "evaluate"
+inputs = ["segment", "case"]
+metrics = ["dice"]
+
+[sinks.learned]
+type = "delta"
+inputs = ["segment", "judged"]
+"#;
+
+/// A folder with an archive, a pipeline file, and what runs leave.
+pub struct Workplace {
+    folder: TempDir,
+    /// The archive's settings; `series` is what was written at first.
+    pub phantom: VsPhantom,
+    /// The pipeline file's text.
+    pub text: String,
+}
+
+impl Workplace {
+    /// An archive of so many series, and the pipeline [`THRESHOLD`].
+    pub fn new(series: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let phantom = VsPhantom { series, first: 0, seed: 11, size: SIZE };
+        let place = Self { folder, phantom, text: THRESHOLD.to_owned() };
+        fs::create_dir_all(place.archive()).unwrap();
+        if series > 0 {
+            vs::write_archive(&place.phantom, &place.archive()).unwrap();
+        }
+        place
+    }
+
+    /// Four series, and the pipeline that trains on them.
+    pub fn trained() -> Self {
+        // Sums on one thread are the same on every machine, and two would wait for each other here.
+        networks::set_threads(1);
+        let mut place = Self::new(4);
+        let (head, _) = THRESHOLD.split_once("[operators.bright]").unwrap();
+        place.text = format!("{head}{TRAINED}");
+        place
+    }
+
+    /// Everything lies below it.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The DICOM files.
+    pub fn archive(&self) -> PathBuf {
+        self.path().join("archive")
+    }
+
+    /// Store and tables.
+    pub fn out(&self) -> PathBuf {
+        self.path().join("out")
+    }
+
+    /// The pipeline file, written anew from [`Workplace::text`].
+    pub fn pipeline(&self) -> PathBuf {
+        let path = self.path().join("pipeline.toml");
+        fs::write(&path, &self.text).unwrap();
+        path
+    }
+
+    /// Adds series number `index`.
+    pub fn add(&self, index: usize) -> Written {
+        let one = VsPhantom { series: 1, first: index, ..self.phantom.clone() };
+        vs::write_archive(&one, &self.archive()).unwrap().remove(0)
+    }
+
+    /// The files of series number `index`, as `add` wrote them (in a folder of their own).
+    pub fn files_of(&self, index: usize) -> Vec<PathBuf> {
+        let scratch = tempfile::tempdir().unwrap();
+        let one = VsPhantom { series: 1, first: index, ..self.phantom.clone() };
+        let written = vs::write_archive(&one, scratch.path()).unwrap().remove(0);
+        let here = |path: &PathBuf| self.archive().join(path.file_name().unwrap());
+        written.slices.iter().chain([&written.outlines]).map(here).collect()
+    }
+
+    /// Deletes series number `index`, outlines and all.
+    pub fn delete(&self, index: usize) {
+        for file in self.files_of(index) {
+            fs::remove_file(file).unwrap();
+        }
+    }
+
+    /// Replaces the outlines of series `index` by its truth, moved by `columns`.
+    pub fn move_label(&self, index: usize, columns: usize) {
+        let (_, truth) = vs::case(&self.phantom, index);
+        let [_, _, width] = truth.size();
+        let moved = truth.voxels().chunks(width).flat_map(|row| {
+            let mut row = row.to_vec();
+            row.rotate_right(columns % width);
+            row
+        });
+        let labels = LabelMap::new(truth.geometry().clone(), moved.collect()).unwrap();
+        vs::write_rtstruct(&self.phantom, index, &labels, &vs::STRUCTURES, &self.archive()).unwrap();
+    }
+
+    /// Runs the pipeline in this process.
+    pub fn run(&self) -> Summary {
+        self.run_with(&Options { threads: 2, ..Options::default() })
+    }
+
+    /// Runs the pipeline in this process, with options.
+    pub fn run_with(&self, options: &Options) -> Summary {
+        let plan =
+            pipeline::load(&self.pipeline(), &[], &Registry::builtin()).unwrap_or_else(|p| panic!("{p}"));
+        run(plan, options, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The contents of all tables that follow from the archive, as sorted JSON lines.
+    pub fn tables(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
+        contents(&self.out())
+    }
+
+    /// The version of each table.
+    pub fn versions(&self) -> BTreeMap<&'static str, u64> {
+        Table::ALL
+            .iter()
+            .map(|&table| {
+                let folder = self.out().join("tables").join(table.name());
+                (table.name(), DeltaTable::open(&folder, table).unwrap().version())
+            })
+            .collect()
+    }
+
+    /// What a run from nothing makes of the archive as it is now.
+    pub fn anew(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
+        let out = tempfile::tempdir().unwrap();
+        let out_text = format!("{:?}", out.path().to_str().unwrap());
+        let overrides = [format!("pipeline.out={out_text}")];
+        let plan = pipeline::load(&self.pipeline(), &overrides, &Registry::builtin())
+            .unwrap_or_else(|p| panic!("{p}"));
+        run(plan, &Options { accept_empty: true, ..Options::default() }, &mut |_| {}).unwrap();
+        contents(out.path())
+    }
+}
+
+/// The contents of the tables under an `out`, but for `runs`, which is about runs and not about data.
+pub fn contents(out: &Path) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let mut contents = BTreeMap::new();
+    for &table in Table::ALL.iter().filter(|&&table| table != Table::Runs) {
+        let rows = read_rows(&out.join("tables").join(table.name()), table).unwrap();
+        contents.insert(table.name(), lines(&rows));
+    }
+    contents
+}
+
+fn lines(rows: &Rows) -> BTreeSet<String> {
+    macro_rules! each {
+        ($rows:expr) => {
+            $rows.iter().map(|row| serde_json::to_string(row).unwrap()).collect()
+        };
+    }
+    match rows {
+        Rows::Cases(rows) => each!(rows),
+        Rows::Rejects(rows) => each!(rows),
+        Rows::Masks(rows) => each!(rows),
+        Rows::Metrics(rows) => each!(rows),
+        Rows::Training(rows) => each!(rows),
+        Rows::Runs(rows) => each!(rows),
+    }
+}
+
+/// How many actions a stage ran.
+pub fn ran(summary: &Summary, stage: &str) -> usize {
+    summary.stages.get(stage).map_or(0, |count| count.run)
+}
