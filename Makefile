@@ -1,0 +1,32 @@
+# The few commands that a clone needs; `make` lists them.
+
+CARGO ?= cargo
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench lint clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Fetch libtorch (0.5 GB, once; LIBTORCH wins) and make the Python for some tests
+	$(PYTHON) scripts/setup.py
+
+build: setup ## Build target/release/tomoflow
+	$(CARGO) build --release
+
+demo: build ## Train and segment a synthetic archive, let it grow by a scan, and run again
+	scripts/demo.sh
+
+test: setup ## Run all tests
+	$(CARGO) test --release --workspace
+
+bench: setup ## Measure
+	$(CARGO) bench --workspace
+
+lint: setup ## Check format, clippy, documentation and, where cargo-deny is installed, dependencies
+	scripts/lint.sh
+
+clean: ## Remove what was built and what the demo left; libtorch stays
+	$(CARGO) clean
+	rm -rf results
