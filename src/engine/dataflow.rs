@@ -203,10 +203,9 @@ impl<'s> Built<'s, '_> {
 
     /// `keep = true`: the transformed scan is written, and later actions on it start from there.
     fn keep(&mut self, index: usize, cases: Rows<'s, (String, CaseRow)>) {
-        let plan = Arc::new(self.plan.clone());
-        let chain = keys::Chain::to(&plan, index);
+        let chain = keys::Chain::to(self.plan, index);
         let wanted = cases.map(move |(_, case)| {
-            let key = keys::prepare(chain.scan(&plan, &case.series), None);
+            let key = keys::prepare(chain.scan(&case.series), None);
             let work = Work::Prepare(CaseRow { series: case.series, labels: None });
             (Action { key, stage: index as u16, work }, ())
         });
@@ -215,11 +214,11 @@ impl<'s> Built<'s, '_> {
 
     fn infer(&mut self, index: usize, models: Rows<'s, ((), ModelRow)>) {
         let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
-        let plan = Arc::new(self.plan.clone());
-        let chain = keys::Chain::to(&plan, plan.stages[index].inputs[0]);
+        let operator = keys::operator(&self.plan.stages[index]);
+        let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
         let wanted = cases.map(|(_, case)| ((), case)).join(models).map(move |(_, (case, model))| {
-            let inputs = [chain.scan(&plan, &case.series), model.model];
-            let key = keys::action(&plan.stages[index], &inputs);
+            let inputs = [chain.scan(&case.series), model.model];
+            let key = keys::action(operator, &inputs);
             // The labels take no part, so that a corrected outline does not ask for another mask.
             let case = CaseRow { series: case.series, labels: None };
             let work = Work::Infer { case, model: model.model };
@@ -230,10 +229,10 @@ impl<'s> Built<'s, '_> {
 
     fn segment(&mut self, index: usize) {
         let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
-        let plan = Arc::new(self.plan.clone());
-        let chain = keys::Chain::to(&plan, plan.stages[index].inputs[0]);
+        let operator = keys::operator(&self.plan.stages[index]);
+        let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
         let wanted = cases.map(move |(_, case)| {
-            let key = keys::action(&plan.stages[index], &[chain.scan(&plan, &case.series)]);
+            let key = keys::action(operator, &[chain.scan(&case.series)]);
             let work = Work::Segment(CaseRow { series: case.series, labels: None });
             (Action { key, stage: index as u16, work }, None)
         });
@@ -242,9 +241,9 @@ impl<'s> Built<'s, '_> {
 
     fn mask(&mut self, index: usize) {
         let masks = self.masks[&self.plan.stages[index].inputs[0]].clone();
-        let plan = Arc::new(self.plan.clone());
+        let operator = keys::operator(&self.plan.stages[index]);
         let wanted = masks.map(move |(_, mask)| {
-            let key = keys::action(&plan.stages[index], &[mask.mask]);
+            let key = keys::action(operator, &[mask.mask]);
             let work = Work::Mask { mask: mask.mask, series: mask.series };
             (Action { key, stage: index as u16, work }, mask.model)
         });
@@ -273,11 +272,11 @@ impl<'s> Built<'s, '_> {
     fn evaluate(&mut self, index: usize) {
         let inputs = &self.plan.stages[index].inputs;
         let (masks, cases) = (self.masks[&inputs[0]].clone(), self.cases[&inputs[1]].clone());
-        let plan = Arc::new(self.plan.clone());
+        let operator = keys::operator(&self.plan.stages[index]);
         let wanted = masks.join(cases).flat_map(move |(_, (mask, case))| {
             // Truth is compared on the original grid, so what transforms did to it takes no part.
             let labels = case.labels.as_ref()?.digest;
-            let key = keys::action(&plan.stages[index], &[mask.mask, labels]);
+            let key = keys::action(operator, &[mask.mask, labels]);
             let work = Work::Evaluate { mask: mask.mask, case };
             let part = mask.model.as_ref().and_then(|model| {
                 let known = model.parts.get(&mask.series.key).cloned();

@@ -15,6 +15,7 @@ use super::work::{Action, Member, Work};
 use crate::networks::{self, Device, Figure, Model, NetworkError, Observer, Task};
 use crate::operators::infer::{Infer, ModelSource};
 use crate::operators::registry::Stage;
+use crate::operators::train::Part;
 use crate::operators::value::Case;
 use crate::operators::view::{Dataset, Input, PreparedCase, View};
 use crate::store::Outcome;
@@ -139,10 +140,10 @@ fn train(
     let Stage::View(view) = &stages[stages[usize::from(action.stage)].inputs[0]].stage else {
         return Err(misplaced());
     };
-    let (training, names) = dataset(context, view, members, "train")?;
+    let (training, names) = dataset(context, view, members, Part::Train)?;
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
-    let (validation, _) = dataset(context, &same, members, "validation")?;
+    let (validation, _) = dataset(context, &same, members, Part::Validation)?;
     let task = Task { view: training.input().clone(), label_names: names };
     let mut observer = Watch { cancel, stage: &stages[usize::from(action.stage)].name };
     let checkpoint = context.store.checkpoint(action.key);
@@ -164,10 +165,10 @@ fn dataset(
     context: &Context,
     view: &View,
     members: &[Member],
-    part: &str,
+    part: Part,
 ) -> Result<(Dataset, Vec<String>), Reject> {
     let (mut cases, mut names) = (Vec::new(), Vec::new());
-    for member in members.iter().filter(|member| member.part == part) {
+    for member in members.iter().filter(|member| member.part == part.name()) {
         let Some(digest) = member.prepared else { continue };
         let prepared = PreparedArtifact::decode(&context.artifact(digest)?)?;
         names = prepared.label_names.clone();

@@ -3,6 +3,7 @@
 use tomoflow_connectors::Digest;
 
 use super::work::{CaseRow, Grid, LabelRow, Member, SeriesRow};
+use crate::operators::registry::Stage;
 use crate::operators::spec::{Aspects, Config, semantic};
 use crate::pipeline::{Plan, PlannedStage};
 
@@ -42,6 +43,7 @@ fn without_paths(config: &mut Config) {
 pub struct Chain {
     /// The stage that makes the case (`assemble` or `label`).
     pub root: usize,
+    assemble: Digest,
     scan: Digest,
     labels: Digest,
 }
@@ -51,7 +53,7 @@ impl Chain {
     pub fn to(plan: &Plan, stage: usize) -> Self {
         let mut transforms = Vec::new();
         let mut at = stage;
-        while matches!(plan.stages[at].stage, crate::operators::registry::Stage::Transform(_)) {
+        while matches!(plan.stages[at].stage, Stage::Transform(_)) {
             transforms.push(at);
             at = plan.stages[at].inputs[0];
         }
@@ -67,17 +69,17 @@ impl Chain {
                 .collect();
             Digest::of_parts(operators.iter().map(|digest| digest.0.as_slice()))
         };
-        Self { root: at, scan: part(Aspects::Scan), labels: part(Aspects::Labels) }
+        let assemble = match plan.stages[at].stage {
+            Stage::Assemble(_) => at,
+            _ => plan.stages[at].inputs[0],
+        };
+        let assemble = operator(&plan.stages[assemble]);
+        Self { root: at, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels) }
     }
 
     /// What the chain's intensities depend on.
-    pub fn scan(&self, plan: &Plan, series: &SeriesRow) -> Digest {
-        let mut root = self.root;
-        if !matches!(plan.stages[root].stage, crate::operators::registry::Stage::Assemble(_)) {
-            root = plan.stages[root].inputs[0];
-        }
-        let assemble = operator(&plan.stages[root]);
-        Digest::of_parts([series.digest.0.as_slice(), &assemble.0, &self.scan.0])
+    pub fn scan(&self, series: &SeriesRow) -> Digest {
+        Digest::of_parts([series.digest.0.as_slice(), &self.assemble.0, &self.scan.0])
     }
 
     /// What the chain's labels depend on, when the case has any.
@@ -138,8 +140,9 @@ pub fn train(recipe: Digest, members: &[Member]) -> Digest {
 }
 
 /// The key of an action with one operator and its inputs.
-pub fn action(stage: &PlannedStage, inputs: &[Digest]) -> Digest {
-    let operator = operator(stage);
+///
+/// `operator` is the stage's [`operator`] digest: it is made once for a stage, not for every row.
+pub fn action(operator: Digest, inputs: &[Digest]) -> Digest {
     let mut parts = vec![SCHEMA, NUMERICS, operator.0.as_slice()];
     parts.extend(inputs.iter().map(|input| input.0.as_slice()));
     Digest::of_parts(parts)

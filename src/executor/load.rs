@@ -87,7 +87,7 @@ impl Context {
 
     /// The transformed scan that `keep = true` left, if it is there already.
     fn kept(&self, stage: usize, row: &CaseRow) -> Result<Option<Case>, Reject> {
-        let scan = Chain::to(&self.plan, stage).scan(&self.plan, &row.series);
+        let scan = Chain::to(&self.plan, stage).scan(&row.series);
         let known = self.store.outcomes(&[keys::prepare(scan, None)]).ok().and_then(|mut known| known.pop());
         let Some(Some(Recorded { outcome: Outcome::Ok { artifact, .. }, .. })) = known else {
             return Ok(None);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Geometry};
 
+use crate::operators::train::Part;
+
 /// A [`Geometry`] as a row: its numbers by their bits, so that it has an order and a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Grid {
@@ -101,7 +103,7 @@ pub struct Member {
 
 /// Which case stands in which part; one that could not be prepared stands in none.
 pub fn parts_of(members: &[Member]) -> impl Iterator<Item = (String, String)> {
-    let stands = |member: &&Member| member.prepared.is_some() || member.part == "test";
+    let stands = |member: &&Member| member.prepared.is_some() || member.part == Part::Test.name();
     members.iter().filter(stands).map(|member| (member.case.clone(), member.part.clone()))
 }
 

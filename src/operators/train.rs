@@ -168,6 +168,17 @@ pub enum Part {
     Test,
 }
 
+impl Part {
+    /// The word in tables and datasets.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// How many patients a part gets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

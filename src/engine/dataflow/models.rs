@@ -29,7 +29,7 @@ impl<'s> Built<'s, '_> {
     pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
         let view = self.plan.stages[index].inputs[0];
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
-        let (plan, stage) = (Arc::new(self.plan.clone()), index as u16);
+        let stage = index as u16;
         let labelled = self.cases[&view].clone().filter(|(_, case)| case.labels.is_some());
         let unpinned = labelled
             .map(|(_, case)| ((), case))
@@ -38,10 +38,10 @@ impl<'s> Built<'s, '_> {
         let parts = split(unpinned.clone(), train);
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
-            if part == name(Part::Test) {
+            if part == Part::Test.name() {
                 return None;
             }
-            let key = keys::prepare(chain.scan(&plan, &case.series), Some(chain.labels(&case)?));
+            let key = keys::prepare(chain.scan(&case.series), Some(chain.labels(&case)?));
             Some((Action { key, stage, work: Work::Prepare(case) }, part))
         });
         let candidates = wanted.clone().map(|(action, part)| {
@@ -50,7 +50,7 @@ impl<'s> Built<'s, '_> {
         });
         // Failures to prepare are rejects of their own; here they only leave the dataset.
         self.act(wanted);
-        let tested = parts.filter(|(_, part)| part == name(Part::Test)).map(|placed| (placed, Some(None)));
+        let tested = parts.filter(|(_, part)| part == Part::Test.name()).map(|placed| (placed, Some(None)));
         let fresh = datasets(self.prepared(candidates).concat(tested));
         let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.parts.into_iter().collect())));
         self.model(index, fresh, pinned);
@@ -107,7 +107,7 @@ fn split<'s>(cases: Rows<'s, (String, CaseRow)>, train: &Train) -> Rows<'s, (Str
         let patients: BTreeSet<String> = cases.iter().map(|((_, patient), _)| patient.clone()).collect();
         let parts = split.assign(&patients);
         output.extend(cases.iter().filter_map(|((case, patient), _)| {
-            parts.get(patient).map(|part| ((case.clone(), name(*part).to_owned()), 1))
+            parts.get(patient).map(|part| ((case.clone(), part.name().to_owned()), 1))
         }));
     });
     placed.map(|(_, placed)| placed)
@@ -122,18 +122,9 @@ fn datasets<'s>(cases: Rows<'s, Placed>) -> Rows<'s, Arc<Vec<Member>>> {
             dataset.push(Member { case: case.clone(), part: part.clone(), prepared: *prepared });
         }
         dataset.sort();
-        if dataset.iter().any(|member| member.part == name(Part::Train) && member.prepared.is_some()) {
+        if dataset.iter().any(|member| member.part == Part::Train.name() && member.prepared.is_some()) {
             output.push((Arc::new(dataset), 1));
         }
     });
     complete.map(|(_, dataset)| dataset)
-}
-
-/// A part's name in tables.
-fn name(part: Part) -> &'static str {
-    match part {
-        Part::Train => "train",
-        Part::Validation => "validation",
-        Part::Test => "test",
-    }
 }
