@@ -1,6 +1,6 @@
 //! A series' instances to stacks, each with one geometry, or the name of what is wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::gaps;
 use super::hints::reject;
@@ -18,6 +18,9 @@ pub struct Part {
     pub number: u32,
     /// The stack, or why it was refused.
     pub verdict: Result<Assembled, Reject>,
+    /// What the verdict is about, as indices into the instances that were given: in the order of the
+    /// slices, and of a refused stack those at fault first, where single ones are.
+    pub instances: Vec<usize>,
 }
 
 /// A stack with one geometry.
@@ -44,31 +47,54 @@ pub struct SliceRef {
 ///
 /// Stacks come first, the largest leading, then what was set aside: leftovers, localizers, colour, ….
 pub fn assemble(instances: &[&Instance]) -> Vec<Part> {
-    let verdicts = match distinct(instances) {
+    let judged = match distinct(instances) {
         Ok((kept, notes)) => judge_all(&kept, &notes),
-        Err(conflict) => vec![Err(conflict)],
+        Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
     };
-    let part = |(number, verdict): (usize, _)| Part { number: number as u32, verdict };
-    verdicts.into_iter().enumerate().map(part).collect()
+    let part = |(number, Judged { verdict, instances })| Part { number, verdict, instances };
+    (0..).zip(judged).map(part).collect()
 }
 
 type Verdict = Result<Assembled, Reject>;
 
+/// A verdict, and the instances that it is about.
+struct Judged {
+    verdict: Verdict,
+    instances: Vec<usize>,
+}
+
+impl Judged {
+    /// Each instance is named once, where it comes first.
+    fn new(verdict: Verdict, instances: impl IntoIterator<Item = usize>) -> Self {
+        let mut seen = BTreeSet::new();
+        Self { verdict, instances: instances.into_iter().filter(|&index| seen.insert(index)).collect() }
+    }
+
+    fn of(verdict: Verdict, slices: &[Slice<'_>]) -> Self {
+        Self::new(verdict, slices.iter().map(|slice| slice.source.instance))
+    }
+}
+
 /// An instance, and its place among those that were given.
 type Indexed<'a> = (usize, &'a Instance);
 
+/// Instances that are left, with what was noted; or why none are, with those at fault first.
+type Distinct<'a> = Result<(Vec<Indexed<'a>>, Vec<String>), (Reject, Vec<usize>)>;
+
 /// Instances in an order of their content, without those that are there twice.
-fn distinct<'a>(instances: &[&'a Instance]) -> Result<(Vec<Indexed<'a>>, Vec<String>), Reject> {
+fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
     let mut sorted: Vec<Indexed<'a>> = instances.iter().copied().enumerate().collect();
     sorted.sort_by(|(i, a), (j, b)| (&a.sop_uid, a, i).cmp(&(&b.sop_uid, b, j)));
     let mut kept: Vec<Indexed<'a>> = Vec::with_capacity(sorted.len());
     let mut dropped = 0;
-    for (index, instance) in sorted {
+    for &(index, instance) in &sorted {
         match kept.last() {
-            Some((_, last)) if last.sop_uid == instance.sop_uid => {
+            Some(&(first, last)) if last.sop_uid == instance.sop_uid => {
                 if (last.pixel_digest, &last.frames) != (instance.pixel_digest, &instance.frames) {
                     let message = "one SOPInstanceUID names instances with different pixels or positions";
-                    return Err(reject("UID_CONFLICT", message));
+                    let all = sorted.iter().map(|&(index, _)| index);
+                    let at_fault = [first, index].into_iter().chain(all).collect();
+                    return Err((reject("UID_CONFLICT", message), at_fault));
                 }
                 dropped += 1;
             }
@@ -79,13 +105,13 @@ fn distinct<'a>(instances: &[&'a Instance]) -> Result<(Vec<Indexed<'a>>, Vec<Str
     Ok((kept, note.into_iter().collect()))
 }
 
-fn judge_all(kept: &[Indexed<'_>], notes: &[String]) -> Vec<Verdict> {
+fn judge_all(kept: &[Indexed<'_>], notes: &[String]) -> Vec<Judged> {
     let mut slices = Vec::new();
-    // What has no place in a stack, by code, with how many instances.
-    let mut aside: BTreeMap<&str, usize> = BTreeMap::new();
+    // What has no place in a stack, by code, an instance for each slice.
+    let mut aside: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, instance) in kept {
         if let Some(code) = instance.refusal.as_deref().filter(|code| ASIDE.contains(code)) {
-            *aside.entry(code).or_default() += 1;
+            aside.entry(code).or_default().push(*index);
             continue;
         }
         for (frame, place) in (0u32..).zip(&instance.frames) {
@@ -94,32 +120,33 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String]) -> Vec<Verdict> {
                 Err(code) => {
                     // A refusal of its own says more than the want of geometry that may follow from it.
                     let code = instance.refusal.as_deref().unwrap_or(code);
-                    *aside.entry(code).or_default() += 1;
+                    aside.entry(code).or_default().push(*index);
                 }
             }
         }
     }
     let (stacks, leftovers) = stacks(slices);
-    let mut verdicts: Vec<Verdict> = stacks.into_iter().flat_map(judge_stack).collect();
-    let mut apart: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut judged: Vec<Judged> = stacks.into_iter().flat_map(judge_stack).collect();
+    let mut apart: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for leftover in &leftovers {
         let refusal = leftover.slices.iter().find_map(|slice| slice.instance.refusal.as_deref());
-        *apart.entry(refusal.unwrap_or(leftover.code)).or_default() += leftover.slices.len();
+        let found = leftover.slices.iter().map(|slice| slice.source.instance);
+        apart.entry(refusal.unwrap_or(leftover.code)).or_default().extend(found);
     }
-    let lie_apart = |(code, count): (&str, usize)| {
-        Err(reject(code, format!("{count} slice(s) lie apart from the stacks of the series")))
+    let refuse = |code: &str, what: &str, slices: Vec<usize>| {
+        Judged::new(Err(reject(code, format!("{} slice(s) {what}", slices.len()))), slices)
     };
-    verdicts.extend(apart.into_iter().map(lie_apart));
-    let named = |(code, count): (&str, usize)| Err(reject(code, format!("{count} slice(s) of this kind")));
-    verdicts.extend(aside.into_iter().map(named));
-    for assembled in verdicts.iter_mut().flatten() {
+    let lie_apart = |(code, slices)| refuse(code, "lie apart from the stacks of the series", slices);
+    judged.extend(apart.into_iter().map(lie_apart));
+    judged.extend(aside.into_iter().map(|(code, slices)| refuse(code, "of this kind", slices)));
+    for assembled in judged.iter_mut().filter_map(|judged| judged.verdict.as_mut().ok()) {
         assembled.notes.extend(notes.iter().cloned());
     }
-    verdicts
+    judged
 }
 
 /// Judges slices of one orientation and matrix: one verdict, or one for each of the stacks in it.
-fn judge_stack(stack: Stack<'_>) -> Vec<Verdict> {
+fn judge_stack(stack: Stack<'_>) -> Vec<Judged> {
     let Some(first) = stack.slices.first() else { return Vec::new() };
     let normal = first.normal();
     let truncated = |slice: &Slice<'_>| slice.instance.refusal.as_deref() == Some("TRUNCATED");
@@ -129,11 +156,12 @@ fn judge_stack(stack: Stack<'_>) -> Vec<Verdict> {
     sorted.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let total = sorted.len();
     let places = places(sorted);
-    let verdicts = if total == 0 {
+    let all = |verdict| vec![Judged::of(verdict, &places.concat())];
+    let judged = if total == 0 {
         Vec::new()
     } else if places.len() == 1 && total > 1 {
         let message = format!("slices at several positions expected, {total} found at one");
-        vec![Err(reject("NOT_A_VOLUME_TIME_SERIES", message))]
+        all(Err(reject("NOT_A_VOLUME_TIME_SERIES", message)))
     } else if total == places.len() {
         vec![judge_single(&places.concat(), normal, &stack.notes)]
     } else if let Some((attribute, parts)) = split(&places) {
@@ -143,26 +171,39 @@ fn judge_stack(stack: Stack<'_>) -> Vec<Verdict> {
     } else {
         let message =
             format!("{total} slices lie at {} positions, and no attribute tells stacks apart", places.len());
-        vec![Err(reject("DUPLICATE_POSITION_AMBIGUOUS", message))]
+        all(Err(reject("DUPLICATE_POSITION_AMBIGUOUS", message)))
     };
-    if cut.is_empty() { verdicts } else { with_truncated(verdicts, cut.len()) }
+    if cut.is_empty() { judged } else { vec![with_truncated(judged, &cut)] }
 }
 
 /// A stack that lost slices to truncation is never accepted, even when no gap shows it.
-fn with_truncated(verdicts: Vec<Verdict>, cut: usize) -> Vec<Verdict> {
-    let found = verdicts.into_iter().find_map(Result::err);
-    let message = format!("the pixel data of {cut} instance(s) end early");
-    vec![Err(match found {
+fn with_truncated(judged: Vec<Judged>, cut: &[Slice<'_>]) -> Judged {
+    let message = format!("the pixel data of {} instance(s) end early", cut.len());
+    let mut instances: Vec<usize> = cut.iter().map(|slice| slice.source.instance).collect();
+    let mut found = None;
+    for Judged { verdict, instances: others } in judged {
+        instances.extend(others);
+        found = found.or(verdict.err());
+    }
+    let reject = match found {
         Some(other) => Reject { message: format!("{}; {message}", other.message), ..other },
         None => reject("TRUNCATED", message),
-    })]
+    };
+    Judged::new(Err(reject), instances)
 }
 
 /// Judges one slice for each position, ascending along the normal.
-fn judge_single(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String]) -> Verdict {
+fn judge_single(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String]) -> Judged {
+    let refused = |slice: &&Slice<'_>| slice.instance.refusal.is_some();
     if let Some(code) = slices.iter().find_map(|slice| slice.instance.refusal.as_deref()) {
-        return Err(reject(code, "a slice of the stack cannot be used"));
+        let at_fault = slices.iter().filter(refused).chain(slices).map(|slice| slice.source.instance);
+        return Judged::new(Err(reject(code, "a slice of the stack cannot be used")), at_fault);
     }
+    Judged::of(place(slices, normal, notes), slices)
+}
+
+/// The grid of one slice for each position, ascending along the normal.
+fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String]) -> Verdict {
     let Some(first) = slices.first() else {
         return Err(reject("NO_GEOMETRY", "no slice has a position"));
     };

@@ -8,11 +8,11 @@ mod gaps;
 mod header;
 mod hints;
 mod image;
+pub mod inspect;
 pub mod instance;
 mod mosaic;
 mod parse;
 pub mod pixels;
-pub mod real;
 pub mod record;
 mod refuse;
 mod rle;
@@ -27,9 +27,8 @@ pub(crate) use header::Head;
 pub use assemble::{Assembled, Part, SliceRef, assemble};
 pub use instance::{Frame, Instance, PixelFormat};
 pub use pixels::load_scan;
-pub use real::Real;
 pub use record::{Record, read_record};
-pub use walk::{FileStat, WalkError, Walked, walk, walk_with_notes};
+pub use walk::{FileStat, Unseen, WalkError, Walked, walk, walk_with_notes};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.
 pub const FILTER_KEYWORDS: &[&str] = &[

@@ -42,6 +42,24 @@ pub fn load_scan(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Scan,
 
 /// Fills the slices that one file holds.
 fn fill(path: &Path, wanted: Vec<(u32, &mut [f32])>, size: [usize; 2]) -> Result<(), Reject> {
+    with_image(path, size, |image| {
+        wanted
+            .into_par_iter()
+            .try_for_each(|(frame, slice)| image.decode(frame as usize, slice).map_err(|e| failed(frame, &e)))
+    })
+}
+
+/// The refusal of a frame that cannot be decoded.
+pub(super) fn failed(frame: u32, message: &str) -> Reject {
+    Reject::new("DECODE_FAILED", format!("frame {frame}: {message}"), "the file may be damaged")
+}
+
+/// Reads a file whose record was judged before, and checks that it still holds what was judged.
+pub(super) fn with_image<T>(
+    path: &Path,
+    size: [usize; 2],
+    using: impl FnOnce(&Image<'_>) -> Result<T, Reject>,
+) -> Result<T, Reject> {
     let bytes = std::fs::read(path)
         .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions"))?;
     let head = Head::find(&bytes).map_err(|code| {
@@ -58,39 +76,37 @@ fn fill(path: &Path, wanted: Vec<(u32, &mut [f32])>, size: [usize; 2]) -> Result
     if let Some(code) = &image.instance.refusal {
         return Err(Reject::new(code, "a slice cannot be used", "see what `inspect` says of the file"));
     }
-    let format = &image.instance.pixels;
-    if format.frame_size.map(|n| n as usize) != size {
-        let found = format.frame_size;
+    let found = image.instance.pixels.frame_size;
+    if found.map(|n| n as usize) != size {
         let message = format!("slices of {size:?} expected, {found:?} found");
         return Err(Reject::new("MIXED_MATRIX", message, "the file changed meanwhile: run again"));
     }
-    wanted.into_par_iter().try_for_each(|(frame, slice)| {
-        image.decode(frame as usize, slice).map_err(|message| {
-            Reject::new("DECODE_FAILED", format!("frame {frame}: {message}"), "the file may be damaged")
-        })
-    })
+    using(&image)
 }
 
 impl Image<'_> {
     /// Decodes one frame, a tile of a mosaic included, and rescales it.
     fn decode(&self, frame: usize, slice: &mut [f32]) -> Result<(), String> {
-        let format = &self.instance.pixels;
-        let place = self.instance.frames.get(frame).ok_or("no such frame")?;
-        let [slope, intercept] = place.rescale.map(|number| number.0);
-        let [tile_rows, tile_columns] = format.frame_size.map(|n| n as usize);
-        let columns = format.columns as usize;
-        let mosaic = format.frame_size != [format.rows, format.columns];
-        let samples = self.samples(if mosaic { 0 } else { frame })?;
-        let unpack = Unpack::new(format, &samples, slope, intercept);
-        let across = columns / tile_columns.max(1);
-        let (top, left) = (frame / across.max(1) * tile_rows, frame % across.max(1) * tile_columns);
-        let (top, left) = if mosaic { (top, left) } else { (0, 0) };
-        for (row, line) in slice.chunks_exact_mut(tile_columns.max(1)).enumerate() {
-            unpack
-                .fill_line((top + row) * columns + left, line)
-                .ok_or("the frame is shorter than its size")?;
+        let decoded = self.frame(frame)?;
+        let unpack = decoded.unpack();
+        for (row, line) in slice.chunks_exact_mut(decoded.columns.max(1)).enumerate() {
+            unpack.fill_line(decoded.start(row), line, |value| value as f32).ok_or(SHORT)?;
         }
         Ok(())
+    }
+
+    /// One frame, a tile of a mosaic included, as stored.
+    pub(super) fn frame(&self, frame: usize) -> Result<StoredFrame<'_>, String> {
+        let format = &self.instance.pixels;
+        let place = self.instance.frames.get(frame).ok_or("no such frame")?;
+        let [rows, columns] = format.frame_size.map(|n| n as usize);
+        let stride = format.columns as usize;
+        let mosaic = format.frame_size != [format.rows, format.columns];
+        let samples = self.samples(if mosaic { 0 } else { frame })?;
+        let across = (stride / columns.max(1)).max(1);
+        let first = if mosaic { frame / across * rows * stride + frame % across * columns } else { 0 };
+        let rescale = place.rescale.map(|number| number.0);
+        Ok(StoredFrame { format, samples, first, stride, rows, columns, rescale })
     }
 
     /// The samples of one stored frame.
@@ -114,6 +130,64 @@ impl Image<'_> {
                 let (bytes, width) = codec::decode(format, &stream)?;
                 Ok(Samples { bytes: Cow::Owned(bytes), width, big_endian: false })
             }
+        }
+    }
+}
+
+const SHORT: &str = "the frame is shorter than its size";
+
+/// One frame as stored: its samples, and where its lines lie among them.
+pub(super) struct StoredFrame<'a> {
+    format: &'a PixelFormat,
+    samples: Samples<'a>,
+    /// The first sample, and how many lie from one line to the next.
+    first: usize,
+    stride: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    rescale: [f64; 2],
+}
+
+impl StoredFrame<'_> {
+    fn start(&self, row: usize) -> usize {
+        self.first + row * self.stride
+    }
+
+    fn unpack(&self) -> Unpack<'_> {
+        let [slope, intercept] = self.rescale;
+        Unpack::new(self.format, &self.samples, slope, intercept)
+    }
+
+    /// Calls for each line with its values after rescale, and with its samples as stored: little endian,
+    /// BitsAllocated wide.
+    pub(super) fn lines(&self, mut line: impl FnMut(&[f64], &[u8])) -> Result<(), String> {
+        let unpack = self.unpack();
+        let (width, wide) = (self.samples.width, usize::from(self.format.bits_allocated / 8));
+        let (mut values, mut stored) = (vec![0.0; self.columns], Vec::new());
+        for row in 0..self.rows {
+            let start = self.start(row);
+            unpack.fill_line(start, &mut values, |value| value).ok_or(SHORT)?;
+            let bytes = self.samples.bytes.get(start * width..(start + self.columns) * width);
+            stored.clear();
+            self.put_little(bytes.ok_or(SHORT)?, width, wide, &mut stored);
+            line(&values, &stored);
+        }
+        Ok(())
+    }
+
+    fn put_little(&self, bytes: &[u8], width: usize, wide: usize, out: &mut Vec<u8>) {
+        if width == wide && !self.samples.big_endian {
+            return out.extend_from_slice(bytes);
+        }
+        for sample in bytes.chunks_exact(width.max(1)) {
+            let from = out.len();
+            out.extend_from_slice(sample);
+            if self.samples.big_endian {
+                out.get_mut(from..).unwrap_or_default().reverse();
+            }
+            // A codec may give narrower samples than the file declares.
+            let negative = self.format.signed && out.last().is_some_and(|byte| byte & 0x80 != 0);
+            out.resize(from + wide.max(width), if negative { 0xFF } else { 0 });
         }
     }
 }
@@ -144,16 +218,19 @@ impl<'a> Unpack<'a> {
     }
 
     /// Fills a line from the samples at `start` on; `None` when they do not reach that far.
-    fn fill_line(&self, start: usize, line: &mut [f32]) -> Option<()> {
+    fn fill_line<T>(&self, start: usize, line: &mut [T], to: impl Fn(f64) -> T) -> Option<()> {
         let width = self.samples.width;
         let from = start.checked_mul(width)?;
         let bytes = self.samples.bytes.get(from..from.checked_add(line.len().checked_mul(width)?)?)?;
+        let to = |sample: f64| to(sample * self.slope + self.intercept);
         match (width, self.float) {
-            (4, true) => self.convert(bytes, line, |b: [u8; 4]| f32::from_le_bytes(b).into()),
-            (8, true) => self.convert(bytes, line, f64::from_le_bytes),
-            (1, false) => self.convert(bytes, line, |[b]: [u8; 1]| self.integer(b.into())),
-            (2, false) => self.convert(bytes, line, |b: [u8; 2]| self.integer(u16::from_le_bytes(b).into())),
-            (4, false) => self.convert(bytes, line, |b: [u8; 4]| self.integer(u32::from_le_bytes(b))),
+            (4, true) => self.convert(bytes, line, |b: [u8; 4]| to(f32::from_le_bytes(b).into())),
+            (8, true) => self.convert(bytes, line, |b: [u8; 8]| to(f64::from_le_bytes(b))),
+            (1, false) => self.convert(bytes, line, |[b]: [u8; 1]| to(self.integer(b.into()))),
+            (2, false) => {
+                self.convert(bytes, line, |b: [u8; 2]| to(self.integer(u16::from_le_bytes(b).into())));
+            }
+            (4, false) => self.convert(bytes, line, |b: [u8; 4]| to(self.integer(u32::from_le_bytes(b)))),
             _ => return None,
         }
         Some(())
@@ -165,14 +242,14 @@ impl<'a> Unpack<'a> {
         if self.signed { f64::from((bits as i32) >> unused) } else { f64::from(bits >> unused) }
     }
 
-    fn convert<const N: usize>(&self, bytes: &[u8], line: &mut [f32], read: impl Fn([u8; N]) -> f64) {
+    fn convert<T, const N: usize>(&self, bytes: &[u8], line: &mut [T], read: impl Fn([u8; N]) -> T) {
         let big_endian = self.samples.big_endian;
         for (&chunk, value) in bytes.as_chunks::<N>().0.iter().zip(line) {
             let mut chunk = chunk;
             if big_endian {
                 chunk.reverse();
             }
-            *value = (read(chunk) * self.slope + self.intercept) as f32;
+            *value = read(chunk);
         }
     }
 }
@@ -185,7 +262,7 @@ mod tests {
         let width = usize::from(format.bits_allocated / 8);
         let samples = Samples { bytes: Cow::Borrowed(bytes), width, big_endian };
         let mut line = vec![0.0; bytes.len() / width];
-        Unpack::new(format, &samples, 1.0, 0.0).fill_line(0, &mut line).unwrap();
+        Unpack::new(format, &samples, 1.0, 0.0).fill_line(0, &mut line, |value| value as f32).unwrap();
         line
     }
 
@@ -219,6 +296,8 @@ mod tests {
     fn a_short_frame_is_none() {
         let samples = Samples { bytes: Cow::Borrowed(&[0; 4]), width: 2, big_endian: false };
         let format = format(16, 16, 15, false);
-        assert!(Unpack::new(&format, &samples, 1.0, 0.0).fill_line(1, &mut [0.0; 2]).is_none());
+        assert!(
+            Unpack::new(&format, &samples, 1.0, 0.0).fill_line(1, &mut [0.0; 2], |value| value).is_none()
+        );
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A file and what tells whether it has changed since it was read.
@@ -42,14 +44,24 @@ pub struct WalkError {
 /// What a walk found, and what it could not look into.
 #[derive(Debug, Default)]
 pub struct Walked {
-    /// Every file, sorted by path.
+    /// Every file, in the order of the bytes of their paths.
     pub files: Vec<FileStat>,
-    /// Folders and files that could not be looked at, with the system's word.
-    pub notes: Vec<String>,
+    /// Folders and files that could not be looked at, sorted by path.
+    pub notes: Vec<Unseen>,
 }
 
-/// Every file below `root`, sorted by path. Links are not followed; what cannot be read is left out
-/// (and logged; [`walk_with_notes`] returns it).
+/// A folder or file that could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct Unseen {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// Every file below `root`, in the order of the bytes of their paths. Links are not followed; what cannot be
+/// read is left out (and logged; [`walk_with_notes`] returns it).
 ///
 /// # Errors
 /// [`WalkError`] when the root itself cannot be read.
@@ -75,40 +87,67 @@ pub fn walk_with_notes(root: &Path) -> Result<Walked, WalkError> {
         return Ok(walked);
     }
     std::fs::read_dir(root).map_err(at_root)?;
+    // A folder that a bind mount shows again is known by its device and inode.
     let mut seen = BTreeSet::from([(metadata.dev(), metadata.ino())]);
     let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        if let Err(error) = list(&folder, &mut folders, &mut seen, &mut walked) {
-            walked.notes.push(format!("{}: {error}", folder.display()));
+    // Level by level, the folders of one at once: on a network each look takes its time.
+    while !folders.is_empty() {
+        let listed: Vec<Listed> = folders.par_iter().map(|folder| list(folder)).collect();
+        folders.clear();
+        for Listed { folders: below, mut files, mut notes } in listed {
+            walked.files.append(&mut files);
+            walked.notes.append(&mut notes);
+            folders.extend(below.into_iter().filter(|(id, _)| seen.insert(*id)).map(|(_, path)| path));
         }
+        folders.sort_unstable_by(|a, b| bytes(a).cmp(bytes(b)));
     }
-    walked.files.sort();
-    walked.notes.sort();
+    // Folder by folder they are in order already, which this sort makes use of. Paths themselves would be
+    // compared name by name, which takes ten times as long.
+    walked.files.sort_by(|a, b| bytes(&a.path).cmp(bytes(&b.path)));
+    walked.notes.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(walked)
 }
 
-/// Adds one folder's files, and its folders to those still to be walked. A folder that a bind mount
-/// shows again is known by its device and inode.
-fn list(
-    folder: &Path,
-    folders: &mut Vec<PathBuf>,
-    seen: &mut BTreeSet<(u64, u64)>,
-    walked: &mut Walked,
-) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        match entry.metadata() {
+/// What lies in one folder.
+#[derive(Default)]
+struct Listed {
+    /// Device and inode, and path, of each folder in it, in the order of paths.
+    folders: Vec<((u64, u64), PathBuf)>,
+    files: Vec<FileStat>,
+    notes: Vec<Unseen>,
+}
+
+fn list(folder: &Path) -> Listed {
+    let mut listed = Listed::default();
+    let unseen = |path: &Path, source| Unseen { path: path.to_owned(), source };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            listed.notes.push(unseen(folder, error));
+            return listed;
+        }
+    };
+    for entry in entries {
+        let (path, metadata) = match entry {
+            Ok(entry) => (entry.path(), entry.metadata()),
+            Err(error) => (folder.to_owned(), Err(error)),
+        };
+        match metadata {
             Ok(metadata) if metadata.is_dir() => {
-                if seen.insert((metadata.dev(), metadata.ino())) {
-                    folders.push(entry.path());
-                }
+                listed.folders.push(((metadata.dev(), metadata.ino()), path));
             }
-            Ok(metadata) if metadata.is_file() => walked.files.push(FileStat::new(entry.path(), &metadata)),
+            Ok(metadata) if metadata.is_file() => listed.files.push(FileStat::new(path, &metadata)),
             Ok(_) => {}
-            Err(error) => walked.notes.push(format!("{}: {error}", entry.path().display())),
+            Err(error) => listed.notes.push(unseen(&path, error)),
         }
     }
-    Ok(())
+    listed.folders.sort_by(|(_, a), (_, b)| bytes(a).cmp(bytes(b)));
+    listed.files.sort_unstable_by(|a, b| bytes(&a.path).cmp(bytes(&b.path)));
+    listed
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
 }
 
 #[cfg(test)]
@@ -129,6 +168,20 @@ mod tests {
         assert_eq!(paths, [Path::new("b/2"), Path::new("c")]);
         assert_eq!(files[0].size, 3);
         assert!(files[0].mtime_ns > 0);
+    }
+
+    #[test]
+    fn the_order_is_that_of_bytes_at_any_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let names = ["a-b", "a.b/1", "a/1", "a/b/c/1", "a/b1", "a0", "b/2"];
+        for name in names {
+            std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+            std::fs::write(root.join(name), "x").unwrap();
+        }
+        let files = walk(root).unwrap();
+        let paths: Vec<_> = files.iter().map(|file| file.path.strip_prefix(root).unwrap()).collect();
+        assert_eq!(paths, names.map(Path::new));
     }
 
     #[test]

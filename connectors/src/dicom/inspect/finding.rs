@@ -1,0 +1,178 @@
+//! What an archive turns out to hold, one finding at a time; serialised, each is a line of `inspect --json`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+use super::Statistics;
+use crate::geometry::norm;
+use crate::{Geometry, Reject};
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Finding {
+    /// A stack that a pipeline gets.
+    Volume(Box<FoundVolume>),
+    /// A stack, or slices beside one, that a pipeline refuses.
+    Reject(Refused),
+    /// A file that holds nothing for a pipeline.
+    Skip(Skipped),
+    /// A file of outlines (RTSTRUCT).
+    Outlines(FoundOutlines),
+}
+
+/// Values of a series' tags by keyword, those of [`FILTER_KEYWORDS`](crate::dicom::FILTER_KEYWORDS).
+pub type Tags = BTreeMap<String, String>;
+
+/// A stack with one geometry.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FoundVolume {
+    /// SeriesInstanceUID.
+    pub series_uid: String,
+    /// Which stack of the series: 0, or several when it is split.
+    pub part: u32,
+    /// Its files, each once, in the order of its slices.
+    #[serde(serialize_with = "paths")]
+    pub files: Vec<PathBuf>,
+    /// Slices, rows, columns.
+    pub shape: [usize; 3],
+    /// Distance between slices, between rows, between columns, mm.
+    pub spacing_mm: [f64; 3],
+    /// Maps (column i, row j, slice k, 1) to LPS mm. Of a lone slice the third column is the unit normal,
+    /// since one position gives a direction and no distance; `spacing_mm` then has its thickness.
+    pub affine_lps: [[f64; 4]; 4],
+    /// Modality, or empty.
+    pub modality: String,
+    /// What was put right or is worth knowing: `GANTRY_TILT`, …
+    pub notes: Vec<String>,
+    /// What decoding told, when it was asked for.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+    /// The tags of its first slice.
+    #[serde(skip)]
+    pub tags: Tags,
+}
+
+/// A stack, or slices beside one, that a pipeline refuses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refused {
+    /// SeriesInstanceUID.
+    pub series_uid: String,
+    /// Its files, each once: those at fault first where single ones are, then in the order of slices.
+    #[serde(serialize_with = "paths")]
+    pub files: Vec<PathBuf>,
+    /// Why.
+    #[serde(flatten)]
+    pub reject: Reject,
+    /// The tags of its first file.
+    #[serde(skip)]
+    pub tags: Tags,
+}
+
+/// A file that holds nothing for a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// The file; a folder when it could not be opened.
+    #[serde(serialize_with = "path")]
+    pub file: PathBuf,
+    /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `DICOMDIR`, `NOT_AN_IMAGE`, `UNREADABLE`.
+    pub code: String,
+}
+
+/// A file of outlines (RTSTRUCT).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundOutlines {
+    /// The file.
+    #[serde(serialize_with = "path")]
+    pub file: PathBuf,
+    /// The SeriesInstanceUIDs that it was drawn on.
+    pub series: Vec<String>,
+    /// The names of its structures.
+    pub structures: Vec<String>,
+}
+
+/// What an archive holds in all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Total {
+    /// Files that were looked at.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those that hold an image.
+    pub instances: usize,
+    /// Series that these belong to.
+    pub series: usize,
+    /// Stacks that a pipeline gets.
+    pub volumes: usize,
+    /// Files of outlines.
+    pub outlines: usize,
+    /// Stacks that a pipeline refuses, by code.
+    pub rejects: BTreeMap<String, usize>,
+    /// Files without anything for a pipeline, by code.
+    pub skipped: BTreeMap<String, usize>,
+    /// How long it took, s.
+    pub seconds: f64,
+}
+
+impl Total {
+    /// Counts a finding.
+    pub(super) fn count(&mut self, finding: &Finding) {
+        match finding {
+            Finding::Volume(_) => self.volumes += 1,
+            Finding::Outlines(_) => self.outlines += 1,
+            Finding::Reject(refused) => *self.rejects.entry(refused.reject.code.clone()).or_default() += 1,
+            Finding::Skip(skipped) => *self.skipped.entry(skipped.code.clone()).or_default() += 1,
+        }
+    }
+}
+
+/// The affine as it is printed.
+pub(super) fn affine(geometry: &Geometry) -> [[f64; 4]; 4] {
+    let mut affine = geometry.affine_lps();
+    let [step, ..] = geometry.steps_mm;
+    let length = norm(step);
+    if geometry.size[0] == 1 && length > 0.0 {
+        for (row, along) in affine.iter_mut().zip(step) {
+            row[2] = along / length;
+        }
+    }
+    affine
+}
+
+/// A name that is no text is shown as well as it can be.
+fn path<S: Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}
+
+fn paths<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_slice_has_a_direction_and_no_distance() {
+        let mut geometry = Geometry::axis_aligned([1, 4, 4], [3.0, 0.5, 0.5]);
+        assert_eq!(affine(&geometry)[2], [0.0, 0.0, 1.0, 0.0]);
+        geometry.size[0] = 2;
+        assert_eq!(affine(&geometry)[2], [0.0, 0.0, 3.0, 0.0]);
+    }
+
+    #[test]
+    fn a_reject_is_one_flat_object() {
+        let refused = Refused {
+            series_uid: "1.2".into(),
+            files: vec!["a/1".into()],
+            reject: Reject::new("TRUNCATED", "cut", "fetch it"),
+            tags: Tags::new(),
+        };
+        assert_eq!(
+            serde_json::to_string(&Finding::Reject(refused)).unwrap(),
+            r#"{"kind":"reject","series_uid":"1.2","files":["a/1"],"code":"TRUNCATED","message":"cut","hint":"fetch it"}"#
+        );
+    }
+}

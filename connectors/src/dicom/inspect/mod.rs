@@ -1,0 +1,316 @@
+//! What an archive holds and what is wrong with it: files to findings, by the code that a pipeline's source
+//! uses.
+
+mod finding;
+mod statistics;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::assemble::{Assembled, assemble};
+use super::instance::Instance;
+use super::record::{Record, read_record};
+use super::walk::{FileStat, WalkError, walk_with_notes};
+
+pub use finding::{Finding, FoundOutlines, FoundVolume, Refused, Skipped, Tags, Total};
+pub use statistics::{Statistics, statistics};
+
+/// Files read before their records are put in order.
+const FILES: usize = 1024;
+/// Series judged at once.
+const SERIES: usize = 64;
+
+/// How closely an archive is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InspectOptions {
+    /// Whether volumes are decoded: their [`Statistics`] then, and what cannot be decoded is a reject.
+    pub stats: bool,
+}
+
+/// What [`inspect`] tells while it works.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InspectEvent {
+    /// So many files, of so many, have been read.
+    Read {
+        /// Files read.
+        done: usize,
+        /// Files in all.
+        of: usize,
+    },
+    /// So many series, of so many, have been judged.
+    Judged {
+        /// Series judged.
+        done: usize,
+        /// Series in all.
+        of: usize,
+    },
+    /// Something was found.
+    Found(Finding),
+}
+
+/// An archive that cannot be inspected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// A path is not there, or may not be read.
+    #[error("{0}\nhint: check the path, or whether the archive is mounted")]
+    Walk(#[from] WalkError),
+    /// A record did not survive being packed.
+    #[error(
+        "a record kept in memory cannot be read back: {0}\nhint: this is a fault of tomoflow, please report it"
+    )]
+    Packed(#[from] postcard::Error),
+}
+
+/// A file of a series, with its record packed: an archive of a million files must fit in memory.
+struct Held {
+    path: PathBuf,
+    record: Vec<u8>,
+}
+
+/// Walks archives, reads every file once, and judges series by series.
+///
+/// Files without images are told in the order of their paths while the archive is read, then volumes and
+/// rejects in the order of SeriesInstanceUIDs, on any number of threads. Records of a series are held from
+/// when they are read (packed, about a kilobyte each) until it is judged. `None` when `tell` broke off.
+///
+/// # Errors
+/// [`InspectError`] when a root is not there; nothing was told then.
+///
+/// # Examples
+/// ```
+/// use std::ops::ControlFlow;
+/// use tomoflow_connectors::dicom::inspect::{Finding, InspectEvent, InspectOptions, inspect};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("notes.txt"), "no image")?;
+/// let mut skipped = Vec::new();
+/// let total = inspect(&[folder.path().to_owned()], InspectOptions::default(), &mut |event| {
+///     if let InspectEvent::Found(Finding::Skip(file)) = event {
+///         skipped.push(file.code);
+///     }
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!(skipped, ["NOT_DICOM"]);
+/// assert_eq!(total.map(|total| total.files), Some(1));
+/// # Ok(())
+/// # }
+/// ```
+pub fn inspect(
+    roots: &[PathBuf],
+    options: InspectOptions,
+    tell: &mut dyn FnMut(InspectEvent) -> ControlFlow<()>,
+) -> Result<Option<Total>, InspectError> {
+    let started = Instant::now();
+    let mut inspection = Inspection { options, tell, total: Total::default(), series: BTreeMap::new() };
+    let done = inspection.look(roots).and_then(|()| inspection.judge_all());
+    inspection.total.seconds = started.elapsed().as_secs_f64();
+    match done {
+        Ok(()) => Ok(Some(inspection.total)),
+        Err(Stop::BrokenOff) => Ok(None),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+/// Why an inspection ended early.
+enum Stop {
+    BrokenOff,
+    Failed(InspectError),
+}
+
+impl From<InspectError> for Stop {
+    fn from(error: InspectError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+struct Inspection<'t> {
+    options: InspectOptions,
+    tell: &'t mut dyn FnMut(InspectEvent) -> ControlFlow<()>,
+    total: Total,
+    series: BTreeMap<String, Vec<Held>>,
+}
+
+impl Inspection<'_> {
+    /// Walks and reads.
+    fn look(&mut self, roots: &[PathBuf]) -> Result<(), Stop> {
+        let (mut files, mut unseen) = (Vec::new(), Vec::new());
+        for root in distinct_roots(roots) {
+            let walked = walk_with_notes(root).map_err(InspectError::from)?;
+            files.extend(walked.files);
+            unseen.extend(walked.notes);
+        }
+        for place in unseen {
+            tracing::warn!("{place}");
+            self.skip(place.path, "UNREADABLE")?;
+        }
+        self.total.files = files.len();
+        self.total.bytes = files.iter().map(|file| file.size).sum();
+        for (number, batch) in files.chunks(FILES).enumerate() {
+            let records: Vec<_> = batch.par_iter().map(read).collect();
+            for (file, record) in batch.iter().zip(records) {
+                self.take(file, record)?;
+            }
+            self.tell(InspectEvent::Read { done: number * FILES + batch.len(), of: files.len() })?;
+        }
+        self.total.series = self.series.len();
+        Ok(())
+    }
+
+    fn take(&mut self, file: &FileStat, record: std::io::Result<Record>) -> Result<(), Stop> {
+        let path = file.path.clone();
+        match record {
+            Ok(Record::Instance(instance)) => {
+                self.total.instances += 1;
+                let record = postcard::to_stdvec(&instance).map_err(InspectError::from)?;
+                self.series.entry(instance.series_uid).or_default().push(Held { path, record });
+                Ok(())
+            }
+            Ok(Record::Outlines(outlines)) => self.found(Finding::Outlines(FoundOutlines {
+                file: path,
+                series: outlines.referenced_series,
+                structures: outlines.structures,
+            })),
+            Ok(Record::Skip { code }) => self.skip(path, &code),
+            Err(error) => {
+                tracing::warn!("{}: {error}", path.display());
+                self.skip(path, "UNREADABLE")
+            }
+        }
+    }
+
+    /// Judges series by series, letting go of their records.
+    fn judge_all(&mut self) -> Result<(), Stop> {
+        let of = self.series.len();
+        while !self.series.is_empty() {
+            // Decoding is parallel by slices: volumes side by side would only take more memory.
+            let count = if self.options.stats { 1 } else { SERIES };
+            let batch: Vec<_> = (0..count).map_while(|_| self.series.pop_first()).collect();
+            let options = self.options;
+            let findings: Vec<_> =
+                batch.into_par_iter().map(|(series, held)| judge(&series, held, options)).collect();
+            for finding in findings.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+                self.found(finding)?;
+            }
+            self.tell(InspectEvent::Judged { done: of - self.series.len(), of })?;
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, file: PathBuf, code: &str) -> Result<(), Stop> {
+        self.found(Finding::Skip(Skipped { file, code: code.to_owned() }))
+    }
+
+    fn found(&mut self, finding: Finding) -> Result<(), Stop> {
+        self.total.count(&finding);
+        self.tell(InspectEvent::Found(finding))
+    }
+
+    fn tell(&mut self, event: InspectEvent) -> Result<(), Stop> {
+        match (self.tell)(event) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Stop::BrokenOff),
+        }
+    }
+}
+
+/// Reads a file as a pipeline does: by its absolute path, which stands in for identifiers that are empty.
+fn read(file: &FileStat) -> std::io::Result<Record> {
+    read_record(&std::path::absolute(&file.path)?)
+}
+
+/// Roots without those that are there twice, or lie in another one.
+fn distinct_roots(roots: &[PathBuf]) -> Vec<&Path> {
+    // What cannot be resolved stays, wherever it would lie: the walk says why.
+    let real: Vec<Option<PathBuf>> = roots.iter().map(|root| root.canonicalize().ok()).collect();
+    let covered = |own: usize| {
+        let Some(Some(path)) = real.get(own) else { return false };
+        let others = real.iter().enumerate().filter_map(|(number, other)| Some((number, other.as_ref()?)));
+        others.into_iter().any(|(number, other)| path.starts_with(other) && (path != other || number < own))
+    };
+    roots.iter().enumerate().filter(|(own, _)| !covered(*own)).map(|(_, root)| root.as_path()).collect()
+}
+
+/// What one series comes to.
+fn judge(series: &str, held: Vec<Held>, options: InspectOptions) -> Result<Vec<Finding>, InspectError> {
+    let mut paths = Vec::with_capacity(held.len());
+    let mut instances = Vec::with_capacity(held.len());
+    for Held { path, record } in held {
+        instances.push(postcard::from_bytes::<Instance>(&record)?);
+        paths.push(path);
+    }
+    let all: Vec<&Instance> = instances.iter().collect();
+    let findings = assemble(&all).into_iter().map(|part| {
+        // The indices are those of what was given.
+        let files: Vec<PathBuf> = part.instances.iter().map(|&index| paths[index].clone()).collect();
+        let tags = part.instances.first().map(|&index| instances[index].tags.clone()).unwrap_or_default();
+        let refused = |reject, files, tags| {
+            Finding::Reject(Refused { series_uid: series.to_owned(), files, reject, tags })
+        };
+        let assembled = match part.verdict {
+            Ok(assembled) => assembled,
+            Err(reject) => return refused(reject, files, tags),
+        };
+        let statistics = match options.stats.then(|| decode(&assembled, &paths)).transpose() {
+            Ok(statistics) => statistics,
+            Err(reject) => return refused(reject, files, tags),
+        };
+        Finding::Volume(Box::new(FoundVolume {
+            series_uid: series.to_owned(),
+            part: part.number,
+            files,
+            shape: assembled.geometry.size,
+            spacing_mm: assembled.geometry.spacing_mm(),
+            affine_lps: finding::affine(&assembled.geometry),
+            modality: tags.get("Modality").cloned().unwrap_or_default(),
+            notes: assembled.notes,
+            statistics,
+            tags,
+        }))
+    });
+    Ok(findings.collect())
+}
+
+fn decode(assembled: &Assembled, paths: &[PathBuf]) -> Result<Statistics, crate::Reject> {
+    let slices: Vec<(PathBuf, u32)> =
+        assembled.slices.iter().map(|slice| (paths[slice.instance].clone(), slice.frame)).collect();
+    let [_, rows, columns] = assembled.geometry.size;
+    statistics(&slices, [rows, columns])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_inside_of_others_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("a/b"));
+        std::fs::create_dir_all(&b).unwrap();
+        let ab = folder.path().join("ab");
+        std::fs::create_dir(&ab).unwrap();
+        let twice = folder.path().join("ab/../a");
+        // A slip of the pen below a root must not go unnoticed.
+        let missing = folder.path().join("a/missing");
+        let roots = [b, a.clone(), twice, ab.clone(), missing.clone()];
+        assert_eq!(distinct_roots(&roots), [a.as_path(), &ab, &missing]);
+    }
+
+    #[test]
+    fn a_listener_can_break_off() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), "no image").unwrap();
+        std::fs::write(folder.path().join("b"), "").unwrap();
+        let mut told = 0;
+        let total = inspect(&[folder.path().to_owned()], InspectOptions::default(), &mut |_| {
+            told += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!((total.unwrap(), told), (None, 1));
+    }
+}

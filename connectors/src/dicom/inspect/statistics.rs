@@ -1,0 +1,123 @@
+//! What decoding tells of a volume, slice by slice: no more than a few of them are held at once.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::super::image::Image;
+use super::super::pixels::{failed, with_image};
+use crate::Reject;
+
+/// Bytes of pixels that are decoded at once.
+const WINDOW: usize = 32 << 20;
+
+/// Figures over all voxels of a volume, padding included.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Statistics {
+    /// The smallest value, after each slice's rescale.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// Their mean.
+    pub mean: f64,
+    /// SHA-256 of the samples as stored and decoded: little endian, BitsAllocated wide, slice after slice.
+    pub sha256_stored: String,
+}
+
+/// Decodes a volume of slices with `size` rows and columns: files and frames, in order.
+///
+/// # Errors
+/// What a pipeline would refuse the volume for: a slice that cannot be decoded, or changed meanwhile.
+pub fn statistics(slices: &[(PathBuf, u32)], size: [usize; 2]) -> Result<Statistics, Reject> {
+    let mut sums = Sums::default();
+    // Two bytes a voxel is what there mostly is.
+    let window = (WINDOW / (size[0].saturating_mul(size[1]).saturating_mul(2)).max(1)).max(1);
+    if slices.windows(2).all(|pair| matches!(pair, [a, b] if a.0 != b.0)) {
+        for slices in slices.chunks(window) {
+            let decoded: Vec<Decoded> = slices
+                .par_iter()
+                .map(|(path, frame)| with_image(path, size, |image| decode(image, *frame)))
+                .collect::<Result<_, _>>()?;
+            sums.add(decoded);
+        }
+        return Ok(sums.statistics());
+    }
+    // Frames that follow each other in one file: it is read once for all of them.
+    for run in slices.chunk_by(|a, b| a.0 == b.0) {
+        let Some((path, _)) = run.first() else { continue };
+        with_image(path, size, |image| {
+            for frames in run.chunks(window) {
+                let decoded = frames.par_iter().map(|(_, frame)| decode(image, *frame));
+                sums.add(decoded.collect::<Result<_, _>>()?);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(sums.statistics())
+}
+
+/// One slice.
+struct Decoded {
+    stored: Vec<u8>,
+    min: f64,
+    max: f64,
+    sum: f64,
+    count: usize,
+}
+
+fn decode(image: &Image<'_>, frame: u32) -> Result<Decoded, Reject> {
+    let mut decoded =
+        Decoded { stored: Vec::new(), min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, count: 0 };
+    let told = |message: String| failed(frame, &message);
+    let found = image.frame(frame as usize).map_err(told)?;
+    let line = |values: &[f64], stored: &[u8]| {
+        decoded.stored.extend_from_slice(stored);
+        decoded.count += values.len();
+        for &value in values {
+            decoded.min = decoded.min.min(value);
+            decoded.max = decoded.max.max(value);
+            decoded.sum += value;
+        }
+    };
+    found.lines(line).map_err(told)?;
+    Ok(decoded)
+}
+
+/// Sums over the slices so far, taken in their order, so that threads change nothing.
+struct Sums {
+    hasher: Sha256,
+    min: f64,
+    max: f64,
+    sum: f64,
+    count: usize,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self { hasher: Sha256::new(), min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, count: 0 }
+    }
+}
+
+impl Sums {
+    fn add(&mut self, slices: Vec<Decoded>) {
+        for slice in slices {
+            self.hasher.update(&slice.stored);
+            self.min = self.min.min(slice.min);
+            self.max = self.max.max(slice.max);
+            self.sum += slice.sum;
+            self.count += slice.count;
+        }
+    }
+
+    fn statistics(self) -> Statistics {
+        let digest = self.hasher.finalize();
+        Statistics {
+            min: self.min,
+            max: self.max,
+            mean: self.sum / self.count as f64,
+            sha256_stored: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
