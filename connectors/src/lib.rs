@@ -6,6 +6,8 @@
 pub mod dicom;
 pub mod digest;
 pub mod geometry;
+pub mod points;
+pub mod real;
 pub mod reject;
 pub mod rtstruct;
 pub mod runlength;
@@ -14,6 +16,7 @@ pub mod volume;
 
 pub use digest::Digest;
 pub use geometry::{Geometry, PatientPoint, VoxelIndex};
+pub use real::Real;
 pub use reject::Reject;
 pub use runlength::RunLength;
 pub use volume::{LabelMap, Scan, Volume};

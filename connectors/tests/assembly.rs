@@ -1,8 +1,8 @@
 //! Hazards of a series, each on instances made in memory.
 
 use proptest::prelude::*;
-use tomoflow_connectors::Digest;
-use tomoflow_connectors::dicom::{Assembled, Frame, Instance, Part, PixelFormat, Real, assemble};
+use tomoflow_connectors::dicom::{Assembled, Frame, Instance, Part, PixelFormat, assemble};
+use tomoflow_connectors::{Digest, Real};
 
 /// An axial slice at a height, with what may set it apart.
 fn slice(number: u32, z: f64) -> Instance {

@@ -7,7 +7,7 @@ use dicom_dictionary_std::tags;
 
 use super::dataset::Dataset;
 use super::instance::Frame;
-use super::real::Real;
+use crate::Real;
 
 /// The frames of an image; one for an ordinary one.
 pub(crate) fn read(root: &Dataset<'_>, count: u32) -> Vec<Frame> {

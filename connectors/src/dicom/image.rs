@@ -99,6 +99,9 @@ impl Image<'_> {
         }
         let instance = &mut self.instance;
         instance.pixel_digest = Digest(*hasher.finalize().as_bytes());
+        let rescales: Vec<_> = instance.frames.iter().map(|frame| frame.rescale).collect();
+        let decoded = serde_json::to_vec(&(&instance.pixels, rescales)).unwrap_or_default();
+        instance.content = Digest::of_parts([instance.pixel_digest.0.as_slice(), &decoded]);
         let notes = std::mem::take(&mut instance.notes);
         // A record of plain values always serialises.
         let content = serde_json::to_vec(&instance).unwrap_or_default();

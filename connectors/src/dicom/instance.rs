@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::real::Real;
-use crate::Digest;
+use crate::{Digest, Real};
 
 /// One DICOM SOP instance that holds an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +33,9 @@ pub struct Instance {
     pub notes: Vec<String>,
     /// The digest of the pixel bytes as stored.
     pub pixel_digest: Digest,
+    /// The digest of what decoding depends on: stored pixels, their format, and each frame's rescale. An
+    /// edited name, identifier or position leaves it as it is.
+    pub content: Digest,
     /// The digest of the content that matters: the values above (but for notes), and the pixels.
     pub digest: Digest,
 }

@@ -5,7 +5,7 @@ use dicom_dictionary_std::tags;
 
 use super::dataset::Dataset;
 use super::instance::{Frame, PixelFormat};
-use super::real::Real;
+use crate::Real;
 use crate::geometry::norm;
 
 const CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x1010);

@@ -10,6 +10,7 @@ use super::TableError;
 use super::files::{self, Staging};
 use super::log::{Commit, Log};
 use super::rows::{Rows, Table};
+use crate::points;
 
 /// A file below this size is small: many of them slow every reader down.
 const SMALL_BYTES: u64 = 16 << 20;
@@ -126,6 +127,7 @@ impl DeltaTable {
 
         let rewritten = self.rewrite(&gone, &mut staging)?;
         staging.finish()?;
+        self.pass(points::TABLE_STAGED)?;
         // From here on the files may be in the log, whatever is answered: they are never taken back.
         let staged = staging.keep();
         match self.log.commit(&rewritten, &staged, commit)? {
@@ -142,9 +144,19 @@ impl DeltaTable {
                 self.entries.retain(|entry| !gone.contains(entry));
                 self.entries.extend(added);
                 self.loaded = Some(self.log.version());
+                self.pass(points::TABLE_COMMITTED)?;
                 Ok(Some(self.log.version()))
             }
         }
+    }
+
+    fn pass(&self, point: &str) -> Result<(), TableError> {
+        points::pass(point).map_err(|source| TableError::Io {
+            path: self.log.dir().to_owned(),
+            doing: "written",
+            hint: "free some space and run again; what is committed stays",
+            source,
+        })
     }
 
     /// Reads which entries lie in which file of the current version.

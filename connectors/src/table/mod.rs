@@ -13,9 +13,11 @@ pub mod read;
 pub mod rows;
 #[cfg(test)]
 mod tests;
+pub mod vacuum;
 
 pub use delta::{CommitId, DeltaTable};
 pub use error::TableError;
 pub use parquet::write_parquet;
 pub use read::{read_parquet, read_rows};
-pub use rows::{CaseRow, MaskRow, MetricRow, RejectRow, Rows, RunRow, Table, TrainingRow};
+pub use rows::{CaseRow, MaskRow, MetricRow, RejectRow, Rows, RunRow, SummaryRow, Table, TrainingRow};
+pub use vacuum::{TableFiles, table_files};

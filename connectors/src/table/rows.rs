@@ -278,6 +278,48 @@ tables! {
         model: String,
     }
 
+    /// What the figures of a group of cases come to, kept current as cases come and go. Figures of
+    /// different stages, models, labels, metrics or units are never in one group.
+    Summary, "summary", SummaryRow {
+        /// The stage that made the figures.
+        stage: String,
+        /// The model that was judged; empty where none was.
+        model: String,
+        /// The label's name.
+        label: String,
+        /// The metric's name.
+        metric: String,
+        /// The figures' unit.
+        unit: String,
+        /// What the cases of the group have in common: `model`, `split` or `vendor`.
+        grouped_by: String,
+        /// The model, the part of the split, or the scanner's manufacturer; empty where there is none.
+        group: String,
+        /// Figures of the group: rows of `metrics`, each counted by itself. `evaluate` gives a case one
+        /// for each label and metric, so these are cases.
+        figures: i64,
+        /// Figures with a value: whatever their state, they and no others enter what follows.
+        count: i64,
+        /// Their mean.
+        mean: Option<f64>,
+        /// Their median.
+        median: Option<f64>,
+        /// Their sample standard deviation (n − 1); none of one value.
+        sd: Option<f64>,
+        /// The smallest of them.
+        min: Option<f64>,
+        /// The greatest of them.
+        max: Option<f64>,
+        /// Figures of the state `both_empty`: neither mask holds the label.
+        both_empty: i64,
+        /// Figures of the state `empty_reference`: only the prediction holds the label.
+        empty_reference: i64,
+        /// Figures of the state `empty_prediction`: a missed structure.
+        empty_prediction: i64,
+        /// Figures of any other state but `ok`.
+        other_states: i64,
+    }
+
     /// One figure of a training run.
     Training, "training", TrainingRow {
         /// The model that was trained.

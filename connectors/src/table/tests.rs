@@ -66,6 +66,15 @@ fn every_table_comes_back_as_it_went() {
             MetricRow { entry: entry(), value: Some(0.5), ..MetricRow::default() },
             MetricRow { entry: entry(), value: None, state: "both_empty".into(), ..MetricRow::default() },
         ]),
+        Rows::Summary(vec![SummaryRow {
+            entry: entry(),
+            group: "ACME".into(),
+            figures: 2,
+            count: 1,
+            mean: Some(0.5),
+            both_empty: 1,
+            ..SummaryRow::default()
+        }]),
         Rows::Training(vec![TrainingRow { entry: entry(), value: f64::INFINITY, ..TrainingRow::default() }]),
         Rows::Runs(vec![RunRow { entry: entry(), finished: true, cases: i64::MAX, ..RunRow::default() }]),
     ];

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # Examples
 /// ```
-/// use tomoflow_connectors::dicom::Real;
+/// use tomoflow_connectors::Real;
 /// assert_eq!(Real::new(-0.0), Real::new(0.0));
 /// assert!(Real::new(1.0) < Real::new(2.0));
 /// ```
