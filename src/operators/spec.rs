@@ -122,6 +122,8 @@ pub enum FieldKind {
     Path,
     /// `"256 MiB"`
     Bytes,
+    /// `"10s"`, at least a millisecond; canonical as whole milliseconds.
+    Duration,
     /// One word of these.
     Choice(&'static [&'static str]),
     /// The name of another stage that gives this.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::fields::{Checker, Reference};
 use super::problem::{Found, Span};
-use super::settings;
+use super::settings::{self, Common};
 use super::suggest::{closest, listed, remedy};
 use super::tree::{Key, Node, Table, Value};
 use crate::operators::registry::{Entry, Registry};
@@ -33,7 +33,7 @@ pub(super) struct Declared<'t> {
     pub inputs: Option<Vec<Input>>,
     /// The list itself.
     pub inputs_span: Option<Span>,
-    pub keep: bool,
+    pub common: Common,
 }
 
 impl Declared<'_> {
@@ -176,8 +176,11 @@ fn stage<'t>(
         references: Vec::new(),
         inputs: None,
         inputs_span: None,
-        keep: matches!(table.get("keep"), Some((_, Node { value: Value::Bool(true), .. }))),
+        common: Common::default(),
     };
+    if section == Section::Operators {
+        stage.common = settings::common(table, node.span, base, found);
+    }
     if let Some((_, list)) = table.get("inputs") {
         stage.inputs_span = Some(list.span);
         stage.inputs = inputs(list, found);
@@ -203,10 +206,7 @@ fn own_fields(
         known.push("inputs");
     }
     if section == Section::Operators {
-        known.push(settings::KEEP.name);
-        if let Some((_, keep)) = table.get(settings::KEEP.name) {
-            checker.single(keep, &settings::KEEP);
-        }
+        known.extend(settings::COMMON.iter().map(|field| field.name));
     }
     checker.table(table, header, &format!("`{}`", spec.name), spec.fields, &known)
 }

@@ -6,7 +6,9 @@ use serde_json::Value as Json;
 
 use super::bytes;
 use super::describe;
+use super::durations;
 use super::problem::{Found, Span};
+use super::settings;
 use super::suggest::{closest, count, listed, remedy};
 use super::tree::{Key, Node, Origin, Table, Value};
 use crate::operators::spec::{Config, Default, Field, FieldKind, Kind};
@@ -69,11 +71,6 @@ impl<'a> Checker<'a> {
         self.fields(table, header, owner, "", fields, known)
     }
 
-    /// Checks one value that stands outside of a list of fields.
-    pub fn single(&mut self, node: &Node, field: &Field) -> Option<Json> {
-        self.value(node, &field.kind, At { path: field.name, doc: field.doc, item: None })
-    }
-
     fn fields(
         &mut self,
         table: &Table,
@@ -122,6 +119,9 @@ impl<'a> Checker<'a> {
         let hint = match (key.name.as_str(), meant) {
             ("inputs", _) => "a source takes nothing from other stages".to_owned(),
             ("keep", _) => "only operators have an output to keep".to_owned(),
+            (name, _) if settings::COMMON.iter().any(|field| field.name == name) => {
+                format!("only operators take `{name}`")
+            }
             (_, Some(meant)) => format!("did you mean `{meant}`?"),
             _ if fields.is_empty() => format!("{owner} has no fields of its own"),
             _ => format!("its fields are {}", listed(&ticked(names.filter(|name| *name != "type")), "and")),
@@ -199,6 +199,10 @@ impl<'a> Checker<'a> {
                 Ok(value) => Some(Json::from(value)),
                 Err(label) => self.misfit(node, kind, at, label),
             },
+            (FieldKind::Duration, Value::Text(text)) => match durations::parse(text) {
+                Ok(milliseconds) => Some(Json::from(milliseconds)),
+                Err(label) => self.misfit(node, kind, at, label),
+            },
             (FieldKind::Choice(words), Value::Text(word)) => self.choice(node, words, word, at),
             (FieldKind::Stage(kind), Value::Text(stage)) => {
                 self.references.push(Reference {
@@ -226,7 +230,11 @@ impl<'a> Checker<'a> {
     /// Reports a value that is not of its kind.
     fn misfit(&mut self, node: &Node, kind: &FieldKind, at: At, label: String) -> Option<Json> {
         let found = Found::new(node.span, format!("{} takes {}", at.name(), describe::one(kind)));
-        let hint = if matches!(kind, FieldKind::Bytes) { bytes::HINT.to_owned() } else { remedy_of(at.doc) };
+        let hint = match kind {
+            FieldKind::Bytes => bytes::HINT.to_owned(),
+            FieldKind::Duration => durations::HINT.to_owned(),
+            _ => remedy_of(at.doc),
+        };
         self.found.push(found.label(label).hint(hint));
         None
     }
@@ -339,9 +347,12 @@ fn fits_shape(kind: &FieldKind, value: &Value) -> bool {
         FieldKind::Bool => matches!(value, Value::Bool(_)),
         FieldKind::Integer { .. } => matches!(value, Value::Integer(_)),
         FieldKind::Number { .. } => matches!(value, Value::Integer(_) | Value::Float(_)),
-        FieldKind::Text | FieldKind::Path | FieldKind::Bytes | FieldKind::Choice(_) | FieldKind::Stage(_) => {
-            matches!(value, Value::Text(_))
-        }
+        FieldKind::Text
+        | FieldKind::Path
+        | FieldKind::Bytes
+        | FieldKind::Duration
+        | FieldKind::Choice(_)
+        | FieldKind::Stage(_) => matches!(value, Value::Text(_)),
         FieldKind::List { .. } => matches!(value, Value::List(_)),
         FieldKind::Map(_) | FieldKind::Table(_) | FieldKind::Tagged(_) => matches!(value, Value::Table(_)),
         FieldKind::Either(kinds) => kinds.iter().any(|kind| fits_shape(kind, value)),

@@ -9,6 +9,7 @@ mod bytes;
 mod declare;
 mod describe;
 mod draft;
+mod durations;
 mod fields;
 mod graph;
 mod order;
@@ -31,7 +32,7 @@ pub use plan::{Identifiers, Plan, PlannedStage, Settings};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reference::{page, reference};
 pub use schema::schema;
-pub use settings::{FIELDS as SETTINGS, KEEP};
+pub use settings::{COMMON, FIELDS as SETTINGS};
 pub use suggest::remedy;
 
 use crate::operators::registry::{Registry, Stage};
@@ -186,7 +187,9 @@ fn plan(
             inputs: wiring.inputs[index].iter().map(|from| Some(place[(*from)?])).collect::<Option<_>>()?,
             references: references.iter().map(|(field, from)| (field.clone(), place[*from])).collect(),
             output: wiring.outputs[index],
-            keep: stage.keep,
+            keep: stage.common.keep,
+            timeout: stage.common.timeout,
+            retries: stage.common.retries,
             stage: built[index].take()?,
         })
     });
@@ -227,7 +230,7 @@ mod tests {
     #[test]
     fn every_default_satisfies_its_own_field() {
         leave_out("pipeline", SETTINGS);
-        leave_out("operators", &[KEEP]);
+        leave_out("operators", COMMON);
         for entry in Registry::builtin().entries() {
             leave_out(entry.spec.name, entry.spec.fields);
         }

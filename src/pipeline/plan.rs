@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::problem::Problem;
+use super::settings::RETRIES;
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Config, Kind, Spec};
 
@@ -33,6 +36,12 @@ pub struct Settings {
     pub identifiers: Identifiers,
     /// The share of series that may be rejected before the exit code is 1, 0 to 1.
     pub allowed_rejects: f64,
+    /// Where a run gives its metrics, a loopback address.
+    pub metrics: Option<SocketAddr>,
+    /// How long a series must be quiet before a run that watches works on it.
+    pub settle: Duration,
+    /// How often a run that watches looks at all files again.
+    pub rescan: Duration,
 }
 
 /// One stage, wired.
@@ -52,6 +61,11 @@ pub struct PlannedStage {
     pub output: Option<Kind>,
     /// Whether the user asked to keep its output (`keep = true`).
     pub keep: bool,
+    /// How long it may take before it is given up, if the user says so; [`Plan::timeout`] is what holds.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again after a passing failure, if the user says so; [`Plan::retries`] is what
+    /// holds.
+    pub retries: Option<u32>,
     /// The built stage.
     pub stage: Stage,
 }
@@ -66,6 +80,8 @@ impl fmt::Debug for PlannedStage {
             .field("references", &self.references)
             .field("output", &self.output)
             .field("keep", &self.keep)
+            .field("timeout", &self.timeout)
+            .field("retries", &self.retries)
             .finish_non_exhaustive()
     }
 }
@@ -79,4 +95,33 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// What may not have been meant, in the order of the file.
     pub warnings: Vec<Problem>,
+}
+
+impl Plan {
+    /// How long an action that ends at a stage may take.
+    ///
+    /// Operators that run in one go are given up, and tried again, in one go: what the last of them does
+    /// not say, the nearest one before it that does says for all.
+    pub fn timeout(&self, stage: usize) -> Option<Duration> {
+        self.nearest(stage, |stage| stage.timeout)
+    }
+
+    /// How often an action that ends at a stage is tried again after a passing failure.
+    pub fn retries(&self, stage: usize) -> u32 {
+        self.nearest(stage, |stage| stage.retries).unwrap_or(RETRIES)
+    }
+
+    fn nearest<T>(&self, stage: usize, says: impl Fn(&PlannedStage) -> Option<T>) -> Option<T> {
+        let mut at = self.stages.get(stage)?;
+        loop {
+            if let Some(said) = says(at) {
+                return Some(said);
+            }
+            at = self.stages.get(*at.inputs.first()?)?;
+            // Masks and models lie on disk: what made them was another action.
+            if !matches!(at.output, Some(Kind::Scan | Kind::Case | Kind::Samples)) {
+                return None;
+            }
+        }
+    }
 }

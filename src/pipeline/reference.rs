@@ -17,7 +17,7 @@ pub fn reference(registry: &Registry) -> String {
         let _ = writeln!(text, "\n# `[{}.*]`", section.name());
         if section == Section::Operators {
             text.push_str("\nEvery operator also takes:\n\n");
-            fields(&mut text, &[settings::KEEP], false);
+            fields(&mut text, settings::COMMON, false);
         }
         for entry in registry.entries().filter(|entry| entry.spec.section == section) {
             text.push('\n');

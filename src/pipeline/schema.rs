@@ -61,7 +61,7 @@ fn stage(spec: &Spec) -> Json {
         properties.insert("inputs".to_owned(), inputs(spec.inputs));
     }
     if spec.section == Section::Operators {
-        properties.insert(settings::KEEP.name.to_owned(), field(&settings::KEEP));
+        properties.extend(settings::COMMON.iter().map(|one| (one.name.to_owned(), field(one))));
     }
     let mut schema = object(&format!("{}\n\n{}", spec.summary, spec.doc), spec.fields, properties);
     if let Some(required) = schema.get_mut("required").and_then(Json::as_array_mut) {
@@ -150,6 +150,9 @@ fn value(kind: &FieldKind) -> Json {
         FieldKind::Path => json!({ "type": "string", "minLength": 1 }),
         FieldKind::Bytes => {
             json!({ "type": "string", "pattern": r"^\s*[0-9.]+\s*([kKmMgGtT][iI]?)?[bB]\s*$" })
+        }
+        FieldKind::Duration => {
+            json!({ "type": "string", "pattern": r"^\s*([0-9.]+\s*[A-Za-z]+\s*)+$" })
         }
         FieldKind::Choice(words) => json!({ "type": "string", "enum": words }),
         FieldKind::List { of, len } => {

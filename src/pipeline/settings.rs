@@ -1,6 +1,8 @@
 //! The `[pipeline]` table, and what every operator may carry: declared as fields like any other.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -54,16 +56,82 @@ pub const FIELDS: &[Field] = &[
         role: Role::Operational,
         doc: "The share of series that may be rejected before the exit code is 1.",
     },
+    Field {
+        name: "metrics",
+        kind: FieldKind::Text,
+        default: Default::Absent,
+        role: Role::Operational,
+        doc: "Where a run gives its metrics to Prometheus: a loopback address such as `127.0.0.1:9464`.",
+    },
+    Field {
+        name: "settle",
+        kind: FieldKind::Duration,
+        default: Default::Json("\"10s\""),
+        role: Role::Operational,
+        doc: "How long a series must be quiet before `run --watch` works on it.",
+    },
+    Field {
+        name: "rescan",
+        kind: FieldKind::Duration,
+        default: Default::Json("\"60s\""),
+        role: Role::Operational,
+        doc: "How often `run --watch` looks at all files again, for changes that nothing told of.",
+    },
 ];
 
-/// A field that every operator may carry.
-pub const KEEP: Field = Field {
-    name: "keep",
-    kind: FieldKind::Bool,
-    default: Default::Json("false"),
-    role: Role::Operational,
-    doc: "Whether its output is kept even where nothing downstream needs it on disk.",
-};
+/// How often is tried again when nobody says otherwise.
+pub(super) const RETRIES: u32 = 2;
+
+/// The fields that every operator may carry.
+pub const COMMON: &[Field] = &[
+    Field {
+        name: "keep",
+        kind: FieldKind::Bool,
+        default: Default::Json("false"),
+        role: Role::Operational,
+        doc: "Whether its output is kept even where nothing downstream needs it on disk.",
+    },
+    Field {
+        name: "timeout",
+        kind: FieldKind::Duration,
+        default: Default::Absent,
+        role: Role::Operational,
+        doc: "How long an action may take; one that takes longer becomes a row of `rejects`, TIMEOUT. \
+              Operators that run in one go take it from the last of them that says so.",
+    },
+    Field {
+        name: "retries",
+        kind: FieldKind::Integer { min: 0, max: 10 },
+        default: Default::Json("2"),
+        role: Role::Operational,
+        doc: "How often an action that failed for a passing reason is tried again.",
+    },
+];
+
+/// The typed form of [`COMMON`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Common {
+    pub keep: bool,
+    pub timeout: Option<Duration>,
+    pub retries: Option<u32>,
+}
+
+/// Checks what every operator may carry; the operator's own fields are looked at elsewhere.
+pub(super) fn common(table: &Table, header: Span, base: &Path, found: &mut Vec<Found>) -> Common {
+    let others: Vec<_> = table.entries.iter().map(|(key, _)| key.name.as_str()).collect();
+    let mut checker = Checker::new(base);
+    let config = checker.table(table, header, "an operator", COMMON, &others).unwrap_or_default();
+    found.append(&mut checker.found);
+    Common {
+        keep: config.get("keep").and_then(Json::as_bool).unwrap_or_default(),
+        timeout: milliseconds(&config, "timeout"),
+        // The default stands for the whole chain, and must not hide what an operator before says.
+        retries: table
+            .get("retries")
+            .and_then(|_| config.get("retries")?.as_u64())
+            .and_then(|retries| u32::try_from(retries).ok()),
+    }
+}
 
 /// Whether `[pipeline]` has a field of this name.
 pub(super) fn is_field(name: &str) -> bool {
@@ -76,16 +144,33 @@ pub(super) fn check(table: &Table, header: Span, base: &Path, found: &mut Vec<Fo
     let config = checker.table(table, header, "`pipeline`", FIELDS, &[]);
     found.append(&mut checker.found);
     let config = config?;
+    let before = found.len();
+    let span = |field| table.get(field).map_or(header, |(_, node)| node.span);
     let device = text(&config, "device");
-    if is_device(&device) {
-        return Some(config);
+    if !is_device(&device) {
+        let problem = Found::new(span("device"), "`device` takes `auto`, `cpu`, `cuda` or `cuda:N`");
+        found.push(
+            problem.label(format!("`{device}` found")).hint("GPUs are counted from 0: `cuda:0` is the first"),
+        );
     }
-    let span = table.get("device").map_or(header, |(_, node)| node.span);
-    let problem = Found::new(span, "`device` takes `auto`, `cpu`, `cuda` or `cuda:N`");
-    found.push(
-        problem.label(format!("`{device}` found")).hint("GPUs are counted from 0: `cuda:0` is the first"),
-    );
-    None
+    if let Some(Err((label, hint))) = config.get("metrics").and_then(Json::as_str).map(metrics) {
+        let problem = Found::new(span("metrics"), "`metrics` takes a loopback address, `IP:PORT`");
+        found.push(problem.label(label).hint(hint));
+    }
+    (found.len() == before).then_some(config)
+}
+
+/// The address of the metrics, or what is wrong with it and a remedy. Whoever reads them needs no
+/// password, so they are given to this machine only.
+fn metrics(text: &str) -> Result<SocketAddr, (String, &'static str)> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(_) => Err((
+            "an address that other machines reach".to_owned(),
+            "write `127.0.0.1:9464`; an agent or a proxy on this machine passes them on",
+        )),
+        Err(_) => Err((format!("`{text}` found"), "for example `127.0.0.1:9464` or `[::1]:9464`")),
+    }
 }
 
 fn is_device(device: &str) -> bool {
@@ -107,9 +192,27 @@ pub(super) fn read(config: &Config) -> Settings {
             _ => Identifiers::Pseudonymous,
         },
         allowed_rejects: config.get("allowed_rejects").and_then(Json::as_f64).unwrap_or_default(),
+        metrics: config.get("metrics").and_then(Json::as_str).and_then(|text| metrics(text).ok()),
+        settle: milliseconds(config, "settle").unwrap_or_default(),
+        rescan: milliseconds(config, "rescan").unwrap_or_default(),
     }
+}
+
+fn milliseconds(config: &Config, name: &str) -> Option<Duration> {
+    config.get(name).and_then(Json::as_u64).map(Duration::from_millis)
 }
 
 fn text(config: &Config, name: &str) -> String {
     config.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_of_retries_is_the_one_that_holds() {
+        let field = COMMON.iter().find(|field| field.name == "retries").unwrap();
+        assert!(matches!(field.default, Default::Json(text) if text == RETRIES.to_string()));
+    }
 }

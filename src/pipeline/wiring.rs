@@ -261,7 +261,7 @@ impl Wirer<'_> {
             used[*from] = true;
         }
         for (stage, used) in self.stages.iter().zip(used) {
-            if !used && !stage.keep && stage.section != Section::Sinks {
+            if !used && !stage.common.keep && stage.section != Section::Sinks {
                 let problem = Found::new(stage.key, format!("nothing uses `{}`", stage.name)).warning();
                 let hint = match stage.section {
                     Section::Operators => "name it in the `inputs` of a stage or sink, or set `keep = true`",

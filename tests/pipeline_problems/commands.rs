@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use expect_test::expect;
 use serde_json::Value as Json;
+use tomoflow::engine::{Phase, Status};
 use tomoflow::operators::registry::Registry;
 use tomoflow::pipeline::load;
 
@@ -122,4 +123,43 @@ fn graph_types_and_schema_print_what_the_library_makes() {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean `assemble`?"));
     let schema: Json = serde_json::from_slice(&tomoflow(folder.path(), &["schema"]).stdout).unwrap();
     assert_eq!(schema, tomoflow::pipeline::schema(&Registry::builtin()));
+}
+
+#[test]
+fn status_and_top_show_where_a_run_stands() {
+    let folder = folder();
+    let none = tomoflow(folder.path(), &["status", "vs.toml"]);
+    assert_eq!((none.status.code(), stdout(&none)), (Some(1), String::new()));
+    assert_eq!(
+        String::from_utf8_lossy(&none.stderr),
+        "no run has been seen here\nhint: `tomoflow run vs.toml` starts one\n"
+    );
+    let store = folder.path().join("results/store");
+    std::fs::create_dir_all(&store).unwrap();
+    let mut status = Status::new("vs", 4 << 30);
+    status.write(&store).unwrap();
+    for command in ["status", "top"] {
+        let output = tomoflow(folder.path(), &[command, "vs.toml"]);
+        let first = format!("vs: looking for 0s, process {}\n", std::process::id());
+        assert!(stdout(&output).starts_with(&first), "{}", stdout(&output));
+        assert_eq!(output.status.code(), Some(0));
+    }
+    let json = tomoflow(folder.path(), &["status", "--json", "vs.toml"]);
+    let json: Json = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["life"], &json["pipeline"]), (&Json::from("running"), &Json::from("vs")));
+    let mut child = Command::new("true").spawn().unwrap();
+    status.process = child.id();
+    child.wait().unwrap();
+    status.write(&store).unwrap();
+    for command in ["status", "top"] {
+        let output = tomoflow(folder.path(), &[command, "vs.toml"]);
+        assert!(stdout(&output).starts_with(&format!("vs: killed: process {} is gone", status.process)));
+        assert_eq!(output.status.code(), Some(1));
+    }
+    status.phase = Phase::Ended;
+    status.write(&store).unwrap();
+    let ended = tomoflow(folder.path(), &["top", "vs.toml"]);
+    assert_eq!((ended.status.code(), stdout(&ended).starts_with("vs: ended ")), (Some(0), true));
+    std::fs::write(store.join("status.json"), "[").unwrap();
+    assert_eq!(tomoflow(folder.path(), &["status", "vs.toml"]).status.code(), Some(74));
 }

@@ -159,6 +159,39 @@ fn fields() {
         "#]],
     );
     check(
+        &with("keep = true", "keep = true\ntimeout = \"5 parsecs\"\nretries = 11\ntimout = \"5m\"")
+            .replace("path = \"archive\"", "path = \"archive\"\nretries = 1"),
+        expect![[r#"
+            error: `archive` has no field `retries`
+             --> vs.toml:8:1
+              |
+            8 | retries = 1
+              | ^^^^^^^ unknown field
+            hint: only operators take `retries`
+
+            error: `timeout` takes a duration such as `"10s"`
+              --> vs.toml:38:11
+               |
+            38 | timeout = "5 parsecs"
+               |           ^^^^^^^^^^^ `parsecs` is not a unit
+            hint: units are ms, s, m, h, d and w; parts add up: "1h 30m"
+
+            error: `retries` takes a whole number from 0 to 10
+              --> vs.toml:39:11
+               |
+            39 | retries = 11
+               |           ^^ 11 found
+            hint: how often an action that failed for a passing reason is tried again
+
+            error: `infer` has no field `timout`
+              --> vs.toml:40:1
+               |
+            40 | timout = "5m"
+               | ^^^^^^ unknown field
+            hint: did you mean `timeout`?
+        "#]],
+    );
+    check(
         &with("spacing = [1, 0.5, 0.5]", ""),
         expect![[r#"
         error: `resample` needs `spacing`

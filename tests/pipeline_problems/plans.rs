@@ -1,6 +1,7 @@
 //! What a sound file becomes: order, wires, canonical configuration, drawings.
 
 use std::path::Path;
+use std::time::Duration;
 
 use expect_test::expect;
 use serde_json::json;
@@ -45,6 +46,37 @@ fn settings_are_typed_and_paths_absolute() {
     assert_eq!(settings.memory_bytes, 4 << 30);
     assert_eq!((settings.device.as_str(), settings.identifiers), ("auto", Identifiers::Pseudonymous));
     assert_eq!(settings.allowed_rejects, 0.5);
+    assert_eq!(settings.metrics, None);
+    assert_eq!((settings.settle, settings.rescan), (Duration::from_secs(10), Duration::from_secs(60)));
+    let given = "out = \"results\"\nmetrics = \"[::1]:9464\"\nsettle = \"250ms\"\nrescan = \"1h 30m\"";
+    let settings = plan(&SOUND.replace("out = \"results\"", given)).settings;
+    assert_eq!(settings.metrics, "[::1]:9464".parse().ok());
+    assert_eq!((settings.settle, settings.rescan), (Duration::from_millis(250), Duration::from_secs(5400)));
+}
+
+#[test]
+fn every_operator_carries_a_timeout_and_retries_outside_of_its_key() {
+    let (one, two) =
+        (plan(SOUND), plan(&SOUND.replace("keep = true", "timeout = \"2m\"\nretries = 0\nkeep = true")));
+    assert_eq!((one.timeout(6), one.retries(6)), (None, 2));
+    assert_eq!((two.timeout(6), two.retries(6)), (Some(Duration::from_secs(120)), 0));
+    let (one, two) = (&one.stages[6], &two.stages[6]);
+    assert!(two.keep);
+    assert_eq!(json!(one.config), json!(two.config));
+}
+
+#[test]
+fn what_an_operator_says_of_its_time_holds_for_what_runs_in_one_go_with_it() {
+    let spacing = "spacing = [1, 0.5, 0.5]";
+    let said = SOUND.replace(spacing, &format!("timeout = \"9s\"\nretries = 5\n{spacing}"));
+    let plan = plan(&said);
+    let at = |name: &str| plan.stages.iter().position(|stage| stage.name == name).unwrap();
+    for (name, expected) in [("case", (None, 2)), ("fine", (Some(9), 5)), ("segment", (Some(9), 5))] {
+        let found = (plan.timeout(at(name)), plan.retries(at(name)));
+        assert_eq!(found, (expected.0.map(Duration::from_secs), expected.1), "{name}");
+    }
+    // Masks lie on disk: what made them was another action.
+    assert_eq!((plan.timeout(at("masks")), plan.retries(at("masks"))), (None, 2));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use expect_test::expect;
 use serde_json::Value as Json;
 use tomoflow::operators::registry::Registry;
 use tomoflow::operators::spec::{Default, Field, FieldKind, Section};
-use tomoflow::pipeline::{KEEP, SETTINGS, page, reference, schema};
+use tomoflow::pipeline::{COMMON, SETTINGS, page, reference, schema};
 
 use super::registry::registry;
 
@@ -49,12 +49,14 @@ fn fits(root: &Json, schema: &Json, value: &Json) -> bool {
 /// A pipeline as the JSON that a TOML editor checks.
 fn sound() -> Json {
     serde_json::json!({
-        "pipeline": { "name": "vs", "out": "results", "memory": "6 GiB" },
+        "pipeline": { "name": "vs", "out": "results", "memory": "6 GiB", "metrics": "127.0.0.1:0",
+            "settle": "5s", "rescan": "10m" },
         "sources": { "scans": { "type": "archive", "path": "a", "where": { "Modality": ["MR", "CT"] } } },
         "operators": {
             "volume": { "type": "volume", "inputs": ["scans"], "on_gap": "split" },
             "net": { "type": "train", "inputs": ["volume"], "network": { "type": "unet", "levels": 3 } },
-            "segment": { "type": "infer", "inputs": ["volume"], "model": { "torchscript": "a" }, "keep": true },
+            "segment": { "type": "infer", "inputs": ["volume"], "model": { "torchscript": "a" }, "keep": true,
+                "timeout": "1h", "retries": 0 },
         },
         "sinks": { "masks": { "type": "tables", "inputs": ["segment", "net"] } },
     })
@@ -74,6 +76,9 @@ fn the_schema_takes_a_sound_pipeline_and_refuses_others() {
         ("/operators/net/network/levels", 9.into()),
         ("/operators/net/network/type", "linear".into()),
         ("/operators/segment/keep", "yes".into()),
+        ("/operators/segment/timeout", 60.into()),
+        ("/operators/segment/retries", 11.into()),
+        ("/pipeline/settle", 10.into()),
         ("/operators/segment/model", 3.into()),
         ("/sinks/masks/inputs", "segment".into()),
     ];
@@ -123,7 +128,7 @@ fn defaults(owner: &str, fields: &[Field]) -> usize {
 fn defaults_are_json_and_fit_their_schema() {
     let registry = Registry::builtin();
     let schema = schema(&registry);
-    let mut checked = defaults("pipeline", SETTINGS) + defaults("operators", &[KEEP]);
+    let mut checked = defaults("pipeline", SETTINGS) + defaults("operators", COMMON);
     for entry in registry.entries() {
         checked += defaults(entry.spec.name, entry.spec.fields);
         let definition = &schema["$defs"][format!("{}.{}", entry.spec.section.name(), entry.spec.name)];

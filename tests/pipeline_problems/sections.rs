@@ -191,7 +191,7 @@ fn types() {
 fn settings() {
     let text = with(
         "out = \"results\"",
-        "memory = \"6 gigs\"\ndevice = \"gpu\"\nidentifiers = \"plain\"\nallowed_rejects = 2\nouts = 1",
+        "memory = \"6 gigs\"\ndevice = \"gpu\"\nidentifiers = \"plain\"\nallowed_rejects = 2\nouts = 1\nsettle = 10\nrescan = \"0s\"",
     );
     check(
         &text,
@@ -223,6 +223,20 @@ fn settings() {
             7 | outs = 1
               | ^^^^ unknown field
             hint: did you mean `out`?
+
+            error: `settle` takes a duration such as `"10s"`
+             --> vs.toml:8:10
+              |
+            8 | settle = 10
+              |          ^^ 10 found
+            hint: units are ms, s, m, h, d and w; parts add up: "1h 30m"
+
+            error: `rescan` takes a duration such as `"10s"`
+             --> vs.toml:9:10
+              |
+            9 | rescan = "0s"
+              |          ^^^^ at least one millisecond expected
+            hint: units are ms, s, m, h, d and w; parts add up: "1h 30m"
         "#]],
     );
     check(
@@ -234,6 +248,35 @@ fn settings() {
         4 | device = "cuda:x"
           |          ^^^^^^^^ `cuda:x` found
         hint: GPUs are counted from 0: `cuda:0` is the first
+    "#]],
+    );
+    check(
+        &with("out = \"results\"", "out = \"r\"\ndevice = \"tpu\"\nmetrics = \"localhost:9464\""),
+        expect![[r#"
+            error: `device` takes `auto`, `cpu`, `cuda` or `cuda:N`
+             --> vs.toml:4:10
+              |
+            4 | device = "tpu"
+              |          ^^^^^ `tpu` found
+            hint: GPUs are counted from 0: `cuda:0` is the first
+
+            error: `metrics` takes a loopback address, `IP:PORT`
+             --> vs.toml:5:11
+              |
+            5 | metrics = "localhost:9464"
+              |           ^^^^^^^^^^^^^^^^ `localhost:9464` found
+            hint: for example `127.0.0.1:9464` or `[::1]:9464`
+        "#]],
+    );
+    check(
+        &with("out = \"results\"", "out = \"r\"\nmetrics = \"0.0.0.0:9464\""),
+        expect![[r#"
+        error: `metrics` takes a loopback address, `IP:PORT`
+         --> vs.toml:4:11
+          |
+        4 | metrics = "0.0.0.0:9464"
+          |           ^^^^^^^^^^^^^^ an address that other machines reach
+        hint: write `127.0.0.1:9464`; an agent or a proxy on this machine passes them on
     "#]],
     );
     check(
