@@ -27,7 +27,7 @@ pub struct Confusion {
 }
 
 /// What an empty mask makes of a figure: nothing to compare, or one that is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Both masks hold voxels.
     Ok,
@@ -40,6 +40,14 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::BothEmpty, Self::EmptyReference, Self::EmptyPrediction];
+
+    /// The state of this word.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// The word in tables.
     pub fn name(self) -> &'static str {
         match self {

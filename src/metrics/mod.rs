@@ -2,7 +2,9 @@
 
 pub mod confusion;
 pub mod distance;
+pub mod statistics;
 pub mod surface;
 
-pub use confusion::{Confusion, confusions};
+pub use confusion::{Confusion, State, confusions};
+pub use statistics::Statistics;
 pub use surface::{SurfaceDistances, surface_distances};

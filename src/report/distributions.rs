@@ -1,7 +1,8 @@
 //! Figures of many cases as rows of dots with a box each.
 
+use super::axis::Axis;
 use super::html::{Text, count, figure, number};
-use super::statistics::{Axis, Summary};
+use crate::metrics::Statistics;
 
 /// One row of a plot.
 pub(super) struct Row<'a> {
@@ -23,11 +24,12 @@ const STACK: usize = 9;
 
 /// A plot of all rows on one axis; empty when no row has a finite figure.
 pub(super) fn plot(title: &str, unit: &str, rows: &[Row<'_>]) -> String {
-    let drawn: Vec<(&Row<'_>, Summary)> = rows
+    let drawn: Vec<(&Row<'_>, Statistics)> = rows
         .iter()
-        .filter_map(|row| Some((row, Summary::of(row.figures.iter().map(|&(_, figure)| figure))?)))
+        .filter_map(|row| Some((row, Statistics::of(row.figures.iter().map(|&(_, figure)| figure))?)))
         .collect();
-    let Some(all) = Summary::of(drawn.iter().flat_map(|(_, summary)| summary.sorted.iter().copied())) else {
+    let Some(all) = Statistics::of(drawn.iter().flat_map(|(_, summary)| summary.sorted.iter().copied()))
+    else {
         return String::new();
     };
     let (low, high) = all.range();
@@ -57,7 +59,7 @@ pub(super) fn plot(title: &str, unit: &str, rows: &[Row<'_>]) -> String {
     out
 }
 
-fn draw_row(row: &Row<'_>, summary: &Summary, axis: &Axis, middle: f64) -> String {
+fn draw_row(row: &Row<'_>, summary: &Statistics, axis: &Axis, middle: f64) -> String {
     let x = |value: f64| axis.place(value, LEFT, WIDTH - RIGHT);
     let (low, high) = summary.range();
     let (q1, median, q3) = (summary.quantile(0.25), summary.median(), summary.quantile(0.75));

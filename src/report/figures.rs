@@ -6,7 +6,7 @@ use tomoflow_connectors::table::MetricRow;
 
 use super::distributions::{Row, plot};
 use super::html::{Text, count, figure, section, table};
-use super::statistics::Summary;
+use crate::metrics::Statistics;
 
 /// The state of a figure about which there is nothing to add.
 const OK: &str = "ok";
@@ -112,7 +112,7 @@ fn line(name: &str, rows: &[&MetricRow]) -> Vec<String> {
         })
         .collect();
     let mut cells = vec![Text(name).to_string()];
-    match Summary::of(rows.iter().filter_map(|row| value(row))) {
+    match Statistics::of(rows.iter().filter_map(|row| value(row))) {
         Some(summary) => {
             let (low, high) = summary.range();
             let sd = summary.sd.map_or(String::new(), |sd| format!(" ± {}", figure(sd)));

@@ -101,6 +101,24 @@ pub(super) fn section(title: &str, lead: &str, body: &str) -> String {
     format!("<section><h2>{}</h2><p class=lead>{}</p>{body}</section>", Text(title), Text(lead))
 }
 
+/// The whole page; `kind` stands behind its title in a list of tabs.
+pub(super) fn page(title: &str, kind: &str, lead: &str, main: &str, footer: &str) -> String {
+    let made_from =
+        if kind == "report" { "from the tables of the pipeline" } else { "from the files themselves" };
+    format!(
+        "<!doctype html><html lang=en><head><meta charset=utf-8>\
+         <meta name=viewport content=\"width=device-width, initial-scale=1\">\
+         <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; style-src \
+         'unsafe-inline'\"><title>{title} · {kind}</title><style>{style}</style></head><body>\
+         <header><h1>{title}</h1><p>{lead}</p></header><main>{main}</main><footer>tomoflow {version} made this \
+         page {made_from}. It holds everything it shows: no network, no scripts.{footer}</footer></body></html>\n",
+        title = Text(title),
+        lead = Text(lead),
+        style = include_str!("style.css"),
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

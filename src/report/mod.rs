@@ -1,12 +1,13 @@
-//! One self-contained HTML page about what a pipeline's tables hold.
+//! Self-contained HTML pages: about what a pipeline's tables hold, and about what an archive holds.
 
+mod archive;
+mod axis;
 mod distributions;
 mod figures;
 mod html;
 mod outline;
 mod overview;
 mod pictures;
-mod statistics;
 mod training;
 
 use std::fs::{self, File};
@@ -18,7 +19,10 @@ use tomoflow_connectors::table::{
     CaseRow, MetricRow, RejectRow, Rows, RunRow, Table, TableError, TrainingRow, read_rows,
 };
 
-use html::{Text, count, figure, number, seconds};
+pub use archive::{ArchiveContents, ArchiveRow, CodeGroup, RefusedExample};
+use html::{count, figure, number, seconds};
+
+use crate::metrics::Statistics;
 
 /// What the page shows beside the tables.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +91,11 @@ pub enum ReportError {
 /// # Errors
 /// When a table or the page cannot be read or written, or a picture does not fit its own size.
 pub fn write(tables: &Path, out: &Path, context: ReportContext) -> Result<(), ReportError> {
-    let page = Contents::read(tables)?.page(&context)?;
+    put(&Contents::read(tables)?.page(&context)?, out)
+}
+
+/// Writes a page beside its place and renames it.
+fn put(page: &str, out: &Path) -> Result<(), ReportError> {
     let failed = |source| ReportError::Io { path: out.to_owned(), source };
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
@@ -121,8 +129,8 @@ impl Contents {
                 Ok(Rows::Metrics(rows)) => contents.metrics = rows,
                 Ok(Rows::Training(rows)) => contents.training = rows,
                 Ok(Rows::Runs(rows)) => contents.runs = rows,
-                // Masks have no part in the page; a table that nobody wrote yet has no rows.
-                Ok(Rows::Masks(_)) | Err(TableError::Absent { .. }) => {}
+                // Masks have no part in the page, and it sums figures up itself; a table that nobody wrote yet has no rows.
+                Ok(Rows::Masks(_) | Rows::Summary(_)) | Err(TableError::Absent { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -141,26 +149,16 @@ impl Contents {
                 seconds(run.seconds)
             )
         });
-        Ok(format!(
-            "<!doctype html><html lang=en><head><meta charset=utf-8>\
-             <meta name=viewport content=\"width=device-width, initial-scale=1\">\
-             <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; style-src \
-             'unsafe-inline'\"><title>{name} · report</title><style>{style}</style></head><body>\
-             <header><h1>{name}</h1><p>{last}</p></header><main><div class=tiles>{tiles}</div>{figures}{pictures}\
-             {training}{cases}{rejects}{runs}</main><footer>tomoflow {version} made this page from the tables of \
-             the pipeline. It holds everything it shows: no network, no scripts.</footer></body></html>\n",
-            name = Text(&context.pipeline_name),
-            style = include_str!("style.css"),
-            last = Text(&last),
-            tiles = self.tiles(),
-            figures = figures::metrics(&self.metrics),
-            pictures = pictures::pictures(&context.cases)?,
-            training = training::training(&self.training),
-            cases = overview::cases(&self.cases),
-            rejects = overview::rejects(&self.rejects),
-            runs = overview::runs(&runs),
-            version = env!("CARGO_PKG_VERSION"),
-        ))
+        let main = [
+            format!("<div class=tiles>{}</div>", self.tiles()),
+            figures::metrics(&self.metrics),
+            pictures::pictures(&context.cases)?,
+            training::training(&self.training),
+            overview::cases(&self.cases),
+            overview::rejects(&self.rejects),
+            overview::runs(&runs),
+        ];
+        Ok(html::page(&context.pipeline_name, "report", &last, &main.concat(), ""))
     }
 
     /// The figures in large type.
@@ -193,7 +191,7 @@ impl Contents {
     fn dice(&self) -> Option<String> {
         let rows: Vec<&MetricRow> =
             self.metrics.iter().filter(|row| row.metric == "dice" && row.split == "test").collect();
-        let summary = statistics::Summary::of(rows.iter().filter_map(|row| figures::value(row)))?;
+        let summary = Statistics::of(rows.iter().filter_map(|row| figures::value(row)))?;
         let n = summary.sorted.len();
         let without = match rows.len() - n {
             0 => String::new(),

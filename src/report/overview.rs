@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tomoflow_connectors::table::{CaseRow, RejectRow, RunRow};
 
 use super::html::{Text, count, number, seconds, section, table};
-use super::statistics::Summary;
+use crate::metrics::Statistics;
 
 /// So many runs and keys are shown.
 const SHOWN: usize = 10;
@@ -74,8 +74,8 @@ fn noted(rows: &[CaseRow]) -> Vec<Vec<String>> {
     notes.into_iter().take(SHOWN).map(|(note, n)| vec![Text(note).to_string(), count(n)]).collect()
 }
 
-fn median_and_range(figures: impl Iterator<Item = f64>) -> String {
-    let Some(summary) = Summary::of(figures) else { return "–".to_owned() };
+pub(super) fn median_and_range(figures: impl Iterator<Item = f64>) -> String {
+    let Some(summary) = Statistics::of(figures) else { return "–".to_owned() };
     let (low, high) = summary.range();
     let median = number(summary.median());
     if number(low) == number(high) {
@@ -84,7 +84,7 @@ fn median_and_range(figures: impl Iterator<Item = f64>) -> String {
     format!("{median} <span class=dim>({} … {})</span>", number(low), number(high))
 }
 
-fn or_dash(text: &str) -> &str {
+pub(super) fn or_dash(text: &str) -> &str {
     if text.trim().is_empty() { "–" } else { text }
 }
 

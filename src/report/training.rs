@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use tomoflow_connectors::table::TrainingRow;
 
+use super::axis::Axis;
 use super::figures::words;
 use super::html::{Text, figure, number, section};
-use super::statistics::{Axis, Summary};
+use crate::metrics::Statistics;
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 240.0;
@@ -66,7 +67,7 @@ fn panel(name: &str, curves: &Curves<'_>) -> String {
         .collect();
     let points = || means.values().flatten();
     let (Some(epochs), Some(values)) =
-        (Summary::of(points().map(|point| point.0)), Summary::of(points().map(|point| point.1)))
+        (Statistics::of(points().map(|point| point.0)), Statistics::of(points().map(|point| point.1)))
     else {
         return String::new();
     };
