@@ -1,13 +1,30 @@
 //! The action cache: what each action's key led to; and which model a recipe keeps.
 
-use redb::TableDefinition;
+use std::sync::Arc;
+
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::{Digest, Reject};
+use tomoflow_connectors::{Digest, Real, Reject, points};
 
 use super::{Store, StoreError};
 
 const OUTCOMES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("outcomes");
 const PINS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("pins");
+
+/// One figure of one label, as a row: it is small, so the control plane can hold it and sum it up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FigureRow {
+    /// Which label, by name.
+    pub label: String,
+    /// The metric's name.
+    pub metric: String,
+    /// The figure; `None` where it is not defined (`state` says why).
+    pub value: Option<Real>,
+    /// `1`, `mm`, …
+    pub unit: String,
+    /// `ok`, `both_empty`, `empty_reference` or `empty_prediction`.
+    pub state: String,
+}
 
 /// What an action led to. A failure is data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,6 +35,9 @@ pub enum Outcome {
         artifact: Digest,
         /// A second one, about how it came to be (a training's figures).
         detail: Option<Digest>,
+        /// What an evaluation found: the same figures as in its artifact. Shared, since every stage of
+        /// the control plane keeps outcomes by key; empty for all other work.
+        figures: Arc<[FigureRow]>,
     },
     /// It gave nothing, and will not until its input or its code changes.
     Failed {
@@ -30,6 +50,8 @@ pub enum Outcome {
         /// Whether it will be so the next time too: a full disk or a file that could not be read says
         /// nothing about the action, and is not kept in the cache.
         lasting: bool,
+        /// How often it was tried.
+        attempts: u32,
     },
 }
 
@@ -48,11 +70,24 @@ const TRANSIENT: &[&str] = &[
     "UNREADABLE",
 ];
 
+/// A failure that the cache keeps, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The action's key.
+    pub key: Digest,
+    /// The stage that asked for it.
+    pub stage: String,
+    /// The case, if it is about one.
+    pub case: Option<String>,
+    /// The name of the failure.
+    pub code: String,
+}
+
 impl Outcome {
     /// A failure of this name.
     pub fn failed(reject: Reject) -> Self {
         let lasting = !TRANSIENT.contains(&reject.code.as_str());
-        Self::Failed { code: reject.code, message: reject.message, hint: reject.hint, lasting }
+        Self::Failed { code: reject.code, message: reject.message, hint: reject.hint, lasting, attempts: 1 }
     }
 
     /// Whether the cache may keep it.
@@ -95,8 +130,9 @@ impl Store {
                 let Some(bytes) = outcomes.get(&key.0)? else { return Ok(None) };
                 let recorded: Recorded = postcard::from_bytes(bytes.value())?;
                 let whole = match &recorded.outcome {
-                    Outcome::Ok { artifact, detail } => {
-                        self.has(*artifact) && detail.is_none_or(|detail| self.has(detail))
+                    Outcome::Ok { artifact, detail, .. } => {
+                        self.artifacts.has(*artifact)
+                            && detail.is_none_or(|detail| self.artifacts.has(detail))
                     }
                     Outcome::Failed { .. } => true,
                 };
@@ -125,7 +161,69 @@ impl Store {
             }
         }
         write.commit()?;
-        Ok(())
+        points::pass(points::OUTCOME_RECORDED).map_err(StoreError::io(&self.root))
+    }
+
+    /// Failures that the cache keeps.
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn failures(&self) -> Result<Vec<Failure>, StoreError> {
+        let mut failures = Vec::new();
+        for (key, recorded) in self.all_outcomes()? {
+            let Outcome::Failed { code, .. } = recorded.outcome else { continue };
+            let made = self.made(key)?;
+            let stage = made.as_ref().map_or_else(String::new, |made| made.stage.clone());
+            failures.push(Failure { key, stage, case: made.and_then(|made| made.case), code });
+        }
+        Ok(failures)
+    }
+
+    /// Every outcome of the cache, by key.
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn all_outcomes(&self) -> Result<Vec<(Digest, Recorded)>, StoreError> {
+        let read = self.begin_read()?;
+        let outcomes = match read.open_table(OUTCOMES) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            outcomes => outcomes?,
+        };
+        outcomes
+            .iter()?
+            .map(|row| {
+                let (key, recorded) = row?;
+                Ok((Digest(*key.value()), postcard::from_bytes(recorded.value())?))
+            })
+            .collect()
+    }
+
+    /// Forgets what actions led to: they run again when they are wanted.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn forget(&self, keys: &[Digest]) -> Result<(), StoreError> {
+        let write = self.database.begin_write()?;
+        {
+            let mut outcomes = write.open_table(OUTCOMES)?;
+            for key in keys {
+                outcomes.remove(&key.0)?;
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    /// Every pin.
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
+        let read = self.begin_read()?;
+        let pins = match read.open_table(PINS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            pins => pins?,
+        };
+        pins.iter()?.map(|row| Ok(postcard::from_bytes(row?.1.value())?)).collect()
     }
 
     /// The model that a recipe keeps, if its training is still in the cache.
@@ -153,12 +251,20 @@ mod tests {
     fn an_outcome_without_its_artifact_is_forgotten() {
         let out = tempfile::tempdir().unwrap();
         let store = Store::open(out.path()).unwrap();
-        let artifact = store.put(b"mask").unwrap();
+        let artifact = store.artifacts().put(b"mask").unwrap();
         let key = Digest::of(b"key");
-        let recorded = Recorded { outcome: Outcome::Ok { artifact, detail: None }, seconds: 0.5 };
+        let figure = FigureRow {
+            label: "tumour".to_owned(),
+            metric: "dice".to_owned(),
+            value: Some(Real::new(0.875)),
+            unit: "1".to_owned(),
+            state: "ok".to_owned(),
+        };
+        let figures = Arc::new([figure.clone(), FigureRow { value: None, ..figure }]);
+        let recorded = Recorded { outcome: Outcome::Ok { artifact, detail: None, figures }, seconds: 0.5 };
         store.record(&[(key, recorded.clone())], &[]).unwrap();
         assert_eq!(store.outcomes(&[key]).unwrap(), [Some(recorded)]);
-        std::fs::remove_file(store.artifact_path(artifact)).unwrap();
+        std::fs::remove_file(store.artifacts().path(artifact)).unwrap();
         assert_eq!(store.outcomes(&[key]).unwrap(), [None]);
     }
 
@@ -170,10 +276,9 @@ mod tests {
         let pin = Pin { key, parts: vec![("a".into(), "train".into())] };
         store.record(&[], &[(recipe, pin.clone())]).unwrap();
         assert_eq!(store.pin(recipe).unwrap(), None);
-        let artifact = store.put(b"weights").unwrap();
-        store
-            .record(&[(key, Recorded { outcome: Outcome::Ok { artifact, detail: None }, seconds: 1.0 })], &[])
-            .unwrap();
+        let artifact = store.artifacts().put(b"weights").unwrap();
+        let outcome = Outcome::Ok { artifact, detail: None, figures: Arc::default() };
+        store.record(&[(key, Recorded { outcome, seconds: 1.0 })], &[]).unwrap();
         assert_eq!(store.pin(recipe).unwrap(), Some(pin));
     }
 }

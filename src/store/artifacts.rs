@@ -2,35 +2,55 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tomoflow_connectors::Digest;
+use tomoflow_connectors::{Digest, points};
 
-use super::{Store, StoreError, write_synced};
+use super::{StoreError, write_synced};
 
 /// Distinguishes files staged at the same time.
 static STAGED: AtomicU64 = AtomicU64::new(0);
 
-impl Store {
+/// The artifacts under one `out`. Any number of processes may add to them; nothing is ever changed.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    root: Arc<Path>,
+}
+
+impl Artifacts {
+    /// The artifacts of the store in the folder `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.into() }
+    }
+
     /// Keeps bytes; the same bytes are kept once. The file appears whole or not at all.
     ///
     /// # Errors
     /// When the disk refuses (full, read-only).
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        let path = self.artifact_path(digest);
+        let path = self.path(digest);
         // Compared, not trusted: what a failing disk left under this name is written again.
         if fs::read(&path).is_ok_and(|known| known == bytes) {
             return Ok(digest);
         }
         let number = STAGED.fetch_add(1, Ordering::Relaxed);
-        let staged = self.root.join("staging").join(format!("{digest}.{number}"));
-        write_synced(&staged, bytes).map_err(StoreError::io(&staged))?;
+        // Several processes, on several machines, stage into one folder.
+        let name = format!("{digest}.{:x}.{number}", process_number());
+        let staged = self.root.join("staging").join(name);
+        let written = write_synced(&staged, bytes).and_then(|()| points::pass(points::ARTIFACT_STAGED));
+        if let Err(source) = written {
+            // Half a file is nobody's, and its space may be what is missing.
+            drop(fs::remove_file(&staged));
+            return Err(StoreError::io(&staged)(source));
+        }
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
         }
         fs::rename(&staged, &path).map_err(StoreError::io(&path))?;
+        points::pass(points::ARTIFACT_NAMED).map_err(StoreError::io(&path))?;
         Ok(digest)
     }
 
@@ -39,7 +59,7 @@ impl Store {
     /// # Errors
     /// When it is gone or damaged.
     pub fn get(&self, digest: Digest) -> Result<Vec<u8>, StoreError> {
-        let path = self.artifact_path(digest);
+        let path = self.path(digest);
         let bytes = fs::read(&path).map_err(StoreError::io(&path))?;
         if Digest::of(&bytes) != digest {
             // Nobody can use it; without it the action that made it is wanted again.
@@ -52,31 +72,44 @@ impl Store {
 
     /// Whether an artifact is there.
     pub fn has(&self, digest: Digest) -> bool {
-        self.artifact_path(digest).is_file()
+        self.path(digest).is_file()
     }
 
     /// Where an artifact lies.
-    pub fn artifact_path(&self, digest: Digest) -> PathBuf {
+    pub fn path(&self, digest: Digest) -> PathBuf {
         let name = digest.to_string();
         self.root.join("artifacts").join(&name[..2]).join(&name)
     }
+
+    /// The folder where a training keeps the checkpoint that lets it go on.
+    pub fn checkpoint(&self, key: Digest) -> PathBuf {
+        self.root.join("checkpoints").join(key.to_string())
+    }
+}
+
+/// Random, once for each process: process numbers repeat between machines.
+fn process_number() -> u64 {
+    static NUMBER: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *NUMBER.get_or_init(rand::random)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Store;
     use super::*;
 
     #[test]
     fn what_is_put_is_got_and_damage_is_seen() {
         let out = tempfile::tempdir().unwrap();
         let store = Store::open(out.path()).unwrap();
-        let digest = store.put(b"mask").unwrap();
-        assert_eq!(store.put(b"mask").unwrap(), digest);
-        assert_eq!(store.get(digest).unwrap(), b"mask");
-        fs::write(store.artifact_path(digest), b"mist").unwrap();
-        assert!(store.get(digest).is_err());
-        assert!(!store.has(digest));
-        store.put(b"mask").unwrap();
-        assert_eq!(store.get(digest).unwrap(), b"mask");
+        let artifacts = store.artifacts();
+        let digest = artifacts.put(b"mask").unwrap();
+        assert_eq!(artifacts.put(b"mask").unwrap(), digest);
+        assert_eq!(artifacts.get(digest).unwrap(), b"mask");
+        fs::write(artifacts.path(digest), b"mist").unwrap();
+        assert!(artifacts.get(digest).is_err());
+        assert!(!artifacts.has(digest));
+        artifacts.put(b"mask").unwrap();
+        assert_eq!(artifacts.get(digest).unwrap(), b"mask");
     }
 }

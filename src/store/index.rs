@@ -1,70 +1,477 @@
 //! The instance index: what each file held when it was last read, so that it is not read again.
+//!
+//! An instance is a row here, not in memory: a file leads to its record, a series to its files, and what a
+//! series was judged to be is kept until one of its files changes. An archive of a million instances thus
+//! costs the control plane as much as its series do.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use redb::TableDefinition;
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::dicom::{FileStat, Record};
+use tomoflow_connectors::{Digest, points};
 
 use super::{Store, StoreError};
 
-const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
+/// Path → size, time, inode and what the file held.
+const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
+/// Series ‖ 0 ‖ record ‖ path: the files of a series, and where a record lies. Outlines have an empty series.
+const MEMBERS: TableDefinition<&[u8], ()> = TableDefinition::new("members");
+/// The content of a record, by its digest.
+const RECORDS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("records");
+/// Series ‖ 0 ‖ reader → what the series was judged to be, as long as its files stay.
+const VERDICTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("verdicts");
+/// Which instances make a scan, by the list's digest; earlier lists stay, so that they can be compared.
+const LISTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("lists");
+
+/// What a file held, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Held {
+    /// An instance of a series.
+    Image {
+        /// SeriesInstanceUID, or its surrogate.
+        series: String,
+        /// The record's digest.
+        record: Digest,
+    },
+    /// Outlines.
+    Outlines {
+        /// The record's digest.
+        record: Digest,
+    },
+    /// Nothing for a pipeline.
+    Nothing {
+        /// Why.
+        code: String,
+    },
+}
+
+impl Held {
+    /// What a record holds, in short.
+    pub fn of(record: &Record) -> Self {
+        let digest = || Digest::of(&postcard::to_stdvec(record).unwrap_or_default());
+        match record {
+            Record::Instance(instance) => {
+                Self::Image { series: instance.series_uid.clone(), record: digest() }
+            }
+            Record::Outlines(_) => Self::Outlines { record: digest() },
+            Record::Skip { code } => Self::Nothing { code: code.clone() },
+        }
+    }
+
+    /// Its key in [`MEMBERS`], without the path.
+    fn member(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Image { series, record } => Some(member(series, *record)),
+            Self::Outlines { record } => Some(member("", *record)),
+            Self::Nothing { .. } => None,
+        }
+    }
+
+    fn record(&self) -> Option<Digest> {
+        match self {
+            Self::Image { record, .. } | Self::Outlines { record } => Some(*record),
+            Self::Nothing { .. } => None,
+        }
+    }
+}
 
 /// A file as it was read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct IndexEntry {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indexed {
     /// Path, size, time and inode; while they stay, the file is not read again.
     pub stat: FileStat,
     /// What it held.
-    pub record: Record,
+    pub held: Held,
 }
 
+/// What a file held, as it lies in the index: a start looks at every file, and copies nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Holds<'a> {
+    /// An instance of a series.
+    Image {
+        /// SeriesInstanceUID, or its surrogate.
+        series: &'a str,
+        /// The record's digest.
+        record: Digest,
+    },
+    /// Outlines.
+    Outlines {
+        /// The record's digest.
+        record: Digest,
+    },
+    /// Nothing for a pipeline.
+    Nothing {
+        /// Why.
+        code: &'a str,
+    },
+}
+
+impl From<Holds<'_>> for Held {
+    fn from(holds: Holds<'_>) -> Self {
+        match holds {
+            Holds::Image { series, record } => Self::Image { series: series.to_owned(), record },
+            Holds::Outlines { record } => Self::Outlines { record },
+            Holds::Nothing { code } => Self::Nothing { code: code.to_owned() },
+        }
+    }
+}
+
+/// A file as it lies in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// Where it lay.
+    pub path: &'a Path,
+    /// Bytes.
+    pub size: u64,
+    /// Time of the last change, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// The file's number on its device.
+    pub inode: u64,
+    /// What it held.
+    pub holds: Holds<'a>,
+}
+
+impl<'a> Known<'a> {
+    fn new(path: &'a [u8], entry: &'a [u8]) -> Result<Self, StoreError> {
+        let (size, mtime_ns, inode, holds) = postcard::from_bytes(entry)?;
+        Ok(Self { path: Path::new(OsStr::from_bytes(path)), size, mtime_ns, inode, holds })
+    }
+
+    /// Whether a file at the same place is the one that was read.
+    pub fn is(&self, stat: &FileStat) -> bool {
+        (self.size, self.mtime_ns, self.inode) == (stat.size, stat.mtime_ns, stat.inode)
+    }
+}
+
+impl From<Known<'_>> for Indexed {
+    fn from(known: Known<'_>) -> Self {
+        let Known { path, size, mtime_ns, inode, holds } = known;
+        Self { stat: FileStat { path: path.to_owned(), size, mtime_ns, inode }, held: holds.into() }
+    }
+}
+
+/// A verdict to keep: series, reader, its bytes.
+pub type Judged = (String, Digest, Vec<u8>);
+
 impl Store {
-    /// All files of the index below `root`, by path.
+    /// Shows every file of the index below `root` to `visit`, by path (in the order of its bytes).
     ///
     /// # Errors
     /// When the database refuses or a record is damaged.
-    pub fn indexed(&self, root: &Path) -> Result<Vec<IndexEntry>, StoreError> {
+    pub fn visit_files(&self, root: &Path, mut visit: impl FnMut(Known<'_>)) -> Result<(), StoreError> {
         let read = self.begin_read()?;
         let files = match read.open_table(FILES) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
             files => files?,
         };
-        let prefix = root.to_string_lossy();
-        let mut found = Vec::new();
-        for row in files.range::<&str>(prefix.as_ref()..)? {
+        let prefix = root.as_os_str().as_bytes();
+        for row in files.range::<&[u8]>(prefix..)? {
             let (path, entry) = row?;
-            if !path.value().starts_with(prefix.as_ref()) {
-                break;
-            }
-            let entry: IndexEntry = postcard::from_bytes(entry.value())?;
-            if entry.stat.path.starts_with(root) {
-                found.push(entry);
+            let Some(below) = path.value().strip_prefix(prefix) else { break };
+            // Not what only begins like it: `/archive-old` lies not below `/archive`.
+            if below.is_empty() || below.starts_with(b"/") || prefix.ends_with(b"/") {
+                visit(Known::new(path.value(), entry.value())?);
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    /// Takes in what was read, and forgets files that are gone, in one step.
+    /// What the index knows of one file.
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn file(&self, path: &Path) -> Result<Option<Indexed>, StoreError> {
+        let read = self.begin_read()?;
+        let files = match read.open_table(FILES) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            files => files?,
+        };
+        let key = path.as_os_str().as_bytes();
+        files.get(key)?.map(|entry| indexed(key, entry.value())).transpose()
+    }
+
+    /// Takes in what was read, and forgets files that are gone, in one step. The verdicts of series that
+    /// this touches are forgotten with it.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn reindex(&self, read: &[IndexEntry], gone: &[PathBuf]) -> Result<(), StoreError> {
+    pub fn reindex(&self, read: &[(FileStat, Record)], gone: &[PathBuf]) -> Result<(), StoreError> {
         if read.is_empty() && gone.is_empty() {
             return Ok(());
         }
         let write = self.database.begin_write()?;
         {
-            let mut files = write.open_table(FILES)?;
+            let mut tables = Tables {
+                files: write.open_table(FILES)?,
+                members: write.open_table(MEMBERS)?,
+                records: write.open_table(RECORDS)?,
+                verdicts: write.open_table(VERDICTS)?,
+            };
             for path in gone {
-                files.remove(path.to_string_lossy().as_ref())?;
+                if let Some(held) = tables.held(path)? {
+                    tables.forget(path, &held)?;
+                    tables.files.remove(path.as_os_str().as_bytes())?;
+                }
             }
-            for entry in read {
-                let bytes = postcard::to_stdvec(entry)?;
-                files.insert(entry.stat.path.to_string_lossy().as_ref(), bytes.as_slice())?;
+            for (stat, record) in read {
+                tables.keep(stat, record)?;
             }
         }
         write.commit()?;
+        points::pass(points::INDEX_WRITTEN).map_err(StoreError::io(&self.root))
+    }
+
+    /// The files of a series below `root`, each with its record's digest, by record.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn members(&self, series: &str, root: &Path) -> Result<Vec<(PathBuf, Digest)>, StoreError> {
+        let read = self.begin_read()?;
+        let members = match read.open_table(MEMBERS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            members => members?,
+        };
+        let prefix = series_prefix(series);
+        let mut found = Vec::new();
+        for row in members.range::<&[u8]>(prefix.as_slice()..)? {
+            let (key, ()) = row.map(|(key, _)| (key, ()))?;
+            let Some(rest) = key.value().strip_prefix(prefix.as_slice()) else { break };
+            let Some((record, path)) = rest.split_first_chunk::<32>() else { continue };
+            let path = PathBuf::from(OsStr::from_bytes(path));
+            if path.starts_with(root) {
+                found.push((path, Digest(*record)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Records by their digests; those that are gone are left out.
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn records(&self, digests: &[Digest]) -> Result<Vec<Record>, StoreError> {
+        let read = self.begin_read()?;
+        let records = match read.open_table(RECORDS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            records => records?,
+        };
+        let mut found = Vec::with_capacity(digests.len());
+        for digest in digests {
+            if let Some(bytes) = records.get(&digest.0)? {
+                found.push(postcard::from_bytes(bytes.value())?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where a record of a series lies (of no series: outlines).
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<Option<FileStat>>, StoreError> {
+        let read = self.begin_read()?;
+        let (members, files) = match (read.open_table(MEMBERS), read.open_table(FILES)) {
+            (Err(redb::TableError::TableDoesNotExist(_)), _) => return Ok(vec![None; records.len()]),
+            (members, files) => (members?, files?),
+        };
+        let place = |record: &Digest| {
+            let prefix = member(series, *record);
+            let Some(row) = members.range::<&[u8]>(prefix.as_slice()..)?.next() else { return Ok(None) };
+            let (key, _) = row?;
+            let Some(path) = key.value().strip_prefix(prefix.as_slice()) else { return Ok(None) };
+            files.get(path)?.map(|entry| Ok(indexed(path, entry.value())?.stat)).transpose()
+        };
+        records.iter().map(place).collect()
+    }
+
+    /// What series were judged to be by a reader, as long as none of their files has changed since.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn verdicts(&self, series: &[String], reader: Digest) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let read = self.begin_read()?;
+        let verdicts = match read.open_table(VERDICTS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(vec![None; series.len()]),
+            verdicts => verdicts?,
+        };
+        let get = |series: &String| {
+            Ok(verdicts.get(member(series, reader).as_slice())?.map(|bytes| bytes.value().to_vec()))
+        };
+        series.iter().map(get).collect()
+    }
+
+    /// Keeps verdicts, and the lists of instances that they name, in one step.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn judge(&self, judged: &[Judged], lists: &[(Digest, Vec<u8>)]) -> Result<(), StoreError> {
+        if judged.is_empty() && lists.is_empty() {
+            return Ok(());
+        }
+        let mut write = self.database.begin_write()?;
+        // It follows from the index alone: a crash costs judging again, and no change waits for the disk. All
+        // that names these lists is written later, and the disk gets both then.
+        write.set_durability(redb::Durability::None)?;
+        {
+            let mut verdicts = write.open_table(VERDICTS)?;
+            for (series, reader, bytes) in judged {
+                verdicts.insert(member(series, *reader).as_slice(), bytes.as_slice())?;
+            }
+            let mut table = write.open_table(LISTS)?;
+            for (digest, bytes) in lists {
+                table.insert(&digest.0, bytes.as_slice())?;
+            }
+        }
+        write.commit()?;
+        points::pass(points::SERIES_WRITTEN).map_err(StoreError::io(&self.root))
+    }
+
+    /// A list of instances, or any other description that was kept by its digest.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn list(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.begin_read()?;
+        match read.open_table(LISTS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            lists => Ok(lists?.get(&digest.0)?.map(|bytes| bytes.value().to_vec())),
+        }
+    }
+}
+
+struct Tables<'t> {
+    files: redb::Table<'t, &'static [u8], &'static [u8]>,
+    members: redb::Table<'t, &'static [u8], ()>,
+    records: redb::Table<'t, &'static [u8; 32], &'static [u8]>,
+    verdicts: redb::Table<'t, &'static [u8], &'static [u8]>,
+}
+
+impl Tables<'_> {
+    fn held(&self, path: &Path) -> Result<Option<Held>, StoreError> {
+        let key = path.as_os_str().as_bytes();
+        let Some(entry) = self.files.get(key)? else { return Ok(None) };
+        Ok(Some(indexed(key, entry.value())?.held))
+    }
+
+    fn keep(&mut self, stat: &FileStat, record: &Record) -> Result<(), StoreError> {
+        let held = Held::of(record);
+        let before = self.held(&stat.path)?;
+        let path = stat.path.as_os_str().as_bytes();
+        let entry = postcard::to_stdvec(&(stat.size, stat.mtime_ns, stat.inode, &held))?;
+        self.files.insert(path, entry.as_slice())?;
+        if before.as_ref() == Some(&held) {
+            return Ok(());
+        }
+        if let Some(before) = before {
+            self.forget(&stat.path, &before)?;
+        }
+        if let (Some(mut key), Some(digest)) = (held.member(), held.record()) {
+            key.extend(path);
+            self.members.insert(key.as_slice(), ())?;
+            if self.records.get(&digest.0)?.is_none() {
+                self.records.insert(&digest.0, postcard::to_stdvec(record)?.as_slice())?;
+            }
+        }
+        self.unjudge(&held)
+    }
+
+    /// Removes what a file held; the record goes with the last file that holds it.
+    fn forget(&mut self, path: &Path, held: &Held) -> Result<(), StoreError> {
+        if let (Some(prefix), Some(digest)) = (held.member(), held.record()) {
+            let mut key = prefix.clone();
+            key.extend(path.as_os_str().as_bytes());
+            self.members.remove(key.as_slice())?;
+            let next = self.members.range::<&[u8]>(prefix.as_slice()..)?.next().transpose()?;
+            if !next.is_some_and(|(key, _)| key.value().starts_with(&prefix)) {
+                self.records.remove(&digest.0)?;
+            }
+        }
+        self.unjudge(held)
+    }
+
+    /// What a series was judged to be no longer holds.
+    fn unjudge(&mut self, held: &Held) -> Result<(), StoreError> {
+        let Held::Image { series, .. } = held else { return Ok(()) };
+        let prefix = series_prefix(series);
+        let mut outdated = Vec::new();
+        for row in self.verdicts.range::<&[u8]>(prefix.as_slice()..)? {
+            let key = row?.0.value().to_vec();
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            outdated.push(key);
+        }
+        for key in outdated {
+            self.verdicts.remove(key.as_slice())?;
+        }
         Ok(())
+    }
+}
+
+fn indexed(path: &[u8], entry: &[u8]) -> Result<Indexed, StoreError> {
+    Ok(Known::new(path, entry)?.into())
+}
+
+/// A UID never holds a zero byte, so no series is the beginning of another.
+fn series_prefix(series: &str) -> Vec<u8> {
+    let mut key = series.replace('\0', " ").into_bytes();
+    key.push(0);
+    key
+}
+
+fn member(series: &str, digest: Digest) -> Vec<u8> {
+    let mut key = series_prefix(series);
+    key.extend(digest.0);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use tomoflow_connectors::dicom::Instance;
+
+    use super::*;
+
+    fn stat(path: &str) -> FileStat {
+        FileStat { path: path.into(), size: 1, mtime_ns: 2, inode: 3 }
+    }
+
+    fn image(series: &str, sop: &str) -> Record {
+        Record::Instance(Instance { series_uid: series.into(), sop_uid: sop.into(), ..Instance::default() })
+    }
+
+    fn record(record: &Record) -> Digest {
+        Held::of(record).record().unwrap()
+    }
+
+    #[test]
+    fn a_series_follows_its_files() {
+        let out = tempfile::tempdir().unwrap();
+        let store = Store::open(out.path()).unwrap();
+        let (a, b) = (image("1.2", "a"), image("1.2", "b"));
+        let read = [(stat("/x/1"), a.clone()), (stat("/x/2"), b.clone()), (stat("/x/3"), image("1.23", "c"))];
+        store.reindex(&read, &[]).unwrap();
+        let paths = |series| -> Vec<PathBuf> {
+            let mut paths: Vec<_> =
+                store.members(series, Path::new("/x")).unwrap().into_iter().map(|(path, _)| path).collect();
+            paths.sort();
+            paths
+        };
+        assert_eq!(paths("1.2"), [Path::new("/x/1"), Path::new("/x/2")]);
+        assert!(store.members("1.2", Path::new("/y")).unwrap().is_empty());
+        store.judge(&[("1.2".into(), Digest::of(b"r"), b"fine".to_vec())], &[]).unwrap();
+        let verdict = || store.verdicts(&["1.2".to_owned()], Digest::of(b"r")).unwrap().remove(0);
+        assert_eq!(verdict().as_deref(), Some(b"fine".as_slice()));
+        // The same content under another time: nothing was learnt.
+        store.reindex(&[(FileStat { mtime_ns: 9, ..stat("/x/1") }, a.clone())], &[]).unwrap();
+        assert!(verdict().is_some());
+        store.reindex(&[], &["/x/2".into()]).unwrap();
+        assert_eq!((paths("1.2").len(), verdict()), (1, None));
+        assert!(store.records(&[record(&b)]).unwrap().is_empty());
+        // The same record twice: it stays until both files are gone.
+        store.reindex(&[(stat("/x/4"), a.clone())], &["/x/1".into()]).unwrap();
+        assert_eq!(store.places("1.2", &[record(&a)]).unwrap()[0].as_ref().unwrap().path, Path::new("/x/4"));
     }
 }

@@ -3,19 +3,25 @@
 mod actions;
 mod artifacts;
 mod index;
+mod made;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use tomoflow_connectors::Digest;
 
-pub use actions::{Outcome, Pin, Recorded};
-pub use index::IndexEntry;
+pub use actions::{Failure, FigureRow, Outcome, Pin, Recorded};
+pub use artifacts::Artifacts;
+pub use index::{Held, Holds, Indexed, Judged, Known};
+pub use made::{Made, Past};
 
 /// Raised when what the store holds can no longer be read by older or newer code.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+
+/// Bytes of the database that are kept in memory: a start reads all of it once, and a look at one series a few
+/// pages. The system's own cache holds the rest, as far as there is room.
+const CACHE_BYTES: usize = 32 << 20;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
@@ -43,7 +49,7 @@ pub enum StoreError {
         found: u64,
     },
     /// A file could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", remedy(.source))]
     Io {
         /// Which one.
         path: PathBuf,
@@ -51,7 +57,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The database refused.
-    #[error("the store's database: {0}")]
+    #[error("the store's database: {error}{}", database_remedy(.0), error = .0)]
     Database(#[source] Box<redb::Error>),
     /// A record does not read back.
     #[error(
@@ -67,6 +73,26 @@ impl StoreError {
     }
 }
 
+/// What to do about a disk that refuses.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "\nhint: free some space and run again; what is recorded stays"
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            "\nhint: make the pipeline's `out` writable, or choose another"
+        }
+        _ => "",
+    }
+}
+
+fn database_remedy(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::Io(error) => remedy(error),
+        _ => "",
+    }
+}
+
 macro_rules! database_errors {
     ($($error:ident),*) => {
         /// redb has an error type for each of its calls; all of them become [`StoreError::Database`].
@@ -78,12 +104,17 @@ macro_rules! database_errors {
     };
 }
 
-database_errors!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
+database_errors!(DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
 
 /// What one pipeline keeps between runs. One process at a time.
 pub struct Store {
     root: PathBuf,
+    artifacts: Artifacts,
     database: Database,
+    /// Held while the process lives; the system gives it back when the process ends, however it ends.
+    _lock: Option<fs::File>,
+    /// Where a scratch copy lies.
+    scratch: Option<tempfile::TempDir>,
 }
 
 impl Store {
@@ -97,25 +128,44 @@ impl Store {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(StoreError::io(&path))?;
         }
-        let database = Database::create(root.join("state.redb")).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => {
-                let holder = fs::read_to_string(root.join("holder")).unwrap_or_default();
-                let holder = if holder.is_empty() { "another process" } else { holder.trim() };
-                StoreError::Held { path: root.clone(), holder: holder.to_owned() }
-            }
-            other => other.into(),
-        })?;
-        let store = Self { root, database };
+        let lock = hold(&root, Access::Alone)?;
+        let database = database(&root.join("state.redb"))?;
+        let artifacts = Artifacts::new(&root);
+        let store = Self { root, artifacts, database, _lock: Some(lock), scratch: None };
         store.check_format()?;
         store.sweep_staging()?;
-        let holder = store.root.join("holder");
-        fs::write(&holder, format!("process {}\n", std::process::id())).map_err(StoreError::io(&holder))?;
         Ok(store)
     }
 
-    /// The folder where a training keeps the checkpoint that lets it go on.
-    pub fn checkpoint(&self, key: Digest) -> PathBuf {
-        self.root.join("checkpoints").join(key.to_string())
+    /// A copy of what `out/store` knows, to look at or to try things on: nothing under `out` is written.
+    /// Artifacts are those of the store itself.
+    ///
+    /// # Errors
+    /// When a run holds the store, or when another version wrote it.
+    pub fn scratch(out: &Path) -> Result<Self, StoreError> {
+        let root = out.join("store");
+        let scratch = tempfile::tempdir().map_err(StoreError::io(&std::env::temp_dir()))?;
+        let copy = scratch.path().join("state.redb");
+        let state = root.join("state.redb");
+        if state.is_file() {
+            let _shared = hold(&root, Access::Shared)?;
+            fs::copy(&state, &copy).map_err(StoreError::io(&state))?;
+        }
+        let database = database(&copy)?;
+        let artifacts = Artifacts::new(&root);
+        let store = Self { root, artifacts, database, _lock: None, scratch: Some(scratch) };
+        store.check_format()?;
+        Ok(store)
+    }
+
+    /// The artifacts, which other processes may add to as well.
+    pub fn artifacts(&self) -> &Artifacts {
+        &self.artifacts
+    }
+
+    /// The folder of everything.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The secret that pseudonyms are made with: 32 random bytes, made once for each store.
@@ -138,6 +188,9 @@ impl Store {
             Err(error) => return Err(StoreError::io(&path)(error)),
         }
         let key: [u8; 32] = rand::random();
+        if self.scratch.is_some() {
+            return Ok(key);
+        }
         let staged = self.root.join("staging").join("identity.key");
         write_synced(&staged, &key).map_err(StoreError::io(&staged))?;
         fs::rename(&staged, &path).map_err(StoreError::io(&path))?;
@@ -174,6 +227,62 @@ impl Store {
     fn begin_read(&self) -> Result<redb::ReadTransaction, StoreError> {
         Ok(self.database.begin_read()?)
     }
+}
+
+fn database(path: &Path) -> Result<Database, StoreError> {
+    Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+}
+
+/// Who else may use the store meanwhile.
+enum Access {
+    Alone,
+    Shared,
+}
+
+/// Takes the store's lock; the file's text says who has it.
+fn hold(root: &Path, access: Access) -> Result<fs::File, StoreError> {
+    use std::io::Write;
+    let path = root.join("holder");
+    let mut options = fs::File::options();
+    let file = options.read(true).write(true).create(true).truncate(false);
+    let mut file = match access {
+        Access::Alone => file.open(&path),
+        Access::Shared => fs::File::open(&path),
+    }
+    .map_err(StoreError::io(&path))?;
+    let take = || match access {
+        Access::Alone => file.try_lock(),
+        Access::Shared => file.try_lock_shared(),
+    };
+    let mut taken = take();
+    for _ in 0..20 {
+        // Whoever only looks holds it for a moment; and what the file says is about who ran last.
+        if !matches!(taken, Err(fs::TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        taken = take();
+    }
+    match taken {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let holder = if holder.is_empty() { "another process" } else { holder.trim() };
+            return Err(StoreError::Held { path: root.to_owned(), holder: holder.to_owned() });
+        }
+        Err(fs::TryLockError::Error(source)) => return Err(StoreError::io(&path)(source)),
+    }
+    if matches!(access, Access::Alone) {
+        let holder = format!("process {} on {}\n", std::process::id(), host());
+        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(StoreError::io(&path))?;
+    }
+    Ok(file)
+}
+
+/// This machine's name, for people.
+pub fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "this machine".to_owned() } else { name.trim().to_owned() }
 }
 
 /// Writes a file and waits until the disk has it.
