@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::{Geometry, LabelMap, Reject, RunLength};
+use tomoflow_connectors::{Geometry, LabelMap, Real, Reject, RunLength};
 
 use crate::operators::value::{Case, Mask, Metric};
+use crate::store::FigureRow;
 
 /// A mask as runs: for each slice, its labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,6 +153,18 @@ fn damaged(what: &str, why: &str) -> Reject {
 
 /// Metrics of one case.
 pub type MetricsArtifact = Vec<Metric>;
+
+/// Metrics of one case, as rows.
+pub fn figure_rows(metrics: &[Metric]) -> Arc<[FigureRow]> {
+    let row = |metric: &Metric| FigureRow {
+        label: metric.label.clone(),
+        metric: metric.metric.clone(),
+        value: metric.value.map(Real::new),
+        unit: metric.unit.clone(),
+        state: metric.state.clone(),
+    };
+    metrics.iter().map(row).collect()
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,10 @@ use crossbeam_channel::{Receiver, Sender};
 use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
+use super::budget::Permit;
 use super::load::Context;
-use super::pool::{Finished, Held, Job, cancelled, finish, guarded, mask_bytes, misplaced, put};
+use super::pool::{Finished, Job, cancelled, finish, guarded, mask_bytes, misplaced, put};
+use super::slot::{Busy, Slot};
 use super::work::{Action, Member, Work};
 use crate::networks::{self, Device, Figure, Model, NetworkError, Observer, Task};
 use crate::operators::infer::{Infer, ModelSource};
@@ -30,15 +32,32 @@ type Resident = (Digest, u16);
 pub struct DeviceJob {
     pub job: Job,
     pub case: Option<Case>,
-    pub permit: Held,
+    pub permit: Permit,
     pub started: Instant,
 }
 
-/// Takes jobs until there are no more.
-pub fn run(context: &Context, device: Device, jobs: &Receiver<DeviceJob>, report: &Sender<Finished>) {
+/// What the device's thread is told.
+pub enum ToDevice {
+    /// To do.
+    Job(Box<DeviceJob>),
+    /// There is no more.
+    End,
+}
+
+/// Takes jobs until there are no more, or until one was given up: then another thread has its place.
+pub fn run(
+    context: &Context,
+    device: Device,
+    jobs: &Receiver<ToDevice>,
+    report: &Sender<Finished>,
+    slot: &Slot,
+) {
     let mut resident: Vec<(Resident, Model)> = Vec::new();
-    for DeviceJob { job, case, permit, started } in jobs {
+    while let Ok(ToDevice::Job(job)) = jobs.recv() {
+        let DeviceJob { job, case, permit, started } = *job;
         let action = job.action.clone();
+        let limit = context.plan.stages[usize::from(action.stage)].timeout;
+        slot.begin(Busy { job: job.clone(), started: Instant::now(), limit, permit: Some(permit) });
         let result = guarded(&action, || match (&action.work, case) {
             _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
             (Work::Infer { model, .. }, Some(case)) => {
@@ -50,23 +69,14 @@ pub fn run(context: &Context, device: Device, jobs: &Receiver<DeviceJob>, report
             }
             _ => Err(misplaced()),
         });
+        let Some(busy) = slot.end() else { return };
         match result {
             // The way back to the original grid needs no device: the next case may start.
             Ok(Step::Classes(case, classes, names)) => {
                 let (context, report) = (context.clone(), report.clone());
                 rayon::spawn(move || {
-                    let result = guarded(&action, || {
-                        let labels =
-                            LabelMap::new(case.scan.geometry().clone(), classes).map_err(|error| {
-                                Reject::new(
-                                    "NETWORK",
-                                    error.to_string(),
-                                    "the network changed the size of its input",
-                                )
-                            })?;
-                        put(&context, &mask_bytes(&case, labels, &names)?)
-                    });
-                    drop(permit);
+                    let result = guarded(&action, || back_on_grid(&context, &case, classes, &names));
+                    drop(busy);
                     finish(&report, action, result, started);
                 });
             }
@@ -74,6 +84,18 @@ pub fn run(context: &Context, device: Device, jobs: &Receiver<DeviceJob>, report
             Err(reject) => finish(report, action, Err(reject), started),
         }
     }
+}
+
+fn back_on_grid(
+    context: &Context,
+    case: &Case,
+    classes: Vec<u16>,
+    names: &[String],
+) -> Result<Outcome, Reject> {
+    let labels = LabelMap::new(case.scan.geometry().clone(), classes).map_err(|error| {
+        Reject::new("NETWORK", error.to_string(), "the network changed the size of its input")
+    })?;
+    put(context, &mask_bytes(case, labels, names)?)
 }
 
 enum Step {
@@ -146,15 +168,15 @@ fn train(
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
     let task = Task { view: training.input().clone(), label_names: names };
     let mut observer = Watch { cancel, stage: &stages[usize::from(action.stage)].name };
-    let checkpoint = context.store.checkpoint(action.key);
+    let checkpoint = context.artifacts.checkpoint(action.key);
     let trained =
         networks::train(&train.settings, &task, &training, &validation, &checkpoint, device, &mut observer)
             .map_err(network)?;
     let figures = encode(&trained.figures)?;
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
-        (Outcome::Ok { artifact, .. }, Outcome::Ok { artifact: figures, .. }) => {
-            Ok(Outcome::Ok { artifact, detail: Some(figures) })
+        (Outcome::Ok { artifact, figures, .. }, Outcome::Ok { artifact: detail, .. }) => {
+            Ok(Outcome::Ok { artifact, detail: Some(detail), figures })
         }
         _ => Err(misplaced()),
     }

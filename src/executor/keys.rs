@@ -2,13 +2,13 @@
 
 use tomoflow_connectors::Digest;
 
-use super::work::{CaseRow, Grid, LabelRow, Member, SeriesRow};
+use super::work::{CaseRow, Grid, LabelRow, Member, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Aspects, Config, semantic};
 use crate::pipeline::{Plan, PlannedStage};
 
 /// Raised when keys are made in another way: everything runs anew.
-const SCHEMA: &[u8] = b"tomoflow key 1";
+const SCHEMA: &[u8] = b"tomoflow key 2";
 
 /// Results of one numerics class are interchangeable: 32-bit floating point, on any device.
 const NUMERICS: &[u8] = b"f32";
@@ -90,17 +90,17 @@ impl Chain {
 }
 
 /// The content of the labels of one scan.
-pub fn labels(plan: &Plan, label: usize, source: usize, outlines: Digest, grid: &Grid) -> LabelRow {
+pub fn labels(plan: &Plan, label: usize, source: usize, outlines: &OutlinesRow, grid: &Grid) -> LabelRow {
     let grid = serde_json::to_vec(grid).unwrap_or_default();
     let (label, reader) = (&plan.stages[label].spec, operator(&plan.stages[source]));
     let digest = Digest::of_parts([
-        outlines.0.as_slice(),
+        outlines.outlines.digest.0.as_slice(),
         &reader.0,
         label.name.as_bytes(),
         &label.version.to_le_bytes(),
         &grid,
     ]);
-    LabelRow { source: source as u16, outlines, digest }
+    LabelRow { source: source as u16, record: outlines.record, digest }
 }
 
 /// The key of a case that is kept as it stands after a chain: for training with its labels, or without.

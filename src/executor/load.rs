@@ -1,57 +1,82 @@
 //! From a case's key to its voxels: decode, label, transform, fused in memory.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Geometry, Reject, Scan, dicom, rtstruct};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
-use super::work::{CaseRow, LabelRow, SeriesRow};
+use super::work::{CaseRow, LabelRow, SeriesRow, SliceRow};
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
-use crate::store::{Outcome, Recorded, Store};
+use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
 
 /// Where content lies now. A renamed file changes this, and no row.
-#[derive(Debug, Default)]
-pub struct Files(RwLock<HashMap<Digest, FileStat>>);
-
-impl Files {
-    /// Says where some content lies.
-    pub fn insert(&self, content: Digest, file: FileStat) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(content, file);
-    }
-
-    /// Checks that files still are what was indexed.
+pub trait Lookup: Send + Sync {
+    /// The slices of a scan, by the list's digest.
     ///
     /// # Errors
-    /// `CHANGED` for a file with another size, time or inode.
-    fn unchanged(&self, contents: impl Iterator<Item = Digest>) -> Result<(), Reject> {
-        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        for file in contents.filter_map(|content| files.get(&content)) {
-            let now = std::fs::metadata(&file.path).map(|now| FileStat::new(file.path.clone(), &now));
-            if !now.is_ok_and(|now| now == *file) {
-                let message = format!("{} bytes were indexed, another file is there now", file.size);
-                return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
-            }
+    /// `FILE_VANISHED` for a list that the index no longer holds.
+    fn slices(&self, list: Digest) -> Result<Vec<SliceRow>, Reject>;
+
+    /// Where records of a series lie; of no series: outlines.
+    ///
+    /// # Errors
+    /// `FILE_VANISHED` for a record that no source holds any more.
+    fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject>;
+
+    /// The artifact that an action left, if it is done.
+    fn done(&self, key: Digest) -> Option<Digest>;
+}
+
+impl Lookup for Store {
+    fn slices(&self, list: Digest) -> Result<Vec<SliceRow>, Reject> {
+        let bytes = self.list(list).map_err(refused)?;
+        bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()).ok_or_else(|| vanished(list))
+    }
+
+    fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject> {
+        let places = Store::places(self, series, records).map_err(refused)?;
+        places
+            .into_iter()
+            .zip(records)
+            .map(|(place, &record)| place.ok_or_else(|| vanished(record)))
+            .collect()
+    }
+
+    fn done(&self, key: Digest) -> Option<Digest> {
+        match self.outcomes(&[key]).ok()?.pop()?? {
+            Recorded { outcome: Outcome::Ok { artifact, .. }, .. } => Some(artifact),
+            _ => None,
         }
-        Ok(())
     }
+}
 
-    /// Where some content lies.
-    ///
-    /// # Errors
-    /// `FILE_VANISHED` for content that no source holds any more.
-    pub fn find(&self, content: Digest) -> Result<PathBuf, Reject> {
-        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        files.get(&content).map(|file| file.path.clone()).ok_or_else(|| {
-            let message = format!("a file with content {} was indexed, none found now", content.short());
-            Reject::new("FILE_VANISHED", message, "it is looked for again at the next run")
-        })
+fn refused(error: StoreError) -> Reject {
+    Reject::new("STORE", error.to_string(), "it is tried again at the next run")
+}
+
+fn vanished(content: Digest) -> Reject {
+    let message = format!("a file with content {} was indexed, none found now", content.short());
+    Reject::new("FILE_VANISHED", message, "it is looked for again at the next run")
+}
+
+/// Checks that files still are what was indexed.
+///
+/// # Errors
+/// `CHANGED` for a file with another size, time or inode.
+fn unchanged(files: &[FileStat]) -> Result<(), Reject> {
+    for file in files {
+        let now = std::fs::metadata(&file.path).map(|now| FileStat::new(file.path.clone(), &now));
+        if !now.is_ok_and(|now| now == *file) {
+            let message = format!("{} bytes were indexed, another file is there now", file.size);
+            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+        }
     }
+    Ok(())
 }
 
 /// What every action may use.
@@ -60,12 +85,23 @@ pub struct Context {
     /// The pipeline.
     pub plan: Arc<Plan>,
     /// Artifacts.
-    pub store: Arc<Store>,
-    /// Where content lies.
-    pub files: Arc<Files>,
+    pub artifacts: Artifacts,
+    /// Where content lies. Whoever runs the pipeline holds it: a thread that was given up must not keep
+    /// the store open, and with it held, for ever.
+    pub lookup: Weak<dyn Lookup>,
+    /// Bytes of source files read so far.
+    pub bytes_read: Arc<AtomicU64>,
 }
 
 impl Context {
+    /// Where content lies.
+    ///
+    /// # Errors
+    /// `CANCELLED` when the run has ended.
+    pub fn lookup(&self) -> Result<Arc<dyn Lookup>, Reject> {
+        self.lookup.upgrade().ok_or_else(|| Reject::new("CANCELLED", "the run has ended", ""))
+    }
+
     /// A case as a stage's input sees it: assembled, labelled when `row` has labels, transformed.
     ///
     /// # Errors
@@ -88,10 +124,7 @@ impl Context {
     /// The transformed scan that `keep = true` left, if it is there already.
     fn kept(&self, stage: usize, row: &CaseRow) -> Result<Option<Case>, Reject> {
         let scan = Chain::to(&self.plan, stage).scan(&row.series);
-        let known = self.store.outcomes(&[keys::prepare(scan, None)]).ok().and_then(|mut known| known.pop());
-        let Some(Some(Recorded { outcome: Outcome::Ok { artifact, .. }, .. })) = known else {
-            return Ok(None);
-        };
+        let Some(artifact) = self.lookup()?.done(keys::prepare(scan, None)) else { return Ok(None) };
         // Damaged or gone: then the scan is made again.
         let Some(kept) = self.artifact(artifact).ok().and_then(|bytes| PreparedArtifact::decode(&bytes).ok())
         else {
@@ -109,13 +142,15 @@ impl Context {
     /// When a slice cannot be read or decoded, or the outlines cannot be drawn.
     pub fn assembled(&self, row: &CaseRow) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
-        let mut slices = Vec::with_capacity(row.series.slices.len());
-        for slice in &row.series.slices {
-            slices.push((self.files.find(slice.instance)?, slice.frame));
-        }
-        let scan = Arc::new(dicom::load_scan(&geometry, &slices)?);
+        let slices = self.lookup()?.slices(row.series.list)?;
+        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
+        let files = self.lookup()?.places(&row.series.series_uid, &records)?;
+        let frames: Vec<_> =
+            files.iter().zip(&slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect();
+        let scan = Arc::new(dicom::load_scan(&geometry, &frames)?);
         // Afterwards: what was decoded is what was indexed, so the key says the truth.
-        self.files.unchanged(row.series.slices.iter().map(|slice| slice.instance))?;
+        unchanged(&files)?;
+        self.bytes_read.fetch_add(distinct_bytes(&files), Ordering::Relaxed);
         let truth = row.labels.as_ref().map(|labels| self.truth(&row.series, labels)).transpose()?;
         let (labels, label_names) = match truth {
             Some(truth) => (Some(truth.labels), truth.label_names),
@@ -132,13 +167,15 @@ impl Context {
         let Stage::Rtstruct(source) = &self.plan.stages[usize::from(labels.source)].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads outlines expected", ""));
         };
-        let structures = rtstruct::read_structures(&self.files.find(labels.outlines)?)?;
-        self.files.unchanged(std::iter::once(labels.outlines))?;
+        let files = self.lookup()?.places("", &[labels.record])?;
+        let Some(file) = files.first() else { return Err(vanished(labels.record)) };
+        let structures = rtstruct::read_structures(&file.path)?;
+        unchanged(&files)?;
         let geometry = Geometry::from(&series.grid);
         let drawn = rtstruct::rasterise(&structures, &|name| source.label_of(name), &geometry)?;
         if drawn.off_slice > 0 || drawn.skipped > 0 {
             tracing::warn!(
-                outlines = %labels.outlines.short(),
+                outlines = %labels.record.short(),
                 off_slice = drawn.off_slice,
                 skipped = drawn.skipped,
                 "contours left out"
@@ -161,8 +198,16 @@ impl Context {
     /// # Errors
     /// `STORE` when it is gone or damaged.
     pub fn artifact(&self, digest: Digest) -> Result<Vec<u8>, Reject> {
-        self.store
+        self.artifacts
             .get(digest)
             .map_err(|error| Reject::new("STORE", error.to_string(), "it is made again at the next run"))
     }
+}
+
+/// Bytes of files, each counted once however many of its frames are slices.
+fn distinct_bytes(files: &[FileStat]) -> u64 {
+    let mut inodes: Vec<(u64, u64)> = files.iter().map(|file| (file.inode, file.size)).collect();
+    inodes.sort_unstable();
+    inodes.dedup();
+    inodes.iter().map(|(_, size)| size).sum()
 }

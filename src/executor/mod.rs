@@ -6,7 +6,8 @@ mod device;
 pub mod keys;
 mod load;
 mod pool;
+mod slot;
 pub mod work;
 
-pub use load::{Context, Files};
+pub use load::{Context, Lookup};
 pub use pool::{Executor, Finished, Job, Settings};

@@ -4,29 +4,32 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use tomoflow_connectors::{Digest, Geometry, Reject};
 
-use super::artifact::{self, MaskArtifact, PreparedArtifact};
-use super::budget::{Budget, Permit};
-use super::device::{self, DeviceJob};
-use super::load::Context;
-use super::work::{Action, Work};
+use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
+use super::budget::Budget;
+use super::device::{self, DeviceJob, ToDevice};
+use super::load::{Context, Lookup};
+use super::slot::{Busy, Slot};
+use super::work::{Action, CaseRow, Work};
 use crate::networks::Device;
 use crate::operators::registry::Stage;
 use crate::operators::resample::labels_to_grid;
 use crate::operators::value::{Case, Mask};
-use crate::store::{Outcome, Recorded};
+use crate::store::{FigureRow, Outcome, Recorded};
 
 /// An action on its way.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Job {
     /// What is to be done.
     pub action: Action,
     /// Set when it is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
+    /// Where its files lie, when this process has no index of its own.
+    pub lookup: Option<Arc<dyn Lookup>>,
 }
 
 /// What an action led to.
@@ -49,14 +52,32 @@ pub struct Settings {
     pub device: Device,
 }
 
-/// The threads that do the work. Dropping it waits for those under way.
+/// The threads that do the work. Dropping it waits for those under way, but for what was given up.
 pub struct Executor {
     queue: Option<Sender<Job>>,
-    threads_for_cpu: usize,
+    shared: Shared,
+    settings: Settings,
+    device_jobs: Receiver<ToDevice>,
     /// Jobs for the device that have not ended: they must not fill the CPU pool.
     on_device: Arc<AtomicUsize>,
     finished: Receiver<Finished>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<(Slot, Role, JoinHandle<()>)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Cpu,
+    Device,
+}
+
+/// What every thread of the pool has.
+#[derive(Clone)]
+struct Shared {
+    context: Context,
+    jobs: Receiver<Job>,
+    to_device: Sender<ToDevice>,
+    report: Sender<Finished>,
+    budget: Arc<Budget>,
 }
 
 impl Executor {
@@ -65,32 +86,77 @@ impl Executor {
     /// # Errors
     /// When the system gives no more threads.
     pub fn start(context: Context, settings: Settings) -> std::io::Result<Self> {
-        let threads = settings.threads.max(1);
-        let (queue, jobs) = bounded::<Job>(threads);
-        let (to_device, device_jobs) = bounded::<DeviceJob>(2);
+        let settings = Settings { threads: settings.threads.max(1), ..settings };
+        let (queue, jobs) = bounded::<Job>(settings.threads);
+        let (to_device, device_jobs) = bounded::<ToDevice>(2);
         let (report, finished) = unbounded();
         let budget = Budget::new(settings.memory_bytes);
-        let on_device = Arc::new(AtomicUsize::new(0));
-        let mut handles = Vec::new();
-        for index in 0..threads {
-            let worker = Worker {
-                context: context.clone(),
-                jobs: jobs.clone(),
-                to_device: to_device.clone(),
-                report: report.clone(),
-                budget: budget.clone(),
-            };
-            let name = format!("cpu-{index}");
-            handles.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
+        let shared = Shared { context, jobs, to_device, report, budget };
+        let mut executor = Self {
+            queue: Some(queue),
+            shared,
+            settings,
+            device_jobs,
+            on_device: Arc::new(AtomicUsize::new(0)),
+            finished,
+            threads: Vec::new(),
+        };
+        for _ in 0..settings.threads {
+            executor.spawn(Role::Cpu)?;
         }
-        let name = format!("device-{}", settings.device);
-        let device = settings.device;
-        handles.push(
-            std::thread::Builder::new()
-                .name(name)
-                .spawn(move || device::run(&context, device, &device_jobs, &report))?,
-        );
-        Ok(Self { queue: Some(queue), threads_for_cpu: threads, on_device, finished, threads: handles })
+        executor.spawn(Role::Device)?;
+        Ok(executor)
+    }
+
+    fn spawn(&mut self, role: Role) -> std::io::Result<()> {
+        let slot = Slot::default();
+        let (shared, own) = (self.shared.clone(), slot.clone());
+        let thread = match role {
+            Role::Cpu => {
+                let name = format!("cpu-{}", self.threads.len());
+                let worker = Worker { shared, slot: own };
+                std::thread::Builder::new().name(name).spawn(move || worker.run())?
+            }
+            Role::Device => {
+                let (device, jobs) = (self.settings.device, self.device_jobs.clone());
+                let Shared { context, report, .. } = shared;
+                std::thread::Builder::new()
+                    .name(format!("device-{device}"))
+                    .spawn(move || device::run(&context, device, &jobs, &report, &own))?
+            }
+        };
+        self.threads.push((slot, role, thread));
+        Ok(())
+    }
+
+    /// Gives up what takes longer than its stage's `timeout` allows: it is reported as `TIMEOUT`, its
+    /// thread is left to itself, and another takes its place.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub fn give_up(&mut self) -> std::io::Result<()> {
+        let now = Instant::now();
+        let late = |(at, (slot, ..)): (usize, &(Slot, Role, JoinHandle<()>))| Some((at, slot.overdue(now)?));
+        let overdue: Vec<_> = self.threads.iter().enumerate().filter_map(late).collect();
+        for (at, busy) in overdue.into_iter().rev() {
+            let limit = busy.limit.unwrap_or_default();
+            busy.job.cancelled.store(true, Ordering::Relaxed);
+            tracing::error!(
+                action = %busy.job.action.key.short(),
+                "given up after {}; its thread may go on until the process ends",
+                humantime::format_duration(limit)
+            );
+            let allowed = humantime::format_duration(limit);
+            let reject = Reject::new(
+                "TIMEOUT",
+                format!("{allowed} allowed, the operator had not returned by then"),
+                "raise the stage's `timeout`, or try it again with `tomoflow retry`",
+            );
+            finish(&self.shared.report, busy.job.action, Err(reject), busy.started);
+            let (_, role, _) = self.threads.swap_remove(at);
+            self.spawn(role)?;
+        }
+        Ok(())
     }
 
     /// Queues a job, or gives it back when there is no room now.
@@ -102,7 +168,7 @@ impl Executor {
         // One runs, two wait, and all but one of the pool's threads may wait to hand theirs on: work that
         // needs no device always finds a thread, however long a training takes.
         let device = job.action.work.needs_device();
-        if device && self.on_device.load(Ordering::Relaxed) >= 2 + self.threads_for_cpu {
+        if device && self.on_device.load(Ordering::Relaxed) >= 2 + self.settings.threads {
             return Err(Box::new(job));
         }
         queue.try_send(job).map_err(|error| match error {
@@ -125,54 +191,93 @@ impl Executor {
     pub fn finished(&self) -> &Receiver<Finished> {
         &self.finished
     }
+
+    /// Where others may report what they have done.
+    pub fn reporter(&self) -> Sender<Finished> {
+        self.shared.report.clone()
+    }
+
+    /// Bytes that actions hold now, and bytes of source files read so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.shared.budget.held(), self.shared.context.bytes_read.load(Ordering::Relaxed))
+    }
 }
 
 impl Drop for Executor {
     fn drop(&mut self) {
         self.queue = None;
-        for thread in self.threads.drain(..) {
-            drop(thread.join());
-        }
+        let (cpu, device): (Vec<_>, Vec<_>) =
+            self.threads.drain(..).partition(|(_, role, _)| *role == Role::Cpu);
+        wait_for(cpu);
+        // Told, since a thread that was given up keeps its sender for ever.
+        drop(self.shared.to_device.send(ToDevice::End));
+        wait_for(device);
+    }
+}
+
+/// Waits for threads to end, but not for one that works longer than its stage's `timeout` allows.
+fn wait_for(mut threads: Vec<(Slot, Role, JoinHandle<()>)>) {
+    while !threads.is_empty() {
+        let now = Instant::now();
+        threads.retain(|(slot, _, thread)| !thread.is_finished() && slot.overdue(now).is_none());
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 struct Worker {
-    context: Context,
-    jobs: Receiver<Job>,
-    to_device: Sender<DeviceJob>,
-    report: Sender<Finished>,
-    budget: Arc<Budget>,
+    shared: Shared,
+    slot: Slot,
 }
 
 impl Worker {
     fn run(self) {
-        for job in &self.jobs {
-            let started = Instant::now();
-            let action = job.action.clone();
-            let result = guarded(&action, || self.start(job, started));
+        let Self { shared, slot } = self;
+        let jobs = shared.jobs.clone();
+        for job in &jobs {
+            let context = match &job.lookup {
+                Some(lookup) => Context { lookup: Arc::downgrade(lookup), ..shared.context.clone() },
+                None => shared.context.clone(),
+            };
+            let worker = Working { shared: &shared, slot: &slot, context: &context };
+            let (started, action) = (Instant::now(), job.action.clone());
+            slot.begin(Busy { job: job.clone(), started, limit: None, permit: None });
+            let result = guarded(&action, || worker.start(job, started));
+            let Some(busy) = slot.end() else { return };
+            drop(busy);
             match result {
                 Ok(None) => {}
-                Ok(Some(outcome)) => finish(&self.report, action, Ok(outcome), started),
-                Err(reject) => finish(&self.report, action, Err(reject), started),
+                Ok(Some(outcome)) => finish(&shared.report, action, Ok(outcome), started),
+                Err(reject) => finish(&shared.report, action, Err(reject), started),
             }
         }
     }
+}
 
+struct Working<'a> {
+    shared: &'a Shared,
+    slot: &'a Slot,
+    context: &'a Context,
+}
+
+impl Working<'_> {
     /// Runs an action, or hands it on to the device, which then reports: `None`.
     fn start(&self, job: Job, started: Instant) -> Result<Option<Outcome>, Reject> {
         if job.cancelled.load(Ordering::Relaxed) {
             return Err(cancelled());
         }
         let needed = self.bytes_needed(&job.action);
-        let permit = self.budget.acquire(needed).map_err(|error| {
+        let permit = self.shared.budget.acquire(needed).map_err(|error| {
             let hint = format!("set `memory` to at least {} MiB", needed.div_ceil(1 << 20));
             Reject::new("OVER_BUDGET", error.to_string(), hint)
         })?;
+        // The clock starts here: waiting for memory is no fault of the operator.
+        self.slot.hold(permit, self.limit(&job.action));
         if job.cancelled.load(Ordering::Relaxed) {
             return Err(cancelled());
         }
         let stage = usize::from(job.action.stage);
-        let context = &self.context;
+        let context = self.context;
+        let mut found: Arc<[FigureRow]> = Arc::default();
         let bytes = match &job.action.work {
             Work::Prepare(row) => {
                 let planned = &context.plan.stages[stage];
@@ -193,28 +298,47 @@ impl Worker {
                 };
                 artifact::encode(&MaskArtifact::of(&operator.apply(&context.mask(series, *mask)?)?))?
             }
-            Work::Evaluate { mask, case } => self.evaluate(stage, *mask, case)?,
+            Work::Evaluate { mask, case } => {
+                let metrics = self.evaluate(stage, *mask, case)?;
+                found = artifact::figure_rows(&metrics);
+                artifact::encode(&metrics)?
+            }
             Work::Infer { case, .. } => {
                 let case = context.case(context.plan.stages[stage].inputs[0], case)?;
-                return self.hand_on(DeviceJob { job, case: Some(case), permit, started });
+                return self.hand_on(job, Some(case), started);
             }
-            Work::Train(_) => return self.hand_on(DeviceJob { job, case: None, permit, started }),
+            Work::Train(_) => return self.hand_on(job, None, started),
         };
-        drop(permit);
-        put(context, &bytes).map(Some)
+        keep(context, &bytes, found).map(Some)
     }
 
-    fn evaluate(&self, stage: usize, mask: Digest, case: &super::work::CaseRow) -> Result<Vec<u8>, Reject> {
-        let Stage::Evaluate(evaluator) = &self.context.plan.stages[stage].stage else {
+    fn evaluate(&self, stage: usize, mask: Digest, case: &CaseRow) -> Result<MetricsArtifact, Reject> {
+        let context = self.context;
+        let Stage::Evaluate(evaluator) = &context.plan.stages[stage].stage else {
             return Err(misplaced());
         };
         let labels = case.labels.as_ref().ok_or_else(misplaced)?;
-        let truth = self.context.truth(&case.series, labels)?;
-        artifact::encode(&evaluator.evaluate(&self.context.mask(&case.series, mask)?, &truth)?)
+        let truth = context.truth(&case.series, labels)?;
+        evaluator.evaluate(&context.mask(&case.series, mask)?, &truth)
     }
 
-    fn hand_on(&self, job: DeviceJob) -> Result<Option<Outcome>, Reject> {
-        self.to_device.send(job).map_err(|_| cancelled())?;
+    /// How long the work of this thread may take.
+    fn limit(&self, action: &Action) -> Option<Duration> {
+        let plan = &self.shared.context.plan;
+        let stage = usize::from(action.stage);
+        match (&action.work, &plan.stages[stage].stage) {
+            // A case is prepared by what comes before the training.
+            (Work::Prepare(_), Stage::Train(_)) => plan.timeout(plan.stages[stage].inputs[0]),
+            _ => plan.timeout(stage),
+        }
+    }
+
+    /// The device has a time limit of its own, from when it begins.
+    fn hand_on(&self, job: Job, case: Option<Case>, started: Instant) -> Result<Option<Outcome>, Reject> {
+        self.slot.unlimited();
+        let permit = self.slot.take_permit().ok_or_else(cancelled)?;
+        let job = Box::new(DeviceJob { job, case, permit, started });
+        self.shared.to_device.send(ToDevice::Job(job)).map_err(|_| cancelled())?;
         Ok(None)
     }
 
@@ -225,7 +349,7 @@ impl Worker {
             Work::Train(members) => members
                 .iter()
                 .filter_map(|member| {
-                    std::fs::metadata(self.context.store.artifact_path(member.prepared?)).ok()
+                    std::fs::metadata(self.shared.context.artifacts.path(member.prepared?)).ok()
                 })
                 .map(|file| file.len())
                 .sum(),
@@ -242,9 +366,10 @@ impl Worker {
     fn finest(&self, stage: usize, original: &Geometry) -> u64 {
         let mut at = stage;
         let mut largest = original.voxels() as u64;
-        while let Some(&input) = self.context.plan.stages[at].inputs.first() {
+        let stages = &self.shared.context.plan.stages;
+        while let Some(&input) = stages[at].inputs.first() {
             at = input;
-            let Some(spacing) = self.context.plan.stages[at].config.get("spacing_mm") else { continue };
+            let Some(spacing) = stages[at].config.get("spacing_mm") else { continue };
             let Ok(spacing) = serde_json::from_value::<[f64; 3]>(spacing.clone()) else { continue };
             let extent: f64 = (0..3)
                 .map(|axis| original.size[axis] as f64 * original.spacing_mm()[axis] / spacing[axis])
@@ -267,12 +392,17 @@ pub(super) fn mask_bytes(
     artifact::encode(&MaskArtifact::of(&mask))
 }
 
-/// Keeps an action's bytes.
+/// Keeps an action's bytes, which are no figures.
 pub(super) fn put(context: &Context, bytes: &[u8]) -> Result<Outcome, Reject> {
-    let artifact = context.store.put(bytes).map_err(|error| {
+    keep(context, bytes, Arc::default())
+}
+
+/// Keeps an action's bytes, beside the figures in them.
+fn keep(context: &Context, bytes: &[u8], figures: Arc<[FigureRow]>) -> Result<Outcome, Reject> {
+    let artifact = context.artifacts.put(bytes).map_err(|error| {
         Reject::new("STORE", error.to_string(), "free some space, or give the pipeline another `out`")
     })?;
-    Ok(Outcome::Ok { artifact, detail: None })
+    Ok(Outcome::Ok { artifact, detail: None, figures })
 }
 
 /// Runs one action; a panic in it is its failure, not the pool's.
@@ -306,6 +436,3 @@ pub(super) fn cancelled() -> Reject {
 pub(super) fn misplaced() -> Reject {
     Reject::new("MISPLACED", "the stage does not do this kind of work", "this is a fault: please report it")
 }
-
-/// Held by a job until it ends.
-pub(super) type Held = Permit;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::{Digest, Geometry};
+use tomoflow_connectors::rtstruct::Outlines;
+use tomoflow_connectors::{Digest, Geometry, Reject};
 
 use crate::operators::train::Part;
 
@@ -39,8 +40,10 @@ impl From<&Grid> for Geometry {
 /// Where one slice of a scan comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SliceRow {
-    /// The instance's content.
-    pub instance: Digest,
+    /// The instance's record in the index.
+    pub record: Digest,
+    /// What decoding it depends on.
+    pub content: Digest,
     /// Its frame.
     pub frame: u32,
     /// Its SOPInstanceUID.
@@ -62,12 +65,30 @@ pub struct SeriesRow {
     pub tags: BTreeMap<String, String>,
     /// The scan's grid.
     pub grid: Grid,
-    /// Slices, in the grid's order.
-    pub slices: Vec<SliceRow>,
+    /// The list of its slices ([`SliceRow`]), in the grid's order: it lies in the index, not in memory.
+    pub list: Digest,
     /// What was noticed and accepted.
     pub notes: Vec<String>,
-    /// The content of all slices, in order, and the grid.
+    /// What its voxels depend on: the content of all slices, in order, and the grid. No identifier.
     pub digest: Digest,
+}
+
+/// Outlines, and where the index holds them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OutlinesRow {
+    /// The record in the index.
+    pub record: Digest,
+    /// What they refer to.
+    pub outlines: Outlines,
+}
+
+/// What a series was judged to be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// A scan, or a part of a split series.
+    Accepted(Arc<SeriesRow>),
+    /// The case's key, and why it is none.
+    Rejected(String, Reject),
 }
 
 /// The outlines that refer to a scan.
@@ -75,8 +96,8 @@ pub struct SeriesRow {
 pub struct LabelRow {
     /// The stage that reads them.
     pub source: u16,
-    /// Their content.
-    pub outlines: Digest,
+    /// Their record in the index.
+    pub record: Digest,
     /// Content, the structures asked for, the grid they are drawn on, and the code that draws.
     pub digest: Digest,
 }

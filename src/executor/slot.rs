@@ -1,0 +1,68 @@
+//! What each thread is at, so that work which never comes back can be given up.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::budget::Permit;
+use super::pool::Job;
+
+/// A job under way, and what it holds.
+pub struct Busy {
+    /// The job.
+    pub job: Job,
+    /// When it began.
+    pub started: Instant,
+    /// How long it may take.
+    pub limit: Option<Duration>,
+    /// The memory it was given. One that is given up gives it back, although its thread may keep some: a
+    /// budget that never comes free would stop everything else.
+    pub permit: Option<Permit>,
+}
+
+/// One thread's place: filled while it works.
+#[derive(Clone, Default)]
+pub struct Slot(Arc<Mutex<Option<Busy>>>);
+
+impl Slot {
+    /// The thread begins a job.
+    pub fn begin(&self, busy: Busy) {
+        *self.lock() = Some(busy);
+    }
+
+    /// The memory that the job was given; from here on it may take as long as `limit`.
+    pub fn hold(&self, permit: Permit, limit: Option<Duration>) {
+        if let Some(busy) = self.lock().as_mut() {
+            busy.permit = Some(permit);
+            (busy.started, busy.limit) = (Instant::now(), limit);
+        }
+    }
+
+    /// Takes the memory on to another thread; none when the job was given up.
+    pub fn take_permit(&self) -> Option<Permit> {
+        self.lock().as_mut()?.permit.take()
+    }
+
+    /// The job has ended: what it held, or `None` when it was given up before. Then the thread's place has
+    /// been taken by another, and it ends.
+    pub fn end(&self) -> Option<Busy> {
+        self.lock().take()
+    }
+
+    /// From here on the job only waits for another thread.
+    pub fn unlimited(&self) {
+        if let Some(busy) = self.lock().as_mut() {
+            busy.limit = None;
+        }
+    }
+
+    /// Takes the job from a thread that has worked on it for too long.
+    pub fn overdue(&self, now: Instant) -> Option<Busy> {
+        let mut slot = self.lock();
+        let late = |busy: &Busy| busy.limit.is_some_and(|limit| now.duration_since(busy.started) > limit);
+        if slot.as_ref().is_some_and(late) { slot.take() } else { None }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Busy>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
