@@ -1,38 +1,45 @@
-//! The dataflow: instances → series → cases with labels → wanted actions → what tables must hold.
+//! The dataflow: series → cases with labels → wanted actions → what tables must hold.
 //!
 //! Every stage of the plan becomes a few operators over small rows. Actions that are done come in as
 //! `outcomes`, an input like any other, so that a change anywhere is only an update.
 
 mod cases;
 mod models;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::InputSession;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::ValSpine;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope;
-use tomoflow_connectors::dicom::Instance;
-use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::{Digest, Reject};
+
+use summary::Judged;
 
 use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance};
 use crate::executor::keys;
-use crate::executor::work::{Action, CaseRow, Work};
+use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
 use crate::operators::infer::ModelSource;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
-use crate::store::{Outcome, Pin};
+use crate::store::{FigureRow, Outcome, Pin};
 
 /// Time: an epoch for each batch of changes.
 pub type Time = u64;
+
+/// What actions led to, by key.
+type Outcomes<'s> = Arranged<'s, TraceAgent<ValSpine<Digest, Outcome, Time, isize>>>;
 
 pub(super) type Rows<'s, D> = VecCollection<'s, Time, D, isize>;
 
 /// The inputs of one worker.
 pub struct Inputs {
-    instances: InputSession<Time, (u16, Arc<Instance>), isize>,
-    outlines: InputSession<Time, (u16, Arc<Outlines>), isize>,
+    series: InputSession<Time, (u16, Verdict), isize>,
+    outlines: InputSession<Time, (u16, Arc<OutlinesRow>), isize>,
     outcomes: InputSession<Time, (Digest, Outcome), isize>,
     pins: InputSession<Time, (u16, Pin), isize>,
     files: InputSession<Time, (u16, Digest), isize>,
@@ -42,7 +49,7 @@ impl Inputs {
     /// Inputs that are not yet part of a dataflow.
     pub fn new() -> Self {
         Self {
-            instances: InputSession::new(),
+            series: InputSession::new(),
             outlines: InputSession::new(),
             outcomes: InputSession::new(),
             pins: InputSession::new(),
@@ -53,7 +60,10 @@ impl Inputs {
     /// Adds (`1`) or takes back (`-1`) something known.
     pub fn update(&mut self, input: Input, diff: isize) {
         match input {
-            Input::Instance(stage, instance) => self.instances.update((stage, instance), diff),
+            Input::Series(stage, row) => self.series.update((stage, Verdict::Accepted(row)), diff),
+            Input::Refused(stage, key, reject) => {
+                self.series.update((stage, Verdict::Rejected(key, reject)), diff);
+            }
             Input::Outlines(stage, outlines) => self.outlines.update((stage, outlines), diff),
             Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
             Input::Pin(stage, pin) => self.pins.update((stage, pin), diff),
@@ -66,41 +76,48 @@ impl Inputs {
         macro_rules! advance {
             ($($input:ident),*) => { $(self.$input.advance_to(time); self.$input.flush();)* };
         }
-        advance!(instances, outlines, outcomes, pins, files);
+        advance!(series, outlines, outcomes, pins, files);
     }
 }
 
 /// What stages have given so far, while the dataflow is built.
 pub(super) struct Built<'s, 'p> {
     plan: &'p Plan,
-    instances: BTreeMap<usize, Rows<'s, (String, Arc<Instance>)>>,
-    outlines: BTreeMap<usize, Rows<'s, (String, Arc<Outlines>)>>,
+    outlines: BTreeMap<usize, Rows<'s, (String, Arc<OutlinesRow>)>>,
     cases: BTreeMap<usize, Rows<'s, (String, CaseRow)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
     masks: BTreeMap<usize, Rows<'s, (String, MaskRow)>>,
-    outcomes: Rows<'s, (Digest, Outcome)>,
+    /// By key, arranged once for all stages that ask.
+    outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
     described: Vec<Rows<'s, (String, CaseRow)>>,
     outputs: Vec<Rows<'s, Output>>,
     names: Arc<[Arc<str>]>,
 }
 
+/// What a finished action left.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Left {
+    artifact: Digest,
+    detail: Option<Digest>,
+    figures: Arc<[FigureRow]>,
+}
+
 /// Builds the dataflow of a plan; what comes out is all wanted actions and all desired rows.
 pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Rows<'s, Output> {
     let known = Known {
-        instances: inputs.instances.to_collection(scope),
+        series: inputs.series.to_collection(scope),
         outlines: inputs.outlines.to_collection(scope),
         pins: inputs.pins.to_collection(scope),
         files: inputs.files.to_collection(scope),
     };
     let mut built = Built {
         plan,
-        instances: BTreeMap::new(),
         outlines: BTreeMap::new(),
         cases: BTreeMap::new(),
         models: BTreeMap::new(),
         masks: BTreeMap::new(),
-        outcomes: inputs.outcomes.to_collection(scope),
+        outcomes: inputs.outcomes.to_collection(scope).arrange_by_key(),
         described: Vec::new(),
         outputs: Vec::new(),
         names: plan.stages.iter().map(|stage| Arc::from(stage.name.as_str())).collect(),
@@ -111,14 +128,14 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
     built.describe_all();
     match built.outputs.pop() {
         Some(first) => first.concatenate(built.outputs).consolidate(),
-        None => built.outcomes.flat_map(|_| None),
+        None => built.outcomes.as_collection(|_, _| ()).flat_map(|()| None),
     }
 }
 
 /// What comes from outside, each row with the stage that it is for.
 struct Known<'s> {
-    instances: Rows<'s, (u16, Arc<Instance>)>,
-    outlines: Rows<'s, (u16, Arc<Outlines>)>,
+    series: Rows<'s, (u16, Verdict)>,
+    outlines: Rows<'s, (u16, Arc<OutlinesRow>)>,
     pins: Rows<'s, (u16, Pin)>,
     files: Rows<'s, (u16, Digest)>,
 }
@@ -134,19 +151,16 @@ impl<'s> Built<'s, '_> {
         let plan = self.plan;
         let stage = &plan.stages[index];
         match &stage.stage {
-            Stage::Dicom(_) => {
-                let keyed =
-                    own(&known.instances, index).map(|instance| (instance.series_uid.clone(), instance));
-                self.instances.insert(index, keyed);
-            }
+            // Its files become series in the archive, before the dataflow.
+            Stage::Dicom(_) => {}
             Stage::Rtstruct(_) => {
                 let keyed = own(&known.outlines, index).flat_map(|outlines| {
-                    let series = outlines.referenced_series.clone();
+                    let series = outlines.outlines.referenced_series.clone();
                     series.into_iter().map(move |uid| (uid, outlines.clone()))
                 });
                 self.outlines.insert(index, keyed);
             }
-            Stage::Assemble(_) => self.assemble(index),
+            Stage::Assemble(_) => self.assemble(index, own(&known.series, index)),
             Stage::Label(label) => self.label(index, label.newest),
             // Fused: what they depend on is in the chain's key, and they run inside its action.
             Stage::Transform(_) | Stage::View(_) => {
@@ -176,27 +190,28 @@ impl<'s> Built<'s, '_> {
     /// Asks for actions, and joins what they led to: the artifacts of those that are done.
     ///
     /// Failures become rejects. `D` is what the caller wants to know again with each artifact.
-    pub(super) fn act<D>(
-        &mut self,
-        wanted: Rows<'s, (Action, D)>,
-    ) -> Rows<'s, (Action, D, Digest, Option<Digest>)>
+    pub(super) fn act<D>(&mut self, wanted: Rows<'s, (Action, D)>) -> Rows<'s, (Action, D, Left)>
     where
         D: differential_dataflow::ExchangeData + std::hash::Hash,
     {
         self.outputs.push(wanted.clone().map(|(action, _)| Output::Wanted(action)));
-        let done = wanted.map(|(action, more)| (action.key, (action, more))).join(self.outcomes.clone());
+        let done = wanted
+            .map(|(action, more)| (action.key, (action, more)))
+            .join_core(self.outcomes.clone(), |_, wanted, outcome| Some((wanted.clone(), outcome.clone())));
         let names = self.names.clone();
-        self.outputs.push(done.clone().flat_map(move |(_, ((action, _), outcome))| match outcome {
-            Outcome::Failed { code, message, hint, .. } => {
+        self.outputs.push(done.clone().flat_map(move |((action, _), outcome)| match outcome {
+            Outcome::Failed { code, message, hint, attempts, .. } => {
                 let case = action.work.case().map(|case| case.key.clone());
                 let reject = Reject { code, message, hint };
                 let stage = names[usize::from(action.stage)].clone();
-                Some(Output::Desired(Desired::Reject { case, stage, reject }))
+                Some(Output::Desired(Desired::Reject { case, stage, reject, attempts }))
             }
             Outcome::Ok { .. } => None,
         }));
-        done.flat_map(|(_, ((action, more), outcome))| match outcome {
-            Outcome::Ok { artifact, detail } => Some((action, more, artifact, detail)),
+        done.flat_map(|((action, more), outcome)| match outcome {
+            Outcome::Ok { artifact, detail, figures } => {
+                Some((action, more, Left { artifact, detail, figures }))
+            }
             Outcome::Failed { .. } => None,
         })
     }
@@ -252,7 +267,7 @@ impl<'s> Built<'s, '_> {
 
     fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<ModelRow>)>) {
         let name = self.names[index].clone();
-        let masks = self.act(wanted).flat_map(move |(action, model, mask, _)| {
+        let masks = self.act(wanted).flat_map(move |(action, model, left)| {
             let (Work::Infer { case: CaseRow { series, .. }, .. }
             | Work::Segment(CaseRow { series, .. })
             | Work::Mask { series, .. }) = action.work
@@ -261,7 +276,7 @@ impl<'s> Built<'s, '_> {
             };
             let digest = model.as_ref().map(|model| model.model);
             let from = Provenance { stage: name.clone(), action: action.key, model: digest };
-            Some((series.key.clone(), MaskRow { series, mask, model, from }))
+            Some((series.key.clone(), MaskRow { series, mask: left.artifact, model, from }))
         });
         self.outputs.push(masks.clone().map(|(_, mask)| {
             Output::Desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
@@ -285,11 +300,17 @@ impl<'s> Built<'s, '_> {
             Some((Action { key, stage: index as u16, work }, (part.unwrap_or_default(), mask.from.model)))
         });
         let name = self.names[index].clone();
-        let metrics = self.act(wanted).flat_map(move |(action, (split, model), metrics, _)| {
-            let Work::Evaluate { case, .. } = action.work else { return None };
+        let judged = self.act(wanted).flat_map(move |(action, (split, model), left)| {
+            let Work::Evaluate { case: CaseRow { series, .. }, .. } = action.work else { return None };
             let from = Provenance { stage: name.clone(), action: action.key, model };
-            Some(Output::Desired(Desired::Metrics { series: case.series, metrics, split, from }))
+            let vendor = series.tags.get("Manufacturer").cloned().unwrap_or_default();
+            let case = series.key.clone();
+            Some((series, Judged { case, split, vendor, figures: left.figures, from }))
         });
-        self.outputs.push(metrics);
+        self.outputs.push(judged.clone().map(|(series, judged)| {
+            let Judged { figures, split, from, .. } = judged;
+            Output::Desired(Desired::Metrics { series, figures, split, from })
+        }));
+        self.summarise(index, judged.map(|(_, judged)| judged));
     }
 }

@@ -3,20 +3,41 @@
 //! [`run`] is the whole of it: look at the sources, feed the control plane, have executors do what is
 //! wanted, feed back what is done, and bring the tables to what is then desired.
 
+mod archive;
+mod cluster;
 mod control;
 mod dataflow;
+mod differences;
 mod driver;
+mod explain;
+mod forecast;
 mod identity;
+mod ledger;
+mod monitor;
 mod pictures;
 mod rows;
 mod run;
-mod sources;
+mod session;
+mod status;
+mod summarise;
 mod summary;
 mod tables;
+mod upkeep;
+mod watch;
+mod watching;
 
+pub use archive::SourceError;
+pub use cluster::{Cluster, ClusterError, join};
 pub use control::ControlError;
+pub use differences::Difference;
+pub use explain::{Before, ExplainError, Explanation, Output, explain};
+pub use forecast::{Forecast, StageForecast, forecast};
 pub use identity::Identity;
+pub use ledger::Part;
 pub use pictures::{Picture, pictures};
-pub use run::{Options, RunError, run};
-pub use sources::SourceError;
+pub use run::{Options, Progress, RunError, run, watch};
+pub use session::Session;
+pub use status::{Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, metrics};
 pub use summary::{StageCount, Summary};
+pub use upkeep::{Failures, Garbage, Item, Verified, forget_failures, gc, verify};
+pub use watch::{Change, Settle, Watcher};

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Geometry, RunLength};
 
+use super::archive::Archive;
 use super::control::Control;
 use super::driver::Driver;
 use super::identity::Identity;
 use super::rows::Desired;
 use super::run::RunError;
-use super::sources::{self, Look};
-use crate::executor::artifact::{self, MetricsArtifact};
+use super::session;
+use crate::executor::Context;
 use crate::executor::work::CaseRow;
-use crate::executor::{Context, Files};
 use crate::pipeline::Plan;
-use crate::store::Store;
+use crate::store::{FigureRow, Store};
 
 /// One slice of one case.
 #[derive(Clone, Debug)]
@@ -44,12 +44,19 @@ pub struct Picture {
 /// When the store is in use, or the sources cannot be read.
 pub fn pictures(plan: Plan, limit: usize) -> Result<Vec<Picture>, RunError> {
     let plan = Arc::new(plan);
-    let store = Arc::new(Store::open(&plan.settings.out)?);
-    let context = Context { plan: plan.clone(), store: store.clone(), files: Arc::new(Files::default()) };
+    // On a copy: a picture changes nothing, and an archive that is not mounted is not an empty one.
+    let store = Arc::new(Store::scratch(&plan.settings.out)?);
+    let context = session::context(&plan, &store);
     let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-    let found = sources::look(&plan, &store, &context.files, Look::See)?;
-    let mut driver = Driver::new(context.clone(), Control::start(plan.clone(), 1)?, None, false);
-    driver.load(found.inputs)?;
+    let control = Control::start(plan.clone(), 1)?;
+    let mut driver = Driver::new(context.clone(), store.clone(), control, None, false);
+    driver.load_pins()?;
+    let mut archive = Archive::new(plan, store);
+    let looked = archive.look(true)?;
+    let mut changes: Vec<_> = looked.changes.into_iter().map(|(_, change)| change).collect();
+    changes.extend(archive.models()?);
+    changes.extend(archive.derive(looked.series.keys())?);
+    driver.change(changes)?;
     let candidates = candidates(&context, &driver);
     let shown = limit.min(candidates.len());
     let mut pictures = Vec::new();
@@ -72,7 +79,7 @@ struct Candidate {
 fn candidates(context: &Context, driver: &Driver) -> Vec<Candidate> {
     let stages = &context.plan.stages;
     let (mut cases, mut masks, mut metrics) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    for desired in driver.desired() {
+    for desired in driver.desired().keys() {
         match desired {
             Desired::Case(case) => {
                 cases.insert(case.series.key.clone(), case);
@@ -80,8 +87,8 @@ fn candidates(context: &Context, driver: &Driver) -> Vec<Candidate> {
             Desired::Masks { series, mask, from } => {
                 masks.insert((from.stage.to_string(), series.key.clone()), *mask);
             }
-            Desired::Metrics { series, metrics: figures, split, from } => {
-                metrics.push((from.stage.to_string(), series.key.clone(), *figures, split.clone()));
+            Desired::Metrics { series, figures, split, from } => {
+                metrics.push((from.stage.to_string(), series.key.clone(), dice(figures), split.clone()));
             }
             _ => {}
         }
@@ -93,19 +100,18 @@ fn candidates(context: &Context, driver: &Driver) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = metrics
         .into_iter()
         .filter(|(stage, ..)| *stage == last.name)
-        .filter_map(|(_, key, figures, split)| {
+        .filter_map(|(_, key, dice, split)| {
             let mask = *masks.get(&(segmented.clone(), key.clone()))?;
-            Some(Candidate { case: (*cases.get(&key)?).clone(), mask, dice: dice(context, figures), split })
+            Some(Candidate { case: (*cases.get(&key)?).clone(), mask, dice, split })
         })
         .collect();
     found.sort_by(|a, b| a.dice.unwrap_or(-1.0).total_cmp(&b.dice.unwrap_or(-1.0)));
     found
 }
 
-fn dice(context: &Context, figures: Digest) -> Option<f64> {
-    let metrics: MetricsArtifact = artifact::decode("metrics", &context.artifact(figures).ok()?).ok()?;
-    let values: Vec<f64> =
-        metrics.iter().filter(|metric| metric.metric == "dice").filter_map(|metric| metric.value).collect();
+fn dice(figures: &[FigureRow]) -> Option<f64> {
+    let dice = figures.iter().filter(|figure| figure.metric == "dice");
+    let values: Vec<f64> = dice.filter_map(|figure| figure.value).map(|value| value.0).collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::dicom::Instance;
-use tomoflow_connectors::rtstruct::Outlines;
-use tomoflow_connectors::{Digest, Reject};
+use tomoflow_connectors::{Digest, Real, Reject};
 
-use crate::executor::work::{Action, CaseRow, SeriesRow};
-use crate::store::{Outcome, Pin};
+use crate::executor::work::{Action, CaseRow, OutlinesRow, SeriesRow};
+use crate::store::{FigureRow, Outcome, Pin};
 
 /// One change of what is known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// An instance that a source keeps.
-    Instance(u16, Arc<Instance>),
+    /// A scan that a stage assembled.
+    Series(u16, Arc<SeriesRow>),
+    /// A series that a stage could not assemble: the case's key, and why.
+    Refused(u16, String, Reject),
     /// Outlines that a source found.
-    Outlines(u16, Arc<Outlines>),
+    Outlines(u16, Arc<OutlinesRow>),
     /// What a wanted action led to.
     Outcome(Digest, Outcome),
     /// The model that a training stage keeps.
@@ -59,6 +59,8 @@ pub enum Desired {
         stage: Arc<str>,
         /// Why.
         reject: Reject,
+        /// How often it was tried.
+        attempts: u32,
     },
     /// Rows of `masks`.
     Masks {
@@ -74,7 +76,7 @@ pub enum Desired {
         /// The scan.
         series: Arc<SeriesRow>,
         /// The figures.
-        metrics: Digest,
+        figures: Arc<[FigureRow]>,
         /// `train`, `validation`, `test`, or `new` for a case that the model's dataset did not hold.
         split: String,
         /// Where they come from.
@@ -87,6 +89,81 @@ pub enum Desired {
         /// Where they come from; `model` is set.
         from: Provenance,
     },
+    /// A row of `summary`.
+    Summary {
+        /// Which figures.
+        group: Arc<Group>,
+        /// What they come to.
+        sums: Sums,
+    },
+}
+
+/// What the cases of a group have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GroupedBy {
+    /// The model that was judged, or that there was none.
+    Model,
+    /// The part of the model's split.
+    Split,
+    /// The manufacturer of the scanner.
+    Vendor,
+}
+
+impl GroupedBy {
+    /// The word in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Split => "split",
+            Self::Vendor => "vendor",
+        }
+    }
+}
+
+/// Figures that may be summed up: of one stage, model, label, metric and unit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Group {
+    /// The stage that made them, by name.
+    pub stage: Arc<str>,
+    /// The model that was judged.
+    pub model: Option<Digest>,
+    /// The label's name.
+    pub label: String,
+    /// The metric's name.
+    pub metric: String,
+    /// The figures' unit.
+    pub unit: String,
+    /// What its cases have in common.
+    pub grouped_by: GroupedBy,
+    /// The one that they have in common; empty where there is none.
+    pub name: String,
+}
+
+/// What the figures of a group come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sums {
+    /// All figures.
+    pub figures: u64,
+    /// Those with a value: whatever their state, they and no others enter what follows.
+    pub count: u64,
+    /// Their mean.
+    pub mean: Option<Real>,
+    /// Their median.
+    pub median: Option<Real>,
+    /// Their sample standard deviation; none of one value.
+    pub sd: Option<Real>,
+    /// The smallest.
+    pub min: Option<Real>,
+    /// The greatest.
+    pub max: Option<Real>,
+    /// Figures where neither mask held the label.
+    pub both_empty: u64,
+    /// Figures where the reference did not.
+    pub empty_reference: u64,
+    /// Figures where the prediction did not: a missed structure.
+    pub empty_prediction: u64,
+    /// Figures of a state that is none of these, nor `ok`.
+    pub other_states: u64,
 }
 
 /// What a model was trained on: a case's part of the split.

@@ -68,6 +68,15 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The counts of cases, in one line.
+    pub fn line(&self) -> String {
+        let plural = if self.cases == 1 { "case" } else { "cases" };
+        format!(
+            "{} {plural}: {} processed, {} unchanged, {} rejected ({:.1} s)",
+            self.cases, self.processed, self.unchanged, self.rejected, self.seconds
+        )
+    }
+
     /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used; 130 interrupted.
     pub fn exit_code(&self, allowed: f64) -> u8 {
         if self.interrupted {
@@ -84,12 +93,7 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.cases == 1 { "case" } else { "cases" };
-        writeln!(
-            f,
-            "{} {plural}: {} processed, {} unchanged, {} rejected ({:.1} s)",
-            self.cases, self.processed, self.unchanged, self.rejected, self.seconds
-        )?;
+        writeln!(f, "{}", self.line())?;
         let mut stages: Vec<_> = self.stages.iter().filter(|(_, count)| count.wanted > 0).collect();
         stages.sort_by_key(|(_, count)| count.order);
         for (name, count) in stages {

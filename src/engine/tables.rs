@@ -1,21 +1,17 @@
 //! Tables follow what is desired: what is missing is written, what is no longer desired goes.
 
+mod made;
+
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use tomoflow_connectors::table::{
-    CaseRow, CommitId, DeltaTable, MaskRow, MetricRow, RejectRow, Rows, RunRow, Table, TableError,
-    TrainingRow, write_parquet,
-};
-use tomoflow_connectors::{Digest, Geometry, Reject};
+use tomoflow_connectors::table::{CommitId, DeltaTable, Rows, RunRow, Table, TableError, write_parquet};
+use tomoflow_connectors::{Digest, points};
 
 use super::identity::Identity;
-use super::rows::{Desired, Provenance};
+use super::rows::Desired;
 use crate::executor::Context;
-use crate::executor::artifact::{self, MaskArtifact, MetricsArtifact};
-use crate::executor::work::SeriesRow;
-use crate::networks::Figure;
 use crate::operators::registry::Stage;
 use crate::operators::sink::Format;
 use crate::pipeline::Plan;
@@ -26,6 +22,10 @@ const ROWS: &[u8] = b"tomoflow rows 1";
 /// The committer's name in every table's log.
 const COMMITTER: &str = "tomoflow";
 
+/// The tables that follow what is desired.
+const KEPT: &[Table] =
+    &[Table::Cases, Table::Rejects, Table::Masks, Table::Metrics, Table::Summary, Table::Training];
+
 /// The tables of one pipeline.
 pub struct Tables {
     context: Context,
@@ -34,6 +34,16 @@ pub struct Tables {
     parquet: PathBuf,
     /// For each stage that a sink names, the formats asked for.
     sinks: BTreeMap<String, BTreeSet<Format>>,
+    /// Tables that have been opened; one that was is kept, since reading what it holds takes a while.
+    open: BTreeMap<Table, DeltaTable>,
+    /// Whether all tables were compared once with all that is desired.
+    compared: bool,
+    /// Entries that are no longer desired, and go when no action is under way.
+    outdated: BTreeMap<Table, BTreeSet<String>>,
+    /// Rows that could not be made: tried again.
+    missed: BTreeSet<Desired>,
+    /// Whether Parquet files may be behind.
+    behind: bool,
 }
 
 impl Tables {
@@ -42,7 +52,18 @@ impl Tables {
         let out = &context.plan.settings.out;
         let (folder, parquet) = (out.join("tables"), out.join("parquet"));
         let sinks = sinks(&context.plan);
-        Self { context, identity, folder, parquet, sinks }
+        Self {
+            context,
+            identity,
+            folder,
+            parquet,
+            sinks,
+            open: BTreeMap::new(),
+            compared: false,
+            outdated: BTreeMap::new(),
+            missed: BTreeSet::new(),
+            behind: true,
+        }
     }
 
     /// Where the Delta tables lie.
@@ -50,41 +71,148 @@ impl Tables {
         &self.folder
     }
 
-    /// Brings every table to the desired set. Nothing is written to a table that already holds it.
+    /// Brings every table to the desired set. Nothing is written to a table that already holds it. The
+    /// first time all is compared, later only what `changed` names.
     ///
     /// While a run goes on (`ended` is false) rows only come: those that it is about to replace stay
     /// until their replacements are there.
     ///
     /// # Errors
-    /// When a table cannot be read or written; those before it are committed.
-    pub fn converge<'a>(
-        &self,
-        desired: impl Iterator<Item = &'a Desired>,
+    /// When a table cannot be read or written; those before it are committed, and all are compared again.
+    pub fn converge(
+        &mut self,
+        desired: &BTreeMap<Desired, isize>,
+        mut changed: BTreeSet<Desired>,
         ended: bool,
     ) -> Result<Changes, TableError> {
-        let mut delta: BTreeMap<Table, BTreeMap<String, &Desired>> = BTreeMap::new();
-        let mut parquet: BTreeMap<Table, BTreeMap<String, &Desired>> = BTreeMap::new();
-        for table in [Table::Cases, Table::Rejects, Table::Masks, Table::Metrics, Table::Training] {
-            delta.insert(table, BTreeMap::new());
-        }
-        for row in desired {
-            let table = table_of(row);
-            let entry = self.entry(row).to_string();
-            if self.goes_to(row, Format::Delta) {
-                delta.entry(table).or_default().insert(entry.clone(), row);
-            }
-            if self.goes_to(row, Format::Parquet) {
-                parquet.entry(table).or_default().insert(entry, row);
-            }
-        }
+        changed.append(&mut self.missed);
+        self.behind |= !changed.is_empty();
         let mut changes = Changes::default();
-        for (table, rows) in &delta {
-            self.converge_delta(*table, rows, ended, &mut changes)?;
-        }
-        for table in self.parquet_tables().into_iter().filter(|_| ended) {
-            self.converge_parquet(table, parquet.get(&table).unwrap_or(&BTreeMap::new()), &mut changes)?;
+        let result = if self.compared {
+            self.follow(desired, &changed, ended, &mut changes)
+        } else {
+            self.compare(desired, ended, &mut changes)
+        };
+        self.compared = result.is_ok();
+        result?;
+        if ended && self.behind {
+            self.parquet(desired, &mut changes)?;
+            self.behind = false;
         }
         Ok(changes)
+    }
+
+    /// Compares all tables with all that is desired.
+    fn compare(
+        &mut self,
+        desired: &BTreeMap<Desired, isize>,
+        ended: bool,
+        changes: &mut Changes,
+    ) -> Result<(), TableError> {
+        let mut wanted: BTreeMap<Table, BTreeMap<String, &Desired>> =
+            KEPT.iter().map(|&table| (table, BTreeMap::new())).collect();
+        for row in desired.keys().filter(|row| self.goes_to(row, Format::Delta)) {
+            wanted.entry(table_of(row)).or_default().insert(self.entry(row).to_string(), row);
+        }
+        self.outdated.clear();
+        for (table, rows) in wanted {
+            let present = self.opened(table)?.entries();
+            let gone = present.iter().filter(|entry| !rows.contains_key(*entry)).cloned().collect();
+            let add = rows.into_iter().filter(|(entry, _)| !present.contains(entry)).collect();
+            self.outdated.insert(table, gone);
+            self.commit(table, &add, ended, changes)?;
+        }
+        Ok(())
+    }
+
+    /// Follows what came and went since the last time.
+    fn follow(
+        &mut self,
+        desired: &BTreeMap<Desired, isize>,
+        changed: &BTreeSet<Desired>,
+        ended: bool,
+        changes: &mut Changes,
+    ) -> Result<(), TableError> {
+        let mut add: BTreeMap<Table, BTreeMap<String, &Desired>> = BTreeMap::new();
+        // What went before what came: a case with other labels is another desired row and the same entry.
+        let (came, went): (Vec<&Desired>, Vec<&Desired>) = changed
+            .iter()
+            .filter(|row| self.goes_to(row, Format::Delta))
+            .partition(|row| desired.contains_key(*row));
+        for row in went {
+            let (table, entry) = (table_of(row), self.entry(row).to_string());
+            if self.opened(table)?.entries().contains(&entry) {
+                self.outdated.entry(table).or_default().insert(entry);
+            }
+        }
+        for row in came {
+            let (table, entry) = (table_of(row), self.entry(row).to_string());
+            self.outdated.entry(table).or_default().remove(&entry);
+            if !self.opened(table)?.entries().contains(&entry) {
+                add.entry(table).or_default().insert(entry, row);
+            }
+        }
+        for table in KEPT {
+            self.commit(*table, &add.remove(table).unwrap_or_default(), ended, changes)?;
+        }
+        Ok(())
+    }
+
+    /// One commit of one table; what is outdated goes at the end of a run.
+    fn commit(
+        &mut self,
+        table: Table,
+        add: &BTreeMap<String, &Desired>,
+        ended: bool,
+        changes: &mut Changes,
+    ) -> Result<(), TableError> {
+        if table == Table::Summary && !ended {
+            // Half of a summary is worth nothing: the last whole one stays until the run ends.
+            self.missed.extend(add.values().map(|row| (*row).clone()));
+            return Ok(());
+        }
+        let remove = if ended { self.outdated.remove(&table).unwrap_or_default() } else { BTreeSet::new() };
+        if remove.is_empty() && add.is_empty() {
+            return Ok(());
+        }
+        changes.removed += remove.len();
+        changes.added += add.len();
+        let mut delta = match self.open.remove(&table) {
+            Some(delta) => delta,
+            None => DeltaTable::open(&self.folder.join(table.name()), table)?,
+        };
+        let commit = next_commit(&delta)?;
+        let mut missed = Vec::new();
+        let rows = add.iter().filter_map(|(entry, desired)| {
+            let rows = self.rows_or_log(entry, desired);
+            if rows.is_none() {
+                missed.push((*desired).clone());
+            }
+            rows
+        });
+        if delta.replace(&remove, rows, &commit)?.is_some() {
+            changes.tables.insert(table.name());
+        }
+        self.missed.extend(missed);
+        self.open.insert(table, delta);
+        Ok(())
+    }
+
+    fn opened(&mut self, table: Table) -> Result<&DeltaTable, TableError> {
+        match self.open.entry(table) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(slot) => Ok(slot.insert(DeltaTable::open(&self.folder.join(table.name()), table)?)),
+        }
+    }
+
+    fn parquet(&self, desired: &BTreeMap<Desired, isize>, changes: &mut Changes) -> Result<(), TableError> {
+        for table in self.parquet_tables() {
+            let rows =
+                desired.keys().filter(|row| table_of(row) == table && self.goes_to(row, Format::Parquet));
+            let rows = rows.map(|row| (self.entry(row).to_string(), row)).collect();
+            self.converge_parquet(table, &rows, changes)?;
+        }
+        Ok(())
     }
 
     /// Appends the row of a run.
@@ -92,35 +220,11 @@ impl Tables {
     /// # Errors
     /// When the table cannot be written.
     pub fn append_run(&self, row: RunRow) -> Result<(), TableError> {
-        let mut table = DeltaTable::open(&self.folder.join(Table::Runs.name()), Table::Runs)?;
+        let folder = self.folder.join(Table::Runs.name());
+        let mut table = DeltaTable::open(&folder, Table::Runs)?;
         let commit = next_commit(&table)?;
         table.replace(&BTreeSet::new(), [Rows::Runs(vec![row])], &commit)?;
-        Ok(())
-    }
-
-    fn converge_delta(
-        &self,
-        table: Table,
-        desired: &BTreeMap<String, &Desired>,
-        ended: bool,
-        changes: &mut Changes,
-    ) -> Result<(), TableError> {
-        let mut delta = DeltaTable::open(&self.folder.join(table.name()), table)?;
-        let remove: BTreeSet<String> =
-            delta.entries().iter().filter(|entry| ended && !desired.contains_key(*entry)).cloned().collect();
-        let add: Vec<(&String, &&Desired)> =
-            desired.iter().filter(|(entry, _)| !delta.entries().contains(*entry)).collect();
-        if remove.is_empty() && add.is_empty() {
-            return Ok(());
-        }
-        changes.removed += remove.len();
-        changes.added += add.len();
-        let commit = next_commit(&delta)?;
-        let rows = add.into_iter().filter_map(|(entry, desired)| self.rows_or_log(entry, desired));
-        if delta.replace(&remove, rows, &commit)?.is_some() {
-            changes.tables.insert(table.name());
-        }
-        Ok(())
+        points::pass(points::RUN_APPENDED).map_err(|source| not_written(&folder, source))
     }
 
     /// A Parquet file is replaced as a whole; a note beside it says which rows it holds.
@@ -168,161 +272,18 @@ impl Tables {
             })
         };
         use crate::operators::spec::Kind;
-        let tables = [(Kind::Masks, Table::Masks), (Kind::Metrics, Table::Metrics)];
+        let tables =
+            [(Kind::Masks, Table::Masks), (Kind::Metrics, Table::Metrics), (Kind::Metrics, Table::Summary)];
         tables.into_iter().filter(|(kind, _)| asked(*kind)).map(|(_, table)| table).collect()
     }
 
     fn goes_to(&self, desired: &Desired, format: Format) -> bool {
-        match desired {
-            Desired::Masks { from, .. } | Desired::Metrics { from, .. } => {
-                self.sinks.get(&*from.stage).is_some_and(|formats| formats.contains(&format))
-            }
-            _ => format == Format::Delta,
-        }
-    }
-
-    /// Names a group of rows by all that they are made from.
-    fn entry(&self, desired: &Desired) -> Digest {
-        let bytes = match desired {
-            // The row says whether there are labels, not which.
-            Desired::Case(case) => postcard::to_stdvec(&(&case.series, case.labels.is_some())),
-            desired => postcard::to_stdvec(desired),
+        let stage = match desired {
+            Desired::Masks { from, .. } | Desired::Metrics { from, .. } => &from.stage,
+            Desired::Summary { group, .. } => &group.stage,
+            _ => return format == Format::Delta,
         };
-        let bytes = bytes.unwrap_or_default();
-        Digest::of_parts([ROWS, self.identity.digest().as_slice(), &bytes])
-    }
-
-    fn rows_or_log(&self, entry: &str, desired: &Desired) -> Option<Rows> {
-        self.rows(entry, desired)
-            .inspect_err(|reject| {
-                tracing::error!(entry, "rows not written, tried again at the next run: {reject}")
-            })
-            .ok()
-    }
-
-    fn rows(&self, entry: &str, desired: &Desired) -> Result<Rows, Reject> {
-        let entry = entry.to_owned();
-        Ok(match desired {
-            Desired::Case(case) => {
-                Rows::Cases(vec![self.case_row(entry, &case.series, case.labels.is_some())])
-            }
-            Desired::Reject { case, stage, reject } => Rows::Rejects(vec![RejectRow {
-                entry,
-                key: case.as_ref().map_or_else(|| stage.to_string(), |case| self.identity.show(case)),
-                stage: stage.to_string(),
-                code: reject.code.clone(),
-                message: reject.message.clone(),
-                hint: reject.hint.clone(),
-                attempts: 1,
-            }]),
-            Desired::Masks { series, mask, from } => {
-                Rows::Masks(self.mask_rows(&entry, series, *mask, from)?)
-            }
-            Desired::Metrics { series, metrics, split, from } => {
-                let metrics: MetricsArtifact =
-                    artifact::decode("metrics", &self.context.artifact(*metrics)?)?;
-                let row = |metric: crate::operators::value::Metric| MetricRow {
-                    entry: entry.clone(),
-                    case: self.identity.show(&series.key),
-                    series: self.identity.show(&series.series_uid),
-                    split: split.clone(),
-                    label: metric.label,
-                    metric: metric.metric,
-                    value: metric.value,
-                    unit: metric.unit,
-                    state: metric.state,
-                    stage: from.stage.to_string(),
-                    action: from.action.to_string(),
-                    model: from.model.map(|model| model.to_string()).unwrap_or_default(),
-                };
-                Rows::Metrics(metrics.into_iter().map(row).collect())
-            }
-            Desired::Training { figures, from } => {
-                let figures: Vec<Figure> = artifact::decode("figures", &self.context.artifact(*figures)?)?;
-                let row = |figure: Figure| TrainingRow {
-                    entry: entry.clone(),
-                    model: from.model.map(|model| model.to_string()).unwrap_or_default(),
-                    stage: from.stage.to_string(),
-                    step: figure.step as i64,
-                    epoch: figure.epoch as i64,
-                    split: figure.split,
-                    name: figure.name,
-                    value: figure.value,
-                };
-                Rows::Training(figures.into_iter().map(row).collect())
-            }
-        })
-    }
-
-    fn case_row(&self, entry: String, series: &SeriesRow, labelled: bool) -> CaseRow {
-        let geometry = Geometry::from(&series.grid);
-        let [spacing_d_mm, spacing_h_mm, spacing_w_mm] = geometry.spacing_mm();
-        let tag = |keyword: &str| series.tags.get(keyword).cloned().unwrap_or_default();
-        CaseRow {
-            entry,
-            case: self.identity.show(&series.key),
-            series: self.identity.show(&series.series_uid),
-            study: self.identity.show(&series.study_uid),
-            patient: self.identity.show(&series.patient),
-            modality: tag("Modality"),
-            manufacturer: tag("Manufacturer"),
-            model_name: tag("ManufacturerModelName"),
-            description: tag("SeriesDescription"),
-            slices: geometry.size[0] as i64,
-            rows: geometry.size[1] as i64,
-            columns: geometry.size[2] as i64,
-            spacing_d_mm,
-            spacing_h_mm,
-            spacing_w_mm,
-            affine_lps: geometry.affine_lps().as_flattened().to_vec(),
-            labelled,
-            notes: series.notes.clone(),
-        }
-    }
-
-    fn mask_rows(
-        &self,
-        entry: &str,
-        series: &Arc<SeriesRow>,
-        mask: Digest,
-        from: &Provenance,
-    ) -> Result<Vec<MaskRow>, Reject> {
-        let mask: MaskArtifact = artifact::decode("mask", &self.context.artifact(mask)?)?;
-        let geometry = Geometry::from(&series.grid);
-        let [_, h, w] = geometry.steps_mm;
-        let pixel_mm2 = tomoflow_connectors::geometry::norm(tomoflow_connectors::geometry::cross(h, w));
-        let mut rows = Vec::new();
-        for (index, labels) in mask.slices.iter().enumerate() {
-            for (label, runs) in labels {
-                let Some([row_min, column_min, row_max, column_max]) = runs.bounding_box(mask.size[2]) else {
-                    continue;
-                };
-                let name = usize::from(*label).checked_sub(1).and_then(|label| mask.label_names.get(label));
-                rows.push(MaskRow {
-                    entry: entry.to_owned(),
-                    case: self.identity.show(&series.key),
-                    series: self.identity.show(&series.series_uid),
-                    sop_instance: self
-                        .identity
-                        .show(series.slices.get(index).map_or("", |slice| &slice.sop_uid)),
-                    slice: index as i64,
-                    label: i64::from(*label),
-                    label_name: name.cloned().unwrap_or_default(),
-                    rows: mask.size[1] as i64,
-                    columns: mask.size[2] as i64,
-                    runs: runs.0.clone(),
-                    area_mm2: runs.area() as f64 * pixel_mm2,
-                    row_min: i64::from(row_min),
-                    column_min: i64::from(column_min),
-                    row_max: i64::from(row_max),
-                    column_max: i64::from(column_max),
-                    stage: from.stage.to_string(),
-                    action: from.action.to_string(),
-                    model: from.model.map(|model| model.to_string()).unwrap_or_default(),
-                });
-            }
-        }
-        Ok(rows)
+        self.sinks.get(&**stage).is_some_and(|formats| formats.contains(&format))
     }
 }
 
@@ -353,6 +314,7 @@ fn table_of(desired: &Desired) -> Table {
         Desired::Masks { .. } => Table::Masks,
         Desired::Metrics { .. } => Table::Metrics,
         Desired::Training { .. } => Table::Training,
+        Desired::Summary { .. } => Table::Summary,
     }
 }
 

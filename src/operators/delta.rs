@@ -8,10 +8,16 @@ use super::spec::{Aspects, Output, Section, Spec};
 pub static SPEC: Spec = Spec {
     name: "delta",
     section: Section::Sinks,
-    summary: "Masks and metrics in Delta tables under `out/tables`.",
+    summary: "Masks, metrics and their summaries in Delta tables under `out/tables`.",
     doc: "A Delta table is a folder of Parquet files and a log. A reader (DuckDB, Polars, pandas, Spark, \
           Trino) always sees one consistent version, and earlier versions stay readable. The tables follow \
-          what the pipeline now wants: rows of deleted scans go, nothing unchanged is written again.",
+          what the pipeline now wants: rows of deleted scans go, nothing unchanged is written again.\n\n\
+          Figures are kept twice: each in `metrics`, and what they come to in `summary`, a row for each \
+          group: all of a model, its split's parts, and scanners' manufacturers (`grouped_by` and `group`). \
+          It holds mean, median, standard deviation, least and greatest of the `count` figures that have a \
+          value, and counts by state: a figure without a value enters no mean, and is seen in its state. \
+          Figures of other stages, models, labels or metrics are other groups. The rows are replaced when \
+          a run ends.",
     version: 1,
     inputs: sink::INPUTS,
     output: Output::Nothing,

@@ -8,7 +8,7 @@ use super::spec::{Aspects, Output, Section, Spec};
 pub static SPEC: Spec = Spec {
     name: "parquet",
     section: Section::Sinks,
-    summary: "Masks and metrics in one Parquet file for each table, under `out/parquet`.",
+    summary: "Masks, metrics and their summaries in one Parquet file for each table, under `out/parquet`.",
     doc: "For readers without Delta. A file is replaced as a whole, by a rename, whenever its rows change; \
           it has no history.",
     version: 1,

@@ -1,53 +1,34 @@
-//! Instances to series, series and outlines to cases.
+//! Series and outlines to cases.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::dicom::{Assembled, Instance, Part, assemble};
-use tomoflow_connectors::rtstruct::Outlines;
-use tomoflow_connectors::{Digest, Reject};
+use tomoflow_connectors::Reject;
 
 use super::super::rows::{Desired, Output};
 use super::{Built, Rows};
 use crate::executor::keys;
-use crate::executor::work::{CaseRow, Grid, SeriesRow, SliceRow};
-
-/// What a series came to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-enum Verdict {
-    Accepted(Arc<SeriesRow>),
-    Rejected(String, Reject),
-}
+use crate::executor::work::{CaseRow, OutlinesRow, SeriesRow, Verdict};
 
 /// What refers to a series, before it is a case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Half {
     Scan(Arc<SeriesRow>),
-    Outlines(Arc<Outlines>),
+    Outlines(Arc<OutlinesRow>),
 }
 
 impl<'s> Built<'s, '_> {
-    /// A series is assembled anew whenever one of its instances comes, changes or goes.
-    pub(super) fn assemble(&mut self, index: usize) {
+    /// Scans as cases; what could not be assembled as rejects.
+    pub(super) fn assemble(&mut self, index: usize, verdicts: Rows<'s, Verdict>) {
         let stage = self.names[index].clone();
-        let instances = self.instances[&self.plan.stages[index].inputs[0]].clone();
-        let verdicts = instances.reduce(|uid, instances, output| {
-            // The same file twice is one row of multiplicity two; the assembler notes duplicates.
-            let all: Vec<&Instance> = instances
-                .iter()
-                .flat_map(|(instance, count)| {
-                    std::iter::repeat_n(&***instance, (*count).clamp(0, 2) as usize)
-                })
-                .collect();
-            output.extend(assemble(&all).into_iter().map(|part| (verdict(uid, part, &all), 1)));
-        });
-        self.outputs.push(verdicts.clone().flat_map(move |(_, verdict)| match verdict {
+        self.outputs.push(verdicts.clone().flat_map(move |verdict| match verdict {
             Verdict::Rejected(key, reject) => {
-                Some(Output::Desired(Desired::Reject { case: Some(key), stage: stage.clone(), reject }))
+                let (case, stage) = (Some(key), stage.clone());
+                Some(Output::Desired(Desired::Reject { case, stage, reject, attempts: 1 }))
             }
             Verdict::Accepted(_) => None,
         }));
-        let cases = verdicts.flat_map(|(_, verdict)| match verdict {
+        let cases = verdicts.flat_map(|verdict| match verdict {
             Verdict::Accepted(series) => Some((series.key.clone(), CaseRow { series, labels: None })),
             Verdict::Rejected(..) => None,
         });
@@ -64,19 +45,24 @@ impl<'s> Built<'s, '_> {
             .map(|(_, case)| (case.series.series_uid.clone(), Half::Scan(case.series)))
             .concat(self.outlines[&source].clone().map(|(uid, outlines)| (uid, Half::Outlines(outlines))));
         let joined = halves.reduce(move |_, halves, output| {
-            let mut outlines: Vec<&Outlines> = halves
+            let mut outlines: Vec<&OutlinesRow> = halves
                 .iter()
                 .filter_map(|(half, _)| match half {
                     Half::Outlines(outlines) => Some(&**outlines),
                     Half::Scan(_) => None,
                 })
                 .collect();
-            outlines.sort_by(|a, b| (&b.date_time, &b.digest).cmp(&(&a.date_time, &a.digest)));
-            outlines.dedup_by_key(|outlines| outlines.digest);
+            let newest_first = |a: &&OutlinesRow, b: &&OutlinesRow| {
+                let by =
+                    |row: &OutlinesRow| (row.outlines.date_time.clone(), row.outlines.digest, row.record);
+                by(b).cmp(&by(a))
+            };
+            outlines.sort_by(newest_first);
+            outlines.dedup_by_key(|row| row.outlines.digest);
             for (half, _) in halves {
                 let Half::Scan(series) = half else { continue };
                 let (chosen, refused) = choose(&outlines, newest);
-                let labels = chosen.map(|digest| keys::labels(&plan, index, source, digest, &series.grid));
+                let labels = chosen.map(|row| keys::labels(&plan, index, source, row, &series.grid));
                 let case = CaseRow { series: series.clone(), labels };
                 output.push(((case, refused), 1));
             }
@@ -85,7 +71,12 @@ impl<'s> Built<'s, '_> {
         self.outputs.push(joined.clone().flat_map(move |(_, (case, refused))| {
             let key = case.series.key.clone();
             refused.map(|reject| {
-                Output::Desired(Desired::Reject { case: Some(key), stage: stage.clone(), reject })
+                Output::Desired(Desired::Reject {
+                    case: Some(key),
+                    stage: stage.clone(),
+                    reject,
+                    attempts: 1,
+                })
             })
         }));
         let cases = joined.map(|(_, (case, _))| (case.series.key.clone(), case));
@@ -110,49 +101,14 @@ impl<'s> Built<'s, '_> {
 }
 
 /// The outlines that count, or why none do.
-fn choose(outlines: &[&Outlines], newest: bool) -> (Option<Digest>, Option<Reject>) {
+fn choose<'a>(outlines: &[&'a OutlinesRow], newest: bool) -> (Option<&'a OutlinesRow>, Option<Reject>) {
     match outlines {
         [] => (None, None),
-        [first, ..] if newest || outlines.len() == 1 => (Some(first.digest), None),
+        [first, ..] if newest || outlines.len() == 1 => (Some(first), None),
         several => {
             let message = format!("one structure set expected for a scan, {} refer to it", several.len());
             let hint = "remove the outdated ones, or set `on_several = \"newest\"`";
             (None, Some(Reject::new("SEVERAL_LABELS", message, hint)))
         }
-    }
-}
-
-fn verdict(uid: &str, part: Part, instances: &[&Instance]) -> Verdict {
-    let key = if part.number == 0 { uid.to_owned() } else { format!("{uid}#{}", part.number) };
-    match part.verdict {
-        Ok(assembled) => Verdict::Accepted(Arc::new(series_row(key, &assembled, instances))),
-        Err(reject) => Verdict::Rejected(key, reject),
-    }
-}
-
-fn series_row(key: String, assembled: &Assembled, instances: &[&Instance]) -> SeriesRow {
-    let slices: Vec<SliceRow> = assembled
-        .slices
-        .iter()
-        .map(|slice| SliceRow {
-            instance: instances[slice.instance].digest,
-            frame: slice.frame,
-            sop_uid: instances[slice.instance].sop_uid.clone(),
-        })
-        .collect();
-    let grid = Grid::from(&assembled.geometry);
-    let bytes = postcard::to_stdvec(&(&slices, &grid)).unwrap_or_default();
-    let first = instances[assembled.slices[0].instance];
-    let patient = if first.patient_id.is_empty() { &first.study_uid } else { &first.patient_id };
-    SeriesRow {
-        key,
-        series_uid: first.series_uid.clone(),
-        study_uid: first.study_uid.clone(),
-        patient: patient.clone(),
-        tags: first.tags.clone(),
-        grid,
-        slices,
-        notes: assembled.notes.clone(),
-        digest: Digest::of(&bytes),
     }
 }

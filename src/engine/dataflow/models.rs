@@ -58,7 +58,9 @@ impl<'s> Built<'s, '_> {
 
     /// Every candidate with its prepared artifact: `None` while it is not done.
     fn prepared(&self, candidates: Rows<'s, (Digest, Candidate)>) -> Rows<'s, Placed> {
-        let done = self.outcomes.clone().map(|(key, outcome)| (key, Candidate::Done(outcome)));
+        let done = candidates.clone().join_core(self.outcomes.clone(), |key, _, outcome| {
+            Some((*key, Candidate::Done(outcome.clone())))
+        });
         let known = candidates.concat(done).reduce(|_, halves, output| {
             let state = halves.iter().find_map(|(half, _)| match half {
                 Candidate::Done(Outcome::Ok { artifact, .. }) => Some(Some(*artifact)),
@@ -84,9 +86,9 @@ impl<'s> Built<'s, '_> {
             (Action { key, stage, work: Work::Train(members) }, Arc::new(parts))
         });
         let trained =
-            self.act(wanted).map(|(action, parts, model, figures)| (action.key, (parts, model, figures)));
-        let kept = pinned.join(self.outcomes.clone()).flat_map(|(key, (parts, outcome))| match outcome {
-            Outcome::Ok { artifact, detail } => Some((key, (parts, artifact, detail))),
+            self.act(wanted).map(|(action, parts, left)| (action.key, (parts, left.artifact, left.detail)));
+        let kept = pinned.join_core(self.outcomes.clone(), |key, parts, outcome| match outcome {
+            Outcome::Ok { artifact, detail, .. } => Some((*key, (parts.clone(), *artifact, *detail))),
             Outcome::Failed { .. } => None,
         });
         // In the epoch in which a training ends its pin begins: the two are one model, not two.

@@ -1,0 +1,190 @@
+//! What the sources hold now, as changes for the control plane: a file leads to its series, a series to what
+//! it was judged to be.
+//!
+//! The index ([`Store`]) remembers all of it, so that a look at an archive reads the files that changed, and
+//! judges the series that they belong to; memory holds one row for each series.
+
+mod judge;
+mod look;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tomoflow_connectors::Digest;
+use tomoflow_connectors::dicom::FileStat;
+
+use super::rows::Input;
+use crate::executor::keys;
+use crate::executor::work::OutlinesRow;
+use crate::operators::infer::ModelSource;
+use crate::operators::registry::Stage;
+use crate::pipeline::Plan;
+use crate::store::{Store, StoreError};
+
+pub use look::Looked;
+
+/// A change for the control plane.
+pub type Change = (Input, isize);
+
+/// Why the sources could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The folder is not there, or may not be read.
+    #[error("{0}\nhint: nothing was changed; check the path, or whether the archive is mounted")]
+    Walk(#[from] tomoflow_connectors::dicom::WalkError),
+    /// An archive that held files is empty now.
+    #[error(
+        "{path} held {known} files at the last run, none are found now\nhint: if the archive is mounted and truly empty, say `--accept-empty`"
+    )]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+        /// Files at the last run.
+        known: usize,
+    },
+    /// A model file is not there, or may not be read.
+    #[error("the model {path}: {source}")]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The index could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A stage that assembles what one source keeps.
+struct Reader {
+    stage: u16,
+    /// The source's place in the plan: its filter.
+    source: usize,
+    root: PathBuf,
+    /// Root, filter and the operator: what a verdict depends on beside the files.
+    digest: Digest,
+}
+
+/// The sources of one pipeline.
+pub struct Archive {
+    plan: Arc<Plan>,
+    store: Arc<Store>,
+    readers: Vec<Reader>,
+    /// Stages that read outlines, and their folders.
+    outlined: Vec<(u16, PathBuf)>,
+    /// What the control plane was told of each series, by reader, so that exactly this is taken back.
+    series: BTreeMap<(usize, String), Vec<Input>>,
+    /// The outlines that the control plane knows, by file.
+    outlines: BTreeMap<PathBuf, Arc<OutlinesRow>>,
+    models: BTreeMap<u16, (FileStat, Digest)>,
+    /// Whether everything was looked at once.
+    loaded: bool,
+    files: usize,
+    skipped: BTreeMap<String, usize>,
+}
+
+impl Archive {
+    /// The sources of a plan; nothing is looked at yet.
+    pub fn new(plan: Arc<Plan>, store: Arc<Store>) -> Self {
+        let readers = readers(&plan);
+        let outlined = plan.stages.iter().enumerate().filter_map(|(number, stage)| match &stage.stage {
+            Stage::Rtstruct(source) => Some((number as u16, source.path.clone())),
+            _ => None,
+        });
+        let outlined = outlined.collect();
+        Self {
+            plan,
+            store,
+            readers,
+            outlined,
+            series: BTreeMap::new(),
+            outlines: BTreeMap::new(),
+            models: BTreeMap::new(),
+            loaded: false,
+            files: 0,
+            skipped: BTreeMap::new(),
+        }
+    }
+
+    /// The folders that sources name, each once.
+    pub fn roots(&self) -> BTreeSet<PathBuf> {
+        let of = |stage: &Stage| match stage {
+            Stage::Dicom(source) => Some(source.path.clone()),
+            Stage::Rtstruct(source) => Some(source.path.clone()),
+            _ => None,
+        };
+        self.plan.stages.iter().filter_map(|stage| of(&stage.stage)).collect()
+    }
+
+    /// Files that the sources hold.
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
+    /// Files that hold nothing for a pipeline, by code.
+    pub fn skipped(&self) -> &BTreeMap<String, usize> {
+        &self.skipped
+    }
+
+    /// The model files that stages name, as changes: read again when their time or size has changed.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn models(&mut self) -> Result<Vec<Change>, SourceError> {
+        let mut changes = Vec::new();
+        for (number, stage) in self.plan.stages.iter().enumerate() {
+            let Stage::Infer(infer) = &stage.stage else { continue };
+            let (ModelSource::Torchscript { path, .. } | ModelSource::Safetensors { path }) = &infer.model
+            else {
+                continue;
+            };
+            let number = number as u16;
+            let (stat, digest) = match model(path, self.models.get(&number)) {
+                Ok(Some(model)) => model,
+                Ok(None) => continue,
+                // While a model is being replaced the one that is known stays.
+                Err(error) if self.models.contains_key(&number) => {
+                    tracing::warn!("the model {}: {error}; the one before stays", path.display());
+                    continue;
+                }
+                Err(source) => return Err(SourceError::Model { path: path.clone(), source }),
+            };
+            match self.models.insert(number, (stat, digest)) {
+                Some((_, before)) if before == digest => continue,
+                Some((_, before)) => changes.push((Input::ModelFile(number, before), -1)),
+                None => {}
+            }
+            changes.push((Input::ModelFile(number, digest), 1));
+        }
+        Ok(changes)
+    }
+}
+
+/// A model file's state and content; none when it is as it was.
+fn model(path: &Path, before: Option<&(FileStat, Digest)>) -> std::io::Result<Option<(FileStat, Digest)>> {
+    let stat = FileStat::new(path.to_owned(), &std::fs::metadata(path)?);
+    if before.is_some_and(|(before, _)| *before == stat) {
+        return Ok(None);
+    }
+    Ok(Some((stat, Digest::of(&std::fs::read(path)?))))
+}
+
+fn readers(plan: &Plan) -> Vec<Reader> {
+    let reader = |(number, stage): (usize, &crate::pipeline::PlannedStage)| {
+        let Stage::Assemble(_) = &stage.stage else { return None };
+        let source = stage.inputs[0];
+        let Stage::Dicom(dicom) = &plan.stages[source].stage else { return None };
+        let filter = plan.stages[source].config.get("where").map(ToString::to_string).unwrap_or_default();
+        let operator = keys::operator(stage);
+        let root = dicom.path.clone();
+        let digest = Digest::of_parts([
+            root.as_os_str().as_encoded_bytes(),
+            filter.as_bytes(),
+            operator.0.as_slice(),
+            &plan.stages[source].spec.version.to_le_bytes(),
+        ]);
+        Some(Reader { stage: number as u16, source, root, digest })
+    };
+    plan.stages.iter().enumerate().filter_map(reader).collect()
+}

@@ -1,0 +1,155 @@
+//! Judges series: from the records of their files to scans, or to why they are none.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tomoflow_connectors::Digest;
+use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble};
+
+use super::super::rows::Input;
+use super::{Archive, Change, Reader, SourceError};
+use crate::executor::work::{Grid, SeriesRow, SliceRow, Verdict};
+use crate::operators::registry::Stage;
+use crate::store::StoreError;
+
+/// Series judged at once: bounds the memory that their records take.
+const BATCH: usize = 256;
+
+/// What a series was judged to be, and the lists of slices that its verdicts name.
+type Judgement = (Vec<Verdict>, Vec<(Digest, Vec<u8>)>);
+
+impl Archive {
+    /// What follows from series that may have changed: each is judged again, unless the index knows.
+    ///
+    /// # Errors
+    /// When the index cannot be read or written.
+    pub fn derive<'a>(
+        &mut self,
+        series: impl IntoIterator<Item = &'a String>,
+    ) -> Result<Vec<Change>, SourceError> {
+        let mut changes = Vec::new();
+        let series: Vec<String> = series.into_iter().cloned().collect();
+        for number in 0..self.readers.len() {
+            for batch in series.chunks(BATCH) {
+                let verdicts = self.verdicts(&self.readers[number], batch)?;
+                for (series, verdicts) in batch.iter().zip(verdicts) {
+                    self.now(number, series, verdicts, &mut changes);
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Tells what has changed of a series.
+    fn now(&mut self, reader: usize, series: &str, verdicts: Vec<Verdict>, changes: &mut Vec<Change>) {
+        let stage = self.readers[reader].stage;
+        let inputs: Vec<Input> = verdicts
+            .into_iter()
+            .map(|verdict| match verdict {
+                Verdict::Accepted(row) => Input::Series(stage, row),
+                Verdict::Rejected(key, reject) => Input::Refused(stage, key, reject),
+            })
+            .collect();
+        let place = (reader, series.to_owned());
+        let before = self.series.get(&place);
+        if before.map_or(inputs.is_empty(), |before| *before == inputs) {
+            return;
+        }
+        changes.extend(inputs.iter().map(|input| (input.clone(), 1)));
+        let before =
+            if inputs.is_empty() { self.series.remove(&place) } else { self.series.insert(place, inputs) };
+        changes.extend(before.into_iter().flatten().map(|input| (input, -1)));
+    }
+
+    fn verdicts(&self, reader: &Reader, series: &[String]) -> Result<Vec<Vec<Verdict>>, StoreError> {
+        let known = self.store.verdicts(series, reader.digest)?;
+        let judged: Vec<(Option<Vec<u8>>, Judgement)> = series
+            .par_iter()
+            .zip(known)
+            .map(|(series, known)| match known {
+                Some(bytes) => Ok((None, (postcard::from_bytes(&bytes)?, Vec::new()))),
+                None => {
+                    let judgement = self.judge(reader, series)?;
+                    Ok((Some(postcard::to_stdvec(&judgement.0)?), judgement))
+                }
+            })
+            .collect::<Result<_, StoreError>>()?;
+        let (mut new, mut lists, mut verdicts) = (Vec::new(), Vec::new(), Vec::with_capacity(judged.len()));
+        for (series, (bytes, (verdict, more))) in series.iter().zip(judged) {
+            new.extend(bytes.map(|bytes| (series.clone(), reader.digest, bytes)));
+            lists.extend(more);
+            verdicts.push(verdict);
+        }
+        self.store.judge(&new, &lists)?;
+        Ok(verdicts)
+    }
+
+    fn judge(&self, reader: &Reader, series: &str) -> Result<Judgement, StoreError> {
+        let members = self.store.members(series, &reader.root)?;
+        let digests: Vec<Digest> = members.into_iter().map(|(_, record)| record).collect();
+        let Stage::Dicom(source) = &self.plan.stages[reader.source].stage else {
+            return Ok(Judgement::default());
+        };
+        let mut instances = Vec::with_capacity(digests.len());
+        for (record, digest) in self.store.records(&digests)?.into_iter().zip(&digests) {
+            if let Record::Instance(instance) = record
+                && source.keeps(&instance.tags)
+            {
+                instances.push((instance, *digest));
+            }
+        }
+        let all: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
+        let mut judgement = Judgement::default();
+        if all.is_empty() {
+            return Ok(judgement);
+        }
+        for part in assemble(&all) {
+            let key = if part.number == 0 { series.to_owned() } else { format!("{series}#{}", part.number) };
+            judgement.0.push(match part.verdict {
+                Ok(assembled) => {
+                    let (row, list) = series_row(key, &assembled, &instances);
+                    judgement.1.push((row.list, list));
+                    Verdict::Accepted(Arc::new(row))
+                }
+                Err(reject) => Verdict::Rejected(key, reject),
+            });
+        }
+        Ok(judgement)
+    }
+}
+
+/// A scan as a row, and the list of its slices.
+fn series_row(key: String, assembled: &Assembled, instances: &[(Instance, Digest)]) -> (SeriesRow, Vec<u8>) {
+    let slices: Vec<SliceRow> = assembled
+        .slices
+        .iter()
+        .map(|slice| {
+            let (instance, record) = &instances[slice.instance];
+            SliceRow {
+                record: *record,
+                content: instance.content,
+                frame: slice.frame,
+                sop_uid: instance.sop_uid.clone(),
+            }
+        })
+        .collect();
+    let grid = Grid::from(&assembled.geometry);
+    let content: Vec<(Digest, u32)> = slices.iter().map(|slice| (slice.content, slice.frame)).collect();
+    // Rows of plain values always serialise.
+    let content = postcard::to_stdvec(&(&content, &grid)).unwrap_or_default();
+    let list = postcard::to_stdvec(&slices).unwrap_or_default();
+    let first = &instances[assembled.slices[0].instance].0;
+    let patient = if first.patient_id.is_empty() { &first.study_uid } else { &first.patient_id };
+    let row = SeriesRow {
+        key,
+        series_uid: first.series_uid.clone(),
+        study_uid: first.study_uid.clone(),
+        patient: patient.clone(),
+        tags: first.tags.clone(),
+        grid,
+        list: Digest::of(&list),
+        notes: assembled.notes.clone(),
+        digest: Digest::of(&content),
+    };
+    (row, list)
+}

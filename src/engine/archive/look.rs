@@ -1,0 +1,294 @@
+//! Looks at files: which are new, changed or gone since the index was written.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rayon::prelude::*;
+use tomoflow_connectors::dicom::{FileStat, Record, Walked, read_record, walk_with_notes};
+
+use super::super::rows::Input;
+use super::{Archive, Change, SourceError};
+use crate::executor::work::OutlinesRow;
+use crate::store::{Held, Holds, Indexed};
+
+/// Files read before what they hold is written to the index: bounds memory, and what a crash costs.
+const BATCH: usize = 4096;
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Series with a file that is new, changed or gone, with the newest change of a file (nanoseconds since
+    /// 1970, 0 when none changed since the last run): [`Archive::derive`] says what follows.
+    pub series: BTreeMap<String, i64>,
+    /// Outlines that came and went, by file.
+    pub changes: Vec<(PathBuf, Change)>,
+    /// Files read, since they are new or have changed.
+    pub read: usize,
+}
+
+/// Files to read, and those that are gone.
+#[derive(Default)]
+struct Differences {
+    changed: Vec<(FileStat, Option<Held>)>,
+    gone: Vec<Indexed>,
+}
+
+impl Archive {
+    /// Looks at everything. Only files that changed (path, size, time, inode) are read.
+    ///
+    /// # Errors
+    /// When a folder cannot be read, or is suddenly empty although nobody said it may be: an archive that is
+    /// not mounted must not look like one whose scans were all deleted.
+    pub fn look(&mut self, accept_empty: bool) -> Result<Looked, SourceError> {
+        let mut looked = Looked::default();
+        (self.files, self.skipped) = (0, Default::default());
+        // Walks first: when one fails nothing has been touched.
+        let walks: Vec<(PathBuf, Vec<FileStat>)> = self
+            .roots()
+            .into_iter()
+            .map(|root| Ok((root.clone(), self.walk(&root)?)))
+            .collect::<Result<_, SourceError>>()?;
+        for (root, stats) in &walks {
+            let mut known = 0;
+            if stats.is_empty() && !accept_empty {
+                self.store.visit_files(root, |_| known += 1)?;
+            }
+            if known > 0 {
+                return Err(SourceError::Empty { path: root.clone(), known });
+            }
+        }
+        for (root, stats) in walks {
+            let differences = self.compare(&root, stats, &mut looked)?;
+            self.take(differences, &mut looked)?;
+        }
+        self.loaded = true;
+        Ok(looked)
+    }
+
+    /// Looks at files that are said to have changed.
+    ///
+    /// # Errors
+    /// When the index cannot be read or written.
+    pub fn update(&mut self, paths: &BTreeSet<PathBuf>) -> Result<Looked, SourceError> {
+        let (mut looked, mut differences) = (Looked::default(), Differences::default());
+        let roots = self.roots();
+        let ours = |path: &Path| {
+            roots.iter().any(|root| path.starts_with(root)) && !path.starts_with(&self.plan.settings.out)
+        };
+        for path in paths.iter().filter(|path| ours(path)) {
+            let known = self.store.file(path)?;
+            match std::fs::symlink_metadata(path) {
+                Ok(metadata) if metadata.is_file() => {
+                    let stat = FileStat::new(path.clone(), &metadata);
+                    if known.as_ref().is_none_or(|known| known.stat != stat) {
+                        differences.changed.push((stat, known.map(|known| known.held)));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => differences.gone.extend(known),
+                _ => {}
+            }
+        }
+        self.files += differences.changed.iter().filter(|(_, before)| before.is_none()).count();
+        self.files = self.files.saturating_sub(differences.gone.len());
+        let forgotten = differences.changed.iter().filter_map(|(_, before)| before.as_ref());
+        for held in forgotten.chain(differences.gone.iter().map(|gone| &gone.held)) {
+            if let Held::Nothing { code } = held
+                && let Some(count) = self.skipped.get_mut(code)
+            {
+                *count = count.saturating_sub(1);
+            }
+        }
+        self.take(differences, &mut looked)?;
+        Ok(looked)
+    }
+
+    /// The files of a series and of the outlines that refer to it, as far as they are known.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn files_of(&self, series: &str) -> Result<BTreeSet<PathBuf>, SourceError> {
+        let mut files = BTreeSet::new();
+        for root in self.roots() {
+            files.extend(self.store.members(series, &root)?.into_iter().map(|(path, _)| path));
+        }
+        let refers = |row: &OutlinesRow| row.outlines.referenced_series.iter().any(|uid| uid == series);
+        files.extend(self.outlines.iter().filter(|(_, row)| refers(row)).map(|(path, _)| path.clone()));
+        Ok(files)
+    }
+
+    /// Every file of a folder but the pipeline's own output, in the order of paths' bytes.
+    fn walk(&self, root: &Path) -> Result<Vec<FileStat>, SourceError> {
+        let Walked { mut files, notes } = walk_with_notes(root)?;
+        if !notes.is_empty() {
+            // Paths may hold names: they are for those who ask for them.
+            tracing::warn!(
+                "{} folders or files of an archive could not be read; what was known of them stays",
+                notes.len()
+            );
+            notes.iter().for_each(|note| tracing::debug!("{note}"));
+        }
+        files.retain(|file| !file.path.starts_with(&self.plan.settings.out));
+        Ok(files)
+    }
+
+    /// Compares a folder with the index: both are in the order of paths' bytes, so one pass does.
+    fn compare(
+        &mut self,
+        root: &Path,
+        stats: Vec<FileStat>,
+        looked: &mut Looked,
+    ) -> Result<Differences, SourceError> {
+        let mut differences = Differences::default();
+        self.files += stats.len();
+        let mut stats = stats.into_iter().peekable();
+        let mut hidden = 0;
+        let (mut series, mut last, mut outlines) = (HashSet::new(), String::new(), Vec::new());
+        let mut same: BTreeMap<String, usize> = BTreeMap::new();
+        let store = self.store.clone();
+        store.visit_files(root, |known| {
+            while let Some(new) = stats.next_if(|stat| before(&stat.path, known.path)) {
+                differences.changed.push((new, None));
+            }
+            match stats.next_if(|stat| stat.path.as_os_str() == known.path.as_os_str()) {
+                Some(stat) if known.is(&stat) => {}
+                Some(stat) => return differences.changed.push((stat, Some(known.holds.into()))),
+                // A file that cannot even be looked at is not a deleted one: its folder may be unreadable.
+                None if is_gone(known.path) => return differences.gone.push(known.into()),
+                None => hidden += 1,
+            }
+            match known.holds {
+                Holds::Image { .. } if self.loaded => {}
+                // Files that lie side by side are mostly of one series.
+                Holds::Image { series: uid, .. } if uid == last => {}
+                Holds::Image { series: uid, .. } => {
+                    uid.clone_into(&mut last);
+                    if !series.contains(uid) {
+                        series.insert(uid.to_owned());
+                    }
+                }
+                Holds::Outlines { record } => outlines.push((known.path.to_owned(), record)),
+                Holds::Nothing { code } => match same.get_mut(code) {
+                    Some(count) => *count += 1,
+                    None => drop(same.insert(code.to_owned(), 1)),
+                },
+            }
+        })?;
+        differences.changed.extend(stats.map(|stat| (stat, None)));
+        self.files += hidden;
+        for uid in series {
+            looked.series.entry(uid).or_insert(0);
+        }
+        for (code, count) in same {
+            *self.skipped.entry(code).or_default() += count;
+        }
+        for (path, record) in outlines {
+            if !self.outlines.contains_key(&path)
+                && let Some(Record::Outlines(read)) = self.store.records(&[record])?.pop()
+            {
+                self.outlines_now(&path, Some(OutlinesRow { record, outlines: read }), &mut looked.changes);
+            }
+        }
+        Ok(differences)
+    }
+
+    /// Reads what changed, forgets what is gone, and says which series that touches.
+    fn take(&mut self, differences: Differences, looked: &mut Looked) -> Result<(), SourceError> {
+        let Differences { changed, gone } = differences;
+        for file in &gone {
+            self.forget(&file.stat.path, &file.held, looked);
+        }
+        let gone: Vec<PathBuf> = gone.into_iter().map(|file| file.stat.path).collect();
+        self.store.reindex(&[], &gone)?;
+        let mut unread = 0;
+        for batch in changed.chunks(BATCH) {
+            let read: Vec<_> = batch
+                .par_iter()
+                .map(|(stat, before)| read_record(&stat.path).map(|record| (stat.clone(), record, before)))
+                .collect();
+            let mut records = Vec::with_capacity(read.len());
+            for result in read {
+                let Ok((stat, record, before)) = result else {
+                    unread += 1;
+                    continue;
+                };
+                if let Some(before) = before {
+                    self.forget(&stat.path, before, looked);
+                }
+                self.admit(&stat, &record, looked);
+                records.push((stat, record));
+            }
+            looked.read += records.len();
+            self.store.reindex(&records, &[])?;
+        }
+        if unread > 0 {
+            tracing::warn!("{unread} files could not be read; they are tried again at the next look");
+        }
+        Ok(())
+    }
+
+    /// What a file held until now no longer counts.
+    fn forget(&mut self, path: &Path, held: &Held, looked: &mut Looked) {
+        match held {
+            // A file that goes, or is another now, is a change of this moment.
+            Held::Image { series, .. } => touch(looked, series, now_ns()),
+            Held::Outlines { .. } => self.outlines_now(path, None, &mut looked.changes),
+            Held::Nothing { .. } => {}
+        }
+    }
+
+    fn admit(&mut self, stat: &FileStat, record: &Record, looked: &mut Looked) {
+        match record {
+            Record::Instance(instance) => touch(looked, &instance.series_uid, stat.mtime_ns),
+            Record::Outlines(outlines) => {
+                let Held::Outlines { record } = Held::of(record) else { return };
+                let row = OutlinesRow { record, outlines: outlines.clone() };
+                self.outlines_now(&stat.path, Some(row), &mut looked.changes);
+            }
+            Record::Skip { code } => *self.skipped.entry(code.clone()).or_default() += 1,
+        }
+    }
+
+    /// The outlines in a file are these now.
+    fn outlines_now(&mut self, path: &Path, row: Option<OutlinesRow>, changes: &mut Vec<(PathBuf, Change)>) {
+        let row = row.map(Arc::new);
+        let before = match &row {
+            Some(row) => self.outlines.insert(path.to_owned(), row.clone()),
+            None => self.outlines.remove(path),
+        };
+        if before == row {
+            return;
+        }
+        for (stage, root) in &self.outlined {
+            if path.starts_with(root) {
+                let change = |row: &Arc<OutlinesRow>, diff| {
+                    (path.to_owned(), (Input::Outlines(*stage, row.clone()), diff))
+                };
+                changes.extend(before.iter().map(|row| change(row, -1)));
+                changes.extend(row.iter().map(|row| change(row, 1)));
+            }
+        }
+    }
+}
+
+/// A series has changed at this time, or later.
+fn touch(looked: &mut Looked, series: &str, at_ns: i64) {
+    let newest = looked.series.entry(series.to_owned()).or_insert(at_ns);
+    *newest = at_ns.max(*newest);
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn before(a: &Path, b: &Path) -> bool {
+    a.as_os_str().as_bytes() < b.as_os_str().as_bytes()
+}
+
+fn is_gone(path: &Path) -> bool {
+    matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
+}

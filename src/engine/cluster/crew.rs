@@ -1,0 +1,198 @@
+//! Everybody who does actions: this process's own executor, and the other processes.
+
+use std::collections::HashMap;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use tomoflow_connectors::Digest;
+
+use super::ClusterError;
+use super::links::Peer;
+use super::message::{FromPeer, ToPeer, hear, say};
+use super::packed::Packed;
+use crate::executor::work::Action;
+use crate::executor::{Context, Executor, Finished, Job};
+
+/// Everybody who does actions.
+pub struct Crew {
+    own: Executor,
+    context: Context,
+    peers: Vec<Remote>,
+    /// What others say beside their reports, which come where the executor's come.
+    said: Receiver<(usize, Said)>,
+    /// Set when another process was told to stop.
+    stop: Arc<AtomicBool>,
+}
+
+/// What came from another process beside reports.
+enum Said {
+    Stop,
+    Gone,
+}
+
+/// Another process.
+struct Remote {
+    peer: Peer,
+    /// Jobs under way there, with whether they are still wanted, and whether it was told that they are not.
+    jobs: HashMap<Digest, (Arc<AtomicBool>, bool)>,
+}
+
+impl Crew {
+    /// An executor, and the processes at the other ends of links. `stop` is set when one of them is told to
+    /// stop.
+    ///
+    /// # Errors
+    /// When a link breaks at once.
+    pub fn new(
+        own: Executor,
+        context: Context,
+        peers: Vec<Peer>,
+        stop: Arc<AtomicBool>,
+    ) -> std::io::Result<Self> {
+        let (to_crew, said) = unbounded();
+        for (place, peer) in peers.iter().enumerate() {
+            let (mut link, to_crew, report) = (peer.link.try_clone()?, to_crew.clone(), own.reporter());
+            std::thread::Builder::new()
+                .name(format!("peer-{}", peer.process))
+                .spawn(move || drop(to_crew.send((place, listen(&mut link, place, &to_crew, &report)))))?;
+        }
+        let peers = peers.into_iter().map(|peer| Remote { peer, jobs: HashMap::new() }).collect();
+        Ok(Self { own, context, peers, said, stop })
+    }
+
+    /// How many queues there are: one for the CPU and one for the device, for each process.
+    pub fn queues(&self) -> usize {
+        2 * (1 + self.peers.len())
+    }
+
+    /// The queue of an action: its process by the case's key (a training's by its own), then its kind.
+    pub fn queue_of(&self, action: &Action) -> usize {
+        2 * self.process_of(action) + usize::from(action.work.needs_device())
+    }
+
+    fn process_of(&self, action: &Action) -> usize {
+        if self.peers.is_empty() {
+            return 0;
+        }
+        let digest = action.work.case().map_or(action.key, |series| Digest::of(series.key.as_bytes()));
+        let number = digest.0.iter().take(8).fold(0u64, |number, &byte| number << 8 | u64::from(byte));
+        (number % (1 + self.peers.len() as u64)) as usize
+    }
+
+    /// Hands an action to the process that it belongs to, or gives it back when there is no room now.
+    ///
+    /// # Errors
+    /// The job.
+    pub fn submit(&mut self, job: Job) -> Result<(), Box<Job>> {
+        let process = self.process_of(&job.action);
+        let Some(remote) = process.checked_sub(1).and_then(|place| self.peers.get_mut(place)) else {
+            return self.own.submit(job);
+        };
+        // As many as it works on, and as many again, so that it never waits for the next.
+        if remote.jobs.len() >= 2 * remote.peer.threads + 2 {
+            return Err(Box::new(job));
+        }
+        let packed = Packed::of(&self.context, &job.action);
+        let message = ToPeer::Job(Box::new((job.action.clone(), packed)));
+        if say(&mut remote.peer.link, &message).is_err() {
+            // Its listener says that it is gone, which ends the run.
+            return Err(Box::new(job));
+        }
+        remote.jobs.insert(job.action.key, (job.cancelled, false));
+        Ok(())
+    }
+
+    /// Gives up what takes too long, tells others what is no longer wanted, and hears what they say.
+    ///
+    /// # Errors
+    /// When a process is gone.
+    pub fn tend(&mut self) -> Result<(), TendError> {
+        self.own.give_up()?;
+        for remote in &mut self.peers {
+            for (key, (cancelled, told)) in &mut remote.jobs {
+                if cancelled.load(Ordering::Relaxed) && !*told {
+                    *told = true;
+                    drop(say(&mut remote.peer.link, &ToPeer::Cancel(*key)));
+                }
+            }
+        }
+        while let Ok((place, said)) = self.said.try_recv() {
+            match said {
+                Said::Stop => self.stop.store(true, Ordering::Relaxed),
+                Said::Gone => {
+                    let Peer { process, host, .. } = &self.peers[place].peer;
+                    return Err(TendError::Peer(ClusterError::Lost {
+                        process: *process,
+                        host: host.clone(),
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Must be told of every report, so that the next job for the device may come.
+    pub fn ended(&mut self, action: &Action) {
+        match self.process_of(action).checked_sub(1).and_then(|place| self.peers.get_mut(place)) {
+            Some(remote) => drop(remote.jobs.remove(&action.key)),
+            None => self.own.ended(action),
+        }
+    }
+
+    /// What is done, by whomever.
+    pub fn finished(&self) -> &Receiver<Finished> {
+        self.own.finished()
+    }
+
+    /// Bytes that this process's actions hold now, and bytes of source files it has read so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        self.own.bytes()
+    }
+}
+
+/// Why the crew cannot go on.
+#[derive(Debug)]
+pub enum TendError {
+    /// No more threads.
+    Threads(std::io::Error),
+    /// A process is gone.
+    Peer(ClusterError),
+}
+
+impl From<std::io::Error> for TendError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Threads(error)
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        for remote in &mut self.peers {
+            drop(say(&mut remote.peer.link, &ToPeer::End));
+        }
+    }
+}
+
+/// Hears another process until it is gone; its reports go where the executor's own go.
+fn listen(
+    link: &mut TcpStream,
+    place: usize,
+    to_crew: &Sender<(usize, Said)>,
+    report: &Sender<Finished>,
+) -> Said {
+    while let Ok(message) = hear(link) {
+        let sent = match message {
+            FromPeer::Finished(ended) => {
+                let (action, recorded) = *ended;
+                report.send(Finished { action, recorded }).is_ok()
+            }
+            FromPeer::Stop => to_crew.send((place, Said::Stop)).is_ok(),
+        };
+        if !sent {
+            break;
+        }
+    }
+    Said::Gone
+}

@@ -1,0 +1,87 @@
+//! What an action needs to know of the index, so that a process without one can do it.
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::dicom::FileStat;
+use tomoflow_connectors::{Digest, Reject};
+
+use crate::executor::work::{Action, CaseRow, SliceRow, Work};
+use crate::executor::{Context, Lookup, keys};
+use crate::operators::registry::Stage;
+
+/// A part of the index: the slices of one scan, where its files lie, and transforms that were kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Packed {
+    slices: Vec<(Digest, Vec<SliceRow>)>,
+    places: Vec<(String, Digest, FileStat)>,
+    done: Vec<(Digest, Digest)>,
+}
+
+impl Packed {
+    /// What one action needs. What the index does not know is left out: the action fails where it is
+    /// done, by name, as it would here.
+    pub fn of(context: &Context, action: &Action) -> Self {
+        let mut packed = Self::default();
+        let Ok(lookup) = context.lookup() else { return packed };
+        match &action.work {
+            Work::Prepare(row) | Work::Segment(row) | Work::Infer { case: row, .. } => {
+                packed.scan(&*lookup, row);
+                packed.labels(&*lookup, row);
+                packed.kept(context, &*lookup, row);
+            }
+            Work::Evaluate { case, .. } => packed.labels(&*lookup, case),
+            Work::Mask { .. } | Work::Train(_) => {}
+        }
+        packed
+    }
+
+    fn scan(&mut self, lookup: &dyn Lookup, row: &CaseRow) {
+        let series = &row.series;
+        let Ok(slices) = lookup.slices(series.list) else { return };
+        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
+        if let Ok(places) = lookup.places(&series.series_uid, &records) {
+            let named = records.into_iter().zip(places);
+            self.places.extend(named.map(|(record, place)| (series.series_uid.clone(), record, place)));
+        }
+        self.slices.push((series.list, slices));
+    }
+
+    fn labels(&mut self, lookup: &dyn Lookup, row: &CaseRow) {
+        let Some(labels) = &row.labels else { return };
+        if let Ok(places) = lookup.places("", &[labels.record]) {
+            self.places.extend(places.into_iter().map(|place| (String::new(), labels.record, place)));
+        }
+    }
+
+    fn kept(&mut self, context: &Context, lookup: &dyn Lookup, row: &CaseRow) {
+        for (stage, planned) in context.plan.stages.iter().enumerate() {
+            if planned.keep && matches!(planned.stage, Stage::Transform(_)) {
+                let key = keys::prepare(keys::Chain::to(&context.plan, stage).scan(&row.series), None);
+                self.done.extend(lookup.done(key).map(|artifact| (key, artifact)));
+            }
+        }
+    }
+}
+
+impl Lookup for Packed {
+    fn slices(&self, list: Digest) -> Result<Vec<SliceRow>, Reject> {
+        let found = self.slices.iter().find(|(known, _)| *known == list);
+        found.map(|(_, slices)| slices.clone()).ok_or_else(|| vanished(list))
+    }
+
+    fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject> {
+        let place = |record: &Digest| {
+            let found = self.places.iter().find(|(of, known, _)| of == series && known == record);
+            found.map(|(_, _, place)| place.clone()).ok_or_else(|| vanished(*record))
+        };
+        records.iter().map(place).collect()
+    }
+
+    fn done(&self, key: Digest) -> Option<Digest> {
+        self.done.iter().find(|(known, _)| *known == key).map(|(_, artifact)| *artifact)
+    }
+}
+
+fn vanished(content: Digest) -> Reject {
+    let message = format!("a file with content {} was indexed, none found now", content.short());
+    Reject::new("FILE_VANISHED", message, "it is looked for again at the next run")
+}

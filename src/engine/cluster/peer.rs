@@ -1,0 +1,140 @@
+//! A process that is not the first: it steps its share of the dataflow, and does the actions it is given.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use tomoflow_connectors::Digest;
+
+use super::links::{Links, Peer, meet};
+use super::message::{FromPeer, ToPeer, hear, say};
+use super::packed::Packed;
+use super::{Agreement, Cluster, ClusterError};
+use crate::engine::control::Control;
+use crate::engine::run::{Options, RunError};
+use crate::engine::session;
+use crate::executor::{Context, Executor, Finished, Job};
+use crate::networks;
+use crate::pipeline::Plan;
+use crate::store::Artifacts;
+
+/// Takes part in a run that process 0 drives, until that one says that there is no more.
+///
+/// # Errors
+/// When the processes do not agree, or process 0 is gone.
+pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunError> {
+    let plan = Arc::new(session::at_home(plan)?);
+    let device = networks::device(&plan.settings.device)?;
+    let settings = session::executor_settings(&plan, options, device);
+    let Links { rows, mut work } = meet(cluster, &Agreement::of(&plan, cluster), settings.threads)?;
+    let Some(first) = work.pop() else { return Ok(()) };
+    let context = Context {
+        plan: plan.clone(),
+        artifacts: Artifacts::new(&plan.settings.out.join("store")),
+        // Each job brings what it needs.
+        lookup: std::sync::Weak::<Packed>::new(),
+        bytes_read: Arc::default(),
+    };
+    let executor = Executor::start(context, settings).map_err(RunError::Threads)?;
+    let control = Control::connect(plan, cluster, rows)?;
+    let result = work_for(first, executor, &options.stop);
+    drop(control);
+    result
+}
+
+/// A process's work: jobs that wait for room, and those under way.
+struct Work {
+    executor: Executor,
+    waiting: VecDeque<Job>,
+    under_way: HashMap<Digest, Arc<AtomicBool>>,
+}
+
+fn work_for(first: Peer, executor: Executor, stop: &AtomicBool) -> Result<(), RunError> {
+    let Peer { mut link, host, .. } = first;
+    let broken = |source| RunError::from(ClusterError::Link { process: 0, source });
+    let (to_us, said) = bounded(64);
+    let mut listening = link.try_clone().map_err(broken)?;
+    std::thread::Builder::new()
+        .name("first".to_owned())
+        .spawn(move || listen(&mut listening, &to_us))
+        .map_err(RunError::Threads)?;
+    let finished = executor.finished().clone();
+    let mut work = Work { executor, waiting: VecDeque::new(), under_way: HashMap::new() };
+    let mut told_to_stop = false;
+    loop {
+        work.executor.give_up().map_err(RunError::Threads)?;
+        work.dispatch();
+        match next(&said, &finished) {
+            Some(Event::Said(ToPeer::End)) => break,
+            Some(Event::Said(message)) => work.hear(message),
+            Some(Event::Gone) => return Err(ClusterError::Lost { process: 0, host }.into()),
+            Some(Event::Finished(ended)) => {
+                let Finished { action, recorded } = *ended;
+                work.under_way.remove(&action.key);
+                work.executor.ended(&action);
+                say(&mut link, &FromPeer::Finished(Box::new((action, recorded)))).map_err(broken)?;
+            }
+            None => {}
+        }
+        if stop.load(Ordering::Relaxed) && !told_to_stop {
+            told_to_stop = true;
+            say(&mut link, &FromPeer::Stop).map_err(broken)?;
+        }
+    }
+    work.under_way.values().for_each(|cancelled| cancelled.store(true, Ordering::Relaxed));
+    Ok(())
+}
+
+impl Work {
+    fn hear(&mut self, message: ToPeer) {
+        match message {
+            ToPeer::Job(job) => {
+                let (action, packed) = *job;
+                let cancelled = Arc::new(AtomicBool::new(false));
+                self.under_way.insert(action.key, cancelled.clone());
+                self.waiting.push_back(Job { action, cancelled, lookup: Some(Arc::new(packed)) });
+            }
+            ToPeer::Cancel(key) => {
+                if let Some(cancelled) = self.under_way.get(&key) {
+                    cancelled.store(true, Ordering::Relaxed);
+                }
+            }
+            ToPeer::Welcome | ToPeer::Refused(_) | ToPeer::End => {}
+        }
+    }
+
+    /// Hands on what there is room for; what needs the device must not hold up the rest.
+    fn dispatch(&mut self) {
+        for _ in 0..self.waiting.len() {
+            let Some(job) = self.waiting.pop_front() else { return };
+            if let Err(job) = self.executor.submit(job) {
+                self.waiting.push_back(*job);
+            }
+        }
+    }
+}
+
+enum Event {
+    Said(ToPeer),
+    Gone,
+    Finished(Box<Finished>),
+}
+
+fn next(said: &Receiver<ToPeer>, finished: &Receiver<Finished>) -> Option<Event> {
+    select! {
+        recv(said) -> message => Some(message.map_or(Event::Gone, Event::Said)),
+        recv(finished) -> ended => ended.ok().map(|ended| Event::Finished(Box::new(ended))),
+        default(Duration::from_millis(100)) => None,
+    }
+}
+
+fn listen(link: &mut TcpStream, to_us: &Sender<ToPeer>) {
+    while let Ok(message) = hear(link) {
+        if to_us.send(message).is_err() {
+            return;
+        }
+    }
+}

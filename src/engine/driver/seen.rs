@@ -1,0 +1,118 @@
+//! What others see of the driver: rows, counts, what waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::super::rows::Desired;
+use super::super::summary::StageCount;
+use super::{Driver, Origin};
+use crate::engine::cluster::Crew;
+use crate::executor::work::{Action, Work};
+use crate::operators::registry::Stage;
+use crate::store::Outcome;
+
+impl Driver {
+    /// What tables must hold.
+    pub fn desired(&self) -> &BTreeMap<Desired, isize> {
+        &self.desired
+    }
+
+    /// Rows that came or went since this was last asked.
+    pub fn changed(&mut self) -> BTreeSet<Desired> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether rows came or went since that was last asked.
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Actions that are wanted and not done, each under every stage that asks for it.
+    pub fn pending(&self) -> impl Iterator<Item = &Action> {
+        let undone = self.wanted.iter().filter(|(key, _)| !self.fed.contains_key(*key));
+        undone.flat_map(|(_, actions)| actions.keys())
+    }
+
+    /// Bytes that actions hold now, and bytes of source files read so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        self.crew.as_ref().map_or((0, 0), Crew::bytes)
+    }
+
+    /// What waits and what runs: stage, since when it is wanted, whether it runs.
+    pub fn waiting(&self) -> impl Iterator<Item = (&str, Instant, bool)> {
+        let queued = self.queued.iter().map(|(key, since)| (key, *since, false));
+        let delayed = self.delayed.iter().map(|((_, key), since)| (key, *since, false));
+        let running = self.running.iter().map(|(key, running)| (key, running.wanted, true));
+        queued.chain(delayed).chain(running).filter_map(|(key, since, runs)| {
+            let stage = usize::from(self.shown(self.action(*key)?));
+            Some((self.context.plan.stages[stage].name.as_str(), since, runs))
+        })
+    }
+
+    /// Cases for which something ran.
+    pub fn touched(&self) -> &BTreeSet<String> {
+        &self.touched
+    }
+
+    /// Actions run, actions found done, models trained.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.run, self.cached, self.trained)
+    }
+
+    /// Counts by stage: what is wanted now, and what ran.
+    pub fn stages(&self) -> BTreeMap<String, StageCount> {
+        let mut counts: BTreeMap<u16, StageCount> = BTreeMap::new();
+        for (key, actions) in &self.wanted {
+            for action in actions.keys() {
+                let count = counts.entry(self.shown(action)).or_default();
+                count.wanted += 1;
+                let first = actions.keys().next() == Some(action);
+                match (self.fed.get(key), self.origin.get(key)) {
+                    // Counted below, once; others that ask for the same work found it done.
+                    (Some(_), Some(Origin::Run)) if first => {}
+                    (None, _) => {}
+                    (Some(Outcome::Failed { .. }), _) => count.failed += 1,
+                    (Some(Outcome::Ok { .. }), _) => count.cached += 1,
+                }
+            }
+        }
+        for (stage, (run, failed)) in &self.ran {
+            let count = counts.entry(*stage).or_default();
+            count.run += run;
+            count.failed += failed;
+            count.wanted = count.wanted.max(count.run + count.failed + count.cached);
+        }
+        let named = counts.into_iter().map(|(stage, mut count)| {
+            count.order = usize::from(stage);
+            (self.context.plan.stages[count.order].name.clone(), count)
+        });
+        named.collect()
+    }
+
+    /// The stage that an action is counted under: a case is prepared for the view on it.
+    pub fn shown(&self, action: &Action) -> u16 {
+        match action.work {
+            Work::Prepare(_) => {
+                let stage = &self.context.plan.stages[usize::from(action.stage)];
+                let trains = matches!(stage.stage, Stage::Train(_));
+                if trains { stage.inputs[0] as u16 } else { action.stage }
+            }
+            _ => action.stage,
+        }
+    }
+
+    /// Trainings whose model is kept although labelled cases came after it, with how many.
+    pub fn outgrown(&self) -> Vec<(String, usize)> {
+        let mut outgrown = Vec::new();
+        for (stage, (_, parts)) in &self.kept {
+            let new = self.desired.keys().filter(|desired| {
+                matches!(desired, Desired::Case(case) if case.labels.is_some() && !parts.contains(&case.series.key))
+            });
+            let new = new.count();
+            if new > 0 {
+                outgrown.push((self.context.plan.stages[usize::from(*stage)].name.clone(), new));
+            }
+        }
+        outgrown
+    }
+}

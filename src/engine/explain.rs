@@ -1,0 +1,254 @@
+//! How an output came to be, and what changed since the one before it: `tomoflow explain`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tomoflow_connectors::Digest;
+
+use super::differences::{Difference, differences};
+use super::identity::Identity;
+use super::ledger::Part;
+use super::run::RunError;
+use crate::executor::work::{Member, SliceRow};
+use crate::pipeline::Plan;
+use crate::store::{Made, Outcome, Past, Recorded, Store};
+
+/// What was asked for, and every output that it names.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// What was asked for.
+    pub subject: String,
+    /// Outputs in the order of the pipeline.
+    pub outputs: Vec<Output>,
+}
+
+/// One output: what made it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Output {
+    /// The stage that asked for it.
+    pub stage: String,
+    /// The case, as tables show it; none for a training.
+    pub case: Option<String>,
+    /// The action's key, as in the tables' column `action`.
+    pub action: String,
+    /// `artifact DIGEST`, or `failed CODE: message`.
+    pub outcome: String,
+    /// When it was made: seconds since 1970.
+    pub at: i64,
+    /// How long it took.
+    pub seconds: f64,
+    /// The operators that took part, with the settings that count.
+    pub operators: Vec<Part>,
+    /// How many slices the scan has, when a scan took part.
+    pub slices: Option<usize>,
+    /// The outlines' record, when labels took part.
+    pub labels: Option<String>,
+    /// The mask that it starts from.
+    pub mask: Option<String>,
+    /// The weights that took part.
+    pub model: Option<String>,
+    /// The cases of a training, with their part of the split.
+    pub trained_on: Vec<(String, String)>,
+    /// What stood in its place before, and what changed since.
+    pub before: Option<Before>,
+}
+
+/// What stood in an output's place before.
+#[derive(Clone, Debug, Serialize)]
+pub struct Before {
+    /// Its action's key.
+    pub action: String,
+    /// Since when: seconds since 1970.
+    pub since: i64,
+    /// What lies between the two.
+    pub differences: Vec<Difference>,
+    /// Files of instances that came or changed.
+    pub files: Vec<PathBuf>,
+}
+
+/// Why nothing could be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// No output, series or case of this name.
+    #[error(
+        "nothing is known of `{0}`\nhint: give the first digits of an action's, mask's or model's digest, or a case or series as the tables show it"
+    )]
+    Unknown(String),
+    /// The store.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl From<crate::store::StoreError> for ExplainError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+/// Explains an action, a mask, a model, a case or a series.
+///
+/// # Errors
+/// When nothing of this name is known, or a run holds the store.
+pub fn explain(plan: &Plan, subject: &str) -> Result<Explanation, ExplainError> {
+    let store = Store::scratch(&plan.settings.out)?;
+    let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+    let explain = Explain { plan, store: &store, identity: &identity };
+    let mut outputs = explain.by_case(subject)?;
+    if outputs.is_empty() && subject.len() >= 4 && subject.chars().all(|c| c.is_ascii_hexdigit()) {
+        outputs = explain.by_digest(&subject.to_ascii_lowercase())?;
+    }
+    if outputs.is_empty() {
+        return Err(ExplainError::Unknown(subject.to_owned()));
+    }
+    let order = |name: &str| plan.stages.iter().position(|stage| stage.name == name).unwrap_or(usize::MAX);
+    outputs.sort_by_key(|output| (order(&output.stage), output.case.clone()));
+    Ok(Explanation { subject: subject.to_owned(), outputs })
+}
+
+struct Explain<'a> {
+    plan: &'a Plan,
+    store: &'a Store,
+    identity: &'a Identity,
+}
+
+impl Explain<'_> {
+    /// What stands for a case, or for the parts of a series, in every stage of the pipeline.
+    fn by_case(&self, subject: &str) -> Result<Vec<Output>, RunError> {
+        let named = |case: &str| {
+            let series = case.split_once('#').map_or(case, |(series, _)| series);
+            [case, series].iter().any(|name| *name == subject || self.identity.show(name) == subject)
+        };
+        let stages: BTreeSet<&str> = self.plan.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let mut outputs = Vec::new();
+        for (stage, case, past) in self.store.histories()? {
+            if !stages.contains(stage.as_str()) || !case.as_deref().is_some_and(named) {
+                continue;
+            }
+            if let Some((last, earlier)) = past.split_last() {
+                outputs.extend(self.output(&stage, case.as_deref(), last.key, earlier)?);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// The actions whose key begins so, or that left something whose digest does.
+    fn by_digest(&self, prefix: &str) -> Result<Vec<Output>, RunError> {
+        let mut outputs = Vec::new();
+        for (key, Recorded { outcome, .. }) in self.store.all_outcomes()? {
+            let left = match &outcome {
+                Outcome::Ok { artifact, detail, .. } => [Some(*artifact), *detail],
+                Outcome::Failed { .. } => [None, None],
+            };
+            let names = [Some(key)].into_iter().chain(left).flatten();
+            if !names.into_iter().any(|digest| digest.to_string().starts_with(prefix)) {
+                continue;
+            }
+            let Some(made) = self.store.made(key)? else { continue };
+            let past = self.store.history(&made.stage, made.case.as_deref())?;
+            let at = past.iter().rposition(|past| past.key == key).unwrap_or(past.len());
+            outputs.extend(self.output(&made.stage, made.case.as_deref(), key, &past[..at])?);
+        }
+        Ok(outputs)
+    }
+
+    fn output(
+        &self,
+        stage: &str,
+        case: Option<&str>,
+        key: Digest,
+        earlier: &[Past],
+    ) -> Result<Option<Output>, RunError> {
+        let Some(made) = self.store.made(key)? else { return Ok(None) };
+        let outcome = match self.store.outcomes(&[key])?.pop().flatten() {
+            Some(Recorded { outcome: Outcome::Ok { artifact, .. }, .. }) => format!("artifact {artifact}"),
+            Some(Recorded { outcome: Outcome::Failed { code, message, .. }, .. }) => {
+                format!("failed {code}: {message}")
+            }
+            None => "its output is gone, or was forgotten: it is made again when it is wanted".to_owned(),
+        };
+        let operators = self.store.part(made.recipe)?;
+        let operators = operators.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let trained_on: Vec<Member> = match made.dataset {
+            Some(dataset) => {
+                let bytes = self.store.part(dataset)?;
+                bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        Ok(Some(Output {
+            stage: stage.to_owned(),
+            case: case.map(|case| self.identity.show(case)),
+            action: key.to_string(),
+            outcome,
+            at: made.at,
+            seconds: made.milliseconds as f64 / 1e3,
+            operators,
+            slices: self.slices(&made)?.map(|slices| slices.len()),
+            labels: made.labels.map(|digest| digest.to_string()),
+            mask: made.mask.map(|digest| digest.to_string()),
+            model: made.model.map(|digest| digest.to_string()),
+            trained_on: trained_on
+                .into_iter()
+                .map(|member| (self.identity.show(&member.case), member.part))
+                .collect(),
+            before: self.before(&made, earlier.last())?,
+        }))
+    }
+
+    fn slices(&self, made: &Made) -> Result<Option<Vec<SliceRow>>, RunError> {
+        let Some(scan) = made.scan else { return Ok(None) };
+        Ok(self.store.list(scan)?.and_then(|bytes| postcard::from_bytes(&bytes).ok()))
+    }
+
+    fn before(&self, now: &Made, past: Option<&Past>) -> Result<Option<Before>, RunError> {
+        let Some(past) = past else { return Ok(None) };
+        let Some(before) = self.store.made(past.key)? else { return Ok(None) };
+        let found = differences(self.store, &before, now, &[])?;
+        let files = self.files(now, &found)?;
+        let differences = found.into_iter().map(|difference| self.shown(difference)).collect();
+        Ok(Some(Before { action: past.key.to_string(), since: past.since, differences, files }))
+    }
+
+    /// Identifiers as tables show them.
+    fn shown(&self, difference: Difference) -> Difference {
+        let show = |identifier: String| self.identity.show(&identifier);
+        match difference {
+            Difference::InstanceAdded { sop_instance } => {
+                Difference::InstanceAdded { sop_instance: show(sop_instance) }
+            }
+            Difference::InstanceRemoved { sop_instance } => {
+                Difference::InstanceRemoved { sop_instance: show(sop_instance) }
+            }
+            Difference::InstanceChanged { sop_instance } => {
+                Difference::InstanceChanged { sop_instance: show(sop_instance) }
+            }
+            Difference::CaseAdded { case, part } => Difference::CaseAdded { case: show(case), part },
+            Difference::CaseRemoved { case, part } => Difference::CaseRemoved { case: show(case), part },
+            Difference::CaseChanged { case } => Difference::CaseChanged { case: show(case) },
+            other => other,
+        }
+    }
+
+    /// Where the instances lie that came or changed.
+    fn files(&self, now: &Made, found: &[Difference]) -> Result<Vec<PathBuf>, RunError> {
+        let changed: BTreeSet<&str> = found
+            .iter()
+            .filter_map(|difference| match difference {
+                Difference::InstanceAdded { sop_instance } | Difference::InstanceChanged { sop_instance } => {
+                    Some(sop_instance.as_str())
+                }
+                _ => None,
+            })
+            .collect();
+        let (Some(case), Some(slices)) = (&now.case, self.slices(now)?) else { return Ok(Vec::new()) };
+        let series = case.split_once('#').map_or(case.as_str(), |(series, _)| series);
+        let records: Vec<Digest> = slices
+            .iter()
+            .filter(|slice| changed.contains(slice.sop_uid.as_str()))
+            .map(|slice| slice.record)
+            .collect();
+        let places = self.store.places(series, &records)?;
+        Ok(places.into_iter().flatten().map(|stat| stat.path).collect())
+    }
+}

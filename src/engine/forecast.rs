@@ -1,0 +1,297 @@
+//! What a run would do, and why: `tomoflow plan`. Works on a copy of what the store knows; writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::archive::Archive;
+use super::control::Control;
+use super::differences::{Difference, differences};
+use super::driver::Driver;
+use super::ledger;
+use super::rows::Desired;
+use super::run::{Options, RunError};
+use super::session;
+use crate::executor::work::{Action, Work};
+use crate::operators::registry::Stage;
+use crate::pipeline::Plan;
+use crate::store::Store;
+
+/// What one stage would do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StageForecast {
+    /// The stage's place in the plan.
+    #[serde(skip)]
+    pub order: usize,
+    /// Actions that would run.
+    pub run: usize,
+    /// Actions that may follow from those of stages before, unless their output stays the same.
+    pub may_follow: usize,
+    /// Actions that are done.
+    pub unchanged: usize,
+    /// Actions that failed, and would not be tried again: `tomoflow retry` does.
+    pub failed: usize,
+    /// Why they would run, with how many for each reason.
+    pub reasons: BTreeMap<String, usize>,
+    /// Seconds of one action, as past runs took on average.
+    pub seconds_each: Option<f64>,
+}
+
+/// What a run would do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Forecast {
+    /// Series that were accepted.
+    pub cases: usize,
+    /// Files that would be read, since they are new or have changed.
+    pub files_read: usize,
+    /// By stage.
+    pub stages: BTreeMap<String, StageForecast>,
+    /// How long it would take, as far as past runs tell, with what may follow.
+    pub seconds: f64,
+    /// Stages that no past run has a time for.
+    pub unknown: BTreeSet<String>,
+}
+
+/// Says what a run would do.
+///
+/// # Errors
+/// When a run holds the output, or a source cannot be read.
+pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
+    let plan = Arc::new(plan);
+    let store = Arc::new(Store::scratch(&plan.settings.out)?);
+    let context = session::context(&plan, &store);
+    let control = Control::start(plan.clone(), options.workers)?;
+    let mut driver = Driver::new(context, store.clone(), control, None, options.retrain);
+    driver.load_pins()?;
+    let known: BTreeSet<String> = store.histories()?.into_iter().filter_map(|(_, case, _)| case).collect();
+    let mut archive = Archive::new(plan.clone(), store.clone());
+    let looked = archive.look(options.accept_empty)?;
+    let mut changes: Vec<_> = looked.changes.into_iter().map(|(_, change)| change).collect();
+    changes.extend(archive.models()?);
+    changes.extend(archive.derive(looked.series.keys())?);
+    driver.change(changes)?;
+    let mut forecast = Forecast { files_read: looked.read, ..Forecast::default() };
+    let foresee = Foresee { plan: &plan, store: &store, driver: &driver, known };
+    foresee.stages(&mut forecast)?;
+    foresee.times(&mut forecast, options.threads)?;
+    Ok(forecast)
+}
+
+struct Foresee<'a> {
+    plan: &'a Plan,
+    store: &'a Store,
+    driver: &'a Driver,
+    /// Cases that any stage has worked on.
+    known: BTreeSet<String>,
+}
+
+impl Foresee<'_> {
+    fn stages(&self, forecast: &mut Forecast) -> Result<(), RunError> {
+        for (name, count) in self.driver.stages() {
+            let stage = forecast.stages.entry(name).or_default();
+            (stage.order, stage.unchanged, stage.failed) = (count.order, count.cached, count.failed);
+        }
+        // For each stage of the plan, the cases on which something would run.
+        let mut pending: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+        for action in self.driver.pending() {
+            let stage = forecast.stages.entry(self.name(action)).or_default();
+            stage.order = usize::from(self.driver.shown(action));
+            stage.run += 1;
+            for reason in self.reasons(action)? {
+                *stage.reasons.entry(reason).or_default() += 1;
+            }
+            let case = action.work.case().map_or_else(String::new, |series| series.key.clone());
+            pending.entry(usize::from(action.stage)).or_default().insert(case);
+        }
+        let (mut cases, mut labelled) = (BTreeSet::new(), BTreeSet::new());
+        for row in self.driver.desired().keys() {
+            let Desired::Case(case) = row else { continue };
+            cases.insert(case.series.key.clone());
+            if case.labels.is_some() {
+                labelled.insert(case.series.key.clone());
+            }
+        }
+        forecast.cases = cases.len();
+        for (index, stage) in self.plan.stages.iter().enumerate() {
+            let after = |input: Option<&usize>| {
+                input.and_then(|input| pending.get(input)).cloned().unwrap_or_default()
+            };
+            let (mut follow, from) = match &stage.stage {
+                Stage::Mask(_) => (after(stage.inputs.first()), stage.inputs.first()),
+                Stage::Evaluate(_) => {
+                    let masks = after(stage.inputs.first());
+                    (masks.intersection(&labelled).cloned().collect(), stage.inputs.first())
+                }
+                Stage::Infer(_) => {
+                    let model = stage.references.values().next();
+                    let trains = model.is_some_and(|model| pending.contains_key(model));
+                    (if trains { cases.clone() } else { BTreeSet::new() }, model)
+                }
+                // The training itself, once its cases are prepared.
+                Stage::Train(_) => {
+                    let prepares = after(Some(&index)).iter().any(|case| !case.is_empty());
+                    (if prepares { BTreeSet::from([String::new()]) } else { BTreeSet::new() }, None)
+                }
+                _ => continue,
+            };
+            let own = pending.entry(index).or_default();
+            follow.retain(|case| !own.contains(case));
+            own.extend(follow.iter().cloned());
+            if own.is_empty() {
+                pending.remove(&index);
+            }
+            if follow.is_empty() {
+                continue;
+            }
+            let reason = match from {
+                Some(&from) => format!("after {}", self.plan.stages[from].name),
+                None => "once its cases are prepared".to_owned(),
+            };
+            let entry = forecast.stages.entry(stage.name.clone()).or_default();
+            entry.order = index;
+            entry.may_follow += follow.len();
+            *entry.reasons.entry(reason).or_default() += follow.len();
+        }
+        Ok(())
+    }
+
+    fn name(&self, action: &Action) -> String {
+        self.plan.stages[usize::from(self.driver.shown(action))].name.clone()
+    }
+
+    /// Why an action would run: what changed since what stood there last.
+    fn reasons(&self, action: &Action) -> Result<BTreeSet<String>, RunError> {
+        let stage = &self.plan.stages[usize::from(action.stage)].name;
+        let case = action.work.case().map(|series| series.key.as_str());
+        let one = |reason: &str| Ok(BTreeSet::from([reason.to_owned()]));
+        if self.store.made(action.key)?.is_some() {
+            return one("done before, its output is gone or was forgotten");
+        }
+        let last = match self.store.history(stage, case)?.last() {
+            Some(last) => self.store.made(last.key)?,
+            None => None,
+        };
+        let Some(before) = last else {
+            return match (&action.work, case) {
+                (Work::Train(_), _) => one("new model"),
+                (_, Some(case)) if !self.known.contains(case) => one("new scan"),
+                (Work::Evaluate { .. }, _) => one("new label"),
+                _ => one("new stage"),
+            };
+        };
+        let (now, parts) = ledger::enters(self.plan, action);
+        let found = differences(self.store, &before, &now, &parts)?;
+        if found.is_empty() {
+            return one("not done yet");
+        }
+        let model = self.plan.stages[usize::from(action.stage)].references.values().next();
+        let reason = |difference: &Difference| match (difference, model) {
+            (Difference::Model { .. }, Some(&model)) => {
+                format!("model {} changed", self.plan.stages[model].name)
+            }
+            _ => difference.reason(),
+        };
+        Ok(found.iter().map(reason).collect())
+    }
+
+    fn times(&self, forecast: &mut Forecast, threads: usize) -> Result<(), RunError> {
+        let mut past: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for (_, made) in self.store.all_made()? {
+            // Preparing is counted under the training's stage, as a case's work; training is not.
+            let name = match (&made.case, made.dataset) {
+                (Some(_), _) | (None, None) => made.stage,
+                (None, Some(_)) => format!("{}\0training", made.stage),
+            };
+            let (sum, count) = past.entry(name).or_default();
+            *sum += made.milliseconds;
+            *count += 1;
+        }
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let (mut on_cpu, mut on_device) = (0.0, 0.0);
+        for (name, stage) in &mut forecast.stages {
+            let planned = &self.plan.stages[stage.order];
+            let trains = matches!(planned.stage, Stage::Train(_));
+            // A view stands for the cases that a training prepares.
+            let user = self.plan.stages.iter().find(|user| {
+                matches!(user.stage, Stage::Train(_)) && user.inputs.first() == Some(&stage.order)
+            });
+            let key = match user {
+                Some(user) if matches!(planned.stage, Stage::View(_)) => user.name.clone(),
+                _ if trains => format!("{name}\0training"),
+                _ => name.clone(),
+            };
+            let count = (stage.run + stage.may_follow) as f64;
+            stage.seconds_each = past.get(&key).map(|(sum, count)| *sum as f64 / 1e3 / *count as f64);
+            match stage.seconds_each {
+                Some(each) if trains || matches!(planned.stage, Stage::Infer(_)) => on_device += each * count,
+                Some(each) => on_cpu += each * count,
+                None if count > 0.0 => drop(forecast.unknown.insert(name.clone())),
+                None => {}
+            }
+        }
+        forecast.seconds = on_device + on_cpu / threads as f64;
+        Ok(())
+    }
+}
+
+/// `3 labels changed`; a setting or a model is one thing, however many outputs it touches.
+fn counted(reason: &str, count: usize) -> String {
+    let nouns =
+        [("new scan", "new scans"), ("new label", "new labels"), ("scan ", "scans "), ("label ", "labels ")];
+    match nouns.iter().find(|(one, _)| reason.starts_with(one)) {
+        Some((one, many)) if count != 1 => format!("{count} {}", reason.replacen(one, many, 1)),
+        Some(_) => format!("1 {reason}"),
+        None => reason.to_owned(),
+    }
+}
+
+impl fmt::Display for Forecast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let run: usize = self.stages.values().map(|stage| stage.run).sum();
+        let cases = if self.cases == 1 { "case" } else { "cases" };
+        if run == 0 {
+            writeln!(f, "{} {cases}: nothing to do", self.cases)?;
+        } else {
+            writeln!(f, "{} {cases}, {} files to read, {run} actions to run", self.cases, self.files_read)?;
+        }
+        let mut stages: Vec<_> = self.stages.iter().collect();
+        stages.sort_by_key(|(_, stage)| stage.order);
+        for (name, stage) in stages {
+            write!(f, "  {name}: {} to run", stage.run)?;
+            if stage.may_follow > 0 {
+                write!(f, ", up to {} to follow", stage.may_follow)?;
+            }
+            write!(f, ", {} unchanged", stage.unchanged)?;
+            if stage.failed > 0 {
+                write!(f, ", {} failed before (`tomoflow retry` tries them again)", stage.failed)?;
+            }
+            let reasons: Vec<String> =
+                stage.reasons.iter().map(|(reason, count)| counted(reason, *count)).collect();
+            if !reasons.is_empty() {
+                write!(f, " ({})", reasons.join(", "))?;
+            }
+            writeln!(f)?;
+        }
+        if run == 0 {
+            return Ok(());
+        }
+        let about = std::time::Duration::from_secs(self.seconds.ceil() as u64);
+        match self.unknown.len() {
+            0 => writeln!(f, "time: about {}, as past runs took", humantime::format_duration(about)),
+            _ => {
+                let unknown: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
+                let unknown = unknown.join(", ");
+                writeln!(
+                    f,
+                    "time: {} and more; no past run tells of {unknown}",
+                    humantime::format_duration(about)
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What entered each action, for `plan` and `explain`: operators and their settings, instances, labels,
+//! model, cases.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::Digest;
+
+use crate::executor::work::{Action, CaseRow, Member, Work};
+use crate::operators::registry::Stage;
+use crate::operators::spec::{Config, semantic};
+use crate::pipeline::{Plan, PlannedStage};
+use crate::store::{Made, Store, StoreError};
+
+/// One operator that took part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The stage, as it was called.
+    pub stage: String,
+    /// Its type.
+    pub operator: String,
+    /// Its code version.
+    pub version: u32,
+    /// The half of its settings that results depend on, defaults included.
+    pub settings: Config,
+}
+
+/// Collects what entered actions, and writes it with their outcomes.
+pub struct Ledger {
+    plan: Arc<Plan>,
+    made: Vec<(Digest, Made)>,
+    parts: Vec<(Digest, Vec<u8>)>,
+    /// Descriptions that were written in this run.
+    written: HashSet<Digest>,
+}
+
+impl Ledger {
+    /// An empty one.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, made: Vec::new(), parts: Vec::new(), written: HashSet::new() }
+    }
+
+    /// Notes an action that is done.
+    pub fn note(&mut self, action: &Action, seconds: f64) {
+        let (mut made, parts) = enters(&self.plan, action);
+        made.at = now();
+        made.milliseconds = (seconds * 1e3) as u64;
+        self.made.push((action.key, made));
+        for (digest, bytes) in parts {
+            if self.written.insert(digest) {
+                self.parts.push((digest, bytes));
+            }
+        }
+    }
+
+    /// Writes what was noted.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn write(&mut self, store: &Store) -> Result<(), StoreError> {
+        store.keep_made(&self.made, &self.parts)?;
+        self.made.clear();
+        self.parts.clear();
+        Ok(())
+    }
+}
+
+/// What enters an action, and the descriptions that it names.
+pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
+    let stage = usize::from(action.stage);
+    let recipe = serde_json::to_vec(&recipe(plan, stage, &action.work)).unwrap_or_default();
+    let mut parts = vec![(Digest::of(&recipe), recipe)];
+    let mut made = Made {
+        stage: plan.stages[stage].name.clone(),
+        case: action.work.case().map(|series| series.key.clone()),
+        recipe: parts[0].0,
+        ..Made::default()
+    };
+    let mut case = |row: &CaseRow| {
+        made.scan = Some(row.series.list);
+        made.labels = row.labels.as_ref().map(|labels| labels.record);
+    };
+    match &action.work {
+        Work::Prepare(row) | Work::Segment(row) => case(row),
+        Work::Infer { case: row, model } => {
+            case(row);
+            made.model = Some(*model);
+        }
+        Work::Mask { mask, .. } => made.mask = Some(*mask),
+        Work::Evaluate { mask, case: row } => {
+            case(row);
+            // The scan took part through the mask alone.
+            (made.scan, made.mask) = (None, Some(*mask));
+        }
+        Work::Train(members) => {
+            let bytes = postcard::to_stdvec::<Vec<Member>>(members).unwrap_or_default();
+            made.dataset = Some(Digest::of(&bytes));
+            parts.push((Digest::of(&bytes), bytes));
+        }
+    }
+    (made, parts)
+}
+
+/// The operators that an action fuses, in the order in which they run.
+fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
+    let mut stages = vec![stage];
+    match work {
+        Work::Mask { .. } => {}
+        // Truth is drawn on the scan's own grid: what transforms did takes no part.
+        Work::Evaluate { .. } => {
+            let mut at = plan.stages[stage].inputs[1];
+            while !matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_)) {
+                at = plan.stages[at].inputs[0];
+            }
+            stages.push(at);
+            stages.extend(plan.stages[at].inputs.get(1));
+        }
+        Work::Prepare(_) | Work::Train(_) | Work::Infer { .. } | Work::Segment(_) => {
+            let mut at = stage;
+            if let (Work::Prepare(_), Stage::Train(_)) = (work, &plan.stages[stage].stage) {
+                // A case is prepared as it stands before the view on it: neither view nor training counts.
+                at = plan.stages[plan.stages[stage].inputs[0]].inputs[0];
+                stages = vec![at];
+            }
+            while let Some(&input) = plan.stages[at].inputs.first() {
+                at = input;
+                stages.push(at);
+            }
+        }
+    }
+    stages.reverse();
+    stages.into_iter().map(|stage| part(&plan.stages[stage])).collect()
+}
+
+fn part(stage: &PlannedStage) -> Part {
+    Part {
+        stage: stage.name.clone(),
+        operator: stage.spec.name.to_owned(),
+        version: stage.spec.version,
+        settings: semantic(stage.spec.fields, &stage.config),
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}

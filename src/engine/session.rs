@@ -1,0 +1,276 @@
+//! A pipeline that is open: it looks at its sources, has done what is wanted, and keeps its tables.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::archive::{Archive, Looked};
+use super::cluster::{Agreement, Crew, Links, meet};
+use super::control::{Control, ControlError};
+use super::driver::Driver;
+use super::identity::Identity;
+use super::monitor::Monitor;
+use super::run::{Options, Progress, RunError};
+use super::status::Phase;
+use super::summarise;
+use super::summary::Summary;
+use super::tables::{Changes, Tables};
+use crate::executor::work::Action;
+use crate::executor::{self, Context, Executor, Finished, Lookup};
+use crate::networks;
+use crate::pipeline::Plan;
+use crate::store::{Store, StoreError};
+
+/// How often the tables are brought up to date during a long run.
+const CONVERGE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often progress is shown, at most.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+
+/// A pipeline that is open. Everything done is recorded as it is done; dropping it loses nothing.
+pub struct Session {
+    pub(super) plan: Arc<Plan>,
+    pub(super) options: Options,
+    pub(super) archive: Archive,
+    pub(super) driver: Driver,
+    tables: Tables,
+    pub(super) monitor: Monitor,
+    changes: Changes,
+    pub(super) read: usize,
+    interrupted: bool,
+    converged: Instant,
+    started: (SystemTime, Instant),
+}
+
+impl Session {
+    /// Opens a pipeline: its store, its executors, its control plane. Nothing is looked at yet.
+    ///
+    /// # Errors
+    /// When another run holds the output, or the device is not there.
+    pub fn open(plan: Plan, options: Options) -> Result<Self, RunError> {
+        let started = (SystemTime::now(), Instant::now());
+        let plan = Arc::new(at_home(plan)?);
+        let device = networks::device(&plan.settings.device)?;
+        let store = Arc::new(Store::open(&plan.settings.out)?);
+        let monitor = Monitor::start(&plan, store.root().to_owned())?;
+        let context = context(&plan, &store);
+        let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+        let tables = Tables::new(context.clone(), identity);
+        let settings = executor_settings(&plan, &options, device);
+        let (control, peers) = match &options.cluster {
+            None => (Control::start(plan.clone(), options.workers)?, Vec::new()),
+            Some(cluster) => {
+                let Links { rows, work } = meet(cluster, &Agreement::of(&plan, cluster), settings.threads)?;
+                (Control::connect(plan.clone(), cluster, rows)?, work)
+            }
+        };
+        let executor = Executor::start(context.clone(), settings).map_err(RunError::Threads)?;
+        let crew = Crew::new(executor, context.clone(), peers, options.stop.clone());
+        let crew = crew.map_err(RunError::Threads)?;
+        let mut driver = Driver::new(context, store.clone(), control, Some(crew), options.retrain);
+        driver.load_pins()?;
+        Ok(Self {
+            archive: Archive::new(plan.clone(), store),
+            plan,
+            options,
+            driver,
+            tables,
+            monitor,
+            changes: Changes::default(),
+            read: 0,
+            interrupted: false,
+            converged: Instant::now(),
+            started,
+        })
+    }
+
+    /// Looks at everything that the sources hold, and decides what follows.
+    ///
+    /// # Errors
+    /// When a source cannot be read; nothing has changed then.
+    pub fn look(&mut self) -> Result<(), RunError> {
+        let looked = self.archive.look(self.options.accept_empty)?;
+        self.follow(looked)
+    }
+
+    /// Looks at files that are said to have changed.
+    ///
+    /// # Errors
+    /// When the index cannot be read or written.
+    pub fn update(&mut self, paths: &BTreeSet<PathBuf>) -> Result<(), RunError> {
+        let looked = self.archive.update(paths)?;
+        self.follow(looked)
+    }
+
+    /// Actions that are wanted and not done, each under every stage that asks for it.
+    pub fn pending(&self) -> impl Iterator<Item = &Action> {
+        self.driver.pending()
+    }
+
+    fn follow(&mut self, looked: Looked) -> Result<(), RunError> {
+        self.read += looked.read;
+        let mut changes: Vec<_> = looked.changes.into_iter().map(|(_, change)| change).collect();
+        changes.extend(self.archive.models()?);
+        changes.extend(self.archive.derive(looked.series.keys())?);
+        self.driver.change(changes)
+    }
+
+    /// Has everything done that is wanted. `false` when it was told to stop.
+    ///
+    /// # Errors
+    /// When what is done cannot be recorded.
+    pub fn work(&mut self, progress: &mut Progress<'_>) -> Result<bool, RunError> {
+        let Some(finished) = self.driver.finished() else { return Ok(true) };
+        self.monitor.phase(Phase::Working);
+        let (mut shown, mut every): (Option<Instant>, _) = (None, SHOW_EVERY);
+        loop {
+            self.driver.dispatch()?;
+            let idle = self.driver.idle();
+            self.monitor.update(&self.driver, &self.archive, 0);
+            if idle || shown.is_none_or(|at| at.elapsed() > every) {
+                let began = Instant::now();
+                progress(&self.driver.stages());
+                // Counting a very large run must not slow it down.
+                every = SHOW_EVERY.max(began.elapsed() * 20);
+                shown = Some(Instant::now());
+            }
+            if idle {
+                return Ok(true);
+            }
+            if self.options.stop.load(Ordering::Relaxed) {
+                self.stop(&finished)?;
+                return Ok(false);
+            }
+            self.step(&finished, Duration::from_millis(100))?;
+        }
+    }
+
+    /// Starts what there is room for, and takes in what is done within a moment.
+    ///
+    /// # Errors
+    /// When what is done cannot be recorded.
+    pub fn tick(&mut self) -> Result<(), RunError> {
+        self.driver.dispatch()?;
+        match self.driver.finished() {
+            Some(finished) if !self.driver.idle() => self.step(&finished, Duration::from_millis(2)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for something to be done, takes it in, and from time to time brings tables up to date.
+    fn step(&mut self, finished: &Receiver<Finished>, wait: Duration) -> Result<(), RunError> {
+        let mut done = match finished.recv_timeout(wait) {
+            Ok(first) => vec![first],
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return Err(ControlError::Ended.into()),
+        };
+        // What ended at the same time is recorded, and fed, in one step.
+        done.extend(finished.try_iter());
+        self.driver.take(done)?;
+        self.look_again()?;
+        if self.converged.elapsed() > CONVERGE_EVERY {
+            self.converge(false)?;
+        }
+        Ok(())
+    }
+
+    /// Files that were not what the index says are read anew: their actions change with them.
+    fn look_again(&mut self) -> Result<(), RunError> {
+        for series in self.driver.suspects() {
+            let files = self.archive.files_of(&series)?;
+            self.update(&files)?;
+        }
+        Ok(())
+    }
+
+    fn converge(&mut self, ended: bool) -> Result<(), RunError> {
+        let changed = self.driver.changed();
+        self.changes.add(self.tables.converge(self.driver.desired(), changed, ended)?);
+        self.converged = Instant::now();
+        Ok(())
+    }
+
+    /// Ends what runs as soon as it can be ended, and keeps what was done all the same.
+    pub(super) fn stop(&mut self, finished: &Receiver<Finished>) -> Result<(), RunError> {
+        self.interrupted = !self.driver.idle();
+        self.driver.cancel();
+        while !self.driver.idle() {
+            // Nothing more is handed out; what takes too long is given up here as well.
+            self.driver.dispatch()?;
+            match finished.recv_timeout(Duration::from_millis(100)) {
+                Ok(first) => self.driver.take(std::iter::once(first).chain(finished.try_iter()).collect())?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(ControlError::Ended.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings tables to what is desired now, and says what the session came to until here.
+    ///
+    /// # Errors
+    /// When a table cannot be written.
+    pub fn settle(&mut self) -> Result<Summary, RunError> {
+        if !self.interrupted {
+            self.driver.keep_history()?;
+            self.converge(true)?;
+        }
+        let mut summary = summarise::summarise(&self.plan, &self.driver);
+        summary.files = self.archive.files();
+        summary.files_read = self.read;
+        summary.skipped = self.archive.skipped().clone();
+        summary.skipped.retain(|_, count| *count > 0);
+        summary.interrupted = self.interrupted;
+        summary.tables_changed = self.changes.tables.iter().map(|table| (*table).to_owned()).collect();
+        summary.tables = self.tables.folder().to_owned();
+        summary.seconds = self.started.1.elapsed().as_secs_f64();
+        Ok(summary)
+    }
+
+    /// Ends the session: tables as desired, and a row in `runs`.
+    ///
+    /// # Errors
+    /// When a table cannot be written.
+    pub fn finish(mut self) -> Result<Summary, RunError> {
+        let summary = self.settle()?;
+        self.tables.append_run(summarise::run_row(&self.plan, &summary, self.started.0))?;
+        self.monitor.count(&self.driver, &self.archive, 0);
+        self.monitor.phase(Phase::Ended);
+        Ok(summary)
+    }
+}
+
+/// What actions may use, with the index to find files.
+pub(super) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Context {
+    Context {
+        plan: plan.clone(),
+        artifacts: store.artifacts().clone(),
+        lookup: Arc::downgrade(&(store.clone() as Arc<dyn Lookup>)),
+        bytes_read: Arc::default(),
+    }
+}
+
+/// How much there is to work with here.
+pub(super) fn executor_settings(
+    plan: &Plan,
+    options: &Options,
+    device: networks::Device,
+) -> executor::Settings {
+    let threads = match options.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    executor::Settings { threads, memory_bytes: plan.settings.memory_bytes, device }
+}
+
+/// Makes the output's folder, so that its path can be shown as it truly is.
+pub(super) fn at_home(mut plan: Plan) -> Result<Plan, StoreError> {
+    let out = &plan.settings.out;
+    let shown = std::fs::create_dir_all(out).and_then(|()| std::fs::canonicalize(out));
+    plan.settings.out = shown.map_err(|source| StoreError::Io { path: out.clone(), source })?;
+    Ok(plan)
+}

@@ -1,0 +1,137 @@
+//! A status as OpenMetrics text.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::{StageStatus, Status};
+
+/// A whole number and one with a fraction, as Prometheus takes them.
+type Count = Gauge<u64, AtomicU64>;
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// `stage="…"`
+type Stage = [(&'static str, String); 1];
+
+/// The metrics of a status, as OpenMetrics text. They name stages, never series or patients.
+pub fn metrics(status: &Status) -> String {
+    let mut registry = Registry::with_prefix("tomoflow");
+    whole(&mut registry, status);
+    stages(&mut registry, status);
+    let mut text = String::new();
+    // Writing to a text cannot fail; were it to, half of it would end without `# EOF` and be refused.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn whole(registry: &mut Registry, status: &Status) {
+    let up: Count = Gauge::default();
+    up.set(1);
+    registry.register("up", "Whether the run lives", up);
+    let version = [("version", status.version.clone())];
+    registry.register("build", "The program", Info::new(version));
+    let gauges = [
+        ("bytes_in_flight", "Bytes that actions hold", status.bytes_in_flight),
+        ("memory_limit_bytes", "Bytes that actions may hold at once", status.memory_bytes),
+        ("resident_bytes", "Bytes of the process in memory", status.rss_bytes),
+        ("settling_series", "Series that wait to be quiet", status.settling as u64),
+        ("files", "Files looked at", status.files as u64),
+        ("cases", "Series looked at", status.cases as u64),
+        ("rejected_cases", "Series that were refused or failed", status.rejected as u64),
+    ];
+    for (name, help, value) in gauges {
+        let gauge: Count = Gauge::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    }
+    let read: Counter = Counter::default();
+    read.inc_by(status.read_bytes);
+    registry.register("read_bytes", "Bytes read from the sources", read);
+    let seconds: Seconds = Gauge::default();
+    seconds.set(status.seconds);
+    registry.register("uptime_seconds", "Seconds since the start", seconds);
+}
+
+fn stages(registry: &mut Registry, status: &Status) {
+    type Value = fn(&StageStatus) -> usize;
+    let gauges: [(_, _, Value); 3] = [
+        ("actions_wanted", "Actions wanted, done or not", |stage| stage.wanted),
+        ("actions_running", "Actions that run", |stage| stage.running),
+        ("actions_queued", "Actions that wait for their turn", |stage| stage.queued),
+    ];
+    for (name, help, value) in gauges {
+        let family = each(status, |gauge: &Count, stage| gauge.set(value(stage) as u64));
+        registry.register(name, help, family);
+    }
+    let counters: [(_, _, Value); 2] = [
+        ("actions_done", "Actions with a result", |stage| stage.done),
+        ("actions_failed", "Actions without a result", |stage| stage.failed),
+    ];
+    for (name, help, value) in counters {
+        let family = each(status, |counter: &Counter, stage| counter.inc_by(value(stage) as u64));
+        registry.register(name, help, family);
+    }
+    let oldest = each(status, |gauge: &Seconds, stage| gauge.set(stage.oldest_wanted_s.unwrap_or(0.0)));
+    registry.register("oldest_wanted_seconds", "For how long the oldest action has been wanted", oldest);
+}
+
+/// A metric for each stage.
+fn each<M: Default, R>(status: &Status, set: impl Fn(&M, &StageStatus) -> R) -> Family<Stage, M>
+where
+    fn() -> M: MetricConstructor<M>,
+{
+    let family = Family::<Stage, M>::default();
+    for (name, stage) in &status.stages {
+        set(&*family.get_or_create(&[("stage", name.clone())]), stage);
+    }
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_is_a_line() {
+        let mut status = Status::new("vs", 4 << 30);
+        let net = StageStatus {
+            order: 1,
+            wanted: 9,
+            done: 5,
+            failed: 1,
+            running: 2,
+            queued: 1,
+            oldest_wanted_s: Some(2.5),
+        };
+        status.stages.insert("net".to_owned(), net);
+        status.stages.insert("a \"b\\\nc".to_owned(), StageStatus::default());
+        (status.bytes_in_flight, status.read_bytes, status.settling) = (17, 23, 3);
+        let text = metrics(&status);
+        let lines: Vec<_> = text.lines().collect();
+        for line in [
+            "tomoflow_up 1",
+            "tomoflow_build_info{version=\"0.1.0\"} 1",
+            "tomoflow_actions_wanted{stage=\"net\"} 9",
+            "tomoflow_actions_done_total{stage=\"net\"} 5",
+            "tomoflow_actions_failed_total{stage=\"net\"} 1",
+            "tomoflow_actions_running{stage=\"net\"} 2",
+            "tomoflow_actions_queued{stage=\"net\"} 1",
+            "tomoflow_oldest_wanted_seconds{stage=\"net\"} 2.5",
+            "tomoflow_oldest_wanted_seconds{stage=\"a \\\"b\\\\\\nc\"} 0.0",
+            "tomoflow_bytes_in_flight 17",
+            "tomoflow_memory_limit_bytes 4294967296",
+            "tomoflow_read_bytes_total 23",
+            "tomoflow_settling_series 3",
+            "# TYPE tomoflow_actions_done counter",
+        ] {
+            assert!(lines.contains(&line), "`{line}` is not in\n{text}");
+        }
+        assert!(lines.iter().any(|line| line.starts_with("tomoflow_resident_bytes ")));
+        assert!(text.ends_with("# EOF\n") && !text.contains(&status.host));
+    }
+}

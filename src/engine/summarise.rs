@@ -1,0 +1,114 @@
+//! What a run came to, from what the driver knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use tomoflow_connectors::Digest;
+use tomoflow_connectors::table::RunRow;
+
+use super::driver::Driver;
+use super::rows::Desired;
+use super::summary::{StageCount, Summary};
+use crate::executor::keys;
+use crate::operators::registry::Stage;
+use crate::pipeline::Plan;
+
+/// Counts cases, actions and rejects.
+pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
+    let accepted: BTreeSet<&str> = driver
+        .desired()
+        .keys()
+        .filter_map(|desired| match desired {
+            Desired::Case(case) => Some(case.series.key.as_str()),
+            _ => None,
+        })
+        .collect();
+    let scans: BTreeSet<&str> = accepted.iter().map(|key| series_of(key)).collect();
+    let (mut rejected, mut failed) = (BTreeSet::new(), Vec::new());
+    let mut rejects: BTreeMap<String, usize> = BTreeMap::new();
+    for desired in driver.desired().keys() {
+        let Desired::Reject { case, stage, reject, .. } = desired else { continue };
+        *rejects.entry(reject.code.clone()).or_default() += 1;
+        match case {
+            // A localizer beside a good stack is a row of `rejects`, and no case of its own.
+            Some(key) if accepted.contains(key.as_str()) || !scans.contains(series_of(key)) => {
+                rejected.insert(key.as_str());
+            }
+            Some(_) => {}
+            None => failed.push(format!("{stage}: training failed ({}): {}", reject.code, reject.message)),
+        }
+    }
+    let processed = driver.touched().iter().filter(|key| accepted.contains(key.as_str())).count();
+    let (actions_run, actions_cached, trained) = driver.counts();
+    let stages = driver.stages();
+    let mut notes = if failed.is_empty() { idle(plan, &stages) } else { failed.clone() };
+    notes.extend(driver.outgrown().into_iter().map(|(stage, new)| {
+        let cases = if new == 1 { "case" } else { "cases" };
+        format!("{stage}: model kept, {new} labelled {cases} newer than it (`--retrain` trains anew)")
+    }));
+    Summary {
+        pipeline: plan.settings.name.clone(),
+        cases: accepted.union(&rejected).count(),
+        processed,
+        unchanged: accepted.len() - processed,
+        rejected: rejected.len(),
+        accepted: accepted.len(),
+        trained,
+        trainings_failed: failed.len(),
+        actions_run,
+        actions_cached,
+        stages,
+        rejects,
+        notes,
+        ..Summary::default()
+    }
+}
+
+/// The series of a case's key, which names the part of a split one.
+fn series_of(key: &str) -> &str {
+    key.split_once('#').map_or(key, |(series, _)| series)
+}
+
+/// Stages that wait for a model which is not there.
+fn idle(plan: &Plan, stages: &BTreeMap<String, StageCount>) -> Vec<String> {
+    let mut notes = Vec::new();
+    for stage in &plan.stages {
+        let Stage::Infer(_) = stage.stage else { continue };
+        if stages.contains_key(&stage.name) {
+            continue;
+        }
+        if let Some(&model) = stage.references.values().next() {
+            let model = &plan.stages[model];
+            let prepared = model.inputs.first().and_then(|&view| stages.get(&plan.stages[view].name));
+            let why = match prepared.map_or(0, |count| count.failed) {
+                0 => "has no labelled case to train on".to_owned(),
+                failed => format!("cannot be trained: {failed} of its cases could not be prepared"),
+            };
+            notes.push(format!("{}: waits for a model, but `{}` {why}", stage.name, model.name));
+        }
+    }
+    notes
+}
+
+/// The run's own row.
+pub fn run_row(plan: &Plan, summary: &Summary, started: SystemTime) -> RunRow {
+    let started = humantime::format_rfc3339_millis(started).to_string();
+    let digests: Vec<Digest> = plan.stages.iter().map(keys::operator).collect();
+    let plan_digest = Digest::of_parts(digests.iter().map(|digest| digest.0.as_slice()));
+    let entry = Digest::of_parts([started.as_bytes(), &std::process::id().to_le_bytes()]);
+    RunRow {
+        entry: entry.to_string(),
+        started,
+        seconds: summary.seconds,
+        pipeline: plan.settings.name.clone(),
+        plan_digest: plan_digest.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cases: summary.cases as i64,
+        processed: summary.processed as i64,
+        unchanged: summary.unchanged as i64,
+        rejected: summary.rejected as i64,
+        actions_run: summary.actions_run as i64,
+        actions_cached: summary.actions_cached as i64,
+        finished: !summary.interrupted,
+    }
+}

@@ -1,0 +1,182 @@
+//! The rows themselves, made from what is desired.
+
+use std::sync::Arc;
+
+use tomoflow_connectors::table::{CaseRow, MaskRow, MetricRow, RejectRow, Rows, SummaryRow, TrainingRow};
+use tomoflow_connectors::{Digest, Geometry, Real, Reject};
+
+use super::super::rows::{Desired, Group, Provenance, Sums};
+use super::{ROWS, Tables};
+use crate::executor::artifact::{self, MaskArtifact};
+use crate::executor::work::SeriesRow;
+use crate::networks::Figure;
+use crate::store::FigureRow;
+
+impl Tables {
+    /// Names a group of rows by all that they are made from.
+    pub(super) fn entry(&self, desired: &Desired) -> Digest {
+        let bytes = match desired {
+            // The row says whether there are labels, not which.
+            Desired::Case(case) => postcard::to_stdvec(&(&case.series, case.labels.is_some())),
+            desired => postcard::to_stdvec(desired),
+        };
+        let bytes = bytes.unwrap_or_default();
+        Digest::of_parts([ROWS, self.identity.digest().as_slice(), &bytes])
+    }
+
+    pub(super) fn rows_or_log(&self, entry: &str, desired: &Desired) -> Option<Rows> {
+        self.rows(entry, desired)
+            .inspect_err(|reject| {
+                tracing::error!(entry, "rows not written, tried again at the next run: {reject}")
+            })
+            .ok()
+    }
+
+    fn rows(&self, entry: &str, desired: &Desired) -> Result<Rows, Reject> {
+        let entry = entry.to_owned();
+        Ok(match desired {
+            Desired::Case(case) => {
+                Rows::Cases(vec![self.case_row(entry, &case.series, case.labels.is_some())])
+            }
+            Desired::Reject { case, stage, reject, attempts } => Rows::Rejects(vec![RejectRow {
+                entry,
+                key: case.as_ref().map_or_else(|| stage.to_string(), |case| self.identity.show(case)),
+                stage: stage.to_string(),
+                code: reject.code.clone(),
+                message: reject.message.clone(),
+                hint: reject.hint.clone(),
+                attempts: i64::from(*attempts),
+            }]),
+            Desired::Masks { series, mask, from } => {
+                Rows::Masks(self.mask_rows(&entry, series, *mask, from)?)
+            }
+            Desired::Metrics { series, figures, split, from } => {
+                let row = |figure: &FigureRow| MetricRow {
+                    entry: entry.clone(),
+                    case: self.identity.show(&series.key),
+                    series: self.identity.show(&series.series_uid),
+                    split: split.clone(),
+                    label: figure.label.clone(),
+                    metric: figure.metric.clone(),
+                    value: figure.value.map(|value| value.0),
+                    unit: figure.unit.clone(),
+                    state: figure.state.clone(),
+                    stage: from.stage.to_string(),
+                    action: from.action.to_string(),
+                    model: from.model.map(|model| model.to_string()).unwrap_or_default(),
+                };
+                Rows::Metrics(figures.iter().map(row).collect())
+            }
+            Desired::Training { figures, from } => {
+                let figures: Vec<Figure> = artifact::decode("figures", &self.context.artifact(*figures)?)?;
+                let row = |figure: Figure| TrainingRow {
+                    entry: entry.clone(),
+                    model: from.model.map(|model| model.to_string()).unwrap_or_default(),
+                    stage: from.stage.to_string(),
+                    step: figure.step as i64,
+                    epoch: figure.epoch as i64,
+                    split: figure.split,
+                    name: figure.name,
+                    value: figure.value,
+                };
+                Rows::Training(figures.into_iter().map(row).collect())
+            }
+            Desired::Summary { group, sums } => Rows::Summary(vec![summary_row(entry, group, sums)]),
+        })
+    }
+
+    fn case_row(&self, entry: String, series: &SeriesRow, labelled: bool) -> CaseRow {
+        let geometry = Geometry::from(&series.grid);
+        let [spacing_d_mm, spacing_h_mm, spacing_w_mm] = geometry.spacing_mm();
+        let tag = |keyword: &str| series.tags.get(keyword).cloned().unwrap_or_default();
+        CaseRow {
+            entry,
+            case: self.identity.show(&series.key),
+            series: self.identity.show(&series.series_uid),
+            study: self.identity.show(&series.study_uid),
+            patient: self.identity.show(&series.patient),
+            modality: tag("Modality"),
+            manufacturer: tag("Manufacturer"),
+            model_name: tag("ManufacturerModelName"),
+            description: tag("SeriesDescription"),
+            slices: geometry.size[0] as i64,
+            rows: geometry.size[1] as i64,
+            columns: geometry.size[2] as i64,
+            spacing_d_mm,
+            spacing_h_mm,
+            spacing_w_mm,
+            affine_lps: geometry.affine_lps().as_flattened().to_vec(),
+            labelled,
+            notes: series.notes.clone(),
+        }
+    }
+
+    fn mask_rows(
+        &self,
+        entry: &str,
+        series: &Arc<SeriesRow>,
+        mask: Digest,
+        from: &Provenance,
+    ) -> Result<Vec<MaskRow>, Reject> {
+        let mask: MaskArtifact = artifact::decode("mask", &self.context.artifact(mask)?)?;
+        let slices = self.context.lookup()?.slices(series.list)?;
+        let geometry = Geometry::from(&series.grid);
+        let [_, h, w] = geometry.steps_mm;
+        let pixel_mm2 = tomoflow_connectors::geometry::norm(tomoflow_connectors::geometry::cross(h, w));
+        let mut rows = Vec::new();
+        for (index, labels) in mask.slices.iter().enumerate() {
+            for (label, runs) in labels {
+                let Some([row_min, column_min, row_max, column_max]) = runs.bounding_box(mask.size[2]) else {
+                    continue;
+                };
+                let name = usize::from(*label).checked_sub(1).and_then(|label| mask.label_names.get(label));
+                rows.push(MaskRow {
+                    entry: entry.to_owned(),
+                    case: self.identity.show(&series.key),
+                    series: self.identity.show(&series.series_uid),
+                    sop_instance: self.identity.show(slices.get(index).map_or("", |slice| &slice.sop_uid)),
+                    slice: index as i64,
+                    label: i64::from(*label),
+                    label_name: name.cloned().unwrap_or_default(),
+                    rows: mask.size[1] as i64,
+                    columns: mask.size[2] as i64,
+                    runs: runs.0.clone(),
+                    area_mm2: runs.area() as f64 * pixel_mm2,
+                    row_min: i64::from(row_min),
+                    column_min: i64::from(column_min),
+                    row_max: i64::from(row_max),
+                    column_max: i64::from(column_max),
+                    stage: from.stage.to_string(),
+                    action: from.action.to_string(),
+                    model: from.model.map(|model| model.to_string()).unwrap_or_default(),
+                });
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn summary_row(entry: String, group: &Group, sums: &Sums) -> SummaryRow {
+    let value = |real: Option<Real>| real.map(|real| real.0);
+    SummaryRow {
+        entry,
+        stage: group.stage.to_string(),
+        model: group.model.map(|model| model.to_string()).unwrap_or_default(),
+        label: group.label.clone(),
+        metric: group.metric.clone(),
+        unit: group.unit.clone(),
+        grouped_by: group.grouped_by.name().to_owned(),
+        group: group.name.clone(),
+        figures: sums.figures as i64,
+        count: sums.count as i64,
+        mean: value(sums.mean),
+        median: value(sums.median),
+        sd: value(sums.sd),
+        min: value(sums.min),
+        max: value(sums.max),
+        both_empty: sums.both_empty as i64,
+        empty_reference: sums.empty_reference as i64,
+        empty_prediction: sums.empty_prediction as i64,
+        other_states: sums.other_states as i64,
+    }
+}

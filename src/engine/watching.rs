@@ -1,0 +1,177 @@
+//! A run that goes on: what changes in the sources is worked on once it is quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, select};
+
+use super::archive::{Change as Row, Looked};
+use super::control::ControlError;
+use super::run::{Progress, RunError};
+use super::session::Session;
+use super::status::Phase;
+use super::summary::Summary;
+use super::watch::{Change, Settle, Watcher};
+use crate::executor::Finished;
+
+/// How long a moment is: between looks at what has become quiet.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// A change is told after this time at the latest: what the system says is gathered for a while.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
+
+/// Tables are brought up to date when nothing is under way, but not more often than this.
+const CONVERGE_APART: Duration = Duration::from_secs(2);
+
+/// Without a pause for so long, rows that were replaced go although more work is under way.
+const CONVERGE_ANYWAY: Duration = Duration::from_secs(300);
+
+/// What has changed and is not yet quiet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Restless {
+    Series(String),
+    Outlines(PathBuf),
+}
+
+/// What waits until it is quiet.
+struct Waiting {
+    settle: Settle<Restless>,
+    /// Changes of outlines, by file: one that is drawn, withdrawn and drawn again comes to nothing.
+    outlines: BTreeMap<PathBuf, Vec<Row>>,
+}
+
+impl Session {
+    /// Works on what is there and on what comes, until it is told to stop. `settled` is told what the
+    /// session came to whenever tables were brought up to date.
+    ///
+    /// # Errors
+    /// When the sources cannot be read at the beginning, or what is done cannot be recorded. A source that
+    /// cannot be read later on is tried again.
+    pub fn watch(
+        &mut self,
+        progress: &mut Progress<'_>,
+        settled: &mut dyn FnMut(&Summary),
+    ) -> Result<(), RunError> {
+        let Some(finished) = self.driver.finished() else { return Ok(()) };
+        let roots: Vec<PathBuf> = self.archive.roots().into_iter().collect();
+        let watcher = Watcher::start(&roots, self.plan.settings.rescan).map_err(RunError::Threads)?;
+        let settle = Settle::new(self.plan.settings.settle);
+        let mut waiting = Waiting { settle, outlines: BTreeMap::new() };
+        let (mut converged, mut looked_once) = (Instant::now(), false);
+        // Until when all changes are known: what is still to be taken in may touch what seems quiet.
+        let mut known = Instant::now();
+        self.monitor.phase(Phase::Watching);
+        while !self.options.stop.load(Ordering::Relaxed) {
+            self.driver.dispatch()?;
+            self.monitor.update(&self.driver, &self.archive, waiting.settle.len());
+            let now = Instant::now();
+            let event = next(&watcher, &finished)?;
+            if !matches!(event, Event::Changed(_)) {
+                known = now.checked_sub(TOLD_WITHIN).unwrap_or(known).max(known);
+            }
+            match event {
+                Event::Changed(change) => match self.notice(change, !looked_once, &mut waiting) {
+                    Err(RunError::Source(error)) if looked_once => {
+                        tracing::warn!("{error}\nthe sources are looked at again later");
+                    }
+                    other => {
+                        other?;
+                        looked_once = true;
+                    }
+                },
+                Event::Finished(done) => {
+                    self.driver.take(done)?;
+                    for series in self.driver.suspects() {
+                        let paths = self.archive.files_of(&series)?;
+                        self.notice(Change::Paths(paths), false, &mut waiting)?;
+                    }
+                }
+                Event::Nothing => {}
+            }
+            self.quiet(&mut waiting, known)?;
+            let due = converged.elapsed() > if self.driver.idle() { CONVERGE_APART } else { CONVERGE_ANYWAY };
+            if due && self.driver.has_changed() {
+                progress(&self.driver.stages());
+                settled(&self.settle()?);
+                converged = Instant::now();
+            }
+        }
+        self.stop(&finished)
+    }
+
+    /// Looks at what changed; what follows waits until it is quiet. At first what was there before has been
+    /// quiet since its files were written. Later a file has come just now, whatever time it carries: many
+    /// programs keep the time of the file that they copy.
+    fn notice(&mut self, change: Change, first: bool, waiting: &mut Waiting) -> Result<(), RunError> {
+        let looked = match change {
+            Change::Paths(paths) => self.archive.update(&paths)?,
+            Change::Rescan => {
+                let looked = self.archive.look(self.options.accept_empty)?;
+                self.driver.change(self.archive.models()?)?;
+                self.driver.retry_passing()?;
+                looked
+            }
+        };
+        self.read += looked.read;
+        let Looked { series, changes, .. } = looked;
+        let now = Instant::now();
+        for (uid, newest) in series {
+            waiting.settle.touch(
+                Restless::Series(uid),
+                age(newest).filter(|_| first).map_or(now, |age| now.checked_sub(age).unwrap_or(now)),
+            );
+        }
+        for (path, change) in changes {
+            waiting.settle.touch(Restless::Outlines(path.clone()), now);
+            waiting.outlines.entry(path).or_default().push(change);
+        }
+        Ok(())
+    }
+
+    /// Works on what had become quiet by `known`.
+    fn quiet(&mut self, waiting: &mut Waiting, known: Instant) -> Result<(), RunError> {
+        let (mut series, mut changes) = (BTreeSet::new(), Vec::new());
+        for ready in waiting.settle.ready(known) {
+            match ready {
+                Restless::Series(uid) => drop(series.insert(uid)),
+                Restless::Outlines(path) => {
+                    changes.extend(waiting.outlines.remove(&path).unwrap_or_default())
+                }
+            }
+        }
+        changes.extend(self.archive.derive(&series)?);
+        if changes.is_empty() { Ok(()) } else { self.driver.change(changes) }
+    }
+}
+
+/// How long ago a file was written, by its own time; none when that lies in the future.
+fn age(mtime_ns: i64) -> Option<Duration> {
+    let written = UNIX_EPOCH + Duration::from_nanos(u64::try_from(mtime_ns).unwrap_or_default());
+    SystemTime::now().duration_since(written).ok()
+}
+
+enum Event {
+    Changed(Change),
+    Finished(Vec<Finished>),
+    Nothing,
+}
+
+/// Waits a moment for something to happen; changes first.
+fn next(watcher: &Watcher, finished: &Receiver<Finished>) -> Result<Event, RunError> {
+    if let Ok(change) = watcher.changes().try_recv() {
+        return Ok(Event::Changed(change));
+    }
+    select! {
+        recv(watcher.changes()) -> change => match change {
+            Ok(change) => Ok(Event::Changed(change)),
+            Err(_) => Err(ControlError::Ended.into()),
+        },
+        recv(finished) -> first => match first {
+            Ok(first) => Ok(Event::Finished(std::iter::once(first).chain(finished.try_iter()).collect())),
+            Err(_) => Err(ControlError::Ended.into()),
+        },
+        default(MOMENT) => Ok(Event::Nothing),
+    }
+}
