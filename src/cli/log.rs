@@ -37,14 +37,25 @@ pub fn start(format: Format) {
     }
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        before(panic);
-        // A worker that panics leaves the others waiting for it for ever: the run ends instead, and
-        // what was recorded is found again at the next one.
         let thread = std::thread::current();
-        if thread.name().is_some_and(|name| name.starts_with("timely")) {
-            eprintln!("the control plane failed; this is a fault of tomoflow, please report it");
-            std::process::exit(70);
+        let Some(part) = thread.name().and_then(|name| name.strip_prefix("timely:")) else {
+            return before(panic);
+        };
+        // A worker that panics leaves the others waiting for it for ever: the process ends instead, and
+        // what was recorded is found again at the next run.
+        match part.split_once('-') {
+            Some(("send" | "recv", process)) => eprintln!(
+                "error: process {process} is gone: its link broke\n\
+                 hint: what was done is recorded; start all processes again, and the run goes on from there"
+            ),
+            _ => {
+                before(panic);
+                eprintln!(
+                    "error: the control plane failed\nhint: this is a fault of tomoflow, please report it"
+                );
+            }
         }
+        std::process::exit(70);
     }));
 }
 

@@ -1,14 +1,21 @@
 //! The commands: parse, call, print, exit code.
 
 pub mod check;
+pub mod explain;
 pub mod graph;
+mod heap;
+pub mod inspect;
 mod log;
 pub mod phantom;
+pub mod plan;
 mod progress;
 pub mod report;
 pub mod run;
 pub mod schema;
+pub mod status;
+pub mod top;
 pub mod types;
+pub mod upkeep;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -38,6 +45,22 @@ enum Command {
     Run(run::RunArgs),
     /// Find every problem of a pipeline
     Check(check::CheckArgs),
+    /// What a run would do, why, and how long it would take; writes nothing
+    Plan(plan::PlanArgs),
+    /// How an output came to be, and what changed since the one before it
+    Explain(explain::ExplainArgs),
+    /// Reread files, artifacts and tables, and compare them with what is recorded
+    Verify(upkeep::VerifyArgs),
+    /// Show what nobody needs any more, and free it when told to
+    Gc(upkeep::GcArgs),
+    /// Try failures again
+    Retry(upkeep::RetryArgs),
+    /// What an archive holds and what is wrong with it, before any pipeline
+    Inspect(inspect::InspectArgs),
+    /// Show where a run stands
+    Status(status::StatusArgs),
+    /// Show where a run stands, once a second
+    Top(top::TopArgs),
     /// Write one HTML page about what a pipeline's tables hold
     Report(report::ReportArgs),
     /// Write a synthetic archive with truth
@@ -81,6 +104,16 @@ pub fn print(text: impl Display) {
     let _ = write!(std::io::stdout().lock(), "{text}");
 }
 
+/// Prints a result for people, or as JSON for programs.
+pub fn show<T: Display + serde::Serialize>(result: &T, json: bool) -> ExitCode {
+    if json {
+        print(format_args!("{}\n", serde_json::to_string(result).unwrap_or_default()));
+    } else {
+        print(result);
+    }
+    ExitCode::SUCCESS
+}
+
 /// Prints problems where a command cannot go on, and gives its exit code.
 pub fn refuse(problems: &Problems) -> ExitCode {
     eprint!("{problems}");
@@ -89,13 +122,22 @@ pub fn refuse(problems: &Problems) -> ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    heap::bound();
     let cli = Cli::parse();
     log::start(cli.log);
     let registry = Registry::builtin();
     match cli.command {
         Command::Run(args) => run::run(&args, &registry),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Report(args) => report::run(&args, &registry),
+        Command::Status(args) => status::run(&args, &registry),
+        Command::Top(args) => top::run(&args, &registry),
         Command::Check(args) => check::run(&args, &registry),
+        Command::Plan(args) => plan::run(&args, &registry),
+        Command::Explain(args) => explain::run(&args, &registry),
+        Command::Verify(args) => upkeep::verify(&args, &registry),
+        Command::Gc(args) => upkeep::gc(&args, &registry),
+        Command::Retry(args) => upkeep::retry(&args, &registry),
         Command::Phantom(command) => phantom::main(&command),
         Command::Graph(args) => graph::run(&args, &registry),
         Command::Types(args) => types::run(&args, &registry),

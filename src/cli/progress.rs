@@ -85,3 +85,37 @@ impl Progress {
 fn done(count: &StageCount) -> usize {
     count.cached + count.run + count.failed
 }
+
+/// A count on standard error while something is looked through; nothing where that is no terminal.
+pub struct Counter {
+    bar: Option<ProgressBar>,
+}
+
+impl Counter {
+    /// Nothing counted yet; nothing ever unless `wanted`.
+    pub fn new(wanted: bool) -> Self {
+        let bar = || {
+            let bar = super::log::bars().add(ProgressBar::new(0));
+            let style = ProgressStyle::with_template("{msg:>14} {bar:30} {human_pos}/{human_len} {elapsed}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        };
+        Self { bar: (wanted && std::io::stderr().is_terminal()).then(bar) }
+    }
+
+    /// Shows how many of how many are done.
+    pub fn show(&self, what: &'static str, done: usize, of: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what);
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        }
+    }
+
+    /// Takes the count away.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::PipelineArgs;
 use super::progress::Progress;
-use crate::engine::{self, Options, RunError, SourceError};
+use crate::engine::{self, Cluster, ClusterError, Options, RunError, SourceError};
 use crate::operators::registry::Registry;
 use crate::store::StoreError;
 
@@ -16,10 +16,13 @@ use crate::store::StoreError;
 #[derive(Args, Debug)]
 pub struct RunArgs {
     #[command(flatten)]
-    pipeline: PipelineArgs,
-    /// Ends when all is done (the default).
-    #[arg(long)]
+    pub(super) pipeline: PipelineArgs,
+    /// Ends when all is done (the default)
+    #[arg(long, conflicts_with = "watch")]
     once: bool,
+    /// Goes on: works on what comes or changes, once it is quiet for the pipeline's `settle`
+    #[arg(long)]
+    watch: bool,
     /// Threads of the control plane.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     workers: u8,
@@ -32,9 +35,25 @@ pub struct RunArgs {
     /// Accepts that an archive which held files is empty now: its rows go.
     #[arg(long)]
     accept_empty: bool,
+    /// How many processes take part, on one machine or several; they must all be started
+    #[arg(long, requires = "hosts", value_name = "N")]
+    processes: Option<usize>,
+    /// This process's number, from 0; process 0 keeps the store and the tables
+    #[arg(long, requires = "processes", default_value_t = 0, value_name = "I")]
+    process: usize,
+    /// A file with one `host:port` a line, the first is process 0
+    #[arg(long, requires = "processes", value_name = "FILE")]
+    hosts: Option<std::path::PathBuf>,
     /// Prints the closing summary as JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl RunArgs {
+    fn cluster(&self) -> Result<Option<Cluster>, ClusterError> {
+        let (Some(processes), Some(hosts)) = (self.processes, &self.hosts) else { return Ok(None) };
+        Cluster::read(hosts, processes, self.process, usize::from(self.workers)).map(Some)
+    }
 }
 
 /// Runs the command.
@@ -64,10 +83,30 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         retrain: args.retrain,
         accept_empty: args.accept_empty,
         stop,
+        cluster: match args.cluster() {
+            Ok(cluster) => cluster,
+            Err(error) => return fail(&error.into()),
+        },
     };
+    if let Some(cluster) = options.cluster.as_ref().filter(|cluster| cluster.process > 0) {
+        return match engine::join(plan, &options, cluster) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        };
+    }
     let allowed = plan.settings.allowed_rejects;
     let mut progress = Progress::new();
-    let result = engine::run(plan, &options, &mut |stages| progress.show(stages));
+    let result = if args.watch {
+        let mut last = (0, 0);
+        engine::watch(plan, &options, &mut |_| {}, &mut |summary| {
+            let now = (summary.actions_run, summary.cases);
+            if now != std::mem::replace(&mut last, now) {
+                eprintln!("{}", summary.line());
+            }
+        })
+    } else {
+        engine::run(plan, &options, &mut |stages| progress.show(stages))
+    };
     progress.end();
     match result {
         Ok(summary) => {
@@ -86,11 +125,14 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
             let emptied = args.accept_empty && summary.cases == 0 && !summary.interrupted;
             ExitCode::from(if emptied { 0 } else { summary.exit_code(allowed) })
         }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(exit_code(&error))
-        }
+        Err(error) => fail(&error),
     }
+}
+
+/// Says why a command ended, and gives its exit code.
+pub(super) fn fail(error: &RunError) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(exit_code(error))
 }
 
 /// 65 for sources that cannot be read, 75 for a store in use, 78 for a device that is not there, 74 for
@@ -102,6 +144,10 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         RunError::Device(_) => 78,
         RunError::Store(StoreError::Held { .. }) => 75,
         RunError::Store(_) | RunError::Table(_) => 74,
+        RunError::Status(_) => 78,
+        RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,
+        RunError::Cluster(ClusterError::Absent { .. }) => 75,
+        RunError::Cluster(_) => 78,
         RunError::Control(_) | RunError::Threads(_) => 70,
     }
 }

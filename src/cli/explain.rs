@@ -1,0 +1,112 @@
+//! `tomoflow explain`: how an output came to be, and what changed since the one before it.
+
+use std::fmt::{self, Display};
+use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+
+use super::PipelineArgs;
+use crate::engine::{self, Before, ExplainError, Explanation, Output};
+use crate::operators::registry::Registry;
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The first digits of an action's, mask's or model's digest, or a case or series as tables show it
+    #[arg(value_name = "KEY|SERIES")]
+    subject: String,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command: 0, or 1 when nothing of this name is known.
+pub fn run(args: &ExplainArgs, registry: &Registry) -> ExitCode {
+    let plan = match args.pipeline.load(registry) {
+        Ok(plan) => plan,
+        Err(problems) => return super::refuse(&problems),
+    };
+    match engine::explain(&plan, &args.subject) {
+        Ok(explanation) => super::show(&explanation, args.json),
+        Err(ExplainError::Run(error)) => super::run::fail(&error),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+impl Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, output) in self.outputs.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{output}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let case = self.case.as_ref().map(|case| format!(" of {case}")).unwrap_or_default();
+        writeln!(f, "{}{case}: {}", self.stage, self.outcome)?;
+        writeln!(f, "  action {}, made {} in {:.1} s", self.action, date(self.at), self.seconds)?;
+        for part in &self.operators {
+            let settings: Vec<String> =
+                part.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            writeln!(
+                f,
+                "  {} (`{}`, version {}) {}",
+                part.stage,
+                part.operator,
+                part.version,
+                settings.join(", ")
+            )?;
+        }
+        let entered = [
+            self.slices.map(|slices| format!("scan of {slices} slices")),
+            self.labels.as_ref().map(|labels| format!("labels {}", short(labels))),
+            self.mask.as_ref().map(|mask| format!("mask {}", short(mask))),
+            self.model.as_ref().map(|model| format!("model {}", short(model))),
+            (!self.trained_on.is_empty()).then(|| format!("{} cases", self.trained_on.len())),
+        ];
+        let entered: Vec<String> = entered.into_iter().flatten().collect();
+        if !entered.is_empty() {
+            writeln!(f, "  from {}", entered.join(", "))?;
+        }
+        match &self.before {
+            Some(before) => write!(f, "{before}"),
+            None => writeln!(f, "  the first one that stood here"),
+        }
+    }
+}
+
+impl Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  before: action {}, since {}; changed since:", short(&self.action), date(self.since))?;
+        if self.differences.is_empty() {
+            writeln!(f, "    nothing that is recorded")?;
+        }
+        for difference in &self.differences {
+            writeln!(f, "    {difference}")?;
+        }
+        for file in &self.files {
+            writeln!(f, "    file {}", file.display())?;
+        }
+        Ok(())
+    }
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+fn date(seconds: i64) -> String {
+    let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    humantime::format_rfc3339_seconds(at).to_string()
+}

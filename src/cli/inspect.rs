@@ -1,0 +1,150 @@
+//! `tomoflow inspect`: what an archive holds and what is wrong with it, before any pipeline.
+
+mod table;
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tomoflow_connectors::dicom::inspect::{InspectError, InspectEvent, InspectOptions, Total, inspect};
+
+use super::progress::Counter;
+use crate::report::ArchiveContents;
+
+/// Files of an archive are mostly waited for: on a network file system more at once pay.
+const MIN_THREADS: usize = 8;
+
+/// The command line of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Folders, all below them included, or files
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Print one JSON object a line: `volume`, `reject`, `outlines`, `skip`, and `total` at the end
+    #[arg(long)]
+    json: bool,
+    /// Decode all volumes: with `--json` their minimum, maximum, mean and a SHA-256 of the stored samples;
+    /// what cannot be decoded is refused
+    #[arg(long)]
+    stats: bool,
+    /// Write a page for the archive's owner as well; it names identifiers and paths as they are
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// End with exit code 1 when something was refused
+    #[arg(long)]
+    strict: bool,
+    /// Files read at once, each held in memory meanwhile; as many as there are cores, and 8 at least, when
+    /// left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+/// What a look came to.
+enum Look {
+    /// The archive was looked through.
+    Done(Total),
+    /// Nobody reads the output any more.
+    Unread,
+}
+
+/// Why it came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+    #[error("no threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
+}
+
+/// Runs the command: 0, or 1 when something was refused and `--strict` asks; 65 when nothing can be used, 66
+/// when a path is not there, 74 when the output cannot be written.
+pub fn run(args: &InspectArgs) -> ExitCode {
+    match look(args) {
+        Ok(Look::Unread) => ExitCode::SUCCESS,
+        Ok(Look::Done(total)) if total.volumes == 0 => {
+            eprintln!(
+                "error: no volume in {} files\nhint: refused and skipped files are named by code above",
+                total.files
+            );
+            ExitCode::from(65)
+        }
+        Ok(Look::Done(total)) => ExitCode::from(u8::from(args.strict && !total.rejects.is_empty())),
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(match failure {
+                Failure::Inspect(InspectError::Walk(_)) => 66,
+                Failure::Inspect(_) | Failure::Threads(_) => 70,
+                Failure::Output(_) | Failure::Report(_) => 74,
+            })
+        }
+    }
+}
+
+fn look(args: &InspectArgs) -> Result<Look, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or(cores.max(MIN_THREADS), usize::from);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    let (mut contents, mut written) = (ArchiveContents::default(), Ok(()));
+    let keep = !args.json || args.html.is_some();
+    // On one terminal lines and a count would run into each other.
+    let counter = Counter::new(!(args.json && io::stdout().is_terminal()));
+    let options = InspectOptions { stats: args.stats };
+    let mut tell = |event: InspectEvent| {
+        match event {
+            InspectEvent::Read { done, of } => counter.show("files read", done, of),
+            InspectEvent::Judged { done, of } => counter.show("series judged", done, of),
+            InspectEvent::Found(finding) => {
+                if args.json {
+                    written = line(&finding);
+                }
+                if keep {
+                    contents.add(&finding);
+                }
+            }
+        }
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let total = pool.install(|| inspect(&args.paths, options, &mut tell));
+    counter.end();
+    let Some(total) = total? else { return unread(written) };
+    if let Some(path) = &args.html {
+        // `.` says nothing to those whom the page is passed on to.
+        let whole =
+            |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string();
+        let names: Vec<String> = args.paths.iter().map(whole).collect();
+        contents.write(&names.join(", "), &total, path)?;
+    }
+    let shown = match args.json {
+        true => line(&Closing { kind: "total", total: &total }),
+        false => io::stdout().lock().write_all(table::render(&contents, &total).as_bytes()),
+    };
+    if shown.is_err() { unread(shown) } else { Ok(Look::Done(total)) }
+}
+
+/// That nobody reads the output any more (`| head`) is no fault; that it cannot be written is one.
+fn unread(written: io::Result<()>) -> Result<Look, Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Look::Unread),
+    }
+}
+
+/// The last line.
+#[derive(serde::Serialize)]
+struct Closing<'a> {
+    kind: &'a str,
+    #[serde(flatten)]
+    total: &'a Total,
+}
+
+fn line(value: &impl serde::Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    io::stdout().lock().write_all(&text)
+}

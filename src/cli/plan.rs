@@ -1,0 +1,46 @@
+//! `tomoflow plan`: what a run would do, why, and how long it would take; writes nothing.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::PipelineArgs;
+use crate::engine::{self, Options};
+use crate::operators::registry::Registry;
+
+/// Arguments of `plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// As if the run trained models anew
+    #[arg(long)]
+    retrain: bool,
+    /// As if the run accepted that an archive which held files is empty now
+    #[arg(long)]
+    accept_empty: bool,
+    /// Threads that would do the work; one a core when left out
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
+    let plan = match args.pipeline.load(registry) {
+        Ok(plan) => plan,
+        Err(problems) => return super::refuse(&problems),
+    };
+    let options = Options {
+        retrain: args.retrain,
+        accept_empty: args.accept_empty,
+        threads: args.threads,
+        ..Options::default()
+    };
+    match engine::forecast(plan, &options) {
+        Ok(forecast) => super::show(&forecast, args.json),
+        Err(error) => super::run::fail(&error),
+    }
+}

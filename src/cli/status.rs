@@ -1,0 +1,236 @@
+//! `tomoflow status`: where the run of a pipeline stands, or how it ended.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use indicatif::BinaryBytes;
+use serde::Serialize;
+
+use super::PipelineArgs;
+use crate::engine::{Life, StageStatus, Status, StatusError};
+use crate::operators::registry::Registry;
+
+/// A run that has not told of itself for longer is not as it should be.
+const SILENT: Duration = Duration::from_secs(15);
+
+/// The command line of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Print the status as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The status and what has become of its process, for programs.
+#[derive(Serialize)]
+struct Told<'a> {
+    life: Life,
+    #[serde(flatten)]
+    status: &'a Status,
+}
+
+/// Prints the status: exit code 0, 1 when there is none or its process was killed, 74 when it cannot be
+/// read, 66 or 78 when the pipeline cannot.
+pub fn run(args: &StatusArgs, registry: &Registry) -> ExitCode {
+    let status = match read(&args.pipeline, registry) {
+        Ok(status) => status,
+        Err(code) => return code,
+    };
+    let life = status.life();
+    if args.json {
+        let told = Told { life, status: &status };
+        super::print(format_args!("{}\n", serde_json::to_string(&told).unwrap_or_default()));
+    } else {
+        super::print(render(&status, life, SystemTime::now()));
+    }
+    ExitCode::from(u8::from(life == Life::Killed))
+}
+
+/// The status of a pipeline's run; or the exit code, when why there is none was printed.
+pub(super) fn read(pipeline: &PipelineArgs, registry: &Registry) -> Result<Status, ExitCode> {
+    let plan = pipeline.load(registry).map_err(|problems| super::refuse(&problems))?;
+    match Status::read(&plan.settings.out.join("store")) {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => {
+            let file = pipeline.path().display();
+            eprintln!("no run has been seen here\nhint: `tomoflow run {file}` starts one");
+            Err(ExitCode::from(1))
+        }
+        Err(error) => Err(refuse(&error)),
+    }
+}
+
+/// Prints why a status cannot be shown, and gives the exit code.
+pub(super) fn refuse(error: &StatusError) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(74)
+}
+
+/// The screen.
+pub(super) fn render(status: &Status, life: Life, now: SystemTime) -> String {
+    let mut text = format!("{}: {}\n", status.pipeline, headline(status, life, now));
+    table(&mut text, status);
+    let (flight, limit) = (BinaryBytes(status.bytes_in_flight), BinaryBytes(status.memory_bytes));
+    let settling = match status.settling {
+        0 => String::new(),
+        waiting => format!(", {waiting} waiting to be quiet"),
+    };
+    let _ = write!(
+        text,
+        "{:.2} actions/s, {}/s read over the last minute\n\
+         {flight} of {limit} in flight, {} resident\n\
+         {} files, {} cases, {} rejected{settling}\n",
+        status.actions_per_s,
+        BinaryBytes(status.read_bytes_per_s as u64),
+        BinaryBytes(status.rss_bytes),
+        status.files,
+        status.cases,
+        status.rejected
+    );
+    text
+}
+
+/// What the run is doing, or what has become of it.
+fn headline(status: &Status, life: Life, now: SystemTime) -> String {
+    let ran = seconds(status.seconds);
+    let told = since(&status.updated, now);
+    match life {
+        Life::Ended => format!("ended {} after {ran}", ago(told)),
+        Life::Killed => format!("killed: process {} is gone (last seen {})", status.process, ago(told)),
+        Life::Running | Life::Elsewhere => {
+            let host = match life {
+                Life::Elsewhere => format!(" on {}", status.host),
+                _ => String::new(),
+            };
+            let silent = match told {
+                Some(told) if told > SILENT => format!("; it last told of itself {}", ago(Some(told))),
+                _ => String::new(),
+            };
+            format!("{} for {ran}, process {}{host}{silent}", status.phase.name(), status.process)
+        }
+    }
+}
+
+fn table(text: &mut String, status: &Status) {
+    let mut stages: Vec<_> = status.stages.iter().collect();
+    stages.sort_by_key(|(_, stage)| stage.order);
+    let width = stages.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max("stage".len());
+    let _ = writeln!(
+        text,
+        "{:width$}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}  oldest wanted",
+        "stage", "wanted", "done", "failed", "running", "queued"
+    );
+    for (name, stage) in stages {
+        let StageStatus { wanted, done, failed, running, queued, oldest_wanted_s, .. } = stage;
+        let oldest = oldest_wanted_s.map_or_else(|| "-".to_owned(), seconds);
+        let _ = writeln!(
+            text,
+            "{name:width$}  {wanted:>7}  {done:>7}  {failed:>7}  {running:>7}  {queued:>7}  {oldest}"
+        );
+    }
+}
+
+/// `2m 3s`; a file may hold any number.
+fn seconds(seconds: f64) -> String {
+    let whole = Duration::try_from_secs_f64(seconds.max(0.0).floor()).unwrap_or_default();
+    humantime::format_duration(whole).to_string()
+}
+
+fn since(time: &str, now: SystemTime) -> Option<Duration> {
+    let time = humantime::parse_rfc3339(time).ok()?;
+    Some(now.duration_since(time).unwrap_or_default())
+}
+
+fn ago(passed: Option<Duration>) -> String {
+    match passed {
+        Some(passed) if passed.as_secs() > 0 => format!("{} ago", seconds(passed.as_secs_f64())),
+        Some(_) => "just now".to_owned(),
+        None => "at an unknown time".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        humantime::parse_rfc3339("2026-01-02T03:04:05Z").unwrap() + Duration::from_secs(seconds)
+    }
+
+    fn status() -> Status {
+        let stage = |order, wanted, done, oldest_wanted_s| StageStatus {
+            order,
+            wanted,
+            done,
+            failed: 1,
+            running: 2,
+            queued: 3,
+            oldest_wanted_s,
+        };
+        Status {
+            pipeline: "vs".to_owned(),
+            process: 4711,
+            host: "reading-room".to_owned(),
+            updated: "2026-01-02T03:04:05Z".to_owned(),
+            phase: crate::engine::Phase::Working,
+            stages: [
+                ("volume".to_owned(), stage(0, 12345, 12339, Some(123.9))),
+                ("a-long-stage-name".to_owned(), stage(1, 20, 14, None)),
+            ]
+            .into(),
+            actions_per_s: 0.416,
+            read_bytes_per_s: 1_572_864.0,
+            bytes_in_flight: 3 << 29,
+            memory_bytes: 4 << 30,
+            rss_bytes: 2 << 30,
+            settling: 2,
+            files: 4321,
+            cases: 20,
+            rejected: 1,
+            seconds: 250.7,
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn a_running_pipeline_is_shown_by_stage() {
+        let expected = "\
+vs: working for 4m 10s, process 4711
+stage               wanted     done   failed  running   queued  oldest wanted
+volume               12345    12339        1        2        3  2m 3s
+a-long-stage-name       20       14        1        2        3  -
+0.42 actions/s, 1.50 MiB/s read over the last minute
+1.50 GiB of 4.00 GiB in flight, 2.00 GiB resident
+4321 files, 20 cases, 1 rejected, 2 waiting to be quiet
+";
+        assert_eq!(render(&status(), Life::Running, at(3)), expected);
+    }
+
+    #[test]
+    fn the_headline_says_what_has_become_of_it() {
+        let status = status();
+        let headline = |life, now| headline(&status, life, now);
+        assert_eq!(headline(Life::Ended, at(0)), "ended just now after 4m 10s");
+        assert_eq!(headline(Life::Ended, at(3600)), "ended 1h ago after 4m 10s");
+        assert_eq!(headline(Life::Killed, at(61)), "killed: process 4711 is gone (last seen 1m 1s ago)");
+        assert_eq!(
+            headline(Life::Elsewhere, at(20)),
+            "working for 4m 10s, process 4711 on reading-room; it last told of itself 20s ago"
+        );
+        let odd = Status { updated: "?".to_owned(), seconds: f64::MAX, ..status.clone() };
+        assert_eq!(super::headline(&odd, Life::Ended, at(0)), "ended at an unknown time after 0s");
+    }
+
+    #[test]
+    fn a_run_without_stages_is_shown() {
+        let text = render(&Status { settling: 0, stages: [].into(), ..status() }, Life::Running, at(0));
+        assert!(
+            text.contains("\nstage   wanted     done") && text.ends_with("20 cases, 1 rejected\n"),
+            "{text}"
+        );
+    }
+}
