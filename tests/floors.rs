@@ -19,7 +19,11 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 /// Crates that have one home.
-const HOMES: [(&str, &str); 5] = [
+const HOMES: [(&str, &str); 9] = [
+    ("redb", "store"),
+    ("notify", "engine"),
+    ("tiny_http", "engine"),
+    ("prometheus_client", "engine"),
     ("timely", "engine"),
     ("differential_dataflow", "engine"),
     ("tch", "networks"),

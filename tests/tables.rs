@@ -7,7 +7,7 @@ use std::{env, fs, io, io::BufRead, iter};
 
 use serde_json::{Value, json};
 use tomoflow::connectors::table::{
-    CaseRow, CommitId, DeltaTable, MaskRow, MetricRow, Rows, Table, read_rows,
+    CaseRow, CommitId, DeltaTable, MaskRow, MetricRow, Rows, SummaryRow, Table, read_rows,
 };
 
 fn commit(version: i64) -> CommitId {
@@ -64,6 +64,15 @@ fn deltalake_and_duckdb_read_what_was_written() {
     let figure = |value| MetricRow { entry: "m".to_owned(), value, ..MetricRow::default() };
     let figures = Rows::Metrics(vec![figure(Some(0.5)), figure(None)]);
     open(Table::Metrics).replace(&BTreeSet::new(), [figures], &commit(1)).unwrap();
+    let mean = |entry: &str, mean| SummaryRow {
+        entry: entry.to_owned(),
+        grouped_by: "vendor".to_owned(),
+        group: "ACME".to_owned(),
+        mean,
+        ..SummaryRow::default()
+    };
+    let means = Rows::Summary(vec![mean("s", Some(0.25)), mean("t", None)]);
+    open(Table::Summary).replace(&BTreeSet::new(), [means], &commit(1)).unwrap();
     open(Table::Rejects);
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/read_tables.py");
@@ -84,6 +93,9 @@ fn deltalake_and_duckdb_read_what_was_written() {
     assert_eq!(found["cases"]["first"][0]["affine_lps"], json!(affine));
     assert_eq!(found["cases"]["first"][0]["notes"], json!(["Schnittabstand ändert sich"]));
     assert_eq!((&found["metrics"]["duckdb"], &found["metrics"]["rows"]), (&json!([2, 1]), &json!(2)));
+    let summary = &found["summary"];
+    assert_eq!((&summary["rows"], &summary["means"]), (&json!(2), &json!({"ACME": 0.25})));
+    assert_eq!(summary["columns"]["group"], json!("string"));
     assert_eq!((&found["rejects"]["version"], &found["rejects"]["rows"]), (&json!(0), &json!(0)));
 }
 

@@ -28,4 +28,7 @@ for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
         found["masks"]["pixels"] = duckdb.execute(area, {"files": files}).fetchone()[0]
         earlier = deltalake.DeltaTable(str(folder), version=1).to_pyarrow_table()
         found["masks"]["rows_of_version_1"] = earlier.num_rows
+    if folder.name == "summary":
+        means = "select \"group\", max(mean) from read_parquet($files) group by all"
+        found["summary"]["means"] = dict(duckdb.execute(means, {"files": files}).fetchall())
 print(json.dumps(found))

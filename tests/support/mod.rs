@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
 
+pub mod probe;
+pub mod process;
+pub mod world;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +17,7 @@ use tomoflow::engine::{Options, Summary, run};
 use tomoflow::networks;
 use tomoflow::operators::registry::Registry;
 use tomoflow::phantom::vs::{self, VsPhantom, Written};
-use tomoflow::pipeline;
+use tomoflow::pipeline::{self, Plan};
 
 /// Small enough for seconds, large enough for a tumour.
 pub const SIZE: [usize; 3] = [8, 32, 32];
@@ -168,6 +172,13 @@ impl Workplace {
         written.slices.iter().chain([&written.outlines]).map(here).collect()
     }
 
+    /// The SeriesInstanceUID of series number `index`.
+    pub fn phantom_series(&self, index: usize) -> String {
+        let scratch = tempfile::tempdir().unwrap();
+        let one = VsPhantom { series: 1, first: index, ..self.phantom.clone() };
+        vs::write_archive(&one, scratch.path()).unwrap().remove(0).series_uid
+    }
+
     /// Deletes series number `index`, outlines and all.
     pub fn delete(&self, index: usize) {
         for file in self.files_of(index) {
@@ -216,20 +227,32 @@ impl Workplace {
             .collect()
     }
 
+    /// The pipeline with a registry of one's own.
+    pub fn plan(&self, registry: &Registry) -> Plan {
+        pipeline::load(&self.pipeline(), &[], registry).unwrap_or_else(|p| panic!("{p}"))
+    }
+
     /// What a run from nothing makes of the archive as it is now.
     pub fn anew(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
+        self.anew_in(&Registry::builtin())
+    }
+
+    /// The same, with a registry of one's own.
+    pub fn anew_in(&self, registry: &Registry) -> BTreeMap<&'static str, BTreeSet<String>> {
         let out = tempfile::tempdir().unwrap();
         let out_text = format!("{:?}", out.path().to_str().unwrap());
         let overrides = [format!("pipeline.out={out_text}")];
-        let plan = pipeline::load(&self.pipeline(), &overrides, &Registry::builtin())
-            .unwrap_or_else(|p| panic!("{p}"));
+        let plan = pipeline::load(&self.pipeline(), &overrides, registry).unwrap_or_else(|p| panic!("{p}"));
         run(plan, &Options { accept_empty: true, ..Options::default() }, &mut |_| {}).unwrap();
         contents(out.path())
     }
 }
 
+/// For each table its rows as JSON lines.
+pub type Contents = BTreeMap<&'static str, BTreeSet<String>>;
+
 /// The contents of the tables under an `out`, but for `runs`, which is about runs and not about data.
-pub fn contents(out: &Path) -> BTreeMap<&'static str, BTreeSet<String>> {
+pub fn contents(out: &Path) -> Contents {
     let mut contents = BTreeMap::new();
     for &table in Table::ALL.iter().filter(|&&table| table != Table::Runs) {
         let rows = read_rows(&out.join("tables").join(table.name()), table).unwrap();
@@ -238,7 +261,20 @@ pub fn contents(out: &Path) -> BTreeMap<&'static str, BTreeSet<String>> {
     contents
 }
 
-fn lines(rows: &Rows) -> BTreeSet<String> {
+/// Fails with the rows that only one side has.
+pub fn assert_same(live: &Contents, anew: &Contents, when: &str) {
+    for (table, rows) in anew {
+        let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
+        let (extra, absent) = (only(&live[table], rows), only(rows, &live[table]));
+        assert!(
+            extra.is_empty() && absent.is_empty(),
+            "{when}, {table}: extra {extra:#?}\nabsent {absent:#?}"
+        );
+    }
+}
+
+/// Rows as sorted JSON lines.
+pub fn lines(rows: &Rows) -> BTreeSet<String> {
     macro_rules! each {
         ($rows:expr) => {
             $rows.iter().map(|row| serde_json::to_string(row).unwrap()).collect()
@@ -249,6 +285,7 @@ fn lines(rows: &Rows) -> BTreeSet<String> {
         Rows::Rejects(rows) => each!(rows),
         Rows::Masks(rows) => each!(rows),
         Rows::Metrics(rows) => each!(rows),
+        Rows::Summary(rows) => each!(rows),
         Rows::Training(rows) => each!(rows),
         Rows::Runs(rows) => each!(rows),
     }

@@ -1,0 +1,515 @@
+//! An archive and a pipeline that change at random, and a plain model of what follows from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use dicom_core::{DataElement, Tag, VR};
+use dicom_object::open_file;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
+use tomoflow::connectors::LabelMap;
+use tomoflow::engine::{Options, run};
+use tomoflow::operators::registry::Registry;
+use tomoflow::operators::spec::Spec;
+use tomoflow::phantom::vs::{self, VsPhantom, Written};
+use tomoflow::pipeline::{self, Plan};
+
+use super::{Contents, THRESHOLD, Workplace, contents};
+
+/// Series that there may be.
+const SERIES: usize = 4;
+
+/// A stage with a model from a file, beside the rest.
+const WITH_MODEL: &str = r#"
+[operators.segment]
+type = "infer"
+inputs = ["normal"]
+model = { safetensors = "net.safetensors" }
+
+[sinks.learned]
+type = "delta"
+inputs = ["segment"]
+"#;
+
+/// One slice of an archive: whose it is, and what was done to it.
+#[derive(Clone, Debug)]
+struct Slice {
+    base: usize,
+    place: usize,
+    /// Whether it was moved to a second series.
+    split: bool,
+    path: PathBuf,
+}
+
+/// What is declared beside the archive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Declared {
+    above: &'static str,
+    metrics: &'static str,
+    name: &'static str,
+    memory: &'static str,
+    filter: &'static str,
+    version: u32,
+}
+
+/// A pipeline over an archive that changes.
+pub struct World {
+    folder: TempDir,
+    phantom: VsPhantom,
+    written: Vec<Written>,
+    slices: Vec<Slice>,
+    /// Copies of slices: they change nothing that runs.
+    copies: Vec<PathBuf>,
+    /// For each base series with outlines: whose truth they show, and how far it was moved.
+    labels: BTreeMap<usize, (usize, usize)>,
+    declared: Declared,
+    model: usize,
+    touched: BTreeSet<PathBuf>,
+    number: usize,
+}
+
+impl World {
+    /// One series with its outlines.
+    pub fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let phantom = VsPhantom { series: SERIES, first: 0, seed, size: super::SIZE };
+        let written = vs::write_archive(&phantom, &folder.path().join("all")).unwrap();
+        fs::create_dir(folder.path().join("archive")).unwrap();
+        let declared = Declared {
+            above: "0.5",
+            metrics: "[\"dice\", \"assd\", \"rve\"]",
+            name: "bright",
+            memory: "1 GiB",
+            filter: "{ Modality = \"MR\" }",
+            version: 0,
+        };
+        let mut world = Self {
+            folder,
+            phantom,
+            written,
+            slices: Vec::new(),
+            copies: Vec::new(),
+            labels: BTreeMap::new(),
+            declared,
+            model: 0,
+            touched: BTreeSet::new(),
+            number: 0,
+        };
+        world.replace_model(0);
+        world.add(0);
+        world.label(0, 0, 0);
+        world
+    }
+
+    /// What is declared now: when it differs from before, another plan must be opened.
+    pub fn declared(&self) -> Declared {
+        self.declared.clone()
+    }
+
+    /// Declares what was declared before.
+    pub fn redeclare_as(&mut self, declared: &Declared) {
+        self.declared = declared.clone();
+    }
+
+    /// Files that came, changed or went since this was cleared.
+    pub fn touched(&mut self) -> &mut BTreeSet<PathBuf> {
+        &mut self.touched
+    }
+
+    /// One random change, and what it is called; none when the one drawn cannot be made now.
+    pub fn change(&mut self, rng: &mut ChaCha8Rng) -> Option<&'static str> {
+        let base = rng.random_range(0..SERIES);
+        let there = self.slices.iter().any(|slice| slice.base == base);
+        match rng.random_range(0..21) {
+            0 | 1 if !there => {
+                self.add(base);
+                if rng.random_bool(0.3) {
+                    self.drop_slice(base, rng);
+                }
+                Some("a series came")
+            }
+            2 if there && self.bases() > 1 => {
+                self.remove_all(base);
+                Some("a series was deleted")
+            }
+            3 => self.drop_slice(base, rng).then_some("a slice was deleted"),
+            4 | 5 => self.late(base).then_some("a slice came late"),
+            6 => self.rename(rng).then_some("a file was renamed"),
+            7 => self.edit(base, rng, |_| {}).then_some("a file was touched"),
+            8 => {
+                let private = Tag(0x0009, 0x1001);
+                let value = format!("note {}", rng.random_range(0..1000));
+                let edit = move |object: &mut dicom_object::DefaultDicomObject| {
+                    object.put(DataElement::new(Tag(0x0009, 0x0010), VR::LO, "ACME"));
+                    object.put(DataElement::new(private, VR::LO, value.as_str()));
+                };
+                self.edit(base, rng, edit).then_some("a private tag was edited")
+            }
+            9 => self.copy(rng).then_some("a file was copied"),
+            10 => self.copies.pop().map(|path| {
+                fs::remove_file(&path).unwrap();
+                self.touched.insert(path);
+                "a copy was deleted"
+            }),
+            11 => self.split(base).then_some("a series was split or merged"),
+            12 | 13 => {
+                let moved = rng.random_range(0..3);
+                self.label(base, base, moved);
+                Some("outlines were drawn")
+            }
+            14 => self.withdraw(base).then_some("outlines were withdrawn"),
+            15 => self.move_label(base, rng).then_some("outlines were moved to another series"),
+            16 => {
+                self.replace_model(1 - self.model);
+                Some("the model was replaced")
+            }
+            17 => self.rename_patient(base, rng).then_some("a patient's number was corrected"),
+            _ => self.redeclare(rng),
+        }
+    }
+
+    fn redeclare(&mut self, rng: &mut ChaCha8Rng) -> Option<&'static str> {
+        let declared = &mut self.declared;
+        let pick = |rng: &mut ChaCha8Rng, from: &[&'static str]| from[rng.random_range(0..from.len())];
+        Some(match rng.random_range(0..6) {
+            // The second gives the masks of the first: what follows stays as it is.
+            0 | 1 => {
+                declared.above = pick(rng, &["0.5", "0.500000001", "0.6"]);
+                "a threshold changed"
+            }
+            2 => {
+                declared.metrics = pick(rng, &["[\"dice\", \"assd\", \"rve\"]", "[\"dice\"]"]);
+                "metrics changed"
+            }
+            3 => {
+                (declared.name, declared.memory) =
+                    (pick(rng, &["bright", "light"]), pick(rng, &["1 GiB", "2 GiB"]));
+                "a name and the memory changed"
+            }
+            4 => {
+                declared.filter = pick(rng, &["{ Modality = \"MR\" }", "{ Modality = \"M*\" }"]);
+                "a filter was written otherwise"
+            }
+            _ => {
+                declared.version += 1;
+                "an operator's code changed"
+            }
+        })
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.folder.path().join("archive")
+    }
+
+    fn bases(&self) -> usize {
+        self.slices.iter().map(|slice| slice.base).collect::<BTreeSet<_>>().len()
+    }
+
+    fn add(&mut self, base: usize) {
+        for place in 0..self.written[base].slices.len() {
+            self.add_slice(base, place, false);
+        }
+    }
+
+    fn add_slice(&mut self, base: usize, place: usize, split: bool) {
+        let source = &self.written[base].slices[place];
+        let path = self.archive().join(source.file_name().unwrap());
+        fs::copy(source, &path).unwrap();
+        self.touched.insert(path.clone());
+        self.slices.push(Slice { base, place, split: false, path });
+        if split {
+            let at = self.slices.len() - 1;
+            self.assign(at, true);
+        }
+    }
+
+    fn remove_all(&mut self, base: usize) {
+        let (gone, kept) = std::mem::take(&mut self.slices).into_iter().partition(|slice| slice.base == base);
+        self.slices = kept;
+        for slice in Vec::<Slice>::from_iter(gone) {
+            fs::remove_file(&slice.path).unwrap();
+            self.touched.insert(slice.path);
+        }
+        // A copy would keep its series alive.
+        for path in std::mem::take(&mut self.copies) {
+            fs::remove_file(&path).unwrap();
+            self.touched.insert(path);
+        }
+    }
+
+    fn parts(&self, base: usize) -> [Vec<usize>; 2] {
+        [false, true].map(|split| {
+            let mut places: Vec<usize> = self
+                .slices
+                .iter()
+                .filter(|slice| slice.base == base && slice.split == split)
+                .map(|slice| slice.place)
+                .collect();
+            places.sort_unstable();
+            places
+        })
+    }
+
+    /// Never so many that those left stand at regular distances again.
+    fn drop_slice(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
+        let parts = self.parts(base);
+        let missing = self.written[base].slices.len() - parts[0].len() - parts[1].len();
+        let Some(split) = [false, true].into_iter().find(|&split| parts[usize::from(split)].len() >= 5)
+        else {
+            return false;
+        };
+        if missing >= 2 || !self.copies.is_empty() {
+            return false;
+        }
+        let places = &parts[usize::from(split)];
+        let place = places[rng.random_range(0..places.len())];
+        let at = self.slices.iter().position(|slice| slice.base == base && slice.place == place).unwrap();
+        let slice = self.slices.remove(at);
+        fs::remove_file(&slice.path).unwrap();
+        self.touched.insert(slice.path);
+        true
+    }
+
+    fn late(&mut self, base: usize) -> bool {
+        let parts = self.parts(base);
+        let all = self.written[base].slices.len();
+        let absent = (0..all).find(|place| !parts.iter().any(|part| part.contains(place)));
+        match absent {
+            Some(place) if !parts[0].is_empty() || !parts[1].is_empty() => {
+                let split = !parts[1].is_empty() && place >= all / 2;
+                self.add_slice(base, place, split);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn rename(&mut self, rng: &mut ChaCha8Rng) -> bool {
+        let at = rng.random_range(0..self.slices.len());
+        self.number += 1;
+        let path = self.archive().join(format!("renamed-{}", self.number));
+        fs::rename(&self.slices[at].path, &path).unwrap();
+        self.touched.insert(std::mem::replace(&mut self.slices[at].path, path.clone()));
+        self.touched.insert(path);
+        true
+    }
+
+    fn copy(&mut self, rng: &mut ChaCha8Rng) -> bool {
+        self.number += 1;
+        let path = self.archive().join(format!("copy-{}", self.number));
+        fs::copy(&self.slices[rng.random_range(0..self.slices.len())].path, &path).unwrap();
+        self.touched.insert(path.clone());
+        self.copies.push(path);
+        true
+    }
+
+    /// An identifier, and no content: tables show it, and nothing runs.
+    fn rename_patient(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
+        let number = format!("CORRECTED-{}", rng.random_range(0..1000));
+        let of: Vec<usize> = (0..self.slices.len()).filter(|&at| self.slices[at].base == base).collect();
+        for &at in &of {
+            self.rewrite(at, |object| {
+                object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, number.as_str()));
+            });
+        }
+        !of.is_empty()
+    }
+
+    /// Writes a slice of a series again, edited.
+    fn edit(
+        &mut self,
+        base: usize,
+        rng: &mut ChaCha8Rng,
+        edit: impl Fn(&mut dicom_object::DefaultDicomObject),
+    ) -> bool {
+        let of: Vec<usize> = (0..self.slices.len()).filter(|&at| self.slices[at].base == base).collect();
+        let Some(&at) = of.get(rng.random_range(0..of.len().max(1))) else { return false };
+        self.rewrite(at, edit);
+        true
+    }
+
+    fn rewrite(&mut self, at: usize, edit: impl Fn(&mut dicom_object::DefaultDicomObject)) {
+        let path = self.slices[at].path.clone();
+        let mut object = open_file(&path).unwrap();
+        edit(&mut object);
+        let new = path.with_extension("new");
+        object.write_to_file(&new).unwrap();
+        fs::rename(new, &path).unwrap();
+        self.touched.insert(path);
+    }
+
+    /// Moves the upper half of a series to one of its own, or back.
+    fn split(&mut self, base: usize) -> bool {
+        let half = self.written[base].slices.len() / 2;
+        let [whole, split] = self.parts(base);
+        // A copy would stay where it was, and outlines follow no split.
+        if !self.copies.is_empty() || (split.is_empty() && (whole.len() < 2 * half || half < 3)) {
+            return false;
+        }
+        let to = split.is_empty();
+        for at in 0..self.slices.len() {
+            if self.slices[at].base == base && self.slices[at].place >= half {
+                self.assign(at, to);
+            }
+        }
+        true
+    }
+
+    fn assign(&mut self, at: usize, split: bool) {
+        let uid = self.uid(self.slices[at].base, split);
+        self.rewrite(at, |object| {
+            object.put(DataElement::new(Tag(0x0020, 0x000E), VR::UI, uid.as_str()));
+        });
+        self.slices[at].split = split;
+    }
+
+    fn uid(&self, base: usize, split: bool) -> String {
+        let uid = &self.written[base].series_uid;
+        if split { format!("{uid}.9") } else { uid.clone() }
+    }
+
+    /// Draws the truth of `of` on the series `base`, moved.
+    fn label(&mut self, base: usize, of: usize, moved: usize) {
+        let (_, truth) = vs::case(&self.phantom, of);
+        let [_, _, width] = truth.size();
+        let voxels = truth.voxels().chunks(width).flat_map(|row| {
+            let mut row = row.to_vec();
+            row.rotate_right(moved);
+            row
+        });
+        let labels = LabelMap::new(truth.geometry().clone(), voxels.collect()).unwrap();
+        let path =
+            vs::write_rtstruct(&self.phantom, base, &labels, &vs::STRUCTURES, &self.archive()).unwrap();
+        self.touched.insert(path);
+        self.labels.insert(base, (of, moved));
+    }
+
+    fn withdraw(&mut self, base: usize) -> bool {
+        if self.labels.remove(&base).is_none() {
+            return false;
+        }
+        let path = self.archive().join(self.written[base].outlines.file_name().unwrap());
+        fs::remove_file(&path).unwrap();
+        self.touched.insert(path);
+        true
+    }
+
+    fn move_label(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
+        let to = rng.random_range(0..SERIES);
+        let Some(&(of, moved)) = self.labels.get(&base).filter(|_| to != base) else { return false };
+        // Outlines of another depth would refer to slices that are not there.
+        if self.written[of].slices.len() != self.written[to].slices.len() {
+            return false;
+        }
+        self.withdraw(base);
+        self.label(to, of, moved);
+        true
+    }
+
+    fn replace_model(&mut self, model: usize) {
+        self.model = model;
+        fs::write(self.folder.path().join("net.safetensors"), &models()[model]).unwrap();
+    }
+
+    /// How runs are made here.
+    pub fn options(&self) -> Options {
+        Options { threads: 2, ..Options::default() }
+    }
+
+    /// The pipeline as it is declared now.
+    pub fn plan(&self, out: Option<&Path>) -> Plan {
+        let Declared { above, metrics, name, memory, filter, version } = &self.declared;
+        let text = THRESHOLD
+            .replace("above = 0.5", &format!("above = {above}"))
+            .replace("[\"dice\", \"assd\", \"rve\"]", metrics)
+            .replace("\"bright\"", &format!("\"{name}\""))
+            .replace(".bright]", &format!(".{name}]"))
+            .replace("out = \"out\"", &format!("out = \"out\"\nmemory = \"{memory}\""))
+            .replace("{ Modality = \"MR\" }", filter);
+        let path = self.folder.path().join("pipeline.toml");
+        fs::write(&path, text + WITH_MODEL).unwrap();
+        let overrides: Vec<String> =
+            out.iter().map(|out| format!("pipeline.out={:?}", out.to_str().unwrap())).collect();
+        let mut plan = pipeline::load(&path, &overrides, &Registry::builtin())
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        for stage in plan.stages.iter_mut().filter(|stage| stage.spec.name == "threshold") {
+            let spec = Spec { version: stage.spec.version + version, ..*stage.spec };
+            stage.spec = Box::leak(Box::new(spec));
+        }
+        plan
+    }
+
+    /// The contents of the live tables.
+    pub fn tables(&self) -> Contents {
+        contents(&self.folder.path().join("out"))
+    }
+
+    /// What a run from nothing makes of the archive and the pipeline as they are now.
+    pub fn anew(&self) -> Contents {
+        let out = tempfile::tempdir().unwrap();
+        run(self.plan(Some(out.path())), &self.options(), &mut |_| {}).unwrap();
+        contents(out.path())
+    }
+
+    /// The scans that the slices make: series, base, and which of its slices. A gap makes none.
+    fn scans(&self) -> Vec<(String, usize, Vec<usize>)> {
+        let mut scans = Vec::new();
+        for base in 0..SERIES {
+            for (split, places) in [false, true].into_iter().zip(self.parts(base)) {
+                let whole = places.windows(2).all(|pair| pair[1] == pair[0] + 1);
+                if whole && !places.is_empty() {
+                    scans.push((self.uid(base, split), base, places));
+                }
+            }
+        }
+        scans
+    }
+
+    /// How many series are accepted.
+    pub fn accepted(&self) -> usize {
+        self.scans().len()
+    }
+
+    /// The actions that must run, written out as what they depend on; `done` learns them.
+    pub fn necessary(&self, done: &mut BTreeSet<String>) -> Vec<String> {
+        let Declared { above, metrics, version, .. } = &self.declared;
+        // Thresholds that no voxel lies between give the same masks.
+        let level = if *above == "0.6" { "0.6" } else { "0.5" };
+        let mut necessary = Vec::new();
+        for (uid, base, places) in self.scans() {
+            let scan = format!("{base}:{places:?}");
+            let mut keys = vec![
+                format!("threshold {scan} {above} version {version}"),
+                format!("largest {scan} {level}"),
+                format!("infer {scan} model {}", self.model),
+            ];
+            if uid == self.uid(base, false)
+                && let Some(label) = self.labels.get(&base)
+            {
+                keys.push(format!("evaluate {scan} {level} label {label:?} on {base} {metrics}"));
+            }
+            necessary.extend(keys.into_iter().filter(|key| done.insert(key.clone())));
+        }
+        necessary
+    }
+}
+
+/// Two networks of one architecture with different weights, trained once for all tests.
+pub fn models() -> &'static [Vec<u8>; 2] {
+    static MODELS: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    MODELS.get_or_init(|| {
+        [3, 4].map(|seed| {
+            let mut place = Workplace::trained();
+            place.text = place.text.replace("seed = 3", &format!("seed = {seed}"));
+            place.run();
+            let artifacts = place.out().join("store/artifacts");
+            let files = tomoflow::connectors::dicom::walk(&artifacts).unwrap();
+            // A model is the one artifact that begins like a safetensors file: a length, then JSON.
+            let model = files.iter().map(|file| fs::read(&file.path).unwrap());
+            model.into_iter().find(|bytes| bytes.get(8..10) == Some(b"{\"")).unwrap()
+        })
+    })
+}
