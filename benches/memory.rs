@@ -1,0 +1,168 @@
+//! `cargo bench --bench memory`: whether `memory` is kept while an archive of ten times that size streams
+//! through; with a plot of it in `target/memory.svg`.
+//!
+//! `TOMOFLOW_MEMORY_MIB` is the promise (64). The program itself runs as a child; its memory is looked at from
+//! outside, every 20 ms. What it takes beside the promise is that of the same run over one tiny series.
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use process::{mib, status_bytes};
+use tomoflow::connectors::dicom::walk;
+use tomoflow::phantom::vs::{VsPhantom, write_archive};
+
+const EVERY: Duration = Duration::from_millis(20);
+
+/// Two of them fit into 64 MiB at once.
+const SIZE: [usize; 3] = [24, 192, 192];
+
+fn pipeline(memory_mib: u64) -> String {
+    format!(
+        r#"
+[pipeline]
+name = "memory"
+out = "out"
+memory = "{memory_mib} MiB"
+
+[sources.scans]
+type = "dicom"
+path = "archive"
+where = {{ Modality = "MR" }}
+
+[operators.volume]
+type = "assemble"
+inputs = ["scans"]
+
+[operators.even]
+type = "resample"
+inputs = ["volume"]
+spacing_mm = [1.0, 0.5, 0.5]
+
+[operators.normal]
+type = "zscore"
+inputs = ["even"]
+
+[operators.bright]
+type = "threshold"
+inputs = ["normal"]
+above = 1.0
+
+[sinks.masks]
+type = "delta"
+inputs = ["bright"]
+"#
+    )
+}
+
+fn main() {
+    let asked = std::env::var("TOMOFLOW_MEMORY_MIB").ok().and_then(|mib| mib.parse().ok());
+    let memory_mib: u64 = asked.unwrap_or(64);
+    let tiny = run(memory_mib, 1, [4, 16, 16]);
+    let overhead = tiny.highest;
+    // A voxel is two bytes on disk.
+    let one = 2 * SIZE.iter().product::<usize>() as u64;
+    let series = (10 * (memory_mib << 20)).div_ceil(one) as usize + 8;
+    let long = run(memory_mib, series, SIZE);
+    println!(
+        "memory = {memory_mib} MiB, an archive of {:.0} MiB in {series} series, {:.1} s: {:.0} MiB at most",
+        mib(long.archive),
+        long.seconds,
+        mib(long.highest)
+    );
+    println!(
+        "one tiny series: {:.0} MiB at most; beside that {:.1} MiB, {:.1} % of `memory`",
+        mib(overhead),
+        mib(long.highest.saturating_sub(overhead)),
+        100.0 * long.highest.saturating_sub(overhead) as f64 / (memory_mib << 20) as f64
+    );
+    let plot = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/memory.svg");
+    std::fs::write(&plot, svg(&long, overhead, memory_mib << 20)).expect("a file");
+    println!("{}", plot.display());
+}
+
+/// A run as it was seen from outside.
+struct Seen {
+    archive: u64,
+    seconds: f64,
+    /// Seconds, bytes.
+    samples: Vec<(f64, u64)>,
+    /// Bytes at most, as the system has counted: what rises and falls between two looks is in it.
+    highest: u64,
+}
+
+fn run(memory_mib: u64, series: usize, size: [usize; 3]) -> Seen {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("archive");
+    write_archive(&VsPhantom { series, first: 0, seed: 1, size }, &root).expect("an archive");
+    let archive = walk(&root).expect("a folder").iter().map(|file| file.size).sum();
+    let file = folder.path().join("pipeline.toml");
+    std::fs::write(&file, pipeline(memory_mib)).expect("a file");
+    let began = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tomoflow"))
+        .arg("run")
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a process");
+    let (process, mut samples, mut highest) = (child.id().to_string(), Vec::new(), 0);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a process") {
+            break status;
+        }
+        samples.push((began.elapsed().as_secs_f64(), status_bytes(&process, "VmRSS")));
+        highest = highest.max(status_bytes(&process, "VmHWM"));
+        std::thread::sleep(EVERY);
+    };
+    assert!(status.success(), "the run failed: {status}");
+    Seen { archive, seconds: began.elapsed().as_secs_f64(), samples, highest }
+}
+
+/// Time against memory, with the promise as a line.
+fn svg(seen: &Seen, overhead: u64, memory: u64) -> String {
+    let (width, height, left, bottom) = (760.0, 320.0, 60.0, 40.0);
+    let most = 1.15 * (overhead + memory).max(seen.highest) as f64;
+    let x = |seconds: f64| left + (width - left - 20.0) * seconds / seen.seconds.max(1e-3);
+    let y = |bytes: u64| height - bottom - (height - bottom - 20.0) * bytes as f64 / most;
+    let mut points = String::new();
+    for (seconds, bytes) in seen.samples.iter().filter(|(_, bytes)| *bytes > 0) {
+        let _ = write!(points, "{:.1},{:.1} ", x(*seconds), y(*bytes));
+    }
+    let line = |bytes: u64, colour: &str, text: &str| {
+        let at = y(bytes);
+        format!(
+            "<path d=\"M{left} {at:.1}H{}\" stroke=\"{colour}\" stroke-dasharray=\"6 4\"/>\n\
+             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{colour}\">{text}: {:.0} MiB</text>\n",
+            width - 20.0,
+            width - 24.0,
+            at - 5.0,
+            mib(bytes)
+        )
+    };
+    let base = height - bottom;
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\" fill=\"none\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n\
+         <path d=\"M{left} 20V{base}H{}\" stroke=\"#555555\"/>\n{}{}\
+         <polyline points=\"{points}\" stroke=\"#1f6fb4\" stroke-width=\"1.2\"/>\n\
+         <text x=\"{left}\" y=\"{}\" fill=\"#333333\">0 s</text>\n\
+         <text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#333333\">{:.0} s, {:.0} MiB of files read</text>\n\
+         <text x=\"{}\" y=\"{base}\" text-anchor=\"end\" fill=\"#333333\">0</text>\n\
+         <text x=\"{}\" y=\"14\" fill=\"#333333\">resident memory</text>\n</svg>\n",
+        width - 20.0,
+        line(overhead + memory, "#b03020", "one tiny series, and `memory`"),
+        line(overhead, "#777777", "one tiny series"),
+        base + 18.0,
+        width - 20.0,
+        base + 18.0,
+        seen.seconds,
+        mib(seen.archive),
+        left - 6.0,
+        left + 6.0,
+    )
+}
