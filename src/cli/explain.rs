@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::Args;
 
 use super::PipelineArgs;
-use crate::engine::{self, Before, ExplainError, Explanation, Output};
+use crate::engine::{self, Before, ExplainError, Explanation, Output, short};
 use crate::operators::registry::Registry;
 
 /// Arguments of `explain`.
@@ -100,10 +100,6 @@ impl Display for Before {
         }
         Ok(())
     }
-}
-
-fn short(digest: &str) -> &str {
-    digest.get(..12).unwrap_or(digest)
 }
 
 fn date(seconds: i64) -> String {

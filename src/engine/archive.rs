@@ -127,6 +127,17 @@ impl Archive {
         &self.skipped
     }
 
+    /// All that follows from a look: outlines and models that came or went, and series judged anew.
+    ///
+    /// # Errors
+    /// When the index or a model file cannot be read.
+    pub fn follow(&mut self, looked: Looked) -> Result<Vec<Change>, SourceError> {
+        let mut changes: Vec<Change> = looked.changes.into_iter().map(|(_, change)| change).collect();
+        changes.extend(self.models()?);
+        changes.extend(self.derive(looked.series.keys())?);
+        Ok(changes)
+    }
+
     /// The model files that stages name, as changes: read again when their time or size has changed.
     ///
     /// # Errors

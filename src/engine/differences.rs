@@ -142,7 +142,8 @@ impl fmt::Display for Difference {
     }
 }
 
-fn short(digest: &str) -> &str {
+/// The first digits of a digest's text, for people.
+pub fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 

@@ -10,7 +10,7 @@ use super::differences::{Difference, differences};
 use super::identity::Identity;
 use super::ledger::Part;
 use super::run::RunError;
-use crate::executor::work::{Member, SliceRow};
+use crate::executor::work::{Member, SliceRow, series_of};
 use crate::pipeline::Plan;
 use crate::store::{Made, Outcome, Past, Recorded, Store};
 
@@ -115,10 +115,7 @@ struct Explain<'a> {
 impl Explain<'_> {
     /// What stands for a case, or for the parts of a series, in every stage of the pipeline.
     fn by_case(&self, subject: &str) -> Result<Vec<Output>, RunError> {
-        let named = |case: &str| {
-            let series = case.split_once('#').map_or(case, |(series, _)| series);
-            [case, series].iter().any(|name| *name == subject || self.identity.show(name) == subject)
-        };
+        let named = |case: &str| self.identity.means(subject, case);
         let stages: BTreeSet<&str> = self.plan.stages.iter().map(|stage| stage.name.as_str()).collect();
         let mut outputs = Vec::new();
         for (stage, case, past) in self.store.histories()? {
@@ -242,13 +239,12 @@ impl Explain<'_> {
             })
             .collect();
         let (Some(case), Some(slices)) = (&now.case, self.slices(now)?) else { return Ok(Vec::new()) };
-        let series = case.split_once('#').map_or(case.as_str(), |(series, _)| series);
         let records: Vec<Digest> = slices
             .iter()
             .filter(|slice| changed.contains(slice.sop_uid.as_str()))
             .map(|slice| slice.record)
             .collect();
-        let places = self.store.places(series, &records)?;
+        let places = self.store.places(series_of(case), &records)?;
         Ok(places.into_iter().flatten().map(|stat| stat.path).collect())
     }
 }

@@ -68,14 +68,11 @@ pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
     let known: BTreeSet<String> = store.histories()?.into_iter().filter_map(|(_, case, _)| case).collect();
     let mut archive = Archive::new(plan.clone(), store.clone());
     let looked = archive.look(options.accept_empty)?;
-    let mut changes: Vec<_> = looked.changes.into_iter().map(|(_, change)| change).collect();
-    changes.extend(archive.models()?);
-    changes.extend(archive.derive(looked.series.keys())?);
-    driver.change(changes)?;
     let mut forecast = Forecast { files_read: looked.read, ..Forecast::default() };
+    driver.change(archive.follow(looked)?)?;
     let foresee = Foresee { plan: &plan, store: &store, driver: &driver, known };
     foresee.stages(&mut forecast)?;
-    foresee.times(&mut forecast, options.threads)?;
+    foresee.times(&mut forecast, options.pool_threads())?;
     Ok(forecast)
 }
 
@@ -208,10 +205,6 @@ impl Foresee<'_> {
             *sum += made.milliseconds;
             *count += 1;
         }
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
         let (mut on_cpu, mut on_device) = (0.0, 0.0);
         for (name, stage) in &mut forecast.stages {
             let planned = &self.plan.stages[stage.order];

@@ -1,5 +1,6 @@
 //! Pseudonyms: identifiers as a keyed hash, unless the pipeline asks for them as they are.
 
+use crate::executor::work::series_of;
 use crate::pipeline::Identifiers;
 
 /// How identifiers stand in tables.
@@ -25,6 +26,11 @@ impl Identity {
                 blake3::keyed_hash(&self.key, identifier.as_bytes()).to_hex()[..16].to_owned()
             }
         }
+    }
+
+    /// Whether a user means this case: by its key or its series, as they are or as tables show them.
+    pub fn means(&self, asked: &str, case: &str) -> bool {
+        [case, series_of(case)].iter().any(|name| *name == asked || self.show(name) == asked)
     }
 
     /// Changes when identifiers would stand otherwise, so that rows are written anew.

@@ -12,7 +12,7 @@ use crate::executor::work::{Action, CaseRow, Member, Work};
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Config, semantic};
 use crate::pipeline::{Plan, PlannedStage};
-use crate::store::{Made, Store, StoreError};
+use crate::store::{Described, Made};
 
 /// One operator that took part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +27,10 @@ pub struct Part {
     pub settings: Config,
 }
 
-/// Collects what entered actions, and writes it with their outcomes.
+/// Collects what entered actions, to be written with their outcomes.
 pub struct Ledger {
     plan: Arc<Plan>,
-    made: Vec<(Digest, Made)>,
-    parts: Vec<(Digest, Vec<u8>)>,
+    described: Described,
     /// Descriptions that were written in this run.
     written: HashSet<Digest>,
 }
@@ -39,7 +38,7 @@ pub struct Ledger {
 impl Ledger {
     /// An empty one.
     pub fn new(plan: Arc<Plan>) -> Self {
-        Self { plan, made: Vec::new(), parts: Vec::new(), written: HashSet::new() }
+        Self { plan, described: Described::default(), written: HashSet::new() }
     }
 
     /// Notes an action that is done.
@@ -47,23 +46,17 @@ impl Ledger {
         let (mut made, parts) = enters(&self.plan, action);
         made.at = now();
         made.milliseconds = (seconds * 1e3) as u64;
-        self.made.push((action.key, made));
+        self.described.made.push((action.key, made));
         for (digest, bytes) in parts {
             if self.written.insert(digest) {
-                self.parts.push((digest, bytes));
+                self.described.parts.push((digest, bytes));
             }
         }
     }
 
-    /// Writes what was noted.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn write(&mut self, store: &Store) -> Result<(), StoreError> {
-        store.keep_made(&self.made, &self.parts)?;
-        self.made.clear();
-        self.parts.clear();
-        Ok(())
+    /// What was noted since this was last asked.
+    pub fn take(&mut self) -> Described {
+        std::mem::take(&mut self.described)
     }
 }
 

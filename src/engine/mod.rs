@@ -29,7 +29,7 @@ mod watching;
 pub use archive::SourceError;
 pub use cluster::{Cluster, ClusterError, join};
 pub use control::ControlError;
-pub use differences::Difference;
+pub use differences::{Difference, short};
 pub use explain::{Before, ExplainError, Explanation, Output, explain};
 pub use forecast::{Forecast, StageForecast, forecast};
 pub use identity::Identity;

@@ -53,10 +53,7 @@ pub fn pictures(plan: Plan, limit: usize) -> Result<Vec<Picture>, RunError> {
     driver.load_pins()?;
     let mut archive = Archive::new(plan, store);
     let looked = archive.look(true)?;
-    let mut changes: Vec<_> = looked.changes.into_iter().map(|(_, change)| change).collect();
-    changes.extend(archive.models()?);
-    changes.extend(archive.derive(looked.series.keys())?);
-    driver.change(changes)?;
+    driver.change(archive.follow(looked)?)?;
     let candidates = candidates(&context, &driver);
     let shown = limit.min(candidates.len());
     let mut pictures = Vec::new();

@@ -32,6 +32,16 @@ pub struct Options {
     pub cluster: Option<Cluster>,
 }
 
+impl Options {
+    /// Threads of the CPU pool: as many as were asked for, or one a core.
+    pub fn pool_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -113,9 +113,7 @@ impl Session {
 
     fn follow(&mut self, looked: Looked) -> Result<(), RunError> {
         self.read += looked.read;
-        let mut changes: Vec<_> = looked.changes.into_iter().map(|(_, change)| change).collect();
-        changes.extend(self.archive.models()?);
-        changes.extend(self.archive.derive(looked.series.keys())?);
+        let changes = self.archive.follow(looked)?;
         self.driver.change(changes)
     }
 
@@ -260,11 +258,7 @@ pub(super) fn executor_settings(
     options: &Options,
     device: networks::Device,
 ) -> executor::Settings {
-    let threads = match options.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
-    executor::Settings { threads, memory_bytes: plan.settings.memory_bytes, device }
+    executor::Settings { threads: options.pool_threads(), memory_bytes: plan.settings.memory_bytes, device }
 }
 
 /// Makes the output's folder, so that its path can be shown as it truly is.

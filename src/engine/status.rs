@@ -13,6 +13,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::host;
+
 pub use meter::Meter;
 pub use metrics::metrics;
 pub use server::MetricsServer;
@@ -250,12 +252,6 @@ impl Status {
 
 fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
-}
-
-/// The name of this machine; empty when the system does not tell.
-fn host() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 /// The memory of this process that is resident, in bytes.

@@ -10,6 +10,7 @@ use super::driver::Driver;
 use super::rows::Desired;
 use super::summary::{StageCount, Summary};
 use crate::executor::keys;
+use crate::executor::work::series_of;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 
@@ -62,11 +63,6 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
         notes,
         ..Summary::default()
     }
-}
-
-/// The series of a case's key, which names the part of a split one.
-fn series_of(key: &str) -> &str {
-    key.split_once('#').map_or(key, |(series, _)| series)
 }
 
 /// Stages that wait for a model which is not there.

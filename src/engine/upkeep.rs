@@ -27,12 +27,10 @@ pub struct Failures {
 impl Failures {
     fn mean(&self, failure: &Failure, identity: &Identity) -> bool {
         let is = |asked: &Option<String>, found: &str| asked.as_deref().is_none_or(|asked| asked == found);
-        let case = self.case.as_deref().is_none_or(|asked| {
-            failure.case.as_deref().is_some_and(|case| {
-                let series = case.split_once('#').map_or(case, |(series, _)| series);
-                [case, series].iter().any(|name| *name == asked || identity.show(name) == asked)
-            })
-        });
+        let case = self
+            .case
+            .as_deref()
+            .is_none_or(|asked| failure.case.as_deref().is_some_and(|case| identity.means(asked, case)));
         is(&self.code, &failure.code) && is(&self.stage, &failure.stage) && case
     }
 }

@@ -59,7 +59,8 @@ fn refused(error: StoreError) -> Reject {
     Reject::new("STORE", error.to_string(), "it is tried again at the next run")
 }
 
-fn vanished(content: Digest) -> Reject {
+/// A file that was indexed and is not found any more.
+pub fn vanished(content: Digest) -> Reject {
     let message = format!("a file with content {} was indexed, none found now", content.short());
     Reject::new("FILE_VANISHED", message, "it is looked for again at the next run")
 }

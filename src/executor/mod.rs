@@ -9,5 +9,5 @@ mod pool;
 mod slot;
 pub mod work;
 
-pub use load::{Context, Lookup};
+pub use load::{Context, Lookup, vanished};
 pub use pool::{Executor, Finished, Job, Settings};

@@ -73,6 +73,11 @@ pub struct SeriesRow {
     pub digest: Digest,
 }
 
+/// The series of a case's key, which names the part of a split one.
+pub fn series_of(key: &str) -> &str {
+    key.split_once('#').map_or(key, |(series, _)| series)
+}
+
 /// Outlines, and where the index holds them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OutlinesRow {

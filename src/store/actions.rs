@@ -6,7 +6,7 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Real, Reject, points};
 
-use super::{Store, StoreError};
+use super::{Described, Store, StoreError};
 
 const OUTCOMES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("outcomes");
 const PINS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("pins");
@@ -146,6 +146,20 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn record(&self, done: &[(Digest, Recorded)], pins: &[(Digest, Pin)]) -> Result<(), StoreError> {
+        self.conclude(done, pins, &Described::default())
+    }
+
+    /// Records what actions led to, which models are to be kept, and what entered the actions, in one step:
+    /// an outcome can always be explained.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn conclude(
+        &self,
+        done: &[(Digest, Recorded)],
+        pins: &[(Digest, Pin)],
+        described: &Described,
+    ) -> Result<(), StoreError> {
         if done.is_empty() && pins.is_empty() {
             return Ok(());
         }
@@ -160,6 +174,7 @@ impl Store {
                 table.insert(&recipe.0, postcard::to_stdvec(pin)?.as_slice())?;
             }
         }
+        described.write(&write)?;
         write.commit()?;
         points::pass(points::OUTCOME_RECORDED).map_err(StoreError::io(&self.root))
     }

@@ -53,29 +53,31 @@ pub struct Past {
 /// A stage, a case (none for a training), and what stood there, the newest last.
 pub type History = (String, Option<String>, Vec<Past>);
 
-impl Store {
-    /// Keeps what entered actions, and the descriptions that they name.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn keep_made(&self, made: &[(Digest, Made)], parts: &[(Digest, Vec<u8>)]) -> Result<(), StoreError> {
-        if made.is_empty() && parts.is_empty() {
-            return Ok(());
-        }
-        let write = self.database.begin_write()?;
-        {
-            let mut table = write.open_table(MADE)?;
-            for (key, made) in made {
-                table.insert(&key.0, postcard::to_stdvec(made)?.as_slice())?;
-            }
-            let mut table = write.open_table(PARTS)?;
-            for (digest, bytes) in parts {
-                table.insert(&digest.0, bytes.as_slice())?;
-            }
-        }
-        Ok(write.commit()?)
-    }
+/// What entered actions, and the descriptions that it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described {
+    /// By the action's key.
+    pub made: Vec<(Digest, Made)>,
+    /// By their digests.
+    pub parts: Vec<(Digest, Vec<u8>)>,
+}
 
+impl Described {
+    /// Writes all of it in a transaction of the caller's.
+    pub(super) fn write(&self, write: &redb::WriteTransaction) -> Result<(), StoreError> {
+        let mut table = write.open_table(MADE)?;
+        for (key, made) in &self.made {
+            table.insert(&key.0, postcard::to_stdvec(made)?.as_slice())?;
+        }
+        let mut table = write.open_table(PARTS)?;
+        for (digest, bytes) in &self.parts {
+            table.insert(&digest.0, bytes.as_slice())?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
     /// What entered an action.
     ///
     /// # Errors

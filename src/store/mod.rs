@@ -14,7 +14,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 pub use actions::{Failure, FigureRow, Outcome, Pin, Recorded};
 pub use artifacts::Artifacts;
 pub use index::{Held, Holds, Indexed, Judged, Known};
-pub use made::{Made, Past};
+pub use made::{Described, Made, Past};
 
 /// Raised when what the store holds can no longer be read by older or newer code.
 const FORMAT: u64 = 2;

@@ -5,7 +5,7 @@ use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
 use crate::executor::work::{Action, CaseRow, SliceRow, Work};
-use crate::executor::{Context, Lookup, keys};
+use crate::executor::{Context, Lookup, keys, vanished};
 use crate::operators::registry::Stage;
 
 /// A part of the index: the slices of one scan, where its files lie, and transforms that were kept.
@@ -79,9 +79,4 @@ impl Lookup for Packed {
     fn done(&self, key: Digest) -> Option<Digest> {
         self.done.iter().find(|(known, _)| *known == key).map(|(_, artifact)| *artifact)
     }
-}
-
-fn vanished(content: Digest) -> Reject {
-    let message = format!("a file with content {} was indexed, none found now", content.short());
-    Reject::new("FILE_VANISHED", message, "it is looked for again at the next run")
 }

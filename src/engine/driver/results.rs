@@ -47,9 +47,7 @@ impl Driver {
                 fed.push((action.key, recorded.outcome));
             }
         }
-        // What entered an action is known before its outcome is: an outcome can always be explained.
-        self.ledger.write(&self.store)?;
-        self.store.record(&done, &pins)?;
+        self.store.conclude(&done, &pins, &self.ledger.take())?;
         for (key, outcome) in fed {
             self.feed(key, outcome);
         }
