@@ -1,6 +1,6 @@
 //! The files below a folder, sorted, with what tells whether one has changed.
 
-use std::collections::BTreeSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -41,15 +41,6 @@ pub struct WalkError {
     pub source: io::Error,
 }
 
-/// What a walk found, and what it could not look into.
-#[derive(Debug, Default)]
-pub struct Walked {
-    /// Every file, in the order of the bytes of their paths.
-    pub files: Vec<FileStat>,
-    /// Folders and files that could not be looked at, sorted by path.
-    pub notes: Vec<Unseen>,
-}
-
 /// A folder or file that could not be looked at.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
@@ -60,94 +51,165 @@ pub struct Unseen {
     pub source: io::Error,
 }
 
+/// Folders listed at once: on a network each look takes its time. Bounds what a walk holds in memory.
+const AHEAD: usize = 128;
+
 /// Every file below `root`, in the order of the bytes of their paths. Links are not followed; what cannot be
-/// read is left out (and logged; [`walk_with_notes`] returns it).
+/// read is left out (and logged; [`Walk::notes`] tells it).
 ///
 /// # Errors
 /// [`WalkError`] when the root itself cannot be read.
 pub fn walk(root: &Path) -> Result<Vec<FileStat>, WalkError> {
-    let walked = walk_with_notes(root)?;
-    for note in &walked.notes {
+    let mut walk = Walk::new(root)?;
+    let files = walk.by_ref().collect();
+    for note in walk.notes() {
         tracing::warn!("{note}");
     }
-    Ok(walked.files)
+    Ok(files)
 }
 
-/// Every file below `root` and what could not be read on the way.
+/// The files below a folder, one by one, in the order of the bytes of their paths. Links are not followed.
 ///
-/// # Errors
-/// [`WalkError`] when the root itself cannot be read.
-pub fn walk_with_notes(root: &Path) -> Result<Walked, WalkError> {
-    let at_root = |source| WalkError { path: root.to_owned(), source };
-    let mut walked = Walked::default();
-    // The root may be a link: it was asked for by name.
-    let metadata = std::fs::metadata(root).map_err(at_root)?;
-    if !metadata.is_dir() {
-        walked.files.push(FileStat::new(root.to_owned(), &metadata));
-        return Ok(walked);
-    }
-    std::fs::read_dir(root).map_err(at_root)?;
-    // A folder that a bind mount shows again is known by its device and inode.
-    let mut seen = BTreeSet::from([(metadata.dev(), metadata.ino())]);
-    let mut folders = vec![root.to_owned()];
-    // Level by level, the folders of one at once: on a network each look takes its time.
-    while !folders.is_empty() {
-        let listed: Vec<Listed> = folders.par_iter().map(|folder| list(folder)).collect();
-        folders.clear();
-        for Listed { folders: below, mut files, mut notes } in listed {
-            walked.files.append(&mut files);
-            walked.notes.append(&mut notes);
-            folders.extend(below.into_iter().filter(|(id, _)| seen.insert(*id)).map(|(_, path)| path));
-        }
-        folders.sort_unstable_by(|a, b| bytes(a).cmp(bytes(b)));
-    }
-    // Folder by folder they are in order already, which this sort makes use of. Paths themselves would be
-    // compared name by name, which takes ten times as long.
-    walked.files.sort_by(|a, b| bytes(&a.path).cmp(bytes(&b.path)));
-    walked.notes.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(walked)
-}
-
-/// What lies in one folder.
-#[derive(Default)]
-struct Listed {
-    /// Device and inode, and path, of each folder in it, in the order of paths.
-    folders: Vec<((u64, u64), PathBuf)>,
-    files: Vec<FileStat>,
+/// It looks a few folders ahead, several at once, and holds no more than what lies in those.
+#[derive(Debug)]
+pub struct Walk {
+    /// What comes next, in order.
+    next: VecDeque<Entry>,
+    /// A folder that a bind mount shows again is known by its device and inode.
+    seen: HashSet<(u64, u64)>,
+    /// What lies in here is not looked at.
+    left_out: Option<PathBuf>,
     notes: Vec<Unseen>,
 }
 
-fn list(folder: &Path) -> Listed {
-    let mut listed = Listed::default();
-    let unseen = |path: &Path, source| Unseen { path: path.to_owned(), source };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => {
-            listed.notes.push(unseen(folder, error));
-            return listed;
+#[derive(Debug)]
+enum Entry {
+    File(FileStat),
+    /// A folder that has not been listed yet; its device and inode.
+    Folder(PathBuf, (u64, u64)),
+}
+
+impl Walk {
+    /// A walk below `root`, which may be a link, or a file.
+    ///
+    /// # Errors
+    /// [`WalkError`] when the root itself cannot be read.
+    pub fn new(root: &Path) -> Result<Self, WalkError> {
+        let at_root = |source| WalkError { path: root.to_owned(), source };
+        let metadata = std::fs::metadata(root).map_err(at_root)?;
+        let first = if metadata.is_dir() {
+            std::fs::read_dir(root).map_err(at_root)?;
+            Entry::Folder(root.to_owned(), (metadata.dev(), metadata.ino()))
+        } else {
+            Entry::File(FileStat::new(root.to_owned(), &metadata))
+        };
+        Ok(Self { next: VecDeque::from([first]), seen: HashSet::new(), left_out: None, notes: Vec::new() })
+    }
+
+    /// The same walk, without a folder and what lies in it.
+    #[must_use]
+    pub fn without(mut self, folder: &Path) -> Self {
+        self.next.retain(|entry| !entry.path().starts_with(folder));
+        self.left_out = Some(folder.to_owned());
+        self
+    }
+
+    /// The file that comes next.
+    pub fn peek(&mut self) -> Option<&FileStat> {
+        while let Some(Entry::Folder(..)) = self.next.front() {
+            self.list();
         }
+        match self.next.front()? {
+            Entry::File(file) => Some(file),
+            Entry::Folder(..) => None,
+        }
+    }
+
+    /// Folders and files that could not be looked at, sorted by path; all of them when the walk has ended.
+    pub fn notes(self) -> Vec<Unseen> {
+        let mut notes = self.notes;
+        notes.sort_by(|a, b| a.path.cmp(&b.path));
+        notes
+    }
+
+    /// Lists the first folders that wait; what lies in each takes its place.
+    fn list(&mut self) {
+        let (mut head, mut folders) = (Vec::new(), 0);
+        while folders < AHEAD
+            && let Some(entry) = self.next.pop_front()
+        {
+            folders += usize::from(matches!(entry, Entry::Folder(..)));
+            head.push(entry);
+        }
+        // In order, so that of a folder that is shown twice the first counts, however many threads there are.
+        head.retain(|entry| match entry {
+            Entry::Folder(path, id) => self.left_out.as_ref() != Some(path) && self.seen.insert(*id),
+            Entry::File(_) => true,
+        });
+        let listed: Vec<(Vec<Entry>, Vec<Unseen>)> = head
+            .into_par_iter()
+            .map(|entry| match entry {
+                Entry::Folder(path, _) => list(&path),
+                file @ Entry::File(_) => (vec![file], Vec::new()),
+            })
+            .collect();
+        for (entries, notes) in listed.into_iter().rev() {
+            entries.into_iter().rev().for_each(|entry| self.next.push_front(entry));
+            self.notes.extend(notes);
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = FileStat;
+
+    fn next(&mut self) -> Option<FileStat> {
+        self.peek()?;
+        match self.next.pop_front()? {
+            Entry::File(file) => Some(file),
+            Entry::Folder(..) => None,
+        }
+    }
+}
+
+/// What lies in one folder, in the order in which the bytes of all paths below come.
+fn list(folder: &Path) -> (Vec<Entry>, Vec<Unseen>) {
+    let (mut entries, mut notes) = (Vec::new(), Vec::new());
+    let listing = match std::fs::read_dir(folder) {
+        Ok(listing) => listing,
+        Err(source) => return (entries, vec![Unseen { path: folder.to_owned(), source }]),
     };
-    for entry in entries {
+    for entry in listing {
         let (path, metadata) = match entry {
             Ok(entry) => (entry.path(), entry.metadata()),
             Err(error) => (folder.to_owned(), Err(error)),
         };
         match metadata {
             Ok(metadata) if metadata.is_dir() => {
-                listed.folders.push(((metadata.dev(), metadata.ino()), path));
+                entries.push(Entry::Folder(path, (metadata.dev(), metadata.ino())));
             }
-            Ok(metadata) if metadata.is_file() => listed.files.push(FileStat::new(path, &metadata)),
+            Ok(metadata) if metadata.is_file() => entries.push(Entry::File(FileStat::new(path, &metadata))),
             Ok(_) => {}
-            Err(error) => listed.notes.push(unseen(&path, error)),
+            Err(source) => notes.push(Unseen { path, source }),
         }
     }
-    listed.folders.sort_by(|(_, a), (_, b)| bytes(a).cmp(bytes(b)));
-    listed.files.sort_unstable_by(|a, b| bytes(&a.path).cmp(bytes(&b.path)));
-    listed
+    entries.sort_unstable_by(|a, b| a.order().cmp(b.order()));
+    (entries, notes)
 }
 
-fn bytes(path: &Path) -> &[u8] {
-    path.as_os_str().as_bytes()
+impl Entry {
+    /// What decides its place among its neighbours: paths below a folder go on with a slash.
+    fn order(&self) -> impl Iterator<Item = u8> {
+        let slash = matches!(self, Self::Folder(..)).then_some(b'/');
+        self.path().as_os_str().as_bytes().iter().copied().chain(slash)
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(file) => &file.path,
+            Self::Folder(path, _) => path,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +244,43 @@ mod tests {
         let files = walk(root).unwrap();
         let paths: Vec<_> = files.iter().map(|file| file.path.strip_prefix(root).unwrap()).collect();
         assert_eq!(paths, names.map(Path::new));
+    }
+
+    #[test]
+    fn more_folders_than_are_listed_at_once_come_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let mut expected = Vec::new();
+        for patient in 0..3 * AHEAD {
+            // Uneven depths, so that what is listed ahead ends at many places.
+            let folder = root.join(format!("p{patient}")).join("x".repeat(1 + patient % 3));
+            let folder = if patient % 2 == 0 { folder.join("deep") } else { folder };
+            std::fs::create_dir_all(&folder).unwrap();
+            for file in 0..patient % 4 {
+                let path = folder.join(format!("{file}"));
+                std::fs::write(&path, "x").unwrap();
+                expected.push(path);
+            }
+        }
+        expected.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+        let paths: Vec<PathBuf> = walk(root).unwrap().into_iter().map(|file| file.path).collect();
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn a_folder_can_be_left_out_and_the_next_file_seen_before_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for name in ["a/out/1", "a/outer", "b"] {
+            std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+            std::fs::write(root.join(name), "x").unwrap();
+        }
+        let mut walk = Walk::new(root).unwrap().without(&root.join("a/out"));
+        assert_eq!(walk.peek().unwrap().path, root.join("a/outer"));
+        let paths: Vec<PathBuf> = walk.by_ref().map(|file| file.path).collect();
+        assert_eq!(paths, [root.join("a/outer"), root.join("b")]);
+        assert!(walk.peek().is_none() && walk.notes().is_empty());
+        assert_eq!(Walk::new(&root.join("a/out")).unwrap().without(&root.join("a")).count(), 0);
     }
 
     #[test]

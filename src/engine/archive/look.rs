@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
-use tomoflow_connectors::dicom::{FileStat, Record, Walked, read_record, walk_with_notes};
+use tomoflow_connectors::dicom::{FileStat, Record, Unseen, Walk, read_record};
 
 use super::super::rows::Input;
 use super::{Archive, Change, SourceError};
@@ -46,23 +46,24 @@ impl Archive {
     pub fn look(&mut self, accept_empty: bool) -> Result<Looked, SourceError> {
         let mut looked = Looked::default();
         (self.files, self.skipped) = (0, Default::default());
-        // Walks first: when one fails nothing has been touched.
-        let walks: Vec<(PathBuf, Vec<FileStat>)> = self
+        // All walks begin first: when one fails nothing has been touched.
+        let out = &self.plan.settings.out;
+        let mut walks: Vec<(PathBuf, Walk)> = self
             .roots()
             .into_iter()
-            .map(|root| Ok((root.clone(), self.walk(&root)?)))
-            .collect::<Result<_, SourceError>>()?;
-        for (root, stats) in &walks {
+            .map(|root| Walk::new(&root).map(|walk| (root, walk.without(out))))
+            .collect::<Result<_, _>>()?;
+        for (root, walk) in &mut walks {
             let mut known = 0;
-            if stats.is_empty() && !accept_empty {
+            if walk.peek().is_none() && !accept_empty {
                 self.store.visit_files(root, |_| known += 1)?;
             }
             if known > 0 {
                 return Err(SourceError::Empty { path: root.clone(), known });
             }
         }
-        for (root, stats) in walks {
-            let differences = self.compare(&root, stats, &mut looked)?;
+        for (root, walk) in walks {
+            let differences = self.compare(&root, walk, &mut looked)?;
             self.take(differences, &mut looked)?;
         }
         self.loaded = true;
@@ -120,45 +121,36 @@ impl Archive {
         Ok(files)
     }
 
-    /// Every file of a folder but the pipeline's own output, in the order of paths' bytes.
-    fn walk(&self, root: &Path) -> Result<Vec<FileStat>, SourceError> {
-        let Walked { mut files, notes } = walk_with_notes(root)?;
-        if !notes.is_empty() {
-            // Paths may hold names: they are for those who ask for them.
-            tracing::warn!(
-                "{} folders or files of an archive could not be read; what was known of them stays",
-                notes.len()
-            );
-            notes.iter().for_each(|note| tracing::debug!("{note}"));
-        }
-        files.retain(|file| !file.path.starts_with(&self.plan.settings.out));
-        Ok(files)
-    }
-
     /// Compares a folder with the index: both are in the order of paths' bytes, so one pass does.
     fn compare(
         &mut self,
         root: &Path,
-        stats: Vec<FileStat>,
+        mut walk: Walk,
         looked: &mut Looked,
     ) -> Result<Differences, SourceError> {
         let mut differences = Differences::default();
-        self.files += stats.len();
-        let mut stats = stats.into_iter().peekable();
-        let mut hidden = 0;
+        let mut files = 0;
+        let mut next_if = |fits: &dyn Fn(&Path) -> bool| {
+            walk.peek().is_some_and(|file| fits(&file.path)).then(|| walk.next()).flatten()
+        };
         let (mut series, mut last, mut outlines) = (HashSet::new(), String::new(), Vec::new());
         let mut same: BTreeMap<String, usize> = BTreeMap::new();
         let store = self.store.clone();
         store.visit_files(root, |known| {
-            while let Some(new) = stats.next_if(|stat| before(&stat.path, known.path)) {
+            while let Some(new) = next_if(&|path| before(path, known.path)) {
+                files += 1;
                 differences.changed.push((new, None));
             }
-            match stats.next_if(|stat| stat.path.as_os_str() == known.path.as_os_str()) {
+            files += 1;
+            match next_if(&|path| path.as_os_str() == known.path.as_os_str()) {
                 Some(stat) if known.is(&stat) => {}
                 Some(stat) => return differences.changed.push((stat, Some(known.holds.into()))),
                 // A file that cannot even be looked at is not a deleted one: its folder may be unreadable.
-                None if is_gone(known.path) => return differences.gone.push(known.into()),
-                None => hidden += 1,
+                None if is_gone(known.path) => {
+                    files -= 1;
+                    return differences.gone.push(known.into());
+                }
+                None => {}
             }
             match known.holds {
                 Holds::Image { .. } if self.loaded => {}
@@ -177,8 +169,10 @@ impl Archive {
                 },
             }
         })?;
-        differences.changed.extend(stats.map(|stat| (stat, None)));
-        self.files += hidden;
+        let known = differences.changed.len();
+        differences.changed.extend(walk.by_ref().map(|stat| (stat, None)));
+        self.files += files + differences.changed.len() - known;
+        unseen(&walk.notes());
         for uid in series {
             looked.series.entry(uid).or_insert(0);
         }
@@ -272,6 +266,19 @@ impl Archive {
             }
         }
     }
+}
+
+/// Says that something could not be looked at.
+fn unseen(notes: &[Unseen]) {
+    if notes.is_empty() {
+        return;
+    }
+    // Paths may hold names: they are for those who ask for them.
+    tracing::warn!(
+        "{} folders or files of an archive could not be read; what was known of them stays",
+        notes.len()
+    );
+    notes.iter().for_each(|note| tracing::debug!("{note}"));
 }
 
 /// A series has changed at this time, or later.

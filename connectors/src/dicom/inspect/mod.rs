@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::assemble::{Assembled, assemble};
 use super::instance::Instance;
 use super::record::{Record, read_record};
-use super::walk::{FileStat, WalkError, walk_with_notes};
+use super::walk::{FileStat, Walk, WalkError};
 
 pub use finding::{Finding, FoundOutlines, FoundVolume, Refused, Skipped, Tags, Total};
 pub use statistics::{Statistics, statistics};
@@ -141,9 +141,9 @@ impl Inspection<'_> {
     fn look(&mut self, roots: &[PathBuf]) -> Result<(), Stop> {
         let (mut files, mut unseen) = (Vec::new(), Vec::new());
         for root in distinct_roots(roots) {
-            let walked = walk_with_notes(root).map_err(InspectError::from)?;
-            files.extend(walked.files);
-            unseen.extend(walked.notes);
+            let mut walk = Walk::new(root).map_err(InspectError::from)?;
+            files.extend(&mut walk);
+            unseen.extend(walk.notes());
         }
         for place in unseen {
             tracing::warn!("{place}");
