@@ -163,7 +163,7 @@ impl Store {
         if done.is_empty() && pins.is_empty() {
             return Ok(());
         }
-        let write = self.database.begin_write()?;
+        let write = self.begin_write()?;
         {
             let mut outcomes = write.open_table(OUTCOMES)?;
             for (key, recorded) in done {
@@ -218,7 +218,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn forget(&self, keys: &[Digest]) -> Result<(), StoreError> {
-        let write = self.database.begin_write()?;
+        let write = self.begin_write()?;
         {
             let mut outcomes = write.open_table(OUTCOMES)?;
             for key in keys {

@@ -202,7 +202,7 @@ impl Store {
         if read.is_empty() && gone.is_empty() {
             return Ok(());
         }
-        let write = self.database.begin_write()?;
+        let write = self.begin_write()?;
         {
             let mut tables = Tables {
                 files: write.open_table(FILES)?,
@@ -311,7 +311,7 @@ impl Store {
         if judged.is_empty() && lists.is_empty() {
             return Ok(());
         }
-        let mut write = self.database.begin_write()?;
+        let mut write = self.begin_write()?;
         // It follows from the index alone: a crash costs judging again, and no change waits for the disk. All
         // that names these lists is written later, and the disk gets both then.
         write.set_durability(redb::Durability::None)?;

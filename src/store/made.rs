@@ -187,7 +187,7 @@ impl Store {
         if new.is_empty() {
             return Ok(());
         }
-        let write = self.database.begin_write()?;
+        let write = self.begin_write()?;
         {
             let mut history = write.open_table(HISTORY)?;
             for (place, past) in new {

@@ -21,7 +21,7 @@ const FORMAT: u64 = 2;
 
 /// Bytes of the database that are kept in memory: a start reads all of it once, and a look at one series a few
 /// pages. The system's own cache holds the rest, as far as there is room.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
@@ -198,7 +198,7 @@ impl Store {
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
-        let write = self.database.begin_write()?;
+        let write = self.begin_write()?;
         let found = {
             let mut meta = write.open_table(META)?;
             let found = meta.get("format")?.map(|value| value.value());
@@ -226,6 +226,13 @@ impl Store {
 
     fn begin_read(&self) -> Result<redb::ReadTransaction, StoreError> {
         Ok(self.database.begin_read()?)
+    }
+
+    /// A transaction that leaves nothing to repair after a kill: the repair would read the whole database.
+    fn begin_write(&self) -> Result<redb::WriteTransaction, StoreError> {
+        let mut write = self.database.begin_write()?;
+        write.set_quick_repair(true);
+        Ok(write)
     }
 }
 
