@@ -7,7 +7,7 @@
 mod judge;
 mod look;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,13 +16,16 @@ use tomoflow_connectors::dicom::FileStat;
 
 use super::rows::Input;
 use crate::executor::keys;
-use crate::executor::work::OutlinesRow;
+use crate::executor::work::{OutlinesRow, Verdict};
 use crate::operators::infer::ModelSource;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::{Store, StoreError};
 
 pub use look::Looked;
+
+/// Raised when verdicts are written in another way: those of before are made anew.
+const VERDICTS: &[u8] = b"verdicts 2";
 
 /// A change for the control plane.
 pub type Change = (Input, isize);
@@ -74,7 +77,9 @@ pub struct Archive {
     /// Stages that read outlines, and their folders.
     outlined: Vec<(u16, PathBuf)>,
     /// What the control plane was told of each series, by reader, so that exactly this is taken back.
-    series: BTreeMap<(usize, String), Vec<Input>>,
+    told: Vec<BTreeMap<Box<str>, Box<[Verdict]>>>,
+    /// Texts that many scans have in common, each once in memory.
+    texts: HashSet<Arc<str>>,
     /// The outlines that the control plane knows, by file.
     outlines: BTreeMap<PathBuf, Arc<OutlinesRow>>,
     models: BTreeMap<u16, (FileStat, Digest)>,
@@ -93,12 +98,14 @@ impl Archive {
             _ => None,
         });
         let outlined = outlined.collect();
+        let told = readers.iter().map(|_| BTreeMap::new()).collect();
         Self {
             plan,
             store,
             readers,
             outlined,
-            series: BTreeMap::new(),
+            told,
+            texts: HashSet::new(),
             outlines: BTreeMap::new(),
             models: BTreeMap::new(),
             loaded: false,
@@ -190,6 +197,7 @@ fn readers(plan: &Plan) -> Vec<Reader> {
         let operator = keys::operator(stage);
         let root = dicom.path.clone();
         let digest = Digest::of_parts([
+            VERDICTS,
             root.as_os_str().as_encoded_bytes(),
             filter.as_bytes(),
             operator.0.as_slice(),

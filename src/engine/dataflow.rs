@@ -60,10 +60,7 @@ impl Inputs {
     /// Adds (`1`) or takes back (`-1`) something known.
     pub fn update(&mut self, input: Input, diff: isize) {
         match input {
-            Input::Series(stage, row) => self.series.update((stage, Verdict::Accepted(row)), diff),
-            Input::Refused(stage, key, reject) => {
-                self.series.update((stage, Verdict::Rejected(key, reject)), diff);
-            }
+            Input::Series(stage, verdict) => self.series.update((stage, verdict), diff),
             Input::Outlines(stage, outlines) => self.outlines.update((stage, outlines), diff),
             Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
             Input::Pin(stage, pin) => self.pins.update((stage, pin), diff),
@@ -84,13 +81,13 @@ impl Inputs {
 pub(super) struct Built<'s, 'p> {
     plan: &'p Plan,
     outlines: BTreeMap<usize, Rows<'s, (String, Arc<OutlinesRow>)>>,
-    cases: BTreeMap<usize, Rows<'s, (String, CaseRow)>>,
+    cases: BTreeMap<usize, Rows<'s, (Arc<str>, CaseRow)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
-    masks: BTreeMap<usize, Rows<'s, (String, MaskRow)>>,
+    masks: BTreeMap<usize, Rows<'s, (Arc<str>, MaskRow)>>,
     /// By key, arranged once for all stages that ask.
     outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
-    described: Vec<Rows<'s, (String, CaseRow)>>,
+    described: BTreeMap<usize, Rows<'s, (Arc<str>, CaseRow)>>,
     outputs: Vec<Rows<'s, Output>>,
     names: Arc<[Arc<str>]>,
 }
@@ -118,7 +115,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
         models: BTreeMap::new(),
         masks: BTreeMap::new(),
         outcomes: inputs.outcomes.to_collection(scope).arrange_by_key(),
-        described: Vec::new(),
+        described: BTreeMap::new(),
         outputs: Vec::new(),
         names: plan.stages.iter().map(|stage| Arc::from(stage.name.as_str())).collect(),
     };
@@ -190,10 +187,12 @@ impl<'s> Built<'s, '_> {
     /// Asks for actions, and joins what they led to: the artifacts of those that are done.
     ///
     /// Failures become rejects. `D` is what the caller wants to know again with each artifact.
-    pub(super) fn act<D>(&mut self, wanted: Rows<'s, (Action, D)>) -> Rows<'s, (Action, D, Left)>
+    pub(super) fn act<D>(&mut self, wanted: Rows<'s, (Action, D)>) -> Rows<'s, (Arc<Action>, D, Left)>
     where
         D: differential_dataflow::ExchangeData + std::hash::Hash,
     {
+        // Shared by all that hold it: the arrangements here, what is wanted, and the driver.
+        let wanted = wanted.map(|(action, more)| (Arc::new(action), more));
         self.outputs.push(wanted.clone().map(|(action, _)| Output::Wanted(action)));
         let done = wanted
             .map(|(action, more)| (action.key, (action, more)))
@@ -201,10 +200,10 @@ impl<'s> Built<'s, '_> {
         let names = self.names.clone();
         self.outputs.push(done.clone().flat_map(move |((action, _), outcome)| match outcome {
             Outcome::Failed { code, message, hint, attempts, .. } => {
-                let case = action.work.case().map(|case| case.key.clone());
+                let case = action.work.case().map(|case| case.key.to_string());
                 let reject = Reject { code, message, hint };
                 let stage = names[usize::from(action.stage)].clone();
-                Some(Output::Desired(Desired::Reject { case, stage, reject, attempts }))
+                Some(Output::desired(Desired::Reject { case, stage, reject, attempts }))
             }
             Outcome::Ok { .. } => None,
         }));
@@ -217,7 +216,7 @@ impl<'s> Built<'s, '_> {
     }
 
     /// `keep = true`: the transformed scan is written, and later actions on it start from there.
-    fn keep(&mut self, index: usize, cases: Rows<'s, (String, CaseRow)>) {
+    fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, CaseRow)>) {
         let chain = keys::Chain::to(self.plan, index);
         let wanted = cases.map(move |(_, case)| {
             let key = keys::prepare(chain.scan(&case.series), None);
@@ -270,16 +269,17 @@ impl<'s> Built<'s, '_> {
         let masks = self.act(wanted).flat_map(move |(action, model, left)| {
             let (Work::Infer { case: CaseRow { series, .. }, .. }
             | Work::Segment(CaseRow { series, .. })
-            | Work::Mask { series, .. }) = action.work
+            | Work::Mask { series, .. }) = &action.work
             else {
                 return None;
             };
             let digest = model.as_ref().map(|model| model.model);
             let from = Provenance { stage: name.clone(), action: action.key, model: digest };
+            let series = series.clone();
             Some((series.key.clone(), MaskRow { series, mask: left.artifact, model, from }))
         });
         self.outputs.push(masks.clone().map(|(_, mask)| {
-            Output::Desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
+            Output::desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
         }));
         self.masks.insert(index, masks);
     }
@@ -294,22 +294,22 @@ impl<'s> Built<'s, '_> {
             let key = keys::action(operator, &[mask.mask, labels]);
             let work = Work::Evaluate { mask: mask.mask, case };
             let part = mask.model.as_ref().and_then(|model| {
-                let known = model.parts.get(&mask.series.key).cloned();
+                let known = model.parts.get(&*mask.series.key).cloned();
                 known.or_else(|| (!model.parts.is_empty()).then(|| "new".to_owned()))
             });
             Some((Action { key, stage: index as u16, work }, (part.unwrap_or_default(), mask.from.model)))
         });
         let name = self.names[index].clone();
         let judged = self.act(wanted).flat_map(move |(action, (split, model), left)| {
-            let Work::Evaluate { case: CaseRow { series, .. }, .. } = action.work else { return None };
+            let Work::Evaluate { case: CaseRow { series, .. }, .. } = &action.work else { return None };
             let from = Provenance { stage: name.clone(), action: action.key, model };
-            let vendor = series.tags.get("Manufacturer").cloned().unwrap_or_default();
+            let vendor = series.manufacturer.clone();
             let case = series.key.clone();
-            Some((series, Judged { case, split, vendor, figures: left.figures, from }))
+            Some((series.clone(), Judged { case, split, vendor, figures: left.figures, from }))
         });
         self.outputs.push(judged.clone().map(|(series, judged)| {
             let Judged { figures, split, from, .. } = judged;
-            Output::Desired(Desired::Metrics { series, figures, split, from })
+            Output::desired(Desired::Metrics { series, figures, split, from })
         }));
         self.summarise(index, judged.map(|(_, judged)| judged));
     }

@@ -1,6 +1,7 @@
 //! Between the control plane and the executors: looks wanted actions up in the cache, queues the rest,
 //! feeds back what is done, and takes back what is no longer wanted.
 
+mod asked;
 mod results;
 mod seen;
 #[cfg(test)]
@@ -13,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use tomoflow_connectors::Digest;
 
+use self::asked::Asked;
 use super::cluster::{Crew, TendError};
 use super::control::Control;
 use super::ledger::Ledger;
-use super::rows::{Desired, Input, Output};
+use super::rows::{Desired, DesiredRows, Input, Output};
 use super::run::RunError;
 use crate::executor::keys;
 use crate::executor::work::{Action, Work};
@@ -35,7 +37,7 @@ pub struct Driver {
     control: Control,
     retrain: bool,
     /// Actions wanted under each key; stages that ask for the same work share one.
-    wanted: HashMap<Digest, BTreeMap<Action, isize>>,
+    wanted: HashMap<Digest, Asked>,
     /// What the control plane was told, so that exactly this is taken back.
     fed: HashMap<Digest, Outcome>,
     /// Trainings that a pin keeps: their outcome stays, although no dataset asks for it.
@@ -51,13 +53,13 @@ pub struct Driver {
     attempts: HashMap<Digest, u32>,
     stopped: bool,
     running: HashMap<Digest, Running>,
-    desired: BTreeMap<Desired, isize>,
+    desired: DesiredRows,
     /// Rows that came or went since tables were last brought up to date.
-    changed: BTreeSet<Desired>,
+    changed: BTreeSet<Arc<Desired>>,
     /// Keys whose place in the history may be new.
     stood: BTreeSet<Digest>,
     /// What was prepared for trainings, by stage and case: nobody asks for it once there is a model.
-    prepared: BTreeMap<(u16, String), Digest>,
+    prepared: BTreeMap<(u16, Arc<str>), Digest>,
     /// Series whose files were not what the index says.
     suspects: BTreeSet<String>,
     ledger: Ledger,
@@ -172,7 +174,7 @@ impl Driver {
 
     fn feed(&mut self, key: Digest, outcome: Outcome) {
         self.stood.insert(key);
-        for action in self.wanted.get(&key).into_iter().flat_map(|actions| actions.keys()) {
+        for action in self.wanted.get(&key).into_iter().flat_map(Asked::actions) {
             if let (Work::Prepare(case), true) = (&action.work, outcome.lasts()) {
                 self.prepared.insert((action.stage, case.series.key.clone()), key);
             }
@@ -200,7 +202,7 @@ impl Driver {
             match output {
                 Output::Wanted(action) => {
                     touched.insert(action.key);
-                    accumulate(self.wanted.entry(action.key).or_default(), action, diff);
+                    self.wanted.entry(action.key).or_default().add(action, diff);
                 }
                 Output::Desired(desired) => {
                     self.changed.insert(desired.clone());
@@ -215,7 +217,7 @@ impl Driver {
     fn decide(&mut self, touched: BTreeSet<Digest>) -> Result<(), RunError> {
         let mut new = Vec::new();
         for key in touched {
-            let wanted = self.wanted.get(&key).is_some_and(|actions| !actions.is_empty());
+            let wanted = self.wanted.get(&key).is_some_and(|asked| asked.first().is_some());
             if wanted && !self.fed.contains_key(&key) {
                 new.push(key);
             } else if wanted {
@@ -258,7 +260,7 @@ impl Driver {
     }
 
     fn action(&self, key: Digest) -> Option<&Action> {
-        self.wanted.get(&key).and_then(|actions| actions.keys().next())
+        self.wanted.get(&key).and_then(Asked::first)
     }
 
     fn drop_key(&mut self, key: Digest) {
@@ -292,7 +294,7 @@ impl Driver {
         })?;
         for queue in &mut self.queues {
             while let Some(&key) = queue.front() {
-                let action = self.wanted.get(&key).and_then(|actions| actions.keys().next());
+                let action = self.wanted.get(&key).and_then(Asked::first);
                 let (Some(action), Some(&wanted)) = (action, self.queued.get(&key)) else {
                     queue.pop_front();
                     continue;

@@ -91,7 +91,7 @@ impl Foresee<'_> {
             (stage.order, stage.unchanged, stage.failed) = (count.order, count.cached, count.failed);
         }
         // For each stage of the plan, the cases on which something would run.
-        let mut pending: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+        let mut pending: BTreeMap<usize, BTreeSet<Arc<str>>> = BTreeMap::new();
         for action in self.driver.pending() {
             let stage = forecast.stages.entry(self.name(action)).or_default();
             stage.order = usize::from(self.driver.shown(action));
@@ -99,12 +99,12 @@ impl Foresee<'_> {
             for reason in self.reasons(action)? {
                 *stage.reasons.entry(reason).or_default() += 1;
             }
-            let case = action.work.case().map_or_else(String::new, |series| series.key.clone());
+            let case = action.work.case().map_or_else(Arc::default, |series| series.key.clone());
             pending.entry(usize::from(action.stage)).or_default().insert(case);
         }
         let (mut cases, mut labelled) = (BTreeSet::new(), BTreeSet::new());
         for row in self.driver.desired().keys() {
-            let Desired::Case(case) = row else { continue };
+            let Desired::Case(case) = &**row else { continue };
             cases.insert(case.series.key.clone());
             if case.labels.is_some() {
                 labelled.insert(case.series.key.clone());
@@ -129,7 +129,7 @@ impl Foresee<'_> {
                 // The training itself, once its cases are prepared.
                 Stage::Train(_) => {
                     let prepares = after(Some(&index)).iter().any(|case| !case.is_empty());
-                    (if prepares { BTreeSet::from([String::new()]) } else { BTreeSet::new() }, None)
+                    (if prepares { BTreeSet::from([Arc::default()]) } else { BTreeSet::new() }, None)
                 }
                 _ => continue,
             };
@@ -161,7 +161,7 @@ impl Foresee<'_> {
     /// Why an action would run: what changed since what stood there last.
     fn reasons(&self, action: &Action) -> Result<BTreeSet<String>, RunError> {
         let stage = &self.plan.stages[usize::from(action.stage)].name;
-        let case = action.work.case().map(|series| series.key.as_str());
+        let case = action.work.case().map(|series| &*series.key);
         let one = |reason: &str| Ok(BTreeSet::from([reason.to_owned()]));
         if self.store.made(action.key)?.is_some() {
             return one("done before, its output is gone or was forgotten");

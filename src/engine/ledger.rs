@@ -67,7 +67,7 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
     let mut parts = vec![(Digest::of(&recipe), recipe)];
     let mut made = Made {
         stage: plan.stages[stage].name.clone(),
-        case: action.work.case().map(|series| series.key.clone()),
+        case: action.work.case().map(|series| series.key.to_string()),
         recipe: parts[0].0,
         ..Made::default()
     };

@@ -85,7 +85,7 @@ impl Monitor {
             stage.oldest_wanted_s = Some(stage.oldest_wanted_s.map_or(waits, |oldest| oldest.max(waits)));
         }
         let rows = driver.desired().keys();
-        let (cases, rejected) = rows.fold((0, 0), |(cases, rejected), row| match row {
+        let (cases, rejected) = rows.fold((0, 0), |(cases, rejected), row| match &**row {
             Desired::Case(_) => (cases + 1, rejected),
             Desired::Reject { .. } => (cases, rejected + 1),
             _ => (cases, rejected),

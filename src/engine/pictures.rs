@@ -77,7 +77,7 @@ fn candidates(context: &Context, driver: &Driver) -> Vec<Candidate> {
     let stages = &context.plan.stages;
     let (mut cases, mut masks, mut metrics) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for desired in driver.desired().keys() {
-        match desired {
+        match &**desired {
             Desired::Case(case) => {
                 cases.insert(case.series.key.clone(), case);
             }

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Real, Reject};
 
-use crate::executor::work::{Action, CaseRow, OutlinesRow, SeriesRow};
+use crate::executor::work::{Action, CaseRow, OutlinesRow, SeriesRow, Verdict};
 use crate::store::{FigureRow, Outcome, Pin};
 
 /// One change of what is known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// A scan that a stage assembled.
-    Series(u16, Arc<SeriesRow>),
-    /// A series that a stage could not assemble: the case's key, and why.
-    Refused(u16, String, Reject),
+    /// What a stage judged a series, or a part of one, to be.
+    Series(u16, Verdict),
     /// Outlines that a source found.
     Outlines(u16, Arc<OutlinesRow>),
     /// What a wanted action led to.
@@ -30,10 +28,20 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Output {
     /// An action is wanted.
-    Wanted(Action),
+    Wanted(Arc<Action>),
     /// Rows belong in a table.
-    Desired(Desired),
+    Desired(Arc<Desired>),
 }
+
+impl Output {
+    /// Rows that belong in a table.
+    pub fn desired(rows: Desired) -> Self {
+        Self::Desired(Arc::new(rows))
+    }
+}
+
+/// Rows that belong in tables, with how often each was asked for.
+pub type DesiredRows = BTreeMap<Arc<Desired>, isize>;
 
 /// Where a result comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -19,8 +19,8 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let accepted: BTreeSet<&str> = driver
         .desired()
         .keys()
-        .filter_map(|desired| match desired {
-            Desired::Case(case) => Some(case.series.key.as_str()),
+        .filter_map(|desired| match &**desired {
+            Desired::Case(case) => Some(&*case.series.key),
             _ => None,
         })
         .collect();
@@ -28,7 +28,7 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let (mut rejected, mut failed) = (BTreeSet::new(), Vec::new());
     let mut rejects: BTreeMap<String, usize> = BTreeMap::new();
     for desired in driver.desired().keys() {
-        let Desired::Reject { case, stage, reject, .. } = desired else { continue };
+        let Desired::Reject { case, stage, reject, .. } = &**desired else { continue };
         *rejects.entry(reject.code.clone()).or_default() += 1;
         match case {
             // A localizer beside a good stack is a row of `rejects`, and no case of its own.

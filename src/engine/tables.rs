@@ -5,12 +5,13 @@ mod made;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tomoflow_connectors::table::{CommitId, DeltaTable, Rows, RunRow, Table, TableError, write_parquet};
 use tomoflow_connectors::{Digest, points};
 
 use super::identity::Identity;
-use super::rows::Desired;
+use super::rows::{Desired, DesiredRows};
 use crate::executor::Context;
 use crate::operators::registry::Stage;
 use crate::operators::sink::Format;
@@ -41,7 +42,7 @@ pub struct Tables {
     /// Entries that are no longer desired, and go when no action is under way.
     outdated: BTreeMap<Table, BTreeSet<String>>,
     /// Rows that could not be made: tried again.
-    missed: BTreeSet<Desired>,
+    missed: BTreeSet<Arc<Desired>>,
     /// Whether Parquet files may be behind.
     behind: bool,
 }
@@ -81,8 +82,8 @@ impl Tables {
     /// When a table cannot be read or written; those before it are committed, and all are compared again.
     pub fn converge(
         &mut self,
-        desired: &BTreeMap<Desired, isize>,
-        mut changed: BTreeSet<Desired>,
+        desired: &DesiredRows,
+        mut changed: BTreeSet<Arc<Desired>>,
         ended: bool,
     ) -> Result<Changes, TableError> {
         changed.append(&mut self.missed);
@@ -105,11 +106,11 @@ impl Tables {
     /// Compares all tables with all that is desired.
     fn compare(
         &mut self,
-        desired: &BTreeMap<Desired, isize>,
+        desired: &DesiredRows,
         ended: bool,
         changes: &mut Changes,
     ) -> Result<(), TableError> {
-        let mut wanted: BTreeMap<Table, BTreeMap<String, &Desired>> =
+        let mut wanted: BTreeMap<Table, BTreeMap<String, &Arc<Desired>>> =
             KEPT.iter().map(|&table| (table, BTreeMap::new())).collect();
         for row in desired.keys().filter(|row| self.goes_to(row, Format::Delta)) {
             wanted.entry(table_of(row)).or_default().insert(self.entry(row).to_string(), row);
@@ -128,14 +129,14 @@ impl Tables {
     /// Follows what came and went since the last time.
     fn follow(
         &mut self,
-        desired: &BTreeMap<Desired, isize>,
-        changed: &BTreeSet<Desired>,
+        desired: &DesiredRows,
+        changed: &BTreeSet<Arc<Desired>>,
         ended: bool,
         changes: &mut Changes,
     ) -> Result<(), TableError> {
-        let mut add: BTreeMap<Table, BTreeMap<String, &Desired>> = BTreeMap::new();
+        let mut add: BTreeMap<Table, BTreeMap<String, &Arc<Desired>>> = BTreeMap::new();
         // What went before what came: a case with other labels is another desired row and the same entry.
-        let (came, went): (Vec<&Desired>, Vec<&Desired>) = changed
+        let (came, went): (Vec<&Arc<Desired>>, Vec<&Arc<Desired>>) = changed
             .iter()
             .filter(|row| self.goes_to(row, Format::Delta))
             .partition(|row| desired.contains_key(*row));
@@ -162,7 +163,7 @@ impl Tables {
     fn commit(
         &mut self,
         table: Table,
-        add: &BTreeMap<String, &Desired>,
+        add: &BTreeMap<String, &Arc<Desired>>,
         ended: bool,
         changes: &mut Changes,
     ) -> Result<(), TableError> {
@@ -205,7 +206,7 @@ impl Tables {
         }
     }
 
-    fn parquet(&self, desired: &BTreeMap<Desired, isize>, changes: &mut Changes) -> Result<(), TableError> {
+    fn parquet(&self, desired: &DesiredRows, changes: &mut Changes) -> Result<(), TableError> {
         for table in self.parquet_tables() {
             let rows =
                 desired.keys().filter(|row| table_of(row) == table && self.goes_to(row, Format::Parquet));
@@ -231,7 +232,7 @@ impl Tables {
     fn converge_parquet(
         &self,
         table: Table,
-        desired: &BTreeMap<String, &Desired>,
+        desired: &BTreeMap<String, &Arc<Desired>>,
         changes: &mut Changes,
     ) -> Result<(), TableError> {
         let path = self.parquet.join(format!("{}.parquet", table.name()));

@@ -145,7 +145,7 @@ impl Context {
         let geometry = Geometry::from(&row.series.grid);
         let slices = self.lookup()?.slices(row.series.list)?;
         let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
-        let files = self.lookup()?.places(&row.series.series_uid, &records)?;
+        let files = self.lookup()?.places(row.series.series_uid(), &records)?;
         let frames: Vec<_> =
             files.iter().zip(&slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect();
         let scan = Arc::new(dicom::load_scan(&geometry, &frames)?);

@@ -1,6 +1,5 @@
 //! What the control plane asks for: actions, and the small ordered rows that they are made of.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -54,15 +53,21 @@ pub struct SliceRow {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesRow {
     /// The case's key: the SeriesInstanceUID, with `#part` for a later part of a split series.
-    pub key: String,
-    /// SeriesInstanceUID.
-    pub series_uid: String,
+    pub key: Arc<str>,
+    /// Which part of a split series; 0 for the first, and for a whole one.
+    pub part: u32,
     /// StudyInstanceUID.
-    pub study_uid: String,
+    pub study_uid: Arc<str>,
     /// PatientID; the study where it is empty.
-    pub patient: String,
-    /// Values of the tags that tables show.
-    pub tags: BTreeMap<String, String>,
+    pub patient: Arc<str>,
+    /// Modality.
+    pub modality: Arc<str>,
+    /// Manufacturer.
+    pub manufacturer: Arc<str>,
+    /// ManufacturerModelName.
+    pub model_name: Arc<str>,
+    /// SeriesDescription.
+    pub description: Arc<str>,
     /// The scan's grid.
     pub grid: Grid,
     /// The list of its slices ([`SliceRow`]), in the grid's order: it lies in the index, not in memory.
@@ -71,6 +76,25 @@ pub struct SeriesRow {
     pub notes: Vec<String>,
     /// What its voxels depend on: the content of all slices, in order, and the grid. No identifier.
     pub digest: Digest,
+}
+
+impl SeriesRow {
+    /// SeriesInstanceUID.
+    pub fn series_uid(&self) -> &str {
+        if self.part == 0 { &self.key } else { self.key.rsplit_once('#').map_or(&self.key, |(uid, _)| uid) }
+    }
+
+    /// The texts that many scans have in common.
+    pub fn shared(&mut self) -> [&mut Arc<str>; 6] {
+        [
+            &mut self.study_uid,
+            &mut self.patient,
+            &mut self.modality,
+            &mut self.manufacturer,
+            &mut self.model_name,
+            &mut self.description,
+        ]
+    }
 }
 
 /// The series of a case's key, which names the part of a split one.

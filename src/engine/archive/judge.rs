@@ -32,7 +32,8 @@ impl Archive {
         for number in 0..self.readers.len() {
             for batch in series.chunks(BATCH) {
                 let verdicts = self.verdicts(&self.readers[number], batch)?;
-                for (series, verdicts) in batch.iter().zip(verdicts) {
+                for (series, mut verdicts) in batch.iter().zip(verdicts) {
+                    self.share(&mut verdicts);
                     self.now(number, series, verdicts, &mut changes);
                 }
             }
@@ -43,22 +44,33 @@ impl Archive {
     /// Tells what has changed of a series.
     fn now(&mut self, reader: usize, series: &str, verdicts: Vec<Verdict>, changes: &mut Vec<Change>) {
         let stage = self.readers[reader].stage;
-        let inputs: Vec<Input> = verdicts
-            .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::Accepted(row) => Input::Series(stage, row),
-                Verdict::Rejected(key, reject) => Input::Refused(stage, key, reject),
-            })
-            .collect();
-        let place = (reader, series.to_owned());
-        let before = self.series.get(&place);
-        if before.map_or(inputs.is_empty(), |before| *before == inputs) {
+        let told = &mut self.told[reader];
+        let before = told.get(series).map_or(&[][..], |before| &**before);
+        if *before == *verdicts {
             return;
         }
-        changes.extend(inputs.iter().map(|input| (input.clone(), 1)));
-        let before =
-            if inputs.is_empty() { self.series.remove(&place) } else { self.series.insert(place, inputs) };
-        changes.extend(before.into_iter().flatten().map(|input| (input, -1)));
+        changes.extend(verdicts.iter().map(|verdict| (Input::Series(stage, verdict.clone()), 1)));
+        changes.extend(before.iter().map(|verdict| (Input::Series(stage, verdict.clone()), -1)));
+        if verdicts.is_empty() {
+            told.remove(series);
+        } else {
+            told.insert(series.into(), verdicts.into());
+        }
+    }
+
+    /// Verdicts as they are kept: a text that is in memory already is not kept again.
+    fn share(&mut self, verdicts: &mut [Verdict]) {
+        for verdict in verdicts {
+            let Verdict::Accepted(row) = verdict else { continue };
+            // Fresh from the index: nobody else holds it.
+            let Some(row) = Arc::get_mut(row) else { continue };
+            for text in row.shared() {
+                match self.texts.get(&**text) {
+                    Some(known) => *text = known.clone(),
+                    None => _ = self.texts.insert(text.clone()),
+                }
+            }
+        }
     }
 
     fn verdicts(&self, reader: &Reader, series: &[String]) -> Result<Vec<Vec<Verdict>>, StoreError> {
@@ -104,10 +116,11 @@ impl Archive {
             return Ok(judgement);
         }
         for part in assemble(&all) {
-            let key = if part.number == 0 { series.to_owned() } else { format!("{series}#{}", part.number) };
+            let number = part.number;
+            let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
             judgement.0.push(match part.verdict {
                 Ok(assembled) => {
-                    let (row, list) = series_row(key, &assembled, &instances);
+                    let (row, list) = series_row(key.into(), number, &assembled, &instances);
                     judgement.1.push((row.list, list));
                     Verdict::Accepted(Arc::new(row))
                 }
@@ -119,7 +132,12 @@ impl Archive {
 }
 
 /// A scan as a row, and the list of its slices.
-fn series_row(key: String, assembled: &Assembled, instances: &[(Instance, Digest)]) -> (SeriesRow, Vec<u8>) {
+fn series_row(
+    key: Arc<str>,
+    part: u32,
+    assembled: &Assembled,
+    instances: &[(Instance, Digest)],
+) -> (SeriesRow, Vec<u8>) {
     let slices: Vec<SliceRow> = assembled
         .slices
         .iter()
@@ -140,12 +158,16 @@ fn series_row(key: String, assembled: &Assembled, instances: &[(Instance, Digest
     let list = postcard::to_stdvec(&slices).unwrap_or_default();
     let first = &instances[assembled.slices[0].instance].0;
     let patient = if first.patient_id.is_empty() { &first.study_uid } else { &first.patient_id };
+    let tag = |keyword: &str| first.tags.get(keyword).map_or("", String::as_str).into();
     let row = SeriesRow {
         key,
-        series_uid: first.series_uid.clone(),
-        study_uid: first.study_uid.clone(),
-        patient: patient.clone(),
-        tags: first.tags.clone(),
+        part,
+        study_uid: first.study_uid.as_str().into(),
+        patient: patient.as_str().into(),
+        modality: tag("Modality"),
+        manufacturer: tag("Manufacturer"),
+        model_name: tag("ManufacturerModelName"),
+        description: tag("SeriesDescription"),
         grid,
         list: Digest::of(&list),
         notes: assembled.notes.clone(),

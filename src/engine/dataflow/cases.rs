@@ -24,7 +24,7 @@ impl<'s> Built<'s, '_> {
         self.outputs.push(verdicts.clone().flat_map(move |verdict| match verdict {
             Verdict::Rejected(key, reject) => {
                 let (case, stage) = (Some(key), stage.clone());
-                Some(Output::Desired(Desired::Reject { case, stage, reject, attempts: 1 }))
+                Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
             }
             Verdict::Accepted(_) => None,
         }));
@@ -32,7 +32,7 @@ impl<'s> Built<'s, '_> {
             Verdict::Accepted(series) => Some((series.key.clone(), CaseRow { series, labels: None })),
             Verdict::Rejected(..) => None,
         });
-        self.describe(&cases);
+        self.described.insert(index, cases.clone());
         self.cases.insert(index, cases);
     }
 
@@ -42,7 +42,7 @@ impl<'s> Built<'s, '_> {
         let plan = Arc::new(self.plan.clone());
         let halves = self.cases[&scans]
             .clone()
-            .map(|(_, case)| (case.series.series_uid.clone(), Half::Scan(case.series)))
+            .map(|(_, case)| (case.series.series_uid().to_owned(), Half::Scan(case.series)))
             .concat(self.outlines[&source].clone().map(|(uid, outlines)| (uid, Half::Outlines(outlines))));
         let joined = halves.reduce(move |_, halves, output| {
             let mut outlines: Vec<&OutlinesRow> = halves
@@ -69,9 +69,9 @@ impl<'s> Built<'s, '_> {
         });
         let stage = self.names[index].clone();
         self.outputs.push(joined.clone().flat_map(move |(_, (case, refused))| {
-            let key = case.series.key.clone();
+            let key = case.series.key.to_string();
             refused.map(|reject| {
-                Output::Desired(Desired::Reject {
+                Output::desired(Desired::Reject {
                     case: Some(key),
                     stage: stage.clone(),
                     reject,
@@ -80,23 +80,29 @@ impl<'s> Built<'s, '_> {
             })
         }));
         let cases = joined.map(|(_, (case, _))| (case.series.key.clone(), case));
-        self.describe(&cases);
+        // It holds every scan that it was given, so that those need not be described again.
+        let mut at = Some(&scans);
+        while let Some(stage) = at {
+            self.described.remove(stage);
+            at = self.plan.stages[*stage].inputs.first();
+        }
+        self.described.insert(index, cases.clone());
         self.cases.insert(index, cases);
     }
 
     /// One row for each scan, however many stages assemble or label it: labelled when any does.
     pub(super) fn describe_all(&mut self) {
-        let Some(first) = self.described.pop() else { return };
-        let all = first.concatenate(std::mem::take(&mut self.described));
-        let cases = all.map(|(key, case)| ((key, case.series), case.labels)).reduce(|_, labels, output| {
-            output.push((labels.iter().find_map(|(labels, _)| (*labels).clone()), 1));
-        });
-        let cases = cases.map(|((_, series), labels)| CaseRow { series, labels });
-        self.outputs.push(cases.map(|case| Output::Desired(Desired::Case(case))));
-    }
-
-    fn describe(&mut self, cases: &Rows<'s, (String, CaseRow)>) {
-        self.described.push(cases.clone());
+        let Some((_, first)) = self.described.pop_first() else { return };
+        let cases = if self.described.is_empty() {
+            first.map(|(_, case)| case)
+        } else {
+            let all = first.concatenate(std::mem::take(&mut self.described).into_values());
+            let labelled = all.map(|(_, case)| (case.series, case.labels)).reduce(|_, labels, output| {
+                output.push((labels.iter().find_map(|(labels, _)| (*labels).clone()), 1));
+            });
+            labelled.map(|(series, labels)| CaseRow { series, labels })
+        };
+        self.outputs.push(cases.map(|case| Output::desired(Desired::Case(case))));
     }
 }
 

@@ -16,12 +16,12 @@ use crate::store::{Outcome, Pin};
 /// A case of the split, and what came of preparing it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Candidate {
-    Wanted { case: String, part: String },
+    Wanted { case: Arc<str>, part: String },
     Done(Outcome),
 }
 
 /// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.
-type Placed = ((String, String), Option<Option<Digest>>);
+type Placed = ((Arc<str>, String), Option<Option<Digest>>);
 
 impl<'s> Built<'s, '_> {
     /// A dataset is complete when every case to train on is prepared or has failed; then its model is
@@ -45,7 +45,7 @@ impl<'s> Built<'s, '_> {
             Some((Action { key, stage, work: Work::Prepare(case) }, part))
         });
         let candidates = wanted.clone().map(|(action, part)| {
-            let case = action.work.case().map_or_else(String::new, |series| series.key.clone());
+            let case = action.work.case().map_or_else(Arc::default, |series| series.key.clone());
             (action.key, Candidate::Wanted { case, part })
         });
         // Failures to prepare are rejects of their own; here they only leave the dataset.
@@ -95,21 +95,21 @@ impl<'s> Built<'s, '_> {
         let models = trained.concat(kept).distinct();
         self.outputs.push(models.clone().flat_map(move |(action, (_, model, figures))| {
             let from = Provenance { stage: name.clone(), action, model: Some(model) };
-            figures.map(|figures| Output::Desired(Desired::Training { figures, from }))
+            figures.map(|figures| Output::desired(Desired::Training { figures, from }))
         }));
         self.models.insert(index, models.map(|(_, (parts, model, _))| ((), ModelRow { model, parts })));
     }
 }
 
 /// Which case stands in which part, by patient.
-fn split<'s>(cases: Rows<'s, (String, CaseRow)>, train: &Train) -> Rows<'s, (String, String)> {
+fn split<'s>(cases: Rows<'s, (Arc<str>, CaseRow)>, train: &Train) -> Rows<'s, (Arc<str>, String)> {
     let split = train.split.clone();
     let patients = cases.map(|(key, case)| ((), (key, case.series.patient.clone())));
     let placed = patients.reduce(move |_, cases, output| {
-        let patients: BTreeSet<String> = cases.iter().map(|((_, patient), _)| patient.clone()).collect();
+        let patients: BTreeSet<String> = cases.iter().map(|((_, patient), _)| patient.to_string()).collect();
         let parts = split.assign(&patients);
         output.extend(cases.iter().filter_map(|((case, patient), _)| {
-            parts.get(patient).map(|part| ((case.clone(), part.name().to_owned()), 1))
+            parts.get(&**patient).map(|part| ((case.clone(), part.name().to_owned()), 1))
         }));
     });
     placed.map(|(_, placed)| placed)
@@ -121,7 +121,7 @@ fn datasets<'s>(cases: Rows<'s, Placed>) -> Rows<'s, Arc<Vec<Member>>> {
         let mut dataset = Vec::new();
         for (((case, part), state), _) in cases {
             let Some(prepared) = state else { return };
-            dataset.push(Member { case: case.clone(), part: part.clone(), prepared: *prepared });
+            dataset.push(Member { case: case.to_string(), part: part.clone(), prepared: *prepared });
         }
         dataset.sort();
         if dataset.iter().any(|member| member.part == Part::Train.name() && member.prepared.is_some()) {

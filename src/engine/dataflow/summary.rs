@@ -15,11 +15,11 @@ use crate::store::FigureRow;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Judged {
     /// The case's key.
-    pub case: String,
+    pub case: Arc<str>,
     /// Its part of the split, as in `metrics`.
     pub split: String,
     /// The manufacturer of its scanner, as in `cases`.
-    pub vendor: String,
+    pub vendor: Arc<str>,
     /// What was found.
     pub figures: Arc<[FigureRow]>,
     /// By which stage, and of which model.
@@ -39,7 +39,7 @@ impl<'s> Built<'s, '_> {
         }
         let rows = summaries(judged);
         self.outputs
-            .push(rows.map(|(group, sums)| Output::Desired(Desired::Summary { group: group.into(), sums })));
+            .push(rows.map(|(group, sums)| Output::desired(Desired::Summary { group: group.into(), sums })));
     }
 }
 
@@ -58,7 +58,8 @@ fn summaries<'s>(judged: Rows<'s, Judged>) -> Rows<'s, (Group, Sums)> {
 fn parts_of(judged: Judged) -> Vec<(Group, Part)> {
     let Judged { split, vendor, figures, from, .. } = judged;
     let model = from.model.map(|model| model.to_string()).unwrap_or_default();
-    let groups = [(GroupedBy::Model, model), (GroupedBy::Split, split), (GroupedBy::Vendor, vendor)];
+    let groups =
+        [(GroupedBy::Model, model), (GroupedBy::Split, split), (GroupedBy::Vendor, vendor.to_string())];
     let part = |figure: &FigureRow, (grouped_by, name): &(GroupedBy, String)| {
         let group = Group {
             stage: from.stage.clone(),
@@ -166,9 +167,9 @@ mod tests {
             state: "ok".to_owned(),
         };
         Judged {
-            case: "1.2".to_owned(),
+            case: "1.2".into(),
             split: "test".to_owned(),
-            vendor: "ACME".to_owned(),
+            vendor: "ACME".into(),
             figures: figures.iter().map(figure).collect(),
             from: Provenance { stage: "scores".into(), action: Digest::of(b"action"), model: None },
         }
@@ -258,9 +259,9 @@ mod tests {
                     state: states[state].to_owned(),
                 };
                 Judged {
-                    case: case.to_string(),
+                    case: case.to_string().into(),
                     split: ["train", "test"][split].to_owned(),
-                    vendor: ["ACME", ""][vendor].to_owned(),
+                    vendor: ["ACME", ""][vendor].into(),
                     figures: figures.into_iter().map(figure).collect(),
                     from: Provenance {
                         stage: "scores".into(),

@@ -8,6 +8,7 @@ use tomoflow_connectors::{Digest, points};
 use super::super::ledger;
 use super::super::rows::Input;
 use super::super::run::RunError;
+use super::asked::Asked;
 use super::{BACKOFF, Driver, Origin};
 use crate::executor::work::{Action, Work, parts_of};
 use crate::executor::{Finished, keys};
@@ -77,7 +78,7 @@ impl Driver {
             return true;
         }
         if matches!(code.as_str(), "CHANGED" | "FILE_VANISHED" | "UNREADABLE") {
-            self.suspects.extend(action.work.case().map(|series| series.series_uid.clone()));
+            self.suspects.extend(action.work.case().map(|series| series.series_uid().to_owned()));
         }
         let retries = self.context.plan.retries(usize::from(self.shown(action)));
         let tried = self.attempts.entry(action.key).or_default();
@@ -117,9 +118,9 @@ impl Driver {
         let (stood, prepared) = (std::mem::take(&mut self.stood), std::mem::take(&mut self.prepared));
         let stands = stood.iter().filter(|key| self.fed.get(*key).is_some_and(Outcome::lasts));
         let stands = stands.flat_map(|key| {
-            let actions = self.wanted.get(key).into_iter().flat_map(|actions| actions.keys());
-            actions.map(|action| {
-                let case = action.work.case().map(|series| series.key.as_str());
+            let asked = self.wanted.get(key).into_iter().flat_map(Asked::actions);
+            asked.map(|action| {
+                let case = action.work.case().map(|series| &*series.key);
                 (plan.stages[usize::from(action.stage)].name.as_str(), case, *key)
             })
         });
@@ -130,7 +131,7 @@ impl Driver {
         });
         let prepared = prepared.iter().map(|((stage, case), key)| {
             let stage = &plan.stages[usize::from(*stage)];
-            (stage.name.as_str(), Some(case.as_str()), *key)
+            (stage.name.as_str(), Some(&**case), *key)
         });
         Ok(self.store.keep_history(prepared.chain(stands).chain(kept), ledger::now())?)
     }
@@ -143,7 +144,7 @@ impl Driver {
             Outcome::Ok { .. } => *run += 1,
             Outcome::Failed { .. } => *failed += 1,
         }
-        self.touched.extend(action.work.case().map(|series| series.key.clone()));
+        self.touched.extend(action.work.case().map(|series| series.key.to_string()));
     }
 
     /// A model is kept by its recipe; later runs use it although the archive has grown.
@@ -153,7 +154,7 @@ impl Driver {
     pub(super) fn pins(&mut self, key: Digest, outcome: &Outcome) -> Vec<(Digest, Pin)> {
         let (plan, retrain) = (self.context.plan.clone(), self.retrain);
         let actions: Vec<Action> =
-            self.wanted.get(&key).into_iter().flat_map(|actions| actions.keys().cloned()).collect();
+            self.wanted.get(&key).into_iter().flat_map(|asked| asked.actions().cloned()).collect();
         let mut pins = Vec::new();
         for action in actions {
             let (Work::Train(members), Outcome::Ok { .. }) = (&action.work, outcome) else { continue };

@@ -1,9 +1,10 @@
 //! What others see of the driver: rows, counts, what waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::rows::Desired;
+use super::super::rows::{Desired, DesiredRows};
 use super::super::summary::StageCount;
 use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
@@ -13,12 +14,12 @@ use crate::store::Outcome;
 
 impl Driver {
     /// What tables must hold.
-    pub fn desired(&self) -> &BTreeMap<Desired, isize> {
+    pub fn desired(&self) -> &DesiredRows {
         &self.desired
     }
 
     /// Rows that came or went since this was last asked.
-    pub fn changed(&mut self) -> BTreeSet<Desired> {
+    pub fn changed(&mut self) -> BTreeSet<Arc<Desired>> {
         std::mem::take(&mut self.changed)
     }
 
@@ -30,7 +31,7 @@ impl Driver {
     /// Actions that are wanted and not done, each under every stage that asks for it.
     pub fn pending(&self) -> impl Iterator<Item = &Action> {
         let undone = self.wanted.iter().filter(|(key, _)| !self.fed.contains_key(*key));
-        undone.flat_map(|(_, actions)| actions.keys())
+        undone.flat_map(|(_, asked)| asked.actions())
     }
 
     /// Bytes that actions hold now, and bytes of source files read so far.
@@ -62,11 +63,11 @@ impl Driver {
     /// Counts by stage: what is wanted now, and what ran.
     pub fn stages(&self) -> BTreeMap<String, StageCount> {
         let mut counts: BTreeMap<u16, StageCount> = BTreeMap::new();
-        for (key, actions) in &self.wanted {
-            for action in actions.keys() {
+        for (key, asked) in &self.wanted {
+            for action in asked.actions() {
                 let count = counts.entry(self.shown(action)).or_default();
                 count.wanted += 1;
-                let first = actions.keys().next() == Some(action);
+                let first = asked.first() == Some(action);
                 match (self.fed.get(key), self.origin.get(key)) {
                     // Counted below, once; others that ask for the same work found it done.
                     (Some(_), Some(Origin::Run)) if first => {}
@@ -106,7 +107,7 @@ impl Driver {
         let mut outgrown = Vec::new();
         for (stage, (_, parts)) in &self.kept {
             let new = self.desired.keys().filter(|desired| {
-                matches!(desired, Desired::Case(case) if case.labels.is_some() && !parts.contains(&case.series.key))
+                matches!(&***desired, Desired::Case(case) if case.labels.is_some() && !parts.contains(&*case.series.key))
             });
             let new = new.count();
             if new > 0 {

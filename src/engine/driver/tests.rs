@@ -4,7 +4,7 @@ use tomoflow_connectors::Geometry;
 
 use super::*;
 use crate::engine::session;
-use crate::executor::work::{Grid, SeriesRow};
+use crate::executor::work::{Grid, SeriesRow, Verdict};
 use crate::operators::registry::Registry;
 use crate::pipeline;
 
@@ -34,16 +34,19 @@ inputs = ["bright"]
 fn scan(content: &[u8]) -> Input {
     let row = SeriesRow {
         key: "1.2".into(),
-        series_uid: "1.2".into(),
+        part: 0,
         study_uid: "1".into(),
         patient: "p".into(),
-        tags: BTreeMap::new(),
+        modality: "".into(),
+        manufacturer: "".into(),
+        model_name: "".into(),
+        description: "".into(),
         grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [1.5, 0.4, 0.4])),
         list: Digest::of(content),
         notes: Vec::new(),
         digest: Digest::of(content),
     };
-    Input::Series(1, Arc::new(row))
+    Input::Series(1, Verdict::Accepted(Arc::new(row)))
 }
 
 #[test]
@@ -56,9 +59,7 @@ fn what_is_wanted_again_is_wanted_once_and_what_was_told_is_taken_back() {
     let control = Control::start(plan.clone(), 1).unwrap();
     let context = session::context(&plan, &store);
     let mut driver = Driver::new(context, store.clone(), control, None, false);
-    let counts = |driver: &Driver| -> Vec<isize> {
-        driver.wanted.values().flat_map(|actions| actions.values().copied()).collect()
-    };
+    let counts = |driver: &Driver| -> Vec<isize> { driver.wanted.values().flat_map(Asked::counts).collect() };
     for _ in 0..3 {
         driver.change(vec![(scan(b"a"), 1)]).unwrap();
         assert_eq!((counts(&driver), driver.queued.len()), (vec![1], 1));

@@ -54,7 +54,7 @@ impl Tables {
                 let row = |figure: &FigureRow| MetricRow {
                     entry: entry.clone(),
                     case: self.identity.show(&series.key),
-                    series: self.identity.show(&series.series_uid),
+                    series: self.identity.show(series.series_uid()),
                     split: split.clone(),
                     label: figure.label.clone(),
                     metric: figure.metric.clone(),
@@ -88,17 +88,16 @@ impl Tables {
     fn case_row(&self, entry: String, series: &SeriesRow, labelled: bool) -> CaseRow {
         let geometry = Geometry::from(&series.grid);
         let [spacing_d_mm, spacing_h_mm, spacing_w_mm] = geometry.spacing_mm();
-        let tag = |keyword: &str| series.tags.get(keyword).cloned().unwrap_or_default();
         CaseRow {
             entry,
             case: self.identity.show(&series.key),
-            series: self.identity.show(&series.series_uid),
+            series: self.identity.show(series.series_uid()),
             study: self.identity.show(&series.study_uid),
             patient: self.identity.show(&series.patient),
-            modality: tag("Modality"),
-            manufacturer: tag("Manufacturer"),
-            model_name: tag("ManufacturerModelName"),
-            description: tag("SeriesDescription"),
+            modality: series.modality.to_string(),
+            manufacturer: series.manufacturer.to_string(),
+            model_name: series.model_name.to_string(),
+            description: series.description.to_string(),
             slices: geometry.size[0] as i64,
             rows: geometry.size[1] as i64,
             columns: geometry.size[2] as i64,
@@ -133,7 +132,7 @@ impl Tables {
                 rows.push(MaskRow {
                     entry: entry.to_owned(),
                     case: self.identity.show(&series.key),
-                    series: self.identity.show(&series.series_uid),
+                    series: self.identity.show(series.series_uid()),
                     sop_instance: self.identity.show(slices.get(index).map_or("", |slice| &slice.sop_uid)),
                     slice: index as i64,
                     label: i64::from(*label),
