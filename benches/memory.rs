@@ -4,14 +4,16 @@
 //! `TOMOFLOW_MEMORY_MIB` is the promise (64). The program itself runs as a child; its memory is looked at from
 //! outside, every 20 ms. What it takes beside the promise is that of the same run over one tiny series.
 
+#[path = "support/plot.rs"]
+mod plot;
 #[path = "support/process.rs"]
 mod process;
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use plot::Line;
 use process::{mib, status_bytes};
 use tomoflow::connectors::dicom::walk;
 use tomoflow::phantom::vs::{VsPhantom, write_archive};
@@ -81,7 +83,13 @@ fn main() {
         100.0 * long.highest.saturating_sub(overhead) as f64 / (memory_mib << 20) as f64
     );
     let plot = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/memory.svg");
-    std::fs::write(&plot, svg(&long, overhead, memory_mib << 20)).expect("a file");
+    let lines = [
+        Line(overhead + (memory_mib << 20), "#b03020", "one tiny series, and `memory`"),
+        Line(overhead, "#777777", "one tiny series"),
+    ];
+    let note = format!("{:.0} MiB of files read", mib(long.archive));
+    let drawn = plot::memory(&long.samples, long.seconds, &lines, &note);
+    std::fs::write(&plot, drawn).expect("a file");
     println!("{}", plot.display());
 }
 
@@ -121,48 +129,4 @@ fn run(memory_mib: u64, series: usize, size: [usize; 3]) -> Seen {
     };
     assert!(status.success(), "the run failed: {status}");
     Seen { archive, seconds: began.elapsed().as_secs_f64(), samples, highest }
-}
-
-/// Time against memory, with the promise as a line.
-fn svg(seen: &Seen, overhead: u64, memory: u64) -> String {
-    let (width, height, left, bottom) = (760.0, 320.0, 60.0, 40.0);
-    let most = 1.15 * (overhead + memory).max(seen.highest) as f64;
-    let x = |seconds: f64| left + (width - left - 20.0) * seconds / seen.seconds.max(1e-3);
-    let y = |bytes: u64| height - bottom - (height - bottom - 20.0) * bytes as f64 / most;
-    let mut points = String::new();
-    for (seconds, bytes) in seen.samples.iter().filter(|(_, bytes)| *bytes > 0) {
-        let _ = write!(points, "{:.1},{:.1} ", x(*seconds), y(*bytes));
-    }
-    let line = |bytes: u64, colour: &str, text: &str| {
-        let at = y(bytes);
-        format!(
-            "<path d=\"M{left} {at:.1}H{}\" stroke=\"{colour}\" stroke-dasharray=\"6 4\"/>\n\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{colour}\">{text}: {:.0} MiB</text>\n",
-            width - 20.0,
-            width - 24.0,
-            at - 5.0,
-            mib(bytes)
-        )
-    };
-    let base = height - bottom;
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
-         font-size=\"12\" fill=\"none\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n\
-         <path d=\"M{left} 20V{base}H{}\" stroke=\"#555555\"/>\n{}{}\
-         <polyline points=\"{points}\" stroke=\"#1f6fb4\" stroke-width=\"1.2\"/>\n\
-         <text x=\"{left}\" y=\"{}\" fill=\"#333333\">0 s</text>\n\
-         <text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#333333\">{:.0} s, {:.0} MiB of files read</text>\n\
-         <text x=\"{}\" y=\"{base}\" text-anchor=\"end\" fill=\"#333333\">0</text>\n\
-         <text x=\"{}\" y=\"14\" fill=\"#333333\">resident memory</text>\n</svg>\n",
-        width - 20.0,
-        line(overhead + memory, "#b03020", "one tiny series, and `memory`"),
-        line(overhead, "#777777", "one tiny series"),
-        base + 18.0,
-        width - 20.0,
-        base + 18.0,
-        seen.seconds,
-        mib(seen.archive),
-        left - 6.0,
-        left + 6.0,
-    )
 }
