@@ -37,6 +37,7 @@ where = { Modality = "MR" }
 [sources.outlines]
 type = "rtstruct"
 path = "archive"
+structures = { tumour = ["TV"] }
 
 [operators.volume]
 type = "assemble"
@@ -45,12 +46,12 @@ inputs = ["scans"]
 [operators.case]
 type = "label"
 inputs = ["volume", "outlines"]
-structures = { tumour = ["TV"] }
 
 [operators.bright]
 type = "threshold"
 inputs = ["case"]
 above = 600
+label = "tumour"
 
 [operators.largest]
 type = "largest_component"
@@ -193,15 +194,20 @@ impl Day {
             if let Some(status) = self.child.try_wait().expect("a process") {
                 panic!("the program ended: {status}");
             }
+            let stages = self.status().stages;
+            assert!(stages.values().all(|stage| stage.failed == 0), "{stages:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    fn status(&self) -> Status {
+        Status::read(&self.at.join("out/store")).ok().flatten().unwrap_or_default()
     }
 
     /// Notes what the program takes now; gives how many series have been scored.
     fn look(&mut self) -> usize {
         let bytes = status_bytes(&self.child.id().to_string(), "VmRSS");
-        let status = Status::read(&self.at.join("out/store")).ok().flatten().unwrap_or_default();
-        let scored = status.stages.get("scores").map_or(0, |stage| stage.done);
+        let scored = self.status().stages.get("scores").map_or(0, |stage| stage.done);
         self.samples.push((self.began.elapsed().as_secs_f64(), bytes));
         if self.scored.last().is_none_or(|(before, _)| scored >= before + self.series.div_ceil(10)) {
             self.scored.push((scored, bytes));

@@ -1,5 +1,6 @@
 //! Resident memory over time as a picture.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::process::mib;
@@ -14,9 +15,15 @@ pub fn memory(samples: &[(f64, u64)], seconds: f64, lines: &[Line<'_>], note: &s
     let most = 1.15 * highest.unwrap_or(1).max(1) as f64;
     let x = |at: f64| left + (width - left - 20.0) * at / seconds.max(1e-3);
     let y = |bytes: u64| height - bottom - (height - bottom - 20.0) * bytes as f64 / most;
-    let mut points = String::new();
+    // Of all that falls on one place, the highest.
+    let mut highest_at: BTreeMap<u32, u64> = BTreeMap::new();
     for (at, bytes) in samples.iter().filter(|(_, bytes)| *bytes > 0) {
-        let _ = write!(points, "{:.1},{:.1} ", x(*at), y(*bytes));
+        let highest = highest_at.entry(x(*at) as u32).or_default();
+        *highest = (*bytes).max(*highest);
+    }
+    let mut points = String::new();
+    for (at, bytes) in highest_at {
+        let _ = write!(points, "{at},{:.1} ", y(bytes));
     }
     let mut across = String::new();
     for Line(bytes, colour, text) in lines {

@@ -7,7 +7,7 @@
 mod judge;
 mod look;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::executor::work::{OutlinesRow, Verdict};
 use crate::operators::infer::ModelSource;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Texts};
 
 pub use look::Looked;
 
@@ -79,7 +79,7 @@ pub struct Archive {
     /// What the control plane was told of each series, by reader, so that exactly this is taken back.
     told: Vec<BTreeMap<Box<str>, Box<[Verdict]>>>,
     /// Texts that many scans have in common, each once in memory.
-    texts: HashSet<Arc<str>>,
+    texts: Texts,
     /// The outlines that the control plane knows, by file.
     outlines: BTreeMap<PathBuf, Arc<OutlinesRow>>,
     models: BTreeMap<u16, (FileStat, Digest)>,
@@ -105,7 +105,7 @@ impl Archive {
             readers,
             outlined,
             told,
-            texts: HashSet::new(),
+            texts: Texts::default(),
             outlines: BTreeMap::new(),
             models: BTreeMap::new(),
             loaded: false,

@@ -25,7 +25,7 @@ use crate::executor::work::{Action, Work};
 use crate::executor::{Context, Finished, Job};
 use crate::operators::registry::Stage;
 use crate::operators::train::Retrain;
-use crate::store::{Outcome, Pin, Recorded, Store};
+use crate::store::{Outcome, Pin, Recorded, Store, Texts};
 
 /// The state of one run.
 pub struct Driver {
@@ -63,6 +63,8 @@ pub struct Driver {
     /// Series whose files were not what the index says.
     suspects: BTreeSet<String>,
     ledger: Ledger,
+    /// What figures are called.
+    texts: Texts,
     /// Changes for the control plane that have not been fed yet.
     batch: Vec<(Input, isize)>,
     /// For each key, where its result came from in this run.
@@ -126,6 +128,7 @@ impl Driver {
             prepared: BTreeMap::new(),
             suspects: BTreeSet::new(),
             ledger,
+            texts: Texts::default(),
             batch: Vec::new(),
             origin: HashMap::new(),
             touched: BTreeSet::new(),
@@ -172,7 +175,10 @@ impl Driver {
         self.batch.push((Input::Pin(stage, pin), 1));
     }
 
-    fn feed(&mut self, key: Digest, outcome: Outcome) {
+    fn feed(&mut self, key: Digest, mut outcome: Outcome) {
+        if let Outcome::Ok { figures, .. } = &mut outcome {
+            self.texts.share_figures(figures);
+        }
         self.stood.insert(key);
         for action in self.wanted.get(&key).into_iter().flat_map(Asked::actions) {
             if let (Work::Prepare(case), true) = (&action.work, outcome.lasts()) {

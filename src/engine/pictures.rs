@@ -107,7 +107,7 @@ fn candidates(context: &Context, driver: &Driver) -> Vec<Candidate> {
 }
 
 fn dice(figures: &[FigureRow]) -> Option<f64> {
-    let dice = figures.iter().filter(|figure| figure.metric == "dice");
+    let dice = figures.iter().filter(|figure| &*figure.metric == "dice");
     let values: Vec<f64> = dice.filter_map(|figure| figure.value).map(|value| value.0).collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -136,15 +136,15 @@ pub struct Group {
     /// The model that was judged.
     pub model: Option<Digest>,
     /// The label's name.
-    pub label: String,
+    pub label: Arc<str>,
     /// The metric's name.
-    pub metric: String,
+    pub metric: Arc<str>,
     /// The figures' unit.
-    pub unit: String,
+    pub unit: Arc<str>,
     /// What its cases have in common.
     pub grouped_by: GroupedBy,
     /// The one that they have in common; empty where there is none.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// What the figures of a group come to.

@@ -157,11 +157,11 @@ pub type MetricsArtifact = Vec<Metric>;
 /// Metrics of one case, as rows.
 pub fn figure_rows(metrics: &[Metric]) -> Arc<[FigureRow]> {
     let row = |metric: &Metric| FigureRow {
-        label: metric.label.clone(),
-        metric: metric.metric.clone(),
+        label: metric.label.as_str().into(),
+        metric: metric.metric.as_str().into(),
         value: metric.value.map(Real::new),
-        unit: metric.unit.clone(),
-        state: metric.state.clone(),
+        unit: metric.unit.as_str().into(),
+        state: metric.state.as_str().into(),
     };
     metrics.iter().map(row).collect()
 }

@@ -15,15 +15,15 @@ const PINS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("pins");
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FigureRow {
     /// Which label, by name.
-    pub label: String,
+    pub label: Arc<str>,
     /// The metric's name.
-    pub metric: String,
+    pub metric: Arc<str>,
     /// The figure; `None` where it is not defined (`state` says why).
     pub value: Option<Real>,
     /// `1`, `mm`, …
-    pub unit: String,
+    pub unit: Arc<str>,
     /// `ok`, `both_empty`, `empty_reference` or `empty_prediction`.
-    pub state: String,
+    pub state: Arc<str>,
 }
 
 /// What an action led to. A failure is data.
@@ -269,11 +269,11 @@ mod tests {
         let artifact = store.artifacts().put(b"mask").unwrap();
         let key = Digest::of(b"key");
         let figure = FigureRow {
-            label: "tumour".to_owned(),
-            metric: "dice".to_owned(),
+            label: "tumour".into(),
+            metric: "dice".into(),
             value: Some(Real::new(0.875)),
-            unit: "1".to_owned(),
-            state: "ok".to_owned(),
+            unit: "1".into(),
+            state: "ok".into(),
         };
         let figures = Arc::new([figure.clone(), FigureRow { value: None, ..figure }]);
         let recorded = Recorded { outcome: Outcome::Ok { artifact, detail: None, figures }, seconds: 0.5 };

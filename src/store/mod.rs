@@ -4,6 +4,7 @@ mod actions;
 mod artifacts;
 mod index;
 mod made;
+mod texts;
 
 use std::fs;
 use std::io;
@@ -15,6 +16,7 @@ pub use actions::{Failure, FigureRow, Outcome, Pin, Recorded};
 pub use artifacts::Artifacts;
 pub use index::{Held, Holds, Indexed, Judged, Known};
 pub use made::{Described, Made, Past};
+pub use texts::Texts;
 
 /// Raised when what the store holds can no longer be read by older or newer code.
 const FORMAT: u64 = 2;

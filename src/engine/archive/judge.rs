@@ -64,12 +64,7 @@ impl Archive {
             let Verdict::Accepted(row) = verdict else { continue };
             // Fresh from the index: nobody else holds it.
             let Some(row) = Arc::get_mut(row) else { continue };
-            for text in row.shared() {
-                match self.texts.get(&**text) {
-                    Some(known) => *text = known.clone(),
-                    None => _ = self.texts.insert(text.clone()),
-                }
-            }
+            row.shared().into_iter().for_each(|text| self.texts.share(text));
         }
     }
 

@@ -59,8 +59,8 @@ fn parts_of(judged: Judged) -> Vec<(Group, Part)> {
     let Judged { split, vendor, figures, from, .. } = judged;
     let model = from.model.map(|model| model.to_string()).unwrap_or_default();
     let groups =
-        [(GroupedBy::Model, model), (GroupedBy::Split, split), (GroupedBy::Vendor, vendor.to_string())];
-    let part = |figure: &FigureRow, (grouped_by, name): &(GroupedBy, String)| {
+        [(GroupedBy::Model, model.into()), (GroupedBy::Split, split.into()), (GroupedBy::Vendor, vendor)];
+    let part = |figure: &FigureRow, (grouped_by, name): &(GroupedBy, Arc<str>)| {
         let group = Group {
             stage: from.stage.clone(),
             model: from.model,
@@ -160,11 +160,11 @@ mod tests {
 
     fn judged(figures: &[(&str, &str, f64)]) -> Judged {
         let figure = |&(label, metric, value): &(&str, &str, f64)| FigureRow {
-            label: label.to_owned(),
-            metric: metric.to_owned(),
+            label: label.into(),
+            metric: metric.into(),
             value: Some(Real::new(value)),
-            unit: "1".to_owned(),
-            state: "ok".to_owned(),
+            unit: "1".into(),
+            state: "ok".into(),
         };
         Judged {
             case: "1.2".into(),
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_figure_stands_in_a_group_of_each_kind() {
         let parts = parts_of(judged(&[("tumour", "dice", 0.5)]));
-        let groups: Vec<_> = parts.iter().map(|(group, _)| (group.grouped_by, group.name.as_str())).collect();
+        let groups: Vec<_> = parts.iter().map(|(group, _)| (group.grouped_by, &*group.name)).collect();
         let expected = [(GroupedBy::Model, ""), (GroupedBy::Split, "test"), (GroupedBy::Vendor, "ACME")];
         assert_eq!(groups, expected);
         assert!(parts.iter().all(|(_, part)| *part == (Some(Real(0.5)), Some(State::Ok))));
@@ -194,7 +194,7 @@ mod tests {
         ]));
         let of_model = parts.iter().filter(|(group, _)| group.grouped_by == GroupedBy::Model);
         let of = |label: &str, metric: &str| {
-            let own = of_model.clone().filter(|(group, _)| group.label == label && group.metric == metric);
+            let own = of_model.clone().filter(|(group, _)| &*group.label == label && &*group.metric == metric);
             sum_up(own.map(|(_, part)| *part))
         };
         let dice = of("tumour", "dice");
@@ -252,11 +252,11 @@ mod tests {
             |(case, split, vendor, model, figures)| {
                 let states = ["ok", "both_empty", "empty_reference", "empty_prediction", "other"];
                 let figure = |(label, metric, value, state): (usize, usize, Option<f64>, usize)| FigureRow {
-                    label: ["tumour", "cochlea"][label].to_owned(),
-                    metric: ["dice", "assd"][metric].to_owned(),
+                    label: ["tumour", "cochlea"][label].into(),
+                    metric: ["dice", "assd"][metric].into(),
                     value: value.map(Real::new),
-                    unit: ["1", "mm"][metric].to_owned(),
-                    state: states[state].to_owned(),
+                    unit: ["1", "mm"][metric].into(),
+                    state: states[state].into(),
                 };
                 Judged {
                     case: case.to_string().into(),
