@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use archive::{Archive, SLICES};
 use process::{mib, status_bytes};
 use tomoflow::connectors::Digest;
-use tomoflow::connectors::dicom::walk;
+use tomoflow::connectors::dicom::{READING, walk};
 use tomoflow::engine::{Options, Session};
 use tomoflow::operators::registry::Registry;
 use tomoflow::pipeline::{self, Plan};
@@ -105,6 +105,7 @@ fn generate(archive: &Archive, at: &Path) {
     let found = walk(&root).expect("a folder").len();
     println!("walk and stat of {found} files: {:.2} s", began.elapsed().as_secs_f64());
     let store = Store::open(&at.join("out")).expect("a store");
+    store.read_as(READING).expect("an index");
     let began = Instant::now();
     for batch in stats.chunks(4096) {
         let read: Vec<_> = batch.iter().map(|(place, stat)| (stat.clone(), archive.record(*place))).collect();

@@ -3,6 +3,7 @@
 //! The lowest floor of tomoflow. It knows neither timely nor tch: it turns files into records and
 //! volumes, and records and masks into files and tables.
 
+pub mod container;
 pub mod dicom;
 pub mod digest;
 pub mod geometry;

@@ -71,7 +71,7 @@ pub fn vanished(content: Digest) -> Reject {
 /// `CHANGED` for a file with another size, time or inode.
 fn unchanged(files: &[FileStat]) -> Result<(), Reject> {
     for file in files {
-        let now = std::fs::metadata(&file.path).map(|now| FileStat::new(file.path.clone(), &now));
+        let now = tomoflow_connectors::container::stat(&file.path);
         if !now.is_ok_and(|now| now == *file) {
             let message = format!("{} bytes were indexed, another file is there now", file.size);
             return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));

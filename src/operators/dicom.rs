@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
+use tomoflow_connectors::container::folder_of;
 
+use super::patterns::Patterns;
 use super::registry::{Entry, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -17,9 +18,12 @@ pub static SPEC: Spec = Spec {
     section: Section::Sources,
     summary: "DICOM instances of a folder and all folders below it.",
     doc: "Every file is looked at, whatever its name; what is not DICOM is counted and skipped. Links are \
-          not followed. A file that has not changed (path, size, time, inode) is not read again.\n\n\
+          not followed. A file that has not changed (path, size, time, inode) is not read again. A `.zip` \
+          or `.tar` is read as a folder, without unpacking it; a DICOMDIR stands for the folder in which it \
+          lies.\n\n\
           `where` keeps instances whose tags fit a pattern: `*` and `?` as in file names, upper and lower \
-          case alike, a list for any of several.",
+          case alike; `\"0.5..2\"`, `\"..3\"` or `\"20190101..\"` for numbers in a range; `!` before \
+          either for what must not fit; a list for any of several. Of a tag with several values any may fit.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Instances),
@@ -30,7 +34,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Path,
             default: Default::Required,
             role: Role::Operational,
-            doc: "The folder, relative to the pipeline file.",
+            doc: "The folder, `.zip`, `.tar` or DICOMDIR, relative to the pipeline file.",
         },
         Field {
             name: "where",
@@ -40,7 +44,7 @@ pub static SPEC: Spec = Spec {
             ])),
             default: Default::Json("{}"),
             role: Role::Operational,
-            doc: "Patterns by DICOM keyword, all of which must fit: `{ Modality = \"MR\" }`.",
+            doc: "Patterns by DICOM keyword, all of which must fit: `{ Modality = \"MR\", SeriesDescription = \"!*scout*\" }`.",
         },
     ],
 };
@@ -53,16 +57,15 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 pub struct DicomSource {
     /// The folder.
     pub path: PathBuf,
-    filters: Vec<(String, Vec<GlobMatcher>)>,
+    filters: Vec<(String, Patterns)>,
 }
 
 impl DicomSource {
     /// Whether an instance's tags (keyword to value) fit every pattern. An absent tag is empty text.
     pub fn keeps(&self, tags: &BTreeMap<String, String>) -> bool {
-        self.filters.iter().all(|(keyword, patterns)| {
-            let value = tags.get(keyword).map_or("", String::as_str);
-            patterns.iter().any(|pattern| pattern.is_match(value))
-        })
+        self.filters
+            .iter()
+            .all(|(keyword, patterns)| patterns.fit(tags.get(keyword).map_or("", String::as_str)))
     }
 }
 
@@ -96,34 +99,21 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
             OneOrMany::One(text) => vec![text],
             OneOrMany::Many(texts) => texts,
         };
-        let mut patterns = Vec::new();
-        for text in texts {
-            match glob(&text) {
-                Ok(pattern) => patterns.push(pattern),
-                Err(message) => problems.push(FieldProblem::new(
-                    &format!("where.{keyword}"),
-                    message,
-                    "`*`, `?` and `[a-z]` have a meaning; `[*]` is a literal asterisk",
-                )),
-            }
+        match Patterns::parse(texts.iter().map(String::as_str)) {
+            Ok(patterns) => filters.push((keyword, patterns)),
+            Err(message) => problems.push(FieldProblem::new(
+                &format!("where.{keyword}"),
+                message,
+                "`*`, `?` and `[a-z]` have a meaning, `[*]` is a literal asterisk; `0.5..2` is a range",
+            )),
         }
-        filters.push((keyword, patterns));
     }
     if problems.is_empty() {
-        Ok(Stage::Dicom(DicomSource { path: declared.path, filters }))
+        let path = folder_of(&declared.path).to_owned();
+        Ok(Stage::Dicom(DicomSource { path, filters }))
     } else {
         Err(problems)
     }
-}
-
-/// A pattern over a whole text, upper and lower case alike.
-pub(super) fn glob(text: &str) -> Result<GlobMatcher, String> {
-    GlobBuilder::new(text)
-        .case_insensitive(true)
-        .literal_separator(false)
-        .build()
-        .map(|glob| glob.compile_matcher())
-        .map_err(|error| format!("`{text}` is not a pattern: {}", error.kind()))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod label;
 pub mod largest_component;
 pub mod parquet;
 pub mod patches;
+pub mod patterns;
 pub mod registry;
 pub mod regrid;
 pub mod resample;

@@ -75,7 +75,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let field = format!("structures.{name}");
         let mut patterns = Vec::new();
         for text in texts.as_array().into_iter().flatten().filter_map(|text| text.as_str()) {
-            match super::dicom::glob(text) {
+            match super::patterns::glob(text) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(message) => problems.push(FieldProblem::new(&field, message, "")),
             }

@@ -26,6 +26,9 @@ const VERDICTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("verdicts")
 /// Which instances make a scan, by the list's digest; earlier lists stay, so that they can be compared.
 const LISTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("lists");
 
+/// In the table of numbers: how the files of the index were read.
+const READ_AS: &str = "read as";
+
 /// What a file held, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Held {
@@ -191,6 +194,28 @@ impl Store {
         };
         let key = path.as_os_str().as_bytes();
         files.get(key)?.map(|entry| indexed(key, entry.value())).transpose()
+    }
+
+    /// Says how files are read from now on. When they were read in another way before, the index forgets them
+    /// all, and they are read anew; what actions led to stays, since keys name content.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn read_as(&self, way: u64) -> Result<(), StoreError> {
+        let write = self.begin_write()?;
+        {
+            let mut meta = write.open_table(super::META)?;
+            if meta.get(READ_AS)?.is_some_and(|before| before.value() == way) {
+                return Ok(());
+            }
+            meta.insert(READ_AS, way)?;
+        }
+        write.delete_table(FILES)?;
+        write.delete_table(MEMBERS)?;
+        write.delete_table(RECORDS)?;
+        write.delete_table(VERDICTS)?;
+        write.commit()?;
+        Ok(())
     }
 
     /// Takes in what was read, and forgets files that are gone, in one step. The verdicts of series that

@@ -27,7 +27,7 @@ pub(crate) use header::Head;
 pub use assemble::{Assembled, Part, SliceRef, assemble};
 pub use instance::{Frame, Instance, PixelFormat};
 pub use pixels::load_scan;
-pub use record::{Record, read_record};
+pub use record::{READING, Record, read_record};
 pub use walk::{FileStat, Unseen, Walk, WalkError, walk};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.

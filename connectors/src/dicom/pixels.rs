@@ -60,7 +60,7 @@ pub(super) fn with_image<T>(
     size: [usize; 2],
     using: impl FnOnce(&Image<'_>) -> Result<T, Reject>,
 ) -> Result<T, Reject> {
-    let bytes = std::fs::read(path)
+    let bytes = crate::container::read(path)
         .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions"))?;
     let head = Head::find(&bytes).map_err(|code| {
         Reject::new(code, "a DICOM image expected", "the file changed meanwhile: run again")

@@ -10,6 +10,9 @@ use super::instance::Instance;
 use super::{image, refuse};
 use crate::rtstruct::Outlines;
 
+/// Raised when a file may come out as another record than before: all are read anew then.
+pub const READING: u64 = 1;
+
 /// What one file holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "nearly every record is an instance")]
@@ -30,7 +33,7 @@ pub enum Record {
 /// # Errors
 /// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
 pub fn read_record(path: &Path) -> std::io::Result<Record> {
-    Ok(record(&std::fs::read(path)?, path))
+    Ok(record(&crate::container::read(path)?, path))
 }
 
 /// The record of a file's bytes; its folder stands in where identifiers are empty.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::container;
+
 /// A file and what tells whether it has changed since it was read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileStat {
@@ -68,7 +70,8 @@ pub fn walk(root: &Path) -> Result<Vec<FileStat>, WalkError> {
     Ok(files)
 }
 
-/// The files below a folder, one by one, in the order of the bytes of their paths. Links are not followed.
+/// The files below a folder, one by one, in the order of the bytes of their paths. Links are not followed; a
+/// `.zip` or `.tar` counts as a folder of its members.
 ///
 /// It looks a few folders ahead, several at once, and holds no more than what lies in those.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ pub struct Walk {
 #[derive(Debug)]
 enum Entry {
     File(FileStat),
-    /// A folder that has not been listed yet; its device and inode.
+    /// A folder or container that has not been listed yet; its device and inode.
     Folder(PathBuf, (u64, u64)),
 }
 
@@ -97,8 +100,11 @@ impl Walk {
     pub fn new(root: &Path) -> Result<Self, WalkError> {
         let at_root = |source| WalkError { path: root.to_owned(), source };
         let metadata = std::fs::metadata(root).map_err(at_root)?;
-        let first = if metadata.is_dir() {
-            std::fs::read_dir(root).map_err(at_root)?;
+        let first = if metadata.is_dir() || container::is_container(root) {
+            match metadata.is_dir() {
+                true => drop(std::fs::read_dir(root).map_err(at_root)?),
+                false => drop(container::members(root).map_err(at_root)?),
+            }
             Entry::Folder(root.to_owned(), (metadata.dev(), metadata.ino()))
         } else {
             Entry::File(FileStat::new(root.to_owned(), &metadata))
@@ -177,6 +183,12 @@ fn list(folder: &Path) -> (Vec<Entry>, Vec<Unseen>) {
     let (mut entries, mut notes) = (Vec::new(), Vec::new());
     let listing = match std::fs::read_dir(folder) {
         Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return match container::members(folder) {
+                Ok(members) => (members.into_iter().map(Entry::File).collect(), notes),
+                Err(source) => (entries, vec![Unseen { path: folder.to_owned(), source }]),
+            };
+        }
         Err(source) => return (entries, vec![Unseen { path: folder.to_owned(), source }]),
     };
     for entry in listing {
@@ -185,7 +197,7 @@ fn list(folder: &Path) -> (Vec<Entry>, Vec<Unseen>) {
             Err(error) => (folder.to_owned(), Err(error)),
         };
         match metadata {
-            Ok(metadata) if metadata.is_dir() => {
+            Ok(metadata) if metadata.is_dir() || (metadata.is_file() && container::is_container(&path)) => {
                 entries.push(Entry::Folder(path, (metadata.dev(), metadata.ino())));
             }
             Ok(metadata) if metadata.is_file() => entries.push(Entry::File(FileStat::new(path, &metadata))),

@@ -69,7 +69,7 @@ pub enum ContourKind {
 /// # Errors
 /// A [`Reject`] when the file cannot be read (`UNREADABLE`) or holds no structures (`NOT_OUTLINES`).
 pub fn read_structures(path: &Path) -> Result<StructureSet, Reject> {
-    let bytes = std::fs::read(path)
+    let bytes = crate::container::read(path)
         .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions"))?;
     let not_outlines = |found: &str| {
         let message = format!("an RTSTRUCT file expected, {found}");

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
-use tomoflow_connectors::dicom::{FileStat, Record, Unseen, Walk, read_record};
+use tomoflow_connectors::dicom::{FileStat, READING, Record, Unseen, Walk, read_record};
+use tomoflow_connectors::{Digest, container};
 
 use super::super::rows::Input;
 use super::{Archive, Change, SourceError};
@@ -37,6 +38,20 @@ struct Differences {
     gone: Vec<Indexed>,
 }
 
+/// A folder compared with the index.
+#[derive(Default)]
+struct Compared {
+    differences: Differences,
+    /// Files that are there, or whose folder cannot be looked into.
+    files: usize,
+    /// Series of files that are as they were, at the first look.
+    series: HashSet<String>,
+    /// Outlines of files that are as they were.
+    outlines: Vec<(PathBuf, Digest)>,
+    /// Files that are as they were and hold nothing for a pipeline, by code.
+    skipped: BTreeMap<String, usize>,
+}
+
 impl Archive {
     /// Looks at everything. Only files that changed (path, size, time, inode) are read.
     ///
@@ -45,6 +60,9 @@ impl Archive {
     /// not mounted must not look like one whose scans were all deleted.
     pub fn look(&mut self, accept_empty: bool) -> Result<Looked, SourceError> {
         let mut looked = Looked::default();
+        if !self.loaded {
+            self.store.read_as(READING)?;
+        }
         (self.files, self.skipped) = (0, Default::default());
         // All walks begin first: when one fails nothing has been touched.
         let out = &self.plan.settings.out;
@@ -63,8 +81,9 @@ impl Archive {
             }
         }
         for (root, walk) in walks {
-            let differences = self.compare(&root, walk, &mut looked)?;
-            self.take(differences, &mut looked)?;
+            let mut found = self.compare(&root, walk)?;
+            self.known(&mut found, &mut looked)?;
+            self.take(found.differences, &mut looked)?;
         }
         self.loaded = true;
         Ok(looked)
@@ -81,6 +100,12 @@ impl Archive {
             roots.iter().any(|root| path.starts_with(root)) && !path.starts_with(&self.plan.settings.out)
         };
         for path in paths.iter().filter(|path| ours(path)) {
+            if container::is_container(path) && !path.is_dir() {
+                let compared = self.compare_container(path)?;
+                differences.changed.extend(compared.differences.changed);
+                differences.gone.extend(compared.differences.gone);
+                continue;
+            }
             let known = self.store.file(path)?;
             match std::fs::symlink_metadata(path) {
                 Ok(metadata) if metadata.is_file() => {
@@ -121,72 +146,87 @@ impl Archive {
         Ok(files)
     }
 
+    /// Compares a container with the index; one that is gone has lost all its members.
+    fn compare_container(&self, path: &Path) -> Result<Compared, SourceError> {
+        match Walk::new(path) {
+            Ok(walk) => self.compare(path, walk),
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {
+                let mut compared = Compared::default();
+                self.store.visit_files(path, |known| compared.differences.gone.push(known.into()))?;
+                Ok(compared)
+            }
+            // Perhaps it is still being written: it is told again then.
+            Err(error) => {
+                tracing::warn!("{error}; what was known of it stays");
+                Ok(Compared::default())
+            }
+        }
+    }
+
     /// Compares a folder with the index: both are in the order of paths' bytes, so one pass does.
-    fn compare(
-        &mut self,
-        root: &Path,
-        mut walk: Walk,
-        looked: &mut Looked,
-    ) -> Result<Differences, SourceError> {
-        let mut differences = Differences::default();
-        let mut files = 0;
+    fn compare(&self, root: &Path, mut walk: Walk) -> Result<Compared, SourceError> {
+        let mut found = Compared::default();
+        let mut last = String::new();
         let mut next_if = |fits: &dyn Fn(&Path) -> bool| {
             walk.peek().is_some_and(|file| fits(&file.path)).then(|| walk.next()).flatten()
         };
-        let (mut series, mut last, mut outlines) = (HashSet::new(), String::new(), Vec::new());
-        let mut same: BTreeMap<String, usize> = BTreeMap::new();
-        let store = self.store.clone();
-        store.visit_files(root, |known| {
+        self.store.visit_files(root, |known| {
             while let Some(new) = next_if(&|path| before(path, known.path)) {
-                files += 1;
-                differences.changed.push((new, None));
+                found.files += 1;
+                found.differences.changed.push((new, None));
             }
-            files += 1;
             match next_if(&|path| path.as_os_str() == known.path.as_os_str()) {
                 Some(stat) if known.is(&stat) => {}
-                Some(stat) => return differences.changed.push((stat, Some(known.holds.into()))),
-                // A file that cannot even be looked at is not a deleted one: its folder may be unreadable.
-                None if is_gone(known.path) => {
-                    files -= 1;
-                    return differences.gone.push(known.into());
+                Some(stat) => {
+                    found.files += 1;
+                    return found.differences.changed.push((stat, Some(known.holds.into())));
                 }
+                // A file that cannot even be looked at is not a deleted one: its folder may be unreadable.
+                None if is_gone(known.path) => return found.differences.gone.push(known.into()),
                 None => {}
             }
+            found.files += 1;
             match known.holds {
                 Holds::Image { .. } if self.loaded => {}
                 // Files that lie side by side are mostly of one series.
                 Holds::Image { series: uid, .. } if uid == last => {}
                 Holds::Image { series: uid, .. } => {
                     uid.clone_into(&mut last);
-                    if !series.contains(uid) {
-                        series.insert(uid.to_owned());
+                    if !found.series.contains(uid) {
+                        found.series.insert(uid.to_owned());
                     }
                 }
-                Holds::Outlines { record } => outlines.push((known.path.to_owned(), record)),
-                Holds::Nothing { code } => match same.get_mut(code) {
+                Holds::Outlines { record } => found.outlines.push((known.path.to_owned(), record)),
+                Holds::Nothing { code } => match found.skipped.get_mut(code) {
                     Some(count) => *count += 1,
-                    None => drop(same.insert(code.to_owned(), 1)),
+                    None => drop(found.skipped.insert(code.to_owned(), 1)),
                 },
             }
         })?;
-        let known = differences.changed.len();
-        differences.changed.extend(walk.by_ref().map(|stat| (stat, None)));
-        self.files += files + differences.changed.len() - known;
+        let known = found.differences.changed.len();
+        found.differences.changed.extend(walk.by_ref().map(|stat| (stat, None)));
+        found.files += found.differences.changed.len() - known;
         unseen(&walk.notes());
-        for uid in series {
+        Ok(found)
+    }
+
+    /// What a look at everything found of files that have not changed.
+    fn known(&mut self, found: &mut Compared, looked: &mut Looked) -> Result<(), SourceError> {
+        self.files += found.files;
+        for uid in std::mem::take(&mut found.series) {
             looked.series.entry(uid).or_insert(0);
         }
-        for (code, count) in same {
+        for (code, count) in std::mem::take(&mut found.skipped) {
             *self.skipped.entry(code).or_default() += count;
         }
-        for (path, record) in outlines {
+        for (path, record) in std::mem::take(&mut found.outlines) {
             if !self.outlines.contains_key(&path)
                 && let Some(Record::Outlines(read)) = self.store.records(&[record])?.pop()
             {
                 self.outlines_now(&path, Some(OutlinesRow { record, outlines: read }), &mut looked.changes);
             }
         }
-        Ok(differences)
+        Ok(())
     }
 
     /// Reads what changed, forgets what is gone, and says which series that touches.
@@ -297,5 +337,5 @@ fn before(a: &Path, b: &Path) -> bool {
 }
 
 fn is_gone(path: &Path) -> bool {
-    matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
+    matches!(container::stat(path), Err(error) if error.kind() == ErrorKind::NotFound)
 }

@@ -194,7 +194,8 @@ mod tests {
         ]));
         let of_model = parts.iter().filter(|(group, _)| group.grouped_by == GroupedBy::Model);
         let of = |label: &str, metric: &str| {
-            let own = of_model.clone().filter(|(group, _)| &*group.label == label && &*group.metric == metric);
+            let own =
+                of_model.clone().filter(|(group, _)| &*group.label == label && &*group.metric == metric);
             sum_up(own.map(|(_, part)| *part))
         };
         let dice = of("tumour", "dice");

@@ -111,7 +111,7 @@ fn files(plan: &Arc<Plan>, store: &Arc<Store>, verified: &mut Verified) -> Resul
 
 fn reread(known: Indexed) -> Verdict {
     let Indexed { stat, held } = known;
-    let now = std::fs::metadata(&stat.path).map(|now| FileStat::new(stat.path.clone(), &now));
+    let now = tomoflow_connectors::container::stat(&stat.path);
     if !now.is_ok_and(|now| now == stat) {
         return Verdict::Outdated;
     }

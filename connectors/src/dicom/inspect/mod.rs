@@ -11,6 +11,8 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use crate::container::folder_of;
+
 use super::assemble::{Assembled, assemble};
 use super::instance::Instance;
 use super::record::{Record, read_record};
@@ -140,7 +142,8 @@ impl Inspection<'_> {
     /// Walks and reads.
     fn look(&mut self, roots: &[PathBuf]) -> Result<(), Stop> {
         let (mut files, mut unseen) = (Vec::new(), Vec::new());
-        for root in distinct_roots(roots) {
+        let roots: Vec<PathBuf> = roots.iter().map(|root| folder_of(root).to_owned()).collect();
+        for root in distinct_roots(&roots) {
             let mut walk = Walk::new(root).map_err(InspectError::from)?;
             files.extend(&mut walk);
             unseen.extend(walk.notes());
