@@ -1,4 +1,4 @@
-//! The outside world as plain records: DICOM, RTSTRUCT, Delta and Parquet tables.
+//! The outside world as plain records: DICOM, RTSTRUCT, NIfTI, MetaImage, NRRD, Delta and Parquet tables.
 //!
 //! The lowest floor of tomoflow. It knows neither timely nor tch: it turns files into records and
 //! volumes, and records and masks into files and tables.
@@ -7,6 +7,8 @@ pub mod container;
 pub mod dicom;
 pub mod digest;
 pub mod geometry;
+mod imagefile;
+pub mod nifti;
 pub mod points;
 pub mod real;
 pub mod reject;

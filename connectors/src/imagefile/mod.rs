@@ -1,0 +1,38 @@
+//! What NIfTI, MetaImage and NRRD have in common: streams of voxels, checked before room is made for them.
+
+mod affine;
+mod beside;
+mod scalar;
+mod stream;
+mod write;
+
+pub(crate) use affine::grid;
+pub(crate) use beside::beside;
+pub(crate) use scalar::{Layout, Scalar};
+pub(crate) use stream::{Packing, Stream};
+pub(crate) use write::{create, deflated, label_bytes, label_scalar, scan_bytes, scan_scalar, unfit};
+
+use crate::Reject;
+
+/// The refusal of a header that says something it must not.
+pub(crate) fn bad_header(message: impl Into<String>) -> Reject {
+    Reject::new("BAD_HEADER", message, "the file may be damaged: write it again from its source")
+}
+
+/// The refusal of voxels of a type that no scan or label map has.
+pub(crate) fn unsupported_type(found: &str) -> Reject {
+    let message = format!("an integer or a float of 8 to 64 bits for each voxel expected, {found} found");
+    Reject::new("UNSUPPORTED_PIXEL_FORMAT", message, "colour, complex and vector images are not scans")
+}
+
+/// The refusal of a series of volumes in one file.
+pub(crate) fn several_volumes(found: &str) -> Reject {
+    let message = format!("one volume expected, {found} found");
+    Reject::new("SEVERAL_VOLUMES", message, "split the file, one volume each")
+}
+
+/// The refusal of voxels written in a way that is not read.
+pub(crate) fn unsupported_encoding(found: &str) -> Reject {
+    let message = format!("raw or gzip voxels expected, {found} found");
+    Reject::new("UNSUPPORTED_ENCODING", message, "write the file again as raw or gzip")
+}

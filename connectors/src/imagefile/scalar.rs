@@ -1,0 +1,135 @@
+//! The types in which files keep voxels, and how they become intensities and classes.
+
+use std::io::Read;
+
+use super::stream::Stream;
+use crate::{Geometry, LabelMap, Reject, Scan};
+
+/// The type of a stored voxel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    I8,
+    U8,
+    I16,
+    U16,
+    I32,
+    U32,
+    I64,
+    U64,
+    F32,
+    F64,
+}
+
+/// How stored voxels become values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub(crate) scalar: Scalar,
+    pub(crate) big_endian: bool,
+    /// Value = stored · slope + intercept.
+    pub(crate) slope: f64,
+    pub(crate) intercept: f64,
+}
+
+/// Bytes converted at a time; a multiple of every scalar's size.
+const CHUNK: usize = 1 << 18;
+/// How far a rescaled label may be from a whole number: slopes have the precision of a float.
+const INTEGRAL: f64 = 1e-4;
+
+impl Scalar {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 => 1,
+            Self::I16 | Self::U16 => 2,
+            Self::I32 | Self::U32 | Self::F32 => 4,
+            Self::I64 | Self::U64 | Self::F64 => 8,
+        }
+    }
+
+    /// Appends the values of stored voxels.
+    fn decode<T>(self, big: bool, bytes: &[u8], out: &mut Vec<T>, mut to: impl FnMut(f64) -> T) {
+        macro_rules! each {
+            ($kind:ty) => {{
+                let (chunks, _) = bytes.as_chunks::<{ size_of::<$kind>() }>();
+                if big {
+                    out.extend(chunks.iter().map(|&chunk| to(<$kind>::from_be_bytes(chunk) as f64)));
+                } else {
+                    out.extend(chunks.iter().map(|&chunk| to(<$kind>::from_le_bytes(chunk) as f64)));
+                }
+            }};
+        }
+        match self {
+            Self::I8 => each!(i8),
+            Self::U8 => each!(u8),
+            Self::I16 => each!(i16),
+            Self::U16 => each!(u16),
+            Self::I32 => each!(i32),
+            Self::U32 => each!(u32),
+            Self::I64 => each!(i64),
+            Self::U64 => each!(u64),
+            Self::F32 => each!(f32),
+            Self::F64 => each!(f64),
+        }
+    }
+}
+
+impl Layout {
+    /// Stored values that are the values.
+    pub(crate) fn plain(scalar: Scalar, big_endian: bool) -> Self {
+        Self { scalar, big_endian, slope: 1.0, intercept: 0.0 }
+    }
+
+    /// Reads the voxels of a scan, which begin where the stream stands.
+    pub(crate) fn scan(&self, geometry: Geometry, stream: Stream) -> Result<Scan, Reject> {
+        let (slope, intercept) = (self.slope, self.intercept);
+        let voxels = self.voxels(&geometry, stream, |stored| (stored * slope + intercept) as f32)?;
+        Scan::new(geometry, voxels).map_err(|error| super::bad_header(error.to_string()))
+    }
+
+    /// Reads the voxels of a label map, which begin where the stream stands.
+    pub(crate) fn labels(&self, geometry: Geometry, stream: Stream) -> Result<LabelMap, Reject> {
+        let (slope, intercept) = (self.slope, self.intercept);
+        let mut wrong = None;
+        let voxels = self.voxels(&geometry, stream, |stored| {
+            let value = stored * slope + intercept;
+            let label = value.round();
+            let fits = (0.0..=f64::from(u16::MAX)).contains(&label) && (value - label).abs() <= INTEGRAL;
+            if !fits {
+                wrong.get_or_insert(value);
+            }
+            label as u16
+        })?;
+        if let Some(value) = wrong {
+            let message = format!("whole numbers from 0 to {} expected, {value} found", u16::MAX);
+            return Err(Reject::new("NOT_A_LABEL_MAP", message, "is this a scan, or a map of probabilities?"));
+        }
+        LabelMap::new(geometry, voxels).map_err(|error| super::bad_header(error.to_string()))
+    }
+
+    fn voxels<T>(
+        &self,
+        geometry: &Geometry,
+        mut stream: Stream,
+        mut to: impl FnMut(f64) -> T,
+    ) -> Result<Vec<T>, Reject> {
+        let count = geometry.voxels();
+        let needed = (count as u64).saturating_mul(self.scalar.bytes() as u64);
+        stream.must_hold(needed)?;
+        let mut voxels = Vec::new();
+        // What is packed is believed as it comes.
+        let room = if stream.packed() { count.min(CHUNK) } else { count };
+        voxels.try_reserve_exact(room).map_err(|_| {
+            Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
+        })?;
+        let mut buffer = vec![0; CHUNK.min(usize::try_from(needed).unwrap_or(CHUNK))];
+        let mut left = needed;
+        while left > 0 {
+            let length = usize::try_from(left).unwrap_or(CHUNK).min(buffer.len());
+            let Some(chunk) = buffer.get_mut(..length) else { break };
+            stream.read_exact(chunk).map_err(|error| Stream::broken(&error))?;
+            self.scalar.decode(self.big_endian, chunk, &mut voxels, &mut to);
+            left -= length as u64;
+        }
+        stream.finish()?;
+        Ok(voxels)
+    }
+}

@@ -1,0 +1,151 @@
+//! A file's bytes, unpacked as they are read, with a bound on how many there can be.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+
+use crate::Reject;
+
+/// No deflate stream unpacks to more than 1032 times its size.
+const MAX_INFLATION: u64 = 1032;
+/// Bytes after the voxels that are read for the sake of the checksum at the end.
+const TAIL: u64 = 1 << 20;
+
+/// How bytes are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Not at all.
+    Raw,
+    /// As gzip or zlib, whichever they begin as.
+    Deflated,
+}
+
+/// Bytes of a file from some place on.
+pub(crate) struct Stream {
+    reader: Box<dyn Read>,
+    packed: bool,
+    /// The most bytes that may still come.
+    left: u64,
+}
+
+impl Stream {
+    /// Opens a file; gzip is known by its first bytes.
+    pub(crate) fn open(path: &Path) -> Result<Self, Reject> {
+        let (file, length) = open(path)?;
+        let mut reader = BufReader::new(file);
+        let packed = reader.fill_buf().map_err(|error| unreadable(&error))?.starts_with(&[0x1F, 0x8B]);
+        Self::over(reader, length, if packed { Packing::Deflated } else { Packing::Raw })
+    }
+
+    /// Opens a file from `offset` on.
+    pub(crate) fn open_at(path: &Path, offset: u64, packing: Packing) -> Result<Self, Reject> {
+        let (mut file, length) = open(path)?;
+        let length = length.checked_sub(offset).ok_or_else(|| truncated(offset, length))?;
+        file.seek(SeekFrom::Start(offset)).map_err(|error| unreadable(&error))?;
+        Self::over(BufReader::new(file), length, packing)
+    }
+
+    /// Opens the last `count` bytes of a file.
+    pub(crate) fn open_tail(path: &Path, count: u64) -> Result<Self, Reject> {
+        let (_, length) = open(path)?;
+        let offset = length.checked_sub(count).ok_or_else(|| truncated(count, length))?;
+        Self::open_at(path, offset, Packing::Raw)
+    }
+
+    fn over(mut reader: BufReader<File>, length: u64, packing: Packing) -> Result<Self, Reject> {
+        if packing == Packing::Raw {
+            return Ok(Self { reader: Box::new(reader), packed: false, left: length });
+        }
+        let gzip = reader.fill_buf().map_err(|error| unreadable(&error))?.starts_with(&[0x1F, 0x8B]);
+        let reader: Box<dyn Read> =
+            if gzip { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(ZlibDecoder::new(reader)) };
+        Ok(Self { reader, packed: true, left: length.saturating_mul(MAX_INFLATION) })
+    }
+
+    pub(crate) fn packed(&self) -> bool {
+        self.packed
+    }
+
+    /// Refuses a size that cannot be there.
+    pub(crate) fn must_hold(&self, needed: u64) -> Result<(), Reject> {
+        match needed <= self.left {
+            true => Ok(()),
+            false if self.packed => {
+                let message =
+                    format!("{needed} bytes declared, where at most {} can be packed", self.left);
+                let hint = "the header is damaged, or the file is a fraction of itself";
+                Err(Reject::new("IMPLAUSIBLE_SIZE", message, hint))
+            }
+            false => Err(truncated(needed, self.left)),
+        }
+    }
+
+    /// Passes over bytes.
+    pub(crate) fn skip(&mut self, count: u64) -> Result<(), Reject> {
+        self.must_hold(count)?;
+        let skipped = io::copy(&mut self.by_ref().take(count), &mut io::sink());
+        match skipped.map_err(|error| Self::broken(&error))? {
+            found if found < count => Err(truncated(count, found)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the first bytes, fewer when the file is shorter.
+    pub(crate) fn head(&mut self, count: usize) -> Result<Vec<u8>, Reject> {
+        let mut head = Vec::new();
+        let read = self.by_ref().take(count as u64).read_to_end(&mut head);
+        read.map_err(|error| Self::broken(&error))?;
+        Ok(head)
+    }
+
+    /// Reads on to the end of what is packed, where its checksum is.
+    pub(crate) fn finish(mut self) -> Result<(), Reject> {
+        if self.packed {
+            let tail = io::copy(&mut self.by_ref().take(TAIL), &mut io::sink());
+            tail.map_err(|error| Self::broken(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The refusal of bytes that cannot be read or unpacked.
+    pub(crate) fn broken(error: &io::Error) -> Reject {
+        match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                let message = "the file ends before its last voxel";
+                Reject::new("TRUNCATED", message, "the copy broke off: fetch the file again")
+            }
+            ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+                Reject::new("DECODE_FAILED", error.to_string(), "the file may be damaged")
+            }
+            _ => unreadable(error),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.left = self.left.saturating_sub(count as u64);
+        Ok(count)
+    }
+}
+
+fn open(path: &Path) -> Result<(File, u64), Reject> {
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    let facts = file.metadata().map_err(|error| unreadable(&error))?;
+    if !facts.is_file() {
+        return Err(Reject::new("UNREADABLE", "a file expected, a folder or device found", "name a file"));
+    }
+    Ok((file, facts.len()))
+}
+
+fn truncated(needed: u64, found: u64) -> Reject {
+    let message = format!("{needed} bytes declared, {found} found");
+    Reject::new("TRUNCATED", message, "the copy broke off: fetch the file again")
+}
+
+fn unreadable(error: &io::Error) -> Reject {
+    Reject::new("UNREADABLE", error.to_string(), "check that the file exists, and its permissions")
+}
