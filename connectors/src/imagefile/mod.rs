@@ -4,12 +4,14 @@ mod affine;
 mod beside;
 mod scalar;
 mod stream;
+mod text;
 mod write;
 
 pub(crate) use affine::grid;
 pub(crate) use beside::beside;
 pub(crate) use scalar::{Layout, Scalar};
 pub(crate) use stream::{Packing, Stream};
+pub(crate) use text::{header_lines, numbers};
 pub(crate) use write::{create, deflated, label_bytes, label_scalar, scan_bytes, scan_scalar, unfit};
 
 use crate::Reject;

@@ -132,7 +132,8 @@ impl Read for Stream {
     }
 }
 
-fn open(path: &Path) -> Result<(File, u64), Reject> {
+/// Opens a file, and says how long it is.
+pub(super) fn open(path: &Path) -> Result<(File, u64), Reject> {
     let file = File::open(path).map_err(|error| unreadable(&error))?;
     let facts = file.metadata().map_err(|error| unreadable(&error))?;
     if !facts.is_file() {
