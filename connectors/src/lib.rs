@@ -1,10 +1,12 @@
-//! The outside world as plain records: DICOM, RTSTRUCT, NIfTI, MetaImage, NRRD, Delta and Parquet tables.
+//! The outside world as plain records: DICOM, RTSTRUCT, DICOM SEG, NIfTI, MetaImage, NRRD, Delta and
+//! Parquet tables.
 //!
 //! The lowest floor of tomoflow. It knows neither timely nor tch: it turns files into records and
 //! volumes, and records and masks into files and tables.
 
 pub mod container;
 pub mod dicom;
+pub mod dicom_seg;
 pub mod digest;
 pub mod geometry;
 mod imagefile;

@@ -1,13 +1,13 @@
 //! DICOM: files to records, records to geometry, pixels to scans.
 
 pub mod assemble;
-mod codec;
+pub(crate) mod codec;
 mod dataset;
-mod frames;
+pub(crate) mod frames;
 mod gaps;
 mod header;
 mod hints;
-mod image;
+pub(crate) mod image;
 pub mod inspect;
 pub mod instance;
 mod mosaic;

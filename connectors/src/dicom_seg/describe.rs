@@ -1,0 +1,128 @@
+//! What a segmentation that we write says of itself, of its segments, and of the scan.
+
+use crate::dicom::write::Study;
+
+/// A coded concept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// CodeValue.
+    pub value: String,
+    /// CodingSchemeDesignator: `SCT`, `DCM`, …
+    pub scheme: String,
+    /// CodeMeaning.
+    pub meaning: String,
+}
+
+impl Code {
+    /// A concept by value, scheme and meaning.
+    pub fn new(value: &str, scheme: &str, meaning: &str) -> Self {
+        Self { value: value.to_owned(), scheme: scheme.to_owned(), meaning: meaning.to_owned() }
+    }
+
+    /// Tissue.
+    pub fn tissue() -> Self {
+        Self::new("85756007", "SCT", "Tissue")
+    }
+
+    /// A morphologically abnormal structure: a lesion of whatever kind.
+    pub fn abnormal_structure() -> Self {
+        Self::new("49755003", "SCT", "Morphologically Abnormal Structure")
+    }
+}
+
+/// How a segment was drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// By a person.
+    Manual,
+    /// By a person with a program.
+    SemiAutomatic {
+        /// The program.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+    /// By a program, a network for one.
+    Automatic {
+        /// The program.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+}
+
+/// What is said of one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentText {
+    /// Its label in the label map.
+    pub label: u16,
+    /// SegmentLabel.
+    pub name: String,
+    /// SegmentedPropertyCategoryCodeSequence.
+    pub category: Code,
+    /// SegmentedPropertyTypeCodeSequence.
+    pub property: Code,
+    /// How it was drawn.
+    pub algorithm: Algorithm,
+}
+
+impl SegmentText {
+    /// A lesion: an abnormal structure among tissues.
+    pub fn new(label: u16, name: &str, algorithm: Algorithm) -> Self {
+        let (category, property) = (Code::tissue(), Code::abnormal_structure());
+        Self { label, name: name.to_owned(), category, property, algorithm }
+    }
+}
+
+/// The image that a slice was segmented from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// SOPInstanceUID.
+    pub sop_instance_uid: String,
+    /// The frame, from 1, of a multi-frame image.
+    pub frame: Option<u32>,
+}
+
+/// What a segmentation says of itself, and of the series that it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentationHeader {
+    /// The study that it belongs to, which is the scan's.
+    pub study: Study,
+    /// SeriesInstanceUID of the segmentation itself.
+    pub series_uid: String,
+    /// SeriesNumber.
+    pub series_number: i32,
+    /// SeriesDescription.
+    pub series_description: String,
+    /// SOPInstanceUID of the segmentation itself.
+    pub sop_instance_uid: String,
+    /// ContentLabel, in capitals: `TUMOUR`.
+    pub content_label: String,
+    /// ContentDate and SeriesDate, `YYYYMMDD`.
+    pub date: String,
+    /// ContentTime and SeriesTime, `HHMMSS`.
+    pub time: String,
+    /// Manufacturer of the station or program.
+    pub manufacturer: String,
+    /// ManufacturerModelName.
+    pub model: String,
+    /// DeviceSerialNumber.
+    pub serial_number: String,
+    /// SoftwareVersions.
+    pub software: String,
+    /// SeriesInstanceUID of the scan.
+    pub referenced_series_uid: String,
+    /// SOP class of the scan's images.
+    pub referenced_sop_class_uid: String,
+    /// The image of each slice of the label map, along D.
+    pub sources: Vec<Source>,
+}
+
+/// How segments are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// A bit for each voxel of each segment; what nearly every reader knows.
+    Binary,
+    /// A label for each voxel (Label Map Segmentation Storage, of 2024).
+    LabelMap,
+}

@@ -1,0 +1,16 @@
+//! DICOM SEG: segments as records and masks, drawn on a grid, and written.
+
+mod bits;
+mod describe;
+mod draw;
+mod grid;
+mod object;
+mod read;
+mod record;
+mod write;
+
+pub use crate::dicom::write::WriteError;
+pub use describe::{Algorithm, Code, Encoding, SegmentText, SegmentationHeader, Source};
+pub use read::{Segment, Segmentation, read, read_with_threshold};
+pub use record::{SegmentationRecord, record};
+pub use write::write;

@@ -1,0 +1,96 @@
+//! What an index keeps of one SEG file.
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+use serde::{Deserialize, Serialize};
+
+use super::object::Object;
+use crate::dicom::image::Stored;
+use crate::dicom::{Dataset, Frame, Head};
+use crate::Digest;
+
+/// What an index keeps of one SEG file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SegmentationRecord {
+    /// SOPInstanceUID.
+    pub sop_uid: String,
+    /// PatientID, or empty.
+    pub patient_id: String,
+    /// The SeriesInstanceUIDs it was made from, sorted.
+    pub referenced_series: Vec<String>,
+    /// The labels of its segments, in the file's order; a label map's background is not among them.
+    pub segments: Vec<String>,
+    /// ContentDate and ContentTime, so that the newest of several can be told.
+    pub date_time: String,
+    /// The digest of names, references, positions and pixels.
+    pub digest: Digest,
+}
+
+/// The record of a SEG file's bytes; `None` when they are no SEG.
+pub fn record(bytes: &[u8]) -> Option<SegmentationRecord> {
+    let head = Head::find(bytes).ok()?;
+    let dataset = head.dataset();
+    let object = Object::new(&head, &dataset).ok()?;
+    let text = |tag: Tag| dataset.text(tag).unwrap_or_default();
+    let referenced_series = referenced_series(&dataset);
+    let digest = digest(&object, &referenced_series);
+    let characters = dataset.character_set();
+    Some(SegmentationRecord {
+        sop_uid: text(tags::SOP_INSTANCE_UID),
+        patient_id: dataset.decoded_text(tags::PATIENT_ID, characters.as_ref()).unwrap_or_default(),
+        referenced_series,
+        segments: object.segments.into_iter().map(|(_, name)| name).collect(),
+        date_time: text(tags::CONTENT_DATE) + &text(tags::CONTENT_TIME),
+        digest,
+    })
+}
+
+/// Series of the same study, and of others.
+fn referenced_series(dataset: &Dataset<'_>) -> Vec<String> {
+    let others = dataset.items(tags::STUDIES_CONTAINING_OTHER_REFERENCED_INSTANCES_SEQUENCE);
+    let series = std::iter::once(dataset).chain(others);
+    let series = series.flat_map(|study| study.items(tags::REFERENCED_SERIES_SEQUENCE));
+    let mut uids: Vec<_> = series.filter_map(|item| item.text(tags::SERIES_INSTANCE_UID)).collect();
+    uids.sort();
+    uids.dedup();
+    uids
+}
+
+/// The digest of what would be drawn.
+fn digest(object: &Object<'_, '_>, referenced_series: &[String]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    for uid in referenced_series {
+        part(uid.as_bytes());
+    }
+    for (number, name) in &object.segments {
+        part(&number.to_le_bytes());
+        part(name.as_bytes());
+    }
+    let format = &object.image.instance.pixels;
+    let most = object.dataset.number(tags::MAXIMUM_FRACTIONAL_VALUE);
+    let facts = (format.rows, format.columns, format.bits_allocated, most.map(f64::to_bits), object.padding);
+    part(format!("{:?} {facts:?} {}", object.kind, format.transfer_syntax).as_bytes());
+    // Frames that make no sense are refused later; until then their pixels alone count.
+    let frames = object.frames().unwrap_or_default();
+    for (frame, segment) in frames.iter().zip(object.frame_segments()) {
+        part(&place(frame));
+        part(&segment.unwrap_or_default().to_le_bytes());
+    }
+    match &object.image.stored {
+        Stored::Missing => {}
+        Stored::Native { bytes, .. } => part(bytes),
+        Stored::Fragments { fragments, .. } => fragments.iter().for_each(|fragment| part(fragment)),
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
+fn place(frame: &Frame) -> Vec<u8> {
+    let position = frame.position_mm.iter().flatten();
+    let orientation = frame.orientation.iter().flatten();
+    let lengths = frame.spacing_mm.iter().flatten().chain(&frame.gap_mm);
+    position.chain(orientation).chain(lengths).flat_map(|number| number.0.to_le_bytes()).collect()
+}
