@@ -77,7 +77,8 @@ fn voxels_may_lie_beside_the_header_and_nowhere_else() {
 
 #[test]
 fn compressed_voxels_are_zlib_or_gzip() {
-    let header = HEADER.replace("CompressedData = False", "CompressedData = True") + "ElementDataFile = a.zraw\n";
+    let header =
+        HEADER.replace("CompressedData = False", "CompressedData = True") + "ElementDataFile = a.zraw\n";
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     zlib.write_all(&SHORTS).unwrap();
@@ -139,7 +140,10 @@ fn broken_headers_are_refused_by_name() {
     assert_eq!(with("BinaryData = True", "BinaryData = False"), "UNSUPPORTED_ENCODING");
     let volumes = "NDims = 4\nDimSize = 1 1 1 2\nElementType = MET_UCHAR\n";
     assert_eq!(code(volumes, &SHORTS), "SEVERAL_VOLUMES");
-    assert_eq!(code(&HEADER.replace("CompressedData = False", "CompressedData = True"), &SHORTS), "DECODE_FAILED");
+    assert_eq!(
+        code(&HEADER.replace("CompressedData = False", "CompressedData = True"), &SHORTS),
+        "DECODE_FAILED"
+    );
 }
 
 proptest! {

@@ -132,7 +132,8 @@ fn sform_goes_before_qform_and_qform_before_spacings() {
     assert!(apart_mm(&turned, &expected) < 1e-6, "{turned:?}");
 
     file.short(254, 2);
-    for (at, value) in [(280, 0.5), (288, 0.25), (292, 4.0), (300, 3.0), (308, -6.0), (320, 2.0), (324, 8.0)] {
+    for (at, value) in [(280, 0.5), (288, 0.25), (292, 4.0), (300, 3.0), (308, -6.0), (320, 2.0), (324, 8.0)]
+    {
         file.float(at, value);
     }
     let (_folder, path) = file.saved();

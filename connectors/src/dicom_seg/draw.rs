@@ -16,11 +16,7 @@ impl Segmentation {
     /// A [`Reject`] when the grids do not span space (`BAD_GEOMETRY`), when there is no room
     /// (`OUT_OF_MEMORY`), or when chosen segments have voxels and none of their slices meets the grid
     /// (`OFF_GRID`).
-    pub fn draw(
-        &self,
-        label_of: impl Fn(&str) -> Option<u16>,
-        grid: &Geometry,
-    ) -> Result<LabelMap, Reject> {
+    pub fn draw(&self, label_of: impl Fn(&str) -> Option<u16>, grid: &Geometry) -> Result<LabelMap, Reject> {
         let chosen = self.segments().iter().filter_map(|s| label_of(&s.name).map(|label| (label, s)));
         let mut chosen: Vec<_> = chosen.collect();
         // A stable sort: the higher label is drawn later.

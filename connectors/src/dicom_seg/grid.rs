@@ -75,11 +75,8 @@ pub(super) fn place(frames: &[Frame], size: [usize; 2]) -> Result<Placed, Reject
     };
     let slices = (0..frames.len()).map(slice).collect::<Result<Vec<_>, _>>()?;
     let [rows, columns] = size;
-    let steps_mm = [
-        step,
-        plane.column.map(|x| x * plane.spacing_mm[0]),
-        plane.row.map(|x| x * plane.spacing_mm[1]),
-    ];
+    let steps_mm =
+        [step, plane.column.map(|x| x * plane.spacing_mm[0]), plane.row.map(|x| x * plane.spacing_mm[1])];
     let geometry = Geometry { size: [count + 1, rows, columns], origin_mm, steps_mm };
     Ok(Placed { geometry, slices })
 }
@@ -115,8 +112,7 @@ fn plane(frames: &[Frame]) -> Result<Plane, Reject> {
 /// them away; a gap is what the file declares when that fits, else the smallest found, or a part of it.
 fn gaps(offsets: &[f64], declared: Option<f64>) -> Result<usize, Reject> {
     let Some(&extent) = offsets.last().filter(|&&extent| extent > 0.0) else { return Ok(0) };
-    let smallest =
-        offsets.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    let smallest = offsets.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
     let parts = (1..=4).map(|part| smallest / f64::from(part));
     let candidates = declared.filter(|&gap| gap > ONE_SLICE_MM).into_iter().chain(parts);
     let fits = |gap: f64| {

@@ -2,8 +2,8 @@
 
 use dicom_dictionary_std::{tags, uids};
 
-use crate::dicom::{Dataset, Frame, Head, frames, image};
 use crate::Reject;
+use crate::dicom::{Dataset, Frame, Head, frames, image};
 
 /// SegmentationType.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -177,9 +177,8 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
     /// Refuses sizes that the stored bytes cannot be, before anything is made of them.
     fn check_stored(&self) -> Result<(), Reject> {
         let format = &self.object.image.instance.pixels;
-        let truncated = |message: String| {
-            Reject::new("TRUNCATED", message, "the copy broke off: fetch the file again")
-        };
+        let truncated =
+            |message: String| Reject::new("TRUNCATED", message, "the copy broke off: fetch the file again");
         match &self.object.image.stored {
             Stored::Missing => Err(truncated("frames expected, no pixel data found".to_owned())),
             Stored::Native { bytes, .. } => {
@@ -222,7 +221,8 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
         let runs = match (&object.image.stored, object.image.instance.pixels.bits_allocated) {
             (Stored::Native { bytes, .. }, 1) => runs_of_bits(bytes, frame * self.area, self.area),
             _ => {
-                let counts = self.values(frame)?.into_iter().map(|value| u16::from(f64::from(value) >= self.least));
+                let counts =
+                    self.values(frame)?.into_iter().map(|value| u16::from(f64::from(value) >= self.least));
                 runs_of_labels(counts, |set| set == 1).remove(&1).unwrap_or_default()
             }
         };

@@ -5,9 +5,9 @@ use dicom_dictionary_std::tags;
 use serde::{Deserialize, Serialize};
 
 use super::object::Object;
+use crate::Digest;
 use crate::dicom::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
-use crate::Digest;
 
 /// What an index keeps of one SEG file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -102,9 +102,7 @@ fn frames(labels: &LabelMap, segments: &[SegmentText], encoding: Encoding) -> Ve
     let occupied: Vec<usize> = (0..depth).filter(|&slice| !present[slice].is_empty()).collect();
     let ranked = || (1..).zip(&occupied);
     match encoding {
-        Encoding::LabelMap => {
-            ranked().map(|(rank, &slice)| Planned { slice, rank, segment: None }).collect()
-        }
+        Encoding::LabelMap => ranked().map(|(rank, &slice)| Planned { slice, rank, segment: None }).collect(),
         Encoding::Binary => (1..)
             .zip(segments)
             .flat_map(|(number, segment)| {
@@ -269,7 +267,8 @@ fn image_reference(class_uid: &str, instance_uid: &str) -> InMemDicomObject {
 }
 
 fn put_references(object: &mut InMemDicomObject, header: &SegmentationHeader) {
-    let mut instances: Vec<&str> = header.sources.iter().map(|source| source.sop_instance_uid.as_str()).collect();
+    let mut instances: Vec<&str> =
+        header.sources.iter().map(|source| source.sop_instance_uid.as_str()).collect();
     instances.dedup();
     let instances = instances.into_iter().map(|uid| image_reference(&header.referenced_sop_class_uid, uid));
     let mut series = InMemDicomObject::new_empty();
@@ -286,13 +285,16 @@ fn put_dimensions(object: &mut InMemDicomObject, header: &SegmentationHeader, en
     let mut organisation = InMemDicomObject::new_empty();
     put(&mut organisation, tags::DIMENSION_ORGANIZATION_UID, VR::UI, &uid);
     put_items(object, tags::DIMENSION_ORGANIZATION_SEQUENCE, vec![organisation]);
-    let by_segment = [(tags::REFERENCED_SEGMENT_NUMBER, tags::SEGMENT_IDENTIFICATION_SEQUENCE, "Segment Number")];
+    let by_segment =
+        [(tags::REFERENCED_SEGMENT_NUMBER, tags::SEGMENT_IDENTIFICATION_SEQUENCE, "Segment Number")];
     let by_place = (tags::IMAGE_POSITION_PATIENT, tags::PLANE_POSITION_SEQUENCE, "Image Position");
     let by_segment = by_segment.into_iter().filter(|_| encoding == Encoding::Binary);
     let index = |(element, group, label): (Tag, Tag, &str)| {
         let mut item = InMemDicomObject::new_empty();
         put(&mut item, tags::DIMENSION_ORGANIZATION_UID, VR::UI, &uid);
-        for (tag, pointer) in [(tags::DIMENSION_INDEX_POINTER, element), (tags::FUNCTIONAL_GROUP_POINTER, group)] {
+        for (tag, pointer) in
+            [(tags::DIMENSION_INDEX_POINTER, element), (tags::FUNCTIONAL_GROUP_POINTER, group)]
+        {
             item.put(DataElement::new(tag, VR::AT, PrimitiveValue::Tags([pointer].into_iter().collect())));
         }
         put(&mut item, tags::DIMENSION_DESCRIPTION_LABEL, VR::LO, label);
@@ -323,11 +325,7 @@ fn shared(geometry: &Geometry) -> InMemDicomObject {
     groups
 }
 
-fn per_frame(
-    header: &SegmentationHeader,
-    geometry: &Geometry,
-    frames: &[Planned],
-) -> Vec<InMemDicomObject> {
+fn per_frame(header: &SegmentationHeader, geometry: &Geometry, frames: &[Planned]) -> Vec<InMemDicomObject> {
     frames.iter().map(|frame| frame_item(header, geometry, frame)).collect()
 }
 

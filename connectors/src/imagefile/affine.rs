@@ -12,11 +12,7 @@ const MAX_VOXELS: u64 = 1 << 48;
 /// from voxel to voxel, in LPS.
 ///
 /// An axis of one voxel may have no step: it then goes one millimetre along what the others leave.
-pub(crate) fn grid(
-    size: [u64; 3],
-    steps_mm: [[f64; 3]; 3],
-    origin_mm: [f64; 3],
-) -> Result<Geometry, Reject> {
+pub(crate) fn grid(size: [u64; 3], steps_mm: [[f64; 3]; 3], origin_mm: [f64; 3]) -> Result<Geometry, Reject> {
     let voxels = size.iter().try_fold(1u64, |all, &n| all.checked_mul(n)).filter(|&n| n <= MAX_VOXELS);
     let fits = size.map(|n| usize::try_from(n).ok().filter(|&n| n > 0));
     let ([Some(i), Some(j), Some(k)], Some(_)) = (fits, voxels) else {

@@ -100,7 +100,11 @@ impl Layout {
         })?;
         if let Some(value) = wrong {
             let message = format!("whole numbers from 0 to {} expected, {value} found", u16::MAX);
-            return Err(Reject::new("NOT_A_LABEL_MAP", message, "is this a scan, or a map of probabilities?"));
+            return Err(Reject::new(
+                "NOT_A_LABEL_MAP",
+                message,
+                "is this a scan, or a map of probabilities?",
+            ));
         }
         LabelMap::new(geometry, voxels).map_err(|error| super::bad_header(error.to_string()))
     }

@@ -73,8 +73,7 @@ impl Stream {
         match needed <= self.left {
             true => Ok(()),
             false if self.packed => {
-                let message =
-                    format!("{needed} bytes declared, where at most {} can be packed", self.left);
+                let message = format!("{needed} bytes declared, where at most {} can be packed", self.left);
                 let hint = "the header is damaged, or the file is a fraction of itself";
                 Err(Reject::new("IMPLAUSIBLE_SIZE", message, hint))
             }

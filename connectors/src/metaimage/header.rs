@@ -21,7 +21,8 @@ impl Header {
     pub(super) fn parse(lines: &[String]) -> Result<Self, Reject> {
         let pairs = lines.iter().filter_map(|line| pair(line));
         let header = Self(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
-        let known = ["ObjectType", "NDims"].iter().any(|key| lines.first().is_some_and(|l| l.starts_with(key)));
+        let known =
+            ["ObjectType", "NDims"].iter().any(|key| lines.first().is_some_and(|l| l.starts_with(key)));
         if !known {
             let message = "a MetaImage header expected, another beginning found";
             return Err(Reject::new("NOT_METAIMAGE", message, "is this another format?"));
@@ -50,7 +51,9 @@ impl Header {
         let Some(text) = self.get(keys) else { return Ok(None) };
         match numbers(text).filter(|found| found.len() == count) {
             Some(found) => Ok(Some(found)),
-            None => Err(bad_header(format!("{count} numbers for {} expected, `{text}` found", keys.join(", ")))),
+            None => {
+                Err(bad_header(format!("{count} numbers for {} expected, `{text}` found", keys.join(", "))))
+            }
         }
     }
 

@@ -37,7 +37,8 @@ pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
 /// The header, and the stream at the first voxel.
 fn open(path: &Path) -> Result<(Header, Stream), Reject> {
     // The name of the data's file is the header's last line.
-    let (lines, end) = header_lines(path, |line| header::pair(line).is_some_and(|(key, _)| key == "ElementDataFile"))?;
+    let (lines, end) =
+        header_lines(path, |line| header::pair(line).is_some_and(|(key, _)| key == "ElementDataFile"))?;
     let header = Header::parse(&lines)?;
     let named = header.data_file()?;
     if named.eq_ignore_ascii_case("LIST") || named.contains('%') {

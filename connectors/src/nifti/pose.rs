@@ -19,7 +19,9 @@ pub(super) fn geometry(header: &Header, size: [u64; 3]) -> Result<Geometry, Reje
         0 | 2 => 1.0,
         1 => 1e3,
         3 => 1e-3,
-        other => return Err(bad_header(format!("metres, millimetres or microns expected, unit {other} found"))),
+        other => {
+            return Err(bad_header(format!("metres, millimetres or microns expected, unit {other} found")));
+        }
     };
     let (steps, origin) = if header.sform_code > 0 {
         let column = |column: usize| header.rows.map(|row| row[column]);

@@ -75,8 +75,13 @@ impl Header {
             "ushort" | "unsigned short" | "unsigned short int" | "uint16" | "uint16_t" => Scalar::U16,
             "int" | "signed int" | "int32" | "int32_t" => Scalar::I32,
             "uint" | "unsigned int" | "uint32" | "uint32_t" => Scalar::U32,
-            "longlong" | "long long" | "long long int" | "signed long long" | "signed long long int"
-            | "int64" | "int64_t" => Scalar::I64,
+            "longlong"
+            | "long long"
+            | "long long int"
+            | "signed long long"
+            | "signed long long int"
+            | "int64"
+            | "int64_t" => Scalar::I64,
             "ulonglong" | "unsigned long long" | "unsigned long long int" | "uint64" | "uint64_t" => {
                 Scalar::U64
             }
@@ -148,7 +153,9 @@ impl Header {
         if let Some(text) = self.get(&["space directions"]) {
             let steps = vectors(text)?;
             if steps.len() != axes {
-                return Err(bad_header(format!("a direction for each of {axes} axes expected, `{text}` found")));
+                return Err(bad_header(format!(
+                    "a direction for each of {axes} axes expected, `{text}` found"
+                )));
             }
             return Ok(steps);
         }

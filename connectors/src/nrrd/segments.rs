@@ -70,8 +70,14 @@ fn extent(labels: &LabelMap, label: u16) -> [i64; 6] {
 
 /// Colours far apart from one another, as fractions of one.
 fn colour(index: usize) -> [f64; 3] {
-    const COLOURS: [[f64; 3]; 6] =
-        [[0.9, 0.3, 0.2], [0.2, 0.7, 0.3], [0.2, 0.5, 0.9], [0.9, 0.8, 0.2], [0.7, 0.3, 0.8], [0.2, 0.8, 0.8]];
+    const COLOURS: [[f64; 3]; 6] = [
+        [0.9, 0.3, 0.2],
+        [0.2, 0.7, 0.3],
+        [0.2, 0.5, 0.9],
+        [0.9, 0.8, 0.2],
+        [0.7, 0.3, 0.8],
+        [0.2, 0.8, 0.8],
+    ];
     COLOURS[index % COLOURS.len()]
 }
 

@@ -1,0 +1,175 @@
+//! Damaged files of every format: a refusal or a value, never a panic, and never room for what a header
+//! merely claims.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+use tomoflow_connectors::dicom::write::Study;
+use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
+use tomoflow_connectors::{Geometry, LabelMap, Scan, metaimage, nifti, nrrd};
+
+/// The system's allocator, which notes the largest request.
+struct Noting;
+
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+/// Files here hold a few thousand bytes; a thousandfold is what deflate may make of them.
+const LARGE: usize = 32 << 20;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Noting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        LARGEST.fetch_max(size, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Noting = Noting;
+
+const NAMES: [&str; 9] =
+    ["s.nii", "l.nii.gz", "s.mha", "l.mha", "s.nrrd", "l.seg.nrrd", "split.mhd", "b.dcm", "m.dcm"];
+
+/// A valid file of each format.
+fn write_all(folder: &Path) {
+    let grid = Geometry::axis_aligned([3, 9, 11], [2.0, 0.5, 0.75]);
+    let labels = LabelMap::new(grid.clone(), (0..297).map(|i| i * i % 3).collect()).unwrap();
+    let scan = Scan::new(grid, (0..297).map(|i| i as f32 * 0.5).collect()).unwrap();
+    let at = |name: &str| folder.join(name);
+    nifti::write_scan(&at("s.nii"), &scan).unwrap();
+    nifti::write_labels(&at("l.nii.gz"), &labels).unwrap();
+    metaimage::write_scan(&at("s.mha"), &scan).unwrap();
+    metaimage::write_labels(&at("l.mha"), &labels).unwrap();
+    nrrd::write_scan(&at("s.nrrd"), &scan).unwrap();
+    nrrd::write_labels(&at("l.seg.nrrd"), &labels, &[(1, "a".to_owned()), (2, "b".to_owned())]).unwrap();
+    std::fs::write(at("voxels.raw"), vec![1; 297]).unwrap();
+    let split = "ObjectType = Image\nNDims = 3\nDimSize = 11 9 3\nElementSpacing = 1 1 1\nHeaderSize = -1\n\
+        ElementType = MET_UCHAR\nElementDataFile = voxels.raw\n";
+    std::fs::write(at("split.mhd"), split).unwrap();
+    let text = |label| SegmentText::new(label, &format!("label {label}"), Algorithm::Manual);
+    for (name, encoding) in [("b.dcm", Encoding::Binary), ("m.dcm", Encoding::LabelMap)] {
+        dicom_seg::write(&at(name), &header(), &labels, &[text(1), text(2)], encoding).unwrap();
+    }
+}
+
+fn header() -> SegmentationHeader {
+    let text = || "1".to_owned();
+    SegmentationHeader {
+        study: Study {
+            patient_id: text(),
+            patient_name: text(),
+            birth_date: "19700101".to_owned(),
+            sex: "O".to_owned(),
+            age: "055Y".to_owned(),
+            uid: "2.25.1".to_owned(),
+            id: text(),
+            accession_number: text(),
+            date: "20260102".to_owned(),
+            time: "101112".to_owned(),
+            description: text(),
+            frame_of_reference_uid: "2.25.2".to_owned(),
+        },
+        series_uid: "2.25.3".to_owned(),
+        series_number: 1,
+        series_description: text(),
+        sop_instance_uid: "2.25.4".to_owned(),
+        content_label: "A".to_owned(),
+        date: "20260102".to_owned(),
+        time: "101112".to_owned(),
+        manufacturer: text(),
+        model: text(),
+        serial_number: text(),
+        software: text(),
+        referenced_series_uid: "2.25.5".to_owned(),
+        referenced_sop_class_uid: "1.2.840.10008.5.1.4.1.1.2".to_owned(),
+        sources: (0..3)
+            .map(|slice| Source { sop_instance_uid: format!("2.25.6{slice}"), frame: None })
+            .collect(),
+    }
+}
+
+/// Reads a file in every way that its format knows; whether one of them gave a value.
+fn read(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    if name.ends_with(".dcm") {
+        dicom_seg::record(&std::fs::read(path).unwrap());
+        let Ok(seg) = dicom_seg::read(path) else { return false };
+        let target = Geometry::axis_aligned([3, 9, 11], [2.0, 0.5, 0.75]);
+        // A damaged position may lie anywhere.
+        return seg.draw(|_| Some(1), &target).is_ok();
+    }
+    let (scan, labels) = match name.rsplit('.').next() {
+        Some("mha" | "mhd") => (metaimage::read_scan(path), metaimage::read_labels(path)),
+        Some("nrrd") => {
+            let _ = nrrd::read_names(path);
+            (nrrd::read_scan(path), nrrd::read_labels(path))
+        }
+        _ => (nifti::read_scan(path), nifti::read_labels(path)),
+    };
+    scan.is_ok() || labels.is_ok()
+}
+
+/// How a file was damaged: bytes replaced by place and value, then cut.
+type Damage = (Vec<(prop::sample::Index, u8)>, Option<prop::sample::Index>);
+
+fn damages() -> impl Strategy<Value = Damage> {
+    let value = prop_oneof![any::<u8>(), Just(0), Just(255), b'0'..=b'9', Just(b'-'), Just(b' ')];
+    let bytes = proptest::collection::vec((any::<prop::sample::Index>(), value), 0..6);
+    (bytes, proptest::option::weighted(0.3, any::<prop::sample::Index>()))
+}
+
+#[test]
+fn whole_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    write_all(folder.path());
+    for name in NAMES {
+        assert!(read(&folder.path().join(name)), "{name}");
+    }
+}
+
+#[test]
+fn no_damage_panics_or_takes_much_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    write_all(folder.path());
+    for name in NAMES {
+        let path = folder.path().join(name);
+        let whole = std::fs::read(&path).unwrap();
+        // Headers matter most: half of the damage goes to the first bytes.
+        let head = whole.len().min(400);
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(120));
+        let outcome = runner.run(&(damages(), any::<bool>()), |((bytes, cut), early)| {
+            let mut damaged = whole.clone();
+            for (place, value) in &bytes {
+                let place = place.index(if early { head } else { whole.len() });
+                damaged[place] = *value;
+            }
+            damaged.truncate(cut.map_or(whole.len(), |cut| cut.index(whole.len())));
+            std::fs::write(&path, &damaged).unwrap();
+            LARGEST.store(0, Ordering::Relaxed);
+            read(&path);
+            let largest = LARGEST.load(Ordering::Relaxed);
+            prop_assert!(largest < LARGE, "{} bytes at once", largest);
+            Ok(())
+        });
+        assert!(outcome.is_ok(), "{name}: {}", outcome.unwrap_err());
+    }
+}
