@@ -1,157 +1,21 @@
-//! DICOM SEG: real objects against what is known of them, and what is written comes back.
+//! DICOM SEG: what is written comes back, on its own grid and on others; what breaks the standard is refused.
 
 mod volumes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dicom_core::value::{DataSetSequence, PrimitiveValue};
+use dicom_core::value::{DataSetSequence, PixelFragmentSequence, PrimitiveValue};
 use dicom_core::{DataElement, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::{InMemDicomObject, open_file};
 use proptest::prelude::*;
-use serde_json::Value;
-use tomoflow_connectors::dicom::write::Study;
 use tomoflow_connectors::dicom_seg::{
-    Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read,
-    read_with_threshold, record, write,
+    Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read, record, write,
 };
-use tomoflow_connectors::{Geometry, LabelMap, nrrd};
-use volumes::{Axes, apart_mm, label_maps};
-
-fn samples() -> Option<PathBuf> {
-    let folder = std::env::var_os("TOMOFLOW_DICOM_SAMPLES")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/dicom"), PathBuf::from);
-    if folder.join("expected.json").is_file() {
-        return Some(folder);
-    }
-    println!("skipped: no samples at {}; set TOMOFLOW_DICOM_SAMPLES", folder.display());
-    None
-}
-
-/// The samples' SEG files, each with what is known of it.
-fn cases(folder: &Path) -> Vec<(PathBuf, Value)> {
-    let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
-    let all: Value = serde_json::from_str(&text).unwrap();
-    let mut found = Vec::new();
-    for case in all["cases"].as_array().unwrap() {
-        for (file, expected) in case["seg"].as_object().into_iter().flatten() {
-            let path = folder.join(case["dir"].as_str().unwrap()).join(file);
-            found.push((path, expected.clone()));
-        }
-    }
-    found
-}
-
-/// The affine of a volume whose slices descend, turned to ascending ones.
-fn ascending(volume: &Value) -> Geometry {
-    let at = |row: usize, column: usize| {
-        volume["affine_lps_highdicom_index_order_kji"][row][column].as_f64().unwrap()
-    };
-    let size: Vec<usize> =
-        volume["shape_kji"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
-    let column = |column: usize| [0, 1, 2].map(|row| at(row, column));
-    let [down, last] = [column(0), column(3)];
-    Geometry {
-        size: [size[0], size[1], size[2]],
-        origin_mm: [0, 1, 2].map(|i| last[i] + down[i] * (size[0] - 1) as f64),
-        steps_mm: [down.map(|x| -x), column(1), column(2)],
-    }
-}
-
-#[test]
-fn real_objects_have_the_segments_voxels_and_grid_they_should() {
-    let Some(folder) = samples() else { return };
-    let cases = cases(&folder);
-    assert!(cases.len() >= 5, "only {} objects", cases.len());
-    for (path, expected) in cases {
-        let seg = read_with_threshold(&path, f64::MIN_POSITIVE).unwrap();
-        let name = path.display();
-        let volume = &expected["highdicom_volume"];
-        assert!(apart_mm(seg.geometry(), &ascending(volume)) < 1e-3, "{name}: {:?}", seg.geometry());
-        let [named] = seg.segments() else { panic!("{name}: {} segments", seg.segments().len()) };
-        let labels = expected["segments"].as_array().unwrap();
-        assert_eq!(Some(named.name.as_str()), labels.last().unwrap()["label"].as_str(), "{name}");
-        for frame in expected["frames_list"].as_array().unwrap() {
-            let z = frame["ipp"][2].as_f64().unwrap();
-            let slice = ((z - seg.geometry().origin_mm[2]) / seg.geometry().steps_mm[0][2]).round() as usize;
-            let area = named.slices.get(&slice).map(|runs| runs.area());
-            assert_eq!(area, frame["nonzero"].as_u64(), "{name}: slice {slice}");
-        }
-        let total = volume["segment_voxels"].as_array().unwrap().last().unwrap().as_u64();
-        assert_eq!(Some(named.voxels()), total, "{name}");
-        let kept = record(&std::fs::read(&path).unwrap()).unwrap();
-        assert_eq!(Value::from(kept.referenced_series), expected["referenced_series"], "{name}");
-        assert_eq!(kept.segments, [named.name.clone()], "{name}");
-    }
-}
-
-#[test]
-fn drawn_on_the_grid_of_a_reference_they_are_the_reference() {
-    let Some(folder) = samples() else { return };
-    let mut checked = 0;
-    for (path, expected) in cases(&folder) {
-        for reference in expected["reference_nrrd"].as_array().into_iter().flatten() {
-            let file = path.parent().unwrap().join("ref").join(reference["file"].as_str().unwrap());
-            let truth = nrrd::read_labels(&file).unwrap();
-            let drawn = read(&path).unwrap().draw(|name| (name == "Liver").then_some(1), truth.geometry());
-            // The reference of the sparse one holds its padding too.
-            let truth: Vec<u16> = truth.voxels().iter().map(|&label| u16::from(label == 1)).collect();
-            assert_eq!(drawn.unwrap().voxels(), truth, "{}", path.display());
-            checked += 1;
-        }
-    }
-    assert_eq!(checked, 3);
-}
-
-#[test]
-fn fractions_count_from_the_threshold_on() {
-    let Some(folder) = samples() else { return };
-    let path = folder.join("seg_highdicom_ct/seg_image_ct_true_fractional.dcm");
-    let voxels = |threshold| read_with_threshold(&path, threshold).unwrap().segments()[0].voxels();
-    // As pydicom reads them: voxels at or over the threshold of the 255 that are one.
-    let expected = [(0.1, 661), (0.25, 661), (0.5, 638), (0.51, 0)];
-    for (threshold, count) in expected {
-        assert_eq!(voxels(threshold), count, "{threshold}");
-    }
-    assert_eq!(read(&path).unwrap().segments()[0].voxels(), expected[2].1);
-}
-
-fn header(depth: usize) -> SegmentationHeader {
-    let study = Study {
-        patient_id: "P1".to_owned(),
-        patient_name: "Phantom^One".to_owned(),
-        birth_date: "19700101".to_owned(),
-        sex: "O".to_owned(),
-        age: "055Y".to_owned(),
-        uid: "2.25.100".to_owned(),
-        id: "1".to_owned(),
-        accession_number: "A1".to_owned(),
-        date: "20260102".to_owned(),
-        time: "101112".to_owned(),
-        description: "phantom".to_owned(),
-        frame_of_reference_uid: "2.25.101".to_owned(),
-    };
-    SegmentationHeader {
-        study,
-        series_uid: "2.25.200".to_owned(),
-        series_number: 300,
-        series_description: "masks".to_owned(),
-        sop_instance_uid: "2.25.201".to_owned(),
-        content_label: "MASKS".to_owned(),
-        date: "20260103".to_owned(),
-        time: "121314".to_owned(),
-        manufacturer: "tomoflow".to_owned(),
-        model: "tomoflow".to_owned(),
-        serial_number: "1".to_owned(),
-        software: "0.1.0".to_owned(),
-        referenced_series_uid: "2.25.102".to_owned(),
-        referenced_sop_class_uid: "1.2.840.10008.5.1.4.1.1.2".to_owned(),
-        sources: (0..depth)
-            .map(|slice| Source { sop_instance_uid: format!("2.25.1000{slice}"), frame: None })
-            .collect(),
-    }
-}
+use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
+use volumes::seg::header;
+use volumes::{Axes, label_maps};
 
 /// A segment for each label of a map, and one for a label that it has not.
 fn texts(labels: &LabelMap) -> Vec<SegmentText> {
@@ -246,6 +110,55 @@ fn the_order_of_frames_says_nothing() {
     assert_ne!(read(&path).unwrap(), seg);
 }
 
+/// A frame as one RLE segment of literal runs.
+fn rle(frame: &[u8]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = [1u32, 64].iter().chain(&[0; 14]).flat_map(|word| word.to_le_bytes()).collect();
+    for run in frame.chunks(128) {
+        bytes.push(run.len() as u8 - 1);
+        bytes.extend(run);
+    }
+    bytes.resize(bytes.len().next_multiple_of(2), 0);
+    bytes
+}
+
+#[test]
+fn compressed_frames_are_read() {
+    let (_folder, path) = written(&small(), Encoding::LabelMap);
+    let seg = read(&path).unwrap();
+    let mut object = open_file(&path).unwrap();
+    let pixels = object.element(tags::PIXEL_DATA).unwrap().to_bytes().unwrap().into_owned();
+    let fragments: Vec<Vec<u8>> = pixels[..12].chunks(6).map(rle).collect();
+    let fragments = PixelFragmentSequence::new_fragments(fragments);
+    object.put(DataElement::new(tags::PIXEL_DATA, VR::OB, fragments));
+    object.meta_mut().set_transfer_syntax(&dicom_transfer_syntax_registry::entries::RLE_LOSSLESS);
+    object.write_to_file(&path).unwrap();
+    assert_eq!(read(&path).unwrap(), seg);
+    object
+        .meta_mut()
+        .set_transfer_syntax(&dicom_transfer_syntax_registry::entries::JPEG_LS_LOSSLESS_IMAGE_COMPRESSION);
+    object.write_to_file(&path).unwrap();
+    assert_eq!(read(&path).unwrap_err().code, "UNSUPPORTED_TRANSFER_SYNTAX");
+}
+
+#[test]
+fn frames_of_an_enhanced_image_are_named_by_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seg.dcm");
+    let source = |slice: u32| Source { sop_instance_uid: "2.25.7".to_owned(), frame: Some(3 - slice) };
+    let header = SegmentationHeader { sources: (0..3).map(source).collect(), ..header(3) };
+    write(&path, &header, &small(), &texts(&small()), Encoding::LabelMap).unwrap();
+    let object = open_file(&path).unwrap();
+    let items = |object: &InMemDicomObject, tag| object.element(tag).unwrap().items().unwrap().to_vec();
+    let series = items(&object, tags::REFERENCED_SERIES_SEQUENCE);
+    assert_eq!(items(&series[0], tags::REFERENCED_INSTANCE_SEQUENCE).len(), 1);
+    let numbers = items(&object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).into_iter().map(|groups| {
+        let derivation = items(&groups, tags::DERIVATION_IMAGE_SEQUENCE);
+        let image = items(&derivation[0], tags::SOURCE_IMAGE_SEQUENCE);
+        image[0].element(tags::REFERENCED_FRAME_NUMBER).unwrap().to_int::<u32>().unwrap()
+    });
+    assert_eq!(numbers.collect::<Vec<_>>(), [3, 1]);
+}
+
 #[test]
 fn where_segments_overlap_the_higher_label_wins() {
     let (_folder, path) = written(&small(), Encoding::Binary);
@@ -278,6 +191,27 @@ fn another_grid_takes_the_nearest_voxel() {
     assert_eq!(drawn.slice(3), [0; 12]);
     let only = seg.draw(|name| (name == "label 2").then_some(9), small().geometry()).unwrap();
     assert_eq!(only.slice(0), [0, 0, 0, 0, 0, 9]);
+}
+
+/// The nearest voxel by definition, one voxel after the other.
+fn nearest(seg: &Segmentation, grid: &Geometry) -> Vec<u16> {
+    let own = seg.geometry();
+    let mut labels = vec![0u16; own.voxels()];
+    for segment in seg.segments() {
+        let mask = seg.mask(segment).unwrap();
+        let drawn = labels.iter_mut().zip(mask.voxels()).filter(|(_, set)| **set == 1);
+        drawn.for_each(|(label, _)| *label = label_of(&segment.name).unwrap());
+    }
+    let [_, rows, columns] = grid.size;
+    let label = |index: usize| {
+        let place = [index / (rows * columns), index / columns % rows, index % columns];
+        let point = grid.to_patient(VoxelIndex(place.map(|x| x as f64)));
+        let at = own.to_voxel(point).unwrap().0.map(|x| (x + 0.5).floor());
+        let inside = (0..3).all(|axis| (0.0..own.size[axis] as f64).contains(&at[axis]));
+        let [k, j, i] = at.map(|x| x as usize);
+        if inside { labels[(k * own.size[1] + j) * own.size[2] + i] } else { 0 }
+    };
+    (0..grid.voxels()).map(label).collect()
 }
 
 #[test]
@@ -375,5 +309,32 @@ proptest! {
     #[test]
     fn masks_come_back_as_labels(labels in label_maps(Axes::Tilted, u16::MAX)) {
         comes_back(&labels, Encoding::LabelMap)?;
+    }
+
+    #[test]
+    fn drawing_is_the_nearest_voxel_on_any_grid(
+        labels in label_maps(Axes::Tilted, 400),
+        size in proptest::array::uniform3(1usize..8),
+        moved in proptest::array::uniform3(-3i32..3),
+        off in proptest::array::uniform3(-0.2f64..0.2),
+        scale in prop_oneof![Just(1.0), 0.4f64..2.0],
+    ) {
+        let (_folder, path) = written(&labels, Encoding::Binary);
+        let seg = read(&path).unwrap();
+        let own = seg.geometry();
+        let start = [0, 1, 2].map(|axis| f64::from(moved[axis]) + off[axis]);
+        let grid = Geometry {
+            size,
+            origin_mm: own.to_patient(VoxelIndex(start)).0,
+            steps_mm: own.steps_mm.map(|step| step.map(|x| x * scale)),
+        };
+        let expected = nearest(&seg, &grid);
+        match seg.draw(label_of, &grid) {
+            Ok(drawn) => prop_assert_eq!(drawn.voxels(), expected),
+            Err(reject) => {
+                prop_assert_eq!(reject.code, "OFF_GRID");
+                prop_assert!(expected.iter().all(|&label| label == 0));
+            }
+        }
     }
 }

@@ -91,6 +91,9 @@ fn an_axis_outside_space_may_have_one_value() {
     let (_folder, path) = attached(&header, &SHORTS);
     assert_eq!(read_scan(&path).unwrap().size(), [2, 1, 2]);
     assert_eq!(code(&header.replace("sizes: 1", "sizes: 3"), &SHORTS.repeat(3)), "SEVERAL_VOLUMES");
+    let colour =
+        "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 2 2\nkinds: RGB-color domain domain\nencoding: raw\n";
+    assert_eq!(code(colour, &[0; 12]), "SEVERAL_VOLUMES");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Written files in other people's software: nibabel, SimpleITK, pydicom and highdicom read what was meant.
 
+mod volumes;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tomoflow_connectors::dicom::write::Study;
-use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
+use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText};
 use tomoflow_connectors::{Geometry, LabelMap, Scan, metaimage, nifti, nrrd};
+use volumes::seg::header;
 
 /// A Python with the packages, or `None` with a line that says so.
 fn python() -> Option<PathBuf> {
@@ -61,42 +63,6 @@ fn labels(grid: &Geometry) -> LabelMap {
         _ => 0,
     };
     LabelMap::new(grid.clone(), (0..grid.voxels()).map(label).collect()).unwrap()
-}
-
-fn header(depth: usize) -> SegmentationHeader {
-    let text = |text: &str| text.to_owned();
-    SegmentationHeader {
-        study: Study {
-            patient_id: text("P1"),
-            patient_name: text("Phantom^One"),
-            birth_date: text("19700101"),
-            sex: text("O"),
-            age: text("055Y"),
-            uid: text("2.25.100"),
-            id: text("1"),
-            accession_number: text("A1"),
-            date: text("20260102"),
-            time: text("101112"),
-            description: text("phantom"),
-            frame_of_reference_uid: text("2.25.101"),
-        },
-        series_uid: text("2.25.200"),
-        series_number: 300,
-        series_description: text("masks"),
-        sop_instance_uid: text("2.25.201"),
-        content_label: text("MASKS"),
-        date: text("20260103"),
-        time: text("121314"),
-        manufacturer: text("tomoflow"),
-        model: text("tomoflow"),
-        serial_number: text("1"),
-        software: text("0.1.0"),
-        referenced_series_uid: text("2.25.102"),
-        referenced_sop_class_uid: text("1.2.840.10008.5.1.4.1.1.2"),
-        sources: (0..depth)
-            .map(|slice| Source { sop_instance_uid: format!("2.25.9.{slice}"), frame: None })
-            .collect(),
-    }
 }
 
 /// Files with what they must hold.

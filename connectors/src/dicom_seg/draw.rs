@@ -80,12 +80,38 @@ impl Slabs<'_> {
         let [slice, row, column] = index;
         self.slabs.get(slice)?.as_ref()?.get(row * self.size[2] + column).copied()
     }
+
+    /// Copies what lies under a line that begins at a voxel's centre, which may be before the first column.
+    fn copy_row(&self, [slice, row, column]: [f64; 3], line: &mut [u16]) -> bool {
+        let [_, rows, columns] = self.size;
+        if slice < 0.0 || row < 0.0 || row >= rows as f64 {
+            return false;
+        }
+        let Some(Some(slab)) = self.slabs.get(slice as usize) else { return false };
+        let from = row as usize * columns;
+        let source = slab.get(from..from + columns).unwrap_or_default();
+        let (before, after) = ((-column).max(0.0) as usize, column.max(0.0) as usize);
+        let (target, source) = (line.get_mut(before..), source.get(after..));
+        let (Some(target), Some(source)) = (target, source) else { return false };
+        let length = target.len().min(source.len());
+        for (to, from) in target.iter_mut().zip(source) {
+            *to = *from;
+        }
+        length > 0
+    }
 }
+
+/// How far a row may drift from the other grid's, in voxels, and how far from its voxels' centres it may
+/// begin, so that every voxel of it is nearest to the one at the same distance from the beginning.
+const DRIFT: f64 = 0.1;
+const OFF_CENTRE: f64 = 0.25;
 
 /// From voxels of one grid to places on another.
 struct Map {
     origin: [f64; 3],
     steps: [[f64; 3]; 3],
+    /// Whether rows of both grids run alike.
+    alike: bool,
 }
 
 impl Map {
@@ -104,7 +130,9 @@ impl Map {
             let end = place(from.to_patient(VoxelIndex(index)).0)?;
             *step = [0, 1, 2].map(|i| end[i] - origin[i]);
         }
-        Ok(Self { origin, steps })
+        let drift = |axis: usize| (steps[2][axis] - [0.0, 0.0, 1.0][axis]).abs() * from.size[2] as f64;
+        let alike = (0..3).all(|axis| drift(axis) < DRIFT);
+        Ok(Self { origin, steps, alike })
     }
 
     fn place(&self, index: [f64; 3]) -> [f64; 3] {
@@ -119,7 +147,8 @@ impl Map {
         let along = corners.map(|[row, column]| self.place([slice as f64, row, column])[0]);
         let low = along.into_iter().fold(f64::INFINITY, f64::min).floor().max(0.0);
         let high = along.into_iter().fold(f64::NEG_INFINITY, f64::max).ceil();
-        if !(low <= high) {
+        // Empty for NaN too.
+        if (low..=high).is_empty() {
             return false;
         }
         let reach = source.slabs.get(low as usize..).unwrap_or_default().iter();
@@ -131,6 +160,10 @@ impl Map {
         let mut met = false;
         for (row, line) in pixels.chunks_exact_mut(columns).enumerate() {
             let start = self.place([slice as f64, row as f64, 0.0]);
+            if self.alike && start.iter().all(|x| (x - x.round()).abs() < OFF_CENTRE) {
+                met |= source.copy_row(start.map(f64::round), line);
+                continue;
+            }
             for (column, voxel) in line.iter_mut().enumerate() {
                 let place = [0, 1, 2].map(|i| start[i] + self.steps[2][i] * column as f64);
                 if let Some(label) = source.at(place) {

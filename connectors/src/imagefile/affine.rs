@@ -30,8 +30,8 @@ pub(crate) fn grid(size: [u64; 3], steps_mm: [[f64; 3]; 3], origin_mm: [f64; 3])
     let [a, b, c] = steps;
     let volume = dot(a, cross(b, c)).abs();
     let finite = steps.iter().flatten().chain(&origin_mm).all(|x| x.is_finite());
-    // Written so that NaN is refused too.
-    if !finite || !(volume > FLAT * norm(a) * norm(b) * norm(c)) {
+    let spans = volume > FLAT * norm(a) * norm(b) * norm(c);
+    if !finite || !spans {
         let message = format!("three axes that span space expected, steps of {steps:?} mm found");
         return Err(Reject::new("BAD_GEOMETRY", message, "spacing or orientation in the header is broken"));
     }

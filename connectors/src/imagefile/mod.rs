@@ -12,7 +12,7 @@ pub(crate) use beside::beside;
 pub(crate) use scalar::{Layout, Scalar};
 pub(crate) use stream::{Packing, Stream};
 pub(crate) use text::{header_lines, numbers};
-pub(crate) use write::{create, deflated, label_bytes, label_scalar, scan_bytes, scan_scalar, unfit};
+pub(crate) use write::{create, label_scalar, put_labels, put_scan, scan_scalar, unfit};
 
 use crate::Reject;
 

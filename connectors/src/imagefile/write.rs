@@ -1,15 +1,15 @@
 //! Voxels to bytes, in the smallest type that loses nothing.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
-
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 
 use super::scalar::Scalar;
 use crate::dicom::write::WriteError;
 use crate::{LabelMap, Scan};
+
+/// Voxels converted at a time.
+const PORTION: usize = 1 << 16;
 
 /// What a format cannot hold.
 #[derive(Debug, thiserror::Error)]
@@ -32,43 +32,42 @@ pub(crate) fn label_scalar(labels: &LabelMap) -> Scalar {
     if labels.voxels().iter().all(|&label| label <= 255) { Scalar::U8 } else { Scalar::U16 }
 }
 
-/// The scan's voxels as little-endian `scalar`s, which is what [`scan_scalar`] said.
-pub(crate) fn scan_bytes(scan: &Scan, scalar: Scalar) -> Vec<u8> {
+/// Writes the scan's voxels as little-endian `scalar`s, which is what [`scan_scalar`] said.
+pub(crate) fn put_scan(out: &mut dyn Write, scan: &Scan, scalar: Scalar) -> io::Result<()> {
     match scalar {
-        Scalar::I16 => packed(scan.voxels(), |value| (value as i16).to_le_bytes()),
-        _ => packed(scan.voxels(), f32::to_le_bytes),
+        Scalar::I16 => put(out, scan.voxels(), |value| (value as i16).to_le_bytes()),
+        _ => put(out, scan.voxels(), f32::to_le_bytes),
     }
 }
 
-/// The labels as little-endian `scalar`s, which is what [`label_scalar`] said.
-pub(crate) fn label_bytes(labels: &LabelMap, scalar: Scalar) -> Vec<u8> {
+/// Writes the labels as little-endian `scalar`s, which is what [`label_scalar`] said.
+pub(crate) fn put_labels(out: &mut dyn Write, labels: &LabelMap, scalar: Scalar) -> io::Result<()> {
     match scalar {
-        Scalar::U8 => packed(labels.voxels(), |label| [label as u8]),
-        _ => packed(labels.voxels(), u16::to_le_bytes),
+        Scalar::U8 => put(out, labels.voxels(), |label| [label as u8]),
+        _ => put(out, labels.voxels(), u16::to_le_bytes),
     }
 }
 
-fn packed<T: Copy, const N: usize>(voxels: &[T], to_bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(voxels.len() * N);
-    for &voxel in voxels {
-        bytes.extend_from_slice(&to_bytes(voxel));
+/// In portions, so that no second copy of a volume is held.
+fn put<T: Copy, const N: usize>(
+    out: &mut dyn Write,
+    voxels: &[T],
+    to_bytes: impl Fn(T) -> [u8; N],
+) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(PORTION * N);
+    for portion in voxels.chunks(PORTION) {
+        bytes.clear();
+        for &voxel in portion {
+            bytes.extend_from_slice(&to_bytes(voxel));
+        }
+        out.write_all(&bytes)?;
     }
-    bytes
+    Ok(())
 }
 
 /// Writes a file through `fill`.
-pub(crate) fn create(
-    path: &Path,
-    fill: impl FnOnce(&mut File) -> std::io::Result<()>,
-) -> Result<(), WriteError> {
+pub(crate) fn create(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), WriteError> {
     let failed = |source| WriteError::Io { path: path.to_owned(), source };
     let mut file = File::create(path).map_err(failed)?;
     fill(&mut file).map_err(failed)
-}
-
-/// Bytes as a zlib stream.
-pub(crate) fn deflated(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes)?;
-    encoder.finish()
 }

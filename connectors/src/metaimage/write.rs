@@ -3,8 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+
 use super::WriteError;
-use crate::imagefile::{Scalar, create, deflated, label_bytes, label_scalar, scan_bytes, scan_scalar};
+use crate::imagefile::{Scalar, create, label_scalar, put_labels, put_scan, scan_scalar};
 use crate::{Geometry, LabelMap, Scan};
 
 /// Writes a scan: as 16-bit integers when these are its values exactly, else as floats.
@@ -13,9 +16,8 @@ use crate::{Geometry, LabelMap, Scan};
 /// [`WriteError`] when the file cannot be written.
 pub fn write_scan(path: &Path, scan: &Scan) -> Result<(), WriteError> {
     let scalar = scan_scalar(scan);
-    let voxels = scan_bytes(scan, scalar);
     let header = header(scan.geometry(), scalar, None);
-    create(path, |file| file.write_all(header.as_bytes()).and_then(|()| file.write_all(&voxels)))
+    create(path, |file| file.write_all(header.as_bytes()).and_then(|()| put_scan(file, scan, scalar)))
 }
 
 /// Writes a label map, compressed: in 8 bits when they suffice, else in 16.
@@ -24,9 +26,11 @@ pub fn write_scan(path: &Path, scan: &Scan) -> Result<(), WriteError> {
 /// [`WriteError`] when the file cannot be written.
 pub fn write_labels(path: &Path, labels: &LabelMap) -> Result<(), WriteError> {
     let scalar = label_scalar(labels);
-    let voxels = label_bytes(labels, scalar);
     create(path, |file| {
-        let packed = deflated(&voxels)?;
+        // The header says how long the packed voxels are.
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        put_labels(&mut encoder, labels, scalar)?;
+        let packed = encoder.finish()?;
         let header = header(labels.geometry(), scalar, Some(packed.len()));
         file.write_all(header.as_bytes())?;
         file.write_all(&packed)

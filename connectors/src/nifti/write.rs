@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 
 use super::WriteError;
 use super::pose::{turn, turned};
-use crate::imagefile::{Scalar, create, label_bytes, label_scalar, scan_bytes, scan_scalar, unfit};
+use crate::imagefile::{Scalar, create, label_scalar, put_labels, put_scan, scan_scalar, unfit};
 use crate::{Geometry, LabelMap, Scan};
 
 /// Where voxels begin: the header, and four bytes that say that no extension follows.
@@ -22,7 +22,7 @@ const VOXELS_AT: usize = 352;
 /// [`WriteError`] when the file cannot be written, or an axis has over 32,767 voxels.
 pub fn write_scan(path: &Path, scan: &Scan) -> Result<(), WriteError> {
     let scalar = scan_scalar(scan);
-    write(path, scan.geometry(), scalar, &scan_bytes(scan, scalar))
+    write(path, scan.geometry(), scalar, |out| put_scan(out, scan, scalar))
 }
 
 /// Writes a label map, packed when the name ends in `.gz`: in 8 bits when they suffice, else in 16.
@@ -31,10 +31,15 @@ pub fn write_scan(path: &Path, scan: &Scan) -> Result<(), WriteError> {
 /// [`WriteError`] when the file cannot be written, or an axis has over 32,767 voxels.
 pub fn write_labels(path: &Path, labels: &LabelMap) -> Result<(), WriteError> {
     let scalar = label_scalar(labels);
-    write(path, labels.geometry(), scalar, &label_bytes(labels, scalar))
+    write(path, labels.geometry(), scalar, |out| put_labels(out, labels, scalar))
 }
 
-fn write(path: &Path, geometry: &Geometry, scalar: Scalar, voxels: &[u8]) -> Result<(), WriteError> {
+fn write(
+    path: &Path,
+    geometry: &Geometry,
+    scalar: Scalar,
+    put: impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), WriteError> {
     let header = header(geometry, scalar).ok_or_else(|| {
         unfit(path, format!("at most {} voxels along an axis expected, {:?} found", i16::MAX, geometry.size))
     })?;
@@ -43,12 +48,12 @@ fn write(path: &Path, geometry: &Geometry, scalar: Scalar, voxels: &[u8]) -> Res
         if packed {
             let mut encoder = GzEncoder::new(file, Compression::fast());
             encoder.write_all(&header)?;
-            encoder.write_all(voxels)?;
+            put(&mut encoder)?;
             encoder.finish()?;
             return Ok(());
         }
         file.write_all(&header)?;
-        file.write_all(voxels)
+        put(file)
     })
 }
 

@@ -114,8 +114,13 @@ impl Header {
         let Some(sizes) = sizes.filter(|sizes| sizes.len() == axes) else {
             return Err(bad_header(format!("a size along each of {axes} axes expected")));
         };
-        let steps = self.steps(axes)?;
-        // Axes without a direction hold several values for each place.
+        let mut steps = self.steps(axes)?;
+        for (step, kind) in steps.iter_mut().zip(self.get(&["kinds"]).unwrap_or("").split_whitespace()) {
+            if !["domain", "space", "none", "???"].contains(&kind) {
+                *step = None;
+            }
+        }
+        // Axes outside space hold several values for each place.
         if let Some((n, _)) = sizes.iter().zip(&steps).find(|(n, step)| step.is_none() && **n > 1) {
             return Err(several_volumes(&format!("{n} values for each voxel, or overlapping layers,")));
         }

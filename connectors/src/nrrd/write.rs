@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{WriteError, segments};
-use crate::imagefile::{Scalar, create, label_bytes, label_scalar, scan_bytes, scan_scalar};
+use crate::imagefile::{Scalar, create, label_scalar, put_labels, put_scan, scan_scalar};
 use crate::{Geometry, LabelMap, Scan};
 
 /// Writes a scan: as 16-bit integers when these are its values exactly, else as floats.
@@ -16,9 +16,8 @@ use crate::{Geometry, LabelMap, Scan};
 /// [`WriteError`] when the file cannot be written.
 pub fn write_scan(path: &Path, scan: &Scan) -> Result<(), WriteError> {
     let scalar = scan_scalar(scan);
-    let voxels = scan_bytes(scan, scalar);
     let header = header(scan.geometry(), scalar, "raw") + "\n";
-    create(path, |file| file.write_all(header.as_bytes()).and_then(|()| file.write_all(&voxels)))
+    create(path, |file| file.write_all(header.as_bytes()).and_then(|()| put_scan(file, scan, scalar)))
 }
 
 /// Writes a label map, packed: in 8 bits when they suffice, else in 16. With `names` for its labels
@@ -28,12 +27,11 @@ pub fn write_scan(path: &Path, scan: &Scan) -> Result<(), WriteError> {
 /// [`WriteError`] when the file cannot be written.
 pub fn write_labels(path: &Path, labels: &LabelMap, names: &[(u16, String)]) -> Result<(), WriteError> {
     let scalar = label_scalar(labels);
-    let voxels = label_bytes(labels, scalar);
     let header = header(labels.geometry(), scalar, "gzip") + &segments::lines(labels, names) + "\n";
     create(path, |file| {
         file.write_all(header.as_bytes())?;
         let mut encoder = GzEncoder::new(file, Compression::fast());
-        encoder.write_all(&voxels)?;
+        put_labels(&mut encoder, labels, scalar)?;
         encoder.finish().map(|_| ())
     })
 }

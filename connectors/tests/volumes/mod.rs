@@ -1,6 +1,8 @@
 //! Random grids, scans and label maps, and how they are compared.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod seg;
+
 use proptest::prelude::*;
 use tomoflow_connectors::{Geometry, LabelMap, Scan};
 
