@@ -9,6 +9,8 @@ use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dataset<'a> {
     pub(crate) elements: Vec<Element<'a>>,
+    /// Whether each tag is above the one before it, as the standard has it.
+    pub(super) ascending: bool,
     pub(crate) big_endian: bool,
     /// Whether the file ended inside an element.
     pub(crate) cut: bool,
@@ -31,6 +33,10 @@ pub(crate) enum Value<'a> {
     Items(Vec<Dataset<'a>>),
     /// Encapsulated pixel data: the basic offset table, then the fragments; `cut` when the end is missing.
     Fragments { table: &'a [u8], fragments: Vec<&'a [u8]>, cut: bool },
+    /// Pixel data that were left in the file: their bytes.
+    Unread(u64),
+    /// Encapsulated pixel data that were left in the file: how many fragments, and the bytes in them.
+    UnreadFragments { count: usize, length: u64, cut: bool },
 }
 
 /// The dictionary's value representation of a tag; `UN` for one it does not know.
@@ -43,7 +49,23 @@ pub(crate) fn vr_of(tag: Tag) -> VR {
 
 impl<'a> Dataset<'a> {
     pub(crate) fn get(&self, tag: Tag) -> Option<&Element<'a>> {
+        if self.ascending {
+            let index = self.elements.binary_search_by_key(&tag, |element| element.tag).ok()?;
+            return self.elements.get(index);
+        }
         self.elements.iter().find(|element| element.tag == tag)
+    }
+
+    /// An empty one, with room for what a record needs.
+    pub(super) fn with_room() -> Self {
+        Self { elements: Vec::with_capacity(48), ..Self::default() }
+    }
+
+    /// Adds the next element of the file.
+    pub(super) fn push(&mut self, element: Element<'a>) {
+        let last = self.elements.last().map(|last| last.tag);
+        self.ascending = last.is_none_or(|last| self.ascending && last < element.tag);
+        self.elements.push(element);
     }
 
     pub(crate) fn bytes(&self, tag: Tag) -> Option<&'a [u8]> {

@@ -15,7 +15,9 @@ use super::parse::{Encoding, parse, parse_meta};
 pub(crate) struct Head<'a> {
     /// The data set's bytes, inflated when they were deflated.
     body: Cow<'a, [u8]>,
-    encoding: Encoding,
+    /// Where they begin in the file.
+    pub(super) start: usize,
+    pub(super) encoding: Encoding,
     /// TransferSyntaxUID, as the file says or as its bytes show.
     pub(crate) transfer_syntax: String,
     /// Whether preamble and magic number were there.
@@ -23,6 +25,18 @@ pub(crate) struct Head<'a> {
     /// MediaStorageSOPClassUID.
     pub(crate) media_class: Option<String>,
 }
+
+/// Why there is no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoHead {
+    /// The code of a file without a data set: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`.
+    Code(&'static str),
+    /// The file's beginning is not enough to tell.
+    Unknown,
+}
+
+/// The longest head of an element, with room to spare.
+pub(super) const ELEMENT_HEAD: usize = 16;
 
 /// Retired, and still in archives.
 const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
@@ -37,22 +51,35 @@ impl<'a> Head<'a> {
     /// # Errors
     /// The code of a file without one: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`.
     pub(crate) fn find(bytes: &'a [u8]) -> Result<Self, &'static str> {
+        Self::find_in(bytes, bytes.len() as u64).map_err(|error| match error {
+            NoHead::Code(code) => code,
+            NoHead::Unknown => "NO_DATASET",
+        })
+    }
+
+    /// As [`Head::find`], of a file of `length` bytes whose beginning is known.
+    pub(super) fn find_in(bytes: &'a [u8], length: u64) -> Result<Self, NoHead> {
         if bytes.is_empty() {
-            return Err("EMPTY_FILE");
+            return Err(NoHead::Code("EMPTY_FILE"));
         }
+        let whole = bytes.len() as u64 >= length;
         let magic = bytes.get(128..132) == Some(b"DICM");
-        let start = if magic { bytes.get(132..).unwrap_or_default() } else { bytes };
-        let (meta, length) = parse_meta(start);
-        let rest = start.get(length..).unwrap_or_default();
+        let before = if magic { 132 } else { 0 };
+        let (meta, meta_length) = parse_meta(bytes.get(before..).unwrap_or_default());
+        let start = before + meta_length;
+        let rest = bytes.get(start..).unwrap_or_default();
         let declared = meta.text(tags::TRANSFER_SYNTAX_UID);
-        if rest.is_empty() {
-            return Err(if magic { "NO_DATASET" } else { "NOT_DICOM" });
-        }
         let deflated = declared.as_deref() == Some(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
+        if !whole && (deflated || rest.len() < ELEMENT_HEAD) {
+            return Err(NoHead::Unknown);
+        }
+        let missing = NoHead::Code(if magic { "NO_DATASET" } else { "NOT_DICOM" });
+        if rest.is_empty() {
+            return Err(missing);
+        }
         let body = if deflated { Cow::Owned(inflate(rest)) } else { Cow::Borrowed(rest) };
-        let Some(encoding) = sniff(&body, magic || length > 0) else {
-            return Err(if magic { "NO_DATASET" } else { "NOT_DICOM" });
-        };
+        let body_length = if whole { body.len() as u64 } else { length.saturating_sub(start as u64) };
+        let encoding = sniff(&body, magic || meta_length > 0, body_length).ok_or(missing)?;
         let transfer_syntax = declared.unwrap_or_else(|| {
             let uid = match encoding {
                 Encoding::IMPLICIT => uids::IMPLICIT_VR_LITTLE_ENDIAN,
@@ -62,7 +89,12 @@ impl<'a> Head<'a> {
             uid.to_owned()
         });
         let media_class = meta.text(tags::MEDIA_STORAGE_SOP_CLASS_UID);
-        Ok(Self { body, encoding, transfer_syntax, magic, media_class })
+        Ok(Self { body, start, encoding, transfer_syntax, magic, media_class })
+    }
+
+    /// Whether the data set's bytes are those of the file.
+    pub(super) fn plain(&self) -> bool {
+        matches!(self.body, Cow::Borrowed(_))
     }
 
     /// Parses the data set.
@@ -72,7 +104,7 @@ impl<'a> Head<'a> {
 }
 
 /// How a data set is written, from its first bytes: what the meta group says is often wrong.
-fn sniff(bytes: &[u8], trusted: bool) -> Option<Encoding> {
+fn sniff(bytes: &[u8], trusted: bool, length_of_all: u64) -> Option<Encoding> {
     let head = <[u8; 8]>::try_from(bytes.get(..8)?).ok()?;
     let [a, b, c, d, e, f, ..] = head;
     let letters = VR::from_binary([e, f]).is_some();
@@ -82,12 +114,12 @@ fn sniff(bytes: &[u8], trusted: bool) -> Option<Encoding> {
         true => tag.0 != 0 && tag.0 <= 0x0100,
         false => tag.0 == 0x0008 && vr_of(tag) != VR::UN,
     };
-    let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+    let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
     if letters && plausible(little) {
         Some(Encoding::EXPLICIT)
     } else if letters && plausible(big) {
         Some(Encoding::BIG)
-    } else if plausible(little) && (trusted || length <= bytes.len()) {
+    } else if plausible(little) && (trusted || u64::from(length) <= length_of_all) {
         Some(Encoding::IMPLICIT)
     } else {
         // Private groups or group lengths first: trust what the letters say.

@@ -23,7 +23,7 @@ pub(crate) enum Stored<'a> {
     /// One frame after the other.
     Native { bytes: &'a [u8], big_endian: bool },
     /// Compressed fragments, with the offset tables.
-    Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]>, cut: bool },
+    Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]> },
 }
 
 /// An instance, and its pixels.
@@ -37,11 +37,23 @@ static FILTER_TAGS: LazyLock<Vec<(&'static str, Tag)>> = LazyLock::new(|| {
     FILTER_KEYWORDS.iter().filter_map(tag).collect()
 });
 
+/// How pixels lie in the file, as far as their lengths tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    Missing,
+    Native { length: u64 },
+    Fragments { count: usize, length: u64, cut: bool },
+}
+
 /// Reads an image, without digests; `None` when the data set holds none.
 pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'a>> {
+    Some(Image { instance: instance(head, dataset)?, stored: stored(dataset) })
+}
+
+/// The instance that a data set holds, without digests and surrogates.
+pub(super) fn instance(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<Instance> {
     let rows = dataset.count(tags::ROWS)?;
     let columns = dataset.count(tags::COLUMNS)?;
-    let stored = stored(dataset);
     let text = |tag| dataset.text(tag).unwrap_or_default();
     let mut pixels = format(dataset, &head.transfer_syntax, rows, columns);
     let tags = filter_tags(dataset);
@@ -57,7 +69,7 @@ pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'
     };
     let image_type = dataset.text(tags::IMAGE_TYPE).unwrap_or_default();
     let refusal = refuse::on_content(dataset, &instance.sop_class, &image_type, &pixels)
-        .or_else(|| refuse::on_storage(dataset, &pixels, &stored));
+        .or_else(|| refuse::on_storage(dataset, &pixels, layout(dataset)));
     // A count of frames is believed only once the pixels are known to be there.
     let counted = matches!(refusal, None | Some("UNSUPPORTED_TRANSFER_SYNTAX"));
     instance.frames = frames::read(dataset, if counted { pixels.stored_frames } else { 1 });
@@ -78,7 +90,7 @@ pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'
     if !head.magic {
         instance.notes.push("NO_PREAMBLE".to_owned());
     }
-    Some(Image { instance, stored })
+    Some(instance)
 }
 
 impl Image<'_> {
@@ -113,7 +125,7 @@ impl Image<'_> {
 }
 
 /// Identifiers for an instance without: the series' from what its slices share, the folder included.
-fn surrogates(instance: &mut Instance, path: &Path) {
+pub(super) fn surrogates(instance: &mut Instance, path: &Path) {
     if !instance.series_uid.is_empty() && !instance.sop_uid.is_empty() {
         return;
     }
@@ -171,12 +183,28 @@ fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32)
     }
 }
 
+/// Where pixels may lie; the first that is there counts.
+pub(super) const PIXELS: [Tag; 3] =
+    [tags::PIXEL_DATA, tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
+
+fn layout(dataset: &Dataset<'_>) -> Layout {
+    match PIXELS.iter().find_map(|&tag| dataset.get(tag)).map(|element| &element.value) {
+        Some(Value::Bytes(bytes)) => Layout::Native { length: bytes.len() as u64 },
+        Some(&Value::Unread(length)) => Layout::Native { length },
+        Some(Value::Fragments { fragments, cut, .. }) => Layout::Fragments {
+            count: fragments.len(),
+            length: fragments.iter().map(|fragment| fragment.len() as u64).sum(),
+            cut: *cut,
+        },
+        Some(&Value::UnreadFragments { count, length, cut }) => Layout::Fragments { count, length, cut },
+        Some(Value::Items(_)) | None => Layout::Missing,
+    }
+}
+
 fn stored<'a>(dataset: &Dataset<'a>) -> Stored<'a> {
-    let floats = [tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
-    let element = [tags::PIXEL_DATA].iter().chain(&floats).find_map(|&tag| dataset.get(tag));
-    match element.map(|element| &element.value) {
+    match PIXELS.iter().find_map(|&tag| dataset.get(tag)).map(|element| &element.value) {
         Some(Value::Bytes(bytes)) => Stored::Native { bytes, big_endian: dataset.big_endian },
-        Some(Value::Fragments { table, fragments, cut }) => {
+        Some(Value::Fragments { table, fragments, .. }) => {
             let extended = dataset.bytes(tags::EXTENDED_OFFSET_TABLE).unwrap_or_default();
             let extended = extended.as_chunks::<8>().0.iter().map(|&b| u64::from_le_bytes(b));
             let basic = table.as_chunks::<4>().0.iter().map(|&b| u64::from(u32::from_le_bytes(b)));
@@ -184,7 +212,7 @@ fn stored<'a>(dataset: &Dataset<'a>) -> Stored<'a> {
             if offsets.is_empty() {
                 offsets.extend(basic);
             }
-            Stored::Fragments { offsets, fragments: fragments.clone(), cut: *cut }
+            Stored::Fragments { offsets, fragments: fragments.clone() }
         }
         _ => Stored::Missing,
     }

@@ -8,7 +8,7 @@ use super::instance::{Frame, PixelFormat};
 use crate::Real;
 use crate::geometry::norm;
 
-const CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x1010);
+pub(super) const CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x1010);
 
 /// What the CSA header says of a mosaic.
 struct Csa {

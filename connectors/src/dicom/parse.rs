@@ -18,47 +18,50 @@ impl Encoding {
     pub(crate) const BIG: Self = Self { explicit: true, big_endian: true };
 }
 
-const UNDEFINED: u32 = u32::MAX;
+pub(super) const UNDEFINED: u32 = u32::MAX;
 /// Real files nest five deep; a damaged one must not exhaust the stack.
 const MAX_DEPTH: u32 = 16;
 
 /// Parses as far as the bytes make sense.
 pub(crate) fn parse(bytes: &[u8], encoding: Encoding) -> Dataset<'_> {
-    let mut reader = Reader { bytes, at: 0, encoding };
-    reader.dataset(0, false)
+    Reader::new(bytes, encoding).dataset(0, false)
 }
 
 /// The file meta group, which is explicit little endian whatever follows, and where it ends.
 pub(crate) fn parse_meta(bytes: &[u8]) -> (Dataset<'_>, usize) {
-    let mut reader = Reader { bytes, at: 0, encoding: Encoding::EXPLICIT };
+    let mut reader = Reader::new(bytes, Encoding::EXPLICIT);
     let mut meta = Dataset::default();
     while reader.peek_group() == Some(0x0002) {
         let Some(element) = reader.element(0, &mut meta.cut) else { break };
-        meta.elements.push(element);
+        meta.push(element);
     }
     (meta, reader.at)
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    pub(super) at: usize,
     encoding: Encoding,
 }
 
-struct Header {
-    tag: Tag,
-    vr: VR,
-    length: u32,
+pub(super) struct Header {
+    pub(super) tag: Tag,
+    pub(super) vr: VR,
+    pub(super) length: u32,
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8], encoding: Encoding) -> Self {
+        Self { bytes, at: 0, encoding }
+    }
+
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let taken = self.bytes.get(self.at..self.at.checked_add(length)?)?;
         self.at += length;
         Some(taken)
     }
 
-    fn rest(&self) -> &'a [u8] {
+    pub(super) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
@@ -77,7 +80,7 @@ impl<'a> Reader<'a> {
         ahead.u16()
     }
 
-    fn header(&mut self) -> Option<Header> {
+    pub(super) fn header(&mut self) -> Option<Header> {
         let tag = Tag(self.u16()?, self.u16()?);
         if tag.0 == 0xFFFE {
             return Some(Header { tag, vr: VR::UN, length: self.u32()? });
@@ -119,7 +122,7 @@ impl<'a> Reader<'a> {
                 return dataset;
             }
             match self.element(depth, &mut dataset.cut) {
-                Some(element) => dataset.elements.push(element),
+                Some(element) => dataset.push(element),
                 None => break,
             }
         }
@@ -140,11 +143,7 @@ impl<'a> Reader<'a> {
             if tag == tags::PIXEL_DATA {
                 return Some(Element { tag, vr, value: self.fragments() });
             }
-            // A sequence of unknown representation is implicit inside, by the standard.
-            let encoding = if vr == VR::UN { Encoding::IMPLICIT } else { self.encoding };
-            let mut inner = Reader { bytes: self.bytes, at: self.at, encoding };
-            let items = inner.items(depth, true, cut)?;
-            self.at = inner.at;
+            let items = self.open_sequence(vr, depth, cut)?;
             return Some(Element { tag, vr: VR::SQ, value: Value::Items(items) });
         }
         let Some(bytes) = self.take(length as usize) else {
@@ -157,8 +156,18 @@ impl<'a> Reader<'a> {
         Some(Element { tag, vr, value: self.value(tag, vr, bytes, depth) })
     }
 
+    /// The items of a sequence that ends with a delimiter.
+    pub(super) fn open_sequence(&mut self, vr: VR, depth: u32, cut: &mut bool) -> Option<Vec<Dataset<'a>>> {
+        // A sequence of unknown representation is implicit inside, by the standard.
+        let encoding = if vr == VR::UN { Encoding::IMPLICIT } else { self.encoding };
+        let mut inner = Reader { bytes: self.bytes, at: self.at, encoding };
+        let items = inner.items(depth, true, cut)?;
+        self.at = inner.at;
+        Some(items)
+    }
+
     /// A value of known length; sequences are parsed when they parse, and stay bytes when not.
-    fn value(&self, tag: Tag, vr: VR, bytes: &'a [u8], depth: u32) -> Value<'a> {
+    pub(super) fn value(&self, tag: Tag, vr: VR, bytes: &'a [u8], depth: u32) -> Value<'a> {
         let encoding = match vr {
             VR::SQ => self.encoding,
             VR::UN if vr_of(tag) == VR::SQ => Encoding::IMPLICIT,

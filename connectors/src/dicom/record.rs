@@ -5,6 +5,7 @@ use std::path::Path;
 use dicom_dictionary_std::{tags, uids};
 use serde::{Deserialize, Serialize};
 
+use super::dataset::Dataset;
 use super::header::Head;
 use super::instance::Instance;
 use super::{image, refuse};
@@ -44,22 +45,38 @@ pub(crate) fn record(bytes: &[u8], path: &Path) -> Record {
         Err(code) => return skip(code),
     };
     let dataset = head.dataset();
-    if dataset.elements.is_empty() {
-        return skip(if head.magic { "NO_DATASET" } else { "NOT_DICOM" });
+    match kind(&head, &dataset, dataset.elements.is_empty()) {
+        Kind::Skip(code) => skip(code),
+        Kind::Outlines => Record::Outlines(crate::rtstruct::read::outlines(&dataset)),
+        Kind::Image => match image::read(&head, &dataset) {
+            Some(image) => Record::Instance(image.seal(path)),
+            None => skip("NOT_AN_IMAGE"),
+        },
+    }
+}
+
+/// What a data set is, by its class.
+pub(super) enum Kind {
+    Skip(&'static str),
+    Outlines,
+    /// An image, if there are rows and columns.
+    Image,
+}
+
+pub(super) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> Kind {
+    if empty {
+        return Kind::Skip(if head.magic { "NO_DATASET" } else { "NOT_DICOM" });
     }
     let directory = head.media_class.as_deref() == Some(uids::MEDIA_STORAGE_DIRECTORY_STORAGE);
     if directory || dataset.get(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {
-        return skip("DICOMDIR");
+        return Kind::Skip("DICOMDIR");
     }
     let class = dataset.text(tags::SOP_CLASS_UID).or_else(|| head.media_class.clone()).unwrap_or_default();
     if refuse::is_structure_set(&class) {
-        return Record::Outlines(crate::rtstruct::read::outlines(&dataset));
-    }
-    if refuse::not_an_image(&class) {
-        return skip("NOT_AN_IMAGE");
-    }
-    match image::read(&head, &dataset) {
-        Some(image) => Record::Instance(image.seal(path)),
-        None => skip("NOT_AN_IMAGE"),
+        Kind::Outlines
+    } else if refuse::not_an_image(&class) {
+        Kind::Skip("NOT_AN_IMAGE")
+    } else {
+        Kind::Image
     }
 }

@@ -4,7 +4,7 @@ use dicom_dictionary_std::{tags, uids};
 
 use super::codec;
 use super::dataset::Dataset;
-use super::image::Stored;
+use super::image::Layout;
 use super::instance::PixelFormat;
 
 const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
@@ -55,9 +55,9 @@ pub(crate) fn on_content(
 pub(crate) fn on_storage(
     dataset: &Dataset<'_>,
     pixels: &PixelFormat,
-    stored: &Stored<'_>,
+    layout: Layout,
 ) -> Option<&'static str> {
-    if let Stored::Missing = stored {
+    if layout == Layout::Missing {
         return Some(if dataset.cut { "TRUNCATED" } else { "NO_PIXEL_DATA" });
     }
     let bits = pixels.bits_allocated;
@@ -76,19 +76,18 @@ pub(crate) fn on_storage(
         return Some("UNSUPPORTED_PIXEL_FORMAT");
     }
     let frame_bytes = u64::from(pixels.rows) * u64::from(pixels.columns) * u64::from(bits / 8);
-    match stored {
-        Stored::Missing => None,
-        Stored::Native { bytes, .. } => {
+    match layout {
+        Layout::Missing => None,
+        Layout::Native { length } => {
             let needed = frame_bytes.checked_mul(pixels.stored_frames.into());
-            if needed.is_none_or(|needed| needed > bytes.len() as u64) { Some("TRUNCATED") } else { None }
+            needed.is_none_or(|needed| needed > length).then_some("TRUNCATED")
         }
-        Stored::Fragments { fragments, cut, .. } => {
-            let stored_bytes: u64 = fragments.iter().map(|fragment| fragment.len() as u64).sum();
-            if *cut || fragments.len() < pixels.stored_frames as usize {
+        Layout::Fragments { count, length, cut } => {
+            if cut || count < pixels.stored_frames as usize {
                 Some("TRUNCATED")
             } else if !codec::supported(pixels) {
                 Some("UNSUPPORTED_TRANSFER_SYNTAX")
-            } else if codec::implausible(frame_bytes, pixels.stored_frames, stored_bytes) {
+            } else if codec::implausible(frame_bytes, pixels.stored_frames, length) {
                 Some("IMPLAUSIBLE_SIZE")
             } else {
                 None

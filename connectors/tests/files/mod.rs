@@ -89,3 +89,15 @@ impl SliceFile {
         path
     }
 }
+
+#[allow(dead_code, reason = "each test is a crate of its own, and not every one reads samples")]
+/// The folder of real samples, or `None` with a line that says so.
+pub fn samples() -> Option<PathBuf> {
+    let folder = std::env::var_os("TOMOFLOW_DICOM_SAMPLES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/dicom"), PathBuf::from);
+    if folder.join("expected.json").is_file() {
+        return Some(folder);
+    }
+    println!("skipped: no samples at {}; set TOMOFLOW_DICOM_SAMPLES", folder.display());
+    None
+}

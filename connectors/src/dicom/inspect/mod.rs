@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::container::folder_of;
 
 use super::assemble::{Assembled, assemble};
 use super::instance::Instance;
+use super::peek::HeaderReader;
 use super::record::{Record, read_record};
 use super::walk::{FileStat, Walk, WalkError};
 
@@ -23,6 +25,8 @@ pub use statistics::{Statistics, statistics};
 
 /// Files read before their records are put in order.
 const FILES: usize = 1024;
+/// Files in flight: a cold disk or a network answers many questions in the time of one.
+const READERS: usize = 32;
 /// Series judged at once.
 const SERIES: usize = 64;
 
@@ -66,6 +70,9 @@ pub enum InspectError {
         "a record kept in memory cannot be read back: {0}\nhint: this is a fault of tomoflow, please report it"
     )]
     Packed(#[from] postcard::Error),
+    /// The system gave no threads.
+    #[error("no threads to read with: {0}\nhint: the system allows this process too few of them")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
 /// A file of a series, with its record packed: an archive of a million files must fit in memory.
@@ -74,7 +81,8 @@ struct Held {
     record: Vec<u8>,
 }
 
-/// Walks archives, reads every file once, and judges series by series.
+/// Walks archives, reads every file's header once, and judges series by series. Pixels are read only where
+/// one SOPInstanceUID stands in several files, or when statistics are asked for.
 ///
 /// Files without images are told in the order of their paths while the archive is read, then volumes and
 /// rejects in the order of SeriesInstanceUIDs, on any number of threads. Records of a series are held from
@@ -109,7 +117,9 @@ pub fn inspect(
     tell: &mut dyn FnMut(InspectEvent) -> ControlFlow<()>,
 ) -> Result<Option<Total>, InspectError> {
     let started = Instant::now();
-    let mut inspection = Inspection { options, tell, total: Total::default(), series: BTreeMap::new() };
+    let readers = ThreadPoolBuilder::new().num_threads(READERS).build()?;
+    let mut inspection =
+        Inspection { options, tell, total: Total::default(), series: BTreeMap::new(), readers };
     let done = inspection.look(roots).and_then(|()| inspection.judge_all());
     inspection.total.seconds = started.elapsed().as_secs_f64();
     match done {
@@ -136,6 +146,7 @@ struct Inspection<'t> {
     tell: &'t mut dyn FnMut(InspectEvent) -> ControlFlow<()>,
     total: Total,
     series: BTreeMap<String, Vec<Held>>,
+    readers: ThreadPool,
 }
 
 impl Inspection<'_> {
@@ -155,7 +166,8 @@ impl Inspection<'_> {
         self.total.files = files.len();
         self.total.bytes = files.iter().map(|file| file.size).sum();
         for (number, batch) in files.chunks(FILES).enumerate() {
-            let records: Vec<_> = batch.par_iter().map(read).collect();
+            let read_all = || batch.par_iter().map_init(HeaderReader::default, read).collect();
+            let records: Vec<std::io::Result<Record>> = self.readers.install(read_all);
             for (file, record) in batch.iter().zip(records) {
                 self.take(file, record)?;
             }
@@ -222,9 +234,31 @@ impl Inspection<'_> {
     }
 }
 
-/// Reads a file as a pipeline does: by its absolute path, which stands in for identifiers that are empty.
-fn read(file: &FileStat) -> std::io::Result<Record> {
-    read_record(&std::path::absolute(&file.path)?)
+/// Reads a header as a pipeline does: by its absolute path, which stands in for identifiers that are empty.
+fn read(reader: &mut HeaderReader, file: &FileStat) -> std::io::Result<Record> {
+    reader.read(&std::path::absolute(&file.path)?)
+}
+
+/// Reads the pixels' digests where they matter: of instances that share a SOPInstanceUID.
+fn complete(paths: &[PathBuf], instances: &mut [Instance]) {
+    let mut by_uid: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, instance) in instances.iter().enumerate() {
+        by_uid.entry(&instance.sop_uid).or_default().push(index);
+    }
+    let shared: Vec<usize> = by_uid.into_values().filter(|found| found.len() > 1).flatten().collect();
+    let read = |&index: &usize| {
+        let path = std::path::absolute(paths.get(index)?).ok()?;
+        match read_record(&path) {
+            Ok(Record::Instance(instance)) => Some((index, instance)),
+            // It changed since its header was read: without a digest it is like no other.
+            _ => None,
+        }
+    };
+    for (index, whole) in shared.par_iter().filter_map(read).collect::<Vec<_>>() {
+        if let Some(instance) = instances.get_mut(index).filter(|instance| instance.sop_uid == whole.sop_uid) {
+            *instance = whole;
+        }
+    }
 }
 
 /// Roots without those that are there twice, or lie in another one.
@@ -247,6 +281,7 @@ fn judge(series: &str, held: Vec<Held>, options: InspectOptions) -> Result<Vec<F
         instances.push(postcard::from_bytes::<Instance>(&record)?);
         paths.push(path);
     }
+    complete(&paths, &mut instances);
     let all: Vec<&Instance> = instances.iter().collect();
     let findings = assemble(&all).into_iter().map(|part| {
         // The indices are those of what was given.
