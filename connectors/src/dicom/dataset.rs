@@ -31,12 +31,20 @@ pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
     /// The items of a sequence.
     Items(Vec<Dataset<'a>>),
-    /// Encapsulated pixel data: the basic offset table, then the fragments; `cut` when the end is missing.
-    Fragments { table: &'a [u8], fragments: Vec<&'a [u8]>, cut: bool },
+    /// Encapsulated pixel data.
+    Fragments(Box<Fragments<'a>>),
     /// Pixel data that were left in the file: their bytes.
     Unread(u64),
     /// Encapsulated pixel data that were left in the file: how many fragments, and the bytes in them.
-    UnreadFragments { count: usize, length: u64, cut: bool },
+    UnreadFragments { count: u32, length: u64, cut: bool },
+}
+
+/// Encapsulated pixel data: the basic offset table, then the fragments; `cut` when the end is missing.
+#[derive(Clone, Debug)]
+pub(crate) struct Fragments<'a> {
+    pub(crate) table: &'a [u8],
+    pub(crate) fragments: Vec<&'a [u8]>,
+    pub(crate) cut: bool,
 }
 
 /// The dictionary's value representation of a tag; `UN` for one it does not know.
@@ -56,9 +64,13 @@ impl<'a> Dataset<'a> {
         self.elements.iter().find(|element| element.tag == tag)
     }
 
-    /// An empty one, with room for what a record needs.
-    pub(super) fn with_room() -> Self {
-        Self { elements: Vec::with_capacity(48), ..Self::default() }
+    /// An empty one in the memory of another.
+    pub(super) fn reuse<'b>(self) -> Dataset<'b> {
+        let Self { mut elements, .. } = self;
+        elements.clear();
+        // Nothing is left to map: collecting only takes the room over.
+        let empty = elements.into_iter().filter_map(|_| None);
+        Dataset { elements: empty.collect(), ..Dataset::default() }
     }
 
     /// Adds the next element of the file.
@@ -85,7 +97,11 @@ impl<'a> Dataset<'a> {
 
     /// An identifier or code, without padding; `None` when absent or empty.
     pub(crate) fn text(&self, tag: Tag) -> Option<String> {
-        let text = String::from_utf8_lossy(self.bytes(tag)?);
+        let bytes = trim_ascii(self.bytes(tag)?);
+        if bytes.is_ascii() {
+            return String::from_utf8(bytes.to_vec()).ok().filter(|text| !text.is_empty());
+        }
+        let text = String::from_utf8_lossy(bytes);
         let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
         (!text.is_empty()).then(|| text.to_owned())
     }
@@ -93,8 +109,11 @@ impl<'a> Dataset<'a> {
     /// A text for people, decoded by the character set of the data set.
     pub(crate) fn decoded_text(&self, tag: Tag, characters: Option<&SpecificCharacterSet>) -> Option<String> {
         let bytes = self.bytes(tag)?;
-        match (vr_of(tag), characters.map(|codec| codec.decode(bytes))) {
-            (VR::LO | VR::SH | VR::PN | VR::LT | VR::ST | VR::UT | VR::UC, Some(Ok(text))) => {
+        let Some(codec) = characters.filter(|codec| !same_in_ascii(bytes, codec)) else {
+            return self.text(tag);
+        };
+        match (vr_of(tag), codec.decode(bytes)) {
+            (VR::LO | VR::SH | VR::PN | VR::LT | VR::ST | VR::UT | VR::UC, Ok(text)) => {
                 let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
                 (!text.is_empty()).then(|| text.to_owned())
             }
@@ -134,7 +153,18 @@ impl<'a> Dataset<'a> {
     }
 
     pub(crate) fn number(&self, tag: Tag) -> Option<f64> {
-        self.numbers(tag).first().copied()
+        match self.get(tag)? {
+            // The two that come most often, without a list of one.
+            Element { vr: VR::US, value: Value::Bytes(bytes), .. } => {
+                let &pair = bytes.first_chunk::<2>()?;
+                let number = if self.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
+                Some(number.into())
+            }
+            Element { vr: VR::DS | VR::IS, value: Value::Bytes(bytes), .. } if !bytes.contains(&b'\\') => {
+                decimal(std::str::from_utf8(trim_ascii(bytes)).ok()?)
+            }
+            _ => self.numbers(tag).first().copied(),
+        }
     }
 
     /// A whole number that is not negative.
@@ -145,8 +175,30 @@ impl<'a> Dataset<'a> {
 
     /// Exactly `N` finite numbers.
     pub(crate) fn vector<const N: usize>(&self, tag: Tag) -> Option<[f64; N]> {
+        if let Element { vr: VR::DS, value: Value::Bytes(bytes), .. } = self.get(tag)? {
+            let mut parts = std::str::from_utf8(trim_ascii(bytes)).ok()?.split('\\');
+            let mut vector = [0.0; N];
+            for place in &mut vector {
+                *place = decimal(parts.next()?)?;
+            }
+            return parts.next().is_none().then_some(vector);
+        }
         <[f64; N]>::try_from(self.numbers(tag)).ok().filter(|v| v.iter().all(|x| x.is_finite()))
     }
+}
+
+/// Without the padding of ASCII at both ends.
+pub(super) fn trim_ascii(mut bytes: &[u8]) -> &[u8] {
+    while let [0 | b' ' | b'\t'..=b'\r', rest @ ..] | [rest @ .., 0 | b' ' | b'\t'..=b'\r'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Whether a text reads the same in ASCII: all but the Japanese sets, and those that switch, extend it.
+fn same_in_ascii(bytes: &[u8], codec: &SpecificCharacterSet) -> bool {
+    bytes.iter().all(|&byte| byte < 0x80 && byte != 0x1B)
+        && matches!(codec.name().as_ref(), "ISO_IR 6" | "ISO_IR 100" | "ISO_IR 192")
 }
 
 fn binary<const N: usize>(bytes: &[u8], big_endian: bool, read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
@@ -163,14 +215,18 @@ fn binary<const N: usize>(bytes: &[u8], big_endian: bool, read: impl Fn([u8; N])
 
 /// Numbers separated by backslashes; empty when one of them is none.
 pub(crate) fn decimal_strings(bytes: &[u8]) -> Vec<f64> {
-    let Ok(text) = std::str::from_utf8(bytes) else { return Vec::new() };
-    let padding = |c: char| c == '\0' || c.is_whitespace();
+    let Ok(text) = std::str::from_utf8(trim_ascii(bytes)) else { return Vec::new() };
     if text.trim_matches(padding).is_empty() {
         return Vec::new();
     }
-    let numbers: Option<Vec<f64>> = text
-        .split('\\')
-        .map(|part| part.trim_matches(padding).parse().ok().filter(|n: &f64| n.is_finite()))
-        .collect();
-    numbers.unwrap_or_default()
+    text.split('\\').map(decimal).collect::<Option<_>>().unwrap_or_default()
+}
+
+fn padding(c: char) -> bool {
+    c == '\0' || c.is_whitespace()
+}
+
+/// One decimal string, when it is a finite number.
+fn decimal(text: &str) -> Option<f64> {
+    text.trim_matches(padding).parse().ok().filter(|number: &f64| number.is_finite())
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use dicom_core::Tag;
+use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
-use super::dataset::Dataset;
+use super::dataset::{Dataset, trim_ascii};
 use super::instance::Frame;
 use crate::Real;
 
@@ -14,12 +14,12 @@ pub(crate) fn read(root: &Dataset<'_>, count: u32) -> Vec<Frame> {
     let per_frame = root.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
     let shared = root.items(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE).first();
     let root_order = root_order(root);
-    (0..count as usize)
-        .map(|index| {
-            let groups = Groups { frame: per_frame.get(index), shared, root, single: count == 1 };
-            groups.frame(&root_order)
-        })
-        .collect()
+    let groups = |index| Groups { frame: per_frame.get(index), shared, root, single: count == 1 };
+    match count {
+        0 => Vec::new(),
+        1 => vec![groups(0).frame(root_order)],
+        _ => (0..count as usize).map(|index| groups(index).frame(root_order.clone())).collect(),
+    }
 }
 
 struct Groups<'d, 'a> {
@@ -44,7 +44,7 @@ impl<'d, 'a> Groups<'d, 'a> {
         self.group(sequence, wanted).unwrap_or(self.root)
     }
 
-    fn frame(&self, root_order: &BTreeMap<String, String>) -> Frame {
+    fn frame(&self, mut order: BTreeMap<String, String>) -> Frame {
         let position = self.group(tags::PLANE_POSITION_SEQUENCE, tags::IMAGE_POSITION_PATIENT);
         // One position at the root cannot hold for several frames.
         let position = position.or(self.single.then_some(self.root));
@@ -58,8 +58,9 @@ impl<'d, 'a> Groups<'d, 'a> {
             let absent = item.text(wanted).is_none();
             Real::new(if absent { default } else { item.number(wanted).unwrap_or(f64::NAN) })
         };
-        let mut order = root_order.clone();
-        self.order(&mut order);
+        if self.frame.is_some() || self.shared.is_some() {
+            self.order(&mut order);
+        }
         Frame {
             position_mm: position.and_then(|item| reals(item.vector(tags::IMAGE_POSITION_PATIENT))),
             orientation: reals(plane.vector(tags::IMAGE_ORIENTATION_PATIENT)),
@@ -122,6 +123,17 @@ fn root_order(root: &Dataset<'_>) -> BTreeMap<String, String> {
 
 /// A value as text; numbers in one spelling, so that `12` and `12.0` are the same.
 fn value(item: &Dataset<'_>, tag: Tag) -> Option<String> {
+    if let (Some(bytes), true) = (item.bytes(tag), tag != tags::ACQUISITION_TIME) {
+        let digits = trim_ascii(bytes);
+        // Most are short counts, spelt as they would be spelt again.
+        if (1..=9).contains(&digits.len())
+            && digits.iter().all(u8::is_ascii_digit)
+            && (digits[0] != b'0' || digits.len() == 1)
+            && item.get(tag).is_some_and(|element| [VR::IS, VR::DS].contains(&element.vr))
+        {
+            return String::from_utf8(digits.to_vec()).ok();
+        }
+    }
     let numbers = if tag == tags::ACQUISITION_TIME { Vec::new() } else { item.numbers(tag) };
     if numbers.is_empty() {
         return item.text(tag);

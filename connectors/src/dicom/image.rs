@@ -9,7 +9,7 @@ use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 
 use super::FILTER_KEYWORDS;
-use super::dataset::{Dataset, Value};
+use super::dataset::{Dataset, Fragments, Value};
 use super::header::Head;
 use super::instance::{Instance, PixelFormat};
 use super::{frames, mosaic, refuse};
@@ -42,7 +42,7 @@ static FILTER_TAGS: LazyLock<Vec<(&'static str, Tag)>> = LazyLock::new(|| {
 pub(super) enum Layout {
     Missing,
     Native { length: u64 },
-    Fragments { count: usize, length: u64, cut: bool },
+    Fragments { count: u64, length: u64, cut: bool },
 }
 
 /// Reads an image, without digests; `None` when the data set holds none.
@@ -191,12 +191,14 @@ fn layout(dataset: &Dataset<'_>) -> Layout {
     match PIXELS.iter().find_map(|&tag| dataset.get(tag)).map(|element| &element.value) {
         Some(Value::Bytes(bytes)) => Layout::Native { length: bytes.len() as u64 },
         Some(&Value::Unread(length)) => Layout::Native { length },
-        Some(Value::Fragments { fragments, cut, .. }) => Layout::Fragments {
-            count: fragments.len(),
-            length: fragments.iter().map(|fragment| fragment.len() as u64).sum(),
-            cut: *cut,
+        Some(Value::Fragments(found)) => Layout::Fragments {
+            count: found.fragments.len() as u64,
+            length: found.fragments.iter().map(|fragment| fragment.len() as u64).sum(),
+            cut: found.cut,
         },
-        Some(&Value::UnreadFragments { count, length, cut }) => Layout::Fragments { count, length, cut },
+        Some(&Value::UnreadFragments { count, length, cut }) => {
+            Layout::Fragments { count: count.into(), length, cut }
+        }
         Some(Value::Items(_)) | None => Layout::Missing,
     }
 }
@@ -204,7 +206,8 @@ fn layout(dataset: &Dataset<'_>) -> Layout {
 fn stored<'a>(dataset: &Dataset<'a>) -> Stored<'a> {
     match PIXELS.iter().find_map(|&tag| dataset.get(tag)).map(|element| &element.value) {
         Some(Value::Bytes(bytes)) => Stored::Native { bytes, big_endian: dataset.big_endian },
-        Some(Value::Fragments { table, fragments, .. }) => {
+        Some(Value::Fragments(found)) => {
+            let Fragments { table, fragments, .. } = found.as_ref();
             let extended = dataset.bytes(tags::EXTENDED_OFFSET_TABLE).unwrap_or_default();
             let extended = extended.as_chunks::<8>().0.iter().map(|&b| u64::from_le_bytes(b));
             let basic = table.as_chunks::<4>().0.iter().map(|&b| u64::from(u32::from_le_bytes(b)));

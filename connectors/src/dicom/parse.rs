@@ -3,7 +3,7 @@
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
-use super::dataset::{Dataset, Element, Value, vr_of};
+use super::dataset::{Dataset, Element, Fragments, Value, vr_of};
 
 /// How a data set is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,29 @@ pub(crate) fn parse_meta(bytes: &[u8]) -> (Dataset<'_>, usize) {
         meta.push(element);
     }
     (meta, reader.at)
+}
+
+/// The representation that two letters name: [`VR::from_binary`] for those that come often, at a glance.
+fn vr_from(letters: &[u8; 2]) -> Option<VR> {
+    Some(match letters {
+        b"UI" => VR::UI,
+        b"DS" => VR::DS,
+        b"CS" => VR::CS,
+        b"LO" => VR::LO,
+        b"IS" => VR::IS,
+        b"US" => VR::US,
+        b"SH" => VR::SH,
+        b"DA" => VR::DA,
+        b"TM" => VR::TM,
+        b"PN" => VR::PN,
+        b"SQ" => VR::SQ,
+        b"OW" => VR::OW,
+        b"OB" => VR::OB,
+        b"UN" => VR::UN,
+        b"FD" => VR::FD,
+        b"UL" => VR::UL,
+        _ => return VR::from_binary(*letters),
+    })
 }
 
 pub(super) struct Reader<'a> {
@@ -85,9 +108,9 @@ impl<'a> Reader<'a> {
         if tag.0 == 0xFFFE {
             return Some(Header { tag, vr: VR::UN, length: self.u32()? });
         }
-        let letters = self.rest().get(..2).and_then(|v| <[u8; 2]>::try_from(v).ok());
+        let letters = self.rest().first_chunk::<2>();
         // Some writers slip implicit elements into an explicit data set: no VR letters, then.
-        let vr = letters.filter(|_| self.encoding.explicit).and_then(VR::from_binary);
+        let vr = letters.filter(|_| self.encoding.explicit).and_then(vr_from);
         let Some(vr) = vr else {
             return Some(Header { tag, vr: vr_of(tag), length: self.u32()? });
         };
@@ -234,7 +257,7 @@ impl<'a> Reader<'a> {
             found.push(fragment);
         }
         let (table, fragments) = found.split_first().map(|(t, f)| (*t, f.to_vec())).unwrap_or_default();
-        Value::Fragments { table, fragments, cut }
+        Value::Fragments(Box::new(Fragments { table, fragments, cut }))
     }
 }
 

@@ -40,6 +40,7 @@ const MOST: usize = 256 << 20;
 pub struct HeaderReader {
     head: Vec<u8>,
     tail: Vec<u8>,
+    room: Dataset<'static>,
 }
 
 /// Why the whole file has to be read.
@@ -71,22 +72,22 @@ impl HeaderReader {
 
     fn peek(&mut self, path: &Path) -> Result<Record, Stop> {
         let file = File::open(path)?;
-        self.head.clear();
-        grow(&file, &mut self.head, FIRST)?;
+        let mut known = grow(&file, &mut self.head, 0, FIRST)?;
         // A file that ends within the first read needs no second question.
-        let length = if self.head.len() < FIRST { self.head.len() as u64 } else { file.metadata()?.len() };
-        if length < self.head.len() as u64 {
+        let length = if known < FIRST { known as u64 } else { file.metadata()?.len() };
+        if length < known as u64 {
             return Err(Stop::NeedsAll);
         }
         loop {
             let source = Source { file: &file, length, path };
-            match source.record(&self.head, &mut self.tail)? {
+            let head = self.head.get(..known).unwrap_or_default();
+            match source.record(head, &mut self.tail, &mut self.room)? {
                 Ok(record) => return Ok(record),
                 Err(needed) if needed <= MOST => {
-                    let before = self.head.len();
-                    let wanted = needed.max(before * 2).min(length.try_into().unwrap_or(usize::MAX));
-                    grow(&file, &mut self.head, wanted)?;
-                    if self.head.len() == before {
+                    let wanted = needed.max(known * 2).min(length.try_into().unwrap_or(usize::MAX));
+                    let before = known;
+                    known = grow(&file, &mut self.head, before, wanted)?;
+                    if known == before {
                         return Err(Stop::NeedsAll);
                     }
                 }
@@ -96,20 +97,20 @@ impl HeaderReader {
     }
 }
 
-/// Reads on, until so many bytes are there or the file ends.
-fn grow(file: &File, bytes: &mut Vec<u8>, length: usize) -> io::Result<()> {
-    let mut filled = bytes.len();
-    bytes.resize(length.max(filled), 0);
-    while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
-        match file.read_at(room, filled as u64) {
+/// Reads on behind the `known` bytes, until `wanted` are there or the file ends; how many are known then.
+fn grow(file: &File, bytes: &mut Vec<u8>, mut known: usize, wanted: usize) -> io::Result<usize> {
+    if bytes.len() < wanted {
+        bytes.resize(wanted, 0);
+    }
+    while let Some(room) = bytes.get_mut(known..wanted).filter(|room| !room.is_empty()) {
+        match file.read_at(room, known as u64) {
             Ok(0) => break,
-            Ok(read) => filled += read,
+            Ok(read) => known += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    bytes.truncate(filled);
-    Ok(())
+    Ok(known)
 }
 
 /// A file of which the beginning is known.
@@ -123,7 +124,12 @@ struct Source<'f> {
 type OrMore<T> = Result<T, usize>;
 
 impl Source<'_> {
-    fn record(&self, known: &[u8], tail: &mut Vec<u8>) -> Result<OrMore<Record>, Stop> {
+    fn record(
+        &self,
+        known: &[u8],
+        tail: &mut Vec<u8>,
+        room: &mut Dataset<'static>,
+    ) -> Result<OrMore<Record>, Stop> {
         let skip = |code: &str| Record::Skip { code: code.to_owned() };
         let head = match Head::find_in(known, self.length) {
             Ok(head) if head.plain() => head,
@@ -133,7 +139,7 @@ impl Source<'_> {
         let start = head.start;
         let body = known.get(start..).unwrap_or_default();
         let length = usize::try_from(self.length).map_err(|_| Stop::NeedsAll)?.saturating_sub(start);
-        let mut dataset = Dataset::with_room();
+        let mut dataset = std::mem::take(room).reuse();
         let scan = Scan { bytes: body, length, encoding: head.encoding };
         let (any, ended) = scan.run(&mut dataset);
         let behind = match ended {
@@ -147,7 +153,7 @@ impl Source<'_> {
             }
         };
         self.scan_tail(start, behind, tail, head.encoding, &mut dataset)?;
-        Ok(Ok(match kind(&head, &dataset, !any) {
+        let record = match kind(&head, &dataset, !any) {
             Kind::Skip(code) => skip(code),
             Kind::Outlines => return Err(Stop::NeedsAll),
             Kind::Image => match image::instance(&head, &dataset) {
@@ -159,7 +165,9 @@ impl Source<'_> {
                 }
                 None => skip("NOT_AN_IMAGE"),
             },
-        }))
+        };
+        *room = dataset.reuse();
+        Ok(Ok(record))
     }
 
     /// Scans what lies behind the pixels.
@@ -191,7 +199,7 @@ impl Source<'_> {
     /// Walks along fragments by their heads; what there is, and where the next element begins.
     fn fragments(&self, start: usize, at: usize, encoding: Encoding) -> Result<(Value<'static>, usize), Stop> {
         let end = usize::try_from(self.length).map_err(|_| Stop::NeedsAll)?.saturating_sub(start);
-        let (mut at, mut found) = (at, 0usize);
+        let (mut at, mut found) = (at, 0u32);
         // The first item is the table of offsets, and no fragment.
         let (mut bytes, mut cut) = (0u64, true);
         while end.saturating_sub(at) >= 8 {
@@ -210,7 +218,7 @@ impl Source<'_> {
             }
             let stored = (length as usize).min(end - at);
             bytes += if found > 0 { stored as u64 } else { 0 };
-            found += 1;
+            found = found.saturating_add(1);
             at += stored;
             if stored < length as usize {
                 break;

@@ -83,7 +83,7 @@ pub(crate) fn on_storage(
             needed.is_none_or(|needed| needed > length).then_some("TRUNCATED")
         }
         Layout::Fragments { count, length, cut } => {
-            if cut || count < pixels.stored_frames as usize {
+            if cut || count < u64::from(pixels.stored_frames) {
                 Some("TRUNCATED")
             } else if !codec::supported(pixels) {
                 Some("UNSUPPORTED_TRANSFER_SYNTAX")

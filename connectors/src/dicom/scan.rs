@@ -86,6 +86,7 @@ impl<'a> Scan<'a> {
     pub(super) fn run(&self, dataset: &mut Dataset<'a>) -> (bool, Ended) {
         dataset.big_endian = self.encoding.big_endian;
         let (mut at, mut any) = (0usize, false);
+        let mut list = List::default();
         while at < self.length {
             // Near the end of what is known an element's head may be cut off.
             if self.bytes.len() < self.length && at + ELEMENT_HEAD > self.bytes.len() {
@@ -128,7 +129,7 @@ impl<'a> Scan<'a> {
                 if end > self.bytes.len() {
                     return (any, Ended::BehindPixels(end));
                 }
-            } else if wanted(tag, dataset) {
+            } else if list.wants(tag, dataset) {
                 let Some(bytes) = self.bytes.get(reader.at..end) else {
                     return (any, Ended::Short(end.saturating_add(ELEMENT_HEAD)));
                 };
@@ -156,7 +157,7 @@ impl<'a> Scan<'a> {
         }
         dataset.cut |= cut;
         let Some(items) = items else { return Step::Over };
-        if wanted(tag, dataset) {
+        if List::default().wants(tag, dataset) {
             dataset.push(Element { tag, vr: VR::SQ, value: Value::Items(items) });
         }
         Step::On
@@ -169,14 +170,32 @@ enum Step {
     Short(usize),
 }
 
-/// Whether a record needs an element of the root.
-fn wanted(tag: Tag, dataset: &Dataset<'_>) -> bool {
-    if tag == CSA_IMAGE_HEADER {
-        // Tens of kilobytes that tell of mosaics alone.
-        let kind = dataset.text(tags::IMAGE_TYPE);
-        return kind.is_none_or(|kind| mosaic::is_mosaic(&kind));
+/// A finger on the list of wanted tags, since both that and the file are sorted.
+#[derive(Default)]
+struct List {
+    next: usize,
+}
+
+impl List {
+    /// Whether a record needs an element of the root.
+    fn wants(&mut self, tag: Tag, dataset: &Dataset<'_>) -> bool {
+        if tag == CSA_IMAGE_HEADER {
+            // Tens of kilobytes that tell of mosaics alone.
+            let kind = dataset.text(tags::IMAGE_TYPE);
+            return kind.is_none_or(|kind| mosaic::is_mosaic(&kind));
+        }
+        let before = self.next.checked_sub(1).and_then(|last| WANTED.get(last));
+        if before.is_some_and(|&before| before >= tag) {
+            self.next = 0;
+        }
+        while let Some(&wanted) = WANTED.get(self.next).filter(|&&wanted| wanted <= tag) {
+            self.next += 1;
+            if wanted == tag {
+                return true;
+            }
+        }
+        false
     }
-    WANTED.binary_search(&tag).is_ok()
 }
 
 #[cfg(test)]
