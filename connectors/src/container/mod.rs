@@ -94,14 +94,26 @@ pub fn members(path: &Path) -> io::Result<Vec<FileStat>> {
 /// # Errors
 /// What the system says; `InvalidData` for a damaged container.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    match std::fs::read(path) {
+    let mut bytes = Vec::new();
+    read_into(path, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same, at the end of a buffer.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
+    match File::open(path) {
+        Ok(mut file) => file.read_to_end(buffer).map(drop),
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             let (container, name) = inside(path).ok_or(error)?;
             let container = open(&container)?;
             let member = container.members.list().get(&name).ok_or(ErrorKind::NotFound)?;
-            container.members.read(&container.file, member)
+            buffer.append(&mut container.members.read(&container.file, member)?);
+            Ok(())
         }
-        read => read,
+        Err(error) => Err(error),
     }
 }
 

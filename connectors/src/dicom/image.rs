@@ -12,6 +12,7 @@ use super::FILTER_KEYWORDS;
 use super::dataset::{Dataset, Fragments, Value};
 use super::header::Head;
 use super::instance::{Instance, PixelFormat};
+use super::lut::ModalityLut;
 use super::{frames, mosaic, refuse};
 use crate::Digest;
 
@@ -30,6 +31,7 @@ pub(crate) enum Stored<'a> {
 pub(crate) struct Image<'a> {
     pub(crate) instance: Instance,
     pub(crate) stored: Stored<'a>,
+    pub(super) lut: Option<ModalityLut>,
 }
 
 static FILTER_TAGS: LazyLock<Vec<(&'static str, Tag)>> = LazyLock::new(|| {
@@ -47,7 +49,9 @@ pub(super) enum Layout {
 
 /// Reads an image, without digests; `None` when the data set holds none.
 pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'a>> {
-    Some(Image { instance: instance(head, dataset)?, stored: stored(dataset) })
+    let instance = instance(head, dataset)?;
+    let lut = ModalityLut::read(dataset, instance.pixels.signed).flatten();
+    Some(Image { instance, stored: stored(dataset), lut })
 }
 
 /// The instance that a data set holds, without digests and surrogates.
@@ -108,6 +112,9 @@ impl Image<'_> {
                     hasher.update(fragment);
                 }
             }
+        }
+        if let Some(lut) = &self.lut {
+            hasher.update(&lut.bytes());
         }
         let instance = &mut self.instance;
         instance.pixel_digest = Digest(*hasher.finalize().as_bytes());

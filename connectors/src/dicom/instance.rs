@@ -31,7 +31,7 @@ pub struct Instance {
     pub refusal: Option<String>,
     /// What was put right while reading: `EMPTY_UID`, `NO_PREAMBLE`, …
     pub notes: Vec<String>,
-    /// The digest of the pixel bytes as stored.
+    /// The digest of the pixel bytes as stored, and of the modality look-up table where there is one.
     pub pixel_digest: Digest,
     /// The digest of what decoding depends on: stored pixels, their format, and each frame's rescale. An
     /// edited name, identifier or position leaves it as it is.

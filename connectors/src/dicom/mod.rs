@@ -10,6 +10,7 @@ mod hints;
 pub(crate) mod image;
 pub mod inspect;
 pub mod instance;
+mod lut;
 mod mosaic;
 mod parse;
 mod peek;
@@ -20,6 +21,7 @@ mod rle;
 mod scan;
 mod slices;
 mod split;
+mod unpack;
 pub mod walk;
 pub mod write;
 

@@ -1,11 +1,12 @@
 //! What shows in one file that its pixels cannot become a volume, by name.
 
-use dicom_dictionary_std::{tags, uids};
+use dicom_dictionary_std::uids;
 
 use super::codec;
 use super::dataset::Dataset;
 use super::image::Layout;
 use super::instance::PixelFormat;
+use super::lut::ModalityLut;
 
 const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
 /// Radiographs, mammograms, angiograms and fluoroscopy: sums along the beam.
@@ -44,7 +45,9 @@ pub(crate) fn on_content(
         Some("PROJECTION")
     } else if has("LOCALIZER") {
         Some("LOCALIZER")
-    } else if dataset.get(tags::MODALITY_LUT_SEQUENCE).is_some() {
+    } else if let Some(lut) = ModalityLut::read(dataset, pixels.signed)
+        && (lut.is_none() || pixels.float)
+    {
         Some("MODALITY_LUT")
     } else {
         None
