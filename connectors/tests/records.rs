@@ -163,6 +163,35 @@ fn empty_identifiers_get_surrogates_that_hold_a_series_together() {
     assert!(a.notes.contains(&"EMPTY_UID".to_owned()));
 }
 
+#[test]
+fn a_modality_table_takes_the_place_of_the_rescale() {
+    let words = |words: &[u16]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let with_table = |descriptor: &[u16], data: Vec<u8>| {
+        let item = [
+            files::element((0x0028, 0x3002), b"US", &words(descriptor)),
+            files::element((0x0028, 0x3006), b"OW", &data),
+        ]
+        .concat();
+        let head = [&[0xFE, 0xFF, 0x00, 0xE0][..], &(item.len() as u32).to_le_bytes()].concat();
+        let mut file = SliceFile::new(3);
+        file.set((0x0028, 0x3000), b"SQ", [head, item].concat());
+        file
+    };
+    let folder = tempfile::tempdir().unwrap();
+    // Samples are 3, 4, …, 18; the table begins at 5.
+    let path = with_table(&[4, 5, 16], words(&[10, 20, 30, 65_000])).write(folder.path(), "table");
+    assert_eq!(instance(&path).refusal, None);
+    let geometry = tomoflow_connectors::Geometry::axis_aligned([1, 4, 4], [1.0; 3]);
+    let values = |path: &Path| load_scan(&geometry, &[(path.to_owned(), 0)]).unwrap().voxels().to_vec();
+    assert_eq!(values(&path)[..7], [10.0, 10.0, 10.0, 20.0, 30.0, 65_000.0, 65_000.0]);
+    let bytes = with_table(&[4, 5, 8], vec![1, 2, 3, 4]).write(folder.path(), "bytes");
+    assert_eq!(values(&bytes)[..6], [1.0, 1.0, 1.0, 2.0, 3.0, 4.0]);
+    let other = with_table(&[4, 5, 16], words(&[10, 20, 31, 65_000])).write(folder.path(), "other");
+    assert_ne!(instance(&path).content, instance(&other).content);
+    let short = with_table(&[400, 5, 16], words(&[10, 20])).write(folder.path(), "short");
+    assert_eq!(instance(&short).refusal.as_deref(), Some("MODALITY_LUT"));
+}
+
 /// Reads a file in every way there is; it may be refused, and must not panic.
 fn exercise(path: &Path) {
     let record = read_record(path).unwrap();

@@ -7,6 +7,7 @@ use dicom_dictionary_std::uids;
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use jxl_oxide::{AllocTracker, JxlImage};
 
 use super::instance::PixelFormat;
 
@@ -17,12 +18,9 @@ const SMALL: u64 = 1 << 20;
 
 /// Whether a frame stored like this can be decoded.
 pub(crate) fn supported(pixels: &PixelFormat) -> bool {
-    let at_most_16 = pixels.bits_allocated <= 16 && !pixels.float;
     match Family::of(&pixels.transfer_syntax) {
         Some(Family::Rle) => !pixels.float,
-        // The decoder knows 8 bits of the extended process alone.
-        Some(Family::Jpeg) if pixels.transfer_syntax == uids::JPEG_EXTENDED12_BIT => pixels.bits_stored <= 8,
-        Some(Family::Jpeg | Family::Jpeg2000) => at_most_16,
+        Some(_) => pixels.bits_allocated <= 16 && !pixels.float,
         None => false,
     }
 }
@@ -36,7 +34,10 @@ pub(crate) fn implausible(frame_bytes: u64, frames: u32, stored_bytes: u64) -> b
 enum Family {
     Rle,
     Jpeg,
+    /// High throughput included.
     Jpeg2000,
+    JpegLs,
+    JpegXl,
 }
 
 impl Family {
@@ -47,7 +48,13 @@ impl Family {
             | uids::JPEG_EXTENDED12_BIT
             | uids::JPEG_LOSSLESS
             | uids::JPEG_LOSSLESS_SV1 => Some(Self::Jpeg),
-            uids::JPEG2000_LOSSLESS | uids::JPEG2000 => Some(Self::Jpeg2000),
+            uids::JPEG2000_LOSSLESS
+            | uids::JPEG2000
+            | uids::HTJ2K_LOSSLESS
+            | uids::HTJ2K_LOSSLESS_RPCL
+            | uids::HTJ2K => Some(Self::Jpeg2000),
+            uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => Some(Self::JpegLs),
+            uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => Some(Self::JpegXl),
             _ => None,
         }
     }
@@ -107,13 +114,30 @@ pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usi
         Some(Family::Rle) => return Ok((super::rle::decode(frame, area, allocated)?, allocated)),
         // The decoder writes by the stream's own size and precision: they must be what we make room for.
         Some(Family::Jpeg) => match jpeg_size(frame) {
-            Some(size) => check(size, pixels).map(|()| if size.precision > 8 { 2 } else { 1 })?,
+            Some(size) => {
+                check(size, pixels)?;
+                // Of 12 bits the lossless ones are known to the decoder alone.
+                if size.precision == 12 && pixels.transfer_syntax == uids::JPEG_EXTENDED12_BIT {
+                    let size = [pixels.rows as usize, pixels.columns as usize];
+                    return Ok(little(&super::jpeg12::decode(frame, size)?, allocated));
+                }
+                if size.precision > 8 { 2 } else { 1 }
+            }
             None => return Err("a JPEG stream without a frame header".to_owned()),
         },
         Some(Family::Jpeg2000) => match jpeg2000_size(frame) {
             Some(size) => check(size, pixels).map(|()| allocated)?,
             None => return Err("a JPEG 2000 stream without a size marker".to_owned()),
         },
+        Some(Family::JpegLs) => {
+            let Some(found) = super::jpegls::frame(frame) else {
+                return Err("a JPEG-LS stream without a frame header".to_owned());
+            };
+            let super::jpegls::Frame { rows, columns, components, precision, .. } = found;
+            check(StreamSize { rows, columns, components, precision, subsampled: false }, pixels)?;
+            return Ok(little(&super::jpegls::decode(frame)?, allocated));
+        }
+        Some(Family::JpegXl) => return Ok(little(&jpeg_xl(pixels, frame)?, allocated)),
         None => return Err(format!("no decoder for transfer syntax {}", pixels.transfer_syntax)),
     };
     let Some(syntax) = TransferSyntaxRegistry.get(&pixels.transfer_syntax) else {
@@ -132,6 +156,42 @@ pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usi
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the decoder gave up".to_owned()),
     }
+}
+
+/// Samples as bytes, as wide as a sample is in the file, and that width.
+fn little(samples: &[u16], width: usize) -> (Vec<u8>, usize) {
+    match width {
+        1 => (samples.iter().map(|&sample| sample as u8).collect(), 1),
+        _ => (samples.iter().flat_map(|sample| sample.to_le_bytes()).collect(), 2),
+    }
+}
+
+/// A JPEG XL stream, whose decoder gives fractions of the largest value.
+fn jpeg_xl(pixels: &PixelFormat, frame: &[u8]) -> Result<Vec<u16>, String> {
+    let area = pixels.rows as usize * pixels.columns as usize;
+    let decode = || {
+        // What the stream claims for itself must not take more memory than its frame explains.
+        let tracker = AllocTracker::with_limit(area.saturating_mul(64).saturating_add(64 << 20));
+        let image = JxlImage::builder().alloc_tracker(tracker).read(frame).map_err(|e| e.to_string())?;
+        let depth = image.image_header().metadata.bit_depth.bits_per_sample();
+        let size = StreamSize {
+            rows: image.height(),
+            columns: image.width(),
+            components: image.pixel_format().channels() as u16,
+            precision: depth.min(255) as u8,
+            subsampled: false,
+        };
+        check(size, pixels)?;
+        let rendered = image.render_frame(0).map_err(|e| e.to_string())?;
+        let mut fractions = vec![0f32; area];
+        let count = rendered.stream().write_to_buffer(&mut fractions);
+        if count != area {
+            return Err(format!("{area} samples expected, {count} decoded"));
+        }
+        let largest = f64::from((1u32 << depth) - 1);
+        Ok(fractions.iter().map(|&value| (f64::from(value) * largest).round() as u16).collect())
+    };
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err("the decoder gave up".to_owned()))
 }
 
 /// What a compressed stream says of itself.

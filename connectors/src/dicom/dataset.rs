@@ -157,7 +157,8 @@ impl<'a> Dataset<'a> {
             // The two that come most often, without a list of one.
             Element { vr: VR::US, value: Value::Bytes(bytes), .. } => {
                 let &pair = bytes.first_chunk::<2>()?;
-                let number = if self.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
+                let number =
+                    if self.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
                 Some(number.into())
             }
             Element { vr: VR::DS | VR::IS, value: Value::Bytes(bytes), .. } if !bytes.contains(&b'\\') => {

@@ -55,7 +55,7 @@ impl<'d, 'a> Groups<'d, 'a> {
         // A value that is there and makes no sense must not become the default: the image is refused.
         let rescale = |wanted, default| {
             let item = values(wanted);
-            let absent = item.text(wanted).is_none();
+            let absent = item.bytes(wanted).is_none_or(|bytes| trim_ascii(bytes).is_empty());
             Real::new(if absent { default } else { item.number(wanted).unwrap_or(f64::NAN) })
         };
         if self.frame.is_some() || self.shared.is_some() {
@@ -116,9 +116,11 @@ fn root_order(root: &Dataset<'_>) -> BTreeMap<String, String> {
         ("AcquisitionTime", tags::ACQUISITION_TIME),
         ("InstanceNumber", tags::INSTANCE_NUMBER),
     ];
-    let found =
-        keywords.iter().filter_map(|(keyword, tag)| Some(((*keyword).to_owned(), value(root, *tag)?)));
-    found.collect()
+    let mut found = Vec::with_capacity(keywords.len());
+    found.extend(
+        keywords.iter().filter_map(|(keyword, tag)| Some(((*keyword).to_owned(), value(root, *tag)?))),
+    );
+    BTreeMap::from_iter(found)
 }
 
 /// A value as text; numbers in one spelling, so that `12` and `12.0` are the same.
@@ -128,7 +130,7 @@ fn value(item: &Dataset<'_>, tag: Tag) -> Option<String> {
         // Most are short counts, spelt as they would be spelt again.
         if (1..=9).contains(&digits.len())
             && digits.iter().all(u8::is_ascii_digit)
-            && (digits[0] != b'0' || digits.len() == 1)
+            && (digits.first() != Some(&b'0') || digits.len() == 1)
             && item.get(tag).is_some_and(|element| [VR::IS, VR::DS].contains(&element.vr))
         {
             return String::from_utf8(digits.to_vec()).ok();

@@ -25,7 +25,9 @@ fn hint(code: &str) -> &'static str {
             "convert it to Explicit VR Little Endian, for example with gdcmconv --raw"
         }
         "UNSUPPORTED_PIXEL_FORMAT" => "8, 16 or 32 bits, or floating point, can be read",
-        "MODALITY_LUT" => "the modality look-up table has too few entries, or goes with floating-point pixels",
+        "MODALITY_LUT" => {
+            "the modality look-up table has too few entries, or goes with floating-point pixels"
+        }
         "BAD_RESCALE" => "RescaleSlope and RescaleIntercept must be numbers",
         "IMPLAUSIBLE_SIZE" => "the header claims far more pixels than the file can hold",
         "SINGLE_SLICE" => "a volume needs at least two slices, or a slice thickness",

@@ -163,7 +163,9 @@ fn filter_tags(dataset: &Dataset<'_>) -> BTreeMap<String, String> {
     let value = |&(keyword, tag): &(&str, Tag)| {
         Some((keyword.to_owned(), dataset.decoded_text(tag, characters.as_ref())?))
     };
-    FILTER_TAGS.iter().filter_map(value).collect()
+    let mut found = Vec::with_capacity(FILTER_TAGS.len());
+    found.extend(FILTER_TAGS.iter().filter_map(value));
+    BTreeMap::from_iter(found)
 }
 
 fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32) -> PixelFormat {
@@ -191,8 +193,7 @@ fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32)
 }
 
 /// Where pixels may lie; the first that is there counts.
-pub(super) const PIXELS: [Tag; 3] =
-    [tags::PIXEL_DATA, tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
+pub(super) const PIXELS: [Tag; 3] = [tags::PIXEL_DATA, tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
 
 fn layout(dataset: &Dataset<'_>) -> Layout {
     match PIXELS.iter().find_map(|&tag| dataset.get(tag)).map(|element| &element.value) {

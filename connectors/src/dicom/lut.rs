@@ -26,7 +26,8 @@ impl ModalityLut {
             false => u16::from_le_bytes([a, b]),
         };
         // Its representation follows PixelRepresentation, whatever the file says it is.
-        let &[count, first, bits] = item.bytes(tags::LUT_DESCRIPTOR)?.as_chunks::<2>().0.first_chunk::<3>()?;
+        let &[count, first, bits] =
+            item.bytes(tags::LUT_DESCRIPTOR)?.as_chunks::<2>().0.first_chunk::<3>()?;
         let count = match word(&count) {
             0 => 1 << 16,
             count => usize::from(count),

@@ -10,6 +10,8 @@ mod hints;
 pub(crate) mod image;
 pub mod inspect;
 pub mod instance;
+mod jpeg12;
+mod jpegls;
 mod lut;
 mod mosaic;
 mod parse;
@@ -30,8 +32,8 @@ pub(crate) use header::Head;
 
 pub use assemble::{Assembled, Part, SliceRef, assemble};
 pub use instance::{Frame, Instance, PixelFormat};
-pub use pixels::load_scan;
 pub use peek::HeaderReader;
+pub use pixels::load_scan;
 pub use record::{READING, Record, read_record};
 pub use walk::{FileStat, Unseen, Walk, WalkError, walk};
 

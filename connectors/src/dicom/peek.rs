@@ -13,6 +13,7 @@ use super::image;
 use super::parse::Encoding;
 use super::record::{Kind, Record, kind, read_record};
 use super::scan::{Ended, Scan};
+use super::walk::FileStat;
 
 /// What most headers fit into.
 const FIRST: usize = 8 << 10;
@@ -63,18 +64,38 @@ impl HeaderReader {
     /// # Errors
     /// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
     pub fn read(&mut self, path: &Path) -> io::Result<Record> {
-        match self.peek(path) {
+        self.read_of_length(path, None)
+    }
+
+    /// As [`HeaderReader::read`], of a file whose length a walk has told.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_walked(&mut self, file: &FileStat) -> io::Result<Record> {
+        self.read_of_length(&file.path, Some(file.size))
+    }
+
+    pub(super) fn read_of_length(&mut self, path: &Path, length: Option<u64>) -> io::Result<Record> {
+        match self.peek(path, length) {
             Ok(record) => Ok(record),
             Err(Stop::NeedsAll) => read_record(path),
             Err(Stop::Failed(error)) => Err(error),
         }
     }
 
-    fn peek(&mut self, path: &Path) -> Result<Record, Stop> {
-        let file = File::open(path)?;
+    fn peek(&mut self, path: &Path, length: Option<u64>) -> Result<Record, Stop> {
+        let file = match File::open(path) {
+            // In a container: its members are read whole.
+            Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(Stop::NeedsAll),
+            file => file?,
+        };
         let mut known = grow(&file, &mut self.head, 0, FIRST)?;
         // A file that ends within the first read needs no second question.
-        let length = if known < FIRST { known as u64 } else { file.metadata()?.len() };
+        let length = match length {
+            _ if known < FIRST => known as u64,
+            Some(length) => length,
+            None => file.metadata()?.len(),
+        };
         if length < known as u64 {
             return Err(Stop::NeedsAll);
         }
@@ -197,7 +218,12 @@ impl Source<'_> {
     }
 
     /// Walks along fragments by their heads; what there is, and where the next element begins.
-    fn fragments(&self, start: usize, at: usize, encoding: Encoding) -> Result<(Value<'static>, usize), Stop> {
+    fn fragments(
+        &self,
+        start: usize,
+        at: usize,
+        encoding: Encoding,
+    ) -> Result<(Value<'static>, usize), Stop> {
         let end = usize::try_from(self.length).map_err(|_| Stop::NeedsAll)?.saturating_sub(start);
         let (mut at, mut found) = (at, 0u32);
         // The first item is the table of offsets, and no fragment.

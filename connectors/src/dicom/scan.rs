@@ -141,13 +141,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Steps over a sequence that ends with a delimiter, and keeps it when it is wanted.
-    fn open_sequence(
-        &self,
-        reader: &mut Reader<'a>,
-        tag: Tag,
-        vr: VR,
-        dataset: &mut Dataset<'a>,
-    ) -> Step {
+    fn open_sequence(&self, reader: &mut Reader<'a>, tag: Tag, vr: VR, dataset: &mut Dataset<'a>) -> Step {
         let mut cut = false;
         let items = reader.open_sequence(vr, 0, &mut cut);
         let known = self.bytes.len() >= self.length;

@@ -83,6 +83,7 @@ impl SliceFile {
     }
 
     /// Writes the file.
+    #[allow(dead_code, reason = "each test is a crate of its own, and not every one writes these")]
     pub fn write(&self, folder: &Path, name: &str) -> PathBuf {
         let path = folder.join(name);
         std::fs::write(&path, self.bytes()).unwrap();

@@ -236,7 +236,7 @@ impl Inspection<'_> {
 
 /// Reads a header as a pipeline does: by its absolute path, which stands in for identifiers that are empty.
 fn read(reader: &mut HeaderReader, file: &FileStat) -> std::io::Result<Record> {
-    reader.read(&std::path::absolute(&file.path)?)
+    reader.read_of_length(&std::path::absolute(&file.path)?, Some(file.size))
 }
 
 /// Reads the pixels' digests where they matter: of instances that share a SOPInstanceUID.
@@ -255,7 +255,8 @@ fn complete(paths: &[PathBuf], instances: &mut [Instance]) {
         }
     };
     for (index, whole) in shared.par_iter().filter_map(read).collect::<Vec<_>>() {
-        if let Some(instance) = instances.get_mut(index).filter(|instance| instance.sop_uid == whole.sop_uid) {
+        if let Some(instance) = instances.get_mut(index).filter(|instance| instance.sop_uid == whole.sop_uid)
+        {
             *instance = whole;
         }
     }

@@ -1,0 +1,72 @@
+//! Other people's tools beside ours: found when installed, timed in turns with us, compared in JSON.
+
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+/// Turns that each tool takes; the fastest counts.
+pub const TURNS: usize = 5;
+
+/// A tool, and what it has to beat.
+pub struct Peer<'a> {
+    pub name: String,
+    /// One turn, in seconds; `None` when the tool is not there or fails.
+    pub run: Box<dyn FnMut() -> Option<f64> + 'a>,
+    /// How many times as fast we mean to be, where we said so.
+    pub at_least: Option<f64>,
+}
+
+/// Times our work and that of every peer in turns; a line for each comparison, as it was told.
+pub fn compare(work: &str, mut ours: impl FnMut() -> f64, peers: Vec<Peer<'_>>) -> Vec<Value> {
+    let (mut best, mut found) = (f64::INFINITY, Vec::new());
+    ours();
+    for mut peer in peers {
+        if (peer.run)().is_none() {
+            println!("skipped: {} is not there", peer.name);
+            continue;
+        }
+        let mut fastest = f64::INFINITY;
+        for _ in 0..TURNS {
+            best = best.min(ours());
+            fastest = fastest.min((peer.run)().unwrap_or(f64::INFINITY));
+        }
+        found.push((peer.name, fastest, peer.at_least));
+    }
+    if found.is_empty() {
+        best = (0..TURNS).map(|_| ours()).fold(best, f64::min);
+    }
+    println!("{work}: {best:.4} s");
+    let line = |(peer, seconds, at_least): (String, f64, Option<f64>)| {
+        let ratio = seconds / best;
+        let wanted = at_least.map_or(String::new(), |wanted| format!(", {wanted} wanted"));
+        println!("  {peer}: {seconds:.4} s, {ratio:.1} times{wanted}");
+        json!({ "work": work, "ours_s": best, "peer": peer, "peer_s": seconds, "ratio": ratio,
+                "at_least": at_least })
+    };
+    found.into_iter().map(line).collect()
+}
+
+/// Writes the comparisons as a list.
+pub fn keep(lines: &[Value], name: &str) -> io::Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
+    std::fs::write(&path, serde_json::to_vec_pretty(lines)?)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+/// Seconds that a command takes, its start included; `None` when it cannot be started, or fails.
+pub fn seconds(command: &mut Command) -> Option<f64> {
+    let began = Instant::now();
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    status.success().then(|| began.elapsed().as_secs_f64())
+}
+
+/// Seconds that a Python script says its work took: imports and start are not counted.
+pub fn python(script: &str, arguments: &[&str]) -> Option<f64> {
+    let python = std::env::var_os("TOMOFLOW_PYTHON").unwrap_or_else(|| "python3".into());
+    let output = Command::new(python).arg("-c").arg(script).args(arguments).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}

@@ -1,0 +1,370 @@
+//! JPEG-LS (ITU-T T.87) of one component: lossless and near-lossless, 2 to 16 bits.
+
+/// What the segments before the samples say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) rows: u32,
+    pub(super) columns: u32,
+    pub(super) components: u16,
+    pub(super) precision: u8,
+    /// MAXVAL, the three thresholds and RESET, when the stream sets its own.
+    preset: Option<[i32; 5]>,
+    near: i32,
+    /// Where the coded samples begin.
+    data: usize,
+}
+
+/// Reads the segments up to the first scan; `None` when they make no sense, or ask for what is not known.
+pub(super) fn frame(stream: &[u8]) -> Option<Frame> {
+    let word = |at: usize| Some(u16::from_be_bytes(*stream.get(at..)?.first_chunk::<2>()?));
+    let mut frame = Frame::default();
+    let mut at = 2usize;
+    if stream.get(..2)? != [0xFF, 0xD8] {
+        return None;
+    }
+    loop {
+        let &[0xFF, marker] = stream.get(at..at.checked_add(2)?)? else { return None };
+        if marker == 0xFF {
+            at += 1;
+            continue;
+        }
+        let length = usize::from(word(at + 2)?);
+        match marker {
+            0xF7 => {
+                frame.precision = *stream.get(at + 4)?;
+                frame.rows = word(at + 5)?.into();
+                frame.columns = word(at + 7)?.into();
+                frame.components = u16::from(*stream.get(at + 9)?);
+            }
+            0xF8 if stream.get(at + 4) == Some(&1) => {
+                let mut preset = [0; 5];
+                for (place, number) in preset.iter_mut().zip(0..) {
+                    *place = i32::from(word(at + 5 + 2 * number)?);
+                }
+                frame.preset = Some(preset);
+            }
+            // Mapping tables, larger sizes and restarts are not for images of one component.
+            0xF8 | 0xDD => return None,
+            0xDA => {
+                let &[1, _, 0, near] = stream.get(at + 4..)?.first_chunk::<4>()? else { return None };
+                frame.near = near.into();
+                frame.data = at.checked_add(2 + length)?;
+                return (2..=16).contains(&frame.precision).then_some(frame);
+            }
+            _ => {}
+        }
+        at = at.checked_add(2 + length)?;
+    }
+}
+
+/// Decodes a frame whose size was checked, to one sample a word.
+///
+/// # Errors
+/// What was wrong, in words.
+pub(super) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
+    let frame = frame(stream).ok_or("a JPEG-LS stream that cannot be read")?;
+    let data = stream.get(frame.data..).unwrap_or_default();
+    let mut decoder = Decoder::new(&frame, Bits::new(data)).ok_or("parameters of JPEG-LS out of range")?;
+    let (rows, columns) = (frame.rows as usize, frame.columns as usize);
+    let mut samples = Vec::new();
+    // A sample before the line and one after it, as the contexts need them.
+    let (mut before, mut line) = (vec![0i32; columns + 2], vec![0i32; columns + 2]);
+    for row in 0..rows {
+        decoder.line(&mut before, &mut line).ok_or_else(|| format!("the stream ends in line {row}"))?;
+        samples.extend(line.iter().skip(1).take(columns).map(|&sample| sample as u16));
+        std::mem::swap(&mut before, &mut line);
+    }
+    Ok(samples)
+}
+
+/// Bits, most significant first; after a byte of ones the next has seven.
+struct Bits<'a> {
+    bytes: std::slice::Iter<'a, u8>,
+    held: u32,
+    count: u32,
+    after_ones: bool,
+}
+
+impl<'a> Bits<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes: bytes.iter(), held: 0, count: 0, after_ones: false }
+    }
+
+    fn bit(&mut self) -> Option<u32> {
+        if self.count == 0 {
+            let byte = *self.bytes.next()?;
+            // A set bit here begins a marker.
+            if self.after_ones && byte & 0x80 != 0 {
+                return None;
+            }
+            self.count = if self.after_ones { 7 } else { 8 };
+            self.after_ones = byte == 0xFF;
+            self.held = byte.into();
+        }
+        self.count -= 1;
+        Some(self.held >> self.count & 1)
+    }
+
+    fn bits(&mut self, count: u32) -> Option<i32> {
+        let mut value = 0i32;
+        for _ in 0..count {
+            value = value << 1 | self.bit()? as i32;
+        }
+        Some(value)
+    }
+}
+
+/// Statistics of one context.
+#[derive(Clone, Copy, Default)]
+struct Context {
+    a: i32,
+    b: i32,
+    c: i32,
+    n: i32,
+}
+
+const RUN_LENGTHS: [u32; 32] =
+    [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+struct Decoder<'a> {
+    bits: Bits<'a>,
+    maximum: i32,
+    near: i32,
+    range: i32,
+    /// Bits of a value that escapes the code, and the longest code.
+    escape: u32,
+    limit: u32,
+    thresholds: [i32; 3],
+    reset: i32,
+    regular: [Context; 365],
+    /// Of the sample that ends a run, by whether its neighbours are alike; `b` counts negative errors.
+    ending: [Context; 2],
+    run_index: usize,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(frame: &Frame, bits: Bits<'a>) -> Option<Self> {
+        let [maximum, t1, t2, t3, reset] = frame.preset.unwrap_or_default();
+        let or = |value: i32, default: i32| if value == 0 { default } else { value };
+        let maximum = or(maximum, (1 << frame.precision) - 1);
+        let near = frame.near;
+        if maximum >= 1 << frame.precision || near > 255.min(maximum / 2) {
+            return None;
+        }
+        let defaults = thresholds(maximum, near);
+        let range = if near == 0 { maximum + 1 } else { (maximum + 2 * near) / (2 * near + 1) + 1 };
+        let width = |count: i32| 32 - (count - 1).max(1).leading_zeros();
+        let depth = width(maximum + 1).max(2);
+        let start = Context { a: ((range + 32) / 64).max(2), n: 1, ..Context::default() };
+        let [d1, d2, d3] = defaults;
+        Some(Self {
+            bits,
+            maximum,
+            near,
+            range,
+            escape: width(range),
+            limit: 2 * (depth + depth.max(8)),
+            thresholds: [or(t1, d1), or(t2, d2), or(t3, d3)],
+            reset: or(reset, 64),
+            regular: [start; 365],
+            ending: [start; 2],
+            run_index: 0,
+        })
+    }
+
+    /// Decodes a line; both have a sample more at each end.
+    fn line(&mut self, before: &mut [i32], line: &mut [i32]) -> Option<()> {
+        let columns = line.len().checked_sub(2)?;
+        *before.get_mut(columns + 1)? = *before.get(columns)?;
+        *line.first_mut()? = *before.get(1)?;
+        let mut at = 1;
+        while at <= columns {
+            let (left, above_left) = (*line.get(at - 1)?, *before.get(at - 1)?);
+            let (above, above_right) = (*before.get(at)?, *before.get(at + 1)?);
+            let steps = [above_right - above, above - above_left, above_left - left];
+            if steps.iter().all(|step| step.abs() <= self.near) {
+                at = self.run(before, line, at)?;
+            } else {
+                let context = steps.iter().fold(0, |sum, &step| 9 * sum + self.level(step));
+                let guess = if above_left >= left.max(above) {
+                    left.min(above)
+                } else if above_left <= left.min(above) {
+                    left.max(above)
+                } else {
+                    left + above - above_left
+                };
+                *line.get_mut(at)? = self.sample(context, guess)?;
+                at += 1;
+            }
+        }
+        Some(())
+    }
+
+    fn level(&self, step: i32) -> i32 {
+        let [t1, t2, t3] = self.thresholds;
+        let level = match step.abs() {
+            size if size <= self.near => 0,
+            size if size < t1 => 1,
+            size if size < t2 => 2,
+            size if size < t3 => 3,
+            _ => 4,
+        };
+        level * step.signum()
+    }
+
+    fn sample(&mut self, context: i32, guess: i32) -> Option<i32> {
+        let sign = if context < 0 { -1 } else { 1 };
+        let index = context.unsigned_abs() as usize;
+        let Context { a, b, c, n } = *self.regular.get(index)?;
+        let guess = (guess + sign * c).clamp(0, self.maximum);
+        let k = shift(a, n);
+        let mapped = self.code(k, self.limit)?;
+        let half = mapped >> 1;
+        let odd = mapped & 1 == 1;
+        let error = match (self.near == 0 && k == 0 && b <= -n - b, odd) {
+            (true, true) => half,
+            (true, false) | (false, true) => -half - 1,
+            (false, false) => half,
+        };
+        // No encoder writes a larger one; sums of them stay within bounds.
+        if error.abs() > self.range {
+            return None;
+        }
+        let step = 2 * self.near + 1;
+        let reset = self.reset;
+        self.regular.get_mut(index)?.learn(error, step, reset);
+        Some(self.settle(guess + sign * error * step))
+    }
+
+    /// Into the range: errors are coded modulo its size.
+    fn settle(&self, value: i32) -> i32 {
+        let turn = self.range * (2 * self.near + 1);
+        let value = if value < -self.near {
+            value + turn
+        } else if value > self.maximum + self.near {
+            value - turn
+        } else {
+            value
+        };
+        value.clamp(0, self.maximum)
+    }
+
+    /// A number in limited-length Golomb code.
+    fn code(&mut self, k: u32, limit: u32) -> Option<i32> {
+        let longest = limit.checked_sub(self.escape + 1)?;
+        let mut zeros = 0;
+        while self.bits.bit()? == 0 {
+            zeros += 1;
+            if zeros > longest {
+                return None;
+            }
+        }
+        if zeros == longest {
+            return Some(self.bits.bits(self.escape)? + 1);
+        }
+        Some(((zeros as i32) << k) + self.bits.bits(k)?)
+    }
+
+    /// Decodes a run from `at` on, and the sample that ends it; where the next begins.
+    fn run(&mut self, before: &[i32], line: &mut [i32], at: usize) -> Option<usize> {
+        let columns = line.len() - 2;
+        let value = *line.get(at - 1)?;
+        let room = columns + 1 - at;
+        let mut length = 0usize;
+        loop {
+            let step = *RUN_LENGTHS.get(self.run_index)?;
+            if self.bits.bit()? == 0 {
+                length += self.bits.bits(step)? as usize;
+                break;
+            }
+            let whole = 1usize << step;
+            if length + whole <= room {
+                self.run_index = (self.run_index + 1).min(31);
+            }
+            length = (length + whole).min(room);
+            if length == room {
+                break;
+            }
+        }
+        if length > room {
+            return None;
+        }
+        line.get_mut(at..at + length)?.fill(value);
+        let end = at + length;
+        // A run to the end of the line has no sample that ends it, unless its length was spelt out.
+        if end > columns {
+            return Some(end);
+        }
+        let above = *before.get(end)?;
+        *line.get_mut(end)? = self.end_of_run(value, above)?;
+        self.run_index = self.run_index.saturating_sub(1);
+        Some(end + 1)
+    }
+
+    fn end_of_run(&mut self, left: i32, above: i32) -> Option<i32> {
+        let alike = (left - above).abs() <= self.near;
+        let kind = i32::from(alike);
+        let Context { a, b, n, .. } = *self.ending.get(kind as usize)?;
+        let k = shift(if alike { a + (n >> 1) } else { a }, n);
+        let step = *RUN_LENGTHS.get(self.run_index)?;
+        let mapped = self.code(k, self.limit.checked_sub(step + 1)?)?;
+        let whole = mapped + kind;
+        let odd = whole & 1;
+        let size = (whole + odd) / 2;
+        let error = if (k != 0 || b >= n - b) == (odd == 1) { -size } else { size };
+        if size > self.range {
+            return None;
+        }
+        let reset = self.reset;
+        let context = self.ending.get_mut(kind as usize)?;
+        context.b += i32::from(error < 0);
+        context.a = context.a.saturating_add((mapped + 1 - kind) >> 1);
+        if context.n >= reset {
+            (context.a, context.b, context.n) = (context.a >> 1, context.b >> 1, context.n >> 1);
+        }
+        context.n += 1;
+        let step = 2 * self.near + 1;
+        let towards = if alike || left <= above { 1 } else { -1 };
+        Some(self.settle(if alike { left } else { above } + towards * error * step))
+    }
+}
+
+impl Context {
+    fn learn(&mut self, error: i32, step: i32, reset: i32) {
+        self.b = self.b.saturating_add(error * step);
+        self.a = self.a.saturating_add(error.abs());
+        if self.n >= reset {
+            (self.a, self.b, self.n) = (self.a >> 1, self.b >> 1, self.n >> 1);
+        }
+        self.n += 1;
+        if self.b <= -self.n {
+            self.b = (self.b + self.n).max(1 - self.n);
+            self.c = (self.c - 1).max(-128);
+        } else if self.b > 0 {
+            self.b = (self.b - self.n).min(0);
+            self.c = (self.c + 1).min(127);
+        }
+    }
+}
+
+/// The Golomb parameter.
+fn shift(a: i32, n: i32) -> u32 {
+    (0..16).find(|&k| i64::from(n) << k >= i64::from(a)).unwrap_or(16)
+}
+
+/// The thresholds that hold where a stream sets none.
+fn thresholds(maximum: i32, near: i32) -> [i32; 3] {
+    let within = |value: i32, least: i32| if value > maximum || value < least { least } else { value };
+    let scale = |base: i32, least: i32, lossy: i32| {
+        if maximum >= 128 {
+            let factor = (maximum.min(4095) + 128) / 256;
+            factor * (base - least) + least + lossy
+        } else {
+            (base / (256 / (maximum + 1)) + lossy).max(least)
+        }
+    };
+    let t1 = within(scale(3, 2, 3 * near), near + 1);
+    let t2 = within(scale(7, 3, 5 * near), t1);
+    let t3 = within(scale(21, 4, 7 * near), t2);
+    [t1, t2, t3]
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Write small compressed frames, each beside the samples that its reference decoder gives.
+
+usage: python make.py    (needs numpy and imagecodecs, which carries CharLS, OpenJPH, libjxl and libjpeg-turbo)
+"""
+from pathlib import Path
+
+import imagecodecs as codecs
+import numpy as np
+
+HERE = Path(__file__).parent
+ROWS, COLUMNS = 37, 53
+
+
+def picture(bits: int) -> np.ndarray:
+    """A smooth rise, an edge, a flat part, and noise: what contexts, runs and transforms depend on."""
+    rows, columns = np.mgrid[:ROWS, :COLUMNS]
+    top = 2**bits - 1
+    values = top * (0.3 + 0.2 * np.sin(rows / 6) * np.cos(columns / 9))
+    values[:12, 30:] = top
+    values[20:, :20] = 0
+    noise = np.random.default_rng(bits).normal(0, top / 200, values.shape)
+    values[:, 20:] += np.where(values[:, 20:] < top, noise[:, 20:], 0)
+    return np.clip(values.round(), 0, top).astype(np.uint8 if bits <= 8 else np.uint16)
+
+
+def keep(name: str, stream: bytes, decode) -> None:
+    samples = np.asarray(decode(stream)).reshape(ROWS, COLUMNS)
+    (HERE / f"{name}.stream").write_bytes(stream)
+    (HERE / f"{name}.samples").write_bytes(samples.astype("<u2").tobytes())
+
+
+for bits in (8, 12, 16):
+    keep(f"jpegls_{bits}", codecs.jpegls_encode(picture(bits)), codecs.jpegls_decode)
+    if bits != 12:  # the encoder takes the word's 16 bits, and may pass the largest value
+        keep(f"jpegls_near_{bits}", codecs.jpegls_encode(picture(bits), level=3), codecs.jpegls_decode)
+    keep(f"htj2k_{bits}", codecs.htj2k_encode(picture(bits), reversible=True), codecs.htj2k_decode)
+    keep(f"jpegxl_{bits}", codecs.jpegxl_encode(picture(bits), lossless=True, bitspersample=bits), codecs.jpegxl_decode)
+keep("jpeg_12", codecs.jpeg8_encode(picture(12), level=90, bitspersample=12), codecs.jpeg8_decode)
