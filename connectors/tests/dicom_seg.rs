@@ -72,7 +72,7 @@ fn the_record_tells_what_was_drawn_and_on_what() {
         (kept.referenced_series, kept.date_time.as_str()),
         (vec!["2.25.102".into()], "20260103121314")
     );
-    assert_eq!(kept.segments, ["label 1", "label 2"]);
+    assert_eq!(kept.structures, ["label 1", "label 2"]);
     assert!(record(b"no DICOM at all").is_none());
     let mut other = bytes.clone();
     let end = other.len() - 4;

@@ -72,7 +72,7 @@ fn real_objects_have_the_segments_voxels_and_grid_they_should() {
         assert_eq!(Some(named.voxels()), total, "{name}");
         let kept = record(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(Value::from(kept.referenced_series), expected["referenced_series"], "{name}");
-        assert_eq!(kept.segments, [named.name.as_str()], "{name}");
+        assert_eq!(kept.structures, [named.name.as_str()], "{name}");
     }
 }
 

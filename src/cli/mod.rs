@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod explain;
+pub mod export;
 pub mod graph;
 mod heap;
 pub mod inspect;
@@ -63,6 +64,8 @@ enum Command {
     Top(top::TopArgs),
     /// Write one HTML page about what a pipeline's tables hold
     Report(report::ReportArgs),
+    /// Write masks as NIfTI, NRRD, MetaImage or DICOM SEG
+    Export(export::ExportArgs),
     /// Write a synthetic archive with truth
     #[command(subcommand)]
     Phantom(phantom::PhantomCommand),
@@ -129,6 +132,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args, &registry),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Export(args) => export::run(&args, &registry),
         Command::Report(args) => report::run(&args, &registry),
         Command::Status(args) => status::run(&args, &registry),
         Command::Top(args) => top::run(&args, &registry),

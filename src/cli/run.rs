@@ -144,7 +144,7 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         RunError::Device(_) => 78,
         RunError::Store(StoreError::Held { .. }) => 75,
         RunError::Store(_) | RunError::Table(_) => 74,
-        RunError::Status(_) => 78,
+        RunError::Status(_) | RunError::NoMasks { .. } => 78,
         RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,
         RunError::Cluster(ClusterError::Absent { .. }) => 75,
         RunError::Cluster(_) => 78,

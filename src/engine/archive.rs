@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::FileStat;
+use tomoflow_connectors::rtstruct::Form;
 
 use super::rows::Input;
 use crate::executor::keys;
@@ -74,8 +75,8 @@ pub struct Archive {
     plan: Arc<Plan>,
     store: Arc<Store>,
     readers: Vec<Reader>,
-    /// Stages that read outlines, and their folders.
-    outlined: Vec<(u16, PathBuf)>,
+    /// Stages that read labels, their form, and their folders.
+    outlined: Vec<(u16, Form, PathBuf)>,
     /// What the control plane was told of each series, by reader, so that exactly this is taken back.
     told: Vec<BTreeMap<Box<str>, Box<[Verdict]>>>,
     /// Texts that many scans have in common, each once in memory.
@@ -94,7 +95,7 @@ impl Archive {
     pub fn new(plan: Arc<Plan>, store: Arc<Store>) -> Self {
         let readers = readers(&plan);
         let outlined = plan.stages.iter().enumerate().filter_map(|(number, stage)| match &stage.stage {
-            Stage::Rtstruct(source) => Some((number as u16, source.path.clone())),
+            Stage::Drawn(source) => Some((number as u16, source.form, source.path.clone())),
             _ => None,
         });
         let outlined = outlined.collect();
@@ -118,7 +119,7 @@ impl Archive {
     pub fn roots(&self) -> BTreeSet<PathBuf> {
         let of = |stage: &Stage| match stage {
             Stage::Dicom(source) => Some(source.path.clone()),
-            Stage::Rtstruct(source) => Some(source.path.clone()),
+            Stage::Drawn(source) => Some(source.path.clone()),
             _ => None,
         };
         self.plan.stages.iter().filter_map(|stage| of(&stage.stage)).collect()

@@ -150,7 +150,7 @@ impl<'s> Built<'s, '_> {
         match &stage.stage {
             // Its files become series in the archive, before the dataflow.
             Stage::Dicom(_) => {}
-            Stage::Rtstruct(_) => {
+            Stage::Drawn(_) => {
                 let keyed = own(&known.outlines, index).flat_map(|outlines| {
                     let series = outlines.outlines.referenced_series.clone();
                     series.into_iter().map(move |uid| (uid, outlines.clone()))

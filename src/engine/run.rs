@@ -79,9 +79,19 @@ pub enum RunError {
     /// Other processes.
     #[error(transparent)]
     Cluster(#[from] super::cluster::ClusterError),
+    /// Nothing to export.
+    #[error("masks of a stage{} expected, there are none\nhint: run the pipeline first; `check` names its stages", named(.stage))]
+    NoMasks {
+        /// The stage that was asked for, or empty.
+        stage: String,
+    },
     /// Threads.
     #[error("no more threads: {0}")]
     Threads(#[source] std::io::Error),
+}
+
+fn named(stage: &str) -> String {
+    if stage.is_empty() { String::new() } else { format!(" `{stage}`") }
 }
 
 /// What is told how far a run is: counts by stage.

@@ -1,14 +1,17 @@
 //! From a case's key to its voxels: decode, label, transform, fused in memory.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use tomoflow_connectors::dicom::FileStat;
-use tomoflow_connectors::{Digest, Geometry, Reject, Scan, dicom, rtstruct};
+use tomoflow_connectors::rtstruct::Form;
+use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, dicom, dicom_seg, rtstruct};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
 use super::work::{CaseRow, LabelRow, SeriesRow, SliceRow};
+use crate::operators::drawn::DrawnSource;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
@@ -165,24 +168,19 @@ impl Context {
     /// # Errors
     /// When the outlines cannot be read or drawn.
     pub fn truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Mask, Reject> {
-        let Stage::Rtstruct(source) = &self.plan.stages[usize::from(labels.source)].stage else {
+        let Stage::Drawn(source) = &self.plan.stages[usize::from(labels.source)].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads outlines expected", ""));
         };
         let files = self.lookup()?.places("", &[labels.record])?;
         let Some(file) = files.first() else { return Err(vanished(labels.record)) };
-        let structures = rtstruct::read_structures(&file.path)?;
-        unchanged(&files)?;
         let geometry = Geometry::from(&series.grid);
-        let drawn = rtstruct::rasterise(&structures, &|name| source.label_of(name), &geometry)?;
-        if drawn.off_slice > 0 || drawn.skipped > 0 {
-            tracing::warn!(
-                outlines = %labels.record.short(),
-                off_slice = drawn.off_slice,
-                skipped = drawn.skipped,
-                "contours left out"
-            );
-        }
-        Ok(Mask { labels: Arc::new(drawn.labels), label_names: source.label_names().into() })
+        let drawn = match source.form {
+            Form::Contours => contours(&file.path, source, &geometry, labels.record)?,
+            Form::Voxels => dicom_seg::read_with_threshold(&file.path, source.threshold)?
+                .draw(|name| source.label_of(name), &geometry)?,
+        };
+        unchanged(&files)?;
+        Ok(Mask { labels: Arc::new(drawn), label_names: source.label_names().into() })
     }
 
     /// A mask from its artifact, on the scan's original grid.
@@ -203,6 +201,21 @@ impl Context {
             .get(digest)
             .map_err(|error| Reject::new("STORE", error.to_string(), "it is made again at the next run"))
     }
+}
+
+/// Outlines, drawn on a grid.
+fn contours(path: &Path, source: &DrawnSource, grid: &Geometry, record: Digest) -> Result<LabelMap, Reject> {
+    let structures = rtstruct::read_structures(path)?;
+    let drawn = rtstruct::rasterise(&structures, &|name| source.label_of(name), grid)?;
+    if drawn.off_slice > 0 || drawn.skipped > 0 {
+        tracing::warn!(
+            outlines = %record.short(),
+            off_slice = drawn.off_slice,
+            skipped = drawn.skipped,
+            "contours left out"
+        );
+    }
+    Ok(drawn.labels)
 }
 
 /// Bytes of files, each counted once however many of its frames are slices.

@@ -6,6 +6,8 @@ pub mod components;
 pub mod dataset;
 pub mod delta;
 pub mod dicom;
+pub mod dicom_seg;
+pub mod drawn;
 pub mod evaluate;
 pub mod grid;
 pub mod infer;
@@ -36,6 +38,7 @@ use registry::Entry;
 pub const BUILTIN: &[Entry] = &[
     dicom::ENTRY,
     rtstruct::ENTRY,
+    dicom_seg::ENTRY,
     assemble::ENTRY,
     label::ENTRY,
     resample::ENTRY,

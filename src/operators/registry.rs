@@ -37,8 +37,8 @@ pub trait Evaluator: Send + Sync {
 pub enum Stage {
     /// Files in a folder (`dicom`).
     Dicom(super::dicom::DicomSource),
-    /// Outlines in a folder (`rtstruct`).
-    Rtstruct(super::rtstruct::RtstructSource),
+    /// Labels in a folder (`rtstruct`, `dicom_seg`).
+    Drawn(super::drawn::DrawnSource),
     /// Instances to a scan.
     Assemble(super::assemble::Assemble),
     /// A scan and outlines to a case.

@@ -24,7 +24,7 @@ pub(crate) enum Stored<'a> {
     /// One frame after the other.
     Native { bytes: &'a [u8], big_endian: bool },
     /// Compressed fragments, with the offset tables.
-    Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]> },
+    Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]>, cut: bool },
 }
 
 /// An instance, and its pixels.
@@ -215,7 +215,7 @@ fn stored<'a>(dataset: &Dataset<'a>) -> Stored<'a> {
     match PIXELS.iter().find_map(|&tag| dataset.get(tag)).map(|element| &element.value) {
         Some(Value::Bytes(bytes)) => Stored::Native { bytes, big_endian: dataset.big_endian },
         Some(Value::Fragments(found)) => {
-            let Fragments { table, fragments, .. } = found.as_ref();
+            let Fragments { table, fragments, cut } = found.as_ref();
             let extended = dataset.bytes(tags::EXTENDED_OFFSET_TABLE).unwrap_or_default();
             let extended = extended.as_chunks::<8>().0.iter().map(|&b| u64::from_le_bytes(b));
             let basic = table.as_chunks::<4>().0.iter().map(|&b| u64::from(u32::from_le_bytes(b)));
@@ -223,7 +223,7 @@ fn stored<'a>(dataset: &Dataset<'a>) -> Stored<'a> {
             if offsets.is_empty() {
                 offsets.extend(basic);
             }
-            Stored::Fragments { offsets, fragments: fragments.clone() }
+            Stored::Fragments { offsets, fragments: fragments.clone(), cut: *cut }
         }
         _ => Stored::Missing,
     }

@@ -1,7 +1,7 @@
 //! A file's record from its header alone: pixels stay where they are, and so do long values nobody asks for.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -176,7 +176,7 @@ impl Source<'_> {
         self.scan_tail(start, behind, tail, head.encoding, &mut dataset)?;
         let record = match kind(&head, &dataset, !any) {
             Kind::Skip(code) => skip(code),
-            Kind::Outlines => return Err(Stop::NeedsAll),
+            Kind::Outlines | Kind::Segments => return Err(Stop::NeedsAll),
             Kind::Image => match image::instance(&head, &dataset) {
                 // Its surrogate comes from the digest.
                 Some(instance) if instance.sop_uid.is_empty() => return Err(Stop::NeedsAll),

@@ -9,6 +9,7 @@ use super::dataset::Dataset;
 use super::header::Head;
 use super::instance::Instance;
 use super::{image, refuse};
+use crate::dicom_seg;
 use crate::rtstruct::Outlines;
 
 /// Raised when a file may come out as another record than before: all are read anew then.
@@ -20,7 +21,7 @@ pub const READING: u64 = 1;
 pub enum Record {
     /// An image.
     Instance(Instance),
-    /// Outlines (RTSTRUCT).
+    /// Labels of a series (RTSTRUCT, SEG).
     Outlines(Outlines),
     /// Nothing that can be used.
     Skip {
@@ -48,6 +49,9 @@ pub(crate) fn record(bytes: &[u8], path: &Path) -> Record {
     match kind(&head, &dataset, dataset.elements.is_empty()) {
         Kind::Skip(code) => skip(code),
         Kind::Outlines => Record::Outlines(crate::rtstruct::read::outlines(&dataset)),
+        Kind::Segments => {
+            dicom_seg::outlines(&head, &dataset).map_or_else(|| skip("NOT_AN_IMAGE"), Record::Outlines)
+        }
         Kind::Image => match image::read(&head, &dataset) {
             Some(image) => Record::Instance(image.seal(path)),
             None => skip("NOT_AN_IMAGE"),
@@ -59,6 +63,7 @@ pub(crate) fn record(bytes: &[u8], path: &Path) -> Record {
 pub(super) enum Kind {
     Skip(&'static str),
     Outlines,
+    Segments,
     /// An image, if there are rows and columns.
     Image,
 }
@@ -74,6 +79,8 @@ pub(super) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> Kind 
     let class = dataset.text(tags::SOP_CLASS_UID).or_else(|| head.media_class.clone()).unwrap_or_default();
     if refuse::is_structure_set(&class) {
         Kind::Outlines
+    } else if refuse::is_segmentation(&class) {
+        Kind::Segments
     } else if refuse::not_an_image(&class) {
         Kind::Skip("NOT_AN_IMAGE")
     } else {

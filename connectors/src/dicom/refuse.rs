@@ -21,6 +21,11 @@ const PROJECTIONS: &[&str] = &[
 pub(crate) const ASIDE: &[&str] = &["COLOUR", "SECONDARY_CAPTURE", "PROJECTION", "LOCALIZER"];
 
 /// Objects that hold no image of their own kind: segmentations, doses, maps of other objects.
+/// Whether the object is a segmentation: segments, or a label map.
+pub(crate) fn is_segmentation(sop_class: &str) -> bool {
+    [uids::SEGMENTATION_STORAGE, uids::LABEL_MAP_SEGMENTATION_STORAGE].contains(&sop_class)
+}
+
 pub(crate) fn not_an_image(sop_class: &str) -> bool {
     sop_class.starts_with("1.2.840.10008.5.1.4.1.1.66")
         || sop_class.starts_with("1.2.840.10008.5.1.4.1.1.481")

@@ -2,44 +2,32 @@
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use serde::{Deserialize, Serialize};
 
 use super::object::Object;
 use crate::Digest;
 use crate::dicom::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
+use crate::rtstruct::{Form, Outlines};
 
-/// What an index keeps of one SEG file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SegmentationRecord {
-    /// SOPInstanceUID.
-    pub sop_uid: String,
-    /// PatientID, or empty.
-    pub patient_id: String,
-    /// The SeriesInstanceUIDs it was made from, sorted.
-    pub referenced_series: Vec<String>,
-    /// The labels of its segments, in the file's order; a label map's background is not among them.
-    pub segments: Vec<String>,
-    /// ContentDate and ContentTime, so that the newest of several can be told.
-    pub date_time: String,
-    /// The digest of names, references, positions and pixels.
-    pub digest: Digest,
+/// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
+pub fn record(bytes: &[u8]) -> Option<Outlines> {
+    let head = Head::find(bytes).ok()?;
+    outlines(&head, &head.dataset())
 }
 
-/// The record of a SEG file's bytes; `None` when they are no SEG.
-pub fn record(bytes: &[u8]) -> Option<SegmentationRecord> {
-    let head = Head::find(bytes).ok()?;
-    let dataset = head.dataset();
-    let object = Object::new(&head, &dataset).ok()?;
+/// The same, of a data set.
+pub(crate) fn outlines(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<Outlines> {
+    let object = Object::new(head, dataset).ok()?;
     let text = |tag: Tag| dataset.text(tag).unwrap_or_default();
-    let referenced_series = referenced_series(&dataset);
+    let referenced_series = referenced_series(dataset);
     let digest = digest(&object, &referenced_series);
     let characters = dataset.character_set();
-    Some(SegmentationRecord {
+    Some(Outlines {
+        form: Form::Voxels,
         sop_uid: text(tags::SOP_INSTANCE_UID),
         patient_id: dataset.decoded_text(tags::PATIENT_ID, characters.as_ref()).unwrap_or_default(),
         referenced_series,
-        segments: object.segments.into_iter().map(|(_, name)| name).collect(),
+        structures: object.segments.into_iter().map(|(_, name)| name).collect(),
         date_time: text(tags::CONTENT_DATE) + &text(tags::CONTENT_TIME),
         digest,
     })

@@ -5,4 +5,4 @@ pub mod read;
 pub mod write;
 
 pub use rasterise::{Drawn, rasterise};
-pub use read::{Contour, ContourKind, Outlines, Structure, StructureSet, read_structures};
+pub use read::{Contour, ContourKind, Form, Outlines, Structure, StructureSet, read_structures};

@@ -9,20 +9,32 @@ use serde::{Deserialize, Serialize};
 use crate::dicom::{Dataset, Head, decimal_strings};
 use crate::{Digest, PatientPoint, Reject};
 
-/// What the index keeps of one RTSTRUCT file.
+/// How labels lie in their file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Form {
+    /// As contours (RTSTRUCT).
+    #[default]
+    Contours,
+    /// As voxels (DICOM SEG).
+    Voxels,
+}
+
+/// What the index keeps of one file of labels: an RTSTRUCT, or a DICOM SEG.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Outlines {
+    /// How they are drawn.
+    pub form: Form,
     /// SOPInstanceUID.
     pub sop_uid: String,
     /// PatientID, or empty.
     pub patient_id: String,
     /// The SeriesInstanceUIDs it was drawn on, sorted.
     pub referenced_series: Vec<String>,
-    /// The names of its structures (ROIs), in the file's order.
+    /// The names of its structures (ROIs) or segments, in the file's order.
     pub structures: Vec<String>,
-    /// StructureSetDate and StructureSetTime, so that the newest of several can be told.
+    /// The date and time of its content, so that the newest of several can be told.
     pub date_time: String,
-    /// The digest of contours, names and references.
+    /// The digest of contours or voxels, names and references.
     pub digest: Digest,
 }
 
@@ -127,6 +139,7 @@ pub(crate) fn outlines(dataset: &Dataset<'_>) -> Outlines {
     let referenced_series = referenced_series(dataset);
     let digest = digest(&set, &referenced_series);
     Outlines {
+        form: Form::Contours,
         sop_uid: text(tags::SOP_INSTANCE_UID),
         patient_id: dataset
             .decoded_text(tags::PATIENT_ID, dataset.character_set().as_ref())

@@ -296,14 +296,13 @@ impl Archive {
         if before == row {
             return;
         }
-        for (stage, root) in &self.outlined {
-            if path.starts_with(root) {
-                let change = |row: &Arc<OutlinesRow>, diff| {
-                    (path.to_owned(), (Input::Outlines(*stage, row.clone()), diff))
-                };
-                changes.extend(before.iter().map(|row| change(row, -1)));
-                changes.extend(row.iter().map(|row| change(row, 1)));
-            }
+        for (stage, form, _) in self.outlined.iter().filter(|(_, _, root)| path.starts_with(root)) {
+            let ours = |row: &&Arc<OutlinesRow>| row.outlines.form == *form;
+            let change = |row: &Arc<OutlinesRow>, diff| {
+                (path.to_owned(), (Input::Outlines(*stage, row.clone()), diff))
+            };
+            changes.extend(before.iter().filter(ours).map(|row| change(row, -1)));
+            changes.extend(row.iter().filter(ours).map(|row| change(row, 1)));
         }
     }
 }

@@ -1,0 +1,71 @@
+//! `tomoflow export`: masks as files for other programs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::PipelineArgs;
+use crate::engine::{self, ExportFormat, ExportOptions};
+use crate::operators::registry::Registry;
+
+/// What masks are written as.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// `.nii.gz`
+    Nifti,
+    /// `.seg.nrrd` with the labels' names, for 3D Slicer
+    Nrrd,
+    /// `.mha`
+    Metaimage,
+    /// DICOM SEG that refers to the scan's instances
+    DicomSeg,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The folder, which is made
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    /// What masks are written as
+    #[arg(long, value_enum, default_value_t = Format::Nifti)]
+    format: Format,
+    /// The stage whose masks are written; the last one that has any when left out
+    #[arg(long)]
+    stage: Option<String>,
+    /// Writes the scans, too
+    #[arg(long)]
+    scans: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
+    let plan = match args.pipeline.load(registry) {
+        Ok(plan) => plan,
+        Err(problems) => return super::refuse(&problems),
+    };
+    let format = match args.format {
+        Format::Nifti => ExportFormat::Nifti,
+        Format::Nrrd => ExportFormat::Nrrd,
+        Format::Metaimage => ExportFormat::Metaimage,
+        Format::DicomSeg => ExportFormat::DicomSeg,
+    };
+    let options =
+        ExportOptions { folder: args.to.clone(), format, stage: args.stage.clone(), scans: args.scans };
+    match engine::export(plan, &options) {
+        Ok(exported) => {
+            for (case, reject) in &exported.left_out {
+                eprintln!("{case}: {reject}");
+            }
+            println!("{} files of `{}` in {}", exported.files.len(), exported.stage, args.to.display());
+            ExitCode::from(u8::from(!exported.left_out.is_empty()))
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(super::run::exit_code(&error))
+        }
+    }
+}
