@@ -126,6 +126,13 @@ def with_highdicom(truth):
 
 
 def checks(truth):
+    try:
+        yield from comparisons(truth)
+    except (RuntimeError, ValueError) as error:
+        yield "reading", str(error)
+
+
+def comparisons(truth):
     if truth.format == "seg":
         yield from with_pydicom(truth)
         yield from with_highdicom(truth)

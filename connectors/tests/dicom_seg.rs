@@ -279,6 +279,12 @@ fn names_in_any_script_and_codes_are_kept() {
     assert_eq!(text(&property[0], tags::CODE_VALUE), "126949007");
     let kinds: Vec<_> = items.iter().map(|item| text(item, tags::SEGMENT_ALGORITHM_TYPE)).collect();
     assert_eq!(kinds, ["MANUAL", "AUTOMATIC", "MANUAL"]);
+    let colour = |item: &InMemDicomObject| {
+        let value = item.element(tags::RECOMMENDED_DISPLAY_CIE_LAB_VALUE).unwrap();
+        value.to_multi_int::<u16>().unwrap()
+    };
+    assert_eq!(colour(&items[0]), [0, 32_896, 32_896]);
+    assert_ne!(colour(&items[1]), colour(&items[2]));
 }
 
 fn comes_back(labels: &LabelMap, encoding: Encoding) -> Result<Segmentation, TestCaseError> {

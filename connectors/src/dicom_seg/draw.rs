@@ -10,7 +10,7 @@ impl Segmentation {
     /// Draws segments on a grid; `label_of` gives a segment's label by its name, `None` to leave it out.
     ///
     /// Each voxel of the grid takes the label at its centre's place. Where labels overlap, the higher
-    /// wins, as in [`rasterise`](crate::rtstruct::rasterise).
+    /// wins, as in [`rasterise`](crate::rtstruct::rasterise()).
     ///
     /// # Errors
     /// A [`Reject`] when the grids do not span space (`BAD_GEOMETRY`), when there is no room

@@ -56,6 +56,17 @@ pub fn write(
     write_object(path, object, uids::EXPLICIT_VR_LITTLE_ENDIAN)
 }
 
+/// Red, green, blue, yellow, violet and cyan in CIELab, for viewers to tell segments apart.
+const COLOURS: [[u16; 3]; 6] = [
+    [36_072, 48_104, 45_369],
+    [42_204, 19_569, 43_406],
+    [34_595, 33_948, 17_582],
+    [53_990, 32_423, 51_640],
+    [33_125, 47_206, 20_558],
+    [48_906, 22_692, 29_840],
+];
+const BLACK: [u16; 3] = [0, 32_896, 32_896];
+
 /// What is wrong with what is to be written.
 fn check(header: &SegmentationHeader, labels: &LabelMap, segments: &[SegmentText]) -> Result<(), String> {
     let [depth, rows, columns] = labels.size();
@@ -219,9 +230,10 @@ fn put_format(object: &mut InMemDicomObject, geometry: &Geometry, frames: usize,
 }
 
 fn put_segments(object: &mut InMemDicomObject, segments: &[SegmentText], encoding: Encoding) {
-    let numbered = (1..).zip(segments).map(|(number, segment)| match encoding {
-        Encoding::Binary => segment_item(number, segment),
-        Encoding::LabelMap => segment_item(segment.label, segment),
+    let numbered = (1..).zip(segments).zip(COLOURS.into_iter().cycle());
+    let numbered = numbered.map(|((number, segment), colour)| match encoding {
+        Encoding::Binary => segment_item(number, segment, colour),
+        Encoding::LabelMap => segment_item(segment.label, segment, colour),
     });
     let background = Code::new("125040", "DCM", "Background");
     let background = SegmentText {
@@ -231,11 +243,11 @@ fn put_segments(object: &mut InMemDicomObject, segments: &[SegmentText], encodin
         property: background,
         algorithm: Algorithm::Manual,
     };
-    let background = (encoding == Encoding::LabelMap).then(|| segment_item(0, &background));
+    let background = (encoding == Encoding::LabelMap).then(|| segment_item(0, &background, BLACK));
     put_items(object, tags::SEGMENT_SEQUENCE, background.into_iter().chain(numbered).collect());
 }
 
-fn segment_item(number: u16, segment: &SegmentText) -> InMemDicomObject {
+fn segment_item(number: u16, segment: &SegmentText, colour: [u16; 3]) -> InMemDicomObject {
     let mut item = InMemDicomObject::new_empty();
     put_word(&mut item, tags::SEGMENT_NUMBER, number);
     put(&mut item, tags::SEGMENT_LABEL, VR::LO, &segment.name);
@@ -247,6 +259,8 @@ fn segment_item(number: u16, segment: &SegmentText) -> InMemDicomObject {
         Algorithm::Automatic { name, version } => ("AUTOMATIC", Some((name, version))),
     };
     put(&mut item, tags::SEGMENT_ALGORITHM_TYPE, VR::CS, kind);
+    let colour = PrimitiveValue::U16(colour.into_iter().collect());
+    item.put(DataElement::new(tags::RECOMMENDED_DISPLAY_CIE_LAB_VALUE, VR::US, colour));
     if let Some((name, version)) = program {
         put(&mut item, tags::SEGMENT_ALGORITHM_NAME, VR::LO, name);
         let mut algorithm = InMemDicomObject::new_empty();
