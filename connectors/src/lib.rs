@@ -18,6 +18,7 @@ pub mod real;
 pub mod reject;
 pub mod rtstruct;
 pub mod runlength;
+#[cfg(feature = "tables")]
 pub mod table;
 pub mod volume;
 

@@ -69,7 +69,7 @@ impl<'a> Dataset<'a> {
         let Self { mut elements, .. } = self;
         elements.clear();
         // Nothing is left to map: collecting only takes the room over.
-        let empty = elements.into_iter().filter_map(|_| None);
+        let empty = elements.into_iter().map_while(|_| None);
         Dataset { elements: empty.collect(), ..Dataset::default() }
     }
 
