@@ -127,7 +127,7 @@ fn dcmdump(root: &Path) -> Option<f64> {
     for tag in TAGS {
         command.args(["+P", tag]);
     }
-    peers::seconds(command.args(["+sd", "+r"]).arg(root))
+    seconds(command.args(["+sd", "+r"]).arg(root))
 }
 
 fn gdcm(root: &Path, tags: &[&str]) -> Option<f64> {
@@ -136,7 +136,7 @@ fn gdcm(root: &Path, tags: &[&str]) -> Option<f64> {
     for tag in tags {
         command.args(["-t", tag]);
     }
-    peers::seconds(&mut command)
+    seconds(&mut command)
 }
 
 /// Tells how much memory the program takes at most for the archive, and for a folder without anything.
@@ -166,4 +166,11 @@ fn inspected(root: &Path) -> u64 {
         std::thread::sleep(Duration::from_millis(1));
     }
     highest
+}
+
+/// Seconds that a command takes, its start included; `None` when it cannot be started, or fails.
+fn seconds(command: &mut Command) -> Option<f64> {
+    let began = Instant::now();
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    status.success().then(|| began.elapsed().as_secs_f64())
 }

@@ -2,8 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -55,13 +54,6 @@ pub fn keep(lines: &[Value], name: &str) -> io::Result<()> {
     std::fs::write(&path, serde_json::to_vec_pretty(lines)?)?;
     println!("{}", path.display());
     Ok(())
-}
-
-/// Seconds that a command takes, its start included; `None` when it cannot be started, or fails.
-pub fn seconds(command: &mut Command) -> Option<f64> {
-    let began = Instant::now();
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
-    status.success().then(|| began.elapsed().as_secs_f64())
 }
 
 /// Seconds that a Python script says its work took: imports and start are not counted.
