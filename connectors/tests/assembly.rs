@@ -1,7 +1,9 @@
 //! Hazards of a series, each on instances made in memory.
 
 use proptest::prelude::*;
-use tomoflow_connectors::dicom::{Assembled, Frame, Instance, Part, PixelFormat, assemble};
+use tomoflow_connectors::dicom::{
+    Assembled, Frame, Instance, OnGap, Part, PixelFormat, assemble, assemble_with,
+};
 use tomoflow_connectors::{Digest, Real};
 
 /// An axial slice at a height, with what may set it apart.
@@ -38,6 +40,31 @@ fn with(mut instance: Instance, keyword: &str, value: &str) -> Instance {
 
 fn stack(heights: &[f64]) -> Vec<Instance> {
     (0u32..).zip(heights).map(|(number, &z)| slice(number, z)).collect()
+}
+
+#[test]
+fn a_series_with_a_gap_is_split_when_asked() {
+    let heights = [0.0, 3.0, 6.0, 12.0, 15.0, 24.0];
+    assert_eq!(outcomes(&stack(&heights)), ["MISSING_SLICE"]);
+    let instances = stack(&heights);
+    let split = |instances: &[Instance]| assemble_with(&instances.iter().collect::<Vec<_>>(), OnGap::Split);
+    let parts = split(&instances);
+    let found: Vec<_> = parts
+        .iter()
+        .map(|part| match &part.verdict {
+            Ok(stack) => format!("{:?} from {}", stack.geometry.size, stack.geometry.origin_mm[2]),
+            Err(reject) => reject.code.clone(),
+        })
+        .collect();
+    assert_eq!(found, ["[3, 8, 8] from 0", "[2, 8, 8] from 12", "MISSING_SLICE"]);
+    assert_eq!(parts.iter().map(|part| part.number).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(parts[2].instances, [5]);
+    let noted = |part: &Part| part.verdict.as_ref().unwrap().notes.concat().contains("split at the gap");
+    assert!(noted(&parts[0]) && noted(&parts[1]));
+    // Neither without a gap, nor with uneven ones.
+    assert_eq!(split(&stack(&[0.0, 3.0, 6.0])), self::parts(&stack(&[0.0, 3.0, 6.0])));
+    let uneven = split(&stack(&[0.0, 3.0, 7.0]));
+    assert_eq!(uneven[0].verdict.as_ref().unwrap_err().code, "VARIABLE_SPACING");
 }
 
 fn parts(instances: &[Instance]) -> Vec<Part> {

@@ -12,7 +12,8 @@ use volumes::seg::header;
 
 /// A Python with the packages, or `None` with a line that says so.
 fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("TOMOFLOW_PYTHON").map(PathBuf::from);
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
+    let python = Some(std::env::var_os("TOMOFLOW_PYTHON").map_or_else(own, PathBuf::from));
     let imports = "import nibabel, SimpleITK, pydicom, highdicom";
     let has = |python: &PathBuf| {
         Command::new(python).args(["-c", imports]).output().is_ok_and(|output| output.status.success())

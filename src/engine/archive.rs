@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::Digest;
-use tomoflow_connectors::dicom::FileStat;
+use tomoflow_connectors::dicom::{FileStat, OnGap};
 use tomoflow_connectors::rtstruct::Form;
 
 use super::rows::Input;
@@ -66,6 +66,7 @@ struct Reader {
     /// The source's place in the plan: its filter.
     source: usize,
     root: PathBuf,
+    on_gap: OnGap,
     /// Root, filter and the operator: what a verdict depends on beside the files.
     digest: Digest,
 }
@@ -191,7 +192,7 @@ fn model(path: &Path, before: Option<&(FileStat, Digest)>) -> std::io::Result<Op
 
 fn readers(plan: &Plan) -> Vec<Reader> {
     let reader = |(number, stage): (usize, &crate::pipeline::PlannedStage)| {
-        let Stage::Assemble(_) = &stage.stage else { return None };
+        let Stage::Assemble(assemble) = &stage.stage else { return None };
         let source = stage.inputs[0];
         let Stage::Dicom(dicom) = &plan.stages[source].stage else { return None };
         let filter = plan.stages[source].config.get("where").map(ToString::to_string).unwrap_or_default();
@@ -204,7 +205,7 @@ fn readers(plan: &Plan) -> Vec<Reader> {
             operator.0.as_slice(),
             &plan.stages[source].spec.version.to_le_bytes(),
         ]);
-        Some(Reader { stage: number as u16, source, root, digest })
+        Some(Reader { stage: number as u16, source, root, on_gap: assemble.on_gap, digest })
     };
     plan.stages.iter().enumerate().filter_map(reader).collect()
 }

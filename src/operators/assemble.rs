@@ -1,5 +1,7 @@
 //! Instances to a scan: ordered slices on one geometry.
 
+use tomoflow_connectors::dicom::OnGap;
+
 use super::registry::{Entry, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -19,10 +21,10 @@ pub static SPEC: Spec = Spec {
     aspects: Aspects::Both,
     fields: &[Field {
         name: "on_gap",
-        kind: FieldKind::Choice(&["reject"]),
+        kind: FieldKind::Choice(&["reject", "split"]),
         default: Default::Json("\"reject\""),
         role: Role::Semantic,
-        doc: "What happens to a series with a missing slice: it is refused as `MISSING_SLICE`.",
+        doc: "What happens to a series with a missing slice: it is refused as `MISSING_SLICE`, or each run of slices without a gap is a scan of its own.",
     }],
 };
 
@@ -31,8 +33,13 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
 /// How series become scans.
 #[derive(Clone, Copy, Debug)]
-pub struct Assemble {}
+pub struct Assemble {
+    /// What becomes of missing slices.
+    pub on_gap: OnGap,
+}
 
-fn build(_config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Assemble(Assemble {}))
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let split = config.get("on_gap").and_then(|word| word.as_str()) == Some("split");
+    let on_gap = if split { OnGap::Split } else { OnGap::Reject };
+    Ok(Stage::Assemble(Assemble { on_gap }))
 }

@@ -499,4 +499,19 @@ mod tests {
         store.reindex(&[(stat("/x/4"), a.clone())], &["/x/1".into()]).unwrap();
         assert_eq!(store.places("1.2", &[record(&a)]).unwrap()[0].as_ref().unwrap().path, Path::new("/x/4"));
     }
+
+    #[test]
+    fn files_that_were_read_in_another_way_are_read_anew() {
+        let out = tempfile::tempdir().unwrap();
+        let store = Store::open(out.path()).unwrap();
+        store.read_as(1).unwrap();
+        store.reindex(&[(stat("/x/1"), image("1.2", "a"))], &[]).unwrap();
+        store.judge(&[("1.2".into(), Digest::of(b"r"), b"fine".to_vec())], &[]).unwrap();
+        store.read_as(1).unwrap();
+        assert!(store.file(Path::new("/x/1")).unwrap().is_some());
+        store.read_as(2).unwrap();
+        assert_eq!(store.file(Path::new("/x/1")).unwrap(), None);
+        assert!(store.members("1.2", Path::new("/x")).unwrap().is_empty());
+        assert_eq!(store.verdicts(&["1.2".to_owned()], Digest::of(b"r")).unwrap(), [None]);
+    }
 }

@@ -43,12 +43,29 @@ pub struct SliceRef {
     pub frame: u32,
 }
 
+/// What becomes of a stack with missing slices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnGap {
+    /// It is refused as `MISSING_SLICE`.
+    #[default]
+    Reject,
+    /// Each run of slices without a gap is a stack of its own; a single slice between gaps is refused.
+    Split,
+}
+
+/// The stacks of one series, of which those with a gap are refused.
+///
+/// See [`assemble_with`].
+pub fn assemble(instances: &[&Instance]) -> Vec<Part> {
+    assemble_with(instances, OnGap::Reject)
+}
+
 /// The stacks of one series. The order of `instances` has no influence on the result.
 ///
 /// Stacks come first, the largest leading, then what was set aside: leftovers, localizers, colour, ….
-pub fn assemble(instances: &[&Instance]) -> Vec<Part> {
+pub fn assemble_with(instances: &[&Instance], on_gap: OnGap) -> Vec<Part> {
     let judged = match distinct(instances) {
-        Ok((kept, notes)) => judge_all(&kept, &notes),
+        Ok((kept, notes)) => judge_all(&kept, &notes, on_gap),
         Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
     };
     let part = |(number, Judged { verdict, instances })| Part { number, verdict, instances };
@@ -105,7 +122,7 @@ fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
     Ok((kept, note.into_iter().collect()))
 }
 
-fn judge_all(kept: &[Indexed<'_>], notes: &[String]) -> Vec<Judged> {
+fn judge_all(kept: &[Indexed<'_>], notes: &[String], on_gap: OnGap) -> Vec<Judged> {
     let mut slices = Vec::new();
     // What has no place in a stack, by code, an instance for each slice.
     let mut aside: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -126,7 +143,7 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String]) -> Vec<Judged> {
         }
     }
     let (stacks, leftovers) = stacks(slices);
-    let mut judged: Vec<Judged> = stacks.into_iter().flat_map(judge_stack).collect();
+    let mut judged: Vec<Judged> = stacks.into_iter().flat_map(|stack| judge_stack(stack, on_gap)).collect();
     let mut apart: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for leftover in &leftovers {
         let refusal = leftover.slices.iter().find_map(|slice| slice.instance.refusal.as_deref());
@@ -146,7 +163,7 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String]) -> Vec<Judged> {
 }
 
 /// Judges slices of one orientation and matrix: one verdict, or one for each of the stacks in it.
-fn judge_stack(stack: Stack<'_>) -> Vec<Judged> {
+fn judge_stack(stack: Stack<'_>, on_gap: OnGap) -> Vec<Judged> {
     let Some(first) = stack.slices.first() else { return Vec::new() };
     let normal = first.normal();
     let truncated = |slice: &Slice<'_>| slice.instance.refusal.as_deref() == Some("TRUNCATED");
@@ -163,11 +180,11 @@ fn judge_stack(stack: Stack<'_>) -> Vec<Judged> {
         let message = format!("slices at several positions expected, {total} found at one");
         all(Err(reject("NOT_A_VOLUME_TIME_SERIES", message)))
     } else if total == places.len() {
-        vec![judge_single(&places.concat(), normal, &stack.notes)]
+        judge_line(&places.concat(), normal, &stack.notes, on_gap)
     } else if let Some((attribute, parts)) = split(&places) {
         let mut notes = stack.notes.clone();
         notes.push(format!("DUPLICATE_POSITION: split by {attribute}"));
-        parts.iter().map(|slices| judge_single(slices, normal, &notes)).collect()
+        parts.iter().flat_map(|slices| judge_line(slices, normal, &notes, on_gap)).collect()
     } else {
         let message =
             format!("{total} slices lie at {} positions, and no attribute tells stacks apart", places.len());
@@ -190,6 +207,23 @@ fn with_truncated(judged: Vec<Judged>, cut: &[Slice<'_>]) -> Judged {
         None => reject("TRUNCATED", message),
     };
     Judged::new(Err(reject), instances)
+}
+
+/// Judges one slice for each position, ascending along the normal; the runs between its gaps, if that is asked.
+fn judge_line(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], on_gap: OnGap) -> Vec<Judged> {
+    let judged = judge_single(slices, normal, notes);
+    let gap = judged.verdict.as_ref().is_err_and(|reject| reject.code == "MISSING_SLICE");
+    if !gap || on_gap == OnGap::Reject {
+        return vec![judged];
+    }
+    let positions: Vec<_> = slices.iter().map(|slice| slice.position).collect();
+    let mut notes = notes.to_vec();
+    notes.push("MISSING_SLICE: split at the gap".to_owned());
+    let run = |slices: &[Slice<'_>]| match slices {
+        [_] => Judged::of(Err(reject("MISSING_SLICE", "a single slice lies between gaps")), slices),
+        slices => judge_single(slices, normal, &notes),
+    };
+    gaps::runs(&positions, normal).into_iter().filter_map(|range| slices.get(range)).map(run).collect()
 }
 
 /// Judges one slice for each position, ascending along the normal.

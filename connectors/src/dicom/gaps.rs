@@ -1,5 +1,7 @@
 //! Whether slices lie evenly on a line: missing ones, uneven gaps, tilt.
 
+use std::ops::Range;
+
 use crate::Reject;
 use crate::geometry::{dot, norm};
 
@@ -48,9 +50,24 @@ pub(crate) fn judge(positions: &[[f64; 3]], normal: [f64; 3], pixel_mm: f64) -> 
     Ok(Line { step, tilted })
 }
 
-fn even(positions: &[[f64; 3]], normal: [f64; 3]) -> Result<(), Reject> {
+/// The runs of positions between gaps of more than one slice.
+pub(crate) fn runs(positions: &[[f64; 3]], normal: [f64; 3]) -> Vec<Range<usize>> {
+    let gaps = gaps(positions, normal);
+    let modal = modal(&gaps);
+    let cuts = gaps.iter().enumerate().filter(|(_, gap)| (**gap / modal).round() > 1.0);
+    let mut starts: Vec<usize> = std::iter::once(0).chain(cuts.map(|(index, _)| index + 1)).collect();
+    starts.push(positions.len());
+    starts.iter().zip(starts.iter().skip(1)).map(|(&from, &to)| from..to).collect()
+}
+
+/// From each position to the next, along the normal.
+fn gaps(positions: &[[f64; 3]], normal: [f64; 3]) -> Vec<f64> {
     let along: Vec<f64> = positions.iter().map(|&position| dot(position, normal)).collect();
-    let gaps: Vec<f64> = along.iter().zip(along.iter().skip(1)).map(|(a, b)| b - a).collect();
+    along.iter().zip(along.iter().skip(1)).map(|(a, b)| b - a).collect()
+}
+
+fn even(positions: &[[f64; 3]], normal: [f64; 3]) -> Result<(), Reject> {
+    let gaps = gaps(positions, normal);
     let modal = modal(&gaps);
     let multiple = |gap: f64| (gap / modal).round();
     let fits = |gap: f64| (gap - modal * multiple(gap)).abs() <= GAP_TOLERANCE * modal * multiple(gap);

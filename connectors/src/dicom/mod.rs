@@ -30,7 +30,7 @@ pub mod write;
 pub(crate) use dataset::{Dataset, decimal_strings};
 pub(crate) use header::Head;
 
-pub use assemble::{Assembled, Part, SliceRef, assemble};
+pub use assemble::{Assembled, OnGap, Part, SliceRef, assemble, assemble_with};
 pub use instance::{Frame, Instance, PixelFormat};
 pub use peek::HeaderReader;
 pub use pixels::load_scan;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use tomoflow_connectors::Digest;
-use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble};
+use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble_with};
 
 use super::super::rows::Input;
 use super::{Archive, Change, Reader, SourceError};
@@ -110,7 +110,7 @@ impl Archive {
         if all.is_empty() {
             return Ok(judgement);
         }
-        for part in assemble(&all) {
+        for part in assemble_with(&all, reader.on_gap) {
             let number = part.number;
             let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
             judgement.0.push(match part.verdict {
