@@ -135,7 +135,7 @@ fn compressed_frames_are_read() {
     assert_eq!(read(&path).unwrap(), seg);
     object
         .meta_mut()
-        .set_transfer_syntax(&dicom_transfer_syntax_registry::entries::JPEG_LS_LOSSLESS_IMAGE_COMPRESSION);
+        .set_transfer_syntax(&dicom_transfer_syntax_registry::entries::MPEG2_MAIN_PROFILE_MAIN_LEVEL);
     object.write_to_file(&path).unwrap();
     assert_eq!(read(&path).unwrap_err().code, "UNSUPPORTED_TRANSFER_SYNTAX");
 }
