@@ -4,16 +4,19 @@
 //! series was judged to be is kept until one of its files changes. An archive of a million instances thus
 //! costs the control plane as much as its series do.
 
+mod held;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use redb::{ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize};
 use tomoflow_connectors::dicom::{FileStat, Record};
 use tomoflow_connectors::{Digest, points};
 
 use super::{Store, StoreError};
+
+pub use held::{Held, Holds, Indexed, Known};
 
 /// Path → size, time, inode and what the file held.
 const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
@@ -28,133 +31,6 @@ const LISTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("lists");
 
 /// In the table of numbers: how the files of the index were read.
 const READ_AS: &str = "read as";
-
-/// What a file held, in short.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Held {
-    /// An instance of a series.
-    Image {
-        /// SeriesInstanceUID, or its surrogate.
-        series: String,
-        /// The record's digest.
-        record: Digest,
-    },
-    /// Outlines.
-    Outlines {
-        /// The record's digest.
-        record: Digest,
-    },
-    /// Nothing for a pipeline.
-    Nothing {
-        /// Why.
-        code: String,
-    },
-}
-
-impl Held {
-    /// What a record holds, in short.
-    pub fn of(record: &Record) -> Self {
-        let digest = || Digest::of(&postcard::to_stdvec(record).unwrap_or_default());
-        match record {
-            Record::Instance(instance) => {
-                Self::Image { series: instance.series_uid.clone(), record: digest() }
-            }
-            Record::Outlines(_) => Self::Outlines { record: digest() },
-            Record::Skip { code } => Self::Nothing { code: code.clone() },
-        }
-    }
-
-    /// Its key in [`MEMBERS`], without the path.
-    fn member(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Image { series, record } => Some(member(series, *record)),
-            Self::Outlines { record } => Some(member("", *record)),
-            Self::Nothing { .. } => None,
-        }
-    }
-
-    fn record(&self) -> Option<Digest> {
-        match self {
-            Self::Image { record, .. } | Self::Outlines { record } => Some(*record),
-            Self::Nothing { .. } => None,
-        }
-    }
-}
-
-/// A file as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Indexed {
-    /// Path, size, time and inode; while they stay, the file is not read again.
-    pub stat: FileStat,
-    /// What it held.
-    pub held: Held,
-}
-
-/// What a file held, as it lies in the index: a start looks at every file, and copies nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum Holds<'a> {
-    /// An instance of a series.
-    Image {
-        /// SeriesInstanceUID, or its surrogate.
-        series: &'a str,
-        /// The record's digest.
-        record: Digest,
-    },
-    /// Outlines.
-    Outlines {
-        /// The record's digest.
-        record: Digest,
-    },
-    /// Nothing for a pipeline.
-    Nothing {
-        /// Why.
-        code: &'a str,
-    },
-}
-
-impl From<Holds<'_>> for Held {
-    fn from(holds: Holds<'_>) -> Self {
-        match holds {
-            Holds::Image { series, record } => Self::Image { series: series.to_owned(), record },
-            Holds::Outlines { record } => Self::Outlines { record },
-            Holds::Nothing { code } => Self::Nothing { code: code.to_owned() },
-        }
-    }
-}
-
-/// A file as it lies in the index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known<'a> {
-    /// Where it lay.
-    pub path: &'a Path,
-    /// Bytes.
-    pub size: u64,
-    /// Time of the last change, in nanoseconds since 1970.
-    pub mtime_ns: i64,
-    /// The file's number on its device.
-    pub inode: u64,
-    /// What it held.
-    pub holds: Holds<'a>,
-}
-
-impl<'a> Known<'a> {
-    fn new(path: &'a [u8], entry: &'a [u8]) -> Result<Self, StoreError> {
-        let (size, mtime_ns, inode, holds) = postcard::from_bytes(entry)?;
-        Ok(Self { path: Path::new(OsStr::from_bytes(path)), size, mtime_ns, inode, holds })
-    }
-
-    /// Whether a file at the same place is the one that was read.
-    pub fn is(&self, stat: &FileStat) -> bool {
-        (self.size, self.mtime_ns, self.inode) == (stat.size, stat.mtime_ns, stat.inode)
-    }
-}
-
-impl From<Known<'_>> for Indexed {
-    fn from(known: Known<'_>) -> Self {
-        let Known { path, size, mtime_ns, inode, holds } = known;
-        Self { stat: FileStat { path: path.to_owned(), size, mtime_ns, inode }, held: holds.into() }
-    }
-}
 
 /// A verdict to keep: series, reader, its bytes.
 pub type Judged = (String, Digest, Vec<u8>);
