@@ -11,8 +11,8 @@ use super::codec;
 use super::header::Head;
 use super::image::{self, Image, Stored};
 use super::unpack::{Samples, StoredFrame};
-use crate::container;
 use crate::{Geometry, Reject, Scan};
+use crate::{container, pages};
 
 /// A thread's memory for files that is kept from one slice to the next.
 const KEPT: usize = 4 << 20;
@@ -50,7 +50,9 @@ fn zeros(count: usize) -> Result<Vec<f32>, Reject> {
     Vec::<f32>::new().try_reserve_exact(count).map_err(|_| {
         Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
     })?;
-    Ok(vec![0.0; count])
+    let mut zeros = vec![0.0; count];
+    pages::large(&mut zeros);
+    Ok(zeros)
 }
 
 /// Fills the slices that one file holds.

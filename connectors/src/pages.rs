@@ -1,0 +1,48 @@
+//! Large memory in large pages: a volume is touched for the first time in hundreds of faults, not in tens of
+//! thousands.
+
+/// The size of a large page on the machines that we know.
+const LARGE: usize = 2 << 20;
+
+/// Asks for large pages where a volume lies, before it is first touched. A system that has none, or does not
+/// give any, changes nothing.
+pub(crate) fn large(voxels: &mut [f32]) {
+    let Some((start, length)) = whole_pages(voxels.as_ptr() as usize, size_of_val(voxels)) else { return };
+    #[cfg(target_os = "linux")]
+    // SAFETY: the range lies within memory that is ours alone; the advice changes no byte of it.
+    unsafe {
+        libc::madvise(start as *mut libc::c_void, length, libc::MADV_HUGEPAGE);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, length);
+}
+
+/// The large pages that lie wholly within a range: where they begin, and their bytes.
+fn whole_pages(start: usize, length: usize) -> Option<(usize, usize)> {
+    let end = start.checked_add(length)? / LARGE * LARGE;
+    let start = start.checked_next_multiple_of(LARGE)?;
+    (end > start).then(|| (start, end - start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_pages_within_the_range_count() {
+        assert_eq!(whole_pages(0, 2 * LARGE), Some((0, 2 * LARGE)));
+        assert_eq!(whole_pages(1, 2 * LARGE), Some((LARGE, LARGE)));
+        assert_eq!(whole_pages(LARGE - 1, LARGE + 1), Some((LARGE, LARGE)));
+        assert_eq!(whole_pages(1, LARGE), None);
+        assert_eq!(whole_pages(usize::MAX - 1, 8), None);
+    }
+
+    #[test]
+    fn the_voxels_stay_as_they_are() {
+        let mut voxels = vec![0.0; 4 * LARGE / 4 + 7];
+        voxels[3] = 5.0;
+        large(&mut voxels);
+        assert_eq!((voxels[3], voxels.iter().sum::<f32>()), (5.0, 5.0));
+        large(&mut []);
+    }
+}
