@@ -65,15 +65,29 @@ fn every_format_holds_the_same_masks_on_the_scans_grid() {
 
 #[test]
 fn exported_segmentations_are_labels_of_the_scans_that_they_refer_to() {
+    labels_of_their_scans(
+        "dicom-seg",
+        "type = \"dicom_seg\"\npath = \"labels\"\nsegments = { tumour = [\"tum*\"] }",
+    );
+}
+
+#[test]
+fn exported_outlines_are_labels_of_the_scans_that_they_refer_to() {
+    labels_of_their_scans(
+        "rtstruct",
+        "type = \"rtstruct\"\npath = \"labels\"\nstructures = { tumour = [\"tum*\"] }",
+    );
+}
+
+/// Judges a pipeline against its own masks: they must be met voxel for voxel.
+fn labels_of_their_scans(format: &str, source: &str) {
     let mut place = Workplace::new(2);
     place.run();
-    let output = export(&place, &["--to", "segs", "--format", "dicom-seg"]);
+    let output = export(&place, &["--to", "labels", "--format", format]);
     assert!(output.status.success(), "{output:?}");
-    // The same pipeline, judged against its own masks: they must be met voxel for voxel.
-    place.text = place.text.replace(
-        "type = \"rtstruct\"\npath = \"archive\"\nstructures = { tumour = [\"TV\"] }",
-        "type = \"dicom_seg\"\npath = \"segs\"\nsegments = { tumour = [\"tum*\"] }",
-    );
+    let drawn = "type = \"rtstruct\"\npath = \"archive\"\nstructures = { tumour = [\"TV\"] }";
+    assert!(place.text.contains(drawn));
+    place.text = place.text.replace(drawn, source);
     let summary = place.run();
     assert_eq!((summary.cases, summary.rejected, summary.actions_run), (2, 0, 2), "{summary}");
     let dice: Vec<f64> = place.tables()["metrics"]
@@ -84,7 +98,7 @@ fn exported_segmentations_are_labels_of_the_scans_that_they_refer_to() {
         .collect();
     assert_eq!(dice, [1.0, 1.0]);
     // A segmentation that goes takes its figures with it.
-    let one = by_case(&place.path().join("segs"), ".dcm").into_values().next().unwrap();
+    let one = by_case(&place.path().join("labels"), ".dcm").into_values().next().unwrap();
     fs::remove_file(one).unwrap();
     place.run();
     assert_eq!(place.tables(), place.anew());

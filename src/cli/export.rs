@@ -20,6 +20,8 @@ enum Format {
     Metaimage,
     /// DICOM SEG that refers to the scan's instances
     DicomSeg,
+    /// RTSTRUCT: contours that refer to the scan's instances
+    Rtstruct,
 }
 
 /// Arguments of `export`.
@@ -52,6 +54,7 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
         Format::Nrrd => ExportFormat::Nrrd,
         Format::Metaimage => ExportFormat::Metaimage,
         Format::DicomSeg => ExportFormat::DicomSeg,
+        Format::Rtstruct => ExportFormat::Rtstruct,
     };
     let options =
         ExportOptions { folder: args.to.clone(), format, stage: args.stage.clone(), scans: args.scans };

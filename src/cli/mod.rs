@@ -64,7 +64,7 @@ enum Command {
     Top(top::TopArgs),
     /// Write one HTML page about what a pipeline's tables hold
     Report(report::ReportArgs),
-    /// Write masks as NIfTI, NRRD, MetaImage or DICOM SEG
+    /// Write masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT
     Export(export::ExportArgs),
     /// Write a synthetic archive with truth
     #[command(subcommand)]

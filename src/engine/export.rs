@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tomoflow_connectors::dicom::write::Study;
 use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
+use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures};
 use tomoflow_connectors::{Digest, LabelMap, Reject, metaimage, nifti, nrrd};
 
 use super::archive::Archive;
@@ -16,10 +18,13 @@ use super::rows::Desired;
 use super::run::RunError;
 use super::session;
 use crate::executor::Context;
-use crate::executor::work::{CaseRow, SeriesRow};
+use crate::executor::work::{CaseRow, SeriesRow, SliceRow};
 use crate::operators::value::Mask;
 use crate::pipeline::{Identifiers, Plan};
 use crate::store::Store;
+
+/// Who makes what is written.
+const PROGRAM: &str = "tomoflow";
 
 /// What masks are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub enum ExportFormat {
     Metaimage,
     /// DICOM SEG with a bit a voxel, which refers to the scan's instances: `.dcm`.
     DicomSeg,
+    /// RTSTRUCT: contours along the voxels' borders, which refer to the scan's instances: `.dcm`.
+    Rtstruct,
 }
 
 /// What is written, and where.
@@ -122,9 +129,11 @@ impl Writer<'_> {
             ExportFormat::Nrrd => whole(path("seg.nrrd"), |path| nrrd::write_labels(path, &labels, &names))?,
             ExportFormat::Metaimage => whole(path("mha"), |path| metaimage::write_labels(path, &labels))?,
             ExportFormat::DicomSeg => self.segmentation(path("dcm"), series, mask, &labels, &names)?,
+            ExportFormat::Rtstruct => self.outlines(path("dcm"), series, mask, &labels, &names)?,
         };
         let mut files = vec![mask_path];
-        if self.options.scans && self.options.format != ExportFormat::DicomSeg {
+        let dicom = matches!(self.options.format, ExportFormat::DicomSeg | ExportFormat::Rtstruct);
+        if self.options.scans && !dicom {
             let scan = self.context.assembled(&CaseRow { series: series.clone(), labels: None })?.scan;
             files.push(match self.options.format {
                 ExportFormat::Nrrd => whole(path("scan.nrrd"), |path| nrrd::write_scan(path, &scan))?,
@@ -137,16 +146,10 @@ impl Writer<'_> {
         Ok(files)
     }
 
-    fn segmentation(
-        &self,
-        path: PathBuf,
-        series: &SeriesRow,
-        mask: Digest,
-        labels: &LabelMap,
-        names: &[(u16, String)],
-    ) -> Result<PathBuf, Reject> {
+    /// The scan that a DICOM object refers to, as its own files have it.
+    fn origin(&self, series: &SeriesRow) -> Result<Origin, Reject> {
         if self.context.plan.settings.identifiers != Identifiers::Clear {
-            let message = "a DICOM SEG names the patient, and this pipeline's identifiers are pseudonymous";
+            let message = "a DICOM file names the patient, and this pipeline's identifiers are pseudonymous";
             let hint = "export another format, or set `identifiers = \"clear\"`";
             return Err(Reject::new("IDENTIFIERS", message, hint));
         }
@@ -157,12 +160,24 @@ impl Writer<'_> {
             return Err(Reject::new("FILE_VANISHED", "a scan without files", "run the pipeline again"));
         };
         let (study, sop_class) = dicom_seg::study_of(&first.path)?;
+        let (date, time) = now();
+        Ok(Origin { study, sop_class, slices, date, time })
+    }
+
+    fn segmentation(
+        &self,
+        path: PathBuf,
+        series: &SeriesRow,
+        mask: Digest,
+        labels: &LabelMap,
+        names: &[(u16, String)],
+    ) -> Result<PathBuf, Reject> {
+        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
         let multi = slices.iter().any(|slice| slice.frame > 0);
-        let source = |slice: &crate::executor::work::SliceRow| Source {
+        let source = |slice: &SliceRow| Source {
             sop_instance_uid: slice.sop_uid.clone(),
             frame: multi.then_some(slice.frame + 1),
         };
-        let (date, time) = now();
         let software = env!("CARGO_PKG_VERSION").to_owned();
         let header = SegmentationHeader {
             study,
@@ -173,8 +188,8 @@ impl Writer<'_> {
             content_label: "SEGMENTATION".to_owned(),
             date,
             time,
-            manufacturer: "tomoflow".to_owned(),
-            model: "tomoflow".to_owned(),
+            manufacturer: PROGRAM.to_owned(),
+            model: PROGRAM.to_owned(),
             serial_number: "0".to_owned(),
             software: software.clone(),
             referenced_series_uid: series.series_uid().to_owned(),
@@ -186,6 +201,47 @@ impl Writer<'_> {
             names.iter().map(|(label, name)| SegmentText::new(*label, name, algorithm.clone())).collect();
         whole(path, |path| dicom_seg::write(path, &header, labels, &segments, Encoding::Binary))
     }
+
+    fn outlines(
+        &self,
+        path: PathBuf,
+        series: &SeriesRow,
+        mask: Digest,
+        labels: &LabelMap,
+        names: &[(u16, String)],
+    ) -> Result<PathBuf, Reject> {
+        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
+        if slices.iter().any(|slice| slice.frame > 0) {
+            let message = "contours name instances, and this scan's slices are frames of one";
+            return Err(Reject::new("MULTI_FRAME", message, "export `dicom-seg`, which names frames"));
+        }
+        let instances: Vec<String> = slices.into_iter().map(|slice| slice.sop_uid).collect();
+        let structures: Vec<(String, Vec<Contour>)> =
+            names.iter().map(|(label, name)| (name.clone(), contours(labels, *label, &instances))).collect();
+        let header = StructureSetHeader {
+            study,
+            series_uid: uid(b"outline series", series, mask),
+            sop_instance_uid: uid(b"outlines", series, mask),
+            // It has room for 16 letters.
+            label: self.stage.chars().filter(char::is_ascii).take(16).collect(),
+            date,
+            time,
+            manufacturer: PROGRAM.to_owned(),
+            referenced_series_uid: series.series_uid().to_owned(),
+            referenced_sop_class_uid: sop_class,
+            referenced_instances: instances,
+        };
+        whole(path, |path| write_structures(path, &header, &structures))
+    }
+}
+
+/// What a DICOM object says of the scan that it refers to, and of itself.
+struct Origin {
+    study: Study,
+    sop_class: String,
+    slices: Vec<SliceRow>,
+    date: String,
+    time: String,
 }
 
 /// A file under its name once it is whole.
