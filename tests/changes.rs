@@ -2,9 +2,10 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use support::{Workplace, ran};
+use support::{Contents, Workplace, ran};
 use tomoflow::engine::{Options, RunError};
 use tomoflow::store::StoreError;
 
@@ -264,4 +265,35 @@ fn declared_pipelines_are_sound() {
         checked += 1;
     }
     assert!(checked >= 2);
+}
+
+#[test]
+fn a_filter_on_any_tag_reads_the_files_once_more_and_keeps_what_was_done() {
+    let mut place = Workplace::new(2);
+    let files = place.run().files_read;
+    let tables = place.tables();
+    let before = place.text.clone();
+    let asking = |filter: &str| {
+        before.replace("where = { Modality = \"MR\" }", &format!("where = {{ Modality = \"MR\", {filter} }}"))
+    };
+    // Of a tag that is no text in the file, and of one that is.
+    place.text = asking("Rows = \"16..64\", EchoTime = \"0..\"");
+    let summary = place.run();
+    assert_eq!((summary.cases, summary.actions_run, summary.files_read), (2, 0, files), "{summary}");
+    // A record that holds more is another one, which `entry` shows; all else is as it was.
+    let bare = |tables: &Contents| -> BTreeMap<&str, BTreeSet<String>> {
+        let row = |line: &String| line.split_once("\",").map_or(line.clone(), |(_, rest)| rest.to_owned());
+        tables.iter().map(|(table, lines)| (*table, lines.iter().map(row).collect())).collect()
+    };
+    assert!(bare(&place.tables()) == bare(&tables));
+    assert_eq!(place.run().files_read, 0);
+    place.text = asking("EchoTime = \"!0..\", Rows = \"16..64\"");
+    let summary = place.run();
+    assert_eq!((summary.cases, summary.files_read), (0, 0), "{summary}");
+    place.text = asking("Rows = \"..31\"");
+    assert_eq!(place.run().cases, 0);
+    place.text = before;
+    let summary = place.run();
+    assert_eq!((summary.cases, summary.actions_run), (2, 0), "what was done is still known: {summary}");
+    assert!(place.tables() == tables);
 }

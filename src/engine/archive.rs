@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::Digest;
-use tomoflow_connectors::dicom::{FileStat, OnGap};
+use tomoflow_connectors::dicom::{FileStat, MoreTags, OnGap};
 use tomoflow_connectors::rtstruct::Form;
 
 use super::rows::Input;
@@ -76,6 +76,8 @@ pub struct Archive {
     plan: Arc<Plan>,
     store: Arc<Store>,
     readers: Vec<Reader>,
+    /// Tags that filters ask for, beside those that are always kept.
+    more: MoreTags,
     /// Stages that read labels, their form, and their folders.
     outlined: Vec<(u16, Form, PathBuf)>,
     /// What the control plane was told of each series, by reader, so that exactly this is taken back.
@@ -95,6 +97,11 @@ impl Archive {
     /// The sources of a plan; nothing is looked at yet.
     pub fn new(plan: Arc<Plan>, store: Arc<Store>) -> Self {
         let readers = readers(&plan);
+        let filters = plan.stages.iter().filter_map(|stage| match &stage.stage {
+            Stage::Dicom(source) => Some(source.keywords()),
+            _ => None,
+        });
+        let more = MoreTags::new(filters.flatten());
         let outlined = plan.stages.iter().enumerate().filter_map(|(number, stage)| match &stage.stage {
             Stage::Drawn(source) => Some((number as u16, source.form, source.path.clone())),
             _ => None,
@@ -105,6 +112,7 @@ impl Archive {
             plan,
             store,
             readers,
+            more,
             outlined,
             told,
             texts: Texts::default(),
@@ -124,6 +132,19 @@ impl Archive {
             _ => None,
         };
         self.plan.stages.iter().filter_map(|stage| of(&stage.stage)).collect()
+    }
+
+    /// Tags that filters ask for, beside those that are always kept.
+    pub fn more_tags(&self) -> &MoreTags {
+        &self.more
+    }
+
+    /// Forgets the index when its files were read in another way than they would be now.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn forget_other_readings(&self) -> Result<(), StoreError> {
+        self.store.read_as(self.more.reading())
     }
 
     /// Files that the sources hold.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use tomoflow_connectors::container::folder_of;
+use tomoflow_connectors::dicom::{FILTER_KEYWORDS, can_be_kept};
 
 use super::patterns::Patterns;
 use super::registry::{Entry, Stage};
@@ -23,7 +24,9 @@ pub static SPEC: Spec = Spec {
           lies.\n\n\
           `where` keeps instances whose tags fit a pattern: `*` and `?` as in file names, upper and lower \
           case alike; `\"0.5..2\"`, `\"..3\"` or `\"20190101..\"` for numbers in a range; `!` before \
-          either for what must not fit; a list for any of several. Of a tag with several values any may fit.",
+          either for what must not fit; a list for any of several. Of a tag with several values any may fit. \
+          Any tag at the top of a data set can be asked for by its keyword; the first time that another one is \
+          asked for reads all files once more.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Instances),
@@ -61,6 +64,11 @@ pub struct DicomSource {
 }
 
 impl DicomSource {
+    /// The tags that it asks for.
+    pub fn keywords(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|(keyword, _)| keyword.as_str())
+    }
+
     /// Whether an instance's tags (keyword to value) fit every pattern. An absent tag is empty text.
     pub fn keeps(&self, tags: &BTreeMap<String, String>) -> bool {
         self.filters
@@ -87,11 +95,14 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let mut problems = Vec::new();
     let mut filters = Vec::new();
     for (keyword, wanted) in declared.r#where {
-        if !crate::connectors::dicom::FILTER_KEYWORDS.contains(&keyword.as_str()) {
+        if !can_be_kept(&keyword) {
             problems.push(FieldProblem::new(
                 &format!("where.{keyword}"),
                 format!("`{keyword}` is not a tag that can be filtered on"),
-                format!("known are {}", crate::connectors::dicom::FILTER_KEYWORDS.join(", ")),
+                format!(
+                    "a keyword of the DICOM standard is expected, such as {}",
+                    FILTER_KEYWORDS.join(", ")
+                ),
             ));
             continue;
         }

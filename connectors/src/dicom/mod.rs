@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod instance;
 mod jpeg12;
 mod jpegls;
+mod keywords;
 mod lut;
 mod mosaic;
 mod parse;
@@ -32,9 +33,10 @@ pub(crate) use header::Head;
 
 pub use assemble::{Assembled, OnGap, Part, SliceRef, assemble, assemble_with};
 pub use instance::{Frame, Instance, PixelFormat};
+pub use keywords::{MoreTags, can_be_kept};
 pub use peek::HeaderReader;
 pub use pixels::load_scan;
-pub use record::{READING, Record, read_record};
+pub use record::{READING, Record, read_record, read_record_with};
 pub use walk::{FileStat, Unseen, Walk, WalkError, walk};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.

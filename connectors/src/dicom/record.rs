@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::header::Head;
 use super::instance::Instance;
+use super::keywords::MoreTags;
 use super::{image, refuse};
 use crate::dicom_seg;
 use crate::rtstruct::Outlines;
@@ -35,11 +36,19 @@ pub enum Record {
 /// # Errors
 /// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
 pub fn read_record(path: &Path) -> std::io::Result<Record> {
-    Ok(record(&crate::container::read(path)?, path))
+    read_record_with(path, &MoreTags::default())
+}
+
+/// The same, with the values of more tags.
+///
+/// # Errors
+/// As for [`read_record`].
+pub fn read_record_with(path: &Path, more: &MoreTags) -> std::io::Result<Record> {
+    Ok(record(&crate::container::read(path)?, path, more))
 }
 
 /// The record of a file's bytes; its folder stands in where identifiers are empty.
-pub(crate) fn record(bytes: &[u8], path: &Path) -> Record {
+fn record(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
     let skip = |code: &str| Record::Skip { code: code.to_owned() };
     let head = match Head::find(bytes) {
         Ok(head) => head,
@@ -53,7 +62,10 @@ pub(crate) fn record(bytes: &[u8], path: &Path) -> Record {
             dicom_seg::outlines(&head, &dataset).map_or_else(|| skip("NOT_AN_IMAGE"), Record::Outlines)
         }
         Kind::Image => match image::read(&head, &dataset) {
-            Some(image) => Record::Instance(image.seal(path)),
+            Some(mut image) => {
+                image.instance.tags.extend(more.values(&dataset));
+                Record::Instance(image.seal(path))
+            }
             None => skip("NOT_AN_IMAGE"),
         },
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
-use tomoflow_connectors::dicom::{FileStat, READING, Record, Unseen, Walk, read_record};
+use tomoflow_connectors::dicom::{FileStat, Record, Unseen, Walk, read_record_with};
 use tomoflow_connectors::{Digest, container};
 
 use super::super::rows::Input;
@@ -61,7 +61,7 @@ impl Archive {
     pub fn look(&mut self, accept_empty: bool) -> Result<Looked, SourceError> {
         let mut looked = Looked::default();
         if !self.loaded {
-            self.store.read_as(READING)?;
+            self.forget_other_readings()?;
         }
         (self.files, self.skipped) = (0, Default::default());
         // All walks begin first: when one fails nothing has been touched.
@@ -241,7 +241,9 @@ impl Archive {
         for batch in changed.chunks(BATCH) {
             let read: Vec<_> = batch
                 .par_iter()
-                .map(|(stat, before)| read_record(&stat.path).map(|record| (stat.clone(), record, before)))
+                .map(|(stat, before)| {
+                    read_record_with(&stat.path, &self.more).map(|record| (stat.clone(), record, before))
+                })
                 .collect();
             let mut records = Vec::with_capacity(read.len());
             for result in read {
