@@ -10,6 +10,7 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use jxl_oxide::{AllocTracker, JxlImage};
 
 use super::instance::PixelFormat;
+use super::jpeg::{segments, word};
 
 /// A blank frame compresses well, but not without bound.
 const MAX_RATIO: u64 = 20_000;
@@ -223,34 +224,21 @@ fn check(size: StreamSize, pixels: &PixelFormat) -> Result<(), String> {
     })
 }
 
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(<[u8; 2]>::try_from(bytes.get(at..at.checked_add(2)?)?).ok()?))
-}
-
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(<[u8; 4]>::try_from(bytes.get(at..at.checked_add(4)?)?).ok()?))
 }
 
 /// The start-of-frame segment of a JPEG stream.
 fn jpeg_size(stream: &[u8]) -> Option<StreamSize> {
-    let mut at = 2usize;
-    loop {
-        let &[0xFF, marker] = stream.get(at..at.checked_add(2)?)? else { return None };
-        match marker {
-            // Fill bytes before a marker.
-            0xFF => at += 1,
-            0xC0..=0xCF if ![0xC4, 0xC8, 0xCC].contains(&marker) => {
-                return Some(StreamSize {
-                    precision: *stream.get(at + 4)?,
-                    rows: be16(stream, at + 5)?.into(),
-                    columns: be16(stream, at + 7)?.into(),
-                    components: u16::from(*stream.get(at + 9)?),
-                    subsampled: false,
-                });
-            }
-            _ => at = at + 2 + usize::from(be16(stream, at + 2)?),
-        }
-    }
+    let is_frame = |marker: u8| (0xC0..=0xCF).contains(&marker) && ![0xC4, 0xC8, 0xCC].contains(&marker);
+    let frame = segments(stream).find(|segment| is_frame(segment.marker))?.from;
+    Some(StreamSize {
+        precision: *frame.first()?,
+        rows: word(frame, 1)?.into(),
+        columns: word(frame, 3)?.into(),
+        components: u16::from(*frame.get(5)?),
+        subsampled: false,
+    })
 }
 
 /// The SIZ segment of a JPEG 2000 code stream, wherever a JP2 box may have put it.
@@ -260,7 +248,7 @@ fn jpeg2000_size(stream: &[u8]) -> Option<StreamSize> {
     Some(StreamSize {
         columns: be32(size, 4)?.checked_sub(be32(size, 12)?)?,
         rows: be32(size, 8)?.checked_sub(be32(size, 16)?)?,
-        components: be16(size, 36)?,
+        components: word(size, 36)?,
         precision: (size.get(38)? & 0x7F) + 1,
         subsampled: size.get(39..41)? != [1, 1],
     })

@@ -1,5 +1,7 @@
 //! Extended sequential JPEG (ITU-T T.81) of one component and 12 bits, which the 8-bit decoders leave out.
 
+use super::jpeg::{segments, word};
+
 /// The sequence of frequencies in a block.
 const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
@@ -43,22 +45,14 @@ pub(super) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String
 impl Tables {
     /// Reads segments up to the scan: which Huffman tables it uses, and its bytes.
     fn read<'s>(&mut self, stream: &'s [u8]) -> Option<(u8, &'s [u8])> {
-        let mut rest = stream.get(2..)?;
-        loop {
-            let &[0xFF, marker] = rest.first_chunk::<2>()? else { return None };
-            if marker == 0xFF {
-                rest = rest.get(1..)?;
-                continue;
-            }
-            let length = usize::from(u16::from_be_bytes(*rest.get(2..)?.first_chunk::<2>()?));
-            let segment = rest.get(4..2usize.checked_add(length)?)?;
-            rest = rest.get(2 + length..)?;
-            match marker {
-                0xDB => self.quantiser(segment)?,
-                0xC4 => self.huffman(segment)?,
-                0xDD => self.restart = u16::from_be_bytes(*segment.first_chunk::<2>()?).into(),
+        for segment in segments(stream) {
+            let content = segment.content()?;
+            match segment.marker {
+                0xDB => self.quantiser(content)?,
+                0xC4 => self.huffman(content)?,
+                0xDD => self.restart = word(content, 0)?.into(),
                 0xC1 => {
-                    let &[12, r0, r1, c0, c1, 1, _, _, quantiser] = segment.first_chunk::<9>()? else {
+                    let &[12, r0, r1, c0, c1, 1, _, _, quantiser] = content.first_chunk::<9>()? else {
                         return None;
                     };
                     self.rows = u16::from_be_bytes([r0, r1]).into();
@@ -67,10 +61,11 @@ impl Tables {
                 }
                 // Other processes: progressive, lossless, arithmetic.
                 0xC0 | 0xC2 | 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCF => return None,
-                0xDA => return Some((*segment.get(2)?, rest)),
+                0xDA => return Some((*content.get(2)?, segment.after())),
                 _ => {}
             }
         }
+        None
     }
 
     fn quantiser(&mut self, mut segment: &[u8]) -> Option<()> {

@@ -1,8 +1,10 @@
 //! JPEG-LS (ITU-T T.87) of one component: lossless and near-lossless, 2 to 16 bits.
 
+use super::jpeg::{segments, word};
+
 /// What the segments before the samples say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct Frame<'a> {
     pub(super) rows: u32,
     pub(super) columns: u32,
     pub(super) components: u16,
@@ -10,51 +12,41 @@ pub(super) struct Frame {
     /// MAXVAL, the three thresholds and RESET, when the stream sets its own.
     preset: Option<[i32; 5]>,
     near: i32,
-    /// Where the coded samples begin.
-    data: usize,
+    /// The coded samples.
+    data: &'a [u8],
 }
 
 /// Reads the segments up to the first scan; `None` when they make no sense, or ask for what is not known.
-pub(super) fn frame(stream: &[u8]) -> Option<Frame> {
-    let word = |at: usize| Some(u16::from_be_bytes(*stream.get(at..)?.first_chunk::<2>()?));
+pub(super) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
+    stream.starts_with(&[0xFF, 0xD8]).then_some(())?;
     let mut frame = Frame::default();
-    let mut at = 2usize;
-    if stream.get(..2)? != [0xFF, 0xD8] {
-        return None;
-    }
-    loop {
-        let &[0xFF, marker] = stream.get(at..at.checked_add(2)?)? else { return None };
-        if marker == 0xFF {
-            at += 1;
-            continue;
-        }
-        let length = usize::from(word(at + 2)?);
-        match marker {
+    for segment in segments(stream) {
+        let from = segment.from;
+        match segment.marker {
             0xF7 => {
-                frame.precision = *stream.get(at + 4)?;
-                frame.rows = word(at + 5)?.into();
-                frame.columns = word(at + 7)?.into();
-                frame.components = u16::from(*stream.get(at + 9)?);
+                frame.precision = *from.first()?;
+                frame.rows = word(from, 1)?.into();
+                frame.columns = word(from, 3)?.into();
+                frame.components = u16::from(*from.get(5)?);
             }
-            0xF8 if stream.get(at + 4) == Some(&1) => {
+            0xF8 if from.first() == Some(&1) => {
                 let mut preset = [0; 5];
                 for (place, number) in preset.iter_mut().zip(0..) {
-                    *place = i32::from(word(at + 5 + 2 * number)?);
+                    *place = i32::from(word(from, 1 + 2 * number)?);
                 }
                 frame.preset = Some(preset);
             }
             // Mapping tables, larger sizes and restarts are not for images of one component.
             0xF8 | 0xDD => return None,
             0xDA => {
-                let &[1, _, 0, near] = stream.get(at + 4..)?.first_chunk::<4>()? else { return None };
-                frame.near = near.into();
-                frame.data = at.checked_add(2 + length)?;
+                let &[1, _, 0, near] = from.first_chunk::<4>()? else { return None };
+                (frame.near, frame.data) = (near.into(), segment.after());
                 return (2..=16).contains(&frame.precision).then_some(frame);
             }
             _ => {}
         }
-        at = at.checked_add(2 + length)?;
     }
+    None
 }
 
 /// Decodes a frame whose size was checked, to one sample a word.
@@ -63,8 +55,8 @@ pub(super) fn frame(stream: &[u8]) -> Option<Frame> {
 /// What was wrong, in words.
 pub(super) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
     let frame = frame(stream).ok_or("a JPEG-LS stream that cannot be read")?;
-    let data = stream.get(frame.data..).unwrap_or_default();
-    let mut decoder = Decoder::new(&frame, Bits::new(data)).ok_or("parameters of JPEG-LS out of range")?;
+    let mut decoder =
+        Decoder::new(&frame, Bits::new(frame.data)).ok_or("parameters of JPEG-LS out of range")?;
     let (rows, columns) = (frame.rows as usize, frame.columns as usize);
     let mut samples = Vec::new();
     // A sample before the line and one after it, as the contexts need them.

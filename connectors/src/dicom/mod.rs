@@ -10,6 +10,7 @@ mod hints;
 pub(crate) mod image;
 pub mod inspect;
 pub mod instance;
+mod jpeg;
 mod jpeg12;
 mod jpegls;
 mod keywords;
