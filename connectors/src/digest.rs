@@ -30,17 +30,29 @@ impl Digest {
     /// assert_ne!(Digest::of_parts([b"ab".as_slice(), b"c"]), Digest::of_parts([b"a".as_slice(), b"bc"]));
     /// ```
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        Self(*hasher.finalize().as_bytes())
+        let mut all = Parts::default();
+        parts.into_iter().for_each(|part| all.add(part));
+        all.digest()
     }
 
     /// The first twelve hexadecimal digits, for people.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
+    }
+}
+
+/// Parts that come one after the other: [`Digest::of_parts`] for those that do not lie in a list.
+#[derive(Default)]
+pub(crate) struct Parts(blake3::Hasher);
+
+impl Parts {
+    pub(crate) fn add(&mut self, part: &[u8]) {
+        self.0.update(&(part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    pub(crate) fn digest(self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
     }
 }
 

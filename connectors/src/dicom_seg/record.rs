@@ -7,6 +7,7 @@ use super::object::Object;
 use crate::Digest;
 use crate::dicom::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
+use crate::digest::Parts;
 use crate::rtstruct::{Form, Outlines};
 
 /// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
@@ -46,11 +47,8 @@ fn referenced_series(dataset: &Dataset<'_>) -> Vec<String> {
 
 /// The digest of what would be drawn.
 fn digest(object: &Object<'_, '_>, referenced_series: &[String]) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    let mut part = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
+    let mut parts = Parts::default();
+    let mut part = |bytes: &[u8]| parts.add(bytes);
     for uid in referenced_series {
         part(uid.as_bytes());
     }
@@ -73,7 +71,7 @@ fn digest(object: &Object<'_, '_>, referenced_series: &[String]) -> Digest {
         Stored::Native { bytes, .. } => part(bytes),
         Stored::Fragments { fragments, .. } => fragments.iter().for_each(|fragment| part(fragment)),
     }
-    Digest(*hasher.finalize().as_bytes())
+    parts.digest()
 }
 
 fn place(frame: &Frame) -> Vec<u8> {

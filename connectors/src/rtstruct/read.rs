@@ -7,6 +7,7 @@ use dicom_dictionary_std::tags;
 use serde::{Deserialize, Serialize};
 
 use crate::dicom::{Dataset, Head, decimal_strings};
+use crate::digest::Parts;
 use crate::{Digest, PatientPoint, Reject};
 
 /// How labels lie in their file.
@@ -163,11 +164,8 @@ fn referenced_series(dataset: &Dataset<'_>) -> Vec<String> {
 
 /// The digest of what would be drawn.
 fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    let mut part = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
+    let mut parts = Parts::default();
+    let mut part = |bytes: &[u8]| parts.add(bytes);
     for uid in referenced_series {
         part(uid.as_bytes());
     }
@@ -181,5 +179,5 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
             part(&points);
         }
     }
-    Digest(*hasher.finalize().as_bytes())
+    parts.digest()
 }
