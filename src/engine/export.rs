@@ -10,18 +10,14 @@ use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, Seg
 use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures};
 use tomoflow_connectors::{Digest, LabelMap, Reject, metaimage, nifti, nrrd};
 
-use super::archive::Archive;
-use super::control::Control;
-use super::driver::Driver;
 use super::identity::Identity;
+use super::outlook::Outlook;
 use super::rows::Desired;
 use super::run::RunError;
-use super::session;
 use crate::executor::Context;
 use crate::executor::work::{CaseRow, SeriesRow, SliceRow};
 use crate::operators::value::Mask;
 use crate::pipeline::{Identifiers, Plan};
-use crate::store::Store;
 
 /// Who makes what is written.
 const PROGRAM: &str = "tomoflow";
@@ -71,17 +67,7 @@ pub struct Exported {
 /// When the store is in use, the sources cannot be read, or no stage of that name has masks. A case that
 /// cannot be written is named in the answer.
 pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
-    let plan = Arc::new(plan);
-    // On a copy: an export changes nothing, and an archive that is not mounted is not an empty one.
-    let store = Arc::new(Store::scratch(&plan.settings.out)?);
-    let context = session::context(&plan, &store);
-    let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-    let control = Control::start(plan.clone(), 1)?;
-    let mut driver = Driver::new(context.clone(), store.clone(), control, None, false);
-    driver.load_pins()?;
-    let mut archive = Archive::new(plan.clone(), store);
-    let looked = archive.look(true)?;
-    driver.change(archive.follow(looked)?)?;
+    let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
     let masks: Vec<(&Arc<SeriesRow>, Digest, &str)> = driver
         .desired()
         .keys()
@@ -124,12 +110,13 @@ impl Writer<'_> {
         let Mask { labels, label_names } = self.context.mask(series, mask)?;
         let path = |what: &str| folder.join(format!("{name}.{what}"));
         let names: Vec<(u16, String)> = (1..).zip(label_names.iter().cloned()).collect();
+        let drawn = Drawn { series, mask, labels: &labels, names: &names };
         let mask_path = match self.options.format {
             ExportFormat::Nifti => whole(path("nii.gz"), |path| nifti::write_labels(path, &labels))?,
             ExportFormat::Nrrd => whole(path("seg.nrrd"), |path| nrrd::write_labels(path, &labels, &names))?,
             ExportFormat::Metaimage => whole(path("mha"), |path| metaimage::write_labels(path, &labels))?,
-            ExportFormat::DicomSeg => self.segmentation(path("dcm"), series, mask, &labels, &names)?,
-            ExportFormat::Rtstruct => self.outlines(path("dcm"), series, mask, &labels, &names)?,
+            ExportFormat::DicomSeg => self.segmentation(path("dcm"), &drawn)?,
+            ExportFormat::Rtstruct => self.outlines(path("dcm"), &drawn)?,
         };
         let mut files = vec![mask_path];
         let dicom = matches!(self.options.format, ExportFormat::DicomSeg | ExportFormat::Rtstruct);
@@ -164,14 +151,8 @@ impl Writer<'_> {
         Ok(Origin { study, sop_class, slices, date, time })
     }
 
-    fn segmentation(
-        &self,
-        path: PathBuf,
-        series: &SeriesRow,
-        mask: Digest,
-        labels: &LabelMap,
-        names: &[(u16, String)],
-    ) -> Result<PathBuf, Reject> {
+    fn segmentation(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<PathBuf, Reject> {
+        let Drawn { series, mask, labels, names } = *drawn;
         let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
         let multi = slices.iter().any(|slice| slice.frame > 0);
         let source = |slice: &SliceRow| Source {
@@ -202,14 +183,8 @@ impl Writer<'_> {
         whole(path, |path| dicom_seg::write(path, &header, labels, &segments, Encoding::Binary))
     }
 
-    fn outlines(
-        &self,
-        path: PathBuf,
-        series: &SeriesRow,
-        mask: Digest,
-        labels: &LabelMap,
-        names: &[(u16, String)],
-    ) -> Result<PathBuf, Reject> {
+    fn outlines(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<PathBuf, Reject> {
+        let Drawn { series, mask, labels, names } = *drawn;
         let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
         if slices.iter().any(|slice| slice.frame > 0) {
             let message = "contours name instances, and this scan's slices are frames of one";
@@ -233,6 +208,14 @@ impl Writer<'_> {
         };
         whole(path, |path| write_structures(path, &header, &structures))
     }
+}
+
+/// A mask, as a DICOM object is made from it.
+struct Drawn<'a> {
+    series: &'a SeriesRow,
+    mask: Digest,
+    labels: &'a LabelMap,
+    names: &'a [(u16, String)],
 }
 
 /// What a DICOM object says of the scan that it refers to, and of itself.

@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::archive::Archive;
-use super::control::Control;
 use super::differences::{Difference, differences};
 use super::driver::Driver;
 use super::ledger;
+use super::outlook::Outlook;
 use super::rows::Desired;
 use super::run::{Options, RunError};
-use super::session;
 use crate::executor::work::{Action, Work};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
@@ -59,17 +57,9 @@ pub struct Forecast {
 /// # Errors
 /// When a run holds the output, or a source cannot be read.
 pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
-    let plan = Arc::new(plan);
-    let store = Arc::new(Store::scratch(&plan.settings.out)?);
-    let context = session::context(&plan, &store);
-    let control = Control::start(plan.clone(), options.workers)?;
-    let mut driver = Driver::new(context, store.clone(), control, None, options.retrain);
-    driver.load_pins()?;
+    let Outlook { plan, store, driver, files_read, .. } = Outlook::of(plan, options)?;
     let known: BTreeSet<String> = store.histories()?.into_iter().filter_map(|(_, case, _)| case).collect();
-    let mut archive = Archive::new(plan.clone(), store.clone());
-    let looked = archive.look(options.accept_empty)?;
-    let mut forecast = Forecast { files_read: looked.read, ..Forecast::default() };
-    driver.change(archive.follow(looked)?)?;
+    let mut forecast = Forecast { files_read, ..Forecast::default() };
     let foresee = Foresee { plan: &plan, store: &store, driver: &driver, known };
     foresee.stages(&mut forecast)?;
     foresee.times(&mut forecast, options.pool_threads())?;

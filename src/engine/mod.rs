@@ -15,6 +15,7 @@ mod forecast;
 mod identity;
 mod ledger;
 mod monitor;
+mod outlook;
 mod pictures;
 mod rows;
 mod run;

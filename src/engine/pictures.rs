@@ -1,21 +1,18 @@
 //! Slices with truth and prediction for the report, from what earlier runs left; nothing is run.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Geometry, RunLength};
 
-use super::archive::Archive;
-use super::control::Control;
 use super::driver::Driver;
 use super::identity::Identity;
+use super::outlook::Outlook;
 use super::rows::Desired;
 use super::run::RunError;
-use super::session;
 use crate::executor::Context;
 use crate::executor::work::CaseRow;
 use crate::pipeline::Plan;
-use crate::store::{FigureRow, Store};
+use crate::store::FigureRow;
 
 /// One slice of one case.
 #[derive(Clone, Debug)]
@@ -43,17 +40,7 @@ pub struct Picture {
 /// # Errors
 /// When the store is in use, or the sources cannot be read.
 pub fn pictures(plan: Plan, limit: usize) -> Result<Vec<Picture>, RunError> {
-    let plan = Arc::new(plan);
-    // On a copy: a picture changes nothing, and an archive that is not mounted is not an empty one.
-    let store = Arc::new(Store::scratch(&plan.settings.out)?);
-    let context = session::context(&plan, &store);
-    let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-    let control = Control::start(plan.clone(), 1)?;
-    let mut driver = Driver::new(context.clone(), store.clone(), control, None, false);
-    driver.load_pins()?;
-    let mut archive = Archive::new(plan, store);
-    let looked = archive.look(true)?;
-    driver.change(archive.follow(looked)?)?;
+    let Outlook { context, identity, driver, .. } = Outlook::to_show(plan)?;
     let candidates = candidates(&context, &driver);
     let shown = limit.min(candidates.len());
     let mut pictures = Vec::new();

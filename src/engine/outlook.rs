@@ -1,0 +1,58 @@
+//! Where a pipeline stands, on a copy of what its store knows: nothing is run, and nothing under `out` changes.
+
+use std::sync::Arc;
+
+use super::archive::Archive;
+use super::control::Control;
+use super::driver::Driver;
+use super::identity::Identity;
+use super::run::{Options, RunError};
+use super::session;
+use crate::executor::Context;
+use crate::pipeline::Plan;
+use crate::store::Store;
+
+/// A pipeline whose sources were looked at, with all that follows from them.
+pub struct Outlook {
+    /// The pipeline.
+    pub plan: Arc<Plan>,
+    /// The copy.
+    pub store: Arc<Store>,
+    /// What would be given to actions.
+    pub context: Context,
+    /// How identifiers are shown.
+    pub identity: Identity,
+    /// What is wanted and desired.
+    pub driver: Driver,
+    /// Files that were read, since they are new or have changed.
+    pub files_read: usize,
+}
+
+impl Outlook {
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// When a run holds the output, or a source cannot be read.
+    pub fn of(plan: Plan, options: &Options) -> Result<Self, RunError> {
+        let plan = Arc::new(plan);
+        let store = Arc::new(Store::scratch(&plan.settings.out)?);
+        let context = session::context(&plan, &store);
+        let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+        let control = Control::start(plan.clone(), options.workers)?;
+        let mut driver = Driver::new(context.clone(), store.clone(), control, None, options.retrain);
+        driver.load_pins()?;
+        let mut archive = Archive::new(plan.clone(), store.clone());
+        let looked = archive.look(options.accept_empty)?;
+        let files_read = looked.read;
+        driver.change(archive.follow(looked)?)?;
+        Ok(Self { plan, store, context, identity, driver, files_read })
+    }
+
+    /// The same for those who only show what there is: an archive that is not mounted is not an empty one.
+    ///
+    /// # Errors
+    /// As for [`Outlook::of`].
+    pub fn to_show(plan: Plan) -> Result<Self, RunError> {
+        Self::of(plan, &Options { accept_empty: true, ..Options::default() })
+    }
+}
