@@ -28,8 +28,8 @@ pub(super) fn segments(stream: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut rest = stream.get(2..).unwrap_or_default();
     std::iter::from_fn(move || {
         // Fill bytes before a marker.
-        while let [0xFF, tail @ [0xFF, ..]] = rest {
-            rest = tail;
+        while let [0xFF, 0xFF, ..] = rest {
+            rest = rest.get(1..)?;
         }
         let [0xFF, marker, from @ ..] = rest else { return None };
         let length = usize::from(word(from, 0)?).checked_sub(2)?;
