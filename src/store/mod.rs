@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 
 pub use actions::{Failure, FigureRow, Outcome, Pin, Recorded};
 pub use artifacts::Artifacts;
@@ -200,19 +200,18 @@ impl Store {
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
-        let write = self.begin_write()?;
-        let found = {
-            let mut meta = write.open_table(META)?;
-            let found = meta.get("format")?.map(|value| value.value());
-            if found.is_none() {
-                meta.insert("format", FORMAT)?;
-            }
-            found
+        let found = match self.begin_read()?.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            meta => meta?.get("format")?.map(|value| value.value()),
         };
-        write.commit()?;
         match found {
-            Some(found) if found != FORMAT => Err(StoreError::Version { path: self.root.clone(), found }),
-            _ => Ok(()),
+            Some(FORMAT) => Ok(()),
+            Some(found) => Err(StoreError::Version { path: self.root.clone(), found }),
+            None => {
+                let write = self.begin_write()?;
+                write.open_table(META)?.insert("format", FORMAT)?;
+                Ok(write.commit()?)
+            }
         }
     }
 
@@ -238,8 +237,23 @@ impl Store {
     }
 }
 
+/// Opens the database. A new one takes its name when it is whole: what a kill leaves of one that is being made
+/// could not be opened any more.
 fn database(path: &Path) -> Result<Database, StoreError> {
-    Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    if !path.is_file() {
+        let staged = path.with_extension("new");
+        match fs::remove_file(&staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io(&staged)(error));
+            }
+            _ => {}
+        }
+        drop(builder.create(&staged)?);
+        fs::rename(&staged, path).map_err(StoreError::io(path))?;
+    }
+    Ok(builder.open(path)?)
 }
 
 /// Who else may use the store meanwhile.
@@ -312,6 +326,18 @@ mod tests {
         let _first = Store::open(out.path()).unwrap();
         let message = Store::open(out.path()).err().unwrap().to_string();
         assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+    }
+
+    #[test]
+    fn a_database_that_was_being_made_is_made_anew() {
+        let out = tempfile::tempdir().unwrap();
+        fs::create_dir_all(out.path().join("store")).unwrap();
+        // As a kill leaves it: room, and no magic number yet.
+        fs::write(out.path().join("store/state.new"), [0; 4096]).unwrap();
+        let store = Store::open(out.path()).unwrap();
+        assert!(!out.path().join("store/state.new").exists());
+        drop(store);
+        Store::open(out.path()).unwrap();
     }
 
     #[test]
