@@ -102,6 +102,34 @@ impl Geometry {
     }
 }
 
+/// A [`Geometry`] as a row: its numbers by their bits, so that it has an order and a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Grid {
+    size: [u32; 3],
+    origin: [u64; 3],
+    steps: [[u64; 3]; 3],
+}
+
+impl From<&Geometry> for Grid {
+    fn from(geometry: &Geometry) -> Self {
+        Self {
+            size: geometry.size.map(|n| n as u32),
+            origin: geometry.origin_mm.map(f64::to_bits),
+            steps: geometry.steps_mm.map(|step| step.map(f64::to_bits)),
+        }
+    }
+}
+
+impl From<&Grid> for Geometry {
+    fn from(grid: &Grid) -> Self {
+        Self {
+            size: grid.size.map(|n| n as usize),
+            origin_mm: grid.origin.map(f64::from_bits),
+            steps_mm: grid.steps.map(|step| step.map(f64::from_bits)),
+        }
+    }
+}
+
 /// The scalar product.
 pub fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]

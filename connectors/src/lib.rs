@@ -1,16 +1,18 @@
-//! The outside world as plain records: DICOM, RTSTRUCT, DICOM SEG, NIfTI, MetaImage, NRRD, Delta and
+//! The outside world as plain records: DICOM, RTSTRUCT, DICOM SEG, NIfTI, MetaImage, NRRD, PNG, Delta and
 //! Parquet tables.
 //!
 //! The lowest floor of tomoflow. It knows neither timely nor tch: it turns files into records and
 //! volumes, and records and masks into files and tables.
 
 pub mod container;
+pub mod deeplesion;
 pub mod dicom;
 pub mod dicom_seg;
 pub mod digest;
 pub mod geometry;
-mod imagefile;
+pub mod imagefile;
 pub mod metaimage;
+mod nearest;
 pub mod nifti;
 pub mod nrrd;
 mod pages;

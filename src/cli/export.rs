@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::PipelineArgs;
-use crate::engine::{self, ExportFormat, ExportOptions};
+use crate::engine::{self, ExportOptions};
+use crate::operators::files::FileFormat;
 use crate::operators::registry::Registry;
 
 /// What masks are written as.
@@ -18,8 +19,10 @@ enum Format {
     Nrrd,
     /// `.mha`
     Metaimage,
-    /// DICOM SEG that refers to the scan's instances
+    /// DICOM SEG that refers to the scan's instances, a bit a voxel
     DicomSeg,
+    /// The same with a label a voxel (of 2024; fewer programs read it)
+    DicomLabelmap,
     /// RTSTRUCT: contours that refer to the scan's instances
     Rtstruct,
 }
@@ -50,11 +53,12 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
         Err(problems) => return super::refuse(&problems),
     };
     let format = match args.format {
-        Format::Nifti => ExportFormat::Nifti,
-        Format::Nrrd => ExportFormat::Nrrd,
-        Format::Metaimage => ExportFormat::Metaimage,
-        Format::DicomSeg => ExportFormat::DicomSeg,
-        Format::Rtstruct => ExportFormat::Rtstruct,
+        Format::Nifti => FileFormat::Nifti,
+        Format::Nrrd => FileFormat::Nrrd,
+        Format::Metaimage => FileFormat::Metaimage,
+        Format::DicomSeg => FileFormat::DicomSeg,
+        Format::DicomLabelmap => FileFormat::DicomLabelmap,
+        Format::Rtstruct => FileFormat::Rtstruct,
     };
     let options =
         ExportOptions { folder: args.to.clone(), format, stage: args.stage.clone(), scans: args.scans };

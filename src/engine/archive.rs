@@ -4,6 +4,7 @@
 //! The index ([`Store`]) remembers all of it, so that a look at an archive reads the files that changed, and
 //! judges the series that they belong to; memory holds one row for each series.
 
+mod files;
 mod judge;
 mod look;
 
@@ -23,10 +24,11 @@ use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::{Store, StoreError, Texts};
 
+use files::Cases;
 pub use look::Looked;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
-const VERDICTS: &[u8] = b"verdicts 2";
+const VERDICTS: &[u8] = b"verdicts 3";
 
 /// A change for the control plane.
 pub type Change = (Input, isize);
@@ -60,9 +62,22 @@ pub enum SourceError {
     Store(#[from] StoreError),
 }
 
-/// A stage that assembles what one source keeps.
+/// A stage that gives scans.
 struct Reader {
     stage: u16,
+    origin: Origin,
+}
+
+/// What a stage makes scans from.
+enum Origin {
+    /// Instances that one source keeps.
+    Instances(Instances),
+    /// Files of other formats, which the stage itself asks for.
+    Files,
+}
+
+/// Instances that one source keeps, and how they are assembled.
+struct Instances {
     /// The source's place in the plan: its filter.
     source: usize,
     root: PathBuf,
@@ -86,6 +101,10 @@ pub struct Archive {
     texts: Texts,
     /// The outlines that the control plane knows, by file.
     outlines: BTreeMap<PathBuf, Arc<OutlinesRow>>,
+    /// Files of other formats, by reader and case.
+    filed: Vec<Cases>,
+    /// Label maps of other formats that the control plane knows, by stage and file.
+    filed_labels: BTreeMap<(u16, PathBuf), Arc<OutlinesRow>>,
     models: BTreeMap<u16, (FileStat, Digest)>,
     /// Whether everything was looked at once.
     loaded: bool,
@@ -108,6 +127,7 @@ impl Archive {
         });
         let outlined = outlined.collect();
         let told = readers.iter().map(|_| BTreeMap::new()).collect();
+        let filed = readers.iter().map(|_| Cases::new()).collect();
         Self {
             plan,
             store,
@@ -117,6 +137,8 @@ impl Archive {
             told,
             texts: Texts::default(),
             outlines: BTreeMap::new(),
+            filed,
+            filed_labels: BTreeMap::new(),
             models: BTreeMap::new(),
             loaded: false,
             files: 0,
@@ -129,6 +151,8 @@ impl Archive {
         let of = |stage: &Stage| match stage {
             Stage::Dicom(source) => Some(source.path.clone()),
             Stage::Drawn(source) => Some(source.path.clone()),
+            Stage::Images(source) => Some(source.path.clone()),
+            Stage::LabelImages(source) => Some(source.path.clone()),
             _ => None,
         };
         self.plan.stages.iter().filter_map(|stage| of(&stage.stage)).collect()
@@ -213,7 +237,11 @@ fn model(path: &Path, before: Option<&(FileStat, Digest)>) -> std::io::Result<Op
 
 fn readers(plan: &Plan) -> Vec<Reader> {
     let reader = |(number, stage): (usize, &crate::pipeline::PlannedStage)| {
-        let Stage::Assemble(assemble) = &stage.stage else { return None };
+        let assemble = match &stage.stage {
+            Stage::Assemble(assemble) => assemble,
+            Stage::Images(_) => return Some(Reader { stage: number as u16, origin: Origin::Files }),
+            _ => return None,
+        };
         let source = stage.inputs[0];
         let Stage::Dicom(dicom) = &plan.stages[source].stage else { return None };
         let filter = plan.stages[source].config.get("where").map(ToString::to_string).unwrap_or_default();
@@ -226,7 +254,8 @@ fn readers(plan: &Plan) -> Vec<Reader> {
             operator.0.as_slice(),
             &plan.stages[source].spec.version.to_le_bytes(),
         ]);
-        Some(Reader { stage: number as u16, source, root, on_gap: assemble.on_gap, digest })
+        let instances = Instances { source, root, on_gap: assemble.on_gap, digest };
+        Some(Reader { stage: number as u16, origin: Origin::Instances(instances) })
     };
     plan.stages.iter().enumerate().filter_map(reader).collect()
 }

@@ -150,14 +150,14 @@ impl<'s> Built<'s, '_> {
         match &stage.stage {
             // Its files become series in the archive, before the dataflow.
             Stage::Dicom(_) => {}
-            Stage::Drawn(_) => {
+            Stage::Drawn(_) | Stage::LabelImages(_) | Stage::Boxes(_) => {
                 let keyed = own(&known.outlines, index).flat_map(|outlines| {
                     let series = outlines.outlines.referenced_series.clone();
                     series.into_iter().map(move |uid| (uid, outlines.clone()))
                 });
                 self.outlines.insert(index, keyed);
             }
-            Stage::Assemble(_) => self.assemble(index, own(&known.series, index)),
+            Stage::Assemble(_) | Stage::Images(_) => self.assemble(index, own(&known.series, index)),
             Stage::Label(label) => self.label(index, label.newest),
             // Fused: what they depend on is in the chain's key, and they run inside its action.
             Stage::Transform(_) | Stage::View(_) => {
@@ -180,7 +180,7 @@ impl<'s> Built<'s, '_> {
             Stage::Segment(_) => self.segment(index),
             Stage::Mask(_) => self.mask(index),
             Stage::Evaluate(_) => self.evaluate(index),
-            Stage::Sink(_) => {}
+            Stage::Sink(_) | Stage::Files(_) => {}
         }
     }
 

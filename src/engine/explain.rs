@@ -244,7 +244,9 @@ impl Explain<'_> {
             .filter(|slice| changed.contains(slice.sop_uid.as_str()))
             .map(|slice| slice.record)
             .collect();
-        let places = self.store.places(series_of(case), &records)?;
+        let mut places = self.store.places(series_of(case), &records)?;
+        // Files that are no instances are of no series.
+        places.extend(self.store.places("", &records)?);
         Ok(places.into_iter().flatten().map(|stat| stat.path).collect())
     }
 }

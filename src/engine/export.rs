@@ -1,41 +1,18 @@
 //! Masks as files for other programs, from what earlier runs left; nothing is run.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use tomoflow_connectors::dicom::write::Study;
-use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
-use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures};
-use tomoflow_connectors::{Digest, LabelMap, Reject, metaimage, nifti, nrrd};
+use tomoflow_connectors::{Digest, Reject};
 
-use super::identity::Identity;
+use super::maskfile::MaskWriter;
 use super::outlook::Outlook;
 use super::rows::Desired;
 use super::run::RunError;
-use crate::executor::Context;
-use crate::executor::work::{CaseRow, SeriesRow, SliceRow};
-use crate::operators::value::Mask;
-use crate::pipeline::{Identifiers, Plan};
-
-/// Who makes what is written.
-const PROGRAM: &str = "tomoflow";
-
-/// What masks are written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportFormat {
-    /// NIfTI-1, compressed: `.nii.gz`.
-    Nifti,
-    /// NRRD with segment names, as 3D Slicer has them: `.seg.nrrd`.
-    Nrrd,
-    /// MetaImage: `.mha`.
-    Metaimage,
-    /// DICOM SEG with a bit a voxel, which refers to the scan's instances: `.dcm`.
-    DicomSeg,
-    /// RTSTRUCT: contours along the voxels' borders, which refer to the scan's instances: `.dcm`.
-    Rtstruct,
-}
+use crate::executor::work::SeriesRow;
+use crate::operators::files::{FileFormat, Files};
+use crate::operators::registry::Stage;
+use crate::pipeline::Plan;
 
 /// What is written, and where.
 #[derive(Clone, Debug)]
@@ -43,7 +20,7 @@ pub struct ExportOptions {
     /// The folder, which is made.
     pub folder: PathBuf,
     /// What masks are written as.
-    pub format: ExportFormat,
+    pub format: FileFormat,
     /// The stage whose masks they are; the last one that has any when left out.
     pub stage: Option<String>,
     /// Whether scans are written beside their masks (never as DICOM, which there is already).
@@ -82,214 +59,30 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
         let stage = options.stage.clone().unwrap_or_default();
         return Err(RunError::NoMasks { stage });
     };
-    let writer = Writer { context: &context, identity: &identity, options, stage };
+    let codes = plan.stages.iter().filter_map(|stage| match &stage.stage {
+        Stage::Files(files) => Some(files.codes.clone()),
+        _ => None,
+    });
+    let files = Files {
+        path: options.folder.clone(),
+        format: options.format,
+        scans: options.scans,
+        codes: codes.flatten().collect(),
+    };
+    let writer = MaskWriter {
+        context: &context,
+        identity: &identity,
+        files: &files,
+        stage: stage.to_owned(),
+        several: false,
+    };
     let mut exported = Exported { stage: stage.to_owned(), ..Exported::default() };
     for (series, mask, _) in masks.into_iter().filter(|(.., of)| *of == stage) {
         match writer.case(series, mask) {
-            Ok(files) => exported.files.extend(files),
+            Ok(names) => exported.files.extend(names.into_iter().map(|name| options.folder.join(name))),
             Err(reject) => exported.left_out.push((identity.show(&series.key), reject)),
         }
     }
     exported.files.sort();
     Ok(exported)
-}
-
-struct Writer<'a> {
-    context: &'a Context,
-    identity: &'a Identity,
-    options: &'a ExportOptions,
-    stage: &'a str,
-}
-
-impl Writer<'_> {
-    /// Writes one case; every file takes its name only when it is whole.
-    fn case(&self, series: &Arc<SeriesRow>, mask: Digest) -> Result<Vec<PathBuf>, Reject> {
-        let folder = &self.options.folder;
-        fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
-        let name = file_name(&self.identity.show(&series.key));
-        let Mask { labels, label_names } = self.context.mask(series, mask)?;
-        let path = |what: &str| folder.join(format!("{name}.{what}"));
-        let names: Vec<(u16, String)> = (1..).zip(label_names.iter().cloned()).collect();
-        let drawn = Drawn { series, mask, labels: &labels, names: &names };
-        let mask_path = match self.options.format {
-            ExportFormat::Nifti => whole(path("nii.gz"), |path| nifti::write_labels(path, &labels))?,
-            ExportFormat::Nrrd => whole(path("seg.nrrd"), |path| nrrd::write_labels(path, &labels, &names))?,
-            ExportFormat::Metaimage => whole(path("mha"), |path| metaimage::write_labels(path, &labels))?,
-            ExportFormat::DicomSeg => self.segmentation(path("dcm"), &drawn)?,
-            ExportFormat::Rtstruct => self.outlines(path("dcm"), &drawn)?,
-        };
-        let mut files = vec![mask_path];
-        let dicom = matches!(self.options.format, ExportFormat::DicomSeg | ExportFormat::Rtstruct);
-        if self.options.scans && !dicom {
-            let scan = self.context.assembled(&CaseRow { series: series.clone(), labels: None })?.scan;
-            files.push(match self.options.format {
-                ExportFormat::Nrrd => whole(path("scan.nrrd"), |path| nrrd::write_scan(path, &scan))?,
-                ExportFormat::Metaimage => {
-                    whole(path("scan.mha"), |path| metaimage::write_scan(path, &scan))?
-                }
-                _ => whole(path("scan.nii.gz"), |path| nifti::write_scan(path, &scan))?,
-            });
-        }
-        Ok(files)
-    }
-
-    /// The scan that a DICOM object refers to, as its own files have it.
-    fn origin(&self, series: &SeriesRow) -> Result<Origin, Reject> {
-        if self.context.plan.settings.identifiers != Identifiers::Clear {
-            let message = "a DICOM file names the patient, and this pipeline's identifiers are pseudonymous";
-            let hint = "export another format, or set `identifiers = \"clear\"`";
-            return Err(Reject::new("IDENTIFIERS", message, hint));
-        }
-        let slices = self.context.lookup()?.slices(series.list)?;
-        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
-        let files = self.context.lookup()?.places(series.series_uid(), &records)?;
-        let Some(first) = files.first() else {
-            return Err(Reject::new("FILE_VANISHED", "a scan without files", "run the pipeline again"));
-        };
-        let (study, sop_class) = dicom_seg::study_of(&first.path)?;
-        let (date, time) = now();
-        Ok(Origin { study, sop_class, slices, date, time })
-    }
-
-    fn segmentation(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<PathBuf, Reject> {
-        let Drawn { series, mask, labels, names } = *drawn;
-        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
-        let multi = slices.iter().any(|slice| slice.frame > 0);
-        let source = |slice: &SliceRow| Source {
-            sop_instance_uid: slice.sop_uid.clone(),
-            frame: multi.then_some(slice.frame + 1),
-        };
-        let software = env!("CARGO_PKG_VERSION").to_owned();
-        let header = SegmentationHeader {
-            study,
-            series_uid: uid(b"series", series, mask),
-            series_number: 900,
-            series_description: format!("{} {}", self.context.plan.settings.name, self.stage),
-            sop_instance_uid: uid(b"instance", series, mask),
-            content_label: "SEGMENTATION".to_owned(),
-            date,
-            time,
-            manufacturer: PROGRAM.to_owned(),
-            model: PROGRAM.to_owned(),
-            serial_number: "0".to_owned(),
-            software: software.clone(),
-            referenced_series_uid: series.series_uid().to_owned(),
-            referenced_sop_class_uid: sop_class,
-            sources: slices.iter().map(source).collect(),
-        };
-        let algorithm = Algorithm::Automatic { name: self.stage.to_owned(), version: software };
-        let segments: Vec<SegmentText> =
-            names.iter().map(|(label, name)| SegmentText::new(*label, name, algorithm.clone())).collect();
-        whole(path, |path| dicom_seg::write(path, &header, labels, &segments, Encoding::Binary))
-    }
-
-    fn outlines(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<PathBuf, Reject> {
-        let Drawn { series, mask, labels, names } = *drawn;
-        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
-        if slices.iter().any(|slice| slice.frame > 0) {
-            let message = "contours name instances, and this scan's slices are frames of one";
-            return Err(Reject::new("MULTI_FRAME", message, "export `dicom-seg`, which names frames"));
-        }
-        let instances: Vec<String> = slices.into_iter().map(|slice| slice.sop_uid).collect();
-        let structures: Vec<(String, Vec<Contour>)> =
-            names.iter().map(|(label, name)| (name.clone(), contours(labels, *label, &instances))).collect();
-        let header = StructureSetHeader {
-            study,
-            series_uid: uid(b"outline series", series, mask),
-            sop_instance_uid: uid(b"outlines", series, mask),
-            // It has room for 16 letters.
-            label: self.stage.chars().filter(char::is_ascii).take(16).collect(),
-            date,
-            time,
-            manufacturer: PROGRAM.to_owned(),
-            referenced_series_uid: series.series_uid().to_owned(),
-            referenced_sop_class_uid: sop_class,
-            referenced_instances: instances,
-        };
-        whole(path, |path| write_structures(path, &header, &structures))
-    }
-}
-
-/// A mask, as a DICOM object is made from it.
-struct Drawn<'a> {
-    series: &'a SeriesRow,
-    mask: Digest,
-    labels: &'a LabelMap,
-    names: &'a [(u16, String)],
-}
-
-/// What a DICOM object says of the scan that it refers to, and of itself.
-struct Origin {
-    study: Study,
-    sop_class: String,
-    slices: Vec<SliceRow>,
-    date: String,
-    time: String,
-}
-
-/// A file under its name once it is whole.
-fn whole<E: std::fmt::Display>(
-    path: PathBuf,
-    write: impl FnOnce(&Path) -> Result<(), E>,
-) -> Result<PathBuf, Reject> {
-    // The ending stays: some writers go by it.
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let staged = path.with_file_name(format!(".partial-{name}"));
-    write(&staged).map_err(|error| unwritten(&path, &error))?;
-    fs::rename(&staged, &path).map_err(|error| unwritten(&path, &error))?;
-    Ok(path)
-}
-
-fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Reject {
-    let message = format!("{}: {error}", path.display());
-    Reject::new("UNWRITTEN", message, "free some space, or name another folder")
-}
-
-/// A case's identifier as a file's name: what a file declared must not choose where we write.
-fn file_name(case: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if !case.is_empty() && !case.starts_with('.') && case.len() <= 80 && case.chars().all(plain) {
-        return case.to_owned();
-    }
-    let kept: String = case.chars().map(|c| if plain(c) { c } else { '_' }).take(40).collect();
-    format!("{}_{}", kept.trim_start_matches('.'), Digest::of(case.as_bytes()).short())
-}
-
-/// A UID of its own for what is made from a mask: the same mask has the same one.
-fn uid(what: &[u8], series: &SeriesRow, mask: Digest) -> String {
-    let digest = Digest::of_parts([what, series.key.as_bytes(), &mask.0]);
-    let mut number = [0; 16];
-    number.copy_from_slice(&digest.0[..16]);
-    format!("2.25.{}", u128::from_be_bytes(number))
-}
-
-/// Date and time as DICOM writes them.
-fn now() -> (String, String) {
-    let text = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let (date, time) = text.split_once('T').unwrap_or_default();
-    (date.replace('-', ""), time.trim_end_matches('Z').replace(':', ""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_case_cannot_choose_where_it_is_written() {
-        assert_eq!(file_name("1.2.840.3#1").split('_').next(), Some("1.2.840.3"));
-        assert_eq!(file_name("1.2.840.3"), "1.2.840.3");
-        for hostile in ["", "..", "../../etc/passwd", "a/b", "/root", ".hidden", "a\0b", "ä"] {
-            let name = file_name(hostile);
-            assert!(!name.contains(['/', '\0']) && !name.starts_with('.') && name.len() > 8, "{name}");
-        }
-        assert_ne!(file_name("a/b"), file_name("a_b"));
-        assert_ne!(file_name("a/b"), file_name("a:b"));
-    }
-
-    #[test]
-    fn dates_are_digits() {
-        let (date, time) = now();
-        assert_eq!((date.len(), time.len()), (8, 6));
-        assert!((date + &time).bytes().all(|digit| digit.is_ascii_digit()));
-    }
 }

@@ -104,7 +104,10 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
         // Truth is drawn on the scan's own grid: what transforms did takes no part.
         Work::Evaluate { .. } => {
             let mut at = plan.stages[stage].inputs[1];
-            while !matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_)) {
+            let makes_cases = |at: usize| {
+                matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_) | Stage::Images(_))
+            };
+            while !makes_cases(at) {
                 at = plan.stages[at].inputs[0];
             }
             stages.push(at);

@@ -12,6 +12,7 @@ use super::archive::{Archive, Looked};
 use super::cluster::{Agreement, Crew, Links, meet};
 use super::control::{Control, ControlError};
 use super::driver::Driver;
+use super::folders::Folders;
 use super::identity::Identity;
 use super::monitor::Monitor;
 use super::run::{Options, Progress, RunError};
@@ -38,6 +39,7 @@ pub struct Session {
     pub(super) archive: Archive,
     pub(super) driver: Driver,
     tables: Tables,
+    folders: Folders,
     pub(super) monitor: Monitor,
     changes: Changes,
     pub(super) read: usize,
@@ -59,6 +61,7 @@ impl Session {
         let monitor = Monitor::start(&plan, store.root().to_owned())?;
         let context = context(&plan, &store);
         let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+        let folders = Folders::new(context.clone(), identity.clone());
         let tables = Tables::new(context.clone(), identity);
         let settings = executor_settings(&plan, &options, device);
         let (control, peers) = match &options.cluster {
@@ -79,6 +82,7 @@ impl Session {
             options,
             driver,
             tables,
+            folders,
             monitor,
             changes: Changes::default(),
             read: 0,
@@ -187,6 +191,9 @@ impl Session {
 
     fn converge(&mut self, ended: bool) -> Result<(), RunError> {
         let changed = self.driver.changed();
+        let mut changes = Changes::default();
+        self.folders.converge(self.driver.desired(), &changed, ended, &mut changes);
+        self.changes.add(changes);
         self.changes.add(self.tables.converge(self.driver.desired(), changed, ended)?);
         self.converged = Instant::now();
         Ok(())
@@ -224,6 +231,8 @@ impl Session {
         summary.skipped.retain(|_, count| *count > 0);
         summary.interrupted = self.interrupted;
         summary.tables_changed = self.changes.tables.iter().map(|table| (*table).to_owned()).collect();
+        summary.folders_changed = self.changes.folders.iter().cloned().collect();
+        summary.unwritten = self.folders.unwritten();
         summary.tables = self.tables.folder().to_owned();
         summary.seconds = self.started.1.elapsed().as_secs_f64();
         Ok(summary)

@@ -61,6 +61,10 @@ pub struct Summary {
     pub notes: Vec<String>,
     /// The whole run.
     pub seconds: f64,
+    /// Folders of mask files that changed.
+    pub folders_changed: Vec<String>,
+    /// Files of masks that could not be written; the log says why.
+    pub unwritten: usize,
     /// Where the tables lie.
     pub tables: PathBuf,
     /// Whether the run was stopped before its end.
@@ -77,7 +81,8 @@ impl Summary {
         )
     }
 
-    /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used; 130 interrupted.
+    /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used;
+    /// 74 a file of a mask could not be written; 130 interrupted.
     pub fn exit_code(&self, allowed: f64) -> u8 {
         if self.interrupted {
             130
@@ -85,6 +90,8 @@ impl Summary {
             65
         } else if self.trainings_failed > 0 || self.rejected as f64 > allowed * self.cases as f64 {
             1
+        } else if self.unwritten > 0 {
+            74
         } else {
             0
         }
@@ -109,6 +116,12 @@ impl fmt::Display for Summary {
         for note in &self.notes {
             writeln!(f, "  {note}")?;
         }
+        for folder in &self.folders_changed {
+            writeln!(f, "files: {folder} (changed)")?;
+        }
+        if self.unwritten > 0 {
+            writeln!(f, "masks without a file: {} (the log says why)", self.unwritten)?;
+        }
         match self.tables_changed.as_slice() {
             [] => writeln!(f, "tables: {} (nothing changed)", self.tables.display()),
             changed => writeln!(f, "tables: {} (new: {})", self.tables.display(), changed.join(", ")),
@@ -128,6 +141,7 @@ mod tests {
         assert_eq!(summary(4, 1, 3).exit_code(0.5), 1);
         assert_eq!(summary(4, 0, 4).exit_code(1.0), 65);
         assert_eq!(summary(0, 0, 0).exit_code(0.5), 65);
+        assert_eq!(Summary { unwritten: 1, ..summary(4, 4, 0) }.exit_code(0.5), 74);
         assert_eq!(Summary { interrupted: true, ..summary(4, 4, 0) }.exit_code(0.5), 130);
     }
 }

@@ -297,6 +297,8 @@ pub struct Changes {
     pub added: usize,
     /// Groups of rows taken away.
     pub removed: usize,
+    /// Folders of mask files that changed.
+    pub folders: BTreeSet<String>,
 }
 
 impl Changes {
@@ -305,6 +307,7 @@ impl Changes {
         self.tables.extend(later.tables);
         self.added += later.added;
         self.removed += later.removed;
+        self.folders.extend(later.folders);
     }
 }
 

@@ -41,7 +41,7 @@ fn without_paths(config: &mut Config) {
 /// A fused chain: from the stage that makes a case, through transforms, to the stage `to`.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    /// The stage that makes the case (`assemble` or `label`).
+    /// The stage that makes the case (`assemble`, `images`, `label`).
     pub root: usize,
     assemble: Digest,
     scan: Digest,
@@ -70,7 +70,7 @@ impl Chain {
             Digest::of_parts(operators.iter().map(|digest| digest.0.as_slice()))
         };
         let assemble = match plan.stages[at].stage {
-            Stage::Assemble(_) => at,
+            Stage::Assemble(_) | Stage::Images(_) => at,
             _ => plan.stages[at].inputs[0],
         };
         let assemble = operator(&plan.stages[assemble]);

@@ -6,11 +6,13 @@ use std::sync::{Arc, Weak};
 
 use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::rtstruct::Form;
-use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, dicom, dicom_seg, rtstruct};
+use tomoflow_connectors::{
+    Digest, Geometry, LabelMap, Reject, Scan, deeplesion, dicom, dicom_seg, imagefile, rtstruct,
+};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
-use super::work::{CaseRow, LabelRow, SeriesRow, SliceRow};
+use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceRow};
 use crate::operators::drawn::DrawnSource;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask};
@@ -148,10 +150,17 @@ impl Context {
         let geometry = Geometry::from(&row.series.grid);
         let slices = self.lookup()?.slices(row.series.list)?;
         let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
-        let files = self.lookup()?.places(row.series.series_uid(), &records)?;
-        let frames: Vec<_> =
-            files.iter().zip(&slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect();
-        let scan = Arc::new(dicom::load_scan(&geometry, &frames)?);
+        let files = self.lookup()?.places(row.series.held_under(), &records)?;
+        let paths = files.iter().map(|file| file.path.clone());
+        let scan = match row.series.form {
+            ScanForm::Instances => {
+                let frames: Vec<_> = paths.zip(slices.iter().map(|slice| slice.frame)).collect();
+                dicom::load_scan(&geometry, &frames)?
+            }
+            ScanForm::Volume => volume(&files, &geometry)?,
+            ScanForm::Slices => deeplesion::load_scan(&geometry, &paths.collect::<Vec<_>>())?,
+        };
+        let scan = Arc::new(scan);
         // Afterwards: what was decoded is what was indexed, so the key says the truth.
         unchanged(&files)?;
         self.bytes_read.fetch_add(distinct_bytes(&files), Ordering::Relaxed);
@@ -168,19 +177,33 @@ impl Context {
     /// # Errors
     /// When the outlines cannot be read or drawn.
     pub fn truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Mask, Reject> {
-        let Stage::Drawn(source) = &self.plan.stages[usize::from(labels.source)].stage else {
-            return Err(Reject::new("NO_LABELS", "a stage that reads outlines expected", ""));
-        };
+        let geometry = Geometry::from(&series.grid);
+        let source = &self.plan.stages[usize::from(labels.source)].stage;
+        if let Stage::Boxes(boxes) = source {
+            let Some(info) = boxes.info.series.get(series.series_uid()) else {
+                return Err(vanished(labels.record));
+            };
+            let drawn = info.draw(&geometry)?;
+            return Ok(Mask { labels: Arc::new(drawn), label_names: Arc::from(["lesion".to_owned()]) });
+        }
         let files = self.lookup()?.places("", &[labels.record])?;
         let Some(file) = files.first() else { return Err(vanished(labels.record)) };
-        let geometry = Geometry::from(&series.grid);
-        let drawn = match source.form {
-            Form::Contours => contours(&file.path, source, &geometry, labels.record)?,
-            Form::Voxels => dicom_seg::read_with_threshold(&file.path, source.threshold)?
-                .draw(|name| source.label_of(name), &geometry)?,
+        let (drawn, label_names) = match source {
+            Stage::Drawn(source) => {
+                let drawn = match source.form {
+                    Form::Contours => contours(&file.path, source, &geometry, labels.record)?,
+                    Form::Voxels => dicom_seg::read_with_threshold(&file.path, source.threshold)?
+                        .draw(|name| source.label_of(name), &geometry)?,
+                };
+                (drawn, source.label_names())
+            }
+            Stage::LabelImages(source) => {
+                (source.draw(&imagefile::read_labels(&file.path)?, &geometry)?, source.label_names())
+            }
+            _ => return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", "")),
         };
         unchanged(&files)?;
-        Ok(Mask { labels: Arc::new(drawn), label_names: source.label_names().into() })
+        Ok(Mask { labels: Arc::new(drawn), label_names: label_names.into() })
     }
 
     /// A mask from its artifact, on the scan's original grid.
@@ -201,6 +224,23 @@ impl Context {
             .get(digest)
             .map_err(|error| Reject::new("STORE", error.to_string(), "it is made again at the next run"))
     }
+}
+
+/// A scan in one file of another format than DICOM.
+fn volume(files: &[FileStat], grid: &Geometry) -> Result<Scan, Reject> {
+    let [file] = files else {
+        return Err(Reject::new(
+            "FILE_VANISHED",
+            "one file expected",
+            "it is looked for again at the next run",
+        ));
+    };
+    let scan = imagefile::read_scan(&file.path)?;
+    if scan.geometry() != grid {
+        let message = "a scan on the grid that was indexed expected, another found";
+        return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+    }
+    Ok(scan)
 }
 
 /// Outlines, drawn on a grid.

@@ -4,37 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::rtstruct::Outlines;
-use tomoflow_connectors::{Digest, Geometry, Reject};
+use tomoflow_connectors::{Digest, Reject};
+
+pub use tomoflow_connectors::geometry::Grid;
 
 use crate::operators::train::Part;
-
-/// A [`Geometry`] as a row: its numbers by their bits, so that it has an order and a hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Grid {
-    size: [u32; 3],
-    origin: [u64; 3],
-    steps: [[u64; 3]; 3],
-}
-
-impl From<&Geometry> for Grid {
-    fn from(geometry: &Geometry) -> Self {
-        Self {
-            size: geometry.size.map(|n| n as u32),
-            origin: geometry.origin_mm.map(f64::to_bits),
-            steps: geometry.steps_mm.map(|step| step.map(f64::to_bits)),
-        }
-    }
-}
-
-impl From<&Grid> for Geometry {
-    fn from(grid: &Grid) -> Self {
-        Self {
-            size: grid.size.map(|n| n as usize),
-            origin_mm: grid.origin.map(f64::from_bits),
-            steps_mm: grid.steps.map(|step| step.map(f64::from_bits)),
-        }
-    }
-}
 
 /// Where one slice of a scan comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,8 +19,20 @@ pub struct SliceRow {
     pub content: Digest,
     /// Its frame.
     pub frame: u32,
-    /// Its SOPInstanceUID.
+    /// Its SOPInstanceUID; of another format's file, its name below the source's folder.
     pub sop_uid: String,
+}
+
+/// How a scan lies in its files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ScanForm {
+    /// As DICOM instances.
+    #[default]
+    Instances,
+    /// As one file of another format.
+    Volume,
+    /// As slices of DeepLesion.
+    Slices,
 }
 
 /// One accepted scan.
@@ -56,6 +42,8 @@ pub struct SeriesRow {
     pub key: Arc<str>,
     /// Which part of a split series; 0 for the first, and for a whole one.
     pub part: u32,
+    /// How it lies in its files.
+    pub form: ScanForm,
     /// StudyInstanceUID.
     pub study_uid: Arc<str>,
     /// PatientID; the study where it is empty.
@@ -82,6 +70,11 @@ impl SeriesRow {
     /// SeriesInstanceUID.
     pub fn series_uid(&self) -> &str {
         if self.part == 0 { &self.key } else { self.key.rsplit_once('#').map_or(&self.key, |(uid, _)| uid) }
+    }
+
+    /// The series under which the index holds its records: files that are no instances are of none.
+    pub fn held_under(&self) -> &str {
+        if self.form == ScanForm::Instances { self.series_uid() } else { "" }
     }
 
     /// The texts that many scans have in common.

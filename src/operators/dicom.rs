@@ -32,13 +32,7 @@ pub static SPEC: Spec = Spec {
     output: Output::Is(Kind::Instances),
     aspects: Aspects::Both,
     fields: &[
-        Field {
-            name: "path",
-            kind: FieldKind::Path,
-            default: Default::Required,
-            role: Role::Operational,
-            doc: "The folder, `.zip`, `.tar` or DICOMDIR, relative to the pipeline file.",
-        },
+        PATH,
         Field {
             name: "where",
             kind: FieldKind::Map(&FieldKind::Either(&[
@@ -50,6 +44,15 @@ pub static SPEC: Spec = Spec {
             doc: "Patterns by DICOM keyword, all of which must fit: `{ Modality = \"MR\", SeriesDescription = \"!*scout*\" }`.",
         },
     ],
+};
+
+/// The folder of a source of DICOM files.
+pub const PATH: Field = Field {
+    name: "path",
+    kind: FieldKind::Path,
+    default: Default::Required,
+    role: Role::Operational,
+    doc: "The folder, `.zip`, `.tar` or DICOMDIR, relative to the pipeline file.",
 };
 
 /// The registry's entry.

@@ -4,17 +4,22 @@ pub mod assemble;
 pub mod bag;
 pub mod components;
 pub mod dataset;
+pub mod deeplesion;
 pub mod delta;
 pub mod dicom;
 pub mod dicom_seg;
 pub mod drawn;
 pub mod evaluate;
+pub mod files;
 pub mod grid;
+pub mod images;
 pub mod infer;
 pub mod intensities;
 pub mod interpolate;
 pub mod label;
+pub mod label_images;
 pub mod largest_component;
+pub mod names;
 pub mod parquet;
 pub mod patches;
 pub mod patterns;
@@ -39,6 +44,10 @@ pub const BUILTIN: &[Entry] = &[
     dicom::ENTRY,
     rtstruct::ENTRY,
     dicom_seg::ENTRY,
+    images::ENTRY,
+    label_images::ENTRY,
+    deeplesion::ENTRY,
+    deeplesion::BOXES_ENTRY,
     assemble::ENTRY,
     label::ENTRY,
     resample::ENTRY,
@@ -54,6 +63,7 @@ pub const BUILTIN: &[Entry] = &[
     evaluate::ENTRY,
     delta::ENTRY,
     parquet::ENTRY,
+    files::ENTRY,
 ];
 
 /// Reads a checked configuration into a stage's own type.

@@ -39,6 +39,12 @@ pub enum Stage {
     Dicom(super::dicom::DicomSource),
     /// Labels in a folder (`rtstruct`, `dicom_seg`).
     Drawn(super::drawn::DrawnSource),
+    /// Scans in files of other formats (`images`, `deeplesion`).
+    Images(super::images::Images),
+    /// Label maps in files of other formats (`label_images`).
+    LabelImages(super::label_images::LabelImages),
+    /// Boxes of a table (`deeplesion_boxes`).
+    Boxes(super::deeplesion::Boxes),
     /// Instances to a scan.
     Assemble(super::assemble::Assemble),
     /// A scan and outlines to a case.
@@ -57,6 +63,8 @@ pub enum Stage {
     Mask(Arc<dyn MaskTransform>),
     /// Masks and cases to metrics.
     Evaluate(Arc<dyn Evaluator>),
+    /// Masks to files.
+    Files(super::files::Files),
     /// Rows to a table.
     Sink(super::sink::Sink),
 }

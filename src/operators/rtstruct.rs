@@ -2,6 +2,7 @@
 
 use tomoflow_connectors::rtstruct::Form;
 
+use super::dicom::PATH;
 use super::drawn::DrawnSource;
 use super::registry::{Entry, Stage};
 use super::spec::{
@@ -21,13 +22,7 @@ pub static SPEC: Spec = Spec {
     output: Output::Is(Kind::Outlines),
     aspects: Aspects::Labels,
     fields: &[
-        Field {
-            name: "path",
-            kind: FieldKind::Path,
-            default: Default::Required,
-            role: Role::Operational,
-            doc: "The folder, `.zip`, `.tar` or DICOMDIR, relative to the pipeline file.",
-        },
+        PATH,
         Field {
             name: "structures",
             kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),

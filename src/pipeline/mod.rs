@@ -105,6 +105,7 @@ pub fn parse(
     let wiring = wiring::wire(&declaration.stages, !root.damaged, registry, &mut found);
     let stages: Vec<_> = declaration.stages.iter().map(|stage| build(stage, &mut found)).collect();
     labels_first(&declaration, &wiring, &mut found);
+    patients_named(&declaration, &stages, &mut found);
     let (errors, warnings) = settle(&sources, syntax, found);
     if !errors.is_empty() {
         return Err(Problems(errors));
@@ -149,6 +150,24 @@ fn labels_first(declaration: &Declaration, wiring: &Wiring, found: &mut Vec<Foun
         let message = format!("`label` takes scans as they were assembled, `{}` changes them", from.name);
         let span = stage.table.key_at("inputs").map_or(stage.header, |key| key.span);
         found.push(Found::new(span, message).hint("label first, and let that stage take the labelled cases"));
+    }
+}
+
+/// A DICOM object carries its patient, so that a pipeline which hides patients cannot write any.
+fn patients_named(declaration: &Declaration, built: &[Option<Stage>], found: &mut Vec<Found>) {
+    let identifiers = declaration.settings.as_ref().and_then(|settings| settings.get("identifiers"));
+    if identifiers.and_then(|word| word.as_str()) == Some("clear") {
+        return;
+    }
+    for (stage, built) in declaration.stages.iter().zip(built) {
+        if let Some(Stage::Files(files)) = built
+            && files.format.is_dicom()
+        {
+            let message = "a DICOM file names the patient, and this pipeline's identifiers are pseudonymous";
+            let span = stage.table.key_at("format").map_or(stage.header, |key| key.span);
+            let hint = "take another format, or set `identifiers = \"clear\"` in `[pipeline]`";
+            found.push(Found::new(span, message).hint(hint));
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use dicom_core::Tag;
 use super::dataset::{Dataset, Element, Value};
 use super::header::{Head, NoHead};
 use super::image;
+use super::keywords::MoreTags;
 use super::parse::Encoding;
-use super::record::{Kind, Record, kind, read_record};
+use super::record::{Kind, Record, kind, read_dicom};
 use super::scan::{Ended, Scan};
 use super::walk::FileStat;
 
@@ -58,7 +59,7 @@ impl From<io::Error> for Stop {
 }
 
 impl HeaderReader {
-    /// The record of a file as [`read_record`] gives it, without the digests: these are zero, unless the
+    /// The record of a file as [`read_record`](super::read_record) gives it, without the digests: these are zero, unless the
     /// file had to be read as a whole to know the rest (outlines, deflated or without SOPInstanceUID).
     ///
     /// # Errors
@@ -78,7 +79,7 @@ impl HeaderReader {
     pub(super) fn read_of_length(&mut self, path: &Path, length: Option<u64>) -> io::Result<Record> {
         match self.peek(path, length) {
             Ok(record) => Ok(record),
-            Err(Stop::NeedsAll) => read_record(path),
+            Err(Stop::NeedsAll) => read_dicom(path, &MoreTags::default()),
             Err(Stop::Failed(error)) => Err(error),
         }
     }

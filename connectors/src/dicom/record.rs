@@ -10,11 +10,12 @@ use super::header::Head;
 use super::instance::Instance;
 use super::keywords::MoreTags;
 use super::{image, refuse};
-use crate::dicom_seg;
+use crate::imagefile::{self, ImageFile};
 use crate::rtstruct::Outlines;
+use crate::{Reject, dicom_seg};
 
 /// Raised when a file may come out as another record than before: all are read anew then.
-pub const READING: u64 = 1;
+pub const READING: u64 = 2;
 
 /// What one file holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub enum Record {
     Instance(Instance),
     /// Labels of a series (RTSTRUCT, SEG).
     Outlines(Outlines),
+    /// A volume, or a slice of one, of another format than DICOM; or why it is none.
+    Image(Result<ImageFile, Reject>),
     /// Nothing that can be used.
     Skip {
         /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `DICOMDIR`, `NOT_AN_IMAGE`.
@@ -44,6 +47,14 @@ pub fn read_record(path: &Path) -> std::io::Result<Record> {
 /// # Errors
 /// As for [`read_record`].
 pub fn read_record_with(path: &Path, more: &MoreTags) -> std::io::Result<Record> {
+    match imagefile::read_image_file(path)? {
+        Some(image) => Ok(Record::Image(image)),
+        None => read_dicom(path, more),
+    }
+}
+
+/// The same of a file that is taken for DICOM, whatever its name.
+pub(super) fn read_dicom(path: &Path, more: &MoreTags) -> std::io::Result<Record> {
     Ok(record(&crate::container::read(path)?, path, more))
 }
 

@@ -1,5 +1,6 @@
 //! The files below a folder, sorted, with what tells whether one has changed.
 
+use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
 use std::fs::Metadata;
 use std::io;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::container;
+use crate::{container, imagefile};
 
 /// A file and what tells whether it has changed since it was read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,9 +29,18 @@ pub struct FileStat {
 impl FileStat {
     /// A file's path, and what the system says about it.
     pub fn new(path: PathBuf, metadata: &Metadata) -> Self {
-        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        Self { path, size: metadata.size(), mtime_ns, inode: metadata.ino() }
+        let (mut size, mut mtime_ns) = (metadata.size(), mtime_ns(metadata));
+        // A header is no older than its voxels in a file beside it.
+        for voxels in imagefile::companions(&path) {
+            size = size.saturating_add(voxels.size());
+            mtime_ns = mtime_ns.max(self::mtime_ns(&voxels));
+        }
+        Self { path, size, mtime_ns, inode: metadata.ino() }
     }
+}
+
+fn mtime_ns(metadata: &Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
 }
 
 /// A root that cannot be walked.
@@ -205,15 +215,22 @@ fn list(folder: &Path) -> (Vec<Entry>, Vec<Unseen>) {
             Err(source) => notes.push(Unseen { path, source }),
         }
     }
-    entries.sort_unstable_by(|a, b| a.order().cmp(b.order()));
+    entries.sort_unstable_by(Entry::order);
     (entries, notes)
 }
 
 impl Entry {
-    /// What decides its place among its neighbours: paths below a folder go on with a slash.
-    fn order(&self) -> impl Iterator<Item = u8> {
-        let slash = matches!(self, Self::Folder(..)).then_some(b'/');
-        self.path().as_os_str().as_bytes().iter().copied().chain(slash)
+    /// The order of neighbours: paths below a folder go on with a slash.
+    fn order(&self, other: &Self) -> Ordering {
+        // They have their folder in common.
+        let (a, b) = (self.path().as_os_str().as_bytes(), other.path().as_os_str().as_bytes());
+        let from = a.len() - self.path().file_name().unwrap_or_default().len();
+        let common = a.len().min(b.len());
+        let next = |bytes: &[u8], entry: &Self| {
+            bytes.get(common).copied().or(matches!(entry, Self::Folder(..)).then_some(b'/'))
+        };
+        let order = a.get(from..common).cmp(&b.get(from..common));
+        order.then_with(|| next(a, self).cmp(&next(b, other)))
     }
 
     fn path(&self) -> &Path {

@@ -1,9 +1,11 @@
 //! What a segmentation that we write says of itself, of its segments, and of the scan.
 
+use serde::{Deserialize, Serialize};
+
 use crate::dicom::write::Study;
 
 /// A coded concept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Code {
     /// CodeValue.
     pub value: String,
@@ -62,6 +64,8 @@ pub struct SegmentText {
     pub category: Code,
     /// SegmentedPropertyTypeCodeSequence.
     pub property: Code,
+    /// AnatomicRegionSequence: where in the body it lies.
+    pub region: Option<Code>,
     /// How it was drawn.
     pub algorithm: Algorithm,
 }
@@ -70,7 +74,7 @@ impl SegmentText {
     /// A lesion: an abnormal structure among tissues.
     pub fn new(label: u16, name: &str, algorithm: Algorithm) -> Self {
         let (category, property) = (Code::tissue(), Code::abnormal_structure());
-        Self { label, name: name.to_owned(), category, property, algorithm }
+        Self { label, name: name.to_owned(), category, property, region: None, algorithm }
     }
 }
 

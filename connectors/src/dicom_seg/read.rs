@@ -12,6 +12,7 @@ use super::grid;
 use super::object::{Kind, Object, bad};
 use crate::dicom::image::Stored;
 use crate::dicom::{Head, codec};
+use crate::nearest::room;
 use crate::{Geometry, LabelMap, Reject, RunLength};
 
 /// Segments on the grid that their frames span.
@@ -63,19 +64,6 @@ impl Segmentation {
         }
         LabelMap::new(self.geometry.clone(), voxels).map_err(|error| bad(error.to_string()))
     }
-}
-
-/// Zeros for a grid.
-pub(super) fn room(geometry: &Geometry) -> Result<Vec<u16>, Reject> {
-    let count = geometry.size.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
-    let mut voxels = Vec::new();
-    let reserved = count.is_some_and(|count| voxels.try_reserve_exact(count).is_ok());
-    if !reserved {
-        let message = format!("no room for a grid of {:?} voxels", geometry.size);
-        return Err(Reject::new("OUT_OF_MEMORY", message, "give the run more memory"));
-    }
-    voxels.resize(count.unwrap_or_default(), 0);
-    Ok(voxels)
 }
 
 /// Reads a SEG; fractions of a half and more count.

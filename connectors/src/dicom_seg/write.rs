@@ -241,6 +241,7 @@ fn put_segments(object: &mut InMemDicomObject, segments: &[SegmentText], encodin
         name: "Background".to_owned(),
         category: background.clone(),
         property: background,
+        region: None,
         algorithm: Algorithm::Manual,
     };
     let background = (encoding == Encoding::LabelMap).then(|| segment_item(0, &background, BLACK));
@@ -253,6 +254,9 @@ fn segment_item(number: u16, segment: &SegmentText, colour: [u16; 3]) -> InMemDi
     put(&mut item, tags::SEGMENT_LABEL, VR::LO, &segment.name);
     put_code(&mut item, tags::SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE, &segment.category);
     put_code(&mut item, tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, &segment.property);
+    if let Some(region) = &segment.region {
+        put_code(&mut item, tags::ANATOMIC_REGION_SEQUENCE, region);
+    }
     let (kind, program) = match &segment.algorithm {
         Algorithm::Manual => ("MANUAL", None),
         Algorithm::SemiAutomatic { name, version } => ("SEMIAUTOMATIC", Some((name, version))),

@@ -1,7 +1,12 @@
-//! What NIfTI, MetaImage and NRRD have in common: streams of voxels, checked before room is made for them.
+//! Files that hold a volume, or a slice of one, whatever their format: NIfTI, MetaImage, NRRD, PNG.
+//!
+//! What the formats have in common lies here too: streams of voxels, checked before room is made for them.
 
 mod affine;
 mod beside;
+mod opened;
+mod png;
+mod read;
 mod scalar;
 mod stream;
 mod text;
@@ -9,6 +14,9 @@ mod write;
 
 pub(crate) use affine::grid;
 pub(crate) use beside::beside;
+pub(crate) use opened::Opened;
+pub(crate) use read::companions;
+pub use read::{ImageFile, headers_of, is_image_file, read_image_file, read_labels, read_scan};
 pub(crate) use scalar::{Layout, Scalar};
 pub(crate) use stream::{Packing, Stream};
 pub(crate) use text::{header_lines, numbers};

@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use super::stream::Stream;
-use crate::{Geometry, LabelMap, Reject, Scan};
+use crate::digest::Parts;
+use crate::{Digest, Geometry, LabelMap, Reject, Scan};
 
 /// The type of a stored voxel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,31 +110,57 @@ impl Layout {
         LabelMap::new(geometry, voxels).map_err(|error| super::bad_header(error.to_string()))
     }
 
+    /// The digest of the grid, of stored voxels, and of how they become values.
+    pub(crate) fn digest(&self, geometry: &Geometry, stream: Stream) -> Result<Digest, Reject> {
+        let numbers = geometry.affine_lps();
+        let numbers = numbers.as_flattened().iter().chain([&self.slope, &self.intercept]);
+        let grid: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        let size: Vec<u8> = geometry.size.iter().flat_map(|&length| (length as u64).to_le_bytes()).collect();
+        let mut voxels = Parts::default();
+        let needed = self.needed(geometry, &stream)?;
+        self.chunks(needed, stream, |chunk| voxels.add(chunk))?;
+        let kind = format!("{:?} {}", self.scalar, self.big_endian);
+        Ok(Digest::of_parts([size.as_slice(), &grid, kind.as_bytes(), &voxels.digest().0]))
+    }
+
+    /// The bytes that all voxels take, when the stream can hold them.
+    fn needed(&self, geometry: &Geometry, stream: &Stream) -> Result<u64, Reject> {
+        let needed = (geometry.voxels() as u64).saturating_mul(self.scalar.bytes() as u64);
+        stream.must_hold(needed)?;
+        Ok(needed)
+    }
+
     fn voxels<T>(
         &self,
         geometry: &Geometry,
-        mut stream: Stream,
+        stream: Stream,
         mut to: impl FnMut(f64) -> T,
     ) -> Result<Vec<T>, Reject> {
         let count = geometry.voxels();
-        let needed = (count as u64).saturating_mul(self.scalar.bytes() as u64);
-        stream.must_hold(needed)?;
+        let needed = self.needed(geometry, &stream)?;
         let mut voxels = Vec::new();
         // What is packed is believed as it comes.
         let room = if stream.packed() { count.min(CHUNK) } else { count };
         voxels.try_reserve_exact(room).map_err(|_| {
             Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
         })?;
+        self.chunks(needed, stream, |chunk| {
+            self.scalar.decode(self.big_endian, chunk, &mut voxels, &mut to);
+        })?;
+        Ok(voxels)
+    }
+
+    /// Shows the bytes of all voxels, a chunk at a time.
+    fn chunks(&self, needed: u64, mut stream: Stream, mut show: impl FnMut(&[u8])) -> Result<(), Reject> {
         let mut buffer = vec![0; CHUNK.min(usize::try_from(needed).unwrap_or(CHUNK))];
         let mut left = needed;
         while left > 0 {
             let length = usize::try_from(left).unwrap_or(CHUNK).min(buffer.len());
             let Some(chunk) = buffer.get_mut(..length) else { break };
             stream.read_exact(chunk).map_err(|error| Stream::broken(&error))?;
-            self.scalar.decode(self.big_endian, chunk, &mut voxels, &mut to);
+            show(chunk);
             left -= length as u64;
         }
-        stream.finish()?;
-        Ok(voxels)
+        stream.finish()
     }
 }

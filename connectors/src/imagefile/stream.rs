@@ -1,12 +1,12 @@
 //! A file's bytes, unpacked as they are read, with a bound on how many there can be.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
-use crate::Reject;
+use crate::{Reject, container};
 
 /// No deflate stream unpacks to more than 1032 times its size.
 const MAX_INFLATION: u64 = 1032;
@@ -54,7 +54,13 @@ impl Stream {
         Self::open_at(path, offset, Packing::Raw)
     }
 
-    fn over(mut reader: BufReader<File>, length: u64, packing: Packing) -> Result<Self, Reject> {
+    /// Bytes that are in memory already.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        let left = bytes.len() as u64;
+        Self { reader: Box::new(Cursor::new(bytes)), packed: false, left }
+    }
+
+    fn over(mut reader: BufReader<Box<dyn Bytes>>, length: u64, packing: Packing) -> Result<Self, Reject> {
         if packing == Packing::Raw {
             return Ok(Self { reader: Box::new(reader), packed: false, left: length });
         }
@@ -72,13 +78,15 @@ impl Stream {
     pub(crate) fn must_hold(&self, needed: u64) -> Result<(), Reject> {
         match needed <= self.left {
             true => Ok(()),
-            false if self.packed => {
-                let message = format!("{needed} bytes declared, where at most {} can be packed", self.left);
-                let hint = "the header is damaged, or the file is a fraction of itself";
-                Err(Reject::new("IMPLAUSIBLE_SIZE", message, hint))
-            }
+            false if self.packed => Err(implausible(needed, self.left)),
             false => Err(truncated(needed, self.left)),
         }
+    }
+
+    /// Refuses a size that a deflated file of `length` bytes cannot unpack to.
+    pub(super) fn can_unpack(needed: u64, length: u64) -> Result<(), Reject> {
+        let most = length.saturating_mul(MAX_INFLATION);
+        if needed <= most { Ok(()) } else { Err(implausible(needed, most)) }
     }
 
     /// Passes over bytes.
@@ -131,14 +139,31 @@ impl Read for Stream {
     }
 }
 
-/// Opens a file, and says how long it is.
-pub(super) fn open(path: &Path) -> Result<(File, u64), Reject> {
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
+/// The bytes of a file, or of a member of a container.
+pub(super) trait Bytes: Read + Seek {}
+impl<T: Read + Seek> Bytes for T {}
+
+/// Opens a file, and says how long it is. What lies in a container is unpacked in memory.
+pub(super) fn open(path: &Path) -> Result<(Box<dyn Bytes>, u64), Reject> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            let bytes = container::read(path).map_err(|error| unreadable(&error))?;
+            let length = bytes.len() as u64;
+            return Ok((Box::new(Cursor::new(bytes)), length));
+        }
+        file => file.map_err(|error| unreadable(&error))?,
+    };
     let facts = file.metadata().map_err(|error| unreadable(&error))?;
     if !facts.is_file() {
         return Err(Reject::new("UNREADABLE", "a file expected, a folder or device found", "name a file"));
     }
-    Ok((file, facts.len()))
+    Ok((Box::new(file), facts.len()))
+}
+
+fn implausible(needed: u64, most: u64) -> Reject {
+    let message = format!("{needed} bytes declared, where at most {most} can be packed");
+    let hint = "the header is damaged, or the file is a fraction of itself";
+    Reject::new("IMPLAUSIBLE_SIZE", message, hint)
 }
 
 fn truncated(needed: u64, found: u64) -> Reject {

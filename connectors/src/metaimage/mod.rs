@@ -7,7 +7,7 @@ mod write;
 
 use std::path::Path;
 
-use crate::imagefile::{Packing, Stream, beside, header_lines, unsupported_encoding};
+use crate::imagefile::{Opened, Packing, Stream, beside, header_lines, unsupported_encoding};
 use crate::{LabelMap, Reject, Scan};
 use header::Header;
 
@@ -21,8 +21,7 @@ pub use write::{write_labels, write_scan};
 /// `SEVERAL_VOLUMES`, `UNSUPPORTED_PIXEL_FORMAT`, `UNSUPPORTED_ENCODING`, `OUTSIDE_FOLDER`,
 /// `TRUNCATED`, `IMPLAUSIBLE_SIZE`, `DECODE_FAILED`.
 pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
-    let (header, stream) = open(path)?;
-    header.layout()?.scan(header.geometry()?, stream)
+    open(path)?.scan()
 }
 
 /// Reads a label map: whole numbers from 0 to 65,535.
@@ -30,12 +29,11 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// # Errors
 /// As [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
-    let (header, stream) = open(path)?;
-    header.layout()?.labels(header.geometry()?, stream)
+    open(path)?.labels()
 }
 
-/// The header, and the stream at the first voxel.
-fn open(path: &Path) -> Result<(Header, Stream), Reject> {
+/// The grid, and the stream at the first voxel.
+pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     // The name of the data's file is the header's last line.
     let (lines, end) =
         header_lines(path, |line| header::pair(line).is_some_and(|(key, _)| key == "ElementDataFile"))?;
@@ -53,5 +51,6 @@ fn open(path: &Path) -> Result<(Header, Stream), Reject> {
         None => return Err(unsupported_encoding("compressed voxels after a header of unknown size")),
         Some(skip) => Stream::open_at(&file, start.saturating_add(skip), packing)?,
     };
-    Ok((header, stream))
+    let beside = (!local).then_some(file);
+    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside })
 }

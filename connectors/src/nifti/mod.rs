@@ -8,7 +8,7 @@ mod write;
 
 use std::path::Path;
 
-use crate::imagefile::Stream;
+use crate::imagefile::{Opened, Stream};
 use crate::{LabelMap, Reject, Scan};
 use header::Header;
 
@@ -25,8 +25,7 @@ pub use write::{write_labels, write_scan};
 /// `SEVERAL_VOLUMES`, `UNSUPPORTED_PIXEL_FORMAT`, `UNSUPPORTED_ENCODING`, `TRUNCATED`,
 /// `IMPLAUSIBLE_SIZE`, `DECODE_FAILED`.
 pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
-    let (header, stream) = open(path)?;
-    header.layout()?.scan(header.geometry()?, stream)
+    open(path)?.scan()
 }
 
 /// Reads a label map: whole numbers from 0 to 65,535, after slope and intercept.
@@ -34,14 +33,13 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// # Errors
 /// As [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
-    let (header, stream) = open(path)?;
-    header.layout()?.labels(header.geometry()?, stream)
+    open(path)?.labels()
 }
 
-/// The header, and the stream at the first voxel.
-fn open(path: &Path) -> Result<(Header, Stream), Reject> {
+/// The grid, and the stream at the first voxel.
+pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     let mut stream = Stream::open(path)?;
     let (header, read) = Header::read(&mut stream)?;
     stream.skip(header.voxels_at.saturating_sub(read))?;
-    Ok((header, stream))
+    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside: None })
 }

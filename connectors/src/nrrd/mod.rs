@@ -6,7 +6,7 @@ mod write;
 
 use std::path::Path;
 
-use crate::imagefile::{Packing, Stream, beside, header_lines, unsupported_encoding};
+use crate::imagefile::{Opened, Packing, Stream, beside, header_lines, unsupported_encoding};
 use crate::{LabelMap, Reject, Scan};
 use header::Header;
 
@@ -21,8 +21,7 @@ pub use write::{write_labels, write_scan};
 /// `UNSUPPORTED_PIXEL_FORMAT`, `UNSUPPORTED_ENCODING`, `OUTSIDE_FOLDER`, `TRUNCATED`,
 /// `IMPLAUSIBLE_SIZE`, `DECODE_FAILED`.
 pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
-    let (header, stream) = open(path)?;
-    header.layout()?.scan(header.geometry()?, stream)
+    open(path)?.scan()
 }
 
 /// Reads a label map: whole numbers from 0 to 65,535.
@@ -30,8 +29,7 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// # Errors
 /// As [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
-    let (header, stream) = open(path)?;
-    header.layout()?.labels(header.geometry()?, stream)
+    open(path)?.labels()
 }
 
 /// The header, and the offset of what follows it.
@@ -40,8 +38,8 @@ fn read_header(path: &Path) -> Result<(Header, u64), Reject> {
     Ok((Header::parse(&lines)?, end))
 }
 
-/// The header, and the stream at the first voxel.
-fn open(path: &Path) -> Result<(Header, Stream), Reject> {
+/// The grid, and the stream at the first voxel.
+pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     let (header, end) = read_header(path)?;
     let (file, start) = match header.data_file() {
         None => (path.to_owned(), end),
@@ -62,5 +60,6 @@ fn open(path: &Path) -> Result<(Header, Stream), Reject> {
             stream
         }
     };
-    Ok((header, stream))
+    let beside = (file != path).then_some(file);
+    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside })
 }

@@ -7,8 +7,8 @@ use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble_with};
 
 use super::super::rows::Input;
-use super::{Archive, Change, Reader, SourceError};
-use crate::executor::work::{Grid, SeriesRow, SliceRow, Verdict};
+use super::{Archive, Change, Instances, Origin, SourceError};
+use crate::executor::work::{Grid, ScanForm, SeriesRow, SliceRow, Verdict};
 use crate::operators::registry::Stage;
 use crate::store::StoreError;
 
@@ -31,7 +31,10 @@ impl Archive {
         let series: Vec<String> = series.into_iter().cloned().collect();
         for number in 0..self.readers.len() {
             for batch in series.chunks(BATCH) {
-                let verdicts = self.verdicts(&self.readers[number], batch)?;
+                let verdicts = match &self.readers[number].origin {
+                    Origin::Instances(instances) => self.verdicts(instances, batch)?,
+                    Origin::Files => self.file_verdicts(number, batch)?,
+                };
                 for (series, mut verdicts) in batch.iter().zip(verdicts) {
                     self.share(&mut verdicts);
                     self.now(number, series, verdicts, &mut changes);
@@ -68,7 +71,7 @@ impl Archive {
         }
     }
 
-    fn verdicts(&self, reader: &Reader, series: &[String]) -> Result<Vec<Vec<Verdict>>, StoreError> {
+    fn verdicts(&self, reader: &Instances, series: &[String]) -> Result<Vec<Vec<Verdict>>, StoreError> {
         let known = self.store.verdicts(series, reader.digest)?;
         let judged: Vec<(Option<Vec<u8>>, Judgement)> = series
             .par_iter()
@@ -91,7 +94,7 @@ impl Archive {
         Ok(verdicts)
     }
 
-    fn judge(&self, reader: &Reader, series: &str) -> Result<Judgement, StoreError> {
+    fn judge(&self, reader: &Instances, series: &str) -> Result<Judgement, StoreError> {
         let members = self.store.members(series, &reader.root)?;
         let digests: Vec<Digest> = members.into_iter().map(|(_, record)| record).collect();
         let Stage::Dicom(source) = &self.plan.stages[reader.source].stage else {
@@ -147,16 +150,14 @@ fn series_row(
         })
         .collect();
     let grid = Grid::from(&assembled.geometry);
-    let content: Vec<(Digest, u32)> = slices.iter().map(|slice| (slice.content, slice.frame)).collect();
-    // Rows of plain values always serialise.
-    let content = postcard::to_stdvec(&(&content, &grid)).unwrap_or_default();
-    let list = postcard::to_stdvec(&slices).unwrap_or_default();
+    let (digest, list) = described(&slices, &grid);
     let first = &instances[assembled.slices[0].instance].0;
     let patient = if first.patient_id.is_empty() { &first.study_uid } else { &first.patient_id };
     let tag = |keyword: &str| first.tags.get(keyword).map_or("", String::as_str).into();
     let row = SeriesRow {
         key,
         part,
+        form: ScanForm::Instances,
         study_uid: first.study_uid.as_str().into(),
         patient: patient.as_str().into(),
         modality: tag("Modality"),
@@ -166,7 +167,15 @@ fn series_row(
         grid,
         list: Digest::of(&list),
         notes: assembled.notes.clone(),
-        digest: Digest::of(&content),
+        digest,
     };
     (row, list)
+}
+
+/// What a scan's voxels depend on, and the list of its slices as it is kept.
+pub(super) fn described(slices: &[SliceRow], grid: &Grid) -> (Digest, Vec<u8>) {
+    let content: Vec<(Digest, u32)> = slices.iter().map(|slice| (slice.content, slice.frame)).collect();
+    // Rows of plain values always serialise.
+    let content = postcard::to_stdvec(&(&content, grid)).unwrap_or_default();
+    (Digest::of(&content), postcard::to_stdvec(slices).unwrap_or_default())
 }

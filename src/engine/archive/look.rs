@@ -9,9 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 use tomoflow_connectors::dicom::{FileStat, Record, Unseen, Walk, read_record_with};
+use tomoflow_connectors::imagefile::headers_of;
 use tomoflow_connectors::{Digest, container};
 
 use super::super::rows::Input;
+use super::files::Filed;
 use super::{Archive, Change, SourceError};
 use crate::executor::work::OutlinesRow;
 use crate::store::{Held, Holds, Indexed};
@@ -48,6 +50,8 @@ struct Compared {
     series: HashSet<String>,
     /// Outlines of files that are as they were.
     outlines: Vec<(PathBuf, Digest)>,
+    /// Files of other formats that are as they were, as far as a source asks for them.
+    filed: Vec<(PathBuf, Digest)>,
     /// Files that are as they were and hold nothing for a pipeline, by code.
     skipped: BTreeMap<String, usize>,
 }
@@ -85,6 +89,9 @@ impl Archive {
             self.known(&mut found, &mut looked)?;
             self.take(found.differences, &mut looked)?;
         }
+        if !self.loaded {
+            looked.changes.extend(self.boxes());
+        }
         self.loaded = true;
         Ok(looked)
     }
@@ -99,6 +106,8 @@ impl Archive {
         let ours = |path: &Path| {
             roots.iter().any(|root| path.starts_with(root)) && !path.starts_with(&self.plan.settings.out)
         };
+        let headers = paths.iter().flat_map(|path| headers_of(path));
+        let paths: BTreeSet<PathBuf> = headers.chain(paths.iter().cloned()).collect();
         for path in paths.iter().filter(|path| ours(path)) {
             if container::is_container(path) && !path.is_dir() {
                 let compared = self.compare_container(path)?;
@@ -143,6 +152,10 @@ impl Archive {
         }
         let refers = |row: &OutlinesRow| row.outlines.referenced_series.iter().any(|uid| uid == series);
         files.extend(self.outlines.iter().filter(|(_, row)| refers(row)).map(|(path, _)| path.clone()));
+        let labels = self.filed_labels.iter().filter(|(_, row)| refers(row));
+        files.extend(labels.map(|((_, path), _)| path.clone()));
+        let filed = self.filed.iter().filter_map(|cases| cases.get(series));
+        files.extend(filed.flat_map(|filed| filed.keys().cloned()));
         Ok(files)
     }
 
@@ -197,6 +210,11 @@ impl Archive {
                     }
                 }
                 Holds::Outlines { record } => found.outlines.push((known.path.to_owned(), record)),
+                Holds::File { record } => {
+                    if !self.loaded && self.asks_for(known.path) {
+                        found.filed.push((known.path.to_owned(), record));
+                    }
+                }
                 Holds::Nothing { code } => match found.skipped.get_mut(code) {
                     Some(count) => *count += 1,
                     None => drop(found.skipped.insert(code.to_owned(), 1)),
@@ -218,6 +236,11 @@ impl Archive {
         }
         for (code, count) in std::mem::take(&mut found.skipped) {
             *self.skipped.entry(code).or_default() += count;
+        }
+        for (path, record) in std::mem::take(&mut found.filed) {
+            if let Some(Record::Image(image)) = self.store.records(&[record])?.pop() {
+                self.filed_now(&path, Some(&Filed { record, image }), 0, looked);
+            }
         }
         for (path, record) in std::mem::take(&mut found.outlines) {
             if !self.outlines.contains_key(&path)
@@ -272,6 +295,7 @@ impl Archive {
             // A file that goes, or is another now, is a change of this moment.
             Held::Image { series, .. } => touch(looked, series, now_ns()),
             Held::Outlines { .. } => self.outlines_now(path, None, &mut looked.changes),
+            Held::File { .. } => self.filed_now(path, None, now_ns(), looked),
             Held::Nothing { .. } => {}
         }
     }
@@ -283,6 +307,15 @@ impl Archive {
                 let Held::Outlines { record } = Held::of(record) else { return };
                 let row = OutlinesRow { record, outlines: outlines.clone() };
                 self.outlines_now(&stat.path, Some(row), &mut looked.changes);
+            }
+            Record::Image(image) => {
+                let Held::File { record } = Held::of(record) else { return };
+                self.filed_now(
+                    &stat.path,
+                    Some(&Filed { record, image: image.clone() }),
+                    stat.mtime_ns,
+                    looked,
+                );
             }
             Record::Skip { code } => *self.skipped.entry(code.clone()).or_default() += 1,
         }
@@ -323,7 +356,7 @@ fn unseen(notes: &[Unseen]) {
 }
 
 /// A series has changed at this time, or later.
-fn touch(looked: &mut Looked, series: &str, at_ns: i64) {
+pub(super) fn touch(looked: &mut Looked, series: &str, at_ns: i64) {
     let newest = looked.series.entry(series.to_owned()).or_insert(at_ns);
     *newest = at_ns.max(*newest);
 }

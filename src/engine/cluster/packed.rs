@@ -38,9 +38,9 @@ impl Packed {
         let series = &row.series;
         let Ok(slices) = lookup.slices(series.list) else { return };
         let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
-        if let Ok(places) = lookup.places(series.series_uid(), &records) {
+        if let Ok(places) = lookup.places(series.held_under(), &records) {
             let named = records.into_iter().zip(places);
-            self.places.extend(named.map(|(record, place)| (series.series_uid().to_owned(), record, place)));
+            self.places.extend(named.map(|(record, place)| (series.held_under().to_owned(), record, place)));
         }
         self.slices.push((series.list, slices));
     }

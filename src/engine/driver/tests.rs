@@ -4,7 +4,7 @@ use tomoflow_connectors::Geometry;
 
 use super::*;
 use crate::engine::session;
-use crate::executor::work::{Grid, SeriesRow, Verdict};
+use crate::executor::work::{Grid, ScanForm, SeriesRow, Verdict};
 use crate::operators::registry::Registry;
 use crate::pipeline;
 
@@ -35,6 +35,7 @@ fn scan(content: &[u8]) -> Input {
     let row = SeriesRow {
         key: "1.2".into(),
         part: 0,
+        form: ScanForm::Instances,
         study_uid: "1".into(),
         patient: "p".into(),
         modality: "".into(),

@@ -8,7 +8,7 @@ use tomoflow_connectors::{Digest, Geometry, Real, Reject};
 use super::super::rows::{Desired, Group, Provenance, Sums};
 use super::{ROWS, Tables};
 use crate::executor::artifact::{self, MaskArtifact};
-use crate::executor::work::SeriesRow;
+use crate::executor::work::{ScanForm, SeriesRow};
 use crate::networks::Figure;
 use crate::store::FigureRow;
 
@@ -122,6 +122,11 @@ impl Tables {
         let geometry = Geometry::from(&series.grid);
         let [_, h, w] = geometry.steps_mm;
         let pixel_mm2 = tomoflow_connectors::geometry::norm(tomoflow_connectors::geometry::cross(h, w));
+        let sop_uid = |index: usize| match series.form {
+            // One file holds all slices.
+            ScanForm::Volume => "",
+            _ => slices.get(index).map_or("", |slice| &slice.sop_uid),
+        };
         let mut rows = Vec::new();
         for (index, labels) in mask.slices.iter().enumerate() {
             for (label, runs) in labels {
@@ -133,7 +138,7 @@ impl Tables {
                     entry: entry.to_owned(),
                     case: self.identity.show(&series.key),
                     series: self.identity.show(series.series_uid()),
-                    sop_instance: self.identity.show(slices.get(index).map_or("", |slice| &slice.sop_uid)),
+                    sop_instance: self.identity.show(sop_uid(index)),
                     slice: index as i64,
                     label: i64::from(*label),
                     label_name: name.cloned().unwrap_or_default(),

@@ -31,6 +31,11 @@ pub enum Held {
         /// Why.
         code: String,
     },
+    /// A volume, or a slice of one, of another format than DICOM.
+    File {
+        /// The record's digest.
+        record: Digest,
+    },
 }
 
 impl Held {
@@ -42,6 +47,7 @@ impl Held {
                 Self::Image { series: instance.series_uid.clone(), record: digest() }
             }
             Record::Outlines(_) => Self::Outlines { record: digest() },
+            Record::Image(_) => Self::File { record: digest() },
             Record::Skip { code } => Self::Nothing { code: code.clone() },
         }
     }
@@ -50,14 +56,14 @@ impl Held {
     pub(super) fn member(&self) -> Option<Vec<u8>> {
         match self {
             Self::Image { series, record } => Some(member(series, *record)),
-            Self::Outlines { record } => Some(member("", *record)),
+            Self::Outlines { record } | Self::File { record } => Some(member("", *record)),
             Self::Nothing { .. } => None,
         }
     }
 
     pub(super) fn record(&self) -> Option<Digest> {
         match self {
-            Self::Image { record, .. } | Self::Outlines { record } => Some(*record),
+            Self::Image { record, .. } | Self::Outlines { record } | Self::File { record } => Some(*record),
             Self::Nothing { .. } => None,
         }
     }
@@ -92,6 +98,11 @@ pub enum Holds<'a> {
         /// Why.
         code: &'a str,
     },
+    /// A volume, or a slice of one, of another format than DICOM.
+    File {
+        /// The record's digest.
+        record: Digest,
+    },
 }
 
 impl From<Holds<'_>> for Held {
@@ -100,6 +111,7 @@ impl From<Holds<'_>> for Held {
             Holds::Image { series, record } => Self::Image { series: series.to_owned(), record },
             Holds::Outlines { record } => Self::Outlines { record },
             Holds::Nothing { code } => Self::Nothing { code: code.to_owned() },
+            Holds::File { record } => Self::File { record },
         }
     }
 }

@@ -1,0 +1,152 @@
+//! Files by their names: which format reads them, and what the index keeps of them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Opened, png};
+use crate::geometry::Grid;
+use crate::{Digest, LabelMap, Reject, Scan, container, metaimage, nifti, nrrd};
+
+/// What the index keeps of one file that holds a volume, or one slice of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ImageFile {
+    /// Its grid; that of a PNG is one slice of 1 mm at the origin.
+    pub grid: Grid,
+    /// The digest of its grid and voxels.
+    pub digest: Digest,
+}
+
+/// How a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Nifti,
+    Metaimage,
+    Nrrd,
+    Png,
+}
+
+/// Endings of files that hold the voxels of a header beside them.
+const VOXELS: [&str; 5] = ["raw", "zraw", "raw.gz", "img", "bin"];
+
+fn format(path: &Path) -> Option<Format> {
+    let name = path.file_name()?.as_bytes().to_ascii_lowercase();
+    let ends = |ending: &str| name.ends_with(ending.as_bytes());
+    let formats = [
+        (".nii", Format::Nifti),
+        (".nii.gz", Format::Nifti),
+        (".mha", Format::Metaimage),
+        (".mhd", Format::Metaimage),
+        (".nrrd", Format::Nrrd),
+        (".nhdr", Format::Nrrd),
+        (".png", Format::Png),
+    ];
+    formats.into_iter().find_map(|(ending, format)| ends(ending).then_some(format))
+}
+
+/// Whether a file is one of these formats, by its name: `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`,
+/// `.png`.
+pub fn is_image_file(path: &Path) -> bool {
+    format(path).is_some()
+}
+
+fn open(path: &Path) -> Result<Opened, Reject> {
+    match format(path) {
+        Some(Format::Nifti) => nifti::open(path),
+        Some(Format::Metaimage) => metaimage::open(path),
+        Some(Format::Nrrd) => nrrd::open(path),
+        Some(Format::Png) => png::open(path),
+        None => {
+            let hint = "rename it as what it is";
+            Err(Reject::new("UNKNOWN_FORMAT", "`.nii`, `.mha`, `.nrrd` or `.png` expected", hint))
+        }
+    }
+}
+
+/// Reads a scan.
+///
+/// # Units
+/// mm, in LPS. The samples of a PNG are its values.
+///
+/// # Errors
+/// A [`Reject`] of its format, or `UNKNOWN_FORMAT`.
+pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
+    open(path)?.scan()
+}
+
+/// Reads a label map: whole numbers from 0 to 65,535.
+///
+/// # Errors
+/// As for [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
+pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
+    open(path)?.labels()
+}
+
+/// What the index keeps of a file; `None` when it is none of these formats, or DICOM under another name.
+///
+/// # Errors
+/// Only what the system says. What is wrong inside the file is the answer.
+pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Reject>>> {
+    if !is_image_file(path) || is_dicom(path)? {
+        return Ok(None);
+    }
+    Ok(Some(open(path).and_then(|opened| {
+        if opened.beside.as_ref().is_some_and(|beside| !companion_paths(path).any(|path| path == *beside)) {
+            let message =
+                "voxels in the header's file, or beside an `.mhd` or `.nhdr` of their name, expected";
+            let hint = "name both alike, the voxels with the ending `.raw`: a change of them must be seen";
+            return Err(Reject::new("VOXELS_ELSEWHERE", message, hint));
+        }
+        Ok(ImageFile { grid: Grid::from(&opened.geometry), digest: opened.digest()? })
+    })))
+}
+
+/// DICOM keeps its magic after a preamble; text and other headers do not reach that far, or have none.
+fn is_dicom(path: &Path) -> io::Result<bool> {
+    let mut head = [0; 132];
+    match fs::File::open(path) {
+        Ok(mut file) => match file.read_exact(&mut head) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        },
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            let bytes = container::read(path)?;
+            return Ok(bytes.get(128..132) == Some(b"DICM"));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(head.ends_with(b"DICM"))
+}
+
+/// Where the voxels of a header (`.mhd`, `.nhdr`) may lie beside it.
+fn companion_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
+    // Asked of every file of a walk.
+    let is_header =
+        |ending: &OsStr| ending.eq_ignore_ascii_case("mhd") || ending.eq_ignore_ascii_case("nhdr");
+    let endings = if path.extension().is_some_and(is_header) { &VOXELS[..] } else { &[] };
+    endings.iter().map(|ending| path.with_extension(ending))
+}
+
+/// The files beside a header (`.mhd`, `.nhdr`) that may hold its voxels: a change of them is a change of it.
+pub(crate) fn companions(path: &Path) -> impl Iterator<Item = fs::Metadata> {
+    let metadata = |path| fs::symlink_metadata(path).ok();
+    companion_paths(path).filter_map(metadata).filter(fs::Metadata::is_file)
+}
+
+/// The headers whose voxels a file may hold, as far as they are there.
+pub fn headers_of(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let stem = VOXELS.iter().find_map(|ending| name.strip_suffix(format!(".{ending}").as_bytes()));
+    let headers = stem.into_iter().flat_map(move |stem| {
+        [".mhd", ".nhdr"].map(|ending| {
+            let mut name = OsString::from(OsStr::from_bytes(stem));
+            name.push(ending);
+            path.with_file_name(name)
+        })
+    });
+    headers.filter(|header| header.is_file())
+}

@@ -1,0 +1,185 @@
+//! Labels of one grid on another: voxel by voxel where grids are the same, by the nearest voxel where they differ.
+
+use rayon::prelude::*;
+
+use crate::volume::SizeMismatch;
+use crate::{Geometry, LabelMap, PatientPoint, Reject, VoxelIndex};
+
+impl LabelMap {
+    /// The same labels under other numbers (`label_of`; 0 is none), on another grid.
+    ///
+    /// Each voxel of the grid takes the label at its centre's place.
+    ///
+    /// # Errors
+    /// `BAD_GEOMETRY`, `OUT_OF_MEMORY`, and `OFF_GRID` when there are labels and none of their slices meets the
+    /// grid.
+    pub fn onto(&self, label_of: impl Fn(u16) -> u16 + Sync, grid: &Geometry) -> Result<LabelMap, Reject> {
+        let [_, rows, columns] = self.size();
+        let slab = |slice: &[u16]| {
+            let labels: Vec<u16> = slice.iter().map(|&label| label_of(label)).collect();
+            labels.iter().any(|&label| label != 0).then_some(labels)
+        };
+        let slabs: Vec<_> = self.voxels().par_chunks((rows * columns).max(1)).map(slab).collect();
+        onto(&slabs, self.geometry(), grid)
+    }
+}
+
+fn damaged(error: &SizeMismatch) -> Reject {
+    Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged")
+}
+
+/// A grid without labels, if there is room for it.
+pub(crate) fn room(geometry: &Geometry) -> Result<Vec<u16>, Reject> {
+    let count = geometry.size.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
+    let mut voxels = Vec::new();
+    let reserved = count.is_some_and(|count| voxels.try_reserve_exact(count).is_ok());
+    if !reserved {
+        let message = format!("no room for a grid of {:?} voxels", geometry.size);
+        return Err(Reject::new("OUT_OF_MEMORY", message, "give the run more memory"));
+    }
+    voxels.resize(count.unwrap_or_default(), 0);
+    Ok(voxels)
+}
+
+/// Labels of one grid, slice by slice where there are any, on another by the nearest voxel.
+///
+/// # Errors
+/// `BAD_GEOMETRY`, `OUT_OF_MEMORY`, and `OFF_GRID` when there are labels and none of their slices meets the grid.
+pub(crate) fn onto(slabs: &[Option<Vec<u16>>], own: &Geometry, grid: &Geometry) -> Result<LabelMap, Reject> {
+    let mut voxels = room(grid)?;
+    let [_, rows, columns] = grid.size;
+    if voxels.is_empty() || slabs.iter().all(Option::is_none) {
+        return LabelMap::new(grid.clone(), voxels).map_err(|error| damaged(&error));
+    }
+    let map = Map::new(grid, own)?;
+    let source = Slabs { slabs, size: own.size };
+    let met = voxels
+        .par_chunks_mut(rows * columns)
+        .enumerate()
+        .filter_map(|(slice, pixels)| {
+            let near = map.may_meet(slice, [rows, columns], &source);
+            (near && map.fill(slice, pixels, columns, &source)).then_some(())
+        })
+        .count();
+    if met == 0 {
+        let message = "labels on slices of the grid expected, all lie beside it";
+        return Err(Reject::new("OFF_GRID", message, "were they drawn on another scan?"));
+    }
+    LabelMap::new(grid.clone(), voxels).map_err(|error| damaged(&error))
+}
+
+/// Labels to draw from.
+struct Slabs<'s> {
+    slabs: &'s [Option<Vec<u16>>],
+    size: [usize; 3],
+}
+
+impl Slabs<'_> {
+    /// The label at a place of the own grid; `None` beside its occupied slices.
+    fn at(&self, place: [f64; 3]) -> Option<u16> {
+        let mut index = [0; 3];
+        for axis in 0..3 {
+            let nearest = (place[axis] + 0.5).floor();
+            if !(0.0..self.size[axis] as f64).contains(&nearest) {
+                return None;
+            }
+            index[axis] = nearest as usize;
+        }
+        let [slice, row, column] = index;
+        self.slabs.get(slice)?.as_ref()?.get(row * self.size[2] + column).copied()
+    }
+
+    /// Copies what lies under a line that begins at a voxel's centre, which may be before the first column.
+    fn copy_row(&self, [slice, row, column]: [f64; 3], line: &mut [u16]) -> bool {
+        let [_, rows, columns] = self.size;
+        if slice < 0.0 || row < 0.0 || row >= rows as f64 {
+            return false;
+        }
+        let Some(Some(slab)) = self.slabs.get(slice as usize) else { return false };
+        let from = row as usize * columns;
+        let source = slab.get(from..from + columns).unwrap_or_default();
+        let (before, after) = ((-column).max(0.0) as usize, column.max(0.0) as usize);
+        let (target, source) = (line.get_mut(before..), source.get(after..));
+        let (Some(target), Some(source)) = (target, source) else { return false };
+        let length = target.len().min(source.len());
+        for (to, from) in target.iter_mut().zip(source) {
+            *to = *from;
+        }
+        length > 0
+    }
+}
+
+/// How far a row may drift from the other grid's, in voxels, and how far from its voxels' centres it may
+/// begin, so that every voxel of it is nearest to the one at the same distance from the beginning.
+const DRIFT: f64 = 0.1;
+const OFF_CENTRE: f64 = 0.25;
+
+/// From voxels of one grid to places on another.
+struct Map {
+    origin: [f64; 3],
+    steps: [[f64; 3]; 3],
+    /// Whether rows of both grids run alike.
+    alike: bool,
+}
+
+impl Map {
+    fn new(from: &Geometry, to: &Geometry) -> Result<Self, Reject> {
+        let place = |point: [f64; 3]| {
+            to.to_voxel(PatientPoint(point)).map(|index| index.0).ok_or_else(|| {
+                let message = "the axes of the segmentation's grid do not span space";
+                Reject::new("BAD_GEOMETRY", message, "its spacing or orientation is broken")
+            })
+        };
+        let origin = place(from.origin_mm)?;
+        let mut steps = [[0.0; 3]; 3];
+        for (axis, step) in steps.iter_mut().enumerate() {
+            let mut index = [0.0; 3];
+            index[axis] = 1.0;
+            let end = place(from.to_patient(VoxelIndex(index)).0)?;
+            *step = [0, 1, 2].map(|i| end[i] - origin[i]);
+        }
+        let drift = |axis: usize| (steps[2][axis] - [0.0, 0.0, 1.0][axis]).abs() * from.size[2] as f64;
+        let alike = (0..3).all(|axis| drift(axis) < DRIFT);
+        Ok(Self { origin, steps, alike })
+    }
+
+    fn place(&self, index: [f64; 3]) -> [f64; 3] {
+        let along = |i: usize| (0..3).map(|axis| self.steps[axis][i] * index[axis]).sum::<f64>();
+        [0, 1, 2].map(|i| self.origin[i] + along(i))
+    }
+
+    /// Whether an occupied slice lies between the corners of a slice.
+    fn may_meet(&self, slice: usize, [rows, columns]: [usize; 2], source: &Slabs<'_>) -> bool {
+        let ends = [(rows - 1) as f64, (columns - 1) as f64];
+        let corners = [[0.0, 0.0], [ends[0], 0.0], [0.0, ends[1]], ends];
+        let along = corners.map(|[row, column]| self.place([slice as f64, row, column])[0]);
+        let low = along.into_iter().fold(f64::INFINITY, f64::min).floor().max(0.0);
+        let high = along.into_iter().fold(f64::NEG_INFINITY, f64::max).ceil();
+        // Empty for NaN too.
+        if (low..=high).is_empty() {
+            return false;
+        }
+        let reach = source.slabs.get(low as usize..).unwrap_or_default().iter();
+        reach.take((high - low) as usize + 1).any(Option::is_some)
+    }
+
+    /// Labels a slice, and says whether it met an occupied slice.
+    fn fill(&self, slice: usize, pixels: &mut [u16], columns: usize, source: &Slabs<'_>) -> bool {
+        let mut met = false;
+        for (row, line) in pixels.chunks_exact_mut(columns).enumerate() {
+            let start = self.place([slice as f64, row as f64, 0.0]);
+            if self.alike && start.iter().all(|x| (x - x.round()).abs() < OFF_CENTRE) {
+                met |= source.copy_row(start.map(f64::round), line);
+                continue;
+            }
+            for (column, voxel) in line.iter_mut().enumerate() {
+                let place = [0, 1, 2].map(|i| start[i] + self.steps[2][i] * column as f64);
+                if let Some(label) = source.at(place) {
+                    *voxel = label;
+                    met = true;
+                }
+            }
+        }
+        met
+    }
+}

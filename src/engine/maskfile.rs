@@ -1,0 +1,251 @@
+//! One case's mask as a file for other programs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tomoflow_connectors::dicom::write::Study;
+use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
+use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures};
+use tomoflow_connectors::{Digest, LabelMap, Reject, metaimage, nifti, nrrd};
+
+use super::identity::Identity;
+use crate::executor::Context;
+use crate::executor::work::{CaseRow, ScanForm, SeriesRow, SliceRow};
+use crate::operators::files::{Coded, FileFormat, Files};
+use crate::operators::value::Mask;
+use crate::pipeline::Identifiers;
+
+/// Who makes what is written.
+const PROGRAM: &str = "tomoflow";
+
+/// Writes masks of one stage into one folder.
+pub(super) struct MaskWriter<'a> {
+    pub context: &'a Context,
+    pub identity: &'a Identity,
+    pub files: &'a Files,
+    /// The stage whose masks they are.
+    pub stage: String,
+    /// Whether masks of other stages go to the same folder.
+    pub several: bool,
+}
+
+impl MaskWriter<'_> {
+    /// Writes one case, and names its files in the folder; every file takes its name only when it is whole.
+    ///
+    /// # Errors
+    /// Why it cannot be written, by name.
+    pub fn case(&self, series: &Arc<SeriesRow>, mask: Digest) -> Result<Vec<String>, Reject> {
+        let folder = &self.files.path;
+        fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
+        let Mask { labels, label_names } = self.context.mask(series, mask)?;
+        let names: Vec<(u16, String)> = (1..).zip(label_names.iter().cloned()).collect();
+        let drawn = Drawn { series, mask, labels: &labels, names: &names };
+        let written = self.names(series);
+        let mut paths = written.iter().map(|name| folder.join(name));
+        let path = paths.next().unwrap_or_default();
+        match self.files.format {
+            FileFormat::Nifti => whole(path, |path| nifti::write_labels(path, &labels)),
+            FileFormat::Nrrd => whole(path, |path| nrrd::write_labels(path, &labels, &names)),
+            FileFormat::Metaimage => whole(path, |path| metaimage::write_labels(path, &labels)),
+            FileFormat::DicomSeg => self.segmentation(path, &drawn, Encoding::Binary),
+            FileFormat::DicomLabelmap => self.segmentation(path, &drawn, Encoding::LabelMap),
+            FileFormat::Rtstruct => self.outlines(path, &drawn),
+        }?;
+        if let Some(path) = paths.next() {
+            let scan = self.context.assembled(&CaseRow { series: series.clone(), labels: None })?.scan;
+            match self.files.format {
+                FileFormat::Nrrd => whole(path, |path| nrrd::write_scan(path, &scan)),
+                FileFormat::Metaimage => whole(path, |path| metaimage::write_scan(path, &scan)),
+                _ => whole(path, |path| nifti::write_scan(path, &scan)),
+            }?;
+        }
+        Ok(written)
+    }
+
+    /// The files of a case, in the folder: its mask, and perhaps its scan.
+    pub fn names(&self, series: &SeriesRow) -> Vec<String> {
+        let case = file_name(&self.identity.show(&series.key));
+        let case = if self.several { format!("{case}.{}", self.stage) } else { case };
+        let (mask, scan) = match self.files.format {
+            FileFormat::Nifti => ("nii.gz", "scan.nii.gz"),
+            FileFormat::Nrrd => ("seg.nrrd", "scan.nrrd"),
+            FileFormat::Metaimage => ("mha", "scan.mha"),
+            FileFormat::DicomSeg | FileFormat::DicomLabelmap | FileFormat::Rtstruct => ("dcm", ""),
+        };
+        let scan = (self.files.scans && !scan.is_empty()).then_some(scan);
+        [Some(mask), scan].into_iter().flatten().map(|ending| format!("{case}.{ending}")).collect()
+    }
+
+    /// The scan that a DICOM object refers to, as its own files have it.
+    fn origin(&self, series: &SeriesRow) -> Result<Origin, Reject> {
+        if self.context.plan.settings.identifiers != Identifiers::Clear {
+            let message = "a DICOM file names the patient, and this pipeline's identifiers are pseudonymous";
+            let hint = "export another format, or set `identifiers = \"clear\"`";
+            return Err(Reject::new("IDENTIFIERS", message, hint));
+        }
+        if series.form != ScanForm::Instances {
+            let message = "a scan of DICOM instances to refer to expected, another format found";
+            return Err(Reject::new("NOT_DICOM", message, "export another format"));
+        }
+        let slices = self.context.lookup()?.slices(series.list)?;
+        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
+        let files = self.context.lookup()?.places(series.series_uid(), &records)?;
+        let Some(first) = files.first() else {
+            return Err(Reject::new("FILE_VANISHED", "a scan without files", "run the pipeline again"));
+        };
+        let (study, sop_class) = dicom_seg::study_of(&first.path)?;
+        let (date, time) = now();
+        Ok(Origin { study, sop_class, slices, date, time })
+    }
+
+    fn segmentation(&self, path: PathBuf, drawn: &Drawn<'_>, encoding: Encoding) -> Result<(), Reject> {
+        let Drawn { series, mask, labels, names } = *drawn;
+        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
+        let multi = slices.iter().any(|slice| slice.frame > 0);
+        let source = |slice: &SliceRow| Source {
+            sop_instance_uid: slice.sop_uid.clone(),
+            frame: multi.then_some(slice.frame + 1),
+        };
+        let software = env!("CARGO_PKG_VERSION").to_owned();
+        let header = SegmentationHeader {
+            study,
+            series_uid: uid(b"series", series, mask),
+            series_number: 900,
+            series_description: format!("{} {}", self.context.plan.settings.name, self.stage),
+            sop_instance_uid: uid(b"instance", series, mask),
+            content_label: "SEGMENTATION".to_owned(),
+            date,
+            time,
+            manufacturer: PROGRAM.to_owned(),
+            model: PROGRAM.to_owned(),
+            serial_number: "0".to_owned(),
+            software: software.clone(),
+            referenced_series_uid: series.series_uid().to_owned(),
+            referenced_sop_class_uid: sop_class,
+            sources: slices.iter().map(source).collect(),
+        };
+        let algorithm = Algorithm::Automatic { name: self.stage.clone(), version: software };
+        let segment = |(label, name): &(u16, String)| {
+            let text = SegmentText::new(*label, name, algorithm.clone());
+            match self.files.codes.get(name).cloned() {
+                Some(Coded { category, property, region }) => {
+                    SegmentText { category, property, region, ..text }
+                }
+                None => text,
+            }
+        };
+        let segments: Vec<SegmentText> = names.iter().map(segment).collect();
+        whole(path, |path| dicom_seg::write(path, &header, labels, &segments, encoding))
+    }
+
+    fn outlines(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<(), Reject> {
+        let Drawn { series, mask, labels, names } = *drawn;
+        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
+        if slices.iter().any(|slice| slice.frame > 0) {
+            let message = "contours name instances, and this scan's slices are frames of one";
+            return Err(Reject::new("MULTI_FRAME", message, "export `dicom-seg`, which names frames"));
+        }
+        let instances: Vec<String> = slices.into_iter().map(|slice| slice.sop_uid).collect();
+        let structures: Vec<(String, Vec<Contour>)> =
+            names.iter().map(|(label, name)| (name.clone(), contours(labels, *label, &instances))).collect();
+        let header = StructureSetHeader {
+            study,
+            series_uid: uid(b"outline series", series, mask),
+            sop_instance_uid: uid(b"outlines", series, mask),
+            // It has room for 16 letters.
+            label: self.stage.chars().filter(char::is_ascii).take(16).collect(),
+            date,
+            time,
+            manufacturer: PROGRAM.to_owned(),
+            referenced_series_uid: series.series_uid().to_owned(),
+            referenced_sop_class_uid: sop_class,
+            referenced_instances: instances,
+        };
+        whole(path, |path| write_structures(path, &header, &structures))
+    }
+}
+
+/// A mask, as a DICOM object is made from it.
+struct Drawn<'a> {
+    series: &'a SeriesRow,
+    mask: Digest,
+    labels: &'a LabelMap,
+    names: &'a [(u16, String)],
+}
+
+/// What a DICOM object says of the scan that it refers to, and of itself.
+struct Origin {
+    study: Study,
+    sop_class: String,
+    slices: Vec<SliceRow>,
+    date: String,
+    time: String,
+}
+
+/// A file under its name once it is whole.
+fn whole<E: std::fmt::Display>(
+    path: PathBuf,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), Reject> {
+    // The ending stays: some writers go by it.
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let staged = path.with_file_name(format!(".partial-{name}"));
+    write(&staged).map_err(|error| unwritten(&path, &error))?;
+    fs::rename(&staged, &path).map_err(|error| unwritten(&path, &error))
+}
+
+fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Reject {
+    let message = format!("{}: {error}", path.display());
+    Reject::new("UNWRITTEN", message, "free some space, or name another folder")
+}
+
+/// A case's identifier as a file's name: what a file declared must not choose where we write.
+fn file_name(case: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !case.is_empty() && !case.starts_with('.') && case.len() <= 80 && case.chars().all(plain) {
+        return case.to_owned();
+    }
+    let kept: String = case.chars().map(|c| if plain(c) { c } else { '_' }).take(40).collect();
+    format!("{}_{}", kept.trim_start_matches('.'), Digest::of(case.as_bytes()).short())
+}
+
+/// A UID of its own for what is made from a mask: the same mask has the same one.
+fn uid(what: &[u8], series: &SeriesRow, mask: Digest) -> String {
+    let digest = Digest::of_parts([what, series.key.as_bytes(), &mask.0]);
+    let mut number = [0; 16];
+    number.copy_from_slice(&digest.0[..16]);
+    format!("2.25.{}", u128::from_be_bytes(number))
+}
+
+/// Date and time as DICOM writes them.
+fn now() -> (String, String) {
+    let text = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let (date, time) = text.split_once('T').unwrap_or_default();
+    (date.replace('-', ""), time.trim_end_matches('Z').replace(':', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_cannot_choose_where_it_is_written() {
+        assert_eq!(file_name("1.2.840.3#1").split('_').next(), Some("1.2.840.3"));
+        assert_eq!(file_name("1.2.840.3"), "1.2.840.3");
+        for hostile in ["", "..", "../../etc/passwd", "a/b", "/root", ".hidden", "a\0b", "ä"] {
+            let name = file_name(hostile);
+            assert!(!name.contains(['/', '\0']) && !name.starts_with('.') && name.len() > 8, "{name}");
+        }
+        assert_ne!(file_name("a/b"), file_name("a_b"));
+        assert_ne!(file_name("a/b"), file_name("a:b"));
+    }
+
+    #[test]
+    fn dates_are_digits() {
+        let (date, time) = now();
+        assert_eq!((date.len(), time.len()), (8, 6));
+        assert!((date + &time).bytes().all(|digit| digit.is_ascii_digit()));
+    }
+}
