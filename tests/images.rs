@@ -221,6 +221,10 @@ fn broken_files_are_named_and_the_others_come_through() {
     assert_eq!(keys, ["1", "a#1", "cut", "empty", "text"], "{found:?}");
     assert!(found.contains(&("cut".to_owned(), "TRUNCATED".to_owned())), "{found:?}");
     assert!(found.contains(&("a#1".to_owned(), "CASE_NAME".to_owned())), "{found:?}");
+    // What no source asks for is counted as what it is not.
+    fs::write(folder.join("notes.nrrd"), "no image either").unwrap();
+    let summary = place.run();
+    assert_eq!(summary.skipped.get("NOT_DICOM"), Some(&1), "{:?}", summary.skipped);
     // Mended, they are cases like the others.
     fs::copy(folder.join("volume-0.nii.gz"), folder.join("volume-cut.nii.gz")).unwrap();
     write_nifti(&place, 1);

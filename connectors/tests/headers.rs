@@ -20,6 +20,11 @@ fn both(reader: &mut HeaderReader, path: &Path) -> (Record, Record) {
             let whole = Instance { digest: nothing, pixel_digest: nothing, content: nothing, ..whole };
             (Record::Instance(header), Record::Instance(whole))
         }
+        // Other formats have no DICOM header.
+        (header, Record::Image(_)) => {
+            assert_eq!(header, Record::Skip { code: "NOT_DICOM".to_owned() });
+            (header.clone(), header)
+        }
         other => other,
     }
 }

@@ -60,7 +60,8 @@ impl From<io::Error> for Stop {
 
 impl HeaderReader {
     /// The record of a file as [`read_record`](super::read_record) gives it, without the digests: these are zero, unless the
-    /// file had to be read as a whole to know the rest (outlines, deflated or without SOPInstanceUID).
+    /// file had to be read as a whole to know the rest (outlines, deflated or without SOPInstanceUID). Files of
+    /// other formats have no such header: they are `NOT_DICOM`.
     ///
     /// # Errors
     /// Only what the system says (no permission, vanished). What is wrong inside the file is a record.

@@ -21,6 +21,9 @@ use crate::store::{Held, Holds, Indexed};
 /// Files read before what they hold is written to the index: bounds memory, and what a crash costs.
 const BATCH: usize = 4096;
 
+/// What a file of another format is to those who ask for DICOM alone.
+const UNASKED: &str = "NOT_DICOM";
+
 /// What a look found.
 #[derive(Debug, Default)]
 pub struct Looked {
@@ -129,11 +132,15 @@ impl Archive {
         }
         self.files += differences.changed.iter().filter(|(_, before)| before.is_none()).count();
         self.files = self.files.saturating_sub(differences.gone.len());
-        let forgotten = differences.changed.iter().filter_map(|(_, before)| before.as_ref());
-        for held in forgotten.chain(differences.gone.iter().map(|gone| &gone.held)) {
-            if let Held::Nothing { code } = held
-                && let Some(count) = self.skipped.get_mut(code)
-            {
+        let forgotten =
+            differences.changed.iter().filter_map(|(stat, before)| Some((stat, before.as_ref()?)));
+        for (stat, held) in forgotten.chain(differences.gone.iter().map(|gone| (&gone.stat, &gone.held))) {
+            let code = match held {
+                Held::Nothing { code } => code,
+                Held::File { .. } if !self.asks_for(&stat.path) => UNASKED,
+                _ => continue,
+            };
+            if let Some(count) = self.skipped.get_mut(code) {
                 *count = count.saturating_sub(1);
             }
         }
@@ -210,15 +217,13 @@ impl Archive {
                     }
                 }
                 Holds::Outlines { record } => found.outlines.push((known.path.to_owned(), record)),
-                Holds::File { record } => {
-                    if !self.loaded && self.asks_for(known.path) {
+                Holds::File { record } if self.asks_for(known.path) => {
+                    if !self.loaded {
                         found.filed.push((known.path.to_owned(), record));
                     }
                 }
-                Holds::Nothing { code } => match found.skipped.get_mut(code) {
-                    Some(count) => *count += 1,
-                    None => drop(found.skipped.insert(code.to_owned(), 1)),
-                },
+                Holds::File { .. } => count(&mut found.skipped, UNASKED),
+                Holds::Nothing { code } => count(&mut found.skipped, code),
             }
         })?;
         let known = found.differences.changed.len();
@@ -308,6 +313,7 @@ impl Archive {
                 let row = OutlinesRow { record, outlines: outlines.clone() };
                 self.outlines_now(&stat.path, Some(row), &mut looked.changes);
             }
+            Record::Image(_) if !self.asks_for(&stat.path) => count(&mut self.skipped, UNASKED),
             Record::Image(image) => {
                 let Held::File { record } = Held::of(record) else { return };
                 self.filed_now(
@@ -317,7 +323,7 @@ impl Archive {
                     looked,
                 );
             }
-            Record::Skip { code } => *self.skipped.entry(code.clone()).or_default() += 1,
+            Record::Skip { code } => count(&mut self.skipped, code),
         }
     }
 
@@ -353,6 +359,14 @@ fn unseen(notes: &[Unseen]) {
         notes.len()
     );
     notes.iter().for_each(|note| tracing::debug!("{note}"));
+}
+
+/// One file more that holds nothing for a pipeline.
+fn count(skipped: &mut BTreeMap<String, usize>, code: &str) {
+    match skipped.get_mut(code) {
+        Some(count) => *count += 1,
+        None => drop(skipped.insert(code.to_owned(), 1)),
+    }
 }
 
 /// A series has changed at this time, or later.
