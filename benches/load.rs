@@ -4,7 +4,7 @@
 //! Everyone finds the files and their order alone, and may use every core. Second, the decoding alone, with the
 //! files in their order.
 //!
-//! `TOMOFLOW_PYTHON` is a Python with SimpleITK and dcm2niix. The comparisons go to `target/bench-load.json`.
+//! `TOMOFLOW_PYTHON` is a Python with SimpleITK and dcm2niix. The comparisons go to `target/bench.json`.
 
 #[path = "support/peers.rs"]
 mod peers;
@@ -89,7 +89,7 @@ fn main() {
     let ours = || timed(|| load_scan(&geometry, &slices).expect("a scan"));
     let peers = vec![simple_itk(SIMPLEITK)];
     lines.extend(peers::compare("the same, files and order known", ours, peers));
-    peers::keep(&lines, "bench-load.json").expect("a file");
+    peers::keep(&lines).expect("a file");
 }
 
 /// Seconds from a folder to a volume.

@@ -48,17 +48,23 @@ pub fn compare(work: &str, mut ours: impl FnMut() -> f64, peers: Vec<Peer<'_>>) 
     found.into_iter().map(line).collect()
 }
 
-/// Writes the comparisons as a list.
-pub fn keep(lines: &[Value], name: &str) -> io::Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
-    std::fs::write(&path, serde_json::to_vec_pretty(lines)?)?;
+/// Adds the comparisons to the list in `target/bench.json`, in place of earlier ones of the same work and peer.
+pub fn keep(lines: &[Value]) -> io::Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.json");
+    let known = std::fs::read(&path).unwrap_or_default();
+    let mut all: Vec<Value> = serde_json::from_slice(&known).unwrap_or_default();
+    let same = |a: &Value, b: &Value| (&a["work"], &a["peer"]) == (&b["work"], &b["peer"]);
+    all.retain(|known| !lines.iter().any(|line| same(known, line)));
+    all.extend(lines.iter().cloned());
+    std::fs::write(&path, serde_json::to_vec_pretty(&all)?)?;
     println!("{}", path.display());
     Ok(())
 }
 
 /// Seconds that a Python script says its work took: imports and start are not counted.
 pub fn python(script: &str, arguments: &[&str]) -> Option<f64> {
-    let python = std::env::var_os("TOMOFLOW_PYTHON").unwrap_or_else(|| "python3".into());
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let python = std::env::var_os("TOMOFLOW_PYTHON").unwrap_or_else(|| own.into());
     let output = Command::new(python).arg("-c").arg(script).args(arguments).output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
