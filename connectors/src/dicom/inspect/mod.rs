@@ -2,6 +2,7 @@
 //! uses.
 
 mod finding;
+mod held;
 mod statistics;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::container::folder_of;
+
+use held::HeldSeries;
 
 use super::assemble::{Assembled, assemble};
 use super::instance::Instance;
@@ -75,18 +78,12 @@ pub enum InspectError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// A file of a series, with its record packed: an archive of a million files must fit in memory.
-struct Held {
-    path: PathBuf,
-    record: Vec<u8>,
-}
-
 /// Walks archives, reads every file's header once, and judges series by series. Pixels are read only where
 /// one SOPInstanceUID stands in several files, or when statistics are asked for.
 ///
 /// Files without images are told in the order of their paths while the archive is read, then volumes and
 /// rejects in the order of SeriesInstanceUIDs, on any number of threads. Records of a series are held from
-/// when they are read (packed, about a kilobyte each) until it is judged. `None` when `tell` broke off.
+/// when they are read (packed, a few hundred bytes each) until it is judged. `None` when `tell` broke off.
 ///
 /// # Errors
 /// [`InspectError`] when a root is not there; nothing was told then.
@@ -145,7 +142,7 @@ struct Inspection<'t> {
     options: InspectOptions,
     tell: &'t mut dyn FnMut(InspectEvent) -> ControlFlow<()>,
     total: Total,
-    series: BTreeMap<String, Vec<Held>>,
+    series: BTreeMap<String, HeldSeries>,
     readers: ThreadPool,
 }
 
@@ -165,26 +162,30 @@ impl Inspection<'_> {
         }
         self.total.files = files.len();
         self.total.bytes = files.iter().map(|file| file.size).sum();
-        for (number, batch) in files.chunks(FILES).enumerate() {
+        let (of, mut files) = (files.len(), files.into_iter());
+        while files.len() > 0 {
+            let batch: Vec<FileStat> = files.by_ref().take(FILES).collect();
             let read_all = || batch.par_iter().map_init(HeaderReader::default, read).collect();
             let records: Vec<std::io::Result<Record>> = self.readers.install(read_all);
-            for (file, record) in batch.iter().zip(records) {
+            for (file, record) in batch.into_iter().zip(records) {
                 self.take(file, record)?;
             }
-            self.tell(InspectEvent::Read { done: number * FILES + batch.len(), of: files.len() })?;
+            self.tell(InspectEvent::Read { done: of - files.len(), of })?;
         }
         self.total.series = self.series.len();
         Ok(())
     }
 
-    fn take(&mut self, file: &FileStat, record: std::io::Result<Record>) -> Result<(), Stop> {
-        let path = file.path.clone();
+    fn take(&mut self, file: FileStat, record: std::io::Result<Record>) -> Result<(), Stop> {
+        let path = file.path;
         match record {
             Ok(Record::Instance(instance)) => {
                 self.total.instances += 1;
-                let record = postcard::to_stdvec(&instance).map_err(InspectError::from)?;
-                self.series.entry(instance.series_uid).or_default().push(Held { path, record });
-                Ok(())
+                let series = match self.series.get_mut(&instance.series_uid) {
+                    Some(series) => series,
+                    None => self.series.entry(instance.series_uid.clone()).or_default(),
+                };
+                Ok(series.push(path, &instance).map_err(InspectError::from)?)
             }
             Ok(Record::Outlines(outlines)) => self.found(Finding::Outlines(FoundOutlines {
                 file: path,
@@ -276,13 +277,8 @@ fn distinct_roots(roots: &[PathBuf]) -> Vec<&Path> {
 }
 
 /// What one series comes to.
-fn judge(series: &str, held: Vec<Held>, options: InspectOptions) -> Result<Vec<Finding>, InspectError> {
-    let mut paths = Vec::with_capacity(held.len());
-    let mut instances = Vec::with_capacity(held.len());
-    for Held { path, record } in held {
-        instances.push(postcard::from_bytes::<Instance>(&record)?);
-        paths.push(path);
-    }
+fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<Finding>, InspectError> {
+    let (paths, mut instances) = held.unpack()?;
     complete(&paths, &mut instances);
     let all: Vec<&Instance> = instances.iter().collect();
     let findings = assemble(&all).into_iter().map(|part| {
