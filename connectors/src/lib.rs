@@ -14,6 +14,7 @@ pub mod metaimage;
 pub mod nifti;
 pub mod nrrd;
 mod pages;
+pub mod planes;
 pub mod points;
 pub mod real;
 pub mod reject;

@@ -15,7 +15,7 @@ use super::outlook::Outlook;
 use super::rows::Desired;
 use super::run::RunError;
 use crate::executor::Context;
-use crate::executor::work::{CaseRow, SeriesRow, SliceRow};
+use crate::executor::work::{CaseRow, SeriesRow, SliceList, SliceRow};
 use crate::operators::value::Mask;
 use crate::pipeline::{Identifiers, Plan};
 
@@ -140,21 +140,21 @@ impl Writer<'_> {
             let hint = "export another format, or set `identifiers = \"clear\"`";
             return Err(Reject::new("IDENTIFIERS", message, hint));
         }
-        let slices = self.context.lookup()?.slices(series.list)?;
-        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
+        let list = self.context.lookup()?.slices(series.list)?;
+        let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
         let files = self.context.lookup()?.places(series.series_uid(), &records)?;
         let Some(first) = files.first() else {
             return Err(Reject::new("FILE_VANISHED", "a scan without files", "run the pipeline again"));
         };
         let (study, sop_class) = dicom_seg::study_of(&first.path)?;
         let (date, time) = now();
-        Ok(Origin { study, sop_class, slices, date, time })
+        Ok(Origin { study, sop_class, list, date, time })
     }
 
     fn segmentation(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<PathBuf, Reject> {
         let Drawn { series, mask, labels, names } = *drawn;
-        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
-        let multi = slices.iter().any(|slice| slice.frame > 0);
+        let Origin { study, sop_class, list, date, time } = self.origin(series)?;
+        let multi = list.slices.iter().any(|slice| slice.frame > 0);
         let source = |slice: &SliceRow| Source {
             sop_instance_uid: slice.sop_uid.clone(),
             frame: multi.then_some(slice.frame + 1),
@@ -175,7 +175,7 @@ impl Writer<'_> {
             software: software.clone(),
             referenced_series_uid: series.series_uid().to_owned(),
             referenced_sop_class_uid: sop_class,
-            sources: slices.iter().map(source).collect(),
+            sources: list.on_planes(labels.size()[0]).into_iter().map(|slice| slice.map(source)).collect(),
         };
         let algorithm = Algorithm::Automatic { name: self.stage.to_owned(), version: software };
         let segments: Vec<SegmentText> =
@@ -185,12 +185,14 @@ impl Writer<'_> {
 
     fn outlines(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<PathBuf, Reject> {
         let Drawn { series, mask, labels, names } = *drawn;
-        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
-        if slices.iter().any(|slice| slice.frame > 0) {
+        let Origin { study, sop_class, list, date, time } = self.origin(series)?;
+        if list.slices.iter().any(|slice| slice.frame > 0) {
             let message = "contours name instances, and this scan's slices are frames of one";
             return Err(Reject::new("MULTI_FRAME", message, "export `dicom-seg`, which names frames"));
         }
-        let instances: Vec<String> = slices.into_iter().map(|slice| slice.sop_uid).collect();
+        let uid_of = |slice: Option<&SliceRow>| slice.map_or_else(String::new, |slice| slice.sop_uid.clone());
+        let instances: Vec<String> =
+            list.on_planes(labels.size()[0]).into_iter().map(uid_of).collect();
         let structures: Vec<(String, Vec<Contour>)> =
             names.iter().map(|(label, name)| (name.clone(), contours(labels, *label, &instances))).collect();
         let header = StructureSetHeader {
@@ -204,7 +206,7 @@ impl Writer<'_> {
             manufacturer: PROGRAM.to_owned(),
             referenced_series_uid: series.series_uid().to_owned(),
             referenced_sop_class_uid: sop_class,
-            referenced_instances: instances,
+            referenced_instances: list.slices.into_iter().map(|slice| slice.sop_uid).collect(),
         };
         whole(path, |path| write_structures(path, &header, &structures))
     }
@@ -222,7 +224,7 @@ struct Drawn<'a> {
 struct Origin {
     study: Study,
     sop_class: String,
-    slices: Vec<SliceRow>,
+    list: SliceList,
     date: String,
     time: String,
 }

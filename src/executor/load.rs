@@ -10,7 +10,7 @@ use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, dicom, dicom
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
-use super::work::{CaseRow, LabelRow, SeriesRow, SliceRow};
+use super::work::{CaseRow, LabelRow, SeriesRow, SliceList};
 use crate::operators::drawn::DrawnSource;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask};
@@ -23,7 +23,7 @@ pub trait Lookup: Send + Sync {
     ///
     /// # Errors
     /// `FILE_VANISHED` for a list that the index no longer holds.
-    fn slices(&self, list: Digest) -> Result<Vec<SliceRow>, Reject>;
+    fn slices(&self, list: Digest) -> Result<SliceList, Reject>;
 
     /// Where records of a series lie; of no series: outlines.
     ///
@@ -36,9 +36,9 @@ pub trait Lookup: Send + Sync {
 }
 
 impl Lookup for Store {
-    fn slices(&self, list: Digest) -> Result<Vec<SliceRow>, Reject> {
+    fn slices(&self, list: Digest) -> Result<SliceList, Reject> {
         let bytes = self.list(list).map_err(refused)?;
-        bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()).ok_or_else(|| vanished(list))
+        bytes.and_then(|bytes| SliceList::decode(&bytes).ok()).ok_or_else(|| vanished(list))
     }
 
     fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject> {
@@ -146,12 +146,12 @@ impl Context {
     /// When a slice cannot be read or decoded, or the outlines cannot be drawn.
     pub fn assembled(&self, row: &CaseRow) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
-        let slices = self.lookup()?.slices(row.series.list)?;
-        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
+        let list = self.lookup()?.slices(row.series.list)?;
+        let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
         let files = self.lookup()?.places(row.series.series_uid(), &records)?;
         let frames: Vec<_> =
-            files.iter().zip(&slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect();
-        let scan = Arc::new(dicom::load_scan(&geometry, &frames)?);
+            files.iter().zip(&list.slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect();
+        let scan = Arc::new(dicom::load_scan_between(&geometry, &frames, &list.heights())?);
         // Afterwards: what was decoded is what was indexed, so the key says the truth.
         unchanged(&files)?;
         self.bytes_read.fetch_add(distinct_bytes(&files), Ordering::Relaxed);
@@ -174,10 +174,17 @@ impl Context {
         let files = self.lookup()?.places("", &[labels.record])?;
         let Some(file) = files.first() else { return Err(vanished(labels.record)) };
         let geometry = Geometry::from(&series.grid);
+        let heights = match series.has_planes_between() {
+            true => self.lookup()?.slices(series.list)?.heights(),
+            false => Vec::new(),
+        };
         let drawn = match source.form {
-            Form::Contours => contours(&file.path, source, &geometry, labels.record)?,
-            Form::Voxels => dicom_seg::read_with_threshold(&file.path, source.threshold)?
-                .draw(|name| source.label_of(name), &geometry)?,
+            Form::Contours => contours(&file.path, source, &geometry, &heights, labels.record)?,
+            Form::Voxels => dicom_seg::read_with_threshold(&file.path, source.threshold)?.draw_between(
+                |name| source.label_of(name),
+                &geometry,
+                &heights,
+            )?,
         };
         unchanged(&files)?;
         Ok(Mask { labels: Arc::new(drawn), label_names: source.label_names().into() })
@@ -204,9 +211,15 @@ impl Context {
 }
 
 /// Outlines, drawn on a grid.
-fn contours(path: &Path, source: &DrawnSource, grid: &Geometry, record: Digest) -> Result<LabelMap, Reject> {
+fn contours(
+    path: &Path,
+    source: &DrawnSource,
+    grid: &Geometry,
+    heights: &[f64],
+    record: Digest,
+) -> Result<LabelMap, Reject> {
     let structures = rtstruct::read_structures(path)?;
-    let drawn = rtstruct::rasterise(&structures, &|name| source.label_of(name), grid)?;
+    let drawn = rtstruct::rasterise_between(&structures, &|name| source.label_of(name), grid, heights)?;
     if drawn.off_slice > 0 || drawn.skipped > 0 {
         tracing::warn!(
             outlines = %record.short(),

@@ -1,6 +1,7 @@
 //! DICOM: files to records, records to geometry, pixels to scans.
 
 pub mod assemble;
+mod between;
 pub(crate) mod codec;
 mod dataset;
 pub(crate) mod frames;
@@ -32,7 +33,9 @@ pub mod write;
 pub(crate) use dataset::{Dataset, decimal_strings};
 pub(crate) use header::Head;
 
-pub use assemble::{Assembled, OnGap, Part, SliceRef, assemble, assemble_with};
+pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_with};
+pub use between::load_scan_between;
+pub use gaps::{OnGap, OnUneven, Rules, says_between};
 pub use instance::{Frame, Instance, PixelFormat};
 pub use keywords::{MoreTags, can_be_kept};
 pub use peek::HeaderReader;

@@ -28,24 +28,30 @@ thread_local! {
 /// A [`Reject`] that names what is wrong with a slice that cannot be decoded: `UNREADABLE`,
 /// `TRUNCATED`, `DECODE_FAILED`, `CHANGED`, …
 pub fn load_scan(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Scan, Reject> {
-    let changed = |what: String| Reject::new("CHANGED", what, "the files changed meanwhile: run again");
     let [depth, rows, columns] = geometry.size;
     if depth != slices.len() || rows == 0 || columns == 0 {
         return Err(changed(format!("{depth} slices expected, {} given", slices.len())));
     }
-    // Each file is read once, whatever the number of its frames.
-    let mut files: BTreeMap<&Path, Vec<(u32, &mut [f32])>> = BTreeMap::new();
     let mut voxels = zeros(geometry.voxels())?;
-    for ((path, frame), slice) in slices.iter().zip(voxels.chunks_exact_mut(rows * columns)) {
-        files.entry(path).or_default().push((*frame, slice));
-    }
-    let size = [rows, columns];
-    files.into_par_iter().try_for_each(|(path, wanted)| fill(path, wanted, size))?;
+    decode(slices, [rows, columns], &mut voxels)?;
     Scan::new(geometry.clone(), voxels).map_err(|error| changed(error.to_string()))
 }
 
+/// Decodes slices one behind the other. Each file is read once, whatever the number of its frames.
+pub(super) fn decode(slices: &[(PathBuf, u32)], size: [usize; 2], voxels: &mut [f32]) -> Result<(), Reject> {
+    let mut files: BTreeMap<&Path, Vec<(u32, &mut [f32])>> = BTreeMap::new();
+    for ((path, frame), slice) in slices.iter().zip(voxels.chunks_exact_mut(size[0] * size[1])) {
+        files.entry(path).or_default().push((*frame, slice));
+    }
+    files.into_par_iter().try_for_each(|(path, wanted)| fill(path, wanted, size))
+}
+
+pub(super) fn changed(what: String) -> Reject {
+    Reject::new("CHANGED", what, "the files changed meanwhile: run again")
+}
+
 /// Zeros that take up memory where they are first written, which the threads do side by side.
-fn zeros(count: usize) -> Result<Vec<f32>, Reject> {
+pub(super) fn zeros(count: usize) -> Result<Vec<f32>, Reject> {
     // Asked for room first, since `vec!` ends the process where there is none.
     Vec::<f32>::new().try_reserve_exact(count).map_err(|_| {
         Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")

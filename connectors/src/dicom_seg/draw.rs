@@ -1,9 +1,12 @@
 //! Segments on a grid: voxel by voxel where grids are the same, by the nearest voxel where they differ.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 
 use super::object::bad;
 use super::read::{Segment, Segmentation, room};
+use crate::planes::{self, planes};
 use crate::{Geometry, LabelMap, PatientPoint, Reject, VoxelIndex};
 
 impl Segmentation {
@@ -42,6 +45,26 @@ impl Segmentation {
             return Err(Reject::new("OFF_GRID", message, "was it drawn on another scan?"));
         }
         LabelMap::new(grid.clone(), voxels).map_err(|error| bad(error.to_string()))
+    }
+
+    /// As [`draw`](Self::draw), on a grid with planes between slices, which lie at `heights`
+    /// ([`planes`]). A plane between slices without any label takes those of the nearer
+    /// slice; halfway, those that both have.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw), and `BAD_GEOMETRY` for heights that do not fit the grid.
+    pub fn draw_between(
+        &self,
+        label_of: impl Fn(&str) -> Option<u16>,
+        grid: &Geometry,
+        heights: &[f64],
+    ) -> Result<LabelMap, Reject> {
+        let mut labels = self.draw(label_of, grid)?;
+        if !heights.is_empty() {
+            let planes = planes(grid.size[0], heights).ok_or_else(|| planes::unfit(grid, heights))?;
+            planes::fill_between(&mut labels, &planes, heights.len(), &BTreeMap::new());
+        }
+        Ok(labels)
     }
 
     /// The labels on each slice of the own grid that has any.

@@ -8,7 +8,7 @@ use tomoflow_connectors::{Digest, Geometry, Real, Reject};
 use super::super::rows::{Desired, Group, Provenance, Sums};
 use super::{ROWS, Tables};
 use crate::executor::artifact::{self, MaskArtifact};
-use crate::executor::work::SeriesRow;
+use crate::executor::work::{SeriesRow, SliceRow};
 use crate::networks::Figure;
 use crate::store::FigureRow;
 
@@ -118,7 +118,8 @@ impl Tables {
         from: &Provenance,
     ) -> Result<Vec<MaskRow>, Reject> {
         let mask: MaskArtifact = artifact::decode("mask", &self.context.artifact(mask)?)?;
-        let slices = self.context.lookup()?.slices(series.list)?;
+        let list = self.context.lookup()?.slices(series.list)?;
+        let slices = list.on_planes(mask.slices.len());
         let geometry = Geometry::from(&series.grid);
         let [_, h, w] = geometry.steps_mm;
         let pixel_mm2 = tomoflow_connectors::geometry::norm(tomoflow_connectors::geometry::cross(h, w));
@@ -133,7 +134,7 @@ impl Tables {
                     entry: entry.to_owned(),
                     case: self.identity.show(&series.key),
                     series: self.identity.show(series.series_uid()),
-                    sop_instance: self.identity.show(slices.get(index).map_or("", |slice| &slice.sop_uid)),
+                    sop_instance: self.identity.show(sop_uid(&slices, index)),
                     slice: index as i64,
                     label: i64::from(*label),
                     label_name: name.cloned().unwrap_or_default(),
@@ -153,6 +154,11 @@ impl Tables {
         }
         Ok(rows)
     }
+}
+
+/// The instance that a plane comes from; none for one between slices.
+fn sop_uid<'a>(slices: &[Option<&'a SliceRow>], plane: usize) -> &'a str {
+    slices.get(plane).copied().flatten().map_or("", |slice| &slice.sop_uid)
 }
 
 fn summary_row(entry: String, group: &Group, sums: &Sums) -> SummaryRow {
