@@ -29,4 +29,4 @@ pub use geometry::{Geometry, PatientPoint, VoxelIndex};
 pub use real::Real;
 pub use reject::Reject;
 pub use runlength::RunLength;
-pub use volume::{LabelMap, Scan, Volume};
+pub use volume::{Intensity, LabelMap, Scan, ShortScan, Volume};

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tomoflow_connectors::dicom::write::Study;
 use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
 use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures};
-use tomoflow_connectors::{Digest, LabelMap, Reject, metaimage, nifti, nrrd};
+use tomoflow_connectors::{Digest, Intensity, LabelMap, Reject, Volume, metaimage, nifti, nrrd};
 
 use super::identity::Identity;
 use super::outlook::Outlook;
@@ -121,16 +121,27 @@ impl Writer<'_> {
         let mut files = vec![mask_path];
         let dicom = matches!(self.options.format, ExportFormat::DicomSeg | ExportFormat::Rtstruct);
         if self.options.scans && !dicom {
-            let scan = self.context.assembled(&CaseRow { series: series.clone(), labels: None })?.scan;
-            files.push(match self.options.format {
-                ExportFormat::Nrrd => whole(path("scan.nrrd"), |path| nrrd::write_scan(path, &scan))?,
-                ExportFormat::Metaimage => {
-                    whole(path("scan.mha"), |path| metaimage::write_scan(path, &scan))?
+            files.push(match self.context.short(series)? {
+                Some(scan) => self.scan(path, &scan)?,
+                None => {
+                    let row = CaseRow { series: series.clone(), labels: None };
+                    self.scan(path, &self.context.assembled(&row)?.scan)?
                 }
-                _ => whole(path("scan.nii.gz"), |path| nifti::write_scan(path, &scan))?,
             });
         }
         Ok(files)
+    }
+
+    fn scan<T: Intensity>(
+        &self,
+        path: impl Fn(&str) -> PathBuf,
+        scan: &Volume<T>,
+    ) -> Result<PathBuf, Reject> {
+        match self.options.format {
+            ExportFormat::Nrrd => whole(path("scan.nrrd"), |path| nrrd::write_scan(path, scan)),
+            ExportFormat::Metaimage => whole(path("scan.mha"), |path| metaimage::write_scan(path, scan)),
+            _ => whole(path("scan.nii.gz"), |path| nifti::write_scan(path, scan)),
+        }
     }
 
     /// The scan that a DICOM object refers to, as its own files have it.
@@ -191,8 +202,7 @@ impl Writer<'_> {
             return Err(Reject::new("MULTI_FRAME", message, "export `dicom-seg`, which names frames"));
         }
         let uid_of = |slice: Option<&SliceRow>| slice.map_or_else(String::new, |slice| slice.sop_uid.clone());
-        let instances: Vec<String> =
-            list.on_planes(labels.size()[0]).into_iter().map(uid_of).collect();
+        let instances: Vec<String> = list.on_planes(labels.size()[0]).into_iter().map(uid_of).collect();
         let structures: Vec<(String, Vec<Contour>)> =
             names.iter().map(|(label, name)| (name.clone(), contours(labels, *label, &instances))).collect();
         let header = StructureSetHeader {

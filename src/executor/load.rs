@@ -1,12 +1,12 @@
 //! From a case's key to its voxels: decode, label, transform, fused in memory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use tomoflow_connectors::dicom::FileStat;
+use tomoflow_connectors::dicom::{FileStat, ShortError};
 use tomoflow_connectors::rtstruct::Form;
-use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, dicom, dicom_seg, rtstruct};
+use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, ShortScan, dicom, dicom_seg, rtstruct};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
@@ -146,21 +146,53 @@ impl Context {
     /// When a slice cannot be read or decoded, or the outlines cannot be drawn.
     pub fn assembled(&self, row: &CaseRow) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
-        let list = self.lookup()?.slices(row.series.list)?;
-        let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
-        let files = self.lookup()?.places(row.series.series_uid(), &records)?;
-        let frames: Vec<_> =
-            files.iter().zip(&list.slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect();
-        let scan = Arc::new(dicom::load_scan_between(&geometry, &frames, &list.heights())?);
-        // Afterwards: what was decoded is what was indexed, so the key says the truth.
-        unchanged(&files)?;
-        self.bytes_read.fetch_add(distinct_bytes(&files), Ordering::Relaxed);
+        let scan =
+            Arc::new(self.decoded(&row.series, |frames, heights| {
+                dicom::load_scan_between(&geometry, frames, heights)
+            })?);
         let truth = row.labels.as_ref().map(|labels| self.truth(&row.series, labels)).transpose()?;
         let (labels, label_names) = match truth {
             Some(truth) => (Some(truth.labels), truth.label_names),
             None => (None, Arc::from([])),
         };
         Ok(Case { scan, labels, original: Arc::new(geometry), label_names })
+    }
+
+    /// A scan's voxels as integers of 16 bits, in half the memory; none when they may be others.
+    ///
+    /// # Errors
+    /// When a slice cannot be read or decoded.
+    pub fn short(&self, series: &SeriesRow) -> Result<Option<ShortScan>, Reject> {
+        let geometry = Geometry::from(&series.grid);
+        self.decoded(series, |frames, heights| {
+            // What lies between integers is none.
+            if !heights.is_empty() {
+                return Ok(None);
+            }
+            match dicom::load_short(&geometry, frames) {
+                Ok(scan) => Ok(Some(scan)),
+                Err(ShortError::Unfit { .. }) => Ok(None),
+                Err(ShortError::Reject(reject)) => Err(reject),
+            }
+        })
+    }
+
+    /// What `decode` makes of a scan's slices, which are given with where they lie between planes.
+    fn decoded<T>(
+        &self,
+        series: &SeriesRow,
+        decode: impl FnOnce(&[(PathBuf, u32)], &[f64]) -> Result<T, Reject>,
+    ) -> Result<T, Reject> {
+        let list = self.lookup()?.slices(series.list)?;
+        let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
+        let files = self.lookup()?.places(series.series_uid(), &records)?;
+        let frames: Vec<_> =
+            files.iter().zip(&list.slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect();
+        let decoded = decode(&frames, &list.heights())?;
+        // Afterwards: what was decoded is what was indexed, so the key says the truth.
+        unchanged(&files)?;
+        self.bytes_read.fetch_add(distinct_bytes(&files), Ordering::Relaxed);
+        Ok(decoded)
     }
 
     /// The label map of a scan, drawn on its original grid.

@@ -24,6 +24,7 @@ pub mod record;
 mod refuse;
 mod rle;
 mod scan;
+mod short;
 mod slices;
 mod split;
 mod unpack;
@@ -41,6 +42,7 @@ pub use keywords::{MoreTags, can_be_kept};
 pub use peek::HeaderReader;
 pub use pixels::load_scan;
 pub use record::{READING, Record, read_record, read_record_with};
+pub use short::{ShortError, Unfit, load_short};
 pub use walk::{FileStat, Unseen, Walk, WalkError, walk};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.
