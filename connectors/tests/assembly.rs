@@ -81,8 +81,11 @@ fn parts_with(instances: &[Instance], rules: Rules) -> Vec<Part> {
     assemble_with(&instances.iter().collect::<Vec<_>>(), rules)
 }
 
-/// The code of a refusal, or the size, heights and notes of a stack.
-fn found(part: &Part) -> Result<([usize; 3], &[f64], &[String]), &str> {
+/// The size, heights and notes of a stack.
+type Stacked<'a> = ([usize; 3], &'a [f64], &'a [String]);
+
+/// What a part came to, or the code of its refusal.
+fn found(part: &Part) -> Result<Stacked<'_>, &str> {
     let stack = part.verdict.as_ref().map_err(|reject| reject.code.as_str())?;
     assert_eq!(stack.notes.iter().any(|note| says_between(note)), !stack.heights.is_empty());
     Ok((stack.geometry.size, &stack.heights, &stack.notes))

@@ -12,7 +12,7 @@ use crate::{Geometry, Reject, Scan};
 const WINDOW: usize = 32;
 
 /// As [`load_scan`], with slices at `heights` along the grid's first axis, in planes
-/// ([`planes`]); without heights each plane is a slice.
+/// ([`planes()`]); without heights each plane is a slice.
 ///
 /// A plane that a slice lies on holds its values as they are.
 ///

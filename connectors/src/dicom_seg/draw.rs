@@ -48,7 +48,7 @@ impl Segmentation {
     }
 
     /// As [`draw`](Self::draw), on a grid with planes between slices, which lie at `heights`
-    /// ([`planes`]). A plane between slices without any label takes those of the nearer
+    /// ([`planes()`]). A plane between slices without any label takes those of the nearer
     /// slice; halfway, those that both have.
     ///
     /// # Errors
