@@ -90,6 +90,19 @@ fn two_and_four_processes_make_the_tables_of_one() {
 }
 
 #[test]
+fn planes_between_slices_are_made_and_labelled_by_any_process() {
+    let mut place = Workplace::new(4);
+    place.text = place.text.replace("inputs = [\"scans\"]", "inputs = [\"scans\"]\non_gap = \"interpolate\"");
+    for index in 0..4 {
+        std::fs::remove_file(&place.files_of(index)[3]).unwrap();
+    }
+    let expected = place.anew();
+    let summary = complete(&place, 3, &[]);
+    assert_eq!((&summary["cases"], &summary["actions_run"]), (&4.into(), &12.into()));
+    assert_same(&place.tables(), &expected, "three processes");
+}
+
+#[test]
 fn several_processes_train_one_model() {
     let place = Workplace::trained();
     let expected = place.anew();

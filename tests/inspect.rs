@@ -101,7 +101,7 @@ fn the_table_fits_a_terminal_and_says_what_is_wrong() {
         Refused
             2  MISSING_SLICE
                slices 1.500 mm apart expected, a gap of 3.000 mm found after slice 1
-               hint: 1 instance(s) may be missing: look for them in the archive
+               hint: 1 instance(s) may be missing: look for them in the archive; `on_gap` can interpolate
                archive/…
 
         Skipped

@@ -7,6 +7,11 @@ use tomoflow::connectors::dicom::write::{MrSeries, Pixels, Slice, Study, write_s
 
 /// Writes series number `number` of the given size; values differ from slice to slice.
 pub fn write_series(number: usize, size: [usize; 3], folder: &Path) {
+    write_series_of(number, size, 16, folder);
+}
+
+/// The same, of samples with so many bits in use: 13 at least.
+pub fn write_series_of(number: usize, size: [usize; 3], bits_stored: u16, folder: &Path) {
     std::fs::create_dir_all(folder).expect("a folder");
     let uid = |what: usize| format!("1.3.12.2.1107.5.2.43.66012.2019010112000000.{what}.{number:010}");
     let study = Study {
@@ -40,7 +45,7 @@ pub fn write_series(number: usize, size: [usize; 3], folder: &Path) {
         flip_angle_deg: 120.0,
         geometry: Geometry::axis_aligned(size, [1.5, 0.4, 0.4]),
         rescale: Some([1.0, -1024.0]),
-        bits_stored: 16,
+        bits_stored,
         window: [500.0, 1000.0],
     };
     let [slices, rows, columns] = size;

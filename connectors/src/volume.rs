@@ -12,6 +12,45 @@ pub struct Volume<T> {
 /// Intensities (HU for CT; the vendor's own scale for MR).
 pub type Scan = Volume<f32>;
 
+/// Intensities that are integers of 16 bits, in half the memory.
+pub type ShortScan = Volume<i16>;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for i16 {}
+}
+
+/// A voxel of a scan: of a [`Scan`], or of a [`ShortScan`].
+pub trait Intensity: Copy + sealed::Sealed {
+    /// Itself as an integer of 16 bits, when it is one exactly.
+    fn short(self) -> Option<i16>;
+
+    /// Itself as a float.
+    fn float(self) -> f32;
+}
+
+impl Intensity for f32 {
+    fn short(self) -> Option<i16> {
+        let short = self as i16;
+        (Self::from(short) == self).then_some(short)
+    }
+
+    fn float(self) -> f32 {
+        self
+    }
+}
+
+impl Intensity for i16 {
+    fn short(self) -> Option<i16> {
+        Some(self)
+    }
+
+    fn float(self) -> f32 {
+        self.into()
+    }
+}
+
 /// Integer classes, 0 for background.
 pub type LabelMap = Volume<u16>;
 

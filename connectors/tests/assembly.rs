@@ -2,9 +2,14 @@
 
 use proptest::prelude::*;
 use tomoflow_connectors::dicom::{
-    Assembled, Frame, Instance, OnGap, Part, PixelFormat, assemble, assemble_with,
+    Assembled, Frame, Instance, OnGap, OnUneven, Part, PixelFormat, Rules, assemble, assemble_with,
+    says_between,
 };
-use tomoflow_connectors::{Digest, Real};
+use tomoflow_connectors::{Digest, Geometry, Real, Reject};
+
+const SPLIT: Rules = Rules { on_gap: OnGap::Split, on_uneven: OnUneven::Reject };
+const INTERPOLATE: Rules = Rules { on_gap: OnGap::Interpolate, on_uneven: OnUneven::Reject };
+const RESAMPLE: Rules = Rules { on_gap: OnGap::Reject, on_uneven: OnUneven::Resample };
 
 /// An axial slice at a height, with what may set it apart.
 fn slice(number: u32, z: f64) -> Instance {
@@ -47,7 +52,7 @@ fn a_series_with_a_gap_is_split_when_asked() {
     let heights = [0.0, 3.0, 6.0, 12.0, 15.0, 24.0];
     assert_eq!(outcomes(&stack(&heights)), ["MISSING_SLICE"]);
     let instances = stack(&heights);
-    let split = |instances: &[Instance]| assemble_with(&instances.iter().collect::<Vec<_>>(), OnGap::Split);
+    let split = |instances: &[Instance]| parts_with(instances, SPLIT);
     let parts = split(&instances);
     let found: Vec<_> = parts
         .iter()
@@ -59,6 +64,7 @@ fn a_series_with_a_gap_is_split_when_asked() {
     assert_eq!(found, ["[3, 8, 8] from 0", "[2, 8, 8] from 12", "MISSING_SLICE"]);
     assert_eq!(parts.iter().map(|part| part.number).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(parts[2].instances, [5]);
+    assert!(parts[..2].iter().all(|part| self::found(part).unwrap().1.is_empty()));
     let noted = |part: &Part| part.verdict.as_ref().unwrap().notes.concat().contains("split at the gap");
     assert!(noted(&parts[0]) && noted(&parts[1]));
     // Neither without a gap, nor with uneven ones.
@@ -69,6 +75,72 @@ fn a_series_with_a_gap_is_split_when_asked() {
 
 fn parts(instances: &[Instance]) -> Vec<Part> {
     assemble(&instances.iter().collect::<Vec<_>>())
+}
+
+fn parts_with(instances: &[Instance], rules: Rules) -> Vec<Part> {
+    assemble_with(&instances.iter().collect::<Vec<_>>(), rules)
+}
+
+/// The size, heights and notes of a stack.
+type Stacked<'a> = ([usize; 3], &'a [f64], &'a [String]);
+
+/// What a part came to, or the code of its refusal.
+fn found(part: &Part) -> Result<Stacked<'_>, &str> {
+    let stack = part.verdict.as_ref().map_err(|reject| reject.code.as_str())?;
+    assert_eq!(stack.notes.iter().any(|note| says_between(note)), !stack.heights.is_empty());
+    Ok((stack.geometry.size, &stack.heights, &stack.notes))
+}
+
+#[test]
+fn missing_slices_are_interpolated_when_asked() {
+    let gapped = stack(&[0.0, 2.0, 6.0, 8.0, 14.0]);
+    let parts = parts_with(&gapped, INTERPOLATE);
+    let notes = ["MISSING_SLICE: 3 of 8 slice(s) interpolated".to_owned()];
+    assert_eq!(found(&parts[0]), Ok(([8, 8, 8], &[0.0, 1.0, 3.0, 4.0, 7.0][..], &notes[..])));
+    let geometry = &parts[0].verdict.as_ref().unwrap().geometry;
+    assert_eq!((geometry.steps_mm[0], geometry.origin_mm), ([0.0, 0.0, 2.0], [0.0; 3]));
+    assert_eq!((parts.len(), &parts[0].instances[..]), (1, &[0, 1, 2, 3, 4][..]));
+    // A stack without gaps is what it was, and uneven gaps are no missing slices.
+    for heights in [&[0.0, 2.0, 4.0][..], &[0.0, 2.0, 5.1], &[3.0]] {
+        let plain = stack(heights);
+        assert_eq!(parts_with(&plain, INTERPOLATE), self::parts(&plain));
+        let rules = Rules { on_gap: OnGap::Interpolate, ..RESAMPLE };
+        if heights.len() != 3 || heights[2] == 4.0 {
+            assert_eq!(parts_with(&plain, rules), self::parts(&plain));
+        }
+    }
+    // What else is wrong still refuses.
+    let mut moved = gapped.clone();
+    moved[2] = at(2, [1.0, 0.0, 6.0]);
+    assert_eq!(found(&parts_with(&moved, INTERPOLATE)[0]), Err("NON_COLLINEAR_POSITIONS"));
+    let mut twice = gapped.clone();
+    twice.push(slice(9, 2.0));
+    assert_eq!(found(&parts_with(&twice, INTERPOLATE)[0]), Err("DUPLICATE_POSITION_AMBIGUOUS"));
+    let mut cut = gapped;
+    cut[4].refusal = Some("TRUNCATED".into());
+    assert_eq!(parts_with(&cut, INTERPOLATE)[0].verdict.as_ref().unwrap_err().code, "TRUNCATED");
+}
+
+#[test]
+fn uneven_slices_are_resampled_when_asked() {
+    // Sheared: a quarter of a millimetre across for each along.
+    let tilted = |heights: &[f64]| -> Vec<Instance> {
+        (0u32..).zip(heights).map(|(number, &z)| at(number, [0.0, 0.25 * z, z])).collect()
+    };
+    let uneven = tilted(&[4.0, 6.0, 8.0, 11.0, 13.0, 14.5]);
+    let parts = parts_with(&uneven, RESAMPLE);
+    let spacing = (4.25f64).sqrt();
+    let notes = ["GANTRY_TILT".to_owned(), format!("VARIABLE_SPACING: resampled to {:.3} mm", spacing)];
+    assert_eq!(found(&parts[0]), Ok(([6, 8, 8], &[0.0, 1.0, 2.0, 3.5, 4.5, 5.25][..], &notes[..])));
+    let geometry = &parts[0].verdict.as_ref().unwrap().geometry;
+    assert_eq!((geometry.steps_mm[0], geometry.origin_mm), ([0.0, 0.5, 2.0], [0.0, 1.0, 4.0]));
+    assert_eq!(found(&self::parts(&uneven)[0]), Err("VARIABLE_SPACING"));
+    assert_eq!(found(&parts_with(&uneven, INTERPOLATE)[0]), Err("VARIABLE_SPACING"));
+    let wide = parts_with(&tilted(&[0.0, 2.0, 4.0, 11.0]), RESAMPLE);
+    assert_eq!(found(&wide[0]), Err("VARIABLE_SPACING"));
+    assert!(wide[0].verdict.as_ref().unwrap_err().message.contains("at most 3 times"));
+    // Gaps that are multiples are missing slices, however wide.
+    assert_eq!(found(&parts_with(&tilted(&[0.0, 2.0, 4.0, 12.0]), RESAMPLE)[0]), Err("MISSING_SLICE"));
 }
 
 /// Codes of refusals, and sizes of stacks, in order.
@@ -212,6 +284,18 @@ fn what_is_no_slice_is_set_aside_by_name() {
     assert_eq!(outcomes(&[]), Vec::<String>::new());
 }
 
+/// What a part came to, with the names of its slices.
+type Named = Result<(Geometry, Vec<f64>, Vec<String>, Vec<String>), Reject>;
+
+fn named(instances: &[Instance], rules: Rules) -> Vec<Named> {
+    let stack = |assembled: Assembled| {
+        let slices = assembled.slices.iter();
+        let sops = slices.map(|slice| instances[slice.instance].sop_uid.clone()).collect();
+        (assembled.geometry, assembled.heights, sops, assembled.notes)
+    };
+    parts_with(instances, rules).into_iter().map(|part| part.verdict.map(stack)).collect()
+}
+
 proptest! {
     #[test]
     fn the_order_of_instances_does_not_matter(
@@ -231,12 +315,26 @@ proptest! {
         all[10].pixels.frame_size = [4, 4];
         all.push(all[0].clone());
         let shuffled: Vec<Instance> = order.iter().map(|&index| all[index].clone()).collect();
-        let named = |instances: &[Instance]| -> Vec<_> {
-            parts(instances).into_iter().map(|part| part.verdict.map(|assembled| {
-                let sops: Vec<_> = assembled.slices.iter().map(|s| instances[s.instance].sop_uid.clone()).collect();
-                (assembled.geometry, sops, assembled.notes)
-            })).collect()
-        };
-        prop_assert_eq!(named(&all), named(&shuffled));
+        prop_assert_eq!(named(&all, Rules::default()), named(&shuffled, Rules::default()));
+    }
+
+    #[test]
+    fn nor_with_planes_between_slices(
+        order in Just((0..6).collect::<Vec<usize>>()).prop_shuffle(),
+        gaps in prop::collection::vec(1.0f64..3.0, 3),
+        missing in prop::collection::vec(1u32..3, 3),
+    ) {
+        let rules = Rules { on_gap: OnGap::Interpolate, on_uneven: OnUneven::Resample };
+        let missing = missing.into_iter().map(f64::from).collect::<Vec<_>>();
+        for gaps in [gaps, missing] {
+            // Three gaps of one millimetre make that the modal one.
+            let mut height = 2.0;
+            let heights = gaps.iter().chain(&[1.0; 2]).map(|gap| { height += gap; height });
+            let all = stack(&std::iter::once(2.0).chain(heights).collect::<Vec<_>>());
+            let shuffled: Vec<Instance> = order.iter().map(|&index| all[index].clone()).collect();
+            let found = named(&all, rules);
+            prop_assert!(found[0].is_ok(), "{:?}", found);
+            prop_assert_eq!(found, named(&shuffled, rules));
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::Digest;
-use tomoflow_connectors::dicom::{FileStat, MoreTags, OnGap};
+use tomoflow_connectors::dicom::{FileStat, MoreTags, Rules};
 use tomoflow_connectors::rtstruct::Form;
 
 use super::rows::Input;
@@ -81,7 +81,7 @@ struct Instances {
     /// The source's place in the plan: its filter.
     source: usize,
     root: PathBuf,
-    on_gap: OnGap,
+    rules: Rules,
     /// Root, filter and the operator: what a verdict depends on beside the files.
     digest: Digest,
 }
@@ -254,7 +254,7 @@ fn readers(plan: &Plan) -> Vec<Reader> {
             operator.0.as_slice(),
             &plan.stages[source].spec.version.to_le_bytes(),
         ]);
-        let instances = Instances { source, root, on_gap: assemble.on_gap, digest };
+        let instances = Instances { source, root, rules: assemble.rules, digest };
         Some(Reader { stage: number as u16, origin: Origin::Instances(instances) })
     };
     plan.stages.iter().enumerate().filter_map(reader).collect()

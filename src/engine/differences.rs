@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use tomoflow_connectors::Digest;
 
 use super::ledger::Part;
-use crate::executor::work::{Member, SliceRow};
+use crate::executor::work::{Member, SliceList, SliceRow};
 use crate::store::{Made, Store, StoreError};
 
 /// One thing that changed.
@@ -176,7 +176,12 @@ pub fn differences(
         && then != now
     {
         let list = |digest| -> Result<Vec<SliceRow>, StoreError> {
-            Ok(store.list(digest)?.map(|bytes| postcard::from_bytes(&bytes)).transpose()?.unwrap_or_default())
+            Ok(store
+                .list(digest)?
+                .map(|bytes| SliceList::decode(&bytes))
+                .transpose()?
+                .unwrap_or_default()
+                .slices)
         };
         scans(&list(then)?, &list(now)?, &mut found);
     }

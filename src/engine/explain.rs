@@ -10,7 +10,7 @@ use super::differences::{Difference, differences};
 use super::identity::Identity;
 use super::ledger::Part;
 use super::run::RunError;
-use crate::executor::work::{Member, SliceRow, series_of};
+use crate::executor::work::{Member, SliceList, SliceRow, series_of};
 use crate::pipeline::Plan;
 use crate::store::{Made, Outcome, Past, Recorded, Store};
 
@@ -195,7 +195,7 @@ impl Explain<'_> {
 
     fn slices(&self, made: &Made) -> Result<Option<Vec<SliceRow>>, RunError> {
         let Some(scan) = made.scan else { return Ok(None) };
-        Ok(self.store.list(scan)?.and_then(|bytes| postcard::from_bytes(&bytes).ok()))
+        Ok(self.store.list(scan)?.and_then(|bytes| SliceList::decode(&bytes).ok()).map(|list| list.slices))
     }
 
     fn before(&self, now: &Made, past: Option<&Past>) -> Result<Option<Before>, RunError> {

@@ -8,11 +8,11 @@ use std::time::SystemTime;
 use tomoflow_connectors::dicom::write::Study;
 use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
 use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures};
-use tomoflow_connectors::{Digest, LabelMap, Reject, metaimage, nifti, nrrd};
+use tomoflow_connectors::{Digest, Intensity, LabelMap, Reject, Volume, metaimage, nifti, nrrd};
 
 use super::identity::Identity;
 use crate::executor::Context;
-use crate::executor::work::{CaseRow, ScanForm, SeriesRow, SliceRow};
+use crate::executor::work::{CaseRow, ScanForm, SeriesRow, SliceList, SliceRow};
 use crate::operators::files::{Coded, FileFormat, Files};
 use crate::operators::value::Mask;
 use crate::pipeline::Identifiers;
@@ -54,14 +54,23 @@ impl MaskWriter<'_> {
             FileFormat::Rtstruct => self.outlines(path, &drawn),
         }?;
         if let Some(path) = paths.next() {
-            let scan = self.context.assembled(&CaseRow { series: series.clone(), labels: None })?.scan;
-            match self.files.format {
-                FileFormat::Nrrd => whole(path, |path| nrrd::write_scan(path, &scan)),
-                FileFormat::Metaimage => whole(path, |path| metaimage::write_scan(path, &scan)),
-                _ => whole(path, |path| nifti::write_scan(path, &scan)),
-            }?;
+            match self.context.short(series)? {
+                Some(scan) => self.scan(path, &scan)?,
+                None => {
+                    let row = CaseRow { series: series.clone(), labels: None };
+                    self.scan(path, &self.context.assembled(&row)?.scan)?;
+                }
+            }
         }
         Ok(written)
+    }
+
+    fn scan<T: Intensity>(&self, path: PathBuf, scan: &Volume<T>) -> Result<(), Reject> {
+        match self.files.format {
+            FileFormat::Nrrd => whole(path, |path| nrrd::write_scan(path, scan)),
+            FileFormat::Metaimage => whole(path, |path| metaimage::write_scan(path, scan)),
+            _ => whole(path, |path| nifti::write_scan(path, scan)),
+        }
     }
 
     /// The files of a case, in the folder: its mask, and perhaps its scan.
@@ -89,21 +98,21 @@ impl MaskWriter<'_> {
             let message = "a scan of DICOM instances to refer to expected, another format found";
             return Err(Reject::new("NOT_DICOM", message, "export another format"));
         }
-        let slices = self.context.lookup()?.slices(series.list)?;
-        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
+        let list = self.context.lookup()?.slices(series.list)?;
+        let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
         let files = self.context.lookup()?.places(series.series_uid(), &records)?;
         let Some(first) = files.first() else {
             return Err(Reject::new("FILE_VANISHED", "a scan without files", "run the pipeline again"));
         };
         let (study, sop_class) = dicom_seg::study_of(&first.path)?;
         let (date, time) = now();
-        Ok(Origin { study, sop_class, slices, date, time })
+        Ok(Origin { study, sop_class, list, date, time })
     }
 
     fn segmentation(&self, path: PathBuf, drawn: &Drawn<'_>, encoding: Encoding) -> Result<(), Reject> {
         let Drawn { series, mask, labels, names } = *drawn;
-        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
-        let multi = slices.iter().any(|slice| slice.frame > 0);
+        let Origin { study, sop_class, list, date, time } = self.origin(series)?;
+        let multi = list.slices.iter().any(|slice| slice.frame > 0);
         let source = |slice: &SliceRow| Source {
             sop_instance_uid: slice.sop_uid.clone(),
             frame: multi.then_some(slice.frame + 1),
@@ -124,7 +133,7 @@ impl MaskWriter<'_> {
             software: software.clone(),
             referenced_series_uid: series.series_uid().to_owned(),
             referenced_sop_class_uid: sop_class,
-            sources: slices.iter().map(source).collect(),
+            sources: list.on_planes(labels.size()[0]).into_iter().map(|slice| slice.map(source)).collect(),
         };
         let algorithm = Algorithm::Automatic { name: self.stage.clone(), version: software };
         let segment = |(label, name): &(u16, String)| {
@@ -142,12 +151,13 @@ impl MaskWriter<'_> {
 
     fn outlines(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<(), Reject> {
         let Drawn { series, mask, labels, names } = *drawn;
-        let Origin { study, sop_class, slices, date, time } = self.origin(series)?;
-        if slices.iter().any(|slice| slice.frame > 0) {
+        let Origin { study, sop_class, list, date, time } = self.origin(series)?;
+        if list.slices.iter().any(|slice| slice.frame > 0) {
             let message = "contours name instances, and this scan's slices are frames of one";
             return Err(Reject::new("MULTI_FRAME", message, "export `dicom-seg`, which names frames"));
         }
-        let instances: Vec<String> = slices.into_iter().map(|slice| slice.sop_uid).collect();
+        let uid_of = |slice: Option<&SliceRow>| slice.map_or_else(String::new, |slice| slice.sop_uid.clone());
+        let instances: Vec<String> = list.on_planes(labels.size()[0]).into_iter().map(uid_of).collect();
         let structures: Vec<(String, Vec<Contour>)> =
             names.iter().map(|(label, name)| (name.clone(), contours(labels, *label, &instances))).collect();
         let header = StructureSetHeader {
@@ -161,7 +171,7 @@ impl MaskWriter<'_> {
             manufacturer: PROGRAM.to_owned(),
             referenced_series_uid: series.series_uid().to_owned(),
             referenced_sop_class_uid: sop_class,
-            referenced_instances: instances,
+            referenced_instances: list.slices.into_iter().map(|slice| slice.sop_uid).collect(),
         };
         whole(path, |path| write_structures(path, &header, &structures))
     }
@@ -179,7 +189,7 @@ struct Drawn<'a> {
 struct Origin {
     study: Study,
     sop_class: String,
-    slices: Vec<SliceRow>,
+    list: SliceList,
     date: String,
     time: String,
 }

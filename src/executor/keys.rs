@@ -2,7 +2,7 @@
 
 use tomoflow_connectors::Digest;
 
-use super::work::{CaseRow, Grid, LabelRow, Member, OutlinesRow, SeriesRow};
+use super::work::{CaseRow, LabelRow, Member, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Aspects, Config, semantic};
 use crate::pipeline::{Plan, PlannedStage};
@@ -28,6 +28,11 @@ pub fn operator(stage: &PlannedStage) -> Digest {
         &stage.spec.version.to_le_bytes(),
         config.as_bytes(),
     ])
+}
+
+/// A stage's type and code version alone: what it does with its settings shows in the content that it gives.
+fn code(stage: &PlannedStage) -> Digest {
+    Digest::of_parts([SCHEMA, stage.spec.name.as_bytes(), &stage.spec.version.to_le_bytes()])
 }
 
 /// Files enter by their content, so `torchscript` and `safetensors` paths leave the configuration.
@@ -73,7 +78,7 @@ impl Chain {
             Stage::Assemble(_) | Stage::Images(_) => at,
             _ => plan.stages[at].inputs[0],
         };
-        let assemble = operator(&plan.stages[assemble]);
+        let assemble = code(&plan.stages[assemble]);
         Self { root: at, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels) }
     }
 
@@ -90,8 +95,18 @@ impl Chain {
 }
 
 /// The content of the labels of one scan.
-pub fn labels(plan: &Plan, label: usize, source: usize, outlines: &OutlinesRow, grid: &Grid) -> LabelRow {
-    let grid = serde_json::to_vec(grid).unwrap_or_default();
+pub fn labels(
+    plan: &Plan,
+    label: usize,
+    source: usize,
+    outlines: &OutlinesRow,
+    series: &SeriesRow,
+) -> LabelRow {
+    let mut grid = serde_json::to_vec(&series.grid).unwrap_or_default();
+    // Between slices labels depend on where these lie, which the scan's content tells.
+    if series.has_planes_between() {
+        grid.extend(series.digest.0);
+    }
     let (label, reader) = (&plan.stages[label].spec, operator(&plan.stages[source]));
     let digest = Digest::of_parts([
         outlines.outlines.digest.0.as_slice(),

@@ -1,18 +1,18 @@
 //! From a case's key to its voxels: decode, label, transform, fused in memory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use tomoflow_connectors::dicom::FileStat;
+use tomoflow_connectors::dicom::{FileStat, ShortError};
 use tomoflow_connectors::rtstruct::Form;
 use tomoflow_connectors::{
-    Digest, Geometry, LabelMap, Reject, Scan, deeplesion, dicom, dicom_seg, imagefile, rtstruct,
+    Digest, Geometry, LabelMap, Reject, Scan, ShortScan, deeplesion, dicom, dicom_seg, imagefile, rtstruct,
 };
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
-use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceRow};
+use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList};
 use crate::operators::drawn::DrawnSource;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask};
@@ -25,7 +25,7 @@ pub trait Lookup: Send + Sync {
     ///
     /// # Errors
     /// `FILE_VANISHED` for a list that the index no longer holds.
-    fn slices(&self, list: Digest) -> Result<Vec<SliceRow>, Reject>;
+    fn slices(&self, list: Digest) -> Result<SliceList, Reject>;
 
     /// Where records of a series lie; of no series: outlines.
     ///
@@ -38,9 +38,9 @@ pub trait Lookup: Send + Sync {
 }
 
 impl Lookup for Store {
-    fn slices(&self, list: Digest) -> Result<Vec<SliceRow>, Reject> {
+    fn slices(&self, list: Digest) -> Result<SliceList, Reject> {
         let bytes = self.list(list).map_err(refused)?;
-        bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()).ok_or_else(|| vanished(list))
+        bytes.and_then(|bytes| SliceList::decode(&bytes).ok()).ok_or_else(|| vanished(list))
     }
 
     fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject> {
@@ -148,28 +148,60 @@ impl Context {
     /// When a slice cannot be read or decoded, or the outlines cannot be drawn.
     pub fn assembled(&self, row: &CaseRow) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
-        let slices = self.lookup()?.slices(row.series.list)?;
-        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
-        let files = self.lookup()?.places(row.series.held_under(), &records)?;
-        let paths = files.iter().map(|file| file.path.clone());
-        let scan = match row.series.form {
-            ScanForm::Instances => {
-                let frames: Vec<_> = paths.zip(slices.iter().map(|slice| slice.frame)).collect();
-                dicom::load_scan(&geometry, &frames)?
-            }
-            ScanForm::Volume => volume(&files, &geometry)?,
-            ScanForm::Slices => deeplesion::load_scan(&geometry, &paths.collect::<Vec<_>>())?,
-        };
-        let scan = Arc::new(scan);
-        // Afterwards: what was decoded is what was indexed, so the key says the truth.
-        unchanged(&files)?;
-        self.bytes_read.fetch_add(distinct_bytes(&files), Ordering::Relaxed);
+        let scan = Arc::new(self.scan(&row.series, &geometry)?);
         let truth = row.labels.as_ref().map(|labels| self.truth(&row.series, labels)).transpose()?;
         let (labels, label_names) = match truth {
             Some(truth) => (Some(truth.labels), truth.label_names),
             None => (None, Arc::from([])),
         };
         Ok(Case { scan, labels, original: Arc::new(geometry), label_names })
+    }
+
+    /// A scan's voxels as integers of 16 bits, in half the memory; none when they may be others.
+    ///
+    /// # Errors
+    /// When a slice cannot be read or decoded.
+    pub fn short(&self, series: &SeriesRow) -> Result<Option<ShortScan>, Reject> {
+        // What lies between integers is none; other formats are read as they are.
+        if series.form != ScanForm::Instances || series.has_planes_between() {
+            return Ok(None);
+        }
+        let geometry = Geometry::from(&series.grid);
+        self.decoded(series, |list, files| {
+            match dicom::load_short(&geometry, &frames(list, files)) {
+                Ok(scan) => Ok(Some(scan)),
+                Err(ShortError::Unfit { .. }) => Ok(None),
+                Err(ShortError::Reject(reject)) => Err(reject),
+            }
+        })
+    }
+
+    /// A scan as it was read.
+    fn scan(&self, series: &SeriesRow, grid: &Geometry) -> Result<Scan, Reject> {
+        self.decoded(series, |list, files| match series.form {
+            ScanForm::Instances => dicom::load_scan_between(grid, &frames(list, files), &list.heights()),
+            ScanForm::Volume => volume(files, grid),
+            ScanForm::Slices => {
+                let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
+                deeplesion::load_scan(grid, &paths)
+            }
+        })
+    }
+
+    /// What `decode` makes of a scan's slices and the files that hold them.
+    fn decoded<T>(
+        &self,
+        series: &SeriesRow,
+        decode: impl FnOnce(&SliceList, &[FileStat]) -> Result<T, Reject>,
+    ) -> Result<T, Reject> {
+        let list = self.lookup()?.slices(series.list)?;
+        let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
+        let files = self.lookup()?.places(series.held_under(), &records)?;
+        let decoded = decode(&list, &files)?;
+        // Afterwards: what was decoded is what was indexed, so the key says the truth.
+        unchanged(&files)?;
+        self.bytes_read.fetch_add(distinct_bytes(&files), Ordering::Relaxed);
+        Ok(decoded)
     }
 
     /// The label map of a scan, drawn on its original grid.
@@ -190,10 +222,14 @@ impl Context {
         let Some(file) = files.first() else { return Err(vanished(labels.record)) };
         let (drawn, label_names) = match source {
             Stage::Drawn(source) => {
+                let heights = match series.has_planes_between() {
+                    true => self.lookup()?.slices(series.list)?.heights(),
+                    false => Vec::new(),
+                };
                 let drawn = match source.form {
-                    Form::Contours => contours(&file.path, source, &geometry, labels.record)?,
+                    Form::Contours => contours(&file.path, source, &geometry, &heights, labels.record)?,
                     Form::Voxels => dicom_seg::read_with_threshold(&file.path, source.threshold)?
-                        .draw(|name| source.label_of(name), &geometry)?,
+                        .draw_between(|name| source.label_of(name), &geometry, &heights)?,
                 };
                 (drawn, source.label_names())
             }
@@ -226,6 +262,11 @@ impl Context {
     }
 }
 
+/// The file and frame of each slice.
+fn frames(list: &SliceList, files: &[FileStat]) -> Vec<(PathBuf, u32)> {
+    files.iter().zip(&list.slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect()
+}
+
 /// A scan in one file of another format than DICOM.
 fn volume(files: &[FileStat], grid: &Geometry) -> Result<Scan, Reject> {
     let [file] = files else {
@@ -244,9 +285,15 @@ fn volume(files: &[FileStat], grid: &Geometry) -> Result<Scan, Reject> {
 }
 
 /// Outlines, drawn on a grid.
-fn contours(path: &Path, source: &DrawnSource, grid: &Geometry, record: Digest) -> Result<LabelMap, Reject> {
+fn contours(
+    path: &Path,
+    source: &DrawnSource,
+    grid: &Geometry,
+    heights: &[f64],
+    record: Digest,
+) -> Result<LabelMap, Reject> {
     let structures = rtstruct::read_structures(path)?;
-    let drawn = rtstruct::rasterise(&structures, &|name| source.label_of(name), grid)?;
+    let drawn = rtstruct::rasterise_between(&structures, &|name| source.label_of(name), grid, heights)?;
     if drawn.off_slice > 0 || drawn.skipped > 0 {
         tracing::warn!(
             outlines = %record.short(),

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tomoflow_connectors::dicom::says_between;
+use tomoflow_connectors::planes::{Plane, planes};
 use tomoflow_connectors::rtstruct::Outlines;
-use tomoflow_connectors::{Digest, Reject};
+use tomoflow_connectors::{Digest, Real, Reject};
 
 pub use tomoflow_connectors::geometry::Grid;
 
@@ -35,6 +37,52 @@ pub enum ScanForm {
     Slices,
 }
 
+/// The slices of a scan, ascending, and where they lie when planes of its grid lie between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliceList {
+    /// The slices.
+    pub slices: Vec<SliceRow>,
+    /// Where each lies, in planes; empty when each plane is a slice.
+    pub heights: Vec<Real>,
+}
+
+impl SliceList {
+    /// As it lies in the index: of a scan without planes between slices the slices alone.
+    pub fn encode(&self) -> Vec<u8> {
+        // Rows of plain values always serialise.
+        let mut bytes = postcard::to_stdvec(&self.slices).unwrap_or_default();
+        if !self.heights.is_empty() {
+            bytes.extend(postcard::to_stdvec(&self.heights).unwrap_or_default());
+        }
+        bytes
+    }
+
+    /// What [`SliceList::encode`] gave.
+    ///
+    /// # Errors
+    /// When the bytes are none.
+    pub fn decode(bytes: &[u8]) -> postcard::Result<Self> {
+        let (slices, rest) = postcard::take_from_bytes(bytes)?;
+        let heights = if rest.is_empty() { Vec::new() } else { postcard::from_bytes(rest)? };
+        Ok(Self { slices, heights })
+    }
+
+    /// Where slices lie, in planes.
+    pub fn heights(&self) -> Vec<f64> {
+        self.heights.iter().map(|height| height.0).collect()
+    }
+
+    /// The slice on each of `depth` planes; none on a plane between slices.
+    pub fn on_planes(&self, depth: usize) -> Vec<Option<&SliceRow>> {
+        let planes = planes(depth, &self.heights()).unwrap_or_default();
+        let of = |plane| match plane {
+            Plane::Slice(index) => self.slices.get(index),
+            Plane::Between { .. } => None,
+        };
+        planes.into_iter().map(of).collect()
+    }
+}
+
 /// One accepted scan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesRow {
@@ -58,11 +106,12 @@ pub struct SeriesRow {
     pub description: Arc<str>,
     /// The scan's grid.
     pub grid: Grid,
-    /// The list of its slices ([`SliceRow`]), in the grid's order: it lies in the index, not in memory.
+    /// The list of its slices ([`SliceList`]): it lies in the index, not in memory.
     pub list: Digest,
     /// What was noticed and accepted.
     pub notes: Vec<String>,
-    /// What its voxels depend on: the content of all slices, in order, and the grid. No identifier.
+    /// What its voxels depend on: the content of all slices, in order, the grid, and where slices lie on it
+    /// when planes lie between them. No identifier.
     pub digest: Digest,
 }
 
@@ -75,6 +124,11 @@ impl SeriesRow {
     /// The series under which the index holds its records: files that are no instances are of none.
     pub fn held_under(&self) -> &str {
         if self.form == ScanForm::Instances { self.series_uid() } else { "" }
+    }
+
+    /// Whether planes of the grid lie between slices, so that labels depend on where these lie.
+    pub fn has_planes_between(&self) -> bool {
+        self.notes.iter().any(|note| says_between(note))
     }
 
     /// The texts that many scans have in common.
@@ -208,4 +262,49 @@ pub struct Action {
     pub stage: u16,
     /// The work.
     pub work: Work,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(heights: &[f64]) -> SliceList {
+        let slice = |number: usize| SliceRow {
+            record: Digest::of(&[number as u8]),
+            content: Digest::default(),
+            frame: 0,
+            sop_uid: format!("1.{number}"),
+        };
+        SliceList {
+            slices: (0..3).map(slice).collect(),
+            heights: heights.iter().copied().map(Real::new).collect(),
+        }
+    }
+
+    #[test]
+    fn a_list_of_slices_is_read_as_it_was_written() {
+        for heights in [&[][..], &[0.0, 1.0, 3.0]] {
+            let list = list(heights);
+            assert_eq!(SliceList::decode(&list.encode()).unwrap(), list);
+        }
+        // Without planes between them it is the slices alone.
+        assert_eq!(list(&[]).encode(), postcard::to_stdvec(&list(&[]).slices).unwrap());
+        let bytes = list(&[0.0, 1.0, 3.0]).encode();
+        assert!(
+            (1..bytes.len())
+                .all(|end| SliceList::decode(&bytes[..end]).is_err() || end == list(&[]).encode().len())
+        );
+    }
+
+    #[test]
+    fn planes_name_their_slices() {
+        let names = |heights: &[f64], depth| -> Vec<String> {
+            let list = list(heights);
+            let planes = list.on_planes(depth).into_iter();
+            planes.map(|slice| slice.map_or(String::new(), |slice| slice.sop_uid.clone())).collect()
+        };
+        assert_eq!(names(&[], 3), ["1.0", "1.1", "1.2"]);
+        assert_eq!(names(&[0.0, 1.0, 3.0], 4), ["1.0", "1.1", "", "1.2"]);
+        assert_eq!(names(&[0.0, 1.5, 2.5], 3), ["1.0", "", ""]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::gaps;
+use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
 use super::instance::Instance;
 use super::refuse::ASIDE;
@@ -30,6 +30,9 @@ pub struct Assembled {
     pub geometry: Geometry,
     /// Its slices, ascending along the normal.
     pub slices: Vec<SliceRef>,
+    /// Where they lie along the grid's first axis, in planes; empty when each plane is a slice. Planes
+    /// between slices are interpolated ([`planes`](crate::planes::planes)).
+    pub heights: Vec<f64>,
     /// What was put right or is worth knowing: `GANTRY_TILT`, `DUPLICATE_INSTANCE`, …
     pub notes: Vec<String>,
 }
@@ -43,29 +46,19 @@ pub struct SliceRef {
     pub frame: u32,
 }
 
-/// What becomes of a stack with missing slices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnGap {
-    /// It is refused as `MISSING_SLICE`.
-    #[default]
-    Reject,
-    /// Each run of slices without a gap is a stack of its own; a single slice between gaps is refused.
-    Split,
-}
-
-/// The stacks of one series, of which those with a gap are refused.
+/// The stacks of one series, of which those with a gap, or with uneven ones, are refused.
 ///
 /// See [`assemble_with`].
 pub fn assemble(instances: &[&Instance]) -> Vec<Part> {
-    assemble_with(instances, OnGap::Reject)
+    assemble_with(instances, Rules::default())
 }
 
 /// The stacks of one series. The order of `instances` has no influence on the result.
 ///
 /// Stacks come first, the largest leading, then what was set aside: leftovers, localizers, colour, ….
-pub fn assemble_with(instances: &[&Instance], on_gap: OnGap) -> Vec<Part> {
+pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<Part> {
     let judged = match distinct(instances) {
-        Ok((kept, notes)) => judge_all(&kept, &notes, on_gap),
+        Ok((kept, notes)) => judge_all(&kept, &notes, rules),
         Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
     };
     let part = |(number, Judged { verdict, instances })| Part { number, verdict, instances };
@@ -122,7 +115,7 @@ fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
     Ok((kept, note.into_iter().collect()))
 }
 
-fn judge_all(kept: &[Indexed<'_>], notes: &[String], on_gap: OnGap) -> Vec<Judged> {
+fn judge_all(kept: &[Indexed<'_>], notes: &[String], rules: Rules) -> Vec<Judged> {
     let mut slices = Vec::new();
     // What has no place in a stack, by code, an instance for each slice.
     let mut aside: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -143,7 +136,7 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String], on_gap: OnGap) -> Vec<Judge
         }
     }
     let (stacks, leftovers) = stacks(slices);
-    let mut judged: Vec<Judged> = stacks.into_iter().flat_map(|stack| judge_stack(stack, on_gap)).collect();
+    let mut judged: Vec<Judged> = stacks.into_iter().flat_map(|stack| judge_stack(stack, rules)).collect();
     let mut apart: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for leftover in &leftovers {
         let refusal = leftover.slices.iter().find_map(|slice| slice.instance.refusal.as_deref());
@@ -163,7 +156,7 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String], on_gap: OnGap) -> Vec<Judge
 }
 
 /// Judges slices of one orientation and matrix: one verdict, or one for each of the stacks in it.
-fn judge_stack(stack: Stack<'_>, on_gap: OnGap) -> Vec<Judged> {
+fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
     let Some(first) = stack.slices.first() else { return Vec::new() };
     let normal = first.normal();
     let truncated = |slice: &Slice<'_>| slice.instance.refusal.as_deref() == Some("TRUNCATED");
@@ -180,11 +173,11 @@ fn judge_stack(stack: Stack<'_>, on_gap: OnGap) -> Vec<Judged> {
         let message = format!("slices at several positions expected, {total} found at one");
         all(Err(reject("NOT_A_VOLUME_TIME_SERIES", message)))
     } else if total == places.len() {
-        judge_line(&places.concat(), normal, &stack.notes, on_gap)
+        judge_line(&places.concat(), normal, &stack.notes, rules)
     } else if let Some((attribute, parts)) = split(&places) {
         let mut notes = stack.notes.clone();
         notes.push(format!("DUPLICATE_POSITION: split by {attribute}"));
-        parts.iter().flat_map(|slices| judge_line(slices, normal, &notes, on_gap)).collect()
+        parts.iter().flat_map(|slices| judge_line(slices, normal, &notes, rules)).collect()
     } else {
         let message =
             format!("{total} slices lie at {} positions, and no attribute tells stacks apart", places.len());
@@ -210,10 +203,10 @@ fn with_truncated(judged: Vec<Judged>, cut: &[Slice<'_>]) -> Judged {
 }
 
 /// Judges one slice for each position, ascending along the normal; the runs between its gaps, if that is asked.
-fn judge_line(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], on_gap: OnGap) -> Vec<Judged> {
-    let judged = judge_single(slices, normal, notes);
+fn judge_line(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules) -> Vec<Judged> {
+    let judged = judge_single(slices, normal, notes, rules);
     let gap = judged.verdict.as_ref().is_err_and(|reject| reject.code == "MISSING_SLICE");
-    if !gap || on_gap == OnGap::Reject {
+    if !gap || rules.on_gap != OnGap::Split {
         return vec![judged];
     }
     let positions: Vec<_> = slices.iter().map(|slice| slice.position).collect();
@@ -221,38 +214,39 @@ fn judge_line(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], on_gap: 
     notes.push("MISSING_SLICE: split at the gap".to_owned());
     let run = |slices: &[Slice<'_>]| match slices {
         [_] => Judged::of(Err(reject("MISSING_SLICE", "a single slice lies between gaps")), slices),
-        slices => judge_single(slices, normal, &notes),
+        slices => judge_single(slices, normal, &notes, rules),
     };
     gaps::runs(&positions, normal).into_iter().filter_map(|range| slices.get(range)).map(run).collect()
 }
 
 /// Judges one slice for each position, ascending along the normal.
-fn judge_single(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String]) -> Judged {
+fn judge_single(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules) -> Judged {
     let refused = |slice: &&Slice<'_>| slice.instance.refusal.is_some();
     if let Some(code) = slices.iter().find_map(|slice| slice.instance.refusal.as_deref()) {
         let at_fault = slices.iter().filter(refused).chain(slices).map(|slice| slice.source.instance);
         return Judged::new(Err(reject(code, "a slice of the stack cannot be used")), at_fault);
     }
-    Judged::of(place(slices, normal, notes), slices)
+    Judged::of(place(slices, normal, notes, rules), slices)
 }
 
 /// The grid of one slice for each position, ascending along the normal.
-fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String]) -> Verdict {
+fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules) -> Verdict {
     let Some(first) = slices.first() else {
         return Err(reject("NO_GEOMETRY", "no slice has a position"));
     };
     let mut notes = notes.to_vec();
-    let step = if slices.len() == 1 {
+    let (step, planes, heights) = if slices.len() == 1 {
         notes.push("SINGLE_SLICE".to_owned());
-        single_step(first, normal, &mut notes)?
+        (single_step(first, normal, &mut notes)?, 1, Vec::new())
     } else {
         let positions: Vec<_> = slices.iter().map(|slice| slice.position).collect();
         let pixel_mm = first.spacing.iter().copied().fold(f64::INFINITY, f64::min);
-        let line = gaps::judge(&positions, normal, pixel_mm)?;
+        let line = gaps::judge(&positions, normal, pixel_mm, rules)?;
         if line.tilted {
             notes.push("GANTRY_TILT".to_owned());
         }
-        line.step
+        notes.extend(line.note);
+        (line.step, line.planes, line.heights)
     };
     let mut found: Vec<String> =
         slices.iter().flat_map(|slice| slice.instance.notes.iter().cloned()).collect();
@@ -262,7 +256,7 @@ fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String]) -> Verdict {
     let [rows, columns] = first.size().map(|n| n as usize);
     let [along_row, along_column] = first.axes;
     let geometry = Geometry {
-        size: [slices.len(), rows, columns],
+        size: [planes, rows, columns],
         origin_mm: first.position,
         steps_mm: [
             step,
@@ -270,7 +264,8 @@ fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String]) -> Verdict {
             along_row.map(|cosine| cosine * first.spacing[1]),
         ],
     };
-    Ok(Assembled { geometry, slices: slices.iter().map(|slice| slice.source).collect(), notes })
+    let slices = slices.iter().map(|slice| slice.source).collect();
+    Ok(Assembled { geometry, slices, heights, notes })
 }
 
 /// How thick a lone slice is: as far as to the next that was planned, or as it says itself.

@@ -1,4 +1,4 @@
-//! Whether slices lie evenly on a line: missing ones, uneven gaps, tilt.
+//! Whether slices lie evenly on a line, and what becomes of missing ones and uneven gaps; tilt.
 
 use std::ops::Range;
 
@@ -12,22 +12,101 @@ const LINE_TOLERANCE: f64 = 0.1;
 /// Tilt below this is rounding, degrees.
 const TILT_DEGREES: f64 = 0.1;
 
-/// Slices that lie evenly.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// From the largest gap to the modal one, beyond which uneven slices are not resampled.
+const WIDEST: f64 = 3.0;
+
+/// What becomes of a stack with missing slices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnGap {
+    /// It is refused as `MISSING_SLICE`.
+    #[default]
+    Reject,
+    /// Each run of slices without a gap is a stack of its own; a single slice between gaps is refused.
+    Split,
+    /// It is one stack, whose missing planes are interpolated linearly between their neighbours. With more
+    /// of them than there are slices it is refused.
+    Interpolate,
+}
+
+/// What becomes of a stack whose slices lie unevenly, without one only being missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUneven {
+    /// It is refused as `VARIABLE_SPACING`.
+    #[default]
+    Reject,
+    /// It is resampled to planes as far apart as most slices, each interpolated linearly between its
+    /// neighbours. With a gap of over three times that it is refused.
+    Resample,
+}
+
+/// What becomes of stacks whose slices do not all lie the same way apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// When gaps are multiples of one another.
+    pub on_gap: OnGap,
+    /// When they are not.
+    pub on_uneven: OnUneven,
+}
+
+/// Whether a note of an assembled stack says that planes lie between its slices.
+pub fn says_between(note: &str) -> bool {
+    match note.split_once(": ") {
+        Some(("MISSING_SLICE", what)) => what.ends_with(" interpolated"),
+        Some(("VARIABLE_SPACING", _)) => true,
+        _ => false,
+    }
+}
+
+/// A line of planes, and where slices lie on it.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Line {
-    /// From one slice to the next, mm.
+    /// From one plane to the next, mm.
     pub(crate) step: [f64; 3],
     /// Whether the step leaves the normal (gantry tilt).
     pub(crate) tilted: bool,
+    pub(crate) planes: usize,
+    /// Where slices lie, in planes; empty when each plane is a slice.
+    pub(crate) heights: Vec<f64>,
+    /// What was done about gaps.
+    pub(crate) note: Option<String>,
 }
 
 /// Judges two or more positions, ascending along the normal.
-pub(crate) fn judge(positions: &[[f64; 3]], normal: [f64; 3], pixel_mm: f64) -> Result<Line, Reject> {
+pub(crate) fn judge(
+    positions: &[[f64; 3]],
+    normal: [f64; 3],
+    pixel_mm: f64,
+    rules: Rules,
+) -> Result<Line, Reject> {
     let &[first, .., last] = positions else {
         return Err(Reject::new("SINGLE_SLICE", "two slices expected, one found", ""));
     };
-    even(positions, normal)?;
+    let spread = spread(&gaps(positions, normal), rules)?;
+    collinear(positions, normal, pixel_mm)?;
     let count = (positions.len() - 1) as f64;
+    let highest = spread.heights().last().copied();
+    let span = sub(last, first);
+    let step = span.map(|x| x / highest.unwrap_or(count));
+    // What is left of a step at the end gives no plane.
+    let planes = highest.map_or(positions.len(), |highest| (highest + GAP_TOLERANCE).floor() as usize + 1);
+    let sideways = norm(sub(step, normal.map(|x| x * dot(step, normal))));
+    let tilted = sideways.atan2(dot(step, normal)).to_degrees() > TILT_DEGREES
+        // Drift of less than a fraction of a pixel over the whole stack is rounding.
+        && sideways * highest.unwrap_or(count) > LINE_TOLERANCE * pixel_mm;
+    let note = match &spread {
+        Spread::Even => None,
+        Spread::Missing(slices) => {
+            Some(format!("MISSING_SLICE: {} of {planes} slice(s) interpolated", planes - slices.len()))
+        }
+        Spread::Uneven(_) => {
+            Some(format!("VARIABLE_SPACING: resampled to {} mm", (norm(step) * 1e3).round() / 1e3))
+        }
+    };
+    Ok(Line { step, tilted, planes, heights: spread.heights().to_vec(), note })
+}
+
+fn collinear(positions: &[[f64; 3]], normal: [f64; 3], pixel_mm: f64) -> Result<(), Reject> {
+    let &[first, .., last] = positions else { return Ok(()) };
     let span = sub(last, first);
     let length = dot(span, normal);
     for (index, &position) in positions.iter().enumerate() {
@@ -42,12 +121,7 @@ pub(crate) fn judge(positions: &[[f64; 3]], normal: [f64; 3], pixel_mm: f64) -> 
             return Err(Reject::new("NON_COLLINEAR_POSITIONS", message, "the patient or the table moved"));
         }
     }
-    let step = span.map(|x| x / count);
-    let sideways = norm(sub(step, normal.map(|x| x * dot(step, normal))));
-    let tilted = sideways.atan2(dot(step, normal)).to_degrees() > TILT_DEGREES
-        // Drift of less than a fraction of a pixel over the whole stack is rounding.
-        && sideways * count > LINE_TOLERANCE * pixel_mm;
-    Ok(Line { step, tilted })
+    Ok(())
 }
 
 /// The runs of positions between gaps of more than one slice.
@@ -66,24 +140,70 @@ fn gaps(positions: &[[f64; 3]], normal: [f64; 3]) -> Vec<f64> {
     along.iter().zip(along.iter().skip(1)).map(|(a, b)| b - a).collect()
 }
 
-fn even(positions: &[[f64; 3]], normal: [f64; 3]) -> Result<(), Reject> {
-    let gaps = gaps(positions, normal);
-    let modal = modal(&gaps);
+/// How slices lie along the normal; with the heights of all, in planes, where planes lie between them.
+enum Spread {
+    Even,
+    Missing(Vec<f64>),
+    Uneven(Vec<f64>),
+}
+
+impl Spread {
+    fn heights(&self) -> &[f64] {
+        match self {
+            Self::Even => &[],
+            Self::Missing(heights) | Self::Uneven(heights) => heights,
+        }
+    }
+}
+
+fn spread(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
+    let modal = modal(gaps);
     let multiple = |gap: f64| (gap / modal).round();
     let fits = |gap: f64| (gap - modal * multiple(gap)).abs() <= GAP_TOLERANCE * modal * multiple(gap);
     let Some((index, &gap)) =
         gaps.iter().enumerate().find(|(_, gap)| (**gap - modal).abs() > GAP_TOLERANCE * modal)
     else {
-        return Ok(());
+        return Ok(Spread::Even);
     };
     let message =
         format!("slices {modal:.3} mm apart expected, a gap of {gap:.3} mm found after slice {index}");
     if gaps.iter().all(|&gap| multiple(gap) >= 1.0 && fits(gap)) {
         let missing: f64 = gaps.iter().map(|&gap| multiple(gap) - 1.0).sum();
-        let hint = format!("{missing} instance(s) may be missing: look for them in the archive");
-        return Err(Reject::new("MISSING_SLICE", message, hint));
+        if rules.on_gap != OnGap::Interpolate {
+            let hint = format!(
+                "{missing} instance(s) may be missing: look for them in the archive; `on_gap` can interpolate"
+            );
+            return Err(Reject::new("MISSING_SLICE", message, hint));
+        }
+        // A position beyond all measure must take no memory.
+        let slices = gaps.len() + 1;
+        if missing > slices as f64 {
+            let message = format!("{message}; {missing} are missing, more than the {slices} that are there");
+            return Err(Reject::new("MISSING_SLICE", message, "too little is known of what lies between"));
+        }
+        return Ok(Spread::Missing(heights(gaps, multiple)));
     }
-    Err(Reject::new("VARIABLE_SPACING", message, "uneven gaps are no multiple of one another"))
+    if rules.on_uneven != OnUneven::Resample {
+        let hint = "uneven gaps are no multiple of one another; `on_uneven = \"resample\"` makes planes even";
+        return Err(Reject::new("VARIABLE_SPACING", message, hint));
+    }
+    let widest = gaps.iter().copied().fold(0.0, f64::max);
+    if widest > WIDEST * modal {
+        let message =
+            format!("gaps of at most {WIDEST} times {modal:.3} mm expected, one of {widest:.3} mm found");
+        return Err(Reject::new("VARIABLE_SPACING", message, "too little is known of what lies between"));
+    }
+    Ok(Spread::Uneven(heights(gaps, |gap| gap / modal)))
+}
+
+/// Where slices lie, in planes, by how many each gap takes.
+fn heights(gaps: &[f64], planes: impl Fn(f64) -> f64) -> Vec<f64> {
+    let mut height = 0.0;
+    let above = gaps.iter().map(|&gap| {
+        height += planes(gap);
+        height
+    });
+    std::iter::once(0.0).chain(above).collect()
 }
 
 /// The gap that most others equal; the smallest of several.
@@ -115,9 +235,16 @@ fn sub(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
 mod tests {
     use super::*;
 
-    fn at(heights: &[f64]) -> Result<Line, String> {
+    const INTERPOLATE: Rules = Rules { on_gap: OnGap::Interpolate, on_uneven: OnUneven::Reject };
+    const RESAMPLE: Rules = Rules { on_gap: OnGap::Reject, on_uneven: OnUneven::Resample };
+
+    fn with(heights: &[f64], rules: Rules) -> Result<Line, Reject> {
         let positions: Vec<_> = heights.iter().map(|&z| [0.0, 0.0, z]).collect();
-        judge(&positions, [0.0, 0.0, 1.0], 0.5).map_err(|reject| reject.code)
+        judge(&positions, [0.0, 0.0, 1.0], 0.5, rules)
+    }
+
+    fn at(heights: &[f64]) -> Result<Line, String> {
+        with(heights, Rules::default()).map_err(|reject| reject.code)
     }
 
     #[test]
@@ -131,10 +258,43 @@ mod tests {
     }
 
     #[test]
+    fn missing_slices_leave_their_places() {
+        let line = with(&[1.0, 3.0, 7.01, 9.01], INTERPOLATE).unwrap();
+        assert_eq!((line.planes, &line.heights[..]), (5, &[0.0, 1.0, 3.0, 4.0][..]));
+        assert_eq!(line.step, [0.0, 0.0, 8.01 / 4.0]);
+        assert_eq!(line.note.as_deref(), Some("MISSING_SLICE: 1 of 5 slice(s) interpolated"));
+        let even = with(&[0.0, 1.0, 2.0], INTERPOLATE).unwrap();
+        assert_eq!((even.planes, even.heights.len(), even.note), (3, 0, None));
+        assert_eq!(with(&[0.0, 1.0, 2.5], INTERPOLATE).unwrap_err().code, "VARIABLE_SPACING");
+        // As many missing as there, and no more.
+        assert_eq!(with(&[0.0, 1.0, 5.0], INTERPOLATE).unwrap().planes, 6);
+        let reject = with(&[0.0, 1.0, 6.0], INTERPOLATE).unwrap_err();
+        assert_eq!(reject.code, "MISSING_SLICE");
+        assert!(reject.message.contains("4 are missing, more than the 3 that are there"), "{reject}");
+        assert_eq!(with(&[0.0, 1.0, 1e300], INTERPOLATE).unwrap_err().code, "MISSING_SLICE");
+    }
+
+    #[test]
+    fn uneven_slices_are_resampled_within_bounds() {
+        let line = with(&[0.0, 2.0, 4.0, 7.0, 9.5], RESAMPLE).unwrap();
+        assert_eq!((line.planes, &line.heights[..]), (5, &[0.0, 1.0, 2.0, 3.5, 4.75][..]));
+        assert_eq!(line.step, [0.0, 0.0, 2.0]);
+        assert_eq!(line.note.as_deref(), Some("VARIABLE_SPACING: resampled to 2 mm"));
+        // A hundredth of a gap short of a plane is that plane.
+        assert_eq!(with(&[0.0, 2.0, 4.0, 7.0, 9.99], RESAMPLE).unwrap().planes, 6);
+        assert_eq!(with(&[0.0, 1.0, 3.0], RESAMPLE).unwrap_err().code, "MISSING_SLICE");
+        let reject = with(&[0.0, 2.0, 4.0, 10.5], RESAMPLE).unwrap_err();
+        assert_eq!(reject.code, "VARIABLE_SPACING");
+        assert!(reject.message.contains("at most 3 times 2.000 mm"), "{reject}");
+        let both = Rules { on_gap: OnGap::Interpolate, ..RESAMPLE };
+        assert_eq!(with(&[0.0, 1.0, 3.0], both).unwrap().heights, [0.0, 1.0, 3.0]);
+    }
+
+    #[test]
     fn tilt_is_a_step_beside_the_normal() {
         let tilted = |shift: f64| {
             let positions: Vec<_> = (0..4).map(|k| [0.0, shift * f64::from(k), f64::from(k)]).collect();
-            judge(&positions, [0.0, 0.0, 1.0], 0.5).unwrap().tilted
+            judge(&positions, [0.0, 0.0, 1.0], 0.5, Rules::default()).unwrap().tilted
         };
         assert!(tilted(0.25));
         assert!(!tilted(0.001));
@@ -143,7 +303,7 @@ mod tests {
     #[test]
     fn a_slice_beside_the_line_is_named() {
         let positions = [[0.0, 0.0, 0.0], [0.2, 0.0, 1.0], [0.0, 0.0, 2.0]];
-        let reject = judge(&positions, [0.0, 0.0, 1.0], 0.5).unwrap_err();
+        let reject = judge(&positions, [0.0, 0.0, 1.0], 0.5, Rules::default()).unwrap_err();
         assert_eq!(reject.code, "NON_COLLINEAR_POSITIONS");
         assert!(reject.message.contains("slice 1"));
     }

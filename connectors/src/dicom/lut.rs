@@ -51,6 +51,12 @@ impl ModalityLut {
         self.entries.get(index).copied().unwrap_or_default().into()
     }
 
+    /// The lowest and the highest value.
+    pub(crate) fn range(&self) -> [f64; 2] {
+        let ends = [self.entries.iter().min(), self.entries.iter().max()];
+        ends.map(|entry| entry.copied().unwrap_or_default().into())
+    }
+
     /// Everything that values depend on.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let entries = self.entries.iter().flat_map(|entry| entry.to_le_bytes());

@@ -1,6 +1,7 @@
 //! DICOM: files to records, records to geometry, pixels to scans.
 
 pub mod assemble;
+mod between;
 pub(crate) mod codec;
 mod dataset;
 pub(crate) mod frames;
@@ -23,6 +24,7 @@ pub mod record;
 mod refuse;
 mod rle;
 mod scan;
+mod short;
 mod slices;
 mod split;
 mod unpack;
@@ -32,12 +34,15 @@ pub mod write;
 pub(crate) use dataset::{Dataset, decimal_strings};
 pub(crate) use header::Head;
 
-pub use assemble::{Assembled, OnGap, Part, SliceRef, assemble, assemble_with};
+pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_with};
+pub use between::load_scan_between;
+pub use gaps::{OnGap, OnUneven, Rules, says_between};
 pub use instance::{Frame, Instance, PixelFormat};
 pub use keywords::{MoreTags, can_be_kept};
 pub use peek::HeaderReader;
 pub use pixels::load_scan;
 pub use record::{READING, Record, read_record, read_record_with};
+pub use short::{ShortError, Unfit, load_short};
 pub use walk::{FileStat, Unseen, Walk, WalkError, walk};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.

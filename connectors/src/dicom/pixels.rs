@@ -11,7 +11,7 @@ use super::codec;
 use super::header::Head;
 use super::image::{self, Image, Stored};
 use super::unpack::{Samples, StoredFrame};
-use crate::{Geometry, Reject, Scan};
+use crate::{Geometry, Reject, Scan, Volume};
 use crate::{container, pages};
 
 /// A thread's memory for files that is kept from one slice to the next.
@@ -28,39 +28,79 @@ thread_local! {
 /// A [`Reject`] that names what is wrong with a slice that cannot be decoded: `UNREADABLE`,
 /// `TRUNCATED`, `DECODE_FAILED`, `CHANGED`, …
 pub fn load_scan(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Scan, Reject> {
-    let changed = |what: String| Reject::new("CHANGED", what, "the files changed meanwhile: run again");
+    load(geometry, slices)
+}
+
+/// What a scan's values become.
+pub(super) trait Voxel: Copy + Default + Send {
+    /// Why there is no volume of them.
+    type Error: From<Reject> + Send;
+
+    fn of(value: f64) -> Self;
+
+    /// Whether all values that a frame may have can be kept, as its header tells.
+    fn takes(image: &Image<'_>, frame: u32) -> Result<(), Self::Error>;
+}
+
+impl Voxel for f32 {
+    type Error = Reject;
+
+    fn of(value: f64) -> Self {
+        value as Self
+    }
+
+    fn takes(_: &Image<'_>, _: u32) -> Result<(), Reject> {
+        Ok(())
+    }
+}
+
+/// Slices as a volume, each decoded to where it belongs.
+pub(super) fn load<T: Voxel>(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Volume<T>, T::Error> {
     let [depth, rows, columns] = geometry.size;
     if depth != slices.len() || rows == 0 || columns == 0 {
-        return Err(changed(format!("{depth} slices expected, {} given", slices.len())));
+        return Err(changed(format!("{depth} slices expected, {} given", slices.len())).into());
     }
-    // Each file is read once, whatever the number of its frames.
-    let mut files: BTreeMap<&Path, Vec<(u32, &mut [f32])>> = BTreeMap::new();
     let mut voxels = zeros(geometry.voxels())?;
-    for ((path, frame), slice) in slices.iter().zip(voxels.chunks_exact_mut(rows * columns)) {
+    decode(slices, [rows, columns], &mut voxels).and_then(|()| {
+        Volume::new(geometry.clone(), voxels).map_err(|error| changed(error.to_string()).into())
+    })
+}
+
+/// Decodes slices one behind the other. Each file is read once, whatever the number of its frames.
+pub(super) fn decode<T: Voxel>(
+    slices: &[(PathBuf, u32)],
+    size: [usize; 2],
+    voxels: &mut [T],
+) -> Result<(), T::Error> {
+    let mut files: BTreeMap<&Path, Vec<(u32, &mut [T])>> = BTreeMap::new();
+    for ((path, frame), slice) in slices.iter().zip(voxels.chunks_exact_mut(size[0] * size[1])) {
         files.entry(path).or_default().push((*frame, slice));
     }
-    let size = [rows, columns];
-    files.into_par_iter().try_for_each(|(path, wanted)| fill(path, wanted, size))?;
-    Scan::new(geometry.clone(), voxels).map_err(|error| changed(error.to_string()))
+    files.into_par_iter().try_for_each(|(path, wanted)| fill(path, wanted, size))
+}
+
+pub(super) fn changed(what: String) -> Reject {
+    Reject::new("CHANGED", what, "the files changed meanwhile: run again")
 }
 
 /// Zeros that take up memory where they are first written, which the threads do side by side.
-fn zeros(count: usize) -> Result<Vec<f32>, Reject> {
+pub(super) fn zeros<T: Voxel>(count: usize) -> Result<Vec<T>, Reject> {
     // Asked for room first, since `vec!` ends the process where there is none.
-    Vec::<f32>::new().try_reserve_exact(count).map_err(|_| {
+    Vec::<T>::new().try_reserve_exact(count).map_err(|_| {
         Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
     })?;
-    let mut zeros = vec![0.0; count];
+    let mut zeros = vec![T::default(); count];
     pages::large(&mut zeros);
     Ok(zeros)
 }
 
 /// Fills the slices that one file holds.
-fn fill(path: &Path, wanted: Vec<(u32, &mut [f32])>, size: [usize; 2]) -> Result<(), Reject> {
+fn fill<T: Voxel>(path: &Path, wanted: Vec<(u32, &mut [T])>, size: [usize; 2]) -> Result<(), T::Error> {
     with_image(path, size, |image| {
-        wanted
-            .into_par_iter()
-            .try_for_each(|(frame, slice)| image.decode(frame as usize, slice).map_err(|e| failed(frame, &e)))
+        wanted.iter().try_for_each(|(frame, _)| T::takes(image, *frame))?;
+        wanted.into_par_iter().try_for_each(|(frame, slice)| {
+            image.decode(frame as usize, slice).map_err(|message| failed(frame, &message).into())
+        })
     })
 }
 
@@ -70,17 +110,17 @@ pub(super) fn failed(frame: u32, message: &str) -> Reject {
 }
 
 /// Reads a file whose record was judged before, and checks that it still holds what was judged.
-pub(super) fn with_image<T>(
+pub(super) fn with_image<T, E: From<Reject>>(
     path: &Path,
     size: [usize; 2],
-    using: impl FnOnce(&Image<'_>) -> Result<T, Reject>,
-) -> Result<T, Reject> {
+    using: impl FnOnce(&Image<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     // Taken, not borrowed: a thread that waits for frames may begin with another file meanwhile.
     let mut bytes = FILE.take();
     bytes.clear();
     let read = container::read_into(path, &mut bytes);
     let outcome = read
-        .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions"))
+        .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions").into())
         .and_then(|()| in_bytes(&bytes, size, using));
     if bytes.capacity() <= KEPT {
         FILE.set(bytes);
@@ -88,11 +128,11 @@ pub(super) fn with_image<T>(
     outcome
 }
 
-fn in_bytes<T>(
+fn in_bytes<T, E: From<Reject>>(
     bytes: &[u8],
     size: [usize; 2],
-    using: impl FnOnce(&Image<'_>) -> Result<T, Reject>,
-) -> Result<T, Reject> {
+    using: impl FnOnce(&Image<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     let head = Head::find(bytes).map_err(|code| {
         Reject::new(code, "a DICOM image expected", "the file changed meanwhile: run again")
     })?;
@@ -102,23 +142,25 @@ fn in_bytes<T>(
             "NOT_AN_IMAGE",
             "the file holds no image",
             "it changed meanwhile: run again",
-        ));
+        )
+        .into());
     };
     if let Some(code) = &image.instance.refusal {
-        return Err(Reject::new(code, "a slice cannot be used", "see what `inspect` says of the file"));
+        let reject = Reject::new(code, "a slice cannot be used", "see what `inspect` says of the file");
+        return Err(reject.into());
     }
     let found = image.instance.pixels.frame_size;
     if found.map(|n| n as usize) != size {
         let message = format!("slices of {size:?} expected, {found:?} found");
-        return Err(Reject::new("MIXED_MATRIX", message, "the file changed meanwhile: run again"));
+        return Err(Reject::new("MIXED_MATRIX", message, "the file changed meanwhile: run again").into());
     }
     using(&image)
 }
 
 impl Image<'_> {
     /// Decodes one frame, a tile of a mosaic included, and rescales it.
-    fn decode(&self, frame: usize, slice: &mut [f32]) -> Result<(), String> {
-        self.frame(frame)?.fill(slice, |value| value as f32)
+    fn decode<T: Voxel>(&self, frame: usize, slice: &mut [T]) -> Result<(), String> {
+        self.frame(frame)?.fill(slice, T::of)
     }
 
     /// One frame, a tile of a mosaic included, as stored.

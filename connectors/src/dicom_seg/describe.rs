@@ -118,8 +118,8 @@ pub struct SegmentationHeader {
     pub referenced_series_uid: String,
     /// SOP class of the scan's images.
     pub referenced_sop_class_uid: String,
-    /// The image of each slice of the label map, along D.
-    pub sources: Vec<Source>,
+    /// The image of each slice of the label map, along D; none for a plane between images.
+    pub sources: Vec<Option<Source>>,
 }
 
 /// How segments are stored.

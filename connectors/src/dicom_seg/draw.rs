@@ -1,8 +1,11 @@
 //! Segments on a grid.
 
+use std::collections::BTreeMap;
+
 use super::object::bad;
 use super::read::{Segment, Segmentation};
 use crate::nearest::onto;
+use crate::planes::{self, planes};
 use crate::{Geometry, LabelMap, Reject};
 
 impl Segmentation {
@@ -21,6 +24,26 @@ impl Segmentation {
         // A stable sort: the higher label is drawn later.
         chosen.sort_by_key(|(label, _)| *label);
         onto(&self.slabs(&chosen)?, self.geometry(), grid)
+    }
+
+    /// As [`draw`](Self::draw), on a grid with planes between slices, which lie at `heights`
+    /// ([`planes()`]). A plane between slices without any label takes those of the nearer
+    /// slice; halfway, those that both have.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw), and `BAD_GEOMETRY` for heights that do not fit the grid.
+    pub fn draw_between(
+        &self,
+        label_of: impl Fn(&str) -> Option<u16>,
+        grid: &Geometry,
+        heights: &[f64],
+    ) -> Result<LabelMap, Reject> {
+        let mut labels = self.draw(label_of, grid)?;
+        if !heights.is_empty() {
+            let planes = planes(grid.size[0], heights).ok_or_else(|| planes::unfit(grid, heights))?;
+            planes::fill_between(&mut labels, &planes, heights.len(), &BTreeMap::new());
+        }
+        Ok(labels)
     }
 
     /// The labels on each slice of the own grid that has any.

@@ -286,7 +286,7 @@ fn image_reference(class_uid: &str, instance_uid: &str) -> InMemDicomObject {
 
 fn put_references(object: &mut InMemDicomObject, header: &SegmentationHeader) {
     let mut instances: Vec<&str> =
-        header.sources.iter().map(|source| source.sop_instance_uid.as_str()).collect();
+        header.sources.iter().flatten().map(|source| source.sop_instance_uid.as_str()).collect();
     instances.dedup();
     let instances = instances.into_iter().map(|uid| image_reference(&header.referenced_sop_class_uid, uid));
     let mut series = InMemDicomObject::new_empty();
@@ -366,7 +366,7 @@ fn frame_item(header: &SegmentationHeader, geometry: &Geometry, frame: &Planned)
         put_word(&mut identification, tags::REFERENCED_SEGMENT_NUMBER, number);
         put_items(&mut groups, tags::SEGMENT_IDENTIFICATION_SEQUENCE, vec![identification]);
     }
-    if let Some(source) = header.sources.get(frame.slice) {
+    if let Some(Some(source)) = header.sources.get(frame.slice) {
         let mut image = image_reference(&header.referenced_sop_class_uid, &source.sop_instance_uid);
         if let Some(frame) = source.frame {
             put(&mut image, tags::REFERENCED_FRAME_NUMBER, VR::IS, frame.to_string());

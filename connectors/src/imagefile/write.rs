@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::scalar::Scalar;
 use crate::dicom::write::WriteError;
-use crate::{LabelMap, Scan};
+use crate::{Intensity, LabelMap, Volume};
 
 /// Voxels converted at a time.
 const PORTION: usize = 1 << 16;
@@ -22,8 +22,8 @@ pub(crate) fn unfit(path: &Path, message: String) -> WriteError {
 }
 
 /// 16-bit integers when they are the values exactly, else floats.
-pub(crate) fn scan_scalar(scan: &Scan) -> Scalar {
-    let whole = |&value: &f32| f32::from(value as i16) == value;
+pub(crate) fn scan_scalar<T: Intensity>(scan: &Volume<T>) -> Scalar {
+    let whole = |value: &T| value.short().is_some();
     if scan.voxels().iter().all(whole) { Scalar::I16 } else { Scalar::F32 }
 }
 
@@ -33,10 +33,14 @@ pub(crate) fn label_scalar(labels: &LabelMap) -> Scalar {
 }
 
 /// Writes the scan's voxels as little-endian `scalar`s, which is what [`scan_scalar`] said.
-pub(crate) fn put_scan(out: &mut dyn Write, scan: &Scan, scalar: Scalar) -> io::Result<()> {
+pub(crate) fn put_scan<T: Intensity>(
+    out: &mut dyn Write,
+    scan: &Volume<T>,
+    scalar: Scalar,
+) -> io::Result<()> {
     match scalar {
-        Scalar::I16 => put(out, scan.voxels(), |value| (value as i16).to_le_bytes()),
-        _ => put(out, scan.voxels(), f32::to_le_bytes),
+        Scalar::I16 => put(out, scan.voxels(), |value| value.short().unwrap_or_default().to_le_bytes()),
+        _ => put(out, scan.voxels(), |value| value.float().to_le_bytes()),
     }
 }
 

@@ -8,13 +8,13 @@ use flate2::write::ZlibEncoder;
 
 use super::WriteError;
 use crate::imagefile::{Scalar, create, label_scalar, put_labels, put_scan, scan_scalar};
-use crate::{Geometry, LabelMap, Scan};
+use crate::{Geometry, Intensity, LabelMap, Volume};
 
 /// Writes a scan: as 16-bit integers when these are its values exactly, else as floats.
 ///
 /// # Errors
 /// [`WriteError`] when the file cannot be written.
-pub fn write_scan(path: &Path, scan: &Scan) -> Result<(), WriteError> {
+pub fn write_scan<T: Intensity>(path: &Path, scan: &Volume<T>) -> Result<(), WriteError> {
     let scalar = scan_scalar(scan);
     let header = header(scan.geometry(), scalar, None);
     create(path, |file| file.write_all(header.as_bytes()).and_then(|()| put_scan(file, scan, scalar)))

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use super::WriteError;
 use super::pose::{turn, turned};
 use crate::imagefile::{Scalar, create, label_scalar, put_labels, put_scan, scan_scalar, unfit};
-use crate::{Geometry, LabelMap, Scan};
+use crate::{Geometry, Intensity, LabelMap, Volume};
 
 /// Where voxels begin: the header, and four bytes that say that no extension follows.
 const VOXELS_AT: usize = 352;
@@ -20,7 +20,7 @@ const VOXELS_AT: usize = 352;
 ///
 /// # Errors
 /// [`WriteError`] when the file cannot be written, or an axis has over 32,767 voxels.
-pub fn write_scan(path: &Path, scan: &Scan) -> Result<(), WriteError> {
+pub fn write_scan<T: Intensity>(path: &Path, scan: &Volume<T>) -> Result<(), WriteError> {
     let scalar = scan_scalar(scan);
     write(path, scan.geometry(), scalar, |out| put_scan(out, scan, scalar))
 }

@@ -4,5 +4,5 @@ pub mod rasterise;
 pub mod read;
 pub mod write;
 
-pub use rasterise::{Drawn, rasterise};
+pub use rasterise::{Drawn, rasterise, rasterise_between};
 pub use read::{Contour, ContourKind, Form, Outlines, Structure, StructureSet, read_structures};

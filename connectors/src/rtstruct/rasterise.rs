@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::read::{Contour, ContourKind, StructureSet};
+use crate::planes::{self, Plane};
 use crate::{Geometry, LabelMap, Reject};
 
 /// How far a contour may lie from a slice's plane, in slices.
@@ -43,12 +44,32 @@ pub fn rasterise(
     label_of: &dyn Fn(&str) -> Option<u16>,
     geometry: &Geometry,
 ) -> Result<Drawn, Reject> {
+    rasterise_between(set, label_of, geometry, &[])
+}
+
+/// As [`rasterise`], on a grid with planes between slices, which lie at `heights`
+/// ([`planes`](planes::planes)).
+///
+/// A contour is drawn on the plane or slice that it lies on. A plane between slices without one takes the
+/// labels of the nearer slice; halfway, those that both have.
+///
+/// # Errors
+/// A [`Reject`] for a grid whose axes do not span space, or that heights do not fit.
+pub fn rasterise_between(
+    set: &StructureSet,
+    label_of: &dyn Fn(&str) -> Option<u16>,
+    geometry: &Geometry,
+    heights: &[f64],
+) -> Result<Drawn, Reject> {
+    let sites = Sites::new(geometry, heights)?;
     let labelled = set.structures.iter().filter_map(|s| label_of(&s.name).map(|label| (label, s)));
     let mut wanted: Vec<_> = labelled.collect();
     // A stable sort: the higher label is drawn later.
     wanted.sort_by_key(|(label, _)| *label);
     let mut drawn = Drawn { labels: LabelMap::zeros(geometry.clone()), off_slice: 0, skipped: 0 };
     let [_, rows, columns] = geometry.size;
+    let area = rows * columns;
+    let mut beside = vec![0; sites.beside.len() * area];
     for (label, structure) in wanted {
         let mut slices: BTreeMap<usize, Crossings> = BTreeMap::new();
         for contour in &structure.contours {
@@ -56,28 +77,75 @@ pub fn rasterise(
                 drawn.skipped += 1;
                 continue;
             }
-            match place(contour, geometry)? {
-                Some((slice, corners)) => {
-                    slices.entry(slice).or_insert_with(|| Crossings::new(rows)).add(&corners);
+            match place(contour, geometry, &sites)? {
+                Some((site, corners)) => {
+                    slices.entry(site).or_insert_with(|| Crossings::new(rows)).add(&corners);
                 }
                 None => drawn.off_slice += 1,
             }
         }
-        for (slice, crossings) in slices {
-            let area = slice * rows * columns..(slice + 1) * rows * columns;
-            if let Some(voxels) = drawn.labels.voxels_mut().get_mut(area) {
+        for (site, crossings) in slices {
+            let (voxels, place) = match site.checked_sub(sites.depth) {
+                Some(place) => (&mut beside[..], place),
+                None => (drawn.labels.voxels_mut(), site),
+            };
+            if let Some(voxels) = voxels.get_mut(place * area..(place + 1) * area) {
                 crossings.fill(voxels, columns, label);
             }
         }
     }
+    sites.fill(&mut drawn.labels, &beside);
     Ok(drawn)
 }
 
-/// A slice, and a contour's corners on it as (row, column).
+/// What contours may lie on: the planes of the grid, then the slices that lie between them.
+struct Sites {
+    depth: usize,
+    planes: Vec<Plane>,
+    slices: usize,
+    /// Slices between planes, by their places in the list, with their heights.
+    beside: Vec<(usize, f64)>,
+}
+
+impl Sites {
+    fn new(geometry: &Geometry, heights: &[f64]) -> Result<Self, Reject> {
+        let depth = geometry.size[0];
+        let planes = planes::planes(depth, heights).ok_or_else(|| planes::unfit(geometry, heights))?;
+        let places = planes::of_slices(&planes, heights.len());
+        let of = |((slice, place), &height): ((usize, Option<usize>), &f64)| {
+            place.is_none().then_some((slice, height))
+        };
+        let beside = places.into_iter().enumerate().zip(heights).filter_map(of).collect();
+        Ok(Self { depth, planes, slices: heights.len(), beside })
+    }
+
+    /// The site nearest to a height along the grid, and its own.
+    fn nearest(&self, height: f64) -> Option<(usize, f64)> {
+        let plane = height.round();
+        let on_grid = plane >= 0.0 && plane < self.depth as f64;
+        let plane = on_grid.then_some((plane as usize, plane));
+        let beside = (self.depth..).zip(&self.beside).map(|(site, &(_, height))| (site, height));
+        let away = |(_, of): &(usize, f64)| (of - height).abs();
+        plane.into_iter().chain(beside).min_by(|a, b| away(a).total_cmp(&away(b)))
+    }
+
+    /// Labels the planes between slices.
+    fn fill(&self, labels: &mut LabelMap, beside: &[u16]) {
+        if self.slices == 0 {
+            return;
+        }
+        let area = (labels.size()[1] * labels.size()[2]).max(1);
+        let slices = self.beside.iter().zip(beside.chunks_exact(area));
+        let beside = slices.map(|(&(slice, _), labels)| (slice, labels.to_vec())).collect();
+        planes::fill_between(labels, &self.planes, self.slices, &beside);
+    }
+}
+
+/// A site, and a contour's corners on it as (row, column).
 type Placed = (usize, Vec<[f64; 2]>);
 
 /// Where a contour lies; `None` when it lies on no slice.
-fn place(contour: &Contour, geometry: &Geometry) -> Result<Option<Placed>, Reject> {
+fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Option<Placed>, Reject> {
     let mut corners = Vec::with_capacity(contour.points.len());
     let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
     for &point in &contour.points {
@@ -92,11 +160,10 @@ fn place(contour: &Contour, geometry: &Geometry) -> Result<Option<Placed>, Rejec
         (lowest, highest) = (lowest.min(slice), highest.max(slice));
         corners.push([row, column]);
     }
-    let slice = ((lowest + highest) / 2.0).round();
-    let away = (lowest - slice).abs().max((highest - slice).abs());
+    let Some((site, height)) = sites.nearest((lowest + highest) / 2.0) else { return Ok(None) };
+    let away = (lowest - height).abs().max((highest - height).abs());
     // A little more than the tolerance, so that rounded decimal strings do not decide.
-    let on_slice = away <= PLANE_TOLERANCE + 1e-6 && slice >= 0.0 && slice < geometry.size[0] as f64;
-    Ok(on_slice.then_some((slice as usize, corners)))
+    Ok((away <= PLANE_TOLERANCE + 1e-6).then_some((site, corners)))
 }
 
 /// Where the edges of contours cross the lines of a slice through voxel centres, as columns, by row.
@@ -206,6 +273,31 @@ mod tests {
         assert_eq!(count(&halves, 0, 1), 4);
         let beyond = draw(&set(&[("a", vec![square(-1e300, 1e300, 0.0)])]));
         assert_eq!(count(&beyond, 0, 1), 64);
+    }
+
+    #[test]
+    fn between_planes_contours_lie_on_slices() {
+        let geometry = Geometry::axis_aligned([4, 8, 8], [2.0, 1.0, 1.0]);
+        let heights = [0.0, 0.7, 1.5, 3.0];
+        let at = |heights: &[f64]| heights.iter().map(|h| square(1.5, 4.5, 2.0 * h)).collect::<Vec<_>>();
+        let draw = |contours| {
+            let set = set(&[("a", contours)]);
+            let drawn = rasterise_between(&set, &|_| Some(1), &geometry, &heights).unwrap();
+            ([0, 1, 2, 3].map(|slice| count(&drawn, slice, 1)), drawn.off_slice)
+        };
+        // Plane 1 lies nearer to the slice at 0.7, plane 2 to that at 1.5.
+        assert_eq!(draw(at(&[0.7])), ([0, 9, 0, 0], 0));
+        assert_eq!(draw(at(&[1.5])), ([0, 0, 9, 0], 0));
+        assert_eq!(draw(at(&heights)), ([9; 4], 0));
+        // What was drawn on a plane itself stays as it was drawn.
+        let mut both = at(&[0.7, 1.5]);
+        both.push(square(1.5, 2.5, 2.0));
+        assert_eq!(draw(both), ([0, 1, 9, 0], 0));
+        assert_eq!(draw(at(&[0.35, -0.3, 3.3])), ([0; 4], 3));
+        assert_eq!(
+            rasterise_between(&set(&[]), &|_| None, &geometry, &[0.0, 1.0]).unwrap_err().code,
+            "BAD_GEOMETRY"
+        );
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct StructureSetHeader {
 pub struct Contour {
     /// Its corners in patient space, LPS, mm.
     pub points_mm: Vec<[f64; 3]>,
-    /// SOPInstanceUID of the slice that it lies on.
+    /// SOPInstanceUID of the slice that it lies on; empty between slices.
     pub sop_instance_uid: String,
 }
 
@@ -154,8 +154,10 @@ fn put_rois(
 
 fn contour_item(header: &StructureSetHeader, contour: &Contour) -> InMemDicomObject {
     let mut item = InMemDicomObject::new_empty();
-    let image = image_reference(&header.referenced_sop_class_uid, &contour.sop_instance_uid);
-    put_items(&mut item, tags::CONTOUR_IMAGE_SEQUENCE, vec![image]);
+    if !contour.sop_instance_uid.is_empty() {
+        let image = image_reference(&header.referenced_sop_class_uid, &contour.sop_instance_uid);
+        put_items(&mut item, tags::CONTOUR_IMAGE_SEQUENCE, vec![image]);
+    }
     put(&mut item, tags::CONTOUR_GEOMETRIC_TYPE, VR::CS, "CLOSED_PLANAR");
     put(&mut item, tags::NUMBER_OF_CONTOUR_POINTS, VR::IS, contour.points_mm.len().to_string());
     // A hundredth of a micrometre: far finer than half a voxel, and short.
@@ -165,7 +167,8 @@ fn contour_item(header: &StructureSetHeader, contour: &Contour) -> InMemDicomObj
     item
 }
 
-/// The contours of one label on each slice of its grid; `sop_instance_uids` are the slices', in order.
+/// The contours of one label on each slice of its grid; `sop_instance_uids` are the slices', in order, an
+/// empty one for a plane between slices.
 pub fn contours(labels: &LabelMap, label: u16, sop_instance_uids: &[String]) -> Vec<Contour> {
     let [depth, _, width] = labels.size();
     (0..depth)

@@ -220,7 +220,7 @@ tables! {
         case: String,
         /// The scan's series.
         series: String,
-        /// The slice's SOP instance.
+        /// The slice's SOP instance; empty on a plane between slices.
         sop_instance: String,
         /// The slice's index along the volume's first axis.
         slice: i64,

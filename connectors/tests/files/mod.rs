@@ -10,7 +10,7 @@ pub fn element(tag: (u16, u16), vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
     if value.len() % 2 == 1 {
         value.push(if vr == b"UI" || vr == b"OB" { 0 } else { b' ' });
     }
-    if [b"OB", b"OW", b"SQ", b"UN", b"UT"].contains(&vr) {
+    if [b"OB", b"OF", b"OW", b"SQ", b"UN", b"UT"].contains(&vr) {
         bytes.extend([0, 0]);
         bytes.extend((value.len() as u32).to_le_bytes());
     } else {

@@ -35,7 +35,7 @@ pub fn header(depth: usize) -> SegmentationHeader {
         referenced_series_uid: "2.25.102".to_owned(),
         referenced_sop_class_uid: "1.2.840.10008.5.1.4.1.1.2".to_owned(),
         sources: (0..depth)
-            .map(|slice| Source { sop_instance_uid: format!("2.25.9.{slice}"), frame: None })
+            .map(|slice| Some(Source { sop_instance_uid: format!("2.25.9.{slice}"), frame: None }))
             .collect(),
     }
 }

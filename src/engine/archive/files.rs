@@ -13,7 +13,7 @@ use super::super::rows::Input;
 use super::judge::described;
 use super::look::{Looked, touch};
 use super::{Archive, Change, Origin};
-use crate::executor::work::{Grid, OutlinesRow, ScanForm, SeriesRow, SliceRow, Verdict};
+use crate::executor::work::{Grid, OutlinesRow, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
 use crate::operators::images::{Images, Scans, slice_number};
 use crate::operators::registry::Stage;
 use crate::store::StoreError;
@@ -177,7 +177,7 @@ impl Judge<'_> {
             }
             Ok(image) => {
                 let slice = self.slice(path, filed.record, image);
-                self.scan(0, ScanForm::Volume, path, image.grid, &[slice])
+                self.scan(0, ScanForm::Volume, path, image.grid, vec![slice])
             }
         }
     }
@@ -237,7 +237,7 @@ impl Judge<'_> {
             return self.refuse(Reject::new("NO_GEOMETRY", "a slice expected, none found", ""));
         };
         let grid = Grid::from(&geometry([run.len(), height, width], lowest));
-        self.scan(part, ScanForm::Slices, first, grid, &rows)
+        self.scan(part, ScanForm::Slices, first, grid, rows)
     }
 
     fn slice(&self, path: &Path, record: Digest, image: &ImageFile) -> SliceRow {
@@ -245,8 +245,8 @@ impl Judge<'_> {
         SliceRow { record, content: image.digest, frame: 0, sop_uid: below.to_string_lossy().into_owned() }
     }
 
-    fn scan(&mut self, part: u32, form: ScanForm, path: &Path, grid: Grid, slices: &[SliceRow]) -> Verdict {
-        let (digest, list) = described(slices, &grid);
+    fn scan(&mut self, part: u32, form: ScanForm, path: &Path, grid: Grid, slices: Vec<SliceRow>) -> Verdict {
+        let (digest, list) = described(&SliceList { slices, heights: Vec::new() }, &grid);
         let key = if part == 0 { self.case.to_owned() } else { format!("{}#{part}", self.case) };
         let patient = self.images.place(path).map_or_else(|| self.case.to_owned(), |place| place.patient);
         let row = SeriesRow {

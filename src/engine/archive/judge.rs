@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble_with};
+use tomoflow_connectors::{Digest, Real};
 
 use super::super::rows::Input;
 use super::{Archive, Change, Instances, Origin, SourceError};
-use crate::executor::work::{Grid, ScanForm, SeriesRow, SliceRow, Verdict};
+use crate::executor::work::{Grid, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
 use crate::operators::registry::Stage;
 use crate::store::StoreError;
 
@@ -113,7 +113,7 @@ impl Archive {
         if all.is_empty() {
             return Ok(judgement);
         }
-        for part in assemble_with(&all, reader.on_gap) {
+        for part in assemble_with(&all, reader.rules) {
             let number = part.number;
             let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
             judgement.0.push(match part.verdict {
@@ -150,7 +150,8 @@ fn series_row(
         })
         .collect();
     let grid = Grid::from(&assembled.geometry);
-    let (digest, list) = described(&slices, &grid);
+    let heights = assembled.heights.iter().copied().map(Real::new).collect();
+    let (digest, list) = described(&SliceList { slices, heights }, &grid);
     let first = &instances[assembled.slices[0].instance].0;
     let patient = if first.patient_id.is_empty() { &first.study_uid } else { &first.patient_id };
     let tag = |keyword: &str| first.tags.get(keyword).map_or("", String::as_str).into();
@@ -173,9 +174,12 @@ fn series_row(
 }
 
 /// What a scan's voxels depend on, and the list of its slices as it is kept.
-pub(super) fn described(slices: &[SliceRow], grid: &Grid) -> (Digest, Vec<u8>) {
-    let content: Vec<(Digest, u32)> = slices.iter().map(|slice| (slice.content, slice.frame)).collect();
+pub(super) fn described(list: &SliceList, grid: &Grid) -> (Digest, Vec<u8>) {
+    let content: Vec<(Digest, u32)> = list.slices.iter().map(|slice| (slice.content, slice.frame)).collect();
     // Rows of plain values always serialise.
-    let content = postcard::to_stdvec(&(&content, grid)).unwrap_or_default();
-    (Digest::of(&content), postcard::to_stdvec(slices).unwrap_or_default())
+    let mut content = postcard::to_stdvec(&(&content, grid)).unwrap_or_default();
+    if !list.heights.is_empty() {
+        content.extend(postcard::to_stdvec(&list.heights).unwrap_or_default());
+    }
+    (Digest::of(&content), list.encode())
 }

@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
-use crate::executor::work::{Action, CaseRow, SliceRow, Work};
+use crate::executor::work::{Action, CaseRow, SliceList, Work};
 use crate::executor::{Context, Lookup, keys, vanished};
 use crate::operators::registry::Stage;
 
 /// A part of the index: the slices of one scan, where its files lie, and transforms that were kept.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Packed {
-    slices: Vec<(Digest, Vec<SliceRow>)>,
+    slices: Vec<(Digest, SliceList)>,
     places: Vec<(String, Digest, FileStat)>,
     done: Vec<(Digest, Digest)>,
 }
@@ -28,7 +28,13 @@ impl Packed {
                 packed.labels(&*lookup, row);
                 packed.kept(context, &*lookup, row);
             }
-            Work::Evaluate { case, .. } => packed.labels(&*lookup, case),
+            Work::Evaluate { case, .. } => {
+                packed.labels(&*lookup, case);
+                // Truth is drawn on planes, or between them.
+                if case.series.has_planes_between() {
+                    packed.list(&*lookup, case);
+                }
+            }
             Work::Mask { .. } | Work::Train(_) => {}
         }
         packed
@@ -36,13 +42,19 @@ impl Packed {
 
     fn scan(&mut self, lookup: &dyn Lookup, row: &CaseRow) {
         let series = &row.series;
-        let Ok(slices) = lookup.slices(series.list) else { return };
-        let records: Vec<Digest> = slices.iter().map(|slice| slice.record).collect();
+        let Some(records) = self.list(lookup, row) else { return };
         if let Ok(places) = lookup.places(series.held_under(), &records) {
             let named = records.into_iter().zip(places);
             self.places.extend(named.map(|(record, place)| (series.held_under().to_owned(), record, place)));
         }
-        self.slices.push((series.list, slices));
+    }
+
+    /// The slices of a scan, and their records.
+    fn list(&mut self, lookup: &dyn Lookup, row: &CaseRow) -> Option<Vec<Digest>> {
+        let list = lookup.slices(row.series.list).ok()?;
+        let records = list.slices.iter().map(|slice| slice.record).collect();
+        self.slices.push((row.series.list, list));
+        Some(records)
     }
 
     fn labels(&mut self, lookup: &dyn Lookup, row: &CaseRow) {
@@ -63,9 +75,9 @@ impl Packed {
 }
 
 impl Lookup for Packed {
-    fn slices(&self, list: Digest) -> Result<Vec<SliceRow>, Reject> {
+    fn slices(&self, list: Digest) -> Result<SliceList, Reject> {
         let found = self.slices.iter().find(|(known, _)| *known == list);
-        found.map(|(_, slices)| slices.clone()).ok_or_else(|| vanished(list))
+        found.map(|(_, list)| list.clone()).ok_or_else(|| vanished(list))
     }
 
     fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject> {

@@ -62,7 +62,7 @@ impl<'s> Built<'s, '_> {
             for (half, _) in halves {
                 let Half::Scan(series) = half else { continue };
                 let (chosen, refused) = choose(&outlines, newest);
-                let labels = chosen.map(|row| keys::labels(&plan, index, source, row, &series.grid));
+                let labels = chosen.map(|row| keys::labels(&plan, index, source, row, series));
                 let case = CaseRow { series: series.clone(), labels };
                 output.push(((case, refused), 1));
             }

@@ -118,14 +118,15 @@ impl Tables {
         from: &Provenance,
     ) -> Result<Vec<MaskRow>, Reject> {
         let mask: MaskArtifact = artifact::decode("mask", &self.context.artifact(mask)?)?;
-        let slices = self.context.lookup()?.slices(series.list)?;
+        let list = self.context.lookup()?.slices(series.list)?;
+        let slices = list.on_planes(mask.slices.len());
         let geometry = Geometry::from(&series.grid);
         let [_, h, w] = geometry.steps_mm;
         let pixel_mm2 = tomoflow_connectors::geometry::norm(tomoflow_connectors::geometry::cross(h, w));
         let sop_uid = |index: usize| match series.form {
             // One file holds all slices.
             ScanForm::Volume => "",
-            _ => slices.get(index).map_or("", |slice| &slice.sop_uid),
+            _ => slices.get(index).copied().flatten().map_or("", |slice| &slice.sop_uid),
         };
         let mut rows = Vec::new();
         for (index, labels) in mask.slices.iter().enumerate() {
