@@ -39,7 +39,7 @@ struct Lie {
 fn a_lie_of_gigabytes_is_refused_by_name_and_takes_no_room() {
     let folder = tempfile::tempdir().unwrap();
     let lies = [images(), compressed(), deflated(), outlines(), segments(), volumes(), containers()].concat();
-    assert_eq!(lies.len(), 31);
+    assert_eq!(lies.len(), 32);
     for Lie { what, name, bytes, read, code } in lies {
         assert!(bytes.len() < 4096, "{what}: {} bytes", bytes.len());
         let path = folder.path().join(name);
@@ -182,7 +182,19 @@ fn deflated() -> Vec<Lie> {
         bytes
     };
     let large = slice(&[(ROWS, b"US", &SIDE), (COLUMNS, b"US", &SIDE)]);
+    let one = [1, 0];
+    let count = 2_000_000;
+    let dots = slice(&[
+        (FRAMES, b"IS", count.to_string().as_bytes()),
+        (ROWS, b"US", &one),
+        (COLUMNS, b"US", &one),
+        ((0x0028, 0x0100), b"US", &[8, 0]),
+        ((0x0028, 0x0101), b"US", &[8, 0]),
+        ((0x0028, 0x0102), b"US", &[7, 0]),
+        ((0x7FE0, 0x0010), b"OW", &vec![0; count]),
+    ]);
     vec![
+        lie("packed frames of one pixel", pack(&dots, &[]), image, "IMPLAUSIBLE_SIZE"),
         lie("a packed side", pack(&large, &[]), image, "TRUNCATED"),
         lie("a packed bomb", pack(&large, &vec![0; 2 << 20]), image, "TRUNCATED"),
     ]
