@@ -64,7 +64,6 @@ pub(super) fn size(frame: &[u8]) -> Option<Size> {
 /// How samples are coded, as one marker segment has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Style {
-    layers: u16,
     /// The exponents of a code block's rows and columns.
     block: [u32; 2],
     high_throughput: bool,
@@ -73,13 +72,8 @@ struct Style {
 }
 
 impl Style {
-    /// The content of a COD or COC segment; `None` when it is not as long as it should be.
-    fn read(content: &[u8], layers: Option<u16>) -> Option<Self> {
-        let (&scheme, rest) = content.split_first()?;
-        let (layers, rest) = match layers {
-            Some(layers) => (layers, rest),
-            None => (word(rest, 1)?, rest.get(4..)?),
-        };
+    /// What a COD or COC segment ends with; `None` when it is not as long as it should be.
+    fn read(scheme: u8, rest: &[u8]) -> Option<Self> {
         let &[levels, columns, rows, style, _, ref precincts @ ..] = rest else { return None };
         let resolutions = usize::from(levels) + 1;
         let precincts = match scheme & 1 {
@@ -90,11 +84,11 @@ impl Style {
             _ => return None,
         };
         let block = [rows, columns].map(|exponent| u32::from(exponent & 15) + 2);
-        Some(Self { layers, block, high_throughput: style & 0x40 != 0, precincts })
+        Some(Self { block, high_throughput: style & 0x40 != 0, precincts })
     }
 
     /// What a tile takes beside its samples, in bytes at most.
-    fn bookkeeping(&self, tile: [u32; 2]) -> u64 {
+    fn bookkeeping(&self, tile: [u32; 2], layers: u16) -> u64 {
         let mut bytes = 0u64;
         for (down, precinct) in self.precincts.iter().rev().enumerate() {
             // The bands of all but the lowest resolution have half its length, and so have their precincts.
@@ -109,7 +103,7 @@ impl Style {
             let precincts = count(0, precinct[0]).saturating_mul(count(1, precinct[1]));
             let blocks = count(0, self.block[0].min(precinct[0]))
                 .saturating_mul(count(1, self.block[1].min(precinct[1])));
-            let block = BLOCK + LAYER * u64::from(self.layers);
+            let block = BLOCK + LAYER * u64::from(layers);
             let band = precincts.saturating_mul(PRECINCT).saturating_add(blocks.saturating_mul(block));
             bytes = bytes.saturating_add(band.saturating_mul(bands));
         }
@@ -122,6 +116,8 @@ impl Style {
 struct Outline {
     /// In the main header, and in those of all tiles' parts.
     styles: Vec<Style>,
+    /// The most layers.
+    layers: u16,
     /// Where the last tile's part ends.
     end: usize,
     /// Where the length of a part lies that says "to the end", and where that part begins.
@@ -138,7 +134,8 @@ fn outline(stream: &[u8]) -> Option<Outline> {
         match marker {
             _ if [marker] == END[1..] && part_end.is_none() => break,
             SOD => {
-                at = part_end.take()?;
+                let behind = at + 2;
+                at = part_end.take().filter(|&end| end >= behind)?;
                 outline.end = at;
                 continue;
             }
@@ -152,11 +149,11 @@ fn outline(stream: &[u8]) -> Option<Outline> {
         let length = usize::from(word(stream, at + 2)?);
         let content = stream.get(at + 4..at + 2 + length)?;
         match marker {
-            COD => outline.styles.push(Style::read(content, None)?),
-            COC => {
-                let layers = outline.styles.first()?.layers;
-                outline.styles.push(Style::read(content.get(1..)?, Some(layers))?);
+            COD => {
+                outline.styles.push(Style::read(*content.first()?, content.get(5..)?)?);
+                outline.layers = outline.layers.max(word(content, 2)?);
             }
+            COC => outline.styles.push(Style::read(*content.get(1)?, content.get(2..)?)?),
             SOT if long(content, 2)? == 0 => {
                 outline.open = Some([at + 6, at]);
                 part_end = Some(stream.len());
@@ -197,10 +194,13 @@ pub(super) fn decode(frame: &[u8]) -> Result<Vec<u16>, String> {
     let size = size(frame).ok_or_else(broken)?;
     let stream = code_stream(frame).ok_or_else(broken)?;
     let outline = outline(stream).ok_or_else(broken)?;
-    check(&size, &outline.styles)?;
+    check(&size, &outline)?;
     let stream = outline.complete(stream).ok_or("a JPEG 2000 stream that ends early")?;
     let high = outline.styles.iter().any(|style| style.high_throughput);
     let samples = if high { high_throughput(&stream) } else { plain(&stream) }?;
+    if samples.len() != size.rows as usize * size.columns as usize {
+        return Err(format!("{} × {} samples expected, {} decoded", size.rows, size.columns, samples.len()));
+    }
     // The decoders take signed samples for unsigned ones, and move them all by half their range.
     let half = 1i32 << (size.precision - 1);
     let (least, most, moved) = if size.signed { (-half, half - 1, half) } else { (0, 2 * half - 1, 0) };
@@ -208,16 +208,17 @@ pub(super) fn decode(frame: &[u8]) -> Result<Vec<u16>, String> {
 }
 
 /// Refuses what the decoders would take far more memory for than the frame explains.
-fn check(size: &Size, styles: &[Style]) -> Result<(), String> {
-    if size.tile.contains(&0) {
-        return Err("a JPEG 2000 stream with tiles of no size".to_owned());
+fn check(size: &Size, outline: &Outline) -> Result<(), String> {
+    if size.tile.contains(&0) || size.precision > 16 {
+        return Err(format!("tiles and up to 16 bits expected, {size:?} found"));
     }
     let sides = [size.rows, size.columns].map(u64::from);
     let tile = [size.tile[0].min(size.rows), size.tile[1].min(size.columns)];
     // They may begin anywhere.
     let across = |axis: usize| sides[axis] / u64::from(size.tile[axis]) + 2;
     let tiles = across(0).saturating_mul(across(1)).saturating_mul(TILE);
-    let most = styles.iter().map(|style| style.bookkeeping(tile)).max().unwrap_or_default();
+    let styles = outline.styles.iter().map(|style| style.bookkeeping(tile, outline.layers));
+    let most = styles.max().unwrap_or_default();
     let allowed = sides[0].saturating_mul(sides[1]).saturating_mul(MOST_PER_PIXEL).saturating_add(SMALL);
     if most.saturating_add(tiles) > allowed {
         return Err(format!("{} × {} samples in far too many pieces", size.rows, size.columns));
@@ -312,7 +313,7 @@ mod tests {
     fn pieces_too_small_for_their_number_are_refused() {
         let allowed = |side, tile, block, precincts: &[u8]| {
             let stream = [headers(side, tile, block, precincts), part(16)].concat();
-            check(&size(&stream).unwrap(), &outline(&stream).unwrap().styles).is_ok()
+            check(&size(&stream).unwrap(), &outline(&stream).unwrap()).is_ok()
         };
         assert!(allowed(512, 512, 4, &[]));
         assert!(allowed(16_384, 1024, 4, &[0x77, 0x88, 0x88]));
