@@ -75,8 +75,11 @@ fn lie(what: &'static str, bytes: Vec<u8>, read: Reader, code: &'static str) -> 
     Lie { what, name: "file", bytes, read, code }
 }
 
+/// Tag, representation, value.
+type Element<'e> = ((u16, u16), &'e [u8; 2], &'e [u8]);
+
 /// A slice with some elements replaced.
-fn slice(elements: &[((u16, u16), &[u8; 2], &[u8])]) -> SliceFile {
+fn slice(elements: &[Element<'_>]) -> SliceFile {
     let mut file = SliceFile::new(1);
     for (tag, vr, value) in elements {
         file.set(*tag, vr, value.to_vec());
