@@ -1,52 +1,18 @@
 //! Damaged files of every format: a refusal or a value, never a panic, and never room for what a header
 //! merely claims.
 
+mod noting;
 mod volumes;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText};
 use tomoflow_connectors::{Geometry, LabelMap, Scan, metaimage, nifti, nrrd};
 use volumes::seg::header;
 
-/// The system's allocator, which notes the largest request.
-struct Noting;
-
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
 /// Files here hold a few thousand bytes; a thousandfold is what deflate may make of them.
 const LARGE: usize = 32 << 20;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Noting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LARGEST.fetch_max(size, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Noting = Noting;
 
 const NAMES: [&str; 9] =
     ["s.nii", "l.nii.gz", "s.mha", "l.mha", "s.nrrd", "l.seg.nrrd", "split.mhd", "b.dcm", "m.dcm"];
@@ -54,7 +20,7 @@ const NAMES: [&str; 9] =
 /// A valid file of each format.
 fn write_all(folder: &Path) {
     let grid = Geometry::axis_aligned([3, 9, 11], [2.0, 0.5, 0.75]);
-    let labels = LabelMap::new(grid.clone(), (0..297).map(|i| i * i % 3).collect()).unwrap();
+    let labels = LabelMap::new(grid.clone(), (0..297u32).map(|i| (i * i % 3) as u16).collect()).unwrap();
     let scan = Scan::new(grid, (0..297).map(|i| i as f32 * 0.5).collect()).unwrap();
     let at = |name: &str| folder.join(name);
     nifti::write_scan(&at("s.nii"), &scan).unwrap();
@@ -133,9 +99,9 @@ fn no_damage_panics_or_takes_much_memory() {
             // A new file: replacing one in place waits for the disk on some file systems.
             std::fs::remove_file(&path).unwrap();
             std::fs::write(&path, &damaged).unwrap();
-            LARGEST.store(0, Ordering::Relaxed);
+            noting::begin();
             read(&path);
-            let largest = LARGEST.load(Ordering::Relaxed);
+            let largest = noting::largest();
             prop_assert!(largest < LARGE, "{} bytes at once", largest);
             Ok(())
         });

@@ -1,19 +1,8 @@
-//! Outlines from any bytes, drawn on a small grid. `cargo +nightly fuzz run rtstruct`.
+//! `cargo +nightly fuzz run rtstruct`: what is done with the bytes stands beside the tests of the connectors.
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use tomoflow_connectors::Geometry;
-use tomoflow_connectors::dicom::read_record;
-use tomoflow_connectors::rtstruct::{rasterise, read_structures};
+#[path = "../../connectors/tests/fuzzed/rtstruct.rs"]
+mod rtstruct;
 
-fuzz_target!(|bytes: &[u8]| {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), bytes).unwrap();
-    read_record(file.path()).unwrap();
-    if let Ok(set) = read_structures(file.path()) {
-        let geometry = Geometry::axis_aligned([4, 16, 16], [2.0, 1.0, 1.0]);
-        // A refusal is as good as an answer here.
-        drop(rasterise(&set, &|_| Some(1), &geometry));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rtstruct::feed(bytes));

@@ -126,10 +126,14 @@ pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usi
             }
             None => return Err("a JPEG stream without a frame header".to_owned()),
         },
-        Some(Family::Jpeg2000) => match jpeg2000_size(frame) {
-            Some(size) => check(size, pixels).map(|()| allocated)?,
-            None => return Err("a JPEG 2000 stream without a size marker".to_owned()),
-        },
+        Some(Family::Jpeg2000) => {
+            let Some(found) = super::jpeg2000::size(frame) else {
+                return Err("a JPEG 2000 stream without a size marker".to_owned());
+            };
+            let super::jpeg2000::Size { rows, columns, components, precision, subsampled, .. } = found;
+            check(StreamSize { rows, columns, components, precision, subsampled }, pixels)?;
+            return Ok(little(&super::jpeg2000::decode(frame)?, allocated));
+        }
         Some(Family::JpegLs) => {
             let Some(found) = super::jpegls::frame(frame) else {
                 return Err("a JPEG-LS stream without a frame header".to_owned());
@@ -224,10 +228,6 @@ fn check(size: StreamSize, pixels: &PixelFormat) -> Result<(), String> {
     })
 }
 
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(<[u8; 4]>::try_from(bytes.get(at..at.checked_add(4)?)?).ok()?))
-}
-
 /// The start-of-frame segment of a JPEG stream.
 fn jpeg_size(stream: &[u8]) -> Option<StreamSize> {
     let is_frame = |marker: u8| (0xC0..=0xCF).contains(&marker) && ![0xC4, 0xC8, 0xCC].contains(&marker);
@@ -238,19 +238,6 @@ fn jpeg_size(stream: &[u8]) -> Option<StreamSize> {
         columns: word(frame, 3)?.into(),
         components: u16::from(*frame.get(5)?),
         subsampled: false,
-    })
-}
-
-/// The SIZ segment of a JPEG 2000 code stream, wherever a JP2 box may have put it.
-fn jpeg2000_size(stream: &[u8]) -> Option<StreamSize> {
-    let start = stream.windows(4).position(|window| window == [0xFF, 0x4F, 0xFF, 0x51])?;
-    let size = stream.get(start + 4..)?;
-    Some(StreamSize {
-        columns: be32(size, 4)?.checked_sub(be32(size, 12)?)?,
-        rows: be32(size, 8)?.checked_sub(be32(size, 16)?)?,
-        components: word(size, 36)?,
-        precision: (size.get(38)? & 0x7F) + 1,
-        subsampled: size.get(39..41)? != [1, 1],
     })
 }
 
@@ -332,6 +319,5 @@ mod tests {
         let size = jpeg_size(&jpeg).unwrap();
         assert_eq!((size.rows, size.columns, size.components, size.precision), (5, 7, 1, 12));
         assert!(jpeg_size(&jpeg[..12]).is_none());
-        assert!(jpeg2000_size(&[0xFF, 0x4F, 0xFF, 0x51, 0]).is_none());
     }
 }

@@ -29,7 +29,7 @@ fn hint(code: &str) -> &'static str {
             "the modality look-up table has too few entries, or goes with floating-point pixels"
         }
         "BAD_RESCALE" => "RescaleSlope and RescaleIntercept must be numbers",
-        "IMPLAUSIBLE_SIZE" => "the header claims far more pixels than the file can hold",
+        "IMPLAUSIBLE_SIZE" => "the header claims far more pixels or frames than the file explains",
         "SINGLE_SLICE" => "a volume needs at least two slices, or a slice thickness",
         _ => "",
     }

@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod instance;
 mod jpeg;
 mod jpeg12;
+mod jpeg2000;
 mod jpegls;
 mod keywords;
 mod lut;

@@ -1,6 +1,6 @@
 //! What shows in one file that its pixels cannot become a volume, by name.
 
-use dicom_dictionary_std::uids;
+use dicom_dictionary_std::{tags, uids};
 
 use super::codec;
 use super::dataset::Dataset;
@@ -16,6 +16,10 @@ const PROJECTIONS: &[&str] = &[
     "1.2.840.10008.5.1.4.1.1.12.2",
     "1.2.840.10008.5.1.4.1.1.12.3",
 ];
+
+/// Frames without functional groups of their own: what is kept of each takes far more memory than a few pixels, which
+/// may be packed besides.
+const MOST_UNDESCRIBED: u32 = 1 << 16;
 
 /// Codes that set an instance apart from the stacks of its series: it was never part of a volume.
 pub(crate) const ASIDE: &[&str] = &["COLOUR", "SECONDARY_CAPTURE", "PROJECTION", "LOCALIZER"];
@@ -83,7 +87,17 @@ pub(crate) fn on_storage(
     {
         return Some("UNSUPPORTED_PIXEL_FORMAT");
     }
-    let frame_bytes = u64::from(pixels.rows) * u64::from(pixels.columns) * u64::from(bits / 8);
+    let described = dataset.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).len();
+    let undescribed = pixels.stored_frames > MOST_UNDESCRIBED && pixels.stored_frames as usize > described;
+    match on_layout(pixels, layout) {
+        None | Some("UNSUPPORTED_TRANSFER_SYNTAX") if undescribed => Some("IMPLAUSIBLE_SIZE"),
+        found => found,
+    }
+}
+
+fn on_layout(pixels: &PixelFormat, layout: Layout) -> Option<&'static str> {
+    let frame_bytes =
+        u64::from(pixels.rows) * u64::from(pixels.columns) * u64::from(pixels.bits_allocated / 8);
     match layout {
         Layout::Missing => None,
         Layout::Native { length } => {

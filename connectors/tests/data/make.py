@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Write small compressed frames, each beside the samples that its reference decoder gives.
 
-usage: python make.py    (needs numpy and imagecodecs, which carries CharLS, OpenJPH, libjxl and libjpeg-turbo)
+usage: python make.py    (needs numpy and imagecodecs, which carries CharLS, OpenJPEG, OpenJPH, libjxl and
+libjpeg-turbo)
 """
 from pathlib import Path
 
@@ -34,6 +35,12 @@ for bits in (8, 12, 16):
     keep(f"jpegls_{bits}", codecs.jpegls_encode(picture(bits)), codecs.jpegls_decode)
     if bits != 12:  # the encoder takes the word's 16 bits, and may pass the largest value
         keep(f"jpegls_near_{bits}", codecs.jpegls_encode(picture(bits), level=3), codecs.jpegls_decode)
+    keep(
+        f"jpeg2000_{bits}",
+        codecs.jpeg2k_encode(picture(bits), level=0, reversible=True, codecformat="j2k", bitspersample=bits),
+        codecs.jpeg2k_decode,
+    )
     keep(f"htj2k_{bits}", codecs.htj2k_encode(picture(bits), reversible=True), codecs.htj2k_decode)
     keep(f"jpegxl_{bits}", codecs.jpegxl_encode(picture(bits), lossless=True, bitspersample=bits), codecs.jpegxl_decode)
+keep("jpeg2000_lossy_16", codecs.jpeg2k_encode(picture(16), level=50, codecformat="jp2"), codecs.jpeg2k_decode)
 keep("jpeg_12", codecs.jpeg8_encode(picture(12), level=90, bitspersample=12), codecs.jpeg8_decode)
