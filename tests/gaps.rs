@@ -27,7 +27,7 @@ fn workplace(series: usize, settings: &str) -> Workplace {
     place
 }
 
-fn export_to(place: &Workplace, folder: &str, format: ExportFormat, scans: bool) -> PathBuf {
+fn export_to(place: &Workplace, folder: &str, format: FileFormat, scans: bool) -> PathBuf {
     let folder = place.path().join(folder);
     let options = ExportOptions { folder: folder.clone(), format, stage: None, scans };
     let exported = export(place.plan(&Registry::builtin()), &options).unwrap();
@@ -157,7 +157,7 @@ fn outlines_lie_on_their_planes_whatever_is_missing() {
 }
 
 /// Judges a pipeline against its own masks, exported: they must be met voxel for voxel.
-fn masks_come_back(place: &mut Workplace, format: ExportFormat, source: &str) {
+fn masks_come_back(place: &mut Workplace, format: FileFormat, source: &str) {
     let folder = export_to(place, "labels", format, false);
     let drawn = "type = \"rtstruct\"\npath = \"archive\"\nstructures = { tumour = [\"TV\"] }";
     assert!(place.text.contains(drawn));
@@ -176,10 +176,7 @@ fn masks_come_back(place: &mut Workplace, format: ExportFormat, source: &str) {
 #[test]
 fn masks_on_interpolated_planes_are_exported_and_read_back() {
     for (format, source) in [
-        (
-            FileFormat::DicomSeg,
-            "type = \"dicom_seg\"\npath = \"labels\"\nsegments = { tumour = [\"tum*\"] }",
-        ),
+        (FileFormat::DicomSeg, "type = \"dicom_seg\"\npath = \"labels\"\nsegments = { tumour = [\"tum*\"] }"),
         (
             FileFormat::Rtstruct,
             "type = \"rtstruct\"\npath = \"labels\"\nstructures = { tumour = [\"tum*\"] }",

@@ -167,12 +167,10 @@ impl Context {
             return Ok(None);
         }
         let geometry = Geometry::from(&series.grid);
-        self.decoded(series, |list, files| {
-            match dicom::load_short(&geometry, &frames(list, files)) {
-                Ok(scan) => Ok(Some(scan)),
-                Err(ShortError::Unfit { .. }) => Ok(None),
-                Err(ShortError::Reject(reject)) => Err(reject),
-            }
+        self.decoded(series, |list, files| match dicom::load_short(&geometry, &frames(list, files)) {
+            Ok(scan) => Ok(Some(scan)),
+            Err(ShortError::Unfit { .. }) => Ok(None),
+            Err(ShortError::Reject(reject)) => Err(reject),
         })
     }
 
