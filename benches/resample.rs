@@ -27,7 +27,7 @@ fn case(labelled: bool) -> Case {
 
 fn bench(bencher: divan::Bencher, order: Order, spacing_mm: f64) {
     let case = case(false);
-    let resample = Resample { spacing_mm: [spacing_mm; 3], convention: Convention::Monai, order };
+    let resample = Resample::to_spacing([spacing_mm; 3], Convention::Monai, order);
     bencher.counter(BytesCount::new(case.bytes())).bench(|| resample.apply(&case).unwrap());
 }
 
@@ -48,7 +48,7 @@ fn nearest_to_1_mm(bencher: divan::Bencher) {
 
 #[divan::bench]
 fn masks_back_to_the_original_grid(bencher: divan::Bencher) {
-    let resample = Resample { spacing_mm: [1.0; 3], convention: Convention::Monai, order: Order::Linear };
+    let resample = Resample::to_spacing([1.0; 3], Convention::Monai, Order::Linear);
     let found = resample.apply(&case(true)).unwrap();
     let labels = found.labels.unwrap();
     bencher.bench(|| labels_to_grid(&labels, &found.original).unwrap());
@@ -56,7 +56,7 @@ fn masks_back_to_the_original_grid(bencher: divan::Bencher) {
 
 #[divan::bench]
 fn masks_back_to_an_oblique_grid(bencher: divan::Bencher) {
-    let resample = Resample { spacing_mm: [1.0; 3], convention: Convention::Monai, order: Order::Linear };
+    let resample = Resample::to_spacing([1.0; 3], Convention::Monai, Order::Linear);
     let found = resample.apply(&case(true)).unwrap();
     let labels = found.labels.unwrap();
     let mut target = (*found.original).clone();

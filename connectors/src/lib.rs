@@ -13,7 +13,7 @@ mod imagefile;
 pub mod metaimage;
 pub mod nifti;
 pub mod nrrd;
-mod pages;
+pub mod pages;
 pub mod points;
 pub mod real;
 pub mod reject;

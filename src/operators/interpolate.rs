@@ -164,7 +164,7 @@ pub fn nearest<T: Copy + Default + Send + Sync>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::grid::{Convention, Order, Sampling, taps};
+    use super::super::grid::{self, Convention, Sampling};
     use super::*;
     use proptest::prelude::*;
 
@@ -200,7 +200,7 @@ mod tests {
         ) {
             let axes = [0, 1, 2].map(|axis| {
                 let mm = if keeps[axis] { 1.0 } else { new_mm[axis] };
-                taps(&Sampling::new(Convention::Nnunet, size[axis], 1.0, mm), Order::Linear)
+                grid::linear(&Sampling::new(Convention::Nnunet, size[axis], 1.0, mm))
             });
             let voxels = &values[..size.iter().product()];
             let expected = oracle(voxels, size, &axes);
