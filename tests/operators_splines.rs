@@ -61,8 +61,7 @@ fn antialiasing_is_scikit_images() {
     let (old, new) = (mm(&golden, "coarser.old"), mm(&golden, "coarser.new"));
     let given = case(Geometry::axis_aligned(golden.size("scan"), old), golden.f32("scan"), None);
     for (order, expected) in [(Order::Linear, "antialias.linear"), (Order::Cubic, "antialias.cubic")] {
-        let resample =
-            Resample { antialias: true, ..Resample::to_spacing(new, Convention::Nnunet, order) };
+        let resample = Resample { antialias: true, ..Resample::to_spacing(new, Convention::Nnunet, order) };
         let found = resample.apply(&given).unwrap();
         near(expected, found.scan.voxels(), &golden.f32(expected), 4e-4);
     }
@@ -108,6 +107,17 @@ fn nnunets_own_data_and_labels() {
     }
 }
 
+/// A single slice is taken as it is, and what overshoots in its plane is clipped all the same.
+#[test]
+fn nnunets_range_holds_for_a_single_slice() {
+    let voxels = vec![0.0, 0.0, 0.0, -5.6];
+    let given = case(Geometry::axis_aligned([1, 2, 2], [1.0; 3]), voxels, None);
+    let found =
+        Resample::to_spacing([0.6, 1.0, 0.7], Convention::Nnunet, Order::Cubic).apply(&given).unwrap();
+    assert_eq!(found.scan.size(), [2, 2, 3]);
+    assert!(found.scan.voxels().iter().all(|value| (-5.6..=0.0).contains(value)));
+}
+
 #[test]
 fn a_vote_takes_the_largest_share_and_a_tie_the_nearest() {
     let vote = |labels: Vec<u16>, new_mm: f64, convention| {
@@ -141,7 +151,8 @@ fn isotropic_is_the_smallest_spacing() {
 #[test]
 fn a_spacing_or_a_rule_is_asked_for() {
     let build = tomoflow::operators::resample::ENTRY.build;
-    let field = |config: serde_json::Value| build(config.as_object().unwrap()).err().map(|p| p[0].field.clone());
+    let field =
+        |config: serde_json::Value| build(config.as_object().unwrap()).err().map(|p| p[0].field.clone());
     let rest = json!({ "convention": "monai", "order": "cubic" });
     let with = |extra: serde_json::Value| {
         let mut config = rest.clone();
@@ -151,7 +162,10 @@ fn a_spacing_or_a_rule_is_asked_for() {
     assert_eq!(field(with(json!({ "to": "isotropic", "spacing_mm": null }))), None);
     assert_eq!(field(with(json!({ "spacing_mm": [1, 1, 1] }))), None);
     assert_eq!(field(rest.clone()).as_deref(), Some("spacing_mm"));
-    assert_eq!(field(with(json!({ "to": "isotropic", "spacing_mm": [1, 1, 1] }))).as_deref(), Some("spacing_mm"));
+    assert_eq!(
+        field(with(json!({ "to": "isotropic", "spacing_mm": [1, 1, 1] }))).as_deref(),
+        Some("spacing_mm")
+    );
 }
 
 #[test]

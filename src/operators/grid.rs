@@ -186,14 +186,13 @@ fn bad(message: String) -> Failure {
 ///
 /// # Errors
 /// `TOO_LARGE`.
-pub fn check_size(samplings: &[Sampling; 3]) -> Result<(), Failure> {
-    let voxels: f64 = samplings.iter().map(|sampling| sampling.new as f64).product();
+pub fn check_voxels(size: [usize; 3]) -> Result<(), Failure> {
+    let voxels: f64 = size.iter().map(|&n| n as f64).product();
     if voxels > MOST_VOXELS {
-        let size = samplings.map(|sampling| sampling.new);
         return Err(Failure::new(
             "TOO_LARGE",
             format!("at most {MOST_VOXELS} voxels expected, a grid of {size:?} asked for"),
-            "`spacing_mm` is very fine for the extent of this scan",
+            "a spacing may be very fine for the extent of this scan, or a size very large",
         ));
     }
     Ok(())
@@ -275,6 +274,6 @@ mod tests {
     #[test]
     fn a_grid_past_any_memory_is_refused() {
         let samplings = [Sampling::new(Convention::Nnunet, 1000, 5.0, 0.01); 3];
-        assert_eq!(check_size(&samplings).unwrap_err().code, "TOO_LARGE");
+        assert_eq!(check_voxels(samplings.map(|sampling| sampling.new)).unwrap_err().code, "TOO_LARGE");
     }
 }

@@ -36,9 +36,7 @@ impl Line {
         let rows: Vec<Row> = match order {
             Order::Nearest => grid::nearest(sampling).iter().map(|tap| Row::between(old, tap)).collect(),
             Order::Linear => grid::linear(sampling).iter().map(|tap| Row::between(old, tap)).collect(),
-            Order::Cubic => {
-                (0..sampling.new).map(|index| spline::row(old, position(index))).collect()
-            }
+            Order::Cubic => (0..sampling.new).map(|index| spline::row(old, position(index))).collect(),
             Order::Lanczos => (0..sampling.new).map(|index| lanczos(old, position(index))).collect(),
         };
         let prefilter = order == Order::Cubic && old > 1;
@@ -67,8 +65,7 @@ impl Row {
     pub fn edged(voxels: usize, weights: impl IntoIterator<Item = (i64, f64)>) -> Self {
         let last = voxels as i64 - 1;
         let inside = |(place, weight): (i64, f64)| (place.clamp(0, last) as usize, weight);
-        let weights: Vec<_> =
-            weights.into_iter().map(inside).filter(|(_, weight)| *weight != 0.0).collect();
+        let weights: Vec<_> = weights.into_iter().map(inside).filter(|(_, weight)| *weight != 0.0).collect();
         let low = weights.iter().map(|(place, _)| *place).min().unwrap_or(0);
         let high = weights.iter().map(|(place, _)| *place).max().unwrap_or(0);
         let mut row = Self { low, weights: vec![0.0; high - low + 1] };

@@ -3,6 +3,8 @@
 pub mod assemble;
 pub mod bag;
 pub mod components;
+pub mod crop;
+pub mod cuboid;
 pub mod dataset;
 pub mod delta;
 pub mod dicom;
@@ -16,11 +18,13 @@ pub mod interpolate;
 pub mod kernel;
 pub mod label;
 pub mod largest_component;
+pub mod pad;
 pub mod parquet;
 pub mod patches;
 pub mod patterns;
 pub mod registry;
 pub mod regrid;
+pub mod reorient;
 pub mod resample;
 pub mod rtstruct;
 pub mod separable;
@@ -45,7 +49,10 @@ pub const BUILTIN: &[Entry] = &[
     dicom_seg::ENTRY,
     assemble::ENTRY,
     label::ENTRY,
+    reorient::ENTRY,
     resample::ENTRY,
+    crop::ENTRY,
+    pad::ENTRY,
     zscore::ENTRY,
     window::ENTRY,
     patches::ENTRY,

@@ -182,9 +182,9 @@ impl Resample {
         grid::check(geometry)?;
         let old_mm = geometry.spacing_mm();
         let new_mm = self.target_mm(old_mm)?;
-        let samplings =
-            [0, 1, 2].map(|axis| Sampling::new(self.convention, geometry.size[axis], old_mm[axis], new_mm[axis]));
-        grid::check_size(&samplings)?;
+        let samplings = [0, 1, 2]
+            .map(|axis| Sampling::new(self.convention, geometry.size[axis], old_mm[axis], new_mm[axis]));
+        grid::check_voxels(samplings.map(|sampling| sampling.new))?;
         let is_nnunet = self.convention == Convention::Nnunet;
         let apart = if is_nnunet { grid::separate_axis(old_mm, new_mm) } else { None };
         Ok(Plan { samplings, apart })

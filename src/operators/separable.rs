@@ -114,7 +114,9 @@ fn clip_slices(voxels: &[f32], size: [usize; 3], lines: &[Line; 3], axis: usize,
         if axis == 1 {
             clamp(row, bounds[line % rows]);
         } else {
-            row.iter_mut().zip(&bounds).for_each(|(value, bounds)| clamp(std::slice::from_mut(value), *bounds));
+            row.iter_mut()
+                .zip(&bounds)
+                .for_each(|(value, bounds)| clamp(std::slice::from_mut(value), *bounds));
         }
     });
 }
@@ -132,20 +134,23 @@ fn along_depth(voxels: &[f32], size: [usize; 3], line: &Line, clip: Option<Bound
             strip.push(out);
         }
     }
+    // Whole slices as they are: nearest, and a single slice.
+    let picks = line.smooth.is_none() && (0..table.len()).all(|index| table.picks(index).is_some());
     let scratch = || Scratch::new(line, width);
     strips.into_par_iter().enumerate().for_each_init(scratch, |scratch, (strip, outs)| {
         let first = strip * width;
         let lanes = width.min(area - first);
         let source = |index: usize| &voxels[index * area + first..][..lanes];
-        if (0..table.len()).all(|index| table.picks(index).is_some()) {
-            for (index, out) in outs.into_iter().enumerate() {
-                out.copy_from_slice(source(table.picks(index).unwrap_or(0)));
-            }
-            return;
-        }
-        let lines = scratch.load(line, lanes, |index, row| row.copy_from_slice(source(index)));
+        let lines = if picks {
+            &[]
+        } else {
+            scratch.load(line, lanes, |index, row| row.copy_from_slice(source(index)))
+        };
         for (index, out) in outs.into_iter().enumerate() {
-            table.weigh(index, lines, lanes, out);
+            match table.picks(index) {
+                Some(slice) if picks => out.copy_from_slice(source(slice)),
+                _ => table.weigh(index, lines, lanes, out),
+            }
             if let Some(bounds) = clip {
                 clamp(out, bounds);
             }
@@ -230,10 +235,18 @@ fn in_planes(
 }
 
 /// The lines of a plane along H: neighbouring columns side by side.
-fn along_rows(plane: &[f32], width: usize, line: &Line, table: &Table, scratch: &mut Scratch, out: &mut [f32]) {
+fn along_rows(
+    plane: &[f32],
+    width: usize,
+    line: &Line,
+    table: &Table,
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) {
     for first in (0..width).step_by(STRIP) {
         let lanes = STRIP.min(width - first);
-        let load = |index: usize, row: &mut [f32]| row.copy_from_slice(&plane[index * width + first..][..lanes]);
+        let load =
+            |index: usize, row: &mut [f32]| row.copy_from_slice(&plane[index * width + first..][..lanes]);
         let lines = scratch.load(line, lanes, load);
         for index in 0..table.len() {
             table.weigh(index, lines, lanes, &mut out[index * width + first..][..lanes]);

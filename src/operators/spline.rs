@@ -16,8 +16,7 @@ const Z: f32 = POLE as f32;
 const FIRST: f32 = (1.0 / (1.0 - POLE)) as f32;
 /// The last coefficient, from what the recursion has reached there and from the last voxel.
 const LAST_REACHED: f32 = (-POLE / (1.0 - POLE * POLE)) as f32;
-const LAST_VOXEL: f32 =
-    (-POLE / (1.0 - POLE) * (1.0 / (1.0 - POLE) - 1.0 / (1.0 - POLE * POLE))) as f32;
+const LAST_VOXEL: f32 = (-POLE / (1.0 - POLE) * (1.0 / (1.0 - POLE) - 1.0 / (1.0 - POLE * POLE))) as f32;
 
 /// The weights on coefficients for a position among so many voxels.
 pub fn row(voxels: usize, position: f64) -> Row {

@@ -17,9 +17,8 @@ pub fn linear(labels: &[u16], size: [usize; 3], taps: &[Vec<Tap>; 3]) -> Vec<u16
     let scratch = || vec![false; width];
     output.par_chunks_exact_mut(columns.len()).enumerate().for_each_init(scratch, |agree, (line, out)| {
         let (slice, row) = (&slices[line / rows.len()], &rows[line % rows.len()]);
-        let source = |slice: u32, row: u32| {
-            &labels[(slice as usize * height + row as usize) * width..][..width]
-        };
+        let source =
+            |slice: u32, row: u32| &labels[(slice as usize * height + row as usize) * width..][..width];
         let neighbours = [
             source(slice.low, row.low),
             source(slice.low, row.high),
