@@ -1,16 +1,106 @@
-//! `cargo bench --bench resample`: a scan of an MR protocol to isotropic voxels.
+//! `cargo bench --bench resample`: a scan of an MR protocol to isotropic voxels, by splines beside SimpleITK, SciPy
+//! and nnU-Net, where these are installed, and then everything else that resampling does.
+//!
+//! Everyone has the same voxels and as many threads as we do; SciPy and nnU-Net use one. `TOMOFLOW_PYTHON` is a Python
+//! with SimpleITK, SciPy and nnunetv2. The comparisons go to `target/bench-resample.json`; a name after `--` leaves
+//! them out and times what it names.
+
+#[path = "support/peers.rs"]
+mod peers;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use divan::counter::BytesCount;
+use peers::Peer;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
 use tomoflow::operators::grid::{Convention, Order};
 use tomoflow::operators::registry::Transform;
-use tomoflow::operators::resample::{Resample, labels_to_grid};
+use tomoflow::operators::resample::{LabelOrder, Resample, labels_to_grid};
 use tomoflow::operators::value::Case;
 
+/// What every peer resamples, and to how many voxels of which spacing.
+const VOXELS: &str = r#"
+import sys, time
+import numpy
+voxels = (numpy.arange(80 * 512 * 512) * 31 % 4096).astype(numpy.float32).reshape(80, 512, 512)
+old, mm, size, threads = [1.5, 0.4, 0.4], float(sys.argv[1]), [int(n) for n in sys.argv[2:5]], int(sys.argv[5])
+def timed(work):
+    start = time.perf_counter()
+    work()
+    print(time.perf_counter() - start)
+"#;
+
+const SIMPLEITK: &str = r#"
+import SimpleITK as sitk
+sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+image = sitk.GetImageFromArray(voxels)
+image.SetSpacing(old[::-1])
+resample = sitk.ResampleImageFilter()
+resample.SetReferenceImage(image)
+resample.SetInterpolator(sitk.sitkBSpline)
+resample.SetOutputSpacing([mm] * 3)
+resample.SetSize(size[::-1])
+timed(lambda: resample.Execute(image))
+"#;
+
+const SCIPY: &str = r#"
+from scipy import ndimage
+factors = [new / n for new, n in zip(size, voxels.shape)]
+timed(lambda: ndimage.zoom(voxels, factors, order=3, mode="nearest"))
+"#;
+
+const NNUNET: &str = r#"
+from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
+timed(lambda: resample_data_or_seg_to_shape(voxels[None], size, old, [mm] * 3, order=3, order_z=0, force_separate_z=None))
+"#;
+
 fn main() {
+    if std::env::args().skip(1).all(|argument| argument.starts_with('-')) {
+        compare();
+    }
     divan::main();
+}
+
+fn compare() {
+    let case = case(false);
+    let mut lines = Vec::new();
+    for mm in [1.0, 0.4] {
+        let ours = |convention, order| {
+            let resample = Resample::to_spacing([mm; 3], convention, order);
+            let size = resample.apply(&case).expect("a case").scan.size();
+            let case = &case;
+            let run = move || {
+                let start = Instant::now();
+                let found = resample.apply(case).expect("a case");
+                let seconds = start.elapsed().as_secs_f64();
+                drop(found);
+                seconds
+            };
+            (run, size)
+        };
+        let (run, size) = ours(Convention::Monai, Order::Cubic);
+        let peers =
+            vec![peer("SimpleITK", SIMPLEITK, mm, size, Some(12.0)), peer("SciPy", SCIPY, mm, size, None)];
+        lines.extend(peers::compare(&format!("512x512x80 to {mm} mm, cubic"), run, peers));
+        let (run, size) = ours(Convention::Nnunet, Order::Cubic);
+        let peers = vec![peer("nnU-Net", NNUNET, mm, size, Some(15.0))];
+        lines.extend(peers::compare(&format!("512x512x80 to {mm} mm, nnU-Net's values"), run, peers));
+    }
+    peers::keep(&lines, "bench-resample.json").expect("a file");
+}
+
+fn peer(name: &str, script: &str, mm: f64, size: [usize; 3], at_least: Option<f64>) -> Peer<'static> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut arguments = vec![mm.to_string()];
+    arguments.extend(size.map(|n| n.to_string()));
+    arguments.push(threads.to_string());
+    let script = format!("{VOXELS}{script}");
+    let run = move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        peers::python(&script, &arguments)
+    };
+    Peer { name: name.to_owned(), run: Box::new(run), at_least }
 }
 
 fn case(labelled: bool) -> Case {
@@ -27,7 +117,7 @@ fn case(labelled: bool) -> Case {
 
 fn bench(bencher: divan::Bencher, order: Order, spacing_mm: f64) {
     let case = case(false);
-    let resample = Resample { spacing_mm: [spacing_mm; 3], convention: Convention::Monai, order };
+    let resample = Resample::to_spacing([spacing_mm; 3], Convention::Monai, order);
     bencher.counter(BytesCount::new(case.bytes())).bench(|| resample.apply(&case).unwrap());
 }
 
@@ -42,13 +132,36 @@ fn linear_to_400_um(bencher: divan::Bencher) {
 }
 
 #[divan::bench]
+fn cubic_to_1_mm(bencher: divan::Bencher) {
+    bench(bencher, Order::Cubic, 1.0);
+}
+
+#[divan::bench]
+fn cubic_to_400_um(bencher: divan::Bencher) {
+    bench(bencher, Order::Cubic, 0.4);
+}
+
+#[divan::bench]
+fn lanczos_to_1_mm(bencher: divan::Bencher) {
+    bench(bencher, Order::Lanczos, 1.0);
+}
+
+#[divan::bench]
+fn labels_by_a_vote_to_1_mm(bencher: divan::Bencher) {
+    let case = case(true);
+    let nearest = Resample::to_spacing([1.0; 3], Convention::Monai, Order::Nearest);
+    let resample = Resample { labels: LabelOrder::Linear, ..nearest };
+    bencher.bench(|| resample.apply(&case).unwrap());
+}
+
+#[divan::bench]
 fn nearest_to_1_mm(bencher: divan::Bencher) {
     bench(bencher, Order::Nearest, 1.0);
 }
 
 #[divan::bench]
 fn masks_back_to_the_original_grid(bencher: divan::Bencher) {
-    let resample = Resample { spacing_mm: [1.0; 3], convention: Convention::Monai, order: Order::Linear };
+    let resample = Resample::to_spacing([1.0; 3], Convention::Monai, Order::Linear);
     let found = resample.apply(&case(true)).unwrap();
     let labels = found.labels.unwrap();
     bencher.bench(|| labels_to_grid(&labels, &found.original).unwrap());
@@ -56,7 +169,7 @@ fn masks_back_to_the_original_grid(bencher: divan::Bencher) {
 
 #[divan::bench]
 fn masks_back_to_an_oblique_grid(bencher: divan::Bencher) {
-    let resample = Resample { spacing_mm: [1.0; 3], convention: Convention::Monai, order: Order::Linear };
+    let resample = Resample::to_spacing([1.0; 3], Convention::Monai, Order::Linear);
     let found = resample.apply(&case(true)).unwrap();
     let labels = found.labels.unwrap();
     let mut target = (*found.original).clone();

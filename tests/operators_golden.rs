@@ -1,9 +1,8 @@
 //! Operators and metrics against the projects whose conventions they follow (`golden/operators/make.py`).
 
-use std::path::Path;
 use std::sync::Arc;
 
-use safetensors::SafeTensors;
+use golden::Golden;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
 use tomoflow::metrics::distance::InPlane;
@@ -13,44 +12,8 @@ use tomoflow::operators::largest_component::LargestComponent;
 use tomoflow::operators::registry::{MaskTransform, Registry, Stage, Transform};
 use tomoflow::operators::value::{Case, Mask};
 
-/// One golden file.
-struct Golden(Vec<u8>);
-
-impl Golden {
-    fn open(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/operators");
-        Self(std::fs::read(folder.join(name)).unwrap())
-    }
-
-    fn bytes(&self, name: &str) -> (Vec<usize>, Vec<u8>) {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        let tensor = tensors.tensor(name).unwrap();
-        (tensor.shape().to_vec(), tensor.data().to_vec())
-    }
-
-    fn size(&self, name: &str) -> [usize; 3] {
-        self.bytes(name).0.try_into().unwrap()
-    }
-
-    fn f32(&self, name: &str) -> Vec<f32> {
-        self.bytes(name).1.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-    }
-
-    fn f64(&self, name: &str) -> Vec<f64> {
-        self.bytes(name).1.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
-    }
-
-    fn u16(&self, name: &str) -> Vec<u16> {
-        self.bytes(name).1.chunks_exact(2).map(|b| u16::from_le_bytes(b.try_into().unwrap())).collect()
-    }
-
-    /// A 4x4 matrix whose columns are the steps along `[D, H, W]` and the origin.
-    fn geometry(&self, name: &str, size: [usize; 3]) -> Geometry {
-        let m = self.f64(name);
-        let column = |c: usize| [m[c], m[4 + c], m[8 + c]];
-        Geometry { size, origin_mm: column(3), steps_mm: [column(0), column(1), column(2)] }
-    }
-}
+#[path = "support/golden.rs"]
+mod golden;
 
 fn transform(kind: &str, config: serde_json::Value) -> Arc<dyn Transform> {
     let registry = Registry::builtin();

@@ -12,7 +12,7 @@ use tomoflow::operators::value::Case;
 const CONVENTIONS: [Convention; 3] = [Convention::Monai, Convention::Nnunet, Convention::Torchio];
 
 fn resample(spacing_mm: [f64; 3], convention: Convention) -> Resample {
-    Resample { spacing_mm, convention, order: Order::Linear }
+    Resample::to_spacing(spacing_mm, convention, Order::Linear)
 }
 
 fn case(geometry: Geometry, scan: Vec<f32>, labels: Option<Vec<u16>>) -> Case {

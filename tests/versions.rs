@@ -75,10 +75,24 @@ fn lines(stages: &[(&str, Value)]) -> String {
 #[test]
 fn outputs_change_with_versions_alone() {
     let resample = |convention: &str| json!({ "spacing_mm": [1.0, 0.7, 0.7], "convention": convention, "order": "linear" });
+    let spline = |convention: &str, order: &str, labels: &str, antialias: bool| {
+        let mut config = resample(convention);
+        config["order"] = order.into();
+        config["labels"] = labels.into();
+        config["antialias"] = antialias.into();
+        config
+    };
     let found = lines(&[
         ("resample", resample("monai")),
         ("resample", resample("nnunet")),
         ("resample", resample("torchio")),
+        ("resample", spline("monai", "cubic", "nearest", false)),
+        ("resample", spline("nnunet", "cubic", "linear", false)),
+        ("resample", spline("torchio", "lanczos", "linear", true)),
+        ("reorient", json!({ "axes": "RAS" })),
+        ("crop", json!({ "size_mm": [6.0, 8.0, 10.0], "above": null, "margin_mm": 0.0 })),
+        ("crop", json!({ "size_mm": null, "above": 900.0, "margin_mm": 1.0 })),
+        ("pad", json!({ "size": [12, 41, 48], "size_mm": null, "value": -1.0 })),
         ("zscore", json!({ "foreground": "none" })),
         ("window", json!({ "low": 100.0, "high": 1500.0 })),
         ("threshold", json!({ "above": 800.0, "below": null, "label": "bright" })),
@@ -89,6 +103,13 @@ fn outputs_change_with_versions_alone() {
         resample 1 4ea33eac0b9c
         resample 1 f3b9cc12ada0
         resample 1 73c048d1a319
+        resample 1 886937bd8304
+        resample 1 ff10f4030e5e
+        resample 1 53af51bec407
+        reorient 1 f0ea97f4cf0f
+        crop 1 0ed0e04397cc
+        crop 1 0df3c40f32a6
+        pad 1 99f2b9257780
         zscore 1 1176f210e2b0
         window 1 8d27ec578a6a
         threshold 1 fcf4e66c0736

@@ -15,7 +15,7 @@ pub mod metaimage;
 mod nearest;
 pub mod nifti;
 pub mod nrrd;
-mod pages;
+pub mod pages;
 pub mod planes;
 pub mod points;
 pub mod real;

@@ -6,7 +6,7 @@ const LARGE: usize = 2 << 20;
 
 /// Asks for large pages where a volume lies, before it is first touched. A system that has none, or does not
 /// give any, changes nothing.
-pub(crate) fn large<T>(voxels: &mut [T]) {
+pub fn large<T>(voxels: &mut [T]) {
     let Some((start, length)) = whole_pages(voxels.as_ptr() as usize, size_of_val(voxels)) else { return };
     #[cfg(target_os = "linux")]
     // SAFETY: the range lies within memory that is ours alone; the advice changes no byte of it.

@@ -364,19 +364,38 @@ impl Working<'_> {
 
     /// Voxels of the largest grid on the way to a stage.
     fn finest(&self, stage: usize, original: &Geometry) -> u64 {
-        let mut at = stage;
-        let mut largest = original.voxels() as u64;
         let stages = &self.shared.context.plan.stages;
+        let (mut at, mut chain) = (stage, Vec::new());
         while let Some(&input) = stages[at].inputs.first() {
             at = input;
-            let Some(spacing) = stages[at].config.get("spacing_mm") else { continue };
-            let Ok(spacing) = serde_json::from_value::<[f64; 3]>(spacing.clone()) else { continue };
-            let extent: f64 = (0..3)
-                .map(|axis| original.size[axis] as f64 * original.spacing_mm()[axis] / spacing[axis])
-                .product();
-            largest = largest.max(extent.ceil() as u64);
+            chain.push(&stages[at]);
         }
-        largest
+        let mut spacing_mm = original.spacing_mm();
+        let mut size = original.size.map(|n| n as f64);
+        let mut largest = size.iter().product::<f64>();
+        for stage in chain.into_iter().rev() {
+            let lengths = |field: &str| {
+                serde_json::from_value::<[f64; 3]>(stage.config.get(field).cloned().unwrap_or_default()).ok()
+            };
+            match stage.spec.name {
+                "resample" => {
+                    let smallest = spacing_mm.into_iter().fold(f64::INFINITY, f64::min);
+                    let new_mm = lengths("spacing_mm").unwrap_or([smallest; 3]);
+                    size = [0, 1, 2].map(|axis| size[axis] * spacing_mm[axis] / new_mm[axis]);
+                    spacing_mm = new_mm;
+                }
+                "pad" => {
+                    let voxels = |mm: [f64; 3]| [0, 1, 2].map(|axis| mm[axis] / spacing_mm[axis]);
+                    let wanted = lengths("size").or_else(|| lengths("size_mm").map(voxels)).unwrap_or(size);
+                    size = [0, 1, 2].map(|axis| size[axis].max(wanted[axis]));
+                }
+                _ => {}
+            }
+            // A grid without lengths is refused where it is resampled.
+            let voxels: f64 = size.iter().product();
+            largest = if voxels.is_finite() { largest.max(voxels) } else { largest };
+        }
+        largest.ceil() as u64
     }
 }
 

@@ -28,6 +28,10 @@ pub enum Convention {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
+    /// A cubic B-spline through the voxels.
+    Cubic,
+    /// A sinc within three lobes on each side.
+    Lanczos,
     /// From the two neighbours along each axis.
     Linear,
     /// The nearest voxel's own; halfway, the later one's.
@@ -97,29 +101,30 @@ pub struct Tap {
     pub weight: f32,
 }
 
-/// The taps of an axis, one for each new voxel.
-pub fn taps(sampling: &Sampling, order: Order) -> Vec<Tap> {
+/// The nearest old voxel for each new one; halfway, the later one.
+pub fn nearest(sampling: &Sampling) -> Vec<Tap> {
+    let tap = |index| {
+        let nearest = ((sampling.position(index) + 0.5).floor() as usize).min(sampling.old - 1) as u32;
+        Tap { low: nearest, high: nearest, weight: 0.0 }
+    };
+    (0..sampling.new).map(tap).collect()
+}
+
+/// The two neighbours of each new voxel.
+pub fn linear(sampling: &Sampling) -> Vec<Tap> {
     let tap = |index| {
         let position = sampling.position(index);
-        match order {
-            Order::Nearest => {
-                let nearest = ((position + 0.5).floor() as usize).min(sampling.old - 1) as u32;
-                Tap { low: nearest, high: nearest, weight: 0.0 }
-            }
-            Order::Linear => {
-                let low = position.floor();
-                let weight = (position - low) as f32;
-                let last = sampling.old - 1;
-                // What is all but a voxel is that voxel: nothing of its neighbour gets in.
-                if weight >= 1.0 - SNAP as f32 {
-                    let next = (low as usize + 1).min(last) as u32;
-                    Tap { low: next, high: next, weight: 0.0 }
-                } else if weight <= SNAP as f32 {
-                    Tap { low: low as u32, high: low as u32, weight: 0.0 }
-                } else {
-                    Tap { low: low as u32, high: (low as usize + 1).min(last) as u32, weight }
-                }
-            }
+        let low = position.floor();
+        let weight = (position - low) as f32;
+        let last = sampling.old - 1;
+        // What is all but a voxel is that voxel: nothing of its neighbour gets in.
+        if weight >= 1.0 - SNAP as f32 {
+            let next = (low as usize + 1).min(last) as u32;
+            Tap { low: next, high: next, weight: 0.0 }
+        } else if weight <= SNAP as f32 {
+            Tap { low: low as u32, high: low as u32, weight: 0.0 }
+        } else {
+            Tap { low: low as u32, high: (low as usize + 1).min(last) as u32, weight }
         }
     };
     (0..sampling.new).map(tap).collect()
@@ -181,14 +186,13 @@ fn bad(message: String) -> Failure {
 ///
 /// # Errors
 /// `TOO_LARGE`.
-pub fn check_size(samplings: &[Sampling; 3]) -> Result<(), Failure> {
-    let voxels: f64 = samplings.iter().map(|sampling| sampling.new as f64).product();
+pub fn check_voxels(size: [usize; 3]) -> Result<(), Failure> {
+    let voxels: f64 = size.iter().map(|&n| n as f64).product();
     if voxels > MOST_VOXELS {
-        let size = samplings.map(|sampling| sampling.new);
         return Err(Failure::new(
             "TOO_LARGE",
             format!("at most {MOST_VOXELS} voxels expected, a grid of {size:?} asked for"),
-            "`spacing_mm` is very fine for the extent of this scan",
+            "a spacing may be very fine for the extent of this scan, or a size very large",
         ));
     }
     Ok(())
@@ -239,11 +243,11 @@ mod tests {
     #[test]
     fn taps_stay_within_the_axis() {
         let sampling = Sampling::new(Convention::Nnunet, 3, 2.0, 1.0);
-        let linear = taps(&sampling, Order::Linear);
+        let linear = linear(&sampling);
         assert_eq!(linear[0], Tap { low: 0, high: 0, weight: 0.0 });
         assert_eq!(linear[1], Tap { low: 0, high: 1, weight: 0.25 });
         assert_eq!(linear[5], Tap { low: 2, high: 2, weight: 0.0 });
-        let nearest: Vec<u32> = taps(&sampling, Order::Nearest).iter().map(|tap| tap.low).collect();
+        let nearest: Vec<u32> = nearest(&sampling).iter().map(|tap| tap.low).collect();
         assert_eq!(nearest, [0, 0, 1, 1, 2, 2]);
     }
 
@@ -270,6 +274,6 @@ mod tests {
     #[test]
     fn a_grid_past_any_memory_is_refused() {
         let samplings = [Sampling::new(Convention::Nnunet, 1000, 5.0, 0.01); 3];
-        assert_eq!(check_size(&samplings).unwrap_err().code, "TOO_LARGE");
+        assert_eq!(check_voxels(samplings.map(|sampling| sampling.new)).unwrap_err().code, "TOO_LARGE");
     }
 }

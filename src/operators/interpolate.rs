@@ -1,6 +1,7 @@
 //! The loops of resampling: tables of taps over contiguous rows, slabs of slices side by side.
 
 use rayon::prelude::*;
+use tomoflow_connectors::pages;
 
 use super::grid::Tap;
 
@@ -32,6 +33,7 @@ pub fn linear(voxels: &[f32], size: [usize; 3], taps: &Taps) -> Vec<f32> {
     let [depth, height, width] = taps.size();
     let area = height * width;
     let mut output = vec![0.0; depth * area];
+    pages::large(&mut output);
     let slab = depth.div_ceil(4 * rayon::current_num_threads()).clamp(1, 32);
     let planes = || Planes::new(voxels, size, taps);
     output.par_chunks_mut((slab * area).max(1)).enumerate().for_each_init(
@@ -143,6 +145,7 @@ pub fn nearest<T: Copy + Default + Send + Sync>(
 ) -> Vec<T> {
     let [slices, rows, columns] = places;
     let mut output = vec![T::default(); slices.len() * rows.len() * columns.len()];
+    pages::large(&mut output);
     let width = columns.len().max(1);
     output.par_chunks_mut((rows.len() * width).max(1)).zip(slices).for_each(|(plane, &slice)| {
         if slice as usize >= size[0] {
@@ -164,7 +167,7 @@ pub fn nearest<T: Copy + Default + Send + Sync>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::grid::{Convention, Order, Sampling, taps};
+    use super::super::grid::{self, Convention, Sampling};
     use super::*;
     use proptest::prelude::*;
 
@@ -200,7 +203,7 @@ mod tests {
         ) {
             let axes = [0, 1, 2].map(|axis| {
                 let mm = if keeps[axis] { 1.0 } else { new_mm[axis] };
-                taps(&Sampling::new(Convention::Nnunet, size[axis], 1.0, mm), Order::Linear)
+                grid::linear(&Sampling::new(Convention::Nnunet, size[axis], 1.0, mm))
             });
             let voxels = &values[..size.iter().product()];
             let expected = oracle(voxels, size, &axes);

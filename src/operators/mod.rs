@@ -3,6 +3,8 @@
 pub mod assemble;
 pub mod bag;
 pub mod components;
+pub mod crop;
+pub mod cuboid;
 pub mod dataset;
 pub mod deeplesion;
 pub mod delta;
@@ -16,24 +18,30 @@ pub mod images;
 pub mod infer;
 pub mod intensities;
 pub mod interpolate;
+pub mod kernel;
 pub mod label;
 pub mod label_images;
 pub mod largest_component;
 pub mod names;
+pub mod pad;
 pub mod parquet;
 pub mod patches;
 pub mod patterns;
 pub mod registry;
 pub mod regrid;
+pub mod reorient;
 pub mod resample;
 pub mod rtstruct;
+pub mod separable;
 pub mod sink;
 pub mod spec;
+pub mod spline;
 pub mod stack;
 pub mod threshold;
 pub mod train;
 pub mod value;
 pub mod view;
+pub mod votes;
 pub mod window;
 pub mod zscore;
 
@@ -50,7 +58,10 @@ pub const BUILTIN: &[Entry] = &[
     deeplesion::BOXES_ENTRY,
     assemble::ENTRY,
     label::ENTRY,
+    reorient::ENTRY,
     resample::ENTRY,
+    crop::ENTRY,
+    pad::ENTRY,
     zscore::ENTRY,
     window::ENTRY,
     patches::ENTRY,

@@ -34,11 +34,12 @@ pub fn labels_to_grid(labels: &LabelMap, target: &Geometry) -> Result<LabelMap, 
         return Ok(labels.clone());
     }
     let map = VoxelMap::between(target, source)?;
-    let voxels = if map.is_parallel(target.size) {
-        let places = [0, 1, 2].map(|axis| map.places(axis, target.size[axis], source.size[axis]));
-        interpolate::nearest(labels.voxels(), source.size, &places)
-    } else {
-        map.oblique(labels, target.size)
+    let voxels = match map.parallel(target.size) {
+        Some(along @ [0, 1, 2]) => {
+            interpolate::nearest(labels.voxels(), source.size, &map.places(along, target.size, source.size))
+        }
+        Some(along) => map.exchanged(labels, target.size, along),
+        None => map.oblique(labels, target.size),
     };
     LabelMap::new(target.clone(), voxels)
         .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))
@@ -69,20 +70,54 @@ impl VoxelMap {
         Ok(Self { start, steps })
     }
 
-    fn is_parallel(&self, size: [usize; 3]) -> bool {
-        (0..3).all(|axis| {
-            (0..3)
-                .all(|other| axis == other || self.steps[axis][other].abs() * (size[axis] as f64) < PARALLEL)
+    /// For each axis of the first grid, the one of the second that it runs along; `None` when one runs across.
+    fn parallel(&self, size: [usize; 3]) -> Option<[usize; 3]> {
+        let along = [0, 1, 2].map(|axis: usize| {
+            let step = self.steps[axis].map(f64::abs);
+            (0..3).fold(axis, |most, other| if step[other] > step[most] { other } else { most })
+        });
+        let drifts = |axis: usize, other: usize| {
+            other != along[axis] && self.steps[axis][other].abs() * (size[axis] as f64) >= PARALLEL
+        };
+        let is_parallel =
+            (0..3).all(|axis| along.contains(&axis) && (0..3).all(|other| !drifts(axis, other)));
+        is_parallel.then_some(along)
+    }
+
+    /// For each axis of the first grid, the places of its voxels in the second; one outside is `u32::MAX`.
+    fn places(&self, along: [usize; 3], size: [usize; 3], source: [usize; 3]) -> [Vec<u32>; 3] {
+        [0, 1, 2].map(|axis: usize| {
+            let to = along[axis];
+            let place = |index: usize| {
+                let position = self.start[to] + self.steps[axis][to] * index as f64;
+                nearest_voxel(position, source[to]).map_or(u32::MAX, |voxel| voxel as u32)
+            };
+            (0..size[axis]).map(place).collect()
         })
     }
 
-    fn places(&self, axis: usize, voxels: usize, source: usize) -> Vec<u32> {
-        (0..voxels)
-            .map(|index| {
-                let position = self.start[axis] + self.steps[axis][axis] * index as f64;
-                nearest_voxel(position, source).map_or(u32::MAX, |voxel| voxel as u32)
-            })
-            .collect()
+    /// Grids whose axes are parallel in another order, as after `reorient`.
+    fn exchanged(&self, labels: &LabelMap, size: [usize; 3], along: [usize; 3]) -> Vec<u16> {
+        let [_, source_height, source_width] = labels.size();
+        let strides = [source_height * source_width, source_width, 1];
+        let places = self.places(along, size, labels.size());
+        let offset = |axis: usize, index: usize| {
+            let place = places[axis][index];
+            (place != u32::MAX).then(|| place as usize * strides[along[axis]])
+        };
+        let columns: Vec<Option<usize>> = (0..size[2]).map(|column| offset(2, column)).collect();
+        let mut output = vec![0; size.iter().product()];
+        output.par_chunks_mut(size[2]).enumerate().for_each(|(line, out)| {
+            let (Some(slice), Some(row)) = (offset(0, line / size[1]), offset(1, line % size[1])) else {
+                return;
+            };
+            for (out, column) in out.iter_mut().zip(&columns) {
+                if let Some(column) = column {
+                    *out = labels.voxels()[slice + row + column];
+                }
+            }
+        });
+        output
     }
 
     fn oblique(&self, labels: &LabelMap, size: [usize; 3]) -> Vec<u16> {
@@ -169,6 +204,17 @@ mod tests {
         target.steps_mm[2] = target.steps_mm[2].map(|mm| mm * 0.37);
         target.origin_mm = target.to_patient(VoxelIndex([0.1, -1.2, -2.0])).0;
         assert_eq!(labels_to_grid(&labels, &target).unwrap().voxels(), oracle(&labels, &target));
+    }
+
+    #[test]
+    fn exchanged_axes_follow_the_definition() {
+        let labels = pattern(oblique([5, 9, 11]));
+        let mut target = oblique([12, 4, 9]);
+        target.steps_mm = [target.steps_mm[2], target.steps_mm[0], target.steps_mm[1].map(|mm| mm * -0.8)];
+        target.origin_mm = target.to_patient(VoxelIndex([-1.2, 0.1, -9.3])).0;
+        let found = labels_to_grid(&labels, &target).unwrap();
+        assert!(found.voxels().iter().any(|&v| v > 0));
+        assert_eq!(found.voxels(), oracle(&labels, &target));
     }
 
     #[test]

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tomoflow_connectors::{LabelMap, Scan};
 
-use super::grid::{self, Convention, Order, Sampling};
+use super::grid::{self, Convention, Order, Sampling, Tap};
 use super::intensities;
 use super::interpolate::{self, Taps};
+use super::kernel::Line;
 use super::registry::{Entry, Stage, Transform};
 pub use super::regrid::labels_to_grid;
+use super::separable::{self, Clip};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
+use super::votes;
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -21,8 +24,8 @@ pub static SPEC: Spec = Spec {
     section: Section::Operators,
     summary: "Scans and their labels at another spacing.",
     doc: "Along the scan's own axes, oblique and sheared ones too; beyond the outermost voxel centres the \
-          outermost voxel counts. Labels take the nearest voxel. Masks return to the scan's original grid \
-          by themselves. Nothing is smoothed before, as in the peers.\n\n\
+          outermost voxel counts. Masks return to the scan's original grid by themselves. Nothing is smoothed \
+          before, as in the peers, unless `antialias` asks for it.\n\n\
           `convention` says whose grid it is, for `n` voxels of `old` mm at `new` mm:\n\n\
           | convention | voxels | new voxel i lies at |\n\
           | --- | --- | --- |\n\
@@ -31,7 +34,17 @@ pub static SPEC: Spec = Spec {
           | `torchio` | ceil(n·old/new) | (i + 0.5)·new/old − 0.5: extents begin together; a single slice stays as it is |\n\n\
           Halves round to even. `torchio` is TorchIO up to 0.19, but for a voxel past the far end, which is 0 \
           there. `nnunet` takes the nearest slice along an axis that is more than three \
-          times as coarse as the finest one, before or after, unless two axes are the coarsest.",
+          times as coarse as the finest one, before or after, unless two axes are the coarsest. nnU-Net's own \
+          values are `order = \"cubic\"` and `labels = \"linear\"`.\n\n\
+          `order` says how intensities between voxels are made:\n\n\
+          | order | from | |\n\
+          | --- | --- | --- |\n\
+          | `nearest` | 1 voxel | halfway, the later one |\n\
+          | `linear` | 2 an axis | |\n\
+          | `cubic` | a cubic B-spline through all voxels | as SciPy's `order=3, mode=\"nearest\"`; ITK's B-spline mirrors at the borders, and differs there alone |\n\
+          | `lanczos` | 6 an axis | a sinc within three lobes, weights that sum to 1 |\n\n\
+          A spline may overshoot at edges; with `nnunet` the result stays within the range of the scan, or of \
+          its slice where slices are taken apart, as there.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
@@ -43,9 +56,16 @@ pub static SPEC: Spec = Spec {
                 of: &FieldKind::Number { min: 0.01, max: 1000.0, unit: "mm" },
                 len: Some(3),
             },
-            default: Default::Required,
+            default: Default::Absent,
             role: Role::Semantic,
-            doc: "The new spacing along `[D, H, W]`, in mm.",
+            doc: "The new spacing along `[D, H, W]`, in mm; this or `to`.",
+        },
+        Field {
+            name: "to",
+            kind: FieldKind::Choice(&["isotropic"]),
+            default: Default::Absent,
+            role: Role::Semantic,
+            doc: "In place of `spacing_mm`: `isotropic` is the smallest of the scan's own spacings along every axis.",
         },
         Field {
             name: "convention",
@@ -56,10 +76,26 @@ pub static SPEC: Spec = Spec {
         },
         Field {
             name: "order",
-            kind: FieldKind::Choice(&["linear", "nearest"]),
+            kind: FieldKind::Choice(&["linear", "nearest", "cubic", "lanczos"]),
             default: Default::Json("\"linear\""),
             role: Role::Semantic,
-            doc: "How intensities between voxels are made; labels are always the nearest voxel's.",
+            doc: "How intensities between voxels are made.",
+        },
+        Field {
+            name: "labels",
+            kind: FieldKind::Choice(&["nearest", "linear"]),
+            default: Default::Json("\"nearest\""),
+            role: Role::Semantic,
+            doc: "How labels between voxels are made: the nearest voxel's, or the one with the largest share when \
+                  each label is interpolated linearly on its own (of equal ones the nearest voxel's, else the lowest).",
+        },
+        Field {
+            name: "antialias",
+            kind: FieldKind::Bool,
+            default: Default::Json("false"),
+            role: Role::Semantic,
+            doc: "Smooths intensities along axes that become coarser, before: a Gaussian of (f − 1)/2 voxels where \
+                  f old voxels go into a new one, as in scikit-image and MONAI.",
         },
     ],
 };
@@ -70,58 +106,149 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A resampling.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Resample {
-    /// Along `[D, H, W]`.
-    pub spacing_mm: [f64; 3],
+    /// Along `[D, H, W]`; this or `to`.
+    #[serde(default)]
+    pub spacing_mm: Option<[f64; 3]>,
+    /// A rule for the spacing, in its place.
+    #[serde(default)]
+    pub to: Option<Target>,
     /// Whose grid.
     pub convention: Convention,
     /// How intensities are made.
     pub order: Order,
+    /// How labels are made.
+    #[serde(default)]
+    pub labels: LabelOrder,
+    /// Whether axes that become coarser are smoothed before.
+    #[serde(default)]
+    pub antialias: bool,
+}
+
+/// A spacing that follows from the scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// The smallest of its spacings along every axis.
+    Isotropic,
+}
+
+/// How a label between voxels is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LabelOrder {
+    /// The nearest voxel's.
+    #[default]
+    Nearest,
+    /// The one with the largest share of the neighbours.
+    Linear,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let resample: Resample = super::read_config(config)?;
-    Ok(Stage::Transform(Arc::new(resample)))
+    if resample.spacing_mm.is_some() != resample.to.is_some() {
+        return Ok(Stage::Transform(Arc::new(resample)));
+    }
+    let found = if resample.to.is_some() { "both" } else { "neither" };
+    Err(vec![FieldProblem::new(
+        "spacing_mm",
+        format!("one of `spacing_mm` and `to` expected, {found} found"),
+        "spacing_mm = [1.0, 1.0, 1.0] or to = \"isotropic\"",
+    )])
 }
 
 impl Resample {
-    /// Where the new voxels of a scan lie among its old ones.
-    fn samplings(&self, scan: &Scan) -> Result<[Sampling; 3], Failure> {
-        let geometry = scan.geometry();
-        grid::check(geometry)?;
-        if let Some(mm) = self.spacing_mm.iter().find(|mm| !(mm.is_finite() && **mm > 0.0)) {
-            let message = format!("a positive spacing expected, {mm} mm found");
-            return Err(Failure::new("BAD_SPACING", message, "`spacing_mm` takes three lengths in mm"));
-        }
-        let old_mm = geometry.spacing_mm();
-        let samplings = [0, 1, 2].map(|axis| {
-            Sampling::new(self.convention, geometry.size[axis], old_mm[axis], self.spacing_mm[axis])
-        });
-        grid::check_size(&samplings)?;
-        Ok(samplings)
+    /// Linear to a spacing, labels by the nearest voxel.
+    pub fn to_spacing(spacing_mm: [f64; 3], convention: Convention, order: Order) -> Self {
+        let spacing_mm = Some(spacing_mm);
+        Self { spacing_mm, to: None, convention, order, labels: LabelOrder::Nearest, antialias: false }
     }
 
-    fn scan(&self, scan: &Scan, samplings: &[Sampling; 3]) -> Result<Scan, Failure> {
-        let mut orders = [self.order; 3];
-        if self.convention == Convention::Nnunet
-            && let Some(axis) = grid::separate_axis(scan.geometry().spacing_mm(), self.spacing_mm)
-        {
-            orders[axis] = Order::Nearest;
+    /// The spacing asked for, along `[D, H, W]`.
+    fn target_mm(&self, old_mm: [f64; 3]) -> Result<[f64; 3], Failure> {
+        let new_mm = self.spacing_mm.unwrap_or([old_mm.into_iter().fold(f64::INFINITY, f64::min); 3]);
+        match new_mm.iter().find(|mm| !(mm.is_finite() && **mm > 0.0)) {
+            Some(mm) => Err(Failure::new(
+                "BAD_SPACING",
+                format!("a positive spacing expected, {mm} mm found"),
+                "`spacing_mm` takes three lengths in mm",
+            )),
+            None => Ok(new_mm),
         }
-        let axes = [0, 1, 2].map(|axis| grid::taps(&samplings[axis], orders[axis]));
-        let voxels = if self.order == Order::Nearest {
-            interpolate::nearest(scan.voxels(), scan.size(), &places(samplings))
-        } else {
-            interpolate::linear(scan.voxels(), scan.size(), &Taps::new(axes, scan.size()[2]))
-        };
+    }
+
+    /// Where the new voxels of a scan lie among its old ones.
+    fn plan(&self, scan: &Scan) -> Result<Plan, Failure> {
+        let geometry = scan.geometry();
+        grid::check(geometry)?;
+        let old_mm = geometry.spacing_mm();
+        let new_mm = self.target_mm(old_mm)?;
+        let samplings = [0, 1, 2]
+            .map(|axis| Sampling::new(self.convention, geometry.size[axis], old_mm[axis], new_mm[axis]));
+        grid::check_voxels(samplings.map(|sampling| sampling.new))?;
+        let is_nnunet = self.convention == Convention::Nnunet;
+        let apart = if is_nnunet { grid::separate_axis(old_mm, new_mm) } else { None };
+        Ok(Plan { samplings, apart })
+    }
+
+    fn voxels(&self, scan: &Scan, plan: &Plan) -> Vec<f32> {
+        let (voxels, size) = (scan.voxels(), scan.size());
+        match self.order {
+            Order::Nearest if !self.antialias => interpolate::nearest(voxels, size, &plan.places()),
+            Order::Linear if !self.antialias => {
+                interpolate::linear(voxels, size, &Taps::new(plan.taps(), size[2]))
+            }
+            _ => {
+                let lines = [0, 1, 2].map(|axis| {
+                    let apart = plan.apart == Some(axis);
+                    let order = if apart { Order::Nearest } else { self.order };
+                    Line::new(&plan.samplings[axis], order, self.antialias && !apart)
+                });
+                let overshoots = matches!(self.order, Order::Cubic | Order::Lanczos);
+                let clip = match plan.apart {
+                    _ if !(overshoots && self.convention == Convention::Nnunet) => Clip::Never,
+                    Some(axis) => Clip::Slices(axis),
+                    None => Clip::Volume,
+                };
+                separable::resample(voxels, size, &lines, clip)
+            }
+        }
+    }
+
+    fn scan(&self, scan: &Scan, plan: &Plan) -> Result<Scan, Failure> {
+        let voxels = self.voxels(scan, plan);
         if !intensities::all_finite(&voxels) {
             return Err(intensities::not_finite());
         }
-        Scan::new(grid::resampled(scan.geometry(), samplings), voxels).map_err(misfit)
+        Scan::new(grid::resampled(scan.geometry(), &plan.samplings), voxels).map_err(misfit)
+    }
+
+    fn labels(&self, labels: &LabelMap, plan: &Plan) -> Vec<u16> {
+        match self.labels {
+            LabelOrder::Nearest => interpolate::nearest(labels.voxels(), labels.size(), &plan.places()),
+            LabelOrder::Linear => votes::linear(labels.voxels(), labels.size(), &plan.taps()),
+        }
     }
 }
 
-fn places(samplings: &[Sampling; 3]) -> [Vec<u32>; 3] {
-    [0, 1, 2].map(|axis| grid::taps(&samplings[axis], Order::Nearest).iter().map(|tap| tap.low).collect())
+/// Where new voxels lie among the old ones, and which axis nnU-Net takes apart.
+struct Plan {
+    samplings: [Sampling; 3],
+    apart: Option<usize>,
+}
+
+impl Plan {
+    /// Linear, but for an axis taken apart.
+    fn taps(&self) -> [Vec<Tap>; 3] {
+        [0, 1, 2].map(|axis| {
+            let sampling = &self.samplings[axis];
+            if self.apart == Some(axis) { grid::nearest(sampling) } else { grid::linear(sampling) }
+        })
+    }
+
+    fn places(&self) -> [Vec<u32>; 3] {
+        let low = |sampling| grid::nearest(sampling).iter().map(|tap| tap.low).collect();
+        [0, 1, 2].map(|axis| low(&self.samplings[axis]))
+    }
 }
 
 fn misfit(error: tomoflow_connectors::volume::SizeMismatch) -> Failure {
@@ -130,17 +257,17 @@ fn misfit(error: tomoflow_connectors::volume::SizeMismatch) -> Failure {
 
 impl Transform for Resample {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
-        let samplings = self.samplings(&case.scan)?;
+        let plan = self.plan(&case.scan)?;
         if let Some(labels) = &case.labels {
             grid::check_same_size("labels", case.scan.size(), labels.size())?;
         }
-        if samplings.iter().all(Sampling::is_identity) {
+        if plan.samplings.iter().all(Sampling::is_identity) {
             return Ok(case.clone());
         }
-        let scan = self.scan(&case.scan, &samplings)?;
+        let scan = self.scan(&case.scan, &plan)?;
         let labels = match &case.labels {
             Some(labels) => {
-                let voxels = interpolate::nearest(labels.voxels(), labels.size(), &places(&samplings));
+                let voxels = self.labels(labels, &plan);
                 Some(Arc::new(LabelMap::new(scan.geometry().clone(), voxels).map_err(misfit)?))
             }
             None => None,

@@ -1,7 +1,8 @@
 """Golden files for the operators, from the projects whose conventions they follow.
 
 Run in this folder: python make.py
-Needs numpy, scipy, torch, monai, torchio 0.19.9 and scikit-image.
+Needs numpy, scipy, torch, monai, torchio 0.19.9, scikit-image, pillow and nnunetv2 2.8.1 with batchgenerators
+0.25.5.
 """
 
 import json
@@ -13,6 +14,8 @@ import torchio
 from monai.data import MetaTensor
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from monai.transforms import NormalizeIntensity, ScaleIntensityRange, Spacing
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape, resample_data_or_seg_to_shape
+from PIL import Image
 from scipy import ndimage
 from skimage.transform import resize
 
@@ -147,7 +150,96 @@ def components():
     save("components.safetensors", out)
 
 
-resampling()
-intensities()
-distances()
-components()
+def at(voxels, axis_positions):
+    """SciPy's cubic B-spline at positions along each axis."""
+    places = np.meshgrid(*axis_positions, indexing="ij")
+    return ndimage.map_coordinates(voxels.astype(float), places, order=3, mode="nearest")
+
+
+def lanczos_weights(old, positions):
+    table = np.zeros((len(positions), old))
+    for row, position in zip(table, positions):
+        places = int(np.floor(position)) + np.arange(-2, 4)
+        x = position - places
+        weights = np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
+        np.add.at(row, places.clip(0, old - 1), weights / weights.sum())
+    return table
+
+
+def extents(old, new):
+    """Positions whose extents coincide: nnU-Net, scikit-image and Pillow."""
+    return (np.arange(new) + 0.5) * old / new - 0.5
+
+
+def splines():
+    """Cubic and Lanczos by each convention, and the Gaussian before shrinking."""
+    rng = np.random.default_rng(21)
+    scan = rng.normal(size=(6, 13, 19)).astype(np.float32) * 100
+    out = {"scan": scan}
+    for name, old, new in [("finer", [2.5, 0.9, 0.8], [1.1, 0.4, 0.33]), ("coarser", [1.0, 0.7, 0.8], [1.7, 1.6, 2.1])]:
+        old, new = np.array(old), np.array(new)
+        affine = np.diag([*old, 1.0])
+        out[f"{name}.old"], out[f"{name}.new"] = old, new
+        tensor = MetaTensor(torch.tensor(scan.astype(np.float64))[None], affine=torch.tensor(affine))
+        found = Spacing(tuple(new), mode=3, padding_mode="nearest", dtype=np.float64)(tensor)[0].numpy()
+        out[f"{name}.monai"] = found.astype(np.float32)
+        size = np.ceil(scan.shape * old / new - 1e-6).astype(int)
+        positions = [(np.arange(n) + 0.5) * step - 0.5 for n, step in zip(size, new / old)]
+        out[f"{name}.torchio"] = at(scan, positions).astype(np.float32)
+        lanczos = scan.astype(float)
+        for axis, (n, places) in enumerate(zip(scan.shape, positions)):
+            table = lanczos_weights(n, places)
+            lanczos = np.moveaxis(np.tensordot(table, lanczos, (1, axis)), 0, axis)
+        out[f"{name}.lanczos"] = lanczos.astype(np.float32)
+    size = compute_new_shape(scan.shape, old, new)
+    for order, name in [(1, "linear"), (3, "cubic")]:
+        found = resize(scan.astype(float), size, order=order, mode="edge", anti_aliasing=True)
+        out[f"antialias.{name}"] = found.astype(np.float32)
+
+    # Lobes and scaling are Pillow's: it cuts the kernel at the borders, so only what lies within is compared.
+    line = rng.normal(size=40).astype(np.float32)
+    pillow = np.array(Image.fromarray(line[None]).resize((90, 1), Image.Resampling.LANCZOS))[0]
+    within = slice(8, -8)
+    assert np.abs(lanczos_weights(40, extents(40, 90)) @ line - pillow)[within].max() < 1e-5
+
+    for n in (1, 2, 3):
+        out[f"short.{n}"] = scan[:1, :1, :n]
+        out[f"short.{n}.cubic"] = at(scan[:1, :1, :n], [[0], [0], extents(n, 4 * n)]).astype(np.float32)
+    save("splines.safetensors", out)
+
+
+def nnunet():
+    """nnU-Net's own resampling of data and labels, with its default orders."""
+    rng = np.random.default_rng(22)
+    # Nearly all of one value, so that splines overshoot and the clipping shows.
+    scan = (rng.random((7, 17, 23)) < 0.2).astype(np.float32) * 500 - 100
+    smooth = ndimage.gaussian_filter(rng.normal(size=scan.shape), 1.5)
+    labels = np.digitize(smooth, np.quantile(smooth, [0.5, 0.7, 0.9])).astype(np.uint16)
+    labels[labels == 3] = 65535
+    out = {"scan": scan, "labels": labels}
+    cases = {
+        "volume": ([2.0, 1.0, 0.9], [1.2, 0.7, 1.3]),
+        "slices": ([5.0, 1.0, 0.9], [2.2, 0.7, 1.3]),
+        "slices_after": ([2.0, 1.0, 0.9], [5.0, 0.6, 1.3]),
+        "rows": ([1.0, 5.0, 0.9], [0.7, 3.1, 1.3]),
+        "columns": ([1.0, 0.9, 5.0], [0.7, 1.4, 2.3]),
+        "tied": ([0.5, 2.0, 2.0], [0.6, 1.37, 1.29]),
+    }
+    for name, (old, new) in cases.items():
+        size = compute_new_shape(scan.shape, old, new)
+        data = resample_data_or_seg_to_shape(scan[None], size, old, new, order=3, order_z=0, force_separate_z=None)
+        seg = labels.astype(np.int32)[None]
+        seg = resample_data_or_seg_to_shape(seg, size, old, new, is_seg=True, order=1, order_z=0, force_separate_z=None)
+        out[f"{name}.old"], out[f"{name}.new"] = np.array(old), np.array(new)
+        out[f"{name}.scan"] = data[0].astype(np.float32)
+        out[f"{name}.labels"] = seg[0].astype(np.uint16)
+    save("nnunet.safetensors", out)
+
+
+if __name__ == "__main__":
+    resampling()
+    intensities()
+    distances()
+    components()
+    splines()
+    nnunet()
