@@ -2,7 +2,7 @@
 //! and nnU-Net, where these are installed, and then everything else that resampling does.
 //!
 //! Everyone has the same voxels and as many threads as we do; SciPy and nnU-Net use one. `TOMOFLOW_PYTHON` is a Python
-//! with SimpleITK, SciPy and nnunetv2. The comparisons go to `target/bench-resample.json`; a name after `--` leaves
+//! with SimpleITK, SciPy and nnunetv2. The comparisons go to `target/bench.json`; a name after `--` leaves
 //! them out and times what it names.
 
 #[path = "support/peers.rs"]
@@ -87,7 +87,7 @@ fn compare() {
         let peers = vec![peer("nnU-Net", NNUNET, mm, size, Some(15.0))];
         lines.extend(peers::compare(&format!("512x512x80 to {mm} mm, nnU-Net's values"), run, peers));
     }
-    peers::keep(&lines, "bench-resample.json").expect("a file");
+    peers::keep(&lines).expect("a file");
 }
 
 fn peer(name: &str, script: &str, mm: f64, size: [usize; 3], at_least: Option<f64>) -> Peer<'static> {
