@@ -57,7 +57,9 @@ fn golden_streams_decode_to_their_samples() {
         ("jpegls", "1.2.840.10008.1.2.4.80", &[8, 12, 16][..], 0.0),
         ("jpegls_near", "1.2.840.10008.1.2.4.81", &[8, 16], 0.0),
         ("jpeg2000", "1.2.840.10008.1.2.4.90", &[8, 12, 16], 0.0),
+        ("jpeg2000_signed", "1.2.840.10008.1.2.4.90", &[16], 0.0),
         ("htj2k", "1.2.840.10008.1.2.4.201", &[8, 12, 16], 0.0),
+        ("htj2k_signed", "1.2.840.10008.1.2.4.202", &[16], 0.0),
         ("jpegxl", "1.2.840.10008.1.2.4.110", &[8, 12, 16], 0.0),
         // Decoders may round the wavelet and the cosine transform differently.
         ("jpeg2000_lossy", "1.2.840.10008.1.2.4.91", &[16], 2.0),
@@ -76,7 +78,33 @@ fn golden_streams_decode_to_their_samples() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 16);
+    assert_eq!(checked, 18);
+}
+
+#[test]
+fn jpeg_2000_without_length_or_end_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file.dcm");
+    let decoded = |stream: &[u8]| {
+        std::fs::write(&path, file(stream, "1.2.840.10008.1.2.4.90", 16)).unwrap();
+        decode(&path, SIZE)
+    };
+    for name in ["jpeg2000_16", "htj2k_16"] {
+        let whole = data(&format!("{name}.stream"));
+        let wanted = decoded(&whole).unwrap();
+        let unended = whole.strip_suffix(&[0xFF, 0xD9]).unwrap();
+        let part = whole.windows(4).position(|four| four == [0xFF, 0x90, 0, 10]).unwrap();
+        let mut open = whole.clone();
+        open[part + 6..part + 10].fill(0);
+        for stream in [unended, &open] {
+            assert!(decoded(stream).unwrap() == wanted, "{name}");
+        }
+        // Nothing tells then whether it is all there.
+        let cut = open.strip_suffix(&[0xFF, 0xD9]).unwrap();
+        for stream in [cut, &unended[..unended.len() - 1]] {
+            assert!(decoded(stream).unwrap_err().contains("ends early"), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn outline(stream: &[u8]) -> Option<Outline> {
 
 impl Outline {
     /// The stream up to its end marker, without which some are written, and with all lengths told;
-    /// `None` when it is cut.
+    /// `None` when it is cut, and where neither is there.
     fn complete<'a>(&self, stream: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let Some([length_at, start]) = self.open else {
             let parts = stream.get(..self.end)?;
@@ -176,8 +176,7 @@ impl Outline {
             return Some(if ended { Cow::Borrowed(stream) } else { Cow::Owned([parts, &END].concat()) });
         };
         let padding = stream.iter().rev().take_while(|&&byte| byte == 0).count();
-        let ended = stream.get(..stream.len() - padding)?.strip_suffix(&END);
-        let mut complete = ended.unwrap_or(stream).to_vec();
+        let mut complete = stream.get(..stream.len() - padding)?.strip_suffix(&END)?.to_vec();
         let length = u32::try_from(complete.len().checked_sub(start)?).ok()?;
         complete.get_mut(length_at..length_at + 4)?.copy_from_slice(&length.to_be_bytes());
         complete.extend(END);

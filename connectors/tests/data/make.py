@@ -28,7 +28,7 @@ def picture(bits: int) -> np.ndarray:
 def keep(name: str, stream: bytes, decode) -> None:
     samples = np.asarray(decode(stream)).reshape(ROWS, COLUMNS)
     (HERE / f"{name}.stream").write_bytes(stream)
-    (HERE / f"{name}.samples").write_bytes(samples.astype("<u2").tobytes())
+    (HERE / f"{name}.samples").write_bytes(samples.astype("<u2").tobytes())  # negative ones in two's complement
 
 
 for bits in (8, 12, 16):
@@ -42,5 +42,8 @@ for bits in (8, 12, 16):
     )
     keep(f"htj2k_{bits}", codecs.htj2k_encode(picture(bits), reversible=True), codecs.htj2k_decode)
     keep(f"jpegxl_{bits}", codecs.jpegxl_encode(picture(bits), lossless=True, bitspersample=bits), codecs.jpegxl_decode)
+signed = (picture(16).astype(int) - 2**15).astype(np.int16)
+keep("jpeg2000_signed_16", codecs.jpeg2k_encode(signed, level=0, reversible=True, codecformat="j2k"), codecs.jpeg2k_decode)
+keep("htj2k_signed_16", codecs.htj2k_encode(signed, reversible=True), codecs.htj2k_decode)
 keep("jpeg2000_lossy_16", codecs.jpeg2k_encode(picture(16), level=50, codecformat="jp2"), codecs.jpeg2k_decode)
 keep("jpeg_12", codecs.jpeg8_encode(picture(12), level=90, bitspersample=12), codecs.jpeg8_decode)
