@@ -80,9 +80,10 @@ impl Bits {
                 if here.iter().all(|word| *word == 0) {
                     continue;
                 }
-                let beside =
-                    [start - of_row, start + of_row, start - of_slice, start + of_slice].map(at);
-                for (word, out) in words[row * of_row..][..of_row].iter_mut().enumerate().skip(1).take(self.size[2]) {
+                let beside = [start - of_row, start + of_row, start - of_slice, start + of_slice].map(at);
+                for (word, out) in
+                    words[row * of_row..][..of_row].iter_mut().enumerate().skip(1).take(self.size[2])
+                {
                     let left = here[word] << 1 | here[word - 1] >> 63;
                     let right = here[word] >> 1 | here[word + 1] << 63;
                     let inside = beside.iter().fold(left & right, |inside, row| inside & row[word]);
@@ -106,7 +107,8 @@ impl Bits {
             }
             (count, [count * slice as u64, count * row as u64, columns])
         };
-        let add = |a: (u64, [u64; 3]), b: (u64, [u64; 3])| (a.0 + b.0, [0, 1, 2].map(|axis| a.1[axis] + b.1[axis]));
+        let add =
+            |a: (u64, [u64; 3]), b: (u64, [u64; 3])| (a.0 + b.0, [0, 1, 2].map(|axis| a.1[axis] + b.1[axis]));
         (0..depth * height).into_par_iter().with_min_len(256).map(of_row).reduce(Default::default, add)
     }
 }

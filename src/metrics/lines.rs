@@ -59,7 +59,8 @@ impl Lines {
             let below = slice.checked_sub(away);
             let above = (away > 0).then_some(slice + away);
             for slice in below.into_iter().chain(above) {
-                let (Some(columns), Some(envelope)) = (self.slices.get(slice), envelopes.get_mut(slice)) else {
+                let (Some(columns), Some(envelope)) = (self.slices.get(slice), envelopes.get_mut(slice))
+                else {
                     continue;
                 };
                 if !envelope.made {
@@ -93,16 +94,18 @@ impl Slice {
         }
         let filled = |column: &usize| any[column / WORD] >> (column % WORD) & 1 == 1;
         let columns: Vec<usize> = (0..width * WORD).filter(filled).collect();
-        let words = columns.iter().flat_map(|column| &all[column * of_column..][..of_column]).copied().collect();
+        let words =
+            columns.iter().flat_map(|column| &all[column * of_column..][..of_column]).copied().collect();
         Self { columns, words }
     }
 
     /// Each column that holds a voxel, and how many rows the nearest is away.
     fn heights(&self, row: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
         let columns = self.words.chunks_exact(rows.div_ceil(WORD).max(1));
-        self.columns.iter().zip(columns).filter_map(move |(column, words)| {
-            Some((*column, nearest_bit(words, row)?))
-        })
+        self.columns
+            .iter()
+            .zip(columns)
+            .filter_map(move |(column, words)| Some((*column, nearest_bit(words, row)?)))
     }
 }
 

@@ -64,13 +64,10 @@ impl Packed {
     ) -> Result<Self, SizeMismatch> {
         let expected = size.iter().product();
         if prediction.len() != expected || reference.len() != expected {
-            return Err(SizeMismatch {
-                expected,
-                prediction: prediction.len(),
-                reference: reference.len(),
-            });
+            return Err(SizeMismatch { expected, prediction: prediction.len(), reference: reference.len() });
         }
-        let tables = [Table::new(pairs.iter().map(|pair| pair.0)), Table::new(pairs.iter().map(|pair| pair.1))];
+        let tables =
+            [Table::new(pairs.iter().map(|pair| pair.0)), Table::new(pairs.iter().map(|pair| pair.1))];
         let width = size[2].max(1);
         let parts: Vec<Part> = prediction
             .par_chunks(width * ROWS)
@@ -83,7 +80,8 @@ impl Packed {
                 part
             })
             .collect();
-        let mut packed = Self { size, counts: vec![Confusion::ZERO; pairs.len()], highest: [0; 2], pieces: Vec::new() };
+        let mut packed =
+            Self { size, counts: vec![Confusion::ZERO; pairs.len()], highest: [0; 2], pieces: Vec::new() };
         for part in parts {
             packed.counts.iter_mut().zip(&part.counts).for_each(|(all, counts)| *all += counts);
             packed.highest = [0, 1].map(|side| packed.highest[side].max(part.highest[side]));

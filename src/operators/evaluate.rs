@@ -174,9 +174,9 @@ impl Evaluator for Evaluate {
         let overlaps = self.needs(Needs::Lesions).then(|| Overlaps::new(mask, truth));
         let mut metrics = Vec::new();
         for (place, label) in truth.label_names.iter().enumerate() {
-            let lesions = overlaps.as_ref().map(|overlaps| {
-                overlaps.lesions(pairs[place], geometry.voxel_mm3(), self.lesion_iou)
-            });
+            let lesions = overlaps
+                .as_ref()
+                .map(|overlaps| overlaps.lesions(pairs[place], geometry.voxel_mm3(), self.lesion_iou));
             let found = Findings { lesions, ..self.find(&packed, place, geometry)? };
             metrics.extend(self.metrics.iter().map(|figure| Metric {
                 label: label.clone(),

@@ -109,12 +109,24 @@ pub const FIGURES: &[Figure] = &{
         figure("lesion_precision", "1", Share, Parts, |found| found.lesions(Lesions::precision)),
         figure("lesion_f1", "1", Share, Parts, |found| found.lesions(Lesions::f1)),
         figure("lesion_dice", "1", Share, Parts, |found| found.lesions(|parts| parts.dice(None))),
-        figure("lesion_recall_small", "1", ShareOfSome, Parts, |found| found.lesions(|parts| parts.recall(Some(Small)))),
-        figure("lesion_recall_medium", "1", ShareOfSome, Parts, |found| found.lesions(|parts| parts.recall(Some(Medium)))),
-        figure("lesion_recall_large", "1", ShareOfSome, Parts, |found| found.lesions(|parts| parts.recall(Some(Large)))),
-        figure("lesion_dice_small", "1", ShareOfSome, Parts, |found| found.lesions(|parts| parts.dice(Some(Small)))),
-        figure("lesion_dice_medium", "1", ShareOfSome, Parts, |found| found.lesions(|parts| parts.dice(Some(Medium)))),
-        figure("lesion_dice_large", "1", ShareOfSome, Parts, |found| found.lesions(|parts| parts.dice(Some(Large)))),
+        figure("lesion_recall_small", "1", ShareOfSome, Parts, |found| {
+            found.lesions(|parts| parts.recall(Some(Small)))
+        }),
+        figure("lesion_recall_medium", "1", ShareOfSome, Parts, |found| {
+            found.lesions(|parts| parts.recall(Some(Medium)))
+        }),
+        figure("lesion_recall_large", "1", ShareOfSome, Parts, |found| {
+            found.lesions(|parts| parts.recall(Some(Large)))
+        }),
+        figure("lesion_dice_small", "1", ShareOfSome, Parts, |found| {
+            found.lesions(|parts| parts.dice(Some(Small)))
+        }),
+        figure("lesion_dice_medium", "1", ShareOfSome, Parts, |found| {
+            found.lesions(|parts| parts.dice(Some(Medium)))
+        }),
+        figure("lesion_dice_large", "1", ShareOfSome, Parts, |found| {
+            found.lesions(|parts| parts.dice(Some(Large)))
+        }),
     ]
 };
 
