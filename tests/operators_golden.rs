@@ -1,11 +1,11 @@
-//! Operators and metrics against the projects whose conventions they follow (`golden/operators/make.py`).
+//! Operators and metrics against the projects whose conventions they follow (`make.py` and
+//! `make_surfaces.py` in `golden/operators`).
 
 use std::sync::Arc;
 
 use golden::Golden;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
-use tomoflow::metrics::distance::InPlane;
 use tomoflow::metrics::surface_distances;
 use tomoflow::operators::components::Connectivity;
 use tomoflow::operators::largest_component::LargestComponent;
@@ -123,11 +123,50 @@ fn distances_are_scipys_and_monais() {
     assert!((found.assd_mm() - golden.f64("assd_mm")[0]).abs() < 1e-6);
     assert!((found.hausdorff_95_mm() - golden.f64("hausdorff_95_mm")[0]).abs() < 1e-6);
 
+    // Of the whole transform, what a surface voxel of the prediction asks for.
+    let inside = |[d, h, w]: [usize; 3]| {
+        let within = d < size[0] && h < size[1] && w < size[2];
+        within && prediction[(d * size[1] + h) * size[2] + w] == 1
+    };
+    let bare = |voxel: &usize| {
+        let at = [voxel / (size[1] * size[2]), voxel / size[2] % size[1], voxel % size[2]];
+        let beside = |axis: usize, step: usize| {
+            let mut next = at;
+            next[axis] = next[axis].wrapping_add(step);
+            next
+        };
+        inside(at) && (0..3).any(|axis| !inside(beside(axis, 1)) || !inside(beside(axis, usize::MAX)))
+    };
     let transform = golden.f32("to_reference");
-    let sources: Vec<u8> = transform.iter().map(|mm| u8::from(*mm == 0.0)).collect();
-    let field = InPlane::new(&sources, size, spacing);
-    let distances: Vec<f32> = (0..transform.len()).map(|voxel| field.distance_mm(voxel) as f32).collect();
-    near(&distances, &transform, 1e-5);
+    let expected: Vec<f32> = (0..transform.len()).filter(bare).map(|voxel| transform[voxel]).collect();
+    let distances: Vec<f32> = found.from_prediction_mm.iter().map(|mm| *mm as f32).collect();
+    near(&distances, &expected, 1e-5);
+}
+
+#[test]
+fn surfaces_are_monais_scipys_and_simpleitks() {
+    let golden = Golden::open("surfaces.safetensors");
+    for name in ["blobs", "sparse", "balls", "one_voxel", "one_slice", "full"] {
+        let key = |part: &str| format!("{name}.{part}");
+        let size = golden.size(&key("prediction"));
+        let spacing: [f64; 3] = golden.f64(&key("spacing")).try_into().unwrap();
+        let masks = ["prediction", "reference"].map(|side| golden.u16(&key(side)));
+        let found = surface_distances(&masks[0], &masks[1], (1, 1), size, spacing).unwrap().unwrap();
+        let figures = [
+            ("assd", found.assd_mm()),
+            ("asd_pred_to_ref", found.from_prediction_mean_mm()),
+            ("asd_ref_to_pred", found.from_reference_mean_mm()),
+            ("hd", found.hausdorff_mm()),
+            ("hd95", found.hausdorff_95_mm()),
+            ("nsd_0.5", found.surface_dice(0.5)),
+            ("nsd_1.0", found.surface_dice(1.0)),
+            ("nsd_2.0", found.surface_dice(2.0)),
+        ];
+        for (figure, found) in figures {
+            let expected = golden.f64(&key(figure))[0];
+            assert!((found - expected).abs() < 1e-12, "{name}, {figure}: {found} {expected}");
+        }
+    }
 }
 
 #[test]

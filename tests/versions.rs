@@ -97,7 +97,12 @@ fn outputs_change_with_versions_alone() {
         ("window", json!({ "low": 100.0, "high": 1500.0 })),
         ("threshold", json!({ "above": 800.0, "below": null, "label": "bright" })),
         ("largest_component", json!({ "connectivity": 26 })),
-        ("evaluate", json!({ "metrics": ["dice", "assd", "rve"], "empty": "nan" })),
+        (
+            "evaluate",
+            json!({
+                "metrics": ["dice", "assd", "rve"], "empty": "nan", "tolerance_mm": 1.0, "lesion_iou": 0.5,
+            }),
+        ),
     ]);
     expect![[r#"
         resample 1 4ea33eac0b9c
@@ -114,7 +119,7 @@ fn outputs_change_with_versions_alone() {
         window 1 8d27ec578a6a
         threshold 1 fcf4e66c0736
         largest_component 1 5042eada3585
-        evaluate 1 0f5df59680dd
+        evaluate 2 0f5df59680dd
     "#]]
     .assert_eq(&found);
 }

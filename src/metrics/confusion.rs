@@ -2,7 +2,6 @@
 
 use std::ops::{Add, AddAssign, Neg, Sub};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Voxels that both hold, that only the prediction holds, and that only the reference holds.
@@ -160,59 +159,9 @@ impl std::iter::Sum for Confusion {
     }
 }
 
-/// Counts for each pair of (label in the prediction, label in the reference), in one pass over the voxels.
-///
-/// Labels are not 0, and none stands twice on one side; voxels past the end of the shorter slice are not
-/// counted.
-pub fn confusions(prediction: &[u16], reference: &[u16], pairs: &[(u16, u16)]) -> Vec<Confusion> {
-    const CHUNK: usize = 1 << 16;
-    let table = |side: fn(&(u16, u16)) -> u16| {
-        let most = pairs.iter().map(side).max().unwrap_or(0);
-        let mut table = vec![0_usize; usize::from(most) + 1];
-        for (index, pair) in pairs.iter().enumerate() {
-            table[usize::from(side(pair))] = index + 1;
-        }
-        // Background belongs to no pair.
-        table[0] = 0;
-        table
-    };
-    let (of_prediction, of_reference) = (table(|pair| pair.0), table(|pair| pair.1));
-    let find = |table: &[usize], label: u16| table.get(usize::from(label)).copied().unwrap_or(0);
-    let count = |(prediction, reference): (&[u16], &[u16])| {
-        // Place 0 takes what belongs to no pair.
-        let mut counts = vec![Confusion::ZERO; pairs.len() + 1];
-        for (a, b) in prediction.chunks(32).zip(reference.chunks(32)) {
-            // Most voxels are background in both.
-            if a.iter().chain(b).fold(0, |any, &label| any | label) == 0 {
-                continue;
-            }
-            for (&a, &b) in a.iter().zip(b) {
-                let (a, b) = (find(&of_prediction, a), find(&of_reference, b));
-                if a == b {
-                    counts[a].tp += 1;
-                } else {
-                    counts[a].fp += 1;
-                    counts[b].fn_ += 1;
-                }
-            }
-        }
-        counts
-    };
-    let add = |mut a: Vec<Confusion>, b: Vec<Confusion>| {
-        a.iter_mut().zip(&b).for_each(|(a, b)| *a += b);
-        a
-    };
-    let none = || vec![Confusion::ZERO; pairs.len() + 1];
-    let mut counts =
-        prediction.par_chunks(CHUNK).zip(reference.par_chunks(CHUNK)).map(count).reduce(none, add);
-    counts.remove(0);
-    counts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn figures_by_hand() {
@@ -235,28 +184,5 @@ mod tests {
         let invented = Confusion { tp: 0, fp: 5, fn_: 0 };
         assert_eq!((invented.state(), invented.dice()), (State::EmptyReference, Some(0.0)));
         assert_eq!((invented.recall(), invented.relative_volume_error()), (None, None));
-    }
-
-    #[test]
-    fn labels_are_counted_by_pair() {
-        let prediction = [0, 1, 1, 2, 9, 2];
-        let reference = [0, 3, 0, 3, 1, 1];
-        let counts = confusions(&prediction, &reference, &[(1, 3), (2, 1)]);
-        assert_eq!(counts, [Confusion { tp: 1, fp: 1, fn_: 1 }, Confusion { tp: 1, fp: 1, fn_: 1 }]);
-    }
-
-    proptest! {
-        #[test]
-        fn one_pass_is_as_many_passes(voxels in proptest::collection::vec((0..4u16, 0..4u16), 0..200)) {
-            let (prediction, reference): (Vec<u16>, Vec<u16>) = voxels.iter().copied().unzip();
-            let counts = confusions(&prediction, &reference, &[(1, 1), (2, 2), (3, 3)]);
-            for label in 1..4_u16 {
-                let count = |a: bool, b: bool| {
-                    voxels.iter().filter(|(p, r)| ((*p == label), (*r == label)) == (a, b)).count() as i64
-                };
-                let expected = Confusion { tp: count(true, true), fp: count(true, false), fn_: count(false, true) };
-                prop_assert_eq!(counts[usize::from(label) - 1], expected);
-            }
-        }
     }
 }

@@ -1,10 +1,14 @@
 //! Counts and distances to figures.
 
+mod bits;
 pub mod confusion;
-pub mod distance;
+mod distance;
+mod lines;
+pub mod packed;
 pub mod statistics;
 pub mod surface;
 
-pub use confusion::{Confusion, State, confusions};
+pub use confusion::{Confusion, State};
+pub use packed::{Packed, SizeMismatch};
 pub use statistics::Statistics;
-pub use surface::{SurfaceDistances, surface_distances};
+pub use surface::{SurfaceDistances, SurfaceError, surface_distances};

@@ -1,64 +1,125 @@
 //! Distances between the surfaces of a mask and of the truth.
 
-use rayon::prelude::*;
+use super::distance::distances_mm;
+use super::packed::{Packed, SizeMismatch};
 
-use super::distance::InPlane;
+/// A distance that is above the tolerance by no more than this share of it is within: spacings are decimal
+/// fractions, and three voxels of 0.1 mm are 0.30000000000000004 mm.
+const ROUNDING: f64 = 1e-9;
 
 /// How far each surface voxel of one mask lies from the surface of the other, in mm, both ways.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SurfaceDistances {
-    /// From each surface voxel of the prediction.
+    /// From each surface voxel of the prediction; never empty.
     pub from_prediction_mm: Vec<f64>,
-    /// From each surface voxel of the reference.
+    /// From each surface voxel of the reference; never empty.
     pub from_reference_mm: Vec<f64>,
 }
 
 impl SurfaceDistances {
     /// The average symmetric surface distance: both ways pooled, Σ / (n₁ + n₂).
     pub fn assd_mm(&self) -> f64 {
-        let sum: f64 = self.from_prediction_mm.iter().chain(&self.from_reference_mm).sum();
-        sum / (self.from_prediction_mm.len() + self.from_reference_mm.len()) as f64
+        let sum = self.from_prediction_mm.iter().sum::<f64>() + self.from_reference_mm.iter().sum::<f64>();
+        sum / self.voxels()
+    }
+
+    /// The average distance from the prediction's surface to the reference's.
+    pub fn from_prediction_mean_mm(&self) -> f64 {
+        mean(&self.from_prediction_mm)
+    }
+
+    /// The average distance from the reference's surface to the prediction's.
+    pub fn from_reference_mean_mm(&self) -> f64 {
+        mean(&self.from_reference_mm)
+    }
+
+    /// The Hausdorff distance: the largest of all.
+    pub fn hausdorff_mm(&self) -> f64 {
+        self.from_prediction_mm.iter().chain(&self.from_reference_mm).copied().fold(0.0, f64::max)
     }
 
     /// The 95 % Hausdorff distance: the larger of the two 95th percentiles, interpolated linearly (MONAI).
     pub fn hausdorff_95_mm(&self) -> f64 {
-        percentile(&self.from_prediction_mm, 0.95).max(percentile(&self.from_reference_mm, 0.95))
+        let (a, b) = rayon::join(
+            || percentile(&self.from_prediction_mm, 0.95),
+            || percentile(&self.from_reference_mm, 0.95),
+        );
+        a.max(b)
+    }
+
+    /// The normalised surface Dice: the share of both surfaces, in voxels, that lies within a tolerance of the
+    /// other, the tolerance included (MONAI).
+    pub fn surface_dice(&self, tolerance_mm: f64) -> f64 {
+        let most = tolerance_mm * (1.0 + ROUNDING);
+        let both = self.from_prediction_mm.iter().chain(&self.from_reference_mm);
+        both.filter(|mm| **mm <= most).count() as f64 / self.voxels()
+    }
+
+    fn voxels(&self) -> f64 {
+        (self.from_prediction_mm.len() + self.from_reference_mm.len()) as f64
     }
 }
 
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Selects, and sorts nothing: surfaces have up to a million voxels.
 fn percentile(values: &[f64], share: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let place = share * sorted.len().saturating_sub(1) as f64;
-    let (low, high) = (sorted.get(place.floor() as usize), sorted.get(place.ceil() as usize));
-    match (low, high) {
-        (Some(low), Some(high)) => low + (high - low) * place.fract(),
-        _ => f64::NAN,
+    // Distances are not negative, and such numbers are ordered as their bits are.
+    let mut bits: Vec<u64> = values.iter().map(|value| value.to_bits()).collect();
+    let place = share * bits.len().saturating_sub(1) as f64;
+    if bits.is_empty() {
+        return f64::NAN;
     }
+    let (_, low, above) = bits.select_nth_unstable(place.floor() as usize);
+    let low = f64::from_bits(*low);
+    let high = above.iter().min().map_or(low, |bits| f64::from_bits(*bits));
+    low + (high - low) * place.fract()
 }
 
 /// Why distances cannot be measured.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum SurfaceError {
     /// The volumes and their size do not fit.
-    #[error("two masks of {expected} voxels expected, {prediction} and {reference} found")]
-    SizeMismatch {
-        /// Voxels of the size.
-        expected: usize,
-        /// Voxels of the prediction.
-        prediction: usize,
-        /// Voxels of the reference.
-        reference: usize,
-    },
+    #[error(transparent)]
+    SizeMismatch(#[from] SizeMismatch),
     /// A length of 0, below 0, or none.
     #[error("a positive spacing expected, {0:?} mm found")]
     BadSpacing([f64; 3]),
 }
 
-/// Distances between the surfaces of one label in the prediction and one in the reference (`pair`), on a
-/// grid with right angles; `None` when either mask is empty.
-///
-/// A surface is the mask without its erosion by the six neighbours; outside the volume is background.
+impl Packed {
+    /// Distances between the surfaces of a pair, by its place, on a grid with right angles; `None` when
+    /// either mask is empty.
+    ///
+    /// A surface is the mask without its erosion by the six neighbours; outside the volume is background.
+    ///
+    /// # Errors
+    /// [`SurfaceError::BadSpacing`] when a spacing is no length.
+    pub fn surface_distances(
+        &self,
+        pair: usize,
+        spacing_mm: [f64; 3],
+    ) -> Result<Option<SurfaceDistances>, SurfaceError> {
+        if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
+            return Err(SurfaceError::BadSpacing(spacing_mm));
+        }
+        let counts = self.counts(pair);
+        if counts.predicted() == 0 || counts.reference() == 0 {
+            return Ok(None);
+        }
+        let ([prediction, reference], _) = self.masks(pair);
+        let (prediction, reference) = rayon::join(|| prediction.surface(), || reference.surface());
+        Ok(Some(SurfaceDistances {
+            from_prediction_mm: distances_mm(&prediction, &reference, spacing_mm),
+            from_reference_mm: distances_mm(&reference, &prediction, spacing_mm),
+        }))
+    }
+}
+
+/// Distances between the surfaces of one label in the prediction and one in the reference (`pair`), as
+/// [`Packed::surface_distances`] gives them.
 ///
 /// # Errors
 /// [`SurfaceError`] when sizes differ or a spacing is no length.
@@ -77,117 +138,7 @@ pub fn surface_distances(
     size: [usize; 3],
     spacing_mm: [f64; 3],
 ) -> Result<Option<SurfaceDistances>, SurfaceError> {
-    let expected = size.iter().product();
-    if prediction.len() != expected || reference.len() != expected {
-        return Err(SurfaceError::SizeMismatch {
-            expected,
-            prediction: prediction.len(),
-            reference: reference.len(),
-        });
-    }
-    if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
-        return Err(SurfaceError::BadSpacing(spacing_mm));
-    }
-    let (Some(a), Some(b)) = (Crop::around(prediction, size, pair.0), Crop::around(reference, size, pair.1))
-    else {
-        return Ok(None);
-    };
-    // Every source and every voxel that asks lies within both boxes, so the distances stay exact.
-    let crop = a.union(b);
-    let surfaces = [(prediction, pair.0), (reference, pair.1)]
-        .map(|(labels, label)| surface(&crop.cut(labels, size, label), crop.size()));
-    let [of_prediction, of_reference] = &surfaces;
-    let measure = |sources: &[u8], from: &[u8]| {
-        let field = InPlane::new(sources, crop.size(), spacing_mm);
-        from.par_iter()
-            .enumerate()
-            .with_min_len(1 << 14)
-            .filter(|(_, surface)| **surface != 0)
-            .map(|(voxel, _)| field.distance_mm(voxel))
-            .collect()
-    };
-    Ok(Some(SurfaceDistances {
-        from_prediction_mm: measure(of_reference, of_prediction),
-        from_reference_mm: measure(of_prediction, of_reference),
-    }))
-}
-
-/// A box of voxels, `low` within and `high` without.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Crop {
-    low: [usize; 3],
-    high: [usize; 3],
-}
-
-impl Crop {
-    /// The smallest box around a label; `None` where it is empty.
-    fn around(labels: &[u16], size: [usize; 3], label: u16) -> Option<Self> {
-        let [_, height, width] = size;
-        let row_box = |(row, values): (usize, &[u16])| {
-            if !values.iter().fold(false, |any, &value| any | (value == label)) {
-                return None;
-            }
-            let first = values.iter().position(|&value| value == label)?;
-            let last = values.iter().rposition(|&value| value == label)?;
-            let (d, h) = (row / height, row % height);
-            Some(Self { low: [d, h, first], high: [d + 1, h + 1, last + 1] })
-        };
-        let either = |a: Option<Self>, b: Option<Self>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.union(b)),
-            (a, b) => a.or(b),
-        };
-        labels.par_chunks(width.max(1)).with_min_len(64).enumerate().map(row_box).reduce(|| None, either)
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self {
-            low: [0, 1, 2].map(|axis| self.low[axis].min(other.low[axis])),
-            high: [0, 1, 2].map(|axis| self.high[axis].max(other.high[axis])),
-        }
-    }
-
-    fn size(&self) -> [usize; 3] {
-        [0, 1, 2].map(|axis| self.high[axis] - self.low[axis])
-    }
-
-    /// The label within the box, as 0 and 1.
-    fn cut(&self, labels: &[u16], size: [usize; 3], label: u16) -> Vec<u8> {
-        let [depth, height, width] = self.size();
-        let mut mask = vec![0; depth * height * width];
-        mask.par_chunks_mut(width).with_min_len(64).enumerate().for_each(|(row, out)| {
-            let (d, h) = (row / height + self.low[0], row % height + self.low[1]);
-            let source = &labels[(d * size[1] + h) * size[2] + self.low[2]..][..width];
-            out.iter_mut().zip(source).for_each(|(out, &value)| *out = u8::from(value == label));
-        });
-        mask
-    }
-}
-
-/// The voxels of a mask of 0 and 1 with a neighbour outside it.
-fn surface(mask: &[u8], size: [usize; 3]) -> Vec<u8> {
-    let [depth, height, width] = size;
-    let outside = vec![0; width];
-    let mut output = vec![0; mask.len()];
-    output.par_chunks_mut(width).with_min_len(64).enumerate().for_each(|(row, out)| {
-        let (d, h) = (row / height, row % height);
-        let neighbour =
-            |there: bool, row: usize| if there { &mask[row * width..][..width] } else { &outside };
-        let here = neighbour(true, row);
-        let beside = [
-            neighbour(h > 0, row.wrapping_sub(1)),
-            neighbour(h + 1 < height, row + 1),
-            neighbour(d > 0, row.wrapping_sub(height)),
-            neighbour(d + 1 < depth, row + height),
-        ];
-        out.copy_from_slice(here);
-        // What is left after the four rows beside is the inside along D and H; W is shifted by one.
-        for column in 0..width {
-            let along = column > 0 && column + 1 < width && here[column - 1] & here[column + 1] == 1;
-            let inside = beside.iter().fold(u8::from(along), |inside, row| inside & row[column]);
-            out[column] &= 1 - inside;
-        }
-    });
-    output
+    Packed::new(prediction, reference, size, &[pair])?.surface_distances(0, spacing_mm)
 }
 
 #[cfg(test)]
@@ -195,18 +146,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn assd(prediction: &[u16], reference: &[u16], size: [usize; 3], spacing_mm: [f64; 3]) -> Option<f64> {
-        let found = surface_distances(prediction, reference, (1, 1), size, spacing_mm).unwrap();
-        found.map(|distances| distances.assd_mm())
+    fn found(
+        prediction: &[u16],
+        reference: &[u16],
+        size: [usize; 3],
+        mm: [f64; 3],
+    ) -> Option<SurfaceDistances> {
+        surface_distances(prediction, reference, (1, 1), size, mm).unwrap()
+    }
+
+    fn assd(prediction: &[u16], reference: &[u16], size: [usize; 3], mm: [f64; 3]) -> Option<f64> {
+        found(prediction, reference, size, mm).map(|distances| distances.assd_mm())
     }
 
     #[test]
     fn a_surface_is_what_erosion_takes() {
-        let mut expected = vec![1; 27];
-        expected[13] = 0;
-        assert_eq!(surface(&[1; 27], [3, 3, 3]), expected);
-        assert_eq!(surface(&[1; 9], [1, 3, 3]), [1; 9]);
-        assert_eq!(surface(&[1], [1, 1, 1]), [1]);
+        // All but the voxel in the middle, which is 1 mm from the surface of itself alone.
+        let middle: Vec<u16> = (0..27).map(|voxel| u16::from(voxel == 13)).collect();
+        let distances = found(&[1; 27], &middle, [3, 3, 3], [1.0; 3]).unwrap();
+        assert_eq!((distances.from_prediction_mm.len(), distances.from_reference_mm), (26, vec![1.0]));
+        assert_eq!(found(&[1; 9], &[1; 9], [1, 3, 3], [1.0; 3]).unwrap().from_prediction_mm, [0.0; 9]);
     }
 
     #[test]
@@ -214,6 +173,9 @@ mod tests {
         // Prediction: voxel 0. Reference: voxels 0 and 3, so distances are 0 and then 0 and 3.
         assert_eq!(assd(&[1, 0, 0, 0], &[1, 0, 0, 1], [1, 1, 4], [1.0; 3]), Some(1.0));
         assert_eq!(assd(&[1, 0, 0, 0], &[1, 0, 0, 1], [4, 1, 1], [2.5, 1.0, 1.0]), Some(2.5));
+        let distances = found(&[1, 0, 0, 0], &[1, 0, 0, 1], [1, 1, 4], [1.0; 3]).unwrap();
+        assert_eq!((distances.from_prediction_mean_mm(), distances.from_reference_mean_mm()), (0.0, 1.5));
+        assert_eq!((distances.hausdorff_mm(), distances.surface_dice(1.0)), (3.0, 2.0 / 3.0));
     }
 
     #[test]
@@ -226,24 +188,43 @@ mod tests {
     }
 
     #[test]
+    fn a_tolerance_is_inclusive_whatever_is_rounded() {
+        // Three voxels of 0.1 mm.
+        let distances = found(&[1, 0, 0, 0], &[0, 0, 0, 1], [1, 1, 4], [1.0, 1.0, 0.1]).unwrap();
+        assert_eq!((distances.surface_dice(0.3), distances.surface_dice(0.29)), (1.0, 0.0));
+        assert_eq!(found(&[1], &[1], [1, 1, 1], [1.0; 3]).unwrap().surface_dice(0.0), 1.0);
+    }
+
+    #[test]
     fn bad_spacings_and_sizes_are_named() {
         for mm in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let found = surface_distances(&[1], &[1], (1, 1), [1, 1, 1], [mm, 1.0, 1.0]);
             assert!(matches!(found, Err(SurfaceError::BadSpacing(_))));
         }
         let found = surface_distances(&[1], &[1, 1], (1, 1), [1, 1, 1], [1.0; 3]);
-        assert!(matches!(found, Err(SurfaceError::SizeMismatch { .. })));
+        assert!(matches!(found, Err(SurfaceError::SizeMismatch(_))));
     }
 
     #[test]
     fn percentiles_are_interpolated() {
         let values: Vec<f64> = (0..11).rev().map(f64::from).collect();
         assert!((percentile(&values, 0.95) - 9.5).abs() < 1e-12);
-        assert_eq!(percentile(&[4.0], 0.95), 4.0);
+        assert_eq!((percentile(&values, 1.0), percentile(&[4.0], 0.95)), (10.0, 4.0));
+    }
+
+    #[test]
+    fn a_box_in_a_box_lies_as_far_as_its_faces() {
+        // The faces of a cube of 40, and a voxel in its middle: nothing within the rows that are near.
+        let size = [40, 40, 40];
+        let middle = (20 * 40 + 20) * 40 + 20;
+        let one: Vec<u16> = (0..64000).map(|voxel| u16::from(voxel == middle)).collect();
+        let distances = found(&one, &[1; 64000], size, [1.0, 1.0, 2.0]).unwrap();
+        assert_eq!(distances.from_prediction_mm, [19.0]);
+        assert_eq!(distances.hausdorff_mm(), (20.0_f64.powi(2) * 2.0 + 40.0_f64.powi(2)).sqrt());
     }
 
     /// From the definition: every surface voxel against every other.
-    fn oracle(masks: [&[u16]; 2], size: [usize; 3], spacing_mm: [f64; 3]) -> Option<f64> {
+    fn oracle(masks: [&[u16]; 2], size: [usize; 3], spacing_mm: [f64; 3]) -> Option<SurfaceDistances> {
         let at = |i: usize| [i / (size[1] * size[2]), i / size[2] % size[1], i % size[2]];
         let points = |mask: &[u16]| -> Vec<[f64; 3]> {
             let inside = |voxel: [isize; 3]| {
@@ -265,31 +246,61 @@ mod tests {
             surface.map(|i| [0, 1, 2].map(|a| at(i)[a] as f64 * spacing_mm[a])).collect()
         };
         let [a, b] = masks.map(points);
-        let far = |p: &[f64; 3], others: &[[f64; 3]]| {
-            let one = |q: &[f64; 3]| (0..3).map(|a| (p[a] - q[a]).powi(2)).sum::<f64>().sqrt();
-            others.iter().map(one).fold(f64::INFINITY, f64::min)
+        let far = |points: &[[f64; 3]], others: &[[f64; 3]]| -> Vec<f64> {
+            let one = |p: &[f64; 3], q: &[f64; 3]| (0..3).map(|a| (p[a] - q[a]).powi(2)).sum::<f64>().sqrt();
+            points.iter().map(|p| others.iter().map(|q| one(p, q)).fold(f64::INFINITY, f64::min)).collect()
         };
-        let sum = a.iter().map(|p| far(p, &b)).sum::<f64>() + b.iter().map(|p| far(p, &a)).sum::<f64>();
-        (!a.is_empty() && !b.is_empty()).then(|| sum / (a.len() + b.len()) as f64)
+        (!a.is_empty() && !b.is_empty())
+            .then(|| SurfaceDistances { from_prediction_mm: far(&a, &b), from_reference_mm: far(&b, &a) })
+    }
+
+    fn check(masks: [&[u16]; 2], size: [usize; 3], spacing_mm: [f64; 3]) -> Result<(), TestCaseError> {
+        let expected = oracle(masks, size, spacing_mm);
+        let found = found(masks[0], masks[1], size, spacing_mm);
+        prop_assert_eq!(found.is_some(), expected.is_some());
+        let (Some(found), Some(expected)) = (found, expected) else { return Ok(()) };
+        let both = |distances: SurfaceDistances| [distances.from_prediction_mm, distances.from_reference_mm];
+        for (found, expected) in both(found).into_iter().zip(both(expected)) {
+            prop_assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                prop_assert!((found - expected).abs() <= 1e-12 * expected.max(1.0), "{} {}", found, expected);
+            }
+        }
+        Ok(())
     }
 
     proptest! {
         #[test]
-        fn it_agrees_with_the_definition(
+        fn small_masks_agree_with_the_definition(
             size in [1..5usize, 1..6usize, 1..7usize],
             values in proptest::collection::vec((0..8u8, 0..8u8), 120),
-            dense in 1..8u8,
+            dense in 1..9u8,
             spacing_mm in [0.2..3.0f64, 0.2..3.0f64, 0.2..3.0f64],
         ) {
             let masks = values[..size.iter().product()].iter();
             let (prediction, reference): (Vec<u16>, Vec<u16>) =
                 masks.map(|(a, b)| (u16::from(*a < dense), u16::from(*b < dense))).unzip();
-            let found = assd(&prediction, &reference, size, spacing_mm);
-            let expected = oracle([&prediction, &reference], size, spacing_mm);
-            match (found, expected) {
-                (Some(found), Some(expected)) => prop_assert!((found - expected).abs() < 1e-5),
-                (found, expected) => prop_assert_eq!(found, expected),
+            check([&prediction, &reference], size, spacing_mm)?;
+        }
+
+        #[test]
+        fn boxes_near_and_far_agree_with_the_definition(
+            size in [1..40usize, 1..90usize, 1..200usize],
+            boxes in proptest::collection::vec(any::<([u16; 3], [u8; 3], bool)>(), 2..7),
+            spacing_mm in [0.2..3.0f64, 0.2..3.0f64, 0.2..3.0f64],
+        ) {
+            let mut masks = [vec![0; size.iter().product()], vec![0; size.iter().product()]];
+            for (low, length, second) in boxes {
+                let low = [0, 1, 2].map(|axis| usize::from(low[axis]) % size[axis]);
+                let high = [0, 1, 2].map(|axis| (low[axis] + 1 + usize::from(length[axis] % 5)).min(size[axis]));
+                for d in low[0]..high[0] {
+                    for h in low[1]..high[1] {
+                        let row = (d * size[1] + h) * size[2];
+                        masks[usize::from(second)][row + low[2]..row + high[2]].fill(1);
+                    }
+                }
             }
+            check([&masks[0], &masks[1]], size, spacing_mm)?;
         }
     }
 }

@@ -1,4 +1,9 @@
-//! Dice, ASSD and RVE of a mask, with the state of empty masks.
+//! Masks against the truth: overlap, surfaces, volumes and lesions, with the state of empty masks.
+
+pub mod figures;
+pub mod lesions;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -6,13 +11,14 @@ use serde::Deserialize;
 use tomoflow_connectors::Geometry;
 use tomoflow_connectors::geometry::{dot, norm};
 
+use self::figures::{Empty, Figure, Findings, NAMES, Needs};
+use self::lesions::Overlaps;
 use super::registry::{Entry, Evaluator, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Failure, Mask, Metric};
-use crate::metrics::confusion::State;
-use crate::metrics::{Confusion, SurfaceDistances, confusions, surface_distances};
+use crate::metrics::Packed;
 
 /// Corners of two grids that lie nearer than this are the same.
 const SAME_GRID_MM: f64 = 0.01;
@@ -33,18 +39,34 @@ pub static SPEC: Spec = Spec {
           | `precision`, `recall` | tp / (tp + fp), tp / (tp + fn) | 1 |\n\
           | `rve` | \\|V_pred − V_ref\\| / V_ref | 1 |\n\
           | `assd` | mean distance between the surfaces, both ways pooled | mm |\n\
+          | `asd_pred_to_ref`, `asd_ref_to_pred` | mean distance of one surface from the other | mm |\n\
+          | `hd` | the Hausdorff distance: the largest of these distances | mm |\n\
           | `hd95` | the larger of the two 95th percentiles of these distances | mm |\n\
-          | `volume_ml` | volume of the prediction | ml |\n\n\
-          A surface is the mask without its erosion by six neighbours; distances are Euclidean, in mm. The \
-          column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so a missed \
+          | `nsd` | normalised surface Dice: share of both surfaces within `tolerance_mm` of the other | 1 |\n\
+          | `centre_mm` | distance between the centres of mass | mm |\n\
+          | `volume_ml`, `volume_ref_ml` | volume of the prediction, and of the truth | ml |\n\
+          | `lesion_recall` | lesions found / lesions of the truth | 1 |\n\
+          | `lesion_precision` | lesions found / (lesions found + components of the prediction that belong to none) | 1 |\n\
+          | `lesion_f1` | the harmonic mean of these two | 1 |\n\
+          | `lesion_dice` | mean Dice of the lesions of the truth, 0 of one that was missed | 1 |\n\
+          | `lesion_recall_small`, `lesion_recall_medium`, `lesion_recall_large` | of lesions under 15 mm, up to 30 mm, and over | 1 |\n\
+          | `lesion_dice_small`, `lesion_dice_medium`, `lesion_dice_large` | of the same | 1 |\n\n\
+          A surface is the mask without its erosion by six neighbours; distances are Euclidean, in mm, from \
+          voxel centre to voxel centre.\n\n\
+          A lesion is a part of the truth's label whose voxels are joined by faces; its size is the diameter of \
+          a ball of its volume. Each such part of the prediction belongs to the lesion that it shares most \
+          voxels with, and a lesion is compared with all that belongs to it together (as in LiTS). It is found \
+          when their intersection over union is not below `lesion_iou`.\n\n\
+          The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so a missed \
           structure is always seen; `empty` chooses the figure where the formula has none:\n\n\
           | empty | both empty | one empty |\n\
           | --- | --- | --- |\n\
           | `nan` | no figure | no figure |\n\
           | `one_zero` | a perfect one: 1, or 0 for errors and distances | 0 for shares; no figure for errors and distances |\n\
           | `penalty` | a perfect one | 0 for shares, 1 for `rve`, the diagonal of the volume for distances |\n\n\
-          Dice and IoU of one empty mask are 0 by their formula.",
-    version: 1,
+          Dice and IoU of one empty mask are 0 by their formula. Nothing stands for a figure of a size that no \
+          lesion of the truth has.",
+    version: 2,
     inputs: &[
         Port { name: "masks", accepts: &[Kind::Masks], many: false },
         Port { name: "cases", accepts: &[Kind::Case], many: false },
@@ -54,19 +76,7 @@ pub static SPEC: Spec = Spec {
     fields: &[
         Field {
             name: "metrics",
-            kind: FieldKind::List {
-                of: &FieldKind::Choice(&[
-                    "dice",
-                    "assd",
-                    "rve",
-                    "iou",
-                    "precision",
-                    "recall",
-                    "hd95",
-                    "volume_ml",
-                ]),
-                len: None,
-            },
+            kind: FieldKind::List { of: &FieldKind::Choice(&NAMES), len: None },
             default: Default::Json("[\"dice\", \"assd\", \"rve\"]"),
             role: Role::Semantic,
             doc: "Which figures, in this order.",
@@ -78,162 +88,137 @@ pub static SPEC: Spec = Spec {
             role: Role::Semantic,
             doc: "The figure of an empty mask where the formula has none.",
         },
+        Field {
+            name: "tolerance_mm",
+            kind: FieldKind::Number { min: 0.0, max: 1000.0, unit: "mm" },
+            default: Default::Json("1.0"),
+            role: Role::Semantic,
+            doc: "Up to which distance, in mm, `nsd` counts a surface voxel as right; inclusive.",
+        },
+        Field {
+            name: "lesion_iou",
+            kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+            default: Default::Json("0.5"),
+            role: Role::Semantic,
+            doc: "From which intersection over union on a lesion counts as found; with 0 a single voxel is enough.",
+        },
     ],
 };
 
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// One figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Figure {
-    /// 2·tp / (2·tp + fp + fn)
-    Dice,
-    /// The average symmetric surface distance.
-    Assd,
-    /// The relative volume error.
-    Rve,
-    /// tp / (tp + fp + fn)
-    Iou,
-    /// tp / (tp + fp)
-    Precision,
-    /// tp / (tp + fn)
-    Recall,
-    /// The 95 % Hausdorff distance.
-    Hd95,
-    /// The volume of the prediction.
-    VolumeMl,
-}
-
-impl Figure {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Dice => "dice",
-            Self::Assd => "assd",
-            Self::Rve => "rve",
-            Self::Iou => "iou",
-            Self::Precision => "precision",
-            Self::Recall => "recall",
-            Self::Hd95 => "hd95",
-            Self::VolumeMl => "volume_ml",
-        }
-    }
-
-    fn unit(self) -> &'static str {
-        match self {
-            Self::Assd | Self::Hd95 => "mm",
-            Self::VolumeMl => "ml",
-            _ => "1",
-        }
-    }
-
-    fn is_distance(self) -> bool {
-        self.unit() == "mm"
-    }
-
-    /// By its formula; `None` where it has no value.
-    fn value(self, counts: Confusion, distances: Option<&SurfaceDistances>, voxel_mm3: f64) -> Option<f64> {
-        match self {
-            Self::Dice => counts.dice(),
-            Self::Iou => counts.iou(),
-            Self::Precision => counts.precision(),
-            Self::Recall => counts.recall(),
-            Self::Rve => counts.relative_volume_error(),
-            Self::Assd => distances.map(SurfaceDistances::assd_mm),
-            Self::Hd95 => distances.map(SurfaceDistances::hausdorff_95_mm),
-            Self::VolumeMl => Some(counts.predicted() as f64 * voxel_mm3 / 1000.0),
-        }
-    }
-}
-
-/// What stands for a figure without a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Empty {
-    /// Nothing.
-    Nan,
-    /// 1 for agreement, 0 for none.
-    OneZero,
-    /// As `OneZero`, and the worst there can be where there is no 0.
-    Penalty,
-}
-
-impl Empty {
-    fn value(self, figure: Figure, state: State, diagonal_mm: f64) -> Option<f64> {
-        let share = !figure.is_distance() && figure != Figure::Rve;
-        match (self, state) {
-            (Self::Nan, _) => None,
-            (_, State::BothEmpty) => Some(if share { 1.0 } else { 0.0 }),
-            _ if share => Some(0.0),
-            (Self::OneZero, _) => None,
-            (Self::Penalty, _) => Some(if figure.is_distance() { diagonal_mm } else { 1.0 }),
-        }
-    }
+/// The fields of a pipeline file.
+#[derive(Deserialize)]
+struct Fields {
+    metrics: Vec<String>,
+    empty: Empty,
+    tolerance_mm: f64,
+    lesion_iou: f64,
 }
 
 /// A comparison.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Evaluate {
     /// Which figures, in order.
-    pub metrics: Vec<Figure>,
+    pub metrics: Vec<&'static Figure>,
     /// What stands for a figure without a value.
     pub empty: Empty,
+    /// Up to where the surface Dice counts a surface voxel as right.
+    pub tolerance_mm: f64,
+    /// From which intersection over union on a lesion is found.
+    pub lesion_iou: f64,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let evaluate: Evaluate = super::read_config(config)?;
-    let mut seen = Vec::new();
+    let Fields { metrics: names, empty, tolerance_mm, lesion_iou } = super::read_config(config)?;
+    let mut metrics = Vec::new();
     let mut problems = Vec::new();
-    for figure in &evaluate.metrics {
-        if seen.contains(figure) {
-            let message = format!("each metric once expected, `{}` found twice", figure.name());
+    for (place, name) in names.iter().enumerate() {
+        if names[..place].contains(name) {
+            let message = format!("each metric once expected, `{name}` found twice");
             problems.push(FieldProblem::new("metrics", message, ""));
         }
-        seen.push(*figure);
+        match Figure::named(name) {
+            Some(figure) => metrics.push(figure),
+            None => problems.push(FieldProblem::new(
+                "metrics",
+                format!("one of {} expected, `{name}` found", NAMES.join(", ")),
+                "",
+            )),
+        }
     }
-    if seen.is_empty() {
+    if names.is_empty() {
         problems.push(FieldProblem::new(
             "metrics",
             "at least one metric expected, none found",
             "metrics = [\"dice\", \"assd\", \"rve\"]",
         ));
     }
-    if problems.is_empty() { Ok(Stage::Evaluate(Arc::new(evaluate))) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Stage::Evaluate(Arc::new(Evaluate { metrics, empty, tolerance_mm, lesion_iou })))
 }
 
 impl Evaluator for Evaluate {
     fn evaluate(&self, mask: &Mask, truth: &Mask) -> Result<Vec<Metric>, Failure> {
         let geometry = truth.labels.geometry();
         self.check_grids(mask.labels.geometry(), geometry)?;
-        check_named("prediction", mask)?;
-        check_named("reference", truth)?;
         let pairs = pair_by_name(mask, truth)?;
-        let counts = confusions(mask.labels.voxels(), truth.labels.voxels(), &pairs);
+        let packed = Packed::new(mask.labels.voxels(), truth.labels.voxels(), geometry.size, &pairs)
+            .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))?;
+        let [of_prediction, of_reference] = packed.highest();
+        check_named("prediction", mask, of_prediction)?;
+        check_named("reference", truth, of_reference)?;
+        let overlaps = self.needs(Needs::Lesions).then(|| Overlaps::new(mask, truth));
         let mut metrics = Vec::new();
-        for ((pair, counts), label) in pairs.iter().zip(counts).zip(truth.label_names.iter()) {
-            let distances = self.distances(mask, truth, *pair)?;
-            let state = counts.state();
-            for figure in &self.metrics {
-                let value = figure
-                    .value(counts, distances.as_ref(), geometry.voxel_mm3())
-                    .or_else(|| self.empty.value(*figure, state, diagonal_mm(geometry)));
-                metrics.push(Metric {
-                    label: label.clone(),
-                    metric: figure.name().to_owned(),
-                    value,
-                    unit: figure.unit().to_owned(),
-                    state: state.name().to_owned(),
-                });
-            }
+        for (place, label) in truth.label_names.iter().enumerate() {
+            let lesions = overlaps
+                .as_ref()
+                .map(|overlaps| overlaps.lesions(pairs[place], geometry.voxel_mm3(), self.lesion_iou));
+            let found = Findings { lesions, ..self.find(&packed, place, geometry)? };
+            metrics.extend(self.metrics.iter().map(|figure| Metric {
+                label: label.clone(),
+                metric: figure.name.to_owned(),
+                value: figure.value(&found, self.empty, diagonal_mm(geometry)),
+                unit: figure.unit.to_owned(),
+                state: found.counts.state().name().to_owned(),
+            }));
         }
         Ok(metrics)
     }
 }
 
 impl Evaluate {
-    fn measures_distances(&self) -> bool {
-        self.metrics.iter().any(|figure| figure.is_distance())
+    fn needs(&self, what: Needs) -> bool {
+        self.metrics.iter().any(|figure| figure.needs == what)
+    }
+
+    /// What the figures of a label need, but for its lesions.
+    fn find(&self, packed: &Packed, place: usize, geometry: &Geometry) -> Result<Findings, Failure> {
+        let mut found = Findings {
+            counts: packed.counts(place),
+            voxel_mm3: geometry.voxel_mm3(),
+            distances: None,
+            tolerance_mm: self.tolerance_mm,
+            centres_mm: None,
+            lesions: None,
+        };
+        if self.needs(Needs::Surfaces) {
+            found.distances = packed
+                .surface_distances(place, geometry.spacing_mm())
+                .map_err(|error| Failure::new("BAD_GRID", error.to_string(), ""))?;
+        }
+        if self.needs(Needs::Centres) {
+            found.centres_mm = packed.centres(place).map(|[a, b]| {
+                let along = |xyz: usize| {
+                    (0..3).map(|axis| (a[axis] - b[axis]) * geometry.steps_mm[axis][xyz]).sum::<f64>()
+                };
+                norm([along(0), along(1), along(2)])
+            });
+        }
+        Ok(found)
     }
 
     fn check_grids(&self, prediction: &Geometry, reference: &Geometry) -> Result<(), Failure> {
@@ -251,29 +236,19 @@ impl Evaluate {
         let [a, b, c] = reference.steps_mm;
         let cosine = |a, b| (dot(a, b) / (norm(a) * norm(b))).abs();
         let most = cosine(a, b).max(cosine(a, c)).max(cosine(b, c));
-        if self.measures_distances() && most > RIGHT_ANGLE {
+        if self.needs(Needs::Surfaces) && most > RIGHT_ANGLE {
+            let surfaces = self.metrics.iter().filter(|figure| figure.needs == Needs::Surfaces);
+            let names: Vec<_> = surfaces.map(|figure| format!("`{}`", figure.name)).collect();
             return Err(Failure::new(
                 "SHEARED_GRID",
                 format!("right angles between the axes expected, a cosine of {most:.3} found"),
-                "distances are not measured on a tilted gantry's grid; leave `assd` and `hd95` out of `metrics`",
+                format!(
+                    "distances are not measured on a tilted gantry's grid; leave {} out of `metrics`",
+                    names.join(", ")
+                ),
             ));
         }
         Ok(())
-    }
-
-    fn distances(
-        &self,
-        mask: &Mask,
-        truth: &Mask,
-        pair: (u16, u16),
-    ) -> Result<Option<SurfaceDistances>, Failure> {
-        if !self.measures_distances() {
-            return Ok(None);
-        }
-        let geometry = truth.labels.geometry();
-        let (prediction, reference) = (mask.labels.voxels(), truth.labels.voxels());
-        surface_distances(prediction, reference, pair, geometry.size, geometry.spacing_mm())
-            .map_err(|error| Failure::new("BAD_GRID", error.to_string(), ""))
     }
 }
 
@@ -293,139 +268,19 @@ fn pair_by_name(mask: &Mask, truth: &Mask) -> Result<Vec<(u16, u16)>, Failure> {
 }
 
 /// Refuses voxels of a label without a name: they would be left out of every figure.
-fn check_named(what: &str, mask: &Mask) -> Result<(), Failure> {
+fn check_named(what: &str, mask: &Mask, highest: u16) -> Result<(), Failure> {
     let names = mask.label_names.len();
-    match mask.labels.voxels().iter().find(|label| usize::from(**label) > names) {
-        None => Ok(()),
-        Some(label) => Err(Failure::new(
-            "LABEL_MISMATCH",
-            format!("a {what} with labels up to {names} expected, a voxel of label {label} found"),
-            "each label needs a name",
-        )),
+    if usize::from(highest) <= names {
+        return Ok(());
     }
+    Err(Failure::new(
+        "LABEL_MISMATCH",
+        format!("a {what} with labels up to {names} expected, a voxel of label {highest} found"),
+        "each label needs a name",
+    ))
 }
 
 fn diagonal_mm(geometry: &Geometry) -> f64 {
     let spacing = geometry.spacing_mm();
     norm([0, 1, 2].map(|axis| spacing[axis] * geometry.size[axis] as f64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use tomoflow_connectors::LabelMap;
-
-    const ALL: [Figure; 8] = [
-        Figure::Dice,
-        Figure::Assd,
-        Figure::Rve,
-        Figure::Iou,
-        Figure::Precision,
-        Figure::Recall,
-        Figure::Hd95,
-        Figure::VolumeMl,
-    ];
-
-    fn mask(names: &[&str], voxels: &[u16]) -> Mask {
-        let geometry = Geometry::axis_aligned([1, 1, voxels.len()], [10.0, 10.0, 2.0]);
-        Mask {
-            labels: Arc::new(LabelMap::new(geometry, voxels.to_vec()).unwrap()),
-            label_names: names.iter().map(|name| (*name).to_owned()).collect(),
-        }
-    }
-
-    fn values(empty: Empty, prediction: &[u16], reference: &[u16]) -> (String, Vec<Option<f64>>) {
-        let evaluate = Evaluate { metrics: ALL.to_vec(), empty };
-        let found = evaluate.evaluate(&mask(&["a"], prediction), &mask(&["a"], reference)).unwrap();
-        (found[0].state.clone(), found.iter().map(|metric| metric.value).collect())
-    }
-
-    #[test]
-    fn figures_by_hand() {
-        let (state, found) = values(Empty::Nan, &[1, 1, 0, 0], &[0, 1, 1, 1]);
-        assert_eq!(state, "ok");
-        // Surfaces are whole: distances 2, 0 and 0, 2, 4; percentiles 1.9 and 3.8; 2 voxels of 200 mm³.
-        let expected = [0.4, 1.6, 1.0 / 3.0, 0.25, 0.5, 1.0 / 3.0, 3.8, 0.4];
-        for (found, expected) in found.into_iter().zip(expected) {
-            assert!((found.unwrap() - expected).abs() < 1e-6, "{found:?} {expected}");
-        }
-    }
-
-    #[test]
-    fn a_missed_structure_is_always_seen() {
-        let missed = |empty| values(empty, &[0, 0], &[1, 1]);
-        let diagonal = (10.0_f64.powi(2) * 2.0 + 4.0_f64.powi(2)).sqrt();
-        let (zero, one, none) = (Some(0.0), Some(1.0), None);
-        let state = "empty_prediction".to_owned();
-        assert_eq!(missed(Empty::Nan), (state.clone(), vec![zero, none, one, zero, none, zero, none, zero]));
-        assert_eq!(
-            missed(Empty::OneZero),
-            (state.clone(), vec![zero, none, one, zero, zero, zero, none, zero])
-        );
-        let worst = Some(diagonal);
-        assert_eq!(missed(Empty::Penalty), (state, vec![zero, worst, one, zero, zero, zero, worst, zero]));
-    }
-
-    #[test]
-    fn an_empty_reference_and_two_empty_masks() {
-        let (zero, one, none, ml) = (Some(0.0), Some(1.0), None, Some(0.4));
-        let (state, found) = values(Empty::Nan, &[1, 1], &[0, 0]);
-        assert_eq!(state, "empty_reference");
-        assert_eq!(found, [zero, none, none, zero, zero, none, none, ml]);
-        assert_eq!(values(Empty::Penalty, &[1, 1], &[0, 0]).1[2], one);
-
-        let (state, found) = values(Empty::Nan, &[0, 0], &[0, 0]);
-        assert_eq!(state, "both_empty");
-        assert_eq!(found, [none, none, none, none, none, none, none, zero]);
-        for empty in [Empty::OneZero, Empty::Penalty] {
-            let (_, found) = values(empty, &[0, 0], &[0, 0]);
-            assert_eq!(found, [one, zero, zero, one, one, one, zero, zero]);
-        }
-    }
-
-    #[test]
-    fn labels_are_matched_by_name() {
-        let evaluate = Evaluate { metrics: vec![Figure::Dice], empty: Empty::Nan };
-        let truth = mask(&["tumour", "cochlea"], &[1, 2, 0, 0]);
-        let found = evaluate.evaluate(&mask(&["cochlea", "tumour"], &[2, 1, 0, 0]), &truth).unwrap();
-        let rows: Vec<_> =
-            found.iter().map(|row| (row.label.as_str(), row.value, row.unit.as_str())).collect();
-        assert_eq!(rows, [("tumour", Some(1.0), "1"), ("cochlea", Some(1.0), "1")]);
-        let error = evaluate.evaluate(&mask(&["tumour"], &[1, 0, 0, 0]), &truth).unwrap_err();
-        assert_eq!(error.code, "LABEL_MISMATCH");
-        let error = evaluate.evaluate(&mask(&["tumour", "cochlea"], &[3, 0, 0, 0]), &truth).unwrap_err();
-        assert_eq!(error.code, "LABEL_MISMATCH");
-    }
-
-    #[test]
-    fn grids_must_agree() {
-        let evaluate = Evaluate { metrics: vec![Figure::Assd], empty: Empty::Nan };
-        let truth = mask(&["a"], &[1, 0]);
-        let on = |geometry: Geometry| {
-            let labels = Arc::new(LabelMap::zeros(geometry));
-            Mask { labels, label_names: Arc::clone(&truth.label_names) }
-        };
-        let error = evaluate.evaluate(&mask(&["a"], &[1, 0, 0]), &truth).unwrap_err();
-        assert_eq!(error.code, "GRID_MISMATCH");
-        let mut moved = truth.labels.geometry().clone();
-        moved.origin_mm[0] = 0.5;
-        assert_eq!(evaluate.evaluate(&on(moved), &truth).unwrap_err().code, "GRID_MISMATCH");
-        let mut sheared = truth.labels.geometry().clone();
-        sheared.steps_mm[0][1] = 3.0;
-        assert_eq!(evaluate.evaluate(&on(sheared.clone()), &on(sheared)).unwrap_err().code, "SHEARED_GRID");
-        let flat = Geometry::axis_aligned([1, 1, 2], [0.0, 1.0, 1.0]);
-        assert_eq!(evaluate.evaluate(&on(flat.clone()), &on(flat)).unwrap_err().code, "BAD_GRID");
-    }
-
-    #[test]
-    fn metrics_are_named_once() {
-        let field = |metrics: serde_json::Value| {
-            let config = json!({ "metrics": metrics, "empty": "nan" });
-            build(config.as_object().unwrap()).err().map(|problems| problems[0].field.clone())
-        };
-        assert_eq!(field(json!([])).as_deref(), Some("metrics"));
-        assert_eq!(field(json!(["dice", "dice"])).as_deref(), Some("metrics"));
-        assert_eq!(field(json!(["dice", "volume_ml"])), None);
-    }
 }
