@@ -157,7 +157,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 impl Resample {
-    /// Linear to a spacing, labels by the nearest voxel.
+    /// To a spacing, labels by the nearest voxel and nothing smoothed before.
     pub fn to_spacing(spacing_mm: [f64; 3], convention: Convention, order: Order) -> Self {
         let spacing_mm = Some(spacing_mm);
         Self { spacing_mm, to: None, convention, order, labels: LabelOrder::Nearest, antialias: false }
