@@ -5,7 +5,7 @@
 //! SimpleITK and scipy look only at the box around both masks; the others do as they do by themselves.
 //! surface-distance weighs surfaces by their area, so that its figures differ a little.
 //!
-//! `TOMOFLOW_PYTHON` is a Python with these. The comparisons go to `target/bench-metrics.json`.
+//! `TOMOFLOW_PYTHON` is a Python with these. The comparisons go to `target/bench.json`.
 
 #[path = "support/peers.rs"]
 mod peers;
@@ -136,7 +136,7 @@ fn main() {
         let ours = || seconds(|| largest.apply(&mask).expect("a mask"));
         peers::compare(&format!("largest component in 512x512x80, {what}"), ours, Vec::new());
     }
-    peers::keep(&lines, "bench-metrics.json").expect("a file");
+    peers::keep(&lines).expect("a file");
 }
 
 /// An ellipsoid of these half axes, its centre off the volume's by `off_mm` along each axis.
