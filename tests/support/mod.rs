@@ -153,7 +153,10 @@ impl Workplace {
     /// The pipeline file, written anew from [`Workplace::text`].
     pub fn pipeline(&self) -> PathBuf {
         let path = self.path().join("pipeline.toml");
-        fs::write(&path, &self.text).unwrap();
+        // Another process may be reading it: it is there as a whole, or as it was.
+        let staged = self.path().join("pipeline.toml.new");
+        fs::write(&staged, &self.text).unwrap();
+        fs::rename(staged, &path).unwrap();
         path
     }
 
