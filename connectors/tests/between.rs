@@ -112,12 +112,18 @@ fn write_ramp(folder: &Path, heights: &[f64], turn: f64, shear: f64) -> [[f64; 3
     [normal, along]
 }
 
+/// Whether a gap is too far from a multiple of the modal one to pass for it: what passes is left where it is.
+fn uneven(gap: &f64) -> bool {
+    let multiple = (gap / 1.5).round().max(1.0);
+    (gap / 1.5 - multiple).abs() > 0.02 * multiple
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn a_ramp_comes_back_on_the_even_grid(
-        gaps in prop::collection::vec(0.7f64..3.5, 1..6),
+        gaps in prop::collection::vec((0.7f64..3.5).prop_filter("no multiple", uneven), 1..6),
         turn in -0.5f64..0.5,
         shear in prop::sample::select(vec![0.0, -0.2, 0.3]),
     ) {
