@@ -4,7 +4,7 @@ mod files;
 
 use std::path::{Path, PathBuf};
 
-use files::{SliceFile, element, samples};
+use files::{SliceFile, samples};
 use tomoflow_connectors::Geometry;
 use tomoflow_connectors::dicom::inspect::statistics;
 use tomoflow_connectors::dicom::{HeaderReader, Record, load_scan, read_record, walk};
@@ -23,23 +23,10 @@ fn file(stream: &[u8], transfer_syntax: &str, bits: u16) -> Vec<u8> {
         .set((0x0028, 0x0011), b"US", word(SIZE[1] as u16))
         .set((0x0028, 0x0100), b"US", word(if bits > 8 { 16 } else { 8 }))
         .set((0x0028, 0x0101), b"US", word(bits))
-        .set((0x0028, 0x0102), b"US", word(bits - 1))
-        .set((0x7FE0, 0x0010), b"OB", Vec::new());
-    let mut bytes = file.bytes();
-    let length = bytes.len() - 4;
-    bytes[length..].fill(0xFF);
+        .set((0x0028, 0x0102), b"US", word(bits - 1));
     let mut stream = stream.to_vec();
     stream.resize(stream.len().next_multiple_of(2), 0);
-    for item in [&[][..], &stream] {
-        bytes.extend([0xFE, 0xFF, 0x00, 0xE0]);
-        bytes.extend((item.len() as u32).to_le_bytes());
-        bytes.extend(item);
-    }
-    bytes.extend([0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]);
-    let plain = element((0x0002, 0x0010), b"UI", b"1.2.840.10008.1.2.1");
-    let at = bytes.windows(plain.len()).position(|run| run == plain).unwrap();
-    bytes.splice(at..at + plain.len(), element((0x0002, 0x0010), b"UI", transfer_syntax.as_bytes()));
-    bytes
+    file.in_fragments(&stream, transfer_syntax)
 }
 
 /// The voxels of a file of one frame.

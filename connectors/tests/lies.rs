@@ -117,21 +117,12 @@ fn images() -> Vec<Lie> {
 /// A slice in fragments: an empty table of offsets, and one of these bytes.
 fn fragmented(transfer_syntax: &str, bits: u8, file: &SliceFile, stream: &[u8]) -> Vec<u8> {
     let mut file = file.clone();
-    file.set((0x0028, 0x0100), b"US", vec![bits, 0])
-        .set((0x0028, 0x0101), b"US", vec![bits, 0])
-        .set((0x0028, 0x0102), b"US", vec![bits - 1, 0])
-        .set((0x7FE0, 0x0010), b"OB", Vec::new());
-    let mut bytes = with_length(file.bytes(), 0, u32::MAX);
-    for item in [&[][..], stream] {
-        bytes.extend([0xFE, 0xFF, 0x00, 0xE0]);
-        bytes.extend((item.len() as u32).to_le_bytes());
-        bytes.extend(item);
-    }
-    bytes.extend([0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]);
-    let plain = element((0x0002, 0x0010), b"UI", b"1.2.840.10008.1.2.1");
-    let at = bytes.windows(plain.len()).position(|run| run == plain).unwrap();
-    bytes.splice(at..at + plain.len(), element((0x0002, 0x0010), b"UI", transfer_syntax.as_bytes()));
-    bytes
+    file.set((0x0028, 0x0100), b"US", vec![bits, 0]).set((0x0028, 0x0101), b"US", vec![bits, 0]).set(
+        (0x0028, 0x0102),
+        b"US",
+        vec![bits - 1, 0],
+    );
+    file.in_fragments(stream, transfer_syntax)
 }
 
 fn stream(name: &str) -> Vec<u8> {

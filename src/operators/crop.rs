@@ -6,16 +6,13 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use tomoflow_connectors::Scan;
 
-use super::cuboid::Cuboid;
+use super::cuboid::{Cuboid, LENGTHS_MM, SNAP};
 use super::grid;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
-    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
 };
 use super::value::{Case, Failure};
-
-/// Voxels that are all but whole: lengths are ratios of measured spacings.
-const SNAP: f64 = 1e-6;
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -34,10 +31,7 @@ pub static SPEC: Spec = Spec {
     fields: &[
         Field {
             name: "size_mm",
-            kind: FieldKind::List {
-                of: &FieldKind::Number { min: 0.01, max: 10_000.0, unit: "mm" },
-                len: Some(3),
-            },
+            kind: LENGTHS_MM,
             default: Default::Absent,
             role: Role::Semantic,
             doc: "The box's lengths along `[D, H, W]`, in mm, to the nearest voxel; this or `above`.",
@@ -78,14 +72,8 @@ pub struct Crop {
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let crop: Crop = super::read_config(config)?;
-    if crop.size_mm.is_some() == crop.above.is_some() {
-        let found = if crop.above.is_some() { "both" } else { "neither" };
-        return Err(vec![FieldProblem::new(
-            "size_mm",
-            format!("one of `size_mm` and `above` expected, {found} found"),
-            "size_mm = [50, 100, 100], or above = -500 for a body in CT",
-        )]);
-    }
+    let given = [("size_mm", crop.size_mm.is_some()), ("above", crop.above.is_some())];
+    one_of(given, "size_mm = [50, 100, 100], or above = -500 for a body in CT")?;
     if crop.size_mm.is_some() && crop.margin_mm > 0.0 {
         let hint = "make `size_mm` larger";
         return Err(vec![FieldProblem::new("margin_mm", "a margin goes with `above` alone", hint)]);

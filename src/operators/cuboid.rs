@@ -7,7 +7,15 @@ use tomoflow_connectors::volume::SizeMismatch;
 use tomoflow_connectors::{Geometry, Volume, VoxelIndex};
 
 use super::grid;
+use super::spec::FieldKind;
 use super::value::{Case, Failure};
+
+/// Voxels that are all but whole: lengths are ratios of measured spacings.
+pub(super) const SNAP: f64 = 1e-6;
+
+/// The lengths of a box along `[D, H, W]`, in mm, as a pipeline file gives them.
+pub(super) const LENGTHS_MM: FieldKind =
+    FieldKind::List { of: &FieldKind::Number { min: 0.01, max: 10_000.0, unit: "mm" }, len: Some(3) };
 
 /// Where a box begins, in voxels of the grid, and how many it has along each axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

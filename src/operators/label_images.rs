@@ -1,12 +1,11 @@
 //! The source `label_images`: label maps in files of other formats than DICOM.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tomoflow_connectors::{Geometry, LabelMap, Reject};
 
 use super::images::{PATH, text};
-use super::names::{FILES, Names, TABLE};
+use super::names::{FILES, Names, Place, TABLE};
 use super::registry::{Entry, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -59,22 +58,28 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 pub struct LabelImages {
     /// The folder.
     pub path: PathBuf,
-    /// Whose a file is.
-    pub names: Names,
-    labels: Vec<(String, Vec<u16>)>,
+    names: Names,
+    label_names: Vec<String>,
+    /// The label of each value in the files, up to the highest that was asked for.
+    labels: Vec<u16>,
     /// Whether headers are not believed.
     by_index: bool,
 }
 
 impl LabelImages {
+    /// Whose a file is; `None` for one that is not asked for.
+    pub fn place(&self, path: &Path) -> Option<Place> {
+        self.names.place(path.strip_prefix(&self.path).ok()?)
+    }
+
     /// Label names, from label 1 on.
     pub fn label_names(&self) -> Vec<String> {
-        self.labels.iter().map(|(name, _)| name.clone()).collect()
+        self.label_names.clone()
     }
 
     /// The label of a voxel's value in a file; 0 for one that was not asked for.
     pub fn label_of(&self, value: u16) -> u16 {
-        self.labels.iter().rposition(|(_, values)| values.contains(&value)).map_or(0, |at| at as u16 + 1)
+        self.labels.get(usize::from(value)).copied().unwrap_or(0)
     }
 
     /// A file's labels on the scan's grid.
@@ -87,38 +92,31 @@ impl LabelImages {
             let message = format!("a label map of {:?} voxels expected, {:?} found", grid.size, found.size());
             return Err(Reject::new("LABEL_SIZE", message, "is it of another scan?"));
         }
-        // One look-up for each voxel.
-        let mut labels: BTreeMap<u16, u16> = BTreeMap::new();
-        for value in self.labels.iter().flat_map(|(_, values)| values) {
-            labels.insert(*value, self.label_of(*value));
-        }
-        let last = labels.keys().next_back().map_or(0, |&value| usize::from(value));
-        let mut table = vec![0u16; last + 1];
-        for (value, label) in labels {
-            table[usize::from(value)] = label;
-        }
-        let label_of = |value: u16| table.get(usize::from(value)).copied().unwrap_or(0);
         if self.by_index {
-            let voxels = found.voxels().iter().map(|&value| label_of(value)).collect();
+            let voxels = found.voxels().iter().map(|&value| self.label_of(value)).collect();
             return LabelMap::new(grid.clone(), voxels)
                 .map_err(|error| Reject::new("LABEL_SIZE", error.to_string(), ""));
         }
-        found.onto(label_of, grid)
+        found.onto(|value| self.label_of(value), grid)
     }
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let names = Names::read(config);
     let declared = config.get("labels").and_then(|labels| labels.as_object());
-    let mut labels = Vec::new();
-    let mut problems = Vec::new();
+    let (mut label_names, mut labels, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (name, values) in declared.into_iter().flatten() {
         let values: Vec<u16> = serde_json::from_value(values.clone()).unwrap_or_default();
         if values.is_empty() {
             let hint = "`[1]`, for voxels of value 1";
             problems.push(FieldProblem::new(&format!("labels.{name}"), "at least one value expected", hint));
         }
-        labels.push((name.clone(), values));
+        label_names.push(name.clone());
+        // A value that several have goes to the last.
+        for value in values.into_iter().map(usize::from) {
+            labels.resize(labels.len().max(value + 1), 0);
+            labels[value] = label_names.len() as u16;
+        }
     }
     if declared.is_none_or(serde_json::Map::is_empty) {
         let hint = "for example `{ tumour = [1] }`";
@@ -128,6 +126,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         Ok(names) if problems.is_empty() => Ok(Stage::LabelImages(LabelImages {
             path: text(config, "path").into(),
             names,
+            label_names,
             labels,
             by_index: text(config, "grid") == "index",
         })),

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tomoflow_connectors::Scan;
 
-use super::cuboid::Cuboid;
+use super::cuboid::{Cuboid, LENGTHS_MM, SNAP};
 use super::grid;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
-    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
 };
 use super::value::{Case, Failure};
-
-/// Voxels that are all but whole: lengths are ratios of measured spacings.
-const SNAP: f64 = 1e-6;
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -38,10 +35,7 @@ pub static SPEC: Spec = Spec {
         },
         Field {
             name: "size_mm",
-            kind: FieldKind::List {
-                of: &FieldKind::Number { min: 0.01, max: 10_000.0, unit: "mm" },
-                len: Some(3),
-            },
+            kind: LENGTHS_MM,
             default: Default::Absent,
             role: Role::Semantic,
             doc: "Lengths along `[D, H, W]`, in mm, up to the next whole voxel.",
@@ -74,15 +68,9 @@ pub struct Pad {
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let pad: Pad = super::read_config(config)?;
-    if pad.size.is_some() != pad.size_mm.is_some() {
-        return Ok(Stage::Transform(Arc::new(pad)));
-    }
-    let found = if pad.size.is_some() { "both" } else { "neither" };
-    Err(vec![FieldProblem::new(
-        "size",
-        format!("one of `size` and `size_mm` expected, {found} found"),
-        "size = [32, 256, 256], or size_mm = [50, 100, 100]",
-    )])
+    let given = [("size", pad.size.is_some()), ("size_mm", pad.size_mm.is_some())];
+    one_of(given, "size = [32, 256, 256], or size_mm = [50, 100, 100]")?;
+    Ok(Stage::Transform(Arc::new(pad)))
 }
 
 impl Pad {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::cuboid::LENGTHS_MM;
 use super::registry::{Entry, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -33,10 +34,7 @@ pub static SPEC: Spec = Spec {
         },
         Field {
             name: "size_mm",
-            kind: FieldKind::List {
-                of: &FieldKind::Number { min: 0.01, max: 10_000.0, unit: "mm" },
-                len: Some(3),
-            },
+            kind: LENGTHS_MM,
             default: Default::Absent,
             role: Role::Semantic,
             doc: "Lengths along `[D, H, W]` in mm, instead of `size`.",

@@ -13,7 +13,7 @@ use super::registry::{Entry, Stage, Transform};
 pub use super::regrid::labels_to_grid;
 use super::separable::{self, Clip};
 use super::spec::{
-    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
 };
 use super::value::{Case, Failure};
 use super::votes;
@@ -145,15 +145,9 @@ pub enum LabelOrder {
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let resample: Resample = super::read_config(config)?;
-    if resample.spacing_mm.is_some() != resample.to.is_some() {
-        return Ok(Stage::Transform(Arc::new(resample)));
-    }
-    let found = if resample.to.is_some() { "both" } else { "neither" };
-    Err(vec![FieldProblem::new(
-        "spacing_mm",
-        format!("one of `spacing_mm` and `to` expected, {found} found"),
-        "spacing_mm = [1.0, 1.0, 1.0] or to = \"isotropic\"",
-    )])
+    let given = [("spacing_mm", resample.spacing_mm.is_some()), ("to", resample.to.is_some())];
+    one_of(given, "spacing_mm = [1.0, 1.0, 1.0] or to = \"isotropic\"")?;
+    Ok(Stage::Transform(Arc::new(resample)))
 }
 
 impl Resample {

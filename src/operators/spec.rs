@@ -207,6 +207,19 @@ impl FieldProblem {
     }
 }
 
+/// Checks that of two fields, each with whether it is given, exactly one is.
+///
+/// # Errors
+/// A problem of the first one, with `hint`.
+pub(super) fn one_of([a, b]: [(&str, bool); 2], hint: &str) -> Result<(), Vec<FieldProblem>> {
+    if a.1 != b.1 {
+        return Ok(());
+    }
+    let found = if a.1 { "both" } else { "neither" };
+    let message = format!("one of `{}` and `{}` expected, {found} found", a.0, b.0);
+    Err(vec![FieldProblem::new(a.0, message, hint)])
+}
+
 /// A stage's checked configuration: every field present, defaults included, in canonical order.
 pub type Config = serde_json::Map<String, Json>;
 

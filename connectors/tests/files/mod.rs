@@ -82,6 +82,25 @@ impl SliceFile {
         bytes
     }
 
+    /// The whole file, whose only frame is these bytes in one fragment, behind an empty table of offsets.
+    #[allow(dead_code, reason = "each test is a crate of its own, and not every one compresses")]
+    pub fn in_fragments(&mut self, stream: &[u8], transfer_syntax: &str) -> Vec<u8> {
+        self.set((0x7FE0, 0x0010), b"OB", Vec::new());
+        let mut bytes = self.bytes();
+        let length = bytes.len() - 4;
+        bytes[length..].fill(0xFF);
+        for item in [&[][..], stream] {
+            bytes.extend([0xFE, 0xFF, 0x00, 0xE0]);
+            bytes.extend((item.len() as u32).to_le_bytes());
+            bytes.extend(item);
+        }
+        bytes.extend([0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]);
+        let plain = element((0x0002, 0x0010), b"UI", b"1.2.840.10008.1.2.1");
+        let at = bytes.windows(plain.len()).position(|run| run == plain).unwrap();
+        bytes.splice(at..at + plain.len(), element((0x0002, 0x0010), b"UI", transfer_syntax.as_bytes()));
+        bytes
+    }
+
     /// Writes the file.
     #[allow(dead_code, reason = "each test is a crate of its own, and not every one writes these")]
     pub fn write(&self, folder: &Path, name: &str) -> PathBuf {

@@ -35,9 +35,7 @@ impl Archive {
     pub(super) fn asks_for(&self, path: &Path) -> bool {
         self.plan.stages.iter().any(|stage| match &stage.stage {
             Stage::Images(images) => images.place(path).is_some(),
-            Stage::LabelImages(labels) => {
-                path.strip_prefix(&labels.path).is_ok_and(|below| labels.names.place(below).is_some())
-            }
+            Stage::LabelImages(labels) => labels.place(path).is_some(),
             _ => false,
         })
     }
@@ -65,8 +63,7 @@ impl Archive {
         }
         for (number, stage) in plan.stages.iter().enumerate() {
             let Stage::LabelImages(labels) = &stage.stage else { continue };
-            let place = path.strip_prefix(&labels.path).ok().and_then(|below| labels.names.place(below));
-            let Some(place) = place else { continue };
+            let Some(place) = labels.place(path) else { continue };
             let row = filed.map(|filed| label_row(filed, place.case));
             self.labels_now(number as u16, path, row, &mut looked.changes);
         }
