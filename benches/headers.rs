@@ -12,13 +12,13 @@ mod process;
 #[path = "support/series.rs"]
 mod series;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use peers::Peer;
 use process::{mib, status_bytes};
-use tomoflow::connectors::dicom::{HeaderReader, Record, walk};
+use tomoflow::connectors::dicom::{HeaderReader, Record, Walk};
 
 /// Slices of a series.
 const SLICES: usize = 100;
@@ -117,9 +117,9 @@ fn scan(root: &Path) -> f64 {
     let began = Instant::now();
     let mut reader = HeaderReader::default();
     let mut frames = 0;
-    let files = walk(root).expect("a folder");
+    let files: Vec<PathBuf> = Walk::paths(root).expect("a folder").collect();
     for file in &files {
-        if let Record::Instance(instance) = reader.read_walked(file).expect("a file") {
+        if let Record::Instance(instance) = reader.read(file).expect("a file") {
             frames += instance.frames.len();
         }
     }

@@ -113,7 +113,7 @@ fn assembled(root: &Path) -> (Geometry, Vec<(PathBuf, u32)>) {
     let mut reader = HeaderReader::default();
     let instances: Vec<Instance> = files
         .iter()
-        .map(|file| match reader.read_walked(file).expect("a file") {
+        .map(|file| match reader.read(&file.path).expect("a file") {
             Record::Instance(instance) => instance,
             other => panic!("an instance expected, {other:?} found"),
         })

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tomoflow::connectors::dicom::write::{MrSeries, Pixels, Slice, Study, write_slice};
 use tomoflow::connectors::dicom::{FileStat, Instance, Record, read_record};
@@ -90,7 +91,9 @@ impl Archive {
         instance.sop_uid = uid(3, number);
         instance.patient_id = format!("PAT{:07}", study / 2);
         instance.frame_of_reference = uid(4, study);
-        let mut tag = |keyword: &str, value: String| instance.tags.insert(keyword.to_owned(), value);
+        let mut tag = |keyword: &'static str, value: String| {
+            Arc::make_mut(&mut instance.tags).insert(keyword.into(), value)
+        };
         tag("SeriesInstanceUID", uid(2, place.series));
         tag("StudyInstanceUID", uid(1, study));
         tag("PatientID", format!("PAT{:07}", study / 2));
@@ -105,7 +108,7 @@ impl Archive {
         instance.digest = Digest::of_parts([b"instance".as_slice(), &number.to_le_bytes()]);
         for frame in &mut instance.frames {
             frame.position_mm = Some([0.0, 0.0, SPACING_MM[0] * place.slice as f64].map(Real::new));
-            frame.order.insert("InstanceNumber".to_owned(), (place.slice + 1).to_string());
+            frame.order.insert("InstanceNumber".into(), (place.slice + 1).to_string());
         }
         Record::Instance(instance)
     }

@@ -54,6 +54,33 @@ fn every_sample_gives_the_same_record() {
     assert!(alone * 100 >= all * 95, "{alone} of {all} instances were read by their header alone");
 }
 
+#[test]
+fn a_reader_goes_from_folder_to_folder_and_from_long_headers_to_short_ones() {
+    let root = tempfile::tempdir().unwrap();
+    let mut reader = HeaderReader::default();
+    for (number, private) in [0, 300, 5_000, 40_000, 300_000, 0, 70_000].into_iter().enumerate() {
+        let folder = root.path().join(format!("{}", number % 3));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, body) in [("a", private), ("b", private), ("c", private / 7)] {
+            // Behind the elements that a record needs, and before the pixels.
+            let mut file = SliceFile::new(3);
+            file.set((0x0029, 0x1010), b"OB", vec![1; body]);
+            file.set((0x0020, 0x000D), b"UI", format!("1.2.{number}").into_bytes());
+            let path = folder.join(name);
+            std::fs::write(&path, file.bytes()).unwrap();
+            let (header, whole) = both(&mut reader, &path);
+            assert_eq!(header, whole, "{number}{name}");
+            assert!(is_header_alone(&header), "{number}{name}");
+            assert_eq!(reader.read_sized(&path).unwrap().1, std::fs::metadata(&path).unwrap().len());
+        }
+    }
+    let code = "NOT_DICOM".to_owned();
+    let notes = root.path().join("notes.txt");
+    std::fs::write(&notes, "no image").unwrap();
+    assert_eq!(reader.read_sized(&notes).unwrap(), (Record::Skip { code }, 8));
+    assert!(reader.read(&root.path().join("absent/file")).is_err());
+}
+
 /// Tag, representation and value of an element.
 type Element = ((u16, u16), &'static [u8; 2], Vec<u8>);
 

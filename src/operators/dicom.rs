@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use tomoflow_connectors::container::folder_of;
-use tomoflow_connectors::dicom::{FILTER_KEYWORDS, can_be_kept};
+use tomoflow_connectors::dicom::{FILTER_KEYWORDS, Tags, can_be_kept};
 
 use super::patterns::Patterns;
 use super::registry::{Entry, Stage};
@@ -73,7 +73,7 @@ impl DicomSource {
     }
 
     /// Whether an instance's tags (keyword to value) fit every pattern. An absent tag is empty text.
-    pub fn keeps(&self, tags: &BTreeMap<String, String>) -> bool {
+    pub fn keeps(&self, tags: &Tags) -> bool {
         self.filters
             .iter()
             .all(|(keyword, patterns)| patterns.fit(tags.get(keyword).map_or("", String::as_str)))
@@ -149,8 +149,8 @@ mod tests {
         };
         let tags = |modality: &str, description: &str| {
             BTreeMap::from([
-                ("Modality".to_owned(), modality.to_owned()),
-                ("SeriesDescription".to_owned(), description.to_owned()),
+                ("Modality".into(), modality.to_owned()),
+                ("SeriesDescription".into(), description.to_owned()),
             ])
         };
         assert!(source.keeps(&tags("MR", "ax t2_space")));

@@ -5,6 +5,7 @@ mod page;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use tomoflow_connectors::dicom::Tags;
 use tomoflow_connectors::dicom::inspect::{Finding, FoundVolume, Refused, Total};
 
 use super::ReportError;
@@ -176,7 +177,7 @@ fn refused_row(refused: &Refused) -> ArchiveRow {
     }
 }
 
-fn row(series_uid: &str, tags: &BTreeMap<String, String>) -> ArchiveRow {
+fn row(series_uid: &str, tags: &Tags) -> ArchiveRow {
     let tag = |keyword: &str| tags.get(keyword).cloned().unwrap_or_default();
     ArchiveRow {
         modality: tag("Modality"),

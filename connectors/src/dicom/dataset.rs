@@ -1,5 +1,7 @@
 //! A parsed data set: elements by tag, with their values still as bytes of the file.
 
+use std::borrow::Cow;
+
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
@@ -96,28 +98,32 @@ impl<'a> Dataset<'a> {
     }
 
     /// An identifier or code, without padding; `None` when absent or empty.
-    pub(crate) fn text(&self, tag: Tag) -> Option<String> {
+    pub(crate) fn text(&self, tag: Tag) -> Option<Cow<'a, str>> {
         let bytes = trim_ascii(self.bytes(tag)?);
-        if bytes.is_ascii() {
-            return String::from_utf8(bytes.to_vec()).ok().filter(|text| !text.is_empty());
-        }
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
-        (!text.is_empty()).then(|| text.to_owned())
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text.trim_matches(padding)),
+            Err(_) => Cow::Owned(String::from_utf8_lossy(bytes).trim_matches(padding).to_owned()),
+        };
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// As [`Dataset::text`], of its own; empty when absent.
+    pub(crate) fn text_or_empty(&self, tag: Tag) -> String {
+        self.text(tag).unwrap_or_default().into_owned()
     }
 
     /// A text for people, decoded by the character set of the data set.
     pub(crate) fn decoded_text(&self, tag: Tag, characters: Option<&SpecificCharacterSet>) -> Option<String> {
         let bytes = self.bytes(tag)?;
         let Some(codec) = characters.filter(|codec| !same_in_ascii(bytes, codec)) else {
-            return self.text(tag);
+            return self.text(tag).map(Cow::into_owned);
         };
         match (vr_of(tag), codec.decode(bytes)) {
             (VR::LO | VR::SH | VR::PN | VR::LT | VR::ST | VR::UT | VR::UC, Ok(text)) => {
-                let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+                let text = text.trim_matches(padding);
                 (!text.is_empty()).then(|| text.to_owned())
             }
-            _ => self.text(tag),
+            _ => self.text(tag).map(Cow::into_owned),
         }
     }
 

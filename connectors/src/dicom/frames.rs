@@ -1,12 +1,12 @@
 //! Where each frame lies: from functional groups for each frame, then shared ones, then the root.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
 use super::dataset::{Dataset, trim_ascii};
-use super::instance::Frame;
+use super::instance::{Frame, Tags};
 use crate::Real;
 
 /// The frames of an image; one for an ordinary one.
@@ -44,7 +44,7 @@ impl<'d, 'a> Groups<'d, 'a> {
         self.group(sequence, wanted).unwrap_or(self.root)
     }
 
-    fn frame(&self, mut order: BTreeMap<String, String>) -> Frame {
+    fn frame(&self, mut order: Tags) -> Frame {
         let position = self.group(tags::PLANE_POSITION_SEQUENCE, tags::IMAGE_POSITION_PATIENT);
         // One position at the root cannot hold for several frames.
         let position = position.or(self.single.then_some(self.root));
@@ -73,11 +73,11 @@ impl<'d, 'a> Groups<'d, 'a> {
     }
 
     /// What sets this frame apart from others at the same place.
-    fn order(&self, order: &mut BTreeMap<String, String>) {
+    fn order(&self, order: &mut Tags) {
         let content = tags::FRAME_CONTENT_SEQUENCE;
-        let mut put = |keyword: &str, sequence: Tag, wanted: Tag| {
+        let mut put = |keyword: &'static str, sequence: Tag, wanted: Tag| {
             if let Some(text) = self.group(sequence, wanted).and_then(|item| value(item, wanted)) {
-                order.insert(keyword.to_owned(), text);
+                order.insert(keyword.into(), text);
             }
         };
         put("StackID", content, tags::STACK_ID);
@@ -93,17 +93,17 @@ impl<'d, 'a> Groups<'d, 'a> {
             .and_then(|item| item.items(tags::DIFFUSION_GRADIENT_DIRECTION_SEQUENCE).first())
             .and_then(|item| value(item, tags::DIFFUSION_GRADIENT_ORIENTATION));
         if let Some(gradient) = gradient {
-            order.insert("DiffusionGradient".to_owned(), gradient);
+            order.insert("DiffusionGradient".into(), gradient);
         }
         let indices = self.group(content, tags::DIMENSION_INDEX_VALUES);
         let indices = indices.map(|item| item.numbers(tags::DIMENSION_INDEX_VALUES)).unwrap_or_default();
         for (number, index) in indices.iter().enumerate() {
-            order.insert(format!("DimensionIndex{}", number + 1), index.to_string());
+            order.insert(format!("DimensionIndex{}", number + 1).into(), index.to_string());
         }
     }
 }
 
-fn root_order(root: &Dataset<'_>) -> BTreeMap<String, String> {
+fn root_order(root: &Dataset<'_>) -> Tags {
     let keywords = [
         ("SeriesNumber", tags::SERIES_NUMBER),
         ("ImageType", tags::IMAGE_TYPE),
@@ -117,10 +117,8 @@ fn root_order(root: &Dataset<'_>) -> BTreeMap<String, String> {
         ("InstanceNumber", tags::INSTANCE_NUMBER),
     ];
     let mut found = Vec::with_capacity(keywords.len());
-    found.extend(
-        keywords.iter().filter_map(|(keyword, tag)| Some(((*keyword).to_owned(), value(root, *tag)?))),
-    );
-    BTreeMap::from_iter(found)
+    found.extend(keywords.into_iter().filter_map(|(keyword, tag)| Some((keyword.into(), value(root, tag)?))));
+    Tags::from_iter(found)
 }
 
 /// A value as text; numbers in one spelling, so that `12` and `12.0` are the same.
@@ -136,9 +134,13 @@ fn value(item: &Dataset<'_>, tag: Tag) -> Option<String> {
             return String::from_utf8(digits.to_vec()).ok();
         }
     }
-    let numbers = if tag == tags::ACQUISITION_TIME { Vec::new() } else { item.numbers(tag) };
+    let numbers =
+        if tag == tags::ACQUISITION_TIME || tag == tags::IMAGE_TYPE { Vec::new() } else { item.numbers(tag) };
     if numbers.is_empty() {
-        return item.text(tag);
+        return item.text(tag).map(Cow::into_owned);
+    }
+    if let [number] = numbers[..] {
+        return Some(number.to_string());
     }
     Some(numbers.iter().map(f64::to_string).collect::<Vec<_>>().join("\\"))
 }

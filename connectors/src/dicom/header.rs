@@ -19,11 +19,11 @@ pub(crate) struct Head<'a> {
     pub(super) start: usize,
     pub(super) encoding: Encoding,
     /// TransferSyntaxUID, as the file says or as its bytes show.
-    pub(crate) transfer_syntax: String,
+    pub(crate) transfer_syntax: Cow<'a, str>,
     /// Whether preamble and magic number were there.
     pub(crate) magic: bool,
     /// MediaStorageSOPClassUID.
-    pub(crate) media_class: Option<String>,
+    pub(crate) media_class: Option<Cow<'a, str>>,
 }
 
 /// Why there is no head.
@@ -86,7 +86,7 @@ impl<'a> Head<'a> {
                 Encoding::BIG => BIG_ENDIAN,
                 _ => uids::EXPLICIT_VR_LITTLE_ENDIAN,
             };
-            uid.to_owned()
+            uid.into()
         });
         let media_class = meta.text(tags::MEDIA_STORAGE_SOP_CLASS_UID);
         Ok(Self { body, start, encoding, transfer_syntax, magic, media_class })

@@ -1,8 +1,8 @@
 //! A data set that holds an image: its instance, and its pixels as stored.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use dicom_core::Tag;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
@@ -11,7 +11,7 @@ use dicom_dictionary_std::{StandardDataDictionary, tags};
 use super::FILTER_KEYWORDS;
 use super::dataset::{Dataset, Fragments, Value};
 use super::header::Head;
-use super::instance::{Instance, PixelFormat};
+use super::instance::{Instance, PixelFormat, Tags};
 use super::lut::ModalityLut;
 use super::{frames, mosaic, refuse};
 use crate::Digest;
@@ -34,6 +34,14 @@ pub(crate) struct Image<'a> {
     pub(super) lut: Option<ModalityLut>,
 }
 
+/// The tags of the image before: in a series they are the same from file to file.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// The values as they stand in the file, and a place for those of the next.
+    raw: [Vec<u8>; 2],
+    tags: Arc<Tags>,
+}
+
 static FILTER_TAGS: LazyLock<Vec<(&'static str, Tag)>> = LazyLock::new(|| {
     let tag = |&keyword| Some((keyword, StandardDataDictionary.by_name(keyword)?.tag()));
     FILTER_KEYWORDS.iter().filter_map(tag).collect()
@@ -49,25 +57,25 @@ pub(super) enum Layout {
 
 /// Reads an image, without digests; `None` when the data set holds none.
 pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'a>> {
-    let instance = instance(head, dataset)?;
+    let instance = instance(head, dataset, &mut Recent::default())?;
     let lut = ModalityLut::read(dataset, instance.pixels.signed).flatten();
     Some(Image { instance, stored: stored(dataset), lut })
 }
 
 /// The instance that a data set holds, without digests and surrogates.
-pub(super) fn instance(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<Instance> {
+pub(super) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Recent) -> Option<Instance> {
     let rows = dataset.count(tags::ROWS)?;
     let columns = dataset.count(tags::COLUMNS)?;
-    let text = |tag| dataset.text(tag).unwrap_or_default();
+    let text = |tag| dataset.text_or_empty(tag);
     let mut pixels = format(dataset, &head.transfer_syntax, rows, columns);
-    let tags = filter_tags(dataset);
+    let tags = recent.tags_of(dataset);
     let mut instance = Instance {
         series_uid: text(tags::SERIES_INSTANCE_UID),
         study_uid: text(tags::STUDY_INSTANCE_UID),
         sop_uid: text(tags::SOP_INSTANCE_UID),
         patient_id: tags.get("PatientID").cloned().unwrap_or_default(),
         tags,
-        sop_class: dataset.text(tags::SOP_CLASS_UID).or(head.media_class.clone()).unwrap_or_default(),
+        sop_class: sop_class(head, dataset).into_owned(),
         frame_of_reference: text(tags::FRAME_OF_REFERENCE_UID),
         ..Instance::default()
     };
@@ -131,6 +139,11 @@ impl Image<'_> {
     }
 }
 
+/// SOPClassUID, of the data set or else of the file; empty without.
+pub(super) fn sop_class<'d>(head: &'d Head<'_>, dataset: &'d Dataset<'_>) -> Cow<'d, str> {
+    dataset.text(tags::SOP_CLASS_UID).or_else(|| head.media_class.clone()).unwrap_or_default()
+}
+
 /// Identifiers for an instance without: the series' from what its slices share, the folder included.
 pub(super) fn surrogates(instance: &mut Instance, path: &Path) {
     if !instance.series_uid.is_empty() && !instance.sop_uid.is_empty() {
@@ -158,14 +171,33 @@ fn surrogate(digest: &Digest) -> String {
     format!("2.25.{number}")
 }
 
-fn filter_tags(dataset: &Dataset<'_>) -> BTreeMap<String, String> {
+impl Recent {
+    fn tags_of(&mut self, dataset: &Dataset<'_>) -> Arc<Tags> {
+        let [before, raw] = &mut self.raw;
+        raw.clear();
+        for tag in FILTER_TAGS.iter().map(|&(_, tag)| tag).chain([tags::SPECIFIC_CHARACTER_SET]) {
+            // An absent value is another than an empty one.
+            let bytes = dataset.bytes(tag);
+            let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
+            raw.extend_from_slice(&length.to_le_bytes());
+            raw.extend_from_slice(bytes.unwrap_or_default());
+        }
+        if before != raw {
+            std::mem::swap(before, raw);
+            self.tags = Arc::new(filter_tags(dataset));
+        }
+        Arc::clone(&self.tags)
+    }
+}
+
+fn filter_tags(dataset: &Dataset<'_>) -> Tags {
     let characters = dataset.character_set();
-    let value = |&(keyword, tag): &(&str, Tag)| {
-        Some((keyword.to_owned(), dataset.decoded_text(tag, characters.as_ref())?))
+    let value = |&(keyword, tag): &(&'static str, Tag)| {
+        Some((keyword.into(), dataset.decoded_text(tag, characters.as_ref())?))
     };
     let mut found = Vec::with_capacity(FILTER_TAGS.len());
     found.extend(FILTER_TAGS.iter().filter_map(value));
-    BTreeMap::from_iter(found)
+    Tags::from_iter(found)
 }
 
 fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32) -> PixelFormat {
@@ -185,7 +217,7 @@ fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32)
         high_bit: small(tags::HIGH_BIT).unwrap_or(bits_stored.saturating_sub(1)),
         signed: small(tags::PIXEL_REPRESENTATION) == Some(1),
         samples: small(tags::SAMPLES_PER_PIXEL).unwrap_or(1),
-        photometric: dataset.text(tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default(),
+        photometric: dataset.text_or_empty(tags::PHOTOMETRIC_INTERPRETATION),
         float: float || double,
         stored_frames: declared.map_or(1, |_| dataset.count(tags::NUMBER_OF_FRAMES).unwrap_or(0)),
         frame_size: [rows, columns],

@@ -1,10 +1,15 @@
 //! One SOP instance: its identity, its geometry, how its pixels lie, and the digest of it all.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Real};
+
+/// Values by keyword. Nearly every keyword is one of few, which need no room of their own.
+pub type Tags = BTreeMap<Cow<'static, str>, String>;
 
 /// One DICOM SOP instance that holds an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,7 +23,7 @@ pub struct Instance {
     /// PatientID, or empty.
     pub patient_id: String,
     /// The values of [`FILTER_KEYWORDS`](super::FILTER_KEYWORDS) that are present.
-    pub tags: BTreeMap<String, String>,
+    pub tags: Arc<Tags>,
     /// SOPClassUID.
     pub sop_class: String,
     /// FrameOfReferenceUID, or empty.
@@ -56,7 +61,7 @@ pub struct Frame {
     /// RescaleSlope and RescaleIntercept.
     pub rescale: [Real; 2],
     /// Values that tell stacks at the same positions apart: keyword to value.
-    pub order: BTreeMap<String, String>,
+    pub order: Tags,
 }
 
 /// How pixels lie in a file.

@@ -1,10 +1,13 @@
 //! Tags by keyword: those that every record keeps, and those that a pipeline filters on beside them.
 
+use std::sync::Arc;
+
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
 
 use super::dataset::{Dataset, vr_of};
+use super::instance::Tags;
 use super::record::READING;
 use super::{FILTER_KEYWORDS, image};
 use crate::Digest;
@@ -38,10 +41,13 @@ impl MoreTags {
         digest.0.first_chunk::<8>().map_or(READING, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// Their values in a data set, numbers as text, several with backslashes between them.
-    pub(super) fn values(&self, dataset: &Dataset<'_>) -> impl Iterator<Item = (String, String)> {
+    /// Adds their values in a data set, numbers as text, several with backslashes between them.
+    pub(super) fn add(&self, dataset: &Dataset<'_>, tags: &mut Arc<Tags>) {
+        if self.0.is_empty() {
+            return;
+        }
         let characters = dataset.character_set();
-        self.0.iter().filter_map(move |(keyword, tag)| {
+        let values = self.0.iter().filter_map(|(keyword, tag)| {
             let value = match vr_of(*tag) {
                 VR::US | VR::SS | VR::UL | VR::SL | VR::FL | VR::FD | VR::UV | VR::SV => {
                     let numbers = dataset.numbers(*tag).into_iter().map(|number| number.to_string());
@@ -49,8 +55,9 @@ impl MoreTags {
                 }
                 _ => dataset.decoded_text(*tag, characters.as_ref()),
             };
-            Some((keyword.clone(), value?))
-        })
+            Some((keyword.clone().into(), value?))
+        });
+        Arc::make_mut(tags).extend(values);
     }
 }
 

@@ -61,6 +61,26 @@ fn vr_from(letters: &[u8; 2]) -> Option<VR> {
     })
 }
 
+/// Whether a length of 32 bits follows, after two bytes that mean nothing.
+fn has_long_length(vr: VR) -> bool {
+    matches!(
+        vr,
+        VR::OB
+            | VR::OD
+            | VR::OF
+            | VR::OL
+            | VR::OV
+            | VR::OW
+            | VR::SQ
+            | VR::SV
+            | VR::UC
+            | VR::UN
+            | VR::UR
+            | VR::UT
+            | VR::UV
+    )
+}
+
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     pub(super) at: usize,
@@ -104,6 +124,24 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn header(&mut self) -> Option<Header> {
+        self.short_header().or_else(|| self.any_header())
+    }
+
+    /// Eight bytes of explicit little endian, as most heads are.
+    fn short_header(&mut self) -> Option<Header> {
+        let &[a, b, c, d, e, f, g, h] = self.rest().first_chunk::<8>()?;
+        if self.encoding != Encoding::EXPLICIT {
+            return None;
+        }
+        let (tag, vr) = (Tag(u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])), vr_from(&[e, f])?);
+        if tag.0 == 0xFFFE || has_long_length(vr) {
+            return None;
+        }
+        self.at += 8;
+        Some(Header { tag, vr, length: u16::from_le_bytes([g, h]).into() })
+    }
+
+    fn any_header(&mut self) -> Option<Header> {
         let tag = Tag(self.u16()?, self.u16()?);
         if tag.0 == 0xFFFE {
             return Some(Header { tag, vr: VR::UN, length: self.u32()? });
@@ -115,24 +153,11 @@ impl<'a> Reader<'a> {
             return Some(Header { tag, vr: vr_of(tag), length: self.u32()? });
         };
         self.at += 2;
-        let length = match vr {
-            VR::OB
-            | VR::OD
-            | VR::OF
-            | VR::OL
-            | VR::OV
-            | VR::OW
-            | VR::SQ
-            | VR::SV
-            | VR::UC
-            | VR::UN
-            | VR::UR
-            | VR::UT
-            | VR::UV => {
-                self.take(2)?;
-                self.u32()?
-            }
-            _ => u32::from(self.u16()?),
+        let length = if has_long_length(vr) {
+            self.take(2)?;
+            self.u32()?
+        } else {
+            self.u16()?.into()
         };
         Some(Header { tag, vr, length })
     }

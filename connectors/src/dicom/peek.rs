@@ -1,29 +1,40 @@
 //! A file's record from its header alone: pixels stay where they are, and so do long values nobody asks for.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dicom_core::Tag;
+use rustix::fs::{Mode, OFlags};
 
 use super::dataset::{Dataset, Element, Value};
-use super::header::{Head, NoHead};
-use super::image;
+use super::header::{ELEMENT_HEAD, Head, NoHead};
+use super::image::{self, Recent};
 use super::keywords::MoreTags;
 use super::parse::Encoding;
-use super::record::{Kind, Record, kind, read_dicom};
+use super::record::{Kind, Record, kind, record_of};
 use super::scan::{Ended, Scan};
-use super::walk::FileStat;
+use crate::container;
 
 /// What most headers fit into.
 const FIRST: usize = 8 << 10;
+/// What is read first is a multiple of this.
+const STEP: usize = 1 << 10;
+/// What is read first at most, however long the header before was.
+const LONG: usize = 128 << 10;
 /// What lies behind the pixels is mostly nothing, or padding.
 const TAIL: u64 = 64 << 10;
 /// Beyond this a file is read as a whole.
 const MOST: usize = 256 << 20;
 
 /// Reads headers, one after the other, into memory that it keeps.
+///
+/// It keeps the last file's folder open, too, and reads from there even if another folder takes its name: a walk
+/// wants a new reader.
 ///
 /// # Examples
 /// ```
@@ -38,11 +49,35 @@ const MOST: usize = 256 << 20;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HeaderReader {
     head: Vec<u8>,
     tail: Vec<u8>,
     room: Dataset<'static>,
+    recent: Recent,
+    /// Bytes that the last header took: those of a series are about as long as each other.
+    first: usize,
+    folder: Option<Folder>,
+}
+
+impl Default for HeaderReader {
+    fn default() -> Self {
+        Self {
+            head: Vec::new(),
+            tail: Vec::new(),
+            room: Dataset::default(),
+            recent: Recent::default(),
+            first: FIRST,
+            folder: None,
+        }
+    }
+}
+
+/// An open folder, whose files are found without a look at the folders above.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    open: OwnedFd,
 }
 
 /// Why the whole file has to be read.
@@ -66,46 +101,45 @@ impl HeaderReader {
     /// # Errors
     /// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
     pub fn read(&mut self, path: &Path) -> io::Result<Record> {
-        self.read_of_length(path, None)
+        self.read_sized(path).map(|(record, _)| record)
     }
 
-    /// As [`HeaderReader::read`], of a file whose length a walk has told.
+    /// As [`HeaderReader::read`], with the file's bytes.
     ///
     /// # Errors
     /// As there.
-    pub fn read_walked(&mut self, file: &FileStat) -> io::Result<Record> {
-        self.read_of_length(&file.path, Some(file.size))
-    }
-
-    pub(super) fn read_of_length(&mut self, path: &Path, length: Option<u64>) -> io::Result<Record> {
-        match self.peek(path, length) {
-            Ok(record) => Ok(record),
-            Err(Stop::NeedsAll) => read_dicom(path, &MoreTags::default()),
+    pub fn read_sized(&mut self, path: &Path) -> io::Result<(Record, u64)> {
+        match self.peek(path) {
+            Ok(read) => Ok(read),
+            Err(Stop::NeedsAll) => {
+                let bytes = container::read(path)?;
+                Ok((record_of(&bytes, path, &MoreTags::default()), bytes.len() as u64))
+            }
             Err(Stop::Failed(error)) => Err(error),
         }
     }
 
-    fn peek(&mut self, path: &Path, length: Option<u64>) -> Result<Record, Stop> {
-        let file = match File::open(path) {
+    fn peek(&mut self, path: &Path) -> Result<(Record, u64), Stop> {
+        let file = match self.open(path) {
             // In a container: its members are read whole.
             Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(Stop::NeedsAll),
             file => file?,
         };
-        let mut known = grow(&file, &mut self.head, 0, FIRST)?;
+        let first = self.first;
+        let mut known = grow(&file, &mut self.head, 0, first)?;
         // A file that ends within the first read needs no second question.
-        let length = match length {
-            _ if known < FIRST => known as u64,
-            Some(length) => length,
-            None => file.metadata()?.len(),
-        };
+        let length = if known < first { known as u64 } else { file.metadata()?.len() };
         if length < known as u64 {
             return Err(Stop::NeedsAll);
         }
         loop {
             let source = Source { file: &file, length, path };
             let head = self.head.get(..known).unwrap_or_default();
-            match source.record(head, &mut self.tail, &mut self.room)? {
-                Ok(record) => return Ok(record),
+            match source.record(head, &mut self.tail, &mut self.room, &mut self.recent)? {
+                Ok((record, header)) => {
+                    self.first = header.next_multiple_of(STEP).min(LONG);
+                    return Ok((record, length));
+                }
                 Err(needed) if needed <= MOST => {
                     let wanted = needed.max(known * 2).min(length.try_into().unwrap_or(usize::MAX));
                     let before = known;
@@ -117,6 +151,27 @@ impl HeaderReader {
                 Err(_) => return Err(Stop::NeedsAll),
             }
         }
+    }
+
+    /// Opens a file beside the one before, or by its whole path.
+    fn open(&mut self, path: &Path) -> io::Result<File> {
+        let bytes = path.as_os_str().as_bytes();
+        let Some(slash) = bytes.iter().rposition(|&byte| byte == b'/').filter(|&at| at + 1 < bytes.len())
+        else {
+            return File::open(path);
+        };
+        let (above, name) = bytes.split_at(slash + 1);
+        let folder = match &mut self.folder {
+            Some(folder) if folder.path.as_os_str().as_bytes() == above => folder,
+            folder => {
+                let above = Path::new(OsStr::from_bytes(above));
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let open = rustix::fs::open(above, flags, Mode::empty())?;
+                folder.insert(Folder { path: above.to_owned(), open })
+            }
+        };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&folder.open, OsStr::from_bytes(name), flags, Mode::empty())?.into())
     }
 }
 
@@ -147,16 +202,19 @@ struct Source<'f> {
 type OrMore<T> = Result<T, usize>;
 
 impl Source<'_> {
+    /// The record, and how many bytes it took.
     fn record(
         &self,
         known: &[u8],
         tail: &mut Vec<u8>,
         room: &mut Dataset<'static>,
-    ) -> Result<OrMore<Record>, Stop> {
+        recent: &mut Recent,
+    ) -> Result<OrMore<(Record, usize)>, Stop> {
         let skip = |code: &str| Record::Skip { code: code.to_owned() };
         let head = match Head::find_in(known, self.length) {
             Ok(head) if head.plain() => head,
-            Err(NoHead::Code(code)) => return Ok(Ok(skip(code))),
+            Err(NoHead::Code(code)) => return Ok(Ok((skip(code), FIRST))),
+            Err(NoHead::Unknown) if known.len() < FIRST => return Ok(Err(FIRST)),
             Ok(_) | Err(NoHead::Unknown) => return Err(Stop::NeedsAll),
         };
         let start = head.start;
@@ -165,6 +223,7 @@ impl Source<'_> {
         let mut dataset = std::mem::take(room).reuse();
         let scan = Scan { bytes: body, length, encoding: head.encoding };
         let (any, ended) = scan.run(&mut dataset);
+        let header = ended.pixels(&dataset).map_or(FIRST, |at| start + at + ELEMENT_HEAD);
         let behind = match ended {
             Ended::AtEnd => length,
             Ended::Short(needed) => return Ok(Err(start.saturating_add(needed))),
@@ -179,7 +238,7 @@ impl Source<'_> {
         let record = match kind(&head, &dataset, !any) {
             Kind::Skip(code) => skip(code),
             Kind::Outlines | Kind::Segments => return Err(Stop::NeedsAll),
-            Kind::Image => match image::instance(&head, &dataset) {
+            Kind::Image => match image::instance(&head, &dataset, recent) {
                 // Its surrogate comes from the digest.
                 Some(instance) if instance.sop_uid.is_empty() => return Err(Stop::NeedsAll),
                 Some(mut instance) => {
@@ -190,7 +249,7 @@ impl Source<'_> {
             },
         };
         *room = dataset.reuse();
-        Ok(Ok(record))
+        Ok(Ok((record, header)))
     }
 
     /// Scans what lies behind the pixels.

@@ -49,17 +49,13 @@ pub fn read_record(path: &Path) -> std::io::Result<Record> {
 pub fn read_record_with(path: &Path, more: &MoreTags) -> std::io::Result<Record> {
     match imagefile::read_image_file(path)? {
         Some(image) => Ok(Record::Image(image)),
-        None => read_dicom(path, more),
+        None => Ok(record_of(&crate::container::read(path)?, path, more)),
     }
 }
 
-/// The same of a file that is taken for DICOM, whatever its name.
-pub(super) fn read_dicom(path: &Path, more: &MoreTags) -> std::io::Result<Record> {
-    Ok(record(&crate::container::read(path)?, path, more))
-}
-
-/// The record of a file's bytes; its folder stands in where identifiers are empty.
-fn record(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
+/// The record of the bytes of a file that is taken for DICOM, whatever its name; its folder stands in where
+/// identifiers are empty.
+pub(super) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
     let skip = |code: &str| Record::Skip { code: code.to_owned() };
     let head = match Head::find(bytes) {
         Ok(head) => head,
@@ -74,7 +70,7 @@ fn record(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
         }
         Kind::Image => match image::read(&head, &dataset) {
             Some(mut image) => {
-                image.instance.tags.extend(more.values(&dataset));
+                more.add(&dataset, &mut image.instance.tags);
                 Record::Instance(image.seal(path))
             }
             None => skip("NOT_AN_IMAGE"),
@@ -99,7 +95,7 @@ pub(super) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> Kind 
     if directory || dataset.get(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {
         return Kind::Skip("DICOMDIR");
     }
-    let class = dataset.text(tags::SOP_CLASS_UID).or_else(|| head.media_class.clone()).unwrap_or_default();
+    let class = image::sop_class(head, dataset);
     if refuse::is_structure_set(&class) {
         Kind::Outlines
     } else if refuse::is_segmentation(&class) {

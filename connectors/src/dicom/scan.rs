@@ -72,6 +72,17 @@ pub(super) enum Ended {
     AtFragments(usize, VR),
 }
 
+impl Ended {
+    /// Where the pixels begin, as far as there are some behind what is known.
+    pub(super) fn pixels(self, dataset: &Dataset<'_>) -> Option<usize> {
+        match (self, &dataset.elements.last()?.value) {
+            (Self::BehindPixels(end), &Value::Unread(length)) => end.checked_sub(length.try_into().ok()?),
+            (Self::AtFragments(at, _), _) => Some(at),
+            _ => None,
+        }
+    }
+}
+
 /// A data set of `length` bytes, of which the first are known.
 pub(super) struct Scan<'a> {
     pub(super) bytes: &'a [u8],

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
-use std::fs::Metadata;
+use std::fs::{DirEntry, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -80,14 +80,56 @@ pub fn walk(root: &Path) -> Result<Vec<FileStat>, WalkError> {
     Ok(files)
 }
 
+/// What a walk finds of each file: with [`FileStat`] it asks the system about every one, with [`PathBuf`] about
+/// folders alone.
+pub trait Found: Send + Sized {
+    /// From an entry of a folder that is a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn from_entry(path: PathBuf, entry: &DirEntry) -> io::Result<Self>;
+    /// From what is known of it.
+    fn from_stat(stat: FileStat) -> Self;
+    /// Where it lies.
+    fn path(&self) -> &Path;
+}
+
+impl Found for FileStat {
+    fn from_entry(path: PathBuf, entry: &DirEntry) -> io::Result<Self> {
+        Ok(Self::new(path, &entry.metadata()?))
+    }
+
+    fn from_stat(stat: FileStat) -> Self {
+        stat
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Found for PathBuf {
+    fn from_entry(path: PathBuf, _: &DirEntry) -> io::Result<Self> {
+        Ok(path)
+    }
+
+    fn from_stat(stat: FileStat) -> Self {
+        stat.path
+    }
+
+    fn path(&self) -> &Path {
+        self
+    }
+}
+
 /// The files below a folder, one by one, in the order of the bytes of their paths. Links are not followed; a
 /// `.zip` or `.tar` counts as a folder of its members.
 ///
 /// It looks a few folders ahead, several at once, and holds no more than what lies in those.
 #[derive(Debug)]
-pub struct Walk {
+pub struct Walk<F = FileStat> {
     /// What comes next, in order.
-    next: VecDeque<Entry>,
+    next: VecDeque<Entry<F>>,
     /// A folder that a bind mount shows again is known by its device and inode.
     seen: HashSet<(u64, u64)>,
     /// What lies in here is not looked at.
@@ -96,8 +138,8 @@ pub struct Walk {
 }
 
 #[derive(Debug)]
-enum Entry {
-    File(FileStat),
+enum Entry<F> {
+    File(F),
     /// A folder or container that has not been listed yet; its device and inode.
     Folder(PathBuf, (u64, u64)),
 }
@@ -108,6 +150,22 @@ impl Walk {
     /// # Errors
     /// [`WalkError`] when the root itself cannot be read.
     pub fn new(root: &Path) -> Result<Self, WalkError> {
+        Self::below(root)
+    }
+}
+
+impl Walk<PathBuf> {
+    /// The same walk, of which only the paths matter.
+    ///
+    /// # Errors
+    /// As of [`Walk::new`].
+    pub fn paths(root: &Path) -> Result<Self, WalkError> {
+        Self::below(root)
+    }
+}
+
+impl<F: Found> Walk<F> {
+    fn below(root: &Path) -> Result<Self, WalkError> {
         let at_root = |source| WalkError { path: root.to_owned(), source };
         let metadata = std::fs::metadata(root).map_err(at_root)?;
         let first = if metadata.is_dir() || container::is_container(root) {
@@ -117,7 +175,7 @@ impl Walk {
             }
             Entry::Folder(root.to_owned(), (metadata.dev(), metadata.ino()))
         } else {
-            Entry::File(FileStat::new(root.to_owned(), &metadata))
+            Entry::File(F::from_stat(FileStat::new(root.to_owned(), &metadata)))
         };
         Ok(Self { next: VecDeque::from([first]), seen: HashSet::new(), left_out: None, notes: Vec::new() })
     }
@@ -131,7 +189,7 @@ impl Walk {
     }
 
     /// The file that comes next.
-    pub fn peek(&mut self) -> Option<&FileStat> {
+    pub fn peek(&mut self) -> Option<&F> {
         while let Some(Entry::Folder(..)) = self.next.front() {
             self.list();
         }
@@ -162,7 +220,7 @@ impl Walk {
             Entry::Folder(path, id) => self.left_out.as_ref() != Some(path) && self.seen.insert(*id),
             Entry::File(_) => true,
         });
-        let listed: Vec<(Vec<Entry>, Vec<Unseen>)> = head
+        let listed: Vec<(Vec<Entry<F>>, Vec<Unseen>)> = head
             .into_par_iter()
             .map(|entry| match entry {
                 Entry::Folder(path, _) => list(&path),
@@ -176,10 +234,10 @@ impl Walk {
     }
 }
 
-impl Iterator for Walk {
-    type Item = FileStat;
+impl<F: Found> Iterator for Walk<F> {
+    type Item = F;
 
-    fn next(&mut self) -> Option<FileStat> {
+    fn next(&mut self) -> Option<F> {
         self.peek()?;
         match self.next.pop_front()? {
             Entry::File(file) => Some(file),
@@ -189,42 +247,53 @@ impl Iterator for Walk {
 }
 
 /// What lies in one folder, in the order in which the bytes of all paths below come.
-fn list(folder: &Path) -> (Vec<Entry>, Vec<Unseen>) {
+fn list<F: Found>(folder: &Path) -> (Vec<Entry<F>>, Vec<Unseen>) {
     let (mut entries, mut notes) = (Vec::new(), Vec::new());
     let listing = match std::fs::read_dir(folder) {
         Ok(listing) => listing,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return match container::members(folder) {
-                Ok(members) => (members.into_iter().map(Entry::File).collect(), notes),
+                Ok(members) => {
+                    (members.into_iter().map(|member| Entry::File(F::from_stat(member))).collect(), notes)
+                }
                 Err(source) => (entries, vec![Unseen { path: folder.to_owned(), source }]),
             };
         }
         Err(source) => return (entries, vec![Unseen { path: folder.to_owned(), source }]),
     };
     for entry in listing {
-        let (path, metadata) = match entry {
-            Ok(entry) => (entry.path(), entry.metadata()),
+        let (path, entry) = match entry {
+            Ok(entry) => (entry.path(), look(&entry)),
             Err(error) => (folder.to_owned(), Err(error)),
         };
-        match metadata {
-            Ok(metadata) if metadata.is_dir() || (metadata.is_file() && container::is_container(&path)) => {
-                entries.push(Entry::Folder(path, (metadata.dev(), metadata.ino())));
-            }
-            Ok(metadata) if metadata.is_file() => entries.push(Entry::File(FileStat::new(path, &metadata))),
-            Ok(_) => {}
+        match entry {
+            Ok(found) => entries.extend(found),
             Err(source) => notes.push(Unseen { path, source }),
         }
     }
-    entries.sort_unstable_by(Entry::order);
+    // They have their folder in common.
+    let from = folder.as_os_str().len();
+    entries.sort_unstable_by(|a, b| a.order(b, from));
     (entries, notes)
 }
 
-impl Entry {
-    /// The order of neighbours: paths below a folder go on with a slash.
-    fn order(&self, other: &Self) -> Ordering {
-        // They have their folder in common.
+/// What an entry of a folder is to a walk; nothing for links and pipes.
+fn look<F: Found>(entry: &DirEntry) -> io::Result<Option<Entry<F>>> {
+    let (path, kind) = (entry.path(), entry.file_type()?);
+    if kind.is_dir() || (kind.is_file() && container::is_container(&path)) {
+        let metadata = entry.metadata()?;
+        return Ok(Some(Entry::Folder(path, (metadata.dev(), metadata.ino()))));
+    }
+    if !kind.is_file() {
+        return Ok(None);
+    }
+    F::from_entry(path, entry).map(|file| Some(Entry::File(file)))
+}
+
+impl<F: Found> Entry<F> {
+    /// The order of neighbours whose paths are alike up to `from`: those below a folder go on with a slash.
+    fn order(&self, other: &Self, from: usize) -> Ordering {
         let (a, b) = (self.path().as_os_str().as_bytes(), other.path().as_os_str().as_bytes());
-        let from = a.len() - self.path().file_name().unwrap_or_default().len();
         let common = a.len().min(b.len());
         let next = |bytes: &[u8], entry: &Self| {
             bytes.get(common).copied().or(matches!(entry, Self::Folder(..)).then_some(b'/'))
@@ -235,7 +304,7 @@ impl Entry {
 
     fn path(&self) -> &Path {
         match self {
-            Self::File(file) => &file.path,
+            Self::File(file) => file.path(),
             Self::Folder(path, _) => path,
         }
     }
@@ -259,6 +328,21 @@ mod tests {
         assert_eq!(paths, [Path::new("b/2"), Path::new("c")]);
         assert_eq!(files[0].size, 3);
         assert!(files[0].mtime_ns > 0);
+    }
+
+    #[test]
+    fn paths_alone_are_those_of_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for name in ["b/2", "b/1", "a", "c.d/x"] {
+            std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+            std::fs::write(root.join(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(root, root.join("b/loop")).unwrap();
+        let files = walk(root).unwrap().into_iter().map(|file| file.path);
+        assert!(Walk::paths(root).unwrap().eq(files));
+        assert_eq!(Walk::paths(&root.join("a")).unwrap().count(), 1);
+        assert!(Walk::paths(&root.join("missing")).is_err());
     }
 
     #[test]

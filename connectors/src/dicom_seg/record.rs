@@ -1,5 +1,8 @@
 //! What an index keeps of one SEG file.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
@@ -19,7 +22,7 @@ pub fn record(bytes: &[u8]) -> Option<Outlines> {
 /// The same, of a data set.
 pub(crate) fn outlines(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<Outlines> {
     let object = Object::new(head, dataset).ok()?;
-    let text = |tag: Tag| dataset.text(tag).unwrap_or_default();
+    let text = |tag: Tag| dataset.text_or_empty(tag);
     let referenced_series = referenced_series(dataset);
     let digest = digest(&object, &referenced_series);
     let characters = dataset.character_set();
@@ -39,10 +42,8 @@ fn referenced_series(dataset: &Dataset<'_>) -> Vec<String> {
     let others = dataset.items(tags::STUDIES_CONTAINING_OTHER_REFERENCED_INSTANCES_SEQUENCE);
     let series = std::iter::once(dataset).chain(others);
     let series = series.flat_map(|study| study.items(tags::REFERENCED_SERIES_SEQUENCE));
-    let mut uids: Vec<_> = series.filter_map(|item| item.text(tags::SERIES_INSTANCE_UID)).collect();
-    uids.sort();
-    uids.dedup();
-    uids
+    let uids: BTreeSet<_> = series.filter_map(|item| item.text(tags::SERIES_INSTANCE_UID)).collect();
+    uids.into_iter().map(Cow::into_owned).collect()
 }
 
 /// The digest of what would be drawn.

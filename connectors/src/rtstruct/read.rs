@@ -1,6 +1,7 @@
 //! RTSTRUCT files: what the index keeps of them, and their contours.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use dicom_dictionary_std::tags;
@@ -124,7 +125,7 @@ fn contour(item: &Dataset<'_>) -> Contour {
         _ => ContourKind::Open,
     };
     let image = item.items(tags::CONTOUR_IMAGE_SEQUENCE).first();
-    let sop_uid = image.and_then(|image| image.text(tags::REFERENCED_SOP_INSTANCE_UID));
+    let sop_uid = image.map(|image| image.text_or_empty(tags::REFERENCED_SOP_INSTANCE_UID));
     // Decimal strings whatever the VR says: beyond 65,534 bytes it is UN.
     let numbers = decimal_strings(item.bytes(tags::CONTOUR_DATA).unwrap_or_default());
     let (triples, rest) = numbers.as_chunks::<3>();
@@ -135,7 +136,7 @@ fn contour(item: &Dataset<'_>) -> Contour {
 
 /// What the index keeps.
 pub(crate) fn outlines(dataset: &Dataset<'_>) -> Outlines {
-    let text = |tag| dataset.text(tag).unwrap_or_default();
+    let text = |tag| dataset.text_or_empty(tag);
     let set = structures(dataset);
     let referenced_series = referenced_series(dataset);
     let digest = digest(&set, &referenced_series);
@@ -156,10 +157,8 @@ fn referenced_series(dataset: &Dataset<'_>) -> Vec<String> {
     let frames = dataset.items(tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE).iter();
     let studies = frames.flat_map(|frame| frame.items(tags::RT_REFERENCED_STUDY_SEQUENCE));
     let series = studies.flat_map(|study| study.items(tags::RT_REFERENCED_SERIES_SEQUENCE));
-    let mut uids: Vec<_> = series.filter_map(|item| item.text(tags::SERIES_INSTANCE_UID)).collect();
-    uids.sort();
-    uids.dedup();
-    uids
+    let uids: BTreeSet<_> = series.filter_map(|item| item.text(tags::SERIES_INSTANCE_UID)).collect();
+    uids.into_iter().map(Cow::into_owned).collect()
 }
 
 /// The digest of what would be drawn.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::super::instance::Tags;
 use super::Statistics;
 use crate::geometry::norm;
 use crate::{Geometry, Reject};
@@ -22,9 +24,6 @@ pub enum Finding {
     /// A file of outlines (RTSTRUCT).
     Outlines(FoundOutlines),
 }
-
-/// Values of a series' tags by keyword, those of [`FILTER_KEYWORDS`](crate::dicom::FILTER_KEYWORDS).
-pub type Tags = BTreeMap<String, String>;
 
 /// A stack with one geometry.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,7 +51,7 @@ pub struct FoundVolume {
     pub statistics: Option<Statistics>,
     /// The tags of its first slice.
     #[serde(skip)]
-    pub tags: Tags,
+    pub tags: Arc<Tags>,
 }
 
 /// A stack, or slices beside one, that a pipeline refuses.
@@ -68,7 +67,7 @@ pub struct Refused {
     pub reject: Reject,
     /// The tags of its first file.
     #[serde(skip)]
-    pub tags: Tags,
+    pub tags: Arc<Tags>,
 }
 
 /// A file that holds nothing for a pipeline.
@@ -168,7 +167,7 @@ mod tests {
             series_uid: "1.2".into(),
             files: vec!["a/1".into()],
             reject: Reject::new("TRUNCATED", "cut", "fetch it"),
-            tags: Tags::new(),
+            tags: Arc::default(),
         };
         assert_eq!(
             serde_json::to_string(&Finding::Reject(refused)).unwrap(),

@@ -21,9 +21,9 @@ use super::assemble::{Assembled, assemble};
 use super::instance::Instance;
 use super::peek::HeaderReader;
 use super::record::{Record, read_record};
-use super::walk::{FileStat, Walk, WalkError};
+use super::walk::{Walk, WalkError};
 
-pub use finding::{Finding, FoundOutlines, FoundVolume, Refused, Skipped, Tags, Total};
+pub use finding::{Finding, FoundOutlines, FoundVolume, Refused, Skipped, Total};
 pub use statistics::{Statistics, statistics};
 
 /// Files read before their records are put in order.
@@ -152,7 +152,7 @@ impl Inspection<'_> {
         let (mut files, mut unseen) = (Vec::new(), Vec::new());
         let roots: Vec<PathBuf> = roots.iter().map(|root| folder_of(root).to_owned()).collect();
         for root in distinct_roots(&roots) {
-            let mut walk = Walk::new(root).map_err(InspectError::from)?;
+            let mut walk = Walk::paths(root).map_err(InspectError::from)?;
             files.extend(&mut walk);
             unseen.extend(walk.notes());
         }
@@ -161,12 +161,11 @@ impl Inspection<'_> {
             self.skip(place.path, "UNREADABLE")?;
         }
         self.total.files = files.len();
-        self.total.bytes = files.iter().map(|file| file.size).sum();
         let (of, mut files) = (files.len(), files.into_iter());
         while files.len() > 0 {
-            let batch: Vec<FileStat> = files.by_ref().take(FILES).collect();
+            let batch: Vec<PathBuf> = files.by_ref().take(FILES).collect();
             let read_all = || batch.par_iter().map_init(HeaderReader::default, read).collect();
-            let records: Vec<std::io::Result<Record>> = self.readers.install(read_all);
+            let records: Vec<std::io::Result<(Record, u64)>> = self.readers.install(read_all);
             for (file, record) in batch.into_iter().zip(records) {
                 self.take(file, record)?;
             }
@@ -176,8 +175,11 @@ impl Inspection<'_> {
         Ok(())
     }
 
-    fn take(&mut self, file: FileStat, record: std::io::Result<Record>) -> Result<(), Stop> {
-        let path = file.path;
+    fn take(&mut self, path: PathBuf, read: std::io::Result<(Record, u64)>) -> Result<(), Stop> {
+        let record = read.map(|(record, bytes)| {
+            self.total.bytes += bytes;
+            record
+        });
         match record {
             Ok(Record::Instance(instance)) => {
                 self.total.instances += 1;
@@ -237,8 +239,8 @@ impl Inspection<'_> {
 }
 
 /// Reads a header as a pipeline does: by its absolute path, which stands in for identifiers that are empty.
-fn read(reader: &mut HeaderReader, file: &FileStat) -> std::io::Result<Record> {
-    reader.read_of_length(&std::path::absolute(&file.path)?, Some(file.size))
+fn read(reader: &mut HeaderReader, file: &PathBuf) -> std::io::Result<(Record, u64)> {
+    reader.read_sized(&std::path::absolute(file)?)
 }
 
 /// Reads the pixels' digests where they matter: of instances that share a SOPInstanceUID.
