@@ -149,7 +149,7 @@ fn gdcm(root: &Path, tags: &[&str]) -> Option<f64> {
 /// Tells how much memory the program takes at most for the archive, and for a folder without anything.
 fn memory(root: &Path) {
     let empty = tempfile::tempdir().expect("a folder");
-    let (files, least) = (walk(root).expect("a folder").len(), inspected(empty.path()));
+    let (files, least) = (Walk::paths(root).expect("a folder").count(), inspected(empty.path()));
     let most = inspected(root);
     println!(
         "inspect: {:.0} MiB at most for {files} instances, {:.0} MiB for none: {:.0} bytes an instance",

@@ -76,7 +76,7 @@ impl DicomSource {
     pub fn keeps(&self, tags: &Tags) -> bool {
         self.filters
             .iter()
-            .all(|(keyword, patterns)| patterns.fit(tags.get(keyword).map_or("", String::as_str)))
+            .all(|(keyword, patterns)| patterns.fit(tags.get(keyword.as_str()).map_or("", String::as_str)))
     }
 }
 
