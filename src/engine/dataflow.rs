@@ -160,7 +160,7 @@ impl<'s> Built<'s, '_> {
             Stage::Assemble(_) | Stage::Images(_) => self.assemble(index, own(&known.series, index)),
             Stage::Label(label) => self.label(index, label.newest),
             // Fused: what they depend on is in the chain's key, and they run inside its action.
-            Stage::Transform(_) | Stage::View(_) => {
+            Stage::Transform(_) | Stage::View(_) | Stage::Augment(_) => {
                 let cases = self.cases[&stage.inputs[0]].clone();
                 if stage.keep && matches!(stage.stage, Stage::Transform(_)) {
                     self.keep(index, cases.clone());

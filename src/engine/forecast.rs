@@ -200,11 +200,11 @@ impl Foresee<'_> {
             let planned = &self.plan.stages[stage.order];
             let trains = matches!(planned.stage, Stage::Train(_));
             // A view stands for the cases that a training prepares.
-            let user = self.plan.stages.iter().find(|user| {
-                matches!(user.stage, Stage::Train(_)) && user.inputs.first() == Some(&stage.order)
+            let user = self.plan.stages.iter().enumerate().find(|(index, user)| {
+                matches!(user.stage, Stage::Train(_)) && self.plan.samples(*index).0 == stage.order
             });
             let key = match user {
-                Some(user) if matches!(planned.stage, Stage::View(_)) => user.name.clone(),
+                Some((_, user)) if matches!(planned.stage, Stage::View(_)) => user.name.clone(),
                 _ if trains => format!("{name}\0training"),
                 _ => name.clone(),
             };

@@ -159,10 +159,14 @@ fn train(
 ) -> Result<Outcome, Reject> {
     let stages = &context.plan.stages;
     let Stage::Train(train) = &stages[usize::from(action.stage)].stage else { return Err(misplaced()) };
-    let Stage::View(view) = &stages[stages[usize::from(action.stage)].inputs[0]].stage else {
-        return Err(misplaced());
-    };
+    let (view, augmentations) = context.plan.samples(usize::from(action.stage));
+    let Stage::View(view) = &stages[view].stage else { return Err(misplaced()) };
+    let changes = augmentations.into_iter().filter_map(|stage| match &stages[stage].stage {
+        Stage::Augment(augment) => Some(Arc::clone(augment)),
+        _ => None,
+    });
     let (training, names) = dataset(context, view, members, Part::Train)?;
+    let training = training.augmented(changes.collect());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;

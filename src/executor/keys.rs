@@ -127,10 +127,11 @@ pub fn prepare(scan: Digest, labels: Option<Digest>) -> Digest {
 /// What a training depends on beside its dataset: its configuration, that of its samples, and
 /// the chain that prepares them.
 pub fn recipe(plan: &Plan, train: usize) -> Digest {
-    let view = plan.stages[train].inputs[0];
+    let (view, augmentations) = plan.samples(train);
     let chain = Chain::to(plan, plan.stages[view].inputs[0]);
     let mut parts =
         vec![operator(&plan.stages[train]), operator(&plan.stages[view]), chain.scan, chain.labels];
+    parts.extend(augmentations.iter().map(|&stage| operator(&plan.stages[stage])));
     // What makes the cases is of the recipe too: another label, or T1 instead of T2, asks for another model.
     let mut origins = vec![chain.root];
     while let Some(stage) = origins.pop() {

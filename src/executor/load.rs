@@ -122,7 +122,7 @@ impl Context {
         }
         match &planned.stage {
             Stage::Transform(transform) => transform.apply(&self.case(planned.inputs[0], row)?),
-            Stage::View(_) => self.case(planned.inputs[0], row),
+            Stage::View(_) | Stage::Augment(_) => self.case(planned.inputs[0], row),
             _ => self.assembled(row),
         }
     }

@@ -1,166 +1,26 @@
 //! Prepared cases as the training loop sees them: samples cut on demand, the same on any thread.
 
+mod case;
+
 use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::value::{Case, Failure};
+use super::augment::{Augment, Source, Window};
 use super::view::View;
 use crate::networks::sample::{InputView, Sample, SampleSource};
+pub use case::PreparedCase;
 
 /// The most voxels of one sample: 8 GiB of intensities.
 const MOST_VOXELS: usize = 1 << 31;
 
-/// One case, ready to be cut: shared by all samples and threads, never copied.
-#[derive(Clone, Debug)]
-pub struct PreparedCase {
-    name: String,
-    size: [usize; 3],
-    spacing_mm: [f64; 3],
-    scan: Arc<[f32]>,
-    labels: Arc<[u8]>,
-    least: f32,
-    /// Foreground voxels of all slices up to and with each.
-    foreground: Vec<u64>,
-}
-
-impl PreparedCase {
-    /// Voxels `[D, H, W]` and their classes; `name` is what errors call it (the case's key).
-    ///
-    /// # Errors
-    /// `GRID_MISMATCH` when the counts do not fit `size` or it holds no voxel, `BAD_GRID` for a spacing that
-    /// is no length.
-    pub fn new(
-        name: impl Into<String>,
-        size: [usize; 3],
-        spacing_mm: [f64; 3],
-        scan: Arc<[f32]>,
-        labels: Arc<[u8]>,
-    ) -> Result<Self, Failure> {
-        let voxels = size.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
-        if scan.is_empty() || voxels != Some(scan.len()) || voxels != Some(labels.len()) {
-            return Err(Failure::new(
-                "GRID_MISMATCH",
-                format!("voxels of {size:?} expected, {} and {} labels found", scan.len(), labels.len()),
-                "both must lie on one grid",
-            ));
-        }
-        if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
-            return Err(Failure::new("BAD_GRID", format!("a spacing expected, {spacing_mm:?} mm found"), ""));
-        }
-        let least = scan.iter().copied().fold(f32::INFINITY, f32::min);
-        let in_slice = |slice: &[u8]| slice.iter().map(|&label| u64::from(label != 0)).sum::<u64>();
-        let foreground = labels
-            .chunks_exact(size[1] * size[2])
-            .scan(0, |total, slice| {
-                *total += in_slice(slice);
-                Some(*total)
-            })
-            .collect();
-        let least = if least.is_finite() { least } else { 0.0 };
-        Ok(Self { name: name.into(), size, spacing_mm, scan, labels, least, foreground })
-    }
-
-    /// A case with labels, copied once.
-    ///
-    /// # Errors
-    /// `NO_LABELS` for a case without, `TOO_MANY_LABELS` for a class over 255; see [`PreparedCase::new`].
-    pub fn from_case(name: impl Into<String>, case: &Case) -> Result<Self, Failure> {
-        let Some(labels) = &case.labels else {
-            return Err(Failure::new("NO_LABELS", "a case with labels expected, one without found", ""));
-        };
-        let classes: Option<Arc<[u8]>> =
-            labels.voxels().iter().map(|&label| u8::try_from(label).ok()).collect();
-        let classes = classes.ok_or_else(|| {
-            Failure::new("TOO_MANY_LABELS", "classes up to 255 expected, a greater one found", "")
-        })?;
-        let geometry = case.scan.geometry();
-        Self::new(name, geometry.size, geometry.spacing_mm(), case.scan.voxels().into(), classes)
-    }
-
-    /// What errors call it.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// `[D, H, W]`.
-    pub fn size(&self) -> [usize; 3] {
-        self.size
-    }
-
-    /// Along `[D, H, W]`.
-    pub fn spacing_mm(&self) -> [f64; 3] {
-        self.spacing_mm
-    }
-
-    /// Intensities `[D, H, W]`.
-    pub fn scan(&self) -> &Arc<[f32]> {
-        &self.scan
-    }
-
-    /// Classes `[D, H, W]`.
-    pub fn labels(&self) -> &Arc<[u8]> {
-        &self.labels
-    }
-
-    /// A foreground voxel, each as likely as any other.
-    fn foreground_voxel(&self, rng: &mut ChaCha8Rng) -> Option<[usize; 3]> {
-        let total = self.foreground.last().copied().filter(|&n| n > 0)?;
-        let chosen = rng.random_range(0..total);
-        let slice = self.foreground.partition_point(|&up_to| up_to <= chosen);
-        let before = if slice == 0 { 0 } else { self.foreground[slice - 1] };
-        let area = self.size[1] * self.size[2];
-        let labels = &self.labels[slice * area..][..area];
-        let mut inside = labels.iter().enumerate().filter(|(_, label)| **label != 0);
-        let (pixel, _) = inside.nth((chosen - before) as usize)?;
-        Some([slice, pixel / self.size[2], pixel % self.size[2]])
-    }
-
-    /// A slice with foreground, each as likely as any other.
-    fn foreground_slice(&self, rng: &mut ChaCha8Rng) -> Option<usize> {
-        let holds = |slice: &usize| {
-            self.foreground[*slice] > if *slice == 0 { 0 } else { self.foreground[*slice - 1] }
-        };
-        let count = (0..self.size[0]).filter(holds).count();
-        (count > 0).then(|| rng.random_range(0..count)).and_then(|n| (0..self.size[0]).filter(holds).nth(n))
-    }
-
-    fn patch(&self, size: [usize; 3], start: [isize; 3]) -> Sample {
-        let voxels = size.iter().product();
-        let mut input = vec![self.least; voxels];
-        let mut label = vec![0; voxels];
-        // The part of the window, along each axis, that lies in the volume.
-        let inside = [0, 1, 2].map(|axis| {
-            let first = (-start[axis]).max(0) as usize;
-            let last = (self.size[axis] as isize - start[axis]).clamp(0, size[axis] as isize) as usize;
-            first..last.max(first)
-        });
-        let from = |axis: usize, index: usize| (start[axis] + index as isize) as usize;
-        let length = inside[2].len();
-        for d in inside[0].clone() {
-            for h in inside[1].clone() {
-                let source =
-                    (from(0, d) * self.size[1] + from(1, h)) * self.size[2] + from(2, inside[2].start);
-                let target = (d * size[1] + h) * size[2] + inside[2].start;
-                input[target..target + length].copy_from_slice(&self.scan[source..source + length]);
-                label[target..target + length].copy_from_slice(&self.labels[source..source + length]);
-            }
-        }
-        Sample { input, shape: [1, size[0], size[1], size[2]], label }
-    }
-
-    fn slices(&self, view: &InputView, target: usize) -> Sample {
-        let [depth, height, width] = self.size;
-        let area = height * width;
-        let channels = view.channel_slices(target, depth);
-        let mut input = Vec::with_capacity(channels.len() * area);
-        for slice in &channels {
-            input.extend_from_slice(&self.scan[slice * area..][..area]);
-        }
-        let label = self.labels[target * area..][..area].to_vec();
-        Sample { input, shape: [channels.len(), 1, height, width], label }
-    }
+/// Where a sample lies in its case.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Window(Window),
+    /// The slice that is predicted.
+    Slice(usize),
 }
 
 /// Prepared cases under a view.
@@ -169,6 +29,7 @@ pub struct Dataset {
     view: View,
     input: InputView,
     cases: Vec<Arc<PreparedCase>>,
+    augmentations: Vec<Arc<Augment>>,
 }
 
 impl Dataset {
@@ -184,7 +45,13 @@ impl Dataset {
             }
         };
         let input = view.resolve([median(0), median(1), median(2)]);
-        Self { view, input, cases }
+        Self { view, input, cases, augmentations: Vec::new() }
+    }
+
+    /// The same, with samples changed one after the other.
+    #[must_use]
+    pub fn augmented(self, augmentations: Vec<Arc<Augment>>) -> Self {
+        Self { augmentations, ..self }
     }
 
     /// The shape in voxels: what the network is built for.
@@ -197,7 +64,8 @@ impl Dataset {
         &self.cases
     }
 
-    fn cut(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Sample {
+    /// Where a sample lies.
+    fn place(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Place {
         let around_foreground = rng.random_bool(self.view.foreground.clamp(0.0, 1.0));
         match self.input {
             InputView::Patch { size } => {
@@ -210,13 +78,34 @@ impl Dataset {
                         None => rng.random_range(0..=room as u64) as isize,
                     }
                 });
-                case.patch(size, start)
+                Place::Window(Window { start, size, spacing_mm: case.spacing_mm })
             }
             InputView::Stack { .. } | InputView::Bag { .. } => {
                 let target = around_foreground.then(|| case.foreground_slice(rng)).flatten();
-                let target = target.unwrap_or_else(|| rng.random_range(0..case.size[0]));
-                case.slices(&self.input, target)
+                Place::Slice(target.unwrap_or_else(|| rng.random_range(0..case.size[0])))
             }
+        }
+    }
+
+    /// A sample, moved as the first augmentation that moves anything says.
+    fn cut(&self, case: &PreparedCase, place: Place, source: &Source) -> Sample {
+        let [_, height, width] = case.size;
+        let slice = Window { start: [0; 3], size: [1, height, width], spacing_mm: case.spacing_mm };
+        let (window, flat) = match place {
+            Place::Window(window) => (window, false),
+            Place::Slice(_) => (slice, true),
+        };
+        let mut augmentations = self.augmentations.iter().enumerate();
+        let warp = augmentations.find_map(|(index, augment)| augment.warp(&source.of(index), &window, flat));
+        match (place, warp) {
+            (Place::Window(window), None) => case.patch(window.size, window.start),
+            (Place::Window(window), Some(warp)) => {
+                let (input, label) = warp.read(&case.volume(), &window);
+                let [depth, height, width] = window.size;
+                Sample { input, shape: [1, depth, height, width], label }
+            }
+            (Place::Slice(target), None) => case.slices(&self.input, target),
+            (Place::Slice(target), Some(warp)) => case.moved_slices(&self.input, target, &warp, &slice),
         }
     }
 }
@@ -245,11 +134,17 @@ impl SampleSource for Dataset {
             part.copy_from_slice(&value.to_le_bytes());
         }
         let mut rng = ChaCha8Rng::from_seed(key);
-        let mut sample = self.cut(case, &mut rng);
+        let place = self.place(case, &mut rng);
+        let source = Source::new(seed, &case.name, epoch, (index / self.cases.len()) as u64);
+        let mut sample = self.cut(case, place, &source);
         if self.view.flip && rng.random_bool(0.5) {
             let width = sample.shape[3];
             sample.input.chunks_exact_mut(width).for_each(<[f32]>::reverse);
             sample.label.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+        }
+        for (index, augment) in self.augmentations.iter().enumerate() {
+            let Sample { input, shape, label } = &mut sample;
+            augment.change(&source.of(index), *shape, case.spacing_mm, input, label);
         }
         Ok(sample)
     }

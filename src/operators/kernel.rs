@@ -43,6 +43,12 @@ impl Line {
         Self { old, smooth, prefilter, table: Some(Table::new(old, &rows)) }
     }
 
+    /// The line of a Gaussian of `sigma` voxels, the outermost one repeated; nothing changes where it is 0.
+    pub fn gaussian(voxels: usize, sigma: f64) -> Self {
+        let table = (sigma > 0.0 && voxels > 0).then(|| Table::gaussian(voxels, sigma));
+        Self { old: voxels, smooth: None, prefilter: false, table }
+    }
+
     /// Voxels after.
     pub fn new_len(&self) -> usize {
         self.table.as_ref().map_or(self.old, Table::len)

@@ -1,6 +1,7 @@
 //! One operator a file, pure: what it declares, its configuration, and what it does to one case.
 
 pub mod assemble;
+pub mod augment;
 pub mod bag;
 pub mod components;
 pub mod crop;
@@ -67,6 +68,7 @@ pub const BUILTIN: &[Entry] = &[
     patches::ENTRY,
     stack::ENTRY,
     bag::ENTRY,
+    augment::ENTRY,
     threshold::ENTRY,
     train::ENTRY,
     infer::ENTRY,

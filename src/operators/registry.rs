@@ -53,6 +53,8 @@ pub enum Stage {
     Transform(Arc<dyn Transform>),
     /// Case to samples.
     View(super::view::View),
+    /// Samples with random changes.
+    Augment(Arc<super::augment::Augment>),
     /// Samples to a model.
     Train(super::train::Train),
     /// Case and model to masks.

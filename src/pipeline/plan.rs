@@ -111,6 +111,17 @@ impl Plan {
         self.nearest(stage, |stage| stage.retries).unwrap_or(RETRIES)
     }
 
+    /// The view that a training sees, and what changes its samples, in this order.
+    pub fn samples(&self, train: usize) -> (usize, Vec<usize>) {
+        let (mut at, mut augmentations) = (self.stages[train].inputs[0], Vec::new());
+        while matches!(self.stages[at].stage, Stage::Augment(_)) {
+            augmentations.push(at);
+            at = self.stages[at].inputs[0];
+        }
+        augmentations.reverse();
+        (at, augmentations)
+    }
+
     fn nearest<T>(&self, stage: usize, says: impl Fn(&PlannedStage) -> Option<T>) -> Option<T> {
         let mut at = self.stages.get(stage)?;
         loop {

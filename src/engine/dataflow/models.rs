@@ -27,7 +27,7 @@ impl<'s> Built<'s, '_> {
     /// A dataset is complete when every case to train on is prepared or has failed; then its model is
     /// wanted. A pinned model stands in for both: it is kept although the cases have changed since.
     pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
-        let view = self.plan.stages[index].inputs[0];
+        let (view, _) = self.plan.samples(index);
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
         let stage = index as u16;
         let labelled = self.cases[&view].clone().filter(|(_, case)| case.labels.is_some());

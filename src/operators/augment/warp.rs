@@ -1,0 +1,360 @@
+//! Rotation, scale and elastic displacement of a window, read from the volume in one go.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::random::normal;
+
+/// Where a window of a volume lies, and how large its voxels are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// The first voxel of the volume along `[D, H, W]`; before it begins where negative.
+    pub start: [isize; 3],
+    /// Voxels along `[D, H, W]`.
+    pub size: [usize; 3],
+    /// Along `[D, H, W]`.
+    pub spacing_mm: [f64; 3],
+}
+
+/// A volume with classes.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume<'v> {
+    /// `[D, H, W]`
+    pub size: [usize; 3],
+    /// Intensities `[D, H, W]`.
+    pub scan: &'v [f32],
+    /// Classes `[D, H, W]`.
+    pub labels: &'v [u8],
+    /// What lies beyond the volume; its class is 0.
+    pub outside: f32,
+}
+
+/// A movement of what a window shows, around the window's middle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Warp {
+    /// From an offset in the window to one in the volume, both in mm along `[D, H, W]`.
+    matrix: [[f64; 3]; 3],
+    elastic: Option<Elastic>,
+}
+
+impl Warp {
+    /// What is shown turns by `degrees` about the axes D, H and W, in this order, and grows by `scale`.
+    pub fn new(degrees: [f64; 3], scale: f64, elastic: Option<Elastic>) -> Self {
+        let [d, h, w] = degrees.map(f64::to_radians);
+        let turn = |sin: f64, cos: f64, [a, b]: [usize; 2]| {
+            let mut matrix = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+            (matrix[a][a], matrix[a][b], matrix[b][a], matrix[b][b]) = (cos, -sin, sin, cos);
+            matrix
+        };
+        let about = |angle: f64, plane| turn(angle.sin(), angle.cos(), plane);
+        let forward = times(&about(w, [0, 1]), &times(&about(h, [0, 2]), &about(d, [1, 2])));
+        // The way back of a turn is its transpose.
+        let matrix = [0, 1, 2].map(|row| [0, 1, 2].map(|column| forward[column][row] / scale));
+        Self { matrix, elastic }
+    }
+
+    /// Intensities, linear between voxels, and the classes of the nearest ones.
+    pub fn read(&self, volume: &Volume<'_>, window: &Window) -> (Vec<f32>, Vec<u8>) {
+        let [depth, height, width] = window.size;
+        let area = height * width;
+        let (mut input, mut label) = (vec![volume.outside; depth * area], vec![0; depth * area]);
+        let lattice = self.elastic.as_ref().map(|elastic| elastic.over(window));
+        let slices = input.par_chunks_mut(area.max(1)).zip(label.par_chunks_mut(area.max(1)));
+        slices.enumerate().for_each(|(d, (input, label))| {
+            for h in 0..height {
+                let line = lattice.as_ref().map(|lattice| lattice.line([d, h]));
+                for w in 0..width {
+                    let moved = line.as_ref().map_or([0.0; 3], |line| line.at(w));
+                    let place = self.source(window, [d, h, w], moved);
+                    if let Some((value, class)) = volume.at(place) {
+                        input[h * width + w] = value;
+                        label[h * width + w] = class;
+                    }
+                }
+            }
+        });
+        (input, label)
+    }
+
+    /// Where in the volume, in voxels, a voxel of the window comes from.
+    fn source(&self, window: &Window, voxel: [usize; 3], moved_mm: [f64; 3]) -> [f64; 3] {
+        let middle = window.size.map(|n| (n as f64 - 1.0) / 2.0);
+        let offset = [0, 1, 2].map(|axis| (voxel[axis] as f64 - middle[axis]) * window.spacing_mm[axis]);
+        [0, 1, 2].map(|axis| {
+            let [a, b, c] = self.matrix[axis];
+            let mm = a * offset[0] + b * offset[1] + c * offset[2] + moved_mm[axis];
+            window.start[axis] as f64 + middle[axis] + mm / window.spacing_mm[axis]
+        })
+    }
+}
+
+fn times(a: &[[f64; 3]; 3], b: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
+    [0, 1, 2].map(|row| [0, 1, 2].map(|column| (0..3).map(|k| a[row][k] * b[k][column]).sum()))
+}
+
+impl Volume<'_> {
+    /// The intensity and class at a place in voxels; `None` where it lies in no voxel.
+    fn at(&self, place: [f64; 3]) -> Option<(f32, u8)> {
+        let (mut low, mut high, mut share, mut near) = ([0; 3], [0; 3], [0.0f32; 3], [0; 3]);
+        for axis in 0..3 {
+            let (at, last) = (place[axis], self.size[axis] as f64 - 1.0);
+            if !(at >= -0.5 && at < last + 0.5) {
+                return None;
+            }
+            let inside = at.clamp(0.0, last);
+            low[axis] = inside as usize;
+            high[axis] = (low[axis] + 1).min(self.size[axis] - 1);
+            share[axis] = (inside - low[axis] as f64) as f32;
+            near[axis] = (inside + 0.5) as usize;
+        }
+        let [_, height, width] = self.size;
+        let index = |d: usize, h: usize, w: usize| (d * height + h) * width + w;
+        let row = |d: usize, h: usize| {
+            let (a, b) = (self.scan[index(d, h, low[2])], self.scan[index(d, h, high[2])]);
+            a + (b - a) * share[2]
+        };
+        let plane = |d: usize| {
+            let (a, b) = (row(d, low[1]), row(d, high[1]));
+            a + (b - a) * share[1]
+        };
+        let (a, b) = (plane(low[0]), plane(high[0]));
+        Some((a + (b - a) * share[0], self.labels[index(near[0], near[1], near[2])]))
+    }
+}
+
+/// Random displacements on a coarse grid, with cubic B-splines between.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elastic {
+    /// Between grid points.
+    grid_mm: f64,
+    /// Grid points along `[D, H, W]`; one along an axis that nothing moves along.
+    points: [usize; 3],
+    /// Displacements `[D, H, W, 3]` in mm.
+    moved_mm: Vec<[f64; 3]>,
+}
+
+/// The most grid points along an axis: finer ones are noise, and fill memory.
+const MOST_POINTS: f64 = 64.0;
+
+impl Elastic {
+    /// Displacements of standard deviation `sigma_mm` at points `grid_mm` apart, for a window; within its slices
+    /// alone where `flat`.
+    pub fn draw(sigma_mm: f64, grid_mm: f64, window: &Window, flat: bool, rng: &mut ChaCha8Rng) -> Self {
+        let lengths = [0, 1, 2].map(|axis| window.size[axis] as f64 * window.spacing_mm[axis]);
+        let longest = lengths.into_iter().fold(0.0, f64::max);
+        let grid_mm = grid_mm.max(longest / MOST_POINTS);
+        // A cubic spline reaches one point before and two behind.
+        let mut points = lengths.map(|mm| (mm / grid_mm).ceil() as usize + 3);
+        if flat {
+            points[0] = 1;
+        }
+        let moves = |axis: usize| !(flat && axis == 0);
+        let mut draw = |axis: usize| if moves(axis) { normal(rng) * sigma_mm } else { 0.0 };
+        let moved_mm = (0..points.iter().product()).map(|_| [draw(0), draw(1), draw(2)]).collect();
+        Self { grid_mm, points, moved_mm }
+    }
+
+    fn over(&self, window: &Window) -> Lattice<'_> {
+        let taps = [0, 1, 2].map(|axis| {
+            let step = window.spacing_mm[axis] / self.grid_mm;
+            let tap = |index: usize| match self.points[axis] {
+                1 => (0, [1.0, 0.0, 0.0, 0.0]),
+                points => {
+                    let at = index as f64 * step;
+                    let first = (at as usize).min(points.saturating_sub(4));
+                    (first, spline(at - first as f64))
+                }
+            };
+            (0..window.size[axis]).map(tap).collect()
+        });
+        Lattice { elastic: self, taps }
+    }
+}
+
+/// The weights of four neighbouring points, at a share of the way from the second to the third.
+fn spline(t: f64) -> [f64; 4] {
+    let (t2, t3) = (t * t, t * t * t);
+    [1.0 - 3.0 * t + 3.0 * t2 - t3, 4.0 - 6.0 * t2 + 3.0 * t3, 1.0 + 3.0 * (t + t2 - t3), t3]
+        .map(|weight| weight / 6.0)
+}
+
+/// The first of four points, and their weights.
+type Tap = (usize, [f64; 4]);
+
+/// Displacements, with the weights for each voxel of a window.
+struct Lattice<'e> {
+    elastic: &'e Elastic,
+    taps: [Vec<Tap>; 3],
+}
+
+/// Displacements along a row of voxels.
+struct Row<'l> {
+    points: Vec<[f64; 3]>,
+    taps: &'l [Tap],
+}
+
+impl Lattice<'_> {
+    /// Those of the voxels of one row.
+    fn line(&self, [d, h]: [usize; 2]) -> Row<'_> {
+        let [_, rows, columns] = self.elastic.points;
+        let ((first_d, by_d), (first_h, by_h)) = (self.taps[0][d], self.taps[1][h]);
+        let mut points = vec![[0.0; 3]; columns];
+        for (i, a) in by_d.into_iter().enumerate().filter(|(_, weight)| *weight != 0.0) {
+            for (j, b) in by_h.into_iter().enumerate().filter(|(_, weight)| *weight != 0.0) {
+                let from = ((first_d + i) * rows + first_h + j) * columns;
+                for (sum, point) in points.iter_mut().zip(&self.elastic.moved_mm[from..]) {
+                    for axis in 0..3 {
+                        sum[axis] += a * b * point[axis];
+                    }
+                }
+            }
+        }
+        Row { points, taps: &self.taps[2] }
+    }
+}
+
+impl Row<'_> {
+    fn at(&self, w: usize) -> [f64; 3] {
+        let (first, weights) = self.taps[w];
+        let mut moved = [0.0; 3];
+        for (point, weight) in self.points[first..].iter().zip(weights) {
+            for axis in 0..3 {
+                moved[axis] += weight * point[axis];
+            }
+        }
+        moved
+    }
+}
+
+/// A number between two, ends included.
+pub fn between(rng: &mut ChaCha8Rng, [low, high]: [f64; 2]) -> f64 {
+    if low < high { rng.random_range(low..=high) } else { low }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn whole(size: [usize; 3], spacing_mm: [f64; 3]) -> Window {
+        Window { start: [0; 3], size, spacing_mm }
+    }
+
+    fn read(warp: &Warp, size: [usize; 3], scan: &[f32], window: &Window) -> (Vec<f32>, Vec<u8>) {
+        let labels: Vec<u8> = scan.iter().map(|&value| value as u8).collect();
+        warp.read(&Volume { size, scan, labels: &labels, outside: -1.0 }, window)
+    }
+
+    #[test]
+    fn nothing_moves_where_nothing_is_asked() {
+        let scan: Vec<f32> = (0..60).map(|i| i as f32).collect();
+        let still = Warp::new([0.0; 3], 1.0, None);
+        let (input, label) = read(&still, [3, 4, 5], &scan, &whole([3, 4, 5], [3.0, 0.5, 1.0]));
+        assert_eq!(input, scan);
+        assert_eq!(label, (0..60).collect::<Vec<u8>>());
+        // A window that reaches past the volume.
+        let window = Window { start: [-1, 2, 3], size: [2, 2, 3], spacing_mm: [1.0; 3] };
+        let (input, label) = read(&still, [3, 4, 5], &scan, &window);
+        assert_eq!(input[..6], [-1.0; 6]);
+        assert_eq!(input[6..], [13.0, 14.0, -1.0, 18.0, 19.0, -1.0]);
+        assert_eq!(label[6..], [13, 14, 0, 18, 19, 0]);
+    }
+
+    #[test]
+    fn a_quarter_turn_is_a_permutation() {
+        let scan: Vec<f32> = (0..27).map(|i| i as f32).collect();
+        let at = |d: usize, h: usize, w: usize| scan[(d * 3 + h) * 3 + w];
+        for (degrees, from) in [
+            ([90.0, 0.0, 0.0], (|d, h, w| [d, w, 2 - h]) as fn(usize, usize, usize) -> [usize; 3]),
+            ([0.0, 90.0, 0.0], |d, h, w| [w, h, 2 - d]),
+            ([0.0, 0.0, 90.0], |d, h, w| [h, 2 - d, w]),
+            ([180.0, 0.0, 0.0], |d, h, w| [d, 2 - h, 2 - w]),
+        ] {
+            let (input, _) = read(&Warp::new(degrees, 1.0, None), [3; 3], &scan, &whole([3; 3], [2.0; 3]));
+            for (index, value) in input.into_iter().enumerate() {
+                let [d, h, w] = from(index / 9, index / 3 % 3, index % 3);
+                assert!((value - at(d, h, w)).abs() < 1e-4, "{degrees:?} at {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_shown_grows_around_the_middle() {
+        let scan: Vec<f32> = (0..9).map(|i| i as f32).collect();
+        let (input, label) =
+            read(&Warp::new([0.0; 3], 2.0, None), [1, 1, 9], &scan, &whole([1, 1, 9], [5.0, 1.0, 1.0]));
+        assert_eq!(input, [2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0]);
+        assert_eq!(label, [2, 3, 3, 4, 4, 5, 5, 6, 6]);
+        let (input, label) =
+            read(&Warp::new([0.0; 3], 0.5, None), [1, 1, 9], &scan, &whole([1, 1, 9], [5.0, 1.0, 1.0]));
+        assert_eq!(input, [-1.0, -1.0, 0.0, 2.0, 4.0, 6.0, 8.0, -1.0, -1.0]);
+        assert_eq!(label, [0, 0, 0, 2, 4, 6, 8, 0, 0]);
+    }
+
+    #[test]
+    fn a_turn_is_one_of_millimetres() {
+        // 4 mm along H are 2 voxels of 2 mm, or 4 of 1 mm along W.
+        let scan: Vec<f32> = (0..81).map(|i| f32::from(i == 22)).collect();
+        let turned = Warp::new([90.0, 0.0, 0.0], 1.0, None);
+        let (input, _) = read(&turned, [1, 9, 9], &scan, &whole([1, 9, 9], [1.0, 2.0, 1.0]));
+        // The middle is (4, 4); the voxel lies 2 above it, which is 4 mm.
+        assert!((input[4 * 9] - 1.0).abs() < 1e-5 || (input[4 * 9 + 8] - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn displacements_are_smooth_and_stay_in_the_plane_where_flat() {
+        let window = whole([8, 40, 40], [2.0, 1.0, 1.0]);
+        let draw = |flat| Elastic::draw(3.0, 10.0, &window, flat, &mut ChaCha8Rng::seed_from_u64(1));
+        assert_eq!(draw(false), draw(false));
+        let elastic = draw(true);
+        let lattice = elastic.over(&window);
+        let (mut largest, mut step) = (0.0f64, 0.0f64);
+        for (d, h) in (0..8).flat_map(|d| (0..40).map(move |h| (d, h))) {
+            let row = lattice.line([d, h]);
+            for w in 0..40 {
+                assert_eq!(row.at(w)[0], 0.0);
+                largest = largest.max(row.at(w)[1].abs());
+                let next = row.at((w + 1).min(39));
+                step = step.max((next[1] - row.at(w)[1]).abs());
+            }
+        }
+        assert!((0.5..12.0).contains(&largest) && step < largest / 3.0, "{largest} mm, steps of {step} mm");
+        // The weights of a spline sum to 1: a displacement alike everywhere is kept.
+        let alike = Elastic { moved_mm: vec![[1.0, 2.0, -3.0]; elastic.moved_mm.len()], ..elastic };
+        let moved = alike.over(&window).line([7, 39]).at(39);
+        assert!(moved.iter().zip([1.0, 2.0, -3.0]).all(|(a, b)| (a - b).abs() < 1e-12));
+    }
+
+    proptest! {
+        #[test]
+        fn labels_go_with_intensities(
+            degrees in prop::array::uniform3(-40.0f64..40.0), scale in 0.6f64..1.6, seed in 0u64..9,
+        ) {
+            // A ball: where the scan says so for sure, its class says the same.
+            let (size, middle) = ([12, 24, 24], [5.5, 11.5, 11.5]);
+            let scan: Vec<f32> = (0..12 * 24 * 24).map(|index| {
+                let place = [index / 576, index / 24 % 24, index % 24].map(|i| i as f64);
+                let mm = [0, 1, 2].map(|axis| (place[axis] - middle[axis]) * if axis == 0 { 2.0 } else { 1.0 });
+                f32::from(u8::from(mm.iter().map(|x| x * x).sum::<f64>().sqrt() < 6.0))
+            }).collect();
+            let window = whole(size, [2.0, 1.0, 1.0]);
+            let elastic = Elastic::draw(1.0, 8.0, &window, false, &mut ChaCha8Rng::seed_from_u64(seed));
+            for elastic in [None, Some(elastic)] {
+                let (input, label) = read(&Warp::new(degrees, scale, elastic.clone()), size, &scan, &window);
+                let sure = input.iter().zip(&label).filter(|(value, _)| **value == 1.0 || **value <= 0.0);
+                for (value, class) in sure {
+                    prop_assert_eq!(*value == 1.0, *class == 1);
+                }
+                if elastic.is_none() {
+                    // A ball stays one, of another size.
+                    let found = label.iter().filter(|class| **class == 1).count() as f64 * 2.0;
+                    let wanted = 4.0 / 3.0 * std::f64::consts::PI * (6.0 * scale).powi(3);
+                    prop_assert!((found / wanted - 1.0).abs() < 0.25, "{} of {} mm3", found, wanted);
+                }
+            }
+        }
+    }
+}
