@@ -38,7 +38,7 @@ fn at(number: u32, position: [f64; 3]) -> Instance {
 
 fn with(mut instance: Instance, keyword: &str, value: &str) -> Instance {
     for frame in &mut instance.frames {
-        frame.order.insert(keyword.to_owned(), value.to_owned());
+        frame.order.insert(keyword.to_owned().into(), value.to_owned());
     }
     instance
 }
