@@ -176,3 +176,32 @@ fn stacks_and_bags_train_networks_of_slices() {
         assert_eq!(place.run().actions_run, 0);
     }
 }
+
+#[test]
+fn samples_are_changed_at_random_and_alike_each_time() {
+    let augmented = |changes: &str| {
+        let mut place = Workplace::trained();
+        let stage = format!("[operators.changed]\ntype = \"augment\"\ninputs = [\"samples\"]\n{changes}\n\n");
+        let (before, after) = place.text.split_once("[operators.net]").unwrap();
+        let after = after.replacen("inputs = [\"samples\"]", "inputs = [\"changed\"]", 1);
+        place.text = format!("{before}{stage}[operators.net]{after}");
+        place
+    };
+    let every = "rotate_deg = [20, 5, 5]\nscale = [0.8, 1.25]\nelastic_mm = 1.0\nbias_field = 0.2\ngamma = [0.8, 1.2]\n\
+                 slice_mm = [3, 6]\nblur_mm = [0.2, 0.8]\nlow_resolution = [0.5, 1.0]\nnoise = [0, 0.1]\n\
+                 flip = [\"h\", \"w\"]\nprobability = 0.5";
+    let place = augmented(every);
+    let first = place.run();
+    assert_eq!((first.trained, first.rejected, ran(&first, "segment")), (1, 0, 4), "{first}");
+    assert_eq!(place.run().actions_run, 0);
+    // The same weights from nothing: what is random hangs on no thread and no clock.
+    assert_eq!(place.tables(), place.anew());
+    // Samples that nothing happens to are those of no augmentation at all.
+    let weights = |place: &Workplace| {
+        place.run();
+        place.tables()["training"].iter().filter(|row| row.contains("dice")).cloned().collect::<Vec<_>>()
+    };
+    let never = weights(&augmented("gamma = [2, 2]\nprobability = 0"));
+    assert_eq!(never, weights(&Workplace::trained()));
+    assert_ne!(never, weights(&augmented("gamma = [2, 2]\nprobability = 1")));
+}
