@@ -81,6 +81,44 @@ fn a_reader_goes_from_folder_to_folder_and_from_long_headers_to_short_ones() {
     assert!(reader.read(&root.path().join("absent/file")).is_err());
 }
 
+#[test]
+fn what_the_file_before_had_is_not_taken_for_what_another_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut reader = HeaderReader::default();
+    // Values that slices share, and values that change, come, go and come back; in either representation.
+    for (number, (slope, echo, instance, time)) in [
+        ("1", "80", Some("1"), Some("101500.5")),
+        ("1", "80", Some("2"), Some("101501.5")),
+        ("1", "80", None, None),
+        ("1", "80", Some("4"), None),
+        ("2", "80", Some("4"), None),
+        ("2", "80.0", Some("04"), Some("1")),
+        ("", "90", Some("5"), Some("1")),
+        ("x", "90", Some("5"), Some("1")),
+        ("1", "80", Some("1"), Some("101500.5")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut file = SliceFile::new(3);
+        file.set((0x0028, 0x1053), b"DS", slope.into()).set((0x0018, 0x0081), b"DS", echo.into());
+        file.set((0x0020, 0x0032), b"DS", format!("0\\0\\{number}").into_bytes());
+        file.set((0x0008, 0x103E), b"LO", format!("part {}", number / 3).into_bytes());
+        for (tag, vr, value) in [((0x0020, 0x0013), b"IS", instance), ((0x0008, 0x0032), b"TM", time)] {
+            match value {
+                Some(value) => {
+                    file.set(tag, vr, value.into());
+                }
+                None => file.remove(tag),
+            }
+        }
+        let path = written(&folder, &file.bytes());
+        let (header, whole) = both(&mut reader, &path);
+        assert_eq!(header, whole, "{number}");
+        assert!(is_header_alone(&header), "{number}");
+    }
+}
+
 /// Tag, representation and value of an element.
 type Element = ((u16, u16), &'static [u8; 2], Vec<u8>);
 

@@ -82,6 +82,24 @@ impl<'a> Dataset<'a> {
         self.elements.push(element);
     }
 
+    /// Adds to `raw` what values depend on: the same bytes mean the same values.
+    pub(super) fn spell(&self, tags: impl IntoIterator<Item = Tag>, raw: &mut Vec<u8>) {
+        raw.push(u8::from(self.big_endian));
+        for element in tags.into_iter().map(|tag| self.get(tag)) {
+            // An absent value is another than an empty one.
+            let bytes = element.and_then(|element| match element.value {
+                Value::Bytes(bytes) => Some((element.vr, bytes)),
+                _ => None,
+            });
+            let length = bytes.map_or(u32::MAX, |(_, bytes)| bytes.len() as u32);
+            raw.extend_from_slice(&length.to_le_bytes());
+            if let Some((vr, bytes)) = bytes {
+                raw.push(vr as u8);
+                raw.extend_from_slice(bytes);
+            }
+        }
+    }
+
     pub(crate) fn bytes(&self, tag: Tag) -> Option<&'a [u8]> {
         match self.get(tag)?.value {
             Value::Bytes(bytes) => Some(bytes),

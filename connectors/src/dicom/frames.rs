@@ -22,6 +22,55 @@ pub(crate) fn read(root: &Dataset<'_>, count: u32) -> Vec<Frame> {
     }
 }
 
+/// Whether frames are described by functional groups.
+pub(crate) fn has_groups(root: &Dataset<'_>) -> bool {
+    let sequences = [tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE];
+    sequences.iter().any(|&sequence| !root.items(sequence).is_empty())
+}
+
+/// The frame of the image before.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    /// What its values were made from as far as these are [`STEADY`], and a place for that of the next.
+    raw: [Vec<u8>; 2],
+    frame: Frame,
+}
+
+/// Values of a frame that slices of a series mostly share.
+const STEADY: [Tag; 6] = [
+    tags::IMAGE_ORIENTATION_PATIENT,
+    tags::PIXEL_SPACING,
+    tags::SPACING_BETWEEN_SLICES,
+    tags::SLICE_THICKNESS,
+    tags::RESCALE_SLOPE,
+    tags::RESCALE_INTERCEPT,
+];
+
+impl Recent {
+    /// As [`read`], of an image of one frame without functional groups.
+    pub(crate) fn read(&mut self, root: &Dataset<'_>) -> Frame {
+        let [before, raw] = &mut self.raw;
+        raw.clear();
+        let orders = ROOT_ORDER.iter().map(|&(_, tag)| tag);
+        root.spell(STEADY.into_iter().chain(orders.filter(|tag| !PASSING.contains(tag))), raw);
+        if before != raw {
+            std::mem::swap(before, raw);
+            let groups = Groups { frame: None, shared: None, root, single: true };
+            self.frame = groups.frame(root_order(root));
+            return self.frame.clone();
+        }
+        let mut frame = self.frame.clone();
+        frame.position_mm = reals(root.vector(tags::IMAGE_POSITION_PATIENT));
+        for (keyword, tag) in ROOT_ORDER.into_iter().filter(|(_, tag)| PASSING.contains(tag)) {
+            match value(root, tag) {
+                Some(text) => drop(frame.order.insert(keyword.into(), text)),
+                None => drop(frame.order.remove(keyword)),
+            }
+        }
+        frame
+    }
+}
+
 struct Groups<'d, 'a> {
     frame: Option<&'d Dataset<'a>>,
     shared: Option<&'d Dataset<'a>>,
@@ -103,22 +152,25 @@ impl<'d, 'a> Groups<'d, 'a> {
     }
 }
 
+/// What sets slices of one place apart, at the root.
+const ROOT_ORDER: [(&str, Tag); 10] = [
+    ("SeriesNumber", tags::SERIES_NUMBER),
+    ("ImageType", tags::IMAGE_TYPE),
+    ("EchoTime", tags::ECHO_TIME),
+    ("DiffusionBValue", tags::DIFFUSION_B_VALUE),
+    ("DiffusionGradient", tags::DIFFUSION_GRADIENT_ORIENTATION),
+    ("TemporalPosition", tags::TEMPORAL_POSITION_IDENTIFIER),
+    ("TriggerTime", tags::TRIGGER_TIME),
+    ("AcquisitionNumber", tags::ACQUISITION_NUMBER),
+    ("AcquisitionTime", tags::ACQUISITION_TIME),
+    ("InstanceNumber", tags::INSTANCE_NUMBER),
+];
+
+/// Those of it that change from slice to slice.
+const PASSING: [Tag; 3] = [tags::TRIGGER_TIME, tags::ACQUISITION_TIME, tags::INSTANCE_NUMBER];
+
 fn root_order(root: &Dataset<'_>) -> Tags {
-    let keywords = [
-        ("SeriesNumber", tags::SERIES_NUMBER),
-        ("ImageType", tags::IMAGE_TYPE),
-        ("EchoTime", tags::ECHO_TIME),
-        ("DiffusionBValue", tags::DIFFUSION_B_VALUE),
-        ("DiffusionGradient", tags::DIFFUSION_GRADIENT_ORIENTATION),
-        ("TemporalPosition", tags::TEMPORAL_POSITION_IDENTIFIER),
-        ("TriggerTime", tags::TRIGGER_TIME),
-        ("AcquisitionNumber", tags::ACQUISITION_NUMBER),
-        ("AcquisitionTime", tags::ACQUISITION_TIME),
-        ("InstanceNumber", tags::INSTANCE_NUMBER),
-    ];
-    let mut found = Vec::with_capacity(keywords.len());
-    found.extend(keywords.into_iter().filter_map(|(keyword, tag)| Some((keyword.into(), value(root, tag)?))));
-    Tags::from_iter(found)
+    ROOT_ORDER.into_iter().filter_map(|(keyword, tag)| Some((keyword.into(), value(root, tag)?))).collect()
 }
 
 /// A value as text; numbers in one spelling, so that `12` and `12.0` are the same.

@@ -34,12 +34,13 @@ pub(crate) struct Image<'a> {
     pub(super) lut: Option<ModalityLut>,
 }
 
-/// The tags of the image before: in a series they are the same from file to file.
+/// What the image before had: in a series most is the same from file to file.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     /// The values as they stand in the file, and a place for those of the next.
     raw: [Vec<u8>; 2],
     tags: Arc<Tags>,
+    frame: frames::Recent,
 }
 
 static FILTER_TAGS: LazyLock<Vec<(&'static str, Tag)>> = LazyLock::new(|| {
@@ -84,7 +85,10 @@ pub(super) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
         .or_else(|| refuse::on_storage(dataset, &pixels, layout(dataset)));
     // A count of frames is believed only once the pixels are known to be there.
     let counted = matches!(refusal, None | Some("UNSUPPORTED_TRANSFER_SYNTAX"));
-    instance.frames = frames::read(dataset, if counted { pixels.stored_frames } else { 1 });
+    instance.frames = match if counted { pixels.stored_frames } else { 1 } {
+        1 if !frames::has_groups(dataset) => vec![recent.frame.read(dataset)],
+        count => frames::read(dataset, count),
+    };
     let mut unfolding = None;
     if let ([whole], true) = (instance.frames.as_slice(), mosaic::is_mosaic(&image_type)) {
         match mosaic::unfold(dataset, whole, &mut pixels) {
@@ -175,13 +179,7 @@ impl Recent {
     fn tags_of(&mut self, dataset: &Dataset<'_>) -> Arc<Tags> {
         let [before, raw] = &mut self.raw;
         raw.clear();
-        for tag in FILTER_TAGS.iter().map(|&(_, tag)| tag).chain([tags::SPECIFIC_CHARACTER_SET]) {
-            // An absent value is another than an empty one.
-            let bytes = dataset.bytes(tag);
-            let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
-            raw.extend_from_slice(&length.to_le_bytes());
-            raw.extend_from_slice(bytes.unwrap_or_default());
-        }
+        dataset.spell(FILTER_TAGS.iter().map(|&(_, tag)| tag).chain([tags::SPECIFIC_CHARACTER_SET]), raw);
         if before != raw {
             std::mem::swap(before, raw);
             self.tags = Arc::new(filter_tags(dataset));

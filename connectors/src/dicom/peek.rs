@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -23,7 +23,7 @@ use crate::container;
 /// What most headers fit into.
 const FIRST: usize = 8 << 10;
 /// What is read first is a multiple of this.
-const STEP: usize = 1 << 10;
+const STEP: usize = 1 << 8;
 /// What is read first at most, however long the header before was.
 const LONG: usize = 128 << 10;
 /// What lies behind the pixels is mostly nothing, or padding.
@@ -128,7 +128,7 @@ impl HeaderReader {
         let first = self.first;
         let mut known = grow(&file, &mut self.head, 0, first)?;
         // A file that ends within the first read needs no second question.
-        let length = if known < first { known as u64 } else { file.metadata()?.len() };
+        let length = if known < first { known as u64 } else { (&file).seek(SeekFrom::End(0))? };
         if length < known as u64 {
             return Err(Stop::NeedsAll);
         }
