@@ -7,6 +7,8 @@
 //!
 //! `TOMOFLOW_PYTHON` is a Python with these. The comparisons go to `target/bench.json`.
 
+#[path = "support/bandwidth.rs"]
+mod bandwidth;
 #[path = "support/peers.rs"]
 mod peers;
 
@@ -109,6 +111,7 @@ fastest(work)
 fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut lines = Vec::new();
+    let bandwidth = bandwidth::bandwidth();
     for (what, half_mm, at_least) in WORKS {
         let masks = [ellipsoid(half_mm, 2.0), ellipsoid(half_mm, 0.0)];
         let files = ["prediction", "reference"].map(|name| folder.path().join(name));
@@ -129,7 +132,10 @@ fn main() {
         };
         let work = format!("Dice, ASSD and HD95 in 512x512x80, {what}");
         let ours = || seconds(|| figures(&masks));
-        lines.extend(peers::compare(&work, ours, (0..names.len()).map(peer).collect()));
+        let mut found = peers::compare(&work, ours, (0..names.len()).map(peer).collect());
+        // Both masks are read once, of 16 bits a voxel.
+        bandwidth::share(&mut found, 4 * SIZE.iter().product::<usize>() as u64, bandwidth);
+        lines.extend(found);
 
         let mask = speckled(&masks[1]);
         let largest = LargestComponent { connectivity: Connectivity::Corners };

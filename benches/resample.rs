@@ -1,10 +1,13 @@
-//! `cargo bench --bench resample`: a scan of an MR protocol to isotropic voxels, by splines beside SimpleITK, SciPy
-//! and nnU-Net, where these are installed, and then everything else that resampling does.
+//! `cargo bench --bench resample`: a scan of an MR protocol to isotropic voxels, linear beside torch and OpenCV, by
+//! splines beside SimpleITK, SciPy and nnU-Net, where these are installed, and then everything else that resampling
+//! does.
 //!
 //! Everyone has the same voxels and as many threads as we do; SciPy and nnU-Net use one. `TOMOFLOW_PYTHON` is a Python
-//! with SimpleITK, SciPy and nnunetv2. The comparisons go to `target/bench.json`; a name after `--` leaves
+//! with torch, OpenCV, SimpleITK, SciPy and nnunetv2. The comparisons go to `target/bench.json`; a name after `--` leaves
 //! them out and times what it names.
 
+#[path = "support/bandwidth.rs"]
+mod bandwidth;
 #[path = "support/peers.rs"]
 mod peers;
 
@@ -29,6 +32,31 @@ def timed(work):
     start = time.perf_counter()
     work()
     print(time.perf_counter() - start)
+"#;
+
+const TORCH: &str = r#"
+import torch
+torch.set_num_threads(threads)
+tensor = torch.from_numpy(voxels)[None, None]
+work = lambda: torch.nn.functional.interpolate(tensor, size=size, mode="trilinear", align_corners=False)
+work()
+timed(work)
+"#;
+
+const OPENCV: &str = r#"
+import cv2
+cv2.setNumThreads(threads)
+depth, rows, columns = size
+def work():
+    planes = voxels
+    if (rows, columns) != planes.shape[1:]:
+        planes = numpy.stack([cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_LINEAR) for plane in planes])
+    out = numpy.empty(size, numpy.float32)
+    for row in range(rows):
+        out[:, row] = cv2.resize(planes[:, row], (columns, depth), interpolation=cv2.INTER_LINEAR)
+    return out
+work()
+timed(work)
 "#;
 
 const SIMPLEITK: &str = r#"
@@ -65,7 +93,15 @@ fn main() {
 fn compare() {
     let case = case(false);
     let mut lines = Vec::new();
-    for mm in [1.0, 0.4] {
+    let bandwidth = bandwidth::bandwidth();
+    // Every old voxel is read, and every new one written.
+    let bytes = |size: [usize; 3]| (case.bytes() + 4 * size.iter().product::<usize>()) as u64;
+    let mut compare = |work: &str, run: &mut dyn FnMut() -> f64, size, peers| {
+        let mut found = peers::compare(work, run, peers);
+        bandwidth::share(&mut found, bytes(size), bandwidth);
+        lines.extend(found);
+    };
+    for (mm, at_least) in [(1.0, 1.5), (0.4, 1.2)] {
         let ours = |convention, order| {
             let resample = Resample::to_spacing([mm; 3], convention, order);
             let size = resample.apply(&case).expect("a case").scan.size();
@@ -79,13 +115,19 @@ fn compare() {
             };
             (run, size)
         };
-        let (run, size) = ours(Convention::Monai, Order::Cubic);
+        let (mut run, size) = ours(Convention::Monai, Order::Linear);
+        let peers = vec![
+            peer("torch", TORCH, mm, size, Some(at_least)),
+            peer("OpenCV", OPENCV, mm, size, Some(at_least)),
+        ];
+        compare(&format!("512x512x80 to {mm} mm, linear"), &mut run, size, peers);
+        let (mut run, size) = ours(Convention::Monai, Order::Cubic);
         let peers =
             vec![peer("SimpleITK", SIMPLEITK, mm, size, Some(12.0)), peer("SciPy", SCIPY, mm, size, None)];
-        lines.extend(peers::compare(&format!("512x512x80 to {mm} mm, cubic"), run, peers));
-        let (run, size) = ours(Convention::Nnunet, Order::Cubic);
+        compare(&format!("512x512x80 to {mm} mm, cubic"), &mut run, size, peers);
+        let (mut run, size) = ours(Convention::Nnunet, Order::Cubic);
         let peers = vec![peer("nnU-Net", NNUNET, mm, size, Some(15.0))];
-        lines.extend(peers::compare(&format!("512x512x80 to {mm} mm, nnU-Net's values"), run, peers));
+        compare(&format!("512x512x80 to {mm} mm, nnU-Net's values"), &mut run, size, peers);
     }
     peers::keep(&lines).expect("a file");
 }
