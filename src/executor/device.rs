@@ -10,8 +10,9 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
 use super::budget::Permit;
+use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
 use super::load::Context;
-use super::pool::{Finished, Job, cancelled, finish, guarded, mask_bytes, misplaced, put};
+use super::pool::{Finished, Job};
 use super::slot::{Busy, Slot};
 use super::work::{Action, Member, Work};
 use crate::networks::{self, Device, Figure, Model, NetworkError, Observer, Task};

@@ -3,11 +3,14 @@
 pub mod artifact;
 pub mod budget;
 mod device;
+mod ending;
 pub mod keys;
 mod load;
+mod need;
 mod pool;
 mod slot;
 pub mod work;
+mod worker;
 
 pub use load::{Context, Lookup, vanished};
 pub use pool::{Executor, Finished, Job, Settings};

@@ -1,0 +1,73 @@
+//! How an action ends: its bytes kept, its failure named, either of them reported.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use tomoflow_connectors::Reject;
+
+use super::artifact::{self, MaskArtifact};
+use super::load::Context;
+use super::pool::Finished;
+use super::work::Action;
+use crate::operators::resample::labels_to_grid;
+use crate::operators::value::{Case, Mask};
+use crate::store::{FigureRow, Outcome, Recorded};
+
+/// A mask on the case's grid goes back to the scan's original grid, and becomes runs.
+pub(super) fn mask_bytes(
+    case: &Case,
+    labels: tomoflow_connectors::LabelMap,
+    names: &[String],
+) -> Result<Vec<u8>, Reject> {
+    let labels =
+        if labels.geometry() == &*case.original { labels } else { labels_to_grid(&labels, &case.original)? };
+    let mask = Mask { labels: Arc::new(labels), label_names: names.to_vec().into() };
+    artifact::encode(&MaskArtifact::of(&mask))
+}
+
+/// Keeps an action's bytes, which are no figures.
+pub(super) fn put(context: &Context, bytes: &[u8]) -> Result<Outcome, Reject> {
+    keep(context, bytes, Arc::default())
+}
+
+/// Keeps an action's bytes, beside the figures in them.
+pub(super) fn keep(context: &Context, bytes: &[u8], figures: Arc<[FigureRow]>) -> Result<Outcome, Reject> {
+    let artifact = context.artifacts.put(bytes).map_err(|error| {
+        Reject::new("STORE", error.to_string(), "free some space, or give the pipeline another `out`")
+    })?;
+    Ok(Outcome::Ok { artifact, detail: None, figures })
+}
+
+/// Runs one action; a panic in it is its failure, not the pool's.
+pub(super) fn guarded<T>(action: &Action, run: impl FnOnce() -> Result<T, Reject>) -> Result<T, Reject> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!(action = %action.key.short(), "an operator panicked: {text}");
+        let hint = "this is a fault of the operator: please report it";
+        Err(Reject::new("PANIC", format!("the operator panicked: {text}"), hint))
+    })
+}
+
+/// Reports an action's end. A failure is data.
+pub(super) fn finish(
+    report: &Sender<Finished>,
+    action: Action,
+    result: Result<Outcome, Reject>,
+    started: Instant,
+) {
+    let outcome = result.unwrap_or_else(Outcome::failed);
+    let recorded = Recorded { outcome, seconds: started.elapsed().as_secs_f64() };
+    // Nobody listens any more once a run has been cancelled.
+    let _ = report.send(Finished { action, recorded });
+}
+
+pub(super) fn cancelled() -> Reject {
+    Reject::new("CANCELLED", "no longer wanted", "")
+}
+
+pub(super) fn misplaced() -> Reject {
+    Reject::new("MISPLACED", "the stage does not do this kind of work", "this is a fault: please report it")
+}

@@ -1,0 +1,139 @@
+//! A thread of the pool: one action after the other, and what each does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tomoflow_connectors::{Digest, Reject};
+
+use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
+use super::device::{DeviceJob, ToDevice};
+use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced};
+use super::load::Context;
+use super::need;
+use super::pool::{Job, Shared};
+use super::slot::{Busy, Slot};
+use super::work::{Action, CaseRow, Work};
+use crate::operators::registry::Stage;
+use crate::operators::value::Case;
+use crate::store::{FigureRow, Outcome};
+
+/// One thread of the pool.
+pub(super) struct Worker {
+    pub(super) shared: Shared,
+    pub(super) slot: Slot,
+}
+
+impl Worker {
+    pub(super) fn run(self) {
+        let Self { shared, slot } = self;
+        let jobs = shared.jobs.clone();
+        for job in &jobs {
+            let context = match &job.lookup {
+                Some(lookup) => Context { lookup: Arc::downgrade(lookup), ..shared.context.clone() },
+                None => shared.context.clone(),
+            };
+            let worker = Working { shared: &shared, slot: &slot, context: &context };
+            let (started, action) = (Instant::now(), job.action.clone());
+            slot.begin(Busy { job: job.clone(), started, limit: None, permit: None });
+            let result = guarded(&action, || worker.start(job, started));
+            let Some(busy) = slot.end() else { return };
+            drop(busy);
+            match result {
+                Ok(None) => {}
+                Ok(Some(outcome)) => finish(&shared.report, action, Ok(outcome), started),
+                Err(reject) => finish(&shared.report, action, Err(reject), started),
+            }
+        }
+    }
+}
+
+struct Working<'a> {
+    shared: &'a Shared,
+    slot: &'a Slot,
+    context: &'a Context,
+}
+
+impl Working<'_> {
+    /// Runs an action, or hands it on to the device, which then reports: `None`.
+    fn start(&self, job: Job, started: Instant) -> Result<Option<Outcome>, Reject> {
+        if job.cancelled.load(Ordering::Relaxed) {
+            return Err(cancelled());
+        }
+        let needed = need::bytes(&self.shared.context, &job.action);
+        let permit = self.shared.budget.acquire(needed).map_err(|error| {
+            let hint = format!("set `memory` to at least {} MiB", needed.div_ceil(1 << 20));
+            Reject::new("OVER_BUDGET", error.to_string(), hint)
+        })?;
+        // The clock starts here: waiting for memory is no fault of the operator.
+        self.slot.hold(permit, self.limit(&job.action));
+        if job.cancelled.load(Ordering::Relaxed) {
+            return Err(cancelled());
+        }
+        let stage = usize::from(job.action.stage);
+        let context = self.context;
+        let mut found: Arc<[FigureRow]> = Arc::default();
+        let bytes = match &job.action.work {
+            Work::Prepare(row) => {
+                let planned = &context.plan.stages[stage];
+                let trains = matches!(planned.stage, Stage::Train(_));
+                PreparedArtifact::encode(&context.case(if trains { planned.inputs[0] } else { stage }, row)?)?
+            }
+            Work::Segment(row) => {
+                let case = context.case(context.plan.stages[stage].inputs[0], row)?;
+                let Stage::Segment(segmenter) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                let (labels, names) = segmenter.segment(&case)?;
+                mask_bytes(&case, labels, &names)?
+            }
+            Work::Mask { mask, series } => {
+                let Stage::Mask(operator) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                artifact::encode(&MaskArtifact::of(&operator.apply(&context.mask(series, *mask)?)?))?
+            }
+            Work::Evaluate { mask, case } => {
+                let metrics = self.evaluate(stage, *mask, case)?;
+                found = artifact::figure_rows(&metrics);
+                artifact::encode(&metrics)?
+            }
+            Work::Infer { case, .. } => {
+                let case = context.case(context.plan.stages[stage].inputs[0], case)?;
+                return self.hand_on(job, Some(case), started);
+            }
+            Work::Train(_) => return self.hand_on(job, None, started),
+        };
+        keep(context, &bytes, found).map(Some)
+    }
+
+    fn evaluate(&self, stage: usize, mask: Digest, case: &CaseRow) -> Result<MetricsArtifact, Reject> {
+        let context = self.context;
+        let Stage::Evaluate(evaluator) = &context.plan.stages[stage].stage else {
+            return Err(misplaced());
+        };
+        let labels = case.labels.as_ref().ok_or_else(misplaced)?;
+        let truth = context.truth(&case.series, labels)?;
+        evaluator.evaluate(&context.mask(&case.series, mask)?, &truth)
+    }
+
+    /// How long the work of this thread may take.
+    fn limit(&self, action: &Action) -> Option<Duration> {
+        let plan = &self.shared.context.plan;
+        let stage = usize::from(action.stage);
+        match (&action.work, &plan.stages[stage].stage) {
+            // A case is prepared by what comes before the training.
+            (Work::Prepare(_), Stage::Train(_)) => plan.timeout(plan.stages[stage].inputs[0]),
+            _ => plan.timeout(stage),
+        }
+    }
+
+    /// The device has a time limit of its own, from when it begins.
+    fn hand_on(&self, job: Job, case: Option<Case>, started: Instant) -> Result<Option<Outcome>, Reject> {
+        self.slot.unlimited();
+        let permit = self.slot.take_permit().ok_or_else(cancelled)?;
+        let job = Box::new(DeviceJob { job, case, permit, started });
+        self.shared.to_device.send(ToDevice::Job(job)).map_err(|_| cancelled())?;
+        Ok(None)
+    }
+}
