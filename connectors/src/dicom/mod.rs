@@ -4,6 +4,7 @@ pub mod assemble;
 mod between;
 pub(crate) mod codec;
 mod dataset;
+mod found;
 pub(crate) mod frames;
 mod gaps;
 mod header;
@@ -37,6 +38,7 @@ pub(crate) use header::Head;
 
 pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_with};
 pub use between::load_scan_between;
+pub use found::{FileStat, Found};
 pub use gaps::{OnGap, OnUneven, Rules, says_between};
 pub use instance::{Frame, Instance, PixelFormat, Tags};
 pub use keywords::{MoreTags, can_be_kept};
@@ -44,7 +46,7 @@ pub use peek::HeaderReader;
 pub use pixels::load_scan;
 pub use record::{READING, Record, read_record, read_record_with};
 pub use short::{ShortError, Unfit, load_short};
-pub use walk::{FileStat, Found, Unseen, Walk, WalkError, walk};
+pub use walk::{Unseen, Walk, WalkError, walk};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.
 pub const FILTER_KEYWORDS: &[&str] = &[

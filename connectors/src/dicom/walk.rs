@@ -2,46 +2,16 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
-use std::fs::{DirEntry, Metadata};
+use std::fs::DirEntry;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use crate::{container, imagefile};
-
-/// A file and what tells whether it has changed since it was read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FileStat {
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Bytes.
-    pub size: u64,
-    /// Time of the last change, in nanoseconds since 1970.
-    pub mtime_ns: i64,
-    /// The file's number on its device.
-    pub inode: u64,
-}
-
-impl FileStat {
-    /// A file's path, and what the system says about it.
-    pub fn new(path: PathBuf, metadata: &Metadata) -> Self {
-        let (mut size, mut mtime_ns) = (metadata.size(), mtime_ns(metadata));
-        // A header is no older than its voxels in a file beside it.
-        for voxels in imagefile::companions(&path) {
-            size = size.saturating_add(voxels.size());
-            mtime_ns = mtime_ns.max(self::mtime_ns(&voxels));
-        }
-        Self { path, size, mtime_ns, inode: metadata.ino() }
-    }
-}
-
-fn mtime_ns(metadata: &Metadata) -> i64 {
-    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
-}
+use super::found::{FileStat, Found};
+use crate::container;
 
 /// A root that cannot be walked.
 #[derive(Debug, thiserror::Error)]
@@ -78,48 +48,6 @@ pub fn walk(root: &Path) -> Result<Vec<FileStat>, WalkError> {
         tracing::warn!("{note}");
     }
     Ok(files)
-}
-
-/// What a walk finds of each file: with [`FileStat`] it asks the system about every one, with [`PathBuf`] about
-/// folders alone.
-pub trait Found: Send + Sized {
-    /// From an entry of a folder that is a file.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn from_entry(path: PathBuf, entry: &DirEntry) -> io::Result<Self>;
-    /// From what is known of it.
-    fn from_stat(stat: FileStat) -> Self;
-    /// Where it lies.
-    fn path(&self) -> &Path;
-}
-
-impl Found for FileStat {
-    fn from_entry(path: PathBuf, entry: &DirEntry) -> io::Result<Self> {
-        Ok(Self::new(path, &entry.metadata()?))
-    }
-
-    fn from_stat(stat: FileStat) -> Self {
-        stat
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Found for PathBuf {
-    fn from_entry(path: PathBuf, _: &DirEntry) -> io::Result<Self> {
-        Ok(path)
-    }
-
-    fn from_stat(stat: FileStat) -> Self {
-        stat.path
-    }
-
-    fn path(&self) -> &Path {
-        self
-    }
 }
 
 /// The files below a folder, one by one, in the order of the bytes of their paths. Links are not followed; a
