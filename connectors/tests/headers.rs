@@ -105,11 +105,8 @@ fn what_the_file_before_had_is_not_taken_for_what_another_has() {
         file.set((0x0020, 0x0032), b"DS", format!("0\\0\\{number}").into_bytes());
         file.set((0x0008, 0x103E), b"LO", format!("part {}", number / 3).into_bytes());
         for (tag, vr, value) in [((0x0020, 0x0013), b"IS", instance), ((0x0008, 0x0032), b"TM", time)] {
-            match value {
-                Some(value) => {
-                    file.set(tag, vr, value.into());
-                }
-                None => file.remove(tag),
+            if let Some(value) = value {
+                file.set(tag, vr, value.into());
             }
         }
         let path = written(&folder, &file.bytes());

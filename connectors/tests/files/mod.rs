@@ -68,11 +68,6 @@ impl SliceFile {
         self
     }
 
-    /// Takes an element out.
-    pub fn remove(&mut self, tag: (u16, u16)) {
-        self.elements.retain(|(other, ..)| *other != tag);
-    }
-
     /// The data set, without preamble and meta group.
     pub fn dataset(&self) -> Vec<u8> {
         self.elements.iter().flat_map(|(tag, vr, value)| element(*tag, vr, value)).collect()
