@@ -1,0 +1,82 @@
+//! What a walk finds of a file: its path alone, or with what tells whether it has changed.
+
+use std::fs::{DirEntry, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::imagefile;
+
+/// A file and what tells whether it has changed since it was read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FileStat {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// Time of the last change, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// The file's number on its device.
+    pub inode: u64,
+}
+
+impl FileStat {
+    /// A file's path, and what the system says about it.
+    pub fn new(path: PathBuf, metadata: &Metadata) -> Self {
+        let (mut size, mut mtime_ns) = (metadata.size(), mtime_ns(metadata));
+        // A header is no older than its voxels in a file beside it.
+        for voxels in imagefile::companions(&path) {
+            size = size.saturating_add(voxels.size());
+            mtime_ns = mtime_ns.max(self::mtime_ns(&voxels));
+        }
+        Self { path, size, mtime_ns, inode: metadata.ino() }
+    }
+}
+
+fn mtime_ns(metadata: &Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
+}
+
+/// What a walk finds of each file: with [`FileStat`] it asks the system about every one, with [`PathBuf`] about
+/// folders alone.
+pub trait Found: Send + Sized {
+    /// From an entry of a folder that is a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn from_entry(path: PathBuf, entry: &DirEntry) -> io::Result<Self>;
+    /// From what is known of it.
+    fn from_stat(stat: FileStat) -> Self;
+    /// Where it lies.
+    fn path(&self) -> &Path;
+}
+
+impl Found for FileStat {
+    fn from_entry(path: PathBuf, entry: &DirEntry) -> io::Result<Self> {
+        Ok(Self::new(path, &entry.metadata()?))
+    }
+
+    fn from_stat(stat: FileStat) -> Self {
+        stat
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Found for PathBuf {
+    fn from_entry(path: PathBuf, _: &DirEntry) -> io::Result<Self> {
+        Ok(path)
+    }
+
+    fn from_stat(stat: FileStat) -> Self {
+        stat.path
+    }
+
+    fn path(&self) -> &Path {
+        self
+    }
+}
