@@ -1,0 +1,220 @@
+//! What happens to the files of an archive that changes.
+
+use std::fs;
+
+use dicom_core::{DataElement, Tag, VR};
+use dicom_object::open_file;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use tomoflow::connectors::LabelMap;
+use tomoflow::phantom::vs;
+
+use super::{SERIES, Slice, World, models};
+
+impl World {
+    pub(super) fn add(&mut self, base: usize) {
+        for place in 0..self.written[base].slices.len() {
+            self.add_slice(base, place, false);
+        }
+    }
+
+    pub(super) fn add_slice(&mut self, base: usize, place: usize, split: bool) {
+        let source = &self.written[base].slices[place];
+        let path = self.archive().join(source.file_name().unwrap());
+        fs::copy(source, &path).unwrap();
+        self.touched.insert(path.clone());
+        self.slices.push(Slice { base, place, split: false, path });
+        if split {
+            let at = self.slices.len() - 1;
+            self.assign(at, true);
+        }
+    }
+
+    pub(super) fn remove_all(&mut self, base: usize) {
+        let (gone, kept) = std::mem::take(&mut self.slices).into_iter().partition(|slice| slice.base == base);
+        self.slices = kept;
+        for slice in Vec::<Slice>::from_iter(gone) {
+            fs::remove_file(&slice.path).unwrap();
+            self.touched.insert(slice.path);
+        }
+        // A copy would keep its series alive.
+        for path in std::mem::take(&mut self.copies) {
+            fs::remove_file(&path).unwrap();
+            self.touched.insert(path);
+        }
+    }
+
+    pub(super) fn parts(&self, base: usize) -> [Vec<usize>; 2] {
+        [false, true].map(|split| {
+            let mut places: Vec<usize> = self
+                .slices
+                .iter()
+                .filter(|slice| slice.base == base && slice.split == split)
+                .map(|slice| slice.place)
+                .collect();
+            places.sort_unstable();
+            places
+        })
+    }
+
+    /// Never so many that those left stand at regular distances again.
+    pub(super) fn drop_slice(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
+        let parts = self.parts(base);
+        let missing = self.written[base].slices.len() - parts[0].len() - parts[1].len();
+        let Some(split) = [false, true].into_iter().find(|&split| parts[usize::from(split)].len() >= 5)
+        else {
+            return false;
+        };
+        if missing >= 2 || !self.copies.is_empty() {
+            return false;
+        }
+        let places = &parts[usize::from(split)];
+        let place = places[rng.random_range(0..places.len())];
+        let at = self.slices.iter().position(|slice| slice.base == base && slice.place == place).unwrap();
+        let slice = self.slices.remove(at);
+        fs::remove_file(&slice.path).unwrap();
+        self.touched.insert(slice.path);
+        true
+    }
+
+    pub(super) fn late(&mut self, base: usize) -> bool {
+        let parts = self.parts(base);
+        let all = self.written[base].slices.len();
+        let absent = (0..all).find(|place| !parts.iter().any(|part| part.contains(place)));
+        match absent {
+            Some(place) if !parts[0].is_empty() || !parts[1].is_empty() => {
+                let split = !parts[1].is_empty() && place >= all / 2;
+                self.add_slice(base, place, split);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn rename(&mut self, rng: &mut ChaCha8Rng) -> bool {
+        let at = rng.random_range(0..self.slices.len());
+        self.number += 1;
+        let path = self.archive().join(format!("renamed-{}", self.number));
+        fs::rename(&self.slices[at].path, &path).unwrap();
+        self.touched.insert(std::mem::replace(&mut self.slices[at].path, path.clone()));
+        self.touched.insert(path);
+        true
+    }
+
+    pub(super) fn copy(&mut self, rng: &mut ChaCha8Rng) -> bool {
+        self.number += 1;
+        let path = self.archive().join(format!("copy-{}", self.number));
+        fs::copy(&self.slices[rng.random_range(0..self.slices.len())].path, &path).unwrap();
+        self.touched.insert(path.clone());
+        self.copies.push(path);
+        true
+    }
+
+    /// An identifier, and no content: tables show it, and nothing runs.
+    pub(super) fn rename_patient(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
+        let number = format!("CORRECTED-{}", rng.random_range(0..1000));
+        let of: Vec<usize> = (0..self.slices.len()).filter(|&at| self.slices[at].base == base).collect();
+        for &at in &of {
+            self.rewrite(at, |object| {
+                object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, number.as_str()));
+            });
+        }
+        !of.is_empty()
+    }
+
+    /// Writes a slice of a series again, edited.
+    pub(super) fn edit(
+        &mut self,
+        base: usize,
+        rng: &mut ChaCha8Rng,
+        edit: impl Fn(&mut dicom_object::DefaultDicomObject),
+    ) -> bool {
+        let of: Vec<usize> = (0..self.slices.len()).filter(|&at| self.slices[at].base == base).collect();
+        let Some(&at) = of.get(rng.random_range(0..of.len().max(1))) else { return false };
+        self.rewrite(at, edit);
+        true
+    }
+
+    pub(super) fn rewrite(&mut self, at: usize, edit: impl Fn(&mut dicom_object::DefaultDicomObject)) {
+        let path = self.slices[at].path.clone();
+        let mut object = open_file(&path).unwrap();
+        edit(&mut object);
+        let new = path.with_extension("new");
+        object.write_to_file(&new).unwrap();
+        fs::rename(new, &path).unwrap();
+        self.touched.insert(path);
+    }
+
+    /// Moves the upper half of a series to one of its own, or back.
+    pub(super) fn split(&mut self, base: usize) -> bool {
+        let half = self.written[base].slices.len() / 2;
+        let [whole, split] = self.parts(base);
+        // A copy would stay where it was, and outlines follow no split.
+        if !self.copies.is_empty() || (split.is_empty() && (whole.len() < 2 * half || half < 3)) {
+            return false;
+        }
+        let to = split.is_empty();
+        for at in 0..self.slices.len() {
+            if self.slices[at].base == base && self.slices[at].place >= half {
+                self.assign(at, to);
+            }
+        }
+        true
+    }
+
+    pub(super) fn assign(&mut self, at: usize, split: bool) {
+        let uid = self.uid(self.slices[at].base, split);
+        self.rewrite(at, |object| {
+            object.put(DataElement::new(Tag(0x0020, 0x000E), VR::UI, uid.as_str()));
+        });
+        self.slices[at].split = split;
+    }
+
+    pub(super) fn uid(&self, base: usize, split: bool) -> String {
+        let uid = &self.written[base].series_uid;
+        if split { format!("{uid}.9") } else { uid.clone() }
+    }
+
+    /// Draws the truth of `of` on the series `base`, moved.
+    pub(super) fn label(&mut self, base: usize, of: usize, moved: usize) {
+        let (_, truth) = vs::case(&self.phantom, of);
+        let [_, _, width] = truth.size();
+        let voxels = truth.voxels().chunks(width).flat_map(|row| {
+            let mut row = row.to_vec();
+            row.rotate_right(moved);
+            row
+        });
+        let labels = LabelMap::new(truth.geometry().clone(), voxels.collect()).unwrap();
+        let path =
+            vs::write_rtstruct(&self.phantom, base, &labels, &vs::STRUCTURES, &self.archive()).unwrap();
+        self.touched.insert(path);
+        self.labels.insert(base, (of, moved));
+    }
+
+    pub(super) fn withdraw(&mut self, base: usize) -> bool {
+        if self.labels.remove(&base).is_none() {
+            return false;
+        }
+        let path = self.archive().join(self.written[base].outlines.file_name().unwrap());
+        fs::remove_file(&path).unwrap();
+        self.touched.insert(path);
+        true
+    }
+
+    pub(super) fn move_label(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
+        let to = rng.random_range(0..SERIES);
+        let Some(&(of, moved)) = self.labels.get(&base).filter(|_| to != base) else { return false };
+        // Outlines of another depth would refer to slices that are not there.
+        if self.written[of].slices.len() != self.written[to].slices.len() {
+            return false;
+        }
+        self.withdraw(base);
+        self.label(to, of, moved);
+        true
+    }
+
+    pub(super) fn replace_model(&mut self, model: usize) {
+        self.model = model;
+        fs::write(self.folder.path().join("net.safetensors"), &models()[model]).unwrap();
+    }
+}
