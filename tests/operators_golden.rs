@@ -1,5 +1,5 @@
-//! Operators and metrics against the projects whose conventions they follow (`make.py` and
-//! `make_surfaces.py` in `golden/operators`).
+//! Operators and metrics against the projects whose conventions they follow (`make.py`, `make_surfaces.py` and
+//! `make_intensities.py` in `golden/operators`).
 
 use std::sync::Arc;
 
@@ -111,6 +111,38 @@ fn intensities_are_monais() {
     check("zscore", json!({ "foreground": "none" }), "zscore");
     check("zscore", json!({ "foreground": "nonzero" }), "zscore.nonzero");
     check("window", json!({ "low": -160, "high": 240 }), "window");
+}
+
+#[test]
+fn percentiles_are_monais() {
+    let golden = Golden::open("standardised.safetensors");
+    let geometry = Geometry::axis_aligned(golden.size("scan"), [1.0; 3]);
+    let given = case(geometry, golden.f32("scan"), None);
+    let check = |lower: f64, upper: f64, to: [f64; 2], clip: bool, above: Option<f64>, expected: &str| {
+        let foreground = above.map_or(json!("none"), |above| json!(above));
+        let config =
+            json!({ "lower": lower, "upper": upper, "to": to, "clip": clip, "foreground": foreground });
+        let found = transform("percentiles", config).apply(&given).unwrap();
+        near(found.scan.voxels(), &golden.f32(expected), 1e-5);
+    };
+    check(0.5, 99.5, [0.0, 1.0], true, None, "percentiles");
+    check(10.0, 90.0, [-1.0, 1.0], false, None, "percentiles.free");
+    check(0.0, 10.0, [0.25, 1e5], true, None, "percentiles.equal");
+    check(2.0, 98.0, [0.0, 1.0], true, Some(100.0), "percentiles.above");
+}
+
+#[test]
+fn histograms_are_torchios() {
+    let golden = Golden::open("standardised.safetensors");
+    let geometry = Geometry::axis_aligned(golden.size("scan"), [1.0; 3]);
+    let check = |scan: Vec<f32>, foreground: serde_json::Value, expected: &str| {
+        let config = json!({ "landmarks": golden.f64("landmarks"), "foreground": foreground });
+        let found = transform("histogram_match", config).apply(&case(geometry.clone(), scan, None)).unwrap();
+        near(found.scan.voxels(), &golden.f32(expected), 1e-4);
+    };
+    check(golden.f32("scan"), json!("none"), "histogram_match");
+    check(golden.f32("scan"), json!(0.0), "histogram_match.above");
+    check(vec![37.0; golden.f32("scan").len()], json!("none"), "histogram_match.constant");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod bag;
+pub mod clip;
 pub mod components;
 pub mod crop;
 pub mod cuboid;
@@ -14,6 +15,7 @@ pub mod drawn;
 pub mod evaluate;
 pub mod files;
 pub mod grid;
+pub mod histogram_match;
 pub mod images;
 pub mod infer;
 pub mod intensities;
@@ -27,6 +29,8 @@ pub mod pad;
 pub mod parquet;
 pub mod patches;
 pub mod patterns;
+pub mod percentiles;
+pub mod ranks;
 pub mod registry;
 pub mod regrid;
 pub mod reorient;
@@ -64,6 +68,9 @@ pub const BUILTIN: &[Entry] = &[
     pad::ENTRY,
     zscore::ENTRY,
     window::ENTRY,
+    clip::ENTRY,
+    percentiles::ENTRY,
+    histogram_match::ENTRY,
     patches::ENTRY,
     stack::ENTRY,
     bag::ENTRY,

@@ -1,0 +1,218 @@
+//! Percentiles of millions of voxels, exactly and without sorting: their bits are counted in two passes.
+
+use rayon::prelude::*;
+
+use super::intensities::Foreground;
+
+/// Values of one half of the bits.
+const HALF: usize = 1 << 16;
+/// Fewer voxels than this are not worth another thread and its tables.
+const LEAST: usize = 1 << 18;
+/// A count of 32 bits holds as many.
+const MOST: usize = 1 << 30;
+
+/// The values below which `percents` (0 to 100) of the foreground's finite voxels lie, interpolated linearly
+/// between neighbours as in NumPy. NaN and infinities take no part; `None` when nothing is left.
+///
+/// Floats are brought to integers of the same order. A first pass counts their upper 16 bits, a second one the
+/// lower 16 of those that share theirs with a value sought, so that the time depends neither on how voxels are
+/// spread nor on how many percentiles are asked for.
+pub fn percentiles(voxels: &[f32], foreground: Foreground, percents: &[f64]) -> Option<Vec<f64>> {
+    match foreground {
+        Foreground::None => counted(voxels, percents, |_| true),
+        Foreground::Nonzero => counted(voxels, percents, |value| value != 0.0),
+        Foreground::Above(least) => counted(voxels, percents, move |value| value > least),
+    }
+}
+
+fn counted(voxels: &[f32], percents: &[f64], holds: impl Fn(f32) -> bool + Copy + Sync) -> Option<Vec<f64>> {
+    let upper = upper_halves(voxels, holds);
+    let total: u64 = upper.iter().sum();
+    let last = total.checked_sub(1)?;
+    let places: Vec<f64> = percents.iter().map(|percent| last as f64 * (percent / 100.0)).collect();
+    let mut ranks: Vec<u64> = places
+        .iter()
+        .flat_map(|place| [place.floor() as u64, place.ceil() as u64])
+        .map(|rank| rank.min(last))
+        .collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    let values = values_at(voxels, holds, &upper, &ranks);
+    let value = |rank: f64| {
+        let place = ranks.partition_point(|known| *known < rank as u64);
+        values.get(place.min(values.len() - 1)).copied().unwrap_or_default()
+    };
+    let between = |place: &f64| {
+        let (low, high) = (value(place.floor()), value(place.ceil()));
+        low + (high - low) * place.fract()
+    };
+    Some(places.iter().map(between).collect())
+}
+
+/// How often each upper half comes, among finite voxels.
+fn upper_halves(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync) -> Vec<u64> {
+    let mut counts = count(voxels, HALF, |value, counts| {
+        if let Some(count) = counts.get_mut((ordered(value) >> 16) as usize) {
+            *count += u32::from(holds(value));
+        }
+    });
+    // The halves of infinities hold nothing else but NaN, and so do those beyond.
+    let (least, most) = (ordered(f32::NEG_INFINITY) >> 16, ordered(f32::INFINITY) >> 16);
+    counts[..=least as usize].fill(0);
+    counts[most as usize..].fill(0);
+    counts
+}
+
+/// The voxels of these ranks, which ascend and are all below the sum of `upper`.
+fn values_at(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync, upper: &[u64], ranks: &[u64]) -> Vec<f64> {
+    // For each rank its upper half, the table of its lower half, and its rank within.
+    let (mut sought, mut halves) = (Vec::with_capacity(ranks.len()), Vec::new());
+    let (mut half, mut before) = (0, 0);
+    for &rank in ranks {
+        while before + upper[half] <= rank {
+            before += upper[half];
+            half += 1;
+        }
+        if halves.last() != Some(&half) {
+            halves.push(half);
+        }
+        sought.push((half, halves.len() - 1, rank - before));
+    }
+    const NONE: u16 = u16::MAX;
+    let mut tables = vec![NONE; HALF];
+    for (table, half) in halves.iter().enumerate() {
+        tables[*half] = table as u16;
+    }
+    let lower = count(voxels, HALF * halves.len(), |value, counts| {
+        let bits = ordered(value) as usize;
+        let table = tables[bits >> 16];
+        if table != NONE {
+            counts[usize::from(table) * HALF + bits % HALF] += u32::from(holds(value));
+        }
+    });
+    let find = |(half, table, mut rank): (usize, usize, u64)| {
+        let low = lower[table * HALF..][..HALF].iter().position(|count| {
+            let here = rank < *count;
+            rank = rank.saturating_sub(*count);
+            here
+        });
+        f64::from(unordered((half << 16 | low.unwrap_or(HALF - 1)) as u32))
+    };
+    sought.into_iter().map(find).collect()
+}
+
+/// Counts with tables for each thread, two of them in turns: voxels that are alike, as those around a head, would
+/// else wait for each other.
+fn count(voxels: &[f32], len: usize, add: impl Fn(f32, &mut [u32]) + Sync) -> Vec<u64> {
+    let part = voxels.len().div_ceil(rayon::current_num_threads()).clamp(LEAST, MOST);
+    let of_part = |voxels: &[f32]| {
+        let mut counts = vec![0; len];
+        voxels.iter().for_each(|value| add(*value, &mut counts));
+        counts
+    };
+    let parts: Vec<Vec<u32>> = voxels.par_chunks(part).map(of_part).collect();
+    let mut sums = vec![0; len];
+    for counts in parts {
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += u64::from(count));
+    }
+    sums
+}
+
+/// An integer for each float, in the order of the floats; 0 and −0 are neighbours.
+fn ordered(value: f32) -> u32 {
+    let bits = value.to_bits();
+    bits ^ (((bits as i32 >> 31) as u32) | 1 << 31)
+}
+
+fn unordered(bits: u32) -> f32 {
+    f32::from_bits(if bits >> 31 == 1 { bits ^ 1 << 31 } else { !bits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// By sorting.
+    fn sorted(voxels: &[f32], foreground: Foreground, percents: &[f64]) -> Option<Vec<f64>> {
+        let mut kept: Vec<f64> = voxels
+            .iter()
+            .filter(|value| value.is_finite() && foreground.holds(**value))
+            .map(|value| f64::from(*value))
+            .collect();
+        kept.sort_by(f64::total_cmp);
+        let last = kept.len().checked_sub(1)?;
+        let at = |percent: &f64| {
+            let place = last as f64 * (percent / 100.0);
+            let (low, high) = (kept[place.floor() as usize], kept[place.ceil() as usize]);
+            low + (high - low) * place.fract()
+        };
+        Some(percents.iter().map(at).collect())
+    }
+
+    #[test]
+    fn percentiles_as_numpy_gives_them() {
+        // numpy.percentile([-3.5, 1, 2, 10, 1e30], [0, 10, 25, 50, 62.5, 100])
+        let found = percentiles(
+            &[2.0, 1e30, -3.5, 10.0, 1.0],
+            Foreground::None,
+            &[0.0, 10.0, 25.0, 50.0, 62.5, 100.0],
+        );
+        assert_eq!(found.unwrap(), [-3.5, -1.7, 1.0, 2.0, 6.0, f64::from(1e30_f32)]);
+        assert_eq!(percentiles(&[4.0], Foreground::None, &[0.5, 99.5]).unwrap(), [4.0, 4.0]);
+    }
+
+    #[test]
+    fn nothing_has_no_percentile() {
+        let odd = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        assert_eq!(percentiles(&odd, Foreground::None, &[50.0]), None);
+        assert_eq!(percentiles(&[], Foreground::None, &[50.0]), None);
+        assert_eq!(percentiles(&[0.0, -0.0], Foreground::Nonzero, &[50.0]), None);
+        assert_eq!(percentiles(&[1.0], Foreground::Above(1.0), &[50.0]), None);
+        let ends = [f32::MIN, f32::MAX];
+        assert_eq!(percentiles(&ends, Foreground::None, &[0.0, 100.0]).unwrap(), ends.map(f64::from));
+    }
+
+    #[test]
+    fn many_parts_give_one_answer() {
+        let voxels: Vec<f32> =
+            (0..1_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) % 4096) as f32).collect();
+        let percents = [0.0, 0.5, 33.3, 50.0, 99.5, 100.0];
+        let expected = sorted(&voxels, Foreground::Nonzero, &percents);
+        assert_eq!(percentiles(&voxels, Foreground::Nonzero, &percents), expected);
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(one.install(|| percentiles(&voxels, Foreground::Nonzero, &percents)), expected);
+    }
+
+    fn any_value() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            any::<u32>().prop_map(f32::from_bits),
+            (-3..4_i8).prop_map(f32::from),
+            (-1000.0..1000.0_f32),
+            Just(f32::NAN),
+            Just(f32::INFINITY),
+            Just(-0.0),
+        ]
+    }
+
+    fn any_foreground() -> impl Strategy<Value = Foreground> {
+        prop_oneof![
+            Just(Foreground::None),
+            Just(Foreground::Nonzero),
+            (-10.0..10.0_f32).prop_map(Foreground::Above)
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn as_by_sorting(
+            voxels in proptest::collection::vec(any_value(), 0..60),
+            foreground in any_foreground(),
+            percents in proptest::collection::vec(0.0..=100.0_f64, 1..6),
+        ) {
+            let expected = sorted(&voxels, foreground, &percents);
+            prop_assert_eq!(percentiles(&voxels, foreground, &percents), expected);
+        }
+    }
+}
