@@ -1,12 +1,12 @@
-//! Operators and metrics against the projects whose conventions they follow (`make.py`, `make_surfaces.py` and
-//! `make_intensities.py` in `golden/operators`).
+//! Operators and metrics against the projects whose conventions they follow (`make.py`, `make_surfaces.py`,
+//! `make_intensities.py` and `make_detections.py` in `golden/operators`).
 
 use std::sync::Arc;
 
 use golden::Golden;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
-use tomoflow::metrics::surface_distances;
+use tomoflow::metrics::{Bounds, Found, Scored, average_precision, surface_distances};
 use tomoflow::operators::components::Connectivity;
 use tomoflow::operators::largest_component::LargestComponent;
 use tomoflow::operators::registry::{MaskTransform, Registry, Stage, Transform};
@@ -198,6 +198,23 @@ fn surfaces_are_monais_scipys_and_simpleitks() {
             let expected = golden.f64(&key(figure))[0];
             assert!((found - expected).abs() < 1e-12, "{name}, {figure}: {found} {expected}");
         }
+    }
+}
+
+#[test]
+fn average_precision_is_cocos() {
+    let golden = Golden::open("detections.safetensors");
+    let mut images: Vec<Found<2>> = vec![Found::default(); 12];
+    let bounds = |row: &[f64]| Bounds { low: [row[1], row[2]], high: [row[3], row[4]] };
+    for row in golden.f64("reference").chunks_exact(5) {
+        images[row[0] as usize].reference.push(bounds(row));
+    }
+    for row in golden.f64("predicted").chunks_exact(6) {
+        images[row[0] as usize].predicted.push(Scored { bounds: bounds(row), score: row[5] });
+    }
+    for (least_iou, expected) in golden.f64("least_iou").iter().zip(golden.f64("average_precision")) {
+        let found = average_precision(&images, *least_iou).unwrap();
+        assert!((found - expected).abs() < 1e-12, "{least_iou}: {found} {expected}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bits;
 pub mod confusion;
+pub mod detection;
 mod distance;
 mod lines;
 pub mod packed;
@@ -9,6 +10,7 @@ pub mod statistics;
 pub mod surface;
 
 pub use confusion::{Confusion, State};
+pub use detection::{Bounds, Found, Scored, average_precision, sensitivities};
 pub use packed::{Packed, SizeMismatch};
 pub use statistics::Statistics;
 pub use surface::{SurfaceDistances, SurfaceError, surface_distances};
