@@ -1,6 +1,7 @@
 //! Counts and distances to figures.
 
 mod bits;
+pub mod bootstrap;
 pub mod confusion;
 pub mod detection;
 mod distance;
@@ -9,6 +10,7 @@ pub mod packed;
 pub mod statistics;
 pub mod surface;
 
+pub use bootstrap::Bootstrap;
 pub use confusion::{Confusion, State};
 pub use detection::{Bounds, Found, Scored, average_precision, sensitivities};
 pub use packed::{Packed, SizeMismatch};
