@@ -198,7 +198,11 @@ mod tests {
             let problems = build(config.as_object().unwrap()).err().unwrap();
             problems.into_iter().map(|problem| problem.field).collect()
         };
-        let config = |lower: f64, upper: f64, to: [f64; 2]| json!({ "lower": lower, "upper": upper, "to": to, "clip": true, "foreground": "none" });
+        let config = |lower: f64, upper: f64, to: [f64; 2]| {
+            json!({
+                "lower": lower, "upper": upper, "to": to, "clip": true, "foreground": "none",
+            })
+        };
         assert_eq!(fields(config(50.0, 50.0, [0.0, 1.0])), ["upper"]);
         assert_eq!(fields(config(60.0, 50.0, [1.0, 1.0])), ["upper", "to"]);
         assert!(build(config(0.0, 100.0, [-1.0, 1.0]).as_object().unwrap()).is_ok());

@@ -1,11 +1,15 @@
-//! Percentiles of millions of voxels, exactly and without sorting: their bits are counted in two passes.
+//! Percentiles of millions of voxels, exactly and without sorting: their bits are counted, in two passes at most.
 
 use rayon::prelude::*;
 
 use super::intensities::Foreground;
 
-/// Values of one half of the bits.
-const HALF: usize = 1 << 16;
+/// Bits that the second pass counts.
+const LOWER_BITS: u32 = 12;
+/// Values of these bits.
+const LOWER: usize = 1 << LOWER_BITS;
+/// Values of all others, which the first pass counts: integers of 12 bits differ in them already.
+const UPPER: usize = 1 << (32 - LOWER_BITS);
 /// Fewer voxels than this are not worth another thread and its tables.
 const LEAST: usize = 1 << 18;
 /// A count of 32 bits holds as many.
@@ -14,9 +18,10 @@ const MOST: usize = 1 << 30;
 /// The values below which `percents` (0 to 100) of the foreground's finite voxels lie, interpolated linearly
 /// between neighbours as in NumPy. NaN and infinities take no part; `None` when nothing is left.
 ///
-/// Floats are brought to integers of the same order. A first pass counts their upper 16 bits, a second one the
-/// lower 16 of those that share theirs with a value sought, so that the time depends neither on how voxels are
-/// spread nor on how many percentiles are asked for.
+/// Floats are brought to integers of the same order. A first pass counts their upper 20 bits, a second one the lower 12
+/// of those that share theirs with a value sought, so that the time depends neither on how voxels are spread nor
+/// on how many percentiles are asked for. Where all voxels are integers of 12 bits, as a scanner stores them, the
+/// first pass says all.
 pub fn percentiles(voxels: &[f32], foreground: Foreground, percents: &[f64]) -> Option<Vec<f64>> {
     match foreground {
         Foreground::None => counted(voxels, percents, |_| true),
@@ -26,7 +31,7 @@ pub fn percentiles(voxels: &[f32], foreground: Foreground, percents: &[f64]) -> 
 }
 
 fn counted(voxels: &[f32], percents: &[f64], holds: impl Fn(f32) -> bool + Copy + Sync) -> Option<Vec<f64>> {
-    let upper = upper_halves(voxels, holds);
+    let (upper, lower_bits) = upper(voxels, holds);
     let total: u64 = upper.iter().sum();
     let last = total.checked_sub(1)?;
     let places: Vec<f64> = percents.iter().map(|percent| last as f64 * (percent / 100.0)).collect();
@@ -37,7 +42,12 @@ fn counted(voxels: &[f32], percents: &[f64], holds: impl Fn(f32) -> bool + Copy 
         .collect();
     ranks.sort_unstable();
     ranks.dedup();
-    let values = values_at(voxels, holds, &upper, &ranks);
+    let (sought, parts) = sought(&upper, &ranks);
+    let values = if lower_bits == 0 {
+        sought.iter().map(|place| unordered(whole(place.upper))).collect()
+    } else {
+        values_at(voxels, holds, &sought, &parts)
+    };
     let value = |rank: f64| {
         let place = ranks.partition_point(|known| *known < rank as u64);
         values.get(place.min(values.len() - 1)).copied().unwrap_or_default()
@@ -49,73 +59,95 @@ fn counted(voxels: &[f32], percents: &[f64], holds: impl Fn(f32) -> bool + Copy 
     Some(places.iter().map(between).collect())
 }
 
-/// How often each upper half comes, among finite voxels.
-fn upper_halves(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync) -> Vec<u64> {
-    let mut counts = count(voxels, HALF, |value, counts| {
-        if let Some(count) = counts.get_mut((ordered(value) >> 16) as usize) {
+/// How often each value of the upper bits comes among finite voxels, and which of the lower bits any voxel has.
+fn upper(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync) -> (Vec<u64>, u32) {
+    let (mut counts, lower_bits) = count(voxels, UPPER, |value, counts| {
+        if let Some(count) = counts.get_mut((ordered(value) >> LOWER_BITS) as usize) {
             *count += u32::from(holds(value));
         }
+        value.to_bits() % LOWER as u32
     });
-    // The halves of infinities hold nothing else but NaN, and so do those beyond.
-    let (least, most) = (ordered(f32::NEG_INFINITY) >> 16, ordered(f32::INFINITY) >> 16);
-    counts[..=least as usize].fill(0);
-    counts[most as usize..].fill(0);
-    counts
+    // Infinities share theirs with NaN alone, and NaN have those beyond.
+    let [least, most] = [f32::NEG_INFINITY, f32::INFINITY].map(|end| (ordered(end) >> LOWER_BITS) as usize);
+    counts[..=least].fill(0);
+    counts[most..].fill(0);
+    (counts, lower_bits)
 }
 
-/// The voxels of these ranks, which ascend and are all below the sum of `upper`.
-fn values_at(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync, upper: &[u64], ranks: &[u64]) -> Vec<f64> {
-    // For each rank its upper half, the table of its lower half, and its rank within.
-    let (mut sought, mut halves) = (Vec::with_capacity(ranks.len()), Vec::new());
-    let (mut half, mut before) = (0, 0);
+/// Where a rank lies.
+struct Place {
+    /// Its upper bits.
+    upper: usize,
+    /// Their place among those that are sought.
+    part: usize,
+    /// Its rank among voxels that share them.
+    rank: u64,
+}
+
+/// Where each rank lies, and the upper bits that are sought; ranks ascend, and all are below the sum of `counts`.
+fn sought(counts: &[u64], ranks: &[u64]) -> (Vec<Place>, Vec<usize>) {
+    let (mut places, mut parts) = (Vec::with_capacity(ranks.len()), Vec::new());
+    let (mut upper, mut before) = (0, 0);
     for &rank in ranks {
-        while before + upper[half] <= rank {
-            before += upper[half];
-            half += 1;
+        while before + counts[upper] <= rank {
+            before += counts[upper];
+            upper += 1;
         }
-        if halves.last() != Some(&half) {
-            halves.push(half);
+        if parts.last() != Some(&upper) {
+            parts.push(upper);
         }
-        sought.push((half, halves.len() - 1, rank - before));
+        places.push(Place { upper, part: parts.len() - 1, rank: rank - before });
     }
+    (places, parts)
+}
+
+/// The voxels at these places.
+fn values_at(
+    voxels: &[f32],
+    holds: impl Fn(f32) -> bool + Sync,
+    places: &[Place],
+    parts: &[usize],
+) -> Vec<f64> {
     const NONE: u16 = u16::MAX;
-    let mut tables = vec![NONE; HALF];
-    for (table, half) in halves.iter().enumerate() {
-        tables[*half] = table as u16;
+    let mut tables = vec![NONE; UPPER];
+    for (table, upper) in parts.iter().enumerate() {
+        tables[*upper] = table as u16;
     }
-    let lower = count(voxels, HALF * halves.len(), |value, counts| {
+    let (lower, _) = count(voxels, LOWER * parts.len(), |value, counts| {
         let bits = ordered(value) as usize;
-        let table = tables[bits >> 16];
+        let table = tables[bits >> LOWER_BITS];
         if table != NONE {
-            counts[usize::from(table) * HALF + bits % HALF] += u32::from(holds(value));
+            counts[usize::from(table) * LOWER + bits % LOWER] += u32::from(holds(value));
         }
+        0
     });
-    let find = |(half, table, mut rank): (usize, usize, u64)| {
-        let low = lower[table * HALF..][..HALF].iter().position(|count| {
+    let find = |place: &Place| {
+        let mut rank = place.rank;
+        let low = lower[place.part * LOWER..][..LOWER].iter().position(|count| {
             let here = rank < *count;
             rank = rank.saturating_sub(*count);
             here
         });
-        f64::from(unordered((half << 16 | low.unwrap_or(HALF - 1)) as u32))
+        unordered((place.upper << LOWER_BITS | low.unwrap_or(LOWER - 1)) as u32)
     };
-    sought.into_iter().map(find).collect()
+    places.iter().map(find).collect()
 }
 
-/// Counts with tables for each thread, two of them in turns: voxels that are alike, as those around a head, would
-/// else wait for each other.
-fn count(voxels: &[f32], len: usize, add: impl Fn(f32, &mut [u32]) + Sync) -> Vec<u64> {
+/// Counts with a table for each thread; and all that `add` gives, joined bit by bit.
+fn count(voxels: &[f32], len: usize, add: impl Fn(f32, &mut [u32]) -> u32 + Sync) -> (Vec<u64>, u32) {
     let part = voxels.len().div_ceil(rayon::current_num_threads()).clamp(LEAST, MOST);
     let of_part = |voxels: &[f32]| {
         let mut counts = vec![0; len];
-        voxels.iter().for_each(|value| add(*value, &mut counts));
-        counts
+        let bits = voxels.iter().fold(0, |bits, value| bits | add(*value, &mut counts));
+        (counts, bits)
     };
-    let parts: Vec<Vec<u32>> = voxels.par_chunks(part).map(of_part).collect();
-    let mut sums = vec![0; len];
-    for counts in parts {
+    let parts: Vec<(Vec<u32>, u32)> = voxels.par_chunks(part).map(of_part).collect();
+    let (mut sums, mut joined) = (vec![0; len], 0);
+    for (counts, bits) in parts {
         sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += u64::from(count));
+        joined |= bits;
     }
-    sums
+    (sums, joined)
 }
 
 /// An integer for each float, in the order of the floats; 0 and −0 are neighbours.
@@ -124,8 +156,14 @@ fn ordered(value: f32) -> u32 {
     bits ^ (((bits as i32 >> 31) as u32) | 1 << 31)
 }
 
-fn unordered(bits: u32) -> f32 {
-    f32::from_bits(if bits >> 31 == 1 { bits ^ 1 << 31 } else { !bits })
+fn unordered(bits: u32) -> f64 {
+    f64::from(f32::from_bits(if bits >> 31 == 1 { bits ^ 1 << 31 } else { !bits }))
+}
+
+/// The ordered bits of the float with these upper bits whose own lower ones are 0: a negative one's are turned.
+fn whole(upper: usize) -> u32 {
+    let bits = (upper << LOWER_BITS) as u32;
+    if bits >> 31 == 1 { bits } else { bits | (LOWER as u32 - 1) }
 }
 
 #[cfg(test)]
@@ -187,6 +225,7 @@ mod tests {
     fn any_value() -> impl Strategy<Value = f32> {
         prop_oneof![
             any::<u32>().prop_map(f32::from_bits),
+            any::<i16>().prop_map(f32::from),
             (-3..4_i8).prop_map(f32::from),
             (-1000.0..1000.0_f32),
             Just(f32::NAN),
@@ -205,6 +244,17 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn integers_as_by_sorting(
+            voxels in proptest::collection::vec(-4096..4096_i16, 0..60),
+            foreground in any_foreground(),
+            percents in proptest::collection::vec(0.0..=100.0_f64, 1..6),
+        ) {
+            let voxels: Vec<f32> = voxels.into_iter().map(f32::from).collect();
+            let expected = sorted(&voxels, foreground, &percents);
+            prop_assert_eq!(percentiles(&voxels, foreground, &percents), expected);
+        }
+
         #[test]
         fn as_by_sorting(
             voxels in proptest::collection::vec(any_value(), 0..60),
