@@ -32,7 +32,7 @@ pub fn percentiles(voxels: &[f32], foreground: Foreground, percents: &[f64]) -> 
 
 fn counted(voxels: &[f32], percents: &[f64], holds: impl Fn(f32) -> bool + Copy + Sync) -> Option<Vec<f64>> {
     let (upper, lower_bits) = upper(voxels, holds);
-    let total: u64 = upper.iter().sum();
+    let total: u64 = upper.iter().map(|count| u64::from(*count)).sum();
     let last = total.checked_sub(1)?;
     let places: Vec<f64> = percents.iter().map(|percent| last as f64 * (percent / 100.0)).collect();
     let mut ranks: Vec<u64> = places
@@ -60,7 +60,7 @@ fn counted(voxels: &[f32], percents: &[f64], holds: impl Fn(f32) -> bool + Copy 
 }
 
 /// How often each value of the upper bits comes among finite voxels, and which of the lower bits any voxel has.
-fn upper(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync) -> (Vec<u64>, u32) {
+fn upper(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync) -> (Vec<u32>, u32) {
     let (mut counts, lower_bits) = count(voxels, UPPER, |value, counts| {
         if let Some(count) = counts.get_mut((ordered(value) >> LOWER_BITS) as usize) {
             *count += u32::from(holds(value));
@@ -85,12 +85,12 @@ struct Place {
 }
 
 /// Where each rank lies, and the upper bits that are sought; ranks ascend, and all are below the sum of `counts`.
-fn sought(counts: &[u64], ranks: &[u64]) -> (Vec<Place>, Vec<usize>) {
+fn sought(counts: &[u32], ranks: &[u64]) -> (Vec<Place>, Vec<usize>) {
     let (mut places, mut parts) = (Vec::with_capacity(ranks.len()), Vec::new());
     let (mut upper, mut before) = (0, 0);
     for &rank in ranks {
-        while before + counts[upper] <= rank {
-            before += counts[upper];
+        while before + u64::from(counts[upper]) <= rank {
+            before += u64::from(counts[upper]);
             upper += 1;
         }
         if parts.last() != Some(&upper) {
@@ -108,15 +108,14 @@ fn values_at(
     places: &[Place],
     parts: &[usize],
 ) -> Vec<f64> {
-    const NONE: u16 = u16::MAX;
-    let mut tables = vec![NONE; UPPER];
+    // 0 for upper bits that nobody seeks, else the number of their table, from 1 on.
+    let mut tables = vec![0_u16; UPPER];
     for (table, upper) in parts.iter().enumerate() {
-        tables[*upper] = table as u16;
+        tables[*upper] = table as u16 + 1;
     }
     let (lower, _) = count(voxels, LOWER * parts.len(), |value, counts| {
         let bits = ordered(value) as usize;
-        let table = tables[bits >> LOWER_BITS];
-        if table != NONE {
+        if let Some(table) = tables[bits >> LOWER_BITS].checked_sub(1) {
             counts[usize::from(table) * LOWER + bits % LOWER] += u32::from(holds(value));
         }
         0
@@ -124,8 +123,9 @@ fn values_at(
     let find = |place: &Place| {
         let mut rank = place.rank;
         let low = lower[place.part * LOWER..][..LOWER].iter().position(|count| {
-            let here = rank < *count;
-            rank = rank.saturating_sub(*count);
+            let count = u64::from(*count);
+            let here = rank < count;
+            rank = rank.saturating_sub(count);
             here
         });
         unordered((place.upper << LOWER_BITS | low.unwrap_or(LOWER - 1)) as u32)
@@ -134,17 +134,19 @@ fn values_at(
 }
 
 /// Counts with a table for each thread; and all that `add` gives, joined bit by bit.
-fn count(voxels: &[f32], len: usize, add: impl Fn(f32, &mut [u32]) -> u32 + Sync) -> (Vec<u64>, u32) {
+fn count(voxels: &[f32], len: usize, add: impl Fn(f32, &mut [u32]) -> u32 + Sync) -> (Vec<u32>, u32) {
     let part = voxels.len().div_ceil(rayon::current_num_threads()).clamp(LEAST, MOST);
     let of_part = |voxels: &[f32]| {
+        // Not touched before it is counted in: most values never come.
         let mut counts = vec![0; len];
         let bits = voxels.iter().fold(0, |bits, value| bits | add(*value, &mut counts));
         (counts, bits)
     };
     let parts: Vec<(Vec<u32>, u32)> = voxels.par_chunks(part).map(of_part).collect();
-    let (mut sums, mut joined) = (vec![0; len], 0);
+    let mut parts = parts.into_iter();
+    let (mut sums, mut joined) = parts.next().unwrap_or_else(|| (vec![0; len], 0));
     for (counts, bits) in parts {
-        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += u64::from(count));
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.saturating_add(count));
         joined |= bits;
     }
     (sums, joined)
