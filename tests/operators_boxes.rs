@@ -108,13 +108,49 @@ fn all_48_orientations_move_voxels_alone() {
 #[test]
 fn a_crop_around_the_centre() {
     let given = numbered(Geometry::axis_aligned([6, 8, 9], [2.0, 1.0, 0.5]));
-    let crop = Crop { size_mm: Some([4.0, 5.0, 100.0]), above: None, margin_mm: 0.0 };
+    let crop = Crop { size_mm: Some([4.0, 5.0, 100.0]), centre_mm: None, above: None, margin_mm: 0.0 };
     let found = crop.apply(&given).unwrap();
     assert_eq!(found.scan.size(), [2, 5, 9]);
     assert_eq!(found.scan.geometry().origin_mm, [0.0, 1.0, 4.0]);
     assert_eq!(kept(&given, &found, -1.0), 90);
     let thin = Crop { size_mm: Some([0.01; 3]), ..crop }.apply(&given).unwrap();
     assert_eq!(thin.scan.size(), [1; 3]);
+}
+
+#[test]
+fn a_crop_around_a_point() {
+    let given = numbered(Geometry::axis_aligned([6, 8, 9], [2.0, 1.0, 0.5]));
+    let around = |centre_mm: [f64; 3], size_mm: [f64; 3]| {
+        Crop { size_mm: Some(size_mm), centre_mm: Some(centre_mm), above: None, margin_mm: 0.0 }.apply(&given)
+    };
+    let first = |case: &Case| {
+        let number = case.scan.voxels()[0] as usize;
+        [number / 72, number / 9 % 8, number % 9]
+    };
+    // x 2 mm is column 4, y 5 mm row 5, z 6 mm slice 3.
+    let found = around([2.0, 5.0, 6.0], [6.0, 3.0, 1.5]).unwrap();
+    assert_eq!((found.scan.size(), first(&found)), ([3, 3, 3], [2, 4, 3]));
+    assert_eq!(kept(&given, &found, -1.0), 27);
+    // Its size stays at the scan's ends, and a longer box is the scan along that axis.
+    let found = around([4.0, 0.0, 10.9], [6.0, 100.0, 1.5]).unwrap();
+    assert_eq!((found.scan.size(), first(&found)), ([3, 8, 3], [3, 0, 6]));
+    for outside in [[4.3, 0.0, 0.0], [0.0, -0.6, 0.0], [0.0, 0.0, 11.1]] {
+        assert_eq!(around(outside, [6.0, 3.0, 1.5]).unwrap_err().code, "POINT_OUTSIDE");
+    }
+}
+
+#[test]
+fn a_crop_around_the_middle_point_is_one_around_the_centre() {
+    for (size, size_mm) in [([5, 6, 7], [4.0, 1.7, 1.7]), ([4, 7, 6], [3.9, 3.6, 4.2]), ([1, 2, 2], [9.0; 3])]
+    {
+        let given = numbered(tilted(size));
+        let middle = given.scan.geometry().to_patient(VoxelIndex(size.map(|n| (n as f64 - 1.0) / 2.0)));
+        let centre = Crop { size_mm: Some(size_mm), centre_mm: None, above: None, margin_mm: 0.0 };
+        let point = Crop { centre_mm: Some(middle.0), ..centre };
+        let (centre, point) = (centre.apply(&given).unwrap(), point.apply(&given).unwrap());
+        assert_eq!(centre.scan, point.scan, "{size:?}");
+        assert_eq!(centre.labels, point.labels);
+    }
 }
 
 #[test]
@@ -125,7 +161,8 @@ fn a_crop_to_what_is_bright() {
     bright[(42 * 2 + 21) + 4] = f32::INFINITY;
     bright[0] = f32::NAN;
     given.scan = Arc::new(Scan::new(given.scan.geometry().clone(), bright).unwrap());
-    let crop = |above: f32, margin_mm: f64| Crop { size_mm: None, above: Some(above), margin_mm };
+    let crop =
+        |above: f32, margin_mm: f64| Crop { size_mm: None, centre_mm: None, above: Some(above), margin_mm };
     let found = crop(4.0, 0.0).apply(&given).unwrap();
     assert_eq!(found.scan.size(), [2, 2, 2]);
     assert_eq!((found.scan.voxels()[0], found.scan.voxels()[7]), (5.0, f32::INFINITY));
@@ -163,6 +200,8 @@ fn settings_that_do_not_go_together_are_named() {
     assert_eq!(field(crop, json!({})).as_deref(), Some("size_mm"));
     assert_eq!(field(crop, json!({ "size_mm": [1, 1, 1], "above": 1 })).as_deref(), Some("size_mm"));
     assert_eq!(field(crop, json!({ "size_mm": [1, 1, 1], "margin_mm": 1 })).as_deref(), Some("margin_mm"));
+    assert_eq!(field(crop, json!({ "size_mm": [1, 1, 1], "centre_mm": [0, 0, -9] })), None);
+    assert_eq!(field(crop, json!({ "above": 1, "centre_mm": [0, 0, 0] })).as_deref(), Some("centre_mm"));
     assert_eq!(field(pad, json!({ "size": [1, 1, 1], "value": 0 })), None);
     assert_eq!(field(pad, json!({ "value": 0 })).as_deref(), Some("size"));
     assert_eq!(
@@ -179,7 +218,7 @@ fn settings_that_do_not_go_together_are_named() {
 fn damaged_grids_are_named() {
     let operators: [&dyn Transform; 3] = [
         &Reorient::parse("RAS").unwrap(),
-        &Crop { size_mm: Some([1.0; 3]), above: None, margin_mm: 0.0 },
+        &Crop { size_mm: Some([1.0; 3]), centre_mm: None, above: None, margin_mm: 0.0 },
         &Pad { size: Some([9; 3]), size_mm: None, value: 0.0 },
     ];
     for operator in operators {
@@ -213,7 +252,7 @@ proptest! {
         let spacing_mm = [0, 1, 2].map(|axis| spacing[axis] / finer[axis]);
         let fine = Resample::to_spacing(spacing_mm, Convention::Nnunet, Order::Linear).apply(&padded).unwrap();
         prop_assert!(returns(&given, &fine));
-        let cropped = Crop { size_mm: None, above: Some(-0.5), margin_mm: 100.0 }.apply(&fine).unwrap();
+        let cropped = Crop { size_mm: None, centre_mm: None, above: Some(-0.5), margin_mm: 100.0 }.apply(&fine).unwrap();
         prop_assert!(returns(&given, &cropped));
     }
 }

@@ -1,12 +1,12 @@
-//! Operators and metrics against the projects whose conventions they follow (`make.py` and
-//! `make_surfaces.py` in `golden/operators`).
+//! Operators and metrics against the projects whose conventions they follow (`make.py`, `make_surfaces.py`,
+//! `make_intensities.py` and `make_detections.py` in `golden/operators`).
 
 use std::sync::Arc;
 
 use golden::Golden;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
-use tomoflow::metrics::surface_distances;
+use tomoflow::metrics::{Bounds, Found, Scored, average_precision, surface_distances};
 use tomoflow::operators::components::Connectivity;
 use tomoflow::operators::largest_component::LargestComponent;
 use tomoflow::operators::registry::{MaskTransform, Registry, Stage, Transform};
@@ -114,6 +114,38 @@ fn intensities_are_monais() {
 }
 
 #[test]
+fn percentiles_are_monais() {
+    let golden = Golden::open("standardised.safetensors");
+    let geometry = Geometry::axis_aligned(golden.size("scan"), [1.0; 3]);
+    let given = case(geometry, golden.f32("scan"), None);
+    let check = |lower: f64, upper: f64, to: [f64; 2], clip: bool, above: Option<f64>, expected: &str| {
+        let foreground = above.map_or(json!("none"), |above| json!(above));
+        let config =
+            json!({ "lower": lower, "upper": upper, "to": to, "clip": clip, "foreground": foreground });
+        let found = transform("percentiles", config).apply(&given).unwrap();
+        near(found.scan.voxels(), &golden.f32(expected), 1e-5);
+    };
+    check(0.5, 99.5, [0.0, 1.0], true, None, "percentiles");
+    check(10.0, 90.0, [-1.0, 1.0], false, None, "percentiles.free");
+    check(0.0, 10.0, [0.25, 1e5], true, None, "percentiles.equal");
+    check(2.0, 98.0, [0.0, 1.0], true, Some(100.0), "percentiles.above");
+}
+
+#[test]
+fn histograms_are_torchios() {
+    let golden = Golden::open("standardised.safetensors");
+    let geometry = Geometry::axis_aligned(golden.size("scan"), [1.0; 3]);
+    let check = |scan: Vec<f32>, foreground: serde_json::Value, expected: &str| {
+        let config = json!({ "landmarks": golden.f64("landmarks"), "foreground": foreground });
+        let found = transform("histogram_match", config).apply(&case(geometry.clone(), scan, None)).unwrap();
+        near(found.scan.voxels(), &golden.f32(expected), 1e-4);
+    };
+    check(golden.f32("scan"), json!("none"), "histogram_match");
+    check(golden.f32("scan"), json!(0.0), "histogram_match.above");
+    check(vec![37.0; golden.f32("scan").len()], json!("none"), "histogram_match.constant");
+}
+
+#[test]
 fn distances_are_scipys_and_monais() {
     let golden = Golden::open("distances.safetensors");
     let size = golden.size("prediction");
@@ -166,6 +198,23 @@ fn surfaces_are_monais_scipys_and_simpleitks() {
             let expected = golden.f64(&key(figure))[0];
             assert!((found - expected).abs() < 1e-12, "{name}, {figure}: {found} {expected}");
         }
+    }
+}
+
+#[test]
+fn average_precision_is_cocos() {
+    let golden = Golden::open("detections.safetensors");
+    let mut images: Vec<Found<2>> = vec![Found::default(); 12];
+    let bounds = |row: &[f64]| Bounds { low: [row[1], row[2]], high: [row[3], row[4]] };
+    for row in golden.f64("reference").chunks_exact(5) {
+        images[row[0] as usize].reference.push(bounds(row));
+    }
+    for row in golden.f64("predicted").chunks_exact(6) {
+        images[row[0] as usize].predicted.push(Scored { bounds: bounds(row), score: row[5] });
+    }
+    for (least_iou, expected) in golden.f64("least_iou").iter().zip(golden.f64("average_precision")) {
+        let found = average_precision(&images, *least_iou).unwrap();
+        assert!((found - expected).abs() < 1e-12, "{least_iou}: {found} {expected}");
     }
 }
 

@@ -81,6 +81,8 @@ fn recompute(key: [String; 7], rows: &[MetricRow]) -> SummaryRow {
         figures: rows.len() as i64,
         count: n as i64,
         mean: (n > 0).then_some(mean),
+        mean_low: None,
+        mean_high: None,
         median: (n > 0).then(median),
         sd: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()),
         min: values.first().copied(),
@@ -232,6 +234,42 @@ inputs = ["scores"]
     let Rows::Summary(file) = file else { panic!("a summary expected") };
     let scores: Vec<SummaryRow> = found.into_iter().filter(|row| row.stage == "scores").collect();
     assert_eq!(sorted(file), scores);
+}
+
+#[test]
+fn intervals_of_means_do_not_depend_on_how_they_were_reached() {
+    let rows = |place: &Workplace| {
+        let rows = summary(place);
+        let without = |row: &SummaryRow| SummaryRow { mean_low: None, mean_high: None, ..row.clone() };
+        // Beside the interval everything is as ever.
+        assert_eq!(rows.iter().map(without).collect::<Vec<_>>(), recomputed(place));
+        rows
+    };
+    let mut place = Workplace::new(4);
+    let scores = "type = \"evaluate\"\n";
+    assert!(place.text.contains(scores));
+    place.text = place.text.replace(scores, "type = \"evaluate\"\ninterval = 0.9\nresamples = 200\n");
+    place.run();
+    place.add(4);
+    place.run_with(&Options { workers: 3, threads: 2, ..Options::default() });
+    let found = rows(&place);
+    let held = |row: &SummaryRow| match (row.mean_low, row.mean, row.mean_high) {
+        (Some(low), Some(mean), Some(high)) => {
+            let within = low <= mean + 1e-12 && mean <= high + 1e-12;
+            within && (row.count > 1 || high == low)
+        }
+        ends => ends == (None, None, None) && row.count == 0,
+    };
+    assert!(found.iter().all(held), "{found:?}");
+    assert!(found.iter().any(|row| row.mean_low < row.mean_high));
+    assert_eq!(place.tables()["summary"], place.anew()["summary"]);
+    // Nothing runs anew for another interval, which is narrower.
+    place.text = place.text.replace("interval = 0.9\n", "interval = 0.2\n");
+    assert_eq!(place.run().actions_run, 0);
+    let narrow = rows(&place);
+    let width = |row: &SummaryRow| row.mean_high.zip(row.mean_low).map(|(high, low)| high - low);
+    assert!(narrow.iter().zip(&found).all(|(narrow, wide)| width(narrow) <= width(wide)));
+    assert!(narrow.iter().zip(&found).any(|(narrow, wide)| width(narrow) < width(wide)));
 }
 
 #[test]

@@ -95,6 +95,17 @@ fn outputs_change_with_versions_alone() {
         ("pad", json!({ "size": [12, 41, 48], "size_mm": null, "value": -1.0 })),
         ("zscore", json!({ "foreground": "none" })),
         ("window", json!({ "low": 100.0, "high": 1500.0 })),
+        ("clip", json!({ "min": 300.0, "max": 1500.0 })),
+        (
+            "percentiles",
+            json!({ "lower": 0.5, "upper": 99.5, "to": [0.0, 1.0], "clip": true, "foreground": "none" }),
+        ),
+        (
+            "histogram_match",
+            json!({
+                "landmarks": [0, 5, 10, 12, 15, 25, 40, 55, 70, 75, 80, 90, 100], "foreground": 100.0,
+            }),
+        ),
         ("threshold", json!({ "above": 800.0, "below": null, "label": "bright" })),
         ("largest_component", json!({ "connectivity": 26 })),
         (
@@ -117,6 +128,9 @@ fn outputs_change_with_versions_alone() {
         pad 1 99f2b9257780
         zscore 1 1176f210e2b0
         window 1 8d27ec578a6a
+        clip 1 9fcbd4183093
+        percentiles 1 705cc90b7a3f
+        histogram_match 1 83f4d36b7d2e
         threshold 1 fcf4e66c0736
         largest_component 1 5042eada3585
         evaluate 2 0f5df59680dd

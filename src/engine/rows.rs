@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Real, Reject};
 
 use crate::executor::work::{Action, CaseRow, OutlinesRow, SeriesRow, Verdict};
+use crate::metrics::Bootstrap;
 use crate::store::{FigureRow, Outcome, Pin};
 
 /// One change of what is known.
@@ -148,7 +149,7 @@ pub struct Group {
 }
 
 /// What the figures of a group come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sums {
     /// All figures.
     pub figures: u64,
@@ -172,6 +173,27 @@ pub struct Sums {
     pub empty_prediction: u64,
     /// Figures of a state that is none of these, nor `ok`.
     pub other_states: u64,
+    /// What an interval of the mean is made from, when one is asked for.
+    pub resampled: Option<Resampled>,
+}
+
+/// What an interval of a mean is made from. It is made where the row is: drawing takes too long for the dataflow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Resampled {
+    /// How.
+    pub by: Bootstrap,
+    /// The figures that have a value, ascending.
+    pub figures: Arc<[Real]>,
+}
+
+impl Resampled {
+    /// The ends of the interval of a group's mean; the name of the stage takes no part.
+    pub fn interval(&self, group: &Group) -> Option<[Real; 2]> {
+        let nameless = Group { stage: "".into(), ..group.clone() };
+        let name = postcard::to_stdvec(&nameless).unwrap_or_default();
+        let found = self.by.interval(&name, self.figures.iter().map(|figure| figure.0))?;
+        Some(found.map(Real::new))
+    }
 }
 
 /// What a model was trained on: a case's part of the split.

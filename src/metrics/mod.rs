@@ -1,14 +1,18 @@
 //! Counts and distances to figures.
 
 mod bits;
+pub mod bootstrap;
 pub mod confusion;
+pub mod detection;
 mod distance;
 mod lines;
 pub mod packed;
 pub mod statistics;
 pub mod surface;
 
+pub use bootstrap::Bootstrap;
 pub use confusion::{Confusion, State};
+pub use detection::{Bounds, Found, Scored, average_precision, sensitivities};
 pub use packed::{Packed, SizeMismatch};
 pub use statistics::Statistics;
 pub use surface::{SurfaceDistances, SurfaceError, surface_distances};

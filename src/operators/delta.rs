@@ -14,7 +14,8 @@ pub static SPEC: Spec = Spec {
           what the pipeline now wants: rows of deleted scans go, nothing unchanged is written again.\n\n\
           Figures are kept twice: each in `metrics`, and what they come to in `summary`, a row for each \
           group: all of a model, its split's parts, and scanners' manufacturers (`grouped_by` and `group`). \
-          It holds mean, median, standard deviation, least and greatest of the `count` figures that have a \
+          It holds mean (with `mean_low` and `mean_high` where `evaluate` has an `interval`), median, standard \
+          deviation, least and greatest of the `count` figures that have a \
           value, and counts by state: a figure without a value enters no mean, and is seen in its state. \
           Figures of other stages, models, labels or metrics are other groups. The rows are replaced when \
           a run ends.",

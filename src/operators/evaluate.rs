@@ -8,8 +8,8 @@ mod tests;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tomoflow_connectors::Geometry;
 use tomoflow_connectors::geometry::{dot, norm};
+use tomoflow_connectors::{Geometry, Real};
 
 use self::figures::{Empty, Figure, Findings, NAMES, Needs};
 use self::lesions::Overlaps;
@@ -18,7 +18,7 @@ use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Failure, Mask, Metric};
-use crate::metrics::Packed;
+use crate::metrics::{Bootstrap, Packed};
 
 /// Corners of two grids that lie nearer than this are the same.
 const SAME_GRID_MM: f64 = 0.01;
@@ -65,7 +65,11 @@ pub static SPEC: Spec = Spec {
           | `one_zero` | a perfect one: 1, or 0 for errors and distances | 0 for shares; no figure for errors and distances |\n\
           | `penalty` | a perfect one | 0 for shares, 1 for `rve`, the diagonal of the volume for distances |\n\n\
           Dice and IoU of one empty mask are 0 by their formula. Nothing stands for a figure of a size that no \
-          lesion of the truth has.",
+          lesion of the truth has.\n\n\
+          With `interval = 0.95` each mean in `summary` gets the ends of its 95 % confidence interval (`mean_low`, \
+          `mean_high`): the percentile bootstrap, with cases drawn `resamples` times. Of figures without a value \
+          neither the mean nor its interval knows; of a single figure both ends are the figure. The same cases \
+          give the same interval, whatever order they came in and however many workers there are.",
     version: 2,
     inputs: &[
         Port { name: "masks", accepts: &[Kind::Masks], many: false },
@@ -102,6 +106,27 @@ pub static SPEC: Spec = Spec {
             role: Role::Semantic,
             doc: "From which intersection over union on a lesion counts as found; with 0 a single voxel is enough.",
         },
+        Field {
+            name: "interval",
+            kind: FieldKind::Number { min: 0.01, max: 0.9999, unit: "" },
+            default: Default::Absent,
+            role: Role::Operational,
+            doc: "The confidence of the intervals of means in `summary`, 0.95 for 95 %; left out, there are none.",
+        },
+        Field {
+            name: "resamples",
+            kind: FieldKind::Integer { min: 100, max: 1_000_000 },
+            default: Default::Json("1000"),
+            role: Role::Operational,
+            doc: "How often cases are drawn anew for an interval.",
+        },
+        Field {
+            name: "seed",
+            kind: FieldKind::Integer { min: 0, max: i64::MAX },
+            default: Default::Json("0"),
+            role: Role::Operational,
+            doc: "What the random numbers of intervals start from.",
+        },
     ],
 };
 
@@ -128,6 +153,16 @@ pub struct Evaluate {
     pub tolerance_mm: f64,
     /// From which intersection over union on a lesion is found.
     pub lesion_iou: f64,
+}
+
+/// How sure the means of figures are to be said, when the checked configuration of a stage asks for it.
+pub fn interval(config: &Config) -> Option<Bootstrap> {
+    let whole = |name: &str| config.get(name).and_then(serde_json::Value::as_u64);
+    Some(Bootstrap {
+        level: Real::new(config.get("interval")?.as_f64()?),
+        resamples: u32::try_from(whole("resamples")?).ok()?,
+        seed: whole("seed")?,
+    })
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {

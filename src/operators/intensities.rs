@@ -1,11 +1,70 @@
-//! What operators on intensities share: a case with other voxels, and the refusal of NaN.
+//! What operators on intensities share: a case with other voxels, its foreground, and the refusal of NaN.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tomoflow_connectors::Scan;
+use serde::Deserialize;
+use tomoflow_connectors::{Scan, pages};
 
+use super::spec::{Default, Field, FieldKind, Role};
 use super::value::{Case, Failure};
+
+/// Voxels that a thread takes at once.
+const CHUNK: usize = 1 << 16;
+
+/// The field of operators that learn from a scan's foreground.
+pub const FOREGROUND: Field = Field {
+    name: "foreground",
+    kind: FieldKind::Either(&[
+        FieldKind::Choice(&["none", "nonzero"]),
+        FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
+    ]),
+    default: Default::Json("\"none\""),
+    role: Role::Semantic,
+    doc: "Which voxels count: all (`none`), those that are not 0, or those above a number.",
+};
+
+/// Which voxels give an operator its statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Foreground {
+    /// All voxels.
+    None,
+    /// Those that are not 0; zeros stay.
+    Nonzero,
+    /// Those above a number; all voxels are scaled.
+    #[serde(untagged)]
+    Above(f32),
+}
+
+impl Foreground {
+    /// Whether a voxel counts.
+    pub fn holds(self, value: f32) -> bool {
+        match self {
+            Self::None => true,
+            Self::Nonzero => value != 0.0,
+            Self::Above(least) => value > least,
+        }
+    }
+
+    /// Whether a voxel stays as it is.
+    pub fn leaves(self, value: f32) -> bool {
+        self == Self::Nonzero && value == 0.0
+    }
+
+    /// Refuses a scan without a voxel that counts, when a number was to find one.
+    ///
+    /// # Errors
+    /// `NO_FOREGROUND`.
+    pub fn may_be_empty(self) -> Result<(), Failure> {
+        let Self::Above(bound) = self else { return Ok(()) };
+        Err(Failure::new(
+            "NO_FOREGROUND",
+            format!("voxels above {bound} expected, none found"),
+            "`foreground` may not fit the scale of these intensities",
+        ))
+    }
+}
 
 /// The case with other intensities on the same grid.
 ///
@@ -15,6 +74,16 @@ pub fn replace(case: &Case, voxels: Vec<f32>) -> Result<Case, Failure> {
     let scan = Scan::new(case.scan.geometry().clone(), voxels)
         .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))?;
     Ok(Case { scan: Arc::new(scan), ..case.clone() })
+}
+
+/// Each value made anew, on all threads.
+pub fn mapped(values: &[f32], make: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+    let mut output = vec![0.0; values.len()];
+    pages::large(&mut output);
+    output.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(output, values)| {
+        output.iter_mut().zip(values).for_each(|(out, &value)| *out = make(value));
+    });
+    output
 }
 
 /// The refusal of NaN and infinities.
@@ -29,7 +98,7 @@ pub fn not_finite() -> Failure {
 /// Whether each value is a number and not infinite.
 pub fn all_finite(values: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
-    values.par_chunks(1 << 16).all(|chunk| {
+    values.par_chunks(CHUNK).all(|chunk| {
         !chunk.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT))
     })
 }
@@ -48,5 +117,21 @@ mod tests {
             assert!(!all_finite(&values));
         }
         assert!(all_finite(&[]));
+    }
+
+    #[test]
+    fn words_and_numbers_choose_the_foreground() {
+        let read = |value: serde_json::Value| -> Foreground { serde_json::from_value(value).unwrap() };
+        assert_eq!(read("none".into()), Foreground::None);
+        assert_eq!(read("nonzero".into()), Foreground::Nonzero);
+        assert_eq!(read((-500).into()), Foreground::Above(-500.0));
+    }
+
+    #[test]
+    fn every_value_is_made_anew() {
+        let values: Vec<f32> = (0..100_000).map(|i| i as f32).collect();
+        let found = mapped(&values, |value| value + 1.0);
+        assert!(found.iter().zip(&values).all(|(found, value)| *found == value + 1.0));
+        assert!(mapped(&[], |value| value).is_empty());
     }
 }

@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod augment;
 pub mod bag;
+pub mod clip;
 pub mod components;
 pub mod crop;
 pub mod cuboid;
@@ -15,6 +16,7 @@ pub mod drawn;
 pub mod evaluate;
 pub mod files;
 pub mod grid;
+pub mod histogram_match;
 pub mod images;
 pub mod infer;
 pub mod intensities;
@@ -28,6 +30,8 @@ pub mod pad;
 pub mod parquet;
 pub mod patches;
 pub mod patterns;
+pub mod percentiles;
+pub mod ranks;
 pub mod registry;
 pub mod regrid;
 pub mod reorient;
@@ -65,6 +69,9 @@ pub const BUILTIN: &[Entry] = &[
     pad::ENTRY,
     zscore::ENTRY,
     window::ENTRY,
+    clip::ENTRY,
+    percentiles::ENTRY,
+    histogram_match::ENTRY,
     patches::ENTRY,
     stack::ENTRY,
     bag::ENTRY,

@@ -6,11 +6,9 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use tomoflow_connectors::Scan;
 
-use super::intensities;
+use super::intensities::{self, FOREGROUND, Foreground};
 use super::registry::{Entry, Stage, Transform};
-use super::spec::{
-    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
-};
+use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
 use super::value::{Case, Failure};
 
 /// Voxels that are summed as one: fixed, so that the sum does not depend on the number of threads.
@@ -29,43 +27,11 @@ pub static SPEC: Spec = Spec {
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
     aspects: Aspects::Scan,
-    fields: &[Field {
-        name: "foreground",
-        kind: FieldKind::Either(&[
-            FieldKind::Choice(&["none", "nonzero"]),
-            FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
-        ]),
-        default: Default::Json("\"none\""),
-        role: Role::Semantic,
-        doc: "Which voxels count: all (`none`), those that are not 0, or those above a number.",
-    }],
+    fields: &[FOREGROUND],
 };
 
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
-
-/// Which voxels give mean and deviation.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Foreground {
-    /// All voxels.
-    None,
-    /// Those that are not 0; zeros stay.
-    Nonzero,
-    /// Those above a number; all voxels are scaled.
-    #[serde(untagged)]
-    Above(f32),
-}
-
-impl Foreground {
-    fn holds(self, value: f32) -> bool {
-        match self {
-            Self::None => true,
-            Self::Nonzero => value != 0.0,
-            Self::Above(least) => value > least,
-        }
-    }
-}
 
 /// A normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -114,14 +80,8 @@ impl Zscore {
             return Err(intensities::not_finite());
         }
         let (count, sum, least, most) = self.sums(voxels);
-        if count == 0
-            && let Foreground::Above(bound) = self.foreground
-        {
-            return Err(Failure::new(
-                "NO_FOREGROUND",
-                format!("voxels above {bound} expected, none found"),
-                "`foreground` may not fit the scale of these intensities",
-            ));
+        if count == 0 {
+            self.foreground.may_be_empty()?;
         }
         // Compared as they are: the deviation of a constant may come out a little above 0.
         if least >= most {

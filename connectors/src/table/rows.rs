@@ -302,6 +302,10 @@ tables! {
         count: i64,
         /// Their mean.
         mean: Option<f64>,
+        /// The lower end of the interval of their mean, where `evaluate` is asked for one (`interval`).
+        mean_low: Option<f64>,
+        /// The upper end of it.
+        mean_high: Option<f64>,
         /// Their median.
         median: Option<f64>,
         /// Their sample standard deviation (n − 1); none of one value.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Real;
 
-use super::super::rows::{Desired, Group, GroupedBy, Output, Provenance, Sums};
+use super::super::rows::{Desired, Group, GroupedBy, Output, Provenance, Resampled, Sums};
 use super::{Built, Rows};
-use crate::metrics::{State, Statistics};
+use crate::metrics::{Bootstrap, State, Statistics};
+use crate::operators::evaluate;
 use crate::operators::registry::Stage;
 use crate::store::FigureRow;
 
@@ -37,19 +38,19 @@ impl<'s> Built<'s, '_> {
         if !stages.any(|stage| matches!(stage.stage, Stage::Sink(_)) && stage.inputs.contains(&index)) {
             return;
         }
-        let rows = summaries(judged);
+        let rows = summaries(judged, evaluate::interval(&self.plan.stages[index].config));
         self.outputs
             .push(rows.map(|(group, sums)| Output::desired(Desired::Summary { group: group.into(), sums })));
     }
 }
 
 /// What every group comes to.
-fn summaries<'s>(judged: Rows<'s, Judged>) -> Rows<'s, (Group, Sums)> {
+fn summaries<'s>(judged: Rows<'s, Judged>, interval: Option<Bootstrap>) -> Rows<'s, (Group, Sums)> {
     // What is asked for twice is one row of `metrics`, and counts once.
-    judged.distinct().flat_map(parts_of).reduce(|_, parts, output| {
+    judged.distinct().flat_map(parts_of).reduce(move |_, parts, output| {
         // The same value of two cases is one row, counted twice.
         let each = |(part, count): &(&Part, isize)| std::iter::repeat_n(**part, (*count).max(0) as usize);
-        output.push((sum_up(parts.iter().flat_map(each)), 1));
+        output.push((sum_up(parts.iter().flat_map(each), interval), 1));
     })
 }
 
@@ -78,7 +79,7 @@ fn parts_of(judged: Judged) -> Vec<(Group, Part)> {
 }
 
 /// What the figures of a group come to, whatever order they come in.
-fn sum_up(parts: impl Iterator<Item = Part>) -> Sums {
+fn sum_up(parts: impl Iterator<Item = Part>, interval: Option<Bootstrap>) -> Sums {
     let (mut sums, mut values) = (Sums::default(), Vec::new());
     for (value, state) in parts {
         sums.figures += 1;
@@ -101,6 +102,10 @@ fn sum_up(parts: impl Iterator<Item = Part>) -> Sums {
         sd: statistics.sd.map(Real::new),
         min: real(min),
         max: real(max),
+        resampled: interval.map(|by| {
+            let figures = statistics.sorted.iter().map(|figure| Real::new(*figure)).collect();
+            Resampled { by, figures }
+        }),
         ..sums
     }
 }
@@ -119,7 +124,7 @@ mod tests {
     use super::*;
 
     fn sums(parts: &[(Option<f64>, &str)]) -> Sums {
-        sum_up(parts.iter().map(|(value, state)| (value.map(Real::new), State::named(state))))
+        sum_up(parts.iter().map(|(value, state)| (value.map(Real::new), State::named(state))), None)
     }
 
     #[test]
@@ -184,6 +189,28 @@ mod tests {
         assert!(parts.iter().all(|(_, part)| *part == (Some(Real(0.5)), Some(State::Ok))));
     }
 
+    const INTERVAL: Bootstrap = Bootstrap { level: Real(0.95), resamples: 100, seed: 3 };
+
+    #[test]
+    fn an_interval_is_made_of_what_has_a_value() {
+        let (group, _) = parts_of(judged(&[("tumour", "dice", 0.5)])).remove(0);
+        let parts = [0.75, 0.25, f64::NAN].map(|value| {
+            let value = Some(Real::new(value)).filter(|value| value.0.is_finite());
+            (value, Some(State::Ok))
+        });
+        let sums = |parts: &[Part]| sum_up(parts.iter().copied(), Some(INTERVAL));
+        let resampled = sums(&parts).resampled.unwrap();
+        assert_eq!(*resampled.figures, [Real(0.25), Real(0.75)]);
+        assert_eq!(resampled.interval(&group), Some([Real(0.25), Real(0.75)]));
+        // Another name of the stage draws nothing else; without a figure there is none.
+        let renamed = Group { stage: "judged".into(), ..group.clone() };
+        assert_eq!(resampled.interval(&renamed), resampled.interval(&group));
+        assert_eq!(sums(&parts[2..]).resampled, None);
+        let one = sums(&parts[..1]).resampled.unwrap();
+        assert_eq!(one.interval(&group), Some([Real(0.75); 2]));
+        assert_eq!(sum_up(parts.into_iter(), None).resampled, None);
+    }
+
     #[test]
     fn other_labels_and_metrics_are_other_groups_and_lesions_count_each() {
         let parts = parts_of(judged(&[
@@ -196,7 +223,7 @@ mod tests {
         let of = |label: &str, metric: &str| {
             let own =
                 of_model.clone().filter(|(group, _)| &*group.label == label && &*group.metric == metric);
-            sum_up(own.map(|(_, part)| *part))
+            sum_up(own.map(|(_, part)| *part), None)
         };
         let dice = of("tumour", "dice");
         assert_eq!((dice.figures, dice.mean), (2, Some(Real(0.625))));
@@ -220,7 +247,7 @@ mod tests {
             let standing = Rc::new(RefCell::new(Standing::new()));
             let seen = standing.clone();
             worker.dataflow::<u64, _, _>(|scope| {
-                summaries(input.to_collection(scope))
+                summaries(input.to_collection(scope), Some(INTERVAL))
                     .inspect(move |(row, _, diff)| add(&mut seen.borrow_mut(), row.clone(), *diff))
                     .probe_with(&probe);
             });
@@ -243,7 +270,10 @@ mod tests {
         for (group, part) in there.keys().rev().cloned().flat_map(parts_of) {
             groups.entry(group).or_default().push(part);
         }
-        groups.into_iter().map(|(group, parts)| ((group, sum_up(parts.into_iter())), 1)).collect()
+        groups
+            .into_iter()
+            .map(|(group, parts)| ((group, sum_up(parts.into_iter(), Some(INTERVAL))), 1))
+            .collect()
     }
 
     fn any_judged() -> impl Strategy<Value = Judged> {

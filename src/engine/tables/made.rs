@@ -163,6 +163,7 @@ impl Tables {
 
 fn summary_row(entry: String, group: &Group, sums: &Sums) -> SummaryRow {
     let value = |real: Option<Real>| real.map(|real| real.0);
+    let interval = sums.resampled.as_ref().and_then(|resampled| resampled.interval(group));
     SummaryRow {
         entry,
         stage: group.stage.to_string(),
@@ -175,6 +176,8 @@ fn summary_row(entry: String, group: &Group, sums: &Sums) -> SummaryRow {
         figures: sums.figures as i64,
         count: sums.count as i64,
         mean: value(sums.mean),
+        mean_low: value(interval.map(|[low, _]| low)),
+        mean_high: value(interval.map(|[_, high]| high)),
         median: value(sums.median),
         sd: value(sums.sd),
         min: value(sums.min),

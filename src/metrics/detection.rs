@@ -1,0 +1,298 @@
+//! Boxes with scores against the boxes of the truth: sensitivity at false positives an image, and average precision.
+
+/// Where DeepLesion's tables read the sensitivity: false positives an image.
+pub const FALSE_POSITIVES: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
+
+/// Recalls at which COCO reads the precision, beside 0: hundredths.
+const STEPS: usize = 100;
+
+/// A box in two or three dimensions.
+///
+/// # Units
+/// mm, or any other: only ratios of areas or volumes are made of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds<const N: usize> {
+    /// Where it begins along each axis.
+    pub low: [f64; N],
+    /// Where it ends along each axis.
+    pub high: [f64; N],
+}
+
+impl<const N: usize> Bounds<N> {
+    /// The area or volume; 0 of a box that ends before it begins.
+    pub fn volume(&self) -> f64 {
+        self.low.iter().zip(&self.high).map(|(low, high)| (high - low).max(0.0)).product()
+    }
+
+    /// Intersection over union, 0 to 1; 0 of two boxes without a volume, and of one with a NaN.
+    pub fn iou(&self, other: &Self) -> f64 {
+        let both = Self {
+            low: std::array::from_fn(|axis| self.low[axis].max(other.low[axis])),
+            high: std::array::from_fn(|axis| self.high[axis].min(other.high[axis])),
+        };
+        let shared = both.volume();
+        let union = self.volume() + other.volume() - shared;
+        let share = shared / union;
+        if share.is_finite() && self.is_number() && other.is_number() { share } else { 0.0 }
+    }
+
+    fn is_number(&self) -> bool {
+        self.low.iter().chain(&self.high).all(|end| !end.is_nan())
+    }
+}
+
+/// A box that was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored<const N: usize> {
+    /// Where.
+    pub bounds: Bounds<N>,
+    /// How sure the detector is; a NaN is less sure than any number.
+    pub score: f64,
+}
+
+/// One image or scan: what was found and what is there. Either may be empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found<const N: usize> {
+    /// What was found.
+    pub predicted: Vec<Scored<N>>,
+    /// What is there.
+    pub reference: Vec<Bounds<N>>,
+}
+
+impl<const N: usize> Found<N> {
+    /// The boxes found, the surest first; equal scores as they stand.
+    fn ranked(&self) -> Vec<Scored<N>> {
+        let mut ranked = self.predicted.clone();
+        for found in &mut ranked {
+            found.score = if found.score.is_nan() { f64::NEG_INFINITY } else { found.score + 0.0 };
+        }
+        ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+        ranked
+    }
+}
+
+/// The share of lesions found at each number of false positives an image, 0 to 1 (FROC).
+///
+/// A box hits every lesion that it overlaps with `least_iou` or more. One that overlaps none is a false positive, one
+/// whose lesions are already hit is neither (Yan et al. 2018, DeepLesion). Read is the largest sensitivity of any
+/// threshold of the score that leaves at most so many false positives an image: nothing between two thresholds is
+/// interpolated, and boxes of one score come together, so that the order of images and boxes takes no part.
+///
+/// Images without lesions count among the images. `None` when there is no lesion in any.
+///
+/// # Source
+/// Yan et al., DeepLesion, J Med Imaging 5(3), 2018.
+pub fn sensitivities<const N: usize>(
+    images: &[Found<N>],
+    least_iou: f64,
+    false_positives: &[f64],
+) -> Option<Vec<f64>> {
+    let lesions = lesions(images)?;
+    let mut steps = Vec::new();
+    for image in images {
+        let mut hit = vec![false; image.reference.len()];
+        for found in image.ranked() {
+            let (mut overlaps, mut new) = (false, 0);
+            for (hit, lesion) in hit.iter_mut().zip(&image.reference) {
+                if is_found(found.bounds.iou(lesion), least_iou) {
+                    overlaps = true;
+                    new += usize::from(!*hit);
+                    *hit = true;
+                }
+            }
+            steps.push(Step { score: found.score, hits: new, misses: usize::from(!overlaps) });
+        }
+    }
+    let curve = curve(steps);
+    let read = |rate: &f64| {
+        let within = curve.iter().filter(|(_, misses)| *misses as f64 <= rate * images.len() as f64);
+        within.map(|(hits, _)| *hits).max().unwrap_or(0) as f64 / lesions as f64
+    };
+    Some(false_positives.iter().map(read).collect())
+}
+
+/// The average precision, 0 to 1: the mean of the precision at the recalls 0, 0.01 … 1, where the precision at a
+/// recall is the best at that or any higher one, and 0 where that recall is not reached (COCO). With a `least_iou` of
+/// 0.5 it is AP50.
+///
+/// Image by image, from the surest on, a box takes the lesion that it overlaps most, with `least_iou` or more, among
+/// those that none took before it; of two that it overlaps alike the later one. A box that takes none is a false
+/// positive. Boxes of one score in several images come together, so that the order of images takes no part; within an
+/// image they stand as given. There is no limit to the boxes of an image, where COCO has 100.
+///
+/// Boxes in images without lesions are false positives. `None` when there is no lesion in any image.
+///
+/// # Source
+/// Lin et al., Microsoft COCO, 2014; pycocotools.
+pub fn average_precision<const N: usize>(images: &[Found<N>], least_iou: f64) -> Option<f64> {
+    let lesions = lesions(images)?;
+    let mut steps = Vec::new();
+    for image in images {
+        let mut taken = vec![false; image.reference.len()];
+        for found in image.ranked() {
+            let overlaps = image.reference.iter().map(|lesion| found.bounds.iou(lesion)).enumerate();
+            let free = overlaps.filter(|(place, iou)| !taken[*place] && is_found(*iou, least_iou));
+            let best = free.max_by(|a, b| a.1.total_cmp(&b.1));
+            if let Some((place, _)) = best {
+                taken[place] = true;
+            }
+            steps.push(Step {
+                score: found.score,
+                hits: usize::from(best.is_some()),
+                misses: usize::from(best.is_none()),
+            });
+        }
+    }
+    let curve = curve(steps);
+    let precisions = (0..=STEPS).map(|step| {
+        // In whole numbers: a recall of 0.3 is reached by 3 of 10, whatever the last bit of 0.3 says.
+        let reached = curve.iter().filter(|(hits, _)| hits * STEPS >= step * lesions);
+        reached.map(|(hits, misses)| *hits as f64 / (hits + misses) as f64).fold(0.0, f64::max)
+    });
+    Some(precisions.sum::<f64>() / (STEPS + 1) as f64)
+}
+
+/// What one box adds.
+struct Step {
+    score: f64,
+    hits: usize,
+    misses: usize,
+}
+
+/// Hits and false positives down to each score, from the highest on.
+fn curve(mut steps: Vec<Step>) -> Vec<(usize, usize)> {
+    steps.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let (mut hits, mut misses) = (0, 0);
+    let of_score = |together: &[Step]| {
+        hits += together.iter().map(|step| step.hits).sum::<usize>();
+        misses += together.iter().map(|step| step.misses).sum::<usize>();
+        (hits, misses)
+    };
+    steps.chunk_by(|a, b| a.score == b.score).map(of_score).collect()
+}
+
+/// How many lesions there are, when there is one.
+fn lesions<const N: usize>(images: &[Found<N>]) -> Option<usize> {
+    let lesions = images.iter().map(|image| image.reference.len()).sum();
+    (lesions > 0).then_some(lesions)
+}
+
+/// Boxes that share nothing have not met, whatever little is asked for.
+fn is_found(iou: f64, least_iou: f64) -> bool {
+    iou > 0.0 && iou >= least_iou
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn square(x: f64, size: f64) -> Bounds<2> {
+        Bounds { low: [0.0, x], high: [size, x + size] }
+    }
+
+    fn scored(x: f64, score: f64) -> Scored<2> {
+        Scored { bounds: square(x, 10.0), score }
+    }
+
+    fn image(predicted: &[(f64, f64)], reference: &[f64]) -> Found<2> {
+        Found {
+            predicted: predicted.iter().map(|(x, score)| scored(*x, *score)).collect(),
+            reference: reference.iter().map(|x| square(*x, 10.0)).collect(),
+        }
+    }
+
+    #[test]
+    fn overlaps_by_hand() {
+        let cube = |x: f64| Bounds { low: [0.0, 0.0, x], high: [2.0, 3.0, x + 4.0] };
+        assert_eq!(cube(0.0).volume(), 24.0);
+        assert_eq!(cube(0.0).iou(&cube(2.0)), 1.0 / 3.0);
+        assert_eq!(cube(0.0).iou(&cube(0.0)), 1.0);
+        // Touching is not sharing.
+        assert_eq!(cube(0.0).iou(&cube(4.0)), 0.0);
+    }
+
+    #[test]
+    fn boxes_without_a_volume_overlap_nothing() {
+        let point = square(1.0, 0.0);
+        assert_eq!(point.iou(&point), 0.0);
+        let inverted = Bounds { low: [5.0, 5.0], high: [1.0, 1.0] };
+        assert_eq!((inverted.volume(), inverted.iou(&square(0.0, 10.0))), (0.0, 0.0));
+        let odd = Bounds { low: [f64::NAN, 0.0], high: [10.0, 10.0] };
+        assert_eq!((odd.iou(&square(0.0, 10.0)), odd.iou(&odd)), (0.0, 0.0));
+        let endless = Bounds { low: [0.0; 2], high: [f64::INFINITY; 2] };
+        assert_eq!(endless.iou(&endless), 0.0);
+    }
+
+    #[test]
+    fn sensitivity_grows_with_false_positives() {
+        // From the surest on: hit, false, hit, false, false, hit; of four lesions in two images.
+        let images = [
+            image(&[(0.0, 0.9), (500.0, 0.8), (40.0, 0.7)], &[0.0, 40.0]),
+            image(&[(500.0, 0.6), (600.0, 0.5), (0.0, 0.4)], &[0.0, 90.0]),
+        ];
+        let found = sensitivities(&images, 0.5, &[0.0, 0.5, 1.0, 1.4, 1.5, 16.0]).unwrap();
+        assert_eq!(found, [0.25, 0.5, 0.5, 0.5, 0.75, 0.75]);
+    }
+
+    #[test]
+    fn a_box_may_hit_two_lesions_and_a_lesion_counts_once() {
+        let images = [Found {
+            predicted: vec![scored(0.0, 0.9), scored(0.0, 0.8), scored(1.0, 0.7)],
+            reference: vec![square(0.0, 10.0), square(1.0, 10.0)],
+        }];
+        assert_eq!(sensitivities(&images, 0.5, &[0.0]).unwrap(), [1.0]);
+        // A box takes one lesion alone: the second takes the other, the third is a false positive.
+        assert_eq!(average_precision(&images, 0.5).unwrap(), 1.0);
+        assert_eq!(
+            average_precision(&[images[0].clone(), image(&[], &[0.0, 50.0])], 0.5).unwrap(),
+            51.0 / 101.0
+        );
+    }
+
+    #[test]
+    fn precision_by_hand() {
+        // Hit, false, hit, and a third lesion that is missed: precision 1 up to 1/3, 2/3 up to 2/3, then 0.
+        let images = [image(&[(0.0, 0.9), (500.0, 0.8), (40.0, 0.7)], &[0.0, 40.0, 80.0])];
+        let expected = (34.0 + 33.0 * (2.0 / 3.0)) / 101.0;
+        assert!((average_precision(&images, 0.5).unwrap() - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn equal_scores_come_together() {
+        let found = |images: &[Found<2>]| {
+            (average_precision(images, 0.5).unwrap(), sensitivities(images, 0.5, &[0.0, 0.5]).unwrap())
+        };
+        let (hit, wrong) = (image(&[(0.0, 0.5)], &[0.0]), image(&[(500.0, 0.5)], &[]));
+        let one_way = found(&[hit.clone(), wrong.clone()]);
+        assert_eq!(one_way, found(&[wrong, hit]));
+        // The only point of the curve is one hit and one false positive.
+        assert_eq!(one_way, (0.5, vec![0.0, 1.0]));
+    }
+
+    #[test]
+    fn nothing_found_and_nothing_there() {
+        assert_eq!(average_precision::<2>(&[], 0.5), None);
+        assert_eq!(average_precision(&[image(&[(0.0, 0.5)], &[])], 0.5), None);
+        assert_eq!(sensitivities(&[image(&[(0.0, 0.5)], &[])], 0.5, &FALSE_POSITIVES), None);
+        let missed = [image(&[], &[0.0])];
+        assert_eq!(average_precision(&missed, 0.5), Some(0.0));
+        assert_eq!(sensitivities(&missed, 0.5, &FALSE_POSITIVES), Some(vec![0.0; 6]));
+        // An image without lesions spreads its false positives over one image more.
+        let images = [image(&[(0.0, 0.5), (500.0, 0.6)], &[0.0]), image(&[], &[])];
+        assert_eq!(sensitivities(&images, 0.5, &[0.4, 0.5]), Some(vec![0.0, 1.0]));
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_is_the_least_sure() {
+        let images = [image(&[(500.0, f64::NAN), (0.0, 0.1)], &[0.0])];
+        assert_eq!(average_precision(&images, 0.5), Some(1.0));
+        assert_eq!(sensitivities(&images, 0.5, &[0.0, 1.0]), Some(vec![1.0, 1.0]));
+    }
+
+    #[test]
+    fn no_overlap_is_never_a_hit() {
+        let images = [image(&[(500.0, 0.5)], &[0.0])];
+        assert_eq!(average_precision(&images, 0.0), Some(0.0));
+        assert_eq!(sensitivities(&images, 0.0, &[1.0]), Some(vec![0.0]));
+    }
+}
