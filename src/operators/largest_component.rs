@@ -69,12 +69,12 @@ impl MaskTransform for LargestComponent {
         if found.components.len() == largest.len() {
             return Ok(mask.clone());
         }
+        let kept = |index: usize| {
+            let label = found.components[index].label;
+            (largest.get(&label) == Some(&index)).then_some(label)
+        };
         let mut output = LabelMap::zeros(labels.geometry().clone());
-        for (run, component) in found.runs.iter().zip(&found.of_run) {
-            if largest.get(&run.label) == Some(component) {
-                output.voxels_mut()[run.start..run.start + run.length].fill(run.label);
-            }
-        }
+        found.paint(output.voxels_mut(), kept);
         Ok(Mask { labels: Arc::new(output), label_names: Arc::clone(&mask.label_names) })
     }
 }
