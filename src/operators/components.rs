@@ -111,6 +111,15 @@ pub fn components(labels: &[u16], size: [usize; 3], connectivity: Connectivity) 
     collect(labels, rows, parents)
 }
 
+/// All runs of a volume of `[D, H, W]` voxels, in the order of the voxels.
+pub fn runs(labels: &[u16], [depth, height, width]: [usize; 3]) -> Vec<Run> {
+    if labels.is_empty() || labels.len() != depth * height * width {
+        return Vec::new();
+    }
+    let rows = Rows::new(labels, width);
+    (0..rows.len()).flat_map(|row| rows.runs(row, |_, start| labels[start])).collect()
+}
+
 /// What joins runs.
 struct Joining<'a> {
     labels: &'a [u16],

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use tomoflow_connectors::LabelMap;
 
 use super::components::{Connectivity, components};
+use super::neighbours::{CONNECTIVITY, connectivity};
 use super::registry::{Entry, MaskTransform, Stage};
-use super::spec::{
-    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
-};
+use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
 use super::value::{Failure, Mask};
 
 /// What the type declares.
@@ -23,13 +22,7 @@ pub static SPEC: Spec = Spec {
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),
     aspects: Aspects::Labels,
-    fields: &[Field {
-        name: "connectivity",
-        kind: FieldKind::Integer { min: 6, max: 26 },
-        default: Default::Json("26"),
-        role: Role::Semantic,
-        doc: "Neighbours of a voxel: 6 (faces), 18 (and edges) or 26 (and corners).",
-    }],
+    fields: &[CONNECTIVITY],
 };
 
 /// The registry's entry.
@@ -43,15 +36,8 @@ pub struct LargestComponent {
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let found = config.get("connectivity").and_then(serde_json::Value::as_u64).unwrap_or_default();
-    match Connectivity::from_neighbours(found) {
-        Some(connectivity) => Ok(Stage::Mask(Arc::new(LargestComponent { connectivity }))),
-        None => Err(vec![FieldProblem::new(
-            "connectivity",
-            format!("6, 18 or 26 expected, {found} found"),
-            "26 also joins voxels that touch by a corner",
-        )]),
-    }
+    let connectivity = connectivity(config)?;
+    Ok(Stage::Mask(Arc::new(LargestComponent { connectivity })))
 }
 
 impl MaskTransform for LargestComponent {

@@ -2,7 +2,10 @@
 
 pub mod assemble;
 pub mod bag;
+pub mod ball;
+pub mod closing;
 pub mod components;
+pub mod connected_components;
 pub mod crop;
 pub mod cuboid;
 pub mod dataset;
@@ -13,6 +16,7 @@ pub mod dicom_seg;
 pub mod drawn;
 pub mod evaluate;
 pub mod files;
+pub mod fill_holes;
 pub mod grid;
 pub mod images;
 pub mod infer;
@@ -23,12 +27,15 @@ pub mod label;
 pub mod label_images;
 pub mod largest_component;
 pub mod names;
+pub mod neighbours;
+pub mod opening;
 pub mod pad;
 pub mod parquet;
 pub mod patches;
 pub mod patterns;
 pub mod registry;
 pub mod regrid;
+pub mod remove_small;
 pub mod reorient;
 pub mod resample;
 pub mod rtstruct;
@@ -71,6 +78,11 @@ pub const BUILTIN: &[Entry] = &[
     train::ENTRY,
     infer::ENTRY,
     largest_component::ENTRY,
+    remove_small::ENTRY,
+    fill_holes::ENTRY,
+    closing::ENTRY,
+    opening::ENTRY,
+    connected_components::ENTRY,
     evaluate::ENTRY,
     delta::ENTRY,
     parquet::ENTRY,
