@@ -298,6 +298,15 @@ impl Working<'_> {
                 };
                 artifact::encode(&MaskArtifact::of(&operator.apply(&context.mask(series, *mask)?)?))?
             }
+            Work::Combine { masks, series } => {
+                let Stage::Combine(operator) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                let masks: Vec<Mask> =
+                    masks.iter().map(|mask| context.mask(series, *mask)).collect::<Result<_, _>>()?;
+                let (first, others) = masks.split_first().ok_or_else(misplaced)?;
+                artifact::encode(&MaskArtifact::of(&operator.combine(first, others)?))?
+            }
             Work::Evaluate { mask, case } => {
                 let metrics = self.evaluate(stage, *mask, case)?;
                 found = artifact::figure_rows(&metrics);
@@ -357,7 +366,12 @@ impl Working<'_> {
                 let Some(series) = work.case() else { return 0 };
                 let original = Geometry::from(&series.grid);
                 let finest = self.finest(usize::from(action.stage), &original);
-                14 * voxels(original.size) + 14 * finest
+                // Two masks are in the count already.
+                let more = match work {
+                    Work::Combine { masks, .. } => masks.len().saturating_sub(2) as u64,
+                    _ => 0,
+                };
+                (14 + 2 * more) * voxels(original.size) + 14 * finest
             }
         }
     }

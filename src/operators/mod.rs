@@ -4,6 +4,7 @@ pub mod assemble;
 pub mod bag;
 pub mod ball;
 pub mod closing;
+pub mod combine;
 pub mod components;
 pub mod connected_components;
 pub mod crop;
@@ -83,6 +84,7 @@ pub const BUILTIN: &[Entry] = &[
     closing::ENTRY,
     opening::ENTRY,
     connected_components::ENTRY,
+    combine::ENTRY,
     evaluate::ENTRY,
     delta::ENTRY,
     parquet::ENTRY,
