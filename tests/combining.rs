@@ -15,7 +15,7 @@ fn two_segmenters() -> Workplace {
 [operators.brighter]
 type = \"threshold\"
 inputs = [\"normal\"]
-above = 1.5
+above = 1.0
 label = \"tumour\"
 
 [operators.ring]
@@ -64,7 +64,7 @@ fn two_masks_of_a_scan_meet_and_a_change_of_one_redoes_what_comes_of_both() {
     }
     assert_eq!(place.run().actions_run, 0);
 
-    place.text = place.text.replace("above = 1.5", "above = 1.2");
+    place.text = place.text.replace("above = 1.0", "above = 0.8");
     let summary = place.run();
     let counts = ["bright", "brighter", "ring", "core"].map(|stage| ran(&summary, stage));
     assert_eq!(counts, [0, 3, 3, 3]);

@@ -217,7 +217,10 @@ impl Sets<'_> {
 
 /// Numbers the components; a parent becomes its component's number.
 fn collect(labels: &[u16], rows: Rows, mut parents: Vec<usize>) -> Components {
-    let mut components: Vec<Component> = Vec::new();
+    let is_root = |(index, parent): &(usize, &usize)| index == *parent;
+    let roots = parents.par_iter().enumerate().with_min_len(1 << 14).filter(is_root).count();
+    let mut components: Vec<Component> = Vec::with_capacity(roots);
+    pages::large(components.spare_capacity_mut());
     let runs = (0..rows.len()).flat_map(|row| rows.runs(row, |_, start| labels[start]));
     for (index, run) in runs.enumerate() {
         let parent = parents[index];
