@@ -158,7 +158,7 @@ impl Joining<'_> {
             let mut join = |before: usize, reach: bool| {
                 if there.contains(&(row - before)) {
                     self.rows.touching(row, row - before, reach, |runs, voxels| {
-                        if self.labels[voxels[0]] == self.labels[voxels[1]] {
+                        if self.rows.has_one_label() || self.labels[voxels[0]] == self.labels[voxels[1]] {
                             sets.join(runs);
                         }
                     });
@@ -221,12 +221,13 @@ fn collect(labels: &[u16], rows: Rows, mut parents: Vec<usize>) -> Components {
     let roots = parents.par_iter().enumerate().with_min_len(1 << 14).filter(is_root).count();
     let mut components: Vec<Component> = Vec::with_capacity(roots);
     pages::large(components.spare_capacity_mut());
-    let runs = (0..rows.len()).flat_map(|row| rows.runs(row, |_, start| labels[start]));
+    let runs = (0..rows.len()).flat_map(|row| rows.runs(row, |_, _| 0));
     for (index, run) in runs.enumerate() {
         let parent = parents[index];
         if parent == index {
             parents[index] = components.len();
-            components.push(Component { label: run.label, voxels: run.length as u64, first: run.start });
+            let label = labels[run.start];
+            components.push(Component { label, voxels: run.length as u64, first: run.start });
         } else {
             // A parent comes before, and is a number already.
             parents[index] = parents[parent];

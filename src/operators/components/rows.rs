@@ -49,6 +49,20 @@ pub(super) struct Rows {
     words: Vec<[u64; 3]>,
     /// The runs before each row, and all.
     runs: Vec<usize>,
+    seen: Seen,
+}
+
+/// The bits that are set in any label, and those that are not set in any: of one label no bit is both.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    set: u16,
+    unset: u16,
+}
+
+impl Seen {
+    fn or(self, other: Self) -> Self {
+        Self { set: self.set | other.set, unset: self.unset | other.unset }
+    }
 }
 
 impl Rows {
@@ -59,18 +73,26 @@ impl Rows {
         pages::large(&mut words);
         let mut runs = vec![0; rows + 1];
         let all = runs[1..].par_chunks_mut(ROWS).zip(words.par_chunks_mut(ROWS * of_row));
-        all.zip(labels.par_chunks(ROWS * width)).for_each(|((runs, words), labels)| {
+        let tasks = all.zip(labels.par_chunks(ROWS * width)).map(|((runs, words), labels)| {
             let each = words.chunks_exact_mut(of_row).zip(labels.chunks_exact(width));
+            let mut seen = Seen::default();
             for (runs, (words, labels)) in runs.iter_mut().zip(each) {
-                *runs = pack(labels, words);
+                *runs = pack(labels, words, &mut seen);
             }
+            seen
         });
+        let seen = tasks.reduce(Seen::default, Seen::or);
         let mut before = 0;
         for runs in &mut runs {
             before += *runs;
             *runs = before;
         }
-        Self { width, words, runs }
+        Self { width, words, runs, seen }
+    }
+
+    /// Whether no two labels differ but for the background.
+    pub fn has_one_label(&self) -> bool {
+        self.seen.set & self.seen.unset == 0
     }
 
     /// Rows.
@@ -153,7 +175,7 @@ impl Rows {
 }
 
 /// Packs a row into its words, which are 0 before, and counts its runs.
-fn pack(row: &[u16], words: &mut [[u64; 3]]) -> usize {
+fn pack(row: &[u16], words: &mut [[u64; 3]], seen: &mut Seen) -> usize {
     let (blocks, rest) = row.as_chunks::<WORD>();
     let mut padded = [0; WORD];
     padded[..rest.len()].copy_from_slice(rest);
@@ -167,9 +189,12 @@ fn pack(row: &[u16], words: &mut [[u64; 3]]) -> usize {
             }
             continue;
         }
-        let filled = bits(block, |place| block[place] != 0);
-        let differs =
-            bits(block, |place| block[place] != if place == 0 { previous } else { block[place - 1] });
+        *seen = block.iter().fold(*seen, |seen, &label| {
+            let unset = if label == 0 { 0 } else { !label };
+            seen.or(Seen { set: label, unset })
+        });
+        let filled = bits(|place| block[place] != 0);
+        let differs = bits(|place| block[place] != if place == 0 { previous } else { block[place - 1] });
         *word = [filled, filled & differs, runs as u64];
         runs += word[1].count_ones() as usize;
         previous = block[WORD - 1];
@@ -179,7 +204,7 @@ fn pack(row: &[u16], words: &mut [[u64; 3]]) -> usize {
 
 /// A bit for each place of a block.
 #[inline(always)]
-fn bits(_: &[u16; WORD], is_set: impl Fn(usize) -> bool) -> u64 {
+fn bits(is_set: impl Fn(usize) -> bool) -> u64 {
     let mut bytes = [0; WORD];
     for (place, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from(is_set(place));
