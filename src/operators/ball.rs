@@ -1,4 +1,4 @@
-//! Dilation and erosion of bits by a ball in mm, exact: whole rows are widened, and joined or cut.
+//! Dilation and erosion of bits by a ball in mm, exact: whole rows are made wider or narrower, and joined or cut.
 
 use rayon::prelude::*;
 use tomoflow_connectors::Geometry;
@@ -113,45 +113,38 @@ impl Room {
     }
 
     fn changed(&self, ball: &Ball, erode: bool) -> Self {
-        let [depth, height, of_row] = self.size;
+        let [_, height, of_row] = self.size;
         let start = if erode { u64::MAX } else { 0 };
-        let mut output = Self { words: vec![start; self.words.len()], ..self.clone() };
+        let mut words = vec![start; self.words.len()];
         let mut wide = self.words.clone();
         for (along, rows) in ball.rows.iter().enumerate() {
             if along > 0 {
                 wide.par_chunks_exact_mut(of_row.max(1)).with_min_len(64).for_each(|row| widen(row, erode));
             }
-            let filled: Vec<bool> = wide
-                .par_chunks(of_row.max(1))
-                .with_min_len(64)
-                .map(|row| row.iter().any(|w| *w != 0))
-                .collect();
-            let out = output.words.par_chunks_exact_mut(of_row.max(1)).with_min_len(16).enumerate();
+            let all = wide.par_chunks_exact(of_row.max(1)).with_min_len(64);
+            let filled: Vec<bool> = all.map(|row| row.iter().any(|word| *word != 0)).collect();
+            let out = words.par_chunks_exact_mut(of_row.max(1)).with_min_len(16).enumerate();
             out.for_each(|(index, out)| {
-                let (d, h) = ((index / height) as isize, (index % height) as isize);
-                for [away_d, away_h] in rows {
-                    let (d, h) = (d + away_d, h + away_h);
-                    let inside = (0..depth as isize).contains(&d) && (0..height as isize).contains(&h);
-                    let row = d as usize * height + h as usize;
-                    match (inside && filled[row], erode) {
-                        (true, false) => {
-                            let words = &wide[row * of_row..][..of_row];
-                            out.iter_mut().zip(words).for_each(|(out, word)| *out |= word);
-                        }
-                        (true, true) => {
-                            let words = &wide[row * of_row..][..of_row];
-                            out.iter_mut().zip(words).for_each(|(out, word)| *out &= word);
-                        }
-                        (false, false) => {}
-                        (false, true) => {
-                            out.fill(0);
-                            break;
-                        }
+                let at = [index / height, index % height];
+                for away in rows {
+                    let row = self.row_at(at, *away).filter(|row| filled[*row]);
+                    match (row.map(|row| &wide[row * of_row..][..of_row]), erode) {
+                        (Some(row), false) => out.iter_mut().zip(row).for_each(|(out, word)| *out |= word),
+                        (Some(row), true) => out.iter_mut().zip(row).for_each(|(out, word)| *out &= word),
+                        (None, false) => {}
+                        (None, true) => return out.fill(0),
                     }
                 }
             });
         }
-        output
+        Self { low: self.low, size: self.size, words }
+    }
+
+    /// The row that lies `[D, H]` away, where the room holds it.
+    fn row_at(&self, [d, h]: [usize; 2], away: [isize; 2]) -> Option<usize> {
+        let d = d.checked_add_signed(away[0]).filter(|d| *d < self.size[0])?;
+        let h = h.checked_add_signed(away[1]).filter(|h| *h < self.size[1])?;
+        Some(d * self.size[1] + h)
     }
 
     /// The runs of voxels within a volume: the index of the first voxel, and how many.
@@ -172,7 +165,7 @@ impl Room {
     }
 }
 
-/// Makes the bits of a row, or the gaps between them, longer by one at both ends; there is nothing beyond.
+/// Makes the runs of bits of a row, or the gaps between them, longer by one at both ends; beyond it are gaps.
 fn widen(row: &mut [u64], gaps: bool) {
     let mut before = 0;
     for index in 0..row.len() {
