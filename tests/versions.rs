@@ -40,15 +40,16 @@ fn of_labels(labels: &LabelMap) -> String {
 fn output(stage: &Stage) -> String {
     let case = case();
     let truth = Mask { labels: case.labels.clone().unwrap(), label_names: case.label_names.clone() };
+    let bright = || {
+        let bright = case.scan.voxels().iter().map(|&value| u16::from(value > 900.0)).collect();
+        let labels = LabelMap::new(case.scan.geometry().clone(), bright).unwrap();
+        Mask { labels: Arc::new(labels), label_names: truth.label_names.clone() }
+    };
     match stage {
         Stage::Transform(transform) => of_case(&transform.apply(&case).unwrap()),
         Stage::Segment(segmenter) => of_labels(&segmenter.segment(&case).unwrap().0),
-        Stage::Mask(operator) => {
-            let bright = case.scan.voxels().iter().map(|&value| u16::from(value > 900.0)).collect();
-            let labels = LabelMap::new(case.scan.geometry().clone(), bright).unwrap();
-            let mask = Mask { labels: Arc::new(labels), label_names: truth.label_names.clone() };
-            of_labels(&operator.apply(&mask).unwrap().labels)
-        }
+        Stage::Mask(operator) => of_labels(&operator.apply(&bright()).unwrap().labels),
+        Stage::Combine(operator) => of_labels(&operator.combine(&truth, &[bright()]).unwrap().labels),
         Stage::Evaluate(evaluator) => {
             let moved: Vec<u16> = truth.labels.voxels().iter().skip(1).copied().chain([0]).collect();
             let labels = LabelMap::new(case.scan.geometry().clone(), moved).unwrap();
@@ -108,6 +109,12 @@ fn outputs_change_with_versions_alone() {
         ),
         ("threshold", json!({ "above": 800.0, "below": null, "label": "bright" })),
         ("largest_component", json!({ "connectivity": 26 })),
+        ("remove_small", json!({ "min_ml": null, "min_voxels": 20, "connectivity": 6, "labels": null })),
+        ("fill_holes", json!({ "dims": 2, "connectivity": 6, "labels": null })),
+        ("closing", json!({ "radius_mm": 1.6, "labels": null })),
+        ("opening", json!({ "radius_mm": 0.9, "labels": null })),
+        ("connected_components", json!({ "min_ml": 0.0, "connectivity": 26, "labels": null })),
+        ("combine", json!({ "op": "xor" })),
         (
             "evaluate",
             json!({
@@ -133,6 +140,12 @@ fn outputs_change_with_versions_alone() {
         histogram_match 1 83f4d36b7d2e
         threshold 1 fcf4e66c0736
         largest_component 1 5042eada3585
+        remove_small 1 7b8c53ba020d
+        fill_holes 1 3588582c4077
+        closing 1 4d9e1ce0883c
+        opening 1 e13aece0590b
+        connected_components 1 aa0aaa0fb87a
+        combine 1 5b29deb85225
         evaluate 2 0f5df59680dd
     "#]]
     .assert_eq(&found);

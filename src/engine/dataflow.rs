@@ -179,6 +179,7 @@ impl<'s> Built<'s, '_> {
             }
             Stage::Segment(_) => self.segment(index),
             Stage::Mask(_) => self.mask(index),
+            Stage::Combine(_) => self.combine(index),
             Stage::Evaluate(_) => self.evaluate(index),
             Stage::Sink(_) | Stage::Files(_) => {}
         }
@@ -264,12 +265,33 @@ impl<'s> Built<'s, '_> {
         self.masks_of(index, wanted);
     }
 
+    /// Masks of one scan, one of each input; a scan that has none in one of them is not there.
+    fn combine(&mut self, index: usize) {
+        let inputs = &self.plan.stages[index].inputs;
+        let operator = keys::operator(&self.plan.stages[index]);
+        let first = self.masks[&inputs[0]].clone();
+        let mut all = first.map(|(case, mask)| (case, (vec![mask.mask], mask.series, mask.model)));
+        for input in &inputs[1..] {
+            let joined = all.join(self.masks[input].clone());
+            all = joined.map(|(case, ((mut masks, series, model), other))| {
+                masks.push(other.mask);
+                (case, (masks, series, model.or(other.model)))
+            });
+        }
+        let wanted = all.map(move |(_, (masks, series, model))| {
+            let key = keys::action(operator, &masks);
+            (Action { key, stage: index as u16, work: Work::Combine { masks, series } }, model)
+        });
+        self.masks_of(index, wanted);
+    }
+
     fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<ModelRow>)>) {
         let name = self.names[index].clone();
         let masks = self.act(wanted).flat_map(move |(action, model, left)| {
             let (Work::Infer { case: CaseRow { series, .. }, .. }
             | Work::Segment(CaseRow { series, .. })
-            | Work::Mask { series, .. }) = &action.work
+            | Work::Mask { series, .. }
+            | Work::Combine { series, .. }) = &action.work
             else {
                 return None;
             };

@@ -107,6 +107,11 @@ impl Foresee<'_> {
             };
             let (mut follow, from) = match &stage.stage {
                 Stage::Mask(_) => (after(stage.inputs.first()), stage.inputs.first()),
+                Stage::Combine(_) => {
+                    let follows = |input: &&usize| !after(Some(input)).is_empty();
+                    let cases = stage.inputs.iter().flat_map(|input| after(Some(input))).collect();
+                    (cases, stage.inputs.iter().find(follows))
+                }
                 Stage::Evaluate(_) => {
                     let masks = after(stage.inputs.first());
                     (masks.intersection(&labelled).cloned().collect(), stage.inputs.first())

@@ -82,6 +82,10 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
             made.model = Some(*model);
         }
         Work::Mask { mask, .. } => made.mask = Some(*mask),
+        // One digest stands for all of them.
+        Work::Combine { masks, .. } => {
+            made.mask = Some(Digest::of_parts(masks.iter().map(|mask| mask.0.as_slice())));
+        }
         Work::Evaluate { mask, case: row } => {
             case(row);
             // The scan took part through the mask alone.
@@ -100,7 +104,7 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
 fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
     let mut stages = vec![stage];
     match work {
-        Work::Mask { .. } => {}
+        Work::Mask { .. } | Work::Combine { .. } => {}
         // Truth is drawn on the scan's own grid: what transforms did takes no part.
         Work::Evaluate { .. } => {
             let mut at = plan.stages[stage].inputs[1];

@@ -220,3 +220,249 @@ fn wait_for(mut threads: Vec<(Slot, Role, JoinHandle<()>)>) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+struct Worker {
+    shared: Shared,
+    slot: Slot,
+}
+
+impl Worker {
+    fn run(self) {
+        let Self { shared, slot } = self;
+        let jobs = shared.jobs.clone();
+        for job in &jobs {
+            let context = match &job.lookup {
+                Some(lookup) => Context { lookup: Arc::downgrade(lookup), ..shared.context.clone() },
+                None => shared.context.clone(),
+            };
+            let worker = Working { shared: &shared, slot: &slot, context: &context };
+            let (started, action) = (Instant::now(), job.action.clone());
+            slot.begin(Busy { job: job.clone(), started, limit: None, permit: None });
+            let result = guarded(&action, || worker.start(job, started));
+            let Some(busy) = slot.end() else { return };
+            drop(busy);
+            match result {
+                Ok(None) => {}
+                Ok(Some(outcome)) => finish(&shared.report, action, Ok(outcome), started),
+                Err(reject) => finish(&shared.report, action, Err(reject), started),
+            }
+        }
+    }
+}
+
+struct Working<'a> {
+    shared: &'a Shared,
+    slot: &'a Slot,
+    context: &'a Context,
+}
+
+impl Working<'_> {
+    /// Runs an action, or hands it on to the device, which then reports: `None`.
+    fn start(&self, job: Job, started: Instant) -> Result<Option<Outcome>, Reject> {
+        if job.cancelled.load(Ordering::Relaxed) {
+            return Err(cancelled());
+        }
+        let needed = self.bytes_needed(&job.action);
+        let permit = self.shared.budget.acquire(needed).map_err(|error| {
+            let hint = format!("set `memory` to at least {} MiB", needed.div_ceil(1 << 20));
+            Reject::new("OVER_BUDGET", error.to_string(), hint)
+        })?;
+        // The clock starts here: waiting for memory is no fault of the operator.
+        self.slot.hold(permit, self.limit(&job.action));
+        if job.cancelled.load(Ordering::Relaxed) {
+            return Err(cancelled());
+        }
+        let stage = usize::from(job.action.stage);
+        let context = self.context;
+        let mut found: Arc<[FigureRow]> = Arc::default();
+        let bytes = match &job.action.work {
+            Work::Prepare(row) => {
+                let planned = &context.plan.stages[stage];
+                let trains = matches!(planned.stage, Stage::Train(_));
+                PreparedArtifact::encode(&context.case(if trains { planned.inputs[0] } else { stage }, row)?)?
+            }
+            Work::Segment(row) => {
+                let case = context.case(context.plan.stages[stage].inputs[0], row)?;
+                let Stage::Segment(segmenter) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                let (labels, names) = segmenter.segment(&case)?;
+                mask_bytes(&case, labels, &names)?
+            }
+            Work::Mask { mask, series } => {
+                let Stage::Mask(operator) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                artifact::encode(&MaskArtifact::of(&operator.apply(&context.mask(series, *mask)?)?))?
+            }
+            Work::Combine { masks, series } => {
+                let Stage::Combine(operator) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                let masks: Vec<Mask> =
+                    masks.iter().map(|mask| context.mask(series, *mask)).collect::<Result<_, _>>()?;
+                let (first, others) = masks.split_first().ok_or_else(misplaced)?;
+                artifact::encode(&MaskArtifact::of(&operator.combine(first, others)?))?
+            }
+            Work::Evaluate { mask, case } => {
+                let metrics = self.evaluate(stage, *mask, case)?;
+                found = artifact::figure_rows(&metrics);
+                artifact::encode(&metrics)?
+            }
+            Work::Infer { case, .. } => {
+                let case = context.case(context.plan.stages[stage].inputs[0], case)?;
+                return self.hand_on(job, Some(case), started);
+            }
+            Work::Train(_) => return self.hand_on(job, None, started),
+        };
+        keep(context, &bytes, found).map(Some)
+    }
+
+    fn evaluate(&self, stage: usize, mask: Digest, case: &CaseRow) -> Result<MetricsArtifact, Reject> {
+        let context = self.context;
+        let Stage::Evaluate(evaluator) = &context.plan.stages[stage].stage else {
+            return Err(misplaced());
+        };
+        let labels = case.labels.as_ref().ok_or_else(misplaced)?;
+        let truth = context.truth(&case.series, labels)?;
+        evaluator.evaluate(&context.mask(&case.series, mask)?, &truth)
+    }
+
+    /// How long the work of this thread may take.
+    fn limit(&self, action: &Action) -> Option<Duration> {
+        let plan = &self.shared.context.plan;
+        let stage = usize::from(action.stage);
+        match (&action.work, &plan.stages[stage].stage) {
+            // A case is prepared by what comes before the training.
+            (Work::Prepare(_), Stage::Train(_)) => plan.timeout(plan.stages[stage].inputs[0]),
+            _ => plan.timeout(stage),
+        }
+    }
+
+    /// The device has a time limit of its own, from when it begins.
+    fn hand_on(&self, job: Job, case: Option<Case>, started: Instant) -> Result<Option<Outcome>, Reject> {
+        self.slot.unlimited();
+        let permit = self.slot.take_permit().ok_or_else(cancelled)?;
+        let job = Box::new(DeviceJob { job, case, permit, started });
+        self.shared.to_device.send(ToDevice::Job(job)).map_err(|_| cancelled())?;
+        Ok(None)
+    }
+
+    /// What an action holds at its peak: intensities, labels, a transformed copy, and the pieces between.
+    fn bytes_needed(&self, action: &Action) -> u64 {
+        let voxels = |size: [usize; 3]| size.iter().map(|&n| n as u64).product::<u64>();
+        match &action.work {
+            Work::Train(members) => members
+                .iter()
+                .filter_map(|member| {
+                    std::fs::metadata(self.shared.context.artifacts.path(member.prepared?)).ok()
+                })
+                .map(|file| file.len())
+                .sum(),
+            work => {
+                let Some(series) = work.case() else { return 0 };
+                let original = Geometry::from(&series.grid);
+                let finest = self.finest(usize::from(action.stage), &original);
+                // Two masks are in the count already.
+                let more = match work {
+                    Work::Combine { masks, .. } => masks.len().saturating_sub(2) as u64,
+                    _ => 0,
+                };
+                (14 + 2 * more) * voxels(original.size) + 14 * finest
+            }
+        }
+    }
+
+    /// Voxels of the largest grid on the way to a stage.
+    fn finest(&self, stage: usize, original: &Geometry) -> u64 {
+        let stages = &self.shared.context.plan.stages;
+        let (mut at, mut chain) = (stage, Vec::new());
+        while let Some(&input) = stages[at].inputs.first() {
+            at = input;
+            chain.push(&stages[at]);
+        }
+        let mut spacing_mm = original.spacing_mm();
+        let mut size = original.size.map(|n| n as f64);
+        let mut largest = size.iter().product::<f64>();
+        for stage in chain.into_iter().rev() {
+            let lengths = |field: &str| {
+                serde_json::from_value::<[f64; 3]>(stage.config.get(field).cloned().unwrap_or_default()).ok()
+            };
+            match stage.spec.name {
+                "resample" => {
+                    let smallest = spacing_mm.into_iter().fold(f64::INFINITY, f64::min);
+                    let new_mm = lengths("spacing_mm").unwrap_or([smallest; 3]);
+                    size = [0, 1, 2].map(|axis| size[axis] * spacing_mm[axis] / new_mm[axis]);
+                    spacing_mm = new_mm;
+                }
+                "pad" => {
+                    let voxels = |mm: [f64; 3]| [0, 1, 2].map(|axis| mm[axis] / spacing_mm[axis]);
+                    let wanted = lengths("size").or_else(|| lengths("size_mm").map(voxels)).unwrap_or(size);
+                    size = [0, 1, 2].map(|axis| size[axis].max(wanted[axis]));
+                }
+                _ => {}
+            }
+            // A grid without lengths is refused where it is resampled.
+            let voxels: f64 = size.iter().product();
+            largest = if voxels.is_finite() { largest.max(voxels) } else { largest };
+        }
+        largest.ceil() as u64
+    }
+}
+
+/// A mask on the case's grid goes back to the scan's original grid, and becomes runs.
+pub(super) fn mask_bytes(
+    case: &Case,
+    labels: tomoflow_connectors::LabelMap,
+    names: &[String],
+) -> Result<Vec<u8>, Reject> {
+    let labels =
+        if labels.geometry() == &*case.original { labels } else { labels_to_grid(&labels, &case.original)? };
+    let mask = Mask { labels: Arc::new(labels), label_names: names.to_vec().into() };
+    artifact::encode(&MaskArtifact::of(&mask))
+}
+
+/// Keeps an action's bytes, which are no figures.
+pub(super) fn put(context: &Context, bytes: &[u8]) -> Result<Outcome, Reject> {
+    keep(context, bytes, Arc::default())
+}
+
+/// Keeps an action's bytes, beside the figures in them.
+fn keep(context: &Context, bytes: &[u8], figures: Arc<[FigureRow]>) -> Result<Outcome, Reject> {
+    let artifact = context.artifacts.put(bytes).map_err(|error| {
+        Reject::new("STORE", error.to_string(), "free some space, or give the pipeline another `out`")
+    })?;
+    Ok(Outcome::Ok { artifact, detail: None, figures })
+}
+
+/// Runs one action; a panic in it is its failure, not the pool's.
+pub(super) fn guarded<T>(action: &Action, run: impl FnOnce() -> Result<T, Reject>) -> Result<T, Reject> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!(action = %action.key.short(), "an operator panicked: {text}");
+        let hint = "this is a fault of the operator: please report it";
+        Err(Reject::new("PANIC", format!("the operator panicked: {text}"), hint))
+    })
+}
+
+/// Reports an action's end. A failure is data.
+pub(super) fn finish(
+    report: &Sender<Finished>,
+    action: Action,
+    result: Result<Outcome, Reject>,
+    started: Instant,
+) {
+    let outcome = result.unwrap_or_else(Outcome::failed);
+    let recorded = Recorded { outcome, seconds: started.elapsed().as_secs_f64() };
+    // Nobody listens any more once a run has been cancelled.
+    let _ = report.send(Finished { action, recorded });
+}
+
+pub(super) fn cancelled() -> Reject {
+    Reject::new("CANCELLED", "no longer wanted", "")
+}
+
+pub(super) fn misplaced() -> Reject {
+    Reject::new("MISPLACED", "the stage does not do this kind of work", "this is a fault: please report it")
+}

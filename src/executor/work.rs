@@ -234,6 +234,13 @@ pub enum Work {
         /// Scan and labels.
         case: CaseRow,
     },
+    /// Put masks of one scan together.
+    Combine {
+        /// The masks' artifacts, in the order of the stage's inputs; at least one.
+        masks: Vec<Digest>,
+        /// Whose they are.
+        series: Arc<SeriesRow>,
+    },
 }
 
 impl Work {
@@ -247,7 +254,7 @@ impl Work {
         match self {
             Self::Prepare(case) | Self::Segment(case) => Some(&case.series),
             Self::Infer { case, .. } | Self::Evaluate { case, .. } => Some(&case.series),
-            Self::Mask { series, .. } => Some(series),
+            Self::Mask { series, .. } | Self::Combine { series, .. } => Some(series),
             Self::Train(_) => None,
         }
     }

@@ -1,6 +1,16 @@
 //! Connected components of label maps, by runs along W and a union-find over them.
 
+mod rows;
+
+use std::ops::Range;
+
 use rayon::prelude::*;
+use tomoflow_connectors::pages;
+
+use rows::Rows;
+
+/// Rows that one task works on.
+const ROWS: usize = 256;
 
 /// Which voxels touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +62,40 @@ pub struct Component {
 pub struct Components {
     /// In the order of their lowest voxel index.
     pub components: Vec<Component>,
-    /// All runs, in the order of the voxels.
-    pub runs: Vec<Run>,
+    rows: Rows,
     /// The component of each run.
-    pub of_run: Vec<usize>,
+    of_run: Vec<usize>,
+}
+
+impl Components {
+    /// All runs, in the order of the voxels, each with the place of its component.
+    pub fn runs(&self) -> impl Iterator<Item = (Run, usize)> {
+        (0..self.rows.len()).flat_map(|row| self.runs_of(row))
+    }
+
+    fn runs_of(&self, row: usize) -> impl Iterator<Item = (Run, usize)> {
+        let of_row = self.of_run.get(self.rows.runs_before(row)..).unwrap_or_default();
+        let label = |run: usize, _| self.components[self.of_run[run]].label;
+        self.rows.runs(row, label).zip(of_row.iter().copied())
+    }
+
+    /// Gives a volume of the same size the value of each component, by its place; those without a value and
+    /// the background stay as they are.
+    pub fn paint<T: Copy + Send>(&self, voxels: &mut [T], value: impl Fn(usize) -> Option<T> + Sync) {
+        let (all, width) = (self.rows.len(), self.rows.width());
+        pages::large(voxels);
+        voxels.par_chunks_mut((ROWS * width).max(1)).enumerate().for_each(|(task, voxels)| {
+            let rows = task * ROWS..all.min((task + 1) * ROWS);
+            for (run, component) in rows.flat_map(|row| self.runs_of(row)) {
+                let start = run.start - task * ROWS * width;
+                if let (Some(value), Some(voxels)) =
+                    (value(component), voxels.get_mut(start..start + run.length))
+                {
+                    voxels.fill(value);
+                }
+            }
+        });
+    }
 }
 
 /// The components of `labels`, a volume of `[D, H, W]` voxels. Voxels of different labels never join.
@@ -64,136 +104,137 @@ pub fn components(labels: &[u16], size: [usize; 3], connectivity: Connectivity) 
     if labels.is_empty() || labels.len() != depth * height * width {
         return Components::default();
     }
-    let (runs, rows) = runs_by_row(labels, width);
-    let mut sets = Sets { parent: (0..runs.len()).collect() };
-    // How far the runs of a row beside, and of a row diagonally beside, may lie apart along W.
-    let (across, diagonal) = match connectivity {
-        Connectivity::Faces => (0, None),
-        Connectivity::Edges => (1, Some(0)),
-        Connectivity::Corners => (1, Some(1)),
-    };
-    for row in 0..depth * height {
-        let (d, h) = (row / height, row % height);
-        let here = rows[row]..rows[row + 1];
-        if here.is_empty() {
-            continue;
+    let rows = Rows::new(labels, width);
+    let mut parents = vec![0; rows.runs_before(rows.len())];
+    pages::large(&mut parents);
+    Joining { labels, rows: &rows, height, connectivity }.join(0..rows.len(), &mut parents);
+    collect(labels, rows, parents)
+}
+
+/// All runs of a volume of `[D, H, W]` voxels, in the order of the voxels.
+pub fn runs(labels: &[u16], [depth, height, width]: [usize; 3]) -> Vec<Run> {
+    if labels.is_empty() || labels.len() != depth * height * width {
+        return Vec::new();
+    }
+    let rows = Rows::new(labels, width);
+    (0..rows.len()).flat_map(|row| rows.runs(row, |_, start| labels[start])).collect()
+}
+
+/// What joins runs.
+struct Joining<'a> {
+    labels: &'a [u16],
+    rows: &'a Rows,
+    height: usize,
+    connectivity: Connectivity,
+}
+
+impl Joining<'_> {
+    /// Joins the runs within some rows; `parents` are those of these runs alone.
+    fn join(&self, range: Range<usize>, parents: &mut [usize]) {
+        let (base, middle) = (self.rows.runs_before(range.start), (range.start + range.end) / 2);
+        if range.len() <= ROWS {
+            for (index, parent) in parents.iter_mut().enumerate() {
+                *parent = base + index;
+            }
+            return self.join_with(range.clone(), range, &mut Sets { base, parents });
         }
-        let mut join = |other: usize, reach: usize| {
-            let there = &runs[rows[other]..rows[other + 1]];
-            join_rows(&runs[here.clone()], there, (row - other) * width, reach, |a, b| {
-                sets.join(here.start + a, rows[other] + b);
-            });
+        let (low, high) = parents.split_at_mut(self.rows.runs_before(middle) - base);
+        rayon::join(|| self.join(range.start..middle, low), || self.join(middle..range.end, high));
+        // The seam: rows that have a neighbour in the lower half.
+        let seam = middle..range.end.min(middle + self.height + 1);
+        self.join_with(seam, range.start..middle, &mut Sets { base, parents });
+    }
+
+    /// Joins each of the rows `here` with its earlier neighbours in `there`.
+    fn join_with(&self, here: Range<usize>, there: Range<usize>, sets: &mut Sets<'_>) {
+        // Whether runs touch that lie side by side in rows beside, and in rows diagonally beside.
+        let (across, diagonal) = match self.connectivity {
+            Connectivity::Faces => (false, None),
+            Connectivity::Edges => (true, Some(false)),
+            Connectivity::Corners => (true, Some(true)),
         };
-        if h > 0 {
-            join(row - 1, across);
-        }
-        if d > 0 {
-            join(row - height, across);
-            if let Some(reach) = diagonal {
+        for row in here {
+            let (d, h) = (row / self.height, row % self.height);
+            let mut join = |before: usize, reach: bool| {
+                if there.contains(&(row - before)) {
+                    self.rows.touching(row, row - before, reach, |runs, voxels| {
+                        if self.rows.has_one_label() || self.labels[voxels[0]] == self.labels[voxels[1]] {
+                            sets.join(runs);
+                        }
+                    });
+                }
+            };
+            if h > 0 {
+                join(1, across);
+            }
+            if d > 0 {
+                join(self.height, across);
+            }
+            if let Some(reach) = diagonal
+                && d > 0
+            {
                 if h > 0 {
-                    join(row - height - 1, reach);
+                    join(self.height + 1, reach);
                 }
-                if h + 1 < height {
-                    join(row - height + 1, reach);
+                if h + 1 < self.height {
+                    join(self.height - 1, reach);
                 }
             }
         }
     }
-    collect(runs, sets)
 }
 
-/// Runs in order, and where those of each row begin.
-fn runs_by_row(labels: &[u16], width: usize) -> (Vec<Run>, Vec<usize>) {
-    let parts: Vec<Vec<Run>> = labels
-        .par_chunks(width)
-        .with_min_len(64)
-        .enumerate()
-        .map(|(row, values)| runs_of(values, row * width))
-        .collect();
-    let mut rows = Vec::with_capacity(parts.len() + 1);
-    let mut runs = Vec::with_capacity(parts.iter().map(Vec::len).sum());
-    for part in parts {
-        rows.push(runs.len());
-        runs.extend(part);
-    }
-    rows.push(runs.len());
-    (runs, rows)
+/// Disjoint sets of some runs; a parent comes before its children, so that a root is the lowest member.
+///
+/// # Source
+/// Rem's algorithm in Dijkstra, A Discipline of Programming, 1976.
+struct Sets<'a> {
+    /// The first of these runs.
+    base: usize,
+    parents: &'a mut [usize],
 }
 
-fn runs_of(row: &[u16], offset: usize) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    // Most rows of most masks are background.
-    if row.iter().fold(0, |any, &label| any | label) == 0 {
-        return runs;
-    }
-    let mut previous = 0;
-    for (index, &label) in row.iter().enumerate() {
-        match runs.last_mut() {
-            Some(run) if label != 0 && label == previous => run.length += 1,
-            _ if label != 0 => runs.push(Run { start: offset + index, length: 1, label }),
-            _ => {}
-        }
-        previous = label;
-    }
-    runs
-}
-
-/// Joins the runs of a row with those of an earlier one, `shift` voxels before, that overlap when made
-/// longer by `reach` at both ends.
-fn join_rows(here: &[Run], there: &[Run], shift: usize, reach: usize, mut join: impl FnMut(usize, usize)) {
-    let mut first = 0;
-    for (index, run) in here.iter().enumerate() {
-        let (start, end) = (run.start, run.start + run.length);
-        while there.get(first).is_some_and(|other| other.start + other.length + shift + reach <= start) {
-            first += 1;
-        }
-        for (offset, other) in there[first..].iter().enumerate() {
-            if other.start + shift >= end + reach {
-                break;
+impl Sets<'_> {
+    fn join(&mut self, runs: [usize; 2]) {
+        let [mut a, mut b] = runs.map(|run| run - self.base);
+        loop {
+            let above = [self.parents[a], self.parents[b]];
+            if above[0] == above[1] {
+                return;
             }
-            if other.label == run.label {
-                join(index, first + offset);
+            if above[0] < above[1] {
+                (a, b) = (b, a);
             }
+            // `a` has the later parent: it gets the other's, and its own one is to be joined instead.
+            let own = std::mem::replace(&mut self.parents[a], above[0].min(above[1])) - self.base;
+            if own == a {
+                return;
+            }
+            a = own;
         }
     }
 }
 
-/// Disjoint sets whose root is their lowest member.
-struct Sets {
-    parent: Vec<usize>,
-}
-
-impl Sets {
-    fn root(&mut self, mut member: usize) -> usize {
-        while self.parent[member] != member {
-            let above = self.parent[self.parent[member]];
-            self.parent[member] = above;
-            member = above;
-        }
-        member
-    }
-
-    fn join(&mut self, a: usize, b: usize) {
-        let (a, b) = (self.root(a), self.root(b));
-        self.parent[a.max(b)] = a.min(b);
-    }
-}
-
-fn collect(runs: Vec<Run>, mut sets: Sets) -> Components {
-    let mut found = Components { runs, ..Components::default() };
-    for index in 0..found.runs.len() {
-        let run = found.runs[index];
-        let root = sets.root(index);
-        let component = if root == index {
-            found.components.push(Component { label: run.label, voxels: 0, first: run.start });
-            found.components.len() - 1
+/// Numbers the components; a parent becomes its component's number.
+fn collect(labels: &[u16], rows: Rows, mut parents: Vec<usize>) -> Components {
+    let is_root = |(index, parent): &(usize, &usize)| index == *parent;
+    let roots = parents.par_iter().enumerate().with_min_len(1 << 14).filter(is_root).count();
+    let mut components: Vec<Component> = Vec::with_capacity(roots);
+    pages::large(components.spare_capacity_mut());
+    let runs = (0..rows.len()).flat_map(|row| rows.runs(row, |_, _| 0));
+    for (index, run) in runs.enumerate() {
+        let parent = parents[index];
+        if parent == index {
+            parents[index] = components.len();
+            let label = labels[run.start];
+            components.push(Component { label, voxels: run.length as u64, first: run.start });
         } else {
-            found.of_run[root]
-        };
-        found.of_run.push(component);
-        found.components[component].voxels += run.length as u64;
+            // A parent comes before, and is a number already.
+            parents[index] = parents[parent];
+            components[parents[parent]].voxels += run.length as u64;
+        }
     }
-    found
+    Components { components, rows, of_run: parents }
 }
 
 #[cfg(test)]
@@ -233,12 +274,19 @@ mod tests {
     }
 
     /// Flood fill from each voxel in turn.
-    fn oracle(labels: &[u16], size: [usize; 3], connectivity: Connectivity) -> Vec<Component> {
+    fn oracle(labels: &[u16], size: [usize; 3], connectivity: Connectivity) -> Vec<(Component, Vec<usize>)> {
         let most = ALL.iter().position(|c| *c == connectivity).unwrap() + 1;
         let at = |i: usize| [i / (size[1] * size[2]), i / size[2] % size[1], i % size[2]];
-        let touch = |i: usize, j: usize| {
-            let off = [0, 1, 2].map(|axis| at(i)[axis].abs_diff(at(j)[axis]));
-            off.iter().all(|&n| n < 2) && off.iter().sum::<usize>() <= most
+        let offsets: Vec<[usize; 3]> = (0..27)
+            .map(|i: usize| [i / 9, i / 3 % 3, i % 3])
+            .filter(|offset| offset.iter().filter(|&&n| n != 1).count() <= most)
+            .collect();
+        let beside = |i: usize| {
+            let next =
+                |offset: &[usize; 3]| [0, 1, 2].map(|axis| (at(i)[axis] + offset[axis]).wrapping_sub(1));
+            let inside = |next: &[usize; 3]| (0..3).all(|axis| next[axis] < size[axis]);
+            let places: Vec<[usize; 3]> = offsets.iter().map(next).filter(inside).collect();
+            places.into_iter().map(|[d, h, w]| (d * size[1] + h) * size[2] + w)
         };
         let mut seen = vec![false; labels.len()];
         let mut found = Vec::new();
@@ -247,19 +295,69 @@ mod tests {
                 continue;
             }
             seen[first] = true;
-            let (mut stack, mut voxels) = (vec![first], 0);
+            let (mut stack, mut members) = (vec![first], Vec::new());
             while let Some(i) = stack.pop() {
-                voxels += 1;
-                for j in 0..labels.len() {
-                    if !seen[j] && labels[j] == labels[first] && touch(i, j) {
+                members.push(i);
+                for j in beside(i) {
+                    if !seen[j] && labels[j] == labels[first] {
                         seen[j] = true;
                         stack.push(j);
                     }
                 }
             }
-            found.push(Component { label: labels[first], voxels, first });
+            members.sort_unstable();
+            found.push((Component { label: labels[first], voxels: members.len() as u64, first }, members));
         }
         found
+    }
+
+    /// Compares all that is known of the components with a flood fill.
+    fn check(labels: &[u16], size: [usize; 3], connectivity: Connectivity) {
+        let found = components(labels, size, connectivity);
+        let mut members = vec![Vec::new(); found.components.len()];
+        let mut end = 0;
+        for (run, component) in found.runs() {
+            assert!(run.start >= end && run.length > 0, "in order");
+            end = run.start + run.length;
+            assert_eq!(run.label, found.components[component].label);
+            members[component].extend(run.start..end);
+        }
+        let all: Vec<_> = found.components.iter().copied().zip(members).collect();
+        assert_eq!(all, oracle(labels, size, connectivity));
+        let mut painted = vec![0; labels.len()];
+        found.paint(&mut painted, |component| Some(found.components[component].label));
+        assert_eq!(painted, labels);
+    }
+
+    #[test]
+    fn words_and_tasks_have_no_seams() {
+        // Many rows, wider than a word: what tasks join, and what they leave to each other.
+        let mut state = 7_u64;
+        let mut random = |share: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            u16::from((state >> 33) % 100 < share) * (1 + (state >> 60) as u16 % 2)
+        };
+        for (size, share) in [([14, 40, 65], 30), ([3, 300, 64], 15), ([1, 600, 130], 50), ([700, 1, 63], 40)]
+        {
+            let labels: Vec<u16> = (0..size.iter().product()).map(|_| random(share)).collect();
+            ALL.iter().for_each(|connectivity| check(&labels, size, *connectivity));
+        }
+    }
+
+    #[test]
+    fn one_snake_through_all_rows() {
+        // Columns that are joined at alternate ends, so that all meet late.
+        let size = [30, 40, 70];
+        let place = |i: usize| [i / (40 * 70), i / 70 % 40, i % 70];
+        let snake = |i: usize| match place(i) {
+            [_, _, w] if w % 2 == 0 => true,
+            [29, 39, w] => w % 4 == 1,
+            [0, 1, w] => w % 4 == 3,
+            _ => false,
+        };
+        let labels: Vec<u16> = (0..30 * 40 * 70).map(|i| u16::from(snake(i))).collect();
+        assert_eq!(voxels(&labels, size, Connectivity::Faces).len(), 1);
+        ALL.iter().for_each(|connectivity| check(&labels, size, *connectivity));
     }
 
     proptest! {
@@ -270,8 +368,23 @@ mod tests {
             which in 0..3usize,
         ) {
             let labels: Vec<u16> = values[..size.iter().product()].iter().map(|&v| v.saturating_sub(1)).collect();
-            let found = components(&labels, size, ALL[which]).components;
-            prop_assert_eq!(found, oracle(&labels, size, ALL[which]));
+            check(&labels, size, ALL[which]);
+        }
+
+        #[test]
+        fn so_do_runs_across_words(
+            height in 1..4usize,
+            width in 60..135usize,
+            edges in proptest::collection::vec((0..135usize, 0..4u16), 0..24),
+            which in 0..3usize,
+        ) {
+            // Long runs, since single voxels nearly never cross from one word to the next.
+            let mut labels = vec![0; 2 * height * width];
+            for (number, (start, label)) in edges.into_iter().enumerate() {
+                let row = number % (2 * height) * width;
+                labels[row + start.min(width)..row + width].fill(label);
+            }
+            check(&labels, [2, height, width], ALL[which]);
         }
     }
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tomoflow_connectors::geometry::{dot, norm};
 use tomoflow_connectors::{Geometry, Real};
+use tomoflow_connectors::Geometry;
+use tomoflow_connectors::geometry::norm;
 
 use self::figures::{Empty, Figure, Findings, NAMES, Needs};
 use self::lesions::Overlaps;
@@ -22,8 +24,6 @@ use crate::metrics::{Bootstrap, Packed};
 
 /// Corners of two grids that lie nearer than this are the same.
 const SAME_GRID_MM: f64 = 0.01;
-/// The cosine between two axes up to which a grid counts as one with right angles.
-const RIGHT_ANGLE: f64 = 0.01;
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -268,10 +268,8 @@ impl Evaluate {
                 "both must come from the same series",
             ));
         }
-        let [a, b, c] = reference.steps_mm;
-        let cosine = |a, b| (dot(a, b) / (norm(a) * norm(b))).abs();
-        let most = cosine(a, b).max(cosine(a, c)).max(cosine(b, c));
-        if self.needs(Needs::Surfaces) && most > RIGHT_ANGLE {
+        let most = super::grid::largest_cosine(reference);
+        if self.needs(Needs::Surfaces) && most > super::grid::RIGHT_ANGLE {
             let surfaces = self.metrics.iter().filter(|figure| figure.needs == Needs::Surfaces);
             let names: Vec<_> = surfaces.map(|figure| format!("`{}`", figure.name)).collect();
             return Err(Failure::new(

@@ -1,10 +1,12 @@
 //! Target grids by convention, and the tables of neighbours and weights that resampling reads.
 
 use tomoflow_connectors::Geometry;
-use tomoflow_connectors::geometry::{cross, dot};
+use tomoflow_connectors::geometry::{cross, dot, norm};
 
 use super::value::Failure;
 
+/// The cosine between two axes up to which a grid counts as one with right angles.
+pub const RIGHT_ANGLE: f64 = 0.01;
 /// The most voxels that an operator makes; 16 GiB of intensities.
 const MOST_VOXELS: f64 = 4_294_967_296.0;
 /// Lengths are ratios of measured spacings: what lies this near to a half or a whole number is one.
@@ -176,6 +178,13 @@ pub fn check(geometry: &Geometry) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// The largest cosine between two axes: 0 where all angles are right, more on a tilted gantry's grid.
+pub fn largest_cosine(geometry: &Geometry) -> f64 {
+    let [a, b, c] = geometry.steps_mm;
+    let cosine = |a, b| (dot(a, b) / (norm(a) * norm(b))).abs();
+    cosine(a, b).max(cosine(a, c)).max(cosine(b, c))
 }
 
 fn bad(message: String) -> Failure {

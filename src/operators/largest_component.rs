@@ -6,10 +6,9 @@ use std::sync::Arc;
 use tomoflow_connectors::LabelMap;
 
 use super::components::{Connectivity, components};
+use super::neighbours::{CONNECTIVITY, connectivity};
 use super::registry::{Entry, MaskTransform, Stage};
-use super::spec::{
-    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
-};
+use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
 use super::value::{Failure, Mask};
 
 /// What the type declares.
@@ -23,13 +22,7 @@ pub static SPEC: Spec = Spec {
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),
     aspects: Aspects::Labels,
-    fields: &[Field {
-        name: "connectivity",
-        kind: FieldKind::Integer { min: 6, max: 26 },
-        default: Default::Json("26"),
-        role: Role::Semantic,
-        doc: "Neighbours of a voxel: 6 (faces), 18 (and edges) or 26 (and corners).",
-    }],
+    fields: &[CONNECTIVITY],
 };
 
 /// The registry's entry.
@@ -43,15 +36,8 @@ pub struct LargestComponent {
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let found = config.get("connectivity").and_then(serde_json::Value::as_u64).unwrap_or_default();
-    match Connectivity::from_neighbours(found) {
-        Some(connectivity) => Ok(Stage::Mask(Arc::new(LargestComponent { connectivity }))),
-        None => Err(vec![FieldProblem::new(
-            "connectivity",
-            format!("6, 18 or 26 expected, {found} found"),
-            "26 also joins voxels that touch by a corner",
-        )]),
-    }
+    let connectivity = connectivity(config)?;
+    Ok(Stage::Mask(Arc::new(LargestComponent { connectivity })))
 }
 
 impl MaskTransform for LargestComponent {
@@ -69,12 +55,12 @@ impl MaskTransform for LargestComponent {
         if found.components.len() == largest.len() {
             return Ok(mask.clone());
         }
+        let kept = |index: usize| {
+            let label = found.components[index].label;
+            (largest.get(&label) == Some(&index)).then_some(label)
+        };
         let mut output = LabelMap::zeros(labels.geometry().clone());
-        for (run, component) in found.runs.iter().zip(&found.of_run) {
-            if largest.get(&run.label) == Some(component) {
-                output.voxels_mut()[run.start..run.start + run.length].fill(run.label);
-            }
-        }
+        found.paint(output.voxels_mut(), kept);
         Ok(Mask { labels: Arc::new(output), label_names: Arc::clone(&mask.label_names) })
     }
 }

@@ -4,7 +4,11 @@ pub mod assemble;
 pub mod augment;
 pub mod bag;
 pub mod clip;
+pub mod ball;
+pub mod closing;
+pub mod combine;
 pub mod components;
+pub mod connected_components;
 pub mod crop;
 pub mod cuboid;
 pub mod dataset;
@@ -15,6 +19,7 @@ pub mod dicom_seg;
 pub mod drawn;
 pub mod evaluate;
 pub mod files;
+pub mod fill_holes;
 pub mod grid;
 pub mod histogram_match;
 pub mod images;
@@ -26,6 +31,8 @@ pub mod label;
 pub mod label_images;
 pub mod largest_component;
 pub mod names;
+pub mod neighbours;
+pub mod opening;
 pub mod pad;
 pub mod parquet;
 pub mod patches;
@@ -34,6 +41,7 @@ pub mod percentiles;
 pub mod ranks;
 pub mod registry;
 pub mod regrid;
+pub mod remove_small;
 pub mod reorient;
 pub mod resample;
 pub mod rtstruct;
@@ -80,6 +88,12 @@ pub const BUILTIN: &[Entry] = &[
     train::ENTRY,
     infer::ENTRY,
     largest_component::ENTRY,
+    remove_small::ENTRY,
+    fill_holes::ENTRY,
+    closing::ENTRY,
+    opening::ENTRY,
+    connected_components::ENTRY,
+    combine::ENTRY,
     evaluate::ENTRY,
     delta::ENTRY,
     parquet::ENTRY,

@@ -26,6 +26,12 @@ pub trait MaskTransform: Send + Sync {
     fn apply(&self, mask: &Mask) -> Result<Mask, Failure>;
 }
 
+/// Puts masks of one scan together.
+pub trait MaskCombiner: Send + Sync {
+    /// Runs on the mask of the first input and those of the others, in their order.
+    fn combine(&self, first: &Mask, others: &[Mask]) -> Result<Mask, Failure>;
+}
+
 /// Compares a mask with the truth.
 pub trait Evaluator: Send + Sync {
     /// Figures by label and metric, both label maps on the same grid.
@@ -63,6 +69,8 @@ pub enum Stage {
     Segment(Arc<dyn Segmenter>),
     /// Masks to masks.
     Mask(Arc<dyn MaskTransform>),
+    /// Masks of several stages to masks.
+    Combine(Arc<dyn MaskCombiner>),
     /// Masks and cases to metrics.
     Evaluate(Arc<dyn Evaluator>),
     /// Masks to files.

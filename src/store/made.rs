@@ -29,7 +29,7 @@ pub struct Made {
     pub scan: Option<Digest>,
     /// The record of the outlines.
     pub labels: Option<Digest>,
-    /// The mask that it starts from.
+    /// The mask that it starts from; of several, a digest of theirs.
     pub mask: Option<Digest>,
     /// The model's content.
     pub model: Option<Digest>,

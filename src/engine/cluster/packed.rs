@@ -35,7 +35,7 @@ impl Packed {
                     packed.list(&*lookup, case);
                 }
             }
-            Work::Mask { .. } | Work::Train(_) => {}
+            Work::Mask { .. } | Work::Combine { .. } | Work::Train(_) => {}
         }
         packed
     }

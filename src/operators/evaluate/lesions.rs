@@ -50,20 +50,7 @@ impl Overlaps {
     pub fn new(prediction: &Mask, reference: &Mask) -> Self {
         let parts = |mask: &Mask| components(mask.labels.voxels(), mask.labels.size(), Connectivity::Faces);
         let (prediction, reference) = rayon::join(|| parts(prediction), || parts(reference));
-        let mut shared = BTreeMap::new();
-        let mut first = 0;
-        for (run, part) in prediction.runs.iter().zip(&prediction.of_run) {
-            let end = run.start + run.length;
-            let ends = |place: usize| reference.runs.get(place).map(|run| run.start + run.length);
-            while ends(first).is_some_and(|end| end <= run.start) {
-                first += 1;
-            }
-            let others = reference.runs[first..].iter().zip(&reference.of_run[first..]);
-            for (other, of) in others.take_while(|(other, _)| other.start < end) {
-                let both = end.min(other.start + other.length) - run.start.max(other.start);
-                *shared.entry((*part, *of)).or_default() += both as u64;
-            }
-        }
+        let shared = shared(&prediction, &reference);
         Self { prediction, reference, shared }
     }
 
@@ -103,6 +90,31 @@ impl Overlaps {
         }
         found
     }
+}
+
+/// How many voxels each component of one map shares with each of another.
+fn shared(prediction: &Components, reference: &Components) -> BTreeMap<(usize, usize), u64> {
+    let mut shared = BTreeMap::new();
+    let mut lesions = reference.runs().peekable();
+    for (run, part) in prediction.runs() {
+        let end = run.start + run.length;
+        while let Some(&(other, lesion)) = lesions.peek() {
+            let other_end = other.start + other.length;
+            if other.start >= end {
+                break;
+            }
+            if other_end > run.start {
+                let both = end.min(other_end) - run.start.max(other.start);
+                *shared.entry((part, lesion)).or_default() += both as u64;
+            }
+            // One that reaches further is met again by the next run.
+            if other_end > end {
+                break;
+            }
+            lesions.next();
+        }
+    }
+    shared
 }
 
 /// One lesion of the truth.
