@@ -42,7 +42,9 @@ fn blended_windows_of_a_threshold_are_the_threshold() {
         let model = script("threshold.pt", InputView::Patch { size: window }).unwrap();
         let voxels = volume(size);
         for (overlap, batch) in [(0.25, 4), (0.5, 1), (0.0, 7), (0.9, 64)] {
-            let found = model.segment(&voxels, size, &InferOptions { overlap, batch }).unwrap();
+            let found = model
+                .segment(&voxels, size, &InferOptions { overlap, batch, ..InferOptions::default() })
+                .unwrap();
             assert!(found == bright(&voxels), "{size:?} by {window:?}, overlap {overlap}, batch {batch}");
         }
     }
@@ -55,7 +57,8 @@ fn the_target_of_a_stack_and_of_a_bag_is_the_middle_slice() {
     for view in [InputView::Stack { slices: 3, stride: 2 }, InputView::Bag { stacks: 3, slices: 3, gap: 2 }] {
         let model = script("centre.pt", view).unwrap();
         for batch in [1, 3, 16] {
-            let found = model.segment(&voxels, size, &InferOptions { overlap: 0.25, batch }).unwrap();
+            let found =
+                model.segment(&voxels, size, &InferOptions { batch, ..InferOptions::default() }).unwrap();
             assert!(found == bright(&voxels));
         }
     }
@@ -69,8 +72,8 @@ fn what_a_network_cannot_take_is_an_error() {
         let error = model.segment(&vec![0.0; voxels], size, &options).unwrap_err();
         assert!(matches!(error, NetworkError::Shape { .. }), "{error}");
     }
-    assert!(model.segment(&[0.0; 8], [2, 2, 2], &InferOptions { overlap: 1.0, batch: 1 }).is_err());
-    assert!(model.segment(&[0.0; 8], [2, 2, 2], &InferOptions { overlap: f64::NAN, batch: 1 }).is_err());
+    assert!(model.segment(&[0.0; 8], [2, 2, 2], &InferOptions { overlap: 1.0, ..options }).is_err());
+    assert!(model.segment(&[0.0; 8], [2, 2, 2], &InferOptions { overlap: f64::NAN, ..options }).is_err());
     // A network for windows that is shown stacks answers in another shape.
     let wrong = script("threshold.pt", InputView::Stack { slices: 3, stride: 1 }).unwrap();
     let error = wrong.segment(&[0.0; 8], [2, 2, 2], &options).unwrap_err().to_string();

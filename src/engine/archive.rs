@@ -9,7 +9,7 @@ mod judge;
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tomoflow_connectors::Digest;
@@ -19,7 +19,7 @@ use tomoflow_connectors::rtstruct::Form;
 use super::rows::Input;
 use crate::executor::keys;
 use crate::executor::work::{OutlinesRow, Verdict};
-use crate::operators::infer::ModelSource;
+use crate::operators::infer::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::{Store, StoreError, Texts};
@@ -105,7 +105,7 @@ pub struct Archive {
     filed: Vec<Cases>,
     /// Label maps of other formats that the control plane knows, by stage and file.
     filed_labels: BTreeMap<(u16, PathBuf), Arc<OutlinesRow>>,
-    models: BTreeMap<u16, (FileStat, Digest)>,
+    models: BTreeMap<u16, ModelState>,
     /// Whether everything was looked at once.
     loaded: bool,
     files: usize,
@@ -200,22 +200,21 @@ impl Archive {
         let mut changes = Vec::new();
         for (number, stage) in self.plan.stages.iter().enumerate() {
             let Stage::Infer(infer) = &stage.stage else { continue };
-            let (ModelSource::Torchscript { path, .. } | ModelSource::Safetensors { path }) = &infer.model
-            else {
+            if infer.model.files().is_empty() {
                 continue;
-            };
+            }
             let number = number as u16;
-            let (stat, digest) = match model(path, self.models.get(&number)) {
+            let (stats, digest) = match model(infer.model.files(), self.models.get(&number)) {
                 Ok(Some(model)) => model,
                 Ok(None) => continue,
                 // While a model is being replaced the one that is known stays.
-                Err(error) if self.models.contains_key(&number) => {
+                Err((path, error)) if self.models.contains_key(&number) => {
                     tracing::warn!("the model {}: {error}; the one before stays", path.display());
                     continue;
                 }
-                Err(source) => return Err(SourceError::Model { path: path.clone(), source }),
+                Err((path, source)) => return Err(SourceError::Model { path, source }),
             };
-            match self.models.insert(number, (stat, digest)) {
+            match self.models.insert(number, (stats, digest)) {
                 Some((_, before)) if before == digest => continue,
                 Some((_, before)) => changes.push((Input::ModelFile(number, before), -1)),
                 None => {}
@@ -226,13 +225,26 @@ impl Archive {
     }
 }
 
-/// A model file's state and content; none when it is as it was.
-fn model(path: &Path, before: Option<&(FileStat, Digest)>) -> std::io::Result<Option<(FileStat, Digest)>> {
-    let stat = FileStat::new(path.to_owned(), &std::fs::metadata(path)?);
-    if before.is_some_and(|(before, _)| *before == stat) {
+/// What a stage's model files were when they were read.
+type ModelState = (Vec<FileStat>, Digest);
+
+/// The state of model files and their content; none when they are as they were. An error names the file.
+fn model(
+    files: &[ModelFile],
+    before: Option<&ModelState>,
+) -> Result<Option<ModelState>, (PathBuf, std::io::Error)> {
+    let named = |file: &ModelFile, error| (file.path().to_owned(), error);
+    let stat = |file: &ModelFile| {
+        let metadata = std::fs::metadata(file.path()).map_err(|error| named(file, error))?;
+        Ok(FileStat::new(file.path().to_owned(), &metadata))
+    };
+    let stats: Vec<_> = files.iter().map(stat).collect::<Result<_, _>>()?;
+    if before.is_some_and(|(before, _)| *before == stats) {
         return Ok(None);
     }
-    Ok(Some((stat, Digest::of(&std::fs::read(path)?))))
+    let content = |file| std::fs::read(ModelFile::path(file)).map_err(|error| named(file, error));
+    let digests = files.iter().map(|file| Ok(Digest::of(&content(file)?))).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some((stats, ModelSource::content(&digests))))
 }
 
 fn readers(plan: &Plan) -> Vec<Reader> {

@@ -1,6 +1,5 @@
 //! The thread of one device: it keeps models resident, applies them and trains them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -16,7 +15,7 @@ use super::pool::{Finished, Job};
 use super::slot::{Busy, Slot};
 use super::work::{Action, Member, Work};
 use crate::networks::{self, Device, Figure, Model, NetworkError, Observer, Task};
-use crate::operators::infer::{Infer, ModelSource};
+use crate::operators::infer::{Infer, ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::operators::train::Part;
 use crate::operators::value::Case;
@@ -130,23 +129,30 @@ fn infer(
 }
 
 fn load_model(context: &Context, device: Device, infer: &Infer, digest: Digest) -> Result<Model, Reject> {
-    match &infer.model {
-        ModelSource::Stage(_) => Model::from_safetensors(&context.artifact(digest)?, device),
-        ModelSource::Safetensors { path } => Model::from_safetensors(&unchanged(path, digest)?, device),
-        ModelSource::Torchscript { path, view, classes, label_names } => {
-            unchanged(path, digest)?;
+    let files = match &infer.model {
+        ModelSource::Stage(_) => {
+            return Model::from_safetensors(&context.artifact(digest)?, device).map_err(network);
+        }
+        ModelSource::Files(files) => files,
+    };
+    let contents = unchanged(files, digest)?;
+    let models = files.iter().zip(&contents).map(|(file, bytes)| match file {
+        ModelFile::Safetensors { .. } => Model::from_safetensors(bytes, device),
+        ModelFile::Torchscript { path, view, classes, label_names } => {
             Model::from_torchscript(path, view.clone(), *classes, label_names.clone(), device)
         }
-    }
-    .map_err(network)
+    });
+    models.collect::<Result<Vec<_>, _>>().and_then(Model::ensemble).map_err(network)
 }
 
-/// A model file's bytes, which must be those that the action's key was made from.
-fn unchanged(path: &Path, digest: Digest) -> Result<Vec<u8>, Reject> {
-    let bytes =
-        std::fs::read(path).map_err(|error| Reject::new("IO", format!("the model file: {error}"), ""))?;
-    if Digest::of(&bytes) == digest {
-        return Ok(bytes);
+/// The bytes of model files, which must be those that the action's key was made from.
+fn unchanged(files: &[ModelFile], digest: Digest) -> Result<Vec<Vec<u8>>, Reject> {
+    let unread = |error| Reject::new("IO", format!("the model file: {error}"), "");
+    let contents: Vec<_> =
+        files.iter().map(|file| std::fs::read(file.path()).map_err(unread)).collect::<Result<_, _>>()?;
+    let digests: Vec<_> = contents.iter().map(|bytes: &Vec<u8>| Digest::of(bytes)).collect();
+    if ModelSource::content(&digests) == digest {
+        return Ok(contents);
     }
     Err(Reject::new("CHANGED", "the model file was changed during the run", "run again"))
 }

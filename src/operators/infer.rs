@@ -1,14 +1,15 @@
 //! Cases and a model to masks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tomoflow_connectors::Digest;
 
 use super::registry::{Entry, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
-use crate::networks::{InferOptions, InputView};
+use crate::networks::{Blend, Convention, InferOptions, InputView};
 
 const LENGTH: FieldKind = FieldKind::Integer { min: 1, max: 4096 };
 
@@ -84,9 +85,15 @@ pub static SPEC: Spec = Spec {
     name: "infer",
     section: Section::Operators,
     summary: "Masks from a trained network, on the scan's original grid.",
-    doc: "A network of windows walks through the volume as MONAI's does: windows every `size * (1 - overlap)` \
-          voxels, the last shifted back, logits blended by a Gaussian of σ = 0.125 of the window. A network \
-          of stacks or bags takes the volume slice by slice.\n\n\
+    doc: "A network of windows walks through the volume. By MONAI's convention windows lie every \
+          `size * (1 - overlap)` voxels, the last shifted back, and logits are blended by a Gaussian of σ = 0.125 of \
+          the window around its middle, at least 0.001. By nnU-Net's windows are evenly spread, no farther apart \
+          than `size * (1 - overlap)` voxels, and the same Gaussian stands on the voxel `size / 2` without a least \
+          weight. Where a volume is smaller than a window both pad it with zeros on either side. A network of \
+          stacks or bags takes the volume slice by slice.\n\n\
+          With `flips` the network sees each window mirrored along every combination of these axes, and the logits, \
+          mirrored back, are averaged before they are blended, as nnU-Net does. Several models are an ensemble: \
+          their logits are averaged, as nnU-Net does with its folds.\n\n\
           A TorchScript network takes `[N, 1, D, H, W]` for windows and `[N, channels, H, W]` for stacks and \
           bags, and gives logits `[N, classes, …]` on the same grid; where it gives a tuple, the first is \
           taken.",
@@ -97,10 +104,15 @@ pub static SPEC: Spec = Spec {
     fields: &[
         Field {
             name: "model",
-            kind: FieldKind::Either(&[FieldKind::Stage(Kind::Model), FieldKind::Table(FILE)]),
+            kind: FieldKind::Either(&[
+                FieldKind::Stage(Kind::Model),
+                FieldKind::Table(FILE),
+                FieldKind::List { of: &FieldKind::Table(FILE), len: None },
+            ]),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The stage that gives the model, or a file: `{ safetensors = \"net.safetensors\" }`.",
+            doc: "The stage that gives the model, or a file: `{ safetensors = \"net.safetensors\" }`; a list of files \
+                  of the same view and labels is an ensemble.",
         },
         Field {
             name: "overlap",
@@ -108,6 +120,27 @@ pub static SPEC: Spec = Spec {
             default: Default::Json("0.25"),
             role: Role::Semantic,
             doc: "The share of a window that its neighbour covers again.",
+        },
+        Field {
+            name: "convention",
+            kind: FieldKind::Choice(&["monai", "nnunet"]),
+            default: Default::Json("\"monai\""),
+            role: Role::SemanticLater,
+            doc: "Whose placement and Gaussian windows follow.",
+        },
+        Field {
+            name: "blend",
+            kind: FieldKind::Choice(&["gaussian", "constant"]),
+            default: Default::Json("\"gaussian\""),
+            role: Role::SemanticLater,
+            doc: "How windows that overlap are weighed: less towards their edges, or alike.",
+        },
+        Field {
+            name: "flips",
+            kind: FieldKind::List { of: &FieldKind::Choice(&["d", "h", "w"]), len: None },
+            default: Default::Json("[]"),
+            role: Role::SemanticLater,
+            doc: "Axes that the input is mirrored along as well; with three of them a network runs eight times.",
         },
         Field {
             name: "batch",
@@ -127,6 +160,31 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 pub enum ModelSource {
     /// The stage of this name.
     Stage(String),
+    /// A file, or several that are an ensemble.
+    Files(Vec<ModelFile>),
+}
+
+impl ModelSource {
+    /// The files; none of a stage.
+    pub fn files(&self) -> &[ModelFile] {
+        match self {
+            Self::Stage(_) => &[],
+            Self::Files(files) => files,
+        }
+    }
+
+    /// What names files of these contents: the content itself of a single one.
+    pub fn content(files: &[Digest]) -> Digest {
+        match files {
+            [file] => *file,
+            _ => Digest::of_parts(files.iter().map(|file| file.0.as_slice())),
+        }
+    }
+}
+
+/// A model in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelFile {
     /// A TorchScript file.
     Torchscript {
         /// The file, as written in the pipeline.
@@ -145,6 +203,15 @@ pub enum ModelSource {
     },
 }
 
+impl ModelFile {
+    /// The file, as written in the pipeline.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Torchscript { path, .. } | Self::Safetensors { path } => path,
+        }
+    }
+}
+
 /// An inference.
 #[derive(Clone, Debug)]
 pub struct Infer {
@@ -158,13 +225,17 @@ pub struct Infer {
 #[serde(untagged)]
 enum DeclaredModel {
     Stage(String),
-    File {
-        torchscript: Option<PathBuf>,
-        safetensors: Option<PathBuf>,
-        view: Option<InputView>,
-        classes: Option<usize>,
-        labels: Option<Vec<String>>,
-    },
+    Ensemble(Vec<DeclaredFile>),
+    File(DeclaredFile),
+}
+
+#[derive(Deserialize)]
+struct DeclaredFile {
+    torchscript: Option<PathBuf>,
+    safetensors: Option<PathBuf>,
+    view: Option<InputView>,
+    classes: Option<usize>,
+    labels: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -172,26 +243,52 @@ struct Declared {
     model: DeclaredModel,
     overlap: f64,
     batch: usize,
+    convention: Convention,
+    blend: Blend,
+    flips: Vec<String>,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let declared: Declared = super::read_config(config)?;
     let model = source(declared.model).map_err(|problem| vec![problem])?;
-    let options = InferOptions { overlap: declared.overlap, batch: declared.batch };
+    let flips = ["d", "h", "w"].map(|axis| declared.flips.iter().any(|flip| flip == axis));
+    if flips.iter().filter(|flip| **flip).count() < declared.flips.len() {
+        let message = format!("each axis once expected, {:?} found", declared.flips);
+        return Err(vec![FieldProblem::new("flips", message, "e.g. flips = [\"h\", \"w\"]")]);
+    }
+    let Declared { overlap, batch, convention, blend, .. } = declared;
+    let options = InferOptions { overlap, batch, convention, blend, flips };
     Ok(Stage::Infer(Infer { model, options }))
 }
 
 fn source(declared: DeclaredModel) -> Result<ModelSource, FieldProblem> {
-    let (torchscript, safetensors, view, classes, labels) = match declared {
+    let files = match declared {
         DeclaredModel::Stage(name) => return Ok(ModelSource::Stage(name)),
-        DeclaredModel::File { torchscript, safetensors, view, classes, labels } => {
-            (torchscript, safetensors, view, classes, labels)
-        }
+        DeclaredModel::File(declared) => vec![file(declared)?],
+        DeclaredModel::Ensemble(declared) => declared.into_iter().map(file).collect::<Result<_, _>>()?,
     };
+    // What the cards of other models say is seen when they are loaded.
+    let mut said = files.iter().filter_map(|file| match file {
+        ModelFile::Torchscript { view, label_names, .. } => Some((view, label_names)),
+        ModelFile::Safetensors { .. } => None,
+    });
+    let first = said.next();
+    let message = match files.is_empty() {
+        true => "at least one file expected, none found",
+        false if said.any(|other| Some(other) != first) => {
+            "the models of an ensemble differ in `view` or `labels`"
+        }
+        false => return Ok(ModelSource::Files(files)),
+    };
+    Err(FieldProblem::new("model", message, "the models of an ensemble see and give the same"))
+}
+
+fn file(declared: DeclaredFile) -> Result<ModelFile, FieldProblem> {
+    let DeclaredFile { torchscript, safetensors, view, classes, labels } = declared;
     match (torchscript, safetensors) {
         (Some(path), None) => torchscript_source(path, view, classes, labels),
         (None, Some(path)) => match (view, classes, labels) {
-            (None, None, None) => Ok(ModelSource::Safetensors { path }),
+            (None, None, None) => Ok(ModelFile::Safetensors { path }),
             _ => Err(FieldProblem::new(
                 "model.safetensors",
                 "`view`, `classes` and `labels` stand in the model's own card",
@@ -211,7 +308,7 @@ fn torchscript_source(
     view: Option<InputView>,
     classes: Option<usize>,
     labels: Option<Vec<String>>,
-) -> Result<ModelSource, FieldProblem> {
+) -> Result<ModelFile, FieldProblem> {
     let Some(view) = view else {
         return Err(FieldProblem::new(
             "model.view",
@@ -229,7 +326,7 @@ fn torchscript_source(
             "e.g. labels = [\"tumour\"] for two classes",
         ));
     }
-    Ok(ModelSource::Torchscript { path, view, classes, label_names })
+    Ok(ModelFile::Torchscript { path, view, classes, label_names })
 }
 
 fn view_fits(view: &InputView) -> Result<(), FieldProblem> {
@@ -253,7 +350,14 @@ mod tests {
     use serde_json::{Value, json};
 
     fn stage(model: Value) -> Result<Infer, Vec<FieldProblem>> {
-        let config = json!({ "model": model, "overlap": 0.25, "batch": 4 });
+        stage_with(model, json!([]))
+    }
+
+    fn stage_with(model: Value, flips: Value) -> Result<Infer, Vec<FieldProblem>> {
+        let config = json!({
+            "model": model, "overlap": 0.25, "batch": 4, "convention": "nnunet", "blend": "constant",
+            "flips": flips,
+        });
         match build(config.as_object().unwrap())? {
             Stage::Infer(infer) => Ok(infer),
             _ => panic!("expected an inference"),
@@ -265,15 +369,37 @@ mod tests {
         assert_eq!(stage(json!("net")).unwrap().model, ModelSource::Stage("net".to_owned()));
         let safetensors =
             json!({ "torchscript": null, "safetensors": "n", "view": null, "classes": null, "labels": null });
-        assert_eq!(stage(safetensors).unwrap().model, ModelSource::Safetensors { path: "n".into() });
+        let expected = ModelSource::Files(vec![ModelFile::Safetensors { path: "n".into() }]);
+        assert_eq!(stage(safetensors).unwrap().model, expected);
         let script = json!({ "torchscript": "n.pt", "view": { "type": "stack", "slices": 3, "stride": 1 }, "labels": ["a"] });
-        let expected = ModelSource::Torchscript {
+        let expected = ModelSource::Files(vec![ModelFile::Torchscript {
             path: "n.pt".into(),
             view: InputView::Stack { slices: 3, stride: 1 },
             classes: 2,
             label_names: vec!["a".to_owned()],
-        };
+        }]);
         assert_eq!(stage(script).unwrap().model, expected);
+    }
+
+    #[test]
+    fn a_list_of_files_is_an_ensemble() {
+        let script = |label: &str| json!({ "torchscript": "n.pt", "view": { "type": "patch", "size": [8, 8, 8] }, "labels": [label] });
+        let found = stage(json!([script("a"), { "safetensors": "n" }, script("a")])).unwrap().model;
+        assert_eq!(found.files().len(), 3);
+        for model in [json!([]), json!([script("a"), script("b")])] {
+            assert_eq!(stage(model).err().unwrap()[0].field, "model");
+        }
+        let [a, b] = [b"a", b"b"].map(|bytes| Digest::of(bytes));
+        assert_eq!(ModelSource::content(&[a]), a);
+        assert_ne!(ModelSource::content(&[a, b]), ModelSource::content(&[b, a]));
+    }
+
+    #[test]
+    fn options_are_what_was_declared() {
+        let options = stage_with(json!("net"), json!(["w", "d"])).unwrap().options;
+        assert_eq!((options.convention, options.blend), (Convention::Nnunet, Blend::Constant));
+        assert_eq!(options.flips, [true, false, true]);
+        assert_eq!(stage_with(json!("net"), json!(["w", "w"])).err().unwrap()[0].field, "flips");
     }
 
     #[test]

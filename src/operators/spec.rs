@@ -103,6 +103,9 @@ pub enum Aspects {
 pub enum Role {
     /// Changes the result: in the key.
     Semantic,
+    /// Changes the result: in the key, except at its default. The field came later than its type, and what was
+    /// kept before it came stays valid.
+    SemanticLater,
     /// Changes only how it is computed (batch size, threads, device, paths): not in the key.
     Operational,
 }
@@ -226,12 +229,23 @@ pub type Config = serde_json::Map<String, Json>;
 /// Only the fields that results depend on, nested ones too: what enters an action's key.
 pub fn semantic(fields: &[Field], config: &Config) -> Config {
     let mut kept = Config::new();
-    for field in fields.iter().filter(|field| field.role == Role::Semantic) {
+    for field in fields.iter().filter(|field| field.role != Role::Operational) {
         if let Some(value) = config.get(field.name) {
+            if field.role == Role::SemanticLater && is_default(field, value) {
+                continue;
+            }
             kept.insert(field.name.to_owned(), semantic_value(&field.kind, value));
         }
     }
     kept
+}
+
+fn is_default(field: &Field, value: &Json) -> bool {
+    match field.default {
+        Default::Required => false,
+        Default::Absent => value.is_null(),
+        Default::Json(text) => serde_json::from_str::<Json>(text).is_ok_and(|default| default == *value),
+    }
 }
 
 fn semantic_value(kind: &FieldKind, value: &Json) -> Json {
@@ -251,6 +265,13 @@ fn semantic_value(kind: &FieldKind, value: &Json) -> Json {
             .iter()
             .find(|kind| matches!(kind, FieldKind::Table(_) | FieldKind::Tagged(_)))
             .map_or_else(|| value.clone(), |kind| semantic_value(kind, value)),
+        (FieldKind::Either(kinds), Json::Array(_)) => kinds
+            .iter()
+            .find(|kind| matches!(kind, FieldKind::List { .. }))
+            .map_or_else(|| value.clone(), |kind| semantic_value(kind, value)),
+        (FieldKind::List { of, .. }, Json::Array(items)) if matches!(of, FieldKind::Table(_)) => {
+            items.iter().map(|item| semantic_value(of, item)).collect()
+        }
         _ => value.clone(),
     }
 }
@@ -259,4 +280,62 @@ fn semantic_value(kind: &FieldKind, value: &Json) -> Json {
 fn names_a_stage(kinds: &[FieldKind], text: &str) -> bool {
     let is_word = |kind: &FieldKind| matches!(kind, FieldKind::Choice(words) if words.contains(&text));
     !kinds.iter().any(is_word) && kinds.iter().any(|kind| matches!(kind, FieldKind::Stage(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const FILE: &[Field] = &[
+        Field {
+            name: "path",
+            kind: FieldKind::Path,
+            default: Default::Required,
+            role: Role::Operational,
+            doc: "",
+        },
+        Field {
+            name: "labels",
+            kind: FieldKind::Text,
+            default: Default::Absent,
+            role: Role::Semantic,
+            doc: "",
+        },
+    ];
+
+    fn kept(field: Field, value: Json) -> Json {
+        let config = Config::from_iter([(field.name.to_owned(), value)]);
+        Json::Object(semantic(&[field], &config))
+    }
+
+    #[test]
+    fn a_later_field_takes_part_when_it_is_set() {
+        let field = Field {
+            name: "flips",
+            kind: FieldKind::List { of: &FieldKind::Text, len: None },
+            default: Default::Json("[]"),
+            role: Role::SemanticLater,
+            doc: "",
+        };
+        assert_eq!(kept(field, json!([])), json!({}));
+        assert_eq!(kept(field, json!(["d"])), json!({ "flips": ["d"] }));
+    }
+
+    #[test]
+    fn paths_in_a_list_of_files_take_no_part() {
+        let field = Field {
+            name: "model",
+            kind: FieldKind::Either(&[
+                FieldKind::Table(FILE),
+                FieldKind::List { of: &FieldKind::Table(FILE), len: None },
+            ]),
+            default: Default::Required,
+            role: Role::Semantic,
+            doc: "",
+        };
+        let (file, rest) = (json!({ "path": "a", "labels": "b" }), json!({ "labels": "b" }));
+        assert_eq!(kept(field, file.clone()), json!({ "model": rest }));
+        assert_eq!(kept(field, json!([file, file])), json!({ "model": [rest, rest] }));
+    }
 }

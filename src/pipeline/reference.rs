@@ -68,7 +68,7 @@ fn rows(text: &mut String, path: &str, fields: &[Field], roles: bool) {
         };
         let role = match (roles, field.role) {
             (false, _) => "",
-            (true, Role::Semantic) => " yes |",
+            (true, Role::Semantic | Role::SemanticLater) => " yes |",
             (true, Role::Operational) => " no |",
         };
         let takes = cell(&describe::one(&field.kind));

@@ -108,7 +108,7 @@ fn object(description: &str, fields: &[Field], mut properties: Map<String, Json>
 fn field(field: &Field) -> Json {
     let mut schema = value(&field.kind);
     let role = match field.role {
-        Role::Semantic => "Results depend on it.",
+        Role::Semantic | Role::SemanticLater => "Results depend on it.",
         Role::Operational => "Results do not depend on it.",
     };
     schema["description"] = json!(format!("{} {role}", field.doc));

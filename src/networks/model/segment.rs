@@ -1,0 +1,167 @@
+//! Volumes to classes: window by window, or slice by slice.
+
+use tch::{Kind, Tensor};
+
+use super::super::error::Doing;
+use super::super::slab::{Slab, Walk};
+use super::{InferOptions, InputView, Model, NetworkError, host};
+
+impl Model {
+    /// Classes `[D, H, W]` of a volume `[D, H, W]`.
+    ///
+    /// # Errors
+    /// [`NetworkError::Shape`] for voxels that do not fill the size, an overlap that is none, or logits of
+    /// another shape than the network should give.
+    pub fn segment(
+        &self,
+        voxels: &[f32],
+        size: [usize; 3],
+        options: &InferOptions,
+    ) -> Result<Vec<u16>, NetworkError> {
+        let count = size.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
+        if count != Some(voxels.len()) || voxels.is_empty() {
+            return Err(NetworkError::Shape {
+                what: "the volume".to_owned(),
+                expected: format!("voxels for {size:?}"),
+                found: voxels.len().to_string(),
+            });
+        }
+        if !(0.0..1.0).contains(&options.overlap) {
+            return Err(NetworkError::Shape {
+                what: "overlap".to_owned(),
+                expected: "0 to below 1".to_owned(),
+                found: options.overlap.to_string(),
+            });
+        }
+        tch::no_grad(|| match self.view {
+            InputView::Patch { size: window } => {
+                let walk = Walk::new(options.convention, size, window, options.overlap);
+                if self.device.is_gpu() {
+                    self.by_window_on_device(voxels, &walk, options)
+                } else {
+                    self.by_window(voxels, &walk, options)
+                }
+            }
+            _ => self.by_slice(voxels, size, options),
+        })
+    }
+
+    /// Blends windows slab by slab: a slice is decided and its logits are dropped as soon as no later
+    /// window reaches it.
+    fn by_window(
+        &self,
+        voxels: &[f32],
+        walk: &Walk,
+        options: &InferOptions,
+    ) -> Result<Vec<u16>, NetworkError> {
+        let window = walk.window();
+        let weights = options.convention.weights(options.blend, window);
+        let classes = self.label_names.len() + 1;
+        let mut slab = Slab::new(walk.clone(), weights, classes)?;
+        let batch = options.batch.clamp(1, walk.places().len());
+        let mut windows = host::Windows::new(batch, window)?;
+        let length: usize = window.iter().product();
+        let mut decided = Vec::with_capacity(voxels.len());
+        for (index, &d) in walk.slabs().iter().enumerate() {
+            for places in walk.places().chunks(batch) {
+                let numbers = windows.numbers_mut();
+                walk.gather(voxels, d, places, numbers.get_mut(..places.len() * length).unwrap_or_default());
+                let logits = self.logits(&windows.first(places.len())?, options.flips)?;
+                let logits = host::readable(&logits)?;
+                slab.add(d, places, host::numbers(&logits)?);
+            }
+            slab.decide(walk.decided(index), &mut decided);
+        }
+        Ok(decided)
+    }
+
+    /// The same on a GPU, where logits stay until they are decided.
+    fn by_window_on_device(
+        &self,
+        voxels: &[f32],
+        walk: &Walk,
+        options: &InferOptions,
+    ) -> Result<Vec<u16>, NetworkError> {
+        let (size, window, before) = (walk.size(), walk.window(), walk.before());
+        let after: [usize; 3] = std::array::from_fn(|i| walk.padded()[i] - size[i] - before[i]);
+        let padding: Vec<i64> = (0..3).rev().flat_map(|i| [before[i] as i64, after[i] as i64]).collect();
+        let volume = Tensor::f_from_slice(voxels)?.f_view(size.map(|n| n as i64))?;
+        let padded = volume.f_constant_pad_nd(padding)?;
+        let [_, height, width] = walk.padded();
+        let shape = window.map(|n| n as i64);
+        let weights = options.convention.weights(options.blend, window).whole();
+        let weight = Tensor::f_from_slice(&weights)?.f_view(shape)?.f_to_device(self.device.0)?;
+        let slab = [self.classes(), shape[0], height as i64, width as i64];
+        let mut sums = Tensor::f_zeros(slab, (Kind::Float, self.device.0)).doing("memory for a slab")?;
+        let mut decided = Vec::new();
+        for (index, &d) in walk.slabs().iter().enumerate() {
+            for places in walk.places().chunks(options.batch.max(1)) {
+                self.add_windows(&padded, d, places, &weight, &mut sums, options)?;
+            }
+            let done = walk.decided(index).len() as i64;
+            let classes = sums.f_narrow(1, 0, done)?.f_argmax(0, false)?;
+            decided.push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
+            let rest = sums.f_narrow(1, done, shape[0] - done)?;
+            let fresh = Tensor::f_zeros([slab[0], done, slab[2], slab[3]], (Kind::Float, self.device.0))?;
+            sums = Tensor::f_cat(&[rest, fresh], 1)?;
+        }
+        let mut whole = Tensor::f_cat(&decided, 0)?;
+        for axis in 0..3 {
+            whole = whole.f_narrow(axis as i64, before[axis] as i64, size[axis] as i64)?;
+        }
+        numbers(&whole)
+    }
+
+    fn add_windows(
+        &self,
+        volume: &Tensor,
+        d: usize,
+        places: &[[usize; 2]],
+        weight: &Tensor,
+        sums: &mut Tensor,
+        options: &InferOptions,
+    ) -> Result<(), NetworkError> {
+        let (depth, height, width) = weight.size3().doing("window")?;
+        let cut = |&[h, w]: &[usize; 2]| -> Result<Tensor, NetworkError> {
+            let slab = volume.f_narrow(0, d as i64, depth)?.f_narrow(1, h as i64, height)?;
+            Ok(slab.f_narrow(2, w as i64, width)?.f_unsqueeze(0)?)
+        };
+        let windows: Result<Vec<_>, _> = places.iter().map(cut).collect();
+        let windows = Tensor::f_stack(&windows?, 0)?.f_to_device(self.device.0)?;
+        let weighed = self.logits(&windows, options.flips)?.f_mul(weight)?;
+        for (index, &[h, w]) in places.iter().enumerate() {
+            let target = sums.f_narrow(2, h as i64, height)?.f_narrow(3, w as i64, width)?;
+            let _ = target.shallow_clone().f_add_(&weighed.f_get(index as i64)?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes each slice as the target of a stack or a bag.
+    fn by_slice(
+        &self,
+        voxels: &[f32],
+        size: [usize; 3],
+        options: &InferOptions,
+    ) -> Result<Vec<u16>, NetworkError> {
+        let volume = Tensor::f_from_slice(voxels)?.f_view(size.map(|n| n as i64))?;
+        let targets: Vec<usize> = (0..size[0]).collect();
+        let mut decided = Vec::new();
+        for targets in targets.chunks(options.batch.max(1)) {
+            let channels = targets.iter().flat_map(|&target| self.view.channel_slices(target, size[0]));
+            let channels: Vec<i64> = channels.map(|slice| slice as i64).collect();
+            let slices = volume.f_index_select(0, &Tensor::f_from_slice(&channels)?)?;
+            let shape = [targets.len() as i64, -1, 1, size[1] as i64, size[2] as i64];
+            let slices = slices.f_view(shape)?.f_to_device(self.device.0)?;
+            let classes = self.logits(&slices, options.flips)?.f_argmax(1, false)?.f_squeeze_dim(1)?;
+            decided.push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
+        }
+        numbers(&Tensor::f_cat(&decided, 0)?)
+    }
+}
+
+fn numbers(classes: &Tensor) -> Result<Vec<u16>, NetworkError> {
+    let plain = classes.f_contiguous()?;
+    let mut values = vec![0i32; plain.numel()];
+    plain.f_copy_data(&mut values, plain.numel())?;
+    Ok(values.into_iter().map(|class| u16::try_from(class).unwrap_or(u16::MAX)).collect())
+}
