@@ -19,7 +19,12 @@ pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
             let Some(series) = work.case() else { return 0 };
             let original = Geometry::from(&series.grid);
             let finest = finest(&context.plan, usize::from(action.stage), &original);
-            14 * voxels(original.size) + 14 * finest
+            // Two masks are in the count already.
+            let more = match work {
+                Work::Combine { masks, .. } => masks.len().saturating_sub(2) as u64,
+                _ => 0,
+            };
+            (14 + 2 * more) * voxels(original.size) + 14 * finest
         }
     }
 }

@@ -15,7 +15,7 @@ use super::pool::{Job, Shared};
 use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
 use crate::operators::registry::Stage;
-use crate::operators::value::Case;
+use crate::operators::value::{Case, Mask};
 use crate::store::{FigureRow, Outcome};
 
 /// One thread of the pool.
@@ -92,6 +92,15 @@ impl Working<'_> {
                     return Err(misplaced());
                 };
                 artifact::encode(&MaskArtifact::of(&operator.apply(&context.mask(series, *mask)?)?))?
+            }
+            Work::Combine { masks, series } => {
+                let Stage::Combine(operator) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                let masks: Vec<Mask> =
+                    masks.iter().map(|mask| context.mask(series, *mask)).collect::<Result<_, _>>()?;
+                let (first, others) = masks.split_first().ok_or_else(misplaced)?;
+                artifact::encode(&MaskArtifact::of(&operator.combine(first, others)?))?
             }
             Work::Evaluate { mask, case } => {
                 let metrics = self.evaluate(stage, *mask, case)?;

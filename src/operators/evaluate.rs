@@ -8,10 +8,8 @@ mod tests;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tomoflow_connectors::geometry::{dot, norm};
-use tomoflow_connectors::{Geometry, Real};
-use tomoflow_connectors::Geometry;
 use tomoflow_connectors::geometry::norm;
+use tomoflow_connectors::{Geometry, Real};
 
 use self::figures::{Empty, Figure, Findings, NAMES, Needs};
 use self::lesions::Overlaps;

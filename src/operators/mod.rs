@@ -3,8 +3,8 @@
 pub mod assemble;
 pub mod augment;
 pub mod bag;
-pub mod clip;
 pub mod ball;
+pub mod clip;
 pub mod closing;
 pub mod combine;
 pub mod components;
