@@ -14,7 +14,8 @@ use super::pool::{Finished, Job, cancelled, finish, guarded, mask_bytes, misplac
 use super::slot::{Busy, Slot};
 use super::work::{Action, Member, Work};
 use crate::networks::{self, Device, Figure, Model, NetworkError, Observer, Task};
-use crate::operators::infer::{Infer, ModelFile, ModelSource};
+use crate::operators::infer::Infer;
+use crate::operators::models::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::operators::train::Part;
 use crate::operators::value::Case;
