@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use tomoflow::networks::slab::{Logits, Slab, Walk};
+use tomoflow::networks::slab::{Logits, Slab};
+use tomoflow::networks::walk::Walk;
 use tomoflow::networks::{Blend, Convention, Device, InferOptions, InputView, Model};
 
 const WINDOW: [usize; 3] = [4, 6, 5];

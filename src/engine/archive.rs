@@ -19,7 +19,7 @@ use tomoflow_connectors::rtstruct::Form;
 use super::rows::Input;
 use crate::executor::keys;
 use crate::executor::work::{OutlinesRow, Verdict};
-use crate::operators::infer::{ModelFile, ModelSource};
+use crate::operators::models::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::{Store, StoreError, Texts};

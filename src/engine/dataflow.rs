@@ -23,7 +23,7 @@ use summary::Judged;
 use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance};
 use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
-use crate::operators::infer::ModelSource;
+use crate::operators::models::ModelSource;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::{FigureRow, Outcome, Pin};

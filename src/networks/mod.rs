@@ -16,6 +16,7 @@ mod scalar;
 pub mod slab;
 pub mod train;
 pub mod unet;
+pub mod walk;
 pub mod weights;
 pub mod window;
 

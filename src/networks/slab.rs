@@ -1,99 +1,14 @@
-//! Windows cut from a volume, and their logits blended in a slab that is as deep as a window.
+//! The logits of windows, blended in a slab that is as deep as a window.
 
 use rayon::prelude::*;
 use tomoflow_connectors::pages;
 
 use super::NetworkError;
-use super::window::{Convention, Weights};
+use super::walk::{ROWS, Walk};
+use super::window::Weights;
 
-/// Rows that are worth a thread of their own.
-const ROWS: usize = 64;
 /// Voxels that are decided side by side.
 const LANES: usize = 16;
-
-/// Where windows lie in a volume, and in which order they are taken: slab by slab along D.
-#[derive(Clone, Debug)]
-pub struct Walk {
-    /// The volume `[D, H, W]`.
-    size: [usize; 3],
-    /// The window `[D, H, W]`.
-    window: [usize; 3],
-    /// Zeros before the volume along each axis where it is smaller than a window: half of what is missing,
-    /// rounded down, as both conventions have it.
-    before: [usize; 3],
-    slabs: Vec<usize>,
-    places: Vec<[usize; 2]>,
-}
-
-impl Walk {
-    /// The walk of windows of `window` voxels through a volume of `size` voxels.
-    pub fn new(convention: Convention, size: [usize; 3], window: [usize; 3], overlap: f64) -> Self {
-        let starts = |axis: usize| convention.starts(size[axis], window[axis], overlap);
-        let columns = starts(2);
-        let places = starts(1).into_iter().flat_map(|h| columns.iter().map(move |&w| [h, w])).collect();
-        let before = std::array::from_fn(|i| window[i].saturating_sub(size[i]) / 2);
-        Self { size, window, before, slabs: starts(0), places }
-    }
-
-    /// The volume `[D, H, W]`.
-    pub fn size(&self) -> [usize; 3] {
-        self.size
-    }
-
-    /// The window `[D, H, W]`.
-    pub fn window(&self) -> [usize; 3] {
-        self.window
-    }
-
-    /// Zeros before the volume along each axis.
-    pub fn before(&self) -> [usize; 3] {
-        self.before
-    }
-
-    /// Where slabs start along D, in planes of the padded volume.
-    pub fn slabs(&self) -> &[usize] {
-        &self.slabs
-    }
-
-    /// Where the windows of a slab start along `[H, W]`, in voxels of the padded volume.
-    pub fn places(&self) -> &[[usize; 2]] {
-        &self.places
-    }
-
-    /// The volume with its padding: at least a window.
-    pub fn padded(&self) -> [usize; 3] {
-        std::array::from_fn(|i| self.size[i].max(self.window[i]))
-    }
-
-    /// Planes of the padded volume that no later slab than the `index`th reaches.
-    pub fn decided(&self, index: usize) -> std::ops::Range<usize> {
-        let start = self.slabs.get(index).copied().unwrap_or_default();
-        start..self.slabs.get(index + 1).copied().unwrap_or(start + self.window[0])
-    }
-
-    /// Copies the windows at `places` of the slab at the padded plane `d` to `windows`, `[N, D, H, W]`. What lies
-    /// beyond the volume is 0.
-    pub fn gather(&self, volume: &[f32], d: usize, places: &[[usize; 2]], windows: &mut [f32]) {
-        let [_, height, width] = self.size;
-        let [depth, rows, columns] = self.window;
-        let target = windows.par_chunks_exact_mut(columns).enumerate().with_min_len(ROWS);
-        target.for_each(|(index, target)| {
-            let place = places.get(index / (rows * depth)).copied().unwrap_or_default();
-            let from = [d + index / rows % depth, place[0] + index % rows];
-            let inside = |i: usize| from[i].checked_sub(self.before[i]).filter(|&n| n < self.size[i]);
-            let (Some(plane), Some(row)) = (inside(0), inside(1)) else { return target.fill(0.0) };
-            let start = (plane * height + row) * width;
-            let Some(source) = volume.get(start..start + width) else { return };
-            let (left, rest) = target.split_at_mut(self.before[2]);
-            let (middle, right) = rest.split_at_mut(rest.len().min(width));
-            left.fill(0.0);
-            right.fill(0.0);
-            if let Some(source) = source.get(place[1]..place[1] + middle.len()) {
-                middle.copy_from_slice(source);
-            }
-        });
-    }
-}
 
 /// The logits of windows as they lie in memory: `[N, C, D, H, W]`, voxels of a row side by side.
 #[derive(Clone, Copy, Debug)]
@@ -134,10 +49,10 @@ impl Slab {
             doing: "memory for a slab".to_owned(),
             message: format!(
                 "not enough memory for {classes} classes of {} planes of {height} x {width}",
-                walk.window[0]
+                walk.window()[0]
             ),
         };
-        let lengths = [classes, walk.window[0], height, width];
+        let lengths = [classes, walk.window()[0], height, width];
         let count = lengths.iter().try_fold(1usize, |all, &n| all.checked_mul(n)).ok_or_else(refused)?;
         let mut sums = Vec::new();
         sums.try_reserve_exact(count).map_err(|_| refused())?;
@@ -149,9 +64,9 @@ impl Slab {
     /// Adds the logits of the windows at `places` of the slab at the padded plane `d`.
     pub fn add(&mut self, d: usize, places: &[[usize; 2]], logits: Logits<'_>) {
         let [_, height, width] = self.walk.padded();
-        let [depth, rows, columns] = self.walk.window;
+        let [depth, rows, columns] = self.walk.window();
         let (classes, weights) = (self.classes, &self.weights);
-        let targets = self.sums.par_chunks_exact_mut(classes * width).enumerate().with_min_len(ROWS);
+        let targets = self.sums.par_chunks_exact_mut((classes * width).max(1)).enumerate().with_min_len(ROWS);
         targets.for_each_init(
             || vec![0f32; columns],
             |row_weights, (index, target)| {
@@ -180,7 +95,7 @@ impl Slab {
     /// The sums of one class in one row of a padded plane that windows still reach.
     pub fn sums(&self, plane: usize, class: usize, row: usize) -> &[f32] {
         let [_, height, width] = self.walk.padded();
-        let slot = plane % self.walk.window[0];
+        let slot = plane % self.walk.window()[0];
         let start = ((slot * height + row) * self.classes + class) * width;
         self.sums.get(start..start + width).unwrap_or_default()
     }
@@ -189,11 +104,11 @@ impl Slab {
     /// voxel share their weights, so that the largest sum is the largest mean. Of equal ones the first is
     /// taken; a logit that is NaN is larger than all numbers.
     pub fn decide(&mut self, planes: std::ops::Range<usize>, decided: &mut Vec<u16>) {
-        let [size, before] = [self.walk.size, self.walk.before];
+        let [size, before] = [self.walk.size(), self.walk.before()];
         let [_, height, width] = self.walk.padded();
         let row = self.classes * width;
         for plane in planes {
-            let slot = plane % self.walk.window[0];
+            let slot = plane % self.walk.window()[0];
             let Some(sums) = self.sums.get_mut(slot * height * row..(slot + 1) * height * row) else {
                 return;
             };
@@ -207,8 +122,8 @@ impl Slab {
             let (inside, below) = rest.split_at_mut(size[1] * row);
             above.fill(0.0);
             below.fill(0.0);
-            let targets = decided[start..].par_chunks_exact_mut(size[2]);
-            let rows = inside.par_chunks_exact_mut(row).zip(targets).with_min_len(ROWS);
+            let targets = decided[start..].par_chunks_exact_mut(size[2].max(1));
+            let rows = inside.par_chunks_exact_mut(row.max(1)).zip(targets).with_min_len(ROWS);
             rows.for_each(|(sums, target)| {
                 decide_row(sums, width, before[2], target);
                 sums.fill(0.0);
@@ -239,7 +154,7 @@ fn decide_row(sums: &[f32], width: usize, left: usize, target: &mut [u16]) {
 
 fn take_larger(sums: &[f32; LANES], c: u32, best: &mut [f32; LANES], class: &mut [u32; LANES]) {
     for lane in 0..LANES {
-        let larger = !(sums[lane] <= best[lane]) & (best[lane] == best[lane]) | (c == 0);
+        let larger = ((sums[lane] > best[lane]) | sums[lane].is_nan()) & !best[lane].is_nan() | (c == 0);
         best[lane] = if larger { sums[lane] } else { best[lane] };
         class[lane] = if larger { c } else { class[lane] };
     }
@@ -249,7 +164,7 @@ fn take_larger(sums: &[f32; LANES], c: u32, best: &mut [f32; LANES], class: &mut
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::window::Blend;
+    use super::super::window::{Blend, Convention};
     use super::*;
 
     /// Numbers without a pattern, from -1 to 1.

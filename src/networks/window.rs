@@ -50,7 +50,7 @@ impl Convention {
             }
             Self::Nnunet => {
                 // An overlap of 0.9 means a step of 0.1, which 1 - 0.9 is not quite.
-                let step = ((1.0 - overlap) * 1e12).round() / 1e12;
+                let step = (((1.0 - overlap) * 1e12).round() / 1e12).min(1.0);
                 let count = (last as f64 / (window as f64 * step).max(1.0)).ceil();
                 let apart = last as f64 / count;
                 (0..=count as usize).map(|i| (apart * i as f64).round_ties_even() as usize).collect()

@@ -30,6 +30,7 @@ pub mod kernel;
 pub mod label;
 pub mod label_images;
 pub mod largest_component;
+pub mod models;
 pub mod names;
 pub mod neighbours;
 pub mod opening;

@@ -3,7 +3,8 @@
 use tch::{Kind, Tensor};
 
 use super::super::error::Doing;
-use super::super::slab::{Slab, Walk};
+use super::super::slab::Slab;
+use super::super::walk::Walk;
 use super::{InferOptions, InputView, Model, NetworkError, host};
 
 impl Model {
@@ -164,4 +165,37 @@ fn numbers(classes: &Tensor) -> Result<Vec<u16>, NetworkError> {
     let mut values = vec![0i32; plain.numel()];
     plain.f_copy_data(&mut values, plain.numel())?;
     Ok(values.into_iter().map(|class| u16::try_from(class).unwrap_or(u16::MAX)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::super::{Blend, Convention, Device};
+    use super::*;
+
+    /// The way of a GPU, taken on the CPU, decides as ours does.
+    #[test]
+    fn tensors_and_slabs_decide_alike() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/windows");
+        let window = [4, 6, 5];
+        let labels = vec!["a".to_owned(), "b".to_owned()];
+        let view = InputView::Patch { size: window };
+        let path = folder.join("ramp0.pt");
+        let model = Model::from_torchscript(&path, view, 3, labels, Device::CPU).unwrap();
+        for size in [[10, 14, 9], [3, 9, 4], [1, 1, 1], [1, 20, 20]] {
+            let count: usize = size.iter().product();
+            let voxels: Vec<f32> = (0..count).map(|i| (i * 7919 % 101) as f32 / 100.0 + 0.5).collect();
+            for (convention, blend) in
+                [(Convention::Monai, Blend::Gaussian), (Convention::Nnunet, Blend::Constant)]
+            {
+                let options =
+                    InferOptions { overlap: 0.5, convention, blend, batch: 3, flips: [true, false, true] };
+                let walk = Walk::new(convention, size, window, options.overlap);
+                let ours = model.by_window(&voxels, &walk, &options).unwrap();
+                assert_eq!(ours.len(), count);
+                assert_eq!(ours, model.by_window_on_device(&voxels, &walk, &options).unwrap(), "{size:?}");
+            }
+        }
+    }
 }
