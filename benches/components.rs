@@ -109,7 +109,8 @@ fn organ() -> Vec<u16> {
         let share =
             |axis: usize, centre: usize, half: f64| ((voxel[axis] as f64 - centre as f64) / half).powi(2);
         u16::from(
-            i % 997 == 0 || share(0, d / 2, 36.0) + share(1, h / 2, 190.0) + share(2, w / 2, 190.0) <= 1.0,
+            i.is_multiple_of(997)
+                || share(0, d / 2, 36.0) + share(1, h / 2, 190.0) + share(2, w / 2, 190.0) <= 1.0,
         )
     };
     (0..SIZE.iter().product()).map(inside).collect()

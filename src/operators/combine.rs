@@ -1,5 +1,6 @@
 //! Puts masks of one scan together: and, or, minus, exclusive or.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -93,8 +94,7 @@ impl MaskCombiner for Combine {
             }
         }
         let adds = matches!(self.op, Op::Or | Op::Xor);
-        let (names, tables) =
-            if adds { merged(first, others)? } else { (Arc::clone(&first.label_names), Vec::new()) };
+        let Merged { names, tables } = if adds { Merged::new(first, others)? } else { Merged::first(first) };
         let mut output = (*first.labels).clone();
         output.voxels_mut().par_chunks_mut(CHUNK).enumerate().for_each(|(task, labels)| {
             for (place, label) in labels.iter_mut().enumerate() {
@@ -128,30 +128,47 @@ impl Combine {
     }
 }
 
-/// All names, those of the first mask in front, and for each other mask what its labels become.
-fn merged(first: &Mask, others: &[Mask]) -> Result<(Arc<[String]>, Vec<Vec<u16>>), Failure> {
-    check_named(first)?;
-    let mut names = first.label_names.to_vec();
-    let mut tables = Vec::with_capacity(others.len());
-    for other in others {
-        check_named(other)?;
-        let mut table = vec![0];
-        for name in &*other.label_names {
-            let place = names.iter().position(|known| known == name).unwrap_or_else(|| {
-                names.push(name.clone());
-                names.len() - 1
-            });
-            table.push(u16::try_from(place + 1).map_err(|_| {
-                Failure::new(
-                    "TOO_MANY",
-                    format!("at most {} labels expected, more found", u16::MAX),
-                    "combine fewer masks, or masks with fewer labels",
-                )
-            })?);
-        }
-        tables.push(table);
+/// Labels of several masks, merged by name.
+struct Merged {
+    /// All names, those of the first mask in front.
+    names: Arc<[String]>,
+    /// For each other mask what its labels become; none where they play no part.
+    tables: Vec<Vec<u16>>,
+}
+
+impl Merged {
+    fn first(first: &Mask) -> Self {
+        Self { names: Arc::clone(&first.label_names), tables: Vec::new() }
     }
-    Ok((names.into(), tables))
+
+    fn new(first: &Mask, others: &[Mask]) -> Result<Self, Failure> {
+        check_named(first)?;
+        let mut names = first.label_names.to_vec();
+        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        for (place, name) in names.iter().enumerate() {
+            places.entry(name.clone()).or_insert(place);
+        }
+        let mut tables = Vec::with_capacity(others.len());
+        for other in others {
+            check_named(other)?;
+            let mut table = vec![0];
+            for name in &*other.label_names {
+                let place = *places.entry(name.clone()).or_insert_with(|| {
+                    names.push(name.clone());
+                    names.len() - 1
+                });
+                table.push(u16::try_from(place + 1).map_err(|_| {
+                    Failure::new(
+                        "TOO_MANY",
+                        format!("at most {} labels expected, more found", u16::MAX),
+                        "combine fewer masks, or masks with fewer labels",
+                    )
+                })?);
+            }
+            tables.push(table);
+        }
+        Ok(Self { names: names.into(), tables })
+    }
 }
 
 /// Refuses voxels of a label without a name: what they become would not be known.
