@@ -200,8 +200,9 @@ fn filter_tags(dataset: &Dataset<'_>) -> Tags {
 
 fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32) -> PixelFormat {
     let small = |tag| dataset.count(tag).and_then(|count| u16::try_from(count).ok());
-    let float = dataset.get(tags::FLOAT_PIXEL_DATA).is_some();
-    let double = dataset.get(tags::DOUBLE_FLOAT_PIXEL_DATA).is_some();
+    // Under a damaged tag there may be a sequence, which is no pixels.
+    let holds = |tag| dataset.get(tag).is_some_and(|element| !matches!(element.value, Value::Items(_)));
+    let (float, double) = (holds(tags::FLOAT_PIXEL_DATA), holds(tags::DOUBLE_FLOAT_PIXEL_DATA));
     let bits_allocated = small(tags::BITS_ALLOCATED).unwrap_or(0);
     let bits_stored = small(tags::BITS_STORED).unwrap_or(bits_allocated);
     let declared =
