@@ -30,7 +30,10 @@ const VOXELS: usize = 1 << 20;
 pub fn feed(bytes: &[u8]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    let header = HeaderReader::default().read(file.path()).unwrap();
+    let mut reader = HeaderReader::default();
+    let header = reader.read(file.path()).unwrap();
+    // What a reader takes over from the file before changes nothing.
+    assert_eq!(reader.read(file.path()).unwrap(), header);
     let whole = read_record(file.path()).unwrap();
     match (header, whole) {
         (Record::Instance(header), Record::Instance(whole)) => {
