@@ -114,7 +114,8 @@ impl Bits {
 }
 
 /// The places of the bits of a word, ascending.
-struct Ones(u64);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ones(pub(crate) u64);
 
 impl Iterator for Ones {
     type Item = u32;

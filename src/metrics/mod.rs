@@ -10,6 +10,7 @@ pub mod packed;
 pub mod statistics;
 pub mod surface;
 
+pub(crate) use bits::Ones;
 pub use bootstrap::Bootstrap;
 pub use confusion::{Confusion, State};
 pub use detection::{Bounds, Found, Scored, average_precision, sensitivities};

@@ -120,10 +120,7 @@ impl HistogramMatch {
         let percents = USED.map(|place| PERCENTS[place]);
         let found = ranks::percentiles(voxels, self.foreground, &percents);
         let Some(percentiles) = found.and_then(|found| found.try_into().ok()) else {
-            self.foreground.may_be_empty()?;
-            // Nothing but zeros, which stay, or nothing that is a number.
-            let finite = voxels.iter().any(|value| value.is_finite());
-            return if finite { Ok(voxels.to_vec()) } else { Err(intensities::not_finite()) };
+            return intensities::without_foreground(voxels, self.foreground);
         };
         let lines = Lines::new(&percentiles, &USED.map(|place| self.landmarks[place]));
         let stays = |value: f32| !value.is_finite() || self.foreground.leaves(value);

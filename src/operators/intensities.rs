@@ -95,6 +95,16 @@ pub fn not_finite() -> Failure {
     )
 }
 
+/// What becomes of intensities of which none counts: nothing but zeros stay as they are.
+///
+/// # Errors
+/// As [`Foreground::may_be_empty`]; [`not_finite`] where nothing is a number.
+pub fn without_foreground(voxels: &[f32], foreground: Foreground) -> Result<Vec<f32>, Failure> {
+    foreground.may_be_empty()?;
+    let finite = voxels.iter().any(|value| value.is_finite());
+    if finite { Ok(voxels.to_vec()) } else { Err(not_finite()) }
+}
+
 /// Whether each value is a number and not infinite.
 pub fn all_finite(values: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;

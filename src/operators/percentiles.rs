@@ -105,10 +105,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 impl Percentiles {
     fn scaled(&self, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
         let Some(found) = ranks::percentiles(voxels, self.foreground, &[self.lower, self.upper]) else {
-            self.foreground.may_be_empty()?;
-            // Nothing but zeros, which stay, or nothing that is a number.
-            let finite = voxels.iter().any(|value| value.is_finite());
-            return if finite { Ok(voxels.to_vec()) } else { Err(intensities::not_finite()) };
+            return intensities::without_foreground(voxels, self.foreground);
         };
         let [low, high] = [found[0], found[1]];
         let [first, second] = self.to;

@@ -6,8 +6,6 @@ Needs numpy 2.4.6, scipy 1.17.1, torch 2.11.0, monai 1.6.1 and nnunetv2 2.8.1.
 nnU-Net blends in half precision; here its own code runs in 32 bits, so that the figures can be held closely.
 """
 
-import json
-import struct
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,25 +18,13 @@ from monai.inferers import sliding_window_inference
 from monai.inferers.utils import _get_scan_interval
 from nnunetv2.inference import predict_from_raw_data as nnunet
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
+from tensors import save
 
-NAMES = {"float32": "F32", "float64": "F64", "uint16": "U16"}
 FOLDER = Path("windows")
 WINDOW = (4, 6, 5)
 CLASSES = 3
 rng = np.random.default_rng(23)
 torch.manual_seed(23)
-
-
-def save(name, tensors):
-    header, body = {}, b""
-    for key, array in tensors.items():
-        raw = np.ascontiguousarray(array).tobytes()
-        offsets = [len(body), len(body) + len(raw)]
-        header[key] = {"dtype": NAMES[str(array.dtype)], "shape": list(array.shape), "data_offsets": offsets}
-        body += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    (FOLDER / name).write_bytes(struct.pack("<Q", len(text)) + text + body)
 
 
 def placement():
@@ -122,12 +108,12 @@ def blends(networks):
 
 def main():
     FOLDER.mkdir(exist_ok=True)
-    save("placement.safetensors", placement())
-    save("weights.safetensors", weights())
+    save(FOLDER / "placement.safetensors", placement())
+    save(FOLDER / "weights.safetensors", weights())
     networks = [Ramp() for _ in range(3)]
     for index, network in enumerate(networks):
         torch.jit.script(network).save(FOLDER / f"ramp{index}.pt")
-    save("blends.safetensors", blends(networks))
+    save(FOLDER / "blends.safetensors", blends(networks))
 
 
 main()

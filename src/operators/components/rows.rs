@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use tomoflow_connectors::pages;
 
 use super::Run;
+use crate::metrics::Ones;
 
 /// Voxels in a word.
 const WORD: usize = 64;
@@ -232,17 +233,4 @@ fn length(words: &[[u64; 3]], start: usize, width: usize) -> usize {
 /// The places of all bits that are set in words that follow each other.
 fn places(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
     words.enumerate().flat_map(|(index, word)| Ones(word).map(move |place| index * WORD + place as usize))
-}
-
-/// The places of the bits of a word, ascending.
-struct Ones(u64);
-
-impl Iterator for Ones {
-    type Item = u32;
-
-    fn next(&mut self) -> Option<u32> {
-        let place = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
-        (place < u64::BITS).then_some(place)
-    }
 }

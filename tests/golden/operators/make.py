@@ -5,8 +5,7 @@ Needs numpy, scipy, torch, monai, torchio 0.19.9, scikit-image, pillow and nnune
 0.25.5.
 """
 
-import json
-import struct
+import sys
 
 import numpy as np
 import torch
@@ -19,21 +18,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage.transform import resize
 
-NAMES = {"float32": "F32", "float64": "F64", "uint16": "U16", "uint8": "U8"}
+sys.path.append("..")
+from tensors import save  # noqa: E402
+
 rng = np.random.default_rng(20)
-
-
-def save(path, tensors):
-    header, body = {}, b""
-    for name, array in tensors.items():
-        raw = np.ascontiguousarray(array).tobytes()
-        offsets = [len(body), len(body) + len(raw)]
-        header[name] = {"dtype": NAMES[str(array.dtype)], "shape": list(array.shape), "data_offsets": offsets}
-        body += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + body)
 
 
 def oblique(spacing):

@@ -6,28 +6,17 @@ Needs numpy 2.4.6 and pycocotools 2.0.11.
 
 import contextlib
 import io
-import json
-import struct
+import sys
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+sys.path.append("..")
+from tensors import save  # noqa: E402
+
 rng = np.random.default_rng(24)
 IMAGES = 12
-
-
-def save(path, tensors):
-    header, body = {}, b""
-    for name, array in tensors.items():
-        raw = np.ascontiguousarray(array, dtype=np.float64).tobytes()
-        offsets = [len(body), len(body) + len(raw)]
-        header[name] = {"dtype": "F64", "shape": list(array.shape), "data_offsets": offsets}
-        body += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + body)
 
 
 def boxes():

@@ -4,8 +4,7 @@ Run in this folder: python make_intensities.py
 Needs numpy 2.4.6, torch 2.11.0, monai 1.5.1 and torchio 0.19.9.
 """
 
-import json
-import struct
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,21 +13,10 @@ import torch
 import torchio
 from monai.transforms import ScaleIntensityRangePercentiles
 
-NAMES = {"float32": "F32", "float64": "F64"}
+sys.path.append("..")
+from tensors import save  # noqa: E402
+
 rng = np.random.default_rng(23)
-
-
-def save(path, tensors):
-    header, body = {}, b""
-    for name, array in tensors.items():
-        raw = np.ascontiguousarray(array).tobytes()
-        offsets = [len(body), len(body) + len(raw)]
-        header[name] = {"dtype": NAMES[str(array.dtype)], "shape": list(array.shape), "data_offsets": offsets}
-        body += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + body)
 
 
 def head(brightness):

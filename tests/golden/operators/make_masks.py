@@ -4,29 +4,17 @@ Run in this folder: python make_masks.py
 Needs numpy 2.4.6, scipy 1.17.1 and scikit-image 0.26.0, which must agree.
 """
 
-import json
-import struct
+import sys
 
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import remove_small_objects
 
-NAMES = {"float64": "F64", "uint16": "U16"}
+sys.path.append("..")
+from tensors import save  # noqa: E402
+
 SIZE, SPACING, RADIUS = (9, 18, 66), (2.5, 0.9, 0.7), 2.6
 rng = np.random.default_rng(31)
-
-
-def save(path, tensors):
-    header, body = {}, b""
-    for name, array in tensors.items():
-        raw = np.ascontiguousarray(array).tobytes()
-        offsets = [len(body), len(body) + len(raw)]
-        header[name] = {"dtype": NAMES[str(array.dtype)], "shape": list(array.shape), "data_offsets": offsets}
-        body += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + body)
 
 
 def structure(neighbours, dims=3):
