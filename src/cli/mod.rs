@@ -1,6 +1,7 @@
 //! The commands: parse, call, print, exit code.
 
 pub mod check;
+pub mod compare;
 pub mod explain;
 pub mod export;
 pub mod graph;
@@ -64,6 +65,8 @@ enum Command {
     Top(top::TopArgs),
     /// Write one HTML page about what a pipeline's tables hold
     Report(report::ReportArgs),
+    /// Compare systems on the same cases: figures side by side, with a paired test
+    Compare(compare::CompareArgs),
     /// Write masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT
     Export(export::ExportArgs),
     /// Write a synthetic archive with truth
@@ -134,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args, &registry),
         Command::Report(args) => report::run(&args, &registry),
+        Command::Compare(args) => compare::run(&args, &registry),
         Command::Status(args) => status::run(&args, &registry),
         Command::Top(args) => top::run(&args, &registry),
         Command::Check(args) => check::run(&args, &registry),

@@ -7,6 +7,7 @@ pub mod detection;
 mod distance;
 mod lines;
 pub mod packed;
+pub mod signed_rank;
 pub mod statistics;
 pub mod surface;
 
@@ -15,5 +16,6 @@ pub use bootstrap::Bootstrap;
 pub use confusion::{Confusion, State};
 pub use detection::{Bounds, Found, Scored, average_precision, sensitivities};
 pub use packed::{Packed, SizeMismatch};
+pub use signed_rank::SignedRank;
 pub use statistics::Statistics;
 pub use surface::{SurfaceDistances, SurfaceError, surface_distances};

@@ -2,6 +2,7 @@
 
 mod archive;
 mod axis;
+mod comparison;
 mod distributions;
 mod figures;
 mod html;
@@ -20,6 +21,7 @@ use tomoflow_connectors::table::{
 };
 
 pub use archive::{ArchiveContents, ArchiveRow, CodeGroup, RefusedExample};
+pub use comparison::{Compared, Comparison, Paired, Question, Standing, System};
 use html::{count, figure, number, seconds};
 
 use crate::metrics::Statistics;
@@ -73,6 +75,18 @@ pub enum ReportError {
         /// What this one has.
         found: String,
     },
+    /// A stage or a system was named that has no figures.
+    #[error(
+        "no figures of `{name}`: one of the {kind} {known} expected\nhint: `evaluate` makes figures, and only of cases with labels; `--split all` counts every case"
+    )]
+    System {
+        /// What was named.
+        name: String,
+        /// What it should be one of.
+        kind: &'static str,
+        /// All of these.
+        known: String,
+    },
     /// The page could not be written.
     #[error("{}: could not be written: {source}\nhint: check the folder's permissions and the free space", path.display())]
     Io {
@@ -81,6 +95,14 @@ pub enum ReportError {
         /// The system's answer.
         source: io::Error,
     },
+}
+
+impl ReportError {
+    fn system<'a>(name: &str, kind: &'static str, known: impl Iterator<Item = &'a str>) -> Self {
+        let known: Vec<&str> = known.collect();
+        let known = if known.is_empty() { "(none)".to_owned() } else { known.join(", ") };
+        Self::System { name: name.to_owned(), kind, known }
+    }
 }
 
 /// Writes the page about the Delta tables below `tables` (one folder each, absent ones left out) to `out`.
@@ -152,6 +174,7 @@ impl Contents {
         let main = [
             format!("<div class=tiles>{}</div>", self.tiles()),
             figures::metrics(&self.metrics),
+            self.comparison(),
             pictures::pictures(&context.cases)?,
             training::training(&self.training),
             overview::cases(&self.cases),
@@ -159,6 +182,16 @@ impl Contents {
             overview::runs(&runs),
         ];
         Ok(html::page(&context.pipeline_name, "report", &last, &main.concat(), ""))
+    }
+
+    /// The section that compares several stages with figures of the test split; empty for one alone.
+    fn comparison(&self) -> String {
+        let question = Question { split: "test".to_owned(), ..Question::default() };
+        match Comparison::of(&self.metrics, &question) {
+            Ok(comparison) if comparison.has_several() => comparison.section(),
+            // One system has no other beside it, and without figures the section above says so.
+            _ => String::new(),
+        }
     }
 
     /// The figures in large type.

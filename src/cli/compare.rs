@@ -1,0 +1,83 @@
+//! `tomoflow compare`: the systems of a pipeline beside each other on the same cases.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::PipelineArgs;
+use crate::operators::registry::Registry;
+use crate::report::{Comparison, Question, ReportError, System};
+
+/// Arguments of `compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// A system: its name and its stages of type `evaluate`, over which each case is averaged, e.g.
+    /// `--system attention=scores_1,scores_2`; each such stage is one when left out
+    #[arg(long, value_name = "NAME=STAGE,…", value_parser = system)]
+    system: Vec<System>,
+    /// The system that the others are held against; the first one when left out
+    #[arg(long, value_name = "NAME")]
+    against: Option<String>,
+    /// The part of the split whose cases count; `all` for every case
+    #[arg(long, default_value = "test")]
+    split: String,
+    /// Write it as a page, too
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads `attention=scores_1,scores_2`.
+fn system(text: &str) -> Result<System, String> {
+    let parts = text.split_once('=').map(|(name, stages)| {
+        let stages = stages.split(',').map(str::trim).filter(|stage| !stage.is_empty());
+        System { name: name.trim().to_owned(), stages: stages.map(str::to_owned).collect() }
+    });
+    parts
+        .filter(|system| !system.name.is_empty() && !system.stages.is_empty())
+        .ok_or_else(|| "a name and stages expected, e.g. attention=scores_1,scores_2".to_owned())
+}
+
+/// Runs the command: 0; 1 where a system has no figures; 74 for tables that cannot be read and a page that cannot
+/// be written.
+pub fn run(args: &CompareArgs, registry: &Registry) -> ExitCode {
+    let plan = match args.pipeline.load(registry) {
+        Ok(plan) => plan,
+        Err(problems) => return super::refuse(&problems),
+    };
+    let question = Question {
+        systems: args.system.clone(),
+        against: args.against.clone(),
+        split: if args.split == "all" { String::new() } else { args.split.clone() },
+    };
+    let compared = Comparison::read(&plan.settings.out.join("tables"), &question).and_then(|comparison| {
+        if let Some(path) = &args.output {
+            comparison.write(path, &plan.settings.name)?;
+        }
+        Ok(comparison)
+    });
+    match compared {
+        Ok(comparison) => super::show(&comparison, args.json),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if matches!(error, ReportError::System { .. }) { 1 } else { 74 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_a_name_and_stages() {
+        let found = system("attention = a, b,").unwrap();
+        assert_eq!((found.name.as_str(), found.stages), ("attention", vec!["a".to_owned(), "b".to_owned()]));
+        assert!(system("attention").is_err() && system("=a").is_err() && system("a=,").is_err());
+    }
+}
