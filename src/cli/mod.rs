@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::networks;
 use crate::operators::registry::Registry;
 use crate::pipeline::{self, Plan, Problems};
 
@@ -129,6 +130,8 @@ pub fn refuse(problems: &Problems) -> ExitCode {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     heap::bound();
+    // SAFETY: this is the only thread yet.
+    unsafe { networks::large_pages() };
     let cli = Cli::parse();
     log::start(cli.log);
     let registry = Registry::builtin();

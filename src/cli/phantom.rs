@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use crate::phantom::collection::write_collection;
 use crate::phantom::vs::{PhantomError, VsPhantom, write_archive};
 
 /// The kinds of archives.
@@ -29,6 +30,10 @@ pub struct VsArgs {
     /// Slices, rows and columns; below 512 rows or columns, the part of the head around the tumour.
     #[arg(long, value_name = "DxHxW", default_value = "60x512x512", value_parser = parse_size)]
     pub size: [usize; 3],
+    /// Two series a patient, T1 and T2, in the folders of the TCIA collection Vestibular-Schwannoma-SEG; `--series` is
+    /// the number of patients then.
+    #[arg(long)]
+    pub collection: bool,
     /// The folder, made when it is absent.
     #[arg(long)]
     pub out: PathBuf,
@@ -60,6 +65,15 @@ pub fn main(command: &PhantomCommand) -> ExitCode {
 pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
     let PhantomCommand::Vs(args) = command;
     let settings = VsPhantom { series: args.series, first: args.first, seed: args.seed, size: args.size };
+    if args.collection {
+        let written = write_collection(&settings, &args.out)?;
+        println!(
+            "{} patients with two series and two structure sets each in {}",
+            written.len(),
+            args.out.display()
+        );
+        return Ok(());
+    }
     let written = write_archive(&settings, &args.out)?;
     let slices: usize = written.iter().map(|series| series.slices.len()).sum();
     println!(

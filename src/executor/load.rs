@@ -290,7 +290,10 @@ fn contours(
     heights: &[f64],
     record: Digest,
 ) -> Result<LabelMap, Reject> {
-    let structures = rtstruct::read_structures(path)?;
+    let mut structures = rtstruct::read_structures(path)?;
+    for (place, structure) in (1..).zip(&mut structures.structures) {
+        structure.name = source.name_of(place, &structure.name).into_owned();
+    }
     let drawn = rtstruct::rasterise_between(&structures, &|name| source.label_of(name), grid, heights)?;
     if drawn.off_slice > 0 || drawn.skipped > 0 {
         tracing::warn!(

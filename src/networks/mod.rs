@@ -11,6 +11,7 @@ mod file;
 mod golden;
 pub mod loss;
 pub mod model;
+mod pages;
 pub mod sample;
 mod scalar;
 pub mod slab;
@@ -24,6 +25,7 @@ pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConf
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
 pub use model::{InferOptions, Model, ModelCard};
+pub use pages::large_pages;
 pub use sample::{InputView, Sample, SampleSource};
 pub use train::{Figure, Observer, Task, TrainSettings, Trained, train};
 pub use window::{Blend, Convention};

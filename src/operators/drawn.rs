@@ -1,5 +1,6 @@
 //! Labels in files of their own that refer to a series: what their sources have in common.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use globset::GlobMatcher;
@@ -22,6 +23,11 @@ pub struct DrawnSource {
     labels: Vec<(String, Vec<GlobMatcher>)>,
 }
 
+/// How a structure is asked for by its place in the file.
+fn placed(place: usize) -> String {
+    format!("#{place}")
+}
+
 impl DrawnSource {
     /// Reads `path`, and labels with their patterns from the field `labels`.
     ///
@@ -32,6 +38,15 @@ impl DrawnSource {
         let threshold = config.get("threshold").and_then(serde_json::Value::as_f64).unwrap_or(0.5);
         let labels = patterns(config, labels)?;
         Ok(Self { path: folder_of(path).to_owned(), form, threshold, labels })
+    }
+
+    /// What the structure at a place of its file, from 1 on, is to be asked for by: `#1` where that place is asked for,
+    /// else its own name.
+    pub fn name_of<'a>(&self, place: usize, name: &'a str) -> Cow<'a, str> {
+        let placed = placed(place);
+        let asked =
+            self.labels.iter().flat_map(|(_, patterns)| patterns).any(|one| one.glob().glob() == placed);
+        if asked { Cow::Owned(placed) } else { Cow::Borrowed(name) }
     }
 
     /// The label of a structure or segment, from 1 on; `None` for one that was not asked for.

@@ -15,7 +15,7 @@ pub static SPEC: Spec = Spec {
     section: Section::Sources,
     summary: "Outlines (RTSTRUCT) of a folder, as labels of the series that they refer to.",
     doc: "`structures` names the labels, in order: the first is label 1. Each has one or more patterns for \
-          the names of its structures (ROIs). Contours of one structure on a slice combine by exclusive or, \
+          the names of its structures (ROIs); `#1` is the first structure of a file, whatever it is called. Contours of one structure on a slice combine by exclusive or, \
           so that a contour inside another is a hole; where labels overlap, the later one wins.",
     version: 1,
     inputs: &[],
@@ -56,6 +56,16 @@ mod tests {
         assert_eq!(source.label_of("cochlea L"), Some(2));
         assert_eq!(source.label_of("skin"), None);
         assert_eq!(source.label_names(), ["tumour", "cochlea"]);
+    }
+
+    #[test]
+    fn a_place_goes_before_a_name() {
+        let config = json!({ "path": "a", "structures": { "tumour": ["#1"], "cochlea": ["*"] } });
+        let Ok(Stage::Drawn(source)) = build(config.as_object().unwrap()) else {
+            panic!("expected a source")
+        };
+        assert_eq!([source.name_of(1, "AN"), source.name_of(2, "AN")], ["#1", "AN"]);
+        assert_eq!([source.label_of("#1"), source.label_of("AN")], [Some(1), Some(2)]);
     }
 
     #[test]

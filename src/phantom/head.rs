@@ -23,10 +23,10 @@ pub(super) enum Tissue {
     Tumour,
 }
 
-/// How a tissue looks: its mean, and how much the fine and the coarse texture change it; fluid is 1.
+/// How a tissue looks in a T2-weighted series: its mean, and how much the fine and the coarse texture change it; fluid is 1.
 ///
 /// A tumour's mean lies between those of grey matter, cerebellum and scalp, so that no threshold finds it.
-pub(super) const LOOKS: [[f32; 3]; 9] = [
+pub(super) const T2: [[f32; 3]; 9] = [
     [0.0, 0.0, 0.0],
     [0.56, 0.10, 0.20],
     [0.07, 0.02, 0.04],
@@ -36,6 +36,19 @@ pub(super) const LOOKS: [[f32; 3]; 9] = [
     [0.46, 0.12, 0.04],
     [0.95, 0.0, 0.0],
     [0.57, 0.08, 0.10],
+];
+
+/// The same in a T1-weighted series after contrast agent, which the tumour takes up.
+pub(super) const T1: [[f32; 3]; 9] = [
+    [0.0, 0.0, 0.0],
+    [0.85, 0.10, 0.15],
+    [0.08, 0.02, 0.04],
+    [0.16, 0.0, 0.02],
+    [0.42, 0.03, 0.04],
+    [0.52, 0.02, 0.03],
+    [0.45, 0.08, 0.04],
+    [0.20, 0.0, 0.0],
+    [0.90, 0.10, 0.12],
 ];
 
 /// An ellipsoid of one tissue.

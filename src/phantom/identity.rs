@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::noise::{pick, stream, uniform};
+use super::scanner::Weighting;
 use crate::connectors::dicom::write::{MrSeries, Study};
 use crate::connectors::{Digest, Geometry};
 
@@ -26,8 +27,8 @@ pub(super) fn uid(seed: u64, index: usize, purpose: &str) -> String {
 }
 
 /// The SOPInstanceUIDs of a series, in the order of its slices.
-pub(super) fn instance_uids(seed: u64, index: usize, slices: usize) -> Vec<String> {
-    (0..slices).map(|slice| uid(seed, index, &format!("instance {slice}"))).collect()
+pub(super) fn instance_uids(seed: u64, index: usize, weighting: Weighting, slices: usize) -> Vec<String> {
+    (0..slices).map(|slice| uid(seed, index, &weighting.purpose(&format!("instance {slice}")))).collect()
 }
 
 /// A file's name: as in exports that were renamed by content, it tells nothing.
@@ -61,6 +62,36 @@ fn study(rng: &mut ChaCha8Rng, seed: u64, index: usize) -> Study {
         date,
         description: "MR IAC".to_owned(),
         frame_of_reference_uid: uid(seed, index, "frame of reference"),
+    }
+}
+
+/// One of the two series of a patient of a research collection, all from scanners of one hospital.
+pub(super) fn collected(
+    seed: u64,
+    index: usize,
+    weighting: Weighting,
+    geometry: Geometry,
+    window: [f64; 2],
+) -> MrSeries {
+    let (manufacturer, model, software, field, repetition, echo, flip, t2) = SCANNERS[0];
+    let own = series(seed, index, geometry, window);
+    let (description, number, repetition_time_ms, echo_time_ms, flip_angle_deg) = match weighting {
+        Weighting::T2 => (t2, own.number, repetition, echo, flip),
+        Weighting::T1 => ("t1_mpr_tra_gk_v4", own.number + 1, 1900.0, 2.97, 15.0),
+    };
+    MrSeries {
+        uid: uid(seed, index, &weighting.purpose("series")),
+        number,
+        description: description.to_owned(),
+        protocol: description.to_owned(),
+        manufacturer: manufacturer.to_owned(),
+        model: model.to_owned(),
+        software: software.to_owned(),
+        field_strength_t: field,
+        repetition_time_ms,
+        echo_time_ms,
+        flip_angle_deg,
+        ..own
     }
 }
 

@@ -1,5 +1,6 @@
 //! Synthetic archives with truth: DICOM series and outlines as a hospital exports them.
 
+pub mod collection;
 mod head;
 mod identity;
 mod noise;

@@ -1,14 +1,40 @@
 //! What a scanner makes of the tissues: partial volumes, texture, a bias field and noise.
 
-use super::head::{Head, LOOKS, Tissue};
+use super::head::{Head, T1, T2, Tissue};
 use super::noise::{Field, Rician, stream, uniform};
 use super::tumour::Tumour;
 use crate::connectors::{Geometry, VoxelIndex};
 
+/// What a series is weighted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weighting {
+    /// Fluid is bright.
+    T2,
+    /// After contrast agent: the tumour is bright.
+    T1,
+}
+
+impl Weighting {
+    /// The name of a stream of random numbers that each series of a patient has of its own.
+    pub fn purpose(self, purpose: &str) -> String {
+        match self {
+            Self::T2 => purpose.to_owned(),
+            Self::T1 => format!("t1 {purpose}"),
+        }
+    }
+
+    fn looks(self) -> [[f32; 3]; 9] {
+        match self {
+            Self::T2 => T2,
+            Self::T1 => T1,
+        }
+    }
+}
+
 /// The random part of one acquisition.
 pub(super) struct Scanner<'a> {
     geometry: &'a Geometry,
-    fluid: f32,
+    bright: f32,
     looks: [[f32; 3]; 9],
     fine: Field,
     coarse: Field,
@@ -24,20 +50,22 @@ struct Lines {
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner on a grid in the head's own space; `fluid` is the stored value of fluid.
-    pub fn new(seed: u64, index: usize, geometry: &'a Geometry, fluid: f64) -> Self {
-        let rng = &mut stream(seed, index, "acquisition");
-        let fluid = fluid as f32;
-        let looks = LOOKS.map(|[mean, fine, coarse]| [mean * uniform(rng, 0.95, 1.05) as f32, fine, coarse]);
-        let sigma = fluid * uniform(rng, 0.03, 0.055) as f32;
+    /// A scanner on a grid in the head's own space; `bright` is the stored value of what is brightest.
+    pub fn new(seed: u64, index: usize, weighting: Weighting, geometry: &'a Geometry, bright: f64) -> Self {
+        let rng = &mut stream(seed, index, &weighting.purpose("acquisition"));
+        let bright = bright as f32;
+        let looks = weighting
+            .looks()
+            .map(|[mean, fine, coarse]| [mean * uniform(rng, 0.95, 1.05) as f32, fine, coarse]);
+        let sigma = bright * uniform(rng, 0.03, 0.055) as f32;
         Self {
             geometry,
-            fluid,
+            bright,
             looks,
             fine: Field::new(rng, geometry.size, [2.0, 4.0, 6.0]),
             coarse: Field::new(rng, geometry.size, [5.0, 18.0, 18.0]),
             bias: Field::new(rng, geometry.size, [30.0, 110.0, 110.0]),
-            noise: Rician::new(stream(seed, index, "noise"), sigma),
+            noise: Rician::new(stream(seed, index, &weighting.purpose("noise")), sigma),
         }
     }
 
@@ -83,7 +111,7 @@ impl<'a> Scanner<'a> {
         {
             let [a, b] = [self.looks[usize::from(*one)], self.looks[usize::from(*two)]];
             let textured = a[0] + b[0] + (a[1] + b[1]) * fine + (a[2] + b[2]) * coarse;
-            *value = 0.5 * self.fluid * textured * (1.0 + 0.25 * bias);
+            *value = 0.5 * self.bright * textured * (1.0 + 0.25 * bias);
         }
     }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::head::{Canal, Head};
 use super::identity;
 use super::noise::{pick, stream, uniform};
-use super::scanner::Scanner;
+use super::scanner::{Scanner, Weighting};
 use super::tumour::Tumour;
 use crate::connectors::dicom::write::{MrSeries, Pixels, Slice, WriteError, write_slice};
 use crate::connectors::geometry::{cross, norm};
@@ -95,10 +95,7 @@ pub struct Written {
 /// # Errors
 /// [`PhantomError`] when the matrix is out of range, or the folder or a file cannot be written.
 pub fn write_archive(settings: &VsPhantom, folder: &Path) -> Result<Vec<Written>, PhantomError> {
-    let size = settings.size;
-    if (0..3).any(|axis| size[axis] < MIN_SIZE[axis] || size[axis] > MAX_SIZE[axis]) {
-        return Err(PhantomError::Size { found: size });
-    }
+    check(settings.size)?;
     std::fs::create_dir_all(folder)
         .map_err(|source| PhantomError::Folder { path: folder.to_owned(), source })?;
     (settings.first..settings.first.saturating_add(settings.series))
@@ -107,15 +104,39 @@ pub fn write_archive(settings: &VsPhantom, folder: &Path) -> Result<Vec<Written>
         .collect()
 }
 
+/// Refuses a matrix that no tumour fits into, or that no file holds.
+pub(super) fn check(size: [usize; 3]) -> Result<(), PhantomError> {
+    let out = (0..3).any(|axis| size[axis] < MIN_SIZE[axis] || size[axis] > MAX_SIZE[axis]);
+    if out { Err(PhantomError::Size { found: size }) } else { Ok(()) }
+}
+
 fn write_series(settings: &VsPhantom, index: usize, folder: &Path) -> Result<Written, PhantomError> {
     let (scan, truth) = case(settings, index);
     let header = header(settings, index, scan.geometry());
-    let instance_uids = identity::instance_uids(settings.seed, index, scan.size()[0]);
-    // Scanners number slices in the order of acquisition, some from above.
-    let from_above = pick(&mut stream(settings.seed, index, "order"), [false, false, true]);
-    let mut slices = Vec::with_capacity(instance_uids.len());
-    for (place, uid) in instance_uids.iter().enumerate() {
-        let number = if from_above { instance_uids.len() - place } else { place + 1 };
+    let instance_uids = identity::instance_uids(settings.seed, index, Weighting::T2, scan.size()[0]);
+    let name = |_: usize, uid: &str| folder.join(identity::file_name(uid));
+    let from_above = from_above(settings, index);
+    let slices = write_slices(&scan, &header, &instance_uids, from_above, name)?;
+    let outlines = write_rtstruct(settings, index, &truth, &STRUCTURES, folder)?;
+    Ok(Written { index, series_uid: header.uid, instance_uids, slices, outlines })
+}
+
+/// Scanners number slices in the order of acquisition, some from above.
+pub(super) fn from_above(settings: &VsPhantom, index: usize) -> bool {
+    pick(&mut stream(settings.seed, index, "order"), [false, false, true])
+}
+
+/// Writes a scan's slices; `name` gives the file of a slice by its instance number and its UID.
+pub(super) fn write_slices(
+    scan: &Scan,
+    header: &MrSeries,
+    uids: &[String],
+    from_above: bool,
+    name: impl Fn(usize, &str) -> PathBuf,
+) -> Result<Vec<PathBuf>, PhantomError> {
+    let mut slices = Vec::with_capacity(uids.len());
+    for (place, uid) in uids.iter().enumerate() {
+        let number = if from_above { uids.len() - place } else { place + 1 };
         let values: Vec<u16> = scan.slice(place).iter().map(|&value| value as u16).collect();
         let slice = Slice {
             index: place,
@@ -123,12 +144,11 @@ fn write_series(settings: &VsPhantom, index: usize, folder: &Path) -> Result<Wri
             sop_instance_uid: uid,
             pixels: Pixels::Unsigned(&values),
         };
-        let path = folder.join(identity::file_name(uid));
-        write_slice(&path, &header, &slice)?;
+        let path = name(number, uid);
+        write_slice(&path, header, &slice)?;
         slices.push(path);
     }
-    let outlines = write_rtstruct(settings, index, &truth, &STRUCTURES, folder)?;
-    Ok(Written { index, series_uid: header.uid, instance_uids, slices, outlines })
+    Ok(slices)
 }
 
 /// Writes the outlines of a series from any labels on its grid: label 1 is the first name, and so on.
@@ -146,15 +166,40 @@ pub fn write_rtstruct(
     folder: &Path,
 ) -> Result<PathBuf, PhantomError> {
     let series = header(settings, index, labels.geometry());
-    let uids = identity::instance_uids(settings.seed, index, labels.size()[0]);
+    let uids = identity::instance_uids(settings.seed, index, Weighting::T2, labels.size()[0]);
+    let header = structure_set(settings, index, Weighting::T2, series, uids);
+    let path = folder.join(identity::file_name(&header.sop_instance_uid));
+    write_outlines(&path, &header, labels, names)?;
+    Ok(path)
+}
+
+/// Writes outlines: label 1 is the first name, and so on; a label without voxels is left out.
+pub(super) fn write_outlines(
+    path: &Path,
+    header: &StructureSetHeader,
+    labels: &LabelMap,
+    names: &[&str],
+) -> Result<(), PhantomError> {
     let structures: Vec<_> = (1..)
         .zip(names)
-        .map(|(label, name)| ((*name).to_owned(), contours(labels, label, &uids)))
+        .map(|(label, name)| ((*name).to_owned(), contours(labels, label, &header.referenced_instances)))
         .filter(|(_, contours)| !contours.is_empty())
         .collect();
-    let header = StructureSetHeader {
-        series_uid: identity::uid(settings.seed, index, "outlines series"),
-        sop_instance_uid: identity::uid(settings.seed, index, "outlines"),
+    Ok(write_structures(path, header, &structures)?)
+}
+
+/// What the outlines of a series say of themselves.
+pub(super) fn structure_set(
+    settings: &VsPhantom,
+    index: usize,
+    weighting: Weighting,
+    series: MrSeries,
+    uids: Vec<String>,
+) -> StructureSetHeader {
+    let uid = |purpose: &str| identity::uid(settings.seed, index, &weighting.purpose(purpose));
+    StructureSetHeader {
+        series_uid: uid("outlines series"),
+        sop_instance_uid: uid("outlines"),
         label: "VS".to_owned(),
         date: series.study.date.clone(),
         time: "235900".to_owned(),
@@ -163,20 +208,23 @@ pub fn write_rtstruct(
         referenced_sop_class_uid: "1.2.840.10008.5.1.4.1.1.4".to_owned(),
         referenced_instances: uids,
         study: series.study,
-    };
-    let path = folder.join(identity::file_name(&header.sop_instance_uid));
-    write_structures(&path, &header, &structures)?;
-    Ok(path)
+    }
 }
 
 fn header(settings: &VsPhantom, index: usize, geometry: &Geometry) -> MrSeries {
-    let fluid = brightness(settings, index);
-    identity::series(settings.seed, index, geometry.clone(), [(0.5 * fluid).round(), fluid.round()])
+    let window = window(settings, index, Weighting::T2);
+    identity::series(settings.seed, index, geometry.clone(), window)
 }
 
-/// The stored value of fluid.
-fn brightness(settings: &VsPhantom, index: usize) -> f64 {
-    uniform(&mut stream(settings.seed, index, "brightness"), 700.0, 2200.0)
+/// Centre and width that show a series well.
+pub(super) fn window(settings: &VsPhantom, index: usize, weighting: Weighting) -> [f64; 2] {
+    let bright = brightness(settings, index, weighting);
+    [(0.5 * bright).round(), bright.round()]
+}
+
+/// The stored value of what is brightest.
+fn brightness(settings: &VsPhantom, index: usize, weighting: Weighting) -> f64 {
+    uniform(&mut stream(settings.seed, index, &weighting.purpose("brightness")), 700.0, 2200.0)
 }
 
 /// The scan of one series as its files hold it, and the truth: 1 for the tumour, 2 for the cochlea.
@@ -184,24 +232,54 @@ fn brightness(settings: &VsPhantom, index: usize) -> f64 {
 /// # Units
 /// Stored values of 12 bits, in the vendor's own scale.
 pub fn case(settings: &VsPhantom, index: usize) -> (Scan, LabelMap) {
-    let rng = &mut stream(settings.seed, index, "anatomy");
-    let side = pick(rng, [-1.0, 1.0]);
-    let (head, canal) = Head::new(rng, side);
-    let slices = slice_count(rng, settings.size[0]);
-    let size = [slices, settings.size[1], settings.size[2]];
-    let extent = [0, 1, 2].map(|axis| size[axis] as f64 * SPACING_MM[axis]);
-    let tumour = tumour(rng, canal, extent);
-    let geometry = place(rng, &tumour, size, extent);
-    // The patient lies somewhere on the table: the origin is no round number, with the digits of a file.
-    let mut shifted = geometry.clone();
-    for x in &mut shifted.origin_mm {
-        *x = ((*x + uniform(rng, -12.0, 12.0)) * 1e6).round() / 1e6;
+    let anatomy = Anatomy::new(settings, index);
+    (anatomy.scan(settings, index, Weighting::T2), anatomy.truth())
+}
+
+/// A patient on the table, whatever is acquired.
+pub(super) struct Anatomy {
+    head: Head,
+    tumour: Tumour,
+    /// The grid in the head's own space.
+    geometry: Geometry,
+    /// The same in the scanner's.
+    shifted: Geometry,
+}
+
+impl Anatomy {
+    /// The patient of this number.
+    pub fn new(settings: &VsPhantom, index: usize) -> Self {
+        let rng = &mut stream(settings.seed, index, "anatomy");
+        let side = pick(rng, [-1.0, 1.0]);
+        let (head, canal) = Head::new(rng, side);
+        let slices = slice_count(rng, settings.size[0]);
+        let size = [slices, settings.size[1], settings.size[2]];
+        let extent = [0, 1, 2].map(|axis| size[axis] as f64 * SPACING_MM[axis]);
+        let tumour = tumour(rng, canal, extent);
+        let geometry = place(rng, &tumour, size, extent);
+        // The patient lies somewhere on the table: the origin is no round number, with the digits of a file.
+        let mut shifted = geometry.clone();
+        for x in &mut shifted.origin_mm {
+            *x = ((*x + uniform(rng, -12.0, 12.0)) * 1e6).round() / 1e6;
+        }
+        Self { head, tumour, geometry, shifted }
     }
-    let (mut scan, mut truth) = (Scan::zeros(shifted.clone()), LabelMap::zeros(shifted));
-    mark(&head, &tumour, &geometry, truth.voxels_mut());
-    let scanner = Scanner::new(settings.seed, index, &geometry, brightness(settings, index));
-    scanner.acquire(&head, &tumour, scan.voxels_mut());
-    (scan, truth)
+
+    /// A series as its files hold it.
+    pub fn scan(&self, settings: &VsPhantom, index: usize, weighting: Weighting) -> Scan {
+        let mut scan = Scan::zeros(self.shifted.clone());
+        let bright = brightness(settings, index, weighting);
+        let scanner = Scanner::new(settings.seed, index, weighting, &self.geometry, bright);
+        scanner.acquire(&self.head, &self.tumour, scan.voxels_mut());
+        scan
+    }
+
+    /// 1 for the tumour, 2 for the cochlea.
+    pub fn truth(&self) -> LabelMap {
+        let mut truth = LabelMap::zeros(self.shifted.clone());
+        mark(&self.head, &self.tumour, &self.geometry, truth.voxels_mut());
+        truth
+    }
 }
 
 fn slice_count(rng: &mut ChaCha8Rng, slices: usize) -> usize {
