@@ -87,6 +87,16 @@ pub enum NetworkError {
     },
 }
 
+impl NetworkError {
+    /// Whether a device, or the machine, had not enough memory for it: with less at a time it may go.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Torch { message, .. } if NO_MEMORY.iter().any(|words| message.contains(words)))
+    }
+}
+
+/// What libtorch says when there is no more memory on a GPU, and for the CPU.
+const NO_MEMORY: [&str; 2] = ["out of memory", "can't allocate memory"];
+
 /// Says what was being done when libtorch refused.
 pub(super) trait Doing<T> {
     /// The same result, with the context.
@@ -105,8 +115,16 @@ impl From<TchError> for NetworkError {
     }
 }
 
-/// libtorch's messages carry a C++ stack trace, which helps nobody here.
+/// libtorch's messages carry a C++ stack trace, which helps nobody here, and those of TorchScript say first where in
+/// the script it was.
 pub(super) fn first_line(error: &TchError) -> String {
     let text = error.to_string();
-    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+    let of_memory = text.lines().find(|line| NO_MEMORY.iter().any(|words| line.contains(words)));
+    of_memory
+        .into_iter()
+        .chain(text.lines())
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }

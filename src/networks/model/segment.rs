@@ -59,18 +59,19 @@ impl Model {
         let weights = options.convention.weights(options.blend, window);
         let classes = self.label_names.len() + 1;
         let mut slab = Slab::new(walk.clone(), weights, classes)?;
-        let batch = options.batch.clamp(1, walk.places().len());
+        let mut batch = options.batch.clamp(1, walk.places().len());
         let mut windows = host::Windows::new(batch, window)?;
         let length: usize = window.iter().product();
         let mut decided = Vec::with_capacity(voxels.len());
         for (index, &d) in walk.slabs().iter().enumerate() {
-            for places in walk.places().chunks(batch) {
+            in_batches(walk.places(), &mut batch, |places| {
                 let numbers = windows.numbers_mut();
                 walk.gather(voxels, d, places, numbers.get_mut(..places.len() * length).unwrap_or_default());
                 let logits = self.logits(&windows.first(places.len())?, options.flips)?;
                 let logits = host::readable(&logits)?;
                 slab.add(d, places, host::numbers(&logits)?);
-            }
+                Ok(())
+            })?;
             slab.decide(walk.decided(index), &mut decided);
         }
         Ok(decided)
@@ -94,11 +95,11 @@ impl Model {
         let weight = Tensor::f_from_slice(&weights)?.f_view(shape)?.f_to_device(self.device.0)?;
         let slab = [self.classes(), shape[0], height as i64, width as i64];
         let mut sums = Tensor::f_zeros(slab, (Kind::Float, self.device.0)).doing("memory for a slab")?;
-        let mut decided = Vec::new();
+        let (mut decided, mut batch) = (Vec::new(), options.batch.max(1));
         for (index, &d) in walk.slabs().iter().enumerate() {
-            for places in walk.places().chunks(options.batch.max(1)) {
-                self.add_windows(&padded, d, places, &weight, &mut sums, options)?;
-            }
+            in_batches(walk.places(), &mut batch, |places| {
+                self.add_windows(&padded, d, places, &weight, &mut sums, options)
+            })?;
             let done = walk.decided(index).len() as i64;
             let classes = sums.f_narrow(1, 0, done)?.f_argmax(0, false)?;
             decided.push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
@@ -146,8 +147,8 @@ impl Model {
     ) -> Result<Vec<u16>, NetworkError> {
         let volume = Tensor::f_from_slice(voxels)?.f_view(size.map(|n| n as i64))?;
         let targets: Vec<usize> = (0..size[0]).collect();
-        let mut decided = Vec::new();
-        for targets in targets.chunks(options.batch.max(1)) {
+        let (mut decided, mut batch) = (Vec::new(), options.batch.max(1));
+        in_batches(&targets, &mut batch, |targets| {
             let channels = targets.iter().flat_map(|&target| self.view.channel_slices(target, size[0]));
             let channels: Vec<i64> = channels.map(|slice| slice as i64).collect();
             let slices = volume.f_index_select(0, &Tensor::f_from_slice(&channels)?)?;
@@ -155,9 +156,32 @@ impl Model {
             let slices = slices.f_view(shape)?.f_to_device(self.device.0)?;
             let classes = self.logits(&slices, options.flips)?.f_argmax(1, false)?.f_squeeze_dim(1)?;
             decided.push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
-        }
+            Ok(())
+        })?;
         numbers(&Tensor::f_cat(&decided, 0)?)
     }
+}
+
+/// Works on all items, at most `batch` at a time. Where memory does not suffice for them, half as many are tried, and
+/// taken from then on; `work` must leave nothing behind when it fails.
+fn in_batches<T>(
+    items: &[T],
+    batch: &mut usize,
+    mut work: impl FnMut(&[T]) -> Result<(), NetworkError>,
+) -> Result<(), NetworkError> {
+    let mut rest = items;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min((*batch).max(1)));
+        match work(now) {
+            Ok(()) => rest = later,
+            Err(error) if error.is_out_of_memory() && now.len() > 1 => {
+                *batch = now.len() / 2;
+                tracing::warn!(batch = *batch, %error, "less at a time from now on");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn numbers(classes: &Tensor) -> Result<Vec<u16>, NetworkError> {
@@ -173,6 +197,33 @@ mod tests {
 
     use super::super::super::{Blend, Convention, Device};
     use super::*;
+
+    /// A network that asks for more memory than there is when it sees more than two windows at a time.
+    #[test]
+    fn a_batch_that_is_too_large_is_halved() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/windows");
+        let labels = vec!["a".to_owned()];
+        let (size, window) = ([5, 14, 9], [4, 6, 5]);
+        let voxels: Vec<f32> = (0..630).map(|i| (i * 7919 % 101) as f32 / 101.0).collect();
+        let view = InputView::Patch { size: window };
+        let model = Model::from_torchscript(&folder.join("two.pt"), view, 2, labels, Device::CPU).unwrap();
+        let segmented = |batch| {
+            let options = InferOptions { batch, ..InferOptions::default() };
+            let walk = Walk::new(options.convention, size, window, options.overlap);
+            let found = model.by_window(&voxels, &walk, &options).unwrap();
+            assert_eq!(found, model.by_window_on_device(&voxels, &walk, &options).unwrap());
+            found
+        };
+        assert_eq!(segmented(7), segmented(1));
+        let bright: Vec<u16> = voxels.iter().map(|&value| u16::from(value > 0.5)).collect();
+        assert_eq!(segmented(16), bright);
+        let error = NetworkError::from(tch::TchError::Torch("CUDA out of memory. Tried".to_owned()));
+        let mut batch = 1;
+        let found = in_batches(&[0], &mut batch, |_| {
+            Err(NetworkError::from(tch::TchError::Torch("CUDA out of memory".into())))
+        });
+        assert!(error.is_out_of_memory() && found.unwrap_err().is_out_of_memory());
+    }
 
     /// The way of a GPU, taken on the CPU, decides as ours does.
     #[test]
