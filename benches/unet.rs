@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use divan::Bencher;
-use tomoflow::networks::config::{Channels, Dims, Variant};
+use tomoflow::networks::config::{Channels, Dims};
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, LossConfig, Model, NetworkSettings, Observer, Sample,
     SampleSource, Task, TrainSettings, Trained, UnetSettings, train,
@@ -64,10 +64,10 @@ fn trained(folder: &Path, dims: Dims, attention: Attention) -> Trained {
     let settings = TrainSettings {
         network: NetworkSettings::Unet(UnetSettings {
             dims,
-            levels: 4,
+            levels: 4.into(),
             channels: Channels::Base(8),
             attention,
-            variant: Variant::Paper,
+            ..UnetSettings::default()
         }),
         loss: LossConfig::HardnessDice { lambda: 0.6 },
         attention_weight: 1.0,

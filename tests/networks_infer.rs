@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tomoflow::networks::config::{Level, Variant};
+use tomoflow::networks::config::{Level, Supervision, Variant};
 use tomoflow::networks::{
     Attention, Device, InferOptions, InputView, Model, ModelCard, NetworkConfig, NetworkError, UnetConfig,
 };
@@ -112,6 +112,8 @@ fn a_card_that_asks_for_too_much_takes_no_memory() {
             levels: vec![Level { channels, kernel: [15, 15, 15], pool: [2, 2, 2] }; 8],
             attention: Attention::Off,
             variant: Variant::Paper,
+            dropout: 0.0,
+            supervision: Supervision::default(),
         }),
         view: InputView::Patch { size: [window; 3] },
         label_names: vec!["tumour".to_owned()],

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tomoflow::networks::config::{Channels, Dims, Variant};
+use tomoflow::networks::config::{Channels, Dims};
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, LossConfig, Model, ModelCard, NetworkError,
     NetworkSettings, Observer, Sample, SampleSource, Task, TrainSettings, Trained, UnetSettings, set_threads,
@@ -73,10 +73,10 @@ fn settings() -> TrainSettings {
     TrainSettings {
         network: NetworkSettings::Unet(UnetSettings {
             dims: Dims::TwoAndHalf,
-            levels: 3,
+            levels: 3.into(),
             channels: Channels::Base(4),
             attention: Attention::Supervised,
-            variant: Variant::Paper,
+            ..UnetSettings::default()
         }),
         loss: LossConfig::HardnessDice { lambda: 0.6 },
         attention_weight: 1.0,

@@ -1,54 +1,80 @@
 //! What a network is made of, as values: a variant is a configuration, never a type of its own.
 
+mod losses;
+mod settings;
+
 use serde::{Deserialize, Serialize};
 
 use super::NetworkError;
+pub use losses::LossConfig;
+pub use settings::{Channels, Dims, Levels, NetworkSettings, UnetSettings};
 
-/// Whether the decoder weighs its features by attention maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether features are weighed by attention maps, and by which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attention {
     /// No maps.
+    #[default]
     Off,
-    /// Maps that the segmentation loss alone shapes.
+    /// A gate on the encoder's features, opened by those from below (Oktay et al. 2018, "AG").
+    Gate,
+    /// Maps on the decoder's features that the segmentation loss alone shapes (Wang et al. 2019, "PA").
     Unsupervised,
-    /// Maps that are also compared with the foreground at their resolution.
+    /// Such maps, also compared with the foreground at their resolution ("SpvPA").
     Supervised,
 }
 
-/// How levels are joined.
+/// How levels are made and joined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variant {
-    /// Max-pooling down, deconvolution up.
+    /// Wang et al. 2019: two convolutions a level, max-pooling down, deconvolution up.
     #[default]
     Paper,
+    /// The code its authors published later (KCL-BMEIS/VS_Seg): residual levels, strided convolutions down and up,
+    /// dropout, and attention at the bottleneck too.
+    VsSeg,
 }
 
-/// Which levels see across slices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Dims {
-    /// None: every level works in-plane.
-    #[serde(rename = "2d")]
-    Two,
-    /// All but the first two.
-    #[serde(rename = "2.5d")]
-    TwoAndHalf,
-    /// All.
-    #[serde(rename = "3d")]
-    Three,
+/// How the foreground comes to the resolution of an attention map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The share of foreground in what a voxel of the map covers: the paper's.
+    #[default]
+    Average,
+    /// Foreground where any of it is: VS_Seg's.
+    Maximum,
 }
 
-impl Dims {
-    /// The kernel of level `index` (from 0) and the pooling below it, `[D, H, W]`.
-    fn kernel_and_pool(self, index: usize) -> ([i64; 3], [i64; 3]) {
-        match self {
-            Self::TwoAndHalf if index >= 2 => ([3, 3, 3], [2, 2, 2]),
-            Self::Two | Self::TwoAndHalf => ([1, 3, 3], [1, 2, 2]),
-            Self::Three => ([3, 3, 3], [2, 2, 2]),
-        }
+/// By which loss attention maps are compared with the foreground.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MapLoss {
+    /// The segmentation's own: the paper's.
+    #[default]
+    Segmentation,
+    /// Soft Dice: VS_Seg's.
+    Dice,
+}
+
+/// How attention maps are supervised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervision {
+    /// Of the foreground.
+    pub pooling: Pooling,
+    /// Against it.
+    pub loss: MapLoss,
+}
+
+impl Supervision {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
+
+/// More than this leaves too little to learn from.
+const MOST_DROPOUT: f64 = 0.9;
 
 /// One level of a U-Net.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +88,7 @@ pub struct Level {
 }
 
 /// A U-Net, complete.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnetConfig {
     /// Channels of the input.
     pub in_channels: i64,
@@ -72,9 +98,20 @@ pub struct UnetConfig {
     pub levels: Vec<Level>,
     /// On the features of each decoder level.
     pub attention: Attention,
-    /// How levels are joined.
+    /// How levels are made and joined.
     #[serde(default)]
     pub variant: Variant,
+    /// The share of features that a training step leaves out, after each norm.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+    /// How attention maps are supervised.
+    #[serde(default, skip_serializing_if = "Supervision::is_default")]
+    pub supervision: Supervision,
+}
+
+// What came later stands in a card only where it says something: cards of earlier models stay as they were.
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl UnetConfig {
@@ -93,6 +130,12 @@ impl UnetConfig {
         }
         if !(1..=8).contains(&self.levels.len()) {
             return refuse("levels".into(), format!("1 to 8 expected, {} found", self.levels.len()));
+        }
+        if self.variant == Variant::VsSeg && self.levels.len() < 2 {
+            return refuse("levels".into(), "2 or more expected by `vs_seg`, 1 found".to_owned());
+        }
+        if !(0.0..=MOST_DROPOUT).contains(&self.dropout) {
+            return refuse("dropout".into(), format!("0 to {MOST_DROPOUT} expected, {} found", self.dropout));
         }
         for (index, level) in self.levels.iter().enumerate() {
             if !(1..=4096).contains(&level.channels) {
@@ -123,87 +166,8 @@ impl UnetConfig {
     }
 }
 
-/// Channels of each level.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Channels {
-    /// Level `l` has `base * l`.
-    Base(i64),
-    /// One number for each level.
-    Each(Vec<i64>),
-}
-
-/// A U-Net as a pipeline declares it: channels in and classes out follow from the data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnetSettings {
-    /// Which levels see across slices.
-    pub dims: Dims,
-    /// How many.
-    pub levels: usize,
-    /// Their widths.
-    pub channels: Channels,
-    /// On the features of each decoder level.
-    pub attention: Attention,
-    /// How levels are joined.
-    #[serde(default)]
-    pub variant: Variant,
-}
-
-impl UnetSettings {
-    /// The network for these channels in and classes out.
-    ///
-    /// # Errors
-    /// [`NetworkError::Config`] where the fields do not go together.
-    pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<UnetConfig, NetworkError> {
-        let channels: Vec<i64> = match &self.channels {
-            Channels::Base(base) => {
-                (1..=self.levels.min(64) as i64).map(|l| base.saturating_mul(l)).collect()
-            }
-            Channels::Each(each) => each.clone(),
-        };
-        if channels.len() != self.levels {
-            let message =
-                format!("{} numbers expected, one for each level, {} found", self.levels, channels.len());
-            return Err(NetworkError::Config { field: "channels".to_owned(), message });
-        }
-        let level = |(index, &channels)| {
-            let (kernel, pool) = self.dims.kernel_and_pool(index);
-            Level { channels, kernel, pool }
-        };
-        let config = UnetConfig {
-            in_channels: i64::try_from(in_channels).unwrap_or(i64::MAX),
-            classes: i64::try_from(classes).unwrap_or(i64::MAX),
-            levels: channels.iter().enumerate().map(level).collect(),
-            attention: self.attention,
-            variant: self.variant,
-        };
-        config.check()?;
-        Ok(config)
-    }
-}
-
-/// An architecture as a pipeline declares it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum NetworkSettings {
-    /// A U-Net.
-    Unet(UnetSettings),
-}
-
-impl NetworkSettings {
-    /// The network for these channels in and classes out.
-    ///
-    /// # Errors
-    /// [`NetworkError::Config`] where the fields do not go together.
-    pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<NetworkConfig, NetworkError> {
-        match self {
-            Self::Unet(settings) => Ok(NetworkConfig::Unet(settings.resolve(in_channels, classes)?)),
-        }
-    }
-}
-
 /// An architecture, complete: what a model card holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum NetworkConfig {
     /// A U-Net.
@@ -223,68 +187,5 @@ impl NetworkConfig {
         match self {
             Self::Unet(config) => usize::try_from(config.in_channels).unwrap_or(0),
         }
-    }
-}
-
-/// What training minimises.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum LossConfig {
-    /// Soft Dice over all classes.
-    Dice,
-    /// Soft Dice whose voxels count more the more wrong they are.
-    HardnessDice {
-        /// 0 is plain Dice; the paper takes 0.6.
-        lambda: f64,
-    },
-}
-
-impl LossConfig {
-    /// The weight of hardness, 0 for plain Dice.
-    pub fn lambda(self) -> f64 {
-        match self {
-            Self::Dice => 0.0,
-            Self::HardnessDice { lambda } => lambda,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(dims: Dims, levels: usize, channels: Channels) -> UnetSettings {
-        UnetSettings { dims, levels, channels, attention: Attention::Supervised, variant: Variant::Paper }
-    }
-
-    #[test]
-    fn the_papers_table() {
-        let config = settings(Dims::TwoAndHalf, 5, Channels::Base(16)).resolve(1, 2).unwrap();
-        let channels: Vec<_> = config.levels.iter().map(|level| level.channels).collect();
-        assert_eq!(channels, [16, 32, 48, 64, 80]);
-        let kernels: Vec<_> = config.levels.iter().map(|level| level.kernel[0]).collect();
-        assert_eq!(kernels, [1, 1, 3, 3, 3]);
-        assert_eq!(config.multiple(), [4, 16, 16]);
-        assert_eq!(settings(Dims::Two, 3, Channels::Base(4)).resolve(3, 2).unwrap().multiple(), [1, 4, 4]);
-        assert_eq!(
-            settings(Dims::Three, 5, Channels::Base(4)).resolve(3, 2).unwrap().multiple(),
-            [16, 16, 16]
-        );
-    }
-
-    #[test]
-    fn channels_go_with_levels() {
-        let error = settings(Dims::Three, 3, Channels::Each(vec![4, 8])).resolve(1, 2).unwrap_err();
-        assert!(error.to_string().contains("3 numbers expected"), "{error}");
-        assert!(settings(Dims::Three, 0, Channels::Base(4)).resolve(1, 2).is_err());
-        assert!(settings(Dims::Three, 3, Channels::Base(-4)).resolve(1, 2).is_err());
-    }
-
-    #[test]
-    fn a_card_survives_json() {
-        let config = NetworkConfig::Unet(settings(Dims::Two, 2, Channels::Base(4)).resolve(1, 2).unwrap());
-        let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), config);
-        assert!(text.starts_with(r#"{"type":"unet""#), "{text}");
     }
 }

@@ -64,7 +64,7 @@ fn check(file: &str) {
     let mut adam = Adam::new(weights.flat()).unwrap();
     let losses = Vec::<f64>::try_from(&golden.tensors["losses"]).unwrap();
     for (step, expected) in losses.iter().enumerate() {
-        let output = unet.forward(&weights, input, Mode::Train { momentum: 0.1 }).unwrap();
+        let output = unet.forward(&weights, input, Mode::Train { momentum: 0.1, draw: 0 }).unwrap();
         let kind = LossConfig::HardnessDice { lambda: golden.number("lambda") };
         let weight = golden.number("attention_weight");
         let value = loss::total(kind, weight, &unet, &output, &golden.tensors["labels"]).unwrap();

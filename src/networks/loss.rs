@@ -1,37 +1,59 @@
-//! Soft Dice, plain or weighted by hardness, and the supervision of attention maps.
+//! What training minimises: a loss of the segmentation, and the supervision of attention maps.
 
 use tch::{Kind, Tensor};
 
 use super::NetworkError;
-use super::config::LossConfig;
+use super::config::{LossConfig, MapLoss};
 use super::error::Doing;
-use super::scalar::{plus, times};
+use super::scalar::times;
 use super::unet::{Output, Unet};
 
-const EPSILON: f64 = 1e-5;
+mod entropy;
+mod overlap;
 
-/// `1 - (2 Σ w p g + ε) / (Σ w (p + g) + ε)` with `w = λ|p - g| + (1 - λ)`, the mean over samples and
-/// channels of `[N, C, …]`. λ = 0 is plain soft Dice. The weight is part of the gradient.
+pub use entropy::{cross_entropy, focal};
+use entropy::{logarithms_of, with_rest};
+pub use overlap::{generalized_dice, hardness_dice};
+
+/// The loss of logits against one channel a class, both `[N, C, D, H, W]`; a number.
 ///
 /// # Errors
 /// [`NetworkError::Torch`] for tensors of unequal shape.
-///
-/// # Source
-/// Wang et al., MICCAI 2019, arXiv 1906.03906
-pub fn hardness_dice(prediction: &Tensor, truth: &Tensor, lambda: f64) -> Result<Tensor, NetworkError> {
-    let voxels: Vec<i64> = (2..prediction.dim() as i64).collect();
-    let sum = |x: &Tensor| x.f_sum_dim_intlist(voxels.as_slice(), false, None::<Kind>);
-    let mut product = prediction.f_mul(truth).doing("loss")?;
-    let mut both = prediction.f_add(truth)?;
-    if lambda != 0.0 {
-        let hardness = prediction.f_sub(truth)?.f_abs()?;
-        let weight = plus(&times(&hardness, lambda)?, 1.0 - lambda)?;
-        product = product.f_mul(&weight)?;
-        both = both.f_mul(&weight)?;
+pub fn of_segmentation(loss: LossConfig, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
+    let probabilities = || logits.f_softmax(1, None::<Kind>).doing("loss");
+    let logarithms = || logits.f_log_softmax(1, None::<Kind>).doing("loss");
+    match loss {
+        LossConfig::Dice => hardness_dice(&probabilities()?, truth, 0.0),
+        LossConfig::HardnessDice { lambda } => hardness_dice(&probabilities()?, truth, lambda),
+        LossConfig::GeneralizedDice => generalized_dice(&probabilities()?, truth),
+        LossConfig::CrossEntropy => cross_entropy(&logarithms()?, truth),
+        LossConfig::Focal { gamma, alpha } => focal(&logarithms()?, truth, gamma, alpha),
+        LossConfig::DiceCe { include_background } => {
+            let first = i64::from(!include_background);
+            let classes = |x: &Tensor| x.f_narrow(1, first, x.size().get(1).map_or(0, |n| n - first));
+            let dice = hardness_dice(&classes(&probabilities()?)?, &classes(truth)?, 0.0)?;
+            Ok(dice.f_add(&cross_entropy(&logarithms()?, truth)?)?)
+        }
     }
-    let above = plus(&times(&sum(&product)?, 2.0)?, EPSILON)?;
-    let below = plus(&sum(&both)?, EPSILON)?;
-    plus(&times(&above.f_div(&below)?.f_mean(None::<Kind>)?, -1.0)?, 1.0)
+}
+
+/// The same loss of one attention map against the foreground at its resolution, both `[N, 1, …]` between 0 and 1.
+/// Overlap losses see the foreground alone; cross entropy and focal loss see two classes, the foreground and the rest.
+///
+/// # Errors
+/// [`NetworkError::Torch`] for tensors of unequal shape.
+pub fn of_map(loss: LossConfig, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
+    match loss {
+        LossConfig::Dice => hardness_dice(map, target, 0.0),
+        LossConfig::HardnessDice { lambda } => hardness_dice(map, target, lambda),
+        LossConfig::GeneralizedDice => generalized_dice(map, target),
+        LossConfig::CrossEntropy => cross_entropy(&logarithms_of(map)?, &with_rest(target)?),
+        LossConfig::Focal { gamma, alpha } => focal(&logarithms_of(map)?, &with_rest(target)?, gamma, alpha),
+        LossConfig::DiceCe { .. } => {
+            let entropy = cross_entropy(&logarithms_of(map)?, &with_rest(target)?)?;
+            Ok(hardness_dice(map, target, 0.0)?.f_add(&entropy)?)
+        }
+    }
 }
 
 /// Classes `[N, D, H, W]` (whole numbers below `classes`) as one channel a class.
@@ -62,17 +84,19 @@ pub fn total(
 ) -> Result<Tensor, NetworkError> {
     let logits = &output.logits;
     let classes = logits.size().get(1).copied().unwrap_or(0);
-    let truth = one_hot(labels, classes, logits.kind())?;
-    let probabilities = logits.f_softmax(1, None::<Kind>)?;
-    let segmentation = hardness_dice(&probabilities, &truth, loss.lambda())?;
-    if !unet.supervises() || output.attention.is_empty() {
+    let segmentation = of_segmentation(loss, logits, &one_hot(labels, classes, logits.kind())?)?;
+    let Some(supervision) = unet.supervision().filter(|_| !output.attention.is_empty()) else {
         return Ok(segmentation);
-    }
+    };
+    let map_loss = match supervision.loss {
+        MapLoss::Segmentation => loss,
+        MapLoss::Dice => LossConfig::Dice,
+    };
     let foreground = labels.f_to_kind(Kind::Bool)?.f_to_kind(logits.kind())?.f_unsqueeze(1)?;
     let targets = unet.attention_targets(&foreground)?;
     let mut maps = Vec::with_capacity(targets.len());
     for (map, target) in output.attention.iter().zip(&targets) {
-        maps.push(hardness_dice(map, target, loss.lambda())?);
+        maps.push(of_map(map_loss, map, target)?);
     }
     let attention = Tensor::f_stack(&maps, 0)?.f_mean(None::<Kind>)?;
     Ok(times(&attention, attention_weight)?.f_add(&segmentation)?)
@@ -81,23 +105,6 @@ pub fn total(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_papers_loss_by_hand() {
-        let p = Tensor::from_slice(&[0.1, 0.8, 0.9, 0.2]).view([1, 2, 2]);
-        let g = Tensor::from_slice(&[0.0, 1.0, 1.0, 0.0]).view([1, 2, 2]);
-        let value = f64::try_from(hardness_dice(&p, &g, 0.6).unwrap()).unwrap();
-        assert!((value - 0.153_060_30).abs() < 5e-9, "{value}");
-    }
-
-    #[test]
-    fn without_hardness_it_is_plain_dice() {
-        let p = Tensor::from_slice(&[0.9, 0.2]).view([1, 1, 2]);
-        let g = Tensor::from_slice(&[1.0, 0.0]).view([1, 1, 2]);
-        let value = f64::try_from(hardness_dice(&p, &g, 0.0).unwrap()).unwrap();
-        let expected = 1.0 - (1.8 + 1e-5) / (2.1 + 1e-5);
-        assert!((value - expected).abs() < 1e-12, "{value}");
-    }
 
     #[test]
     fn a_class_that_there_is_not_is_an_error() {

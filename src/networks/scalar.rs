@@ -25,3 +25,13 @@ pub(super) fn scale(x: &mut Tensor, value: f64) -> Result<(), NetworkError> {
     let _ = x.f_mul_(&number(value)?)?;
     Ok(())
 }
+
+/// `x ^ exponent`
+pub(super) fn power(x: &Tensor, exponent: f64) -> Result<Tensor, NetworkError> {
+    Ok(x.f_pow(&number(exponent)?)?)
+}
+
+/// The greater of `x` and `least`.
+pub(super) fn at_least(x: &Tensor, least: f64) -> Result<Tensor, NetworkError> {
+    Ok(x.f_clamp_min_tensor(&number(least)?.f_to_kind(x.kind())?.f_to_device(x.device())?)?)
+}

@@ -14,7 +14,7 @@ use super::config::NetworkConfig;
 use super::counts::Counts;
 use super::error::Doing;
 use super::scalar::times;
-use super::unet::{Mode, Unet};
+use super::unet::{Mode, Unet, draw};
 use super::{
     Device, InputView, LossConfig, ModelCard, NetworkError, NetworkSettings, Sample, SampleSource, file, loss,
 };
@@ -210,7 +210,10 @@ impl<'a> Training<'a> {
             let output = self.unet.forward(
                 &state.weights,
                 &input,
-                Mode::Train { momentum: momentum(state.progress.step) },
+                Mode::Train {
+                    momentum: momentum(state.progress.step),
+                    draw: draw(self.settings.seed, state.progress.step),
+                },
             )?;
             let weight = self.settings.attention_weight;
             let loss = loss::total(self.settings.loss, weight, &self.unet, &output, &labels)?;

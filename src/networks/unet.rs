@@ -3,20 +3,29 @@
 use tch::Tensor;
 
 use super::NetworkError;
-use super::config::{Attention, Level, UnetConfig};
+use super::config::{Attention, Pooling, Supervision, UnetConfig, Variant};
 use super::error::Doing;
-use super::weights::{Buffer, Init, Layout, Parameter, Weights};
+use super::weights::{Layout, Weights};
 
-const EPSILON: f64 = 1e-5;
-const PRELU_SLOPE: f64 = 0.25;
+mod attention;
+mod blocks;
+mod dropout;
+mod joins;
 
-/// Whose statistics batch norms use.
+use attention::AttentionMap;
+use blocks::{Block, Conv, Parts};
+pub use dropout::draw;
+use joins::{Decoder, Down};
+
+/// Whose statistics batch norms use, and whether features are dropped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
     /// The batch's, which also enter their own with this weight.
     Train {
         /// 0 to 1; PyTorch's default is 0.1.
         momentum: f64,
+        /// What dropout draws from: another in each step, from [`draw`].
+        draw: u64,
     },
     /// Their own.
     Infer,
@@ -26,161 +35,9 @@ pub enum Mode {
 pub struct Output {
     /// `[N, classes, D, H, W]`, on the input's grid.
     pub logits: Tensor,
-    /// `[N, 1, …]` for each decoder level from the finest down, on the padded grid of that level; empty
-    /// without attention.
+    /// `[N, 1, …]` for each decoder level from the finest down, and VS_Seg's at the bottleneck last; empty without
+    /// attention. Each lies on the padded input's grid, coarser by the [scale](Unet::attention_scales) at its place.
     pub attention: Vec<Tensor>,
-}
-
-/// Convolution, batch norm, PReLU.
-struct ConvNorm {
-    padding: [i64; 3],
-    weight: Parameter,
-    scale: Parameter,
-    shift: Parameter,
-    slope: Parameter,
-    mean: Buffer,
-    variance: Buffer,
-}
-
-impl ConvNorm {
-    // No bias: the norm would take it away again.
-    fn new(layout: &mut Layout, name: &str, input: i64, level: &Level) -> Self {
-        let channels = [level.channels];
-        let mut parameter =
-            |part: &str, shape: &[i64], init| layout.parameter(format!("{name}.{part}"), shape, init);
-        let weight =
-            parameter("weight", &shape(level.channels, input, level.kernel), fan(input, level.kernel));
-        let scale = parameter("norm.weight", &channels, Init::Constant(1.0));
-        let shift = parameter("norm.bias", &channels, Init::Constant(0.0));
-        let slope = parameter("slope", &[1], Init::Constant(PRELU_SLOPE));
-        let mean = layout.buffer(format!("{name}.norm.mean"), &channels, Init::Constant(0.0));
-        let variance = layout.buffer(format!("{name}.norm.variance"), &channels, Init::Constant(1.0));
-        Self { padding: level.kernel.map(|k| k / 2), weight, scale, shift, slope, mean, variance }
-    }
-
-    fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
-        let x = conv(x, weights.get(self.weight), None, self.padding)?;
-        // One number a channel has no variance: the running statistics would turn to NaN.
-        let numbers: i64 = x.size().iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, n)| n).product();
-        let (training, momentum) = match mode {
-            Mode::Train { momentum } => (numbers > 1, momentum),
-            Mode::Infer => (false, 0.0),
-        };
-        let normal = x.f_batch_norm(
-            Some(weights.get(self.scale)),
-            Some(weights.get(self.shift)),
-            Some(weights.buffer(self.mean)),
-            Some(weights.buffer(self.variance)),
-            training,
-            momentum,
-            EPSILON,
-            true,
-        )?;
-        Ok(normal.f_prelu(weights.get(self.slope))?)
-    }
-}
-
-/// Two of convolution, batch norm, PReLU.
-struct Block([ConvNorm; 2]);
-
-impl Block {
-    fn new(layout: &mut Layout, name: &str, input: i64, level: &Level) -> Self {
-        let first = ConvNorm::new(layout, &format!("{name}.first"), input, level);
-        let second = ConvNorm::new(layout, &format!("{name}.second"), level.channels, level);
-        Self([first, second])
-    }
-
-    fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
-        let [first, second] = &self.0;
-        second.forward(weights, &first.forward(weights, x, mode)?, mode)
-    }
-}
-
-/// A convolution with a bias and nothing after it.
-struct Conv {
-    padding: [i64; 3],
-    weight: Parameter,
-    bias: Parameter,
-}
-
-impl Conv {
-    fn new(layout: &mut Layout, name: &str, input: i64, output: i64, kernel: [i64; 3]) -> Self {
-        let init = fan(input, kernel);
-        let weight = layout.parameter(format!("{name}.weight"), &shape(output, input, kernel), init);
-        let bias = layout.parameter(format!("{name}.bias"), &[output], init);
-        Self { padding: kernel.map(|k| k / 2), weight, bias }
-    }
-
-    fn forward(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, NetworkError> {
-        conv(x, weights.get(self.weight), Some(weights.get(self.bias)), self.padding)
-    }
-}
-
-/// The paper's attention: a map between 0 and 1 from the features themselves, which it then weighs.
-struct AttentionMap {
-    first: Conv,
-    second: Conv,
-}
-
-impl AttentionMap {
-    fn new(layout: &mut Layout, name: &str, channels: i64, kernel: [i64; 3]) -> Self {
-        let half = (channels / 2).max(1);
-        Self {
-            first: Conv::new(layout, &format!("{name}.first"), channels, half, kernel),
-            second: Conv::new(layout, &format!("{name}.second"), half, 1, kernel),
-        }
-    }
-
-    /// The weighed features `x * map + x`, and the map.
-    fn forward(&self, weights: &Weights, x: &Tensor) -> Result<(Tensor, Tensor), NetworkError> {
-        let hidden = self.first.forward(weights, x)?.f_relu()?;
-        let map = self.second.forward(weights, &hidden)?.f_sigmoid()?;
-        Ok((x.f_mul(&map)?.f_add(x)?, map))
-    }
-}
-
-/// From one level up to the next finer one.
-struct Decoder {
-    pool: [i64; 3],
-    up_weight: Parameter,
-    up_bias: Parameter,
-    attention: Option<AttentionMap>,
-    block: Block,
-}
-
-impl Decoder {
-    fn new(layout: &mut Layout, index: usize, config: &UnetConfig, level: &Level, below: &Level) -> Self {
-        let name = format!("decoder.{index}");
-        // As in PyTorch, the fan of a deconvolution counts its output channels.
-        let init = fan(level.channels, level.pool);
-        let up_shape = shape(below.channels, level.channels, level.pool);
-        let up_weight = layout.parameter(format!("{name}.up.weight"), &up_shape, init);
-        let up_bias = layout.parameter(format!("{name}.up.bias"), &[level.channels], init);
-        let both = 2 * level.channels;
-        let attention = (config.attention != Attention::Off)
-            .then(|| AttentionMap::new(layout, &format!("{name}.attention"), both, level.kernel));
-        let block = Block::new(layout, &name, both, level);
-        Self { pool: level.pool, up_weight, up_bias, attention, block }
-    }
-
-    fn forward(
-        &self,
-        weights: &Weights,
-        below: &Tensor,
-        skip: &Tensor,
-        mode: Mode,
-    ) -> Result<(Tensor, Option<Tensor>), NetworkError> {
-        let bias = Some(weights.get(self.up_bias));
-        let up = below
-            .f_conv_transpose3d(weights.get(self.up_weight), bias, self.pool, [0; 3], [0; 3], 1, [1; 3])
-            .doing("deconvolution")?;
-        let both = Tensor::f_cat(&[skip, &up], 1)?;
-        let Some(attention) = &self.attention else {
-            return Ok((self.block.forward(weights, &both, mode)?, None));
-        };
-        let (weighed, map) = attention.forward(weights, &both)?;
-        Ok((self.block.forward(weights, &weighed, mode)?, Some(map)))
-    }
 }
 
 /// A U-Net without its numbers.
@@ -188,8 +45,11 @@ pub struct Unet {
     config: UnetConfig,
     layout: Layout,
     encoder: Vec<Block>,
+    down: Vec<Down>,
+    bottleneck: Option<AttentionMap>,
     decoder: Vec<Decoder>,
-    head: Conv,
+    /// VS_Seg's last block gives the logits itself.
+    head: Option<Conv>,
 }
 
 impl Unet {
@@ -199,21 +59,33 @@ impl Unet {
     /// [`NetworkError::Config`] where no network can be built from it.
     pub fn new(config: &UnetConfig) -> Result<Self, NetworkError> {
         config.check()?;
-        let mut layout = Layout::default();
+        let layout = Layout::default();
+        let mut parts = Parts { layout, variant: config.variant, dropout: config.dropout };
+        let (mut encoder, mut down, mut bottleneck) = (Vec::new(), Vec::new(), None);
         let mut input = config.in_channels;
-        let mut encoder = Vec::new();
+        let deepest = config.levels.len().saturating_sub(1);
         for (index, level) in config.levels.iter().enumerate() {
-            encoder.push(Block::new(&mut layout, &format!("encoder.{index}"), input, level));
+            if index == deepest && attends_below(config) {
+                let name = "bottleneck.attention";
+                bottleneck = Some(AttentionMap::new(&mut parts, name, input, level.kernel));
+            }
+            let name = format!("encoder.{index}");
+            encoder.push(Block::new(&mut parts, &name, input, level.channels, level.kernel));
+            if index < deepest {
+                down.push(Down::new(&mut parts, index, level));
+            }
             input = level.channels;
         }
-        let decoder = config.levels.windows(2).enumerate().filter_map(|(index, pair)| match pair {
-            [level, below] => Some(Decoder::new(&mut layout, index, config, level, below)),
-            _ => None,
-        });
-        let decoder = decoder.collect();
+        let mut decoder = Vec::new();
+        for (index, pair) in config.levels.windows(2).enumerate() {
+            if let [level, below] = pair {
+                decoder.push(Decoder::new(&mut parts, index, config, level, below));
+            }
+        }
         let finest = config.levels.first().map_or(1, |level| level.channels);
-        let head = Conv::new(&mut layout, "head", finest, config.classes, [1; 3]);
-        Ok(Self { config: config.clone(), layout, encoder, decoder, head })
+        let head = (config.variant == Variant::Paper)
+            .then(|| Conv::new(&mut parts, "head", finest, config.classes, [1; 3]));
+        Ok(Self { config: config.clone(), layout: parts.layout, encoder, down, bottleneck, decoder, head })
     }
 
     /// The tensors that it needs.
@@ -221,9 +93,9 @@ impl Unet {
         &self.layout
     }
 
-    /// Whether attention maps are compared with the foreground.
-    pub fn supervises(&self) -> bool {
-        self.config.attention == Attention::Supervised
+    /// How attention maps are compared with the foreground, where they are.
+    pub fn supervision(&self) -> Option<Supervision> {
+        (self.config.attention == Attention::Supervised).then_some(self.config.supervision)
     }
 
     /// Logits of `[N, C, D, H, W]`. Sizes that the pools do not divide are padded by repeating the far
@@ -235,38 +107,60 @@ impl Unet {
         let size = self.spatial(input)?;
         let mut x = self.pad(input)?;
         let mut skips = Vec::with_capacity(self.encoder.len());
+        let mut below = None;
         for (index, block) in self.encoder.iter().enumerate() {
-            if let Some(above) = index.checked_sub(1).and_then(|above| self.config.levels.get(above)) {
-                x = x.f_max_pool3d(above.pool, above.pool, [0; 3], [1; 3], false).doing("pooling")?;
+            if let Some(down) = index.checked_sub(1).and_then(|above| self.down.get(above)) {
+                x = down.forward(weights, &x, mode)?;
+            }
+            if let Some(attention) = self.bottleneck.as_ref().filter(|_| index == self.down.len()) {
+                let (features, map) = attention.forward(weights, &x)?;
+                x = features;
+                below = Some(map);
             }
             x = block.forward(weights, &x, mode)?;
             skips.push(x.shallow_clone());
         }
         skips.pop();
-        let mut attention = Vec::new();
+        let mut attention = Vec::from_iter(below);
         for (decoder, skip) in self.decoder.iter().zip(&skips).rev() {
             let (features, map) = decoder.forward(weights, &x, skip, mode)?;
             x = features;
             attention.extend(map);
         }
         attention.reverse();
-        let logits = self.head.forward(weights, &x)?;
+        let logits = match &self.head {
+            Some(head) => head.forward(weights, &x)?,
+            None => x,
+        };
         Ok(Output { logits: crop(logits, size)?, attention })
     }
 
-    /// The foreground `[N, 1, D, H, W]` at the resolution of each attention map, averaged over its voxels.
+    /// How many voxels `[D, H, W]` of the padded input a voxel of each attention map covers, in their order.
+    pub fn attention_scales(&self) -> Vec<[i64; 3]> {
+        let levels = match self.config.attention {
+            Attention::Off => 0,
+            _ => self.decoder.len() + usize::from(self.bottleneck.is_some()),
+        };
+        let mut scale = [1i64; 3];
+        let mut scales = Vec::with_capacity(levels);
+        for level in self.config.levels.iter().take(levels) {
+            scales.push(scale);
+            scale = std::array::from_fn(|i| scale[i] * level.pool[i]);
+        }
+        scales
+    }
+
+    /// The foreground `[N, 1, D, H, W]` at the resolution of each attention map, pooled over its voxels.
     ///
     /// # Errors
     /// [`NetworkError::Torch`] when libtorch refuses.
     pub fn attention_targets(&self, foreground: &Tensor) -> Result<Vec<Tensor>, NetworkError> {
         let padded = self.pad(foreground)?;
-        let mut scale = [1i64; 3];
-        let mut targets = Vec::with_capacity(self.decoder.len());
-        for decoder in &self.decoder {
-            targets.push(padded.f_avg_pool3d(scale, scale, [0; 3], false, true, None)?);
-            scale = std::array::from_fn(|i| scale[i] * decoder.pool[i]);
-        }
-        Ok(targets)
+        let pool = |scale: [i64; 3]| match self.config.supervision.pooling {
+            Pooling::Average => padded.f_avg_pool3d(scale, scale, [0; 3], false, true, None),
+            Pooling::Maximum => padded.f_max_pool3d(scale, scale, [0; 3], [1; 3], false),
+        };
+        self.attention_scales().into_iter().map(|scale| pool(scale).doing("pooling")).collect()
     }
 
     fn spatial(&self, input: &Tensor) -> Result<[i64; 3], NetworkError> {
@@ -297,24 +191,12 @@ impl Unet {
     }
 }
 
+/// Whether the deepest level's features are weighed too, before its block.
+fn attends_below(config: &UnetConfig) -> bool {
+    config.variant == Variant::VsSeg
+        && matches!(config.attention, Attention::Unsupervised | Attention::Supervised)
+}
+
 fn crop(x: Tensor, [d, h, w]: [i64; 3]) -> Result<Tensor, NetworkError> {
     Ok(x.f_narrow(2, 0, d)?.f_narrow(3, 0, h)?.f_narrow(4, 0, w)?)
-}
-
-fn conv(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    padding: [i64; 3],
-) -> Result<Tensor, NetworkError> {
-    x.f_conv3d(weight, bias, [1; 3], padding, [1; 3], 1).doing("convolution")
-}
-
-fn shape(output: i64, input: i64, [d, h, w]: [i64; 3]) -> [i64; 5] {
-    [output, input, d, h, w]
-}
-
-/// PyTorch's default: uniform within 1 / sqrt(inputs of one output).
-fn fan(input: i64, kernel: [i64; 3]) -> Init {
-    Init::Uniform(1.0 / ((input * kernel.iter().product::<i64>()) as f64).sqrt())
 }

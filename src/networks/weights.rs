@@ -63,6 +63,11 @@ impl Layout {
         self.buffers.push(Declared { name, shape: shape.to_vec(), init });
         Buffer(self.buffers.len() - 1)
     }
+
+    /// Numbers in all parameters.
+    pub fn parameter_count(&self) -> i64 {
+        self.parameters.iter().map(Declared::count).sum()
+    }
 }
 
 /// Tensors that lie one after another in one.

@@ -1,6 +1,7 @@
 //! Samples to a model.
 
 mod fields;
+mod networks;
 mod split;
 
 use serde::{Deserialize, Serialize};
@@ -63,7 +64,11 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let Declared { settings, split, retrain } = super::read_config(config)?;
     let mut problems = split.problems();
     if let Err(error) = settings.network.resolve(1, 2) {
-        problems.push(FieldProblem::new("network", error.to_string(), "see `levels` and `channels`"));
+        problems.push(FieldProblem::new(
+            "network",
+            error.to_string(),
+            "see `levels`, `channels` and `variant`",
+        ));
     }
     if problems.is_empty() { Ok(Stage::Train(Train { settings, split, retrain })) } else { Err(problems) }
 }
@@ -71,7 +76,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operators::spec::Default;
+    use crate::operators::spec::{Default, semantic};
     use serde_json::json;
 
     fn defaults() -> Config {
@@ -89,6 +94,43 @@ mod tests {
         assert_eq!(train.retrain, Retrain::Never);
         assert_eq!(train.settings.batch, 2);
         assert!(train.settings.network.resolve(1, 2).is_ok());
+    }
+
+    #[test]
+    fn every_network_and_loss_builds() {
+        let levels = json!([
+            { "channels": 8, "kernel": [1, 3, 3], "pool": [1, 2, 2] },
+            { "channels": 12, "kernel": [3, 3, 3], "pool": [2, 2, 2] },
+        ]);
+        let losses = [
+            json!({ "type": "generalized_dice" }),
+            json!({ "type": "cross_entropy" }),
+            json!({ "type": "focal", "gamma": 2.0, "alpha": null }),
+            json!({ "type": "dice_ce", "include_background": false }),
+        ];
+        for (attention, loss) in ["off", "gate", "unsupervised", "supervised"].into_iter().zip(losses) {
+            let mut config = defaults();
+            config["network"]["attention"] = attention.into();
+            config["network"]["variant"] = "vs_seg".into();
+            config["network"]["levels"] = levels.clone();
+            config["network"]["dropout"] = json!(null);
+            config["network"]["map_pooling"] = "average".into();
+            config["loss"] = loss;
+            let Ok(Stage::Train(train)) = build(&config) else { panic!("expected a training") };
+            assert!(train.settings.network.resolve(1, 2).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_came_later_is_part_of_no_earlier_key() {
+        let early = defaults();
+        let mut later = early.clone();
+        for name in ["dropout", "map_pooling", "map_loss"] {
+            later["network"][name] = json!(null);
+        }
+        assert_eq!(semantic(FIELDS, &later), semantic(FIELDS, &early));
+        later["network"]["dropout"] = json!(0.2);
+        assert_ne!(semantic(FIELDS, &later), semantic(FIELDS, &early));
     }
 
     #[test]

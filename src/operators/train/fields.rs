@@ -1,51 +1,19 @@
 //! What a training can be told.
 
+use super::networks::{LOSS, NETWORK};
 use crate::operators::spec::{Default, Field, FieldKind, Role};
 
-const fn field(name: &'static str, kind: FieldKind, default: &'static str, doc: &'static str) -> Field {
+pub(super) const fn field(
+    name: &'static str,
+    kind: FieldKind,
+    default: &'static str,
+    doc: &'static str,
+) -> Field {
     Field { name, kind, default: Default::Json(default), role: Role::Semantic, doc }
 }
 
 const COUNT: FieldKind = FieldKind::Integer { min: 1, max: 1_000_000_000 };
 const COUNT_OR_NONE: FieldKind = FieldKind::Integer { min: 0, max: 1_000_000_000 };
-
-const UNET: &[Field] = &[
-    field(
-        "dims",
-        FieldKind::Choice(&["2d", "2.5d", "3d"]),
-        "\"2.5d\"",
-        "Which levels see across slices: none, all but the first two, or all. Kernels are 1x3x3 or 3x3x3, pools 1x2x2 or 2x2x2.",
-    ),
-    field("levels", FieldKind::Integer { min: 1, max: 8 }, "5", "Levels, full resolution included."),
-    field(
-        "channels",
-        FieldKind::Either(&[
-            FieldKind::Integer { min: 1, max: 512 },
-            FieldKind::List { of: &FieldKind::Integer { min: 1, max: 4096 }, len: None },
-        ]),
-        "16",
-        "Feature channels: a number n gives level l n * l of them, a list one number for each level.",
-    ),
-    field(
-        "attention",
-        FieldKind::Choice(&["off", "unsupervised", "supervised"]),
-        "\"off\"",
-        "Attention maps on the decoder's features; `supervised` also compares them with the foreground.",
-    ),
-    field(
-        "variant",
-        FieldKind::Choice(&["paper"]),
-        "\"paper\"",
-        "How levels are joined: `paper` pools by maximum and deconvolves.",
-    ),
-];
-
-const HARDNESS: &[Field] = &[field(
-    "lambda",
-    FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
-    "0.6",
-    "How much more a wrong voxel counts than a right one; 0 is plain Dice.",
-)];
 
 const SHARE: FieldKind =
     FieldKind::Either(&[COUNT_OR_NONE, FieldKind::Number { min: 0.0, max: 1.0, unit: "" }]);
@@ -58,18 +26,8 @@ const SPLIT: &[Field] = &[
 ];
 
 pub(super) const FIELDS: &[Field] = &[
-    field(
-        "network",
-        FieldKind::Tagged(&[("unet", UNET)]),
-        r#"{"type":"unet","dims":"2.5d","levels":5,"channels":16,"attention":"off","variant":"paper"}"#,
-        "The architecture.",
-    ),
-    field(
-        "loss",
-        FieldKind::Tagged(&[("dice", &[]), ("hardness_dice", HARDNESS)]),
-        r#"{"type":"dice"}"#,
-        "What training minimises, the mean over samples and classes.",
-    ),
+    NETWORK,
+    LOSS,
     field(
         "attention_weight",
         FieldKind::Number { min: 0.0, max: 1000.0, unit: "" },

@@ -1,0 +1,216 @@
+//! What levels are made of: convolutions, with norm, dropout and activation or bare, and blocks of them.
+
+use tch::Tensor;
+
+use super::Mode;
+use super::dropout::Dropout;
+use crate::networks::NetworkError;
+use crate::networks::config::Variant;
+use crate::networks::error::Doing;
+use crate::networks::weights::{Buffer, Init, Layout, Parameter, Weights};
+
+const EPSILON: f64 = 1e-5;
+const PRELU_SLOPE: f64 = 0.25;
+
+/// What parts are made with: the tensors asked for so far, and what all parts of a network have in common.
+pub(super) struct Parts {
+    pub layout: Layout,
+    pub variant: Variant,
+    pub dropout: f64,
+}
+
+impl Parts {
+    pub fn parameter(&mut self, name: &str, shape: &[i64], init: Init) -> Parameter {
+        self.layout.parameter(name.to_owned(), shape, init)
+    }
+}
+
+/// Where a convolution goes.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    /// It stays on its grid.
+    Along,
+    /// To a grid that is this much coarser.
+    Down([i64; 3]),
+    /// To a grid that is this much finer.
+    Up([i64; 3]),
+}
+
+/// Convolution, batch norm, dropout, PReLU.
+pub(super) struct ConvNorm {
+    step: Step,
+    padding: [i64; 3],
+    weight: Parameter,
+    bias: Option<Parameter>,
+    scale: Parameter,
+    shift: Parameter,
+    slope: Parameter,
+    mean: Buffer,
+    variance: Buffer,
+    dropout: Option<Dropout>,
+}
+
+impl ConvNorm {
+    pub fn new(parts: &mut Parts, name: &str, input: i64, output: i64, kernel: [i64; 3], step: Step) -> Self {
+        // A transposed convolution's weights stand the other way round, and PyTorch counts its fan so.
+        let (init, weight_shape) = match step {
+            Step::Up(_) => (fan(output, kernel), shape(input, output, kernel)),
+            Step::Along | Step::Down(_) => (fan(input, kernel), shape(output, input, kernel)),
+        };
+        let channels = [output];
+        let weight = parts.parameter(&format!("{name}.weight"), &weight_shape, init);
+        // The norm takes a bias away again; VS_Seg's weights have one all the same.
+        let bias = (parts.variant == Variant::VsSeg)
+            .then(|| parts.parameter(&format!("{name}.bias"), &channels, init));
+        let mut constant = |part: &str, shape: &[i64], value| {
+            parts.parameter(&format!("{name}.{part}"), shape, Init::Constant(value))
+        };
+        let scale = constant("norm.weight", &channels, 1.0);
+        let shift = constant("norm.bias", &channels, 0.0);
+        let slope = constant("slope", &[1], PRELU_SLOPE);
+        let mean = parts.layout.buffer(format!("{name}.norm.mean"), &channels, Init::Constant(0.0));
+        let variance = parts.layout.buffer(format!("{name}.norm.variance"), &channels, Init::Constant(1.0));
+        let dropout = Dropout::new(parts.dropout, name);
+        Self { step, padding: same(kernel), weight, bias, scale, shift, slope, mean, variance, dropout }
+    }
+
+    pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
+        let x = self.convolve(weights, x)?;
+        // One number a channel has no variance: the running statistics would turn to NaN.
+        let numbers: i64 = x.size().iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, n)| n).product();
+        let (training, momentum) = match mode {
+            Mode::Train { momentum, .. } => (numbers > 1, momentum),
+            Mode::Infer => (false, 0.0),
+        };
+        let mut normal = x.f_batch_norm(
+            Some(weights.get(self.scale)),
+            Some(weights.get(self.shift)),
+            Some(weights.buffer(self.mean)),
+            Some(weights.buffer(self.variance)),
+            training,
+            momentum,
+            EPSILON,
+            true,
+        )?;
+        if let (Some(dropout), Mode::Train { draw, .. }) = (&self.dropout, mode) {
+            normal = dropout.forward(&normal, draw)?;
+        }
+        Ok(normal.f_prelu(weights.get(self.slope))?)
+    }
+
+    fn convolve(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, NetworkError> {
+        let weight = weights.get(self.weight);
+        let bias = self.bias.map(|bias| weights.get(bias));
+        match self.step {
+            Step::Along => conv(x, weight, bias, [1; 3], self.padding),
+            Step::Down(stride) => conv(x, weight, bias, stride, self.padding),
+            Step::Up(stride) => x
+                // With an odd kernel this much more at the far end gives n * stride voxels for n.
+                .f_conv_transpose3d(weight, bias, stride, self.padding, stride.map(|s| s - 1), 1, [1; 3])
+                .doing("transposed convolution"),
+        }
+    }
+}
+
+/// A convolution with a bias and nothing after it.
+pub(super) struct Conv {
+    padding: [i64; 3],
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl Conv {
+    pub fn new(parts: &mut Parts, name: &str, input: i64, output: i64, kernel: [i64; 3]) -> Self {
+        let init = fan(input, kernel);
+        let weight = parts.parameter(&format!("{name}.weight"), &shape(output, input, kernel), init);
+        let bias = parts.parameter(&format!("{name}.bias"), &[output], init);
+        Self { padding: same(kernel), weight, bias }
+    }
+
+    pub fn forward(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, NetworkError> {
+        conv(x, weights.get(self.weight), Some(weights.get(self.bias)), [1; 3], self.padding)
+    }
+}
+
+enum Second {
+    Normed(ConvNorm),
+    Bare(Conv),
+}
+
+enum Shortcut {
+    None,
+    Itself,
+    Across(Conv),
+}
+
+/// A level: two of convolution, norm and activation; in VS_Seg its input is added, through a 1x1x1 convolution
+/// where the width changes.
+pub(super) struct Block {
+    first: ConvNorm,
+    second: Second,
+    shortcut: Shortcut,
+}
+
+impl Block {
+    pub fn new(parts: &mut Parts, name: &str, input: i64, output: i64, kernel: [i64; 3]) -> Self {
+        let first = ConvNorm::new(parts, &format!("{name}.first"), input, output, kernel, Step::Along);
+        let second = ConvNorm::new(parts, &format!("{name}.second"), output, output, kernel, Step::Along);
+        let shortcut = shortcut(parts, name, input, output);
+        Self { first, second: Second::Normed(second), shortcut }
+    }
+
+    /// VS_Seg's last block, which gives the logits: its second convolution stands alone.
+    pub fn last(parts: &mut Parts, name: &str, input: i64, classes: i64, kernel: [i64; 3]) -> Self {
+        let first = ConvNorm::new(parts, &format!("{name}.first"), input, classes, kernel, Step::Along);
+        let second = Conv::new(parts, &format!("{name}.second"), classes, classes, kernel);
+        let shortcut = shortcut(parts, name, input, classes);
+        Self { first, second: Second::Bare(second), shortcut }
+    }
+
+    pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
+        let first = self.first.forward(weights, x, mode)?;
+        let both = match &self.second {
+            Second::Normed(second) => second.forward(weights, &first, mode)?,
+            Second::Bare(second) => second.forward(weights, &first)?,
+        };
+        match &self.shortcut {
+            Shortcut::None => Ok(both),
+            Shortcut::Itself => Ok(both.f_add(x)?),
+            Shortcut::Across(conv) => Ok(both.f_add(&conv.forward(weights, x)?)?),
+        }
+    }
+}
+
+fn shortcut(parts: &mut Parts, name: &str, input: i64, output: i64) -> Shortcut {
+    match parts.variant {
+        Variant::Paper => Shortcut::None,
+        Variant::VsSeg if input == output => Shortcut::Itself,
+        Variant::VsSeg => {
+            Shortcut::Across(Conv::new(parts, &format!("{name}.shortcut"), input, output, [1; 3]))
+        }
+    }
+}
+
+fn conv(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: [i64; 3],
+    padding: [i64; 3],
+) -> Result<Tensor, NetworkError> {
+    x.f_conv3d(weight, bias, stride, padding, [1; 3], 1).doing("convolution")
+}
+
+/// The padding that keeps a grid under an odd kernel.
+fn same(kernel: [i64; 3]) -> [i64; 3] {
+    kernel.map(|k| k / 2)
+}
+
+pub(super) fn shape(output: i64, input: i64, [d, h, w]: [i64; 3]) -> [i64; 5] {
+    [output, input, d, h, w]
+}
+
+/// PyTorch's default: uniform within 1 / sqrt(inputs of one output).
+pub(super) fn fan(input: i64, kernel: [i64; 3]) -> Init {
+    Init::Uniform(1.0 / ((input * kernel.iter().product::<i64>()) as f64).sqrt())
+}

@@ -1,0 +1,129 @@
+//! What a training can be told about its network and its loss.
+
+use super::fields::field;
+use crate::operators::spec::{Default, Field, FieldKind, Role};
+
+/// A field that came after trainings were first kept: at its default it is part of no key.
+const fn later(name: &'static str, kind: FieldKind, doc: &'static str) -> Field {
+    Field { name, kind, default: Default::Absent, role: Role::SemanticLater, doc }
+}
+
+const KERNEL: FieldKind = FieldKind::List { of: &FieldKind::Integer { min: 1, max: 15 }, len: Some(3) };
+const POOL: FieldKind = FieldKind::List { of: &FieldKind::Integer { min: 1, max: 8 }, len: Some(3) };
+
+const LEVEL: &[Field] = &[
+    Field {
+        name: "channels",
+        kind: FieldKind::Integer { min: 1, max: 4096 },
+        default: Default::Required,
+        role: Role::Semantic,
+        doc: "Feature channels.",
+    },
+    field("kernel", KERNEL, "[3, 3, 3]", "Of its convolutions, `[D, H, W]`, odd."),
+    field("pool", POOL, "[2, 2, 2]", "Stride to the next level, `[D, H, W]`; the last level's is not used."),
+];
+
+const UNET: &[Field] = &[
+    field(
+        "dims",
+        FieldKind::Choice(&["2d", "2.5d", "3d"]),
+        "\"2.5d\"",
+        "Which levels see across slices: none, all but the first two, or all. Kernels are 1x3x3 or 3x3x3, pools 1x2x2 or 2x2x2. Not used where `levels` is a list.",
+    ),
+    field(
+        "levels",
+        FieldKind::Either(&[
+            FieldKind::Integer { min: 1, max: 8 },
+            FieldKind::List { of: &FieldKind::Table(LEVEL), len: None },
+        ]),
+        "5",
+        "Levels, full resolution included: a number, made by `dims` and `channels`, or a list of up to 8 tables, e.g. `[{ channels = 16, kernel = [1, 3, 3], pool = [1, 2, 2] }, …]`.",
+    ),
+    field(
+        "channels",
+        FieldKind::Either(&[
+            FieldKind::Integer { min: 1, max: 512 },
+            FieldKind::List { of: &FieldKind::Integer { min: 1, max: 4096 }, len: None },
+        ]),
+        "16",
+        "Feature channels: a number n gives level l n * l of them, a list one number for each level. Not used where `levels` is a list.",
+    ),
+    field(
+        "attention",
+        FieldKind::Choice(&["off", "gate", "unsupervised", "supervised"]),
+        "\"off\"",
+        "Attention maps: `gate` weighs what skips a level by what comes from below (Oktay et al. 2018), `unsupervised` the decoder's features by themselves (Wang et al. 2019); `supervised` also compares these maps with the foreground.",
+    ),
+    field(
+        "variant",
+        FieldKind::Choice(&["paper", "vs_seg"]),
+        "\"paper\"",
+        "How levels are made and joined: `paper` pools by maximum and deconvolves; `vs_seg`, as KCL-BMEIS/VS_Seg, has residual levels, strided convolutions down and up, dropout, and attention at the bottleneck too.",
+    ),
+    later(
+        "dropout",
+        FieldKind::Number { min: 0.0, max: 0.9, unit: "" },
+        "The share of features that each training step leaves out after each norm; left open, 0 for `paper` and 0.1 for `vs_seg`.",
+    ),
+    later(
+        "map_pooling",
+        FieldKind::Choice(&["average", "maximum"]),
+        "How the foreground comes to the resolution of a supervised map; left open, `average` for `paper` and `maximum` for `vs_seg`.",
+    ),
+    later(
+        "map_loss",
+        FieldKind::Choice(&["segmentation", "dice"]),
+        "The loss of supervised maps: the segmentation's own, or soft Dice; left open, `segmentation` for `paper` and `dice` for `vs_seg`.",
+    ),
+];
+
+const SHARE: FieldKind = FieldKind::Number { min: 0.0, max: 1.0, unit: "" };
+
+const HARDNESS: &[Field] =
+    &[field("lambda", SHARE, "0.6", "How much more a wrong voxel counts than a right one; 0 is plain Dice.")];
+
+const FOCAL: &[Field] = &[
+    field(
+        "gamma",
+        FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
+        "2.0",
+        "How much less a voxel counts the surer its class is; 0 is cross entropy.",
+    ),
+    Field {
+        name: "alpha",
+        kind: SHARE,
+        default: Default::Absent,
+        role: Role::Semantic,
+        doc: "The weight of foreground; the background's is the rest. Left open, both are 1.",
+    },
+];
+
+const DICE_CE: &[Field] = &[field(
+    "include_background",
+    FieldKind::Bool,
+    "false",
+    "Whether Dice counts the background as a class; nnU-Net's does not.",
+)];
+
+/// The architecture.
+pub(super) const NETWORK: Field = field(
+    "network",
+    FieldKind::Tagged(&[("unet", UNET)]),
+    r#"{"type":"unet","dims":"2.5d","levels":5,"channels":16,"attention":"off","variant":"paper"}"#,
+    "The architecture.",
+);
+
+/// What training minimises.
+pub(super) const LOSS: Field = field(
+    "loss",
+    FieldKind::Tagged(&[
+        ("dice", &[]),
+        ("generalized_dice", &[]),
+        ("hardness_dice", HARDNESS),
+        ("cross_entropy", &[]),
+        ("focal", FOCAL),
+        ("dice_ce", DICE_CE),
+    ]),
+    r#"{"type":"dice"}"#,
+    "What training minimises: an overlap of classes (`dice`, `generalized_dice`, `hardness_dice`, the mean over samples), the mean over voxels (`cross_entropy`, `focal`), or the sum of both (`dice_ce`, as nnU-Net).",
+);
