@@ -24,7 +24,7 @@ pub mod window;
 pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConfig, UnetSettings};
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
-pub use model::{InferOptions, Model, ModelCard};
+pub use model::{InferOptions, Model, ModelCard, Precision};
 pub use pages::large_pages;
 pub use sample::{InputView, Sample, SampleSource};
 pub use train::{Figure, Observer, Task, TrainSettings, Trained, train};

@@ -1,5 +1,6 @@
 //! A trained network, ready for whole volumes.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,17 @@ impl ModelCard {
     }
 }
 
+/// How many bits features and weights have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32.
+    #[default]
+    Float32,
+    /// 16, of which 8 are the exponent's.
+    Bfloat16,
+}
+
 /// How a volume is walked through.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InferOptions {
@@ -54,6 +66,9 @@ pub struct InferOptions {
     /// Axes `[D, H, W]` that the input is mirrored along as well: the logits are the mean over all combinations.
     #[serde(default)]
     pub flips: [bool; 3],
+    /// How many bits features and weights have.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl Default for InferOptions {
@@ -64,13 +79,44 @@ impl Default for InferOptions {
             convention: Convention::Monai,
             blend: Blend::Gaussian,
             flips: [false; 3],
+            precision: Precision::Float32,
         }
     }
 }
 
 enum Network {
-    Unet(Box<(Unet, Weights)>),
+    Unet(Box<Ready>),
     Script(CModule),
+}
+
+/// A U-Net with its weights for inference.
+struct Ready {
+    unet: Unet,
+    weights: Weights,
+    /// The same in 16 bits, once they were asked for.
+    half: OnceCell<Weights>,
+}
+
+impl Ready {
+    fn new(unet: Unet, weights: &Weights) -> Result<Network, NetworkError> {
+        let weights = unet.folded(weights, Kind::Float)?;
+        Ok(Network::Unet(Box::new(Self { unet, weights, half: OnceCell::new() })))
+    }
+
+    /// Logits in 32 bits.
+    fn logits(&self, input: &Tensor, precision: Precision) -> Result<Tensor, NetworkError> {
+        match precision {
+            Precision::Float32 => Ok(self.unet.forward(&self.weights, input, Mode::Folded)?.logits),
+            Precision::Bfloat16 => {
+                if self.half.get().is_none() {
+                    let _ = self.half.set(self.weights.to_kind(Kind::BFloat16)?);
+                }
+                let Some(half) = self.half.get() else { return Err(no_logits("no weights")) };
+                let input = input.f_to_kind(Kind::BFloat16)?;
+                Ok(self.unet.forward(half, &input, Mode::Folded)?.logits.f_to_kind(Kind::Float)?)
+            }
+        }
+    }
 }
 
 /// A network with its weights on a device, or several whose logits are averaged. It can be sent to another
@@ -116,12 +162,26 @@ impl Model {
         let unet = Unet::new(config)?;
         let (_, named) = file::read::<serde::de::IgnoredAny>(bytes, "model")?;
         let weights = Weights::from_named(unet.layout(), named, device)?;
-        Ok(Self {
-            networks: vec![Network::Unet(Box::new((unet, weights)))],
-            view: card.view,
-            label_names: card.label_names,
-            device,
-        })
+        let networks = vec![Ready::new(unet, &weights)?];
+        Ok(Self { networks, view: card.view, label_names: card.label_names, device })
+    }
+
+    /// A network with first weights, as a training begins with: to measure with.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn seeded(
+        network: &NetworkConfig,
+        view: InputView,
+        label_names: Vec<String>,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, NetworkError> {
+        check_view(&view)?;
+        let NetworkConfig::Unet(config) = network;
+        let unet = Unet::new(config)?;
+        let weights = Weights::seeded(unet.layout(), seed, Kind::Float, device)?;
+        Ok(Self { networks: vec![Ready::new(unet, &weights)?], view, label_names, device })
     }
 
     /// Reads a TorchScript file. The network takes `[N, 1, D, H, W]` for patches and `[N, channels, H, W]`
@@ -205,13 +265,19 @@ impl Model {
     }
 
     /// Logits `[N, classes, D, H, W]` of `[N, C, D, H, W]` by one of the networks.
-    fn logits_of(&self, network: &Network, input: &Tensor) -> Result<Tensor, NetworkError> {
-        let module = match network {
-            Network::Unet(network) => {
-                let (unet, weights) = network.as_ref();
-                return Ok(unet.forward(weights, input, Mode::Infer)?.logits);
+    fn logits_of(
+        &self,
+        network: &Network,
+        input: &Tensor,
+        precision: Precision,
+    ) -> Result<Tensor, NetworkError> {
+        let module = match (network, precision) {
+            (Network::Unet(network), _) => return network.logits(input, precision),
+            (Network::Script(module), Precision::Float32) => module,
+            (Network::Script(_), Precision::Bfloat16) => {
+                let message = "a TorchScript network runs in the precision that it was saved in".to_owned();
+                return Err(NetworkError::Config { field: "precision".to_owned(), message });
             }
-            Network::Script(module) => module,
         };
         let flat = !matches!(self.view, InputView::Patch { .. });
         let shown = if flat { input.f_squeeze_dim(2)? } else { input.shallow_clone() };

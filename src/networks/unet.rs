@@ -10,6 +10,7 @@ use super::weights::{Layout, Weights};
 mod attention;
 mod blocks;
 mod dropout;
+mod folded;
 mod joins;
 
 use attention::AttentionMap;
@@ -29,6 +30,8 @@ pub enum Mode {
     },
     /// Their own.
     Infer,
+    /// They are part of the convolutions: of weights that [`Unet::folded`] gave, which have no gradient.
+    Folded,
 }
 
 /// What a U-Net gives.

@@ -40,6 +40,44 @@ impl Declared {
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter(usize);
 
+impl Parameter {
+    /// Its place among all parameters.
+    pub(super) fn place(self) -> usize {
+        self.0
+    }
+}
+
+/// How the numbers of a convolution's weights `[O, I, D, H, W]` lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As the axes are written.
+    ChannelsFirst,
+    /// The input's channels side by side, so that features have them so, too.
+    ChannelsLast,
+}
+
+impl Order {
+    /// The numbers of a tensor in this order, one after another.
+    fn laid_out(self, value: &Tensor) -> Result<Tensor, NetworkError> {
+        let kernels = self == Self::ChannelsLast && value.dim() == 5;
+        Ok(if kernels {
+            value.f_permute([0, 2, 3, 4, 1])?.f_reshape([-1])?
+        } else {
+            value.f_reshape([-1])?
+        })
+    }
+
+    /// A tensor of this shape whose numbers lie so.
+    fn view(self, numbers: &Tensor, shape: &[i64]) -> Result<Tensor, NetworkError> {
+        Ok(match (self, shape) {
+            (Self::ChannelsLast, &[o, i, d, h, w]) => {
+                numbers.f_view([o, d, h, w, i])?.f_permute([0, 4, 1, 2, 3])?
+            }
+            _ => numbers.f_view(shape)?,
+        })
+    }
+}
+
 /// A tensor that training only updates (running statistics), by its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffer(usize);
@@ -75,18 +113,19 @@ struct Flat {
     declared: Vec<Declared>,
     flat: Tensor,
     views: Vec<Tensor>,
+    order: Order,
 }
 
 impl Flat {
-    fn new(declared: Vec<Declared>, flat: Tensor, trained: bool) -> Result<Self, NetworkError> {
+    fn new(declared: Vec<Declared>, flat: Tensor, order: Order, trained: bool) -> Result<Self, NetworkError> {
         let mut views = Vec::with_capacity(declared.len());
         let mut offset = 0;
         for tensor in &declared {
-            let view = flat.f_narrow(0, offset, tensor.count())?.f_view(tensor.shape.as_slice())?;
+            let view = order.view(&flat.f_narrow(0, offset, tensor.count())?, &tensor.shape)?;
             views.push(view.f_detach()?.f_set_requires_grad(trained)?);
             offset += tensor.count();
         }
-        Ok(Self { declared, flat, views })
+        Ok(Self { declared, flat, views, order })
     }
 
     fn seeded(
@@ -189,9 +228,39 @@ impl Weights {
             }
         }
         Ok(Self {
-            parameters: Flat::new(layout.parameters.clone(), parameters, true)?,
-            buffers: Flat::new(layout.buffers.clone(), buffers, false)?,
+            parameters: Flat::new(layout.parameters.clone(), parameters, Order::ChannelsFirst, true)?,
+            buffers: Flat::new(layout.buffers.clone(), buffers, Order::ChannelsFirst, false)?,
         })
+    }
+
+    /// Weights that are not trained any more, from the values of all parameters in their order; without running
+    /// statistics.
+    ///
+    /// # Errors
+    /// [`NetworkError::Torch`] when the memory is refused, or a value has another shape.
+    pub(super) fn fixed(layout: &Layout, values: &[Tensor], order: Order) -> Result<Self, NetworkError> {
+        let numbers: Result<Vec<Tensor>, _> = values.iter().map(|value| order.laid_out(value)).collect();
+        let parameters = Tensor::f_cat(&numbers?, 0)?;
+        let buffers = Tensor::f_zeros([0], (parameters.kind(), parameters.device()))?;
+        Ok(Self {
+            parameters: Flat::new(layout.parameters.clone(), parameters, order, false)?,
+            buffers: Flat::new(Vec::new(), buffers, order, false)?,
+        })
+    }
+
+    /// The same numbers of another kind, lying as they do, not trained any more; without running statistics.
+    pub(super) fn to_kind(&self, kind: Kind) -> Result<Self, NetworkError> {
+        let Flat { declared, flat, order, .. } = &self.parameters;
+        let buffers = Tensor::f_zeros([0], (kind, flat.device()))?;
+        Ok(Self {
+            parameters: Flat::new(declared.clone(), flat.f_to_kind(kind)?, *order, false)?,
+            buffers: Flat::new(Vec::new(), buffers, *order, false)?,
+        })
+    }
+
+    /// The values of all parameters, in their order.
+    pub(super) fn values(&self) -> Vec<Tensor> {
+        self.parameters.views.iter().map(Tensor::shallow_clone).collect()
     }
 
     /// A trained tensor.

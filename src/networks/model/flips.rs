@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::super::scalar::times;
-use super::{InputView, Model, NetworkError};
+use super::{InferOptions, InputView, Model, NetworkError};
 
 impl Model {
     /// Logits `[N, classes, D, H, W]` of `[N, C, D, H, W]`: the mean over the networks, and over all combinations
@@ -12,16 +12,16 @@ impl Model {
     /// nnU-Net averages logits, not probabilities, over mirrored inputs
     /// (`nnUNetPredictor._internal_maybe_mirror_and_predict`) as over folds
     /// (`predict_logits_from_preprocessed_data`).
-    pub(super) fn logits(&self, input: &Tensor, flips: [bool; 3]) -> Result<Tensor, NetworkError> {
-        let combinations = combinations(flips);
+    pub(super) fn logits(&self, input: &Tensor, options: &InferOptions) -> Result<Tensor, NetworkError> {
+        let combinations = combinations(options.flips);
         let mut sum: Option<Tensor> = None;
         for network in &self.networks {
             for axes in &combinations {
                 let logits = if axes.is_empty() {
-                    self.logits_of(network, input)?
+                    self.logits_of(network, input, options.precision)?
                 } else {
                     let mirrored = input.f_flip(self.input_axes(axes).as_slice())?;
-                    self.logits_of(network, &mirrored)?.f_flip(axes.as_slice())?
+                    self.logits_of(network, &mirrored, options.precision)?.f_flip(axes.as_slice())?
                 };
                 // Never in place: a network may give what is its own.
                 sum = Some(match sum {

@@ -67,7 +67,7 @@ impl Model {
             in_batches(walk.places(), &mut batch, |places| {
                 let numbers = windows.numbers_mut();
                 walk.gather(voxels, d, places, numbers.get_mut(..places.len() * length).unwrap_or_default());
-                let logits = self.logits(&windows.first(places.len())?, options.flips)?;
+                let logits = self.logits(&windows.first(places.len())?, options)?;
                 let logits = host::readable(&logits)?;
                 slab.add(d, places, host::numbers(&logits)?);
                 Ok(())
@@ -130,7 +130,7 @@ impl Model {
         };
         let windows: Result<Vec<_>, _> = places.iter().map(cut).collect();
         let windows = Tensor::f_stack(&windows?, 0)?.f_to_device(self.device.0)?;
-        let weighed = self.logits(&windows, options.flips)?.f_mul(weight)?;
+        let weighed = self.logits(&windows, options)?.f_mul(weight)?;
         for (index, &[h, w]) in places.iter().enumerate() {
             let target = sums.f_narrow(2, h as i64, height)?.f_narrow(3, w as i64, width)?;
             let _ = target.shallow_clone().f_add_(&weighed.f_get(index as i64)?)?;
@@ -154,7 +154,7 @@ impl Model {
             let slices = volume.f_index_select(0, &Tensor::f_from_slice(&channels)?)?;
             let shape = [targets.len() as i64, -1, 1, size[1] as i64, size[2] as i64];
             let slices = slices.f_view(shape)?.f_to_device(self.device.0)?;
-            let classes = self.logits(&slices, options.flips)?.f_argmax(1, false)?.f_squeeze_dim(1)?;
+            let classes = self.logits(&slices, options)?.f_argmax(1, false)?.f_squeeze_dim(1)?;
             decided.push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
             Ok(())
         })?;
@@ -240,8 +240,9 @@ mod tests {
             for (convention, blend) in
                 [(Convention::Monai, Blend::Gaussian), (Convention::Nnunet, Blend::Constant)]
             {
+                let flips = [true, false, true];
                 let options =
-                    InferOptions { overlap: 0.5, convention, blend, batch: 3, flips: [true, false, true] };
+                    InferOptions { overlap: 0.5, convention, blend, batch: 3, flips, ..Default::default() };
                 let walk = Walk::new(convention, size, window, options.overlap);
                 let ours = model.by_window(&voxels, &walk, &options).unwrap();
                 assert_eq!(ours.len(), count);

@@ -1,12 +1,13 @@
 //! What levels are made of: convolutions, with norm, dropout and activation or bare, and blocks of them.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Mode;
 use super::dropout::Dropout;
 use crate::networks::NetworkError;
 use crate::networks::config::Variant;
 use crate::networks::error::Doing;
+use crate::networks::scalar::plus;
 use crate::networks::weights::{Buffer, Init, Layout, Parameter, Weights};
 
 const EPSILON: f64 = 1e-5;
@@ -75,12 +76,16 @@ impl ConvNorm {
     }
 
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
-        let x = self.convolve(weights, x)?;
+        if mode == Mode::Folded {
+            let x = self.convolve(weights, x, Some(self.shift))?;
+            return activate(x, weights.get(self.slope));
+        }
+        let x = self.convolve(weights, x, self.bias)?;
         // One number a channel has no variance: the running statistics would turn to NaN.
         let numbers: i64 = x.size().iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, n)| n).product();
         let (training, momentum) = match mode {
             Mode::Train { momentum, .. } => (numbers > 1, momentum),
-            Mode::Infer => (false, 0.0),
+            Mode::Infer | Mode::Folded => (false, 0.0),
         };
         let mut normal = x.f_batch_norm(
             Some(weights.get(self.scale)),
@@ -98,9 +103,37 @@ impl ConvNorm {
         Ok(normal.f_prelu(weights.get(self.slope))?)
     }
 
-    fn convolve(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, NetworkError> {
+    /// Puts the norm into the convolution: its weights, and in place of the norm's shift a bias.
+    pub fn fold(&self, weights: &Weights, values: &mut [Tensor]) -> Result<(), NetworkError> {
+        let wide = |x: &Tensor| x.f_to_kind(Kind::Double);
+        let spread = plus(&wide(weights.buffer(self.variance))?, EPSILON)?.f_sqrt()?;
+        let factor = wide(weights.get(self.scale))?.f_div(&spread)?;
+        let mut mean = wide(weights.buffer(self.mean))?;
+        if let Some(bias) = self.bias {
+            mean = mean.f_sub(&wide(weights.get(bias))?)?;
+        }
+        let shift = wide(weights.get(self.shift))?.f_sub(&mean.f_mul(&factor)?)?;
+        let channels = match self.step {
+            Step::Up(_) => [1, -1, 1, 1, 1],
+            Step::Along | Step::Down(_) => [-1, 1, 1, 1, 1],
+        };
+        let weight = wide(weights.get(self.weight))?.f_mul(&factor.f_view(channels)?)?;
+        for (parameter, folded) in [(self.weight, weight), (self.shift, shift)] {
+            if let Some(value) = values.get_mut(parameter.place()) {
+                *value = folded;
+            }
+        }
+        Ok(())
+    }
+
+    fn convolve(
+        &self,
+        weights: &Weights,
+        x: &Tensor,
+        bias: Option<Parameter>,
+    ) -> Result<Tensor, NetworkError> {
         let weight = weights.get(self.weight);
-        let bias = self.bias.map(|bias| weights.get(bias));
+        let bias = bias.map(|bias| weights.get(bias));
         match self.step {
             Step::Along => conv(x, weight, bias, [1; 3], self.padding),
             Step::Down(stride) => conv(x, weight, bias, stride, self.padding),
@@ -110,6 +143,19 @@ impl ConvNorm {
                 .doing("transposed convolution"),
         }
     }
+}
+
+/// PReLU of features that nobody else has, without a gradient.
+///
+/// On the CPU it is done in place: fresh memory for as many features takes longer than the function itself. What does so
+/// in libtorch with a slope of one's own is the gradient of the leaky ReLU, of which the features are both operands:
+/// `x * 1` above zero, `x * slope` below. On a GPU the slope stays there.
+fn activate(x: Tensor, slope: &Tensor) -> Result<Tensor, NetworkError> {
+    if x.device().is_cuda() {
+        return Ok(x.f_prelu(slope)?);
+    }
+    let slope = slope.f_double_value(&[0])?;
+    Ok(x.f_leaky_relu_backward_grad_input(&x, &x, slope, false)?)
 }
 
 /// A convolution with a bias and nothing after it.
@@ -165,6 +211,14 @@ impl Block {
         let second = Conv::new(parts, &format!("{name}.second"), classes, classes, kernel);
         let shortcut = shortcut(parts, name, input, classes);
         Self { first, second: Second::Bare(second), shortcut }
+    }
+
+    pub fn norms(&self) -> impl Iterator<Item = &ConvNorm> {
+        let second = match &self.second {
+            Second::Normed(second) => Some(second),
+            Second::Bare(_) => None,
+        };
+        std::iter::once(&self.first).chain(second)
     }
 
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {

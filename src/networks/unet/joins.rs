@@ -29,6 +29,13 @@ impl Down {
         }
     }
 
+    pub fn norm(&self) -> Option<&ConvNorm> {
+        match self {
+            Self::Pool(_) => None,
+            Self::Strided(conv) => Some(conv),
+        }
+    }
+
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
         match self {
             Self::Pool(pool) => x.f_max_pool3d(pool, pool, [0; 3], [1; 3], false).doing("pooling"),
@@ -104,6 +111,14 @@ impl Decoder {
             Block::new(parts, &name, both, level.channels, level.kernel)
         };
         Self { up, weighing, block }
+    }
+
+    pub fn norms(&self) -> impl Iterator<Item = &ConvNorm> {
+        let up = match &self.up {
+            Up::Deconvolution { .. } => None,
+            Up::Strided(conv) => Some(conv),
+        };
+        up.into_iter().chain(self.block.norms())
     }
 
     /// The level's features, and the map that weighed them.
