@@ -4,10 +4,10 @@ CARGO ?= cargo
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench lint clean
+.PHONY: help setup build demo test bench paper-vs lint clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Fetch libtorch (0.5 GB, once; LIBTORCH wins) and make the Python for some tests
 	$(PYTHON) scripts/setup.py
@@ -23,6 +23,9 @@ test: setup ## Run all tests
 
 bench: setup ## Measure
 	$(CARGO) bench --workspace
+
+paper-vs: build ## Train the published rows on synthetic patients, three seeds each, and compare (hours; PAPER_VS="--epochs 5")
+	$(PYTHON) scripts/paper_vs.py $(PAPER_VS)
 
 lint: setup ## Check format, clippy, documentation and, where cargo-deny is installed, dependencies
 	scripts/lint.sh

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""The rows of Wang et al. (MICCAI 2019), tables 1 and 2, on synthetic patients: one pipeline, several seeds, one table.
+
+Every row is what `pipelines/vs_*.toml` declares; sizes, epochs and widths are made to fit the machine. All rows see the
+same patients and the same split, and are compared case by case. Then the weight of hardness goes from 0 to 0.8.
+
+    scripts/paper_vs.py                 small: an evening on two cores
+    scripts/paper_vs.py --published     the paper's sizes, for a GPU
+
+Leaves target/paper-vs.json, and pages and the pipeline in results/paper-vs.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results/paper-vs"
+ROWS = {
+    "2D U-Net": "vs_2d",
+    "3D U-Net": "vs_3d",
+    "2.5D U-Net": "vs_25d",
+    "2.5D U-Net + AG": "vs_25d_ag",
+    "2.5D U-Net + PA": "vs_25d_pa",
+    "2.5D U-Net + SpvPA": "vs_25d_spvpa",
+    "2.5D U-Net + SpvPA + HDL": "vs_25d_spvpa_hdl",
+}
+HARDNESS = ["0.0", "0.2", "0.4", "0.6", "0.8"]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--published", action="store_true", help="the paper's sizes, epochs and widths")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each row")
+    parser.add_argument("--patients", type=int, default=20)
+    parser.add_argument("--size", default="24x128x128", help="voxels of a patient, DxHxW")
+    parser.add_argument("--patch", default="24x96x96", help="voxels of a sample, DxHxW")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--channels", type=int, default=6)
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate at the start")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--memory", default="4 GiB")
+    return parser.parse_args()
+
+
+def tomoflow(*words, **options):
+    binary = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/tomoflow"
+    print("   $ tomoflow", shlex.join(map(str, words)), flush=True)
+    return subprocess.run([binary, *map(str, words)], check=True, text=True, **options)
+
+
+class Composed:
+    """One pipeline out of many: stages that are the same are one."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.stages = {}
+        self.systems = {}
+
+    def name(self, kind, stage, wanted):
+        """The name under which a stage stands: an equal one's, where there is one."""
+        for name, (known_kind, known) in self.stages.items():
+            if (known_kind, known) == (kind, stage):
+                return name
+        self.stages[wanted] = (kind, stage)
+        return wanted
+
+    def add(self, row, seed, hardness=None):
+        """Adds a row's pipeline with one seed; gives its stage of figures."""
+        declared = tomllib.loads((ROOT / f"pipelines/{row}.toml").read_text())
+        named = {}
+        for name, stage in declared["sources"].items():
+            named[name] = self.name("sources", {**stage, "path": "archive"}, name)
+        suffix = f"{row}_{hardness.replace('.', '')}_{seed}" if hardness else f"{row}_{seed}"
+        for name, stage in declared["operators"].items():
+            stage = {**stage, "inputs": [named[source] for source in stage["inputs"]]}
+            if stage["type"] == "train":
+                stage = self.training(stage, seed, hardness)
+            if "model" in stage:
+                stage["model"] = named[stage["model"]]
+            if stage["type"] == "patches" and not self.settings.published:
+                stage.update(size=[int(n) for n in self.settings.patch.split("x")], per_case=4)
+                del stage["size_mm"]
+            if stage["type"] == "patches" and row == "vs_3d" and not self.settings.published:
+                # The same millimetres at 0.4 mm: 3.75 slices for one.
+                depth, height, width = stage["size"]
+                stage["size"] = [round(depth * 3.75 / 16) * 16, height, width]
+            # What all rows have in common keeps its name.
+            own = stage["type"] in ("train", "infer", "evaluate") or name in self.stages
+            named[name] = self.name("operators", stage, f"{name}_{suffix}" if own else name)
+        return named["scores"]
+
+    def training(self, stage, seed, hardness):
+        stage = {**stage, "seed": seed}
+        if hardness:
+            stage["loss"] = {"type": "hardness_dice", "lambda": float(hardness)}
+        if not self.settings.published:
+            test, validation = max(self.settings.patients * 3 // 10, 1), max(self.settings.patients // 10, 1)
+            stage.update(
+                epochs=self.settings.epochs,
+                learning_rate=self.settings.rate,
+                patience=0,
+                network={**stage["network"], "levels": 4, "channels": self.settings.channels},
+                split={"train": self.settings.patients - test - validation, "validation": validation, "test": test, "seed": 1},
+            )
+        return stage
+
+    def text(self):
+        lines = [
+            "[pipeline]",
+            'name = "paper-vs"',
+            'out = "out"',
+            f'memory = "{self.settings.memory}"',
+            f'device = "{self.settings.device}"',
+        ]
+        for name, (kind, stage) in self.stages.items():
+            lines += ["", f"[{kind}.{name}]", *(f"{field} = {toml(value)}" for field, value in stage.items())]
+        figures = [name for name, (_, stage) in self.stages.items() if stage["type"] == "evaluate"]
+        return "\n".join([*lines, "", "[sinks.results]", 'type = "delta"', f"inputs = {toml(figures)}", ""])
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{field} = {toml(inner)}" for field, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+def compose(settings):
+    pipeline = Composed(settings)
+    seeds = range(1, settings.seeds + 1)
+    rows = {system: [pipeline.add(row, seed) for seed in seeds] for system, row in ROWS.items()}
+    hardness = {
+        f"lambda {weight}": [pipeline.add("vs_25d_spvpa_hdl", seed, weight) for seed in seeds] for weight in HARDNESS
+    }
+    return pipeline, rows, hardness
+
+
+def compare(path, systems, against, page):
+    named = [word for name, stages in systems.items() for word in ("--system", f"{name}={','.join(stages)}")]
+    tomoflow("compare", path, *named, "--against", against, "--output", RESULTS / page)
+    found = tomoflow("compare", path, *named, "--against", against, "--json", stdout=subprocess.PIPE)
+    return json.loads(found.stdout)
+
+
+def lines(pipeline, rows, compared, seconds):
+    """An object for each system and seed."""
+    means = {(figure["metric"], one["system"]): one["stages"] for figure in compared["figures"] for one in figure["systems"]}
+    for system, stages in rows.items():
+        for seed, stage in enumerate(stages, 1):
+            masks = pipeline.stages[stage][1]["inputs"][0]
+            figure = lambda name: means.get((name, system), {}).get(stage)  # noqa: E731
+            yield {
+                "system": system,
+                "seed": seed,
+                "dice": figure("dice"),
+                "assd_mm": figure("assd"),
+                "rve": figure("rve"),
+                "seconds": seconds.get(masks, {}).get("seconds_each"),
+            }
+
+
+def main():
+    settings = arguments()
+    if settings.published:
+        settings.patients, settings.size = 245, "60x512x512"
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    archive = RESULTS / "archive"
+    if not archive.exists():
+        words = ["--collection", "--series", settings.patients, "--size", settings.size, "--seed", 5, "--out", archive]
+        tomoflow("phantom", "vs", *words)
+    pipeline, rows, hardness = compose(settings)
+    path = RESULTS / "pipeline.toml"
+    path.write_text(pipeline.text())
+    tomoflow("run", path)
+    compared = compare(path, rows, "2.5D U-Net", "comparison.html")
+    compare(path, hardness, "lambda 0.0", "hardness.html")
+    planned = tomoflow("plan", path, "--json", stdout=subprocess.PIPE)
+    found = list(lines(pipeline, rows, compared, json.loads(planned.stdout)["stages"]))
+    out = ROOT / "target/paper-vs.json"
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{out}\n{RESULTS / 'comparison.html'}\n{RESULTS / 'hardness.html'}")
+    return 0 if all(line["dice"] is not None for line in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
