@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use divan::Bencher;
-use tomoflow::networks::config::{Channels, Dims};
+use tomoflow::networks::config::{Channels, Dims, Variant};
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, LossConfig, Model, NetworkSettings, Observer, Sample,
     SampleSource, Task, TrainSettings, Trained, UnetSettings, train,
@@ -60,13 +60,14 @@ impl Observer for Nobody {
     }
 }
 
-fn trained(folder: &Path, dims: Dims, attention: Attention) -> Trained {
+fn trained(folder: &Path, dims: Dims, attention: Attention, variant: Variant) -> Trained {
     let settings = TrainSettings {
         network: NetworkSettings::Unet(UnetSettings {
             dims,
             levels: 4.into(),
             channels: Channels::Base(8),
             attention,
+            variant,
             ..UnetSettings::default()
         }),
         loss: LossConfig::HardnessDice { lambda: 0.6 },
@@ -84,17 +85,26 @@ fn trained(folder: &Path, dims: Dims, attention: Attention) -> Trained {
     train(&settings, &task, &samples, &Balls(0), folder, Device::CPU, &mut Nobody).expect("a model")
 }
 
-#[divan::bench(args = [(Dims::Two, Attention::Off), (Dims::TwoAndHalf, Attention::Off), (Dims::TwoAndHalf, Attention::Supervised), (Dims::Three, Attention::Off)], sample_count = 5)]
-fn four_training_steps(bencher: Bencher, (dims, attention): (Dims, Attention)) {
+const NETWORKS: [(Dims, Attention, Variant); 6] = [
+    (Dims::Two, Attention::Off, Variant::Paper),
+    (Dims::TwoAndHalf, Attention::Off, Variant::Paper),
+    (Dims::TwoAndHalf, Attention::Gate, Variant::Paper),
+    (Dims::TwoAndHalf, Attention::Supervised, Variant::Paper),
+    (Dims::TwoAndHalf, Attention::Supervised, Variant::VsSeg),
+    (Dims::Three, Attention::Off, Variant::Paper),
+];
+
+#[divan::bench(args = NETWORKS, sample_count = 5)]
+fn four_training_steps(bencher: Bencher, (dims, attention, variant): (Dims, Attention, Variant)) {
     bencher
         .with_inputs(|| tempfile::tempdir().expect("a folder"))
-        .bench_refs(|folder| trained(folder.path(), dims, attention));
+        .bench_refs(|folder| trained(folder.path(), dims, attention, variant));
 }
 
 #[divan::bench(args = [Dims::Two, Dims::TwoAndHalf, Dims::Three], sample_count = 5)]
 fn one_volume(bencher: Bencher, dims: Dims) {
     let folder = tempfile::tempdir().expect("a folder");
-    let bytes = trained(folder.path(), dims, Attention::Supervised).safetensors;
+    let bytes = trained(folder.path(), dims, Attention::Supervised, Variant::Paper).safetensors;
     let model = Model::from_safetensors(&bytes, Device::CPU).expect("a model");
     let size = [24, 96, 96];
     let (voxels, _) = ball(size);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tomoflow::networks::config::{Channels, Dims};
+use tomoflow::networks::config::{Channels, Dims, Variant};
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, LossConfig, Model, ModelCard, NetworkError,
     NetworkSettings, Observer, Sample, SampleSource, Task, TrainSettings, Trained, UnetSettings, set_threads,
@@ -150,6 +150,65 @@ fn resumed_is_undisturbed_bit_for_bit() {
     // A finished training is only read back.
     let again = run(&settings(), &Boxes(10), folder.path(), &mut Watch::new(0)).unwrap();
     assert!(again == expected);
+}
+
+fn vs_seg(attention: Attention, loss: LossConfig) -> TrainSettings {
+    let unet = UnetSettings {
+        levels: 3.into(),
+        channels: Channels::Base(4),
+        attention,
+        variant: Variant::VsSeg,
+        dropout: Some(0.2),
+        ..UnetSettings::default()
+    };
+    TrainSettings { network: NetworkSettings::Unet(unet), loss, ..settings() }
+}
+
+#[test]
+fn dropout_resumes_bit_for_bit_beside_another_training() {
+    let settings = vs_seg(Attention::Supervised, LossConfig::HardnessDice { lambda: 0.6 });
+    let other = TrainSettings { seed: 4, ..settings.clone() };
+    let undisturbed = tempfile::tempdir().unwrap();
+    let expected = run(&settings, &Boxes(6), undisturbed.path(), &mut Watch::new(u64::MAX)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let folder = tempfile::tempdir().unwrap();
+            run(&other, &Boxes(6), folder.path(), &mut Watch::new(u64::MAX)).unwrap()
+        });
+        assert!(run(&settings, &Boxes(6), folder.path(), &mut Watch::new(5)).is_err());
+        let resumed = run(&settings, &Boxes(6), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+        assert!(resumed == expected, "the resumed training ended elsewhere");
+        assert_ne!(beside.join().unwrap().safetensors, expected.safetensors);
+    });
+    // The masks are part of it: another share, another model.
+    let NetworkSettings::Unet(unet) = settings.network.clone();
+    let whole = NetworkSettings::Unet(UnetSettings { dropout: Some(0.0), ..unet });
+    let whole = TrainSettings { network: whole, ..settings };
+    let folder = tempfile::tempdir().unwrap();
+    let without = run(&whole, &Boxes(6), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+    assert_ne!(without.safetensors, expected.safetensors);
+    Model::from_safetensors(&without.safetensors, Device::CPU).unwrap();
+}
+
+#[test]
+fn every_attention_learns_by_every_loss() {
+    for (attention, loss) in [
+        (Attention::Off, LossConfig::CrossEntropy),
+        (Attention::Gate, LossConfig::GeneralizedDice),
+        (Attention::Unsupervised, LossConfig::Focal { gamma: 2.0, alpha: Some(0.75) }),
+        (Attention::Supervised, LossConfig::DiceCe { include_background: false }),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = vs_seg(attention, loss);
+        let trained = run(&settings, &Boxes(8), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+        let losses = values(&trained.figures, "train", "loss");
+        assert!(losses[5] < 0.9 * losses[0], "{attention:?}, {loss:?}: {losses:?}");
+        let model = Model::from_safetensors(&trained.safetensors, Device::CPU).unwrap();
+        let (input, label) = boxes(20);
+        let found = model.segment(&input, SIZE, &InferOptions::default()).unwrap();
+        assert_eq!(found.len(), label.len());
+    }
 }
 
 #[test]

@@ -3,17 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::adam::Adam;
-use super::config::{LossConfig, UnetConfig};
-use super::unet::{Mode, Unet};
+use super::config::{LossConfig, UnetConfig, UnetSettings};
+use super::unet::{Mode, Output, Unet};
 use super::weights::Weights;
 use super::{Device, loss};
 
 const TOLERANCE: f64 = 1e-10;
+/// Of peers that compute in single precision.
+const PEER_TOLERANCE: f64 = 1e-6;
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks").join(name)
+}
 
 struct Golden {
     header: Value,
@@ -22,14 +29,17 @@ struct Golden {
 
 impl Golden {
     fn read(name: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
-        let bytes = std::fs::read(folder.join(name)).unwrap();
+        let bytes = std::fs::read(path(name)).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         let header = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["golden"]).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(|(name, view)| {
-            let kind = if name == "labels" { Kind::Uint8 } else { Kind::Double };
+            let (kind, to) = match view.dtype() {
+                Dtype::U8 => (Kind::Uint8, Kind::Uint8),
+                Dtype::F32 => (Kind::Float, Kind::Double),
+                _ => (Kind::Double, Kind::Double),
+            };
             let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-            (name, Tensor::f_from_data_size(view.data(), &shape, kind).unwrap())
+            (name, Tensor::f_from_data_size(view.data(), &shape, kind).unwrap().to_kind(to))
         });
         Self { header, tensors: tensors.collect() }
     }
@@ -44,6 +54,10 @@ impl Golden {
     fn number(&self, name: &str) -> f64 {
         self.header[name].as_f64().unwrap()
     }
+
+    fn value<T: for<'de> Deserialize<'de>>(&self, name: &str) -> T {
+        serde_json::from_value(self.header[name].clone()).unwrap()
+    }
 }
 
 fn same(what: &str, found: &Tensor, expected: &Tensor) {
@@ -54,7 +68,7 @@ fn same(what: &str, found: &Tensor, expected: &Tensor) {
 
 fn check(file: &str) {
     let golden = Golden::read(file);
-    let config: UnetConfig = serde_json::from_value(golden.header["config"].clone()).unwrap();
+    let config: UnetConfig = golden.value("config");
     let unet = Unet::new(&config).unwrap();
     let weights = Weights::from_named(unet.layout(), golden.under("start/"), Device::CPU).unwrap();
     let input = &golden.tensors["input"];
@@ -64,16 +78,18 @@ fn check(file: &str) {
     let mut adam = Adam::new(weights.flat()).unwrap();
     let losses = Vec::<f64>::try_from(&golden.tensors["losses"]).unwrap();
     for (step, expected) in losses.iter().enumerate() {
-        let output = unet.forward(&weights, input, Mode::Train { momentum: 0.1, draw: 0 }).unwrap();
-        let kind = LossConfig::HardnessDice { lambda: golden.number("lambda") };
+        let mode = Mode::Train { momentum: 0.1, draw: step as u64 };
+        let output = unet.forward(&weights, input, mode).unwrap();
+        let kind: LossConfig = golden.value("loss");
         let weight = golden.number("attention_weight");
         let value = loss::total(kind, weight, &unet, &output, &golden.tensors["labels"]).unwrap();
         let gradient = weights.gradient(&value).unwrap();
         if step == 0 {
             same("logits in training", &output.logits, &golden.tensors["train/logits"]);
             let maps = golden.under("train/attention.");
-            assert_eq!(output.attention.len(), maps.len());
+            assert_eq!((output.attention.len(), unet.attention_scales().len()), (maps.len(), maps.len()));
             output.attention.iter().zip(maps.values()).for_each(|(map, golden)| same("map", map, golden));
+            check_scales(&unet, &output, &config.multiple(), input);
             check_gradient(&weights, &gradient, &golden);
         }
         let value = f64::try_from(value).unwrap();
@@ -82,8 +98,18 @@ fn check(file: &str) {
         adam.step(weights.flat(), &gradient, step as u64 + 1, rate, decay).unwrap();
     }
     let end = golden.under("end/");
-    assert_eq!(weights.named().count(), end.len());
-    weights.named().for_each(|(name, tensor)| same(name, tensor, &end[name]));
+    assert!(end.is_empty() || weights.named().count() == end.len());
+    weights.named().filter(|_| !end.is_empty()).for_each(|(name, tensor)| same(name, tensor, &end[name]));
+}
+
+/// Each map times its scale is the padded input.
+fn check_scales(unet: &Unet, output: &Output, multiple: &[i64; 3], input: &Tensor) {
+    for (map, scale) in output.attention.iter().zip(unet.attention_scales()) {
+        for axis in 0..3 {
+            let padded = (input.size()[axis + 2] as u64).next_multiple_of(multiple[axis] as u64) as i64;
+            assert_eq!(map.size()[axis + 2] * scale[axis], padded);
+        }
+    }
 }
 
 fn check_gradient(weights: &Weights, flat: &Tensor, golden: &Golden) {
@@ -110,6 +136,89 @@ fn two_and_a_half_dimensions_supervised_with_padding() {
 }
 
 #[test]
+fn attention_gates() {
+    check("unet_25d_gate.safetensors");
+}
+
+#[test]
 fn three_dimensions_with_attention() {
     check("unet_3d_unsupervised.safetensors");
+}
+
+#[test]
+fn dropout_by_our_own_masks() {
+    check("unet_3d_dropout.safetensors");
+}
+
+#[test]
+fn vs_seg_supervised_as_published() {
+    check("vs_seg_supervised.safetensors");
+}
+
+#[test]
+fn vs_seg_with_gates_kernels_and_strides_of_all_lengths() {
+    check("vs_seg_gate.safetensors");
+}
+
+#[derive(Deserialize)]
+struct LossCase {
+    config: UnetConfig,
+    loss: LossConfig,
+    value: f64,
+    peer: Option<f64>,
+}
+
+#[test]
+fn every_loss_with_every_supervision() {
+    let golden = Golden::read("losses.safetensors");
+    let cases: Vec<LossCase> = golden.value("cases");
+    assert!(cases.iter().filter(|case| case.peer.is_some()).count() >= 8);
+    for (index, case) in cases.iter().enumerate() {
+        let what = format!("{:?}, {:?}, {:?}", case.loss, case.config.attention, case.config.supervision);
+        let leaf = |name: &str| golden.tensors[name].copy().set_requires_grad(true);
+        let logits = leaf("logits");
+        let attention: Vec<Tensor> = golden.under("map.").keys().map(|i| leaf(&format!("map.{i}"))).collect();
+        let leaves: Vec<Tensor> =
+            std::iter::once(&logits).chain(&attention).map(Tensor::shallow_clone).collect();
+        let output = Output { logits, attention };
+        let unet = Unet::new(&case.config).unwrap();
+        let weight = golden.number("attention_weight");
+        let value = loss::total(case.loss, weight, &unet, &output, &golden.tensors["labels"]).unwrap();
+        let number = f64::try_from(&value).unwrap();
+        assert!((number - case.value).abs() < TOLERANCE, "{what}: {number} for {}", case.value);
+        assert!(case.peer.is_none_or(|peer| (number - peer).abs() < PEER_TOLERANCE), "{what}");
+        let leaves = if unet.supervision().is_some() { &leaves[..] } else { &leaves[..1] };
+        let gradients = Tensor::f_run_backward(&[value], leaves, false, false).unwrap();
+        let names = ["logits", "map.0", "map.1"].map(|name| format!("{index}/{name}"));
+        for (name, gradient) in names.iter().zip(&gradients) {
+            // Supervision adds nothing to the gradient of the logits, which stands with the first of each loss.
+            if let Some(expected) = golden.tensors.get(name) {
+                same(&format!("{what}, {name}"), gradient, expected);
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    settings: UnetSettings,
+    parameters: i64,
+}
+
+#[test]
+fn named_networks_have_as_many_parameters_as_in_pytorch() {
+    let rows: Vec<Named> = serde_json::from_slice(&std::fs::read(path("parameters.json")).unwrap()).unwrap();
+    let documented = include_str!("unet.rs");
+    for Named { name, settings, parameters } in rows {
+        let unet = Unet::new(&settings.resolve(1, 2).unwrap()).unwrap();
+        assert_eq!(unet.layout().parameter_count(), parameters, "{name}");
+        let word = |value: Value| value.as_str().unwrap().to_owned();
+        let dims = word(serde_json::to_value(settings.dims).unwrap());
+        let attention = word(serde_json::to_value(settings.attention).unwrap());
+        let variant = word(serde_json::to_value(settings.variant).unwrap());
+        let levels = serde_json::to_value(&settings.levels).unwrap();
+        let row = format!("/// | {name} | {dims} | {levels} | {attention} | {variant} | {parameters} |");
+        assert!(documented.contains(&row), "the documentation has not: {row}");
+    }
 }

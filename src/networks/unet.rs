@@ -44,6 +44,25 @@ pub struct Output {
 }
 
 /// A U-Net without its numbers.
+///
+/// | network | `dims` | `levels` | `attention` | `variant` | parameters |
+/// | --- | --- | --- | --- | --- | --- |
+/// | 2D U-Net | 2d | 5 | off | paper | 469156 |
+/// | 3D U-Net | 3d | 5 | off | paper | 1362884 |
+/// | 2.5D U-Net | 2.5d | 5 | off | paper | 1253028 |
+/// | 2.5D U-Net + AG | 2.5d | 5 | gate | paper | 1286472 |
+/// | 2.5D U-Net + PA | 2.5d | 5 | unsupervised | paper | 1625288 |
+/// | 2.5D U-Net + SpvPA | 2.5d | 5 | supervised | paper | 1625288 |
+/// | VS_Seg | 2.5d | 5 | supervised | vs_seg | 2052428 |
+/// | VS_Seg, six levels | 2.5d | 6 | supervised | vs_seg | 3808547 |
+///
+/// Channels are 16 times the number of the level; one comes in, and two classes come out.
+///
+/// # Source
+/// `paper`: Wang et al., MICCAI 2019, arXiv 1906.03906. `vs_seg`: `UNet2d5_spvPA` of KCL-BMEIS/VS_Seg, layer by layer:
+/// residual units of two convolutions with norm, dropout and PReLU each, biases before norms, strided and transposed
+/// convolutions with the level's kernel between levels, attention before the deepest unit as well, and a last unit that
+/// gives the logits. Its `half` of an attention's channels and its order of skip before upsampled are those of `paper`.
 pub struct Unet {
     config: UnetConfig,
     layout: Layout,
