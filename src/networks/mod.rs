@@ -9,10 +9,14 @@ pub mod error;
 mod file;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_steps;
 pub mod loss;
 pub mod model;
+pub mod optimizer;
 pub mod sample;
 mod scalar;
+pub mod schedule;
 pub mod slab;
 pub mod train;
 pub mod unet;
@@ -24,6 +28,8 @@ pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConf
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
 pub use model::{InferOptions, Model, ModelCard};
+pub use optimizer::OptimizerConfig;
 pub use sample::{InputView, Sample, SampleSource};
-pub use train::{Figure, Observer, Task, TrainSettings, Trained, train};
+pub use schedule::Schedule;
+pub use train::{Figure, Keep, Observer, Running, Task, Timing, TrainSettings, Trained, train};
 pub use window::{Blend, Convention};
