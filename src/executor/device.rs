@@ -230,7 +230,11 @@ fn network(error: NetworkError) -> Reject {
         NetworkError::Torch { ref message, .. } if message.contains("memory") || message.contains("CUDA") => {
             device_failed(&error)
         }
-        error => Reject::new("NETWORK", error.to_string(), ""),
+        error => {
+            let text = error.to_string();
+            let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+            Reject::new("NETWORK", message, hint)
+        }
     }
 }
 

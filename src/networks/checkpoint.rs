@@ -295,3 +295,39 @@ impl<'a> Saver<'a> {
         Ok(self.cost)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_is_the_first_of_the_greatest_that_are_numbers() {
+        let dice = |(epoch, value): (u64, f64)| Figure {
+            step: epoch,
+            epoch,
+            split: "validation".to_owned(),
+            name: "dice".to_owned(),
+            value,
+        };
+        let best = |values: &[f64]| {
+            let figures = (1..).zip(values.iter().copied()).map(dice).collect();
+            let sums = Sums::default();
+            Progress { digest: Digest::default(), epoch: 0, batch: 0, step: 0, sums, figures }.best()
+        };
+        assert_eq!(best(&[]), None);
+        assert_eq!(best(&[f64::NAN, f64::INFINITY]), None);
+        assert_eq!(best(&[f64::NAN, 0.2, 0.5, f64::NAN, 0.5, 0.4]), Some((0.5, 3)));
+    }
+
+    #[test]
+    fn numbers_come_back_bit_for_bit() {
+        let values = [0.1 + 0.2, f64::NAN, f64::NEG_INFINITY, f64::MIN_POSITIVE / 3.0, -0.0];
+        for value in values {
+            let sums = Sums { loss: value, gradient_norm: -value, steps: 7 };
+            let text = serde_json::to_string(&sums).unwrap();
+            let again: Sums = serde_json::from_str(&text).unwrap();
+            assert_eq!(again.loss.to_bits(), value.to_bits());
+            assert_eq!(again.gradient_norm.to_bits(), (-value).to_bits());
+        }
+    }
+}

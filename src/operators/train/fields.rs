@@ -67,7 +67,7 @@ const SPLIT: &[Field] = &[
     field("seed", COUNT_OR_NONE, "0", "Of who comes where."),
 ];
 
-const SHARE_BELOW_ONE: FieldKind = FieldKind::Number { min: 0.0, max: 0.999_999_999, unit: "" };
+const SHARE_BELOW_ONE: FieldKind = FieldKind::Number { min: 0.0, max: 0.9999, unit: "" };
 
 const ADAM: &[Field] = &[
     field(
