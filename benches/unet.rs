@@ -1,12 +1,14 @@
 //! The U-Net on volumes of the size that a laptop trains on: steps of training, and a whole volume.
 
 use std::path::Path;
+use std::time::Duration;
 
 use divan::Bencher;
 use tomoflow::networks::config::{Channels, Dims, Variant};
 use tomoflow::networks::{
-    Attention, Device, Figure, InferOptions, InputView, LossConfig, Model, NetworkSettings, Observer, Sample,
-    SampleSource, Task, TrainSettings, Trained, UnetSettings, train,
+    Attention, Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, NetworkSettings, Observer,
+    OptimizerConfig, Running, Sample, SampleSource, Schedule, Task, TrainSettings, Trained, UnetSettings,
+    train,
 };
 
 const PATCH: [usize; 3] = [16, 64, 64];
@@ -77,12 +79,19 @@ fn trained(folder: &Path, dims: Dims, attention: Attention, variant: Variant) ->
         learning_rate: 1e-3,
         weight_decay: 1e-7,
         halve_every: 0,
+        accumulate: 1,
+        optimizer: OptimizerConfig::default(),
+        schedule: Schedule::default(),
+        clip_norm: 0.0,
+        weights: Keep::Best,
         patience: 0,
         seed: 1,
     };
     let task = Task { view: InputView::Patch { size: PATCH }, label_names: vec!["ball".to_owned()] };
     let samples = Balls(STEPS * BATCH);
-    train(&settings, &task, &samples, &Balls(0), folder, Device::CPU, &mut Nobody).expect("a model")
+    let every = Duration::from_secs(60);
+    let running = Running { checkpoint: folder, checkpoint_every: every, readers: 1, device: Device::CPU };
+    train(&settings, &task, &samples, &Balls(0), &running, &mut Nobody).expect("a model")
 }
 
 const NETWORKS: [(Dims, Attention, Variant); 6] = [

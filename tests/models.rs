@@ -80,6 +80,28 @@ fn a_changed_recipe_trains_and_back_is_from_the_cache() {
 }
 
 #[test]
+fn how_a_training_is_carried_out_is_in_no_key() {
+    let mut place = Workplace::trained();
+    let how = "epochs = 2\ntensorboard = true\nreaders = 1\ncheckpoint_every = \"1ms\"";
+    place.text = place.text.replace("epochs = 2", how);
+    assert_eq!(place.run().trained, 1);
+    let tables = place.tables();
+    // Below the stage's name a folder for each training.
+    let stage = place.out().join("tensorboard/net");
+    let training = std::fs::read_dir(&stage).unwrap().next().unwrap().unwrap().path();
+    let events = std::fs::read_dir(training).unwrap().next().unwrap().unwrap();
+    assert!(events.file_name().to_str().unwrap().starts_with("events.out.tfevents."));
+    assert!(events.metadata().unwrap().len() > 500);
+    place.text = place.text.replace(how, "epochs = 2");
+    assert_eq!(place.run().actions_run, 0);
+    assert_eq!(place.tables(), tables);
+    // The rule of steps is.
+    let sgd = "epochs = 2\noptimizer = { type = \"sgd\" }\nschedule = { type = \"polynomial\", warm_up = 1 }";
+    place.text = place.text.replace("epochs = 2", sgd);
+    assert_eq!(place.run().trained, 1);
+}
+
+#[test]
 fn retrain_always_follows_the_cases() {
     let mut place = Workplace::trained();
     place.text = place.text.replace("epochs = 2", "epochs = 1\nretrain = \"always\"");

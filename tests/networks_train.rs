@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tomoflow::networks::config::{Channels, Dims, Variant};
 use tomoflow::networks::{
-    Attention, Device, Figure, InferOptions, InputView, LossConfig, Model, ModelCard, NetworkError,
-    NetworkSettings, Observer, Sample, SampleSource, Task, TrainSettings, Trained, UnetSettings, set_threads,
-    train,
+    Attention, Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, ModelCard, NetworkError,
+    NetworkSettings, Observer, OptimizerConfig, Running, Sample, SampleSource, Schedule, Task, Timing,
+    TrainSettings, Trained, UnetSettings, set_threads, train,
 };
 
 const SIZE: [usize; 3] = [4, 12, 12];
@@ -51,11 +52,12 @@ struct Watch {
     steps: AtomicU64,
     stop_after: u64,
     seen: Vec<Figure>,
+    timed: Vec<Timing>,
 }
 
 impl Watch {
     fn new(stop_after: u64) -> Self {
-        Self { steps: AtomicU64::new(0), stop_after, seen: Vec::new() }
+        Self { steps: AtomicU64::new(0), stop_after, seen: Vec::new(), timed: Vec::new() }
     }
 }
 
@@ -66,6 +68,10 @@ impl Observer for Watch {
 
     fn cancelled(&self) -> bool {
         self.steps.fetch_add(1, Ordering::Relaxed) >= self.stop_after
+    }
+
+    fn timing(&mut self, timing: &Timing) {
+        self.timed.push(*timing);
     }
 }
 
@@ -82,10 +88,15 @@ fn settings() -> TrainSettings {
         attention_weight: 1.0,
         epochs: 6,
         batch: 4,
+        accumulate: 1,
+        optimizer: OptimizerConfig::default(),
         learning_rate: 1e-2,
         weight_decay: 1e-7,
+        schedule: Schedule::default(),
         halve_every: 10,
+        clip_norm: 0.0,
         patience: 0,
+        weights: Keep::Best,
         seed: 3,
     }
 }
@@ -100,9 +111,21 @@ fn run(
     folder: &Path,
     watch: &mut Watch,
 ) -> Result<Trained, NetworkError> {
+    run_saving(settings, source, folder, watch, Duration::from_secs(3600), 2)
+}
+
+fn run_saving(
+    settings: &TrainSettings,
+    source: &dyn SampleSource,
+    folder: &Path,
+    watch: &mut Watch,
+    checkpoint_every: Duration,
+    readers: usize,
+) -> Result<Trained, NetworkError> {
     // Several tests run at once: more threads each would only wait for one another.
     set_threads(1);
-    train(settings, &task(), source, &Boxes(3), folder, Device::CPU, watch)
+    let running = Running { checkpoint: folder, checkpoint_every, readers, device: Device::CPU };
+    train(settings, &task(), source, &Boxes(3), &running, watch)
 }
 
 fn values(figures: &[Figure], split: &str, name: &str) -> Vec<f64> {
@@ -121,11 +144,16 @@ fn it_learns_and_its_model_segments() {
     let dice = values(&trained.figures, "validation", "dice");
     assert!(dice.iter().copied().fold(0.0, f64::max) > 0.9, "{dice:?}");
     assert_eq!(watch.seen, trained.figures);
+    let norms = values(&trained.figures, "train", "gradient_norm");
+    assert!(norms.len() == 12 && norms.iter().all(|norm| *norm > 0.0), "{norms:?}");
+    assert_eq!(watch.timed.iter().map(|timing| timing.step).collect::<Vec<_>>()[..3], [3, 6, 9]);
+    assert!(watch.timed.iter().all(|timing| timing.seconds > 0.0 && (0.0..=1.0).contains(&timing.busy)));
     let rates = values(&trained.figures, "train", "learning_rate");
     assert_eq!(rates, [[1e-2; 6], [5e-3; 6]].concat());
 
     let card = ModelCard::read(&trained.safetensors).unwrap();
-    assert_eq!((card.label_names, card.figures.len()), (vec!["box".to_owned()], trained.figures.len()));
+    // Three of the four figures of an epoch: no norms.
+    assert_eq!((card.label_names, card.figures.len()), (vec!["box".to_owned()], 3 * 12));
     let model = Model::from_safetensors(&trained.safetensors, Device::CPU).unwrap();
     let (input, label) = boxes(20);
     let found = model.segment(&input, SIZE, &InferOptions::default()).unwrap();
@@ -211,6 +239,189 @@ fn every_attention_learns_by_every_loss() {
     }
 }
 
+/// Adam, two batches a step with a third left over, two epochs of five batches and validation.
+fn small() -> TrainSettings {
+    let schedule = Schedule::Cosine { warm_up: 2 };
+    TrainSettings { epochs: 2, batch: 2, accumulate: 2, schedule, clip_norm: 0.5, ..settings() }
+}
+
+#[test]
+fn stopped_after_any_batch_it_ends_alike() {
+    let sgd = OptimizerConfig::Sgd { momentum: 0.9, nesterov: true };
+    for settings in [small(), TrainSettings { optimizer: sgd, weights: Keep::Last, ..small() }] {
+        let undisturbed = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(u64::MAX);
+        let expected = run(&settings, &Boxes(9), undisturbed.path(), &mut watch).unwrap();
+        let asked = watch.steps.into_inner();
+        // Of each epoch five batches to train on and two to validate on.
+        assert_eq!(asked, 2 * (5 + 2));
+        for stop_after in 0..asked {
+            let folder = tempfile::tempdir().unwrap();
+            let error = run(&settings, &Boxes(9), folder.path(), &mut Watch::new(stop_after)).unwrap_err();
+            assert!(matches!(error, NetworkError::Cancelled { .. }), "{error}");
+            let mut rest = Watch::new(u64::MAX);
+            let resumed = run(&settings, &Boxes(9), folder.path(), &mut rest).unwrap();
+            assert!(resumed == expected, "stopped after {stop_after}, it ended elsewhere");
+            // No batch is trained on twice; a validation begins anew.
+            let (asked, again) = (asked - stop_after, rest.steps.into_inner());
+            assert!((asked..asked + 2).contains(&again), "{again} batches after {stop_after}");
+        }
+        // And stopped after each single one.
+        let folder = tempfile::tempdir().unwrap();
+        let mut times = 0;
+        let resumed = loop {
+            match run(&settings, &Boxes(9), folder.path(), &mut Watch::new(1 + times % 3)) {
+                Err(NetworkError::Cancelled { .. }) => times += 1,
+                ended => break ended.unwrap(),
+            }
+        };
+        assert!(times > 5 && resumed == expected);
+    }
+}
+
+/// Samples of which one, the last time it is asked for, ends the training without a word: a kill.
+struct Killed {
+    left: AtomicU64,
+}
+
+impl SampleSource for Killed {
+    fn len(&self) -> usize {
+        9
+    }
+
+    fn sample(&self, index: usize, epoch: u64, seed: u64) -> Result<Sample, String> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.map_err(|_| "killed".to_owned())?;
+        Boxes(9).sample(index, epoch, seed)
+    }
+}
+
+#[test]
+fn killed_anywhere_it_goes_on_from_its_last_checkpoint() {
+    let every = Duration::ZERO;
+    let undisturbed = tempfile::tempdir().unwrap();
+    let expected = run(&small(), &Boxes(9), undisturbed.path(), &mut Watch::new(u64::MAX)).unwrap();
+    for after in 0..18 {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Killed { left: AtomicU64::new(after) };
+        let mut watch = Watch::new(u64::MAX);
+        let error = run_saving(&small(), &source, folder.path(), &mut watch, every, 1).unwrap_err();
+        assert!(matches!(error, NetworkError::Sample { .. }), "{error}");
+        // What was being written then is no checkpoint.
+        std::fs::create_dir_all(folder.path()).unwrap();
+        std::fs::write(folder.path().join("training.safetensors.partial"), b"cut").unwrap();
+        let mut rest = Watch::new(u64::MAX);
+        let resumed = run_saving(&small(), &Boxes(9), folder.path(), &mut rest, every, 3).unwrap();
+        assert!(resumed == expected, "killed after {after} samples, it ended elsewhere");
+        let whole = watch.steps.into_inner() + rest.steps.into_inner();
+        assert!((14..=16).contains(&whole), "{whole} batches, 14 without a kill");
+    }
+}
+
+#[test]
+fn readers_change_nothing() {
+    let trained = |readers| {
+        let folder = tempfile::tempdir().unwrap();
+        let (settings, every) = (small(), Duration::from_secs(60));
+        run_saving(&settings, &Boxes(9), folder.path(), &mut Watch::new(u64::MAX), every, readers).unwrap()
+    };
+    let one = trained(1);
+    assert!([2, 3, 8].into_iter().all(|readers| trained(readers) == one));
+}
+
+/// One input with changing labels: batch norms see the same whatever the size of a batch.
+struct Alike(usize);
+
+impl SampleSource for Alike {
+    fn len(&self) -> usize {
+        self.0
+    }
+
+    fn sample(&self, index: usize, _epoch: u64, _seed: u64) -> Result<Sample, String> {
+        let (input, _) = boxes(0);
+        let (_, label) = boxes(index);
+        Ok(Sample { input, shape: [1, SIZE[0], SIZE[1], SIZE[2]], label })
+    }
+}
+
+fn parameters(bytes: &[u8]) -> Vec<f32> {
+    let all = safetensors::SafeTensors::deserialize(bytes).unwrap();
+    let mut named = all.tensors();
+    named.retain(|(name, _)| !name.ends_with("norm.mean") && !name.ends_with("norm.variance"));
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    let numbers = named.iter().flat_map(|(_, view)| view.data().chunks_exact(4));
+    numbers.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+#[test]
+fn small_batches_together_are_one_large_batch() {
+    let optimizer = OptimizerConfig::Sgd { momentum: 0.9, nesterov: false };
+    let base = TrainSettings {
+        optimizer,
+        epochs: 2,
+        learning_rate: 0.1,
+        clip_norm: 0.3,
+        weights: Keep::Last,
+        ..settings()
+    };
+    let ends = |batch, accumulate, samples| {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = TrainSettings { batch, accumulate, ..base.clone() };
+        let trained = run(&settings, &Alike(samples), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+        let steps = trained.figures.last().unwrap().step;
+        (steps, parameters(&trained.safetensors), values(&trained.figures, "train", "gradient_norm"))
+    };
+    // Eleven samples: the last step has three, of two batches.
+    let (steps, whole, norms) = ends(4, 1, 11);
+    for (batch, accumulate) in [(2, 2), (1, 4)] {
+        let (parts_steps, parts, parts_norms) = ends(batch, accumulate, 11);
+        assert_eq!((steps, parts_steps), (6, 6));
+        let worst = whole.iter().zip(&parts).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 2e-5, "{batch} x {accumulate}: {worst}");
+        let near = norms.iter().zip(&parts_norms).all(|(a, b)| (a - b).abs() < 1e-4 * a);
+        assert!(near, "{norms:?} {parts_norms:?}");
+    }
+    // The order of samples alone does not do it.
+    let (_, other, _) = ends(2, 1, 11);
+    assert!(whole.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1e-3));
+}
+
+#[test]
+fn every_rule_and_schedule_learns() {
+    let betas = [0.9, 0.999];
+    let adamw = OptimizerConfig::AdamW { betas, epsilon: 1e-8 };
+    let sgd = OptimizerConfig::Sgd { momentum: 0.9, nesterov: true };
+    let polynomial = Schedule::Polynomial { power: 0.9, warm_up: 3 };
+    for (optimizer, schedule, learning_rate) in
+        [(adamw, Schedule::Cosine { warm_up: 0 }, 1e-2), (sgd, polynomial, 0.1)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = TrainSettings { optimizer, schedule, learning_rate, epochs: 10, ..settings() };
+        let trained = run(&settings, &Boxes(12), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+        let losses = values(&trained.figures, "train", "loss");
+        assert!(losses[9] < 0.7 * losses[0], "{optimizer:?}: {losses:?}");
+        let rates = values(&trained.figures, "train", "learning_rate");
+        assert!(rates[9] < 0.01 * learning_rate.max(rates[1]) * 10.0, "{rates:?}");
+    }
+}
+
+#[test]
+fn the_last_weights_on_request() {
+    let trained = |weights, epochs| {
+        let folder = tempfile::tempdir().unwrap();
+        // So large a rate that epochs are better and worse.
+        let settings = TrainSettings { weights, epochs, learning_rate: 0.1, ..settings() };
+        run(&settings, &Boxes(6), folder.path(), &mut Watch::new(u64::MAX)).unwrap()
+    };
+    let dice = values(&trained(Keep::Last, 8).figures, "validation", "dice");
+    let best = dice.iter().copied().fold(f64::MIN, f64::max);
+    let epoch = dice.iter().position(|value| *value == best).unwrap() as u64 + 1;
+    // Weights alone: the cards tell of trainings of unequal length.
+    let best = parameters(&trained(Keep::Best, 8).safetensors);
+    assert_eq!(best, parameters(&trained(Keep::Last, epoch).safetensors));
+    assert_eq!(best == parameters(&trained(Keep::Last, 8).safetensors), epoch == 8, "{dice:?}");
+}
+
 #[test]
 fn a_checkpoint_that_does_not_fit_is_left() {
     let folder = tempfile::tempdir().unwrap();
@@ -219,9 +430,20 @@ fn a_checkpoint_that_does_not_fit_is_left() {
     let other = TrainSettings { seed: 4, ..short.clone() };
     let second = run(&other, &Boxes(4), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
     assert_ne!(first.safetensors, second.safetensors);
-    std::fs::write(folder.path().join("training.safetensors"), b"cut off").unwrap();
-    let third = run(&short, &Boxes(4), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
-    assert!(third == first);
+    let file = folder.path().join("training.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    // Cut off, one bit changed in the header and in the numbers, and not of this format at all.
+    let mut flipped = [whole.clone(), whole.clone()];
+    flipped[0][200] ^= 1;
+    flipped[1][whole.len() - 7] ^= 1;
+    let [header, numbers] = flipped;
+    let damaged =
+        [whole[..whole.len() / 2].to_vec(), header, numbers, b"cut off".to_vec(), second.safetensors];
+    for bytes in damaged {
+        std::fs::write(&file, bytes).unwrap();
+        let third = run(&short, &Boxes(4), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+        assert!(third == first);
+    }
 }
 
 #[test]
@@ -273,9 +495,58 @@ fn samples_that_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_names_its_step() {
+fn a_loss_that_is_no_number_names_its_step_and_its_samples() {
     let error = refusal(|index, sample| sample.input[0] = if index == 2 { f32::NAN } else { 0.0 });
     assert!(matches!(error, NetworkError::NotFinite { step: 0, epoch: 0, .. }), "{error}");
+    let words = error.to_string();
+    let (samples, hint) = words.split_once('\n').unwrap();
+    assert!(samples.ends_with(": sample 2 holds 1 intensities that are not finite"), "{words}");
+    assert!(samples.contains("loss") && hint.contains("learning_rate"), "{words}");
+    // Finite, and too great for the network: all samples of the batch are named.
+    let error = refusal(|_, sample| sample.input.iter_mut().for_each(|value| *value *= 3e38));
+    let words = error.to_string();
+    assert!((0..3).all(|index| words.contains(&format!("sample {index}"))), "{words}");
+}
+
+/// Sound samples up to some epoch, then one that is none.
+struct Spoilt;
+
+impl SampleSource for Spoilt {
+    fn len(&self) -> usize {
+        6
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("case {index}")
+    }
+
+    fn sample(&self, index: usize, epoch: u64, seed: u64) -> Result<Sample, String> {
+        let mut sample = Boxes(6).sample(index, epoch, seed)?;
+        if (epoch, index) == (2, 4) {
+            sample.input[7] = f32::INFINITY;
+        }
+        Ok(sample)
+    }
+}
+
+#[test]
+fn a_spoilt_training_keeps_its_last_sound_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = TrainSettings { batch: 2, ..settings() };
+    let spoilt = || {
+        let mut watch = Watch::new(u64::MAX);
+        let every = Duration::ZERO;
+        let error = run_saving(&settings, &Spoilt, folder.path(), &mut watch, every, 2).unwrap_err();
+        (watch.steps.into_inner(), error.to_string())
+    };
+    let (steps, error) = spoilt();
+    assert!(error.contains("case 4 holds 1 intensities") && !error.contains("case 3"), "{error}");
+    // It stands before the batch that spoils it, and comes there at once.
+    let (again, same) = spoilt();
+    assert!(steps > 6 && again == 1 && same == error, "{steps} {again} {same}");
+    // With sound samples in its place it goes on.
+    let trained = run(&settings, &Boxes(6), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+    assert!(trained.figures.iter().all(|figure| figure.value.is_finite()));
 }
 
 #[test]

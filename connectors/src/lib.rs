@@ -1,5 +1,5 @@
 //! The outside world as plain records: DICOM, RTSTRUCT, DICOM SEG, NIfTI, MetaImage, NRRD, PNG, Delta and
-//! Parquet tables.
+//! Parquet tables, TensorBoard's events.
 //!
 //! The lowest floor of tomoflow. It knows neither timely nor tch: it turns files into records and
 //! volumes, and records and masks into files and tables.
@@ -24,6 +24,7 @@ pub mod rtstruct;
 pub mod runlength;
 #[cfg(feature = "tables")]
 pub mod table;
+pub mod tensorboard;
 pub mod volume;
 
 pub use digest::Digest;

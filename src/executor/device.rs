@@ -13,12 +13,13 @@ use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
 use super::load::Context;
 use super::pool::{Finished, Job};
 use super::slot::{Busy, Slot};
+use super::watch::{Board, Watch};
 use super::work::{Action, Member, Work};
-use crate::networks::{self, Device, Figure, Model, NetworkError, Observer, Task};
+use crate::networks::{self, Device, Model, NetworkError, Running, Task};
 use crate::operators::infer::Infer;
 use crate::operators::models::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
-use crate::operators::train::Part;
+use crate::operators::train::{Operation, Part};
 use crate::operators::value::Case;
 use crate::operators::view::{Dataset, Input, PreparedCase, View};
 use crate::store::Outcome;
@@ -179,11 +180,15 @@ fn train(
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
     let task = Task { view: training.input().clone(), label_names: names };
-    let mut observer = Watch { cancel, stage: &stages[usize::from(action.stage)].name };
-    let checkpoint = context.artifacts.checkpoint(action.key);
-    let trained =
-        networks::train(&train.settings, &task, &training, &validation, &checkpoint, device, &mut observer)
-            .map_err(network)?;
+    let name = &stages[usize::from(action.stage)].name;
+    let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
+    let board = train.running.tensorboard.then(|| Board::new(folder));
+    let mut observer = Watch { cancel, stage: name, board };
+    let Operation { checkpoint_every, readers, .. } = train.running;
+    let checkpoint = &*context.artifacts.checkpoint(action.key);
+    let running = Running { checkpoint, checkpoint_every, readers, device };
+    let trained = networks::train(&train.settings, &task, &training, &validation, &running, &mut observer)
+        .map_err(network)?;
     let figures = encode(&trained.figures)?;
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
@@ -217,26 +222,6 @@ fn dataset(
     Ok((Dataset::new(view.clone(), cases), names))
 }
 
-/// Looks on while a network trains.
-struct Watch<'a> {
-    cancel: &'a AtomicBool,
-    stage: &'a str,
-}
-
-impl Observer for Watch<'_> {
-    fn figure(&mut self, figure: &Figure) {
-        // Not once a step or a learning rate: what a person waits for.
-        if matches!(figure.name.as_str(), "loss" | "dice") {
-            let Figure { epoch, split, name, value, .. } = figure;
-            tracing::info!(target: "tomoflow::training", "{}: epoch {epoch}, {split} {name} {value:.4}", self.stage);
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Relaxed)
-    }
-}
-
 fn network(error: NetworkError) -> Reject {
     match error {
         NetworkError::Cancelled { .. } => cancelled(),
@@ -245,7 +230,11 @@ fn network(error: NetworkError) -> Reject {
         NetworkError::Torch { ref message, .. } if message.contains("memory") || message.contains("CUDA") => {
             device_failed(&error)
         }
-        error => Reject::new("NETWORK", error.to_string(), ""),
+        error => {
+            let text = error.to_string();
+            let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+            Reject::new("NETWORK", message, hint)
+        }
     }
 }
 

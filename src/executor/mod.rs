@@ -9,6 +9,7 @@ mod load;
 mod need;
 mod pool;
 mod slot;
+mod watch;
 pub mod work;
 mod worker;
 

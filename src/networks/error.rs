@@ -43,19 +43,23 @@ pub enum NetworkError {
         /// The source's own words.
         message: String,
     },
-    /// A loss that is no number.
+    /// A loss or a gradient that is no number.
     #[error(
-        "the loss is {value} in step {step} (epoch {epoch})\nhint: a smaller `learning_rate` may help; check the intensities for NaN"
+        "a finite {what} expected in step {step} (epoch {epoch}), {value} found: {samples}\nhint: where intensities are not finite, look at the scan; else a smaller `learning_rate` or `clip_norm = 1.0` may help"
     )]
     NotFinite {
+        /// `loss`, or `gradient norm`.
+        what: &'static str,
         /// The value found.
         value: f64,
         /// Steps since the training began, from 0.
         step: u64,
         /// Epochs since the training began, from 0.
         epoch: u64,
+        /// The samples it came from; where some hold intensities that are not finite, those alone.
+        samples: String,
     },
-    /// The observer asked to stop; the checkpoint holds the last whole epoch.
+    /// The observer asked to stop; the checkpoint holds all batches so far.
     #[error("the training was cancelled in step {step}")]
     Cancelled {
         /// Steps since the training began, from 0.

@@ -9,11 +9,15 @@ pub mod error;
 mod file;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_steps;
 pub mod loss;
 pub mod model;
+pub mod optimizer;
 mod pages;
 pub mod sample;
 mod scalar;
+pub mod schedule;
 pub mod slab;
 pub mod train;
 pub mod unet;
@@ -25,7 +29,9 @@ pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConf
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
 pub use model::{InferOptions, Model, ModelCard, Precision};
+pub use optimizer::OptimizerConfig;
 pub use pages::large_pages;
 pub use sample::{InputView, Sample, SampleSource};
-pub use train::{Figure, Observer, Task, TrainSettings, Trained, train};
+pub use schedule::Schedule;
+pub use train::{Figure, Keep, Observer, Running, Task, Timing, TrainSettings, Trained, train};
 pub use window::{Blend, Convention};

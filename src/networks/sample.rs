@@ -23,6 +23,11 @@ pub trait SampleSource: Send + Sync {
         self.len() == 0
     }
 
+    /// What errors call a sample: with the case that it is from, where the source knows it.
+    fn name(&self, index: usize) -> String {
+        format!("sample {index}")
+    }
+
     /// A sample. The same index, epoch and seed give the same sample, on any thread.
     ///
     /// # Errors

@@ -115,6 +115,11 @@ impl SampleSource for Dataset {
         self.cases.len() * self.view.per_case
     }
 
+    fn name(&self, index: usize) -> String {
+        let case = index.checked_rem(self.cases.len()).and_then(|number| self.cases.get(number));
+        case.map_or_else(|| format!("sample {index}"), |case| format!("case {}, sample {index}", case.name))
+    }
+
     fn sample(&self, index: usize, epoch: u64, seed: u64) -> Result<Sample, String> {
         // Neighbouring numbers are different cases, so that a batch is not all of one.
         let case = index.checked_rem(self.cases.len()).filter(|_| index < self.len());
@@ -181,6 +186,7 @@ mod tests {
         assert_ne!(all(3, 7), all(4, 7));
         assert_ne!(all(3, 7), all(3, 8));
         assert!(data.sample(16, 0, 0).is_err());
+        assert_eq!(data.name(3), "case a, sample 3");
         assert!(dataset(InputView::Patch { size: [1; 3] }, 0.5, true, &[]).sample(0, 0, 0).is_err());
     }
 

@@ -4,6 +4,8 @@ mod fields;
 mod networks;
 mod split;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::registry::{Entry, Stage};
@@ -17,10 +19,14 @@ pub static SPEC: Spec = Spec {
     name: "train",
     section: Section::Operators,
     summary: "Samples to a trained network.",
-    doc: "Adam on the declared loss; batches are a permutation of the samples by seed and epoch. The best \
+    doc: "Steps on the declared loss; batches are a permutation of the samples by seed and epoch. The best \
           epoch by the foreground Dice over all validation samples (true and false positives and negatives \
           are counted, and divided once) gives the model. A training that was interrupted goes on from its \
-          last whole epoch, on the CPU with the same result bit for bit.",
+          last checkpoint, on the CPU with the same result bit for bit. A loss or a gradient that is not finite \
+          ends it, and names the samples.\n\n\
+          As nnU-Net trains: `optimizer = { type = \"sgd\", momentum = 0.99, nesterov = true }`, \
+          `learning_rate = 0.01`, `weight_decay = 3e-5`, `schedule = { type = \"polynomial\" }` (nnU-Net \
+          counts epochs, this counts steps), `clip_norm = 12.0`, `weights = \"last\"`.",
     version: 1,
     inputs: &[Port { name: "samples", accepts: &[Kind::Samples], many: false }],
     output: Output::Is(Kind::Model),
@@ -41,11 +47,29 @@ pub enum Retrain {
     Always,
 }
 
+/// How a training is carried out, which no result depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Operation {
+    /// The time from one checkpoint to the next.
+    #[serde(deserialize_with = "milliseconds")]
+    pub checkpoint_every: Duration,
+    /// Threads that read samples ahead.
+    pub readers: usize,
+    /// Whether figures are written for TensorBoard.
+    pub tensorboard: bool,
+}
+
+fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
 /// A training.
 #[derive(Clone, Debug)]
 pub struct Train {
     /// How.
     pub settings: TrainSettings,
+    /// How it is carried out, which no result depends on.
+    pub running: Operation,
     /// On whom.
     pub split: Split,
     /// Whether anew when cases change.
@@ -56,12 +80,14 @@ pub struct Train {
 struct Declared {
     #[serde(flatten)]
     settings: TrainSettings,
+    #[serde(flatten)]
+    running: Operation,
     split: Split,
     retrain: Retrain,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let Declared { settings, split, retrain } = super::read_config(config)?;
+    let Declared { settings, running, split, retrain } = super::read_config(config)?;
     let mut problems = split.problems();
     if let Err(error) = settings.network.resolve(1, 2) {
         problems.push(FieldProblem::new(
@@ -70,12 +96,27 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
             "see `levels`, `channels` and `variant`",
         ));
     }
-    if problems.is_empty() { Ok(Stage::Train(Train { settings, split, retrain })) } else { Err(problems) }
+    problems.extend(schedule_problem(&settings));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Stage::Train(Train { settings, running, split, retrain }))
+}
+
+/// `halve_every` beside a schedule that does not halve: somebody expects it to.
+fn schedule_problem(settings: &TrainSettings) -> Option<FieldProblem> {
+    if settings.schedule.halves() || matches!(settings.halve_every, 0 | 10_000) {
+        return None;
+    }
+    let message = "`halve_every` has no say in this schedule";
+    let hint = "leave it out, or take `schedule = { type = \"halve\" }`";
+    Some(FieldProblem::new("halve_every", message, hint))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::networks::{OptimizerConfig, Schedule};
     use crate::operators::spec::{Default, semantic};
     use serde_json::json;
 
@@ -85,6 +126,8 @@ mod tests {
             let Default::Json(text) = field.default else { panic!("{} has no default", field.name) };
             config.insert(field.name.to_owned(), serde_json::from_str(text).unwrap());
         }
+        // As the checker hands a duration on.
+        config["checkpoint_every"] = json!(60_000);
         config
     }
 
@@ -94,6 +137,49 @@ mod tests {
         assert_eq!(train.retrain, Retrain::Never);
         assert_eq!(train.settings.batch, 2);
         assert!(train.settings.network.resolve(1, 2).is_ok());
+        assert_eq!(train.settings.optimizer, OptimizerConfig::default());
+        assert_eq!(train.settings.schedule, Schedule::default());
+        let minute = Duration::from_secs(60);
+        assert_eq!(train.running, Operation { checkpoint_every: minute, readers: 4, tensorboard: false });
+    }
+
+    /// What a training's key was made from before optimizers could be chosen.
+    #[test]
+    fn what_came_later_is_in_no_key_at_its_default() {
+        let old = [
+            "network",
+            "loss",
+            "attention_weight",
+            "epochs",
+            "batch",
+            "learning_rate",
+            "weight_decay",
+            "halve_every",
+            "patience",
+            "seed",
+            "split",
+        ];
+        let ours = ["optimizer", "schedule", "clip_norm", "accumulate", "weights"];
+        let operational = ["checkpoint_every", "readers", "tensorboard", "retrain"];
+        let kept = semantic(FIELDS, &defaults());
+        assert!(old.iter().all(|name| kept.contains_key(*name)));
+        assert!(ours.iter().chain(&operational).all(|name| !kept.contains_key(*name)), "{kept:?}");
+        let mut config = defaults();
+        config["optimizer"] = json!({ "type": "sgd", "momentum": 0.9, "nesterov": true });
+        config["checkpoint_every"] = json!(1);
+        let kept = semantic(FIELDS, &config);
+        assert_eq!(kept["optimizer"]["momentum"], 0.9);
+        assert!(!kept.contains_key("checkpoint_every"));
+    }
+
+    #[test]
+    fn halving_by_another_schedule_is_named() {
+        let mut config = defaults();
+        config["schedule"] = json!({ "type": "cosine", "warm_up": 10 });
+        assert!(build(&config).is_ok());
+        config["halve_every"] = json!(500);
+        let problems = build(&config).err().unwrap();
+        assert_eq!(problems[0].field, "halve_every");
     }
 
     #[test]

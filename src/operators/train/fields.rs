@@ -12,6 +12,16 @@ pub(super) const fn field(
     Field { name, kind, default: Default::Json(default), role: Role::Semantic, doc }
 }
 
+/// A field that came after the type: at its default no key changes.
+const fn later(name: &'static str, kind: FieldKind, default: &'static str, doc: &'static str) -> Field {
+    Field { role: Role::SemanticLater, ..field(name, kind, default, doc) }
+}
+
+/// A field that no result depends on.
+const fn operational(name: &'static str, kind: FieldKind, default: &'static str, doc: &'static str) -> Field {
+    Field { role: Role::Operational, ..field(name, kind, default, doc) }
+}
+
 const COUNT: FieldKind = FieldKind::Integer { min: 1, max: 1_000_000_000 };
 const COUNT_OR_NONE: FieldKind = FieldKind::Integer { min: 0, max: 1_000_000_000 };
 
@@ -25,6 +35,48 @@ const SPLIT: &[Field] = &[
     field("seed", COUNT_OR_NONE, "0", "Of who comes where."),
 ];
 
+const SHARE_BELOW_ONE: FieldKind = FieldKind::Number { min: 0.0, max: 0.9999, unit: "" };
+
+const ADAM: &[Field] = &[
+    field(
+        "betas",
+        FieldKind::List { of: &SHARE_BELOW_ONE, len: Some(2) },
+        "[0.9, 0.999]",
+        "How slowly the running means of gradients and of their squares forget.",
+    ),
+    field(
+        "epsilon",
+        FieldKind::Number { min: 1e-16, max: 1.0, unit: "" },
+        "1e-8",
+        "Added to the root of the squares.",
+    ),
+];
+
+const SGD: &[Field] = &[
+    field("momentum", SHARE_BELOW_ONE, "0.99", "The share of the last change that a step keeps."),
+    field("nesterov", FieldKind::Bool, "true", "Whether a step looks ahead along its momentum."),
+];
+
+const WARM_UP: Field = field(
+    "warm_up",
+    COUNT_OR_NONE,
+    "0",
+    "Steps in which the learning rate rises to its full height, in equal parts; the schedule begins after them.",
+);
+
+const POLYNOMIAL: &[Field] = &[
+    field(
+        "power",
+        FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
+        "0.9",
+        "Of the share of steps that is left: 1 is a straight line.",
+    ),
+    WARM_UP,
+];
+
+const SCHEDULES: &[(&str, &[Field])] =
+    &[("constant", &[WARM_UP]), ("halve", &[WARM_UP]), ("polynomial", POLYNOMIAL), ("cosine", &[WARM_UP])];
+
 pub(super) const FIELDS: &[Field] = &[
     NETWORK,
     LOSS,
@@ -35,30 +87,86 @@ pub(super) const FIELDS: &[Field] = &[
         "The weight of the loss of supervised attention maps.",
     ),
     field("epochs", COUNT, "300", "Passes over the training samples, at most."),
-    field("batch", FieldKind::Integer { min: 1, max: 4096 }, "2", "Samples in one step."),
+    field(
+        "batch",
+        FieldKind::Integer { min: 1, max: 4096 },
+        "2",
+        "Samples that go through the network together.",
+    ),
+    later(
+        "accumulate",
+        FieldKind::Integer { min: 1, max: 4096 },
+        "1",
+        "Batches whose gradients are averaged for one step, where memory is too small for a greater `batch`.",
+    ),
+    later(
+        "optimizer",
+        FieldKind::Tagged(&[("adam", ADAM), ("adamw", ADAM), ("sgd", SGD)]),
+        r#"{"type":"adam","betas":[0.9,0.999],"epsilon":1e-8}"#,
+        "The rule of steps, as PyTorch's; nnU-Net trains with `sgd`, `learning_rate = 0.01`, \
+         `weight_decay = 3e-5`.",
+    ),
     field(
         "learning_rate",
         FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
         "0.0001",
-        "Of Adam, at the start.",
+        "Of the optimizer, before the schedule takes its share.",
     ),
     field(
         "weight_decay",
         FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
         "1e-7",
-        "Of Adam, added to the gradient.",
+        "Of the optimizer: added to the gradient, or with `adamw` taken from the weights.",
+    ),
+    later(
+        "schedule",
+        FieldKind::Tagged(SCHEDULES),
+        r#"{"type":"halve","warm_up":0}"#,
+        "How the learning rate goes on: it stays, it is halved by `halve_every`, or it falls to 0 at the last \
+         step, `(1 - t / T)^power` or along half a cosine.",
     ),
     field(
         "halve_every",
         COUNT_OR_NONE,
         "10000",
-        "Steps after which the learning rate is halved; 0 for never.",
+        "Steps after which the learning rate is halved by `schedule = { type = \"halve\" }`; 0 for never.",
+    ),
+    later(
+        "clip_norm",
+        FieldKind::Number { min: 0.0, max: 1e9, unit: "" },
+        "0.0",
+        "The greatest norm of a step's whole gradient, which is scaled down to it; 0 for any.",
     ),
     field(
         "patience",
         COUNT_OR_NONE,
         "0",
         "Epochs without a better validation Dice after which training stops; 0 for never.",
+    ),
+    later(
+        "weights",
+        FieldKind::Choice(&["best", "last"]),
+        "\"best\"",
+        "Which weights the model has: of the epoch with the best validation Dice, or of the last.",
+    ),
+    operational(
+        "checkpoint_every",
+        FieldKind::Duration,
+        "\"60s\"",
+        "How often a training is saved on the way, in a twentieth of its time at most; a killed one goes on from there.",
+    ),
+    operational(
+        "readers",
+        FieldKind::Integer { min: 1, max: 256 },
+        "4",
+        "Threads that cut and augment samples ahead, each up to two batches; the log shows the share of time in \
+         which the device had work.",
+    ),
+    operational(
+        "tensorboard",
+        FieldKind::Bool,
+        "false",
+        "Whether figures are written for TensorBoard too, below `tensorboard/STAGE` of the output folder.",
     ),
     field("seed", COUNT_OR_NONE, "0", "Of the first weights and of the order of samples."),
     field(

@@ -1,0 +1,236 @@
+//! Samples to batches: several threads read ahead, the order stays.
+
+use std::time::{Duration, Instant};
+
+use tch::Tensor;
+
+use super::super::error::Doing;
+use super::super::{Device, NetworkError, Sample, SampleSource};
+
+/// Samples that go through the network together.
+pub(super) struct Batch<'a> {
+    /// Their numbers in the source.
+    pub indices: &'a [usize],
+    /// The samples.
+    pub samples: Vec<Sample>,
+}
+
+impl Batch<'_> {
+    /// Neighbours of one shape, with their numbers.
+    pub fn groups(&self) -> impl Iterator<Item = (&[usize], &[Sample])> {
+        let mut first = 0;
+        self.samples.chunk_by(|a, b| a.shape == b.shape).map(move |group| {
+            let numbers = self.indices.get(first..first + group.len()).unwrap_or_default();
+            first += group.len();
+            (numbers, group)
+        })
+    }
+}
+
+/// What every sample of a training must be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fit {
+    /// Of the input.
+    pub channels: usize,
+    /// The greatest class.
+    pub labels: usize,
+}
+
+impl Fit {
+    fn check(self, sample: &Sample, name: &str) -> Result<(), NetworkError> {
+        let refuse = |what: &str, expected: String, found: String| {
+            Err(NetworkError::Shape { what: format!("{name}, {what}"), expected, found })
+        };
+        let [channels, voxels @ ..] = sample.shape;
+        let wanted = self.channels;
+        if channels != wanted || voxels.contains(&0) {
+            return refuse("shape", format!("[{wanted}, D, H, W]"), format!("{:?}", sample.shape));
+        }
+        let count: usize = voxels.iter().product();
+        if sample.input.len() != count * channels {
+            let expected = format!("{} for {:?}", count * channels, sample.shape);
+            return refuse("input voxels", expected, sample.input.len().to_string());
+        }
+        if sample.label.len() != count {
+            return refuse("label voxels", count.to_string(), sample.label.len().to_string());
+        }
+        match sample.label.iter().find(|&&label| usize::from(label) > self.labels) {
+            Some(label) => refuse("labels", format!("0 to {}", self.labels), label.to_string()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Batches of one pass over a source.
+pub(super) struct Feed<'a> {
+    pub source: &'a dyn SampleSource,
+    pub fit: Fit,
+    /// Samples in one batch, at least 1.
+    pub batch: usize,
+    /// Threads that read, at least 1.
+    pub readers: usize,
+    pub epoch: u64,
+    pub seed: u64,
+}
+
+impl Feed<'_> {
+    /// Calls `work` on batch after batch of the samples `order`, and gives the time that it took in all.
+    /// Meanwhile each reader reads one batch more and holds another one ready, so that memory stays bounded;
+    /// the readers take turns, so that neither their number nor their speed changes what comes.
+    pub fn each(
+        &self,
+        order: &[usize],
+        mut work: impl FnMut(Batch<'_>) -> Result<(), NetworkError>,
+    ) -> Result<Duration, NetworkError> {
+        let batches = order.len().div_ceil(self.batch);
+        let readers = self.readers.clamp(1, batches.max(1));
+        let mut busy = Duration::ZERO;
+        std::thread::scope(|scope| {
+            let ready: Vec<_> = (0..readers)
+                .map(|reader| {
+                    let (sender, receiver) = crossbeam_channel::bounded(1);
+                    // The receivers are dropped when `work` fails, which ends each reader at its next batch.
+                    scope.spawn(move || {
+                        for indices in order.chunks(self.batch).skip(reader).step_by(readers) {
+                            let samples = self.read(indices);
+                            let failed = samples.is_err();
+                            if sender.send(samples).is_err() || failed {
+                                break;
+                            }
+                        }
+                    });
+                    receiver
+                })
+                .collect();
+            for (indices, receiver) in order.chunks(self.batch).zip(ready.iter().cycle()) {
+                // A reader that panicked: the scope passes its panic on.
+                let Ok(samples) = receiver.recv() else { break };
+                let samples = samples?;
+                let begun = Instant::now();
+                work(Batch { indices, samples })?;
+                busy += begun.elapsed();
+            }
+            Ok(busy)
+        })
+    }
+
+    fn read(&self, indices: &[usize]) -> Result<Vec<Sample>, NetworkError> {
+        let read = |&index| {
+            let sample = self.source.sample(index, self.epoch, self.seed);
+            let sample = sample.map_err(|message| NetworkError::Sample { index, message })?;
+            self.fit.check(&sample, &self.source.name(index))?;
+            Ok(sample)
+        };
+        indices.iter().map(read).collect()
+    }
+}
+
+/// Inputs `[N, C, D, H, W]` and classes `[N, D, H, W]` of samples of one shape.
+pub(super) fn tensors(samples: &[Sample], device: Device) -> Result<(Tensor, Tensor), NetworkError> {
+    let mut inputs = Vec::with_capacity(samples.len());
+    let mut labels = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let shape = sample.shape.map(|n| n as i64);
+        let [_, d, h, w] = shape;
+        inputs.push(Tensor::f_from_slice(&sample.input)?.f_view(shape)?);
+        labels.push(Tensor::f_from_slice(&sample.label)?.f_view([d, h, w])?);
+    }
+    let input = Tensor::f_stack(&inputs, 0)?.f_to_device(device.0).doing("samples to the device")?;
+    Ok((input, Tensor::f_stack(&labels, 0)?.f_to_device(device.0)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Samples that know their number; those at or after `broken` cannot be read.
+    struct Numbers {
+        broken: usize,
+        read: AtomicUsize,
+    }
+
+    impl SampleSource for Numbers {
+        fn len(&self) -> usize {
+            23
+        }
+
+        fn sample(&self, index: usize, epoch: u64, seed: u64) -> Result<Sample, String> {
+            self.read.fetch_add(1, Ordering::Relaxed);
+            if index >= self.broken {
+                return Err("unreadable".to_owned());
+            }
+            // Those that come first take longest.
+            std::thread::sleep(Duration::from_micros(200 / (index as u64 + 1)));
+            let value = index as f32 + 100.0 * epoch as f32 + 1000.0 * seed as f32;
+            Ok(Sample { input: vec![value], shape: [1; 4], label: vec![0] })
+        }
+    }
+
+    fn feed(source: &Numbers, batch: usize, readers: usize) -> Feed<'_> {
+        Feed { source, fit: Fit { channels: 1, labels: 1 }, batch, readers, epoch: 2, seed: 1 }
+    }
+
+    fn numbers(broken: usize) -> Numbers {
+        Numbers { broken, read: AtomicUsize::new(0) }
+    }
+
+    #[test]
+    fn the_same_batches_whatever_the_number_of_readers() {
+        let order: Vec<usize> = (0..23).rev().collect();
+        for batch in [1, 4, 23, 100] {
+            for readers in [0, 1, 2, 3, 7, 64] {
+                let source = numbers(usize::MAX);
+                let mut seen = Vec::new();
+                feed(&source, batch, readers)
+                    .each(&order, |batch| {
+                        let values: Vec<f32> = batch.samples.iter().map(|sample| sample.input[0]).collect();
+                        assert!(batch.indices.iter().zip(&values).all(|(&i, &v)| v == i as f32 + 1200.0));
+                        seen.push(batch.indices.to_vec());
+                        Ok(())
+                    })
+                    .unwrap();
+                let expected: Vec<Vec<usize>> = order.chunks(batch).map(<[usize]>::to_vec).collect();
+                assert_eq!(seen, expected, "{batch} in a batch, {readers} readers");
+            }
+        }
+        let nothing = numbers(0);
+        assert!(feed(&nothing, 2, 3).each(&[], |_| panic!("there is none")).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_in_its_turn() {
+        let order: Vec<usize> = (0..23).collect();
+        for readers in [1, 2, 5] {
+            let mut done = 0;
+            let source = numbers(8);
+            let error = feed(&source, 2, readers).each(&order, |_| {
+                done += 1;
+                Ok(())
+            });
+            let error = error.unwrap_err().to_string();
+            assert_eq!((done, error.as_str()), (4, "sample 8: unreadable"));
+        }
+    }
+
+    #[test]
+    fn work_that_fails_ends_the_readers() {
+        let order: Vec<usize> = (0..23).collect();
+        let source = numbers(usize::MAX);
+        let ended = feed(&source, 1, 2).each(&order, |_| Err(NetworkError::Cancelled { step: 0 }));
+        assert!(matches!(ended, Err(NetworkError::Cancelled { .. })));
+        // Each reader has read one batch, holds another ready, and may have begun a third.
+        assert!(source.read.load(Ordering::Relaxed) <= 6);
+    }
+
+    #[test]
+    fn neighbours_of_one_shape_are_a_group() {
+        let sample =
+            |width| Sample { input: vec![0.0; width], shape: [1, 1, 1, width], label: vec![0; width] };
+        let samples = [2, 2, 3, 2].map(sample).to_vec();
+        let batch = Batch { indices: &[7, 5, 9, 1], samples };
+        let groups: Vec<Vec<usize>> = batch.groups().map(|(numbers, _)| numbers.to_vec()).collect();
+        assert_eq!(groups, [vec![7, 5], vec![9], vec![1]]);
+    }
+}
