@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::Reject;
+use tomoflow_connectors::{Geometry, Reject};
 
 use super::super::rows::{Desired, Output};
 use super::{Built, Rows};
@@ -88,8 +88,49 @@ fn stratum(series: &SeriesRow, by: Stratify) -> Arc<str> {
         Stratify::Scanner => series.model_name.trim().to_lowercase().into(),
         Stratify::Modality => series.modality.clone(),
         Stratify::Spacing => {
-            let [between, _, _] = tomoflow_connectors::Geometry::from(&series.grid).spacing_mm();
-            format!("{}", (2.0 * between.log2()).round()).into()
+            let [between, _, _] = Geometry::from(&series.grid).spacing_mm();
+            // `+ 0.0` makes −0 0.
+            format!("{}", (2.0 * between.log2()).round() + 0.0).into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tomoflow_connectors::Digest;
+
+    use super::*;
+    use crate::executor::work::{Grid, ScanForm};
+
+    fn series(manufacturer: &str, between_mm: f64) -> SeriesRow {
+        SeriesRow {
+            key: "1.2".into(),
+            part: 0,
+            form: ScanForm::Instances,
+            study_uid: "1".into(),
+            patient: "p".into(),
+            modality: "MR".into(),
+            manufacturer: manufacturer.into(),
+            model_name: " Aera ".into(),
+            description: "".into(),
+            grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [between_mm, 0.4, 0.4])),
+            list: Digest::default(),
+            notes: Vec::new(),
+            digest: Digest::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_alike_is_of_one_stratum() {
+        let of = |manufacturer: &str, between_mm: f64, by| stratum(&series(manufacturer, between_mm), by);
+        for (manufacturer, vendor) in
+            [("SIEMENS", "siemens"), ("Siemens Healthineers", "siemens"), ("GE_MEDICAL", "ge"), (" ", "")]
+        {
+            assert_eq!(&*of(manufacturer, 1.5, Stratify::Vendor), vendor);
+        }
+        assert_eq!(&*of("a", 1.5, Stratify::Scanner), "aera");
+        assert_eq!(&*of("a", 1.5, Stratify::Modality), "MR");
+        let classes = [0.9, 1.0, 1.1, 1.5, 5.0].map(|mm| of("a", mm, Stratify::Spacing));
+        assert_eq!(classes.map(|class| class.to_string()), ["0", "0", "0", "1", "5"]);
     }
 }
