@@ -72,7 +72,7 @@ impl Display for Output {
             self.slices.map(|slices| format!("scan of {slices} slices")),
             self.labels.as_ref().map(|labels| format!("labels {}", short(labels))),
             self.mask.as_ref().map(|mask| format!("mask {}", short(mask))),
-            self.model.as_ref().map(|model| format!("model {}", short(model))),
+            self.model.as_ref().map(|model| self.models(model)),
             (!self.trained_on.is_empty()).then(|| format!("{} cases", self.trained_on.len())),
         ];
         let entered: Vec<String> = entered.into_iter().flatten().collect();
@@ -83,6 +83,21 @@ impl Display for Output {
             Some(before) => write!(f, "{before}"),
             None => writeln!(f, "  the first one that stood here"),
         }
+    }
+}
+
+impl Output {
+    /// `model DIGEST`, and for an ensemble each of its models with its trainings.
+    fn models(&self, model: &str) -> String {
+        if self.ensemble.is_empty() {
+            return format!("model {}", short(model));
+        }
+        let one = |model: &String| match model.rsplit_once(' ') {
+            Some((stages, digest)) => format!("{stages} {}", short(digest)),
+            None => short(model).to_owned(),
+        };
+        let models: Vec<String> = self.ensemble.iter().map(one).collect();
+        format!("the ensemble {} of {}", short(model), models.join(", "))
     }
 }
 

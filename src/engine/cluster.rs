@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 
 pub use crew::{Crew, TendError};
@@ -166,10 +167,15 @@ impl Agreement {
             .stages
             .iter()
             .map(|stage| {
+                // What a file of a split says, wherever it lies.
+                let split = match &stage.stage {
+                    Stage::Train(train) => train.split.named.as_ref().map(|named| named.digest().to_string()),
+                    _ => None,
+                };
                 json!({
                     "name": stage.name, "type": stage.spec.name, "version": stage.spec.version,
                     "settings": stage.config, "inputs": stage.inputs, "references": stage.references,
-                    "timeout": format!("{:?}", stage.timeout), "retries": stage.retries, "keep": stage.keep,
+                    "split": split, "timeout": format!("{:?}", stage.timeout), "retries": stage.retries, "keep": stage.keep,
                 })
             })
             .collect();

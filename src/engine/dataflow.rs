@@ -4,7 +4,9 @@
 //! `outcomes`, an input like any other, so that a change anywhere is only an update.
 
 mod cases;
+mod ensemble;
 mod models;
+mod split;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -20,10 +22,9 @@ use tomoflow_connectors::{Digest, Reject};
 
 use summary::Judged;
 
-use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance};
+use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance, Stands, Used};
 use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
-use crate::operators::models::ModelSource;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::{FigureRow, Outcome, Pin};
@@ -168,15 +169,7 @@ impl<'s> Built<'s, '_> {
                 self.cases.insert(index, cases);
             }
             Stage::Train(train) => self.train(index, train, own(&known.pins, index).map(|pin| ((), pin))),
-            Stage::Infer(infer) => {
-                let models = match (&infer.model, stage.references.values().next()) {
-                    (ModelSource::Stage(_), Some(model)) => self.models[model].clone(),
-                    _ => {
-                        own(&known.files, index).map(|model| ((), ModelRow { model, parts: Arc::default() }))
-                    }
-                };
-                self.infer(index, models);
-            }
+            Stage::Infer(infer) => self.infer(index, infer.out_of_fold, own(&known.files, index)),
             Stage::Segment(_) => self.segment(index),
             Stage::Mask(_) => self.mask(index),
             Stage::Combine(_) => self.combine(index),
@@ -227,21 +220,6 @@ impl<'s> Built<'s, '_> {
         self.act(wanted);
     }
 
-    fn infer(&mut self, index: usize, models: Rows<'s, ((), ModelRow)>) {
-        let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
-        let operator = keys::operator(&self.plan.stages[index]);
-        let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
-        let wanted = cases.map(|(_, case)| ((), case)).join(models).map(move |(_, (case, model))| {
-            let inputs = [chain.scan(&case.series), model.model];
-            let key = keys::action(operator, &inputs);
-            // The labels take no part, so that a corrected outline does not ask for another mask.
-            let case = CaseRow { series: case.series, labels: None };
-            let work = Work::Infer { case, model: model.model };
-            (Action { key, stage: index as u16, work }, Some(model))
-        });
-        self.masks_of(index, wanted);
-    }
-
     fn segment(&mut self, index: usize) {
         let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
         let operator = keys::operator(&self.plan.stages[index]);
@@ -285,7 +263,7 @@ impl<'s> Built<'s, '_> {
         self.masks_of(index, wanted);
     }
 
-    fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<ModelRow>)>) {
+    fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<Used>)>) {
         let name = self.names[index].clone();
         let masks = self.act(wanted).flat_map(move |(action, model, left)| {
             let (Work::Infer { case: CaseRow { series, .. }, .. }
@@ -315,11 +293,9 @@ impl<'s> Built<'s, '_> {
             let labels = case.labels.as_ref()?.digest;
             let key = keys::action(operator, &[mask.mask, labels]);
             let work = Work::Evaluate { mask: mask.mask, case };
-            let part = mask.model.as_ref().and_then(|model| {
-                let known = model.parts.get(&*mask.series.key).cloned();
-                known.or_else(|| (!model.parts.is_empty()).then(|| "new".to_owned()))
-            });
-            Some((Action { key, stage: index as u16, work }, (part.unwrap_or_default(), mask.from.model)))
+            let stands = mask.model.as_ref().and_then(|used| used.stands);
+            let part = stands.map_or("", Stands::name).to_owned();
+            Some((Action { key, stage: index as u16, work }, (part, mask.from.model)))
         });
         let name = self.names[index].clone();
         let judged = self.act(wanted).flat_map(move |(action, (split, model), left)| {

@@ -197,7 +197,17 @@ pub fn differences(
     if let (Some(then), Some(now)) = (before.model, now.model)
         && then != now
     {
-        found.push(Difference::Model { before: then.to_string(), now: now.to_string() });
+        // Of an ensemble the model that changed, if it is one.
+        let models = |digest| -> Result<Vec<Digest>, StoreError> { Ok(ensemble(digest, part(digest)?)) };
+        let (old, new) = (models(then)?, models(now)?);
+        let only = |a: &[Digest], b: &[Digest]| -> Vec<Digest> {
+            a.iter().filter(|model| !b.contains(model)).copied().collect()
+        };
+        let (before, now) = match (only(&old, &new).as_slice(), only(&new, &old).as_slice()) {
+            ([before], [now]) => (*before, *now),
+            _ => (then, now),
+        };
+        found.push(Difference::Model { before: before.to_string(), now: now.to_string() });
     }
     if let (Some(then), Some(now)) = (before.dataset, now.dataset)
         && then != now
@@ -209,6 +219,23 @@ pub fn differences(
     }
     found.sort();
     Ok(found)
+}
+
+/// The models of an ensemble, by what names all of them; none for a single model.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn members(store: &Store, model: Option<Digest>) -> Result<Vec<Digest>, StoreError> {
+    let Some(model) = model else { return Ok(Vec::new()) };
+    let mut members = ensemble(model, store.part(model)?);
+    members.retain(|member| *member != model);
+    Ok(members)
+}
+
+/// The models that a digest names, with its description: several for an ensemble, else itself.
+fn ensemble(model: Digest, described: Option<Vec<u8>>) -> Vec<Digest> {
+    let models = described.and_then(|bytes| postcard::from_bytes::<Vec<Digest>>(&bytes).ok());
+    models.unwrap_or_else(|| vec![model])
 }
 
 /// Compares chains: operators are matched by their types, in order.

@@ -42,8 +42,8 @@ pub struct Driver {
     fed: HashMap<Digest, Outcome>,
     /// Trainings that a pin keeps: their outcome stays, although no dataset asks for it.
     pinned: HashSet<Digest>,
-    /// For each stage with a pinned model, the training and the cases that its dataset held.
-    kept: BTreeMap<u16, (Digest, BTreeSet<String>)>,
+    /// The pins, by stage.
+    kept: BTreeMap<u16, Pin>,
     /// Keys that wait: for each process those for the CPU, and those for the device.
     queues: Vec<VecDeque<Digest>>,
     /// Since when each key waits.
@@ -147,7 +147,7 @@ impl Driver {
             if self.retrain || train.retrain == Retrain::Always {
                 continue;
             }
-            let Some(pin) = self.store.pin(keys::recipe(&plan, number))? else { continue };
+            let Some(pin) = self.store.pin(keys::pin(&plan, number))? else { continue };
             if let Some(Recorded { outcome, .. }) = self.store.outcomes(&[pin.key])?.pop().flatten() {
                 self.keep(number as u16, pin, outcome);
             }
@@ -161,18 +161,28 @@ impl Driver {
         self.settle()
     }
 
-    /// A pinned model: the control plane learns of the pin and of the training's outcome.
+    /// A pinned model: the control plane learns of the pin and of the training's outcome. One that was kept
+    /// before is let go.
     fn keep(&mut self, stage: u16, pin: Pin, outcome: Outcome) {
-        if self.kept.contains_key(&stage) {
+        if self.kept.get(&stage) == Some(&pin) {
             return;
         }
+        let before = self.kept.insert(stage, pin.clone());
         self.pinned.insert(pin.key);
         if !self.fed.contains_key(&pin.key) {
             self.feed(pin.key, outcome);
         }
-        let cases = pin.parts.iter().map(|(case, _)| case.clone()).collect();
-        self.kept.insert(stage, (pin.key, cases));
         self.batch.push((Input::Pin(stage, pin), 1));
+        if let Some(before) = before {
+            let key = before.key;
+            self.batch.push((Input::Pin(stage, before), -1));
+            if self.kept.values().all(|pin| pin.key != key) {
+                self.pinned.remove(&key);
+                if !self.wanted.contains_key(&key) {
+                    self.drop_key(key);
+                }
+            }
+        }
     }
 
     fn feed(&mut self, key: Digest, mut outcome: Outcome) {
@@ -221,20 +231,25 @@ impl Driver {
 
     /// Queues what is new, and drops what nobody wants any more.
     fn decide(&mut self, touched: BTreeSet<Digest>) -> Result<(), RunError> {
-        let mut new = Vec::new();
+        let (mut new, mut pins) = (Vec::new(), Vec::new());
         for key in touched {
             let wanted = self.wanted.get(&key).is_some_and(|asked| asked.first().is_some());
             if wanted && !self.fed.contains_key(&key) {
                 new.push(key);
             } else if wanted {
                 self.stood.insert(key);
+                // A training that is wanted again for more cases, none of which it would learn from.
+                if self.pinned.contains(&key)
+                    && let Some(outcome) = self.fed.get(&key).cloned()
+                {
+                    pins.extend(self.pins(key, &outcome));
+                }
             } else {
                 self.wanted.remove(&key);
                 self.drop_key(key);
             }
         }
         let known = self.store.outcomes(&new)?;
-        let mut pins = Vec::new();
         for (key, known) in new.into_iter().zip(known) {
             match known {
                 Some(recorded) => {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tomoflow_connectors::Digest;
 
-use super::differences::{Difference, differences};
+use super::differences::{Difference, differences, members};
 use super::identity::Identity;
 use super::ledger::Part;
 use super::run::RunError;
 use crate::executor::work::{Member, SliceList, SliceRow, series_of};
+use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::{Made, Outcome, Past, Recorded, Store};
 
@@ -46,8 +47,10 @@ pub struct Output {
     pub labels: Option<String>,
     /// The mask that it starts from.
     pub mask: Option<String>,
-    /// The weights that took part.
+    /// The weights that took part; of an ensemble what names all of them.
     pub model: Option<String>,
+    /// The models of an ensemble, each with the trainings that gave it: `net_0 DIGEST`.
+    pub ensemble: Vec<String>,
     /// The cases of a training, with their part of the split.
     pub trained_on: Vec<(String, String)>,
     /// What stood in its place before, and what changed since.
@@ -129,16 +132,23 @@ impl Explain<'_> {
         Ok(outputs)
     }
 
-    /// The actions whose key begins so, or that left something whose digest does.
+    /// The actions whose key begins so, or that left something whose digest does; for an ensemble the trainings
+    /// of its models.
     fn by_digest(&self, prefix: &str) -> Result<Vec<Output>, RunError> {
         let mut outputs = Vec::new();
+        let used: BTreeSet<Digest> =
+            self.store.all_made()?.into_iter().filter_map(|(_, made)| made.model).collect();
+        let mut models = BTreeSet::new();
+        for model in used.into_iter().filter(|model| model.to_string().starts_with(prefix)) {
+            models.extend(members(self.store, Some(model))?);
+        }
         for (key, Recorded { outcome, .. }) in self.store.all_outcomes()? {
             let left = match &outcome {
                 Outcome::Ok { artifact, detail, .. } => [Some(*artifact), *detail],
                 Outcome::Failed { .. } => [None, None],
             };
-            let names = [Some(key)].into_iter().chain(left).flatten();
-            if !names.into_iter().any(|digest| digest.to_string().starts_with(prefix)) {
+            let mut names = [Some(key)].into_iter().chain(left).flatten();
+            if !names.any(|digest| models.contains(&digest) || digest.to_string().starts_with(prefix)) {
                 continue;
             }
             let Some(made) = self.store.made(key)? else { continue };
@@ -185,12 +195,40 @@ impl Explain<'_> {
             labels: made.labels.map(|digest| digest.to_string()),
             mask: made.mask.map(|digest| digest.to_string()),
             model: made.model.map(|digest| digest.to_string()),
+            ensemble: self.ensemble(&made)?,
             trained_on: trained_on
                 .into_iter()
                 .map(|member| (self.identity.show(&member.case), member.part))
                 .collect(),
             before: self.before(&made, earlier.last())?,
         }))
+    }
+
+    /// The models of an ensemble, by name.
+    fn ensemble(&self, made: &Made) -> Result<Vec<String>, RunError> {
+        let models = members(self.store, made.model)?;
+        if models.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut names: Vec<Vec<&str>> = vec![Vec::new(); models.len()];
+        for stage in self.plan.stages.iter().filter(|stage| matches!(stage.stage, Stage::Train(_))) {
+            let keys: Vec<Digest> =
+                self.store.history(&stage.name, None)?.into_iter().map(|past| past.key).collect();
+            let gave: BTreeSet<Digest> = self
+                .store
+                .outcomes(&keys)?
+                .into_iter()
+                .filter_map(|recorded| match recorded?.outcome {
+                    Outcome::Ok { artifact, .. } => Some(artifact),
+                    Outcome::Failed { .. } => None,
+                })
+                .collect();
+            for (names, _) in names.iter_mut().zip(&models).filter(|(_, model)| gave.contains(*model)) {
+                names.push(&stage.name);
+            }
+        }
+        let shown = |(names, model): (Vec<&str>, &Digest)| format!("{} {model}", names.join(" = "));
+        Ok(names.into_iter().zip(&models).map(|each| shown(each).trim_start().to_owned()).collect())
     }
 
     fn slices(&self, made: &Made) -> Result<Option<Vec<SliceRow>>, RunError> {

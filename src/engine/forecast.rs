@@ -50,6 +50,8 @@ pub struct Forecast {
     pub seconds: f64,
     /// Stages that no past run has a time for.
     pub unknown: BTreeSet<String>,
+    /// What becomes of models that are kept: how many labelled cases are newer, and when they are trained anew.
+    pub models: Vec<String>,
 }
 
 /// Says what a run would do.
@@ -62,6 +64,9 @@ pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
     let mut forecast = Forecast { files_read, ..Forecast::default() };
     let foresee = Foresee { plan: &plan, store: &store, driver: &driver, known };
     foresee.stages(&mut forecast)?;
+    let kept = driver.kept();
+    forecast.models =
+        kept.iter().filter(|kept| kept.new > 0 || kept.at.is_some()).map(ToString::to_string).collect();
     foresee.times(&mut forecast, options.pool_threads())?;
     Ok(forecast)
 }
@@ -117,9 +122,9 @@ impl Foresee<'_> {
                     (masks.intersection(&labelled).cloned().collect(), stage.inputs.first())
                 }
                 Stage::Infer(_) => {
-                    let model = stage.references.values().next();
-                    let trains = model.is_some_and(|model| pending.contains_key(model));
-                    (if trains { cases.clone() } else { BTreeSet::new() }, model)
+                    let trains =
+                        stage.references.values().flatten().find(|model| pending.contains_key(model));
+                    (if trains.is_some() { cases.clone() } else { BTreeSet::new() }, trains)
                 }
                 // The training itself, once its cases are prepared.
                 Stage::Train(_) => {
@@ -178,11 +183,11 @@ impl Foresee<'_> {
         if found.is_empty() {
             return one("not done yet");
         }
-        let model = self.plan.stages[usize::from(action.stage)].references.values().next();
-        let reason = |difference: &Difference| match (difference, model) {
-            (Difference::Model { .. }, Some(&model)) => {
-                format!("model {} changed", self.plan.stages[model].name)
-            }
+        let models = self.plan.stages[usize::from(action.stage)].named();
+        let models: Vec<&str> = models.map(|model| self.plan.stages[model].name.as_str()).collect();
+        let reason = |difference: &Difference| match (difference, models.as_slice()) {
+            (Difference::Model { .. }, [model]) => format!("model {model} changed"),
+            (Difference::Model { .. }, [_, ..]) => format!("a model of {} changed", models.join(", ")),
             _ => difference.reason(),
         };
         Ok(found.iter().map(reason).collect())
@@ -264,6 +269,9 @@ impl fmt::Display for Forecast {
                 write!(f, " ({})", reasons.join(", "))?;
             }
             writeln!(f)?;
+        }
+        for model in &self.models {
+            writeln!(f, "  {model}")?;
         }
         if run == 0 {
             return Ok(());

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
 use crate::executor::work::{Action, CaseRow, Member, Work};
+use crate::operators::models::ModelSource;
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Config, semantic};
 use crate::pipeline::{Plan, PlannedStage};
@@ -77,9 +78,13 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
     };
     match &action.work {
         Work::Prepare(row) | Work::Segment(row) => case(row),
-        Work::Infer { case: row, model } => {
+        Work::Infer { case: row, models } => {
             case(row);
-            made.model = Some(*model);
+            let model = ModelSource::content(models);
+            made.model = Some(model);
+            if models.len() > 1 {
+                parts.push((model, postcard::to_stdvec::<[Digest]>(models).unwrap_or_default()));
+            }
         }
         Work::Mask { mask, .. } => made.mask = Some(*mask),
         // One digest stands for all of them.

@@ -8,6 +8,7 @@ use tomoflow_connectors::{Digest, Real, Reject};
 
 use crate::executor::work::{Action, CaseRow, OutlinesRow, SeriesRow, Verdict};
 use crate::metrics::Bootstrap;
+use crate::operators::train::Part;
 use crate::store::{FigureRow, Outcome, Pin};
 
 /// One change of what is known.
@@ -208,6 +209,42 @@ pub struct ModelRow {
     pub parts: Parts,
 }
 
+/// On which side of a model's split a case stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stands {
+    /// In a part of the model's dataset.
+    In(Part),
+    /// It came after the training.
+    New,
+}
+
+impl Stands {
+    /// Where a case stands for a model; none for a model of which nothing is known.
+    pub fn of(case: &str, parts: &Parts) -> Option<Self> {
+        match parts.get(case) {
+            Some(part) => Part::of_name(part).map(Self::In),
+            None => (!parts.is_empty()).then_some(Self::New),
+        }
+    }
+
+    /// The word in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::In(part) => part.name(),
+            Self::New => "new",
+        }
+    }
+}
+
+/// The model that made a mask, and where the case stands for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Used {
+    /// Its content; of an ensemble what names all of them.
+    pub model: Digest,
+    /// On which side of its split the case stands.
+    pub stands: Option<Stands>,
+}
+
 /// A mask that is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MaskRow {
@@ -216,7 +253,7 @@ pub struct MaskRow {
     /// The mask.
     pub mask: Digest,
     /// The model that took part.
-    pub model: Option<ModelRow>,
+    pub model: Option<Used>,
     /// Where it comes from.
     pub from: Provenance,
 }

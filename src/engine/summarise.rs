@@ -42,11 +42,8 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let processed = driver.touched().iter().filter(|key| accepted.contains(key.as_str())).count();
     let (actions_run, actions_cached, trained) = driver.counts();
     let stages = driver.stages();
-    let mut notes = if failed.is_empty() { idle(plan, &stages) } else { failed.clone() };
-    notes.extend(driver.outgrown().into_iter().map(|(stage, new)| {
-        let cases = if new == 1 { "case" } else { "cases" };
-        format!("{stage}: model kept, {new} labelled {cases} newer than it (`--retrain` trains anew)")
-    }));
+    let mut notes = if failed.is_empty() { idle(plan, driver, &stages) } else { failed.clone() };
+    notes.extend(driver.kept().iter().filter(|kept| kept.new > 0).map(ToString::to_string));
     Summary {
         pipeline: plan.settings.name.clone(),
         cases: accepted.union(&rejected).count(),
@@ -66,14 +63,14 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
 }
 
 /// Stages that wait for a model which is not there.
-fn idle(plan: &Plan, stages: &BTreeMap<String, StageCount>) -> Vec<String> {
+fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> Vec<String> {
     let mut notes = Vec::new();
     for stage in &plan.stages {
         let Stage::Infer(_) = stage.stage else { continue };
         if stages.contains_key(&stage.name) {
             continue;
         }
-        if let Some(&model) = stage.references.values().next() {
+        for model in stage.named().filter(|model| !driver.has_model(*model)) {
             let model = &plan.stages[model];
             let prepared = model.inputs.first().and_then(|&view| stages.get(&plan.stages[view].name));
             let why = match prepared.map_or(0, |count| count.failed) {

@@ -62,8 +62,8 @@ pub fn run(
         slot.begin(Busy { job: job.clone(), started: Instant::now(), limit, permit: Some(permit) });
         let result = guarded(&action, || match (&action.work, case) {
             _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
-            (Work::Infer { model, .. }, Some(case)) => {
-                let classes = infer(context, device, &mut resident, &action, *model, &case)?;
+            (Work::Infer { models, .. }, Some(case)) => {
+                let classes = infer(context, device, &mut resident, &action, models, &case)?;
                 Ok(Step::Classes(case, classes.0, classes.1))
             }
             (Work::Train(members), _) => {
@@ -110,18 +110,23 @@ fn infer(
     device: Device,
     resident: &mut Vec<(Resident, Model)>,
     action: &Action,
-    digest: Digest,
+    models: &[Digest],
     case: &Case,
 ) -> Result<(Vec<u16>, Vec<String>), Reject> {
     let Stage::Infer(infer) = &context.plan.stages[usize::from(action.stage)].stage else {
         return Err(misplaced());
     };
-    let wanted = (digest, action.stage);
+    let wanted = (ModelSource::content(models), action.stage);
     if !resident.iter().any(|(known, _)| *known == wanted) {
-        if resident.len() >= RESIDENT {
+        // Out of fold each case may want another one of the models, and a new case all of them.
+        let room = match &infer.model {
+            ModelSource::Stages(names) if infer.out_of_fold => names.len() + 1,
+            _ => RESIDENT,
+        };
+        if resident.len() >= room {
             resident.remove(0);
         }
-        resident.push((wanted, load_model(context, device, infer, digest)?));
+        resident.push((wanted, load_model(context, device, infer, models)?));
     }
     let Some((_, model)) = resident.iter().find(|(known, _)| *known == wanted) else {
         return Err(misplaced());
@@ -130,14 +135,17 @@ fn infer(
     Ok((classes, model.label_names().to_vec()))
 }
 
-fn load_model(context: &Context, device: Device, infer: &Infer, digest: Digest) -> Result<Model, Reject> {
+fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Digest]) -> Result<Model, Reject> {
     let files = match &infer.model {
-        ModelSource::Stage(_) => {
-            return Model::from_safetensors(&context.artifact(digest)?, device).map_err(network);
+        ModelSource::Stages(_) => {
+            let model =
+                |&digest| Model::from_safetensors(&context.artifact(digest)?, device).map_err(network);
+            let models = digests.iter().map(model).collect::<Result<Vec<_>, _>>()?;
+            return Model::ensemble(models).map_err(network);
         }
         ModelSource::Files(files) => files,
     };
-    let contents = unchanged(files, digest)?;
+    let contents = unchanged(files, ModelSource::content(digests))?;
     let models = files.iter().zip(&contents).map(|(file, bytes)| match file {
         ModelFile::Safetensors { .. } => Model::from_safetensors(bytes, device),
         ModelFile::Torchscript { path, view, classes, label_names } => {

@@ -5,6 +5,7 @@ use tomoflow_connectors::Digest;
 use super::work::{CaseRow, LabelRow, Member, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Aspects, Config, semantic};
+use crate::operators::train::{Split, Train};
 use crate::pipeline::{Plan, PlannedStage};
 
 /// Raised when keys are made in another way: everything runs anew.
@@ -142,6 +143,19 @@ pub fn recipe(plan: &Plan, train: usize) -> Digest {
         origins.extend(planned.inputs.iter().rev());
     }
     Digest::of_parts([SCHEMA, NUMERICS].into_iter().chain(parts.iter().map(|part| part.0.as_slice())))
+}
+
+/// What a model is kept under: its recipe, and what the file of its split says, if there is one.
+///
+/// That is no part of the recipe: a training depends on where its own cases stand, which its dataset says.
+pub fn pin(plan: &Plan, train: usize) -> Digest {
+    let recipe = recipe(plan, train);
+    match &plan.stages[train].stage {
+        Stage::Train(Train { split: Split { named: Some(named), .. }, .. }) => {
+            Digest::of_parts([SCHEMA, b"pin", &recipe.0, &named.digest().0])
+        }
+        _ => recipe,
+    }
 }
 
 /// The key of a training.

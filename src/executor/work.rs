@@ -204,6 +204,12 @@ pub fn parts_of(members: &[Member]) -> impl Iterator<Item = (String, String)> {
     members.iter().filter(stands).map(|member| (member.case.clone(), member.part.clone()))
 }
 
+/// The same, with those that stand in none: all that a training has seen.
+pub fn seen_by(members: &[Member]) -> impl Iterator<Item = (String, String)> {
+    let mut stands: std::collections::BTreeMap<String, String> = parts_of(members).collect();
+    members.iter().map(move |member| (member.case.clone(), stands.remove(&member.case).unwrap_or_default()))
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Work {
@@ -211,12 +217,13 @@ pub enum Work {
     Prepare(CaseRow),
     /// Train a model on prepared cases.
     Train(Arc<Vec<Member>>),
-    /// Apply a model to a case.
+    /// Apply a model, or several that are an ensemble, to a case.
     Infer {
         /// The case.
         case: CaseRow,
-        /// The model's content: an artifact, or the file that the stage names.
-        model: Digest,
+        /// The models' contents, in the order in which they run: artifacts, or the files that the stage names
+        /// as one.
+        models: Arc<[Digest]>,
     },
     /// Segment a case without a model.
     Segment(CaseRow),

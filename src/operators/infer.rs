@@ -22,7 +22,13 @@ pub static SPEC: Spec = Spec {
           stacks or bags takes the volume slice by slice.\n\n\
           With `flips` the network sees each window mirrored along every combination of these axes, and the logits, \
           mirrored back, are averaged before they are blended, as nnU-Net does. Several models are an ensemble: \
-          their logits are averaged, as nnU-Net does with its folds.\n\n\
+          their logits are averaged, as nnU-Net does with its folds. Of stages it waits until all of them have \
+          given a model; the order in which they are named changes nothing.\n\n\
+          With `out_of_fold` a case on which some of an ensemble's models chose their best epoch is segmented by \
+          these alone, any other by those that were not trained on it: of the folds of a cross-validation each case \
+          gets a mask from a network that did not learn from it, as nnU-Net's find_best_configuration compares \
+          networks, and a new case one from all. A case that all models were trained on, which folds of one split \
+          leave none of, is segmented by all, and its figures say `train`.\n\n\
           A TorchScript network takes `[N, 1, D, H, W]` for windows and `[N, channels, H, W]` for stacks and \
           bags, and gives logits `[N, classes, …]` on the same grid; where it gives a tuple, the first is \
           taken.",
@@ -36,12 +42,20 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Either(&[
                 FieldKind::Stage(Kind::Model),
                 FieldKind::Table(FILE),
+                FieldKind::List { of: &FieldKind::Stage(Kind::Model), len: None },
                 FieldKind::List { of: &FieldKind::Table(FILE), len: None },
             ]),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The stage that gives the model, or a file: `{ safetensors = \"net.safetensors\" }`; a list of files \
-                  of the same view and labels is an ensemble.",
+            doc: "The stage that gives the model, or a file: `{ safetensors = \"net.safetensors\" }`; a list of stages \
+                  or of files, with the same view and labels, is an ensemble.",
+        },
+        Field {
+            name: "out_of_fold",
+            kind: FieldKind::Bool,
+            default: Default::Json("false"),
+            role: Role::SemanticLater,
+            doc: "Whether a case is segmented only by those of an ensemble's stages that were not trained on it.",
         },
         Field {
             name: "overlap",
@@ -100,6 +114,8 @@ pub struct Infer {
     pub model: ModelSource,
     /// How a volume is walked through.
     pub options: InferOptions,
+    /// Whether a case is segmented only by models that were not trained on it.
+    pub out_of_fold: bool,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +127,7 @@ struct Declared {
     blend: Blend,
     flips: Vec<String>,
     precision: Precision,
+    out_of_fold: bool,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
@@ -121,9 +138,14 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let message = format!("each axis once expected, {:?} found", declared.flips);
         return Err(vec![FieldProblem::new("flips", message, "e.g. flips = [\"h\", \"w\"]")]);
     }
-    let Declared { overlap, batch, convention, blend, precision, .. } = declared;
+    let Declared { overlap, batch, convention, blend, out_of_fold, precision, .. } = declared;
+    if out_of_fold && !matches!(&model, ModelSource::Stages(names) if names.len() > 1) {
+        let message = "`out_of_fold` chooses among the models of several stages, one source of a model found";
+        let hint = "e.g. model = [\"net_0\", \"net_1\"], trained with `folds = 2`";
+        return Err(vec![FieldProblem::new("out_of_fold", message, hint)]);
+    }
     let options = InferOptions { overlap, batch, convention, blend, flips, precision };
-    Ok(Stage::Infer(Infer { model, options }))
+    Ok(Stage::Infer(Infer { model, options, out_of_fold }))
 }
 
 #[cfg(test)]
@@ -142,7 +164,7 @@ mod tests {
     fn stage_with(model: Value, flips: Value) -> Result<Infer, Vec<FieldProblem>> {
         let config = json!({
             "model": model, "overlap": 0.25, "batch": 4, "convention": "nnunet", "blend": "constant",
-            "flips": flips, "precision": "float32",
+            "flips": flips, "precision": "float32", "out_of_fold": false,
         });
         match build(config.as_object().unwrap())? {
             Stage::Infer(infer) => Ok(infer),
@@ -152,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_model_is_a_stage_or_a_file() {
-        assert_eq!(stage(json!("net")).unwrap().model, ModelSource::Stage("net".to_owned()));
+        assert_eq!(stage(json!("net")).unwrap().model, ModelSource::Stages(vec!["net".to_owned()]));
         let safetensors =
             json!({ "torchscript": null, "safetensors": "n", "view": null, "classes": null, "labels": null });
         let expected = ModelSource::Files(vec![ModelFile::Safetensors { path: "n".into() }]);
@@ -178,6 +200,32 @@ mod tests {
         let [a, b] = [b"a", b"b"].map(|bytes| Digest::of(bytes));
         assert_eq!(ModelSource::content(&[a]), a);
         assert_ne!(ModelSource::content(&[a, b]), ModelSource::content(&[b, a]));
+    }
+
+    #[test]
+    fn a_list_of_stages_is_an_ensemble_in_no_order() {
+        let names = ["net_0", "net_1"].map(str::to_owned);
+        assert_eq!(stage(json!(names)).unwrap().model, ModelSource::Stages(names.to_vec()));
+        let [a, b] = [b"a", b"b"].map(|bytes| Digest::of(bytes));
+        assert_eq!(ModelSource::in_order([a, b, a]), ModelSource::in_order([a, a, b]));
+        assert_eq!(ModelSource::in_order([a, b, a]).len(), 3);
+        assert_eq!(ModelSource::in_order([a, a, a]), [a]);
+        assert_eq!(ModelSource::in_order([]), []);
+    }
+
+    #[test]
+    fn out_of_fold_needs_several_stages() {
+        let folds = |model: Value| {
+            let config = json!({
+                "model": model, "overlap": 0.25, "batch": 4, "convention": "nnunet", "blend": "constant",
+                "flips": [], "out_of_fold": true,
+            });
+            build(config.as_object().unwrap()).map(drop)
+        };
+        assert!(folds(json!(["net_0", "net_1"])).is_ok());
+        for model in [json!("net"), json!(["net"]), json!([{ "safetensors": "a" }, { "safetensors": "b" }])] {
+            assert_eq!(folds(model).unwrap_err()[0].field, "out_of_fold");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where an inference takes its weights from: a stage, a file, or files that are an ensemble.
+//! Where an inference takes its weights from: a stage, a file, or several of one kind that are an ensemble.
 
 use std::path::{Path, PathBuf};
 
@@ -80,8 +80,8 @@ pub(super) const FILE: &[Field] = &[
 /// Where the weights come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelSource {
-    /// The stage of this name.
-    Stage(String),
+    /// The stage of this name, or several whose models are an ensemble.
+    Stages(Vec<String>),
     /// A file, or several that are an ensemble.
     Files(Vec<ModelFile>),
 }
@@ -90,17 +90,29 @@ impl ModelSource {
     /// The files; none of a stage.
     pub fn files(&self) -> &[ModelFile] {
         match self {
-            Self::Stage(_) => &[],
+            Self::Stages(_) => &[],
             Self::Files(files) => files,
         }
     }
 
-    /// What names files of these contents: the content itself of a single one.
-    pub fn content(files: &[Digest]) -> Digest {
-        match files {
-            [file] => *file,
-            _ => Digest::of_parts(files.iter().map(|file| file.0.as_slice())),
+    /// What names models of these contents: the content itself of a single one.
+    pub fn content(models: &[Digest]) -> Digest {
+        match models {
+            [model] => *model,
+            _ => Digest::of_parts(models.iter().map(|model| model.0.as_slice())),
         }
+    }
+
+    /// The models of an ensemble of stages as they are run: in the order of their content, since the last bits
+    /// of a mean hang on its order, and that of their declaration should decide nothing; and one where all are
+    /// the same, whose mean it is.
+    pub fn in_order(models: impl IntoIterator<Item = Digest>) -> Vec<Digest> {
+        let mut models: Vec<Digest> = models.into_iter().collect();
+        models.sort_unstable();
+        if models.first() == models.last() {
+            models.truncate(1);
+        }
+        models
     }
 }
 
@@ -138,6 +150,7 @@ impl ModelFile {
 #[serde(untagged)]
 pub(super) enum DeclaredModel {
     Stage(String),
+    Stages(Vec<String>),
     Ensemble(Vec<DeclaredFile>),
     File(DeclaredFile),
 }
@@ -154,7 +167,9 @@ pub(super) struct DeclaredFile {
 /// The model that was declared.
 pub(super) fn source(declared: DeclaredModel) -> Result<ModelSource, FieldProblem> {
     let files = match declared {
-        DeclaredModel::Stage(name) => return Ok(ModelSource::Stage(name)),
+        DeclaredModel::Stage(name) => return Ok(ModelSource::Stages(vec![name])),
+        DeclaredModel::Stages(names) if !names.is_empty() => return Ok(ModelSource::Stages(names)),
+        DeclaredModel::Stages(_) => Vec::new(),
         DeclaredModel::File(declared) => vec![file(declared)?],
         DeclaredModel::Ensemble(declared) => declared.into_iter().map(file).collect::<Result<_, _>>()?,
     };
@@ -165,7 +180,7 @@ pub(super) fn source(declared: DeclaredModel) -> Result<ModelSource, FieldProble
     });
     let first = said.next();
     let message = match files.is_empty() {
-        true => "at least one file expected, none found",
+        true => "at least one model expected, none found",
         false if said.any(|other| Some(other) != first) => {
             "the models of an ensemble differ in `view` or `labels`"
         }

@@ -265,13 +265,20 @@ fn semantic_value(kind: &FieldKind, value: &Json) -> Json {
             .iter()
             .find(|kind| matches!(kind, FieldKind::Table(_) | FieldKind::Tagged(_)))
             .map_or_else(|| value.clone(), |kind| semantic_value(kind, value)),
-        (FieldKind::Either(kinds), Json::Array(_)) => kinds
-            .iter()
-            .find(|kind| matches!(kind, FieldKind::List { .. }))
-            .map_or_else(|| value.clone(), |kind| semantic_value(kind, value)),
-        (FieldKind::List { of, .. }, Json::Array(items)) if matches!(of, FieldKind::Table(_)) => {
-            items.iter().map(|item| semantic_value(of, item)).collect()
+        (FieldKind::Either(kinds), Json::Array(items)) => {
+            // Lists of names and lists of tables are told apart by their items.
+            let texts = items.iter().all(Json::is_string);
+            let fits = |kind: &&FieldKind| match kind {
+                FieldKind::List { of: FieldKind::Stage(_), .. } => texts,
+                FieldKind::List { of: FieldKind::Table(_), .. } => !texts || items.is_empty(),
+                kind => matches!(kind, FieldKind::List { .. }),
+            };
+            kinds.iter().find(fits).map_or_else(|| value.clone(), |kind| semantic_value(kind, value))
         }
+        (
+            FieldKind::List { of: of @ (FieldKind::Table(_) | FieldKind::Stage(_)), .. },
+            Json::Array(items),
+        ) => items.iter().map(|item| semantic_value(of, item)).collect(),
         _ => value.clone(),
     }
 }
@@ -320,6 +327,25 @@ mod tests {
         };
         assert_eq!(kept(field, json!([])), json!({}));
         assert_eq!(kept(field, json!(["d"])), json!({ "flips": ["d"] }));
+    }
+
+    #[test]
+    fn names_in_a_list_of_stages_take_no_part() {
+        let stages = FieldKind::List { of: &FieldKind::Stage(Kind::Model), len: None };
+        let files = FieldKind::List { of: &FieldKind::Table(FILE), len: None };
+        for kinds in [[stages, files], [files, stages]] {
+            let kinds: &'static [FieldKind] = Box::leak(Box::new(kinds));
+            let field = Field {
+                name: "model",
+                kind: FieldKind::Either(kinds),
+                default: Default::Required,
+                role: Role::Semantic,
+                doc: "",
+            };
+            assert_eq!(kept(field, json!(["a", "b"])), json!({ "model": ["stage", "stage"] }));
+            let rest = json!({ "labels": "b" });
+            assert_eq!(kept(field, json!([{ "path": "a", "labels": "b" }])), json!({ "model": [rest] }));
+        }
     }
 
     #[test]

@@ -6,13 +6,13 @@ mod split;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::registry::{Entry, Stage};
 use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
 use crate::networks::TrainSettings;
 use fields::FIELDS;
-pub use split::{Part, Share, Split};
+pub use split::{Assigned, Named, Part, Share, Split, Stratify, Subject};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -38,13 +38,39 @@ pub static SPEC: Spec = Spec {
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
 /// What happens to a trained model when its cases change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "DeclaredRetrain")]
 pub enum Retrain {
     /// It stays.
     Never,
     /// It is trained anew.
     Always,
+    /// It stays until so many labelled cases stand beside those that it has seen.
+    NewCases(u64),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DeclaredRetrain {
+    Word(Word),
+    Table { new_cases: u64 },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Never,
+    Always,
+}
+
+impl From<DeclaredRetrain> for Retrain {
+    fn from(declared: DeclaredRetrain) -> Self {
+        match declared {
+            DeclaredRetrain::Word(Word::Never) => Self::Never,
+            DeclaredRetrain::Word(Word::Always) => Self::Always,
+            DeclaredRetrain::Table { new_cases } => Self::NewCases(new_cases),
+        }
+    }
 }
 
 /// How a training is carried out, which no result depends on.
@@ -88,7 +114,10 @@ struct Declared {
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let Declared { settings, running, split, retrain } = super::read_config(config)?;
-    let mut problems = split.problems();
+    let (split, mut problems) = match split.checked() {
+        Ok(split) => (Some(split), Vec::new()),
+        Err(problems) => (None, problems),
+    };
     if let Err(error) = settings.network.resolve(1, 2) {
         problems.push(FieldProblem::new(
             "network",
@@ -97,10 +126,10 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         ));
     }
     problems.extend(schedule_problem(&settings));
-    if !problems.is_empty() {
-        return Err(problems);
+    match split {
+        Some(split) if problems.is_empty() => Ok(Stage::Train(Train { settings, running, split, retrain })),
+        _ => Err(problems),
     }
-    Ok(Stage::Train(Train { settings, running, split, retrain }))
 }
 
 /// `halve_every` beside a schedule that does not halve: somebody expects it to.
@@ -217,6 +246,34 @@ mod tests {
         assert_eq!(semantic(FIELDS, &later), semantic(FIELDS, &early));
         later["network"]["dropout"] = json!(0.2);
         assert_ne!(semantic(FIELDS, &later), semantic(FIELDS, &early));
+    }
+
+    #[test]
+    fn when_a_model_is_trained_anew_is_a_word_or_a_count() {
+        for (declared, retrain) in
+            [(json!("always"), Retrain::Always), (json!({ "new_cases": 20 }), Retrain::NewCases(20))]
+        {
+            let mut config = defaults();
+            config["retrain"] = declared;
+            let Ok(Stage::Train(train)) = build(&config) else { panic!("expected a training") };
+            assert_eq!(train.retrain, retrain);
+        }
+    }
+
+    #[test]
+    fn fields_that_came_later_leave_keys_as_they_were() {
+        let mut config = defaults();
+        let bare = semantic(FIELDS, &config);
+        let later = json!({ "folds": null, "fold": null, "stratify": null, "file": null });
+        let table = config["split"].as_object_mut().unwrap();
+        table.extend(later.as_object().unwrap().clone());
+        assert_eq!(semantic(FIELDS, &config), bare);
+        config["split"]["fold"] = json!(1);
+        assert_ne!(semantic(FIELDS, &config), bare);
+        // What a file decides enters by the parts of cases, its path does not.
+        (config["split"]["fold"], config["split"]["file"]) = (json!(null), json!("splits.csv"));
+        (config["retrain"], config["split"]["stratify"]) = (json!({ "new_cases": 3 }), json!(null));
+        assert_eq!(semantic(FIELDS, &config), bare);
     }
 
     #[test]

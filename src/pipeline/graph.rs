@@ -55,12 +55,7 @@ impl Plan {
         let mut edges = Vec::new();
         for (to, stage) in self.stages.iter().enumerate() {
             edges.extend(stage.inputs.iter().map(|&from| Edge { from, to, label: kind(from), named: false }));
-            edges.extend(stage.references.values().map(|&from| Edge {
-                from,
-                to,
-                label: kind(from),
-                named: true,
-            }));
+            edges.extend(stage.named().map(|from| Edge { from, to, label: kind(from), named: true }));
         }
         edges
     }

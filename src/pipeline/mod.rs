@@ -25,6 +25,7 @@ mod syntax;
 mod tree;
 mod wiring;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use draft::Draft;
@@ -198,13 +199,16 @@ fn plan(
     }
     let stages = wiring.order.iter().map(|&index| {
         let stage = &declaration.stages[index];
-        let references = &wiring.references[index];
+        let mut references = BTreeMap::<_, Vec<usize>>::new();
+        for (named, from) in stage.references.iter().zip(&wiring.references[index]) {
+            references.entry(named.field.clone()).or_default().push(place[(*from)?]);
+        }
         Some(PlannedStage {
             name: stage.name.to_owned(),
             spec: stage.spec()?,
             config: stage.config.clone()?,
             inputs: wiring.inputs[index].iter().map(|from| Some(place[(*from)?])).collect::<Option<_>>()?,
-            references: references.iter().map(|(field, from)| (field.clone(), place[*from])).collect(),
+            references,
             output: wiring.outputs[index],
             keep: stage.common.keep,
             timeout: stage.common.timeout,

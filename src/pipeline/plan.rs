@@ -55,8 +55,8 @@ pub struct PlannedStage {
     pub config: Config,
     /// The stages on its inputs, by their place in [`Plan::stages`].
     pub inputs: Vec<usize>,
-    /// The stages that its fields name (`model = "net"`), by field.
-    pub references: BTreeMap<String, usize>,
+    /// The stages that its fields name (`model = "net"`), by field, in the order in which they are named.
+    pub references: BTreeMap<String, Vec<usize>>,
     /// What it gives, resolved.
     pub output: Option<Kind>,
     /// Whether the user asked to keep its output (`keep = true`).
@@ -68,6 +68,13 @@ pub struct PlannedStage {
     pub retries: Option<u32>,
     /// The built stage.
     pub stage: Stage,
+}
+
+impl PlannedStage {
+    /// The stages that its fields name.
+    pub fn named(&self) -> impl Iterator<Item = usize> {
+        self.references.values().flatten().copied()
+    }
 }
 
 impl fmt::Debug for PlannedStage {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::declare::Declared;
+use super::fields::Reference;
 use super::order;
 use super::problem::{Found, Span};
 use super::suggest::{count, listed, remedy};
@@ -13,8 +14,8 @@ use crate::operators::spec::{Kind, Output, Port, Section, Spec};
 pub(super) struct Wiring {
     /// Stages on the inputs; `None` for a name that is not one.
     pub inputs: Vec<Vec<Option<usize>>>,
-    /// Stages that fields name.
-    pub references: Vec<BTreeMap<String, usize>>,
+    /// Stages that fields name, by the place of the name among the stage's references; `None` as above.
+    pub references: Vec<Vec<Option<usize>>>,
     /// What stages give, where that is known.
     pub outputs: Vec<Option<Kind>>,
     /// Each stage after all that it depends on, else in the order of the file.
@@ -43,9 +44,9 @@ pub(super) fn wire(
                 let accepts = stages[index].port(place).map(|port| port.accepts);
                 accepts.is_none_or(|accepts| stages[from].may_give(accepts)).then_some((from, input.span))
             });
-            let named = stages[index].references.iter();
-            let named = named.filter_map(|named| {
-                let from = *references[index].get(&named.field)?;
+            let named = stages[index].references.iter().zip(&references[index]);
+            let named = named.filter_map(|(named, from)| {
+                let from = (*from)?;
                 stages[from].may_give(&[named.kind]).then_some((from, named.span))
             });
             wired.chain(named).collect()
@@ -142,12 +143,19 @@ impl Wirer<'_> {
         wired
     }
 
-    fn references(&mut self, index: usize) -> BTreeMap<String, usize> {
+    fn references(&mut self, index: usize) -> Vec<Option<usize>> {
         let references = &self.stages[index].references;
-        let found = references
-            .iter()
-            .filter_map(|named| Some((named.field.clone(), self.lookup(&named.stage, named.span, index)?)));
-        found.collect()
+        let mut found = Vec::new();
+        for (place, named) in references.iter().enumerate() {
+            let same =
+                |earlier: &&Reference| (&earlier.field, &earlier.stage) == (&named.field, &named.stage);
+            if references.iter().take(place).any(|earlier| same(&earlier)) {
+                let message = format!("`{}` names `{}` twice", named.field, named.stage);
+                self.found.push(Found::new(named.span, message).label("the second time"));
+            }
+            found.push(self.lookup(&named.stage, named.span, index));
+        }
+        found
     }
 
     /// What a stage gives, from what its first input gives.
@@ -177,14 +185,9 @@ impl Wirer<'_> {
         }
     }
 
-    fn reference_kinds(
-        &mut self,
-        index: usize,
-        references: &BTreeMap<String, usize>,
-        outputs: &[Option<Kind>],
-    ) {
-        for named in &self.stages[index].references {
-            if let Some(&from) = references.get(&named.field)
+    fn reference_kinds(&mut self, index: usize, references: &[Option<usize>], outputs: &[Option<Kind>]) {
+        for (named, from) in self.stages[index].references.iter().zip(references) {
+            if let Some(from) = *from
                 && let Some(problem) = self.mismatch(from, &[named.kind], named.span, outputs)
             {
                 let wanted = self.wanted(&[named.kind], index, outputs);

@@ -110,8 +110,16 @@ pub struct Recorded {
 pub struct Pin {
     /// The training's action key.
     pub key: Digest,
-    /// Which case stood in which part of the split (`train`, `validation`, `test`).
+    /// Which case stood in which part of the split (`train`, `validation`, `test`); one that could not be
+    /// prepared stood in none, and was seen all the same.
     pub parts: Vec<(String, String)>,
+}
+
+impl Pin {
+    /// Which case stood in which part, those that stood in one.
+    pub fn stands(&self) -> impl Iterator<Item = (String, String)> + use<> {
+        self.parts.clone().into_iter().filter(|(_, part)| !part.is_empty())
+    }
 }
 
 impl Store {

@@ -28,7 +28,7 @@ fn stages_follow_what_they_depend_on_else_the_file() {
     assert_eq!(names(&reversed), ["lines", "scans", "assembled", "case", "fine", "net", "segment", "masks"]);
     let segment = &reversed.stages[6];
     assert_eq!(segment.inputs, [4]);
-    assert_eq!(segment.references["model"], 5);
+    assert_eq!(segment.references["model"], [5]);
     assert!(segment.keep);
 }
 

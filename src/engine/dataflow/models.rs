@@ -1,6 +1,6 @@
 //! Cases to a dataset, a dataset to a model.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::super::rows::{Desired, ModelRow, Output, Parts, Provenance};
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, Member, Work, parts_of};
-use crate::operators::train::{Part, Train};
+use crate::operators::train::{Part, Retrain, Train};
 use crate::store::{Outcome, Pin};
 
 /// A case of the split, and what came of preparing it.
@@ -25,17 +25,19 @@ type Placed = ((Arc<str>, String), Option<Option<Digest>>);
 
 impl<'s> Built<'s, '_> {
     /// A dataset is complete when every case to train on is prepared or has failed; then its model is
-    /// wanted. A pinned model stands in for both: it is kept although the cases have changed since.
+    /// wanted. A pinned model stands in for both: it is kept although the cases have changed since, until so
+    /// many are new that another is to be trained, and used until that one is there.
     pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
         let (view, _) = self.plan.samples(index);
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
         let stage = index as u16;
         let labelled = self.cases[&view].clone().filter(|(_, case)| case.labels.is_some());
+        let holding = holding(labelled.clone(), pins.clone(), train.retrain);
         let unpinned = labelled
             .map(|(_, case)| ((), case))
-            .antijoin(pins.clone().map(|_| ()).distinct())
+            .antijoin(holding.map(|_| ()).distinct())
             .map(|(_, case)| (case.series.key.clone(), case));
-        let parts = split(unpinned.clone(), train);
+        let parts = self.split(index, unpinned.clone(), train);
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
             if part == Part::Test.name() {
@@ -52,7 +54,7 @@ impl<'s> Built<'s, '_> {
         self.act(wanted);
         let tested = parts.filter(|(_, part)| part == Part::Test.name()).map(|placed| (placed, Some(None)));
         let fresh = datasets(self.prepared(candidates).concat(tested));
-        let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.parts.into_iter().collect())));
+        let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.stands().collect())));
         self.model(index, fresh, pinned);
     }
 
@@ -91,7 +93,10 @@ impl<'s> Built<'s, '_> {
             Outcome::Ok { artifact, detail, .. } => Some((*key, (parts.clone(), *artifact, *detail))),
             Outcome::Failed { .. } => None,
         });
-        // In the epoch in which a training ends its pin begins: the two are one model, not two.
+        // In the epoch in which a training ends its pin begins: the two are one model, not two. The one that was
+        // kept until then is none any more.
+        let known = trained.clone().map(|_| ()).distinct();
+        let kept = kept.map(|model| ((), model)).antijoin(known).map(|(_, model)| model);
         let models = trained.concat(kept).distinct();
         self.outputs.push(models.clone().flat_map(move |(action, (_, model, figures))| {
             let from = Provenance { stage: name.clone(), action, model: Some(model) };
@@ -101,18 +106,23 @@ impl<'s> Built<'s, '_> {
     }
 }
 
-/// Which case stands in which part, by patient.
-fn split<'s>(cases: Rows<'s, (Arc<str>, CaseRow)>, train: &Train) -> Rows<'s, (Arc<str>, String)> {
-    let split = train.split.clone();
-    let patients = cases.map(|(key, case)| ((), (key, case.series.patient.clone())));
-    let placed = patients.reduce(move |_, cases, output| {
-        let patients: BTreeSet<String> = cases.iter().map(|((_, patient), _)| patient.to_string()).collect();
-        let parts = split.assign(&patients);
-        output.extend(cases.iter().filter_map(|((case, patient), _)| {
-            parts.get(&**patient).map(|part| ((case.clone(), part.name().to_owned()), 1))
-        }));
+/// The pins that keep their model: all of them, unless so many labelled cases are new that it is to be trained
+/// anew.
+fn holding<'s>(
+    labelled: Rows<'s, (Arc<str>, CaseRow)>,
+    pins: Rows<'s, ((), Pin)>,
+    retrain: Retrain,
+) -> Rows<'s, ((), Pin)> {
+    let Retrain::NewCases(least) = retrain else { return pins };
+    let seen = pins.clone().flat_map(|(_, pin)| pin.parts.into_iter().map(|(case, _)| Arc::from(case)));
+    let new = labelled.map(|(case, _)| (case, ())).antijoin(seen.distinct());
+    let count = new.map(|_| ((), ())).reduce(move |_, new, output| {
+        let count: isize = new.iter().map(|(_, count)| count).sum();
+        if u64::try_from(count).is_ok_and(|count| count >= least) {
+            output.push(((), 1));
+        }
     });
-    placed.map(|(_, placed)| placed)
+    pins.antijoin(count.map(|_| ()))
 }
 
 /// The dataset, once every case is prepared or has failed.

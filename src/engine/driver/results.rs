@@ -10,7 +10,7 @@ use super::super::rows::Input;
 use super::super::run::RunError;
 use super::asked::Asked;
 use super::{BACKOFF, Driver, Origin};
-use crate::executor::work::{Action, Work, parts_of};
+use crate::executor::work::{Action, Work, seen_by};
 use crate::executor::{Finished, keys};
 use crate::operators::registry::Stage;
 use crate::operators::train::Retrain;
@@ -125,9 +125,9 @@ impl Driver {
             })
         });
         // Nobody asks for the training of a model that is kept, and yet it is what stands there.
-        let kept = self.kept.iter().map(|(stage, (key, _))| {
+        let kept = self.kept.iter().map(|(stage, pin)| {
             let stage = &plan.stages[usize::from(*stage)];
-            (stage.name.as_str(), None, *key)
+            (stage.name.as_str(), None, pin.key)
         });
         let prepared = prepared.iter().map(|((stage, case), key)| {
             let stage = &plan.stages[usize::from(*stage)];
@@ -162,11 +162,11 @@ impl Driver {
             if train.retrain == Retrain::Always {
                 continue;
             }
-            let pin = Pin { key, parts: parts_of(members).collect() };
+            let pin = Pin { key, parts: seen_by(members).collect() };
             if !retrain {
                 self.keep(action.stage, pin.clone(), outcome.clone());
             }
-            pins.push((keys::recipe(&plan, usize::from(action.stage)), pin));
+            pins.push((keys::pin(&plan, usize::from(action.stage)), pin));
         }
         pins
     }

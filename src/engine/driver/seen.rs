@@ -1,6 +1,7 @@
 //! What others see of the driver: rows, counts, what waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +11,8 @@ use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
 use crate::executor::work::{Action, Work};
 use crate::operators::registry::Stage;
-use crate::store::Outcome;
+use crate::operators::train::{Retrain, Train};
+use crate::store::{Outcome, Pin};
 
 impl Driver {
     /// What tables must hold.
@@ -102,18 +104,68 @@ impl Driver {
         }
     }
 
-    /// Trainings whose model is kept although labelled cases came after it, with how many.
-    pub fn outgrown(&self) -> Vec<(String, usize)> {
-        let mut outgrown = Vec::new();
-        for (stage, (_, parts)) in &self.kept {
+    /// Trainings whose model is kept.
+    pub fn kept(&self) -> Vec<Kept> {
+        let kept = |(stage, pin): (&u16, &Pin)| {
+            let seen: BTreeSet<&str> = pin.parts.iter().map(|(case, _)| case.as_str()).collect();
             let new = self.desired.keys().filter(|desired| {
-                matches!(&***desired, Desired::Case(case) if case.labels.is_some() && !parts.contains(&*case.series.key))
+                matches!(&***desired, Desired::Case(case) if case.labels.is_some() && !seen.contains(&*case.series.key))
             });
-            let new = new.count();
-            if new > 0 {
-                outgrown.push((self.context.plan.stages[usize::from(*stage)].name.clone(), new));
+            let planned = &self.context.plan.stages[usize::from(*stage)];
+            let at = match &planned.stage {
+                Stage::Train(Train { retrain: Retrain::NewCases(cases), .. }) => Some(*cases),
+                _ => None,
+            };
+            Kept { stage: planned.name.clone(), new: new.count(), at }
+        };
+        self.kept.iter().map(kept).collect()
+    }
+
+    /// Whether a training has given a model, now or before.
+    pub fn has_model(&self, stage: usize) -> bool {
+        let trains =
+            |action: &Action| usize::from(action.stage) == stage && matches!(action.work, Work::Train(_));
+        let done = |key| matches!(self.fed.get(key), Some(Outcome::Ok { .. }));
+        self.kept.keys().any(|kept| usize::from(*kept) == stage)
+            || self.wanted.iter().any(|(key, asked)| done(key) && asked.actions().any(trains))
+    }
+}
+
+/// A model that is kept.
+pub struct Kept {
+    /// Its training, by name.
+    pub stage: String,
+    /// Labelled cases that it has not seen.
+    pub new: usize,
+    /// From how many of these on it is trained anew; none where that is not asked for.
+    pub at: Option<u64>,
+}
+
+impl Kept {
+    /// Whether it is to be trained anew.
+    pub fn due(&self) -> bool {
+        self.at.is_some_and(|at| self.new as u64 >= at)
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stage, new, at } = self;
+        let cases = if *new == 1 { "case" } else { "cases" };
+        match at {
+            Some(at) if self.due() => {
+                write!(f, "{stage}: trains anew, {new} labelled {cases} newer than its model (at {at})")
+            }
+            Some(at) => write!(
+                f,
+                "{stage}: model kept, {new} labelled {cases} newer than it (trains anew at {at}, `--retrain` now)"
+            ),
+            None => {
+                write!(
+                    f,
+                    "{stage}: model kept, {new} labelled {cases} newer than it (`--retrain` trains anew)"
+                )
             }
         }
-        outgrown
     }
 }

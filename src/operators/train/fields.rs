@@ -19,7 +19,12 @@ const fn later(name: &'static str, kind: FieldKind, default: &'static str, doc: 
 
 /// A field that no result depends on.
 const fn operational(name: &'static str, kind: FieldKind, default: &'static str, doc: &'static str) -> Field {
-    Field { role: Role::Operational, ..field(name, kind, default, doc) }
+    Field { role: Role::Operational, ..field(name, kind, default, doc)
+}
+
+/// The same, which may be left open.
+const fn open(name: &'static str, kind: FieldKind, role: Role, doc: &'static str) -> Field {
+    Field { name, kind, default: Default::Absent, role, doc }
 }
 
 const COUNT: FieldKind = FieldKind::Integer { min: 1, max: 1_000_000_000 };
@@ -33,6 +38,37 @@ const SPLIT: &[Field] = &[
     field("validation", SHARE, "0.1", "Patients that choose the best epoch."),
     field("test", SHARE, "0.2", "Patients that training never sees; those left over are among them."),
     field("seed", COUNT_OR_NONE, "0", "Of who comes where."),
+    open(
+        "folds",
+        FieldKind::Integer { min: 2, max: 1000 },
+        Role::SemanticLater,
+        "Folds of all patients but those of `test`, which are the same for each fold. They differ by one patient at \
+         most, and a patient who comes moves few of the others to another one.",
+    ),
+    open(
+        "fold",
+        FieldKind::Integer { min: 0, max: 999 },
+        Role::SemanticLater,
+        "The fold, from 0 on, whose patients choose the best epoch; the others are trained on.",
+    ),
+    open(
+        "stratify",
+        FieldKind::Choice(&["vendor", "scanner", "modality", "spacing"]),
+        Role::SemanticLater,
+        "What parts and folds hold alike shares of: the scanner's maker (the first word of its name) or model, the \
+         modality, or the distance between slices in classes of a factor √2. It is what is known of a scan before \
+         its labels are drawn; their volume is not.",
+    ),
+    open(
+        "file",
+        FieldKind::Path,
+        Role::Operational,
+        "A file that says it instead, read when a run starts; results depend on what it decides. A CSV has the \
+         columns `patient` or `series` (identifiers as the scans have them) and `part` (`train`, `validation` or \
+         `test`), or `fold`, where nothing is for `test`; a `.json` is nnU-Net's `splits_final.json`. With folds \
+         `fold` says which. Who is not named is in `test`. A patient whose series stand in several parts is in the \
+         one that training sees least of, and the other series are told of as `TORN_PATIENT`.",
+    ),
 ];
 
 const SHARE_BELOW_ONE: FieldKind = FieldKind::Number { min: 0.0, max: 0.9999, unit: "" };
@@ -76,6 +112,13 @@ const POLYNOMIAL: &[Field] = &[
 
 const SCHEDULES: &[(&str, &[Field])] =
     &[("constant", &[WARM_UP]), ("halve", &[WARM_UP]), ("polynomial", POLYNOMIAL), ("cosine", &[WARM_UP])];
+const RETRAIN: &[Field] = &[Field {
+    name: "new_cases",
+    kind: COUNT,
+    default: Default::Required,
+    role: Role::Operational,
+    doc: "Labelled cases that the model has not seen, from which on it is trained anew.",
+}];
 
 pub(super) const FIELDS: &[Field] = &[
     NETWORK,
@@ -177,9 +220,11 @@ pub(super) const FIELDS: &[Field] = &[
     ),
     Field {
         name: "retrain",
-        kind: FieldKind::Choice(&["never", "always"]),
+        kind: FieldKind::Either(&[FieldKind::Choice(&["never", "always"]), FieldKind::Table(RETRAIN)]),
         default: Default::Json("\"never\""),
         role: Role::Operational,
-        doc: "Whether a trained model is trained anew when its cases change.",
+        doc: "When a trained model is trained anew as its cases change: never, always, or once so many labelled cases \
+              stand beside those that it has seen: `{ new_cases = 20 }`. Until the new one is there, the one before \
+              is used.",
     },
 ];

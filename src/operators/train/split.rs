@@ -1,14 +1,20 @@
 //! Who is trained on, who chooses the best epoch, and whom training never sees.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod deal;
+mod named;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::connectors::Digest;
 use crate::operators::spec::FieldProblem;
+pub use named::Named;
 
 /// On which side of the split a patient stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Trained on.
@@ -20,6 +26,9 @@ pub enum Part {
 }
 
 impl Part {
+    /// All of them, from the one that training sees most of.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
     /// The word in tables and datasets.
     pub fn name(self) -> &'static str {
         match self {
@@ -27,6 +36,11 @@ impl Part {
             Self::Validation => "validation",
             Self::Test => "test",
         }
+    }
+
+    /// The part of this word.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == name)
     }
 }
 
@@ -40,6 +54,30 @@ pub enum Share {
     Fraction(f64),
 }
 
+impl Share {
+    /// Patients of `all`, not yet whole ones.
+    fn of(self, all: f64) -> f64 {
+        match self {
+            Self::Count(number) => number as f64,
+            Self::Fraction(fraction) => fraction * all,
+        }
+    }
+}
+
+/// What parts and folds hold alike shares of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stratify {
+    /// The maker of the scanner.
+    Vendor,
+    /// The scanner's model.
+    Scanner,
+    /// The modality.
+    Modality,
+    /// The distance between slices, in classes.
+    Spacing,
+}
+
 /// Who is trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Split {
@@ -51,39 +89,132 @@ pub struct Split {
     pub test: Share,
     /// Of who comes where.
     pub seed: u64,
+    /// Folds of all patients but those to test on.
+    pub folds: Option<usize>,
+    /// The fold that chooses the best epoch, from 0 on.
+    pub fold: Option<usize>,
+    /// What parts and folds hold alike shares of.
+    pub stratify: Option<Stratify>,
+    /// The file that says it instead.
+    pub file: Option<PathBuf>,
+    /// What that file says.
+    #[serde(skip)]
+    pub named: Option<Arc<Named>>,
+}
+
+/// What a split knows of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject<'a> {
+    /// The case's key.
+    pub case: &'a str,
+    /// Its patient.
+    pub patient: &'a str,
+    /// What it is stratified by; empty where nothing is asked for.
+    pub stratum: &'a str,
+}
+
+/// Where patients stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assigned {
+    /// Each patient's part.
+    pub parts: BTreeMap<String, Part>,
+    /// Cases that a file names for another part than the one where their patient stands, with that part.
+    pub torn: BTreeMap<String, Part>,
+    /// Whether there are patients and a file, and it names none of them.
+    pub nobody_named: bool,
 }
 
 impl Split {
-    /// Where each patient stands: patients in the order of a hash of seed and name, the first of them
-    /// trained on, the next for validation, all others for testing. Parts that ask for more patients than
-    /// there are get fewer in proportion, but each at least one while there are enough.
-    pub fn assign(&self, patients: &BTreeSet<String>) -> BTreeMap<String, Part> {
-        let mut order: Vec<_> = patients.iter().map(|patient| (self.rank(patient), patient)).collect();
-        order.sort_unstable();
-        let [train, validation, _] = self.sizes(patients.len());
-        let part = |place: usize| {
-            if place < train {
-                Part::Train
-            } else if place < train + validation {
-                Part::Validation
-            } else {
-                Part::Test
+    /// Reads the file, if there is one, and checks what must go together.
+    ///
+    /// # Errors
+    /// Shares that cannot be, fields that exclude each other, and whatever is wrong with the file.
+    pub(super) fn checked(mut self) -> Result<Self, Vec<FieldProblem>> {
+        let mut problems = self.problems();
+        if let (Some(path), true) = (&self.file, problems.is_empty()) {
+            match Named::read(path, self.fold) {
+                Ok(named) => self.named = Some(Arc::new(named)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() { Ok(self) } else { Err(problems) }
+    }
+
+    /// Where each patient stands, all of its cases on one side.
+    ///
+    /// By shares: patients in the order of a hash of seed and name, the first of them trained on, the next for
+    /// validation, all others for testing. Parts that ask for more patients than there are get fewer in
+    /// proportion, but each at least one while there are enough. By folds: the last ones of this order are for
+    /// testing, and the others are dealt to folds. By a file: as it says, and for testing whom it does not name.
+    pub fn assign(&self, subjects: &[Subject]) -> Assigned {
+        if let Some(named) = &self.named {
+            return named.assign(subjects);
+        }
+        let order = self.order(subjects);
+        let patients = order.iter().map(|ranked| ranked.patient);
+        let parts = match (self.folds, self.fold) {
+            (Some(folds), Some(fold)) => {
+                let seen = order.len() - self.test_size(order.len());
+                let dealt = deal::deal(&order[..seen], folds, self.seed);
+                let part = |place: usize| match dealt.get(place) {
+                    Some(dealt) if *dealt == fold => Part::Validation,
+                    Some(_) => Part::Train,
+                    None => Part::Test,
+                };
+                patients.enumerate().map(|(place, patient)| (patient.to_owned(), part(place))).collect()
+            }
+            _ => {
+                let [train, validation, _] = self.sizes(order.len());
+                let part = |place: usize| match place {
+                    place if place < train => Part::Train,
+                    place if place < train + validation => Part::Validation,
+                    _ => Part::Test,
+                };
+                patients.enumerate().map(|(place, patient)| (patient.to_owned(), part(place))).collect()
             }
         };
-        order.into_iter().enumerate().map(|(place, (_, patient))| (patient.clone(), part(place))).collect()
+        Assigned { parts, ..Assigned::default() }
+    }
+
+    /// Patients by a hash of seed and name; with strata each of these is spread evenly over the whole order, so
+    /// that every stretch of it holds the same shares of all.
+    fn order<'a>(&self, subjects: &[Subject<'a>]) -> Vec<Ranked<'a>> {
+        // A patient with scans of several strata is of the first by name.
+        let mut patients: BTreeMap<&str, &str> = BTreeMap::new();
+        for subject in subjects {
+            let stratum = patients.entry(subject.patient).or_insert(subject.stratum);
+            *stratum = (*stratum).min(subject.stratum);
+        }
+        let ranked = |(patient, stratum)| Ranked { stratum, rank: self.rank(patient), patient };
+        let mut order: Vec<Ranked> = patients.into_iter().map(ranked).collect();
+        order.sort_unstable();
+        let mut placed: Vec<(u64, u64, Ranked)> = Vec::with_capacity(order.len());
+        for stratum in order.chunk_by(|a, b| a.stratum == b.stratum) {
+            let middle = |place: usize| 2 * place as u64 + 1;
+            let all = stratum.iter().enumerate();
+            placed.extend(all.map(|(place, ranked)| (middle(place), stratum.len() as u64, *ranked)));
+        }
+        // (2 i + 1) / 2 n, compared without division.
+        placed.sort_unstable_by(|(a, of_a, one), (b, of_b, other)| {
+            (a * of_b).cmp(&(b * of_a)).then(one.rank.cmp(&other.rank)).then(one.patient.cmp(other.patient))
+        });
+        placed.into_iter().map(|(_, _, ranked)| ranked).collect()
     }
 
     fn rank(&self, patient: &str) -> Digest {
         Digest::of_parts([&self.seed.to_le_bytes()[..], patient.as_bytes()])
     }
 
+    /// Patients to test on, of `count`, before the others are dealt to folds.
+    fn test_size(&self, count: usize) -> usize {
+        // One is left to be dealt.
+        (self.test.of(count as f64).round() as usize).min(count.saturating_sub(1))
+    }
+
     /// Patients of each part, of `count`.
     fn sizes(&self, count: usize) -> [usize; 3] {
         let all = count as f64;
-        let wanted = [self.train, self.validation, self.test].map(|share| match share {
-            Share::Count(number) => number as f64,
-            Share::Fraction(fraction) => fraction * all,
-        });
+        let wanted = [self.train, self.validation, self.test].map(|share| share.of(all));
         let sum: f64 = wanted.iter().sum();
         let scale = if sum > all { all / sum } else { 1.0 };
         let ideal = wanted.map(|number| number * scale);
@@ -110,10 +241,14 @@ impl Split {
         sizes
     }
 
-    /// Shares that cannot be: nobody to train on, or more than everybody.
-    pub(super) fn problems(&self) -> Vec<FieldProblem> {
-        let mut problems = Vec::new();
-        if matches!(self.train, Share::Count(0)) || matches!(self.train, Share::Fraction(f) if f <= 0.0) {
+    /// Shares that cannot be (nobody to train on, or more than everybody), and fields that exclude each other.
+    fn problems(&self) -> Vec<FieldProblem> {
+        let mut problems = self.fold_problems();
+        // A file or folds say who is trained on.
+        let by_share = self.file.is_none() && self.folds.is_none();
+        if by_share
+            && (matches!(self.train, Share::Count(0)) || matches!(self.train, Share::Fraction(f) if f <= 0.0))
+        {
             problems.push(FieldProblem::new(
                 "split.train",
                 "nobody is left to train on",
@@ -125,59 +260,57 @@ impl Split {
             Share::Count(_) => 0.0,
         });
         let sum: f64 = shares.iter().sum();
-        if sum > 1.0 + 1e-9 {
+        if by_share && sum > 1.0 + 1e-9 {
             problems.push(FieldProblem::new(
                 "split",
                 format!("shares of at most 1 in all expected, {sum} found"),
                 "e.g. { train = 0.7, validation = 0.1, test = 0.2 }",
             ));
         }
+        if self.folds.is_some() && matches!(self.test, Share::Fraction(f) if f >= 1.0) {
+            let hint = "a share below 1; folds are of the patients that are left";
+            problems.push(FieldProblem::new("split.test", "nobody is left to train on", hint));
+        }
         problems
     }
+
+    fn fold_problems(&self) -> Vec<FieldProblem> {
+        let problem =
+            |field: &str, message: String, hint: &str| vec![FieldProblem::new(field, message, hint)];
+        match (self.folds, self.fold, &self.file) {
+            (Some(_), _, Some(_)) => {
+                let hint = "a file of folds needs `fold` alone: it says how many there are";
+                problem("split.folds", "one of `folds` and `file` expected, both found".to_owned(), hint)
+            }
+            (_, _, Some(_)) if self.stratify.is_some() => {
+                let message = "a file says who stands where, so that nothing is left to stratify";
+                problem("split.stratify", message.to_owned(), "leave out `stratify` or `file`")
+            }
+            (Some(folds), None, None) => {
+                let message =
+                    format!("one of {folds} folds chooses the best epoch, `fold` does not say which");
+                problem("split.folds", message, "e.g. split = { folds = 5, fold = 0 }")
+            }
+            (None, Some(_), None) => {
+                let message = "a fold of how many is not said".to_owned();
+                problem("split.fold", message, "e.g. split = { folds = 5, fold = 0 }")
+            }
+            (Some(folds), Some(fold), None) if fold >= folds => {
+                let message = format!("a fold from 0 to {} expected, {fold} found", folds.saturating_sub(1));
+                problem("split.fold", message, "folds are counted from 0")
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A patient's place in its stratum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ranked<'a> {
+    stratum: &'a str,
+    rank: Digest,
+    patient: &'a str,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn split(train: Value, validation: Value, test: Value) -> Split {
-        serde_json::from_value(json!({ "train": train, "validation": validation, "test": test, "seed": 1 }))
-            .unwrap()
-    }
-
-    fn patients(count: usize) -> BTreeSet<String> {
-        (0..count).map(|i| format!("patient {i}")).collect()
-    }
-
-    #[test]
-    fn counts_shares_and_too_few_patients() {
-        let paper = || split(json!(178), json!(20), json!(47));
-        assert_eq!(paper().sizes(245), [178, 20, 47]);
-        assert_eq!(paper().sizes(300), [178, 20, 47]);
-        assert_eq!(paper().sizes(10), [7, 1, 2]);
-        assert_eq!(paper().sizes(3), [1, 1, 1]);
-        assert_eq!(paper().sizes(2), [1, 1, 0]);
-        assert_eq!(paper().sizes(1), [1, 0, 0]);
-        assert_eq!(paper().sizes(0), [0, 0, 0]);
-        let shares = split(json!(0.7), json!(0.1), json!(0.2));
-        assert_eq!(shares.sizes(10), [7, 1, 2]);
-        assert_eq!(shares.sizes(8), [5, 1, 2]);
-        assert_eq!(shares.sizes(3), [1, 1, 1]);
-        assert_eq!(split(json!(0.5), json!(0), json!(0)).sizes(9), [5, 0, 0]);
-        assert_eq!(split(json!(1.0), json!(0), json!(0)).sizes(9), [9, 0, 0]);
-        assert_eq!(split(json!(1), json!(1), json!(1)).sizes(3), [1, 1, 1]);
-    }
-
-    #[test]
-    fn patients_stand_on_one_side_by_seed_alone() {
-        let split = split(json!(6), json!(1), json!(1));
-        let parts = split.assign(&patients(8));
-        assert_eq!(parts, split.assign(&patients(8)));
-        assert_eq!(parts.values().filter(|part| **part == Part::Train).count(), 6);
-        let other = Split { seed: 2, ..split.clone() };
-        assert_ne!(parts, other.assign(&patients(8)));
-        // Whoever was trained on with fewer patients keeps the place before all who come after.
-        assert_eq!(split.assign(&patients(20)).len(), 20);
-    }
-}
+mod tests;

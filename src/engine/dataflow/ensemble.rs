@@ -1,0 +1,138 @@
+//! Models to masks: one model, an ensemble, or those of an ensemble that were not trained on a case.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::Digest;
+
+use super::super::rows::{ModelRow, Stands, Used};
+use super::{Built, Rows};
+use crate::executor::keys;
+use crate::executor::work::{Action, CaseRow, Work};
+use crate::operators::models::ModelSource;
+use crate::operators::train::Part;
+
+/// The models of an inference, all of them there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Ensemble {
+    models: Vec<ModelRow>,
+    /// Their contents, as they run: one list for all cases.
+    contents: Arc<[Digest]>,
+}
+
+impl Ensemble {
+    fn of(models: Vec<ModelRow>) -> Self {
+        let contents = contents(&models.iter().collect::<Vec<_>>());
+        Self { models, contents }
+    }
+
+    /// The models that segment a case, and where it stands for them.
+    fn whole(&self, case: &str) -> (Arc<[Digest]>, Option<Stands>) {
+        (self.contents.clone(), stands(case, self.models.iter()))
+    }
+
+    /// Of these models the ones that validated on a case, else those that were not trained on it, else all.
+    fn out_of_fold(&self, case: &str) -> (Arc<[Digest]>, Option<Stands>) {
+        let where_it = |stands: fn(Option<Stands>) -> bool| -> Vec<&ModelRow> {
+            self.models.iter().filter(|model| stands(Stands::of(case, &model.parts))).collect()
+        };
+        let mut chosen = where_it(|stands| stands == Some(Stands::In(Part::Validation)));
+        if chosen.is_empty() {
+            chosen = where_it(|stands| stands != Some(Stands::In(Part::Train)));
+        }
+        if chosen.is_empty() || chosen.len() == self.models.len() {
+            return self.whole(case);
+        }
+        (contents(&chosen), stands(case, chosen.into_iter()))
+    }
+}
+
+fn contents(models: &[&ModelRow]) -> Arc<[Digest]> {
+    ModelSource::in_order(models.iter().map(|model| model.model)).into()
+}
+
+/// Where a case stands for several models: what any of them has seen most of it.
+fn stands<'a>(case: &str, models: impl Iterator<Item = &'a ModelRow>) -> Option<Stands> {
+    models.filter_map(|model| Stands::of(case, &model.parts)).min()
+}
+
+impl<'s> Built<'s, '_> {
+    /// A mask of every case, once all models are there.
+    pub(super) fn infer(&mut self, index: usize, out_of_fold: bool, files: Rows<'s, Digest>) {
+        let ensembles = self.ensembles(index, files);
+        let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
+        let operator = keys::operator(&self.plan.stages[index]);
+        let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
+        let wanted = cases.map(|(_, case)| ((), case)).join(ensembles).map(move |(_, (case, ensemble))| {
+            let (models, stands) = match out_of_fold {
+                true => ensemble.out_of_fold(&case.series.key),
+                false => ensemble.whole(&case.series.key),
+            };
+            let model = ModelSource::content(&models);
+            let key = keys::action(operator, &[chain.scan(&case.series), model]);
+            // The labels take no part, so that a corrected outline does not ask for another mask.
+            let case = CaseRow { series: case.series, labels: None };
+            let work = Work::Infer { case, models };
+            (Action { key, stage: index as u16, work }, Some(Used { model, stands }))
+        });
+        self.masks_of(index, wanted);
+    }
+
+    /// The models that an inference names: those of all its stages, or what its files hold.
+    fn ensembles(&self, index: usize, files: Rows<'s, Digest>) -> Rows<'s, ((), Ensemble)> {
+        let mut named = self.plan.stages[index].named();
+        let Some(first) = named.next() else {
+            return files.map(|model| ((), Ensemble::of(vec![ModelRow { model, parts: Arc::default() }])));
+        };
+        let mut all = self.models[&first].clone().map(|(unit, model)| (unit, vec![model]));
+        for stage in named {
+            all = all.join(self.models[&stage].clone()).map(|(unit, (mut models, model))| {
+                models.push(model);
+                (unit, models)
+            });
+        }
+        all.map(|(unit, models)| (unit, Ensemble::of(models)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(content: &[u8], parts: &[(&str, &str)]) -> ModelRow {
+        let parts = parts.iter().map(|(case, part)| ((*case).to_owned(), (*part).to_owned())).collect();
+        ModelRow { model: Digest::of(content), parts: Arc::new(parts) }
+    }
+
+    #[test]
+    fn each_case_goes_to_the_models_that_did_not_learn_from_it() {
+        let a = model(b"a", &[("x", "validation"), ("y", "train"), ("t", "test"), ("all", "train")]);
+        let b = model(b"b", &[("x", "train"), ("y", "validation"), ("t", "test"), ("all", "train")]);
+        let c = model(b"c", &[("x", "train"), ("y", "validation"), ("late", "train"), ("all", "train")]);
+        let ensemble = Ensemble::of(vec![c.clone(), a.clone(), b.clone()]);
+        let all = [&a, &b, &c];
+        let stands = |part| Some(Stands::In(part));
+        for (case, models, side) in [
+            ("x", &[&a][..], stands(Part::Validation)),
+            ("y", &[&b, &c], stands(Part::Validation)),
+            ("t", &all, stands(Part::Test)),
+            ("late", &[&a, &b], Some(Stands::New)),
+            ("new", &all, Some(Stands::New)),
+            ("all", &all, stands(Part::Train)),
+        ] {
+            assert_eq!(ensemble.out_of_fold(case), (contents(models), side), "{case}");
+        }
+        assert_eq!(ensemble.whole("x"), (contents(&all), stands(Part::Train)));
+        assert_eq!(ensemble.whole("new"), (contents(&all), Some(Stands::New)));
+    }
+
+    #[test]
+    fn the_order_of_models_decides_nothing_and_a_file_knows_no_parts() {
+        let [a, b] = [model(b"a", &[]), model(b"b", &[])];
+        let contents_of =
+            |models: &[&ModelRow]| Ensemble::of(models.iter().copied().cloned().collect()).contents;
+        assert_eq!(contents_of(&[&a, &b]), contents_of(&[&b, &a]));
+        assert_eq!(*contents_of(&[&a, &a]), [a.model]);
+        assert_eq!(Ensemble::of(vec![a.clone()]).whole("x"), (Arc::from([a.model]), None));
+    }
+}

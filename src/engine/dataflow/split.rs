@@ -1,0 +1,136 @@
+//! Labelled cases to the parts of a split, by patient.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::{Geometry, Reject};
+
+use super::super::rows::{Desired, Output};
+use super::{Built, Rows};
+use crate::executor::work::{CaseRow, SeriesRow};
+use crate::operators::train::{Stratify, Subject, Train};
+
+/// What comes of a split.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Placed {
+    /// The case stands in this part.
+    In(Arc<str>, String),
+    /// The case, or nobody, stands where its file says.
+    Refused(Option<Arc<str>>, Reject),
+}
+
+impl<'s> Built<'s, '_> {
+    /// Which case stands in which part; what a file says in vain becomes a reject.
+    pub(super) fn split(
+        &mut self,
+        index: usize,
+        cases: Rows<'s, (Arc<str>, CaseRow)>,
+        train: &Train,
+    ) -> Rows<'s, (Arc<str>, String)> {
+        let split = train.split.clone();
+        let by = split.stratify;
+        let subjects = cases.map(move |(key, case)| {
+            let stratum = by.map_or_else(Arc::default, |by| stratum(&case.series, by));
+            ((), (key, case.series.patient.clone(), stratum))
+        });
+        let placed = subjects.reduce(move |_, cases, output| {
+            let subjects: Vec<Subject> = cases
+                .iter()
+                .map(|((case, patient, stratum), _)| Subject { case, patient, stratum })
+                .collect();
+            let assigned = split.assign(&subjects);
+            if assigned.nobody_named {
+                output.push((Placed::Refused(None, nobody_named(subjects.len())), 1));
+            }
+            for ((case, patient, _), _) in cases {
+                let Some(part) = assigned.parts.get(&**patient) else { continue };
+                output.push((Placed::In(case.clone(), part.name().to_owned()), 1));
+                if let Some(named) = assigned.torn.get(&**case) {
+                    let reject = torn(named.name(), part.name());
+                    output.push((Placed::Refused(Some(case.clone()), reject), 1));
+                }
+            }
+        });
+        let stage = self.names[index].clone();
+        self.outputs.push(placed.clone().flat_map(move |(_, placed)| match placed {
+            Placed::Refused(case, reject) => {
+                let (case, stage) = (case.map(|case| case.to_string()), stage.clone());
+                Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
+            }
+            Placed::In(..) => None,
+        }));
+        placed.flat_map(|(_, placed)| match placed {
+            Placed::In(case, part) => Some((case, part)),
+            Placed::Refused(..) => None,
+        })
+    }
+}
+
+fn nobody_named(cases: usize) -> Reject {
+    let message = format!("{cases} labelled cases, none of which the file of the split names");
+    let hint = "it names patients or series as the scans do, and not by the pseudonyms of tables";
+    Reject::new("NOBODY_NAMED", message, hint)
+}
+
+fn torn(named: &str, stands: &str) -> Reject {
+    let message = format!("named for `{named}`, but its patient stands in `{stands}` by another series");
+    Reject::new("TORN_PATIENT", message, "name all series of a patient for one part")
+}
+
+/// What a scan is alike to others in.
+fn stratum(series: &SeriesRow, by: Stratify) -> Arc<str> {
+    match by {
+        // `SIEMENS`, `Siemens` and `Siemens Healthineers` are one.
+        Stratify::Vendor => {
+            let mut words = series.manufacturer.split(|letter: char| !letter.is_alphanumeric());
+            words.find(|word| !word.is_empty()).unwrap_or_default().to_lowercase().into()
+        }
+        Stratify::Scanner => series.model_name.trim().to_lowercase().into(),
+        Stratify::Modality => series.modality.clone(),
+        Stratify::Spacing => {
+            let [between, _, _] = Geometry::from(&series.grid).spacing_mm();
+            // `+ 0.0` makes −0 0.
+            format!("{}", (2.0 * between.log2()).round() + 0.0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tomoflow_connectors::Digest;
+
+    use super::*;
+    use crate::executor::work::{Grid, ScanForm};
+
+    fn series(manufacturer: &str, between_mm: f64) -> SeriesRow {
+        SeriesRow {
+            key: "1.2".into(),
+            part: 0,
+            form: ScanForm::Instances,
+            study_uid: "1".into(),
+            patient: "p".into(),
+            modality: "MR".into(),
+            manufacturer: manufacturer.into(),
+            model_name: " Aera ".into(),
+            description: "".into(),
+            grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [between_mm, 0.4, 0.4])),
+            list: Digest::default(),
+            notes: Vec::new(),
+            digest: Digest::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_alike_is_of_one_stratum() {
+        let of = |manufacturer: &str, between_mm: f64, by| stratum(&series(manufacturer, between_mm), by);
+        for (manufacturer, vendor) in
+            [("SIEMENS", "siemens"), ("Siemens Healthineers", "siemens"), ("GE_MEDICAL", "ge"), (" ", "")]
+        {
+            assert_eq!(&*of(manufacturer, 1.5, Stratify::Vendor), vendor);
+        }
+        assert_eq!(&*of("a", 1.5, Stratify::Scanner), "aera");
+        assert_eq!(&*of("a", 1.5, Stratify::Modality), "MR");
+        let classes = [0.9, 1.0, 1.1, 1.5, 5.0].map(|mm| of("a", mm, Stratify::Spacing));
+        assert_eq!(classes.map(|class| class.to_string()), ["0", "0", "0", "1", "5"]);
+    }
+}
