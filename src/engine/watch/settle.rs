@@ -65,6 +65,11 @@ impl<K: Ord + Clone> Settle<K> {
         ready
     }
 
+    /// Whether all of them have been quiet for long enough.
+    pub fn all_ready(&self, now: Instant) -> bool {
+        self.order.last().is_none_or(|(due, _)| *due <= now)
+    }
+
     /// When the next key is ready, if none is touched until then.
     pub fn next(&self) -> Option<Instant> {
         self.order.first().map(|(due, _)| *due)
