@@ -107,11 +107,12 @@ mod tests {
         settle.touch("b", at(start, 60));
         settle.touch("b", at(start, 10));
         assert_eq!((settle.len(), settle.next()), (3, Some(at(start, 100))));
+        assert!(!settle.all_ready(at(start, 159)) && settle.all_ready(at(start, 160)));
         assert!(settle.ready(at(start, 99)).is_empty());
         assert_eq!(settle.ready(at(start, 100)), ["a"]);
         settle.forget(&"c");
         assert_eq!(settle.ready(at(start, 200)), ["b"]);
-        assert!(settle.ready(at(start, 900)).is_empty() && settle.is_empty());
+        assert!(settle.ready(at(start, 900)).is_empty() && settle.is_empty() && settle.all_ready(start));
     }
 
     #[test]
