@@ -56,8 +56,8 @@ pub static SPEC: Spec = Spec {
           times the next one's and its median size less than a third of the others', but never finer than these. \
           Sizes are those of whole scans, where nnU-Net cuts empty borders off first |\n\n\
           Such a rule is settled once, when there are scans, and *pinned*: what scans come or go later, results \
-          stay, and the run says when the rule would come to something else by now. `--repin` settles it anew. \
-          Keys hold the spacing and not the rule. Stages with the same rule over the same kind of scans (`where` \
+          stay, and the run says when the rule would come to something else by now. `--repin` settles it anew, \
+          and all that follows is made again, models too. Keys hold the spacing and not the rule. Stages with the same rule over the same kind of scans (`where` \
           filter and turns before it; neither names nor paths) share one pin, settled over all their scans.\n\n\
           A spline may overshoot at edges; with `nnunet` the result stays within the range of the scan, or of \
           its slice where slices are taken apart, as there.",
