@@ -103,6 +103,31 @@ fn planes_between_slices_are_made_and_labelled_by_any_process() {
 }
 
 #[test]
+fn all_take_over_what_the_first_settled_a_rule_on() {
+    let mut place = Workplace::new(4);
+    let even = "[operators.even]\ntype = \"resample\"\ninputs = [\"case\"]\nto = { percentile = 10 }\n\n[operators.normal]\n\
+                type = \"zscore\"\ninputs = [\"even\"]";
+    place.text = place.text.replace("[operators.normal]\ntype = \"zscore\"\ninputs = [\"case\"]", even);
+    let expected = place.anew();
+    for repin in [&[][..], &["--repin"]] {
+        let summary = complete(&place, 3, repin);
+        assert_eq!((&summary["cases"], &summary["rejected"]), (&4.into(), &0.into()), "{summary}");
+        assert!(summary["notes"][0].as_str().unwrap().starts_with("even: settled on "), "{summary}");
+        assert_same(&place.tables(), &expected, "three processes");
+    }
+    assert_eq!(complete(&place, 2, &[])["actions_run"], 0);
+    // Nothing that a rule could follow: all end, and say why.
+    std::fs::remove_dir_all(place.archive()).unwrap();
+    std::fs::create_dir(place.archive()).unwrap();
+    place.text = place.text.replace("percentile = 10", "percentile = 90");
+    for (process, child) in all(&place, 2, &["--accept-empty"]).into_iter().enumerate() {
+        let (code, _, err) = end(child);
+        assert_eq!(code, Some(if process == 0 { 65 } else { 70 }), "process {process}: {err}");
+        assert!(process > 0 || err.contains("no scan yet that the rule of `even` could follow"), "{err}");
+    }
+}
+
+#[test]
 fn several_processes_train_one_model() {
     let place = Workplace::trained();
     let expected = place.anew();

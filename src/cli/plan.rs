@@ -16,6 +16,9 @@ pub struct PlanArgs {
     /// As if the run trained models anew
     #[arg(long)]
     retrain: bool,
+    /// As if the run settled rules over the archive anew
+    #[arg(long)]
+    repin: bool,
     /// As if the run accepted that an archive which held files is empty now
     #[arg(long)]
     accept_empty: bool,
@@ -35,6 +38,7 @@ pub fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
     };
     let options = Options {
         retrain: args.retrain,
+        repin: args.repin,
         accept_empty: args.accept_empty,
         threads: args.threads,
         ..Options::default()

@@ -32,6 +32,9 @@ pub struct RunArgs {
     /// Trains models anew when their cases have changed.
     #[arg(long)]
     retrain: bool,
+    /// Settles rules over the archive (`to = "median"`) anew, whatever they are pinned to.
+    #[arg(long)]
+    repin: bool,
     /// Accepts that an archive which held files is empty now: its rows go.
     #[arg(long)]
     accept_empty: bool,
@@ -81,6 +84,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         workers: usize::from(args.workers),
         threads: args.threads,
         retrain: args.retrain,
+        repin: args.repin,
         accept_empty: args.accept_empty,
         stop,
         cluster: match args.cluster() {
@@ -140,7 +144,7 @@ pub(super) fn fail(error: &RunError) -> ExitCode {
 pub(super) fn exit_code(error: &RunError) -> u8 {
     match error {
         RunError::Source(SourceError::Store(_)) => 74,
-        RunError::Source(_) => 65,
+        RunError::Source(_) | RunError::Unsettled { .. } => 65,
         RunError::Device(_) => 78,
         RunError::Store(StoreError::Held { .. }) => 75,
         RunError::Store(_) | RunError::Table(_) => 74,

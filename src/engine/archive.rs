@@ -18,7 +18,7 @@ use tomoflow_connectors::rtstruct::Form;
 
 use super::rows::Input;
 use crate::executor::keys;
-use crate::executor::work::{OutlinesRow, Verdict};
+use crate::executor::work::{OutlinesRow, SeriesRow, Verdict};
 use crate::operators::models::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
@@ -179,6 +179,38 @@ impl Archive {
     /// Files that hold nothing for a pipeline, by code.
     pub fn skipped(&self) -> &BTreeMap<String, usize> {
         &self.skipped
+    }
+
+    /// The accepted scans that a stage makes, as the control plane was told.
+    pub fn scans(&self, stage: u16) -> impl Iterator<Item = &Arc<SeriesRow>> {
+        let readers = self.readers.iter().zip(&self.told).filter(move |(reader, _)| reader.stage == stage);
+        readers.flat_map(|(_, told)| told.values()).flat_map(|verdicts| verdicts.iter()).filter_map(
+            |verdict| match verdict {
+                Verdict::Accepted(row) => Some(row),
+                Verdict::Rejected(..) => None,
+            },
+        )
+    }
+
+    /// All that a control plane would have been told until now, for another one.
+    pub fn everything(&self) -> Vec<Change> {
+        let mut changes: Vec<Change> = self.boxes().map(|(_, change)| change).collect();
+        for (path, row) in &self.outlines {
+            let asking = self
+                .outlined
+                .iter()
+                .filter(|(_, form, root)| path.starts_with(root) && row.outlines.form == *form);
+            changes.extend(asking.map(|(stage, ..)| (Input::Outlines(*stage, row.clone()), 1)));
+        }
+        let filed = self.filed_labels.iter();
+        changes.extend(filed.map(|((stage, _), row)| (Input::Outlines(*stage, row.clone()), 1)));
+        let models = self.models.iter();
+        changes.extend(models.map(|(stage, (_, digest))| (Input::ModelFile(*stage, *digest), 1)));
+        for (reader, told) in self.readers.iter().zip(&self.told) {
+            let verdicts = told.values().flat_map(|verdicts| verdicts.iter());
+            changes.extend(verdicts.map(|verdict| (Input::Series(reader.stage, verdict.clone()), 1)));
+        }
+        changes
     }
 
     /// All that follows from a look: outlines and models that came or went, and series judged anew.

@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 
-pub use crew::{Crew, TendError};
+pub use crew::{Crew, TendError, tell};
 pub use links::{Links, meet};
 pub use peer::join;
 

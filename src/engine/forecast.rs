@@ -52,6 +52,8 @@ pub struct Forecast {
     pub unknown: BTreeSet<String>,
     /// What becomes of models that are kept: how many labelled cases are newer, and when they are trained anew.
     pub models: Vec<String>,
+    /// What a user should know of a stage: what its rule over the archive is settled on, or has drifted from.
+    pub notes: Vec<String>,
 }
 
 /// Says what a run would do.
@@ -59,9 +61,9 @@ pub struct Forecast {
 /// # Errors
 /// When a run holds the output, or a source cannot be read.
 pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
-    let Outlook { plan, store, driver, files_read, .. } = Outlook::of(plan, options)?;
+    let Outlook { plan, store, driver, files_read, notes, .. } = Outlook::of(plan, options)?;
     let known: BTreeSet<String> = store.histories()?.into_iter().filter_map(|(_, case, _)| case).collect();
-    let mut forecast = Forecast { files_read, ..Forecast::default() };
+    let mut forecast = Forecast { files_read, notes, ..Forecast::default() };
     let foresee = Foresee { plan: &plan, store: &store, driver: &driver, known };
     foresee.stages(&mut forecast)?;
     let kept = driver.kept();
@@ -272,6 +274,9 @@ impl fmt::Display for Forecast {
         }
         for model in &self.models {
             writeln!(f, "  {model}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  {note}")?;
         }
         if run == 0 {
             return Ok(());

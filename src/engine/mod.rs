@@ -20,6 +20,7 @@ mod monitor;
 mod outlook;
 mod pictures;
 mod rows;
+mod rules;
 mod run;
 mod session;
 mod status;

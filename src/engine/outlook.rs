@@ -6,6 +6,7 @@ use super::archive::Archive;
 use super::control::Control;
 use super::driver::Driver;
 use super::identity::Identity;
+use super::rules::Rules;
 use super::run::{Options, RunError};
 use super::session;
 use crate::executor::Context;
@@ -26,6 +27,8 @@ pub struct Outlook {
     pub driver: Driver,
     /// Files that were read, since they are new or have changed.
     pub files_read: usize,
+    /// What rules over the archive are settled on, where that is news.
+    pub notes: Vec<String>,
 }
 
 impl Outlook {
@@ -34,18 +37,23 @@ impl Outlook {
     /// # Errors
     /// When a run holds the output, or a source cannot be read.
     pub fn of(plan: Plan, options: &Options) -> Result<Self, RunError> {
-        let plan = Arc::new(plan);
         let store = Arc::new(Store::scratch(&plan.settings.out)?);
+        let mut rules = Rules::of(&plan);
+        rules.load(&store, options.repin)?;
+        let mut archive = Archive::new(Arc::new(plan.clone()), store.clone());
+        let looked = archive.look(options.accept_empty)?;
+        let files_read = looked.read;
+        let changes = archive.follow(looked)?;
+        rules.settle(&archive, &store)?;
+        let notes = rules.notes(&archive);
+        let plan = Arc::new(rules.applied(&plan));
         let context = session::context(&plan, &store);
         let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
         let control = Control::start(plan.clone(), options.workers)?;
         let mut driver = Driver::new(context.clone(), store.clone(), control, None, options.retrain);
         driver.load_pins()?;
-        let mut archive = Archive::new(plan.clone(), store.clone());
-        let looked = archive.look(options.accept_empty)?;
-        let files_read = looked.read;
-        driver.change(archive.follow(looked)?)?;
-        Ok(Self { plan, store, context, identity, driver, files_read })
+        driver.change(changes)?;
+        Ok(Self { plan, store, context, identity, driver, files_read, notes })
     }
 
     /// The same for those who only show what there is: an archive that is not mounted is not an empty one.

@@ -24,6 +24,8 @@ pub struct Options {
     pub threads: usize,
     /// Whether models are trained anew when their cases have changed, whatever the pipeline says.
     pub retrain: bool,
+    /// Whether rules over the archive are settled anew, whatever they are pinned to.
+    pub repin: bool,
     /// Whether an archive that was not empty may be empty now.
     pub accept_empty: bool,
     /// Set from outside to stop.
@@ -48,6 +50,7 @@ impl Default for Options {
             workers: 1,
             threads: 0,
             retrain: false,
+            repin: false,
             accept_empty: false,
             stop: Arc::default(),
             cluster: None,
@@ -83,6 +86,14 @@ pub enum RunError {
     #[error("masks of a stage{} expected, there are none\nhint: run the pipeline first; `check` names its stages", named(.stage))]
     NoMasks {
         /// The stage that was asked for, or empty.
+        stage: String,
+    },
+    /// Several processes, and nothing that a rule could follow.
+    #[error(
+        "no scan yet that the rule of `{stage}` could follow, and several processes need it settled first\nhint: run one process once there are scans, or give `{stage}` its `spacing_mm`"
+    )]
+    Unsettled {
+        /// The stage with the rule.
         stage: String,
     },
     /// Threads.

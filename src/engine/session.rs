@@ -8,13 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::archive::{Archive, Looked};
-use super::cluster::{Agreement, Crew, Links, meet};
+use super::archive::{Archive, Change, Looked};
+use super::cluster::{Agreement, Crew, Links, meet, tell};
 use super::control::{Control, ControlError};
 use super::driver::Driver;
 use super::folders::Folders;
 use super::identity::Identity;
 use super::monitor::Monitor;
+use super::rules::Rules;
 use super::run::{Options, Progress, RunError};
 use super::status::Phase;
 use super::summarise;
@@ -34,7 +35,12 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// A pipeline that is open. Everything done is recorded as it is done; dropping it loses nothing.
 pub struct Session {
+    /// As it is declared: rules over the archive stand in it.
+    declared: Plan,
+    /// With what they are settled on.
     pub(super) plan: Arc<Plan>,
+    pub(super) rules: Rules,
+    store: Arc<Store>,
     pub(super) options: Options,
     pub(super) archive: Archive,
     pub(super) driver: Driver,
@@ -55,37 +61,37 @@ impl Session {
     /// When another run holds the output, or the device is not there.
     pub fn open(plan: Plan, options: Options) -> Result<Self, RunError> {
         let started = (SystemTime::now(), Instant::now());
-        let plan = Arc::new(at_home(plan)?);
-        let device = networks::device(&plan.settings.device)?;
-        let store = Arc::new(Store::open(&plan.settings.out)?);
-        let monitor = Monitor::start(&plan, store.root().to_owned())?;
-        let context = context(&plan, &store);
-        let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-        let folders = Folders::new(context.clone(), identity.clone());
-        let tables = Tables::new(context.clone(), identity);
-        let settings = executor_settings(&plan, &options, device);
-        let (control, peers) = match &options.cluster {
-            None => (Control::start(plan.clone(), options.workers)?, Vec::new()),
-            Some(cluster) => {
-                let Links { rows, work } = meet(cluster, &Agreement::of(&plan, cluster), settings.threads)?;
-                (Control::connect(plan.clone(), cluster, rows)?, work)
+        let declared = at_home(plan)?;
+        // Before anything else is touched: a device that is not there ends it.
+        networks::device(&declared.settings.device)?;
+        let store = Arc::new(Store::open(&declared.settings.out)?);
+        let monitor = Monitor::start(&declared, store.root().to_owned())?;
+        let mut rules = Rules::of(&declared);
+        rules.load(&store, options.repin)?;
+        let (mut links, mut read) = (None, 0);
+        if let Some(cluster) = &options.cluster {
+            let mut met = meet(cluster, &Agreement::of(&declared, cluster), options.pool_threads())?;
+            if rules.wait() {
+                read = survey(&declared, &store, &mut rules, &options)?;
             }
-        };
-        let executor = Executor::start(context.clone(), settings).map_err(RunError::Threads)?;
-        let crew = Crew::new(executor, context.clone(), peers, options.stop.clone());
-        let crew = crew.map_err(RunError::Threads)?;
-        let mut driver = Driver::new(context, store.clone(), control, Some(crew), options.retrain);
-        driver.load_pins()?;
+            tell(&mut met, &rules)?;
+            links = Some(met);
+        }
+        let plan = Arc::new(rules.applied(&declared));
+        let Works { driver, tables, folders } = Works::start(&plan, &options, &store, links)?;
         Ok(Self {
-            archive: Archive::new(plan.clone(), store),
+            archive: Archive::new(plan.clone(), store.clone()),
+            declared,
             plan,
+            rules,
+            store,
             options,
             driver,
             tables,
             folders,
             monitor,
             changes: Changes::default(),
-            read: 0,
+            read,
             interrupted: false,
             converged: Instant::now(),
             started,
@@ -118,7 +124,31 @@ impl Session {
     fn follow(&mut self, looked: Looked) -> Result<(), RunError> {
         self.read += looked.read;
         let changes = self.archive.follow(looked)?;
+        self.feed(changes)
+    }
+
+    /// Feeds what has changed. Rules that can be settled now are settled before, so that every key is made with
+    /// what they came to.
+    pub(super) fn feed(&mut self, changes: Vec<Change>) -> Result<(), RunError> {
+        if self.rules.wait() && self.rules.settle(&self.archive, &self.store)? {
+            self.begin_anew()?;
+            return self.driver.change(self.archive.everything());
+        }
         self.driver.change(changes)
+    }
+
+    /// Another control plane, with executors and tables, for the plan that holds now.
+    fn begin_anew(&mut self) -> Result<(), RunError> {
+        // Stages that do not wait for a rule may be at work already; they go on from what is recorded.
+        if let Some(finished) = self.driver.finished() {
+            let interrupted = self.interrupted;
+            self.stop(&finished)?;
+            self.interrupted = interrupted;
+        }
+        self.plan = Arc::new(self.rules.applied(&self.declared));
+        let works = Works::start(&self.plan, &self.options, &self.store, None)?;
+        (self.driver, self.tables, self.folders) = (works.driver, works.tables, works.folders);
+        Ok(())
     }
 
     /// Has everything done that is wanted. `false` when it was told to stop.
@@ -126,10 +156,10 @@ impl Session {
     /// # Errors
     /// When what is done cannot be recorded.
     pub fn work(&mut self, progress: &mut Progress<'_>) -> Result<bool, RunError> {
-        let Some(finished) = self.driver.finished() else { return Ok(true) };
         self.monitor.phase(Phase::Working);
         let (mut shown, mut every): (Option<Instant>, _) = (None, SHOW_EVERY);
         loop {
+            let Some(finished) = self.driver.finished() else { return Ok(true) };
             self.driver.dispatch()?;
             let idle = self.driver.idle();
             self.monitor.update(&self.driver, &self.archive, 0);
@@ -225,6 +255,7 @@ impl Session {
             self.converge(true)?;
         }
         let mut summary = summarise::summarise(&self.plan, &self.driver);
+        summary.notes.extend(self.rules.notes(&self.archive));
         summary.files = self.archive.files();
         summary.files_read = self.read;
         summary.skipped = self.archive.skipped().clone();
@@ -248,6 +279,59 @@ impl Session {
         self.monitor.count(&self.driver, &self.archive, 0);
         self.monitor.phase(Phase::Ended);
         Ok(summary)
+    }
+}
+
+/// What is made from a plan without rules: nothing of it outlives another plan.
+struct Works {
+    driver: Driver,
+    tables: Tables,
+    folders: Folders,
+}
+
+impl Works {
+    fn start(
+        plan: &Arc<Plan>,
+        options: &Options,
+        store: &Arc<Store>,
+        links: Option<Links>,
+    ) -> Result<Self, RunError> {
+        let device = networks::device(&plan.settings.device)?;
+        let context = context(plan, store);
+        let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+        let folders = Folders::new(context.clone(), identity.clone());
+        let tables = Tables::new(context.clone(), identity);
+        let (control, peers) = match (links, &options.cluster) {
+            (Some(Links { rows, work }), Some(cluster)) => {
+                (Control::connect(plan.clone(), cluster, rows)?, work)
+            }
+            _ => (Control::start(plan.clone(), options.workers)?, Vec::new()),
+        };
+        let settings = executor_settings(plan, options, device);
+        let executor = Executor::start(context.clone(), settings).map_err(RunError::Threads)?;
+        let crew = Crew::new(executor, context.clone(), peers, options.stop.clone());
+        let crew = crew.map_err(RunError::Threads)?;
+        let mut driver = Driver::new(context, store.clone(), control, Some(crew), options.retrain);
+        driver.load_pins()?;
+        Ok(Self { driver, tables, folders })
+    }
+}
+
+/// Looks at everything, so that all rules are settled before other processes begin; how many files were read.
+fn survey(
+    declared: &Plan,
+    store: &Arc<Store>,
+    rules: &mut Rules,
+    options: &Options,
+) -> Result<usize, RunError> {
+    let mut archive = Archive::new(Arc::new(declared.clone()), store.clone());
+    let looked = archive.look(options.accept_empty)?;
+    let read = looked.read;
+    archive.follow(looked)?;
+    rules.settle(&archive, store)?;
+    match rules.waiting() {
+        Some(stage) => Err(RunError::Unsettled { stage: stage.to_owned() }),
+        None => Ok(read),
     }
 }
 

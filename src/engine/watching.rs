@@ -54,7 +54,6 @@ impl Session {
         progress: &mut Progress<'_>,
         settled: &mut dyn FnMut(&Summary),
     ) -> Result<(), RunError> {
-        let Some(finished) = self.driver.finished() else { return Ok(()) };
         let roots: Vec<PathBuf> = self.archive.roots().into_iter().collect();
         let watcher = Watcher::start(&roots, self.plan.settings.rescan).map_err(RunError::Threads)?;
         let settle = Settle::new(self.plan.settings.settle);
@@ -64,6 +63,7 @@ impl Session {
         let mut known = Instant::now();
         self.monitor.phase(Phase::Watching);
         while !self.options.stop.load(Ordering::Relaxed) {
+            let Some(finished) = self.driver.finished() else { return Ok(()) };
             self.driver.dispatch()?;
             self.monitor.update(&self.driver, &self.archive, waiting.settle.len());
             let now = Instant::now();
@@ -98,7 +98,7 @@ impl Session {
                 converged = Instant::now();
             }
         }
-        self.stop(&finished)
+        self.driver.finished().map_or(Ok(()), |finished| self.stop(&finished))
     }
 
     /// Looks at what changed; what follows waits until it is quiet. At first what was there before has been
@@ -130,8 +130,12 @@ impl Session {
         Ok(())
     }
 
-    /// Works on what had become quiet by `known`.
+    /// Works on what had become quiet by `known`. A rule over the archive is settled once all of it is quiet:
+    /// until then nothing that follows from it may begin.
     fn quiet(&mut self, waiting: &mut Waiting, known: Instant) -> Result<(), RunError> {
+        if self.rules.wait() && !waiting.settle.all_ready(known) {
+            return Ok(());
+        }
         let (mut series, mut changes) = (BTreeSet::new(), Vec::new());
         for ready in waiting.settle.ready(known) {
             match ready {
@@ -142,7 +146,7 @@ impl Session {
             }
         }
         changes.extend(self.archive.derive(&series)?);
-        if changes.is_empty() { Ok(()) } else { self.driver.change(changes) }
+        if changes.is_empty() { Ok(()) } else { self.feed(changes) }
     }
 }
 

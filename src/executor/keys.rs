@@ -1,9 +1,11 @@
 //! Keys: what a result depends on, and nothing else.
 
+use serde_json::{Value as Json, json};
 use tomoflow_connectors::Digest;
 
 use super::work::{CaseRow, LabelRow, Member, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
+use crate::operators::rules::SpacingRule;
 use crate::operators::spec::{Aspects, Config, semantic};
 use crate::operators::train::{Split, Train};
 use crate::pipeline::{Plan, PlannedStage};
@@ -156,6 +158,24 @@ pub fn pin(plan: &Plan, train: usize) -> Digest {
         }
         _ => recipe,
     }
+}
+
+/// The name under which the spacing that a rule was settled on is kept: the rule, how scans are turned before
+/// it, and which scans it looks at. `turns` are the stages that turn them, `root` the one that makes them.
+///
+/// No code version takes part, and nothing of how the result is interpolated: a pin outlives both.
+pub fn rule(plan: &Plan, rule: SpacingRule, turns: &[usize], root: usize) -> Digest {
+    let settings = |stage: &PlannedStage| Json::Object(semantic(stage.spec.fields, &stage.config));
+    let said = |stage: &PlannedStage| json!([stage.spec.name, settings(stage)]);
+    let mut parts: Vec<Json> = turns.iter().map(|&turn| said(&plan.stages[turn])).collect();
+    // What `assemble` does about gaps shows in which scans there are, as a scan more or less does.
+    let source = match plan.stages[root].stage {
+        Stage::Assemble(_) => plan.stages[root].inputs[0],
+        _ => root,
+    };
+    let source = &plan.stages[source];
+    parts.extend([said(source), source.config.get("where").cloned().unwrap_or_default(), json!(rule)]);
+    Digest::of_parts([b"tomoflow rule 1".as_slice(), Json::Array(parts).to_string().as_bytes()])
 }
 
 /// The key of a training.

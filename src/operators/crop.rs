@@ -8,7 +8,7 @@ use tomoflow_connectors::{Geometry, PatientPoint, Scan};
 
 use super::cuboid::{Cuboid, LENGTHS_MM, SNAP};
 use super::grid;
-use super::registry::{Entry, Stage, Transform};
+use super::registry::{Axes, Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
 };
@@ -183,5 +183,9 @@ fn wider(a: Option<Extent>, b: Option<Extent>) -> Option<Extent> {
 impl Transform for Crop {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
         self.cuboid(&case.scan)?.cut(case, 0.0)
+    }
+
+    fn axes(&self) -> Axes {
+        Axes::Kept
     }
 }

@@ -46,6 +46,7 @@ pub mod remove_small;
 pub mod reorient;
 pub mod resample;
 pub mod rtstruct;
+pub mod rules;
 pub mod separable;
 pub mod sink;
 pub mod spec;

@@ -7,7 +7,7 @@ use tomoflow_connectors::Scan;
 
 use super::cuboid::{Cuboid, LENGTHS_MM, SNAP};
 use super::grid;
-use super::registry::{Entry, Stage, Transform};
+use super::registry::{Axes, Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
 };
@@ -92,5 +92,9 @@ impl Pad {
 impl Transform for Pad {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
         self.cuboid(&case.scan)?.cut(case, self.value)
+    }
+
+    fn axes(&self) -> Axes {
+        Axes::Kept
     }
 }

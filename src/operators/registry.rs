@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tomoflow_connectors::LabelMap;
 
+use super::reorient::Reorient;
+use super::rules::SpacingRule;
 use super::spec::{Config, FieldProblem, Spec};
 use super::value::{Case, Failure, Mask, Metric};
 
@@ -12,6 +14,32 @@ use super::value::{Case, Failure, Mask, Metric};
 pub trait Transform: Send + Sync {
     /// Runs on one case. Pure: the same input gives the same output.
     fn apply(&self, case: &Case) -> Result<Case, Failure>;
+
+    /// What it does to the axes of a grid: a rule over the archive must know it of what stands before.
+    fn axes(&self) -> Axes {
+        Axes::Other
+    }
+
+    /// The rule over the archive that stands where its spacing belongs; such a transform runs on no case.
+    fn rule(&self) -> Option<SpacingRule> {
+        None
+    }
+
+    /// Its configuration and itself with a spacing in the rule's place; none when it has no rule.
+    fn settled(&self, _config: &Config, _spacing_mm: [f64; 3]) -> Option<(Config, Stage)> {
+        None
+    }
+}
+
+/// What a transform does to the axes of a scan's grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axes {
+    /// They stay, and so do their spacings.
+    Kept,
+    /// They are exchanged and turned round, each with its spacing.
+    Turned(Reorient),
+    /// Spacings may be others afterwards.
+    Other,
 }
 
 /// Finds labels without a trained network.

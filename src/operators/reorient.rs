@@ -8,7 +8,7 @@ use tomoflow_connectors::volume::SizeMismatch;
 use tomoflow_connectors::{Geometry, Volume, VoxelIndex};
 
 use super::grid;
-use super::registry::{Entry, Stage, Transform};
+use super::registry::{Axes, Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
@@ -85,6 +85,11 @@ impl Reorient {
         (0..3).all(|axis| sides.iter().any(|(named, _)| *named == axis)).then_some(Self(sides))
     }
 
+    /// The grid that a scan of this grid has afterwards.
+    pub fn grid(&self, old: &Geometry) -> Geometry {
+        self.turn(old).geometry(old)
+    }
+
     fn turn(&self, geometry: &Geometry) -> Turn {
         let along = along_patient(geometry);
         // Columns are axis 2, rows axis 1, slices axis 0.
@@ -131,7 +136,7 @@ impl Turn {
             new.steps_mm[axis] = old.steps_mm[from];
             if self.flip[axis] {
                 new.steps_mm[axis] = new.steps_mm[axis].map(|mm| -mm);
-                first[from] = (self.size[from] - 1) as f64;
+                first[from] = self.size[from].saturating_sub(1) as f64;
             }
         }
         new.origin_mm = old.to_patient(VoxelIndex(first)).0;
@@ -174,5 +179,9 @@ impl Transform for Reorient {
         let scan = Arc::new(turn.volume(&case.scan).map_err(misfit)?);
         let labels = case.labels.as_ref().map(|labels| turn.volume(labels)).transpose().map_err(misfit)?;
         Ok(Case { scan, labels: labels.map(Arc::new), ..case.clone() })
+    }
+
+    fn axes(&self) -> Axes {
+        Axes::Turned(*self)
     }
 }

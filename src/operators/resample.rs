@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 use tomoflow_connectors::{LabelMap, Scan};
 
 use super::grid::{self, Convention, Order, Sampling, Tap};
@@ -11,6 +12,7 @@ use super::interpolate::{self, Taps};
 use super::kernel::Line;
 use super::registry::{Entry, Stage, Transform};
 pub use super::regrid::labels_to_grid;
+use super::rules::SpacingRule;
 use super::separable::{self, Clip};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
@@ -43,6 +45,20 @@ pub static SPEC: Spec = Spec {
           | `linear` | 2 an axis | |\n\
           | `cubic` | a cubic B-spline through all voxels | as SciPy's `order=3, mode=\"nearest\"`; ITK's B-spline mirrors at the borders, and differs there alone |\n\
           | `lanczos` | 6 an axis | a sinc within three lobes, weights that sum to 1 |\n\n\
+          `to` takes a rule in place of a spacing. `isotropic` looks at each scan alone. The others look at the \
+          archive: at the spacings of all accepted scans that come to this stage, labelled or not, along the \
+          axes that they have there.\n\n\
+          | rule | the spacing along each axis |\n\
+          | --- | --- |\n\
+          | `median` | the median |\n\
+          | `{ percentile = 10 }` | that percentile, between neighbours by their distance |\n\
+          | `nnunet` | the median; the 10th percentile along the coarsest axis when its median is more than three \
+          times the next one's and its median size less than a third of the others', but never finer than these. \
+          Sizes are those of whole scans, where nnU-Net cuts empty borders off first |\n\n\
+          Such a rule is settled once, when there are scans, and *pinned*: what scans come or go later, results \
+          stay, and the run says when the rule would come to something else by now. `--repin` settles it anew, \
+          and all that follows is made again, models too. Keys hold the spacing and not the rule. Stages with the same rule over the same kind of scans (`where` \
+          filter and turns before it; neither names nor paths) share one pin, settled over all their scans.\n\n\
           A spline may overshoot at edges; with `nnunet` the result stays within the range of the scan, or of \
           its slice where slices are taken apart, as there.",
     version: 1,
@@ -62,10 +78,20 @@ pub static SPEC: Spec = Spec {
         },
         Field {
             name: "to",
-            kind: FieldKind::Choice(&["isotropic"]),
+            kind: FieldKind::Either(&[
+                FieldKind::Choice(&["isotropic", "median", "nnunet"]),
+                FieldKind::Table(&[Field {
+                    name: "percentile",
+                    kind: FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
+                    default: Default::Required,
+                    role: Role::Semantic,
+                    doc: "Of each axis's spacings over the archive, 0 to 100.",
+                }]),
+            ]),
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "In place of `spacing_mm`: `isotropic` is the smallest of the scan's own spacings along every axis.",
+            doc: "In place of `spacing_mm`: `isotropic` is the smallest of the scan's own spacings along every axis; \
+                  `median`, `nnunet` and `{ percentile = 10 }` are rules over the archive.",
         },
         Field {
             name: "convention",
@@ -124,12 +150,30 @@ pub struct Resample {
     pub antialias: bool,
 }
 
-/// A spacing that follows from the scan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// A spacing that is not said outright.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// The smallest of its spacings along every axis.
+    /// The smallest of the scan's own spacings along every axis.
     Isotropic,
+    /// [`SpacingRule::Median`] of the archive.
+    Median,
+    /// [`SpacingRule::Percentile`] of the archive.
+    Percentile(f64),
+    /// [`SpacingRule::Nnunet`] of the archive.
+    Nnunet,
+}
+
+impl Target {
+    /// The rule over the archive, if it is one.
+    pub fn rule(self) -> Option<SpacingRule> {
+        match self {
+            Self::Isotropic => None,
+            Self::Median => Some(SpacingRule::Median),
+            Self::Percentile(percent) => Some(SpacingRule::Percentile(percent)),
+            Self::Nnunet => Some(SpacingRule::Nnunet),
+        }
+    }
 }
 
 /// How a label between voxels is made.
@@ -159,7 +203,11 @@ impl Resample {
 
     /// The spacing asked for, along `[D, H, W]`.
     fn target_mm(&self, old_mm: [f64; 3]) -> Result<[f64; 3], Failure> {
-        let new_mm = self.spacing_mm.unwrap_or([old_mm.into_iter().fold(f64::INFINITY, f64::min); 3]);
+        let new_mm = match (self.spacing_mm, self.rule()) {
+            (Some(new_mm), _) => new_mm,
+            (None, Some(rule)) => return Err(unsettled(rule)),
+            (None, None) => [old_mm.into_iter().fold(f64::INFINITY, f64::min); 3],
+        };
         match new_mm.iter().find(|mm| !(mm.is_finite() && **mm > 0.0)) {
             Some(mm) => Err(Failure::new(
                 "BAD_SPACING",
@@ -245,6 +293,14 @@ impl Plan {
     }
 }
 
+fn unsettled(rule: SpacingRule) -> Failure {
+    Failure::new(
+        "UNSETTLED",
+        format!("a spacing expected, the rule `{rule}` found"),
+        "a run settles rules over its archive; give `spacing_mm` where there is none",
+    )
+}
+
 fn misfit(error: tomoflow_connectors::volume::SizeMismatch) -> Failure {
     Failure::new("GRID_MISMATCH", error.to_string(), "")
 }
@@ -267,5 +323,17 @@ impl Transform for Resample {
             None => None,
         };
         Ok(Case { scan: Arc::new(scan), labels, ..case.clone() })
+    }
+
+    fn rule(&self) -> Option<SpacingRule> {
+        self.to.and_then(Target::rule)
+    }
+
+    fn settled(&self, config: &Config, spacing_mm: [f64; 3]) -> Option<(Config, Stage)> {
+        self.rule()?;
+        let mut config = config.clone();
+        config.insert("spacing_mm".to_owned(), Json::from(spacing_mm.to_vec()));
+        config.insert("to".to_owned(), Json::Null);
+        Some((config, Stage::Transform(Arc::new(Self { spacing_mm: Some(spacing_mm), to: None, ..*self }))))
     }
 }

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod problem;
 mod recover;
 mod reference;
+mod rules;
 mod schema;
 mod settings;
 mod suggest;
@@ -107,6 +108,7 @@ pub fn parse(
     let stages: Vec<_> = declaration.stages.iter().map(|stage| build(stage, &mut found)).collect();
     labels_first(&declaration, &wiring, &mut found);
     patients_named(&declaration, &stages, &mut found);
+    rules::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
     let (errors, warnings) = settle(&sources, syntax, found);
     if !errors.is_empty() {
         return Err(Problems(errors));

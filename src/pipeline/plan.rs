@@ -118,6 +118,15 @@ impl Plan {
         self.nearest(stage, |stage| stage.retries).unwrap_or(RETRIES)
     }
 
+    /// Puts a spacing where a stage has a rule over the archive, as if the file said so.
+    pub fn settle(&mut self, stage: usize, spacing_mm: [f64; 3]) {
+        let Some(planned) = self.stages.get_mut(stage) else { return };
+        let Stage::Transform(transform) = &planned.stage else { return };
+        if let Some((config, settled)) = transform.settled(&planned.config, spacing_mm) {
+            (planned.config, planned.stage) = (config, settled);
+        }
+    }
+
     /// The view that a training sees, and what changes its samples, in this order.
     pub fn samples(&self, train: usize) -> (usize, Vec<usize>) {
         let (mut at, mut augmentations) = (self.stages[train].inputs[0], Vec::new());

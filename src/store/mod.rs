@@ -4,6 +4,7 @@ mod actions;
 mod artifacts;
 mod index;
 mod made;
+mod spacings;
 mod texts;
 
 use std::fs;
@@ -16,6 +17,7 @@ pub use actions::{Failure, FigureRow, Outcome, Pin, Recorded};
 pub use artifacts::Artifacts;
 pub use index::{Held, Holds, Indexed, Judged, Known};
 pub use made::{Described, Made, Past};
+pub use spacings::PinnedSpacing;
 pub use texts::Texts;
 
 /// Raised when what the store holds can no longer be read by older or newer code.

@@ -9,11 +9,28 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tomoflow_connectors::Digest;
 
 use super::ClusterError;
-use super::links::Peer;
+use super::links::{Links, Peer};
 use super::message::{FromPeer, ToPeer, hear, say};
 use super::packed::Packed;
+use crate::engine::rules::Rules;
 use crate::executor::work::Action;
 use crate::executor::{Context, Executor, Finished, Job};
+
+/// Tells the others what rules over the archive are settled on, when the pipeline has any: nothing that process 0
+/// says comes before.
+///
+/// # Errors
+/// When one of them is gone.
+pub fn tell(links: &mut Links, rules: &Rules) -> Result<(), ClusterError> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    for Peer { process, link, .. } in &mut links.work {
+        let said = say(link, &ToPeer::Settled(rules.spacings()));
+        said.map_err(|source| ClusterError::Link { process: *process, source })?;
+    }
+    Ok(())
+}
 
 /// Everybody who does actions.
 pub struct Crew {

@@ -38,6 +38,8 @@ pub enum Hello {
 pub enum ToPeer {
     /// All agree.
     Welcome,
+    /// What rules over the archive are settled on, by stage; said once, first, when the pipeline has any.
+    Settled(Vec<(usize, [f64; 3])>),
     /// They do not, so nobody starts.
     Refused(String),
     /// To do, with all that is needed to find its files.

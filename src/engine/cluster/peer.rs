@@ -14,6 +14,7 @@ use super::message::{FromPeer, ToPeer, hear, say};
 use super::packed::Packed;
 use super::{Agreement, Cluster, ClusterError};
 use crate::engine::control::Control;
+use crate::engine::rules::Rules;
 use crate::engine::run::{Options, RunError};
 use crate::engine::session;
 use crate::executor::{Context, Executor, Finished, Job};
@@ -26,11 +27,17 @@ use crate::store::Artifacts;
 /// # Errors
 /// When the processes do not agree, or process 0 is gone.
 pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunError> {
-    let plan = Arc::new(session::at_home(plan)?);
+    let mut plan = session::at_home(plan)?;
     let device = networks::device(&plan.settings.device)?;
     let settings = session::executor_settings(&plan, options, device);
     let Links { rows, mut work } = meet(cluster, &Agreement::of(&plan, cluster), settings.threads)?;
-    let Some(first) = work.pop() else { return Ok(()) };
+    let Some(mut first) = work.pop() else { return Ok(()) };
+    if !Rules::of(&plan).is_empty() {
+        let lost = |_| ClusterError::Lost { process: 0, host: first.host.clone() };
+        let ToPeer::Settled(spacings) = hear(&mut first.link).map_err(lost)? else { return Ok(()) };
+        spacings.into_iter().for_each(|(stage, spacing_mm)| plan.settle(stage, spacing_mm));
+    }
+    let plan = Arc::new(plan);
     let context = Context {
         plan: plan.clone(),
         artifacts: Artifacts::new(&plan.settings.out.join("store")),
@@ -102,7 +109,7 @@ impl Work {
                     cancelled.store(true, Ordering::Relaxed);
                 }
             }
-            ToPeer::Welcome | ToPeer::Refused(_) | ToPeer::End => {}
+            ToPeer::Welcome | ToPeer::Settled(_) | ToPeer::Refused(_) | ToPeer::End => {}
         }
     }
 

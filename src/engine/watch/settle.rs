@@ -65,6 +65,11 @@ impl<K: Ord + Clone> Settle<K> {
         ready
     }
 
+    /// Whether all of them have been quiet for long enough.
+    pub fn all_ready(&self, now: Instant) -> bool {
+        self.order.last().is_none_or(|(due, _)| *due <= now)
+    }
+
     /// When the next key is ready, if none is touched until then.
     pub fn next(&self) -> Option<Instant> {
         self.order.first().map(|(due, _)| *due)
@@ -102,11 +107,12 @@ mod tests {
         settle.touch("b", at(start, 60));
         settle.touch("b", at(start, 10));
         assert_eq!((settle.len(), settle.next()), (3, Some(at(start, 100))));
+        assert!(!settle.all_ready(at(start, 159)) && settle.all_ready(at(start, 160)));
         assert!(settle.ready(at(start, 99)).is_empty());
         assert_eq!(settle.ready(at(start, 100)), ["a"]);
         settle.forget(&"c");
         assert_eq!(settle.ready(at(start, 200)), ["b"]);
-        assert!(settle.ready(at(start, 900)).is_empty() && settle.is_empty());
+        assert!(settle.ready(at(start, 900)).is_empty() && settle.is_empty() && settle.all_ready(start));
     }
 
     #[test]

@@ -19,7 +19,7 @@ const fn later(name: &'static str, kind: FieldKind, default: &'static str, doc: 
 
 /// A field that no result depends on.
 const fn operational(name: &'static str, kind: FieldKind, default: &'static str, doc: &'static str) -> Field {
-    Field { role: Role::Operational, ..field(name, kind, default, doc)
+    Field { role: Role::Operational, ..field(name, kind, default, doc) }
 }
 
 /// The same, which may be left open.

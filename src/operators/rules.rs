@@ -1,0 +1,195 @@
+//! Rules over an archive: a spacing that follows from the grids of all its scans.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::Geometry;
+
+/// How many times as coarse, and as short, an axis must be before nnU-Net does not take its median.
+const ANISOTROPIC: f64 = 3.0;
+
+/// A spacing for all scans that follows from theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpacingRule {
+    /// The median of each axis.
+    Median,
+    /// This percentile of each axis, 0 to 100, as numpy's `linear`.
+    Percentile(f64),
+    /// nnU-Net's: the median, and a finer one along an axis that is coarse and short.
+    Nnunet,
+}
+
+impl fmt::Display for SpacingRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Median => f.write_str("median"),
+            Self::Percentile(percent) => write!(f, "percentile {percent}"),
+            Self::Nnunet => f.write_str("nnU-Net spacing"),
+        }
+    }
+}
+
+/// What rules see of a scan, along `[D, H, W]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampled {
+    /// Its spacing, in mm.
+    pub spacing_mm: [f64; 3],
+    /// Its voxels.
+    pub size: [usize; 3],
+}
+
+impl From<&Geometry> for Sampled {
+    fn from(geometry: &Geometry) -> Self {
+        Self { spacing_mm: geometry.spacing_mm(), size: geometry.size }
+    }
+}
+
+impl Sampled {
+    /// Whether it counts: a scan without a spacing cannot be resampled either.
+    pub fn counts(&self) -> bool {
+        self.spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0)
+    }
+}
+
+impl SpacingRule {
+    /// The spacing that follows from scans, along `[D, H, W]` in mm, in nine digits: what lies beyond is the noise
+    /// of positions. None of no scan; those without a spacing do not count.
+    ///
+    /// # Examples
+    /// ```
+    /// use tomoflow::operators::rules::{Sampled, SpacingRule};
+    /// let scan = |mm| Sampled { spacing_mm: [mm, 0.5, 0.5], size: [30, 256, 256] };
+    /// let found = SpacingRule::Median.spacing_mm(&[scan(1.0), scan(3.0), scan(1.2)]);
+    /// assert_eq!(found, Some([1.2, 0.5, 0.5]));
+    /// ```
+    ///
+    /// # Source
+    /// `nnunet`: `determine_fullres_target_spacing` of nnunetv2 2.8, with the sizes of whole scans.
+    pub fn spacing_mm(self, scans: &[Sampled]) -> Option<[f64; 3]> {
+        let counting: Vec<&Sampled> = scans.iter().filter(|scan| scan.counts()).collect();
+        if counting.is_empty() {
+            return None;
+        }
+        let along = |axis: usize| sorted(counting.iter().map(|scan| scan.spacing_mm[axis]));
+        let spacings = [0, 1, 2].map(along);
+        let found = match self {
+            Self::Median => spacings.each_ref().map(|axis| percentile(axis, 50.0)),
+            Self::Percentile(percent) => spacings.each_ref().map(|axis| percentile(axis, percent)),
+            Self::Nnunet => {
+                let sizes = [0, 1, 2].map(|axis| sorted(counting.iter().map(|scan| scan.size[axis] as f64)));
+                nnunet(&spacings, sizes.map(|axis| percentile(&axis, 50.0)))
+            }
+        };
+        Some(found.map(nine_digits))
+    }
+}
+
+fn nnunet(spacings: &[Vec<f64>; 3], size: [f64; 3]) -> [f64; 3] {
+    let mut target = spacings.each_ref().map(|axis| percentile(axis, 50.0));
+    // The first of equals.
+    let worst = (1..3).fold(0, |worst, axis| if target[axis] > target[worst] { axis } else { worst });
+    let others = [(worst + 1) % 3, (worst + 2) % 3];
+    let coarsest_other = target[others[0]].max(target[others[1]]);
+    let coarse = target[worst] > ANISOTROPIC * coarsest_other;
+    let short = size[worst] * ANISOTROPIC < size[others[0]].min(size[others[1]]);
+    if coarse && short {
+        let fine = percentile(&spacings[worst], 10.0);
+        // The axis stays the coarsest.
+        target[worst] = if fine < coarsest_other { coarsest_other + 1e-5 } else { fine };
+    }
+    target
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Of ascending values, between neighbours by their distance; 0 of none.
+fn percentile(sorted: &[f64], percent: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let place = (percent / 100.0).clamp(0.0, 1.0) * last as f64;
+    let low = (place.floor() as usize).min(last);
+    let (a, b) = (sorted[low], sorted[(low + 1).min(last)]);
+    a + (b - a) * (place - low as f64)
+}
+
+fn nine_digits(value: f64) -> f64 {
+    format!("{value:.8e}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scan(spacing_mm: [f64; 3], size: [usize; 3]) -> Sampled {
+        Sampled { spacing_mm, size }
+    }
+
+    #[test]
+    fn each_axis_has_its_own_median() {
+        let scans = [[1.0, 0.4, 0.9], [3.0, 0.6, 0.7], [2.0, 0.5, 0.8], [4.0, 0.7, 0.6]];
+        let scans = scans.map(|spacing_mm| scan(spacing_mm, [10, 20, 20]));
+        assert_eq!(SpacingRule::Median.spacing_mm(&scans), Some([2.5, 0.55, 0.75]));
+        assert_eq!(SpacingRule::Percentile(0.0).spacing_mm(&scans), Some([1.0, 0.4, 0.6]));
+        assert_eq!(SpacingRule::Percentile(10.0).spacing_mm(&scans), Some([1.3, 0.43, 0.63]));
+        assert_eq!(SpacingRule::Percentile(100.0).spacing_mm(&scans), Some([4.0, 0.7, 0.9]));
+    }
+
+    #[test]
+    fn scans_without_a_spacing_do_not_count() {
+        let bad = [f64::NAN, 0.0, -1.0, f64::INFINITY].map(|mm| scan([mm, 1.0, 1.0], [1, 1, 1]));
+        for rule in [SpacingRule::Median, SpacingRule::Percentile(10.0), SpacingRule::Nnunet] {
+            assert_eq!(rule.spacing_mm(&[]), None);
+            assert_eq!(rule.spacing_mm(&bad), None);
+            let with_one: Vec<Sampled> = bad.into_iter().chain([scan([2.0, 1.0, 1.0], [1, 1, 1])]).collect();
+            assert_eq!(rule.spacing_mm(&with_one), Some([2.0, 1.0, 1.0]));
+        }
+    }
+
+    #[test]
+    fn noise_of_positions_is_no_spacing() {
+        let noisy = scan([1.4999999999999716, 0.8000000000000114, 0.797203], [9, 9, 9]);
+        assert_eq!(SpacingRule::Median.spacing_mm(&[noisy]), Some([1.5, 0.8, 0.797203]));
+    }
+
+    #[test]
+    fn nnunet_takes_a_finer_spacing_along_a_coarse_and_short_axis() {
+        let with = |slices: [f64; 3], depth: usize| {
+            let scans = slices.map(|mm| scan([mm, 1.5, 1.25], [depth, 256, 216]));
+            SpacingRule::Nnunet.spacing_mm(&scans).unwrap()
+        };
+        // The 10th percentile of 5, 10, 10 is 6.
+        assert_eq!(with([10.0, 10.0, 5.0], 10), [6.0, 1.5, 1.25]);
+        // Not where it is not more than three times as coarse, or not that short.
+        assert_eq!(with([4.5, 4.5, 4.5], 10), [4.5, 1.5, 1.25]);
+        assert_eq!(with([10.0, 10.0, 5.0], 72), [10.0, 1.5, 1.25]);
+        assert_eq!(with([10.0, 10.0, 5.0], 71), [6.0, 1.5, 1.25]);
+        // It never becomes finer than the others.
+        assert_eq!(with([10.0, 10.0, 0.1], 10), [2.08, 1.5, 1.25]);
+        assert_eq!(with([6.0, 0.5, 6.0], 10), [1.6, 1.5, 1.25]);
+        assert_eq!(with([4.6, 0.5, 4.6], 10), [1.50001, 1.5, 1.25]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_scans_is_nothing(
+            mut spacings in prop::collection::vec([0.01f64..1000.0, 0.01f64..1000.0, 0.01f64..1000.0], 1..20),
+            percent in 0.0f64..100.0,
+        ) {
+            let scans = |spacings: &[[f64; 3]]| -> Vec<Sampled> {
+                spacings.iter().map(|mm| scan(*mm, [10, 200, 200])).collect()
+            };
+            for rule in [SpacingRule::Median, SpacingRule::Percentile(percent), SpacingRule::Nnunet] {
+                let before = rule.spacing_mm(&scans(&spacings));
+                spacings.reverse();
+                prop_assert_eq!(before, rule.spacing_mm(&scans(&spacings)));
+                prop_assert!(before.is_some_and(|mm| mm.iter().all(|mm| mm.is_finite() && *mm > 0.0)));
+            }
+        }
+    }
+}
