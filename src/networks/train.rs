@@ -16,7 +16,7 @@ use tomoflow_connectors::Digest;
 use super::checkpoint::{Saver, State};
 use super::config::NetworkConfig;
 use super::unet::Unet;
-use super::weights::Weights;
+use super::weights::{Order, Weights};
 use super::{
     Device, InputView, LossConfig, ModelCard, NetworkError, NetworkSettings, OptimizerConfig, SampleSource,
     Schedule, file,
@@ -218,7 +218,9 @@ impl<'a> Training<'a> {
     }
 
     fn digest(&self) -> Result<Digest, NetworkError> {
-        let all = (self.settings, self.task, self.train.len(), self.validation.len());
+        // Flat tensors mean something in one order alone.
+        let order = Order::on(self.running.device.0);
+        let all = (self.settings, self.task, self.train.len(), self.validation.len(), order);
         let text = serde_json::to_vec(&all).map_err(|error| NetworkError::Config {
             field: "settings".to_owned(),
             message: error.to_string(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::NetworkError;
@@ -48,7 +49,7 @@ impl Parameter {
 }
 
 /// How the numbers of a convolution's weights `[O, I, D, H, W]` lie in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Order {
     /// As the axes are written.
     ChannelsFirst,
@@ -57,6 +58,11 @@ pub enum Order {
 }
 
 impl Order {
+    /// The order that convolutions on a device are fastest with.
+    pub(super) fn on(device: tch::Device) -> Self {
+        if device.is_cuda() { Self::ChannelsFirst } else { Self::ChannelsLast }
+    }
+
     /// The numbers of a tensor in this order, one after another.
     fn laid_out(self, value: &Tensor) -> Result<Tensor, NetworkError> {
         let kernels = self == Self::ChannelsLast && value.dim() == 5;
@@ -144,7 +150,13 @@ impl Flat {
                 }
             }
         }
-        Ok(Tensor::f_from_slice(&values)?.f_to_kind(kind)?.f_to_device(device)?)
+        // The same numbers at the same places of each tensor, however these lie.
+        let flat = Tensor::f_from_slice(&values)?.f_to_kind(kind)?.f_to_device(device)?;
+        let plain = Self::new(declared, flat, Order::ChannelsFirst, false)?;
+        let order = Order::on(device);
+        let parts: Result<Vec<Tensor>, _> = plain.views.iter().map(|view| order.laid_out(view)).collect();
+        let parts = parts?;
+        Ok(if parts.is_empty() { plain.flat } else { Tensor::f_cat(&parts, 0)? })
     }
 }
 
@@ -180,13 +192,14 @@ impl Weights {
         mut named: BTreeMap<String, Tensor>,
         device: super::Device,
     ) -> Result<Self, NetworkError> {
+        let order = Order::on(device.0);
         let mut gather = |declared: &[Declared]| -> Result<Tensor, NetworkError> {
             let mut parts = Vec::with_capacity(declared.len());
             for wanted in declared {
                 let found = named.remove(&wanted.name);
                 let shape = found.as_ref().map(Tensor::size);
                 match found {
-                    Some(tensor) if tensor.size() == wanted.shape => parts.push(tensor.f_view(-1i64)?),
+                    Some(tensor) if tensor.size() == wanted.shape => parts.push(order.laid_out(&tensor)?),
                     _ => {
                         return Err(NetworkError::Shape {
                             what: format!("weights `{}`", wanted.name),
@@ -210,7 +223,7 @@ impl Weights {
         Self::from_flat(layout, parameters, buffers)
     }
 
-    /// Weights from the two flat tensors, which are then theirs.
+    /// Weights from the two flat tensors of such weights on the same kind of device, which are then theirs.
     ///
     /// # Errors
     /// [`NetworkError::Shape`] when they are too short or too long.
@@ -227,9 +240,10 @@ impl Weights {
                 });
             }
         }
+        let order = Order::on(parameters.device());
         Ok(Self {
-            parameters: Flat::new(layout.parameters.clone(), parameters, Order::ChannelsFirst, true)?,
-            buffers: Flat::new(layout.buffers.clone(), buffers, Order::ChannelsFirst, false)?,
+            parameters: Flat::new(layout.parameters.clone(), parameters, order, true)?,
+            buffers: Flat::new(layout.buffers.clone(), buffers, order, false)?,
         })
     }
 
@@ -238,7 +252,12 @@ impl Weights {
     ///
     /// # Errors
     /// [`NetworkError::Torch`] when the memory is refused, or a value has another shape.
-    pub(super) fn fixed(layout: &Layout, values: &[Tensor], order: Order) -> Result<Self, NetworkError> {
+    pub(super) fn fixed(
+        layout: &Layout,
+        values: &[Tensor],
+        device: tch::Device,
+    ) -> Result<Self, NetworkError> {
+        let order = Order::on(device);
         let numbers: Result<Vec<Tensor>, _> = values.iter().map(|value| order.laid_out(value)).collect();
         let parameters = Tensor::f_cat(&numbers?, 0)?;
         let buffers = Tensor::f_zeros([0], (parameters.kind(), parameters.device()))?;
@@ -310,7 +329,8 @@ impl Weights {
     pub fn gradient(&self, loss: &Tensor) -> Result<Tensor, NetworkError> {
         let gradients = Tensor::f_run_backward(&[loss], &self.parameters.views, false, false)
             .doing("gradient of the loss")?;
-        let flat: Result<Vec<_>, _> = gradients.iter().map(|gradient| gradient.f_reshape([-1])).collect();
+        let order = self.parameters.order;
+        let flat: Result<Vec<_>, _> = gradients.iter().map(|gradient| order.laid_out(gradient)).collect();
         Ok(Tensor::f_cat(&flat?, 0)?)
     }
 }

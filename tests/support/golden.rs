@@ -1,5 +1,7 @@
 //! Golden files of `golden/operators/make.py`, as tests read them.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+
 use std::path::Path;
 
 use safetensors::SafeTensors;

@@ -5,12 +5,12 @@ use tch::{Kind, Tensor};
 use super::Unet;
 use super::blocks::ConvNorm;
 use crate::networks::NetworkError;
-use crate::networks::weights::{Order, Weights};
+use crate::networks::weights::Weights;
 
 impl Unet {
     /// Weights with which [`Mode::Folded`](super::Mode::Folded) gives what [`Mode::Infer`](super::Mode::Infer) gives with
     /// `weights`, but for the last bits: a norm with the statistics of inference is a factor and a summand for each
-    /// channel, which the convolution before it can have. On the CPU channels lie side by side, as oneDNN wants them.
+    /// channel, which the convolution before it can have.
     ///
     /// # Errors
     /// [`NetworkError::Torch`] when the memory is refused.
@@ -19,10 +19,8 @@ impl Unet {
         for norm in self.norms() {
             norm.fold(weights, &mut values)?;
         }
-        let on_gpu = weights.flat().device().is_cuda();
-        let order = if on_gpu { Order::ChannelsFirst } else { Order::ChannelsLast };
         let values: Result<Vec<Tensor>, _> = values.iter().map(|value| value.f_to_kind(kind)).collect();
-        Weights::fixed(self.layout(), &values?, order)
+        Weights::fixed(self.layout(), &values?, weights.flat().device())
     }
 
     fn norms(&self) -> impl Iterator<Item = &ConvNorm> {
@@ -90,9 +88,13 @@ mod tests {
     #[test]
     fn channels_lie_side_by_side() {
         let unet = Unet::new(&config("off", "paper")).unwrap();
-        let folded = unet.folded(&weights(&unet, Kind::Float), Kind::Float).unwrap();
-        let kernels: Vec<Tensor> = folded.values().into_iter().filter(|value| value.dim() == 5).collect();
-        assert!(kernels.len() > 8 && kernels.iter().all(|kernel| kernel.stride()[1] == 1));
+        let weights = weights(&unet, Kind::Float);
+        let folded = unet.folded(&weights, Kind::Float).unwrap();
+        for weights in [weights, folded] {
+            let kernels: Vec<Tensor> =
+                weights.values().into_iter().filter(|value| value.dim() == 5).collect();
+            assert!(kernels.len() > 8 && kernels.iter().all(|kernel| kernel.stride()[1] == 1));
+        }
     }
 
     #[test]
