@@ -31,8 +31,8 @@ pub enum Variant {
     /// Wang et al. 2019: two convolutions a level, max-pooling down, deconvolution up.
     #[default]
     Paper,
-    /// The code its authors published later (KCL-BMEIS/VS_Seg): residual levels, strided convolutions down and up,
-    /// dropout, and attention at the bottleneck too.
+    /// The code its authors published later (KCL-BMEIS/VS_Seg): residual levels, strided convolutions down
+    /// and up, dropout, and attention at the bottleneck too.
     VsSeg,
 }
 

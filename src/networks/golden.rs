@@ -12,7 +12,7 @@ use super::adam::Adam;
 use super::config::{LossConfig, UnetConfig, UnetSettings};
 use super::unet::{Mode, Output, Unet};
 use super::weights::Weights;
-use super::{Device, loss};
+use super::{Device, loss, set_threads};
 
 const TOLERANCE: f64 = 1e-10;
 /// Of peers that compute in single precision.
@@ -67,6 +67,8 @@ fn same(what: &str, found: &Tensor, expected: &Tensor) {
 }
 
 fn check(file: &str) {
+    // Several tests run at once: more threads each would only wait for one another.
+    set_threads(1);
     let golden = Golden::read(file);
     let config: UnetConfig = golden.value("config");
     let unet = Unet::new(&config).unwrap();
@@ -193,7 +195,8 @@ fn every_loss_with_every_supervision() {
         let gradients = Tensor::f_run_backward(&[value], leaves, false, false).unwrap();
         let names = ["logits", "map.0", "map.1"].map(|name| format!("{index}/{name}"));
         for (name, gradient) in names.iter().zip(&gradients) {
-            // Supervision adds nothing to the gradient of the logits, which stands with the first of each loss.
+            // Supervision adds nothing to the gradient of the logits, which stands with the first of each
+            // loss.
             if let Some(expected) = golden.tensors.get(name) {
                 same(&format!("{what}, {name}"), gradient, expected);
             }

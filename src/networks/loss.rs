@@ -37,8 +37,9 @@ pub fn of_segmentation(loss: LossConfig, logits: &Tensor, truth: &Tensor) -> Res
     }
 }
 
-/// The same loss of one attention map against the foreground at its resolution, both `[N, 1, …]` between 0 and 1.
-/// Overlap losses see the foreground alone; cross entropy and focal loss see two classes, the foreground and the rest.
+/// The same loss of one attention map against the foreground at its resolution, both `[N, 1, …]` between 0
+/// and 1. Overlap losses see the foreground alone; cross entropy and focal loss see two classes, the
+/// foreground and the rest.
 ///
 /// # Errors
 /// [`NetworkError::Torch`] for tensors of unequal shape.
@@ -111,5 +112,33 @@ mod tests {
         let labels = Tensor::from_slice(&[0u8, 2]).view([1, 1, 1, 2]);
         assert!(one_hot(&labels, 2, Kind::Float).is_err());
         assert_eq!(one_hot(&labels, 3, Kind::Float).unwrap().size(), [1, 3, 1, 1, 2]);
+    }
+
+    #[test]
+    fn empty_and_full_masks_have_a_loss_and_a_gradient() {
+        let losses = [
+            LossConfig::Dice,
+            LossConfig::GeneralizedDice,
+            LossConfig::HardnessDice { lambda: 0.6 },
+            LossConfig::CrossEntropy,
+            LossConfig::Focal { gamma: 0.5, alpha: Some(0.75) },
+            LossConfig::DiceCe { include_background: false },
+        ];
+        for loss in losses {
+            for class in [0i64, 1] {
+                let logits = Tensor::from_slice(&[90f32, -90.0, 0.0, 0.5]).view([1, 2, 1, 1, 2]);
+                let logits = logits.set_requires_grad(true);
+                let labels = Tensor::from_slice(&[class, class]).view([1, 1, 1, 2]);
+                let truth = one_hot(&labels, 2, Kind::Float).unwrap();
+                let map = Tensor::from_slice(&[0f32, 1.0]).view([1, 1, 1, 1, 2]).set_requires_grad(true);
+                let target = truth.narrow(1, 1, 1);
+                let value = of_segmentation(loss, &logits, &truth).unwrap();
+                let value = value + of_map(loss, &map, &target).unwrap();
+                assert!(f64::try_from(&value).unwrap().is_finite(), "{loss:?}, all of class {class}");
+                for gradient in Tensor::f_run_backward(&[value], &[&logits, &map], false, false).unwrap() {
+                    assert!(bool::try_from(gradient.isfinite().all()).unwrap(), "{loss:?}, {class}");
+                }
+            }
+        }
     }
 }

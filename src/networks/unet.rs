@@ -38,8 +38,9 @@ pub enum Mode {
 pub struct Output {
     /// `[N, classes, D, H, W]`, on the input's grid.
     pub logits: Tensor,
-    /// `[N, 1, …]` for each decoder level from the finest down, and VS_Seg's at the bottleneck last; empty without
-    /// attention. Each lies on the padded input's grid, coarser by the [scale](Unet::attention_scales) at its place.
+    /// `[N, 1, …]` for each decoder level from the finest down, and VS_Seg's at the bottleneck last; empty
+    /// without attention. Each lies on the padded input's grid, coarser by the
+    /// [scale](Unet::attention_scales) at its place.
     pub attention: Vec<Tensor>,
 }
 
@@ -59,10 +60,10 @@ pub struct Output {
 /// Channels are 16 times the number of the level; one comes in, and two classes come out.
 ///
 /// # Source
-/// `paper`: Wang et al., MICCAI 2019, arXiv 1906.03906. `vs_seg`: `UNet2d5_spvPA` of KCL-BMEIS/VS_Seg, layer by layer:
-/// residual units of two convolutions with norm, dropout and PReLU each, biases before norms, strided and transposed
-/// convolutions with the level's kernel between levels, attention before the deepest unit as well, and a last unit that
-/// gives the logits. Its `half` of an attention's channels and its order of skip before upsampled are those of `paper`.
+/// `paper`: Wang et al., MICCAI 2019, arXiv 1906.03906. `vs_seg`: `UNet2d5_spvPA` of KCL-BMEIS/VS_Seg, layer
+/// by layer: residual units of two convolutions, each with a bias, batch norm, dropout and PReLU;
+/// convolutions of the same make down and up again, with the level's kernel and the pool as stride; attention
+/// before the deepest unit as well; and a last unit that gives the logits.
 pub struct Unet {
     config: UnetConfig,
     layout: Layout,
@@ -221,4 +222,63 @@ fn attends_below(config: &UnetConfig) -> bool {
 
 fn crop(x: Tensor, [d, h, w]: [i64; 3]) -> Result<Tensor, NetworkError> {
     Ok(x.f_narrow(2, 0, d)?.f_narrow(3, 0, h)?.f_narrow(4, 0, w)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{Level, Supervision};
+    use super::super::{Device, set_threads};
+    use super::*;
+    use tch::Kind;
+
+    fn config(attention: Attention, variant: Variant) -> UnetConfig {
+        let level = |channels, depth| Level { channels, kernel: [depth, 3, 3], pool: [depth.min(2), 2, 2] };
+        UnetConfig {
+            in_channels: 1,
+            classes: 3,
+            levels: vec![level(2, 1), level(3, 3), level(4, 3)],
+            attention,
+            variant,
+            dropout: 0.1,
+            supervision: Supervision::default(),
+        }
+    }
+
+    #[test]
+    fn one_voxel_and_one_slice_go_through_every_network() {
+        // More threads would only wait for one another.
+        set_threads(1);
+        for variant in [Variant::Paper, Variant::VsSeg] {
+            for attention in [Attention::Off, Attention::Gate, Attention::Unsupervised, Attention::Supervised]
+            {
+                let unet = Unet::new(&config(attention, variant)).unwrap();
+                let weights = Weights::seeded(unet.layout(), 1, Kind::Float, Device::CPU).unwrap();
+                for size in [[1, 1, 1], [1, 9, 6], [3, 1, 1]] {
+                    let [d, h, w] = size;
+                    let input = Tensor::ones([1, 1, d, h, w], (Kind::Float, tch::Device::Cpu));
+                    for mode in [Mode::Infer, Mode::Train { momentum: 0.1, draw: 1 }] {
+                        let output = unet.forward(&weights, &input, mode).unwrap();
+                        assert_eq!(output.logits.size(), [1, 3, d, h, w]);
+                        assert!(bool::try_from(output.logits.isfinite().all()).unwrap());
+                        let targets = unet.attention_targets(&input).unwrap();
+                        assert_eq!(output.attention.len(), targets.len());
+                        for (map, target) in output.attention.iter().zip(&targets) {
+                            assert_eq!(map.size(), target.size());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_shape_is_refused_by_name() {
+        let unet = Unet::new(&config(Attention::Gate, Variant::VsSeg)).unwrap();
+        let weights = Weights::seeded(unet.layout(), 1, Kind::Float, Device::CPU).unwrap();
+        for shape in [vec![1, 2, 4, 8, 8], vec![1, 4, 8, 8], vec![1, 1, 4, 0, 8]] {
+            let input = Tensor::zeros(shape.as_slice(), (Kind::Float, tch::Device::Cpu));
+            let error = unet.forward(&weights, &input, Mode::Infer).err().unwrap();
+            assert!(matches!(error, NetworkError::Shape { .. }), "{error}");
+        }
+    }
 }

@@ -9,7 +9,8 @@ use crate::networks::scalar::{at_least, plus, power, times};
 /// Nearer to 0 than this, 32-bit numbers beside 1 are lost.
 const SMALLEST: f64 = 1e-7;
 
-/// The mean over samples and voxels of `-Σ_c g_c ln p_c`, of log-probabilities and truth `[N, C, …]`; truth may be soft.
+/// The mean over samples and voxels of `-Σ_c g_c ln p_c`, of log-probabilities and truth `[N, C, …]`; truth
+/// may be soft.
 ///
 /// # Errors
 /// [`NetworkError::Torch`] for tensors of unequal shape.
@@ -17,8 +18,8 @@ pub fn cross_entropy(logarithms: &Tensor, truth: &Tensor) -> Result<Tensor, Netw
     mean_over_voxels(&logarithms.f_mul(truth).doing("loss")?)
 }
 
-/// The mean over samples and voxels of `-Σ_c α_c g_c (1 - p_c)^γ ln p_c`, with α for every class but the first, and
-/// 1 - α for the first; γ = 0 without α is [cross entropy](cross_entropy).
+/// The mean over samples and voxels of `-Σ_c α_c g_c (1 - p_c)^γ ln p_c`, with α for every class but the
+/// first, and 1 - α for the first; γ = 0 without α is [cross entropy](cross_entropy).
 ///
 /// # Errors
 /// [`NetworkError::Torch`] for tensors of unequal shape.

@@ -31,10 +31,10 @@ pub fn hardness_dice(prediction: &Tensor, truth: &Tensor, lambda: f64) -> Result
 /// `1 - (2 Σ_c w_c Σ p g + ε) / (Σ_c w_c Σ (p + g) + ε)`, the mean over samples of `[N, C, …]`, with
 /// `w_c = (v_min / v_c)²` from the volumes `v_c` of the sample's truth.
 ///
-/// These are the published weights `1 / v_c²` times the squared volume of the rarest class that is present: the ratio
-/// is the same, and ε weighs as much as in plain Dice whatever the volume. A class without a voxel has no published
-/// weight; it takes that of the rarest class present, which is the greatest, as NiftyNet and MONAI have it. Weights
-/// are constants of the gradient.
+/// These are the published weights `1 / v_c²` times the squared volume of the rarest class that is present:
+/// the ratio is the same, and ε weighs as much as in plain Dice whatever the volume. A class without a voxel
+/// has no published weight; it takes that of the rarest class present, which is the greatest, as NiftyNet and
+/// MONAI have it. Weights are constants of the gradient.
 ///
 /// # Errors
 /// [`NetworkError::Torch`] for tensors of unequal shape.

@@ -10,8 +10,8 @@ use crate::networks::weights::{Parameter, Weights};
 /// A map between 0 and 1 from the features themselves, which it then weighs.
 ///
 /// # Source
-/// Wang et al., MICCAI 2019, arXiv 1906.03906: convolution to half the channels, ReLU, convolution to one channel,
-/// sigmoid, both with the level's kernel and a bias; the features come out as `x * map + x`.
+/// Wang et al., MICCAI 2019, arXiv 1906.03906: convolution to half the channels, ReLU, convolution to one
+/// channel, sigmoid, both with the level's kernel and a bias; the features come out as `x * map + x`.
 pub(super) struct AttentionMap {
     first: Conv,
     second: Conv,
@@ -36,14 +36,16 @@ impl AttentionMap {
 
 /// An additive attention gate on the features that skip a level, opened by those from below.
 ///
-/// With skip features `x` of `C` channels and the coarser features `g` from below:
-/// `a = up(sigmoid(ψ(relu(θ(x) + φ(g)))))`, and `x * a` goes on. θ is a convolution to C/2 channels whose kernel and
-/// stride are the pool between the two levels, without a bias; φ is 1x1x1 to C/2 channels and ψ 1x1x1 to one, with
-/// biases; `up` is trilinear with voxel faces aligned (`align_corners = false`), from the grid of `g` to that of `x`.
+/// With skip features `x` of `C` channels and the coarser features `g` from below: `a =
+/// up(sigmoid(ψ(relu(θ(x) + φ(g)))))`, and `x * a` goes on. θ is a convolution to C/2 channels whose kernel
+/// and stride are the pool between the two levels, without a bias; φ is 1x1x1 to C/2 channels and ψ 1x1x1 to
+/// one, with biases; `up` is trilinear with voxel faces aligned (`align_corners = false`), from the grid of
+/// `g` to that of `x`.
 ///
 /// # Source
-/// Oktay et al., MIDL 2018, arXiv 1804.03999, equations 1 and 2, with the strided θ of the authors' code. The further
-/// 1x1x1 convolution and batch norm that the code has behind the product are not in the paper, nor here.
+/// Oktay et al., MIDL 2018, arXiv 1804.03999, equations 1 and 2, with the strided θ of the authors' code. The
+/// further 1x1x1 convolution and batch norm that the code has behind the product are not in the paper, nor
+/// here.
 pub(super) struct Gate {
     pool: [i64; 3],
     theta: Parameter,

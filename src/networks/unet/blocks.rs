@@ -189,8 +189,8 @@ enum Shortcut {
     Across(Conv),
 }
 
-/// A level: two of convolution, norm and activation; in VS_Seg its input is added, through a 1x1x1 convolution
-/// where the width changes.
+/// A level: two of convolution, norm and activation; in VS_Seg its input is added, through a 1x1x1
+/// convolution where the width changes.
 pub(super) struct Block {
     first: ConvNorm,
     second: Second,

@@ -1,5 +1,5 @@
-//! Dropout whose masks depend on the seed, the step and the layer alone: neither libtorch's own random state, which all
-//! trainings of a process share, nor the device or the number of threads decides.
+//! Dropout whose masks depend on the seed, the step and the layer alone: neither libtorch's own random state,
+//! which all trainings of a process share, nor the device or the number of threads decides.
 
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -41,9 +41,9 @@ pub fn draw(seed: u64, step: u64) -> u64 {
     split_mix(split_mix(seed).wrapping_add(step))
 }
 
-/// Which features stay: the hash of feature `i` (its low 32 bits, so that it repeats after 4 billion features) under
-/// the keys is at least the threshold. It is counted and not drawn one after another, so that any part of it can be
-/// made alone.
+/// Which features stay: the hash of feature `i` (its low 32 bits, so that it repeats after 4 billion
+/// features) under the keys is at least the threshold. It is counted and not drawn one after another, so that
+/// any part of it can be made alone.
 struct Mask {
     keys: [u32; 2],
     threshold: u32,
