@@ -86,8 +86,6 @@ mod exact {
 mod bits {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    // serde asks for a reference.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with one")]
     pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         value.to_bits().serialize(serializer)
     }
