@@ -17,6 +17,9 @@ use tomoflow::pipeline::{self, Plan};
 
 const SPLIT: &str = "split = { train = 2, validation = 1, test = 1, seed = 3 }";
 
+/// Whoever comes changes what is trained on.
+const NO_TEST: &str = "split = { train = 0.7, validation = 0.3, test = 0 }";
+
 fn metrics(place: &Workplace) -> Vec<MetricRow> {
     match read_rows(&place.out().join("tables/metrics"), Table::Metrics).unwrap() {
         Rows::Metrics(rows) => rows,
@@ -221,6 +224,7 @@ fn a_patient_whose_series_are_named_for_two_parts_is_told_of() {
 fn a_model_is_kept_until_enough_cases_are_new() {
     let mut place = Workplace::trained();
     place.text = place.text.replace("epochs = 2", "epochs = 1\nretrain = { new_cases = 2 }");
+    place.text = place.text.replace(SPLIT, NO_TEST);
     assert_eq!(place.run().trained, 1);
     place.add(4);
     assert!(forecast(&place).contains("net: model kept, 1 labelled case newer than it (trains anew at 2"));
@@ -244,6 +248,26 @@ fn a_model_is_kept_until_enough_cases_are_new() {
     assert_eq!(place.run().actions_run, 0);
 }
 
+#[test]
+fn cases_to_test_on_are_seen_and_need_no_training() {
+    let mut place = Workplace::trained();
+    place.run();
+    let part = |at: usize| if at == 0 { "validation" } else { "train" };
+    let named = patients(&place).into_values().enumerate();
+    let lines: String = named.map(|(at, patient)| format!("{patient},{}\n", part(at))).collect();
+    std::fs::write(place.path().join("splits.csv"), format!("patient,part\n{lines}")).unwrap();
+    let policy = "split = { file = \"splits.csv\" }\nretrain = { new_cases = 1 }";
+    place.text = place.text.replace(SPLIT, policy);
+    assert_eq!(place.run().trained, 1);
+    // Nobody names it, so that it is for testing: the same model stands, and knows of it.
+    place.add(4);
+    let summary = place.run();
+    assert_eq!((summary.trained, summary.actions_run, summary.notes.len()), (0, 2, 0), "{summary}");
+    assert_eq!(splits(&place), ["test", "train", "train", "train", "validation"]);
+    assert_eq!(place.tables(), place.anew());
+    assert_eq!(place.run().actions_run, 0);
+}
+
 /// Cases come and go at random: a pipeline that stays open trains when a plain count says so, and stands after
 /// each step where runs that look once stand.
 fn random_inserts(seed: u64) {
@@ -251,6 +275,7 @@ fn random_inserts(seed: u64) {
     let mut place = Workplace::trained();
     let at = 2 + seed as usize % 2;
     place.text = place.text.replace("epochs = 2", &format!("epochs = 1\nretrain = {{ new_cases = {at} }}"));
+    place.text = place.text.replace(SPLIT, NO_TEST);
     let once = tempfile::tempdir().unwrap();
     let options = Options { threads: 2, ..Options::default() };
     let mut session = Session::open(plan(&place, None), options.clone()).unwrap();

@@ -197,17 +197,8 @@ pub fn differences(
     if let (Some(then), Some(now)) = (before.model, now.model)
         && then != now
     {
-        // Of an ensemble the model that changed, if it is one.
         let models = |digest| -> Result<Vec<Digest>, StoreError> { Ok(ensemble(digest, part(digest)?)) };
-        let (old, new) = (models(then)?, models(now)?);
-        let only = |a: &[Digest], b: &[Digest]| -> Vec<Digest> {
-            a.iter().filter(|model| !b.contains(model)).copied().collect()
-        };
-        let (before, now) = match (only(&old, &new).as_slice(), only(&new, &old).as_slice()) {
-            ([before], [now]) => (*before, *now),
-            _ => (then, now),
-        };
-        found.push(Difference::Model { before: before.to_string(), now: now.to_string() });
+        found.push(changed_model((then, &models(then)?), (now, &models(now)?)));
     }
     if let (Some(then), Some(now)) = (before.dataset, now.dataset)
         && then != now
@@ -219,6 +210,18 @@ pub fn differences(
     }
     found.sort();
     Ok(found)
+}
+
+/// What changed between two models, each with those that it is an ensemble of: the one that did, if it is one.
+fn changed_model(before: (Digest, &[Digest]), now: (Digest, &[Digest])) -> Difference {
+    let only = |a: &[Digest], b: &[Digest]| -> Vec<Digest> {
+        a.iter().filter(|model| !b.contains(model)).copied().collect()
+    };
+    let (before, now) = match (only(before.1, now.1).as_slice(), only(now.1, before.1).as_slice()) {
+        ([before], [now]) => (*before, *now),
+        _ => (before.0, now.0),
+    };
+    Difference::Model { before: before.to_string(), now: now.to_string() }
 }
 
 /// The models of an ensemble, by what names all of them; none for a single model.
@@ -346,6 +349,22 @@ mod tests {
             ]
         );
         assert_eq!(found[1].reason(), "`above` of bright changed");
+    }
+
+    #[test]
+    fn of_an_ensemble_the_model_that_changed_is_named() {
+        let [a, b, c, d] = [b"a", b"b", b"c", b"d"].map(|bytes| Digest::of(bytes));
+        let [old, new] = [b"1", b"2"].map(|bytes| Digest::of(bytes));
+        let changed = |before: &[Digest], now: &[Digest]| changed_model((old, before), (new, now));
+        let model = |before: Digest, now: Digest| Difference::Model {
+            before: before.to_string(),
+            now: now.to_string(),
+        };
+        assert_eq!(changed(&[a, b, c], &[a, d, c]), model(b, d));
+        assert_eq!(changed(&[a, b], &[c, d]), model(old, new));
+        assert_eq!(changed(&[a, b], &[a, b, c]), model(old, new));
+        assert_eq!(ensemble(old, None), [old]);
+        assert_eq!(ensemble(old, Some(postcard::to_stdvec(&vec![a, b]).unwrap())), [a, b]);
     }
 
     #[test]
