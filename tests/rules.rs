@@ -196,8 +196,8 @@ fn sources_of_one_kind_share_a_pin_and_those_of_another_do_not() {
         .replace("inputs = [\"bright\"]", "inputs = [\"bright\", \"light\"]");
     let folder = place.path().join("others");
     fs::create_dir(&folder).unwrap();
-    for index in 3..5 {
-        add(&place, index, SPACINGS[index]);
+    for (index, spacing_mm) in SPACINGS.into_iter().enumerate().skip(3) {
+        add(&place, index, spacing_mm);
         fs::rename(file(&place, index), folder.join(format!("{index}.nii"))).unwrap();
     }
     let summary = place.run();
