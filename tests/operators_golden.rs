@@ -1,5 +1,5 @@
 //! Operators and metrics against the projects whose conventions they follow (`make.py`, `make_surfaces.py`,
-//! `make_intensities.py` and `make_detections.py` in `golden/operators`).
+//! `make_intensities.py`, `make_detections.py` and `make_rules.py` in `golden/operators`).
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use tomoflow::metrics::{Bounds, Found, Scored, average_precision, surface_distan
 use tomoflow::operators::components::Connectivity;
 use tomoflow::operators::largest_component::LargestComponent;
 use tomoflow::operators::registry::{MaskTransform, Registry, Stage, Transform};
+use tomoflow::operators::rules::{Sampled, SpacingRule};
 use tomoflow::operators::value::{Case, Mask};
 
 #[path = "support/golden.rs"]
@@ -228,5 +229,35 @@ fn components_are_scipys() {
         let connectivity = Connectivity::from_neighbours(neighbours).unwrap();
         let found = LargestComponent { connectivity }.apply(&mask).unwrap();
         assert_eq!(found.labels.voxels(), golden.u16(&neighbours.to_string()), "{neighbours}");
+    }
+}
+
+#[test]
+fn spacings_are_those_of_nnunet_and_numpy() {
+    let golden = Golden::open("rules.safetensors");
+    let triples = |name: &str| -> Vec<[f64; 3]> {
+        golden.f64(name).chunks_exact(3).map(|triple| triple.try_into().unwrap()).collect()
+    };
+    let (spacings, sizes) = (triples("spacings"), triples("sizes"));
+    let scans: Vec<Sampled> = spacings
+        .iter()
+        .zip(&sizes)
+        .map(|(spacing_mm, size)| Sampled { spacing_mm: *spacing_mm, size: size.map(|n| n as usize) })
+        .collect();
+    for (rule, name) in [
+        (SpacingRule::Nnunet, "nnunet"),
+        (SpacingRule::Median, "median"),
+        (SpacingRule::Percentile(10.0), "percentile_10"),
+    ] {
+        let mut rest = &scans[..];
+        for (index, (count, expected)) in golden.u16("counts").into_iter().zip(triples(name)).enumerate() {
+            let (archive, others) = rest.split_at(usize::from(count));
+            rest = others;
+            let found = rule.spacing_mm(archive).unwrap();
+            // Nine digits are kept.
+            let near = found.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-8 * b);
+            assert!(near, "{name}, archive {index}: {expected:?} expected, {found:?} found");
+        }
+        assert!(rest.is_empty());
     }
 }
