@@ -218,7 +218,7 @@ mod tests {
         let folds = |model: Value| {
             let config = json!({
                 "model": model, "overlap": 0.25, "batch": 4, "convention": "nnunet", "blend": "constant",
-                "flips": [], "out_of_fold": true,
+                "flips": [], "precision": "float32", "out_of_fold": true,
             });
             build(config.as_object().unwrap()).map(drop)
         };

@@ -33,11 +33,18 @@ impl<'s> Built<'s, '_> {
         let stage = index as u16;
         let labelled = self.cases[&view].clone().filter(|(_, case)| case.labels.is_some());
         let holding = holding(labelled.clone(), pins.clone(), train.retrain);
+        let labelled = labelled.map(|(_, case)| ((), case));
         let unpinned = labelled
-            .map(|(_, case)| ((), case))
+            .clone()
             .antijoin(holding.map(|_| ()).distinct())
             .map(|(_, case)| (case.series.key.clone(), case));
-        let parts = self.split(index, unpinned.clone(), train);
+        // What a file says in vain is told as long as it says so, and not until a model is kept.
+        let split = match &train.split.named {
+            Some(_) => labelled.map(|(_, case)| (case.series.key.clone(), case)),
+            None => unpinned.clone(),
+        };
+        let parts = self.split(index, split, train);
+        let parts = parts.semijoin(unpinned.clone().map(|(case, _)| case).distinct());
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
             if part == Part::Test.name() {
