@@ -8,7 +8,6 @@ use tomoflow::connectors::{Geometry, LabelMap};
 use tomoflow::operators::registry::{Registry, Stage};
 use tomoflow::operators::value::Mask;
 
-#[allow(dead_code, reason = "each test reads what it compares")]
 #[path = "support/golden.rs"]
 mod golden;
 

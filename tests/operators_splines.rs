@@ -11,7 +11,6 @@ use tomoflow::operators::registry::Transform;
 use tomoflow::operators::resample::{LabelOrder, Resample, Target};
 use tomoflow::operators::value::Case;
 
-#[allow(dead_code, reason = "each test reads what it compares")]
 #[path = "support/golden.rs"]
 mod golden;
 

@@ -98,7 +98,7 @@ struct Ready {
 }
 
 impl Ready {
-    fn new(unet: Unet, weights: &Weights) -> Result<Network, NetworkError> {
+    fn network(unet: Unet, weights: &Weights) -> Result<Network, NetworkError> {
         let weights = unet.folded(weights, Kind::Float)?;
         Ok(Network::Unet(Box::new(Self { unet, weights, half: OnceCell::new() })))
     }
@@ -162,7 +162,7 @@ impl Model {
         let unet = Unet::new(config)?;
         let (_, named) = file::read::<serde::de::IgnoredAny>(bytes, "model")?;
         let weights = Weights::from_named(unet.layout(), named, device)?;
-        let networks = vec![Ready::new(unet, &weights)?];
+        let networks = vec![Ready::network(unet, &weights)?];
         Ok(Self { networks, view: card.view, label_names: card.label_names, device })
     }
 
@@ -181,7 +181,7 @@ impl Model {
         let NetworkConfig::Unet(config) = network;
         let unet = Unet::new(config)?;
         let weights = Weights::seeded(unet.layout(), seed, Kind::Float, device)?;
-        Ok(Self { networks: vec![Ready::new(unet, &weights)?], view, label_names, device })
+        Ok(Self { networks: vec![Ready::network(unet, &weights)?], view, label_names, device })
     }
 
     /// Reads a TorchScript file. The network takes `[N, 1, D, H, W]` for patches and `[N, channels, H, W]`

@@ -93,7 +93,7 @@ fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Dur
 #[derive(Clone, Debug)]
 pub struct Train {
     /// How.
-    pub settings: TrainSettings,
+    pub settings: Box<TrainSettings>,
     /// How it is carried out, which no result depends on.
     pub running: Operation,
     /// On whom.
@@ -105,7 +105,7 @@ pub struct Train {
 #[derive(Deserialize)]
 struct Declared {
     #[serde(flatten)]
-    settings: TrainSettings,
+    settings: Box<TrainSettings>,
     #[serde(flatten)]
     running: Operation,
     split: Split,
