@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -37,8 +38,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", action="store_true", help="the paper's sizes, epochs and widths")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each row")
-    parser.add_argument("--patients", type=int, default=20)
-    parser.add_argument("--size", default="24x128x128", help="voxels of a patient, DxHxW")
+    parser.add_argument("--patients", type=int, help="20, or 245 as published")
+    parser.add_argument("--size", help="voxels of a patient, DxHxW: 24x128x128, or 60x512x512 as published")
     parser.add_argument("--patch", default="24x96x96", help="voxels of a sample, DxHxW")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--channels", type=int, default=6)
@@ -75,7 +76,7 @@ class Composed:
         declared = tomllib.loads((ROOT / f"pipelines/{row}.toml").read_text())
         named = {}
         for name, stage in declared["sources"].items():
-            named[name] = self.name("sources", {**stage, "path": "archive"}, name)
+            named[name] = self.name("sources", {**stage, "path": self.settings.archive}, name)
         suffix = f"{row}_{hardness.replace('.', '')}_{seed}" if hardness else f"{row}_{seed}"
         for name, stage in declared["operators"].items():
             stage = {**stage, "inputs": [named[source] for source in stage["inputs"]]}
@@ -168,13 +169,17 @@ def lines(pipeline, rows, compared, seconds):
 
 def main():
     settings = arguments()
-    if settings.published:
-        settings.patients, settings.size = 245, "60x512x512"
+    settings.patients = settings.patients or (245 if settings.published else 20)
+    settings.size = settings.size or ("60x512x512" if settings.published else "24x128x128")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    archive = RESULTS / "archive"
+    settings.archive = f"archive-{settings.patients}-{settings.size}"
+    archive = RESULTS / settings.archive
     if not archive.exists():
-        words = ["--collection", "--series", settings.patients, "--size", settings.size, "--seed", 5, "--out", archive]
+        partial = RESULTS / "archive.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        words = ["--collection", "--series", settings.patients, "--size", settings.size, "--seed", 5, "--out", partial]
         tomoflow("phantom", "vs", *words)
+        partial.rename(archive)
     pipeline, rows, hardness = compose(settings)
     path = RESULTS / "pipeline.toml"
     path.write_text(pipeline.text())

@@ -167,7 +167,7 @@ impl Agreement {
             .stages
             .iter()
             .map(|stage| {
-                // What a file of a split says, wherever it lies.
+                // What a file of a split says: its path alone does not tell.
                 let split = match &stage.stage {
                     Stage::Train(train) => train.split.named.as_ref().map(|named| named.digest().to_string()),
                     _ => None,

@@ -20,10 +20,9 @@ pub(super) struct Adam {
 }
 
 impl Adam {
-    /// The state before the first step, with the numbers of the paper (Kingma and Ba, arXiv 1412.6980).
-    pub fn new(flat: &Tensor) -> Result<Self, NetworkError> {
-        let (mean, square) = (flat.f_zeros_like()?, flat.f_zeros_like()?);
-        Ok(Self { mean, square, betas: [0.9, 0.999], epsilon: 1e-8, decoupled: false })
+    /// The state before the first step.
+    pub fn new(flat: &Tensor, betas: [f64; 2], epsilon: f64, decoupled: bool) -> Result<Self, NetworkError> {
+        Ok(Self { mean: flat.f_zeros_like()?, square: flat.f_zeros_like()?, betas, epsilon, decoupled })
     }
 
     /// One step in place; `count` is 1 for the first. Weight decay is added to the gradient, as in

@@ -77,7 +77,7 @@ fn check(file: &str) {
     let inferred = tch::no_grad(|| unet.forward(&weights, input, Mode::Infer)).unwrap();
     same("logits in inference", &inferred.logits, &golden.tensors["infer/logits"]);
 
-    let mut adam = Adam::new(weights.flat()).unwrap();
+    let mut adam = Adam::new(weights.flat(), [0.9, 0.999], 1e-8, false).unwrap();
     let losses = Vec::<f64>::try_from(&golden.tensors["losses"]).unwrap();
     for (step, expected) in losses.iter().enumerate() {
         let mode = Mode::Train { momentum: 0.1, draw: step as u64 };

@@ -50,12 +50,8 @@ impl Optimizer {
     /// The state before the first step.
     pub fn new(config: &OptimizerConfig, flat: &Tensor) -> Result<Self, NetworkError> {
         Ok(match *config {
-            OptimizerConfig::Adam { betas, epsilon } => {
-                Self::Adam(Adam { betas, epsilon, ..Adam::new(flat)? })
-            }
-            OptimizerConfig::AdamW { betas, epsilon } => {
-                Self::Adam(Adam { betas, epsilon, decoupled: true, ..Adam::new(flat)? })
-            }
+            OptimizerConfig::Adam { betas, epsilon } => Self::Adam(Adam::new(flat, betas, epsilon, false)?),
+            OptimizerConfig::AdamW { betas, epsilon } => Self::Adam(Adam::new(flat, betas, epsilon, true)?),
             OptimizerConfig::Sgd { momentum, nesterov } => {
                 Self::Sgd { momentum, nesterov, velocity: flat.f_zeros_like()? }
             }

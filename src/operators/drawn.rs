@@ -50,9 +50,14 @@ impl DrawnSource {
     }
 
     /// The label of a structure or segment, from 1 on; `None` for one that was not asked for.
+    ///
+    /// A label that asks for a place goes before all others, whose patterns may fit it, too.
     pub fn label_of(&self, name: &str) -> Option<u16> {
-        let fits = |patterns: &Vec<GlobMatcher>| patterns.iter().any(|pattern| pattern.is_match(name));
-        self.labels.iter().position(|(_, patterns)| fits(patterns)).map(|index| index as u16 + 1)
+        let label = |fits: &dyn Fn(&GlobMatcher) -> bool| {
+            self.labels.iter().position(|(_, patterns)| patterns.iter().any(fits))
+        };
+        let placed = label(&|pattern| name.starts_with('#') && pattern.glob().glob() == name);
+        placed.or_else(|| label(&|pattern| pattern.is_match(name))).map(|index| index as u16 + 1)
     }
 
     /// Label names, from label 1 on.

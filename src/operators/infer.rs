@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::models::{self, DeclaredModel, FILE, ModelSource};
+use super::models::{self, DeclaredModel, FILE, ModelFile, ModelSource};
 use super::registry::{Entry, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -144,6 +144,11 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let hint = "e.g. model = [\"net_0\", \"net_1\"], trained with `folds = 2`";
         return Err(vec![FieldProblem::new("out_of_fold", message, hint)]);
     }
+    let scripts = |file: &ModelFile| matches!(file, ModelFile::Torchscript { .. });
+    if precision == Precision::Bfloat16 && model.files().iter().any(scripts) {
+        let message = "a TorchScript network runs in the precision that it was saved in";
+        return Err(vec![FieldProblem::new("precision", message, "leave it out")]);
+    }
     let options = InferOptions { overlap, batch, convention, blend, flips, precision };
     Ok(Stage::Infer(Infer { model, options, out_of_fold }))
 }
@@ -153,7 +158,6 @@ mod tests {
     use serde_json::{Value, json};
     use tomoflow_connectors::Digest;
 
-    use super::super::models::ModelFile;
     use super::*;
     use crate::networks::InputView;
 
@@ -225,6 +229,20 @@ mod tests {
         assert!(folds(json!(["net_0", "net_1"])).is_ok());
         for model in [json!("net"), json!(["net"]), json!([{ "safetensors": "a" }, { "safetensors": "b" }])] {
             assert_eq!(folds(model).unwrap_err()[0].field, "out_of_fold");
+        }
+    }
+
+    #[test]
+    fn a_script_has_its_own_precision() {
+        let script = json!({
+            "torchscript": "n.pt", "view": { "type": "patch", "size": [8, 8, 8] }, "labels": ["a"],
+        });
+        for (model, good) in [(script, false), (json!({ "safetensors": "n" }), true), (json!("net"), true)] {
+            let config = json!({
+                "model": model, "overlap": 0.25, "batch": 4, "convention": "monai", "blend": "gaussian",
+                "flips": [], "precision": "bfloat16", "out_of_fold": false,
+            });
+            assert_eq!(build(config.as_object().unwrap()).is_ok(), good);
         }
     }
 

@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn a_place_goes_before_a_name() {
-        let config = json!({ "path": "a", "structures": { "tumour": ["#1"], "cochlea": ["*"] } });
+        let config = json!({ "path": "a", "structures": { "cochlea": ["*"], "tumour": ["#1"] } });
         let Ok(Stage::Drawn(source)) = build(config.as_object().unwrap()) else {
             panic!("expected a source")
         };
         assert_eq!([source.name_of(1, "AN"), source.name_of(2, "AN")], ["#1", "AN"]);
-        assert_eq!([source.label_of("#1"), source.label_of("AN")], [Some(1), Some(2)]);
+        assert_eq!([source.label_of("#1"), source.label_of("AN")], [Some(2), Some(1)]);
     }
 
     #[test]

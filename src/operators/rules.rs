@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Geometry;
 
+use crate::metrics::Statistics;
+
 /// How many times as coarse, and as short, an axis must be before nnU-Net does not take its median.
 const ANISOTROPIC: f64 = 3.0;
 
@@ -71,14 +73,15 @@ impl SpacingRule {
         if counting.is_empty() {
             return None;
         }
-        let along = |axis: usize| sorted(counting.iter().map(|scan| scan.spacing_mm[axis]));
+        let along = |axis: usize| counting.iter().map(|scan| scan.spacing_mm[axis]).collect::<Vec<_>>();
         let spacings = [0, 1, 2].map(along);
         let found = match self {
             Self::Median => spacings.each_ref().map(|axis| percentile(axis, 50.0)),
             Self::Percentile(percent) => spacings.each_ref().map(|axis| percentile(axis, percent)),
             Self::Nnunet => {
-                let sizes = [0, 1, 2].map(|axis| sorted(counting.iter().map(|scan| scan.size[axis] as f64)));
-                nnunet(&spacings, sizes.map(|axis| percentile(&axis, 50.0)))
+                let sizes =
+                    |axis: usize| counting.iter().map(|scan| scan.size[axis] as f64).collect::<Vec<_>>();
+                nnunet(&spacings, [0, 1, 2].map(|axis| percentile(&sizes(axis), 50.0)))
             }
         };
         Some(found.map(nine_digits))
@@ -101,19 +104,9 @@ fn nnunet(spacings: &[Vec<f64>; 3], size: [f64; 3]) -> [f64; 3] {
     target
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// Of ascending values, between neighbours by their distance; 0 of none.
-fn percentile(sorted: &[f64], percent: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let place = (percent / 100.0).clamp(0.0, 1.0) * last as f64;
-    let low = (place.floor() as usize).min(last);
-    let (a, b) = (sorted[low], sorted[(low + 1).min(last)]);
-    a + (b - a) * (place - low as f64)
+/// Between neighbours by their distance; 0 of none.
+fn percentile(figures: &[f64], percent: f64) -> f64 {
+    Statistics::of(figures.iter().copied()).map_or(0.0, |figures| figures.quantile(percent / 100.0))
 }
 
 fn nine_digits(value: f64) -> f64 {

@@ -43,7 +43,7 @@ impl<'s> Built<'s, '_> {
             Some(_) => labelled.map(|(_, case)| (case.series.key.clone(), case)),
             None => unpinned.clone(),
         };
-        let parts = self.split(index, split, train);
+        let parts = self.split(index, split, train, unpinned.clone().map(|_| ()));
         let parts = parts.semijoin(unpinned.clone().map(|(case, _)| case).distinct());
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {

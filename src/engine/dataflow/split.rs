@@ -20,12 +20,14 @@ enum Placed {
 }
 
 impl<'s> Built<'s, '_> {
-    /// Which case stands in which part; what a file says in vain becomes a reject.
+    /// Which case stands in which part; what a file says in vain becomes a reject. That it names nobody matters to a
+    /// training alone: while `open` is not empty.
     pub(super) fn split(
         &mut self,
         index: usize,
         cases: Rows<'s, (Arc<str>, CaseRow)>,
         train: &Train,
+        open: Rows<'s, ()>,
     ) -> Rows<'s, (Arc<str>, String)> {
         let split = train.split.clone();
         let by = split.stratify;
@@ -52,7 +54,10 @@ impl<'s> Built<'s, '_> {
             }
         });
         let stage = self.names[index].clone();
-        self.outputs.push(placed.clone().flat_map(move |(_, placed)| match placed {
+        let nobody = |placed: &Placed| matches!(placed, Placed::Refused(None, _));
+        let told = placed.clone().filter(move |(_, placed)| !nobody(placed));
+        let in_vain = placed.clone().filter(move |(_, placed)| nobody(placed)).semijoin(open.distinct());
+        self.outputs.push(told.concat(in_vain).flat_map(move |(_, placed)| match placed {
             Placed::Refused(case, reject) => {
                 let (case, stage) = (case.map(|case| case.to_string()), stage.clone());
                 Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 1 }))

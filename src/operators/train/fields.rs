@@ -165,7 +165,7 @@ pub(super) const FIELDS: &[Field] = &[
         "schedule",
         FieldKind::Tagged(SCHEDULES),
         r#"{"type":"halve","warm_up":0}"#,
-        "How the learning rate goes on: it stays, it is halved by `halve_every`, or it falls to 0 at the last \
+        "How the learning rate goes on: it stays, it is halved by `halve_every`, or it falls to 0 after the last \
          step, `(1 - t / T)^power` or along half a cosine.",
     ),
     field(

@@ -54,7 +54,7 @@ impl Named {
     }
 
     /// What it decides, however it is written. Whom it does not name stands in `test`, so that naming a patient
-    /// for `test` changes nothing.
+    /// for `test` changes nothing where others are named.
     pub fn digest(&self) -> Digest {
         // A series that stands in `test` takes the others of its patient there.
         let counts = |part: Part| self.of != Of::Patients || part != Part::Test;
