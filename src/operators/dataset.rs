@@ -1,6 +1,7 @@
 //! Prepared cases as the training loop sees them: samples cut on demand, the same on any thread.
 
 mod case;
+mod places;
 
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::augment::{Augment, Source, Window};
-use super::view::View;
+use super::view::{Placement, View};
 use crate::networks::sample::{InputView, Sample, SampleSource};
 pub use case::PreparedCase;
+use places::{Grid, Places, around};
 
 /// The most voxels of one sample: 8 GiB of intensities.
 const MOST_VOXELS: usize = 1 << 31;
@@ -28,6 +30,7 @@ enum Place {
 pub struct Dataset {
     view: View,
     input: InputView,
+    places: Places,
     cases: Vec<Arc<PreparedCase>>,
     augmentations: Vec<Arc<Augment>>,
 }
@@ -45,7 +48,14 @@ impl Dataset {
             }
         };
         let input = view.resolve([median(0), median(1), median(2)]);
-        Self { view, input, cases, augmentations: Vec::new() }
+        let places = match (view.placement, &input) {
+            (Placement::Balanced, InputView::Patch { .. }) => Places::balanced(&cases),
+            (Placement::Grid { overlap }, InputView::Patch { size }) => {
+                Places::Grid(Grid::new(cases.iter().map(|case| case.size), *size, overlap))
+            }
+            _ => Places::Biased,
+        };
+        Self { view, input, places, cases, augmentations: Vec::new() }
     }
 
     /// The same, with samples changed one after the other.
@@ -64,8 +74,38 @@ impl Dataset {
         &self.cases
     }
 
-    /// Where a sample lies.
-    fn place(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Place {
+    /// The case of a sample, and its number among those of the case.
+    fn find(&self, index: usize) -> Option<(usize, usize)> {
+        match &self.places {
+            Places::Grid(grid) => grid.find(index),
+            // Neighbouring numbers are different cases, so that a batch is not all of one.
+            _ if index < self.len() => {
+                Some((index.checked_rem(self.cases.len())?, index.checked_div(self.cases.len())?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the sample `number` of the case `of` lies.
+    fn place(&self, of: usize, number: usize, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Place {
+        let start = match (&self.places, &self.input) {
+            (Places::Balanced(classes), InputView::Patch { size }) => classes
+                .get(of)
+                .and_then(|classes| classes.start(case, *size, rng))
+                .map(|start| (start, *size)),
+            (Places::Grid(grid), InputView::Patch { size }) => {
+                grid.start(of, number).map(|start| (start, *size))
+            }
+            _ => None,
+        };
+        match start {
+            Some((start, size)) => Place::Window(Window { start, size, spacing_mm: case.spacing_mm }),
+            None => self.biased(case, rng),
+        }
+    }
+
+    /// Where a sample lies that holds foreground as often as the view says.
+    fn biased(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Place {
         let around_foreground = rng.random_bool(self.view.foreground.clamp(0.0, 1.0));
         match self.input {
             InputView::Patch { size } => {
@@ -73,9 +113,8 @@ impl Dataset {
                 let start = [0, 1, 2].map(|axis| {
                     let room = case.size[axis] as isize - size[axis] as isize;
                     match centre {
-                        _ if room <= 0 => -((-room) / 2),
-                        Some(voxel) => (voxel[axis] as isize - (size[axis] / 2) as isize).clamp(0, room),
-                        None => rng.random_range(0..=room as u64) as isize,
+                        None if room > 0 => rng.random_range(0..=room as u64) as isize,
+                        centre => around(case.size[axis], size[axis], centre.map_or(0, |voxel| voxel[axis])),
                     }
                 });
                 Place::Window(Window { start, size, spacing_mm: case.spacing_mm })
@@ -112,18 +151,20 @@ impl Dataset {
 
 impl SampleSource for Dataset {
     fn len(&self) -> usize {
-        self.cases.len() * self.view.per_case
+        match &self.places {
+            Places::Grid(grid) => grid.len(),
+            _ => self.cases.len() * self.view.per_case,
+        }
     }
 
     fn name(&self, index: usize) -> String {
-        let case = index.checked_rem(self.cases.len()).and_then(|number| self.cases.get(number));
+        let case = self.find(index).and_then(|(case, _)| self.cases.get(case));
         case.map_or_else(|| format!("sample {index}"), |case| format!("case {}, sample {index}", case.name))
     }
 
     fn sample(&self, index: usize, epoch: u64, seed: u64) -> Result<Sample, String> {
-        // Neighbouring numbers are different cases, so that a batch is not all of one.
-        let case = index.checked_rem(self.cases.len()).filter(|_| index < self.len());
-        let Some(case) = case.and_then(|number| self.cases.get(number)) else {
+        let found = self.find(index).and_then(|(of, number)| Some((of, number, self.cases.get(of)?)));
+        let Some((of, number, case)) = found else {
             return Err(format!("a sample below {} expected, {index} asked for", self.len()));
         };
         let shape = match self.input {
@@ -139,8 +180,8 @@ impl SampleSource for Dataset {
             part.copy_from_slice(&value.to_le_bytes());
         }
         let mut rng = ChaCha8Rng::from_seed(key);
-        let place = self.place(case, &mut rng);
-        let source = Source::new(seed, &case.name, epoch, (index / self.cases.len()) as u64);
+        let place = self.place(of, number, case, &mut rng);
+        let source = Source::new(seed, &case.name, epoch, number as u64);
         let mut sample = self.cut(case, place, &source);
         if self.view.flip && rng.random_bool(0.5) {
             let width = sample.shape[3];
@@ -170,7 +211,8 @@ mod tests {
     }
 
     fn dataset(input: InputView, foreground: f64, flip: bool, sizes: &[[usize; 3]]) -> Dataset {
-        let view = View { input: Input::Voxels(input), per_case: 8, foreground, flip };
+        let view =
+            View { input: Input::Voxels(input), placement: Placement::Biased, per_case: 8, foreground, flip };
         Dataset::new(view, sizes.iter().map(|size| case(*size)).collect())
     }
 
@@ -252,7 +294,13 @@ mod tests {
 
     #[test]
     fn lengths_follow_the_median_spacing() {
-        let view = View { input: Input::PatchMm([6.0, 2.0, 2.0]), per_case: 1, foreground: 0.0, flip: false };
+        let view = View {
+            input: Input::PatchMm([6.0, 2.0, 2.0]),
+            placement: Placement::Biased,
+            per_case: 1,
+            foreground: 0.0,
+            flip: false,
+        };
         let data = Dataset::new(view, vec![case([4, 4, 4])]);
         assert_eq!(*data.input(), InputView::Patch { size: [2, 2, 2] });
     }

@@ -240,7 +240,8 @@ pub fn semantic(fields: &[Field], config: &Config) -> Config {
     kept
 }
 
-fn is_default(field: &Field, value: &Json) -> bool {
+/// Whether a value is the one that a field has when it is left out.
+pub(super) fn is_default(field: &Field, value: &Json) -> bool {
     match field.default {
         Default::Required => false,
         Default::Absent => value.is_null(),

@@ -15,14 +15,32 @@ pub enum Input {
     PatchMm([f64; 3]),
 }
 
+/// How the windows of a case are chosen; stacks and bags are always [`Placement::Biased`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Placement {
+    /// The share [`View::foreground`] of them around a foreground voxel, the others anywhere.
+    #[default]
+    Biased,
+    /// Each around a voxel of a class, all classes of the case being as likely, background among them.
+    Balanced,
+    /// A fixed grid over the whole case, in which each window is covered again by `overlap` of its length, 0 to
+    /// below 1.
+    Grid {
+        /// The share.
+        overlap: f64,
+    },
+}
+
 /// A view: the shape that the network sees, and how a case is sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct View {
     /// The shape.
     pub input: Input,
-    /// Samples of each case in an epoch.
+    /// How the windows of a patch are chosen.
+    pub placement: Placement,
+    /// Samples of each case in an epoch, except in a grid.
     pub per_case: usize,
-    /// The share of samples that hold foreground, 0 to 1.
+    /// The share of samples that hold foreground, 0 to 1, where they are biased.
     pub foreground: f64,
     /// Whether half of the samples are mirrored along W.
     pub flip: bool,
@@ -51,7 +69,8 @@ pub(super) struct Sampling {
 
 impl Sampling {
     pub(super) fn view(self, input: Input) -> View {
-        View { input, per_case: self.per_case, foreground: self.foreground, flip: self.flip }
+        let Self { per_case, foreground, flip } = self;
+        View { input, placement: Placement::Biased, per_case, foreground, flip }
     }
 }
 
@@ -96,8 +115,8 @@ mod tests {
 
     #[test]
     fn lengths_become_voxels_of_the_dataset() {
-        let view =
-            View { input: Input::PatchMm([50.0, 50.0, 100.0]), per_case: 1, foreground: 0.5, flip: true };
+        let sampling = Sampling { per_case: 1, foreground: 0.5, flip: true };
+        let view = sampling.view(Input::PatchMm([50.0, 50.0, 100.0]));
         assert_eq!(view.resolve([1.5, 0.4, 0.4]), InputView::Patch { size: [33, 125, 250] });
         assert_eq!(view.resolve([500.0, 1.0, 1.0]), InputView::Patch { size: [1, 50, 100] });
     }

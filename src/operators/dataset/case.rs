@@ -107,10 +107,14 @@ impl PreparedCase {
         let chosen = rng.random_range(0..total);
         let slice = self.foreground.partition_point(|&up_to| up_to <= chosen);
         let before = if slice == 0 { 0 } else { self.foreground[slice - 1] };
-        let area = self.size[1] * self.size[2];
-        let labels = &self.labels[slice * area..][..area];
-        let mut inside = labels.iter().enumerate().filter(|(_, label)| **label != 0);
-        let (pixel, _) = inside.nth((chosen - before) as usize)?;
+        self.nth_voxel(slice, chosen - before, |label| label != 0)
+    }
+
+    /// The voxel number `nth`, from 0 on, of those in a slice whose class is such.
+    pub(super) fn nth_voxel(&self, slice: usize, nth: u64, such: impl Fn(u8) -> bool) -> Option<[usize; 3]> {
+        let labels = self.labels.chunks_exact(self.size[1] * self.size[2]).nth(slice)?;
+        let mut inside = labels.iter().enumerate().filter(|(_, label)| such(**label));
+        let (pixel, _) = inside.nth(nth as usize)?;
         Some([slice, pixel / self.size[2], pixel % self.size[2]])
     }
 
