@@ -88,18 +88,14 @@ impl Dataset {
 
     /// Where the sample `number` of the case `of` lies.
     fn place(&self, of: usize, number: usize, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Place {
-        let start = match (&self.places, &self.input) {
-            (Places::Balanced(classes), InputView::Patch { size }) => classes
-                .get(of)
-                .and_then(|classes| classes.start(case, *size, rng))
-                .map(|start| (start, *size)),
-            (Places::Grid(grid), InputView::Patch { size }) => {
-                grid.start(of, number).map(|start| (start, *size))
-            }
-            _ => None,
+        let InputView::Patch { size } = self.input else { return self.biased(case, rng) };
+        let start = match &self.places {
+            Places::Biased => None,
+            Places::Balanced(classes) => classes.get(of).and_then(|classes| classes.start(case, size, rng)),
+            Places::Grid(grid) => grid.start(of, number),
         };
         match start {
-            Some((start, size)) => Place::Window(Window { start, size, spacing_mm: case.spacing_mm }),
+            Some(start) => Place::Window(Window { start, size, spacing_mm: case.spacing_mm }),
             None => self.biased(case, rng),
         }
     }

@@ -1,5 +1,7 @@
 //! Where the windows of cases lie: around each class alike, or in a grid.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -130,15 +132,13 @@ pub(super) enum Places {
 
 impl Places {
     /// The classes of these cases.
-    pub fn balanced(cases: &[std::sync::Arc<PreparedCase>]) -> Self {
+    pub fn balanced(cases: &[Arc<PreparedCase>]) -> Self {
         Self::Balanced(cases.par_iter().map(|case| Classes::of(case)).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use rand::SeedableRng;
 
     use super::super::super::view::{Input, Placement, View};
