@@ -10,7 +10,7 @@ use dicom_object::open_file;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::{Workplace, assert_same, contents, ran};
-use tomoflow::connectors::table::{CaseRow, MetricRow, Rows, Table, read_rows};
+use tomoflow::connectors::table::{CaseRow, Rows, Table, read_rows};
 use tomoflow::engine::{self, Options, Session};
 use tomoflow::operators::registry::Registry;
 use tomoflow::pipeline::{self, Plan};
@@ -20,16 +20,9 @@ const SPLIT: &str = "split = { train = 2, validation = 1, test = 1, seed = 3 }";
 /// Whoever comes changes what is trained on.
 const NO_TEST: &str = "split = { train = 0.7, validation = 0.3, test = 0 }";
 
-fn metrics(place: &Workplace) -> Vec<MetricRow> {
-    match read_rows(&place.out().join("tables/metrics"), Table::Metrics).unwrap() {
-        Rows::Metrics(rows) => rows,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Each series' part of the split, and the model that segmented it.
 fn stand(place: &Workplace) -> BTreeMap<String, (String, String)> {
-    metrics(place).into_iter().map(|row| (row.series, (row.split, row.model))).collect()
+    place.metrics().into_iter().map(|row| (row.series, (row.split, row.model))).collect()
 }
 
 fn splits(place: &Workplace) -> Vec<String> {
@@ -95,7 +88,7 @@ fn an_ensemble_waits_for_all_its_models_and_names_them() {
     assert_eq!((first.trained, first.rejected, ran(&first, "segment")), (2, 0, 4), "{first}");
     let tables = place.tables();
     assert_eq!(tables, place.anew());
-    let models: BTreeSet<String> = metrics(&place).into_iter().map(|row| row.model).collect();
+    let models: BTreeSet<String> = place.metrics().into_iter().map(|row| row.model).collect();
     assert_eq!(models.len(), 1);
     let ensemble = models.into_iter().next().unwrap();
 

@@ -5,19 +5,11 @@ mod support;
 use std::collections::BTreeSet;
 
 use support::{Workplace, ran};
-use tomoflow::connectors::table::{MetricRow, Rows, Table, read_rows};
+use tomoflow::connectors::table::{Rows, Table, read_rows};
 use tomoflow::engine::Options;
 
-fn metrics(place: &Workplace) -> Vec<MetricRow> {
-    let folder = place.out().join("tables/metrics");
-    match read_rows(&folder, Table::Metrics).unwrap() {
-        Rows::Metrics(rows) => rows,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn splits(place: &Workplace) -> Vec<String> {
-    let mut splits: Vec<String> = metrics(place).into_iter().map(|row| row.split).collect();
+    let mut splits: Vec<String> = place.metrics().into_iter().map(|row| row.split).collect();
     splits.sort();
     splits
 }
@@ -130,7 +122,7 @@ fn a_model_file_serves_other_pipelines() {
     let place = Workplace::trained();
     place.run();
     let masks = place.tables()["masks"].len();
-    let model: BTreeSet<String> = metrics(&place).into_iter().map(|row| row.model).collect();
+    let model: BTreeSet<String> = place.metrics().into_iter().map(|row| row.model).collect();
     let digest = model.into_iter().next().unwrap();
     let store = place.out().join("store/artifacts").join(&digest[..2]).join(&digest);
     let file = place.path().join("net.safetensors");

@@ -14,11 +14,6 @@ fn read(place: &Workplace, table: Table) -> Rows {
     read_rows(&place.out().join("tables").join(table.name()), table).unwrap()
 }
 
-fn metrics(place: &Workplace) -> Vec<MetricRow> {
-    let Rows::Metrics(rows) = read(place, Table::Metrics) else { panic!("metrics expected") };
-    rows
-}
-
 fn cases(place: &Workplace) -> Vec<CaseRow> {
     let Rows::Cases(rows) = read(place, Table::Cases) else { panic!("cases expected") };
     rows
@@ -45,7 +40,7 @@ fn recomputed(place: &Workplace) -> Vec<SummaryRow> {
     let vendors: BTreeMap<String, String> =
         cases(place).into_iter().map(|case| (case.case, case.manufacturer)).collect();
     let mut groups: BTreeMap<[String; 7], Vec<MetricRow>> = BTreeMap::new();
-    for row in metrics(place) {
+    for row in place.metrics() {
         let vendor = &vendors[&row.case];
         for (grouped_by, group) in [("model", &row.model), ("split", &row.split), ("vendor", vendor)] {
             let key = [&row.stage, &row.model, &row.label, &row.metric, &row.unit].map(String::clone);
@@ -303,7 +298,7 @@ inputs = ["other_judged"]
     assert_eq!(place.run().trained, 2);
     let found = summary(&place);
     assert_eq!(found, recomputed(&place));
-    let models: BTreeSet<String> = metrics(&place).into_iter().map(|row| row.model).collect();
+    let models: BTreeSet<String> = place.metrics().into_iter().map(|row| row.model).collect();
     assert_eq!(models.len(), 2);
     assert_eq!(groups(&found, "model"), models);
     let parts = ["test", "train", "validation"].map(str::to_owned);

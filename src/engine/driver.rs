@@ -2,6 +2,7 @@
 //! feeds back what is done, and takes back what is no longer wanted.
 
 mod asked;
+mod kept;
 mod results;
 mod seen;
 #[cfg(test)]

@@ -163,26 +163,23 @@ impl Ruled {
         let planned = &plan.stages[stage];
         let Stage::Transform(transform) = &planned.stage else { return None };
         let rule = transform.rule()?;
-        let (mut turns, mut at) = (Vec::new(), *planned.inputs.first()?);
-        while let Stage::Transform(before) = &plan.stages[at].stage {
-            if let Axes::Turned(turn) = before.axes() {
-                turns.push((at, turn));
-            }
-            at = *plan.stages[at].inputs.first()?;
-        }
-        turns.reverse();
-        let root = match plan.stages[at].stage {
-            Stage::Assemble(_) | Stage::Images(_) => at,
-            _ => *plan.stages[at].inputs.first()?,
+        let (before, cases) = plan.transforms(*planned.inputs.first()?);
+        let root = plan.scans(cases);
+        let turned = |stage: usize| match &plan.stages[stage].stage {
+            Stage::Transform(before) => match before.axes() {
+                Axes::Turned(turn) => Some((stage, turn)),
+                _ => None,
+            },
+            _ => None,
         };
-        let stages: Vec<usize> = turns.iter().map(|(stage, _)| *stage).collect();
+        let (stages, turns): (Vec<usize>, Vec<Reorient>) = before.into_iter().filter_map(turned).unzip();
         Some(Self {
             stage,
             shown: planned.name.clone(),
             rule,
             name: keys::rule(plan, rule, &stages, root),
             root: root as u16,
-            turns: turns.into_iter().map(|(_, turn)| turn).collect(),
+            turns,
         })
     }
 

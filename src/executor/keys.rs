@@ -59,13 +59,7 @@ pub struct Chain {
 impl Chain {
     /// The chain that ends at a stage which gives scans or cases.
     pub fn to(plan: &Plan, stage: usize) -> Self {
-        let mut transforms = Vec::new();
-        let mut at = stage;
-        while matches!(plan.stages[at].stage, Stage::Transform(_)) {
-            transforms.push(at);
-            at = plan.stages[at].inputs[0];
-        }
-        transforms.reverse();
+        let (transforms, root) = plan.transforms(stage);
         let part = |wanted: Aspects| {
             let operators: Vec<Digest> = transforms
                 .iter()
@@ -77,12 +71,8 @@ impl Chain {
                 .collect();
             Digest::of_parts(operators.iter().map(|digest| digest.0.as_slice()))
         };
-        let assemble = match plan.stages[at].stage {
-            Stage::Assemble(_) | Stage::Images(_) => at,
-            _ => plan.stages[at].inputs[0],
-        };
-        let assemble = code(&plan.stages[assemble]);
-        Self { root: at, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels) }
+        let assemble = code(&plan.stages[plan.scans(root)]);
+        Self { root, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels) }
     }
 
     /// What the chain's intensities depend on.

@@ -22,13 +22,14 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks").join(name)
 }
 
-struct Golden {
-    header: Value,
+/// A file of numbers, and what its header says of them.
+pub(super) struct Golden {
+    pub header: Value,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Golden {
-    fn read(name: &str) -> Self {
+    pub fn read(name: &str) -> Self {
         let bytes = std::fs::read(path(name)).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         let header = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["golden"]).unwrap();
@@ -42,6 +43,17 @@ impl Golden {
             (name, Tensor::f_from_data_size(view.data(), &shape, kind).unwrap().to_kind(to))
         });
         Self { header, tensors: tensors.collect() }
+    }
+
+    /// A tensor's numbers, the last axis fastest.
+    pub fn floats(&self, name: &str) -> Vec<f64> {
+        Vec::try_from(self.tensors[name].reshape([-1])).unwrap()
+    }
+
+    /// A tensor's numbers by its last axis.
+    pub fn rows(&self, name: &str) -> Vec<Vec<f64>> {
+        let length = *self.tensors[name].size().last().unwrap() as usize;
+        self.floats(name).chunks_exact(length).map(<[f64]>::to_vec).collect()
     }
 
     fn under(&self, prefix: &str) -> BTreeMap<String, Tensor> {

@@ -9,8 +9,6 @@ pub mod error;
 mod file;
 #[cfg(test)]
 mod golden;
-#[cfg(test)]
-mod golden_steps;
 pub mod loss;
 pub mod model;
 pub mod optimizer;

@@ -111,7 +111,7 @@ pub(super) fn clipped(gradient: Tensor, most: f64) -> Result<(f64, Tensor), Netw
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden_steps::Golden;
+    use super::super::golden::Golden;
     use super::*;
 
     fn numbers(tensor: &Tensor) -> Vec<f64> {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn as_torchs_optimizers() {
-        let golden = Golden::read();
+        let golden = Golden::read("steps.safetensors");
         let cases = golden.header["optimizers"].as_array().unwrap();
         assert_eq!(cases.len(), 8);
         for case in cases {

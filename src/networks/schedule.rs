@@ -75,7 +75,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden_steps::Golden;
+    use super::super::golden::Golden;
     use super::*;
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn as_torchs_schedulers() {
-        let golden = Golden::read();
+        let golden = Golden::read("steps.safetensors");
         let steps = golden.header["schedules"]["steps"].as_u64().unwrap();
         let halve_every = golden.header["schedules"]["halve_every"].as_u64().unwrap();
         let cases = golden.header["schedules"]["cases"].as_array().unwrap();

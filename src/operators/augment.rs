@@ -40,7 +40,7 @@ pub static SPEC: Spec = Spec {
 };
 
 const fn optional(name: &'static str, kind: FieldKind, doc: &'static str) -> Field {
-    Field { name, kind, default: Default::Absent, role: Role::Semantic, doc }
+    Field::absent(name, kind, Role::Semantic, doc)
 }
 
 const ZOOM: FieldKind = FieldKind::Number { min: 0.1, max: 10.0, unit: "" };

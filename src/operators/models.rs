@@ -5,23 +5,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tomoflow_connectors::Digest;
 
-use super::spec::{Default, Field, FieldKind, FieldProblem, Role};
+use super::spec::{Field, FieldKind, FieldProblem, Role};
 use crate::networks::InputView;
 
 const LENGTH: FieldKind = FieldKind::Integer { min: 1, max: 4096 };
 
-const fn required(name: &'static str, kind: FieldKind, doc: &'static str) -> Field {
-    Field { name, kind, default: Default::Required, role: Role::Semantic, doc }
-}
-
-const fn absent(name: &'static str, kind: FieldKind, role: Role, doc: &'static str) -> Field {
-    Field { name, kind, default: Default::Absent, role, doc }
-}
-
 const VIEWS: &[(&str, &[Field])] = &[
     (
         "patch",
-        &[required(
+        &[Field::required(
             "size",
             FieldKind::List { of: &LENGTH, len: Some(3) },
             "Voxels of a window, `[D, H, W]`.",
@@ -30,46 +22,46 @@ const VIEWS: &[(&str, &[Field])] = &[
     (
         "stack",
         &[
-            required("slices", LENGTH, "Adjacent slices as channels, odd."),
-            required("stride", LENGTH, "Slices from one channel to the next."),
+            Field::required("slices", LENGTH, "Adjacent slices as channels, odd."),
+            Field::required("stride", LENGTH, "Slices from one channel to the next."),
         ],
     ),
     (
         "bag",
         &[
-            required("stacks", LENGTH, "Stacks around the target, odd."),
-            required("slices", LENGTH, "Slices of one stack, odd."),
-            required("gap", LENGTH, "Slices between the centres of neighbouring stacks."),
+            Field::required("stacks", LENGTH, "Stacks around the target, odd."),
+            Field::required("slices", LENGTH, "Slices of one stack, odd."),
+            Field::required("gap", LENGTH, "Slices between the centres of neighbouring stacks."),
         ],
     ),
 ];
 
 pub(super) const FILE: &[Field] = &[
-    absent(
+    Field::absent(
         "torchscript",
         FieldKind::Path,
         Role::Operational,
         "A TorchScript file, relative to the pipeline file; it needs `view` and `labels`.",
     ),
-    absent(
+    Field::absent(
         "safetensors",
         FieldKind::Path,
         Role::Operational,
         "A model that `train` wrote, relative to the pipeline file; its card says the rest.",
     ),
-    absent(
+    Field::absent(
         "view",
         FieldKind::Tagged(VIEWS),
         Role::Semantic,
         "How a volume is shown to a TorchScript network.",
     ),
-    absent(
+    Field::absent(
         "classes",
         FieldKind::Integer { min: 2, max: 65536 },
         Role::Semantic,
         "Classes of a TorchScript network, background included; one more than `labels` when left out.",
     ),
-    absent(
+    Field::absent(
         "labels",
         FieldKind::List { of: &FieldKind::Text, len: None },
         Role::Semantic,

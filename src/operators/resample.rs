@@ -80,13 +80,11 @@ pub static SPEC: Spec = Spec {
             name: "to",
             kind: FieldKind::Either(&[
                 FieldKind::Choice(&["isotropic", "median", "nnunet"]),
-                FieldKind::Table(&[Field {
-                    name: "percentile",
-                    kind: FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
-                    default: Default::Required,
-                    role: Role::Semantic,
-                    doc: "Of each axis's spacings over the archive, 0 to 100.",
-                }]),
+                FieldKind::Table(&[Field::required(
+                    "percentile",
+                    FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
+                    "Of each axis's spacings over the archive, 0 to 100.",
+                )]),
             ]),
             default: Default::Absent,
             role: Role::Semantic,

@@ -169,6 +169,18 @@ pub struct Field {
     pub doc: &'static str,
 }
 
+impl Field {
+    /// A field that results depend on, and that must be given.
+    pub const fn required(name: &'static str, kind: FieldKind, doc: &'static str) -> Self {
+        Self { name, kind, default: Default::Required, role: Role::Semantic, doc }
+    }
+
+    /// A field that may be left out, and has no value then.
+    pub const fn absent(name: &'static str, kind: FieldKind, role: Role, doc: &'static str) -> Self {
+        Self { name, kind, default: Default::Absent, role, doc }
+    }
+}
+
 /// What a stage type is, as the registry, the checker and the reference see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::registry::{Entry, Stage};
-use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
+use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec, is_default};
 use crate::networks::TrainSettings;
 use fields::FIELDS;
 pub use split::{Assigned, Named, Part, Share, Split, Stratify, Subject};
@@ -125,7 +125,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
             "see `levels`, `channels` and `variant`",
         ));
     }
-    problems.extend(schedule_problem(&settings));
+    problems.extend(schedule_problem(&settings, config));
     match split {
         Some(split) if problems.is_empty() => Ok(Stage::Train(Train { settings, running, split, retrain })),
         _ => Err(problems),
@@ -133,8 +133,12 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 /// `halve_every` beside a schedule that does not halve: somebody expects it to.
-fn schedule_problem(settings: &TrainSettings) -> Option<FieldProblem> {
-    if settings.schedule.halves() || matches!(settings.halve_every, 0 | 10_000) {
+fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldProblem> {
+    let given = FIELDS.iter().any(|field| {
+        let value = config.get(field.name).filter(|_| field.name == "halve_every");
+        value.is_some_and(|value| !is_default(field, value))
+    });
+    if settings.schedule.halves() || settings.halve_every == 0 || !given {
         return None;
     }
     let message = "`halve_every` has no say in this schedule";

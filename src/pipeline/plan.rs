@@ -127,6 +127,25 @@ impl Plan {
         }
     }
 
+    /// The transforms up to a stage, itself included, in their order, and the stage before them, which makes the cases.
+    pub fn transforms(&self, stage: usize) -> (Vec<usize>, usize) {
+        let (mut transforms, mut at) = (Vec::new(), stage);
+        while matches!(self.stages[at].stage, Stage::Transform(_)) {
+            transforms.push(at);
+            at = self.stages[at].inputs[0];
+        }
+        transforms.reverse();
+        (transforms, at)
+    }
+
+    /// The stage that makes the scans of one that makes cases: a `label` has them from its first input.
+    pub fn scans(&self, cases: usize) -> usize {
+        match self.stages[cases].stage {
+            Stage::Assemble(_) | Stage::Images(_) => cases,
+            _ => self.stages[cases].inputs[0],
+        }
+    }
+
     /// The view that a training sees, and what changes its samples, in this order.
     pub fn samples(&self, train: usize) -> (usize, Vec<usize>) {
         let (mut at, mut augmentations) = (self.stages[train].inputs[0], Vec::new());

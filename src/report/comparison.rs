@@ -11,8 +11,7 @@ use tomoflow_connectors::table::{MetricRow, Rows, Table, TableError, read_rows};
 
 use super::figures::value;
 use super::{ReportError, html};
-use crate::metrics::signed_rank::holm;
-use crate::metrics::{Bootstrap, SignedRank, Statistics};
+use crate::metrics::{Bootstrap, SignedRank, Statistics, holm};
 
 /// Of the interval around a mean difference.
 const INTERVAL: Bootstrap = Bootstrap { level: Real(0.95), resamples: 2000, seed: 0 };

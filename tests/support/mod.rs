@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tomoflow::connectors::LabelMap;
-use tomoflow::connectors::table::{DeltaTable, Rows, Table, read_rows};
+use tomoflow::connectors::table::{DeltaTable, MetricRow, Rows, Table, read_rows};
 use tomoflow::engine::{Options, Summary, run};
 use tomoflow::networks;
 use tomoflow::operators::registry::Registry;
@@ -148,6 +148,14 @@ impl Workplace {
     /// Store and tables.
     pub fn out(&self) -> PathBuf {
         self.path().join("out")
+    }
+
+    /// The rows of `metrics`.
+    pub fn metrics(&self) -> Vec<MetricRow> {
+        match read_rows(&self.out().join("tables/metrics"), Table::Metrics).unwrap() {
+            Rows::Metrics(rows) => rows,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The pipeline file, written anew from [`Workplace::text`].

@@ -1,12 +1,12 @@
 //! What others see of the driver: rows, counts, what waits.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::rows::{Desired, DesiredRows};
 use super::super::summary::StageCount;
+use super::kept::Kept;
 use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
 use crate::executor::work::{Action, Work};
@@ -128,44 +128,5 @@ impl Driver {
         let done = |key| matches!(self.fed.get(key), Some(Outcome::Ok { .. }));
         self.kept.keys().any(|kept| usize::from(*kept) == stage)
             || self.wanted.iter().any(|(key, asked)| done(key) && asked.actions().any(trains))
-    }
-}
-
-/// A model that is kept.
-pub struct Kept {
-    /// Its training, by name.
-    pub stage: String,
-    /// Labelled cases that it has not seen.
-    pub new: usize,
-    /// From how many of these on it is trained anew; none where that is not asked for.
-    pub at: Option<u64>,
-}
-
-impl Kept {
-    /// Whether it is to be trained anew.
-    pub fn due(&self) -> bool {
-        self.at.is_some_and(|at| self.new as u64 >= at)
-    }
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stage, new, at } = self;
-        let cases = if *new == 1 { "case" } else { "cases" };
-        match at {
-            Some(at) if self.due() => {
-                write!(f, "{stage}: trains anew, {new} labelled {cases} newer than its model (at {at})")
-            }
-            Some(at) => write!(
-                f,
-                "{stage}: model kept, {new} labelled {cases} newer than it (trains anew at {at}, `--retrain` now)"
-            ),
-            None => {
-                write!(
-                    f,
-                    "{stage}: model kept, {new} labelled {cases} newer than it (`--retrain` trains anew)"
-                )
-            }
-        }
     }
 }

@@ -22,11 +22,6 @@ const fn operational(name: &'static str, kind: FieldKind, default: &'static str,
     Field { role: Role::Operational, ..field(name, kind, default, doc) }
 }
 
-/// The same, which may be left open.
-const fn open(name: &'static str, kind: FieldKind, role: Role, doc: &'static str) -> Field {
-    Field { name, kind, default: Default::Absent, role, doc }
-}
-
 const COUNT: FieldKind = FieldKind::Integer { min: 1, max: 1_000_000_000 };
 const COUNT_OR_NONE: FieldKind = FieldKind::Integer { min: 0, max: 1_000_000_000 };
 
@@ -38,20 +33,20 @@ const SPLIT: &[Field] = &[
     field("validation", SHARE, "0.1", "Patients that choose the best epoch."),
     field("test", SHARE, "0.2", "Patients that training never sees; those left over are among them."),
     field("seed", COUNT_OR_NONE, "0", "Of who comes where."),
-    open(
+    Field::absent(
         "folds",
         FieldKind::Integer { min: 2, max: 1000 },
         Role::SemanticLater,
         "Folds of all patients but those of `test`, which are the same for each fold. They differ by one patient at \
          most, and a patient who comes moves few of the others to another one.",
     ),
-    open(
+    Field::absent(
         "fold",
         FieldKind::Integer { min: 0, max: 999 },
         Role::SemanticLater,
         "The fold, from 0 on, whose patients choose the best epoch; the others are trained on.",
     ),
-    open(
+    Field::absent(
         "stratify",
         FieldKind::Choice(&["vendor", "scanner", "modality", "spacing"]),
         Role::SemanticLater,
@@ -59,7 +54,7 @@ const SPLIT: &[Field] = &[
          modality, or the distance between slices in classes of a factor √2. It is what is known of a scan before \
          its labels are drawn; their volume is not.",
     ),
-    open(
+    Field::absent(
         "file",
         FieldKind::Path,
         Role::Operational,
@@ -113,11 +108,12 @@ const POLYNOMIAL: &[Field] = &[
 const SCHEDULES: &[(&str, &[Field])] =
     &[("constant", &[WARM_UP]), ("halve", &[WARM_UP]), ("polynomial", POLYNOMIAL), ("cosine", &[WARM_UP])];
 const RETRAIN: &[Field] = &[Field {
-    name: "new_cases",
-    kind: COUNT,
-    default: Default::Required,
     role: Role::Operational,
-    doc: "Labelled cases that the model has not seen, from which on it is trained anew.",
+    ..Field::required(
+        "new_cases",
+        COUNT,
+        "Labelled cases that the model has not seen, from which on it is trained anew.",
+    )
 }];
 
 pub(super) const FIELDS: &[Field] = &[

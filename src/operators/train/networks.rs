@@ -1,24 +1,18 @@
 //! What a training can be told about its network and its loss.
 
 use super::fields::field;
-use crate::operators::spec::{Default, Field, FieldKind, Role};
+use crate::operators::spec::{Field, FieldKind, Role};
 
-/// A field that came after trainings were first kept: at its default it is part of no key.
-const fn later(name: &'static str, kind: FieldKind, doc: &'static str) -> Field {
-    Field { name, kind, default: Default::Absent, role: Role::SemanticLater, doc }
+/// A field that came after trainings were first kept: left open it is part of no key.
+const fn open(name: &'static str, kind: FieldKind, doc: &'static str) -> Field {
+    Field::absent(name, kind, Role::SemanticLater, doc)
 }
 
 const KERNEL: FieldKind = FieldKind::List { of: &FieldKind::Integer { min: 1, max: 15 }, len: Some(3) };
 const POOL: FieldKind = FieldKind::List { of: &FieldKind::Integer { min: 1, max: 8 }, len: Some(3) };
 
 const LEVEL: &[Field] = &[
-    Field {
-        name: "channels",
-        kind: FieldKind::Integer { min: 1, max: 4096 },
-        default: Default::Required,
-        role: Role::Semantic,
-        doc: "Feature channels.",
-    },
+    Field::required("channels", FieldKind::Integer { min: 1, max: 4096 }, "Feature channels."),
     field("kernel", KERNEL, "[3, 3, 3]", "Of its convolutions, `[D, H, W]`, odd."),
     field("pool", POOL, "[2, 2, 2]", "Stride to the next level, `[D, H, W]`; the last level's is not used."),
 ];
@@ -60,17 +54,17 @@ const UNET: &[Field] = &[
         "\"paper\"",
         "How levels are made and joined: `paper` pools by maximum and deconvolves; `vs_seg`, as KCL-BMEIS/VS_Seg, has residual levels, strided convolutions down and up, dropout, and attention at the bottleneck too.",
     ),
-    later(
+    open(
         "dropout",
         FieldKind::Number { min: 0.0, max: 0.9, unit: "" },
         "The share of features that each training step leaves out after each norm; left open, 0 for `paper` and 0.1 for `vs_seg`.",
     ),
-    later(
+    open(
         "map_pooling",
         FieldKind::Choice(&["average", "maximum"]),
         "How the foreground comes to the resolution of a supervised map; left open, `average` for `paper` and `maximum` for `vs_seg`.",
     ),
-    later(
+    open(
         "map_loss",
         FieldKind::Choice(&["segmentation", "dice"]),
         "The loss of supervised maps: the segmentation's own, or soft Dice; left open, `segmentation` for `paper` and `dice` for `vs_seg`.",
@@ -89,13 +83,12 @@ const FOCAL: &[Field] = &[
         "2.0",
         "How much less a voxel counts the surer its class is; 0 is cross entropy.",
     ),
-    Field {
-        name: "alpha",
-        kind: SHARE,
-        default: Default::Absent,
-        role: Role::Semantic,
-        doc: "The weight of foreground; the background's is the rest. Left open, both are 1.",
-    },
+    Field::absent(
+        "alpha",
+        SHARE,
+        Role::Semantic,
+        "The weight of foreground; the background's is the rest. Left open, both are 1.",
+    ),
 ];
 
 const DICE_CE: &[Field] = &[field(

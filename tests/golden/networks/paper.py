@@ -81,12 +81,13 @@ class Gate(nn.Module):
             yield f"{name}.{part}.bias", getattr(self, part).bias
 
 
-class Padded(nn.Module):
-    """What both variants do about sizes that the pools do not divide."""
+class Joined(nn.Module):
+    """What both variants do: sizes that the pools do not divide, and levels on the way down and up."""
 
     def __init__(self, config):
         super().__init__()
         self.config, self.levels = config, config["levels"]
+        self.bottleneck, self.head = None, nn.Identity()
         self.multiple = [1, 1, 1]
         for level in self.levels[:-1]:
             self.multiple = [m * p for m, p in zip(self.multiple, level["pool"])]
@@ -100,8 +101,30 @@ class Padded(nn.Module):
         x, maps = self.unpadded(self.pad(x))
         return x[:, :, :d, :h, :w], maps
 
+    def unpadded(self, x):
+        skips, maps = [], []
+        for i, block in enumerate(self.encoder):
+            if i:
+                x = self.lower(i, x)
+            if self.bottleneck is not None and i + 1 == len(self.encoder):
+                x, a = self.bottleneck(x)
+                maps.append(a)
+            x = block(x)
+            skips.append(x)
+        for i in reversed(range(len(self.decoder))):
+            skip, up = skips[i], self.up[i](x)
+            if self.config["attention"] == "gate":
+                skip, a = self.attention[i](skip, x)
+                maps.insert(0, a)
+            x = torch.cat([skip, up], 1)
+            if self.config["attention"] in ("unsupervised", "supervised"):
+                x, a = self.attention[i](x)
+                maps.insert(0, a)
+            x = self.decoder[i](x)
+        return self.head(x), maps
 
-class Unet(Padded):
+
+class Unet(Joined):
     def __init__(self, config):
         super().__init__(config)
         dropout = config.get("dropout", 0.0)
@@ -121,25 +144,9 @@ class Unet(Padded):
             self.decoder.append(Block(f"decoder.{i}", 2 * c, c, level["kernel"], dropout))
         self.head = nn.Conv3d(self.levels[0]["channels"], config["classes"], 1)
 
-    def unpadded(self, x):
-        skips, maps = [], []
-        for i, block in enumerate(self.encoder):
-            if i:
-                pool = self.levels[i - 1]["pool"]
-                x = F.max_pool3d(x, pool, pool)
-            x = block(x)
-            skips.append(x)
-        for i in reversed(range(len(self.decoder))):
-            skip, up = skips[i], self.up[i](x)
-            if self.config["attention"] == "gate":
-                skip, a = self.attention[i](skip, x)
-                maps.insert(0, a)
-            x = torch.cat([skip, up], 1)
-            if self.config["attention"] in ("unsupervised", "supervised"):
-                x, a = self.attention[i](x)
-                maps.insert(0, a)
-            x = self.decoder[i](x)
-        return self.head(x), maps
+    def lower(self, i, x):
+        pool = self.levels[i - 1]["pool"]
+        return F.max_pool3d(x, pool, pool)
 
     def named(self):
         for block in self.encoder:

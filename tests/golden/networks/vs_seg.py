@@ -1,9 +1,8 @@
 """The network of KCL-BMEIS/VS_Seg (`UNet2d5_spvPA`), put together from MONAI's own blocks, of which its are copies."""
 
-import torch
 from masks import Dropout
 from monai.networks.blocks import Convolution, ResidualUnit
-from paper import Attention, Gate, Padded
+from paper import Attention, Gate, Joined
 from torch import nn
 
 
@@ -27,7 +26,7 @@ def residual(name, block):
         yield f"{name}.shortcut.bias", block.residual.bias
 
 
-class VsSeg(Padded):
+class VsSeg(Joined):
     def __init__(self, config):
         super().__init__(config)
         rate = config["dropout"]
@@ -36,7 +35,6 @@ class VsSeg(Padded):
         self.decoder, self.up, self.attention = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         maps = config["attention"] in ("unsupervised", "supervised")
         inputs = config["in_channels"]
-        self.bottleneck = None
         for i, level in enumerate(self.levels):
             c, k = level["channels"], level["kernel"]
             if i + 1 == len(self.levels) and maps:
@@ -72,27 +70,8 @@ class VsSeg(Padded):
         for i, conv in enumerate(self.up):
             yield f"decoder.{i}.up", conv
 
-    def unpadded(self, x):
-        skips, maps = [], []
-        for i, block in enumerate(self.encoder):
-            if i:
-                x = self.down[i - 1](x)
-            if self.bottleneck is not None and i + 1 == len(self.encoder):
-                x, a = self.bottleneck(x)
-                maps.append(a)
-            x = block(x)
-            skips.append(x)
-        for i in reversed(range(len(self.decoder))):
-            skip, up = skips[i], self.up[i](x)
-            if self.config["attention"] == "gate":
-                skip, a = self.attention[i](skip, x)
-                maps.insert(0, a)
-            x = torch.cat([skip, up], 1)
-            if self.bottleneck is not None:
-                x, a = self.attention[i](x)
-                maps.insert(0, a)
-            x = self.decoder[i](x)
-        return x, maps
+    def lower(self, i, x):
+        return self.down[i - 1](x)
 
     def named(self):
         if self.bottleneck is not None:

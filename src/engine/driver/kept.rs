@@ -1,0 +1,42 @@
+//! A model that is kept, and what is said of it.
+
+use std::fmt;
+
+/// A model that is kept.
+pub struct Kept {
+    /// Its training, by name.
+    pub stage: String,
+    /// Labelled cases that it has not seen.
+    pub new: usize,
+    /// From how many of these on it is trained anew; none where that is not asked for.
+    pub at: Option<u64>,
+}
+
+impl Kept {
+    /// Whether it is to be trained anew.
+    pub fn due(&self) -> bool {
+        self.at.is_some_and(|at| self.new as u64 >= at)
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stage, new, at } = self;
+        let cases = if *new == 1 { "case" } else { "cases" };
+        match at {
+            Some(at) if self.due() => {
+                write!(f, "{stage}: trains anew, {new} labelled {cases} newer than its model (at {at})")
+            }
+            Some(at) => write!(
+                f,
+                "{stage}: model kept, {new} labelled {cases} newer than it (trains anew at {at}, `--retrain` now)"
+            ),
+            None => {
+                write!(
+                    f,
+                    "{stage}: model kept, {new} labelled {cases} newer than it (`--retrain` trains anew)"
+                )
+            }
+        }
+    }
+}
