@@ -6,29 +6,37 @@
 //! we give classes. Training steps go through forward, loss, backward and Adam; the loss is soft Dice.
 //!
 //! `TOMOFLOW_PYTHON` is a Python with monai and torch. The comparisons go to `target/bench.json`.
+//!
+//! `cargo bench --bench network -- memory`: what a process takes for a scan of 512x512x118 and two classes instead.
 
 #[path = "support/peers.rs"]
 mod peers;
+#[path = "support/process.rs"]
+mod process;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use peers::Peer;
+use process::{mib, status_bytes};
 use tomoflow::networks::config::Dims;
 use tomoflow::networks::{
     Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, NetworkSettings, Observer,
-    OptimizerConfig, Precision, Running, Sample, SampleSource, Schedule, Task, TrainSettings, UnetSettings,
-    large_pages, train,
+    OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule, Task, TrainSettings,
+    UnetSettings, large_pages, train,
 };
 
 /// A case and a window, `[D, H, W]`.
 const CASE: [usize; 3] = [120, 205, 205];
 const WINDOW: [usize; 3] = [48, 128, 64];
+/// Whose memory is looked at.
+const LARGE: [usize; 3] = [118, 512, 512];
 const PATCH: [usize; 3] = [32, 96, 96];
 const BATCH: usize = 2;
 const STEPS: usize = 8;
 
 const PYTHON: &str = r#"
-import sys, time, warnings
+import resource, sys, time, warnings
 warnings.filterwarnings("ignore")
 import torch
 from torch import nn
@@ -65,6 +73,9 @@ class Unet(nn.Module):
             x = self.up[n](torch.cat([skips[n], self.grow[n](x)], 1))
         return self.head(x)
 
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
 network = Unet()
 last = torch.channels_last_3d
 
@@ -73,6 +84,11 @@ def infer():
     network.eval()
     case = torch.randn(1, 1, *sizes[3:])
     inferer = SlidingWindowInferer(sizes[:3], sw_batch_size=4, overlap=0.25, mode="gaussian")
+    if what == "memory":
+        before = peak()
+        with torch.inference_mode():
+            inferer(case, network).argmax(1)
+        return f"{before} {peak()}"
     if what != "plain":
         network.to(memory_format=last)
     def predict(x):
@@ -91,12 +107,14 @@ def infer():
 
 def steps(shown):
     batch, count, *patch = sizes
-    if what == "train channels last":
+    if what != "train":
         network.to(memory_format=last)
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-7)
     x, y = torch.rand(batch, 1, *patch), (torch.rand(batch, *patch) > 0.9).long()
     def step():
-        probabilities = network(x).softmax(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=what == "train bfloat16"):
+            logits = network(x)
+        probabilities = logits.float().softmax(1)
         truth = nn.functional.one_hot(y, 2).movedim(-1, 1).float()
         axes = (2, 3, 4)
         above, below = 2 * (probabilities * truth).sum(axes) + 1e-5, (probabilities + truth).sum(axes) + 1e-5
@@ -118,6 +136,11 @@ fn main() {
     // SAFETY: no other thread was started yet.
     unsafe { large_pages() };
     let threads = rayon::current_num_threads().to_string();
+    match std::env::args().nth(1).as_deref() {
+        Some("memory") => return memory(&threads),
+        Some("memory-of-one") => return memory_of_one(),
+        _ => {}
+    }
     let mut lines = inference(&threads);
     lines.extend(training(&threads));
     peers::keep(&lines).expect("a file");
@@ -134,11 +157,7 @@ fn peer(name: &str, what: &'static str, threads: &str, sizes: Vec<usize>, at_lea
 }
 
 fn inference(threads: &str) -> Vec<serde_json::Value> {
-    let network = network().resolve(1, 2).expect("a network");
-    let view = InputView::Patch { size: WINDOW };
-    let model = Model::seeded(&network, view, vec!["tumour".to_owned()], 1, Device::CPU).expect("a model");
-    let voxels: Vec<f32> =
-        (0..CASE.iter().product()).map(|i: usize| (i % 1009) as f32 / 500.0 - 1.0).collect();
+    let (model, voxels) = model_and_scan(CASE);
     let sizes = [WINDOW, CASE].concat();
     let monai = |name, what, at_least| peer(name, what, threads, sizes.clone(), at_least);
     let mut lines = Vec::new();
@@ -161,30 +180,74 @@ fn inference(threads: &str) -> Vec<serde_json::Value> {
     lines
 }
 
+/// What processes take: at their peak, and beyond what they had with the network and the scan alone.
+fn memory(threads: &str) {
+    let sizes: Vec<String> = [WINDOW, LARGE].concat().iter().map(ToString::to_string).collect();
+    let mut monai = Command::new(peers::interpreter());
+    monai.args(["-c", PYTHON, "memory", threads]).args(sizes);
+    let mut ours = Command::new(std::env::current_exe().expect("this program"));
+    ours.arg("memory-of-one");
+    for (name, mut command) in [("ours", ours), ("MONAI", monai)] {
+        let output = command.output().expect("a process");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let bytes: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let &[before, peak] = bytes.as_slice() else {
+            println!("{name}: nothing measured: {}", String::from_utf8_lossy(&output.stderr));
+            continue;
+        };
+        println!("{name}: {:.0} MiB, {:.0} MiB of them for the case", mib(peak), mib(peak - before));
+    }
+}
+
+fn memory_of_one() {
+    let (model, voxels) = model_and_scan(LARGE);
+    let before = status_bytes("self", "VmHWM");
+    std::hint::black_box(model.segment(&voxels, LARGE, &InferOptions::default()).expect("classes"));
+    println!("{before} {}", status_bytes("self", "VmHWM"));
+}
+
+fn model_and_scan(size: [usize; 3]) -> (Model, Vec<f32>) {
+    let network = network().resolve(1, 2).expect("a network");
+    let view = InputView::Patch { size: WINDOW };
+    let model = Model::seeded(&network, view, vec!["tumour".to_owned()], 1, Device::CPU).expect("a model");
+    (model, (0..size.iter().product()).map(|i: usize| (i % 1009) as f32 / 500.0 - 1.0).collect())
+}
+
 fn training(threads: &str) -> Vec<serde_json::Value> {
     let sizes = [vec![BATCH, STEPS], PATCH.to_vec()].concat();
     let torch = |name, what| peer(name, what, threads, sizes.clone(), 1.0);
-    let ours = || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut watch = Watch(None);
-        let running = Running {
-            checkpoint: folder.path(),
-            checkpoint_every: Duration::from_secs(3600),
-            readers: 1,
-            device: Device::CPU,
-        };
-        let task = Task { view: InputView::Patch { size: PATCH }, label_names: vec!["tumour".to_owned()] };
-        train(&settings(), &task, &Noise, &Nothing, &running, &mut watch).expect("a model");
-        // The first step is not counted, nor is what comes before it.
-        watch.0.map_or(f64::NAN, |(first, last)| (last - first).as_secs_f64())
-    };
-    let work = format!("2.5D U-Net, {STEPS} steps of {BATCH} x 32x96x96, {threads} threads");
-    let peers =
+    let whole =
         vec![torch("PyTorch, as it comes", "train"), torch("PyTorch, channels last", "train channels last")];
-    peers::compare(&work, ours, peers)
+    let half = vec![torch("PyTorch, channels last, autocast", "train bfloat16")];
+    let mut lines = Vec::new();
+    for (precision, peers) in [(Precision::Float32, whole), (Precision::Bfloat16, half)] {
+        let work =
+            format!("2.5D U-Net, {STEPS} steps of {BATCH} x 32x96x96, {precision:?}, {threads} threads");
+        lines.extend(peers::compare(&work, || steps(precision), peers));
+    }
+    lines
 }
 
-fn settings() -> TrainSettings {
+/// Seconds for the steps; the first one is not counted, nor is what comes before it.
+fn steps(precision: Precision) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut watch = Watch(None);
+    let running = Running {
+        checkpoint: folder.path(),
+        checkpoint_every: Duration::from_secs(3600),
+        readers: 1,
+        device: Device::CPU,
+    };
+    let task = Task {
+        view: InputView::Patch { size: PATCH },
+        label_names: vec!["tumour".to_owned()],
+        origin: Origin::default(),
+    };
+    train(&settings(precision), &task, &Noise, &Nothing, &running, &mut watch).expect("a model");
+    watch.0.map_or(f64::NAN, |(first, last)| (last - first).as_secs_f64())
+}
+
+fn settings(precision: Precision) -> TrainSettings {
     TrainSettings {
         network: network(),
         loss: LossConfig::Dice,
@@ -199,6 +262,7 @@ fn settings() -> TrainSettings {
         halve_every: 0,
         clip_norm: 0.0,
         patience: 0,
+        precision,
         weights: Keep::Last,
         seed: 1,
     }

@@ -1,12 +1,15 @@
-//! Models in a pipeline: trained once, kept until told otherwise, split by patient, and read from files.
+//! Models in a pipeline: trained once, kept until told otherwise, and read from files.
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use support::{Workplace, ran};
 use tomoflow::connectors::table::{Rows, Table, read_rows};
 use tomoflow::engine::Options;
+use tomoflow::operators::registry::Registry;
+use tomoflow::pipeline::{self, Problem};
 
 fn splits(place: &Workplace) -> Vec<String> {
     let mut splits: Vec<String> = place.metrics().into_iter().map(|row| row.split).collect();
@@ -122,22 +125,85 @@ fn a_model_file_serves_other_pipelines() {
     let place = Workplace::trained();
     place.run();
     let masks = place.tables()["masks"].len();
-    let model: BTreeSet<String> = place.metrics().into_iter().map(|row| row.model).collect();
-    let digest = model.into_iter().next().unwrap();
-    let store = place.out().join("store/artifacts").join(&digest[..2]).join(&digest);
-    let file = place.path().join("net.safetensors");
-    std::fs::copy(store, &file).unwrap();
+    let file = exported(&place);
+    let card: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
+    assert_eq!(card["preparation"][0]["type"], "zscore");
+    assert_eq!((&card["data"]["train"], &card["data"]["validation"]), (&2.into(), &1.into()));
 
-    let mut other = Workplace::trained();
-    let (before, after) = other.text.split_once("[operators.samples]").unwrap();
-    let (_, after) = after.split_once("[operators.segment]").unwrap();
-    let after = after
-        .replace("model = \"net\"", &format!("model = {{ safetensors = {:?} }}", file.to_str().unwrap()));
-    other.text = format!("{before}[operators.segment]{after}");
+    let mut other = with_file(&file, "");
     let summary = other.run();
     assert_eq!((summary.trained, ran(&summary, "segment")), (0, 4));
     assert_eq!(other.tables()["masks"].len(), masks);
     assert_eq!(other.run().actions_run, 0);
+
+    // With nothing but the file: the card prepares scans as the pipeline did, to the same keys.
+    let scores = other.metrics();
+    let unprepared =
+        other.text.replacen("inputs = [\"normal\"]", "inputs = [\"case\"]\nprepare = \"model\"", 1);
+    other.text = without_stage(&unprepared, "normal");
+    assert_eq!(other.run().actions_run, 0);
+    assert_eq!(other.metrics(), scores);
+}
+
+/// The model of `net`, as `export` writes it.
+fn exported(place: &Workplace) -> PathBuf {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
+    command.arg("export").arg(place.pipeline()).args(["--stage", "net", "--to", "models"]);
+    let output = command.current_dir(place.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    place.path().join("models/net.safetensors")
+}
+
+/// A pipeline that segments by a model's file.
+fn with_file(file: &Path, more: &str) -> Workplace {
+    let mut place = Workplace::trained();
+    let (before, after) = place.text.split_once("[operators.samples]").unwrap();
+    let (_, after) = after.split_once("[operators.segment]").unwrap();
+    let model = format!("model = {{ safetensors = {:?} }}\n{more}", file.to_str().unwrap());
+    place.text = format!("{before}[operators.segment]{}", after.replace("model = \"net\"", &model));
+    place
+}
+
+fn without_stage(text: &str, name: &str) -> String {
+    let (before, after) = text.split_once(&format!("[operators.{name}]")).unwrap();
+    let (_, after) = after.split_once("\n[").unwrap();
+    format!("{before}[{after}")
+}
+
+fn checked(place: &Workplace) -> Result<Vec<String>, Vec<String>> {
+    let messages = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.message).collect();
+    match pipeline::load(&place.pipeline(), &[], &Registry::builtin()) {
+        Ok(plan) => Ok(messages(plan.warnings)),
+        Err(problems) => Err(messages(problems.0)),
+    }
+}
+
+#[test]
+fn a_pipeline_that_prepares_otherwise_than_the_models_card_is_told_so() {
+    let place = Workplace::trained();
+    place.run();
+    let file = exported(&place);
+    assert_eq!(checked(&with_file(&file, "")), Ok(vec![]));
+
+    let mut other = with_file(&file, "");
+    other.text = other.text.replace("type = \"zscore\"", "type = \"percentiles\"");
+    let warning =
+        "the model was trained on scans that were prepared otherwise: by `zscore`, here by `percentiles`";
+    assert_eq!(checked(&other), Ok(vec![warning.to_owned()]));
+
+    let both = with_file(&file, "prepare = \"model\"");
+    let error = "the model's card says how scans are prepared, and `normal` changes them before";
+    assert_eq!(checked(&both), Err(vec![error.to_owned()]));
+
+    let mut stage = Workplace::trained();
+    stage.text = stage.text.replace("model = \"net\"", "model = \"net\"\nprepare = \"model\"");
+    assert!(checked(&stage).unwrap_err()[0].contains("another source of a model found"));
+
+    std::fs::write(&file, b"not a model").unwrap();
+    let mut damaged = with_file(&file, "prepare = \"model\"");
+    damaged.text = damaged.text.replacen("inputs = [\"normal\"]\nmodel", "inputs = [\"case\"]\nmodel", 1);
+    assert!(checked(&damaged).unwrap_err()[0].contains("not a safetensors file"));
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tomoflow::networks::config::{Level, Supervision, Variant};
 use tomoflow::networks::{
-    Attention, Device, InferOptions, InputView, Model, ModelCard, NetworkConfig, NetworkError, UnetConfig,
+    Attention, Convention, Device, InferOptions, InputView, Model, ModelCard, NetworkConfig, NetworkError,
+    Origin, UnetConfig,
 };
 
 fn golden(name: &str) -> PathBuf {
@@ -46,6 +47,33 @@ fn blended_windows_of_a_threshold_are_the_threshold() {
                 .segment(&voxels, size, &InferOptions { overlap, batch, ..InferOptions::default() })
                 .unwrap();
             assert!(found == bright(&voxels), "{size:?} by {window:?}, overlap {overlap}, batch {batch}");
+        }
+    }
+}
+
+/// Networks of MONAI and nnU-Net, saved by `torch.jit`, find what their own inferers find with them.
+#[test]
+fn networks_of_other_frameworks_find_what_they_find_there() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/scripts");
+    let bytes = std::fs::read(folder.join("classes.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let scan = tensors.tensor("scan").unwrap();
+    let (size, numbers) = (scan.shape().to_vec().try_into().unwrap(), scan.data().chunks_exact(4));
+    let voxels: Vec<f32> = numbers.map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+    for name in ["monai_unet", "monai_seg_resnet", "nnunet_plain_conv_unet"] {
+        let (path, labels) = (folder.join(format!("{name}.pt")), vec!["a".to_owned(), "b".to_owned()]);
+        let view = InputView::Patch { size: [16; 3] };
+        let model = Model::from_torchscript(&path, view, 3, labels, Device::CPU).unwrap();
+        for (whose, convention, overlap) in
+            [("monai", Convention::Monai, 0.25), ("nnunet", Convention::Nnunet, 0.5)]
+        {
+            let options = InferOptions { convention, overlap, ..InferOptions::default() };
+            let found = model.segment(&voxels, size, &options).unwrap();
+            let expected = tensors.tensor(&format!("{name}.{whose}")).unwrap();
+            let certain = found.iter().zip(expected.data()).filter(|(_, expected)| **expected != 255);
+            assert!(certain.clone().count() > 15_000, "{name} by {whose}");
+            let other = certain.filter(|(found, expected)| **found != u16::from(**expected)).count();
+            assert_eq!(other, 0, "{name} by {whose}");
         }
     }
 }
@@ -117,6 +145,7 @@ fn a_card_that_asks_for_too_much_takes_no_memory() {
         }),
         view: InputView::Patch { size: [window; 3] },
         label_names: vec!["tumour".to_owned()],
+        origin: Origin::default(),
         figures: vec![],
     };
     for (window, channels) in [(4096, 4), (64, 4096), (64, i64::MAX)] {

@@ -1,5 +1,6 @@
 //! Other people's tools beside ours: found when installed, timed in turns with us, compared in JSON.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -67,10 +68,14 @@ pub fn keep(lines: &[Value]) -> io::Result<()> {
     Ok(())
 }
 
+/// The Python that `TOMOFLOW_PYTHON` names, or the one that `make setup` made.
+pub fn interpreter() -> OsString {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    std::env::var_os("TOMOFLOW_PYTHON").unwrap_or_else(|| own.into())
+}
+
 /// Seconds that a Python script says its work took: imports and start are not counted.
 pub fn python(script: &str, arguments: &[&str]) -> Option<f64> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-    let python = std::env::var_os("TOMOFLOW_PYTHON").unwrap_or_else(|| own.into());
-    let output = Command::new(python).arg("-c").arg(script).args(arguments).output().ok()?;
+    let output = Command::new(interpreter()).arg("-c").arg(script).args(arguments).output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }

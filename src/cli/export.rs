@@ -1,4 +1,4 @@
-//! `tomoflow export`: masks as files for other programs.
+//! `tomoflow export`: masks as files for other programs, and models.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ pub struct ExportArgs {
     /// What masks are written as
     #[arg(long, value_enum, default_value_t = Format::Nifti)]
     format: Format,
-    /// The stage whose masks are written; the last one that has any when left out
+    /// The stage whose masks are written, or a training, whose model is; the last one that has masks when left out
     #[arg(long)]
     stage: Option<String>,
     /// Writes the scans, too

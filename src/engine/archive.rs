@@ -19,6 +19,8 @@ use tomoflow_connectors::rtstruct::Form;
 use super::rows::Input;
 use crate::executor::keys;
 use crate::executor::work::{OutlinesRow, SeriesRow, Verdict};
+use crate::networks::{ModelCard, Step};
+use crate::operators::infer::{Infer, Prepare};
 use crate::operators::models::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
@@ -235,8 +237,9 @@ impl Archive {
             if infer.model.files().is_empty() {
                 continue;
             }
+            let preparation = || self.plan.preparation(stage.inputs[0]);
             let number = number as u16;
-            let (stats, digest) = match model(infer.model.files(), self.models.get(&number)) {
+            let (stats, digest) = match model(infer, preparation, self.models.get(&number)) {
                 Ok(Some(model)) => model,
                 Ok(None) => continue,
                 // While a model is being replaced the one that is known stays.
@@ -262,9 +265,11 @@ type ModelState = (Vec<FileStat>, Digest);
 
 /// The state of model files and their content; none when they are as they were. An error names the file.
 fn model(
-    files: &[ModelFile],
+    infer: &Infer,
+    preparation: impl FnOnce() -> Vec<Step>,
     before: Option<&ModelState>,
 ) -> Result<Option<ModelState>, (PathBuf, std::io::Error)> {
+    let files = infer.model.files();
     let named = |file: &ModelFile, error| (file.path().to_owned(), error);
     let stat = |file: &ModelFile| {
         let metadata = std::fs::metadata(file.path()).map_err(|error| named(file, error))?;
@@ -274,8 +279,24 @@ fn model(
     if before.is_some_and(|(before, _)| *before == stats) {
         return Ok(None);
     }
-    let content = |file| std::fs::read(ModelFile::path(file)).map_err(|error| named(file, error));
-    let digests = files.iter().map(|file| Ok(Digest::of(&content(file)?))).collect::<Result<Vec<_>, _>>()?;
+    let planned = (infer.prepare == Prepare::Model).then(preparation);
+    let content = |file: &ModelFile| -> std::io::Result<Digest> {
+        let bytes = std::fs::read(file.path())?;
+        if let Some(planned) = &planned {
+            let card = ModelCard::read(&bytes).map_err(std::io::Error::other)?;
+            let said = card.origin.preparation.unwrap_or_default();
+            let same = |(a, b): (&Step, &Step)| (&a.operator, &a.settings) == (&b.operator, &b.settings);
+            if said.len() != planned.len() || !said.iter().zip(planned).all(same) {
+                let message = "scans are prepared for a model that was there before: start again";
+                return Err(std::io::Error::other(message));
+            }
+        }
+        Ok(Digest::of(&bytes))
+    };
+    let digests: Vec<_> = files
+        .iter()
+        .map(|file| content(file).map_err(|error| named(file, error)))
+        .collect::<Result<_, _>>()?;
     Ok(Some((stats, ModelSource::content(&digests))))
 }
 

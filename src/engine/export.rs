@@ -1,18 +1,20 @@
-//! Masks as files for other programs, from what earlier runs left; nothing is run.
+//! Masks as files for other programs, and models, from what earlier runs left; nothing is run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Reject};
 
-use super::maskfile::MaskWriter;
+use super::maskfile::{MaskWriter, whole};
 use super::outlook::Outlook;
 use super::rows::Desired;
 use super::run::RunError;
+use crate::executor::Context;
 use crate::executor::work::SeriesRow;
+use crate::networks::ModelCard;
 use crate::operators::files::{FileFormat, Files};
 use crate::operators::registry::Stage;
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, PlannedStage};
 
 /// What is written, and where.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub struct ExportOptions {
     pub folder: PathBuf,
     /// What masks are written as.
     pub format: FileFormat,
-    /// The stage whose masks they are; the last one that has any when left out.
+    /// The stage whose masks they are, or a training, whose model it is; the last one that has masks when left out.
     pub stage: Option<String>,
     /// Whether scans are written beside their masks (never as DICOM, which there is already).
     pub scans: bool,
@@ -30,7 +32,7 @@ pub struct ExportOptions {
 /// What was written.
 #[derive(Clone, Debug, Default)]
 pub struct Exported {
-    /// The stage whose masks they are.
+    /// The stage whose masks or model they are.
     pub stage: String,
     /// Files, in the order of cases.
     pub files: Vec<PathBuf>,
@@ -38,13 +40,22 @@ pub struct Exported {
     pub left_out: Vec<(String, Reject)>,
 }
 
-/// Writes the masks of one stage.
+/// Writes the masks of one stage, or the model of a training.
 ///
 /// # Errors
-/// When the store is in use, the sources cannot be read, or no stage of that name has masks. A case that
-/// cannot be written is named in the answer.
+/// When the store is in use, the sources cannot be read, no stage of that name has masks or a model, or a model cannot
+/// be written. A case that cannot be written is named in the answer.
 pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
+    let trains = |stage: &&PlannedStage| matches!(stage.stage, Stage::Train(_));
+    let wanted = |stage: &&PlannedStage| options.stage.as_ref() == Some(&stage.name);
+    if let Some(training) = plan.stages.iter().filter(trains).find(wanted) {
+        let model = driver.desired().keys().find_map(|desired| match &**desired {
+            Desired::Training { from, .. } if *from.stage == *training.name => from.model,
+            _ => None,
+        });
+        return model_file(&context, &training.name, model, &options.folder);
+    }
     let masks: Vec<(&Arc<SeriesRow>, Digest, &str)> = driver
         .desired()
         .keys()
@@ -84,5 +95,28 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
         }
     }
     exported.files.sort();
+    Ok(exported)
+}
+
+/// A model's file, and its card beside it to be read.
+fn model_file(
+    context: &Context,
+    stage: &str,
+    model: Option<Digest>,
+    folder: &Path,
+) -> Result<Exported, RunError> {
+    let model = model.ok_or_else(|| RunError::NoModel { stage: stage.to_owned() })?;
+    let failed = |message: String| RunError::ModelFile { stage: stage.to_owned(), message };
+    let bytes = context.artifact(model).map_err(|reject| failed(reject.to_string()))?;
+    let card = ModelCard::read(&bytes).map_err(|error| failed(error.to_string()))?;
+    let card = serde_json::to_string_pretty(&card).map_err(|error| failed(error.to_string()))? + "\n";
+    std::fs::create_dir_all(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
+    let mut exported = Exported { stage: stage.to_owned(), ..Exported::default() };
+    for (ending, bytes) in [("json", card.as_bytes()), ("safetensors", &bytes)] {
+        let path = folder.join(format!("{stage}.{ending}"));
+        whole(path.clone(), |path| std::fs::write(path, bytes))
+            .map_err(|reject| failed(reject.to_string()))?;
+        exported.files.push(path);
+    }
     Ok(exported)
 }

@@ -195,7 +195,7 @@ struct Origin {
 }
 
 /// A file under its name once it is whole.
-fn whole<E: std::fmt::Display>(
+pub(super) fn whole<E: std::fmt::Display>(
     path: PathBuf,
     write: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), Reject> {

@@ -88,6 +88,22 @@ pub enum RunError {
         /// The stage that was asked for, or empty.
         stage: String,
     },
+    /// No model to export.
+    #[error(
+        "a model of `{stage}` expected, it has none yet\nhint: run the pipeline first; `plan` says what it waits for"
+    )]
+    NoModel {
+        /// The training.
+        stage: String,
+    },
+    /// A model that cannot be exported.
+    #[error("the model of `{stage}` cannot be written: {message}")]
+    ModelFile {
+        /// The training.
+        stage: String,
+        /// Why.
+        message: String,
+    },
     /// Several processes, and nothing that a rule could follow.
     #[error(
         "no scan yet that the rule of `{stage}` could follow, and several processes need it settled first\nhint: run one process once there are scans, or give `{stage}` its `spacing_mm`"

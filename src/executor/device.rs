@@ -15,13 +15,14 @@ use super::pool::{Finished, Job};
 use super::slot::{Busy, Slot};
 use super::watch::{Board, Watch};
 use super::work::{Action, Member, Work};
-use crate::networks::{self, Device, Model, NetworkError, Running, Task};
+use crate::networks::{self, Data, Device, Model, NetworkError, Origin, Running, Task};
 use crate::operators::infer::Infer;
 use crate::operators::models::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::operators::train::{Operation, Part};
 use crate::operators::value::Case;
 use crate::operators::view::{Dataset, Input, PreparedCase, View};
+use crate::pipeline::PlannedStage;
 use crate::store::Outcome;
 
 /// Models kept on the device at once.
@@ -177,7 +178,10 @@ fn train(
     let stages = &context.plan.stages;
     let Stage::Train(train) = &stages[usize::from(action.stage)].stage else { return Err(misplaced()) };
     let (view, augmentations) = context.plan.samples(usize::from(action.stage));
-    let Stage::View(view) = &stages[view].stage else { return Err(misplaced()) };
+    let PlannedStage { stage: Stage::View(view), inputs, .. } = &stages[view] else {
+        return Err(misplaced());
+    };
+    let prepared = inputs.first().copied().ok_or_else(misplaced)?;
     let changes = augmentations.into_iter().filter_map(|stage| match &stages[stage].stage {
         Stage::Augment(augment) => Some(Arc::clone(augment)),
         _ => None,
@@ -187,7 +191,8 @@ fn train(
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
-    let task = Task { view: training.input().clone(), label_names: names };
+    let origin = Origin { preparation: Some(context.plan.preparation(prepared)), data: Some(data(members)) };
+    let task = Task { view: training.input().clone(), label_names: names, origin };
     let name = &stages[usize::from(action.stage)].name;
     let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
     let board = train.running.tensorboard.then(|| Board::new(folder));
@@ -204,6 +209,21 @@ fn train(
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures })
         }
         _ => Err(misplaced()),
+    }
+}
+
+/// What a model's card says of the cases.
+fn data(members: &[Member]) -> Data {
+    let prepared = members.iter().filter_map(|member| Some((member, member.prepared?)));
+    let parts: Vec<[Vec<u8>; 2]> = prepared
+        .clone()
+        .map(|(member, prepared)| [member.part.clone().into_bytes(), prepared.0.to_vec()])
+        .collect();
+    let count = |part: Part| prepared.clone().filter(|(member, _)| member.part == part.name()).count();
+    Data {
+        digest: Digest::of_parts(parts.iter().flatten().map(Vec::as_slice)),
+        train: count(Part::Train),
+        validation: count(Part::Validation),
     }
 }
 

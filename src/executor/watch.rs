@@ -19,7 +19,7 @@ impl Observer for Watch<'_> {
     fn figure(&mut self, figure: &Figure) {
         let Figure { epoch, step, split, name, value } = figure;
         // Not a learning rate or a norm: what a person waits for.
-        if matches!(name.as_str(), "loss" | "dice") {
+        if matches!(name.as_str(), "loss" | "attention_loss" | "dice") {
             tracing::info!(target: "tomoflow::training", "{}: epoch {epoch}, {split} {name} {value:.4}", self.stage);
         }
         if let Some(board) = &mut self.board {

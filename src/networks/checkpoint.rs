@@ -42,6 +42,9 @@ pub(super) struct Sums {
     /// Of each batch's loss.
     #[serde(with = "bits")]
     pub loss: f64,
+    /// Of each batch's attention loss.
+    #[serde(default, with = "bits")]
+    pub attention: f64,
     /// Of each step's gradient, its norm.
     #[serde(with = "bits")]
     pub gradient_norm: f64,
@@ -321,7 +324,7 @@ mod tests {
     fn numbers_come_back_bit_for_bit() {
         let values = [0.1 + 0.2, f64::NAN, f64::NEG_INFINITY, f64::MIN_POSITIVE / 3.0, -0.0];
         for value in values {
-            let sums = Sums { loss: value, gradient_norm: -value, steps: 7 };
+            let sums = Sums { loss: value, attention: value, gradient_norm: -value, steps: 7 };
             let text = serde_json::to_string(&sums).unwrap();
             let again: Sums = serde_json::from_str(&text).unwrap();
             assert_eq!(again.loss.to_bits(), value.to_bits());

@@ -54,39 +54,41 @@ pub(super) fn write<'a, H: Serialize>(
         .map_err(|error| unwritable(&error.to_string()))
 }
 
+/// The header, where there is one; tensors are not looked at, nor need they be there.
+pub(super) fn header<H: DeserializeOwned>(bytes: &[u8], file: &str) -> Result<Option<H>, NetworkError> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(file, &error))?;
+    let text = metadata.metadata().as_ref().and_then(|header| header.get(KEY));
+    text.map(|text| serde_json::from_str(text)).transpose().map_err(|error| {
+        let message = format!("the header's `{KEY}` is not what it should be: {error}");
+        refuse(file, message, "another version may have written it")
+    })
+}
+
 /// The header, where there is one, and the tensors on the CPU.
 pub(super) fn read<H: DeserializeOwned>(
     bytes: &[u8],
     file: &str,
 ) -> Result<(Option<H>, BTreeMap<String, Tensor>), NetworkError> {
-    let refuse = |message: String, hint: &str| NetworkError::File {
-        file: file.to_owned(),
-        message,
-        hint: hint.to_owned(),
-    };
-    let damaged = |error: safetensors::SafeTensorError| {
-        refuse(format!("not a safetensors file: {error}"), "the file may be cut off, or of another format")
-    };
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-    let text = metadata.metadata().as_ref().and_then(|header| header.get(KEY));
-    let header = text.map(|text| serde_json::from_str(text)).transpose().map_err(|error| {
-        refuse(
-            format!("the header's `{KEY}` is not what it should be: {error}"),
-            "another version may have written it",
-        )
-    })?;
+    let header = header(bytes, file)?;
     let mut named = BTreeMap::new();
-    for (name, view) in SafeTensors::deserialize(bytes).map_err(damaged)?.tensors() {
+    for (name, view) in SafeTensors::deserialize(bytes).map_err(|error| damaged(file, &error))?.tensors() {
         if view.dtype() != Dtype::F32 {
-            return Err(refuse(
-                format!("`{name}` holds {:?}, F32 expected", view.dtype()),
-                "convert the weights to 32-bit floats",
-            ));
+            let message = format!("`{name}` holds {:?}, F32 expected", view.dtype());
+            return Err(refuse(file, message, "convert the weights to 32-bit floats"));
         }
         let shape: Vec<i64> = view.shape().iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect();
         named.insert(name, Tensor::f_from_data_size(view.data(), &shape, Kind::Float)?);
     }
     Ok((header, named))
+}
+
+fn refuse(file: &str, message: String, hint: &str) -> NetworkError {
+    NetworkError::File { file: file.to_owned(), message, hint: hint.to_owned() }
+}
+
+fn damaged(file: &str, error: &safetensors::SafeTensorError) -> NetworkError {
+    let message = format!("not a safetensors file: {error}");
+    refuse(file, message, "the file may be cut off, or of another format")
 }
 
 /// A tensor's numbers, the last axis fastest.
@@ -98,9 +100,5 @@ pub(super) fn floats(tensor: &Tensor) -> Result<Vec<f32>, NetworkError> {
 }
 
 fn unwritable(message: &str) -> NetworkError {
-    NetworkError::File {
-        file: "model".to_owned(),
-        message: message.to_owned(),
-        hint: "report this as a fault of tomoflow".to_owned(),
-    }
+    refuse("model", message.to_owned(), "report this as a fault of tomoflow")
 }

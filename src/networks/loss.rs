@@ -72,7 +72,15 @@ pub fn one_hot(labels: &Tensor, classes: i64, kind: Kind) -> Result<Tensor, Netw
     zeros.f_scatter(1, &index, &ones).doing("classes to channels")
 }
 
-/// The whole loss of one batch: segmentation, and where maps are supervised their mean loss by weight.
+/// The loss of one batch.
+pub struct Total {
+    /// Segmentation, and where maps are supervised their loss by weight.
+    pub whole: Tensor,
+    /// The mean loss of attention maps, where they are supervised.
+    pub attention: Option<Tensor>,
+}
+
+/// The loss of one batch.
 ///
 /// # Errors
 /// [`NetworkError::Torch`] when the labels do not lie on the output's grid.
@@ -82,12 +90,12 @@ pub fn total(
     unet: &Unet,
     output: &Output,
     labels: &Tensor,
-) -> Result<Tensor, NetworkError> {
+) -> Result<Total, NetworkError> {
     let logits = &output.logits;
     let classes = logits.size().get(1).copied().unwrap_or(0);
     let segmentation = of_segmentation(loss, logits, &one_hot(labels, classes, logits.kind())?)?;
     let Some(supervision) = unet.supervision().filter(|_| !output.attention.is_empty()) else {
-        return Ok(segmentation);
+        return Ok(Total { whole: segmentation, attention: None });
     };
     let map_loss = match supervision.loss {
         MapLoss::Segmentation => loss,
@@ -100,7 +108,8 @@ pub fn total(
         maps.push(of_map(map_loss, map, target)?);
     }
     let attention = Tensor::f_stack(&maps, 0)?.f_mean(None::<Kind>)?;
-    Ok(times(&attention, attention_weight)?.f_add(&segmentation)?)
+    let whole = times(&attention, attention_weight)?.f_add(&segmentation)?;
+    Ok(Total { whole, attention: Some(attention) })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The only home of tch: blocks, architectures, losses, checkpoints, training and inference.
 
 mod adam;
+mod card;
 mod checkpoint;
 pub mod config;
 mod counts;
@@ -23,10 +24,11 @@ pub mod walk;
 pub mod weights;
 pub mod window;
 
+pub use card::{Data, ModelCard, Origin, Step};
 pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConfig, UnetSettings};
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
-pub use model::{InferOptions, Model, ModelCard, Precision};
+pub use model::{InferOptions, Model, Precision};
 pub use optimizer::OptimizerConfig;
 pub use pages::large_pages;
 pub use sample::{InputView, Sample, SampleSource};

@@ -9,35 +9,11 @@ use tch::{CModule, IValue, Kind, Tensor};
 use super::error::{Doing, first_line};
 use super::unet::{Mode, Unet};
 use super::weights::Weights;
-use super::{Blend, Convention, Device, Figure, InputView, NetworkConfig, NetworkError, file};
+use super::{Blend, Convention, Device, InputView, ModelCard, NetworkConfig, NetworkError, file};
 
 mod flips;
 mod host;
 mod segment;
-
-/// What a model says about itself, in the header of its safetensors file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelCard {
-    /// The architecture.
-    pub network: NetworkConfig,
-    /// How a volume is shown to it.
-    pub view: InputView,
-    /// The names of the labels, from label 1 on.
-    pub label_names: Vec<String>,
-    /// The figures of its training.
-    #[serde(default)]
-    pub figures: Vec<Figure>,
-}
-
-impl ModelCard {
-    /// The card in the header of a safetensors file; the weights are not looked at.
-    ///
-    /// # Errors
-    /// [`NetworkError::File`] for bytes that are no such file or have no card.
-    pub fn read(bytes: &[u8]) -> Result<Self, NetworkError> {
-        file::read(bytes, "model")?.0.ok_or_else(without_card)
-    }
-}
 
 /// How many bits features and weights have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +24,12 @@ pub enum Precision {
     Float32,
     /// 16, of which 8 are the exponent's.
     Bfloat16,
+}
+
+impl Precision {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a volume is walked through.
@@ -311,14 +293,6 @@ fn no_logits(found: &str) -> NetworkError {
         what: "the TorchScript network's answer".to_owned(),
         expected: "logits".to_owned(),
         found: found.to_owned(),
-    }
-}
-
-fn without_card() -> NetworkError {
-    NetworkError::File {
-        file: "model".to_owned(),
-        message: "a model card expected in the header, none found".to_owned(),
-        hint: "only models that tomoflow trained have one".to_owned(),
     }
 }
 

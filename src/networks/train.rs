@@ -18,8 +18,8 @@ use super::config::NetworkConfig;
 use super::unet::Unet;
 use super::weights::{Order, Weights};
 use super::{
-    Device, InputView, LossConfig, ModelCard, NetworkError, NetworkSettings, OptimizerConfig, SampleSource,
-    Schedule, file,
+    Device, InputView, LossConfig, ModelCard, NetworkError, NetworkSettings, OptimizerConfig, Origin,
+    Precision, SampleSource, Schedule, file,
 };
 use feed::{Feed, Fit};
 
@@ -52,6 +52,9 @@ pub struct TrainSettings {
     pub clip_norm: f64,
     /// Epochs without a better validation Dice after which training stops; 0 for never.
     pub patience: u64,
+    /// How many bits features have in a step; weights, norms' statistics and the loss keep 32.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
     /// Whose weights the model has.
     pub weights: Keep,
     /// Of the first weights and of the order of samples.
@@ -89,6 +92,9 @@ pub struct Task {
     pub view: InputView,
     /// The names of the labels, from label 1 on.
     pub label_names: Vec<String>,
+    /// What the model's card says of them; nothing is computed from it.
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 /// One number of a training.
@@ -100,8 +106,9 @@ pub struct Figure {
     pub epoch: u64,
     /// `train` or `validation`
     pub split: String,
-    /// `loss` and `gradient_norm` (means over the epoch, the norm before it is clipped), `learning_rate` (of
-    /// the epoch's last step), `dice`, and for several labels `dice.NAME`.
+    /// `loss`, `attention_loss` (of supervised maps, before it is weighed) and `gradient_norm` (means over the
+    /// epoch, the norm before it is clipped), `learning_rate` (of the epoch's last step), `dice`, and for several
+    /// labels `dice.NAME`.
     pub name: String,
     /// The number.
     pub value: f64,
@@ -271,8 +278,8 @@ impl<'a> Training<'a> {
             network: self.network,
             view: self.task.view.clone(),
             label_names: self.task.label_names.clone(),
-            // Norms came later: with them a model that is trained again would be another one by its bytes.
-            figures: figures.iter().filter(|figure| figure.name != "gradient_norm").cloned().collect(),
+            origin: self.task.origin.clone(),
+            figures: figures.clone(),
         };
         Ok(Trained { safetensors: file::write(&card, weights.named())?, figures })
     }

@@ -134,6 +134,13 @@ impl Flat {
         Ok(Self { declared, flat, views, order })
     }
 
+    /// The same tensors once more.
+    fn shared(&self) -> Self {
+        let Self { declared, flat, views, order } = self;
+        let views = views.iter().map(Tensor::shallow_clone).collect();
+        Self { declared: declared.clone(), flat: flat.shallow_clone(), views, order: *order }
+    }
+
     fn seeded(
         declared: Vec<Declared>,
         random: &mut ChaCha8Rng,
@@ -164,6 +171,8 @@ impl Flat {
 pub struct Weights {
     parameters: Flat,
     buffers: Flat,
+    /// The parameters in fewer bits, where features are to have no more: their gradient is that of the whole numbers.
+    rounded: Vec<Tensor>,
 }
 
 impl Weights {
@@ -244,6 +253,7 @@ impl Weights {
         Ok(Self {
             parameters: Flat::new(layout.parameters.clone(), parameters, order, true)?,
             buffers: Flat::new(layout.buffers.clone(), buffers, order, false)?,
+            rounded: Vec::new(),
         })
     }
 
@@ -264,6 +274,7 @@ impl Weights {
         Ok(Self {
             parameters: Flat::new(layout.parameters.clone(), parameters, order, false)?,
             buffers: Flat::new(Vec::new(), buffers, order, false)?,
+            rounded: Vec::new(),
         })
     }
 
@@ -274,7 +285,19 @@ impl Weights {
         Ok(Self {
             parameters: Flat::new(declared.clone(), flat.f_to_kind(kind)?, *order, false)?,
             buffers: Flat::new(Vec::new(), buffers, *order, false)?,
+            rounded: Vec::new(),
         })
+    }
+
+    /// The same numbers, of which convolutions see this kind: for a step of training, whose gradient is that of the
+    /// whole numbers.
+    ///
+    /// # Errors
+    /// [`NetworkError::Torch`] when the memory is refused.
+    pub(super) fn rounded(&self, kind: Kind) -> Result<Self, NetworkError> {
+        let views = self.parameters.views.iter().map(|view| view.f_to_kind(kind));
+        let rounded = views.collect::<Result<_, _>>()?;
+        Ok(Self { parameters: self.parameters.shared(), buffers: self.buffers.shared(), rounded })
     }
 
     /// The values of all parameters, in their order.
@@ -282,8 +305,13 @@ impl Weights {
         self.parameters.views.iter().map(Tensor::shallow_clone).collect()
     }
 
-    /// A trained tensor.
+    /// A trained tensor, of the kind that features have.
     pub fn get(&self, parameter: Parameter) -> &Tensor {
+        self.rounded.get(parameter.0).unwrap_or(&self.parameters.views[parameter.0])
+    }
+
+    /// A trained tensor of a norm, which keeps all its bits whatever features have.
+    pub fn whole(&self, parameter: Parameter) -> &Tensor {
         &self.parameters.views[parameter.0]
     }
 

@@ -29,6 +29,9 @@ pub static SPEC: Spec = Spec {
           gets a mask from a network that did not learn from it, as nnU-Net's find_best_configuration compares \
           networks, and a new case one from all. A case that all models were trained on, which folds of one split \
           leave none of, is segmented by all, and its figures say `train`.\n\n\
+          The card of a model that `train` wrote says how its scans were prepared. A pipeline that prepares them \
+          otherwise is told so; with `prepare = \"model\"` the card's operators run, and the file alone is all that is \
+          needed.\n\n\
           A TorchScript network takes `[N, 1, D, H, W]` for windows and `[N, channels, H, W]` for stacks and \
           bags, and gives logits `[N, classes, …]` on the same grid; where it gives a tuple, the first is \
           taken.",
@@ -95,6 +98,15 @@ pub static SPEC: Spec = Spec {
                   TorchScript, which runs as it was saved.",
         },
         Field {
+            name: "prepare",
+            kind: FieldKind::Choice(&["pipeline", "model"]),
+            default: Default::Json("\"pipeline\""),
+            // What is done to scans enters a result's key by itself.
+            role: Role::Operational,
+            doc: "Who says how scans are prepared: the stages before this one, or the card of the model's file, whose \
+                  operators then run here on scans as they were assembled.",
+        },
+        Field {
             name: "batch",
             kind: FieldKind::Integer { min: 1, max: 4096 },
             default: Default::Json("4"),
@@ -116,6 +128,18 @@ pub struct Infer {
     pub options: InferOptions,
     /// Whether a case is segmented only by models that were not trained on it.
     pub out_of_fold: bool,
+    /// Who says how scans are prepared.
+    pub prepare: Prepare,
+}
+
+/// Who says how scans are prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prepare {
+    /// The stages before the inference.
+    Pipeline,
+    /// The card of the model's file.
+    Model,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +152,7 @@ struct Declared {
     flips: Vec<String>,
     precision: Precision,
     out_of_fold: bool,
+    prepare: Prepare,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
@@ -138,7 +163,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let message = format!("each axis once expected, {:?} found", declared.flips);
         return Err(vec![FieldProblem::new("flips", message, "e.g. flips = [\"h\", \"w\"]")]);
     }
-    let Declared { overlap, batch, convention, blend, out_of_fold, precision, .. } = declared;
+    let Declared { overlap, batch, convention, blend, out_of_fold, precision, prepare, .. } = declared;
     if out_of_fold && !matches!(&model, ModelSource::Stages(names) if names.len() > 1) {
         let message = "`out_of_fold` chooses among the models of several stages, one source of a model found";
         let hint = "e.g. model = [\"net_0\", \"net_1\"], trained with `folds = 2`";
@@ -149,8 +174,15 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let message = "a TorchScript network runs in the precision that it was saved in";
         return Err(vec![FieldProblem::new("precision", message, "leave it out")]);
     }
+    let carded = |file: &ModelFile| matches!(file, ModelFile::Safetensors { .. });
+    if prepare == Prepare::Model && (model.files().is_empty() || !model.files().iter().all(carded)) {
+        let message =
+            "a safetensors file's card says how scans are prepared, another source of a model found";
+        let hint = "leave `prepare` out, and prepare scans in stages before this one";
+        return Err(vec![FieldProblem::new("prepare", message, hint)]);
+    }
     let options = InferOptions { overlap, batch, convention, blend, flips, precision };
-    Ok(Stage::Infer(Infer { model, options, out_of_fold }))
+    Ok(Stage::Infer(Infer { model, options, out_of_fold, prepare }))
 }
 
 #[cfg(test)]
@@ -168,7 +200,7 @@ mod tests {
     fn stage_with(model: Value, flips: Value) -> Result<Infer, Vec<FieldProblem>> {
         let config = json!({
             "model": model, "overlap": 0.25, "batch": 4, "convention": "nnunet", "blend": "constant",
-            "flips": flips, "precision": "float32", "out_of_fold": false,
+            "flips": flips, "precision": "float32", "out_of_fold": false, "prepare": "pipeline",
         });
         match build(config.as_object().unwrap())? {
             Stage::Infer(infer) => Ok(infer),
@@ -222,7 +254,7 @@ mod tests {
         let folds = |model: Value| {
             let config = json!({
                 "model": model, "overlap": 0.25, "batch": 4, "convention": "nnunet", "blend": "constant",
-                "flips": [], "precision": "float32", "out_of_fold": true,
+                "flips": [], "precision": "float32", "out_of_fold": true, "prepare": "pipeline",
             });
             build(config.as_object().unwrap()).map(drop)
         };
@@ -240,7 +272,7 @@ mod tests {
         for (model, good) in [(script, false), (json!({ "safetensors": "n" }), true), (json!("net"), true)] {
             let config = json!({
                 "model": model, "overlap": 0.25, "batch": 4, "convention": "monai", "blend": "gaussian",
-                "flips": [], "precision": "bfloat16", "out_of_fold": false,
+                "flips": [], "precision": "bfloat16", "out_of_fold": false, "prepare": "pipeline",
             });
             assert_eq!(build(config.as_object().unwrap()).is_ok(), good);
         }

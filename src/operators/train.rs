@@ -192,7 +192,7 @@ mod tests {
             "seed",
             "split",
         ];
-        let ours = ["optimizer", "schedule", "clip_norm", "accumulate", "weights"];
+        let ours = ["optimizer", "schedule", "clip_norm", "accumulate", "precision", "weights"];
         let operational = ["checkpoint_every", "readers", "tensorboard", "retrain"];
         let kept = semantic(FIELDS, &defaults());
         assert!(old.iter().all(|name| kept.contains_key(*name)));

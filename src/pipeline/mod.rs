@@ -15,6 +15,7 @@ mod graph;
 mod order;
 mod overrides;
 pub mod plan;
+mod prepared;
 pub mod problem;
 mod recover;
 mod reference;
@@ -40,6 +41,7 @@ pub use suggest::remedy;
 use crate::operators::registry::{Registry, Stage};
 use crate::operators::spec::{FieldProblem, Output};
 use declare::{Declaration, Declared};
+use prepared::{Cards, Prepared};
 use problem::{Found, Sources, Span};
 use wiring::Wiring;
 
@@ -109,11 +111,13 @@ pub fn parse(
     labels_first(&declaration, &wiring, &mut found);
     patients_named(&declaration, &stages, &mut found);
     rules::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
+    let cards = Cards { stages: &declaration.stages, inputs: &wiring.inputs, built: &stages, registry };
+    let prepared = cards.read(&mut found);
     let (errors, warnings) = settle(&sources, syntax, found);
     if !errors.is_empty() {
         return Err(Problems(errors));
     }
-    plan(declaration, wiring, stages, warnings).ok_or_else(|| {
+    plan(declaration, wiring, stages, prepared, warnings).ok_or_else(|| {
         let problem = Found::new(Span::new(0, 0, 0), "the pipeline was not understood");
         Problems(vec![sources.problem(problem.hint("a fault of tomoflow, not of this file"))])
     })
@@ -192,6 +196,7 @@ fn plan(
     declaration: Declaration,
     wiring: Wiring,
     mut built: Vec<Option<Stage>>,
+    prepared: BTreeMap<usize, Vec<Prepared>>,
     warnings: Vec<Problem>,
 ) -> Option<Plan> {
     let settings = settings::read(&declaration.settings?);
@@ -219,7 +224,11 @@ fn plan(
         })
     });
     let stages = stages.collect::<Option<Vec<_>>>()?;
-    (stages.len() == place.len()).then_some(Plan { settings, stages, warnings })
+    if stages.len() != place.len() {
+        return None;
+    }
+    let prepared = prepared.into_iter().map(|(index, steps)| (place[index], steps)).collect();
+    Some(Plan { settings, stages: prepared::splice(stages, prepared), warnings })
 }
 
 #[cfg(test)]

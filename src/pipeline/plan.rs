@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::problem::Problem;
 use super::settings::RETRIES;
+use crate::networks::Step;
 use crate::operators::registry::Stage;
-use crate::operators::spec::{Config, Kind, Spec};
+use crate::operators::spec::{Config, Kind, Spec, semantic};
 
 /// Whether tables show identifiers as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -71,6 +72,15 @@ pub struct PlannedStage {
 }
 
 impl PlannedStage {
+    /// What it does to a scan, as a model's card says it.
+    pub fn step(&self) -> Step {
+        Step {
+            operator: self.spec.name.to_owned(),
+            version: self.spec.version,
+            settings: semantic(self.spec.fields, &self.config),
+        }
+    }
+
     /// The stages that its fields name.
     pub fn named(&self) -> impl Iterator<Item = usize> {
         self.references.values().flatten().copied()
@@ -136,6 +146,11 @@ impl Plan {
         }
         transforms.reverse();
         (transforms, at)
+    }
+
+    /// What the transforms up to a stage do to a scan, as a model's card says it.
+    pub fn preparation(&self, stage: usize) -> Vec<Step> {
+        self.transforms(stage).0.into_iter().map(|stage| self.stages[stage].step()).collect()
     }
 
     /// The stage that makes the scans of one that makes cases: a `label` has them from its first input.

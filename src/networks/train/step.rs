@@ -2,18 +2,26 @@
 
 use std::time::Duration;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::super::checkpoint::{Saver, State};
 use super::super::optimizer::clipped;
 use super::super::scalar::times;
-use super::super::unet::{Mode, draw};
-use super::super::{NetworkError, loss};
+use super::super::unet::{Mode, Output, draw};
+use super::super::weights::Weights;
+use super::super::{NetworkError, Precision, loss};
 use super::feed::{Batch, tensors};
 use super::{Observer, Training, permutation};
 
 /// The most samples that an error names.
 const NAMED: usize = 8;
+
+/// A batch's losses: the whole one, and the attention maps' before it is weighed.
+#[derive(Default)]
+struct Losses {
+    whole: f64,
+    attention: f64,
+}
 
 impl Training<'_> {
     /// What is left of an epoch, and the time that the device took for it.
@@ -73,7 +81,8 @@ impl Training<'_> {
             Some(sum) => sum.f_add(&gradient)?,
             None => gradient,
         };
-        state.progress.sums.loss += loss;
+        state.progress.sums.loss += loss.whole;
+        state.progress.sums.attention += loss.attention;
         state.progress.batch += 1;
         let whole =
             state.progress.batch.is_multiple_of(self.accumulate()) || state.progress.batch == self.batches();
@@ -86,25 +95,36 @@ impl Training<'_> {
 
     /// The loss of one batch, and its gradient times `share`. Samples of unequal shape go through one after
     /// another, and their gradients are averaged.
-    fn gradient(&self, state: &State, batch: &Batch, share: f64) -> Result<(f64, Tensor), NetworkError> {
+    fn gradient(
+        &self,
+        state: &State,
+        batch: &Batch,
+        share: f64,
+    ) -> Result<(Losses, Tensor), NetworkError> {
         let batches = state.progress.epoch.saturating_mul(self.batches()) + state.progress.batch;
         let mode = Mode::Train { momentum: momentum(batches), draw: draw(self.settings.seed, batches) };
+        let half = self.settings.precision == Precision::Bfloat16;
+        let rounded = half.then(|| state.weights.rounded(Kind::BFloat16)).transpose()?;
+        let weights = rounded.as_ref().unwrap_or(&state.weights);
         let mut sum: Option<Tensor> = None;
-        let mut value = 0.0;
+        let mut value = Losses::default();
         for (indices, samples) in batch.groups() {
             let part = samples.len() as f64 / batch.samples.len() as f64;
             let (input, labels) = tensors(samples, self.running.device)?;
-            let output = self.unet.forward(&state.weights, &input, mode)?;
+            let output = self.forward(weights, &input, mode)?;
             let weight = self.settings.attention_weight;
             let loss = loss::total(self.settings.loss, weight, &self.unet, &output, &labels)?;
-            let gradient = times(&state.weights.gradient(&loss)?, part * share)?;
+            let gradient = times(&state.weights.gradient(&loss.whole)?, part * share)?;
             // Only now: until a number is asked for, a GPU works on alone.
-            let number = loss.f_double_value(&[])?;
+            let number = loss.whole.f_double_value(&[])?;
             if !number.is_finite() {
                 let group = Batch { indices, samples: samples.to_vec() };
                 return Err(self.not_finite("loss", number, state, &group));
             }
-            value += number * part;
+            value.whole += number * part;
+            if let Some(attention) = loss.attention {
+                value.attention += attention.f_double_value(&[])? * part;
+            }
             sum = Some(match sum {
                 Some(sum) => sum.f_add(&gradient)?,
                 None => gradient,
@@ -114,6 +134,17 @@ impl Training<'_> {
             Some(gradient) => Ok((value, gradient)),
             None => Ok((value, state.weights.flat().f_zeros_like()?)),
         }
+    }
+
+    /// Logits and maps in 32 bits, whatever features have.
+    fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Output, NetworkError> {
+        let kind = match self.settings.precision {
+            Precision::Float32 => Kind::Float,
+            Precision::Bfloat16 => Kind::BFloat16,
+        };
+        let Output { logits, attention } = self.unet.forward(weights, &input.f_to_kind(kind)?, mode)?;
+        let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
+        Ok(Output { logits: logits.f_to_kind(Kind::Float)?, attention: attention.collect::<Result<_, _>>()? })
     }
 
     fn step(&self, state: &mut State, gradient: Tensor, batch: &Batch) -> Result<(), NetworkError> {

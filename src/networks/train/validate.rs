@@ -35,10 +35,13 @@ impl Training<'_> {
 
     /// Ends an epoch: divides its sums and counts once, and keeps the weights if they are the best.
     pub(super) fn close(&self, state: &mut State, counts: &Counts) -> Result<(), NetworkError> {
-        let Sums { loss, gradient_norm, steps } = std::mem::take(&mut state.progress.sums);
+        let Sums { loss, attention, gradient_norm, steps } = std::mem::take(&mut state.progress.sums);
         let batches = std::mem::take(&mut state.progress.batch);
         state.progress.epoch += 1;
         push(state, "train", "loss", loss / batches.max(1) as f64);
+        if self.unet.supervision().is_some() {
+            push(state, "train", "attention_loss", attention / batches.max(1) as f64);
+        }
         push(state, "train", "learning_rate", self.learning_rate(state.progress.step.saturating_sub(1)));
         push(state, "train", "gradient_norm", gradient_norm / steps.max(1) as f64);
         let Some(dice) = counts.mean_dice() else {

@@ -88,8 +88,8 @@ impl ConvNorm {
             Mode::Infer | Mode::Folded => (false, 0.0),
         };
         let mut normal = x.f_batch_norm(
-            Some(weights.get(self.scale)),
-            Some(weights.get(self.shift)),
+            Some(weights.whole(self.scale)),
+            Some(weights.whole(self.shift)),
             Some(weights.buffer(self.mean)),
             Some(weights.buffer(self.variance)),
             training,

@@ -31,7 +31,7 @@ impl Dropout {
         } else {
             Tensor::f_from_slice(&mask.on_cpu(x.numel()))?
         };
-        let kept = kept.f_view(x.size().as_slice())?;
+        let kept = kept.f_view(x.size().as_slice())?.f_to_kind(x.kind())?;
         times(&x.f_mul(&kept).doing("dropout")?, 1.0 / (1.0 - self.rate))
     }
 }

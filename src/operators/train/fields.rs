@@ -176,6 +176,13 @@ pub(super) const FIELDS: &[Field] = &[
         "0.0",
         "The greatest norm of a step's whole gradient, which is scaled down to it; 0 for any.",
     ),
+    later(
+        "precision",
+        FieldKind::Choice(&["float32", "bfloat16"]),
+        "\"float32\"",
+        "How many bits features have: with `bfloat16` steps take less time and memory where the processor multiplies \
+         such numbers; weights, the statistics of norms and the loss keep 32 bits.",
+    ),
     field(
         "patience",
         COUNT_OR_NONE,

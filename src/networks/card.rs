@@ -1,0 +1,94 @@
+//! What a model says about itself, in the header of its file: all that an inference elsewhere needs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tomoflow_connectors::Digest;
+
+use super::{Figure, InputView, NetworkConfig, NetworkError, file};
+
+/// A model card.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// The architecture.
+    pub network: NetworkConfig,
+    /// How a volume is shown to it.
+    pub view: InputView,
+    /// The names of the labels, from label 1 on.
+    pub label_names: Vec<String>,
+    /// Where it comes from. Cards of earlier models do not say it.
+    #[serde(default, flatten)]
+    pub origin: Origin,
+    /// The figures of its training.
+    #[serde(default)]
+    pub figures: Vec<Figure>,
+}
+
+impl ModelCard {
+    /// The card in the header of a safetensors file; the weights are not looked at.
+    ///
+    /// # Errors
+    /// [`NetworkError::File`] for bytes that are no such file or have no card.
+    pub fn read(bytes: &[u8]) -> Result<Self, NetworkError> {
+        file::header(bytes, "model")?.ok_or_else(|| NetworkError::File {
+            file: "model".to_owned(),
+            message: "a model card expected in the header, none found".to_owned(),
+            hint: "only models that tomoflow trained have one".to_owned(),
+        })
+    }
+}
+
+/// What a model was trained on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// What was done to scans as they were assembled, in this order; none when the card does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preparation: Option<Vec<Step>>,
+    /// The cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
+}
+
+/// One operator of a preparation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its type, as in a pipeline file.
+    #[serde(rename = "type")]
+    pub operator: String,
+    /// The version of its code.
+    pub version: u32,
+    /// Those of its fields that results depend on.
+    pub settings: Map<String, Value>,
+}
+
+/// The cases of a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Data {
+    /// Of the prepared voxels and labels of all of them, in their parts.
+    pub digest: Digest,
+    /// Cases to learn from.
+    pub train: usize,
+    /// Cases by which the best epoch was chosen.
+    pub validation: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn cards_of_earlier_models_say_nothing_of_their_origin() {
+        let network =
+            json!({ "type": "unet", "in_channels": 1, "classes": 2, "levels": [], "attention": "off" });
+        let mut card = json!({ "network": network, "view": { "type": "patch", "size": [4, 4, 4] }, "label_names": ["a"] });
+        let read = |card: &Value| serde_json::from_value::<ModelCard>(card.clone()).unwrap();
+        assert_eq!(read(&card).origin, Origin::default());
+        card["preparation"] = json!([{ "type": "zscore", "version": 1, "settings": { "above": 0.0 } }]);
+        card["data"] = json!({ "digest": Digest::of(b"a"), "train": 3, "validation": 1 });
+        let read = read(&card);
+        let found = serde_json::to_value(&read).unwrap();
+        assert_eq!((&found["preparation"], &found["data"]), (&card["preparation"], &card["data"]));
+        assert_eq!(read.origin.preparation.unwrap()[0].settings["above"], json!(0.0));
+    }
+}

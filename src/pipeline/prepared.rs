@@ -1,0 +1,235 @@
+//! How a model's scans were prepared, by its card: as stages before an inference that asks for them, or told where a
+//! pipeline prepares scans otherwise.
+
+use std::collections::BTreeMap;
+
+use super::declare::Declared;
+use super::plan::PlannedStage;
+use super::problem::{Found, Span};
+use super::suggest::listed;
+use crate::networks::{ModelCard, Step};
+use crate::operators::infer::{Infer, Prepare};
+use crate::operators::models::ModelFile;
+use crate::operators::registry::{Registry, Stage};
+use crate::operators::spec::{Config, Default, Spec, semantic};
+
+/// One operator that a card names, built.
+pub(super) struct Prepared {
+    spec: &'static Spec,
+    config: Config,
+    stage: Stage,
+}
+
+/// What a check of the cards knows of the file.
+pub(super) struct Cards<'a> {
+    pub stages: &'a [Declared<'a>],
+    pub inputs: &'a [Vec<Option<usize>>],
+    pub built: &'a [Option<Stage>],
+    pub registry: &'a Registry,
+}
+
+impl Cards<'_> {
+    /// The operators to put before inferences, by the place of these in the file; reports cards that cannot be
+    /// followed, and those that a pipeline does not follow.
+    pub(super) fn read(&self, found: &mut Vec<Found>) -> BTreeMap<usize, Vec<Prepared>> {
+        let mut all = BTreeMap::new();
+        for (index, built) in self.built.iter().enumerate() {
+            let Some(Stage::Infer(infer)) = built else { continue };
+            match infer.prepare {
+                Prepare::Model => match self.follow(index, infer) {
+                    Ok((prepared, warning)) => {
+                        found.extend(warning);
+                        all.insert(index, prepared);
+                    }
+                    Err(problem) => found.push(*problem),
+                },
+                Prepare::Pipeline => found.extend(self.otherwise(index, infer)),
+            }
+        }
+        all
+    }
+
+    fn span(&self, index: usize, field: &str) -> Span {
+        let stage = &self.stages[index];
+        stage.table.key_at(field).map_or(stage.header, |key| key.span)
+    }
+
+    fn follow(&self, index: usize, infer: &Infer) -> Result<(Vec<Prepared>, Option<Found>), Box<Found>> {
+        if let Some(before) = self.transform_before(index) {
+            let name = self.stages[before].name;
+            let message =
+                format!("the model's card says how scans are prepared, and `{name}` changes them before");
+            let hint = "take scans as they were assembled, or leave `prepare` out";
+            return Err(Box::new(Found::new(self.span(index, "prepare"), message).hint(hint)));
+        }
+        let span = self.span(index, "model");
+        let refuse = |message: String, hint: &str| Box::new(Found::new(span, message).hint(hint));
+        let mut steps: Option<Vec<Step>> = None;
+        for file in infer.model.files() {
+            let said = said(file).map_err(|message| refuse(message, "is it a model that `train` gave?"))?;
+            let Some(said) = said else {
+                let message =
+                    format!("the card of {} does not say how scans were prepared", file.path().display());
+                let hint = "a model of an earlier version: declare its operators before this stage, and leave `prepare` out";
+                return Err(refuse(message, hint));
+            };
+            if steps.as_ref().is_some_and(|first| *first != said) {
+                let message = "the models' scans were prepared in different ways".to_owned();
+                return Err(refuse(message, "such models are no ensemble: let each be a stage of its own"));
+            }
+            steps = Some(said);
+        }
+        let steps = steps.unwrap_or_default();
+        let older = steps.iter().find_map(|step| {
+            let spec = self.registry.get(&step.operator)?.spec;
+            (spec.version != step.version).then(|| {
+                let message = format!(
+                    "the model's scans were prepared by version {} of `{}`, here it is {}",
+                    step.version, step.operator, spec.version
+                );
+                Found::new(span, message)
+                    .hint("figures may differ a little: train again to be sure")
+                    .warning()
+            })
+        });
+        let built = steps.into_iter().map(|step| self.build(step)).collect::<Result<_, _>>();
+        Ok((built.map_err(|message| refuse(message, "another version of tomoflow wrote the card"))?, older))
+    }
+
+    /// A step as a stage; fields that came after the card have their defaults.
+    fn build(&self, step: Step) -> Result<Prepared, String> {
+        let Step { operator, mut settings, .. } = step;
+        let unknown = || format!("the model's card names an operator `{operator}`, which is not known here");
+        let entry = self.registry.get(&operator).ok_or_else(unknown)?;
+        let mut config = Config::new();
+        for field in entry.spec.fields {
+            let default = match field.default {
+                Default::Required => None,
+                Default::Absent => Some(serde_json::Value::Null),
+                Default::Json(text) => serde_json::from_str(text).ok(),
+            };
+            let missing = || format!("the model's card lacks `{}` of `{operator}`", field.name);
+            let value = settings.remove(field.name).or(default).ok_or_else(missing)?;
+            config.insert(field.name.to_owned(), value);
+        }
+        if let Some(field) = settings.keys().next() {
+            return Err(format!(
+                "the model's card gives `{operator}` a field `{field}`, which it has not here"
+            ));
+        }
+        match (entry.build)(&config) {
+            Ok(stage @ Stage::Transform(_)) => Ok(Prepared { spec: entry.spec, config, stage }),
+            Ok(_) => Err(format!("the model's card names `{operator}`, which prepares no scans")),
+            Err(problems) => {
+                let messages: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
+                Err(format!("`{operator}` in the model's card: {}", messages.join("; ")))
+            }
+        }
+    }
+
+    /// What a pipeline does to scans unlike the training of a model that it reads from a file.
+    fn otherwise(&self, index: usize, infer: &Infer) -> Option<Found> {
+        let own = self.own(index)?;
+        // Files that cannot be read are told of by the run.
+        let cards = infer.model.files().iter().filter_map(|file| said(file).ok()?);
+        let difference = cards.filter_map(|steps| difference(&steps, &own)).next()?;
+        let message = format!("the model was trained on scans that were prepared otherwise: {difference}");
+        let hint = "prepare them alike; or take scans as they were assembled, and say `prepare = \"model\"`";
+        Some(Found::new(self.span(index, "model"), message).label("so its card says").hint(hint).warning())
+    }
+
+    /// How the scans of a stage are prepared; none where a rule over the archive decides, or the file is broken.
+    fn own(&self, index: usize) -> Option<Vec<Step>> {
+        let (mut steps, mut at) = (Vec::new(), index);
+        // As many steps as there are stages: in a circle there is no end.
+        for _ in 0..self.stages.len() {
+            let Some(before) = self.transform_before(at) else { break };
+            let Some(Stage::Transform(transform)) = &self.built[before] else { break };
+            let (spec, config) = (self.stages[before].spec()?, self.stages[before].config.as_ref()?);
+            if transform.rule().is_some() {
+                return None;
+            }
+            let settings = semantic(spec.fields, config);
+            steps.push(Step { operator: spec.name.to_owned(), version: spec.version, settings });
+            at = before;
+        }
+        steps.reverse();
+        Some(steps)
+    }
+
+    fn transform_before(&self, index: usize) -> Option<usize> {
+        let before = (*self.inputs[index].first()?)?;
+        matches!(self.built[before], Some(Stage::Transform(_))).then_some(before)
+    }
+}
+
+/// What a file's card says; none for TorchScript, and where the card says nothing of it.
+fn said(file: &ModelFile) -> Result<Option<Vec<Step>>, String> {
+    let ModelFile::Safetensors { path } = file else { return Ok(None) };
+    let bytes = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    match ModelCard::read(&bytes) {
+        Ok(card) => Ok(card.origin.preparation),
+        Err(error) => {
+            let text = error.to_string();
+            Err(format!("{}: {}", path.display(), text.lines().next().unwrap_or_default()))
+        }
+    }
+}
+
+/// How a preparation differs from a model's. What is cut off, or added around, changes no voxel that a network sees.
+fn difference(model: &[Step], own: &[Step]) -> Option<String> {
+    let seen = |steps: &[Step]| -> Vec<Step> {
+        let framed = |step: &&Step| !matches!(step.operator.as_str(), "crop" | "pad");
+        steps.iter().filter(framed).cloned().collect()
+    };
+    let (model, own) = (seen(model), seen(own));
+    let names = |steps: &[Step]| -> String {
+        let names: Vec<_> = steps.iter().map(|step| format!("`{}`", step.operator)).collect();
+        if names.is_empty() { "nothing".to_owned() } else { listed(&names, "and") }
+    };
+    if !model.iter().map(|step| &step.operator).eq(own.iter().map(|step| &step.operator)) {
+        return Some(format!("by {}, here by {}", names(&model), names(&own)));
+    }
+    model.iter().zip(&own).find_map(|(model, own)| {
+        let mut fields = model.settings.keys().chain(own.settings.keys());
+        let field = fields.find(|field| model.settings.get(*field) != own.settings.get(*field))?;
+        let value =
+            |step: &Step| step.settings.get(field).map_or("its default".to_owned(), ToString::to_string);
+        Some(format!("`{field}` of `{}` was {}, here it is {}", model.operator, value(model), value(own)))
+    })
+}
+
+/// Puts prepared operators before the stages at these places.
+pub(super) fn splice(
+    stages: Vec<PlannedStage>,
+    mut prepared: BTreeMap<usize, Vec<Prepared>>,
+) -> Vec<PlannedStage> {
+    let mut places = Vec::with_capacity(stages.len());
+    let mut all: Vec<PlannedStage> = Vec::with_capacity(stages.len());
+    for (old, mut stage) in stages.into_iter().enumerate() {
+        let moved = |place: &mut usize| *place = places.get(*place).copied().unwrap_or(*place);
+        stage.inputs.iter_mut().chain(stage.references.values_mut().flatten()).for_each(moved);
+        for (number, Prepared { spec, config, stage: built }) in
+            (1..).zip(prepared.remove(&old).unwrap_or_default())
+        {
+            let Some(input) = stage.inputs.first_mut() else { break };
+            let before = std::mem::replace(input, all.len());
+            all.push(PlannedStage {
+                // No name in a file has a dot.
+                name: format!("{}.{number}.{}", stage.name, spec.name),
+                spec,
+                config,
+                inputs: vec![before],
+                references: BTreeMap::new(),
+                output: all[before].output,
+                keep: false,
+                timeout: None,
+                retries: None,
+                stage: built,
+            });
+        }
+        places.push(all.len());
+        all.push(stage);
+    }
+    all
+}
