@@ -54,6 +54,8 @@ pub struct Chain {
     assemble: Digest,
     scan: Digest,
     labels: Digest,
+    /// Whether labels decide what becomes of intensities.
+    by_labels: bool,
 }
 
 impl Chain {
@@ -72,12 +74,24 @@ impl Chain {
             Digest::of_parts(operators.iter().map(|digest| digest.0.as_slice()))
         };
         let assemble = code(&plan.stages[plan.scans(root)]);
-        Self { root, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels) }
+        let by_labels = transforms.iter().any(|&index| match &plan.stages[index].stage {
+            Stage::Transform(transform) => transform.around().is_some(),
+            _ => false,
+        });
+        Self { root, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels), by_labels }
     }
 
     /// What the chain's intensities depend on.
-    pub fn scan(&self, series: &SeriesRow) -> Digest {
-        Digest::of_parts([series.digest.0.as_slice(), &self.assemble.0, &self.scan.0])
+    pub fn scan(&self, case: &CaseRow) -> Digest {
+        let labels = self.labels(case).filter(|_| self.by_labels);
+        let parts = [&case.series.digest, &self.assemble, &self.scan].into_iter().chain(labels.as_ref());
+        Digest::of_parts(parts.map(|part| part.0.as_slice()))
+    }
+
+    /// The case as far as the chain's intensities depend on it: its labels seldom take part, so that a corrected
+    /// outline asks for no other mask.
+    pub fn seen(&self, case: CaseRow) -> CaseRow {
+        CaseRow { labels: case.labels.filter(|_| self.by_labels), ..case }
     }
 
     /// What the chain's labels depend on, when the case has any.

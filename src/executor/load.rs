@@ -129,7 +129,7 @@ impl Context {
 
     /// The transformed scan that `keep = true` left, if it is there already.
     fn kept(&self, stage: usize, row: &CaseRow) -> Result<Option<Case>, Reject> {
-        let scan = Chain::to(&self.plan, stage).scan(&row.series);
+        let scan = Chain::to(&self.plan, stage).scan(row);
         let Some(artifact) = self.lookup()?.done(keys::prepare(scan, None)) else { return Ok(None) };
         // Damaged or gone: then the scan is made again.
         let Some(kept) = self.artifact(artifact).ok().and_then(|bytes| PreparedArtifact::decode(&bytes).ok())

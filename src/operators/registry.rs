@@ -20,6 +20,11 @@ pub trait Transform: Send + Sync {
         Axes::Other
     }
 
+    /// The label that decides what becomes of a scan: its intensities then depend on the case's labels.
+    fn around(&self) -> Option<&str> {
+        None
+    }
+
     /// The rule over the archive that stands where its spacing belongs; such a transform runs on no case.
     fn rule(&self) -> Option<SpacingRule> {
         None
