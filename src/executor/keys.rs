@@ -5,7 +5,7 @@ use tomoflow_connectors::Digest;
 
 use super::work::{CaseRow, LabelRow, Member, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
-use crate::operators::rules::SpacingRule;
+use crate::operators::rules::Rule;
 use crate::operators::spec::{Aspects, Config, semantic};
 use crate::operators::train::{Split, Train};
 use crate::pipeline::{Plan, PlannedStage};
@@ -164,11 +164,11 @@ pub fn pin(plan: &Plan, train: usize) -> Digest {
     }
 }
 
-/// The name under which the spacing that a rule was settled on is kept: the rule, how scans are turned before
+/// The name under which what a rule was settled on is kept: the rule, how scans are turned before
 /// it, and which scans it looks at. `turns` are the stages that turn them, `root` the one that makes them.
 ///
 /// No code version takes part, and nothing of how the result is interpolated: a pin outlives both.
-pub fn rule(plan: &Plan, rule: SpacingRule, turns: &[usize], root: usize) -> Digest {
+pub fn rule(plan: &Plan, rule: &Rule, turns: &[usize], root: usize) -> Digest {
     let settings = |stage: &PlannedStage| Json::Object(semantic(stage.spec.fields, &stage.config));
     let said = |stage: &PlannedStage| json!([stage.spec.name, settings(stage)]);
     let mut parts: Vec<Json> = turns.iter().map(|&turn| said(&plan.stages[turn])).collect();
@@ -178,7 +178,7 @@ pub fn rule(plan: &Plan, rule: SpacingRule, turns: &[usize], root: usize) -> Dig
         _ => root,
     };
     let source = &plan.stages[source];
-    parts.extend([said(source), source.config.get("where").cloned().unwrap_or_default(), json!(rule)]);
+    parts.extend([said(source), source.config.get("where").cloned().unwrap_or_default(), rule.said()]);
     Digest::of_parts([b"tomoflow rule 1".as_slice(), Json::Array(parts).to_string().as_bytes()])
 }
 

@@ -121,7 +121,13 @@ impl Context {
             return Ok(case);
         }
         match &planned.stage {
-            Stage::Transform(transform) => transform.apply(&self.case(planned.inputs[0], row)?),
+            Stage::Transform(transform) => {
+                // Before anything is read for it.
+                if let Some(rule) = transform.rule() {
+                    return Err(rule.unsettled());
+                }
+                transform.apply(&self.case(planned.inputs[0], row)?)
+            }
             Stage::View(_) | Stage::Augment(_) => self.case(planned.inputs[0], row),
             _ => self.assembled(row),
         }

@@ -4,6 +4,7 @@ use super::declare::Declared;
 use super::problem::Found;
 use super::suggest::remedy;
 use crate::operators::registry::{Axes, Stage};
+use crate::operators::rules::Rule;
 use crate::operators::spec::Aspects;
 
 /// Reports rules that stand after something that gives scans another spacing.
@@ -24,10 +25,13 @@ pub(super) fn own_spacings(
             let both = stages[before].spec().is_some_and(|spec| spec.aspects == Aspects::Both);
             if both && transform.axes() == Axes::Other {
                 let name = stages[before].name;
-                let message =
-                    format!("`{rule}` looks at the spacings of scans, and `{name}` changes them before");
+                let (what, outright) = match rule {
+                    Rule::Spacing(_) => ("the spacings of scans", "spacing_mm"),
+                    Rule::Like(_) => ("scans as they are", "grid"),
+                };
+                let message = format!("`{rule}` looks at {what}, and `{name}` changes them before");
                 let span = stage.table.key_at("to").map_or(stage.header, |key| key.span);
-                let hint = format!("give this stage `spacing_mm`, or let it stand before `{name}`");
+                let hint = format!("give this stage `{outright}`, or let it stand before `{name}`");
                 found.push(Found::new(span, message).hint(hint));
                 break;
             }
