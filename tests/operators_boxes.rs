@@ -108,7 +108,7 @@ fn all_48_orientations_move_voxels_alone() {
 #[test]
 fn a_crop_around_the_centre() {
     let given = numbered(Geometry::axis_aligned([6, 8, 9], [2.0, 1.0, 0.5]));
-    let crop = Crop { size_mm: Some([4.0, 5.0, 100.0]), centre_mm: None, above: None, margin_mm: 0.0 };
+    let crop = Crop { size_mm: Some([4.0, 5.0, 100.0]), ..Crop::default() };
     let found = crop.apply(&given).unwrap();
     assert_eq!(found.scan.size(), [2, 5, 9]);
     assert_eq!(found.scan.geometry().origin_mm, [0.0, 1.0, 4.0]);
@@ -121,7 +121,7 @@ fn a_crop_around_the_centre() {
 fn a_crop_around_a_point() {
     let given = numbered(Geometry::axis_aligned([6, 8, 9], [2.0, 1.0, 0.5]));
     let around = |centre_mm: [f64; 3], size_mm: [f64; 3]| {
-        Crop { size_mm: Some(size_mm), centre_mm: Some(centre_mm), above: None, margin_mm: 0.0 }.apply(&given)
+        Crop { size_mm: Some(size_mm), centre_mm: Some(centre_mm), ..Crop::default() }.apply(&given)
     };
     let first = |case: &Case| {
         let number = case.scan.voxels()[0] as usize;
@@ -145,8 +145,8 @@ fn a_crop_around_the_middle_point_is_one_around_the_centre() {
     {
         let given = numbered(tilted(size));
         let middle = given.scan.geometry().to_patient(VoxelIndex(size.map(|n| (n as f64 - 1.0) / 2.0)));
-        let centre = Crop { size_mm: Some(size_mm), centre_mm: None, above: None, margin_mm: 0.0 };
-        let point = Crop { centre_mm: Some(middle.0), ..centre };
+        let centre = Crop { size_mm: Some(size_mm), ..Crop::default() };
+        let point = Crop { centre_mm: Some(middle.0), ..centre.clone() };
         let (centre, point) = (centre.apply(&given).unwrap(), point.apply(&given).unwrap());
         assert_eq!(centre.scan, point.scan, "{size:?}");
         assert_eq!(centre.labels, point.labels);
@@ -161,8 +161,7 @@ fn a_crop_to_what_is_bright() {
     bright[(42 * 2 + 21) + 4] = f32::INFINITY;
     bright[0] = f32::NAN;
     given.scan = Arc::new(Scan::new(given.scan.geometry().clone(), bright).unwrap());
-    let crop =
-        |above: f32, margin_mm: f64| Crop { size_mm: None, centre_mm: None, above: Some(above), margin_mm };
+    let crop = |above: f32, margin_mm: f64| Crop { above: Some(above), margin_mm, ..Crop::default() };
     let found = crop(4.0, 0.0).apply(&given).unwrap();
     assert_eq!(found.scan.size(), [2, 2, 2]);
     assert_eq!((found.scan.voxels()[0], found.scan.voxels()[7]), (5.0, f32::INFINITY));
@@ -218,7 +217,7 @@ fn settings_that_do_not_go_together_are_named() {
 fn damaged_grids_are_named() {
     let operators: [&dyn Transform; 3] = [
         &Reorient::parse("RAS").unwrap(),
-        &Crop { size_mm: Some([1.0; 3]), centre_mm: None, above: None, margin_mm: 0.0 },
+        &Crop { size_mm: Some([1.0; 3]), ..Crop::default() },
         &Pad { size: Some([9; 3]), size_mm: None, value: 0.0 },
     ];
     for operator in operators {
@@ -252,7 +251,7 @@ proptest! {
         let spacing_mm = [0, 1, 2].map(|axis| spacing[axis] / finer[axis]);
         let fine = Resample::to_spacing(spacing_mm, Convention::Nnunet, Order::Linear).apply(&padded).unwrap();
         prop_assert!(returns(&given, &fine));
-        let cropped = Crop { size_mm: None, centre_mm: None, above: Some(-0.5), margin_mm: 100.0 }.apply(&fine).unwrap();
+        let cropped = Crop { above: Some(-0.5), margin_mm: 100.0, ..Crop::default() }.apply(&fine).unwrap();
         prop_assert!(returns(&given, &cropped));
     }
 }

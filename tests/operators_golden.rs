@@ -1,5 +1,5 @@
 //! Operators and metrics against the projects whose conventions they follow (`make.py`, `make_surfaces.py`,
-//! `make_intensities.py`, `make_detections.py` and `make_rules.py` in `golden/operators`).
+//! `make_intensities.py`, `make_detections.py`, `make_rules.py` and `make_reference.py` in `golden/operators`).
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
 use tomoflow::metrics::{Bounds, Found, Scored, average_precision, surface_distances};
 use tomoflow::operators::components::Connectivity;
+use tomoflow::operators::declared_grid::DeclaredGrid;
 use tomoflow::operators::largest_component::LargestComponent;
 use tomoflow::operators::registry::{MaskTransform, Registry, Stage, Transform};
 use tomoflow::operators::rules::{Sampled, SpacingRule};
@@ -87,6 +88,26 @@ fn resampling_is_nnunets() {
     let found = resampled(&golden, "nnunet");
     assert_eq!(found.scan.size(), golden.size("nnunet.scan"));
     near(found.scan.voxels(), &golden.f32("nnunet.scan"), 1e-5);
+}
+
+#[test]
+fn the_grid_of_a_reference_is_simpleitks() {
+    let golden = Golden::open("reference.safetensors");
+    let geometry = golden.geometry("affine", golden.size("scan"));
+    let given = case(geometry, golden.f32("scan"), Some(golden.u16("labels")));
+    for name in ["oblique", "parallel", "sagittal"] {
+        let size = golden.size(&format!("{name}.linear"));
+        let target = golden.geometry(&format!("{name}.affine"), size);
+        for order in ["linear", "nearest"] {
+            let config = json!({
+                "grid": DeclaredGrid::from(&target), "fill": -3.0, "convention": "monai", "order": order,
+            });
+            let found = transform("resample", config).apply(&given).unwrap();
+            assert!(found.scan.geometry().same_grid(&target, 1e-5));
+            near(found.scan.voxels(), &golden.f32(&format!("{name}.{order}")), 1e-5);
+            assert_eq!(found.labels.unwrap().voxels(), golden.u16(&format!("{name}.labels")), "{name}");
+        }
+    }
 }
 
 #[test]

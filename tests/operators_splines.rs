@@ -290,7 +290,7 @@ proptest! {
         let geometry = Geometry::axis_aligned(size, [1.0; 3]);
         let given = case(geometry, vec![0.0; labels.len()], Some(labels));
         let near = Resample::to_spacing(new_mm, CONVENTIONS[which], Order::Linear);
-        let voted = Resample { labels: LabelOrder::Linear, ..near };
+        let voted = Resample { labels: LabelOrder::Linear, ..near.clone() };
         let found = voted.apply(&given).unwrap().labels.unwrap();
         // The share of each label, interpolated as an image.
         let share = |label: u16| {

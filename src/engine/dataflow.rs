@@ -213,9 +213,9 @@ impl<'s> Built<'s, '_> {
     fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, CaseRow)>) {
         let chain = keys::Chain::to(self.plan, index);
         let wanted = cases.map(move |(_, case)| {
-            let key = keys::prepare(chain.scan(&case.series), None);
-            let work = Work::Prepare(CaseRow { series: case.series, labels: None });
-            (Action { key, stage: index as u16, work }, ())
+            let case = chain.seen(case);
+            let key = keys::prepare(chain.scan(&case), chain.labels(&case));
+            (Action { key, stage: index as u16, work: Work::Prepare(case) }, ())
         });
         self.act(wanted);
     }
@@ -225,9 +225,9 @@ impl<'s> Built<'s, '_> {
         let operator = keys::operator(&self.plan.stages[index]);
         let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
         let wanted = cases.map(move |(_, case)| {
-            let key = keys::action(operator, &[chain.scan(&case.series)]);
-            let work = Work::Segment(CaseRow { series: case.series, labels: None });
-            (Action { key, stage: index as u16, work }, None)
+            let case = chain.seen(case);
+            let key = keys::action(operator, &[chain.scan(&case)]);
+            (Action { key, stage: index as u16, work: Work::Segment(case) }, None)
         });
         self.masks_of(index, wanted);
     }

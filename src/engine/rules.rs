@@ -7,14 +7,17 @@ use tomoflow_connectors::{Digest, Geometry};
 
 use super::archive::Archive;
 use crate::executor::keys;
+use crate::operators::declared_grid::DeclaredGrid;
 use crate::operators::registry::{Axes, Stage};
 use crate::operators::reorient::Reorient;
-use crate::operators::rules::{Sampled, SpacingRule};
+use crate::operators::rules::{Rule, Sampled, Settled};
 use crate::pipeline::Plan;
-use crate::store::{PinnedSpacing, Store, StoreError};
+use crate::store::{Pinned, Store, StoreError};
 
-/// A rule has drifted when it comes to something that differs by more than this share of it.
+/// A rule has drifted when it comes to a length that differs by more than this share of it.
 const DRIFT: f64 = 1e-6;
+/// Or to a grid with a corner that lies farther off than this.
+const DRIFT_MM: f64 = 1e-3;
 
 /// The rules of a plan, as it was declared.
 #[derive(Default)]
@@ -22,9 +25,9 @@ pub struct Rules {
     /// Rules with a stage each.
     ruled: Vec<Ruled>,
     /// What rules were settled on, by name.
-    pinned: BTreeMap<Digest, PinnedSpacing>,
+    pinned: BTreeMap<Digest, Pinned>,
     /// What is given up for what is settled now, by name.
-    replaced: BTreeMap<Digest, PinnedSpacing>,
+    replaced: BTreeMap<Digest, Pinned>,
     /// Those that were settled here, and not before.
     new: BTreeSet<Digest>,
 }
@@ -34,11 +37,13 @@ struct Ruled {
     stage: usize,
     /// The stage's name.
     shown: String,
-    rule: SpacingRule,
+    rule: Rule,
     /// What it is called in the store.
     name: Digest,
     /// The stage that makes the scans.
     root: u16,
+    /// All stages that make scans, this one first: a reference may be of another source.
+    roots: Vec<u16>,
     /// How they are turned before, in this order.
     turns: Vec<Reorient>,
 }
@@ -66,7 +71,7 @@ impl Rules {
     /// When the store cannot be read.
     pub fn load(&mut self, store: &Store, anew: bool) -> Result<(), StoreError> {
         for ruled in &self.ruled {
-            if let Some(pinned) = store.spacing(ruled.name)? {
+            if let Some(pinned) = store.settled(ruled.name)? {
                 let known = if anew { &mut self.replaced } else { &mut self.pinned };
                 known.insert(ruled.name, pinned);
             }
@@ -79,17 +84,26 @@ impl Rules {
     /// # Errors
     /// When the store cannot be written.
     pub fn settle(&mut self, archive: &Archive, store: &Store) -> Result<bool, StoreError> {
-        let mut pins = BTreeMap::new();
+        let (mut pins, mut known) = (BTreeMap::new(), false);
         for ruled in self.ruled.iter().filter(|ruled| !self.pinned.contains_key(&ruled.name)) {
             if let Some(today) = self.today(ruled, archive) {
                 pins.insert(ruled.name, today);
             }
         }
-        let pins: Vec<(Digest, PinnedSpacing)> = pins.into_iter().collect();
-        if pins.is_empty() {
-            return Ok(false);
+        // A grid whose scan is gone cannot be settled anew: what is known of it stays.
+        for ruled in self.ruled.iter().filter(|ruled| matches!(ruled.rule, Rule::Like(_))) {
+            if !pins.contains_key(&ruled.name)
+                && let Some(before) = self.replaced.remove(&ruled.name)
+            {
+                self.pinned.insert(ruled.name, before);
+                known = true;
+            }
         }
-        store.pin_spacings(&pins)?;
+        let pins: Vec<(Digest, Pinned)> = pins.into_iter().collect();
+        if pins.is_empty() {
+            return Ok(known);
+        }
+        store.settle(&pins)?;
         self.new.extend(pins.iter().map(|(name, _)| *name));
         self.pinned.extend(pins);
         Ok(true)
@@ -98,15 +112,15 @@ impl Rules {
     /// The plan with what is settled in the rules' places.
     pub fn applied(&self, plan: &Plan) -> Plan {
         let mut plan = plan.clone();
-        for (stage, spacing_mm) in self.spacings() {
-            plan.settle(stage, spacing_mm);
+        for (stage, settled) in self.settled() {
+            plan.settle(stage, &settled);
         }
         plan
     }
 
     /// What is settled, by stage.
-    pub fn spacings(&self) -> Vec<(usize, [f64; 3])> {
-        let settled = |ruled: &Ruled| Some((ruled.stage, self.pinned.get(&ruled.name)?.spacing_mm));
+    pub fn settled(&self) -> Vec<(usize, Settled)> {
+        let settled = |ruled: &Ruled| Some((ruled.stage, self.pinned.get(&ruled.name)?.settled));
         self.ruled.iter().filter_map(settled).collect()
     }
 
@@ -123,38 +137,69 @@ impl Rules {
 
     fn note(&self, ruled: &Ruled, archive: &Archive) -> Option<String> {
         let Ruled { shown, rule, name, .. } = ruled;
+        let today = self.today(ruled, archive);
         let Some(pinned) = self.pinned.get(name) else {
-            return Some(format!("{shown}: no scan yet that its {rule} could follow"));
+            return Some(match rule {
+                Rule::Spacing(rule) => format!("{shown}: no scan yet that its {rule} could follow"),
+                Rule::Like(key) => format!("{shown}: no accepted scan `{key}`, whose grid it asks for"),
+            });
         };
-        let (mm, scans) = (millimetres(pinned.spacing_mm), counted(pinned.scans));
         if self.new.contains(name) {
-            let mut note = format!("{shown}: settled on {mm}, the {rule} of {scans}");
+            let from = match rule {
+                Rule::Spacing(rule) => format!("the {rule} of {}", counted(pinned.scans)),
+                Rule::Like(_) => format!("the {rule}"),
+            };
+            let mut note = format!("{shown}: settled on {}, {from}", said(&pinned.settled));
             if let Some(before) = self.replaced.get(name) {
-                let _ = write!(note, " (before: {})", millimetres(before.spacing_mm));
+                let _ = write!(note, " (before: {})", said(&before.settled));
             }
             // What came since is said from the next run on, unless this one goes on for long.
-            if !drifted(pinned, self.today(ruled, archive).as_ref()) {
+            if !today.as_ref().is_some_and(|today| drifted(&pinned.settled, &today.settled)) {
                 return Some(note);
             }
         }
-        let today = self.today(ruled, archive).filter(|today| drifted(pinned, Some(today)))?;
-        let (now, many) = (millimetres(today.spacing_mm), counted(today.scans));
-        Some(format!(
-            "{shown}: pinned to {mm} ({scans}); the archive's {rule} is now {now} ({many}); `--repin` follows it"
-        ))
+        let kept = said(&pinned.settled);
+        match (rule, today) {
+            (Rule::Like(key), None) => Some(format!(
+                "{shown}: pinned to {kept}; `{key}`, whose grid it was, is not among the scans any more"
+            )),
+            (_, Some(today)) if drifted(&pinned.settled, &today.settled) => {
+                let (now, scans) = (said(&today.settled), counted(pinned.scans));
+                Some(match rule {
+                    Rule::Spacing(rule) => format!(
+                        "{shown}: pinned to {kept} ({scans}); the archive's {rule} is now {now} ({}); \
+                         `--repin` follows it",
+                        counted(today.scans)
+                    ),
+                    Rule::Like(_) => {
+                        format!("{shown}: pinned to {kept}; the {rule} is now {now}; `--repin` follows it")
+                    }
+                })
+            }
+            _ => None,
+        }
     }
 
     /// What a rule comes to now: over all scans of all stages that share it, each scan once.
-    fn today(&self, ruled: &Ruled, archive: &Archive) -> Option<PinnedSpacing> {
+    fn today(&self, ruled: &Ruled, archive: &Archive) -> Option<Pinned> {
+        let rule = match &ruled.rule {
+            Rule::Spacing(rule) => rule,
+            Rule::Like(key) => {
+                let mut all = ruled.roots.iter().flat_map(|root| archive.scans(*root));
+                let grid = ruled.turned((&all.find(|row| *row.key == **key)?.grid).into());
+                return Some(Pinned { settled: Settled::Grid(DeclaredGrid::from(&grid)), scans: 1 });
+            }
+        };
         let (mut roots, mut scans) = (BTreeSet::new(), Vec::new());
         for other in self.ruled.iter().filter(|other| other.name == ruled.name) {
             if roots.insert(other.root) {
-                scans.extend(archive.scans(other.root).map(|row| other.sampled((&row.grid).into())));
+                let sampled = |grid| Sampled::from(&other.turned(grid));
+                scans.extend(archive.scans(other.root).map(|row| sampled((&row.grid).into())));
             }
         }
         scans.retain(Sampled::counts);
-        let spacing_mm = ruled.rule.spacing_mm(&scans)?;
-        Some(PinnedSpacing { spacing_mm, scans: scans.len() as u64 })
+        let settled = Settled::SpacingMm(rule.spacing_mm(&scans)?);
+        Some(Pinned { settled, scans: scans.len() as u64 })
     }
 }
 
@@ -173,29 +218,45 @@ impl Ruled {
             _ => None,
         };
         let (stages, turns): (Vec<usize>, Vec<Reorient>) = before.into_iter().filter_map(turned).unzip();
+        let makes_scans = |other: &usize| {
+            *other != root && matches!(plan.stages[*other].stage, Stage::Assemble(_) | Stage::Images(_))
+        };
+        let others = (0..plan.stages.len()).filter(makes_scans);
+        let roots = std::iter::once(root).chain(others).map(|root| root as u16).collect();
         Some(Self {
             stage,
             shown: planned.name.clone(),
+            name: keys::rule(plan, &rule, &stages, root),
             rule,
-            name: keys::rule(plan, rule, &stages, root),
             root: root as u16,
+            roots,
             turns,
         })
     }
 
-    /// A scan as it comes to the stage.
-    fn sampled(&self, grid: Geometry) -> Sampled {
-        Sampled::from(&self.turns.iter().fold(grid, |grid, turn| turn.grid(&grid)))
+    /// The grid of a scan as it comes to the stage.
+    fn turned(&self, grid: Geometry) -> Geometry {
+        self.turns.iter().fold(grid, |grid, turn| turn.grid(&grid))
     }
 }
 
-fn drifted(pinned: &PinnedSpacing, today: Option<&PinnedSpacing>) -> bool {
-    let apart = |(before, now): (f64, f64)| (now - before).abs() > DRIFT * before.abs();
-    today.is_some_and(|today| pinned.spacing_mm.into_iter().zip(today.spacing_mm).any(apart))
+fn drifted(pinned: &Settled, today: &Settled) -> bool {
+    match (pinned, today) {
+        (Settled::SpacingMm(before), Settled::SpacingMm(now)) => {
+            before.iter().zip(now).any(|(before, now)| (now - before).abs() > DRIFT * before.abs())
+        }
+        (Settled::Grid(before), Settled::Grid(now)) => {
+            !before.geometry().same_grid(&now.geometry(), DRIFT_MM)
+        }
+        _ => true,
+    }
 }
 
-fn millimetres([d, h, w]: [f64; 3]) -> String {
-    format!("{d} x {h} x {w} mm")
+fn said(settled: &Settled) -> String {
+    match settled {
+        Settled::SpacingMm([d, h, w]) => format!("{d} x {h} x {w} mm"),
+        Settled::Grid(grid) => grid.to_string(),
+    }
 }
 
 fn counted(scans: u64) -> String {

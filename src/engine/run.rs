@@ -106,7 +106,7 @@ pub enum RunError {
     },
     /// Several processes, and nothing that a rule could follow.
     #[error(
-        "no scan yet that the rule of `{stage}` could follow, and several processes need it settled first\nhint: run one process once there are scans, or give `{stage}` its `spacing_mm`"
+        "no scan yet that the rule of `{stage}` could follow, and several processes need it settled first\nhint: run one process once there are scans, or say outright what `{stage}` needs (`spacing_mm`, `grid`)"
     )]
     Unsettled {
         /// The stage with the rule.

@@ -5,7 +5,7 @@ use tomoflow_connectors::Digest;
 
 use super::work::{CaseRow, LabelRow, Member, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
-use crate::operators::rules::SpacingRule;
+use crate::operators::rules::Rule;
 use crate::operators::spec::{Aspects, Config, semantic};
 use crate::operators::train::{Split, Train};
 use crate::pipeline::{Plan, PlannedStage};
@@ -54,6 +54,8 @@ pub struct Chain {
     assemble: Digest,
     scan: Digest,
     labels: Digest,
+    /// Whether labels decide what becomes of intensities.
+    by_labels: bool,
 }
 
 impl Chain {
@@ -72,12 +74,24 @@ impl Chain {
             Digest::of_parts(operators.iter().map(|digest| digest.0.as_slice()))
         };
         let assemble = code(&plan.stages[plan.scans(root)]);
-        Self { root, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels) }
+        let by_labels = transforms.iter().any(|&index| match &plan.stages[index].stage {
+            Stage::Transform(transform) => transform.around().is_some(),
+            _ => false,
+        });
+        Self { root, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels), by_labels }
     }
 
     /// What the chain's intensities depend on.
-    pub fn scan(&self, series: &SeriesRow) -> Digest {
-        Digest::of_parts([series.digest.0.as_slice(), &self.assemble.0, &self.scan.0])
+    pub fn scan(&self, case: &CaseRow) -> Digest {
+        let labels = self.labels(case).filter(|_| self.by_labels);
+        let parts = [&case.series.digest, &self.assemble, &self.scan].into_iter().chain(labels.as_ref());
+        Digest::of_parts(parts.map(|part| part.0.as_slice()))
+    }
+
+    /// The case as far as the chain's intensities depend on it: its labels seldom take part, so that a corrected
+    /// outline asks for no other mask.
+    pub fn seen(&self, case: CaseRow) -> CaseRow {
+        CaseRow { labels: case.labels.filter(|_| self.by_labels), ..case }
     }
 
     /// What the chain's labels depend on, when the case has any.
@@ -150,11 +164,11 @@ pub fn pin(plan: &Plan, train: usize) -> Digest {
     }
 }
 
-/// The name under which the spacing that a rule was settled on is kept: the rule, how scans are turned before
+/// The name under which what a rule was settled on is kept: the rule, how scans are turned before
 /// it, and which scans it looks at. `turns` are the stages that turn them, `root` the one that makes them.
 ///
 /// No code version takes part, and nothing of how the result is interpolated: a pin outlives both.
-pub fn rule(plan: &Plan, rule: SpacingRule, turns: &[usize], root: usize) -> Digest {
+pub fn rule(plan: &Plan, rule: &Rule, turns: &[usize], root: usize) -> Digest {
     let settings = |stage: &PlannedStage| Json::Object(semantic(stage.spec.fields, &stage.config));
     let said = |stage: &PlannedStage| json!([stage.spec.name, settings(stage)]);
     let mut parts: Vec<Json> = turns.iter().map(|&turn| said(&plan.stages[turn])).collect();
@@ -164,7 +178,7 @@ pub fn rule(plan: &Plan, rule: SpacingRule, turns: &[usize], root: usize) -> Dig
         _ => root,
     };
     let source = &plan.stages[source];
-    parts.extend([said(source), source.config.get("where").cloned().unwrap_or_default(), json!(rule)]);
+    parts.extend([said(source), source.config.get("where").cloned().unwrap_or_default(), rule.said()]);
     Digest::of_parts([b"tomoflow rule 1".as_slice(), Json::Array(parts).to_string().as_bytes()])
 }
 

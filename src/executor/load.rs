@@ -121,7 +121,13 @@ impl Context {
             return Ok(case);
         }
         match &planned.stage {
-            Stage::Transform(transform) => transform.apply(&self.case(planned.inputs[0], row)?),
+            Stage::Transform(transform) => {
+                // Before anything is read for it.
+                if let Some(rule) = transform.rule() {
+                    return Err(rule.unsettled());
+                }
+                transform.apply(&self.case(planned.inputs[0], row)?)
+            }
             Stage::View(_) | Stage::Augment(_) => self.case(planned.inputs[0], row),
             _ => self.assembled(row),
         }
@@ -129,7 +135,7 @@ impl Context {
 
     /// The transformed scan that `keep = true` left, if it is there already.
     fn kept(&self, stage: usize, row: &CaseRow) -> Result<Option<Case>, Reject> {
-        let scan = Chain::to(&self.plan, stage).scan(&row.series);
+        let scan = Chain::to(&self.plan, stage).scan(row);
         let Some(artifact) = self.lookup()?.done(keys::prepare(scan, None)) else { return Ok(None) };
         // Damaged or gone: then the scan is made again.
         let Some(kept) = self.artifact(artifact).ok().and_then(|bytes| PreparedArtifact::decode(&bytes).ok())

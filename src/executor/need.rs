@@ -4,6 +4,7 @@ use tomoflow_connectors::Geometry;
 
 use super::load::Context;
 use super::work::{Action, Work};
+use crate::operators::declared_grid::DeclaredGrid;
 use crate::pipeline::Plan;
 
 /// What an action holds at its peak: intensities, labels, a transformed copy, and the pieces between.
@@ -45,6 +46,12 @@ fn finest(plan: &Plan, stage: usize, original: &Geometry) -> u64 {
             serde_json::from_value::<[f64; 3]>(stage.config.get(field).cloned().unwrap_or_default()).ok()
         };
         match stage.spec.name {
+            "resample" if stage.config.get("grid").is_some_and(serde_json::Value::is_object) => {
+                let grid = stage.config.get("grid").cloned().unwrap_or_default();
+                if let Ok(grid) = serde_json::from_value::<DeclaredGrid>(grid) {
+                    (size, spacing_mm) = (grid.size.map(|n| n as f64), grid.spacing_mm);
+                }
+            }
             "resample" => {
                 let smallest = spacing_mm.into_iter().fold(f64::INFINITY, f64::min);
                 let new_mm = lengths("spacing_mm").unwrap_or([smallest; 3]);

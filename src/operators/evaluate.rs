@@ -2,8 +2,10 @@
 
 pub mod figures;
 pub mod lesions;
+pub mod promise12;
 #[cfg(test)]
 mod tests;
+pub mod thirds;
 
 use std::sync::Arc;
 
@@ -13,6 +15,8 @@ use tomoflow_connectors::{Geometry, Real};
 
 use self::figures::{Empty, Figure, Findings, NAMES, Needs};
 use self::lesions::Overlaps;
+use self::promise12::{Observer, SECOND_OBSERVER};
+use self::thirds::Thirds;
 use super::registry::{Entry, Evaluator, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -48,20 +52,33 @@ pub static SPEC: Spec = Spec {
           | `lesion_f1` | the harmonic mean of these two | 1 |\n\
           | `lesion_dice` | mean Dice of the lesions of the truth, 0 of one that was missed | 1 |\n\
           | `lesion_recall_small`, `lesion_recall_medium`, `lesion_recall_large` | of lesions under 15 mm, up to 30 mm, and over | 1 |\n\
-          | `lesion_dice_small`, `lesion_dice_medium`, `lesion_dice_large` | of the same | 1 |\n\n\
+          | `lesion_dice_small`, `lesion_dice_medium`, `lesion_dice_large` | of the same | 1 |\n\
+          | `dice_base`, `rve_base`, `assd_base`, `hd95_base` | of the structure's cranial third | as above |\n\
+          | `dice_apex`, `rve_apex`, `assd_apex`, `hd95_apex` | of its caudal third | as above |\n\
+          | `promise12` | the mean of the twelve scores below | points |\n\
+          | `promise12_dice`, `promise12_rve`, `promise12_assd`, `promise12_hd95` | scores of the whole structure | points |\n\
+          | `promise12_dice_base`, `promise12_rve_base`, `promise12_assd_base`, `promise12_hd95_base` | of its base | points |\n\
+          | `promise12_dice_apex`, `promise12_rve_apex`, `promise12_assd_apex`, `promise12_hd95_apex` | of its apex | points |\n\n\
           A surface is the mask without its erosion by six neighbours; distances are Euclidean, in mm, from \
           voxel centre to voxel centre.\n\n\
           A lesion is a part of the truth's label whose voxels are joined by faces; its size is the diameter of \
           a ball of its volume. Each such part of the prediction belongs to the lesion that it shares most \
           voxels with, and a lesion is compared with all that belongs to it together (as in LiTS). It is found \
           when their intersection over union is not below `lesion_iou`.\n\n\
+          Base and apex are the upper and the lower third of the slices that the truth's label has, along the axis of \
+          the grid that runs from feet to head most: as many slices as come next to a third (5 of 14, 4 of 13), one at \
+          least. What the prediction holds beyond the truth's last slice belongs to the end that lies next to it. \
+          Both masks are cut there and compared as masks of their own, whose cut faces are surface.\n\n\
+          Scores are those of PROMISE12 (Litjens et al., Medical Image Analysis 2014): linear, 100 for a perfect figure, \
+          85 for what a `second_observer` reaches, and never below 0. A figure without a value, since the \
+          prediction holds nothing there, is worth 0; where the truth holds nothing there is no score.\n\n\
           The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so a missed \
-          structure is always seen; `empty` chooses the figure where the formula has none:\n\n\
+          structure is always seen (of base and apex, what is so there); `empty` chooses the figure where the formula has none:\n\n\
           | empty | both empty | one empty |\n\
           | --- | --- | --- |\n\
           | `nan` | no figure | no figure |\n\
-          | `one_zero` | a perfect one: 1, or 0 for errors and distances | 0 for shares; no figure for errors and distances |\n\
-          | `penalty` | a perfect one | 0 for shares, 1 for `rve`, the diagonal of the volume for distances |\n\n\
+          | `one_zero` | a perfect one: 1, 100 points, or 0 for errors and distances | 0 for shares and points; no figure for errors and distances |\n\
+          | `penalty` | a perfect one | 0 for shares and points, 1 for `rve`, the diagonal of the volume for distances |\n\n\
           Dice and IoU of one empty mask are 0 by their formula. Nothing stands for a figure of a size that no \
           lesion of the truth has.\n\n\
           With `interval = 0.95` each mean in `summary` gets the ends of its 95 % confidence interval (`mean_low`, \
@@ -104,6 +121,7 @@ pub static SPEC: Spec = Spec {
             role: Role::Semantic,
             doc: "From which intersection over union on a lesion counts as found; with 0 a single voxel is enough.",
         },
+        SECOND_OBSERVER,
         Field {
             name: "interval",
             kind: FieldKind::Number { min: 0.01, max: 0.9999, unit: "" },
@@ -138,6 +156,8 @@ struct Fields {
     empty: Empty,
     tolerance_mm: f64,
     lesion_iou: f64,
+    #[serde(default)]
+    second_observer: Option<Observer>,
 }
 
 /// A comparison.
@@ -151,6 +171,8 @@ pub struct Evaluate {
     pub tolerance_mm: f64,
     /// From which intersection over union on a lesion is found.
     pub lesion_iou: f64,
+    /// What a second observer reaches, for scores.
+    pub second_observer: Option<Observer>,
 }
 
 /// How sure the means of figures are to be said, when the checked configuration of a stage asks for it.
@@ -164,7 +186,8 @@ pub fn interval(config: &Config) -> Option<Bootstrap> {
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let Fields { metrics: names, empty, tolerance_mm, lesion_iou } = super::read_config(config)?;
+    let Fields { metrics: names, empty, tolerance_mm, lesion_iou, second_observer } =
+        super::read_config(config)?;
     let mut metrics = Vec::new();
     let mut problems = Vec::new();
     for (place, name) in names.iter().enumerate() {
@@ -188,10 +211,17 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
             "metrics = [\"dice\", \"assd\", \"rve\"]",
         ));
     }
+    if let Some(score) = metrics.iter().find(|figure: &&&Figure| figure.needs == Needs::Observer)
+        && second_observer.is_none()
+    {
+        let message = format!("`{}` needs what a second observer reaches, none found", score.name);
+        let hint = "second_observer = { whole = { dice = 0.9, … }, base = { … }, apex = { … } }";
+        problems.push(FieldProblem::new("second_observer", message, hint));
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Stage::Evaluate(Arc::new(Evaluate { metrics, empty, tolerance_mm, lesion_iou })))
+    Ok(Stage::Evaluate(Arc::new(Evaluate { metrics, empty, tolerance_mm, lesion_iou, second_observer })))
 }
 
 impl Evaluator for Evaluate {
@@ -210,13 +240,17 @@ impl Evaluator for Evaluate {
             let lesions = overlaps
                 .as_ref()
                 .map(|overlaps| overlaps.lesions(pairs[place], geometry.voxel_mm3(), self.lesion_iou));
-            let found = Findings { lesions, ..self.find(&packed, place, geometry)? };
+            let thirds = match self.metrics.iter().any(|figure| figure.needs.thirds()) {
+                true => Thirds::of(mask, truth, pairs[place])?,
+                false => None,
+            };
+            let found = Findings { lesions, thirds, ..self.find(&packed, place, geometry)? };
             metrics.extend(self.metrics.iter().map(|figure| Metric {
                 label: label.clone(),
                 metric: figure.name.to_owned(),
                 value: figure.value(&found, self.empty, diagonal_mm(geometry)),
                 unit: figure.unit.to_owned(),
-                state: found.counts.state().name().to_owned(),
+                state: figure.state(&found).name().to_owned(),
             }));
         }
         Ok(metrics)
@@ -237,8 +271,10 @@ impl Evaluate {
             tolerance_mm: self.tolerance_mm,
             centres_mm: None,
             lesions: None,
+            thirds: None,
+            observer: self.second_observer,
         };
-        if self.needs(Needs::Surfaces) {
+        if self.metrics.iter().any(|figure| matches!(figure.needs, Needs::Surfaces | Needs::Observer)) {
             found.distances = packed
                 .surface_distances(place, geometry.spacing_mm())
                 .map_err(|error| Failure::new("BAD_GRID", error.to_string(), ""))?;
@@ -267,9 +303,9 @@ impl Evaluate {
             ));
         }
         let most = super::grid::largest_cosine(reference);
-        if self.needs(Needs::Surfaces) && most > super::grid::RIGHT_ANGLE {
-            let surfaces = self.metrics.iter().filter(|figure| figure.needs == Needs::Surfaces);
-            let names: Vec<_> = surfaces.map(|figure| format!("`{}`", figure.name)).collect();
+        let surfaces = self.metrics.iter().filter(|figure| figure.needs.surfaces());
+        let names: Vec<_> = surfaces.map(|figure| format!("`{}`", figure.name)).collect();
+        if !names.is_empty() && most > super::grid::RIGHT_ANGLE {
             return Err(Failure::new(
                 "SHEARED_GRID",
                 format!("right angles between the axes expected, a cosine of {most:.3} found"),

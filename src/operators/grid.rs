@@ -207,6 +207,11 @@ pub fn check_voxels(size: [usize; 3]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A length in nine digits: what lies beyond is the noise of positions.
+pub fn nine_digits(value: f64) -> f64 {
+    format!("{value:.8e}").parse().unwrap_or(value)
+}
+
 /// Refuses two volumes of one case that do not share a size.
 ///
 /// # Errors

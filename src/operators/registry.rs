@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tomoflow_connectors::LabelMap;
 
 use super::reorient::Reorient;
-use super::rules::SpacingRule;
+use super::rules::{Rule, Settled};
 use super::spec::{Config, FieldProblem, Spec};
 use super::value::{Case, Failure, Mask, Metric};
 
@@ -20,13 +20,18 @@ pub trait Transform: Send + Sync {
         Axes::Other
     }
 
-    /// The rule over the archive that stands where its spacing belongs; such a transform runs on no case.
-    fn rule(&self) -> Option<SpacingRule> {
+    /// The label that decides what becomes of a scan: its intensities then depend on the case's labels.
+    fn around(&self) -> Option<&str> {
         None
     }
 
-    /// Its configuration and itself with a spacing in the rule's place; none when it has no rule.
-    fn settled(&self, _config: &Config, _spacing_mm: [f64; 3]) -> Option<(Config, Stage)> {
+    /// The rule over the archive that stands where a setting belongs; such a transform runs on no case.
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    /// Its configuration and itself with what the rule was settled on in its place; none when it has no such rule.
+    fn settled(&self, _config: &Config, _settled: &Settled) -> Option<(Config, Stage)> {
         None
     }
 }

@@ -46,14 +46,16 @@ pub fn labels_to_grid(labels: &LabelMap, target: &Geometry) -> Result<LabelMap, 
 }
 
 /// From voxels of one grid to positions in voxels of another.
-struct VoxelMap {
-    start: [f64; 3],
+pub(super) struct VoxelMap {
+    /// Where the first voxel of the first grid lies in the second.
+    pub start: [f64; 3],
     /// For each axis of the first grid, the way in voxels of the second from one voxel to the next.
-    steps: [[f64; 3]; 3],
+    pub steps: [[f64; 3]; 3],
 }
 
 impl VoxelMap {
-    fn between(from: &Geometry, to: &Geometry) -> Result<Self, Failure> {
+    /// From voxels of `from` to voxels of `to`.
+    pub fn between(from: &Geometry, to: &Geometry) -> Result<Self, Failure> {
         let position = |index: [f64; 3]| {
             to.to_voxel(from.to_patient(VoxelIndex(index)))
                 .map(|found| found.0)
@@ -140,10 +142,14 @@ impl VoxelMap {
 }
 
 /// The voxel of an axis that a position lies in; halfway, the later one.
-fn nearest_voxel(position: f64, voxels: usize) -> Option<usize> {
+pub(super) fn nearest_voxel(position: f64, voxels: usize) -> Option<usize> {
     let last = voxels as f64 - 1.0;
-    (position >= -REACH && position <= last + REACH)
-        .then(|| (position + 0.5).floor().clamp(0.0, last) as usize)
+    within(position, voxels).then(|| (position + 0.5).floor().clamp(0.0, last) as usize)
+}
+
+/// Whether a position lies in a voxel of an axis.
+pub(super) fn within(position: f64, voxels: usize) -> bool {
+    position >= -REACH && position <= voxels as f64 - 1.0 + REACH
 }
 
 #[cfg(test)]

@@ -1,30 +1,34 @@
-//! Brings a scan and its labels to another spacing, by the convention of a peer.
+//! Brings a scan and its labels to another spacing, by the convention of a peer, or to one grid for all.
+
+mod settings;
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::Value as Json;
-use tomoflow_connectors::{LabelMap, Scan};
+use serde_json::{Value as Json, json};
+use tomoflow_connectors::{Geometry, LabelMap, Scan};
 
+use super::declared_grid::GRID;
 use super::grid::{self, Convention, Order, Sampling, Tap};
 use super::intensities;
 use super::interpolate::{self, Taps};
 use super::kernel::Line;
+use super::onto::onto;
 use super::registry::{Entry, Stage, Transform};
 pub use super::regrid::labels_to_grid;
-use super::rules::SpacingRule;
+use super::rules::{Rule, Settled};
 use super::separable::{self, Clip};
 use super::spec::{
-    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
 use super::votes;
+pub use settings::{LabelOrder, Resample, Target};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
     name: "resample",
     section: Section::Operators,
-    summary: "Scans and their labels at another spacing.",
+    summary: "Scans and their labels at another spacing, or on one grid.",
     doc: "Along the scan's own axes, oblique and sheared ones too; beyond the outermost voxel centres the \
           outermost voxel counts. Masks return to the scan's original grid by themselves. Nothing is smoothed \
           before, as in the peers, unless `antialias` asks for it.\n\n\
@@ -59,6 +63,16 @@ pub static SPEC: Spec = Spec {
           stay, and the run says when the rule would come to something else by now. `--repin` settles it anew, \
           and all that follows is made again, models too. Keys hold the spacing and not the rule. Stages with the same rule over the same kind of scans (`where` \
           filter and turns before it; neither names nor paths) share one pin, settled over all their scans.\n\n\
+          `to = { like = \"1.2.826…\" }` brings all scans to exactly the grid that one of them has: its size, spacing, \
+          origin and direction, as it comes to this stage (turned by a `reorient` before it). The scan is named by \
+          its SeriesInstanceUID, or by what `{case}` stands for in names of files, and may be of any source of the \
+          pipeline; its header alone is read. That grid is pinned as a rule's spacing is; the run says when the scan \
+          has another one by now, or is gone. Without such a scan each case of this stage is refused as \
+          `UNSETTLED`, and everything else runs. `grid` says the same outright, and gives the same keys. \
+          Voxels are made through patient space, `nearest` or `linear`, however the two grids lie to each other, as \
+          by SimpleITK's `Resample` with a reference: within half a voxel of the outermost centres these count, \
+          farther out lie `fill` and background. Nothing is registered: a scan that lies beside the grid is refused as \
+          `NO_OVERLAP`. `convention`, `antialias`, splines and `labels = \"linear\"` have no say there.\n\n\
           A spline may overshoot at edges; with `nnunet` the result stays within the range of the scan, or of \
           its slice where slices are taken apart, as there.",
     version: 1,
@@ -74,22 +88,41 @@ pub static SPEC: Spec = Spec {
             },
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The new spacing along `[D, H, W]`, in mm; this or `to`.",
+            doc: "The new spacing along `[D, H, W]`, in mm; this, `to` or `grid`.",
         },
         Field {
             name: "to",
             kind: FieldKind::Either(&[
                 FieldKind::Choice(&["isotropic", "median", "nnunet"]),
-                FieldKind::Table(&[Field::required(
-                    "percentile",
-                    FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
-                    "Of each axis's spacings over the archive, 0 to 100.",
-                )]),
+                FieldKind::Table(&[
+                    Field::absent(
+                        "percentile",
+                        FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
+                        Role::Semantic,
+                        "Of each axis's spacings over the archive, 0 to 100.",
+                    ),
+                    Field::absent(
+                        "like",
+                        FieldKind::Text,
+                        Role::SemanticLater,
+                        "The SeriesInstanceUID, or the case's name, of the scan whose grid all come to.",
+                    ),
+                ]),
             ]),
             default: Default::Absent,
             role: Role::Semantic,
             doc: "In place of `spacing_mm`: `isotropic` is the smallest of the scan's own spacings along every axis; \
-                  `median`, `nnunet` and `{ percentile = 10 }` are rules over the archive.",
+                  `median`, `nnunet` and `{ percentile = 10 }` are rules over the archive; `{ like = \"1.2.826…\" }` is \
+                  the grid of a scan.",
+        },
+        GRID,
+        Field {
+            name: "fill",
+            kind: FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
+            default: Default::Json("0.0"),
+            role: Role::SemanticLater,
+            doc: "The intensity beyond a scan on a `grid`, in the scale that the input has: -1024 is air in an \
+                  untouched CT.",
         },
         Field {
             name: "convention",
@@ -127,83 +160,16 @@ pub static SPEC: Spec = Spec {
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// A resampling.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Resample {
-    /// Along `[D, H, W]`; this or `to`.
-    #[serde(default)]
-    pub spacing_mm: Option<[f64; 3]>,
-    /// A rule for the spacing, in its place.
-    #[serde(default)]
-    pub to: Option<Target>,
-    /// Whose grid.
-    pub convention: Convention,
-    /// How intensities are made.
-    pub order: Order,
-    /// How labels are made.
-    #[serde(default)]
-    pub labels: LabelOrder,
-    /// Whether axes that become coarser are smoothed before.
-    #[serde(default)]
-    pub antialias: bool,
-}
-
-/// A spacing that is not said outright.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Target {
-    /// The smallest of the scan's own spacings along every axis.
-    Isotropic,
-    /// [`SpacingRule::Median`] of the archive.
-    Median,
-    /// [`SpacingRule::Percentile`] of the archive.
-    Percentile(f64),
-    /// [`SpacingRule::Nnunet`] of the archive.
-    Nnunet,
-}
-
-impl Target {
-    /// The rule over the archive, if it is one.
-    pub fn rule(self) -> Option<SpacingRule> {
-        match self {
-            Self::Isotropic => None,
-            Self::Median => Some(SpacingRule::Median),
-            Self::Percentile(percent) => Some(SpacingRule::Percentile(percent)),
-            Self::Nnunet => Some(SpacingRule::Nnunet),
-        }
-    }
-}
-
-/// How a label between voxels is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LabelOrder {
-    /// The nearest voxel's.
-    #[default]
-    Nearest,
-    /// The one with the largest share of the neighbours.
-    Linear,
-}
-
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let resample: Resample = super::read_config(config)?;
-    let given = [("spacing_mm", resample.spacing_mm.is_some()), ("to", resample.to.is_some())];
-    one_of(given, "spacing_mm = [1.0, 1.0, 1.0] or to = \"isotropic\"")?;
-    Ok(Stage::Transform(Arc::new(resample)))
+    Ok(Stage::Transform(Arc::new(Resample::read(config)?)))
 }
 
 impl Resample {
-    /// To a spacing, labels by the nearest voxel and nothing smoothed before.
-    pub fn to_spacing(spacing_mm: [f64; 3], convention: Convention, order: Order) -> Self {
-        let spacing_mm = Some(spacing_mm);
-        Self { spacing_mm, to: None, convention, order, labels: LabelOrder::Nearest, antialias: false }
-    }
-
     /// The spacing asked for, along `[D, H, W]`.
     fn target_mm(&self, old_mm: [f64; 3]) -> Result<[f64; 3], Failure> {
         let new_mm = match (self.spacing_mm, self.rule()) {
             (Some(new_mm), _) => new_mm,
-            (None, Some(rule)) => return Err(unsettled(rule)),
+            (None, Some(rule)) => return Err(rule.unsettled()),
             (None, None) => [old_mm.into_iter().fold(f64::INFINITY, f64::min); 3],
         };
         match new_mm.iter().find(|mm| !(mm.is_finite() && **mm > 0.0)) {
@@ -262,6 +228,19 @@ impl Resample {
         Scan::new(grid::resampled(scan.geometry(), &plan.samplings), voxels).map_err(misfit)
     }
 
+    /// The case on one grid for all.
+    fn on_grid(&self, case: &Case, grid: &Geometry) -> Result<Case, Failure> {
+        let labels = match &case.labels {
+            Some(labels) => {
+                grid::check_same_size("labels", case.scan.size(), labels.size())?;
+                Some(Arc::new(labels_to_grid(labels, grid)?))
+            }
+            None => None,
+        };
+        let scan = Arc::new(onto(&case.scan, grid, self.order, self.fill)?);
+        Ok(Case { scan, labels, ..case.clone() })
+    }
+
     fn labels(&self, labels: &LabelMap, plan: &Plan) -> Vec<u16> {
         match self.labels {
             LabelOrder::Nearest => interpolate::nearest(labels.voxels(), labels.size(), &plan.places()),
@@ -291,20 +270,15 @@ impl Plan {
     }
 }
 
-fn unsettled(rule: SpacingRule) -> Failure {
-    Failure::new(
-        "UNSETTLED",
-        format!("a spacing expected, the rule `{rule}` found"),
-        "a run settles rules over its archive; give `spacing_mm` where there is none",
-    )
-}
-
 fn misfit(error: tomoflow_connectors::volume::SizeMismatch) -> Failure {
     Failure::new("GRID_MISMATCH", error.to_string(), "")
 }
 
 impl Transform for Resample {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
+        if let Some(grid) = &self.grid {
+            return self.on_grid(case, &grid.geometry());
+        }
         let plan = self.plan(&case.scan)?;
         if let Some(labels) = &case.labels {
             grid::check_same_size("labels", case.scan.size(), labels.size())?;
@@ -323,15 +297,27 @@ impl Transform for Resample {
         Ok(Case { scan: Arc::new(scan), labels, ..case.clone() })
     }
 
-    fn rule(&self) -> Option<SpacingRule> {
-        self.to.and_then(Target::rule)
+    fn rule(&self) -> Option<Rule> {
+        match &self.to {
+            Some(Target::Archive(rule)) => Some(rule.clone()),
+            Some(Target::Isotropic) | None => None,
+        }
     }
 
-    fn settled(&self, config: &Config, spacing_mm: [f64; 3]) -> Option<(Config, Stage)> {
-        self.rule()?;
-        let mut config = config.clone();
-        config.insert("spacing_mm".to_owned(), Json::from(spacing_mm.to_vec()));
+    fn settled(&self, config: &Config, settled: &Settled) -> Option<(Config, Stage)> {
+        let (mut config, mut resample) = (config.clone(), Self { to: None, ..self.clone() });
+        match (self.rule()?, settled) {
+            (Rule::Spacing(_), Settled::SpacingMm(spacing_mm)) => {
+                config.insert("spacing_mm".to_owned(), json!(spacing_mm));
+                resample.spacing_mm = Some(*spacing_mm);
+            }
+            (Rule::Like(_), Settled::Grid(grid)) => {
+                config.insert("grid".to_owned(), json!(grid));
+                resample.grid = Some(*grid);
+            }
+            _ => return None,
+        }
         config.insert("to".to_owned(), Json::Null);
-        Some((config, Stage::Transform(Arc::new(Self { spacing_mm: Some(spacing_mm), to: None, ..*self }))))
+        Some((config, Stage::Transform(Arc::new(resample))))
     }
 }

@@ -1,14 +1,72 @@
-//! Rules over an archive: a spacing that follows from the grids of all its scans.
+//! Rules over an archive: a spacing that follows from the grids of all its scans, or the grid of one of them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 use tomoflow_connectors::Geometry;
+
+use super::declared_grid::DeclaredGrid;
+use super::grid::nine_digits;
+use super::value::Failure;
 
 use crate::metrics::Statistics;
 
 /// How many times as coarse, and as short, an axis must be before nnU-Net does not take its median.
 const ANISOTROPIC: f64 = 3.0;
+
+/// What stands where a stage's own setting belongs, until the archive says what that is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rule {
+    /// A spacing that follows from those of all scans.
+    Spacing(SpacingRule),
+    /// The grid of the scan with this key.
+    Like(String),
+}
+
+impl Rule {
+    /// As it stands in the name of what it is settled on.
+    pub fn said(&self) -> Json {
+        match self {
+            Self::Spacing(rule) => json!(rule),
+            Self::Like(key) => json!({ "like": key }),
+        }
+    }
+
+    /// Why nothing can be done with a case before it is settled.
+    pub fn unsettled(&self) -> Failure {
+        let (message, hint) = match self {
+            Self::Spacing(_) => (
+                format!("a spacing expected, the rule `{self}` found"),
+                "a run settles rules over its archive; give `spacing_mm` where there is none",
+            ),
+            Self::Like(key) => (
+                format!("the grid of `{key}` expected, no such scan found"),
+                "`like` is the SeriesInstanceUID of an accepted scan (`tomoflow inspect` lists them), or what \
+                 `{case}` stands for in the names of files; or give `grid`",
+            ),
+        };
+        Failure::new("UNSETTLED", message, hint)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spacing(rule) => rule.fmt(f),
+            Self::Like(key) => write!(f, "grid of `{key}`"),
+        }
+    }
+}
+
+/// What a rule was settled on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Settled {
+    /// A spacing along `[D, H, W]`, in mm.
+    SpacingMm([f64; 3]),
+    /// A grid.
+    Grid(DeclaredGrid),
+}
 
 /// A spacing for all scans that follows from theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,10 +165,6 @@ fn nnunet(spacings: &[Vec<f64>; 3], size: [f64; 3]) -> [f64; 3] {
 /// Between neighbours by their distance; 0 of none.
 fn percentile(figures: &[f64], percent: f64) -> f64 {
     Statistics::of(figures.iter().copied()).map_or(0.0, |figures| figures.quantile(percent / 100.0))
-}
-
-fn nine_digits(value: f64) -> f64 {
-    format!("{value:.8e}").parse().unwrap_or(value)
 }
 
 #[cfg(test)]

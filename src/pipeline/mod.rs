@@ -111,6 +111,7 @@ pub fn parse(
     labels_first(&declaration, &wiring, &mut found);
     patients_named(&declaration, &stages, &mut found);
     rules::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
+    rules::known_labels(&declaration.stages, &wiring.inputs, &stages, &mut found);
     let cards = Cards { stages: &declaration.stages, inputs: &wiring.inputs, built: &stages, registry };
     let prepared = cards.read(&mut found);
     let (errors, warnings) = settle(&sources, syntax, found);

@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::settings::RETRIES;
 use crate::networks::Step;
 use crate::operators::registry::Stage;
+use crate::operators::rules::Settled;
 use crate::operators::spec::{Config, Kind, Spec, semantic};
 
 /// Whether tables show identifiers as they are.
@@ -128,11 +129,11 @@ impl Plan {
         self.nearest(stage, |stage| stage.retries).unwrap_or(RETRIES)
     }
 
-    /// Puts a spacing where a stage has a rule over the archive, as if the file said so.
-    pub fn settle(&mut self, stage: usize, spacing_mm: [f64; 3]) {
+    /// Puts what it was settled on where a stage has a rule over the archive, as if the file said so.
+    pub fn settle(&mut self, stage: usize, settled: &Settled) {
         let Some(planned) = self.stages.get_mut(stage) else { return };
         let Stage::Transform(transform) = &planned.stage else { return };
-        if let Some((config, settled)) = transform.settled(&planned.config, spacing_mm) {
+        if let Some((config, settled)) = transform.settled(&planned.config, settled) {
             (planned.config, planned.stage) = (config, settled);
         }
     }

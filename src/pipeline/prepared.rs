@@ -92,8 +92,11 @@ impl Cards<'_> {
                     .warning()
             })
         });
-        let built = steps.into_iter().map(|step| self.build(step)).collect::<Result<_, _>>();
-        Ok((built.map_err(|message| refuse(message, "another version of tomoflow wrote the card"))?, older))
+        let built = steps.into_iter().map(|step| self.build(step)).collect::<Result<Vec<_>, _>>();
+        let mut built = built.map_err(|message| refuse(message, "another version of tomoflow wrote the card"))?;
+        // Scans that are to be segmented have no labels.
+        built.retain(|step| !matches!(&step.stage, Stage::Transform(transform) if transform.around().is_some()));
+        Ok((built, older))
     }
 
     /// A step as a stage; fields that came after the card have their defaults.

@@ -1,8 +1,10 @@
-//! Where a rule over the archive may stand: scans come to it with the spacings that they have.
+//! Where transforms may stand that look at more than a scan: at all scans of the archive, or at a case's labels.
 
 use super::declare::Declared;
 use super::problem::Found;
+use super::suggest::remedy;
 use crate::operators::registry::{Axes, Stage};
+use crate::operators::rules::Rule;
 use crate::operators::spec::Aspects;
 
 /// Reports rules that stand after something that gives scans another spacing.
@@ -23,14 +25,68 @@ pub(super) fn own_spacings(
             let both = stages[before].spec().is_some_and(|spec| spec.aspects == Aspects::Both);
             if both && transform.axes() == Axes::Other {
                 let name = stages[before].name;
-                let message =
-                    format!("`{rule}` looks at the spacings of scans, and `{name}` changes them before");
+                let (what, outright) = match rule {
+                    Rule::Spacing(_) => ("the spacings of scans", "spacing_mm"),
+                    Rule::Like(_) => ("scans as they are", "grid"),
+                };
+                let message = format!("`{rule}` looks at {what}, and `{name}` changes them before");
                 let span = stage.table.key_at("to").map_or(stage.header, |key| key.span);
-                let hint = format!("give this stage `spacing_mm`, or let it stand before `{name}`");
+                let hint = format!("give this stage `{outright}`, or let it stand before `{name}`");
                 found.push(Found::new(span, message).hint(hint));
                 break;
             }
             at = before;
         }
+    }
+}
+
+/// Reports transforms that look at a label which their cases do not have.
+pub(super) fn known_labels(
+    stages: &[Declared],
+    inputs: &[Vec<Option<usize>>],
+    built: &[Option<Stage>],
+    found: &mut Vec<Found>,
+) {
+    for (index, stage) in stages.iter().enumerate() {
+        let Some(Stage::Transform(transform)) = &built[index] else { continue };
+        let Some(label) = transform.around() else { continue };
+        let span = stage.table.key_at("around").map_or(stage.header, |key| key.span);
+        let mut at = index;
+        // As many steps as there are stages: in a circle there is no end.
+        for _ in 0..stages.len() {
+            let Some(Some(before)) = inputs[at].first().copied() else { break };
+            at = before;
+            match &built[at] {
+                Some(Stage::Transform(_)) => {}
+                Some(Stage::Label(_)) => {
+                    let source =
+                        inputs[at].get(1).copied().flatten().and_then(|source| built[source].as_ref());
+                    let Some(names) = source.and_then(label_names) else { break };
+                    if !names.iter().any(|name| name == label) {
+                        let problem = Found::new(span, format!("there is no label called `{label}`"));
+                        let hint = remedy(label, names.iter().map(String::as_str), "no label is declared");
+                        found.push(problem.label("unknown label").hint(hint));
+                    }
+                    break;
+                }
+                Some(_) => {
+                    let message =
+                        format!("`around` looks at labels, and `{}` gives scans without", stages[at].name);
+                    found.push(Found::new(span, message).hint("let this stage take the cases of a `label`"));
+                    break;
+                }
+                None => break,
+            }
+        }
+    }
+}
+
+/// The labels that a source gives, where it is one of labels.
+fn label_names(source: &Stage) -> Option<Vec<String>> {
+    match source {
+        Stage::Drawn(source) => Some(source.label_names()),
+        Stage::LabelImages(source) => Some(source.label_names()),
+        Stage::Boxes(_) => Some(vec!["lesion".to_owned()]),
+        _ => None,
     }
 }

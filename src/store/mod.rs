@@ -4,7 +4,7 @@ mod actions;
 mod artifacts;
 mod index;
 mod made;
-mod spacings;
+mod settled;
 mod texts;
 
 use std::fs;
@@ -17,7 +17,7 @@ pub use actions::{Failure, FigureRow, Outcome, Pin, Recorded};
 pub use artifacts::Artifacts;
 pub use index::{Held, Holds, Indexed, Judged, Known};
 pub use made::{Described, Made, Past};
-pub use spacings::PinnedSpacing;
+pub use settled::Pinned;
 pub use texts::Texts;
 
 /// Raised when what the store holds can no longer be read by older or newer code.

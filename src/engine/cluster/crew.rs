@@ -26,7 +26,7 @@ pub fn tell(links: &mut Links, rules: &Rules) -> Result<(), ClusterError> {
         return Ok(());
     }
     for Peer { process, link, .. } in &mut links.work {
-        let said = say(link, &ToPeer::Settled(rules.spacings()));
+        let said = say(link, &ToPeer::Settled(rules.settled()));
         said.map_err(|source| ClusterError::Link { process: *process, source })?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use tomoflow_connectors::Digest;
 use super::Agreement;
 use super::packed::Packed;
 use crate::executor::work::Action;
+use crate::operators::rules::Settled;
 use crate::store::Recorded;
 
 /// No message is longer: a length beyond it is not one of ours.
@@ -39,7 +40,7 @@ pub enum ToPeer {
     /// All agree.
     Welcome,
     /// What rules over the archive are settled on, by stage; said once, first, when the pipeline has any.
-    Settled(Vec<(usize, [f64; 3])>),
+    Settled(Vec<(usize, Settled)>),
     /// They do not, so nobody starts.
     Refused(String),
     /// To do, with all that is needed to find its files.

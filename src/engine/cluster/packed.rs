@@ -67,7 +67,7 @@ impl Packed {
     fn kept(&mut self, context: &Context, lookup: &dyn Lookup, row: &CaseRow) {
         for (stage, planned) in context.plan.stages.iter().enumerate() {
             if planned.keep && matches!(planned.stage, Stage::Transform(_)) {
-                let key = keys::prepare(keys::Chain::to(&context.plan, stage).scan(&row.series), None);
+                let key = keys::prepare(keys::Chain::to(&context.plan, stage).scan(row), None);
                 self.done.extend(lookup.done(key).map(|artifact| (key, artifact)));
             }
         }

@@ -34,8 +34,8 @@ pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunE
     let Some(mut first) = work.pop() else { return Ok(()) };
     if !Rules::of(&plan).is_empty() {
         let lost = |_| ClusterError::Lost { process: 0, host: first.host.clone() };
-        let ToPeer::Settled(spacings) = hear(&mut first.link).map_err(lost)? else { return Ok(()) };
-        spacings.into_iter().for_each(|(stage, spacing_mm)| plan.settle(stage, spacing_mm));
+        let ToPeer::Settled(all) = hear(&mut first.link).map_err(lost)? else { return Ok(()) };
+        all.iter().for_each(|(stage, settled)| plan.settle(*stage, settled));
     }
     let plan = Arc::new(plan);
     let context = Context {

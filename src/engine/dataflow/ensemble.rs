@@ -8,7 +8,7 @@ use tomoflow_connectors::Digest;
 use super::super::rows::{ModelRow, Stands, Used};
 use super::{Built, Rows};
 use crate::executor::keys;
-use crate::executor::work::{Action, CaseRow, Work};
+use crate::executor::work::{Action, Work};
 use crate::operators::models::ModelSource;
 use crate::operators::train::Part;
 
@@ -69,9 +69,8 @@ impl<'s> Built<'s, '_> {
                 false => ensemble.whole(&case.series.key),
             };
             let model = ModelSource::content(&models);
-            let key = keys::action(operator, &[chain.scan(&case.series), model]);
-            // The labels take no part, so that a corrected outline does not ask for another mask.
-            let case = CaseRow { series: case.series, labels: None };
+            let case = chain.seen(case);
+            let key = keys::action(operator, &[chain.scan(&case), model]);
             let work = Work::Infer { case, models };
             (Action { key, stage: index as u16, work }, Some(Used { model, stands }))
         });

@@ -50,7 +50,7 @@ impl<'s> Built<'s, '_> {
             if part == Part::Test.name() {
                 return None;
             }
-            let key = keys::prepare(chain.scan(&case.series), Some(chain.labels(&case)?));
+            let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
             Some((Action { key, stage, work: Work::Prepare(case) }, part))
         });
         let candidates = wanted.clone().map(|(action, part)| {

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 
 use super::lesions::{Lesions, Size};
+use super::promise12::{self, Observer, PERFECT, Scored};
+use super::thirds::{End, Third, Thirds};
 use crate::metrics::{Confusion, State, SurfaceDistances};
 
 /// One figure.
@@ -10,12 +12,14 @@ use crate::metrics::{Confusion, State, SurfaceDistances};
 pub struct Figure {
     /// The word in `metrics`.
     pub name: &'static str,
-    /// `1`, `mm` or `ml`.
+    /// `1`, `mm`, `ml` or `points`.
     pub unit: &'static str,
     /// What stands for it where it has no value.
     pub kind: Kind,
     /// What has to be found out for it.
     pub needs: Needs,
+    /// Of which end of the structure it is; of none, of the whole.
+    pub end: Option<End>,
     /// By its formula; `None` where it has no value.
     of: fn(&Findings) -> Option<f64>,
 }
@@ -31,6 +35,8 @@ pub enum Kind {
     Error,
     /// As an error, in mm.
     Distance,
+    /// 100 is perfect, 0 the worst.
+    Points,
     /// Neither good nor bad, and always there.
     Amount,
 }
@@ -46,6 +52,22 @@ pub enum Needs {
     Centres,
     /// Connected components.
     Lesions,
+    /// Both ends of a structure, and distances between their surfaces.
+    Thirds,
+    /// Distances, both ends, and what a second observer reaches.
+    Observer,
+}
+
+impl Needs {
+    /// Whether distances between surfaces have to be measured.
+    pub fn surfaces(self) -> bool {
+        matches!(self, Self::Surfaces | Self::Thirds | Self::Observer)
+    }
+
+    /// Whether structures have to be cut.
+    pub fn thirds(self) -> bool {
+        matches!(self, Self::Thirds | Self::Observer)
+    }
 }
 
 /// What was found out about one label.
@@ -63,6 +85,10 @@ pub struct Findings {
     pub centres_mm: Option<f64>,
     /// Components; none where nobody asked.
     pub lesions: Option<Lesions>,
+    /// Base and apex; none where the truth is empty, or nobody asked.
+    pub thirds: Option<Thirds>,
+    /// What a second observer reaches, where that was said.
+    pub observer: Option<Observer>,
 }
 
 impl Findings {
@@ -74,6 +100,10 @@ impl Findings {
         self.distances.as_ref().map(figure)
     }
 
+    fn third(&self, end: End, figure: impl Fn(&Third) -> Option<f64>) -> Option<f64> {
+        self.thirds.as_ref().and_then(|thirds| figure(thirds.at(end)))
+    }
+
     fn lesions(&self, figure: impl Fn(&Lesions) -> Option<f64>) -> Option<f64> {
         self.lesions.as_ref().and_then(figure)
     }
@@ -81,6 +111,7 @@ impl Findings {
 
 /// All of them, in the order of the reference.
 pub const FIGURES: &[Figure] = &{
+    use End::{Apex, Base};
     use Kind::{Amount, Distance, Error, Share, ShareOfSome};
     use Needs::{Centres, Counts, Lesions as Parts, Surfaces};
     use Size::{Large, Medium, Small};
@@ -127,6 +158,31 @@ pub const FIGURES: &[Figure] = &{
         figure("lesion_dice_large", "1", ShareOfSome, Parts, |found| {
             found.lesions(|parts| parts.dice(Some(Large)))
         }),
+        of_end("dice_base", "1", Share, Base, |found| found.third(Base, |third| third.counts.dice())),
+        of_end("dice_apex", "1", Share, Apex, |found| found.third(Apex, |third| third.counts.dice())),
+        of_end("rve_base", "1", Error, Base, |found| {
+            found.third(Base, |third| third.counts.relative_volume_error())
+        }),
+        of_end("rve_apex", "1", Error, Apex, |found| {
+            found.third(Apex, |third| third.counts.relative_volume_error())
+        }),
+        of_end("assd_base", "mm", Distance, Base, |found| found.third(Base, Third::assd_mm)),
+        of_end("assd_apex", "mm", Distance, Apex, |found| found.third(Apex, Third::assd_mm)),
+        of_end("hd95_base", "mm", Distance, Base, |found| found.third(Base, Third::hausdorff_95_mm)),
+        of_end("hd95_apex", "mm", Distance, Apex, |found| found.third(Apex, Third::hausdorff_95_mm)),
+        points("promise12", None, promise12::mean),
+        points("promise12_dice", None, |found| promise12::score(found, Scored::Dice, None)),
+        points("promise12_rve", None, |found| promise12::score(found, Scored::Rve, None)),
+        points("promise12_assd", None, |found| promise12::score(found, Scored::Assd, None)),
+        points("promise12_hd95", None, |found| promise12::score(found, Scored::Hd95, None)),
+        points("promise12_dice_base", Some(Base), |found| promise12::score(found, Scored::Dice, Some(Base))),
+        points("promise12_rve_base", Some(Base), |found| promise12::score(found, Scored::Rve, Some(Base))),
+        points("promise12_assd_base", Some(Base), |found| promise12::score(found, Scored::Assd, Some(Base))),
+        points("promise12_hd95_base", Some(Base), |found| promise12::score(found, Scored::Hd95, Some(Base))),
+        points("promise12_dice_apex", Some(Apex), |found| promise12::score(found, Scored::Dice, Some(Apex))),
+        points("promise12_rve_apex", Some(Apex), |found| promise12::score(found, Scored::Rve, Some(Apex))),
+        points("promise12_assd_apex", Some(Apex), |found| promise12::score(found, Scored::Assd, Some(Apex))),
+        points("promise12_hd95_apex", Some(Apex), |found| promise12::score(found, Scored::Hd95, Some(Apex))),
     ]
 };
 
@@ -148,7 +204,21 @@ const fn figure(
     needs: Needs,
     of: fn(&Findings) -> Option<f64>,
 ) -> Figure {
-    Figure { name, unit, kind, needs, of }
+    Figure { name, unit, kind, needs, end: None, of }
+}
+
+const fn of_end(
+    name: &'static str,
+    unit: &'static str,
+    kind: Kind,
+    end: End,
+    of: fn(&Findings) -> Option<f64>,
+) -> Figure {
+    Figure { name, unit, kind, needs: Needs::Thirds, end: Some(end), of }
+}
+
+const fn points(name: &'static str, end: Option<End>, of: fn(&Findings) -> Option<f64>) -> Figure {
+    Figure { name, unit: "points", kind: Kind::Points, needs: Needs::Observer, end, of }
 }
 
 impl Figure {
@@ -159,7 +229,13 @@ impl Figure {
 
     /// By its formula, or what stands for it in a volume with this diagonal.
     pub fn value(&self, found: &Findings, empty: Empty, diagonal_mm: f64) -> Option<f64> {
-        (self.of)(found).or_else(|| empty.value(self.kind, found.counts.state(), diagonal_mm))
+        (self.of)(found).or_else(|| empty.value(self.kind, self.state(found), diagonal_mm))
+    }
+
+    /// Which masks are empty, of the part that the figure is of.
+    pub fn state(&self, found: &Findings) -> State {
+        let third = self.end.and_then(|end| found.thirds.as_ref().map(|thirds| thirds.at(end)));
+        third.map_or(found.counts, |third| third.counts).state()
     }
 }
 
@@ -180,7 +256,8 @@ impl Empty {
         match (self, kind, state) {
             (Self::Nan, _, _) | (_, Kind::ShareOfSome | Kind::Amount, _) => None,
             (_, Kind::Share, State::BothEmpty) => Some(1.0),
-            (_, Kind::Share, _) | (_, _, State::BothEmpty) => Some(0.0),
+            (_, Kind::Points, State::BothEmpty) => Some(PERFECT),
+            (_, Kind::Share | Kind::Points, _) | (_, _, State::BothEmpty) => Some(0.0),
             (Self::OneZero, _, _) => None,
             (Self::Penalty, Kind::Error, _) => Some(1.0),
             (Self::Penalty, Kind::Distance, _) => Some(diagonal_mm),

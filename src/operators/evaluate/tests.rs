@@ -5,8 +5,10 @@ use std::f64::consts::PI;
 use serde_json::json;
 use tomoflow_connectors::LabelMap;
 
+use super::super::spec::semantic;
 use super::figures::FIGURES;
 use super::lesions::Size;
+use super::promise12::Reached;
 use super::*;
 
 fn mask(names: &[&str], voxels: &[u16]) -> Mask {
@@ -23,7 +25,7 @@ fn on(geometry: Geometry, names: &[&str], voxels: &[u16]) -> Mask {
 
 fn evaluate(metrics: &[&str], empty: Empty) -> Evaluate {
     let metrics = metrics.iter().map(|name| Figure::named(name).unwrap()).collect();
-    Evaluate { metrics, empty, tolerance_mm: 2.0, lesion_iou: 0.5 }
+    Evaluate { metrics, empty, tolerance_mm: 2.0, lesion_iou: 0.5, second_observer: None }
 }
 
 const OF_VOXELS: [&str; 13] = [
@@ -183,6 +185,138 @@ fn closed_forms_of_balls() {
     assert_eq!(figures(&here, &here)[2..], [0.0, 1.0, 0.0]);
 }
 
+const SCORES: [&str; 13] = [
+    "promise12",
+    "promise12_dice",
+    "promise12_rve",
+    "promise12_assd",
+    "promise12_hd95",
+    "promise12_dice_base",
+    "promise12_rve_base",
+    "promise12_assd_base",
+    "promise12_hd95_base",
+    "promise12_dice_apex",
+    "promise12_rve_apex",
+    "promise12_assd_apex",
+    "promise12_hd95_apex",
+];
+
+/// Slices of one voxel, 3 mm apart, from feet to head.
+fn prostate(slices: &[u16]) -> Mask {
+    on(Geometry::axis_aligned([slices.len(), 1, 1], [3.0, 1.0, 1.0]), &["prostate"], slices)
+}
+
+fn judged(metrics: &[&str], empty: Empty, prediction: &[u16], reference: &[u16]) -> Vec<Metric> {
+    let reached = |dice, rve, assd_mm, hd95_mm| Reached { dice, rve, assd_mm, hd95_mm };
+    let observer = Observer {
+        whole: reached(0.9, 0.1, 1.0, 3.0),
+        base: reached(0.8, 0.2, 2.0, 5.7),
+        apex: reached(0.7, 0.3, 3.0, 6.0),
+    };
+    let evaluate = Evaluate { second_observer: Some(observer), ..evaluate(metrics, empty) };
+    evaluate.evaluate(&prostate(prediction), &prostate(reference)).unwrap()
+}
+
+#[test]
+fn base_and_apex_by_hand() {
+    let names = [
+        "dice_base",
+        "dice_apex",
+        "rve_base",
+        "rve_apex",
+        "assd_base",
+        "assd_apex",
+        "hd95_base",
+        "hd95_apex",
+    ];
+    let figures = |empty, prediction: &[u16], reference: &[u16]| {
+        let found = judged(&names, empty, prediction, reference);
+        let states = [found[0].state.clone(), found[1].state.clone()];
+        (found.iter().map(|metric| metric.value).collect::<Vec<_>>(), states)
+    };
+    // Six slices, of which the uppermost is missed: two belong to each end.
+    let (found, states) = figures(Empty::Nan, &[0, 1, 1, 1, 1, 1, 0, 0], &[0, 1, 1, 1, 1, 1, 1, 0]);
+    let expected = [2.0 / 3.0, 1.0, 0.5, 0.0, 1.0, 0.0, 2.85, 0.0];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found.unwrap() - expected).abs() < 1e-12, "{found:?} {expected}");
+    }
+    assert_eq!(states, ["ok", "ok"]);
+    // A base that was missed is seen, though the whole was not.
+    let (found, states) = figures(Empty::Nan, &[1, 1, 0], &[1, 1, 1]);
+    let (zero, one) = (Some(0.0), Some(1.0));
+    assert_eq!(found, [zero, one, one, zero, None, zero, None, zero]);
+    assert_eq!(states, ["empty_prediction", "ok"]);
+    let diagonal = (81.0_f64 + 2.0).sqrt();
+    assert_eq!(figures(Empty::Penalty, &[1, 1, 0], &[1, 1, 1]).0[4], Some(diagonal));
+    assert_eq!(figures(Empty::Nan, &[1, 0], &[0, 0]).0, [None; 8]);
+}
+
+#[test]
+fn the_score_of_promise12_by_hand() {
+    let found = judged(&SCORES, Empty::Nan, &[0, 1, 1, 1, 1, 1, 0, 0], &[0, 1, 1, 1, 1, 1, 1, 0]);
+    // Of errors 1/11, 1/6, 3/11 mm and 2.25 mm; of the base 1/3, 1/2, 1 mm and 2.85 mm; none of the apex.
+    let each = [
+        100.0 - 150.0 / 11.0,
+        75.0,
+        100.0 - 45.0 / 11.0,
+        88.75,
+        75.0,
+        62.5,
+        92.5,
+        92.5,
+        100.0,
+        100.0,
+        100.0,
+        100.0,
+    ];
+    assert!((found[0].value.unwrap() - each.iter().sum::<f64>() / 12.0).abs() < 1e-9, "{found:?}");
+    for (found, expected) in found[1..].iter().zip(each) {
+        assert!((found.value.unwrap() - expected).abs() < 1e-9, "{found:?} {expected}");
+        assert_eq!(found.unit, "points");
+    }
+    assert!((found[0].value.unwrap() - 89.043_560_606).abs() < 1e-6);
+}
+
+#[test]
+fn an_observer_is_worth_85_points_and_nothing_less_than_none() {
+    let value = |empty, prediction: &[u16], reference: &[u16]| {
+        let found = judged(&SCORES, empty, prediction, reference);
+        found.iter().map(|metric| metric.value).collect::<Vec<_>>()
+    };
+    // One slice of ten is missing: as far off as the observer in volume.
+    let mut missed = vec![1; 10];
+    missed[4] = 0;
+    assert!((value(Empty::Nan, &missed, &[1; 10])[2].unwrap() - 85.0).abs() < 1e-9);
+    // Nothing was found: no points where there is nothing to measure, or where it is too far off.
+    let nothing = value(Empty::Nan, &[0; 6], &[1; 6]);
+    let expected = [0.0, 0.0, 0.0, 0.0, 25.0, 25.0, 0.0, 0.0, 50.0, 50.0, 0.0, 0.0];
+    for (found, expected) in nothing[1..].iter().zip(expected) {
+        assert!((found.unwrap() - expected).abs() < 1e-9, "{nothing:?}");
+    }
+    assert!((nothing[0].unwrap() - 12.5).abs() < 1e-9);
+    assert_eq!(value(Empty::Nan, &[1, 0], &[0, 0]), [None; 13]);
+    assert_eq!(value(Empty::OneZero, &[1, 0], &[0, 0]), [Some(0.0); 13]);
+    assert_eq!(value(Empty::Penalty, &[0, 0], &[0, 0]), [Some(100.0); 13]);
+    assert_eq!(value(Empty::Nan, &[1, 1], &[1, 1]), [Some(100.0); 13]);
+}
+
+#[test]
+fn a_score_needs_an_observer_and_other_keys_stay() {
+    let config = |metrics: serde_json::Value, observer: serde_json::Value| {
+        let config = json!({
+            "metrics": metrics, "empty": "nan", "tolerance_mm": 1.0, "lesion_iou": 0.5,
+            "second_observer": observer,
+        });
+        config.as_object().unwrap().clone()
+    };
+    let problems = build(&config(json!(["dice", "promise12"]), json!(null))).err().unwrap();
+    assert_eq!(problems[0].field, "second_observer");
+    assert!(build(&config(json!(["dice", "dice_base"]), json!(null))).is_ok());
+    let kept = semantic(SPEC.fields, &config(json!(["dice"]), json!(null)));
+    let before = json!({ "metrics": ["dice"], "empty": "nan", "tolerance_mm": 1.0, "lesion_iou": 0.5 });
+    assert_eq!(serde_json::Value::Object(kept), before);
+}
+
 #[test]
 fn labels_are_matched_by_name() {
     let evaluate = evaluate(&["dice"], Empty::Nan);
@@ -221,13 +355,17 @@ fn grids_must_agree() {
 #[test]
 fn metrics_are_named_once_and_documented() {
     let field = |metrics: serde_json::Value| {
-        let config = json!({ "metrics": metrics, "empty": "nan", "tolerance_mm": 1.0, "lesion_iou": 0.5 });
+        let reached = json!({ "dice": 0.9, "rve": 0.1, "assd_mm": 1.0, "hd95_mm": 4.0 });
+        let config = json!({
+            "metrics": metrics, "empty": "nan", "tolerance_mm": 1.0, "lesion_iou": 0.5,
+            "second_observer": { "whole": reached, "base": reached, "apex": reached },
+        });
         build(config.as_object().unwrap()).err().map(|problems| problems[0].field.clone())
     };
     assert_eq!(field(json!([])).as_deref(), Some("metrics"));
     assert_eq!(field(json!(["dice", "dice"])).as_deref(), Some("metrics"));
     assert_eq!(field(json!(["dize"])).as_deref(), Some("metrics"));
-    assert_eq!(field(json!(NAMES)), None);
+    assert_eq!(field(json!(NAMES.to_vec())), None);
     for figure in FIGURES {
         assert!(SPEC.doc.contains(&format!("`{}`", figure.name)), "{} is not in the table", figure.name);
         assert_eq!(Figure::named(figure.name).unwrap().name, figure.name);

@@ -1,0 +1,267 @@
+//! A scan through patient space onto another grid: how all scans come to the grid of one.
+
+use rayon::prelude::*;
+use tomoflow_connectors::{Geometry, Scan, pages};
+
+use super::grid::{self, Order};
+use super::intensities;
+use super::regrid::{VoxelMap, nearest_voxel, within};
+use super::value::Failure;
+
+/// What is all but a voxel is that voxel: nothing of its neighbour gets in.
+const SNAP: f64 = 1e-6;
+
+/// The intensities of a scan on `target`, through patient space: by the nearest voxel, or linear between eight. A
+/// place within half a voxel of the outermost centres has their values; what lies farther out is `fill`. The grids
+/// may be oblique to each other, and sheared.
+///
+/// # Errors
+/// `BAD_GRID` for a grid without voxels, or whose axes have no length or do not span space; `NO_OVERLAP` where no
+/// voxel of the target lies in the scan; `NOT_FINITE` for NaN or infinities in the result; `TOO_LARGE`.
+pub fn onto(scan: &Scan, target: &Geometry, order: Order, fill: f32) -> Result<Scan, Failure> {
+    let source = scan.geometry();
+    grid::check(source)?;
+    grid::check(target)?;
+    grid::check_voxels(target.size)?;
+    let map = VoxelMap::between(target, source)?;
+    let [_, height, width] = target.size;
+    let mut voxels = vec![fill; target.voxels()];
+    pages::large(&mut voxels);
+    let sampler = Sampler { voxels: scan.voxels(), size: source.size };
+    let inside: usize = voxels
+        .par_chunks_exact_mut(width)
+        .enumerate()
+        .map(|(line, out)| {
+            let first = map.first(line / height, line % height);
+            let columns = map.columns(first, source.size, width);
+            let count = columns.len();
+            let at = |column: usize| [0, 1, 2].map(|axis| first[axis] + map.steps[2][axis] * column as f64);
+            let begin = columns.start;
+            for (column, out) in out[columns].iter_mut().enumerate() {
+                let position = at(begin + column);
+                *out = match order {
+                    Order::Nearest => sampler.nearest(position),
+                    _ => sampler.linear(position),
+                };
+            }
+            count
+        })
+        .sum();
+    if inside == 0 {
+        return Err(Failure::new(
+            "NO_OVERLAP",
+            "a scan that shares space with the grid expected, one that lies beside it found",
+            "both are placed by their patient positions: nothing is registered",
+        ));
+    }
+    if !intensities::all_finite(&voxels) {
+        return Err(intensities::not_finite());
+    }
+    Scan::new(target.clone(), voxels).map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))
+}
+
+/// The voxels that new ones are made from.
+struct Sampler<'a> {
+    voxels: &'a [f32],
+    size: [usize; 3],
+}
+
+impl Sampler<'_> {
+    fn nearest(&self, position: [f64; 3]) -> f32 {
+        let [_, height, width] = self.size;
+        let [d, h, w] = [0, 1, 2].map(|axis| nearest_voxel(position[axis], self.size[axis]).unwrap_or(0));
+        self.voxels[(d * height + h) * width + w]
+    }
+
+    #[inline(always)]
+    fn linear(&self, position: [f64; 3]) -> f32 {
+        let [_, height, width] = self.size;
+        let [d, h, w] = [0, 1, 2].map(|axis| between(position[axis], self.size[axis]));
+        let row = |d: usize, h: usize| {
+            let start = (d * height + h) * width;
+            let (a, b) = (self.voxels[start + w.0], self.voxels[start + w.1]);
+            a + (b - a) * w.2
+        };
+        let plane = |d: usize| {
+            let (a, b) = (row(d, h.0), row(d, h.1));
+            a + (b - a) * h.2
+        };
+        let (a, b) = (plane(d.0), plane(d.1));
+        a + (b - a) * d.2
+    }
+}
+
+/// The two voxels of an axis around a position, and the share of the second.
+#[inline(always)]
+fn between(position: f64, voxels: usize) -> (usize, usize, f32) {
+    let last = voxels - 1;
+    let position = position.clamp(0.0, last as f64);
+    let low = position as usize;
+    let share = position - low as f64;
+    if share < SNAP {
+        (low, low, 0.0)
+    } else if share > 1.0 - SNAP {
+        (low + 1, low + 1, 0.0)
+    } else {
+        (low, (low + 1).min(last), share as f32)
+    }
+}
+
+impl VoxelMap {
+    /// Where the first voxel of a line of the target lies in the source.
+    fn first(&self, slice: usize, row: usize) -> [f64; 3] {
+        [0, 1, 2].map(|i| self.start[i] + self.steps[0][i] * slice as f64 + self.steps[1][i] * row as f64)
+    }
+
+    /// The columns of a line that lie in the source: a line enters a box once and leaves it once.
+    fn columns(&self, first: [f64; 3], size: [usize; 3], width: usize) -> std::ops::Range<usize> {
+        let inside = |column: usize| {
+            (0..3).all(|axis| within(first[axis] + self.steps[2][axis] * column as f64, size[axis]))
+        };
+        let (mut low, mut high) = (0.0_f64, width as f64 - 1.0);
+        for axis in 0..3 {
+            let step = self.steps[2][axis];
+            if step == 0.0 {
+                continue;
+            }
+            let bounds = [-0.5, size[axis] as f64 - 0.5].map(|end| (end - first[axis]) / step);
+            low = low.max(bounds[0].min(bounds[1]));
+            high = high.min(bounds[0].max(bounds[1]));
+        }
+        if !(low <= high + 2.0) {
+            return 0..0;
+        }
+        // A column more on both sides, of which those that do not hold go: the last bits decide as everywhere else.
+        let mut start = (low.floor() as usize).saturating_sub(1);
+        let mut end = (high.ceil() as usize + 2).min(width);
+        while start < end && !inside(start) {
+            start += 1;
+        }
+        while end > start && !inside(end - 1) {
+            end -= 1;
+        }
+        start..end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tomoflow_connectors::VoxelIndex;
+
+    use super::*;
+
+    fn numbered(geometry: Geometry) -> Scan {
+        let voxels = (0..geometry.voxels()).map(|i| (i * 37 % 101) as f32).collect();
+        Scan::new(geometry, voxels).unwrap()
+    }
+
+    fn turned(size: [usize; 3], angle: f64) -> Geometry {
+        let (c, s) = (angle.cos(), angle.sin());
+        Geometry {
+            size,
+            origin_mm: [-2.0, 1.0, 0.5],
+            steps_mm: [[0.0, 0.2, 2.0], [-s * 0.9, c * 0.9, 0.0], [c * 0.8, s * 0.8, 0.1]],
+        }
+    }
+
+    /// The definition, voxel by voxel: eight neighbours by their shares, or the nearest.
+    fn oracle(scan: &Scan, target: &Geometry, order: Order, fill: f32) -> Vec<f32> {
+        let size = scan.size();
+        let value = |at: [f64; 3]| {
+            let mut sum = 0.0;
+            for corner in 0..8 {
+                let (mut share, mut place) = (1.0, [0; 3]);
+                for axis in 0..3 {
+                    let low = at[axis].floor();
+                    let up = corner >> axis & 1 == 1;
+                    share *= if up { at[axis] - low } else { 1.0 - (at[axis] - low) };
+                    let index = low + f64::from(u8::from(up));
+                    place[axis] = index.clamp(0.0, size[axis] as f64 - 1.0) as usize;
+                }
+                sum += share * f64::from(scan.voxels()[(place[0] * size[1] + place[1]) * size[2] + place[2]]);
+            }
+            sum as f32
+        };
+        let [_, height, width] = target.size;
+        let each = (0..target.voxels()).map(|i| [i / (height * width), i / width % height, i % width]);
+        each.map(|index| {
+            let point = target.to_patient(VoxelIndex(index.map(|n| n as f64)));
+            let at = scan.geometry().to_voxel(point).unwrap().0;
+            match (0..3).all(|axis| within(at[axis], size[axis])) {
+                false => fill,
+                true if order == Order::Nearest => {
+                    let [d, h, w] = [0, 1, 2].map(|axis| nearest_voxel(at[axis], size[axis]).unwrap());
+                    scan.voxels()[(d * size[1] + h) * size[2] + w]
+                }
+                true => value(at),
+            }
+        })
+        .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn oblique_grids_follow_the_definition(
+            sizes in [[1..6usize, 1..7usize, 1..8usize], [1..6usize, 1..7usize, 1..9usize]],
+            angles in [-3.2..3.2f64, -3.2..3.2f64],
+            shift in [-4.0..4.0f64, -4.0..4.0f64, -4.0..4.0f64],
+            nearest in any::<bool>(),
+        ) {
+            let scan = numbered(turned(sizes[0], angles[0]));
+            let mut target = turned(sizes[1], angles[1]);
+            target.origin_mm = shift;
+            let order = if nearest { Order::Nearest } else { Order::Linear };
+            let expected = oracle(&scan, &target, order, -7.0);
+            match onto(&scan, &target, order, -7.0) {
+                Ok(found) => {
+                    prop_assert_eq!(found.geometry(), &target);
+                    let near = |(a, b): (&f32, &f32)| (a - b).abs() < 2e-3;
+                    prop_assert!(found.voxels().iter().zip(&expected).all(near));
+                }
+                Err(failure) => {
+                    prop_assert_eq!(failure.code, "NO_OVERLAP");
+                    prop_assert!(expected.iter().all(|value| *value == -7.0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn its_own_grid_changes_nothing() {
+        let scan = numbered(turned([3, 4, 5], 0.3));
+        for order in [Order::Nearest, Order::Linear] {
+            assert_eq!(onto(&scan, scan.geometry(), order, 0.0).unwrap(), scan);
+        }
+        // A grid that is the same but for what can be said of it: nothing of a neighbour gets in.
+        let said = super::super::declared_grid::DeclaredGrid::from(scan.geometry()).geometry();
+        assert_eq!(onto(&scan, &said, Order::Linear, 0.0).unwrap().voxels(), scan.voxels());
+    }
+
+    #[test]
+    fn linear_by_hand() {
+        let scan = Scan::new(Geometry::axis_aligned([1, 1, 3], [1.0; 3]), vec![2.0, 4.0, 8.0]).unwrap();
+        let target =
+            Geometry { origin_mm: [-0.75, 0.0, 0.0], ..Geometry::axis_aligned([1, 1, 8], [1.0, 1.0, 0.5]) };
+        // At -0.75, -0.25, 0.25, …: half a voxel beyond the outermost centres their values count.
+        let found = onto(&scan, &target, Order::Linear, 9.0).unwrap();
+        assert_eq!(found.voxels(), [9.0, 2.0, 2.5, 3.5, 5.0, 7.0, 8.0, 9.0]);
+        let found = onto(&scan, &target, Order::Nearest, 9.0).unwrap();
+        assert_eq!(found.voxels(), [9.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0, 9.0]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let scan = numbered(turned([3, 4, 5], 0.3));
+        let beside = Geometry { origin_mm: [500.0, 0.0, 0.0], ..turned([3, 4, 5], 0.3) };
+        assert_eq!(onto(&scan, &beside, Order::Linear, 0.0).unwrap_err().code, "NO_OVERLAP");
+        let flat = Geometry::axis_aligned([1, 1, 4], [0.0, 1.0, 1.0]);
+        assert_eq!(onto(&scan, &flat, Order::Linear, 0.0).unwrap_err().code, "BAD_GRID");
+        let large = Geometry::axis_aligned([65_536; 3], [0.1; 3]);
+        assert_eq!(onto(&scan, &large, Order::Linear, 0.0).unwrap_err().code, "TOO_LARGE");
+        let torn = Scan::new(scan.geometry().clone(), vec![f32::NAN; 60]).unwrap();
+        assert_eq!(onto(&torn, scan.geometry(), Order::Linear, 0.0).unwrap_err().code, "NOT_FINITE");
+    }
+}
