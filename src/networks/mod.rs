@@ -10,6 +10,7 @@ mod file;
 #[cfg(test)]
 mod golden;
 pub mod loss;
+pub mod maps;
 pub mod model;
 pub mod optimizer;
 mod pages;
@@ -26,7 +27,8 @@ pub mod window;
 pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConfig, UnetSettings};
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
-pub use model::{InferOptions, Model, ModelCard, Precision};
+pub use maps::{MapKinds, Maps};
+pub use model::{InferOptions, Model, ModelCard, Precision, Segmented};
 pub use optimizer::OptimizerConfig;
 pub use pages::large_pages;
 pub use sample::{InputView, Sample, SampleSource};
