@@ -167,3 +167,6 @@ fn shares(kinds: MapKinds, rows: &[&[f32]], exponentials: &mut [f32], found: &mu
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
