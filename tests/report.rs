@@ -8,7 +8,7 @@ use tomoflow::connectors::RunLength;
 use tomoflow::connectors::table::{
     CaseRow, CommitId, DeltaTable, MetricRow, RejectRow, Rows, RunRow, TrainingRow,
 };
-use tomoflow::report::{CasePicture, ReportContext, ReportError, write};
+use tomoflow::report::{CasePicture, HeatMap, ReportContext, ReportError, write};
 
 /// What a scanner's technician could have typed into a description, at worst.
 const HOSTILE: &str = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>";
@@ -183,6 +183,7 @@ fn picture(case: &str, caption: &str, centre: (f64, f64), radius: f64) -> CasePi
         pixels: pixels.collect(),
         truth: Some(mask(centre, radius)),
         prediction: Some(mask((centre.0 + 3.0, centre.1 - 2.0), radius * 0.9)),
+        heats: Vec::new(),
     }
 }
 
@@ -232,6 +233,44 @@ fn a_report_says_what_the_tables_hold() {
 }
 
 #[test]
+fn maps_that_were_kept_are_shown_with_what_their_colours_mean() {
+    let dir = tempfile::tempdir().unwrap();
+    let out =
+        std::env::var_os("TOMOFLOW_TEST_REPORT_MAPS").map_or(dir.path().join("report.html"), Into::into);
+    let mut context = context("");
+    let plain = context.cases.len();
+    for (case, centre) in context.cases.iter_mut().zip([(153.0, 88.0), (173.0, 148.0)]) {
+        // A ring of doubt, and a broad glow.
+        let from = |index: usize| {
+            let (r, c) = ((index / 256) as f64 - centre.0, (index % 256) as f64 - centre.1);
+            (r / 1.2).hypot(c)
+        };
+        let byte = |share: f64| (254.0 * share).round() as u8;
+        let entropy =
+            (0..case.pixels.len()).map(|i| byte((-((from(i) - 10.0) / 3.0).powi(2)).exp())).collect();
+        let attention = (0..case.pixels.len()).map(|i| byte(0.05 + 0.9 * (-from(i) / 30.0).exp())).collect();
+        case.heats = vec![
+            HeatMap { name: "entropy".into(), shares: entropy },
+            HeatMap { name: "attention".into(), shares: attention },
+        ];
+    }
+    write(&dir.path().join("none"), &out, context).unwrap();
+    let page = fs::read_to_string(&out).unwrap();
+    assert_eq!(page.matches("data:image/png;base64,").count(), plain + 4);
+    for expected in [
+        "aria-label=\"entropy of 1.2.826.0.1.41\"",
+        "<span>attention</span>",
+        "entropy of the probabilities, as a share of ln(classes)",
+        "linear-gradient(to right, rgb(0,0,4)",
+    ] {
+        assert!(page.contains(expected), "{expected}");
+    }
+    // Without maps there is no bar.
+    write(&dir.path().join("none"), &out.with_extension("plain"), self::context("")).unwrap();
+    assert!(!fs::read_to_string(out.with_extension("plain")).unwrap().contains("linear-gradient"));
+}
+
+#[test]
 fn nothing_from_a_table_leaves_its_place() {
     let dir = tempfile::tempdir().unwrap();
     synthetic(dir.path(), HOSTILE);
@@ -275,6 +314,7 @@ fn no_tables_make_a_page_and_damaged_pictures_are_refused() {
         CasePicture { pixels: vec![0; 3], ..good() },
         CasePicture { spacing_h_mm: f64::NAN, ..good() },
         CasePicture { truth: Some(RunLength(vec![81_919, 2])), ..good() },
+        CasePicture { heats: vec![HeatMap { name: "entropy".into(), shares: vec![0; 3] }], ..good() },
     ];
     for case in damaged {
         let context = ReportContext { pipeline_name: String::new(), cases: vec![case] };

@@ -1,4 +1,4 @@
-//! `tomoflow export`: masks as files for other programs, and models.
+//! `tomoflow export`: masks, and the maps that are kept beside them, as files for other programs; and models.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::PipelineArgs;
-use crate::engine::{self, Picture};
+use crate::engine::{self, Heat, Picture};
 use crate::operators::registry::Registry;
-use crate::report::{self, CasePicture, ReportContext};
+use crate::report::{self, CasePicture, HeatMap, ReportContext};
 
 /// Cases that are shown with a picture.
 const PICTURES: usize = 6;
@@ -66,5 +66,6 @@ fn picture(picture: Picture) -> CasePicture {
         pixels: picture.pixels,
         truth: picture.truth,
         prediction: picture.prediction,
+        heats: picture.heats.into_iter().map(|Heat { name, shares }| HeatMap { name, shares }).collect(),
     }
 }

@@ -21,9 +21,9 @@ use super::control::Control;
 use super::ledger::Ledger;
 use super::rows::{Desired, DesiredRows, Input, Output};
 use super::run::RunError;
-use crate::executor::keys;
 use crate::executor::work::{Action, Work};
 use crate::executor::{Context, Finished, Job};
+use crate::executor::{keys, maps};
 use crate::operators::registry::Stage;
 use crate::operators::train::Retrain;
 use crate::store::{Outcome, Pin, Recorded, Store, Texts};
@@ -252,7 +252,7 @@ impl Driver {
         }
         let known = self.store.outcomes(&new)?;
         for (key, known) in new.into_iter().zip(known) {
-            match known {
+            match known.filter(|recorded| self.has_maps(key, recorded)) {
                 Some(recorded) => {
                     self.origin.entry(key).or_insert(Origin::Cache);
                     self.cached += 1;
@@ -264,6 +264,20 @@ impl Driver {
             }
         }
         Ok(self.store.record(&[], &pins)?)
+    }
+
+    /// Whether what an action left holds the maps that are asked for: these are in no key, and a mask that was made
+    /// without them is made once more, to the same content, by the work that makes them.
+    fn has_maps(&self, key: Digest, recorded: &Recorded) -> bool {
+        let (Some(action), Outcome::Ok { detail, .. }) = (self.action(key), &recorded.outcome) else {
+            return true;
+        };
+        let wanted = match action.work {
+            Work::Infer { .. } => maps::wanted(&self.context.plan, usize::from(action.stage)),
+            _ => return true,
+        };
+        let kept = |detail: &Digest| maps::kinds_in(&self.context.artifacts.path(*detail)).cover(wanted);
+        !wanted.any() || detail.as_ref().is_some_and(kept)
     }
 
     /// Queues a key once; one that needs the device waits apart, so that it holds up nothing else.

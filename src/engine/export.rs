@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Reject};
 
-use super::maskfile::{MaskWriter, whole};
+use super::mapfile::{AskedMaps, KeptMaps};
+use super::maskfile::{MaskWriter, file_name, whole};
 use super::outlook::Outlook;
 use super::rows::Desired;
 use super::run::RunError;
@@ -40,12 +41,14 @@ pub struct Exported {
     pub left_out: Vec<(String, Reject)>,
 }
 
-/// Writes the masks of one stage, or the model of a training.
+/// Writes the masks of one stage, and beside them, always as NIfTI, the maps that `keep` asks for of the inferences
+/// that they come from; or the model of a training.
 ///
 /// # Errors
 /// When the store is in use, the sources cannot be read, no stage of that name has masks or a model, or a model cannot
 /// be written. A case that cannot be written is named in the answer.
 pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
+    let asked = AskedMaps::of(&plan);
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
     let trains = |stage: &&PlannedStage| matches!(stage.stage, Stage::Train(_));
     let wanted = |stage: &&PlannedStage| options.stage.as_ref() == Some(&stage.name);
@@ -64,9 +67,9 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
             _ => None,
         })
         .collect();
-    let stages = plan.stages.iter().rev().map(|stage| stage.name.as_str());
-    let mut stages = stages.filter(|name| options.stage.as_deref().is_none_or(|wanted| wanted == *name));
-    let Some(stage) = stages.find(|name| masks.iter().any(|(.., of)| of == name)) else {
+    let stages = plan.stages.iter().map(|stage| stage.name.as_str()).enumerate().rev();
+    let mut stages = stages.filter(|(_, name)| options.stage.as_deref().is_none_or(|wanted| wanted == *name));
+    let Some((index, stage)) = stages.find(|(_, name)| masks.iter().any(|(.., of)| of == name)) else {
         let stage = options.stage.clone().unwrap_or_default();
         return Err(RunError::NoMasks { stage });
     };
@@ -87,9 +90,15 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
         stage: stage.to_owned(),
         several: false,
     };
+    let maps = KeptMaps::of(&asked, &plan, &driver, index);
     let mut exported = Exported { stage: stage.to_owned(), ..Exported::default() };
     for (series, mask, _) in masks.into_iter().filter(|(.., of)| *of == stage) {
-        match writer.case(series, mask) {
+        let written = writer.case(series, mask).and_then(|mut names| {
+            let case = file_name(&identity.show(&series.key));
+            names.extend(maps.write(&context, series, &case, &options.folder)?);
+            Ok(names)
+        });
+        match written {
             Ok(names) => exported.files.extend(names.into_iter().map(|name| options.folder.join(name))),
             Err(reject) => exported.left_out.push((identity.show(&series.key), reject)),
         }

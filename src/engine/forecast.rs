@@ -165,6 +165,11 @@ impl Foresee<'_> {
         let stage = &self.plan.stages[usize::from(action.stage)].name;
         let case = action.work.case().map(|series| &*series.key);
         let one = |reason: &str| Ok(BTreeSet::from([reason.to_owned()]));
+        // Only what `keep` asks for has an action done that is wanted once more.
+        if let (Work::Infer { .. }, Some(Some(_))) = (&action.work, self.store.outcomes(&[action.key])?.pop())
+        {
+            return one("maps to keep");
+        }
         if self.store.made(action.key)?.is_some() {
             return one("done before, its output is gone or was forgotten");
         }

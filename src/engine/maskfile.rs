@@ -212,7 +212,7 @@ fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Reject {
 }
 
 /// A case's identifier as a file's name: what a file declared must not choose where we write.
-fn file_name(case: &str) -> String {
+pub(super) fn file_name(case: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if !case.is_empty() && !case.starts_with('.') && case.len() <= 80 && case.chars().all(plain) {
         return case.to_owned();

@@ -10,6 +10,8 @@ use super::rules::Rules;
 use super::run::{Options, RunError};
 use super::session;
 use crate::executor::Context;
+use crate::networks::MapKinds;
+use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::Store;
 
@@ -56,11 +58,17 @@ impl Outlook {
         Ok(Self { plan, store, context, identity, driver, files_read, notes })
     }
 
-    /// The same for those who only show what there is: an archive that is not mounted is not an empty one.
+    /// The same for those who only show what there is: an archive that is not mounted is not an empty one, and a
+    /// mask without the maps that are asked for now is a mask.
     ///
     /// # Errors
     /// As for [`Outlook::of`].
-    pub fn to_show(plan: Plan) -> Result<Self, RunError> {
+    pub fn to_show(mut plan: Plan) -> Result<Self, RunError> {
+        for stage in &mut plan.stages {
+            if let Stage::Infer(infer) = &mut stage.stage {
+                infer.options.keep = MapKinds::default();
+            }
+        }
         Self::of(plan, &Options { accept_empty: true, ..Options::default() })
     }
 }

@@ -6,10 +6,12 @@ use tomoflow_connectors::{Digest, Geometry, RunLength};
 
 use super::driver::Driver;
 use super::identity::Identity;
+use super::mapfile::{AskedMaps, KeptMaps};
 use super::outlook::Outlook;
 use super::rows::Desired;
 use super::run::RunError;
 use crate::executor::Context;
+use crate::executor::maps::MapKind;
 use crate::executor::work::CaseRow;
 use crate::pipeline::Plan;
 use crate::store::FigureRow;
@@ -33,6 +35,17 @@ pub struct Picture {
     pub truth: Option<RunLength>,
     /// All labels of the prediction.
     pub prediction: Option<RunLength>,
+    /// What was kept of how sure the network was, and where it looked.
+    pub heats: Vec<Heat>,
+}
+
+/// One slice of a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heat {
+    /// `entropy` or `attention`.
+    pub name: String,
+    /// `[H, W]`, shares in steps of 1/254; 255 where nothing is known.
+    pub shares: Vec<u8>,
 }
 
 /// Slices of at most `limit` cases, from the worst Dice to the best, evenly spread.
@@ -40,13 +53,15 @@ pub struct Picture {
 /// # Errors
 /// When the store is in use, or the sources cannot be read.
 pub fn pictures(plan: Plan, limit: usize) -> Result<Vec<Picture>, RunError> {
-    let Outlook { context, identity, driver, .. } = Outlook::to_show(plan)?;
-    let candidates = candidates(&context, &driver);
+    let asked = AskedMaps::of(&plan);
+    let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
+    let Some((judged, candidates)) = candidates(&context, &driver) else { return Ok(Vec::new()) };
+    let maps = KeptMaps::of(&asked, &plan, &driver, judged);
     let shown = limit.min(candidates.len());
     let mut pictures = Vec::new();
     for place in 0..shown {
         let index = place * (candidates.len() - 1) / (shown - 1).max(1);
-        pictures.extend(draw(&context, &identity, &candidates[index]));
+        pictures.extend(draw(&context, &identity, &maps, &candidates[index]));
     }
     Ok(pictures)
 }
@@ -59,8 +74,8 @@ struct Candidate {
     split: String,
 }
 
-/// Evaluated cases, from the worst Dice to the best.
-fn candidates(context: &Context, driver: &Driver) -> Vec<Candidate> {
+/// The stage whose masks were evaluated, and these cases, from the worst Dice to the best.
+fn candidates(context: &Context, driver: &Driver) -> Option<(usize, Vec<Candidate>)> {
     let stages = &context.plan.stages;
     let (mut cases, mut masks, mut metrics) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for desired in driver.desired().keys() {
@@ -78,8 +93,7 @@ fn candidates(context: &Context, driver: &Driver) -> Vec<Candidate> {
         }
     }
     // With several evaluations the pictures show the last one of the pipeline.
-    let last = stages.iter().rev().find(|stage| metrics.iter().any(|(name, ..)| *name == stage.name));
-    let Some(last) = last else { return Vec::new() };
+    let last = stages.iter().rev().find(|stage| metrics.iter().any(|(name, ..)| *name == stage.name))?;
     let segmented = &stages[last.inputs[0]].name;
     let mut found: Vec<Candidate> = metrics
         .into_iter()
@@ -90,7 +104,7 @@ fn candidates(context: &Context, driver: &Driver) -> Vec<Candidate> {
         })
         .collect();
     found.sort_by(|a, b| a.dice.unwrap_or(-1.0).total_cmp(&b.dice.unwrap_or(-1.0)));
-    found
+    Some((last.inputs[0], found))
 }
 
 fn dice(figures: &[FigureRow]) -> Option<f64> {
@@ -100,7 +114,7 @@ fn dice(figures: &[FigureRow]) -> Option<f64> {
 }
 
 /// The slice with the most truth (or prediction) of a case; none when its files are gone.
-fn draw(context: &Context, identity: &Identity, candidate: &Candidate) -> Option<Picture> {
+fn draw(context: &Context, identity: &Identity, maps: &KeptMaps, candidate: &Candidate) -> Option<Picture> {
     let case = context.assembled(&candidate.case).ok()?;
     let mask = context.mask(&candidate.case.series, candidate.mask).ok()?;
     let truth = case.labels.as_ref()?;
@@ -118,7 +132,18 @@ fn draw(context: &Context, identity: &Identity, candidate: &Candidate) -> Option
         pixels: windowed(case.scan.slice(slice)),
         truth: Some(foreground(truth.slice(slice))),
         prediction: Some(foreground(mask.labels.slice(slice))),
+        heats: heats(context, maps, &candidate.case.series.key, slice),
     })
+}
+
+/// Entropy and attention of a slice, of the first inference that kept any; none where they are gone.
+fn heats(context: &Context, maps: &KeptMaps, case: &str, slice: usize) -> Vec<Heat> {
+    let found = maps.read(context, case).unwrap_or_default();
+    let Some((_, maps)) = found.into_iter().next() else { return Vec::new() };
+    let shown = maps.maps.iter().filter(|(kind, _)| !matches!(kind, MapKind::Probability(_)));
+    shown
+        .filter_map(|(kind, planes)| Some(Heat { name: maps.name(*kind), shares: planes.plane(slice)? }))
+        .collect()
 }
 
 fn foreground(slice: &[u16]) -> RunLength {

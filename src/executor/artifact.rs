@@ -143,7 +143,7 @@ pub fn decode<T: for<'a> Deserialize<'a>>(what: &str, bytes: &[u8]) -> Result<T,
     postcard::from_bytes(bytes).map_err(|error| damaged(what, &error.to_string()))
 }
 
-fn damaged(what: &str, why: &str) -> Reject {
+pub(super) fn damaged(what: &str, why: &str) -> Reject {
     Reject::new(
         "DAMAGED_ARTIFACT",
         format!("a {what} does not read back: {why}"),

@@ -11,11 +11,14 @@ use super::artifact::{PreparedArtifact, encode};
 use super::budget::Permit;
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
 use super::load::Context;
+use super::maps::{self, MapsArtifact};
 use super::pool::{Finished, Job};
 use super::slot::{Busy, Slot};
 use super::watch::{Board, Watch};
 use super::work::{Action, Member, Work};
-use crate::networks::{self, Data, Device, Model, NetworkError, Origin, Running, Task};
+use crate::networks::{
+    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task,
+};
 use crate::operators::infer::Infer;
 use crate::operators::models::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
@@ -64,8 +67,8 @@ pub fn run(
         let result = guarded(&action, || match (&action.work, case) {
             _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
             (Work::Infer { models, .. }, Some(case)) => {
-                let classes = infer(context, device, &mut resident, &action, models, &case)?;
-                Ok(Step::Classes(case, classes.0, classes.1))
+                let (found, names) = infer(context, device, &mut resident, &action, models, &case)?;
+                Ok(Step::Segmented(case, found, names))
             }
             (Work::Train(members), _) => {
                 train(context, device, &action, members, &job.cancelled).map(Step::Done)
@@ -75,10 +78,10 @@ pub fn run(
         let Some(busy) = slot.end() else { return };
         match result {
             // The way back to the original grid needs no device: the next case may start.
-            Ok(Step::Classes(case, classes, names)) => {
+            Ok(Step::Segmented(case, found, names)) => {
                 let (context, report) = (context.clone(), report.clone());
                 rayon::spawn(move || {
-                    let result = guarded(&action, || back_on_grid(&context, &case, classes, &names));
+                    let result = guarded(&action, || back_on_grid(&context, &case, found, &names));
                     drop(busy);
                     finish(&report, action, result, started);
                 });
@@ -92,17 +95,28 @@ pub fn run(
 fn back_on_grid(
     context: &Context,
     case: &Case,
-    classes: Vec<u16>,
+    found: Segmented,
     names: &[String],
 ) -> Result<Outcome, Reject> {
+    let Segmented { classes, maps } = found;
     let labels = LabelMap::new(case.scan.geometry().clone(), classes).map_err(|error| {
         Reject::new("NETWORK", error.to_string(), "the network changed the size of its input")
     })?;
-    put(context, &mask_bytes(case, labels, names)?)
+    let mut outcome = put(context, &mask_bytes(case, labels, names)?)?;
+    if maps == Maps::default() {
+        return Ok(outcome);
+    }
+    let maps = MapsArtifact::new(maps, names, case.scan.geometry(), &case.original)?;
+    if let (Outcome::Ok { detail, .. }, Outcome::Ok { artifact, .. }) =
+        (&mut outcome, put(context, &maps.encode()?)?)
+    {
+        *detail = Some(artifact);
+    }
+    Ok(outcome)
 }
 
 enum Step {
-    Classes(Case, Vec<u16>, Vec<String>),
+    Segmented(Case, Segmented, Vec<String>),
     Done(Outcome),
 }
 
@@ -113,7 +127,7 @@ fn infer(
     action: &Action,
     models: &[Digest],
     case: &Case,
-) -> Result<(Vec<u16>, Vec<String>), Reject> {
+) -> Result<(Segmented, Vec<String>), Reject> {
     let Stage::Infer(infer) = &context.plan.stages[usize::from(action.stage)].stage else {
         return Err(misplaced());
     };
@@ -132,8 +146,13 @@ fn infer(
     let Some((_, model)) = resident.iter().find(|(known, _)| *known == wanted) else {
         return Err(misplaced());
     };
-    let classes = model.segment(case.scan.voxels(), case.scan.size(), &infer.options).map_err(network)?;
-    Ok((classes, model.label_names().to_vec()))
+    let keep = maps::wanted(&context.plan, usize::from(action.stage));
+    if keep.attention && !model.attends() {
+        return Err(without_attention());
+    }
+    let options = InferOptions { keep, ..infer.options };
+    let found = model.segment_with_maps(case.scan.voxels(), case.scan.size(), &options).map_err(network)?;
+    Ok((found, model.label_names().to_vec()))
 }
 
 fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Digest]) -> Result<Model, Reject> {
@@ -264,6 +283,12 @@ fn network(error: NetworkError) -> Reject {
             Reject::new("NETWORK", message, hint)
         }
     }
+}
+
+/// Nothing that the cache keeps: what maps are asked for is in no key.
+fn without_attention() -> Reject {
+    let message = "a network with attention maps expected, one without found";
+    Reject::new("NO_ATTENTION", message, "leave `attention` out of `keep`, or train with `attention`")
 }
 
 fn device_failed(error: &NetworkError) -> Reject {

@@ -101,6 +101,22 @@ impl Chain {
     }
 }
 
+/// Whether two inferences do the same work on a case: one action then does it for both.
+pub fn same_inference(plan: &Plan, one: usize, other: usize) -> bool {
+    let [a, b] = [one, other].map(|index| &plan.stages[index]);
+    let model = |stage: &PlannedStage| stage.config.get("model").cloned();
+    // The models of stages are known by the stages, those of files by their paths.
+    let alike = match (a.references.is_empty(), b.references.is_empty()) {
+        (true, true) => model(a) == model(b),
+        _ => a.references == b.references,
+    };
+    let part = |stage: &PlannedStage| {
+        let chain = Chain::to(plan, stage.inputs[0]);
+        (chain.root, chain.assemble, chain.scan)
+    };
+    alike && operator(a) == operator(b) && part(a) == part(b)
+}
+
 /// The content of the labels of one scan.
 pub fn labels(
     plan: &Plan,

@@ -6,6 +6,7 @@ mod device;
 mod ending;
 pub mod keys;
 mod load;
+pub mod maps;
 mod need;
 mod pool;
 mod slot;

@@ -11,6 +11,7 @@ mod file;
 #[cfg(test)]
 mod golden;
 pub mod loss;
+pub mod maps;
 pub mod model;
 pub mod optimizer;
 mod pages;
@@ -28,7 +29,8 @@ pub use card::{Data, ModelCard, Origin, Step};
 pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConfig, UnetSettings};
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
-pub use model::{InferOptions, Model, Precision};
+pub use maps::{MapKinds, Maps};
+pub use model::{InferOptions, Model, Precision, Segmented};
 pub use optimizer::OptimizerConfig;
 pub use pages::large_pages;
 pub use sample::{InputView, Sample, SampleSource};

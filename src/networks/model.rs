@@ -7,13 +7,17 @@ use serde::{Deserialize, Serialize};
 use tch::{CModule, IValue, Kind, Tensor};
 
 use super::error::{Doing, first_line};
+use super::maps::MapKinds;
 use super::unet::{Mode, Unet};
 use super::weights::Weights;
 use super::{Blend, Convention, Device, InputView, ModelCard, NetworkConfig, NetworkError, file};
 
 mod flips;
 mod host;
+mod maps;
 mod segment;
+
+pub use maps::Segmented;
 
 /// How many bits features and weights have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,9 @@ pub struct InferOptions {
     /// How many bits features and weights have.
     #[serde(default)]
     pub precision: Precision,
+    /// Which maps are made beside the classes.
+    #[serde(default)]
+    pub keep: MapKinds,
 }
 
 impl Default for InferOptions {
@@ -62,6 +69,7 @@ impl Default for InferOptions {
             blend: Blend::Gaussian,
             flips: [false; 3],
             precision: Precision::Float32,
+            keep: MapKinds::default(),
         }
     }
 }
@@ -85,18 +93,24 @@ impl Ready {
         Ok(Network::Unet(Box::new(Self { unet, weights, half: OnceCell::new() })))
     }
 
-    /// Logits in 32 bits.
-    fn logits(&self, input: &Tensor, precision: Precision) -> Result<Tensor, NetworkError> {
-        match precision {
-            Precision::Float32 => Ok(self.unet.forward(&self.weights, input, Mode::Folded)?.logits),
+    /// Logits in 32 bits; with attention its map is one more channel behind the classes.
+    fn logits(&self, input: &Tensor, options: &InferOptions) -> Result<Tensor, NetworkError> {
+        let output = match options.precision {
+            Precision::Float32 => self.unet.forward(&self.weights, input, Mode::Folded)?,
             Precision::Bfloat16 => {
                 if self.half.get().is_none() {
                     let _ = self.half.set(self.weights.to_kind(Kind::BFloat16)?);
                 }
                 let Some(half) = self.half.get() else { return Err(no_logits("no weights")) };
                 let input = input.f_to_kind(Kind::BFloat16)?;
-                Ok(self.unet.forward(half, &input, Mode::Folded)?.logits.f_to_kind(Kind::Float)?)
+                self.unet.forward(half, &input, Mode::Folded)?
             }
+        };
+        let logits = output.logits.f_to_kind(Kind::Float)?;
+        match output.attention.first() {
+            _ if !options.keep.attention => Ok(logits),
+            Some(finest) => super::unet::beside(&logits, finest),
+            None => Err(maps::without_attention()),
         }
     }
 }
@@ -246,15 +260,17 @@ impl Model {
         self.label_names.len() as i64 + 1
     }
 
-    /// Logits `[N, classes, D, H, W]` of `[N, C, D, H, W]` by one of the networks.
+    /// Logits `[N, classes, D, H, W]` of `[N, C, D, H, W]` by one of the networks, and its attention map behind them
+    /// where that is to be kept.
     fn logits_of(
         &self,
         network: &Network,
         input: &Tensor,
-        precision: Precision,
+        options: &InferOptions,
     ) -> Result<Tensor, NetworkError> {
-        let module = match (network, precision) {
-            (Network::Unet(network), _) => return network.logits(input, precision),
+        let module = match (network, options.precision) {
+            (Network::Unet(network), _) => return network.logits(input, options),
+            (Network::Script(_), _) if options.keep.attention => return Err(maps::without_attention()),
             (Network::Script(module), Precision::Float32) => module,
             (Network::Script(_), Precision::Bfloat16) => {
                 let message = "a TorchScript network runs in the precision that it was saved in".to_owned();

@@ -20,7 +20,8 @@ pub struct Logits<'a> {
 }
 
 impl Logits<'_> {
-    fn row(&self, place: [usize; 4], width: usize) -> &[f32] {
+    /// The first `width` numbers of a row.
+    pub(super) fn row(&self, place: [usize; 4], width: usize) -> &[f32] {
         let start: usize = place.iter().zip(self.strides).map(|(n, stride)| n * stride).sum();
         self.numbers.get(start..start + width).unwrap_or_default()
     }
@@ -35,6 +36,9 @@ pub struct Slab {
     walk: Walk,
     weights: Weights,
     classes: usize,
+    /// What is summed: classes, what else comes with them, and perhaps the weights themselves.
+    channels: usize,
+    weighed: bool,
     sums: Vec<f32>,
 }
 
@@ -44,29 +48,55 @@ impl Slab {
     /// # Errors
     /// [`NetworkError::Torch`] when there is not enough memory.
     pub fn new(walk: Walk, weights: Weights, classes: usize) -> Result<Self, NetworkError> {
+        Self::with_channels(walk, weights, classes, classes, false)
+    }
+
+    /// The same, of logits whose channels `0..classes` are the classes. The weights are summed as well, in a last
+    /// channel of their own: by them a sum becomes a mean.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn weighed(
+        walk: Walk,
+        weights: Weights,
+        classes: usize,
+        channels: usize,
+    ) -> Result<Self, NetworkError> {
+        Self::with_channels(walk, weights, classes, channels.saturating_add(1), true)
+    }
+
+    fn with_channels(
+        walk: Walk,
+        weights: Weights,
+        classes: usize,
+        channels: usize,
+        weighed: bool,
+    ) -> Result<Self, NetworkError> {
         let [_, height, width] = walk.padded();
         let refused = || NetworkError::Torch {
             doing: "memory for a slab".to_owned(),
             message: format!(
-                "not enough memory for {classes} classes of {} planes of {height} x {width}",
+                "not enough memory for {channels} classes of {} planes of {height} x {width}",
                 walk.window()[0]
             ),
         };
-        let lengths = [classes, walk.window()[0], height, width];
+        let lengths = [channels, walk.window()[0], height, width];
         let count = lengths.iter().try_fold(1usize, |all, &n| all.checked_mul(n)).ok_or_else(refused)?;
         let mut sums = Vec::new();
         sums.try_reserve_exact(count).map_err(|_| refused())?;
         pages::large(sums.spare_capacity_mut());
         sums.resize(count, 0.0);
-        Ok(Self { walk, weights, classes, sums })
+        Ok(Self { walk, weights, classes, channels, weighed, sums })
     }
 
     /// Adds the logits of the windows at `places` of the slab at the padded plane `d`.
     pub fn add(&mut self, d: usize, places: &[[usize; 2]], logits: Logits<'_>) {
         let [_, height, width] = self.walk.padded();
         let [depth, rows, columns] = self.walk.window();
-        let (classes, weights) = (self.classes, &self.weights);
-        let targets = self.sums.par_chunks_exact_mut((classes * width).max(1)).enumerate().with_min_len(ROWS);
+        let (channels, weights) = (self.channels, &self.weights);
+        let last = self.weighed.then(|| channels - 1);
+        let targets =
+            self.sums.par_chunks_exact_mut((channels * width).max(1)).enumerate().with_min_len(ROWS);
         targets.for_each_init(
             || vec![0f32; columns],
             |row_weights, (index, target)| {
@@ -82,6 +112,10 @@ impl Slab {
                     }
                     for (c, sums) in target.chunks_exact_mut(width).enumerate() {
                         let Some(sums) = sums.get_mut(left..left + columns) else { continue };
+                        if last == Some(c) {
+                            sums.iter_mut().zip(&*row_weights).for_each(|(sum, weight)| *sum += weight);
+                            continue;
+                        }
                         let logits = logits.row([n, c, plane, row], columns);
                         for ((sum, weight), logit) in sums.iter_mut().zip(&*row_weights).zip(logits) {
                             *sum += weight * logit;
@@ -92,11 +126,11 @@ impl Slab {
         );
     }
 
-    /// The sums of one class in one row of a padded plane that windows still reach.
-    pub fn sums(&self, plane: usize, class: usize, row: usize) -> &[f32] {
+    /// The sums of one channel in one row of a padded plane that windows still reach.
+    pub fn sums(&self, plane: usize, channel: usize, row: usize) -> &[f32] {
         let [_, height, width] = self.walk.padded();
         let slot = plane % self.walk.window()[0];
-        let start = ((slot * height + row) * self.classes + class) * width;
+        let start = ((slot * height + row) * self.channels + channel) * width;
         self.sums.get(start..start + width).unwrap_or_default()
     }
 
@@ -106,7 +140,7 @@ impl Slab {
     pub fn decide(&mut self, planes: std::ops::Range<usize>, decided: &mut Vec<u16>) {
         let [size, before] = [self.walk.size(), self.walk.before()];
         let [_, height, width] = self.walk.padded();
-        let row = self.classes * width;
+        let (row, classes) = (self.channels * width, self.classes * width);
         for plane in planes {
             let slot = plane % self.walk.window()[0];
             let Some(sums) = self.sums.get_mut(slot * height * row..(slot + 1) * height * row) else {
@@ -125,7 +159,7 @@ impl Slab {
             let targets = decided[start..].par_chunks_exact_mut(size[2].max(1));
             let rows = inside.par_chunks_exact_mut(row.max(1)).zip(targets).with_min_len(ROWS);
             rows.for_each(|(sums, target)| {
-                decide_row(sums, width, before[2], target);
+                decide_row(sums.get(..classes).unwrap_or_default(), width, before[2], target);
                 sums.fill(0.0);
             });
         }

@@ -220,6 +220,16 @@ fn attends_below(config: &UnetConfig) -> bool {
         && matches!(config.attention, Attention::Unsupervised | Attention::Supervised)
 }
 
+/// The finest attention map behind the logits, as one more channel on their grid.
+///
+/// # Errors
+/// [`NetworkError::Torch`] when libtorch refuses: for a map on another grid.
+pub(super) fn beside(logits: &Tensor, finest: &Tensor) -> Result<Tensor, NetworkError> {
+    let [d, h, w] = std::array::from_fn(|axis| logits.size().get(axis + 2).copied().unwrap_or(0));
+    let map = crop(finest.f_to_kind(logits.kind())?, [d, h, w])?;
+    Tensor::f_cat(&[logits, &map], 1).doing("attention map")
+}
+
 fn crop(x: Tensor, [d, h, w]: [i64; 3]) -> Result<Tensor, NetworkError> {
     Ok(x.f_narrow(2, 0, d)?.f_narrow(3, 0, h)?.f_narrow(4, 0, w)?)
 }

@@ -1,13 +1,14 @@
 //! Cases and a model to masks.
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::models::{self, DeclaredModel, FILE, ModelFile, ModelSource};
 use super::registry::{Entry, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
-use crate::networks::{Blend, Convention, InferOptions, Precision};
+use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -34,7 +35,16 @@ pub static SPEC: Spec = Spec {
           needed.\n\n\
           A TorchScript network takes `[N, 1, D, H, W]` for windows and `[N, channels, H, W]` for stacks and \
           bags, and gives logits `[N, classes, …]` on the same grid; where it gives a tuple, the first is \
-          taken.",
+          taken.\n\n\
+          With `keep` maps stand beside the mask, on the same grid, for `export` and the report. `probabilities`: for \
+          each label its softmax p of the blended logits (averaged over networks and mirrored inputs before, as the \
+          mask's are). `entropy`: −Σ p ln p / ln(classes) over all classes, 0 where the network is certain and 1 where \
+          it holds all classes for equally likely. `attention`: the map of the finest level of a network with \
+          `attention`, 0 to 1, averaged and blended as logits are. They go back to the scan's grid by linear \
+          interpolation, and are 0 where the network saw nothing. A value is stored in a byte, in steps of 1/254; what \
+          comes from logits that are no numbers is NaN. Maps are part of no key: asked for later, the network runs \
+          again, the mask comes out as it was, and nothing after it is done again; not asked for any more, they stay \
+          with their mask.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::Is(Kind::Masks),
@@ -113,6 +123,19 @@ pub static SPEC: Spec = Spec {
             role: Role::Operational,
             doc: "Windows or slices in one pass through the network.",
         },
+        Field {
+            name: "keep",
+            kind: FieldKind::Either(&[
+                FieldKind::List {
+                    of: &FieldKind::Choice(&["probabilities", "entropy", "attention"]),
+                    len: None,
+                },
+                FieldKind::Bool,
+            ]),
+            default: Default::Json("[]"),
+            role: Role::Operational,
+            doc: "Maps that are kept beside the mask; `true` keeps none, as masks are kept anyway.",
+        },
     ],
 };
 
@@ -153,6 +176,24 @@ struct Declared {
     precision: Precision,
     out_of_fold: bool,
     prepare: Prepare,
+    keep: Json,
+}
+
+/// The maps of a list; `true` and `false` ask for none.
+fn kinds(keep: &Json) -> Result<MapKinds, FieldProblem> {
+    let names: Vec<&str> = keep.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let has = |kind: &str| names.contains(&kind);
+    let kinds = MapKinds {
+        probabilities: has("probabilities"),
+        entropy: has("entropy"),
+        attention: has("attention"),
+    };
+    let different = [kinds.probabilities, kinds.entropy, kinds.attention].iter().filter(|has| **has).count();
+    if different < names.len() {
+        let message = format!("each map once expected, {names:?} found");
+        return Err(FieldProblem::new("keep", message, "e.g. keep = [\"probabilities\", \"entropy\"]"));
+    }
+    Ok(kinds)
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
@@ -163,6 +204,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let message = format!("each axis once expected, {:?} found", declared.flips);
         return Err(vec![FieldProblem::new("flips", message, "e.g. flips = [\"h\", \"w\"]")]);
     }
+    let keep = kinds(&declared.keep).map_err(|problem| vec![problem])?;
     let Declared { overlap, batch, convention, blend, out_of_fold, precision, prepare, .. } = declared;
     if out_of_fold && !matches!(&model, ModelSource::Stages(names) if names.len() > 1) {
         let message = "`out_of_fold` chooses among the models of several stages, one source of a model found";
@@ -181,7 +223,11 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let hint = "leave `prepare` out, and prepare scans in stages before this one";
         return Err(vec![FieldProblem::new("prepare", message, hint)]);
     }
-    let options = InferOptions { overlap, batch, convention, blend, flips, precision };
+    if keep.attention && model.files().iter().any(scripts) {
+        let message = "a TorchScript network gives logits, and no attention map";
+        return Err(vec![FieldProblem::new("keep", message, "leave `attention` out")]);
+    }
+    let options = InferOptions { overlap, batch, convention, blend, flips, precision, keep };
     Ok(Stage::Infer(Infer { model, options, out_of_fold, prepare }))
 }
 
@@ -200,7 +246,7 @@ mod tests {
     fn stage_with(model: Value, flips: Value) -> Result<Infer, Vec<FieldProblem>> {
         let config = json!({
             "model": model, "overlap": 0.25, "batch": 4, "convention": "nnunet", "blend": "constant",
-            "flips": flips, "precision": "float32", "out_of_fold": false, "prepare": "pipeline",
+            "flips": flips, "precision": "float32", "out_of_fold": false, "prepare": "pipeline", "keep": [],
         });
         match build(config.as_object().unwrap())? {
             Stage::Infer(infer) => Ok(infer),
@@ -254,7 +300,7 @@ mod tests {
         let folds = |model: Value| {
             let config = json!({
                 "model": model, "overlap": 0.25, "batch": 4, "convention": "nnunet", "blend": "constant",
-                "flips": [], "precision": "float32", "out_of_fold": true, "prepare": "pipeline",
+                "flips": [], "precision": "float32", "out_of_fold": true, "prepare": "pipeline", "keep": false,
             });
             build(config.as_object().unwrap()).map(drop)
         };
@@ -272,10 +318,36 @@ mod tests {
         for (model, good) in [(script, false), (json!({ "safetensors": "n" }), true), (json!("net"), true)] {
             let config = json!({
                 "model": model, "overlap": 0.25, "batch": 4, "convention": "monai", "blend": "gaussian",
-                "flips": [], "precision": "bfloat16", "out_of_fold": false, "prepare": "pipeline",
+                "flips": [], "precision": "bfloat16", "out_of_fold": false, "prepare": "pipeline", "keep": [],
             });
             assert_eq!(build(config.as_object().unwrap()).is_ok(), good);
         }
+    }
+
+    #[test]
+    fn maps_are_kept_by_name_and_a_script_has_no_attention() {
+        let keeping = |model: Value, keep: Value| {
+            let config = json!({
+                "model": model, "overlap": 0.25, "batch": 4, "convention": "monai", "blend": "gaussian",
+                "flips": [], "precision": "float32", "out_of_fold": false, "keep": keep,
+            });
+            build(config.as_object().unwrap()).map(|stage| match stage {
+                Stage::Infer(infer) => infer.options.keep,
+                _ => panic!("expected an inference"),
+            })
+        };
+        let all = MapKinds { probabilities: true, entropy: true, attention: true };
+        let named = json!(["attention", "probabilities", "entropy"]);
+        assert_eq!(keeping(json!("net"), named.clone()).unwrap(), all);
+        for none in [json!([]), json!(true), json!(false)] {
+            assert_eq!(keeping(json!("net"), none).unwrap(), MapKinds::default());
+        }
+        assert_eq!(keeping(json!("net"), json!(["entropy", "entropy"])).unwrap_err()[0].field, "keep");
+        let script = json!({
+            "torchscript": "n.pt", "view": { "type": "patch", "size": [8, 8, 8] }, "labels": ["a"],
+        });
+        assert_eq!(keeping(script.clone(), named).unwrap_err()[0].field, "keep");
+        assert!(keeping(script, json!(["probabilities", "entropy"])).is_ok());
     }
 
     #[test]

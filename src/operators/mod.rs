@@ -50,6 +50,7 @@ pub mod resample;
 pub mod rtstruct;
 pub mod rules;
 pub mod separable;
+pub mod shares;
 pub mod sink;
 pub mod spec;
 pub mod spline;

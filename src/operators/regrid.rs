@@ -8,9 +8,9 @@ use super::interpolate;
 use super::value::Failure;
 
 /// A voxel reaches half a spacing from its centre, and a little more against rounding.
-const REACH: f64 = 0.5 + 1e-3;
+pub(super) const REACH: f64 = 0.5 + 1e-3;
 /// Off-axis drift over a whole volume, in voxels, below which two grids count as parallel.
-const PARALLEL: f64 = 1e-3;
+pub(super) const PARALLEL: f64 = 1e-3;
 
 /// The labels on `target`: each voxel takes the class of the source voxel that it lies in, through patient
 /// space; outside the source it is background. The grids may be oblique to each other, and sheared.
@@ -47,15 +47,13 @@ pub fn labels_to_grid(labels: &LabelMap, target: &Geometry) -> Result<LabelMap, 
 
 /// From voxels of one grid to positions in voxels of another.
 pub(super) struct VoxelMap {
-    /// Where the first voxel of the first grid lies in the second.
-    pub start: [f64; 3],
+    pub(super) start: [f64; 3],
     /// For each axis of the first grid, the way in voxels of the second from one voxel to the next.
-    pub steps: [[f64; 3]; 3],
+    pub(super) steps: [[f64; 3]; 3],
 }
 
 impl VoxelMap {
-    /// From voxels of `from` to voxels of `to`.
-    pub fn between(from: &Geometry, to: &Geometry) -> Result<Self, Failure> {
+    pub(super) fn between(from: &Geometry, to: &Geometry) -> Result<Self, Failure> {
         let position = |index: [f64; 3]| {
             to.to_voxel(from.to_patient(VoxelIndex(index)))
                 .map(|found| found.0)

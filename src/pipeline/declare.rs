@@ -179,7 +179,8 @@ fn stage<'t>(
         common: Common::default(),
     };
     if section == Section::Operators {
-        stage.common = settings::common(table, node.span, base, found);
+        let own = stage.spec().map_or(&[][..], |spec| spec.fields);
+        stage.common = settings::common(table, node.span, base, own, found);
     }
     if let Some((_, list)) = table.get("inputs") {
         stage.inputs_span = Some(list.span);

@@ -110,6 +110,7 @@ pub fn parse(
     let stages: Vec<_> = declaration.stages.iter().map(|stage| build(stage, &mut found)).collect();
     labels_first(&declaration, &wiring, &mut found);
     patients_named(&declaration, &stages, &mut found);
+    attention_there(&declaration, &wiring, &stages, &mut found);
     rules::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
     rules::known_labels(&declaration.stages, &wiring.inputs, &stages, &mut found);
     let cards = Cards { stages: &declaration.stages, inputs: &wiring.inputs, built: &stages, registry };
@@ -176,6 +177,31 @@ fn patients_named(declaration: &Declaration, built: &[Option<Stage>], found: &mu
             let hint = "take another format, or set `identifiers = \"clear\"` in `[pipeline]`";
             found.push(Found::new(span, message).hint(hint));
         }
+    }
+}
+
+/// Attention is kept of networks that have a map.
+fn attention_there(
+    declaration: &Declaration,
+    wiring: &Wiring,
+    built: &[Option<Stage>],
+    found: &mut Vec<Found>,
+) {
+    for (index, stage) in declaration.stages.iter().enumerate() {
+        let Some(Stage::Infer(infer)) = &built[index] else { continue };
+        if !infer.options.keep.attention {
+            continue;
+        }
+        let without = wiring.references[index].iter().flatten().find(|&&model| match &built[model] {
+            Some(Stage::Train(train)) => !train.settings.network.attends(),
+            _ => false,
+        });
+        let Some(&model) = without else { continue };
+        let message =
+            format!("the network of `{}` has no attention map to keep", declaration.stages[model].name);
+        let span = stage.table.key_at("keep").map_or(stage.header, |key| key.span);
+        let hint = "leave `attention` out, or give the network `attention = \"supervised\"`";
+        found.push(Found::new(span, message).hint(hint));
     }
 }
 

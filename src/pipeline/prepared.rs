@@ -93,9 +93,12 @@ impl Cards<'_> {
             })
         });
         let built = steps.into_iter().map(|step| self.build(step)).collect::<Result<Vec<_>, _>>();
-        let mut built = built.map_err(|message| refuse(message, "another version of tomoflow wrote the card"))?;
+        let mut built =
+            built.map_err(|message| refuse(message, "another version of tomoflow wrote the card"))?;
         // Scans that are to be segmented have no labels.
-        built.retain(|step| !matches!(&step.stage, Stage::Transform(transform) if transform.around().is_some()));
+        built.retain(
+            |step| !matches!(&step.stage, Stage::Transform(transform) if transform.around().is_some()),
+        );
         Ok((built, older))
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::fields::Checker;
 use super::plan::{Identifiers, Settings};
 use super::problem::{Found, Span};
-use super::tree::Table;
+use super::tree::{Table, Value};
 use crate::operators::spec::{Config, Default, Field, FieldKind, Role};
 
 /// The fields of `[pipeline]`.
@@ -117,13 +117,27 @@ pub(super) struct Common {
 }
 
 /// Checks what every operator may carry; the operator's own fields are looked at elsewhere.
-pub(super) fn common(table: &Table, header: Span, base: &Path, found: &mut Vec<Found>) -> Common {
+pub(super) fn common(
+    table: &Table,
+    header: Span,
+    base: &Path,
+    own: &[Field],
+    found: &mut Vec<Found>,
+) -> Common {
     let others: Vec<_> = table.entries.iter().map(|(key, _)| key.name.as_str()).collect();
     let mut checker = Checker::new(base);
-    let config = checker.table(table, header, "an operator", COMMON, &others).unwrap_or_default();
+    // Where a type has more to say about one of them, its own field stands for it.
+    let fields: Vec<Field> =
+        COMMON.iter().filter(|one| own.iter().all(|own| own.name != one.name)).copied().collect();
+    let config = checker.table(table, header, "an operator", &fields, &others).unwrap_or_default();
     found.append(&mut checker.found);
+    let keeps = || match table.get("keep").map(|(_, node)| &node.value) {
+        Some(Value::Bool(keep)) => *keep,
+        Some(Value::List(maps)) => !maps.is_empty(),
+        _ => false,
+    };
     Common {
-        keep: config.get("keep").and_then(Json::as_bool).unwrap_or_default(),
+        keep: keeps(),
         timeout: milliseconds(&config, "timeout"),
         // The default stands for the whole chain, and must not hide what an operator before says.
         retries: table

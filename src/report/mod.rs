@@ -5,6 +5,7 @@ mod axis;
 mod comparison;
 mod distributions;
 mod figures;
+mod heat;
 mod html;
 mod outline;
 mod overview;
@@ -56,6 +57,17 @@ pub struct CasePicture {
     pub truth: Option<RunLength>,
     /// The label that the model found.
     pub prediction: Option<RunLength>,
+    /// Maps of the slice, each shown in colours over the image.
+    pub heats: Vec<HeatMap>,
+}
+
+/// A map over a slice.
+#[derive(Clone, Debug)]
+pub struct HeatMap {
+    /// `entropy`, `attention`, …
+    pub name: String,
+    /// Row-major shares, 0 to 254 for 0 to 1, and 255 where nothing is known.
+    pub shares: Vec<u8>,
 }
 
 /// A report could not be made.

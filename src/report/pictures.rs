@@ -6,7 +6,7 @@ use tomoflow_connectors::RunLength;
 
 use super::html::{Text, section};
 use super::outline::outline;
-use super::{CasePicture, ReportError};
+use super::{CasePicture, ReportError, heat};
 
 /// So many pictures are shown.
 const SHOWN: usize = 6;
@@ -27,11 +27,17 @@ pub(super) fn pictures(cases: &[CasePicture]) -> Result<String, ReportError> {
     if body.is_empty() {
         return Ok(body);
     }
+    let heats = legend_of_heats(cases);
     let legend = "<div class=legend><span class=\"key truth\">drawn by hand</span>\
                   <span class=\"key prediction\">found by the model</span></div>";
     let lead =
         "On the left the whole slice, on the right its outlined part enlarged, both in true proportions.";
-    Ok(section("Cases", lead, &format!("{legend}<div class=grid2>{body}</div>")))
+    Ok(section("Cases", lead, &format!("{legend}{heats}<div class=grid2>{body}</div>")))
+}
+
+fn legend_of_heats(cases: &[CasePicture]) -> String {
+    let shown = cases.iter().take(SHOWN).flat_map(|case| &case.heats);
+    heat::legend(shown.map(|heat| heat.name.as_str()))
 }
 
 fn picture(case: &CasePicture, index: usize) -> Result<String, ReportError> {
@@ -48,16 +54,15 @@ fn picture(case: &CasePicture, index: usize) -> Result<String, ReportError> {
     }
     let truth = mask(case, case.truth.as_ref(), "drawn")?;
     let prediction = mask(case, case.prediction.as_ref(), "found")?;
-    let png =
-        png(case).map_err(|error| refuse("an image that can be a PNG".to_owned(), error.to_string()))?;
+    let unfit =
+        |error: png::EncodingError| refuse("an image that can be a PNG".to_owned(), error.to_string());
+    let png = encode(case, png::ColorType::Grayscale, &case.pixels).map_err(unfit)?;
 
     let whole = [0.0, 0.0, case.columns as f64 * sw, case.rows as f64 * sh];
     let layers = format!(
-        "<symbol id=slice{index} overflow=visible><image href=\"data:image/png;base64,{}\" width={} height={} \
-         preserveAspectRatio=none /><g transform=\"scale({sw} {sh})\">{}{}</g></symbol>",
-        STANDARD.encode(png),
-        whole[2],
-        whole[3],
+        "<symbol id=slice{index} overflow=visible>{}</symbol><symbol id=slice{index}-outlines overflow=visible>\
+         <g transform=\"scale({sw} {sh})\">{}{}</g></symbol>",
+        image(&png, whole),
         path(&truth, case.columns, "truth"),
         path(&prediction, case.columns, "prediction"),
     );
@@ -65,21 +70,42 @@ fn picture(case: &CasePicture, index: usize) -> Result<String, ReportError> {
     let frame = detail.map_or(String::new(), |[x, y, w, h]| {
         format!("<rect class=frame x={x:.2} y={y:.2} width={w:.2} height={h:.2} />")
     });
-    let view = |[x, y, w, h]: Window, inside: &str| {
+    let view = |[x, y, w, h]: Window, symbols: &str, over: &str, what: &str| {
         format!(
-            "<svg viewBox=\"{x:.2} {y:.2} {w:.2} {h:.2}\" role=img aria-label=\"slice of {}\">{inside}\
-             <use href=\"#slice{index}\" />",
+            "<svg viewBox=\"{x:.2} {y:.2} {w:.2} {h:.2}\" role=img aria-label=\"{} of {}\">{symbols}\
+             <use href=\"#slice{index}\" />{over}<use href=\"#slice{index}-outlines\" />",
+            Text(what),
             Text(&case.case)
         )
     };
-    let enlarged = detail.map_or(String::new(), |window| format!("{}</svg>", view(window, "")));
+    let enlarged = detail.map_or(String::new(), |window| format!("{}</svg>", view(window, "", "", "slice")));
+    let mut heats = String::new();
+    for map in &case.heats {
+        if map.shares.len() != pixels {
+            return Err(refuse(format!("{pixels} shares of {}", map.name), map.shares.len().to_string()));
+        }
+        let over = image(&heat::png(case, &map.shares).map_err(unfit)?, whole);
+        let view = view(detail.unwrap_or(whole), "", &over, &map.name);
+        heats.push_str(&format!("<div>{view}</svg><span>{}</span></div>", Text(&map.name)));
+    }
+    if !heats.is_empty() {
+        heats = format!("<div class=\"views heats\">{heats}</div>");
+    }
     Ok(format!(
-        "<figure class=slice><div class=views>{}{frame}</svg>{enlarged}</div>\
+        "<figure class=slice><div class=views>{}{frame}</svg>{enlarged}</div>{heats}\
          <figcaption>{}<span class=\"dim key\">{}</span></figcaption></figure>",
-        view(whole, &layers),
+        view(whole, &layers, "", "slice"),
         Text(&case.caption),
         Text(&case.case)
     ))
+}
+
+/// A picture that fills a window.
+fn image(png: &[u8], [_, _, width, height]: Window) -> String {
+    format!(
+        "<image href=\"data:image/png;base64,{}\" width={width} height={height} preserveAspectRatio=none />",
+        STANDARD.encode(png)
+    )
 }
 
 /// Which pixels a label covers.
@@ -120,15 +146,20 @@ fn detail(case: &CasePicture, masks: &[&Vec<bool>], whole: Window) -> Option<Win
     Some([within(x + w / 2.0, whole[2]), within(y + h / 2.0, whole[3]), side, side])
 }
 
-fn png(case: &CasePicture) -> Result<Vec<u8>, png::EncodingError> {
+/// Pixels of a case's slice as a PNG.
+pub(super) fn encode(
+    case: &CasePicture,
+    colour: png::ColorType,
+    pixels: &[u8],
+) -> Result<Vec<u8>, png::EncodingError> {
     let side = |length: usize| u32::try_from(length).map_err(|_| png::EncodingError::LimitsExceeded);
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, side(case.columns)?, side(case.rows)?);
-    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_color(colour);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::High);
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(&case.pixels)?;
+    writer.write_image_data(pixels)?;
     writer.finish()?;
     Ok(bytes)
 }

@@ -33,7 +33,7 @@ pub enum Outcome {
     Ok {
         /// The artifact.
         artifact: Digest,
-        /// A second one, about how it came to be (a training's figures).
+        /// A second one, about how it came to be (a training's figures, the maps of an inference).
         detail: Option<Digest>,
         /// What an evaluation found: the same figures as in its artifact. Shared, since every stage of
         /// the control plane keeps outcomes by key; empty for all other work.
@@ -63,6 +63,7 @@ const TRANSIENT: &[&str] = &[
     "DEVICE",
     "FILE_VANISHED",
     "IO",
+    "NO_ATTENTION",
     "OUT_OF_MEMORY",
     "OVER_BUDGET",
     "PANIC",

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tomoflow_connectors::Digest;
+
 use super::super::rows::{Desired, DesiredRows};
 use super::super::summary::StageCount;
 use super::kept::Kept;
@@ -102,6 +104,22 @@ impl Driver {
             }
             _ => action.stage,
         }
+    }
+
+    /// What inferences of a stage left beside their masks: by the case's key, the artifact of its maps.
+    pub fn maps(&self, stage: usize) -> BTreeMap<Arc<str>, Digest> {
+        let of = |key, action: &Action| match (&action.work, self.fed.get(key)) {
+            (Work::Infer { case, .. }, Some(Outcome::Ok { detail: Some(maps), .. }))
+                if usize::from(action.stage) == stage =>
+            {
+                Some((case.series.key.clone(), *maps))
+            }
+            _ => None,
+        };
+        self.wanted
+            .iter()
+            .flat_map(|(key, asked)| asked.actions().filter_map(move |action| of(key, action)))
+            .collect()
     }
 
     /// Trainings whose model is kept.

@@ -156,6 +156,16 @@ pub enum NetworkSettings {
 }
 
 impl NetworkSettings {
+    /// Whether its network has an attention map.
+    pub fn attends(&self) -> bool {
+        let Self::Unet(settings) = self;
+        let levels = match &settings.levels {
+            Levels::Count(count) => *count,
+            Levels::Each(levels) => levels.len(),
+        };
+        settings.attention != Attention::Off && levels > 1
+    }
+
     /// The network for these channels in and classes out.
     ///
     /// # Errors

@@ -18,10 +18,10 @@ impl Model {
         for network in &self.networks {
             for axes in &combinations {
                 let logits = if axes.is_empty() {
-                    self.logits_of(network, input, options.precision)?
+                    self.logits_of(network, input, options)?
                 } else {
                     let mirrored = input.f_flip(self.input_axes(axes).as_slice())?;
-                    self.logits_of(network, &mirrored, options.precision)?.f_flip(axes.as_slice())?
+                    self.logits_of(network, &mirrored, options)?.f_flip(axes.as_slice())?
                 };
                 // Never in place: a network may give what is its own.
                 sum = Some(match sum {

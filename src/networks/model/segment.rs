@@ -3,9 +3,11 @@
 use tch::{Kind, Tensor};
 
 use super::super::error::Doing;
+use super::super::maps::{MapKinds, MapMaker};
 use super::super::slab::Slab;
 use super::super::walk::Walk;
-use super::{InferOptions, InputView, Model, NetworkError, host};
+use super::maps::Segmented;
+use super::{InferOptions, InputView, Model, NetworkError, host, maps};
 
 impl Model {
     /// Classes `[D, H, W]` of a volume `[D, H, W]`.
@@ -19,6 +21,20 @@ impl Model {
         size: [usize; 3],
         options: &InferOptions,
     ) -> Result<Vec<u16>, NetworkError> {
+        let options = InferOptions { keep: MapKinds::default(), ..*options };
+        Ok(self.segment_with_maps(voxels, size, &options)?.classes)
+    }
+
+    /// The same classes, and the maps of [`InferOptions::keep`] beside them.
+    ///
+    /// # Errors
+    /// As for [`segment`](Self::segment); [`NetworkError::Config`] for attention of a network that has no map.
+    pub fn segment_with_maps(
+        &self,
+        voxels: &[f32],
+        size: [usize; 3],
+        options: &InferOptions,
+    ) -> Result<Segmented, NetworkError> {
         let count = size.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
         if count != Some(voxels.len()) || voxels.is_empty() {
             return Err(NetworkError::Shape {
@@ -33,6 +49,9 @@ impl Model {
                 expected: "0 to below 1".to_owned(),
                 found: options.overlap.to_string(),
             });
+        }
+        if options.keep.attention && !self.attends() {
+            return Err(maps::without_attention());
         }
         tch::no_grad(|| match self.view {
             InputView::Patch { size: window } => {
@@ -54,11 +73,15 @@ impl Model {
         voxels: &[f32],
         walk: &Walk,
         options: &InferOptions,
-    ) -> Result<Vec<u16>, NetworkError> {
+    ) -> Result<Segmented, NetworkError> {
         let window = walk.window();
         let weights = options.convention.weights(options.blend, window);
         let classes = self.label_names.len() + 1;
-        let mut slab = Slab::new(walk.clone(), weights, classes)?;
+        let mut maker = self.maker(options, walk.size());
+        let mut slab = match maker {
+            Some(_) => Slab::weighed(walk.clone(), weights, classes, self.channels(options))?,
+            None => Slab::new(walk.clone(), weights, classes)?,
+        };
         let mut batch = options.batch.clamp(1, walk.places().len());
         let mut windows = host::Windows::new(batch, window)?;
         let length: usize = window.iter().product();
@@ -72,9 +95,10 @@ impl Model {
                 slab.add(d, places, host::numbers(&logits)?);
                 Ok(())
             })?;
+            maps::take_slab(&mut maker, &slab, walk, walk.decided(index))?;
             slab.decide(walk.decided(index), &mut decided);
         }
-        Ok(decided)
+        Ok(segmented(decided, maker))
     }
 
     /// The same on a GPU, where logits stay until they are decided.
@@ -83,7 +107,7 @@ impl Model {
         voxels: &[f32],
         walk: &Walk,
         options: &InferOptions,
-    ) -> Result<Vec<u16>, NetworkError> {
+    ) -> Result<Segmented, NetworkError> {
         let (size, window, before) = (walk.size(), walk.window(), walk.before());
         let after: [usize; 3] = std::array::from_fn(|i| walk.padded()[i] - size[i] - before[i]);
         let padding: Vec<i64> = (0..3).rev().flat_map(|i| [before[i] as i64, after[i] as i64]).collect();
@@ -93,7 +117,10 @@ impl Model {
         let shape = window.map(|n| n as i64);
         let weights = options.convention.weights(options.blend, window).whole();
         let weight = Tensor::f_from_slice(&weights)?.f_view(shape)?.f_to_device(self.device.0)?;
-        let slab = [self.classes(), shape[0], height as i64, width as i64];
+        let mut maker = self.maker(options, size);
+        // The weights themselves are a channel of their own where means are needed.
+        let channels = self.channels(options) + usize::from(maker.is_some());
+        let slab = [channels as i64, shape[0], height as i64, width as i64];
         let mut sums = Tensor::f_zeros(slab, (Kind::Float, self.device.0)).doing("memory for a slab")?;
         let (mut decided, mut batch) = (Vec::new(), options.batch.max(1));
         for (index, &d) in walk.slabs().iter().enumerate() {
@@ -101,7 +128,9 @@ impl Model {
                 self.add_windows(&padded, d, places, &weight, &mut sums, options)
             })?;
             let done = walk.decided(index).len() as i64;
-            let classes = sums.f_narrow(1, 0, done)?.f_argmax(0, false)?;
+            let ready = sums.f_narrow(1, 0, done)?;
+            maps::take_sums(&mut maker, &ready, walk, walk.decided(index))?;
+            let classes = ready.f_narrow(0, 0, self.classes())?.f_argmax(0, false)?;
             decided.push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
             let rest = sums.f_narrow(1, done, shape[0] - done)?;
             let fresh = Tensor::f_zeros([slab[0], done, slab[2], slab[3]], (Kind::Float, self.device.0))?;
@@ -111,7 +140,7 @@ impl Model {
         for axis in 0..3 {
             whole = whole.f_narrow(axis as i64, before[axis] as i64, size[axis] as i64)?;
         }
-        numbers(&whole)
+        Ok(segmented(numbers(&whole)?, maker))
     }
 
     fn add_windows(
@@ -131,9 +160,13 @@ impl Model {
         let windows: Result<Vec<_>, _> = places.iter().map(cut).collect();
         let windows = Tensor::f_stack(&windows?, 0)?.f_to_device(self.device.0)?;
         let weighed = self.logits(&windows, options)?.f_mul(weight)?;
+        let channels = self.channels(options) as i64;
         for (index, &[h, w]) in places.iter().enumerate() {
             let target = sums.f_narrow(2, h as i64, height)?.f_narrow(3, w as i64, width)?;
-            let _ = target.shallow_clone().f_add_(&weighed.f_get(index as i64)?)?;
+            let _ = target.f_narrow(0, 0, channels)?.f_add_(&weighed.f_get(index as i64)?)?;
+            if options.keep.any() {
+                let _ = target.f_get(channels)?.f_add_(weight)?;
+            }
         }
         Ok(())
     }
@@ -144,7 +177,8 @@ impl Model {
         voxels: &[f32],
         size: [usize; 3],
         options: &InferOptions,
-    ) -> Result<Vec<u16>, NetworkError> {
+    ) -> Result<Segmented, NetworkError> {
+        let mut maker = self.maker(options, size);
         let volume = Tensor::f_from_slice(voxels)?.f_view(size.map(|n| n as i64))?;
         let targets: Vec<usize> = (0..size[0]).collect();
         let (mut decided, mut batch) = (Vec::new(), options.batch.max(1));
@@ -154,12 +188,19 @@ impl Model {
             let slices = volume.f_index_select(0, &Tensor::f_from_slice(&channels)?)?;
             let shape = [targets.len() as i64, -1, 1, size[1] as i64, size[2] as i64];
             let slices = slices.f_view(shape)?.f_to_device(self.device.0)?;
-            let classes = self.logits(&slices, options)?.f_argmax(1, false)?.f_squeeze_dim(1)?;
-            decided.push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
+            let logits = self.logits(&slices, options)?;
+            let classes = logits.f_narrow(1, 0, self.classes())?.f_argmax(1, false)?.f_squeeze_dim(1)?;
+            let classes = classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?;
+            maps::take_slices(&mut maker, &logits)?;
+            decided.push(classes);
             Ok(())
         })?;
-        numbers(&Tensor::f_cat(&decided, 0)?)
+        Ok(segmented(numbers(&Tensor::f_cat(&decided, 0)?)?, maker))
     }
+}
+
+fn segmented(classes: Vec<u16>, maker: Option<MapMaker>) -> Segmented {
+    Segmented { classes, maps: maker.map(MapMaker::finish).unwrap_or_default() }
 }
 
 /// Works on all items, at most `batch` at a time. Where memory does not suffice for them, half as many are tried, and
@@ -212,7 +253,7 @@ mod tests {
             let walk = Walk::new(options.convention, size, window, options.overlap);
             let found = model.by_window(&voxels, &walk, &options).unwrap();
             assert_eq!(found, model.by_window_on_device(&voxels, &walk, &options).unwrap());
-            found
+            found.classes
         };
         assert_eq!(segmented(7), segmented(1));
         let bright: Vec<u16> = voxels.iter().map(|&value| u16::from(value > 0.5)).collect();
@@ -245,7 +286,7 @@ mod tests {
                     InferOptions { overlap: 0.5, convention, blend, batch: 3, flips, ..Default::default() };
                 let walk = Walk::new(convention, size, window, options.overlap);
                 let ours = model.by_window(&voxels, &walk, &options).unwrap();
-                assert_eq!(ours.len(), count);
+                assert_eq!(ours.classes.len(), count);
                 assert_eq!(ours, model.by_window_on_device(&voxels, &walk, &options).unwrap(), "{size:?}");
             }
         }

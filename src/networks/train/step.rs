@@ -95,12 +95,7 @@ impl Training<'_> {
 
     /// The loss of one batch, and its gradient times `share`. Samples of unequal shape go through one after
     /// another, and their gradients are averaged.
-    fn gradient(
-        &self,
-        state: &State,
-        batch: &Batch,
-        share: f64,
-    ) -> Result<(Losses, Tensor), NetworkError> {
+    fn gradient(&self, state: &State, batch: &Batch, share: f64) -> Result<(Losses, Tensor), NetworkError> {
         let batches = state.progress.epoch.saturating_mul(self.batches()) + state.progress.batch;
         let mode = Mode::Train { momentum: momentum(batches), draw: draw(self.settings.seed, batches) };
         let half = self.settings.precision == Precision::Bfloat16;
