@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
-use super::budget::Permit;
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
+use super::line::{DeviceJob, Line};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::pool::{Finished, Job};
@@ -17,7 +17,7 @@ use super::slot::{Busy, Slot};
 use super::watch::{Board, Watch};
 use super::work::{Action, Member, Work};
 use crate::networks::{
-    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task,
+    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Volume,
 };
 use crate::operators::infer::Infer;
 use crate::operators::models::{ModelFile, ModelSource};
@@ -31,65 +31,151 @@ use crate::store::Outcome;
 /// Models kept on the device at once.
 const RESIDENT: usize = 2;
 
+/// Cases that go through a network together, where as many wait.
+const TOGETHER: usize = 8;
+
 /// A model, and the stage that says how it is to be used: its view, its label names.
 type Resident = (Digest, u16);
 
-/// A job whose voxels are ready.
-pub struct DeviceJob {
-    pub job: Job,
-    pub case: Option<Case>,
-    pub permit: Permit,
-    pub started: Instant,
-}
-
-/// What the device's thread is told.
-pub enum ToDevice {
-    /// To do.
-    Job(Box<DeviceJob>),
-    /// There is no more.
-    End,
-}
-
 /// Takes jobs until there are no more, or until one was given up: then another thread has its place.
-pub fn run(
-    context: &Context,
-    device: Device,
-    jobs: &Receiver<ToDevice>,
-    report: &Sender<Finished>,
-    slot: &Slot,
-) {
-    let mut resident: Vec<(Resident, Model)> = Vec::new();
-    while let Ok(ToDevice::Job(job)) = jobs.recv() {
-        let DeviceJob { job, case, permit, started } = *job;
-        let action = job.action.clone();
-        let limit = context.plan.stages[usize::from(action.stage)].timeout;
-        slot.begin(Busy { job: job.clone(), started: Instant::now(), limit, permit: Some(permit) });
-        let result = guarded(&action, || match (&action.work, case) {
-            _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
-            (Work::Infer { models, .. }, Some(case)) => {
-                let (found, names) = infer(context, device, &mut resident, &action, models, &case)?;
-                Ok(Step::Segmented(case, found, names))
+pub fn run(context: &Context, device: Device, line: &Line, report: &Sender<Finished>, slot: &Slot) {
+    let mut models = Models { context, device, resident: Vec::new() };
+    // On the CPU a case's windows are work enough, and the same batches give the same bytes.
+    let together = if device.is_gpu() { TOGETHER } else { 1 };
+    while let Some(group) = line.next(together) {
+        let (mut jobs, mut busy) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+        for DeviceJob { job, case, permit, started } in group {
+            let limit = context.plan.stages[usize::from(job.action.stage)].timeout;
+            busy.push(Busy { job: job.clone(), started: Instant::now(), limit, permit: Some(permit) });
+            jobs.push((job, case, started));
+        }
+        slot.begin_together(busy);
+        let (jobs, started): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|(job, case, started)| ((job, case), started)).unzip();
+        let results = models.work(jobs);
+        let busy = slot.end();
+        if busy.is_empty() {
+            return;
+        }
+        for ((busy, started), result) in busy.into_iter().zip(started).zip(results) {
+            let action = busy.job.action.clone();
+            match result {
+                // The way back to the original grid needs no device: the next case may start.
+                Ok(Step::Segmented(case, found, names)) => {
+                    let (context, report) = (context.clone(), report.clone());
+                    rayon::spawn(move || {
+                        let result = guarded(&action, || back_on_grid(&context, &case, found, &names));
+                        drop(busy);
+                        finish(&report, action, result, started);
+                    });
+                }
+                Ok(Step::Done(outcome)) => finish(report, action, Ok(outcome), started),
+                Err(reject) => finish(report, action, Err(reject), started),
             }
-            (Work::Train(members), _) => {
-                train(context, device, &action, members, &job.cancelled).map(Step::Done)
-            }
-            _ => Err(misplaced()),
-        });
-        let Some(busy) = slot.end() else { return };
-        match result {
-            // The way back to the original grid needs no device: the next case may start.
-            Ok(Step::Segmented(case, found, names)) => {
-                let (context, report) = (context.clone(), report.clone());
-                rayon::spawn(move || {
-                    let result = guarded(&action, || back_on_grid(&context, &case, found, &names));
-                    drop(busy);
-                    finish(&report, action, result, started);
-                });
-            }
-            Ok(Step::Done(outcome)) => finish(report, action, Ok(outcome), started),
-            Err(reject) => finish(report, action, Err(reject), started),
         }
     }
+}
+
+/// The device, and what lies on it.
+struct Models<'a> {
+    context: &'a Context,
+    device: Device,
+    resident: Vec<(Resident, Model)>,
+}
+
+impl Models<'_> {
+    /// What comes of jobs that stand in the line together, in their order.
+    fn work(&mut self, jobs: Vec<(Job, Option<Case>)>) -> Vec<Result<Step, Reject>> {
+        let mut results: Vec<Option<Result<Step, Reject>>> = jobs.iter().map(|_| None).collect();
+        let mut cases = Vec::new();
+        for (place, (job, case)) in jobs.into_iter().enumerate() {
+            let action = job.action.clone();
+            let result = match (&action.work, case) {
+                _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
+                (Work::Infer { .. }, Some(case)) => {
+                    cases.push((place, action, case));
+                    continue;
+                }
+                (Work::Train(members), _) => {
+                    let train = || train(self.context, self.device, &action, members, &job.cancelled);
+                    guarded(&action, train).map(Step::Done)
+                }
+                _ => Err(misplaced()),
+            };
+            results[place] = Some(result);
+        }
+        for (place, result) in self.infer_all(cases) {
+            results[place] = Some(result);
+        }
+        results.into_iter().map(|result| result.unwrap_or_else(|| Err(misplaced()))).collect()
+    }
+
+    /// Segments cases together; where that fails, each alone, so that one bad case costs the others nothing.
+    fn infer_all(&mut self, cases: Vec<(usize, Action, Case)>) -> Vec<(usize, Result<Step, Reject>)> {
+        let Some((_, action, _)) = cases.first() else { return Vec::new() };
+        let action = action.clone();
+        let found = guarded(&action, || self.infer(&action, cases.iter().map(|(.., case)| case)));
+        match found {
+            Ok((found, names)) => {
+                let steps = cases.into_iter().zip(found);
+                let step =
+                    |((place, _, case), found)| (place, Ok(Step::Segmented(case, found, names.clone())));
+                steps.map(step).collect()
+            }
+            Err(_) if cases.len() > 1 => {
+                cases.into_iter().flat_map(|case| self.infer_all(vec![case])).collect()
+            }
+            Err(reject) => cases.into_iter().map(|(place, ..)| (place, Err(reject.clone()))).collect(),
+        }
+    }
+
+    /// Classes and maps of cases, and the names of the labels.
+    fn infer<'c>(
+        &mut self,
+        action: &Action,
+        cases: impl Iterator<Item = &'c Case>,
+    ) -> Result<(Vec<Segmented>, Vec<String>), Reject> {
+        let (Stage::Infer(infer), Work::Infer { models, .. }) =
+            (&self.context.plan.stages[usize::from(action.stage)].stage, &action.work)
+        else {
+            return Err(misplaced());
+        };
+        let keep = maps::wanted(&self.context.plan, usize::from(action.stage));
+        let model = self.model(infer, (ModelSource::content(models), action.stage), models)?;
+        if keep.attention && !model.attends() {
+            return Err(without_attention());
+        }
+        let options = InferOptions { keep, ..infer.options };
+        let volume = |case: &'c Case| Volume { voxels: case.scan.voxels(), size: case.scan.size() };
+        let volumes: Vec<Volume<'_>> = cases.map(volume).collect();
+        let found = model.segment_together(&volumes, &options).map_err(network)?;
+        Ok((found, model.label_names().to_vec()))
+    }
+
+    /// A model, loaded unless it is there.
+    fn model(&mut self, infer: &Infer, wanted: Resident, models: &[Digest]) -> Result<&Model, Reject> {
+        let place = match self.resident.iter().position(|(known, _)| *known == wanted) {
+            Some(place) => place,
+            None => {
+                // Out of fold each case may want another one of the models, and a new case all of them.
+                let room = match &infer.model {
+                    ModelSource::Stages(names) if infer.out_of_fold => names.len() + 1,
+                    _ => RESIDENT,
+                };
+                if self.resident.len() >= room {
+                    self.resident.remove(0);
+                }
+                self.resident.push((wanted, load_model(self.context, self.device, infer, models)?));
+                self.resident.len() - 1
+            }
+        };
+        self.resident.get(place).map(|(_, model)| model).ok_or_else(misplaced)
+    }
+}
+
+enum Step {
+    Segmented(Case, Segmented, Vec<String>),
+    Done(Outcome),
 }
 
 fn back_on_grid(
@@ -113,46 +199,6 @@ fn back_on_grid(
         *detail = Some(artifact);
     }
     Ok(outcome)
-}
-
-enum Step {
-    Segmented(Case, Segmented, Vec<String>),
-    Done(Outcome),
-}
-
-fn infer(
-    context: &Context,
-    device: Device,
-    resident: &mut Vec<(Resident, Model)>,
-    action: &Action,
-    models: &[Digest],
-    case: &Case,
-) -> Result<(Segmented, Vec<String>), Reject> {
-    let Stage::Infer(infer) = &context.plan.stages[usize::from(action.stage)].stage else {
-        return Err(misplaced());
-    };
-    let wanted = (ModelSource::content(models), action.stage);
-    if !resident.iter().any(|(known, _)| *known == wanted) {
-        // Out of fold each case may want another one of the models, and a new case all of them.
-        let room = match &infer.model {
-            ModelSource::Stages(names) if infer.out_of_fold => names.len() + 1,
-            _ => RESIDENT,
-        };
-        if resident.len() >= room {
-            resident.remove(0);
-        }
-        resident.push((wanted, load_model(context, device, infer, models)?));
-    }
-    let Some((_, model)) = resident.iter().find(|(known, _)| *known == wanted) else {
-        return Err(misplaced());
-    };
-    let keep = maps::wanted(&context.plan, usize::from(action.stage));
-    if keep.attention && !model.attends() {
-        return Err(without_attention());
-    }
-    let options = InferOptions { keep, ..infer.options };
-    let found = model.segment_with_maps(case.scan.voxels(), case.scan.size(), &options).map_err(network)?;
-    Ok((found, model.label_names().to_vec()))
 }
 
 fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Digest]) -> Result<Model, Reject> {

@@ -5,6 +5,7 @@ pub mod budget;
 mod device;
 mod ending;
 pub mod keys;
+mod line;
 mod load;
 pub mod maps;
 mod need;

@@ -9,10 +9,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use tomoflow_connectors::Reject;
 
 use super::budget::Budget;
-use super::device::{self, ToDevice};
+use super::device;
 use super::ending::finish;
+use super::line::{Line, ToDevice};
 use super::load::{Context, Lookup};
-use super::slot::Slot;
+use super::slot::{Busy, Slot};
 use super::work::Action;
 use super::worker::Worker;
 use crate::networks::Device;
@@ -54,7 +55,7 @@ pub struct Executor {
     queue: Option<Sender<Job>>,
     shared: Shared,
     settings: Settings,
-    device_jobs: Receiver<ToDevice>,
+    device_jobs: Line,
     /// Jobs for the device that have not ended: they must not fill the CPU pool.
     on_device: Arc<AtomicUsize>,
     finished: Receiver<Finished>,
@@ -93,7 +94,7 @@ impl Executor {
             queue: Some(queue),
             shared,
             settings,
-            device_jobs,
+            device_jobs: Line::new(device_jobs),
             on_device: Arc::new(AtomicUsize::new(0)),
             finished,
             threads: Vec::new(),
@@ -115,11 +116,11 @@ impl Executor {
                 std::thread::Builder::new().name(name).spawn(move || worker.run())?
             }
             Role::Device => {
-                let (device, jobs) = (self.settings.device, self.device_jobs.clone());
+                let (device, line) = (self.settings.device, self.device_jobs.clone());
                 let Shared { context, report, .. } = shared;
                 std::thread::Builder::new()
                     .name(format!("device-{device}"))
-                    .spawn(move || device::run(&context, device, &jobs, &report, &own))?
+                    .spawn(move || device::run(&context, device, &line, &report, &own))?
             }
         };
         self.threads.push((slot, role, thread));
@@ -133,27 +134,31 @@ impl Executor {
     /// When the system gives no more threads.
     pub fn give_up(&mut self) -> std::io::Result<()> {
         let now = Instant::now();
-        let late = |(at, (slot, ..)): (usize, &(Slot, Role, JoinHandle<()>))| Some((at, slot.overdue(now)?));
-        let overdue: Vec<_> = self.threads.iter().enumerate().filter_map(late).collect();
-        for (at, busy) in overdue.into_iter().rev() {
-            let limit = busy.limit.unwrap_or_default();
-            busy.job.cancelled.store(true, Ordering::Relaxed);
-            tracing::error!(
-                action = %busy.job.action.key.short(),
-                "given up after {}; its thread may go on until the process ends",
-                humantime::format_duration(limit)
-            );
-            let allowed = humantime::format_duration(limit);
-            let reject = Reject::new(
-                "TIMEOUT",
-                format!("{allowed} allowed, the operator had not returned by then"),
-                "raise the stage's `timeout`, or try it again with `tomoflow retry`",
-            );
-            finish(&self.shared.report, busy.job.action, Err(reject), busy.started);
+        let late = |(at, (slot, ..)): (usize, &(Slot, Role, JoinHandle<()>))| (at, slot.overdue(now));
+        let overdue: Vec<_> = self.threads.iter().enumerate().map(late).collect();
+        for (at, late) in overdue.into_iter().rev().filter(|(_, late)| !late.is_empty()) {
+            late.into_iter().for_each(|busy| self.report_late(busy));
             let (_, role, _) = self.threads.swap_remove(at);
             self.spawn(role)?;
         }
         Ok(())
+    }
+
+    fn report_late(&self, busy: Busy) {
+        let limit = busy.limit.unwrap_or_default();
+        busy.job.cancelled.store(true, Ordering::Relaxed);
+        tracing::error!(
+            action = %busy.job.action.key.short(),
+            "given up after {}; its thread may go on until the process ends",
+            humantime::format_duration(limit)
+        );
+        let allowed = humantime::format_duration(limit);
+        let reject = Reject::new(
+            "TIMEOUT",
+            format!("{allowed} allowed, the operator had not returned by then"),
+            "raise the stage's `timeout`, or try it again with `tomoflow retry`",
+        );
+        finish(&self.shared.report, busy.job.action, Err(reject), busy.started);
     }
 
     /// Queues a job, or gives it back when there is no room now.
@@ -216,7 +221,7 @@ impl Drop for Executor {
 fn wait_for(mut threads: Vec<(Slot, Role, JoinHandle<()>)>) {
     while !threads.is_empty() {
         let now = Instant::now();
-        threads.retain(|(slot, _, thread)| !thread.is_finished() && slot.overdue(now).is_none());
+        threads.retain(|(slot, _, thread)| !thread.is_finished() && slot.overdue(now).is_empty());
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -21,17 +21,24 @@ pub struct Busy {
 
 /// One thread's place: filled while it works.
 #[derive(Clone, Default)]
-pub struct Slot(Arc<Mutex<Option<Busy>>>);
+pub struct Slot(Arc<Mutex<Vec<Busy>>>);
 
 impl Slot {
     /// The thread begins a job.
     pub fn begin(&self, busy: Busy) {
-        *self.lock() = Some(busy);
+        self.begin_together(vec![busy]);
+    }
+
+    /// The thread begins several jobs that end together: each may take as long as all may.
+    pub fn begin_together(&self, mut jobs: Vec<Busy>) {
+        let limits: Option<Duration> = jobs.iter().map(|busy| busy.limit).sum();
+        jobs.iter_mut().for_each(|busy| busy.limit = limits);
+        *self.lock() = jobs;
     }
 
     /// The memory that the job was given; from here on it may take as long as `limit`.
     pub fn hold(&self, permit: Permit, limit: Option<Duration>) {
-        if let Some(busy) = self.lock().as_mut() {
+        if let Some(busy) = self.lock().first_mut() {
             busy.permit = Some(permit);
             (busy.started, busy.limit) = (Instant::now(), limit);
         }
@@ -39,30 +46,30 @@ impl Slot {
 
     /// Takes the memory on to another thread; none when the job was given up.
     pub fn take_permit(&self) -> Option<Permit> {
-        self.lock().as_mut()?.permit.take()
+        self.lock().first_mut()?.permit.take()
     }
 
-    /// The job has ended: what it held, or `None` when it was given up before. Then the thread's place has
-    /// been taken by another, and it ends.
-    pub fn end(&self) -> Option<Busy> {
-        self.lock().take()
+    /// The jobs have ended: what they held, in their order, or nothing when they were given up before. Then the
+    /// thread's place has been taken by another, and it ends.
+    pub fn end(&self) -> Vec<Busy> {
+        std::mem::take(&mut *self.lock())
     }
 
     /// From here on the job only waits for another thread.
     pub fn unlimited(&self) {
-        if let Some(busy) = self.lock().as_mut() {
+        if let Some(busy) = self.lock().first_mut() {
             busy.limit = None;
         }
     }
 
-    /// Takes the job from a thread that has worked on it for too long.
-    pub fn overdue(&self, now: Instant) -> Option<Busy> {
+    /// Takes the jobs from a thread that has worked on them for too long.
+    pub fn overdue(&self, now: Instant) -> Vec<Busy> {
         let mut slot = self.lock();
         let late = |busy: &Busy| busy.limit.is_some_and(|limit| now.duration_since(busy.started) > limit);
-        if slot.as_ref().is_some_and(late) { slot.take() } else { None }
+        if slot.iter().any(late) { std::mem::take(&mut *slot) } else { Vec::new() }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Busy>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Busy>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

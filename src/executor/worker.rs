@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tomoflow_connectors::{Digest, Reject};
 
 use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
-use super::device::{DeviceJob, ToDevice};
 use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced};
+use super::line::{DeviceJob, ToDevice};
 use super::load::Context;
 use super::need;
 use super::pool::{Job, Shared};
@@ -37,7 +37,10 @@ impl Worker {
             let (started, action) = (Instant::now(), job.action.clone());
             slot.begin(Busy { job: job.clone(), started, limit: None, permit: None });
             let result = guarded(&action, || worker.start(job, started));
-            let Some(busy) = slot.end() else { return };
+            let busy = slot.end();
+            if busy.is_empty() {
+                return;
+            }
             drop(busy);
             match result {
                 Ok(None) => {}

@@ -30,7 +30,7 @@ pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConf
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
 pub use maps::{MapKinds, Maps};
-pub use model::{InferOptions, Model, Precision, Segmented};
+pub use model::{InferOptions, Model, Precision, Segmented, Volume};
 pub use optimizer::OptimizerConfig;
 pub use pages::large_pages;
 pub use sample::{InputView, Sample, SampleSource};

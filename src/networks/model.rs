@@ -12,12 +12,14 @@ use super::unet::{Mode, Unet};
 use super::weights::Weights;
 use super::{Blend, Convention, Device, InputView, ModelCard, NetworkConfig, NetworkError, file};
 
+mod canvas;
 mod flips;
 mod host;
 mod maps;
 mod segment;
 
 pub use maps::Segmented;
+pub use segment::Volume;
 
 /// How many bits features and weights have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

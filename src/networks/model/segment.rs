@@ -2,7 +2,6 @@
 
 use tch::{Kind, Tensor};
 
-use super::super::error::Doing;
 use super::super::maps::{MapKinds, MapMaker};
 use super::super::slab::Slab;
 use super::super::walk::Walk;
@@ -35,13 +34,29 @@ impl Model {
         size: [usize; 3],
         options: &InferOptions,
     ) -> Result<Segmented, NetworkError> {
-        let count = size.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
-        if count != Some(voxels.len()) || voxels.is_empty() {
-            return Err(NetworkError::Shape {
-                what: "the volume".to_owned(),
-                expected: format!("voxels for {size:?}"),
-                found: voxels.len().to_string(),
-            });
+        let mut found = self.segment_together(&[Volume { voxels, size }], options)?;
+        found.pop().ok_or_else(|| super::no_logits("nothing"))
+    }
+
+    /// Several volumes at once, in their order. On a GPU, and slice by slice, a batch that one volume leaves unfilled
+    /// is filled with windows of the next.
+    ///
+    /// # Errors
+    /// As for [`segment_with_maps`](Self::segment_with_maps), for all of them when one is refused.
+    pub fn segment_together(
+        &self,
+        volumes: &[Volume<'_>],
+        options: &InferOptions,
+    ) -> Result<Vec<Segmented>, NetworkError> {
+        for Volume { voxels, size } in volumes {
+            let count = size.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
+            if count != Some(voxels.len()) || voxels.is_empty() {
+                return Err(NetworkError::Shape {
+                    what: "the volume".to_owned(),
+                    expected: format!("voxels for {size:?}"),
+                    found: voxels.len().to_string(),
+                });
+            }
         }
         if !(0.0..1.0).contains(&options.overlap) {
             return Err(NetworkError::Shape {
@@ -54,15 +69,13 @@ impl Model {
             return Err(maps::without_attention());
         }
         tch::no_grad(|| match self.view {
-            InputView::Patch { size: window } => {
-                let walk = Walk::new(options.convention, size, window, options.overlap);
-                if self.device.is_gpu() {
-                    self.by_window_on_device(voxels, &walk, options)
-                } else {
-                    self.by_window(voxels, &walk, options)
-                }
+            InputView::Patch { size } if self.device.is_gpu() => {
+                self.by_window_on_device(volumes, size, options)
             }
-            _ => self.by_slice(voxels, size, options),
+            InputView::Patch { size } => {
+                volumes.iter().map(|volume| self.by_window(volume, size, options)).collect()
+            }
+            _ => self.by_slice(volumes, options),
         })
     }
 
@@ -70,11 +83,11 @@ impl Model {
     /// window reaches it.
     fn by_window(
         &self,
-        voxels: &[f32],
-        walk: &Walk,
+        volume: &Volume<'_>,
+        window: [usize; 3],
         options: &InferOptions,
     ) -> Result<Segmented, NetworkError> {
-        let window = walk.window();
+        let walk = Walk::new(options.convention, volume.size, window, options.overlap);
         let weights = options.convention.weights(options.blend, window);
         let classes = self.label_names.len() + 1;
         let mut maker = self.maker(options, walk.size());
@@ -85,136 +98,96 @@ impl Model {
         let mut batch = options.batch.clamp(1, walk.places().len());
         let mut windows = host::Windows::new(batch, window)?;
         let length: usize = window.iter().product();
-        let mut decided = Vec::with_capacity(voxels.len());
+        let mut decided = Vec::with_capacity(volume.voxels.len());
         for (index, &d) in walk.slabs().iter().enumerate() {
-            in_batches(walk.places(), &mut batch, |places| {
-                let numbers = windows.numbers_mut();
-                walk.gather(voxels, d, places, numbers.get_mut(..places.len() * length).unwrap_or_default());
-                let logits = self.logits(&windows.first(places.len())?, options)?;
-                let logits = host::readable(&logits)?;
+            let mut rest = walk.places();
+            while let Some((places, logits)) = next_batch(&mut rest, &mut batch, |places| {
+                let numbers = windows.numbers_mut().get_mut(..places.len() * length).unwrap_or_default();
+                walk.gather(volume.voxels, d, places, numbers);
+                host::readable(&self.logits(&windows.first(places.len())?, options)?)
+            })? {
                 slab.add(d, places, host::numbers(&logits)?);
-                Ok(())
-            })?;
-            maps::take_slab(&mut maker, &slab, walk, walk.decided(index))?;
+            }
+            maps::take_slab(&mut maker, &slab, &walk, walk.decided(index))?;
             slab.decide(walk.decided(index), &mut decided);
         }
         Ok(segmented(decided, maker))
     }
 
-    /// The same on a GPU, where logits stay until they are decided.
-    fn by_window_on_device(
-        &self,
-        voxels: &[f32],
-        walk: &Walk,
-        options: &InferOptions,
-    ) -> Result<Segmented, NetworkError> {
-        let (size, window, before) = (walk.size(), walk.window(), walk.before());
-        let after: [usize; 3] = std::array::from_fn(|i| walk.padded()[i] - size[i] - before[i]);
-        let padding: Vec<i64> = (0..3).rev().flat_map(|i| [before[i] as i64, after[i] as i64]).collect();
-        let volume = Tensor::f_from_slice(voxels)?.f_view(size.map(|n| n as i64))?;
-        let padded = volume.f_constant_pad_nd(padding)?;
-        let [_, height, width] = walk.padded();
-        let shape = window.map(|n| n as i64);
-        let weights = options.convention.weights(options.blend, window).whole();
-        let weight = Tensor::f_from_slice(&weights)?.f_view(shape)?.f_to_device(self.device.0)?;
-        let mut maker = self.maker(options, size);
-        // The weights themselves are a channel of their own where means are needed.
-        let channels = self.channels(options) + usize::from(maker.is_some());
-        let slab = [channels as i64, shape[0], height as i64, width as i64];
-        let mut sums = Tensor::f_zeros(slab, (Kind::Float, self.device.0)).doing("memory for a slab")?;
-        let (mut decided, mut batch) = (Vec::new(), options.batch.max(1));
-        for (index, &d) in walk.slabs().iter().enumerate() {
-            in_batches(walk.places(), &mut batch, |places| {
-                self.add_windows(&padded, d, places, &weight, &mut sums, options)
-            })?;
-            let done = walk.decided(index).len() as i64;
-            let ready = sums.f_narrow(1, 0, done)?;
-            maps::take_sums(&mut maker, &ready, walk, walk.decided(index))?;
-            let classes = ready.f_narrow(0, 0, self.classes())?.f_argmax(0, false)?;
-            decided.push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
-            let rest = sums.f_narrow(1, done, shape[0] - done)?;
-            let fresh = Tensor::f_zeros([slab[0], done, slab[2], slab[3]], (Kind::Float, self.device.0))?;
-            sums = Tensor::f_cat(&[rest, fresh], 1)?;
-        }
-        let mut whole = Tensor::f_cat(&decided, 0)?;
-        for axis in 0..3 {
-            whole = whole.f_narrow(axis as i64, before[axis] as i64, size[axis] as i64)?;
-        }
-        Ok(segmented(numbers(&whole)?, maker))
-    }
-
-    fn add_windows(
-        &self,
-        volume: &Tensor,
-        d: usize,
-        places: &[[usize; 2]],
-        weight: &Tensor,
-        sums: &mut Tensor,
-        options: &InferOptions,
-    ) -> Result<(), NetworkError> {
-        let (depth, height, width) = weight.size3().doing("window")?;
-        let cut = |&[h, w]: &[usize; 2]| -> Result<Tensor, NetworkError> {
-            let slab = volume.f_narrow(0, d as i64, depth)?.f_narrow(1, h as i64, height)?;
-            Ok(slab.f_narrow(2, w as i64, width)?.f_unsqueeze(0)?)
-        };
-        let windows: Result<Vec<_>, _> = places.iter().map(cut).collect();
-        let windows = Tensor::f_stack(&windows?, 0)?.f_to_device(self.device.0)?;
-        let weighed = self.logits(&windows, options)?.f_mul(weight)?;
-        let channels = self.channels(options) as i64;
-        for (index, &[h, w]) in places.iter().enumerate() {
-            let target = sums.f_narrow(2, h as i64, height)?.f_narrow(3, w as i64, width)?;
-            let _ = target.f_narrow(0, 0, channels)?.f_add_(&weighed.f_get(index as i64)?)?;
-            if options.keep.any() {
-                let _ = target.f_get(channels)?.f_add_(weight)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Takes each slice as the target of a stack or a bag.
     fn by_slice(
         &self,
-        voxels: &[f32],
-        size: [usize; 3],
+        volumes: &[Volume<'_>],
         options: &InferOptions,
-    ) -> Result<Segmented, NetworkError> {
-        let mut maker = self.maker(options, size);
-        let volume = Tensor::f_from_slice(voxels)?.f_view(size.map(|n| n as i64))?;
-        let targets: Vec<usize> = (0..size[0]).collect();
-        let (mut decided, mut batch) = (Vec::new(), options.batch.max(1));
-        in_batches(&targets, &mut batch, |targets| {
-            let channels = targets.iter().flat_map(|&target| self.view.channel_slices(target, size[0]));
-            let channels: Vec<i64> = channels.map(|slice| slice as i64).collect();
-            let slices = volume.f_index_select(0, &Tensor::f_from_slice(&channels)?)?;
-            let shape = [targets.len() as i64, -1, 1, size[1] as i64, size[2] as i64];
-            let slices = slices.f_view(shape)?.f_to_device(self.device.0)?;
-            let logits = self.logits(&slices, options)?;
-            let classes = logits.f_narrow(1, 0, self.classes())?.f_argmax(1, false)?.f_squeeze_dim(1)?;
-            let classes = classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?;
-            maps::take_slices(&mut maker, &logits)?;
-            decided.push(classes);
-            Ok(())
-        })?;
-        Ok(segmented(numbers(&Tensor::f_cat(&decided, 0)?)?, maker))
+    ) -> Result<Vec<Segmented>, NetworkError> {
+        let tensor = |volume: &Volume<'_>| {
+            Ok::<_, NetworkError>(Tensor::f_from_slice(volume.voxels)?.f_view(volume.size.map(|n| n as i64))?)
+        };
+        let tensors: Vec<Tensor> = volumes.iter().map(tensor).collect::<Result<_, _>>()?;
+        let mut makers: Vec<_> = volumes.iter().map(|volume| self.maker(options, volume.size)).collect();
+        let mut decided: Vec<Vec<Tensor>> = volumes.iter().map(|_| Vec::new()).collect();
+        let targets = |(index, volume): (usize, &Volume<'_>)| (0..volume.size[0]).map(move |d| (index, d));
+        let targets: Vec<(usize, usize)> = volumes.iter().enumerate().flat_map(targets).collect();
+        let mut batch = options.batch.max(1);
+        // Only slices of one size go through the network together.
+        for mut rest in targets.chunk_by(|a, b| volumes[a.0].size[1..] == volumes[b.0].size[1..]) {
+            while let Some((targets, logits)) = next_batch(&mut rest, &mut batch, |targets| {
+                let slices = targets.iter().map(|&(index, target)| self.channels_of(&tensors[index], target));
+                let slices = Tensor::f_stack(&slices.collect::<Result<Vec<_>, _>>()?, 0)?;
+                self.logits(&slices.f_unsqueeze(2)?.f_to_device(self.device.0)?, options)
+            })? {
+                let mut first = 0;
+                for of_one in targets.chunk_by(|a, b| a.0 == b.0) {
+                    let (index, count) = (of_one[0].0, of_one.len() as i64);
+                    let logits = logits.f_narrow(0, first, count)?;
+                    first += count;
+                    let classes =
+                        logits.f_narrow(1, 0, self.classes())?.f_argmax(1, false)?.f_squeeze_dim(1)?;
+                    maps::take_slices(&mut makers[index], &logits)?;
+                    decided[index].push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
+                }
+            }
+        }
+        let found = decided.iter().zip(makers);
+        found.map(|(decided, maker)| Ok(segmented(numbers(&Tensor::f_cat(decided, 0)?)?, maker))).collect()
+    }
+
+    /// The channels `[C, H, W]` that show a slice of a volume to the network.
+    fn channels_of(&self, volume: &Tensor, target: usize) -> Result<Tensor, NetworkError> {
+        let depth = usize::try_from(volume.size().first().copied().unwrap_or(0)).unwrap_or(0);
+        let slices = self.view.channel_slices(target, depth);
+        let slices: Vec<i64> = slices.into_iter().map(|slice| slice as i64).collect();
+        Ok(volume.f_index_select(0, &Tensor::f_from_slice(&slices)?)?)
     }
 }
 
-fn segmented(classes: Vec<u16>, maker: Option<MapMaker>) -> Segmented {
+/// Voxels that are to be segmented.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume<'a> {
+    /// `[D, H, W]`, W fastest.
+    pub voxels: &'a [f32],
+    /// `[D, H, W]`
+    pub size: [usize; 3],
+}
+
+pub(super) fn segmented(classes: Vec<u16>, maker: Option<MapMaker>) -> Segmented {
     Segmented { classes, maps: maker.map(MapMaker::finish).unwrap_or_default() }
 }
 
-/// Works on all items, at most `batch` at a time. Where memory does not suffice for them, half as many are tried, and
-/// taken from then on; `work` must leave nothing behind when it fails.
-fn in_batches<T>(
-    items: &[T],
+/// What `make` gives for the next items, at most `batch` of them, which are taken off the rest. Where memory does not
+/// suffice for them, half as many are tried, and taken from then on; `make` must leave nothing behind when it fails.
+pub(super) fn next_batch<'t, T, R>(
+    rest: &mut &'t [T],
     batch: &mut usize,
-    mut work: impl FnMut(&[T]) -> Result<(), NetworkError>,
-) -> Result<(), NetworkError> {
-    let mut rest = items;
+    mut make: impl FnMut(&'t [T]) -> Result<R, NetworkError>,
+) -> Result<Option<(&'t [T], R)>, NetworkError> {
     while !rest.is_empty() {
         let (now, later) = rest.split_at(rest.len().min((*batch).max(1)));
-        match work(now) {
-            Ok(()) => rest = later,
+        match make(now) {
+            Ok(made) => {
+                *rest = later;
+                return Ok(Some((now, made)));
+            }
             Err(error) if error.is_out_of_memory() && now.len() > 1 => {
                 *batch = now.len() / 2;
                 tracing::warn!(batch = *batch, %error, "less at a time from now on");
@@ -222,10 +195,10 @@ fn in_batches<T>(
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(None)
 }
 
-fn numbers(classes: &Tensor) -> Result<Vec<u16>, NetworkError> {
+pub(super) fn numbers(classes: &Tensor) -> Result<Vec<u16>, NetworkError> {
     let plain = classes.f_contiguous()?;
     let mut values = vec![0i32; plain.numel()];
     plain.f_copy_data(&mut values, plain.numel())?;
@@ -250,17 +223,17 @@ mod tests {
         let model = Model::from_torchscript(&folder.join("two.pt"), view, 2, labels, Device::CPU).unwrap();
         let segmented = |batch| {
             let options = InferOptions { batch, ..InferOptions::default() };
-            let walk = Walk::new(options.convention, size, window, options.overlap);
-            let found = model.by_window(&voxels, &walk, &options).unwrap();
-            assert_eq!(found, model.by_window_on_device(&voxels, &walk, &options).unwrap());
+            let volume = Volume { voxels: &voxels, size };
+            let found = model.by_window(&volume, window, &options).unwrap();
+            assert_eq!(vec![found.clone()], model.by_window_on_device(&[volume], window, &options).unwrap());
             found.classes
         };
         assert_eq!(segmented(7), segmented(1));
         let bright: Vec<u16> = voxels.iter().map(|&value| u16::from(value > 0.5)).collect();
         assert_eq!(segmented(16), bright);
         let error = NetworkError::from(tch::TchError::Torch("CUDA out of memory. Tried".to_owned()));
-        let mut batch = 1;
-        let found = in_batches(&[0], &mut batch, |_| {
+        let (mut rest, mut batch) = (&[0][..], 1);
+        let found = next_batch(&mut rest, &mut batch, |_| -> Result<(), _> {
             Err(NetworkError::from(tch::TchError::Torch("CUDA out of memory".into())))
         });
         assert!(error.is_out_of_memory() && found.unwrap_err().is_out_of_memory());
@@ -284,10 +257,11 @@ mod tests {
                 let flips = [true, false, true];
                 let options =
                     InferOptions { overlap: 0.5, convention, blend, batch: 3, flips, ..Default::default() };
-                let walk = Walk::new(convention, size, window, options.overlap);
-                let ours = model.by_window(&voxels, &walk, &options).unwrap();
+                let volume = Volume { voxels: &voxels, size };
+                let ours = model.by_window(&volume, window, &options).unwrap();
                 assert_eq!(ours.classes.len(), count);
-                assert_eq!(ours, model.by_window_on_device(&voxels, &walk, &options).unwrap(), "{size:?}");
+                let tensors = model.by_window_on_device(&[volume], window, &options).unwrap();
+                assert_eq!(vec![ours], tensors, "{size:?}");
             }
         }
     }
