@@ -32,9 +32,14 @@ fn keep(place: &mut Workplace, line: &str) {
 
 /// The exported files, by name.
 fn exported(place: &Workplace, folder: &str) -> BTreeMap<String, Vec<u8>> {
+    exported_of(place, None, folder)
+}
+
+/// Those of one stage.
+fn exported_of(place: &Workplace, stage: Option<&str>, folder: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = place.path().join(folder);
-    let options =
-        ExportOptions { folder: folder.clone(), format: FileFormat::Nifti, stage: None, scans: false };
+    let stage = stage.map(str::to_owned);
+    let options = ExportOptions { folder: folder.clone(), format: FileFormat::Nifti, stage, scans: false };
     let exported = engine::export(place.plan(&Registry::builtin()), &options).unwrap();
     assert!(exported.left_out.is_empty(), "{:?}", exported.left_out);
     let read = |path: std::path::PathBuf| {
@@ -143,6 +148,24 @@ fn maps_asked_for_later_redo_nothing_else() {
 }
 
 #[test]
+fn stages_that_do_the_same_work_share_it_and_show_what_each_keeps() {
+    let mut place = attentive("keep = [\"entropy\"]");
+    place.text.push_str(
+        "\n[operators.again]\ntype = \"infer\"\ninputs = [\"normal\"]\nmodel = \"net\"\nbatch = 2\n\
+         keep = [\"attention\"]\n\n[operators.filled]\ntype = \"fill_holes\"\ninputs = [\"again\"]\nkeep = true\n",
+    );
+    let summary = place.run();
+    // 3 cases prepared, a training, and for 4 cases a mask, its holes and its figures.
+    assert_eq!((summary.rejected, summary.actions_run), (0, 3 + 1 + 3 * 4), "{summary}");
+    for (stage, ending) in [("segment", "entropy"), ("again", "attention"), ("filled", "attention")] {
+        let files = exported_of(&place, Some(stage), stage);
+        let maps = files.keys().filter(|name| name.ends_with(&format!(".{ending}.nii.gz")));
+        assert_eq!((maps.count(), files.len()), (4, 8), "{stage}: {:?}", files.keys());
+    }
+    assert_eq!(place.run().actions_run, 0);
+}
+
+#[test]
 fn damaged_maps_are_made_again() {
     let place = attentive("keep = [\"entropy\"]");
     place.run();
@@ -180,7 +203,7 @@ fn bright(chain: &str, keep: &str) -> Workplace {
 
 #[test]
 fn behind_a_resampling_and_a_crop_maps_lie_where_the_scan_does() {
-    let chain = "[operators.turned]\ntype = \"reorient\"\ninputs = [\"normal\"]\nto = \"RAS\"\n\n\
+    let chain = "[operators.turned]\ntype = \"reorient\"\ninputs = [\"normal\"]\naxes = \"RAS\"\n\n\
                  [operators.even]\ntype = \"resample\"\ninputs = [\"turned\"]\nspacing_mm = [1.0, 0.5, 0.5]\n\n\
                  [operators.last]\ntype = \"crop\"\ninputs = [\"even\"]\nsize_mm = [8.0, 9.0, 9.0]\n\n";
     let maps = "keep = [\"probabilities\", \"entropy\"]";
@@ -235,9 +258,15 @@ fn stacks_bags_mirrors_and_ensembles_have_maps_too() {
         assert_eq!(exported(&place, "files").len(), 16);
     }
     let mut place = attentive(&format!("out_of_fold = true\n{ALL}"));
-    let split = "split = { train = 2, validation = 1, test = 1, seed = 3 }";
-    place.text = place.text.replace(split, "split = { folds = 2, seed = 3 }");
-    place.text = place.text.replace("model = \"net\"", "model = [\"net_0\", \"net_1\"]");
+    let (before, after) = place.text.split_once("[operators.net]").unwrap();
+    let (net, after) = after.split_once("[operators.segment]").unwrap();
+    let fold = |fold: usize| {
+        let split = format!("split = {{ folds = 2, fold = {fold}, seed = 3 }}");
+        let net = net.replace("split = { train = 2, validation = 1, test = 1, seed = 3 }", &split);
+        format!("[operators.net_{fold}]{net}")
+    };
+    let after = after.replace("model = \"net\"", "model = [\"net_0\", \"net_1\"]");
+    place.text = format!("{before}{}{}[operators.segment]{after}", fold(0), fold(1));
     let summary = place.run();
     assert_eq!((summary.trained, summary.rejected, ran(&summary, "segment")), (2, 0, 4), "{summary}");
     assert_eq!(exported(&place, "files").len(), 16);

@@ -68,7 +68,7 @@ impl Model {
 
     /// Blends windows slab by slab: a slice is decided and its logits are dropped as soon as no later
     /// window reaches it.
-    fn by_window(
+    pub(super) fn by_window(
         &self,
         voxels: &[f32],
         walk: &Walk,
@@ -102,7 +102,7 @@ impl Model {
     }
 
     /// The same on a GPU, where logits stay until they are decided.
-    fn by_window_on_device(
+    pub(super) fn by_window_on_device(
         &self,
         voxels: &[f32],
         walk: &Walk,
