@@ -5,6 +5,8 @@
 //! Both networks give the same zeros every time, of two classes. MONAI gives blended logits, and is not asked to
 //! decide; we give classes.
 //!
+//! Then the maps of such a scan from its blended logits: probability and entropy as bytes, ours packed, beside PyTorch.
+//!
 //! `TOMOFLOW_PYTHON` is a Python with monai and torch. The comparisons go to `target/bench.json`.
 
 #[path = "support/peers.rs"]
@@ -13,9 +15,10 @@ mod peers;
 use std::time::Instant;
 
 use peers::Peer;
+use tomoflow::networks::maps::MapMaker;
 use tomoflow::networks::slab::{Logits, Slab};
 use tomoflow::networks::walk::Walk;
-use tomoflow::networks::{Blend, Convention};
+use tomoflow::networks::{Blend, Convention, MapKinds};
 
 const SIZE: [usize; 3] = [80, 512, 512];
 const CLASSES: usize = 2;
@@ -35,6 +38,21 @@ def work():
     start = time.perf_counter()
     with torch.no_grad():
         inferer(scan, lambda windows: zeros[:len(windows)])
+    return time.perf_counter() - start
+work()
+print(min(work() for _ in range(3)))
+"#;
+
+const TORCH: &str = r#"
+import math, sys, time, torch
+torch.set_num_threads(int(sys.argv[1]))
+scale = torch.arange(80 * 512 * 512, dtype=torch.float32).remainder(1009).reshape(80, 512, 512) / 100 - 5
+sums, weights = torch.stack([scale, -scale]), torch.full((80, 512, 512), 0.7)
+def work():
+    start = time.perf_counter()
+    p = (sums / weights).softmax(0)
+    entropy = -(p * p.clamp_min(1e-38).log()).sum(0) / math.log(2)
+    (p[1] * 254).round().to(torch.uint8), (entropy * 254).round().to(torch.uint8)
     return time.perf_counter() - start
 work()
 print(min(work() for _ in range(3)))
@@ -64,7 +82,39 @@ fn main() {
         };
         lines.extend(peers::compare(&work, ours, vec![monai]));
     }
+    let arguments = [threads.as_str()];
+    let torch =
+        Peer { name: "PyTorch".into(), run: Box::new(|| peers::python(TORCH, &arguments)), at_least: None };
+    let logits: Vec<f32> = scan.iter().map(|value| value / 100.0 - 5.0).collect();
+    let ours = || {
+        let began = Instant::now();
+        std::hint::black_box(maps(&logits));
+        began.elapsed().as_secs_f64()
+    };
+    lines.extend(peers::compare(
+        &format!("maps of 2 classes, 512x512x80, {threads} threads"),
+        ours,
+        vec![torch],
+    ));
     peers::keep(&lines).expect("a file");
+}
+
+/// Bytes of the packed maps when these are the tumour's blended logits, and the background's of the other sign.
+fn maps(logits: &[f32]) -> usize {
+    let keep = MapKinds { probabilities: true, entropy: true, attention: false };
+    let (mut maker, [_, height, width]) = (MapMaker::new(keep, CLASSES, SIZE), SIZE);
+    let weights = vec![0.7; width];
+    let negative: Vec<f32> = logits.iter().map(|logit| -logit).collect();
+    for d in 0..SIZE[0] {
+        let row = |channel: usize, h: usize| match channel {
+            0 => &negative[(d * height + h) * width..][..width],
+            1 => &logits[(d * height + h) * width..][..width],
+            _ => &weights,
+        };
+        maker.take(row).expect("memory");
+    }
+    let maps = maker.finish();
+    maps.probabilities.iter().chain(&maps.entropy).flat_map(|map| map.packed()).map(Vec::len).sum()
 }
 
 /// The classes `[D, H, W]` when every window's logits are `logits`.

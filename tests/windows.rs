@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
+use tomoflow::networks::maps::Planes;
 use tomoflow::networks::slab::{Logits, Slab};
 use tomoflow::networks::walk::Walk;
-use tomoflow::networks::{Blend, Convention, Device, InferOptions, InputView, Model};
+use tomoflow::networks::{Blend, Convention, Device, InferOptions, InputView, MapKinds, Maps, Model};
 
 const WINDOW: [usize; 3] = [4, 6, 5];
 const CONVENTIONS: [(&str, Convention); 2] = [("monai", Convention::Monai), ("nnunet", Convention::Nnunet)];
@@ -138,7 +139,32 @@ fn windows_are_blended_as_the_peers_do() {
                 let options = InferOptions { overlap, convention, blend, ..InferOptions::default() };
                 let classes = model(0).segment(&scan, size, &options).unwrap();
                 assert_eq!(classes, largest(&expected, scan.len()), "{name}");
+                let keep = MapKinds { probabilities: true, entropy: true, attention: false };
+                let options = InferOptions { keep, ..options };
+                let found = model(0).segment_with_maps(&scan, size, &options).unwrap();
+                assert_eq!(found.classes, classes, "{name}");
+                assert_softmax(&found.maps, &expected, size, &name);
             }
+        }
+    }
+}
+
+/// Both peers take the softmax of blended logits: MONAI as a post-processing, nnU-Net where it is asked to.
+fn assert_softmax(maps: &Maps, logits: &[f32], size: [usize; 3], name: &str) {
+    let whole =
+        |planes: &Planes| -> Vec<u8> { (0..size[0]).flat_map(|d| planes.plane(d).unwrap()).collect() };
+    let labels: Vec<Vec<u8>> = maps.probabilities.iter().map(whole).collect();
+    let entropy = whole(maps.entropy.as_ref().unwrap());
+    let voxels = entropy.len();
+    assert_eq!((voxels, labels.len(), logits.len()), (size.iter().product(), 2, 3 * voxels));
+    for voxel in 0..voxels {
+        let exponentials = [0, 1, 2].map(|class| f64::from(logits[class * voxels + voxel]).exp());
+        let p = exponentials.map(|one| one / exponentials.iter().sum::<f64>());
+        let nats: f64 = p.iter().map(|p| if *p > 0.0 { -p * p.ln() } else { 0.0 }).sum();
+        let expected = [p[1], p[2], nats / 3f64.ln()];
+        let found = [labels[0][voxel], labels[1][voxel], entropy[voxel]];
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert!((f64::from(found) - 254.0 * expected).abs() < 0.51, "{name}: {found} for {expected}");
         }
     }
 }

@@ -24,6 +24,7 @@ use super::run::RunError;
 use crate::executor::work::{Action, Work};
 use crate::executor::{Context, Finished, Job};
 use crate::executor::{keys, maps};
+use crate::networks::MapKinds;
 use crate::operators::registry::Stage;
 use crate::operators::train::Retrain;
 use crate::store::{Outcome, Pin, Recorded, Store, Texts};
@@ -37,6 +38,8 @@ pub struct Driver {
     store: Arc<Store>,
     control: Control,
     retrain: bool,
+    /// The maps that work of each stage makes.
+    maps: Vec<MapKinds>,
     /// Actions wanted under each key; stages that ask for the same work share one.
     wanted: HashMap<Digest, Asked>,
     /// What the control plane was told, so that exactly this is taken back.
@@ -107,12 +110,15 @@ impl Driver {
     ) -> Self {
         let ledger = Ledger::new(context.plan.clone());
         let queues = vec![VecDeque::new(); crew.as_ref().map_or(1, Crew::queues)];
+        let stages = 0..context.plan.stages.len();
+        let maps = stages.map(|stage| maps::wanted(&context.plan, stage)).collect();
         Self {
             context,
             store,
             control,
             crew,
             retrain,
+            maps,
             wanted: HashMap::new(),
             fed: HashMap::new(),
             pinned: HashSet::new(),
@@ -272,10 +278,7 @@ impl Driver {
         let (Some(action), Outcome::Ok { detail, .. }) = (self.action(key), &recorded.outcome) else {
             return true;
         };
-        let wanted = match action.work {
-            Work::Infer { .. } => maps::wanted(&self.context.plan, usize::from(action.stage)),
-            _ => return true,
-        };
+        let wanted = self.maps.get(usize::from(action.stage)).copied().unwrap_or_default();
         let kept = |detail: &Digest| maps::kinds_in(&self.context.artifacts.path(*detail)).cover(wanted);
         !wanted.any() || detail.as_ref().is_some_and(kept)
     }

@@ -195,12 +195,14 @@ pub fn kinds_in(path: &Path) -> MapKinds {
 /// since such work is done once for all.
 pub fn wanted(plan: &Plan, stage: usize) -> MapKinds {
     let kept = |index: usize| match &plan.stages[index].stage {
-        Stage::Infer(infer) => infer.options.keep,
-        _ => MapKinds::default(),
+        Stage::Infer(infer) => Some(infer.options.keep),
+        _ => None,
     };
-    let others = (0..plan.stages.len()).filter(|&other| other != stage && kept(other).any());
-    let others = others.filter(|&other| keys::same_inference(plan, stage, other));
-    others.fold(kept(stage), |all, other| all.union(kept(other)))
+    let Some(own) = kept(stage) else { return MapKinds::default() };
+    let others = (0..plan.stages.len()).filter(|&other| other != stage);
+    let others = others.filter_map(|other| Some((other, kept(other).filter(|kinds| kinds.any())?)));
+    let same = others.filter(|(other, _)| keys::same_inference(plan, stage, *other));
+    same.fold(own, |all, (_, kinds)| all.union(kinds))
 }
 
 fn damaged() -> Reject {

@@ -3,6 +3,7 @@
 use tomoflow_connectors::Geometry;
 
 use super::load::Context;
+use super::maps;
 use super::work::{Action, Work};
 use crate::operators::declared_grid::DeclaredGrid;
 use crate::pipeline::Plan;
@@ -25,7 +26,12 @@ pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
                 Work::Combine { masks, .. } => masks.len().saturating_sub(2) as u64,
                 _ => 0,
             };
-            (14 + 2 * more) * voxels(original.size) + 14 * finest
+            // Packed maps on both grids, and one of them unpacked.
+            let maps = match work {
+                Work::Infer { .. } if maps::wanted(&context.plan, usize::from(action.stage)).any() => 3,
+                _ => 0,
+            };
+            (14 + 2 * more + maps) * voxels(original.size) + (14 + maps) * finest
         }
     }
 }

@@ -152,7 +152,8 @@ fn shares(kinds: MapKinds, rows: &[&[f32]], exponentials: &mut [f32], found: &mu
         let (mut sum, mut weighed) = (0f32, 0f32);
         for (row, place) in logits.iter().zip(exponentials.chunks_exact_mut(width)) {
             let below = row[w] / weight - largest;
-            let exponential = below.exp();
+            // Of two classes one is the largest: half of all exponentials need not be made.
+            let exponential = if below == 0.0 { 1.0 } else { below.exp() };
             place[w] = exponential;
             sum += exponential;
             // Of a class that is out of the question: 0 · −∞ is nothing.

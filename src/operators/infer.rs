@@ -329,7 +329,7 @@ mod tests {
         let keeping = |model: Value, keep: Value| {
             let config = json!({
                 "model": model, "overlap": 0.25, "batch": 4, "convention": "monai", "blend": "gaussian",
-                "flips": [], "precision": "float32", "out_of_fold": false, "keep": keep,
+                "flips": [], "precision": "float32", "out_of_fold": false, "keep": keep, "prepare": "pipeline",
             });
             build(config.as_object().unwrap()).map(|stage| match stage {
                 Stage::Infer(infer) => infer.options.keep,

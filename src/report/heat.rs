@@ -82,7 +82,9 @@ pub(super) fn legend<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
     let stops: Vec<String> = INFERNO.iter().step_by(4).map(|[r, g, b]| format!("rgb({r},{g},{b})")).collect();
     let meaning = |name: &&str| match *name {
-        "entropy" => "entropy of the probabilities, as a share of ln(classes): 1 is a guess".to_owned(),
+        "entropy" => {
+            "entropy of the probabilities, as a share of ln(classes): at 1 all classes are alike".to_owned()
+        }
         "attention" => "attention of the network's finest level, a share of 1".to_owned(),
         other => super::html::Text(other).to_string(),
     };

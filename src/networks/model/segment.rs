@@ -81,7 +81,7 @@ impl Model {
 
     /// Blends windows slab by slab: a slice is decided and its logits are dropped as soon as no later
     /// window reaches it.
-    fn by_window(
+    pub(super) fn by_window(
         &self,
         volume: &Volume<'_>,
         window: [usize; 3],
