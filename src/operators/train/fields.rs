@@ -48,11 +48,11 @@ const SPLIT: &[Field] = &[
     ),
     Field::absent(
         "stratify",
-        FieldKind::Choice(&["vendor", "scanner", "modality", "spacing"]),
+        FieldKind::Choice(&["vendor", "scanner", "modality", "spacing", "volume"]),
         Role::SemanticLater,
         "What parts and folds hold alike shares of: the scanner's maker (the first word of its name) or model, the \
-         modality, or the distance between slices in classes of a factor √2. It is what is known of a scan before \
-         its labels are drawn; their volume is not.",
+         modality, the distance between slices in classes of a factor √2, or the volume of all labels in classes of \
+         a factor 2. For the last one all labels are drawn before anybody is trained on.",
     ),
     Field::absent(
         "file",
