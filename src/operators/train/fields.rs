@@ -209,6 +209,14 @@ pub(super) const FIELDS: &[Field] = &[
          which the device had work.",
     ),
     operational(
+        "deterministic",
+        FieldKind::Bool,
+        "false",
+        "Whether a GPU sums in one order, so that the same training gives the same weights on the same card and \
+         libtorch; it takes more time, is set for the whole process, and libtorch warns of operations that have no \
+         such order. On the CPU it is always so.",
+    ),
+    operational(
         "tensorboard",
         FieldKind::Bool,
         "false",
