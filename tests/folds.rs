@@ -147,6 +147,36 @@ fn out_of_fold_each_case_is_segmented_by_the_model_that_did_not_learn_from_it() 
 }
 
 #[test]
+fn folds_hold_alike_shares_of_small_and_large_structures() {
+    let mut place = Workplace::trained();
+    let split = "split = { folds = 2, fold = 0, test = 0, stratify = \"volume\" }\nretrain = \"always\"";
+    place.text = place.text.replace(SPLIT, split).replace("[\"dice\"]", "[\"volume_ref_ml\"]");
+    place.text = place.text.replace("epochs = 2", "epochs = 1");
+    (4..7).for_each(|series| drop(place.add(series)));
+    let first = place.run();
+    // Each is measured once, where its labels come from.
+    assert_eq!((first.trained, first.rejected, ran(&first, "case")), (1, 0, 7), "{first}");
+    assert_eq!(place.tables(), place.anew());
+    place.add(7);
+    let second = place.run();
+    assert_eq!((second.trained, ran(&second, "case")), (1, 1), "{second}");
+    assert_eq!(place.tables(), place.anew());
+
+    let mut strata: BTreeMap<i64, [usize; 2]> = BTreeMap::new();
+    for row in place.metrics() {
+        let class = row.value.unwrap().log2().round() as i64;
+        strata.entry(class).or_default()[usize::from(row.split == "validation")] += 1;
+    }
+    assert!(strata.len() > 1, "{strata:?}");
+    assert!(strata.values().all(|[train, validation]| train.abs_diff(*validation) <= 1), "{strata:?}");
+    // A training that is kept asks for no measure of a case that comes.
+    place.text = place.text.replace("\nretrain = \"always\"", "");
+    place.add(8);
+    let third = place.run();
+    assert_eq!((third.trained, ran(&third, "case")), (0, 0), "{third}");
+}
+
+#[test]
 fn a_file_of_a_split_enters_by_what_it_decides() {
     let mut place = Workplace::trained();
     place.run();

@@ -209,6 +209,26 @@ impl<'s> Built<'s, '_> {
         })
     }
 
+    /// Everything that is wanted, by the action's key, with what came of it; none while it is not done.
+    pub(super) fn awaited<D>(&self, wanted: Rows<'s, (Digest, D)>) -> Rows<'s, (D, Option<Outcome>)>
+    where
+        D: differential_dataflow::ExchangeData + std::hash::Hash,
+    {
+        let wanted = wanted.map(|(key, wanted)| (key, (Some(wanted), None)));
+        let done = wanted
+            .clone()
+            .join_core(self.outcomes.clone(), |key, _, outcome| Some((*key, (None, Some(outcome.clone())))));
+        let known = wanted.concat(done).reduce(|_, halves, output| {
+            let outcome = halves.iter().find_map(|((_, outcome), _)| outcome.clone());
+            for ((wanted, _), _) in halves {
+                if let Some(wanted) = wanted {
+                    output.push(((wanted.clone(), outcome.clone()), 1));
+                }
+            }
+        });
+        known.map(|(_, known)| known)
+    }
+
     /// `keep = true`: the transformed scan is written, and later actions on it start from there.
     fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, CaseRow)>) {
         let chain = keys::Chain::to(self.plan, index);

@@ -91,6 +91,10 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
         Work::Combine { masks, .. } => {
             made.mask = Some(Digest::of_parts(masks.iter().map(|mask| mask.0.as_slice())));
         }
+        Work::Measure(row) => {
+            case(row);
+            made.scan = None;
+        }
         Work::Evaluate { mask, case: row } => {
             case(row);
             // The scan took part through the mask alone.
@@ -111,8 +115,12 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
     match work {
         Work::Mask { .. } | Work::Combine { .. } => {}
         // Truth is drawn on the scan's own grid: what transforms did takes no part.
-        Work::Evaluate { .. } => {
-            let mut at = plan.stages[stage].inputs[1];
+        Work::Evaluate { .. } | Work::Measure(_) => {
+            let inputs = &plan.stages[stage].inputs;
+            let mut at = inputs[inputs.len() - 1];
+            if let Work::Measure(_) = work {
+                stages.clear();
+            }
             let makes_cases = |at: usize| {
                 matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_) | Stage::Images(_))
             };

@@ -262,7 +262,10 @@ fn train(
     let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
     let board = train.running.tensorboard.then(|| Board::new(folder));
     let mut observer = Watch { cancel, stage: name, board };
-    let Operation { checkpoint_every, readers, .. } = train.running;
+    let Operation { checkpoint_every, readers, deterministic, .. } = train.running;
+    if deterministic {
+        networks::set_deterministic();
+    }
     let checkpoint = &*context.artifacts.checkpoint(action.key);
     let running = Running { checkpoint, checkpoint_every, readers, device };
     let trained = networks::train(&train.settings, &task, &training, &validation, &running, &mut observer)

@@ -147,6 +147,11 @@ pub fn prepare(scan: Digest, labels: Option<Digest>) -> Digest {
     Digest::of_parts([SCHEMA, b"prepare", &scan.0, labels])
 }
 
+/// The key of the volume of labels.
+pub fn measure(labels: Digest) -> Digest {
+    Digest::of_parts([SCHEMA, b"measure 1", &labels.0])
+}
+
 /// What a training depends on beside its dataset: its configuration, that of its samples, and
 /// the chain that prepares them.
 pub fn recipe(plan: &Plan, train: usize) -> Digest {

@@ -248,6 +248,8 @@ pub enum Work {
         /// Whose they are.
         series: Arc<SeriesRow>,
     },
+    /// Take the volume of a case's labels, by which a split may be stratified.
+    Measure(CaseRow),
 }
 
 impl Work {
@@ -259,7 +261,7 @@ impl Work {
     /// The case it is about; none for a training.
     pub fn case(&self) -> Option<&SeriesRow> {
         match self {
-            Self::Prepare(case) | Self::Segment(case) => Some(&case.series),
+            Self::Prepare(case) | Self::Segment(case) | Self::Measure(case) => Some(&case.series),
             Self::Infer { case, .. } | Self::Evaluate { case, .. } => Some(&case.series),
             Self::Mask { series, .. } | Self::Combine { series, .. } => Some(series),
             Self::Train(_) => None,

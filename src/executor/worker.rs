@@ -15,7 +15,7 @@ use super::pool::{Job, Shared};
 use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
 use crate::operators::registry::Stage;
-use crate::operators::value::{Case, Mask};
+use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 
 /// One thread of the pool.
@@ -110,6 +110,11 @@ impl Working<'_> {
                 found = artifact::figure_rows(&metrics);
                 artifact::encode(&metrics)?
             }
+            Work::Measure(row) => {
+                let metrics = vec![volume(context, row)?];
+                found = artifact::figure_rows(&metrics);
+                artifact::encode(&metrics)?
+            }
             Work::Infer { case, .. } => {
                 let case = context.case(context.plan.stages[stage].inputs[0], case)?;
                 return self.hand_on(job, Some(case), started);
@@ -135,7 +140,9 @@ impl Working<'_> {
         let stage = usize::from(action.stage);
         match (&action.work, &plan.stages[stage].stage) {
             // A case is prepared by what comes before the training.
-            (Work::Prepare(_), Stage::Train(_)) => plan.timeout(plan.stages[stage].inputs[0]),
+            (Work::Prepare(_) | Work::Measure(_), Stage::Train(_)) => {
+                plan.timeout(plan.stages[stage].inputs[0])
+            }
             _ => plan.timeout(stage),
         }
     }
@@ -148,4 +155,15 @@ impl Working<'_> {
         self.shared.to_device.send(ToDevice::Job(job)).map_err(|_| cancelled())?;
         Ok(None)
     }
+}
+
+/// The volume of a case's labels, all together, in ml.
+fn volume(context: &Context, row: &CaseRow) -> Result<Metric, Reject> {
+    let labels = row.labels.as_ref().ok_or_else(misplaced)?;
+    let truth = context.truth(&row.series, labels)?.labels;
+    let voxels = truth.voxels().iter().filter(|label| **label > 0).count();
+    let mm3: f64 = truth.geometry().spacing_mm().iter().product();
+    let (label, metric) = (String::new(), "volume".to_owned());
+    let value = Some(voxels as f64 * mm3 / 1000.0);
+    Ok(Metric { label, metric, value, unit: "ml".to_owned(), state: "ok".to_owned() })
 }

@@ -5,6 +5,7 @@ mod card;
 mod checkpoint;
 pub mod config;
 mod counts;
+mod deterministic;
 pub mod device;
 pub mod error;
 mod file;
@@ -27,6 +28,7 @@ pub mod window;
 
 pub use card::{Data, ModelCard, Origin, Step};
 pub use config::{Attention, LossConfig, NetworkConfig, NetworkSettings, UnetConfig, UnetSettings};
+pub use deterministic::set_deterministic;
 pub use device::{Device, device, set_threads};
 pub use error::NetworkError;
 pub use maps::{MapKinds, Maps};

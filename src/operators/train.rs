@@ -83,6 +83,8 @@ pub struct Operation {
     pub readers: usize,
     /// Whether figures are written for TensorBoard.
     pub tensorboard: bool,
+    /// Whether a GPU sums in one order.
+    pub deterministic: bool,
 }
 
 fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -173,7 +175,10 @@ mod tests {
         assert_eq!(train.settings.optimizer, OptimizerConfig::default());
         assert_eq!(train.settings.schedule, Schedule::default());
         let minute = Duration::from_secs(60);
-        assert_eq!(train.running, Operation { checkpoint_every: minute, readers: 4, tensorboard: false });
+        assert_eq!(
+            train.running,
+            Operation { checkpoint_every: minute, readers: 4, tensorboard: false, deterministic: false }
+        );
     }
 
     /// What a training's key was made from before optimizers could be chosen.
@@ -193,7 +198,7 @@ mod tests {
             "split",
         ];
         let ours = ["optimizer", "schedule", "clip_norm", "accumulate", "precision", "weights"];
-        let operational = ["checkpoint_every", "readers", "tensorboard", "retrain"];
+        let operational = ["checkpoint_every", "readers", "tensorboard", "deterministic", "retrain"];
         let kept = semantic(FIELDS, &defaults());
         assert!(old.iter().all(|name| kept.contains_key(*name)));
         assert!(ours.iter().chain(&operational).all(|name| !kept.contains_key(*name)), "{kept:?}");

@@ -28,7 +28,7 @@ impl Packed {
                 packed.labels(&*lookup, row);
                 packed.kept(context, &*lookup, row);
             }
-            Work::Evaluate { case, .. } => {
+            Work::Evaluate { case, .. } | Work::Measure(case) => {
                 packed.labels(&*lookup, case);
                 // Truth is drawn on planes, or between them.
                 if case.series.has_planes_between() {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
 use super::super::rows::{Desired, ModelRow, Output, Parts, Provenance};
@@ -12,13 +11,6 @@ use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, Member, Work, parts_of};
 use crate::operators::train::{Part, Retrain, Train};
 use crate::store::{Outcome, Pin};
-
-/// A case of the split, and what came of preparing it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-enum Candidate {
-    Wanted { case: Arc<str>, part: String },
-    Done(Outcome),
-}
 
 /// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.
 type Placed = ((Arc<str>, String), Option<Option<Digest>>);
@@ -55,35 +47,15 @@ impl<'s> Built<'s, '_> {
         });
         let candidates = wanted.clone().map(|(action, part)| {
             let case = action.work.case().map_or_else(Arc::default, |series| series.key.clone());
-            (action.key, Candidate::Wanted { case, part })
+            (action.key, (case, part))
         });
+        let prepared = self.awaited(candidates).map(|(placed, outcome)| (placed, prepared(outcome)));
         // Failures to prepare are rejects of their own; here they only leave the dataset.
         self.act(wanted);
         let tested = parts.filter(|(_, part)| part == Part::Test.name()).map(|placed| (placed, Some(None)));
-        let fresh = datasets(self.prepared(candidates).concat(tested));
+        let fresh = datasets(prepared.concat(tested));
         let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.stands().collect())));
         self.model(index, fresh, pinned);
-    }
-
-    /// Every candidate with its prepared artifact: `None` while it is not done.
-    fn prepared(&self, candidates: Rows<'s, (Digest, Candidate)>) -> Rows<'s, Placed> {
-        let done = candidates.clone().join_core(self.outcomes.clone(), |key, _, outcome| {
-            Some((*key, Candidate::Done(outcome.clone())))
-        });
-        let known = candidates.concat(done).reduce(|_, halves, output| {
-            let state = halves.iter().find_map(|(half, _)| match half {
-                Candidate::Done(Outcome::Ok { artifact, .. }) => Some(Some(*artifact)),
-                Candidate::Done(Outcome::Failed { lasting: true, .. }) => Some(None),
-                // A passing failure must not shape a dataset, whose model would then be kept.
-                Candidate::Done(Outcome::Failed { lasting: false, .. }) | Candidate::Wanted { .. } => None,
-            });
-            for (half, _) in halves {
-                if let Candidate::Wanted { case, part } = half {
-                    output.push((((case.clone(), part.clone()), state), 1));
-                }
-            }
-        });
-        known.map(|(_, placed)| placed)
     }
 
     /// The model of a complete dataset, or the pinned one.
@@ -110,6 +82,16 @@ impl<'s> Built<'s, '_> {
             figures.map(|figures| Output::desired(Desired::Training { figures, from }))
         }));
         self.models.insert(index, models.map(|(_, (parts, model, _))| ((), ModelRow { model, parts })));
+    }
+}
+
+/// The artifact of a prepared case; `Some(None)` when there will be none.
+fn prepared(outcome: Option<Outcome>) -> Option<Option<Digest>> {
+    match outcome? {
+        Outcome::Ok { artifact, .. } => Some(Some(artifact)),
+        Outcome::Failed { lasting: true, .. } => Some(None),
+        // A passing failure must not shape a dataset, whose model would then be kept.
+        Outcome::Failed { lasting: false, .. } => None,
     }
 }
 

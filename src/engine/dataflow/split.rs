@@ -7,8 +7,10 @@ use tomoflow_connectors::{Geometry, Reject};
 
 use super::super::rows::{Desired, Output};
 use super::{Built, Rows};
-use crate::executor::work::{CaseRow, SeriesRow};
+use crate::executor::keys;
+use crate::executor::work::{Action, CaseRow, SeriesRow, Work};
 use crate::operators::train::{Stratify, Subject, Train};
+use crate::store::{FigureRow, Outcome};
 
 /// What comes of a split.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,12 +32,14 @@ impl<'s> Built<'s, '_> {
         open: Rows<'s, ()>,
     ) -> Rows<'s, (Arc<str>, String)> {
         let split = train.split.clone();
-        let by = split.stratify;
-        let subjects = cases.map(move |(key, case)| {
-            let stratum = by.map_or_else(Arc::default, |by| stratum(&case.series, by));
-            ((), (key, case.series.patient.clone(), stratum))
-        });
-        let placed = subjects.reduce(move |_, cases, output| {
+        let subjects = match split.stratify {
+            Some(Stratify::Volume) => self.by_volume(index, cases),
+            by => cases.map(move |(key, case)| {
+                let stratum = by.map_or_else(Arc::default, |by| stratum(&case.series, by));
+                (key, case.series.patient.clone(), stratum)
+            }),
+        };
+        let placed = subjects.map(|subject| ((), subject)).reduce(move |_, cases, output| {
             let subjects: Vec<Subject> = cases
                 .iter()
                 .map(|((case, patient, stratum), _)| Subject { case, patient, stratum })
@@ -71,6 +75,49 @@ impl<'s> Built<'s, '_> {
     }
 }
 
+/// A case, its patient, and what it is stratified by.
+type Placeable = (Arc<str>, Arc<str>, Arc<str>);
+
+impl<'s> Built<'s, '_> {
+    /// Cases by the volume of their labels, once all of them are measured: until then nobody stands anywhere.
+    fn by_volume(&mut self, index: usize, cases: Rows<'s, (Arc<str>, CaseRow)>) -> Rows<'s, Placeable> {
+        let stage = index as u16;
+        let wanted = cases.flat_map(move |(_, case)| {
+            let key = keys::measure(case.labels.as_ref()?.digest);
+            Some((Action { key, stage, work: Work::Measure(case) }, ()))
+        });
+        let awaited = wanted.clone().flat_map(|(action, ())| {
+            let series = action.work.case()?;
+            Some((action.key, (series.key.clone(), series.patient.clone())))
+        });
+        self.act(wanted);
+        let measured = self.awaited(awaited).map(|((case, patient), outcome)| {
+            let stratum = match outcome {
+                Some(Outcome::Ok { figures, .. }) => Some(size_class(&figures)),
+                // It is refused by name where it is prepared, too.
+                Some(Outcome::Failed { lasting: true, .. }) => Some(Arc::default()),
+                Some(Outcome::Failed { lasting: false, .. }) | None => None,
+            };
+            ((), (case, patient, stratum))
+        });
+        let complete = measured.reduce(|_, cases, output| {
+            let known = |((case, patient, stratum), _): &(&(Arc<str>, Arc<str>, Option<Arc<str>>), isize)| {
+                Some((case.clone(), patient.clone(), stratum.clone()?))
+            };
+            let known: Option<Vec<Placeable>> = cases.iter().map(known).collect();
+            output.extend(known.into_iter().flatten().map(|case| (case, 1)));
+        });
+        complete.map(|(_, case)| case)
+    }
+}
+
+/// The class of a volume in ml: the nearest power of two.
+fn size_class(figures: &[FigureRow]) -> Arc<str> {
+    let ml = figures.first().and_then(|figure| figure.value).map_or(0.0, |value| value.0);
+    // `+ 0.0` makes −0 0.
+    if ml > 0.0 { format!("{}", ml.log2().round() + 0.0).into() } else { "empty".into() }
+}
+
 fn nobody_named(cases: usize) -> Reject {
     let message = format!("{cases} labelled cases, none of which the file of the split names");
     let hint = "it names patients or series as the scans do, and not by the pseudonyms of tables";
@@ -92,6 +139,8 @@ fn stratum(series: &SeriesRow, by: Stratify) -> Arc<str> {
         }
         Stratify::Scanner => series.model_name.trim().to_lowercase().into(),
         Stratify::Modality => series.modality.clone(),
+        // No scan says it: labels are measured.
+        Stratify::Volume => Arc::default(),
         Stratify::Spacing => {
             let [between, _, _] = Geometry::from(&series.grid).spacing_mm();
             // `+ 0.0` makes −0 0.

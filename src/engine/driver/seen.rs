@@ -102,6 +102,12 @@ impl Driver {
                 let trains = matches!(stage.stage, Stage::Train(_));
                 if trains { stage.inputs[0] as u16 } else { action.stage }
             }
+            // Labels are measured where they come from.
+            Work::Measure(_) => {
+                let plan = &self.context.plan;
+                let (view, _) = plan.samples(usize::from(action.stage));
+                plan.transforms(plan.stages[view].inputs[0]).1 as u16
+            }
             _ => action.stage,
         }
     }

@@ -48,11 +48,11 @@ const SPLIT: &[Field] = &[
     ),
     Field::absent(
         "stratify",
-        FieldKind::Choice(&["vendor", "scanner", "modality", "spacing"]),
+        FieldKind::Choice(&["vendor", "scanner", "modality", "spacing", "volume"]),
         Role::SemanticLater,
         "What parts and folds hold alike shares of: the scanner's maker (the first word of its name) or model, the \
-         modality, or the distance between slices in classes of a factor √2. It is what is known of a scan before \
-         its labels are drawn; their volume is not.",
+         modality, the distance between slices in classes of a factor √2, or the volume of all labels in classes of \
+         a factor 2. For the last one all labels are drawn before anybody is trained on.",
     ),
     Field::absent(
         "file",
@@ -207,6 +207,14 @@ pub(super) const FIELDS: &[Field] = &[
         "4",
         "Threads that cut and augment samples ahead, each up to two batches; the log shows the share of time in \
          which the device had work.",
+    ),
+    operational(
+        "deterministic",
+        FieldKind::Bool,
+        "false",
+        "Whether a GPU sums in one order, so that the same training gives the same weights on the same card and \
+         libtorch; it takes more time, is set for the whole process, and libtorch warns of operations that have no \
+         such order. On the CPU it is always so.",
     ),
     operational(
         "tensorboard",

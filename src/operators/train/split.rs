@@ -76,6 +76,8 @@ pub enum Stratify {
     Modality,
     /// The distance between slices, in classes.
     Spacing,
+    /// The volume of its labels, in classes.
+    Volume,
 }
 
 /// Who is trained on.
