@@ -7,7 +7,8 @@ same patients and the same split, and are compared case by case. Then the weight
     scripts/paper_vs.py                 small: an evening on two cores
     scripts/paper_vs.py --published     the paper's sizes, for a GPU
 
-Leaves target/paper-vs.json, and pages and the pipeline in results/paper-vs.
+Leaves target/paper-vs.json, and pages, tables, a plot over the weight of hardness, and the pipeline in
+results/paper-vs.
 """
 
 import argparse
@@ -167,6 +168,46 @@ def lines(pipeline, rows, compared, seconds):
             }
 
 
+def table(found, compared):
+    """The rows as the paper's tables have them: means over seeds, ± the standard deviation over cases."""
+    of = {figure["metric"]: {one["system"]: one for one in figure["systems"]} for figure in compared["figures"]}
+    rows = ["| system | Dice (%) | ASSD (mm) | RVE (%) | seconds a case |", "| --- | --- | --- | --- | --- |"]
+    for system in ROWS:
+        cells = []
+        for metric, scale in (("dice", 100), ("assd", 1), ("rve", 100)):
+            one = of[metric].get(system, {})
+            mean, sd = one.get("mean"), one.get("sd")
+            cells.append("–" if mean is None else f"{scale * mean:.2f} ± {scale * (sd or 0):.2f}")
+        seconds = [line["seconds"] for line in found if line["system"] == system and line["seconds"] is not None]
+        cells.append(f"{sum(seconds) / len(seconds):.2f}" if seconds else "–")
+        rows.append(f"| {system} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def plot(compared):
+    """Mean Dice over the weight of hardness as an SVG: a dot for each seed, a line through their means."""
+    systems = next(figure for figure in compared["figures"] if figure["metric"] == "dice")["systems"]
+    points = [(float(one["system"].split()[-1]), one["mean"], list(one["stages"].values())) for one in systems]
+    points = sorted(point for point in points if point[1] is not None)
+    every = [dice for _, mean, seeds in points for dice in (mean, *seeds)]
+    low, high = min(every), max(every)
+    margin = max(high - low, 0.01) / 10
+    low, high = low - margin, high + margin
+    at = lambda weight, dice: (70 + 480 * weight / 0.8, 250 - 220 * (dice - low) / (high - low))  # noqa: E731
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(weight, mean) for weight, mean, _ in points))
+    dots = [at(weight, dice) for weight, _, seeds in points for dice in seeds]
+    parts = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#888"/>' for x, y in dots]
+    parts.append(f'<polyline points="{line}" fill="none" stroke="#1f5fa8" stroke-width="2"/>')
+    parts += [f'<text x="{at(w, low)[0]:.1f}" y="272" text-anchor="middle">{w}</text>' for w, _, _ in points]
+    for step in range(5):
+        dice = low + (high - low) * step / 4
+        parts.append(f'<text x="62" y="{at(0, dice)[1] + 4:.1f}" text-anchor="end">{dice:.3f}</text>')
+    title = f'<text x="310" y="294" text-anchor="middle">λ of the hardness-weighted Dice loss; Dice, {len(points[0][2])} seeds</text>'
+    frame = '<path d="M70 30V250H550" fill="none" stroke="#444"/>'
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 580 304" font-family="sans-serif" font-size="12">'
+    return "\n".join([head, '<rect width="580" height="304" fill="#fff"/>', frame, *parts, title, "</svg>", ""])
+
+
 def main():
     settings = arguments()
     settings.patients = settings.patients or (245 if settings.published else 20)
@@ -185,12 +226,15 @@ def main():
     path.write_text(pipeline.text())
     tomoflow("run", path)
     compared = compare(path, rows, "2.5D U-Net", "comparison.html")
-    compare(path, hardness, "lambda 0.0", "hardness.html")
+    hardness = compare(path, hardness, "lambda 0.0", "hardness.html")
     planned = tomoflow("plan", path, "--json", stdout=subprocess.PIPE)
     found = list(lines(pipeline, rows, compared, json.loads(planned.stdout)["stages"]))
     out = ROOT / "target/paper-vs.json"
     out.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{out}\n{RESULTS / 'comparison.html'}\n{RESULTS / 'hardness.html'}")
+    (RESULTS / "table.md").write_text(table(found, compared))
+    (RESULTS / "hardness.svg").write_text(plot(hardness))
+    print((RESULTS / "table.md").read_text())
+    print(out, *(RESULTS / name for name in ("comparison.html", "hardness.html", "hardness.svg")), sep="\n")
     return 0 if all(line["dice"] is not None for line in found) else 1
 
 
