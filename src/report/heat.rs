@@ -109,18 +109,27 @@ mod tests {
         );
         assert_eq!(
             [shown(0)[3], shown(13)[3], shown(127)[3], shown(254)[3], shown(255)[3]],
-            [0, 200, 200, 200, 0]
+            [0, 102, 200, 200, 0]
         );
         assert_eq!(shown(127), [188, 55, 84, 200]);
     }
 
+    /// L* of CIE 1976, of an sRGB colour.
+    fn lightness(byte: u8) -> f64 {
+        let linear = colour(f64::from(byte) / 254.0).map(|channel| {
+            let value = f64::from(channel) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        });
+        let y = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+        if y > 216.0 / 24389.0 { 116.0 * y.cbrt() - 16.0 } else { y * 24389.0 / 27.0 }
+    }
+
     #[test]
-    fn lightness_rises_with_the_share() {
-        let lightness = |byte: u8| {
-            let [r, g, b] = colour(f64::from(byte) / 254.0).map(f64::from);
-            0.2126 * r + 0.7152 * g + 0.0722 * b
-        };
-        assert!((0..=253).all(|byte| lightness(byte) <= lightness(byte + 1) + 1e-9));
+    fn lightness_rises_evenly_with_the_share() {
+        assert!((0..=253).all(|byte| lightness(byte) < lightness(byte + 1)));
+        for byte in 0..=254 {
+            assert!((lightness(byte) - 98.0 * f64::from(byte) / 254.0).abs() < 6.0, "{byte}");
+        }
     }
 
     #[test]
