@@ -77,7 +77,7 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
         made.labels = row.labels.as_ref().map(|labels| labels.record);
     };
     match &action.work {
-        Work::Prepare(row) | Work::Segment(row) => case(row),
+        Work::Prepare(row) | Work::Segment(row) | Work::Measure(row) => case(row),
         Work::Infer { case: row, models } => {
             case(row);
             let model = ModelSource::content(models);
@@ -122,7 +122,7 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
             stages.push(at);
             stages.extend(plan.stages[at].inputs.get(1));
         }
-        Work::Prepare(_) | Work::Train(_) | Work::Infer { .. } | Work::Segment(_) => {
+        Work::Prepare(_) | Work::Train(_) | Work::Infer { .. } | Work::Segment(_) | Work::Measure(_) => {
             let mut at = stage;
             if let (Work::Prepare(_), Stage::Train(_)) = (work, &plan.stages[stage].stage) {
                 // A case is prepared as it stands before the view on it: neither view nor training counts.

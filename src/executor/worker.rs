@@ -15,6 +15,7 @@ use super::pool::{Job, Shared};
 use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
 use crate::operators::registry::Stage;
+use crate::operators::tally::Tally;
 use crate::operators::value::{Case, Mask};
 use crate::store::{FigureRow, Outcome};
 
@@ -78,6 +79,16 @@ impl Working<'_> {
                 let planned = &context.plan.stages[stage];
                 let trains = matches!(planned.stage, Stage::Train(_));
                 PreparedArtifact::encode(&context.case(if trains { planned.inputs[0] } else { stage }, row)?)?
+            }
+            Work::Measure(row) => {
+                let Stage::Transform(transform) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                let counted = transform.measures().ok_or_else(misplaced)?.counted;
+                artifact::encode(&Tally::of(
+                    &context.case(context.plan.stages[stage].inputs[0], row)?,
+                    counted,
+                )?)?
             }
             Work::Segment(row) => {
                 let case = context.case(context.plan.stages[stage].inputs[0], row)?;

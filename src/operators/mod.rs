@@ -54,6 +54,7 @@ pub mod sink;
 pub mod spec;
 pub mod spline;
 pub mod stack;
+pub mod tally;
 pub mod threshold;
 pub mod train;
 pub mod value;

@@ -23,7 +23,7 @@ impl Packed {
         let mut packed = Self::default();
         let Ok(lookup) = context.lookup() else { return packed };
         match &action.work {
-            Work::Prepare(row) | Work::Segment(row) | Work::Infer { case: row, .. } => {
+            Work::Prepare(row) | Work::Segment(row) | Work::Measure(row) | Work::Infer { case: row, .. } => {
                 packed.scan(&*lookup, row);
                 packed.labels(&*lookup, row);
                 packed.kept(context, &*lookup, row);

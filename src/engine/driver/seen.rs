@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tomoflow_connectors::Digest;
+
 use super::super::rows::{Desired, DesiredRows};
 use super::super::summary::StageCount;
 use super::kept::Kept;
@@ -18,6 +20,25 @@ impl Driver {
     /// What tables must hold.
     pub fn desired(&self) -> &DesiredRows {
         &self.desired
+    }
+
+    /// What cases came to for rules over intensities: stages and artifacts, with how many cases came to each.
+    pub fn measured(&self) -> &BTreeMap<(u16, Digest), isize> {
+        &self.measured
+    }
+
+    /// Whether cases are still to be measured.
+    pub fn measures(&self) -> bool {
+        self.pending().any(|action| matches!(action.work, Work::Measure(_)))
+    }
+
+    /// Counts what another one did before as done here, of the same run.
+    pub fn follow(&mut self, before: &Self) {
+        self.ran = before.ran.clone();
+        self.origin = before.origin.clone();
+        self.origin.retain(|_, origin| *origin == Origin::Run);
+        self.touched = before.touched.clone();
+        (self.run, self.trained) = (before.run, before.trained);
     }
 
     /// Rows that came or went since this was last asked.
