@@ -8,7 +8,7 @@ use super::interpolate;
 use super::value::Failure;
 
 /// A voxel reaches half a spacing from its centre, and a little more against rounding.
-const REACH: f64 = 0.5 + 1e-3;
+pub(super) const REACH: f64 = 0.5 + 1e-3;
 /// Off-axis drift over a whole volume, in voxels, below which two grids count as parallel.
 const PARALLEL: f64 = 1e-3;
 
