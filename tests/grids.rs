@@ -193,7 +193,7 @@ fn a_reference_that_changes_or_goes_changes_nothing_until_asked() {
     let gone = format!("even: pinned to {SECOND}; `1`, whose grid it was, is not among the scans any more");
     for summary in [place.run(), repinned(&place), place.run()] {
         assert_eq!((summary.actions_run, summary.rejected), (0, 0), "{summary}");
-        assert_eq!(summary.notes, [gone.clone()]);
+        assert_eq!(summary.notes, [gone.as_str()]);
     }
 }
 

@@ -91,7 +91,7 @@ impl Session {
                 Event::Nothing => {}
             }
             self.quiet(&mut waiting, known)?;
-            let quiet = looked_once && waiting.settle.len() == 0 && self.driver.idle();
+            let quiet = looked_once && waiting.settle.is_empty() && self.driver.idle();
             if quiet && self.rules.measure() && self.rules.wait() {
                 self.settle_measured()?;
             }
