@@ -1,6 +1,6 @@
 //! `cargo bench --bench resample`: a scan of an MR protocol to isotropic voxels, linear beside torch and OpenCV, by
-//! splines beside SimpleITK, SciPy and nnU-Net, where these are installed, and then everything else that resampling
-//! does.
+//! splines beside SimpleITK, SciPy and nnU-Net, to an oblique grid beside SimpleITK, where these are installed, and then
+//! everything else that resampling does.
 //!
 //! Everyone has the same voxels and as many threads as we do; SciPy and nnU-Net use one. `TOMOFLOW_PYTHON` is a Python
 //! with torch, OpenCV, SimpleITK, SciPy and nnunetv2. The comparisons go to `target/bench.json`; a name after `--` leaves
@@ -17,6 +17,7 @@ use std::time::Instant;
 use divan::counter::BytesCount;
 use peers::Peer;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
+use tomoflow::operators::declared_grid::DeclaredGrid;
 use tomoflow::operators::grid::{Convention, Order};
 use tomoflow::operators::registry::Transform;
 use tomoflow::operators::resample::{LabelOrder, Resample, labels_to_grid};
@@ -70,6 +71,20 @@ resample.SetInterpolator(sitk.sitkBSpline)
 resample.SetOutputSpacing([mm] * 3)
 resample.SetSize(size[::-1])
 timed(lambda: resample.Execute(image))
+"#;
+
+const REFERENCE: &str = r#"
+import math
+import SimpleITK as sitk
+sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+image = sitk.GetImageFromArray(voxels)
+image.SetSpacing(old[::-1])
+cosine, sine = math.cos(0.2), math.sin(0.2)
+reference = sitk.Image(size[::-1], sitk.sitkFloat32)
+reference.SetSpacing([mm, mm, 1.2])
+reference.SetOrigin([-4.0, 25.0, 3.0])
+reference.SetDirection([cosine, -sine, 0, sine, cosine, 0, 0, 0, 1])
+timed(lambda: sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, 0.0))
 "#;
 
 const SCIPY: &str = r#"
@@ -129,7 +144,32 @@ fn compare() {
         let peers = vec![peer("nnU-Net", NNUNET, mm, size, Some(15.0))];
         compare(&format!("512x512x80 to {mm} mm, nnU-Net's values"), &mut run, size, peers);
     }
+    let mut run = || {
+        let start = Instant::now();
+        let found = reference().apply(&case).expect("a case");
+        let seconds = start.elapsed().as_secs_f64();
+        drop(found);
+        seconds
+    };
+    let peers = vec![peer("SimpleITK", REFERENCE, 0.45, OBLIQUE, None)];
+    compare("512x512x80 to an oblique grid of 420x400x96, linear", &mut run, OBLIQUE, peers);
     peers::keep(&lines).expect("a file");
+}
+
+/// Voxels of the oblique grid.
+const OBLIQUE: [usize; 3] = [96, 400, 420];
+
+/// To an oblique grid, as a reference scan has it.
+fn reference() -> Resample {
+    let (sine, cosine) = 0.2_f64.sin_cos();
+    let grid = DeclaredGrid {
+        size: OBLIQUE,
+        spacing_mm: [1.2, 0.45, 0.45],
+        origin_mm: [-4.0, 25.0, 3.0],
+        direction: [[0.0, 0.0, 1.0], [-sine, cosine, 0.0], [cosine, sine, 0.0]],
+    };
+    let resample = Resample::to_spacing([1.0; 3], Convention::Monai, Order::Linear);
+    Resample { spacing_mm: None, grid: Some(grid), ..resample }
 }
 
 fn peer(name: &str, script: &str, mm: f64, size: [usize; 3], at_least: Option<f64>) -> Peer<'static> {
@@ -186,6 +226,12 @@ fn cubic_to_400_um(bencher: divan::Bencher) {
 #[divan::bench]
 fn lanczos_to_1_mm(bencher: divan::Bencher) {
     bench(bencher, Order::Lanczos, 1.0);
+}
+
+#[divan::bench]
+fn linear_to_an_oblique_grid(bencher: divan::Bencher) {
+    let case = case(false);
+    bencher.counter(BytesCount::new(case.bytes())).bench(|| reference().apply(&case).unwrap());
 }
 
 #[divan::bench]

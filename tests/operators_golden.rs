@@ -1,5 +1,5 @@
 //! Operators and metrics against the projects whose conventions they follow (`make.py`, `make_surfaces.py`,
-//! `make_intensities.py`, `make_detections.py`, `make_rules.py` and `make_reference.py` in `golden/operators`).
+//! `make_intensities.py`, `make_ct.py`, `make_detections.py`, `make_rules.py` and `make_reference.py` in `golden/operators`).
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use tomoflow::operators::components::Connectivity;
 use tomoflow::operators::declared_grid::DeclaredGrid;
 use tomoflow::operators::largest_component::LargestComponent;
 use tomoflow::operators::registry::{MaskTransform, Registry, Stage, Transform};
-use tomoflow::operators::rules::{Sampled, SpacingRule};
+use tomoflow::operators::rules::{Measured, Sampled, Settled, SpacingRule};
+use tomoflow::operators::tally::{Counted, Tally, Together};
 use tomoflow::operators::value::{Case, Mask};
 
 #[path = "support/golden.rs"]
@@ -133,6 +134,30 @@ fn intensities_are_monais() {
     check("zscore", json!({ "foreground": "none" }), "zscore");
     check("zscore", json!({ "foreground": "nonzero" }), "zscore.nonzero");
     check("window", json!({ "low": -160, "high": 240 }), "window");
+}
+
+#[test]
+fn numbers_for_ct_are_nnunets() {
+    let golden = Golden::open("ct.safetensors");
+    let [mean, std, low, high] = golden.f64("properties").try_into().unwrap();
+    let given = |name: &str| {
+        let geometry = Geometry::axis_aligned(golden.size(&format!("{name}.scan")), [1.0; 3]);
+        case(geometry, golden.f32(&format!("{name}.scan")), Some(golden.u16(&format!("{name}.labels"))))
+    };
+    let config = json!({ "foreground": "none", "mean": mean, "std": std, "clip": [low, high] });
+    let found = transform("zscore", config).apply(&given("a")).unwrap();
+    near(found.scan.voxels(), &golden.f32("normalised"), 1e-5);
+    // nnU-Net draws a million voxels of each case, and we count all: its numbers are off by their chance.
+    let mut all = Together::default();
+    for name in ["a", "b"] {
+        all.add(&Tally::of(&given(name), Counted::Labelled).unwrap(), 1);
+    }
+    let counted = Measured { counted: Counted::Labelled, percentiles: Some([0.5, 99.5]) }.settled(&all);
+    let Some(Settled::Intensities { mean: m, std: s, clip: Some([l, h]) }) = counted else {
+        panic!("{counted:?}")
+    };
+    assert!((m - mean).abs() < 0.3 && (s - std).abs() < 0.3, "{m} {s}");
+    assert!((l - low).abs() <= 2.0 && (h - high).abs() <= 2.0, "{l} {h}");
 }
 
 #[test]

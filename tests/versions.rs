@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use expect_test::expect;
 use serde_json::{Value, json};
-use tomoflow::connectors::{Digest, LabelMap};
+use tomoflow::connectors::{Digest, LabelMap, VoxelIndex};
 use tomoflow::operators::registry::{Registry, Stage};
 use tomoflow::operators::value::{Case, Mask};
 use tomoflow::phantom::vs::{self, VsPhantom};
@@ -83,6 +83,14 @@ fn outputs_change_with_versions_alone() {
         config["antialias"] = antialias.into();
         config
     };
+    let place = case().scan.geometry().to_patient(VoxelIndex([0.4, 3.3, 2.2])).0;
+    let reference = json!({
+        "grid": {
+            "size": [9, 30, 34], "spacing_mm": [1.6, 0.45, 0.4], "origin_mm": place,
+            "direction": [[0.0, 0.6, 0.8], [0.0, 0.8, -0.6], [1.0, 0.0, 0.0]],
+        },
+        "fill": -5.0, "convention": "monai", "order": "linear",
+    });
     let found = lines(&[
         ("resample", resample("monai")),
         ("resample", resample("nnunet")),
@@ -90,11 +98,14 @@ fn outputs_change_with_versions_alone() {
         ("resample", spline("monai", "cubic", "nearest", false)),
         ("resample", spline("nnunet", "cubic", "linear", false)),
         ("resample", spline("torchio", "lanczos", "linear", true)),
+        ("resample", reference),
         ("reorient", json!({ "axes": "RAS" })),
         ("crop", json!({ "size_mm": [6.0, 8.0, 10.0], "above": null, "margin_mm": 0.0 })),
         ("crop", json!({ "size_mm": null, "above": 900.0, "margin_mm": 1.0 })),
+        ("crop", json!({ "size_mm": [6.0, 8.0, 10.0], "around": "tumour", "above": null, "margin_mm": 0.0 })),
         ("pad", json!({ "size": [12, 41, 48], "size_mm": null, "value": -1.0 })),
         ("zscore", json!({ "foreground": "none" })),
+        ("zscore", json!({ "foreground": "none", "mean": 700.0, "std": 120.0, "clip": [300.0, 1500.0] })),
         ("window", json!({ "low": 100.0, "high": 1500.0 })),
         ("clip", json!({ "min": 300.0, "max": 1500.0 })),
         (
@@ -129,11 +140,14 @@ fn outputs_change_with_versions_alone() {
         resample 1 886937bd8304
         resample 1 ff10f4030e5e
         resample 1 53af51bec407
+        resample 1 825522340db9
         reorient 1 f0ea97f4cf0f
         crop 1 0ed0e04397cc
         crop 1 0df3c40f32a6
+        crop 1 31291dd45fe7
         pad 1 99f2b9257780
         zscore 1 1176f210e2b0
+        zscore 1 5500734b18ab
         window 1 8d27ec578a6a
         clip 1 9fcbd4183093
         percentiles 1 705cc90b7a3f

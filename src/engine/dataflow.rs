@@ -26,6 +26,8 @@ use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance, Stands,
 use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
 use crate::operators::registry::Stage;
+use crate::operators::rules::{Measured, Rule};
+use crate::operators::tally::Counted;
 use crate::pipeline::Plan;
 use crate::store::{FigureRow, Outcome, Pin};
 
@@ -161,11 +163,22 @@ impl<'s> Built<'s, '_> {
             Stage::Assemble(_) | Stage::Images(_) => self.assemble(index, own(&known.series, index)),
             Stage::Label(label) => self.label(index, label.newest),
             // Fused: what they depend on is in the chain's key, and they run inside its action.
-            Stage::Transform(_) | Stage::View(_) | Stage::Augment(_) => {
-                let cases = self.cases[&stage.inputs[0]].clone();
-                if stage.keep && matches!(stage.stage, Stage::Transform(_)) {
+            Stage::Transform(transform) => {
+                let mut cases = self.cases[&stage.inputs[0]].clone();
+                if let Some(measured) = transform.measures() {
+                    self.measure(index, measured, cases.clone());
+                }
+                // Nothing follows before its cases are measured.
+                if let Some(Rule::Intensities(_)) = transform.rule() {
+                    cases = cases.filter(|_| false);
+                }
+                if stage.keep {
                     self.keep(index, cases.clone());
                 }
+                self.cases.insert(index, cases);
+            }
+            Stage::View(_) | Stage::Augment(_) => {
+                let cases = self.cases[&stage.inputs[0]].clone();
                 self.cases.insert(index, cases);
             }
             Stage::Train(train) => self.train(index, train, own(&known.pins, index).map(|pin| ((), pin))),
@@ -238,6 +251,23 @@ impl<'s> Built<'s, '_> {
             (Action { key, stage: index as u16, work: Work::Prepare(case) }, ())
         });
         self.act(wanted);
+    }
+
+    /// Counts the intensities of every case that a rule looks at.
+    fn measure(&mut self, index: usize, measured: Measured, cases: Rows<'s, (Arc<str>, CaseRow)>) {
+        let (chain, stage) = (keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]), index as u16);
+        let by_labels = measured.counted == Counted::Labelled;
+        let wanted = cases.flat_map(move |(_, case)| {
+            if by_labels && case.labels.is_none() {
+                return None;
+            }
+            let case = if by_labels { case } else { chain.seen(case) };
+            let labels = chain.labels(&case).filter(|_| by_labels);
+            let key = keys::measure(measured.counted, chain.scan(&case), labels);
+            Some((Action { key, stage, work: Work::Measure(case) }, ()))
+        });
+        let left = self.act(wanted);
+        self.outputs.push(left.map(move |(_, (), left)| Output::Measured(stage, left.artifact)));
     }
 
     fn segment(&mut self, index: usize) {

@@ -58,6 +58,8 @@ pub struct Driver {
     stopped: bool,
     running: HashMap<Digest, Running>,
     desired: DesiredRows,
+    /// What cases came to for rules over intensities: stages and artifacts, with how many cases came to each.
+    measured: BTreeMap<(u16, Digest), isize>,
     /// Rows that came or went since tables were last brought up to date.
     changed: BTreeSet<Arc<Desired>>,
     /// Keys whose place in the history may be new.
@@ -130,6 +132,7 @@ impl Driver {
             stopped: false,
             running: HashMap::new(),
             desired: BTreeMap::new(),
+            measured: BTreeMap::new(),
             changed: BTreeSet::new(),
             stood: BTreeSet::new(),
             prepared: BTreeMap::new(),
@@ -227,6 +230,9 @@ impl Driver {
                     touched.insert(action.key);
                     self.wanted.entry(action.key).or_default().add(action, diff);
                 }
+                Output::Measured(stage, artifact) => {
+                    accumulate(&mut self.measured, (stage, artifact), diff);
+                }
                 Output::Desired(desired) => {
                     self.changed.insert(desired.clone());
                     accumulate(&mut self.desired, desired, diff);
@@ -260,8 +266,9 @@ impl Driver {
         for (key, known) in new.into_iter().zip(known) {
             match known.filter(|recorded| self.has_maps(key, recorded)) {
                 Some(recorded) => {
-                    self.origin.entry(key).or_insert(Origin::Cache);
-                    self.cached += 1;
+                    if *self.origin.entry(key).or_insert(Origin::Cache) == Origin::Cache {
+                        self.cached += 1;
+                    }
                     pins.extend(self.pins(key, &recorded.outcome));
                     self.feed(key, recorded.outcome);
                 }

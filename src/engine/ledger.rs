@@ -77,7 +77,7 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
         made.labels = row.labels.as_ref().map(|labels| labels.record);
     };
     match &action.work {
-        Work::Prepare(row) | Work::Segment(row) => case(row),
+        Work::Prepare(row) | Work::Segment(row) | Work::Measure(row) => case(row),
         Work::Infer { case: row, models } => {
             case(row);
             let model = ModelSource::content(models);
@@ -91,7 +91,7 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
         Work::Combine { masks, .. } => {
             made.mask = Some(Digest::of_parts(masks.iter().map(|mask| mask.0.as_slice())));
         }
-        Work::Measure(row) => {
+        Work::Volume(row) => {
             case(row);
             made.scan = None;
         }
@@ -115,10 +115,10 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
     match work {
         Work::Mask { .. } | Work::Combine { .. } => {}
         // Truth is drawn on the scan's own grid: what transforms did takes no part.
-        Work::Evaluate { .. } | Work::Measure(_) => {
+        Work::Evaluate { .. } | Work::Volume(_) => {
             let inputs = &plan.stages[stage].inputs;
             let mut at = inputs[inputs.len() - 1];
-            if let Work::Measure(_) = work {
+            if let Work::Volume(_) = work {
                 stages.clear();
             }
             let makes_cases = |at: usize| {
@@ -130,7 +130,7 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
             stages.push(at);
             stages.extend(plan.stages[at].inputs.get(1));
         }
-        Work::Prepare(_) | Work::Train(_) | Work::Infer { .. } | Work::Segment(_) => {
+        Work::Prepare(_) | Work::Train(_) | Work::Infer { .. } | Work::Segment(_) | Work::Measure(_) => {
             let mut at = stage;
             if let (Work::Prepare(_), Stage::Train(_)) = (work, &plan.stages[stage].stage) {
                 // A case is prepared as it stands before the view on it: neither view nor training counts.

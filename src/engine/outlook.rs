@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::archive::Archive;
+use super::archive::{Archive, Change};
 use super::control::Control;
 use super::driver::Driver;
 use super::identity::Identity;
@@ -47,14 +47,27 @@ impl Outlook {
         let files_read = looked.read;
         let changes = archive.follow(looked)?;
         rules.settle(&archive, &store)?;
+        let declared = plan;
+        let begin = |rules: &Rules, changes: Vec<Change>| -> Result<_, RunError> {
+            let plan = Arc::new(rules.applied(&declared));
+            let context = session::context(&plan, &store);
+            let control = Control::start(plan.clone(), options.workers)?;
+            let mut driver = Driver::new(context.clone(), store.clone(), control, None, options.retrain);
+            driver.load_pins()?;
+            driver.change(changes)?;
+            Ok((plan, context, driver))
+        };
+        let (mut plan, mut context, mut driver) = begin(&rules, changes)?;
+        // What is measured already is enough to settle on, when nothing is missing.
+        while rules.measure() && !driver.measures() {
+            rules.weigh(driver.measured(), store.artifacts());
+            if !(rules.fresh() && rules.wait() && rules.settle(&archive, &store)?) {
+                break;
+            }
+            (plan, context, driver) = begin(&rules, archive.everything())?;
+        }
         let notes = rules.notes(&archive);
-        let plan = Arc::new(rules.applied(&plan));
-        let context = session::context(&plan, &store);
         let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-        let control = Control::start(plan.clone(), options.workers)?;
-        let mut driver = Driver::new(context.clone(), store.clone(), control, None, options.retrain);
-        driver.load_pins()?;
-        driver.change(changes)?;
         Ok(Self { plan, store, context, identity, driver, files_read, notes })
     }
 

@@ -33,6 +33,8 @@ pub enum Output {
     Wanted(Arc<Action>),
     /// Rows belong in a table.
     Desired(Arc<Desired>),
+    /// What a case came to for the rule of a stage, by its place in the plan: an artifact.
+    Measured(u16, Digest),
 }
 
 impl Output {

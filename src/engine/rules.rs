@@ -1,10 +1,13 @@
 //! Rules over the archive in one plan: what they are settled on, and whether the archive has drifted from it.
 
+mod measured;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use tomoflow_connectors::{Digest, Geometry};
 
+use self::measured::Weighed;
 use super::archive::Archive;
 use crate::executor::keys;
 use crate::operators::declared_grid::DeclaredGrid;
@@ -30,6 +33,12 @@ pub struct Rules {
     replaced: BTreeMap<Digest, Pinned>,
     /// Those that were settled here, and not before.
     new: BTreeSet<Digest>,
+    /// Whether it was tried to settle them.
+    tried: bool,
+    /// What those over intensities come to now, by name.
+    weighed: BTreeMap<Digest, Weighed>,
+    /// Whether that is news.
+    fresh: bool,
 }
 
 /// A rule, and the stage that follows it.
@@ -65,6 +74,14 @@ impl Rules {
         self.ruled.iter().any(|ruled| !self.pinned.contains_key(&ruled.name))
     }
 
+    /// Whether nothing may begin before all that came is quiet: a grid whose scan was looked for in vain holds up
+    /// nothing but its own stage.
+    pub fn hold(&self) -> bool {
+        let unsettled = |ruled: &&Ruled| !self.pinned.contains_key(&ruled.name);
+        let mut waiting = self.ruled.iter().filter(unsettled);
+        waiting.any(|ruled| !self.tried || matches!(ruled.rule, Rule::Spacing(_)))
+    }
+
     /// Takes over what the store says they are settled on; with `anew` only to say what it was.
     ///
     /// # Errors
@@ -85,16 +102,22 @@ impl Rules {
     /// When the store cannot be written.
     pub fn settle(&mut self, archive: &Archive, store: &Store) -> Result<bool, StoreError> {
         let (mut pins, mut known) = (BTreeMap::new(), false);
+        (self.tried, self.fresh) = (true, false);
         for ruled in self.ruled.iter().filter(|ruled| !self.pinned.contains_key(&ruled.name)) {
             if let Some(today) = self.today(ruled, archive) {
                 pins.insert(ruled.name, today);
             }
         }
-        // A grid whose scan is gone cannot be settled anew: what is known of it stays.
-        for ruled in self.ruled.iter().filter(|ruled| matches!(ruled.rule, Rule::Like(_))) {
-            if !pins.contains_key(&ruled.name)
-                && let Some(before) = self.replaced.remove(&ruled.name)
-            {
+        // What cannot be settled anew, since its scan is gone or nothing counts any more, stays as it is known.
+        for ruled in &self.ruled {
+            let in_vain = match ruled.rule {
+                Rule::Spacing(_) => false,
+                Rule::Like(_) => !pins.contains_key(&ruled.name),
+                Rule::Intensities(_) => {
+                    self.weighed.get(&ruled.name).is_some_and(|weighed| weighed.today.is_none())
+                }
+            };
+            if in_vain && let Some(before) = self.replaced.remove(&ruled.name) {
                 self.pinned.insert(ruled.name, before);
                 known = true;
             }
@@ -142,12 +165,16 @@ impl Rules {
             return Some(match rule {
                 Rule::Spacing(rule) => format!("{shown}: no scan yet that its {rule} could follow"),
                 Rule::Like(key) => format!("{shown}: no accepted scan `{key}`, whose grid it asks for"),
+                Rule::Intensities(_) => {
+                    format!("{shown}: no intensities yet that its statistics could follow")
+                }
             });
         };
         if self.new.contains(name) {
             let from = match rule {
                 Rule::Spacing(rule) => format!("the {rule} of {}", counted(pinned.scans)),
                 Rule::Like(_) => format!("the {rule}"),
+                Rule::Intensities(_) => format!("the {rule} of {}", counted(pinned.scans)),
             };
             let mut note = format!("{shown}: settled on {}, {from}", said(&pinned.settled));
             if let Some(before) = self.replaced.get(name) {
@@ -166,9 +193,14 @@ impl Rules {
             (_, Some(today)) if drifted(&pinned.settled, &today.settled) => {
                 let (now, scans) = (said(&today.settled), counted(pinned.scans));
                 Some(match rule {
-                    Rule::Spacing(rule) => format!(
+                    Rule::Spacing(_) => format!(
                         "{shown}: pinned to {kept} ({scans}); the archive's {rule} is now {now} ({}); \
                          `--repin` follows it",
+                        counted(today.scans)
+                    ),
+                    Rule::Intensities(_) => format!(
+                        "{shown}: pinned to {kept} ({scans}); the archive's {rule} are now {now} ({}); \
+                         `--repin` follows them",
                         counted(today.scans)
                     ),
                     Rule::Like(_) => {
@@ -189,6 +221,7 @@ impl Rules {
                 let grid = ruled.turned((&all.find(|row| *row.key == **key)?.grid).into());
                 return Some(Pinned { settled: Settled::Grid(DeclaredGrid::from(&grid)), scans: 1 });
             }
+            Rule::Intensities(_) => return self.weighed.get(&ruled.name).and_then(|weighed| weighed.today),
         };
         let (mut roots, mut scans) = (BTreeSet::new(), Vec::new());
         for other in self.ruled.iter().filter(|other| other.name == ruled.name) {
@@ -217,7 +250,8 @@ impl Ruled {
             },
             _ => None,
         };
-        let (stages, turns): (Vec<usize>, Vec<Reorient>) = before.into_iter().filter_map(turned).unzip();
+        let (turning, turns): (Vec<usize>, Vec<Reorient>) = before.iter().copied().filter_map(turned).unzip();
+        let matters = if let Rule::Intensities(_) = rule { before } else { turning };
         let makes_scans = |other: &usize| {
             *other != root && matches!(plan.stages[*other].stage, Stage::Assemble(_) | Stage::Images(_))
         };
@@ -226,7 +260,7 @@ impl Ruled {
         Some(Self {
             stage,
             shown: planned.name.clone(),
-            name: keys::rule(plan, &rule, &stages, root),
+            name: keys::rule(plan, &rule, &matters, cases),
             rule,
             root: root as u16,
             roots,
@@ -248,6 +282,14 @@ fn drifted(pinned: &Settled, today: &Settled) -> bool {
         (Settled::Grid(before), Settled::Grid(now)) => {
             !before.geometry().same_grid(&now.geometry(), DRIFT_MM)
         }
+        (Settled::Intensities { mean, std, clip }, Settled::Intensities { mean: m, std: s, clip: c }) => {
+            let off = |a: f64, b: f64| (a - b).abs() > DRIFT * std.abs();
+            let ends = clip.iter().flatten().zip(c.iter().flatten());
+            off(*mean, *m)
+                || off(*std, *s)
+                || clip.is_some() != c.is_some()
+                || ends.into_iter().any(|(a, b)| off(*a, *b))
+        }
         _ => true,
     }
 }
@@ -256,6 +298,10 @@ fn said(settled: &Settled) -> String {
     match settled {
         Settled::SpacingMm([d, h, w]) => format!("{d} x {h} x {w} mm"),
         Settled::Grid(grid) => grid.to_string(),
+        Settled::Intensities { mean, std, clip: None } => format!("mean {mean} and deviation {std}"),
+        Settled::Intensities { mean, std, clip: Some([low, high]) } => {
+            format!("mean {mean} and deviation {std} within {low} to {high}")
+        }
     }
 }
 

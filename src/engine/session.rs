@@ -137,6 +137,26 @@ impl Session {
         self.driver.change(changes)
     }
 
+    /// Settles rules over intensities on what all cases came to; whether there was one that could be.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub(super) fn settle_measured(&mut self) -> Result<bool, RunError> {
+        self.weigh();
+        if !(self.rules.fresh() && self.rules.wait() && self.rules.settle(&self.archive, &self.store)?) {
+            return Ok(false);
+        }
+        self.begin_anew()?;
+        self.driver.change(self.archive.everything())?;
+        Ok(true)
+    }
+
+    fn weigh(&mut self) {
+        if self.rules.measure() && !self.driver.measures() {
+            self.rules.weigh(self.driver.measured(), self.store.artifacts());
+        }
+    }
+
     /// Another control plane, with executors and tables, for the plan that holds now.
     fn begin_anew(&mut self) -> Result<(), RunError> {
         // Stages that do not wait for a rule may be at work already; they go on from what is recorded.
@@ -146,7 +166,8 @@ impl Session {
             self.interrupted = interrupted;
         }
         self.plan = Arc::new(self.rules.applied(&self.declared));
-        let works = Works::start(&self.plan, &self.options, &self.store, None)?;
+        let mut works = Works::start(&self.plan, &self.options, &self.store, None)?;
+        works.driver.follow(&self.driver);
         (self.driver, self.tables, self.folders) = (works.driver, works.tables, works.folders);
         Ok(())
     }
@@ -171,6 +192,9 @@ impl Session {
                 shown = Some(Instant::now());
             }
             if idle {
+                if self.settle_measured()? {
+                    continue;
+                }
                 return Ok(true);
             }
             if self.options.stop.load(Ordering::Relaxed) {
@@ -252,8 +276,11 @@ impl Session {
     pub fn settle(&mut self) -> Result<Summary, RunError> {
         if !self.interrupted {
             self.driver.keep_history()?;
-            self.converge(true)?;
+            // What waits for numbers that are being measured is not gone.
+            let measuring = self.rules.measure() && self.rules.wait() && self.driver.measures();
+            self.converge(!measuring)?;
         }
+        self.weigh();
         let mut summary = summarise::summarise(&self.plan, &self.driver);
         summary.notes.extend(self.rules.notes(&self.archive));
         summary.files = self.archive.files();

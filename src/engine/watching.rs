@@ -91,6 +91,10 @@ impl Session {
                 Event::Nothing => {}
             }
             self.quiet(&mut waiting, known)?;
+            let quiet = looked_once && waiting.settle.is_empty() && self.driver.idle();
+            if quiet && self.rules.measure() && self.rules.wait() {
+                self.settle_measured()?;
+            }
             let due = converged.elapsed() > if self.driver.idle() { CONVERGE_APART } else { CONVERGE_ANYWAY };
             if due && self.driver.has_changed() {
                 progress(&self.driver.stages());
@@ -133,7 +137,7 @@ impl Session {
     /// Works on what had become quiet by `known`. A rule over the archive is settled once all of it is quiet:
     /// until then nothing that follows from it may begin.
     fn quiet(&mut self, waiting: &mut Waiting, known: Instant) -> Result<(), RunError> {
-        if self.rules.wait() && !waiting.settle.all_ready(known) {
+        if self.rules.hold() && !waiting.settle.all_ready(known) {
             return Ok(());
         }
         let (mut series, mut changes) = (BTreeSet::new(), Vec::new());

@@ -5,8 +5,9 @@ use tomoflow_connectors::Digest;
 
 use super::work::{CaseRow, LabelRow, Member, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
-use crate::operators::rules::Rule;
+use crate::operators::rules::{Measured, Rule};
 use crate::operators::spec::{Aspects, Config, semantic};
+use crate::operators::tally::Counted;
 use crate::operators::train::{Split, Train};
 use crate::pipeline::{Plan, PlannedStage};
 
@@ -148,8 +149,15 @@ pub fn prepare(scan: Digest, labels: Option<Digest>) -> Digest {
 }
 
 /// The key of the volume of labels.
-pub fn measure(labels: Digest) -> Digest {
-    Digest::of_parts([SCHEMA, b"measure 1", &labels.0])
+pub fn volume(labels: Digest) -> Digest {
+    Digest::of_parts([SCHEMA, b"volume 1", &labels.0])
+}
+
+/// The key of what is measured of a case after a chain, in voxels that `counted` names: `labels` where these decide.
+pub fn measure(counted: Counted, scan: Digest, labels: Option<Digest>) -> Digest {
+    let counted = json!(counted).to_string();
+    let labels = labels.as_ref().map_or(&[][..], |labels| &labels.0);
+    Digest::of_parts([SCHEMA, b"measure 1", counted.as_bytes(), &scan.0, labels])
 }
 
 /// What a training depends on beside its dataset: its configuration, that of its samples, and
@@ -185,14 +193,16 @@ pub fn pin(plan: &Plan, train: usize) -> Digest {
     }
 }
 
-/// The name under which what a rule was settled on is kept: the rule, how scans are turned before
-/// it, and which scans it looks at. `turns` are the stages that turn them, `root` the one that makes them.
+/// The name under which what a rule was settled on is kept: the rule, what is done to scans before it that matters
+/// to it (`before`: turns, for a rule over intensities all transforms), and which scans it looks at. `cases` is the
+/// stage that makes these.
 ///
 /// No code version takes part, and nothing of how the result is interpolated: a pin outlives both.
-pub fn rule(plan: &Plan, rule: &Rule, turns: &[usize], root: usize) -> Digest {
+pub fn rule(plan: &Plan, rule: &Rule, before: &[usize], cases: usize) -> Digest {
     let settings = |stage: &PlannedStage| Json::Object(semantic(stage.spec.fields, &stage.config));
     let said = |stage: &PlannedStage| json!([stage.spec.name, settings(stage)]);
-    let mut parts: Vec<Json> = turns.iter().map(|&turn| said(&plan.stages[turn])).collect();
+    let mut parts: Vec<Json> = before.iter().map(|&stage| said(&plan.stages[stage])).collect();
+    let root = plan.scans(cases);
     // What `assemble` does about gaps shows in which scans there are, as a scan more or less does.
     let source = match plan.stages[root].stage {
         Stage::Assemble(_) => plan.stages[root].inputs[0],
@@ -200,6 +210,12 @@ pub fn rule(plan: &Plan, rule: &Rule, turns: &[usize], root: usize) -> Digest {
     };
     let source = &plan.stages[source];
     parts.extend([said(source), source.config.get("where").cloned().unwrap_or_default(), rule.said()]);
+    // Labels decide what counts.
+    if let Rule::Intensities(Measured { counted: Counted::Labelled, .. }) = rule
+        && let Some(&labels) = plan.stages[cases].inputs.get(1)
+    {
+        parts.extend([said(&plan.stages[cases]), said(&plan.stages[labels])]);
+    }
     Digest::of_parts([b"tomoflow rule 1".as_slice(), Json::Array(parts).to_string().as_bytes()])
 }
 

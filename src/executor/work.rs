@@ -215,6 +215,8 @@ pub fn seen_by(members: &[Member]) -> impl Iterator<Item = (String, String)> {
 pub enum Work {
     /// Assemble, label, and transform a case, for training.
     Prepare(CaseRow),
+    /// Count the intensities of a case, for numbers over the archive.
+    Measure(CaseRow),
     /// Train a model on prepared cases.
     Train(Arc<Vec<Member>>),
     /// Apply a model, or several that are an ensemble, to a case.
@@ -249,7 +251,7 @@ pub enum Work {
         series: Arc<SeriesRow>,
     },
     /// Take the volume of a case's labels, by which a split may be stratified.
-    Measure(CaseRow),
+    Volume(CaseRow),
 }
 
 impl Work {
@@ -261,7 +263,9 @@ impl Work {
     /// The case it is about; none for a training.
     pub fn case(&self) -> Option<&SeriesRow> {
         match self {
-            Self::Prepare(case) | Self::Segment(case) | Self::Measure(case) => Some(&case.series),
+            Self::Prepare(case) | Self::Measure(case) | Self::Segment(case) | Self::Volume(case) => {
+                Some(&case.series)
+            }
             Self::Infer { case, .. } | Self::Evaluate { case, .. } => Some(&case.series),
             Self::Mask { series, .. } | Self::Combine { series, .. } => Some(series),
             Self::Train(_) => None,

@@ -15,6 +15,7 @@ use super::pool::{Job, Shared};
 use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
 use crate::operators::registry::Stage;
+use crate::operators::tally::Tally;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 
@@ -82,6 +83,16 @@ impl Working<'_> {
                 let trains = matches!(planned.stage, Stage::Train(_));
                 PreparedArtifact::encode(&context.case(if trains { planned.inputs[0] } else { stage }, row)?)?
             }
+            Work::Measure(row) => {
+                let Stage::Transform(transform) = &context.plan.stages[stage].stage else {
+                    return Err(misplaced());
+                };
+                let counted = transform.measures().ok_or_else(misplaced)?.counted;
+                artifact::encode(&Tally::of(
+                    &context.case(context.plan.stages[stage].inputs[0], row)?,
+                    counted,
+                )?)?
+            }
             Work::Segment(row) => {
                 let case = context.case(context.plan.stages[stage].inputs[0], row)?;
                 let Stage::Segment(segmenter) = &context.plan.stages[stage].stage else {
@@ -110,7 +121,7 @@ impl Working<'_> {
                 found = artifact::figure_rows(&metrics);
                 artifact::encode(&metrics)?
             }
-            Work::Measure(row) => {
+            Work::Volume(row) => {
                 let metrics = vec![volume(context, row)?];
                 found = artifact::figure_rows(&metrics);
                 artifact::encode(&metrics)?
@@ -140,7 +151,7 @@ impl Working<'_> {
         let stage = usize::from(action.stage);
         match (&action.work, &plan.stages[stage].stage) {
             // A case is prepared by what comes before the training.
-            (Work::Prepare(_) | Work::Measure(_), Stage::Train(_)) => {
+            (Work::Prepare(_) | Work::Volume(_), Stage::Train(_)) => {
                 plan.timeout(plan.stages[stage].inputs[0])
             }
             _ => plan.timeout(stage),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Scan, pages};
 
 use super::spec::{Default, Field, FieldKind, Role};
@@ -25,7 +25,7 @@ pub const FOREGROUND: Field = Field {
 };
 
 /// Which voxels give an operator its statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Foreground {
     /// All voxels.

@@ -55,6 +55,7 @@ pub mod sink;
 pub mod spec;
 pub mod spline;
 pub mod stack;
+pub mod tally;
 pub mod threshold;
 pub mod train;
 pub mod value;

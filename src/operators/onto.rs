@@ -5,7 +5,7 @@ use tomoflow_connectors::{Geometry, Scan, pages};
 
 use super::grid::{self, Order};
 use super::intensities;
-use super::regrid::{VoxelMap, nearest_voxel, within};
+use super::regrid::{REACH, VoxelMap, nearest_voxel, within};
 use super::value::Failure;
 
 /// What is all but a voxel is that voxel: nothing of its neighbour gets in.
@@ -119,16 +119,15 @@ impl VoxelMap {
             (0..3).all(|axis| within(first[axis] + self.steps[2][axis] * column as f64, size[axis]))
         };
         let (mut low, mut high) = (0.0_f64, width as f64 - 1.0);
-        for axis in 0..3 {
-            let step = self.steps[2][axis];
-            if step == 0.0 {
-                continue;
-            }
-            let bounds = [-0.5, size[axis] as f64 - 0.5].map(|end| (end - first[axis]) / step);
-            low = low.max(bounds[0].min(bounds[1]));
-            high = high.min(bounds[0].max(bounds[1]));
+        let moving = (0..3).filter(|&axis| self.steps[2][axis] != 0.0);
+        let bounds = moving.map(|axis| {
+            [-REACH, size[axis] as f64 - 1.0 + REACH].map(|end| (end - first[axis]) / self.steps[2][axis])
+        });
+        for [a, b] in bounds {
+            low = low.max(a.min(b));
+            high = high.min(a.max(b));
         }
-        if !(low <= high + 2.0) {
+        if low > high + 2.0 {
             return 0..0;
         }
         // A column more on both sides, of which those that do not hold go: the last bits decide as everywhere else.
@@ -171,14 +170,14 @@ mod tests {
         let value = |at: [f64; 3]| {
             let mut sum = 0.0;
             for corner in 0..8 {
-                let (mut share, mut place) = (1.0, [0; 3]);
-                for axis in 0..3 {
+                let mut share = 1.0;
+                let place = [0, 1, 2].map(|axis: usize| {
                     let low = at[axis].floor();
                     let up = corner >> axis & 1 == 1;
                     share *= if up { at[axis] - low } else { 1.0 - (at[axis] - low) };
                     let index = low + f64::from(u8::from(up));
-                    place[axis] = index.clamp(0.0, size[axis] as f64 - 1.0) as usize;
-                }
+                    index.clamp(0.0, size[axis] as f64 - 1.0) as usize
+                });
                 sum += share * f64::from(scan.voxels()[(place[0] * size[1] + place[1]) * size[2] + place[2]]);
             }
             sum as f32
@@ -250,6 +249,18 @@ mod tests {
         assert_eq!(found.voxels(), [9.0, 2.0, 2.5, 3.5, 5.0, 7.0, 8.0, 9.0]);
         let found = onto(&scan, &target, Order::Nearest, 9.0).unwrap();
         assert_eq!(found.voxels(), [9.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0, 9.0]);
+    }
+
+    /// Half a voxel before the first centre, and a little noise along the line: labels are there as well.
+    #[test]
+    fn the_border_is_where_it_is_for_labels() {
+        let scan = Scan::new(Geometry::axis_aligned([1, 2, 3], [1.0; 3]), vec![1.0; 6]).unwrap();
+        for noise in [0.0, 1e-17, -1e-13] {
+            let mut target = Geometry { origin_mm: [0.0, -0.5 - 1e-9, 0.0], ..scan.geometry().clone() };
+            target.steps_mm[2][1] = noise;
+            let found = onto(&scan, &target, Order::Linear, 0.0).unwrap();
+            assert_eq!(found.voxels(), [1.0; 6], "{noise}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tomoflow_connectors::LabelMap;
 
 use super::reorient::Reorient;
-use super::rules::{Rule, Settled};
+use super::rules::{Measured, Rule, Settled};
 use super::spec::{Config, FieldProblem, Spec};
 use super::value::{Case, Failure, Mask, Metric};
 
@@ -27,6 +27,11 @@ pub trait Transform: Send + Sync {
 
     /// The rule over the archive that stands where a setting belongs; such a transform runs on no case.
     fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    /// What is measured of each case that comes to it, whether its rule over intensities is settled or not.
+    fn measures(&self) -> Option<Measured> {
         None
     }
 

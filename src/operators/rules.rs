@@ -1,4 +1,5 @@
-//! Rules over an archive: a spacing that follows from the grids of all its scans, or the grid of one of them.
+//! Rules over an archive: a spacing that follows from the grids of all its scans, the grid of one of them, or numbers
+//! that follow from the intensities of all.
 
 use std::fmt;
 
@@ -8,6 +9,7 @@ use tomoflow_connectors::Geometry;
 
 use super::declared_grid::DeclaredGrid;
 use super::grid::nine_digits;
+use super::tally::{Counted, Together};
 use super::value::Failure;
 
 use crate::metrics::Statistics;
@@ -22,6 +24,30 @@ pub enum Rule {
     Spacing(SpacingRule),
     /// The grid of the scan with this key.
     Like(String),
+    /// Numbers that follow from the intensities of all cases, which have to be measured first.
+    Intensities(Measured),
+}
+
+/// What is measured of the intensities of each case, and what is made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Which voxels are counted.
+    pub counted: Counted,
+    /// The percentiles of the archive, 0 to 100, beyond which nothing is.
+    pub percentiles: Option<[f64; 2]>,
+}
+
+impl Measured {
+    /// What an archive comes to; none of an archive without a voxel that counts, or whose voxels are all alike.
+    pub fn settled(self, all: &Together) -> Option<Settled> {
+        let (mean, std) = (all.mean()?, all.deviation()?);
+        let clip = match self.percentiles {
+            Some([low, high]) => Some([all.percentile(low)?, all.percentile(high)?]),
+            None => None,
+        };
+        let spread = std > 0.0 && clip.is_none_or(|[low, high]| low < high);
+        spread.then_some(Settled::Intensities { mean, std, clip })
+    }
 }
 
 impl Rule {
@@ -30,6 +56,7 @@ impl Rule {
         match self {
             Self::Spacing(rule) => json!(rule),
             Self::Like(key) => json!({ "like": key }),
+            Self::Intensities(measured) => json!({ "intensities": measured }),
         }
     }
 
@@ -45,6 +72,10 @@ impl Rule {
                 "`like` is the SeriesInstanceUID of an accepted scan (`tomoflow inspect` lists them), or what \
                  `{case}` stands for in the names of files; or give `grid`",
             ),
+            Self::Intensities(_) => (
+                "a mean and a deviation expected, statistics of the archive found".to_owned(),
+                "a run measures its archive; give `mean` and `std` where there is none",
+            ),
         };
         Failure::new("UNSETTLED", message, hint)
     }
@@ -55,6 +86,7 @@ impl fmt::Display for Rule {
         match self {
             Self::Spacing(rule) => rule.fmt(f),
             Self::Like(key) => write!(f, "grid of `{key}`"),
+            Self::Intensities(_) => f.write_str("statistics"),
         }
     }
 }
@@ -66,6 +98,15 @@ pub enum Settled {
     SpacingMm([f64; 3]),
     /// A grid.
     Grid(DeclaredGrid),
+    /// What intensities are normalised by.
+    Intensities {
+        /// What is taken away.
+        mean: f64,
+        /// What the rest is divided by.
+        std: f64,
+        /// The least and the largest intensity, before.
+        clip: Option<[f64; 2]>,
+    },
 }
 
 /// A spacing for all scans that follows from theirs.

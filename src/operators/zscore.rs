@@ -1,4 +1,8 @@
-//! Zero mean and unit variance for each scan.
+//! Zero mean and unit variance for each scan, or by numbers that are the same for all.
+
+mod of_archive;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -8,8 +12,13 @@ use tomoflow_connectors::Scan;
 
 use super::intensities::{self, FOREGROUND, Foreground};
 use super::registry::{Entry, Stage, Transform};
-use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
+use super::rules::Measured;
+use super::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+use super::tally::Counted;
 use super::value::{Case, Failure};
+use of_archive::OfArchive;
 
 /// Voxels that are summed as one: fixed, so that the sum does not depend on the number of threads.
 const CHUNK: usize = 1 << 16;
@@ -18,37 +27,198 @@ const CHUNK: usize = 1 << 16;
 pub static SPEC: Spec = Spec {
     name: "zscore",
     section: Section::Operators,
-    summary: "Intensities with zero mean and unit variance, scan by scan.",
+    summary: "Intensities with zero mean and unit variance, scan by scan or by the same numbers for all.",
     doc: "Mean and standard deviation (divided by n) are taken in double precision over the whole scan, or \
           over its foreground. With `foreground = \"nonzero\"` zeros take no part and stay 0, as in MONAI \
           and nnU-Net; with a number the voxels above it give the statistics and all voxels are scaled, as \
-          in TorchIO. A constant scan becomes zeros. NaN and infinities are refused as `NOT_FINITE`.",
+          in TorchIO. A constant scan becomes zeros. NaN and infinities are refused as `NOT_FINITE`.\n\n\
+          With `mean` and `std` these take the place of the scan's own, as in nnU-Net's scheme for CT, whose values mean \
+          the same in all scans: intensities are first brought within `clip`, then the mean is taken away, and the \
+          rest divided by the deviation. With `foreground = \"nonzero\"` zeros stay 0 there too.\n\n\
+          `statistics = \"archive\"` takes both from all cases that come to this stage, as it finds them there: each \
+          accepted one is measured once, and each weighs alike, however many voxels it has, as in nnU-Net, which draws as \
+          many from each. `foreground = \"labelled\"` counts voxels that have a label, and so cases that have labels \
+          alone. `clip = { percentiles = [0.5, 99.5] }` is settled with them: the least intensity that at \
+          least this share does not exceed, exact for whole numbers up to 8192, else within an 8192nd. Mean and \
+          deviation are those of what was not clipped yet, as in nnU-Net. Nothing that follows begins before all is \
+          measured. Then the numbers are pinned: what comes or goes later is measured too, and the run says when \
+          they would come to something else by now; `--repin` settles them anew. Keys hold the numbers alone. Cases \
+          of the test part are measured with the others: give `mean` and `std` where they must not be.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
     aspects: Aspects::Scan,
-    fields: &[FOREGROUND],
+    fields: &[
+        Field { kind: COUNTED, doc: COUNTED_DOC, ..FOREGROUND },
+        Field {
+            name: "statistics",
+            kind: FieldKind::Choice(&["scan", "archive"]),
+            default: Default::Json("\"scan\""),
+            role: Role::SemanticLater,
+            doc: "Whose mean and deviation are taken: each scan's own, or those of all.",
+        },
+        Field::absent(
+            "mean",
+            FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
+            Role::SemanticLater,
+            "The mean that is taken away, in the scale that the input has; left out, the scan's own.",
+        ),
+        Field::absent(
+            "std",
+            FieldKind::Number { min: 1e-8, max: 1e9, unit: "" },
+            Role::SemanticLater,
+            "The standard deviation that goes with `mean`.",
+        ),
+        Field {
+            name: "clip",
+            kind: FieldKind::Either(&[
+                FieldKind::List { of: &FieldKind::Number { min: -1e9, max: 1e9, unit: "" }, len: Some(2) },
+                FieldKind::Table(&[Field::required(
+                    "percentiles",
+                    FieldKind::List {
+                        of: &FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
+                        len: Some(2),
+                    },
+                    "Of the archive, 0 to 100: `[0.5, 99.5]`.",
+                )]),
+            ]),
+            default: Default::Absent,
+            role: Role::SemanticLater,
+            doc: "The least and the largest intensity: what lies beyond becomes one of them, before anything else. \
+                  `{ percentiles = [0.5, 99.5] }` are those of the archive.",
+        },
+    ],
 };
+
+const COUNTED: FieldKind = FieldKind::Either(&[
+    FieldKind::Choice(&["none", "nonzero", "labelled"]),
+    FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
+]);
+const COUNTED_DOC: &str = "Which voxels count: all (`none`), those that are not 0, those above a number, or, with \
+                           `statistics = \"archive\"`, those with a label (`labelled`).";
 
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
 /// A normalisation.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Zscore {
     /// Which voxels count.
     pub foreground: Foreground,
+    /// In place of the scan's own mean.
+    pub mean: Option<f64>,
+    /// In place of the scan's own deviation.
+    pub std: Option<f64>,
+    /// The least and the largest intensity.
+    pub clip: Option<[f64; 2]>,
+}
+
+/// The fields of a pipeline file.
+#[derive(Deserialize)]
+struct Declared {
+    foreground: Counted,
+    #[serde(default)]
+    statistics: Statistics,
+    #[serde(default)]
+    mean: Option<f64>,
+    #[serde(default)]
+    std: Option<f64>,
+    #[serde(default)]
+    clip: Option<Clip>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Statistics {
+    #[default]
+    Scan,
+    Archive,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Clip {
+    Numbers([f64; 2]),
+    Archive { percentiles: [f64; 2] },
+}
+
+impl Declared {
+    /// What does not go together.
+    fn problems(&self) -> Vec<FieldProblem> {
+        let mut problems = Vec::new();
+        let mut add = |field, message: String, hint| problems.push(FieldProblem::new(field, message, hint));
+        let archive = self.statistics == Statistics::Archive;
+        if archive && (self.mean.is_some() || self.std.is_some()) {
+            let hint = "leave out `statistics`, or `mean` and `std`";
+            add("statistics", "the archive gives `mean` and `std`, both found here".to_owned(), hint);
+        } else if self.mean.is_some() != self.std.is_some() {
+            let field = if self.mean.is_some() { "mean" } else { "std" };
+            add(field, "`mean` and `std` expected, one of them found".to_owned(), "mean = 82.9, std = 31.4");
+        }
+        match self.clip {
+            Some(Clip::Numbers([low, high]) | Clip::Archive { percentiles: [low, high] }) if low >= high => {
+                let message = format!("a larger end above the smaller expected, {high} and {low} found");
+                add("clip", message, "clip = [-1000.0, 1000.0], or clip = { percentiles = [0.5, 99.5] }");
+            }
+            Some(Clip::Archive { .. }) if !archive => {
+                let hint = "add `statistics = \"archive\"`, or give the two intensities";
+                add("clip", "percentiles are those of an archive".to_owned(), hint);
+            }
+            _ => {}
+        }
+        if self.foreground == Counted::Labelled && !archive {
+            let hint =
+                "a scan is normalised alike whether it has labels or not; `nonzero` looks at intensities";
+            add("foreground", "labels count over an archive alone".to_owned(), hint);
+        }
+        if self.mean.is_some() && matches!(self.foreground, Counted::By(Foreground::Above(_))) {
+            let message = "a scan's foreground has no say where its mean is given".to_owned();
+            add("foreground", message, "leave it out; `foreground = \"nonzero\"` lets zeros stay 0");
+        }
+        problems
+    }
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let zscore: Zscore = super::read_config(config)?;
-    Ok(Stage::Transform(Arc::new(zscore)))
+    let declared: Declared = super::read_config(config)?;
+    let problems = declared.problems();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let Declared { foreground: counted, statistics, mean, std, clip } = declared;
+    let (clip, percentiles) = match clip {
+        Some(Clip::Numbers(clip)) => (Some(clip), None),
+        Some(Clip::Archive { percentiles }) => (None, Some(percentiles)),
+        None => (None, None),
+    };
+    if statistics == Statistics::Archive {
+        let measured = Measured { counted, percentiles };
+        return Ok(Stage::Transform(Arc::new(OfArchive { measured, clip, settled: None })));
+    }
+    let foreground = match counted {
+        Counted::By(foreground) => foreground,
+        Counted::Labelled => Foreground::None,
+    };
+    Ok(Stage::Transform(Arc::new(Zscore { foreground, mean, std, clip })))
 }
 
 /// Count, sum, smallest and largest of the foreground of some voxels.
 type Sums = (u64, f64, f32, f32);
 
 impl Zscore {
+    /// By the scan's own mean and deviation.
+    pub fn own(foreground: Foreground) -> Self {
+        Self { foreground, mean: None, std: None, clip: None }
+    }
+
+    fn clipped(&self, value: f32) -> f32 {
+        match self.clip {
+            Some(_) if self.foreground.leaves(value) => value,
+            Some([low, high]) => f64::from(value).max(low).min(high) as f32,
+            None => value,
+        }
+    }
+
     fn sums(self, voxels: &[f32]) -> Sums {
         let part = |chunk: &[f32]| {
             let kept = chunk.iter().filter(|value| self.foreground.holds(**value));
@@ -79,6 +249,23 @@ impl Zscore {
         if !intensities::all_finite(voxels) {
             return Err(intensities::not_finite());
         }
+        if let (Some(mean), Some(std)) = (self.mean, self.std) {
+            let [low, high] = self.clip.unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
+            return Ok(intensities::mapped(voxels, |value| {
+                if self.foreground.leaves(value) {
+                    return value;
+                }
+                ((f64::from(value).max(low).min(high) - mean) / std) as f32
+            }));
+        }
+        match self.clip {
+            Some(_) => self.by_its_own(&intensities::mapped(voxels, |value| self.clipped(value))),
+            None => self.by_its_own(voxels),
+        }
+    }
+
+    /// By the mean and the deviation of these voxels.
+    fn by_its_own(self, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
         let (count, sum, least, most) = self.sums(voxels);
         if count == 0 {
             self.foreground.may_be_empty()?;
@@ -89,18 +276,12 @@ impl Zscore {
         }
         let mean = sum / count as f64;
         let deviation = (self.squares(voxels, mean) / count as f64).sqrt();
-        let scale = |value: f32| {
-            if self.foreground == Foreground::Nonzero && value == 0.0 {
-                0.0
-            } else {
-                ((f64::from(value) - mean) / deviation) as f32
+        Ok(intensities::mapped(voxels, |value| {
+            if self.foreground.leaves(value) {
+                return 0.0;
             }
-        };
-        let mut output = vec![0.0; voxels.len()];
-        output.par_chunks_mut(CHUNK).zip(voxels.par_chunks(CHUNK)).for_each(|(output, voxels)| {
-            output.iter_mut().zip(voxels).for_each(|(out, &value)| *out = scale(value));
-        });
-        Ok(output)
+            ((f64::from(value) - mean) / deviation) as f32
+        }))
     }
 }
 
@@ -108,63 +289,5 @@ impl Transform for Zscore {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
         let voxels = self.scaled(&case.scan)?;
         intensities::replace(case, voxels)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use tomoflow_connectors::Geometry;
-
-    fn scaled(foreground: Foreground, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
-        let geometry = Geometry::axis_aligned([1, 1, voxels.len()], [1.0; 3]);
-        Zscore { foreground }.scaled(&Scan::new(geometry, voxels.to_vec()).unwrap())
-    }
-
-    #[test]
-    fn mean_and_deviation_are_taken_out() {
-        assert_eq!(scaled(Foreground::None, &[1.0, 3.0]).unwrap(), [-1.0, 1.0]);
-        assert_eq!(scaled(Foreground::None, &[0.0, 0.0, 4.0, 4.0]).unwrap(), [-1.0, -1.0, 1.0, 1.0]);
-    }
-
-    #[test]
-    fn zeros_outside_the_foreground_stay() {
-        assert_eq!(scaled(Foreground::Nonzero, &[0.0, 2.0, 4.0, 0.0]).unwrap(), [0.0, -1.0, 1.0, 0.0]);
-        assert_eq!(scaled(Foreground::Above(1.0), &[0.0, 2.0, 4.0]).unwrap(), [-3.0, -1.0, 1.0]);
-    }
-
-    #[test]
-    fn constant_scans_become_zeros() {
-        assert_eq!(scaled(Foreground::None, &[0.1; 7]).unwrap(), [0.0; 7]);
-        assert_eq!(scaled(Foreground::None, &[5.0]).unwrap(), [0.0]);
-        assert_eq!(scaled(Foreground::Nonzero, &[0.0; 4]).unwrap(), [0.0; 4]);
-        assert_eq!(scaled(Foreground::Nonzero, &[0.0, 3.0]).unwrap(), [0.0; 2]);
-    }
-
-    #[test]
-    fn nan_and_an_empty_foreground_are_named() {
-        assert_eq!(scaled(Foreground::None, &[1.0, f32::NAN]).unwrap_err().code, "NOT_FINITE");
-        assert_eq!(scaled(Foreground::None, &[1.0, f32::INFINITY]).unwrap_err().code, "NOT_FINITE");
-        assert_eq!(scaled(Foreground::Above(9.0), &[1.0, 2.0]).unwrap_err().code, "NO_FOREGROUND");
-    }
-
-    #[test]
-    fn words_and_numbers_choose_the_foreground() {
-        let read = |value: serde_json::Value| -> Zscore {
-            serde_json::from_value(json!({ "foreground": value })).unwrap()
-        };
-        assert_eq!(read(json!("none")).foreground, Foreground::None);
-        assert_eq!(read(json!("nonzero")).foreground, Foreground::Nonzero);
-        assert_eq!(read(json!(-500)).foreground, Foreground::Above(-500.0));
-    }
-
-    #[test]
-    fn many_chunks_give_unit_variance() {
-        let voxels: Vec<f32> = (0..200_000).map(|i| 1e4 + (i % 1000) as f32).collect();
-        let out = scaled(Foreground::None, &voxels).unwrap();
-        let mean = out.iter().map(|&v| f64::from(v)).sum::<f64>() / out.len() as f64;
-        let variance = out.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / out.len() as f64;
-        assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-6);
     }
 }

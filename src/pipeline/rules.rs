@@ -17,6 +17,10 @@ pub(super) fn own_spacings(
     for (index, stage) in stages.iter().enumerate() {
         let Some(Stage::Transform(transform)) = &built[index] else { continue };
         let Some(rule) = transform.rule() else { continue };
+        // Intensities are measured as they come, whatever was done before.
+        if matches!(rule, Rule::Intensities(_)) {
+            continue;
+        }
         let mut at = index;
         // As many steps as there are stages: in a circle there is no end.
         for _ in 0..stages.len() {
@@ -25,9 +29,9 @@ pub(super) fn own_spacings(
             let both = stages[before].spec().is_some_and(|spec| spec.aspects == Aspects::Both);
             if both && transform.axes() == Axes::Other {
                 let name = stages[before].name;
-                let (what, outright) = match rule {
-                    Rule::Spacing(_) => ("the spacings of scans", "spacing_mm"),
-                    Rule::Like(_) => ("scans as they are", "grid"),
+                let (rule, what, outright) = match rule {
+                    Rule::Spacing(rule) => (rule.to_string(), "the spacings of scans", "spacing_mm"),
+                    _ => ("like".to_owned(), "scans as they are", "grid"),
                 };
                 let message = format!("`{rule}` looks at {what}, and `{name}` changes them before");
                 let span = stage.table.key_at("to").map_or(stage.header, |key| key.span);

@@ -15,7 +15,7 @@ const SETTLED: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("settled
 /// What a rule was settled on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pinned {
-    /// A spacing, a grid.
+    /// A spacing, a grid, a mean.
     pub settled: Settled,
     /// How many scans it followed from.
     pub scans: u64,
@@ -56,7 +56,7 @@ impl Store {
                         let record = postcard::to_stdvec(&(spacing_mm, pinned.scans))?;
                         spacings.insert(&rule.0, record.as_slice())?;
                     }
-                    Settled::Grid(_) => {
+                    Settled::Grid(_) | Settled::Intensities { .. } => {
                         others.insert(&rule.0, postcard::to_stdvec(pinned)?.as_slice())?;
                     }
                 }

@@ -23,12 +23,12 @@ impl Packed {
         let mut packed = Self::default();
         let Ok(lookup) = context.lookup() else { return packed };
         match &action.work {
-            Work::Prepare(row) | Work::Segment(row) | Work::Infer { case: row, .. } => {
+            Work::Prepare(row) | Work::Segment(row) | Work::Measure(row) | Work::Infer { case: row, .. } => {
                 packed.scan(&*lookup, row);
                 packed.labels(&*lookup, row);
                 packed.kept(context, &*lookup, row);
             }
-            Work::Evaluate { case, .. } | Work::Measure(case) => {
+            Work::Evaluate { case, .. } | Work::Volume(case) => {
                 packed.labels(&*lookup, case);
                 // Truth is drawn on planes, or between them.
                 if case.series.has_planes_between() {

@@ -83,8 +83,8 @@ impl<'s> Built<'s, '_> {
     fn by_volume(&mut self, index: usize, cases: Rows<'s, (Arc<str>, CaseRow)>) -> Rows<'s, Placeable> {
         let stage = index as u16;
         let wanted = cases.flat_map(move |(_, case)| {
-            let key = keys::measure(case.labels.as_ref()?.digest);
-            Some((Action { key, stage, work: Work::Measure(case) }, ()))
+            let key = keys::volume(case.labels.as_ref()?.digest);
+            Some((Action { key, stage, work: Work::Volume(case) }, ()))
         });
         let awaited = wanted.clone().flat_map(|(action, ())| {
             let series = action.work.case()?;
@@ -101,11 +101,12 @@ impl<'s> Built<'s, '_> {
             ((), (case, patient, stratum))
         });
         let complete = measured.reduce(|_, cases, output| {
-            let known = |((case, patient, stratum), _): &(&(Arc<str>, Arc<str>, Option<Arc<str>>), isize)| {
-                Some((case.clone(), patient.clone(), stratum.clone()?))
-            };
-            let known: Option<Vec<Placeable>> = cases.iter().map(known).collect();
-            output.extend(known.into_iter().flatten().map(|case| (case, 1)));
+            let mut known: Vec<Placeable> = Vec::with_capacity(cases.len());
+            for ((case, patient, stratum), _) in cases {
+                let Some(stratum) = stratum else { return };
+                known.push((case.clone(), patient.clone(), stratum.clone()));
+            }
+            output.extend(known.into_iter().map(|case| (case, 1)));
         });
         complete.map(|(_, case)| case)
     }

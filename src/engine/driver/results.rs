@@ -119,7 +119,11 @@ impl Driver {
         let stands = stood.iter().filter(|key| self.fed.get(*key).is_some_and(Outcome::lasts));
         let stands = stands.flat_map(|key| {
             let asked = self.wanted.get(key).into_iter().flat_map(Asked::actions);
-            asked.map(|action| {
+            // Of a stage that keeps its cases these stand there, and not what was measured for them.
+            let stands = |action: &&Action| {
+                !(matches!(action.work, Work::Measure(_)) && plan.stages[usize::from(action.stage)].keep)
+            };
+            asked.filter(stands).map(|action| {
                 let case = action.work.case().map(|series| &*series.key);
                 (plan.stages[usize::from(action.stage)].name.as_str(), case, *key)
             })

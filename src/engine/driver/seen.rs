@@ -22,6 +22,25 @@ impl Driver {
         &self.desired
     }
 
+    /// What cases came to for rules over intensities: stages and artifacts, with how many cases came to each.
+    pub fn measured(&self) -> &BTreeMap<(u16, Digest), isize> {
+        &self.measured
+    }
+
+    /// Whether cases are still to be measured.
+    pub fn measures(&self) -> bool {
+        self.pending().any(|action| matches!(action.work, Work::Measure(_)))
+    }
+
+    /// Counts what another one did before as done here, of the same run.
+    pub fn follow(&mut self, before: &Self) {
+        self.ran = before.ran.clone();
+        self.origin = before.origin.clone();
+        self.origin.retain(|_, origin| *origin == Origin::Run);
+        self.touched = before.touched.clone();
+        (self.run, self.trained) = (before.run, before.trained);
+    }
+
     /// Rows that came or went since this was last asked.
     pub fn changed(&mut self) -> BTreeSet<Arc<Desired>> {
         std::mem::take(&mut self.changed)
@@ -103,7 +122,7 @@ impl Driver {
                 if trains { stage.inputs[0] as u16 } else { action.stage }
             }
             // Labels are measured where they come from.
-            Work::Measure(_) => {
+            Work::Volume(_) => {
                 let plan = &self.context.plan;
                 let (view, _) = plan.samples(usize::from(action.stage));
                 plan.transforms(plan.stages[view].inputs[0]).1 as u16

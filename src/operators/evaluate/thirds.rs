@@ -144,7 +144,7 @@ mod tests {
             assert_eq!((low.start, high.end), (0, count + 5), "what lies beyond belongs to the ends");
             (low.end - 2, count + 2 - high.start)
         };
-        let thirds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14, 15].map(|count| ends(count));
+        let thirds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14, 15].map(ends);
         assert_eq!(thirds, [1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5].map(|third| (third, third)));
     }
 
