@@ -152,7 +152,7 @@ fn stratum(series: &SeriesRow, by: Stratify) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use tomoflow_connectors::Digest;
+    use tomoflow_connectors::{Digest, Real};
 
     use super::*;
     use crate::executor::work::{Grid, ScanForm};
@@ -173,6 +173,19 @@ mod tests {
             notes: Vec::new(),
             digest: Digest::default(),
         }
+    }
+
+    #[test]
+    fn volumes_are_alike_when_they_differ_by_less_than_half() {
+        let class = |ml: f64| {
+            let text = |text: &str| Arc::from(text);
+            let value = Some(Real::new(ml));
+            let (label, metric, unit, state) = (text(""), text("volume"), text("ml"), text("ok"));
+            size_class(&[FigureRow { label, metric, value, unit, state }])
+        };
+        let classes = [0.0, 0.4, 0.6, 0.9, 1.4, 1.5, 3.0, 700.0].map(class);
+        assert_eq!(classes.each_ref().map(|class| &**class), ["empty", "-1", "-1", "0", "0", "1", "2", "9"]);
+        assert_eq!(&*size_class(&[]), "empty");
     }
 
     #[test]
