@@ -170,6 +170,7 @@ fn folds_hold_alike_shares_of_small_and_large_structures() {
     assert!(strata.values().all(|[train, validation]| train.abs_diff(*validation) <= 1), "{strata:?}");
     // A training that is kept asks for no measure of a case that comes.
     place.text = place.text.replace("\nretrain = \"always\"", "");
+    assert_eq!(place.run().actions_run, 0);
     place.add(8);
     let third = place.run();
     assert_eq!((third.trained, ran(&third, "case")), (0, 0), "{third}");
