@@ -146,6 +146,30 @@ fn a_model_file_serves_other_pipelines() {
     assert_eq!(other.metrics(), scores);
 }
 
+#[test]
+fn a_card_that_crops_around_a_label_is_followed_without() {
+    let mut place = Workplace::trained();
+    let around = "[operators.near]\ntype = \"crop\"\ninputs = [\"normal\"]\naround = \"tumour\"\nsize_mm = [20, 20, 20]\n\n";
+    let (before, after) = place.text.split_once("[operators.samples]").unwrap();
+    let (samples, after) = after.split_once("[operators.net]").unwrap();
+    let samples = samples.replace("inputs = [\"normal\"]", "inputs = [\"near\"]");
+    place.text = format!("{before}{around}[operators.samples]{samples}[operators.net]{after}");
+    place.run();
+    let file = exported(&place);
+    let card: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
+    assert_eq!(card["preparation"][1]["settings"]["around"], "tumour");
+
+    let mut other = with_file(&file, "");
+    let declared = other.run();
+    assert_eq!(ran(&declared, "segment"), 4);
+    let scores = other.metrics();
+    let alone = other.text.replacen("inputs = [\"normal\"]", "inputs = [\"case\"]\nprepare = \"model\"", 1);
+    other.text = without_stage(&alone, "normal");
+    assert_eq!(other.run().actions_run, 0);
+    assert_eq!(other.metrics(), scores);
+}
+
 /// The model of `net`, as `export` writes it.
 fn exported(place: &Workplace) -> PathBuf {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));

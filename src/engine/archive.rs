@@ -19,8 +19,8 @@ use tomoflow_connectors::rtstruct::Form;
 use super::rows::Input;
 use crate::executor::keys;
 use crate::executor::work::{OutlinesRow, SeriesRow, Verdict};
-use crate::networks::{ModelCard, Step};
-use crate::operators::infer::{Infer, Prepare};
+use crate::networks::ModelCard;
+use crate::operators::infer::Infer;
 use crate::operators::models::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
@@ -237,9 +237,8 @@ impl Archive {
             if infer.model.files().is_empty() {
                 continue;
             }
-            let preparation = || self.plan.preparation(stage.inputs[0]);
             let number = number as u16;
-            let (stats, digest) = match model(infer, preparation, self.models.get(&number)) {
+            let (stats, digest) = match model(infer, self.models.get(&number)) {
                 Ok(Some(model)) => model,
                 Ok(None) => continue,
                 // While a model is being replaced the one that is known stays.
@@ -266,7 +265,6 @@ type ModelState = (Vec<FileStat>, Digest);
 /// The state of model files and their content; none when they are as they were. An error names the file.
 fn model(
     infer: &Infer,
-    preparation: impl FnOnce() -> Vec<Step>,
     before: Option<&ModelState>,
 ) -> Result<Option<ModelState>, (PathBuf, std::io::Error)> {
     let files = infer.model.files();
@@ -279,14 +277,11 @@ fn model(
     if before.is_some_and(|(before, _)| *before == stats) {
         return Ok(None);
     }
-    let planned = (infer.prepare == Prepare::Model).then(preparation);
     let content = |file: &ModelFile| -> std::io::Result<Digest> {
         let bytes = std::fs::read(file.path())?;
-        if let Some(planned) = &planned {
-            let card = ModelCard::read(&bytes).map_err(std::io::Error::other)?;
-            let said = card.origin.preparation.unwrap_or_default();
-            let same = |(a, b): (&Step, &Step)| (&a.operator, &a.settings) == (&b.operator, &b.settings);
-            if said.len() != planned.len() || !said.iter().zip(planned).all(same) {
+        if infer.follows.is_some() {
+            let card = ModelCard::read(bytes.as_slice()).map_err(std::io::Error::other)?;
+            if card.origin.preparation != infer.follows {
                 let message = "scans are prepared for a model that was there before: start again";
                 return Err(std::io::Error::other(message));
             }

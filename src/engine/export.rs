@@ -117,7 +117,7 @@ fn model_file(
     let model = model.ok_or_else(|| RunError::NoModel { stage: stage.to_owned() })?;
     let failed = |message: String| RunError::ModelFile { stage: stage.to_owned(), message };
     let bytes = context.artifact(model).map_err(|reject| failed(reject.to_string()))?;
-    let card = ModelCard::read(&bytes).map_err(|error| failed(error.to_string()))?;
+    let card = ModelCard::read(bytes.as_slice()).map_err(|error| failed(error.to_string()))?;
     let card = serde_json::to_string_pretty(&card).map_err(|error| failed(error.to_string()))? + "\n";
     std::fs::create_dir_all(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
     let mut exported = Exported { stage: stage.to_owned(), ..Exported::default() };

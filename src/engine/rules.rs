@@ -172,9 +172,8 @@ impl Rules {
         };
         if self.new.contains(name) {
             let from = match rule {
-                Rule::Spacing(rule) => format!("the {rule} of {}", counted(pinned.scans)),
                 Rule::Like(_) => format!("the {rule}"),
-                Rule::Intensities(_) => format!("the {rule} of {}", counted(pinned.scans)),
+                Rule::Spacing(_) | Rule::Intensities(_) => format!("the {rule} of {}", counted(pinned.scans)),
             };
             let mut note = format!("{shown}: settled on {}, {from}", said(&pinned.settled));
             if let Some(before) = self.replaced.get(name) {

@@ -1,5 +1,7 @@
 //! What a model says about itself, in the header of its file: all that an inference elsewhere needs.
 
+use std::io::Read;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tomoflow_connectors::Digest;
@@ -24,11 +26,11 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// The card in the header of a safetensors file; the weights are not looked at.
+    /// The card in the header of a safetensors file; the weights after it are not read.
     ///
     /// # Errors
-    /// [`NetworkError::File`] for bytes that are no such file or have no card.
-    pub fn read(bytes: &[u8]) -> Result<Self, NetworkError> {
+    /// [`NetworkError::File`] for bytes that are no such file or have no card, or cannot be read.
+    pub fn read(bytes: impl Read) -> Result<Self, NetworkError> {
         file::header(bytes, "model")?.ok_or_else(|| NetworkError::File {
             file: "model".to_owned(),
             message: "a model card expected in the header, none found".to_owned(),

@@ -2,17 +2,21 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 
 use safetensors::tensor::{Dtype, View};
 use safetensors::{SafeTensors, serialize};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::NetworkError;
 
 /// The header's key. One key only: the order of several is not fixed, and files are named by content.
 const KEY: &str = "tomoflow";
+
+/// Headers are shorter than this, by the format.
+const MOST: u64 = 100_000_000;
 
 struct Numbers {
     shape: Vec<usize>,
@@ -54,14 +58,35 @@ pub(super) fn write<'a, H: Serialize>(
         .map_err(|error| unwritable(&error.to_string()))
 }
 
-/// The header, where there is one; tensors are not looked at, nor need they be there.
-pub(super) fn header<H: DeserializeOwned>(bytes: &[u8], file: &str) -> Result<Option<H>, NetworkError> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(file, &error))?;
-    let text = metadata.metadata().as_ref().and_then(|header| header.get(KEY));
-    text.map(|text| serde_json::from_str(text)).transpose().map_err(|error| {
+/// A file's own header, of which only the texts matter here.
+#[derive(Deserialize)]
+struct Texts {
+    #[serde(default, rename = "__metadata__")]
+    texts: HashMap<String, String>,
+}
+
+/// The header, where there is one; what comes after it, the tensors, is not read, nor need it be there.
+pub(super) fn header<H: DeserializeOwned>(bytes: impl Read, file: &str) -> Result<Option<H>, NetworkError> {
+    let texts = texts(bytes).map_err(|error| damaged(file, &error))?;
+    texts.get(KEY).map(|text| serde_json::from_str(text)).transpose().map_err(|error| {
         let message = format!("the header's `{KEY}` is not what it should be: {error}");
         refuse(file, message, "another version may have written it")
     })
+}
+
+/// Its length in eight bytes, the lowest first, and then JSON.
+fn texts(mut bytes: impl Read) -> std::io::Result<HashMap<String, String>> {
+    let mut length = [0; 8];
+    bytes.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > MOST {
+        return Err(std::io::Error::other(format!(
+            "a header of at most {MOST} bytes expected, {length} said"
+        )));
+    }
+    let mut text = Vec::new();
+    bytes.take(length).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice::<Texts>(&text)?.texts)
 }
 
 /// The header, where there is one, and the tensors on the CPU.
@@ -86,7 +111,7 @@ fn refuse(file: &str, message: String, hint: &str) -> NetworkError {
     NetworkError::File { file: file.to_owned(), message, hint: hint.to_owned() }
 }
 
-fn damaged(file: &str, error: &safetensors::SafeTensorError) -> NetworkError {
+fn damaged(file: &str, error: &dyn std::error::Error) -> NetworkError {
     let message = format!("not a safetensors file: {error}");
     refuse(file, message, "the file may be cut off, or of another format")
 }

@@ -8,7 +8,7 @@ use super::registry::{Entry, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
-use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision};
+use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision, Step};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -153,6 +153,8 @@ pub struct Infer {
     pub out_of_fold: bool,
     /// Who says how scans are prepared.
     pub prepare: Prepare,
+    /// The preparation that the stages before it follow, where a model's card says it.
+    pub follows: Option<Vec<Step>>,
 }
 
 /// Who says how scans are prepared.
@@ -228,7 +230,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         return Err(vec![FieldProblem::new("keep", message, "leave `attention` out")]);
     }
     let options = InferOptions { overlap, batch, convention, blend, flips, precision, keep };
-    Ok(Stage::Infer(Infer { model, options, out_of_fold, prepare }))
+    Ok(Stage::Infer(Infer { model, options, out_of_fold, prepare, follows: None }))
 }
 
 #[cfg(test)]

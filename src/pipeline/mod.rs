@@ -223,7 +223,7 @@ fn plan(
     declaration: Declaration,
     wiring: Wiring,
     mut built: Vec<Option<Stage>>,
-    prepared: BTreeMap<usize, Vec<Prepared>>,
+    prepared: BTreeMap<usize, Prepared>,
     warnings: Vec<Problem>,
 ) -> Option<Plan> {
     let settings = settings::read(&declaration.settings?);

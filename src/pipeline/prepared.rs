@@ -2,10 +2,12 @@
 //! pipeline prepares scans otherwise.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 
 use super::declare::Declared;
 use super::plan::PlannedStage;
 use super::problem::{Found, Span};
+use super::rules::upstream;
 use super::suggest::listed;
 use crate::networks::{ModelCard, Step};
 use crate::operators::infer::{Infer, Prepare};
@@ -13,8 +15,16 @@ use crate::operators::models::ModelFile;
 use crate::operators::registry::{Registry, Stage};
 use crate::operators::spec::{Config, Default, Spec, semantic};
 
-/// One operator that a card names, built.
+/// A preparation that a card tells of.
 pub(super) struct Prepared {
+    /// As it is told.
+    card: Vec<Step>,
+    /// What of it runs before an inference, in this order.
+    operators: Vec<Operator>,
+}
+
+/// One operator that a card names, built.
+struct Operator {
     spec: &'static Spec,
     config: Config,
     stage: Stage,
@@ -31,7 +41,7 @@ pub(super) struct Cards<'a> {
 impl Cards<'_> {
     /// The operators to put before inferences, by the place of these in the file; reports cards that cannot be
     /// followed, and those that a pipeline does not follow.
-    pub(super) fn read(&self, found: &mut Vec<Found>) -> BTreeMap<usize, Vec<Prepared>> {
+    pub(super) fn read(&self, found: &mut Vec<Found>) -> BTreeMap<usize, Prepared> {
         let mut all = BTreeMap::new();
         for (index, built) in self.built.iter().enumerate() {
             let Some(Stage::Infer(infer)) = built else { continue };
@@ -54,7 +64,7 @@ impl Cards<'_> {
         stage.table.key_at(field).map_or(stage.header, |key| key.span)
     }
 
-    fn follow(&self, index: usize, infer: &Infer) -> Result<(Vec<Prepared>, Option<Found>), Box<Found>> {
+    fn follow(&self, index: usize, infer: &Infer) -> Result<(Prepared, Option<Found>), Box<Found>> {
         if let Some(before) = self.transform_before(index) {
             let name = self.stages[before].name;
             let message =
@@ -79,8 +89,8 @@ impl Cards<'_> {
             }
             steps = Some(said);
         }
-        let steps = steps.unwrap_or_default();
-        let older = steps.iter().find_map(|step| {
+        let card = steps.unwrap_or_default();
+        let older = card.iter().find_map(|step| {
             let spec = self.registry.get(&step.operator)?.spec;
             (spec.version != step.version).then(|| {
                 let message = format!(
@@ -92,18 +102,18 @@ impl Cards<'_> {
                     .warning()
             })
         });
-        let built = steps.into_iter().map(|step| self.build(step)).collect::<Result<Vec<_>, _>>();
-        let mut built =
+        let built = card.iter().cloned().map(|step| self.build(step)).collect::<Result<Vec<_>, _>>();
+        let mut operators =
             built.map_err(|message| refuse(message, "another version of tomoflow wrote the card"))?;
         // Scans that are to be segmented have no labels.
-        built.retain(
+        operators.retain(
             |step| !matches!(&step.stage, Stage::Transform(transform) if transform.around().is_some()),
         );
-        Ok((built, older))
+        Ok((Prepared { card, operators }, older))
     }
 
     /// A step as a stage; fields that came after the card have their defaults.
-    fn build(&self, step: Step) -> Result<Prepared, String> {
+    fn build(&self, step: Step) -> Result<Operator, String> {
         let Step { operator, mut settings, .. } = step;
         let unknown = || format!("the model's card names an operator `{operator}`, which is not known here");
         let entry = self.registry.get(&operator).ok_or_else(unknown)?;
@@ -124,7 +134,7 @@ impl Cards<'_> {
             ));
         }
         match (entry.build)(&config) {
-            Ok(stage @ Stage::Transform(_)) => Ok(Prepared { spec: entry.spec, config, stage }),
+            Ok(stage @ Stage::Transform(_)) => Ok(Operator { spec: entry.spec, config, stage }),
             Ok(_) => Err(format!("the model's card names `{operator}`, which prepares no scans")),
             Err(problems) => {
                 let messages: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
@@ -146,10 +156,8 @@ impl Cards<'_> {
 
     /// How the scans of a stage are prepared; none where a rule over the archive decides, or the file is broken.
     fn own(&self, index: usize) -> Option<Vec<Step>> {
-        let (mut steps, mut at) = (Vec::new(), index);
-        // As many steps as there are stages: in a circle there is no end.
-        for _ in 0..self.stages.len() {
-            let Some(before) = self.transform_before(at) else { break };
+        let mut steps = Vec::new();
+        for before in upstream(self.inputs, index) {
             let Some(Stage::Transform(transform)) = &self.built[before] else { break };
             let (spec, config) = (self.stages[before].spec()?, self.stages[before].config.as_ref()?);
             if transform.rule().is_some() {
@@ -157,7 +165,6 @@ impl Cards<'_> {
             }
             let settings = semantic(spec.fields, config);
             steps.push(Step { operator: spec.name.to_owned(), version: spec.version, settings });
-            at = before;
         }
         steps.reverse();
         Some(steps)
@@ -172,8 +179,8 @@ impl Cards<'_> {
 /// What a file's card says; none for TorchScript, and where the card says nothing of it.
 fn said(file: &ModelFile) -> Result<Option<Vec<Step>>, String> {
     let ModelFile::Safetensors { path } = file else { return Ok(None) };
-    let bytes = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    match ModelCard::read(&bytes) {
+    let bytes = File::open(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    match ModelCard::read(bytes) {
         Ok(card) => Ok(card.origin.preparation),
         Err(error) => {
             let text = error.to_string();
@@ -208,16 +215,21 @@ fn difference(model: &[Step], own: &[Step]) -> Option<String> {
 /// Puts prepared operators before the stages at these places.
 pub(super) fn splice(
     stages: Vec<PlannedStage>,
-    mut prepared: BTreeMap<usize, Vec<Prepared>>,
+    mut prepared: BTreeMap<usize, Prepared>,
 ) -> Vec<PlannedStage> {
     let mut places = Vec::with_capacity(stages.len());
     let mut all: Vec<PlannedStage> = Vec::with_capacity(stages.len());
     for (old, mut stage) in stages.into_iter().enumerate() {
         let moved = |place: &mut usize| *place = places.get(*place).copied().unwrap_or(*place);
         stage.inputs.iter_mut().chain(stage.references.values_mut().flatten()).for_each(moved);
-        for (number, Prepared { spec, config, stage: built }) in
-            (1..).zip(prepared.remove(&old).unwrap_or_default())
-        {
+        let operators = match (prepared.remove(&old), &mut stage.stage) {
+            (Some(Prepared { card, operators }), Stage::Infer(infer)) => {
+                infer.follows = Some(card);
+                operators
+            }
+            _ => Vec::new(),
+        };
+        for (number, Operator { spec, config, stage: built }) in (1..).zip(operators) {
             let Some(input) = stage.inputs.first_mut() else { break };
             let before = std::mem::replace(input, all.len());
             all.push(PlannedStage {

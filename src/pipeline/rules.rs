@@ -7,6 +7,12 @@ use crate::operators::registry::{Axes, Stage};
 use crate::operators::rules::Rule;
 use crate::operators::spec::Aspects;
 
+/// The stages before one along first inputs, the nearest first; in a circle as many as there are stages.
+pub(super) fn upstream(inputs: &[Vec<Option<usize>>], stage: usize) -> impl Iterator<Item = usize> {
+    let before = |at: &usize| inputs[*at].first().copied().flatten();
+    std::iter::successors(before(&stage), before).take(inputs.len())
+}
+
 /// Reports rules that stand after something that gives scans another spacing.
 pub(super) fn own_spacings(
     stages: &[Declared],
@@ -21,10 +27,7 @@ pub(super) fn own_spacings(
         if matches!(rule, Rule::Intensities(_)) {
             continue;
         }
-        let mut at = index;
-        // As many steps as there are stages: in a circle there is no end.
-        for _ in 0..stages.len() {
-            let Some(Some(before)) = inputs[at].first().copied() else { break };
+        for before in upstream(inputs, index) {
             let Some(Stage::Transform(transform)) = &built[before] else { break };
             let both = stages[before].spec().is_some_and(|spec| spec.aspects == Aspects::Both);
             if both && transform.axes() == Axes::Other {
@@ -39,7 +42,6 @@ pub(super) fn own_spacings(
                 found.push(Found::new(span, message).hint(hint));
                 break;
             }
-            at = before;
         }
     }
 }
@@ -55,11 +57,7 @@ pub(super) fn known_labels(
         let Some(Stage::Transform(transform)) = &built[index] else { continue };
         let Some(label) = transform.around() else { continue };
         let span = stage.table.key_at("around").map_or(stage.header, |key| key.span);
-        let mut at = index;
-        // As many steps as there are stages: in a circle there is no end.
-        for _ in 0..stages.len() {
-            let Some(Some(before)) = inputs[at].first().copied() else { break };
-            at = before;
+        for at in upstream(inputs, index) {
             match &built[at] {
                 Some(Stage::Transform(_)) => {}
                 Some(Stage::Label(_)) => {

@@ -161,7 +161,7 @@ fn it_learns_and_its_model_segments() {
     let rates = values(&trained.figures, "train", "learning_rate");
     assert_eq!(rates, [[1e-2; 6], [5e-3; 6]].concat());
 
-    let card = ModelCard::read(&trained.safetensors).unwrap();
+    let card = ModelCard::read(trained.safetensors.as_slice()).unwrap();
     assert_eq!((card.label_names, card.figures), (vec!["box".to_owned()], trained.figures.clone()));
     let model = Model::from_safetensors(&trained.safetensors, Device::CPU).unwrap();
     let (input, label) = boxes(20);
