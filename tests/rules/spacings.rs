@@ -1,6 +1,4 @@
-//! Rules over the archive: settled once, the same as a spacing said outright, and followed anew on demand alone.
-
-mod support;
+//! One spacing for all scans, by a rule.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +9,13 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use support::{Workplace, assert_same, ran};
-use tomoflow::connectors::{Geometry, Scan, nifti};
-use tomoflow::engine::{self, Options, Session, Summary};
+use tomoflow::engine::{self, Options, Session};
 use tomoflow::operators::registry::Registry;
 use tomoflow::operators::rules::{Sampled, SpacingRule};
 use tomoflow::pipeline;
+
+use crate::support::{Contents, Workplace, assert_same, ran};
+use crate::{SPACINGS, add, problems, repinned};
 
 const PIPELINE: &str = r#"
 [pipeline]
@@ -48,14 +47,10 @@ inputs = ["bright"]
 
 const MEDIAN: &str = "to = \"median\"";
 
-/// Spacings that files hold as they are.
-const SPACINGS: [[f64; 3]; 5] =
-    [[1.5, 0.5, 0.5], [2.0, 0.75, 0.75], [3.0, 1.0, 1.0], [6.0, 1.25, 1.0], [6.0, 1.25, 1.5]];
-
 fn place(scans: usize) -> Workplace {
     let mut place = Workplace::new(0);
     place.text = PIPELINE.to_owned();
-    (0..scans).for_each(|index| add(&place, index, SPACINGS[index]));
+    (0..scans).for_each(|index| add(&place, &index.to_string(), SPACINGS[index]));
     place
 }
 
@@ -63,21 +58,8 @@ fn file(place: &Workplace, index: usize) -> PathBuf {
     place.archive().join(format!("{index}.nii"))
 }
 
-/// A scan along the patient's axes, with content of its own.
-fn add(place: &Workplace, index: usize, [d, h, w]: [f64; 3]) {
-    let size = [4, 10, 12];
-    let steps_mm = [[0.0, 0.0, d], [0.0, h, 0.0], [w, 0.0, 0.0]];
-    let geometry = Geometry { size, origin_mm: [0.0; 3], steps_mm };
-    let voxels = (0..480).map(|at| ((at * 7 + index * 13) % 31) as f32 / 31.0).collect();
-    nifti::write_scan(&file(place, index), &Scan::new(geometry, voxels).unwrap()).unwrap();
-}
-
-fn repinned(place: &Workplace) -> Summary {
-    place.run_with(&Options { repin: true, threads: 2, ..Options::default() })
-}
-
 /// What a run from nothing makes of the archive when the file says the spacing outright.
-fn outright(place: &Workplace, rule: &str, spacing_mm: &str) -> support::Contents {
+fn outright(place: &Workplace, rule: &str, spacing_mm: &str) -> Contents {
     let mut said = Workplace::new(0);
     said.text = place.text.replace(rule, &format!("spacing_mm = {spacing_mm}"));
     said.text = said.text.replace("\"archive\"", &format!("{:?}", place.archive()));
@@ -95,8 +77,8 @@ fn a_rule_is_settled_once_and_more_scans_change_nothing() {
     let again = place.run();
     assert_eq!((again.actions_run, again.notes.len()), (0, 0), "{again}");
 
-    add(&place, 3, SPACINGS[3]);
-    add(&place, 4, SPACINGS[4]);
+    add(&place, "3", SPACINGS[3]);
+    add(&place, "4", SPACINGS[4]);
     let drifted = "even: pinned to 2 x 0.75 x 0.75 mm (3 scans); the archive's median is now 3 x 1 x 1 mm (5 scans); \
                    `--repin` follows it";
     let foreseen = engine::forecast(place.plan(&Registry::builtin()), &Options::default()).unwrap();
@@ -132,7 +114,7 @@ fn a_rule_and_the_same_spacing_have_the_same_keys() {
 fn neither_a_name_nor_another_interpolation_unpins() {
     let mut place = place(3);
     place.run();
-    (3..5).for_each(|index| add(&place, index, SPACINGS[index]));
+    (3..5).for_each(|index| add(&place, &index.to_string(), SPACINGS[index]));
     place.run();
     place.text = place.text.replace("even", "uniform");
     let summary = place.run();
@@ -158,7 +140,7 @@ fn a_rule_waits_for_the_first_scan() {
         (summary.cases, &*summary.notes),
         (0, &["even: no scan yet that its median could follow".to_owned()][..])
     );
-    add(&place, 0, SPACINGS[0]);
+    add(&place, "0", SPACINGS[0]);
     let summary = place.run();
     assert_eq!((summary.actions_run, summary.rejected), (1, 0), "{summary}");
     assert_eq!(summary.notes, ["even: settled on 1.5 x 0.5 x 0.5 mm, the median of 1 scan"]);
@@ -166,7 +148,7 @@ fn a_rule_waits_for_the_first_scan() {
     fs::remove_file(file(&place, 0)).unwrap();
     let emptied = Options { accept_empty: true, repin: true, ..Options::default() };
     place.run_with(&emptied);
-    add(&place, 2, SPACINGS[2]);
+    add(&place, "2", SPACINGS[2]);
     let summary = place.run();
     assert!(summary.notes[0].starts_with("even: pinned to 1.5 x 0.5 x 0.5 mm (1 scan)"), "{summary}");
 }
@@ -197,7 +179,7 @@ fn sources_of_one_kind_share_a_pin_and_those_of_another_do_not() {
     let folder = place.path().join("others");
     fs::create_dir(&folder).unwrap();
     for (index, spacing_mm) in SPACINGS.into_iter().enumerate().skip(3) {
-        add(&place, index, spacing_mm);
+        add(&place, &index.to_string(), spacing_mm);
         fs::rename(file(&place, index), folder.join(format!("{index}.nii"))).unwrap();
     }
     let summary = place.run();
@@ -214,7 +196,7 @@ fn a_rule_after_another_spacing_is_refused() {
                   [operators.normal]\ntype = \"zscore\"\ninputs = [\"coarse\"]\n\n[operators.even]";
     place.text = place.text.replace("inputs = [\"scans\"]", "inputs = [\"normal\"]");
     place.text = place.text.replace("[operators.even]", coarse);
-    let problems = pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap_err().to_string();
+    let problems = problems(&place);
     let message = "error: `median` looks at the spacings of scans, and `coarse` changes them before";
     assert!(problems.contains(message), "{problems}");
     assert!(problems.contains("to = \"median\"\n"), "the place: {problems}");
@@ -254,14 +236,14 @@ fn a_pipeline_that_watches_settles_when_all_that_came_first_is_quiet() {
         last.unwrap()
     };
     for (index, spacing_mm) in SPACINGS.into_iter().enumerate().take(3) {
-        add(&place, index, spacing_mm);
+        add(&place, &index.to_string(), spacing_mm);
         // Each comes before the one before it is quiet.
         std::thread::sleep(Duration::from_millis(1200));
     }
     let summary = until(3);
     assert_eq!((summary.actions_run, summary.rejected), (3, 0), "{summary}");
     assert_eq!(summary.notes, ["even: settled on 2 x 0.75 x 0.75 mm, the median of 3 scans"]);
-    (3..5).for_each(|index| add(&place, index, SPACINGS[index]));
+    (3..5).for_each(|index| add(&place, &index.to_string(), SPACINGS[index]));
     let summary = until(5);
     assert!(summary.notes[0].contains("median is now 3 x 1 x 1 mm (5 scans)"), "{summary}");
     stop.store(true, Ordering::Relaxed);
@@ -293,7 +275,7 @@ fn random_changes_end_where_a_run_with_that_spacing_does() {
             let came = there.len() < 2 || !there.contains_key(&index);
             if came {
                 there.insert(index, SPACINGS[rng.random_range(0..SPACINGS.len())]);
-                add(&place, index, there[&index]);
+                add(&place, &index.to_string(), there[&index]);
             } else {
                 there.remove(&index);
                 fs::remove_file(file(&place, index)).unwrap();
