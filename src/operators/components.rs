@@ -1,5 +1,6 @@
 //! Connected components of label maps, by runs along W and a union-find over them.
 
+mod numbers;
 mod rows;
 
 use std::ops::Range;
@@ -7,6 +8,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use tomoflow_connectors::pages;
 
+use numbers::{Number, Numbers};
 use rows::Rows;
 
 /// Rows that one task works on.
@@ -53,8 +55,6 @@ pub struct Component {
     pub label: u16,
     /// Voxels.
     pub voxels: u64,
-    /// Its lowest voxel index.
-    pub first: usize,
 }
 
 /// All components of a label map, each of one label.
@@ -64,19 +64,22 @@ pub struct Components {
     pub components: Vec<Component>,
     rows: Rows,
     /// The component of each run.
-    of_run: Vec<usize>,
+    of_run: Numbers,
 }
 
 impl Components {
     /// All runs, in the order of the voxels, each with the place of its component.
     pub fn runs(&self) -> impl Iterator<Item = (Run, usize)> {
-        (0..self.rows.len()).flat_map(|row| self.runs_of(row))
+        (0..self.rows.len()).flat_map(|row| self.numbered(row)).map(|(voxels, component)| {
+            let label = self.components[component].label;
+            (Run { start: voxels.start, length: voxels.len(), label }, component)
+        })
     }
 
-    fn runs_of(&self, row: usize) -> impl Iterator<Item = (Run, usize)> {
-        let of_row = self.of_run.get(self.rows.runs_before(row)..).unwrap_or_default();
-        let label = |run: usize, _| self.components[self.of_run[run]].label;
-        self.rows.runs(row, label).zip(of_row.iter().copied())
+    /// The voxels of the runs of a row, each with the place of its component.
+    fn numbered(&self, row: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let first = self.rows.runs_before(row);
+        (first..).zip(self.rows.runs(row)).map(|(index, voxels)| (voxels, self.of_run.get(index)))
     }
 
     /// Gives a volume of the same size the value of each component, by its place; those without a value and
@@ -86,11 +89,10 @@ impl Components {
         pages::large(voxels);
         voxels.par_chunks_mut((ROWS * width).max(1)).enumerate().for_each(|(task, voxels)| {
             let rows = task * ROWS..all.min((task + 1) * ROWS);
-            for (run, component) in rows.flat_map(|row| self.runs_of(row)) {
-                let start = run.start - task * ROWS * width;
-                if let (Some(value), Some(voxels)) =
-                    (value(component), voxels.get_mut(start..start + run.length))
-                {
+            let before = rows.start * width;
+            for (run, component) in rows.flat_map(|row| self.numbered(row)) {
+                let run = run.start - before..run.end - before;
+                if let (Some(value), Some(voxels)) = (value(component), voxels.get_mut(run)) {
                     voxels.fill(value);
                 }
             }
@@ -105,7 +107,16 @@ pub fn components(labels: &[u16], size: [usize; 3], connectivity: Connectivity) 
         return Components::default();
     }
     let rows = Rows::new(labels, width);
-    let mut parents = vec![0; rows.runs_before(rows.len())];
+    if u32::try_from(rows.runs_before(rows.len())).is_ok() {
+        joined::<u32>(labels, rows, height, connectivity)
+    } else {
+        joined::<usize>(labels, rows, height, connectivity)
+    }
+}
+
+/// The components of these rows, each run with a number of this kind.
+fn joined<N: Number>(labels: &[u16], rows: Rows, height: usize, connectivity: Connectivity) -> Components {
+    let mut parents = vec![N::default(); rows.runs_before(rows.len())];
     pages::large(&mut parents);
     Joining { labels, rows: &rows, height, connectivity }.join(0..rows.len(), &mut parents);
     collect(labels, rows, parents)
@@ -117,7 +128,8 @@ pub fn runs(labels: &[u16], [depth, height, width]: [usize; 3]) -> Vec<Run> {
         return Vec::new();
     }
     let rows = Rows::new(labels, width);
-    (0..rows.len()).flat_map(|row| rows.runs(row, |_, start| labels[start])).collect()
+    let labelled = |run: Range<usize>| Run { start: run.start, length: run.len(), label: labels[run.start] };
+    (0..rows.len()).flat_map(|row| rows.runs(row)).map(labelled).collect()
 }
 
 /// What joins runs.
@@ -130,11 +142,11 @@ struct Joining<'a> {
 
 impl Joining<'_> {
     /// Joins the runs within some rows; `parents` are those of these runs alone.
-    fn join(&self, range: Range<usize>, parents: &mut [usize]) {
+    fn join<N: Number>(&self, range: Range<usize>, parents: &mut [N]) {
         let (base, middle) = (self.rows.runs_before(range.start), (range.start + range.end) / 2);
         if range.len() <= ROWS {
             for (index, parent) in parents.iter_mut().enumerate() {
-                *parent = base + index;
+                *parent = N::from(base + index);
             }
             return self.join_with(range.clone(), range, &mut Sets { base, parents });
         }
@@ -146,7 +158,7 @@ impl Joining<'_> {
     }
 
     /// Joins each of the rows `here` with its earlier neighbours in `there`.
-    fn join_with(&self, here: Range<usize>, there: Range<usize>, sets: &mut Sets<'_>) {
+    fn join_with<N: Number>(&self, here: Range<usize>, there: Range<usize>, sets: &mut Sets<'_, N>) {
         // Whether runs touch that lie side by side in rows beside, and in rows diagonally beside.
         let (across, diagonal) = match self.connectivity {
             Connectivity::Faces => (false, None),
@@ -188,13 +200,13 @@ impl Joining<'_> {
 ///
 /// # Source
 /// Rem's algorithm in Dijkstra, A Discipline of Programming, 1976.
-struct Sets<'a> {
+struct Sets<'a, N> {
     /// The first of these runs.
     base: usize,
-    parents: &'a mut [usize],
+    parents: &'a mut [N],
 }
 
-impl Sets<'_> {
+impl<N: Number> Sets<'_, N> {
     fn join(&mut self, runs: [usize; 2]) {
         let [mut a, mut b] = runs.map(|run| run - self.base);
         loop {
@@ -206,7 +218,7 @@ impl Sets<'_> {
                 (a, b) = (b, a);
             }
             // `a` has the later parent: it gets the other's, and its own one is to be joined instead.
-            let own = std::mem::replace(&mut self.parents[a], above[0].min(above[1])) - self.base;
+            let own = std::mem::replace(&mut self.parents[a], above[0].min(above[1])).index() - self.base;
             if own == a {
                 return;
             }
@@ -216,25 +228,24 @@ impl Sets<'_> {
 }
 
 /// Numbers the components; a parent becomes its component's number.
-fn collect(labels: &[u16], rows: Rows, mut parents: Vec<usize>) -> Components {
-    let is_root = |(index, parent): &(usize, &usize)| index == *parent;
+fn collect<N: Number>(labels: &[u16], rows: Rows, mut parents: Vec<N>) -> Components {
+    let is_root = |(index, parent): &(usize, &N)| *index == parent.index();
     let roots = parents.par_iter().enumerate().with_min_len(1 << 14).filter(is_root).count();
     let mut components: Vec<Component> = Vec::with_capacity(roots);
     pages::large(components.spare_capacity_mut());
-    let runs = (0..rows.len()).flat_map(|row| rows.runs(row, |_, _| 0));
+    let runs = (0..rows.len()).flat_map(|row| rows.runs(row));
     for (index, run) in runs.enumerate() {
-        let parent = parents[index];
+        let parent = parents[index].index();
         if parent == index {
-            parents[index] = components.len();
-            let label = labels[run.start];
-            components.push(Component { label, voxels: run.length as u64, first: run.start });
+            parents[index] = N::from(components.len());
+            components.push(Component { label: labels[run.start], voxels: run.len() as u64 });
         } else {
             // A parent comes before, and is a number already.
             parents[index] = parents[parent];
-            components[parents[parent]].voxels += run.length as u64;
+            components[parents[parent].index()].voxels += run.len() as u64;
         }
     }
-    Components { components, rows, of_run: parents }
+    Components { components, rows, of_run: N::all(parents) }
 }
 
 #[cfg(test)]
@@ -306,7 +317,7 @@ mod tests {
                 }
             }
             members.sort_unstable();
-            found.push((Component { label: labels[first], voxels: members.len() as u64, first }, members));
+            found.push((Component { label: labels[first], voxels: members.len() as u64 }, members));
         }
         found
     }
@@ -324,6 +335,10 @@ mod tests {
         }
         let all: Vec<_> = found.components.iter().copied().zip(members).collect();
         assert_eq!(all, oracle(labels, size, connectivity));
+        // Numbers of either kind are the same.
+        let long = joined::<usize>(labels, Rows::new(labels, size[2]), size[1], connectivity);
+        assert_eq!(long.components, found.components);
+        assert!(long.runs().eq(found.runs()));
         let mut painted = vec![0; labels.len()];
         found.paint(&mut painted, |component| Some(found.components[component].label));
         assert_eq!(painted, labels);

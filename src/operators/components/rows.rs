@@ -1,9 +1,10 @@
 //! Rows of a label map as bits, 64 voxels in a word: what is no background, and where runs of one label begin.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use tomoflow_connectors::pages;
 
-use super::Run;
 use crate::metrics::Ones;
 
 /// Voxels in a word.
@@ -116,14 +117,13 @@ impl Rows {
         &self.words[row * of_row..][..of_row]
     }
 
-    /// The runs of a row, in order; the label of each is that of its first voxel.
-    pub fn runs(&self, row: usize, labels: impl Fn(usize, usize) -> u16) -> impl Iterator<Item = Run> {
+    /// The voxels of each run of a row, in order.
+    pub fn runs(&self, row: usize) -> impl Iterator<Item = Range<usize>> {
         let words = if self.runs_before(row) == self.runs_before(row + 1) { &[] } else { self.words(row) };
-        let (first, offset) = (self.runs_before(row), row * self.width);
-        places(words.iter().map(|word| word[1])).enumerate().map(move |(index, start)| {
+        places(words.iter().map(|word| word[1])).map(move |start| {
             let length = length(words, start, self.width);
-            let start = offset + start;
-            Run { start, length, label: labels(first + index, start) }
+            let start = row * self.width + start;
+            start..start + length
         })
     }
 
