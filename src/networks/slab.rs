@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use tomoflow_connectors::pages;
 
 use super::NetworkError;
-use super::walk::{ROWS, Walk};
+use super::walk::{AHEAD, ROWS, Walk};
 use super::window::Weights;
 
 /// Voxels that are decided side by side.
@@ -92,38 +92,25 @@ impl Slab {
     /// Adds the logits of the windows at `places` of the slab at the padded plane `d`.
     pub fn add(&mut self, d: usize, places: &[[usize; 2]], logits: Logits<'_>) {
         let [_, height, width] = self.walk.padded();
-        let [depth, rows, columns] = self.walk.window();
-        let (channels, weights) = (self.channels, &self.weights);
-        let last = self.weighed.then(|| channels - 1);
-        let targets =
-            self.sums.par_chunks_exact_mut((channels * width).max(1)).enumerate().with_min_len(ROWS);
-        targets.for_each_init(
-            || vec![0f32; columns],
-            |row_weights, (index, target)| {
-                let (slot, h) = (index / height, index % height);
-                // The plane of the window that lies in this slot.
-                let plane = (slot + depth - d % depth) % depth;
-                let mut weighed = None;
-                for (n, &[top, left]) in places.iter().enumerate() {
-                    let Some(row) = h.checked_sub(top).filter(|&row| row < rows) else { continue };
-                    if weighed != Some(row) {
-                        weights.row(plane, row, row_weights);
-                        weighed = Some(row);
-                    }
-                    for (c, sums) in target.chunks_exact_mut(width).enumerate() {
-                        let Some(sums) = sums.get_mut(left..left + columns) else { continue };
-                        if last == Some(c) {
-                            sums.iter_mut().zip(&*row_weights).for_each(|(sum, weight)| *sum += weight);
-                            continue;
-                        }
-                        let logits = logits.row([n, c, plane, row], columns);
-                        for ((sum, weight), logit) in sums.iter_mut().zip(&*row_weights).zip(logits) {
-                            *sum += weight * logit;
-                        }
-                    }
-                }
-            },
-        );
+        let [depth, _, columns] = self.walk.window();
+        let adding = Adding {
+            places,
+            logits,
+            weights: &self.weights,
+            row: self.channels * width,
+            width,
+            last: self.weighed.then(|| self.channels - 1),
+        };
+        let planes = self.sums.par_chunks_exact_mut((height * adding.row).max(1)).enumerate();
+        planes.for_each(|(slot, plane)| {
+            // The plane of the window that lies in this slot.
+            let of_window = (slot + depth - d % depth) % depth;
+            let bands = plane.par_chunks_mut((ROWS * adding.row).max(1)).enumerate();
+            bands.for_each_init(
+                || vec![0f32; columns],
+                |weights, (band, sums)| adding.add(of_window, band * ROWS, sums, weights),
+            );
+        });
     }
 
     /// The sums of one channel in one row of a padded plane that windows still reach.
@@ -162,6 +149,49 @@ impl Slab {
                 decide_row(sums.get(..classes).unwrap_or_default(), width, before[2], target);
                 sums.fill(0.0);
             });
+        }
+    }
+}
+
+/// Windows whose logits are added.
+struct Adding<'a> {
+    places: &'a [[usize; 2]],
+    logits: Logits<'a>,
+    weights: &'a Weights,
+    /// Sums in a row of all channels, and in a row of one.
+    row: usize,
+    width: usize,
+    /// The channel of the weights themselves.
+    last: Option<usize>,
+}
+
+impl Adding<'_> {
+    /// Adds what a plane of the windows holds for some rows, of which `top` is the first.
+    fn add(&self, plane: usize, top: usize, band: &mut [f32], row_weights: &mut [f32]) {
+        let [_, rows, columns] = self.weights.window();
+        for h in 0..band.len() / self.row {
+            let mut weighed = None;
+            for (n, &[first, left]) in self.places.iter().enumerate() {
+                let Some(row) = (top + h).checked_sub(first).filter(|&row| row < rows) else { continue };
+                if weighed != Some(row) {
+                    self.weights.row(plane, row, row_weights);
+                    weighed = Some(row);
+                }
+                for c in 0..self.row / self.width {
+                    let start = h * self.row + c * self.width + left;
+                    let ahead = start + AHEAD * self.row;
+                    pages::prefetch(band.get(ahead..ahead + columns).unwrap_or_default());
+                    let Some(sums) = band.get_mut(start..start + columns) else { continue };
+                    if self.last == Some(c) {
+                        sums.iter_mut().zip(&*row_weights).for_each(|(sum, weight)| *sum += weight);
+                        continue;
+                    }
+                    let logits = self.logits.row([n, c, plane, row], columns);
+                    for ((sum, weight), logit) in sums.iter_mut().zip(&*row_weights).zip(logits) {
+                        *sum += weight * logit;
+                    }
+                }
+            }
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Windows cut from a volume, slab by slab along D.
 
 use rayon::prelude::*;
+use tomoflow_connectors::pages;
 
 use super::window::Convention;
 
 /// Rows that are worth a thread of their own.
 pub(super) const ROWS: usize = 64;
+/// Rows that are asked for before their turn: each is a piece of its own.
+pub(super) const AHEAD: usize = 4;
 
 /// Where windows lie in a volume, and in which order they are taken: slab by slab along D.
 #[derive(Clone, Debug)]
@@ -72,8 +75,7 @@ impl Walk {
     pub fn gather(&self, volume: &[f32], d: usize, places: &[[usize; 2]], windows: &mut [f32]) {
         let [_, height, width] = self.size;
         let [depth, rows, columns] = self.window;
-        let target = windows.par_chunks_exact_mut(columns.max(1)).enumerate().with_min_len(ROWS);
-        target.for_each(|(index, target)| {
+        let gather = |(index, target): (usize, &mut [f32])| {
             let place = places.get(index / (rows * depth)).copied().unwrap_or_default();
             let from = [d + index / rows % depth, place[0] + index % rows];
             let inside = |i: usize| from[i].checked_sub(self.before[i]).filter(|&n| n < self.size[i]);
@@ -87,6 +89,13 @@ impl Walk {
             if let Some(source) = source.get(place[1]..place[1] + middle.len()) {
                 middle.copy_from_slice(source);
             }
+            let ahead = start + AHEAD * width + place[1];
+            pages::prefetch(volume.get(ahead..ahead + columns).unwrap_or_default());
+        };
+        let tasks = windows.par_chunks_mut((ROWS * columns).max(1)).enumerate();
+        tasks.for_each(|(task, rows)| {
+            let rows = rows.chunks_exact_mut(columns.max(1)).enumerate();
+            rows.for_each(|(row, target)| gather((task * ROWS + row, target)));
         });
     }
 }
