@@ -2,7 +2,8 @@
 """The rows of Wang et al. (MICCAI 2019), tables 1 and 2, on synthetic patients: one pipeline, several seeds, one table.
 
 Every row is what `pipelines/vs_*.toml` declares; sizes, epochs and widths are made to fit the machine. All rows see the
-same patients and the same split, and are compared case by case. Then the weight of hardness goes from 0 to 0.8.
+same patients and the same split, and are compared case by case, as published: in a box around the tumour, that of
+the samples. Then the weight of hardness goes from 0 to 0.8.
 
     scripts/paper_vs.py                 small: an evening on two cores
     scripts/paper_vs.py --published     the paper's sizes, for a GPU
@@ -32,6 +33,7 @@ ROWS = {
     "2.5D U-Net + SpvPA": "vs_25d_spvpa",
     "2.5D U-Net + SpvPA + HDL": "vs_25d_spvpa_hdl",
 }
+SPACING_MM = [1.5, 0.4, 0.4]
 HARDNESS = ["0.0", "0.2", "0.4", "0.6", "0.8"]
 
 
@@ -92,6 +94,9 @@ class Composed:
                 # The same millimetres at 0.4 mm: 3.75 slices for one.
                 depth, height, width = stage["size"]
                 stage["size"] = [round(depth * 3.75 / 16) * 16, height, width]
+            if stage["type"] == "crop" and not self.settings.published:
+                voxels = map(int, self.settings.patch.split("x"))
+                stage["size_mm"] = [round(count * mm, 3) for count, mm in zip(voxels, SPACING_MM)]
             # What all rows have in common keeps its name.
             own = stage["type"] in ("train", "infer", "evaluate") or name in self.stages
             named[name] = self.name("operators", stage, f"{name}_{suffix}" if own else name)
