@@ -1,51 +1,29 @@
 //! DICOM: files to records, records to geometry, pixels to scans.
 
-pub mod assemble;
-mod between;
-pub(crate) mod codec;
-mod dataset;
+pub(crate) mod codecs;
 mod found;
-pub(crate) mod frames;
-mod gaps;
-mod header;
-mod hints;
-pub(crate) mod image;
+pub mod header;
 pub mod inspect;
-pub mod instance;
-mod jpeg;
-mod jpeg12;
-mod jpeg2000;
-mod jpegls;
-mod keywords;
-mod lut;
 mod mosaic;
-mod parse;
-mod peek;
 pub mod pixels;
-pub mod record;
-mod refuse;
-mod rle;
-mod scan;
 mod short;
-mod slices;
-mod split;
-mod unpack;
+pub mod stack;
 pub mod walk;
 pub mod write;
 
-pub(crate) use dataset::{Dataset, decimal_strings};
-pub(crate) use header::Head;
+pub(crate) use header::{Dataset, Head, decimal_strings};
 
-pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_with};
-pub use between::load_scan_between;
 pub use found::{FileStat, Found};
-pub use gaps::{OnGap, OnUneven, Rules, says_between};
-pub use instance::{Frame, Instance, PixelFormat, Tags};
-pub use keywords::{MoreTags, can_be_kept};
-pub use peek::HeaderReader;
+pub use header::{
+    Frame, HeaderReader, Instance, MoreTags, PixelFormat, READING, Record, Tags, can_be_kept, read_record,
+    read_record_with,
+};
 pub use pixels::load_scan;
-pub use record::{READING, Record, read_record, read_record_with};
 pub use short::{ShortError, Unfit, load_short};
+pub use stack::{
+    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_with, load_scan_between,
+    says_between,
+};
 pub use walk::{Unseen, Walk, WalkError, walk};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.

@@ -3,8 +3,8 @@
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
-use super::dataset::Dataset;
-use super::instance::{Frame, PixelFormat};
+use super::header::dataset::Dataset;
+use super::header::instance::{Frame, PixelFormat};
 use crate::Real;
 use crate::geometry::norm;
 

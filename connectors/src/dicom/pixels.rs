@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::codec;
+use super::codecs::codec;
+use super::codecs::unpack::{Samples, StoredFrame};
 use super::header::Head;
-use super::image::{self, Image, Stored};
-use super::unpack::{Samples, StoredFrame};
+use super::header::image::{self, Image, Stored};
 use crate::{Geometry, Reject, Scan, Volume};
 use crate::{container, pages};
 

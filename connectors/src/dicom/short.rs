@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::image::Image;
+use super::header::image::Image;
 use super::pixels::{Voxel, load};
 use crate::volume::ShortScan;
 use crate::{Geometry, Reject};

@@ -3,7 +3,8 @@
 use dicom_dictionary_std::{tags, uids};
 
 use crate::Reject;
-use crate::dicom::{Dataset, Frame, Head, frames, image};
+use crate::dicom::header::{frames, image};
+use crate::dicom::{Dataset, Frame, Head};
 
 /// SegmentationType.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use super::bits::{runs_of_bits, runs_of_labels};
 use super::grid;
 use super::object::{Kind, Object, bad};
-use crate::dicom::image::Stored;
-use crate::dicom::{Head, codec};
+use crate::dicom::Head;
+use crate::dicom::codecs::codec;
+use crate::dicom::header::image::Stored;
 use crate::nearest::room;
 use crate::{Geometry, LabelMap, Reject, RunLength};
 

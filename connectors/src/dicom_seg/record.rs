@@ -8,7 +8,7 @@ use dicom_dictionary_std::tags;
 
 use super::object::Object;
 use crate::Digest;
-use crate::dicom::image::Stored;
+use crate::dicom::header::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
 use crate::digest::Parts;
 use crate::rtstruct::{Form, Outlines};

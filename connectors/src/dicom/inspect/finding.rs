@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::super::instance::Tags;
 use super::Statistics;
+use crate::dicom::header::instance::Tags;
 use crate::geometry::norm;
 use crate::{Geometry, Reject};
 

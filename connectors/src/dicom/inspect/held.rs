@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use lz4_flex::block::{compress_with_dict, decompress_with_dict};
 use postcard::Error;
 
-use super::super::instance::Instance;
+use crate::dicom::header::instance::Instance;
 
 /// A series' records. Its instances differ in little, so that all are packed against the first.
 #[derive(Debug, Default)]

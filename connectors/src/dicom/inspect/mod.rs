@@ -17,10 +17,10 @@ use crate::container::folder_of;
 
 use held::HeldSeries;
 
-use super::assemble::{Assembled, assemble};
-use super::instance::Instance;
-use super::peek::HeaderReader;
-use super::record::{Record, read_record};
+use super::header::instance::Instance;
+use super::header::peek::HeaderReader;
+use super::header::record::{Record, read_record};
+use super::stack::assemble::{Assembled, assemble};
 use super::walk::{Walk, WalkError};
 
 pub use finding::{Finding, FoundOutlines, FoundVolume, Refused, Skipped, Total};

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::super::image::Image;
 use super::super::pixels::{failed, with_image};
 use crate::Reject;
+use crate::dicom::header::image::Image;
 
 /// Bytes of pixels that are decoded at once.
 const WINDOW: usize = 32 << 20;

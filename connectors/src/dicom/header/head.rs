@@ -16,8 +16,8 @@ pub(crate) struct Head<'a> {
     /// The data set's bytes, inflated when they were deflated.
     body: Cow<'a, [u8]>,
     /// Where they begin in the file.
-    pub(super) start: usize,
-    pub(super) encoding: Encoding,
+    pub(crate) start: usize,
+    pub(crate) encoding: Encoding,
     /// TransferSyntaxUID, as the file says or as its bytes show.
     pub(crate) transfer_syntax: Cow<'a, str>,
     /// Whether preamble and magic number were there.
@@ -28,7 +28,7 @@ pub(crate) struct Head<'a> {
 
 /// Why there is no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoHead {
+pub(crate) enum NoHead {
     /// The code of a file without a data set: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`.
     Code(&'static str),
     /// The file's beginning is not enough to tell.
@@ -36,7 +36,7 @@ pub(super) enum NoHead {
 }
 
 /// The longest head of an element, with room to spare.
-pub(super) const ELEMENT_HEAD: usize = 16;
+pub(crate) const ELEMENT_HEAD: usize = 16;
 
 /// Retired, and still in archives.
 const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
@@ -58,7 +58,7 @@ impl<'a> Head<'a> {
     }
 
     /// As [`Head::find`], of a file of `length` bytes whose beginning is known.
-    pub(super) fn find_in(bytes: &'a [u8], length: u64) -> Result<Self, NoHead> {
+    pub(crate) fn find_in(bytes: &'a [u8], length: u64) -> Result<Self, NoHead> {
         if bytes.is_empty() {
             return Err(NoHead::Code("EMPTY_FILE"));
         }
@@ -93,7 +93,7 @@ impl<'a> Head<'a> {
     }
 
     /// Whether the data set's bytes are those of the file.
-    pub(super) fn plain(&self) -> bool {
+    pub(crate) fn plain(&self) -> bool {
         matches!(self.body, Cow::Borrowed(_))
     }
 

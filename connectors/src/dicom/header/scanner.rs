@@ -4,10 +4,10 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
 use super::dataset::{Dataset, Element, Value};
-use super::header::ELEMENT_HEAD;
+use super::head::ELEMENT_HEAD;
 use super::image::PIXELS;
-use super::mosaic::{self, CSA_IMAGE_HEADER};
 use super::parse::{Encoding, Header, Reader, UNDEFINED};
+use crate::dicom::mosaic::{self, CSA_IMAGE_HEADER};
 
 /// What a record is made of, but for pixels and the CSA header; sorted.
 const WANTED: [Tag; 46] = [
@@ -61,7 +61,7 @@ const WANTED: [Tag; 46] = [
 
 /// Where a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// At the end of the data set, or where it makes no sense.
     AtEnd,
     /// More must be known: at least so many bytes.
@@ -74,7 +74,7 @@ pub(super) enum Ended {
 
 impl Ended {
     /// Where the pixels begin, as far as there are some behind what is known.
-    pub(super) fn pixels(self, dataset: &Dataset<'_>) -> Option<usize> {
+    pub(crate) fn pixels(self, dataset: &Dataset<'_>) -> Option<usize> {
         match (self, &dataset.elements.last()?.value) {
             (Self::BehindPixels(end), &Value::Unread(length)) => end.checked_sub(length.try_into().ok()?),
             (Self::AtFragments(at, _), _) => Some(at),
@@ -84,17 +84,17 @@ impl Ended {
 }
 
 /// A data set of `length` bytes, of which the first are known.
-pub(super) struct Scan<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) length: usize,
-    pub(super) encoding: Encoding,
+pub(crate) struct Scan<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) length: usize,
+    pub(crate) encoding: Encoding,
 }
 
 impl<'a> Scan<'a> {
     /// Adds the wanted elements to `dataset`; whether there were elements at all comes first.
     ///
     /// It must come to what [`parse`](super::parse::parse) finds in all of the bytes.
-    pub(super) fn run(&self, dataset: &mut Dataset<'a>) -> (bool, Ended) {
+    pub(crate) fn run(&self, dataset: &mut Dataset<'a>) -> (bool, Ended) {
         dataset.big_endian = self.encoding.big_endian;
         let (mut at, mut any) = (0usize, false);
         let mut list = List::default();

@@ -12,7 +12,7 @@ use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 pub(crate) struct Dataset<'a> {
     pub(crate) elements: Vec<Element<'a>>,
     /// Whether each tag is above the one before it, as the standard has it.
-    pub(super) ascending: bool,
+    pub(crate) ascending: bool,
     pub(crate) big_endian: bool,
     /// Whether the file ended inside an element.
     pub(crate) cut: bool,
@@ -67,7 +67,7 @@ impl<'a> Dataset<'a> {
     }
 
     /// An empty one in the memory of another.
-    pub(super) fn reuse<'b>(self) -> Dataset<'b> {
+    pub(crate) fn reuse<'b>(self) -> Dataset<'b> {
         let Self { mut elements, .. } = self;
         elements.clear();
         // Nothing is left to map: collecting only takes the room over.
@@ -76,14 +76,14 @@ impl<'a> Dataset<'a> {
     }
 
     /// Adds the next element of the file.
-    pub(super) fn push(&mut self, element: Element<'a>) {
+    pub(crate) fn push(&mut self, element: Element<'a>) {
         let last = self.elements.last().map(|last| last.tag);
         self.ascending = last.is_none_or(|last| self.ascending && last < element.tag);
         self.elements.push(element);
     }
 
     /// Adds to `raw` what values depend on: the same bytes mean the same values.
-    pub(super) fn spell(&self, tags: impl IntoIterator<Item = Tag>, raw: &mut Vec<u8>) {
+    pub(crate) fn spell(&self, tags: impl IntoIterator<Item = Tag>, raw: &mut Vec<u8>) {
         raw.push(u8::from(self.big_endian));
         for element in tags.into_iter().map(|tag| self.get(tag)) {
             // An absent value is another than an empty one.
@@ -213,7 +213,7 @@ impl<'a> Dataset<'a> {
 }
 
 /// Without the padding of ASCII at both ends.
-pub(super) fn trim_ascii(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim_ascii(mut bytes: &[u8]) -> &[u8] {
     while let [0 | b' ' | b'\t'..=b'\r', rest @ ..] | [rest @ .., 0 | b' ' | b'\t'..=b'\r'] = bytes {
         bytes = rest;
     }

@@ -12,12 +12,12 @@ use dicom_core::Tag;
 use rustix::fs::{Mode, OFlags};
 
 use super::dataset::{Dataset, Element, Value};
-use super::header::{ELEMENT_HEAD, Head, NoHead};
+use super::head::{ELEMENT_HEAD, Head, NoHead};
 use super::image::{self, Recent};
 use super::keywords::MoreTags;
 use super::parse::Encoding;
 use super::record::{Kind, Record, kind, record_of};
-use super::scan::{Ended, Scan};
+use super::scanner::{Ended, Scan};
 use crate::container;
 
 /// What most headers fit into.
@@ -94,7 +94,7 @@ impl From<io::Error> for Stop {
 }
 
 impl HeaderReader {
-    /// The record of a file as [`read_record`](super::read_record) gives it, without the digests: these are zero, unless the
+    /// The record of a file as [`read_record`](crate::dicom::read_record) gives it, without the digests: these are zero, unless the
     /// file had to be read as a whole to know the rest (outlines, deflated or without SOPInstanceUID). Files of
     /// other formats have no such header: they are `NOT_DICOM`.
     ///

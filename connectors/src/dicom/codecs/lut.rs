@@ -2,7 +2,7 @@
 
 use dicom_dictionary_std::tags;
 
-use super::dataset::Dataset;
+use crate::dicom::header::dataset::Dataset;
 
 /// ModalityLUTSequence, read.
 pub(crate) struct ModalityLut {

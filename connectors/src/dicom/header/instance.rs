@@ -22,7 +22,7 @@ pub struct Instance {
     pub sop_uid: String,
     /// PatientID, or empty.
     pub patient_id: String,
-    /// The values of [`FILTER_KEYWORDS`](super::FILTER_KEYWORDS) that are present.
+    /// The values of [`FILTER_KEYWORDS`](crate::dicom::FILTER_KEYWORDS) that are present.
     pub tags: Arc<Tags>,
     /// SOPClassUID.
     pub sop_class: String,

@@ -18,7 +18,7 @@ impl Encoding {
     pub(crate) const BIG: Self = Self { explicit: true, big_endian: true };
 }
 
-pub(super) const UNDEFINED: u32 = u32::MAX;
+pub(crate) const UNDEFINED: u32 = u32::MAX;
 /// Real files nest five deep; a damaged one must not exhaust the stack.
 const MAX_DEPTH: u32 = 16;
 
@@ -81,20 +81,20 @@ fn has_long_length(vr: VR) -> bool {
     )
 }
 
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
-    pub(super) at: usize,
+    pub(crate) at: usize,
     encoding: Encoding,
 }
 
-pub(super) struct Header {
-    pub(super) tag: Tag,
-    pub(super) vr: VR,
-    pub(super) length: u32,
+pub(crate) struct Header {
+    pub(crate) tag: Tag,
+    pub(crate) vr: VR,
+    pub(crate) length: u32,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8], encoding: Encoding) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], encoding: Encoding) -> Self {
         Self { bytes, at: 0, encoding }
     }
 
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         ahead.u16()
     }
 
-    pub(super) fn header(&mut self) -> Option<Header> {
+    pub(crate) fn header(&mut self) -> Option<Header> {
         self.short_header().or_else(|| self.any_header())
     }
 
@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The items of a sequence that ends with a delimiter.
-    pub(super) fn open_sequence(&mut self, vr: VR, depth: u32, cut: &mut bool) -> Option<Vec<Dataset<'a>>> {
+    pub(crate) fn open_sequence(&mut self, vr: VR, depth: u32, cut: &mut bool) -> Option<Vec<Dataset<'a>>> {
         // A sequence of unknown representation is implicit inside, by the standard.
         let encoding = if vr == VR::UN { Encoding::IMPLICIT } else { self.encoding };
         let mut inner = Reader { bytes: self.bytes, at: self.at, encoding };
@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A value of known length; sequences are parsed when they parse, and stay bytes when not.
-    pub(super) fn value(&self, tag: Tag, vr: VR, bytes: &'a [u8], depth: u32) -> Value<'a> {
+    pub(crate) fn value(&self, tag: Tag, vr: VR, bytes: &'a [u8], depth: u32) -> Value<'a> {
         let encoding = match vr {
             VR::SQ => self.encoding,
             VR::UN if vr_of(tag) == VR::SQ => Encoding::IMPLICIT,

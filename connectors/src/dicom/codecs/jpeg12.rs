@@ -32,7 +32,7 @@ struct Tables {
 ///
 /// # Errors
 /// What was wrong, in words.
-pub(super) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String> {
+pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String> {
     let mut tables = Tables::default();
     let (selectors, data) = tables.read(stream).ok_or("a JPEG stream of 12 bits that cannot be read")?;
     // A second frame header must not make more room than the first was checked for.

@@ -9,8 +9,8 @@ use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use jxl_oxide::{AllocTracker, JxlImage};
 
-use super::instance::PixelFormat;
 use super::jpeg::{segments, word};
+use crate::dicom::header::instance::PixelFormat;
 
 /// A blank frame compresses well, but not without bound.
 const MAX_RATIO: u64 = 20_000;

@@ -7,10 +7,11 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
 
 use super::dataset::{Dataset, vr_of};
+use super::image;
 use super::instance::Tags;
 use super::record::READING;
-use super::{FILTER_KEYWORDS, image};
 use crate::Digest;
+use crate::dicom::FILTER_KEYWORDS;
 
 /// Tags whose values a record keeps beside those of [`FILTER_KEYWORDS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl MoreTags {
     }
 
     /// Adds their values in a data set, numbers as text, several with backslashes between them.
-    pub(super) fn add(&self, dataset: &Dataset<'_>, tags: &mut Arc<Tags>) {
+    pub(crate) fn add(&self, dataset: &Dataset<'_>, tags: &mut Arc<Tags>) {
         if self.0.is_empty() {
             return;
         }

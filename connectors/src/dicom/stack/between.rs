@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-use super::pixels::{changed, decode, load_scan, zeros};
+use crate::dicom::pixels::{changed, decode, load_scan, zeros};
 use crate::planes::{self, Plane, planes};
 use crate::{Geometry, Reject, Scan};
 

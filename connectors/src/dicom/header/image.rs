@@ -8,13 +8,14 @@ use dicom_core::Tag;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 
-use super::FILTER_KEYWORDS;
 use super::dataset::{Dataset, Fragments, Value};
-use super::header::Head;
+use super::head::Head;
 use super::instance::{Instance, PixelFormat, Tags};
-use super::lut::ModalityLut;
-use super::{frames, mosaic, refuse};
+use super::{frames, refuse};
 use crate::Digest;
+use crate::dicom::FILTER_KEYWORDS;
+use crate::dicom::codecs::lut::ModalityLut;
+use crate::dicom::mosaic;
 
 /// Pixels as they lie in the file.
 #[derive(Clone, Debug)]
@@ -31,12 +32,12 @@ pub(crate) enum Stored<'a> {
 pub(crate) struct Image<'a> {
     pub(crate) instance: Instance,
     pub(crate) stored: Stored<'a>,
-    pub(super) lut: Option<ModalityLut>,
+    pub(crate) lut: Option<ModalityLut>,
 }
 
 /// What the image before had: in a series most is the same from file to file.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(crate) struct Recent {
     /// The values as they stand in the file, and a place for those of the next.
     raw: [Vec<u8>; 2],
     tags: Arc<Tags>,
@@ -50,7 +51,7 @@ static FILTER_TAGS: LazyLock<Vec<(&'static str, Tag)>> = LazyLock::new(|| {
 
 /// How pixels lie in the file, as far as their lengths tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     Missing,
     Native { length: u64 },
     Fragments { count: u64, length: u64, cut: bool },
@@ -64,7 +65,7 @@ pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'
 }
 
 /// The instance that a data set holds, without digests and surrogates.
-pub(super) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Recent) -> Option<Instance> {
+pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Recent) -> Option<Instance> {
     let rows = dataset.count(tags::ROWS)?;
     let columns = dataset.count(tags::COLUMNS)?;
     let text = |tag| dataset.text_or_empty(tag);
@@ -144,12 +145,12 @@ impl Image<'_> {
 }
 
 /// SOPClassUID, of the data set or else of the file; empty without.
-pub(super) fn sop_class<'d>(head: &'d Head<'_>, dataset: &'d Dataset<'_>) -> Cow<'d, str> {
+pub(crate) fn sop_class<'d>(head: &'d Head<'_>, dataset: &'d Dataset<'_>) -> Cow<'d, str> {
     dataset.text(tags::SOP_CLASS_UID).or_else(|| head.media_class.clone()).unwrap_or_default()
 }
 
 /// Identifiers for an instance without: the series' from what its slices share, the folder included.
-pub(super) fn surrogates(instance: &mut Instance, path: &Path) {
+pub(crate) fn surrogates(instance: &mut Instance, path: &Path) {
     if !instance.series_uid.is_empty() && !instance.sop_uid.is_empty() {
         return;
     }
@@ -224,7 +225,7 @@ fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32)
 }
 
 /// Where pixels may lie; the first that is there counts.
-pub(super) const PIXELS: [Tag; 3] = [tags::PIXEL_DATA, tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
+pub(crate) const PIXELS: [Tag; 3] = [tags::PIXEL_DATA, tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
 
 fn layout(dataset: &Dataset<'_>) -> Layout {
     match PIXELS.iter().find_map(|&tag| dataset.get(tag)).map(|element| &element.value) {

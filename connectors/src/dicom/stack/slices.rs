@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::assemble::SliceRef;
-use super::instance::{Frame, Instance};
+use crate::dicom::header::instance::{Frame, Instance};
 use crate::geometry::{cross, dot, norm};
 
 /// Cosines may differ by this much within a stack; rounded decimal strings do.

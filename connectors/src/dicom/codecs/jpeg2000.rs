@@ -24,12 +24,12 @@ const SMALL: u64 = 64 << 20;
 
 /// What the segment of sizes says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) rows: u32,
-    pub(super) columns: u32,
-    pub(super) components: u16,
-    pub(super) precision: u8,
-    pub(super) subsampled: bool,
+pub(crate) struct Size {
+    pub(crate) rows: u32,
+    pub(crate) columns: u32,
+    pub(crate) components: u16,
+    pub(crate) precision: u8,
+    pub(crate) subsampled: bool,
     signed: bool,
     /// Rows and columns of a tile.
     tile: [u32; 2],
@@ -45,7 +45,7 @@ fn long(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// The size that a stream declares.
-pub(super) fn size(frame: &[u8]) -> Option<Size> {
+pub(crate) fn size(frame: &[u8]) -> Option<Size> {
     let size = code_stream(frame)?.get(4..)?;
     let components = word(size, 36)?;
     // The decoders read as many bytes as the content needs, whatever the segment's length.
@@ -188,7 +188,7 @@ impl Outline {
 ///
 /// # Errors
 /// What was wrong, in words.
-pub(super) fn decode(frame: &[u8]) -> Result<Vec<u16>, String> {
+pub(crate) fn decode(frame: &[u8]) -> Result<Vec<u16>, String> {
     let broken = || "a JPEG 2000 stream whose headers make no sense".to_owned();
     let size = size(frame).ok_or_else(broken)?;
     let stream = code_stream(frame).ok_or_else(broken)?;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
-use super::instance::Instance;
-use super::refuse::ASIDE;
 use super::slices::{Slice, Stack, stacks};
 use super::split::{places, split};
+use crate::dicom::header::instance::Instance;
+use crate::dicom::header::refuse::ASIDE;
 use crate::geometry::dot;
 use crate::{Geometry, Reject};
 

@@ -2,29 +2,29 @@
 
 /// One segment before the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment<'a> {
-    pub(super) marker: u8,
+pub(crate) struct Segment<'a> {
+    pub(crate) marker: u8,
     /// Its content, and all that follows it: a damaged length may be told by what it does not hold.
-    pub(super) from: &'a [u8],
+    pub(crate) from: &'a [u8],
     /// The bytes of its content, as declared.
-    pub(super) length: usize,
+    pub(crate) length: usize,
 }
 
 impl<'a> Segment<'a> {
     /// Its content, when the stream holds all of it.
-    pub(super) fn content(&self) -> Option<&'a [u8]> {
+    pub(crate) fn content(&self) -> Option<&'a [u8]> {
         self.from.get(..self.length)
     }
 
     /// What follows it; of the segment before a scan, the samples.
-    pub(super) fn after(&self) -> &'a [u8] {
+    pub(crate) fn after(&self) -> &'a [u8] {
         self.from.get(self.length..).unwrap_or_default()
     }
 }
 
 /// The segments that follow the marker at the stream's beginning, until it makes no sense. Nobody asks for
 /// what follows the first scan's: samples are no segments.
-pub(super) fn segments(stream: &[u8]) -> impl Iterator<Item = Segment<'_>> {
+pub(crate) fn segments(stream: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut rest = stream.get(2..).unwrap_or_default();
     std::iter::from_fn(move || {
         // Fill bytes before a marker.
@@ -40,7 +40,7 @@ pub(super) fn segments(stream: &[u8]) -> impl Iterator<Item = Segment<'_>> {
 }
 
 /// Two bytes, the greater first.
-pub(super) fn word(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk::<2>()?))
 }
 

@@ -6,7 +6,7 @@ use dicom_dictionary_std::{tags, uids};
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
-use super::header::Head;
+use super::head::Head;
 use super::instance::Instance;
 use super::keywords::MoreTags;
 use super::{image, refuse};
@@ -55,7 +55,7 @@ pub fn read_record_with(path: &Path, more: &MoreTags) -> std::io::Result<Record>
 
 /// The record of the bytes of a file that is taken for DICOM, whatever its name; its folder stands in where
 /// identifiers are empty.
-pub(super) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
+pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
     let skip = |code: &str| Record::Skip { code: code.to_owned() };
     let head = match Head::find(bytes) {
         Ok(head) => head,
@@ -79,7 +79,7 @@ pub(super) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
 }
 
 /// What a data set is, by its class.
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Skip(&'static str),
     Outlines,
     Segments,
@@ -87,7 +87,7 @@ pub(super) enum Kind {
     Image,
 }
 
-pub(super) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> Kind {
+pub(crate) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> Kind {
     if empty {
         return Kind::Skip(if head.magic { "NO_DATASET" } else { "NOT_DICOM" });
     }

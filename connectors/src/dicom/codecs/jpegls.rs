@@ -4,11 +4,11 @@ use super::jpeg::{segments, word};
 
 /// What the segments before the samples say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
-    pub(super) rows: u32,
-    pub(super) columns: u32,
-    pub(super) components: u16,
-    pub(super) precision: u8,
+pub(crate) struct Frame<'a> {
+    pub(crate) rows: u32,
+    pub(crate) columns: u32,
+    pub(crate) components: u16,
+    pub(crate) precision: u8,
     /// MAXVAL, the three thresholds and RESET, when the stream sets its own.
     preset: Option<[i32; 5]>,
     near: i32,
@@ -17,7 +17,7 @@ pub(super) struct Frame<'a> {
 }
 
 /// Reads the segments up to the first scan; `None` when they make no sense, or ask for what is not known.
-pub(super) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
+pub(crate) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
     stream.starts_with(&[0xFF, 0xD8]).then_some(())?;
     let mut frame = Frame::default();
     for segment in segments(stream) {
@@ -53,7 +53,7 @@ pub(super) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
 ///
 /// # Errors
 /// What was wrong, in words.
-pub(super) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
+pub(crate) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
     let frame = frame(stream).ok_or("a JPEG-LS stream that cannot be read")?;
     let mut decoder =
         Decoder::new(&frame, Bits::new(frame.data)).ok_or("parameters of JPEG-LS out of range")?;

@@ -2,11 +2,11 @@
 
 use dicom_dictionary_std::{tags, uids};
 
-use super::codec;
 use super::dataset::Dataset;
 use super::image::Layout;
 use super::instance::PixelFormat;
-use super::lut::ModalityLut;
+use crate::dicom::codecs::codec;
+use crate::dicom::codecs::lut::ModalityLut;
 
 const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
 /// Radiographs, mammograms, angiograms and fluoroscopy: sums along the beam.

@@ -2,30 +2,30 @@
 
 use std::borrow::Cow;
 
-use super::instance::PixelFormat;
 use super::lut::ModalityLut;
+use crate::dicom::header::instance::PixelFormat;
 
 const SHORT: &str = "the frame is shorter than its size";
 
 /// Stored samples of one frame.
-pub(super) struct Samples<'a> {
-    pub(super) bytes: Cow<'a, [u8]>,
-    pub(super) width: usize,
-    pub(super) big_endian: bool,
+pub(crate) struct Samples<'a> {
+    pub(crate) bytes: Cow<'a, [u8]>,
+    pub(crate) width: usize,
+    pub(crate) big_endian: bool,
 }
 
 /// One frame as stored: its samples, and where its lines lie among them.
-pub(super) struct StoredFrame<'a> {
-    pub(super) format: &'a PixelFormat,
-    pub(super) samples: Samples<'a>,
+pub(crate) struct StoredFrame<'a> {
+    pub(crate) format: &'a PixelFormat,
+    pub(crate) samples: Samples<'a>,
     /// The first sample, and how many lie from one line to the next.
-    pub(super) first: usize,
-    pub(super) stride: usize,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) rescale: [f64; 2],
+    pub(crate) first: usize,
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) rescale: [f64; 2],
     /// Takes the place of the rescale.
-    pub(super) lut: Option<&'a ModalityLut>,
+    pub(crate) lut: Option<&'a ModalityLut>,
 }
 
 impl StoredFrame<'_> {
@@ -38,7 +38,7 @@ impl StoredFrame<'_> {
     }
 
     /// Fills a slice with its values.
-    pub(super) fn fill<T>(&self, slice: &mut [T], to: impl Fn(f64) -> T + Copy) -> Result<(), String> {
+    pub(crate) fn fill<T>(&self, slice: &mut [T], to: impl Fn(f64) -> T + Copy) -> Result<(), String> {
         let unpack = self.unpack();
         if self.columns == self.stride {
             return unpack.fill(self.first, slice, to).ok_or_else(|| SHORT.to_owned());
@@ -51,7 +51,7 @@ impl StoredFrame<'_> {
 
     /// Calls for each line with its values after rescale, and with its samples as stored: little endian,
     /// BitsAllocated wide.
-    pub(super) fn lines(&self, mut line: impl FnMut(&[f64], &[u8])) -> Result<(), String> {
+    pub(crate) fn lines(&self, mut line: impl FnMut(&[f64], &[u8])) -> Result<(), String> {
         let unpack = self.unpack();
         let (width, wide) = (self.samples.width, usize::from(self.format.bits_allocated / 8));
         let (mut values, mut stored) = (vec![0.0; self.columns], Vec::new());

@@ -1,0 +1,21 @@
+//! Files to records: the head of a file, its data set, and what a record keeps of it.
+
+pub(crate) mod dataset;
+pub(crate) mod frames;
+mod head;
+pub(crate) mod image;
+pub mod instance;
+pub(crate) mod keywords;
+pub(crate) mod parse;
+pub(crate) mod peek;
+pub mod record;
+pub(crate) mod refuse;
+mod scanner;
+
+pub(crate) use dataset::{Dataset, decimal_strings};
+pub(crate) use head::Head;
+
+pub use instance::{Frame, Instance, PixelFormat, Tags};
+pub use keywords::{MoreTags, can_be_kept};
+pub use peek::HeaderReader;
+pub use record::{READING, Record, read_record, read_record_with};

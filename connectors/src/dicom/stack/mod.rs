@@ -1,0 +1,12 @@
+//! The slices of a series to stacks, each with one geometry, or the name of what is wrong with it.
+
+pub mod assemble;
+mod between;
+mod gaps;
+mod hints;
+mod slices;
+mod split;
+
+pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_with};
+pub use between::load_scan_between;
+pub use gaps::{OnGap, OnUneven, Rules, says_between};
