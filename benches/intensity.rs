@@ -15,10 +15,10 @@ use std::time::Instant;
 use peers::Peer;
 use tomoflow::connectors::{Geometry, Scan};
 use tomoflow::operators::histogram_match::{HistogramMatch, PERCENTS};
-use tomoflow::operators::intensities::Foreground;
 use tomoflow::operators::percentiles::Percentiles;
 use tomoflow::operators::registry::Transform;
 use tomoflow::operators::value::Case;
+use tomoflow::operators::values::Foreground;
 
 const SIZE: [usize; 3] = [80, 512, 512];
 

@@ -1,11 +1,10 @@
 //! Dilation and erosion of bits by a ball in mm, exact: whole rows are made wider or narrower, and joined or cut.
 
 use rayon::prelude::*;
-use tomoflow_connectors::Geometry;
+use tomoflow_connectors::{Geometry, Reject};
 
 use super::components::Run;
 use super::grid;
-use super::value::Failure;
 
 /// Voxels in a word.
 const WORD: usize = 64;
@@ -29,11 +28,11 @@ impl Ball {
     /// # Errors
     /// `BAD_GRID`; `SHEARED_GRID` where axes have no right angles; `TOO_LARGE` when the radius spans more than
     /// 127 voxels.
-    pub fn new(radius_mm: f64, geometry: &Geometry) -> Result<Self, Failure> {
+    pub fn new(radius_mm: f64, geometry: &Geometry) -> Result<Self, Reject> {
         grid::check(geometry)?;
         let cosine = grid::largest_cosine(geometry);
         if cosine > grid::RIGHT_ANGLE {
-            return Err(Failure::new(
+            return Err(Reject::new(
                 "SHEARED_GRID",
                 format!("right angles between the axes expected, a cosine of {cosine:.3} found"),
                 "a radius in mm is not measured on a tilted gantry's grid",
@@ -43,7 +42,7 @@ impl Ball {
         let radius = radius_mm * (1.0 + ROUNDING);
         let voxels = spacing.map(|mm| radius / mm);
         if voxels.iter().any(|voxels| *voxels >= (MOST + 1) as f64) {
-            return Err(Failure::new(
+            return Err(Reject::new(
                 "TOO_LARGE",
                 format!(
                     "a radius of at most {MOST} voxels expected, {radius_mm} mm on voxels of {spacing:?} mm found"

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::intensities;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
+use super::{intensities, values};
 
 const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "HU" };
 
@@ -76,7 +76,7 @@ impl Clip {
     fn clipped(self, voxels: &[f32]) -> Vec<f32> {
         let min = self.min.unwrap_or(f32::NEG_INFINITY);
         let max = self.max.unwrap_or(f32::INFINITY);
-        intensities::mapped(voxels, |value| value.clamp(min, max))
+        values::mapped(voxels, |value| value.clamp(min, max))
     }
 }
 

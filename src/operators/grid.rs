@@ -1,9 +1,7 @@
 //! Target grids by convention, and the tables of neighbours and weights that resampling reads.
 
-use tomoflow_connectors::Geometry;
 use tomoflow_connectors::geometry::{cross, dot, norm};
-
-use super::value::Failure;
+use tomoflow_connectors::{Geometry, Reject};
 
 /// The cosine between two axes up to which a grid counts as one with right angles.
 pub const RIGHT_ANGLE: f64 = 0.01;
@@ -164,7 +162,7 @@ pub fn resampled(geometry: &Geometry, samplings: &[Sampling; 3]) -> Geometry {
 ///
 /// # Errors
 /// `BAD_GRID`.
-pub fn check(geometry: &Geometry) -> Result<(), Failure> {
+pub fn check(geometry: &Geometry) -> Result<(), Reject> {
     let [a, b, c] = geometry.steps_mm;
     let spacing = geometry.spacing_mm();
     let spanned = dot(a, cross(b, c)).abs() > 1e-9 * spacing.iter().product::<f64>();
@@ -187,18 +185,18 @@ pub fn largest_cosine(geometry: &Geometry) -> f64 {
     cosine(a, b).max(cosine(a, c)).max(cosine(b, c))
 }
 
-fn bad(message: String) -> Failure {
-    Failure::new("BAD_GRID", message, "the positions or the orientation in the header may be damaged")
+fn bad(message: String) -> Reject {
+    Reject::new("BAD_GRID", message, "the positions or the orientation in the header may be damaged")
 }
 
 /// Refuses a target that no machine should be asked to hold.
 ///
 /// # Errors
 /// `TOO_LARGE`.
-pub fn check_voxels(size: [usize; 3]) -> Result<(), Failure> {
+pub fn check_voxels(size: [usize; 3]) -> Result<(), Reject> {
     let voxels: f64 = size.iter().map(|&n| n as f64).product();
     if voxels > MOST_VOXELS {
-        return Err(Failure::new(
+        return Err(Reject::new(
             "TOO_LARGE",
             format!("at most {MOST_VOXELS} voxels expected, a grid of {size:?} asked for"),
             "a spacing may be very fine for the extent of this scan, or a size very large",
@@ -216,11 +214,11 @@ pub fn nine_digits(value: f64) -> f64 {
 ///
 /// # Errors
 /// `GRID_MISMATCH`.
-pub fn check_same_size(what: &str, expected: [usize; 3], found: [usize; 3]) -> Result<(), Failure> {
+pub fn check_same_size(what: &str, expected: [usize; 3], found: [usize; 3]) -> Result<(), Reject> {
     if expected == found {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(Reject::new(
         "GRID_MISMATCH",
         format!("{what} of {expected:?} voxels expected, {found:?} found"),
         "both must lie on one grid",

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::intensities::{self, FOREGROUND, Foreground};
+use super::intensities::{self, FOREGROUND};
 use super::ranks;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
+use super::values::{self, Foreground};
 
 /// The percentiles that landmarks stand for, in TorchIO's order.
 pub const PERCENTS: [f64; 13] = [1.0, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0, 99.0];
@@ -120,11 +121,11 @@ impl HistogramMatch {
         let percents = USED.map(|place| PERCENTS[place]);
         let found = ranks::percentiles(voxels, self.foreground, &percents);
         let Some(percentiles) = found.and_then(|found| found.try_into().ok()) else {
-            return intensities::without_foreground(voxels, self.foreground);
+            return values::without_foreground(voxels, self.foreground);
         };
         let lines = Lines::new(&percentiles, &USED.map(|place| self.landmarks[place]));
         let stays = |value: f32| !value.is_finite() || self.foreground.leaves(value);
-        Ok(intensities::mapped(voxels, |value| if stays(value) { value } else { lines.at(value) }))
+        Ok(values::mapped(voxels, |value| if stays(value) { value } else { lines.at(value) }))
     }
 }
 

@@ -59,6 +59,7 @@ pub mod tally;
 pub mod threshold;
 pub mod train;
 pub mod value;
+pub mod values;
 pub mod view;
 pub mod votes;
 pub mod window;

@@ -1,12 +1,11 @@
 //! A scan through patient space onto another grid: how all scans come to the grid of one.
 
 use rayon::prelude::*;
-use tomoflow_connectors::{Geometry, Scan, pages};
+use tomoflow_connectors::{Geometry, Reject, Scan, pages};
 
 use super::grid::{self, Order};
-use super::intensities;
 use super::regrid::{REACH, VoxelMap, nearest_voxel, within};
-use super::value::Failure;
+use super::values;
 
 /// What is all but a voxel is that voxel: nothing of its neighbour gets in.
 const SNAP: f64 = 1e-6;
@@ -18,7 +17,7 @@ const SNAP: f64 = 1e-6;
 /// # Errors
 /// `BAD_GRID` for a grid without voxels, or whose axes have no length or do not span space; `NO_OVERLAP` where no
 /// voxel of the target lies in the scan; `NOT_FINITE` for NaN or infinities in the result; `TOO_LARGE`.
-pub fn onto(scan: &Scan, target: &Geometry, order: Order, fill: f32) -> Result<Scan, Failure> {
+pub fn onto(scan: &Scan, target: &Geometry, order: Order, fill: f32) -> Result<Scan, Reject> {
     let source = scan.geometry();
     grid::check(source)?;
     grid::check(target)?;
@@ -48,16 +47,16 @@ pub fn onto(scan: &Scan, target: &Geometry, order: Order, fill: f32) -> Result<S
         })
         .sum();
     if inside == 0 {
-        return Err(Failure::new(
+        return Err(Reject::new(
             "NO_OVERLAP",
             "a scan that shares space with the grid expected, one that lies beside it found",
             "both are placed by their patient positions: nothing is registered",
         ));
     }
-    if !intensities::all_finite(&voxels) {
-        return Err(intensities::not_finite());
+    if !values::all_finite(&voxels) {
+        return Err(values::not_finite());
     }
-    Scan::new(target.clone(), voxels).map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))
+    Scan::new(target.clone(), voxels).map_err(|error| Reject::new("GRID_MISMATCH", error.to_string(), ""))
 }
 
 /// The voxels that new ones are made from.

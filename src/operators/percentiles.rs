@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::intensities::{self, FOREGROUND, Foreground};
+use super::intensities::{self, FOREGROUND};
 use super::ranks;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
+use super::values::{self, Foreground};
 
 const PERCENT: FieldKind = FieldKind::Number { min: 0.0, max: 100.0, unit: "%" };
 const ENDS: FieldKind =
@@ -105,7 +106,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 impl Percentiles {
     fn scaled(&self, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
         let Some(found) = ranks::percentiles(voxels, self.foreground, &[self.lower, self.upper]) else {
-            return intensities::without_foreground(voxels, self.foreground);
+            return values::without_foreground(voxels, self.foreground);
         };
         let [low, high] = [found[0], found[1]];
         let [first, second] = self.to;
@@ -117,7 +118,7 @@ impl Percentiles {
             let scaled = (f64::from(value) - low) * slope + first;
             (if self.clip { scaled.clamp(first, second) } else { scaled }) as f32
         };
-        Ok(intensities::mapped(voxels, scale))
+        Ok(values::mapped(voxels, scale))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::intensities::Foreground;
+use super::values::Foreground;
 
 /// Bits that the second pass counts.
 const LOWER_BITS: u32 = 12;

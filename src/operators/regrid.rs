@@ -1,11 +1,10 @@
 //! Labels through patient space to another grid: how masks return to the scan as it was acquired.
 
 use rayon::prelude::*;
-use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
+use tomoflow_connectors::{Geometry, LabelMap, Reject, VoxelIndex};
 
 use super::grid;
 use super::interpolate;
-use super::value::Failure;
 
 /// A voxel reaches half a spacing from its centre, and a little more against rounding.
 pub(super) const REACH: f64 = 0.5 + 1e-3;
@@ -26,7 +25,7 @@ pub(super) const PARALLEL: f64 = 1e-3;
 /// let fine = labels_to_grid(&coarse, &Geometry::axis_aligned([1, 1, 4], [1.0; 3])).unwrap();
 /// assert_eq!(fine.voxels(), [0, 7, 7, 7]);
 /// ```
-pub fn labels_to_grid(labels: &LabelMap, target: &Geometry) -> Result<LabelMap, Failure> {
+pub fn labels_to_grid(labels: &LabelMap, target: &Geometry) -> Result<LabelMap, Reject> {
     let source = labels.geometry();
     grid::check(source)?;
     grid::check(target)?;
@@ -41,8 +40,7 @@ pub fn labels_to_grid(labels: &LabelMap, target: &Geometry) -> Result<LabelMap, 
         Some(along) => map.exchanged(labels, target.size, along),
         None => map.oblique(labels, target.size),
     };
-    LabelMap::new(target.clone(), voxels)
-        .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))
+    LabelMap::new(target.clone(), voxels).map_err(|error| Reject::new("GRID_MISMATCH", error.to_string(), ""))
 }
 
 /// From voxels of one grid to positions in voxels of another.
@@ -53,11 +51,11 @@ pub(super) struct VoxelMap {
 }
 
 impl VoxelMap {
-    pub(super) fn between(from: &Geometry, to: &Geometry) -> Result<Self, Failure> {
+    pub(super) fn between(from: &Geometry, to: &Geometry) -> Result<Self, Reject> {
         let position = |index: [f64; 3]| {
             to.to_voxel(from.to_patient(VoxelIndex(index)))
                 .map(|found| found.0)
-                .ok_or_else(|| Failure::new("BAD_GRID", "axes that span space expected", ""))
+                .ok_or_else(|| Reject::new("BAD_GRID", "axes that span space expected", ""))
         };
         let start = position([0.0; 3])?;
         let mut steps = [[0.0; 3]; 3];

@@ -9,7 +9,6 @@ use tomoflow_connectors::{Geometry, LabelMap, Scan};
 
 use super::declared_grid::GRID;
 use super::grid::{self, Convention, Order, Sampling, Tap};
-use super::intensities;
 use super::interpolate::{self, Taps};
 use super::kernel::Line;
 use super::onto::onto;
@@ -21,6 +20,7 @@ use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
+use super::values;
 use super::votes;
 pub use settings::{LabelOrder, Resample, Target};
 
@@ -222,8 +222,8 @@ impl Resample {
 
     fn scan(&self, scan: &Scan, plan: &Plan) -> Result<Scan, Failure> {
         let voxels = self.voxels(scan, plan);
-        if !intensities::all_finite(&voxels) {
-            return Err(intensities::not_finite());
+        if !values::all_finite(&voxels) {
+            return Err(values::not_finite());
         }
         Scan::new(grid::resampled(scan.geometry(), &plan.samplings), voxels).map_err(misfit)
     }

@@ -1,10 +1,9 @@
 //! Maps of shares through patient space to another grid: how they return to the scan as it was acquired.
 
-use tomoflow_connectors::Geometry;
+use tomoflow_connectors::{Geometry, Reject};
 
 use super::grid;
 use super::regrid::{PARALLEL, REACH, VoxelMap};
-use super::value::Failure;
 use crate::networks::maps::UNKNOWN;
 
 /// A weight below this is none: what is all but a voxel is that voxel.
@@ -33,7 +32,7 @@ impl Way {
     ///
     /// # Errors
     /// `BAD_GRID` for a grid without voxels, or whose axes have no length or do not span space.
-    pub fn new(source: &Geometry, target: &Geometry) -> Result<Self, Failure> {
+    pub fn new(source: &Geometry, target: &Geometry) -> Result<Self, Reject> {
         grid::check(source)?;
         grid::check(target)?;
         let map = VoxelMap::between(target, source)?;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::grid::nine_digits;
-use super::intensities::{self, Foreground};
 use super::value::{Case, Failure};
+use super::values::{self, Foreground};
 
 /// Bits of a number's fraction that tell two intensities apart: whole numbers up to 8192 are exact, all others within
 /// an 8192nd of themselves, towards 0.
@@ -48,8 +48,8 @@ impl Tally {
     /// `NOT_FINITE` for NaN or infinities; `NO_LABELS` where labelled voxels are asked for and there are no labels.
     pub fn of(case: &Case, counted: Counted) -> Result<Self, Failure> {
         let voxels = case.scan.voxels();
-        if !intensities::all_finite(voxels) {
-            return Err(intensities::not_finite());
+        if !values::all_finite(voxels) {
+            return Err(values::not_finite());
         }
         let (foreground, labels) = match counted {
             Counted::By(foreground) => (foreground, &[][..]),

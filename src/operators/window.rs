@@ -6,12 +6,12 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use tomoflow_connectors::Scan;
 
-use super::intensities;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
+use super::{intensities, values};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -69,7 +69,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 impl Window {
     fn scaled(self, scan: &Scan) -> Result<Vec<f32>, Failure> {
         if scan.voxels().par_chunks(1 << 16).any(|chunk| chunk.iter().any(|value| value.is_nan())) {
-            return Err(intensities::not_finite());
+            return Err(values::not_finite());
         }
         let width = self.high - self.low;
         let scale = |&value: &f32| (value.clamp(self.low, self.high) - self.low) / width;

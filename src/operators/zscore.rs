@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use tomoflow_connectors::Scan;
 
-use super::intensities::{self, FOREGROUND, Foreground};
+use super::intensities::{self, FOREGROUND};
 use super::registry::{Entry, Stage, Transform};
 use super::rules::Measured;
 use super::spec::{
@@ -18,6 +18,7 @@ use super::spec::{
 };
 use super::tally::Counted;
 use super::value::{Case, Failure};
+use super::values::{self, Foreground};
 use of_archive::OfArchive;
 
 /// Voxels that are summed as one: fixed, so that the sum does not depend on the number of threads.
@@ -246,12 +247,12 @@ impl Zscore {
 
     fn scaled(self, scan: &Scan) -> Result<Vec<f32>, Failure> {
         let voxels = scan.voxels();
-        if !intensities::all_finite(voxels) {
-            return Err(intensities::not_finite());
+        if !values::all_finite(voxels) {
+            return Err(values::not_finite());
         }
         if let (Some(mean), Some(std)) = (self.mean, self.std) {
             let [low, high] = self.clip.unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
-            return Ok(intensities::mapped(voxels, |value| {
+            return Ok(values::mapped(voxels, |value| {
                 if self.foreground.leaves(value) {
                     return value;
                 }
@@ -259,7 +260,7 @@ impl Zscore {
             }));
         }
         match self.clip {
-            Some(_) => self.by_its_own(&intensities::mapped(voxels, |value| self.clipped(value))),
+            Some(_) => self.by_its_own(&values::mapped(voxels, |value| self.clipped(value))),
             None => self.by_its_own(voxels),
         }
     }
@@ -276,7 +277,7 @@ impl Zscore {
         }
         let mean = sum / count as f64;
         let deviation = (self.squares(voxels, mean) / count as f64).sqrt();
-        Ok(intensities::mapped(voxels, |value| {
+        Ok(values::mapped(voxels, |value| {
             if self.foreground.leaves(value) {
                 return 0.0;
             }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::intensities::Foreground;
 use super::super::registry::{Stage, Transform};
 use super::super::rules::{Measured, Rule, Settled};
 use super::super::spec::Config;
 use super::super::tally::Counted;
 use super::super::value::{Case, Failure};
+use super::super::values::Foreground;
 use super::Zscore;
 
 /// A normalisation by numbers of the archive.
