@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::differences::{Difference, differences};
 use super::driver::Driver;
+use super::error::RunError;
 use super::ledger;
+use super::options::Options;
 use super::outlook::Outlook;
 use super::rows::Desired;
-use super::run::{Options, RunError};
 use crate::executor::work::{Action, Work};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use tomoflow_connectors::{Digest, Geometry, RunLength};
 
 use super::driver::Driver;
+use super::error::RunError;
 use super::identity::Identity;
 use super::mapfile::{AskedMaps, KeptMaps};
 use super::outlook::Outlook;
 use super::rows::Desired;
-use super::run::RunError;
 use crate::executor::Context;
 use crate::executor::maps::MapKind;
 use crate::executor::work::CaseRow;

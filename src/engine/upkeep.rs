@@ -8,8 +8,8 @@ pub use verify::{Verified, verify};
 
 use tomoflow_connectors::Digest;
 
+use super::error::RunError;
 use super::identity::Identity;
-use super::run::RunError;
 use crate::pipeline::Plan;
 use crate::store::{Failure, Store};
 

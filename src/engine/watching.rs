@@ -9,7 +9,8 @@ use crossbeam_channel::{Receiver, select};
 
 use super::archive::{Change as Row, Looked};
 use super::control::ControlError;
-use super::run::{Progress, RunError};
+use super::error::RunError;
+use super::options::Progress;
 use super::session::Session;
 use super::status::Phase;
 use super::summary::Summary;

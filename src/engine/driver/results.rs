@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use tomoflow_connectors::{Digest, points};
 
+use super::super::error::RunError;
 use super::super::ledger;
 use super::super::rows::Input;
-use super::super::run::RunError;
 use super::asked::Asked;
 use super::{BACKOFF, Driver, Origin};
 use crate::executor::work::{Action, Work, seen_by};

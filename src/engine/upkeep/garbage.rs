@@ -11,7 +11,7 @@ use tomoflow_connectors::dicom::{FileStat, walk};
 use tomoflow_connectors::table::{Rows, Table, TableFiles, read_parquet, table_files};
 
 use super::super::SourceError;
-use super::super::run::RunError;
+use super::super::error::RunError;
 use crate::pipeline::Plan;
 use crate::store::{Outcome, Recorded, Store, StoreError};
 

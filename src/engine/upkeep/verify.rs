@@ -11,7 +11,7 @@ use tomoflow_connectors::dicom::{FileStat, MoreTags, read_record_with, walk};
 use tomoflow_connectors::table::{Table, read_rows};
 
 use super::super::archive::Archive;
-use super::super::run::RunError;
+use super::super::error::RunError;
 use crate::pipeline::Plan;
 use crate::store::{Held, Indexed, Outcome, Recorded, Store};
 

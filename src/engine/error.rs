@@ -1,0 +1,71 @@
+//! Why a run could not be done.
+
+use tomoflow_connectors::table::TableError;
+
+use super::archive::SourceError;
+use super::control;
+use crate::networks::NetworkError;
+use crate::store::StoreError;
+
+/// Why a run could not be done. A bad series never is one.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The sources.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The control plane.
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    /// The device that the pipeline asks for.
+    #[error(transparent)]
+    Device(#[from] NetworkError),
+    /// The address where metrics are to be given.
+    #[error(transparent)]
+    Status(#[from] super::status::StatusError),
+    /// Other processes.
+    #[error(transparent)]
+    Cluster(#[from] super::cluster::ClusterError),
+    /// Nothing to export.
+    #[error("masks of a stage{} expected, there are none\nhint: run the pipeline first; `check` names its stages", named(.stage))]
+    NoMasks {
+        /// The stage that was asked for, or empty.
+        stage: String,
+    },
+    /// No model to export.
+    #[error(
+        "a model of `{stage}` expected, it has none yet\nhint: run the pipeline first; `plan` says what it waits for"
+    )]
+    NoModel {
+        /// The training.
+        stage: String,
+    },
+    /// A model that cannot be exported.
+    #[error("the model of `{stage}` cannot be written: {message}")]
+    ModelFile {
+        /// The training.
+        stage: String,
+        /// Why.
+        message: String,
+    },
+    /// Several processes, and nothing that a rule could follow.
+    #[error(
+        "no scan yet that the rule of `{stage}` could follow, and several processes need it settled first\nhint: run one process once there are scans, or say outright what `{stage}` needs (`spacing_mm`, `grid`)"
+    )]
+    Unsettled {
+        /// The stage with the rule.
+        stage: String,
+    },
+    /// Threads.
+    #[error("no more threads: {0}")]
+    Threads(#[source] std::io::Error),
+}
+
+fn named(stage: &str) -> String {
+    if stage.is_empty() { String::new() } else { format!(" `{stage}`") }
+}

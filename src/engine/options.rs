@@ -1,0 +1,54 @@
+//! How a pipeline is run, and who is told how far it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::cluster::Cluster;
+use super::summary::StageCount;
+
+/// How a pipeline is run; none of it changes results.
+#[derive(Clone)]
+pub struct Options {
+    /// Timely threads.
+    pub workers: usize,
+    /// Threads of the CPU pool; 0 for one a core.
+    pub threads: usize,
+    /// Whether models are trained anew when their cases have changed, whatever the pipeline says.
+    pub retrain: bool,
+    /// Whether rules over the archive are settled anew, whatever they are pinned to.
+    pub repin: bool,
+    /// Whether an archive that was not empty may be empty now.
+    pub accept_empty: bool,
+    /// Set from outside to stop.
+    pub stop: Arc<AtomicBool>,
+    /// The processes that take part; none for this one alone.
+    pub cluster: Option<Cluster>,
+}
+
+impl Options {
+    /// Threads of the CPU pool: as many as were asked for, or one a core.
+    pub fn pool_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            threads: 0,
+            retrain: false,
+            repin: false,
+            accept_empty: false,
+            stop: Arc::default(),
+            cluster: None,
+        }
+    }
+}
+
+/// What is told how far a run is: counts by stage.
+pub type Progress<'a> = dyn FnMut(&BTreeMap<String, StageCount>) + 'a;
