@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use peers::Peer;
 use rayon::prelude::*;
-use tomoflow::operators::components::{Components, Connectivity, components};
+use tomoflow::voxels::components::{Components, Connectivity, components};
 
 const SIZE: [usize; 3] = [80, 512, 512];
 

@@ -18,7 +18,7 @@ use tomoflow::operators::histogram_match::{HistogramMatch, PERCENTS};
 use tomoflow::operators::percentiles::Percentiles;
 use tomoflow::operators::registry::Transform;
 use tomoflow::operators::value::Case;
-use tomoflow::operators::values::Foreground;
+use tomoflow::voxels::values::Foreground;
 
 const SIZE: [usize; 3] = [80, 512, 512];
 

@@ -19,10 +19,10 @@ use std::time::Instant;
 use peers::Peer;
 use tomoflow::connectors::{Geometry, LabelMap};
 use tomoflow::metrics::Packed;
-use tomoflow::operators::components::Connectivity;
 use tomoflow::operators::largest_component::LargestComponent;
 use tomoflow::operators::registry::MaskTransform;
 use tomoflow::operators::value::Mask;
+use tomoflow::voxels::components::Connectivity;
 
 const SIZE: [usize; 3] = [80, 512, 512];
 const SPACING_MM: [f64; 3] = [1.5, 0.4, 0.4];

@@ -18,10 +18,10 @@ use divan::counter::BytesCount;
 use peers::Peer;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
 use tomoflow::operators::declared_grid::DeclaredGrid;
-use tomoflow::operators::grid::{Convention, Order};
 use tomoflow::operators::registry::Transform;
 use tomoflow::operators::resample::{LabelOrder, Resample, labels_to_grid};
 use tomoflow::operators::value::Case;
+use tomoflow::voxels::grid::{Convention, Order};
 
 /// What every peer resamples, and to how many voxels of which spacing.
 const VOXELS: &str = r#"

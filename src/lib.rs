@@ -14,5 +14,6 @@ pub mod phantom;
 pub mod pipeline;
 pub mod report;
 pub mod store;
+pub mod voxels;
 
 pub use tomoflow_connectors as connectors;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors from the top; those on one line do not know each other.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["cli"],
     &["report", "phantom"],
     &["engine"],
@@ -14,6 +14,7 @@ const FLOORS: [&[&str]; 10] = [
     &["pipeline"],
     &["operators"],
     &["networks"],
+    &["voxels"],
     &["metrics"],
     &["connectors"],
 ];

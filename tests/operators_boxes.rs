@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan, VoxelIndex};
 use tomoflow::operators::crop::{self, Crop};
-use tomoflow::operators::grid::{Convention, Order};
 use tomoflow::operators::pad::{self, Pad};
 use tomoflow::operators::registry::Transform;
 use tomoflow::operators::reorient::{self, Reorient};
 use tomoflow::operators::resample::{Resample, labels_to_grid};
 use tomoflow::operators::value::Case;
+use tomoflow::voxels::grid::{Convention, Order};
 
 /// Oblique, and sheared as by a tilted gantry.
 fn tilted(size: [usize; 3]) -> Geometry {

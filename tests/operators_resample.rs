@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tomoflow::connectors::{Geometry, LabelMap, Scan, VoxelIndex};
-use tomoflow::operators::grid::{Convention, Order};
 use tomoflow::operators::registry::Transform;
 use tomoflow::operators::resample::{Resample, labels_to_grid};
 use tomoflow::operators::value::Case;
+use tomoflow::voxels::grid::{Convention, Order};
 
 const CONVENTIONS: [Convention; 3] = [Convention::Monai, Convention::Nnunet, Convention::Torchio];
 

@@ -6,10 +6,10 @@ use golden::Golden;
 use proptest::prelude::*;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
-use tomoflow::operators::grid::{Convention, Order};
 use tomoflow::operators::registry::Transform;
 use tomoflow::operators::resample::{LabelOrder, Resample, Target};
 use tomoflow::operators::value::Case;
+use tomoflow::voxels::grid::{Convention, Order};
 
 #[path = "support/golden.rs"]
 mod golden;

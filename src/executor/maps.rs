@@ -12,8 +12,8 @@ use super::artifact;
 use super::keys;
 use crate::networks::maps::{MapKinds, Maps, Planes, pack, share};
 use crate::operators::registry::Stage;
-use crate::operators::shares::Way;
 use crate::pipeline::Plan;
+use crate::voxels::shares::Way;
 
 /// The bytes of a header that is looked at by itself; no table of contents is as long.
 const LONGEST_HEADER: u64 = 1 << 26;

@@ -5,9 +5,7 @@ use std::io;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-mod planes;
-
-pub use planes::{Planes, STEPS, UNKNOWN, pack, share, stored};
+pub use crate::voxels::planes::{Planes, STEPS, UNKNOWN, pack, share, stored};
 
 /// Which maps are made beside the classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::intensities;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
-use super::{intensities, values};
+use crate::voxels::values;
 
 const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "HU" };
 

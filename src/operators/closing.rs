@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ball::{Ball, Room};
-use super::components::{Run, runs};
 use super::neighbours::{LABELS, Meant};
 use super::registry::{Entry, MaskTransform, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Failure, Mask};
+use crate::voxels::ball::{Ball, Room};
+use crate::voxels::components::{Run, runs};
 
 /// The ball of `closing` and `opening`.
 pub(super) const RADIUS_MM: Field = Field {

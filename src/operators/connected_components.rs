@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tomoflow_connectors::LabelMap;
 
-use super::components::{Connectivity, components};
 use super::neighbours::{CONNECTIVITY, LABELS, Meant, connectivity};
 use super::registry::{Entry, MaskTransform, Stage};
 use super::remove_small::Least;
@@ -14,6 +13,7 @@ use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Failure, Mask};
+use crate::voxels::components::{Connectivity, components};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {

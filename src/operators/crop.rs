@@ -7,12 +7,12 @@ use serde::Deserialize;
 use tomoflow_connectors::{Geometry, PatientPoint, Volume};
 
 use super::cuboid::{Cuboid, LENGTHS_MM, SNAP};
-use super::grid;
 use super::registry::{Axes, Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
 };
 use super::value::{Case, Failure};
+use crate::voxels::grid;
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use tomoflow_connectors::volume::SizeMismatch;
 use tomoflow_connectors::{Geometry, Volume, VoxelIndex};
 
-use super::grid;
 use super::spec::FieldKind;
 use super::value::{Case, Failure};
+use crate::voxels::grid;
 
 /// Voxels that are all but whole: lengths are ratios of measured spacings.
 pub(super) const SNAP: f64 = 1e-6;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Geometry;
 use tomoflow_connectors::geometry::norm;
 
-use super::grid;
 use super::spec::{Default, Field, FieldKind, FieldProblem, Role};
+use crate::voxels::grid;
 
 /// How far a direction's length may be from 1.
 const UNIT: f64 = 1e-4;

@@ -291,8 +291,8 @@ impl Evaluate {
     }
 
     fn check_grids(&self, prediction: &Geometry, reference: &Geometry) -> Result<(), Failure> {
-        super::grid::check_same_size("a mask", reference.size, prediction.size)?;
-        super::grid::check(reference)?;
+        crate::voxels::grid::check_same_size("a mask", reference.size, prediction.size)?;
+        crate::voxels::grid::check(reference)?;
         if !prediction.same_grid(reference, SAME_GRID_MM) {
             return Err(Failure::new(
                 "GRID_MISMATCH",
@@ -302,10 +302,10 @@ impl Evaluate {
                 "both must come from the same series",
             ));
         }
-        let most = super::grid::largest_cosine(reference);
+        let most = crate::voxels::grid::largest_cosine(reference);
         let surfaces = self.metrics.iter().filter(|figure| figure.needs.surfaces());
         let names: Vec<_> = surfaces.map(|figure| format!("`{}`", figure.name)).collect();
-        if !names.is_empty() && most > super::grid::RIGHT_ANGLE {
+        if !names.is_empty() && most > crate::voxels::grid::RIGHT_ANGLE {
             return Err(Failure::new(
                 "SHEARED_GRID",
                 format!("right angles between the axes expected, a cosine of {most:.3} found"),

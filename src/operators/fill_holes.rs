@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::components::{Components, Connectivity, Run, components};
 use super::neighbours::{CONNECTIVITY, LABELS, Meant, connectivity};
 use super::registry::{Entry, MaskTransform, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Failure, Mask};
+use crate::voxels::components::{Components, Connectivity, Run, components};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::intensities::{self, FOREGROUND};
-use super::ranks;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
-use super::values::{self, Foreground};
+use crate::voxels::ranks;
+use crate::voxels::values::{self, Foreground};
 
 /// The percentiles that landmarks stand for, in TorchIO's order.
 pub const PERCENTS: [f64; 13] = [1.0, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0, 99.0];

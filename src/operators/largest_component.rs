@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tomoflow_connectors::LabelMap;
 
-use super::components::{Connectivity, components};
 use super::neighbours::{CONNECTIVITY, connectivity};
 use super::registry::{Entry, MaskTransform, Stage};
 use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
 use super::value::{Failure, Mask};
+use crate::voxels::components::{Connectivity, components};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {

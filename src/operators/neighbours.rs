@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::components::Connectivity;
 use super::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
 use super::value::{Failure, Mask};
+use crate::voxels::components::Connectivity;
 
 /// Which voxels are connected.
 pub(super) const CONNECTIVITY: Field = Field {

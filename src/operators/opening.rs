@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tomoflow_connectors::LabelMap;
 
-use super::ball::{Ball, Room};
 use super::closing::{RADIUS_MM, radius_mm, runs_by_label};
 use super::neighbours::{LABELS, Meant};
 use super::registry::{Entry, MaskTransform, Stage};
 use super::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
 use super::value::{Failure, Mask};
+use crate::voxels::ball::{Ball, Room};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::intensities::{self, FOREGROUND};
-use super::ranks;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
-use super::values::{self, Foreground};
+use crate::voxels::ranks;
+use crate::voxels::values::{self, Foreground};
 
 const PERCENT: FieldKind = FieldKind::Number { min: 0.0, max: 100.0, unit: "%" };
 const ENDS: FieldKind =

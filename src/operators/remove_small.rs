@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tomoflow_connectors::LabelMap;
 
-use super::components::{Connectivity, components};
 use super::neighbours::{CONNECTIVITY, LABELS, Meant, connectivity};
 use super::registry::{Entry, MaskTransform, Stage};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
 };
 use super::value::{Failure, Mask};
+use crate::voxels::components::{Connectivity, components};
 
 /// A component that is below the least volume by no more than this share of it is not: spacings are decimal
 /// fractions.
@@ -70,7 +70,7 @@ impl Least {
             Self::Voxels(voxels) => Ok(voxels),
             Self::Ml(ml) => {
                 let geometry = mask.labels.geometry();
-                super::grid::check(geometry)?;
+                crate::voxels::grid::check(geometry)?;
                 Ok((ml * 1000.0 / geometry.voxel_mm3() * (1.0 - ROUNDING)).ceil() as u64)
             }
         }

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use tomoflow_connectors::volume::SizeMismatch;
 use tomoflow_connectors::{Geometry, Volume, VoxelIndex};
 
-use super::grid;
 use super::registry::{Axes, Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
+use crate::voxels::grid;
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {

@@ -8,20 +8,20 @@ use serde_json::{Value as Json, json};
 use tomoflow_connectors::{Geometry, LabelMap, Scan};
 
 use super::declared_grid::GRID;
-use super::grid::{self, Convention, Order, Sampling, Tap};
-use super::interpolate::{self, Taps};
-use super::kernel::Line;
-use super::onto::onto;
 use super::registry::{Entry, Stage, Transform};
-pub use super::regrid::labels_to_grid;
 use super::rules::{Rule, Settled};
-use super::separable::{self, Clip};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
-use super::values;
-use super::votes;
+use crate::voxels::grid::{self, Convention, Order, Sampling, Tap};
+use crate::voxels::interpolate::{self, Taps};
+use crate::voxels::kernel::Line;
+use crate::voxels::onto::onto;
+pub use crate::voxels::regrid::labels_to_grid;
+use crate::voxels::separable::{self, Clip};
+use crate::voxels::values;
+use crate::voxels::votes;
 pub use settings::{LabelOrder, Resample, Target};
 
 /// What the type declares.

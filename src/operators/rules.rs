@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use tomoflow_connectors::Geometry;
 
 use super::declared_grid::DeclaredGrid;
-use super::grid::nine_digits;
 use super::tally::{Counted, Together};
 use super::value::Failure;
+use crate::voxels::grid::nine_digits;
 
 use crate::metrics::Statistics;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::grid::nine_digits;
 use super::value::{Case, Failure};
-use super::values::{self, Foreground};
+use crate::voxels::grid::nine_digits;
+use crate::voxels::values::{self, Foreground};
 
 /// Bits of a number's fraction that tell two intensities apart: whole numbers up to 8192 are exact, all others within
 /// an 8192nd of themselves, towards 0.
@@ -57,7 +57,7 @@ impl Tally {
                 let labels = case.labels.as_ref().ok_or_else(|| {
                     Failure::new("NO_LABELS", "a case with labels expected, one without found", "")
                 })?;
-                super::grid::check_same_size("labels", case.scan.size(), labels.size())?;
+                crate::voxels::grid::check_same_size("labels", case.scan.size(), labels.size())?;
                 (Foreground::None, labels.voxels())
             }
         };

@@ -6,12 +6,13 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use tomoflow_connectors::Scan;
 
+use super::intensities;
 use super::registry::{Entry, Stage, Transform};
 use super::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use super::value::{Case, Failure};
-use super::{intensities, values};
+use crate::voxels::values;
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {

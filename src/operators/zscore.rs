@@ -18,7 +18,7 @@ use super::spec::{
 };
 use super::tally::Counted;
 use super::value::{Case, Failure};
-use super::values::{self, Foreground};
+use crate::voxels::values::{self, Foreground};
 use of_archive::OfArchive;
 
 /// Voxels that are summed as one: fixed, so that the sum does not depend on the number of threads.

@@ -3,10 +3,10 @@
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::super::grid::{Convention, Order, Sampling};
-use super::super::kernel::Line;
-use super::super::separable::{self, Clip};
 use super::random::normal;
+use crate::voxels::grid::{Convention, Order, Sampling};
+use crate::voxels::kernel::Line;
+use crate::voxels::separable::{self, Clip};
 
 /// The degree of a bias field's polynomial, as in TorchIO.
 const DEGREE: usize = 3;

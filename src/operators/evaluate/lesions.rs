@@ -6,8 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::operators::components::{Components, Connectivity, components};
 use crate::operators::value::Mask;
+use crate::voxels::components::{Components, Connectivity, components};
 
 /// From this diameter on a lesion is not small any more.
 const MEDIUM_MM: f64 = 15.0;

@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::super::declared_grid::DeclaredGrid;
-use super::super::grid::{Convention, Order};
 use super::super::rules::{Rule, SpacingRule};
 use super::super::spec::{Config, FieldProblem};
+use crate::voxels::grid::{Convention, Order};
 
 /// A resampling.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

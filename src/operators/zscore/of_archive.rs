@@ -9,8 +9,8 @@ use super::super::rules::{Measured, Rule, Settled};
 use super::super::spec::Config;
 use super::super::tally::Counted;
 use super::super::value::{Case, Failure};
-use super::super::values::Foreground;
 use super::Zscore;
+use crate::voxels::values::Foreground;
 
 /// A normalisation by numbers of the archive.
 #[derive(Clone, Copy, Debug)]

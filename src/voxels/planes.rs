@@ -14,7 +14,7 @@ const LEVEL: i32 = 3;
 ///
 /// # Examples
 /// ```
-/// use tomoflow::networks::maps::{share, stored};
+/// use tomoflow::voxels::planes::{share, stored};
 /// assert_eq!([0.0, 0.5, 1.0, f32::NAN].map(stored), [0, 127, 254, 255]);
 /// assert!(share(127) == 0.5 && share(255).is_nan());
 /// ```

@@ -198,8 +198,8 @@ fn next(words: &[u64], at: usize, flip: u64) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::components::runs;
     use super::*;
-    use crate::operators::components::runs;
     use proptest::prelude::*;
 
     const SIZE: [usize; 3] = [4, 7, 71];

@@ -3,8 +3,8 @@
 use tomoflow_connectors::{Geometry, Reject};
 
 use super::grid;
+use super::planes::UNKNOWN;
 use super::regrid::{PARALLEL, REACH, VoxelMap};
-use crate::networks::maps::UNKNOWN;
 
 /// A weight below this is none: what is all but a voxel is that voxel.
 const SNAP: f64 = 1e-6;

@@ -1,0 +1,16 @@
+//! Arithmetic on volumes that knows no stage: grids, interpolation, morphology and components.
+
+pub mod ball;
+pub mod components;
+pub mod grid;
+pub mod interpolate;
+pub mod kernel;
+pub mod onto;
+pub mod planes;
+pub mod ranks;
+pub mod regrid;
+pub mod separable;
+pub mod shares;
+pub mod spline;
+pub mod values;
+pub mod votes;
