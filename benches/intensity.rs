@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use peers::Peer;
 use tomoflow::connectors::{Geometry, Scan};
-use tomoflow::operators::histogram_match::{HistogramMatch, PERCENTS};
-use tomoflow::operators::percentiles::Percentiles;
+use tomoflow::operators::cases::histogram_match::{HistogramMatch, PERCENTS};
+use tomoflow::operators::cases::percentiles::Percentiles;
 use tomoflow::operators::registry::Transform;
 use tomoflow::operators::value::Case;
 use tomoflow::voxels::values::Foreground;

@@ -19,7 +19,7 @@ use std::time::Instant;
 use peers::Peer;
 use tomoflow::connectors::{Geometry, LabelMap};
 use tomoflow::metrics::Packed;
-use tomoflow::operators::largest_component::LargestComponent;
+use tomoflow::operators::masks::largest_component::LargestComponent;
 use tomoflow::operators::registry::MaskTransform;
 use tomoflow::operators::value::Mask;
 use tomoflow::voxels::components::Connectivity;

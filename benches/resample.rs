@@ -17,9 +17,9 @@ use std::time::Instant;
 use divan::counter::BytesCount;
 use peers::Peer;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
-use tomoflow::operators::declared_grid::DeclaredGrid;
+use tomoflow::operators::cases::declared_grid::DeclaredGrid;
+use tomoflow::operators::cases::resample::{LabelOrder, Resample, labels_to_grid};
 use tomoflow::operators::registry::Transform;
-use tomoflow::operators::resample::{LabelOrder, Resample, labels_to_grid};
 use tomoflow::operators::value::Case;
 use tomoflow::voxels::grid::{Convention, Order};
 

@@ -13,8 +13,8 @@ use tomoflow::connectors::dicom::{Instance, OnGap, Record, Rules, assemble_with,
 use tomoflow::connectors::rtstruct::{rasterise_between, read_structures};
 use tomoflow::connectors::{LabelMap, Scan, nifti};
 use tomoflow::engine::{ExportOptions, export};
-use tomoflow::operators::files::FileFormat;
 use tomoflow::operators::registry::Registry;
+use tomoflow::operators::sinks::files::FileFormat;
 use tomoflow::phantom::vs;
 
 const INTERPOLATE: &str = "inputs = [\"scans\"]\non_gap = \"interpolate\"";

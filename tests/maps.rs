@@ -10,8 +10,8 @@ use std::time::Duration;
 use support::{Workplace, ran};
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::engine::{self, ExportOptions};
-use tomoflow::operators::files::FileFormat;
 use tomoflow::operators::registry::Registry;
+use tomoflow::operators::sinks::files::FileFormat;
 
 const ALL: &str = "keep = [\"probabilities\", \"entropy\", \"attention\"]";
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan, VoxelIndex};
-use tomoflow::operators::crop::{self, Crop};
-use tomoflow::operators::pad::{self, Pad};
+use tomoflow::operators::cases::crop::{self, Crop};
+use tomoflow::operators::cases::pad::{self, Pad};
+use tomoflow::operators::cases::reorient::{self, Reorient};
+use tomoflow::operators::cases::resample::{Resample, labels_to_grid};
 use tomoflow::operators::registry::Transform;
-use tomoflow::operators::reorient::{self, Reorient};
-use tomoflow::operators::resample::{Resample, labels_to_grid};
 use tomoflow::operators::value::Case;
 use tomoflow::voxels::grid::{Convention, Order};
 

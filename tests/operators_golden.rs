@@ -7,11 +7,11 @@ use golden::Golden;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
 use tomoflow::metrics::{Bounds, Found, Scored, average_precision, surface_distances};
-use tomoflow::operators::declared_grid::DeclaredGrid;
-use tomoflow::operators::largest_component::LargestComponent;
+use tomoflow::operators::cases::declared_grid::DeclaredGrid;
+use tomoflow::operators::cases::rule::{Measured, Sampled, Settled, SpacingRule};
+use tomoflow::operators::cases::tally::{Counted, Tally, Together};
+use tomoflow::operators::masks::largest_component::LargestComponent;
 use tomoflow::operators::registry::{MaskTransform, Registry, Stage, Transform};
-use tomoflow::operators::rules::{Measured, Sampled, Settled, SpacingRule};
-use tomoflow::operators::tally::{Counted, Tally, Together};
 use tomoflow::operators::value::{Case, Mask};
 use tomoflow::voxels::components::Connectivity;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tomoflow::connectors::{Geometry, LabelMap, Scan, VoxelIndex};
+use tomoflow::operators::cases::resample::{Resample, labels_to_grid};
 use tomoflow::operators::registry::Transform;
-use tomoflow::operators::resample::{Resample, labels_to_grid};
 use tomoflow::operators::value::Case;
 use tomoflow::voxels::grid::{Convention, Order};
 

@@ -6,8 +6,8 @@ use golden::Golden;
 use proptest::prelude::*;
 use serde_json::json;
 use tomoflow::connectors::{Geometry, LabelMap, Scan};
+use tomoflow::operators::cases::resample::{LabelOrder, Resample, Target};
 use tomoflow::operators::registry::Transform;
-use tomoflow::operators::resample::{LabelOrder, Resample, Target};
 use tomoflow::operators::value::Case;
 use tomoflow::voxels::grid::{Convention, Order};
 
@@ -149,7 +149,7 @@ fn isotropic_is_the_smallest_spacing() {
 
 #[test]
 fn a_spacing_or_a_rule_is_asked_for() {
-    let build = tomoflow::operators::resample::ENTRY.build;
+    let build = tomoflow::operators::cases::resample::ENTRY.build;
     let field =
         |config: serde_json::Value| build(config.as_object().unwrap()).err().map(|p| p[0].field.clone());
     let rest = json!({ "convention": "monai", "order": "cubic" });

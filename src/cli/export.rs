@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::PipelineArgs;
 use crate::engine::{self, ExportOptions};
-use crate::operators::files::FileFormat;
 use crate::operators::registry::Registry;
+use crate::operators::sinks::files::FileFormat;
 
 /// What masks are written as.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -25,9 +25,9 @@ use summary::Judged;
 use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance, Stands, Used};
 use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
+use crate::operators::cases::rule::{Measured, Rule};
+use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
-use crate::operators::rules::{Measured, Rule};
-use crate::operators::tally::Counted;
 use crate::pipeline::Plan;
 use crate::store::{FigureRow, Outcome, Pin};
 

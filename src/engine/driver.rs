@@ -25,8 +25,8 @@ use crate::executor::work::{Action, Work};
 use crate::executor::{Context, Finished, Job};
 use crate::executor::{keys, maps};
 use crate::networks::MapKinds;
+use crate::operators::models::train::Retrain;
 use crate::operators::registry::Stage;
-use crate::operators::train::Retrain;
 use crate::store::{Outcome, Pin, Recorded, Store, Texts};
 
 /// The state of one run.

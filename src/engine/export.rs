@@ -13,8 +13,8 @@ use super::rows::Desired;
 use crate::executor::Context;
 use crate::executor::work::SeriesRow;
 use crate::networks::ModelCard;
-use crate::operators::files::{FileFormat, Files};
 use crate::operators::registry::Stage;
+use crate::operators::sinks::files::{FileFormat, Files};
 use crate::pipeline::{Plan, PlannedStage};
 
 /// What is written, and where.

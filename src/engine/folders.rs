@@ -14,8 +14,8 @@ use super::maskfile::MaskWriter;
 use super::rows::{Desired, DesiredRows};
 use super::tables::Changes;
 use crate::executor::Context;
-use crate::operators::files::Files;
 use crate::operators::registry::Stage;
+use crate::operators::sinks::files::Files;
 use crate::pipeline::Plan;
 
 /// Raised when the same mask would be written in another way.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
 use crate::executor::work::{Action, CaseRow, Member, Work};
-use crate::operators::models::ModelSource;
+use crate::operators::models::origin::ModelSource;
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Config, semantic};
 use crate::pipeline::{Plan, PlannedStage};

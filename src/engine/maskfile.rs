@@ -13,7 +13,7 @@ use tomoflow_connectors::{Digest, Intensity, LabelMap, Reject, Volume, metaimage
 use super::identity::Identity;
 use crate::executor::Context;
 use crate::executor::work::{CaseRow, ScanForm, SeriesRow, SliceList, SliceRow};
-use crate::operators::files::{Coded, FileFormat, Files};
+use crate::operators::sinks::files::{Coded, FileFormat, Files};
 use crate::operators::value::Mask;
 use crate::pipeline::Identifiers;
 

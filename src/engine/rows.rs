@@ -8,7 +8,7 @@ use tomoflow_connectors::{Digest, Real, Reject};
 
 use crate::executor::work::{Action, CaseRow, OutlinesRow, SeriesRow, Verdict};
 use crate::metrics::Bootstrap;
-use crate::operators::train::Part;
+use crate::operators::models::train::Part;
 use crate::store::{FigureRow, Outcome, Pin};
 
 /// One change of what is known.

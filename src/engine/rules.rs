@@ -10,10 +10,10 @@ use tomoflow_connectors::{Digest, Geometry};
 use self::measured::Weighed;
 use super::archive::Archive;
 use crate::executor::keys;
-use crate::operators::declared_grid::DeclaredGrid;
+use crate::operators::cases::declared_grid::DeclaredGrid;
+use crate::operators::cases::reorient::Reorient;
+use crate::operators::cases::rule::{Rule, Sampled, Settled};
 use crate::operators::registry::{Axes, Stage};
-use crate::operators::reorient::Reorient;
-use crate::operators::rules::{Rule, Sampled, Settled};
 use crate::pipeline::Plan;
 use crate::store::{Pinned, Store, StoreError};
 

@@ -14,7 +14,7 @@ use super::identity::Identity;
 use super::rows::{Desired, DesiredRows};
 use crate::executor::Context;
 use crate::operators::registry::Stage;
-use crate::operators::sink::Format;
+use crate::operators::sinks::format::Format;
 use crate::pipeline::Plan;
 
 /// Raised when the same desired row would be written in another way.

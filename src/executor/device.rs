@@ -19,12 +19,12 @@ use super::work::{Action, Member, Work};
 use crate::networks::{
     self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Volume,
 };
-use crate::operators::infer::Infer;
-use crate::operators::models::{ModelFile, ModelSource};
+use crate::operators::models::infer::Infer;
+use crate::operators::models::origin::{ModelFile, ModelSource};
+use crate::operators::models::train::{Operation, Part};
 use crate::operators::registry::Stage;
-use crate::operators::train::{Operation, Part};
+use crate::operators::samples::view::{Dataset, Input, PreparedCase, View};
 use crate::operators::value::Case;
-use crate::operators::view::{Dataset, Input, PreparedCase, View};
 use crate::pipeline::PlannedStage;
 use crate::store::Outcome;
 

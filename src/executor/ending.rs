@@ -11,7 +11,7 @@ use super::artifact::{self, MaskArtifact};
 use super::load::Context;
 use super::pool::Finished;
 use super::work::Action;
-use crate::operators::resample::labels_to_grid;
+use crate::operators::cases::resample::labels_to_grid;
 use crate::operators::value::{Case, Mask};
 use crate::store::{FigureRow, Outcome, Recorded};
 

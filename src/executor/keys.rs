@@ -4,11 +4,11 @@ use serde_json::{Value as Json, json};
 use tomoflow_connectors::Digest;
 
 use super::work::{CaseRow, LabelRow, Member, OutlinesRow, SeriesRow};
+use crate::operators::cases::rule::{Measured, Rule};
+use crate::operators::cases::tally::Counted;
+use crate::operators::models::train::{Split, Train};
 use crate::operators::registry::Stage;
-use crate::operators::rules::{Measured, Rule};
 use crate::operators::spec::{Aspects, Config, semantic};
-use crate::operators::tally::Counted;
-use crate::operators::train::{Split, Train};
 use crate::pipeline::{Plan, PlannedStage};
 
 /// Raised when keys are made in another way: everything runs anew.

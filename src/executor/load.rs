@@ -13,8 +13,8 @@ use tomoflow_connectors::{
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
 use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList};
-use crate::operators::drawn::DrawnSource;
 use crate::operators::registry::Stage;
+use crate::operators::sources::drawn::DrawnSource;
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
 use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};

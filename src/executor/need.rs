@@ -5,7 +5,7 @@ use tomoflow_connectors::Geometry;
 use super::load::Context;
 use super::maps;
 use super::work::{Action, Work};
-use crate::operators::declared_grid::DeclaredGrid;
+use crate::operators::cases::declared_grid::DeclaredGrid;
 use crate::pipeline::Plan;
 
 /// What an action holds at its peak: intensities, labels, a transformed copy, and the pieces between.

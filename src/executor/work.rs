@@ -10,7 +10,7 @@ use tomoflow_connectors::{Digest, Real, Reject};
 
 pub use tomoflow_connectors::geometry::Grid;
 
-use crate::operators::train::Part;
+use crate::operators::models::train::Part;
 
 /// Where one slice of a scan comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -14,8 +14,8 @@ use super::need;
 use super::pool::{Job, Shared};
 use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
+use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
-use crate::operators::tally::Tally;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 

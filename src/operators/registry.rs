@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tomoflow_connectors::LabelMap;
 
-use super::reorient::Reorient;
-use super::rules::{Measured, Rule, Settled};
+use super::cases::reorient::Reorient;
+use super::cases::rule::{Measured, Rule, Settled};
 use super::spec::{Config, FieldProblem, Spec};
 use super::value::{Case, Failure, Mask, Metric};
 
@@ -80,29 +80,29 @@ pub trait Evaluator: Send + Sync {
 #[derive(Clone)]
 pub enum Stage {
     /// Files in a folder (`dicom`).
-    Dicom(super::dicom::DicomSource),
+    Dicom(super::sources::dicom::DicomSource),
     /// Labels in a folder (`rtstruct`, `dicom_seg`).
-    Drawn(super::drawn::DrawnSource),
+    Drawn(super::sources::drawn::DrawnSource),
     /// Scans in files of other formats (`images`, `deeplesion`).
-    Images(super::images::Images),
+    Images(super::sources::images::Images),
     /// Label maps in files of other formats (`label_images`).
-    LabelImages(super::label_images::LabelImages),
+    LabelImages(super::sources::label_images::LabelImages),
     /// Boxes of a table (`deeplesion_boxes`).
-    Boxes(super::deeplesion::Boxes),
+    Boxes(super::sources::deeplesion::Boxes),
     /// Instances to a scan.
-    Assemble(super::assemble::Assemble),
+    Assemble(super::cases::assemble::Assemble),
     /// A scan and outlines to a case.
-    Label(super::label::Label),
+    Label(super::cases::label::Label),
     /// Case to case.
     Transform(Arc<dyn Transform>),
     /// Case to samples.
-    View(super::view::View),
+    View(super::samples::view::View),
     /// Samples with random changes.
-    Augment(Arc<super::augment::Augment>),
+    Augment(Arc<super::samples::augment::Augment>),
     /// Samples to a model.
-    Train(super::train::Train),
+    Train(super::models::train::Train),
     /// Case and model to masks.
-    Infer(super::infer::Infer),
+    Infer(super::models::infer::Infer),
     /// Case to masks without a model.
     Segment(Arc<dyn Segmenter>),
     /// Masks to masks.
@@ -112,9 +112,9 @@ pub enum Stage {
     /// Masks and cases to metrics.
     Evaluate(Arc<dyn Evaluator>),
     /// Masks to files.
-    Files(super::files::Files),
+    Files(super::sinks::files::Files),
     /// Rows to a table.
-    Sink(super::sink::Sink),
+    Sink(super::sinks::format::Sink),
 }
 
 /// Makes a stage from its checked configuration, or says which fields do not go together.

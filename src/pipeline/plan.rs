@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::settings::RETRIES;
 use crate::networks::Step;
+use crate::operators::cases::rule::Settled;
 use crate::operators::registry::Stage;
-use crate::operators::rules::Settled;
 use crate::operators::spec::{Config, Kind, Spec, semantic};
 
 /// Whether tables show identifiers as they are.

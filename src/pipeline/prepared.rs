@@ -10,8 +10,8 @@ use super::problem::{Found, Span};
 use super::rules::upstream;
 use super::suggest::listed;
 use crate::networks::{ModelCard, Step};
-use crate::operators::infer::{Infer, Prepare};
-use crate::operators::models::ModelFile;
+use crate::operators::models::infer::{Infer, Prepare};
+use crate::operators::models::origin::ModelFile;
 use crate::operators::registry::{Registry, Stage};
 use crate::operators::spec::{Config, Default, Spec, semantic};
 

@@ -3,8 +3,8 @@
 use super::declare::Declared;
 use super::problem::Found;
 use super::suggest::remedy;
+use crate::operators::cases::rule::Rule;
 use crate::operators::registry::{Axes, Stage};
-use crate::operators::rules::Rule;
 use crate::operators::spec::Aspects;
 
 /// The stages before one along first inputs, the nearest first; in a circle as many as there are stages.

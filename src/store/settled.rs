@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
 use super::{Store, StoreError};
-use crate::operators::rules::Settled;
+use crate::operators::cases::rule::Settled;
 
 /// A rule's name (`keys::rule`) → a spacing and how many scans it followed from.
 const SPACINGS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("spacings");
@@ -71,7 +71,7 @@ mod tests {
     use tomoflow_connectors::Geometry;
 
     use super::*;
-    use crate::operators::declared_grid::DeclaredGrid;
+    use crate::operators::cases::declared_grid::DeclaredGrid;
 
     #[test]
     fn what_is_pinned_outlives_its_store_and_gives_way_to_another() {

@@ -234,7 +234,7 @@ mod tests {
             assert_eq!(onto(&scan, scan.geometry(), order, 0.0).unwrap(), scan);
         }
         // A grid that is the same but for what can be said of it: nothing of a neighbour gets in.
-        let said = crate::operators::declared_grid::DeclaredGrid::from(scan.geometry()).geometry();
+        let said = crate::operators::cases::declared_grid::DeclaredGrid::from(scan.geometry()).geometry();
         assert_eq!(onto(&scan, &said, Order::Linear, 0.0).unwrap().voxels(), scan.voxels());
     }
 

@@ -1,7 +1,7 @@
 //! A small registry with a field of every kind, so that the checker's tests do not depend on what the
 //! built-in types happen to declare.
 
-use tomoflow::operators::label::Label;
+use tomoflow::operators::cases::label::Label;
 use tomoflow::operators::registry::{Entry, Registry, Stage};
 use tomoflow::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,

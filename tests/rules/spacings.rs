@@ -10,8 +10,8 @@ use crossbeam_channel::unbounded;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tomoflow::engine::{self, Options, Session};
+use tomoflow::operators::cases::rule::{Sampled, SpacingRule};
 use tomoflow::operators::registry::Registry;
-use tomoflow::operators::rules::{Sampled, SpacingRule};
 use tomoflow::pipeline;
 
 use crate::support::{Contents, Workplace, assert_same, ran};

@@ -14,8 +14,8 @@ use super::judge::described;
 use super::look::{Looked, touch};
 use super::{Archive, Change, Origin};
 use crate::executor::work::{Grid, OutlinesRow, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
-use crate::operators::images::{Images, Scans, slice_number};
 use crate::operators::registry::Stage;
+use crate::operators::sources::images::{Images, Scans, slice_number};
 use crate::store::StoreError;
 
 /// What a file holds.

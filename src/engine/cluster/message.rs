@@ -9,7 +9,7 @@ use tomoflow_connectors::Digest;
 use super::Agreement;
 use super::packed::Packed;
 use crate::executor::work::Action;
-use crate::operators::rules::Settled;
+use crate::operators::cases::rule::Settled;
 use crate::store::Recorded;
 
 /// No message is longer: a length beyond it is not one of ours.

@@ -9,8 +9,8 @@ use super::super::rows::{ModelRow, Stands, Used};
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, Work};
-use crate::operators::models::ModelSource;
-use crate::operators::train::Part;
+use crate::operators::models::origin::ModelSource;
+use crate::operators::models::train::Part;
 
 /// The models of an inference, all of them there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use super::super::rows::{Desired, ModelRow, Output, Parts, Provenance};
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, Member, Work, parts_of};
-use crate::operators::train::{Part, Retrain, Train};
+use crate::operators::models::train::{Part, Retrain, Train};
 use crate::store::{Outcome, Pin};
 
 /// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.

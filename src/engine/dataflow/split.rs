@@ -9,7 +9,7 @@ use super::super::rows::{Desired, Output};
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, SeriesRow, Work};
-use crate::operators::train::{Stratify, Subject, Train};
+use crate::operators::models::train::{Stratify, Subject, Train};
 use crate::store::{FigureRow, Outcome};
 
 /// What comes of a split.

@@ -8,8 +8,8 @@ use tomoflow_connectors::Real;
 use super::super::rows::{Desired, Group, GroupedBy, Output, Provenance, Resampled, Sums};
 use super::{Built, Rows};
 use crate::metrics::{Bootstrap, State, Statistics};
-use crate::operators::evaluate;
 use crate::operators::registry::Stage;
+use crate::operators::scores::evaluate;
 use crate::store::FigureRow;
 
 /// The figures of one case, and what groups it belongs to.

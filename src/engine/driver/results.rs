@@ -12,8 +12,8 @@ use super::asked::Asked;
 use super::{BACKOFF, Driver, Origin};
 use crate::executor::work::{Action, Work, seen_by};
 use crate::executor::{Finished, keys};
+use crate::operators::models::train::Retrain;
 use crate::operators::registry::Stage;
-use crate::operators::train::Retrain;
 use crate::store::{Outcome, Pin, StoreError};
 
 impl Driver {

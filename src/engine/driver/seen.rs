@@ -12,8 +12,8 @@ use super::kept::Kept;
 use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
 use crate::executor::work::{Action, Work};
+use crate::operators::models::train::{Retrain, Train};
 use crate::operators::registry::Stage;
-use crate::operators::train::{Retrain, Train};
 use crate::store::{Outcome, Pin};
 
 impl Driver {

@@ -6,8 +6,8 @@ use tomoflow_connectors::{Digest, Reject};
 
 use super::{Ruled, Rules};
 use crate::executor::artifact;
-use crate::operators::rules::{Measured, Rule};
-use crate::operators::tally::{Tally, Together};
+use crate::operators::cases::rule::{Measured, Rule};
+use crate::operators::cases::tally::{Tally, Together};
 use crate::store::{Artifacts, Pinned};
 
 /// What cases came to: stages and artifacts, with how many cases came to each.

@@ -1,0 +1,66 @@
+//! Instances to a scan: ordered slices on one geometry.
+
+use tomoflow_connectors::dicom::{OnGap, OnUneven, Rules};
+
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "assemble",
+    section: Section::Operators,
+    summary: "Instances of a series to one scan, or a named reason why not.",
+    doc: "Slices ascend along row × column of ImageOrientationPatient; the spacing comes from positions, \
+          never from SliceThickness. Intensities are rescaled slice by slice (HU for CT). A gantry tilt is \
+          kept as a sheared grid. What cannot be assembled safely is refused by name, a row in `rejects`.\n\n\
+          Planes that were interpolated are noted in `cases` (`MISSING_SLICE: 1 of 40 slice(s) \
+          interpolated`, `VARIABLE_SPACING: resampled to 2.5 mm`); every slice that lies on a plane is kept \
+          as it is. Labels are drawn where they lie, on slices and planes; a plane between slices without \
+          any takes those of the nearer slice, halfway those that both have.",
+    version: 1,
+    inputs: &[Port { name: "instances", accepts: &[Kind::Instances], many: false }],
+    output: Output::Is(Kind::Scan),
+    aspects: Aspects::Both,
+    fields: &[
+        Field {
+            name: "on_gap",
+            kind: FieldKind::Choice(&["reject", "split", "interpolate"]),
+            default: Default::Json("\"reject\""),
+            role: Role::Semantic,
+            doc: "What happens to a series with a missing slice: it is refused as `MISSING_SLICE`; or each run of slices without a gap is a scan of its own; or the planes between are interpolated linearly, when no more are missing than there are.",
+        },
+        Field {
+            name: "on_uneven",
+            kind: FieldKind::Choice(&["reject", "resample"]),
+            default: Default::Json("\"reject\""),
+            role: Role::Semantic,
+            doc: "What happens to a series whose slices lie unevenly, though none is plainly missing: it is refused as `VARIABLE_SPACING`; or it is resampled linearly to planes as far apart as most slices, when no gap is over three times that.",
+        },
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// How series become scans.
+#[derive(Clone, Copy, Debug)]
+pub struct Assemble {
+    /// What becomes of missing slices and uneven gaps.
+    pub rules: Rules,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let word = |field: &str| config.get(field).and_then(|word| word.as_str());
+    let on_gap = match word("on_gap") {
+        Some("split") => OnGap::Split,
+        Some("interpolate") => OnGap::Interpolate,
+        _ => OnGap::Reject,
+    };
+    let on_uneven = match word("on_uneven") {
+        Some("resample") => OnUneven::Resample,
+        _ => OnUneven::Reject,
+    };
+    Ok(Stage::Assemble(Assemble { rules: Rules { on_gap, on_uneven } }))
+}

@@ -1,0 +1,129 @@
+//! Keeps intensities within bounds, in their own scale.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::intensities;
+use crate::operators::registry::{Entry, Stage, Transform};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+use crate::operators::value::{Case, Failure};
+use crate::voxels::values;
+
+const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "HU" };
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "clip",
+    section: Section::Operators,
+    summary: "Intensities kept within bounds.",
+    doc: "What lies below `min` becomes `min`, what lies above `max` becomes `max`, infinities too, in the \
+          scale that the input has (HU for an untouched CT). At least one of both is given. A NaN stays one. \
+          Where a network expects 0 to 1, `window` also scales.",
+    version: 1,
+    inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
+    output: Output::SameAsInput,
+    aspects: Aspects::Scan,
+    fields: &[
+        Field {
+            name: "min",
+            kind: BOUND,
+            default: Default::Absent,
+            role: Role::Semantic,
+            doc: "The least intensity that is kept, in HU for CT.",
+        },
+        Field {
+            name: "max",
+            kind: BOUND,
+            default: Default::Absent,
+            role: Role::Semantic,
+            doc: "The greatest intensity that is kept, in HU for CT.",
+        },
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// Bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct Clip {
+    /// What lies below becomes this.
+    pub min: Option<f32>,
+    /// What lies above becomes this.
+    pub max: Option<f32>,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let clip: Clip = crate::operators::read_config(config)?;
+    match (clip.min, clip.max) {
+        (None, None) => Err(vec![FieldProblem::new(
+            "min",
+            "`min`, `max` or both expected, neither found",
+            "for CT: min = -1024, max = 3071",
+        )]),
+        (Some(min), Some(max)) if min >= max => Err(vec![FieldProblem::new(
+            "max",
+            format!("`max` above `min` expected, {max} and {min} found"),
+            "every intensity would become the same",
+        )]),
+        _ => Ok(Stage::Transform(Arc::new(clip))),
+    }
+}
+
+impl Clip {
+    fn clipped(self, voxels: &[f32]) -> Vec<f32> {
+        let min = self.min.unwrap_or(f32::NEG_INFINITY);
+        let max = self.max.unwrap_or(f32::INFINITY);
+        values::mapped(voxels, |value| value.clamp(min, max))
+    }
+}
+
+impl Transform for Clip {
+    fn apply(&self, case: &Case) -> Result<Case, Failure> {
+        intensities::replace(case, self.clipped(case.scan.voxels()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const ODD: [f32; 6] = [f32::NEG_INFINITY, -2000.0, -1024.0, 0.5, 4000.0, f32::INFINITY];
+
+    fn clipped(min: Option<f32>, max: Option<f32>) -> Vec<f32> {
+        Clip { min, max }.clipped(&ODD)
+    }
+
+    #[test]
+    fn bounds_are_kept_and_what_lies_beyond_becomes_them() {
+        assert_eq!(clipped(Some(-1024.0), Some(3071.0)), [-1024.0, -1024.0, -1024.0, 0.5, 3071.0, 3071.0]);
+    }
+
+    #[test]
+    fn one_bound_leaves_the_other_side() {
+        assert_eq!(clipped(Some(0.0), None), [0.0, 0.0, 0.0, 0.5, 4000.0, f32::INFINITY]);
+        assert_eq!(clipped(None, Some(0.0)), [f32::NEG_INFINITY, -2000.0, -1024.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_nan_stays_one() {
+        let found = Clip { min: Some(0.0), max: Some(1.0) }.clipped(&[f32::NAN, 2.0]);
+        assert!(found[0].is_nan());
+        assert_eq!(found[1], 1.0);
+    }
+
+    #[test]
+    fn what_keeps_nothing_is_a_problem() {
+        let field =
+            |config: serde_json::Value| build(config.as_object().unwrap()).err().unwrap().remove(0).field;
+        assert_eq!(field(json!({ "min": null, "max": null })), "min");
+        assert_eq!(field(json!({ "min": 5, "max": 5 })), "max");
+        assert_eq!(field(json!({ "min": 5, "max": -5 })), "max");
+        let fine = json!({ "min": null, "max": 5 });
+        assert!(matches!(build(fine.as_object().unwrap()), Ok(Stage::Transform(_))));
+    }
+}

@@ -1,0 +1,45 @@
+//! A scan and the outlines that refer to it: a case.
+
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "label",
+    section: Section::Operators,
+    summary: "Scans with the labels that refer to them.",
+    doc: "Labels are matched by the SeriesInstanceUID that they refer to and drawn on the scan's own grid \
+          `[D, H, W]`. A scan without labels stays a case without truth: it is segmented, but neither \
+          trained on nor evaluated.",
+    version: 1,
+    inputs: &[
+        Port { name: "scans", accepts: &[Kind::Scan], many: false },
+        Port { name: "outlines", accepts: &[Kind::Outlines], many: false },
+    ],
+    output: Output::Is(Kind::Case),
+    aspects: Aspects::Labels,
+    fields: &[Field {
+        name: "on_several",
+        kind: FieldKind::Choice(&["reject", "newest"]),
+        default: Default::Json("\"reject\""),
+        role: Role::Semantic,
+        doc: "When several structure sets refer to one scan: its labels are refused as `SEVERAL_LABELS`, or the one with the newest date and time is taken.",
+    }],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// How labels find their scan.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    /// Whether the newest of several structure sets is taken.
+    pub newest: bool,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let newest = config.get("on_several").and_then(|word| word.as_str()) == Some("newest");
+    Ok(Stage::Label(Label { newest }))
+}

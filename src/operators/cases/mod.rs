@@ -1,0 +1,18 @@
+//! Scans and labels to cases on a grid, with intensities as a network expects them.
+
+pub mod assemble;
+pub mod clip;
+pub mod crop;
+pub mod cuboid;
+pub mod declared_grid;
+pub mod histogram_match;
+pub mod intensities;
+pub mod label;
+pub mod pad;
+pub mod percentiles;
+pub mod reorient;
+pub mod resample;
+pub mod rule;
+pub mod tally;
+pub mod window;
+pub mod zscore;

@@ -1,0 +1,323 @@
+//! Brings a scan and its labels to another spacing, by the convention of a peer, or to one grid for all.
+
+mod settings;
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use tomoflow_connectors::{Geometry, LabelMap, Scan};
+
+use super::declared_grid::GRID;
+use super::rule::{Rule, Settled};
+use crate::operators::registry::{Entry, Stage, Transform};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+use crate::operators::value::{Case, Failure};
+use crate::voxels::grid::{self, Convention, Order, Sampling, Tap};
+use crate::voxels::interpolate::{self, Taps};
+use crate::voxels::kernel::Line;
+use crate::voxels::onto::onto;
+pub use crate::voxels::regrid::labels_to_grid;
+use crate::voxels::separable::{self, Clip};
+use crate::voxels::values;
+use crate::voxels::votes;
+pub use settings::{LabelOrder, Resample, Target};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "resample",
+    section: Section::Operators,
+    summary: "Scans and their labels at another spacing, or on one grid.",
+    doc: "Along the scan's own axes, oblique and sheared ones too; beyond the outermost voxel centres the \
+          outermost voxel counts. Masks return to the scan's original grid by themselves. Nothing is smoothed \
+          before, as in the peers, unless `antialias` asks for it.\n\n\
+          `convention` says whose grid it is, for `n` voxels of `old` mm at `new` mm:\n\n\
+          | convention | voxels | new voxel i lies at |\n\
+          | --- | --- | --- |\n\
+          | `monai` | round((n − 1)·old/new + 1) | i·new/old: first voxel centres coincide |\n\
+          | `nnunet` | round(n·old/new) = m | (i + 0.5)·n/m − 0.5: extents coincide, the spacing is n·old/m |\n\
+          | `torchio` | ceil(n·old/new) | (i + 0.5)·new/old − 0.5: extents begin together; a single slice stays as it is |\n\n\
+          Halves round to even. `torchio` is TorchIO up to 0.19, but for a voxel past the far end, which is 0 \
+          there. `nnunet` takes the nearest slice along an axis that is more than three \
+          times as coarse as the finest one, before or after, unless two axes are the coarsest. nnU-Net's own \
+          values are `order = \"cubic\"` and `labels = \"linear\"`.\n\n\
+          `order` says how intensities between voxels are made:\n\n\
+          | order | from | |\n\
+          | --- | --- | --- |\n\
+          | `nearest` | 1 voxel | halfway, the later one |\n\
+          | `linear` | 2 an axis | |\n\
+          | `cubic` | a cubic B-spline through all voxels | as SciPy's `order=3, mode=\"nearest\"`; ITK's B-spline mirrors at the borders, and differs there alone |\n\
+          | `lanczos` | 6 an axis | a sinc within three lobes, weights that sum to 1 |\n\n\
+          `to` takes a rule in place of a spacing. `isotropic` looks at each scan alone. The others look at the \
+          archive: at the spacings of all accepted scans that come to this stage, labelled or not, along the \
+          axes that they have there.\n\n\
+          | rule | the spacing along each axis |\n\
+          | --- | --- |\n\
+          | `median` | the median |\n\
+          | `{ percentile = 10 }` | that percentile, between neighbours by their distance |\n\
+          | `nnunet` | the median; the 10th percentile along the coarsest axis when its median is more than three \
+          times the next one's and its median size less than a third of the others', but never finer than these. \
+          Sizes are those of whole scans, where nnU-Net cuts empty borders off first |\n\n\
+          Such a rule is settled once, when there are scans, and *pinned*: what scans come or go later, results \
+          stay, and the run says when the rule would come to something else by now. `--repin` settles it anew, \
+          and all that follows is made again, models too. Keys hold the spacing and not the rule. Stages with the same rule over the same kind of scans (`where` \
+          filter and turns before it; neither names nor paths) share one pin, settled over all their scans.\n\n\
+          `to = { like = \"1.2.826…\" }` brings all scans to exactly the grid that one of them has: its size, spacing, \
+          origin and direction, as it comes to this stage (turned by a `reorient` before it). The scan is named by \
+          its SeriesInstanceUID, or by what `{case}` stands for in names of files, and may be of any source of the \
+          pipeline; its header alone is read. That grid is pinned as a rule's spacing is; the run says when the scan \
+          has another one by now, or is gone. Without such a scan each case of this stage is refused as \
+          `UNSETTLED`, and everything else runs. `grid` says the same outright, and gives the same keys. \
+          Voxels are made through patient space, `nearest` or `linear`, however the two grids lie to each other, as \
+          by SimpleITK's `Resample` with a reference: within half a voxel of the outermost centres these count, \
+          farther out lie `fill` and background. Nothing is registered: a scan that lies beside the grid is refused as \
+          `NO_OVERLAP`. `convention`, `antialias`, splines and `labels = \"linear\"` have no say there.\n\n\
+          A spline may overshoot at edges; with `nnunet` the result stays within the range of the scan, or of \
+          its slice where slices are taken apart, as there.",
+    version: 1,
+    inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
+    output: Output::SameAsInput,
+    aspects: Aspects::Both,
+    fields: &[
+        Field {
+            name: "spacing_mm",
+            kind: FieldKind::List {
+                of: &FieldKind::Number { min: 0.01, max: 1000.0, unit: "mm" },
+                len: Some(3),
+            },
+            default: Default::Absent,
+            role: Role::Semantic,
+            doc: "The new spacing along `[D, H, W]`, in mm; this, `to` or `grid`.",
+        },
+        Field {
+            name: "to",
+            kind: FieldKind::Either(&[
+                FieldKind::Choice(&["isotropic", "median", "nnunet"]),
+                FieldKind::Table(&[
+                    Field::absent(
+                        "percentile",
+                        FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
+                        Role::Semantic,
+                        "Of each axis's spacings over the archive, 0 to 100.",
+                    ),
+                    Field::absent(
+                        "like",
+                        FieldKind::Text,
+                        Role::SemanticLater,
+                        "The SeriesInstanceUID, or the case's name, of the scan whose grid all come to.",
+                    ),
+                ]),
+            ]),
+            default: Default::Absent,
+            role: Role::Semantic,
+            doc: "In place of `spacing_mm`: `isotropic` is the smallest of the scan's own spacings along every axis; \
+                  `median`, `nnunet` and `{ percentile = 10 }` are rules over the archive; `{ like = \"1.2.826…\" }` is \
+                  the grid of a scan.",
+        },
+        GRID,
+        Field {
+            name: "fill",
+            kind: FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
+            default: Default::Json("0.0"),
+            role: Role::SemanticLater,
+            doc: "The intensity beyond a scan on a `grid`, in the scale that the input has: -1024 is air in an \
+                  untouched CT.",
+        },
+        Field {
+            name: "convention",
+            kind: FieldKind::Choice(&["monai", "nnunet", "torchio"]),
+            default: Default::Json("\"monai\""),
+            role: Role::Semantic,
+            doc: "Whose output length and sampling positions are followed.",
+        },
+        Field {
+            name: "order",
+            kind: FieldKind::Choice(&["linear", "nearest", "cubic", "lanczos"]),
+            default: Default::Json("\"linear\""),
+            role: Role::Semantic,
+            doc: "How intensities between voxels are made.",
+        },
+        Field {
+            name: "labels",
+            kind: FieldKind::Choice(&["nearest", "linear"]),
+            default: Default::Json("\"nearest\""),
+            role: Role::Semantic,
+            doc: "How labels between voxels are made: the nearest voxel's, or the one with the largest share when \
+                  each label is interpolated linearly on its own (of equal ones the nearest voxel's, else the lowest).",
+        },
+        Field {
+            name: "antialias",
+            kind: FieldKind::Bool,
+            default: Default::Json("false"),
+            role: Role::Semantic,
+            doc: "Smooths intensities along axes that become coarser, before: a Gaussian of (f − 1)/2 voxels where \
+                  f old voxels go into a new one, as in scikit-image and MONAI.",
+        },
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    Ok(Stage::Transform(Arc::new(Resample::read(config)?)))
+}
+
+impl Resample {
+    /// The spacing asked for, along `[D, H, W]`.
+    fn target_mm(&self, old_mm: [f64; 3]) -> Result<[f64; 3], Failure> {
+        let new_mm = match (self.spacing_mm, self.rule()) {
+            (Some(new_mm), _) => new_mm,
+            (None, Some(rule)) => return Err(rule.unsettled()),
+            (None, None) => [old_mm.into_iter().fold(f64::INFINITY, f64::min); 3],
+        };
+        match new_mm.iter().find(|mm| !(mm.is_finite() && **mm > 0.0)) {
+            Some(mm) => Err(Failure::new(
+                "BAD_SPACING",
+                format!("a positive spacing expected, {mm} mm found"),
+                "`spacing_mm` takes three lengths in mm",
+            )),
+            None => Ok(new_mm),
+        }
+    }
+
+    /// Where the new voxels of a scan lie among its old ones.
+    fn plan(&self, scan: &Scan) -> Result<Plan, Failure> {
+        let geometry = scan.geometry();
+        grid::check(geometry)?;
+        let old_mm = geometry.spacing_mm();
+        let new_mm = self.target_mm(old_mm)?;
+        let samplings = [0, 1, 2]
+            .map(|axis| Sampling::new(self.convention, geometry.size[axis], old_mm[axis], new_mm[axis]));
+        grid::check_voxels(samplings.map(|sampling| sampling.new))?;
+        let is_nnunet = self.convention == Convention::Nnunet;
+        let apart = if is_nnunet { grid::separate_axis(old_mm, new_mm) } else { None };
+        Ok(Plan { samplings, apart })
+    }
+
+    fn voxels(&self, scan: &Scan, plan: &Plan) -> Vec<f32> {
+        let (voxels, size) = (scan.voxels(), scan.size());
+        match self.order {
+            Order::Nearest if !self.antialias => interpolate::nearest(voxels, size, &plan.places()),
+            Order::Linear if !self.antialias => {
+                interpolate::linear(voxels, size, &Taps::new(plan.taps(), size[2]))
+            }
+            _ => {
+                let lines = [0, 1, 2].map(|axis| {
+                    let apart = plan.apart == Some(axis);
+                    let order = if apart { Order::Nearest } else { self.order };
+                    Line::new(&plan.samplings[axis], order, self.antialias && !apart)
+                });
+                let overshoots = matches!(self.order, Order::Cubic | Order::Lanczos);
+                let clip = match plan.apart {
+                    _ if !(overshoots && self.convention == Convention::Nnunet) => Clip::Never,
+                    Some(axis) => Clip::Slices(axis),
+                    None => Clip::Volume,
+                };
+                separable::resample(voxels, size, &lines, clip)
+            }
+        }
+    }
+
+    fn scan(&self, scan: &Scan, plan: &Plan) -> Result<Scan, Failure> {
+        let voxels = self.voxels(scan, plan);
+        if !values::all_finite(&voxels) {
+            return Err(values::not_finite());
+        }
+        Scan::new(grid::resampled(scan.geometry(), &plan.samplings), voxels).map_err(misfit)
+    }
+
+    /// The case on one grid for all.
+    fn on_grid(&self, case: &Case, grid: &Geometry) -> Result<Case, Failure> {
+        let labels = match &case.labels {
+            Some(labels) => {
+                grid::check_same_size("labels", case.scan.size(), labels.size())?;
+                Some(Arc::new(labels_to_grid(labels, grid)?))
+            }
+            None => None,
+        };
+        let scan = Arc::new(onto(&case.scan, grid, self.order, self.fill)?);
+        Ok(Case { scan, labels, ..case.clone() })
+    }
+
+    fn labels(&self, labels: &LabelMap, plan: &Plan) -> Vec<u16> {
+        match self.labels {
+            LabelOrder::Nearest => interpolate::nearest(labels.voxels(), labels.size(), &plan.places()),
+            LabelOrder::Linear => votes::linear(labels.voxels(), labels.size(), &plan.taps()),
+        }
+    }
+}
+
+/// Where new voxels lie among the old ones, and which axis nnU-Net takes apart.
+struct Plan {
+    samplings: [Sampling; 3],
+    apart: Option<usize>,
+}
+
+impl Plan {
+    /// Linear, but for an axis taken apart.
+    fn taps(&self) -> [Vec<Tap>; 3] {
+        [0, 1, 2].map(|axis| {
+            let sampling = &self.samplings[axis];
+            if self.apart == Some(axis) { grid::nearest(sampling) } else { grid::linear(sampling) }
+        })
+    }
+
+    fn places(&self) -> [Vec<u32>; 3] {
+        let low = |sampling| grid::nearest(sampling).iter().map(|tap| tap.low).collect();
+        [0, 1, 2].map(|axis| low(&self.samplings[axis]))
+    }
+}
+
+fn misfit(error: tomoflow_connectors::volume::SizeMismatch) -> Failure {
+    Failure::new("GRID_MISMATCH", error.to_string(), "")
+}
+
+impl Transform for Resample {
+    fn apply(&self, case: &Case) -> Result<Case, Failure> {
+        if let Some(grid) = &self.grid {
+            return self.on_grid(case, &grid.geometry());
+        }
+        let plan = self.plan(&case.scan)?;
+        if let Some(labels) = &case.labels {
+            grid::check_same_size("labels", case.scan.size(), labels.size())?;
+        }
+        if plan.samplings.iter().all(Sampling::is_identity) {
+            return Ok(case.clone());
+        }
+        let scan = self.scan(&case.scan, &plan)?;
+        let labels = match &case.labels {
+            Some(labels) => {
+                let voxels = self.labels(labels, &plan);
+                Some(Arc::new(LabelMap::new(scan.geometry().clone(), voxels).map_err(misfit)?))
+            }
+            None => None,
+        };
+        Ok(Case { scan: Arc::new(scan), labels, ..case.clone() })
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        match &self.to {
+            Some(Target::Archive(rule)) => Some(rule.clone()),
+            Some(Target::Isotropic) | None => None,
+        }
+    }
+
+    fn settled(&self, config: &Config, settled: &Settled) -> Option<(Config, Stage)> {
+        let (mut config, mut resample) = (config.clone(), Self { to: None, ..self.clone() });
+        match (self.rule()?, settled) {
+            (Rule::Spacing(_), Settled::SpacingMm(spacing_mm)) => {
+                config.insert("spacing_mm".to_owned(), json!(spacing_mm));
+                resample.spacing_mm = Some(*spacing_mm);
+            }
+            (Rule::Like(_), Settled::Grid(grid)) => {
+                config.insert("grid".to_owned(), json!(grid));
+                resample.grid = Some(*grid);
+            }
+            _ => return None,
+        }
+        config.insert("to".to_owned(), Json::Null);
+        Some((config, Stage::Transform(Arc::new(resample))))
+    }
+}

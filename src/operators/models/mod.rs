@@ -1,0 +1,6 @@
+//! Samples to models, and models to masks.
+
+pub mod infer;
+pub mod origin;
+pub mod threshold;
+pub mod train;

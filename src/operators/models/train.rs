@@ -1,0 +1,297 @@
+//! Samples to a model.
+
+mod fields;
+mod networks;
+mod split;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::networks::TrainSettings;
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec, is_default};
+use fields::FIELDS;
+pub use split::{Assigned, Named, Part, Share, Split, Stratify, Subject};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "train",
+    section: Section::Operators,
+    summary: "Samples to a trained network.",
+    doc: "Steps on the declared loss; batches are a permutation of the samples by seed and epoch. The best \
+          epoch by the foreground Dice over all validation samples (true and false positives and negatives \
+          are counted, and divided once) gives the model. A training that was interrupted goes on from its \
+          last checkpoint, on the CPU with the same result bit for bit. A loss or a gradient that is not finite \
+          ends it, and names the samples.\n\n\
+          As nnU-Net trains: `optimizer = { type = \"sgd\", momentum = 0.99, nesterov = true }`, \
+          `learning_rate = 0.01`, `weight_decay = 3e-5`, `schedule = { type = \"polynomial\" }` (nnU-Net \
+          counts epochs, this counts steps), `clip_norm = 12.0`, `weights = \"last\"`.",
+    version: 1,
+    inputs: &[Port { name: "samples", accepts: &[Kind::Samples], many: false }],
+    output: Output::Is(Kind::Model),
+    aspects: Aspects::Both,
+    fields: FIELDS,
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// What happens to a trained model when its cases change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "DeclaredRetrain")]
+pub enum Retrain {
+    /// It stays.
+    Never,
+    /// It is trained anew.
+    Always,
+    /// It stays until so many labelled cases stand beside those that it has seen.
+    NewCases(u64),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DeclaredRetrain {
+    Word(Word),
+    Table { new_cases: u64 },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Never,
+    Always,
+}
+
+impl From<DeclaredRetrain> for Retrain {
+    fn from(declared: DeclaredRetrain) -> Self {
+        match declared {
+            DeclaredRetrain::Word(Word::Never) => Self::Never,
+            DeclaredRetrain::Word(Word::Always) => Self::Always,
+            DeclaredRetrain::Table { new_cases } => Self::NewCases(new_cases),
+        }
+    }
+}
+
+/// How a training is carried out, which no result depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Operation {
+    /// The time from one checkpoint to the next.
+    #[serde(deserialize_with = "milliseconds")]
+    pub checkpoint_every: Duration,
+    /// Threads that read samples ahead.
+    pub readers: usize,
+    /// Whether figures are written for TensorBoard.
+    pub tensorboard: bool,
+    /// Whether a GPU sums in one order.
+    pub deterministic: bool,
+}
+
+fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+/// A training.
+#[derive(Clone, Debug)]
+pub struct Train {
+    /// How.
+    pub settings: Box<TrainSettings>,
+    /// How it is carried out, which no result depends on.
+    pub running: Operation,
+    /// On whom.
+    pub split: Split,
+    /// Whether anew when cases change.
+    pub retrain: Retrain,
+}
+
+#[derive(Deserialize)]
+struct Declared {
+    #[serde(flatten)]
+    settings: Box<TrainSettings>,
+    #[serde(flatten)]
+    running: Operation,
+    split: Split,
+    retrain: Retrain,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let Declared { settings, running, split, retrain } = crate::operators::read_config(config)?;
+    let (split, mut problems) = match split.checked() {
+        Ok(split) => (Some(split), Vec::new()),
+        Err(problems) => (None, problems),
+    };
+    if let Err(error) = settings.network.resolve(1, 2) {
+        problems.push(FieldProblem::new(
+            "network",
+            error.to_string(),
+            "see `levels`, `channels` and `variant`",
+        ));
+    }
+    problems.extend(schedule_problem(&settings, config));
+    match split {
+        Some(split) if problems.is_empty() => Ok(Stage::Train(Train { settings, running, split, retrain })),
+        _ => Err(problems),
+    }
+}
+
+/// `halve_every` beside a schedule that does not halve: somebody expects it to.
+fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldProblem> {
+    let given = FIELDS.iter().any(|field| {
+        let value = config.get(field.name).filter(|_| field.name == "halve_every");
+        value.is_some_and(|value| !is_default(field, value))
+    });
+    if settings.schedule.halves() || settings.halve_every == 0 || !given {
+        return None;
+    }
+    let message = "`halve_every` has no say in this schedule";
+    let hint = "leave it out, or take `schedule = { type = \"halve\" }`";
+    Some(FieldProblem::new("halve_every", message, hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::networks::{OptimizerConfig, Schedule};
+    use crate::operators::spec::{Default, semantic};
+    use serde_json::json;
+
+    fn defaults() -> Config {
+        let mut config = Config::new();
+        for field in FIELDS {
+            let Default::Json(text) = field.default else { panic!("{} has no default", field.name) };
+            config.insert(field.name.to_owned(), serde_json::from_str(text).unwrap());
+        }
+        // As the checker hands a duration on.
+        config["checkpoint_every"] = json!(60_000);
+        config
+    }
+
+    #[test]
+    fn the_defaults_build() {
+        let Ok(Stage::Train(train)) = build(&defaults()) else { panic!("expected a training") };
+        assert_eq!(train.retrain, Retrain::Never);
+        assert_eq!(train.settings.batch, 2);
+        assert!(train.settings.network.resolve(1, 2).is_ok());
+        assert_eq!(train.settings.optimizer, OptimizerConfig::default());
+        assert_eq!(train.settings.schedule, Schedule::default());
+        let minute = Duration::from_secs(60);
+        assert_eq!(
+            train.running,
+            Operation { checkpoint_every: minute, readers: 4, tensorboard: false, deterministic: false }
+        );
+    }
+
+    /// What a training's key was made from before optimizers could be chosen.
+    #[test]
+    fn what_came_later_is_in_no_key_at_its_default() {
+        let old = [
+            "network",
+            "loss",
+            "attention_weight",
+            "epochs",
+            "batch",
+            "learning_rate",
+            "weight_decay",
+            "halve_every",
+            "patience",
+            "seed",
+            "split",
+        ];
+        let ours = ["optimizer", "schedule", "clip_norm", "accumulate", "precision", "weights"];
+        let operational = ["checkpoint_every", "readers", "tensorboard", "deterministic", "retrain"];
+        let kept = semantic(FIELDS, &defaults());
+        assert!(old.iter().all(|name| kept.contains_key(*name)));
+        assert!(ours.iter().chain(&operational).all(|name| !kept.contains_key(*name)), "{kept:?}");
+        let mut config = defaults();
+        config["optimizer"] = json!({ "type": "sgd", "momentum": 0.9, "nesterov": true });
+        config["checkpoint_every"] = json!(1);
+        let kept = semantic(FIELDS, &config);
+        assert_eq!(kept["optimizer"]["momentum"], 0.9);
+        assert!(!kept.contains_key("checkpoint_every"));
+    }
+
+    #[test]
+    fn halving_by_another_schedule_is_named() {
+        let mut config = defaults();
+        config["schedule"] = json!({ "type": "cosine", "warm_up": 10 });
+        assert!(build(&config).is_ok());
+        config["halve_every"] = json!(500);
+        let problems = build(&config).err().unwrap();
+        assert_eq!(problems[0].field, "halve_every");
+    }
+
+    #[test]
+    fn every_network_and_loss_builds() {
+        let levels = json!([
+            { "channels": 8, "kernel": [1, 3, 3], "pool": [1, 2, 2] },
+            { "channels": 12, "kernel": [3, 3, 3], "pool": [2, 2, 2] },
+        ]);
+        let losses = [
+            json!({ "type": "generalized_dice" }),
+            json!({ "type": "cross_entropy" }),
+            json!({ "type": "focal", "gamma": 2.0, "alpha": null }),
+            json!({ "type": "dice_ce", "include_background": false }),
+        ];
+        for (attention, loss) in ["off", "gate", "unsupervised", "supervised"].into_iter().zip(losses) {
+            let mut config = defaults();
+            config["network"]["attention"] = attention.into();
+            config["network"]["variant"] = "vs_seg".into();
+            config["network"]["levels"] = levels.clone();
+            config["network"]["dropout"] = json!(null);
+            config["network"]["map_pooling"] = "average".into();
+            config["loss"] = loss;
+            let Ok(Stage::Train(train)) = build(&config) else { panic!("expected a training") };
+            assert!(train.settings.network.resolve(1, 2).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_came_later_is_part_of_no_earlier_key() {
+        let early = defaults();
+        let mut later = early.clone();
+        for name in ["dropout", "map_pooling", "map_loss"] {
+            later["network"][name] = json!(null);
+        }
+        assert_eq!(semantic(FIELDS, &later), semantic(FIELDS, &early));
+        later["network"]["dropout"] = json!(0.2);
+        assert_ne!(semantic(FIELDS, &later), semantic(FIELDS, &early));
+    }
+
+    #[test]
+    fn when_a_model_is_trained_anew_is_a_word_or_a_count() {
+        for (declared, retrain) in
+            [(json!("always"), Retrain::Always), (json!({ "new_cases": 20 }), Retrain::NewCases(20))]
+        {
+            let mut config = defaults();
+            config["retrain"] = declared;
+            let Ok(Stage::Train(train)) = build(&config) else { panic!("expected a training") };
+            assert_eq!(train.retrain, retrain);
+        }
+    }
+
+    #[test]
+    fn fields_that_came_later_leave_keys_as_they_were() {
+        let mut config = defaults();
+        let bare = semantic(FIELDS, &config);
+        let later = json!({ "folds": null, "fold": null, "stratify": null, "file": null });
+        let table = config["split"].as_object_mut().unwrap();
+        table.extend(later.as_object().unwrap().clone());
+        assert_eq!(semantic(FIELDS, &config), bare);
+        config["split"]["fold"] = json!(1);
+        assert_ne!(semantic(FIELDS, &config), bare);
+        // What a file decides enters by the parts of cases, its path does not.
+        (config["split"]["fold"], config["split"]["file"]) = (json!(null), json!("splits.csv"));
+        (config["retrain"], config["split"]["stratify"]) = (json!({ "new_cases": 3 }), json!(null));
+        assert_eq!(semantic(FIELDS, &config), bare);
+    }
+
+    #[test]
+    fn fields_that_do_not_go_together_are_named() {
+        let mut config = defaults();
+        config["split"] = json!({ "train": 0, "validation": 0.9, "test": 0.9, "seed": 0 });
+        config["network"]["channels"] = json!([8, 16]);
+        let problems = build(&config).err().unwrap();
+        let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        assert_eq!(fields, ["split.train", "split", "network"]);
+    }
+}

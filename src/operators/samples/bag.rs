@@ -1,0 +1,93 @@
+//! N stacks around a target stack, as a view.
+
+use serde::Deserialize;
+
+use super::view::{self, Input, Sampling};
+use crate::networks::sample::InputView;
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "bag",
+    section: Section::Operators,
+    summary: "Stacks around a target stack, for a network that attends to the whole volume.",
+    doc: "A sample is `[stacks * slices, 1, H, W]`, stack after stack from the lowest on, with the classes \
+          `[1, H, W]` of the target slice, the centre of the centre stack. Past an end of the volume the \
+          end slice is repeated. Nothing is copied before the network asks for it. Which slices are taken \
+          depends on the seed, the epoch and the sample's number alone.",
+    version: 1,
+    inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],
+    output: Output::Is(Kind::Samples),
+    aspects: Aspects::Both,
+    fields: &[
+        Field {
+            name: "stacks",
+            kind: FieldKind::Integer { min: 1, max: 255 },
+            default: Default::Json("3"),
+            role: Role::Semantic,
+            doc: "Stacks of the bag, odd.",
+        },
+        Field {
+            name: "slices",
+            kind: FieldKind::Integer { min: 1, max: 255 },
+            default: Default::Json("3"),
+            role: Role::Semantic,
+            doc: "Slices of each stack, odd.",
+        },
+        Field {
+            name: "gap",
+            kind: FieldKind::Integer { min: 1, max: 4096 },
+            default: Default::Json("3"),
+            role: Role::Semantic,
+            doc: "Slices between the centres of neighbouring stacks.",
+        },
+        view::PER_CASE,
+        view::FOREGROUND,
+        view::FLIP,
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+#[derive(Deserialize)]
+struct Declared {
+    stacks: usize,
+    slices: usize,
+    gap: usize,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let Declared { stacks, slices, gap } = crate::operators::read_config(config)?;
+    let sampling: Sampling = crate::operators::read_config(config)?;
+    let problems: Vec<FieldProblem> =
+        [view::odd("stacks", stacks), view::odd("slices", slices)].into_iter().flatten().collect();
+    if problems.is_empty() {
+        Ok(Stage::View(sampling.view(Input::Voxels(InputView::Bag { stacks, slices, gap }))))
+    } else {
+        Err(problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn both_numbers_are_odd() {
+        let built = |stacks: usize, slices: usize| {
+            let config = json!({
+                "stacks": stacks, "slices": slices, "gap": 4,
+                "per_case": 1, "foreground": 0.5, "flip": true,
+            });
+            build(config.as_object().unwrap())
+        };
+        assert_eq!(built(2, 4).err().unwrap().len(), 2);
+        let Ok(Stage::View(view)) = built(3, 5) else { panic!("a view expected") };
+        assert_eq!(view.input, Input::Voxels(InputView::Bag { stacks: 3, slices: 5, gap: 4 }));
+    }
+}

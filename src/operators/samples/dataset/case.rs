@@ -1,0 +1,185 @@
+//! One prepared case, and the windows and slices that are cut from it.
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::super::augment::{Volume, Warp, Window};
+use crate::networks::sample::{InputView, Sample};
+use crate::operators::value::{Case, Failure};
+
+/// One case, ready to be cut: shared by all samples and threads, never copied.
+#[derive(Clone, Debug)]
+pub struct PreparedCase {
+    pub(super) name: String,
+    pub(super) size: [usize; 3],
+    pub(super) spacing_mm: [f64; 3],
+    scan: Arc<[f32]>,
+    labels: Arc<[u8]>,
+    least: f32,
+    /// Foreground voxels of all slices up to and with each.
+    foreground: Vec<u64>,
+}
+
+impl PreparedCase {
+    /// Voxels `[D, H, W]` and their classes; `name` is what errors call it (the case's key).
+    ///
+    /// # Errors
+    /// `GRID_MISMATCH` when the counts do not fit `size` or it holds no voxel, `BAD_GRID` for a spacing that
+    /// is no length.
+    pub fn new(
+        name: impl Into<String>,
+        size: [usize; 3],
+        spacing_mm: [f64; 3],
+        scan: Arc<[f32]>,
+        labels: Arc<[u8]>,
+    ) -> Result<Self, Failure> {
+        let voxels = size.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+        if scan.is_empty() || voxels != Some(scan.len()) || voxels != Some(labels.len()) {
+            return Err(Failure::new(
+                "GRID_MISMATCH",
+                format!("voxels of {size:?} expected, {} and {} labels found", scan.len(), labels.len()),
+                "both must lie on one grid",
+            ));
+        }
+        if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
+            return Err(Failure::new("BAD_GRID", format!("a spacing expected, {spacing_mm:?} mm found"), ""));
+        }
+        let least = scan.iter().copied().fold(f32::INFINITY, f32::min);
+        let in_slice = |slice: &[u8]| slice.iter().map(|&label| u64::from(label != 0)).sum::<u64>();
+        let foreground = labels
+            .chunks_exact(size[1] * size[2])
+            .scan(0, |total, slice| {
+                *total += in_slice(slice);
+                Some(*total)
+            })
+            .collect();
+        let least = if least.is_finite() { least } else { 0.0 };
+        Ok(Self { name: name.into(), size, spacing_mm, scan, labels, least, foreground })
+    }
+
+    /// A case with labels, copied once.
+    ///
+    /// # Errors
+    /// `NO_LABELS` for a case without, `TOO_MANY_LABELS` for a class over 255; see [`PreparedCase::new`].
+    pub fn from_case(name: impl Into<String>, case: &Case) -> Result<Self, Failure> {
+        let Some(labels) = &case.labels else {
+            return Err(Failure::new("NO_LABELS", "a case with labels expected, one without found", ""));
+        };
+        let classes: Option<Arc<[u8]>> =
+            labels.voxels().iter().map(|&label| u8::try_from(label).ok()).collect();
+        let classes = classes.ok_or_else(|| {
+            Failure::new("TOO_MANY_LABELS", "classes up to 255 expected, a greater one found", "")
+        })?;
+        let geometry = case.scan.geometry();
+        Self::new(name, geometry.size, geometry.spacing_mm(), case.scan.voxels().into(), classes)
+    }
+
+    /// What errors call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `[D, H, W]`.
+    pub fn size(&self) -> [usize; 3] {
+        self.size
+    }
+
+    /// Along `[D, H, W]`.
+    pub fn spacing_mm(&self) -> [f64; 3] {
+        self.spacing_mm
+    }
+
+    /// Intensities `[D, H, W]`.
+    pub fn scan(&self) -> &Arc<[f32]> {
+        &self.scan
+    }
+
+    /// Classes `[D, H, W]`.
+    pub fn labels(&self) -> &Arc<[u8]> {
+        &self.labels
+    }
+
+    /// A foreground voxel, each as likely as any other.
+    pub(super) fn foreground_voxel(&self, rng: &mut ChaCha8Rng) -> Option<[usize; 3]> {
+        let total = self.foreground.last().copied().filter(|&n| n > 0)?;
+        let chosen = rng.random_range(0..total);
+        let slice = self.foreground.partition_point(|&up_to| up_to <= chosen);
+        let before = if slice == 0 { 0 } else { self.foreground[slice - 1] };
+        self.nth_voxel(slice, chosen - before, |label| label != 0)
+    }
+
+    /// The voxel number `nth`, from 0 on, of those in a slice whose class is such.
+    pub(super) fn nth_voxel(&self, slice: usize, nth: u64, such: impl Fn(u8) -> bool) -> Option<[usize; 3]> {
+        let labels = self.labels.chunks_exact(self.size[1] * self.size[2]).nth(slice)?;
+        let mut inside = labels.iter().enumerate().filter(|(_, label)| such(**label));
+        let (pixel, _) = inside.nth(nth as usize)?;
+        Some([slice, pixel / self.size[2], pixel % self.size[2]])
+    }
+
+    /// A slice with foreground, each as likely as any other.
+    pub(super) fn foreground_slice(&self, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let holds = |slice: &usize| {
+            self.foreground[*slice] > if *slice == 0 { 0 } else { self.foreground[*slice - 1] }
+        };
+        let count = (0..self.size[0]).filter(holds).count();
+        (count > 0).then(|| rng.random_range(0..count)).and_then(|n| (0..self.size[0]).filter(holds).nth(n))
+    }
+
+    pub(super) fn patch(&self, size: [usize; 3], start: [isize; 3]) -> Sample {
+        let voxels = size.iter().product();
+        let mut input = vec![self.least; voxels];
+        let mut label = vec![0; voxels];
+        // The part of the window, along each axis, that lies in the volume.
+        let inside = [0, 1, 2].map(|axis| {
+            let first = (-start[axis]).max(0) as usize;
+            let last = (self.size[axis] as isize - start[axis]).clamp(0, size[axis] as isize) as usize;
+            first..last.max(first)
+        });
+        let from = |axis: usize, index: usize| (start[axis] + index as isize) as usize;
+        let length = inside[2].len();
+        for d in inside[0].clone() {
+            for h in inside[1].clone() {
+                let source =
+                    (from(0, d) * self.size[1] + from(1, h)) * self.size[2] + from(2, inside[2].start);
+                let target = (d * size[1] + h) * size[2] + inside[2].start;
+                input[target..target + length].copy_from_slice(&self.scan[source..source + length]);
+                label[target..target + length].copy_from_slice(&self.labels[source..source + length]);
+            }
+        }
+        Sample { input, shape: [1, size[0], size[1], size[2]], label }
+    }
+
+    pub(super) fn volume(&self) -> Volume<'_> {
+        Volume { size: self.size, scan: &self.scan, labels: &self.labels, outside: self.least }
+    }
+
+    /// As [`PreparedCase::slices`], each slice moved alike.
+    pub(super) fn moved_slices(
+        &self,
+        view: &InputView,
+        target: usize,
+        warp: &Warp,
+        slice: &Window,
+    ) -> Sample {
+        let [depth, height, width] = self.size;
+        let channels = view.channel_slices(target, depth);
+        let at = |index: usize| Window { start: [index as isize, 0, 0], ..*slice };
+        let read = |index: usize| warp.read(&self.volume(), &at(index));
+        let input = channels.iter().flat_map(|&index| read(index).0).collect();
+        Sample { input, shape: [channels.len(), 1, height, width], label: read(target).1 }
+    }
+
+    pub(super) fn slices(&self, view: &InputView, target: usize) -> Sample {
+        let [depth, height, width] = self.size;
+        let area = height * width;
+        let channels = view.channel_slices(target, depth);
+        let mut input = Vec::with_capacity(channels.len() * area);
+        for slice in &channels {
+            input.extend_from_slice(&self.scan[slice * area..][..area]);
+        }
+        let label = self.labels[target * area..][..area].to_vec();
+        Sample { input, shape: [channels.len(), 1, height, width], label }
+    }
+}

@@ -1,0 +1,80 @@
+//! k adjacent slices as channels, as a view.
+
+use serde::Deserialize;
+
+use super::view::{self, Input, Sampling};
+use crate::networks::sample::InputView;
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "stack",
+    section: Section::Operators,
+    summary: "Adjacent slices as channels, for a network that predicts the centre one.",
+    doc: "A sample is `[slices, 1, H, W]` with the classes `[1, H, W]` of the centre slice. Past an end of \
+          the volume the end slice is repeated. Nothing is copied before the network asks for it. Which \
+          slices are taken depends on the seed, the epoch and the sample's number alone.",
+    version: 1,
+    inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],
+    output: Output::Is(Kind::Samples),
+    aspects: Aspects::Both,
+    fields: &[
+        Field {
+            name: "slices",
+            kind: FieldKind::Integer { min: 1, max: 255 },
+            default: Default::Json("3"),
+            role: Role::Semantic,
+            doc: "Slices of the stack, odd.",
+        },
+        Field {
+            name: "stride",
+            kind: FieldKind::Integer { min: 1, max: 255 },
+            default: Default::Json("1"),
+            role: Role::Semantic,
+            doc: "Slices from one channel to the next.",
+        },
+        view::PER_CASE,
+        view::FOREGROUND,
+        view::FLIP,
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+#[derive(Deserialize)]
+struct Declared {
+    slices: usize,
+    stride: usize,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let Declared { slices, stride } = crate::operators::read_config(config)?;
+    let sampling: Sampling = crate::operators::read_config(config)?;
+    match view::odd("slices", slices) {
+        Some(problem) => Err(vec![problem]),
+        None => Ok(Stage::View(sampling.view(Input::Voxels(InputView::Stack { slices, stride })))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_even_stack_has_no_centre() {
+        let built = |slices: usize| {
+            let config = json!({
+                "slices": slices, "stride": 2, "per_case": 1, "foreground": 0, "flip": true,
+            });
+            build(config.as_object().unwrap())
+        };
+        assert_eq!(built(4).err().unwrap()[0].field, "slices");
+        let Ok(Stage::View(view)) = built(5) else { panic!("a view expected") };
+        assert_eq!(view.input, Input::Voxels(InputView::Stack { slices: 5, stride: 2 }));
+    }
+}

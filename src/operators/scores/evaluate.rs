@@ -1,0 +1,353 @@
+//! Masks against the truth: overlap, surfaces, volumes and lesions, with the state of empty masks.
+
+pub mod figures;
+pub mod lesions;
+pub mod promise12;
+#[cfg(test)]
+mod tests;
+pub mod thirds;
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tomoflow_connectors::geometry::norm;
+use tomoflow_connectors::{Geometry, Real};
+
+use self::figures::{Empty, Figure, Findings, NAMES, Needs};
+use self::lesions::Overlaps;
+use self::promise12::{Observer, SECOND_OBSERVER};
+use self::thirds::Thirds;
+use crate::metrics::{Bootstrap, Packed};
+use crate::operators::registry::{Entry, Evaluator, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+use crate::operators::value::{Failure, Mask, Metric};
+
+/// Corners of two grids that lie nearer than this are the same.
+const SAME_GRID_MM: f64 = 0.01;
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "evaluate",
+    section: Section::Operators,
+    summary: "Masks compared with the labels of their cases, label by label.",
+    doc: "Labels are matched by name; a case without labels gives no figures. Voxels are counted on the \
+          scan's original grid.\n\n\
+          | metric | is | unit |\n\
+          | --- | --- | --- |\n\
+          | `dice` | 2·tp / (2·tp + fp + fn) | 1 |\n\
+          | `iou` | tp / (tp + fp + fn) | 1 |\n\
+          | `precision`, `recall` | tp / (tp + fp), tp / (tp + fn) | 1 |\n\
+          | `rve` | \\|V_pred − V_ref\\| / V_ref | 1 |\n\
+          | `assd` | mean distance between the surfaces, both ways pooled | mm |\n\
+          | `asd_pred_to_ref`, `asd_ref_to_pred` | mean distance of one surface from the other | mm |\n\
+          | `hd` | the Hausdorff distance: the largest of these distances | mm |\n\
+          | `hd95` | the larger of the two 95th percentiles of these distances | mm |\n\
+          | `nsd` | normalised surface Dice: share of both surfaces within `tolerance_mm` of the other | 1 |\n\
+          | `centre_mm` | distance between the centres of mass | mm |\n\
+          | `volume_ml`, `volume_ref_ml` | volume of the prediction, and of the truth | ml |\n\
+          | `lesion_recall` | lesions found / lesions of the truth | 1 |\n\
+          | `lesion_precision` | lesions found / (lesions found + components of the prediction that belong to none) | 1 |\n\
+          | `lesion_f1` | the harmonic mean of these two | 1 |\n\
+          | `lesion_dice` | mean Dice of the lesions of the truth, 0 of one that was missed | 1 |\n\
+          | `lesion_recall_small`, `lesion_recall_medium`, `lesion_recall_large` | of lesions under 15 mm, up to 30 mm, and over | 1 |\n\
+          | `lesion_dice_small`, `lesion_dice_medium`, `lesion_dice_large` | of the same | 1 |\n\
+          | `dice_base`, `rve_base`, `assd_base`, `hd95_base` | of the structure's cranial third | as above |\n\
+          | `dice_apex`, `rve_apex`, `assd_apex`, `hd95_apex` | of its caudal third | as above |\n\
+          | `promise12` | the mean of the twelve scores below | points |\n\
+          | `promise12_dice`, `promise12_rve`, `promise12_assd`, `promise12_hd95` | scores of the whole structure | points |\n\
+          | `promise12_dice_base`, `promise12_rve_base`, `promise12_assd_base`, `promise12_hd95_base` | of its base | points |\n\
+          | `promise12_dice_apex`, `promise12_rve_apex`, `promise12_assd_apex`, `promise12_hd95_apex` | of its apex | points |\n\n\
+          A surface is the mask without its erosion by six neighbours; distances are Euclidean, in mm, from \
+          voxel centre to voxel centre.\n\n\
+          A lesion is a part of the truth's label whose voxels are joined by faces; its size is the diameter of \
+          a ball of its volume. Each such part of the prediction belongs to the lesion that it shares most \
+          voxels with, and a lesion is compared with all that belongs to it together (as in LiTS). It is found \
+          when their intersection over union is not below `lesion_iou`.\n\n\
+          Base and apex are the upper and the lower third of the slices that the truth's label has, along the axis of \
+          the grid that runs from feet to head most: as many slices as come next to a third (5 of 14, 4 of 13), one at \
+          least. What the prediction holds beyond the truth's last slice belongs to the end that lies next to it. \
+          Both masks are cut there and compared as masks of their own, whose cut faces are surface.\n\n\
+          Scores are those of PROMISE12 (Litjens et al., Medical Image Analysis 2014): linear, 100 for a perfect figure, \
+          85 for what a `second_observer` reaches, and never below 0. A figure without a value, since the \
+          prediction holds nothing there, is worth 0; where the truth holds nothing there is no score.\n\n\
+          The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so a missed \
+          structure is always seen (of base and apex, what is so there); `empty` chooses the figure where the formula has none:\n\n\
+          | empty | both empty | one empty |\n\
+          | --- | --- | --- |\n\
+          | `nan` | no figure | no figure |\n\
+          | `one_zero` | a perfect one: 1, 100 points, or 0 for errors and distances | 0 for shares and points; no figure for errors and distances |\n\
+          | `penalty` | a perfect one | 0 for shares and points, 1 for `rve`, the diagonal of the volume for distances |\n\n\
+          Dice and IoU of one empty mask are 0 by their formula. Nothing stands for a figure of a size that no \
+          lesion of the truth has.\n\n\
+          With `interval = 0.95` each mean in `summary` gets the ends of its 95 % confidence interval (`mean_low`, \
+          `mean_high`): the percentile bootstrap, with cases drawn `resamples` times. Of figures without a value \
+          neither the mean nor its interval knows; of a single figure both ends are the figure. The same cases \
+          give the same interval, whatever order they came in and however many workers there are.",
+    version: 2,
+    inputs: &[
+        Port { name: "masks", accepts: &[Kind::Masks], many: false },
+        Port { name: "cases", accepts: &[Kind::Case], many: false },
+    ],
+    output: Output::Is(Kind::Metrics),
+    aspects: Aspects::Labels,
+    fields: &[
+        Field {
+            name: "metrics",
+            kind: FieldKind::List { of: &FieldKind::Choice(&NAMES), len: None },
+            default: Default::Json("[\"dice\", \"assd\", \"rve\"]"),
+            role: Role::Semantic,
+            doc: "Which figures, in this order.",
+        },
+        Field {
+            name: "empty",
+            kind: FieldKind::Choice(&["nan", "one_zero", "penalty"]),
+            default: Default::Json("\"nan\""),
+            role: Role::Semantic,
+            doc: "The figure of an empty mask where the formula has none.",
+        },
+        Field {
+            name: "tolerance_mm",
+            kind: FieldKind::Number { min: 0.0, max: 1000.0, unit: "mm" },
+            default: Default::Json("1.0"),
+            role: Role::Semantic,
+            doc: "Up to which distance, in mm, `nsd` counts a surface voxel as right; inclusive.",
+        },
+        Field {
+            name: "lesion_iou",
+            kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+            default: Default::Json("0.5"),
+            role: Role::Semantic,
+            doc: "From which intersection over union on a lesion counts as found; with 0 a single voxel is enough.",
+        },
+        SECOND_OBSERVER,
+        Field {
+            name: "interval",
+            kind: FieldKind::Number { min: 0.01, max: 0.9999, unit: "" },
+            default: Default::Absent,
+            role: Role::Operational,
+            doc: "The confidence of the intervals of means in `summary`, 0.95 for 95 %; left out, there are none.",
+        },
+        Field {
+            name: "resamples",
+            kind: FieldKind::Integer { min: 100, max: 1_000_000 },
+            default: Default::Json("1000"),
+            role: Role::Operational,
+            doc: "How often cases are drawn anew for an interval.",
+        },
+        Field {
+            name: "seed",
+            kind: FieldKind::Integer { min: 0, max: i64::MAX },
+            default: Default::Json("0"),
+            role: Role::Operational,
+            doc: "What the random numbers of intervals start from.",
+        },
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// The fields of a pipeline file.
+#[derive(Deserialize)]
+struct Fields {
+    metrics: Vec<String>,
+    empty: Empty,
+    tolerance_mm: f64,
+    lesion_iou: f64,
+    #[serde(default)]
+    second_observer: Option<Observer>,
+}
+
+/// A comparison.
+#[derive(Clone, Debug)]
+pub struct Evaluate {
+    /// Which figures, in order.
+    pub metrics: Vec<&'static Figure>,
+    /// What stands for a figure without a value.
+    pub empty: Empty,
+    /// Up to where the surface Dice counts a surface voxel as right.
+    pub tolerance_mm: f64,
+    /// From which intersection over union on a lesion is found.
+    pub lesion_iou: f64,
+    /// What a second observer reaches, for scores.
+    pub second_observer: Option<Observer>,
+}
+
+/// How sure the means of figures are to be said, when the checked configuration of a stage asks for it.
+pub fn interval(config: &Config) -> Option<Bootstrap> {
+    let whole = |name: &str| config.get(name).and_then(serde_json::Value::as_u64);
+    Some(Bootstrap {
+        level: Real::new(config.get("interval")?.as_f64()?),
+        resamples: u32::try_from(whole("resamples")?).ok()?,
+        seed: whole("seed")?,
+    })
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let Fields { metrics: names, empty, tolerance_mm, lesion_iou, second_observer } =
+        crate::operators::read_config(config)?;
+    let mut metrics = Vec::new();
+    let mut problems = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        if names[..place].contains(name) {
+            let message = format!("each metric once expected, `{name}` found twice");
+            problems.push(FieldProblem::new("metrics", message, ""));
+        }
+        match Figure::named(name) {
+            Some(figure) => metrics.push(figure),
+            None => problems.push(FieldProblem::new(
+                "metrics",
+                format!("one of {} expected, `{name}` found", NAMES.join(", ")),
+                "",
+            )),
+        }
+    }
+    if names.is_empty() {
+        problems.push(FieldProblem::new(
+            "metrics",
+            "at least one metric expected, none found",
+            "metrics = [\"dice\", \"assd\", \"rve\"]",
+        ));
+    }
+    if let Some(score) = metrics.iter().find(|figure: &&&Figure| figure.needs == Needs::Observer)
+        && second_observer.is_none()
+    {
+        let message = format!("`{}` needs what a second observer reaches, none found", score.name);
+        let hint = "second_observer = { whole = { dice = 0.9, … }, base = { … }, apex = { … } }";
+        problems.push(FieldProblem::new("second_observer", message, hint));
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Stage::Evaluate(Arc::new(Evaluate { metrics, empty, tolerance_mm, lesion_iou, second_observer })))
+}
+
+impl Evaluator for Evaluate {
+    fn evaluate(&self, mask: &Mask, truth: &Mask) -> Result<Vec<Metric>, Failure> {
+        let geometry = truth.labels.geometry();
+        self.check_grids(mask.labels.geometry(), geometry)?;
+        let pairs = pair_by_name(mask, truth)?;
+        let packed = Packed::new(mask.labels.voxels(), truth.labels.voxels(), geometry.size, &pairs)
+            .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))?;
+        let [of_prediction, of_reference] = packed.highest();
+        check_named("prediction", mask, of_prediction)?;
+        check_named("reference", truth, of_reference)?;
+        let overlaps = self.needs(Needs::Lesions).then(|| Overlaps::new(mask, truth));
+        let mut metrics = Vec::new();
+        for (place, label) in truth.label_names.iter().enumerate() {
+            let lesions = overlaps
+                .as_ref()
+                .map(|overlaps| overlaps.lesions(pairs[place], geometry.voxel_mm3(), self.lesion_iou));
+            let thirds = match self.metrics.iter().any(|figure| figure.needs.thirds()) {
+                true => Thirds::of(mask, truth, pairs[place])?,
+                false => None,
+            };
+            let found = Findings { lesions, thirds, ..self.find(&packed, place, geometry)? };
+            metrics.extend(self.metrics.iter().map(|figure| Metric {
+                label: label.clone(),
+                metric: figure.name.to_owned(),
+                value: figure.value(&found, self.empty, diagonal_mm(geometry)),
+                unit: figure.unit.to_owned(),
+                state: figure.state(&found).name().to_owned(),
+            }));
+        }
+        Ok(metrics)
+    }
+}
+
+impl Evaluate {
+    fn needs(&self, what: Needs) -> bool {
+        self.metrics.iter().any(|figure| figure.needs == what)
+    }
+
+    /// What the figures of a label need, but for its lesions.
+    fn find(&self, packed: &Packed, place: usize, geometry: &Geometry) -> Result<Findings, Failure> {
+        let mut found = Findings {
+            counts: packed.counts(place),
+            voxel_mm3: geometry.voxel_mm3(),
+            distances: None,
+            tolerance_mm: self.tolerance_mm,
+            centres_mm: None,
+            lesions: None,
+            thirds: None,
+            observer: self.second_observer,
+        };
+        if self.metrics.iter().any(|figure| matches!(figure.needs, Needs::Surfaces | Needs::Observer)) {
+            found.distances = packed
+                .surface_distances(place, geometry.spacing_mm())
+                .map_err(|error| Failure::new("BAD_GRID", error.to_string(), ""))?;
+        }
+        if self.needs(Needs::Centres) {
+            found.centres_mm = packed.centres(place).map(|[a, b]| {
+                let along = |xyz: usize| {
+                    (0..3).map(|axis| (a[axis] - b[axis]) * geometry.steps_mm[axis][xyz]).sum::<f64>()
+                };
+                norm([along(0), along(1), along(2)])
+            });
+        }
+        Ok(found)
+    }
+
+    fn check_grids(&self, prediction: &Geometry, reference: &Geometry) -> Result<(), Failure> {
+        crate::voxels::grid::check_same_size("a mask", reference.size, prediction.size)?;
+        crate::voxels::grid::check(reference)?;
+        if !prediction.same_grid(reference, SAME_GRID_MM) {
+            return Err(Failure::new(
+                "GRID_MISMATCH",
+                format!(
+                    "a mask on the grid of the truth expected, one more than {SAME_GRID_MM} mm off found"
+                ),
+                "both must come from the same series",
+            ));
+        }
+        let most = crate::voxels::grid::largest_cosine(reference);
+        let surfaces = self.metrics.iter().filter(|figure| figure.needs.surfaces());
+        let names: Vec<_> = surfaces.map(|figure| format!("`{}`", figure.name)).collect();
+        if !names.is_empty() && most > crate::voxels::grid::RIGHT_ANGLE {
+            return Err(Failure::new(
+                "SHEARED_GRID",
+                format!("right angles between the axes expected, a cosine of {most:.3} found"),
+                format!(
+                    "distances are not measured on a tilted gantry's grid; leave {} out of `metrics`",
+                    names.join(", ")
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// For each label of the truth, which one it is in the prediction and which in the truth.
+fn pair_by_name(mask: &Mask, truth: &Mask) -> Result<Vec<(u16, u16)>, Failure> {
+    let pair = |(index, name): (usize, &String)| {
+        let found = mask.label_names.iter().position(|other| other == name);
+        found.map(|other| (other as u16 + 1, index as u16 + 1)).ok_or_else(|| {
+            Failure::new(
+                "LABEL_MISMATCH",
+                format!("a mask with the label `{name}` expected, {} found", mask.label_names.join(", ")),
+                "labels are matched by name: a segmenter's label must be called as in the truth",
+            )
+        })
+    };
+    truth.label_names.iter().enumerate().map(pair).collect()
+}
+
+/// Refuses voxels of a label without a name: they would be left out of every figure.
+fn check_named(what: &str, mask: &Mask, highest: u16) -> Result<(), Failure> {
+    let names = mask.label_names.len();
+    if usize::from(highest) <= names {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "LABEL_MISMATCH",
+        format!("a {what} with labels up to {names} expected, a voxel of label {highest} found"),
+        "each label needs a name",
+    ))
+}
+
+fn diagonal_mm(geometry: &Geometry) -> f64 {
+    let spacing = geometry.spacing_mm();
+    norm([0, 1, 2].map(|axis| spacing[axis] * geometry.size[axis] as f64))
+}

@@ -1,0 +1,3 @@
+//! Masks against the truth.
+
+pub mod evaluate;

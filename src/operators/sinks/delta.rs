@@ -1,0 +1,30 @@
+//! The sink `delta`: rows in Delta tables.
+
+use super::format as sink;
+use crate::operators::registry::Entry;
+use crate::operators::spec::{Aspects, Output, Section, Spec};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "delta",
+    section: Section::Sinks,
+    summary: "Masks, metrics and their summaries in Delta tables under `out/tables`.",
+    doc: "A Delta table is a folder of Parquet files and a log. A reader (DuckDB, Polars, pandas, Spark, \
+          Trino) always sees one consistent version, and earlier versions stay readable. The tables follow \
+          what the pipeline now wants: rows of deleted scans go, nothing unchanged is written again.\n\n\
+          Figures are kept twice: each in `metrics`, and what they come to in `summary`, a row for each \
+          group: all of a model, its split's parts, and scanners' manufacturers (`grouped_by` and `group`). \
+          It holds mean (with `mean_low` and `mean_high` where `evaluate` has an `interval`), median, standard \
+          deviation, least and greatest of the `count` figures that have a \
+          value, and counts by state: a figure without a value enters no mean, and is seen in its state. \
+          Figures of other stages, models, labels or metrics are other groups. The rows are replaced when \
+          a run ends.",
+    version: 1,
+    inputs: sink::INPUTS,
+    output: Output::Nothing,
+    aspects: Aspects::Both,
+    fields: &[],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: sink::build_delta };

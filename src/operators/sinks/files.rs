@@ -1,0 +1,215 @@
+//! The sink `files`: masks as files for other programs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::dicom_seg::Code;
+
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "files",
+    section: Section::Sinks,
+    summary: "Masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT, one file for each scan.",
+    doc: "The folder follows what the pipeline now wants: a file comes when its mask is there, is replaced when \
+          the mask is another, and goes with its scan; files that the sink did not write stay. Masks lie on the \
+          scan's own grid. DICOM objects refer to the scan's instances and carry its patient, so that they need \
+          `identifiers = \"clear\"`. Files are called as tables show the case, with the stage's name before the \
+          ending when the sink has several inputs.",
+    version: 1,
+    inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: true }],
+    output: Output::Nothing,
+    aspects: Aspects::Both,
+    fields: &[
+        Field {
+            name: "path",
+            kind: FieldKind::Path,
+            default: Default::Required,
+            role: Role::Operational,
+            doc: "The folder, relative to the pipeline file; it is made.",
+        },
+        Field {
+            name: "format",
+            kind: FieldKind::Choice(&[
+                "nifti",
+                "nrrd",
+                "metaimage",
+                "dicom_seg",
+                "dicom_labelmap",
+                "rtstruct",
+            ]),
+            default: Default::Json("\"nifti\""),
+            role: Role::Operational,
+            doc: "`.nii.gz`; `.seg.nrrd` with names, as 3D Slicer has them; `.mha`; DICOM SEG with a bit or with a \
+                  label for each voxel; RTSTRUCT.",
+        },
+        Field {
+            name: "scans",
+            kind: FieldKind::Bool,
+            default: Default::Json("false"),
+            role: Role::Operational,
+            doc: "Whether scans are written beside their masks (never as DICOM, which there is already).",
+        },
+        Field {
+            name: "codes",
+            kind: FieldKind::Map(&FieldKind::Table(&[CATEGORY, TYPE, REGION])),
+            default: Default::Json("{}"),
+            role: Role::Operational,
+            doc: "What labels are, for DICOM SEG, each code as value, scheme and meaning: `{ tumour = { type = \
+                  [\"86049000\", \"SCT\", \"Neoplasm, Primary\"], region = [\"12738006\", \"SCT\", \"Brain\"] } }`. \
+                  `export` takes them from here, too.",
+        },
+    ],
+};
+
+const CODE: FieldKind = FieldKind::List { of: &FieldKind::Text, len: Some(3) };
+
+const CATEGORY: Field = Field {
+    name: "category",
+    kind: CODE,
+    default: Default::Json("[\"49755003\", \"SCT\", \"Morphologically Abnormal Structure\"]"),
+    role: Role::Operational,
+    doc: "SegmentedPropertyCategory.",
+};
+
+const TYPE: Field = Field {
+    name: "type",
+    kind: CODE,
+    default: Default::Json("[\"52988006\", \"SCT\", \"Lesion\"]"),
+    role: Role::Operational,
+    doc: "SegmentedPropertyType.",
+};
+
+const REGION: Field = Field {
+    name: "region",
+    kind: CODE,
+    default: Default::Absent,
+    role: Role::Operational,
+    doc: "AnatomicRegion.",
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// What masks are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileFormat {
+    /// NIfTI-1, compressed: `.nii.gz`.
+    Nifti,
+    /// NRRD with segment names, as 3D Slicer has them: `.seg.nrrd`.
+    Nrrd,
+    /// MetaImage: `.mha`.
+    Metaimage,
+    /// DICOM SEG with a bit a voxel, which refers to the scan's instances: `.dcm`.
+    DicomSeg,
+    /// DICOM SEG with a label a voxel, which refers to the scan's instances: `.dcm`.
+    DicomLabelmap,
+    /// RTSTRUCT: contours along the voxels' borders, which refer to the scan's instances: `.dcm`.
+    Rtstruct,
+}
+
+impl FileFormat {
+    /// Whether it is a DICOM object, which names the patient and refers to the scan.
+    pub fn is_dicom(self) -> bool {
+        matches!(self, Self::DicomSeg | Self::DicomLabelmap | Self::Rtstruct)
+    }
+}
+
+/// What a label is, by codes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coded {
+    /// SegmentedPropertyCategory.
+    pub category: Code,
+    /// SegmentedPropertyType.
+    pub property: Code,
+    /// AnatomicRegion.
+    pub region: Option<Code>,
+}
+
+/// How masks become files, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// The folder.
+    pub path: PathBuf,
+    /// What masks are written as.
+    pub format: FileFormat,
+    /// Whether scans are written beside them.
+    pub scans: bool,
+    /// What labels are, by name.
+    pub codes: BTreeMap<String, Coded>,
+}
+
+#[derive(Deserialize)]
+struct DeclaredCodes {
+    category: [String; 3],
+    r#type: [String; 3],
+    region: Option<[String; 3]>,
+}
+
+#[derive(Deserialize)]
+struct Declared {
+    path: PathBuf,
+    format: FileFormat,
+    scans: bool,
+    codes: BTreeMap<String, DeclaredCodes>,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let Declared { path, format, scans, codes: declared } = crate::operators::read_config(config)?;
+    let (mut codes, mut problems) = (BTreeMap::new(), Vec::new());
+    for (name, DeclaredCodes { category, r#type, region }) in declared {
+        let mut code = |field: &str, parts: [String; 3]| {
+            // What DICOM has room for: SH, SH and LO.
+            let fits = parts
+                .iter()
+                .zip([16, 16, 64])
+                .all(|(part, most)| (1..=most).contains(&part.chars().count()) && !part.contains('\\'));
+            if !fits {
+                let message = "a value and a scheme of 1 to 16 letters and a meaning of 1 to 64 expected";
+                let hint = "for example `[\"86049000\", \"SCT\", \"Neoplasm, Primary\"]`";
+                problems.push(FieldProblem::new(&format!("codes.{name}.{field}"), message, hint));
+            }
+            let [value, scheme, meaning] = parts;
+            Code { value, scheme, meaning }
+        };
+        let category = code("category", category);
+        let property = code("type", r#type);
+        let region = region.map(|region| code("region", region));
+        codes.insert(name, Coded { category, property, region });
+    }
+    if problems.is_empty() { Ok(Stage::Files(Files { path, format, scans, codes })) } else { Err(problems) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn files(codes: serde_json::Value) -> Result<Files, Vec<FieldProblem>> {
+        let config = json!({ "path": "seg", "format": "dicom_labelmap", "scans": false, "codes": codes });
+        match build(config.as_object().unwrap())? {
+            Stage::Files(files) => Ok(files),
+            _ => panic!("expected a sink"),
+        }
+    }
+
+    #[test]
+    fn codes_are_read_and_must_fit() {
+        let lesion = json!(["52988006", "SCT", "Lesion"]);
+        let codes = json!({ "tumour": { "category": lesion, "type": lesion, "region": null } });
+        let files = files(codes).unwrap();
+        assert!(files.format.is_dicom());
+        assert_eq!(files.codes["tumour"].property, Code::new("52988006", "SCT", "Lesion"));
+        let long = json!(["12345678901234567", "SCT", "Lesion"]);
+        let codes = json!({ "tumour": { "category": lesion, "type": long, "region": ["", "SCT", "x"] } });
+        let fields: Vec<String> =
+            self::files(codes).unwrap_err().into_iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, ["codes.tumour.type", "codes.tumour.region"]);
+    }
+}

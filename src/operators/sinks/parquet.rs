@@ -1,0 +1,22 @@
+//! The sink `parquet`: rows in plain Parquet files without a log.
+
+use super::format as sink;
+use crate::operators::registry::Entry;
+use crate::operators::spec::{Aspects, Output, Section, Spec};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "parquet",
+    section: Section::Sinks,
+    summary: "Masks, metrics and their summaries in one Parquet file for each table, under `out/parquet`.",
+    doc: "For readers without Delta. A file is replaced as a whole, by a rename, whenever its rows change; \
+          it has no history.",
+    version: 1,
+    inputs: sink::INPUTS,
+    output: Output::Nothing,
+    aspects: Aspects::Both,
+    fields: &[],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: sink::build_parquet };

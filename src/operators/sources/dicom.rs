@@ -1,0 +1,166 @@
+//! The source `dicom`: instances in a folder, filtered by tags.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use tomoflow_connectors::container::folder_of;
+use tomoflow_connectors::dicom::{FILTER_KEYWORDS, Tags, can_be_kept};
+
+use super::patterns::Patterns;
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "dicom",
+    section: Section::Sources,
+    summary: "DICOM instances of a folder and all folders below it.",
+    doc: "Every file is looked at, whatever its name; what is not DICOM is counted and skipped. Links are \
+          not followed. A file that has not changed (path, size, time, inode) is not read again. A `.zip` \
+          or `.tar` is read as a folder, without unpacking it; a DICOMDIR stands for the folder in which it \
+          lies.\n\n\
+          `where` keeps instances whose tags fit a pattern: `*` and `?` as in file names, upper and lower \
+          case alike; `\"0.5..2\"`, `\"..3\"` or `\"20190101..\"` for numbers in a range; `!` before \
+          either for what must not fit; a list for any of several. Of a tag with several values any may fit. \
+          Any tag at the top of a data set can be asked for by its keyword; the first time that another one is \
+          asked for reads all files once more.",
+    version: 1,
+    inputs: &[],
+    output: Output::Is(Kind::Instances),
+    aspects: Aspects::Both,
+    fields: &[
+        PATH,
+        Field {
+            name: "where",
+            kind: FieldKind::Map(&FieldKind::Either(&[
+                FieldKind::Text,
+                FieldKind::List { of: &FieldKind::Text, len: None },
+            ])),
+            default: Default::Json("{}"),
+            role: Role::Operational,
+            doc: "Patterns by DICOM keyword, all of which must fit: `{ Modality = \"MR\", SeriesDescription = \"!*scout*\" }`.",
+        },
+    ],
+};
+
+/// The folder of a source of DICOM files.
+pub const PATH: Field = Field {
+    name: "path",
+    kind: FieldKind::Path,
+    default: Default::Required,
+    role: Role::Operational,
+    doc: "The folder, `.zip`, `.tar` or DICOMDIR, relative to the pipeline file.",
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// A folder of instances.
+#[derive(Clone, Debug)]
+pub struct DicomSource {
+    /// The folder.
+    pub path: PathBuf,
+    filters: Vec<(String, Patterns)>,
+}
+
+impl DicomSource {
+    /// The tags that it asks for.
+    pub fn keywords(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|(keyword, _)| keyword.as_str())
+    }
+
+    /// Whether an instance's tags (keyword to value) fit every pattern. An absent tag is empty text.
+    pub fn keeps(&self, tags: &Tags) -> bool {
+        self.filters
+            .iter()
+            .all(|(keyword, patterns)| patterns.fit(tags.get(keyword.as_str()).map_or("", String::as_str)))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct Declared {
+    path: PathBuf,
+    r#where: BTreeMap<String, OneOrMany>,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let declared: Declared = crate::operators::read_config(config)?;
+    let mut problems = Vec::new();
+    let mut filters = Vec::new();
+    for (keyword, wanted) in declared.r#where {
+        if !can_be_kept(&keyword) {
+            problems.push(FieldProblem::new(
+                &format!("where.{keyword}"),
+                format!("`{keyword}` is not a tag that can be filtered on"),
+                format!(
+                    "a keyword of the DICOM standard is expected, such as {}",
+                    FILTER_KEYWORDS.join(", ")
+                ),
+            ));
+            continue;
+        }
+        let texts = match wanted {
+            OneOrMany::One(text) => vec![text],
+            OneOrMany::Many(texts) => texts,
+        };
+        match Patterns::parse(texts.iter().map(String::as_str)) {
+            Ok(patterns) => filters.push((keyword, patterns)),
+            Err(message) => problems.push(FieldProblem::new(
+                &format!("where.{keyword}"),
+                message,
+                "`*`, `?` and `[a-z]` have a meaning, `[*]` is a literal asterisk; `0.5..2` is a range",
+            )),
+        }
+    }
+    if problems.is_empty() {
+        let path = folder_of(&declared.path).to_owned();
+        Ok(Stage::Dicom(DicomSource { path, filters }))
+    } else {
+        Err(problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn source(filter: serde_json::Value) -> Result<Stage, Vec<FieldProblem>> {
+        let config = json!({ "path": "archive", "where": filter });
+        build(config.as_object().unwrap())
+    }
+
+    #[test]
+    fn filters_are_patterns_and_lists_of_them() {
+        let Ok(Stage::Dicom(source)) =
+            source(json!({ "Modality": ["MR", "CT"], "SeriesDescription": "*T2*" }))
+        else {
+            panic!("expected a source");
+        };
+        let tags = |modality: &str, description: &str| {
+            BTreeMap::from([
+                ("Modality".into(), modality.to_owned()),
+                ("SeriesDescription".into(), description.to_owned()),
+            ])
+        };
+        assert!(source.keeps(&tags("MR", "ax t2_space")));
+        assert!(!source.keeps(&tags("MR", "ax t1")));
+        assert!(!source.keeps(&tags("PT", "t2")));
+    }
+
+    #[test]
+    fn unknown_tags_and_bad_patterns_are_named() {
+        let problems = source(json!({ "Modalty": "MR", "Modality": "[" })).err().unwrap();
+        assert_eq!(problems.len(), 2);
+    }
+}

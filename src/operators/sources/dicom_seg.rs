@@ -1,0 +1,49 @@
+//! The source `dicom_seg`: segmentations (DICOM SEG) in a folder, which refer to a series.
+
+use tomoflow_connectors::rtstruct::Form;
+
+use super::dicom::PATH;
+use super::drawn::DrawnSource;
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "dicom_seg",
+    section: Section::Sources,
+    summary: "Segmentations (DICOM SEG) of a folder, as labels of the series that they refer to.",
+    doc: "`segments` names the labels, in order: the first is label 1. Each has one or more patterns for the \
+          labels of its segments. Binary, fractional and label-map objects are read; frames find their slice \
+          by position, so that left-out frames are empty slices. A grid that is not the scan's is drawn onto \
+          it by the nearest voxel. Where labels overlap, the later one wins.",
+    version: 1,
+    inputs: &[],
+    output: Output::Is(Kind::Outlines),
+    aspects: Aspects::Labels,
+    fields: &[
+        PATH,
+        Field {
+            name: "segments",
+            kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
+            default: Default::Required,
+            role: Role::Semantic,
+            doc: "Labels and the patterns of their segments' labels: `{ liver = [\"Liver*\"] }`.",
+        },
+        Field {
+            name: "threshold",
+            kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+            default: Default::Json("0.5"),
+            role: Role::Semantic,
+            doc: "The share of a fractional segment from which a voxel belongs to it.",
+        },
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    DrawnSource::read(config, "segments", Form::Voxels).map(Stage::Drawn)
+}

@@ -1,0 +1,249 @@
+//! Which case a file belongs to, by its name or by a table: for files that do not say it themselves.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use serde::Deserialize;
+
+use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
+
+/// The field `files` of sources whose files do not say whose they are.
+pub const FILES: Field = Field {
+    name: "files",
+    kind: FieldKind::Either(&[FieldKind::Text, FieldKind::List { of: &FieldKind::Text, len: None }]),
+    default: Default::Absent,
+    role: Role::Operational,
+    doc: "Patterns of their names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
+          (without it, the name below `path` without its ending), `{patient}` the patient's (else each case is a \
+          patient); `*` and `?` stop at a `/`, `**/` does not; `!` before a pattern leaves out what fits it.",
+};
+
+/// The field `table` of the same sources.
+pub const TABLE: Field = Field {
+    name: "table",
+    kind: FieldKind::Path,
+    default: Default::Absent,
+    role: Role::Operational,
+    doc: "Instead of `files`: a CSV with the columns `file` (below `path`), `case`, and perhaps `patient`. It is \
+          read when a run starts.",
+};
+
+/// Whose a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The case's name; of labels, that of their scan, or its SeriesInstanceUID.
+    pub case: String,
+    /// The patient's name.
+    pub patient: String,
+}
+
+/// How files are found, and whose they are.
+#[derive(Clone, Debug)]
+pub enum Names {
+    /// By patterns, of which those that begin with `!` leave files out.
+    Patterns {
+        /// Any of these must fit.
+        wanted: Vec<Regex>,
+        /// None of these may fit.
+        unwanted: Vec<Regex>,
+    },
+    /// By a table.
+    Table(BTreeMap<PathBuf, Place>),
+}
+
+/// One line of a table.
+#[derive(Deserialize)]
+struct Line {
+    file: PathBuf,
+    case: String,
+    #[serde(default)]
+    patient: String,
+}
+
+impl Names {
+    /// Reads the fields `files` and `table`, of which one must be given.
+    ///
+    /// # Errors
+    /// What is wrong with the patterns or the table.
+    pub fn read(config: &Config) -> Result<Self, Vec<FieldProblem>> {
+        let texts: Vec<&str> = match config.get("files") {
+            Some(serde_json::Value::Array(texts)) => texts.iter().filter_map(|text| text.as_str()).collect(),
+            files => files.and_then(|text| text.as_str()).into_iter().collect(),
+        };
+        let table = config.get("table").and_then(|path| path.as_str());
+        match (texts.as_slice(), table) {
+            ([], Some(path)) => Self::table(Path::new(path)).map_err(|problem| vec![problem]),
+            ([_, ..], None) => Self::patterns(&texts),
+            _ => {
+                let hint = "for example `files = \"volume-{case}.nii\"`";
+                Err(vec![FieldProblem::new("files", "either `files` or `table` expected", hint)])
+            }
+        }
+    }
+
+    fn patterns(texts: &[&str]) -> Result<Self, Vec<FieldProblem>> {
+        let (mut wanted, mut unwanted, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+        for text in texts {
+            let (pattern, to) = match text.strip_prefix('!') {
+                Some(rest) => (rest, &mut unwanted),
+                None => (*text, &mut wanted),
+            };
+            match expression(pattern) {
+                Ok(expression) => to.push(expression),
+                Err(message) => {
+                    let hint = "`{case}` and `{patient}` are the names that are known";
+                    problems.push(FieldProblem::new("files", format!("`{text}`: {message}"), hint));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(Self::Patterns { wanted, unwanted }) } else { Err(problems) }
+    }
+
+    fn table(path: &Path) -> Result<Self, FieldProblem> {
+        let problem = |error: csv::Error| {
+            let message = format!("{}: {error}", path.display());
+            FieldProblem::new("table", message, "a CSV with the columns `file` and `case` is expected")
+        };
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(problem)?;
+        let mut places = BTreeMap::new();
+        for line in reader.deserialize() {
+            let Line { file, case, patient } = line.map_err(problem)?;
+            let patient = if patient.is_empty() { case.clone() } else { patient };
+            if let Some(before) = places.insert(file.clone(), Place { case, patient }) {
+                let message = format!("{} is of `{}` already", file.display(), before.case);
+                return Err(FieldProblem::new("table", message, "name each file once"));
+            }
+        }
+        Ok(Self::Table(places))
+    }
+
+    /// Whose a file is, by its path below the source's folder; `None` for one that is not asked for.
+    pub fn place(&self, below: &Path) -> Option<Place> {
+        match self {
+            Self::Table(places) => places.get(below).cloned(),
+            Self::Patterns { wanted, unwanted } => {
+                let name = below.to_str()?;
+                if unwanted.iter().any(|pattern| pattern.is_match(name)) {
+                    return None;
+                }
+                wanted.iter().find_map(|pattern| named(pattern, name))
+            }
+        }
+    }
+}
+
+/// What a pattern says of a name that fits it.
+fn named(pattern: &Regex, name: &str) -> Option<Place> {
+    let found = pattern.captures(name)?;
+    let all = |what: &str| -> Option<Option<String>> {
+        let mut values = pattern
+            .capture_names()
+            .flatten()
+            .filter(|group| group.starts_with(what))
+            .filter_map(|group| found.name(group).map(|value| value.as_str()));
+        let Some(first) = values.next() else { return Some(None) };
+        // `{case}/{case}.nii` means the same name twice.
+        values.all(|other| other == first).then(|| Some(first.to_owned()))
+    };
+    let case = all("case")?.unwrap_or_else(|| without_ending(name).to_owned());
+    let patient = all("patient")?.unwrap_or_else(|| case.clone());
+    Some(Place { case, patient })
+}
+
+/// A name without what says its format.
+fn without_ending(name: &str) -> &str {
+    [".nii.gz", ".seg.nrrd", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".png"]
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+        .unwrap_or(name)
+}
+
+/// A pattern as a regular expression over a whole name.
+fn expression(pattern: &str) -> Result<Regex, String> {
+    let (mut out, mut groups, mut rest) = (String::from("^"), 0, pattern);
+    while let Some(next) = rest.chars().next() {
+        let mut length = next.len_utf8();
+        match next {
+            '*' if rest.starts_with("**/") => {
+                out.push_str("(?:[^/]+/)*");
+                length = 3;
+            }
+            '*' => out.push_str("[^/]*"),
+            '?' => out.push_str("[^/]"),
+            '{' => {
+                let (name, _) = rest[1..].split_once('}').ok_or("a `{` without its `}`")?;
+                if !["case", "patient"].contains(&name) {
+                    return Err(format!("`{{{name}}}` is not known"));
+                }
+                groups += 1;
+                out.push_str(&format!("(?P<{name}{groups}>[^/]+?)"));
+                length = name.len() + 2;
+            }
+            other => out.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    out.push('$');
+    Regex::new(&out).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn names(files: serde_json::Value) -> Result<Names, Vec<FieldProblem>> {
+        Names::read(json!({ "files": files }).as_object().unwrap())
+    }
+
+    fn place(names: &Names, file: &str) -> Option<(String, String)> {
+        names.place(Path::new(file)).map(|place| (place.case, place.patient))
+    }
+
+    fn pair(case: &str, patient: &str) -> Option<(String, String)> {
+        Some((case.to_owned(), patient.to_owned()))
+    }
+
+    #[test]
+    fn a_name_says_the_case_and_the_patient() {
+        let lits = names(json!("**/volume-{case}.nii*")).unwrap();
+        assert_eq!(place(&lits, "volume-12.nii"), pair("12", "12"));
+        assert_eq!(place(&lits, "batch 1/a/volume-3.nii.gz"), pair("3", "3"));
+        for other in ["segmentation-12.nii", "._volume-12.nii", "volume-.nii", "x/volume-1/2.nii"] {
+            assert_eq!(place(&lits, other), None, "{other}");
+        }
+        let nested = names(json!("{patient}/{case}/{case}.mha")).unwrap();
+        assert_eq!(place(&nested, "p1/a/a.mha"), pair("a", "p1"));
+        assert_eq!(place(&nested, "p1/a/b.mha"), None);
+        let promise = names(json!(["*.mhd", "!*_segmentation.mhd"])).unwrap();
+        assert_eq!(place(&promise, "Case00.mhd"), pair("Case00", "Case00"));
+        assert_eq!(place(&promise, "Case00_segmentation.mhd"), None);
+    }
+
+    #[test]
+    fn a_table_says_it_too() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            Names::read(json!({ "table": file.path() }).as_object().unwrap())
+        };
+        let names = read("case, file, patient\n1.2.3, a/x.nii, p\n1.2.4, b.nii,\n").unwrap();
+        assert_eq!(place(&names, "a/x.nii"), pair("1.2.3", "p"));
+        assert_eq!(place(&names, "b.nii"), pair("1.2.4", "1.2.4"));
+        assert_eq!(place(&names, "c.nii"), None);
+        for (bad, word) in [("file\na.nii\n", "case"), ("file,case\na,1\na,2\n", "already")] {
+            let problems = read(bad).unwrap_err();
+            assert!(problems[0].message.contains(word), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_patterns_is_said() {
+        for bad in [json!("{series}.nii"), json!("{case.nii"), json!([]), json!(null)] {
+            assert_eq!(names(bad.clone()).unwrap_err()[0].field, "files", "{bad}");
+        }
+        let both = json!({ "files": "a", "table": "b" });
+        assert_eq!(Names::read(both.as_object().unwrap()).unwrap_err().len(), 1);
+    }
+}

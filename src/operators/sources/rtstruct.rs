@@ -1,0 +1,76 @@
+//! The source `rtstruct`: outlines in a folder, which refer to a series.
+
+use tomoflow_connectors::rtstruct::Form;
+
+use super::dicom::PATH;
+use super::drawn::DrawnSource;
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "rtstruct",
+    section: Section::Sources,
+    summary: "Outlines (RTSTRUCT) of a folder, as labels of the series that they refer to.",
+    doc: "`structures` names the labels, in order: the first is label 1. Each has one or more patterns for \
+          the names of its structures (ROIs); `#1` is the first structure of a file, whatever it is called. Contours of one structure on a slice combine by exclusive or, \
+          so that a contour inside another is a hole; where labels overlap, the later one wins.",
+    version: 1,
+    inputs: &[],
+    output: Output::Is(Kind::Outlines),
+    aspects: Aspects::Labels,
+    fields: &[
+        PATH,
+        Field {
+            name: "structures",
+            kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
+            default: Default::Required,
+            role: Role::Semantic,
+            doc: "Labels and the patterns of their structures' names: `{ tumour = [\"TV\", \"*schwannoma*\"] }`.",
+        },
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    DrawnSource::read(config, "structures", Form::Contours).map(Stage::Drawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn labels_follow_the_order_of_the_file() {
+        let config =
+            json!({ "path": "a", "structures": { "tumour": ["TV", "*schwannoma*"], "cochlea": ["C*"] } });
+        let Ok(Stage::Drawn(source)) = build(config.as_object().unwrap()) else {
+            panic!("expected a source")
+        };
+        assert_eq!(source.label_of("left Schwannoma"), Some(1));
+        assert_eq!(source.label_of("cochlea L"), Some(2));
+        assert_eq!(source.label_of("skin"), None);
+        assert_eq!(source.label_names(), ["tumour", "cochlea"]);
+    }
+
+    #[test]
+    fn a_place_goes_before_a_name() {
+        let config = json!({ "path": "a", "structures": { "cochlea": ["*"], "tumour": ["#1"] } });
+        let Ok(Stage::Drawn(source)) = build(config.as_object().unwrap()) else {
+            panic!("expected a source")
+        };
+        assert_eq!([source.name_of(1, "AN"), source.name_of(2, "AN")], ["#1", "AN"]);
+        assert_eq!([source.label_of("#1"), source.label_of("AN")], [Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn a_label_without_patterns_is_refused() {
+        let config = json!({ "path": "a", "structures": { "tumour": [] } });
+        assert_eq!(build(config.as_object().unwrap()).err().unwrap()[0].field, "structures.tumour");
+    }
+}
