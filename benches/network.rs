@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use peers::Peer;
 use process::{mib, status_bytes};
-use tomoflow::networks::config::Dims;
+use tomoflow::networks::architectures::config::Dims;
 use tomoflow::networks::{
     Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, NetworkSettings, Observer,
     OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule, Task, TrainSettings,

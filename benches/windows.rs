@@ -15,9 +15,9 @@ mod peers;
 use std::time::Instant;
 
 use peers::Peer;
-use tomoflow::networks::maps::MapMaker;
-use tomoflow::networks::slab::{Logits, Slab};
-use tomoflow::networks::walk::Walk;
+use tomoflow::networks::apply::maps::MapMaker;
+use tomoflow::networks::apply::slab::{Logits, Slab};
+use tomoflow::networks::apply::walk::Walk;
 use tomoflow::networks::{Blend, Convention, MapKinds};
 
 const SIZE: [usize; 3] = [80, 512, 512];

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tomoflow::networks::config::{Level, Supervision, Variant};
+use tomoflow::networks::architectures::config::{Level, Supervision, Variant};
 use tomoflow::networks::{
     Attention, Convention, Device, InferOptions, InputView, Model, ModelCard, NetworkConfig, NetworkError,
     Origin, UnetConfig,

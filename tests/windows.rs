@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use tomoflow::networks::maps::Planes;
-use tomoflow::networks::slab::{Logits, Slab};
-use tomoflow::networks::walk::Walk;
+use tomoflow::networks::apply::maps::Planes;
+use tomoflow::networks::apply::slab::{Logits, Slab};
+use tomoflow::networks::apply::walk::Walk;
 use tomoflow::networks::{Blend, Convention, Device, InferOptions, InputView, MapKinds, Maps, Model};
 
 const WINDOW: [usize; 3] = [4, 6, 5];
@@ -80,7 +80,7 @@ fn windows_weigh_what_the_peers_give_them() {
 /// The mean logits `[C, D, H, W]` of a network that multiplies each window by a ramp.
 fn blended(
     walk: &Walk,
-    weights: tomoflow::networks::window::Weights,
+    weights: tomoflow::networks::apply::window::Weights,
     scan: &[f32],
     ramp: &[f32],
 ) -> Vec<f32> {

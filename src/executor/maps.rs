@@ -10,7 +10,7 @@ use tomoflow_connectors::{Geometry, Reject, Scan};
 
 use super::artifact;
 use super::keys;
-use crate::networks::maps::{MapKinds, Maps, Planes, pack, share};
+use crate::networks::apply::maps::{MapKinds, Maps, Planes, pack, share};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::voxels::shares::Way;

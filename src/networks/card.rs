@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tomoflow_connectors::Digest;
 
-use super::{Figure, InputView, NetworkConfig, NetworkError, file};
+use super::tensors::file;
+use super::{Figure, InputView, NetworkConfig, NetworkError};
 
 /// A model card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

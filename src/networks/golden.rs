@@ -8,11 +8,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use super::adam::Adam;
-use super::config::{LossConfig, UnetConfig, UnetSettings};
-use super::unet::{Mode, Output, Unet};
-use super::weights::Weights;
-use super::{Device, loss, set_threads};
+use super::LossConfig;
+use super::architectures::config::{UnetConfig, UnetSettings};
+use super::architectures::unet::{Mode, Output, Unet};
+use super::tensors::weights::Weights;
+use super::train::adam::Adam;
+use super::{Device, losses as loss, set_threads};
 
 const TOLERANCE: f64 = 1e-10;
 /// Of peers that compute in single precision.
@@ -226,7 +227,7 @@ struct Named {
 #[test]
 fn named_networks_have_as_many_parameters_as_in_pytorch() {
     let rows: Vec<Named> = serde_json::from_slice(&std::fs::read(path("parameters.json")).unwrap()).unwrap();
-    let documented = include_str!("unet.rs");
+    let documented = include_str!("architectures/unet.rs");
     for Named { name, settings, parameters } in rows {
         let unet = Unet::new(&settings.resolve(1, 2).unwrap()).unwrap();
         assert_eq!(unet.layout().parameter_count(), parameters, "{name}");

@@ -1,6 +1,11 @@
 //! The training loop: seeded, resumable after any batch, the best epoch by validation Dice returned.
 
+pub(in crate::networks) mod adam;
+mod checkpoint;
+mod counts;
 mod feed;
+pub mod optimizer;
+pub mod schedule;
 mod step;
 mod validate;
 
@@ -13,14 +18,15 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
-use super::checkpoint::{Saver, State};
-use super::config::NetworkConfig;
-use super::unet::Unet;
-use super::weights::{Order, Weights};
+use super::architectures::config::NetworkConfig;
+use super::architectures::unet::Unet;
+use super::tensors::file;
+use super::tensors::weights::{Order, Weights};
 use super::{
     Device, InputView, LossConfig, ModelCard, NetworkError, NetworkSettings, OptimizerConfig, Origin,
-    Precision, SampleSource, Schedule, file,
+    Precision, SampleSource, Schedule,
 };
+use checkpoint::{Saver, State};
 use feed::{Feed, Fit};
 
 /// How a network is trained; all of it is part of a training's key.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tomoflow::networks::config::{Channels, Dims, Variant};
+use tomoflow::networks::architectures::config::{Channels, Dims, Variant};
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, ModelCard, NetworkError,
     NetworkSettings, Observer, OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule,

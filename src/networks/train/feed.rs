@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
-use super::super::error::Doing;
 use super::super::{Device, NetworkError, Sample, SampleSource};
+use crate::networks::tensors::error::Doing;
 
 /// Samples that go through the network together.
 pub(super) struct Batch<'a> {

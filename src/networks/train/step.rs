@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use tch::{Kind, Tensor};
 
-use super::super::checkpoint::{Saver, State};
-use super::super::optimizer::clipped;
-use super::super::scalar::times;
-use super::super::unet::{Mode, Output, draw};
-use super::super::weights::Weights;
-use super::super::{NetworkError, Precision, loss};
+use super::super::{NetworkError, Precision};
+use super::checkpoint::{Saver, State};
 use super::feed::{Batch, tensors};
+use super::optimizer::clipped;
 use super::{Observer, Training, permutation};
+use crate::networks::architectures::unet::{Mode, Output, draw};
+use crate::networks::losses as loss;
+use crate::networks::tensors::scalar::times;
+use crate::networks::tensors::weights::Weights;
 
 /// The most samples that an error names.
 const NAMED: usize = 8;

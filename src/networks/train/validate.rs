@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::super::NetworkError;
-use super::super::checkpoint::{State, Sums};
-use super::super::counts::Counts;
-use super::super::unet::Mode;
+use super::checkpoint::{State, Sums};
+use super::counts::Counts;
 use super::feed::tensors;
 use super::{Observer, Training, push};
+use crate::networks::architectures::unet::Mode;
 
 impl Training<'_> {
     /// Counts over all validation samples, and the time that the device took for it.

@@ -1,0 +1,7 @@
+//! Trained networks on whole volumes: windows, blended logits, masks and maps.
+
+pub mod maps;
+pub mod model;
+pub mod slab;
+pub mod walk;
+pub mod window;

@@ -1,0 +1,330 @@
+//! A trained network, ready for whole volumes.
+
+use std::cell::OnceCell;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tch::{CModule, IValue, Kind, Tensor};
+
+use super::maps::MapKinds;
+use crate::networks::architectures::unet::{Mode, Unet};
+use crate::networks::tensors::error::{Doing, first_line};
+use crate::networks::tensors::file;
+use crate::networks::tensors::weights::Weights;
+use crate::networks::{Blend, Convention, Device, InputView, ModelCard, NetworkConfig, NetworkError};
+
+mod canvas;
+mod flips;
+mod host;
+mod maps;
+mod segment;
+
+pub use maps::Segmented;
+pub use segment::Volume;
+
+/// How many bits features and weights have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32.
+    #[default]
+    Float32,
+    /// 16, of which 8 are the exponent's.
+    Bfloat16,
+}
+
+impl Precision {
+    pub(in crate::networks) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a volume is walked through.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InferOptions {
+    /// The share of a window that its neighbour covers again, 0 to below 1.
+    pub overlap: f64,
+    /// Windows or slices in one pass.
+    pub batch: usize,
+    /// Whose placement and Gaussian windows follow.
+    #[serde(default)]
+    pub convention: Convention,
+    /// How windows that overlap are weighed.
+    #[serde(default)]
+    pub blend: Blend,
+    /// Axes `[D, H, W]` that the input is mirrored along as well: the logits are the mean over all combinations.
+    #[serde(default)]
+    pub flips: [bool; 3],
+    /// How many bits features and weights have.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Which maps are made beside the classes.
+    #[serde(default)]
+    pub keep: MapKinds,
+}
+
+impl Default for InferOptions {
+    fn default() -> Self {
+        Self {
+            overlap: 0.25,
+            batch: 4,
+            convention: Convention::Monai,
+            blend: Blend::Gaussian,
+            flips: [false; 3],
+            precision: Precision::Float32,
+            keep: MapKinds::default(),
+        }
+    }
+}
+
+enum Network {
+    Unet(Box<Ready>),
+    Script(CModule),
+}
+
+/// A U-Net with its weights for inference.
+struct Ready {
+    unet: Unet,
+    weights: Weights,
+    /// The same in 16 bits, once they were asked for.
+    half: OnceCell<Weights>,
+}
+
+impl Ready {
+    fn network(unet: Unet, weights: &Weights) -> Result<Network, NetworkError> {
+        let weights = unet.folded(weights, Kind::Float)?;
+        Ok(Network::Unet(Box::new(Self { unet, weights, half: OnceCell::new() })))
+    }
+
+    /// Logits in 32 bits; with attention its map is one more channel behind the classes.
+    fn logits(&self, input: &Tensor, options: &InferOptions) -> Result<Tensor, NetworkError> {
+        let output = match options.precision {
+            Precision::Float32 => self.unet.forward(&self.weights, input, Mode::Folded)?,
+            Precision::Bfloat16 => {
+                if self.half.get().is_none() {
+                    let _ = self.half.set(self.weights.to_kind(Kind::BFloat16)?);
+                }
+                let Some(half) = self.half.get() else { return Err(no_logits("no weights")) };
+                let input = input.f_to_kind(Kind::BFloat16)?;
+                self.unet.forward(half, &input, Mode::Folded)?
+            }
+        };
+        let logits = output.logits.f_to_kind(Kind::Float)?;
+        match output.attention.first() {
+            _ if !options.keep.attention => Ok(logits),
+            Some(finest) => crate::networks::architectures::unet::beside(&logits, finest),
+            None => Err(maps::without_attention()),
+        }
+    }
+}
+
+/// A network with its weights on a device, or several whose logits are averaged. It can be sent to another
+/// thread, but not shared.
+pub struct Model {
+    networks: Vec<Network>,
+    view: InputView,
+    label_names: Vec<String>,
+    device: Device,
+}
+
+impl Model {
+    /// Reads a model that [`train`](crate::networks::train()) wrote.
+    ///
+    /// # Errors
+    /// [`NetworkError::File`] for bytes that are no such model, [`NetworkError::Shape`] for weights that are
+    /// not those of the card's architecture.
+    pub fn from_safetensors(bytes: &[u8], device: Device) -> Result<Self, NetworkError> {
+        let card = ModelCard::read(bytes)?;
+        Self::with_card(bytes, card, device)
+    }
+
+    /// Reads weights whose file has no card, or another than it should.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn with_card(bytes: &[u8], card: ModelCard, device: Device) -> Result<Self, NetworkError> {
+        check_view(&card.view)?;
+        let fits = card.network.in_channels() == card.view.channels()
+            && card.network.classes() == card.label_names.len() + 1;
+        if !fits {
+            return Err(NetworkError::Shape {
+                what: "the model's card".to_owned(),
+                expected: format!(
+                    "{} channels and {} labels, as its network has",
+                    card.network.in_channels(),
+                    card.network.classes().saturating_sub(1)
+                ),
+                found: format!("{} channels and {} labels", card.view.channels(), card.label_names.len()),
+            });
+        }
+        let NetworkConfig::Unet(config) = &card.network;
+        let unet = Unet::new(config)?;
+        let (_, named) = file::read::<serde::de::IgnoredAny>(bytes, "model")?;
+        let weights = Weights::from_named(unet.layout(), named, device)?;
+        let networks = vec![Ready::network(unet, &weights)?];
+        Ok(Self { networks, view: card.view, label_names: card.label_names, device })
+    }
+
+    /// A network with first weights, as a training begins with: to measure with.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors).
+    pub fn seeded(
+        network: &NetworkConfig,
+        view: InputView,
+        label_names: Vec<String>,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, NetworkError> {
+        check_view(&view)?;
+        let NetworkConfig::Unet(config) = network;
+        let unet = Unet::new(config)?;
+        let weights = Weights::seeded(unet.layout(), seed, Kind::Float, device)?;
+        Ok(Self { networks: vec![Ready::network(unet, &weights)?], view, label_names, device })
+    }
+
+    /// Reads a TorchScript file. The network takes `[N, 1, D, H, W]` for patches and `[N, channels, H, W]`
+    /// for stacks and bags, and gives logits `[N, classes, …]` on the same grid; of a tuple the first is
+    /// taken.
+    ///
+    /// # Errors
+    /// [`NetworkError::File`] for a file that is none.
+    pub fn from_torchscript(
+        path: &Path,
+        view: InputView,
+        classes: usize,
+        label_names: Vec<String>,
+        device: Device,
+    ) -> Result<Self, NetworkError> {
+        check_view(&view)?;
+        if classes != label_names.len() + 1 {
+            return Err(NetworkError::Shape {
+                what: "label names".to_owned(),
+                expected: format!("{} for {classes} classes", classes.saturating_sub(1)),
+                found: label_names.len().to_string(),
+            });
+        }
+        let refuse = |message: String| NetworkError::File {
+            file: path.display().to_string(),
+            message,
+            hint: "save the network with torch.jit.script(net).save(path)".to_owned(),
+        };
+        if !path.is_file() {
+            return Err(refuse("no such file".to_owned()));
+        }
+        let read = |error| refuse(format!("not a TorchScript file: {}", first_line(&error)));
+        let mut module = CModule::load_on_device(path, device.0).map_err(read)?;
+        module.f_set_eval().map_err(read)?;
+        Ok(Self { networks: vec![Network::Script(module)], view, label_names, device })
+    }
+
+    /// Several models as one, whose logits are the mean of theirs: as nnU-Net averages over folds, before any
+    /// softmax.
+    ///
+    /// # Errors
+    /// [`NetworkError::Shape`] for no models, and for models that differ in how a volume is shown to them, in
+    /// their labels or in their device.
+    pub fn ensemble(models: impl IntoIterator<Item = Self>) -> Result<Self, NetworkError> {
+        let mut models = models.into_iter();
+        let differs = |what: &str, expected: String, found: String| {
+            let what = format!("an ensemble's {what}");
+            Err(NetworkError::Shape { what, expected, found })
+        };
+        let Some(mut whole) = models.next() else {
+            return differs("models", "at least one".to_owned(), "none".to_owned());
+        };
+        for model in models {
+            if model.view != whole.view {
+                return differs("view", format!("{:?}", whole.view), format!("{:?}", model.view));
+            }
+            if model.label_names != whole.label_names {
+                let names = |model: &Self| format!("{:?}", model.label_names);
+                return differs("labels", names(&whole), names(&model));
+            }
+            if model.device != whole.device {
+                return differs("device", whole.device.to_string(), model.device.to_string());
+            }
+            whole.networks.extend(model.networks);
+        }
+        Ok(whole)
+    }
+
+    /// How a volume is shown to it.
+    pub fn view(&self) -> &InputView {
+        &self.view
+    }
+
+    /// The names of the labels, from label 1 on.
+    pub fn label_names(&self) -> &[String] {
+        &self.label_names
+    }
+
+    fn classes(&self) -> i64 {
+        self.label_names.len() as i64 + 1
+    }
+
+    /// Logits `[N, classes, D, H, W]` of `[N, C, D, H, W]` by one of the networks, and its attention map behind them
+    /// where that is to be kept.
+    fn logits_of(
+        &self,
+        network: &Network,
+        input: &Tensor,
+        options: &InferOptions,
+    ) -> Result<Tensor, NetworkError> {
+        let module = match (network, options.precision) {
+            (Network::Unet(network), _) => return network.logits(input, options),
+            (Network::Script(_), _) if options.keep.attention => return Err(maps::without_attention()),
+            (Network::Script(module), Precision::Float32) => module,
+            (Network::Script(_), Precision::Bfloat16) => {
+                let message = "a TorchScript network runs in the precision that it was saved in".to_owned();
+                return Err(NetworkError::Config { field: "precision".to_owned(), message });
+            }
+        };
+        let flat = !matches!(self.view, InputView::Patch { .. });
+        let shown = if flat { input.f_squeeze_dim(2)? } else { input.shallow_clone() };
+        let mut expected = shown.size();
+        if let Some(channels) = expected.get_mut(1) {
+            *channels = self.classes();
+        }
+        let answer = module.forward_is(&[IValue::Tensor(shown)]).doing("TorchScript network")?;
+        let logits = match answer {
+            IValue::Tensor(logits) => logits,
+            IValue::Tuple(parts) => match parts.into_iter().next() {
+                Some(IValue::Tensor(logits)) => logits,
+                _ => return Err(no_logits("a tuple that does not begin with a tensor")),
+            },
+            _ => return Err(no_logits("neither a tensor nor a tuple")),
+        };
+        if logits.size() != expected {
+            return Err(NetworkError::Shape {
+                what: "the TorchScript network's logits".to_owned(),
+                expected: format!("{expected:?}"),
+                found: format!("{:?}", logits.size()),
+            });
+        }
+        let logits = logits.f_to_kind(Kind::Float)?;
+        Ok(if flat { logits.f_unsqueeze(2)? } else { logits })
+    }
+}
+
+fn no_logits(found: &str) -> NetworkError {
+    NetworkError::Shape {
+        what: "the TorchScript network's answer".to_owned(),
+        expected: "logits".to_owned(),
+        found: found.to_owned(),
+    }
+}
+
+fn check_view(view: &InputView) -> Result<(), NetworkError> {
+    let lengths = match *view {
+        InputView::Patch { size } => size.to_vec(),
+        InputView::Stack { slices, stride } => vec![slices, stride],
+        InputView::Bag { stacks, slices, gap } => vec![stacks, slices, gap],
+    };
+    // A card is from a file: what it asks for is bounded before memory is taken.
+    if lengths.iter().all(|n| (1..=4096).contains(n)) && lengths.iter().product::<usize>() <= 1 << 28 {
+        return Ok(());
+    }
+    let message = format!("lengths from 1 to 4096, at most 2^28 in all, expected, {lengths:?} found");
+    Err(NetworkError::Config { field: "view".to_owned(), message })
+}

@@ -1,0 +1,189 @@
+//! What a network is made of, as values: a variant is a configuration, never a type of its own.
+
+mod settings;
+
+use serde::{Deserialize, Serialize};
+
+use crate::networks::NetworkError;
+pub use settings::{Channels, Dims, Levels, NetworkSettings, UnetSettings};
+
+/// Whether features are weighed by attention maps, and by which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attention {
+    /// No maps.
+    #[default]
+    Off,
+    /// A gate on the encoder's features, opened by those from below (Oktay et al. 2018, "AG").
+    Gate,
+    /// Maps on the decoder's features that the segmentation loss alone shapes (Wang et al. 2019, "PA").
+    Unsupervised,
+    /// Such maps, also compared with the foreground at their resolution ("SpvPA").
+    Supervised,
+}
+
+/// How levels are made and joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// Wang et al. 2019: two convolutions a level, max-pooling down, deconvolution up.
+    #[default]
+    Paper,
+    /// The code its authors published later (KCL-BMEIS/VS_Seg): residual levels, strided convolutions down
+    /// and up, dropout, and attention at the bottleneck too.
+    VsSeg,
+}
+
+/// How the foreground comes to the resolution of an attention map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The share of foreground in what a voxel of the map covers: the paper's.
+    #[default]
+    Average,
+    /// Foreground where any of it is: VS_Seg's.
+    Maximum,
+}
+
+/// By which loss attention maps are compared with the foreground.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MapLoss {
+    /// The segmentation's own: the paper's.
+    #[default]
+    Segmentation,
+    /// Soft Dice: VS_Seg's.
+    Dice,
+}
+
+/// How attention maps are supervised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervision {
+    /// Of the foreground.
+    pub pooling: Pooling,
+    /// Against it.
+    pub loss: MapLoss,
+}
+
+impl Supervision {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// More than this leaves too little to learn from.
+const MOST_DROPOUT: f64 = 0.9;
+
+/// One level of a U-Net.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// Feature channels.
+    pub channels: i64,
+    /// Of its convolutions, `[D, H, W]`, odd.
+    pub kernel: [i64; 3],
+    /// From this level to the next, `[D, H, W]`; the last level's is not used.
+    pub pool: [i64; 3],
+}
+
+/// A U-Net, complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnetConfig {
+    /// Channels of the input.
+    pub in_channels: i64,
+    /// Classes that come out, background included.
+    pub classes: i64,
+    /// From full resolution down.
+    pub levels: Vec<Level>,
+    /// On the features of each decoder level.
+    pub attention: Attention,
+    /// How levels are made and joined.
+    #[serde(default)]
+    pub variant: Variant,
+    /// The share of features that a training step leaves out, after each norm.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+    /// How attention maps are supervised.
+    #[serde(default, skip_serializing_if = "Supervision::is_default")]
+    pub supervision: Supervision,
+}
+
+// What came later stands in a card only where it says something: cards of earlier models stay as they were.
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+impl UnetConfig {
+    /// Refuses what no network can be built from.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] that names the field.
+    pub fn check(&self) -> Result<(), NetworkError> {
+        let refuse = |field: String, message: String| Err(NetworkError::Config { field, message });
+        let within = |value: i64| (1..=1 << 16).contains(&value);
+        if !within(self.in_channels) {
+            return refuse("in_channels".into(), format!("1 to 65536 expected, {} found", self.in_channels));
+        }
+        if !(2..=1 << 16).contains(&self.classes) {
+            return refuse("classes".into(), format!("2 to 65536 expected, {} found", self.classes));
+        }
+        if !(1..=8).contains(&self.levels.len()) {
+            return refuse("levels".into(), format!("1 to 8 expected, {} found", self.levels.len()));
+        }
+        if self.variant == Variant::VsSeg && self.levels.len() < 2 {
+            return refuse("levels".into(), "2 or more expected by `vs_seg`, 1 found".to_owned());
+        }
+        if !(0.0..=MOST_DROPOUT).contains(&self.dropout) {
+            return refuse("dropout".into(), format!("0 to {MOST_DROPOUT} expected, {} found", self.dropout));
+        }
+        for (index, level) in self.levels.iter().enumerate() {
+            if !(1..=4096).contains(&level.channels) {
+                let message = format!("1 to 4096 expected, {} found", level.channels);
+                return refuse(format!("levels[{index}].channels"), message);
+            }
+            if level.kernel.iter().any(|&k| !(1..=15).contains(&k) || k % 2 == 0) {
+                let message = format!("odd lengths up to 15 expected, {:?} found", level.kernel);
+                return refuse(format!("levels[{index}].kernel"), message);
+            }
+            if level.pool.iter().any(|&p| !(1..=8).contains(&p)) {
+                return refuse(
+                    format!("levels[{index}].pool"),
+                    format!("1 to 8 expected, {:?} found", level.pool),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What the input's `[D, H, W]` are padded to a multiple of.
+    pub fn multiple(&self) -> [i64; 3] {
+        let pools = self.levels.len().saturating_sub(1);
+        self.levels
+            .iter()
+            .take(pools)
+            .fold([1; 3], |all, level| std::array::from_fn(|i| all[i] * level.pool[i]))
+    }
+}
+
+/// An architecture, complete: what a model card holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum NetworkConfig {
+    /// A U-Net.
+    Unet(UnetConfig),
+}
+
+impl NetworkConfig {
+    /// Classes that come out, background included.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Unet(config) => usize::try_from(config.classes).unwrap_or(0),
+        }
+    }
+
+    /// Channels of the input.
+    pub fn in_channels(&self) -> usize {
+        match self {
+            Self::Unet(config) => usize::try_from(config.in_channels).unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A network as a pipeline declares it, before the data say how many channels come in and classes out.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attention, Level, MapLoss, NetworkConfig, Pooling, Supervision, UnetConfig, Variant};
+use crate::networks::NetworkError;
+
+const VS_SEG_DROPOUT: f64 = 0.1;
+
+/// Which levels see across slices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dims {
+    /// None: every level works in-plane.
+    #[serde(rename = "2d")]
+    Two,
+    /// All but the first two.
+    #[serde(rename = "2.5d")]
+    TwoAndHalf,
+    /// All.
+    #[serde(rename = "3d")]
+    Three,
+}
+
+impl Dims {
+    /// The kernel of level `index` (from 0) and the pooling below it, `[D, H, W]`.
+    fn kernel_and_pool(self, index: usize) -> ([i64; 3], [i64; 3]) {
+        match self {
+            Self::TwoAndHalf if index >= 2 => ([3, 3, 3], [2, 2, 2]),
+            Self::Two | Self::TwoAndHalf => ([1, 3, 3], [1, 2, 2]),
+            Self::Three => ([3, 3, 3], [2, 2, 2]),
+        }
+    }
+}
+
+/// Channels of each level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Channels {
+    /// Level `l` has `base * l`.
+    Base(i64),
+    /// One number for each level.
+    Each(Vec<i64>),
+}
+
+/// The levels of a U-Net.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Levels {
+    /// So many, made by `dims` and `channels`.
+    Count(usize),
+    /// Each as it says, from full resolution down.
+    Each(Vec<Level>),
+}
+
+impl From<usize> for Levels {
+    fn from(count: usize) -> Self {
+        Self::Count(count)
+    }
+}
+
+/// A U-Net as a pipeline declares it: channels in and classes out follow from the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnetSettings {
+    /// Which levels see across slices, where `levels` is their number.
+    pub dims: Dims,
+    /// How many, or each of them.
+    pub levels: Levels,
+    /// Their widths, where `levels` is their number.
+    pub channels: Channels,
+    /// Which features are weighed by maps.
+    pub attention: Attention,
+    /// How levels are made and joined.
+    #[serde(default)]
+    pub variant: Variant,
+    /// The share of features that a training step leaves out; by the variant where it is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// How the foreground comes to a map's resolution; by the variant where it is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_pooling: Option<Pooling>,
+    /// By which loss maps are supervised; by the variant where it is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_loss: Option<MapLoss>,
+}
+
+impl Default for UnetSettings {
+    fn default() -> Self {
+        Self {
+            dims: Dims::TwoAndHalf,
+            levels: Levels::Count(5),
+            channels: Channels::Base(16),
+            attention: Attention::Off,
+            variant: Variant::Paper,
+            dropout: None,
+            map_pooling: None,
+            map_loss: None,
+        }
+    }
+}
+
+impl UnetSettings {
+    /// The network for these channels in and classes out.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] where the fields do not go together.
+    pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<UnetConfig, NetworkError> {
+        let (dropout, supervision) = match self.variant {
+            Variant::Paper => (0.0, Supervision::default()),
+            Variant::VsSeg => {
+                (VS_SEG_DROPOUT, Supervision { pooling: Pooling::Maximum, loss: MapLoss::Dice })
+            }
+        };
+        let config = UnetConfig {
+            in_channels: i64::try_from(in_channels).unwrap_or(i64::MAX),
+            classes: i64::try_from(classes).unwrap_or(i64::MAX),
+            levels: self.each_level()?,
+            attention: self.attention,
+            variant: self.variant,
+            dropout: self.dropout.unwrap_or(dropout),
+            supervision: Supervision {
+                pooling: self.map_pooling.unwrap_or(supervision.pooling),
+                loss: self.map_loss.unwrap_or(supervision.loss),
+            },
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn each_level(&self) -> Result<Vec<Level>, NetworkError> {
+        let count = match &self.levels {
+            Levels::Each(levels) => return Ok(levels.clone()),
+            Levels::Count(count) => *count,
+        };
+        let channels: Vec<i64> = match &self.channels {
+            Channels::Base(base) => (1..=count.min(64) as i64).map(|l| base.saturating_mul(l)).collect(),
+            Channels::Each(each) => each.clone(),
+        };
+        if channels.len() != count {
+            let message = format!("{count} numbers expected, one for each level, {} found", channels.len());
+            return Err(NetworkError::Config { field: "channels".to_owned(), message });
+        }
+        let level = |(index, &channels)| {
+            let (kernel, pool) = self.dims.kernel_and_pool(index);
+            Level { channels, kernel, pool }
+        };
+        Ok(channels.iter().enumerate().map(level).collect())
+    }
+}
+
+/// An architecture as a pipeline declares it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum NetworkSettings {
+    /// A U-Net.
+    Unet(UnetSettings),
+}
+
+impl NetworkSettings {
+    /// Whether its network has an attention map.
+    pub fn attends(&self) -> bool {
+        let Self::Unet(settings) = self;
+        let levels = match &settings.levels {
+            Levels::Count(count) => *count,
+            Levels::Each(levels) => levels.len(),
+        };
+        settings.attention != Attention::Off && levels > 1
+    }
+
+    /// The network for these channels in and classes out.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] where the fields do not go together.
+    pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<NetworkConfig, NetworkError> {
+        match self {
+            Self::Unet(settings) => Ok(NetworkConfig::Unet(settings.resolve(in_channels, classes)?)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(dims: Dims, levels: usize, channels: Channels) -> UnetSettings {
+        let levels = Levels::Count(levels);
+        UnetSettings { dims, levels, channels, attention: Attention::Supervised, ..UnetSettings::default() }
+    }
+
+    #[test]
+    fn the_papers_table() {
+        let config = settings(Dims::TwoAndHalf, 5, Channels::Base(16)).resolve(1, 2).unwrap();
+        let channels: Vec<_> = config.levels.iter().map(|level| level.channels).collect();
+        assert_eq!(channels, [16, 32, 48, 64, 80]);
+        let kernels: Vec<_> = config.levels.iter().map(|level| level.kernel[0]).collect();
+        assert_eq!(kernels, [1, 1, 3, 3, 3]);
+        assert_eq!(config.multiple(), [4, 16, 16]);
+        assert_eq!(settings(Dims::Two, 3, Channels::Base(4)).resolve(3, 2).unwrap().multiple(), [1, 4, 4]);
+        assert_eq!(
+            settings(Dims::Three, 5, Channels::Base(4)).resolve(3, 2).unwrap().multiple(),
+            [16, 16, 16]
+        );
+    }
+
+    #[test]
+    fn channels_go_with_levels() {
+        let error = settings(Dims::Three, 3, Channels::Each(vec![4, 8])).resolve(1, 2).unwrap_err();
+        assert!(error.to_string().contains("3 numbers expected"), "{error}");
+        assert!(settings(Dims::Three, 0, Channels::Base(4)).resolve(1, 2).is_err());
+        assert!(settings(Dims::Three, 3, Channels::Base(-4)).resolve(1, 2).is_err());
+    }
+
+    #[test]
+    fn a_card_survives_json() {
+        let config = NetworkConfig::Unet(settings(Dims::Two, 2, Channels::Base(4)).resolve(1, 2).unwrap());
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), config);
+        assert!(text.starts_with(r#"{"type":"unet""#), "{text}");
+    }
+
+    #[test]
+    fn what_is_left_open_follows_from_the_variant() {
+        let paper = settings(Dims::TwoAndHalf, 6, Channels::Base(16));
+        let vs_seg = UnetSettings { variant: Variant::VsSeg, ..paper.clone() };
+        let resolved = paper.resolve(1, 2).unwrap();
+        assert_eq!((resolved.dropout, resolved.supervision), (0.0, Supervision::default()));
+        let resolved = vs_seg.resolve(1, 2).unwrap();
+        let published = Supervision { pooling: Pooling::Maximum, loss: MapLoss::Dice };
+        assert_eq!((resolved.dropout, resolved.supervision), (0.1, published));
+        let mixed =
+            UnetSettings { dropout: Some(0.0), map_pooling: Some(Pooling::Average), ..vs_seg.clone() };
+        let resolved = mixed.resolve(1, 2).unwrap();
+        assert_eq!(resolved.dropout, 0.0);
+        assert_eq!(resolved.supervision, Supervision { pooling: Pooling::Average, loss: MapLoss::Dice });
+        assert!(UnetSettings { dropout: Some(1.0), ..paper }.resolve(1, 2).is_err());
+        assert!(UnetSettings { dropout: Some(f64::NAN), ..vs_seg.clone() }.resolve(1, 2).is_err());
+        assert!(UnetSettings { levels: 1.into(), ..vs_seg }.resolve(1, 2).is_err());
+    }
+
+    #[test]
+    fn levels_are_a_number_or_tables() {
+        let text = r#"{"dims":"2.5d","levels":[{"channels":7,"kernel":[1,5,5],"pool":[1,4,2]},
+            {"channels":9,"kernel":[3,1,1],"pool":[1,1,1]}],"channels":16,"attention":"gate"}"#;
+        let settings: UnetSettings = serde_json::from_str(text).unwrap();
+        let config = settings.resolve(2, 4).unwrap();
+        assert_eq!(config.levels[0], Level { channels: 7, kernel: [1, 5, 5], pool: [1, 4, 2] });
+        assert_eq!((config.levels.len(), config.multiple()), (2, [1, 4, 2]));
+        for (wrong, field) in [("[1,4,5]", "kernel"), ("[0,1,1]", "kernel")] {
+            let text = text.replace("[1,5,5]", wrong);
+            let error = serde_json::from_str::<UnetSettings>(&text).unwrap().resolve(1, 2).unwrap_err();
+            assert!(error.to_string().contains(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_came_later_leaves_cards_as_they_were() {
+        let early = r#"{"in_channels":1,"classes":2,"levels":[{"channels":4,"kernel":[3,3,3],"pool":[2,2,2]}],"attention":"off","variant":"paper"}"#;
+        let config: UnetConfig = serde_json::from_str(early).unwrap();
+        assert_eq!(serde_json::to_string(&config).unwrap(), early);
+        let early = r#"{"dims":"3d","levels":3,"channels":16,"attention":"off","variant":"paper"}"#;
+        let settings: UnetSettings = serde_json::from_str(early).unwrap();
+        assert_eq!(serde_json::to_string(&settings).unwrap(), early);
+    }
+}

@@ -1,0 +1,6 @@
+//! What architectures are made of.
+
+pub mod attention;
+pub mod convolution;
+pub mod dropout;
+pub mod joins;

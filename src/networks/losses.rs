@@ -1,0 +1,155 @@
+//! What training minimises: a loss of the segmentation, and the supervision of attention maps.
+
+use tch::{Kind, Tensor};
+
+use super::NetworkError;
+use super::architectures::config::MapLoss;
+use super::architectures::unet::{Output, Unet};
+use super::tensors::error::Doing;
+use super::tensors::scalar::times;
+
+pub(crate) mod config;
+mod entropy;
+mod overlap;
+
+pub use config::LossConfig;
+pub use entropy::{cross_entropy, focal};
+use entropy::{logarithms_of, with_rest};
+pub use overlap::{generalized_dice, hardness_dice};
+
+/// The loss of logits against one channel a class, both `[N, C, D, H, W]`; a number.
+///
+/// # Errors
+/// [`NetworkError::Torch`] for tensors of unequal shape.
+pub fn of_segmentation(loss: LossConfig, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
+    let probabilities = || logits.f_softmax(1, None::<Kind>).doing("loss");
+    let logarithms = || logits.f_log_softmax(1, None::<Kind>).doing("loss");
+    match loss {
+        LossConfig::Dice => hardness_dice(&probabilities()?, truth, 0.0),
+        LossConfig::HardnessDice { lambda } => hardness_dice(&probabilities()?, truth, lambda),
+        LossConfig::GeneralizedDice => generalized_dice(&probabilities()?, truth),
+        LossConfig::CrossEntropy => cross_entropy(&logarithms()?, truth),
+        LossConfig::Focal { gamma, alpha } => focal(&logarithms()?, truth, gamma, alpha),
+        LossConfig::DiceCe { include_background } => {
+            let first = i64::from(!include_background);
+            let classes = |x: &Tensor| x.f_narrow(1, first, x.size().get(1).map_or(0, |n| n - first));
+            let dice = hardness_dice(&classes(&probabilities()?)?, &classes(truth)?, 0.0)?;
+            Ok(dice.f_add(&cross_entropy(&logarithms()?, truth)?)?)
+        }
+    }
+}
+
+/// The same loss of one attention map against the foreground at its resolution, both `[N, 1, …]` between 0
+/// and 1. Overlap losses see the foreground alone; cross entropy and focal loss see two classes, the
+/// foreground and the rest.
+///
+/// # Errors
+/// [`NetworkError::Torch`] for tensors of unequal shape.
+pub fn of_map(loss: LossConfig, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
+    match loss {
+        LossConfig::Dice => hardness_dice(map, target, 0.0),
+        LossConfig::HardnessDice { lambda } => hardness_dice(map, target, lambda),
+        LossConfig::GeneralizedDice => generalized_dice(map, target),
+        LossConfig::CrossEntropy => cross_entropy(&logarithms_of(map)?, &with_rest(target)?),
+        LossConfig::Focal { gamma, alpha } => focal(&logarithms_of(map)?, &with_rest(target)?, gamma, alpha),
+        LossConfig::DiceCe { .. } => {
+            let entropy = cross_entropy(&logarithms_of(map)?, &with_rest(target)?)?;
+            Ok(hardness_dice(map, target, 0.0)?.f_add(&entropy)?)
+        }
+    }
+}
+
+/// Classes `[N, D, H, W]` (whole numbers below `classes`) as one channel a class.
+///
+/// # Errors
+/// [`NetworkError::Torch`] for a class that there is not.
+pub fn one_hot(labels: &Tensor, classes: i64, kind: Kind) -> Result<Tensor, NetworkError> {
+    let index = labels.f_to_kind(Kind::Int64)?.f_unsqueeze(1)?;
+    let mut shape = index.size();
+    if let Some(channels) = shape.get_mut(1) {
+        *channels = classes;
+    }
+    let zeros = Tensor::f_zeros(&shape, (kind, labels.device()))?;
+    let ones = index.f_ones_like()?.f_to_kind(kind)?;
+    zeros.f_scatter(1, &index, &ones).doing("classes to channels")
+}
+
+/// The loss of one batch.
+pub struct Total {
+    /// Segmentation, and where maps are supervised their loss by weight.
+    pub whole: Tensor,
+    /// The mean loss of attention maps, where they are supervised.
+    pub attention: Option<Tensor>,
+}
+
+/// The loss of one batch.
+///
+/// # Errors
+/// [`NetworkError::Torch`] when the labels do not lie on the output's grid.
+pub fn total(
+    loss: LossConfig,
+    attention_weight: f64,
+    unet: &Unet,
+    output: &Output,
+    labels: &Tensor,
+) -> Result<Total, NetworkError> {
+    let logits = &output.logits;
+    let classes = logits.size().get(1).copied().unwrap_or(0);
+    let segmentation = of_segmentation(loss, logits, &one_hot(labels, classes, logits.kind())?)?;
+    let Some(supervision) = unet.supervision().filter(|_| !output.attention.is_empty()) else {
+        return Ok(Total { whole: segmentation, attention: None });
+    };
+    let map_loss = match supervision.loss {
+        MapLoss::Segmentation => loss,
+        MapLoss::Dice => LossConfig::Dice,
+    };
+    let foreground = labels.f_to_kind(Kind::Bool)?.f_to_kind(logits.kind())?.f_unsqueeze(1)?;
+    let targets = unet.attention_targets(&foreground)?;
+    let mut maps = Vec::with_capacity(targets.len());
+    for (map, target) in output.attention.iter().zip(&targets) {
+        maps.push(of_map(map_loss, map, target)?);
+    }
+    let attention = Tensor::f_stack(&maps, 0)?.f_mean(None::<Kind>)?;
+    let whole = times(&attention, attention_weight)?.f_add(&segmentation)?;
+    Ok(Total { whole, attention: Some(attention) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_there_is_not_is_an_error() {
+        let labels = Tensor::from_slice(&[0u8, 2]).view([1, 1, 1, 2]);
+        assert!(one_hot(&labels, 2, Kind::Float).is_err());
+        assert_eq!(one_hot(&labels, 3, Kind::Float).unwrap().size(), [1, 3, 1, 1, 2]);
+    }
+
+    #[test]
+    fn empty_and_full_masks_have_a_loss_and_a_gradient() {
+        let losses = [
+            LossConfig::Dice,
+            LossConfig::GeneralizedDice,
+            LossConfig::HardnessDice { lambda: 0.6 },
+            LossConfig::CrossEntropy,
+            LossConfig::Focal { gamma: 0.5, alpha: Some(0.75) },
+            LossConfig::DiceCe { include_background: false },
+        ];
+        for loss in losses {
+            for class in [0i64, 1] {
+                let logits = Tensor::from_slice(&[90f32, -90.0, 0.0, 0.5]).view([1, 2, 1, 1, 2]);
+                let logits = logits.set_requires_grad(true);
+                let labels = Tensor::from_slice(&[class, class]).view([1, 1, 1, 2]);
+                let truth = one_hot(&labels, 2, Kind::Float).unwrap();
+                let map = Tensor::from_slice(&[0f32, 1.0]).view([1, 1, 1, 1, 2]).set_requires_grad(true);
+                let target = truth.narrow(1, 1, 1);
+                let value = of_segmentation(loss, &logits, &truth).unwrap();
+                let value = value + of_map(loss, &map, &target).unwrap();
+                assert!(f64::try_from(&value).unwrap().is_finite(), "{loss:?}, all of class {class}");
+                for gradient in Tensor::f_run_backward(&[value], &[&logits, &map], false, false).unwrap() {
+                    assert!(bool::try_from(gradient.isfinite().all()).unwrap(), "{loss:?}, {class}");
+                }
+            }
+        }
+    }
+}

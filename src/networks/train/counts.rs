@@ -1,0 +1,72 @@
+//! True and false positives and negatives for each label: counted over a whole set, divided once.
+
+use tch::{Kind, Tensor};
+
+use crate::networks::NetworkError;
+
+/// A confusion matrix, `[truth][prediction]`.
+pub(in crate::networks) struct Counts {
+    classes: usize,
+    matrix: Vec<u64>,
+}
+
+impl Counts {
+    pub fn new(labels: usize) -> Self {
+        let classes = labels + 1;
+        Self { classes, matrix: vec![0; classes * classes] }
+    }
+
+    /// Adds predictions and truth of one shape, whole numbers up to the number of labels.
+    pub fn add(&mut self, prediction: &Tensor, truth: &Tensor) -> Result<(), NetworkError> {
+        let classes = self.classes as i64;
+        let pair = truth
+            .f_to_kind(Kind::Int64)?
+            .f_mul(&Tensor::f_from_slice(&[classes])?.f_view(())?)?
+            .f_add(prediction)?;
+        let cells = self.matrix.len();
+        let counted = pair.f_reshape([-1])?.f_bincount(None::<Tensor>, cells as i64)?;
+        let mut numbers = vec![0i64; cells];
+        counted.f_to_device(tch::Device::Cpu)?.f_copy_data(&mut numbers, cells)?;
+        for (sum, number) in self.matrix.iter_mut().zip(numbers) {
+            *sum += u64::try_from(number).unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    /// For each label, none where it is neither predicted nor true.
+    pub fn dice(&self) -> Vec<Option<f64>> {
+        let row = |i: usize| self.matrix.iter().skip(i * self.classes).take(self.classes).sum::<u64>();
+        let column = |i: usize| self.matrix.iter().skip(i).step_by(self.classes).sum::<u64>();
+        let both = |i: usize| self.matrix.get(i * (self.classes + 1)).copied().unwrap_or(0);
+        (1..self.classes)
+            .map(|i| {
+                let either = row(i) + column(i);
+                (either > 0).then(|| 2.0 * both(i) as f64 / either as f64)
+            })
+            .collect()
+    }
+
+    /// The mean over the labels that have one.
+    pub fn mean_dice(&self) -> Option<f64> {
+        let all: Vec<f64> = self.dice().into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_divided_once() {
+        let mut counts = Counts::new(2);
+        let add = |counts: &mut Counts, prediction: &[i64], truth: &[u8]| {
+            counts.add(&Tensor::from_slice(prediction), &Tensor::from_slice(truth)).unwrap();
+        };
+        assert_eq!(counts.mean_dice(), None);
+        add(&mut counts, &[1, 1, 0, 0], &[1, 0, 1, 0]);
+        add(&mut counts, &[1, 1, 1, 1], &[1, 1, 1, 1]);
+        assert_eq!(counts.dice(), [Some(2.0 * 5.0 / 12.0), None]);
+        assert_eq!(counts.mean_dice(), Some(10.0 / 12.0));
+    }
+}

@@ -1,0 +1,125 @@
+//! The learning rate of each step: warm-up, then one of four ways down.
+
+use std::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate goes on after its warm-up. With a warm-up of n steps, step s of these has the share
+/// (s + 1) / n of the rate; afterwards steps count from 0 again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Schedule {
+    /// It stays.
+    Constant {
+        /// Steps of the warm-up.
+        warm_up: u64,
+    },
+    /// It is halved every so many steps.
+    Halve {
+        /// Steps of the warm-up.
+        warm_up: u64,
+    },
+    /// `(1 - t / T)^power`, nnU-Net's with a power of 0.9 and t in steps.
+    Polynomial {
+        /// How fast.
+        power: f64,
+        /// Steps of the warm-up.
+        warm_up: u64,
+    },
+    /// `(1 + cos(π t / T)) / 2`, of Loshchilov and Hutter (arXiv 1608.03983) without restarts.
+    Cosine {
+        /// Steps of the warm-up.
+        warm_up: u64,
+    },
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::Halve { warm_up: 0 }
+    }
+}
+
+impl Schedule {
+    /// Whether `halve_every` has a say.
+    pub fn halves(&self) -> bool {
+        matches!(self, Self::Halve { .. })
+    }
+
+    fn warm_up(&self) -> u64 {
+        match *self {
+            Self::Constant { warm_up }
+            | Self::Halve { warm_up }
+            | Self::Polynomial { warm_up, .. }
+            | Self::Cosine { warm_up } => warm_up,
+        }
+    }
+
+    /// The share of the learning rate in step `step`, from 0, of `steps` at most; 0 from there on where the
+    /// rate ends at 0. `halve_every` is 0 for never.
+    pub(in crate::networks) fn share(&self, step: u64, steps: u64, halve_every: u64) -> f64 {
+        let warm_up = self.warm_up();
+        if step < warm_up {
+            return (step + 1) as f64 / warm_up as f64;
+        }
+        let step = step - warm_up;
+        let whole = steps.saturating_sub(warm_up).max(1) as f64;
+        let done = (step as f64 / whole).min(1.0);
+        match *self {
+            Self::Constant { .. } => 1.0,
+            Self::Halve { .. } => 0.5f64.powf(step.checked_div(halve_every).unwrap_or(0) as f64),
+            Self::Polynomial { power, .. } => (1.0 - done).powf(power),
+            Self::Cosine { .. } => (1.0 + (PI * done).cos()) / 2.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::networks::golden::Golden;
+
+    #[test]
+    fn by_hand() {
+        let shares = |schedule: Schedule| [0, 1, 2, 3, 4, 9].map(|step| schedule.share(step, 4, 2));
+        assert_eq!(shares(Schedule::Constant { warm_up: 0 }), [1.0; 6]);
+        assert_eq!(shares(Schedule::Halve { warm_up: 0 }), [1.0, 1.0, 0.5, 0.5, 0.25, 0.0625]);
+        assert_eq!(shares(Schedule::Halve { warm_up: 2 }), [0.5, 1.0, 1.0, 1.0, 0.5, 0.125]);
+        let line = Schedule::Polynomial { power: 1.0, warm_up: 0 };
+        assert_eq!(shares(line), [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]);
+        // A rise of two steps, then two of the four that are left to fall.
+        let line = Schedule::Polynomial { power: 1.0, warm_up: 2 };
+        assert_eq!(shares(line), [0.5, 1.0, 1.0, 0.5, 0.0, 0.0]);
+        let cosine = shares(Schedule::Cosine { warm_up: 0 });
+        assert!(
+            cosine.iter().zip([1.0, 0.853_553_39, 0.5, 0.146_446_61, 0.0]).all(|(a, b)| (a - b).abs() < 1e-8)
+        );
+        assert_eq!(Schedule::Halve { warm_up: 0 }.share(u64::MAX, 1, 0), 1.0);
+    }
+
+    #[test]
+    fn a_warm_up_longer_than_the_training_and_a_training_of_no_step() {
+        let rise = Schedule::Cosine { warm_up: 10 };
+        assert_eq!(rise.share(3, 4, 0), 0.4);
+        assert_eq!(rise.share(10, 4, 0), 1.0);
+        assert_eq!(Schedule::Polynomial { power: 0.9, warm_up: 0 }.share(0, 0, 0), 1.0);
+    }
+
+    #[test]
+    fn as_torchs_schedulers() {
+        let golden = Golden::read("steps.safetensors");
+        let steps = golden.header["schedules"]["steps"].as_u64().unwrap();
+        let halve_every = golden.header["schedules"]["halve_every"].as_u64().unwrap();
+        let cases = golden.header["schedules"]["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 7);
+        for case in cases {
+            let schedule: Schedule = serde_json::from_value(case["schedule"].clone()).unwrap();
+            for (step, expected) in golden.floats(case["rates"].as_str().unwrap()).into_iter().enumerate() {
+                let share = schedule.share(step as u64, steps, halve_every);
+                assert!(
+                    (share - expected).abs() < 1e-12,
+                    "{schedule:?}, step {step}: {share} for {expected}"
+                );
+            }
+        }
+    }
+}
