@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tomoflow::connectors::Scan;
-use tomoflow::engine::{Options, run};
+use tomoflow::engine::Options;
+use tomoflow::engine::run;
 use tomoflow::operators::registry::{Entry, Registry, Stage, Transform};
 use tomoflow::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use tomoflow::connectors::table::{CaseRow, MetricRow, Rows, Table, read_rows};
 use tomoflow::connectors::{LabelMap, Scan, rtstruct};
-use tomoflow::engine::{Options, run};
+use tomoflow::engine::Options;
+use tomoflow::engine::run;
 use tomoflow::operators::registry::Registry;
 use tomoflow::phantom::collection::{Patient, write_collection};
 use tomoflow::phantom::vs::{VsPhantom, case};

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tomoflow::connectors::dicom::{Record, read_record, walk};
 use tomoflow::connectors::table::{CaseRow, Rows, Table, read_rows};
-use tomoflow::engine::{Options, run};
+use tomoflow::engine::Options;
+use tomoflow::engine::run;
 use tomoflow::operators::registry::Registry;
 use tomoflow::pipeline::Draft;
 

@@ -19,7 +19,7 @@ use self::asked::Asked;
 use super::cluster::{Crew, TendError};
 use super::control::Control;
 use super::error::RunError;
-use super::ledger::Ledger;
+use super::insight::ledger::Ledger;
 use super::rows::{Desired, DesiredRows, Input, Output};
 use crate::executor::work::{Action, Work};
 use crate::executor::{Context, Finished, Job};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::cluster::Cluster;
-use super::summary::StageCount;
+use super::session::summary::StageCount;
 
 /// How a pipeline is run; none of it changes results.
 #[derive(Clone)]

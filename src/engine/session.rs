@@ -1,5 +1,10 @@
 //! A pipeline that is open: it looks at its sources, has done what is wanted, and keeps its tables.
 
+pub(in crate::engine) mod run;
+mod summarise;
+pub(in crate::engine) mod summary;
+mod watch;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,15 +18,14 @@ use super::cluster::{Agreement, Crew, Links, meet, tell};
 use super::control::{Control, ControlError};
 use super::driver::Driver;
 use super::error::RunError;
-use super::folders::Folders;
-use super::identity::Identity;
-use super::monitor::Monitor;
 use super::options::{Options, Progress};
+use super::outputs::folders::Folders;
+use super::outputs::identity::Identity;
+use super::outputs::tables::{Changes, Tables};
 use super::rules::Rules;
 use super::status::Phase;
-use super::summarise;
-use super::summary::Summary;
-use super::tables::{Changes, Tables};
+use super::status::monitor::Monitor;
+use crate::engine::session::summary::Summary;
 use crate::executor::work::Action;
 use crate::executor::{self, Context, Executor, Finished, Lookup};
 use crate::networks;
@@ -39,17 +43,17 @@ pub struct Session {
     /// As it is declared: rules over the archive stand in it.
     declared: Plan,
     /// With what they are settled on.
-    pub(super) plan: Arc<Plan>,
-    pub(super) rules: Rules,
+    pub(in crate::engine) plan: Arc<Plan>,
+    pub(in crate::engine) rules: Rules,
     store: Arc<Store>,
-    pub(super) options: Options,
-    pub(super) archive: Archive,
-    pub(super) driver: Driver,
+    pub(in crate::engine) options: Options,
+    pub(in crate::engine) archive: Archive,
+    pub(in crate::engine) driver: Driver,
     tables: Tables,
     folders: Folders,
-    pub(super) monitor: Monitor,
+    pub(in crate::engine) monitor: Monitor,
     changes: Changes,
-    pub(super) read: usize,
+    pub(in crate::engine) read: usize,
     interrupted: bool,
     converged: Instant,
     started: (SystemTime, Instant),
@@ -130,7 +134,7 @@ impl Session {
 
     /// Feeds what has changed. Rules that can be settled now are settled before, so that every key is made with
     /// what they came to.
-    pub(super) fn feed(&mut self, changes: Vec<Change>) -> Result<(), RunError> {
+    pub(in crate::engine) fn feed(&mut self, changes: Vec<Change>) -> Result<(), RunError> {
         if self.rules.wait() && self.rules.settle(&self.archive, &self.store)? {
             self.begin_anew()?;
             return self.driver.change(self.archive.everything());
@@ -142,7 +146,7 @@ impl Session {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub(super) fn settle_measured(&mut self) -> Result<bool, RunError> {
+    pub(in crate::engine) fn settle_measured(&mut self) -> Result<bool, RunError> {
         self.weigh();
         if !(self.rules.fresh() && self.rules.wait() && self.rules.settle(&self.archive, &self.store)?) {
             return Ok(false);
@@ -255,7 +259,7 @@ impl Session {
     }
 
     /// Ends what runs as soon as it can be ended, and keeps what was done all the same.
-    pub(super) fn stop(&mut self, finished: &Receiver<Finished>) -> Result<(), RunError> {
+    pub(in crate::engine) fn stop(&mut self, finished: &Receiver<Finished>) -> Result<(), RunError> {
         self.interrupted = !self.driver.idle();
         self.driver.cancel();
         while !self.driver.idle() {
@@ -364,7 +368,7 @@ fn survey(
 }
 
 /// What actions may use, with the index to find files.
-pub(super) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Context {
+pub(in crate::engine) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Context {
     Context {
         plan: plan.clone(),
         artifacts: store.artifacts().clone(),
@@ -374,7 +378,7 @@ pub(super) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Context {
 }
 
 /// How much there is to work with here.
-pub(super) fn executor_settings(
+pub(in crate::engine) fn executor_settings(
     plan: &Plan,
     options: &Options,
     device: networks::Device,
@@ -383,7 +387,7 @@ pub(super) fn executor_settings(
 }
 
 /// Makes the output's folder, so that its path can be shown as it truly is.
-pub(super) fn at_home(mut plan: Plan) -> Result<Plan, StoreError> {
+pub(in crate::engine) fn at_home(mut plan: Plan) -> Result<Plan, StoreError> {
     let out = &plan.settings.out;
     let shown = std::fs::create_dir_all(out).and_then(|()| std::fs::canonicalize(out));
     plan.settings.out = shown.map_err(|source| StoreError::Io { path: out.clone(), source })?;

@@ -2,6 +2,7 @@
 
 mod meter;
 mod metrics;
+pub(in crate::engine) mod monitor;
 mod server;
 
 use std::collections::BTreeMap;

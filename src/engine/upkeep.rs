@@ -9,7 +9,7 @@ pub use verify::{Verified, verify};
 use tomoflow_connectors::Digest;
 
 use super::error::RunError;
-use super::identity::Identity;
+use super::outputs::identity::Identity;
 use crate::pipeline::Plan;
 use crate::store::{Failure, Store};
 

@@ -12,9 +12,9 @@ use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
 use super::line::{DeviceJob, Line};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
+use super::observer::{Board, Watch};
 use super::pool::{Finished, Job};
 use super::slot::{Busy, Slot};
-use super::watch::{Board, Watch};
 use super::work::{Action, Member, Work};
 use crate::networks::{
     self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Volume,

@@ -9,9 +9,9 @@ mod line;
 mod load;
 pub mod maps;
 mod need;
+mod observer;
 mod pool;
 mod slot;
-mod watch;
 pub mod work;
 mod worker;
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use super::declare::Declared;
+use super::placement::upstream;
 use super::plan::PlannedStage;
 use super::problem::{Found, Span};
-use super::rules::upstream;
 use super::suggest::listed;
 use crate::networks::{ModelCard, Step};
 use crate::operators::models::infer::{Infer, Prepare};

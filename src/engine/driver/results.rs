@@ -6,10 +6,10 @@ use std::time::Instant;
 use tomoflow_connectors::{Digest, points};
 
 use super::super::error::RunError;
-use super::super::ledger;
 use super::super::rows::Input;
 use super::asked::Asked;
 use super::{BACKOFF, Driver, Origin};
+use crate::engine::insight::ledger;
 use crate::executor::work::{Action, Work, seen_by};
 use crate::executor::{Finished, keys};
 use crate::operators::models::train::Retrain;

@@ -7,10 +7,10 @@ use std::time::Instant;
 use tomoflow_connectors::Digest;
 
 use super::super::rows::{Desired, DesiredRows};
-use super::super::summary::StageCount;
 use super::kept::Kept;
 use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
+use crate::engine::session::summary::StageCount;
 use crate::executor::work::{Action, Work};
 use crate::operators::models::train::{Retrain, Train};
 use crate::operators::registry::Stage;

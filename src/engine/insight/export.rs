@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Reject};
 
-use super::error::RunError;
-use super::mapfile::{AskedMaps, KeptMaps};
-use super::maskfile::{MaskWriter, file_name, whole};
 use super::outlook::Outlook;
-use super::rows::Desired;
+use crate::engine::error::RunError;
+use crate::engine::outputs::mapfile::{AskedMaps, KeptMaps};
+use crate::engine::outputs::maskfile::{MaskWriter, file_name, whole};
+use crate::engine::rows::Desired;
 use crate::executor::Context;
 use crate::executor::work::SeriesRow;
 use crate::networks::ModelCard;

@@ -21,7 +21,7 @@ use crate::pipeline::Identifiers;
 const PROGRAM: &str = "tomoflow";
 
 /// Writes masks of one stage into one folder.
-pub(super) struct MaskWriter<'a> {
+pub(in crate::engine) struct MaskWriter<'a> {
     pub context: &'a Context,
     pub identity: &'a Identity,
     pub files: &'a Files,
@@ -195,7 +195,7 @@ struct Origin {
 }
 
 /// A file under its name once it is whole.
-pub(super) fn whole<E: std::fmt::Display>(
+pub(in crate::engine) fn whole<E: std::fmt::Display>(
     path: PathBuf,
     write: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), Reject> {
@@ -212,7 +212,7 @@ fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Reject {
 }
 
 /// A case's identifier as a file's name: what a file declared must not choose where we write.
-pub(super) fn file_name(case: &str) -> String {
+pub(in crate::engine) fn file_name(case: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if !case.is_empty() && !case.starts_with('.') && case.len() <= 80 && case.chars().all(plain) {
         return case.to_owned();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use tomoflow_connectors::{Digest, Geometry, RunLength};
 
-use super::driver::Driver;
-use super::error::RunError;
-use super::identity::Identity;
-use super::mapfile::{AskedMaps, KeptMaps};
 use super::outlook::Outlook;
-use super::rows::Desired;
+use crate::engine::driver::Driver;
+use crate::engine::error::RunError;
+use crate::engine::outputs::identity::Identity;
+use crate::engine::outputs::mapfile::{AskedMaps, KeptMaps};
+use crate::engine::rows::Desired;
 use crate::executor::Context;
 use crate::executor::maps::MapKind;
 use crate::executor::work::CaseRow;

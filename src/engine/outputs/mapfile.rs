@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Geometry, Reject, nifti};
 
-use super::driver::Driver;
 use super::maskfile::{file_name, whole};
+use crate::engine::driver::Driver;
 use crate::executor::Context;
 use crate::executor::maps::{MapKind, MapsArtifact};
 use crate::executor::work::SeriesRow;
@@ -16,7 +16,7 @@ use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 
 /// The maps that stand behind the masks of one stage.
-pub(super) struct KeptMaps {
+pub(in crate::engine) struct KeptMaps {
     /// For each inference whose masks these are made from: its name, what its `keep` asks for, and the artifact of
     /// each case.
     stages: Vec<(String, MapKinds, BTreeMap<Arc<str>, Digest>)>,
@@ -82,7 +82,7 @@ impl KeptMaps {
 }
 
 /// What `keep` asks for, by the names of inferences.
-pub(super) struct AskedMaps(BTreeMap<String, MapKinds>);
+pub(in crate::engine) struct AskedMaps(BTreeMap<String, MapKinds>);
 
 impl AskedMaps {
     /// Of a pipeline.

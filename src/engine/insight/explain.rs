@@ -7,9 +7,9 @@ use serde::Serialize;
 use tomoflow_connectors::Digest;
 
 use super::differences::{Difference, differences, members};
-use super::error::RunError;
-use super::identity::Identity;
 use super::ledger::Part;
+use crate::engine::error::RunError;
+use crate::engine::outputs::identity::Identity;
 use crate::executor::work::{Member, SliceList, SliceRow, series_of};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tomoflow_connectors::table::{CaseRow, MaskRow, MetricRow, RejectRow, Rows, SummaryRow, TrainingRow};
 use tomoflow_connectors::{Digest, Geometry, Real, Reject};
 
-use super::super::rows::{Desired, Group, Provenance, Sums};
 use super::{ROWS, Tables};
+use crate::engine::rows::{Desired, Group, Provenance, Sums};
 use crate::executor::artifact::{self, MaskArtifact};
 use crate::executor::work::{ScanForm, SeriesRow};
 use crate::networks::Figure;

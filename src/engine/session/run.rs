@@ -1,9 +1,9 @@
 //! One run of a pipeline, from its sources to its tables.
 
-use super::error::RunError;
-use super::options::{Options, Progress};
-use super::session::Session;
+use super::Session;
 use super::summary::Summary;
+use crate::engine::error::RunError;
+use crate::engine::options::{Options, Progress};
 use crate::pipeline::Plan;
 
 /// Runs a pipeline once: over all that its sources hold now.

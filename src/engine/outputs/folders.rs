@@ -11,8 +11,8 @@ use tomoflow_connectors::Digest;
 
 use super::identity::Identity;
 use super::maskfile::MaskWriter;
-use super::rows::{Desired, DesiredRows};
 use super::tables::Changes;
+use crate::engine::rows::{Desired, DesiredRows};
 use crate::executor::Context;
 use crate::operators::registry::Stage;
 use crate::operators::sinks::files::Files;
@@ -28,7 +28,7 @@ const NOTE: &str = ".tomoflow.json";
 const BATCH: usize = 64;
 
 /// The folders of one pipeline's sinks.
-pub(super) struct Folders {
+pub(in crate::engine) struct Folders {
     context: Context,
     identity: Identity,
     folders: Vec<Folder>,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::archive::{Archive, Change};
-use super::control::Control;
-use super::driver::Driver;
-use super::error::RunError;
-use super::identity::Identity;
-use super::options::Options;
-use super::rules::Rules;
-use super::session;
+use crate::engine::archive::{Archive, Change};
+use crate::engine::control::Control;
+use crate::engine::driver::Driver;
+use crate::engine::error::RunError;
+use crate::engine::options::Options;
+use crate::engine::outputs::identity::Identity;
+use crate::engine::rules::Rules;
+use crate::engine::session;
 use crate::executor::Context;
 use crate::networks::MapKinds;
 use crate::operators::registry::Stage;

@@ -11,7 +11,7 @@ use tomoflow_connectors::table::{CommitId, DeltaTable, Rows, RunRow, Table, Tabl
 use tomoflow_connectors::{Digest, points};
 
 use super::identity::Identity;
-use super::rows::{Desired, DesiredRows};
+use crate::engine::rows::{Desired, DesiredRows};
 use crate::executor::Context;
 use crate::operators::registry::Stage;
 use crate::operators::sinks::format::Format;

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::table::RunRow;
 
-use super::driver::Driver;
-use super::rows::Desired;
 use super::summary::{StageCount, Summary};
+use crate::engine::driver::Driver;
+use crate::engine::rows::Desired;
 use crate::executor::keys;
 use crate::executor::work::series_of;
 use crate::operators::registry::Stage;

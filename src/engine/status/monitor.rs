@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::archive::Archive;
-use super::driver::Driver;
-use super::rows::Desired;
-use super::status::{Meter, MetricsServer, Phase, StageStatus, Status, StatusError};
+use super::{Meter, MetricsServer, Phase, StageStatus, Status, StatusError};
+use crate::engine::archive::Archive;
+use crate::engine::driver::Driver;
+use crate::engine::rows::Desired;
 use crate::pipeline::Plan;
 
 /// How often a status is written, at most.

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, select};
 
-use super::archive::{Change as Row, Looked};
-use super::control::ControlError;
-use super::error::RunError;
-use super::options::Progress;
-use super::session::Session;
-use super::status::Phase;
+use super::Session;
 use super::summary::Summary;
-use super::watch::{Change, Settle, Watcher};
+use crate::engine::archive::{Change as Row, Looked};
+use crate::engine::control::ControlError;
+use crate::engine::error::RunError;
+use crate::engine::options::Progress;
+use crate::engine::status::Phase;
+use crate::engine::watch::{Change, Settle, Watcher};
 use crate::executor::Finished;
 
 /// How long a moment is: between looks at what has become quiet.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::differences::{Difference, differences};
-use super::driver::Driver;
-use super::error::RunError;
 use super::ledger;
-use super::options::Options;
 use super::outlook::Outlook;
-use super::rows::Desired;
+use crate::engine::driver::Driver;
+use crate::engine::error::RunError;
+use crate::engine::options::Options;
+use crate::engine::rows::Desired;
 use crate::executor::work::{Action, Work};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;

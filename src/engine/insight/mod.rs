@@ -1,0 +1,9 @@
+//! What can be asked of an output beside its tables: why, what next, how it looks, and copies for others.
+
+pub(in crate::engine) mod differences;
+pub(in crate::engine) mod explain;
+pub(in crate::engine) mod export;
+pub(in crate::engine) mod forecast;
+pub(in crate::engine) mod ledger;
+pub(in crate::engine) mod outlook;
+pub(in crate::engine) mod pictures;

@@ -1,0 +1,7 @@
+//! What a run leaves for others: tables, folders of masks, and the files in them.
+
+pub(in crate::engine) mod folders;
+pub(in crate::engine) mod identity;
+pub(in crate::engine) mod mapfile;
+pub(in crate::engine) mod maskfile;
+pub(in crate::engine) mod tables;
