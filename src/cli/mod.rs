@@ -15,6 +15,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod status;
+mod threads;
 pub mod top;
 pub mod types;
 pub mod upkeep;
@@ -129,10 +130,13 @@ pub fn refuse(problems: &Problems) -> ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if matches!(cli.command, Command::Run(_)) {
+        threads::wait_passively();
+    }
     heap::bound();
     // SAFETY: this is the only thread yet.
     unsafe { networks::large_pages() };
-    let cli = Cli::parse();
     log::start(cli.log);
     let registry = Registry::builtin();
     match cli.command {

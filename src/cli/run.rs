@@ -26,7 +26,7 @@ pub struct RunArgs {
     /// Threads of the control plane.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     workers: u8,
-    /// Threads that do the work; one a core when left out.
+    /// Threads that work at once, for voxels as for tensors; one a core when left out.
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Trains models anew when their cases have changed.
@@ -68,6 +68,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     for warning in &plan.warnings {
         eprintln!("{warning}\n");
     }
+    super::threads::share(args.threads);
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     // The first Ctrl-C ends the run cleanly, a second one at once; a killed run resumes as well.
