@@ -67,7 +67,8 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
             for (case, reject) in &exported.left_out {
                 eprintln!("{case}: {reject}");
             }
-            println!("{} files of `{}` in {}", exported.files.len(), exported.stage, args.to.display());
+            let (files, stage) = (exported.files.len(), &exported.stage);
+            super::print(format_args!("{files} files of `{stage}` in {}\n", args.to.display()));
             ExitCode::from(u8::from(!exported.left_out.is_empty()))
         }
         Err(error) => {

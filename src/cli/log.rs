@@ -55,6 +55,7 @@ pub fn start(format: Format) {
                 );
             }
         }
+        #[expect(clippy::exit, reason = "the other threads would wait for this one for ever")]
         std::process::exit(70);
     }));
 }

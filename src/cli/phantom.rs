@@ -67,21 +67,21 @@ pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
     let settings = VsPhantom { series: args.series, first: args.first, seed: args.seed, size: args.size };
     if args.collection {
         let written = write_collection(&settings, &args.out)?;
-        println!(
-            "{} patients with two series and two structure sets each in {}",
+        super::print(format_args!(
+            "{} patients with two series and two structure sets each in {}\n",
             written.len(),
             args.out.display()
-        );
+        ));
         return Ok(());
     }
     let written = write_archive(&settings, &args.out)?;
     let slices: usize = written.iter().map(|series| series.slices.len()).sum();
-    println!(
-        "{} series of {slices} slices and {} structure sets in {}",
+    super::print(format_args!(
+        "{} series of {slices} slices and {} structure sets in {}\n",
         written.len(),
         written.len(),
         args.out.display()
-    );
+    ));
     Ok(())
 }
 

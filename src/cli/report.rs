@@ -42,7 +42,7 @@ pub fn run(args: &ReportArgs, registry: &Registry) -> ExitCode {
     let cases = pictures.into_iter().map(picture).collect();
     match report::write(&out.join("tables"), &path, ReportContext { pipeline_name, cases }) {
         Ok(()) => {
-            println!("{}", std::fs::canonicalize(&path).unwrap_or(path).display());
+            super::print(format_args!("{}\n", std::fs::canonicalize(&path).unwrap_or(path).display()));
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -74,6 +74,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     // The first Ctrl-C ends the run cleanly, a second one at once; a killed run resumes as well.
     let handler = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "whoever presses twice wants the process to end now")]
             std::process::exit(130);
         }
         eprintln!("stopping; what is done is kept (press again to stop at once)");
@@ -115,11 +116,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     progress.end();
     match result {
         Ok(summary) => {
-            if args.json {
-                println!("{}", serde_json::to_string(&summary).unwrap_or_default());
-            } else {
-                print!("{summary}");
-            }
+            super::show(&summary, args.json);
             if summary.cases == 0 && !args.accept_empty {
                 eprintln!(
                     "no series found in {} files\nhint: `tomoflow check` shows the sources' paths",

@@ -116,9 +116,21 @@ pub enum FieldKind {
     /// `true` or `false`
     Bool,
     /// A whole number within bounds, ends included.
-    Integer { min: i64, max: i64 },
-    /// A number within bounds, ends included; `unit` is `mm`, `HU`, … or empty.
-    Number { min: f64, max: f64, unit: &'static str },
+    Integer {
+        /// The smallest.
+        min: i64,
+        /// The largest.
+        max: i64,
+    },
+    /// A number within bounds, ends included.
+    Number {
+        /// The smallest.
+        min: f64,
+        /// The largest.
+        max: f64,
+        /// `mm`, `HU`, … or empty.
+        unit: &'static str,
+    },
     /// Any text.
     Text,
     /// A path, relative to the pipeline file.
@@ -132,7 +144,12 @@ pub enum FieldKind {
     /// The name of another stage that gives this.
     Stage(Kind),
     /// A list of one kind, of a fixed length or of any.
-    List { of: &'static FieldKind, len: Option<usize> },
+    List {
+        /// The kind of each item.
+        of: &'static FieldKind,
+        /// The number of items, where it is fixed.
+        len: Option<usize>,
+    },
     /// Free keys with values of one kind: `{ Modality = "MR" }`.
     Map(&'static FieldKind),
     /// A table with fields of its own.

@@ -146,7 +146,7 @@ mod tests {
     use crate::operators::spec::semantic;
     use serde_json::{Value, json};
 
-    fn built(size: serde_json::Value, size_mm: serde_json::Value) -> Result<Stage, Vec<FieldProblem>> {
+    fn built(size: Value, size_mm: Value) -> Result<Stage, Vec<FieldProblem>> {
         let config = json!({
             "size": size, "size_mm": size_mm, "sampling": "biased", "overlap": 0.0, "per_case": 4,
             "foreground": 0.25, "flip": false,

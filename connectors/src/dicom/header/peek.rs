@@ -184,7 +184,7 @@ fn grow(file: &File, bytes: &mut Vec<u8>, mut known: usize, wanted: usize) -> io
         match file.read_at(room, known as u64) {
             Ok(0) => break,
             Ok(read) => known += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
