@@ -1,17 +1,21 @@
-//! `tomoflow types`: the reference of stage types, from the code.
+//! `tomoflow types`: the reference of stage types and of tables, from the code.
 
 use std::process::ExitCode;
 
 use clap::Args;
+use tomoflow_connectors::table::Table;
 
 use crate::operators::registry::Registry;
 use crate::operators::spec::Section;
 use crate::pipeline;
 
+/// Columns of a page that no terminal shows.
+const WIDTH: usize = 100;
+
 /// The command line of `types`.
 #[derive(Debug, Args)]
 pub struct TypesArgs {
-    /// Show the page of this type
+    /// Show the page of this type or table; `pipeline` and `operators` show the fields that are common to all
     name: Option<String>,
     /// Print the whole reference as Markdown
     #[arg(long, conflicts_with = "name")]
@@ -20,28 +24,71 @@ pub struct TypesArgs {
 
 /// Prints the list of types, one page, or all.
 pub fn run(args: &TypesArgs, registry: &Registry) -> ExitCode {
-    match &args.name {
-        None if args.all => super::print(pipeline::reference(registry)),
-        None => list(registry),
-        Some(name) => match registry.get(name) {
-            Some(entry) => super::print(pipeline::page(entry.spec)),
-            None => {
-                let names = registry.entries().map(|entry| entry.spec.name);
-                eprintln!("error: there is no type `{name}`\nhint: {}", pipeline::remedy(name, names, ""));
-                return ExitCode::from(2);
-            }
-        },
-    }
+    let Some(name) = &args.name else {
+        if args.all {
+            super::print(pipeline::reference(registry));
+        } else {
+            list(registry);
+        }
+        return ExitCode::SUCCESS;
+    };
+    let Some(page) = page(name, registry) else {
+        let types = registry.entries().map(|entry| entry.spec.name);
+        let names = types.chain(Table::ALL.iter().map(|table| table.name())).chain(["pipeline", "operators"]);
+        eprintln!("error: there is no type `{name}`\nhint: {}", pipeline::remedy(name, names, ""));
+        return ExitCode::from(2);
+    };
+    super::print(page);
     ExitCode::SUCCESS
 }
 
+/// The page of a stage type, of a table, or of what is common to all.
+fn page(name: &str, registry: &Registry) -> Option<String> {
+    let width = width();
+    match name {
+        "pipeline" => Some(pipeline::manual_of_pipeline(width)),
+        "operators" => Some(pipeline::manual_of_operators(width)),
+        _ => match registry.get(name) {
+            Some(entry) => Some(pipeline::manual(entry.spec, width)),
+            None => Table::ALL.iter().find(|table| table.name() == name).map(|&table| columns(table, width)),
+        },
+    }
+}
+
+/// The columns of the terminal, at most [`WIDTH`].
+fn width() -> usize {
+    let size = terminal_size::terminal_size_of(std::io::stdout());
+    let columns = size.map_or(WIDTH, |(columns, _)| usize::from(columns.0));
+    columns.clamp(40, WIDTH)
+}
+
+/// The page of a table.
+fn columns(table: Table, width: usize) -> String {
+    let mut text = pipeline::wrapped(&format!("{}: {}", table.name(), table.doc()), 0, width);
+    text.push_str("\nColumns\n\n");
+    let schema = table.schema();
+    for (field, (name, doc)) in schema.fields().iter().zip(table.columns()) {
+        text.push_str(&format!("  {name} ({})\n", field.data_type()));
+        text.push_str(&pipeline::wrapped(doc, 4, width));
+    }
+    text
+}
+
 fn list(registry: &Registry) {
-    let width = registry.entries().map(|entry| entry.spec.name.len()).max().unwrap_or_default();
-    for (index, section) in Section::ALL.into_iter().enumerate() {
-        let gap = if index == 0 { "" } else { "\n" };
-        super::print(format_args!("{gap}{}\n", section.name()));
+    let types = registry.entries().map(|entry| entry.spec.name);
+    let tables = Table::ALL.iter().map(|table| table.name());
+    let width = types.chain(tables).map(str::len).max().unwrap_or_default();
+    for section in Section::ALL {
+        super::print(format_args!("{}\n", section.name()));
         for entry in registry.entries().filter(|entry| entry.spec.section == section) {
             super::print(format_args!("  {:width$}  {}\n", entry.spec.name, entry.spec.summary));
         }
+        super::print("\n");
     }
+    super::print("tables\n");
+    for table in Table::ALL {
+        let first = table.doc().split(". ").next().unwrap_or_default();
+        super::print(format_args!("  {:width$}  {}.\n", table.name(), first.trim_end_matches('.')));
+    }
+    super::print("\n`tomoflow types NAME` shows a page, `types pipeline` the fields of [pipeline].\n");
 }

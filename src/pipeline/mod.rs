@@ -12,6 +12,7 @@ mod draft;
 mod durations;
 mod fields;
 mod graph;
+mod manual;
 mod order;
 mod overrides;
 mod placement;
@@ -31,6 +32,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use draft::Draft;
+pub use manual::{manual, manual_of_operators, manual_of_pipeline, wrapped};
 pub use plan::{Identifiers, Plan, PlannedStage, Settings};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reference::{page, reference};

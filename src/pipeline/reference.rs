@@ -1,4 +1,4 @@
-//! The reference in Markdown: a page for each type, from what it declares.
+//! The reference: a page for each type, from what it declares, in Markdown and as text for a terminal.
 
 use std::fmt::Write;
 
@@ -30,19 +30,9 @@ pub fn reference(registry: &Registry) -> String {
 /// The page of one type.
 pub fn page(spec: &Spec) -> String {
     let mut text = format!("## `{}`\n\n{}\n\n{}\n\n", spec.name, spec.summary, spec.doc.trim());
-    let output = match spec.output {
-        Output::Is(kind) => kind.name(),
-        Output::SameAsInput => "what its first input gives",
-        Output::Nothing => "nothing: it is a sink",
-    };
-    if spec.inputs.is_empty() {
-        text.push_str("- takes no inputs\n");
+    for line in ports(spec) {
+        let _ = writeln!(text, "- {line}");
     }
-    for port in spec.inputs {
-        let many = if port.many { ", any number of stages" } else { "" };
-        let _ = writeln!(text, "- takes {} as `{}`{many}", kinds(port.accepts), port.name);
-    }
-    let _ = writeln!(text, "- gives {output}\n- code version {}", spec.version);
     if !spec.fields.is_empty() {
         text.push('\n');
         fields(&mut text, spec.fields, true);
@@ -50,17 +40,31 @@ pub fn page(spec: &Spec) -> String {
     text
 }
 
+/// What a type takes and gives, a line each.
+pub(super) fn ports(spec: &Spec) -> Vec<String> {
+    let mut lines = Vec::new();
+    if spec.inputs.is_empty() {
+        lines.push("takes no inputs".to_owned());
+    }
+    for port in spec.inputs {
+        let many = if port.many { ", any number of stages" } else { "" };
+        lines.push(format!("takes {} as `{}`{many}", kinds(port.accepts), port.name));
+    }
+    let output = match spec.output {
+        Output::Is(kind) => kind.name(),
+        Output::SameAsInput => "what its first input gives",
+        Output::Nothing => "nothing: it is a sink",
+    };
+    lines.push(format!("gives {output}"));
+    lines.push(format!("code version {}", spec.version));
+    lines
+}
+
 fn fields(text: &mut String, fields: &[Field], roles: bool) {
     let role = if roles { " Results depend on it |" } else { "" };
     let line = if roles { " --- |" } else { "" };
     let _ = writeln!(text, "| Field | Takes | Default |{role} Meaning |\n| --- | --- | --- |{line} --- |");
-    rows(text, "", fields, roles);
-}
-
-/// A row for each field; those of nested tables follow, by their dotted names.
-fn rows(text: &mut String, path: &str, fields: &[Field], roles: bool) {
-    for field in fields {
-        let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
+    for Listed { path, field } in listed(fields) {
         let default = match field.default {
             Default::Required => "required".to_owned(),
             Default::Absent => "absent".to_owned(),
@@ -73,21 +77,41 @@ fn rows(text: &mut String, path: &str, fields: &[Field], roles: bool) {
         };
         let takes = cell(&describe::one(&field.kind));
         let _ = writeln!(text, "| `{path}` | {takes} | {default} |{role} {} |", cell(field.doc));
-        nested(text, &path, &field.kind, roles);
     }
 }
 
-fn nested(text: &mut String, path: &str, kind: &FieldKind, roles: bool) {
+/// A field by its dotted name.
+pub(super) struct Listed<'a> {
+    pub path: String,
+    pub field: &'a Field,
+}
+
+/// All fields of a table; those of nested tables follow the field that holds them.
+pub(super) fn listed(fields: &[Field]) -> Vec<Listed<'_>> {
+    let mut list = Vec::new();
+    add(&mut list, "", fields);
+    list
+}
+
+fn add<'a>(list: &mut Vec<Listed<'a>>, path: &str, fields: &'a [Field]) {
+    for field in fields {
+        let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
+        list.push(Listed { path: path.clone(), field });
+        add_nested(list, &path, &field.kind);
+    }
+}
+
+fn add_nested<'a>(list: &mut Vec<Listed<'a>>, path: &str, kind: &'a FieldKind) {
     match kind {
-        FieldKind::Table(fields) => rows(text, path, fields, roles),
+        FieldKind::Table(fields) => add(list, path, fields),
         FieldKind::Tagged(variants) => {
             for (name, fields) in *variants {
-                rows(text, &format!("{path}({name})"), fields, roles);
+                add(list, &format!("{path}({name})"), fields);
             }
         }
-        FieldKind::List { of, .. } => nested(text, &format!("{path}[]"), of, roles),
-        FieldKind::Map(of) => nested(text, &format!("{path}.*"), of, roles),
-        FieldKind::Either(kinds) => kinds.iter().for_each(|kind| nested(text, path, kind, roles)),
+        FieldKind::List { of, .. } => add_nested(list, &format!("{path}[]"), of),
+        FieldKind::Map(of) => add_nested(list, &format!("{path}.*"), of),
+        FieldKind::Either(kinds) => kinds.iter().for_each(|kind| add_nested(list, path, kind)),
         _ => {}
     }
 }

@@ -45,6 +45,21 @@ macro_rules! tables {
                 match self { $(Self::$variant => $name,)* }
             }
 
+            /// What a row of the table is.
+            pub fn doc(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($table_doc),*).trim_ascii(),)* }
+            }
+
+            /// The table's columns, each with what it holds.
+            pub fn columns(self) -> &'static [(&'static str, &'static str)] {
+                match self {
+                    $(Self::$variant => const { &[
+                        (ENTRY, "The digest that names the group of rows this one was written with."),
+                        $((stringify!($field), concat!($($doc),*).trim_ascii()),)*
+                    ] },)*
+                }
+            }
+
             /// The table's columns in Arrow.
             pub fn schema(self) -> SchemaRef {
                 match self {
