@@ -27,7 +27,7 @@ bench: setup ## Measure
 paper-vs: build ## Train the published rows on synthetic patients, three seeds each, and compare (hours; PAPER_VS="--epochs 5")
 	$(PYTHON) scripts/paper_vs.py $(PAPER_VS)
 
-lint: setup ## Check format, clippy, documentation and, where cargo-deny is installed, dependencies
+lint: setup ## Check format, clippy, documentation and dependencies (installs cargo-deny where it is absent)
 	scripts/lint.sh
 
 clean: ## Remove what was built and what the demo left; libtorch stays

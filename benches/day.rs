@@ -4,6 +4,15 @@
 //! in ten series is whole only later. Prints the program's memory as the work goes on, and draws it into
 //! `target/day.svg`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
+)]
+
 #[path = "support/plot.rs"]
 mod plot;
 #[path = "support/process.rs"]

@@ -5,6 +5,15 @@
 //! 100,000 are of few pixels, and read by us alone), `TOMOFLOW_PYTHON` a Python with pydicom. The comparisons go to
 //! `target/bench.json`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
+)]
+
 #[path = "support/peers.rs"]
 mod peers;
 #[path = "support/process.rs"]

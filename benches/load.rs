@@ -6,6 +6,15 @@
 //!
 //! `TOMOFLOW_PYTHON` is a Python with SimpleITK and dcm2niix. The comparisons go to `target/bench.json`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
+)]
+
 #[path = "support/peers.rs"]
 mod peers;
 #[path = "support/series.rs"]

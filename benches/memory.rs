@@ -4,6 +4,15 @@
 //! `TOMOFLOW_MEMORY_MIB` is the promise (64). The program itself runs as a child; its memory is looked at from
 //! outside, every 20 ms. What it takes beside the promise is that of the same run over one tiny series.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
+)]
+
 #[path = "support/plot.rs"]
 mod plot;
 #[path = "support/process.rs"]

@@ -3,6 +3,15 @@
 //! `TOMOFLOW_MILLION` is the number of instances (100 make a series); `TOMOFLOW_MILLION=quick` takes 100,000.
 //! Each phase is a process of its own, so that none measures what another left in memory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
+)]
+
 #[path = "support/archive.rs"]
 mod archive;
 #[path = "support/process.rs"]

@@ -9,6 +9,15 @@
 //!
 //! `cargo bench --bench network -- memory`: what a process takes for a scan of 512x512x118 and two classes instead.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
+)]
+
 #[path = "support/peers.rs"]
 mod peers;
 #[path = "support/process.rs"]

@@ -6,6 +6,15 @@
 //! with torch, OpenCV, SimpleITK, SciPy and nnunetv2. The comparisons go to `target/bench.json`; a name after `--` leaves
 //! them out and times what it names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
+)]
+
 #[path = "support/bandwidth.rs"]
 mod bandwidth;
 #[path = "support/peers.rs"]

@@ -1,0 +1,33 @@
+//! What files hold: read as they are, refused by name, written for others.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so by its panic"
+)]
+
+#[path = "../files/mod.rs"]
+mod files;
+#[path = "../fuzzed/mod.rs"]
+mod fuzzed;
+#[path = "../volumes/mod.rs"]
+mod volumes;
+
+mod assembly;
+mod between;
+mod codecs;
+mod conformance;
+mod containers;
+mod corpus;
+mod dicom_seg;
+mod dicom_seg_real;
+mod headers;
+mod inspect;
+mod metaimage;
+mod nifti;
+mod nrrd;
+mod others;
+mod records;
+mod short;

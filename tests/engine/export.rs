@@ -1,0 +1,257 @@
+//! `tomoflow export`: masks in the formats of other programs, and back again as labels.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::support::Workplace;
+use tomoflow::connectors::{LabelMap, dicom_seg, metaimage, nifti, nrrd};
+
+/// Runs the program on a workplace's pipeline.
+fn export(place: &Workplace, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
+    command.arg("export").arg(place.pipeline()).args(args).current_dir(place.path()).output().unwrap()
+}
+
+/// The files of a folder, by the case in their names.
+fn by_case(folder: &Path, ending: &str) -> BTreeMap<String, PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .filter_map(|path| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            Some((name.strip_suffix(ending)?.to_owned(), path))
+        })
+        .collect()
+}
+
+#[test]
+fn every_format_holds_the_same_masks_on_the_scans_grid() {
+    let place = Workplace::new(2);
+    place.run();
+    for (format, folder) in
+        [("nifti", "nifti"), ("nrrd", "nrrd"), ("metaimage", "metaimage"), ("dicom-seg", "seg")]
+    {
+        let output = export(&place, &["--to", folder, "--format", format, "--scans"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("files of `largest`"), "{output:?}");
+    }
+    let masks = by_case(&place.path().join("nifti"), ".nii.gz");
+    let scans = by_case(&place.path().join("nifti"), ".scan.nii.gz");
+    assert_eq!((scans.len(), masks.len()), (2, 4), "a scan beside each mask");
+    for (case, scan) in scans {
+        let scan = nifti::read_scan(&scan).unwrap();
+        let mask = nifti::read_labels(&masks[&case]).unwrap();
+        assert!(mask.voxels().contains(&1), "a mask without a voxel shows nothing");
+        let same = |other: &LabelMap, what: &str| {
+            assert_eq!(other.voxels(), mask.voxels(), "{what}");
+            let (ours, theirs) = (mask.geometry().affine_lps(), other.geometry().affine_lps());
+            for (a, b) in ours.iter().flatten().zip(theirs.iter().flatten()) {
+                assert!((a - b).abs() < 1e-4, "{what}: {ours:?} {theirs:?}");
+            }
+        };
+        assert_eq!(scan.size(), mask.size());
+        let nrrd_path = place.path().join(format!("nrrd/{case}.seg.nrrd"));
+        same(&nrrd::read_labels(&nrrd_path).unwrap(), "nrrd");
+        assert_eq!(nrrd::read_names(&nrrd_path).unwrap(), [(1, "tumour".to_owned())]);
+        same(&metaimage::read_labels(&place.path().join(format!("metaimage/{case}.mha"))).unwrap(), "mha");
+        let seg = dicom_seg::read(&place.path().join(format!("seg/{case}.dcm"))).unwrap();
+        let drawn = seg.draw(|name| (name == "tumour").then_some(1), mask.geometry()).unwrap();
+        same(&drawn, "seg");
+    }
+}
+
+#[test]
+fn exported_segmentations_are_labels_of_the_scans_that_they_refer_to() {
+    labels_of_their_scans(
+        "dicom-seg",
+        "type = \"dicom_seg\"\npath = \"labels\"\nsegments = { tumour = [\"tum*\"] }",
+    );
+}
+
+#[test]
+fn exported_outlines_are_labels_of_the_scans_that_they_refer_to() {
+    labels_of_their_scans(
+        "rtstruct",
+        "type = \"rtstruct\"\npath = \"labels\"\nstructures = { tumour = [\"tum*\"] }",
+    );
+}
+
+/// Judges a pipeline against its own masks: they must be met voxel for voxel.
+fn labels_of_their_scans(format: &str, source: &str) {
+    let mut place = Workplace::new(2);
+    place.run();
+    let output = export(&place, &["--to", "labels", "--format", format]);
+    assert!(output.status.success(), "{output:?}");
+    let drawn = "type = \"rtstruct\"\npath = \"archive\"\nstructures = { tumour = [\"TV\"] }";
+    assert!(place.text.contains(drawn));
+    place.text = place.text.replace(drawn, source);
+    let summary = place.run();
+    assert_eq!((summary.cases, summary.rejected, summary.actions_run), (2, 0, 2), "{summary}");
+    let dice: Vec<f64> = place.tables()["metrics"]
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|row| row["metric"] == "dice")
+        .map(|row| row["value"].as_f64().unwrap())
+        .collect();
+    assert_eq!(dice, [1.0, 1.0]);
+    // A segmentation that goes takes its figures with it.
+    let one = by_case(&place.path().join("labels"), ".dcm").into_values().next().unwrap();
+    fs::remove_file(one).unwrap();
+    place.run();
+    assert_eq!(place.tables(), place.anew());
+    assert!(place.tables()["metrics"].len() < 6);
+}
+
+#[test]
+fn what_cannot_be_exported_is_said() {
+    let mut place = Workplace::new(1);
+    let output = export(&place, &["--to", "none"]);
+    assert_eq!(output.status.code(), Some(78), "nothing has run yet: {output:?}");
+    place.run();
+    let output = export(&place, &["--to", "none", "--stage", "scores"]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`scores`"));
+    // A SEG names the patient.
+    place.text = place.text.replace("identifiers = \"clear\"", "identifiers = \"pseudonymous\"");
+    place.run();
+    let output = export(&place, &["--to", "named", "--format", "dicom-seg"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("IDENTIFIERS"));
+    let output = export(&place, &["--to", "plain"]);
+    assert!(output.status.success(), "{output:?}");
+    let uid = place.phantom_series(0);
+    let names = fs::read_dir(place.path().join("plain")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    assert!(names.len() == 1 && !names[0].contains(&uid), "{names:?}");
+}
+
+/// A sink that writes files of the largest components, and what the folder holds.
+fn with_files(fields: &str) -> Workplace {
+    let mut place = Workplace::new(2);
+    place.text +=
+        &format!("\n[sinks.seg]\ntype = \"files\"\ninputs = [\"largest\"]\npath = \"seg\"\n{fields}\n");
+    place
+}
+
+fn held(place: &Workplace) -> BTreeMap<String, std::time::SystemTime> {
+    let Ok(entries) = fs::read_dir(place.path().join("seg")) else { return BTreeMap::new() };
+    let named = entries.map(|entry| entry.unwrap()).map(|entry| {
+        (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().modified().unwrap())
+    });
+    named.filter(|(name, _)| !name.starts_with('.')).collect()
+}
+
+#[test]
+fn a_folder_of_files_follows_what_is_desired() {
+    let mut place = with_files("scans = true");
+    fs::create_dir(place.path().join("seg")).unwrap();
+    fs::write(place.path().join("seg/readme.txt"), "not ours").unwrap();
+    let summary = place.run();
+    assert_eq!((summary.folders_changed.len(), summary.unwritten), (1, 0), "{summary}");
+    let files = |numbers: &[usize]| -> Vec<String> {
+        let mut names = vec!["readme.txt".to_owned()];
+        for uid in numbers.iter().map(|&number| place.phantom_series(number)) {
+            names.extend([format!("{uid}.nii.gz"), format!("{uid}.scan.nii.gz")]);
+        }
+        names.sort();
+        names
+    };
+    let (both, second, three) = (files(&[0, 1]), files(&[1]), files(&[1, 2]));
+    let before = held(&place);
+    assert_eq!(before.keys().collect::<Vec<_>>(), both.iter().collect::<Vec<_>>());
+    // Nothing new: nothing is written.
+    let summary = place.run();
+    assert!(summary.folders_changed.is_empty());
+    assert_eq!(held(&place), before);
+    // A file that was taken away comes back; the others stay as they are.
+    let taken = format!("{}.nii.gz", place.phantom_series(0));
+    fs::remove_file(place.path().join("seg").join(&taken)).unwrap();
+    place.run();
+    let after = held(&place);
+    assert!(
+        before.iter().all(|(name, time)| name.starts_with(&place.phantom_series(0)) || after[name] == *time)
+    );
+    assert!(after.contains_key(&taken));
+    // A scan that goes takes its files along.
+    place.delete(0);
+    place.run();
+    assert_eq!(held(&place).keys().collect::<Vec<_>>(), second.iter().collect::<Vec<_>>());
+    place.add(2);
+    place.run();
+    assert_eq!(held(&place).keys().collect::<Vec<_>>(), three.iter().collect::<Vec<_>>());
+    // Another parameter, other masks, the same names.
+    let before = held(&place);
+    place.text = place.text.replace("above = 0.5", "above = 0.9");
+    place.run();
+    let after = held(&place);
+    assert_eq!(after.keys().collect::<Vec<_>>(), three.iter().collect::<Vec<_>>());
+    let uid = place.phantom_series(1);
+    assert_ne!(before[&format!("{uid}.nii.gz")], after[&format!("{uid}.nii.gz")]);
+    let mask = nifti::read_labels(&place.path().join(format!("seg/{uid}.nii.gz"))).unwrap();
+    let voxels = mask.voxels().iter().filter(|&&label| label == 1).count() as f64;
+    let metrics = place.tables()["masks"].clone();
+    let area: f64 = metrics
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|row| row["stage"] == "largest" && row["case"] == uid.as_str())
+        .map(|row| row["area_mm2"].as_f64().unwrap())
+        .sum();
+    let [_, height, width] = mask.geometry().spacing_mm();
+    assert!((voxels * height * width - area).abs() < 1e-3 * area, "{voxels} {area}");
+}
+
+#[test]
+fn segmentations_say_what_their_labels_are() {
+    for format in ["dicom_seg", "dicom_labelmap"] {
+        let place = with_files(&format!(
+            "format = \"{format}\"\n\
+             codes = {{ tumour = {{ type = [\"126949007\", \"SCT\", \"Vestibular schwannoma\"], \
+             region = [\"12738006\", \"SCT\", \"Brain\"] }} }}"
+        ));
+        let summary = place.run();
+        assert_eq!(summary.unwritten, 0, "{summary}");
+        let files = held(&place);
+        assert_eq!(files.len(), 2);
+        for name in files.keys() {
+            let path = place.path().join("seg").join(name);
+            let object = dicom_object::open_file(&path).unwrap();
+            let segments = object.element_by_name("SegmentSequence").unwrap().items().unwrap().to_vec();
+            let segment = segments.last().unwrap();
+            let code = |sequence: &str| {
+                let item = &segment.element_by_name(sequence).unwrap().items().unwrap()[0];
+                item.element_by_name("CodeValue").unwrap().to_str().unwrap().into_owned()
+            };
+            assert_eq!(code("SegmentedPropertyTypeCodeSequence"), "126949007");
+            assert_eq!(code("AnatomicRegionSequence"), "12738006");
+            assert_eq!(code("SegmentedPropertyCategoryCodeSequence"), "49755003");
+            let seg = dicom_seg::read(&path).unwrap();
+            assert!(seg.segments().iter().any(|segment| segment.name == "tumour"));
+        }
+        // The command takes the codes from there.
+        let output = export(&place, &["--to", "by-hand", "--format", "dicom-seg"]);
+        assert!(output.status.success(), "{output:?}");
+        let one = by_case(&place.path().join("by-hand"), ".dcm").into_values().next().unwrap();
+        let text = String::from_utf8_lossy(&fs::read(one).unwrap()).into_owned();
+        assert!(text.contains("126949007"));
+    }
+}
+
+#[test]
+fn what_a_folder_cannot_hold_is_said() {
+    let mut place = with_files("format = \"rtstruct\"");
+    place.text = place.text.replace("identifiers = \"clear\"\n", "");
+    let problems =
+        tomoflow::pipeline::load(&place.pipeline(), &[], &tomoflow::operators::registry::Registry::builtin())
+            .unwrap_err();
+    assert!(problems.to_string().contains("names the patient"), "{problems}");
+    // A folder that cannot be made: the run goes on, and says so.
+    let place = with_files("");
+    fs::write(place.path().join("seg"), "a file").unwrap();
+    let summary = place.run();
+    assert_eq!((summary.unwritten, summary.exit_code(1.0)), (2, 74), "{summary}");
+    assert!(!place.tables()["masks"].is_empty());
+    fs::remove_file(place.path().join("seg")).unwrap();
+    let summary = place.run();
+    assert_eq!((summary.unwritten, held(&place).len()), (0, 2), "{summary}");
+}

@@ -1,0 +1,35 @@
+//! Whole runs: what is done, what is kept, and what the tables then hold.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so by its panic"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broken;
+mod changes;
+mod collection;
+mod combining;
+mod crash;
+mod export;
+mod folds;
+mod gaps;
+mod images;
+mod inspect;
+mod maps;
+mod models;
+mod oracle;
+mod packed;
+mod phantom;
+mod real_dicom;
+mod report;
+mod rules;
+mod seeing;
+mod summary;
+mod surviving;
+mod tables;

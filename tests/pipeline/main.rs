@@ -1,0 +1,13 @@
+//! Pipeline files: every problem and its place, and the floors of the sources.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so by its panic"
+)]
+
+mod floors;
+mod pipeline_problems;
+mod pipelines;
