@@ -16,6 +16,7 @@ mod changes;
 mod collection;
 mod combining;
 mod crash;
+mod earlier;
 mod export;
 mod folds;
 mod gaps;
