@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use tomoflow_connectors::dicom_seg::{
     Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read, record, write,
 };
+use tomoflow_connectors::rtstruct::{Instances, Part};
 use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
 use volumes::seg::header;
 use volumes::{Axes, label_maps};
@@ -69,10 +70,13 @@ fn the_record_tells_what_was_drawn_and_on_what() {
     let kept = record(&bytes).unwrap();
     assert_eq!((kept.sop_uid.as_str(), kept.patient_id.as_str()), ("2.25.201", "P1"));
     assert_eq!(
-        (kept.referenced_series, kept.date_time.as_str()),
+        (kept.referenced_series.clone(), kept.date_time.as_str()),
         (vec!["2.25.102".into()], "20260103121314")
     );
     assert_eq!(kept.structures, ["label 1", "label 2"]);
+    let parts = |number, drawn| Part { number, frame: Some(0), drawn };
+    assert_eq!((&kept.parts[..], kept.frame_of(1)), (&[parts(1, 1), parts(2, 2)][..], "2.25.101"));
+    assert_eq!(kept.instances, Instances::of(["2.25.9.0", "2.25.9.2"]));
     assert!(record(b"no DICOM at all").is_none());
     let mut other = bytes.clone();
     let end = other.len() - 4;
