@@ -78,6 +78,13 @@ impl<'d, 'a> Object<'d, 'a> {
         })
     }
 
+    /// Whether each frame names the one image that it was made from.
+    pub(super) fn sourced(&self) -> bool {
+        let named = |item: &Dataset<'_>| item.text(tags::REFERENCED_SOP_INSTANCE_UID).is_some();
+        !self.per_frame().is_empty()
+            && self.sources().all(|images| images.filter(|item| named(item)).count() == 1)
+    }
+
     /// Where each frame lies.
     pub(super) fn frames(&self) -> Result<Vec<Frame>, Reject> {
         let declared = self.image.instance.pixels.stored_frames;

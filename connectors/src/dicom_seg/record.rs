@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
+use super::grid;
 use super::object::{Kind, Object};
 use crate::Digest;
 use crate::dicom::header::image::Stored;
@@ -102,6 +103,11 @@ fn digest(object: &Object<'_, '_>, referenced_series: &[String]) -> Digest {
     for (frame, segment) in frames.iter().zip(object.frame_segments()) {
         part(&place(frame));
         part(&segment.unwrap_or_default().to_le_bytes());
+    }
+    // Drawn otherwise than once under the same content.
+    let size = [format.rows as usize, format.columns as usize];
+    if grid::place(&frames, size, object.sourced()).is_ok_and(|placed| placed.anew) {
+        part(b"as thick as it says");
     }
     match &object.image.stored {
         Stored::Missing => {}
