@@ -24,7 +24,7 @@ pub use stack::{
     Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_with, load_scan_between,
     says_between,
 };
-pub use walk::{Unseen, Walk, WalkError, walk};
+pub use walk::{Unseen, Walk, WalkError, is_remnant, walk};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.
 pub const FILTER_KEYWORDS: &[&str] = &[
