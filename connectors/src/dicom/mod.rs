@@ -21,8 +21,8 @@ pub use header::{
 pub use pixels::load_scan;
 pub use short::{ShortError, Unfit, load_short};
 pub use stack::{
-    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_with, load_scan_between,
-    says_between,
+    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_with, gather, load_scan_between,
+    says_between, stray_series,
 };
 pub use walk::{Unseen, Walk, WalkError, is_remnant, walk};
 
