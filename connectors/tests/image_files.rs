@@ -94,7 +94,7 @@ fn pairs_are_read_packed_or_not() {
         let before = kept(&path).digest;
         if files[1].0 == "a.img" {
             // A change of the voxels is one of the header.
-            assert_eq!(headers_of(&folder.path().join("a.img")).collect::<Vec<_>>(), [path.clone()]);
+            assert!(headers_of(&folder.path().join("a.img")).eq([path.as_path()]));
             std::fs::write(folder.path().join("a.img"), [1, 0, 2, 0, 3, 0]).unwrap();
             assert_ne!(kept(&path).digest, before);
         }

@@ -2,7 +2,7 @@
 
 mod volumes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dicom_core::value::{DataSetSequence, PrimitiveValue};
 use dicom_core::{DataElement, Tag, VR};
@@ -63,7 +63,7 @@ fn put(object: &mut InMemDicomObject, tag: Tag, vr: VR, text: &str) {
     object.put(DataElement::new(tag, vr, PrimitiveValue::from(text)));
 }
 
-fn outlines(path: &PathBuf) -> Outlines {
+fn outlines(path: &Path) -> Outlines {
     match read_record(path).unwrap() {
         Record::Outlines(outlines) => outlines,
         other => panic!("outlines expected, {other:?} found"),
@@ -71,7 +71,7 @@ fn outlines(path: &PathBuf) -> Outlines {
 }
 
 /// Voxels of structures of a name, or the code of their refusal.
-fn voxels(path: &PathBuf, name: &str) -> Result<usize, String> {
+fn voxels(path: &Path, name: &str) -> Result<usize, String> {
     let grid = Geometry::axis_aligned([3, 8, 8], [2.0, 1.0, 1.0]);
     let set = read_structures(path).unwrap();
     let drawn = rasterise(&set, &|found| (found == name).then_some(1), &grid);

@@ -63,7 +63,7 @@ fn parts(object: &Object<'_, '_>, has_frame: bool) -> Vec<Part> {
 /// The images that frames were made from, or else those that the file refers to.
 fn instances(object: &Object<'_, '_>) -> Instances {
     let uid = |item: &Dataset<'_>| item.text_or_empty(tags::REFERENCED_SOP_INSTANCE_UID);
-    let sources: Vec<String> = object.sources().flatten().map(|item| uid(item)).collect();
+    let sources: Vec<String> = object.sources().flatten().map(&uid).collect();
     let named = Instances::of(sources.iter().map(String::as_str));
     if named.count() > 0 {
         return named;

@@ -19,7 +19,6 @@ pub const READING: u64 = 3;
 
 /// What one file holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "nearly every record is an instance")]
 pub enum Record {
     /// An image.
     Instance(Instance),
