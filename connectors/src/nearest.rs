@@ -20,7 +20,7 @@ impl LabelMap {
             labels.iter().any(|&label| label != 0).then_some(labels)
         };
         let slabs: Vec<_> = self.voxels().par_chunks((rows * columns).max(1)).map(slab).collect();
-        onto(&slabs, self.geometry(), grid)
+        onto(&slabs, self.geometry(), grid, false)
     }
 }
 
@@ -41,18 +41,27 @@ pub(crate) fn room(geometry: &Geometry) -> Result<Vec<u16>, Reject> {
     Ok(voxels)
 }
 
-/// Labels of one grid, slice by slice where there are any, on another by the nearest voxel.
+/// Labels of one grid, slice by slice where there are any, on another by the nearest voxel. Labels that are `thin`
+/// are no thicker than a voxel of the grid, however far apart their slices lie.
 ///
 /// # Errors
 /// `BAD_GEOMETRY`, `OUT_OF_MEMORY`, and `OFF_GRID` when there are labels and none of their slices meets the grid.
-pub(crate) fn onto(slabs: &[Option<Vec<u16>>], own: &Geometry, grid: &Geometry) -> Result<LabelMap, Reject> {
+pub(crate) fn onto(
+    slabs: &[Option<Vec<u16>>],
+    own: &Geometry,
+    grid: &Geometry,
+    thin: bool,
+) -> Result<LabelMap, Reject> {
     let mut voxels = room(grid)?;
     let [_, rows, columns] = grid.size;
     if voxels.is_empty() || slabs.iter().all(Option::is_none) {
         return LabelMap::new(grid.clone(), voxels).map_err(|error| damaged(&error));
     }
     let map = Map::new(grid, own)?;
-    let source = Slabs { slabs, size: own.size };
+    let voxel = map.steps.iter().map(|step| step[0].abs()).fold(0.0, f64::max);
+    // A little more, so that rounded decimals do not decide.
+    let reach = if thin { (0.5 * voxel + 1e-3).min(1.0) } else { 1.0 };
+    let source = Slabs { slabs, size: own.size, reach };
     let met = voxels
         .par_chunks_mut(rows * columns)
         .enumerate()
@@ -72,11 +81,16 @@ pub(crate) fn onto(slabs: &[Option<Vec<u16>>], own: &Geometry, grid: &Geometry) 
 struct Slabs<'s> {
     slabs: &'s [Option<Vec<u16>>],
     size: [usize; 3],
+    /// How far from a slice its labels reach, in slices; nothing is farther than half of one from the nearest.
+    reach: f64,
 }
 
 impl Slabs<'_> {
     /// The label at a place of the own grid; `None` beside its occupied slices.
     fn at(&self, place: [f64; 3]) -> Option<u16> {
+        if !self.reaches(place[0]) {
+            return None;
+        }
         let mut index = [0; 3];
         for axis in 0..3 {
             let nearest = (place[axis] + 0.5).floor();
@@ -87,6 +101,10 @@ impl Slabs<'_> {
         }
         let [slice, row, column] = index;
         self.slabs.get(slice)?.as_ref()?.get(row * self.size[2] + column).copied()
+    }
+
+    fn reaches(&self, along: f64) -> bool {
+        (along - (along + 0.5).floor()).abs() <= self.reach
     }
 
     /// Copies what lies under a line that begins at a voxel's centre, which may be before the first column.
@@ -168,7 +186,10 @@ impl Map {
         let mut met = false;
         for (row, line) in pixels.chunks_exact_mut(columns).enumerate() {
             let start = self.place([slice as f64, row as f64, 0.0]);
-            if self.alike && start.iter().all(|x| (x - x.round()).abs() < OFF_CENTRE) {
+            if self.alike
+                && source.reaches(start[0])
+                && start.iter().all(|x| (x - x.round()).abs() < OFF_CENTRE)
+            {
                 met |= source.copy_row(start.map(f64::round), line);
                 continue;
             }

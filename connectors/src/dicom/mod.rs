@@ -21,10 +21,10 @@ pub use header::{
 pub use pixels::load_scan;
 pub use short::{ShortError, Unfit, load_short};
 pub use stack::{
-    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_with, load_scan_between,
-    says_between,
+    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_with, gather, load_scan_between,
+    says_between, stray_series,
 };
-pub use walk::{Unseen, Walk, WalkError, walk};
+pub use walk::{Unseen, Walk, WalkError, is_remnant, walk};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.
 pub const FILTER_KEYWORDS: &[&str] = &[

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::fs::DirEntry;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -51,7 +52,7 @@ pub fn walk(root: &Path) -> Result<Vec<FileStat>, WalkError> {
 }
 
 /// The files below a folder, one by one, in the order of the bytes of their paths. Links are not followed; a
-/// `.zip` or `.tar` counts as a folder of its members.
+/// `.zip` or `.tar` counts as a folder of its members. What macOS leaves beside files is passed over ([`is_remnant`]).
 ///
 /// It looks a few folders ahead, several at once, and holds no more than what lies in those.
 #[derive(Debug)]
@@ -63,6 +64,14 @@ pub struct Walk<F = FileStat> {
     /// What lies in here is not looked at.
     left_out: Option<PathBuf>,
     notes: Vec<Unseen>,
+    /// What was passed over by its name.
+    remnants: usize,
+}
+
+/// Whether a file or folder is what macOS leaves beside others, on shares and in archives, by its name: `._` before
+/// that of another file, or `__MACOSX`.
+pub fn is_remnant(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"._") || name == "__MACOSX"
 }
 
 #[derive(Debug)]
@@ -105,7 +114,13 @@ impl<F: Found> Walk<F> {
         } else {
             Entry::File(F::from_stat(FileStat::new(root.to_owned(), &metadata)))
         };
-        Ok(Self { next: VecDeque::from([first]), seen: HashSet::new(), left_out: None, notes: Vec::new() })
+        Ok(Self {
+            next: VecDeque::from([first]),
+            seen: HashSet::new(),
+            left_out: None,
+            notes: Vec::new(),
+            remnants: 0,
+        })
     }
 
     /// The same walk, without a folder and what lies in it.
@@ -134,6 +149,12 @@ impl<F: Found> Walk<F> {
         notes
     }
 
+    /// How many files and folders were passed over so far since macOS left them beside others ([`is_remnant`]); in a
+    /// container, files.
+    pub fn remnants(&self) -> usize {
+        self.remnants
+    }
+
     /// Lists the first folders that wait; what lies in each takes its place.
     fn list(&mut self) {
         let (mut head, mut folders) = (Vec::new(), 0);
@@ -148,16 +169,17 @@ impl<F: Found> Walk<F> {
             Entry::Folder(path, id) => self.left_out.as_ref() != Some(path) && self.seen.insert(*id),
             Entry::File(_) => true,
         });
-        let listed: Vec<(Vec<Entry<F>>, Vec<Unseen>)> = head
+        let listed: Vec<Listed<F>> = head
             .into_par_iter()
             .map(|entry| match entry {
                 Entry::Folder(path, _) => list(&path),
-                file @ Entry::File(_) => (vec![file], Vec::new()),
+                file @ Entry::File(_) => Listed { entries: vec![file], ..Listed::default() },
             })
             .collect();
-        for (entries, notes) in listed.into_iter().rev() {
+        for Listed { entries, notes, remnants } in listed.into_iter().rev() {
             entries.into_iter().rev().for_each(|entry| self.next.push_front(entry));
             self.notes.extend(notes);
+            self.remnants += remnants;
         }
     }
 }
@@ -175,34 +197,65 @@ impl<F: Found> Iterator for Walk<F> {
 }
 
 /// What lies in one folder, in the order in which the bytes of all paths below come.
-fn list<F: Found>(folder: &Path) -> (Vec<Entry<F>>, Vec<Unseen>) {
-    let (mut entries, mut notes) = (Vec::new(), Vec::new());
+struct Listed<F> {
+    entries: Vec<Entry<F>>,
+    notes: Vec<Unseen>,
+    remnants: usize,
+}
+
+impl<F> Default for Listed<F> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), notes: Vec::new(), remnants: 0 }
+    }
+}
+
+fn list<F: Found>(folder: &Path) -> Listed<F> {
+    let mut listed = Listed::default();
     let listing = match std::fs::read_dir(folder) {
         Ok(listing) => listing,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return match container::members(folder) {
-                Ok(members) => {
-                    (members.into_iter().map(|member| Entry::File(F::from_stat(member))).collect(), notes)
-                }
-                Err(source) => (entries, vec![Unseen { path: folder.to_owned(), source }]),
-            };
+            match container::members(folder) {
+                Ok(members) => listed.add_members(folder, members),
+                Err(source) => listed.notes.push(Unseen { path: folder.to_owned(), source }),
+            }
+            return listed;
         }
-        Err(source) => return (entries, vec![Unseen { path: folder.to_owned(), source }]),
+        Err(source) => {
+            listed.notes.push(Unseen { path: folder.to_owned(), source });
+            return listed;
+        }
     };
     for entry in listing {
+        if entry.as_ref().is_ok_and(|entry| is_remnant(&entry.file_name())) {
+            listed.remnants += 1;
+            continue;
+        }
         let (path, entry) = match entry {
             Ok(entry) => (entry.path(), look(&entry)),
             Err(error) => (folder.to_owned(), Err(error)),
         };
         match entry {
-            Ok(found) => entries.extend(found),
-            Err(source) => notes.push(Unseen { path, source }),
+            Ok(found) => listed.entries.extend(found),
+            Err(source) => listed.notes.push(Unseen { path, source }),
         }
     }
     // They have their folder in common.
     let from = folder.as_os_str().len();
-    entries.sort_unstable_by(|a, b| a.order(b, from));
-    (entries, notes)
+    listed.entries.sort_unstable_by(|a, b| a.order(b, from));
+    listed
+}
+
+impl<F: Found> Listed<F> {
+    fn add_members(&mut self, container: &Path, members: Vec<FileStat>) {
+        for member in members {
+            let below = member.path.strip_prefix(container).unwrap_or(&member.path);
+            if below.iter().any(is_remnant) {
+                self.remnants += 1;
+            } else {
+                self.entries.push(Entry::File(F::from_stat(member)));
+            }
+        }
+    }
 }
 
 /// What an entry of a folder is to a walk; nothing for links and pipes.

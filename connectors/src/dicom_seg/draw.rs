@@ -23,7 +23,7 @@ impl Segmentation {
         let mut chosen: Vec<_> = chosen.collect();
         // A stable sort: the higher label is drawn later.
         chosen.sort_by_key(|(label, _)| *label);
-        onto(&self.slabs(&chosen)?, self.geometry(), grid)
+        onto(&self.slabs(&chosen)?, self.geometry(), grid, self.thin)
     }
 
     /// As [`draw`](Self::draw), on a grid with planes between slices, which lie at `heights`

@@ -1,5 +1,6 @@
 //! The grid on which frames lie, from their positions: slices may be left out and come in any order.
 
+use super::gaps::{self, Stride};
 use crate::dicom::Frame;
 use crate::geometry::{cross, dot, norm};
 use crate::{Geometry, Reject};
@@ -7,19 +8,21 @@ use crate::{Geometry, Reject};
 /// How far cosines of orientations may differ, and spacings relative to one another.
 const ALIKE: f64 = 1e-4;
 /// Positions nearer than this along the normal are one slice.
-const ONE_SLICE_MM: f64 = 1e-3;
+pub(super) const ONE_SLICE_MM: f64 = 1e-3;
 /// How far a slice may lie from its place: a share of the gap, and what rounded decimals leave.
-const JITTER: f64 = 0.01;
-const ROUNDED_MM: f64 = 0.01;
+pub(super) const JITTER: f64 = 0.01;
+pub(super) const ROUNDED_MM: f64 = 0.01;
 /// How far across, in pixels.
 const ACROSS: f64 = 0.1;
-/// No grid has this many slices, whatever was left out.
-const MAX_SLICES: f64 = 65_536.0;
 
 /// A grid, and each frame's slice on it.
 pub(super) struct Placed {
     pub(super) geometry: Geometry,
     pub(super) slices: Vec<usize>,
+    /// Whether frames are no thicker than a slice of what they are drawn on: their distance says nothing.
+    pub(super) thin: bool,
+    /// Whether frames were once taken to be as thick as their distance, and are not any more.
+    pub(super) anew: bool,
 }
 
 /// What all frames have in common.
@@ -30,8 +33,8 @@ struct Plane {
     normal: [f64; 3],
 }
 
-/// Places frames of `size` (rows, columns).
-pub(super) fn place(frames: &[Frame], size: [usize; 2]) -> Result<Placed, Reject> {
+/// Places frames of `size` (rows, columns); `sourced` when each names the slice that it was drawn on.
+pub(super) fn place(frames: &[Frame], size: [usize; 2], sourced: bool) -> Result<Placed, Reject> {
     let plane = plane(frames)?;
     let positions: Option<Vec<[f64; 3]>> =
         frames.iter().map(|frame| frame.position_mm.map(|p| p.map(|x| x.0))).collect();
@@ -50,10 +53,11 @@ pub(super) fn place(frames: &[Frame], size: [usize; 2]) -> Result<Placed, Reject
         return Err(geometry("no frame"));
     };
     let declared = frames.iter().find_map(|frame| frame.gap_mm).map(|gap| gap.0.abs());
+    let thickness = frames.iter().find_map(|frame| frame.thickness_mm).map(|thickness| thickness.0.abs());
+    let thickness = thickness.filter(|&thickness| thickness > ONE_SLICE_MM);
     let offsets: Vec<f64> = distinct.iter().map(|&index| along[index] - along[first]).collect();
-    let count = gaps(&offsets, declared)?;
+    let Stride { count, thin, anew } = gaps::stride(&offsets, declared, thickness, sourced)?;
     let step = if count == 0 {
-        let thickness = frames.iter().find_map(|frame| frame.thickness_mm).map(|thickness| thickness.0);
         let length = declared.or(thickness).filter(|&length| length > 0.0).unwrap_or(1.0);
         plane.normal.map(|x| x * length)
     } else {
@@ -78,7 +82,7 @@ pub(super) fn place(frames: &[Frame], size: [usize; 2]) -> Result<Placed, Reject
     let steps_mm =
         [step, plane.column.map(|x| x * plane.spacing_mm[0]), plane.row.map(|x| x * plane.spacing_mm[1])];
     let geometry = Geometry { size: [count + 1, rows, columns], origin_mm, steps_mm };
-    Ok(Placed { geometry, slices })
+    Ok(Placed { geometry, slices, thin, anew })
 }
 
 fn plane(frames: &[Frame]) -> Result<Plane, Reject> {
@@ -108,35 +112,6 @@ fn plane(frames: &[Frame]) -> Result<Plane, Reject> {
     Ok(Plane { row, column, spacing_mm, normal })
 }
 
-/// How many gaps lie between the first and the last slice, so that every slice is a whole number of
-/// them away; a gap is what the file declares when that fits, else the smallest found, or a part of it.
-fn gaps(offsets: &[f64], declared: Option<f64>) -> Result<usize, Reject> {
-    let Some(&extent) = offsets.last().filter(|&&extent| extent > 0.0) else { return Ok(0) };
-    let smallest = offsets.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
-    let parts = (1..=4).map(|part| smallest / f64::from(part));
-    let candidates = declared.filter(|&gap| gap > ONE_SLICE_MM).into_iter().chain(parts);
-    let fits = |gap: f64| {
-        let count = (extent / gap).round();
-        let gap = extent / count;
-        let near = |offset: &f64| {
-            let away = (offset / gap - (offset / gap).round()).abs() * gap;
-            away <= JITTER * gap + ROUNDED_MM
-        };
-        // A gap may not be so small that everything is near a multiple of it.
-        let sound = count >= 1.0 && gap > 4.0 * ROUNDED_MM && smallest > 0.5 * gap;
-        (sound && offsets.iter().all(near)).then_some(count)
-    };
-    let Some(count) = candidates.into_iter().find_map(fits) else {
-        let message = format!("slices at even distances expected, {} at uneven ones found", offsets.len());
-        return Err(Reject::new("VARIABLE_SPACING", message, "draw the segments on an even grid"));
-    };
-    if count >= MAX_SLICES {
-        let message = format!("{count} slices between the first frame and the last");
-        return Err(Reject::new("IMPLAUSIBLE_SIZE", message, "a frame's position is damaged"));
-    }
-    Ok(count as usize)
-}
-
 fn geometry(found: &str) -> Reject {
     let message = format!("frames in parallel planes of the patient expected, {found} found");
     Reject::new("BAD_GEOMETRY", message, "only segmentations of volumes are read")
@@ -159,7 +134,7 @@ mod tests {
     }
 
     fn slices(along: &[f64], gap: Option<f64>) -> Result<(usize, Vec<usize>), String> {
-        let placed = place(&frames(along, gap), [4, 4]).map_err(|reject| reject.code)?;
+        let placed = place(&frames(along, gap), [4, 4], false).map_err(|reject| reject.code)?;
         Ok((placed.geometry.size[0], placed.slices))
     }
 
@@ -172,6 +147,32 @@ mod tests {
         assert_eq!(slices(&[7.0], Some(2.5)), Ok((1, vec![0])));
         // A declared gap that fits nothing is not believed.
         assert_eq!(slices(&[0.0, 2.0, 4.0], Some(3.0)), Ok((3, vec![0, 1, 2])));
+    }
+
+    #[test]
+    fn frames_are_as_thick_as_they_say() {
+        let sparse = |along: &[f64], gap, thickness: f64, sourced| {
+            let mut frames = frames(along, gap);
+            frames.iter_mut().for_each(|frame| frame.thickness_mm = Some(Real::new(thickness)));
+            let placed = place(&frames, [4, 4], sourced).unwrap();
+            (placed.geometry.size[0], placed.thin, placed.anew)
+        };
+        assert_eq!(sparse(&[1.0, 4.0, 7.0], None, 1.0, false), (7, false, true));
+        assert_eq!(sparse(&[1.0, 4.0, 7.0], None, 1.0, true), (7, true, true));
+        // What is declared goes first.
+        assert_eq!(sparse(&[1.0, 4.0, 7.0], Some(3.0), 1.0, true), (3, false, false));
+        // Slices that touch are as thick as that; others overlap, or leave gaps narrower than they are thick.
+        assert_eq!(sparse(&[1.0, 4.0, 7.0], None, 3.0, true), (3, false, false));
+        for thickness in [5.0, 6.0, 2.5] {
+            assert_eq!(sparse(&[1.0, 4.0, 7.0], None, thickness, false), (3, false, false), "{thickness}");
+            assert_eq!(sparse(&[1.0, 4.0, 7.0], None, thickness, true), (3, true, true), "{thickness}");
+        }
+        // One frame of overlapping slices covers no neighbour.
+        assert_eq!(sparse(&[1.0], None, 5.0, true), (1, true, true));
+        assert_eq!(sparse(&[1.0], None, 5.0, false), (1, false, false));
+        assert_eq!(sparse(&[1.0], Some(5.0), 5.0, true), (1, false, false));
+        // A gap of 3 mm between slices of 2.5 mm, of which five and seven were left out.
+        assert_eq!(sparse(&[0.0, 15.0, 36.0], None, 2.5, false), (13, true, true));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod bits;
 mod describe;
 mod draw;
+mod gaps;
 mod grid;
 mod object;
 mod read;

@@ -70,6 +70,21 @@ impl<'d, 'a> Object<'d, 'a> {
         self.dataset.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
     }
 
+    /// The images that each frame was made from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = impl Iterator<Item = &'d Dataset<'a>>> {
+        self.per_frame().iter().map(|frame| {
+            let derived = frame.items(tags::DERIVATION_IMAGE_SEQUENCE).iter();
+            derived.flat_map(|item| item.items(tags::SOURCE_IMAGE_SEQUENCE))
+        })
+    }
+
+    /// Whether each frame names the one image that it was made from.
+    pub(super) fn sourced(&self) -> bool {
+        let named = |item: &Dataset<'_>| item.text(tags::REFERENCED_SOP_INSTANCE_UID).is_some();
+        !self.per_frame().is_empty()
+            && self.sources().all(|images| images.filter(|item| named(item)).count() == 1)
+    }
+
     /// Where each frame lies.
     pub(super) fn frames(&self) -> Result<Vec<Frame>, Reject> {
         let declared = self.image.instance.pixels.stored_frames;

@@ -21,6 +21,8 @@ use crate::{Geometry, LabelMap, Reject, RunLength};
 pub struct Segmentation {
     pub(super) geometry: Geometry,
     pub(super) segments: Vec<Segment>,
+    /// Whether frames are no thicker than a slice of what they are drawn on.
+    pub(super) thin: bool,
 }
 
 /// One segment.
@@ -82,7 +84,7 @@ pub fn read(path: &Path) -> Result<Segmentation, Reject> {
 /// # Errors
 /// As [`read`].
 pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, Reject> {
-    let bytes = std::fs::read(path)
+    let bytes = crate::container::read(path)
         .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions"))?;
     let head = Head::find(&bytes).map_err(|code| {
         Reject::new("NOT_A_SEGMENTATION", format!("a DICOM SEG expected, {code} found"), "name a SEG file")
@@ -92,7 +94,7 @@ pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, 
     let frames = object.frames()?;
     let pixels = Pixels::new(&object, threshold)?;
     let format = &object.image.instance.pixels;
-    let placed = grid::place(&frames, [format.rows as usize, format.columns as usize])?;
+    let placed = grid::place(&frames, [format.rows as usize, format.columns as usize], object.sourced())?;
     let numbers = object.frame_segments();
     let found: Vec<Vec<(u16, RunLength)>> = (0..frames.len())
         .into_par_iter()
@@ -103,7 +105,7 @@ pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, 
     };
     let mut segments: BTreeMap<u16, Segment> = object.segments.iter().map(segment).collect();
     if segments.len() != object.segments.len() {
-        return Err(bad("one segment for each SegmentNumber expected, several found"));
+        return Err(repeated(&object.segments));
     }
     for (runs, slice) in found.into_iter().zip(placed.slices) {
         for (number, runs) in runs {
@@ -117,7 +119,19 @@ pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, 
     }
     segments.values_mut().for_each(|segment| segment.slices.retain(|_, runs| !runs.0.is_empty()));
     let segments = object.segments.iter().filter_map(|(number, _)| segments.remove(number)).collect();
-    Ok(Segmentation { geometry: placed.geometry, segments })
+    Ok(Segmentation { geometry: placed.geometry, segments, thin: placed.thin })
+}
+
+/// Names what shares a number.
+fn repeated(segments: &[(u16, String)]) -> Reject {
+    let mut of_number: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for (number, name) in segments {
+        of_number.entry(*number).or_default().push(format!("`{name}`"));
+    }
+    let shared = of_number.into_iter().filter(|(_, names)| names.len() > 1);
+    let shared: Vec<String> =
+        shared.map(|(number, names)| format!("number {number} of {}", names.join(" and "))).take(4).collect();
+    bad(format!("one segment for each SegmentNumber expected, {} found", shared.join(", ")))
 }
 
 /// Stored frames, and what their values mean.

@@ -1,17 +1,18 @@
 //! What an index keeps of one SEG file.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
-use super::object::Object;
+use super::grid;
+use super::object::{Kind, Object};
 use crate::Digest;
 use crate::dicom::header::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
 use crate::digest::Parts;
-use crate::rtstruct::{Form, Outlines};
+use crate::rtstruct::{Form, Instances, Outlines, Part};
 
 /// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
 pub fn record(bytes: &[u8]) -> Option<Outlines> {
@@ -26,15 +27,51 @@ pub(crate) fn outlines(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<Outline
     let referenced_series = referenced_series(dataset);
     let digest = digest(&object, &referenced_series);
     let characters = dataset.character_set();
+    let frame = text(tags::FRAME_OF_REFERENCE_UID);
     Some(Outlines {
         form: Form::Voxels,
         sop_uid: text(tags::SOP_INSTANCE_UID),
         patient_id: dataset.decoded_text(tags::PATIENT_ID, characters.as_ref()).unwrap_or_default(),
         referenced_series,
-        structures: object.segments.into_iter().map(|(_, name)| name).collect(),
         date_time: text(tags::CONTENT_DATE) + &text(tags::CONTENT_TIME),
         digest,
+        parts: parts(&object, !frame.is_empty()),
+        instances: instances(&object),
+        structures: object.segments.into_iter().map(|(_, name)| name).collect(),
+        frames: Some(frame).filter(|frame| !frame.is_empty()).into_iter().collect(),
     })
+}
+
+/// Each segment, with how many frames it has. In a label map each frame may be of all, and is counted for each.
+fn parts(object: &Object<'_, '_>, has_frame: bool) -> Vec<Part> {
+    let frames = object.frame_segments();
+    let mut drawn: BTreeMap<u16, u32> = BTreeMap::new();
+    for number in frames.iter().flatten() {
+        *drawn.entry(*number).or_default() += 1;
+    }
+    let part = |(number, _): &(u16, String)| Part {
+        number: i64::from(*number),
+        frame: has_frame.then_some(0),
+        drawn: match object.kind {
+            Kind::LabelMap => frames.len() as u32,
+            _ => drawn.get(number).copied().unwrap_or_default(),
+        },
+    };
+    object.segments.iter().map(part).collect()
+}
+
+/// The images that frames were made from, or else those that the file refers to.
+fn instances(object: &Object<'_, '_>) -> Instances {
+    let uid = |item: &Dataset<'_>| item.text_or_empty(tags::REFERENCED_SOP_INSTANCE_UID);
+    let sources: Vec<String> = object.sources().flatten().map(&uid).collect();
+    let named = Instances::of(sources.iter().map(String::as_str));
+    if named.count() > 0 {
+        return named;
+    }
+    let series = object.dataset.items(tags::REFERENCED_SERIES_SEQUENCE).iter();
+    let images = series.flat_map(|series| series.items(tags::REFERENCED_INSTANCE_SEQUENCE));
+    let uids: Vec<String> = images.map(uid).collect();
+    Instances::of(uids.iter().map(String::as_str))
 }
 
 /// Series of the same study, and of others.
@@ -66,6 +103,11 @@ fn digest(object: &Object<'_, '_>, referenced_series: &[String]) -> Digest {
     for (frame, segment) in frames.iter().zip(object.frame_segments()) {
         part(&place(frame));
         part(&segment.unwrap_or_default().to_le_bytes());
+    }
+    // Drawn otherwise than once under the same content.
+    let size = [format.rows as usize, format.columns as usize];
+    if grid::place(&frames, size, object.sourced()).is_ok_and(|placed| placed.anew) {
+        part(b"as thick as it says");
     }
     match &object.image.stored {
         Stored::Missing => {}

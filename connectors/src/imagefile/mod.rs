@@ -4,6 +4,7 @@
 
 mod affine;
 mod beside;
+mod gzip;
 mod opened;
 mod png;
 mod read;

@@ -13,6 +13,8 @@ pub(crate) struct Opened {
     pub(crate) stream: Stream,
     /// The file beside the header that holds the voxels, if one does.
     pub(crate) beside: Option<PathBuf>,
+    /// What is worth knowing of it, by name.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Opened {

@@ -29,6 +29,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, Reject> {
         layout: Layout::plain(scalar, true),
         stream: Stream::of(samples),
         beside: None,
+        notes: Vec::new(),
     })
 }
 

@@ -19,12 +19,16 @@ pub struct ImageFile {
     pub grid: Grid,
     /// The digest of its grid and voxels.
     pub digest: Digest,
+    /// What is worth knowing of it: `FORMS_DISAGREE: …`.
+    pub notes: Vec<String>,
 }
 
 /// How a file is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Nifti,
+    /// The header of a NIfTI whose voxels lie beside it.
+    NiftiPair,
     Metaimage,
     Nrrd,
     Png,
@@ -39,6 +43,8 @@ fn format(path: &Path) -> Option<Format> {
     let formats = [
         (".nii", Format::Nifti),
         (".nii.gz", Format::Nifti),
+        (".hdr", Format::NiftiPair),
+        (".hdr.gz", Format::NiftiPair),
         (".mha", Format::Metaimage),
         (".mhd", Format::Metaimage),
         (".nrrd", Format::Nrrd),
@@ -48,15 +54,15 @@ fn format(path: &Path) -> Option<Format> {
     formats.into_iter().find_map(|(ending, format)| ends(ending).then_some(format))
 }
 
-/// Whether a file is one of these formats, by its name: `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`,
-/// `.png`.
+/// Whether a file is one of these formats, by its name: `.nii`, `.nii.gz`, `.hdr`, `.hdr.gz`, `.mha`, `.mhd`,
+/// `.nrrd`, `.nhdr`, `.png`. Other programs call headers `.hdr`, too.
 pub fn is_image_file(path: &Path) -> bool {
     format(path).is_some()
 }
 
 fn open(path: &Path) -> Result<Opened, Reject> {
     match format(path) {
-        Some(Format::Nifti) => nifti::open(path),
+        Some(Format::Nifti | Format::NiftiPair) => nifti::open(path),
         Some(Format::Metaimage) => metaimage::open(path),
         Some(Format::Nrrd) => nrrd::open(path),
         Some(Format::Png) => png::open(path),
@@ -91,17 +97,23 @@ pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
 /// # Errors
 /// Only what the system says. What is wrong inside the file is the answer.
 pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Reject>>> {
-    if !is_image_file(path) || is_dicom(path)? {
+    let Some(format) = format(path) else { return Ok(None) };
+    if is_dicom(path)? {
         return Ok(None);
     }
-    Ok(Some(open(path).and_then(|opened| {
+    let opened = open(path);
+    if format == Format::NiftiPair && opened.as_ref().is_err_and(|reject| reject.code == "NOT_NIFTI") {
+        return Ok(None);
+    }
+    Ok(Some(opened.and_then(|opened| {
         if opened.beside.as_ref().is_some_and(|beside| !companion_paths(path).any(|path| path == *beside)) {
             let message =
-                "voxels in the header's file, or beside an `.mhd` or `.nhdr` of their name, expected";
+                "voxels in the header's file, or beside an `.mhd`, `.nhdr` or `.hdr` of their name, expected";
             let hint = "name both alike, the voxels with the ending `.raw`: a change of them must be seen";
             return Err(Reject::new("VOXELS_ELSEWHERE", message, hint));
         }
-        Ok(ImageFile { grid: Grid::from(&opened.geometry), digest: opened.digest()? })
+        let notes = opened.notes.clone();
+        Ok(ImageFile { grid: Grid::from(&opened.geometry), digest: opened.digest()?, notes })
     })))
 }
 
@@ -122,16 +134,21 @@ fn is_dicom(path: &Path) -> io::Result<bool> {
     Ok(head.ends_with(b"DICM"))
 }
 
-/// Where the voxels of a header (`.mhd`, `.nhdr`) may lie beside it.
+/// Where the voxels of a header (`.mhd`, `.nhdr`, `.hdr`, `.hdr.gz`) may lie beside it.
 fn companion_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
     // Asked of every file of a walk.
-    let is_header =
-        |ending: &OsStr| ending.eq_ignore_ascii_case("mhd") || ending.eq_ignore_ascii_case("nhdr");
-    let endings = if path.extension().is_some_and(is_header) { &VOXELS[..] } else { &[] };
-    endings.iter().map(|ending| path.with_extension(ending))
+    let is = |ending: &OsStr, wanted: &str| ending.eq_ignore_ascii_case(wanted);
+    let ending = path.extension();
+    let packed = ending.is_some_and(|ending| is(ending, "gz"));
+    let pair = if packed { path.file_stem().map(Path::new) } else { Some(path) };
+    let pair = pair.filter(|name| name.extension().is_some_and(|ending| is(ending, "hdr")));
+    let voxels = pair.map(nifti::voxels_beside).map(|names| names.map(|name| path.with_file_name(name)));
+    let is_header = ending.is_some_and(|ending| is(ending, "mhd") || is(ending, "nhdr"));
+    let endings = if is_header { &VOXELS[..] } else { &[] };
+    endings.iter().map(|ending| path.with_extension(ending)).chain(voxels.into_iter().flatten())
 }
 
-/// The files beside a header (`.mhd`, `.nhdr`) that may hold its voxels: a change of them is a change of it.
+/// The files beside a header (`.mhd`, `.nhdr`, `.hdr`) that may hold its voxels: a change of them is a change of it.
 pub(crate) fn companions(path: &Path) -> impl Iterator<Item = fs::Metadata> {
     let metadata = |path| fs::symlink_metadata(path).ok();
     companion_paths(path).filter_map(metadata).filter(fs::Metadata::is_file)
@@ -140,13 +157,14 @@ pub(crate) fn companions(path: &Path) -> impl Iterator<Item = fs::Metadata> {
 /// The headers whose voxels a file may hold, as far as they are there.
 pub fn headers_of(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.file_name().unwrap_or_default().as_bytes();
+    let named = move |stem: &[u8], ending: &str| {
+        let mut name = OsString::from(OsStr::from_bytes(stem));
+        name.push(ending);
+        path.with_file_name(name)
+    };
     let stem = VOXELS.iter().find_map(|ending| name.strip_suffix(format!(".{ending}").as_bytes()));
-    let headers = stem.into_iter().flat_map(move |stem| {
-        [".mhd", ".nhdr"].map(|ending| {
-            let mut name = OsString::from(OsStr::from_bytes(stem));
-            name.push(ending);
-            path.with_file_name(name)
-        })
-    });
-    headers.filter(|header| header.is_file())
+    let headers = stem.into_iter().flat_map(move |stem| [".mhd", ".nhdr"].map(|ending| named(stem, ending)));
+    let pair = [".img", ".img.gz"].into_iter().find_map(|ending| name.strip_suffix(ending.as_bytes()));
+    let pairs = pair.into_iter().flat_map(move |stem| [".hdr", ".hdr.gz"].map(|ending| named(stem, ending)));
+    headers.chain(pairs).filter(|header| header.is_file())
 }

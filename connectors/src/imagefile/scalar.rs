@@ -35,6 +35,9 @@ pub(crate) struct Layout {
 const CHUNK: usize = 1 << 18;
 /// How far a rescaled label may be from a whole number: slopes have the precision of a float.
 const INTEGRAL: f64 = 1e-4;
+/// How far it may be where floats were stored as scaled integers, which is half a step of these, but no more than
+/// leaves whole numbers apart.
+const SCALED: f64 = 0.2;
 
 impl Scalar {
     pub(crate) fn bytes(self) -> usize {
@@ -90,24 +93,44 @@ impl Layout {
     pub(crate) fn labels(&self, geometry: Geometry, stream: Stream) -> Result<LabelMap, Reject> {
         let (slope, intercept) = (self.slope, self.intercept);
         let mut wrong = None;
+        let tolerance = self.label_tolerance();
         let voxels = self.voxels(&geometry, stream, |stored| {
             let value = stored * slope + intercept;
             let label = value.round();
-            let fits = (0.0..=f64::from(u16::MAX)).contains(&label) && (value - label).abs() <= INTEGRAL;
+            let fits = (0.0..=f64::from(u16::MAX)).contains(&label) && (value - label).abs() <= tolerance;
             if !fits {
                 wrong.get_or_insert(value);
             }
             label as u16
         })?;
         if let Some(value) = wrong {
-            let message = format!("whole numbers from 0 to {} expected, {value} found", u16::MAX);
-            return Err(Reject::new(
-                "NOT_A_LABEL_MAP",
-                message,
-                "is this a scan, or a map of probabilities?",
-            ));
+            return Err(self.no_label(value));
         }
         LabelMap::new(geometry, voxels).map_err(|error| super::bad_header(error.to_string()))
+    }
+
+    fn scaled(&self) -> bool {
+        (self.slope, self.intercept) != (1.0, 0.0)
+    }
+
+    /// How far a label may be from a whole number: programs that keep floats as integers round to their steps.
+    fn label_tolerance(&self) -> f64 {
+        let float = matches!(self.scalar, Scalar::F32 | Scalar::F64);
+        let step = self.slope.abs();
+        if float || step.fract() == 0.0 { INTEGRAL } else { (0.5 * step + INTEGRAL).clamp(INTEGRAL, SCALED) }
+    }
+
+    fn no_label(&self, value: f64) -> Reject {
+        let mut message = format!("whole numbers from 0 to {} expected, {value} found", u16::MAX);
+        let hint = if value.is_nan() {
+            "write 0 where there is no label"
+        } else if self.scaled() {
+            message += &format!(" (scaled by slope {} and intercept {})", self.slope, self.intercept);
+            "were labels saved as scaled integers? save them as integers without scaling (scl_slope 1, scl_inter 0)"
+        } else {
+            "is this a scan, or a map of probabilities?"
+        };
+        Reject::new("NOT_A_LABEL_MAP", message, hint)
     }
 
     /// The digest of the grid, of stored voxels, and of how they become values.

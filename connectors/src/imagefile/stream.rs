@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::ZlibDecoder;
 
+use super::gzip::{self, Gzip};
 use crate::{Reject, container};
 
 /// No deflate stream unpacks to more than 1032 times its size.
@@ -35,7 +36,7 @@ impl Stream {
     pub(crate) fn open(path: &Path) -> Result<Self, Reject> {
         let (file, length) = open(path)?;
         let mut reader = BufReader::new(file);
-        let packed = reader.fill_buf().map_err(|error| unreadable(&error))?.starts_with(&[0x1F, 0x8B]);
+        let packed = reader.fill_buf().map_err(|error| unreadable(&error))?.starts_with(&gzip::MAGIC);
         Self::over(reader, length, if packed { Packing::Deflated } else { Packing::Raw })
     }
 
@@ -64,9 +65,9 @@ impl Stream {
         if packing == Packing::Raw {
             return Ok(Self { reader: Box::new(reader), packed: false, left: length });
         }
-        let gzip = reader.fill_buf().map_err(|error| unreadable(&error))?.starts_with(&[0x1F, 0x8B]);
+        let gzip = reader.fill_buf().map_err(|error| unreadable(&error))?.starts_with(&gzip::MAGIC);
         let reader: Box<dyn Read> =
-            if gzip { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(ZlibDecoder::new(reader)) };
+            if gzip { Box::new(Gzip::new(reader)) } else { Box::new(ZlibDecoder::new(reader)) };
         Ok(Self { reader, packed: true, left: length.saturating_mul(MAX_INFLATION) })
     }
 

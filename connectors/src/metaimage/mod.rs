@@ -52,5 +52,5 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
         Some(skip) => Stream::open_at(&file, start.saturating_add(skip), packing)?,
     };
     let beside = (!local).then_some(file);
-    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside })
+    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside, notes: Vec::new() })
 }

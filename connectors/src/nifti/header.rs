@@ -19,6 +19,8 @@ pub(super) struct Header {
     intercept: f64,
     /// Where the voxels begin.
     pub(super) voxels_at: u64,
+    /// Whether they lie in a file of their own.
+    pub(super) pair: bool,
     /// The sign of the third axis of the quaternion's pose, then spacings.
     pub(super) pixdim: [f64; 8],
     pub(super) units: u8,
@@ -85,20 +87,27 @@ impl Header {
         }
         let magic = bytes.get(if second { 4..8 } else { 344..348 }).unwrap_or_default();
         match magic {
-            b"n+1\0" | b"n+2\0" => {}
-            b"ni1\0" | b"ni2\0" => {
-                let message = "voxels in the header's own file expected, a pair of .hdr and .img found";
-                return Err(Reject::new("UNSUPPORTED_ENCODING", message, "convert the pair to .nii"));
+            b"n+1\0" | b"n+2\0" | b"ni1\0" | b"ni2\0" => {}
+            // Without the magic word it is the format before it, which says nothing of orientation.
+            _ if !second && magic == b"\0\0\0\0" => {
+                let message =
+                    "a NIfTI header expected, one of ANALYZE 7.5 found, whose left and right cannot be told";
+                return Err(Reject::new(
+                    "UNSUPPORTED_ENCODING",
+                    message,
+                    "convert it to .nii where its sides are known",
+                ));
             }
             _ => return Err(not_nifti("a header without its magic word")),
         }
+        let pair = magic.starts_with(b"ni");
         let read = bytes.len() as u64;
         let fields = Fields { bytes, big_endian: order == 1 };
-        let header = if second { Self::second(&fields) } else { Self::first(&fields) }?;
+        let header = if second { Self::second(&fields, pair) } else { Self::first(&fields, pair) }?;
         Ok((header, read))
     }
 
-    fn first(fields: &Fields) -> Result<Self, Reject> {
+    fn first(fields: &Fields, pair: bool) -> Result<Self, Reject> {
         let offset = fields.f32(108);
         if !(offset.fract() == 0.0 && (0.0..=f64::from(1 << 30)).contains(&offset)) {
             return Err(bad_header(format!("an offset of voxels in bytes expected, {offset} found")));
@@ -109,7 +118,8 @@ impl Header {
             datatype: fields.i16(70),
             slope: fields.f32(112),
             intercept: fields.f32(116),
-            voxels_at: voxels_at(offset as u64, LENGTH_1)?,
+            pair,
+            voxels_at: voxels_at(offset as u64, LENGTH_1, pair)?,
             pixdim: std::array::from_fn(|axis| fields.f32(76 + 4 * axis)),
             units: fields.array::<1>(123)[0],
             qform_code: fields.i16(252).into(),
@@ -121,7 +131,7 @@ impl Header {
         })
     }
 
-    fn second(fields: &Fields) -> Result<Self, Reject> {
+    fn second(fields: &Fields, pair: bool) -> Result<Self, Reject> {
         let offset = fields.i64(168);
         let offset = u64::try_from(offset)
             .map_err(|_| bad_header(format!("an offset of voxels in bytes expected, {offset} found")))?;
@@ -131,7 +141,8 @@ impl Header {
             datatype: fields.i16(12),
             slope: fields.f64(176),
             intercept: fields.f64(184),
-            voxels_at: voxels_at(offset, LENGTH_2)?,
+            pair,
+            voxels_at: voxels_at(offset, LENGTH_2, pair)?,
             pixdim: std::array::from_fn(|axis| fields.f64(104 + 8 * axis)),
             units: fields.i32(500).to_le_bytes()[0],
             qform_code: fields.i32(344),
@@ -170,6 +181,12 @@ impl Header {
         Ok(Layout { slope: self.slope, intercept: self.intercept, ..plain })
     }
 
+    /// What is worth knowing of how the header places the grid.
+    pub(super) fn notes(&self, geometry: &Geometry) -> Vec<String> {
+        let [depth, rows, columns] = geometry.size.map(|n| n as u64);
+        pose::disagreement(self, [columns, rows, depth]).into_iter().collect()
+    }
+
     /// The grid, by sform, else qform, else spacings alone.
     pub(super) fn geometry(&self) -> Result<Geometry, Reject> {
         let [axes, sizes @ ..] = self.dims;
@@ -195,8 +212,10 @@ fn not_nifti(found: &str) -> Reject {
 }
 
 /// Where voxels begin: some writers leave 0 for "right after the header", which four bytes follow.
-fn voxels_at(offset: u64, header: usize) -> Result<u64, Reject> {
+fn voxels_at(offset: u64, header: usize, pair: bool) -> Result<u64, Reject> {
     match offset {
+        // In a file of their own they begin where it says.
+        offset if pair => Ok(offset),
         0 => Ok(header as u64 + 4),
         offset if offset >= header as u64 => Ok(offset),
         offset => Err(bad_header(format!("voxels after the header expected, offset {offset} found"))),

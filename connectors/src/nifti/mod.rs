@@ -1,4 +1,4 @@
-//! NIfTI: `.nii` and `.nii.gz`, version 1 and, for reading, version 2.
+//! NIfTI: `.nii` and `.nii.gz`, version 1 and, for reading, version 2, and pairs of `.hdr` and `.img`.
 //!
 //! Files speak of right, anterior and superior; here and there the first two world axes are turned.
 
@@ -6,10 +6,10 @@ mod header;
 mod pose;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::imagefile::{Opened, Stream};
-use crate::{LabelMap, Reject, Scan};
+use crate::{LabelMap, Reject, Scan, container};
 use header::Header;
 
 pub use crate::dicom::write::WriteError;
@@ -40,6 +40,41 @@ pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
 pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     let mut stream = Stream::open(path)?;
     let (header, read) = Header::read(&mut stream)?;
-    stream.skip(header.voxels_at.saturating_sub(read))?;
-    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside: None })
+    let (layout, geometry) = (header.layout()?, header.geometry()?);
+    let notes = header.notes(&geometry);
+    if !header.pair {
+        stream.skip(header.voxels_at.saturating_sub(read))?;
+        return Ok(Opened { layout, geometry, stream, beside: None, notes });
+    }
+    let voxels = voxels_of(path)?;
+    let mut stream = Stream::open(&voxels)?;
+    stream.skip(header.voxels_at)?;
+    Ok(Opened { layout, geometry, stream, beside: Some(voxels), notes })
+}
+
+/// What the voxels of the header `x.hdr` may be called; its own name is without `.gz`.
+pub(crate) fn voxels_beside(header: &Path) -> [std::ffi::OsString; 2] {
+    let upper = header.extension().is_some_and(|ending| ending == "HDR");
+    let endings = if upper { ["IMG", "IMG.GZ"] } else { ["img", "img.gz"] };
+    endings.map(|ending| header.with_extension(ending).file_name().unwrap_or_default().to_owned())
+}
+
+/// Where the voxels of a header lie.
+fn voxels_of(header: &Path) -> Result<PathBuf, Reject> {
+    let packed = header.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
+    let own = if packed { header.file_stem().map(Path::new) } else { Some(header) };
+    let mut names = own.map(voxels_beside).unwrap_or_default();
+    // Packed ones beside a packed header, where there are both.
+    if packed {
+        names.reverse();
+    }
+    let paths = names.each_ref().map(|name| header.with_file_name(name));
+    let found = paths.iter().find(|path| container::stat(path).is_ok());
+    found.cloned().ok_or_else(|| {
+        let [first, second] = names.map(|name| name.to_string_lossy().into_owned());
+        let message = format!(
+            "the voxels of a pair expected beside its header, neither `{first}` nor `{second}` found"
+        );
+        Reject::new("TRUNCATED", message, "copy the `.img` as well, or convert the pair to .nii")
+    })
 }

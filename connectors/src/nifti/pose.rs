@@ -5,40 +5,69 @@ use crate::geometry::{cross, dot, norm};
 use crate::imagefile::{bad_header, grid};
 use crate::{Geometry, Reject};
 
-/// Axes whose cosine is below this are at right angles: a rotation can say where they point.
+/// Axes whose cosine is below this are at right angles: a rotation says where they point.
 const RIGHT_ANGLE: f64 = 1e-4;
+/// How far apart two forms may place a corner, in voxels.
+const AGREE: f64 = 0.1;
 
 /// Right, anterior to left, posterior, and back.
 pub(super) fn turned([x, y, z]: [f64; 3]) -> [f64; 3] {
     [-x, -y, z]
 }
 
+/// Steps along i, j and k, and the origin, in the file's own axes and unit.
+type Form = ([[f64; 3]; 3], [f64; 3]);
+
 /// The grid by sform, else qform, else spacings alone.
 pub(super) fn geometry(header: &Header, size: [u64; 3]) -> Result<Geometry, Reject> {
-    let to_mm = match header.units & 7 {
-        0 | 2 => 1.0,
-        1 => 1e3,
-        3 => 1e-3,
-        other => {
-            return Err(bad_header(format!("metres, millimetres or microns expected, unit {other} found")));
-        }
-    };
-    let (steps, origin) = if header.sform_code > 0 {
-        let column = |column: usize| header.rows.map(|row| row[column]);
-        ([column(0), column(1), column(2)], column(3))
-    } else if header.qform_code > 0 {
-        let [b, c, d, origin @ ..] = header.quaternion;
-        let spacing = spacing(header, size);
-        let handed = if header.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
-        let [i, j, k] = rotation([b, c, d]);
-        let scaled = |axis: [f64; 3], length: f64| axis.map(|x| x * length);
-        ([scaled(i, spacing[0]), scaled(j, spacing[1]), scaled(k, spacing[2] * handed)], origin)
-    } else {
+    let to_mm = to_mm(header)?;
+    let (steps, origin) = sform(header).or_else(|| qform(header, size)).unwrap_or_else(|| {
         let [i, j, k] = spacing(header, size);
         ([[i, 0.0, 0.0], [0.0, j, 0.0], [0.0, 0.0, k]], [0.0; 3])
-    };
+    });
     let to_lps = |vector: [f64; 3]| turned(vector.map(|x| x * to_mm));
     grid(size, steps.map(to_lps), to_lps(origin))
+}
+
+fn to_mm(header: &Header) -> Result<f64, Reject> {
+    match header.units & 7 {
+        0 | 2 => Ok(1.0),
+        1 => Ok(1e3),
+        3 => Ok(1e-3),
+        other => Err(bad_header(format!("metres, millimetres or microns expected, unit {other} found"))),
+    }
+}
+
+fn sform(header: &Header) -> Option<Form> {
+    let column = |column: usize| header.rows.map(|row| row[column]);
+    (header.sform_code > 0).then(|| ([column(0), column(1), column(2)], column(3)))
+}
+
+fn qform(header: &Header, size: [u64; 3]) -> Option<Form> {
+    let [b, c, d, origin @ ..] = header.quaternion;
+    let spacing = spacing(header, size);
+    let handed = if header.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
+    let [i, j, k] = rotation([b, c, d]);
+    let scaled = |axis: [f64; 3], length: f64| axis.map(|x| x * length);
+    let steps = [scaled(i, spacing[0]), scaled(j, spacing[1]), scaled(k, spacing[2] * handed)];
+    (header.qform_code > 0).then_some((steps, origin))
+}
+
+/// A note on two forms that place a corner of the grid at different points: programs go by the one or the other.
+pub(super) fn disagreement(header: &Header, size: [u64; 3]) -> Option<String> {
+    let ((s, s_origin), (q, q_origin)) = (sform(header)?, qform(header, size)?);
+    let apart = |corner: usize| {
+        let index = [0, 1, 2].map(|axis| if corner >> axis & 1 == 1 { (size[axis] - 1) as f64 } else { 0.0 });
+        let along = |i: usize| (0..3).map(|axis| (s[axis][i] - q[axis][i]) * index[axis]).sum::<f64>();
+        norm([0, 1, 2].map(|i| s_origin[i] - q_origin[i] + along(i)))
+    };
+    let apart = (0..8).map(apart).fold(0.0, f64::max);
+    let pixel = s.iter().map(|&step| norm(step)).fold(f64::INFINITY, f64::min);
+    // Written so that what is no number is told as well.
+    let agree = apart <= AGREE * pixel;
+    let to_mm = to_mm(header).unwrap_or(1.0);
+    let mm = apart * to_mm;
+    (!agree).then(|| format!("FORMS_DISAGREE: sform and qform lie up to {mm:.1} mm apart, sform is taken"))
 }
 
 /// Spacings along i, j, k; one for an axis of one voxel that has none.
@@ -69,26 +98,38 @@ fn rotation([b, c, d]: [f64; 3]) -> [[f64; 3]; 3] {
     ]
 }
 
-/// A pose as a quaternion: b, c, d, and the sign of the third axis.
+/// A pose as a quaternion: b, c, d, and the sign of the third axis; and its origin.
 pub(super) struct Turn {
     pub(super) quaternion: [f64; 3],
     pub(super) handed: f64,
+    /// Where the first voxel lies when the grid's middle stays where it is.
+    pub(super) origin: [f64; 3],
 }
 
-/// The turn to these axes (i, j, k, of any length); `None` for sheared ones.
-pub(super) fn turn(axes: [[f64; 3]; 3]) -> Option<Turn> {
+/// The turn to axes i, j, k, which go to these places from the first of `size` voxels to the next; of sheared axes
+/// the one that keeps the first, the plane of the first two, and the middle of the grid.
+///
+/// A form of this kind holds no shear, and there are programs that read no other.
+pub(super) fn turn(axes: [[f64; 3]; 3], origin: [f64; 3], size: [usize; 3]) -> Turn {
     let unit = |v: [f64; 3]| v.map(|x| x / norm(v).max(f64::MIN_POSITIVE));
     let [i, j, k] = axes.map(unit);
-    if [dot(i, j), dot(j, k), dot(k, i)].iter().any(|cosine| cosine.abs() > RIGHT_ANGLE) {
-        return None;
-    }
-    // What rounding left of a shear must not enter a rotation.
+    // What is left of a shear must not enter a rotation.
     let along = dot(i, j);
     let j = unit([0, 1, 2].map(|axis| j[axis] - along * i[axis]));
     let third = cross(i, j);
     let handed = if dot(third, k) < 0.0 { -1.0 } else { 1.0 };
+    let right = [i, j, third.map(|x| x * handed)];
+    let middle = |axis: usize| (size[axis].max(1) - 1) as f64 / 2.0;
+    let moved = |at: usize| {
+        let of = |axis: usize| (axes[axis][at] - right[axis][at] * norm(axes[axis])) * middle(axis);
+        (0..3).map(of).sum::<f64>()
+    };
+    let sheared = (0..3)
+        .any(|axis| norm([0, 1, 2].map(|at| [i, j, k][axis][at] - right[axis][at])) > RIGHT_ANGLE)
+        || along.abs() > RIGHT_ANGLE;
+    let origin = if sheared { [0, 1, 2].map(|at| origin[at] + moved(at)) } else { origin };
     let [x, y, z] = [0, 1, 2].map(|row| [i[row], j[row], third[row]]);
-    Some(Turn { quaternion: quaternion([x, y, z]), handed })
+    Turn { quaternion: quaternion([x, y, z]), handed, origin }
 }
 
 /// b, c, d of a rotation given by rows, with a not negative; by the largest of the four, for precision.
@@ -131,7 +172,8 @@ mod tests {
             let length = norm([b, c, d]).max(1.0);
             let [i, j, k] = rotation([b / length, c / length, d / length]);
             let sign = if flip { -1.0 } else { 1.0 };
-            let found = turn([i, j, k.map(|x| x * sign)]).unwrap();
+            let found = turn([i, j, k.map(|x| x * sign)], [1.0, 2.0, 3.0], [4, 5, 6]);
+            prop_assert_eq!(found.origin, [1.0, 2.0, 3.0]);
             prop_assert_eq!(found.handed, sign);
             let again = rotation(found.quaternion);
             for (a, b) in [i, j, k].iter().flatten().zip(again.iter().flatten()) {

@@ -1,4 +1,4 @@
-//! Volumes to NIfTI-1 files: sform, and a qform that agrees with it unless the grid is sheared.
+//! Volumes to NIfTI-1 files: sform, and a qform that agrees with it as far as a turn without shear can.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -84,18 +84,17 @@ fn header(geometry: &Geometry, scalar: Scalar) -> Option<[u8; VOXELS_AT]> {
     put(72, &bits.to_le_bytes());
     let columns = [turned(w), turned(h), turned(d)];
     let origin = turned(geometry.origin_mm);
-    let turn = turn(columns);
-    let handed = turn.as_ref().map_or(1.0, |turn| turn.handed);
+    let turn = turn(columns, origin, [width, height, depth]);
     let mut float = |at: usize, value: f64| put(at, &(value as f32).to_le_bytes());
-    for (axis, value) in [handed, spacing[2], spacing[1], spacing[0], 1.0, 1.0, 1.0, 1.0].iter().enumerate() {
+    for (axis, value) in
+        [turn.handed, spacing[2], spacing[1], spacing[0], 1.0, 1.0, 1.0, 1.0].iter().enumerate()
+    {
         float(76 + 4 * axis, *value);
     }
     float(108, VOXELS_AT as f64);
     float(112, 1.0);
-    if let Some(turn) = &turn {
-        for (index, value) in turn.quaternion.iter().chain(&origin).enumerate() {
-            float(256 + 4 * index, *value);
-        }
+    for (index, value) in turn.quaternion.iter().chain(&turn.origin).enumerate() {
+        float(256 + 4 * index, *value);
     }
     for row in 0..3 {
         for (column, vector) in columns.iter().chain([&origin]).enumerate() {
@@ -105,7 +104,7 @@ fn header(geometry: &Geometry, scalar: Scalar) -> Option<[u8; VOXELS_AT]> {
     // Millimetres and seconds.
     put(123, &[2 | 8]);
     put(148, b"tomoflow");
-    put(252, &i16::from(turn.is_some()).to_le_bytes());
+    put(252, &1i16.to_le_bytes());
     put(254, &1i16.to_le_bytes());
     put(344, b"n+1\0");
     Some(bytes)

@@ -61,5 +61,5 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
         }
     };
     let beside = (file != path).then_some(file);
-    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside })
+    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside, notes: Vec::new() })
 }

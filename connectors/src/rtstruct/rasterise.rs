@@ -1,8 +1,12 @@
 //! Outlines to label maps: even-odd at voxel centres, in index space.
 
+mod area;
+
 use std::collections::BTreeMap;
 
-use super::read::{Contour, ContourKind, StructureSet};
+use super::kind::ContourKind;
+use super::left_out::LeftOut;
+use super::read::{Contour, Shared, Structure, StructureSet};
 use crate::planes::{self, Plane};
 use crate::{Geometry, LabelMap, Reject};
 
@@ -16,8 +20,25 @@ pub struct Drawn {
     pub labels: LabelMap,
     /// Contours that lie on no slice of the grid.
     pub off_slice: usize,
-    /// Contours that bound no area: points, open lines, fewer than three corners.
+    /// Contours that bound no area: points, open lines, fewer than three corners, unknown types.
     pub skipped: usize,
+    /// What became of the contours of each structure that was asked for, in the order of their labels.
+    pub structures: Vec<LeftOut>,
+}
+
+impl Drawn {
+    /// What was left out, by name; none when all was drawn.
+    pub fn told(&self) -> Vec<Reject> {
+        self.structures.iter().flat_map(LeftOut::told).collect()
+    }
+
+    /// Why nothing at all was drawn of a label that the file has contours for, if so: an empty label map would
+    /// say that nothing is there.
+    pub fn nothing(&self) -> Option<Reject> {
+        let empty = |label| self.structures.iter().filter(|one| one.label == label).all(|one| one.drawn == 0);
+        let left_out = self.structures.iter().find(|one| one.all() && empty(one.label))?;
+        left_out.told().into_iter().find(|told| told.code != "ROI_NUMBER_REPEATED")
+    }
 }
 
 /// Draws structures on a grid; `label_of` gives a structure's label by its name, `None` to leave it out.
@@ -25,7 +46,8 @@ pub struct Drawn {
 /// Contours of one structure on a slice combine by exclusive or; where labels overlap, the higher wins.
 ///
 /// # Errors
-/// A [`Reject`] for a grid whose axes do not span space.
+/// A [`Reject`] for a grid whose axes do not span space, and `ROI_NUMBER_REPEATED` for a structure that was asked
+/// for and whose contours cannot be told from another's.
 ///
 /// # Examples
 /// ```
@@ -34,9 +56,10 @@ pub struct Drawn {
 /// let corners = [[0.5, 0.5], [2.5, 0.5], [2.5, 2.5], [0.5, 2.5]];
 /// let points = corners.map(|[x, y]| PatientPoint([x, y, 0.0])).to_vec();
 /// let contour = Contour { kind: ContourKind::Closed, sop_uid: String::new(), points };
-/// let square = Structure { name: "square".into(), number: 1, contours: vec![contour] };
+/// let square = Structure { name: "square".into(), number: 1, contours: vec![contour], ..Structure::default() };
 /// let geometry = Geometry::axis_aligned([1, 4, 4], [1.0; 3]);
-/// let drawn = rasterise(&StructureSet { structures: vec![square] }, &|_| Some(7), &geometry).unwrap();
+/// let set = StructureSet { structures: vec![square], ..StructureSet::default() };
+/// let drawn = rasterise(&set, &|_| Some(7), &geometry).unwrap();
 /// assert_eq!(drawn.labels.voxels().iter().filter(|&&label| label == 7).count(), 4);
 /// ```
 pub fn rasterise(
@@ -54,7 +77,7 @@ pub fn rasterise(
 /// labels of the nearer slice; halfway, those that both have.
 ///
 /// # Errors
-/// A [`Reject`] for a grid whose axes do not span space, or that heights do not fit.
+/// As [`rasterise`], and for a grid that heights do not fit.
 pub fn rasterise_between(
     set: &StructureSet,
     label_of: &dyn Fn(&str) -> Option<u16>,
@@ -66,36 +89,95 @@ pub fn rasterise_between(
     let mut wanted: Vec<_> = labelled.collect();
     // A stable sort: the higher label is drawn later.
     wanted.sort_by_key(|(label, _)| *label);
-    let mut drawn = Drawn { labels: LabelMap::zeros(geometry.clone()), off_slice: 0, skipped: 0 };
+    if let Some((_, structure)) = wanted.iter().find(|(_, one)| one.shared == Shared::Ambiguous) {
+        return Err(ambiguous(structure));
+    }
+    let mut labels = LabelMap::zeros(geometry.clone());
     let [_, rows, columns] = geometry.size;
     let area = rows * columns;
     let mut beside = vec![0; sites.beside.len() * area];
+    let mut structures = Vec::new();
     for (label, structure) in wanted {
-        let mut slices: BTreeMap<usize, Crossings> = BTreeMap::new();
-        for contour in &structure.contours {
-            if contour.kind == ContourKind::Open || contour.points.len() < 3 {
-                drawn.skipped += 1;
-                continue;
-            }
-            match place(contour, geometry, &sites)? {
-                Some((site, corners)) => {
-                    slices.entry(site).or_insert_with(|| Crossings::new(rows)).add(&corners);
-                }
-                None => drawn.off_slice += 1,
-            }
-        }
+        let (slices, left_out) = sorted(structure, label, geometry, &sites)?;
         for (site, crossings) in slices {
             let (voxels, place) = match site.checked_sub(sites.depth) {
                 Some(place) => (&mut beside[..], place),
-                None => (drawn.labels.voxels_mut(), site),
+                None => (labels.voxels_mut(), site),
             };
             if let Some(voxels) = voxels.get_mut(place * area..(place + 1) * area) {
                 crossings.fill(voxels, columns, label);
             }
         }
+        structures.push(left_out);
     }
-    sites.fill(&mut drawn.labels, &beside);
-    Ok(drawn)
+    sites.fill(&mut labels, &beside);
+    let sum = |count: fn(&LeftOut) -> usize| structures.iter().map(count).sum();
+    let skipped =
+        |one: &LeftOut| one.without_area + one.unreadable + one.unknown_types.values().sum::<usize>();
+    let (off_slice, skipped) = (sum(|one| one.off_slice + one.beyond), sum(skipped));
+    Ok(Drawn { labels, off_slice, skipped, structures })
+}
+
+fn ambiguous(structure: &Structure) -> Reject {
+    let message = format!(
+        "`{}`: a ROINumber of its own expected, another structure has {} as well, and whose the contours are \
+         cannot be told",
+        structure.name, structure.number
+    );
+    Reject::new(
+        "ROI_NUMBER_REPEATED",
+        message,
+        "give each structure its own number, and export the file again",
+    )
+}
+
+/// A structure's contours by the slice that they lie on, and what became of them.
+fn sorted(
+    structure: &Structure,
+    label: u16,
+    geometry: &Geometry,
+    sites: &Sites,
+) -> Result<(BTreeMap<usize, Crossings>, LeftOut), Reject> {
+    let [_, rows, columns] = geometry.size;
+    let mut left_out = LeftOut {
+        structure: structure.name.clone(),
+        label,
+        contours: structure.contours.len(),
+        unknown_types: structure.unknown_types.clone(),
+        shared: structure.shared,
+        ..LeftOut::default()
+    };
+    let (mut slices, mut whole, mut inside) = (BTreeMap::new(), 0.0, 0.0);
+    for contour in &structure.contours {
+        match (contour.kind, contour.points.len()) {
+            // Counted by type.
+            (ContourKind::Unknown, _) => continue,
+            (ContourKind::Closed, 0) => {
+                left_out.unreadable += 1;
+                continue;
+            }
+            (ContourKind::Open, _) | (_, 0..3) => {
+                left_out.without_area += 1;
+                continue;
+            }
+            _ => {}
+        }
+        match place(contour, geometry, sites)? {
+            Place::On(site, corners) => {
+                left_out.drawn += 1;
+                whole += area::of(&corners);
+                inside += area::within(&corners, [rows, columns]);
+                slices.entry(site).or_insert_with(|| Crossings::new(rows)).add(&corners);
+            }
+            Place::Beyond(corners) => {
+                left_out.beyond += 1;
+                whole += area::of(&corners);
+            }
+            Place::Between => left_out.off_slice += 1,
+        }
+    }
+    left_out.beyond_share = area::beyond(whole, inside);
+    Ok((slices, left_out))
 }
 
 /// What contours may lie on: the planes of the grid, then the slices that lie between them.
@@ -141,11 +223,17 @@ impl Sites {
     }
 }
 
-/// A site, and a contour's corners on it as (row, column).
-type Placed = (usize, Vec<[f64; 2]>);
+/// Where a contour lies, with its corners as (row, column).
+enum Place {
+    /// On a site.
+    On(usize, Vec<[f64; 2]>),
+    /// Before the first slice, or after the last.
+    Beyond(Vec<[f64; 2]>),
+    /// Between slices, or across them.
+    Between,
+}
 
-/// Where a contour lies; `None` when it lies on no slice.
-fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Option<Placed>, Reject> {
+fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Place, Reject> {
     let mut corners = Vec::with_capacity(contour.points.len());
     let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
     for &point in &contour.points {
@@ -155,15 +243,20 @@ fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Option
         };
         let [slice, row, column] = index.0;
         if !(slice.is_finite() && row.is_finite() && column.is_finite()) {
-            return Ok(None);
+            return Ok(Place::Between);
         }
         (lowest, highest) = (lowest.min(slice), highest.max(slice));
         corners.push([row, column]);
     }
-    let Some((site, height)) = sites.nearest((lowest + highest) / 2.0) else { return Ok(None) };
-    let away = (lowest - height).abs().max((highest - height).abs());
-    // A little more than the tolerance, so that rounded decimal strings do not decide.
-    Ok((away <= PLANE_TOLERANCE + 1e-6).then_some((site, corners)))
+    if let Some((site, height)) = sites.nearest((lowest + highest) / 2.0) {
+        let away = (lowest - height).abs().max((highest - height).abs());
+        // A little more than the tolerance, so that rounded decimal strings do not decide.
+        if away <= PLANE_TOLERANCE + 1e-6 {
+            return Ok(Place::On(site, corners));
+        }
+    }
+    let beyond = highest < 0.0 || lowest > sites.depth as f64 - 1.0;
+    Ok(if beyond { Place::Beyond(corners) } else { Place::Between })
 }
 
 /// Where the edges of contours cross the lines of a slice through voxel centres, as columns, by row.
@@ -206,7 +299,6 @@ impl Crossings {
 mod tests {
     use super::*;
     use crate::PatientPoint;
-    use crate::rtstruct::Structure;
 
     fn square(from: f64, to: f64, z: f64) -> Contour {
         let corners = [[from, from], [to, from], [to, to], [from, to]];
@@ -217,10 +309,10 @@ mod tests {
     fn set(structures: &[(&str, Vec<Contour>)]) -> StructureSet {
         let structure = |(name, contours): &(&str, Vec<Contour>)| Structure {
             name: (*name).to_owned(),
-            number: 1,
             contours: contours.clone(),
+            ..Structure::default()
         };
-        StructureSet { structures: structures.iter().map(structure).collect() }
+        StructureSet { structures: structures.iter().map(structure).collect(), nameless: 0 }
     }
 
     fn draw(set: &StructureSet) -> Drawn {
@@ -262,6 +354,9 @@ mod tests {
             vec![square(1.5, 4.5, 1.0), square(1.5, 4.5, 2.5), square(1.5, 4.5, 99.0), point, line];
         let drawn = draw(&set(&[("a", contours), ("other", vec![square(1.5, 4.5, 1.0)])]));
         assert_eq!((drawn.off_slice, drawn.skipped), (3, 2));
+        let [left] = &drawn.structures[..] else { panic!("one structure was asked for") };
+        assert_eq!((left.off_slice, left.beyond, left.without_area, left.drawn), (2, 1, 2, 0));
+        assert_eq!(drawn.nothing().unwrap().code, "CONTOUR_OFF_SLICE");
         assert!(drawn.labels.voxels().iter().all(|&label| label == 0));
         let near = draw(&set(&[("a", vec![square(1.5, 4.5, 2.4)])]));
         assert_eq!(count(&near, 1, 1), 9);
@@ -273,6 +368,33 @@ mod tests {
         assert_eq!(count(&halves, 0, 1), 4);
         let beyond = draw(&set(&[("a", vec![square(-1e300, 1e300, 0.0)])]));
         assert_eq!(count(&beyond, 0, 1), 64);
+    }
+
+    #[test]
+    fn what_lies_beside_the_grid_is_told_as_a_share() {
+        let half = draw(&set(&[("a", vec![square(3.5, 11.5, 0.0)])]));
+        // The grid ends at 7.5: a quarter of the square lies on it.
+        assert!((half.structures[0].beyond_share - 0.75).abs() < 1e-12);
+        assert_eq!(half.told()[0].code, "CONTOUR_BEYOND_SCAN");
+        assert_eq!(half.nothing(), None);
+        let after = draw(&set(&[("a", vec![square(1.5, 4.5, 4.0), square(1.5, 4.5, 6.0)])]));
+        assert_eq!((after.structures[0].beyond, after.structures[0].beyond_share), (1, 0.5));
+        let away = draw(&set(&[("a", vec![square(20.0, 30.0, 0.0)])]));
+        assert_eq!(away.structures[0].beyond_share, 1.0);
+        let whole = draw(&set(&[("a", vec![square(-0.5, 7.5, 0.0)])]));
+        assert!(whole.told().is_empty());
+        assert_eq!(draw(&set(&[("a", vec![square(-1e300, 1e300, 0.0)])])).structures[0].beyond_share, 1.0);
+    }
+
+    #[test]
+    fn a_structure_whose_contours_cannot_be_told_is_refused_when_it_is_asked_for() {
+        let mut two = set(&[("a", vec![]), ("other", vec![square(1.5, 4.5, 0.0)])]);
+        two.structures[0].shared = Shared::Ambiguous;
+        let geometry = Geometry::axis_aligned([1, 8, 8], [1.0; 3]);
+        let reject = rasterise(&two, &|_| Some(1), &geometry).unwrap_err();
+        assert_eq!(reject.code, "ROI_NUMBER_REPEATED");
+        let other = rasterise(&two, &|name| (name == "other").then_some(1), &geometry).unwrap();
+        assert_eq!(count(&other, 0, 1), 9);
     }
 
     #[test]

@@ -1,50 +1,24 @@
-//! RTSTRUCT files: what the index keeps of them, and their contours.
+//! RTSTRUCT files: their structures, and the contours of each.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use dicom_dictionary_std::tags;
-use serde::{Deserialize, Serialize};
 
+use super::kind::ContourKind;
 use crate::dicom::{Dataset, Head, decimal_strings};
-use crate::digest::Parts;
-use crate::{Digest, PatientPoint, Reject};
+use crate::{PatientPoint, Reject};
 
-/// How labels lie in their file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Form {
-    /// As contours (RTSTRUCT).
-    #[default]
-    Contours,
-    /// As voxels (DICOM SEG).
-    Voxels,
-}
-
-/// What the index keeps of one file of labels: an RTSTRUCT, or a DICOM SEG.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Outlines {
-    /// How they are drawn.
-    pub form: Form,
-    /// SOPInstanceUID.
-    pub sop_uid: String,
-    /// PatientID, or empty.
-    pub patient_id: String,
-    /// The SeriesInstanceUIDs it was drawn on, sorted.
-    pub referenced_series: Vec<String>,
-    /// The names of its structures (ROIs) or segments, in the file's order.
-    pub structures: Vec<String>,
-    /// The date and time of its content, so that the newest of several can be told.
-    pub date_time: String,
-    /// The digest of contours or voxels, names and references.
-    pub digest: Digest,
-}
+/// Contour types beside the standard's that are told by name; more of them are counted under one.
+const MOST_TYPES: usize = 8;
 
 /// The structures of one RTSTRUCT file, with their contours.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StructureSet {
     /// In the file's order.
     pub structures: Vec<Structure>,
+    /// Contours of a ROINumber that no structure has: they are part of nothing.
+    pub nameless: usize,
 }
 
 /// One structure (ROI).
@@ -53,9 +27,27 @@ pub struct Structure {
     /// ROIName.
     pub name: String,
     /// ROINumber.
-    pub number: u32,
+    pub number: i64,
+    /// The frame of reference that it lies in, or empty.
+    pub frame_of_reference: String,
+    /// Whether other structures have its number, which must be its own.
+    pub shared: Shared,
     /// Its contours, in the file's order.
     pub contours: Vec<Contour>,
+    /// Contour types that are not in the standard and bound no area that is known, with how many contours.
+    pub unknown_types: BTreeMap<String, usize>,
+}
+
+/// What becomes of a ROINumber that several structures have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shared {
+    /// The number is this structure's own.
+    #[default]
+    No,
+    /// There are as many groups of contours as structures of the number: each has its own, in the file's order.
+    InOrder,
+    /// Whose the contours are cannot be told; it has none.
+    Ambiguous,
 }
 
 /// One contour in a plane.
@@ -67,15 +59,6 @@ pub struct Contour {
     pub sop_uid: String,
     /// Its corners, LPS mm; empty when they are not triples of numbers.
     pub points: Vec<PatientPoint>,
-}
-
-/// ContourGeometricType, as far as it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContourKind {
-    /// CLOSED_PLANAR or CLOSEDPLANAR_XOR: it bounds an area.
-    Closed,
-    /// POINT, OPEN_PLANAR and the rest: it bounds none.
-    Open,
 }
 
 /// Reads the contours of an RTSTRUCT file.
@@ -101,29 +84,93 @@ pub fn read_structures(path: &Path) -> Result<StructureSet, Reject> {
     Ok(structures(&dataset))
 }
 
-/// Structures with their contours; a contour sequence for a structure that was never named is dropped,
-/// as the standard has it.
-fn structures(dataset: &Dataset<'_>) -> StructureSet {
-    let mut contours: BTreeMap<u32, Vec<Contour>> = BTreeMap::new();
-    for roi in dataset.items(tags::ROI_CONTOUR_SEQUENCE) {
-        let Some(number) = roi.count(tags::REFERENCED_ROI_NUMBER) else { continue };
-        let found = roi.items(tags::CONTOUR_SEQUENCE).iter().map(contour);
-        contours.entry(number).or_default().extend(found);
-    }
+/// Structures with their contours; contours of a number that was never named are left out, as the standard has it.
+pub(super) fn structures(dataset: &Dataset<'_>) -> StructureSet {
     let characters = dataset.character_set();
-    let structures = dataset.items(tags::STRUCTURE_SET_ROI_SEQUENCE).iter().map(|roi| {
-        let number = roi.count(tags::ROI_NUMBER).unwrap_or_default();
-        let name = roi.decoded_text(tags::ROI_NAME, characters.as_ref()).unwrap_or_default();
-        Structure { name, number, contours: contours.remove(&number).unwrap_or_default() }
-    });
-    StructureSet { structures: structures.collect() }
+    let named = dataset.items(tags::STRUCTURE_SET_ROI_SEQUENCE);
+    let frame = common_frame(dataset);
+    let mut groups: BTreeMap<i64, Vec<&Dataset<'_>>> = BTreeMap::new();
+    for roi in dataset.items(tags::ROI_CONTOUR_SEQUENCE) {
+        groups.entry(number(roi.number(tags::REFERENCED_ROI_NUMBER))).or_default().push(roi);
+    }
+    let mut structures: Vec<Structure> = Vec::new();
+    let mut of_number: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (place, roi) in named.iter().enumerate() {
+        let number = number(roi.number(tags::ROI_NUMBER));
+        of_number.entry(number).or_default().push(place);
+        structures.push(Structure {
+            name: roi.decoded_text(tags::ROI_NAME, characters.as_ref()).unwrap_or_default(),
+            number,
+            frame_of_reference: roi
+                .text(tags::REFERENCED_FRAME_OF_REFERENCE_UID)
+                .map_or_else(|| frame.clone(), std::borrow::Cow::into_owned),
+            ..Structure::default()
+        });
+    }
+    let mut nameless = groups.remove(&NONE).map_or(0, |lost| contours_of(&lost));
+    for (number, places) in of_number {
+        let groups = groups.remove(&number).unwrap_or_default();
+        let shared = match (places.len(), groups.len()) {
+            // Without contours there is nothing to mix up.
+            (1, _) | (_, 0) => Shared::No,
+            (structures, groups) if structures == groups => Shared::InOrder,
+            _ => Shared::Ambiguous,
+        };
+        for (nth, place) in places.into_iter().enumerate() {
+            let Some(structure) = structures.get_mut(place) else { continue };
+            structure.shared = shared;
+            let own = match shared {
+                Shared::No => groups.as_slice(),
+                Shared::InOrder => groups.get(nth..=nth).unwrap_or_default(),
+                Shared::Ambiguous => &[],
+            };
+            own.iter().for_each(|roi| structure.draw(roi));
+        }
+    }
+    nameless += groups.values().map(|lost| contours_of(lost)).sum::<usize>();
+    StructureSet { structures, nameless }
 }
 
-fn contour(item: &Dataset<'_>) -> Contour {
-    let kind = match item.text(tags::CONTOUR_GEOMETRIC_TYPE).as_deref() {
-        Some("CLOSED_PLANAR" | "CLOSEDPLANAR_XOR") => ContourKind::Closed,
-        _ => ContourKind::Open,
+fn contours_of(groups: &[&Dataset<'_>]) -> usize {
+    groups.iter().map(|roi| roi.items(tags::CONTOUR_SEQUENCE).len()).sum()
+}
+
+/// The number of a ROI that has none; no program gives it.
+const NONE: i64 = i64::MIN;
+
+fn number(found: Option<f64>) -> i64 {
+    found.filter(|number| number.fract() == 0.0 && number.abs() < 1e15).map_or(NONE, |number| number as i64)
+}
+
+/// The frame of reference of structures that name none: the only one that the file refers to, or its own.
+fn common_frame(dataset: &Dataset<'_>) -> String {
+    let referenced = dataset.items(tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE);
+    let only = match referenced {
+        [only] => only.text(tags::FRAME_OF_REFERENCE_UID),
+        _ => None,
     };
+    only.or_else(|| dataset.text(tags::FRAME_OF_REFERENCE_UID)).unwrap_or_default().into_owned()
+}
+
+impl Structure {
+    /// Adds the contours of a group.
+    fn draw(&mut self, roi: &Dataset<'_>) {
+        for item in roi.items(tags::CONTOUR_SEQUENCE) {
+            let found = item.text(tags::CONTOUR_GEOMETRIC_TYPE).unwrap_or_default();
+            let contour = contour(item, ContourKind::of(&found));
+            if contour.kind == ContourKind::Unknown {
+                // A code string has 16 characters; what is longer is told by its beginning.
+                let found: String = found.chars().take(16).collect();
+                let full = self.unknown_types.len() >= MOST_TYPES && !self.unknown_types.contains_key(&found);
+                let name = if full { "others".to_owned() } else { found };
+                *self.unknown_types.entry(name).or_default() += 1;
+            }
+            self.contours.push(contour);
+        }
+    }
+}
+
+fn contour(item: &Dataset<'_>, kind: ContourKind) -> Contour {
     let image = item.items(tags::CONTOUR_IMAGE_SEQUENCE).first();
     let sop_uid = image.map(|image| image.text_or_empty(tags::REFERENCED_SOP_INSTANCE_UID));
     // Decimal strings whatever the VR says: beyond 65,534 bytes it is UN.
@@ -132,51 +179,4 @@ fn contour(item: &Dataset<'_>) -> Contour {
     let sound = rest.is_empty() && numbers.iter().all(|number| number.is_finite());
     let points = if sound { triples.iter().map(|&point| PatientPoint(point)).collect() } else { Vec::new() };
     Contour { kind, sop_uid: sop_uid.unwrap_or_default(), points }
-}
-
-/// What the index keeps.
-pub(crate) fn outlines(dataset: &Dataset<'_>) -> Outlines {
-    let text = |tag| dataset.text_or_empty(tag);
-    let set = structures(dataset);
-    let referenced_series = referenced_series(dataset);
-    let digest = digest(&set, &referenced_series);
-    Outlines {
-        form: Form::Contours,
-        sop_uid: text(tags::SOP_INSTANCE_UID),
-        patient_id: dataset
-            .decoded_text(tags::PATIENT_ID, dataset.character_set().as_ref())
-            .unwrap_or_default(),
-        referenced_series,
-        structures: set.structures.into_iter().map(|structure| structure.name).collect(),
-        date_time: text(tags::STRUCTURE_SET_DATE) + &text(tags::STRUCTURE_SET_TIME),
-        digest,
-    }
-}
-
-fn referenced_series(dataset: &Dataset<'_>) -> Vec<String> {
-    let frames = dataset.items(tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE).iter();
-    let studies = frames.flat_map(|frame| frame.items(tags::RT_REFERENCED_STUDY_SEQUENCE));
-    let series = studies.flat_map(|study| study.items(tags::RT_REFERENCED_SERIES_SEQUENCE));
-    let uids: BTreeSet<_> = series.filter_map(|item| item.text(tags::SERIES_INSTANCE_UID)).collect();
-    uids.into_iter().map(Cow::into_owned).collect()
-}
-
-/// The digest of what would be drawn.
-fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
-    let mut parts = Parts::default();
-    let mut part = |bytes: &[u8]| parts.add(bytes);
-    for uid in referenced_series {
-        part(uid.as_bytes());
-    }
-    for structure in &set.structures {
-        part(structure.name.as_bytes());
-        for contour in &structure.contours {
-            part(&[u8::from(contour.kind == ContourKind::Closed)]);
-            part(contour.sop_uid.as_bytes());
-            let points: Vec<u8> =
-                contour.points.iter().flat_map(|point| point.0).flat_map(f64::to_le_bytes).collect();
-            part(&points);
-        }
-    }
-    parts.digest()
 }

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use tomoflow_connectors::dicom::{
-    Assembled, Frame, Instance, OnGap, OnUneven, Part, PixelFormat, Rules, assemble, assemble_with,
-    says_between,
+    Assembled, Frame, Instance, OnGap, OnUneven, Part, PixelFormat, Rules, assemble, assemble_with, gather,
+    says_between, stray_series,
 };
 use tomoflow_connectors::{Digest, Geometry, Real, Reject};
 
@@ -337,4 +337,107 @@ proptest! {
             prop_assert_eq!(found, named(&shuffled, rules));
         }
     }
+}
+
+/// A pass: slices from a height on, so far apart, of an acquisition.
+fn pass(first: u32, from: f64, gap: f64, count: u32, acquisition: &str, thickness: f64) -> Vec<Instance> {
+    let one = |k: u32| {
+        let mut slice = slice(first + k, from + gap * f64::from(k));
+        slice.frames[0].thickness_mm = Some(Real::new(thickness));
+        with(slice, "AcquisitionNumber", acquisition)
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn passes_of_unequal_length_are_told_apart_by_their_acquisition() {
+    let series =
+        |second: u32| [pass(0, 0.0, 3.0, 8, "1", 3.0), pass(20, 6.0, 3.0, second, "2", 3.0)].concat();
+    assert_eq!(outcomes(&series(10)), ["[8, 8, 8]", "[10, 8, 8]"]);
+    let notes = accepted(&series(10)).notes;
+    assert_eq!(notes, ["DUPLICATE_POSITION: split by AcquisitionNumber into 8 and 10 slices"]);
+    // A pass with a gap says that slices were lost.
+    let mut lost = series(10);
+    lost.remove(12);
+    assert_eq!(outcomes(&lost), ["DUPLICATE_POSITION_AMBIGUOUS"]);
+    // Echoes are taken together: that there are fewer of one means the same.
+    let echoes: Vec<Instance> = series(10)
+        .into_iter()
+        .map(|mut slice| {
+            let echo = slice.frames[0].order.remove("AcquisitionNumber").unwrap();
+            with(slice, "EchoTime", &echo)
+        })
+        .collect();
+    assert_eq!(outcomes(&echoes), ["DUPLICATE_POSITION_AMBIGUOUS"]);
+}
+
+#[test]
+fn passes_between_one_another_are_scans_of_their_own_and_packages_one() {
+    let two = |thickness: f64| {
+        [pass(0, 0.0, 5.0, 8, "1", thickness), pass(20, 2.5, 5.0, 8, "2", thickness)].concat()
+    };
+    assert_eq!(outcomes(&two(5.0)), ["[8, 8, 8]", "[8, 8, 8]"]);
+    assert_eq!(accepted(&two(5.0)).geometry.spacing_mm()[0], 5.0);
+    assert_eq!(accepted(&two(5.0)).notes, ["INTERLEAVED_ACQUISITIONS: split by AcquisitionNumber"]);
+    // Packages: odd and even slices, as thick as the distance of neighbours, or with that declared.
+    assert_eq!(outcomes(&two(2.5)), ["[16, 8, 8]"]);
+    let mut declared = two(5.0);
+    declared.iter_mut().for_each(|slice| slice.frames[0].gap_mm = Some(Real::new(2.5)));
+    assert_eq!(outcomes(&declared), ["[16, 8, 8]"]);
+    // Passes that are neither equally long nor half a gap apart.
+    let other = [pass(0, 0.0, 5.0, 8, "1", 5.0), pass(20, 1.0, 5.0, 6, "2", 5.0)].concat();
+    assert_eq!(outcomes(&other), ["[8, 8, 8]", "[6, 8, 8]"]);
+    // Overlapping slices whose acquisition goes on with another number.
+    let on = [pass(0, 0.0, 2.5, 8, "1", 5.0), pass(20, 20.0, 2.5, 8, "2", 5.0)].concat();
+    assert_eq!(outcomes(&on), ["[16, 8, 8]"]);
+    // A number for each slice says nothing.
+    let each: Vec<Instance> =
+        (0..8).flat_map(|k| pass(k, 2.5 * f64::from(k), 2.5, 1, &k.to_string(), 5.0)).collect();
+    assert_eq!(outcomes(&each), ["[8, 8, 8]"]);
+}
+
+#[test]
+fn a_frame_of_reference_for_each_slice_is_none() {
+    let framed = |count: u32, frame: fn(u32) -> String| -> Vec<Instance> {
+        let one = |k: u32| Instance { frame_of_reference: frame(k), ..slice(k, 3.0 * f64::from(k)) };
+        (0..count).map(one).collect()
+    };
+    let own = framed(8, |k| format!("1.9.{k}"));
+    assert_eq!(outcomes(&own), ["[8, 8, 8]"]);
+    assert_eq!(accepted(&own).notes, ["MIXED_FRAME_OF_REFERENCE: one for each slice"]);
+    // Two frames of four slices each are two stacks, and two single slices are none.
+    assert_eq!(outcomes(&framed(8, |k| format!("1.9.{}", k / 4))), ["[4, 8, 8]", "[4, 8, 8]"]);
+    assert_eq!(outcomes(&framed(2, |k| format!("1.9.{k}"))).len(), 1);
+}
+
+#[test]
+fn slices_of_a_series_each_are_gathered_to_one_scan() {
+    let stray = |k: u32, z: f64| {
+        let mut slice = with(slice(k, z), "InstanceNumber", &(k + 1).to_string());
+        (slice.series_uid, slice.study_uid) = (format!("1.7.{k}"), "1.8".into());
+        slice.tags = std::sync::Arc::new([("SeriesNumber".into(), "2".into())].into());
+        slice
+    };
+    let eight: Vec<Instance> = (0..8).map(|k| stray(k, 3.0 * f64::from(k))).collect();
+    let gathered = |instances: &[Instance]| gather(&instances.iter().collect::<Vec<_>>());
+    let scan = gathered(&eight).unwrap().verdict.unwrap();
+    assert_eq!(scan.geometry.size, [8, 8, 8]);
+    assert_eq!(scan.notes, ["SERIES_PER_SLICE: 8 series of one slice are one scan"]);
+    assert_eq!(eight.iter().map(stray_series).collect::<std::collections::BTreeSet<_>>().len(), 1);
+    assert_ne!(stray_series(&eight[0]).unwrap(), eight[0].series_uid);
+    // What is no even stack of all stays what it is, as does what says another thing of itself.
+    let mut uneven = eight.clone();
+    uneven[7] = stray(7, 100.0);
+    assert_eq!(gathered(&uneven), None);
+    let mut other = eight.clone();
+    other[3].study_uid = "1.81".into();
+    assert_eq!(gathered(&other), None);
+    let mut numbered = eight.clone();
+    numbered[3] = with(numbered[3].clone(), "InstanceNumber", "1");
+    assert_eq!(gathered(&numbered), None);
+    assert_eq!(gathered(&eight[..2]), None);
+    // A series with other slices, too, is no stray.
+    let mut shared = eight;
+    shared[1].series_uid = shared[0].series_uid.clone();
+    assert_eq!(gathered(&shared), None);
 }

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use tomoflow_connectors::dicom_seg::{
     Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read, record, write,
 };
+use tomoflow_connectors::rtstruct::{Instances, Part};
 use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
 
 /// A segment for each label of a map, and one for a label that it has not.
@@ -67,10 +68,13 @@ fn the_record_tells_what_was_drawn_and_on_what() {
     let kept = record(&bytes).unwrap();
     assert_eq!((kept.sop_uid.as_str(), kept.patient_id.as_str()), ("2.25.201", "P1"));
     assert_eq!(
-        (kept.referenced_series, kept.date_time.as_str()),
+        (kept.referenced_series.clone(), kept.date_time.as_str()),
         (vec!["2.25.102".into()], "20260103121314")
     );
     assert_eq!(kept.structures, ["label 1", "label 2"]);
+    let parts = |number, drawn| Part { number, frame: Some(0), drawn };
+    assert_eq!((&kept.parts[..], kept.frame_of(1)), (&[parts(1, 1), parts(2, 2)][..], "2.25.101"));
+    assert_eq!(kept.instances, Instances::of(["2.25.9.0", "2.25.9.2"]));
     assert!(record(b"no DICOM at all").is_none());
     let mut other = bytes.clone();
     let end = other.len() - 4;
@@ -358,4 +362,92 @@ proptest! {
             }
         }
     }
+}
+
+/// Changes the only item of the shared groups' pixel measures.
+fn measures(path: &Path, change: impl FnOnce(&mut InMemDicomObject)) {
+    let mut object = open_file(path).unwrap();
+    let mut shared =
+        object.element(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE).unwrap().items().unwrap()[0].clone();
+    let mut item = shared.element(tags::PIXEL_MEASURES_SEQUENCE).unwrap().items().unwrap()[0].clone();
+    change(&mut item);
+    let sequence = |item| DataSetSequence::from(vec![item]);
+    shared.put(DataElement::new(tags::PIXEL_MEASURES_SEQUENCE, VR::SQ, sequence(item)));
+    object.put(DataElement::new(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, VR::SQ, sequence(shared)));
+    object.write_to_file(path).unwrap();
+}
+
+fn thickness(item: &mut InMemDicomObject, text: &str) {
+    item.remove_element(tags::SPACING_BETWEEN_SLICES);
+    item.put(DataElement::new(tags::SLICE_THICKNESS, VR::DS, PrimitiveValue::from(text)));
+}
+
+/// Twelve slices of 2 × 3, 1 mm apart, of which some are labelled.
+fn labelled(slices: &[usize]) -> LabelMap {
+    let mut labels = LabelMap::zeros(Geometry::axis_aligned([12, 2, 3], [1.0, 0.5, 0.5]));
+    slices.iter().for_each(|slice| labels.voxels_mut()[6 * slice + 1] = 1);
+    labels
+}
+
+#[test]
+fn frames_that_are_left_out_between_others_are_empty_without_a_spacing() {
+    for slices in [&[1, 4, 7, 10][..], &[2, 7], &[5]] {
+        let labels = labelled(slices);
+        for text in ["1", "4", "0.7", "2.5"] {
+            let (_folder, path) = written(&labels, Encoding::Binary);
+            measures(&path, |item| thickness(item, text));
+            let drawn = read(&path).unwrap().draw(label_of, labels.geometry()).unwrap();
+            assert_eq!(drawn, labels, "slices {slices:?} of {text} mm");
+        }
+    }
+}
+
+#[test]
+fn frames_as_thick_as_they_say_cover_thinner_slices() {
+    let thick = LabelMap::new(Geometry::axis_aligned([2, 2, 3], [3.0, 0.5, 0.5]), vec![1; 12]).unwrap();
+    let (_folder, path) = written(&thick, Encoding::Binary);
+    let fine = Geometry::axis_aligned([4, 2, 3], [1.0, 0.5, 0.5]);
+    let voxels = |path: &Path| read(path).unwrap().draw(label_of, &fine).unwrap().into_voxels();
+    assert_eq!(voxels(&path), [1; 24]);
+    // Touching frames say by their thickness alone what they cover.
+    measures(&path, |item| thickness(item, "3"));
+    assert_eq!(voxels(&path), [1; 24]);
+}
+
+#[test]
+fn what_is_drawn_otherwise_than_once_has_another_digest_and_nothing_else() {
+    let kept = |slices: &[usize], text: &str| {
+        let (_folder, path) = written(&labelled(slices), Encoding::Binary);
+        measures(&path, |item| thickness(item, text));
+        record(&std::fs::read(&path).unwrap()).unwrap().digest
+    };
+    // The thickness itself was never part of it.
+    assert_eq!(kept(&[3, 4, 5], "1"), kept(&[3, 4, 5], "1.01"));
+    assert_ne!(kept(&[3, 6], "1"), kept(&[3, 6], "3"));
+}
+
+#[test]
+fn a_segmentation_in_a_container_is_read_where_it_lies() {
+    let (folder, path) = written(&small(), Encoding::Binary);
+    let bytes = std::fs::read(&path).unwrap();
+    let archive = folder.path().join("study.tar");
+    let mut tar = tar::Builder::new(std::fs::File::create(&archive).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    tar.append_data(&mut header, "P1/seg.dcm", bytes.as_slice()).unwrap();
+    tar.finish().unwrap();
+    assert_eq!(read(&archive.join("P1/seg.dcm")).unwrap(), read(&path).unwrap());
+}
+
+#[test]
+fn segments_that_share_a_number_are_named() {
+    let (_folder, path) = written(&small(), Encoding::Binary);
+    let mut object = open_file(&path).unwrap();
+    let mut segments = object.element(tags::SEGMENT_SEQUENCE).unwrap().items().unwrap().to_vec();
+    segments[1].put(DataElement::new(tags::SEGMENT_NUMBER, VR::US, PrimitiveValue::from(1u16)));
+    object.put(DataElement::new(tags::SEGMENT_SEQUENCE, VR::SQ, DataSetSequence::from(segments)));
+    object.write_to_file(&path).unwrap();
+    let reject = read(&path).unwrap_err();
+    assert_eq!(reject.code, "BAD_SEGMENTATION");
+    assert!(reject.message.contains("number 1 of `label 1` and `label 2`"), "{}", reject.message);
 }

@@ -171,7 +171,7 @@ pub(crate) fn surrogates(instance: &mut Instance, path: &Path) {
 }
 
 /// A digest as a UID of the root for numbers without registration.
-fn surrogate(digest: &Digest) -> String {
+pub(crate) fn surrogate(digest: &Digest) -> String {
     let number = digest.0.iter().take(16).fold(0u128, |number, &byte| number << 8 | u128::from(byte));
     format!("2.25.{number}")
 }

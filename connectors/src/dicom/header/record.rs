@@ -15,11 +15,10 @@ use crate::rtstruct::Outlines;
 use crate::{Reject, dicom_seg};
 
 /// Raised when a file may come out as another record than before: all are read anew then.
-pub const READING: u64 = 2;
+pub const READING: u64 = 3;
 
 /// What one file holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "nearly every record is an instance")]
 pub enum Record {
     /// An image.
     Instance(Instance),
@@ -64,7 +63,7 @@ pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
     let dataset = head.dataset();
     match kind(&head, &dataset, dataset.elements.is_empty()) {
         Kind::Skip(code) => skip(code),
-        Kind::Outlines => Record::Outlines(crate::rtstruct::read::outlines(&dataset)),
+        Kind::Outlines => Record::Outlines(crate::rtstruct::record::outlines(&dataset)),
         Kind::Segments => {
             dicom_seg::outlines(&head, &dataset).map_or_else(|| skip("NOT_AN_IMAGE"), Record::Outlines)
         }

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::Statistics;
+use crate::Reject;
 use crate::dicom::header::instance::Tags;
-use crate::geometry::norm;
-use crate::{Geometry, Reject};
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,8 +38,8 @@ pub struct FoundVolume {
     pub shape: [usize; 3],
     /// Distance between slices, between rows, between columns, mm.
     pub spacing_mm: [f64; 3],
-    /// Maps (column i, row j, slice k, 1) to LPS mm. Of a lone slice the third column is the unit normal,
-    /// since one position gives a direction and no distance; `spacing_mm` then has its thickness.
+    /// Maps (column i, row j, slice k, 1) to LPS mm. Each column is as long as the spacing along it; of a lone slice
+    /// that is its thickness.
     pub affine_lps: [[f64; 4]; 4],
     /// Modality, or empty.
     pub modality: String,
@@ -127,19 +126,6 @@ impl Total {
     }
 }
 
-/// The affine as it is printed.
-pub(super) fn affine(geometry: &Geometry) -> [[f64; 4]; 4] {
-    let mut affine = geometry.affine_lps();
-    let [step, ..] = geometry.steps_mm;
-    let length = norm(step);
-    if geometry.size[0] == 1 && length > 0.0 {
-        for (row, along) in affine.iter_mut().zip(step) {
-            row[2] = along / length;
-        }
-    }
-    affine
-}
-
 /// A name that is no text is shown as well as it can be.
 fn path<S: Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&path.to_string_lossy())
@@ -152,14 +138,6 @@ fn paths<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lone_slice_has_a_direction_and_no_distance() {
-        let mut geometry = Geometry::axis_aligned([1, 4, 4], [3.0, 0.5, 0.5]);
-        assert_eq!(affine(&geometry)[2], [0.0, 0.0, 1.0, 0.0]);
-        geometry.size[0] = 2;
-        assert_eq!(affine(&geometry)[2], [0.0, 0.0, 3.0, 0.0]);
-    }
 
     #[test]
     fn a_reject_is_one_flat_object() {

@@ -304,7 +304,7 @@ fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<
             files,
             shape: assembled.geometry.size,
             spacing_mm: assembled.geometry.spacing_mm(),
-            affine_lps: finding::affine(&assembled.geometry),
+            affine_lps: assembled.geometry.affine_lps(),
             modality: tags.get("Modality").cloned().unwrap_or_default(),
             notes: assembled.notes,
             statistics,

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
+use super::passes::{self, Passes};
 use super::slices::{Slice, Stack, stacks};
-use super::split::{places, split};
+use super::split::{Place, places, split};
 use crate::dicom::header::instance::Instance;
 use crate::dicom::header::refuse::ASIDE;
 use crate::geometry::dot;
@@ -172,18 +173,32 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
     } else if places.len() == 1 && total > 1 {
         let message = format!("slices at several positions expected, {total} found at one");
         all(Err(reject("NOT_A_VOLUME_TIME_SERIES", message)))
+    } else if let Some((attribute, passes)) = passes_between(&places, normal) {
+        let mut notes = stack.notes.clone();
+        notes.push(format!("INTERLEAVED_ACQUISITIONS: split by {attribute}"));
+        passes.iter().flat_map(|slices| judge_line(slices, normal, &notes, rules)).collect()
     } else if total == places.len() {
         judge_line(&places.concat(), normal, &stack.notes, rules)
     } else if let Some((attribute, parts)) = split(&places) {
         let mut notes = stack.notes.clone();
         notes.push(format!("DUPLICATE_POSITION: split by {attribute}"));
         parts.iter().flat_map(|slices| judge_line(slices, normal, &notes, rules)).collect()
+    } else if let Some((attribute, passes)) = passes::unequal(&places, normal) {
+        let lengths: Vec<String> = passes.iter().map(|pass| pass.len().to_string()).collect();
+        let mut notes = stack.notes.clone();
+        notes.push(format!("DUPLICATE_POSITION: split by {attribute} into {} slices", lengths.join(" and ")));
+        passes.iter().flat_map(|slices| judge_line(slices, normal, &notes, rules)).collect()
     } else {
         let message =
             format!("{total} slices lie at {} positions, and no attribute tells stacks apart", places.len());
         all(Err(reject("DUPLICATE_POSITION_AMBIGUOUS", message)))
     };
     if cut.is_empty() { judged } else { vec![with_truncated(judged, &cut)] }
+}
+
+/// Passes whose slices lie between one another, where each position has one slice.
+fn passes_between<'a>(places: &[Place<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
+    places.iter().all(|place| place.len() == 1).then(|| passes::between(&places.concat(), normal))?
 }
 
 /// A stack that lost slices to truncation is never accepted, even when no gap shows it.

@@ -7,6 +7,11 @@ use crate::geometry::{dot, norm};
 
 /// Share of the modal gap by which a gap may differ.
 const GAP_TOLERANCE: f64 = 0.01;
+/// How far a slice may lie from its place in an even stack, mm: what positions with two decimals leave in each of
+/// three coordinates, at both ends.
+const ROUNDED_MM: f64 = 0.0174;
+/// But no more than this share of a gap.
+const ROUNDED_SHARE: f64 = 0.1;
 /// Share of a pixel by which a position may lie beside the line.
 const LINE_TOLERANCE: f64 = 0.1;
 /// Tilt below this is rounding, degrees.
@@ -165,6 +170,9 @@ fn spread(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
     else {
         return Ok(Spread::Even);
     };
+    if rounded(gaps) {
+        return Ok(Spread::Even);
+    }
     let message =
         format!("slices {modal:.3} mm apart expected, a gap of {gap:.3} mm found after slice {index}");
     if gaps.iter().all(|&gap| multiple(gap) >= 1.0 && fits(gap)) {
@@ -194,6 +202,18 @@ fn spread(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
         return Err(Reject::new("VARIABLE_SPACING", message, "too little is known of what lies between"));
     }
     Ok(Spread::Uneven(heights(gaps, |gap| gap / modal)))
+}
+
+/// Whether every slice lies where an even stack has it, but for the rounding of positions. Of thin slices that is more
+/// than a share of a gap.
+fn rounded(gaps: &[f64]) -> bool {
+    let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+    let most = ROUNDED_MM.min(ROUNDED_SHARE * mean);
+    let mut along = 0.0;
+    (1..).zip(gaps).all(|(place, gap)| {
+        along += gap;
+        (along - mean * f64::from(place)).abs() <= most
+    })
 }
 
 /// Where slices lie, in planes, by how many each gap takes.
@@ -255,6 +275,24 @@ mod tests {
         assert_eq!(at(&[0.0, 2.0, 3.0, 6.0, 7.0]).unwrap_err(), "MISSING_SLICE");
         assert_eq!(at(&[0.0, 1.0, 2.5]).unwrap_err(), "VARIABLE_SPACING");
         assert_eq!(at(&[0.0]).unwrap_err(), "SINGLE_SLICE");
+    }
+
+    #[test]
+    fn rounded_positions_of_thin_slices_are_even() {
+        let thin = |gap: f64, count: u32| -> Vec<f64> {
+            (0..count).map(|k| ((0.5 + gap * f64::from(k)) * 100.0).round() / 100.0).collect()
+        };
+        for gap in [0.625, 0.333, 0.2, 1.0 / 7.0] {
+            let line = at(&thin(gap, 33)).unwrap();
+            assert_eq!((line.planes, line.heights.len()), (33, 0));
+            assert!((line.step[2] - gap).abs() < 4e-4, "{gap} {}", line.step[2]);
+        }
+        // Unevenness that adds up is none of rounding.
+        assert_eq!(at(&[0.0, 0.60, 1.20, 1.80, 2.45, 3.10, 3.75]).unwrap_err(), "VARIABLE_SPACING");
+        assert_eq!(at(&[0.0, 0.1, 0.2, 0.32, 0.4]).unwrap_err(), "VARIABLE_SPACING");
+        let mut missing = thin(0.625, 16);
+        missing.remove(7);
+        assert!(at(&missing).is_err());
     }
 
     #[test]

@@ -4,9 +4,12 @@ pub mod assemble;
 mod between;
 mod gaps;
 mod hints;
+mod passes;
 mod slices;
 mod split;
+mod strays;
 
 pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_with};
 pub use between::load_scan_between;
 pub use gaps::{OnGap, OnUneven, Rules, says_between};
+pub use strays::{gather, stray_series};

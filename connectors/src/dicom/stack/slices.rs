@@ -13,6 +13,9 @@ const ORIENTATION_NOTE: f64 = 1e-4;
 /// Share by which the pixel spacing may differ within a stack.
 const SPACING_TOLERANCE: f64 = 1e-4;
 
+/// So many slices, each with a frame of reference of its own, have none that says anything.
+const FRAMES_OF_NOTHING: usize = 3;
+
 /// One slice, with what places it.
 #[derive(Clone, Debug)]
 pub(crate) struct Slice<'a> {
@@ -123,6 +126,7 @@ pub(crate) fn stacks<'a>(slices: Vec<Slice<'a>>) -> (Vec<Stack<'a>>, Vec<Leftove
             None => stacks.push(Stack { slices: vec![slice], notes: Vec::new() }),
         }
     }
+    let mut stacks = with_own_frames(stacks);
     // A stable sort: stacks of one size keep the order of their content.
     stacks.sort_by_key(|stack| std::cmp::Reverse(stack.slices.len()));
     let largest = stacks.first().map_or(0, |stack| stack.slices.len());
@@ -142,6 +146,41 @@ pub(crate) fn stacks<'a>(slices: Vec<Slice<'a>>) -> (Vec<Stack<'a>>, Vec<Leftove
     }
     note_differences(&mut kept);
     (kept, leftovers)
+}
+
+/// Puts slices together that differ by nothing but a frame of reference of their own: a frame for each of at least
+/// three files is no frame, but an identifier that somebody replaced.
+fn with_own_frames<'a>(stacks: Vec<Stack<'a>>) -> Vec<Stack<'a>> {
+    // The stacks that are alike but for their frame, in the order of the first of each.
+    let mut alike: Vec<Vec<Stack<'a>>> = Vec::new();
+    for stack in stacks {
+        let Some(slice) = stack.slices.first().cloned() else { continue };
+        let fits = |group: &&mut Vec<Stack<'a>>| {
+            let first = group.first().and_then(|stack| stack.slices.first());
+            first.is_some_and(|first| {
+                first.same_matrix(&slice) && first.axes_differ_by(&slice) <= ORIENTATION_TOLERANCE
+            })
+        };
+        match alike.iter_mut().find(fits) {
+            Some(group) => group.push(stack),
+            None => alike.push(vec![stack]),
+        }
+    }
+    let mut found = Vec::new();
+    for group in alike {
+        let single = |stack: &Stack<'_>| match stack.slices.as_slice() {
+            [slice] => slice.instance.frames.len() == 1 && !slice.instance.frame_of_reference.is_empty(),
+            _ => false,
+        };
+        if group.len() >= FRAMES_OF_NOTHING && group.iter().all(single) {
+            let note = "MIXED_FRAME_OF_REFERENCE: one for each slice".to_owned();
+            let slices = group.into_iter().flat_map(|stack| stack.slices).collect();
+            found.push(Stack { slices, notes: vec![note] });
+        } else {
+            found.extend(group);
+        }
+    }
+    found
 }
 
 fn note_differences(stacks: &mut [Stack<'_>]) {

@@ -1,0 +1,129 @@
+//! What of outlines could not be drawn on a grid, by structure, and in words.
+
+use std::collections::BTreeMap;
+
+use super::read::Shared;
+use crate::Reject;
+
+/// A share of the area beyond the grid below this is what rounded decimals leave, and is not told.
+const TOLD_BEYOND: f64 = 1e-3;
+
+/// What became of the contours of one structure.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LeftOut {
+    /// The structure's name.
+    pub structure: String,
+    /// The label that it is drawn as.
+    pub label: u16,
+    /// Its contours in the file.
+    pub contours: usize,
+    /// Those that were drawn.
+    pub drawn: usize,
+    /// Those between slices.
+    pub off_slice: usize,
+    /// Those before the first or after the last slice.
+    pub beyond: usize,
+    /// The share of the area of all contours that lies beyond the grid, of those beside it and of those that it
+    /// cuts, from 0 to 1.
+    pub beyond_share: f64,
+    /// Points, lines, and closed contours of fewer than three corners.
+    pub without_area: usize,
+    /// Closed contours whose corners are no triples of numbers.
+    pub unreadable: usize,
+    /// Contours of types that are not known, by type.
+    pub unknown_types: BTreeMap<String, usize>,
+    /// Whether its ROINumber is that of other structures as well.
+    pub shared: Shared,
+}
+
+impl LeftOut {
+    /// Whether contours that bound an area are there, and not one of them was drawn: the structure is not empty,
+    /// and looks as if it were.
+    pub fn all(&self) -> bool {
+        let unknown: usize = self.unknown_types.values().sum();
+        self.drawn == 0 && self.off_slice + self.beyond + self.unreadable + unknown > 0
+    }
+
+    /// What was left out, by name; none when all was drawn.
+    ///
+    /// | code | meaning |
+    /// | --- | --- |
+    /// | `CONTOUR_OFF_SLICE` | contours between slices |
+    /// | `CONTOUR_BEYOND_SCAN` | contours, or parts of them, beside the grid |
+    /// | `CONTOUR_TYPE` | contours of a type that is not known |
+    /// | `CONTOUR_UNREADABLE` | contours whose corners cannot be read |
+    /// | `ROI_NUMBER_REPEATED` | contours were told apart by their order alone |
+    ///
+    /// # Examples
+    /// ```
+    /// use tomoflow_connectors::rtstruct::LeftOut;
+    /// let left =
+    ///     LeftOut { structure: "GTV".into(), contours: 9, drawn: 7, off_slice: 2, ..LeftOut::default() };
+    /// assert_eq!(left.told()[0].code, "CONTOUR_OFF_SLICE");
+    /// assert_eq!(left.told()[0].message, "`GTV`: contours on slices expected, 2 of 9 lie between slices");
+    /// ```
+    pub fn told(&self) -> Vec<Reject> {
+        let Self { structure, contours, off_slice, beyond, unreadable, .. } = self;
+        let mut told = Vec::new();
+        let mut tell = |code: &str, message: String, hint: &str| {
+            told.push(Reject::new(code, format!("`{structure}`: {message}"), hint));
+        };
+        if self.shared == Shared::InOrder {
+            let message = "a ROINumber of its own expected, another structure has the same; contours were \
+                           told apart by their order in the file";
+            tell("ROI_NUMBER_REPEATED", message.to_owned(), "check that the label is the right one");
+        }
+        if *off_slice > 0 {
+            let message =
+                format!("contours on slices expected, {off_slice} of {contours} lie between slices");
+            tell("CONTOUR_OFF_SLICE", message, "were they drawn on another series of the same patient?");
+        }
+        if *beyond > 0 || self.beyond_share >= TOLD_BEYOND {
+            let percent = 100.0 * self.beyond_share;
+            let message = format!(
+                "contours within the scan expected, {percent:.1} % of their area lies beyond it ({beyond} of \
+                 {contours} contours before its first or after its last slice)"
+            );
+            tell("CONTOUR_BEYOND_SCAN", message, "was the scan cropped, or does it lack slices?");
+        }
+        for (kind, count) in &self.unknown_types {
+            let kind = if kind.is_empty() { "none" } else { kind };
+            let message = format!(
+                "a known ContourGeometricType expected, {kind} found; {count} of {contours} contours left out"
+            );
+            tell("CONTOUR_TYPE", message, "export the structure with closed planar contours");
+        }
+        if *unreadable > 0 {
+            let message = format!("triples of numbers expected, none in {unreadable} of {contours} contours");
+            tell("CONTOUR_UNREADABLE", message, "the file is damaged: export it again");
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_of_leaving_out_has_its_name() {
+        let left = LeftOut {
+            contours: 9,
+            beyond_share: 0.25,
+            unreadable: 1,
+            off_slice: 1,
+            shared: Shared::InOrder,
+            unknown_types: [("SPLINE".to_owned(), 2), (String::new(), 1)].into(),
+            ..LeftOut::default()
+        };
+        let codes: Vec<String> = left.told().into_iter().map(|told| told.code).collect();
+        let wanted = "ROI_NUMBER_REPEATED CONTOUR_OFF_SLICE CONTOUR_BEYOND_SCAN CONTOUR_TYPE CONTOUR_TYPE \
+                      CONTOUR_UNREADABLE";
+        assert_eq!(codes.join(" "), wanted);
+        assert!(left.all());
+        let whole = LeftOut { contours: 3, drawn: 2, without_area: 1, ..LeftOut::default() };
+        assert!(whole.told().is_empty() && !whole.all());
+        // Points alone are an empty structure.
+        assert!(!LeftOut { contours: 1, without_area: 1, ..LeftOut::default() }.all());
+    }
+}

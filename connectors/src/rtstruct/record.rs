@@ -1,0 +1,158 @@
+//! What the index keeps of a file of labels.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use dicom_dictionary_std::tags;
+use serde::{Deserialize, Serialize};
+
+use super::instances::Instances;
+use super::kind::ContourKind;
+use super::read::{Shared, Structure, StructureSet, structures};
+use crate::Digest;
+use crate::dicom::Dataset;
+use crate::digest::Parts;
+
+/// How labels lie in their file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Form {
+    /// As contours (RTSTRUCT).
+    #[default]
+    Contours,
+    /// As voxels (DICOM SEG).
+    Voxels,
+}
+
+/// What the index keeps of one file of labels: an RTSTRUCT, or a DICOM SEG.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Outlines {
+    /// How they are drawn.
+    pub form: Form,
+    /// SOPInstanceUID.
+    pub sop_uid: String,
+    /// PatientID, or empty.
+    pub patient_id: String,
+    /// The SeriesInstanceUIDs it was drawn on, sorted.
+    pub referenced_series: Vec<String>,
+    /// The names of its structures (ROIs) or segments, in the file's order.
+    pub structures: Vec<String>,
+    /// The date and time of its content, so that the newest of several can be told.
+    pub date_time: String,
+    /// The digest of contours or voxels, names and references.
+    pub digest: Digest,
+    /// The frames of reference that it refers to, sorted.
+    pub frames: Vec<String>,
+    /// What is known of each of `structures`, in their order; none in files that say nothing of them.
+    pub parts: Vec<Part>,
+    /// The images that its contours or frames name; when they name none, those that it says it was drawn on.
+    pub instances: Instances,
+}
+
+/// What an index keeps of one structure or segment, beside its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// ROINumber or SegmentNumber.
+    pub number: i64,
+    /// The place in `frames` of the frame of reference that it lies in.
+    pub frame: Option<u16>,
+    /// Its contours or frames; none is a structure that is there and empty.
+    pub drawn: u32,
+}
+
+impl Outlines {
+    /// The frame of reference of a structure or segment by its place, from 0 on; empty when it names none.
+    pub fn frame_of(&self, place: usize) -> &str {
+        let frame = self.parts.get(place).and_then(|part| part.frame);
+        frame.and_then(|frame| self.frames.get(usize::from(frame))).map_or("", String::as_str)
+    }
+}
+
+/// What the index keeps.
+pub(crate) fn outlines(dataset: &Dataset<'_>) -> Outlines {
+    let text = |tag| dataset.text_or_empty(tag);
+    let set = structures(dataset);
+    let referenced_series = referenced_series(dataset);
+    let digest = digest(&set, &referenced_series);
+    let frames = frames(dataset, &set);
+    Outlines {
+        form: Form::Contours,
+        sop_uid: text(tags::SOP_INSTANCE_UID),
+        patient_id: dataset
+            .decoded_text(tags::PATIENT_ID, dataset.character_set().as_ref())
+            .unwrap_or_default(),
+        referenced_series,
+        date_time: text(tags::STRUCTURE_SET_DATE) + &text(tags::STRUCTURE_SET_TIME),
+        digest,
+        parts: set.structures.iter().map(|structure| part(structure, &frames)).collect(),
+        instances: instances(dataset, &set),
+        structures: set.structures.into_iter().map(|structure| structure.name).collect(),
+        frames,
+    }
+}
+
+fn part(structure: &Structure, frames: &[String]) -> Part {
+    let frame = frames.binary_search(&structure.frame_of_reference).ok();
+    Part {
+        number: structure.number,
+        frame: frame.and_then(|frame| u16::try_from(frame).ok()),
+        drawn: structure.contours.len() as u32,
+    }
+}
+
+/// Of structures, and of series; sorted, each once.
+fn frames(dataset: &Dataset<'_>, set: &StructureSet) -> Vec<String> {
+    let referenced = dataset.items(tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE).iter();
+    let referenced = referenced.map(|frame| frame.text_or_empty(tags::FRAME_OF_REFERENCE_UID));
+    let own = set.structures.iter().map(|structure| structure.frame_of_reference.clone());
+    let frames: BTreeSet<String> = referenced.chain(own).filter(|uid| !uid.is_empty()).collect();
+    frames.into_iter().collect()
+}
+
+/// What contours name, or else what the file says that they were drawn on.
+fn instances(dataset: &Dataset<'_>, set: &StructureSet) -> Instances {
+    let contours = set.structures.iter().flat_map(|structure| &structure.contours);
+    let named = Instances::of(contours.map(|contour| contour.sop_uid.as_str()));
+    if named.count() > 0 {
+        return named;
+    }
+    let images = series(dataset).flat_map(|series| series.items(tags::CONTOUR_IMAGE_SEQUENCE));
+    let uids: Vec<String> =
+        images.map(|image| image.text_or_empty(tags::REFERENCED_SOP_INSTANCE_UID)).collect();
+    Instances::of(uids.iter().map(String::as_str))
+}
+
+/// The series that the file refers to.
+fn series<'d, 'a>(dataset: &'d Dataset<'a>) -> impl Iterator<Item = &'d Dataset<'a>> {
+    let frames = dataset.items(tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE).iter();
+    let studies = frames.flat_map(|frame| frame.items(tags::RT_REFERENCED_STUDY_SEQUENCE));
+    studies.flat_map(|study| study.items(tags::RT_REFERENCED_SERIES_SEQUENCE))
+}
+
+fn referenced_series(dataset: &Dataset<'_>) -> Vec<String> {
+    let uids: BTreeSet<_> = series(dataset).filter_map(|item| item.text(tags::SERIES_INSTANCE_UID)).collect();
+    uids.into_iter().map(Cow::into_owned).collect()
+}
+
+/// The digest of what would be drawn.
+fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
+    let mut parts = Parts::default();
+    let mut part = |bytes: &[u8]| parts.add(bytes);
+    for uid in referenced_series {
+        part(uid.as_bytes());
+    }
+    for structure in &set.structures {
+        part(structure.name.as_bytes());
+        if structure.shared == Shared::Ambiguous {
+            // It was drawn once with contours of others.
+            part(b"ambiguous");
+        }
+        for contour in &structure.contours {
+            part(&[u8::from(contour.kind == ContourKind::Closed)]);
+            part(contour.sop_uid.as_bytes());
+            let points: Vec<u8> =
+                contour.points.iter().flat_map(|point| point.0).flat_map(f64::to_le_bytes).collect();
+            part(&points);
+        }
+    }
+    parts.digest()
+}
