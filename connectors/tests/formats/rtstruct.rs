@@ -1,7 +1,5 @@
 //! RTSTRUCT files as other programs write them: numbers used twice, types of their own, frames and images named.
 
-mod volumes;
-
 use std::path::{Path, PathBuf};
 
 use dicom_core::value::{DataSetSequence, PrimitiveValue};
@@ -27,7 +25,7 @@ fn square(side: f64, slice: u32) -> Contour {
 
 /// `a` is of 2 × 2 voxels on slices 0 and 1, `b` of 4 × 4 on slice 1.
 fn written(changes: &[(Tag, Change)]) -> (tempfile::TempDir, PathBuf) {
-    let study = volumes::seg::header(0).study;
+    let study = crate::volumes::seg::header(0).study;
     let header = StructureSetHeader {
         study,
         series_uid: "2.25.300".to_owned(),
