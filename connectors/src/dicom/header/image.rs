@@ -64,10 +64,28 @@ pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'
     Some(Image { instance, stored: stored(dataset), lut })
 }
 
+/// The code of a data set in which [`instance`] finds no image: it may have been one until it was cut.
+pub(crate) fn absent(head: &Head<'_>, dataset: &Dataset<'_>) -> &'static str {
+    let class = sop_class(head, dataset);
+    // Each object has a class, and one of images their pixels: the file may also end between two elements.
+    let unfinished = refuse::is_image(&class) || (class.is_empty() && head.magic);
+    let bare = layout(dataset) == Layout::Missing;
+    if dataset.cut || (unfinished && bare) { "TRUNCATED" } else { "NOT_AN_IMAGE" }
+}
+
+/// Rows and columns; none of what must be an image of some series: its stack lacks a slice.
+fn matrix(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<[u32; 2]> {
+    if let (Some(rows), Some(columns)) = (dataset.count(tags::ROWS), dataset.count(tags::COLUMNS)) {
+        return Some([rows, columns]);
+    }
+    let known =
+        refuse::is_image(&sop_class(head, dataset)) && dataset.text(tags::SERIES_INSTANCE_UID).is_some();
+    known.then_some([0, 0])
+}
+
 /// The instance that a data set holds, without digests and surrogates.
 pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Recent) -> Option<Instance> {
-    let rows = dataset.count(tags::ROWS)?;
-    let columns = dataset.count(tags::COLUMNS)?;
+    let [rows, columns] = matrix(head, dataset)?;
     let text = |tag| dataset.text_or_empty(tag);
     let mut pixels = format(dataset, &head.transfer_syntax, rows, columns);
     let tags = recent.tags_of(dataset);

@@ -123,8 +123,14 @@ impl<'a> Reader<'a> {
         ahead.u16()
     }
 
+    /// The next element's head; `None`, and nothing taken, where the bytes end before.
     pub(crate) fn header(&mut self) -> Option<Header> {
-        self.short_header().or_else(|| self.any_header())
+        let at = self.at;
+        let found = self.short_header().or_else(|| self.any_header());
+        if found.is_none() {
+            self.at = at;
+        }
+        found
     }
 
     /// Eight bytes of explicit little endian, as most heads are.
@@ -233,7 +239,10 @@ impl<'a> Reader<'a> {
         }
         let mut items = Vec::new();
         while self.at < self.bytes.len() {
-            let Header { tag, length, .. } = self.header()?;
+            let Some(Header { tag, length, .. }) = self.header() else {
+                *cut = true;
+                return None;
+            };
             match tag.1 {
                 0xE0DD if tag.0 == 0xFFFE => return Some(items),
                 0xE000 if tag.0 == 0xFFFE => {}

@@ -67,6 +67,9 @@ pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<Part> {
 
 type Verdict = Result<Assembled, Reject>;
 
+/// Codes of instances that were to be slices of a stack.
+const LOST: [&str; 2] = ["TRUNCATED", "NO_PIXEL_DATA"];
+
 /// A verdict, and the instances that it is about.
 struct Judged {
     verdict: Verdict,
@@ -78,6 +81,18 @@ impl Judged {
     fn new(verdict: Verdict, instances: impl IntoIterator<Item = usize>) -> Self {
         let mut seen = BTreeSet::new();
         Self { verdict, instances: instances.into_iter().filter(|&index| seen.insert(index)).collect() }
+    }
+
+    /// Any stack of the series may be the one that lost a slice whose place nobody knows.
+    fn without(&mut self, code: &str, lost: &[usize]) {
+        let message =
+            format!("{} instance(s) of the series break off before they say where they lie", lost.len());
+        let (refused, others) = (self.verdict.as_ref().err(), std::mem::take(&mut self.instances));
+        let reject = match refused {
+            Some(other) => Reject { message: format!("{}; {message}", other.message), ..other.clone() },
+            None => reject(code, message),
+        };
+        *self = Self::new(Err(reject), lost.iter().copied().chain(others));
     }
 
     fn of(verdict: Verdict, slices: &[Slice<'_>]) -> Self {
@@ -148,6 +163,13 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String], rules: Rules) -> Vec<Judged
     };
     let lie_apart = |(code, slices)| refuse(code, "lie apart from the stacks of the series", slices);
     judged.extend(apart.into_iter().map(lie_apart));
+    for code in LOST {
+        let Some(lost) = aside.get(code) else { continue };
+        judged.iter_mut().for_each(|judged| judged.without(code, lost));
+        if !judged.is_empty() {
+            aside.remove(code);
+        }
+    }
     judged.extend(aside.into_iter().map(|(code, slices)| refuse(code, "of this kind", slices)));
     for assembled in judged.iter_mut().filter_map(|judged| judged.verdict.as_mut().ok()) {
         assembled.notes.extend(notes.iter().cloned());
