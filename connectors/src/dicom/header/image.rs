@@ -12,10 +12,10 @@ use super::dataset::{Dataset, Fragments, Value};
 use super::head::Head;
 use super::instance::{Instance, PixelFormat, Tags};
 use super::{frames, refuse};
-use crate::Digest;
 use crate::dicom::FILTER_KEYWORDS;
 use crate::dicom::codecs::lut::ModalityLut;
 use crate::dicom::mosaic;
+use crate::{Digest, Real};
 
 /// Pixels as they lie in the file.
 #[derive(Clone, Debug)]
@@ -118,8 +118,15 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
             Err(code) => unfolding = Some(code),
         }
     }
-    let rescaled = instance.frames.iter().flat_map(|frame| frame.rescale).all(|number| number.0.is_finite());
-    let unscaled = (!rescaled).then_some("BAD_RESCALE");
+    let table = dataset.get(tags::MODALITY_LUT_SEQUENCE).is_some();
+    // A slope of zero makes all voxels alike, unless a table takes its place.
+    let sound = |[slope, intercept]: [Real; 2]| {
+        slope.0.is_finite() && intercept.0.is_finite() && (slope.0 != 0.0 || table)
+    };
+    let unscaled = (!instance.frames.iter().all(|frame| sound(frame.rescale))).then_some("BAD_RESCALE");
+    if frames::rescale_is_empty(dataset) {
+        instance.notes.push("RESCALE_EMPTY: taken for a slope of 1 and an intercept of 0".to_owned());
+    }
     instance.refusal = refusal.or(unfolding).or(unscaled).map(str::to_owned);
     instance.pixels = pixels;
     if !head.magic {
