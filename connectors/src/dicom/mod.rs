@@ -18,11 +18,11 @@ pub use header::{
     Frame, HeaderReader, Instance, MoreTags, PixelFormat, READING, Record, Tags, can_be_kept, read_record,
     read_record_with,
 };
-pub use pixels::load_scan;
+pub use pixels::{load_scan, same_values};
 pub use short::{ShortError, Unfit, load_short};
 pub use stack::{
-    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_with, load_scan_between,
-    says_between,
+    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_comparing, assemble_with,
+    load_scan_between, says_between,
 };
 pub use walk::{Unseen, Walk, WalkError, walk};
 

@@ -6,7 +6,7 @@ use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
 use super::slices::{Slice, Stack, stacks};
 use super::split::{places, split};
-use crate::dicom::header::instance::Instance;
+use crate::dicom::header::instance::{Instance, PixelFormat};
 use crate::dicom::header::refuse::ASIDE;
 use crate::geometry::dot;
 use crate::{Geometry, Reject};
@@ -53,11 +53,24 @@ pub fn assemble(instances: &[&Instance]) -> Vec<Part> {
     assemble_with(instances, Rules::default())
 }
 
+/// The stacks of one series. Copies of an instance that are stored in different ways are a conflict, since nobody
+/// decodes them: see [`assemble_comparing`].
+pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<Part> {
+    assemble_comparing(instances, rules, |_, _| false)
+}
+
 /// The stacks of one series. The order of `instances` has no influence on the result.
 ///
+/// Of instances of one SOPInstanceUID whose pixels are stored in different ways, by their indices, `same` says whether
+/// they decode to the same values ([`same_values`](crate::dicom::same_values)): all but one are dropped then.
+///
 /// Stacks come first, the largest leading, then what was set aside: leftovers, localizers, colour, ….
-pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<Part> {
-    let judged = match distinct(instances) {
+pub fn assemble_comparing(
+    instances: &[&Instance],
+    rules: Rules,
+    same: impl FnMut(usize, usize) -> bool,
+) -> Vec<Part> {
+    let judged = match distinct(instances, same) {
         Ok((kept, notes)) => judge_all(&kept, &notes, rules),
         Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
     };
@@ -107,7 +120,7 @@ type Indexed<'a> = (usize, &'a Instance);
 type Distinct<'a> = Result<(Vec<Indexed<'a>>, Vec<String>), (Reject, Vec<usize>)>;
 
 /// Instances in an order of their content, without those that are there twice.
-fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
+fn distinct<'a>(instances: &[&'a Instance], mut same: impl FnMut(usize, usize) -> bool) -> Distinct<'a> {
     let mut sorted: Vec<Indexed<'a>> = instances.iter().copied().enumerate().collect();
     sorted.sort_by(|(i, a), (j, b)| (&a.sop_uid, a, i).cmp(&(&b.sop_uid, b, j)));
     let mut kept: Vec<Indexed<'a>> = Vec::with_capacity(sorted.len());
@@ -115,7 +128,7 @@ fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
     for &(index, instance) in &sorted {
         match kept.last() {
             Some(&(first, last)) if last.sop_uid == instance.sop_uid => {
-                if (last.pixel_digest, &last.frames) != (instance.pixel_digest, &instance.frames) {
+                if !(alike(last, instance) || (comparable(last, instance) && same(first, index))) {
                     let message = "one SOPInstanceUID names instances with different pixels or positions";
                     let all = sorted.iter().map(|&(index, _)| index);
                     let at_fault = [first, index].into_iter().chain(all).collect();
@@ -128,6 +141,19 @@ fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
     }
     let note = (dropped > 0).then(|| format!("DUPLICATE_INSTANCE: {dropped} dropped"));
     Ok((kept, note.into_iter().collect()))
+}
+
+/// Whether two instances have the same stored pixels, which mean the same.
+fn alike(a: &Instance, b: &Instance) -> bool {
+    let format =
+        |instance: &Instance| PixelFormat { transfer_syntax: String::new(), ..instance.pixels.clone() };
+    a.pixel_digest == b.pixel_digest && a.frames == b.frames && format(a) == format(b)
+}
+
+/// Whether two instances may hold the same values at the same places, stored in different ways.
+fn comparable(a: &Instance, b: &Instance) -> bool {
+    let facts = |instance: &Instance| (instance.pixels.frame_size, instance.refusal.is_none());
+    a.frames == b.frames && facts(a) == facts(b) && a.refusal.is_none()
 }
 
 fn judge_all(kept: &[Indexed<'_>], notes: &[String], rules: Rules) -> Vec<Judged> {

@@ -7,6 +7,6 @@ mod hints;
 mod slices;
 mod split;
 
-pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_with};
+pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_comparing, assemble_with};
 pub use between::load_scan_between;
 pub use gaps::{OnGap, OnUneven, Rules, says_between};
