@@ -11,6 +11,7 @@ pub(crate) mod peek;
 pub mod record;
 pub(crate) mod refuse;
 mod scanner;
+mod unknown;
 
 pub(crate) use dataset::{Dataset, decimal_strings};
 pub(crate) use head::Head;
