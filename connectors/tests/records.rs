@@ -283,3 +283,33 @@ proptest! {
         exercise(&path);
     }
 }
+
+#[test]
+fn a_character_set_that_nobody_knows_is_noted_and_one_of_an_item_is_its_own() {
+    let mut file = SliceFile::new(0);
+    file.set((0x0008, 0x0005), b"CS", b"\\ISO 2022 IR 149".to_vec()).set(
+        (0x0008, 0x103E),
+        b"LO",
+        b"\x1b$)C\xb3\xfa \xc1\xbe\xbe\xe7 T2".to_vec(),
+    );
+    assert_eq!(of(&file).tags.get("SeriesDescription").map(String::as_str), Some("뇌 종양 T2"));
+    assert!(of(&file).notes.iter().all(|note| note != "UNKNOWN_CHARACTER_SET"));
+    file.set((0x0008, 0x0005), b"CS", b"ISO_IR 999".to_vec());
+    assert!(of(&file).notes.iter().any(|note| note == "UNKNOWN_CHARACTER_SET"));
+    let item = [
+        files::element((0x0008, 0x0005), b"CS", b"GBK"),
+        files::element((0x3006, 0x0022), b"IS", b"1"),
+        files::element((0x3006, 0x0026), b"LO", b"\xc4\xd4"),
+    ]
+    .concat();
+    let mut outlines = SliceFile::new(0);
+    let head = [&[0xFE, 0xFF, 0x00, 0xE0][..], &(item.len() as u32).to_le_bytes()].concat();
+    outlines.set((0x0008, 0x0016), b"UI", b"1.2.840.10008.5.1.4.1.1.481.3".to_vec()).set(
+        (0x3006, 0x0020),
+        b"SQ",
+        [head, item].concat(),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let read = read_structures(&outlines.write(folder.path(), "rt")).unwrap();
+    assert_eq!(read.structures[0].name, "脑");
+}

@@ -11,7 +11,7 @@ use dicom_dictionary_std::{StandardDataDictionary, tags};
 use super::dataset::{Dataset, Fragments, Value};
 use super::head::Head;
 use super::instance::{Instance, PixelFormat, Tags};
-use super::{frames, refuse};
+use super::{charset, frames, refuse};
 use crate::dicom::FILTER_KEYWORDS;
 use crate::dicom::codecs::lut::ModalityLut;
 use crate::dicom::mosaic;
@@ -129,6 +129,9 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
     }
     instance.refusal = refusal.or(unfolding).or(unscaled).map(str::to_owned);
     instance.pixels = pixels;
+    if dataset.text(tags::SPECIFIC_CHARACTER_SET).is_some_and(|names| !charset::is_known(&names)) {
+        instance.notes.push("UNKNOWN_CHARACTER_SET".to_owned());
+    }
     if !head.magic {
         instance.notes.push("NO_PREAMBLE".to_owned());
     }
