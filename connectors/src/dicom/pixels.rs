@@ -187,6 +187,14 @@ impl Image<'_> {
         self.frame(frame)?.fill(slice, T::of)
     }
 
+    /// The lowest and the highest value of a frame that padding becomes; `None` where nothing says what padding is, or
+    /// a table makes other values of it.
+    pub(super) fn padding(&self, frame: usize) -> Option<[f64; 2]> {
+        let [slope, intercept] = self.instance.frames.get(frame)?.rescale.map(|number| number.0);
+        let ends = self.padding.filter(|_| self.lut.is_none())?.map(|sample| sample * slope + intercept);
+        Some([ends[0].min(ends[1]), ends[0].max(ends[1])])
+    }
+
     /// One frame, a tile of a mosaic included, as stored.
     pub(super) fn frame(&self, frame: usize) -> Result<StoredFrame<'_>, String> {
         let format = &self.instance.pixels;

@@ -33,6 +33,8 @@ pub(crate) struct Image<'a> {
     pub(crate) instance: Instance,
     pub(crate) stored: Stored<'a>,
     pub(crate) lut: Option<ModalityLut>,
+    /// The lowest and the highest sample that stand for no value, as stored.
+    pub(crate) padding: Option<[f64; 2]>,
 }
 
 /// What the image before had: in a series most is the same from file to file.
@@ -61,7 +63,27 @@ pub(crate) enum Layout {
 pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'a>> {
     let instance = instance(head, dataset, &mut Recent::default())?;
     let lut = ModalityLut::read(dataset, instance.pixels.signed).flatten();
-    Some(Image { instance, stored: stored(dataset), lut })
+    let padding = padding(dataset, &instance.pixels);
+    Some(Image { instance, stored: stored(dataset), lut, padding })
+}
+
+/// PixelPaddingValue, with PixelPaddingRangeLimit where there is one.
+fn padding(dataset: &Dataset<'_>, pixels: &PixelFormat) -> Option<[f64; 2]> {
+    if pixels.float {
+        let tags = [tags::FLOAT_PIXEL_PADDING_VALUE, tags::DOUBLE_FLOAT_PIXEL_PADDING_VALUE];
+        let limits = [tags::FLOAT_PIXEL_PADDING_RANGE_LIMIT, tags::DOUBLE_FLOAT_PIXEL_PADDING_RANGE_LIMIT];
+        let number = |tags: [Tag; 2]| tags.into_iter().find_map(|tag| dataset.number(tag));
+        return number(tags).map(|value| [value, number(limits).unwrap_or(value)]);
+    }
+    // Its representation follows PixelRepresentation, whatever the file says it is.
+    let sample = |tag: Tag| {
+        let &pair = dataset.bytes(tag)?.first_chunk::<2>()?;
+        let word = if dataset.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
+        Some(if pixels.signed { f64::from(word as i16) } else { f64::from(word) })
+    };
+    let value = sample(tags::PIXEL_PADDING_VALUE)?;
+    let limit = sample(tags::PIXEL_PADDING_RANGE_LIMIT).unwrap_or(value);
+    Some([value.min(limit), value.max(limit)])
 }
 
 /// The code of a data set in which [`instance`] finds no image: it may have been one until it was cut.
