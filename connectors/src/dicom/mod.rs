@@ -18,11 +18,11 @@ pub use header::{
     Frame, HeaderReader, Instance, MoreTags, PixelFormat, READING, Record, Tags, can_be_kept, read_record,
     read_record_with,
 };
-pub use pixels::load_scan;
+pub use pixels::{load_scan, same_values};
 pub use short::{ShortError, Unfit, load_short};
 pub use stack::{
-    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_with, gather, load_scan_between,
-    says_between, stray_series,
+    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_comparing, assemble_with, gather,
+    load_scan_between, says_between, stray_series,
 };
 pub use walk::{Unseen, Walk, WalkError, is_remnant, walk};
 

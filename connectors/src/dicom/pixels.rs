@@ -11,6 +11,7 @@ use super::codecs::codec;
 use super::codecs::unpack::{Samples, StoredFrame};
 use super::header::Head;
 use super::header::image::{self, Image, Stored};
+use super::header::instance::Instance;
 use crate::{Geometry, Reject, Scan, Volume};
 use crate::{container, pages};
 
@@ -29,6 +30,29 @@ thread_local! {
 /// `TRUNCATED`, `DECODE_FAILED`, `CHANGED`, …
 pub fn load_scan(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Scan, Reject> {
     load(geometry, slices)
+}
+
+/// Whether all frames of two files decode to the same values, however these are stored; not, when one cannot be decoded
+/// or is no longer what its record says.
+pub fn same_values(a: (&Path, &Instance), b: (&Path, &Instance)) -> bool {
+    let size = |instance: &Instance| instance.pixels.frame_size.map(|length| length as usize);
+    let compared = with_image(a.0, size(a.1), |first| {
+        with_image(b.0, size(b.1), |second| {
+            let count = a.1.frames.len();
+            let counted = [first, second].iter().all(|image| image.instance.frames.len() == count);
+            let same = |frame| Some(values(first, frame)? == values(second, frame)?);
+            Ok::<_, Reject>(counted && (0..count).into_par_iter().all(|frame| same(frame).unwrap_or(false)))
+        })
+    });
+    compared.unwrap_or(false)
+}
+
+/// The values of a frame, bit by bit: what is no number is like itself.
+fn values(image: &Image<'_>, frame: usize) -> Option<Vec<u64>> {
+    let mut found = Vec::new();
+    let stored = image.frame(frame).ok()?;
+    stored.lines(|values, _| found.extend(values.iter().map(|value| value.to_bits()))).ok()?;
+    Some(found)
 }
 
 /// What a scan's values become.
@@ -161,6 +185,14 @@ impl Image<'_> {
     /// Decodes one frame, a tile of a mosaic included, and rescales it.
     fn decode<T: Voxel>(&self, frame: usize, slice: &mut [T]) -> Result<(), String> {
         self.frame(frame)?.fill(slice, T::of)
+    }
+
+    /// The lowest and the highest value of a frame that padding becomes; `None` where nothing says what padding is, or
+    /// a table makes other values of it.
+    pub(super) fn padding(&self, frame: usize) -> Option<[f64; 2]> {
+        let [slope, intercept] = self.instance.frames.get(frame)?.rescale.map(|number| number.0);
+        let ends = self.padding.filter(|_| self.lut.is_none())?.map(|sample| sample * slope + intercept);
+        Some([ends[0].min(ends[1]), ends[0].max(ends[1])])
     }
 
     /// One frame, a tile of a mosaic included, as stored.

@@ -74,12 +74,12 @@ pub fn read_structures(path: &Path) -> Result<StructureSet, Reject> {
     };
     let head = Head::find(&bytes).map_err(not_outlines)?;
     let dataset = head.dataset();
-    if dataset.get(tags::STRUCTURE_SET_ROI_SEQUENCE).is_none() {
-        return Err(not_outlines("no structures found"));
-    }
     if dataset.cut {
         let message = "the file ends inside its contours";
         return Err(Reject::new("TRUNCATED", message, "the copy broke off: fetch the file again"));
+    }
+    if dataset.get(tags::STRUCTURE_SET_ROI_SEQUENCE).is_none() {
+        return Err(not_outlines("no structures found"));
     }
     Ok(structures(&dataset))
 }

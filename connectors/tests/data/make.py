@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Write small compressed frames, each beside the samples that its reference decoder gives.
 
-usage: python make.py    (needs numpy and imagecodecs, which carries CharLS, OpenJPEG, OpenJPH, libjxl and
+usage: python make.py    (needs numpy, Pillow and imagecodecs, which carries CharLS, OpenJPEG, OpenJPH, libjxl and
 libjpeg-turbo)
 """
+from io import BytesIO
 from pathlib import Path
 
 import imagecodecs as codecs
 import numpy as np
+from PIL import Image
 
 HERE = Path(__file__).parent
 ROWS, COLUMNS = 37, 53
@@ -47,3 +49,22 @@ keep("jpeg2000_signed_16", codecs.jpeg2k_encode(signed, level=0, reversible=True
 keep("htj2k_signed_16", codecs.htj2k_encode(signed, reversible=True), codecs.htj2k_decode)
 keep("jpeg2000_lossy_16", codecs.jpeg2k_encode(picture(16), level=50, codecformat="jp2"), codecs.jpeg2k_decode)
 keep("jpeg_12", codecs.jpeg8_encode(picture(12), level=90, bitspersample=12), codecs.jpeg8_decode)
+
+
+def strips(picture: np.ndarray, lines: int) -> bytes:
+    """JPEG-LS with restarts: behind each all begins anew, so that an interval is coded as a picture of its own."""
+    streams = [bytes(codecs.jpegls_encode(picture[at : at + lines].copy())) for at in range(0, ROWS, lines)]
+    scan = streams[0].index(b"\xff\xda")
+    header = streams[0][:scan].replace(lines.to_bytes(2, "big") + COLUMNS.to_bytes(2, "big"), ROWS.to_bytes(2, "big") + COLUMNS.to_bytes(2, "big"))
+    data = [stream[stream.index(b"\xff\xda") + 10 : -2] for stream in streams]
+    restarts = [bytes([0xFF, 0xD0 + number % 8]) for number in range(len(data) - 1)] + [b"\xff\xd9"]
+    body = b"".join(interval + restart for interval, restart in zip(data, restarts))
+    return header + b"\xff\xdd\x00\x04" + lines.to_bytes(2, "big") + streams[0][scan : scan + 10] + body
+
+
+for bits in (8, 16):
+    keep(f"jpegls_restart_{bits}", strips(picture(bits), 3), codecs.jpegls_decode)
+    assert (codecs.jpegls_decode(strips(picture(bits), 3)) == picture(bits)).all()
+buffer = BytesIO()
+Image.fromarray(picture(8)).save(buffer, "JPEG", quality=95, restart_marker_blocks=3)
+keep("jpeg_restart_8", buffer.getvalue(), codecs.jpeg8_decode)

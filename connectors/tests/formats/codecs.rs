@@ -41,6 +41,7 @@ fn golden_streams_decode_to_their_samples() {
     let cases = [
         ("jpegls", "1.2.840.10008.1.2.4.80", &[8, 12, 16][..], 0.0),
         ("jpegls_near", "1.2.840.10008.1.2.4.81", &[8, 16], 0.0),
+        ("jpegls_restart", "1.2.840.10008.1.2.4.80", &[8, 16], 0.0),
         ("jpeg2000", "1.2.840.10008.1.2.4.90", &[8, 12, 16], 0.0),
         ("jpeg2000_signed", "1.2.840.10008.1.2.4.90", &[16], 0.0),
         ("htj2k", "1.2.840.10008.1.2.4.201", &[8, 12, 16], 0.0),
@@ -49,6 +50,7 @@ fn golden_streams_decode_to_their_samples() {
         // Decoders may round the wavelet and the cosine transform differently.
         ("jpeg2000_lossy", "1.2.840.10008.1.2.4.91", &[16], 2.0),
         ("jpeg", "1.2.840.10008.1.2.4.51", &[12], 1.0),
+        ("jpeg_restart", "1.2.840.10008.1.2.4.50", &[8], 2.0),
     ];
     let mut checked = 0;
     for (name, transfer_syntax, depths, tolerance) in cases {
@@ -63,7 +65,7 @@ fn golden_streams_decode_to_their_samples() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 18);
+    assert_eq!(checked, 21);
 }
 
 #[test]
@@ -99,7 +101,9 @@ fn damaged_streams_are_refused_and_never_panic() {
     let syntaxes = [
         ("jpegls_8", "1.2.840.10008.1.2.4.80", 8),
         ("jpegls_near_16", "1.2.840.10008.1.2.4.81", 16),
+        ("jpegls_restart_16", "1.2.840.10008.1.2.4.80", 16),
         ("jpeg_12", "1.2.840.10008.1.2.4.51", 12),
+        ("jpeg_restart_8", "1.2.840.10008.1.2.4.50", 8),
         ("jpegxl_8", "1.2.840.10008.1.2.4.110", 8),
         ("jpeg2000_16", "1.2.840.10008.1.2.4.90", 16),
         ("htj2k_8", "1.2.840.10008.1.2.4.203", 8),
@@ -123,6 +127,45 @@ fn damaged_streams_are_refused_and_never_panic() {
             assert!(decode(&path, SIZE).unwrap_err().starts_with("DECODE_FAILED"), "{name}");
         }
     }
+}
+
+#[test]
+fn samples_that_are_missing_are_never_filled_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file.dcm");
+    let cases = [
+        ("jpeg_restart_8", "1.2.840.10008.1.2.4.50", 8),
+        ("jpeg_12", "1.2.840.10008.1.2.4.51", 12),
+        ("jpegls_restart_8", "1.2.840.10008.1.2.4.80", 8),
+        ("jpegls_8", "1.2.840.10008.1.2.4.80", 8),
+    ];
+    let refused = |stream: &[u8], transfer_syntax, bits| {
+        std::fs::write(&path, file(stream, transfer_syntax, bits)).unwrap();
+        decode(&path, SIZE).unwrap_err().starts_with("DECODE_FAILED")
+    };
+    for (name, transfer_syntax, bits) in cases {
+        let stream = data(&format!("{name}.stream"));
+        let cut = &stream[..stream.len() * 4 / 5];
+        // An end is an end of the stream, not of the picture.
+        let ended = [cut, &[0xFF, 0xD9]].concat();
+        assert!(refused(cut, transfer_syntax, bits) && refused(&ended, transfer_syntax, bits), "{name}");
+        let marker = |number: u8| stream.windows(2).position(|pair| pair == [0xFF, 0xD0 + number]);
+        if let (true, Some(first), Some(second)) = (name.contains("restart"), marker(0), marker(1)) {
+            let lost = [&stream[..first], &stream[second..]].concat();
+            let swapped = [&stream[..first], &[0xFF, 0xD5], &stream[first + 2..]].concat();
+            assert!(
+                refused(&lost, transfer_syntax, bits) && refused(&swapped, transfer_syntax, bits),
+                "{name}"
+            );
+        }
+    }
+    // The last interval alone, where no marker is missed.
+    let open = data("jpeg_restart_8.stream");
+    let interval = open.windows(4).position(|four| four == [0xFF, 0xDD, 0, 4]).unwrap();
+    let cut = [&open[..interval], &open[interval + 6..open.len() / 2]].concat();
+    let first = cut.windows(2).position(|pair| pair == [0xFF, 0xD0]).unwrap();
+    let ended = [&cut[..first], &[0xFF, 0xD9]].concat();
+    assert!(refused(&ended, "1.2.840.10008.1.2.4.50", 8));
 }
 
 #[test]

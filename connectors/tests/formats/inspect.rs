@@ -273,3 +273,38 @@ fn a_root_that_is_not_there_is_an_error_and_nothing_is_told() {
     assert!(outcome.unwrap_err().to_string().contains("missing"));
     assert_eq!(told, 0);
 }
+
+#[test]
+fn padding_is_left_out_of_figures_and_counted() {
+    // Samples from 4 to 16 over two slices, and four of padding in each; values are twice that, and one more.
+    let figures = |padding: &[(u16, &[u8; 2], i16)], signed: bool, first: i16| {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..2 {
+            let mut file = of_series("1.1", number);
+            let samples = (0..16).map(|at| if at < 4 { first - at / 2 } else { number as i16 + at });
+            file.set((0x7FE0, 0x0010), b"OW", samples.flat_map(i16::to_le_bytes).collect())
+                .set((0x0028, 0x0103), b"US", vec![u8::from(signed), 0])
+                .set((0x0028, 0x1053), b"DS", b"2".to_vec())
+                .set((0x0028, 0x1052), b"DS", b"1".to_vec());
+            for (element, vr, value) in padding {
+                file.set((0x0028, *element), vr, value.to_le_bytes().to_vec());
+            }
+            file.write(folder.path(), &number.to_string());
+        }
+        let line = lines(folder.path(), true).0.remove(0);
+        let number = |name: &str| line[name].as_f64().unwrap();
+        (number("min"), number("max"), number("mean"), line["padding"].as_u64())
+    };
+    let of_rest = (9.0, 33.0, (4..16).map(|at| f64::from(4 * at + 4)).sum::<f64>() / 24.0, Some(8));
+    // Declared with and against the representation of the samples, and as a range in either order.
+    for vr in [b"SS", b"US"] {
+        assert_eq!(figures(&[(0x0120, vr, -2000), (0x0121, vr, -2001)], true, -2000), of_rest);
+        assert_eq!(figures(&[(0x0120, vr, -2001), (0x0121, vr, -2000)], true, -2000), of_rest);
+        let (min, max, _, count) = figures(&[(0x0120, vr, -2000)], true, -2000);
+        assert_eq!((min, max, count), (-4001.0, 33.0, Some(4)));
+    }
+    let (min, max, _, count) = figures(&[(0x0120, b"SS", -1), (0x0121, b"SS", -2)], false, -1);
+    assert_eq!((min, max, count), (9.0, 33.0, Some(8)));
+    // Nothing is left out that nobody declared.
+    assert_eq!(figures(&[], true, -2000).3, None);
+}

@@ -12,20 +12,25 @@
 mod files;
 #[path = "../fuzzed/mod.rs"]
 mod fuzzed;
+#[path = "../jpeg/mod.rs"]
+mod jpeg;
 #[path = "../volumes/mod.rs"]
 mod volumes;
 
 mod assembly;
 mod between;
+mod broken_off;
 mod codecs;
 mod conformance;
 mod containers;
+mod copies;
 mod corpus;
 mod dicom_seg;
 mod dicom_seg_real;
 mod headers;
 mod image_files;
 mod inspect;
+mod lossless;
 mod metaimage;
 mod nifti;
 mod nrrd;

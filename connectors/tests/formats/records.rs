@@ -72,6 +72,26 @@ fn the_digest_follows_content_and_nothing_else() {
     assert_ne!(plain.digest, of(&rescaled).digest);
 }
 
+/// Functional groups of all frames, with a slope.
+fn shared_rescale(slope: &[u8]) -> Vec<u8> {
+    let item = |content: Vec<u8>| {
+        [&[0xFE, 0xFF, 0x00, 0xE0][..], &(content.len() as u32).to_le_bytes(), &content].concat()
+    };
+    item(crate::files::element((0x0028, 0x9145), b"SQ", &item(crate::files::element((0x0028, 0x1053), b"DS", slope))))
+}
+
+#[test]
+fn an_empty_slope_is_noted() {
+    let note = |file: &SliceFile| of(file).notes.iter().any(|note| note.starts_with("RESCALE_EMPTY"));
+    let mut file = SliceFile::new(0);
+    assert!(!note(&file));
+    file.set((0x0028, 0x1053), b"DS", b"  ".to_vec());
+    assert!(note(&file) && of(&file).refusal.is_none());
+    let mut groups = SliceFile::new(0);
+    groups.set((0x5200, 0x9229), b"SQ", shared_rescale(b""));
+    assert!(note(&groups));
+}
+
 #[test]
 fn what_cannot_be_part_of_a_volume_is_refused_by_name() {
     let refusal = |tag, vr: &[u8; 2], value: &[u8]| {
@@ -92,6 +112,13 @@ fn what_cannot_be_part_of_a_volume_is_refused_by_name() {
         (refusal((0x0028, 0x0008), b"IS", b"2000000000"), "TRUNCATED"),
         (refusal((0x0028, 0x1053), b"DS", b"one"), "BAD_RESCALE"),
         (refusal((0x0028, 0x1052), b"DS", b"inf"), "BAD_RESCALE"),
+        (refusal((0x0028, 0x1053), b"DS", b"0"), "BAD_RESCALE"),
+        (refusal((0x0028, 0x1053), b"DS", b"-0.0E3"), "BAD_RESCALE"),
+        (refusal((0x0028, 0x1053), b"DS", b"1e999"), "BAD_RESCALE"),
+        (refusal((0x0028, 0x1053), b"DS", b"nan"), "BAD_RESCALE"),
+        (refusal((0x0028, 0x1053), b"FD", &f64::INFINITY.to_le_bytes()), "BAD_RESCALE"),
+        (refusal((0x5200, 0x9229), b"SQ", &shared_rescale(b"0 ")), "BAD_RESCALE"),
+        (refusal((0x5200, 0x9229), b"SQ", &shared_rescale(b"- ")), "BAD_RESCALE"),
         (refusal((0x0028, 0x0010), b"US", &[0xFF, 0xFF]), "TRUNCATED"),
     ];
     for (found, wanted) in cases {
@@ -181,6 +208,9 @@ fn a_modality_table_takes_the_place_of_the_rescale() {
     assert_eq!(instance(&path).refusal, None);
     let geometry = tomoflow_connectors::Geometry::axis_aligned([1, 4, 4], [1.0; 3]);
     let values = |path: &Path| load_scan(&geometry, &[(path.to_owned(), 0)]).unwrap().voxels().to_vec();
+    let mut flat = with_table(&[4, 5, 16], words(&[10, 20, 30, 65_000]));
+    flat.set((0x0028, 0x1053), b"DS", b"0".to_vec());
+    assert_eq!(instance(&flat.write(folder.path(), "flat")).refusal, None);
     assert_eq!(values(&path)[..7], [10.0, 10.0, 10.0, 20.0, 30.0, 65_000.0, 65_000.0]);
     let bytes = with_table(&[4, 5, 8], vec![1, 2, 3, 4]).write(folder.path(), "bytes");
     assert_eq!(values(&bytes)[..6], [1.0, 1.0, 1.0, 2.0, 3.0, 4.0]);
@@ -250,4 +280,34 @@ proptest! {
         std::fs::write(&path, bytes).unwrap();
         exercise(&path);
     }
+}
+
+#[test]
+fn a_character_set_that_nobody_knows_is_noted_and_one_of_an_item_is_its_own() {
+    let mut file = SliceFile::new(0);
+    file.set((0x0008, 0x0005), b"CS", b"\\ISO 2022 IR 149".to_vec()).set(
+        (0x0008, 0x103E),
+        b"LO",
+        b"\x1b$)C\xb3\xfa \xc1\xbe\xbe\xe7 T2".to_vec(),
+    );
+    assert_eq!(of(&file).tags.get("SeriesDescription").map(String::as_str), Some("뇌 종양 T2"));
+    assert!(of(&file).notes.iter().all(|note| note != "UNKNOWN_CHARACTER_SET"));
+    file.set((0x0008, 0x0005), b"CS", b"ISO_IR 999".to_vec());
+    assert!(of(&file).notes.iter().any(|note| note == "UNKNOWN_CHARACTER_SET"));
+    let item = [
+        crate::files::element((0x0008, 0x0005), b"CS", b"GBK"),
+        crate::files::element((0x3006, 0x0022), b"IS", b"1"),
+        crate::files::element((0x3006, 0x0026), b"LO", b"\xc4\xd4"),
+    ]
+    .concat();
+    let mut outlines = SliceFile::new(0);
+    let head = [&[0xFE, 0xFF, 0x00, 0xE0][..], &(item.len() as u32).to_le_bytes()].concat();
+    outlines.set((0x0008, 0x0016), b"UI", b"1.2.840.10008.5.1.4.1.1.481.3".to_vec()).set(
+        (0x3006, 0x0020),
+        b"SQ",
+        [head, item].concat(),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let read = read_structures(&outlines.write(folder.path(), "rt")).unwrap();
+    assert_eq!(read.structures[0].name, "脑");
 }

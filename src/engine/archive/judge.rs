@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble_with};
+use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble_comparing, same_values};
 use tomoflow_connectors::{Digest, Real};
 
 use super::super::rows::Input;
@@ -96,7 +96,7 @@ impl Archive {
 
     fn judge(&self, reader: &Instances, series: &str) -> Result<Judgement, StoreError> {
         let members = self.store.members(series, &reader.root)?;
-        let digests: Vec<Digest> = members.into_iter().map(|(_, record)| record).collect();
+        let digests: Vec<Digest> = members.iter().map(|(_, record)| *record).collect();
         let Stage::Dicom(source) = &self.plan.stages[reader.source].stage else {
             return Ok(Judgement::default());
         };
@@ -113,7 +113,16 @@ impl Archive {
         if all.is_empty() {
             return Ok(judgement);
         }
-        for part in assemble_with(&all, reader.rules) {
+        // Where a record's file lies; of several, any: they hold the same.
+        let path =
+            |digest: Digest| members.iter().find(|(_, record)| *record == digest).map(|(path, _)| path);
+        let place =
+            |index: usize| instances.get(index).and_then(|(found, digest)| Some((path(*digest)?, found)));
+        let same = |a, b| {
+            let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
+            same_values((a.0, a.1), (b.0, b.1))
+        };
+        for part in assemble_comparing(&all, reader.rules, same) {
             let number = part.number;
             let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
             judgement.0.push(match part.verdict {

@@ -151,6 +151,7 @@ fn meaning(code: &str) -> &'static str {
         "EMPTY_FILE" => "They have no bytes.",
         "NOT_DICOM" => "They are of another format.",
         "NO_DATASET" => "They begin as DICOM does and hold nothing.",
+        "TRUNCATED" => "They break off before they say what they belong to: fetch them again.",
         "DICOMDIR" => "They are directories of media; what they list is read from the files themselves.",
         "NOT_AN_IMAGE" => "They are DICOM without an image of its own: segmentations, doses, reports, ….",
         "UNREADABLE" => "The system did not let them be read.",

@@ -115,14 +115,22 @@ pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usi
         Some(Family::Rle) => return Ok((super::rle::decode(frame, area, allocated)?, allocated)),
         // The decoder writes by the stream's own size and precision: they must be what we make room for.
         Some(Family::Jpeg) => match jpeg_size(frame) {
-            Some(size) => {
+            Some((process, size)) => {
                 check(size, pixels)?;
-                // Of 12 bits the lossless ones are known to the decoder alone.
-                if size.precision == 12 && pixels.transfer_syntax == uids::JPEG_EXTENDED12_BIT {
-                    let size = [pixels.rows as usize, pixels.columns as usize];
-                    return Ok(little(&super::jpeg12::decode(frame, size)?, allocated));
+                let wide = [pixels.rows as usize, pixels.columns as usize];
+                // What the stream is counts, whatever the file says that it should be.
+                match process {
+                    LOSSLESS => {
+                        let width = if size.precision > 8 { 2 } else { 1 };
+                        return Ok(little(&super::lossless::decode(frame, wide)?, width));
+                    }
+                    _ if size.precision == 12 => {
+                        return Ok(little(&super::jpeg12::decode(frame, wide)?, allocated));
+                    }
+                    0xC0 | 0xC1 => super::jpeg12::complete(frame)?,
+                    _ => {}
                 }
-                if size.precision > 8 { 2 } else { 1 }
+                1
             }
             None => return Err("a JPEG stream without a frame header".to_owned()),
         },
@@ -228,17 +236,22 @@ fn check(size: StreamSize, pixels: &PixelFormat) -> Result<(), String> {
     })
 }
 
-/// The start-of-frame segment of a JPEG stream.
-fn jpeg_size(stream: &[u8]) -> Option<StreamSize> {
+/// The marker of a frame of lossless samples.
+const LOSSLESS: u8 = 0xC3;
+
+/// The start-of-frame segment of a JPEG stream: its marker, which names the process, and what it says.
+fn jpeg_size(stream: &[u8]) -> Option<(u8, StreamSize)> {
     let is_frame = |marker: u8| (0xC0..=0xCF).contains(&marker) && ![0xC4, 0xC8, 0xCC].contains(&marker);
-    let frame = segments(stream).find(|segment| is_frame(segment.marker))?.from;
-    Some(StreamSize {
+    let segment = segments(stream).find(|segment| is_frame(segment.marker))?;
+    let frame = segment.from;
+    let size = StreamSize {
         precision: *frame.first()?,
         rows: word(frame, 1)?.into(),
         columns: word(frame, 3)?.into(),
         components: u16::from(*frame.get(5)?),
         subsampled: false,
-    })
+    };
+    Some((segment.marker, size))
 }
 
 /// One frame as the decoders want to see it: an image of one frame in one fragment.
@@ -316,7 +329,8 @@ mod tests {
     #[test]
     fn sizes_of_streams_are_read_before_they_are_trusted() {
         let jpeg = [0xFF, 0xD8, 0xFF, 0xE0, 0, 2, 0xFF, 0xC3, 0, 11, 12, 0, 5, 0, 7, 1, 0, 0, 0];
-        let size = jpeg_size(&jpeg).unwrap();
+        let (process, size) = jpeg_size(&jpeg).unwrap();
+        assert_eq!(process, LOSSLESS);
         assert_eq!((size.rows, size.columns, size.components, size.precision), (5, 7, 1, 12));
         assert!(jpeg_size(&jpeg[..12]).is_none());
     }

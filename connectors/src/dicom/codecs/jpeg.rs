@@ -44,6 +44,100 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk::<2>()?))
 }
 
+/// The next marker among coded samples: how many bytes lie before it, which it is, and what follows. A byte of ones
+/// that a zero follows is none, and any number of such bytes may come before one.
+pub(crate) fn next_marker(bytes: &[u8]) -> Option<(usize, u8, &[u8])> {
+    let mut at = 0;
+    while let Some(ones) = bytes.get(at..)?.iter().position(|&byte| byte == 0xFF) {
+        let before = at + ones;
+        let fill = bytes.get(before..)?.iter().position(|&byte| byte != 0xFF)?;
+        at = before + fill;
+        let &marker = bytes.get(at)?;
+        if marker != 0 {
+            return Some((before, marker, bytes.get(at + 1..)?));
+        }
+    }
+    None
+}
+
+/// What follows the restart marker that must come next, behind an interval that ended like this; samples that nobody
+/// asked for are damage.
+pub(crate) fn behind_restart((unread, rest): (usize, &[u8]), number: usize) -> Result<&[u8], String> {
+    let wanted = 0xD0 + (number % 8) as u8;
+    match next_marker(rest) {
+        Some((0, marker, after)) if marker == wanted && unread == 0 => Ok(after),
+        Some((before, marker, _)) => {
+            let before = before + unread;
+            Err(format!("restart marker {number} expected, marker {marker:02X} behind {before} bytes found"))
+        }
+        None => Err(format!("restart marker {number} expected, none found")),
+    }
+}
+
+/// Bits of coded samples, most significant first; a byte of ones is followed by a zero byte that does not count, and
+/// anything else behind it is a marker, where the bits end.
+pub(crate) struct Entropy<'a> {
+    bytes: &'a [u8],
+    /// The next bits, from the top; zeros behind the last.
+    held: u64,
+    count: u32,
+}
+
+impl<'a> Entropy<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, held: 0, count: 0 }
+    }
+
+    /// The next 32 bits; zeros where there are no more.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> u32 {
+        if self.count < 32 {
+            self.fill();
+        }
+        (self.held >> 32) as u32
+    }
+
+    /// Takes up to 32 bits; `None` when there are fewer.
+    #[inline]
+    pub(crate) fn take(&mut self, count: u32) -> Option<()> {
+        self.count = self.count.checked_sub(count)?;
+        self.held <<= count;
+        Some(())
+    }
+
+    #[inline]
+    fn fill(&mut self) {
+        if let Some((&four, rest)) = self.bytes.split_first_chunk::<4>() {
+            let bits = u32::from_be_bytes(four);
+            // A byte of ones is a zero in the complement, which borrows from its top bit.
+            if (!bits).wrapping_sub(0x0101_0101) & bits & 0x8080_8080 == 0 {
+                self.held |= u64::from(bits) << (32 - self.count);
+                (self.count, self.bytes) = (self.count + 32, rest);
+                return;
+            }
+        }
+        self.fill_slowly();
+    }
+
+    fn fill_slowly(&mut self) {
+        while self.count <= 56 {
+            let rest = match self.bytes {
+                [0xFF, 0, rest @ ..] => rest,
+                [] | [0xFF, ..] => return,
+                [_, rest @ ..] => rest,
+            };
+            let byte = self.bytes.first().copied().unwrap_or_default();
+            self.held |= u64::from(byte) << (56 - self.count);
+            (self.count, self.bytes) = (self.count + 8, rest);
+        }
+    }
+
+    /// How many whole bytes were held and not taken, and what follows them.
+    pub(crate) fn end(self) -> (usize, &'a [u8]) {
+        ((self.count / 8) as usize, self.bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

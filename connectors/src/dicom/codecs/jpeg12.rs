@@ -1,6 +1,7 @@
-//! Extended sequential JPEG (ITU-T T.81) of one component and 12 bits, which the 8-bit decoders leave out.
+//! Extended sequential JPEG (ITU-T T.81) of one component and 12 bits, which the 8-bit decoders leave out; and whether
+//! all of a stream of 8 bits is there, which they do not tell.
 
-use super::jpeg::{segments, word};
+use super::jpeg::{Entropy, behind_restart, segments, word};
 
 /// The sequence of frequencies in a block.
 const ZIGZAG: [u8; 64] = [
@@ -23,6 +24,7 @@ struct Tables {
     direct: [Option<Huffman>; 4],
     alternating: [Option<Huffman>; 4],
     restart: u32,
+    precision: u8,
     rows: usize,
     columns: usize,
     quantiser: u8,
@@ -36,10 +38,36 @@ pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String
     let mut tables = Tables::default();
     let (selectors, data) = tables.read(stream).ok_or("a JPEG stream of 12 bits that cannot be read")?;
     // A second frame header must not make more room than the first was checked for.
-    if [tables.rows, tables.columns] != size {
-        return Err(format!("{size:?} samples expected, {} x {} found", tables.rows, tables.columns));
+    if [tables.rows, tables.columns] != size || tables.precision != 12 {
+        let Tables { rows, columns, precision, .. } = tables;
+        return Err(format!("{size:?} samples of 12 bits expected, {rows} x {columns} of {precision} found"));
     }
-    tables.scan(selectors, data)
+    let (across, cosines) = (tables.columns.div_ceil(8), cosines());
+    let mut samples = vec![0u16; tables.rows * tables.columns];
+    tables.scan(selectors, data, |block, frequencies| {
+        let (top, left) = (block / across * 8, block % across * 8);
+        let values = inverse(&frequencies, &cosines);
+        for (row, line) in values.as_chunks::<8>().0.iter().enumerate().take(tables.rows - top) {
+            let start = (top + row) * tables.columns + left;
+            let room = (tables.columns - left).min(8);
+            let place = samples.get_mut(start..start + room).ok_or("a block outside the frame")?;
+            for (sample, value) in place.iter_mut().zip(line) {
+                *sample = (value + 2048.0).round().clamp(0.0, 4095.0) as u16;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(samples)
+}
+
+/// Whether a stream of 8 bits in one sequential scan holds all of its blocks: decoders fill up what is missing.
+///
+/// # Errors
+/// What was wrong, in words.
+pub(crate) fn complete(stream: &[u8]) -> Result<(), String> {
+    let mut tables = Tables::default();
+    let (selectors, data) = tables.read(stream).ok_or("a JPEG stream that cannot be read")?;
+    tables.scan(selectors, data, |_, _| Ok(()))
 }
 
 impl Tables {
@@ -51,16 +79,17 @@ impl Tables {
                 0xDB => self.quantiser(content)?,
                 0xC4 => self.huffman(content)?,
                 0xDD => self.restart = word(content, 0)?.into(),
-                0xC1 => {
-                    let &[12, r0, r1, c0, c1, 1, _, _, quantiser] = content.first_chunk::<9>()? else {
+                0xC0 | 0xC1 => {
+                    let &[precision, r0, r1, c0, c1, 1, _, _, quantiser] = content.first_chunk::<9>()? else {
                         return None;
                     };
+                    self.precision = precision;
                     self.rows = u16::from_be_bytes([r0, r1]).into();
                     self.columns = u16::from_be_bytes([c0, c1]).into();
                     self.quantiser = quantiser;
                 }
                 // Other processes: progressive, lossless, arithmetic.
-                0xC0 | 0xC2 | 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCF => return None,
+                0xC2 | 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCF => return None,
                 0xDA => return Some((*content.get(2)?, segment.after())),
                 _ => {}
             }
@@ -98,38 +127,30 @@ impl Tables {
         Some(())
     }
 
-    fn scan(&self, selectors: u8, data: &[u8]) -> Result<Vec<u16>, String> {
+    /// Gives the blocks of the scan, one after the other, with their numbers.
+    fn scan(
+        &self,
+        selectors: u8,
+        data: &[u8],
+        mut block: impl FnMut(usize, [f32; 64]) -> Result<(), String>,
+    ) -> Result<(), String> {
         let missing = "a JPEG stream without the tables it uses";
         let table = |tables: &'_ [Option<Huffman>; 4], index: u8| tables.get(usize::from(index)).cloned();
         let direct = table(&self.direct, selectors >> 4).flatten().ok_or(missing)?;
         let alternating = table(&self.alternating, selectors & 15).flatten().ok_or(missing)?;
         let quantiser = self.quantisers.get(usize::from(self.quantiser)).copied().flatten().ok_or(missing)?;
-        let cosines = cosines();
-        let (across, down) = (self.columns.div_ceil(8), self.rows.div_ceil(8));
-        let mut samples = vec![0u16; self.rows * self.columns];
-        let mut bits = Bits::new(data);
-        let (mut level, mut until_restart) = (0i32, self.restart);
-        for block in 0..across * down {
+        let mut bits = Bits(Entropy::new(data));
+        let (mut level, mut until_restart, mut restarts) = (0i32, self.restart, 0);
+        for number in 0..self.columns.div_ceil(8) * self.rows.div_ceil(8) {
             if self.restart > 0 && until_restart == 0 {
-                bits.restart();
-                (level, until_restart) = (0, self.restart);
+                bits = Bits(Entropy::new(behind_restart(bits.0.end(), restarts)?));
+                (level, until_restart, restarts) = (0, self.restart, restarts + 1);
             }
             until_restart = until_restart.saturating_sub(1);
-            let frequencies = bits
-                .block(&direct, &alternating, &mut level, &quantiser)
-                .ok_or_else(|| format!("the stream ends in block {block}"))?;
-            let (top, left) = (block / across * 8, block % across * 8);
-            let values = inverse(&frequencies, &cosines);
-            for (row, line) in values.as_chunks::<8>().0.iter().enumerate().take(self.rows - top) {
-                let start = (top + row) * self.columns + left;
-                let room = (self.columns - left).min(8);
-                let place = samples.get_mut(start..start + room).ok_or("a block outside the frame")?;
-                for (sample, value) in place.iter_mut().zip(line) {
-                    *sample = (value + 2048.0).round().clamp(0.0, 4095.0) as u16;
-                }
-            }
+            let frequencies = bits.block(&direct, &alternating, &mut level, &quantiser);
+            block(number, frequencies.ok_or_else(|| format!("the stream ends in block {number}"))?)?;
         }
-        Ok(samples)
+        Ok(())
     }
 }
 
@@ -161,45 +182,17 @@ fn inverse(frequencies: &[f32; 64], cosines: &[[f32; 8]; 8]) -> [f32; 64] {
     values
 }
 
-/// Bits, most significant first; a byte of ones is followed by a zero byte that does not count.
-struct Bits<'a> {
-    bytes: &'a [u8],
-    held: u32,
-    count: u32,
-}
+/// Codes and numbers among coded samples.
+struct Bits<'a>(Entropy<'a>);
 
-impl<'a> Bits<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, held: 0, count: 0 }
-    }
-
-    fn bit(&mut self) -> Option<u32> {
-        if self.count == 0 {
-            let (&byte, rest) = self.bytes.split_first()?;
-            self.bytes = rest;
-            if byte == 0xFF {
-                let (&0, rest) = rest.split_first()? else { return None };
-                self.bytes = rest;
-            }
-            (self.held, self.count) = (byte.into(), 8);
-        }
-        self.count -= 1;
-        Some(self.held >> self.count & 1)
-    }
-
-    /// On to behind the next restart marker.
-    fn restart(&mut self) {
-        self.count = 0;
-        let marker = self.bytes.windows(2).position(|pair| matches!(pair, [0xFF, 0xD0..=0xD7]));
-        self.bytes = marker.and_then(|at| self.bytes.get(at + 2..)).unwrap_or_default();
-    }
-
+impl Bits<'_> {
     fn value(&mut self, table: &Huffman) -> Option<u8> {
-        let (mut code, mut first, mut index) = (0u32, 0u32, 0u32);
-        for &count in &table.counts {
-            code = code << 1 | self.bit()?;
-            let count = u32::from(count);
+        let ahead = self.0.peek() >> 16;
+        let (mut first, mut index) = (0u32, 0u32);
+        for (length, &count) in (1u32..).zip(&table.counts) {
+            let (code, count) = (ahead >> (16 - length), u32::from(count));
             if code < first + count {
+                self.0.take(length)?;
                 return table.values.get((index + code.checked_sub(first)?) as usize).copied();
             }
             index += count;
@@ -208,13 +201,14 @@ impl<'a> Bits<'a> {
         None
     }
 
-    /// A number of so many bits; those that begin with a zero are negative.
+    /// A number of so many bits, 15 at most; those that begin with a zero are negative.
     fn number(&mut self, size: u8) -> Option<i32> {
-        let mut value = 0i32;
-        for _ in 0..size {
-            value = value << 1 | self.bit()? as i32;
+        if size == 0 {
+            return Some(0);
         }
-        let negative = size > 0 && value < 1 << (size - 1);
+        let value = (self.0.peek() >> (32 - u32::from(size))) as i32;
+        self.0.take(size.into())?;
+        let negative = value < 1 << (size - 1);
         Some(if negative { value - (1 << size) + 1 } else { value })
     }
 

@@ -1,6 +1,6 @@
 //! JPEG-LS (ITU-T T.87) of one component: lossless and near-lossless, 2 to 16 bits.
 
-use super::jpeg::{segments, word};
+use super::jpeg::{behind_restart, segments, word};
 
 /// What the segments before the samples say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(crate) struct Frame<'a> {
     /// MAXVAL, the three thresholds and RESET, when the stream sets its own.
     preset: Option<[i32; 5]>,
     near: i32,
+    /// Lines between two restart markers; 0 for none.
+    restart: u32,
     /// The coded samples.
     data: &'a [u8],
 }
@@ -36,8 +38,13 @@ pub(crate) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
                 }
                 frame.preset = Some(preset);
             }
-            // Mapping tables, larger sizes and restarts are not for images of one component.
-            0xF8 | 0xDD => return None,
+            // Two to four bytes.
+            0xDD => {
+                let lines = segment.content().filter(|lines| (2..=4).contains(&lines.len()))?;
+                frame.restart = lines.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
+            }
+            // Mapping tables and larger sizes are not for images of one component.
+            0xF8 => return None,
             0xDA => {
                 let &[1, _, 0, near] = from.first_chunk::<4>()? else { return None };
                 (frame.near, frame.data) = (near.into(), segment.after());
@@ -55,16 +62,25 @@ pub(crate) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
 /// What was wrong, in words.
 pub(crate) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
     let frame = frame(stream).ok_or("a JPEG-LS stream that cannot be read")?;
-    let mut decoder =
-        Decoder::new(&frame, Bits::new(frame.data)).ok_or("parameters of JPEG-LS out of range")?;
     let (rows, columns) = (frame.rows as usize, frame.columns as usize);
+    let lines = if frame.restart == 0 { rows } else { frame.restart as usize };
     let mut samples = Vec::new();
-    // A sample before the line and one after it, as the contexts need them.
-    let (mut before, mut line) = (vec![0i32; columns + 2], vec![0i32; columns + 2]);
-    for row in 0..rows {
-        decoder.line(&mut before, &mut line).ok_or_else(|| format!("the stream ends in line {row}"))?;
-        samples.extend(line.iter().skip(1).take(columns).map(|&sample| sample as u16));
-        std::mem::swap(&mut before, &mut line);
+    let mut data = frame.data;
+    for first in (0..rows).step_by(lines.max(1)) {
+        if first > 0 {
+            data = behind_restart((0, data), first / lines - 1)?;
+        }
+        // All that was learnt is forgotten behind a restart.
+        let mut decoder =
+            Decoder::new(&frame, Bits::new(data)).ok_or("parameters of JPEG-LS out of range")?;
+        // A sample before the line and one after it, as the contexts need them.
+        let (mut before, mut line) = (vec![0i32; columns + 2], vec![0i32; columns + 2]);
+        for row in first..rows.min(first.saturating_add(lines)) {
+            decoder.line(&mut before, &mut line).ok_or_else(|| format!("the stream ends in line {row}"))?;
+            samples.extend(line.iter().skip(1).take(columns).map(|&sample| sample as u16));
+            std::mem::swap(&mut before, &mut line);
+        }
+        data = decoder.bits.end();
     }
     Ok(samples)
 }
@@ -95,6 +111,16 @@ impl<'a> Bits<'a> {
         }
         self.count -= 1;
         Some(self.held >> self.count & 1)
+    }
+
+    /// What follows the byte in which the last bit lay that was taken; after a byte of ones that is one more.
+    fn end(self) -> &'a [u8] {
+        let rest = self.bytes.as_slice();
+        match rest.split_first() {
+            Some((..0x80, rest)) if self.after_ones => rest,
+            // It belongs to the marker.
+            _ => rest,
+        }
     }
 
     fn bits(&mut self, count: u32) -> Option<i32> {

@@ -5,6 +5,7 @@ mod jpeg;
 mod jpeg12;
 mod jpeg2000;
 mod jpegls;
+mod lossless;
 pub(crate) mod lut;
 mod rle;
 pub(crate) mod unpack;

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
-use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
+
+use super::charset::CharacterSet;
 
 /// Elements in the order of the file.
 #[derive(Clone, Debug, Default)]
@@ -130,29 +131,28 @@ impl<'a> Dataset<'a> {
         self.text(tag).unwrap_or_default().into_owned()
     }
 
-    /// A text for people, decoded by the character set of the data set.
-    pub(crate) fn decoded_text(&self, tag: Tag, characters: Option<&SpecificCharacterSet>) -> Option<String> {
+    /// A text for people, decoded by the character set of the data set around it, or its own.
+    pub(crate) fn decoded_text(&self, tag: Tag, characters: Option<&CharacterSet>) -> Option<String> {
         let bytes = self.bytes(tag)?;
-        let Some(codec) = characters.filter(|codec| !same_in_ascii(bytes, codec)) else {
-            return self.text(tag).map(Cow::into_owned);
-        };
-        match (vr_of(tag), codec.decode(bytes)) {
-            (VR::LO | VR::SH | VR::PN | VR::LT | VR::ST | VR::UT | VR::UC, Ok(text)) => {
+        let plain = || self.text(tag).map(Cow::into_owned);
+        if characters.is_none_or(|set| set.same_in_ascii(bytes)) && bytes.is_ascii() && !bytes.contains(&0x1B)
+        {
+            return plain();
+        }
+        let own = self.character_set();
+        let Some(set) = own.as_ref().or(characters) else { return plain() };
+        match (vr_of(tag), set.decode(bytes, vr_of(tag))) {
+            (VR::LO | VR::SH | VR::PN | VR::LT | VR::ST | VR::UT | VR::UC, Some(text)) => {
                 let text = text.trim_matches(padding);
                 (!text.is_empty()).then(|| text.to_owned())
             }
-            _ => self.text(tag).map(Cow::into_owned),
+            _ => plain(),
         }
     }
 
-    /// The character set that SpecificCharacterSet names first; `None` for the default.
-    pub(crate) fn character_set(&self) -> Option<SpecificCharacterSet> {
-        let names = self.text(dicom_dictionary_std::tags::SPECIFIC_CHARACTER_SET)?;
-        names
-            .split('\\')
-            .map(str::trim)
-            .find(|name| !name.is_empty())
-            .and_then(SpecificCharacterSet::from_code)
+    /// The character sets that SpecificCharacterSet names; `None` for the default, and for what nobody knows.
+    pub(crate) fn character_set(&self) -> Option<CharacterSet> {
+        CharacterSet::of(&self.text(dicom_dictionary_std::tags::SPECIFIC_CHARACTER_SET)?)
     }
 
     /// All numbers of an element, text or binary; empty when absent or not numbers.
@@ -218,12 +218,6 @@ pub(crate) fn trim_ascii(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
-}
-
-/// Whether a text reads the same in ASCII: all but the Japanese sets, and those that switch, extend it.
-fn same_in_ascii(bytes: &[u8], codec: &SpecificCharacterSet) -> bool {
-    bytes.iter().all(|&byte| byte < 0x80 && byte != 0x1B)
-        && matches!(codec.name().as_ref(), "ISO_IR 6" | "ISO_IR 100" | "ISO_IR 192")
 }
 
 fn binary<const N: usize>(bytes: &[u8], big_endian: bool, read: impl Fn([u8; N]) -> f64) -> Vec<f64> {

@@ -28,6 +28,17 @@ pub(crate) fn has_groups(root: &Dataset<'_>) -> bool {
     sequences.iter().any(|&sequence| !root.items(sequence).is_empty())
 }
 
+/// Whether a slope or an intercept is there and has no value, which the standard does not allow.
+pub(crate) fn rescale_is_empty(root: &Dataset<'_>) -> bool {
+    let sequences = [tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE];
+    let groups = sequences.iter().flat_map(|&sequence| root.items(sequence));
+    let items = groups.flat_map(|group| group.items(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE));
+    items.chain([root]).any(|item| {
+        let empty = |tag| item.bytes(tag).is_some_and(|bytes| trim_ascii(bytes).is_empty());
+        empty(tags::RESCALE_SLOPE) || empty(tags::RESCALE_INTERCEPT)
+    })
+}
+
 /// The frame of the image before.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {

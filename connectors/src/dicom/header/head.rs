@@ -24,12 +24,14 @@ pub(crate) struct Head<'a> {
     pub(crate) magic: bool,
     /// MediaStorageSOPClassUID.
     pub(crate) media_class: Option<Cow<'a, str>>,
+    /// Whether a deflated data set breaks off.
+    cut: bool,
 }
 
 /// Why there is no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoHead {
-    /// The code of a file without a data set: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`.
+    /// The code of a file without a data set: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`.
     Code(&'static str),
     /// The file's beginning is not enough to tell.
     Unknown,
@@ -49,7 +51,7 @@ impl<'a> Head<'a> {
     /// Finds the data set.
     ///
     /// # Errors
-    /// The code of a file without one: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`.
+    /// The code of a file without one: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`.
     pub(crate) fn find(bytes: &'a [u8]) -> Result<Self, &'static str> {
         Self::find_in(bytes, bytes.len() as u64).map_err(|error| match error {
             NoHead::Code(code) => code,
@@ -74,11 +76,19 @@ impl<'a> Head<'a> {
             return Err(NoHead::Unknown);
         }
         let missing = NoHead::Code(if magic { "NO_DATASET" } else { "NOT_DICOM" });
+        if whole && broken_off(&meta, meta_length, magic, rest) {
+            return Err(NoHead::Code("TRUNCATED"));
+        }
         if rest.is_empty() {
             return Err(missing);
         }
-        let body = if deflated { Cow::Owned(inflate(rest)) } else { Cow::Borrowed(rest) };
+        let (body, cut) = match deflated {
+            true => inflate(rest),
+            false => (Cow::Borrowed(rest), false),
+        };
         let body_length = if whole { body.len() as u64 } else { length.saturating_sub(start as u64) };
+        // Deflated, as the meta group says, and hardly a byte came of it.
+        let missing = if deflated && body.len() < 8 { NoHead::Code("TRUNCATED") } else { missing };
         let encoding = sniff(&body, magic || meta_length > 0, body_length).ok_or(missing)?;
         let transfer_syntax = declared.unwrap_or_else(|| {
             let uid = match encoding {
@@ -89,7 +99,7 @@ impl<'a> Head<'a> {
             uid.into()
         });
         let media_class = meta.text(tags::MEDIA_STORAGE_SOP_CLASS_UID);
-        Ok(Self { body, start, encoding, transfer_syntax, magic, media_class })
+        Ok(Self { body, start, encoding, transfer_syntax, magic, media_class, cut })
     }
 
     /// Whether the data set's bytes are those of the file.
@@ -99,7 +109,25 @@ impl<'a> Head<'a> {
 
     /// Parses the data set.
     pub(crate) fn dataset(&self) -> Dataset<'_> {
-        parse(&self.body, self.encoding)
+        let mut dataset = parse(&self.body, self.encoding);
+        dataset.cut |= self.cut;
+        dataset
+    }
+}
+
+/// Whether a file ends within its meta group, or behind it though something was to follow.
+fn broken_off(meta: &Dataset<'_>, length: usize, magic: bool, rest: &[u8]) -> bool {
+    let named = [tags::MEDIA_STORAGE_SOP_CLASS_UID, tags::TRANSFER_SYNTAX_UID];
+    let named = named.iter().any(|&tag| meta.text(tag).is_some());
+    let declared = meta.count(tags::FILE_META_INFORMATION_GROUP_LENGTH);
+    // Its own element takes twelve bytes.
+    let short = declared.is_some_and(|declared| (length as u64) < u64::from(declared) + 12);
+    match rest.len() {
+        0 => meta.cut && magic || short || named,
+        // Less than an element's head.
+        1..8 => magic,
+        8..ELEMENT_HEAD => meta.cut && (magic || named),
+        _ => false,
     }
 }
 
@@ -127,16 +155,18 @@ fn sniff(bytes: &[u8], trusted: bool, length_of_all: u64) -> Option<Encoding> {
     }
 }
 
-fn inflate(bytes: &[u8]) -> Vec<u8> {
+/// What a deflated data set holds, and whether it breaks off.
+fn inflate(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
     let syntax = TransferSyntaxRegistry.get(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
-    let mut inflated = Vec::new();
+    let (mut inflated, mut cut) = (Vec::new(), false);
     if let Some(Codec::Dataset(Some(adapter))) = syntax.map(|syntax| syntax.codec()) {
         let limit = (bytes.len() as u64).saturating_mul(MAX_INFLATION).min(MAX_INFLATED);
-        // A damaged stream leaves what could be read; the parser sees where it ends.
+        // A damaged stream leaves what could be read.
         let read = adapter.adapt_reader(Box::new(bytes)).take(limit).read_to_end(&mut inflated);
         if let Err(error) = read {
             tracing::debug!(%error, "a deflated data set is damaged");
+            cut = true;
         }
     }
-    inflated
+    (Cow::Owned(inflated), cut)
 }

@@ -11,11 +11,11 @@ use dicom_dictionary_std::{StandardDataDictionary, tags};
 use super::dataset::{Dataset, Fragments, Value};
 use super::head::Head;
 use super::instance::{Instance, PixelFormat, Tags};
-use super::{frames, refuse};
-use crate::Digest;
+use super::{charset, frames, refuse};
 use crate::dicom::FILTER_KEYWORDS;
 use crate::dicom::codecs::lut::ModalityLut;
 use crate::dicom::mosaic;
+use crate::{Digest, Real};
 
 /// Pixels as they lie in the file.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Image<'a> {
     pub(crate) instance: Instance,
     pub(crate) stored: Stored<'a>,
     pub(crate) lut: Option<ModalityLut>,
+    /// The lowest and the highest sample that stand for no value, as stored.
+    pub(crate) padding: Option<[f64; 2]>,
 }
 
 /// What the image before had: in a series most is the same from file to file.
@@ -61,13 +63,51 @@ pub(crate) enum Layout {
 pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'a>> {
     let instance = instance(head, dataset, &mut Recent::default())?;
     let lut = ModalityLut::read(dataset, instance.pixels.signed).flatten();
-    Some(Image { instance, stored: stored(dataset), lut })
+    let padding = padding(dataset, &instance.pixels);
+    Some(Image { instance, stored: stored(dataset), lut, padding })
+}
+
+/// PixelPaddingValue, with PixelPaddingRangeLimit where there is one.
+fn padding(dataset: &Dataset<'_>, pixels: &PixelFormat) -> Option<[f64; 2]> {
+    if pixels.float {
+        let tags = [tags::FLOAT_PIXEL_PADDING_VALUE, tags::DOUBLE_FLOAT_PIXEL_PADDING_VALUE];
+        let limits = [tags::FLOAT_PIXEL_PADDING_RANGE_LIMIT, tags::DOUBLE_FLOAT_PIXEL_PADDING_RANGE_LIMIT];
+        let number = |tags: [Tag; 2]| tags.into_iter().find_map(|tag| dataset.number(tag));
+        return number(tags).map(|value| [value, number(limits).unwrap_or(value)]);
+    }
+    // Its representation follows PixelRepresentation, whatever the file says it is.
+    let sample = |tag: Tag| {
+        let &pair = dataset.bytes(tag)?.first_chunk::<2>()?;
+        let word = if dataset.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
+        Some(if pixels.signed { f64::from(word as i16) } else { f64::from(word) })
+    };
+    let value = sample(tags::PIXEL_PADDING_VALUE)?;
+    let limit = sample(tags::PIXEL_PADDING_RANGE_LIMIT).unwrap_or(value);
+    Some([value.min(limit), value.max(limit)])
+}
+
+/// The code of a data set in which [`instance`] finds no image: it may have been one until it was cut.
+pub(crate) fn absent(head: &Head<'_>, dataset: &Dataset<'_>) -> &'static str {
+    let class = sop_class(head, dataset);
+    // Each object has a class, and one of images their pixels: the file may also end between two elements.
+    let unfinished = refuse::is_image(&class) || (class.is_empty() && head.magic);
+    let bare = layout(dataset) == Layout::Missing;
+    if dataset.cut || (unfinished && bare) { "TRUNCATED" } else { "NOT_AN_IMAGE" }
+}
+
+/// Rows and columns; none of what must be an image of some series: its stack lacks a slice.
+fn matrix(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<[u32; 2]> {
+    if let (Some(rows), Some(columns)) = (dataset.count(tags::ROWS), dataset.count(tags::COLUMNS)) {
+        return Some([rows, columns]);
+    }
+    let known =
+        refuse::is_image(&sop_class(head, dataset)) && dataset.text(tags::SERIES_INSTANCE_UID).is_some();
+    known.then_some([0, 0])
 }
 
 /// The instance that a data set holds, without digests and surrogates.
 pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Recent) -> Option<Instance> {
-    let rows = dataset.count(tags::ROWS)?;
-    let columns = dataset.count(tags::COLUMNS)?;
+    let [rows, columns] = matrix(head, dataset)?;
     let text = |tag| dataset.text_or_empty(tag);
     let mut pixels = format(dataset, &head.transfer_syntax, rows, columns);
     let tags = recent.tags_of(dataset);
@@ -100,10 +140,20 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
             Err(code) => unfolding = Some(code),
         }
     }
-    let rescaled = instance.frames.iter().flat_map(|frame| frame.rescale).all(|number| number.0.is_finite());
-    let unscaled = (!rescaled).then_some("BAD_RESCALE");
+    let table = dataset.get(tags::MODALITY_LUT_SEQUENCE).is_some();
+    // A slope of zero makes all voxels alike, unless a table takes its place.
+    let sound = |[slope, intercept]: [Real; 2]| {
+        slope.0.is_finite() && intercept.0.is_finite() && (slope.0 != 0.0 || table)
+    };
+    let unscaled = (!instance.frames.iter().all(|frame| sound(frame.rescale))).then_some("BAD_RESCALE");
+    if frames::rescale_is_empty(dataset) {
+        instance.notes.push("RESCALE_EMPTY: taken for a slope of 1 and an intercept of 0".to_owned());
+    }
     instance.refusal = refusal.or(unfolding).or(unscaled).map(str::to_owned);
     instance.pixels = pixels;
+    if dataset.text(tags::SPECIFIC_CHARACTER_SET).is_some_and(|names| !charset::is_known(&names)) {
+        instance.notes.push("UNKNOWN_CHARACTER_SET".to_owned());
+    }
     if !head.magic {
         instance.notes.push("NO_PREAMBLE".to_owned());
     }

@@ -1,5 +1,6 @@
 //! Files to records: the head of a file, its data set, and what a record keeps of it.
 
+mod charset;
 pub(crate) mod dataset;
 pub(crate) mod frames;
 mod head;
@@ -11,6 +12,7 @@ pub(crate) mod peek;
 pub mod record;
 pub(crate) mod refuse;
 mod scanner;
+mod unknown;
 
 pub(crate) use dataset::{Dataset, decimal_strings};
 pub(crate) use head::Head;

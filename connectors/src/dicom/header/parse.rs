@@ -39,7 +39,7 @@ pub(crate) fn parse_meta(bytes: &[u8]) -> (Dataset<'_>, usize) {
 }
 
 /// The representation that two letters name: [`VR::from_binary`] for those that come often, at a glance.
-fn vr_from(letters: &[u8; 2]) -> Option<VR> {
+pub(super) fn vr_from(letters: &[u8; 2]) -> Option<VR> {
     Some(match letters {
         b"UI" => VR::UI,
         b"DS" => VR::DS,
@@ -82,9 +82,9 @@ fn has_long_length(vr: VR) -> bool {
 }
 
 pub(crate) struct Reader<'a> {
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     pub(crate) at: usize,
-    encoding: Encoding,
+    pub(super) encoding: Encoding,
 }
 
 pub(crate) struct Header {
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         let bytes = <[u8; 2]>::try_from(self.take(2)?).ok()?;
         Some(if self.encoding.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
     }
@@ -118,13 +118,19 @@ impl<'a> Reader<'a> {
         Some(if self.encoding.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
     }
 
-    fn peek_group(&self) -> Option<u16> {
+    pub(super) fn peek_group(&self) -> Option<u16> {
         let mut ahead = Reader { bytes: self.bytes, at: self.at, encoding: self.encoding };
         ahead.u16()
     }
 
+    /// The next element's head; `None`, and nothing taken, where the bytes end before.
     pub(crate) fn header(&mut self) -> Option<Header> {
-        self.short_header().or_else(|| self.any_header())
+        let at = self.at;
+        let found = self.short_header().or_else(|| self.any_header());
+        if found.is_none() {
+            self.at = at;
+        }
+        found
     }
 
     /// Eight bytes of explicit little endian, as most heads are.
@@ -206,8 +212,7 @@ impl<'a> Reader<'a> {
 
     /// The items of a sequence that ends with a delimiter.
     pub(crate) fn open_sequence(&mut self, vr: VR, depth: u32, cut: &mut bool) -> Option<Vec<Dataset<'a>>> {
-        // A sequence of unknown representation is implicit inside, by the standard.
-        let encoding = if vr == VR::UN { Encoding::IMPLICIT } else { self.encoding };
+        let encoding = if vr == VR::UN { self.inside_unknown() } else { self.encoding };
         let mut inner = Reader { bytes: self.bytes, at: self.at, encoding };
         let items = inner.items(depth, true, cut)?;
         self.at = inner.at;
@@ -218,7 +223,9 @@ impl<'a> Reader<'a> {
     pub(crate) fn value(&self, tag: Tag, vr: VR, bytes: &'a [u8], depth: u32) -> Value<'a> {
         let encoding = match vr {
             VR::SQ => self.encoding,
-            VR::UN if vr_of(tag) == VR::SQ => Encoding::IMPLICIT,
+            VR::UN if vr_of(tag) == VR::SQ => {
+                Reader { bytes, at: 0, encoding: self.encoding }.inside_unknown()
+            }
             _ => return Value::Bytes(bytes),
         };
         let mut inner = Reader { bytes, at: 0, encoding };
@@ -233,7 +240,10 @@ impl<'a> Reader<'a> {
         }
         let mut items = Vec::new();
         while self.at < self.bytes.len() {
-            let Header { tag, length, .. } = self.header()?;
+            let Some(Header { tag, length, .. }) = self.header() else {
+                *cut = true;
+                return None;
+            };
             match tag.1 {
                 0xE0DD if tag.0 == 0xFFFE => return Some(items),
                 0xE000 if tag.0 == 0xFFFE => {}

@@ -245,7 +245,7 @@ impl Source<'_> {
                     image::surrogates(&mut instance, self.path);
                     Record::Instance(instance)
                 }
-                None => skip("NOT_AN_IMAGE"),
+                None => skip(image::absent(&head, &dataset)),
             },
         };
         *room = dataset.reuse();

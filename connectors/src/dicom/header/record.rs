@@ -28,7 +28,7 @@ pub enum Record {
     Image(Result<ImageFile, Reject>),
     /// Nothing that can be used.
     Skip {
-        /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `DICOMDIR`, `NOT_AN_IMAGE`.
+        /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`, `DICOMDIR`, `NOT_AN_IMAGE`.
         code: String,
     },
 }
@@ -64,15 +64,14 @@ pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
     match kind(&head, &dataset, dataset.elements.is_empty()) {
         Kind::Skip(code) => skip(code),
         Kind::Outlines => Record::Outlines(crate::rtstruct::record::outlines(&dataset)),
-        Kind::Segments => {
-            dicom_seg::outlines(&head, &dataset).map_or_else(|| skip("NOT_AN_IMAGE"), Record::Outlines)
-        }
+        Kind::Segments => dicom_seg::outlines(&head, &dataset)
+            .map_or_else(|| skip(image::absent(&head, &dataset)), Record::Outlines),
         Kind::Image => match image::read(&head, &dataset) {
             Some(mut image) => {
                 more.add(&dataset, &mut image.instance.tags);
                 Record::Instance(image.seal(path))
             }
-            None => skip("NOT_AN_IMAGE"),
+            None => skip(image::absent(&head, &dataset)),
         },
     }
 }
@@ -88,7 +87,11 @@ pub(crate) enum Kind {
 
 pub(crate) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> Kind {
     if empty {
-        return Kind::Skip(if head.magic { "NO_DATASET" } else { "NOT_DICOM" });
+        return Kind::Skip(match head.magic {
+            true if dataset.cut => "TRUNCATED",
+            true => "NO_DATASET",
+            false => "NOT_DICOM",
+        });
     }
     let directory = head.media_class.as_deref() == Some(uids::MEDIA_STORAGE_DIRECTORY_STORAGE);
     if directory || dataset.get(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {

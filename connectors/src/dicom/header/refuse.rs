@@ -1,5 +1,7 @@
 //! What shows in one file that its pixels cannot become a volume, by name.
 
+use dicom_core::dictionary::UidDictionary;
+use dicom_dictionary_std::sop_class::StandardSopClassDictionary;
 use dicom_dictionary_std::{tags, uids};
 
 use super::dataset::Dataset;
@@ -24,12 +26,18 @@ const MOST_UNDESCRIBED: u32 = 1 << 16;
 /// Codes that set an instance apart from the stacks of its series: it was never part of a volume.
 pub(crate) const ASIDE: &[&str] = &["COLOUR", "SECONDARY_CAPTURE", "PROJECTION", "LOCALIZER"];
 
-/// Objects that hold no image of their own kind: segmentations, doses, maps of other objects.
+/// Whether the standard counts objects of the class among the images.
+pub(crate) fn is_image(sop_class: &str) -> bool {
+    let named = StandardSopClassDictionary.by_uid(sop_class);
+    !not_an_image(sop_class) && named.is_some_and(|class| class.name.contains("Image Storage"))
+}
+
 /// Whether the object is a segmentation: segments, or a label map.
 pub(crate) fn is_segmentation(sop_class: &str) -> bool {
     [uids::SEGMENTATION_STORAGE, uids::LABEL_MAP_SEGMENTATION_STORAGE].contains(&sop_class)
 }
 
+/// Objects that hold no image of their own kind: segmentations, doses, maps of other objects.
 pub(crate) fn not_an_image(sop_class: &str) -> bool {
     sop_class.starts_with("1.2.840.10008.5.1.4.1.1.66")
         || sop_class.starts_with("1.2.840.10008.5.1.4.1.1.481")
@@ -70,7 +78,9 @@ pub(crate) fn on_storage(
     layout: Layout,
 ) -> Option<&'static str> {
     if layout == Layout::Missing {
-        return Some(if dataset.cut { "TRUNCATED" } else { "NO_PIXEL_DATA" });
+        // A header without a size ends early, be it between two elements.
+        let sized = [tags::ROWS, tags::COLUMNS].iter().all(|&tag| dataset.get(tag).is_some());
+        return Some(if dataset.cut || !sized { "TRUNCATED" } else { "NO_PIXEL_DATA" });
     }
     let bits = pixels.bits_allocated;
     let sound = match pixels.float {

@@ -75,7 +75,7 @@ pub struct Skipped {
     /// The file; a folder when it could not be opened.
     #[serde(serialize_with = "path")]
     pub file: PathBuf,
-    /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `DICOMDIR`, `NOT_AN_IMAGE`, `UNREADABLE`.
+    /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`, `DICOMDIR`, `NOT_AN_IMAGE`, `UNREADABLE`.
     pub code: String,
 }
 

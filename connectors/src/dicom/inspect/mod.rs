@@ -20,7 +20,9 @@ use held::HeldSeries;
 use super::header::instance::Instance;
 use super::header::peek::HeaderReader;
 use super::header::record::{Record, read_record};
-use super::stack::assemble::{Assembled, assemble};
+use super::pixels::same_values;
+use super::stack::Rules;
+use super::stack::assemble::{Assembled, assemble_comparing};
 use super::walk::{Walk, WalkError};
 
 pub use finding::{Finding, FoundOutlines, FoundVolume, Refused, Skipped, Total};
@@ -283,7 +285,12 @@ fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<
     let (paths, mut instances) = held.unpack()?;
     complete(&paths, &mut instances);
     let all: Vec<&Instance> = instances.iter().collect();
-    let findings = assemble(&all).into_iter().map(|part| {
+    let place = |index: usize| Some((std::path::absolute(paths.get(index)?).ok()?, *all.get(index)?));
+    let same = |a, b| {
+        let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
+        same_values((&a.0, a.1), (&b.0, b.1))
+    };
+    let findings = assemble_comparing(&all, Rules::default(), same).into_iter().map(|part| {
         // The indices are those of what was given.
         let files: Vec<PathBuf> = part.instances.iter().map(|&index| paths[index].clone()).collect();
         let tags = part.instances.first().map(|&index| instances[index].tags.clone()).unwrap_or_default();

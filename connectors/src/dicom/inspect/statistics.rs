@@ -13,7 +13,7 @@ use crate::dicom::header::image::Image;
 /// Bytes of pixels that are decoded at once.
 const WINDOW: usize = 32 << 20;
 
-/// Figures over all voxels of a volume, padding included.
+/// Figures over the voxels of a volume, without those that only pad it (PixelPaddingValue).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Statistics {
     /// The smallest value, after each slice's rescale.
@@ -22,8 +22,16 @@ pub struct Statistics {
     pub max: f64,
     /// Their mean.
     pub mean: f64,
+    /// Voxels of padding, which the figures above leave out.
+    #[serde(skip_serializing_if = "is_none")]
+    pub padding: usize,
     /// SHA-256 of the samples as stored and decoded: little endian, BitsAllocated wide, slice after slice.
     pub sha256_stored: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Decodes a volume of slices with `size` rows and columns: files and frames, in order.
@@ -65,17 +73,29 @@ struct Decoded {
     max: f64,
     sum: f64,
     count: usize,
+    padding: usize,
 }
 
 fn decode(image: &Image<'_>, frame: u32) -> Result<Decoded, Reject> {
-    let mut decoded =
-        Decoded { stored: Vec::new(), min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, count: 0 };
+    let mut decoded = Decoded {
+        stored: Vec::new(),
+        min: f64::INFINITY,
+        max: f64::NEG_INFINITY,
+        sum: 0.0,
+        count: 0,
+        padding: 0,
+    };
     let told = |message: String| failed(frame, &message);
     let found = image.frame(frame as usize).map_err(told)?;
+    let padding = image.padding(frame as usize);
     let line = |values: &[f64], stored: &[u8]| {
         decoded.stored.extend_from_slice(stored);
         decoded.count += values.len();
         for &value in values {
+            if padding.is_some_and(|[lowest, highest]| lowest <= value && value <= highest) {
+                decoded.padding += 1;
+                continue;
+            }
             decoded.min = decoded.min.min(value);
             decoded.max = decoded.max.max(value);
             decoded.sum += value;
@@ -92,11 +112,19 @@ struct Sums {
     max: f64,
     sum: f64,
     count: usize,
+    padding: usize,
 }
 
 impl Default for Sums {
     fn default() -> Self {
-        Self { hasher: Sha256::new(), min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, count: 0 }
+        Self {
+            hasher: Sha256::new(),
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            sum: 0.0,
+            count: 0,
+            padding: 0,
+        }
     }
 }
 
@@ -107,7 +135,8 @@ impl Sums {
             self.min = self.min.min(slice.min);
             self.max = self.max.max(slice.max);
             self.sum += slice.sum;
-            self.count += slice.count;
+            self.count += slice.count - slice.padding;
+            self.padding += slice.padding;
         }
     }
 
@@ -117,6 +146,7 @@ impl Sums {
             min: self.min,
             max: self.max,
             mean: self.sum / self.count as f64,
+            padding: self.padding,
             sha256_stored: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }

@@ -7,7 +7,7 @@ use super::hints::reject;
 use super::passes::{self, Passes};
 use super::slices::{Slice, Stack, stacks};
 use super::split::{Place, places, split};
-use crate::dicom::header::instance::Instance;
+use crate::dicom::header::instance::{Instance, PixelFormat};
 use crate::dicom::header::refuse::ASIDE;
 use crate::geometry::dot;
 use crate::{Geometry, Reject};
@@ -54,11 +54,24 @@ pub fn assemble(instances: &[&Instance]) -> Vec<Part> {
     assemble_with(instances, Rules::default())
 }
 
+/// The stacks of one series. Copies of an instance that are stored in different ways are a conflict, since nobody
+/// decodes them: see [`assemble_comparing`].
+pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<Part> {
+    assemble_comparing(instances, rules, |_, _| false)
+}
+
 /// The stacks of one series. The order of `instances` has no influence on the result.
 ///
+/// Of instances of one SOPInstanceUID whose pixels are stored in different ways, by their indices, `same` says whether
+/// they decode to the same values ([`same_values`](crate::dicom::same_values)): all but one are dropped then.
+///
 /// Stacks come first, the largest leading, then what was set aside: leftovers, localizers, colour, ….
-pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<Part> {
-    let judged = match distinct(instances) {
+pub fn assemble_comparing(
+    instances: &[&Instance],
+    rules: Rules,
+    same: impl FnMut(usize, usize) -> bool,
+) -> Vec<Part> {
+    let judged = match distinct(instances, same) {
         Ok((kept, notes)) => judge_all(&kept, &notes, rules),
         Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
     };
@@ -67,6 +80,9 @@ pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<Part> {
 }
 
 type Verdict = Result<Assembled, Reject>;
+
+/// Codes of instances that were to be slices of a stack.
+const LOST: [&str; 2] = ["TRUNCATED", "NO_PIXEL_DATA"];
 
 /// A verdict, and the instances that it is about.
 struct Judged {
@@ -81,6 +97,18 @@ impl Judged {
         Self { verdict, instances: instances.into_iter().filter(|&index| seen.insert(index)).collect() }
     }
 
+    /// Any stack of the series may be the one that lost a slice whose place nobody knows.
+    fn without(&mut self, code: &str, lost: &[usize]) {
+        let message =
+            format!("{} instance(s) of the series break off before they say where they lie", lost.len());
+        let (refused, others) = (self.verdict.as_ref().err(), std::mem::take(&mut self.instances));
+        let reject = match refused {
+            Some(other) => Reject { message: format!("{}; {message}", other.message), ..other.clone() },
+            None => reject(code, message),
+        };
+        *self = Self::new(Err(reject), lost.iter().copied().chain(others));
+    }
+
     fn of(verdict: Verdict, slices: &[Slice<'_>]) -> Self {
         Self::new(verdict, slices.iter().map(|slice| slice.source.instance))
     }
@@ -93,7 +121,7 @@ type Indexed<'a> = (usize, &'a Instance);
 type Distinct<'a> = Result<(Vec<Indexed<'a>>, Vec<String>), (Reject, Vec<usize>)>;
 
 /// Instances in an order of their content, without those that are there twice.
-fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
+fn distinct<'a>(instances: &[&'a Instance], mut same: impl FnMut(usize, usize) -> bool) -> Distinct<'a> {
     let mut sorted: Vec<Indexed<'a>> = instances.iter().copied().enumerate().collect();
     sorted.sort_by(|(i, a), (j, b)| (&a.sop_uid, a, i).cmp(&(&b.sop_uid, b, j)));
     let mut kept: Vec<Indexed<'a>> = Vec::with_capacity(sorted.len());
@@ -101,7 +129,7 @@ fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
     for &(index, instance) in &sorted {
         match kept.last() {
             Some(&(first, last)) if last.sop_uid == instance.sop_uid => {
-                if (last.pixel_digest, &last.frames) != (instance.pixel_digest, &instance.frames) {
+                if !(alike(last, instance) || (comparable(last, instance) && same(first, index))) {
                     let message = "one SOPInstanceUID names instances with different pixels or positions";
                     let all = sorted.iter().map(|&(index, _)| index);
                     let at_fault = [first, index].into_iter().chain(all).collect();
@@ -114,6 +142,19 @@ fn distinct<'a>(instances: &[&'a Instance]) -> Distinct<'a> {
     }
     let note = (dropped > 0).then(|| format!("DUPLICATE_INSTANCE: {dropped} dropped"));
     Ok((kept, note.into_iter().collect()))
+}
+
+/// Whether two instances have the same stored pixels, which mean the same.
+fn alike(a: &Instance, b: &Instance) -> bool {
+    let format =
+        |instance: &Instance| PixelFormat { transfer_syntax: String::new(), ..instance.pixels.clone() };
+    a.pixel_digest == b.pixel_digest && a.frames == b.frames && format(a) == format(b)
+}
+
+/// Whether two instances may hold the same values at the same places, stored in different ways.
+fn comparable(a: &Instance, b: &Instance) -> bool {
+    let facts = |instance: &Instance| (instance.pixels.frame_size, instance.refusal.is_none());
+    a.frames == b.frames && facts(a) == facts(b) && a.refusal.is_none()
 }
 
 fn judge_all(kept: &[Indexed<'_>], notes: &[String], rules: Rules) -> Vec<Judged> {
@@ -149,6 +190,13 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String], rules: Rules) -> Vec<Judged
     };
     let lie_apart = |(code, slices)| refuse(code, "lie apart from the stacks of the series", slices);
     judged.extend(apart.into_iter().map(lie_apart));
+    for code in LOST {
+        let Some(lost) = aside.get(code) else { continue };
+        judged.iter_mut().for_each(|judged| judged.without(code, lost));
+        if !judged.is_empty() {
+            aside.remove(code);
+        }
+    }
     judged.extend(aside.into_iter().map(|(code, slices)| refuse(code, "of this kind", slices)));
     for assembled in judged.iter_mut().filter_map(|judged| judged.verdict.as_mut().ok()) {
         assembled.notes.extend(notes.iter().cloned());

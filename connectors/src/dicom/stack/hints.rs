@@ -28,7 +28,9 @@ fn hint(code: &str) -> &'static str {
         "MODALITY_LUT" => {
             "the modality look-up table has too few entries, or goes with floating-point pixels"
         }
-        "BAD_RESCALE" => "RescaleSlope and RescaleIntercept must be numbers",
+        "BAD_RESCALE" => {
+            "RescaleSlope and RescaleIntercept must be numbers, and a slope of 0 makes all voxels alike: mend the tags"
+        }
         "IMPLAUSIBLE_SIZE" => "the header claims far more pixels or frames than the file explains",
         "SINGLE_SLICE" => "a volume needs at least two slices, or a slice thickness",
         _ => "",
