@@ -4,36 +4,28 @@ use tomoflow_connectors::Geometry;
 
 use super::load::Context;
 use super::maps;
-use super::work::{Action, Work};
+use super::work::Action;
 use crate::operators::cases::declared_grid::DeclaredGrid;
 use crate::pipeline::Plan;
 
 /// What an action holds at its peak: intensities, labels, a transformed copy, and the pieces between.
 pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
     let voxels = |size: [usize; 3]| size.iter().map(|&n| n as u64).product::<u64>();
-    match &action.work {
-        Work::Train(members) => members
-            .iter()
-            .filter_map(|member| std::fs::metadata(context.artifacts.path(member.prepared?)).ok())
-            .map(|file| file.len())
-            .sum(),
-        work => {
-            let Some(series) = work.case() else { return 0 };
-            let original = Geometry::from(&series.grid);
-            let finest = finest(&context.plan, usize::from(action.stage), &original);
-            // Two masks are in the count already.
-            let more = match work {
-                Work::Combine { masks, .. } => masks.len().saturating_sub(2) as u64,
-                _ => 0,
-            };
-            // Packed maps on both grids, and one of them unpacked.
-            let maps = match work {
-                Work::Infer { .. } if maps::wanted(&context.plan, usize::from(action.stage)).any() => 3,
-                _ => 0,
-            };
-            (14 + 2 * more + maps) * voxels(original.size) + (14 + maps) * finest
-        }
-    }
+    let work = &action.work;
+    let Some(series) = work.series() else {
+        let prepared = work.members().into_iter().flatten().filter_map(|member| member.prepared);
+        let files = prepared.filter_map(|digest| std::fs::metadata(context.artifacts.path(digest)).ok());
+        return files.map(|file| file.len()).sum();
+    };
+    let original = Geometry::from(&series.grid);
+    let finest = finest(&context.plan, usize::from(action.stage), &original);
+    // Two masks are in the count already.
+    let more = work.artifacts().len().saturating_sub(2) as u64;
+    // Packed maps on both grids, and one of them unpacked.
+    let keeps_maps =
+        !work.models().is_empty() && maps::wanted(&context.plan, usize::from(action.stage)).any();
+    let maps = if keeps_maps { 3 } else { 0 };
+    (14 + 2 * more + maps) * voxels(original.size) + (14 + maps) * finest
 }
 
 /// Voxels of the largest grid on the way to a stage.
