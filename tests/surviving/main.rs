@@ -4,6 +4,7 @@
 mod disk;
 mod failures;
 mod holders;
+mod memory;
 mod operators;
 #[path = "../support/mod.rs"]
 mod support;
