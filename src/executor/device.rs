@@ -9,11 +9,11 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
+use super::job::{Finished, Job};
 use super::line::{DeviceJob, Line};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::observer::{Board, Watch};
-use super::pool::{Finished, Job};
 use super::slot::{Busy, Slot};
 use super::work::{Action, Member, Work};
 use crate::networks::{

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::budget::Permit;
-use super::pool::Job;
+use super::job::Job;
 use crate::operators::value::Case;
 
 /// A job whose voxels are ready.

@@ -4,20 +4,32 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender};
 use tomoflow_connectors::{Digest, Reject};
 
 use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
+use super::budget::Budget;
 use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced};
+use super::job::{Finished, Job};
 use super::line::{DeviceJob, ToDevice};
 use super::load::Context;
 use super::need;
-use super::pool::{Job, Shared};
 use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
+
+/// What every thread of the pool has.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) context: Context,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) to_device: Sender<ToDevice>,
+    pub(super) report: Sender<Finished>,
+    pub(super) budget: Arc<Budget>,
+}
 
 /// One thread of the pool.
 pub(super) struct Worker {
