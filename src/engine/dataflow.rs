@@ -207,7 +207,7 @@ impl<'s> Built<'s, '_> {
         let names = self.names.clone();
         self.outputs.push(done.clone().flat_map(move |((action, _), outcome)| match outcome {
             Outcome::Failed { code, message, hint, attempts, .. } => {
-                let case = action.work.case().map(|case| case.key.to_string());
+                let case = action.work.series().map(|series| series.key.to_string());
                 let reject = Reject { code, message, hint };
                 let stage = names[usize::from(action.stage)].clone();
                 Some(Output::desired(Desired::Reject { case, stage, reject, attempts }))
@@ -277,7 +277,7 @@ impl<'s> Built<'s, '_> {
         let wanted = cases.map(move |(_, case)| {
             let case = chain.seen(case);
             let key = keys::action(operator, &[chain.scan(&case)]);
-            (Action { key, stage: index as u16, work: Work::Segment(case) }, None)
+            (Action { key, stage: index as u16, work: Work::on_scan(case) }, None)
         });
         self.masks_of(index, wanted);
     }
@@ -287,7 +287,7 @@ impl<'s> Built<'s, '_> {
         let operator = keys::operator(&self.plan.stages[index]);
         let wanted = masks.map(move |(_, mask)| {
             let key = keys::action(operator, &[mask.mask]);
-            let work = Work::Mask { mask: mask.mask, series: mask.series };
+            let work = Work::on_artifacts(mask.series, [mask.mask]);
             (Action { key, stage: index as u16, work }, mask.model)
         });
         self.masks_of(index, wanted);
@@ -308,7 +308,7 @@ impl<'s> Built<'s, '_> {
         }
         let wanted = all.map(move |(_, (masks, series, model))| {
             let key = keys::action(operator, &masks);
-            (Action { key, stage: index as u16, work: Work::Combine { masks, series } }, model)
+            (Action { key, stage: index as u16, work: Work::on_artifacts(series, masks) }, model)
         });
         self.masks_of(index, wanted);
     }
@@ -316,16 +316,9 @@ impl<'s> Built<'s, '_> {
     fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<Used>)>) {
         let name = self.names[index].clone();
         let masks = self.act(wanted).flat_map(move |(action, model, left)| {
-            let (Work::Infer { case: CaseRow { series, .. }, .. }
-            | Work::Segment(CaseRow { series, .. })
-            | Work::Mask { series, .. }
-            | Work::Combine { series, .. }) = &action.work
-            else {
-                return None;
-            };
             let digest = model.as_ref().map(|model| model.model);
             let from = Provenance { stage: name.clone(), action: action.key, model: digest };
-            let series = series.clone();
+            let series = action.work.series()?.clone();
             Some((series.key.clone(), MaskRow { series, mask: left.artifact, model, from }))
         });
         self.outputs.push(masks.clone().map(|(_, mask)| {
@@ -342,14 +335,14 @@ impl<'s> Built<'s, '_> {
             // Truth is compared on the original grid, so what transforms did to it takes no part.
             let labels = case.labels.as_ref()?.digest;
             let key = keys::action(operator, &[mask.mask, labels]);
-            let work = Work::Evaluate { mask: mask.mask, case };
+            let work = Work::against_labels(case, mask.mask);
             let stands = mask.model.as_ref().and_then(|used| used.stands);
             let part = stands.map_or("", Stands::name).to_owned();
             Some((Action { key, stage: index as u16, work }, (part, mask.from.model)))
         });
         let name = self.names[index].clone();
         let judged = self.act(wanted).flat_map(move |(action, (split, model), left)| {
-            let Work::Evaluate { case: CaseRow { series, .. }, .. } = &action.work else { return None };
+            let series = action.work.series()?;
             let from = Provenance { stage: name.clone(), action: action.key, model };
             let vendor = series.manufacturer.clone();
             let case = series.key.clone();

@@ -21,7 +21,7 @@ use super::control::Control;
 use super::error::RunError;
 use super::insight::ledger::Ledger;
 use super::rows::{Desired, DesiredRows, Input, Output};
-use crate::executor::work::{Action, Work};
+use crate::executor::work::Action;
 use crate::executor::{Context, Finished, Job};
 use crate::executor::{keys, maps};
 use crate::networks::MapKinds;
@@ -201,8 +201,8 @@ impl Driver {
         }
         self.stood.insert(key);
         for action in self.wanted.get(&key).into_iter().flat_map(Asked::actions) {
-            if let (Work::Prepare(case), true) = (&action.work, outcome.lasts()) {
-                self.prepared.insert((action.stage, case.series.key.clone()), key);
+            if let Some(series) = action.work.series().filter(|_| action.work.prepares() && outcome.lasts()) {
+                self.prepared.insert((action.stage, series.key.clone()), key);
             }
         }
         if let Some(before) = self.fed.insert(key, outcome.clone()) {

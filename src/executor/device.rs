@@ -9,11 +9,11 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
+use super::job::{Finished, Job};
 use super::line::{DeviceJob, Line};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::observer::{Board, Watch};
-use super::pool::{Finished, Job};
 use super::slot::{Busy, Slot};
 use super::work::{Action, Member, Work};
 use crate::networks::{
@@ -92,7 +92,7 @@ impl Models<'_> {
             let action = job.action.clone();
             let result = match (&action.work, case) {
                 _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
-                (Work::Infer { .. }, Some(case)) => {
+                (Work::Apply { .. }, Some(case)) => {
                     cases.push((place, action, case));
                     continue;
                 }
@@ -135,11 +135,10 @@ impl Models<'_> {
         action: &Action,
         cases: impl Iterator<Item = &'c Case>,
     ) -> Result<(Vec<Segmented>, Vec<String>), Reject> {
-        let (Stage::Infer(infer), Work::Infer { models, .. }) =
-            (&self.context.plan.stages[usize::from(action.stage)].stage, &action.work)
-        else {
+        let Stage::Infer(infer) = &self.context.plan.stages[usize::from(action.stage)].stage else {
             return Err(misplaced());
         };
+        let models = action.work.models();
         let keep = maps::wanted(&self.context.plan, usize::from(action.stage));
         let model = self.model(infer, (ModelSource::content(models), action.stage), models)?;
         if keep.attention && !model.attends() {

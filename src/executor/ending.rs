@@ -8,8 +8,8 @@ use crossbeam_channel::Sender;
 use tomoflow_connectors::Reject;
 
 use super::artifact::{self, MaskArtifact};
+use super::job::Finished;
 use super::load::Context;
-use super::pool::Finished;
 use super::work::Action;
 use crate::operators::cases::resample::labels_to_grid;
 use crate::operators::value::{Case, Mask};

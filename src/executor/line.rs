@@ -6,8 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::budget::Permit;
-use super::pool::Job;
-use super::work::Work;
+use super::job::Job;
 use crate::operators::value::Case;
 
 /// A job whose voxels are ready.
@@ -67,12 +66,7 @@ impl Line {
 
 fn same_network(a: &DeviceJob, b: &DeviceJob) -> bool {
     let (a, b) = (&a.job.action, &b.job.action);
-    match (&a.work, &b.work) {
-        (Work::Infer { models, .. }, Work::Infer { models: others, .. }) => {
-            (a.stage, models) == (b.stage, others)
-        }
-        _ => false,
-    }
+    !a.work.models().is_empty() && (a.stage, a.work.models()) == (b.stage, b.work.models())
 }
 
 #[cfg(test)]
@@ -83,7 +77,7 @@ mod tests {
     use tomoflow_connectors::{Digest, Geometry};
 
     use super::super::budget::Budget;
-    use super::super::work::{Action, CaseRow, Grid, ScanForm, SeriesRow};
+    use super::super::work::{Action, CaseRow, Grid, ScanForm, SeriesRow, Work};
     use super::*;
 
     fn job(key: u8, work: Work) -> ToDevice {
@@ -110,7 +104,7 @@ mod tests {
             digest: Digest::default(),
         };
         let case = CaseRow { series: Arc::new(series), labels: None };
-        job(key, Work::Infer { case, models: [Digest::of(&[model])].into() })
+        job(key, Work::with_models(case, [Digest::of(&[model])].into()))
     }
 
     #[test]

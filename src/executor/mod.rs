@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod budget;
 mod device;
 mod ending;
+mod job;
 pub mod keys;
 mod line;
 mod load;
@@ -15,5 +16,6 @@ mod slot;
 pub mod work;
 mod worker;
 
+pub use job::{Finished, Job};
 pub use load::{Context, Lookup, vanished};
-pub use pool::{Executor, Finished, Job, Settings};
+pub use pool::{Executor, Settings};

@@ -1,7 +1,7 @@
 //! The CPU pool: takes actions from a bounded queue, runs them within the budget, hands on to the device.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,33 +11,13 @@ use tomoflow_connectors::Reject;
 use super::budget::Budget;
 use super::device;
 use super::ending::finish;
+use super::job::{Finished, Job};
 use super::line::{Line, ToDevice};
-use super::load::{Context, Lookup};
+use super::load::Context;
 use super::slot::{Busy, Slot};
 use super::work::Action;
-use super::worker::Worker;
+use super::worker::{Shared, Worker};
 use crate::networks::Device;
-use crate::store::Recorded;
-
-/// An action on its way.
-#[derive(Clone)]
-pub struct Job {
-    /// What is to be done.
-    pub action: Action,
-    /// Set when it is no longer wanted.
-    pub cancelled: Arc<AtomicBool>,
-    /// Where its files lie, when this process has no index of its own.
-    pub lookup: Option<Arc<dyn Lookup>>,
-}
-
-/// What an action led to.
-#[derive(Debug)]
-pub struct Finished {
-    /// Which one.
-    pub action: Action,
-    /// What came of it.
-    pub recorded: Recorded,
-}
 
 /// How much there is to work with.
 #[derive(Clone, Copy, Debug)]
@@ -66,16 +46,6 @@ pub struct Executor {
 enum Role {
     Cpu,
     Device,
-}
-
-/// What every thread of the pool has.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) context: Context,
-    pub(super) jobs: Receiver<Job>,
-    pub(super) to_device: Sender<ToDevice>,
-    pub(super) report: Sender<Finished>,
-    pub(super) budget: Arc<Budget>,
 }
 
 impl Executor {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::budget::Permit;
-use super::pool::Job;
+use super::job::Job;
 
 /// A job under way, and what it holds.
 pub struct Busy {

@@ -210,7 +210,8 @@ pub fn seen_by(members: &[Member]) -> impl Iterator<Item = (String, String)> {
     members.iter().map(move |member| (member.case.clone(), stands.remove(&member.case).unwrap_or_default()))
 }
 
-/// What is to be done.
+/// What is to be done. What enters it are fields that any role of stage has; which operator of that role does it,
+/// the stage says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Work {
     /// Assemble, label, and transform a case, for training.
@@ -219,57 +220,108 @@ pub enum Work {
     Measure(CaseRow),
     /// Train a model on prepared cases.
     Train(Arc<Vec<Member>>),
-    /// Apply a model, or several that are an ensemble, to a case.
-    Infer {
-        /// The case.
+    /// Apply a stage to a case.
+    Apply {
+        /// The case; its labels only where they take part.
         case: CaseRow,
+        /// The artifacts that it starts from, in the order of the stage's inputs; none when it starts from the scan.
+        artifacts: Arc<[Digest]>,
         /// The models' contents, in the order in which they run: artifacts, or the files that the stage names
-        /// as one.
+        /// as one; none when no network takes part.
         models: Arc<[Digest]>,
-    },
-    /// Segment a case without a model.
-    Segment(CaseRow),
-    /// Mend a mask.
-    Mask {
-        /// The mask's artifact.
-        mask: Digest,
-        /// Whose it is.
-        series: Arc<SeriesRow>,
-    },
-    /// Compare a mask with the truth.
-    Evaluate {
-        /// The mask's artifact.
-        mask: Digest,
-        /// Scan and labels.
-        case: CaseRow,
-    },
-    /// Put masks of one scan together.
-    Combine {
-        /// The masks' artifacts, in the order of the stage's inputs; at least one.
-        masks: Vec<Digest>,
-        /// Whose they are.
-        series: Arc<SeriesRow>,
     },
     /// Take the volume of a case's labels, by which a split may be stratified.
     Volume(CaseRow),
 }
 
 impl Work {
-    /// Whether a network takes part.
-    pub fn needs_device(&self) -> bool {
-        matches!(self, Self::Train(_) | Self::Infer { .. })
+    /// Apply a stage to a scan.
+    pub fn on_scan(case: CaseRow) -> Self {
+        Self::with_models(case, Arc::default())
     }
 
-    /// The case it is about; none for a training.
-    pub fn case(&self) -> Option<&SeriesRow> {
+    /// Apply a network, or several that are an ensemble, to a scan.
+    pub fn with_models(case: CaseRow, models: Arc<[Digest]>) -> Self {
+        Self::Apply { case, artifacts: Arc::default(), models }
+    }
+
+    /// Apply a stage to artifacts that were made of a scan, at least one.
+    pub fn on_artifacts(series: Arc<SeriesRow>, artifacts: impl Into<Arc<[Digest]>>) -> Self {
+        let case = CaseRow { series, labels: None };
+        Self::Apply { case, artifacts: artifacts.into(), models: Arc::default() }
+    }
+
+    /// Compare an artifact that was made of a scan with what the scan's labels say.
+    pub fn against_labels(case: CaseRow, artifact: Digest) -> Self {
+        Self::Apply { case, artifacts: [artifact].into(), models: Arc::default() }
+    }
+
+    /// Whether a network takes part.
+    pub fn needs_device(&self) -> bool {
+        self.members().is_some() || !self.models().is_empty()
+    }
+
+    /// The case that it is about, with the labels that take part; none for a training.
+    pub fn case(&self) -> Option<&CaseRow> {
         match self {
-            Self::Prepare(case) | Self::Measure(case) | Self::Segment(case) | Self::Volume(case) => {
-                Some(&case.series)
+            Self::Prepare(case) | Self::Measure(case) | Self::Volume(case) | Self::Apply { case, .. } => {
+                Some(case)
             }
-            Self::Infer { case, .. } | Self::Evaluate { case, .. } => Some(&case.series),
-            Self::Mask { series, .. } | Self::Combine { series, .. } => Some(series),
             Self::Train(_) => None,
         }
+    }
+
+    /// The scan that it is about; none for a training.
+    pub fn series(&self) -> Option<&Arc<SeriesRow>> {
+        self.case().map(|case| &case.series)
+    }
+
+    /// The labels that take part.
+    pub fn labels(&self) -> Option<&LabelRow> {
+        self.case()?.labels.as_ref()
+    }
+
+    /// The artifacts that it starts from; none when it starts from a scan or from labels, or is a training.
+    pub fn artifacts(&self) -> &[Digest] {
+        match self {
+            Self::Apply { artifacts, .. } => artifacts,
+            _ => &[],
+        }
+    }
+
+    /// The models that take part.
+    pub fn models(&self) -> &[Digest] {
+        match self {
+            Self::Apply { models, .. } => models,
+            _ => &[],
+        }
+    }
+
+    /// The dataset of a training.
+    pub fn members(&self) -> Option<&[Member]> {
+        match self {
+            Self::Train(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// Whether the voxels of the scan take part, and not only what was made of them, or its labels.
+    pub fn reads_scan(&self) -> bool {
+        match self {
+            Self::Prepare(_) | Self::Measure(_) => true,
+            Self::Apply { artifacts, .. } => artifacts.is_empty(),
+            Self::Train(_) | Self::Volume(_) => false,
+        }
+    }
+
+    /// Whether a case is prepared: for a training, or for later actions on it.
+    pub fn prepares(&self) -> bool {
+        matches!(self, Self::Prepare(_))
+    }
+
+    /// Whether intensities are counted.
+    pub fn measures(&self) -> bool {
+        matches!(self, Self::Measure(_))
     }
 }
 
@@ -326,5 +378,48 @@ mod tests {
         assert_eq!(names(&[], 3), ["1.0", "1.1", "1.2"]);
         assert_eq!(names(&[0.0, 1.0, 3.0], 4), ["1.0", "1.1", "", "1.2"]);
         assert_eq!(names(&[0.0, 1.5, 2.5], 3), ["1.0", "", ""]);
+    }
+
+    #[test]
+    fn every_kind_of_work_says_what_enters_it() {
+        let series = Arc::new(SeriesRow {
+            key: "1.2".into(),
+            part: 0,
+            form: ScanForm::Instances,
+            study_uid: "1".into(),
+            patient: "p".into(),
+            modality: "MR".into(),
+            manufacturer: "".into(),
+            model_name: "".into(),
+            description: "".into(),
+            grid: Grid::from(&tomoflow_connectors::Geometry::axis_aligned([1; 3], [1.0; 3])),
+            list: Digest::default(),
+            notes: Vec::new(),
+            digest: Digest::default(),
+        });
+        let (mask, model) = (Digest::of(b"mask"), Digest::of(b"model"));
+        let labels = LabelRow { source: 0, record: Digest::default(), digest: Digest::default() };
+        let case = CaseRow { series: series.clone(), labels: Some(labels) };
+        let scan = CaseRow { series: series.clone(), labels: None };
+        // Artifacts, models, labels, the scan's voxels, a device.
+        let enters = |work: &Work| {
+            let counts = (work.artifacts().len(), work.models().len());
+            (counts, work.labels().is_some(), work.reads_scan(), work.needs_device())
+        };
+        let expected = [
+            (Work::Prepare(case.clone()), ((0, 0), true, true, false)),
+            (Work::Measure(scan.clone()), ((0, 0), false, true, false)),
+            (Work::Volume(case.clone()), ((0, 0), true, false, false)),
+            (Work::Train(Arc::default()), ((0, 0), false, false, true)),
+            (Work::on_scan(scan.clone()), ((0, 0), false, true, false)),
+            (Work::with_models(scan, [model, model].into()), ((0, 2), false, true, true)),
+            (Work::on_artifacts(series.clone(), [mask, mask]), ((2, 0), false, false, false)),
+            (Work::against_labels(case, mask), ((1, 0), true, false, false)),
+        ];
+        for (work, expected) in expected {
+            assert_eq!(enters(&work), expected, "{work:?}");
+            assert_eq!(work.series().is_some(), work.members().is_none());
+            assert!(work.series().is_none_or(|found| *found == series));
+        }
     }
 }

@@ -4,20 +4,32 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender};
 use tomoflow_connectors::{Digest, Reject};
 
 use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
+use super::budget::Budget;
 use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced};
+use super::job::{Finished, Job};
 use super::line::{DeviceJob, ToDevice};
 use super::load::Context;
 use super::need;
-use super::pool::{Job, Shared};
 use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
+
+/// What every thread of the pool has.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) context: Context,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) to_device: Sender<ToDevice>,
+    pub(super) report: Sender<Finished>,
+    pub(super) budget: Arc<Budget>,
+}
 
 /// One thread of the pool.
 pub(super) struct Worker {
@@ -93,56 +105,54 @@ impl Working<'_> {
                     counted,
                 )?)?
             }
-            Work::Segment(row) => {
-                let case = context.case(context.plan.stages[stage].inputs[0], row)?;
-                let Stage::Segment(segmenter) = &context.plan.stages[stage].stage else {
-                    return Err(misplaced());
-                };
-                let (labels, names) = segmenter.segment(&case)?;
-                mask_bytes(&case, labels, &names)?
-            }
-            Work::Mask { mask, series } => {
-                let Stage::Mask(operator) = &context.plan.stages[stage].stage else {
-                    return Err(misplaced());
-                };
-                artifact::encode(&MaskArtifact::of(&operator.apply(&context.mask(series, *mask)?)?))?
-            }
-            Work::Combine { masks, series } => {
-                let Stage::Combine(operator) = &context.plan.stages[stage].stage else {
-                    return Err(misplaced());
-                };
-                let masks: Vec<Mask> =
-                    masks.iter().map(|mask| context.mask(series, *mask)).collect::<Result<_, _>>()?;
-                let (first, others) = masks.split_first().ok_or_else(misplaced)?;
-                artifact::encode(&MaskArtifact::of(&operator.combine(first, others)?))?
-            }
-            Work::Evaluate { mask, case } => {
-                let metrics = self.evaluate(stage, *mask, case)?;
-                found = artifact::figure_rows(&metrics);
-                artifact::encode(&metrics)?
-            }
             Work::Volume(row) => {
                 let metrics = vec![volume(context, row)?];
                 found = artifact::figure_rows(&metrics);
                 artifact::encode(&metrics)?
             }
-            Work::Infer { case, .. } => {
-                let case = context.case(context.plan.stages[stage].inputs[0], case)?;
-                return self.hand_on(job, Some(case), started);
-            }
+            Work::Apply { case, artifacts, .. } => match self.apply(stage, case, artifacts)? {
+                Applied::Bytes(bytes) => bytes,
+                Applied::Figures(metrics) => {
+                    found = artifact::figure_rows(&metrics);
+                    artifact::encode(&metrics)?
+                }
+                Applied::ForDevice(case) => return self.hand_on(job, Some(*case), started),
+            },
             Work::Train(_) => return self.hand_on(job, None, started),
         };
         keep(context, &bytes, found).map(Some)
     }
 
-    fn evaluate(&self, stage: usize, mask: Digest, case: &CaseRow) -> Result<MetricsArtifact, Reject> {
+    /// Does what a stage does to one case.
+    fn apply(&self, stage: usize, row: &CaseRow, artifacts: &[Digest]) -> Result<Applied, Reject> {
         let context = self.context;
-        let Stage::Evaluate(evaluator) = &context.plan.stages[stage].stage else {
-            return Err(misplaced());
-        };
-        let labels = case.labels.as_ref().ok_or_else(misplaced)?;
-        let truth = context.truth(&case.series, labels)?;
-        evaluator.evaluate(&context.mask(&case.series, mask)?, &truth)
+        let planned = &context.plan.stages[stage];
+        let case = || context.case(planned.inputs[0], row);
+        let mask = |digest: &Digest| context.mask(&row.series, *digest);
+        let first = || artifacts.first().ok_or_else(misplaced);
+        match &planned.stage {
+            Stage::Infer(_) => Ok(Applied::ForDevice(Box::new(case()?))),
+            Stage::Segment(segmenter) => {
+                let case = case()?;
+                let (labels, names) = segmenter.segment(&case)?;
+                mask_bytes(&case, labels, &names).map(Applied::Bytes)
+            }
+            Stage::Mask(operator) => {
+                let mended = operator.apply(&mask(first()?)?)?;
+                artifact::encode(&MaskArtifact::of(&mended)).map(Applied::Bytes)
+            }
+            Stage::Combine(operator) => {
+                let masks: Vec<Mask> = artifacts.iter().map(mask).collect::<Result<_, _>>()?;
+                let (first, others) = masks.split_first().ok_or_else(misplaced)?;
+                artifact::encode(&MaskArtifact::of(&operator.combine(first, others)?)).map(Applied::Bytes)
+            }
+            Stage::Evaluate(evaluator) => {
+                let labels = row.labels.as_ref().ok_or_else(misplaced)?;
+                let truth = context.truth(&row.series, labels)?;
+                evaluator.evaluate(&mask(first()?)?, &truth).map(Applied::Figures)
+            }
+            _ => Err(misplaced()),
+        }
     }
 
     /// How long the work of this thread may take.
@@ -166,6 +176,16 @@ impl Working<'_> {
         self.shared.to_device.send(ToDevice::Job(job)).map_err(|_| cancelled())?;
         Ok(None)
     }
+}
+
+/// What comes of applying a stage to a case.
+enum Applied {
+    /// An artifact.
+    Bytes(Vec<u8>),
+    /// Figures.
+    Figures(MetricsArtifact),
+    /// The voxels that a network goes over.
+    ForDevice(Box<Case>),
 }
 
 /// The volume of a case's labels, all together, in ml.

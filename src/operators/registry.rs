@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tomoflow_connectors::LabelMap;
+use tomoflow_connectors::{Geometry, LabelMap};
 
 use super::cases::reorient::Reorient;
 use super::cases::rule::{Measured, Rule, Settled};
@@ -14,6 +14,12 @@ use super::value::{Case, Failure, Mask, Metric};
 pub trait Transform: Send + Sync {
     /// Runs on one case. Pure: the same input gives the same output.
     fn apply(&self, case: &Case) -> Result<Case, Failure>;
+
+    /// The grid that a case on this one has afterwards, the largest that it may come to: memory is counted by it,
+    /// before any voxel is read. One that may only become smaller is counted as it came; so is one that it refuses.
+    fn grid(&self, grid: &Geometry) -> Geometry {
+        grid.clone()
+    }
 
     /// What it does to the axes of a grid: a rule over the archive must know it of what stands before.
     fn axes(&self) -> Axes {

@@ -5,10 +5,10 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::bytes;
+use super::common;
 use super::describe;
 use super::durations;
 use super::problem::{Found, Span};
-use super::settings;
 use super::suggest::{closest, count, listed, remedy};
 use super::tree::{Key, Node, Origin, Table, Value};
 use crate::operators::spec::{Config, Default, Field, FieldKind, Kind};
@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
         let hint = match (key.name.as_str(), meant) {
             ("inputs", _) => "a source takes nothing from other stages".to_owned(),
             ("keep", _) => "only operators have an output to keep".to_owned(),
-            (name, _) if settings::COMMON.iter().any(|field| field.name == name) => {
+            (name, _) if common::COMMON.iter().any(|field| field.name == name) => {
                 format!("only operators take `{name}`")
             }
             (_, Some(meant)) => format!("did you mean `{meant}`?"),

@@ -6,6 +6,7 @@
 //! becomes a [`Plan`]. The schema, the reference and the graph come from the same declarations.
 
 mod bytes;
+mod common;
 mod declare;
 mod describe;
 mod draft;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::common::RETRIES;
 use super::problem::Problem;
-use super::settings::RETRIES;
 use crate::networks::Step;
 use crate::operators::cases::rule::Settled;
 use crate::operators::registry::Stage;

@@ -71,7 +71,7 @@ fn shown(byte: u8) -> [u8; 4] {
 /// The map as a PNG to be laid over its slice.
 pub(super) fn png(case: &CasePicture, shares: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
     let pixels: Vec<u8> = shares.iter().flat_map(|&byte| shown(byte)).collect();
-    super::pictures::encode(case, png::ColorType::Rgba, &pixels)
+    super::slice::encode(case, png::ColorType::Rgba, &pixels)
 }
 
 /// The bar from 0 to 1 that says what colours mean, and what each map is.

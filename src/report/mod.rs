@@ -10,6 +10,7 @@ mod html;
 mod outline;
 mod overview;
 mod pictures;
+mod slice;
 mod training;
 
 use std::fs::{self, File};

@@ -6,7 +6,7 @@ use tomoflow_connectors::RunLength;
 
 use super::html::{Text, section};
 use super::outline::outline;
-use super::{CasePicture, ReportError, heat};
+use super::{CasePicture, ReportError, heat, slice};
 
 /// So many pictures are shown.
 const SHOWN: usize = 6;
@@ -56,7 +56,7 @@ fn picture(case: &CasePicture, index: usize) -> Result<String, ReportError> {
     let prediction = mask(case, case.prediction.as_ref(), "found")?;
     let unfit =
         |error: png::EncodingError| refuse("an image that can be a PNG".to_owned(), error.to_string());
-    let png = encode(case, png::ColorType::Grayscale, &case.pixels).map_err(unfit)?;
+    let png = slice::encode(case, png::ColorType::Grayscale, &case.pixels).map_err(unfit)?;
 
     let whole = [0.0, 0.0, case.columns as f64 * sw, case.rows as f64 * sh];
     let layers = format!(
@@ -144,22 +144,4 @@ fn detail(case: &CasePicture, masks: &[&Vec<bool>], whole: Window) -> Option<Win
     }
     let within = |centre: f64, size: f64| (centre - side / 2.0).clamp(0.0, size - side);
     Some([within(x + w / 2.0, whole[2]), within(y + h / 2.0, whole[3]), side, side])
-}
-
-/// Pixels of a case's slice as a PNG.
-pub(super) fn encode(
-    case: &CasePicture,
-    colour: png::ColorType,
-    pixels: &[u8],
-) -> Result<Vec<u8>, png::EncodingError> {
-    let side = |length: usize| u32::try_from(length).map_err(|_| png::EncodingError::LimitsExceeded);
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, side(case.columns)?, side(case.rows)?);
-    encoder.set_color(colour);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::High);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(pixels)?;
-    writer.finish()?;
-    Ok(bytes)
 }

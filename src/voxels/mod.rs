@@ -9,6 +9,7 @@ pub mod onto;
 pub mod planes;
 pub mod ranks;
 pub mod regrid;
+pub mod row;
 pub mod separable;
 pub mod shares;
 pub mod spline;

@@ -7,7 +7,7 @@
 //! # Source
 //! Unser, "Splines: a perfect fit for signal and image processing", IEEE Signal Processing Magazine 1999.
 
-use super::kernel::Row;
+use super::row::Row;
 
 /// The pole of the cubic B-spline's filter, `sqrt(3) - 2`.
 const POLE: f64 = -0.267_949_192_431_122_7;

@@ -93,7 +93,7 @@ impl Crew {
         if self.peers.is_empty() {
             return 0;
         }
-        let digest = action.work.case().map_or(action.key, |series| Digest::of(series.key.as_bytes()));
+        let digest = action.work.series().map_or(action.key, |series| Digest::of(series.key.as_bytes()));
         let number = digest.0.iter().take(8).fold(0u64, |number, &byte| number << 8 | u64::from(byte));
         (number % (1 + self.peers.len() as u64)) as usize
     }

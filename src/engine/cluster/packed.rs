@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
-use crate::executor::work::{Action, CaseRow, SliceList, Work};
+use crate::executor::work::{Action, CaseRow, SliceList};
 use crate::executor::{Context, Lookup, keys, vanished};
 use crate::operators::registry::Stage;
 
@@ -22,21 +22,15 @@ impl Packed {
     pub fn of(context: &Context, action: &Action) -> Self {
         let mut packed = Self::default();
         let Ok(lookup) = context.lookup() else { return packed };
-        match &action.work {
-            Work::Prepare(row) | Work::Segment(row) | Work::Measure(row) | Work::Infer { case: row, .. } => {
-                packed.scan(&*lookup, row);
-                packed.labels(&*lookup, row);
-                packed.kept(context, &*lookup, row);
-            }
-            Work::Evaluate { case, .. } | Work::Volume(case) => {
-                packed.labels(&*lookup, case);
-                // Truth is drawn on planes, or between them.
-                if case.series.has_planes_between() {
-                    packed.list(&*lookup, case);
-                }
-            }
-            Work::Mask { .. } | Work::Combine { .. } | Work::Train(_) => {}
+        let Some(case) = action.work.case() else { return packed };
+        if action.work.reads_scan() {
+            packed.scan(&*lookup, case);
+            packed.kept(context, &*lookup, case);
+        } else if case.labels.is_some() && case.series.has_planes_between() {
+            // Truth is drawn on planes, or between them.
+            packed.list(&*lookup, case);
         }
+        packed.labels(&*lookup, case);
         packed
     }
 

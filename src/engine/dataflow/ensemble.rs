@@ -71,7 +71,7 @@ impl<'s> Built<'s, '_> {
             let model = ModelSource::content(&models);
             let case = chain.seen(case);
             let key = keys::action(operator, &[chain.scan(&case), model]);
-            let work = Work::Infer { case, models };
+            let work = Work::with_models(case, models);
             (Action { key, stage: index as u16, work }, Some(Used { model, stands }))
         });
         self.masks_of(index, wanted);

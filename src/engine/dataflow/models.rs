@@ -46,7 +46,7 @@ impl<'s> Built<'s, '_> {
             Some((Action { key, stage, work: Work::Prepare(case) }, part))
         });
         let candidates = wanted.clone().map(|(action, part)| {
-            let case = action.work.case().map_or_else(Arc::default, |series| series.key.clone());
+            let case = action.work.series().map_or_else(Arc::default, |series| series.key.clone());
             (action.key, (case, part))
         });
         let prepared = self.awaited(candidates).map(|(placed, outcome)| (placed, prepared(outcome)));

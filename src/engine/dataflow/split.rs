@@ -87,7 +87,7 @@ impl<'s> Built<'s, '_> {
             Some((Action { key, stage, work: Work::Volume(case) }, ()))
         });
         let awaited = wanted.clone().flat_map(|(action, ())| {
-            let series = action.work.case()?;
+            let series = action.work.series()?;
             Some((action.key, (series.key.clone(), series.patient.clone())))
         });
         self.act(wanted);

@@ -10,7 +10,7 @@ use super::super::rows::Input;
 use super::asked::Asked;
 use super::{BACKOFF, Driver, Origin};
 use crate::engine::insight::ledger;
-use crate::executor::work::{Action, Work, seen_by};
+use crate::executor::work::{Action, seen_by};
 use crate::executor::{Finished, keys};
 use crate::operators::models::train::Retrain;
 use crate::operators::registry::Stage;
@@ -39,7 +39,7 @@ impl Driver {
                 self.ledger.note(&action, recorded.seconds);
                 done.push((action.key, recorded.clone()));
             }
-            if let (Work::Train(_), Outcome::Ok { .. }) = (&action.work, &recorded.outcome) {
+            if let (Some(_), Outcome::Ok { .. }) = (action.work.members(), &recorded.outcome) {
                 self.trained += 1;
                 trained.push(action.key);
                 pins.extend(self.pins(action.key, &recorded.outcome));
@@ -78,7 +78,7 @@ impl Driver {
             return true;
         }
         if matches!(code.as_str(), "CHANGED" | "FILE_VANISHED" | "UNREADABLE") {
-            self.suspects.extend(action.work.case().map(|series| series.series_uid().to_owned()));
+            self.suspects.extend(action.work.series().map(|series| series.series_uid().to_owned()));
         }
         let retries = self.context.plan.retries(usize::from(self.shown(action)));
         let tried = self.attempts.entry(action.key).or_default();
@@ -120,11 +120,10 @@ impl Driver {
         let stands = stands.flat_map(|key| {
             let asked = self.wanted.get(key).into_iter().flat_map(Asked::actions);
             // Of a stage that keeps its cases these stand there, and not what was measured for them.
-            let stands = |action: &&Action| {
-                !(matches!(action.work, Work::Measure(_)) && plan.stages[usize::from(action.stage)].keep)
-            };
+            let stands =
+                |action: &&Action| !(action.work.measures() && plan.stages[usize::from(action.stage)].keep);
             asked.filter(stands).map(|action| {
-                let case = action.work.case().map(|series| &*series.key);
+                let case = action.work.series().map(|series| &*series.key);
                 (plan.stages[usize::from(action.stage)].name.as_str(), case, *key)
             })
         });
@@ -148,7 +147,7 @@ impl Driver {
             Outcome::Ok { .. } => *run += 1,
             Outcome::Failed { .. } => *failed += 1,
         }
-        self.touched.extend(action.work.case().map(|series| series.key.to_string()));
+        self.touched.extend(action.work.series().map(|series| series.key.to_string()));
     }
 
     /// A model is kept by its recipe; later runs use it although the archive has grown.
@@ -161,7 +160,7 @@ impl Driver {
             self.wanted.get(&key).into_iter().flat_map(|asked| asked.actions().cloned()).collect();
         let mut pins = Vec::new();
         for action in actions {
-            let (Work::Train(members), Outcome::Ok { .. }) = (&action.work, outcome) else { continue };
+            let (Some(members), Outcome::Ok { .. }) = (action.work.members(), outcome) else { continue };
             let Stage::Train(train) = &plan.stages[usize::from(action.stage)].stage else { continue };
             if train.retrain == Retrain::Always {
                 continue;

@@ -11,7 +11,7 @@ use super::kept::Kept;
 use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
 use crate::engine::session::summary::StageCount;
-use crate::executor::work::{Action, Work};
+use crate::executor::work::Action;
 use crate::operators::models::train::{Retrain, Train};
 use crate::operators::registry::Stage;
 use crate::store::{Outcome, Pin};
@@ -29,7 +29,7 @@ impl Driver {
 
     /// Whether cases are still to be measured.
     pub fn measures(&self) -> bool {
-        self.pending().any(|action| matches!(action.work, Work::Measure(_)))
+        self.pending().any(|action| action.work.measures())
     }
 
     /// Counts what another one did before as done here, of the same run.
@@ -115,29 +115,26 @@ impl Driver {
 
     /// The stage that an action is counted under: a case is prepared for the view on it.
     pub fn shown(&self, action: &Action) -> u16 {
-        match action.work {
-            Work::Prepare(_) => {
-                let stage = &self.context.plan.stages[usize::from(action.stage)];
-                let trains = matches!(stage.stage, Stage::Train(_));
-                if trains { stage.inputs[0] as u16 } else { action.stage }
-            }
-            // Labels are measured where they come from.
-            Work::Volume(_) => {
-                let plan = &self.context.plan;
-                let (view, _) = plan.samples(usize::from(action.stage));
-                plan.transforms(plan.stages[view].inputs[0]).1 as u16
-            }
-            _ => action.stage,
+        let plan = &self.context.plan;
+        let stage = &plan.stages[usize::from(action.stage)];
+        if action.work.case().is_none() || !matches!(stage.stage, Stage::Train(_)) {
+            return action.stage;
         }
+        if action.work.reads_scan() {
+            return stage.inputs[0] as u16;
+        }
+        // Labels are measured where they come from.
+        let (view, _) = plan.samples(usize::from(action.stage));
+        plan.transforms(plan.stages[view].inputs[0]).1 as u16
     }
 
     /// What inferences of a stage left beside their masks: by the case's key, the artifact of its maps.
     pub fn maps(&self, stage: usize) -> BTreeMap<Arc<str>, Digest> {
-        let of = |key, action: &Action| match (&action.work, self.fed.get(key)) {
-            (Work::Infer { case, .. }, Some(Outcome::Ok { detail: Some(maps), .. }))
+        let of = |key, action: &Action| match (action.work.series(), self.fed.get(key)) {
+            (Some(series), Some(Outcome::Ok { detail: Some(maps), .. }))
                 if usize::from(action.stage) == stage =>
             {
-                Some((case.series.key.clone(), *maps))
+                Some((series.key.clone(), *maps))
             }
             _ => None,
         };
@@ -166,8 +163,7 @@ impl Driver {
 
     /// Whether a training has given a model, now or before.
     pub fn has_model(&self, stage: usize) -> bool {
-        let trains =
-            |action: &Action| usize::from(action.stage) == stage && matches!(action.work, Work::Train(_));
+        let trains = |action: &Action| usize::from(action.stage) == stage && action.work.members().is_some();
         let done = |key| matches!(self.fed.get(key), Some(Outcome::Ok { .. }));
         self.kept.keys().any(|kept| usize::from(*kept) == stage)
             || self.wanted.iter().any(|(key, asked)| done(key) && asked.actions().any(trains))

@@ -13,7 +13,7 @@ use crate::engine::driver::Driver;
 use crate::engine::error::RunError;
 use crate::engine::options::Options;
 use crate::engine::rows::Desired;
-use crate::executor::work::{Action, Work};
+use crate::executor::work::Action;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::Store;
@@ -97,7 +97,7 @@ impl Foresee<'_> {
             for reason in self.reasons(action)? {
                 *stage.reasons.entry(reason).or_default() += 1;
             }
-            let case = action.work.case().map_or_else(Arc::default, |series| series.key.clone());
+            let case = action.work.series().map_or_else(Arc::default, |series| series.key.clone());
             pending.entry(usize::from(action.stage)).or_default().insert(case);
         }
         let (mut cases, mut labelled) = (BTreeSet::new(), BTreeSet::new());
@@ -164,10 +164,11 @@ impl Foresee<'_> {
     /// Why an action would run: what changed since what stood there last.
     fn reasons(&self, action: &Action) -> Result<BTreeSet<String>, RunError> {
         let stage = &self.plan.stages[usize::from(action.stage)].name;
-        let case = action.work.case().map(|series| &*series.key);
+        let case = action.work.series().map(|series| &*series.key);
         let one = |reason: &str| Ok(BTreeSet::from([reason.to_owned()]));
         // Only what `keep` asks for has an action done that is wanted once more.
-        if let (Work::Infer { .. }, Some(Some(_))) = (&action.work, self.store.outcomes(&[action.key])?.pop())
+        if !action.work.models().is_empty()
+            && let Some(Some(_)) = self.store.outcomes(&[action.key])?.pop()
         {
             return one("maps to keep");
         }
@@ -179,10 +180,11 @@ impl Foresee<'_> {
             None => None,
         };
         let Some(before) = last else {
-            return match (&action.work, case) {
-                (Work::Train(_), _) => one("new model"),
-                (_, Some(case)) if !self.known.contains(case) => one("new scan"),
-                (Work::Evaluate { .. }, _) => one("new label"),
+            let judges = !action.work.artifacts().is_empty() && action.work.labels().is_some();
+            return match case {
+                None => one("new model"),
+                Some(case) if !self.known.contains(case) => one("new scan"),
+                _ if judges => one("new label"),
                 _ => one("new stage"),
             };
         };

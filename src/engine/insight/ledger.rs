@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
-use crate::executor::work::{Action, CaseRow, Member, Work};
+use crate::executor::work::{Action, Member, Work};
 use crate::operators::models::origin::ModelSource;
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Config, semantic};
@@ -68,80 +68,63 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
     let mut parts = vec![(Digest::of(&recipe), recipe)];
     let mut made = Made {
         stage: plan.stages[stage].name.clone(),
-        case: action.work.case().map(|series| series.key.to_string()),
+        case: action.work.series().map(|series| series.key.to_string()),
         recipe: parts[0].0,
+        // What takes part through an artifact alone is not named.
+        scan: action.work.series().filter(|_| action.work.reads_scan()).map(|series| series.list),
+        labels: action.work.labels().map(|labels| labels.record),
+        mask: match action.work.artifacts() {
+            [] => None,
+            [mask] => Some(*mask),
+            // One digest stands for all of them.
+            masks => Some(Digest::of_parts(masks.iter().map(|mask| mask.0.as_slice()))),
+        },
         ..Made::default()
     };
-    let mut case = |row: &CaseRow| {
-        made.scan = Some(row.series.list);
-        made.labels = row.labels.as_ref().map(|labels| labels.record);
-    };
-    match &action.work {
-        Work::Prepare(row) | Work::Segment(row) | Work::Measure(row) => case(row),
-        Work::Infer { case: row, models } => {
-            case(row);
-            let model = ModelSource::content(models);
-            made.model = Some(model);
-            if models.len() > 1 {
-                parts.push((model, postcard::to_stdvec::<[Digest]>(models).unwrap_or_default()));
-            }
+    let models = action.work.models();
+    if !models.is_empty() {
+        let model = ModelSource::content(models);
+        made.model = Some(model);
+        if models.len() > 1 {
+            parts.push((model, postcard::to_stdvec::<[Digest]>(models).unwrap_or_default()));
         }
-        Work::Mask { mask, .. } => made.mask = Some(*mask),
-        // One digest stands for all of them.
-        Work::Combine { masks, .. } => {
-            made.mask = Some(Digest::of_parts(masks.iter().map(|mask| mask.0.as_slice())));
-        }
-        Work::Volume(row) => {
-            case(row);
-            made.scan = None;
-        }
-        Work::Evaluate { mask, case: row } => {
-            case(row);
-            // The scan took part through the mask alone.
-            (made.scan, made.mask) = (None, Some(*mask));
-        }
-        Work::Train(members) => {
-            let bytes = postcard::to_stdvec::<Vec<Member>>(members).unwrap_or_default();
-            made.dataset = Some(Digest::of(&bytes));
-            parts.push((Digest::of(&bytes), bytes));
-        }
+    }
+    if let Some(members) = action.work.members() {
+        let bytes = postcard::to_stdvec::<[Member]>(members).unwrap_or_default();
+        made.dataset = Some(Digest::of(&bytes));
+        parts.push((Digest::of(&bytes), bytes));
     }
     (made, parts)
 }
 
 /// The operators that an action fuses, in the order in which they run.
 fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
-    let mut stages = vec![stage];
-    match work {
-        Work::Mask { .. } | Work::Combine { .. } => {}
-        // Truth is drawn on the scan's own grid: what transforms did takes no part.
-        Work::Evaluate { .. } | Work::Volume(_) => {
-            let inputs = &plan.stages[stage].inputs;
-            let mut at = inputs[inputs.len() - 1];
-            if let Work::Volume(_) = work {
-                stages.clear();
-            }
-            let makes_cases = |at: usize| {
-                matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_) | Stage::Images(_))
-            };
-            while !makes_cases(at) {
-                at = plan.stages[at].inputs[0];
-            }
+    // What a training asks for of a case is done by what comes before it: the training itself takes no part.
+    let before_training = work.case().is_some() && matches!(plan.stages[stage].stage, Stage::Train(_));
+    let mut stages = if before_training { Vec::new() } else { vec![stage] };
+    if work.reads_scan() || work.members().is_some() {
+        let mut at = stage;
+        if before_training {
+            // A case is prepared as it stands before the view on it.
+            at = plan.stages[plan.stages[stage].inputs[0]].inputs[0];
             stages.push(at);
-            stages.extend(plan.stages[at].inputs.get(1));
         }
-        Work::Prepare(_) | Work::Train(_) | Work::Infer { .. } | Work::Segment(_) | Work::Measure(_) => {
-            let mut at = stage;
-            if let (Work::Prepare(_), Stage::Train(_)) = (work, &plan.stages[stage].stage) {
-                // A case is prepared as it stands before the view on it: neither view nor training counts.
-                at = plan.stages[plan.stages[stage].inputs[0]].inputs[0];
-                stages = vec![at];
-            }
-            while let Some(&input) = plan.stages[at].inputs.first() {
-                at = input;
-                stages.push(at);
-            }
+        while let Some(&input) = plan.stages[at].inputs.first() {
+            at = input;
+            stages.push(at);
         }
+    } else if work.labels().is_some() {
+        // Truth is drawn on the scan's own grid: what transforms did takes no part.
+        let inputs = &plan.stages[stage].inputs;
+        let mut at = inputs[inputs.len() - 1];
+        let makes_cases = |at: usize| {
+            matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_) | Stage::Images(_))
+        };
+        while !makes_cases(at) {
+            at = plan.stages[at].inputs[0];
+        }
+        stages.push(at);
+        stages.extend(plan.stages[at].inputs.get(1));
     }
     stages.reverse();
     stages.into_iter().map(|stage| part(&plan.stages[stage])).collect()

@@ -49,7 +49,8 @@ impl Cuboid {
         Volume::new(self.geometry(volume.geometry()), self.voxels(volume.voxels(), volume.size(), fill))
     }
 
-    fn geometry(&self, geometry: &Geometry) -> Geometry {
+    /// Its grid within another.
+    pub(super) fn geometry(&self, geometry: &Geometry) -> Geometry {
         let origin = geometry.to_patient(VoxelIndex(self.start.map(|voxel| voxel as f64)));
         Geometry { size: self.size, origin_mm: origin.0, steps_mm: geometry.steps_mm }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tomoflow_connectors::Scan;
+use tomoflow_connectors::Geometry;
 
 use super::cuboid::{Cuboid, LENGTHS_MM, SNAP};
 use crate::operators::registry::{Axes, Entry, Stage, Transform};
@@ -74,8 +74,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 impl Pad {
-    fn cuboid(&self, scan: &Scan) -> Result<Cuboid, Failure> {
-        let geometry = scan.geometry();
+    fn cuboid(&self, geometry: &Geometry) -> Result<Cuboid, Failure> {
         grid::check(geometry)?;
         let spacing = geometry.spacing_mm();
         let wanted = match (self.size, self.size_mm) {
@@ -91,7 +90,11 @@ impl Pad {
 
 impl Transform for Pad {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
-        self.cuboid(&case.scan)?.cut(case, self.value)
+        self.cuboid(case.scan.geometry())?.cut(case, self.value)
+    }
+
+    fn grid(&self, grid: &Geometry) -> Geometry {
+        self.cuboid(grid).map_or_else(|_| grid.clone(), |cuboid| cuboid.geometry(grid))
     }
 
     fn axes(&self) -> Axes {

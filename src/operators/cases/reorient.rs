@@ -181,6 +181,10 @@ impl Transform for Reorient {
         Ok(Case { scan, labels: labels.map(Arc::new), ..case.clone() })
     }
 
+    fn grid(&self, old: &Geometry) -> Geometry {
+        Self::grid(self, old)
+    }
+
     fn axes(&self) -> Axes {
         Axes::Turned(*self)
     }

@@ -182,15 +182,13 @@ impl Resample {
         }
     }
 
-    /// Where the new voxels of a scan lie among its old ones.
-    fn plan(&self, scan: &Scan) -> Result<Plan, Failure> {
-        let geometry = scan.geometry();
+    /// Where the new voxels of a grid lie among its old ones.
+    fn plan(&self, geometry: &Geometry) -> Result<Plan, Failure> {
         grid::check(geometry)?;
         let old_mm = geometry.spacing_mm();
         let new_mm = self.target_mm(old_mm)?;
         let samplings = [0, 1, 2]
             .map(|axis| Sampling::new(self.convention, geometry.size[axis], old_mm[axis], new_mm[axis]));
-        grid::check_voxels(samplings.map(|sampling| sampling.new))?;
         let is_nnunet = self.convention == Convention::Nnunet;
         let apart = if is_nnunet { grid::separate_axis(old_mm, new_mm) } else { None };
         Ok(Plan { samplings, apart })
@@ -279,7 +277,8 @@ impl Transform for Resample {
         if let Some(grid) = &self.grid {
             return self.on_grid(case, &grid.geometry());
         }
-        let plan = self.plan(&case.scan)?;
+        let plan = self.plan(case.scan.geometry())?;
+        grid::check_voxels(plan.samplings.map(|sampling| sampling.new))?;
         if let Some(labels) = &case.labels {
             grid::check_same_size("labels", case.scan.size(), labels.size())?;
         }
@@ -295,6 +294,14 @@ impl Transform for Resample {
             None => None,
         };
         Ok(Case { scan: Arc::new(scan), labels, ..case.clone() })
+    }
+
+    fn grid(&self, old: &Geometry) -> Geometry {
+        match (&self.grid, self.plan(old)) {
+            (Some(grid), _) => grid.geometry(),
+            (None, Ok(plan)) => grid::resampled(old, &plan.samplings),
+            (None, Err(_)) => old.clone(),
+        }
     }
 
     fn rule(&self) -> Option<Rule> {

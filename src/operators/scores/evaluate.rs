@@ -1,6 +1,7 @@
 //! Masks against the truth: overlap, surfaces, volumes and lesions, with the state of empty masks.
 
 pub mod figures;
+pub mod findings;
 pub mod lesions;
 pub mod promise12;
 #[cfg(test)]
@@ -13,7 +14,8 @@ use serde::Deserialize;
 use tomoflow_connectors::geometry::norm;
 use tomoflow_connectors::{Geometry, Real};
 
-use self::figures::{Empty, Figure, Findings, NAMES, Needs};
+use self::figures::{Empty, Figure, NAMES, Needs};
+use self::findings::Findings;
 use self::lesions::Overlaps;
 use self::promise12::{Observer, SECOND_OBSERVER};
 use self::thirds::Thirds;

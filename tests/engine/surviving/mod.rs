@@ -4,6 +4,7 @@
 mod disk;
 mod failures;
 mod holders;
+mod memory;
 mod operators;
 
 use std::fs;

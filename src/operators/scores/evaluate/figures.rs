@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
+use super::findings::Findings;
 use super::lesions::{Lesions, Size};
-use super::promise12::{self, Observer, PERFECT, Scored};
-use super::thirds::{End, Third, Thirds};
-use crate::metrics::{Confusion, State, SurfaceDistances};
+use super::promise12::{self, PERFECT, Scored};
+use super::thirds::{End, Third};
+use crate::metrics::{State, SurfaceDistances};
 
 /// One figure.
 #[derive(Debug)]
@@ -67,45 +68,6 @@ impl Needs {
     /// Whether structures have to be cut.
     pub fn thirds(self) -> bool {
         matches!(self, Self::Thirds | Self::Observer)
-    }
-}
-
-/// What was found out about one label.
-#[derive(Debug)]
-pub struct Findings {
-    /// Voxels.
-    pub counts: Confusion,
-    /// The volume of one.
-    pub voxel_mm3: f64,
-    /// Distances between the surfaces; none where a mask is empty, or nobody asked.
-    pub distances: Option<SurfaceDistances>,
-    /// The tolerance of the surface Dice.
-    pub tolerance_mm: f64,
-    /// How far the centres of mass lie apart; none where a mask is empty, or nobody asked.
-    pub centres_mm: Option<f64>,
-    /// Components; none where nobody asked.
-    pub lesions: Option<Lesions>,
-    /// Base and apex; none where the truth is empty, or nobody asked.
-    pub thirds: Option<Thirds>,
-    /// What a second observer reaches, where that was said.
-    pub observer: Option<Observer>,
-}
-
-impl Findings {
-    fn ml(&self, voxels: i64) -> Option<f64> {
-        Some(voxels as f64 * self.voxel_mm3 / 1000.0)
-    }
-
-    fn surfaces(&self, figure: impl Fn(&SurfaceDistances) -> f64) -> Option<f64> {
-        self.distances.as_ref().map(figure)
-    }
-
-    fn third(&self, end: End, figure: impl Fn(&Third) -> Option<f64>) -> Option<f64> {
-        self.thirds.as_ref().and_then(|thirds| figure(thirds.at(end)))
-    }
-
-    fn lesions(&self, figure: impl Fn(&Lesions) -> Option<f64>) -> Option<f64> {
-        self.lesions.as_ref().and_then(figure)
     }
 }
 

@@ -1,8 +1,7 @@
 //! The score of the PROMISE12 challenge: figures in points, from those that a second observer reaches.
 
-use serde::Deserialize;
-
-use super::figures::Findings;
+use super::findings::Findings;
+pub use super::findings::{Observer, Reached};
 use super::thirds::End;
 use crate::metrics::{Confusion, SurfaceDistances};
 use crate::operators::spec::{Default, Field, FieldKind, Role};
@@ -11,30 +10,6 @@ use crate::operators::spec::{Default, Field, FieldKind, Role};
 pub const PERFECT: f64 = 100.0;
 /// Points of a figure as the second observer's.
 const OBSERVER: f64 = 85.0;
-
-/// What a second observer reaches on a part of a structure.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Reached {
-    /// Dice, below 1.
-    pub dice: f64,
-    /// The relative volume error, as a share.
-    pub rve: f64,
-    /// The mean distance between the surfaces, both ways pooled.
-    pub assd_mm: f64,
-    /// The larger of the two 95th percentiles.
-    pub hd95_mm: f64,
-}
-
-/// What a second observer reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct Observer {
-    /// On the whole structure.
-    pub whole: Reached,
-    /// On its cranial third.
-    pub base: Reached,
-    /// On its caudal third.
-    pub apex: Reached,
-}
 
 const ERROR: FieldKind = FieldKind::Number { min: 1e-6, max: 1000.0, unit: "" };
 const LENGTH: FieldKind = FieldKind::Number { min: 1e-6, max: 1000.0, unit: "mm" };

@@ -1,0 +1,28 @@
+//! An action on its way to the threads of the pool, and what comes of it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::load::Lookup;
+use super::work::Action;
+use crate::store::Recorded;
+
+/// An action on its way.
+#[derive(Clone)]
+pub struct Job {
+    /// What is to be done.
+    pub action: Action,
+    /// Set when it is no longer wanted.
+    pub cancelled: Arc<AtomicBool>,
+    /// Where its files lie, when this process has no index of its own.
+    pub lookup: Option<Arc<dyn Lookup>>,
+}
+
+/// What an action led to.
+#[derive(Debug)]
+pub struct Finished {
+    /// Which one.
+    pub action: Action,
+    /// What came of it.
+    pub recorded: Recorded,
+}
