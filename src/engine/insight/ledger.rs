@@ -122,7 +122,7 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
                 stages.clear();
             }
             let makes_cases = |at: usize| {
-                matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_) | Stage::Images(_))
+                matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_) | Stage::Scans(_))
             };
             while !makes_cases(at) {
                 at = plan.stages[at].inputs[0];
