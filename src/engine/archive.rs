@@ -23,6 +23,7 @@ use crate::networks::ModelCard;
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
+use crate::operators::source::LabelsIn;
 use crate::pipeline::Plan;
 use crate::store::{Store, StoreError, Texts};
 
@@ -95,6 +96,8 @@ pub struct Archive {
     readers: Vec<Reader>,
     /// Tags that filters ask for, beside those that are always kept.
     more: MoreTags,
+    /// Whether a source has a reader beyond tomoflow's own.
+    own_readers: bool,
     /// Stages that read labels, their form, and their folders.
     outlined: Vec<(u16, Form, PathBuf)>,
     /// What the control plane was told of each series, by reader, so that exactly this is taken back.
@@ -119,15 +122,20 @@ impl Archive {
     pub fn new(plan: Arc<Plan>, store: Arc<Store>) -> Self {
         let readers = readers(&plan);
         let filters = plan.stages.iter().filter_map(|stage| match &stage.stage {
-            Stage::Dicom(source) => Some(source.keywords()),
+            Stage::Instances(source) => Some(source.keywords()),
             _ => None,
         });
         let more = MoreTags::new(filters.flatten());
         let outlined = plan.stages.iter().enumerate().filter_map(|(number, stage)| match &stage.stage {
-            Stage::Drawn(source) => Some((number as u16, source.form, source.path.clone())),
+            Stage::Labels(source) => match source.lies_in() {
+                LabelsIn::Objects { root, form } => Some((number as u16, form, root.to_owned())),
+                _ => None,
+            },
             _ => None,
         });
         let outlined = outlined.collect();
+        let files = plan.stages.iter().filter_map(|stage| files::claimed(&stage.stage));
+        let own_readers = files.filter_map(|files| files.reader()).next().is_some();
         let told = readers.iter().map(|_| BTreeMap::new()).collect();
         let filed = readers.iter().map(|_| Cases::new()).collect();
         Self {
@@ -135,6 +143,7 @@ impl Archive {
             store,
             readers,
             more,
+            own_readers,
             outlined,
             told,
             texts: Texts::default(),
@@ -151,18 +160,16 @@ impl Archive {
     /// The folders that sources name, each once.
     pub fn roots(&self) -> BTreeSet<PathBuf> {
         let of = |stage: &Stage| match stage {
-            Stage::Dicom(source) => Some(source.path.clone()),
-            Stage::Drawn(source) => Some(source.path.clone()),
-            Stage::Images(source) => Some(source.path.clone()),
-            Stage::LabelImages(source) => Some(source.path.clone()),
+            Stage::Instances(source) => Some(source.root().to_owned()),
+            Stage::Scans(source) => Some(source.root().to_owned()),
+            Stage::Labels(source) => match source.lies_in() {
+                LabelsIn::Objects { root, .. } => Some(root.to_owned()),
+                LabelsIn::Files(files) => Some(files.root().to_owned()),
+                LabelsIn::Table(_) => None,
+            },
             _ => None,
         };
         self.plan.stages.iter().filter_map(|stage| of(&stage.stage)).collect()
-    }
-
-    /// Tags that filters ask for, beside those that are always kept.
-    pub fn more_tags(&self) -> &MoreTags {
-        &self.more
     }
 
     /// Forgets the index when its files were read in another way than they would be now.
@@ -196,7 +203,7 @@ impl Archive {
 
     /// All that a control plane would have been told until now, for another one.
     pub fn everything(&self) -> Vec<Change> {
-        let mut changes: Vec<Change> = self.boxes().map(|(_, change)| change).collect();
+        let mut changes: Vec<Change> = self.listed().map(|(_, change)| change).collect();
         for (path, row) in &self.outlines {
             let asking = self
                 .outlined
@@ -299,14 +306,14 @@ fn readers(plan: &Plan) -> Vec<Reader> {
     let reader = |(number, stage): (usize, &crate::pipeline::PlannedStage)| {
         let assemble = match &stage.stage {
             Stage::Assemble(assemble) => assemble,
-            Stage::Images(_) => return Some(Reader { stage: number as u16, origin: Origin::Files }),
+            Stage::Scans(_) => return Some(Reader { stage: number as u16, origin: Origin::Files }),
             _ => return None,
         };
         let source = stage.inputs[0];
-        let Stage::Dicom(dicom) = &plan.stages[source].stage else { return None };
+        let Stage::Instances(instances) = &plan.stages[source].stage else { return None };
         let filter = plan.stages[source].config.get("where").map(ToString::to_string).unwrap_or_default();
         let operator = keys::operator(stage);
-        let root = dicom.path.clone();
+        let root = instances.root().to_owned();
         let digest = Digest::of_parts([
             VERDICTS,
             root.as_os_str().as_encoded_bytes(),

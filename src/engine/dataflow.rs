@@ -152,15 +152,15 @@ impl<'s> Built<'s, '_> {
         let stage = &plan.stages[index];
         match &stage.stage {
             // Its files become series in the archive, before the dataflow.
-            Stage::Dicom(_) => {}
-            Stage::Drawn(_) | Stage::LabelImages(_) | Stage::Boxes(_) => {
+            Stage::Instances(_) => {}
+            Stage::Labels(_) => {
                 let keyed = own(&known.outlines, index).flat_map(|outlines| {
                     let series = outlines.outlines.referenced_series.clone();
                     series.into_iter().map(move |uid| (uid, outlines.clone()))
                 });
                 self.outlines.insert(index, keyed);
             }
-            Stage::Assemble(_) | Stage::Images(_) => self.assemble(index, own(&known.series, index)),
+            Stage::Assemble(_) | Stage::Scans(_) => self.assemble(index, own(&known.series, index)),
             Stage::Label(label) => self.label(index, label.newest),
             // Fused: what they depend on is in the chain's key, and they run inside its action.
             Stage::Transform(transform) => {

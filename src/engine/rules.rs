@@ -252,7 +252,7 @@ impl Ruled {
         let (turning, turns): (Vec<usize>, Vec<Reorient>) = before.iter().copied().filter_map(turned).unzip();
         let matters = if let Rule::Intensities(_) = rule { before } else { turning };
         let makes_scans = |other: &usize| {
-            *other != root && matches!(plan.stages[*other].stage, Stage::Assemble(_) | Stage::Images(_))
+            *other != root && matches!(plan.stages[*other].stage, Stage::Assemble(_) | Stage::Scans(_))
         };
         let others = (0..plan.stages.len()).filter(makes_scans);
         let roots = std::iter::once(root).chain(others).map(|root| root as u16).collect();

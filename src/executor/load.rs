@@ -1,20 +1,18 @@
 //! From a case's key to its voxels: decode, label, transform, fused in memory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use tomoflow_connectors::dicom::{FileStat, ShortError};
-use tomoflow_connectors::rtstruct::Form;
-use tomoflow_connectors::{
-    Digest, Geometry, LabelMap, Reject, Scan, ShortScan, deeplesion, dicom, dicom_seg, imagefile, rtstruct,
-};
+use tomoflow_connectors::{Digest, Geometry, Reject, Scan, ShortScan, dicom};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
 use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList};
 use crate::operators::registry::Stage;
-use crate::operators::sources::drawn::DrawnSource;
+pub use crate::operators::source::vanished;
+use crate::operators::source::{LabelsAt, LabelsIn, Planes, SliceFile};
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
 use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
@@ -62,12 +60,6 @@ impl Lookup for Store {
 
 fn refused(error: StoreError) -> Reject {
     Reject::new("STORE", error.to_string(), "it is tried again at the next run")
-}
-
-/// A file that was indexed and is not found any more.
-pub fn vanished(content: Digest) -> Reject {
-    let message = format!("a file with content {} was indexed, none found now", content.short());
-    Reject::new("FILE_VANISHED", message, "it is looked for again at the next run")
 }
 
 /// Checks that files still are what was indexed.
@@ -129,7 +121,7 @@ impl Context {
                 transform.apply(&self.case(planned.inputs[0], row)?)
             }
             Stage::View(_) | Stage::Augment(_) => self.case(planned.inputs[0], row),
-            _ => self.assembled(row),
+            _ => self.assembled(stage, row),
         }
     }
 
@@ -148,13 +140,13 @@ impl Context {
         Ok(Some(Case { scan: Arc::new(scan), labels: None, original, label_names: Arc::from([]) }))
     }
 
-    /// A case as it was scanned and drawn, before any transform.
+    /// A case of a stage as it was scanned and drawn, before any transform.
     ///
     /// # Errors
     /// When a slice cannot be read or decoded, or the outlines cannot be drawn.
-    pub fn assembled(&self, row: &CaseRow) -> Result<Case, Reject> {
+    pub fn assembled(&self, stage: usize, row: &CaseRow) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
-        let scan = Arc::new(self.scan(&row.series, &geometry)?);
+        let scan = Arc::new(self.scan(stage, &row.series, &geometry)?);
         let truth = row.labels.as_ref().map(|labels| self.truth(&row.series, labels)).transpose()?;
         let (labels, label_names) = match truth {
             Some(truth) => (Some(truth.labels), truth.label_names),
@@ -180,16 +172,23 @@ impl Context {
         })
     }
 
-    /// A scan as it was read.
-    fn scan(&self, series: &SeriesRow, grid: &Geometry) -> Result<Scan, Reject> {
-        self.decoded(series, |list, files| match series.form {
-            ScanForm::Instances => dicom::load_scan_between(grid, &frames(list, files), &list.heights()),
-            ScanForm::Volume => volume(files, grid),
-            ScanForm::Slices => {
-                let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-                deeplesion::load_scan(grid, &paths)
+    /// A scan as it was read, by the stage that makes the scans of another.
+    fn scan(&self, stage: usize, series: &SeriesRow, grid: &Geometry) -> Result<Scan, Reject> {
+        let scan = self.decoded(series, |list, files| {
+            let frames = frames(list, files);
+            match &self.plan.stages[self.plan.origin(stage)].stage {
+                Stage::Scans(source) => {
+                    let file = |(path, frame)| SliceFile { path, frame };
+                    source.load(grid, &frames.into_iter().map(file).collect::<Vec<_>>())
+                }
+                _ => dicom::load_scan_between(grid, &frames, &list.heights()),
             }
-        })
+        })?;
+        if scan.geometry() != grid {
+            let message = "a scan on the grid that was indexed expected, another found";
+            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+        }
+        Ok(scan)
     }
 
     /// What `decode` makes of a scan's slices and the files that hold them.
@@ -214,36 +213,34 @@ impl Context {
     /// When the outlines cannot be read or drawn.
     pub fn truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Mask, Reject> {
         let geometry = Geometry::from(&series.grid);
-        let source = &self.plan.stages[usize::from(labels.source)].stage;
-        if let Stage::Boxes(boxes) = source {
-            let Some(info) = boxes.info.series.get(series.series_uid()) else {
-                return Err(vanished(labels.record));
-            };
-            let drawn = info.draw(&geometry)?;
-            return Ok(Mask { labels: Arc::new(drawn), label_names: Arc::from(["lesion".to_owned()]) });
-        }
-        let files = self.lookup()?.places("", &[labels.record])?;
-        let Some(file) = files.first() else { return Err(vanished(labels.record)) };
-        let (drawn, label_names) = match source {
-            Stage::Drawn(source) => {
-                let heights = match series.has_planes_between() {
-                    true => self.lookup()?.slices(series.list)?.heights(),
-                    false => Vec::new(),
-                };
-                let drawn = match source.form {
-                    Form::Contours => contours(&file.path, source, &geometry, &heights, labels.record)?,
-                    Form::Voxels => dicom_seg::read_with_threshold(&file.path, source.threshold)?
-                        .draw_between(|name| source.label_of(name), &geometry, &heights)?,
-                };
-                (drawn, source.label_names())
-            }
-            Stage::LabelImages(source) => {
-                (source.draw(&imagefile::read_labels(&file.path)?, &geometry)?, source.label_names())
-            }
-            _ => return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", "")),
+        let Stage::Labels(source) = &self.plan.stages[usize::from(labels.source)].stage else {
+            return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };
+        let files = match source.lies_in() {
+            LabelsIn::Table(_) => Vec::new(),
+            _ => self.lookup()?.places("", &[labels.record])?,
+        };
+        let heights = match series.has_planes_between() {
+            true => self.lookup()?.slices(series.list)?.heights(),
+            false => Vec::new(),
+        };
+        let file = files.first().map(|file| file.path.as_path());
+        let at = LabelsAt { file, series: series.series_uid(), record: labels.record };
+        let drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
         unchanged(&files)?;
-        Ok(Mask { labels: Arc::new(drawn), label_names: label_names.into() })
+        if drawn.off_slice > 0 || drawn.skipped > 0 {
+            tracing::warn!(
+                outlines = %labels.record.short(),
+                off_slice = drawn.off_slice,
+                skipped = drawn.skipped,
+                "contours left out"
+            );
+        }
+        if drawn.labels.geometry() != &geometry {
+            let message = "labels on the scan's own grid expected, another found";
+            return Err(Reject::new("GRID_MISMATCH", message, "the source of the labels is at fault"));
+        }
+        Ok(Mask { labels: Arc::new(drawn.labels), label_names: source.label_names().into() })
     }
 
     /// A mask from its artifact, on the scan's original grid.
@@ -269,47 +266,6 @@ impl Context {
 /// The file and frame of each slice.
 fn frames(list: &SliceList, files: &[FileStat]) -> Vec<(PathBuf, u32)> {
     files.iter().zip(&list.slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect()
-}
-
-/// A scan in one file of another format than DICOM.
-fn volume(files: &[FileStat], grid: &Geometry) -> Result<Scan, Reject> {
-    let [file] = files else {
-        return Err(Reject::new(
-            "FILE_VANISHED",
-            "one file expected",
-            "it is looked for again at the next run",
-        ));
-    };
-    let scan = imagefile::read_scan(&file.path)?;
-    if scan.geometry() != grid {
-        let message = "a scan on the grid that was indexed expected, another found";
-        return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
-    }
-    Ok(scan)
-}
-
-/// Outlines, drawn on a grid.
-fn contours(
-    path: &Path,
-    source: &DrawnSource,
-    grid: &Geometry,
-    heights: &[f64],
-    record: Digest,
-) -> Result<LabelMap, Reject> {
-    let mut structures = rtstruct::read_structures(path)?;
-    for (place, structure) in (1..).zip(&mut structures.structures) {
-        structure.name = source.name_of(place, &structure.name).into_owned();
-    }
-    let drawn = rtstruct::rasterise_between(&structures, &|name| source.label_of(name), grid, heights)?;
-    if drawn.off_slice > 0 || drawn.skipped > 0 {
-        tracing::warn!(
-            outlines = %record.short(),
-            off_slice = drawn.off_slice,
-            skipped = drawn.skipped,
-            "contours left out"
-        );
-    }
-    Ok(drawn.labels)
 }
 
 /// Bytes of files, each counted once however many of its frames are slices.

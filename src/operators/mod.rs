@@ -7,6 +7,7 @@ pub mod registry;
 pub mod samples;
 pub mod scores;
 pub mod sinks;
+pub mod source;
 pub mod sources;
 pub mod spec;
 pub mod value;

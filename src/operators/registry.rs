@@ -7,6 +7,7 @@ use tomoflow_connectors::{Geometry, LabelMap};
 
 use super::cases::reorient::Reorient;
 use super::cases::rule::{Measured, Rule, Settled};
+use super::source::{InstanceSource, LabelSource, ScanSource};
 use super::spec::{Config, FieldProblem, Spec};
 use super::value::{Case, Failure, Mask, Metric};
 
@@ -85,16 +86,12 @@ pub trait Evaluator: Send + Sync {
 /// A built stage: the parts of the engine that run it differ by role.
 #[derive(Clone)]
 pub enum Stage {
-    /// Files in a folder (`dicom`).
-    Dicom(super::sources::dicom::DicomSource),
-    /// Labels in a folder (`rtstruct`, `dicom_seg`).
-    Drawn(super::sources::drawn::DrawnSource),
+    /// DICOM instances in a folder (`dicom`).
+    Instances(Arc<dyn InstanceSource>),
     /// Scans in files of other formats (`images`, `deeplesion`).
-    Images(super::sources::images::Images),
-    /// Label maps in files of other formats (`label_images`).
-    LabelImages(super::sources::label_images::LabelImages),
-    /// Boxes of a table (`deeplesion_boxes`).
-    Boxes(super::sources::deeplesion::Boxes),
+    Scans(Arc<dyn ScanSource>),
+    /// Labels of scans (`rtstruct`, `dicom_seg`, `label_images`, `deeplesion_boxes`).
+    Labels(Arc<dyn LabelSource>),
     /// Instances to a scan.
     Assemble(super::cases::assemble::Assemble),
     /// A scan and outlines to a case.

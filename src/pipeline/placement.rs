@@ -86,9 +86,7 @@ pub(super) fn known_labels(
 /// The labels that a source gives, where it is one of labels.
 fn label_names(source: &Stage) -> Option<Vec<String>> {
     match source {
-        Stage::Drawn(source) => Some(source.label_names()),
-        Stage::LabelImages(source) => Some(source.label_names()),
-        Stage::Boxes(_) => Some(vec!["lesion".to_owned()]),
+        Stage::Labels(source) => Some(source.label_names()),
         _ => None,
     }
 }

@@ -157,9 +157,19 @@ impl Plan {
     /// The stage that makes the scans of one that makes cases: a `label` has them from its first input.
     pub fn scans(&self, cases: usize) -> usize {
         match self.stages[cases].stage {
-            Stage::Assemble(_) | Stage::Images(_) => cases,
+            Stage::Assemble(_) | Stage::Scans(_) => cases,
             _ => self.stages[cases].inputs[0],
         }
+    }
+
+    /// The stage that makes the scans which a stage works on, itself or one before it.
+    pub fn origin(&self, stage: usize) -> usize {
+        let mut at = stage;
+        while !matches!(self.stages[at].stage, Stage::Assemble(_) | Stage::Scans(_)) {
+            let Some(&before) = self.stages[at].inputs.first() else { break };
+            at = before;
+        }
+        at
     }
 
     /// The view that a training sees, and what changes its samples, in this order.

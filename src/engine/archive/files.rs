@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tomoflow_connectors::deeplesion::Info;
+use tomoflow_connectors::dicom::{Record, read_record_with};
 use tomoflow_connectors::imagefile::ImageFile;
-use tomoflow_connectors::rtstruct::{Form, Outlines};
-use tomoflow_connectors::{Digest, Geometry, Reject};
+use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::Input;
 use super::judge::described;
 use super::look::{Looked, touch};
 use super::{Archive, Change, Origin};
-use crate::executor::work::{Grid, OutlinesRow, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
+use crate::executor::work::{OutlinesRow, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
 use crate::operators::registry::Stage;
-use crate::operators::sources::images::{Images, Scans, slice_number};
+use crate::operators::source::{
+    CaseFile, FileSource, FoundScan, LabelSource, LabelsIn, Layout, Reader, ScanSource, labels_of,
+};
 use crate::store::StoreError;
 
 /// What a file holds.
@@ -30,14 +31,80 @@ pub(super) struct Filed {
 /// The files of each case.
 pub(super) type Cases = BTreeMap<String, BTreeMap<PathBuf, Filed>>;
 
+/// The files that a stage claims; none for one that claims none.
+pub(super) fn claimed(stage: &Stage) -> Option<&dyn FileSource> {
+    match stage {
+        Stage::Scans(source) => Some(&**source),
+        Stage::Labels(source) => labelled(&**source),
+        _ => None,
+    }
+}
+
+fn labelled(source: &dyn LabelSource) -> Option<&dyn FileSource> {
+    match source.lies_in() {
+        LabelsIn::Files(files) => Some(files),
+        _ => None,
+    }
+}
+
 impl Archive {
     /// Whether a source asks for a file of another format than DICOM.
     pub(super) fn asks_for(&self, path: &Path) -> bool {
-        self.plan.stages.iter().any(|stage| match &stage.stage {
-            Stage::Images(images) => images.place(path).is_some(),
-            Stage::LabelImages(labels) => labels.place(path).is_some(),
-            _ => false,
-        })
+        self.claims(path).next().is_some()
+    }
+
+    fn claims<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a dyn FileSource> {
+        let sources = self.plan.stages.iter().filter_map(|stage| claimed(&stage.stage));
+        sources.filter(|source| source.claim(path).is_some())
+    }
+
+    /// The readers of a file beyond tomoflow's own, each once; and their names, none where there are none.
+    fn readers_of(&self, path: &Path) -> (Vec<Option<Reader>>, Option<String>) {
+        // Asked of every file of a look.
+        if !self.own_readers {
+            return (Vec::new(), None);
+        }
+        let mut readers: Vec<Option<Reader>> = Vec::new();
+        for reader in self.claims(path).map(|source| source.reader()) {
+            let name = reader.map(|reader| reader.name);
+            if readers.iter().all(|known| known.map(|known| known.name) != name) {
+                readers.push(reader);
+            }
+        }
+        if readers.iter().all(Option::is_none) {
+            return (Vec::new(), None);
+        }
+        let names: Vec<_> =
+            readers.iter().map(|reader| reader.map_or("image", |reader| reader.name)).collect();
+        let names = names.join(", ");
+        (readers, Some(names))
+    }
+
+    /// Whether a file is read as it was when this record was made of it.
+    pub(super) fn reads_as(&self, path: &Path, reader: Option<&str>) -> bool {
+        self.readers_of(path).1.as_deref() == reader
+    }
+
+    /// Reads what a file holds, as the sources that ask for it read it.
+    ///
+    /// # Errors
+    /// Only what the system says.
+    pub fn read(&self, path: &Path) -> std::io::Result<Record> {
+        let image = match self.readers_of(path) {
+            (_, None) => return read_record_with(path, &self.more),
+            (readers, Some(reader)) => {
+                let image = match readers.as_slice() {
+                    [Some(only)] => (only.read)(path)?,
+                    _ => {
+                        let message = format!("one way to read a file expected, several found: {reader}");
+                        let hint = "let one source ask for it: `!` before a pattern leaves files out";
+                        Err(Reject::new("SEVERAL_READERS", message, hint))
+                    }
+                };
+                Record::Read { reader, image }
+            }
+        };
+        Ok(image)
     }
 
     /// A file holds this now.
@@ -45,26 +112,26 @@ impl Archive {
         let plan = self.plan.clone();
         for number in 0..self.readers.len() {
             let stage = usize::from(self.readers[number].stage);
-            let (Origin::Files, Stage::Images(images)) =
+            let (Origin::Files, Stage::Scans(source)) =
                 (&self.readers[number].origin, &plan.stages[stage].stage)
             else {
                 continue;
             };
-            let Some(place) = images.place(path) else { continue };
-            let files = self.filed[number].entry(place.case.clone()).or_default();
+            let Some(claim) = source.claim(path) else { continue };
+            let files = self.filed[number].entry(claim.case.clone()).or_default();
             match filed {
                 Some(filed) => files.insert(path.to_owned(), filed.clone()),
                 None => files.remove(path),
             };
             if files.is_empty() {
-                self.filed[number].remove(&place.case);
+                self.filed[number].remove(&claim.case);
             }
-            touch(looked, &place.case, at_ns);
+            touch(looked, &claim.case, at_ns);
         }
         for (number, stage) in plan.stages.iter().enumerate() {
-            let Stage::LabelImages(labels) = &stage.stage else { continue };
-            let Some(place) = labels.place(path) else { continue };
-            let row = filed.map(|filed| label_row(filed, place.case));
+            let Stage::Labels(source) = &stage.stage else { continue };
+            let Some(claim) = labelled(&**source).and_then(|files| files.claim(path)) else { continue };
+            let row = filed.map(|filed| label_row(filed, claim.case));
             self.labels_now(number as u16, path, row, &mut looked.changes);
         }
     }
@@ -89,18 +156,17 @@ impl Archive {
         }
     }
 
-    /// Boxes of tables, which no file below a folder holds.
-    pub(super) fn boxes(&self) -> impl Iterator<Item = (PathBuf, Change)> {
+    /// Labels of tables, which no file below a folder holds.
+    pub(super) fn listed(&self) -> impl Iterator<Item = (PathBuf, Change)> {
         let plan = self.plan.clone();
         (0..plan.stages.len()).flat_map(move |number| {
-            let Stage::Boxes(boxes) = &plan.stages[number].stage else { return Vec::new() };
-            let change = |(series, info): (&String, &tomoflow_connectors::deeplesion::SeriesInfo)| {
-                let digest = info.digest();
-                let outlines = outlines(series.clone(), digest);
-                let row = Arc::new(OutlinesRow { record: digest, outlines });
-                (boxes.path.clone(), (Input::Outlines(number as u16, row), 1))
+            let Stage::Labels(source) = &plan.stages[number].stage else { return Vec::new() };
+            let LabelsIn::Table(table) = source.lies_in() else { return Vec::new() };
+            let change = |outlines: tomoflow_connectors::rtstruct::Outlines| {
+                let row = Arc::new(OutlinesRow { record: outlines.digest, outlines });
+                (table.to_owned(), (Input::Outlines(number as u16, row), 1))
             };
-            boxes.info.series.iter().map(change).collect()
+            source.listed().into_iter().map(change).collect()
         })
     }
 
@@ -110,12 +176,12 @@ impl Archive {
         reader: usize,
         cases: &[String],
     ) -> Result<Vec<Vec<Verdict>>, StoreError> {
-        let Stage::Images(images) = &self.plan.stages[usize::from(self.readers[reader].stage)].stage else {
+        let Stage::Scans(source) = &self.plan.stages[usize::from(self.readers[reader].stage)].stage else {
             return Ok(vec![Vec::new(); cases.len()]);
         };
         let mut lists = Vec::new();
         let judge = |case: &String| match self.filed[reader].get(case) {
-            Some(files) => Judge { images, case, lists: &mut lists }.case(files),
+            Some(files) => judged(&**source, case, files, &mut lists),
             None => Vec::new(),
         };
         let verdicts = cases.iter().map(judge).collect();
@@ -127,141 +193,79 @@ impl Archive {
 fn label_row(filed: &Filed, case: String) -> Arc<OutlinesRow> {
     // What cannot be read is refused when it is drawn, with its own reason.
     let digest = filed.image.as_ref().map_or(filed.record, |image| image.digest);
-    Arc::new(OutlinesRow { record: filed.record, outlines: outlines(case, digest) })
+    Arc::new(OutlinesRow { record: filed.record, outlines: labels_of(case, digest) })
 }
 
-fn outlines(case: String, digest: Digest) -> Outlines {
-    Outlines { form: Form::Voxels, referenced_series: vec![case], digest, ..Outlines::default() }
+/// What a source says that the files of a case are; `lists` takes the lists of slices that verdicts name.
+fn judged(
+    source: &dyn ScanSource,
+    case: &str,
+    files: &BTreeMap<PathBuf, Filed>,
+    lists: &mut Vec<(Digest, Vec<u8>)>,
+) -> Vec<Verdict> {
+    let known: Vec<CaseFile<'_>> =
+        files.iter().map(|(path, filed)| CaseFile { path, header: &filed.image }).collect();
+    let verdict = |(part, found): (u32, Result<FoundScan, Reject>)| match found
+        .and_then(|found| scan(source, case, part, found, files))
+    {
+        Ok((row, list)) => {
+            lists.push((row.list, list));
+            Verdict::Accepted(Arc::new(row))
+        }
+        Err(reject) => Verdict::Rejected(case.to_owned(), reject),
+    };
+    (0..).zip(source.judge(case, &known)).map(verdict).collect()
 }
 
-struct Judge<'a> {
-    images: &'a Images,
-    case: &'a str,
-    /// Lists of slices that verdicts name.
-    lists: &'a mut Vec<(Digest, Vec<u8>)>,
-}
-
-impl Judge<'_> {
-    fn case(mut self, files: &BTreeMap<PathBuf, Filed>) -> Vec<Verdict> {
-        let scans = self.images.scans.clone();
-        match &scans {
-            Scans::Files(_) => vec![self.file(files)],
-            Scans::Deeplesion(info) => self.slices(files, info),
-        }
+/// A scan as a row, and the list of its slices.
+fn scan(
+    source: &dyn ScanSource,
+    case: &str,
+    part: u32,
+    found: FoundScan,
+    files: &BTreeMap<PathBuf, Filed>,
+) -> Result<(SeriesRow, Vec<u8>), Reject> {
+    if case.contains('#') {
+        let message = "a case's name without `#` expected: it numbers the parts of a series";
+        return Err(Reject::new("CASE_NAME", message, "rename the file, or name the case in a `table`"));
     }
-
-    fn refuse(&self, reject: Reject) -> Verdict {
-        Verdict::Rejected(self.case.to_owned(), reject)
-    }
-
-    /// One file, one scan.
-    fn file(&mut self, files: &BTreeMap<PathBuf, Filed>) -> Verdict {
-        let mut all = files.iter();
-        let (Some((path, filed)), None) = (all.next(), all.next()) else {
-            let message = format!("one file for a case expected, {} found", files.len());
-            let hint = "the pattern of `files` may leave one out, or name more of the path as `{case}`";
-            return self.refuse(Reject::new("SEVERAL_FILES", message, hint));
+    let files: Vec<(&PathBuf, &Filed)> = files.iter().collect();
+    let (mut slices, mut patient) = (Vec::with_capacity(found.slices.len()), None);
+    for slice in &found.slices {
+        let Some(&(path, filed)) = files.get(slice.file) else {
+            let message = format!("one of {} files expected, number {} found", files.len(), slice.file);
+            return Err(Reject::new("BAD_SOURCE", message, "the source of the scan is at fault"));
         };
-        match &filed.image {
-            Err(reject) => self.refuse(reject.clone()),
-            Ok(_) if self.case.contains('#') => {
-                let message = "a case's name without `#` expected: it numbers the parts of a series";
-                self.refuse(Reject::new(
-                    "CASE_NAME",
-                    message,
-                    "rename the file, or name the case in a `table`",
-                ))
-            }
-            Ok(image) => {
-                let slice = self.slice(path, filed.record, image);
-                self.scan(0, ScanForm::Volume, path, image.grid, vec![slice])
-            }
-        }
+        let image = filed.image.as_ref().map_err(Clone::clone)?;
+        let below = path.strip_prefix(source.root()).unwrap_or(path).to_string_lossy().into_owned();
+        patient = patient.or_else(|| source.claim(path).map(|claim| claim.patient));
+        slices.push(SliceRow {
+            record: filed.record,
+            content: image.digest,
+            frame: slice.frame,
+            sop_uid: below,
+        });
     }
-
-    /// Slices with consecutive numbers are a scan.
-    fn slices(&mut self, files: &BTreeMap<PathBuf, Filed>, info: &Info) -> Vec<Verdict> {
-        let Some(series) = info.series.get(self.case) else {
-            let message = "a series of the table expected, none of this name found";
-            return vec![self.refuse(Reject::new("NOT_IN_TABLE", message, "is the table whole?"))];
-        };
-        let mut slices: BTreeMap<u32, (&PathBuf, &Filed)> = BTreeMap::new();
-        for (path, filed) in files {
-            let Some(number) = slice_number(path) else { continue };
-            if slices.insert(number, (path, filed)).is_some() {
-                let message = format!("one file for slice {number} expected, two found");
-                return vec![self.refuse(Reject::new("SEVERAL_FILES", message, "remove one of them"))];
-            }
-        }
-        let mut runs: Vec<Vec<(u32, &PathBuf, &Filed)>> = Vec::new();
-        for (number, (path, filed)) in slices {
-            match runs.last_mut() {
-                Some(run) if run.last().is_some_and(|(last, ..)| last + 1 == number) => {
-                    run.push((number, path, filed));
-                }
-                _ => runs.push(vec![(number, path, filed)]),
-            }
-        }
-        let judge = |(part, run): (u32, Vec<(u32, &PathBuf, &Filed)>)| {
-            self.run(part, run, |size, lowest| series.geometry(size, lowest))
-        };
-        (0..).zip(runs).map(judge).collect()
-    }
-
-    fn run(
-        &mut self,
-        part: u32,
-        mut run: Vec<(u32, &PathBuf, &Filed)>,
-        geometry: impl Fn([usize; 3], u32) -> Geometry,
-    ) -> Verdict {
-        let lowest = run.first().map_or(0, |(number, ..)| *number);
-        // From the feet up.
-        run.reverse();
-        let (mut rows, mut size) = (Vec::new(), None);
-        for (_, path, filed) in &run {
-            let image = match &filed.image {
-                Ok(image) => image,
-                Err(reject) => return self.refuse(reject.clone()),
-            };
-            let [_, height, width] = Geometry::from(&image.grid).size;
-            if *size.get_or_insert([height, width]) != [height, width] {
-                let message = format!("slices of {:?} expected, one of {height}x{width} found", size);
-                return self.refuse(Reject::new("MIXED_MATRIX", message, "slices of a series have one size"));
-            }
-            rows.push(self.slice(path, filed.record, image));
-        }
-        let ([height, width], Some((_, first, _))) = (size.unwrap_or_default(), run.first()) else {
-            return self.refuse(Reject::new("NO_GEOMETRY", "a slice expected, none found", ""));
-        };
-        let grid = Grid::from(&geometry([run.len(), height, width], lowest));
-        self.scan(part, ScanForm::Slices, first, grid, rows)
-    }
-
-    fn slice(&self, path: &Path, record: Digest, image: &ImageFile) -> SliceRow {
-        let below = path.strip_prefix(&self.images.path).unwrap_or(path);
-        SliceRow { record, content: image.digest, frame: 0, sop_uid: below.to_string_lossy().into_owned() }
-    }
-
-    fn scan(&mut self, part: u32, form: ScanForm, path: &Path, grid: Grid, slices: Vec<SliceRow>) -> Verdict {
-        let (digest, list) = described(&SliceList { slices, heights: Vec::new() }, &grid);
-        let key = if part == 0 { self.case.to_owned() } else { format!("{}#{part}", self.case) };
-        let patient = self.images.place(path).map_or_else(|| self.case.to_owned(), |place| place.patient);
-        let row = SeriesRow {
-            key: key.into(),
-            part,
-            form,
-            study_uid: self.case.into(),
-            patient: patient.into(),
-            modality: self.images.modality.clone(),
-            manufacturer: "".into(),
-            model_name: "".into(),
-            description: "".into(),
-            grid,
-            list: Digest::of(&list),
-            notes: Vec::new(),
-            digest,
-        };
-        self.lists.push((row.list, list));
-        Verdict::Accepted(Arc::new(row))
-    }
+    let grid = found.grid;
+    let (digest, list) = described(&SliceList { slices, heights: Vec::new() }, &grid);
+    let key = if part == 0 { case.to_owned() } else { format!("{case}#{part}") };
+    let row = SeriesRow {
+        key: key.into(),
+        part,
+        form: match found.layout {
+            Layout::Volume => ScanForm::Volume,
+            Layout::Slices => ScanForm::Slices,
+        },
+        study_uid: case.into(),
+        patient: patient.unwrap_or_else(|| case.to_owned()).into(),
+        modality: found.modality,
+        manufacturer: "".into(),
+        model_name: "".into(),
+        description: "".into(),
+        grid,
+        list: Digest::of(&list),
+        notes: found.notes,
+        digest,
+    };
+    Ok((row, list))
 }

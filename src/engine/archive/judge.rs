@@ -97,7 +97,7 @@ impl Archive {
     fn judge(&self, reader: &Instances, series: &str) -> Result<Judgement, StoreError> {
         let members = self.store.members(series, &reader.root)?;
         let digests: Vec<Digest> = members.iter().map(|(_, record)| *record).collect();
-        let Stage::Dicom(source) = &self.plan.stages[reader.source].stage else {
+        let Stage::Instances(source) = &self.plan.stages[reader.source].stage else {
             return Ok(Judgement::default());
         };
         let mut instances = Vec::with_capacity(digests.len());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
-use tomoflow_connectors::dicom::{FileStat, Record, Unseen, Walk, read_record_with};
+use tomoflow_connectors::dicom::{FileStat, Record, Unseen, Walk};
 use tomoflow_connectors::imagefile::headers_of;
 use tomoflow_connectors::{Digest, container};
 
@@ -16,7 +16,7 @@ use super::super::rows::Input;
 use super::files::Filed;
 use super::{Archive, Change, SourceError};
 use crate::executor::work::OutlinesRow;
-use crate::store::{Held, Holds, Indexed};
+use crate::store::{Held, Holds, Indexed, Known};
 
 /// Files read before what they hold is written to the index: bounds memory, and what a crash costs.
 const BATCH: usize = 4096;
@@ -54,7 +54,7 @@ struct Compared {
     /// Outlines of files that are as they were.
     outlines: Vec<(PathBuf, Digest)>,
     /// Files of other formats that are as they were, as far as a source asks for them.
-    filed: Vec<(PathBuf, Digest)>,
+    filed: Vec<(FileStat, Digest)>,
     /// Files that are as they were and hold nothing for a pipeline, by code.
     skipped: BTreeMap<String, usize>,
 }
@@ -93,7 +93,7 @@ impl Archive {
             self.take(found.differences, &mut looked)?;
         }
         if !self.loaded {
-            looked.changes.extend(self.boxes());
+            looked.changes.extend(self.listed());
         }
         self.loaded = true;
         Ok(looked)
@@ -206,6 +206,10 @@ impl Archive {
                 None => {}
             }
             found.files += 1;
+            if self.misread(&known) {
+                let Indexed { stat, held } = known.into();
+                return found.differences.changed.push((stat, Some(held)));
+            }
             match known.holds {
                 Holds::Image { .. } if self.loaded => {}
                 // Files that lie side by side are mostly of one series.
@@ -219,7 +223,7 @@ impl Archive {
                 Holds::Outlines { record } => found.outlines.push((known.path.to_owned(), record)),
                 Holds::File { record } if self.asks_for(known.path) => {
                     if !self.loaded {
-                        found.filed.push((known.path.to_owned(), record));
+                        found.filed.push((Indexed::from(known).stat, record));
                     }
                 }
                 Holds::File { .. } => count(&mut found.skipped, UNASKED),
@@ -233,6 +237,11 @@ impl Archive {
         Ok(found)
     }
 
+    /// Whether a file is known as something else than the sources' own readers make of it.
+    fn misread(&self, known: &Known<'_>) -> bool {
+        !matches!(known.holds, Holds::File { .. }) && !self.reads_as(known.path, None)
+    }
+
     /// What a look at everything found of files that have not changed.
     fn known(&mut self, found: &mut Compared, looked: &mut Looked) -> Result<(), SourceError> {
         self.files += found.files;
@@ -242,9 +251,14 @@ impl Archive {
         for (code, count) in std::mem::take(&mut found.skipped) {
             *self.skipped.entry(code).or_default() += count;
         }
-        for (path, record) in std::mem::take(&mut found.filed) {
-            if let Some(Record::Image(image)) = self.store.records(&[record])?.pop() {
-                self.filed_now(&path, Some(&Filed { record, image }), 0, looked);
+        for (stat, record) in std::mem::take(&mut found.filed) {
+            let Some(known) = self.store.records(&[record])?.pop() else { continue };
+            match known.image() {
+                Some((reader, image)) if self.reads_as(&stat.path, reader) => {
+                    let filed = Filed { record, image: image.clone() };
+                    self.filed_now(&stat.path, Some(&filed), 0, looked);
+                }
+                _ => found.differences.changed.push((stat, Some(Held::File { record }))),
             }
         }
         for (path, record) in std::mem::take(&mut found.outlines) {
@@ -269,9 +283,7 @@ impl Archive {
         for batch in changed.chunks(BATCH) {
             let read: Vec<_> = batch
                 .par_iter()
-                .map(|(stat, before)| {
-                    read_record_with(&stat.path, &self.more).map(|record| (stat.clone(), record, before))
-                })
+                .map(|(stat, before)| self.read(&stat.path).map(|record| (stat.clone(), record, before)))
                 .collect();
             let mut records = Vec::with_capacity(read.len());
             for result in read {
@@ -313,8 +325,10 @@ impl Archive {
                 let row = OutlinesRow { record, outlines: outlines.clone() };
                 self.outlines_now(&stat.path, Some(row), &mut looked.changes);
             }
-            Record::Image(_) if !self.asks_for(&stat.path) => count(&mut self.skipped, UNASKED),
-            Record::Image(image) => {
+            Record::Image(_) | Record::Read { .. } if !self.asks_for(&stat.path) => {
+                count(&mut self.skipped, UNASKED);
+            }
+            Record::Image(image) | Record::Read { image, .. } => {
                 let Held::File { record } = Held::of(record) else { return };
                 self.filed_now(
                     &stat.path,

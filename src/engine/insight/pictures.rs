@@ -61,7 +61,7 @@ pub fn pictures(plan: Plan, limit: usize) -> Result<Vec<Picture>, RunError> {
     let mut pictures = Vec::new();
     for place in 0..shown {
         let index = place * (candidates.len() - 1) / (shown - 1).max(1);
-        pictures.extend(draw(&context, &identity, &maps, &candidates[index]));
+        pictures.extend(draw(&context, &identity, &maps, (judged, &candidates[index])));
     }
     Ok(pictures)
 }
@@ -114,8 +114,13 @@ fn dice(figures: &[FigureRow]) -> Option<f64> {
 }
 
 /// The slice with the most truth (or prediction) of a case; none when its files are gone.
-fn draw(context: &Context, identity: &Identity, maps: &KeptMaps, candidate: &Candidate) -> Option<Picture> {
-    let case = context.assembled(&candidate.case).ok()?;
+fn draw(
+    context: &Context,
+    identity: &Identity,
+    maps: &KeptMaps,
+    (stage, candidate): (usize, &Candidate),
+) -> Option<Picture> {
+    let case = context.assembled(stage, &candidate.case).ok()?;
     let mask = context.mask(&candidate.case.series, candidate.mask).ok()?;
     let truth = case.labels.as_ref()?;
     let area = |slice: usize| {

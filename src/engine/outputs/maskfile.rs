@@ -58,11 +58,17 @@ impl MaskWriter<'_> {
                 Some(scan) => self.scan(path, &scan)?,
                 None => {
                     let row = CaseRow { series: series.clone(), labels: None };
-                    self.scan(path, &self.context.assembled(&row)?.scan)?;
+                    self.scan(path, &self.context.assembled(self.made_by()?, &row)?.scan)?;
                 }
             }
         }
         Ok(written)
+    }
+
+    /// The place in the plan of the stage whose masks they are.
+    fn made_by(&self) -> Result<usize, Reject> {
+        let place = self.context.plan.stages.iter().position(|stage| stage.name == self.stage);
+        place.ok_or_else(|| Reject::new("NO_STAGE", "a stage of the pipeline expected", "run it again"))
     }
 
     fn scan<T: Intensity>(&self, path: PathBuf, scan: &Volume<T>) -> Result<(), Reject> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 use tomoflow_connectors::Digest;
-use tomoflow_connectors::dicom::{FileStat, MoreTags, read_record_with, walk};
+use tomoflow_connectors::dicom::{FileStat, walk};
 use tomoflow_connectors::table::{Table, read_rows};
 
 use super::super::archive::Archive;
@@ -95,8 +95,7 @@ fn files(plan: &Arc<Plan>, store: &Arc<Store>, verified: &mut Verified) -> Resul
     for root in archive.roots() {
         store.visit_files(&root, |file| known.push(Indexed::from(file)))?;
     }
-    let verdicts: Vec<Verdict> =
-        known.into_par_iter().map(|known| reread(known, archive.more_tags())).collect();
+    let verdicts: Vec<Verdict> = known.into_par_iter().map(|known| reread(known, &archive)).collect();
     let mut altered = Vec::new();
     for verdict in verdicts {
         match verdict {
@@ -113,13 +112,13 @@ fn files(plan: &Arc<Plan>, store: &Arc<Store>, verified: &mut Verified) -> Resul
     Ok(())
 }
 
-fn reread(known: Indexed, more: &MoreTags) -> Verdict {
+fn reread(known: Indexed, archive: &Archive) -> Verdict {
     let Indexed { stat, held } = known;
     let now = tomoflow_connectors::container::stat(&stat.path);
     if !now.is_ok_and(|now| now == stat) {
         return Verdict::Outdated;
     }
-    match read_record_with(&stat.path, more) {
+    match archive.read(&stat.path) {
         Ok(record) if Held::of(&record) == held => Verdict::Sound,
         Ok(_) => Verdict::Altered(stat),
         Err(_) => Verdict::Outdated,

@@ -1,12 +1,19 @@
 //! The sources `deeplesion` and `deeplesion_boxes`: the data set's slices, and its boxes as labels.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tomoflow_connectors::deeplesion::{Info, read_info};
+use tomoflow_connectors::deeplesion::{self, Info, SeriesInfo, read_info};
+use tomoflow_connectors::rtstruct::Outlines;
+use tomoflow_connectors::{Geometry, Reject, Scan};
 
-use super::images::{Images, PATH, Scans, text};
+use super::images::{PATH, text};
 use crate::operators::registry::{Entry, Stage};
+use crate::operators::source::{
+    CaseFile, Claim, Drawing, FileSlice, FileSource, FoundScan, Grid, LabelSource, LabelsAt, LabelsIn,
+    Layout, Planes, ScanSource, SliceFile, labels_of, vanished,
+};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
@@ -55,13 +62,115 @@ pub const ENTRY: Entry = Entry { spec: &SCANS, build: build_scans };
 /// The registry's entry of `deeplesion_boxes`.
 pub const BOXES_ENTRY: Entry = Entry { spec: &BOXES, build: build_boxes };
 
+/// A folder of series, a folder of slices each.
+#[derive(Clone, Debug)]
+struct Slices {
+    path: PathBuf,
+    info: Arc<Info>,
+}
+
 /// Boxes as labels.
 #[derive(Clone, Debug)]
-pub struct Boxes {
+struct Boxes {
     /// The table.
-    pub path: PathBuf,
+    path: PathBuf,
     /// What it says.
-    pub info: Arc<Info>,
+    info: Arc<Info>,
+}
+
+/// The number of a slice: its name is nothing else.
+fn slice_number(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str()?.strip_suffix(".png")?.parse().ok()
+}
+
+impl FileSource for Slices {
+    fn root(&self) -> &Path {
+        &self.path
+    }
+
+    fn claim(&self, path: &Path) -> Option<Claim> {
+        let below = path.strip_prefix(&self.path).ok()?;
+        slice_number(below)?;
+        let case = below.parent()?.file_name()?.to_str()?.to_owned();
+        let patient = case.split('_').next().unwrap_or(&case).to_owned();
+        Some(Claim { case, patient })
+    }
+}
+
+impl ScanSource for Slices {
+    /// Slices with consecutive numbers are a scan.
+    fn judge(&self, case: &str, files: &[CaseFile<'_>]) -> Vec<Result<FoundScan, Reject>> {
+        let Some(series) = self.info.series.get(case) else {
+            let message = "a series of the table expected, none of this name found";
+            return vec![Err(Reject::new("NOT_IN_TABLE", message, "is the table whole?"))];
+        };
+        let mut slices: BTreeMap<u32, usize> = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            let Some(number) = slice_number(file.path) else { continue };
+            if slices.insert(number, index).is_some() {
+                let message = format!("one file for slice {number} expected, two found");
+                return vec![Err(Reject::new("SEVERAL_FILES", message, "remove one of them"))];
+            }
+        }
+        let mut runs: Vec<Vec<(u32, usize)>> = Vec::new();
+        for slice in slices {
+            match runs.last_mut() {
+                Some(run) if run.last().is_some_and(|(last, _)| last + 1 == slice.0) => run.push(slice),
+                _ => runs.push(vec![slice]),
+            }
+        }
+        runs.into_iter().map(|run| scan(run, files, series)).collect()
+    }
+
+    fn load(&self, grid: &Geometry, slices: &[SliceFile]) -> Result<Scan, Reject> {
+        let paths: Vec<PathBuf> = slices.iter().map(|slice| slice.path.clone()).collect();
+        deeplesion::load_scan(grid, &paths)
+    }
+}
+
+/// A run of slices without a gap as a scan.
+fn scan(
+    mut run: Vec<(u32, usize)>,
+    files: &[CaseFile<'_>],
+    series: &SeriesInfo,
+) -> Result<FoundScan, Reject> {
+    let lowest = run.first().map_or(0, |(number, _)| *number);
+    // From the feet up.
+    run.reverse();
+    let mut size = None;
+    for (_, file) in &run {
+        let image = files[*file].header.as_ref().map_err(Clone::clone)?;
+        let [_, height, width] = Geometry::from(&image.grid).size;
+        if *size.get_or_insert([height, width]) != [height, width] {
+            let message = format!("slices of {size:?} expected, one of {height}x{width} found");
+            return Err(Reject::new("MIXED_MATRIX", message, "slices of a series have one size"));
+        }
+    }
+    let Some([height, width]) = size else {
+        return Err(Reject::new("NO_GEOMETRY", "a slice expected, none found", ""));
+    };
+    let grid = Grid::from(&series.geometry([run.len(), height, width], lowest));
+    let slices = run.into_iter().map(|(_, file)| FileSlice { file, frame: 0 }).collect();
+    Ok(FoundScan::new(grid, Layout::Slices, slices, "CT".into()))
+}
+
+impl LabelSource for Boxes {
+    fn label_names(&self) -> Vec<String> {
+        vec!["lesion".to_owned()]
+    }
+
+    fn lies_in(&self) -> LabelsIn<'_> {
+        LabelsIn::Table(&self.path)
+    }
+
+    fn listed(&self) -> Vec<Outlines> {
+        self.info.series.iter().map(|(series, info)| labels_of(series.clone(), info.digest())).collect()
+    }
+
+    fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
+        let info = self.info.series.get(labels.series).ok_or_else(|| vanished(labels.record))?;
+        info.draw(on.grid).map(Drawing::from)
+    }
 }
 
 fn read(config: &Config) -> Result<Arc<Info>, Vec<FieldProblem>> {
@@ -71,13 +180,9 @@ fn read(config: &Config) -> Result<Arc<Info>, Vec<FieldProblem>> {
 }
 
 fn build_scans(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Images(Images {
-        path: text(config, "path").into(),
-        scans: Scans::Deeplesion(read(config)?),
-        modality: "CT".into(),
-    }))
+    Ok(Stage::Scans(Arc::new(Slices { path: text(config, "path").into(), info: read(config)? })))
 }
 
 fn build_boxes(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Boxes(Boxes { path: text(config, "info").into(), info: read(config)? }))
+    Ok(Stage::Labels(Arc::new(Boxes { path: text(config, "info").into(), info: read(config)? })))
 }

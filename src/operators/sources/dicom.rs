@@ -1,7 +1,8 @@
 //! The source `dicom`: instances in a folder, filtered by tags.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tomoflow_connectors::container::folder_of;
@@ -9,6 +10,7 @@ use tomoflow_connectors::dicom::{FILTER_KEYWORDS, Tags, can_be_kept};
 
 use super::patterns::Patterns;
 use crate::operators::registry::{Entry, Stage};
+use crate::operators::source::InstanceSource;
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
@@ -61,19 +63,21 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A folder of instances.
 #[derive(Clone, Debug)]
 pub struct DicomSource {
-    /// The folder.
-    pub path: PathBuf,
+    path: PathBuf,
     filters: Vec<(String, Patterns)>,
 }
 
-impl DicomSource {
-    /// The tags that it asks for.
-    pub fn keywords(&self) -> impl Iterator<Item = &str> {
-        self.filters.iter().map(|(keyword, _)| keyword.as_str())
+impl InstanceSource for DicomSource {
+    fn root(&self) -> &Path {
+        &self.path
     }
 
-    /// Whether an instance's tags (keyword to value) fit every pattern. An absent tag is empty text.
-    pub fn keeps(&self, tags: &Tags) -> bool {
+    fn keywords(&self) -> Vec<&str> {
+        self.filters.iter().map(|(keyword, _)| keyword.as_str()).collect()
+    }
+
+    /// Whether the tags fit every pattern.
+    fn keeps(&self, tags: &Tags) -> bool {
         self.filters
             .iter()
             .all(|(keyword, patterns)| patterns.fit(tags.get(keyword.as_str()).map_or("", String::as_str)))
@@ -124,7 +128,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
     if problems.is_empty() {
         let path = folder_of(&declared.path).to_owned();
-        Ok(Stage::Dicom(DicomSource { path, filters }))
+        Ok(Stage::Instances(Arc::new(DicomSource { path, filters })))
     } else {
         Err(problems)
     }
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn filters_are_patterns_and_lists_of_them() {
-        let Ok(Stage::Dicom(source)) =
+        let Ok(Stage::Instances(source)) =
             source(json!({ "Modality": ["MR", "CT"], "SeriesDescription": "*T2*" }))
         else {
             panic!("expected a source");

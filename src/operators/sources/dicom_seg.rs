@@ -1,5 +1,7 @@
 //! The source `dicom_seg`: segmentations (DICOM SEG) in a folder, which refer to a series.
 
+use std::sync::Arc;
+
 use tomoflow_connectors::rtstruct::Form;
 
 use super::dicom::PATH;
@@ -45,5 +47,5 @@ pub static SPEC: Spec = Spec {
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    DrawnSource::read(config, "segments", Form::Voxels).map(Stage::Drawn)
+    Ok(Stage::Labels(Arc::new(DrawnSource::read(config, "segments", Form::Voxels)?)))
 }

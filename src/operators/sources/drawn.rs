@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 use globset::GlobMatcher;
 use tomoflow_connectors::container::folder_of;
 use tomoflow_connectors::rtstruct::Form;
+use tomoflow_connectors::{Reject, dicom_seg, rtstruct};
 
 use super::patterns::glob;
+use crate::operators::source::{Drawing, LabelSource, LabelsAt, LabelsIn, Planes, vanished};
 use crate::operators::spec::{Config, FieldProblem};
 
 /// A folder of labels that refer to series.
 #[derive(Clone, Debug)]
 pub struct DrawnSource {
-    /// The folder.
-    pub path: PathBuf,
+    path: PathBuf,
     /// What its files hold.
-    pub form: Form,
+    form: Form,
     /// The share of a fractional segment from which a voxel belongs to it; 0 to 1.
-    pub threshold: f64,
+    threshold: f64,
     /// Label names, from label 1 on, with the patterns of their structures or segments.
     labels: Vec<(String, Vec<GlobMatcher>)>,
 }
@@ -60,9 +61,35 @@ impl DrawnSource {
         placed.or_else(|| label(&|pattern| pattern.is_match(name))).map(|index| index as u16 + 1)
     }
 
-    /// Label names, from label 1 on.
-    pub fn label_names(&self) -> Vec<String> {
+    /// Outlines, drawn on a grid.
+    fn contours(&self, path: &Path, on: &Planes<'_>) -> Result<Drawing, Reject> {
+        let mut structures = rtstruct::read_structures(path)?;
+        for (place, structure) in (1..).zip(&mut structures.structures) {
+            structure.name = self.name_of(place, &structure.name).into_owned();
+        }
+        let label_of = |name: &str| self.label_of(name);
+        let drawn = rtstruct::rasterise_between(&structures, &label_of, on.grid, on.heights)?;
+        Ok(Drawing { labels: drawn.labels, off_slice: drawn.off_slice, skipped: drawn.skipped })
+    }
+}
+
+impl LabelSource for DrawnSource {
+    fn label_names(&self) -> Vec<String> {
         self.labels.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn lies_in(&self) -> LabelsIn<'_> {
+        LabelsIn::Objects { root: &self.path, form: self.form }
+    }
+
+    fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
+        let path = labels.file.ok_or_else(|| vanished(labels.record))?;
+        match self.form {
+            Form::Contours => self.contours(path, on),
+            Form::Voxels => dicom_seg::read_with_threshold(path, self.threshold)?
+                .draw_between(|name| self.label_of(name), on.grid, on.heights)
+                .map(Drawing::from),
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tomoflow_connectors::deeplesion::Info;
+use tomoflow_connectors::{Geometry, Reject, Scan, imagefile};
 
-use super::names::{FILES, Names, Place, TABLE};
+use super::names::{FILES, Names, TABLE};
 use crate::operators::registry::{Entry, Stage};
+use crate::operators::source::{CaseFile, Claim, FileSource, FoundScan, ScanSource, SliceFile};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
@@ -51,51 +52,48 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
 /// A folder of scans.
 #[derive(Clone, Debug)]
-pub struct Images {
-    /// The folder.
-    pub path: PathBuf,
-    /// How files make scans.
-    pub scans: Scans,
-    /// The modality that tables show.
-    pub modality: Arc<str>,
+struct Images {
+    path: PathBuf,
+    names: Names,
+    modality: Arc<str>,
 }
 
-/// How files make scans.
-#[derive(Clone, Debug)]
-pub enum Scans {
-    /// Each file is one.
-    Files(Names),
-    /// Slices of DeepLesion: each folder is a series.
-    Deeplesion(Arc<Info>),
-}
+impl FileSource for Images {
+    fn root(&self) -> &Path {
+        &self.path
+    }
 
-impl Images {
-    /// Whose a file is; `None` for one that is not asked for.
-    pub fn place(&self, path: &Path) -> Option<Place> {
-        let below = path.strip_prefix(&self.path).ok()?;
-        match &self.scans {
-            Scans::Files(names) => names.place(below),
-            Scans::Deeplesion(_) => {
-                slice_number(below)?;
-                let case = below.parent()?.file_name()?.to_str()?.to_owned();
-                let patient = case.split('_').next().unwrap_or(&case).to_owned();
-                Some(Place { case, patient })
-            }
-        }
+    fn claim(&self, path: &Path) -> Option<Claim> {
+        self.names.place(path.strip_prefix(&self.path).ok()?)
     }
 }
 
-/// The number of a slice of DeepLesion: its name is nothing else.
-pub fn slice_number(path: &Path) -> Option<u32> {
-    path.file_name()?.to_str()?.strip_suffix(".png")?.parse().ok()
+impl ScanSource for Images {
+    /// One file, one scan.
+    fn judge(&self, _case: &str, files: &[CaseFile<'_>]) -> Vec<Result<FoundScan, Reject>> {
+        vec![FoundScan::of_one_file(files, self.modality.clone())]
+    }
+
+    fn load(&self, grid: &Geometry, slices: &[SliceFile]) -> Result<Scan, Reject> {
+        let [file] = slices else {
+            let hint = "it is looked for again at the next run";
+            return Err(Reject::new("FILE_VANISHED", "one file expected", hint));
+        };
+        let scan = imagefile::read_scan(&file.path)?;
+        if scan.geometry() != grid {
+            let message = "a scan on the grid that was indexed expected, another found";
+            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+        }
+        Ok(scan)
+    }
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Images(Images {
+    Ok(Stage::Scans(Arc::new(Images {
         path: text(config, "path").into(),
-        scans: Scans::Files(Names::read(config)?),
+        names: Names::read(config)?,
         modality: text(config, "modality").into(),
-    }))
+    })))
 }
 
 /// A text of a checked configuration.

@@ -1,12 +1,16 @@
 //! The source `label_images`: label maps in files of other formats than DICOM.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tomoflow_connectors::{Geometry, LabelMap, Reject};
+use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
 use super::images::{PATH, text};
-use super::names::{FILES, Names, Place, TABLE};
+use super::names::{FILES, Names, TABLE};
 use crate::operators::registry::{Entry, Stage};
+use crate::operators::source::{
+    Claim, Drawing, FileSource, LabelSource, LabelsAt, LabelsIn, Planes, vanished,
+};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
@@ -56,8 +60,7 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A folder of label maps.
 #[derive(Clone, Debug)]
 pub struct LabelImages {
-    /// The folder.
-    pub path: PathBuf,
+    path: PathBuf,
     names: Names,
     label_names: Vec<String>,
     /// The label of each value in the files, up to the highest that was asked for.
@@ -67,16 +70,6 @@ pub struct LabelImages {
 }
 
 impl LabelImages {
-    /// Whose a file is; `None` for one that is not asked for.
-    pub fn place(&self, path: &Path) -> Option<Place> {
-        self.names.place(path.strip_prefix(&self.path).ok()?)
-    }
-
-    /// Label names, from label 1 on.
-    pub fn label_names(&self) -> Vec<String> {
-        self.label_names.clone()
-    }
-
     /// The label of a voxel's value in a file; 0 for one that was not asked for.
     pub fn label_of(&self, value: u16) -> u16 {
         self.labels.get(usize::from(value)).copied().unwrap_or(0)
@@ -87,7 +80,7 @@ impl LabelImages {
     /// # Errors
     /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as
     /// [`LabelMap::onto`].
-    pub fn draw(&self, found: &LabelMap, grid: &Geometry) -> Result<LabelMap, Reject> {
+    pub fn draw_map(&self, found: &LabelMap, grid: &Geometry) -> Result<LabelMap, Reject> {
         if self.by_index && found.size() != grid.size {
             let message = format!("a label map of {:?} voxels expected, {:?} found", grid.size, found.size());
             return Err(Reject::new("LABEL_SIZE", message, "is it of another scan?"));
@@ -101,7 +94,36 @@ impl LabelImages {
     }
 }
 
+impl FileSource for LabelImages {
+    fn root(&self) -> &Path {
+        &self.path
+    }
+
+    fn claim(&self, path: &Path) -> Option<Claim> {
+        self.names.place(path.strip_prefix(&self.path).ok()?)
+    }
+}
+
+impl LabelSource for LabelImages {
+    fn label_names(&self) -> Vec<String> {
+        self.label_names.clone()
+    }
+
+    fn lies_in(&self) -> LabelsIn<'_> {
+        LabelsIn::Files(self)
+    }
+
+    fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
+        let path = labels.file.ok_or_else(|| vanished(labels.record))?;
+        self.draw_map(&imagefile::read_labels(path)?, on.grid).map(Drawing::from)
+    }
+}
+
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    Ok(Stage::Labels(Arc::new(declared(config)?)))
+}
+
+fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
     let names = Names::read(config);
     let declared = config.get("labels").and_then(|labels| labels.as_object());
     let (mut label_names, mut labels, mut problems) = (Vec::new(), Vec::new(), Vec::new());
@@ -123,13 +145,13 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         problems.push(FieldProblem::new("labels", "at least one label expected, none found", hint));
     }
     match names {
-        Ok(names) if problems.is_empty() => Ok(Stage::LabelImages(LabelImages {
+        Ok(names) if problems.is_empty() => Ok(LabelImages {
             path: text(config, "path").into(),
             names,
             label_names,
             labels,
             by_index: text(config, "grid") == "index",
-        })),
+        }),
         names => {
             problems.extend(names.err().into_iter().flatten());
             Err(problems)
@@ -144,10 +166,7 @@ mod tests {
 
     fn source(labels: serde_json::Value, grid: &str) -> Result<LabelImages, Vec<FieldProblem>> {
         let config = json!({ "path": "a", "files": "{case}.nii", "labels": labels, "grid": grid });
-        match build(config.as_object().unwrap())? {
-            Stage::LabelImages(source) => Ok(source),
-            _ => panic!("expected a source"),
-        }
+        declared(config.as_object().unwrap())
     }
 
     #[test]
@@ -156,7 +175,7 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|value| source.label_of(value)), [0, 1, 2, 0]);
         let grid = Geometry::axis_aligned([1, 1, 4], [1.0; 3]);
         let found = LabelMap::new(grid.clone(), vec![0, 1, 2, 9]).unwrap();
-        assert_eq!(source.draw(&found, &grid).unwrap().voxels(), [0, 1, 2, 0]);
+        assert_eq!(source.draw_map(&found, &grid).unwrap().voxels(), [0, 1, 2, 0]);
     }
 
     #[test]
@@ -164,7 +183,10 @@ mod tests {
         let found = LabelMap::new(Geometry::axis_aligned([1, 1, 3], [1.0; 3]), vec![0, 1, 1]).unwrap();
         let shifted = Geometry { origin_mm: [1.0, 0.0, 0.0], ..Geometry::axis_aligned([1, 1, 3], [1.0; 3]) };
         let drawn = |grid: &str, on: &Geometry| {
-            source(json!({ "tumour": [1] }), grid).unwrap().draw(&found, on).map(|map| map.voxels().to_vec())
+            source(json!({ "tumour": [1] }), grid)
+                .unwrap()
+                .draw_map(&found, on)
+                .map(|map| map.voxels().to_vec())
         };
         assert_eq!(drawn("patient", &shifted).unwrap(), [1, 1, 0]);
         assert_eq!(drawn("index", &shifted).unwrap(), [0, 1, 1]);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::operators::source::Claim;
 use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
 
 /// The field `files` of sources whose files do not say whose they are.
@@ -29,15 +30,6 @@ pub const TABLE: Field = Field {
           read when a run starts.",
 };
 
-/// Whose a file is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The case's name; of labels, that of their scan, or its SeriesInstanceUID.
-    pub case: String,
-    /// The patient's name.
-    pub patient: String,
-}
-
 /// How files are found, and whose they are.
 #[derive(Clone, Debug)]
 pub enum Names {
@@ -49,7 +41,7 @@ pub enum Names {
         unwanted: Vec<Regex>,
     },
     /// By a table.
-    Table(BTreeMap<PathBuf, Place>),
+    Table(BTreeMap<PathBuf, Claim>),
 }
 
 /// One line of a table.
@@ -110,7 +102,7 @@ impl Names {
         for line in reader.deserialize() {
             let Line { file, case, patient } = line.map_err(problem)?;
             let patient = if patient.is_empty() { case.clone() } else { patient };
-            if let Some(before) = places.insert(file.clone(), Place { case, patient }) {
+            if let Some(before) = places.insert(file.clone(), Claim { case, patient }) {
                 let message = format!("{} is of `{}` already", file.display(), before.case);
                 return Err(FieldProblem::new("table", message, "name each file once"));
             }
@@ -119,7 +111,7 @@ impl Names {
     }
 
     /// Whose a file is, by its path below the source's folder; `None` for one that is not asked for.
-    pub fn place(&self, below: &Path) -> Option<Place> {
+    pub fn place(&self, below: &Path) -> Option<Claim> {
         match self {
             Self::Table(places) => places.get(below).cloned(),
             Self::Patterns { wanted, unwanted } => {
@@ -134,7 +126,7 @@ impl Names {
 }
 
 /// What a pattern says of a name that fits it.
-fn named(pattern: &Regex, name: &str) -> Option<Place> {
+fn named(pattern: &Regex, name: &str) -> Option<Claim> {
     let found = pattern.captures(name)?;
     let all = |what: &str| -> Option<Option<String>> {
         let mut values = pattern
@@ -148,7 +140,7 @@ fn named(pattern: &Regex, name: &str) -> Option<Place> {
     };
     let case = all("case")?.unwrap_or_else(|| without_ending(name).to_owned());
     let patient = all("patient")?.unwrap_or_else(|| case.clone());
-    Some(Place { case, patient })
+    Some(Claim { case, patient })
 }
 
 /// A name without what says its format.

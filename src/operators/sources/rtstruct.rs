@@ -1,5 +1,7 @@
 //! The source `rtstruct`: outlines in a folder, which refer to a series.
 
+use std::sync::Arc;
+
 use tomoflow_connectors::rtstruct::Form;
 
 use super::dicom::PATH;
@@ -37,21 +39,24 @@ pub static SPEC: Spec = Spec {
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    DrawnSource::read(config, "structures", Form::Contours).map(Stage::Drawn)
+    Ok(Stage::Labels(Arc::new(DrawnSource::read(config, "structures", Form::Contours)?)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operators::source::LabelSource;
     use serde_json::json;
+
+    fn source(config: &serde_json::Value) -> DrawnSource {
+        DrawnSource::read(config.as_object().unwrap(), "structures", Form::Contours).unwrap()
+    }
 
     #[test]
     fn labels_follow_the_order_of_the_file() {
         let config =
             json!({ "path": "a", "structures": { "tumour": ["TV", "*schwannoma*"], "cochlea": ["C*"] } });
-        let Ok(Stage::Drawn(source)) = build(config.as_object().unwrap()) else {
-            panic!("expected a source")
-        };
+        let source = source(&config);
         assert_eq!(source.label_of("left Schwannoma"), Some(1));
         assert_eq!(source.label_of("cochlea L"), Some(2));
         assert_eq!(source.label_of("skin"), None);
@@ -61,9 +66,7 @@ mod tests {
     #[test]
     fn a_place_goes_before_a_name() {
         let config = json!({ "path": "a", "structures": { "cochlea": ["*"], "tumour": ["#1"] } });
-        let Ok(Stage::Drawn(source)) = build(config.as_object().unwrap()) else {
-            panic!("expected a source")
-        };
+        let source = source(&config);
         assert_eq!([source.name_of(1, "AN"), source.name_of(2, "AN")], ["#1", "AN"]);
         assert_eq!([source.label_of("#1"), source.label_of("AN")], [Some(2), Some(1)]);
     }

@@ -47,7 +47,7 @@ impl Held {
                 Self::Image { series: instance.series_uid.clone(), record: digest() }
             }
             Record::Outlines(_) => Self::Outlines { record: digest() },
-            Record::Image(_) => Self::File { record: digest() },
+            Record::Image(_) | Record::Read { .. } => Self::File { record: digest() },
             Record::Skip { code } => Self::Nothing { code: code.clone() },
         }
     }

@@ -31,6 +31,25 @@ pub enum Record {
         /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`, `DICOMDIR`, `NOT_AN_IMAGE`.
         code: String,
     },
+    /// The same as [`Record::Image`], as a reader beyond these formats read it.
+    Read {
+        /// The reader's name and version.
+        reader: String,
+        /// A grid and a digest, or why there is none.
+        image: Result<ImageFile, Reject>,
+    },
+}
+
+impl Record {
+    /// What it says of a file of another format than DICOM, and the reader's name, where it was a reader beyond
+    /// tomoflow's own.
+    pub fn image(&self) -> Option<(Option<&str>, &Result<ImageFile, Reject>)> {
+        match self {
+            Self::Image(image) => Some((None, image)),
+            Self::Read { reader, image } => Some((Some(reader), image)),
+            _ => None,
+        }
+    }
 }
 
 /// Reads a file once: its header, its geometry and the digest of its content.

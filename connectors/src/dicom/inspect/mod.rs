@@ -197,7 +197,7 @@ impl Inspection<'_> {
                 structures: outlines.structures,
             })),
             Ok(Record::Skip { code }) => self.skip(path, &code),
-            Ok(Record::Image(_)) => self.skip(path, "NOT_DICOM"),
+            Ok(Record::Image(_) | Record::Read { .. }) => self.skip(path, "NOT_DICOM"),
             Err(error) => {
                 tracing::warn!("{}: {error}", path.display());
                 self.skip(path, "UNREADABLE")

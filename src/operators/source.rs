@@ -1,0 +1,245 @@
+//! What a source of scans or labels says of itself, so that whoever runs it knows none by its name.
+//!
+//! A source is one file that implements one of these traits, and one line in a registry.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tomoflow_connectors::dicom::Tags;
+use tomoflow_connectors::imagefile::ImageFile;
+use tomoflow_connectors::rtstruct::{Form, Outlines};
+use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan};
+
+pub use tomoflow_connectors::geometry::Grid;
+
+/// DICOM instances of a folder, which `assemble` makes scans of.
+pub trait InstanceSource: Send + Sync {
+    /// The folder, `.zip` or `.tar`.
+    fn root(&self) -> &Path;
+
+    /// The keywords of the tags that [`InstanceSource::keeps`] asks for.
+    fn keywords(&self) -> Vec<&str>;
+
+    /// Whether an instance with these tags is one of the source's. An absent tag is empty text.
+    fn keeps(&self, tags: &Tags) -> bool;
+}
+
+/// Whose a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Claim {
+    /// The case's name, without `#`; of labels, that of their scan, or its SeriesInstanceUID.
+    pub case: String,
+    /// The patient's name.
+    pub patient: String,
+}
+
+impl Claim {
+    /// A file of this case and this patient.
+    pub fn new(case: impl Into<String>, patient: impl Into<String>) -> Self {
+        Self { case: case.into(), patient: patient.into() }
+    }
+}
+
+/// How headers are read that tomoflow does not read itself.
+///
+/// The index keeps what is read of a file by its path alone, for all sources and all their settings. So the function
+/// sees no settings: what they say of a file (a spacing, for example) enters when a case is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader {
+    /// The name and version: files are read anew under another one.
+    pub name: &'static str,
+    /// Reads a file's grid, and the digest of its grid and voxels. The path may lie in a `.zip` or `.tar`
+    /// ([`tomoflow_connectors::container::read`]). An error is what the system says; what is wrong inside the file
+    /// is a [`Reject`].
+    pub read: fn(&Path) -> io::Result<Result<ImageFile, Reject>>,
+}
+
+/// Files below a folder that a source claims by their names.
+pub trait FileSource: Send + Sync {
+    /// The folder, `.zip` or `.tar`.
+    fn root(&self) -> &Path;
+
+    /// Whose the file at a path is; `None` for one that is not asked for.
+    fn claim(&self, path: &Path) -> Option<Claim>;
+
+    /// How headers of its files are read; `None` for formats that tomoflow reads itself.
+    fn reader(&self) -> Option<Reader> {
+        None
+    }
+}
+
+/// One file of a case.
+#[derive(Clone, Copy, Debug)]
+pub struct CaseFile<'a> {
+    /// Where it lies.
+    pub path: &'a Path,
+    /// What was read of it, or why it cannot be read.
+    pub header: &'a Result<ImageFile, Reject>,
+}
+
+/// How a scan lies in its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A file holds all of it.
+    Volume,
+    /// Each of its planes lies in one of its slices, in this order.
+    Slices,
+}
+
+/// A file of a case, or a frame of one, that a scan is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSlice {
+    /// Its place among the files that were judged.
+    pub file: usize,
+    /// Its frame, 0 in a file of one.
+    pub frame: u32,
+}
+
+/// What the files of a case were found to be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FoundScan {
+    /// The scan's grid.
+    pub grid: Grid,
+    /// How it lies in its files.
+    pub layout: Layout,
+    /// The files that it is read from, in this order.
+    pub slices: Vec<FileSlice>,
+    /// The modality that tables show.
+    pub modality: Arc<str>,
+    /// What was noticed and accepted.
+    pub notes: Vec<String>,
+}
+
+impl FoundScan {
+    /// A scan on this grid, read from these files.
+    pub fn new(grid: Grid, layout: Layout, slices: Vec<FileSlice>, modality: Arc<str>) -> Self {
+        Self { grid, layout, slices, modality, notes: Vec::new() }
+    }
+
+    /// A scan that one file holds, on the file's own grid.
+    ///
+    /// # Errors
+    /// `SEVERAL_FILES` for more than one file, or why the file cannot be read.
+    pub fn of_one_file(files: &[CaseFile<'_>], modality: Arc<str>) -> Result<Self, Reject> {
+        let [file] = files else {
+            let message = format!("one file for a case expected, {} found", files.len());
+            let hint = "the pattern of `files` may leave one out, or name more of the path as `{case}`";
+            return Err(Reject::new("SEVERAL_FILES", message, hint));
+        };
+        let image = file.header.as_ref().map_err(Clone::clone)?;
+        let slices = vec![FileSlice { file: 0, frame: 0 }];
+        let notes = image.notes.clone();
+        Ok(Self { notes, ..Self::new(image.grid, Layout::Volume, slices, modality) })
+    }
+}
+
+/// Where a slice lies now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The frame in it.
+    pub frame: u32,
+}
+
+/// Scans in files that a source claims.
+pub trait ScanSource: FileSource {
+    /// What the files of one case are, in the order of their paths: a scan, several parts of one, or why none. Each
+    /// answer but the first is a part of its own, `CASE#1`, `CASE#2`, …
+    fn judge(&self, case: &str, files: &[CaseFile<'_>]) -> Vec<Result<FoundScan, Reject>>;
+
+    /// The voxels of a scan that was judged, on its grid. That the files are those that were judged is checked
+    /// afterwards.
+    ///
+    /// # Errors
+    /// Whatever refuses it, by name.
+    fn load(&self, grid: &Geometry, slices: &[SliceFile]) -> Result<Scan, Reject>;
+}
+
+/// What labels lie in, and how they are bound to scans.
+#[derive(Clone, Copy)]
+pub enum LabelsIn<'a> {
+    /// DICOM objects below a folder, which name what they were drawn on.
+    Objects {
+        /// The folder, `.zip` or `.tar`.
+        root: &'a Path,
+        /// What the objects hold.
+        form: Form,
+    },
+    /// Files that are claimed, each for the scan of a case.
+    Files(&'a dyn FileSource),
+    /// A table that was read when the pipeline was built: [`LabelSource::listed`] says all of it.
+    Table(&'a Path),
+}
+
+/// Labels that are drawn on now.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelsAt<'a> {
+    /// Their file; none for those of a table.
+    pub file: Option<&'a Path>,
+    /// The series of the scan that they are drawn on.
+    pub series: &'a str,
+    /// Their record in the index; of a table, the digest that it listed.
+    pub record: Digest,
+}
+
+/// The grid that labels are drawn onto.
+#[derive(Clone, Copy, Debug)]
+pub struct Planes<'a> {
+    /// The scan's own grid.
+    pub grid: &'a Geometry,
+    /// Where slices lie, in planes; empty when each plane is a slice.
+    pub heights: &'a [f64],
+}
+
+/// Labels as they were drawn.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Drawing {
+    /// Classes on the scan's grid.
+    pub labels: LabelMap,
+    /// Contours that lie on no slice.
+    pub off_slice: usize,
+    /// Contours of a kind that is not drawn.
+    pub skipped: usize,
+}
+
+impl From<LabelMap> for Drawing {
+    fn from(labels: LabelMap) -> Self {
+        Self { labels, off_slice: 0, skipped: 0 }
+    }
+}
+
+/// Labels of scans.
+pub trait LabelSource: Send + Sync {
+    /// Label names, from label 1 on.
+    fn label_names(&self) -> Vec<String>;
+
+    /// What they lie in.
+    fn lies_in(&self) -> LabelsIn<'_>;
+
+    /// The labels of a table, with what each refers to; of [`LabelsIn::Table`] alone.
+    fn listed(&self) -> Vec<Outlines> {
+        Vec::new()
+    }
+
+    /// Draws labels on a scan's own grid.
+    ///
+    /// # Errors
+    /// Whatever refuses them, by name. Labels that cannot be drawn are never an empty map.
+    fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject>;
+}
+
+/// A file that was indexed and is not found any more.
+pub fn vanished(content: Digest) -> Reject {
+    let message = format!("a file with content {} was indexed, none found now", content.short());
+    Reject::new("FILE_VANISHED", message, "it is looked for again at the next run")
+}
+
+/// Labels of the scan of one case, or of one series, with this content.
+pub fn labels_of(case: String, digest: Digest) -> Outlines {
+    Outlines { form: Form::Voxels, referenced_series: vec![case], digest, ..Outlines::default() }
+}
