@@ -13,10 +13,15 @@
     reason = "a benchmark that cannot go on says so by its panic, and prints what it measured"
 )]
 
+#[path = "../tests/support/pipelines.rs"]
+#[allow(dead_code, reason = "the text of one of them is used here")]
+mod pipelines;
 #[path = "support/plot.rs"]
 mod plot;
 #[path = "support/process.rs"]
 mod process;
+#[path = "../tests/support/text.rs"]
+mod text;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -24,56 +29,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pipelines::THRESHOLD;
 use plot::Line;
 use process::{mib, status_bytes};
 use rand::prelude::*;
 use rand_chacha::ChaCha8Rng;
+use text::Rewrite as _;
 use tomoflow::engine::Status;
 use tomoflow::phantom::vs::{VsPhantom, Written, write_archive};
 
-const PIPELINE: &str = r#"
-[pipeline]
-name = "day"
-out = "out"
-settle = "1s"
-rescan = "30s"
-
-[sources.scans]
-type = "dicom"
-path = "archive"
-where = { Modality = "MR" }
-
-[sources.outlines]
-type = "rtstruct"
-path = "archive"
-structures = { tumour = ["TV"] }
-
-[operators.volume]
-type = "assemble"
-inputs = ["scans"]
-
-[operators.case]
-type = "label"
-inputs = ["volume", "outlines"]
-
-[operators.bright]
-type = "threshold"
-inputs = ["case"]
-above = 600
-label = "tumour"
-
-[operators.largest]
-type = "largest_component"
-inputs = ["bright"]
-
-[operators.scores]
-type = "evaluate"
-inputs = ["largest", "case"]
-
-[sinks.results]
-type = "delta"
-inputs = ["largest", "scores"]
-"#;
+/// The pipeline of the tests with thresholds as they are measured, watching.
+fn pipeline() -> String {
+    let normal = "[operators.normal]\ntype = \"zscore\"\ninputs = [\"case\"]\n\n";
+    THRESHOLD
+        .rewrite("name = \"test\"", "name = \"day\"")
+        .rewrite("identifiers = \"clear\"\nallowed_rejects = 1.0", "settle = \"1s\"\nrescan = \"30s\"")
+        .rewrite(normal, "")
+        .rewrite("inputs = [\"normal\"]\nabove = 0.5", "inputs = [\"case\"]\nabove = 600")
+        .rewrite("metrics = [\"dice\", \"assd\", \"rve\"]\n", "")
+        .rewrite("[\"bright\", \"largest\", \"scores\"]", "[\"largest\", \"scores\"]")
+}
 
 const SIZE: [usize; 3] = [8, 32, 32];
 
@@ -95,7 +70,7 @@ fn main() {
     let written = write_archive(&VsPhantom { series, first: 0, seed: 1, size: SIZE }, &before);
     let written = written.expect("an archive");
     fs::create_dir(at.join("archive")).expect("a folder");
-    fs::write(at.join("pipeline.toml"), PIPELINE).expect("a file");
+    fs::write(at.join("pipeline.toml"), pipeline()).expect("a file");
     let mut day = Day::start(at, series);
     day.happen(arrivals(&written, &mut ChaCha8Rng::seed_from_u64(1)));
     day.until(series);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::Workplace;
+use crate::support::text::Rewrite as _;
 use dicom_core::{DataElement, Tag, VR};
 use dicom_object::open_file;
 use serde_json::Value;
@@ -153,7 +154,7 @@ fn counts_match_the_manifest_of_a_broken_archive() {
         }
     }
     assert!(!refused.is_empty() && good.len() > 20, "{refused:?}");
-    place.text = place.text.replace("TV", "Tumour");
+    place.text = place.text.rewrite("TV", "Tumour");
     let outlines = judged(&place, &refused, &noted, &good);
     // The same truth as label maps, which say by their names whose they are.
     let (head, rest) = place.text.split_once("[sources.outlines]").unwrap();

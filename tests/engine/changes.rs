@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Contents, Workplace, ran};
 use tomoflow::engine::{Options, RunError};
 use tomoflow::store::StoreError;
@@ -81,11 +82,11 @@ fn a_changed_threshold_redoes_what_is_after_it_and_back_is_from_the_cache() {
     let mut place = Workplace::new(2);
     place.run();
     let before = place.tables();
-    place.text = place.text.replace("above = 0.5", "above = 0.8");
+    place.text = place.text.rewrite("above = 0.5", "above = 0.8");
     let summary = place.run();
     assert_eq!([ran(&summary, "bright"), ran(&summary, "largest"), ran(&summary, "scores")], [2, 2, 2]);
     assert_eq!(summary.files_read, 0);
-    place.text = place.text.replace("above = 0.8", "above = 0.5");
+    place.text = place.text.rewrite("above = 0.8", "above = 0.5");
     assert_eq!(place.run().actions_run, 0);
     assert_eq!(place.tables(), before);
 }
@@ -94,7 +95,7 @@ fn a_changed_threshold_redoes_what_is_after_it_and_back_is_from_the_cache() {
 fn a_change_after_the_masks_keeps_them() {
     let mut place = Workplace::new(2);
     place.run();
-    place.text = place.text.replace("metrics = [\"dice\", \"assd\", \"rve\"]", "metrics = [\"dice\"]");
+    place.text = place.text.rewrite("metrics = [\"dice\", \"assd\", \"rve\"]", "metrics = [\"dice\"]");
     let summary = place.run();
     assert_eq!((summary.actions_run, ran(&summary, "scores")), (2, 2));
 }
@@ -105,9 +106,9 @@ fn names_of_stages_and_files_are_nobodys_business() {
     place.run();
     place.text = place
         .text
-        .replace("normal", "standardised")
-        .replace("\"bright\"", "\"light\"")
-        .replace(".bright]", ".light]");
+        .rewrite("normal", "standardised")
+        .rewrite("\"bright\"", "\"light\"")
+        .rewrite(".bright]", ".light]");
     let file = place.files_of(0).remove(2);
     fs::rename(&file, file.with_file_name("elsewhere.IMA")).unwrap();
     let summary = place.run();
@@ -165,7 +166,7 @@ fn two_segmenters_and_two_labels_of_one_scan_are_one_case() {
 fn labels_come_before_transforms() {
     let mut place = Workplace::new(0);
     place.text =
-        place.text.replace("inputs = [\"volume\", \"outlines\"]", "inputs = [\"early\", \"outlines\"]");
+        place.text.rewrite("inputs = [\"volume\", \"outlines\"]", "inputs = [\"early\", \"outlines\"]");
     place.text.push_str("\n[operators.early]\ntype = \"zscore\"\ninputs = [\"volume\"]\n");
     let registry = tomoflow::operators::registry::Registry::builtin();
     let problems = tomoflow::pipeline::load(&place.pipeline(), &[], &registry).unwrap_err().to_string();
@@ -183,10 +184,10 @@ fn a_damaged_artifact_is_made_again() {
     }
     // What is damaged is found when it is read: here by a new stage on the masks.
     let mut place = place;
-    place.text = place.text.replace("[\"dice\", \"assd\", \"rve\"]", "[\"dice\"]");
+    place.text = place.text.rewrite("[\"dice\", \"assd\", \"rve\"]", "[\"dice\"]");
     place.run();
     place.run();
-    place.text = place.text.replace("[\"dice\"]", "[\"dice\", \"assd\", \"rve\"]");
+    place.text = place.text.rewrite("[\"dice\"]", "[\"dice\", \"assd\", \"rve\"]");
     fs::remove_dir_all(place.out().join("tables")).unwrap();
     place.run();
     place.run();
@@ -232,7 +233,7 @@ fn a_parquet_sink_follows_the_tables() {
 #[test]
 fn masks_return_to_the_grid_of_the_scan() {
     let mut place = Workplace::new(1);
-    place.text = place.text.replace(
+    place.text = place.text.rewrite(
         "[operators.normal]\ntype = \"zscore\"\ninputs = [\"case\"]",
         "[operators.coarse]\ntype = \"resample\"\ninputs = [\"case\"]\nspacing_mm = [1.5, 0.6, 0.9]\n\n\
          [operators.normal]\ntype = \"zscore\"\ninputs = [\"coarse\"]",
@@ -246,7 +247,7 @@ fn masks_return_to_the_grid_of_the_scan() {
         assert_eq!((&mask["rows"], &mask["columns"]), (&32.into(), &32.into()));
     }
     // Another spacing is another grid on the way, and the same one in the end.
-    place.text = place.text.replace("[1.5, 0.6, 0.9]", "[1.5, 0.8, 0.4]");
+    place.text = place.text.rewrite("[1.5, 0.6, 0.9]", "[1.5, 0.8, 0.4]");
     assert_eq!(place.run().actions_run, 3);
 }
 
@@ -272,7 +273,7 @@ fn a_filter_on_any_tag_reads_the_files_once_more_and_keeps_what_was_done() {
     let tables = place.tables();
     let before = place.text.clone();
     let asking = |filter: &str| {
-        before.replace("where = { Modality = \"MR\" }", &format!("where = {{ Modality = \"MR\", {filter} }}"))
+        before.rewrite("where = { Modality = \"MR\" }", &format!("where = {{ Modality = \"MR\", {filter} }}"))
     };
     // Of a tag that is no text in the file, and of one that is.
     place.text = asking("Rows = \"16..64\", EchoTime = \"0..\"");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, ran};
 
 /// Two segmenters, what both hold, and what only the first does.
@@ -62,7 +63,7 @@ fn two_masks_of_a_scan_meet_and_a_change_of_one_redoes_what_comes_of_both() {
     }
     assert_eq!(place.run().actions_run, 0);
 
-    place.text = place.text.replace("above = 1.0", "above = 0.8");
+    place.text = place.text.rewrite("above = 1.0", "above = 0.8");
     let summary = place.run();
     let counts = ["bright", "brighter", "ring", "core"].map(|stage| ran(&summary, stage));
     assert_eq!(counts, [0, 3, 3, 3]);
@@ -75,7 +76,7 @@ fn two_masks_of_a_scan_meet_and_a_change_of_one_redoes_what_comes_of_both() {
 #[test]
 fn a_scan_without_one_of_the_masks_is_not_put_together() {
     let mut place = two_segmenters();
-    place.text = place.text.replace(
+    place.text = place.text.rewrite(
         "[operators.ring]\ntype = \"combine\"\ninputs = [\"bright\", \"brighter\"]",
         "[operators.refused]\ntype = \"fill_holes\"\ninputs = [\"bright\"]\nlabels = [\"nothing\"]\n\n\
          [operators.ring]\ntype = \"combine\"\ninputs = [\"bright\", \"refused\"]",

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::process::{Ended, command};
+use crate::support::text::Rewrite as _;
 use crate::support::{Contents, Workplace, lines};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -100,7 +101,7 @@ fn killed_at_other_random_moments_a_run_ends_the_same() {
 #[test]
 fn a_killed_training_goes_on_to_the_same_model() {
     let mut place = Workplace::trained();
-    place.text = place.text.replace("epochs = 2", "epochs = 6");
+    place.text = place.text.rewrite("epochs = 2", "epochs = 6");
     let expected = place.anew();
     let started = Instant::now();
     assert_eq!(place.tomoflow("run", &[]).code, Some(0));
@@ -132,7 +133,7 @@ fn a_run_of_changes_may_end_at_every_point() {
     place.run();
     let first = place.path().join("first");
     fs::rename(place.out(), &first).unwrap();
-    place.text = place.text.replace("above = 0.5", "above = 0.7");
+    place.text = place.text.rewrite("above = 0.5", "above = 0.7");
     place.delete(0);
     place.add(3);
     place.move_label(1, 2);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::Workplace;
+use crate::support::text::Rewrite as _;
 use tomoflow::connectors::{LabelMap, dicom_seg, metaimage, nifti, nrrd};
 
 /// Runs the program on a workplace's pipeline.
@@ -85,7 +86,7 @@ fn labels_of_their_scans(format: &str, source: &str) {
     assert!(output.status.success(), "{output:?}");
     let drawn = "type = \"rtstruct\"\npath = \"archive\"\nstructures = { tumour = [\"TV\"] }";
     assert!(place.text.contains(drawn));
-    place.text = place.text.replace(drawn, source);
+    place.text = place.text.rewrite(drawn, source);
     let summary = place.run();
     assert_eq!((summary.cases, summary.rejected, summary.actions_run), (2, 0, 2), "{summary}");
     let dice: Vec<f64> = place.tables()["metrics"]
@@ -113,7 +114,7 @@ fn what_cannot_be_exported_is_said() {
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("`scores`"));
     // A SEG names the patient.
-    place.text = place.text.replace("identifiers = \"clear\"", "identifiers = \"pseudonymous\"");
+    place.text = place.text.rewrite("identifiers = \"clear\"", "identifiers = \"pseudonymous\"");
     place.run();
     let output = export(&place, &["--to", "named", "--format", "dicom-seg"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -182,7 +183,7 @@ fn a_folder_of_files_follows_what_is_desired() {
     assert_eq!(held(&place).keys().collect::<Vec<_>>(), three.iter().collect::<Vec<_>>());
     // Another parameter, other masks, the same names.
     let before = held(&place);
-    place.text = place.text.replace("above = 0.5", "above = 0.9");
+    place.text = place.text.rewrite("above = 0.5", "above = 0.9");
     place.run();
     let after = held(&place);
     assert_eq!(after.keys().collect::<Vec<_>>(), three.iter().collect::<Vec<_>>());
@@ -240,7 +241,7 @@ fn segmentations_say_what_their_labels_are() {
 #[test]
 fn what_a_folder_cannot_hold_is_said() {
     let mut place = with_files("format = \"rtstruct\"");
-    place.text = place.text.replace("identifiers = \"clear\"\n", "");
+    place.text = place.text.rewrite("identifiers = \"clear\"\n", "");
     let problems =
         tomoflow::pipeline::load(&place.pipeline(), &[], &tomoflow::operators::registry::Registry::builtin())
             .unwrap_err();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, contents, ran};
 use dicom_core::{DataElement, Tag, VR};
 use dicom_object::open_file;
@@ -46,11 +47,11 @@ fn ensemble(trainings: &[(&str, &str)], infer: &str) -> Workplace {
     let nets: String = trainings
         .iter()
         .enumerate()
-        .map(|(number, (from, to))| format!("[operators.net_{number}]{}", net.replace(from, to)))
+        .map(|(number, (from, to))| format!("[operators.net_{number}]{}", net.rewrite(from, to)))
         .collect();
     let names: Vec<String> = (0..trainings.len()).map(|number| format!("\"net_{number}\"")).collect();
     let infer = format!("model = [{}]\n{infer}", names.join(", "));
-    let after = after.replace("model = \"net\"", &infer);
+    let after = after.rewrite("model = \"net\"", &infer);
     place.text = format!("{before}{nets}[operators.segment]{after}");
     place
 }
@@ -103,7 +104,7 @@ fn an_ensemble_waits_for_all_its_models_and_names_them() {
     assert_eq!(stages, ["net_0", "net_1"]);
 
     // The order in which they are named, and what they are called, are nothing.
-    place.text = place.text.replace("[\"net_0\", \"net_1\"]", "[\"net_1\", \"net_0\"]");
+    place.text = place.text.rewrite("[\"net_0\", \"net_1\"]", "[\"net_1\", \"net_0\"]");
     assert_eq!(place.run().actions_run, 0);
     assert_eq!(place.tables(), tables);
 
@@ -137,7 +138,7 @@ fn out_of_fold_each_case_is_segmented_by_the_model_that_did_not_learn_from_it() 
     let new = stand(&place).into_values().find(|(split, _)| split == "new").unwrap();
     assert!(!models.contains(&new.1));
     // Without it every case is, and each was learnt from.
-    place.text = place.text.replace("out_of_fold = true", "out_of_fold = false");
+    place.text = place.text.rewrite("out_of_fold = true", "out_of_fold = false");
     place.run();
     assert_eq!(splits(&place), ["new", "train", "train", "train", "train"]);
     let all: BTreeSet<String> = stand(&place).into_values().map(|(_, model)| model).collect();
@@ -148,8 +149,8 @@ fn out_of_fold_each_case_is_segmented_by_the_model_that_did_not_learn_from_it() 
 fn folds_hold_alike_shares_of_small_and_large_structures() {
     let mut place = Workplace::trained();
     let split = "split = { folds = 2, fold = 0, test = 0, stratify = \"volume\" }\nretrain = \"always\"";
-    place.text = place.text.replace(SPLIT, split).replace("[\"dice\"]", "[\"volume_ref_ml\"]");
-    place.text = place.text.replace("epochs = 2", "epochs = 1");
+    place.text = place.text.rewrite(SPLIT, split).rewrite("[\"dice\"]", "[\"volume_ref_ml\"]");
+    place.text = place.text.rewrite("epochs = 2", "epochs = 1");
     (4..7).for_each(|series| drop(place.add(series)));
     let first = place.run();
     // Each is measured once, where its labels come from.
@@ -167,7 +168,7 @@ fn folds_hold_alike_shares_of_small_and_large_structures() {
     }
     assert!(strata.values().all(|[train, validation]| train.abs_diff(*validation) <= 1), "{strata:?}");
     // A training that is kept asks for no measure of a case that comes.
-    place.text = place.text.replace("\nretrain = \"always\"", "");
+    place.text = place.text.rewrite("\nretrain = \"always\"", "");
     assert_eq!(place.run().actions_run, 0);
     place.add(8);
     let third = place.run();
@@ -183,7 +184,7 @@ fn a_file_of_a_split_enters_by_what_it_decides() {
     let folder = place.path().to_owned();
     let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
     write("splits.csv", format!("patient,part\n{a},validation\n{b},train\n{c},train\n"));
-    place.text = place.text.replace(SPLIT, "split = { file = \"splits.csv\" }");
+    place.text = place.text.rewrite(SPLIT, "split = { file = \"splits.csv\" }");
     assert_eq!(place.run().trained, 1);
     let stands = |place: &Workplace| -> BTreeMap<String, String> {
         let patients = patients(place);
@@ -196,7 +197,7 @@ fn a_file_of_a_split_enters_by_what_it_decides() {
         "other.csv",
         format!("part,patient\ntest,{d}\ntrain,{c}\ntrain,{b}\ntrain,nobody\nvalidation,{a}\n"),
     );
-    place.text = place.text.replace("splits.csv", "other.csv");
+    place.text = place.text.rewrite("splits.csv", "other.csv");
     let summary = place.run();
     assert_eq!((summary.actions_run, summary.trained), (0, 0), "{summary}");
     // Another decision is another training, although the model was kept.
@@ -234,7 +235,7 @@ fn a_patient_whose_series_are_named_for_two_parts_is_told_of() {
     let lines: String =
         series.iter().zip(parts).map(|((series, _), part)| format!("{series},{part}\n")).collect();
     std::fs::write(place.path().join("splits.csv"), format!("series,part\n{lines}")).unwrap();
-    place.text = place.text.replace(SPLIT, "split = { file = \"splits.csv\" }");
+    place.text = place.text.rewrite(SPLIT, "split = { file = \"splits.csv\" }");
     let summary = place.run();
     assert_eq!((summary.trained, summary.rejects.get("TORN_PATIENT")), (1, Some(&1)), "{summary}");
     assert_eq!(splits(&place), ["train", "train", "validation", "validation"]);
@@ -244,8 +245,8 @@ fn a_patient_whose_series_are_named_for_two_parts_is_told_of() {
 #[test]
 fn a_model_is_kept_until_enough_cases_are_new() {
     let mut place = Workplace::trained();
-    place.text = place.text.replace("epochs = 2", "epochs = 1\nretrain = { new_cases = 2 }");
-    place.text = place.text.replace(SPLIT, NO_TEST);
+    place.text = place.text.rewrite("epochs = 2", "epochs = 1\nretrain = { new_cases = 2 }");
+    place.text = place.text.rewrite(SPLIT, NO_TEST);
     assert_eq!(place.run().trained, 1);
     place.add(4);
     assert!(forecast(&place).contains("net: model kept, 1 labelled case newer than it (trains anew at 2"));
@@ -263,9 +264,9 @@ fn a_model_is_kept_until_enough_cases_are_new() {
     assert_eq!(place.tables(), place.anew());
     assert_eq!(place.run().actions_run, 0);
     // The policy is part of no key.
-    place.text = place.text.replace("retrain = { new_cases = 2 }", "retrain = { new_cases = 7 }");
+    place.text = place.text.rewrite("retrain = { new_cases = 2 }", "retrain = { new_cases = 7 }");
     assert_eq!(place.run().actions_run, 0);
-    place.text = place.text.replace("retrain = { new_cases = 7 }", "");
+    place.text = place.text.rewrite("retrain = { new_cases = 7 }", "");
     assert_eq!(place.run().actions_run, 0);
 }
 
@@ -278,7 +279,7 @@ fn cases_to_test_on_are_seen_and_need_no_training() {
     let lines: String = named.map(|(at, patient)| format!("{patient},{}\n", part(at))).collect();
     std::fs::write(place.path().join("splits.csv"), format!("patient,part\n{lines}")).unwrap();
     let policy = "split = { file = \"splits.csv\" }\nretrain = { new_cases = 1 }";
-    place.text = place.text.replace(SPLIT, policy);
+    place.text = place.text.rewrite(SPLIT, policy);
     assert_eq!(place.run().trained, 1);
     // Nobody names it, so that it is for testing: the same model stands, and knows of it.
     place.add(4);
@@ -295,8 +296,8 @@ fn random_inserts(seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut place = Workplace::trained();
     let at = 2 + seed as usize % 2;
-    place.text = place.text.replace("epochs = 2", &format!("epochs = 1\nretrain = {{ new_cases = {at} }}"));
-    place.text = place.text.replace(SPLIT, NO_TEST);
+    place.text = place.text.rewrite("epochs = 2", &format!("epochs = 1\nretrain = {{ new_cases = {at} }}"));
+    place.text = place.text.rewrite(SPLIT, NO_TEST);
     let once = tempfile::tempdir().unwrap();
     let options = Options { threads: 2, ..Options::default() };
     let mut session = Session::open(plan(&place, None), options.clone()).unwrap();

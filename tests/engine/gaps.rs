@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, ran};
 use dicom_core::{DataElement, Tag, VR};
 use dicom_object::open_file;
@@ -22,7 +23,7 @@ const RESAMPLE: &str = "inputs = [\"scans\"]\non_uneven = \"resample\"";
 /// A workplace whose stage `assemble` has settings of its own.
 fn workplace(series: usize, settings: &str) -> Workplace {
     let mut place = Workplace::new(series);
-    place.text = place.text.replace("inputs = [\"scans\"]", settings);
+    place.text = place.text.rewrite("inputs = [\"scans\"]", settings);
     place
 }
 
@@ -58,7 +59,7 @@ fn a_missing_slice_is_interpolated_and_nothing_else_is_redone() {
     let slices = place.files_of(0);
     fs::remove_file(&slices[3]).unwrap();
     assert_eq!(place.run().rejects.get("MISSING_SLICE"), Some(&1));
-    place.text = place.text.replace("inputs = [\"scans\"]", INTERPOLATE);
+    place.text = place.text.rewrite("inputs = [\"scans\"]", INTERPOLATE);
     let summary = place.run();
     // A scan without gaps is the same one, however gaps are treated.
     assert_eq!((summary.accepted, summary.rejected, summary.actions_run), (2, 0, 3), "{summary}");
@@ -160,7 +161,7 @@ fn masks_come_back(place: &mut Workplace, format: FileFormat, source: &str) {
     let folder = export_to(place, "labels", format, false);
     let drawn = "type = \"rtstruct\"\npath = \"archive\"\nstructures = { tumour = [\"TV\"] }";
     assert!(place.text.contains(drawn));
-    place.text = place.text.replace(drawn, source);
+    place.text = place.text.rewrite(drawn, source);
     let summary = place.run();
     assert_eq!((summary.rejected, ran(&summary, "scores")), (0, 1), "{summary}");
     let dice: Vec<f64> = rows(place, "metrics")
@@ -215,7 +216,7 @@ fn uneven_slices_are_resampled_to_an_even_grid() {
     // Slice 4 and those above lie 0.6 mm, which is 0.4 planes, higher.
     move_slices(&slices, 4, 0.6);
     assert_eq!(place.run().rejects.get("VARIABLE_SPACING"), Some(&1));
-    place.text = place.text.replace("inputs = [\"scans\"]", RESAMPLE);
+    place.text = place.text.rewrite("inputs = [\"scans\"]", RESAMPLE);
     let summary = place.run();
     assert_eq!((summary.accepted, summary.rejected), (1, 0), "{summary}");
     assert_eq!(place.tables(), place.anew());

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, ran};
 use tomoflow::connectors::{Geometry, LabelMap, Scan, metaimage, nifti, nrrd};
 use tomoflow::phantom::vs;
@@ -88,7 +89,7 @@ fn every_format_gives_what_dicom_gives() {
     assert_eq!(expected.len(), 2);
     for (ending, format) in [("nii", 0), ("mha", 1), ("mhd", 1), ("nrrd", 2), ("nhdr", 2)] {
         let mut place = Workplace::new(0);
-        place.text = pipeline(&place.text, &NIFTI.replace(".nii*", &format!(".{ending}")));
+        place.text = pipeline(&place.text, &NIFTI.rewrite(".nii*", &format!(".{ending}")));
         for index in 0..2 {
             write(&place, index, |folder, scan, labels| {
                 let scan_path = folder.join(format!("volume-{index}.{ending}"));
@@ -182,7 +183,7 @@ fn write_detached(folder: &Path, stem: &str, voxels: &str, scan: &Scan) {
 #[test]
 fn voxels_beside_their_header_count_as_the_header() {
     let mut place = Workplace::new(0);
-    place.text = pipeline(&place.text, &NIFTI.replace(".nii*", ".mhd"));
+    place.text = pipeline(&place.text, &NIFTI.rewrite(".nii*", ".mhd"));
     write(&place, 0, |folder, scan, _| {
         write_detached(folder, "volume-0", "volume-0.raw", scan);
         write_detached(folder, "volume-1", "elsewhere.raw", scan);
@@ -240,7 +241,7 @@ fn a_table_joins_label_maps_and_dicom_scans() {
          inputs = [\"scans\"]\n[sources.truth]\ntype = \"label_images\"\npath = \"labels\"\n\
          table = \"labels.csv\"\nlabels = {{ tumour = [1] }}\n"
     );
-    place.text = pipeline(&place.text, &sources).replace("[\"scans\", \"truth\"]", "[\"volume\", \"truth\"]");
+    place.text = pipeline(&place.text, &sources).rewrite("[\"scans\", \"truth\"]", "[\"volume\", \"truth\"]");
     fs::create_dir(place.path().join("labels")).unwrap();
     let (_, truth) = vs::case(&place.phantom, 1);
     nrrd::write_labels(&place.path().join("labels/second.nrrd"), &truth, &[]).unwrap();
@@ -260,7 +261,7 @@ fn a_zip_is_read_as_a_folder() {
     place.run();
     let expected = dice(&place);
     let mut packed = Workplace::new(0);
-    packed.text = pipeline(&packed.text, &NIFTI.replace("path = \"images\"", "path = \"images.tar\""));
+    packed.text = pipeline(&packed.text, &NIFTI.rewrite("path = \"images\"", "path = \"images.tar\""));
     let mut tar = tar::Builder::new(fs::File::create(packed.path().join("images.tar")).unwrap());
     tar.append_dir_all(".", place.path().join("images")).unwrap();
     tar.finish().unwrap();
@@ -402,7 +403,7 @@ fn grids_of_any_orientation_are_kept() {
     let labels = (0..60).map(|at| if at == 33 { 2 } else { 0 }).collect();
     let labels = LabelMap::new(geometry, labels).unwrap();
     nifti::write_labels(&place.path().join("images/segmentation-a.nii"), &labels).unwrap();
-    place.text = place.text.replace("above = 0.5", "above = 3.0");
+    place.text = place.text.rewrite("above = 0.5", "above = 3.0");
     let summary = place.run();
     assert_eq!((summary.cases, summary.rejected), (1, 0), "{summary}");
     assert_eq!(dice(&place), [("a".to_owned(), 1.0)]);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, ran};
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::engine::{self, ExportOptions};
@@ -16,8 +17,8 @@ const ALL: &str = "keep = [\"probabilities\", \"entropy\", \"attention\"]";
 /// Four series, a network with attention maps, and an inference with this line.
 fn attentive(keep: &str) -> Workplace {
     let mut place = Workplace::trained();
-    place.text = place.text.replace("channels = 2 }", "channels = 2, attention = \"supervised\" }");
-    place.text = place.text.replace("model = \"net\"", &format!("model = \"net\"\n{keep}"));
+    place.text = place.text.rewrite("channels = 2 }", "channels = 2, attention = \"supervised\" }");
+    place.text = place.text.rewrite("model = \"net\"", &format!("model = \"net\"\n{keep}"));
     place
 }
 
@@ -100,7 +101,7 @@ fn maps_lie_beside_their_masks_and_say_what_these_say() {
 
     // From nothing, and by batches of another size, the same bytes.
     let mut anew = attentive(ALL);
-    anew.text = anew.text.replace("[operators.segment]", "[operators.segment]\nbatch = 3");
+    anew.text = anew.text.rewrite("[operators.segment]", "[operators.segment]\nbatch = 3");
     anew.run();
     assert!(exported(&anew, "files") == files, "another run gives other files");
 }
@@ -193,7 +194,7 @@ fn bright(chain: &str, keep: &str) -> Workplace {
         "model = {{ torchscript = {:?}, view = {{ type = \"patch\", size = [4, 16, 16] }}, labels = [\"tumour\"] }}",
         file.to_str().unwrap()
     );
-    let after = after.replace("model = \"net\"", &format!("{model}\n{keep}"));
+    let after = after.rewrite("model = \"net\"", &format!("{model}\n{keep}"));
     let after = if chain.is_empty() { after } else { after.replacen("\"normal\"", "\"last\"", 1) };
     place.text = format!("{before}{chain}[operators.segment]{after}");
     place
@@ -251,7 +252,7 @@ fn stacks_bags_mirrors_and_ensembles_have_maps_too() {
     for view in ["type = \"stack\"\nslices = 3", "type = \"bag\"\nstacks = 3\nslices = 3\ngap = 2"] {
         let mut place = attentive(&format!("{ALL}\nflips = [\"w\"]\nprecision = \"bfloat16\""));
         let view = format!("{view}\ninputs = [\"normal\"]");
-        place.text = place.text.replace(patches, &view).replace("\"2.5d\"", "\"2d\"");
+        place.text = place.text.rewrite(patches, &view).rewrite("\"2.5d\"", "\"2d\"");
         let summary = place.run();
         assert_eq!(
             (summary.trained, summary.rejected, ran(&summary, "segment")),
@@ -265,10 +266,10 @@ fn stacks_bags_mirrors_and_ensembles_have_maps_too() {
     let (net, after) = after.split_once("[operators.segment]").unwrap();
     let fold = |fold: usize| {
         let split = format!("split = {{ folds = 2, fold = {fold}, seed = 3 }}");
-        let net = net.replace("split = { train = 2, validation = 1, test = 1, seed = 3 }", &split);
+        let net = net.rewrite("split = { train = 2, validation = 1, test = 1, seed = 3 }", &split);
         format!("[operators.net_{fold}]{net}")
     };
-    let after = after.replace("model = \"net\"", "model = [\"net_0\", \"net_1\"]");
+    let after = after.rewrite("model = \"net\"", "model = [\"net_0\", \"net_1\"]");
     place.text = format!("{before}{}{}[operators.segment]{after}", fold(0), fold(1));
     let summary = place.run();
     assert_eq!((summary.trained, summary.rejected, ran(&summary, "segment")), (2, 0, 4), "{summary}");
@@ -283,7 +284,7 @@ fn attention_is_kept_only_of_what_attends() {
     };
     let without = {
         let mut place = attentive(ALL);
-        place.text = place.text.replace("attention = \"supervised\"", "attention = \"off\"");
+        place.text = place.text.rewrite("attention = \"supervised\"", "attention = \"off\"");
         place
     };
     let found = problems(&without);
@@ -301,7 +302,7 @@ fn attention_is_kept_only_of_what_attends() {
     let (_, after) = after.split_once("[operators.segment]").unwrap();
     let named = |keep: &str| {
         let model = format!("model = {{ safetensors = {:?} }}\nretries = 0\n{keep}", file.to_str().unwrap());
-        format!("{before}[operators.segment]{}", after.replace("model = \"net\"", &model))
+        format!("{before}[operators.segment]{}", after.rewrite("model = \"net\"", &model))
     };
     let mut place = Workplace::trained();
     place.text = named(ALL);

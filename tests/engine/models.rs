@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, ran};
 use tomoflow::connectors::table::{Rows, Table, read_rows};
 use tomoflow::engine::Options;
@@ -65,9 +66,9 @@ fn a_changed_recipe_trains_and_back_is_from_the_cache() {
     let mut place = Workplace::trained();
     place.run();
     let before = place.tables();
-    place.text = place.text.replace("epochs = 2", "epochs = 1");
+    place.text = place.text.rewrite("epochs = 2", "epochs = 1");
     assert_eq!(place.run().trained, 1);
-    place.text = place.text.replace("epochs = 1", "epochs = 2");
+    place.text = place.text.rewrite("epochs = 1", "epochs = 2");
     assert_eq!(place.run().actions_run, 0);
     assert_eq!(place.tables(), before);
 }
@@ -76,7 +77,7 @@ fn a_changed_recipe_trains_and_back_is_from_the_cache() {
 fn how_a_training_is_carried_out_is_in_no_key() {
     let mut place = Workplace::trained();
     let how = "epochs = 2\ntensorboard = true\nreaders = 1\ncheckpoint_every = \"1ms\"";
-    place.text = place.text.replace("epochs = 2", how);
+    place.text = place.text.rewrite("epochs = 2", how);
     assert_eq!(place.run().trained, 1);
     let tables = place.tables();
     // Below the stage's name a folder for each training.
@@ -85,19 +86,19 @@ fn how_a_training_is_carried_out_is_in_no_key() {
     let events = std::fs::read_dir(training).unwrap().next().unwrap().unwrap();
     assert!(events.file_name().to_str().unwrap().starts_with("events.out.tfevents."));
     assert!(events.metadata().unwrap().len() > 500);
-    place.text = place.text.replace(how, "epochs = 2");
+    place.text = place.text.rewrite(how, "epochs = 2");
     assert_eq!(place.run().actions_run, 0);
     assert_eq!(place.tables(), tables);
     // The rule of steps is.
     let sgd = "epochs = 2\noptimizer = { type = \"sgd\" }\nschedule = { type = \"polynomial\", warm_up = 1 }";
-    place.text = place.text.replace("epochs = 2", sgd);
+    place.text = place.text.rewrite("epochs = 2", sgd);
     assert_eq!(place.run().trained, 1);
 }
 
 #[test]
 fn retrain_always_follows_the_cases() {
     let mut place = Workplace::trained();
-    place.text = place.text.replace("epochs = 2", "epochs = 1\nretrain = \"always\"");
+    place.text = place.text.rewrite("epochs = 2", "epochs = 1\nretrain = \"always\"");
     assert_eq!(place.run().trained, 1);
     assert_eq!(place.run().actions_run, 0);
     place.move_label(0, 3);
@@ -111,7 +112,7 @@ fn retrain_always_follows_the_cases() {
 #[test]
 fn without_labels_a_training_says_what_it_waits_for() {
     let mut place = Workplace::trained();
-    place.text = place.text.replace("path = \"archive\"\nstructures", "path = \"nothing\"\nstructures");
+    place.text = place.text.rewrite("path = \"archive\"\nstructures", "path = \"nothing\"\nstructures");
     std::fs::create_dir(place.path().join("nothing")).unwrap();
     let summary = place.run();
     assert_eq!(summary.actions_run, 0);
@@ -150,7 +151,7 @@ fn a_card_that_crops_around_a_label_is_followed_without() {
     let around = "[operators.near]\ntype = \"crop\"\ninputs = [\"normal\"]\naround = \"tumour\"\nsize_mm = [20, 20, 20]\n\n";
     let (before, after) = place.text.split_once("[operators.samples]").unwrap();
     let (samples, after) = after.split_once("[operators.net]").unwrap();
-    let samples = samples.replace("inputs = [\"normal\"]", "inputs = [\"near\"]");
+    let samples = samples.rewrite("inputs = [\"normal\"]", "inputs = [\"near\"]");
     place.text = format!("{before}{around}[operators.samples]{samples}[operators.net]{after}");
     place.run();
     let file = exported(&place);
@@ -183,7 +184,7 @@ fn with_file(file: &Path, more: &str) -> Workplace {
     let (before, after) = place.text.split_once("[operators.samples]").unwrap();
     let (_, after) = after.split_once("[operators.segment]").unwrap();
     let model = format!("model = {{ safetensors = {:?} }}\n{more}", file.to_str().unwrap());
-    place.text = format!("{before}[operators.segment]{}", after.replace("model = \"net\"", &model));
+    place.text = format!("{before}[operators.segment]{}", after.rewrite("model = \"net\"", &model));
     place
 }
 
@@ -209,7 +210,7 @@ fn a_pipeline_that_prepares_otherwise_than_the_models_card_is_told_so() {
     assert_eq!(checked(&with_file(&file, "")), Ok(vec![]));
 
     let mut other = with_file(&file, "");
-    other.text = other.text.replace("type = \"zscore\"", "type = \"percentiles\"");
+    other.text = other.text.rewrite("type = \"zscore\"", "type = \"percentiles\"");
     let warning =
         "the model was trained on scans that were prepared otherwise: by `zscore`, here by `percentiles`";
     assert_eq!(checked(&other), Ok(vec![warning.to_owned()]));
@@ -219,7 +220,7 @@ fn a_pipeline_that_prepares_otherwise_than_the_models_card_is_told_so() {
     assert_eq!(checked(&both), Err(vec![error.to_owned()]));
 
     let mut stage = Workplace::trained();
-    stage.text = stage.text.replace("model = \"net\"", "model = \"net\"\nprepare = \"model\"");
+    stage.text = stage.text.rewrite("model = \"net\"", "model = \"net\"\nprepare = \"model\"");
     assert!(checked(&stage).unwrap_err()[0].contains("another source of a model found"));
 
     std::fs::write(&file, b"not a model").unwrap();
@@ -238,7 +239,7 @@ fn a_torchscript_file_is_a_model() {
         "model = {{ torchscript = {:?}, view = {{ type = \"patch\", size = [4, 16, 16] }}, labels = [\"tumour\"] }}",
         file.to_str().unwrap()
     );
-    let after = after.replace("model = \"net\"", &model);
+    let after = after.rewrite("model = \"net\"", &model);
     place.text = format!("{before}[operators.segment]{after}");
     let summary = place.run();
     assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 4), "{summary}");
@@ -247,17 +248,17 @@ fn a_torchscript_file_is_a_model() {
 #[test]
 fn what_is_kept_is_where_later_actions_start() {
     let mut place = Workplace::new(2);
-    place.text = place.text.replace("type = \"zscore\"", "type = \"zscore\"\nkeep = true");
+    place.text = place.text.rewrite("type = \"zscore\"", "type = \"zscore\"\nkeep = true");
     let first = place.run();
     assert_eq!(ran(&first, "normal"), 2);
     let kept = place.tables();
-    place.text = place.text.replace("keep = true", "keep = false").replace("above = 0.5", "above = 0.6");
+    place.text = place.text.rewrite("keep = true", "keep = false").rewrite("above = 0.5", "above = 0.6");
     place.run();
     let fresh = place.tables();
-    place.text = place.text.replace("keep = false", "keep = true");
+    place.text = place.text.rewrite("keep = false", "keep = true");
     assert_eq!(place.run().actions_run, 0);
     assert_eq!(place.tables(), fresh);
-    place.text = place.text.replace("above = 0.6", "above = 0.5");
+    place.text = place.text.rewrite("above = 0.6", "above = 0.5");
     place.run();
     assert_eq!(place.tables(), kept);
 }
@@ -268,7 +269,7 @@ fn stacks_and_bags_train_networks_of_slices() {
     for view in ["type = \"stack\"\nslices = 3", "type = \"bag\"\nstacks = 3\nslices = 3\ngap = 2"] {
         let mut place = Workplace::trained();
         let view = format!("{view}\ninputs = [\"normal\"]");
-        place.text = place.text.replace(patches, &view).replace("\"2.5d\"", "\"2d\"");
+        place.text = place.text.rewrite(patches, &view).rewrite("\"2.5d\"", "\"2d\"");
         let summary = place.run();
         assert_eq!(
             (summary.trained, summary.rejected, ran(&summary, "segment")),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::Workplace;
+use crate::support::text::Rewrite as _;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tomoflow::connectors::table::{CaseRow, MetricRow, Rows, SummaryRow, Table, read_parquet, read_rows};
@@ -117,7 +118,7 @@ fn summaries_follow_cases_that_come_change_and_go() {
             _ => {
                 // Above 40 deviations there is nothing: every structure is missed.
                 let next = ["0.5", "1.5", "40.0"][rng.random_range(0..3)];
-                place.text = place.text.replace(&format!("above = {threshold}"), &format!("above = {next}"));
+                place.text = place.text.rewrite(&format!("above = {threshold}"), &format!("above = {next}"));
                 threshold = next;
             }
         }
@@ -135,7 +136,7 @@ fn summaries_follow_cases_that_come_change_and_go() {
 #[test]
 fn a_missed_structure_lowers_the_mean_and_is_counted() {
     let mut place = Workplace::new(3);
-    place.text = place.text.replace("above = 0.5", "above = 40.0");
+    place.text = place.text.rewrite("above = 0.5", "above = 40.0");
     place.run();
     let found = summary(&place);
     assert_eq!(found, recomputed(&place));
@@ -241,7 +242,7 @@ fn intervals_of_means_do_not_depend_on_how_they_were_reached() {
     let mut place = Workplace::new(4);
     let scores = "type = \"evaluate\"\n";
     assert!(place.text.contains(scores));
-    place.text = place.text.replace(scores, "type = \"evaluate\"\ninterval = 0.9\nresamples = 200\n");
+    place.text = place.text.rewrite(scores, "type = \"evaluate\"\ninterval = 0.9\nresamples = 200\n");
     place.run();
     place.add(4);
     place.run_with(&Options { workers: 3, threads: 2, ..Options::default() });
@@ -257,7 +258,7 @@ fn intervals_of_means_do_not_depend_on_how_they_were_reached() {
     assert!(found.iter().any(|row| row.mean_low < row.mean_high));
     assert_eq!(place.tables()["summary"], place.anew()["summary"]);
     // Nothing runs anew for another interval, which is narrower.
-    place.text = place.text.replace("interval = 0.9\n", "interval = 0.2\n");
+    place.text = place.text.rewrite("interval = 0.9\n", "interval = 0.2\n");
     assert_eq!(place.run().actions_run, 0);
     let narrow = rows(&place);
     let width = |row: &SummaryRow| row.mean_high.zip(row.mean_low).map(|(high, low)| high - low);

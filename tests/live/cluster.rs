@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
 /// No test waits longer for a process to end.
@@ -90,7 +91,7 @@ fn two_and_four_processes_make_the_tables_of_one() {
 #[test]
 fn planes_between_slices_are_made_and_labelled_by_any_process() {
     let mut place = Workplace::new(4);
-    place.text = place.text.replace("inputs = [\"scans\"]", "inputs = [\"scans\"]\non_gap = \"interpolate\"");
+    place.text = place.text.rewrite("inputs = [\"scans\"]", "inputs = [\"scans\"]\non_gap = \"interpolate\"");
     for index in 0..4 {
         std::fs::remove_file(&place.files_of(index)[3]).unwrap();
     }
@@ -105,7 +106,7 @@ fn all_take_over_what_the_first_settled_a_rule_on() {
     let mut place = Workplace::new(4);
     let even = "[operators.even]\ntype = \"resample\"\ninputs = [\"case\"]\nto = { percentile = 10 }\n\n[operators.normal]\n\
                 type = \"zscore\"\ninputs = [\"even\"]";
-    place.text = place.text.replace("[operators.normal]\ntype = \"zscore\"\ninputs = [\"case\"]", even);
+    place.text = place.text.rewrite("[operators.normal]\ntype = \"zscore\"\ninputs = [\"case\"]", even);
     let expected = place.anew();
     for repin in [&[][..], &["--repin"]] {
         let summary = complete(&place, 3, repin);
@@ -117,7 +118,7 @@ fn all_take_over_what_the_first_settled_a_rule_on() {
     // Nothing that a rule could follow: all end, and say why.
     std::fs::remove_dir_all(place.archive()).unwrap();
     std::fs::create_dir(place.archive()).unwrap();
-    place.text = place.text.replace("percentile = 10", "percentile = 90");
+    place.text = place.text.rewrite("percentile = 10", "percentile = 90");
     for (process, child) in all(&place, 2, &["--accept-empty"]).into_iter().enumerate() {
         let (code, _, err) = end(child);
         assert_eq!(code, Some(if process == 0 { 65 } else { 70 }), "process {process}: {err}");
@@ -165,7 +166,7 @@ fn when_one_is_killed_all_end_and_the_next_run_goes_on() {
     let expected = place.anew();
     // An epoch of the control plane waits for every process, so none goes on alone for long.
     for (round, victim) in [1, 0, 2, 1].into_iter().enumerate() {
-        place.text = place.text.replace("name = \"test\"", &format!("name = \"test{round}\""));
+        place.text = place.text.rewrite("name = \"test\"", &format!("name = \"test{round}\""));
         drop(std::fs::remove_dir_all(place.out()));
         let mut children = all(&place, 3, &[]);
         until_working(&place);

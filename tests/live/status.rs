@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::Workplace;
+use crate::support::text::Rewrite as _;
 use serde_json::Value;
 
 /// No test waits longer for a run to get somewhere.
@@ -54,7 +55,7 @@ fn a_run_is_seen_from_outside_while_it_goes_on_and_after() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut place = Workplace::new(2);
     let more = format!("out = \"out\"\nmetrics = \"{free}\"\nsettle = \"50ms\"");
-    place.text = place.text.replace("out = \"out\"", &more);
+    place.text = place.text.rewrite("out = \"out\"", &more);
     assert_eq!(status(&place), (Some(1), None), "no run has been here");
 
     let mut running = watch(&place);

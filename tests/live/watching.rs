@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 use crossbeam_channel::{Receiver, unbounded};
 use rand::seq::SliceRandom;
@@ -66,7 +67,7 @@ impl Watching {
 fn place(settle: &str, rescan: &str) -> Workplace {
     let mut place = Workplace::new(0);
     let settings = format!("out = \"out\"\nsettle = \"{settle}\"\nrescan = \"{rescan}\"");
-    place.text = place.text.replace("out = \"out\"", &settings);
+    place.text = place.text.rewrite("out = \"out\"", &settings);
     place
 }
 

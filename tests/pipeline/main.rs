@@ -8,6 +8,10 @@
     reason = "a test that cannot go on says so by its panic"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod examples;
 mod floors;
 mod pipeline_problems;
 mod pipelines;

@@ -10,6 +10,7 @@ use tomoflow::operators::spec::{
 use tomoflow::operators::value::{Case, Failure};
 use tomoflow::phantom::vs::{self, VsPhantom};
 
+use super::text::Rewrite as _;
 use super::{THRESHOLD, Workplace};
 
 type Do = Arc<dyn Fn(&Case) -> Result<(), Failure> + Send + Sync>;
@@ -90,8 +91,8 @@ pub fn place(series: usize, hook: &str, fields: &str) -> Workplace {
     assert!(THRESHOLD.contains(normal));
     let probe =
         format!("[operators.probe]\ntype = \"probe\"\ninputs = [\"case\"]\nhook = \"{hook}\"\n{fields}\n");
-    let after = normal.replace("\"case\"", "\"probe\"");
-    place.text = THRESHOLD.replace(normal, &format!("{probe}\n{after}"));
+    let after = normal.rewrite("\"case\"", "\"probe\"");
+    place.text = THRESHOLD.rewrite(normal, &format!("{probe}\n{after}"));
     place
 }
 

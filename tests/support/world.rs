@@ -18,6 +18,7 @@ use tomoflow::operators::spec::Spec;
 use tomoflow::phantom::vs::{self, VsPhantom, Written};
 use tomoflow::pipeline::{self, Plan};
 
+use super::text::Rewrite as _;
 use super::{Contents, THRESHOLD, Workplace, contents};
 
 /// Series that there may be.
@@ -218,12 +219,12 @@ impl World {
     pub fn plan(&self, out: Option<&Path>) -> Plan {
         let Declared { above, metrics, name, memory, filter, version } = &self.declared;
         let text = THRESHOLD
-            .replace("above = 0.5", &format!("above = {above}"))
-            .replace("[\"dice\", \"assd\", \"rve\"]", metrics)
-            .replace("\"bright\"", &format!("\"{name}\""))
-            .replace(".bright]", &format!(".{name}]"))
-            .replace("out = \"out\"", &format!("out = \"out\"\nmemory = \"{memory}\""))
-            .replace("{ Modality = \"MR\" }", filter);
+            .rewrite("above = 0.5", &format!("above = {above}"))
+            .rewrite("[\"dice\", \"assd\", \"rve\"]", metrics)
+            .rewrite("\"bright\"", &format!("\"{name}\""))
+            .rewrite(".bright]", &format!(".{name}]"))
+            .rewrite("out = \"out\"", &format!("out = \"out\"\nmemory = \"{memory}\""))
+            .rewrite("{ Modality = \"MR\" }", filter);
         let path = self.folder.path().join("pipeline.toml");
         fs::write(&path, text + WITH_MODEL).unwrap();
         let overrides: Vec<String> =
@@ -298,7 +299,7 @@ pub fn models() -> &'static [Vec<u8>; 2] {
     MODELS.get_or_init(|| {
         [3, 4].map(|seed| {
             let mut place = Workplace::trained();
-            place.text = place.text.replace("seed = 3", &format!("seed = {seed}"));
+            place.text = place.text.rewrite("seed = 3", &format!("seed = {seed}"));
             place.run();
             let artifacts = place.out().join("store/artifacts");
             let files = tomoflow::connectors::dicom::walk(&artifacts).unwrap();

@@ -50,7 +50,7 @@ fn find(folder: &Path) -> Found {
             Record::Instance(instance) => {
                 series.entry(instance.series_uid.clone()).or_default().push((file.path, instance));
             }
-            Record::Outlines(_) | Record::Image(_) => {}
+            Record::Outlines(_) | Record::Image(_) | Record::Read { .. } => {}
             Record::Skip { code } => found.skips.push(code),
         }
     }

@@ -77,7 +77,11 @@ fn shared_rescale(slope: &[u8]) -> Vec<u8> {
     let item = |content: Vec<u8>| {
         [&[0xFE, 0xFF, 0x00, 0xE0][..], &(content.len() as u32).to_le_bytes(), &content].concat()
     };
-    item(crate::files::element((0x0028, 0x9145), b"SQ", &item(crate::files::element((0x0028, 0x1053), b"DS", slope))))
+    item(crate::files::element(
+        (0x0028, 0x9145),
+        b"SQ",
+        &item(crate::files::element((0x0028, 0x1053), b"DS", slope)),
+    ))
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::rules::{problems, rejects};
+use super::{problems, rejects};
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, ran};
 
 const NEAR: &str = r#"
@@ -20,14 +21,14 @@ inputs = ["near"]
 /// The pipeline with a box around the tumour before everything else.
 fn cropped(mut place: Workplace) -> Workplace {
     let normal = "[operators.normal]\ntype = \"zscore\"\ninputs = [\"case\"]\n";
-    place.text = place.text.replace(normal, NEAR.trim_start());
+    place.text = place.text.rewrite(normal, NEAR.trim_start());
     place
 }
 
 #[test]
 fn a_box_around_a_label_follows_it_and_masks_return() {
     let mut place = cropped(Workplace::new(3));
-    place.text = place.text.replace("around = \"tumour\"", "around = \"tumour\"\nkeep = true");
+    place.text = place.text.rewrite("around = \"tumour\"", "around = \"tumour\"\nkeep = true");
     let summary = place.run();
     assert_eq!((summary.rejected, summary.actions_run), (0, 12), "{summary}");
     // Four slices of ten by ten voxels of 0.4 mm, on the original grid.
@@ -69,12 +70,12 @@ fn a_network_segments_what_has_a_box() {
 fn a_label_that_no_source_gives_is_no_place() {
     let mut place = cropped(Workplace::new(0));
     let text = place.text.clone();
-    place.text = text.replace("around = \"tumour\"", "around = \"tumor\"");
+    place.text = text.rewrite("around = \"tumour\"", "around = \"tumor\"");
     let found = problems(&place);
     assert!(found.contains("error: there is no label called `tumor`"), "{found}");
     assert!(found.contains("there is only `tumour`") || found.contains("did you mean `tumour`?"), "{found}");
     let near = "[operators.near]\ntype = \"crop\"\ninputs = [\"case\"]";
-    place.text = text.replace(near, &near.replace("case", "volume"));
+    place.text = text.rewrite(near, &near.rewrite("case", "volume"));
     let found = problems(&place);
     assert!(found.contains("`around` looks at labels, and `volume` gives scans without"), "{found}");
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::rules::{SPACINGS, add, problems, rejects, repinned};
+use super::{SPACINGS, add, problems, rejects, repinned};
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, ran};
 
 const EVEN: &str = r#"
@@ -60,7 +61,7 @@ fn the_grid_of_a_scan_is_settled_once_and_can_be_said_outright() {
     let tables = place.tables();
     assert_same(&tables, &place.anew(), "as a run from nothing");
     let grid = "grid = { size = [4, 10, 12], spacing_mm = [2, 0.75, 0.75], origin_mm = [0, 0, 0] }";
-    place.text = place.text.replace(LIKE, grid);
+    place.text = place.text.rewrite(LIKE, grid);
     let summary = place.run();
     assert_eq!((summary.actions_run, summary.notes.len()), (0, 0), "{summary}");
     assert!(place.tables() == tables);
@@ -89,7 +90,7 @@ fn a_reference_that_changes_or_goes_changes_nothing_until_asked() {
 #[test]
 fn an_unknown_reference_holds_up_its_own_branch_alone() {
     let mut place = even(3);
-    place.text = place.text.replace(LIKE, "to = { like = \"atlas\" }");
+    place.text = place.text.rewrite(LIKE, "to = { like = \"atlas\" }");
     let summary = place.run();
     assert_eq!((ran(&summary, "plain"), summary.rejected), (3, 3), "{summary}");
     assert_eq!(summary.notes, ["even: no accepted scan `atlas`, whose grid it asks for"]);
@@ -99,7 +100,7 @@ fn an_unknown_reference_holds_up_its_own_branch_alone() {
     // It may come later, and from a source of its own.
     let atlas =
         "[sources.atlas]\ntype = \"images\"\npath = \"atlases\"\nfiles = \"{case}.nii\"\n\n[sources.scans]";
-    place.text = place.text.replace("[sources.scans]", atlas);
+    place.text = place.text.rewrite("[sources.scans]", atlas);
     fs::create_dir(place.path().join("atlases")).unwrap();
     add(&place, "atlas", SPACINGS[1]);
     fs::rename(place.archive().join("atlas.nii"), place.path().join("atlases/atlas.nii")).unwrap();
@@ -115,7 +116,7 @@ fn the_grid_is_turned_as_scans_are() {
     let turned =
         "[operators.turned]\ntype = \"reorient\"\ninputs = [\"scans\"]\naxes = \"SLP\"\n\n[operators.even]";
     let own = "type = \"resample\"\ninputs = [\"scans\"]";
-    place.text = place.text.replace(own, &own.replace("scans", "turned")).replace("[operators.even]", turned);
+    place.text = place.text.rewrite(own, &own.rewrite("scans", "turned")).rewrite("[operators.even]", turned);
     let summary = place.run();
     assert_eq!(summary.rejected, 0, "{summary}");
     let grid = "10 x 12 x 4 voxels of 0.75 x 0.75 x 2 mm from (0, 0, 0) mm";
@@ -125,14 +126,14 @@ fn the_grid_is_turned_as_scans_are() {
 #[test]
 fn what_does_not_go_with_a_grid_is_refused() {
     let mut place = even(0);
-    place.text = EVEN.replace(LIKE, &format!("{LIKE}\norder = \"cubic\""));
+    place.text = EVEN.rewrite(LIKE, &format!("{LIKE}\norder = \"cubic\""));
     assert!(problems(&place).contains("a grid takes no such `order`"), "{}", problems(&place));
-    place.text = EVEN.replace(LIKE, "to = { like = \"1\", percentile = 10 }");
+    place.text = EVEN.rewrite(LIKE, "to = { like = \"1\", percentile = 10 }");
     assert!(problems(&place).contains("either `percentile` or `like` expected"), "{}", problems(&place));
     let coarse = "[operators.coarse]\ntype = \"resample\"\ninputs = [\"scans\"]\nspacing_mm = [2, 2, 2]\n\n\
                   [operators.even]";
     let own = "type = \"resample\"\ninputs = [\"scans\"]\nto";
-    place.text = EVEN.replace(own, &own.replace("scans", "coarse")).replace("[operators.even]", coarse);
+    place.text = EVEN.rewrite(own, &own.rewrite("scans", "coarse")).rewrite("[operators.even]", coarse);
     let found = problems(&place);
     assert!(found.contains("`like` looks at scans as they are, and `coarse` changes them"), "{found}");
     assert!(found.contains("give this stage `grid`, or let it stand before `coarse`"), "{found}");

@@ -14,7 +14,8 @@ use tomoflow::operators::cases::rule::{Sampled, SpacingRule};
 use tomoflow::operators::registry::Registry;
 use tomoflow::pipeline;
 
-use crate::rules::{SPACINGS, add, problems, repinned};
+use super::{SPACINGS, add, problems, repinned};
+use crate::support::text::Rewrite as _;
 use crate::support::{Contents, Workplace, assert_same, ran};
 
 const PIPELINE: &str = r#"
@@ -61,8 +62,8 @@ fn file(place: &Workplace, index: usize) -> PathBuf {
 /// What a run from nothing makes of the archive when the file says the spacing outright.
 fn outright(place: &Workplace, rule: &str, spacing_mm: &str) -> Contents {
     let mut said = Workplace::new(0);
-    said.text = place.text.replace(rule, &format!("spacing_mm = {spacing_mm}"));
-    said.text = said.text.replace("\"archive\"", &format!("{:?}", place.archive()));
+    said.text = place.text.rewrite(rule, &format!("spacing_mm = {spacing_mm}"));
+    said.text = said.text.rewrite("\"archive\"", &format!("{:?}", place.archive()));
     said.anew()
 }
 
@@ -104,7 +105,7 @@ fn a_rule_and_the_same_spacing_have_the_same_keys() {
     let mut place = place(3);
     place.run();
     let tables = place.tables();
-    place.text = place.text.replace(MEDIAN, "spacing_mm = [2, 0.75, 0.75]");
+    place.text = place.text.rewrite(MEDIAN, "spacing_mm = [2, 0.75, 0.75]");
     let summary = place.run();
     assert_eq!((summary.actions_run, summary.notes.len()), (0, 0), "{summary}");
     assert!(place.tables() == tables);
@@ -116,19 +117,19 @@ fn neither_a_name_nor_another_interpolation_unpins() {
     place.run();
     (3..5).for_each(|index| add(&place, &index.to_string(), SPACINGS[index]));
     place.run();
-    place.text = place.text.replace("even", "uniform");
+    place.text = place.text.rewrite("even", "uniform");
     let summary = place.run();
     assert_eq!(summary.actions_run, 0, "{summary}");
     assert!(summary.notes[0].starts_with("uniform: pinned to 2 x 0.75 x 0.75 mm"), "{summary}");
-    place.text = place.text.replace(MEDIAN, "to = \"median\"\norder = \"nearest\"");
+    place.text = place.text.rewrite(MEDIAN, "to = \"median\"\norder = \"nearest\"");
     let summary = place.run();
     assert_eq!(summary.actions_run, 5);
     assert!(summary.notes[0].starts_with("uniform: pinned to 2 x 0.75 x 0.75 mm"), "{summary}");
     // Another rule is another pin; the first one stays.
-    place.text = place.text.replace(MEDIAN, "to = { percentile = 10 }");
+    place.text = place.text.rewrite(MEDIAN, "to = { percentile = 10 }");
     let notes = place.run().notes;
     assert_eq!(notes, ["uniform: settled on 1.7 x 0.6 x 0.6 mm, the percentile 10 of 5 scans"]);
-    place.text = place.text.replace("to = { percentile = 10 }", MEDIAN);
+    place.text = place.text.rewrite("to = { percentile = 10 }", MEDIAN);
     assert_eq!(place.run().actions_run, 0);
 }
 
@@ -158,8 +159,8 @@ fn the_axes_are_those_that_scans_have_at_the_stage() {
     let mut place = place(3);
     let turned =
         "[operators.turned]\ntype = \"reorient\"\ninputs = [\"scans\"]\naxes = \"SLP\"\n\n[operators.even]";
-    place.text = place.text.replace("inputs = [\"scans\"]", "inputs = [\"turned\"]");
-    place.text = place.text.replace("[operators.even]", turned);
+    place.text = place.text.rewrite("inputs = [\"scans\"]", "inputs = [\"turned\"]");
+    place.text = place.text.rewrite("[operators.even]", turned);
     let summary = place.run();
     assert_eq!(summary.rejected, 0, "{summary}");
     // Columns run to the head now, rows to the left, slices to the back.
@@ -174,8 +175,8 @@ fn sources_of_one_kind_share_a_pin_and_those_of_another_do_not() {
                  [operators.light]\ntype = \"threshold\"\ninputs = [\"level\"]\nabove = 0.5\n\n[sinks.results]";
     place.text = place
         .text
-        .replace("[sinks.results]", other)
-        .replace("inputs = [\"bright\"]", "inputs = [\"bright\", \"light\"]");
+        .rewrite("[sinks.results]", other)
+        .rewrite("inputs = [\"bright\"]", "inputs = [\"bright\", \"light\"]");
     let folder = place.path().join("others");
     fs::create_dir(&folder).unwrap();
     for (index, spacing_mm) in SPACINGS.into_iter().enumerate().skip(3) {
@@ -194,8 +195,8 @@ fn a_rule_after_another_spacing_is_refused() {
     let mut place = place(0);
     let coarse = "[operators.coarse]\ntype = \"resample\"\ninputs = [\"scans\"]\nspacing_mm = [2, 2, 2]\n\n\
                   [operators.normal]\ntype = \"zscore\"\ninputs = [\"coarse\"]\n\n[operators.even]";
-    place.text = place.text.replace("inputs = [\"scans\"]", "inputs = [\"normal\"]");
-    place.text = place.text.replace("[operators.even]", coarse);
+    place.text = place.text.rewrite("inputs = [\"scans\"]", "inputs = [\"normal\"]");
+    place.text = place.text.rewrite("[operators.even]", coarse);
     let problems = problems(&place);
     let message = "error: `median` looks at the spacings of scans, and `coarse` changes them before";
     assert!(problems.contains(message), "{problems}");
@@ -205,7 +206,7 @@ fn a_rule_after_another_spacing_is_refused() {
         "{problems}"
     );
     // A crop keeps spacings.
-    place.text = place.text.replace(
+    place.text = place.text.rewrite(
         "type = \"resample\"\ninputs = [\"scans\"]\nspacing_mm = [2, 2, 2]",
         "type = \"crop\"\ninputs = [\"scans\"]\nsize_mm = [4, 4, 4]",
     );

@@ -9,7 +9,8 @@ use tomoflow::connectors::{Geometry, Scan, nifti};
 use tomoflow::engine::{self, Options};
 use tomoflow::operators::registry::Registry;
 
-use crate::rules::repinned;
+use super::repinned;
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, ran};
 
 const NORMAL: &str = r#"
@@ -72,7 +73,7 @@ fn statistics_of_an_archive_are_settled_once_and_can_be_said_outright() {
     let tables = place.tables();
     assert_same(&tables, &place.anew(), "as a run from nothing");
     let outright = "mean = 6\nstd = 4.47213595\nclip = [0, 12]";
-    place.text = NORMAL.replace(STATISTICS, outright);
+    place.text = NORMAL.rewrite(STATISTICS, outright);
     let summary = place.run();
     assert_eq!((summary.actions_run, summary.notes.len()), (0, 0), "{summary}");
     assert!(place.tables() == tables);
@@ -111,7 +112,7 @@ fn voxels_with_a_label_count_and_a_corrected_outline_moves_no_mask() {
     let mut place = Workplace::new(3);
     let archive = "type = \"zscore\"\nstatistics = \"archive\"\nforeground = \"labelled\"\nkeep = true\n\
                    clip = { percentiles = [0.5, 99.5] }";
-    place.text = place.text.replace("type = \"zscore\"", archive);
+    place.text = place.text.rewrite("type = \"zscore\"", archive);
     fs::remove_file(place.files_of(2).last().unwrap()).unwrap();
     let first = place.run();
     // Two cases are measured, and all three normalised.
@@ -129,7 +130,7 @@ fn voxels_with_a_label_count_and_a_corrected_outline_moves_no_mask() {
 #[test]
 fn statistics_wait_for_voxels_that_count() {
     let mut place = normal();
-    place.text = NORMAL.replace(STATISTICS, "statistics = \"archive\"\nforeground = 1000");
+    place.text = NORMAL.rewrite(STATISTICS, "statistics = \"archive\"\nforeground = 1000");
     let summary = place.run();
     assert_eq!((ran(&summary, "normal"), ran(&summary, "bright"), summary.rejected), (2, 0, 0), "{summary}");
     assert_eq!(summary.notes, ["normal: no intensities yet that its statistics could follow"]);

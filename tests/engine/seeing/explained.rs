@@ -8,6 +8,7 @@ use tomoflow::operators::registry::Registry;
 
 use super::{looking_only, repaint};
 use crate::support::Workplace;
+use crate::support::text::Rewrite as _;
 
 pub fn explain(place: &Workplace, subject: &str) -> Explanation {
     let plan = place.plan(&Registry::builtin());
@@ -51,7 +52,7 @@ fn a_series_is_explained_in_every_stage() {
 #[test]
 fn a_pseudonym_is_explained_and_no_identifier_is_told() {
     let mut place = Workplace::new(2);
-    place.text = place.text.replace("identifiers = \"clear\"\n", "");
+    place.text = place.text.rewrite("identifiers = \"clear\"\n", "");
     place.run();
     repaint(&place.files_of(0)[2]);
     place.run();
@@ -109,7 +110,7 @@ fn sop_instance(slice: &Path) -> String {
 fn the_setting_that_changed_is_named_and_only_it() {
     let mut place = Workplace::new(1);
     place.run();
-    place.text = place.text.replace("above = 0.5", "above = 0.8");
+    place.text = place.text.rewrite("above = 0.5", "above = 0.8");
     place.run();
     let setting = Difference::Setting {
         stage: "bright".to_owned(),

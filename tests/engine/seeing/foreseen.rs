@@ -10,6 +10,7 @@ use tomoflow::operators::registry::Registry;
 use super::explained::{explain, masks, output};
 use super::{forecast, forecast_in, repaint, stage, why};
 use crate::support::probe::{self, Hook};
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, ran, world};
 
 #[test]
@@ -93,19 +94,19 @@ fn labels_that_come_and_go_are_foreseen() {
 fn a_changed_setting_is_named() {
     let mut place = Workplace::new(2);
     place.run();
-    place.text = place.text.replace("above = 0.5", "above = 0.8");
+    place.text = place.text.rewrite("above = 0.5", "above = 0.8");
     let seen = forecast(&place);
     assert_eq!(stage(&seen, "bright"), (2, 0, 0, why([("`above` of bright changed", 2)])));
     assert_eq!(stage(&seen, "largest"), (0, 2, 0, why([("after bright", 2)])));
     assert_eq!(stage(&seen, "scores"), (0, 2, 0, why([("after largest", 2)])));
     place.run();
-    place.text = place.text.replace("[\"dice\", \"assd\", \"rve\"]", "[\"dice\"]");
+    place.text = place.text.rewrite("[\"dice\", \"assd\", \"rve\"]", "[\"dice\"]");
     assert_eq!(stage(&forecast(&place), "scores"), (2, 0, 0, why([("`metrics` of scores changed", 2)])));
     // Back to what was done before.
     place.text = place
         .text
-        .replace("above = 0.8", "above = 0.5")
-        .replace("[\"dice\"]", "[\"dice\", \"assd\", \"rve\"]");
+        .rewrite("above = 0.8", "above = 0.5")
+        .rewrite("[\"dice\"]", "[\"dice\", \"assd\", \"rve\"]");
     assert!(forecast(&place).to_string().starts_with("2 cases: nothing to do\n"));
 }
 
@@ -179,7 +180,7 @@ fn a_training_that_changes_is_foreseen_with_what_may_follow() {
     assert_eq!(stage(&first, "segment"), (0, 4, 0, why([("after net", 4)])));
     assert_eq!(stage(&first, "judged"), (0, 4, 0, why([("after segment", 4)])));
     place.run();
-    place.text = place.text.replace("epochs = 2", "epochs = 1");
+    place.text = place.text.rewrite("epochs = 2", "epochs = 1");
     let seen = forecast(&place);
     assert_eq!(stage(&seen, "net"), (1, 0, 0, why([("`epochs` of net changed", 1)])));
     assert_eq!(stage(&seen, "segment"), (0, 4, 0, why([("after net", 4)])));

@@ -13,6 +13,7 @@ use tomoflow::operators::registry::Registry;
 
 use super::explained::masks;
 use super::{a_second_later, looking_only, repaint};
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, contents, ran};
 
 fn verify(place: &Workplace) -> Verified {
@@ -139,7 +140,7 @@ fn gc(place: &Workplace, older_than: Duration, free: bool) -> Garbage {
 fn nothing_young_goes() {
     let mut place = Workplace::new(2);
     place.run();
-    place.text = place.text.replace("above = 0.5", "above = 0.8");
+    place.text = place.text.rewrite("above = 0.5", "above = 0.8");
     place.run();
     let week = Duration::from_secs(7 * 86400);
     for free in [false, true] {
@@ -153,7 +154,7 @@ fn nothing_young_goes() {
 fn what_is_outdated_goes_when_told_and_all_else_stays() {
     let mut place = Workplace::new(2);
     place.run();
-    place.text = place.text.replace("above = 0.5", "above = 0.8");
+    place.text = place.text.rewrite("above = 0.5", "above = 0.8");
     a_second_later();
     place.run();
     a_second_later();
@@ -173,7 +174,7 @@ fn what_is_outdated_goes_when_told_and_all_else_stays() {
     assert_eq!((next.actions_run, next.tables_changed.len()), (0, 0), "{next}");
     assert_same(&place.tables(), &before, "run on");
     // What was freed is made again when it is wanted.
-    place.text = place.text.replace("above = 0.8", "above = 0.5");
+    place.text = place.text.rewrite("above = 0.8", "above = 0.5");
     assert_eq!(ran(&place.run(), "bright"), 2);
     assert_same(&place.tables(), &place.anew(), "back");
 }
@@ -186,7 +187,7 @@ fn what_a_kept_version_of_a_table_names_stays() {
     a_second_later();
     // At this moment the first version was the current one.
     let then = SystemTime::now();
-    place.text = place.text.replace("above = 0.5", "above = 0.8");
+    place.text = place.text.rewrite("above = 0.5", "above = 0.8");
     place.run();
     a_second_later();
     let kept = artifacts(&place);
@@ -196,7 +197,7 @@ fn what_a_kept_version_of_a_table_names_stays() {
     // The files of that version are there, and every action that they name is as well.
     let files = table_files(&place.out().join("tables/masks"), then).unwrap();
     assert!(files.needed.len() >= 2 && files.needed.iter().all(|file| file.is_file()));
-    place.text = place.text.replace("above = 0.8", "above = 0.5");
+    place.text = place.text.rewrite("above = 0.8", "above = 0.5");
     assert_eq!(place.run().actions_run, 0);
     let back: BTreeSet<String> = masks(&place).into_iter().map(|row| row.action).collect();
     assert_eq!(back, first);

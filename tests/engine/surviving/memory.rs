@@ -8,8 +8,8 @@ use tomoflow::operators::registry::{Entry, Registry, Stage, Transform};
 use tomoflow::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
 use tomoflow::operators::value::{Case, Failure};
 
+use super::{rejects, run_in};
 use crate::support::Workplace;
-use crate::{rejects, run_in};
 
 /// An operator that tomoflow does not know: twice as many voxels along every axis.
 static SPEC: Spec = Spec {

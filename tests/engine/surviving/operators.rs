@@ -9,6 +9,7 @@ use tomoflow::engine::{self, Failures, Options};
 
 use crate::support::probe::{self, Hook, whose};
 use crate::support::process::{Ended, command};
+use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 use crate::surviving::{DEADLINE, assert_complete, reject, run_in, run_with};
 
@@ -112,7 +113,7 @@ fn a_run_that_is_told_to_stop_does_not_wait_for_an_operator_that_never_returns()
 fn waiting_for_memory_is_no_timeout() {
     let mut place = probe::place(4, "slow", "timeout = \"1500ms\"");
     // So much that one case at a time is worked on.
-    place.text = place.text.replace("out = \"out\"", "out = \"out\"\nmemory = \"300 KiB\"");
+    place.text = place.text.rewrite("out = \"out\"", "out = \"out\"\nmemory = \"300 KiB\"");
     let (now, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
     let peak = most.clone();
     let _hook = Hook::set("slow", move |_| {

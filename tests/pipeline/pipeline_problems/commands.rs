@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::support::text::Rewrite as _;
 use expect_test::expect;
 use serde_json::Value as Json;
 use tomoflow::engine::{Phase, Status};
@@ -37,7 +38,7 @@ fn folder() -> tempfile::TempDir {
     std::fs::write(folder.path().join("vs.toml"), SOUND).unwrap();
     std::fs::write(
         folder.path().join("bad.toml"),
-        SOUND.replace("path", "pth").replace("scans\"]", "scan\"]"),
+        SOUND.rewrite("path", "pth").rewrite("scans\"]", "scan\"]"),
     )
     .unwrap();
     folder

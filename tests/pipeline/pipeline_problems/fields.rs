@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use super::{check, with};
+use crate::support::text::Rewrite as _;
 
 #[test]
 fn fields() {
@@ -51,8 +52,8 @@ fn fields() {
             "levels = 3",
             "levels = 3.5\nrate = nan\nepochs = 0\nsplit = { sed = 1 }\ncache = \"1\"\nresume = \"yes\"",
         )
-        .replace("\nrate", " }\nrate")
-        .replace("\"yes\" }", "\"yes\""),
+        .rewrite("\nrate", " }\nrate")
+        .rewrite("\"yes\" }", "\"yes\""),
         expect![[r#"
             error: `network.levels` takes a whole number from 1 to 8
               --> vs.toml:30:37
@@ -160,7 +161,7 @@ fn fields() {
     );
     check(
         &with("keep = true", "keep = true\ntimeout = \"5 parsecs\"\nretries = 11\ntimout = \"5m\"")
-            .replace("path = \"archive\"", "path = \"archive\"\nretries = 1"),
+            .rewrite("path = \"archive\"", "path = \"archive\"\nretries = 1"),
         expect![[r#"
             error: `archive` has no field `retries`
              --> vs.toml:8:1

@@ -13,6 +13,7 @@ mod wiring;
 
 use std::path::Path;
 
+use crate::support::text::Rewrite as _;
 use expect_test::{Expect, expect};
 use registry::{SOUND, registry};
 use tomoflow::pipeline::{Plan, Problems, parse};
@@ -48,10 +49,10 @@ fn a_sound_file_has_no_problems() {
 #[test]
 fn five_mistakes_are_five_messages() {
     let text = with("path = \"archive\"", "pth = \"archive\"")
-        .replace("spacing = [1, 0.5, 0.5]", "spacing = [0.4, 0.4]")
-        .replace("levels = 3", "levels = 12")
-        .replace("type = \"infer\"", "type = \"infre\"")
-        .replace("inputs = [\"scans\"]", "inputs = [\"scan\"]");
+        .rewrite("spacing = [1, 0.5, 0.5]", "spacing = [0.4, 0.4]")
+        .rewrite("levels = 3", "levels = 12")
+        .rewrite("type = \"infer\"", "type = \"infre\"")
+        .rewrite("inputs = [\"scans\"]", "inputs = [\"scan\"]");
     check(
         &text,
         expect![[r#"

@@ -4,6 +4,7 @@ use expect_test::expect;
 
 use super::registry::SOUND;
 use super::{check_with, parsed};
+use crate::support::text::Rewrite as _;
 
 #[test]
 fn options_take_the_place_of_values() {
@@ -98,7 +99,7 @@ fn options_have_places() {
         "#]],
     );
     check_with(
-        &SOUND.replace("levels = 3", "levels = 99"),
+        &SOUND.rewrite("levels = 3", "levels = 99"),
         &["operators.net.network={type=\"unet\"}"],
         expect![[""]],
     );

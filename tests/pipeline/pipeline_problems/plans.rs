@@ -10,6 +10,7 @@ use tomoflow::pipeline::{Identifiers, Plan};
 
 use super::parsed;
 use super::registry::SOUND;
+use crate::support::text::Rewrite as _;
 
 fn plan(text: &str) -> Plan {
     parsed(text, &[]).unwrap()
@@ -49,7 +50,7 @@ fn settings_are_typed_and_paths_absolute() {
     assert_eq!(settings.metrics, None);
     assert_eq!((settings.settle, settings.rescan), (Duration::from_secs(10), Duration::from_secs(60)));
     let given = "out = \"results\"\nmetrics = \"[::1]:9464\"\nsettle = \"250ms\"\nrescan = \"1h 30m\"";
-    let settings = plan(&SOUND.replace("out = \"results\"", given)).settings;
+    let settings = plan(&SOUND.rewrite("out = \"results\"", given)).settings;
     assert_eq!(settings.metrics, "[::1]:9464".parse().ok());
     assert_eq!((settings.settle, settings.rescan), (Duration::from_millis(250), Duration::from_secs(5400)));
 }
@@ -57,7 +58,7 @@ fn settings_are_typed_and_paths_absolute() {
 #[test]
 fn every_operator_carries_a_timeout_and_retries_outside_of_its_key() {
     let (one, two) =
-        (plan(SOUND), plan(&SOUND.replace("keep = true", "timeout = \"2m\"\nretries = 0\nkeep = true")));
+        (plan(SOUND), plan(&SOUND.rewrite("keep = true", "timeout = \"2m\"\nretries = 0\nkeep = true")));
     assert_eq!((one.timeout(6), one.retries(6)), (None, 2));
     assert_eq!((two.timeout(6), two.retries(6)), (Some(Duration::from_secs(120)), 0));
     let (one, two) = (&one.stages[6], &two.stages[6]);
@@ -68,7 +69,7 @@ fn every_operator_carries_a_timeout_and_retries_outside_of_its_key() {
 #[test]
 fn what_an_operator_says_of_its_time_holds_for_what_runs_in_one_go_with_it() {
     let spacing = "spacing = [1, 0.5, 0.5]";
-    let said = SOUND.replace(spacing, &format!("timeout = \"9s\"\nretries = 5\n{spacing}"));
+    let said = SOUND.rewrite(spacing, &format!("timeout = \"9s\"\nretries = 5\n{spacing}"));
     let plan = plan(&said);
     let at = |name: &str| plan.stages.iter().position(|stage| stage.name == name).unwrap();
     for (name, expected) in [("case", (None, 2)), ("fine", (Some(9), 5)), ("segment", (Some(9), 5))] {
@@ -91,9 +92,9 @@ fn a_configuration_has_every_field_in_the_order_of_its_declaration() {
 #[test]
 fn equal_meanings_are_equal_json() {
     let other = SOUND
-        .replace("spacing = [1, 0.5, 0.5]", "spacing = [1.0, 5e-1, +0.5]")
-        .replace("network = { type = \"unet\", levels = 3 }", "resume = true\nnetwork.levels = 0x3\nnetwork.type = 'unet'\nrate = 1\nsplit.test = 2\ncache = \"1024MiB\"");
-    let same = SOUND.replace("levels = 3 }", "levels = 3 }\nsplit = { test = 2, seed = 0 }");
+        .rewrite("spacing = [1, 0.5, 0.5]", "spacing = [1.0, 5e-1, +0.5]")
+        .rewrite("network = { type = \"unet\", levels = 3 }", "resume = true\nnetwork.levels = 0x3\nnetwork.type = 'unet'\nrate = 1\nsplit.test = 2\ncache = \"1024MiB\"");
+    let same = SOUND.rewrite("levels = 3 }", "levels = 3 }\nsplit = { test = 2, seed = 0 }");
     let (one, two) = (plan(&same), plan(&other));
     for (one, two) in one.stages.iter().zip(&two.stages) {
         assert_eq!(json!(one.config).to_string(), json!(two.config).to_string());
@@ -103,12 +104,12 @@ fn equal_meanings_are_equal_json() {
 #[test]
 fn renaming_a_stage_changes_no_key() {
     let renamed = plan(
-        &SOUND.replace("operators.net]", "operators.other]").replace("model = \"net\"", "model = \"other\""),
+        &SOUND.rewrite("operators.net]", "operators.other]").rewrite("model = \"net\"", "model = \"other\""),
     );
     for (one, two) in plan(SOUND).stages.iter().zip(&renamed.stages) {
         assert_eq!(semantic(one.spec.fields, &one.config), semantic(two.spec.fields, &two.config));
     }
-    let file = plan(&SOUND.replace("model = \"net\"", "model = { torchscript = \"net.pt\" }"));
+    let file = plan(&SOUND.rewrite("model = \"net\"", "model = { torchscript = \"net.pt\" }"));
     let (one, two) =
         (&plan(SOUND).stages[6], file.stages.iter().find(|stage| stage.name == "segment").unwrap().clone());
     assert_ne!(semantic(one.spec.fields, &one.config), semantic(two.spec.fields, &two.config));

@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use super::{check, with};
+use crate::support::text::Rewrite as _;
 
 #[test]
 fn sections_and_headers() {
@@ -112,7 +113,7 @@ fn sections_and_headers() {
 #[test]
 fn stages_of_a_misspelt_section_are_still_checked() {
     let text =
-        with("[pipeline]", "[pipelin]").replace("[sources.", "[source.").replace("levels = 3", "levels = 0");
+        with("[pipeline]", "[pipelin]").rewrite("[sources.", "[source.").rewrite("levels = 3", "levels = 0");
     check(
         &text,
         expect![[r#"

@@ -3,15 +3,16 @@
 use expect_test::expect;
 
 use super::{check, with};
+use crate::support::text::Rewrite as _;
 
 #[test]
 fn syntax_errors_do_not_hide_each_other_nor_the_rest() {
     let text = with("name = \"vs\"", "name = vs clinic")
-        .replace("[operators.net]", "[operators.net")
-        .replace("spacing = [1, 0.5, 0.5]", "spacing = [1, 0.5, 0.5")
-        .replace("keep = true", "keep = True")
-        .replace("path = \"/data/outlines\"", "path \"/data/outlines\"")
-        .replace("levels = 3", "levels = 0");
+        .rewrite("[operators.net]", "[operators.net")
+        .rewrite("spacing = [1, 0.5, 0.5]", "spacing = [1, 0.5, 0.5")
+        .rewrite("keep = true", "keep = True")
+        .rewrite("path = \"/data/outlines\"", "path \"/data/outlines\"")
+        .rewrite("levels = 3", "levels = 0");
     check(
         &text,
         expect![[r#"

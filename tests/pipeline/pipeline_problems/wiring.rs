@@ -4,6 +4,7 @@ use expect_test::expect;
 
 use super::registry::SOUND;
 use super::{check, with};
+use crate::support::text::Rewrite as _;
 
 #[test]
 fn wiring() {
@@ -185,7 +186,7 @@ fn circles() {
 #[test]
 fn warnings() {
     check(
-        &with("keep = true", "").replace("\"segment\"", "\"more\"").replace(
+        &with("keep = true", "").rewrite("\"segment\"", "\"more\"").rewrite(
             "[sinks.masks]",
             "[operators.more]\ntype = \"infer\"\ninputs = [\"fine\"]\nmodel = \"net\"\n\n[sinks.masks]",
         ),

@@ -1,0 +1,82 @@
+//! Pipelines of the tests, as text; benchmarks measure variants of them.
+
+/// Segments without a network, so that the control plane is what is tested.
+pub const THRESHOLD: &str = r#"
+[pipeline]
+name = "test"
+out = "out"
+identifiers = "clear"
+allowed_rejects = 1.0
+
+[sources.scans]
+type = "dicom"
+path = "archive"
+where = { Modality = "MR" }
+
+[sources.outlines]
+type = "rtstruct"
+path = "archive"
+structures = { tumour = ["TV"] }
+
+[operators.volume]
+type = "assemble"
+inputs = ["scans"]
+
+[operators.case]
+type = "label"
+inputs = ["volume", "outlines"]
+
+[operators.normal]
+type = "zscore"
+inputs = ["case"]
+
+[operators.bright]
+type = "threshold"
+inputs = ["normal"]
+above = 0.5
+label = "tumour"
+
+[operators.largest]
+type = "largest_component"
+inputs = ["bright"]
+
+[operators.scores]
+type = "evaluate"
+inputs = ["largest", "case"]
+metrics = ["dice", "assd", "rve"]
+
+[sinks.results]
+type = "delta"
+inputs = ["bright", "largest", "scores"]
+"#;
+
+/// The smallest training that is one: the control plane is what is tested.
+pub const TRAINED: &str = r#"
+[operators.samples]
+type = "patches"
+inputs = ["normal"]
+size = [4, 16, 16]
+per_case = 2
+
+[operators.net]
+type = "train"
+inputs = ["samples"]
+network = { type = "unet", dims = "2.5d", levels = 2, channels = 2 }
+epochs = 2
+learning_rate = 1e-2
+split = { train = 2, validation = 1, test = 1, seed = 3 }
+
+[operators.segment]
+type = "infer"
+inputs = ["normal"]
+model = "net"
+
+[operators.judged]
+type = "evaluate"
+inputs = ["segment", "case"]
+metrics = ["dice"]
+
+[sinks.learned]
+type = "delta"
+inputs = ["segment", "judged"]
+"#;
