@@ -1,5 +1,6 @@
 //! Training as its callers see it: it learns, it resumes bit for bit, and it refuses by name.
 
+mod kept;
 mod resuming;
 
 use std::collections::BTreeMap;
