@@ -22,6 +22,7 @@ pub use tensors::deterministic::set_deterministic;
 pub use tensors::device::{Device, device, set_threads};
 pub use tensors::error::NetworkError;
 pub use tensors::pages::large_pages;
+pub use train::figure::Figure;
 pub use train::optimizer::OptimizerConfig;
 pub use train::schedule::Schedule;
-pub use train::{Figure, Keep, Observer, Running, Task, Timing, TrainSettings, Trained, train};
+pub use train::{Keep, Observer, Running, Task, Timing, TrainSettings, Trained, train};
