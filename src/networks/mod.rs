@@ -17,7 +17,7 @@ pub use apply::window::{Blend, Convention};
 pub use architectures::config::{Attention, NetworkConfig, NetworkSettings, UnetConfig, UnetSettings};
 pub use card::{Data, ModelCard, Origin, Step};
 pub use losses::LossConfig;
-pub use sample::{InputView, Sample, SampleSource};
+pub use sample::{InputView, Instance, Sample, SampleSource, Target};
 pub use tensors::deterministic::set_deterministic;
 pub use tensors::device::{Device, device, set_threads};
 pub use tensors::error::NetworkError;
