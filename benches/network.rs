@@ -31,7 +31,7 @@ use process::{mib, status_bytes};
 use tomoflow::networks::architectures::config::Dims;
 use tomoflow::networks::{
     Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, NetworkSettings, Observer,
-    OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule, Task, TrainSettings,
+    OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule, Target, Task, TrainSettings,
     UnetSettings, large_pages, train,
 };
 
@@ -313,7 +313,7 @@ impl SampleSource for Noise {
         let count: usize = PATCH.iter().product();
         let input: Vec<f32> = (0..count).map(|i| ((i + index) * 7919 % 1009) as f32 / 1009.0).collect();
         let label = input.iter().map(|&value| u8::from(value > 0.9)).collect();
-        Ok(Sample { input, shape: [1, PATCH[0], PATCH[1], PATCH[2]], label })
+        Ok(Sample { input, shape: [1, PATCH[0], PATCH[1], PATCH[2]], target: Target::Classes(label) })
     }
 }
 

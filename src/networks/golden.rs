@@ -10,7 +10,8 @@ use tch::{Kind, Tensor};
 
 use super::LossConfig;
 use super::architectures::config::{UnetConfig, UnetSettings};
-use super::architectures::unet::{Mode, Output, Unet};
+use super::architectures::unet::{Output, Unet};
+use super::blocks::mode::Mode;
 use super::tensors::weights::Weights;
 use super::train::adam::Adam;
 use super::{Device, losses as loss, set_threads};

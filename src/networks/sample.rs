@@ -1,4 +1,4 @@
-//! What a network is trained on: numbers, their shape and the classes that should come out.
+//! What a network is trained on: numbers, their shape and what should come out.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +9,75 @@ pub struct Sample {
     pub input: Vec<f32>,
     /// `[C, D, H, W]`
     pub shape: [usize; 4],
-    /// Classes `[D, H, W]`; for a stack or a bag of the target slice alone (`D` = 1).
-    pub label: Vec<u8>,
+    /// What it teaches.
+    pub target: Target,
+}
+
+/// What a sample teaches. Its grid is the sample's; for a stack or a bag the target slice alone (`D` = 1).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// A class for each voxel, `[D, H, W]`.
+    Classes(Vec<u8>),
+    /// Things, each with its class and its box; none where there is nothing to find.
+    Instances(Vec<Instance>),
+    /// Nothing: nobody has drawn or marked anything.
+    None,
+}
+
+/// One thing of a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Instance {
+    /// From 1 on.
+    pub class: u8,
+    /// The edges of its box at the lower ends of `[D, H, W]`, in voxels: the first voxel begins at 0.
+    pub low: [f32; 3],
+    /// Those at the upper ends.
+    pub high: [f32; 3],
+}
+
+impl Target {
+    /// The word for it in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Classes(_) => "classes",
+            Self::Instances(_) => "instances",
+            Self::None => "nothing",
+        }
+    }
+
+    /// The classes of voxels, where it teaches them.
+    pub fn classes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Classes(classes) => Some(classes),
+            Self::Instances(_) | Self::None => None,
+        }
+    }
+
+    /// Mirrors it along an axis, 0 to 2, of a grid of this size.
+    pub fn mirror(&mut self, size: [usize; 3], axis: usize) {
+        match self {
+            Self::Classes(classes) => mirror(classes, size, axis),
+            Self::Instances(instances) => {
+                let end = size[axis] as f32;
+                for Instance { low, high, .. } in instances {
+                    (low[axis], high[axis]) = (end - high[axis], end - low[axis]);
+                }
+            }
+            Self::None => {}
+        }
+    }
+}
+
+/// Mirrors volumes of one size that lie one behind the other along an axis, 0 to 2.
+pub(crate) fn mirror<T: Copy>(voxels: &mut [T], size: [usize; 3], axis: usize) {
+    // Along an axis, lines of so many elements change places.
+    let (count, length) = (size[axis], size[axis + 1..].iter().product::<usize>());
+    for block in voxels.chunks_exact_mut((count * length).max(1)) {
+        for near in 0..count / 2 {
+            let (front, back) = block.split_at_mut((count - 1 - near) * length);
+            front[near * length..][..length].swap_with_slice(&mut back[..length]);
+        }
+    }
 }
 
 /// A dataset as the training loop sees it.
@@ -94,6 +161,22 @@ impl InputView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mirrored_targets_stay_beside_their_voxels() {
+        let mut classes = Target::Classes(vec![1, 2, 3, 4, 5, 6]);
+        classes.mirror([1, 2, 3], 2);
+        assert_eq!(classes.classes(), Some(&[3, 2, 1, 6, 5, 4][..]));
+        let thing = Instance { class: 1, low: [0.0, 1.0, 0.5], high: [1.0, 2.0, 2.0] };
+        let mut things = Target::Instances(vec![thing]);
+        things.mirror([2, 4, 6], 2);
+        assert_eq!(
+            things,
+            Target::Instances(vec![Instance { low: [0.0, 1.0, 4.0], high: [1.0, 2.0, 5.5], ..thing }])
+        );
+        things.mirror([2, 4, 6], 2);
+        assert_eq!(things, Target::Instances(vec![thing]));
+    }
 
     #[test]
     fn a_stack_repeats_the_end_slice() {

@@ -4,6 +4,7 @@ pub(in crate::networks) mod adam;
 mod checkpoint;
 mod counts;
 mod feed;
+pub(super) mod figure;
 pub mod optimizer;
 pub mod schedule;
 mod step;
@@ -28,6 +29,7 @@ use super::{
 };
 use checkpoint::{Saver, State};
 use feed::{Feed, Fit};
+use figure::Figure;
 
 /// How a network is trained; all of it is part of a training's key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,23 +103,6 @@ pub struct Task {
     /// What the model's card says of them; nothing is computed from it.
     #[serde(default)]
     pub origin: Origin,
-}
-
-/// One number of a training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    /// Steps done when it was taken.
-    pub step: u64,
-    /// Epochs done when it was taken.
-    pub epoch: u64,
-    /// `train` or `validation`
-    pub split: String,
-    /// `loss`, `attention_loss` (of supervised maps, before it is weighed) and `gradient_norm` (means over the
-    /// epoch, the norm before it is clipped), `learning_rate` (of the epoch's last step), `dice`, and for several
-    /// labels `dice.NAME`.
-    pub name: String,
-    /// The number.
-    pub value: f64,
 }
 
 /// How long an epoch took; of one that was interrupted, what came after.

@@ -192,6 +192,16 @@ impl Field {
         Self { name, kind, default: Default::Required, role: Role::Semantic, doc }
     }
 
+    /// A field that results depend on, with the JSON text of its value when it is left out.
+    pub const fn semantic(
+        name: &'static str,
+        kind: FieldKind,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, kind, default: Default::Json(default), role: Role::Semantic, doc }
+    }
+
     /// A field that may be left out, and has no value then.
     pub const fn absent(name: &'static str, kind: FieldKind, role: Role, doc: &'static str) -> Self {
         Self { name, kind, default: Default::Absent, role, doc }

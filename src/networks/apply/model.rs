@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use tch::{CModule, IValue, Kind, Tensor};
 
 use super::maps::MapKinds;
-use crate::networks::architectures::unet::{Mode, Unet};
+use crate::networks::architectures::unet::Unet;
+use crate::networks::blocks::mode::Mode;
 use crate::networks::tensors::error::{Doing, first_line};
 use crate::networks::tensors::file;
 use crate::networks::tensors::weights::Weights;

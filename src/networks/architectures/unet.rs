@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::config::{Attention, Pooling, Supervision, UnetConfig, Variant};
+use super::config::{Attention, Level, Pooling, Supervision, UnetConfig, Variant};
 use crate::networks::NetworkError;
 use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::weights::{Layout, Weights};
@@ -11,24 +11,8 @@ mod folded;
 
 use crate::networks::blocks::attention::AttentionMap;
 use crate::networks::blocks::convolution::{Block, Conv, Parts};
-pub use crate::networks::blocks::dropout::draw;
-use crate::networks::blocks::joins::{Decoder, Down};
-
-/// Whose statistics batch norms use, and whether features are dropped.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mode {
-    /// The batch's, which also enter their own with this weight.
-    Train {
-        /// 0 to 1; PyTorch's default is 0.1.
-        momentum: f64,
-        /// What dropout draws from: another in each step, from [`draw`].
-        draw: u64,
-    },
-    /// Their own.
-    Infer,
-    /// They are part of the convolutions: of weights that [`Unet::folded`] gave, which have no gradient.
-    Folded,
-}
+use crate::networks::blocks::joins::{Decoder, Down, Joined, Weighed};
+use crate::networks::blocks::mode::Mode;
 
 /// What a U-Net gives.
 pub struct Output {
@@ -79,7 +63,8 @@ impl Unet {
     pub fn new(config: &UnetConfig) -> Result<Self, NetworkError> {
         config.check()?;
         let layout = Layout::default();
-        let mut parts = Parts { layout, variant: config.variant, dropout: config.dropout };
+        let vs_seg = config.variant == Variant::VsSeg;
+        let mut parts = Parts { layout, bias: vs_seg, residual: vs_seg, dropout: config.dropout };
         let (mut encoder, mut down, mut bottleneck) = (Vec::new(), Vec::new(), None);
         let mut input = config.in_channels;
         let deepest = config.levels.len().saturating_sub(1);
@@ -91,14 +76,15 @@ impl Unet {
             let name = format!("encoder.{index}");
             encoder.push(Block::new(&mut parts, &name, input, level.channels, level.kernel));
             if index < deepest {
-                down.push(Down::new(&mut parts, index, level));
+                down.push(down_from(&mut parts, index, level, config.variant));
             }
             input = level.channels;
         }
         let mut decoder = Vec::new();
         for (index, pair) in config.levels.windows(2).enumerate() {
             if let [level, below] = pair {
-                decoder.push(Decoder::new(&mut parts, index, config, level, below));
+                let joined = joined(config, index, level, below);
+                decoder.push(Decoder::new(&mut parts, &format!("decoder.{index}"), &joined));
             }
         }
         let finest = config.levels.first().map_or(1, |level| level.channels);
@@ -210,6 +196,36 @@ impl Unet {
     }
 }
 
+/// The way down from a level.
+fn down_from(parts: &mut Parts, index: usize, level: &Level, variant: Variant) -> Down {
+    match variant {
+        Variant::Paper => Down::Pool(level.pool),
+        Variant::VsSeg => {
+            let name = format!("encoder.{index}.down");
+            Down::strided(parts, &name, level.channels, level.kernel, level.pool)
+        }
+    }
+}
+
+/// How a level is joined with the one below it.
+fn joined(config: &UnetConfig, index: usize, level: &Level, below: &Level) -> Joined {
+    let vs_seg = config.variant == Variant::VsSeg;
+    let weighed = match config.attention {
+        Attention::Off => Weighed::Nothing,
+        Attention::Gate => Weighed::Skip,
+        Attention::Unsupervised | Attention::Supervised => Weighed::Both,
+    };
+    Joined {
+        channels: level.channels,
+        kernel: level.kernel,
+        pool: level.pool,
+        below: below.channels,
+        strided: vs_seg,
+        weighed,
+        classes: (vs_seg && index == 0).then_some(config.classes),
+    }
+}
+
 /// Whether the deepest level's features are weighed too, before its block.
 fn attends_below(config: &UnetConfig) -> bool {
     config.variant == Variant::VsSeg
@@ -232,7 +248,7 @@ fn crop(x: Tensor, [d, h, w]: [i64; 3]) -> Result<Tensor, NetworkError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::{Level, Supervision};
+    use super::super::config::Supervision;
     use super::*;
     use crate::networks::{Device, set_threads};
     use tch::Kind;

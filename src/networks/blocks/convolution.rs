@@ -3,9 +3,8 @@
 use tch::{Kind, Tensor};
 
 use super::dropout::Dropout;
+use super::mode::Mode;
 use crate::networks::NetworkError;
-use crate::networks::architectures::config::Variant;
-use crate::networks::architectures::unet::Mode;
 use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::scalar::plus;
 use crate::networks::tensors::weights::{Buffer, Init, Layout, Parameter, Weights};
@@ -16,7 +15,11 @@ const PRELU_SLOPE: f64 = 0.25;
 /// What parts are made with: the tensors asked for so far, and what all parts of a network have in common.
 pub(in crate::networks) struct Parts {
     pub layout: Layout,
-    pub variant: Variant,
+    /// Whether convolutions before a norm have a bias, which the norm takes away again.
+    pub bias: bool,
+    /// Whether a block's input is added to what it gives.
+    pub residual: bool,
+    /// The share of features that a training step leaves out after each norm.
     pub dropout: f64,
 }
 
@@ -60,9 +63,7 @@ impl ConvNorm {
         };
         let channels = [output];
         let weight = parts.parameter(&format!("{name}.weight"), &weight_shape, init);
-        // The norm takes a bias away again; VS_Seg's weights have one all the same.
-        let bias = (parts.variant == Variant::VsSeg)
-            .then(|| parts.parameter(&format!("{name}.bias"), &channels, init));
+        let bias = parts.bias.then(|| parts.parameter(&format!("{name}.bias"), &channels, init));
         let mut constant = |part: &str, shape: &[i64], value| {
             parts.parameter(&format!("{name}.{part}"), shape, Init::Constant(value))
         };
@@ -189,8 +190,8 @@ enum Shortcut {
     Across(Conv),
 }
 
-/// A level: two of convolution, norm and activation; in VS_Seg its input is added, through a 1x1x1
-/// convolution where the width changes.
+/// A level: two of convolution, norm and activation; where blocks are residual its input is added, through a
+/// 1x1x1 convolution where the width changes.
 pub(in crate::networks) struct Block {
     first: ConvNorm,
     second: Second,
@@ -205,7 +206,7 @@ impl Block {
         Self { first, second: Second::Normed(second), shortcut }
     }
 
-    /// VS_Seg's last block, which gives the logits: its second convolution stands alone.
+    /// A last block, which gives the logits itself: its second convolution stands alone.
     pub fn last(parts: &mut Parts, name: &str, input: i64, classes: i64, kernel: [i64; 3]) -> Self {
         let first = ConvNorm::new(parts, &format!("{name}.first"), input, classes, kernel, Step::Along);
         let second = Conv::new(parts, &format!("{name}.second"), classes, classes, kernel);
@@ -236,12 +237,10 @@ impl Block {
 }
 
 fn shortcut(parts: &mut Parts, name: &str, input: i64, output: i64) -> Shortcut {
-    match parts.variant {
-        Variant::Paper => Shortcut::None,
-        Variant::VsSeg if input == output => Shortcut::Itself,
-        Variant::VsSeg => {
-            Shortcut::Across(Conv::new(parts, &format!("{name}.shortcut"), input, output, [1; 3]))
-        }
+    match parts.residual {
+        false => Shortcut::None,
+        true if input == output => Shortcut::Itself,
+        true => Shortcut::Across(Conv::new(parts, &format!("{name}.shortcut"), input, output, [1; 3])),
     }
 }
 

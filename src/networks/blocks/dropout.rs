@@ -36,7 +36,7 @@ impl Dropout {
     }
 }
 
-/// What one step of one training draws from: give it to [`Mode::Train`](crate::networks::architectures::unet::Mode::Train).
+/// What one step of one training draws from: give it to [`Mode::Train`](crate::networks::blocks::mode::Mode::Train).
 pub fn draw(seed: u64, step: u64) -> u64 {
     split_mix(split_mix(seed).wrapping_add(step))
 }

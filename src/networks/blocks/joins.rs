@@ -4,9 +4,8 @@ use tch::Tensor;
 
 use super::attention::{AttentionMap, Gate};
 use super::convolution::{Block, ConvNorm, Parts, Step, fan, shape};
+use super::mode::Mode;
 use crate::networks::NetworkError;
-use crate::networks::architectures::config::{Attention, Level, UnetConfig, Variant};
-use crate::networks::architectures::unet::Mode;
 use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::weights::{Parameter, Weights};
 
@@ -17,16 +16,9 @@ pub(in crate::networks) enum Down {
 }
 
 impl Down {
-    /// Below level `index`.
-    pub fn new(parts: &mut Parts, index: usize, level: &Level) -> Self {
-        match parts.variant {
-            Variant::Paper => Self::Pool(level.pool),
-            Variant::VsSeg => {
-                let name = format!("encoder.{index}.down");
-                let step = Step::Down(level.pool);
-                Self::Strided(ConvNorm::new(parts, &name, level.channels, level.channels, level.kernel, step))
-            }
-        }
+    /// By a convolution that keeps the width.
+    pub fn strided(parts: &mut Parts, name: &str, channels: i64, kernel: [i64; 3], pool: [i64; 3]) -> Self {
+        Self::Strided(ConvNorm::new(parts, name, channels, channels, kernel, Step::Down(pool)))
     }
 
     pub fn norm(&self) -> Option<&ConvNorm> {
@@ -51,9 +43,9 @@ enum Up {
 }
 
 impl Up {
-    fn new(parts: &mut Parts, name: &str, level: &Level, below: &Level) -> Self {
-        let (input, output, pool) = (below.channels, level.channels, level.pool);
-        if parts.variant == Variant::VsSeg {
+    fn new(parts: &mut Parts, name: &str, level: &Joined) -> Self {
+        let (input, output, pool) = (level.below, level.channels, level.pool);
+        if level.strided {
             return Self::Strided(ConvNorm::new(parts, name, input, output, level.kernel, Step::Up(pool)));
         }
         // As in PyTorch, the fan of a deconvolution counts its output channels.
@@ -75,6 +67,37 @@ impl Up {
     }
 }
 
+/// Which features of a level are weighed by a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::networks) enum Weighed {
+    /// None.
+    Nothing,
+    /// What skips, by a gate that what comes from below opens.
+    Skip,
+    /// Both halves, by a map of themselves.
+    Both,
+}
+
+/// How a level is joined with the one below it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::networks) struct Joined {
+    /// Feature channels of the level.
+    pub channels: i64,
+    /// Of its convolutions.
+    pub kernel: [i64; 3],
+    /// To the level below.
+    pub pool: [i64; 3],
+    /// Feature channels of the level below.
+    pub below: i64,
+    /// Whether a convolution with norm and activation goes up, with the level's kernel, in place of a
+    /// deconvolution with the pool's.
+    pub strided: bool,
+    /// By what.
+    pub weighed: Weighed,
+    /// The classes whose logits the level gives itself, where it does.
+    pub classes: Option<i64>,
+}
+
 enum Weighing {
     Nothing,
     /// What skips, before it is joined.
@@ -91,24 +114,20 @@ pub(in crate::networks) struct Decoder {
 }
 
 impl Decoder {
-    pub fn new(parts: &mut Parts, index: usize, config: &UnetConfig, level: &Level, below: &Level) -> Self {
-        let name = format!("decoder.{index}");
-        let up = Up::new(parts, &format!("{name}.up"), level, below);
+    pub fn new(parts: &mut Parts, name: &str, level: &Joined) -> Self {
+        let up = Up::new(parts, &format!("{name}.up"), level);
         let both = 2 * level.channels;
         let attention = format!("{name}.attention");
-        let weighing = match config.attention {
-            Attention::Off => Weighing::Nothing,
-            Attention::Gate => {
-                Weighing::Gate(Gate::new(parts, &attention, level.channels, below.channels, level.pool))
+        let weighing = match level.weighed {
+            Weighed::Nothing => Weighing::Nothing,
+            Weighed::Skip => {
+                Weighing::Gate(Gate::new(parts, &attention, level.channels, level.below, level.pool))
             }
-            Attention::Unsupervised | Attention::Supervised => {
-                Weighing::Map(AttentionMap::new(parts, &attention, both, level.kernel))
-            }
+            Weighed::Both => Weighing::Map(AttentionMap::new(parts, &attention, both, level.kernel)),
         };
-        let block = if parts.variant == Variant::VsSeg && index == 0 {
-            Block::last(parts, &name, both, config.classes, level.kernel)
-        } else {
-            Block::new(parts, &name, both, level.channels, level.kernel)
+        let block = match level.classes {
+            Some(classes) => Block::last(parts, name, both, classes, level.kernel),
+            None => Block::new(parts, name, both, level.channels, level.kernel),
         };
         Self { up, weighing, block }
     }

@@ -4,3 +4,4 @@ pub mod attention;
 pub mod convolution;
 pub mod dropout;
 pub mod joins;
+pub mod mode;

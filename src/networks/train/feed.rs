@@ -51,10 +51,13 @@ impl Fit {
             let expected = format!("{} for {:?}", count * channels, sample.shape);
             return refuse("input voxels", expected, sample.input.len().to_string());
         }
-        if sample.label.len() != count {
-            return refuse("label voxels", count.to_string(), sample.label.len().to_string());
+        let Some(classes) = sample.target.classes() else {
+            return refuse("target", "classes".to_owned(), sample.target.name().to_owned());
+        };
+        if classes.len() != count {
+            return refuse("label voxels", count.to_string(), classes.len().to_string());
         }
-        match sample.label.iter().find(|&&label| usize::from(label) > self.labels) {
+        match classes.iter().find(|&&label| usize::from(label) > self.labels) {
             Some(label) => refuse("labels", format!("0 to {}", self.labels), label.to_string()),
             None => Ok(()),
         }
@@ -133,7 +136,9 @@ pub(super) fn tensors(samples: &[Sample], device: Device) -> Result<(Tensor, Ten
         let shape = sample.shape.map(|n| n as i64);
         let [_, d, h, w] = shape;
         inputs.push(Tensor::f_from_slice(&sample.input)?.f_view(shape)?);
-        labels.push(Tensor::f_from_slice(&sample.label)?.f_view([d, h, w])?);
+        // Whatever teaches anything else was refused as it was read.
+        let classes = sample.target.classes().unwrap_or_default();
+        labels.push(Tensor::f_from_slice(classes)?.f_view([d, h, w])?);
     }
     let input = Tensor::f_stack(&inputs, 0)?.f_to_device(device.0).doing("samples to the device")?;
     Ok((input, Tensor::f_stack(&labels, 0)?.f_to_device(device.0)?))
@@ -144,6 +149,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::networks::Target;
 
     /// Samples that know their number; those at or after `broken` cannot be read.
     struct Numbers {
@@ -164,7 +170,7 @@ mod tests {
             // Those that come first take longest.
             std::thread::sleep(Duration::from_micros(200 / (index as u64 + 1)));
             let value = index as f32 + 100.0 * epoch as f32 + 1000.0 * seed as f32;
-            Ok(Sample { input: vec![value], shape: [1; 4], label: vec![0] })
+            Ok(Sample { input: vec![value], shape: [1; 4], target: Target::Classes(vec![0]) })
         }
     }
 
@@ -226,8 +232,11 @@ mod tests {
 
     #[test]
     fn neighbours_of_one_shape_are_a_group() {
-        let sample =
-            |width| Sample { input: vec![0.0; width], shape: [1, 1, 1, width], label: vec![0; width] };
+        let sample = |width| Sample {
+            input: vec![0.0; width],
+            shape: [1, 1, 1, width],
+            target: Target::Classes(vec![0; width]),
+        };
         let samples = [2, 2, 3, 2].map(sample).to_vec();
         let batch = Batch { indices: &[7, 5, 9, 1], samples };
         let groups: Vec<Vec<usize>> = batch.groups().map(|(numbers, _)| numbers.to_vec()).collect();

@@ -7,7 +7,7 @@ use super::checkpoint::{State, Sums};
 use super::counts::Counts;
 use super::feed::tensors;
 use super::{Observer, Training, push};
-use crate::networks::architectures::unet::Mode;
+use crate::networks::blocks::mode::Mode;
 
 impl Training<'_> {
     /// Counts over all validation samples, and the time that the device took for it.

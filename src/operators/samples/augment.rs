@@ -13,6 +13,7 @@ pub use random::Source;
 use warp::{Elastic, between};
 pub use warp::{Volume, Warp, Window};
 
+use crate::networks::sample::{Target, mirror};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -208,14 +209,14 @@ impl Augment {
         (!still).then(|| Warp::new(turned.unwrap_or_default(), scale.unwrap_or(1.0), elastic))
     }
 
-    /// Changes the intensities of a sample `[C, D, H, W]`, then mirrors it with its classes `[D, H, W]`.
+    /// Changes the intensities of a sample `[C, D, H, W]`, then mirrors it with what it teaches.
     pub fn change(
         &self,
         source: &Source,
         shape: [usize; 4],
         spacing_mm: [f64; 3],
         input: &mut [f32],
-        label: &mut [u8],
+        target: &mut Target,
     ) {
         let [_, size @ ..] = shape;
         if let Some(most) = self.bias_field
@@ -242,33 +243,17 @@ impl Augment {
             let share = between(&mut random, [least, most]);
             intensity::noise(input, share, &mut random);
         }
-        self.mirror(source, size, input, label);
+        self.mirror(source, size, input, target);
     }
 
-    fn mirror(&self, source: &Source, size: [usize; 3], input: &mut [f32], label: &mut [u8]) {
+    fn mirror(&self, source: &Source, size: [usize; 3], input: &mut [f32], target: &mut Target) {
         let mut random = source.stream(Operation::Flip as u64);
         let coins = [Axis::D, Axis::H, Axis::W].map(|axis| (axis, random.random_bool(0.5)));
         for (axis, heads) in coins {
             if heads && self.flip.as_ref().is_some_and(|axes| axes.contains(&axis)) {
-                mirror(input, size, axis);
-                mirror(label, size, axis);
+                mirror(input, size, axis as usize);
+                target.mirror(size, axis as usize);
             }
-        }
-    }
-}
-
-/// Mirrors volumes of one size that lie one behind the other.
-fn mirror<T: Copy>(voxels: &mut [T], [depth, height, width]: [usize; 3], axis: Axis) {
-    // Along an axis, lines of so many elements change places.
-    let (count, length) = match axis {
-        Axis::D => (depth, height * width),
-        Axis::H => (height, width),
-        Axis::W => (width, 1),
-    };
-    for block in voxels.chunks_exact_mut((count * length).max(1)) {
-        for near in 0..count / 2 {
-            let (front, back) = block.split_at_mut((count - 1 - near) * length);
-            front[near * length..][..length].swap_with_slice(&mut back[..length]);
         }
     }
 }

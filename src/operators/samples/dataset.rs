@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::augment::{Augment, Source, Window};
 use super::view::{Placement, View};
-use crate::networks::sample::{InputView, Sample, SampleSource};
+use crate::networks::sample::{InputView, Sample, SampleSource, Target};
 pub use case::PreparedCase;
 use places::{Grid, Places, around};
 
@@ -137,7 +137,7 @@ impl Dataset {
             (Place::Window(window), Some(warp)) => {
                 let (input, label) = warp.read(&case.volume(), &window);
                 let [depth, height, width] = window.size;
-                Sample { input, shape: [1, depth, height, width], label }
+                Sample { input, shape: [1, depth, height, width], target: Target::Classes(label) }
             }
             (Place::Slice(target), None) => case.slices(&self.input, target),
             (Place::Slice(target), Some(warp)) => case.moved_slices(&self.input, target, &warp, &slice),
@@ -182,11 +182,12 @@ impl SampleSource for Dataset {
         if self.view.flip && rng.random_bool(0.5) {
             let width = sample.shape[3];
             sample.input.chunks_exact_mut(width).for_each(<[f32]>::reverse);
-            sample.label.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+            let [_, size @ ..] = sample.shape;
+            sample.target.mirror(size, 2);
         }
         for (index, augment) in self.augmentations.iter().enumerate() {
-            let Sample { input, shape, label } = &mut sample;
-            augment.change(&source.of(index), *shape, case.spacing_mm, input, label);
+            let Sample { input, shape, target } = &mut sample;
+            augment.change(&source.of(index), *shape, case.spacing_mm, input, target);
         }
         Ok(sample)
     }
@@ -235,7 +236,7 @@ mod tests {
         for index in 0..8 {
             let sample = data.sample(index, 0, 0).unwrap();
             assert_eq!(sample.shape, [1, 1, 2, 3]);
-            assert!(sample.label.contains(&1));
+            assert!(sample.target.classes().unwrap().contains(&1));
             let first = sample.input[0];
             assert_eq!(sample.input, [0.0, 1.0, 2.0, 9.0, 10.0, 11.0].map(|off| first + off));
         }
@@ -244,7 +245,9 @@ mod tests {
     #[test]
     fn the_share_of_foreground_is_kept() {
         let data = dataset(InputView::Patch { size: [1, 1, 1] }, 0.25, false, &[[20, 30, 30]]);
-        let hits = (0..2000).filter(|i| data.sample(i % 8, *i as u64, 1).unwrap().label[0] == 1).count();
+        let hits = (0..2000)
+            .filter(|i| data.sample(i % 8, *i as u64, 1).unwrap().target.classes().unwrap()[0] == 1)
+            .count();
         assert!((430..580).contains(&hits), "{hits}");
     }
 
@@ -258,7 +261,7 @@ mod tests {
             if sample.input != plain {
                 mirrored += 1;
                 assert_eq!(sample.input[..4], [2.0, 1.0, 0.0, -1.0]);
-                assert_eq!(sample.label.iter().position(|&label| label == 1), Some(14));
+                assert_eq!(sample.target.classes().unwrap().iter().position(|&label| label == 1), Some(14));
             }
         }
         assert!((1..8).contains(&mirrored));
@@ -268,10 +271,10 @@ mod tests {
     fn small_cases_are_padded_with_their_lowest_and_background() {
         let data = dataset(InputView::Patch { size: [1, 4, 4] }, 1.0, false, &[[2, 3, 2]]);
         let sample = data.sample(0, 0, 0).unwrap();
-        assert_eq!(sample.label[10], 1);
+        assert_eq!(sample.target.classes().unwrap()[10], 1);
         assert_eq!(sample.input[..4], [-1.0, 5.0, 6.0, -1.0]);
         assert_eq!(sample.input[12..], [-1.0; 4]);
-        assert_eq!(sample.label.iter().filter(|&&label| label == 1).count(), 1);
+        assert_eq!(sample.target.classes().unwrap().iter().filter(|&&label| label == 1).count(), 1);
     }
 
     #[test]
@@ -280,7 +283,7 @@ mod tests {
         let data = dataset(stack, 1.0, false, &[[4, 2, 3]]);
         let sample = data.sample(0, 0, 0).unwrap();
         assert_eq!(sample.shape, [3, 1, 2, 3]);
-        assert_eq!(sample.label, [0, 0, 0, 0, 0, 1]);
+        assert_eq!(sample.target.classes().unwrap(), [0, 0, 0, 0, 0, 1]);
         assert_eq!(sample.input[6] - sample.input[0], 6.0);
         let bag = InputView::Bag { stacks: 3, slices: 1, gap: 2 };
         let sample = dataset(bag, 0.0, false, &[[1, 2, 3]]).sample(0, 0, 0).unwrap();

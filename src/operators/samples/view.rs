@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use super::dataset::{Dataset, PreparedCase};
 use crate::networks::sample::InputView;
 use crate::operators::spec::{Default, Field, FieldKind, FieldProblem, Role};
 

@@ -1,5 +1,6 @@
 //! Training as its callers see it: it learns, it resumes bit for bit, and it refuses by name.
 
+mod kept;
 mod resuming;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use tomoflow::networks::architectures::config::{Channels, Dims, Variant};
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, ModelCard, NetworkError,
     NetworkSettings, Observer, OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule,
-    Task, Timing, TrainSettings, Trained, UnetSettings, set_threads, train,
+    Target, Task, Timing, TrainSettings, Trained, UnetSettings, set_threads, train,
 };
 
 const SIZE: [usize; 3] = [4, 12, 12];
@@ -45,7 +46,7 @@ impl SampleSource for Boxes {
 
     fn sample(&self, index: usize, _epoch: u64, _seed: u64) -> Result<Sample, String> {
         let (input, label) = boxes(index);
-        Ok(Sample { input, shape: [1, SIZE[0], SIZE[1], SIZE[2]], label })
+        Ok(Sample { input, shape: [1, SIZE[0], SIZE[1], SIZE[2]], target: Target::Classes(label) })
     }
 }
 
@@ -213,7 +214,7 @@ impl SampleSource for Alike {
     fn sample(&self, index: usize, _epoch: u64, _seed: u64) -> Result<Sample, String> {
         let (input, _) = boxes(0);
         let (_, label) = boxes(index);
-        Ok(Sample { input, shape: [1, SIZE[0], SIZE[1], SIZE[2]], label })
+        Ok(Sample { input, shape: [1, SIZE[0], SIZE[1], SIZE[2]], target: Target::Classes(label) })
     }
 }
 
@@ -337,6 +338,13 @@ fn patience_ends_a_training_and_the_best_epoch_is_returned() {
     assert_eq!(dice.len(), first_best + 1 + 2);
 }
 
+fn drawn(sample: &mut Sample) -> &mut Vec<u8> {
+    match &mut sample.target {
+        Target::Classes(classes) => classes,
+        other => panic!("classes expected, {other:?} found"),
+    }
+}
+
 /// Samples that change a good one.
 struct Changed(fn(usize, &mut Sample));
 
@@ -361,9 +369,11 @@ fn refusal(change: fn(usize, &mut Sample)) -> NetworkError {
 fn samples_that_do_not_fit_are_refused_by_name() {
     let cases: BTreeMap<&str, fn(usize, &mut Sample)> = BTreeMap::from([
         ("case 1.2.3: no voxels", (|_, s| s.input.clear()) as fn(usize, &mut Sample)),
-        ("labels: 0 to 1 expected, 7 found", |_, s| s.label[0] = 7),
+        ("labels: 0 to 1 expected, 7 found", |_, s| drawn(s)[0] = 7),
         ("input voxels", |_, s| s.input.truncate(5)),
-        ("label voxels", |_, s| s.label.truncate(5)),
+        ("label voxels", |_, s| drawn(s).truncate(5)),
+        ("target: classes expected, nothing found", |_, s| s.target = Target::None),
+        ("target: classes expected, instances found", |_, s| s.target = Target::Instances(Vec::new())),
         ("[1, D, H, W]", |_, s| s.shape[0] = 2),
     ]);
     for (words, change) in cases {
@@ -393,7 +403,7 @@ fn samples_of_unequal_shape_go_through_one_after_another() {
         if index == 1 {
             sample.shape = [1, 2, 12, 12];
             sample.input.truncate(2 * 144);
-            sample.label.truncate(2 * 144);
+            drawn(sample).truncate(2 * 144);
         }
     });
     let trained = run(&settings(), &uneven, folder.path(), &mut Watch::new(u64::MAX)).unwrap();

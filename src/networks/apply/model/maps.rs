@@ -112,7 +112,8 @@ mod tests {
     use super::super::Precision;
     use super::*;
     use crate::networks::architectures::config::{Attention, Level, Supervision, Variant};
-    use crate::networks::architectures::unet::{Mode, Unet};
+    use crate::networks::architectures::unet::Unet;
+    use crate::networks::blocks::mode::Mode;
     use crate::networks::tensors::weights::Weights;
     use crate::networks::{Blend, Convention, Device, InputView, NetworkConfig, UnetConfig, Volume};
 

@@ -8,7 +8,7 @@ use crate::networks::blocks::convolution::ConvNorm;
 use crate::networks::tensors::weights::Weights;
 
 impl Unet {
-    /// Weights with which [`Mode::Folded`](super::Mode::Folded) gives what [`Mode::Infer`](super::Mode::Infer) gives with
+    /// Weights with which [`Mode::Folded`](crate::networks::blocks::mode::Mode::Folded) gives what [`Mode::Infer`](crate::networks::blocks::mode::Mode::Infer) gives with
     /// `weights`, but for the last bits: a norm with the statistics of inference is a factor and a summand for each
     /// channel, which the convolution before it can have.
     ///
@@ -33,9 +33,9 @@ impl Unet {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Mode;
     use super::*;
     use crate::networks::architectures::config::UnetConfig;
+    use crate::networks::blocks::mode::Mode;
     use crate::networks::{Device, NetworkSettings};
 
     fn config(attention: &str, variant: &str) -> UnetConfig {

@@ -3,23 +3,14 @@
 use super::networks::{LOSS, NETWORK};
 use crate::operators::spec::{Default, Field, FieldKind, Role};
 
-pub(super) const fn field(
-    name: &'static str,
-    kind: FieldKind,
-    default: &'static str,
-    doc: &'static str,
-) -> Field {
-    Field { name, kind, default: Default::Json(default), role: Role::Semantic, doc }
-}
-
 /// A field that came after the type: at its default no key changes.
 const fn later(name: &'static str, kind: FieldKind, default: &'static str, doc: &'static str) -> Field {
-    Field { role: Role::SemanticLater, ..field(name, kind, default, doc) }
+    Field { role: Role::SemanticLater, ..Field::semantic(name, kind, default, doc) }
 }
 
 /// A field that no result depends on.
 const fn operational(name: &'static str, kind: FieldKind, default: &'static str, doc: &'static str) -> Field {
-    Field { role: Role::Operational, ..field(name, kind, default, doc) }
+    Field { role: Role::Operational, ..Field::semantic(name, kind, default, doc) }
 }
 
 const COUNT: FieldKind = FieldKind::Integer { min: 1, max: 1_000_000_000 };
@@ -29,10 +20,15 @@ const SHARE: FieldKind =
     FieldKind::Either(&[COUNT_OR_NONE, FieldKind::Number { min: 0.0, max: 1.0, unit: "" }]);
 
 const SPLIT: &[Field] = &[
-    field("train", SHARE, "0.7", "Patients to train on: a count, or a share of all."),
-    field("validation", SHARE, "0.1", "Patients that choose the best epoch."),
-    field("test", SHARE, "0.2", "Patients that training never sees; those left over are among them."),
-    field("seed", COUNT_OR_NONE, "0", "Of who comes where."),
+    Field::semantic("train", SHARE, "0.7", "Patients to train on: a count, or a share of all."),
+    Field::semantic("validation", SHARE, "0.1", "Patients that choose the best epoch."),
+    Field::semantic(
+        "test",
+        SHARE,
+        "0.2",
+        "Patients that training never sees; those left over are among them.",
+    ),
+    Field::semantic("seed", COUNT_OR_NONE, "0", "Of who comes where."),
     Field::absent(
         "folds",
         FieldKind::Integer { min: 2, max: 1000 },
@@ -69,13 +65,13 @@ const SPLIT: &[Field] = &[
 const SHARE_BELOW_ONE: FieldKind = FieldKind::Number { min: 0.0, max: 0.9999, unit: "" };
 
 const ADAM: &[Field] = &[
-    field(
+    Field::semantic(
         "betas",
         FieldKind::List { of: &SHARE_BELOW_ONE, len: Some(2) },
         "[0.9, 0.999]",
         "How slowly the running means of gradients and of their squares forget.",
     ),
-    field(
+    Field::semantic(
         "epsilon",
         FieldKind::Number { min: 1e-16, max: 1.0, unit: "" },
         "1e-8",
@@ -84,11 +80,11 @@ const ADAM: &[Field] = &[
 ];
 
 const SGD: &[Field] = &[
-    field("momentum", SHARE_BELOW_ONE, "0.99", "The share of the last change that a step keeps."),
-    field("nesterov", FieldKind::Bool, "true", "Whether a step looks ahead along its momentum."),
+    Field::semantic("momentum", SHARE_BELOW_ONE, "0.99", "The share of the last change that a step keeps."),
+    Field::semantic("nesterov", FieldKind::Bool, "true", "Whether a step looks ahead along its momentum."),
 ];
 
-const WARM_UP: Field = field(
+const WARM_UP: Field = Field::semantic(
     "warm_up",
     COUNT_OR_NONE,
     "0",
@@ -96,7 +92,7 @@ const WARM_UP: Field = field(
 );
 
 const POLYNOMIAL: &[Field] = &[
-    field(
+    Field::semantic(
         "power",
         FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
         "0.9",
@@ -119,14 +115,14 @@ const RETRAIN: &[Field] = &[Field {
 pub(super) const FIELDS: &[Field] = &[
     NETWORK,
     LOSS,
-    field(
+    Field::semantic(
         "attention_weight",
         FieldKind::Number { min: 0.0, max: 1000.0, unit: "" },
         "1.0",
         "The weight of the loss of supervised attention maps.",
     ),
-    field("epochs", COUNT, "300", "Passes over the training samples, at most."),
-    field(
+    Field::semantic("epochs", COUNT, "300", "Passes over the training samples, at most."),
+    Field::semantic(
         "batch",
         FieldKind::Integer { min: 1, max: 4096 },
         "2",
@@ -145,13 +141,13 @@ pub(super) const FIELDS: &[Field] = &[
         "The rule of steps, as PyTorch's; nnU-Net trains with `sgd`, `learning_rate = 0.01`, \
          `weight_decay = 3e-5`.",
     ),
-    field(
+    Field::semantic(
         "learning_rate",
         FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
         "0.0001",
         "Of the optimizer, before the schedule takes its share.",
     ),
-    field(
+    Field::semantic(
         "weight_decay",
         FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
         "1e-7",
@@ -164,7 +160,7 @@ pub(super) const FIELDS: &[Field] = &[
         "How the learning rate goes on: it stays, it is halved by `halve_every`, or it falls to 0 after the last \
          step, `(1 - t / T)^power` or along half a cosine.",
     ),
-    field(
+    Field::semantic(
         "halve_every",
         COUNT_OR_NONE,
         "10000",
@@ -183,7 +179,7 @@ pub(super) const FIELDS: &[Field] = &[
         "How many bits features have: with `bfloat16` steps take less time and memory where the processor multiplies \
          such numbers; weights, the statistics of norms and the loss keep 32 bits.",
     ),
-    field(
+    Field::semantic(
         "patience",
         COUNT_OR_NONE,
         "0",
@@ -222,8 +218,8 @@ pub(super) const FIELDS: &[Field] = &[
         "false",
         "Whether figures are written for TensorBoard too, below `tensorboard/STAGE` of the output folder.",
     ),
-    field("seed", COUNT_OR_NONE, "0", "Of the first weights and of the order of samples."),
-    field(
+    Field::semantic("seed", COUNT_OR_NONE, "0", "Of the first weights and of the order of samples."),
+    Field::semantic(
         "split",
         FieldKind::Table(SPLIT),
         r#"{"train":0.7,"validation":0.1,"test":0.2,"seed":0}"#,

@@ -1,6 +1,5 @@
 //! What a training can be told about its network and its loss.
 
-use super::fields::field;
 use crate::operators::spec::{Field, FieldKind, Role};
 
 /// A field that came after trainings were first kept: left open it is part of no key.
@@ -13,18 +12,23 @@ const POOL: FieldKind = FieldKind::List { of: &FieldKind::Integer { min: 1, max:
 
 const LEVEL: &[Field] = &[
     Field::required("channels", FieldKind::Integer { min: 1, max: 4096 }, "Feature channels."),
-    field("kernel", KERNEL, "[3, 3, 3]", "Of its convolutions, `[D, H, W]`, odd."),
-    field("pool", POOL, "[2, 2, 2]", "Stride to the next level, `[D, H, W]`; the last level's is not used."),
+    Field::semantic("kernel", KERNEL, "[3, 3, 3]", "Of its convolutions, `[D, H, W]`, odd."),
+    Field::semantic(
+        "pool",
+        POOL,
+        "[2, 2, 2]",
+        "Stride to the next level, `[D, H, W]`; the last level's is not used.",
+    ),
 ];
 
 const UNET: &[Field] = &[
-    field(
+    Field::semantic(
         "dims",
         FieldKind::Choice(&["2d", "2.5d", "3d"]),
         "\"2.5d\"",
         "Which levels see across slices: none, all but the first two, or all. Kernels are 1x3x3 or 3x3x3, pools 1x2x2 or 2x2x2. Not used where `levels` is a list.",
     ),
-    field(
+    Field::semantic(
         "levels",
         FieldKind::Either(&[
             FieldKind::Integer { min: 1, max: 8 },
@@ -33,7 +37,7 @@ const UNET: &[Field] = &[
         "5",
         "Levels, full resolution included: a number, made by `dims` and `channels`, or a list of up to 8 tables, e.g. `[{ channels = 16, kernel = [1, 3, 3], pool = [1, 2, 2] }, …]`.",
     ),
-    field(
+    Field::semantic(
         "channels",
         FieldKind::Either(&[
             FieldKind::Integer { min: 1, max: 512 },
@@ -42,13 +46,13 @@ const UNET: &[Field] = &[
         "16",
         "Feature channels: a number n gives level l n * l of them, a list one number for each level. Not used where `levels` is a list.",
     ),
-    field(
+    Field::semantic(
         "attention",
         FieldKind::Choice(&["off", "gate", "unsupervised", "supervised"]),
         "\"off\"",
         "Attention maps: `gate` weighs what skips a level by what comes from below (Oktay et al. 2018), `unsupervised` the decoder's features by themselves (Wang et al. 2019); `supervised` also compares these maps with the foreground.",
     ),
-    field(
+    Field::semantic(
         "variant",
         FieldKind::Choice(&["paper", "vs_seg"]),
         "\"paper\"",
@@ -73,11 +77,15 @@ const UNET: &[Field] = &[
 
 const SHARE: FieldKind = FieldKind::Number { min: 0.0, max: 1.0, unit: "" };
 
-const HARDNESS: &[Field] =
-    &[field("lambda", SHARE, "0.6", "How much more a wrong voxel counts than a right one; 0 is plain Dice.")];
+const HARDNESS: &[Field] = &[Field::semantic(
+    "lambda",
+    SHARE,
+    "0.6",
+    "How much more a wrong voxel counts than a right one; 0 is plain Dice.",
+)];
 
 const FOCAL: &[Field] = &[
-    field(
+    Field::semantic(
         "gamma",
         FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
         "2.0",
@@ -91,7 +99,7 @@ const FOCAL: &[Field] = &[
     ),
 ];
 
-const DICE_CE: &[Field] = &[field(
+const DICE_CE: &[Field] = &[Field::semantic(
     "include_background",
     FieldKind::Bool,
     "false",
@@ -99,7 +107,7 @@ const DICE_CE: &[Field] = &[field(
 )];
 
 /// The architecture.
-pub(super) const NETWORK: Field = field(
+pub(super) const NETWORK: Field = Field::semantic(
     "network",
     FieldKind::Tagged(&[("unet", UNET)]),
     r#"{"type":"unet","dims":"2.5d","levels":5,"channels":16,"attention":"off","variant":"paper"}"#,
@@ -107,7 +115,7 @@ pub(super) const NETWORK: Field = field(
 );
 
 /// What training minimises.
-pub(super) const LOSS: Field = field(
+pub(super) const LOSS: Field = Field::semantic(
     "loss",
     FieldKind::Tagged(&[
         ("dice", &[]),

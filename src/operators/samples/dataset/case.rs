@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::augment::{Volume, Warp, Window};
-use crate::networks::sample::{InputView, Sample};
+use crate::networks::sample::{InputView, Sample, Target};
 use crate::operators::value::{Case, Failure};
 
 /// One case, ready to be cut: shared by all samples and threads, never copied.
@@ -148,7 +148,7 @@ impl PreparedCase {
                 label[target..target + length].copy_from_slice(&self.labels[source..source + length]);
             }
         }
-        Sample { input, shape: [1, size[0], size[1], size[2]], label }
+        Sample { input, shape: [1, size[0], size[1], size[2]], target: Target::Classes(label) }
     }
 
     pub(super) fn volume(&self) -> Volume<'_> {
@@ -168,7 +168,7 @@ impl PreparedCase {
         let at = |index: usize| Window { start: [index as isize, 0, 0], ..*slice };
         let read = |index: usize| warp.read(&self.volume(), &at(index));
         let input = channels.iter().flat_map(|&index| read(index).0).collect();
-        Sample { input, shape: [channels.len(), 1, height, width], label: read(target).1 }
+        Sample { input, shape: [channels.len(), 1, height, width], target: Target::Classes(read(target).1) }
     }
 
     pub(super) fn slices(&self, view: &InputView, target: usize) -> Sample {
@@ -180,6 +180,6 @@ impl PreparedCase {
             input.extend_from_slice(&self.scan[slice * area..][..area]);
         }
         let label = self.labels[target * area..][..area].to_vec();
-        Sample { input, shape: [channels.len(), 1, height, width], label }
+        Sample { input, shape: [channels.len(), 1, height, width], target: Target::Classes(label) }
     }
 }

@@ -202,11 +202,14 @@ mod tests {
         let data = dataset(Placement::Balanced, [1, 1, 1], vec![one, empty, full]);
         assert_eq!(data.len(), 9);
         for index in 0..9 {
-            assert_eq!(data.sample(index, 2, 5).unwrap().label, [[3], [0], [1]][index % 3]);
+            assert_eq!(
+                data.sample(index, 2, 5).unwrap().target.classes().unwrap(),
+                [[3], [0], [1]][index % 3]
+            );
         }
         // Larger than the case: one place, padded.
         let data = dataset(Placement::Balanced, [3, 1, 1], vec![case([1, 1, 1], &[3])]);
-        assert_eq!(data.sample(0, 0, 0).unwrap().label, [0, 3, 0]);
+        assert_eq!(data.sample(0, 0, 0).unwrap().target.classes().unwrap(), [0, 3, 0]);
     }
 
     #[test]
@@ -217,7 +220,7 @@ mod tests {
         let data = dataset(Placement::Balanced, [1, 1, 1], vec![case([16, 16, 16], &labels)]);
         let draw = |epoch| data.sample(0, epoch, 9).unwrap();
         let mut hits = [0_u32; 3];
-        (0..1500).for_each(|epoch| hits[usize::from(draw(epoch).label[0])] += 1);
+        (0..1500).for_each(|epoch| hits[usize::from(draw(epoch).target.classes().unwrap()[0])] += 1);
         assert!(hits.iter().all(|hits| (400..600).contains(hits)), "{hits:?}");
         assert_eq!(draw(7), draw(7));
     }
@@ -262,6 +265,6 @@ mod tests {
     fn a_case_smaller_than_a_window_of_a_grid_is_one_that_is_padded() {
         let data = dataset(Placement::Grid { overlap: 0.5 }, [1, 3, 2], vec![case([1, 1, 1], &[4])]);
         assert_eq!(data.len(), 1);
-        assert_eq!(data.sample(0, 0, 0).unwrap().label, [0, 0, 4, 0, 0, 0]);
+        assert_eq!(data.sample(0, 0, 0).unwrap().target.classes().unwrap(), [0, 0, 4, 0, 0, 0]);
     }
 }

@@ -1,0 +1,20 @@
+//! What a training tells of itself as it goes on.
+
+use serde::{Deserialize, Serialize};
+
+/// One number of a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Steps done when it was taken.
+    pub step: u64,
+    /// Epochs done when it was taken.
+    pub epoch: u64,
+    /// `train` or `validation`
+    pub split: String,
+    /// `loss`, `attention_loss` (of supervised maps, before it is weighed) and `gradient_norm` (means over the
+    /// epoch, the norm before it is clipped), `learning_rate` (of the epoch's last step), `dice`, and for several
+    /// labels `dice.NAME`.
+    pub name: String,
+    /// The number.
+    pub value: f64,
+}
