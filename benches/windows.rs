@@ -140,7 +140,7 @@ fn classes(scan: &[f32], window: [usize; 3], logits: &[f32], windows: &mut [f32]
             walk.gather(scan, d, places, &mut windows[..places.len() * class]);
             slab.add(d, places, logits);
         }
-        slab.decide(walk.decided(index), &mut decided);
+        slab.decide(walk.decided(index), &mut decided).expect("finite logits");
     }
     decided
 }

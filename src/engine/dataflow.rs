@@ -9,6 +9,8 @@ mod models;
 mod split;
 mod summary;
 
+pub(super) use split::SHORT;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -22,8 +22,7 @@ use super::error::RunError;
 use super::insight::ledger::Ledger;
 use super::rows::{Desired, DesiredRows, Input, Output};
 use crate::executor::work::Action;
-use crate::executor::{Context, Finished, Job};
-use crate::executor::{keys, maps};
+use crate::executor::{Context, Finished, Job, keys, maps};
 use crate::networks::MapKinds;
 use crate::operators::models::train::Retrain;
 use crate::operators::registry::Stage;
@@ -351,6 +350,10 @@ impl Driver {
                     break;
                 }
                 tracing::debug!(target: "tomoflow::actions", action = %key, "started");
+                if action.work.members().is_some() {
+                    let name = &self.context.plan.stages[usize::from(action.stage)].name;
+                    kept::warn_of_short(&self.desired, name);
+                }
                 queue.pop_front();
                 self.queued.remove(&key);
                 self.running.insert(key, Running { cancelled, wanted });

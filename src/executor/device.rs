@@ -329,7 +329,8 @@ fn network(error: NetworkError) -> Reject {
         error => {
             let text = error.to_string();
             let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
-            Reject::new("NETWORK", message, hint)
+            let code = if matches!(error, NetworkError::Logits { .. }) { "NOT_FINITE" } else { "NETWORK" };
+            Reject::new(code, message, hint)
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod maps;
 mod need;
 mod observer;
 mod pool;
+pub mod reach;
 mod slot;
 pub mod work;
 mod worker;

@@ -20,6 +20,8 @@ use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
+use crate::voxels::grid::check_same_size;
+use crate::voxels::values;
 
 /// What every thread of the pool has.
 #[derive(Clone)]
@@ -93,7 +95,11 @@ impl Working<'_> {
             Work::Prepare(row) => {
                 let planned = &context.plan.stages[stage];
                 let trains = matches!(planned.stage, Stage::Train(_));
-                PreparedArtifact::encode(&context.case(if trains { planned.inputs[0] } else { stage }, row)?)?
+                let case = context.case(if trains { planned.inputs[0] } else { stage }, row)?;
+                if trains {
+                    fit_to_train(&case)?;
+                }
+                PreparedArtifact::encode(&case)?
             }
             Work::Measure(row) => {
                 let Stage::Transform(transform) = &context.plan.stages[stage].stage else {
@@ -188,6 +194,30 @@ enum Applied {
     ForDevice(Box<Case>),
 }
 
+/// Refuses a case that a training could not go on with: it alone is left out then.
+fn fit_to_train(case: &Case) -> Result<(), Reject> {
+    if !values::all_finite(case.scan.voxels()) {
+        return Err(values::not_finite());
+    }
+    let spacing_mm = case.scan.geometry().spacing_mm();
+    if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
+        return Err(Reject::new("BAD_GRID", format!("a spacing expected, {spacing_mm:?} mm found"), ""));
+    }
+    let Some(labels) = &case.labels else {
+        let hint = "give it outlines, or leave it out with `where`";
+        return Err(Reject::new("NO_LABELS", "a case with labels expected, one without found", hint));
+    };
+    check_same_size("labels", case.scan.size(), labels.size())?;
+    let named = case.label_names.len();
+    match labels.voxels().iter().find(|label| usize::from(**label) > named) {
+        Some(label) => {
+            let message = format!("labels up to {named}, which have names, expected, {label} found");
+            Err(Reject::new("LABEL_TOO_LARGE", message, "name every label where they are declared"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The volume of a case's labels, all together, in ml.
 fn volume(context: &Context, row: &CaseRow) -> Result<Metric, Reject> {
     let labels = row.labels.as_ref().ok_or_else(misplaced)?;
@@ -197,4 +227,31 @@ fn volume(context: &Context, row: &CaseRow) -> Result<Metric, Reject> {
     let (label, metric) = (String::new(), "volume".to_owned());
     let value = Some(voxels as f64 * mm3 / 1000.0);
     Ok(Metric { label, metric, value, unit: "ml".to_owned(), state: "ok".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use tomoflow_connectors::{Geometry, LabelMap, Scan};
+
+    use super::*;
+
+    fn case(voxels: [f32; 4], labels: Option<[u16; 4]>) -> Case {
+        let geometry = Geometry::axis_aligned([1, 2, 2], [1.0; 3]);
+        let labels = labels.map(|labels| Arc::new(LabelMap::new(geometry.clone(), labels.to_vec()).unwrap()));
+        let scan = Arc::new(Scan::new(geometry.clone(), voxels.to_vec()).unwrap());
+        Case { scan, labels, original: Arc::new(geometry), label_names: ["tumour".to_owned()].into() }
+    }
+
+    #[test]
+    fn a_case_that_would_end_a_training_is_refused_by_itself() {
+        let code = |case: &Case| fit_to_train(case).err().map(|reject| reject.code.to_string());
+        let (fine, labels) = ([0.0, 1.0, -3.0, f32::MAX], Some([0, 1, 1, 0]));
+        assert_eq!(code(&case(fine, labels)), None);
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(code(&case([0.0, odd, 1.0, 2.0], labels)).as_deref(), Some("NOT_FINITE"));
+        }
+        assert_eq!(code(&case(fine, None)).as_deref(), Some("NO_LABELS"));
+        assert_eq!(code(&case(fine, Some([0, 0, 2, 0]))).as_deref(), Some("LABEL_TOO_LARGE"));
+        assert_eq!(code(&case(fine, Some([0; 4]))), None, "nothing drawn is a truth");
+    }
 }

@@ -105,7 +105,8 @@ pub fn sensitivities<const N: usize>(
     }
     let curve = curve(steps);
     let read = |rate: &f64| {
-        let within = curve.iter().filter(|(_, misses)| *misses as f64 <= rate * images.len() as f64);
+        // Divided, so that 29 in 100 images are 0.29: multiplied they are a hair more.
+        let within = curve.iter().filter(|(_, misses)| *misses as f64 / images.len() as f64 <= *rate);
         within.map(|(hits, _)| *hits).max().unwrap_or(0) as f64 / lesions as f64
     };
     Some(false_positives.iter().map(read).collect())
@@ -280,6 +281,17 @@ mod tests {
         // An image without lesions spreads its false positives over one image more.
         let images = [image(&[(0.0, 0.5), (500.0, 0.6)], &[0.0]), image(&[], &[])];
         assert_eq!(sensitivities(&images, 0.5, &[0.4, 0.5]), Some(vec![0.0, 1.0]));
+    }
+
+    /// As many false positives as are allowed, to the last bit of their share, are not too many.
+    #[test]
+    fn at_most_so_many_false_positives() {
+        for misses in 1..100_usize {
+            let mut images = vec![image(&[(0.0, 0.1)], &[0.0])];
+            images.extend((1..100).map(|n| image(if n <= misses { &[(500.0, 0.9)] } else { &[] }, &[])));
+            let rate: f64 = format!("0.{misses:02}").parse().unwrap();
+            assert_eq!(sensitivities(&images, 0.5, &[rate, rate - 0.005]), Some(vec![1.0, 0.0]), "{misses}");
+        }
     }
 
     #[test]

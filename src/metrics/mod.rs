@@ -18,6 +18,6 @@ pub use confusion::{Confusion, State};
 pub use detection::{Bounds, Found, Scored, average_precision, sensitivities};
 pub use holm::holm;
 pub use packed::{Packed, SizeMismatch};
-pub use signed_rank::SignedRank;
+pub use signed_rank::{SignedRank, difference};
 pub use statistics::Statistics;
 pub use surface::{SurfaceDistances, SurfaceError, surface_distances};

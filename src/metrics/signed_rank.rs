@@ -3,6 +3,9 @@
 /// So many differences that the distribution is still counted out; beyond, the normal one is as good.
 const COUNTED: usize = 100;
 
+/// The share of a figure that the rounding of its sums may come to.
+const ROUNDING: f64 = 1e-12;
+
 /// What a signed-rank test found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SignedRank {
@@ -15,32 +18,65 @@ pub struct SignedRank {
 }
 
 impl SignedRank {
-    /// Of paired differences. Those that are zero or not finite take no part; equal ones share their ranks.
-    /// `None` when none is left.
+    /// Of paired differences, each exact but for its own last bits; see [`of_pairs`](Self::of_pairs).
+    pub fn of(differences: impl Iterator<Item = f64>) -> Option<Self> {
+        Self::ranked(differences.map(|size| Difference { size, error: size.abs() * ROUNDING }).collect())
+    }
+
+    /// Of pairs of figures, the second taken from the first. Pairs that differ by no more than the rounding of their
+    /// figures, 1e-12 of the larger, and those that are not finite take no part; differences that are alike but for
+    /// such a rounding share their ranks. `None` when none is left.
     ///
     /// Up to 100 differences the probability is exact, given the ranks that were found; beyond, it is the normal
     /// distribution's, with its variance corrected for ties.
     ///
     /// # Source
     /// Wilcoxon, Individual comparisons by ranking methods, 1945.
-    pub fn of(differences: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut sizes: Vec<f64> = differences.filter(|d| d.is_finite() && *d != 0.0).collect();
+    pub fn of_pairs(pairs: impl Iterator<Item = (f64, f64)>) -> Option<Self> {
+        let of = |(a, b)| Difference {
+            size: difference(a, b),
+            error: f64::max(f64::abs(a), f64::abs(b)) * ROUNDING,
+        };
+        Self::ranked(pairs.map(of).collect())
+    }
+
+    fn ranked(mut sizes: Vec<Difference>) -> Option<Self> {
+        sizes.retain(|d| d.size.is_finite() && d.size != 0.0);
         if sizes.is_empty() {
             return None;
         }
-        sizes.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+        sizes.sort_by(|a, b| a.size.abs().total_cmp(&b.size.abs()));
         let (mut doubled, mut positive, mut ties) = (Vec::with_capacity(sizes.len()), 0, 0.0);
-        for equal in sizes.chunk_by(|a, b| a.abs() == b.abs()) {
+        for equal in sizes.chunk_by(Difference::is_like) {
             let (before, count) = (doubled.len(), equal.len());
             // Twice the mean of the ranks before + 1 to before + count: whole, whatever is shared.
             let rank = 2 * before + count + 1;
-            positive += rank * equal.iter().filter(|difference| **difference > 0.0).count();
+            positive += rank * equal.iter().filter(|difference| difference.size > 0.0).count();
             ties += (count as f64).powi(3) - count as f64;
             doubled.extend(std::iter::repeat_n(rank, count));
         }
         let p =
             if sizes.len() <= COUNTED { exact(&doubled, positive) } else { normal(&doubled, positive, ties) };
         Some(Self { n: sizes.len(), positive: positive as f64 / 2.0, p })
+    }
+}
+
+/// The first figure less the second; 0 where they differ by no more than their rounding.
+pub fn difference(a: f64, b: f64) -> f64 {
+    let (size, larger) = (a - b, a.abs().max(b.abs()));
+    if size.abs() <= larger * ROUNDING { 0.0 } else { size }
+}
+
+/// A difference, and how far it may be off by rounding.
+#[derive(Clone, Copy)]
+struct Difference {
+    size: f64,
+    error: f64,
+}
+
+impl Difference {
+    fn is_like(&self, other: &Self) -> bool {
+        (self.size.abs() - other.size.abs()).abs() <= self.error.max(other.error)
     }
 }
 
@@ -97,6 +133,22 @@ mod tests {
         assert_eq!((with.n, with.p), (3, 0.5));
         assert_eq!(SignedRank::of([0.0, 0.0].into_iter()), None);
         assert_eq!(SignedRank::of(std::iter::empty()), None);
+    }
+
+    /// 0.3 is not 0.1 + 0.2 to the last bit, and neither is one system better for it.
+    #[test]
+    fn rounding_is_no_difference_and_breaks_no_tie() {
+        assert_ne!(0.1 + 0.2, 0.3);
+        assert_eq!((difference(0.1 + 0.2, 0.3), difference(0.3, 0.1)), (0.0, 0.3 - 0.1));
+        assert_eq!(SignedRank::of_pairs([(0.1 + 0.2, 0.3), (2.0, 2.0), (0.0, 0.0)].into_iter()), None);
+        // 0.1 each, but for the last bits, on either side: nothing speaks for either.
+        let pairs = [(0.9, 0.8), (0.4, 0.5), (0.3, 0.2), (0.1, 0.2)];
+        let found = SignedRank::of_pairs(pairs.into_iter()).unwrap();
+        assert_eq!((found.n, found.positive, found.p), (4, 5.0, 1.0));
+        let odd = [(f64::NAN, 0.0), (f64::INFINITY, 1.0), (0.2, 0.1)];
+        assert_eq!(SignedRank::of_pairs(odd.into_iter()).unwrap().n, 1);
+        // Small is not rounding.
+        assert_eq!(SignedRank::of_pairs([(1e-20, 3e-20), (0.0, 1e-300)].into_iter()).unwrap().n, 2);
     }
 
     /// Differences, the sum of positive ranks, the probability.

@@ -80,6 +80,13 @@ pub(crate) fn mirror<T: Copy>(voxels: &mut [T], size: [usize; 3], axis: usize) {
     }
 }
 
+/// What a network sees around a volume that is smaller than its window, in training as in inference: the volume's
+/// lowest finite intensity, 0 where there is none.
+pub fn around(voxels: &[f32]) -> f32 {
+    let least = voxels.iter().copied().filter(|value| value.is_finite()).fold(f32::INFINITY, f32::min);
+    if least.is_finite() { least } else { 0.0 }
+}
+
 /// A dataset as the training loop sees it.
 pub trait SampleSource: Send + Sync {
     /// Samples in one epoch.

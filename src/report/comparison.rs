@@ -11,7 +11,7 @@ use tomoflow_connectors::table::{MetricRow, Rows, Table, TableError, read_rows};
 
 use super::figures::value;
 use super::{ReportError, html};
-use crate::metrics::{Bootstrap, SignedRank, Statistics, holm};
+use crate::metrics::{Bootstrap, SignedRank, Statistics, difference, holm};
 
 /// Of the interval around a mean difference.
 const INTERVAL: Bootstrap = Bootstrap { level: Real(0.95), resamples: 2000, seed: 0 };
@@ -67,6 +67,11 @@ pub struct Standing {
     pub system: String,
     /// Cases with a figure from each of its stages.
     pub cases: usize,
+    /// All cases that any system was asked about.
+    pub of: usize,
+    /// Why the others have no figure: by the state in `metrics`, or `no row`, how many cases. They are in no mean: of
+    /// a distance `empty_prediction` are those that the system missed.
+    pub without: BTreeMap<String, usize>,
     /// The mean over cases, each the mean over the system's stages; absent without cases.
     pub mean: Option<f64>,
     /// The sample standard deviation over cases.
@@ -95,6 +100,12 @@ pub struct Paired {
 /// Each case's figure.
 type ByCase<'a> = BTreeMap<&'a str, f64>;
 
+/// Each case's figure, or the state of a row that has none.
+type Rated<'a> = BTreeMap<&'a str, Result<f64, &'a str>>;
+
+/// Where a system has no row of a case.
+const NO_ROW: &str = "no row";
+
 impl Comparison {
     /// Reads the figures in the folder of Delta tables, and compares.
     ///
@@ -121,11 +132,11 @@ impl Comparison {
             let names = systems.iter().map(|system| system.name.as_str());
             return Err(ReportError::system(against, "systems", names));
         };
-        let mut figures: BTreeMap<(bool, &str, &str, &str), BTreeMap<&str, ByCase<'_>>> = BTreeMap::new();
+        let mut figures: BTreeMap<(bool, &str, &str, &str), BTreeMap<&str, Rated<'_>>> = BTreeMap::new();
         for row in rows {
-            let Some(value) = value(row) else { continue };
+            let rated = value(row).ok_or(if row.state == "ok" { "not finite" } else { &row.state });
             let figure = (row.metric != "dice", row.metric.as_str(), row.label.as_str(), row.unit.as_str());
-            figures.entry(figure).or_default().entry(&row.stage).or_default().insert(&row.case, value);
+            figures.entry(figure).or_default().entry(&row.stage).or_default().insert(&row.case, rated);
         }
         let compared = figures.into_iter().map(|((_, metric, label, unit), stages)| Compared {
             metric: metric.to_owned(),
@@ -177,20 +188,28 @@ fn systems(rows: &[&MetricRow], question: &Question) -> Result<Vec<System>, Repo
     Ok(systems)
 }
 
-fn standings(systems: &[System], base: &System, stages: &BTreeMap<&str, ByCase<'_>>) -> Vec<Standing> {
+fn standings(systems: &[System], base: &System, stages: &BTreeMap<&str, Rated<'_>>) -> Vec<Standing> {
     let of_base = by_case(base, stages);
+    let stages_of = systems.iter().flat_map(|system| &system.stages);
+    let all: BTreeSet<&str> = stages_of
+        .filter_map(|stage| stages.get(stage.as_str()))
+        .flat_map(|cases| cases.keys().copied())
+        .collect();
     let mut standings: Vec<Standing> = systems
         .iter()
         .map(|system| {
             let cases = by_case(system, stages);
             let statistics = Statistics::of(cases.values().copied());
             let mean = |stage: &String| {
-                let figures = Statistics::of(stages.get(stage.as_str())?.values().copied())?;
+                let figures =
+                    Statistics::of(stages.get(stage.as_str())?.values().filter_map(|rated| rated.ok()))?;
                 Some((stage.clone(), figures.mean))
             };
             Standing {
                 system: system.name.clone(),
                 cases: cases.len(),
+                of: all.len(),
+                without: without(system, stages, all.iter().filter(|case| !cases.contains_key(**case))),
                 mean: statistics.as_ref().map(|figures| figures.mean),
                 sd: statistics.and_then(|figures| figures.sd),
                 stages: system.stages.iter().filter_map(mean).collect(),
@@ -205,22 +224,39 @@ fn standings(systems: &[System], base: &System, stages: &BTreeMap<&str, ByCase<'
 }
 
 /// The mean over a system's stages for each case that all of them have a figure of.
-fn by_case<'a>(system: &System, stages: &BTreeMap<&str, ByCase<'a>>) -> ByCase<'a> {
+fn by_case<'a>(system: &System, stages: &BTreeMap<&str, Rated<'a>>) -> ByCase<'a> {
     let mut figures: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for (case, figure) in system.stages.iter().filter_map(|stage| stages.get(stage.as_str())).flatten() {
-        figures.entry(case).or_default().push(*figure);
+    for (case, rated) in system.stages.iter().filter_map(|stage| stages.get(stage.as_str())).flatten() {
+        figures.entry(case).or_default().extend(rated.ok());
     }
     let complete = figures.into_iter().filter(|(_, figures)| figures.len() == system.stages.len());
     complete.map(|(case, figures)| (case, figures.iter().sum::<f64>() / figures.len() as f64)).collect()
 }
 
+/// Why a system has no figure of these cases, and of how many each.
+fn without<'a>(
+    system: &System,
+    stages: &BTreeMap<&str, Rated<'_>>,
+    cases: impl Iterator<Item = &'a &'a str>,
+) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for case in cases {
+        let rated = system.stages.iter().map(|stage| {
+            stages.get(stage.as_str()).and_then(|cases| cases.get(case)).copied().unwrap_or(Err(NO_ROW))
+        });
+        let why = rated.filter_map(Result::err).next().unwrap_or(NO_ROW);
+        *counts.entry(why.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
 fn paired(name: &str, cases: &ByCase<'_>, base: &ByCase<'_>) -> Option<Paired> {
-    let differences: Vec<f64> =
-        cases.iter().filter_map(|(case, figure)| Some(figure - base.get(case)?)).collect();
-    let difference = Statistics::of(differences.iter().copied())?.mean;
+    let pairs = cases.iter().filter_map(|(case, figure)| Some((*figure, *base.get(case)?)));
+    let differences: Vec<f64> = pairs.clone().map(|(figure, base)| difference(figure, base)).collect();
+    let mean = Statistics::of(differences.iter().copied())?.mean;
     let interval = INTERVAL.interval(name.as_bytes(), differences.iter().copied())?;
-    let p = SignedRank::of(differences.iter().copied()).map_or(1.0, |test| test.p);
-    Some(Paired { cases: differences.len(), difference, interval, p, p_holm: p })
+    let p = SignedRank::of_pairs(pairs).map_or(1.0, |test| test.p);
+    Some(Paired { cases: differences.len(), difference: mean, interval, p, p_holm: p })
 }
 
 #[cfg(test)]
@@ -279,6 +315,43 @@ mod tests {
         // No case has a surface distance from the other system.
         let other = &found.figures[1].systems[1];
         assert_eq!((other.cases, other.mean, other.paired.clone()), (0, None, None));
+        assert_eq!((other.of, other.without.get(NO_ROW)), (8, Some(&8)));
+        assert_eq!((better.of, better.without.len(), better.without.get("")), (8, 1, Some(&1)));
+    }
+
+    /// A system that misses half of all structures has no distances of these: its mean is that of the others.
+    #[test]
+    fn what_was_missed_is_counted() {
+        let of = |stage: &str, case: usize, value: Option<f64>, state: &str| MetricRow {
+            state: state.into(),
+            ..row(stage, case, "assd", value)
+        };
+        let mut rows = Vec::new();
+        for case in 0..8 {
+            let missed = case < 3;
+            rows.push(of(
+                "shy",
+                case,
+                (!missed).then_some(0.0),
+                if missed { "empty_prediction" } else { "ok" },
+            ));
+            rows.push(of("bold", case, Some(0.5), "ok"));
+        }
+        rows.push(of("bold", 8, Some(0.5), "ok"));
+        rows.push(of("bold", 9, Some(f64::INFINITY), "ok"));
+        let found = Comparison::of(&rows, &Question::default()).unwrap();
+        let [bold, shy] = &found.figures[0].systems[..] else { panic!("two systems") };
+        assert_eq!((bold.cases, bold.of, bold.without.get("not finite")), (9, 10, Some(&1)));
+        assert_eq!((shy.cases, shy.of), (5, 10));
+        let without = [("empty_prediction", 3), (NO_ROW, 2)].map(|(why, n)| (why.to_owned(), n));
+        assert_eq!(shy.without, BTreeMap::from(without));
+        assert_eq!(shy.paired.as_ref().unwrap().cases, 5);
+        for shown in [found.to_string(), found.section()] {
+            assert!(shown.contains("5 of 10") && shown.contains("3 empty prediction, 2 no row"), "{shown}");
+        }
+        // Nobody found it anywhere: that, too, is a line.
+        let none = Comparison::of(&[of("shy", 0, None, "empty_prediction")], &Question::default()).unwrap();
+        assert!(none.to_string().contains("0 of 1"), "{none}");
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn blended(
                 means[start..start + width].iter_mut().zip(pairs).for_each(|(mean, found)| *mean = found);
             }
         }
-        slab.decide(walk.decided(index), &mut decided);
+        slab.decide(walk.decided(index), &mut decided).unwrap();
     }
     means
 }

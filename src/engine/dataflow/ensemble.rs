@@ -8,6 +8,7 @@ use tomoflow_connectors::Digest;
 use super::super::rows::{ModelRow, Stands, Used};
 use super::{Built, Rows};
 use crate::executor::keys;
+use crate::executor::reach::Reach;
 use crate::executor::work::{Action, Work};
 use crate::operators::models::origin::ModelSource;
 use crate::operators::models::train::Part;
@@ -63,6 +64,7 @@ impl<'s> Built<'s, '_> {
         let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
         let operator = keys::operator(&self.plan.stages[index]);
         let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
+        let reach = Reach::of(self.plan, index);
         let wanted = cases.map(|(_, case)| ((), case)).join(ensembles).map(move |(_, (case, ensemble))| {
             let (models, stands) = match out_of_fold {
                 true => ensemble.out_of_fold(&case.series.key),
@@ -70,6 +72,7 @@ impl<'s> Built<'s, '_> {
             };
             let model = ModelSource::content(&models);
             let case = chain.seen(case);
+            let operator = reach.operator(operator, &case.series.grid);
             let key = keys::action(operator, &[chain.scan(&case), model]);
             let work = Work::with_models(case, models);
             (Action { key, stage: index as u16, work }, Some(Used { model, stands }))

@@ -26,6 +26,7 @@ impl<'s> Built<'s, '_> {
         let labelled = self.cases[&view].clone().filter(|(_, case)| case.labels.is_some());
         let holding = holding(labelled.clone(), pins.clone(), train.retrain);
         let labelled = labelled.map(|(_, case)| ((), case));
+        self.tell_short(index, labelled.clone(), train);
         let unpinned = labelled
             .clone()
             .antijoin(holding.map(|_| ()).distinct())

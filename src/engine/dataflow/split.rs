@@ -75,6 +75,36 @@ impl<'s> Built<'s, '_> {
     }
 }
 
+/// The code of a split that its patients do not suffice for: a training goes on with what there is.
+pub(in crate::engine) const SHORT: &str = "SPLIT_SHORT";
+
+impl<'s> Built<'s, '_> {
+    /// Says what of a split its cases do not suffice for, as long as they do not.
+    pub(super) fn tell_short(&mut self, index: usize, cases: Rows<'s, ((), CaseRow)>, train: &Train) {
+        let (split, stage) = (train.split.clone(), self.names[index].clone());
+        let patients =
+            cases.map(|(unit, case)| (unit, (case.series.key.clone(), case.series.patient.clone())));
+        let short = patients.reduce(move |_, cases, output| {
+            let subject =
+                |((case, patient), _): &(&(Arc<str>, Arc<str>), isize)| -> (Arc<str>, Arc<str>) {
+                    (case.clone(), patient.clone())
+                };
+            let known: Vec<_> = cases.iter().map(subject).collect();
+            let subjects: Vec<Subject> =
+                known.iter().map(|(case, patient)| Subject { case, patient, stratum: "" }).collect();
+            if let Some(short) = split.short(&subjects) {
+                let message = format!("a split that cannot be had: {short}");
+                let hint = "scans of one PatientID are one patient, also where an anonymiser gave all the same; \
+                            nobody to validate on leaves the last epoch's model";
+                output.push((Reject::new(SHORT, message, hint), 1));
+            }
+        });
+        self.outputs.push(short.map(move |(_, reject)| {
+            Output::desired(Desired::Reject { case: None, stage: stage.clone(), reject, attempts: 1 })
+        }));
+    }
+}
+
 /// A case, its patient, and what it is stratified by.
 type Placeable = (Arc<str>, Arc<str>, Arc<str>);
 

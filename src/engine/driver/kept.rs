@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::engine::dataflow::SHORT;
+use crate::engine::rows::{Desired, DesiredRows};
+
 /// A model that is kept.
 pub struct Kept {
     /// Its training, by name.
@@ -37,6 +40,18 @@ impl fmt::Display for Kept {
                     "{stage}: model kept, {new} labelled {cases} newer than it (`--retrain` trains anew)"
                 )
             }
+        }
+    }
+}
+
+/// Warns, as a training begins, that its split cannot be had as it is asked for.
+pub(super) fn warn_of_short(desired: &DesiredRows, training: &str) {
+    for row in desired.keys() {
+        if let Desired::Reject { case: None, stage, reject, .. } = &**row
+            && reject.code == SHORT
+            && **stage == *training
+        {
+            tracing::warn!(stage = training, "{}", reject.message);
         }
     }
 }

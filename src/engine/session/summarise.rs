@@ -7,6 +7,7 @@ use tomoflow_connectors::Digest;
 use tomoflow_connectors::table::RunRow;
 
 use super::summary::{StageCount, Summary};
+use crate::engine::dataflow::SHORT;
 use crate::engine::driver::Driver;
 use crate::engine::rows::Desired;
 use crate::executor::keys;
@@ -25,7 +26,7 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
         })
         .collect();
     let scans: BTreeSet<&str> = accepted.iter().map(|key| series_of(key)).collect();
-    let (mut rejected, mut failed) = (BTreeSet::new(), Vec::new());
+    let (mut rejected, mut failed, mut short) = (BTreeSet::new(), Vec::new(), Vec::new());
     let mut rejects: BTreeMap<String, usize> = BTreeMap::new();
     for desired in driver.desired().keys() {
         let Desired::Reject { case, stage, reject, .. } = &**desired else { continue };
@@ -36,6 +37,8 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
                 rejected.insert(key.as_str());
             }
             Some(_) => {}
+            // A training goes on with the patients that there are.
+            None if reject.code == SHORT => short.push(format!("{stage}: {}", reject.message)),
             None => failed.push(format!("{stage}: training failed ({}): {}", reject.code, reject.message)),
         }
     }
@@ -43,6 +46,7 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let (actions_run, actions_cached, trained) = driver.counts();
     let stages = driver.stages();
     let mut notes = if failed.is_empty() { idle(plan, driver, &stages) } else { failed.clone() };
+    notes.extend(short);
     notes.extend(driver.kept().iter().filter(|kept| kept.new > 0).map(ToString::to_string));
     Summary {
         pipeline: plan.settings.name.clone(),

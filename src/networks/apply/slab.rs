@@ -1,5 +1,7 @@
 //! The logits of windows, blended in a slab that is as deep as a window.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 use tomoflow_connectors::pages;
 
@@ -123,15 +125,22 @@ impl Slab {
 
     /// Appends the class of each voxel of padded planes, and empties them for planes to come. All classes of a
     /// voxel share their weights, so that the largest sum is the largest mean. Of equal ones the first is
-    /// taken; a logit that is NaN is larger than all numbers.
-    pub fn decide(&mut self, planes: std::ops::Range<usize>, decided: &mut Vec<u16>) {
+    /// taken.
+    ///
+    /// # Errors
+    /// [`NetworkError::Logits`] for NaN or an infinity within the volume.
+    pub fn decide(
+        &mut self,
+        planes: std::ops::Range<usize>,
+        decided: &mut Vec<u16>,
+    ) -> Result<(), NetworkError> {
         let [size, before] = [self.walk.size(), self.walk.before()];
         let [_, height, width] = self.walk.padded();
         let (row, classes) = (self.channels * width, self.classes * width);
         for plane in planes {
             let slot = plane % self.walk.window()[0];
             let Some(sums) = self.sums.get_mut(slot * height * row..(slot + 1) * height * row) else {
-                return;
+                return Ok(());
             };
             if plane.checked_sub(before[0]).is_none_or(|plane| plane >= size[0]) {
                 sums.fill(0.0);
@@ -145,11 +154,18 @@ impl Slab {
             below.fill(0.0);
             let targets = decided[start..].par_chunks_exact_mut(size[2].max(1));
             let rows = inside.par_chunks_exact_mut(row.max(1)).zip(targets).with_min_len(ROWS);
+            let finite = AtomicBool::new(true);
             rows.for_each(|(sums, target)| {
-                decide_row(sums.get(..classes).unwrap_or_default(), width, before[2], target);
+                if !decide_row(sums.get(..classes).unwrap_or_default(), width, before[2], target) {
+                    finite.store(false, Ordering::Relaxed);
+                }
                 sums.fill(0.0);
             });
+            if !finite.into_inner() {
+                return Err(NetworkError::Logits { slice: plane - before[0] });
+            }
         }
+        Ok(())
     }
 }
 
@@ -196,31 +212,42 @@ impl Adding<'_> {
     }
 }
 
-/// The class with the largest sum of each voxel of a row, the sums `[C, W]` from column `left` on.
-fn decide_row(sums: &[f32], width: usize, left: usize, target: &mut [u16]) {
+/// The class with the largest sum of each voxel of a row, the sums `[C, W]` from column `left` on; whether all of
+/// these are finite.
+fn decide_row(sums: &[f32], width: usize, left: usize, target: &mut [u16]) -> bool {
+    // 0 as long as every sum is finite, NaN from then on.
+    let mut odd = [0f32; LANES];
     for (index, target) in target.chunks_mut(LANES).enumerate() {
         let (mut best, mut class) = ([0f32; LANES], [0u32; LANES]);
         let start = left + index * LANES;
         for (c, sums) in sums.chunks_exact(width).enumerate() {
-            let Some(sums) = sums.get(start..start + target.len()) else { return };
+            let Some(sums) = sums.get(start..start + target.len()) else { return true };
             match <&[f32; LANES]>::try_from(sums) {
-                Ok(sums) => take_larger(sums, c as u32, &mut best, &mut class),
+                Ok(sums) => take_larger(sums, c as u32, &mut best, &mut class, &mut odd),
                 Err(_) => {
                     let mut padded = [0f32; LANES];
                     padded[..sums.len()].copy_from_slice(sums);
-                    take_larger(&padded, c as u32, &mut best, &mut class);
+                    take_larger(&padded, c as u32, &mut best, &mut class, &mut odd);
                 }
             }
         }
         target.iter_mut().zip(class).for_each(|(target, class)| *target = class as u16);
     }
+    odd.iter().all(|odd| *odd == 0.0)
 }
 
-fn take_larger(sums: &[f32; LANES], c: u32, best: &mut [f32; LANES], class: &mut [u32; LANES]) {
+fn take_larger(
+    sums: &[f32; LANES],
+    c: u32,
+    best: &mut [f32; LANES],
+    class: &mut [u32; LANES],
+    odd: &mut [f32; LANES],
+) {
     for lane in 0..LANES {
-        let larger = ((sums[lane] > best[lane]) | sums[lane].is_nan()) & !best[lane].is_nan() | (c == 0);
+        let larger = (sums[lane] > best[lane]) | (c == 0);
         best[lane] = if larger { sums[lane] } else { best[lane] };
         class[lane] = if larger { c } else { class[lane] };
+        odd[lane] += sums[lane] * 0.0;
     }
 }
 

@@ -17,9 +17,11 @@ pub struct Walk {
     size: [usize; 3],
     /// The window `[D, H, W]`.
     window: [usize; 3],
-    /// Zeros before the volume along each axis where it is smaller than a window: half of what is missing,
-    /// rounded down, as both conventions have it.
+    /// Voxels of padding before the volume along each axis where it is smaller than a window: half of what is
+    /// missing, rounded down, as both conventions have it.
     before: [usize; 3],
+    /// The intensity of padding.
+    outside: f32,
     slabs: Vec<usize>,
     places: Vec<[usize; 2]>,
 }
@@ -31,7 +33,18 @@ impl Walk {
         let columns = starts(2);
         let places = starts(1).into_iter().flat_map(|h| columns.iter().map(move |&w| [h, w])).collect();
         let before = std::array::from_fn(|i| window[i].saturating_sub(size[i]) / 2);
-        Self { size, window, before, slabs: starts(0), places }
+        Self { size, window, before, outside: 0.0, slabs: starts(0), places }
+    }
+
+    /// The same, with another intensity than 0 beyond the volume.
+    #[must_use]
+    pub fn padded_with(self, outside: f32) -> Self {
+        Self { outside, ..self }
+    }
+
+    /// The intensity of what lies beyond the volume.
+    pub fn outside(&self) -> f32 {
+        self.outside
     }
 
     /// The volume `[D, H, W]`.
@@ -44,7 +57,7 @@ impl Walk {
         self.window
     }
 
-    /// Zeros before the volume along each axis.
+    /// Voxels of padding before the volume along each axis.
     pub fn before(&self) -> [usize; 3] {
         self.before
     }
@@ -71,7 +84,7 @@ impl Walk {
     }
 
     /// Copies the windows at `places` of the slab at the padded plane `d` to `windows`, `[N, D, H, W]`. What lies
-    /// beyond the volume is 0.
+    /// beyond the volume is [`outside`](Self::outside).
     pub fn gather(&self, volume: &[f32], d: usize, places: &[[usize; 2]], windows: &mut [f32]) {
         let [_, height, width] = self.size;
         let [depth, rows, columns] = self.window;
@@ -79,13 +92,13 @@ impl Walk {
             let place = places.get(index / (rows * depth)).copied().unwrap_or_default();
             let from = [d + index / rows % depth, place[0] + index % rows];
             let inside = |i: usize| from[i].checked_sub(self.before[i]).filter(|&n| n < self.size[i]);
-            let (Some(plane), Some(row)) = (inside(0), inside(1)) else { return target.fill(0.0) };
+            let (Some(plane), Some(row)) = (inside(0), inside(1)) else { return target.fill(self.outside) };
             let start = (plane * height + row) * width;
             let Some(source) = volume.get(start..start + width) else { return };
             let (left, rest) = target.split_at_mut(self.before[2]);
             let (middle, right) = rest.split_at_mut(rest.len().min(width));
-            left.fill(0.0);
-            right.fill(0.0);
+            left.fill(self.outside);
+            right.fill(self.outside);
             if let Some(source) = source.get(place[1]..place[1] + middle.len()) {
                 middle.copy_from_slice(source);
             }

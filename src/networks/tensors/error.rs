@@ -59,6 +59,14 @@ pub enum NetworkError {
         /// The samples it came from; where some hold intensities that are not finite, those alone.
         samples: String,
     },
+    /// A logit that is no number: nothing can be decided of its voxel.
+    #[error(
+        "finite logits expected for every voxel, NaN or an infinity found in slice {slice} of the prepared scan\nhint: where the scan's intensities are finite, look at the model: its weights, or its sums in fewer bits, may have overflowed"
+    )]
+    Logits {
+        /// The slice of the volume, from 0.
+        slice: usize,
+    },
     /// The observer asked to stop; the checkpoint holds all batches so far.
     #[error("the training was cancelled in step {step}")]
     Cancelled {

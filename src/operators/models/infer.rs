@@ -19,8 +19,10 @@ pub static SPEC: Spec = Spec {
           `size * (1 - overlap)` voxels, the last shifted back, and logits are blended by a Gaussian of σ = 0.125 of \
           the window around its middle, at least 0.001. By nnU-Net's windows are evenly spread, no farther apart \
           than `size * (1 - overlap)` voxels, and the same Gaussian stands on the voxel `size / 2` without a least \
-          weight. Where a volume is smaller than a window both pad it with zeros on either side. A network of \
-          stacks or bags takes the volume slice by slice.\n\n\
+          weight. Where a volume is smaller than a window it is padded on either side: for a network that \
+          `train` gave with the volume's lowest intensity, which it saw there in its training as well, and for a \
+          TorchScript network with zeros, as both conventions have it. A network of stacks or bags takes the volume \
+          slice by slice. A scan of which a logit is NaN or infinite has no mask, and is refused as `NOT_FINITE`.\n\n\
           With `flips` the network sees each window mirrored along every combination of these axes, and the logits, \
           mirrored back, are averaged before they are blended, as nnU-Net does. Several models are an ensemble: \
           their logits are averaged, as nnU-Net does with its folds. Of stages it waits until all of them have \
@@ -41,8 +43,7 @@ pub static SPEC: Spec = Spec {
           mask's are). `entropy`: −Σ p ln p / ln(classes) over all classes, 0 where the network is certain and 1 where \
           it holds all classes for equally likely. `attention`: the map of the finest level of a network with \
           `attention`, 0 to 1, averaged and blended as logits are. They go back to the scan's grid by linear \
-          interpolation, and are 0 where the network saw nothing. A value is stored in a byte, in steps of 1/254; what \
-          comes from logits that are no numbers is NaN. Maps are part of no key: asked for later, the network runs \
+          interpolation, and are 0 where the network saw nothing. A value is stored in a byte, in steps of 1/254. Maps are part of no key: asked for later, the network runs \
           again, the mask comes out as it was, and nothing after it is done again; not asked for any more, they stay \
           with their mask.",
     version: 1,

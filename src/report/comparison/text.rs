@@ -23,6 +23,20 @@ fn mean(standing: &Standing) -> String {
     standing.mean.map_or("–".to_owned(), |mean| format!("{}{sd}", figure(mean)))
 }
 
+/// `10`, or `5 of 10` where some have no figure.
+fn cases(standing: &Standing) -> String {
+    match standing.cases == standing.of {
+        true => count(standing.cases),
+        false => format!("{} of {}", count(standing.cases), count(standing.of)),
+    }
+}
+
+/// `5 empty prediction`: why cases are in no mean.
+fn without(standing: &Standing) -> String {
+    let each = standing.without.iter().map(|(why, n)| format!("{} {}", count(*n), words(why)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
 /// With its sign, always.
 fn signed(value: f64) -> String {
     if value > 0.0 { format!("+{}", figure(value)) } else { figure(value) }
@@ -52,14 +66,19 @@ impl fmt::Display for Comparison {
             let split = if self.split.is_empty() { String::new() } else { format!(", split {}", self.split) };
             writeln!(f, "{}{split}", compared.title())?;
             let against = format!("against {}", compared.against);
-            let mut lines = vec![["system", "n", "mean ± sd", &against, "p", "p (Holm)"].map(str::to_owned)];
+            let mut lines = vec![
+                ["system", "n", "without a figure", "mean ± sd", &against, "p", "p (Holm)"]
+                    .map(str::to_owned),
+            ];
             lines.extend(compared.systems.iter().map(cells));
             let wide =
                 |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-            let widths: [usize; 6] = std::array::from_fn(wide);
-            for [system, n, mean, against, p, holm] in &lines {
-                let [a, b, c, d, e, _] = widths;
-                let line = format!("  {system:<a$}  {n:>b$}  {mean:<c$}  {against:<d$}  {p:<e$}  {holm}");
+            let widths: [usize; 7] = std::array::from_fn(wide);
+            for [system, n, without, mean, against, p, holm] in &lines {
+                let [a, b, w, c, d, e, _] = widths;
+                let line = format!(
+                    "  {system:<a$}  {n:>b$}  {without:<w$}  {mean:<c$}  {against:<d$}  {p:<e$}  {holm}"
+                );
                 writeln!(f, "{}", line.trim_end())?;
             }
         }
@@ -67,11 +86,12 @@ impl fmt::Display for Comparison {
     }
 }
 
-fn cells(standing: &Standing) -> [String; 6] {
+fn cells(standing: &Standing) -> [String; 7] {
     let paired = |of: &dyn Fn(&Paired) -> String| standing.paired.as_ref().map_or(String::new(), of);
     [
         standing.system.clone(),
-        count(standing.cases),
+        cases(standing),
+        without(standing),
         mean(standing),
         paired(&difference),
         paired(&|paired| probability(paired.p)),
@@ -90,13 +110,14 @@ impl Comparison {
                 .iter()
                 .map(|standing| cells(standing).iter().map(|cell| Text(cell).to_string()).collect())
                 .collect();
-            let headings = ["", "n#", "mean ± sd#", &against, "p#", "p, Holm#"];
+            let headings = ["", "n#", "without a figure", "mean ± sd#", &against, "p#", "p, Holm#"];
             body.push_str(&format!("<h3>{}</h3>{}", Text(&compared.title()), table(&headings, &lines)));
         }
         section(
             "Comparison",
             "On the same cases: mean differences with the interval of 95 % of their resampled means, and Wilcoxon's \
-             signed-rank test, by itself and held to one error over all systems.",
+             signed-rank test, by itself and held to one error over all systems. Cases without a figure are in no mean: \
+             where the prediction is empty the system missed what is there.",
             &body,
         )
     }

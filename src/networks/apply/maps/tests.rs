@@ -53,7 +53,7 @@ fn two_classes_through_two_windows_as_by_hand() {
     assert_eq!(maps.entropy.unwrap().plane(0).unwrap(), [213, 254, 48, 98, 0]);
     assert_eq!(maps.attention.unwrap().plane(0).unwrap(), [25, 51, 152, 203, 178]);
     let mut decided = Vec::new();
-    slab.decide(walk.decided(0), &mut decided);
+    slab.decide(walk.decided(0), &mut decided).unwrap();
     // Of equal logits the first class, whose map says a half.
     assert_eq!(decided, [1, 0, 0, 1, 1]);
 }
@@ -164,8 +164,8 @@ proptest! {
                 let row = |channel, h| &slab.sums(plane, channel, h + before[1])[before[2]..before[2] + size[2]];
                 maker.take(row).unwrap();
             }
-            slab.decide(walk.decided(index), &mut decided);
-            plain.decide(walk.decided(index), &mut plainly);
+            slab.decide(walk.decided(index), &mut decided).unwrap();
+            plain.decide(walk.decided(index), &mut plainly).unwrap();
         }
         // What is kept beside them changes no class.
         prop_assert_eq!(&decided, &plainly);

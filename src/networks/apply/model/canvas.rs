@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use super::super::maps::MapMaker;
 use super::super::walk::Walk;
 use super::maps::Segmented;
-use super::segment::{Volume, next_batch, numbers, segmented};
+use super::segment::{Volume, next_batch, not_finite, numbers, segmented};
 use super::{InferOptions, Model, NetworkError, maps};
 use crate::networks::tensors::error::Doing;
 
@@ -36,8 +36,10 @@ impl Model {
         window: [usize; 3],
         options: &InferOptions,
     ) -> Result<Vec<Segmented>, NetworkError> {
-        let walk = |volume: &Volume<'_>| Walk::new(options.convention, volume.size, window, options.overlap);
-        let walks: Vec<Walk> = volumes.iter().map(walk).collect();
+        let walks: Vec<Walk> = volumes
+            .iter()
+            .map(|volume| self.walk(volume, window, options))
+            .collect::<Result<_, NetworkError>>()?;
         let weights = options.convention.weights(options.blend, window).whole();
         let weight = Tensor::f_from_slice(&weights)?.f_view(window.map(|n| n as i64))?;
         let weight = weight.f_to_device(self.device.0)?;
@@ -112,7 +114,7 @@ impl<'a> Canvas<'a> {
         let sums = Tensor::f_zeros(slab, (Kind::Float, model.device.0)).doing("memory for a slab")?;
         Ok(Self {
             walk,
-            volume: volume.f_constant_pad_nd(padding)?,
+            volume: padded(&volume, &padding, walk.outside())?,
             sums,
             channels,
             decided: Vec::new(),
@@ -161,6 +163,7 @@ impl<'a> Canvas<'a> {
         let (done, size) = (planes.len() as i64, self.sums.size());
         let &[channels, depth, height, width] = size.as_slice() else { return Ok(()) };
         let ready = self.sums.f_narrow(1, 0, done)?;
+        self.check(&ready.f_narrow(0, 0, classes)?, planes.start)?;
         maps::take_sums(&mut self.maker, &ready, self.walk, planes)?;
         let found = ready.f_narrow(0, 0, classes)?.f_argmax(0, false)?;
         self.decided.push(found.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
@@ -168,6 +171,23 @@ impl<'a> Canvas<'a> {
         let fresh = Tensor::f_zeros([channels, done, height, width], (Kind::Float, self.sums.device()))?;
         self.sums = Tensor::f_cat(&[rest, fresh], 1)?;
         Ok(())
+    }
+
+    /// Checks that the classes' sums `[C, D, H, W]` of padded planes from `first` on are finite within the volume.
+    fn check(&self, sums: &Tensor, first: usize) -> Result<(), NetworkError> {
+        let ([depth, height, width], before) = (self.walk.size(), self.walk.before());
+        let inside = sums.f_narrow(2, before[1] as i64, height as i64)?;
+        let inside = inside.f_narrow(3, before[2] as i64, width as i64)?;
+        let planes = usize::try_from(inside.size().get(1).copied().unwrap_or(0)).unwrap_or(0);
+        let (from, to) = (before[0].max(first), (before[0] + depth).min(first + planes));
+        if from >= to {
+            return Ok(());
+        }
+        let inside = inside.f_narrow(1, (from - first) as i64, (to - from) as i64)?;
+        match not_finite(&inside, 1)? {
+            Some(plane) => Err(NetworkError::Logits { slice: from + plane - before[0] }),
+            None => Ok(()),
+        }
     }
 
     /// Classes on the volume's own grid, and its maps.
@@ -178,6 +198,17 @@ impl<'a> Canvas<'a> {
         }
         Ok(segmented(numbers(&whole)?, self.maker))
     }
+}
+
+/// A volume with its padding. tch's own scalars panic where memory fails, so that the value is added afterwards.
+fn padded(volume: &Tensor, padding: &[i64], outside: f32) -> Result<Tensor, NetworkError> {
+    if outside == 0.0 || padding.iter().all(|&n| n == 0) {
+        return Ok(volume.f_constant_pad_nd(padding)?);
+    }
+    let around = volume.f_zeros_like()?.f_ones_like()?.f_constant_pad_nd(padding)?;
+    let outside = Tensor::f_from_slice(&[outside])?.f_view(())?;
+    Ok(outside
+        .f_where_self(&around.f_eq_tensor(&around.f_zeros_like()?)?, &volume.f_constant_pad_nd(padding)?)?)
 }
 
 #[cfg(test)]

@@ -6,14 +6,16 @@ use super::super::maps::{MapKinds, MapMaker};
 use super::super::slab::Slab;
 use super::super::walk::Walk;
 use super::maps::Segmented;
-use super::{InferOptions, InputView, Model, NetworkError, host, maps};
+use super::{InferOptions, InputView, Model, Network, NetworkError, host, maps};
+use crate::networks::sample::around;
+use crate::networks::tensors::scalar::times;
 
 impl Model {
     /// Classes `[D, H, W]` of a volume `[D, H, W]`.
     ///
     /// # Errors
     /// [`NetworkError::Shape`] for voxels that do not fill the size, an overlap that is none, or logits of
-    /// another shape than the network should give.
+    /// another shape than the network should give; [`NetworkError::Logits`] for logits that are not finite.
     pub fn segment(
         &self,
         voxels: &[f32],
@@ -87,7 +89,7 @@ impl Model {
         window: [usize; 3],
         options: &InferOptions,
     ) -> Result<Segmented, NetworkError> {
-        let walk = Walk::new(options.convention, volume.size, window, options.overlap);
+        let walk = self.walk(volume, window, options)?;
         let weights = options.convention.weights(options.blend, window);
         let classes = self.label_names.len() + 1;
         let mut maker = self.maker(options, walk.size());
@@ -109,9 +111,33 @@ impl Model {
                 slab.add(d, places, host::numbers(&logits)?);
             }
             maps::take_slab(&mut maker, &slab, &walk, walk.decided(index))?;
-            slab.decide(walk.decided(index), &mut decided);
+            slab.decide(walk.decided(index), &mut decided)?;
         }
         Ok(segmented(decided, maker))
+    }
+
+    /// Where windows lie in a volume, and what lies around it: what the network saw there in its training. Networks
+    /// of other programs are shown zeros, as MONAI and nnU-Net do.
+    pub(super) fn walk(
+        &self,
+        volume: &Volume<'_>,
+        window: [usize; 3],
+        options: &InferOptions,
+    ) -> Result<Walk, NetworkError> {
+        let walk = Walk::new(options.convention, volume.size, window, options.overlap);
+        if walk.padded() == volume.size {
+            return Ok(walk);
+        }
+        let ours = self.networks.iter().filter(|network| matches!(network, Network::Unet(_))).count();
+        if ours > 0 && ours < self.networks.len() {
+            return Err(NetworkError::Shape {
+                what: "an ensemble's padding around a scan smaller than its window".to_owned(),
+                expected: "networks of one kind".to_owned(),
+                found: "TorchScript, padded with zeros, beside models of `train`, padded with the lowest intensity"
+                    .to_owned(),
+            });
+        }
+        Ok(if ours > 0 { walk.padded_with(around(volume.voxels)) } else { walk })
     }
 
     /// Takes each slice as the target of a stack or a bag.
@@ -141,8 +167,12 @@ impl Model {
                     let (index, count) = (of_one[0].0, of_one.len() as i64);
                     let logits = logits.f_narrow(0, first, count)?;
                     first += count;
-                    let classes =
-                        logits.f_narrow(1, 0, self.classes())?.f_argmax(1, false)?.f_squeeze_dim(1)?;
+                    let of_classes = logits.f_narrow(1, 0, self.classes())?;
+                    if let Some(place) = not_finite(&of_classes, 0)? {
+                        let slice = of_one.get(place).map_or(0, |(_, target)| *target);
+                        return Err(NetworkError::Logits { slice });
+                    }
+                    let classes = of_classes.f_argmax(1, false)?.f_squeeze_dim(1)?;
                     maps::take_slices(&mut makers[index], &logits)?;
                     decided[index].push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
                 }
@@ -168,6 +198,14 @@ pub struct Volume<'a> {
     pub voxels: &'a [f32],
     /// `[D, H, W]`
     pub size: [usize; 3],
+}
+
+/// The first place along an axis where a number is not finite: one small pass, and one number for each place.
+pub(super) fn not_finite(logits: &Tensor, axis: i64) -> Result<Option<usize>, NetworkError> {
+    let others: Vec<i64> = (0..logits.dim() as i64).filter(|other| *other != axis).collect();
+    // 0 times a number is 0, and times anything else NaN, which every sum keeps.
+    let odd = times(logits, 0.0)?.f_sum_dim_intlist(others.as_slice(), false, Kind::Float)?;
+    Ok(Vec::<f32>::try_from(odd)?.iter().position(|odd| *odd != 0.0))
 }
 
 pub(super) fn segmented(classes: Vec<u16>, maker: Option<MapMaker>) -> Segmented {

@@ -66,7 +66,7 @@ impl Setting {
                     rows.for_each(|row| sums.extend_from_slice(slab.sums(plane, class, row)));
                 }
             }
-            slab.decide(walk.decided(index), &mut decided);
+            slab.decide(walk.decided(index), &mut decided).unwrap();
         }
         (decided, sums)
     }
@@ -164,7 +164,7 @@ proptest! {
                     found.extend(pairs.map(|(sum, weight)| sum / weight));
                 }
             }
-            slab.decide(walk.decided(index), &mut decided);
+            slab.decide(walk.decided(index), &mut decided).unwrap();
         }
         let ([_, height, width], before) = (walk.padded(), walk.before());
         for (i, voxel) in volume.iter().enumerate() {
@@ -178,20 +178,58 @@ proptest! {
 
 fn decided(sums: &[f32], width: usize) -> Vec<u16> {
     let mut target = vec![9; width];
-    decide_row(sums, width, 0, &mut target);
+    assert!(decide_row(sums, width, 0, &mut target));
     target
 }
 
 #[test]
-fn of_equal_sums_the_first_and_of_nan_too() {
-    let (nan, least) = (f32::NAN, f32::NEG_INFINITY);
-    let sums =
-        [0.0, 1.0, nan, 2.0, least, nan, 0.0, 2.0, 5.0, nan, least, nan, 0.0, 3.0, nan, nan, least, 1.0];
-    assert_eq!(decided(&sums, 6), [0, 2, 0, 1, 0, 0]);
+fn of_equal_sums_the_first() {
+    let (least, most) = (f32::MIN, f32::MAX);
+    let sums = [
+        0.0, 1.0, most, 2.0, least, -1.0, 0.0, 2.0, 5.0, most, least, -2.0, 0.0, 3.0, most, most, least, 0.0,
+    ];
+    assert_eq!(decided(&sums, 6), [0, 2, 0, 1, 0, 2]);
     // More classes than fit a byte, and a width that lanes do not divide.
     let many: Vec<f32> = (0..300 * 33).map(|i| if i / 33 == i % 33 * 9 { 1.0 } else { 0.0 }).collect();
     let expected: Vec<u16> = (0..33).map(|w| w * 9).collect();
     assert_eq!(decided(&many, 33), expected);
+}
+
+/// Wherever it stands: in a whole lane, in the rest of a row, as the largest or as any other.
+#[test]
+fn what_is_no_number_is_seen_and_what_lies_beyond_is_not() {
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for (class, w) in [(0, 0), (1, 7), (2, 15), (0, 16), (1, 18)] {
+            let mut sums = vec![1.0; 3 * 20];
+            sums[class * 20 + 1 + w] = odd;
+            // Columns 1 to 19 lie in the volume.
+            assert!(!decide_row(&sums, 20, 1, &mut [0; 19]), "{odd} at {class}, {w}");
+            assert!(w < 17 || decide_row(&sums, 20, 1, &mut [0; 17]), "beyond");
+        }
+    }
+}
+
+/// A slab of one window over a volume that is smaller: logits beside it decide nothing.
+#[test]
+fn a_slice_without_numbers_is_named() {
+    let walk = Walk::new(Convention::Monai, [3, 2, 2], [5, 4, 4], 0.5);
+    let weights = Convention::Monai.weights(Blend::Constant, [5, 4, 4]);
+    let decided = |place: usize| {
+        let mut slab = Slab::new(walk.clone(), weights.clone(), 2).unwrap();
+        let mut logits = vec![0.5; 2 * 80];
+        logits[80 + place] = f32::NAN;
+        slab.add(0, &[[0, 0]], Logits { numbers: &logits, strides: [0, 80, 16, 4] });
+        slab.decide(walk.decided(0), &mut Vec::new())
+    };
+    // The volume is planes 1 to 3, rows and columns 1 and 2.
+    for (place, slice) in [(16 + 5, Some(0)), (48 + 10, Some(2)), (5, None), (16 + 4, None), (64 + 5, None)] {
+        let found = match decided(place) {
+            Err(NetworkError::Logits { slice }) => Some(slice),
+            Err(error) => panic!("{error}"),
+            Ok(()) => None,
+        };
+        assert_eq!(found, slice, "{place}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod deal;
 mod named;
+mod short;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::augment::{Volume, Warp, Window};
-use crate::networks::sample::{InputView, Sample, Target};
+use crate::networks::sample::{InputView, Sample, Target, around};
 use crate::operators::value::{Case, Failure};
 
 /// One case, ready to be cut: shared by all samples and threads, never copied.
@@ -46,7 +46,7 @@ impl PreparedCase {
         if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
             return Err(Failure::new("BAD_GRID", format!("a spacing expected, {spacing_mm:?} mm found"), ""));
         }
-        let least = scan.iter().copied().fold(f32::INFINITY, f32::min);
+        let least = around(&scan);
         let in_slice = |slice: &[u8]| slice.iter().map(|&label| u64::from(label != 0)).sum::<u64>();
         let foreground = labels
             .chunks_exact(size[1] * size[2])
@@ -55,7 +55,6 @@ impl PreparedCase {
                 Some(*total)
             })
             .collect();
-        let least = if least.is_finite() { least } else { 0.0 };
         Ok(Self { name: name.into(), size, spacing_mm, scan, labels, least, foreground })
     }
 
