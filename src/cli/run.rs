@@ -144,7 +144,7 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         RunError::Source(SourceError::Store(_)) => 74,
         RunError::Source(_) | RunError::Unsettled { .. } => 65,
         RunError::Device(_) => 78,
-        RunError::Store(StoreError::Held { .. }) => 75,
+        RunError::Store(StoreError::Held { .. } | StoreError::Owned { .. }) => 75,
         RunError::Store(_) | RunError::Table(_) | RunError::ModelFile { .. } => 74,
         RunError::Status(_) | RunError::NoMasks { .. } | RunError::NoModel { .. } => 78,
         RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,
