@@ -117,7 +117,12 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     match result {
         Ok(summary) => {
             super::show(&summary, args.json);
-            if summary.cases == 0 && !args.accept_empty {
+            if summary.cases == 0 && !summary.left_out.is_empty() {
+                eprintln!(
+                    "no series of {} files fits\nhint: ask for values that are there in `where`",
+                    summary.files
+                );
+            } else if summary.cases == 0 && !args.accept_empty {
                 eprintln!(
                     "no series found in {} files\nhint: `tomoflow check` shows the sources' paths",
                     summary.files

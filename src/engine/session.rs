@@ -289,6 +289,7 @@ impl Session {
         self.weigh();
         let mut summary = summarise::summarise(&self.plan, &self.driver);
         summary.notes.extend(self.rules.notes(&self.archive));
+        summary.left_out = self.archive.left_out()?;
         summary.files = self.archive.files();
         summary.files_read = self.read;
         summary.skipped = self.archive.skipped().clone();
