@@ -131,20 +131,21 @@ fn absent(path: &Path, span: Span, what: &str) -> Option<Found> {
     Some(Found::new(span, message).label(label).hint(hint).warning())
 }
 
-/// Results within a source are no input; a source within results cannot be told from them.
+/// What `out` holds of the program's own.
+const OWN: [&str; 3] = ["store", "tables", "tensorboard"];
+
+/// Results within a source are no input; a source among results cannot be told from them.
 fn results(out: &At, sources: &[At], found: &mut Vec<Found>) {
     for source in sources {
-        let problem = if source.real.starts_with(&out.real) {
-            let message =
-                format!("`out` holds the source `{}`: files could not be told from results", source.name);
-            Found::new(out.span, message)
-                .label("at or above a source")
-                .hint("give results a folder of their own, for example \"results\"")
+        let among = |own: &&str| source.real.starts_with(out.real.join(own));
+        let name = source.name;
+        let problem = if source.real == out.real || OWN.iter().any(|own| among(&own)) {
+            let message = format!("`out` holds the source `{name}`: files could not be told from results");
+            let hint = "give results a folder of their own, for example \"results\"";
+            Found::new(out.span, message).label("a source's folder").hint(hint)
         } else if out.real.starts_with(&source.real) {
-            let message = format!(
-                "`out` lies inside the source `{}`, so that results are written into the archive",
-                source.name
-            );
+            let message =
+                format!("`out` lies inside the source `{name}`: results are written into the archive");
             let hint = "what lies in `out` is no input; a folder beside the archive leaves it as it is";
             Found::new(out.span, message).label("inside a source").hint(hint).warning()
         } else {
