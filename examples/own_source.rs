@@ -4,6 +4,8 @@
 //! cargo run --release --example own_source
 //! ```
 
+#![allow(clippy::print_stdout, reason = "an example shows what came of it")]
+
 use std::error::Error;
 use std::fs;
 use std::io;

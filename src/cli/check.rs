@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::PipelineArgs;
 use crate::operators::registry::Registry;
-use crate::pipeline::{Plan, Problem};
+use crate::pipeline::{Plan, Problem, Severity};
+use crate::store::Owner;
 
 /// The command line of `check`.
 #[derive(Debug, Args)]
@@ -24,6 +25,7 @@ pub fn run(args: &CheckArgs, registry: &Registry) -> ExitCode {
     match args.pipeline.load(registry) {
         Ok(plan) => {
             print_all(&plan.warnings, args.json);
+            print_all(owned(&plan).as_slice(), args.json);
             if !args.json {
                 super::print(format_args!("{file}: {}\n", summary(&plan)));
             }
@@ -37,6 +39,20 @@ pub fn run(args: &CheckArgs, registry: &Registry) -> ExitCode {
             ExitCode::from(problems.exit_code())
         }
     }
+}
+
+/// Says that the results of another pipeline lie in this one's `out`.
+fn owned(plan: &Plan) -> Option<Problem> {
+    let out = &plan.settings.out;
+    let other = Owner::of(out).filter(|other| Owner::new(plan).is_other(other))?;
+    let (name, file, out) = (other.name, other.file.display(), out.display());
+    Some(Problem {
+        severity: Severity::Warning,
+        message: format!("`out` belongs to another pipeline, `{name}` ({file}): {out}"),
+        place: None,
+        label: String::new(),
+        hint: "a run would be refused: give this pipeline another `out`".to_owned(),
+    })
 }
 
 fn print_all(problems: &[Problem], json: bool) {

@@ -117,7 +117,12 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     match result {
         Ok(summary) => {
             super::show(&summary, args.json);
-            if summary.cases == 0 && !args.accept_empty {
+            if summary.cases == 0 && !summary.left_out.is_empty() {
+                eprintln!(
+                    "no series of {} files fits\nhint: ask for values that are there in `where`",
+                    summary.files
+                );
+            } else if summary.cases == 0 && !args.accept_empty {
                 eprintln!(
                     "no series found in {} files\nhint: `tomoflow check` shows the sources' paths",
                     summary.files
@@ -145,6 +150,7 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         RunError::Source(_) | RunError::Unsettled { .. } => 65,
         RunError::Device(_) => 78,
         RunError::Store(StoreError::Held { .. }) => 75,
+        RunError::Store(StoreError::Owned { .. }) => 78,
         RunError::Store(_) | RunError::Table(_) | RunError::ModelFile { .. } => 74,
         RunError::Status(_) | RunError::NoMasks { .. } | RunError::NoModel { .. } => 78,
         RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,

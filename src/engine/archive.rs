@@ -6,6 +6,7 @@
 
 mod files;
 mod judge;
+mod left_out;
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -30,7 +30,7 @@ use crate::executor::work::Action;
 use crate::executor::{self, Context, Executor, Finished, Lookup};
 use crate::networks;
 use crate::pipeline::Plan;
-use crate::store::{Store, StoreError};
+use crate::store::{Owner, Store, StoreError};
 
 /// How often the tables are brought up to date during a long run.
 const CONVERGE_EVERY: Duration = Duration::from_secs(60);
@@ -70,6 +70,7 @@ impl Session {
         // Before anything else is touched: a device that is not there ends it.
         networks::device(&declared.settings.device)?;
         let store = Arc::new(Store::open(&declared.settings.out)?);
+        store.claim(&Owner::new(&declared))?;
         let monitor = Monitor::start(&declared, store.root().to_owned())?;
         let mut rules = Rules::of(&declared);
         rules.load(&store, options.repin)?;
@@ -288,6 +289,7 @@ impl Session {
         self.weigh();
         let mut summary = summarise::summarise(&self.plan, &self.driver);
         summary.notes.extend(self.rules.notes(&self.archive));
+        summary.left_out = self.archive.left_out()?;
         summary.files = self.archive.files();
         summary.files_read = self.read;
         summary.skipped = self.archive.skipped().clone();

@@ -8,6 +8,7 @@ use super::bytes;
 use super::common;
 use super::describe;
 use super::durations;
+use super::expand::expand;
 use super::problem::{Found, Span};
 use super::suggest::{closest, count, listed, remedy};
 use super::tree::{Key, Node, Origin, Table, Value};
@@ -192,9 +193,7 @@ impl<'a> Checker<'a> {
             (FieldKind::Path, Value::Text(text)) if text.is_empty() => {
                 self.misfit(node, kind, at, "empty text found".to_owned())
             }
-            (FieldKind::Path, Value::Text(text)) => {
-                Some(Json::from(self.base.join(text).to_string_lossy().into_owned()))
-            }
+            (FieldKind::Path, Value::Text(text)) => self.path(node, text, at),
             (FieldKind::Bytes, Value::Text(text)) => match bytes::parse(text) {
                 Ok(value) => Some(Json::from(value)),
                 Err(label) => self.misfit(node, kind, at, label),
@@ -224,6 +223,18 @@ impl<'a> Checker<'a> {
             (FieldKind::Tagged(variants), Value::Table(table)) => self.tagged(node, table, variants, at),
             (FieldKind::Either(kinds), _) => self.either(node, kind, kinds, at),
             _ => self.misfit(node, kind, at, node.value.found()),
+        }
+    }
+
+    /// A path from the pipeline file's folder on, with the home folder and variables in their places.
+    fn path(&mut self, node: &Node, text: &str, at: At) -> Option<Json> {
+        match expand(text, &|name| std::env::var(name).ok()) {
+            Ok(path) => Some(Json::from(self.base.join(path).to_string_lossy().into_owned())),
+            Err((label, hint)) => {
+                let problem = Found::new(node.span, format!("{} takes a path", at.name()));
+                self.found.push(problem.label(label).hint(hint));
+                None
+            }
         }
     }
 

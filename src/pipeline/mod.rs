@@ -11,12 +11,14 @@ mod declare;
 mod describe;
 mod draft;
 mod durations;
+mod expand;
 mod fields;
 mod graph;
 mod manual;
 mod order;
 mod overrides;
 mod placement;
+mod places;
 pub mod plan;
 mod prepared;
 pub mod problem;
@@ -30,10 +32,11 @@ mod tree;
 mod wiring;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use draft::Draft;
 pub use manual::{manual, manual_of_operators, manual_of_pipeline, wrapped};
+pub use places::resolved;
 pub use plan::{Identifiers, Plan, PlannedStage, Settings};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reference::{page, reference};
@@ -49,7 +52,7 @@ use problem::{Found, Sources, Span};
 use wiring::Wiring;
 
 /// Reads and checks a pipeline file. `overrides` are `--set` options, `KEY=TOML-VALUE`; paths in the
-/// file are relative to its folder.
+/// file are relative to its folder. What they lead to is looked at: what is not there is a warning.
 ///
 /// # Errors
 /// Every problem of the file and the options, in their order; or that the file could not be read.
@@ -59,7 +62,7 @@ pub fn load(path: &Path, overrides: &[String], registry: &Registry) -> Result<Pl
     let absolute = std::path::absolute(path).map_err(|error| Problems::unreadable(&name, &error))?;
     let base = absolute.parent().unwrap_or(&absolute);
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&name, &text, base, overrides, registry),
+        Ok(text) => read(&name, &text, base, overrides, registry, true),
         Err(error) => {
             let start = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
@@ -99,6 +102,18 @@ pub fn parse(
     overrides: &[String],
     registry: &Registry,
 ) -> Result<Plan, Problems> {
+    read(name, text, base, overrides, registry, false)
+}
+
+/// The same; `look` says whether what lies on disk is looked at.
+fn read(
+    name: &str,
+    text: &str,
+    base: &Path,
+    overrides: &[String],
+    registry: &Registry,
+    look: bool,
+) -> Result<Plan, Problems> {
     let options = overrides::text(overrides);
     let sources = Sources::new(name, text, &options);
     let (mut root, mut syntax) = syntax::read(text, 0, 0);
@@ -116,13 +131,18 @@ pub fn parse(
     attention_there(&declaration, &wiring, &stages, &mut found);
     placement::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::known_labels(&declaration.stages, &wiring.inputs, &stages, &mut found);
+    if look {
+        let out = declaration.settings.as_ref().and_then(|settings| settings.get("out")?.as_str());
+        places::check(&root, &declaration.stages, &stages, out.map(Path::new), &mut found);
+    }
     let cards = Cards { stages: &declaration.stages, inputs: &wiring.inputs, built: &stages, registry };
     let prepared = cards.read(&mut found);
     let (errors, warnings) = settle(&sources, syntax, found);
     if !errors.is_empty() {
         return Err(Problems(errors));
     }
-    plan(declaration, wiring, stages, prepared, warnings).ok_or_else(|| {
+    let file = base.join(Path::new(name).file_name().unwrap_or_default());
+    plan(declaration, wiring, stages, prepared, warnings, file).ok_or_else(|| {
         let problem = Found::new(Span::new(0, 0, 0), "the pipeline was not understood");
         Problems(vec![sources.problem(problem.hint("a fault of tomoflow, not of this file"))])
     })
@@ -228,8 +248,9 @@ fn plan(
     mut built: Vec<Option<Stage>>,
     prepared: BTreeMap<usize, Prepared>,
     warnings: Vec<Problem>,
+    file: PathBuf,
 ) -> Option<Plan> {
-    let settings = settings::read(&declaration.settings?);
+    let settings = settings::read(&declaration.settings?, file);
     let mut place = vec![0; declaration.stages.len()];
     for (new, &old) in wiring.order.iter().enumerate() {
         place[old] = new;

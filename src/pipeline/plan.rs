@@ -28,6 +28,8 @@ pub enum Identifiers {
 pub struct Settings {
     /// Its name, in logs and the report.
     pub name: String,
+    /// The pipeline file, absolute.
+    pub file: PathBuf,
     /// Where store, tables and report lie; absolute.
     pub out: PathBuf,
     /// Bytes that actions may hold at once.

@@ -60,6 +60,29 @@ fn opens_statement(tokens: &[Token], text: &str, open: Option<&TokenKind>, previ
     tokens.find(|token| !part(token)).is_some_and(|token| token.kind() == TokenKind::Equals)
 }
 
+/// Quotes as word processors make them.
+const TYPOGRAPHIC: [char; 17] =
+    ['“', '”', '„', '‟', '‘', '’', '‚', '‛', '«', '»', '‹', '›', '＂', '＇', '″', '′', '`'];
+
+fn is_quote(letter: char) -> bool {
+    TYPOGRAPHIC.contains(&letter) || letter == '"' || letter == '\''
+}
+
+/// Text without quotes, or in such that are none: what was probably meant, fit to stand between quotes. What
+/// typographic quotes open goes on to the one that closes it.
+fn unquoted(text: &str, start: usize, word: &str) -> String {
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let meant = match word.strip_prefix(TYPOGRAPHIC) {
+        Some(_) => line
+            .char_indices()
+            .skip(1)
+            .find(|(_, letter)| is_quote(*letter))
+            .map_or(word, |(end, _)| &line[..end]),
+        None => word,
+    };
+    meant.trim_matches(is_quote).replace(['"', '\\'], "")
+}
+
 /// A parser's error in words of ours.
 pub(super) fn explain(error: &ParseError, text: &str, source: usize, offset: usize) -> Found {
     let span = |start: usize, end: usize| Span::new(source, offset + start, offset + end);
@@ -71,7 +94,7 @@ pub(super) fn explain(error: &ParseError, text: &str, source: usize, offset: usi
     match error.description() {
         "string values must be quoted" => Found::new(here, "text needs quotes")
             .label("not quoted")
-            .hint(format!("write `\"{}\"`", word.replace(['"', '\\'], ""))),
+            .hint(format!("write `\"{}\"`", unquoted(text, start, word))),
         "invalid boolean" => Found::new(here, "`true` and `false` are written in lower case"),
         "key with no value" => Found::new(here, "`=` expected after a key").label("`=` expected here"),
         "unexpected key or value" => Found::new(here, "a line ends after its value")
@@ -83,7 +106,16 @@ pub(super) fn explain(error: &ParseError, text: &str, source: usize, offset: usi
             Found::new(whole, "a header is not closed").label("`]` is missing")
         }
         message if message.starts_with("invalid ") && message.ends_with(" string") => {
-            Found::new(whole, "text is not closed").label("a quote is missing")
+            let unclosed = Found::new(whole, "text is not closed").label("a quote is missing");
+            let line =
+                text.get(whole.start - offset..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+            match line.contains(TYPOGRAPHIC) {
+                true => {
+                    let meant = line.trim_matches(|letter| is_quote(letter) || letter == ' ');
+                    unclosed.hint(format!("typographic quotes close no text: write `\"{meant}\"`"))
+                }
+                false => unclosed,
+            }
         }
         message => Found::new(here, message).label(expectation(error)),
     }

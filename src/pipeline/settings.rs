@@ -100,9 +100,10 @@ fn is_device(device: &str) -> bool {
 }
 
 /// The typed form of a checked `[pipeline]` table.
-pub(super) fn read(config: &Config) -> Settings {
+pub(super) fn read(config: &Config, file: PathBuf) -> Settings {
     Settings {
         name: text(config, "name"),
+        file,
         out: PathBuf::from(text(config, "out")),
         memory_bytes: config.get("memory").and_then(Json::as_u64).unwrap_or_default(),
         device: text(config, "device"),

@@ -4,6 +4,7 @@ mod actions;
 mod artifacts;
 mod index;
 mod made;
+mod owner;
 mod settled;
 mod texts;
 
@@ -17,6 +18,7 @@ pub use actions::{Failure, FigureRow, Outcome, Pin, Recorded};
 pub use artifacts::Artifacts;
 pub use index::{Held, Holds, Indexed, Judged, Known};
 pub use made::{Described, Made, Past};
+pub use owner::Owner;
 pub use settled::Pinned;
 pub use texts::Texts;
 
@@ -41,6 +43,18 @@ pub enum StoreError {
         path: PathBuf,
         /// Who holds it.
         holder: String,
+    },
+    /// The results of another pipeline lie there.
+    #[error(
+        "{path} belongs to the pipeline `{}` ({}), whose rows would be replaced\nhint: give this pipeline another `out`; \
+         if that one is no longer wanted, delete `pipeline.json` in the folder `store`",
+        .other.name, .other.file.display()
+    )]
+    Owned {
+        /// The store's folder.
+        path: PathBuf,
+        /// Whose they are.
+        other: Owner,
     },
     /// It was written by another version.
     #[error(

@@ -12,6 +12,7 @@
 mod golden;
 
 mod networks_infer;
+mod networks_logits;
 mod networks_train;
 mod operators_boxes;
 mod operators_golden;

@@ -27,6 +27,7 @@ mod models;
 mod oracle;
 mod packed;
 mod phantom;
+mod places;
 mod real_dicom;
 mod report;
 mod rules;

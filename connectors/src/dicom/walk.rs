@@ -61,8 +61,8 @@ pub struct Walk<F = FileStat> {
     next: VecDeque<Entry<F>>,
     /// A folder that a bind mount shows again is known by its device and inode.
     seen: HashSet<(u64, u64)>,
-    /// What lies in here is not looked at.
-    left_out: Option<PathBuf>,
+    /// What lies in these is not looked at.
+    left_out: Vec<PathBuf>,
     notes: Vec<Unseen>,
     /// What was passed over by its name.
     remnants: usize,
@@ -117,17 +117,17 @@ impl<F: Found> Walk<F> {
         Ok(Self {
             next: VecDeque::from([first]),
             seen: HashSet::new(),
-            left_out: None,
+            left_out: Vec::new(),
             notes: Vec::new(),
             remnants: 0,
         })
     }
 
-    /// The same walk, without a folder and what lies in it.
+    /// The same walk, without one more folder and what lies in it.
     #[must_use]
     pub fn without(mut self, folder: &Path) -> Self {
         self.next.retain(|entry| !entry.path().starts_with(folder));
-        self.left_out = Some(folder.to_owned());
+        self.left_out.push(folder.to_owned());
         self
     }
 
@@ -166,7 +166,7 @@ impl<F: Found> Walk<F> {
         }
         // In order, so that of a folder that is shown twice the first counts, however many threads there are.
         head.retain(|entry| match entry {
-            Entry::Folder(path, id) => self.left_out.as_ref() != Some(path) && self.seen.insert(*id),
+            Entry::Folder(path, id) => !self.left_out.contains(path) && self.seen.insert(*id),
             Entry::File(_) => true,
         });
         let listed: Vec<Listed<F>> = head

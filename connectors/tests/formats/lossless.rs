@@ -58,7 +58,7 @@ fn samples(size: [usize; 2], precision: u8, seed: u64) -> Vec<u16> {
             match state >> 40 & 7 {
                 0 => 0,
                 1 => largest,
-                2..=4 => largest / 2 ^ (noise & 3),
+                2..=4 => (largest / 2) ^ (noise & 3),
                 _ => noise,
             }
         })

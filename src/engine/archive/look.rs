@@ -72,12 +72,16 @@ impl Archive {
         }
         (self.files, self.skipped) = (0, Default::default());
         // All walks begin first: when one fails nothing has been touched.
-        let out = &self.plan.settings.out;
         let mut walks: Vec<(PathBuf, Walk)> = self
             .roots()
             .into_iter()
-            .map(|root| Walk::new(&root).map(|walk| (root, walk.without(out))))
-            .collect::<Result<_, _>>()?;
+            .map(|root| {
+                let walk = Walk::new(&root)?;
+                // What the pipeline itself writes is no input.
+                let own = self.plan.own_below(&root);
+                Ok((root, own.iter().fold(walk, |walk, own| walk.without(own))))
+            })
+            .collect::<Result<_, SourceError>>()?;
         for (root, walk) in &mut walks {
             let mut known = 0;
             if walk.peek().is_none() && !accept_empty {
@@ -106,8 +110,9 @@ impl Archive {
     pub fn update(&mut self, paths: &BTreeSet<PathBuf>) -> Result<Looked, SourceError> {
         let (mut looked, mut differences) = (Looked::default(), Differences::default());
         let roots = self.roots();
+        let own: Vec<PathBuf> = roots.iter().flat_map(|root| self.plan.own_below(root)).collect();
         let ours = |path: &Path| {
-            roots.iter().any(|root| path.starts_with(root)) && !path.starts_with(&self.plan.settings.out)
+            roots.iter().any(|root| path.starts_with(root)) && !own.iter().any(|own| path.starts_with(own))
         };
         let headers = paths.iter().flat_map(|path| headers_of(path));
         let paths: BTreeSet<PathBuf> = headers.chain(paths.iter().cloned()).collect();
@@ -187,6 +192,7 @@ impl Archive {
     fn compare(&self, root: &Path, mut walk: Walk) -> Result<Compared, SourceError> {
         let mut found = Compared::default();
         let mut last = String::new();
+        let own = self.plan.own_below(root);
         let mut next_if = |fits: &dyn Fn(&Path) -> bool| {
             walk.peek().is_some_and(|file| fits(&file.path)).then(|| walk.next()).flatten()
         };
@@ -202,7 +208,9 @@ impl Archive {
                     return found.differences.changed.push((stat, Some(known.holds.into())));
                 }
                 // A file that cannot even be looked at is not a deleted one: its folder may be unreadable.
-                None if is_gone(known.path) => return found.differences.gone.push(known.into()),
+                None if is_gone(known.path) || own.iter().any(|own| known.path.starts_with(own)) => {
+                    return found.differences.gone.push(known.into());
+                }
                 None => {}
             }
             found.files += 1;

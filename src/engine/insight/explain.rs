@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tomoflow_connectors::Digest;
+use tomoflow_connectors::dicom::Record;
+use tomoflow_connectors::{Digest, Geometry};
 
 use super::differences::{Difference, differences, members};
 use super::ledger::Part;
@@ -191,7 +192,7 @@ impl Explain<'_> {
             at: made.at,
             seconds: made.milliseconds as f64 / 1e3,
             operators,
-            slices: self.slices(&made)?.map(|slices| slices.len()),
+            slices: self.slices(&made)?.map(|slices| self.count(&slices)).transpose()?,
             labels: made.labels.map(|digest| digest.to_string()),
             mask: made.mask.map(|digest| digest.to_string()),
             model: made.model.map(|digest| digest.to_string()),
@@ -234,6 +235,15 @@ impl Explain<'_> {
     fn slices(&self, made: &Made) -> Result<Option<Vec<SliceRow>>, RunError> {
         let Some(scan) = made.scan else { return Ok(None) };
         Ok(self.store.list(scan)?.and_then(|bytes| SliceList::decode(&bytes).ok()).map(|list| list.slices))
+    }
+
+    /// How many slices a scan has; a file of another format than DICOM may hold all of them.
+    fn count(&self, slices: &[SliceRow]) -> Result<usize, RunError> {
+        let [only] = slices else { return Ok(slices.len()) };
+        Ok(match self.store.records(&[only.record])?.first() {
+            Some(Record::Image(Ok(image))) => Geometry::from(&image.grid).size[0],
+            _ => 1,
+        })
     }
 
     fn before(&self, now: &Made, past: Option<&Past>) -> Result<Option<Before>, RunError> {

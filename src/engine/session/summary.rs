@@ -59,6 +59,8 @@ pub struct Summary {
     pub tables_changed: Vec<String>,
     /// What a user should know of a stage: a model kept although cases came, or one that cannot be trained.
     pub notes: Vec<String>,
+    /// Sources whose `where` left out all that is there, with the values that are.
+    pub left_out: Vec<String>,
     /// The whole run.
     pub seconds: f64,
     /// Folders of mask files that changed.
@@ -113,7 +115,7 @@ impl fmt::Display for Summary {
         for (code, count) in &self.rejects {
             writeln!(f, "  rejected {code}: {count}")?;
         }
-        for note in &self.notes {
+        for note in self.left_out.iter().chain(&self.notes) {
             writeln!(f, "  {note}")?;
         }
         for folder in &self.folders_changed {

@@ -29,12 +29,16 @@ use crate::operators::value::{Failure, Mask, Metric};
 /// Corners of two grids that lie nearer than this are the same.
 const SAME_GRID_MM: f64 = 0.01;
 
+/// The state of a label of the truth that the masks do not have: nobody looked for it.
+const NOT_IN_MASK: &str = "not_in_mask";
+
 /// What the type declares.
 pub static SPEC: Spec = Spec {
     name: "evaluate",
     section: Section::Operators,
     summary: "Masks compared with the labels of their cases, label by label.",
-    doc: "Labels are matched by name; a case without labels gives no figures. Voxels are counted on the \
+    doc: "Labels are matched by name, and one at least must be found; a label of the truth that the masks do not \
+          have gets rows without a figure, of the state `not_in_mask`. A case without labels gives no figures. Voxels are counted on the \
           scan's original grid.\n\n\
           | metric | is | unit |\n\
           | --- | --- | --- |\n\
@@ -230,7 +234,8 @@ impl Evaluator for Evaluate {
     fn evaluate(&self, mask: &Mask, truth: &Mask) -> Result<Vec<Metric>, Failure> {
         let geometry = truth.labels.geometry();
         self.check_grids(mask.labels.geometry(), geometry)?;
-        let pairs = pair_by_name(mask, truth)?;
+        let named = pair_by_name(mask, truth)?;
+        let pairs: Vec<(u16, u16)> = named.iter().copied().flatten().collect();
         let packed = Packed::new(mask.labels.voxels(), truth.labels.voxels(), geometry.size, &pairs)
             .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))?;
         let [of_prediction, of_reference] = packed.highest();
@@ -238,7 +243,12 @@ impl Evaluator for Evaluate {
         check_named("reference", truth, of_reference)?;
         let overlaps = self.needs(Needs::Lesions).then(|| Overlaps::new(mask, truth));
         let mut metrics = Vec::new();
-        for (place, label) in truth.label_names.iter().enumerate() {
+        let mut places = 0..pairs.len();
+        for (label, pair) in truth.label_names.iter().zip(&named) {
+            let Some(place) = pair.and_then(|_| places.next()) else {
+                metrics.extend(self.metrics.iter().map(|figure| not_in_mask(label, figure)));
+                continue;
+            };
             let lesions = overlaps
                 .as_ref()
                 .map(|overlaps| overlaps.lesions(pairs[place], geometry.voxel_mm3(), self.lesion_iou));
@@ -321,19 +331,33 @@ impl Evaluate {
     }
 }
 
-/// For each label of the truth, which one it is in the prediction and which in the truth.
-fn pair_by_name(mask: &Mask, truth: &Mask) -> Result<Vec<(u16, u16)>, Failure> {
+/// What is said of a label that the masks do not have.
+fn not_in_mask(label: &str, figure: &Figure) -> Metric {
+    Metric {
+        label: label.to_owned(),
+        metric: figure.name.to_owned(),
+        value: None,
+        unit: figure.unit.to_owned(),
+        state: NOT_IN_MASK.to_owned(),
+    }
+}
+
+/// For each label of the truth, which one it is in the prediction and which in the truth; none for one that the
+/// prediction does not have. They must have one in common: else one of them is called otherwise.
+fn pair_by_name(mask: &Mask, truth: &Mask) -> Result<Vec<Option<(u16, u16)>>, Failure> {
     let pair = |(index, name): (usize, &String)| {
         let found = mask.label_names.iter().position(|other| other == name);
-        found.map(|other| (other as u16 + 1, index as u16 + 1)).ok_or_else(|| {
-            Failure::new(
-                "LABEL_MISMATCH",
-                format!("a mask with the label `{name}` expected, {} found", mask.label_names.join(", ")),
-                "labels are matched by name: a segmenter's label must be called as in the truth",
-            )
-        })
+        found.map(|other| (other as u16 + 1, index as u16 + 1))
     };
-    truth.label_names.iter().enumerate().map(pair).collect()
+    let pairs: Vec<_> = truth.label_names.iter().enumerate().map(pair).collect();
+    match truth.label_names.first() {
+        Some(name) if pairs.iter().all(Option::is_none) => Err(Failure::new(
+            "LABEL_MISMATCH",
+            format!("a mask with the label `{name}` expected, {} found", mask.label_names.join(", ")),
+            "labels are matched by name: a segmenter's label must be called as in the truth",
+        )),
+        _ => Ok(pairs),
+    }
 }
 
 /// Refuses voxels of a label without a name: they would be left out of every figure.

@@ -36,6 +36,7 @@ fn stdout(output: &Output) -> String {
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("vs.toml"), SOUND).unwrap();
+    std::fs::create_dir(folder.path().join("archive")).unwrap();
     std::fs::write(
         folder.path().join("bad.toml"),
         SOUND.rewrite("path", "pth").rewrite("scans\"]", "scan\"]"),

@@ -117,3 +117,12 @@ fn unclosed_brackets_and_quotes() {
     "#]],
     );
 }
+
+#[test]
+fn typographic_quotes_are_not_part_of_the_remedy() {
+    for text in ["“archive”", "„archive“", "‘archive’", "«archive»"] {
+        let problems = super::parsed(&with("path = \"archive\"", &format!("path = {text}")), &[]);
+        let told = problems.unwrap_err().to_string();
+        assert!(told.contains("hint: write `\"archive\"`"), "{text}: {told}");
+    }
+}

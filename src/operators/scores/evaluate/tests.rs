@@ -324,10 +324,33 @@ fn labels_are_matched_by_name() {
     let found = evaluate.evaluate(&mask(&["cochlea", "tumour"], &[2, 1, 0, 0]), &truth).unwrap();
     let rows: Vec<_> = found.iter().map(|row| (row.label.as_str(), row.value, row.unit.as_str())).collect();
     assert_eq!(rows, [("tumour", Some(1.0), "1"), ("cochlea", Some(1.0), "1")]);
-    let error = evaluate.evaluate(&mask(&["tumour"], &[1, 0, 0, 0]), &truth).unwrap_err();
+    let error = evaluate.evaluate(&mask(&["tumor"], &[1, 0, 0, 0]), &truth).unwrap_err();
     assert_eq!(error.code, "LABEL_MISMATCH");
     let error = evaluate.evaluate(&mask(&["tumour", "cochlea"], &[3, 0, 0, 0]), &truth).unwrap_err();
     assert_eq!(error.code, "LABEL_MISMATCH");
+}
+
+#[test]
+fn a_label_that_the_mask_does_not_have_is_said_to_be_absent() {
+    let evaluate = evaluate(&["dice", "rve"], Empty::OneZero);
+    let truth = mask(&["tumour", "cochlea", "nerve"], &[1, 2, 3, 0]);
+    let found = evaluate.evaluate(&mask(&["cochlea"], &[0, 1, 0, 0]), &truth).unwrap();
+    let rows: Vec<_> = found
+        .iter()
+        .map(|row| (row.label.as_str(), row.metric.as_str(), row.value, row.state.as_str()))
+        .collect();
+    let absent = "not_in_mask";
+    assert_eq!(
+        rows,
+        [
+            ("tumour", "dice", None, absent),
+            ("tumour", "rve", None, absent),
+            ("cochlea", "dice", Some(1.0), "ok"),
+            ("cochlea", "rve", Some(0.0), "ok"),
+            ("nerve", "dice", None, absent),
+            ("nerve", "rve", None, absent),
+        ]
+    );
 }
 
 #[test]
