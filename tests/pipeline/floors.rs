@@ -37,7 +37,7 @@ fn floor(module: &str) -> Option<usize> {
 }
 
 /// The words and signs of Rust code, without comments, texts and characters.
-fn words(code: &str) -> Vec<String> {
+pub(super) fn words(code: &str) -> Vec<String> {
     let code: Vec<char> = code.chars().collect();
     let at = |index: usize| code.get(index).copied().unwrap_or('\0');
     let (mut words, mut i) = (Vec::new(), 0);
@@ -147,7 +147,7 @@ fn faults(path: &[&str], code: &str) -> Vec<String> {
     faults
 }
 
-fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+pub(super) fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
