@@ -119,7 +119,7 @@ fn a_killed_writer_leaves_a_whole_table_and_goes_on() {
     let mut last = 0;
     for round in 1..=4 {
         let mut writer = Command::new(env::current_exe().unwrap())
-            .args(["a_killed_writer_leaves_a_whole_table_and_goes_on", "--exact", "--nocapture"])
+            .args(["tables::a_killed_writer_leaves_a_whole_table_and_goes_on", "--exact", "--nocapture"])
             .env(DIR, dir.path())
             .stdout(Stdio::piped())
             .spawn()
