@@ -226,6 +226,15 @@ pub trait LabelSource: Send + Sync {
         Vec::new()
     }
 
+    /// Whether an object below [`LabelsIn::Objects`] has anything that this source asks for. A scan whose outlines have
+    /// nothing of it is one without labels, and never one with empty labels.
+    ///
+    /// # Errors
+    /// `NO_STRUCTURE`: the names that the object has.
+    fn asks_for(&self, _outlines: &Outlines) -> Result<(), Reject> {
+        Ok(())
+    }
+
     /// Draws labels on a scan's own grid.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod folds;
 mod gaps;
 mod images;
 mod inspect;
+mod labels;
 mod maps;
 mod models;
 mod oracle;

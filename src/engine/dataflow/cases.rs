@@ -9,6 +9,7 @@ use super::super::rows::{Desired, Output};
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{CaseRow, OutlinesRow, SeriesRow, Verdict};
+use crate::operators::registry::Stage;
 
 /// What refers to a series, before it is a case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ impl<'s> Built<'s, '_> {
             outlines.dedup_by_key(|row| row.outlines.digest);
             for (half, _) in halves {
                 let Half::Scan(series) = half else { continue };
-                let (chosen, refused) = choose(&outlines, newest);
+                let (chosen, refused) = choose(&plan.stages[source].stage, &outlines, newest);
                 let labels = chosen.map(|row| keys::labels(&plan, index, source, row, series));
                 let case = CaseRow { series: series.clone(), labels };
                 output.push(((case, refused), 1));
@@ -106,12 +107,30 @@ impl<'s> Built<'s, '_> {
     }
 }
 
-/// The outlines that count, or why none do.
-fn choose<'a>(outlines: &[&'a OutlinesRow], newest: bool) -> (Option<&'a OutlinesRow>, Option<Reject>) {
-    match outlines {
-        [] => (None, None),
-        [first, ..] if newest || outlines.len() == 1 => (Some(first), None),
-        several => {
+/// The outlines that count, or why none do. Of several those count that have what is asked for; where the newest does,
+/// it alone.
+fn choose<'a>(
+    source: &Stage,
+    outlines: &[&'a OutlinesRow],
+    newest: bool,
+) -> (Option<&'a OutlinesRow>, Option<Reject>) {
+    let asks_for = |row: &OutlinesRow| match source {
+        Stage::Labels(source) => source.asks_for(&row.outlines),
+        _ => Ok(()),
+    };
+    let Some(first) = outlines.first() else { return (None, None) };
+    let asked: Vec<&OutlinesRow> = if newest {
+        vec![first]
+    } else {
+        outlines.iter().copied().filter(|row| asks_for(row).is_ok()).collect()
+    };
+    match asked[..] {
+        [] => (None, asks_for(first).err()),
+        [only] => match asks_for(only) {
+            Ok(()) => (Some(only), None),
+            Err(reject) => (None, Some(reject)),
+        },
+        ref several => {
             let message = format!("one structure set expected for a scan, {} refer to it", several.len());
             let hint = "remove the outdated ones, or set `on_several = \"newest\"`";
             (None, Some(Reject::new("SEVERAL_LABELS", message, hint)))

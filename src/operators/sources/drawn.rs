@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobMatcher;
 use tomoflow_connectors::container::folder_of;
-use tomoflow_connectors::rtstruct::Form;
+use tomoflow_connectors::rtstruct::{Form, Outlines};
 use tomoflow_connectors::{Reject, dicom_seg, rtstruct};
 
 use super::patterns::glob;
@@ -69,6 +69,12 @@ impl DrawnSource {
         }
         let label_of = |name: &str| self.label_of(name);
         let drawn = rtstruct::rasterise_between(&structures, &label_of, on.grid, on.heights)?;
+        for told in drawn.told() {
+            tracing::warn!("{}: {told}", path.display());
+        }
+        if let Some(nothing) = drawn.nothing() {
+            return Err(nothing);
+        }
         Ok(Drawing { labels: drawn.labels, off_slice: drawn.off_slice, skipped: drawn.skipped })
     }
 }
@@ -82,6 +88,21 @@ impl LabelSource for DrawnSource {
         LabelsIn::Objects { root: &self.path, form: self.form }
     }
 
+    fn asks_for(&self, outlines: &Outlines) -> Result<(), Reject> {
+        let asked = |(place, name): (usize, &String)| self.label_of(&self.name_of(place, name)).is_some();
+        if (1..).zip(&outlines.structures).any(asked) {
+            return Ok(());
+        }
+        let globs = self.labels.iter().flat_map(|(_, patterns)| patterns).map(|one| one.glob().glob());
+        let message = format!(
+            "a structure or segment named {} expected, the file has {}",
+            listed(globs, " or "),
+            listed(outlines.structures.iter().map(String::as_str), ", ")
+        );
+        let hint = "the scan counts as unlabelled; compare the names, `[\"*\"]` fits every one";
+        Err(Reject::new("NO_STRUCTURE", message, hint))
+    }
+
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
         let path = labels.file.ok_or_else(|| vanished(labels.record))?;
         match self.form {
@@ -91,6 +112,19 @@ impl LabelSource for DrawnSource {
                 .map(Drawing::from),
         }
     }
+}
+
+/// Names in quotes, the first of many.
+fn listed<'a>(names: impl Iterator<Item = &'a str>, between: &str) -> String {
+    const SHOWN: usize = 12;
+    let mut names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(between) + &rest
 }
 
 fn patterns(
