@@ -267,6 +267,8 @@ fn train(
         networks::set_deterministic();
     }
     let checkpoint = &*context.artifacts.checkpoint(action.key);
+    // More readers than threads would only wait for each other.
+    let readers = readers.clamp(1, rayon::current_num_threads());
     let running = Running { checkpoint, checkpoint_every, readers, device };
     let trained = networks::train(&train.settings, &task, &training, &validation, &running, &mut observer)
         .map_err(network)?;
