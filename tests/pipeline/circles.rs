@@ -48,7 +48,8 @@ fn tree(words: &[String], mut at: usize) -> (Vec<(Module, String)>, usize) {
                 at += 1;
                 while words.get(at).is_some_and(|word| word != "}") {
                     let (inner, end) = tree(words, at);
-                    leaves.extend(inner.into_iter().map(|(path, name)| ([parts.clone(), path].concat(), name)));
+                    leaves
+                        .extend(inner.into_iter().map(|(path, name)| ([parts.clone(), path].concat(), name)));
                     at = if words.get(end).is_some_and(|word| word == ",") { end + 1 } else { end };
                 }
                 return (leaves, at + 1);
@@ -183,7 +184,8 @@ fn read(folder: &str) -> BTreeMap<Module, String> {
 
 #[test]
 fn no_two_files_import_each_other() {
-    let found: BTreeSet<_> = circles(&read("src")).into_iter().chain(circles(&read("connectors/src"))).collect();
+    let found: BTreeSet<_> =
+        circles(&read("src")).into_iter().chain(circles(&read("connectors/src"))).collect();
     let known: BTreeSet<_> = KNOWN.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
     let fresh: Vec<_> = found.difference(&known).collect();
     let gone: Vec<_> = known.difference(&found).collect();
@@ -194,13 +196,17 @@ fn no_two_files_import_each_other() {
 #[test]
 fn circles_are_seen_through_what_a_module_hands_on() {
     let code = |files: &[(&str, &str)]| -> BTreeMap<Module, String> {
-        let module = |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let module =
+            |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
         files.iter().map(|(name, code)| (module(name), (*code).to_owned())).collect()
     };
     let pairs = |files: &[(&str, &str)]| circles(&code(files)).into_iter().collect::<Vec<_>>();
     let one = vec![("a".to_owned(), "b".to_owned())];
     assert_eq!(pairs(&[("a", "use crate::b::B;"), ("b", "use super::a::{A, C};")]), one);
-    assert_eq!(pairs(&[("a", "use crate::B;"), ("b", "fn f() { super::a::g() }"), ("", "pub use b::B;")]), one);
+    assert_eq!(
+        pairs(&[("a", "use crate::B;"), ("b", "fn f() { super::a::g() }"), ("", "pub use b::B;")]),
+        one
+    );
     // A module and one below it may, and so may tests.
     assert!(pairs(&[("a", "use self::b::B;"), ("a::b", "use super::A;")]).is_empty());
     assert!(pairs(&[("a", "use crate::b::B;"), ("b", "mod tests { use super::super::a::A; }")]).is_empty());
