@@ -20,7 +20,7 @@ pub(super) const PARALLEL: f64 = 1e-3;
 /// # Examples
 /// ```
 /// use tomoflow::connectors::{Geometry, LabelMap};
-/// use tomoflow::operators::resample::labels_to_grid;
+/// use tomoflow::voxels::regrid::labels_to_grid;
 /// let coarse = LabelMap::new(Geometry::axis_aligned([1, 1, 2], [1.0, 1.0, 2.0]), vec![0, 7]).unwrap();
 /// let fine = labels_to_grid(&coarse, &Geometry::axis_aligned([1, 1, 4], [1.0; 3])).unwrap();
 /// assert_eq!(fine.voxels(), [0, 7, 7, 7]);

@@ -66,7 +66,7 @@ impl Reorient {
     ///
     /// # Examples
     /// ```
-    /// use tomoflow::operators::reorient::Reorient;
+    /// use tomoflow::operators::cases::reorient::Reorient;
     /// assert!(Reorient::parse("RAS").is_some());
     /// assert!(Reorient::parse("RLS").is_none());
     /// ```

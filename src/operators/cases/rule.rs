@@ -159,7 +159,7 @@ impl SpacingRule {
     ///
     /// # Examples
     /// ```
-    /// use tomoflow::operators::rules::{Sampled, SpacingRule};
+    /// use tomoflow::operators::cases::rule::{Sampled, SpacingRule};
     /// let scan = |mm| Sampled { spacing_mm: [mm, 0.5, 0.5], size: [30, 256, 256] };
     /// let found = SpacingRule::Median.spacing_mm(&[scan(1.0), scan(3.0), scan(1.2)]);
     /// assert_eq!(found, Some([1.2, 0.5, 0.5]));
