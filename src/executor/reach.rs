@@ -9,11 +9,9 @@ use crate::operators::registry::Stage;
 use crate::operators::samples::view::Input;
 use crate::pipeline::{Plan, PlannedStage};
 
-/// Lengths that are rounded on the way may be so many voxels less.
-const SLACK: f64 = 2.0;
-
-/// Transforms that leave a scan's grid as it is.
-const SAME_GRID: [&str; 5] = ["zscore", "percentiles", "window", "clip", "histogram_match"];
+/// Transforms that say exactly what grid they give ([`Transform::grid`](crate::operators::registry::Transform::grid)).
+const EXACT: [&str; 8] =
+    ["zscore", "percentiles", "window", "clip", "histogram_match", "resample", "pad", "reorient"];
 
 /// The windows of an inference whose networks were trained here: these are shown a scan's lowest intensity around it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +20,8 @@ pub enum Windows {
     None,
     /// Of so many voxels at most.
     UpTo([usize; 3]),
+    /// Of these lengths in mm: voxels follow from the spacing that all scans of a training have in common.
+    Mm([f64; 3]),
     /// Of any size.
     Any,
 }
@@ -47,7 +47,7 @@ impl Windows {
             Stage::View(view) => match &view.input {
                 Input::Voxels(InputView::Patch { size }) => Self::UpTo(*size),
                 Input::Voxels(_) => Self::None,
-                Input::PatchMm(_) => Self::Any,
+                Input::PatchMm(lengths) => Self::Mm(*lengths),
             },
             _ => Self::Any,
         }
@@ -57,6 +57,7 @@ impl Windows {
         match (self, other) {
             (Self::None, one) | (one, Self::None) => one,
             (Self::UpTo(a), Self::UpTo(b)) => Self::UpTo(std::array::from_fn(|axis| a[axis].max(b[axis]))),
+            (one, other) if one == other => one,
             _ => Self::Any,
         }
     }
@@ -85,34 +86,25 @@ impl Reach {
     }
 
     fn beyond(&self, grid: &Grid) -> bool {
-        let windows = match &self.windows {
-            Windows::None => return false,
-            Windows::Any => return true,
-            Windows::UpTo(windows) => windows,
-        };
-        let geometry = Geometry::from(grid);
-        let (mut size, mut spacing_mm) = (geometry.size.map(|n| n as f64), geometry.spacing_mm());
+        let mut geometry = Geometry::from(grid);
         for stage in &self.transforms {
-            let numbers = |field: &str| {
-                let value = stage.config.get(field).cloned().unwrap_or_default();
-                serde_json::from_value::<[f64; 3]>(value).ok()
-            };
-            let on_grid = stage.config.get("grid").is_some_and(serde_json::Value::is_object);
-            match (stage.spec.name, numbers("spacing_mm")) {
-                // It only adds.
-                ("pad", _) => {}
-                ("resample", Some(new_mm)) if !on_grid => {
-                    size = std::array::from_fn(|i| size[i] * spacing_mm[i] / new_mm[i] - SLACK);
-                    spacing_mm = new_mm;
+            match &stage.stage {
+                Stage::Transform(transform) if EXACT.contains(&stage.spec.name) => {
+                    geometry = transform.grid(&geometry);
                 }
-                (name, _) if SAME_GRID.contains(&name) => {}
-                _ => return true,
+                _ => return self.windows != Windows::None,
             }
         }
+        let spacing_mm = geometry.spacing_mm();
+        let windows: [f64; 3] = match self.windows {
+            Windows::None => return false,
+            Windows::Any => return true,
+            Windows::UpTo(voxels) => voxels.map(|voxels| voxels as f64),
+            Windows::Mm(lengths) => std::array::from_fn(|axis| (lengths[axis] / spacing_mm[axis]).round()),
+        };
         // A length that is no number is none.
-        size.iter()
-            .zip(windows)
-            .any(|(length, window)| length.partial_cmp(&(*window as f64)).is_none_or(|o| o.is_lt()))
+        let within = |(size, window): (usize, f64)| window <= size as f64;
+        !geometry.size.into_iter().zip(windows).all(within)
     }
 }
 

@@ -144,7 +144,7 @@ fn results(out: &At, sources: &[At], found: &mut Vec<Found>) {
     for source in sources {
         let among = |own: &&str| source.real.starts_with(out.real.join(own));
         let name = source.name;
-        let problem = if source.real == out.real || OWN.iter().any(|own| among(own)) {
+        let problem = if source.real == out.real || OWN.iter().any(among) {
             let message = format!("`out` holds the source `{name}`: files could not be told from results");
             let hint = "give results a folder of their own, for example \"results\"";
             Found::new(out.span, message).label("a source's folder").hint(hint)

@@ -163,10 +163,10 @@ fn until_working(place: &Workplace) {
 #[test]
 fn when_one_is_killed_all_end_and_the_next_run_goes_on() {
     let mut place = Workplace::new(24);
-    let expected = place.anew();
+    let (expected, text) = (place.anew(), place.text.clone());
     // An epoch of the control plane waits for every process, so none goes on alone for long.
     for (round, victim) in [1, 0, 2, 1].into_iter().enumerate() {
-        place.text = place.text.rewrite("name = \"test\"", &format!("name = \"test{round}\""));
+        place.text = text.rewrite("name = \"test\"", &format!("name = \"test{round}\""));
         drop(std::fs::remove_dir_all(place.out()));
         let mut children = all(&place, 3, &[]);
         until_working(&place);

@@ -119,12 +119,18 @@ fn graph_types_and_schema_print_what_the_library_makes() {
     let refused = tomoflow(folder.path(), &["graph", "bad.toml"]);
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(78), 0));
     assert!(stdout(&tomoflow(folder.path(), &["types"])).contains("\n  assemble"));
-    assert!(stdout(&tomoflow(folder.path(), &["types", "assemble"])).starts_with("## `assemble`\n"));
+    let registry = Registry::builtin();
+    let page = tomoflow::pipeline::manual(registry.get("assemble").unwrap().spec, 100);
+    assert_eq!(stdout(&tomoflow(folder.path(), &["types", "assemble"])), page);
+    let page = tomoflow::pipeline::manual_of_pipeline(100);
+    assert_eq!(stdout(&tomoflow(folder.path(), &["types", "pipeline"])), page);
+    let masks = tomoflow(folder.path(), &["types", "masks"]);
+    assert!(stdout(&masks).contains("  area_mm2 (Float64)\n    Area, mm².\n"));
     let unknown = tomoflow(folder.path(), &["types", "asemble"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean `assemble`?"));
     let schema: Json = serde_json::from_slice(&tomoflow(folder.path(), &["schema"]).stdout).unwrap();
-    assert_eq!(schema, tomoflow::pipeline::schema(&Registry::builtin()));
+    assert_eq!(schema, tomoflow::pipeline::schema(&registry));
 }
 
 #[test]
