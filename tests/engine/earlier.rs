@@ -69,8 +69,13 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Digest> {
 
 /// All files but those that each run writes.
 fn kept(folder: &Path) -> BTreeMap<PathBuf, Digest> {
-    const OF_RUNS: [&str; 4] =
-        ["out/tables/runs", "out/store/state.redb", "out/store/status.json", "out/store/holder"];
+    const OF_RUNS: [&str; 5] = [
+        "out/tables/runs",
+        "out/store/state.redb",
+        "out/store/status.json",
+        "out/store/holder",
+        "out/store/pipeline.json",
+    ];
     let mut kept = files(folder);
     kept.retain(|name, _| !OF_RUNS.iter().any(|of_runs| name.starts_with(of_runs)));
     kept.retain(|name, _| !name.starts_with("archive") && name != Path::new("pipeline.toml"));
