@@ -29,6 +29,7 @@ pub mod volume;
 
 pub use digest::Digest;
 pub use geometry::{Geometry, PatientPoint, VoxelIndex};
+pub use nearest::Beside;
 pub use real::Real;
 pub use reject::Reject;
 pub use runlength::RunLength;

@@ -14,18 +14,90 @@ impl LabelMap {
     /// `BAD_GEOMETRY`, `OUT_OF_MEMORY`, and `OFF_GRID` when there are labels and none of their slices meets the
     /// grid.
     pub fn onto(&self, label_of: impl Fn(u16) -> u16 + Sync, grid: &Geometry) -> Result<LabelMap, Reject> {
+        self.onto_telling(label_of, grid).map(|(labels, _)| labels)
+    }
+
+    /// As [`onto`](Self::onto), with what of the labels lies beside the grid.
+    ///
+    /// # Errors
+    /// As [`onto`](Self::onto), and `OFF_GRID` when there are labels and all of them lie beside the grid.
+    pub fn onto_telling(
+        &self,
+        label_of: impl Fn(u16) -> u16 + Sync,
+        grid: &Geometry,
+    ) -> Result<(LabelMap, Beside), Reject> {
         let [_, rows, columns] = self.size();
         let slab = |slice: &[u16]| {
             let labels: Vec<u16> = slice.iter().map(|&label| label_of(label)).collect();
             labels.iter().any(|&label| label != 0).then_some(labels)
         };
         let slabs: Vec<_> = self.voxels().par_chunks((rows * columns).max(1)).map(slab).collect();
-        onto(&slabs, self.geometry(), grid, false)
+        onto_telling(&slabs, self.geometry(), grid, false)
     }
 }
 
 fn damaged(error: &SizeMismatch) -> Reject {
     Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged")
+}
+
+/// What of labels lies beside the grid that they were drawn onto.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Labelled voxels of the labels' own grid.
+    pub labelled: usize,
+    /// Those of them whose centres lie beside the other grid.
+    pub beside: usize,
+    /// Labelled voxels of the other grid.
+    pub drawn: usize,
+}
+
+impl Beside {
+    /// What was lost, by name; none when nothing was: `LABEL_BEYOND_SCAN` for voxels beside the grid, and
+    /// `LABEL_TOO_FINE` when no voxel of it is nearest to a labelled one.
+    pub fn told(&self) -> Option<Reject> {
+        let Self { labelled, beside, drawn } = self;
+        if *beside > 0 {
+            let message =
+                format!("labels within the scan expected, {beside} of {labelled} voxels lie beside it");
+            let hint =
+                "was the scan cropped, or are the labels of another one? they count as far as they lie in it";
+            return Some(Reject::new("LABEL_BEYOND_SCAN", message, hint));
+        }
+        let message =
+            || format!("labels that a voxel of the scan's grid can show expected, none of {labelled} can");
+        let hint = "the labels are thinner than the scan's voxels: the truth is empty";
+        (*labelled > 0 && *drawn == 0).then(|| Reject::new("LABEL_TOO_FINE", message(), hint))
+    }
+}
+
+/// As [`onto`], with what of the labels lies beside the grid.
+///
+/// # Errors
+/// As [`onto`], and `OFF_GRID` when all labels lie beside the grid.
+pub(crate) fn onto_telling(
+    slabs: &[Option<Vec<u16>>],
+    own: &Geometry,
+    grid: &Geometry,
+    thin: bool,
+) -> Result<(LabelMap, Beside), Reject> {
+    let labels = onto(slabs, own, grid, thin)?;
+    let labelled = |slab: &Vec<u16>| slab.iter().filter(|label| **label != 0).count();
+    let all = slabs.par_iter().flatten().map(labelled).sum();
+    if all == 0 {
+        return Ok((labels, Beside::default()));
+    }
+    let map = Map::new(own, grid)?;
+    let beside = slabs.par_iter().enumerate().map(|(slice, slab)| match slab {
+        Some(slab) => map.beside(slice, slab, own.size[2], grid.size),
+        None => 0,
+    });
+    let beside = beside.sum();
+    if beside == all {
+        let message = format!("labels within the scan expected, all {all} voxels lie beside it");
+        return Err(Reject::new("OFF_GRID", message, "were they drawn on another scan?"));
+    }
+    let drawn = labels.voxels().par_iter().filter(|label| **label != 0).count();
+    Ok((labels, Beside { labelled: all, beside, drawn }))
 }
 
 /// A grid without labels, if there is room for it.
@@ -131,6 +203,8 @@ impl Slabs<'_> {
 /// begin, so that every voxel of it is nearest to the one at the same distance from the beginning.
 const DRIFT: f64 = 0.1;
 const OFF_CENTRE: f64 = 0.25;
+/// How far beyond the edge of a voxel a place still counts as within it, in voxels.
+const EDGE: f64 = 1e-2;
 
 /// From voxels of one grid to places on another.
 struct Map {
@@ -164,6 +238,25 @@ impl Map {
     fn place(&self, index: [f64; 3]) -> [f64; 3] {
         let along = |i: usize| (0..3).map(|axis| self.steps[axis][i] * index[axis]).sum::<f64>();
         [0, 1, 2].map(|i| self.origin[i] + along(i))
+    }
+
+    /// How many labelled voxels of a slice lie beside a grid of this size.
+    fn beside(&self, slice: usize, slab: &[u16], columns: usize, size: [usize; 3]) -> usize {
+        // Half a voxel around the centres, and a little more, so that rounded decimals do not decide.
+        let within = |place: [f64; 3]| {
+            (0..3).all(|axis| place[axis] >= -0.5 - EDGE && place[axis] <= size[axis] as f64 - 0.5 + EDGE)
+        };
+        let ends = [0, columns.saturating_sub(1)];
+        let rows = slab.chunks_exact(columns.max(1)).enumerate();
+        let beside = |(row, line): (usize, &[u16])| {
+            let at = |column: usize| self.place([slice as f64, row as f64, column as f64]);
+            // A box holds a line when it holds its ends.
+            if ends.iter().all(|column| within(at(*column))) {
+                return 0;
+            }
+            line.iter().enumerate().filter(|(column, label)| **label != 0 && !within(at(*column))).count()
+        };
+        rows.map(beside).sum()
     }
 
     /// Whether an occupied slice lies between the corners of a slice.

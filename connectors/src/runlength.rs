@@ -48,6 +48,19 @@ impl RunLength {
         Some(())
     }
 
+    /// The values of a slice within the runs.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn within<'a>(&'a self, slice: &'a [u16]) -> Option<impl Iterator<Item = u16> + 'a> {
+        let run = |run: &'a [u32]| {
+            let &[start, length] = run else { return None };
+            slice.get(start as usize..(start as usize).checked_add(length as usize)?)
+        };
+        let runs: Vec<&[u16]> = self.0.chunks(2).map(run).collect::<Option<_>>()?;
+        Some(runs.into_iter().flatten().copied())
+    }
+
     /// Pixels in all.
     pub fn area(&self) -> u64 {
         self.0.chunks(2).filter_map(|run| run.get(1)).map(|&n| u64::from(n)).sum()

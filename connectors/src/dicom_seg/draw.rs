@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use super::object::bad;
 use super::read::{Segment, Segmentation};
-use crate::nearest::onto;
+use crate::nearest::{Beside, onto, onto_telling};
 use crate::planes::{self, planes};
 use crate::{Geometry, LabelMap, Reject};
+
+/// Voxels of the segments' own grid that a label has, and that another label had before: by the two.
+pub type Over = BTreeMap<(u16, u16), usize>;
 
 impl Segmentation {
     /// Draws segments on a grid; `label_of` gives a segment's label by its name, `None` to leave it out.
@@ -19,11 +22,17 @@ impl Segmentation {
     /// (`OUT_OF_MEMORY`), or when chosen segments have voxels and none of their slices meets the grid
     /// (`OFF_GRID`).
     pub fn draw(&self, label_of: impl Fn(&str) -> Option<u16>, grid: &Geometry) -> Result<LabelMap, Reject> {
+        let slabs = self.slabs(&self.chosen(&label_of), &mut Over::new())?;
+        onto(&slabs, self.geometry(), grid, self.thin)
+    }
+
+    /// The segments that are asked for, in the order in which they are drawn.
+    fn chosen(&self, label_of: &dyn Fn(&str) -> Option<u16>) -> Vec<(u16, &Segment)> {
         let chosen = self.segments().iter().filter_map(|s| label_of(&s.name).map(|label| (label, s)));
         let mut chosen: Vec<_> = chosen.collect();
         // A stable sort: the higher label is drawn later.
         chosen.sort_by_key(|(label, _)| *label);
-        onto(&self.slabs(&chosen)?, self.geometry(), grid, self.thin)
+        chosen
     }
 
     /// As [`draw`](Self::draw), on a grid with planes between slices, which lie at `heights`
@@ -38,22 +47,41 @@ impl Segmentation {
         grid: &Geometry,
         heights: &[f64],
     ) -> Result<LabelMap, Reject> {
-        let mut labels = self.draw(label_of, grid)?;
+        self.draw_telling(label_of, grid, heights).map(|(labels, ..)| labels)
+    }
+
+    /// As [`draw_between`](Self::draw_between), with what of the segments lies beside the grid, and where they overlap.
+    ///
+    /// # Errors
+    /// As [`draw_between`](Self::draw_between), and `OFF_GRID` when all voxels lie beside the grid.
+    pub fn draw_telling(
+        &self,
+        label_of: impl Fn(&str) -> Option<u16>,
+        grid: &Geometry,
+        heights: &[f64],
+    ) -> Result<(LabelMap, Beside, Over), Reject> {
+        let mut over = Over::new();
+        let slabs = self.slabs(&self.chosen(&label_of), &mut over)?;
+        let (mut labels, beside) = onto_telling(&slabs, self.geometry(), grid, self.thin)?;
         if !heights.is_empty() {
             let planes = planes(grid.size[0], heights).ok_or_else(|| planes::unfit(grid, heights))?;
             planes::fill_between(&mut labels, &planes, heights.len(), &BTreeMap::new());
         }
-        Ok(labels)
+        Ok((labels, beside, over))
     }
 
     /// The labels on each slice of the own grid that has any.
-    fn slabs(&self, chosen: &[(u16, &Segment)]) -> Result<Vec<Option<Vec<u16>>>, Reject> {
+    fn slabs(&self, chosen: &[(u16, &Segment)], over: &mut Over) -> Result<Vec<Option<Vec<u16>>>, Reject> {
         let [depth, rows, columns] = self.geometry().size;
         let mut slabs: Vec<Option<Vec<u16>>> = vec![None; depth];
         for (label, segment) in chosen {
             for (&slice, runs) in &segment.slices {
                 let drawn = slabs.get_mut(slice).and_then(|slab| {
-                    runs.decode(slab.get_or_insert_with(|| vec![0; rows * columns]), *label)
+                    let slab = slab.get_or_insert_with(|| vec![0; rows * columns]);
+                    for before in runs.within(slab)?.filter(|before| ![0, *label].contains(before)) {
+                        *over.entry((*label, before)).or_default() += 1;
+                    }
+                    runs.decode(slab, *label)
                 });
                 drawn.ok_or_else(|| bad("a run leaves its slice"))?;
             }

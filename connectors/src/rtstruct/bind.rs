@@ -16,16 +16,16 @@ pub enum Whose {
 /// What was drawn on other images than the scan's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// Structures that lie in another frame of reference, by name.
+    /// Structures that lie in another frame of reference, or all on images of another scan, by name.
     pub structures: Vec<String>,
-    /// Contours of other structures that name an image of another scan.
+    /// Contours that name an image of another scan.
     pub contours: usize,
 }
 
 impl StructureSet {
     /// Keeps what was drawn on one scan, and tells what was not.
     ///
-    /// A contour that names an image of another scan is left out. A structure in another frame of reference than
+    /// A contour that names an image of another scan is left out, and a structure with no others. A structure in another frame of reference than
     /// the scan's goes as a whole, unless one of its contours names an image of the scan; an unknown frame, of
     /// either, sets nothing apart.
     ///
@@ -58,6 +58,11 @@ impl StructureSet {
             let before = structure.contours.len();
             structure.contours.retain(|contour| of(&contour.sop_uid) != Whose::Others);
             elsewhere.contours += before - structure.contours.len();
+            if before > 0 && structure.contours.is_empty() {
+                // It is not empty: all of it is another scan's.
+                elsewhere.structures.push(std::mem::take(&mut structure.name));
+                return false;
+            }
             true
         });
         elsewhere

@@ -17,9 +17,9 @@ const MOST: usize = 512;
 /// ```
 /// use tomoflow_connectors::rtstruct::Instances;
 /// let named = Instances::of(["1.2.1", "1.2.2", "1.2.2", ""]);
-/// let scan = ["1.2.2", "1.2.3"].map(Instances::mark).into();
-/// assert_eq!((named.count(), named.share_of(&scan)), (2, Some(0.5)));
-/// assert_eq!(Instances::default().share_of(&scan), None);
+/// let scan = ["1.2.2", "1.2.3"].map(Instances::mark);
+/// assert_eq!((named.count(), named.share_of(|mark| scan.contains(&mark))), (2, Some(0.5)));
+/// assert_eq!(Instances::default().share_of(|_| true), None);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Instances {
@@ -47,10 +47,10 @@ impl Instances {
         self.count
     }
 
-    /// The share of the named images that a scan holds, whose images have these marks, from 0 to 1; `None`
-    /// when no image is named.
-    pub fn share_of(&self, scan: &BTreeSet<u64>) -> Option<f64> {
-        let held = self.marks.iter().filter(|mark| scan.contains(mark)).count();
+    /// The share of the named images that a scan holds, by the marks of its images, from 0 to 1; `None` when no
+    /// image is named.
+    pub fn share_of(&self, holds: impl Fn(u64) -> bool) -> Option<f64> {
+        let held = self.marks.iter().filter(|mark| holds(**mark)).count();
         (!self.marks.is_empty()).then(|| held as f64 / self.marks.len() as f64)
     }
 }
@@ -65,7 +65,7 @@ mod tests {
         let named = Instances::of(uids.iter().map(String::as_str));
         assert_eq!((named.count(), named.marks.len()), (4000, MOST));
         let half: BTreeSet<u64> = uids.iter().step_by(2).map(|uid| Instances::mark(uid)).collect();
-        let share = named.share_of(&half).unwrap();
+        let share = named.share_of(|mark| half.contains(&mark)).unwrap();
         assert!((0.4..0.6).contains(&share), "{share}");
         let mut turned = uids.clone();
         turned.reverse();

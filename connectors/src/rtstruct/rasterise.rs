@@ -98,14 +98,14 @@ pub fn rasterise_between(
     let mut beside = vec![0; sites.beside.len() * area];
     let mut structures = Vec::new();
     for (label, structure) in wanted {
-        let (slices, left_out) = sorted(structure, label, geometry, &sites)?;
+        let (slices, mut left_out) = sorted(structure, label, geometry, &sites)?;
         for (site, crossings) in slices {
             let (voxels, place) = match site.checked_sub(sites.depth) {
                 Some(place) => (&mut beside[..], place),
                 None => (labels.voxels_mut(), site),
             };
             if let Some(voxels) = voxels.get_mut(place * area..(place + 1) * area) {
-                crossings.fill(voxels, columns, label);
+                crossings.fill(voxels, columns, label, &mut left_out.over);
             }
         }
         structures.push(left_out);
@@ -281,13 +281,16 @@ impl Crossings {
         }
     }
 
-    /// Labels the voxels whose centres lie inside an odd number of contours.
-    fn fill(self, voxels: &mut [u16], columns: usize, label: u16) {
+    /// Labels the voxels whose centres lie inside an odd number of contours, and counts those that had another label.
+    fn fill(self, voxels: &mut [u16], columns: usize, label: u16, over: &mut BTreeMap<u16, usize>) {
         for (mut line, voxels) in self.0.into_iter().zip(voxels.chunks_exact_mut(columns.max(1))) {
             line.sort_by(f64::total_cmp);
             for pair in line.as_chunks::<2>().0 {
                 let [from, to] = pair.map(|column| column.ceil().clamp(0.0, columns as f64) as usize);
                 if let Some(run) = voxels.get_mut(from..to) {
+                    for before in run.iter().filter(|before| ![0, label].contains(before)) {
+                        *over.entry(*before).or_default() += 1;
+                    }
                     run.fill(label);
                 }
             }

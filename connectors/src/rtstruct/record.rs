@@ -65,6 +65,12 @@ impl Outlines {
         let frame = self.parts.get(place).and_then(|part| part.frame);
         frame.and_then(|frame| self.frames.get(usize::from(frame))).map_or("", String::as_str)
     }
+
+    /// Whether a structure or segment lies in another frame of reference than this one, where both are known.
+    pub fn leaves(&self, frame: &str) -> bool {
+        let other = |place| !self.frame_of(place).is_empty() && self.frame_of(place) != frame;
+        !frame.is_empty() && (0..self.parts.len()).any(other)
+    }
 }
 
 /// What the index keeps.

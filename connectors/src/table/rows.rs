@@ -225,7 +225,7 @@ tables! {
         message: String,
         /// What the user can do about it.
         hint: String,
-        /// How often it was tried.
+        /// How often it was tried; 0 for what is told of a case that was not refused.
         attempts: i64,
     }
 
