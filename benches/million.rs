@@ -200,7 +200,7 @@ fn do_all(at: &Path) {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             // Not through `put`, which waits for the disk each time.
             std::fs::write(path, bytes).expect("a file");
-            let outcome = Outcome::Ok { artifact, detail: None, figures: [].into() };
+            let outcome = Outcome::Ok { artifact, detail: None, figures: [].into(), notes: [].into() };
             (key, Recorded { outcome, seconds: 1.0 })
         })
         .collect();

@@ -5,6 +5,7 @@
 //! judges the series that they belong to; memory holds one row for each series.
 
 mod files;
+mod images;
 mod judge;
 mod left_out;
 mod look;
@@ -29,10 +30,11 @@ use crate::pipeline::Plan;
 use crate::store::{Store, StoreError, Texts};
 
 use files::Cases;
+use images::Imaged;
 pub use look::Looked;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
-const VERDICTS: &[u8] = b"verdicts 3";
+const VERDICTS: &[u8] = b"verdicts 4";
 
 /// A change for the control plane.
 pub type Change = (Input, isize);
@@ -111,6 +113,8 @@ pub struct Archive {
     filed: Vec<Cases>,
     /// Label maps of other formats that the control plane knows, by stage and file.
     filed_labels: BTreeMap<(u16, PathBuf), Arc<OutlinesRow>>,
+    /// The images that the control plane was told of, by stage and scan.
+    imaged: Imaged,
     models: BTreeMap<u16, ModelState>,
     /// Whether everything was looked at once.
     loaded: bool,
@@ -151,6 +155,7 @@ impl Archive {
             outlines: BTreeMap::new(),
             filed,
             filed_labels: BTreeMap::new(),
+            imaged: Imaged::new(),
             models: BTreeMap::new(),
             loaded: false,
             files: 0,
@@ -214,6 +219,7 @@ impl Archive {
         }
         let filed = self.filed_labels.iter();
         changes.extend(filed.map(|((stage, _), row)| (Input::Outlines(*stage, row.clone()), 1)));
+        changes.extend(self.imaged_now());
         let models = self.models.iter();
         changes.extend(models.map(|(stage, (_, digest))| (Input::ModelFile(*stage, *digest), 1)));
         for (reader, told) in self.readers.iter().zip(&self.told) {
@@ -231,6 +237,7 @@ impl Archive {
         let mut changes: Vec<Change> = looked.changes.into_iter().map(|(_, change)| change).collect();
         changes.extend(self.models()?);
         changes.extend(self.derive(looked.series.keys())?);
+        changes.extend(self.images()?);
         Ok(changes)
     }
 

@@ -3,10 +3,13 @@
 //! Every stage of the plan becomes a few operators over small rows. Actions that are done come in as
 //! `outcomes`, an input like any other, so that a change anywhere is only an update.
 
+mod binding;
 mod cases;
 mod ensemble;
+mod labels;
 mod models;
 mod split;
+mod strays;
 mod summary;
 
 pub(super) use split::SHORT;
@@ -24,9 +27,9 @@ use tomoflow_connectors::{Digest, Reject};
 
 use summary::Judged;
 
-use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance, Stands, Used};
+use super::rows::{Desired, ImagesRow, Input, MaskRow, ModelRow, Output, Provenance, Stands, Used};
 use crate::executor::keys;
-use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
+use crate::executor::work::{Action, CaseRow, LabelRow, OutlinesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
@@ -45,6 +48,7 @@ pub(super) type Rows<'s, D> = VecCollection<'s, Time, D, isize>;
 pub struct Inputs {
     series: InputSession<Time, (u16, Verdict), isize>,
     outlines: InputSession<Time, (u16, Arc<OutlinesRow>), isize>,
+    images: InputSession<Time, (u16, Arc<ImagesRow>), isize>,
     outcomes: InputSession<Time, (Digest, Outcome), isize>,
     pins: InputSession<Time, (u16, Pin), isize>,
     files: InputSession<Time, (u16, Digest), isize>,
@@ -56,6 +60,7 @@ impl Inputs {
         Self {
             series: InputSession::new(),
             outlines: InputSession::new(),
+            images: InputSession::new(),
             outcomes: InputSession::new(),
             pins: InputSession::new(),
             files: InputSession::new(),
@@ -67,6 +72,7 @@ impl Inputs {
         match input {
             Input::Series(stage, verdict) => self.series.update((stage, verdict), diff),
             Input::Outlines(stage, outlines) => self.outlines.update((stage, outlines), diff),
+            Input::Images(stage, images) => self.images.update((stage, images), diff),
             Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
             Input::Pin(stage, pin) => self.pins.update((stage, pin), diff),
             Input::ModelFile(stage, digest) => self.files.update((stage, digest), diff),
@@ -78,14 +84,14 @@ impl Inputs {
         macro_rules! advance {
             ($($input:ident),*) => { $(self.$input.advance_to(time); self.$input.flush();)* };
         }
-        advance!(series, outlines, outcomes, pins, files);
+        advance!(series, outlines, images, outcomes, pins, files);
     }
 }
 
 /// What stages have given so far, while the dataflow is built.
 pub(super) struct Built<'s, 'p> {
     plan: &'p Plan,
-    outlines: BTreeMap<usize, Rows<'s, (String, Arc<OutlinesRow>)>>,
+    outlines: BTreeMap<usize, Rows<'s, Arc<OutlinesRow>>>,
     cases: BTreeMap<usize, Rows<'s, (Arc<str>, CaseRow)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
     masks: BTreeMap<usize, Rows<'s, (Arc<str>, MaskRow)>>,
@@ -110,6 +116,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
     let known = Known {
         series: inputs.series.to_collection(scope),
         outlines: inputs.outlines.to_collection(scope),
+        images: inputs.images.to_collection(scope),
         pins: inputs.pins.to_collection(scope),
         files: inputs.files.to_collection(scope),
     };
@@ -138,6 +145,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
 struct Known<'s> {
     series: Rows<'s, (u16, Verdict)>,
     outlines: Rows<'s, (u16, Arc<OutlinesRow>)>,
+    images: Rows<'s, (u16, Arc<ImagesRow>)>,
     pins: Rows<'s, (u16, Pin)>,
     files: Rows<'s, (u16, Digest)>,
 }
@@ -156,14 +164,13 @@ impl<'s> Built<'s, '_> {
             // Its files become series in the archive, before the dataflow.
             Stage::Instances(_) => {}
             Stage::Labels(_) => {
-                let keyed = own(&known.outlines, index).flat_map(|outlines| {
-                    let series = outlines.outlines.referenced_series.clone();
-                    series.into_iter().map(move |uid| (uid, outlines.clone()))
-                });
-                self.outlines.insert(index, keyed);
+                self.outlines.insert(index, own(&known.outlines, index));
             }
             Stage::Assemble(_) | Stage::Scans(_) => self.assemble(index, own(&known.series, index)),
-            Stage::Label(label) => self.label(index, label.newest),
+            Stage::Label(label) => {
+                let images = own(&known.images, plan.origin(index));
+                self.label(index, label.newest, images);
+            }
             // Fused: what they depend on is in the chain's key, and they run inside its action.
             Stage::Transform(transform) => {
                 let mut cases = self.cases[&stage.inputs[0]].clone();
@@ -216,12 +223,35 @@ impl<'s> Built<'s, '_> {
             }
             Outcome::Ok { .. } => None,
         }));
+        self.tell(&done);
         done.flat_map(|((action, more), outcome)| match outcome {
-            Outcome::Ok { artifact, detail, figures } => {
+            Outcome::Ok { artifact, detail, figures, .. } => {
                 Some((action, more, Left { artifact, detail, figures }))
             }
             Outcome::Failed { .. } => None,
         })
+    }
+
+    /// What was left out of labels that took part, as rows of their source: nothing was refused.
+    fn tell<D>(&mut self, done: &Rows<'s, ((Arc<Action>, D), Outcome)>)
+    where
+        D: differential_dataflow::ExchangeData + std::hash::Hash,
+    {
+        let names = self.names.clone();
+        let told = done.clone().flat_map(move |((action, _), outcome)| {
+            let notes = match outcome {
+                Outcome::Ok { notes, .. } => notes,
+                Outcome::Failed { .. } => Arc::default(),
+            };
+            let source = action.work.labels().map(|labels| names[usize::from(labels.source)].clone());
+            let case = action.work.series().map(|series| series.key.to_string());
+            let row = move |reject: &Reject| {
+                let (case, reject) = (case.clone(), reject.clone());
+                Some(Output::desired(Desired::Reject { case, stage: source.clone()?, reject, attempts: 0 }))
+            };
+            notes.iter().filter_map(row).collect::<Vec<_>>()
+        });
+        self.outputs.push(told);
     }
 
     /// Everything that is wanted, by the action's key, with what came of it; none while it is not done.
@@ -343,12 +373,14 @@ impl<'s> Built<'s, '_> {
             Some((Action { key, stage: index as u16, work }, (part, mask.from.model)))
         });
         let name = self.names[index].clone();
+        let names = self.label_names();
         let judged = self.act(wanted).flat_map(move |(action, (split, model), left)| {
             let series = action.work.series()?;
+            let figures = known(left.figures, action.work.labels()?, &names);
             let from = Provenance { stage: name.clone(), action: action.key, model };
             let vendor = series.manufacturer.clone();
             let case = series.key.clone();
-            Some((series.clone(), Judged { case, split, vendor, figures: left.figures, from }))
+            Some((series.clone(), Judged { case, split, vendor, figures, from }))
         });
         self.outputs.push(judged.clone().map(|(series, judged)| {
             let Judged { figures, split, from, .. } = judged;
@@ -356,4 +388,32 @@ impl<'s> Built<'s, '_> {
         }));
         self.summarise(index, judged.map(|(_, judged)| judged));
     }
+
+    /// The names of the labels of each stage that reads some, by its place in the plan.
+    fn label_names(&self) -> BTreeMap<u16, Vec<String>> {
+        let stages = (0..).zip(&self.plan.stages).filter_map(|(number, stage)| match &stage.stage {
+            Stage::Labels(source) => Some((number, source.label_names())),
+            _ => None,
+        });
+        stages.collect()
+    }
+}
+
+/// The figures of labels that a truth knows something of: of others there is none, whatever was found.
+fn known(
+    figures: Arc<[FigureRow]>,
+    labels: &LabelRow,
+    names: &BTreeMap<u16, Vec<String>>,
+) -> Arc<[FigureRow]> {
+    if labels.absent.is_empty() {
+        return figures;
+    }
+    let names = names.get(&labels.source).map_or(&[][..], Vec::as_slice);
+    let unknown = |label: &str| {
+        labels
+            .absent
+            .iter()
+            .any(|absent| names.get(usize::from(*absent).wrapping_sub(1)).is_some_and(|name| name == label))
+    };
+    figures.iter().filter(|figure| !unknown(&figure.label)).cloned().collect()
 }

@@ -18,12 +18,23 @@ pub enum Input {
     Series(u16, Verdict),
     /// Outlines that a source found.
     Outlines(u16, Arc<OutlinesRow>),
+    /// The images of a scan that labels may be told apart by, of a stage that makes scans.
+    Images(u16, Arc<ImagesRow>),
     /// What a wanted action led to.
     Outcome(Digest, Outcome),
     /// The model that a training stage keeps.
     Pin(u16, Pin),
     /// The content of the model file that a stage names.
     ModelFile(u16, Digest),
+}
+
+/// The images of a scan: only of scans whose labels may be another's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ImagesRow {
+    /// The scan's key.
+    pub key: Arc<str>,
+    /// The marks of its SOPInstanceUIDs, ascending.
+    pub marks: Arc<[u64]>,
 }
 
 /// One thing that follows from all that is known.
@@ -71,7 +82,7 @@ pub enum Desired {
         stage: Arc<str>,
         /// Why.
         reject: Reject,
-        /// How often it was tried.
+        /// How often it was tried; 0 for what is told of a case that was not refused.
         attempts: u32,
     },
     /// Rows of `masks`.

@@ -275,8 +275,8 @@ fn train(
     let figures = encode(&trained.figures)?;
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
-        (Outcome::Ok { artifact, figures, .. }, Outcome::Ok { artifact: detail, .. }) => {
-            Ok(Outcome::Ok { artifact, detail: Some(detail), figures })
+        (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
+            Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
         }
         _ => Err(misplaced()),
     }

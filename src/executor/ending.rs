@@ -1,7 +1,8 @@
 //! How an action ends: its bytes kept, its failure named, either of them reported.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -37,7 +38,11 @@ pub(super) fn keep(context: &Context, bytes: &[u8], figures: Arc<[FigureRow]>) -
     let artifact = context.artifacts.put(bytes).map_err(|error| {
         Reject::new("STORE", error.to_string(), "free some space, or give the pipeline another `out`")
     })?;
-    Ok(Outcome::Ok { artifact, detail: None, figures })
+    let mut told = std::mem::take(&mut *context.told.lock().unwrap_or_else(PoisonError::into_inner));
+    // A case may be drawn twice in an action.
+    let mut seen = BTreeSet::new();
+    told.retain(|told| seen.insert(told.clone()));
+    Ok(Outcome::Ok { artifact, detail: None, figures, notes: told.into() })
 }
 
 /// Runs one action; a panic in it is its failure, not the pool's.

@@ -125,11 +125,23 @@ pub fn labels(
     source: usize,
     outlines: &OutlinesRow,
     series: &SeriesRow,
+    apart: bool,
 ) -> LabelRow {
     let mut grid = serde_json::to_vec(&series.grid).unwrap_or_default();
     // Between slices labels depend on where these lie, which the scan's content tells.
     if series.has_planes_between() {
         grid.extend(series.digest.0);
+    }
+    // What was drawn elsewhere is left out, by the scan's frame of reference and its images.
+    if apart || outlines.outlines.leaves(&series.frame_of_reference) {
+        grid.extend(series.frame_of_reference.as_bytes());
+        grid.extend(series.list.0);
+        grid.push(u8::from(apart));
+    }
+    if let Stage::Labels(source) = &plan.stages[source].stage
+        && !source.nested().is_empty()
+    {
+        grid.extend(b"nested");
     }
     let (label, reader) = (&plan.stages[label].spec, operator(&plan.stages[source]));
     let digest = Digest::of_parts([
@@ -139,7 +151,7 @@ pub fn labels(
         &label.version.to_le_bytes(),
         &grid,
     ]);
-    LabelRow { source: source as u16, record: outlines.record, digest }
+    LabelRow { source: source as u16, record: outlines.record, digest, apart, absent: [].into() }
 }
 
 /// The key of a case that is kept as it stands after a chain: for training with its labels, or without.

@@ -98,6 +98,7 @@ mod tests {
             manufacturer: "".into(),
             model_name: "".into(),
             description: "".into(),
+            frame_of_reference: "".into(),
             grid: Grid::from(&Geometry::axis_aligned([1; 3], [1.0; 3])),
             list: Digest::default(),
             notes: Vec::new(),

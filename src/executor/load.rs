@@ -1,10 +1,12 @@
 //! From a case's key to its voxels: decode, label, transform, fused in memory.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tomoflow_connectors::dicom::{FileStat, ShortError};
+use tomoflow_connectors::rtstruct::Form;
 use tomoflow_connectors::{Digest, Geometry, Reject, Scan, ShortScan, dicom};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
@@ -12,7 +14,7 @@ use super::keys::{self, Chain};
 use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList};
 use crate::operators::registry::Stage;
 pub use crate::operators::source::vanished;
-use crate::operators::source::{LabelsAt, LabelsIn, Planes, SliceFile};
+use crate::operators::source::{DrawnOn, LabelsAt, LabelsIn, Planes, SliceFile};
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
 use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
@@ -89,6 +91,8 @@ pub struct Context {
     pub lookup: Weak<dyn Lookup>,
     /// Bytes of source files read so far.
     pub bytes_read: Arc<AtomicU64>,
+    /// What the labels of the action at hand lack, by name, in the order in which it was found.
+    pub told: Arc<Mutex<Vec<Reject>>>,
 }
 
 impl Context {
@@ -225,22 +229,40 @@ impl Context {
             false => Vec::new(),
         };
         let file = files.first().map(|file| file.path.as_path());
-        let at = LabelsAt { file, series: series.series_uid(), record: labels.record };
+        let scan = self.drawn_on(series, labels)?;
+        let at = LabelsAt { file, series: series.series_uid(), record: labels.record, scan: &scan };
         let drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
         unchanged(&files)?;
-        if drawn.off_slice > 0 || drawn.skipped > 0 {
-            tracing::warn!(
-                outlines = %labels.record.short(),
-                off_slice = drawn.off_slice,
-                skipped = drawn.skipped,
-                "contours left out"
-            );
-        }
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(drawn.notes);
         if drawn.labels.geometry() != &geometry {
             let message = "labels on the scan's own grid expected, another found";
             return Err(Reject::new("GRID_MISMATCH", message, "the source of the labels is at fault"));
         }
         Ok(Mask { labels: Arc::new(drawn.labels), label_names: source.label_names().into() })
+    }
+
+    /// For each label of a truth the labels that lie within it, by their numbers; nothing when none does.
+    pub fn nested(&self, labels: &LabelRow) -> Vec<Vec<u16>> {
+        match &self.plan.stages[usize::from(labels.source)].stage {
+            Stage::Labels(source) => source.nested(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What tells the scan from others that its labels name as well.
+    fn drawn_on(&self, series: &SeriesRow, labels: &LabelRow) -> Result<DrawnOn, Reject> {
+        let images = match by_images(&self.plan, series, labels) {
+            true => {
+                self.lookup()?.slices(series.list)?.slices.into_iter().map(|slice| slice.sop_uid).collect()
+            }
+            false => BTreeSet::new(),
+        };
+        Ok(DrawnOn {
+            frame_of_reference: series.frame_of_reference.to_string(),
+            images,
+            apart: labels.apart,
+            absent: labels.absent.to_vec(),
+        })
     }
 
     /// A mask from its artifact, on the scan's original grid.
@@ -261,6 +283,13 @@ impl Context {
             .get(digest)
             .map_err(|error| Reject::new("STORE", error.to_string(), "it is made again at the next run"))
     }
+}
+
+/// Whether labels are drawn by the images that they name.
+pub fn by_images(plan: &Plan, series: &SeriesRow, labels: &LabelRow) -> bool {
+    let Stage::Labels(source) = &plan.stages[usize::from(labels.source)].stage else { return false };
+    let contours = matches!(source.lies_in(), LabelsIn::Objects { form: Form::Contours, .. });
+    contours && series.form == ScanForm::Instances
 }
 
 /// The file and frame of each slice.

@@ -18,5 +18,5 @@ pub mod work;
 mod worker;
 
 pub use job::{Finished, Job};
-pub use load::{Context, Lookup, vanished};
+pub use load::{Context, Lookup, by_images, vanished};
 pub use pool::{Executor, Settings};

@@ -104,6 +104,8 @@ pub struct SeriesRow {
     pub model_name: Arc<str>,
     /// SeriesDescription.
     pub description: Arc<str>,
+    /// FrameOfReferenceUID; empty where slices say none, or several.
+    pub frame_of_reference: Arc<str>,
     /// The scan's grid.
     pub grid: Grid,
     /// The list of its slices ([`SliceList`]): it lies in the index, not in memory.
@@ -131,8 +133,17 @@ impl SeriesRow {
         self.notes.iter().any(|note| says_between(note))
     }
 
+    /// What tables show of it, or of what was made of it: rows are named by this, and by nothing else of a series.
+    pub fn shown(&self) -> impl Serialize + '_ {
+        let texts = (&self.study_uid, &self.patient, &self.modality, &self.manufacturer, &self.model_name);
+        (
+            (&self.key, self.part, self.form, texts, &self.description),
+            (&self.grid, self.list, &self.notes, self.digest),
+        )
+    }
+
     /// The texts that many scans have in common.
-    pub fn shared(&mut self) -> [&mut Arc<str>; 6] {
+    pub fn shared(&mut self) -> [&mut Arc<str>; 7] {
         [
             &mut self.study_uid,
             &mut self.patient,
@@ -140,6 +151,7 @@ impl SeriesRow {
             &mut self.manufacturer,
             &mut self.model_name,
             &mut self.description,
+            &mut self.frame_of_reference,
         ]
     }
 }
@@ -176,6 +188,10 @@ pub struct LabelRow {
     pub record: Digest,
     /// Content, the structures asked for, the grid they are drawn on, and the code that draws.
     pub digest: Digest,
+    /// Whether images that are not the scan's are another scan's, and what was drawn on these is left out.
+    pub apart: bool,
+    /// The labels that nothing of the file is asked for: they are unknown, and not empty. Ascending.
+    pub absent: Arc<[u16]>,
 }
 
 /// A scan, and its labels when it has any.
@@ -392,13 +408,15 @@ mod tests {
             manufacturer: "".into(),
             model_name: "".into(),
             description: "".into(),
+            frame_of_reference: "".into(),
             grid: Grid::from(&tomoflow_connectors::Geometry::axis_aligned([1; 3], [1.0; 3])),
             list: Digest::default(),
             notes: Vec::new(),
             digest: Digest::default(),
         });
         let (mask, model) = (Digest::of(b"mask"), Digest::of(b"model"));
-        let labels = LabelRow { source: 0, record: Digest::default(), digest: Digest::default() };
+        let (record, digest) = (Digest::default(), Digest::default());
+        let labels = LabelRow { source: 0, record, digest, apart: false, absent: Arc::default() };
         let case = CaseRow { series: series.clone(), labels: Some(labels) };
         let scan = CaseRow { series: series.clone(), labels: None };
         // Artifacts, models, labels, the scan's voxels, a device.

@@ -18,6 +18,7 @@ use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
+use crate::operators::scores::regions;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 use crate::voxels::grid::check_same_size;
@@ -44,10 +45,11 @@ impl Worker {
         let Self { shared, slot } = self;
         let jobs = shared.jobs.clone();
         for job in &jobs {
-            let context = match &job.lookup {
-                Some(lookup) => Context { lookup: Arc::downgrade(lookup), ..shared.context.clone() },
-                None => shared.context.clone(),
-            };
+            // What is told of an action's labels is told of no other's.
+            let mut context = Context { told: Arc::default(), ..shared.context.clone() };
+            if let Some(lookup) = &job.lookup {
+                context.lookup = Arc::downgrade(lookup);
+            }
             let worker = Working { shared: &shared, slot: &slot, context: &context };
             let (started, action) = (Instant::now(), job.action.clone());
             slot.begin(Busy { job: job.clone(), started, limit: None, permit: None });
@@ -155,7 +157,8 @@ impl Working<'_> {
             Stage::Evaluate(evaluator) => {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
                 let truth = context.truth(&row.series, labels)?;
-                evaluator.evaluate(&mask(first()?)?, &truth).map(Applied::Figures)
+                let nested = context.nested(labels);
+                regions::evaluate(&**evaluator, &mask(first()?)?, &truth, &nested).map(Applied::Figures)
             }
             _ => Err(misplaced()),
         }

@@ -2,13 +2,14 @@
 //!
 //! A source is one file that implements one of these traits, and one line in a registry.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::dicom::Tags;
 use tomoflow_connectors::imagefile::ImageFile;
-use tomoflow_connectors::rtstruct::{Form, Outlines};
+use tomoflow_connectors::rtstruct::{Form, Outlines, Whose};
 use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan};
 
 pub use tomoflow_connectors::geometry::Grid;
@@ -177,6 +178,7 @@ pub enum LabelsIn<'a> {
 
 /// Labels that are drawn on now.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct LabelsAt<'a> {
     /// Their file; none for those of a table.
     pub file: Option<&'a Path>,
@@ -184,6 +186,32 @@ pub struct LabelsAt<'a> {
     pub series: &'a str,
     /// Their record in the index; of a table, the digest that it listed.
     pub record: Digest,
+    /// What tells which images and structures they name are the scan's.
+    pub scan: &'a DrawnOn,
+}
+
+/// A scan, as contours tell it from others.
+#[derive(Clone, Debug, Default)]
+pub struct DrawnOn {
+    /// Its FrameOfReferenceUID, or empty.
+    pub frame_of_reference: String,
+    /// The SOPInstanceUIDs of its slices.
+    pub images: BTreeSet<String>,
+    /// Whether images that are not its own are another scan's.
+    pub apart: bool,
+    /// Labels that are known to be unknown: nothing is drawn of them. Ascending.
+    pub absent: Vec<u16>,
+}
+
+impl DrawnOn {
+    /// Whose image this SOPInstanceUID names.
+    pub fn whose(&self, uid: &str) -> Whose {
+        match (self.images.contains(uid), self.apart) {
+            (true, _) => Whose::Ours,
+            (false, true) => Whose::Others,
+            (false, false) => Whose::Unknown,
+        }
+    }
 }
 
 /// The grid that labels are drawn onto.
@@ -201,15 +229,13 @@ pub struct Planes<'a> {
 pub struct Drawing {
     /// Classes on the scan's grid.
     pub labels: LabelMap,
-    /// Contours that lie on no slice.
-    pub off_slice: usize,
-    /// Contours of a kind that is not drawn.
-    pub skipped: usize,
+    /// What was left out, by name: rows that are told of the case.
+    pub notes: Vec<Reject>,
 }
 
 impl From<LabelMap> for Drawing {
     fn from(labels: LabelMap) -> Self {
-        Self { labels, off_slice: 0, skipped: 0 }
+        Self { labels, notes: Vec::new() }
     }
 }
 
@@ -226,13 +252,21 @@ pub trait LabelSource: Send + Sync {
         Vec::new()
     }
 
-    /// Whether an object below [`LabelsIn::Objects`] has anything that this source asks for. A scan whose outlines have
-    /// nothing of it is one without labels, and never one with empty labels.
+    /// Which labels, from 1 on and ascending, an object below [`LabelsIn::Objects`] has nothing of, among those of its
+    /// structures that lie where the scan does (`here`, by their places in the object from 0 on). The scan has no
+    /// truth for these labels, which is not the same as an empty one.
     ///
     /// # Errors
-    /// `NO_STRUCTURE`: the names that the object has.
-    fn asks_for(&self, _outlines: &Outlines) -> Result<(), Reject> {
-        Ok(())
+    /// `NO_STRUCTURE` when it has nothing of any label: the names that it has. `DRAWN_ELSEWHERE` when all of it lies
+    /// elsewhere.
+    fn asks_for(&self, _outlines: &Outlines, _here: &dyn Fn(usize) -> bool) -> Result<Vec<u16>, Reject> {
+        Ok(Vec::new())
+    }
+
+    /// For each label, from 1 on, the other labels whose voxels are its own as well: a liver holds its lesions. A map
+    /// has one label a voxel, the innermost; scores count a label's region. Empty when labels do not overlap.
+    fn nested(&self) -> Vec<Vec<u16>> {
+        Vec::new()
     }
 
     /// Draws labels on a scan's own grid.

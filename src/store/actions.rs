@@ -6,7 +6,7 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Real, Reject, points};
 
-use super::{Described, Store, StoreError};
+use super::{Described, Store, StoreError, kept};
 
 const OUTCOMES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("outcomes");
 const PINS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("pins");
@@ -38,6 +38,8 @@ pub enum Outcome {
         /// What an evaluation found: the same figures as in its artifact. Shared, since every stage of
         /// the control plane keeps outcomes by key; empty for all other work.
         figures: Arc<[FigureRow]>,
+        /// What of the labels that took part was left out, by name: they count, and this is told of them.
+        notes: Arc<[Reject]>,
     },
     /// It gave nothing, and will not until its input or its code changes.
     Failed {
@@ -137,7 +139,7 @@ impl Store {
         keys.iter()
             .map(|key| {
                 let Some(bytes) = outcomes.get(&key.0)? else { return Ok(None) };
-                let recorded: Recorded = postcard::from_bytes(bytes.value())?;
+                let recorded = kept::decode(bytes.value())?;
                 let whole = match &recorded.outcome {
                     Outcome::Ok { artifact, detail, .. } => {
                         self.artifacts.has(*artifact)
@@ -176,7 +178,7 @@ impl Store {
         {
             let mut outcomes = write.open_table(OUTCOMES)?;
             for (key, recorded) in done {
-                outcomes.insert(&key.0, postcard::to_stdvec(recorded)?.as_slice())?;
+                outcomes.insert(&key.0, kept::encode(recorded)?.as_slice())?;
             }
             let mut table = write.open_table(PINS)?;
             for (recipe, pin) in pins {
@@ -217,7 +219,7 @@ impl Store {
             .iter()?
             .map(|row| {
                 let (key, recorded) = row?;
-                Ok((Digest(*key.value()), postcard::from_bytes(recorded.value())?))
+                Ok((Digest(*key.value()), kept::decode(recorded.value())?))
             })
             .collect()
     }
@@ -285,7 +287,10 @@ mod tests {
             state: "ok".into(),
         };
         let figures = Arc::new([figure.clone(), FigureRow { value: None, ..figure }]);
-        let recorded = Recorded { outcome: Outcome::Ok { artifact, detail: None, figures }, seconds: 0.5 };
+        let recorded = Recorded {
+            outcome: Outcome::Ok { artifact, detail: None, figures, notes: [].into() },
+            seconds: 0.5,
+        };
         store.record(&[(key, recorded.clone())], &[]).unwrap();
         assert_eq!(store.outcomes(&[key]).unwrap(), [Some(recorded)]);
         std::fs::remove_file(store.artifacts().path(artifact)).unwrap();
@@ -301,7 +306,7 @@ mod tests {
         store.record(&[], &[(recipe, pin.clone())]).unwrap();
         assert_eq!(store.pin(recipe).unwrap(), None);
         let artifact = store.artifacts().put(b"weights").unwrap();
-        let outcome = Outcome::Ok { artifact, detail: None, figures: Arc::default() };
+        let outcome = Outcome::Ok { artifact, detail: None, figures: [].into(), notes: [].into() };
         store.record(&[(key, Recorded { outcome, seconds: 1.0 })], &[]).unwrap();
         assert_eq!(store.pin(recipe).unwrap(), Some(pin));
     }

@@ -3,6 +3,7 @@
 mod actions;
 mod artifacts;
 mod index;
+mod kept;
 mod made;
 mod owner;
 mod settled;

@@ -37,5 +37,6 @@ fn a_label_that_no_file_has_leaves_the_others() {
     place.run();
     let tables = place.tables();
     assert!(all(&tables["cases"], &[r#""labelled":true"#]), "{:?}", tables["cases"]);
-    assert!(tables["rejects"].is_empty(), "{:?}", tables["rejects"]);
+    assert_eq!(tables["rejects"].len(), 2);
+    assert!(all(&tables["rejects"], &["NO_STRUCTURE", "cyst", "TV"]), "{:?}", tables["rejects"]);
 }

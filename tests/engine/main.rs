@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bound;
 mod broken;
 mod changes;
 mod collection;
@@ -22,6 +23,7 @@ mod folds;
 mod gaps;
 mod images;
 mod inspect;
+mod label_maps;
 mod labels;
 mod maps;
 mod models;

@@ -262,6 +262,7 @@ fn scan(
         manufacturer: "".into(),
         model_name: "".into(),
         description: "".into(),
+        frame_of_reference: "".into(),
         grid,
         list: Digest::of(&list),
         notes: found.notes,

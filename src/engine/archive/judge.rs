@@ -163,6 +163,11 @@ fn series_row(
     let (digest, list) = described(&SliceList { slices, heights }, &grid);
     let first = &instances[assembled.slices[0].instance].0;
     let patient = if first.patient_id.is_empty() { &first.study_uid } else { &first.patient_id };
+    let one_frame = assembled
+        .slices
+        .iter()
+        .all(|slice| instances[slice.instance].0.frame_of_reference == first.frame_of_reference);
+    let frame = if one_frame { first.frame_of_reference.as_str() } else { "" };
     let tag = |keyword: &str| first.tags.get(keyword).map_or("", String::as_str).into();
     let row = SeriesRow {
         key,
@@ -174,6 +179,7 @@ fn series_row(
         manufacturer: tag("Manufacturer"),
         model_name: tag("ManufacturerModelName"),
         description: tag("SeriesDescription"),
+        frame_of_reference: frame.into(),
         grid,
         list: Digest::of(&list),
         notes: assembled.notes.clone(),

@@ -5,7 +5,7 @@ use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
 use crate::executor::work::{Action, CaseRow, SliceList};
-use crate::executor::{Context, Lookup, keys, vanished};
+use crate::executor::{Context, Lookup, by_images, keys, vanished};
 use crate::operators::registry::Stage;
 
 /// A part of the index: the slices of one scan, where its files lie, and transforms that were kept.
@@ -26,8 +26,10 @@ impl Packed {
         if action.work.reads_scan() {
             packed.scan(&*lookup, case);
             packed.kept(context, &*lookup, case);
-        } else if case.labels.is_some() && case.series.has_planes_between() {
-            // Truth is drawn on planes, or between them.
+        } else if let Some(labels) = &case.labels
+            && (case.series.has_planes_between() || by_images(&context.plan, &case.series, labels))
+        {
+            // Truth is drawn on planes, or between them, and by the images that it names.
             packed.list(&*lookup, case);
         }
         packed.labels(&*lookup, case);

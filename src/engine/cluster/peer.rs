@@ -45,6 +45,7 @@ pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunE
         // Each job brings what it needs.
         lookup: std::sync::Weak::<Packed>::new(),
         bytes_read: Arc::default(),
+        told: Arc::default(),
     };
     let executor = Executor::start(context, settings).map_err(RunError::Threads)?;
     let control = Control::connect(plan, cluster, rows)?;

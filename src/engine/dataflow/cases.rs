@@ -1,26 +1,14 @@
-//! Series and outlines to cases.
-
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-use tomoflow_connectors::Reject;
+//! Series to cases.
 
 use super::super::rows::{Desired, Output};
+use super::strays::refuse_stacks;
 use super::{Built, Rows};
-use crate::executor::keys;
-use crate::executor::work::{CaseRow, OutlinesRow, SeriesRow, Verdict};
-use crate::operators::registry::Stage;
-
-/// What refers to a series, before it is a case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-enum Half {
-    Scan(Arc<SeriesRow>),
-    Outlines(Arc<OutlinesRow>),
-}
+use crate::executor::work::{CaseRow, Verdict};
 
 impl<'s> Built<'s, '_> {
     /// Scans as cases; what could not be assembled as rejects.
     pub(super) fn assemble(&mut self, index: usize, verdicts: Rows<'s, Verdict>) {
+        let verdicts = refuse_stacks(verdicts);
         let stage = self.names[index].clone();
         self.outputs.push(verdicts.clone().flat_map(move |verdict| match verdict {
             Verdict::Rejected(key, reject) => {
@@ -33,60 +21,6 @@ impl<'s> Built<'s, '_> {
             Verdict::Accepted(series) => Some((series.key.clone(), CaseRow { series, labels: None })),
             Verdict::Rejected(..) => None,
         });
-        self.described.insert(index, cases.clone());
-        self.cases.insert(index, cases);
-    }
-
-    /// A case is its scan and the outlines that refer to it.
-    pub(super) fn label(&mut self, index: usize, newest: bool) {
-        let (scans, source) = (self.plan.stages[index].inputs[0], self.plan.stages[index].inputs[1]);
-        let plan = Arc::new(self.plan.clone());
-        let halves = self.cases[&scans]
-            .clone()
-            .map(|(_, case)| (case.series.series_uid().to_owned(), Half::Scan(case.series)))
-            .concat(self.outlines[&source].clone().map(|(uid, outlines)| (uid, Half::Outlines(outlines))));
-        let joined = halves.reduce(move |_, halves, output| {
-            let mut outlines: Vec<&OutlinesRow> = halves
-                .iter()
-                .filter_map(|(half, _)| match half {
-                    Half::Outlines(outlines) => Some(&**outlines),
-                    Half::Scan(_) => None,
-                })
-                .collect();
-            let newest_first = |a: &&OutlinesRow, b: &&OutlinesRow| {
-                let by =
-                    |row: &OutlinesRow| (row.outlines.date_time.clone(), row.outlines.digest, row.record);
-                by(b).cmp(&by(a))
-            };
-            outlines.sort_by(newest_first);
-            outlines.dedup_by_key(|row| row.outlines.digest);
-            for (half, _) in halves {
-                let Half::Scan(series) = half else { continue };
-                let (chosen, refused) = choose(&plan.stages[source].stage, &outlines, newest);
-                let labels = chosen.map(|row| keys::labels(&plan, index, source, row, series));
-                let case = CaseRow { series: series.clone(), labels };
-                output.push(((case, refused), 1));
-            }
-        });
-        let stage = self.names[index].clone();
-        self.outputs.push(joined.clone().flat_map(move |(_, (case, refused))| {
-            let key = case.series.key.to_string();
-            refused.map(|reject| {
-                Output::desired(Desired::Reject {
-                    case: Some(key),
-                    stage: stage.clone(),
-                    reject,
-                    attempts: 1,
-                })
-            })
-        }));
-        let cases = joined.map(|(_, (case, _))| (case.series.key.clone(), case));
-        // It holds every scan that it was given, so that those need not be described again.
-        let mut at = Some(&scans);
-        while let Some(stage) = at {
-            self.described.remove(stage);
-            at = self.plan.stages[*stage].inputs.first();
-        }
         self.described.insert(index, cases.clone());
         self.cases.insert(index, cases);
     }
@@ -104,36 +38,5 @@ impl<'s> Built<'s, '_> {
             labelled.map(|(series, labels)| CaseRow { series, labels })
         };
         self.outputs.push(cases.map(|case| Output::desired(Desired::Case(case))));
-    }
-}
-
-/// The outlines that count, or why none do. Of several those count that have what is asked for; where the newest does,
-/// it alone.
-fn choose<'a>(
-    source: &Stage,
-    outlines: &[&'a OutlinesRow],
-    newest: bool,
-) -> (Option<&'a OutlinesRow>, Option<Reject>) {
-    let asks_for = |row: &OutlinesRow| match source {
-        Stage::Labels(source) => source.asks_for(&row.outlines),
-        _ => Ok(()),
-    };
-    let Some(first) = outlines.first() else { return (None, None) };
-    let asked: Vec<&OutlinesRow> = if newest {
-        vec![first]
-    } else {
-        outlines.iter().copied().filter(|row| asks_for(row).is_ok()).collect()
-    };
-    match asked[..] {
-        [] => (None, asks_for(first).err()),
-        [only] => match asks_for(only) {
-            Ok(()) => (Some(only), None),
-            Err(reject) => (None, Some(reject)),
-        },
-        ref several => {
-            let message = format!("one structure set expected for a scan, {} refer to it", several.len());
-            let hint = "remove the outdated ones, or set `on_several = \"newest\"`";
-            (None, Some(Reject::new("SEVERAL_LABELS", message, hint)))
-        }
     }
 }

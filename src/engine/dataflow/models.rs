@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tomoflow_connectors::Digest;
+use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::{Desired, ModelRow, Output, Parts, Provenance};
 use super::{Built, Rows};
@@ -23,7 +23,7 @@ impl<'s> Built<'s, '_> {
         let (view, _) = self.plan.samples(index);
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
         let stage = index as u16;
-        let labelled = self.cases[&view].clone().filter(|(_, case)| case.labels.is_some());
+        let labelled = self.wholly_labelled(index, self.cases[&view].clone());
         let holding = holding(labelled.clone(), pins.clone(), train.retrain);
         let labelled = labelled.map(|(_, case)| ((), case));
         self.tell_short(index, labelled.clone(), train);
@@ -57,6 +57,28 @@ impl<'s> Built<'s, '_> {
         let fresh = datasets(prepared.concat(tested));
         let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.stands().collect())));
         self.model(index, fresh, pinned);
+    }
+
+    /// Cases with a truth for every label; those that lack some are told, and not trained on as if these were empty.
+    fn wholly_labelled(
+        &mut self,
+        index: usize,
+        cases: Rows<'s, (Arc<str>, CaseRow)>,
+    ) -> Rows<'s, (Arc<str>, CaseRow)> {
+        let (stage, names) = (self.names[index].clone(), self.label_names());
+        let lacks = |case: &CaseRow| case.labels.as_ref().is_some_and(|labels| !labels.absent.is_empty());
+        self.outputs.push(cases.clone().flat_map(move |(key, case)| {
+            let labels = case.labels.as_ref().filter(|_| lacks(&case))?;
+            let names = names.get(&labels.source).map_or(&[][..], Vec::as_slice);
+            let name = |label: &u16| names.get(usize::from(*label).wrapping_sub(1)).cloned();
+            let absent: Vec<String> = labels.absent.iter().filter_map(name).collect();
+            let message = format!("a truth for every label expected, none for {}", absent.join(", "));
+            let hint = "the case is not trained on; ask for fewer labels, or set `absent = \"empty\"` at their source";
+            let reject = Reject::new("PARTLY_LABELLED", message, hint);
+            let (case, stage) = (Some(key.to_string()), stage.clone());
+            Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
+        }));
+        cases.filter(move |(_, case)| case.labels.is_some() && !lacks(case))
     }
 
     /// The model of a complete dataset, or the pinned one.

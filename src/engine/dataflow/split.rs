@@ -198,6 +198,7 @@ mod tests {
             manufacturer: manufacturer.into(),
             model_name: " Aera ".into(),
             description: "".into(),
+            frame_of_reference: "".into(),
             grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [between_mm, 0.4, 0.4])),
             list: Digest::default(),
             notes: Vec::new(),

@@ -42,6 +42,7 @@ fn scan(content: &[u8]) -> Input {
         manufacturer: "".into(),
         model_name: "".into(),
         description: "".into(),
+        frame_of_reference: "".into(),
         grid: Grid::from(&Geometry::axis_aligned([4, 16, 16], [1.5, 0.4, 0.4])),
         list: Digest::of(content),
         notes: Vec::new(),
@@ -79,7 +80,7 @@ fn what_is_wanted_again_is_wanted_once_and_what_was_told_is_taken_back() {
     let key = *driver.wanted.keys().next().unwrap();
     let outcome = |text: &[u8]| {
         let (artifact, figures) = (store.artifacts().put(text).unwrap(), Arc::default());
-        Outcome::Ok { artifact, detail: None, figures }
+        Outcome::Ok { artifact, detail: None, figures, notes: [].into() }
     };
     driver.feed(key, outcome(b"one"));
     driver.settle().unwrap();

@@ -1,6 +1,7 @@
 //! What a run came to, from what the driver knows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tomoflow_connectors::Digest;
@@ -12,6 +13,7 @@ use crate::engine::driver::Driver;
 use crate::engine::rows::Desired;
 use crate::executor::keys;
 use crate::executor::work::series_of;
+use crate::metrics::State;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 
@@ -27,10 +29,14 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
         .collect();
     let scans: BTreeSet<&str> = accepted.iter().map(|key| series_of(key)).collect();
     let (mut rejected, mut failed, mut short) = (BTreeSet::new(), Vec::new(), Vec::new());
-    let mut rejects: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut rejects, mut told) = (BTreeMap::<String, usize>::new(), BTreeMap::<String, usize>::new());
     for desired in driver.desired().keys() {
-        let Desired::Reject { case, stage, reject, .. } = &**desired else { continue };
-        *rejects.entry(reject.code.clone()).or_default() += 1;
+        let Desired::Reject { case, stage, reject, attempts } = &**desired else { continue };
+        let counts = if *attempts == 0 { &mut told } else { &mut rejects };
+        *counts.entry(reject.code.clone()).or_default() += 1;
+        if *attempts == 0 {
+            continue;
+        }
         match case {
             // A localizer beside a good stack is a row of `rejects`, and no case of its own.
             Some(key) if accepted.contains(key.as_str()) || !scans.contains(series_of(key)) => {
@@ -47,6 +53,7 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let stages = driver.stages();
     let mut notes = if failed.is_empty() { idle(plan, driver, &stages) } else { failed.clone() };
     notes.extend(short);
+    notes.extend(never_drawn(driver));
     notes.extend(driver.kept().iter().filter(|kept| kept.new > 0).map(ToString::to_string));
     Summary {
         pipeline: plan.settings.name.clone(),
@@ -61,6 +68,7 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
         actions_cached,
         stages,
         rejects,
+        told,
         notes,
         ..Summary::default()
     }
@@ -85,6 +93,35 @@ fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> 
         }
     }
     notes
+}
+
+/// Labels that a stage scores, and that no scan's truth has any voxel of.
+fn never_drawn(driver: &Driver) -> Vec<String> {
+    // Scans without any, until one has some: then none is counted any more.
+    let mut scored: BTreeMap<(Arc<str>, Arc<str>), Option<usize>> = BTreeMap::new();
+    let empty = [State::BothEmpty, State::EmptyReference];
+    for desired in driver.desired().keys() {
+        let Desired::Metrics { figures, from, .. } = &**desired else { continue };
+        let mut counted: Option<&str> = None;
+        for figure in figures.iter() {
+            let Some(state) = State::named(&figure.state) else { continue };
+            let scans = scored.entry((from.stage.clone(), figure.label.clone())).or_insert(Some(0));
+            if !empty.contains(&state) {
+                *scans = None;
+            } else if counted != Some(&*figure.label) {
+                *scans = scans.map(|scans| scans + 1);
+            }
+            counted = Some(&figure.label);
+        }
+    }
+    let told = |((stage, label), scans): ((Arc<str>, Arc<str>), Option<usize>)| {
+        let of = match scans? {
+            1 => "the one truth has no".to_owned(),
+            scans => format!("none of {scans} truths has a"),
+        };
+        Some(format!("{stage}: {of} voxel of `{label}`: is its value, or its name, the right one?"))
+    };
+    scored.into_iter().filter_map(told).collect()
 }
 
 /// The run's own row.

@@ -49,6 +49,8 @@ pub struct Summary {
     pub stages: BTreeMap<String, StageCount>,
     /// Rejected cases by code.
     pub rejects: BTreeMap<String, usize>,
+    /// What rows of `rejects` tell of cases that were not refused, by code.
+    pub told: BTreeMap<String, usize>,
     /// Files looked at.
     pub files: usize,
     /// Files read, since they were new or changed.
@@ -114,6 +116,9 @@ impl fmt::Display for Summary {
         }
         for (code, count) in &self.rejects {
             writeln!(f, "  rejected {code}: {count}")?;
+        }
+        for (code, count) in &self.told {
+            writeln!(f, "  told {code}: {count} (in `rejects`; nothing was refused)")?;
         }
         for note in self.left_out.iter().chain(&self.notes) {
             writeln!(f, "  {note}")?;

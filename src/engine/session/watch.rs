@@ -151,6 +151,7 @@ impl Session {
             }
         }
         changes.extend(self.archive.derive(&series)?);
+        changes.extend(self.archive.images()?);
         if changes.is_empty() { Ok(()) } else { self.feed(changes) }
     }
 }

@@ -87,7 +87,7 @@ impl Monitor {
         let rows = driver.desired().keys();
         let (cases, rejected) = rows.fold((0, 0), |(cases, rejected), row| match &**row {
             Desired::Case(_) => (cases + 1, rejected),
-            Desired::Reject { .. } => (cases, rejected + 1),
+            Desired::Reject { attempts: 1.., .. } => (cases, rejected + 1),
             _ => (cases, rejected),
         });
         {

@@ -1,3 +1,4 @@
 //! Masks against the truth.
 
 pub mod evaluate;
+pub mod regions;

@@ -1,16 +1,17 @@
 //! Labels in files of their own that refer to a series: what their sources have in common.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use globset::GlobMatcher;
 use tomoflow_connectors::container::folder_of;
-use tomoflow_connectors::rtstruct::{Form, Outlines};
+use tomoflow_connectors::rtstruct::{Elsewhere, Form, Outlines};
 use tomoflow_connectors::{Reject, dicom_seg, rtstruct};
 
 use super::patterns::glob;
-use crate::operators::source::{Drawing, LabelSource, LabelsAt, LabelsIn, Planes, vanished};
-use crate::operators::spec::{Config, FieldProblem};
+use crate::operators::source::{Drawing, DrawnOn, LabelSource, LabelsAt, LabelsIn, Planes, vanished};
+use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
 
 /// A folder of labels that refer to series.
 #[derive(Clone, Debug)]
@@ -18,11 +19,36 @@ pub struct DrawnSource {
     path: PathBuf,
     /// What its files hold.
     form: Form,
+    /// Whether a structure that an object does not have is an empty one.
+    absent_is_empty: bool,
     /// The share of a fractional segment from which a voxel belongs to it; 0 to 1.
     threshold: f64,
     /// Label names, from label 1 on, with the patterns of their structures or segments.
     labels: Vec<(String, Vec<GlobMatcher>)>,
+    /// For each label those that are a part of it; empty when none is.
+    nested: Vec<Vec<u16>>,
 }
+
+/// What a label is of which an object has no structure.
+pub const ABSENT: Field = Field {
+    name: "absent",
+    kind: FieldKind::Choice(&["unknown", "empty"]),
+    default: Default::Json("\"unknown\""),
+    role: Role::SemanticLater,
+    doc: "What it means that a file has no structure of a label: nobody looked (`unknown`: the scan is neither trained \
+          on nor scored for this label), or there is none (`empty`).",
+};
+
+/// Which labels are a part of which.
+pub const HOLDS: Field = Field {
+    name: "holds",
+    kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
+    default: Default::Json("{}"),
+    role: Role::SemanticLater,
+    doc: "Labels that are a part of others, which are scored with them: `{ liver = [\"lesion\"] }`. Without it a voxel \
+          that two structures share is the later label's alone, and how many there are is told of each case \
+          (`LABELS_OVERLAP`).",
+};
 
 /// How a structure is asked for by its place in the file.
 fn placed(place: usize) -> String {
@@ -38,7 +64,9 @@ impl DrawnSource {
         let path = Path::new(config.get("path").and_then(|path| path.as_str()).unwrap_or_default());
         let threshold = config.get("threshold").and_then(serde_json::Value::as_f64).unwrap_or(0.5);
         let labels = patterns(config, labels)?;
-        Ok(Self { path: folder_of(path).to_owned(), form, threshold, labels })
+        let absent_is_empty = config.get("absent").and_then(|absent| absent.as_str()) == Some("empty");
+        let nested = held(config, &labels)?;
+        Ok(Self { path: folder_of(path).to_owned(), form, absent_is_empty, threshold, labels, nested })
     }
 
     /// What the structure at a place of its file, from 1 on, is to be asked for by: `#1` where that place is asked for,
@@ -62,24 +90,62 @@ impl DrawnSource {
     }
 
     /// Outlines, drawn on a grid.
-    fn contours(&self, path: &Path, on: &Planes<'_>) -> Result<Drawing, Reject> {
+    fn contours(&self, path: &Path, scan: &DrawnOn, on: &Planes<'_>) -> Result<Drawing, Reject> {
         let mut structures = rtstruct::read_structures(path)?;
         for (place, structure) in (1..).zip(&mut structures.structures) {
             structure.name = self.name_of(place, &structure.name).into_owned();
         }
         let label_of = |name: &str| self.label_of(name);
-        let drawn = rtstruct::rasterise_between(&structures, &label_of, on.grid, on.heights)?;
-        for told in drawn.told() {
-            tracing::warn!("{}: {told}", path.display());
+        let asked: BTreeSet<u16> = structures.structures.iter().filter_map(|s| label_of(&s.name)).collect();
+        let elsewhere = structures.keep_on(&scan.frame_of_reference, |uid| scan.whose(uid));
+        let here: BTreeSet<u16> = structures.structures.iter().filter_map(|s| label_of(&s.name)).collect();
+        let lost = asked.difference(&here).find(|label| !scan.absent.contains(label));
+        if let Some((name, _)) = lost.and_then(|label| self.labels.get(usize::from(*label) - 1)) {
+            return Err(all_elsewhere(name, &elsewhere));
         }
+        let drawn = rtstruct::rasterise_between(&structures, &label_of, on.grid, on.heights)?;
         if let Some(nothing) = drawn.nothing() {
             return Err(nothing);
         }
-        Ok(Drawing { labels: drawn.labels, off_slice: drawn.off_slice, skipped: drawn.skipped })
+        let over = drawn
+            .structures
+            .iter()
+            .flat_map(|one| one.over.iter().map(|(other, n)| ((one.label, *other), *n)));
+        let notes = drawn.told().into_iter().chain(self.overlaps(over)).collect();
+        Ok(Drawing { labels: drawn.labels, notes })
+    }
+}
+
+impl DrawnSource {
+    /// What is told of labels that share voxels, by the label that has them and the one that had them.
+    fn overlaps(&self, over: impl IntoIterator<Item = ((u16, u16), usize)>) -> Option<Reject> {
+        let mut shared: BTreeMap<(u16, u16), usize> = BTreeMap::new();
+        for ((has, had), voxels) in over {
+            let part =
+                self.nested.get(usize::from(had).wrapping_sub(1)).is_some_and(|parts| parts.contains(&has));
+            if !part {
+                *shared.entry((has, had)).or_default() += voxels;
+            }
+        }
+        let name = |label: u16| {
+            self.labels.get(usize::from(label).wrapping_sub(1)).map_or("", |(name, _)| name.as_str())
+        };
+        let listed = |((has, had), voxels): (&(u16, u16), &usize)| {
+            format!("{voxels} of `{}` are `{}` as well", name(*had), name(*has))
+        };
+        let listed: Vec<String> = shared.iter().map(listed).collect();
+        let message =
+            || format!("voxels of one label each expected, {}; they count as the latter", listed.join(", "));
+        let hint = "where one is a part of the other, say so: `holds = { liver = [\"lesion\"] }`";
+        (!listed.is_empty()).then(|| Reject::new("LABELS_OVERLAP", message(), hint))
     }
 }
 
 impl LabelSource for DrawnSource {
+    fn nested(&self) -> Vec<Vec<u16>> {
+        self.nested.clone()
+    }
+
     fn label_names(&self) -> Vec<String> {
         self.labels.iter().map(|(name, _)| name.clone()).collect()
     }
@@ -88,10 +154,20 @@ impl LabelSource for DrawnSource {
         LabelsIn::Objects { root: &self.path, form: self.form }
     }
 
-    fn asks_for(&self, outlines: &Outlines) -> Result<(), Reject> {
-        let asked = |(place, name): (usize, &String)| self.label_of(&self.name_of(place, name)).is_some();
-        if (1..).zip(&outlines.structures).any(asked) {
-            return Ok(());
+    fn asks_for(&self, outlines: &Outlines, here: &dyn Fn(usize) -> bool) -> Result<Vec<u16>, Reject> {
+        if self.absent_is_empty {
+            return Ok(Vec::new());
+        }
+        let label = |(place, name): (usize, &String)| self.label_of(&self.name_of(place + 1, name));
+        let named = || outlines.structures.iter().enumerate();
+        let found: BTreeSet<u16> = named().filter(|(place, _)| here(*place)).filter_map(label).collect();
+        if !found.is_empty() {
+            return Ok((1..=self.labels.len() as u16).filter(|label| !found.contains(label)).collect());
+        }
+        if named().any(|structure| label(structure).is_some()) {
+            let message = "structures in the scan's frame of reference expected, those that are asked for lie in another";
+            let hint = "they are another scan's labels; this one counts as unlabelled";
+            return Err(Reject::new("DRAWN_ELSEWHERE", message, hint));
         }
         let globs = self.labels.iter().flat_map(|(_, patterns)| patterns).map(|one| one.glob().glob());
         let message = format!(
@@ -106,12 +182,26 @@ impl LabelSource for DrawnSource {
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
         let path = labels.file.ok_or_else(|| vanished(labels.record))?;
         match self.form {
-            Form::Contours => self.contours(path, on),
-            Form::Voxels => dicom_seg::read_with_threshold(path, self.threshold)?
-                .draw_between(|name| self.label_of(name), on.grid, on.heights)
-                .map(Drawing::from),
+            Form::Contours => self.contours(path, labels.scan, on),
+            Form::Voxels => {
+                let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
+                let (labels, beside, over) =
+                    segments.draw_telling(|name| self.label_of(name), on.grid, on.heights)?;
+                Ok(Drawing { labels, notes: beside.told().into_iter().chain(self.overlaps(over)).collect() })
+            }
         }
     }
+}
+
+/// Why a label that the file has contours for is not drawn on a scan.
+fn all_elsewhere(label: &str, elsewhere: &Elsewhere) -> Reject {
+    let message = format!(
+        "contours of {label:?} on the scan expected, all of them name images of another scan, or lie in another \
+         frame of reference ({} structures)",
+        elsewhere.structures.len()
+    );
+    let hint = "give each scan structures of its own, or ask for the label in a source of its own";
+    Reject::new("DRAWN_ELSEWHERE", message, hint)
 }
 
 /// Names in quotes, the first of many.
@@ -125,6 +215,55 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>, between: &str) -> String {
     names.truncate(SHOWN);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     names.join(between) + &rest
+}
+
+/// For each label those that are declared as a part of it, and the parts of these.
+fn held(config: &Config, labels: &[(String, Vec<GlobMatcher>)]) -> Result<Vec<Vec<u16>>, Vec<FieldProblem>> {
+    let declared = config.get("holds").and_then(|table| table.as_object());
+    let mut problems = Vec::new();
+    let mut number = |field: String, name: &str| {
+        let place = labels.iter().position(|(label, _)| label == name);
+        if place.is_none() {
+            let known: Vec<&str> = labels.iter().map(|(label, _)| label.as_str()).collect();
+            let message = format!("one of the labels {} expected, `{name}` found", known.join(", "));
+            problems.push(FieldProblem::new(&field, message, ""));
+        }
+        place.map(|place| place as u16 + 1)
+    };
+    let mut nested: Vec<BTreeSet<u16>> = vec![BTreeSet::new(); labels.len()];
+    for (outer, parts) in declared.into_iter().flatten() {
+        let field = format!("holds.{outer}");
+        let Some(outer) = number(field.clone(), outer) else { continue };
+        for part in parts.as_array().into_iter().flatten().filter_map(|part| part.as_str()) {
+            if let Some(part) = number(field.clone(), part) {
+                nested[usize::from(outer) - 1].insert(part);
+            }
+        }
+    }
+    // Parts of parts.
+    for _ in 0..labels.len() {
+        for outer in 0..nested.len() {
+            let parts: Vec<u16> =
+                nested[outer].iter().flat_map(|part| nested[usize::from(*part) - 1].clone()).collect();
+            nested[outer].extend(parts);
+        }
+    }
+    for ((name, _), (label, parts)) in labels.iter().zip((1..).zip(&nested)) {
+        let earlier = parts.iter().find(|part| **part <= label);
+        if earlier.is_some() {
+            let message = "parts that are declared after what holds them expected: a later label is drawn over an earlier";
+            problems.push(FieldProblem::new(
+                &format!("holds.{name}"),
+                message,
+                "change the order of the labels",
+            ));
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let none = nested.iter().all(BTreeSet::is_empty);
+    Ok(if none { Vec::new() } else { nested.into_iter().map(|parts| parts.into_iter().collect()).collect() })
 }
 
 fn patterns(

@@ -1,5 +1,6 @@
 //! The source `label_images`: label maps in files of other formats than DICOM.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +22,9 @@ pub static SPEC: Spec = Spec {
     section: Section::Sources,
     summary: "Label maps of a folder in NIfTI, MetaImage or NRRD, as labels of the scans that their names say.",
     doc: "`labels` names the labels, in order: the first is label 1. Each has the values that its voxels have in \
-          the files; a value that several have goes to the last, as in `{ liver = [1, 2], tumour = [2] }`. The \
+          the files; a \
+          value that several have is of all of them, as in `{ liver = [1, 2], tumour = [2] }`: a map shows the \
+          innermost, and scores count a label's whole region. Values that nobody declared are told of each case (`LABEL_VALUE`). The \
           case that a file's name or the table says is the scan's: the name that `images` gives it, or its \
           SeriesInstanceUID. A map on another grid is drawn onto the scan's by the nearest voxel; with `grid = \
           \"index\"` its header is not believed, and voxels are taken one by one.",
@@ -42,6 +45,13 @@ pub static SPEC: Spec = Spec {
             default: Default::Required,
             role: Role::Semantic,
             doc: "Labels and their values in the files: `{ liver = [1, 2], tumour = [2] }`.",
+        },
+        Field {
+            name: "background",
+            kind: FieldKind::List { of: &FieldKind::Integer { min: 1, max: 65_535 }, len: None },
+            default: Default::Json("[]"),
+            role: Role::SemanticLater,
+            doc: "Values that count as background, and of which nothing is told: `[2, 3]`.",
         },
         Field {
             name: "grid",
@@ -65,6 +75,10 @@ pub struct LabelImages {
     label_names: Vec<String>,
     /// The label of each value in the files, up to the highest that was asked for.
     labels: Vec<u16>,
+    /// For each label those that lie within it; empty when none does.
+    nested: Vec<Vec<u16>>,
+    /// Values that count as background.
+    background: Vec<u16>,
     /// Whether headers are not believed.
     by_index: bool,
 }
@@ -80,17 +94,37 @@ impl LabelImages {
     /// # Errors
     /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as
     /// [`LabelMap::onto`].
-    pub fn draw_map(&self, found: &LabelMap, grid: &Geometry) -> Result<LabelMap, Reject> {
+    pub fn draw_map(&self, found: &LabelMap, grid: &Geometry) -> Result<Drawing, Reject> {
         if self.by_index && found.size() != grid.size {
             let message = format!("a label map of {:?} voxels expected, {:?} found", grid.size, found.size());
             return Err(Reject::new("LABEL_SIZE", message, "is it of another scan?"));
         }
         if self.by_index {
             let voxels = found.voxels().iter().map(|&value| self.label_of(value)).collect();
-            return LabelMap::new(grid.clone(), voxels)
-                .map_err(|error| Reject::new("LABEL_SIZE", error.to_string(), ""));
+            let labels = LabelMap::new(grid.clone(), voxels)
+                .map_err(|error| Reject::new("LABEL_SIZE", error.to_string(), ""))?;
+            return Ok(Drawing { labels, notes: self.undeclared(found).into_iter().collect() });
         }
-        found.onto(|value| self.label_of(value), grid)
+        let (labels, beside) = found.onto_telling(|value| self.label_of(value), grid)?;
+        Ok(Drawing { labels, notes: beside.told().into_iter().chain(self.undeclared(found)).collect() })
+    }
+
+    /// Values of a file that nobody declared, with how many voxels have each; none when there are none.
+    fn undeclared(&self, found: &LabelMap) -> Option<Reject> {
+        const SHOWN: usize = 8;
+        let mut counts = vec![0usize; 1 << 16];
+        found.voxels().iter().for_each(|value| counts[usize::from(*value)] += 1);
+        let odd = |value: &u16| {
+            counts[usize::from(*value)] > 0 && self.label_of(*value) == 0 && !self.background.contains(value)
+        };
+        let odd: Vec<u16> = (1..=u16::MAX).filter(odd).collect();
+        let listed = |value: &u16| format!("{value} in {} voxels", counts[usize::from(*value)]);
+        let named: Vec<String> = odd.iter().take(SHOWN).map(listed).collect();
+        let more = odd.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(", and {more} values more") } else { String::new() };
+        let message = || format!("values that `labels` declares expected, found {}{more}", named.join(", "));
+        let hint = "they count as background; declare them, or list them in `background`";
+        (!odd.is_empty()).then(|| Reject::new("LABEL_VALUE", message(), hint))
     }
 }
 
@@ -115,7 +149,11 @@ impl LabelSource for LabelImages {
 
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
         let path = labels.file.ok_or_else(|| vanished(labels.record))?;
-        self.draw_map(&imagefile::read_labels(path)?, on.grid).map(Drawing::from)
+        self.draw_map(&imagefile::read_labels(path)?, on.grid)
+    }
+
+    fn nested(&self) -> Vec<Vec<u16>> {
+        self.nested.clone()
     }
 }
 
@@ -126,7 +164,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
     let names = Names::read(config);
     let declared = config.get("labels").and_then(|labels| labels.as_object());
-    let (mut label_names, mut labels, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut label_names, mut regions, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (name, values) in declared.into_iter().flatten() {
         let values: Vec<u16> = serde_json::from_value(values.clone()).unwrap_or_default();
         if values.is_empty() {
@@ -134,12 +172,25 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             problems.push(FieldProblem::new(&format!("labels.{name}"), "at least one value expected", hint));
         }
         label_names.push(name.clone());
-        // A value that several have goes to the last.
-        for value in values.into_iter().map(usize::from) {
-            labels.resize(labels.len().max(value + 1), 0);
-            labels[value] = label_names.len() as u16;
-        }
+        regions.push(values);
     }
+    let background = config.get("background").cloned().unwrap_or_default();
+    let background: Vec<u16> = serde_json::from_value(background).unwrap_or_default();
+    if let Some(value) = background.iter().find(|value| regions.iter().any(|values| values.contains(value))) {
+        let message = format!("values without a label expected, {value} has one");
+        problems.push(FieldProblem::new("background", message, ""));
+    }
+    let (labels, nested) = nest(&regions).unwrap_or_else(|[one, other]| {
+        let name = |label: u16| label_names.get(usize::from(label) - 1).map_or("", String::as_str);
+        let message = format!(
+            "labels of which one holds the other, or none of the other expected; `{}` and `{}` share values, and each \
+             has some of its own",
+            name(one),
+            name(other)
+        );
+        problems.push(FieldProblem::new("labels", message, "give the shared values a label of their own"));
+        (Vec::new(), Vec::new())
+    });
     if declared.is_none_or(serde_json::Map::is_empty) {
         let hint = "for example `{ tumour = [1] }`";
         problems.push(FieldProblem::new("labels", "at least one label expected, none found", hint));
@@ -150,6 +201,8 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             names,
             label_names,
             labels,
+            nested,
+            background,
             by_index: text(config, "grid") == "index",
         }),
         names => {
@@ -157,6 +210,38 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             Err(problems)
         }
     }
+}
+
+/// The label of each value, the innermost of those that have it, and for each label those within it; or two labels that
+/// overlap otherwise.
+#[expect(clippy::type_complexity, reason = "two lists, named where they are used")]
+fn nest(regions: &[Vec<u16>]) -> Result<(Vec<u16>, Vec<Vec<u16>>), [u16; 2]> {
+    let holds = |one: &[u16], other: &[u16]| other.iter().all(|value| one.contains(value));
+    let places = || (1..).zip(regions);
+    let mut nested = Vec::new();
+    for (label, values) in places() {
+        let mut within = Vec::new();
+        for (other, inner) in places().filter(|(other, _)| *other != label) {
+            let meet = inner.iter().any(|value| values.contains(value));
+            if meet && !holds(values, inner) && !holds(inner, values) {
+                return Err([label.min(other), label.max(other)]);
+            }
+            if meet && holds(values, inner) {
+                within.push(other);
+            }
+        }
+        nested.push(within);
+    }
+    let highest = regions.iter().flatten().max().map_or(0, |value| usize::from(*value) + 1);
+    let mut labels = vec![0; highest];
+    // The larger first, so that what lies within it is written over it; of equals the later.
+    let mut order: Vec<(u16, &Vec<u16>)> = places().collect();
+    order.sort_by_key(|(_, values)| std::cmp::Reverse(values.iter().collect::<BTreeSet<_>>().len()));
+    for (label, values) in order {
+        values.iter().for_each(|value| labels[usize::from(*value)] = label);
+    }
+    let none = nested.iter().all(Vec::is_empty);
+    Ok((labels, if none { Vec::new() } else { nested }))
 }
 
 #[cfg(test)]
@@ -175,7 +260,57 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|value| source.label_of(value)), [0, 1, 2, 0]);
         let grid = Geometry::axis_aligned([1, 1, 4], [1.0; 3]);
         let found = LabelMap::new(grid.clone(), vec![0, 1, 2, 9]).unwrap();
-        assert_eq!(source.draw_map(&found, &grid).unwrap().voxels(), [0, 1, 2, 0]);
+        let drawn = source.draw_map(&found, &grid).unwrap();
+        assert_eq!(drawn.labels.voxels(), [0, 1, 2, 0]);
+        assert_eq!(drawn.notes.len(), 1);
+        assert!(drawn.notes[0].message.contains("9 in 1 voxels"), "{}", drawn.notes[0]);
+        assert_eq!(source.nested(), [vec![2], Vec::new()]);
+    }
+
+    #[test]
+    fn regions_nest_whatever_their_order() {
+        // Whole tumour, core, and enhancing core.
+        let regions = json!({ "core": [1, 3], "whole": [1, 2, 3], "enhancing": [3] });
+        let nested = source(regions, "patient").unwrap();
+        assert_eq!([0, 1, 2, 3].map(|value| nested.label_of(value)), [0, 1, 2, 3]);
+        assert_eq!(nested.nested(), [vec![3], vec![1, 3], Vec::new()]);
+        assert!(source(json!({ "a": [1], "b": [2] }), "patient").unwrap().nested().is_empty());
+        let across = source(json!({ "a": [1, 2], "b": [2, 3] }), "patient").unwrap_err();
+        assert!(across[0].message.contains("`a` and `b` share values"), "{}", across[0].message);
+    }
+
+    #[test]
+    fn values_that_count_as_background_are_not_told() {
+        let config = json!({ "path": "a", "files": "{case}.nii", "labels": { "a": [1] }, "background": [2] });
+        let source = declared(config.as_object().unwrap()).unwrap();
+        let grid = Geometry::axis_aligned([1, 1, 3], [1.0; 3]);
+        let notes = |voxels: [u16; 3]| {
+            source
+                .draw_map(&LabelMap::new(grid.clone(), voxels.to_vec()).unwrap(), &grid)
+                .unwrap()
+                .notes
+                .len()
+        };
+        assert_eq!([notes([0, 1, 2]), notes([0, 1, 3])], [0, 1]);
+        let both = json!({ "path": "a", "files": "{case}.nii", "labels": { "a": [1] }, "background": [1] });
+        assert_eq!(declared(both.as_object().unwrap()).unwrap_err()[0].field, "background");
+    }
+
+    #[test]
+    fn labels_beside_the_scan_are_told_or_refused() {
+        let own =
+            |z: f64| Geometry { origin_mm: [0.0, 0.0, z], ..Geometry::axis_aligned([4, 1, 1], [1.0; 3]) };
+        let source = source(json!({ "a": [1] }), "patient").unwrap();
+        let drawn = |z: f64| {
+            let found = LabelMap::new(own(z), vec![0, 1, 1, 0]).unwrap();
+            source.draw_map(&found, &own(0.0))
+        };
+        assert!(drawn(1.0).unwrap().notes.is_empty());
+        let half = drawn(2.0).unwrap();
+        assert_eq!(half.labels.voxels(), [0, 0, 0, 1]);
+        assert_eq!(half.notes[0].code, "LABEL_BEYOND_SCAN");
+        assert!(half.notes[0].message.contains("1 of 2 voxels"), "{}", half.notes[0]);
+        assert_eq!(drawn(3.0).unwrap_err().code, "OFF_GRID");
     }
 
     #[test]
@@ -186,7 +321,7 @@ mod tests {
             source(json!({ "tumour": [1] }), grid)
                 .unwrap()
                 .draw_map(&found, on)
-                .map(|map| map.voxels().to_vec())
+                .map(|drawn| drawn.labels.voxels().to_vec())
         };
         assert_eq!(drawn("patient", &shifted).unwrap(), [1, 1, 0]);
         assert_eq!(drawn("index", &shifted).unwrap(), [0, 1, 1]);

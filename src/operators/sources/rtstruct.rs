@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tomoflow_connectors::rtstruct::Form;
 
 use super::dicom::PATH;
-use super::drawn::DrawnSource;
+use super::drawn::{ABSENT, DrawnSource, HOLDS};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -32,6 +32,8 @@ pub static SPEC: Spec = Spec {
             role: Role::Semantic,
             doc: "Labels and the patterns of their structures' names: `{ tumour = [\"TV\", \"*schwannoma*\"] }`.",
         },
+        ABSENT,
+        HOLDS,
     ],
 };
 

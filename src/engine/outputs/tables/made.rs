@@ -17,7 +17,12 @@ impl Tables {
     pub(super) fn entry(&self, desired: &Desired) -> Digest {
         let bytes = match desired {
             // The row says whether there are labels, not which.
-            Desired::Case(case) => postcard::to_stdvec(&(&case.series, case.labels.is_some())),
+            Desired::Case(case) => postcard::to_stdvec(&(case.series.shown(), case.labels.is_some())),
+            // As the variants are encoded: a row shows nothing of what else is known of its series.
+            Desired::Masks { series, mask, from } => postcard::to_stdvec(&(2u32, series.shown(), mask, from)),
+            Desired::Metrics { series, figures, split, from } => {
+                postcard::to_stdvec(&(3u32, series.shown(), figures, split, from))
+            }
             desired => postcard::to_stdvec(desired),
         };
         let bytes = bytes.unwrap_or_default();

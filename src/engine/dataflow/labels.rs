@@ -1,0 +1,214 @@
+//! Labels to the scans that they were drawn on.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tomoflow_connectors::{Digest, Reject};
+
+use super::super::rows::{Desired, ImagesRow, Output};
+use super::binding::{Bound, bind, same_patient};
+use super::{Built, Rows};
+use crate::executor::keys;
+use crate::executor::work::{CaseRow, LabelRow, OutlinesRow, SeriesRow};
+use crate::operators::registry::Stage;
+use crate::operators::source::{LabelSource, LabelsIn};
+
+/// What labels may be of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Named {
+    /// A series, or the case of another format.
+    Series(Arc<str>),
+    /// Whatever lies in a frame of reference: of labels that name no series.
+    Frame(Arc<str>),
+}
+
+/// Labels that a scan has, or why it has not those.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Found {
+    labels: Arc<OutlinesRow>,
+    apart: bool,
+    named: bool,
+    refused: Option<Reject>,
+}
+
+/// A scan, and what was found for it.
+type Half = (Option<Arc<SeriesRow>>, Option<Found>);
+
+impl<'s> Built<'s, '_> {
+    /// A case is its scan and the labels that were drawn on it.
+    pub(super) fn label(&mut self, index: usize, newest: bool, images: Rows<'s, Arc<ImagesRow>>) {
+        let (scans, source) = (self.plan.stages[index].inputs[0], self.plan.stages[index].inputs[1]);
+        let Stage::Labels(labels) = &self.plan.stages[source].stage else { return };
+        let series = self.cases[&scans].clone().map(|(_, case)| case.series);
+        let objects = matches!(labels.lies_in(), LabelsIn::Objects { .. });
+        let meant = self.meant(source, series.clone(), objects);
+        let found = if objects { told_apart(meant, images) } else { meant.map(named_alone) };
+        let halves = series.map(|series| (series.key.clone(), (Some(series), None)));
+        let halves = halves.concat(found.map(|(key, found)| (key, (None, Some(found)))));
+        let (labels, plan) = (labels.clone(), Arc::new(self.plan.clone()));
+        let joined = halves.reduce(move |_, halves: &[(&Half, isize)], output| {
+            let mut found: Vec<&Found> = halves.iter().filter_map(|((_, found), _)| found.as_ref()).collect();
+            found.sort_by(|a, b| newest_first(a, b));
+            found.dedup_by_key(|found| found.labels.outlines.digest);
+            for ((series, _), _) in halves {
+                let Some(series) = series else { continue };
+                let (chosen, refused) = choose(&*labels, series, &found, newest);
+                let labels = chosen.map(|(found, absent)| {
+                    let row = keys::labels(&plan, index, source, &found.labels, series, found.apart);
+                    LabelRow { absent: absent.into(), ..row }
+                });
+                output.push(((CaseRow { series: series.clone(), labels }, refused), 1));
+            }
+        });
+        let stage = self.names[index].clone();
+        self.outputs.push(joined.clone().flat_map(move |(key, (_, refused))| {
+            let (case, stage) = (Some(key.to_string()), stage.clone());
+            refused
+                .map(|(reject, attempts)| Output::desired(Desired::Reject { case, stage, reject, attempts }))
+        }));
+        let cases = joined.map(|(key, (case, _))| (key, case));
+        // It holds every scan that it was given, so that those need not be described again.
+        let mut at = Some(&scans);
+        while let Some(stage) = at {
+            self.described.remove(stage);
+            at = self.plan.stages[*stage].inputs.first();
+        }
+        self.described.insert(index, cases.clone());
+        self.cases.insert(index, cases);
+    }
+
+    /// Labels with each scan that they may be of: of a series that they name, or else in their frame of reference.
+    fn meant(
+        &self,
+        source: usize,
+        scans: Rows<'s, Arc<SeriesRow>>,
+        objects: bool,
+    ) -> Rows<'s, (Arc<OutlinesRow>, Arc<SeriesRow>)> {
+        let scans = scans.flat_map(move |scan| {
+            let frame = scan.frame_of_reference.clone();
+            let frame = (objects && !frame.is_empty()).then_some(Named::Frame(frame));
+            let series = Named::Series(scan.series_uid().into());
+            std::iter::once(series).chain(frame).map(move |name| (name, scan.clone()))
+        });
+        let labels = self.outlines[&source].clone().flat_map(|row| {
+            let named = |uid: &String| Named::Series(uid.as_str().into());
+            let mut names: Vec<Named> = row.outlines.referenced_series.iter().map(named).collect();
+            if names.is_empty() {
+                names = row.outlines.frames.iter().map(|uid| Named::Frame(uid.as_str().into())).collect();
+            }
+            names.into_iter().map(move |name| (name, row.clone()))
+        });
+        // The same file twice is one.
+        let meant = labels.distinct().join(scans);
+        meant.flat_map(|(name, (row, scan))| {
+            let meant = matches!(name, Named::Series(_)) || same_patient(&row, &scan);
+            meant.then_some((row, scan))
+        })
+    }
+}
+
+/// What a name or a table binds.
+fn named_alone((labels, scan): (Arc<OutlinesRow>, Arc<SeriesRow>)) -> (Arc<str>, Found) {
+    (scan.key.clone(), Found { labels, apart: false, named: true, refused: None })
+}
+
+/// Objects of labels with the scans that they were drawn on, and with those that they were not.
+fn told_apart<'s>(
+    meant: Rows<'s, (Arc<OutlinesRow>, Arc<SeriesRow>)>,
+    images: Rows<'s, Arc<ImagesRow>>,
+) -> Rows<'s, (Arc<str>, Found)> {
+    let images = images.map(|row| (row.key.clone(), row)).distinct();
+    let keyed = meant.clone().map(|(labels, scan)| (scan.key.clone(), labels));
+    let images = keyed.join(images).map(|(_, (labels, images))| (labels, (None, Some(images))));
+    let scans = meant.map(|(labels, scan)| (labels, (Some(scan), None)));
+    let bound = scans.concat(images).reduce(|labels, halves, output| {
+        let halves = || halves.iter().map(|(half, _)| *half);
+        let images: Vec<&Arc<ImagesRow>> =
+            halves().filter_map(|half: &(_, Option<Arc<ImagesRow>>)| half.1.as_ref()).collect();
+        let scans: Vec<Arc<SeriesRow>> = halves().filter_map(|half| half.0.clone()).collect();
+        let marks = |key: &str| images.iter().find(|row| &*row.key == key).map(|row| &*row.marks);
+        let candidates: Vec<_> = scans.iter().map(|scan| (&**scan, marks(&scan.key))).collect();
+        for (scan, bound) in scans.iter().zip(bind(&labels.outlines, &candidates)) {
+            let labels: Arc<OutlinesRow> = labels.clone();
+            let found = match bound {
+                Bound::Here { apart, named } => Found { labels, apart, named, refused: None },
+                Bound::Elsewhere(reject) => {
+                    Found { labels, apart: false, named: false, refused: Some(reject) }
+                }
+            };
+            output.push(((scan.key.clone(), found), 1));
+        }
+    });
+    bound.map(|(_, found)| found)
+}
+
+fn newest_first(a: &Found, b: &Found) -> std::cmp::Ordering {
+    let by = |found: &Found| -> (String, Digest, Digest) {
+        let row = &found.labels;
+        (row.outlines.date_time.clone(), row.outlines.digest, row.record)
+    };
+    by(b).cmp(&by(a))
+}
+
+/// The code of labels that are another scan's.
+const ELSEWHERE: &str = "DRAWN_ELSEWHERE";
+
+/// The labels that count, with those that they lack, or why none do. Of several those count that have what is asked
+/// for; where the newest does, it alone.
+fn choose<'a>(
+    source: &dyn LabelSource,
+    scan: &SeriesRow,
+    found: &[&'a Found],
+    newest: bool,
+) -> (Option<(&'a Found, Vec<u16>)>, Option<(Reject, u32)>) {
+    let told = |reject: Reject| {
+        // Labels that are another scan's are none that this one was refused.
+        let attempts = u32::from(reject.code != ELSEWHERE);
+        (reject, attempts)
+    };
+    let asks_for = |found: &Found| match &found.refused {
+        Some(reject) => Err(reject.clone()),
+        None => {
+            let (row, frame) = (&found.labels.outlines, &*scan.frame_of_reference);
+            let here = |place: usize| {
+                let of = row.frame_of(place);
+                found.named || of.is_empty() || frame.is_empty() || of == frame
+            };
+            source.asks_for(row, &here)
+        }
+    };
+    let here: Vec<&Found> = found.iter().copied().filter(|found| found.refused.is_none()).collect();
+    let Some(first) = here.first() else {
+        return (None, found.first().and_then(|found| found.refused.clone()).map(told));
+    };
+    let asked: Vec<&Found> =
+        if newest { vec![first] } else { here.iter().copied().filter(|one| asks_for(one).is_ok()).collect() };
+    match asked[..] {
+        [] => (None, asks_for(first).err().map(told)),
+        [only] => match asks_for(only) {
+            Ok(absent) => {
+                let lacked = (!absent.is_empty()).then(|| (lacks(source, only, &absent), 0));
+                (Some((only, absent)), lacked)
+            }
+            Err(reject) => (None, Some(told(reject))),
+        },
+        ref several => {
+            let message = format!("one structure set expected for a scan, {} refer to it", several.len());
+            let hint = "remove the outdated ones, or set `on_several = \"newest\"`";
+            (None, Some(told(Reject::new("SEVERAL_LABELS", message, hint))))
+        }
+    }
+}
+
+/// What is told of labels that an object has nothing of.
+fn lacks(source: &dyn LabelSource, found: &Found, absent: &[u16]) -> Reject {
+    let names = source.label_names();
+    let name = |label: &u16| names.get(usize::from(*label).wrapping_sub(1)).map_or("", String::as_str);
+    let named: Vec<String> = absent.iter().map(|label| format!("{:?}", name(label))).collect();
+    let has: Vec<String> =
+        found.labels.outlines.structures.iter().take(12).map(|name| format!("{name:?}")).collect();
+    let message = format!("structures for {} expected, the file has {}", named.join(", "), has.join(", "));
+    let hint = "the scan counts as unlabelled for these: it is neither trained on nor scored for them; `absent = \
+                \"empty\"` where a structure that is not there is one that the patient has not";
+    Reject::new("NO_STRUCTURE", message, hint)
+}

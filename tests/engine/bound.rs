@@ -1,0 +1,205 @@
+//! Labels belong to what they were drawn on: images, series, frame of reference; and to nothing else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use dicom_core::value::DataSetSequence;
+use dicom_core::{DataElement, Tag, VR};
+use dicom_object::{InMemDicomObject, open_file};
+use tomoflow::engine::Options;
+
+use crate::support::text::Rewrite as _;
+use crate::support::{Workplace, assert_same, ran};
+
+const SOP: Tag = Tag(0x0008, 0x0018);
+const TEMPORAL_POSITION: Tag = Tag(0x0020, 0x0100);
+const FRAMES: Tag = Tag(0x3006, 0x0010);
+const ROI_CONTOURS: Tag = Tag(0x3006, 0x0039);
+const CONTOURS: Tag = Tag(0x3006, 0x0040);
+const CONTOUR_IMAGES: Tag = Tag(0x3006, 0x0016);
+const IMAGE: Tag = Tag(0x0008, 0x1155);
+const SET_ROIS: Tag = Tag(0x3006, 0x0020);
+const ROI_FRAME: Tag = Tag(0x3006, 0x0024);
+
+fn text(object: &InMemDicomObject, tag: Tag) -> String {
+    object.element(tag).unwrap().to_str().unwrap().trim_end_matches(['\0', ' ']).to_owned()
+}
+
+fn put(object: &mut InMemDicomObject, tag: Tag, vr: VR, value: &str) {
+    object.put(DataElement::new(tag, vr, value));
+}
+
+/// Changes each item of a sequence.
+fn each(object: &mut InMemDicomObject, tag: Tag, change: &mut dyn FnMut(&mut InMemDicomObject)) {
+    let Ok(element) = object.element(tag) else { return };
+    let mut items = element.items().unwrap().to_vec();
+    items.iter_mut().for_each(&mut *change);
+    object.put(DataElement::new(tag, VR::SQ, DataSetSequence::from(items)));
+}
+
+/// Writes a changed copy of a file.
+fn copied(from: &Path, to: &Path, change: impl FnOnce(&mut InMemDicomObject)) {
+    let mut object = open_file(from).unwrap();
+    change(&mut object);
+    let uid = text(&object, SOP);
+    object.meta_mut().media_storage_sop_instance_uid = uid;
+    object.write_to_file(to).unwrap();
+}
+
+/// Slices, and the file of outlines.
+fn parts(place: &Workplace) -> (Vec<PathBuf>, PathBuf) {
+    let mut files = place.files_of(0);
+    let outlines = files.pop().unwrap();
+    (files, outlines)
+}
+
+/// Makes the series one of two phases at the same positions; gives the images of the second, by those of the first.
+fn two_phases(place: &Workplace) -> BTreeMap<String, String> {
+    let mut images = BTreeMap::new();
+    for slice in parts(place).0 {
+        let second = slice.with_extension("second.dcm");
+        copied(&slice, &second, |object| {
+            let first = text(object, SOP);
+            images.insert(first.clone(), format!("{first}.2"));
+            put(object, SOP, VR::UI, &format!("{first}.2"));
+            put(object, TEMPORAL_POSITION, VR::IS, "2");
+        });
+        copied(&slice, &slice, |object| put(object, TEMPORAL_POSITION, VR::IS, "1"));
+    }
+    images
+}
+
+/// Outlines that name other images, or none.
+fn renamed(from: &Path, to: &Path, sop: &str, image: impl Fn(&str) -> Option<String>) {
+    copied(from, to, |object| {
+        let renamed = format!("{}{sop}", text(object, SOP));
+        put(object, SOP, VR::UI, &renamed);
+        each(object, ROI_CONTOURS, &mut |roi| {
+            each(roi, CONTOURS, &mut |contour| {
+                let mut known = true;
+                each(contour, CONTOUR_IMAGES, &mut |reference| match image(&text(reference, IMAGE)) {
+                    Some(uid) => put(reference, IMAGE, VR::UI, &uid),
+                    None => known = false,
+                });
+                if !known {
+                    contour.remove_element(CONTOUR_IMAGES);
+                }
+            });
+        });
+    });
+}
+
+/// `key`, or `key#part`, with whether it is labelled.
+fn labelled(place: &Workplace) -> BTreeMap<bool, usize> {
+    let mut counts = BTreeMap::new();
+    for row in &place.tables()["cases"] {
+        *counts.entry(row.contains(r#""labelled":true"#)).or_default() += 1;
+    }
+    counts
+}
+
+fn codes(place: &Workplace) -> Vec<String> {
+    let rows = &place.tables()["rejects"];
+    let code = |row: &String| row.split(r#""code":""#).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    rows.iter().map(code).collect()
+}
+
+#[test]
+fn outlines_of_one_phase_label_no_other() {
+    let place = Workplace::new(1);
+    let (_, outlines) = parts(&place);
+    let images = two_phases(&place);
+    let summary = place.run();
+    assert_eq!((ran(&summary, "scores"), summary.accepted), (1, 2), "{summary}");
+    assert_eq!(labelled(&place), [(false, 1), (true, 1)].into());
+    assert_eq!(codes(&place), ["DRAWN_ELSEWHERE"]);
+
+    // Another file for the second phase: each has its own, and neither is one of several.
+    renamed(&outlines, &outlines.with_extension("second.dcm"), ".2", |uid| images.get(uid).cloned());
+    assert_eq!(ran(&place.run(), "scores"), 1);
+    assert_eq!(labelled(&place), [(true, 2)].into());
+    assert!(codes(&place).is_empty(), "{:?}", place.tables()["rejects"]);
+    assert_same(&place.tables(), &place.anew(), "two files for two phases");
+}
+
+#[test]
+fn outlines_that_name_no_image_are_those_of_neither_phase() {
+    let place = Workplace::new(1);
+    let (_, outlines) = parts(&place);
+    two_phases(&place);
+    renamed(&outlines, &outlines, "", |_| None);
+    copied(&outlines, &outlines, |object| {
+        each(object, FRAMES, &mut |frame| {
+            each(frame, Tag(0x3006, 0x0012), &mut |study| {
+                each(study, Tag(0x3006, 0x0014), &mut |series| {
+                    series.remove_element(CONTOUR_IMAGES);
+                });
+            });
+        });
+    });
+    place.run();
+    assert_eq!(labelled(&place), [(false, 2)].into());
+    assert_eq!(codes(&place), ["LABELS_AMBIGUOUS"; 2]);
+}
+
+#[test]
+fn outlines_without_a_series_have_their_frame_of_reference() {
+    let place = Workplace::new(2);
+    let (_, outlines) = parts(&place);
+    copied(&outlines, &outlines, |object| {
+        object.remove_element(FRAMES);
+    });
+    let summary = place.run();
+    assert_eq!((ran(&summary, "scores"), summary.accepted), (2, 2), "{summary}");
+    assert_eq!(labelled(&place), [(true, 2)].into());
+
+    // In another frame of reference they are nobody's.
+    copied(&outlines, &outlines, |object| {
+        each(object, SET_ROIS, &mut |roi| put(roi, ROI_FRAME, VR::UI, "2.25.9999"));
+    });
+    place.run();
+    assert_eq!(labelled(&place), [(false, 1), (true, 1)].into());
+    assert_same(&place.tables(), &place.anew(), "another frame");
+}
+
+#[test]
+fn a_structure_in_another_frame_of_reference_is_not_drawn() {
+    let place = Workplace::new(1);
+    let (_, outlines) = parts(&place);
+    place.run();
+    let volume = |place: &Workplace| place.metrics().iter().filter(|row| row.metric == "dice").count();
+    assert_eq!(volume(&place), 1);
+    // The images that its contours name are gone from the archive, so that nothing else says whose it is.
+    renamed(&outlines, &outlines, "", |uid| Some(format!("{uid}.9")));
+    copied(&outlines, &outlines, |object| {
+        each(object, SET_ROIS, &mut |roi| put(roi, ROI_FRAME, VR::UI, "2.25.9999"));
+    });
+    place.run();
+    assert_eq!((labelled(&place), volume(&place)), ([(false, 1)].into(), 0));
+    assert_eq!(codes(&place), ["DRAWN_ELSEWHERE"]);
+}
+
+#[test]
+fn a_label_that_a_file_lacks_is_neither_scored_nor_trained_on() {
+    let mut place = Workplace::trained();
+    let asked = r#"{ tumour = ["TV"] }"#;
+    let row_of = |place: &Workplace, code: &str| codes(place).iter().filter(|found| *found == code).count();
+    place.run();
+    let before = place.metrics().len();
+    let text = place.text.clone();
+    place.text = text.rewrite(asked, r#"{ tumour = ["TV"], cyst = ["cyst"] }"#);
+    place.run_with(&Options { accept_empty: true, ..Options::default() });
+    let cases = place.tables()["cases"].len();
+    assert_eq!(labelled(&place), [(true, cases)].into());
+    assert_eq!([row_of(&place, "NO_STRUCTURE"), row_of(&place, "PARTLY_LABELLED")], [cases; 2]);
+    assert!(place.metrics().iter().all(|row| row.label == "tumour"), "{:?}", place.metrics());
+    assert!(!place.metrics().is_empty());
+    assert!(place.tables()["training"].is_empty(), "nothing to train on");
+
+    // Where it is said that what is not there is empty, it is.
+    place.text = text.rewrite(asked, "{ tumour = [\"TV\"], cyst = [\"cyst\"] }\nabsent = \"empty\"");
+    place.run();
+    assert!(place.metrics().iter().any(|row| row.label == "cyst"));
+    assert_eq!([row_of(&place, "NO_STRUCTURE"), row_of(&place, "PARTLY_LABELLED")], [0, 0]);
+    assert!(!place.tables()["training"].is_empty() && before > 0);
+}
