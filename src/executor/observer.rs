@@ -18,8 +18,9 @@ pub struct Watch<'a> {
 impl Observer for Watch<'_> {
     fn figure(&mut self, figure: &Figure) {
         let Figure { epoch, step, split, name, value } = figure;
-        // Not a learning rate or a norm: what a person waits for.
-        if matches!(name.as_str(), "loss" | "attention_loss" | "dice") {
+        // Not a learning rate or a norm, nor each label: what a person waits for.
+        let (what, part) = name.split_once('.').unwrap_or((name, ""));
+        if !matches!(what, "learning_rate" | "gradient_norm") && (split == "train" || part.is_empty()) {
             tracing::info!(target: "tomoflow::training", "{}: epoch {epoch}, {split} {name} {value:.4}", self.stage);
         }
         if let Some(board) = &mut self.board {

@@ -12,9 +12,10 @@ use super::LossConfig;
 use super::architectures::config::{UnetConfig, UnetSettings};
 use super::architectures::unet::{Output, Unet};
 use super::blocks::mode::Mode;
+use super::objectives::supervised::total;
 use super::tensors::weights::Weights;
 use super::train::adam::Adam;
-use super::{Device, losses as loss, set_threads};
+use super::{Device, set_threads};
 
 const TOLERANCE: f64 = 1e-10;
 /// Of peers that compute in single precision.
@@ -98,7 +99,7 @@ fn check(file: &str) {
         let output = unet.forward(&weights, input, mode).unwrap();
         let kind: LossConfig = golden.value("loss");
         let weight = golden.number("attention_weight");
-        let value = loss::total(kind, weight, &unet, &output, &golden.tensors["labels"]).unwrap().whole;
+        let value = total(kind, weight, &unet, &output, &golden.tensors["labels"]).unwrap().whole;
         let gradient = weights.gradient(&value).unwrap();
         if step == 0 {
             same("logits in training", &output.logits, &golden.tensors["train/logits"]);
@@ -201,7 +202,7 @@ fn every_loss_with_every_supervision() {
         let output = Output { logits, attention };
         let unet = Unet::new(&case.config).unwrap();
         let weight = golden.number("attention_weight");
-        let value = loss::total(case.loss, weight, &unet, &output, &golden.tensors["labels"]).unwrap().whole;
+        let value = total(case.loss, weight, &unet, &output, &golden.tensors["labels"]).unwrap().whole;
         let number = f64::try_from(&value).unwrap();
         assert!((number - case.value).abs() < TOLERANCE, "{what}: {number} for {}", case.value);
         assert!(case.peer.is_none_or(|peer| (number - peer).abs() < PEER_TOLERANCE), "{what}");

@@ -1,12 +1,9 @@
-//! What training minimises: a loss of the segmentation, and the supervision of attention maps.
+//! Losses of a segmentation's logits, and the same ones of maps of the foreground.
 
 use tch::{Kind, Tensor};
 
 use super::NetworkError;
-use super::architectures::config::MapLoss;
-use super::architectures::unet::{Output, Unet};
 use super::tensors::error::Doing;
-use super::tensors::scalar::times;
 
 pub(crate) mod config;
 mod entropy;
@@ -39,7 +36,7 @@ pub fn of_segmentation(loss: LossConfig, logits: &Tensor, truth: &Tensor) -> Res
     }
 }
 
-/// The same loss of one attention map against the foreground at its resolution, both `[N, 1, …]` between 0
+/// The same loss of a map of the foreground against the foreground at its resolution, both `[N, 1, …]` between 0
 /// and 1. Overlap losses see the foreground alone; cross entropy and focal loss see two classes, the
 /// foreground and the rest.
 ///
@@ -72,46 +69,6 @@ pub fn one_hot(labels: &Tensor, classes: i64, kind: Kind) -> Result<Tensor, Netw
     let zeros = Tensor::f_zeros(&shape, (kind, labels.device()))?;
     let ones = index.f_ones_like()?.f_to_kind(kind)?;
     zeros.f_scatter(1, &index, &ones).doing("classes to channels")
-}
-
-/// The loss of one batch.
-pub struct Total {
-    /// Segmentation, and where maps are supervised their loss by weight.
-    pub whole: Tensor,
-    /// The mean loss of attention maps, where they are supervised.
-    pub attention: Option<Tensor>,
-}
-
-/// The loss of one batch.
-///
-/// # Errors
-/// [`NetworkError::Torch`] when the labels do not lie on the output's grid.
-pub fn total(
-    loss: LossConfig,
-    attention_weight: f64,
-    unet: &Unet,
-    output: &Output,
-    labels: &Tensor,
-) -> Result<Total, NetworkError> {
-    let logits = &output.logits;
-    let classes = logits.size().get(1).copied().unwrap_or(0);
-    let segmentation = of_segmentation(loss, logits, &one_hot(labels, classes, logits.kind())?)?;
-    let Some(supervision) = unet.supervision().filter(|_| !output.attention.is_empty()) else {
-        return Ok(Total { whole: segmentation, attention: None });
-    };
-    let map_loss = match supervision.loss {
-        MapLoss::Segmentation => loss,
-        MapLoss::Dice => LossConfig::Dice,
-    };
-    let foreground = labels.f_to_kind(Kind::Bool)?.f_to_kind(logits.kind())?.f_unsqueeze(1)?;
-    let targets = unet.attention_targets(&foreground)?;
-    let mut maps = Vec::with_capacity(targets.len());
-    for (map, target) in output.attention.iter().zip(&targets) {
-        maps.push(of_map(map_loss, map, target)?);
-    }
-    let attention = Tensor::f_stack(&maps, 0)?.f_mean(None::<Kind>)?;
-    let whole = times(&attention, attention_weight)?.f_add(&segmentation)?;
-    Ok(Total { whole, attention: Some(attention) })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod card;
 #[cfg(test)]
 mod golden;
 pub mod losses;
+pub mod objectives;
 pub mod sample;
 pub mod tensors;
 pub mod train;
@@ -24,5 +25,6 @@ pub use tensors::error::NetworkError;
 pub use tensors::pages::large_pages;
 pub use train::figure::Figure;
 pub use train::optimizer::OptimizerConfig;
+pub use train::rule::Rule;
 pub use train::schedule::Schedule;
-pub use train::{Keep, Observer, Running, Task, Timing, TrainSettings, Trained, train};
+pub use train::{Keep, Observer, Running, Task, Timing, TrainSettings, Trained, train, train_by};

@@ -1,13 +1,16 @@
 //! The training loop: seeded, resumable after any batch, the best epoch by validation Dice returned.
 
 pub(in crate::networks) mod adam;
+mod cast;
 mod checkpoint;
-mod counts;
 mod feed;
 pub(super) mod figure;
 pub mod optimizer;
+pub mod rule;
 pub mod schedule;
+pub mod settings;
 mod step;
+mod sums;
 mod validate;
 
 use std::path::Path;
@@ -16,69 +19,17 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
-use tomoflow_connectors::Digest;
 
-use super::architectures::config::NetworkConfig;
-use super::architectures::unet::Unet;
+use super::objectives::Objective;
+use super::objectives::supervised::Supervised;
 use super::tensors::file;
-use super::tensors::weights::{Order, Weights};
-use super::{
-    Device, InputView, LossConfig, ModelCard, NetworkError, NetworkSettings, OptimizerConfig, Origin,
-    Precision, SampleSource, Schedule,
-};
+use super::tensors::weights::Weights;
+use super::{Device, ModelCard, NetworkError, SampleSource};
+use cast::Cast;
 use checkpoint::{Saver, State};
 use feed::{Feed, Fit};
 use figure::Figure;
-
-/// How a network is trained; all of it is part of a training's key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrainSettings {
-    /// The architecture.
-    pub network: NetworkSettings,
-    /// What is minimised.
-    pub loss: LossConfig,
-    /// The weight of the attention maps' own loss, where they are supervised.
-    pub attention_weight: f64,
-    /// Passes over the training samples.
-    pub epochs: u64,
-    /// Samples that go through the network together.
-    pub batch: usize,
-    /// Batches whose gradients make one step, at least 1.
-    pub accumulate: usize,
-    /// The rule of steps.
-    pub optimizer: OptimizerConfig,
-    /// The optimizer's, before the schedule.
-    pub learning_rate: f64,
-    /// The optimizer's.
-    pub weight_decay: f64,
-    /// How the learning rate goes on.
-    pub schedule: Schedule,
-    /// Steps after which [`Schedule::Halve`] halves the learning rate; 0 for never.
-    pub halve_every: u64,
-    /// The greatest norm of a step's gradient, which is scaled down to it; 0 for any.
-    pub clip_norm: f64,
-    /// Epochs without a better validation Dice after which training stops; 0 for never.
-    pub patience: u64,
-    /// How many bits features have in a step; weights, norms' statistics and the loss keep 32.
-    #[serde(default, skip_serializing_if = "Precision::is_default")]
-    pub precision: Precision,
-    /// Whose weights the model has.
-    pub weights: Keep,
-    /// Of the first weights and of the order of samples.
-    pub seed: u64,
-}
-
-/// Whose weights a model has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Keep {
-    /// The best epoch's by validation Dice; the last one's without validation samples.
-    #[default]
-    Best,
-    /// The last epoch's.
-    Last,
-}
+pub use settings::{Keep, Task, TrainSettings};
 
 /// How a training is carried out: nothing of it changes the result.
 #[derive(Clone, Copy, Debug)]
@@ -91,18 +42,6 @@ pub struct Running<'a> {
     pub readers: usize,
     /// Where.
     pub device: Device,
-}
-
-/// What the data fix: how volumes are shown and which labels come out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Task {
-    /// How a volume is shown to the network.
-    pub view: InputView,
-    /// The names of the labels, from label 1 on.
-    pub label_names: Vec<String>,
-    /// What the model's card says of them; nothing is computed from it.
-    #[serde(default)]
-    pub origin: Origin,
 }
 
 /// How long an epoch took; of one that was interrupted, what came after.
@@ -159,12 +98,36 @@ pub fn train(
     running: &Running,
     observer: &mut dyn Observer,
 ) -> Result<Trained, NetworkError> {
-    let training = Training::new(settings, task, train, validation, running)?;
-    let digest = training.digest()?;
-    let (optimizer, device) = (&settings.optimizer, running.device);
-    let mut state = match State::load(running.checkpoint, &training.unet, optimizer, digest, device) {
+    let objective = Supervised::new(settings, task)?;
+    train_by(&objective, settings, task, train, validation, running, observer)
+}
+
+/// Trains by an objective of one's own; what the settings say of a network and a loss is then the objective's to follow.
+///
+/// # Errors
+/// As [`train`]; [`NetworkError::Config`] for learners or figures that cannot be told apart.
+pub fn train_by(
+    objective: &dyn Objective,
+    settings: &TrainSettings,
+    task: &Task,
+    train: &dyn SampleSource,
+    validation: &dyn SampleSource,
+    running: &Running,
+    observer: &mut dyn Observer,
+) -> Result<Trained, NetworkError> {
+    if train.is_empty() {
+        return Err(NetworkError::Shape {
+            what: "training samples".to_owned(),
+            expected: "at least one".to_owned(),
+            found: "none".to_owned(),
+        });
+    }
+    let samples = [train.len(), validation.len()];
+    let cast = Cast::new(objective, settings, task, samples, running.device)?;
+    let training = Training { objective, settings, task, train, validation, running, cast };
+    let mut state = match State::load(running.checkpoint, &training.cast) {
         Some(state) => state,
-        None => State::new(&training.unet, optimizer, settings.seed, digest, device)?,
+        None => State::new(&training.cast)?,
     };
     let mut saver = Saver::new(running.checkpoint, running.checkpoint_every);
     let ended = training.epochs(&mut state, &mut saver, observer);
@@ -185,47 +148,16 @@ pub fn train(
 }
 
 struct Training<'a> {
+    objective: &'a dyn Objective,
     settings: &'a TrainSettings,
     task: &'a Task,
     train: &'a dyn SampleSource,
     validation: &'a dyn SampleSource,
     running: &'a Running<'a>,
-    network: NetworkConfig,
-    unet: Unet,
+    cast: Cast,
 }
 
-impl<'a> Training<'a> {
-    fn new(
-        settings: &'a TrainSettings,
-        task: &'a Task,
-        train: &'a dyn SampleSource,
-        validation: &'a dyn SampleSource,
-        running: &'a Running,
-    ) -> Result<Self, NetworkError> {
-        let network = settings.network.resolve(task.view.channels(), task.label_names.len() + 1)?;
-        let NetworkConfig::Unet(config) = &network;
-        let unet = Unet::new(config)?;
-        if train.is_empty() {
-            return Err(NetworkError::Shape {
-                what: "training samples".to_owned(),
-                expected: "at least one".to_owned(),
-                found: "none".to_owned(),
-            });
-        }
-        Ok(Self { settings, task, train, validation, running, network, unet })
-    }
-
-    fn digest(&self) -> Result<Digest, NetworkError> {
-        // Flat tensors mean something in one order alone.
-        let order = Order::on(self.running.device.0);
-        let all = (self.settings, self.task, self.train.len(), self.validation.len(), order);
-        let text = serde_json::to_vec(&all).map_err(|error| NetworkError::Config {
-            field: "settings".to_owned(),
-            message: error.to_string(),
-        })?;
-        Ok(Digest::of(&text))
-    }
-
+impl Training<'_> {
     fn epochs(
         &self,
         state: &mut State,
@@ -235,8 +167,8 @@ impl<'a> Training<'a> {
         while state.progress.epoch < self.settings.epochs && !self.out_of_patience(state) {
             let (begun, first) = (Instant::now(), state.progress.figures.len());
             let training = self.epoch(state, saver, observer)?;
-            let (counts, validating) = self.validate(state, observer)?;
-            self.close(state, &counts)?;
+            let (score, validating) = self.validate(state, observer)?;
+            self.close(state, &*score)?;
             saver.if_due(state)?;
             state.progress.figures.iter().skip(first).for_each(|figure| observer.figure(figure));
             let seconds = begun.elapsed().as_secs_f64();
@@ -248,25 +180,28 @@ impl<'a> Training<'a> {
     }
 
     fn out_of_patience(&self, state: &State) -> bool {
-        let waited = state.progress.best().map_or(0, |(_, epoch)| state.progress.epoch.saturating_sub(epoch));
+        let best = state.progress.best(self.objective.decides());
+        let waited = best.map_or(0, |(_, epoch)| state.progress.epoch.saturating_sub(epoch));
         self.settings.patience > 0 && waited >= self.settings.patience
     }
 
     fn feed<'b>(&'b self, source: &'b dyn SampleSource, epoch: u64) -> Feed<'b> {
-        let fit = Fit { channels: self.network.in_channels(), labels: self.task.label_names.len() };
+        let labels = self.task.label_names.len();
+        let fit = Fit { channels: self.task.view.channels(), labels, teaches: self.objective.teaches() };
         let Running { readers, .. } = *self.running;
         Feed { source, fit, batch: self.settings.batch.max(1), readers, epoch, seed: self.settings.seed }
     }
 
     fn finish(self, state: State) -> Result<Trained, NetworkError> {
-        let figures = state.progress.figures;
         let (parameters, buffers) = match self.settings.weights {
-            Keep::Best => state.best,
-            Keep::Last => state.weights.snapshot()?,
+            Keep::Best => (state.best.0.shallow_clone(), state.best.1.shallow_clone()),
+            Keep::Last => state.model()?.snapshot()?,
         };
-        let weights = Weights::from_flat(self.unet.layout(), parameters, buffers)?;
+        let figures = state.progress.figures;
+        let Some((model, _)) = self.cast.pupils.first() else { return Err(cast::no_model()) };
+        let weights = Weights::from_flat(&model.layout, parameters, buffers)?;
         let card = ModelCard {
-            network: self.network,
+            network: self.objective.network().clone(),
             view: self.task.view.clone(),
             label_names: self.task.label_names.clone(),
             origin: self.task.origin.clone(),

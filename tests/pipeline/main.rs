@@ -16,3 +16,4 @@ mod examples;
 mod floors;
 mod pipeline_problems;
 mod pipelines;
+mod seams;

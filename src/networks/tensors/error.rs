@@ -48,8 +48,8 @@ pub enum NetworkError {
         "a finite {what} expected in step {step} (epoch {epoch}), {value} found: {samples}\nhint: where intensities are not finite, look at the scan; else a smaller `learning_rate` or `clip_norm = 1.0` may help"
     )]
     NotFinite {
-        /// `loss`, or `gradient norm`.
-        what: &'static str,
+        /// `loss`, or `gradient norm`; with several learners, whose.
+        what: String,
         /// The value found.
         value: f64,
         /// Steps since the training began, from 0.

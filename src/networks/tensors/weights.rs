@@ -269,7 +269,15 @@ impl Weights {
     /// # Errors
     /// [`NetworkError::Torch`] when the loss does not depend on a parameter.
     pub fn gradient(&self, loss: &Tensor) -> Result<Tensor, NetworkError> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.parameters.views, false, false)
+        self.gradient_of(loss, false)
+    }
+
+    /// The same; where the loss's graph is kept, that of another one which shares part of it can be asked for.
+    ///
+    /// # Errors
+    /// As [`gradient`](Self::gradient).
+    pub(in crate::networks) fn gradient_of(&self, loss: &Tensor, keep: bool) -> Result<Tensor, NetworkError> {
+        let gradients = Tensor::f_run_backward(&[loss], &self.parameters.views, keep, false)
             .doing("gradient of the loss")?;
         let order = self.parameters.order;
         let flat: Result<Vec<_>, _> = gradients.iter().map(|gradient| order.laid_out(gradient)).collect();

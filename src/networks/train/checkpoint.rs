@@ -1,5 +1,6 @@
 //! What an interrupted training needs to go on as if nothing had happened.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -9,13 +10,20 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 use tomoflow_connectors::Digest;
 
-use super::optimizer::{Optimizer, OptimizerConfig};
-use crate::networks::architectures::unet::Unet;
+use super::cast::{Cast, no_model};
+use super::optimizer::Optimizer;
+use super::rule::Rule;
+use super::sums::Sums;
+use crate::networks::objectives::Pupil;
 use crate::networks::tensors::file;
 use crate::networks::tensors::weights::Weights;
 use crate::networks::{Device, Figure, NetworkError};
 
 const FILE: &str = "training.safetensors";
+const PARAMETERS: &str = "parameters";
+const BUFFERS: &str = "buffers";
+/// The model's parameters and buffers in the best epoch.
+const BEST: [&str; 2] = ["best.parameters", "best.buffers"];
 /// The gradient of the batches since the last step; only where there are such.
 const PENDING: &str = "pending";
 
@@ -35,29 +43,16 @@ pub(in crate::networks) struct Progress {
     /// All figures so far.
     #[serde(with = "exact")]
     pub figures: Vec<Figure>,
-}
-
-/// What an epoch's figures are made from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(in crate::networks) struct Sums {
-    /// Of each batch's loss.
-    #[serde(with = "bits")]
-    pub loss: f64,
-    /// Of each batch's attention loss.
-    #[serde(default, with = "bits")]
-    pub attention: f64,
-    /// Of each step's gradient, its norm.
-    #[serde(with = "bits")]
-    pub gradient_norm: f64,
-    /// Steps.
-    pub steps: u64,
+    /// Steps in which nothing moved a learner, by its name; those that always moved are not here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rested: BTreeMap<String, u64>,
 }
 
 impl Progress {
-    /// The best validation Dice and the first epoch that had it; none before there was one.
-    pub fn best(&self) -> Option<(f64, u64)> {
-        let dice = self.figures.iter().filter(|figure| figure.split == "validation" && figure.name == "dice");
-        dice.filter(|figure| figure.value.is_finite()).fold(None, |best: Option<(f64, u64)>, figure| {
+    /// The greatest validation figure of this name and the first epoch that had it; none before there was one.
+    pub fn best(&self, name: &str) -> Option<(f64, u64)> {
+        let named = self.figures.iter().filter(|figure| figure.split == "validation" && figure.name == name);
+        named.filter(|figure| figure.value.is_finite()).fold(None, |best: Option<(f64, u64)>, figure| {
             match best {
                 Some((value, _)) if value >= figure.value => best,
                 _ => Some((figure.value, figure.epoch)),
@@ -86,19 +81,6 @@ mod exact {
     }
 }
 
-/// A number by its bits.
-mod bits {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        value.to_bits().serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        u64::deserialize(deserializer).map(f64::from_bits)
-    }
-}
-
 /// The file's header: the progress as text, since that text and all tensors have the digest.
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -106,49 +88,72 @@ struct Header {
     content: Digest,
 }
 
-/// A training between two batches.
-pub(in crate::networks) struct State {
-    pub progress: Progress,
+/// A learner between two batches.
+pub(in crate::networks) struct Trainee {
+    pub name: String,
     pub weights: Weights,
     pub optimizer: Optimizer,
-    /// The parameters and buffers of the best epoch.
-    pub best: (Tensor, Tensor),
     /// The gradient of the batches since the last step, where several make one.
     pub pending: Option<Tensor>,
 }
 
+/// A training between two batches.
+pub(in crate::networks) struct State {
+    pub progress: Progress,
+    /// The first is the model.
+    pub learners: Vec<Trainee>,
+    /// The model's parameters and buffers in the best epoch.
+    pub best: (Tensor, Tensor),
+}
+
+/// What a learner's tensors are called behind: nothing for the first one's, as there was one alone for long.
+fn prefix(place: usize, name: &str) -> String {
+    if place == 0 { String::new() } else { format!("{name}/") }
+}
+
 impl State {
     /// The state before the first step.
-    pub fn new(
-        unet: &Unet,
-        optimizer: &OptimizerConfig,
-        seed: u64,
-        digest: Digest,
-        device: Device,
-    ) -> Result<Self, NetworkError> {
-        let weights = Weights::seeded(unet.layout(), seed, tch::Kind::Float, device)?;
-        let optimizer = Optimizer::new(optimizer, weights.flat())?;
-        let best = weights.snapshot()?;
-        let progress =
-            Progress { digest, epoch: 0, batch: 0, step: 0, sums: Sums::default(), figures: Vec::new() };
-        Ok(Self { progress, weights, optimizer, best, pending: None })
+    pub fn new(cast: &Cast) -> Result<Self, NetworkError> {
+        let mut learners = Vec::with_capacity(cast.pupils.len());
+        for (place, (Pupil { name, layout, .. }, rule)) in (0_u64..).zip(&cast.pupils) {
+            // Each begins with numbers of its own.
+            let seed = cast.seed.wrapping_add(place);
+            let weights = Weights::seeded(layout, seed, tch::Kind::Float, cast.device)?;
+            let optimizer = Optimizer::new(&rule.optimizer, weights.flat())?;
+            learners.push(Trainee { name: name.clone(), weights, optimizer, pending: None });
+        }
+        let best = learners.first().ok_or_else(no_model)?.weights.snapshot()?;
+        let progress = Progress {
+            digest: cast.digest,
+            epoch: 0,
+            batch: 0,
+            step: 0,
+            sums: Sums::of(cast.sums.iter().cloned()),
+            figures: Vec::new(),
+            rested: BTreeMap::new(),
+        };
+        Ok(Self { progress, learners, best })
     }
 
-    /// Takes the weights as they are now for the best.
+    /// The model.
+    pub fn model(&self) -> Result<&Weights, NetworkError> {
+        self.learners.first().map(|learner| &learner.weights).ok_or_else(no_model)
+    }
+
+    /// Takes the model's weights as they are now for the best.
     pub fn keep(&mut self) -> Result<(), NetworkError> {
-        self.best = self.weights.snapshot()?;
+        self.best = self.model()?.snapshot()?;
         Ok(())
     }
 
-    fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
-        let mut named = vec![
-            ("parameters", self.weights.flat()),
-            ("buffers", self.weights.flat_buffers()),
-            ("best.parameters", &self.best.0),
-            ("best.buffers", &self.best.1),
-        ];
-        named.extend(self.optimizer.tensors());
-        named.extend(self.pending.as_ref().map(|gradient| (PENDING, gradient)));
+    fn tensors(&self) -> Vec<(String, &Tensor)> {
+        let mut named = vec![(BEST[0].to_owned(), &self.best.0), (BEST[1].to_owned(), &self.best.1)];
+        for (place, Trainee { name, weights, optimizer, pending }) in self.learners.iter().enumerate() {
+            let flat = [(PARAMETERS, weights.flat()), (BUFFERS, weights.flat_buffers())];
+            let pending = pending.iter().map(|gradient| (PENDING, gradient));
+            let all = flat.into_iter().chain(optimizer.tensors()).chain(pending);
+            named.extend(all.map(|(what, tensor)| (prefix(place, name) + what, tensor)));
+        }
         named
     }
 
@@ -165,7 +170,7 @@ impl State {
             message: error.to_string(),
             hint: "report this as a fault of tomoflow".to_owned(),
         })?;
-        let named = || near.iter().map(|(name, tensor)| (*name, tensor));
+        let named = || near.iter().map(|(name, tensor)| (name.as_str(), tensor));
         let content = content(&progress, named())?;
         let bytes = file::write(&Header { progress, content }, named())?;
         let path = folder.join(FILE);
@@ -179,68 +184,80 @@ impl State {
 
     /// The checkpoint in the folder, if there is one that fits. One that does not fit is not an error: the
     /// training begins anew, and the log says so.
-    pub fn load(
-        folder: &Path,
-        unet: &Unet,
-        optimizer: &OptimizerConfig,
-        digest: Digest,
-        device: Device,
-    ) -> Option<Self> {
+    pub fn load(folder: &Path, cast: &Cast) -> Option<Self> {
         let path = folder.join(FILE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => return unfit(&path, &error.to_string()),
         };
-        match Self::parse(&bytes, &path, unet, optimizer, device) {
-            Ok(state) if state.progress.digest == digest => Some(state),
+        match Self::parse(&bytes, &path, cast) {
+            Ok(state) if state.progress.digest == cast.digest => Some(state),
             Ok(_) => unfit(&path, "it belongs to a training with other settings"),
             Err(error) => unfit(&path, &error.to_string()),
         }
     }
 
-    fn parse(
-        bytes: &[u8],
-        path: &Path,
-        unet: &Unet,
-        optimizer: &OptimizerConfig,
-        device: Device,
-    ) -> Result<Self, NetworkError> {
+    fn parse(bytes: &[u8], path: &Path, cast: &Cast) -> Result<Self, NetworkError> {
         let name = path.display().to_string();
-        let refuse = |message: String| NetworkError::File {
-            file: name.clone(),
-            message,
-            hint: "the training begins anew without it".to_owned(),
-        };
-        let (header, mut named) = file::read::<Header>(bytes, &name)?;
+        let (header, named) = file::read::<Header>(bytes, &name)?;
+        let refuse = |message: String| unreadable(&name, message);
         let header = header.ok_or_else(|| refuse("`progress` expected, none found".to_owned()))?;
         let found = content(&header.progress, named.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
         if found != header.content {
             return Err(refuse("its content is not what was written".to_owned()));
         }
-        let progress = serde_json::from_str(&header.progress).map_err(|error| refuse(error.to_string()))?;
-        let pending = named.contains_key(PENDING);
-        let mut take = |what: &str, count: Option<usize>| -> Result<Tensor, NetworkError> {
-            let missing = || refuse(format!("`{what}` expected, none found"));
-            let tensor = named.remove(what).ok_or_else(missing)?;
-            if count.is_some_and(|count| tensor.size() != [count as i64]) {
-                return Err(refuse(format!(
-                    "`{what}`: {count:?} numbers expected, {:?} found",
-                    tensor.size()
-                )));
-            }
-            Ok(tensor.f_to_device(device.0)?)
-        };
-        let weights = Weights::from_flat(unet.layout(), take("parameters", None)?, take("buffers", None)?)?;
-        let (parameters, buffers) = (weights.flat().numel(), weights.flat_buffers().numel());
-        let best = (take("best.parameters", Some(parameters))?, take("best.buffers", Some(buffers))?);
-        let mut optimizer = Optimizer::new(optimizer, weights.flat())?;
-        for (name, tensor) in optimizer.tensors_mut() {
-            *tensor = take(name, Some(parameters))?;
+        let mut progress: Progress =
+            serde_json::from_str(&header.progress).map_err(|error| refuse(error.to_string()))?;
+        progress.sums = Sums::of(cast.sums.iter().cloned()).filled(progress.sums);
+        let mut tensors = Tensors { file: &name, named, device: cast.device };
+        let mut learners = Vec::with_capacity(cast.pupils.len());
+        for (place, (pupil, rule)) in cast.pupils.iter().enumerate() {
+            learners.push(tensors.learner(&prefix(place, &pupil.name), pupil, rule)?);
         }
-        let pending = if pending { Some(take(PENDING, Some(parameters))?) } else { None };
-        Ok(Self { progress, weights, optimizer, best, pending })
+        let model = &learners.first().ok_or_else(no_model)?.weights;
+        let (parameters, buffers) = (model.flat().numel(), model.flat_buffers().numel());
+        let best = (tensors.take(BEST[0], Some(parameters))?, tensors.take(BEST[1], Some(buffers))?);
+        Ok(Self { progress, learners, best })
     }
+}
+
+/// The tensors of a checkpoint that are not taken yet.
+struct Tensors<'a> {
+    file: &'a str,
+    named: BTreeMap<String, Tensor>,
+    device: Device,
+}
+
+impl Tensors<'_> {
+    fn take(&mut self, what: &str, count: Option<usize>) -> Result<Tensor, NetworkError> {
+        let missing = || unreadable(self.file, format!("`{what}` expected, none found"));
+        let tensor = self.named.remove(what).ok_or_else(missing)?;
+        if count.is_some_and(|count| tensor.size() != [count as i64]) {
+            let message = format!("`{what}`: {count:?} numbers expected, {:?} found", tensor.size());
+            return Err(unreadable(self.file, message));
+        }
+        Ok(tensor.f_to_device(self.device.0)?)
+    }
+
+    fn learner(&mut self, prefix: &str, pupil: &Pupil, rule: &Rule) -> Result<Trainee, NetworkError> {
+        let of = |what: &str| format!("{prefix}{what}");
+        let (parameters, buffers) = (self.take(&of(PARAMETERS), None)?, self.take(&of(BUFFERS), None)?);
+        let weights = Weights::from_flat(&pupil.layout, parameters, buffers)?;
+        let count = Some(weights.flat().numel());
+        let mut optimizer = Optimizer::new(&rule.optimizer, weights.flat())?;
+        for (what, tensor) in optimizer.tensors_mut() {
+            *tensor = self.take(&of(what), count)?;
+        }
+        let waits = self.named.contains_key(&of(PENDING));
+        let pending = waits.then(|| self.take(&of(PENDING), count)).transpose()?;
+        Ok(Trainee { name: pupil.name.clone(), weights, optimizer, pending })
+    }
+}
+
+fn unreadable(file: &str, message: String) -> NetworkError {
+    let hint = "the training begins anew without it".to_owned();
+    NetworkError::File { file: file.to_owned(), message, hint }
 }
 
 /// Of everything that a checkpoint holds, so that a damaged one is no state that never was.
@@ -313,23 +330,11 @@ mod tests {
         };
         let best = |values: &[f64]| {
             let figures = (1..).zip(values.iter().copied()).map(dice).collect();
-            let sums = Sums::default();
-            Progress { digest: Digest::default(), epoch: 0, batch: 0, step: 0, sums, figures }.best()
+            let (digest, sums, rested) = (Digest::default(), Sums::default(), BTreeMap::new());
+            Progress { digest, epoch: 0, batch: 0, step: 0, sums, figures, rested }.best("dice")
         };
         assert_eq!(best(&[]), None);
         assert_eq!(best(&[f64::NAN, f64::INFINITY]), None);
         assert_eq!(best(&[f64::NAN, 0.2, 0.5, f64::NAN, 0.5, 0.4]), Some((0.5, 3)));
-    }
-
-    #[test]
-    fn numbers_come_back_bit_for_bit() {
-        let values = [0.1 + 0.2, f64::NAN, f64::NEG_INFINITY, f64::MIN_POSITIVE / 3.0, -0.0];
-        for value in values {
-            let sums = Sums { loss: value, attention: value, gradient_norm: -value, steps: 7 };
-            let text = serde_json::to_string(&sums).unwrap();
-            let again: Sums = serde_json::from_str(&text).unwrap();
-            assert_eq!(again.loss.to_bits(), value.to_bits());
-            assert_eq!(again.gradient_norm.to_bits(), (-value).to_bits());
-        }
     }
 }

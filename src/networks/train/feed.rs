@@ -2,20 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use tch::Tensor;
-
-use super::super::{Device, NetworkError, Sample, SampleSource};
-use crate::networks::tensors::error::Doing;
+use super::super::{NetworkError, Sample, SampleSource, Target};
+use crate::networks::objectives::Teaches;
 
 /// Samples that go through the network together.
-pub(super) struct Batch<'a> {
+pub(super) struct Portion<'a> {
     /// Their numbers in the source.
     pub indices: &'a [usize],
     /// The samples.
     pub samples: Vec<Sample>,
 }
 
-impl Batch<'_> {
+impl Portion<'_> {
     /// Neighbours of one shape, with their numbers.
     pub fn groups(&self) -> impl Iterator<Item = (&[usize], &[Sample])> {
         let mut first = 0;
@@ -34,6 +32,8 @@ pub(super) struct Fit {
     pub channels: usize,
     /// The greatest class.
     pub labels: usize,
+    /// What it must teach.
+    pub teaches: Teaches,
 }
 
 impl Fit {
@@ -51,15 +51,32 @@ impl Fit {
             let expected = format!("{} for {:?}", count * channels, sample.shape);
             return refuse("input voxels", expected, sample.input.len().to_string());
         }
-        let Some(classes) = sample.target.classes() else {
-            return refuse("target", "classes".to_owned(), sample.target.name().to_owned());
+        let wanted = match (self.teaches, &sample.target) {
+            (Teaches::Classes, Target::Instances(_) | Target::None) => Some("classes"),
+            (Teaches::Instances, Target::Classes(_) | Target::None) => Some("instances"),
+            _ => None,
         };
-        if classes.len() != count {
-            return refuse("label voxels", count.to_string(), classes.len().to_string());
+        if let Some(wanted) = wanted {
+            return refuse("target", wanted.to_owned(), sample.target.name().to_owned());
         }
-        match classes.iter().find(|&&label| usize::from(label) > self.labels) {
-            Some(label) => refuse("labels", format!("0 to {}", self.labels), label.to_string()),
-            None => Ok(()),
+        let most = self.labels;
+        match &sample.target {
+            Target::Classes(classes) if classes.len() != count => {
+                refuse("label voxels", count.to_string(), classes.len().to_string())
+            }
+            Target::Classes(classes) => match classes.iter().find(|&&label| usize::from(label) > most) {
+                Some(label) => refuse("labels", format!("0 to {most}"), label.to_string()),
+                None => Ok(()),
+            },
+            Target::Instances(instances) => {
+                match instances.iter().find(|thing| !(1..=most).contains(&usize::from(thing.class))) {
+                    Some(thing) => {
+                        refuse("instances", format!("classes 1 to {most}"), thing.class.to_string())
+                    }
+                    None => Ok(()),
+                }
+            }
+            Target::None => Ok(()),
         }
     }
 }
@@ -83,7 +100,7 @@ impl Feed<'_> {
     pub fn each(
         &self,
         order: &[usize],
-        mut work: impl FnMut(Batch<'_>) -> Result<(), NetworkError>,
+        mut work: impl FnMut(Portion<'_>) -> Result<(), NetworkError>,
     ) -> Result<Duration, NetworkError> {
         let batches = order.len().div_ceil(self.batch);
         let readers = self.readers.clamp(1, batches.max(1));
@@ -110,7 +127,7 @@ impl Feed<'_> {
                 let Ok(samples) = receiver.recv() else { break };
                 let samples = samples?;
                 let begun = Instant::now();
-                work(Batch { indices, samples })?;
+                work(Portion { indices, samples })?;
                 busy += begun.elapsed();
             }
             Ok(busy)
@@ -126,22 +143,6 @@ impl Feed<'_> {
         };
         indices.iter().map(read).collect()
     }
-}
-
-/// Inputs `[N, C, D, H, W]` and classes `[N, D, H, W]` of samples of one shape.
-pub(super) fn tensors(samples: &[Sample], device: Device) -> Result<(Tensor, Tensor), NetworkError> {
-    let mut inputs = Vec::with_capacity(samples.len());
-    let mut labels = Vec::with_capacity(samples.len());
-    for sample in samples {
-        let shape = sample.shape.map(|n| n as i64);
-        let [_, d, h, w] = shape;
-        inputs.push(Tensor::f_from_slice(&sample.input)?.f_view(shape)?);
-        // Whatever teaches anything else was refused as it was read.
-        let classes = sample.target.classes().unwrap_or_default();
-        labels.push(Tensor::f_from_slice(classes)?.f_view([d, h, w])?);
-    }
-    let input = Tensor::f_stack(&inputs, 0)?.f_to_device(device.0).doing("samples to the device")?;
-    Ok((input, Tensor::f_stack(&labels, 0)?.f_to_device(device.0)?))
 }
 
 #[cfg(test)]
@@ -175,7 +176,14 @@ mod tests {
     }
 
     fn feed(source: &Numbers, batch: usize, readers: usize) -> Feed<'_> {
-        Feed { source, fit: Fit { channels: 1, labels: 1 }, batch, readers, epoch: 2, seed: 1 }
+        Feed {
+            source,
+            fit: Fit { channels: 1, labels: 1, teaches: Teaches::Classes },
+            batch,
+            readers,
+            epoch: 2,
+            seed: 1,
+        }
     }
 
     fn numbers(broken: usize) -> Numbers {
@@ -238,7 +246,7 @@ mod tests {
             target: Target::Classes(vec![0; width]),
         };
         let samples = [2, 2, 3, 2].map(sample).to_vec();
-        let batch = Batch { indices: &[7, 5, 9, 1], samples };
+        let batch = Portion { indices: &[7, 5, 9, 1], samples };
         let groups: Vec<Vec<usize>> = batch.groups().map(|(numbers, _)| numbers.to_vec()).collect();
         assert_eq!(groups, [vec![7, 5], vec![9], vec![1]]);
     }

@@ -1,29 +1,29 @@
-//! One epoch's batches to gradients, and gradients to steps.
+//! One epoch's batches to gradients, and gradients to steps of each learner.
 
 use std::time::Duration;
 
 use tch::{Kind, Tensor};
 
 use super::super::{NetworkError, Precision};
+use super::cast::{GRADIENT_NORM, IDLE, LOSS, STEPS, named};
 use super::checkpoint::{Saver, State};
-use super::feed::{Batch, tensors};
+use super::feed::Portion;
 use super::optimizer::clipped;
 use super::{Observer, Training, permutation};
-use crate::networks::architectures::unet::Output;
-use crate::networks::blocks::dropout::draw;
-use crate::networks::blocks::mode::Mode;
-use crate::networks::losses as loss;
+use crate::networks::objectives::{Batch, Learner, Loss, Moment, Recorded};
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::Weights;
 
 /// The most samples that an error names.
 const NAMED: usize = 8;
 
-/// A batch's losses: the whole one, and the attention maps' before it is weighed.
+/// What a batch comes to for one learner.
 #[derive(Default)]
-struct Losses {
-    whole: f64,
-    attention: f64,
+struct Moved {
+    /// The sum of the losses that move it.
+    loss: f64,
+    /// Its gradient, by the batch's share of a step; none when nothing moves it.
+    gradient: Option<Tensor>,
 }
 
 impl Training<'_> {
@@ -61,116 +61,143 @@ impl Training<'_> {
     }
 
     /// Steps of the whole training, at most.
-    fn steps(&self) -> u64 {
+    pub(super) fn steps(&self) -> u64 {
         self.batches().div_ceil(self.accumulate()).saturating_mul(self.settings.epochs)
     }
 
-    /// The learning rate of a step, from 0.
-    pub(super) fn learning_rate(&self, step: u64) -> f64 {
-        let share = self.settings.schedule.share(step, self.steps(), self.settings.halve_every);
-        self.settings.learning_rate * share
-    }
-
-    /// Takes one batch: its gradient, by its share of the samples that make a step together, and the step if
+    /// Takes one batch: its gradients, by its share of the samples that make a step together, and the step if
     /// it is the last of them.
-    fn take(&self, state: &mut State, batch: &Batch) -> Result<(), NetworkError> {
+    fn take(&self, state: &mut State, portion: &Portion) -> Result<(), NetworkError> {
         let place = state.progress.batch;
         let together = self.settings.batch.max(1) as u64 * self.accumulate();
         let before = (place / self.accumulate()).saturating_mul(together);
         let samples = (self.train.len() as u64).saturating_sub(before).min(together).max(1);
-        let share = batch.samples.len() as f64 / samples as f64;
-        let (loss, gradient) = self.gradient(state, batch, share)?;
-        let gradient = match state.pending.take() {
-            Some(sum) => sum.f_add(&gradient)?,
-            None => gradient,
-        };
-        state.progress.sums.loss += loss.whole;
-        state.progress.sums.attention += loss.attention;
+        let share = portion.samples.len() as f64 / samples as f64;
+        let (moved, recorded) = self.gradients(state, portion, share)?;
+        let sums = &mut state.progress.sums;
+        for (place, (learner, Moved { loss, gradient })) in state.learners.iter_mut().zip(moved).enumerate() {
+            match gradient {
+                None => sums.count(&named(IDLE, place, &learner.name)),
+                Some(gradient) => {
+                    sums.add(&named(LOSS, place, &learner.name), loss);
+                    learner.pending = Some(match learner.pending.take() {
+                        Some(sum) => sum.f_add(&gradient)?,
+                        None => gradient,
+                    });
+                }
+            }
+        }
+        for (Recorded { loss, .. }, value) in self.cast.recorded.iter().zip(recorded) {
+            sums.add(loss, value);
+        }
         state.progress.batch += 1;
         let whole =
             state.progress.batch.is_multiple_of(self.accumulate()) || state.progress.batch == self.batches();
-        if whole {
-            return self.step(state, gradient, batch);
-        }
-        state.pending = Some(gradient);
-        Ok(())
+        if whole { self.step(state, portion) } else { Ok(()) }
     }
 
-    /// The loss of one batch, and its gradient times `share`. Samples of unequal shape go through one after
-    /// another, and their gradients are averaged.
-    fn gradient(&self, state: &State, batch: &Batch, share: f64) -> Result<(Losses, Tensor), NetworkError> {
-        let batches = state.progress.epoch.saturating_mul(self.batches()) + state.progress.batch;
-        let mode = Mode::Train { momentum: momentum(batches), draw: draw(self.settings.seed, batches) };
+    /// For each learner the loss of one batch and its gradient times `share`, and the means of losses that are
+    /// recorded. Samples of unequal shape go through one after another, and their gradients are averaged.
+    fn gradients(
+        &self,
+        state: &State,
+        portion: &Portion,
+        share: f64,
+    ) -> Result<(Vec<Moved>, Vec<f64>), NetworkError> {
         let half = self.settings.precision == Precision::Bfloat16;
-        let rounded = half.then(|| state.weights.rounded(Kind::BFloat16)).transpose()?;
-        let weights = rounded.as_ref().unwrap_or(&state.weights);
-        let mut sum: Option<Tensor> = None;
-        let mut value = Losses::default();
-        for (indices, samples) in batch.groups() {
-            let part = samples.len() as f64 / batch.samples.len() as f64;
-            let (input, labels) = tensors(samples, self.running.device)?;
-            let output = self.forward(weights, &input, mode)?;
-            let weight = self.settings.attention_weight;
-            let loss = loss::total(self.settings.loss, weight, &self.unet, &output, &labels)?;
-            let gradient = times(&state.weights.gradient(&loss.whole)?, part * share)?;
+        let kind = if half { Kind::BFloat16 } else { Kind::Float };
+        let whole = || state.learners.iter().map(|learner| &learner.weights);
+        let rounded =
+            half.then(|| whole().map(|weights| weights.rounded(kind)).collect::<Result<Vec<_>, _>>());
+        let rounded = rounded.transpose()?;
+        let seen: Vec<&Weights> =
+            rounded.as_ref().map_or_else(|| whole().collect(), |all| all.iter().collect());
+        let names = state.learners.iter().map(|learner| learner.name.as_str());
+        let learners: Vec<Learner> =
+            names.zip(seen).map(|(name, weights)| Learner { name, weights }).collect();
+        let mut moved: Vec<Moved> = learners.iter().map(|_| Moved::default()).collect();
+        let mut recorded = vec![0.0; self.cast.recorded.len()];
+        for (indices, samples) in portion.groups() {
+            let part = samples.len() as f64 / portion.samples.len() as f64;
+            let batch = Batch::new(samples, kind, self.running.device)?;
+            let losses = self.objective.losses(&learners, &batch, &self.moment(state))?;
+            let totals = totals(&losses, learners.len())?;
+            add_gradients(&mut moved, state, &totals, part * share)?;
             // Only now: until a number is asked for, a GPU works on alone.
-            let number = loss.whole.f_double_value(&[])?;
-            if !number.is_finite() {
-                let group = Batch { indices, samples: samples.to_vec() };
-                return Err(self.not_finite("loss", number, state, &group));
+            for ((total, moved), learner) in totals.iter().zip(&mut moved).zip(&learners) {
+                let Some(total) = total else { continue };
+                let number = total.f_double_value(&[])?;
+                if !number.is_finite() {
+                    let group = Portion { indices, samples: samples.to_vec() };
+                    let what = if learners.len() == 1 {
+                        LOSS.to_owned()
+                    } else {
+                        format!("loss of `{}`", learner.name)
+                    };
+                    return Err(self.not_finite(what, number, state, &group));
+                }
+                moved.loss += number * part;
             }
-            value.whole += number * part;
-            if let Some(attention) = loss.attention {
-                value.attention += attention.f_double_value(&[])? * part;
+            for (Recorded { loss, .. }, sum) in self.cast.recorded.iter().zip(&mut recorded) {
+                for Loss { value, .. } in losses.iter().filter(|found| found.name == *loss) {
+                    *sum += value.f_double_value(&[])? * part;
+                }
             }
-            sum = Some(match sum {
-                Some(sum) => sum.f_add(&gradient)?,
-                None => gradient,
-            });
         }
-        match sum {
-            Some(gradient) => Ok((value, gradient)),
-            None => Ok((value, state.weights.flat().f_zeros_like()?)),
-        }
+        Ok((moved, recorded))
     }
 
-    /// Logits and maps in 32 bits, whatever features have.
-    fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Output, NetworkError> {
-        let kind = match self.settings.precision {
-            Precision::Float32 => Kind::Float,
-            Precision::Bfloat16 => Kind::BFloat16,
-        };
-        let Output { logits, attention } = self.unet.forward(weights, &input.f_to_kind(kind)?, mode)?;
-        let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
-        Ok(Output { logits: logits.f_to_kind(Kind::Float)?, attention: attention.collect::<Result<_, _>>()? })
+    fn moment(&self, state: &State) -> Moment {
+        let super::checkpoint::Progress { epoch, step, batch, .. } = state.progress;
+        let batch = epoch.saturating_mul(self.batches()) + batch;
+        Moment { epoch, step, batch, seed: self.settings.seed }
     }
 
-    fn step(&self, state: &mut State, gradient: Tensor, batch: &Batch) -> Result<(), NetworkError> {
-        let (norm, gradient) = clipped(gradient, self.settings.clip_norm)?;
-        if !norm.is_finite() {
-            return Err(self.not_finite("gradient norm", norm, state, batch));
-        }
+    /// Takes the step of each learner that anything has moved since the last one.
+    fn step(&self, state: &mut State, portion: &Portion) -> Result<(), NetworkError> {
         let step = state.progress.step;
-        let (rate, decay) = (self.learning_rate(step), self.settings.weight_decay);
-        state.optimizer.step(state.weights.flat(), &gradient, step + 1, rate, decay)?;
-        state.progress.sums.gradient_norm += norm;
-        state.progress.sums.steps += 1;
+        for place in 0..state.learners.len() {
+            let (Some(learner), Some((_, rule))) =
+                (state.learners.get_mut(place), self.cast.pupils.get(place))
+            else {
+                continue;
+            };
+            let name = learner.name.clone();
+            let Some(gradient) = learner.pending.take() else {
+                *state.progress.rested.entry(name).or_default() += 1;
+                continue;
+            };
+            let (norm, gradient) = clipped(gradient, rule.clip_norm)?;
+            if !norm.is_finite() {
+                let what = if place == 0 {
+                    "gradient norm".to_owned()
+                } else {
+                    format!("gradient norm of `{name}`")
+                };
+                return Err(self.not_finite(what, norm, state, portion));
+            }
+            let count = step + 1 - state.progress.rested.get(&name).copied().unwrap_or(0);
+            let rate = rule.rate(step, self.steps());
+            learner.optimizer.step(learner.weights.flat(), &gradient, count, rate, rule.weight_decay)?;
+            state.progress.sums.add(&named(GRADIENT_NORM, place, &name), norm);
+            state.progress.sums.count(&named(STEPS, place, &name));
+        }
         state.progress.step += 1;
         Ok(())
     }
 
-    fn not_finite(&self, what: &'static str, value: f64, state: &State, batch: &Batch) -> NetworkError {
+    fn not_finite(&self, what: String, value: f64, state: &State, portion: &Portion) -> NetworkError {
         let name = |index: &usize| self.train.name(*index);
-        let broken: Vec<String> = batch
+        let broken: Vec<String> = portion
             .indices
             .iter()
-            .zip(&batch.samples)
+            .zip(&portion.samples)
             .filter_map(|(index, sample)| {
                 let count = sample.input.iter().filter(|value| !value.is_finite()).count();
                 (count > 0).then(|| format!("{} holds {count} intensities that are not finite", name(index)))
             })
             .collect();
-        let mut names = if broken.is_empty() { batch.indices.iter().map(name).collect() } else { broken };
+        let mut names = if broken.is_empty() { portion.indices.iter().map(name).collect() } else { broken };
         let more = names.len().saturating_sub(NAMED);
         names.truncate(NAMED);
         if more > 0 {
@@ -181,8 +208,40 @@ impl Training<'_> {
     }
 }
 
-/// The weight of a batch's statistics in those that inference uses. The first batches are averaged, so that
-/// a short training does not keep a trace of the values that the statistics began with.
-fn momentum(batches: u64) -> f64 {
-    (1.0 / (batches as f64 + 1.0)).max(0.1)
+/// For each learner the sum of the losses that move it; none where nothing does.
+fn totals(losses: &[Loss], learners: usize) -> Result<Vec<Option<Tensor>>, NetworkError> {
+    let mut totals: Vec<Option<Tensor>> = (0..learners).map(|_| None).collect();
+    for Loss { name, value, moves } in losses {
+        let Some(place) = *moves else { continue };
+        let Some(total) = totals.get_mut(place) else {
+            let message = format!("`{name}` moves learner {place}, {learners} expected at most, from 0");
+            return Err(NetworkError::Config { field: "losses".to_owned(), message });
+        };
+        *total = Some(match total.take() {
+            Some(sum) => sum.f_add(value)?,
+            None => value.shallow_clone(),
+        });
+    }
+    Ok(totals)
+}
+
+/// Adds the gradient of each learner's losses by its own weights, times `share`. What the losses have in common is
+/// kept until the last of them went back through it.
+fn add_gradients(
+    moved: &mut [Moved],
+    state: &State,
+    totals: &[Option<Tensor>],
+    share: f64,
+) -> Result<(), NetworkError> {
+    let last = totals.iter().rposition(Option::is_some);
+    let each = moved.iter_mut().zip(&state.learners).zip(totals).enumerate();
+    for (place, ((moved, learner), total)) in each {
+        let Some(total) = total else { continue };
+        let gradient = times(&learner.weights.gradient_of(total, Some(place) != last)?, share)?;
+        moved.gradient = Some(match moved.gradient.take() {
+            Some(sum) => sum.f_add(&gradient)?,
+            None => gradient,
+        });
+    }
+    Ok(())
 }

@@ -2,60 +2,78 @@
 
 use std::time::Duration;
 
+use tch::Kind;
+
 use super::super::NetworkError;
-use super::checkpoint::{State, Sums};
-use super::counts::Counts;
-use super::feed::tensors;
+use super::cast::{GRADIENT_NORM, IDLE, LEARNING_RATE, LOSS, STEPS, named};
+use super::checkpoint::State;
+use super::sums::Sums;
 use super::{Observer, Training, push};
-use crate::networks::blocks::mode::Mode;
+use crate::networks::objectives::{Batch, Recorded, Score};
 
 impl Training<'_> {
-    /// Counts over all validation samples, and the time that the device took for it.
+    /// The score of all validation samples, and the time that the device took for it.
     pub(super) fn validate(
         &self,
         state: &State,
         observer: &dyn Observer,
-    ) -> Result<(Counts, Duration), NetworkError> {
-        let mut counts = Counts::new(self.task.label_names.len());
+    ) -> Result<(Box<dyn Score + '_>, Duration), NetworkError> {
+        let mut score = self.objective.score();
         let order: Vec<usize> = (0..self.validation.len()).collect();
         // Always epoch 0: the same validation samples, so that epochs can be compared.
-        let busy = self.feed(self.validation, 0).each(&order, |batch| {
+        let busy = self.feed(self.validation, 0).each(&order, |portion| {
             if observer.cancelled() {
                 return Err(NetworkError::Cancelled { step: state.progress.step });
             }
-            for (_, samples) in batch.groups() {
-                let (input, labels) = tensors(samples, self.running.device)?;
-                let output = tch::no_grad(|| self.unet.forward(&state.weights, &input, Mode::Infer))?;
-                counts.add(&output.logits.f_argmax(1, false)?, &labels)?;
+            for (_, samples) in portion.groups() {
+                let batch = Batch::new(samples, Kind::Float, self.running.device)?;
+                tch::no_grad(|| score.judge(state.model()?, &batch))?;
             }
             Ok(())
         })?;
-        Ok((counts, busy))
+        Ok((score, busy))
     }
 
     /// Ends an epoch: divides its sums and counts once, and keeps the weights if they are the best.
-    pub(super) fn close(&self, state: &mut State, counts: &Counts) -> Result<(), NetworkError> {
-        let Sums { loss, attention, gradient_norm, steps } = std::mem::take(&mut state.progress.sums);
+    pub(super) fn close(&self, state: &mut State, score: &dyn Score) -> Result<(), NetworkError> {
+        let nothing = Sums::of(self.cast.sums.iter().cloned());
+        let sums = std::mem::replace(&mut state.progress.sums, nothing);
         let batches = std::mem::take(&mut state.progress.batch);
         state.progress.epoch += 1;
-        push(state, "train", "loss", loss / batches.max(1) as f64);
-        if self.unet.supervision().is_some() {
-            push(state, "train", "attention_loss", attention / batches.max(1) as f64);
+        for place in 0..self.cast.pupils.len() {
+            self.close_learner(state, &sums, batches, place);
         }
-        push(state, "train", "learning_rate", self.learning_rate(state.progress.step.saturating_sub(1)));
-        push(state, "train", "gradient_norm", gradient_norm / steps.max(1) as f64);
-        let Some(dice) = counts.mean_dice() else {
+        let figures = score.figures();
+        let decides = self.objective.decides();
+        let Some((_, value)) = figures.iter().find(|(name, _)| name == decides) else {
             return state.keep();
         };
-        let better = state.progress.best().is_none_or(|(best, _)| dice > best);
-        push(state, "validation", "dice", dice);
-        if self.task.label_names.len() > 1 {
-            for (name, dice) in self.task.label_names.iter().zip(counts.dice()) {
-                if let Some(dice) = dice {
-                    push(state, "validation", &format!("dice.{name}"), dice);
+        let better = state.progress.best(decides).is_none_or(|(best, _)| *value > best);
+        for (name, value) in figures {
+            push(state, "validation", &name, value);
+        }
+        if better { state.keep() } else { Ok(()) }
+    }
+
+    /// An epoch's figures of one learner; behind the first one's loss stand those that the objective records.
+    fn close_learner(&self, state: &mut State, sums: &Sums, batches: u64, place: usize) {
+        let Some((pupil, rule)) = self.cast.pupils.get(place) else { return };
+        let of = |what: &str| named(what, place, &pupil.name);
+        let (moved, steps) = (batches.saturating_sub(sums.counted(&of(IDLE))), sums.counted(&of(STEPS)));
+        if moved > 0 {
+            push(state, "train", &of(LOSS), sums.number(&of(LOSS)) / moved as f64);
+        }
+        if place == 0 {
+            for Recorded { loss, figure } in &self.cast.recorded {
+                if let Some(figure) = figure {
+                    push(state, "train", figure, sums.number(loss) / batches.max(1) as f64);
                 }
             }
         }
-        if better { state.keep() } else { Ok(()) }
+        let rate = rule.rate(state.progress.step.saturating_sub(1), self.steps());
+        push(state, "train", &of(LEARNING_RATE), rate);
+        if steps > 0 {
+            push(state, "train", &of(GRADIENT_NORM), sums.number(&of(GRADIENT_NORM)) / steps as f64);
+        }
     }
 }

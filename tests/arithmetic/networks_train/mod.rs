@@ -1,6 +1,7 @@
 //! Training as its callers see it: it learns, it resumes bit for bit, and it refuses by name.
 
 mod kept;
+mod learners;
 mod resuming;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,185 @@
+//! What a training minimises, and by which figures it is judged: all that the loop knows of networks.
+
+mod counts;
+pub mod supervised;
+
+use tch::{Kind, Tensor};
+
+use super::blocks::dropout::draw;
+use super::blocks::mode::Mode;
+use super::tensors::error::Doing;
+use super::tensors::weights::{Layout, Weights};
+use super::train::rule::Rule;
+use super::{Device, NetworkConfig, NetworkError, Sample};
+
+/// What a training minimises. Supervised segmentation is [`Supervised`](supervised::Supervised): one learner and one
+/// loss. A detector is one learner with a loss for each of its heads, adversarial training two learners.
+///
+/// Nothing of it may depend on anything but its arguments and itself: a training that was interrupted then ends as if
+/// it had not been, to the byte.
+pub trait Objective: Send + Sync {
+    /// What results depend on and neither settings nor task say: a checkpoint of another identity is not gone on
+    /// with. None where they say all of it.
+    fn identity(&self) -> Option<String>;
+
+    /// Who learns. The first is the model: its weights are kept, judged and written; the others are there for its
+    /// training alone. They may not change while a training goes on.
+    fn learners(&self) -> Vec<Pupil>;
+
+    /// What the model's card says of the first learner.
+    fn network(&self) -> &NetworkConfig;
+
+    /// What samples must teach.
+    fn teaches(&self) -> Teaches;
+
+    /// The losses of which the loop takes the mean over each epoch. The whole loss of each learner, its learning rate
+    /// and the norm of its gradient are taken in any case.
+    fn figures(&self) -> Vec<Recorded>;
+
+    /// The losses of samples of one shape. The loop sums up those that move a learner, and follows the sum to that
+    /// learner's weights alone, even where the losses depend on others' as well. A learner that nothing moves in any
+    /// batch of a step takes no step.
+    ///
+    /// # Errors
+    /// [`NetworkError::Torch`] when libtorch refuses.
+    fn losses(&self, learners: &[Learner], batch: &Batch, moment: &Moment)
+    -> Result<Vec<Loss>, NetworkError>;
+
+    /// The figure of [`Score::figures`] that decides which epoch is the best: the one where it is greatest.
+    fn decides(&self) -> &str;
+
+    /// The score of a validation, before its first batch.
+    fn score(&self) -> Box<dyn Score + '_>;
+}
+
+/// What a validation has come to so far.
+pub trait Score {
+    /// Adds what the model, the first learner, makes of samples of one shape. No graph is kept meanwhile.
+    ///
+    /// # Errors
+    /// [`NetworkError::Torch`] when libtorch refuses.
+    fn judge(&mut self, model: &Weights, batch: &Batch) -> Result<(), NetworkError>;
+
+    /// Figures by name, over all samples. Without the one that [decides](Objective::decides) no epoch is better than
+    /// the one before it was: the last one's weights are kept.
+    fn figures(&self) -> Vec<(String, f64)>;
+}
+
+/// A learner before its training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pupil {
+    /// What figures and checkpoints call it; letters, digits and `_`.
+    pub name: String,
+    /// Its tensors, and how each begins.
+    pub layout: Layout,
+    /// How it steps, where not as the training's settings say.
+    pub rule: Option<Rule>,
+}
+
+/// A learner in the midst of its training.
+#[derive(Clone, Copy)]
+pub struct Learner<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its numbers, as features are to see them.
+    pub weights: &'a Weights,
+}
+
+/// One loss of one batch.
+#[derive(Debug)]
+pub struct Loss {
+    /// By which [`Objective::figures`] finds it.
+    pub name: String,
+    /// One number, in 32 bits.
+    pub value: Tensor,
+    /// The place of the learner that it moves; none for what is only recorded.
+    pub moves: Option<usize>,
+}
+
+/// A loss that is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The name of the loss.
+    pub loss: String,
+    /// What its mean over an epoch's batches is called, those without it counting as 0; none for one that is summed up and not told.
+    pub figure: Option<String>,
+}
+
+/// What samples must teach for an objective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teaches {
+    /// A class for each voxel.
+    Classes,
+    /// Things, each with its class and its box.
+    Instances,
+    /// Any of it, or nothing.
+    Anything,
+}
+
+/// Samples of one shape, which go through a network together.
+pub struct Batch<'a> {
+    /// `[N, C, D, H, W]` on the device, with as many bits as features have.
+    pub input: Tensor,
+    /// The samples, in the same order.
+    pub samples: &'a [Sample],
+}
+
+impl<'a> Batch<'a> {
+    /// Samples of one shape on a device.
+    ///
+    /// # Errors
+    /// [`NetworkError::Torch`] for samples of unequal shape, and when the memory is refused.
+    pub fn new(samples: &'a [Sample], kind: Kind, device: Device) -> Result<Self, NetworkError> {
+        let mut inputs = Vec::with_capacity(samples.len());
+        for sample in samples {
+            let shape = sample.shape.map(|n| n as i64);
+            inputs.push(Tensor::f_from_slice(&sample.input)?.f_view(shape)?);
+        }
+        let input = Tensor::f_stack(&inputs, 0)?.f_to_device(device.0).doing("samples to the device")?;
+        Ok(Self { input: input.f_to_kind(kind)?, samples })
+    }
+
+    /// The classes of voxels, `[N, D, H, W]` on the device.
+    ///
+    /// # Errors
+    /// [`NetworkError::Shape`] for a sample that teaches none.
+    pub fn classes(&self) -> Result<Tensor, NetworkError> {
+        let mut labels = Vec::with_capacity(self.samples.len());
+        for Sample { shape, target, .. } in self.samples {
+            let [_, d, h, w] = shape.map(|n| n as i64);
+            let classes = target.classes().ok_or_else(|| NetworkError::Shape {
+                what: "a sample's target".to_owned(),
+                expected: "classes".to_owned(),
+                found: target.name().to_owned(),
+            })?;
+            labels.push(Tensor::f_from_slice(classes)?.f_view([d, h, w])?);
+        }
+        Ok(Tensor::f_stack(&labels, 0)?.f_to_device(self.input.device())?)
+    }
+}
+
+/// Where in a training a batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Epochs done.
+    pub epoch: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Batches done since the training began.
+    pub batch: u64,
+    /// The training's.
+    pub seed: u64,
+}
+
+impl Moment {
+    /// What layers are asked for now: what dropout draws depends on the seed and the batch alone.
+    pub fn mode(&self) -> Mode {
+        Mode::Train { momentum: momentum(self.batch), draw: draw(self.seed, self.batch) }
+    }
+}
+
+/// The weight of a batch's statistics in those that inference uses. The first batches are averaged, so that
+/// a short training does not keep a trace of the values that the statistics began with.
+fn momentum(batches: u64) -> f64 {
+    (1.0 / (batches as f64 + 1.0)).max(0.1)
+}

@@ -1,0 +1,77 @@
+//! How a network is trained, and for what: all that a training's result depends on, beside its samples.
+
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::OptimizerConfig;
+use super::rule::Rule;
+use super::schedule::Schedule;
+use crate::networks::{InputView, LossConfig, NetworkSettings, Origin, Precision};
+
+/// How a network is trained; all of it is part of a training's key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSettings {
+    /// The architecture.
+    pub network: NetworkSettings,
+    /// What is minimised.
+    pub loss: LossConfig,
+    /// The weight of the attention maps' own loss, where they are supervised.
+    pub attention_weight: f64,
+    /// Passes over the training samples.
+    pub epochs: u64,
+    /// Samples that go through the network together.
+    pub batch: usize,
+    /// Batches whose gradients make one step, at least 1.
+    pub accumulate: usize,
+    /// The rule of steps.
+    pub optimizer: OptimizerConfig,
+    /// The optimizer's, before the schedule.
+    pub learning_rate: f64,
+    /// The optimizer's.
+    pub weight_decay: f64,
+    /// How the learning rate goes on.
+    pub schedule: Schedule,
+    /// Steps after which [`Schedule::Halve`] halves the learning rate; 0 for never.
+    pub halve_every: u64,
+    /// The greatest norm of a step's gradient, which is scaled down to it; 0 for any.
+    pub clip_norm: f64,
+    /// Epochs without a better validation Dice after which training stops; 0 for never.
+    pub patience: u64,
+    /// How many bits features have in a step; weights, norms' statistics and the loss keep 32.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
+    /// Whose weights the model has.
+    pub weights: Keep,
+    /// Of the first weights and of the order of samples.
+    pub seed: u64,
+}
+
+impl TrainSettings {
+    /// The rule of a learner that has none of its own.
+    pub(super) fn rule(&self) -> Rule {
+        let Self { optimizer, learning_rate, weight_decay, schedule, halve_every, clip_norm, .. } = *self;
+        Rule { optimizer, learning_rate, weight_decay, schedule, halve_every, clip_norm }
+    }
+}
+
+/// Whose weights a model has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// The best epoch's by validation Dice; the last one's without validation samples.
+    #[default]
+    Best,
+    /// The last epoch's.
+    Last,
+}
+
+/// What the data fix: how volumes are shown and which labels come out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// How a volume is shown to the network.
+    pub view: InputView,
+    /// The names of the labels, from label 1 on.
+    pub label_names: Vec<String>,
+    /// What the model's card says of them; nothing is computed from it.
+    #[serde(default)]
+    pub origin: Origin,
+}
