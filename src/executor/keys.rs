@@ -118,6 +118,15 @@ pub fn same_inference(plan: &Plan, one: usize, other: usize) -> bool {
     alike && operator(a) == operator(b) && part(a) == part(b)
 }
 
+/// What tells a scan's part of its labels from another scan's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrawnBy {
+    /// Whether images that are not the scan's are another scan's.
+    pub apart: bool,
+    /// The digest of the scan's images, where that matters.
+    pub images: Digest,
+}
+
 /// The content of the labels of one scan.
 pub fn labels(
     plan: &Plan,
@@ -125,7 +134,7 @@ pub fn labels(
     source: usize,
     outlines: &OutlinesRow,
     series: &SeriesRow,
-    apart: bool,
+    drawn: DrawnBy,
 ) -> LabelRow {
     let mut grid = serde_json::to_vec(&series.grid).unwrap_or_default();
     // Between slices labels depend on where these lie, which the scan's content tells.
@@ -133,9 +142,10 @@ pub fn labels(
         grid.extend(series.digest.0);
     }
     // What was drawn elsewhere is left out, by the scan's frame of reference and its images.
+    let DrawnBy { apart, images } = drawn;
     if apart || outlines.outlines.leaves(&series.frame_of_reference) {
         grid.extend(series.frame_of_reference.as_bytes());
-        grid.extend(series.list.0);
+        grid.extend(images.0);
         grid.push(u8::from(apart));
     }
     if let Stage::Labels(source) = &plan.stages[source].stage

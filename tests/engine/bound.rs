@@ -3,48 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dicom_core::value::DataSetSequence;
-use dicom_core::{DataElement, Tag, VR};
-use dicom_object::{InMemDicomObject, open_file};
+use dicom_core::{Tag, VR};
 use tomoflow::engine::Options;
 
+use crate::support::dicom::{FRAMES, SOP_UID, copied, each, put, text};
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, ran};
 
-const SOP: Tag = Tag(0x0008, 0x0018);
 const TEMPORAL_POSITION: Tag = Tag(0x0020, 0x0100);
-const FRAMES: Tag = Tag(0x3006, 0x0010);
 const ROI_CONTOURS: Tag = Tag(0x3006, 0x0039);
 const CONTOURS: Tag = Tag(0x3006, 0x0040);
 const CONTOUR_IMAGES: Tag = Tag(0x3006, 0x0016);
 const IMAGE: Tag = Tag(0x0008, 0x1155);
 const SET_ROIS: Tag = Tag(0x3006, 0x0020);
 const ROI_FRAME: Tag = Tag(0x3006, 0x0024);
-
-fn text(object: &InMemDicomObject, tag: Tag) -> String {
-    object.element(tag).unwrap().to_str().unwrap().trim_end_matches(['\0', ' ']).to_owned()
-}
-
-fn put(object: &mut InMemDicomObject, tag: Tag, vr: VR, value: &str) {
-    object.put(DataElement::new(tag, vr, value));
-}
-
-/// Changes each item of a sequence.
-fn each(object: &mut InMemDicomObject, tag: Tag, change: &mut dyn FnMut(&mut InMemDicomObject)) {
-    let Ok(element) = object.element(tag) else { return };
-    let mut items = element.items().unwrap().to_vec();
-    items.iter_mut().for_each(&mut *change);
-    object.put(DataElement::new(tag, VR::SQ, DataSetSequence::from(items)));
-}
-
-/// Writes a changed copy of a file.
-fn copied(from: &Path, to: &Path, change: impl FnOnce(&mut InMemDicomObject)) {
-    let mut object = open_file(from).unwrap();
-    change(&mut object);
-    let uid = text(&object, SOP);
-    object.meta_mut().media_storage_sop_instance_uid = uid;
-    object.write_to_file(to).unwrap();
-}
 
 /// Slices, and the file of outlines.
 fn parts(place: &Workplace) -> (Vec<PathBuf>, PathBuf) {
@@ -59,9 +31,9 @@ fn two_phases(place: &Workplace) -> BTreeMap<String, String> {
     for slice in parts(place).0 {
         let second = slice.with_extension("second.dcm");
         copied(&slice, &second, |object| {
-            let first = text(object, SOP);
+            let first = text(object, SOP_UID);
             images.insert(first.clone(), format!("{first}.2"));
-            put(object, SOP, VR::UI, &format!("{first}.2"));
+            put(object, SOP_UID, VR::UI, &format!("{first}.2"));
             put(object, TEMPORAL_POSITION, VR::IS, "2");
         });
         copied(&slice, &slice, |object| put(object, TEMPORAL_POSITION, VR::IS, "1"));
@@ -72,8 +44,8 @@ fn two_phases(place: &Workplace) -> BTreeMap<String, String> {
 /// Outlines that name other images, or none.
 fn renamed(from: &Path, to: &Path, sop: &str, image: impl Fn(&str) -> Option<String>) {
     copied(from, to, |object| {
-        let renamed = format!("{}{sop}", text(object, SOP));
-        put(object, SOP, VR::UI, &renamed);
+        let renamed = format!("{}{sop}", text(object, SOP_UID));
+        put(object, SOP_UID, VR::UI, &renamed);
         each(object, ROI_CONTOURS, &mut |roi| {
             each(roi, CONTOURS, &mut |contour| {
                 let mut known = true;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
 
+pub mod dicom;
 pub mod pipelines;
 pub mod probe;
 pub mod process;

@@ -67,6 +67,10 @@ pub struct World {
     copies: Vec<PathBuf>,
     /// For each base series with outlines: whose truth they show, and how far it was moved.
     labels: BTreeMap<usize, (usize, usize)>,
+    /// Base series whose outlines name no series: their frame of reference and their images say whose they are.
+    nameless: BTreeSet<usize>,
+    /// Base series whose patient has another number than their outlines'.
+    renamed: BTreeSet<usize>,
     declared: Declared,
     model: usize,
     touched: BTreeSet<PathBuf>,
@@ -95,6 +99,8 @@ impl World {
             slices: Vec::new(),
             copies: Vec::new(),
             labels: BTreeMap::new(),
+            nameless: BTreeSet::new(),
+            renamed: BTreeSet::new(),
             declared,
             model: 0,
             touched: BTreeSet::new(),
@@ -125,7 +131,7 @@ impl World {
     pub fn change(&mut self, rng: &mut ChaCha8Rng) -> Option<&'static str> {
         let base = rng.random_range(0..SERIES);
         let there = self.slices.iter().any(|slice| slice.base == base);
-        match rng.random_range(0..21) {
+        match rng.random_range(0..23) {
             0 | 1 if !there => {
                 self.add(base);
                 if rng.random_bool(0.3) {
@@ -168,7 +174,8 @@ impl World {
                 self.replace_model(1 - self.model);
                 Some("the model was replaced")
             }
-            17 => self.rename_patient(base, rng).then_some("a patient's number was corrected"),
+            17 | 18 => self.forget_series(base).then_some("outlines lost the name of their series"),
+            19 => self.rename_patient(base, rng).then_some("a patient's number was corrected"),
             _ => self.redeclare(rng),
         }
     }
@@ -269,6 +276,21 @@ impl World {
         self.scans().len()
     }
 
+    /// What the labels of a scan depend on, if it has any.
+    fn labelled(&self, uid: &str, base: usize, places: &[usize]) -> Option<String> {
+        let label = self.labels.get(&base)?;
+        if !self.nameless.contains(&base) {
+            return (*uid == self.uid(base, false)).then(|| format!("{label:?}"));
+        }
+        if self.scans().iter().filter(|(_, other, _)| *other == base).count() == 1 {
+            return Some(format!("{label:?} of its frame"));
+        }
+        // Of two in one frame those have them whose images they name.
+        let (_, truth) = vs::case(&self.phantom, label.0);
+        let drawn = places.iter().any(|place| truth.slice(*place).iter().any(|label| *label > 0));
+        drawn.then(|| format!("{label:?} of its images"))
+    }
+
     /// The actions that must run, written out as what they depend on; `done` learns them.
     pub fn necessary(&self, done: &mut BTreeSet<String>) -> Vec<String> {
         let Declared { above, metrics, version, .. } = &self.declared;
@@ -282,10 +304,8 @@ impl World {
                 format!("largest {scan} {level}"),
                 format!("infer {scan} model {}", self.model),
             ];
-            if uid == self.uid(base, false)
-                && let Some(label) = self.labels.get(&base)
-            {
-                keys.push(format!("evaluate {scan} {level} label {label:?} on {base} {metrics}"));
+            if let Some(whose) = self.labelled(&uid, base, &places) {
+                keys.push(format!("evaluate {scan} {level} label {whose} on {base} {metrics}"));
             }
             necessary.extend(keys.into_iter().filter(|key| done.insert(key.clone())));
         }

@@ -37,4 +37,5 @@ mod nrrd;
 mod others;
 mod records;
 mod rtstruct;
+mod sarcoma;
 mod short;

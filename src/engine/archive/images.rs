@@ -49,7 +49,8 @@ impl Archive {
         self.imaged.iter().map(|((stage, _), (_, row))| (Input::Images(*stage, row.clone()), 1))
     }
 
-    /// Scans that share their labels' series or frame of reference with another scan.
+    /// Scans that share their labels' series or frame of reference with another scan, or whose labels lie in several
+    /// frames.
     fn in_question(&self) -> BTreeMap<(u16, Arc<str>), Arc<SeriesRow>> {
         let mut found = BTreeMap::new();
         let naming =
@@ -69,7 +70,7 @@ impl Archive {
                     }
                     true => in_frames(outlines, &frames),
                 };
-                if scans.len() > 1 {
+                if scans.len() > 1 || outlines.frames.len() > 1 {
                     found.extend(
                         scans.into_iter().map(|scan| ((reader.stage, scan.key.clone()), scan.clone())),
                     );

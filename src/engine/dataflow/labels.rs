@@ -27,6 +27,8 @@ enum Named {
 struct Found {
     labels: Arc<OutlinesRow>,
     apart: bool,
+    /// Of the scan's images, where they were looked at.
+    images: Digest,
     named: bool,
     refused: Option<Reject>,
 }
@@ -54,7 +56,8 @@ impl<'s> Built<'s, '_> {
                 let Some(series) = series else { continue };
                 let (chosen, refused) = choose(&*labels, series, &found, newest);
                 let labels = chosen.map(|(found, absent)| {
-                    let row = keys::labels(&plan, index, source, &found.labels, series, found.apart);
+                    let drawn = keys::DrawnBy { apart: found.apart, images: found.images };
+                    let row = keys::labels(&plan, index, source, &found.labels, series, drawn);
                     LabelRow { absent: absent.into(), ..row }
                 });
                 output.push(((CaseRow { series: series.clone(), labels }, refused), 1));
@@ -109,7 +112,7 @@ impl<'s> Built<'s, '_> {
 
 /// What a name or a table binds.
 fn named_alone((labels, scan): (Arc<OutlinesRow>, Arc<SeriesRow>)) -> (Arc<str>, Found) {
-    (scan.key.clone(), Found { labels, apart: false, named: true, refused: None })
+    (scan.key.clone(), Found { labels, apart: false, images: Digest::default(), named: true, refused: None })
 }
 
 /// Objects of labels with the scans that they were drawn on, and with those that they were not.
@@ -130,10 +133,12 @@ fn told_apart<'s>(
         let candidates: Vec<_> = scans.iter().map(|scan| (&**scan, marks(&scan.key))).collect();
         for (scan, bound) in scans.iter().zip(bind(&labels.outlines, &candidates)) {
             let labels: Arc<OutlinesRow> = labels.clone();
+            let bytes = |marks: &[u64]| marks.iter().flat_map(|mark| mark.to_le_bytes()).collect::<Vec<u8>>();
+            let images = marks(&scan.key).map_or_else(Digest::default, |marks| Digest::of(&bytes(marks)));
             let found = match bound {
-                Bound::Here { apart, named } => Found { labels, apart, named, refused: None },
+                Bound::Here { apart, named } => Found { labels, apart, images, named, refused: None },
                 Bound::Elsewhere(reject) => {
-                    Found { labels, apart: false, named: false, refused: Some(reject) }
+                    Found { labels, apart: false, images, named: false, refused: Some(reject) }
                 }
             };
             output.push(((scan.key.clone(), found), 1));

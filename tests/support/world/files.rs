@@ -1,6 +1,7 @@
 //! What happens to the files of an archive that changes.
 
 use std::fs;
+use std::path::PathBuf;
 
 use dicom_core::{DataElement, Tag, VR};
 use dicom_object::open_file;
@@ -9,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tomoflow::connectors::LabelMap;
 use tomoflow::phantom::vs;
 
+use super::super::dicom::{FRAMES, copied};
 use super::{SERIES, Slice, World, models};
 
 impl World {
@@ -33,6 +35,7 @@ impl World {
     pub(super) fn remove_all(&mut self, base: usize) {
         let (gone, kept) = std::mem::take(&mut self.slices).into_iter().partition(|slice| slice.base == base);
         self.slices = kept;
+        self.renamed.remove(&base);
         for slice in Vec::<Slice>::from_iter(gone) {
             fs::remove_file(&slice.path).unwrap();
             self.touched.insert(slice.path);
@@ -112,6 +115,10 @@ impl World {
 
     /// An identifier, and no content: tables show it, and nothing runs.
     pub(super) fn rename_patient(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
+        // Outlines without a series are none of another patient's scans.
+        if self.nameless.contains(&base) {
+            return false;
+        }
         let number = format!("CORRECTED-{}", rng.random_range(0..1000));
         let of: Vec<usize> = (0..self.slices.len()).filter(|&at| self.slices[at].base == base).collect();
         for &at in &of {
@@ -119,7 +126,27 @@ impl World {
                 object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, number.as_str()));
             });
         }
+        self.renamed.extend((!of.is_empty()).then_some(base));
         !of.is_empty()
+    }
+
+    /// Outlines that name no series any more.
+    pub(super) fn forget_series(&mut self, base: usize) -> bool {
+        if !self.labels.contains_key(&base) || self.renamed.contains(&base) || !self.nameless.insert(base) {
+            return false;
+        }
+        let path = self.outlines(base);
+        let new = path.with_extension("new");
+        copied(&path, &new, |object| {
+            object.remove_element(FRAMES);
+        });
+        fs::rename(new, &path).unwrap();
+        self.touched.insert(path);
+        true
+    }
+
+    fn outlines(&self, base: usize) -> PathBuf {
+        self.archive().join(self.written[base].outlines.file_name().unwrap())
     }
 
     /// Writes a slice of a series again, edited.
@@ -189,13 +216,15 @@ impl World {
             vs::write_rtstruct(&self.phantom, base, &labels, &vs::STRUCTURES, &self.archive()).unwrap();
         self.touched.insert(path);
         self.labels.insert(base, (of, moved));
+        self.nameless.remove(&base);
     }
 
     pub(super) fn withdraw(&mut self, base: usize) -> bool {
         if self.labels.remove(&base).is_none() {
             return false;
         }
-        let path = self.archive().join(self.written[base].outlines.file_name().unwrap());
+        self.nameless.remove(&base);
+        let path = self.outlines(base);
         fs::remove_file(&path).unwrap();
         self.touched.insert(path);
         true
