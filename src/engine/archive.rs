@@ -8,6 +8,7 @@ mod files;
 mod judge;
 mod left_out;
 mod look;
+mod remarks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use crate::store::{Store, StoreError, Texts};
 
 use files::Cases;
 pub use look::Looked;
+use remarks::Remarks;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
 const VERDICTS: &[u8] = b"verdicts 3";
@@ -112,6 +114,8 @@ pub struct Archive {
     /// Label maps of other formats that the control plane knows, by stage and file.
     filed_labels: BTreeMap<(u16, PathBuf), Arc<OutlinesRow>>,
     models: BTreeMap<u16, ModelState>,
+    /// What is told of sources beside their cases.
+    remarks: Remarks,
     /// Whether everything was looked at once.
     loaded: bool,
     files: usize,
@@ -152,6 +156,7 @@ impl Archive {
             filed,
             filed_labels: BTreeMap::new(),
             models: BTreeMap::new(),
+            remarks: Remarks::default(),
             loaded: false,
             files: 0,
             skipped: BTreeMap::new(),
@@ -220,6 +225,7 @@ impl Archive {
             let verdicts = told.values().flat_map(|verdicts| verdicts.iter());
             changes.extend(verdicts.map(|verdict| (Input::Series(reader.stage, verdict.clone()), 1)));
         }
+        changes.extend(self.remarked());
         changes
     }
 

@@ -6,6 +6,8 @@
 mod cases;
 mod ensemble;
 mod models;
+mod remarks;
+mod several;
 mod split;
 mod summary;
 
@@ -24,7 +26,7 @@ use tomoflow_connectors::{Digest, Reject};
 
 use summary::Judged;
 
-use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance, Stands, Used};
+use super::rows::{Desired, Input, MaskRow, ModelRow, Output, Provenance, Remark, Stands, Used};
 use crate::executor::keys;
 use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
@@ -48,6 +50,7 @@ pub struct Inputs {
     outcomes: InputSession<Time, (Digest, Outcome), isize>,
     pins: InputSession<Time, (u16, Pin), isize>,
     files: InputSession<Time, (u16, Digest), isize>,
+    remarks: InputSession<Time, (u16, Remark), isize>,
 }
 
 impl Inputs {
@@ -59,6 +62,7 @@ impl Inputs {
             outcomes: InputSession::new(),
             pins: InputSession::new(),
             files: InputSession::new(),
+            remarks: InputSession::new(),
         }
     }
 
@@ -70,6 +74,7 @@ impl Inputs {
             Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
             Input::Pin(stage, pin) => self.pins.update((stage, pin), diff),
             Input::ModelFile(stage, digest) => self.files.update((stage, digest), diff),
+            Input::Remark(stage, remark) => self.remarks.update((stage, remark), diff),
         }
     }
 
@@ -78,7 +83,7 @@ impl Inputs {
         macro_rules! advance {
             ($($input:ident),*) => { $(self.$input.advance_to(time); self.$input.flush();)* };
         }
-        advance!(series, outlines, outcomes, pins, files);
+        advance!(series, outlines, outcomes, pins, files, remarks);
     }
 }
 
@@ -127,6 +132,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
     for index in 0..plan.stages.len() {
         built.stage(index, &known);
     }
+    built.remark(inputs.remarks.to_collection(scope));
     built.describe_all();
     match built.outputs.pop() {
         Some(first) => first.concatenate(built.outputs).consolidate(),

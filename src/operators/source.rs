@@ -56,6 +56,37 @@ pub struct Reader {
     pub read: fn(&Path) -> io::Result<Result<ImageFile, Reject>>,
 }
 
+/// Something that a source asks for and nothing is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unmet {
+    /// The case that it would be of, where that is known.
+    pub case: Option<String>,
+    /// What it is called, which may name a person: shown where identifiers are.
+    pub name: String,
+    /// What was expected, and what there is. It names nobody.
+    pub reject: Reject,
+}
+
+impl Unmet {
+    /// Of no case, without a name.
+    pub fn new(reject: Reject) -> Self {
+        Self { case: None, name: String::new(), reject }
+    }
+
+    /// The same, of a case.
+    #[must_use]
+    pub fn of(self, case: &str) -> Self {
+        Self { case: Some(case.to_owned()), ..self }
+    }
+
+    /// The same, called so.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+}
+
 /// Files below a folder that a source claims by their names.
 pub trait FileSource: Send + Sync {
     /// The folder, `.zip` or `.tar`.
@@ -63,6 +94,16 @@ pub trait FileSource: Send + Sync {
 
     /// Whose the file at a path is; `None` for one that is not asked for.
     fn claim(&self, path: &Path) -> Option<Claim>;
+
+    /// What it asks for and is not there: `there` are the files that it claims, of `of` below its folder.
+    fn unmet(&self, there: &[&Path], of: usize) -> Vec<Unmet> {
+        if !there.is_empty() {
+            return Vec::new();
+        }
+        let message = format!("a file of the source expected, none of {of} files below `path` is one");
+        let hint = "the documentation of the source's type says how its files are called";
+        vec![Unmet::new(Reject::new("NO_FILE_FITS", message, hint))]
+    }
 
     /// How headers of its files are read; `None` for formats that tomoflow reads itself.
     fn reader(&self) -> Option<Reader> {

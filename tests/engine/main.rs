@@ -36,3 +36,4 @@ mod seeing;
 mod summary;
 mod surviving;
 mod tables;
+mod unmatched;

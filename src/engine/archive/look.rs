@@ -263,7 +263,7 @@ impl Archive {
             let Some(known) = self.store.records(&[record])?.pop() else { continue };
             match known.image() {
                 Some((reader, image)) if self.reads_as(&stat.path, reader) => {
-                    let filed = Filed { record, image: image.clone() };
+                    let filed = Filed { record, image: image.clone(), mtime_ns: stat.mtime_ns };
                     self.filed_now(&stat.path, Some(&filed), 0, looked);
                 }
                 _ => found.differences.changed.push((stat, Some(Held::File { record }))),
@@ -340,7 +340,7 @@ impl Archive {
                 let Held::File { record } = Held::of(record) else { return };
                 self.filed_now(
                     &stat.path,
-                    Some(&Filed { record, image: image.clone() }),
+                    Some(&Filed { record, image: image.clone(), mtime_ns: stat.mtime_ns }),
                     stat.mtime_ns,
                     looked,
                 );

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Reject;
 
 use super::super::rows::{Desired, Output};
+use super::several;
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{CaseRow, OutlinesRow, SeriesRow, Verdict};
 use crate::operators::registry::Stage;
+use crate::pipeline::Identifiers;
 
 /// What refers to a series, before it is a case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ impl<'s> Built<'s, '_> {
     pub(super) fn label(&mut self, index: usize, newest: bool) {
         let (scans, source) = (self.plan.stages[index].inputs[0], self.plan.stages[index].inputs[1]);
         let plan = Arc::new(self.plan.clone());
+        let clear = plan.settings.identifiers == Identifiers::Clear;
         let halves = self.cases[&scans]
             .clone()
             .map(|(_, case)| (case.series.series_uid().to_owned(), Half::Scan(case.series)))
@@ -62,7 +65,7 @@ impl<'s> Built<'s, '_> {
             outlines.dedup_by_key(|row| row.outlines.digest);
             for (half, _) in halves {
                 let Half::Scan(series) = half else { continue };
-                let (chosen, refused) = choose(&plan.stages[source].stage, &outlines, newest);
+                let (chosen, refused) = choose(&plan.stages[source].stage, &outlines, newest, clear);
                 let labels = chosen.map(|row| keys::labels(&plan, index, source, row, series));
                 let case = CaseRow { series: series.clone(), labels };
                 output.push(((case, refused), 1));
@@ -113,27 +116,18 @@ fn choose<'a>(
     source: &Stage,
     outlines: &[&'a OutlinesRow],
     newest: bool,
+    clear: bool,
 ) -> (Option<&'a OutlinesRow>, Option<Reject>) {
     let asks_for = |row: &OutlinesRow| match source {
         Stage::Labels(source) => source.asks_for(&row.outlines),
         _ => Ok(()),
     };
     let Some(first) = outlines.first() else { return (None, None) };
-    let asked: Vec<&OutlinesRow> = if newest {
-        vec![first]
-    } else {
-        outlines.iter().copied().filter(|row| asks_for(row).is_ok()).collect()
-    };
+    let counted = if newest { several::newest(outlines) } else { outlines };
+    let asked: Vec<&OutlinesRow> = counted.iter().copied().filter(|row| asks_for(row).is_ok()).collect();
     match asked[..] {
         [] => (None, asks_for(first).err()),
-        [only] => match asks_for(only) {
-            Ok(()) => (Some(only), None),
-            Err(reject) => (None, Some(reject)),
-        },
-        ref several => {
-            let message = format!("one structure set expected for a scan, {} refer to it", several.len());
-            let hint = "remove the outdated ones, or set `on_several = \"newest\"`";
-            (None, Some(Reject::new("SEVERAL_LABELS", message, hint)))
-        }
+        [only] => (Some(only), None),
+        ref asked => (None, Some(several::refused(asked, newest, clear))),
     }
 }

@@ -9,7 +9,7 @@ use tomoflow_connectors::table::RunRow;
 use super::summary::{StageCount, Summary};
 use crate::engine::dataflow::SHORT;
 use crate::engine::driver::Driver;
-use crate::engine::rows::Desired;
+use crate::engine::rows::{Desired, is_remark};
 use crate::executor::keys;
 use crate::executor::work::series_of;
 use crate::operators::registry::Stage;
@@ -30,6 +30,10 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let mut rejects: BTreeMap<String, usize> = BTreeMap::new();
     for desired in driver.desired().keys() {
         let Desired::Reject { case, stage, reject, .. } = &**desired else { continue };
+        // Told in lines of their own.
+        if is_remark(&reject.code) {
+            continue;
+        }
         *rejects.entry(reject.code.clone()).or_default() += 1;
         match case {
             // A localizer beside a good stack is a row of `rejects`, and no case of its own.

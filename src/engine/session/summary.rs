@@ -61,6 +61,8 @@ pub struct Summary {
     pub notes: Vec<String>,
     /// Sources whose `where` left out all that is there, with the values that are.
     pub left_out: Vec<String>,
+    /// Labels that belong to no scan, and what sources ask for and is not there, by source.
+    pub unmatched: Vec<String>,
     /// The whole run.
     pub seconds: f64,
     /// Folders of mask files that changed.
@@ -115,7 +117,7 @@ impl fmt::Display for Summary {
         for (code, count) in &self.rejects {
             writeln!(f, "  rejected {code}: {count}")?;
         }
-        for note in self.left_out.iter().chain(&self.notes) {
+        for note in self.left_out.iter().chain(&self.unmatched).chain(&self.notes) {
             writeln!(f, "  {note}")?;
         }
         for folder in &self.folders_changed {

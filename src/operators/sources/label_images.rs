@@ -9,7 +9,7 @@ use super::images::{PATH, text};
 use super::names::{FILES, Names, TABLE};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::source::{
-    Claim, Drawing, FileSource, LabelSource, LabelsAt, LabelsIn, Planes, vanished,
+    Claim, Drawing, FileSource, LabelSource, LabelsAt, LabelsIn, Planes, Unmet, vanished,
 };
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -101,6 +101,11 @@ impl FileSource for LabelImages {
 
     fn claim(&self, path: &Path) -> Option<Claim> {
         self.names.place(path.strip_prefix(&self.path).ok()?)
+    }
+
+    fn unmet(&self, there: &[&Path], of: usize) -> Vec<Unmet> {
+        let below = there.iter().filter_map(|path| path.strip_prefix(&self.path).ok());
+        self.names.unmet(below, of)
     }
 }
 

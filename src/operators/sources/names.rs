@@ -1,12 +1,12 @@
 //! Which case a file belongs to, by its name or by a table: for files that do not say it themselves.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regex::Regex;
-use serde::Deserialize;
+use tomoflow_connectors::Reject;
 
-use crate::operators::source::Claim;
+use super::listed::Listed;
+use crate::operators::source::{Claim, Unmet};
 use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
 
 /// The field `files` of sources whose files do not say whose they are.
@@ -26,8 +26,10 @@ pub const TABLE: Field = Field {
     kind: FieldKind::Path,
     default: Default::Absent,
     role: Role::Operational,
-    doc: "Instead of `files`: a CSV with the columns `file` (below `path`), `case`, and perhaps `patient`. It is \
-          read when a run starts.",
+    doc: "Instead of `files`: a CSV with the columns `file`, `case`, and perhaps `patient`. A file is named by its \
+          path from `path` on, `./` and `..` included, from the table's own folder, or as a whole; what lies outside \
+          of `path` is a row `OUTSIDE_PATH` in `rejects`, and a file that is not there a row `FILE_MISSING`. The \
+          table is read when a run starts.",
 };
 
 /// How files are found, and whose they are.
@@ -36,21 +38,20 @@ pub enum Names {
     /// By patterns, of which those that begin with `!` leave files out.
     Patterns {
         /// Any of these must fit.
-        wanted: Vec<Regex>,
+        wanted: Vec<Wanted>,
         /// None of these may fit.
         unwanted: Vec<Regex>,
     },
     /// By a table.
-    Table(BTreeMap<PathBuf, Claim>),
+    Table(Listed),
 }
 
-/// One line of a table.
-#[derive(Deserialize)]
-struct Line {
-    file: PathBuf,
-    case: String,
-    #[serde(default)]
-    patient: String,
+/// A pattern that may fit.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// As it was declared.
+    text: String,
+    fits: Regex,
 }
 
 impl Names {
@@ -65,7 +66,11 @@ impl Names {
         };
         let table = config.get("table").and_then(|path| path.as_str());
         match (texts.as_slice(), table) {
-            ([], Some(path)) => Self::table(Path::new(path)).map_err(|problem| vec![problem]),
+            ([], Some(path)) => {
+                let root = config.get("path").and_then(|path| path.as_str()).unwrap_or_default();
+                let listed = Listed::read(Path::new(path), Path::new(root));
+                listed.map(Self::Table).map_err(|problem| vec![problem])
+            }
             ([_, ..], None) => Self::patterns(&texts),
             _ => {
                 let hint = "for example `files = \"volume-{case}.nii\"`";
@@ -77,12 +82,10 @@ impl Names {
     fn patterns(texts: &[&str]) -> Result<Self, Vec<FieldProblem>> {
         let (mut wanted, mut unwanted, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         for text in texts {
-            let (pattern, to) = match text.strip_prefix('!') {
-                Some(rest) => (rest, &mut unwanted),
-                None => (*text, &mut wanted),
-            };
-            match expression(pattern) {
-                Ok(expression) => to.push(expression),
+            let left_out = text.strip_prefix('!');
+            match expression(left_out.unwrap_or(text)) {
+                Ok(fits) if left_out.is_some() => unwanted.push(fits),
+                Ok(fits) => wanted.push(Wanted { text: (*text).to_owned(), fits }),
                 Err(message) => {
                     let hint = "`{case}` and `{patient}` are the names that are known";
                     problems.push(FieldProblem::new("files", format!("`{text}`: {message}"), hint));
@@ -92,36 +95,42 @@ impl Names {
         if problems.is_empty() { Ok(Self::Patterns { wanted, unwanted }) } else { Err(problems) }
     }
 
-    fn table(path: &Path) -> Result<Self, FieldProblem> {
-        let problem = |error: csv::Error| {
-            let message = format!("{}: {error}", path.display());
-            FieldProblem::new("table", message, "a CSV with the columns `file` and `case` is expected")
-        };
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(problem)?;
-        let mut places = BTreeMap::new();
-        for line in reader.deserialize() {
-            let Line { file, case, patient } = line.map_err(problem)?;
-            let patient = if patient.is_empty() { case.clone() } else { patient };
-            if let Some(before) = places.insert(file.clone(), Claim { case, patient }) {
-                let message = format!("{} is of `{}` already", file.display(), before.case);
-                return Err(FieldProblem::new("table", message, "name each file once"));
-            }
-        }
-        Ok(Self::Table(places))
-    }
-
     /// Whose a file is, by its path below the source's folder; `None` for one that is not asked for.
     pub fn place(&self, below: &Path) -> Option<Claim> {
         match self {
-            Self::Table(places) => places.get(below).cloned(),
+            Self::Table(listed) => listed.place(below),
             Self::Patterns { wanted, unwanted } => {
                 let name = below.to_str()?;
                 if unwanted.iter().any(|pattern| pattern.is_match(name)) {
                     return None;
                 }
-                wanted.iter().find_map(|pattern| named(pattern, name))
+                wanted.iter().find_map(|pattern| named(&pattern.fits, name))
             }
         }
+    }
+
+    /// What is asked for and none of the claimed files is, of which `there` are all, by their paths below the folder.
+    pub fn unmet<'a>(&self, there: impl Iterator<Item = &'a Path>, of: usize) -> Vec<Unmet> {
+        let wanted = match self {
+            Self::Table(listed) => return listed.unmet(there),
+            Self::Patterns { wanted, .. } => wanted,
+        };
+        let mut unmet: Vec<&Wanted> = wanted.iter().collect();
+        for name in there.filter_map(Path::to_str) {
+            if unmet.is_empty() {
+                break;
+            }
+            unmet.retain(|pattern| named(&pattern.fits, name).is_none());
+        }
+        let told = |pattern: &Wanted| {
+            let message = format!(
+                "a file that fits `{}` expected, none of {of} files below `path` is an image that does",
+                pattern.text
+            );
+            let hint = "`*` stops at a `/`, `**/` goes into any folder; names are compared letter for letter, as a whole";
+            Unmet::new(Reject::new("NO_FILE_FITS", message, hint)).named(format!("`{}`", pattern.text))
+        };
+        unmet.into_iter().map(told).collect()
     }
 }
 
