@@ -8,6 +8,7 @@ mod files;
 mod judge;
 mod left_out;
 mod look;
+mod parts;
 mod remarks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ use crate::store::{Store, StoreError, Texts};
 
 use files::Cases;
 pub use look::Looked;
+use parts::Parts;
 use remarks::Remarks;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
@@ -113,6 +115,8 @@ pub struct Archive {
     filed: Vec<Cases>,
     /// Label maps of other formats that the control plane knows, by stage and file.
     filed_labels: BTreeMap<(u16, PathBuf), Arc<OutlinesRow>>,
+    /// Those that have a file each.
+    parts: Parts,
     models: BTreeMap<u16, ModelState>,
     /// What is told of sources beside their cases.
     remarks: Remarks,
@@ -155,6 +159,7 @@ impl Archive {
             outlines: BTreeMap::new(),
             filed,
             filed_labels: BTreeMap::new(),
+            parts: Parts::default(),
             models: BTreeMap::new(),
             remarks: Remarks::default(),
             loaded: false,
@@ -219,6 +224,7 @@ impl Archive {
         }
         let filed = self.filed_labels.iter();
         changes.extend(filed.map(|((stage, _), row)| (Input::Outlines(*stage, row.clone()), 1)));
+        changes.extend(self.parts.everything());
         let models = self.models.iter();
         changes.extend(models.map(|(stage, (_, digest))| (Input::ModelFile(*stage, *digest), 1)));
         for (reader, told) in self.readers.iter().zip(&self.told) {

@@ -9,10 +9,11 @@ use tomoflow_connectors::{Digest, Geometry, Reject, Scan, ShortScan, dicom};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
-use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList};
+use super::truth::Truth;
+use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList, SliceRow};
 use crate::operators::registry::Stage;
 pub use crate::operators::source::vanished;
-use crate::operators::source::{LabelsAt, LabelsIn, Planes, SliceFile};
+use crate::operators::source::{Drawing, LabelPart, LabelsAt, LabelsIn, Planes, SliceFile};
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
 use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
@@ -210,37 +211,60 @@ impl Context {
     /// The label map of a scan, drawn on its original grid.
     ///
     /// # Errors
-    /// When the outlines cannot be read or drawn.
+    /// When the outlines cannot be read or drawn, and `PARTLY_LABELLED` when nobody drew some of the labels: nothing
+    /// may take these for background.
     pub fn truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Mask, Reject> {
+        let Truth { mask, absent } = self.partial_truth(series, labels)?;
+        if absent.is_empty() {
+            return Ok(mask);
+        }
+        let message = format!("all labels drawn expected, none of {} found", absent.join(", "));
+        let hint = "give the case a file for each label, or ask for fewer labels";
+        Err(Reject::new("PARTLY_LABELLED", message, hint))
+    }
+
+    /// The same, where it is enough to know which labels nobody drew.
+    ///
+    /// # Errors
+    /// When the outlines cannot be read or drawn.
+    pub fn partial_truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Truth, Reject> {
         let geometry = Geometry::from(&series.grid);
         let Stage::Labels(source) = &self.plan.stages[usize::from(labels.source)].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };
-        let files = match source.lies_in() {
-            LabelsIn::Table(_) => Vec::new(),
-            _ => self.lookup()?.places("", &[labels.record])?,
+        let lookup = self.lookup()?;
+        // Labels that have a file each are a list of files.
+        let list = match source.lies_in() {
+            LabelsIn::Files(_) => lookup.slices(labels.record).ok(),
+            _ => None,
+        };
+        let files = match (&list, source.lies_in()) {
+            (_, LabelsIn::Table(_)) => Vec::new(),
+            (None, _) => lookup.places("", &[labels.record])?,
+            (Some(list), _) => {
+                let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
+                lookup.places("", &records)?
+            }
         };
         let heights = match series.has_planes_between() {
-            true => self.lookup()?.slices(series.list)?.heights(),
+            true => lookup.slices(series.list)?.heights(),
             false => Vec::new(),
         };
-        let file = files.first().map(|file| file.path.as_path());
-        let at = LabelsAt { file, series: series.series_uid(), record: labels.record };
+        let of = list.iter().flat_map(|list| &list.slices).zip(&files);
+        let part = |(slice, file): (&SliceRow, &'_ FileStat)| (slice.frame as u16, file.path.clone());
+        let parts: Vec<(u16, PathBuf)> = of.map(part).collect();
+        let parts: Vec<LabelPart<'_>> =
+            parts.iter().map(|(label, file)| LabelPart { label: *label, file }).collect();
+        let file = files.first().map(|file| file.path.as_path()).filter(|_| parts.is_empty());
+        let at = LabelsAt { file, parts: &parts, series: series.series_uid(), record: labels.record };
         let drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
         unchanged(&files)?;
-        if drawn.off_slice > 0 || drawn.skipped > 0 {
-            tracing::warn!(
-                outlines = %labels.record.short(),
-                off_slice = drawn.off_slice,
-                skipped = drawn.skipped,
-                "contours left out"
-            );
-        }
+        told(&drawn, labels);
         if drawn.labels.geometry() != &geometry {
             let message = "labels on the scan's own grid expected, another found";
             return Err(Reject::new("GRID_MISMATCH", message, "the source of the labels is at fault"));
         }
-        Ok(Mask { labels: Arc::new(drawn.labels), label_names: source.label_names().into() })
+        Truth::new(drawn, source.label_names())
     }
 
     /// A mask from its artifact, on the scan's original grid.
@@ -260,6 +284,18 @@ impl Context {
         self.artifacts
             .get(digest)
             .map_err(|error| Reject::new("STORE", error.to_string(), "it is made again at the next run"))
+    }
+}
+
+/// Says what was drawn otherwise than it stands in the files.
+fn told(drawn: &Drawing, labels: &LabelRow) {
+    let (outlines, off_slice, skipped) = (labels.record.short(), drawn.off_slice, drawn.skipped);
+    if off_slice > 0 || skipped > 0 {
+        tracing::warn!(outlines = %outlines, off_slice, skipped, "contours left out");
+    }
+    if drawn.overlaps > 0 {
+        let voxels = drawn.overlaps;
+        tracing::warn!(labels = %outlines, voxels, "labels overlap: of each voxel the last label counts");
     }
 }
 

@@ -154,8 +154,8 @@ impl Working<'_> {
             }
             Stage::Evaluate(evaluator) => {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
-                let truth = context.truth(&row.series, labels)?;
-                evaluator.evaluate(&mask(first()?)?, &truth).map(Applied::Figures)
+                let truth = context.partial_truth(&row.series, labels)?;
+                truth.compare(&**evaluator, &mask(first()?)?).map(Applied::Figures)
             }
             _ => Err(misplaced()),
         }

@@ -33,12 +33,21 @@ pub struct Claim {
     pub case: String,
     /// The patient's name.
     pub patient: String,
+    /// Of labels that lie in a file each: the label that it holds, from 1 on. All such files of a case are one set of
+    /// labels.
+    pub label: Option<u16>,
 }
 
 impl Claim {
     /// A file of this case and this patient.
     pub fn new(case: impl Into<String>, patient: impl Into<String>) -> Self {
-        Self { case: case.into(), patient: patient.into() }
+        Self { case: case.into(), patient: patient.into(), label: None }
+    }
+
+    /// The same, of one label.
+    #[must_use]
+    pub fn of_label(self, label: u16) -> Self {
+        Self { label: Some(label), ..self }
     }
 }
 
@@ -216,11 +225,22 @@ pub enum LabelsIn<'a> {
     Table(&'a Path),
 }
 
+/// The file of one label, where each has its own.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelPart<'a> {
+    /// The label, from 1 on.
+    pub label: u16,
+    /// Its file.
+    pub file: &'a Path,
+}
+
 /// Labels that are drawn on now.
 #[derive(Clone, Copy, Debug)]
 pub struct LabelsAt<'a> {
-    /// Their file; none for those of a table.
+    /// Their file; none for those of a table, and for those that lie in a file each.
     pub file: Option<&'a Path>,
+    /// The files of labels that lie in one each, by label.
+    pub parts: &'a [LabelPart<'a>],
     /// The series of the scan that they are drawn on.
     pub series: &'a str,
     /// Their record in the index; of a table, the digest that it listed.
@@ -246,11 +266,15 @@ pub struct Drawing {
     pub off_slice: usize,
     /// Contours of a kind that is not drawn.
     pub skipped: usize,
+    /// Voxels that several labels hold, of which the last one counts.
+    pub overlaps: usize,
+    /// Labels that nobody drew here, as opposed to those of which nothing was found.
+    pub absent: Vec<u16>,
 }
 
 impl From<LabelMap> for Drawing {
     fn from(labels: LabelMap) -> Self {
-        Self { labels, off_slice: 0, skipped: 0 }
+        Self { labels, off_slice: 0, skipped: 0, overlaps: 0, absent: Vec::new() }
     }
 }
 

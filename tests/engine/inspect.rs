@@ -203,11 +203,11 @@ fn image_files_are_rows_of_the_table() {
     let (text, _) = text.trim_end().rsplit_once('\n').unwrap();
     let (table, totals) = text.rsplit_once('\n').unwrap();
     expect![[r#"
-        mod    description                    shape  mm       verdict  notes
-        NIfTI  data/images/* float32          2×3×4  2.5×1×1  ok ×2    NO_LABELS_BESIDE
-        NIfTI  data/images/a.nii.gz float32   2×3×4  2.5×1×1  ok
-        NIfTI  data/labels/a.nii.gz uint8 la… 2×3×4  2.5×1×1  ok
-        NIfTI  data/labels/d.nii.gz uint8 la… 2×3×4  2.5×1×1  ok       NO_SCAN_BESIDE
+        mod    description                        shape  mm       verdict  notes
+        NIfTI  data/images/* float32              2×3×4  2.5×1×1  ok ×2    NO_LABELS_BESIDE
+        NIfTI  data/images/a.nii.gz float32       2×3×4  2.5×1×1  ok
+        NIfTI  data/labels/a.nii.gz uint8 labels  2×3×4  2.5×1×1  ok
+        NIfTI  data/labels/d.nii.gz uint8 labels  2×3×4  2.5×1×1  ok       NO_SCAN_BESIDE
     "#]]
     .assert_eq(table);
     assert!(

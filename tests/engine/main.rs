@@ -27,6 +27,7 @@ mod maps;
 mod models;
 mod oracle;
 mod packed;
+mod parts;
 mod phantom;
 mod places;
 mod real_dicom;

@@ -136,6 +136,10 @@ impl Archive {
             let Some(files) = labelled(&**source) else { continue };
             let Some(claim) = files.claim(path) else { continue };
             let below = path.strip_prefix(files.root()).unwrap_or(path);
+            if let Some(label) = claim.label {
+                self.parts.filed_now((number as u16, claim.case), label, path, below, filed);
+                continue;
+            }
             let row = filed.map(|filed| label_row(filed, below, claim.case));
             self.labels_now(number as u16, path, row, &mut looked.changes);
         }

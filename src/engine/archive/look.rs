@@ -96,6 +96,7 @@ impl Archive {
             self.known(&mut found, &mut looked)?;
             self.take(found.differences, &mut looked)?;
         }
+        self.gather(&mut looked)?;
         if !self.loaded {
             looked.changes.extend(self.listed());
         }
@@ -150,6 +151,7 @@ impl Archive {
             }
         }
         self.take(differences, &mut looked)?;
+        self.gather(&mut looked)?;
         Ok(looked)
     }
 
@@ -166,6 +168,7 @@ impl Archive {
         files.extend(self.outlines.iter().filter(|(_, row)| refers(row)).map(|(path, _)| path.clone()));
         let labels = self.filed_labels.iter().filter(|(_, row)| refers(row));
         files.extend(labels.map(|((_, path), _)| path.clone()));
+        files.extend(self.parts.of_case(series).cloned());
         let filed = self.filed.iter().filter_map(|cases| cases.get(series));
         files.extend(filed.flat_map(|filed| filed.keys().cloned()));
         Ok(files)

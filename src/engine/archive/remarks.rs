@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tomoflow_connectors::{Digest, Reject};
 
-use super::super::rows::{Input, OF_NO_SCAN, Remark};
+use super::super::rows::{Input, NO_LABEL_FILE, OF_NO_SCAN, Remark};
 use super::files::claimed;
 use super::{Archive, Change, Origin, SourceError};
 use crate::operators::registry::Stage;
@@ -14,6 +14,9 @@ use crate::pipeline::Identifiers;
 
 /// Rows of one kind that a source gets; a line tells how many there are in all.
 const ROWS: usize = 1000;
+/// The remedy for labels whose scan is not found by its name.
+const COMPARED: &str =
+    "names are compared letter for letter: the `case` of the label file with that of scans";
 /// Names that a line shows.
 const NAMES: usize = 5;
 
@@ -85,7 +88,7 @@ impl Archive {
         };
         let scans = self.readers.iter().zip(&self.filed).filter(|(reader, _)| reader.stage == number);
         let scans = scans.flat_map(|(_, cases)| cases.values()).flat_map(BTreeMap::keys);
-        let labels = self.labels_of(number).map(|(path, _)| path);
+        let labels = self.labels_of(number).map(|(path, _)| path).chain(self.parts.paths(number));
         let there: Vec<&Path> = scans.chain(labels).map(PathBuf::as_path).collect();
         let mut unmet = source.unmet(&there, 0);
         if unmet.iter().any(|unmet| unmet.reject.code == "NO_FILE_FITS") {
@@ -117,12 +120,10 @@ impl Archive {
                     }
                     let name = path.strip_prefix(files.root()).unwrap_or(path).display().to_string();
                     let message = "a scan of the same name as a label file expected, none found";
-                    let hint = self.alike(&readers, case).unwrap_or_else(|| {
-                        "names are compared letter for letter: the `case` of the label file with that of scans"
-                            .to_owned()
-                    });
+                    let hint = self.alike(&readers, case).unwrap_or_else(|| COMPARED.to_owned());
                     told.push(Told::new(case, None, message, &hint, name));
                 }
+                told.extend(self.in_parts(number, source, &readers)?);
                 Ok(told)
             }
             LabelsIn::Objects { root, form } => {
@@ -168,6 +169,37 @@ impl Archive {
                 Ok(vec![Told { remark, name: String::new() }])
             }
         }
+    }
+
+    /// The same of labels that have a file each, and cases that have none for some of them.
+    fn in_parts(
+        &self,
+        number: u16,
+        source: &dyn LabelSource,
+        readers: &[usize],
+    ) -> Result<Vec<Told>, SourceError> {
+        let (names, mut told) = (source.label_names(), Vec::new());
+        for (case, labels) in self.parts.of(number) {
+            if !self.has_scan(readers, case)? {
+                let message = "a scan of the same name as files of labels expected, none found";
+                let hint = self.alike(readers, case).unwrap_or_else(|| COMPARED.to_owned());
+                told.push(Told::new(case, None, message, &hint, case.to_owned()));
+                continue;
+            }
+            let absent = (1..).zip(&names).filter(|(label, _)| !labels.contains(label));
+            let absent: Vec<&str> = absent.map(|(_, name)| name.as_str()).collect();
+            if absent.is_empty() {
+                continue;
+            }
+            let (of, absent) = (names.len(), absent.join(", "));
+            let message = format!("a file for each of {of} labels expected, none found for {absent}");
+            let hint =
+                "the case is unlabelled for these: they get no figures, and no training learns from it";
+            let reject = Reject::new(NO_LABEL_FILE, message, hint);
+            let remark = Remark { case: Some(case.to_owned()), labels: None, reject };
+            told.push(Told { remark, name: format!("{case} ({absent})") });
+        }
+        Ok(told)
     }
 
     /// The readers whose scans labels of a stage are matched with.
@@ -223,6 +255,7 @@ impl Archive {
         let what = match code {
             OF_NO_SCAN if names.is_empty() => return first.map_or_else(String::new, Told::said),
             OF_NO_SCAN => format!("{count} {} to no scan", one("label file belongs", "label files belong")),
+            NO_LABEL_FILE => format!("{count} {} no file for a label", one("case has", "cases have")),
             "FILE_MISSING" => {
                 format!("{count} {} of its table {} not there", one("file", "files"), one("is", "are"))
             }

@@ -75,7 +75,8 @@ impl DrawnSource {
         if let Some(nothing) = drawn.nothing() {
             return Err(nothing);
         }
-        Ok(Drawing { labels: drawn.labels, off_slice: drawn.off_slice, skipped: drawn.skipped })
+        let (off_slice, skipped) = (drawn.off_slice, drawn.skipped);
+        Ok(Drawing { off_slice, skipped, ..Drawing::from(drawn.labels) })
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
 use super::images::{PATH, text};
+use super::merged::Merged;
 use super::names::{FILES, Names, TABLE};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::source::{
-    Claim, Drawing, FileSource, LabelSource, LabelsAt, LabelsIn, Planes, Unmet, vanished,
+    Claim, Drawing, FileSource, LabelPart, LabelSource, LabelsAt, LabelsIn, Planes, Unmet, vanished,
 };
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -23,7 +24,11 @@ pub static SPEC: Spec = Spec {
     doc: "`labels` names the labels, in order: the first is label 1. Each has the values that its voxels have in \
           the files; a value that several have goes to the last, as in `{ liver = [1, 2], tumour = [2] }`. The \
           case that a file's name or the table says is the scan's: the name that `images` gives it, or its \
-          SeriesInstanceUID. A map on another grid is drawn onto the scan's by the nearest voxel; with `grid = \
+          SeriesInstanceUID. With `{label}` in `files`, as in `\"{case}/segmentations/{label}.nii.gz\"`, each label has \
+          a file of its own, in which voxels of its values are the label; files of other labels are not asked for. \
+          Where labels overlap the last one of `labels` counts, and the log says how many voxels that is. A case \
+          without a file for a label is unlabelled for it: a row `NO_LABEL_FILE` in `rejects`, figures of the state \
+          `not_in_truth`, and no training learns from it. A map on another grid is drawn onto the scan's by the nearest voxel; with `grid = \
           \"index\"` its header is not believed, and voxels are taken one by one.",
     version: 1,
     inputs: &[],
@@ -67,6 +72,8 @@ pub struct LabelImages {
     labels: Vec<u16>,
     /// Whether headers are not believed.
     by_index: bool,
+    /// The values of each label.
+    values: Vec<Vec<u16>>,
 }
 
 impl LabelImages {
@@ -81,16 +88,51 @@ impl LabelImages {
     /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as
     /// [`LabelMap::onto`].
     pub fn draw_map(&self, found: &LabelMap, grid: &Geometry) -> Result<LabelMap, Reject> {
+        self.draw_as(found, &|value| self.label_of(value), grid)
+    }
+
+    fn draw_as(
+        &self,
+        found: &LabelMap,
+        label_of: &(dyn Fn(u16) -> u16 + Sync),
+        grid: &Geometry,
+    ) -> Result<LabelMap, Reject> {
         if self.by_index && found.size() != grid.size {
             let message = format!("a label map of {:?} voxels expected, {:?} found", grid.size, found.size());
             return Err(Reject::new("LABEL_SIZE", message, "is it of another scan?"));
         }
         if self.by_index {
-            let voxels = found.voxels().iter().map(|&value| self.label_of(value)).collect();
+            let voxels = found.voxels().iter().map(|&value| label_of(value)).collect();
             return LabelMap::new(grid.clone(), voxels)
                 .map_err(|error| Reject::new("LABEL_SIZE", error.to_string(), ""));
         }
-        found.onto(|value| self.label_of(value), grid)
+        found.onto(label_of, grid)
+    }
+
+    /// Labels that have a file each, as one map.
+    fn draw_parts(&self, parts: &[LabelPart<'_>], grid: &Geometry) -> Result<Drawing, Reject> {
+        let mut merged = Merged::new(grid)?;
+        let mut parts: Vec<&LabelPart<'_>> = parts.iter().collect();
+        parts.sort_by_key(|part| part.label);
+        for part in &parts {
+            let name = |index: usize| self.label_names.get(index).map_or("", String::as_str);
+            let Some(index) = usize::from(part.label).checked_sub(1) else { continue };
+            let values = self.values.get(index).map_or(&[][..], Vec::as_slice);
+            let found = imagefile::read_labels(part.file)?;
+            let odd = |value: &&u16| **value != 0 && !values.contains(value);
+            if let Some(odd) = found.voxels().iter().find(odd) {
+                let name = name(index);
+                let message =
+                    format!("values {values:?} of `{name}` and 0 expected in its file, {odd} found");
+                let hint = "name all values that are the label, or mend the file";
+                return Err(Reject::new("OTHER_VALUE", message, hint));
+            }
+            merged.add(part.label, &self.draw_as(&found, &|value| u16::from(values.contains(&value)), grid)?);
+        }
+        let there = |label: &u16| parts.iter().any(|part| part.label == *label);
+        let absent = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
+        let overlaps = merged.overlaps();
+        Ok(Drawing { overlaps, absent, ..Drawing::from(merged.labels(grid)?) })
     }
 }
 
@@ -100,7 +142,10 @@ impl FileSource for LabelImages {
     }
 
     fn claim(&self, path: &Path) -> Option<Claim> {
-        self.names.place(path.strip_prefix(&self.path).ok()?)
+        let (claim, label) = self.names.place_of_label(path.strip_prefix(&self.path).ok()?)?;
+        let Some(label) = label else { return Some(claim) };
+        let place = self.label_names.iter().position(|name| *name == label)?;
+        Some(claim.of_label(place as u16 + 1))
     }
 
     fn unmet(&self, there: &[&Path], of: usize) -> Vec<Unmet> {
@@ -119,6 +164,9 @@ impl LabelSource for LabelImages {
     }
 
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
+        if !labels.parts.is_empty() {
+            return self.draw_parts(labels.parts, on.grid);
+        }
         let path = labels.file.ok_or_else(|| vanished(labels.record))?;
         self.draw_map(&imagefile::read_labels(path)?, on.grid).map(Drawing::from)
     }
@@ -129,9 +177,10 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
-    let names = Names::read(config);
+    let names = Names::read_labels(config);
     let declared = config.get("labels").and_then(|labels| labels.as_object());
     let (mut label_names, mut labels, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    let mut of_labels = Vec::new();
     for (name, values) in declared.into_iter().flatten() {
         let values: Vec<u16> = serde_json::from_value(values.clone()).unwrap_or_default();
         if values.is_empty() {
@@ -139,6 +188,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             problems.push(FieldProblem::new(&format!("labels.{name}"), "at least one value expected", hint));
         }
         label_names.push(name.clone());
+        of_labels.push(values.clone());
         // A value that several have goes to the last.
         for value in values.into_iter().map(usize::from) {
             labels.resize(labels.len().max(value + 1), 0);
@@ -156,6 +206,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             label_names,
             labels,
             by_index: text(config, "grid") == "index",
+            values: of_labels,
         }),
         names => {
             problems.extend(names.err().into_iter().flatten());

@@ -29,6 +29,8 @@ struct Row {
     /// The path as it stands there.
     said: String,
     claim: Claim,
+    /// The label that it holds; empty where the table does not say.
+    label: String,
     /// Whether it may lie below the folder.
     below: bool,
 }
@@ -40,6 +42,8 @@ struct Line {
     case: String,
     #[serde(default)]
     patient: String,
+    #[serde(default)]
+    label: String,
 }
 
 impl Listed {
@@ -62,9 +66,10 @@ impl Listed {
         for record in reader.records() {
             let record = record.map_err(problem)?;
             let number = record.position().map_or(0, |position| lines.of(position.byte() as usize));
-            let Line { file, case, patient } = record.deserialize(Some(&heading)).map_err(problem)?;
+            let Line { file, case, patient, label } = record.deserialize(Some(&heading)).map_err(problem)?;
             let patient = if patient.is_empty() { case.clone() } else { patient };
-            listed.put(&around, Row { number, said: file, claim: Claim { case, patient }, below: true })?;
+            let (claim, below) = (Claim::new(case, patient), true);
+            listed.put(&around, Row { number, said: file, claim, label, below })?;
         }
         Ok(listed)
     }
@@ -87,9 +92,16 @@ impl Listed {
         Ok(())
     }
 
-    /// Whose a file is, by its path below the folder.
-    pub fn place(&self, below: &Path) -> Option<Claim> {
-        self.row(below).and_then(|row| self.rows.get(row)).map(|row| row.claim.clone())
+    /// Whose a file is, by its path below the folder, and the name of the label that it holds.
+    pub fn place(&self, below: &Path) -> Option<(Claim, Option<String>)> {
+        let row = self.row(below).and_then(|row| self.rows.get(row))?;
+        Some((row.claim.clone(), (!row.label.is_empty()).then(|| row.label.clone())))
+    }
+
+    /// The first row that names a label, and the first that names none.
+    pub fn labelled(&self) -> [Option<u64>; 2] {
+        let first = |named: bool| self.rows.iter().find(|row| row.label.is_empty() != named);
+        [first(true), first(false)].map(|row| row.map(|row| row.number))
     }
 
     fn row(&self, below: &Path) -> Option<usize> {
@@ -104,7 +116,7 @@ impl Listed {
     }
 
     fn absent(&self, row: &Row) -> Unmet {
-        let Row { number, said, claim, below } = row;
+        let Row { number, said, claim, below, .. } = row;
         let table = &self.name;
         let (code, found, hint) = if said.is_empty() {
             (
@@ -221,7 +233,7 @@ mod tests {
     }
 
     fn case(listed: &Listed, below: &str) -> Option<String> {
-        listed.place(Path::new(below)).map(|claim| claim.case)
+        listed.place(Path::new(below)).map(|(claim, _)| claim.case)
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub const FILES: Field = Field {
     role: Role::Operational,
     doc: "Patterns of their names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
           (without it, the name below `path` without its ending), `{patient}` the patient's (else each case is a \
-          patient); `*` and `?` stop at a `/`, `**/` does not; `!` before a pattern leaves out what fits it.",
+          patient), and of label maps `{label}` the label that a file holds; `*` and `?` stop at a `/`, `**/` does \
+          not; `!` before a pattern leaves out what fits it.",
 };
 
 /// The field `table` of the same sources.
@@ -26,7 +27,8 @@ pub const TABLE: Field = Field {
     kind: FieldKind::Path,
     default: Default::Absent,
     role: Role::Operational,
-    doc: "Instead of `files`: a CSV with the columns `file`, `case`, and perhaps `patient`. A file is named by its \
+    doc: "Instead of `files`: a CSV with the columns `file`, `case`, and perhaps `patient` and, of label maps that \
+          hold one label each, `label`. A file is named by its \
           path from `path` on, `./` and `..` included, from the table's own folder, or as a whole; what lies outside \
           of `path` is a row `OUTSIDE_PATH` in `rejects`, and a file that is not there a row `FILE_MISSING`. The \
           table is read when a run starts.",
@@ -54,12 +56,46 @@ pub struct Wanted {
     fits: Regex,
 }
 
+impl Wanted {
+    fn says(&self, name: &str) -> bool {
+        self.fits.capture_names().flatten().any(|group| group.starts_with(name))
+    }
+}
+
 impl Names {
     /// Reads the fields `files` and `table`, of which one must be given.
     ///
     /// # Errors
     /// What is wrong with the patterns or the table.
     pub fn read(config: &Config) -> Result<Self, Vec<FieldProblem>> {
+        Self::read_with(config, &["case", "patient"])
+    }
+
+    /// The same of files of which each may hold one label, `{label}`.
+    ///
+    /// # Errors
+    /// The same, and of names of which some alone say a label.
+    pub fn read_labels(config: &Config) -> Result<Self, Vec<FieldProblem>> {
+        let names = Self::read_with(config, &["case", "patient", "label"])?;
+        let mixed = match &names {
+            Self::Patterns { wanted, .. } => {
+                let says = |pattern: &Wanted| pattern.says("label");
+                let mixed = wanted.iter().any(says) && !wanted.iter().all(says);
+                mixed.then(|| ("files", "`{label}` in all patterns or in none expected".to_owned()))
+            }
+            Self::Table(listed) => match listed.labelled() {
+                [Some(_), Some(row)] => {
+                    Some(("table", format!("a label in all rows or in none expected, none in row {row}")))
+                }
+                _ => None,
+            },
+        };
+        let hint = "files of one label each and files of several are two sources";
+        let problem = mixed.map(|(field, message)| vec![FieldProblem::new(field, message, hint)]);
+        problem.map_or(Ok(names), Err)
+    }
+
+    fn read_with(config: &Config, known: &[&str]) -> Result<Self, Vec<FieldProblem>> {
         let texts: Vec<&str> = match config.get("files") {
             Some(serde_json::Value::Array(texts)) => texts.iter().filter_map(|text| text.as_str()).collect(),
             files => files.and_then(|text| text.as_str()).into_iter().collect(),
@@ -71,7 +107,7 @@ impl Names {
                 let listed = Listed::read(Path::new(path), Path::new(root));
                 listed.map(Self::Table).map_err(|problem| vec![problem])
             }
-            ([_, ..], None) => Self::patterns(&texts),
+            ([_, ..], None) => Self::patterns(&texts, known),
             _ => {
                 let hint = "for example `files = \"volume-{case}.nii\"`";
                 Err(vec![FieldProblem::new("files", "either `files` or `table` expected", hint)])
@@ -79,15 +115,16 @@ impl Names {
         }
     }
 
-    fn patterns(texts: &[&str]) -> Result<Self, Vec<FieldProblem>> {
+    fn patterns(texts: &[&str], known: &[&str]) -> Result<Self, Vec<FieldProblem>> {
         let (mut wanted, mut unwanted, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         for text in texts {
             let left_out = text.strip_prefix('!');
-            match expression(left_out.unwrap_or(text)) {
+            match expression(left_out.unwrap_or(text), known) {
                 Ok(fits) if left_out.is_some() => unwanted.push(fits),
                 Ok(fits) => wanted.push(Wanted { text: (*text).to_owned(), fits }),
                 Err(message) => {
-                    let hint = "`{case}` and `{patient}` are the names that are known";
+                    let names: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
+                    let hint = format!("known names are {}", names.join(", "));
                     problems.push(FieldProblem::new("files", format!("`{text}`: {message}"), hint));
                 }
             }
@@ -97,6 +134,11 @@ impl Names {
 
     /// Whose a file is, by its path below the source's folder; `None` for one that is not asked for.
     pub fn place(&self, below: &Path) -> Option<Claim> {
+        self.place_of_label(below).map(|(claim, _)| claim)
+    }
+
+    /// The same, with the name of the label that the file holds, where names say it.
+    pub fn place_of_label(&self, below: &Path) -> Option<(Claim, Option<String>)> {
         match self {
             Self::Table(listed) => listed.place(below),
             Self::Patterns { wanted, unwanted } => {
@@ -135,7 +177,7 @@ impl Names {
 }
 
 /// What a pattern says of a name that fits it.
-fn named(pattern: &Regex, name: &str) -> Option<Claim> {
+fn named(pattern: &Regex, name: &str) -> Option<(Claim, Option<String>)> {
     let found = pattern.captures(name)?;
     let all = |what: &str| -> Option<Option<String>> {
         let mut values = pattern
@@ -149,7 +191,7 @@ fn named(pattern: &Regex, name: &str) -> Option<Claim> {
     };
     let case = all("case")?.unwrap_or_else(|| without_ending(name).to_owned());
     let patient = all("patient")?.unwrap_or_else(|| case.clone());
-    Some(Claim { case, patient })
+    Some((Claim::new(case, patient), all("label")?))
 }
 
 /// A name without what says its format.
@@ -161,7 +203,7 @@ fn without_ending(name: &str) -> &str {
 }
 
 /// A pattern as a regular expression over a whole name.
-fn expression(pattern: &str) -> Result<Regex, String> {
+fn expression(pattern: &str, known: &[&str]) -> Result<Regex, String> {
     let (mut out, mut groups, mut rest) = (String::from("^"), 0, pattern);
     while let Some(next) = rest.chars().next() {
         let mut length = next.len_utf8();
@@ -174,7 +216,7 @@ fn expression(pattern: &str) -> Result<Regex, String> {
             '?' => out.push_str("[^/]"),
             '{' => {
                 let (name, _) = rest[1..].split_once('}').ok_or("a `{` without its `}`")?;
-                if !["case", "patient"].contains(&name) {
+                if !known.contains(&name) {
                     return Err(format!("`{{{name}}}` is not known"));
                 }
                 groups += 1;
