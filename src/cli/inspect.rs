@@ -22,7 +22,8 @@ pub struct InspectArgs {
     /// Folders, all below them included, or files
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Print one JSON object a line: `volume`, `reject`, `outlines`, `skip`, and `total` at the end
+    /// Print one JSON object a line: `volume`, `image` (of another format than DICOM), `reject`, `outlines`,
+    /// `skip`, and `total` at the end
     #[arg(long)]
     json: bool,
     /// Decode all volumes: with `--json` their minimum, maximum, mean and a SHA-256 of the stored samples;
@@ -67,7 +68,7 @@ enum Failure {
 pub fn run(args: &InspectArgs) -> ExitCode {
     match look(args) {
         Ok(Look::Unread) => ExitCode::SUCCESS,
-        Ok(Look::Done(total)) if total.volumes == 0 => {
+        Ok(Look::Done(total)) if total.volumes + total.images == 0 => {
             eprintln!(
                 "error: no volume in {} files\nhint: refused and skipped files are named by code above",
                 total.files

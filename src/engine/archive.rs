@@ -9,6 +9,8 @@ mod images;
 mod judge;
 mod left_out;
 mod look;
+mod parts;
+mod remarks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ use crate::store::{Store, StoreError, Texts};
 use files::Cases;
 use images::Imaged;
 pub use look::Looked;
+use parts::Parts;
+use remarks::Remarks;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
 const VERDICTS: &[u8] = b"verdicts 4";
@@ -115,7 +119,11 @@ pub struct Archive {
     filed_labels: BTreeMap<(u16, PathBuf), Arc<OutlinesRow>>,
     /// The images that the control plane was told of, by stage and scan.
     imaged: Imaged,
+    /// Those that have a file each.
+    parts: Parts,
     models: BTreeMap<u16, ModelState>,
+    /// What is told of sources beside their cases.
+    remarks: Remarks,
     /// Whether everything was looked at once.
     loaded: bool,
     files: usize,
@@ -156,7 +164,9 @@ impl Archive {
             filed,
             filed_labels: BTreeMap::new(),
             imaged: Imaged::new(),
+            parts: Parts::default(),
             models: BTreeMap::new(),
+            remarks: Remarks::default(),
             loaded: false,
             files: 0,
             skipped: BTreeMap::new(),
@@ -220,12 +230,14 @@ impl Archive {
         let filed = self.filed_labels.iter();
         changes.extend(filed.map(|((stage, _), row)| (Input::Outlines(*stage, row.clone()), 1)));
         changes.extend(self.imaged_now());
+        changes.extend(self.parts.everything());
         let models = self.models.iter();
         changes.extend(models.map(|(stage, (_, digest))| (Input::ModelFile(*stage, *digest), 1)));
         for (reader, told) in self.readers.iter().zip(&self.told) {
             let verdicts = told.values().flat_map(|verdicts| verdicts.iter());
             changes.extend(verdicts.map(|verdict| (Input::Series(reader.stage, verdict.clone()), 1)));
         }
+        changes.extend(self.remarked());
         changes
     }
 

@@ -8,6 +8,8 @@ mod cases;
 mod ensemble;
 mod labels;
 mod models;
+mod remarks;
+mod several;
 mod split;
 mod strays;
 mod summary;
@@ -27,9 +29,9 @@ use tomoflow_connectors::{Digest, Reject};
 
 use summary::Judged;
 
-use super::rows::{Desired, ImagesRow, Input, MaskRow, ModelRow, Output, Provenance, Stands, Used};
+use super::rows::{Desired, ImagesRow, Input, MaskRow, ModelRow, Output, Provenance, Remark, Stands, Used};
 use crate::executor::keys;
-use crate::executor::work::{Action, CaseRow, LabelRow, OutlinesRow, Verdict, Work};
+use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
@@ -52,6 +54,7 @@ pub struct Inputs {
     outcomes: InputSession<Time, (Digest, Outcome), isize>,
     pins: InputSession<Time, (u16, Pin), isize>,
     files: InputSession<Time, (u16, Digest), isize>,
+    remarks: InputSession<Time, (u16, Remark), isize>,
 }
 
 impl Inputs {
@@ -64,6 +67,7 @@ impl Inputs {
             outcomes: InputSession::new(),
             pins: InputSession::new(),
             files: InputSession::new(),
+            remarks: InputSession::new(),
         }
     }
 
@@ -76,6 +80,7 @@ impl Inputs {
             Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
             Input::Pin(stage, pin) => self.pins.update((stage, pin), diff),
             Input::ModelFile(stage, digest) => self.files.update((stage, digest), diff),
+            Input::Remark(stage, remark) => self.remarks.update((stage, remark), diff),
         }
     }
 
@@ -84,7 +89,7 @@ impl Inputs {
         macro_rules! advance {
             ($($input:ident),*) => { $(self.$input.advance_to(time); self.$input.flush();)* };
         }
-        advance!(series, outlines, images, outcomes, pins, files);
+        advance!(series, outlines, images, outcomes, pins, files, remarks);
     }
 }
 
@@ -134,6 +139,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
     for index in 0..plan.stages.len() {
         built.stage(index, &known);
     }
+    built.remark(inputs.remarks.to_collection(scope));
     built.describe_all();
     match built.outputs.pop() {
         Some(first) => first.concatenate(built.outputs).consolidate(),
@@ -373,14 +379,12 @@ impl<'s> Built<'s, '_> {
             Some((Action { key, stage: index as u16, work }, (part, mask.from.model)))
         });
         let name = self.names[index].clone();
-        let names = self.label_names();
         let judged = self.act(wanted).flat_map(move |(action, (split, model), left)| {
             let series = action.work.series()?;
-            let figures = known(left.figures, action.work.labels()?, &names);
             let from = Provenance { stage: name.clone(), action: action.key, model };
             let vendor = series.manufacturer.clone();
             let case = series.key.clone();
-            Some((series.clone(), Judged { case, split, vendor, figures, from }))
+            Some((series.clone(), Judged { case, split, vendor, figures: left.figures, from }))
         });
         self.outputs.push(judged.clone().map(|(series, judged)| {
             let Judged { figures, split, from, .. } = judged;
@@ -397,23 +401,4 @@ impl<'s> Built<'s, '_> {
         });
         stages.collect()
     }
-}
-
-/// The figures of labels that a truth knows something of: of others there is none, whatever was found.
-fn known(
-    figures: Arc<[FigureRow]>,
-    labels: &LabelRow,
-    names: &BTreeMap<u16, Vec<String>>,
-) -> Arc<[FigureRow]> {
-    if labels.absent.is_empty() {
-        return figures;
-    }
-    let names = names.get(&labels.source).map_or(&[][..], Vec::as_slice);
-    let unknown = |label: &str| {
-        labels
-            .absent
-            .iter()
-            .any(|absent| names.get(usize::from(*absent).wrapping_sub(1)).is_some_and(|name| name == label))
-    };
-    figures.iter().filter(|figure| !unknown(&figure.label)).cloned().collect()
 }

@@ -26,6 +26,33 @@ pub enum Input {
     Pin(u16, Pin),
     /// The content of the model file that a stage names.
     ModelFile(u16, Digest),
+    /// What the files of a source were found to lack, or to be without use for.
+    Remark(u16, Remark),
+}
+
+/// What is told of a source beside its cases: nothing was refused, and nothing failed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Remark {
+    /// The case, where one is meant.
+    pub case: Option<String>,
+    /// The outlines that it is about, where more than a name may bind them: it does not hold once a case has them.
+    pub labels: Option<Digest>,
+    /// What was expected, and what there is.
+    pub reject: Reject,
+}
+
+/// The codes of remarks: their rows are of no case that was rejected.
+const REMARKS: [&str; 5] = [OF_NO_SCAN, NO_LABEL_FILE, "FILE_MISSING", "OUTSIDE_PATH", "NO_FILE_FITS"];
+
+/// The code of labels that belong to no scan.
+pub const OF_NO_SCAN: &str = "LABEL_OF_NO_SCAN";
+
+/// The code of a case that has no file for one of its labels.
+pub const NO_LABEL_FILE: &str = "NO_LABEL_FILE";
+
+/// Whether a code is that of a remark, and not of a case that was refused or failed.
+pub fn is_remark(code: &str) -> bool {
+    REMARKS.contains(&code)
 }
 
 /// The images of a scan: only of scans whose labels may be another's.

@@ -135,7 +135,8 @@ impl Session {
 
     /// Feeds what has changed. Rules that can be settled now are settled before, so that every key is made with
     /// what they came to.
-    pub(in crate::engine) fn feed(&mut self, changes: Vec<Change>) -> Result<(), RunError> {
+    pub(in crate::engine) fn feed(&mut self, mut changes: Vec<Change>) -> Result<(), RunError> {
+        changes.extend(self.archive.remark()?);
         if self.rules.wait() && self.rules.settle(&self.archive, &self.store)? {
             self.begin_anew()?;
             return self.driver.change(self.archive.everything());
@@ -290,6 +291,7 @@ impl Session {
         let mut summary = summarise::summarise(&self.plan, &self.driver);
         summary.notes.extend(self.rules.notes(&self.archive));
         summary.left_out = self.archive.left_out()?;
+        summary.unmatched = self.archive.remarks().to_vec();
         summary.files = self.archive.files();
         summary.files_read = self.read;
         summary.skipped = self.archive.skipped().clone();

@@ -135,6 +135,7 @@ pub fn labels(
     outlines: &OutlinesRow,
     series: &SeriesRow,
     drawn: DrawnBy,
+    absent: Vec<u16>,
 ) -> LabelRow {
     let mut grid = serde_json::to_vec(&series.grid).unwrap_or_default();
     // Between slices labels depend on where these lie, which the scan's content tells.
@@ -153,6 +154,7 @@ pub fn labels(
     {
         grid.extend(b"nested");
     }
+    grid.extend(absent.iter().flat_map(|label| label.to_le_bytes()));
     let (label, reader) = (&plan.stages[label].spec, operator(&plan.stages[source]));
     let digest = Digest::of_parts([
         outlines.outlines.digest.0.as_slice(),
@@ -161,7 +163,7 @@ pub fn labels(
         &label.version.to_le_bytes(),
         &grid,
     ]);
-    LabelRow { source: source as u16, record: outlines.record, digest, apart, absent: [].into() }
+    LabelRow { source: source as u16, record: outlines.record, digest, apart, absent: absent.into() }
 }
 
 /// The key of a case that is kept as it stands after a chain: for training with its labels, or without.

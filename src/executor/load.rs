@@ -11,10 +11,11 @@ use tomoflow_connectors::{Digest, Geometry, Reject, Scan, ShortScan, dicom};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
-use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList};
+use super::truth::Truth;
+use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList, SliceRow};
 use crate::operators::registry::Stage;
 pub use crate::operators::source::vanished;
-use crate::operators::source::{DrawnOn, LabelsAt, LabelsIn, Planes, SliceFile};
+use crate::operators::source::{DrawnOn, LabelPart, LabelsAt, LabelsIn, Planes, SliceFile};
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
 use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
@@ -214,39 +215,77 @@ impl Context {
     /// The label map of a scan, drawn on its original grid.
     ///
     /// # Errors
-    /// When the outlines cannot be read or drawn.
+    /// When the outlines cannot be read or drawn, and `PARTLY_LABELLED` when nobody drew some of the labels: nothing
+    /// may take these for background.
     pub fn truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Mask, Reject> {
+        let Truth { mask, absent } = self.partial_truth(series, labels)?;
+        if absent.is_empty() {
+            return Ok(mask);
+        }
+        let message = format!("all labels drawn expected, none of {} found", absent.join(", "));
+        let hint = "give the case a file for each label, or ask for fewer labels";
+        Err(Reject::new("PARTLY_LABELLED", message, hint))
+    }
+
+    /// The same, where it is enough to know which labels nobody drew.
+    ///
+    /// # Errors
+    /// When the outlines cannot be read or drawn.
+    pub fn partial_truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Truth, Reject> {
         let geometry = Geometry::from(&series.grid);
         let Stage::Labels(source) = &self.plan.stages[usize::from(labels.source)].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };
-        let files = match source.lies_in() {
-            LabelsIn::Table(_) => Vec::new(),
-            _ => self.lookup()?.places("", &[labels.record])?,
+        let lookup = self.lookup()?;
+        // Labels that have a file each are a list of files.
+        let list = match source.lies_in() {
+            LabelsIn::Files(_) => lookup.slices(labels.record).ok(),
+            _ => None,
+        };
+        let files = match (&list, source.lies_in()) {
+            (_, LabelsIn::Table(_)) => Vec::new(),
+            (None, _) => lookup.places("", &[labels.record])?,
+            (Some(list), _) => {
+                let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
+                lookup.places("", &records)?
+            }
         };
         let heights = match series.has_planes_between() {
-            true => self.lookup()?.slices(series.list)?.heights(),
+            true => lookup.slices(series.list)?.heights(),
             false => Vec::new(),
         };
-        let file = files.first().map(|file| file.path.as_path());
-        let scan = self.drawn_on(series, labels)?;
-        let at = LabelsAt { file, series: series.series_uid(), record: labels.record, scan: &scan };
-        let drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
+        let of = list.iter().flat_map(|list| &list.slices).zip(&files);
+        let part = |(slice, file): (&SliceRow, &'_ FileStat)| (slice.frame as u16, file.path.clone());
+        let parts: Vec<(u16, PathBuf)> = of.map(part).collect();
+        let parts: Vec<LabelPart<'_>> =
+            parts.iter().map(|(label, file)| LabelPart { label: *label, file }).collect();
+        let file = files.first().map(|file| file.path.as_path()).filter(|_| parts.is_empty());
+        let (record, scan) = (labels.record, self.drawn_on(series, labels)?);
+        let at = LabelsAt { file, parts: &parts, series: series.series_uid(), record, scan: &scan };
+        let mut drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
         unchanged(&files)?;
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(drawn.notes);
+        let notes = std::mem::take(&mut drawn.notes);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
+        drawn.absent.extend(labels.absent.iter());
         if drawn.labels.geometry() != &geometry {
             let message = "labels on the scan's own grid expected, another found";
             return Err(Reject::new("GRID_MISMATCH", message, "the source of the labels is at fault"));
         }
-        Ok(Mask { labels: Arc::new(drawn.labels), label_names: source.label_names().into() })
+        Truth::new(drawn, source.label_names())
     }
 
-    /// For each label of a truth the labels that lie within it, by their numbers; nothing when none does.
-    pub fn nested(&self, labels: &LabelRow) -> Vec<Vec<u16>> {
-        match &self.plan.stages[usize::from(labels.source)].stage {
-            Stage::Labels(source) => source.nested(),
-            _ => Vec::new(),
-        }
+    /// Labels of a truth that hold others, each with these, by name.
+    pub fn nested(&self, labels: &LabelRow) -> Vec<(String, Vec<String>)> {
+        let Stage::Labels(source) = &self.plan.stages[usize::from(labels.source)].stage else {
+            return Vec::new();
+        };
+        let names = source.label_names();
+        let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
+        let named = |(name_of, within): (&String, Vec<u16>)| {
+            (name_of.clone(), within.iter().filter_map(name).collect::<Vec<_>>())
+        };
+        let nested = names.iter().zip(source.nested()).map(named);
+        nested.filter(|(_, within)| !within.is_empty()).collect()
     }
 
     /// What tells the scan from others that its labels name as well.

@@ -14,6 +14,7 @@ mod observer;
 mod pool;
 pub mod reach;
 mod slot;
+mod truth;
 pub mod work;
 mod worker;
 

@@ -18,7 +18,6 @@ use super::slot::{Busy, Slot};
 use super::work::{Action, CaseRow, Work};
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
-use crate::operators::scores::regions;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 use crate::voxels::grid::check_same_size;
@@ -156,9 +155,9 @@ impl Working<'_> {
             }
             Stage::Evaluate(evaluator) => {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
-                let truth = context.truth(&row.series, labels)?;
+                let truth = context.partial_truth(&row.series, labels)?;
                 let nested = context.nested(labels);
-                regions::evaluate(&**evaluator, &mask(first()?)?, &truth, &nested).map(Applied::Figures)
+                truth.compare(&**evaluator, &mask(first()?)?, &nested).map(Applied::Figures)
             }
             _ => Err(misplaced()),
         }

@@ -34,12 +34,21 @@ pub struct Claim {
     pub case: String,
     /// The patient's name.
     pub patient: String,
+    /// Of labels that lie in a file each: the label that it holds, from 1 on. All such files of a case are one set of
+    /// labels.
+    pub label: Option<u16>,
 }
 
 impl Claim {
     /// A file of this case and this patient.
     pub fn new(case: impl Into<String>, patient: impl Into<String>) -> Self {
-        Self { case: case.into(), patient: patient.into() }
+        Self { case: case.into(), patient: patient.into(), label: None }
+    }
+
+    /// The same, of one label.
+    #[must_use]
+    pub fn of_label(self, label: u16) -> Self {
+        Self { label: Some(label), ..self }
     }
 }
 
@@ -57,6 +66,37 @@ pub struct Reader {
     pub read: fn(&Path) -> io::Result<Result<ImageFile, Reject>>,
 }
 
+/// Something that a source asks for and nothing is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unmet {
+    /// The case that it would be of, where that is known.
+    pub case: Option<String>,
+    /// What it is called, which may name a person: shown where identifiers are.
+    pub name: String,
+    /// What was expected, and what there is. It names nobody.
+    pub reject: Reject,
+}
+
+impl Unmet {
+    /// Of no case, without a name.
+    pub fn new(reject: Reject) -> Self {
+        Self { case: None, name: String::new(), reject }
+    }
+
+    /// The same, of a case.
+    #[must_use]
+    pub fn of(self, case: &str) -> Self {
+        Self { case: Some(case.to_owned()), ..self }
+    }
+
+    /// The same, called so.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+}
+
 /// Files below a folder that a source claims by their names.
 pub trait FileSource: Send + Sync {
     /// The folder, `.zip` or `.tar`.
@@ -64,6 +104,16 @@ pub trait FileSource: Send + Sync {
 
     /// Whose the file at a path is; `None` for one that is not asked for.
     fn claim(&self, path: &Path) -> Option<Claim>;
+
+    /// What it asks for and is not there: `there` are the files that it claims, of `of` below its folder.
+    fn unmet(&self, there: &[&Path], of: usize) -> Vec<Unmet> {
+        if !there.is_empty() {
+            return Vec::new();
+        }
+        let message = format!("a file of the source expected, none of {of} files below `path` is one");
+        let hint = "the documentation of the source's type says how its files are called";
+        vec![Unmet::new(Reject::new("NO_FILE_FITS", message, hint))]
+    }
 
     /// How headers of its files are read; `None` for formats that tomoflow reads itself.
     fn reader(&self) -> Option<Reader> {
@@ -176,12 +226,23 @@ pub enum LabelsIn<'a> {
     Table(&'a Path),
 }
 
+/// The file of one label, where each has its own.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelPart<'a> {
+    /// The label, from 1 on.
+    pub label: u16,
+    /// Its file.
+    pub file: &'a Path,
+}
+
 /// Labels that are drawn on now.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LabelsAt<'a> {
-    /// Their file; none for those of a table.
+    /// Their file; none for those of a table, and for those that lie in a file each.
     pub file: Option<&'a Path>,
+    /// The files of labels that lie in one each, by label.
+    pub parts: &'a [LabelPart<'a>],
     /// The series of the scan that they are drawn on.
     pub series: &'a str,
     /// Their record in the index; of a table, the digest that it listed.
@@ -231,11 +292,13 @@ pub struct Drawing {
     pub labels: LabelMap,
     /// What was left out, by name: rows that are told of the case.
     pub notes: Vec<Reject>,
+    /// Labels that nobody drew here, as opposed to those of which nothing was found.
+    pub absent: Vec<u16>,
 }
 
 impl From<LabelMap> for Drawing {
     fn from(labels: LabelMap) -> Self {
-        Self { labels, notes: Vec::new() }
+        Self { labels, notes: Vec::new(), absent: Vec::new() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tomoflow_connectors::dicom::Tags;
-use tomoflow_connectors::dicom::inspect::{Finding, FoundVolume, Refused, Total};
+use tomoflow_connectors::dicom::inspect::{Finding, FoundImage, FoundVolume, Refused, Total};
 
 use super::ReportError;
 
@@ -36,6 +36,8 @@ pub struct ArchiveRow {
     pub files: usize,
     /// SeriesInstanceUID.
     pub series_uid: String,
+    /// What files of a folder are called that are alike; empty for DICOM.
+    pub folder: String,
 }
 
 /// What is alike in its code: how often, and which.
@@ -90,6 +92,7 @@ impl ArchiveContents {
     pub fn add(&mut self, finding: &Finding) {
         match finding {
             Finding::Volume(volume) => self.put(volume_row(volume)),
+            Finding::Image(image) => self.put(image_row(image)),
             Finding::Reject(refused) => {
                 let group = self.refused.entry(refused.reject.code.clone()).or_default();
                 group.add(RefusedExample {
@@ -113,11 +116,15 @@ impl ArchiveContents {
     /// Adds a row, to one of the same series that is alike where there is one.
     fn put(&mut self, row: ArchiveRow) {
         let alike = |other: &&mut ArchiveRow| {
-            (&other.grid, &other.notes, &other.code) == (&row.grid, &row.notes, &row.code)
+            (&other.grid, &other.notes, &other.code, &other.folder)
+                == (&row.grid, &row.notes, &row.code, &row.folder)
         };
         let same_series = self.rows.iter_mut().rev().take_while(|other| other.series_uid == row.series_uid);
         match { same_series }.find(alike) {
             Some(other) => {
+                if !row.folder.is_empty() {
+                    other.description = row.folder;
+                }
                 other.stacks += 1;
                 other.files += row.files;
             }
@@ -166,6 +173,21 @@ fn volume_row(volume: &FoundVolume) -> ArchiveRow {
         notes: volume.notes.clone(),
         files: volume.files.len(),
         ..row(&volume.series_uid, &volume.tags)
+    }
+}
+
+fn image_row(image: &FoundImage) -> ArchiveRow {
+    let labels = if image.labels_of.is_some() { " labels" } else { "" };
+    let folder = image.file.parent().unwrap_or(Path::new("")).display();
+    ArchiveRow {
+        modality: image.format.clone(),
+        description: format!("{} {}{labels}", image.file.display(), image.voxel_type),
+        grid: Some((image.shape, image.spacing_mm)),
+        notes: image.notes.clone(),
+        stacks: 1,
+        files: 1,
+        folder: format!("{folder}/* {}{labels}", image.voxel_type),
+        ..ArchiveRow::default()
     }
 }
 

@@ -12,6 +12,7 @@ use expect_test::expect;
 use files::SliceFile;
 use serde_json::{Value, json};
 use tomoflow::connectors::table::{Rows, Table, read_rows};
+use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::engine::Options;
 use tomoflow::engine::run;
 use tomoflow::operators::registry::Registry;
@@ -178,6 +179,45 @@ fn exit_codes_follow_what_was_found() {
     assert_eq!(code(&[]), Some(2));
     let sound: Vec<&str> = written[0].slices.iter().map(|path| path.to_str().unwrap()).collect();
     assert_eq!(code(&[&sound[..], &["--strict"]].concat()), Some(0));
+}
+
+#[test]
+fn image_files_are_rows_of_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    for name in ["images", "labels"] {
+        std::fs::create_dir_all(data.join(name)).unwrap();
+    }
+    let grid = Geometry::axis_aligned([2, 3, 4], [2.5, 1.0, 1.0]);
+    for case in ["a", "b", "c"] {
+        let scan = Scan::new(grid.clone(), (0..24).map(|at| at as f32 + 0.5).collect()).unwrap();
+        nifti::write_scan(&data.join(format!("images/{case}.nii.gz")), &scan).unwrap();
+    }
+    for case in ["a", "d"] {
+        let labels = LabelMap::new(grid.clone(), (0..24).map(|at| at % 2).collect()).unwrap();
+        nifti::write_labels(&data.join(format!("labels/{case}.nii.gz")), &labels).unwrap();
+    }
+    let output = inspect(folder.path(), &["data"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    let (text, _) = text.trim_end().rsplit_once('\n').unwrap();
+    let (table, totals) = text.rsplit_once('\n').unwrap();
+    expect![[r#"
+        mod    description                        shape  mm       verdict  notes
+        NIfTI  data/images/* float32              2×3×4  2.5×1×1  ok ×2    NO_LABELS_BESIDE
+        NIfTI  data/images/a.nii.gz float32       2×3×4  2.5×1×1  ok
+        NIfTI  data/labels/a.nii.gz uint8 labels  2×3×4  2.5×1×1  ok
+        NIfTI  data/labels/d.nii.gz uint8 labels  2×3×4  2.5×1×1  ok       NO_SCAN_BESIDE
+    "#]]
+    .assert_eq(table);
+    assert!(
+        totals.starts_with("5 files, ") && totals.ends_with(": 5 image files; 0 refused; 0 skipped"),
+        "{totals}"
+    );
+    let output = inspect(folder.path(), &["data", "--html", "page.html", "--json"]);
+    assert_eq!(lines(&output).last().unwrap()["images"], 5);
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains("NIfTI") && page.contains("image files"), "{page}");
 }
 
 #[test]

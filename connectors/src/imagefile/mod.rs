@@ -5,7 +5,9 @@
 mod affine;
 mod beside;
 mod gzip;
+mod head;
 mod opened;
+mod pairs;
 mod png;
 mod read;
 mod scalar;
@@ -15,9 +17,13 @@ mod write;
 
 pub(crate) use affine::grid;
 pub(crate) use beside::beside;
+pub use head::{ImageFigures, ImageHead};
 pub(crate) use opened::Opened;
+pub use pairs::{Role, pairs};
 pub(crate) use read::companions;
-pub use read::{ImageFile, headers_of, is_image_file, read_image_file, read_labels, read_scan};
+pub use read::{
+    ImageFile, headers_of, is_image_file, read_image_file, read_image_head, read_labels, read_scan,
+};
 pub(crate) use scalar::{Layout, Scalar};
 pub(crate) use stream::{Packing, Stream};
 pub(crate) use text::{header_lines, numbers};

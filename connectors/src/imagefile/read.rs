@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Opened, png};
+use super::{ImageHead, Opened, png};
 use crate::geometry::Grid;
 use crate::{Digest, LabelMap, Reject, Scan, container, metaimage, nifti, nrrd};
 
@@ -105,16 +105,49 @@ pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Rejec
     if format == Format::NiftiPair && opened.as_ref().is_err_and(|reject| reject.code == "NOT_NIFTI") {
         return Ok(None);
     }
-    Ok(Some(opened.and_then(|opened| {
-        if opened.beside.as_ref().is_some_and(|beside| !companion_paths(path).any(|path| path == *beside)) {
+    Ok(Some(opened.and_then(|opened| opened.own_voxels(path)).and_then(|opened| {
+        let notes = opened.notes.clone();
+        Ok(ImageFile { grid: Grid::from(&opened.geometry), digest: opened.digest()?, notes })
+    })))
+}
+
+/// What the header of a volume says; its voxels are read when `wanted` of their bytes says so. `None` when the file is
+/// none of these formats, or one whose slices are no volumes (PNG), or DICOM under another name.
+///
+/// # Errors
+/// Only what the system says. What is wrong inside the file is the answer.
+pub fn read_image_head(
+    path: &Path,
+    wanted: impl FnOnce(u64) -> bool,
+) -> io::Result<Option<Result<ImageHead, Reject>>> {
+    let Some(format) = format(path) else { return Ok(None) };
+    let name = match format {
+        Format::Nifti | Format::NiftiPair => "NIfTI",
+        Format::Metaimage => "MetaImage",
+        Format::Nrrd => "NRRD",
+        Format::Png => return Ok(None),
+    };
+    if is_dicom(path)? {
+        return Ok(None);
+    }
+    let opened = open(path);
+    if format == Format::NiftiPair && opened.as_ref().is_err_and(|reject| reject.code == "NOT_NIFTI") {
+        return Ok(None);
+    }
+    Ok(Some(opened.and_then(|opened| opened.own_voxels(path)?.head(name, wanted))))
+}
+
+impl Opened {
+    /// The same, unless its voxels lie where a change of them would not be seen.
+    fn own_voxels(self, path: &Path) -> Result<Self, Reject> {
+        if self.beside.as_ref().is_some_and(|beside| !companion_paths(path).any(|path| path == *beside)) {
             let message =
                 "voxels in the header's file, or beside an `.mhd`, `.nhdr` or `.hdr` of their name, expected";
             let hint = "name both alike, the voxels with the ending `.raw`: a change of them must be seen";
             return Err(Reject::new("VOXELS_ELSEWHERE", message, hint));
         }
-        let notes = opened.notes.clone();
-        Ok(ImageFile { grid: Grid::from(&opened.geometry), digest: opened.digest()?, notes })
-    })))
+        Ok(self)
+    }
 }
 
 /// DICOM keeps its magic after a preamble; text and other headers do not reach that far, or have none.

@@ -146,8 +146,24 @@ impl Layout {
         Ok(Digest::of_parts([size.as_slice(), &grid, kind.as_bytes(), &voxels.digest().0]))
     }
 
+    /// Shows the value of each voxel, of which none is kept.
+    pub(super) fn visit(
+        &self,
+        geometry: &Geometry,
+        stream: Stream,
+        mut show: impl FnMut(f64),
+    ) -> Result<(), Reject> {
+        let (needed, mut room) = (self.needed(geometry, &stream)?, Vec::<()>::new());
+        self.chunks(needed, stream, |chunk| {
+            room.clear();
+            self.scalar.decode(self.big_endian, chunk, &mut room, |stored| {
+                show(stored * self.slope + self.intercept);
+            });
+        })
+    }
+
     /// The bytes that all voxels take, when the stream can hold them.
-    fn needed(&self, geometry: &Geometry, stream: &Stream) -> Result<u64, Reject> {
+    pub(super) fn needed(&self, geometry: &Geometry, stream: &Stream) -> Result<u64, Reject> {
         let needed = (geometry.voxels() as u64).saturating_mul(self.scalar.bytes() as u64);
         stream.must_hold(needed)?;
         Ok(needed)

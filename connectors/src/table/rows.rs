@@ -213,9 +213,9 @@ tables! {
         notes: Vec<String>,
     }
 
-    /// What was refused or failed; gone again once it is mended.
+    /// What was refused or failed, and what sources lack or have no use for; gone again once it is mended.
     Rejects, "rejects", RejectRow {
-        /// The key of what was refused.
+        /// The key of what was refused; the stage where it is no case.
         key: String,
         /// The stage that refused it.
         stage: String,

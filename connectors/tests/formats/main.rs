@@ -30,6 +30,7 @@ mod dicom_seg_real;
 mod headers;
 mod image_files;
 mod inspect;
+mod inspect_images;
 mod lossless;
 mod metaimage;
 mod nifti;

@@ -21,7 +21,7 @@ fn sarcoma() -> Option<PathBuf> {
 fn held(zip: &Path) -> (BTreeMap<String, Vec<Instance>>, Vec<(PathBuf, Outlines)>) {
     let (mut series, mut outlines) = (BTreeMap::<String, Vec<Instance>>::new(), Vec::new());
     for file in Walk::new(zip).unwrap() {
-        let path = file.unwrap().path;
+        let path = file.path;
         match read_record(&path).unwrap() {
             Record::Instance(instance) => {
                 series.entry(instance.series_uid.clone()).or_default().push(instance)

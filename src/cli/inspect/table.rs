@@ -49,16 +49,22 @@ pub fn render(contents: &ArchiveContents, total: &Total) -> String {
 fn totals(text: &mut String, total: &Total) {
     let refused: usize = total.rejects.values().sum();
     let skipped: usize = total.skipped.values().sum();
-    let _ = writeln!(
-        text,
-        "{} files, {}: {} volumes, {refused} refused, in {} series of {} instances; {} outlines; {skipped} skipped",
-        total.files,
-        indicatif::BinaryBytes(total.bytes),
-        total.volumes,
-        total.series,
-        total.instances,
-        total.outlines,
-    );
+    let (files, size) = (total.files, indicatif::BinaryBytes(total.bytes));
+    let images = match total.images {
+        0 => String::new(),
+        images => format!("{images} image files; "),
+    };
+    let _ = match total.series {
+        0 if total.images > 0 => {
+            writeln!(text, "{files} files, {size}: {images}{refused} refused; {skipped} skipped")
+        }
+        series => writeln!(
+            text,
+            "{files} files, {size}: {} volumes, {refused} refused, in {series} series of {} instances; \
+             {images}{} outlines; {skipped} skipped",
+            total.volumes, total.instances, total.outlines,
+        ),
+    };
     let _ = writeln!(
         text,
         "{:.1} s, {:.0} files/s",

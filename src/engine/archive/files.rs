@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tomoflow_connectors::dicom::{Record, read_record_with};
 use tomoflow_connectors::imagefile::ImageFile;
+use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::Input;
@@ -26,6 +27,8 @@ pub(super) struct Filed {
     pub(super) record: Digest,
     /// The record: a grid and a digest, or why there is none.
     pub(super) image: Result<ImageFile, Reject>,
+    /// When it was changed last, in nanoseconds since 1970.
+    pub(super) mtime_ns: i64,
 }
 
 /// The files of each case.
@@ -130,8 +133,14 @@ impl Archive {
         }
         for (number, stage) in plan.stages.iter().enumerate() {
             let Stage::Labels(source) = &stage.stage else { continue };
-            let Some(claim) = labelled(&**source).and_then(|files| files.claim(path)) else { continue };
-            let row = filed.map(|filed| label_row(filed, claim.case));
+            let Some(files) = labelled(&**source) else { continue };
+            let Some(claim) = files.claim(path) else { continue };
+            let below = path.strip_prefix(files.root()).unwrap_or(path);
+            if let Some(label) = claim.label {
+                self.parts.filed_now((number as u16, claim.case), label, path, below, filed);
+                continue;
+            }
+            let row = filed.map(|filed| label_row(filed, below, claim.case));
             self.labels_now(number as u16, path, row, &mut looked.changes);
         }
     }
@@ -156,13 +165,20 @@ impl Archive {
         }
     }
 
+    /// The files of labels that a stage reads, with what they refer to.
+    pub(super) fn labels_of(&self, stage: u16) -> impl Iterator<Item = (&PathBuf, &Arc<OutlinesRow>)> {
+        let from = (stage, PathBuf::new());
+        let own = self.filed_labels.range(from..).take_while(move |((of, _), _)| *of == stage);
+        own.map(|((_, path), row)| (path, row))
+    }
+
     /// Labels of tables, which no file below a folder holds.
     pub(super) fn listed(&self) -> impl Iterator<Item = (PathBuf, Change)> {
         let plan = self.plan.clone();
         (0..plan.stages.len()).flat_map(move |number| {
             let Stage::Labels(source) = &plan.stages[number].stage else { return Vec::new() };
             let LabelsIn::Table(table) = source.lies_in() else { return Vec::new() };
-            let change = |outlines: tomoflow_connectors::rtstruct::Outlines| {
+            let change = |outlines: Outlines| {
                 let row = Arc::new(OutlinesRow { record: outlines.digest, outlines });
                 (table.to_owned(), (Input::Outlines(number as u16, row), 1))
             };
@@ -190,10 +206,14 @@ impl Archive {
     }
 }
 
-fn label_row(filed: &Filed, case: String) -> Arc<OutlinesRow> {
+fn label_row(filed: &Filed, below: &Path, case: String) -> Arc<OutlinesRow> {
     // What cannot be read is refused when it is drawn, with its own reason.
     let digest = filed.image.as_ref().map_or(filed.record, |image| image.digest);
-    Arc::new(OutlinesRow { record: filed.record, outlines: labels_of(case, digest) })
+    // Such files carry no date: that of the file stands for it, and its name for an identifier.
+    let date_time = format!("{:020}", filed.mtime_ns.max(0));
+    let sop_uid = below.to_string_lossy().into_owned();
+    let outlines = Outlines { date_time, sop_uid, ..labels_of(case, digest) };
+    Arc::new(OutlinesRow { record: filed.record, outlines })
 }
 
 /// What a source says that the files of a case are; `lists` takes the lists of slices that verdicts name.

@@ -96,6 +96,7 @@ impl Archive {
             self.known(&mut found, &mut looked)?;
             self.take(found.differences, &mut looked)?;
         }
+        self.gather(&mut looked)?;
         if !self.loaded {
             looked.changes.extend(self.listed());
         }
@@ -150,6 +151,7 @@ impl Archive {
             }
         }
         self.take(differences, &mut looked)?;
+        self.gather(&mut looked)?;
         Ok(looked)
     }
 
@@ -166,6 +168,7 @@ impl Archive {
         files.extend(self.outlines.iter().filter(|(_, row)| refers(row)).map(|(path, _)| path.clone()));
         let labels = self.filed_labels.iter().filter(|(_, row)| refers(row));
         files.extend(labels.map(|((_, path), _)| path.clone()));
+        files.extend(self.parts.of_case(series).cloned());
         let filed = self.filed.iter().filter_map(|cases| cases.get(series));
         files.extend(filed.flat_map(|filed| filed.keys().cloned()));
         Ok(files)
@@ -263,7 +266,7 @@ impl Archive {
             let Some(known) = self.store.records(&[record])?.pop() else { continue };
             match known.image() {
                 Some((reader, image)) if self.reads_as(&stat.path, reader) => {
-                    let filed = Filed { record, image: image.clone() };
+                    let filed = Filed { record, image: image.clone(), mtime_ns: stat.mtime_ns };
                     self.filed_now(&stat.path, Some(&filed), 0, looked);
                 }
                 _ => found.differences.changed.push((stat, Some(Held::File { record }))),
@@ -340,7 +343,7 @@ impl Archive {
                 let Held::File { record } = Held::of(record) else { return };
                 self.filed_now(
                     &stat.path,
-                    Some(&Filed { record, image: image.clone() }),
+                    Some(&Filed { record, image: image.clone(), mtime_ns: stat.mtime_ns }),
                     stat.mtime_ns,
                     looked,
                 );

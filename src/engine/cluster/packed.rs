@@ -55,8 +55,15 @@ impl Packed {
 
     fn labels(&mut self, lookup: &dyn Lookup, row: &CaseRow) {
         let Some(labels) = &row.labels else { return };
-        if let Ok(places) = lookup.places("", &[labels.record]) {
-            self.places.extend(places.into_iter().map(|place| (String::new(), labels.record, place)));
+        let mut records = vec![labels.record];
+        // Labels that have a file each are a list of files.
+        if let Ok(list) = lookup.slices(labels.record) {
+            records = list.slices.iter().map(|slice| slice.record).collect();
+            self.slices.push((labels.record, list));
+        }
+        if let Ok(places) = lookup.places("", &records) {
+            let named = records.into_iter().zip(places);
+            self.places.extend(named.map(|(record, place)| (String::new(), record, place)));
         }
     }
 

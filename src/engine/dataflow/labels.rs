@@ -7,11 +7,12 @@ use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::{Desired, ImagesRow, Output};
 use super::binding::{Bound, bind, same_patient};
-use super::{Built, Rows};
+use super::{Built, Rows, several};
 use crate::executor::keys;
-use crate::executor::work::{CaseRow, LabelRow, OutlinesRow, SeriesRow};
+use crate::executor::work::{CaseRow, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
 use crate::operators::source::{LabelSource, LabelsIn};
+use crate::pipeline::Identifiers;
 
 /// What labels may be of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,17 +49,17 @@ impl<'s> Built<'s, '_> {
         let halves = series.map(|series| (series.key.clone(), (Some(series), None)));
         let halves = halves.concat(found.map(|(key, found)| (key, (None, Some(found)))));
         let (labels, plan) = (labels.clone(), Arc::new(self.plan.clone()));
+        let clear = plan.settings.identifiers == Identifiers::Clear;
         let joined = halves.reduce(move |_, halves: &[(&Half, isize)], output| {
             let mut found: Vec<&Found> = halves.iter().filter_map(|((_, found), _)| found.as_ref()).collect();
             found.sort_by(|a, b| newest_first(a, b));
             found.dedup_by_key(|found| found.labels.outlines.digest);
             for ((series, _), _) in halves {
                 let Some(series) = series else { continue };
-                let (chosen, refused) = choose(&*labels, series, &found, newest);
+                let (chosen, refused) = choose(&*labels, series, &found, newest, clear);
                 let labels = chosen.map(|(found, absent)| {
                     let drawn = keys::DrawnBy { apart: found.apart, images: found.images };
-                    let row = keys::labels(&plan, index, source, &found.labels, series, drawn);
-                    LabelRow { absent: absent.into(), ..row }
+                    keys::labels(&plan, index, source, &found.labels, series, drawn, absent)
                 });
                 output.push(((CaseRow { series: series.clone(), labels }, refused), 1));
             }
@@ -165,6 +166,7 @@ fn choose<'a>(
     scan: &SeriesRow,
     found: &[&'a Found],
     newest: bool,
+    clear: bool,
 ) -> (Option<(&'a Found, Vec<u16>)>, Option<(Reject, u32)>) {
     let told = |reject: Reject| {
         // Labels that are another scan's are none that this one was refused.
@@ -186,8 +188,10 @@ fn choose<'a>(
     let Some(first) = here.first() else {
         return (None, found.first().and_then(|found| found.refused.clone()).map(told));
     };
+    let rows: Vec<&OutlinesRow> = here.iter().map(|found| &*found.labels).collect();
+    let counted = if newest { several::newest(&rows).len() } else { here.len() };
     let asked: Vec<&Found> =
-        if newest { vec![first] } else { here.iter().copied().filter(|one| asks_for(one).is_ok()).collect() };
+        here.iter().take(counted).copied().filter(|found| asks_for(found).is_ok()).collect();
     match asked[..] {
         [] => (None, asks_for(first).err().map(told)),
         [only] => match asks_for(only) {
@@ -197,10 +201,9 @@ fn choose<'a>(
             }
             Err(reject) => (None, Some(told(reject))),
         },
-        ref several => {
-            let message = format!("one structure set expected for a scan, {} refer to it", several.len());
-            let hint = "remove the outdated ones, or set `on_several = \"newest\"`";
-            (None, Some(told(Reject::new("SEVERAL_LABELS", message, hint))))
+        ref asked => {
+            let rows: Vec<&OutlinesRow> = asked.iter().map(|found| &*found.labels).collect();
+            (None, Some(told(several::refused(&rows, newest, clear))))
         }
     }
 }

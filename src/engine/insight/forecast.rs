@@ -55,6 +55,8 @@ pub struct Forecast {
     pub models: Vec<String>,
     /// What a user should know of a stage: what its rule over the archive is settled on, or has drifted from.
     pub notes: Vec<String>,
+    /// What sources ask for and is not there, what `where` leaves out, and labels that belong to no scan.
+    pub unmatched: Vec<String>,
 }
 
 /// Says what a run would do.
@@ -62,9 +64,9 @@ pub struct Forecast {
 /// # Errors
 /// When a run holds the output, or a source cannot be read.
 pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
-    let Outlook { plan, store, driver, files_read, notes, .. } = Outlook::of(plan, options)?;
+    let Outlook { plan, store, driver, files_read, notes, unmatched, .. } = Outlook::of(plan, options)?;
     let known: BTreeSet<String> = store.histories()?.into_iter().filter_map(|(_, case, _)| case).collect();
-    let mut forecast = Forecast { files_read, notes, ..Forecast::default() };
+    let mut forecast = Forecast { files_read, notes, unmatched, ..Forecast::default() };
     let foresee = Foresee { plan: &plan, store: &store, driver: &driver, known };
     foresee.stages(&mut forecast)?;
     let kept = driver.kept();
@@ -283,7 +285,7 @@ impl fmt::Display for Forecast {
         for model in &self.models {
             writeln!(f, "  {model}")?;
         }
-        for note in &self.notes {
+        for note in self.unmatched.iter().chain(&self.notes) {
             writeln!(f, "  {note}")?;
         }
         if run == 0 {

@@ -32,6 +32,8 @@ pub struct Outlook {
     pub files_read: usize,
     /// What rules over the archive are settled on, where that is news.
     pub notes: Vec<String>,
+    /// What sources ask for and is not there, what `where` leaves out, and labels that belong to no scan.
+    pub unmatched: Vec<String>,
 }
 
 impl Outlook {
@@ -46,7 +48,8 @@ impl Outlook {
         let mut archive = Archive::new(Arc::new(plan.clone()), store.clone());
         let looked = archive.look(options.accept_empty)?;
         let files_read = looked.read;
-        let changes = archive.follow(looked)?;
+        let mut changes = archive.follow(looked)?;
+        changes.extend(archive.remark()?);
         rules.settle(&archive, &store)?;
         let declared = plan;
         let begin = |rules: &Rules, changes: Vec<Change>| -> Result<_, RunError> {
@@ -68,8 +71,10 @@ impl Outlook {
             (plan, context, driver) = begin(&rules, archive.everything())?;
         }
         let notes = rules.notes(&archive);
+        let mut unmatched = archive.left_out()?;
+        unmatched.extend_from_slice(archive.remarks());
         let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-        Ok(Self { plan, store, context, identity, driver, files_read, notes })
+        Ok(Self { plan, store, context, identity, driver, files_read, notes, unmatched })
     }
 
     /// The same for those who only show what there is: an archive that is not mounted is not an empty one, and a

@@ -10,7 +10,7 @@ use tomoflow_connectors::table::RunRow;
 use super::summary::{StageCount, Summary};
 use crate::engine::dataflow::SHORT;
 use crate::engine::driver::Driver;
-use crate::engine::rows::Desired;
+use crate::engine::rows::{Desired, is_remark};
 use crate::executor::keys;
 use crate::executor::work::series_of;
 use crate::metrics::State;
@@ -32,6 +32,10 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let (mut rejects, mut told) = (BTreeMap::<String, usize>::new(), BTreeMap::<String, usize>::new());
     for desired in driver.desired().keys() {
         let Desired::Reject { case, stage, reject, attempts } = &**desired else { continue };
+        // Told in lines of their own.
+        if is_remark(&reject.code) {
+            continue;
+        }
         let counts = if *attempts == 0 { &mut told } else { &mut rejects };
         *counts.entry(reject.code.clone()).or_default() += 1;
         if *attempts == 0 {

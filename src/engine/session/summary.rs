@@ -63,6 +63,8 @@ pub struct Summary {
     pub notes: Vec<String>,
     /// Sources whose `where` left out all that is there, with the values that are.
     pub left_out: Vec<String>,
+    /// Labels that belong to no scan, and what sources ask for and is not there, by source.
+    pub unmatched: Vec<String>,
     /// The whole run.
     pub seconds: f64,
     /// Folders of mask files that changed.
@@ -120,7 +122,7 @@ impl fmt::Display for Summary {
         for (code, count) in &self.told {
             writeln!(f, "  told {code}: {count} (in `rejects`; nothing was refused)")?;
         }
-        for note in self.left_out.iter().chain(&self.notes) {
+        for note in self.left_out.iter().chain(&self.unmatched).chain(&self.notes) {
             writeln!(f, "  {note}")?;
         }
         for folder in &self.folders_changed {

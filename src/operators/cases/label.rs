@@ -25,7 +25,9 @@ pub static SPEC: Spec = Spec {
         kind: FieldKind::Choice(&["reject", "newest"]),
         default: Default::Json("\"reject\""),
         role: Role::Semantic,
-        doc: "When several structure sets refer to one scan: its labels are refused as `SEVERAL_LABELS`, or the one with the newest date and time is taken.",
+        doc: "When several structure sets or label maps refer to one scan: its labels are refused as `SEVERAL_LABELS`, \
+              or the one with the newest date and time is taken; several of that date are refused all the same. The \
+              date of a label map is the time at which its file was changed last, which a copy may not keep.",
     }],
 };
 

@@ -38,7 +38,8 @@ pub static SPEC: Spec = Spec {
     section: Section::Operators,
     summary: "Masks compared with the labels of their cases, label by label.",
     doc: "Labels are matched by name, and one at least must be found; a label of the truth that the masks do not \
-          have gets rows without a figure, of the state `not_in_mask`. A case without labels gives no figures. Voxels are counted on the \
+          have gets rows without a figure, of the state `not_in_mask`, and one that nobody drew in the case of the state \
+          `not_in_truth`. A case without labels gives no figures. Voxels are counted on the \
           scan's original grid.\n\n\
           | metric | is | unit |\n\
           | --- | --- | --- |\n\

@@ -7,8 +7,8 @@ use tomoflow_connectors::LabelMap;
 use crate::operators::registry::Evaluator;
 use crate::operators::value::{Failure, Mask, Metric};
 
-/// Figures of a mask against a truth in which labels may lie within others: `nested` has, for each label of the truth
-/// from 1 on, those that are a part of it. The region of a label is compared with the same region of the mask, whose
+/// Figures of a mask against a truth in which labels may lie within others: `nested` has labels that hold others, each
+/// with those that are a part of it. The region of a label is compared with the same region of the mask, whose
 /// labels are matched by name, as nnU-Net's regions and the scoring of LiTS do.
 ///
 /// # Errors
@@ -17,18 +17,14 @@ pub fn evaluate(
     evaluator: &dyn Evaluator,
     mask: &Mask,
     truth: &Mask,
-    nested: &[Vec<u16>],
+    nested: &[(String, Vec<String>)],
 ) -> Result<Vec<Metric>, Failure> {
     let mut metrics = evaluator.evaluate(mask, truth)?;
-    for (label, within) in (1..).zip(nested) {
-        let Some(name) = truth.label_names.get(usize::from(label) - 1) else { continue };
-        if within.is_empty() || !mask.label_names.contains(name) {
+    for (name, within) in nested {
+        if !truth.label_names.contains(name) || !mask.label_names.contains(name) {
             continue;
         }
-        let names: Vec<&String> = std::iter::once(&label)
-            .chain(within)
-            .filter_map(|label| truth.label_names.get(usize::from(*label).checked_sub(1)?))
-            .collect();
+        let names: Vec<&String> = std::iter::once(name).chain(within).collect();
         let [found, wanted] = [region(mask, name, &names)?, region(truth, name, &names)?];
         let of_region = evaluator.evaluate(&found, &wanted)?;
         let place = metrics.iter().position(|metric| metric.label == *name).unwrap_or(metrics.len());
@@ -64,7 +60,7 @@ mod tests {
         Mask { labels, label_names: names.iter().map(|name| (*name).to_owned()).collect() }
     }
 
-    fn dice(mask: &Mask, truth: &Mask, nested: &[Vec<u16>]) -> Vec<(String, Option<f64>)> {
+    fn dice(mask: &Mask, truth: &Mask, nested: &[(String, Vec<String>)]) -> Vec<(String, Option<f64>)> {
         let config =
             json!({ "metrics": ["dice"], "empty": "undefined", "tolerance_mm": 1.0, "lesion_iou": 0.5 });
         let Ok(Stage::Evaluate(evaluator)) = (ENTRY.build)(config.as_object().unwrap()) else {
@@ -81,7 +77,7 @@ mod tests {
         let value = |label: &str, value| (label.to_owned(), Some(value));
         // The whole liver was found, and no lesion in it.
         let found = mask(&names, &[0, 1, 1, 1, 1, 0]);
-        let nested = [vec![2], Vec::new()];
+        let nested = [("liver".to_owned(), vec!["lesion".to_owned()])];
         assert_eq!(dice(&found, &truth, &nested), [value("liver", 1.0), value("lesion", 0.0)]);
         assert_eq!(dice(&found, &truth, &[])[0], value("liver", 2.0 * 2.0 / 6.0));
         // What was found as lesion is liver as well, in a mask whose labels are numbered otherwise.

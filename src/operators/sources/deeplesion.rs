@@ -93,7 +93,7 @@ impl FileSource for Slices {
         slice_number(below)?;
         let case = below.parent()?.file_name()?.to_str()?.to_owned();
         let patient = case.split('_').next().unwrap_or(&case).to_owned();
-        Some(Claim { case, patient })
+        Some(Claim::new(case, patient))
     }
 }
 

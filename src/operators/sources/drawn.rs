@@ -112,7 +112,7 @@ impl DrawnSource {
             .iter()
             .flat_map(|one| one.over.iter().map(|(other, n)| ((one.label, *other), *n)));
         let notes = drawn.told().into_iter().chain(self.overlaps(over)).collect();
-        Ok(Drawing { labels: drawn.labels, notes })
+        Ok(Drawing { notes, ..Drawing::from(drawn.labels) })
     }
 }
 
@@ -187,7 +187,8 @@ impl LabelSource for DrawnSource {
                 let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
                 let (labels, beside, over) =
                     segments.draw_telling(|name| self.label_of(name), on.grid, on.heights)?;
-                Ok(Drawing { labels, notes: beside.told().into_iter().chain(self.overlaps(over)).collect() })
+                let notes = beside.told().into_iter().chain(self.overlaps(over)).collect();
+                Ok(Drawing { notes, ..Drawing::from(labels) })
             }
         }
     }

@@ -7,7 +7,7 @@ use tomoflow_connectors::{Geometry, Reject, Scan, imagefile};
 
 use super::names::{FILES, Names, TABLE};
 use crate::operators::registry::{Entry, Stage};
-use crate::operators::source::{CaseFile, Claim, FileSource, FoundScan, ScanSource, SliceFile};
+use crate::operators::source::{CaseFile, Claim, FileSource, FoundScan, ScanSource, SliceFile, Unmet};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
@@ -65,6 +65,11 @@ impl FileSource for Images {
 
     fn claim(&self, path: &Path) -> Option<Claim> {
         self.names.place(path.strip_prefix(&self.path).ok()?)
+    }
+
+    fn unmet(&self, there: &[&Path], of: usize) -> Vec<Unmet> {
+        let below = there.iter().filter_map(|path| path.strip_prefix(&self.path).ok());
+        self.names.unmet(below, of)
     }
 }
 

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
 use super::images::{PATH, text};
+use super::merged::Merged;
 use super::names::{FILES, Names, TABLE};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::source::{
-    Claim, Drawing, FileSource, LabelSource, LabelsAt, LabelsIn, Planes, vanished,
+    Claim, Drawing, FileSource, LabelPart, LabelSource, LabelsAt, LabelsIn, Planes, Unmet, vanished,
 };
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -26,7 +27,11 @@ pub static SPEC: Spec = Spec {
           value that several have is of all of them, as in `{ liver = [1, 2], tumour = [2] }`: a map shows the \
           innermost, and scores count a label's whole region. Values that nobody declared are told of each case (`LABEL_VALUE`). The \
           case that a file's name or the table says is the scan's: the name that `images` gives it, or its \
-          SeriesInstanceUID. A map on another grid is drawn onto the scan's by the nearest voxel; with `grid = \
+          SeriesInstanceUID. With `{label}` in `files`, as in `\"{case}/segmentations/{label}.nii.gz\"`, each label has \
+          a file of its own, in which voxels of its values are the label; files of other labels are not asked for. \
+          Where labels overlap the last one of `labels` counts, and a row says how many voxels that is (`LABELS_OVERLAP`). A case \
+          without a file for a label is unlabelled for it: a row `NO_LABEL_FILE` in `rejects`, figures of the state \
+          `not_in_truth`, and no training learns from it. A map on another grid is drawn onto the scan's by the nearest voxel; with `grid = \
           \"index\"` its header is not believed, and voxels are taken one by one.",
     version: 1,
     inputs: &[],
@@ -81,6 +86,8 @@ pub struct LabelImages {
     background: Vec<u16>,
     /// Whether headers are not believed.
     by_index: bool,
+    /// The values of each label.
+    values: Vec<Vec<u16>>,
 }
 
 impl LabelImages {
@@ -95,18 +102,70 @@ impl LabelImages {
     /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as
     /// [`LabelMap::onto`].
     pub fn draw_map(&self, found: &LabelMap, grid: &Geometry) -> Result<Drawing, Reject> {
+        let mut drawn = self.draw_as(found, &|value| self.label_of(value), grid)?;
+        drawn.notes.extend(self.undeclared(found));
+        Ok(drawn)
+    }
+
+    fn draw_as(
+        &self,
+        found: &LabelMap,
+        label_of: &(dyn Fn(u16) -> u16 + Sync),
+        grid: &Geometry,
+    ) -> Result<Drawing, Reject> {
         if self.by_index && found.size() != grid.size {
             let message = format!("a label map of {:?} voxels expected, {:?} found", grid.size, found.size());
             return Err(Reject::new("LABEL_SIZE", message, "is it of another scan?"));
         }
         if self.by_index {
-            let voxels = found.voxels().iter().map(|&value| self.label_of(value)).collect();
+            let voxels = found.voxels().iter().map(|&value| label_of(value)).collect();
             let labels = LabelMap::new(grid.clone(), voxels)
                 .map_err(|error| Reject::new("LABEL_SIZE", error.to_string(), ""))?;
-            return Ok(Drawing { labels, notes: self.undeclared(found).into_iter().collect() });
+            return Ok(Drawing::from(labels));
         }
-        let (labels, beside) = found.onto_telling(|value| self.label_of(value), grid)?;
-        Ok(Drawing { labels, notes: beside.told().into_iter().chain(self.undeclared(found)).collect() })
+        let (labels, beside) = found.onto_telling(label_of, grid)?;
+        Ok(Drawing { notes: beside.told().into_iter().collect(), ..Drawing::from(labels) })
+    }
+
+    /// Labels that have a file each, as one map.
+    fn draw_parts(&self, parts: &[LabelPart<'_>], grid: &Geometry) -> Result<Drawing, Reject> {
+        let mut merged = Merged::new(grid)?;
+        let mut parts: Vec<&LabelPart<'_>> = parts.iter().collect();
+        parts.sort_by_key(|part| part.label);
+        let name =
+            |label: u16| self.label_names.get(usize::from(label).wrapping_sub(1)).map_or("", String::as_str);
+        let mut notes = Vec::new();
+        for part in &parts {
+            let Some(index) = usize::from(part.label).checked_sub(1) else { continue };
+            let values = self.values.get(index).map_or(&[][..], Vec::as_slice);
+            let found = imagefile::read_labels(part.file)?;
+            let odd = |value: &&u16| **value != 0 && !values.contains(value);
+            if let Some(odd) = found.voxels().iter().find(odd) {
+                let name = name(part.label);
+                let message =
+                    format!("values {values:?} of `{name}` and 0 expected in its file, {odd} found");
+                let hint = "name all values that are the label, or mend the file";
+                return Err(Reject::new("OTHER_VALUE", message, hint));
+            }
+            let drawn = self.draw_as(&found, &|value| u16::from(values.contains(&value)), grid)?;
+            let of_label = |note: Reject| Reject {
+                message: format!("`{}`: {}", name(part.label), note.message),
+                ..note
+            };
+            notes.extend(drawn.notes.into_iter().map(of_label));
+            merged.add(part.label, &drawn.labels);
+        }
+        let there = |label: &u16| parts.iter().any(|part| part.label == *label);
+        let absent = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
+        if merged.overlaps() > 0 {
+            let message = format!(
+                "voxels of one label each expected, {} are of several; they count as the last of these",
+                merged.overlaps()
+            );
+            let hint = "the order of `labels` decides";
+            notes.push(Reject::new("LABELS_OVERLAP", message, hint));
+        }
+        Ok(Drawing { notes, absent, ..Drawing::from(merged.labels(grid)?) })
     }
 
     /// Values of a file that nobody declared, with how many voxels have each; none when there are none.
@@ -134,7 +193,15 @@ impl FileSource for LabelImages {
     }
 
     fn claim(&self, path: &Path) -> Option<Claim> {
-        self.names.place(path.strip_prefix(&self.path).ok()?)
+        let (claim, label) = self.names.place_of_label(path.strip_prefix(&self.path).ok()?)?;
+        let Some(label) = label else { return Some(claim) };
+        let place = self.label_names.iter().position(|name| *name == label)?;
+        Some(claim.of_label(place as u16 + 1))
+    }
+
+    fn unmet(&self, there: &[&Path], of: usize) -> Vec<Unmet> {
+        let below = there.iter().filter_map(|path| path.strip_prefix(&self.path).ok());
+        self.names.unmet(below, of)
     }
 }
 
@@ -148,6 +215,9 @@ impl LabelSource for LabelImages {
     }
 
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
+        if !labels.parts.is_empty() {
+            return self.draw_parts(labels.parts, on.grid);
+        }
         let path = labels.file.ok_or_else(|| vanished(labels.record))?;
         self.draw_map(&imagefile::read_labels(path)?, on.grid)
     }
@@ -162,7 +232,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
-    let names = Names::read(config);
+    let names = Names::read_labels(config);
     let declared = config.get("labels").and_then(|labels| labels.as_object());
     let (mut label_names, mut regions, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for (name, values) in declared.into_iter().flatten() {
@@ -180,7 +250,10 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
         let message = format!("values without a label expected, {value} has one");
         problems.push(FieldProblem::new("background", message, ""));
     }
-    let (labels, nested) = nest(&regions).unwrap_or_else(|[one, other]| {
+    // In files of their own values of several labels are no region of each other.
+    let in_files = names.as_ref().is_ok_and(Names::say_labels);
+    let nested = if in_files { Ok((Vec::new(), Vec::new())) } else { nest(&regions) };
+    let (labels, nested) = nested.unwrap_or_else(|[one, other]| {
         let name = |label: u16| label_names.get(usize::from(label) - 1).map_or("", String::as_str);
         let message = format!(
             "labels of which one holds the other, or none of the other expected; `{}` and `{}` share values, and each \
@@ -204,6 +277,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             nested,
             background,
             by_index: text(config, "grid") == "index",
+            values: regions,
         }),
         names => {
             problems.extend(names.err().into_iter().flatten());

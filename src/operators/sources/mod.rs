@@ -6,6 +6,8 @@ pub mod dicom_seg;
 pub mod drawn;
 pub mod images;
 pub mod label_images;
+pub mod listed;
+pub mod merged;
 pub mod names;
 pub mod patterns;
 pub mod rtstruct;

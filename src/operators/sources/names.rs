@@ -1,12 +1,12 @@
 //! Which case a file belongs to, by its name or by a table: for files that do not say it themselves.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regex::Regex;
-use serde::Deserialize;
+use tomoflow_connectors::Reject;
 
-use crate::operators::source::Claim;
+use super::listed::Listed;
+use crate::operators::source::{Claim, Unmet};
 use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
 
 /// The field `files` of sources whose files do not say whose they are.
@@ -17,7 +17,8 @@ pub const FILES: Field = Field {
     role: Role::Operational,
     doc: "Patterns of their names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
           (without it, the name below `path` without its ending), `{patient}` the patient's (else each case is a \
-          patient); `*` and `?` stop at a `/`, `**/` does not; `!` before a pattern leaves out what fits it.",
+          patient), and of label maps `{label}` the label that a file holds; `*` and `?` stop at a `/`, `**/` does \
+          not; `!` before a pattern leaves out what fits it.",
 };
 
 /// The field `table` of the same sources.
@@ -26,8 +27,11 @@ pub const TABLE: Field = Field {
     kind: FieldKind::Path,
     default: Default::Absent,
     role: Role::Operational,
-    doc: "Instead of `files`: a CSV with the columns `file` (below `path`), `case`, and perhaps `patient`. It is \
-          read when a run starts.",
+    doc: "Instead of `files`: a CSV with the columns `file`, `case`, and perhaps `patient` and, of label maps that \
+          hold one label each, `label`. A file is named by its \
+          path from `path` on, `./` and `..` included, from the table's own folder, or as a whole; what lies outside \
+          of `path` is a row `OUTSIDE_PATH` in `rejects`, and a file that is not there a row `FILE_MISSING`. The \
+          table is read when a run starts.",
 };
 
 /// How files are found, and whose they are.
@@ -36,21 +40,26 @@ pub enum Names {
     /// By patterns, of which those that begin with `!` leave files out.
     Patterns {
         /// Any of these must fit.
-        wanted: Vec<Regex>,
+        wanted: Vec<Wanted>,
         /// None of these may fit.
         unwanted: Vec<Regex>,
     },
     /// By a table.
-    Table(BTreeMap<PathBuf, Claim>),
+    Table(Listed),
 }
 
-/// One line of a table.
-#[derive(Deserialize)]
-struct Line {
-    file: PathBuf,
-    case: String,
-    #[serde(default)]
-    patient: String,
+/// A pattern that may fit.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// As it was declared.
+    text: String,
+    fits: Regex,
+}
+
+impl Wanted {
+    fn says(&self, name: &str) -> bool {
+        self.fits.capture_names().flatten().any(|group| group.starts_with(name))
+    }
 }
 
 impl Names {
@@ -59,14 +68,54 @@ impl Names {
     /// # Errors
     /// What is wrong with the patterns or the table.
     pub fn read(config: &Config) -> Result<Self, Vec<FieldProblem>> {
+        Self::read_with(config, &["case", "patient"])
+    }
+
+    /// The same of files of which each may hold one label, `{label}`.
+    ///
+    /// # Errors
+    /// The same, and of names of which some alone say a label.
+    pub fn read_labels(config: &Config) -> Result<Self, Vec<FieldProblem>> {
+        let names = Self::read_with(config, &["case", "patient", "label"])?;
+        let mixed = match &names {
+            Self::Patterns { wanted, .. } => {
+                let says = |pattern: &Wanted| pattern.says("label");
+                let mixed = wanted.iter().any(says) && !wanted.iter().all(says);
+                mixed.then(|| ("files", "`{label}` in all patterns or in none expected".to_owned()))
+            }
+            Self::Table(listed) => match listed.labelled() {
+                [Some(_), Some(row)] => {
+                    Some(("table", format!("a label in all rows or in none expected, none in row {row}")))
+                }
+                _ => None,
+            },
+        };
+        let hint = "files of one label each and files of several are two sources";
+        let problem = mixed.map(|(field, message)| vec![FieldProblem::new(field, message, hint)]);
+        problem.map_or(Ok(names), Err)
+    }
+
+    /// Whether each file holds one label, which its name or the table says.
+    pub fn say_labels(&self) -> bool {
+        match self {
+            Self::Patterns { wanted, .. } => wanted.iter().any(|pattern| pattern.says("label")),
+            Self::Table(listed) => listed.labelled()[0].is_some(),
+        }
+    }
+
+    fn read_with(config: &Config, known: &[&str]) -> Result<Self, Vec<FieldProblem>> {
         let texts: Vec<&str> = match config.get("files") {
             Some(serde_json::Value::Array(texts)) => texts.iter().filter_map(|text| text.as_str()).collect(),
             files => files.and_then(|text| text.as_str()).into_iter().collect(),
         };
         let table = config.get("table").and_then(|path| path.as_str());
         match (texts.as_slice(), table) {
-            ([], Some(path)) => Self::table(Path::new(path)).map_err(|problem| vec![problem]),
-            ([_, ..], None) => Self::patterns(&texts),
+            ([], Some(path)) => {
+                let root = config.get("path").and_then(|path| path.as_str()).unwrap_or_default();
+                let listed = Listed::read(Path::new(path), Path::new(root));
+                listed.map(Self::Table).map_err(|problem| vec![problem])
+            }
+            ([_, ..], None) => Self::patterns(&texts, known),
             _ => {
                 let hint = "for example `files = \"volume-{case}.nii\"`";
                 Err(vec![FieldProblem::new("files", "either `files` or `table` expected", hint)])
@@ -74,17 +123,16 @@ impl Names {
         }
     }
 
-    fn patterns(texts: &[&str]) -> Result<Self, Vec<FieldProblem>> {
+    fn patterns(texts: &[&str], known: &[&str]) -> Result<Self, Vec<FieldProblem>> {
         let (mut wanted, mut unwanted, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         for text in texts {
-            let (pattern, to) = match text.strip_prefix('!') {
-                Some(rest) => (rest, &mut unwanted),
-                None => (*text, &mut wanted),
-            };
-            match expression(pattern) {
-                Ok(expression) => to.push(expression),
+            let left_out = text.strip_prefix('!');
+            match expression(left_out.unwrap_or(text), known) {
+                Ok(fits) if left_out.is_some() => unwanted.push(fits),
+                Ok(fits) => wanted.push(Wanted { text: (*text).to_owned(), fits }),
                 Err(message) => {
-                    let hint = "`{case}` and `{patient}` are the names that are known";
+                    let names: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
+                    let hint = format!("known names are {}", names.join(", "));
                     problems.push(FieldProblem::new("files", format!("`{text}`: {message}"), hint));
                 }
             }
@@ -92,41 +140,52 @@ impl Names {
         if problems.is_empty() { Ok(Self::Patterns { wanted, unwanted }) } else { Err(problems) }
     }
 
-    fn table(path: &Path) -> Result<Self, FieldProblem> {
-        let problem = |error: csv::Error| {
-            let message = format!("{}: {error}", path.display());
-            FieldProblem::new("table", message, "a CSV with the columns `file` and `case` is expected")
-        };
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(problem)?;
-        let mut places = BTreeMap::new();
-        for line in reader.deserialize() {
-            let Line { file, case, patient } = line.map_err(problem)?;
-            let patient = if patient.is_empty() { case.clone() } else { patient };
-            if let Some(before) = places.insert(file.clone(), Claim { case, patient }) {
-                let message = format!("{} is of `{}` already", file.display(), before.case);
-                return Err(FieldProblem::new("table", message, "name each file once"));
-            }
-        }
-        Ok(Self::Table(places))
-    }
-
     /// Whose a file is, by its path below the source's folder; `None` for one that is not asked for.
     pub fn place(&self, below: &Path) -> Option<Claim> {
+        self.place_of_label(below).map(|(claim, _)| claim)
+    }
+
+    /// The same, with the name of the label that the file holds, where names say it.
+    pub fn place_of_label(&self, below: &Path) -> Option<(Claim, Option<String>)> {
         match self {
-            Self::Table(places) => places.get(below).cloned(),
+            Self::Table(listed) => listed.place(below),
             Self::Patterns { wanted, unwanted } => {
                 let name = below.to_str()?;
                 if unwanted.iter().any(|pattern| pattern.is_match(name)) {
                     return None;
                 }
-                wanted.iter().find_map(|pattern| named(pattern, name))
+                wanted.iter().find_map(|pattern| named(&pattern.fits, name))
             }
         }
+    }
+
+    /// What is asked for and none of the claimed files is, of which `there` are all, by their paths below the folder.
+    pub fn unmet<'a>(&self, there: impl Iterator<Item = &'a Path>, of: usize) -> Vec<Unmet> {
+        let wanted = match self {
+            Self::Table(listed) => return listed.unmet(there),
+            Self::Patterns { wanted, .. } => wanted,
+        };
+        let mut unmet: Vec<&Wanted> = wanted.iter().collect();
+        for name in there.filter_map(Path::to_str) {
+            if unmet.is_empty() {
+                break;
+            }
+            unmet.retain(|pattern| named(&pattern.fits, name).is_none());
+        }
+        let told = |pattern: &Wanted| {
+            let message = format!(
+                "a file that fits `{}` expected, none of {of} files below `path` is an image that does",
+                pattern.text
+            );
+            let hint = "`*` stops at a `/`, `**/` goes into any folder; names are compared letter for letter, as a whole";
+            Unmet::new(Reject::new("NO_FILE_FITS", message, hint)).named(format!("`{}`", pattern.text))
+        };
+        unmet.into_iter().map(told).collect()
     }
 }
 
 /// What a pattern says of a name that fits it.
-fn named(pattern: &Regex, name: &str) -> Option<Claim> {
+fn named(pattern: &Regex, name: &str) -> Option<(Claim, Option<String>)> {
     let found = pattern.captures(name)?;
     let all = |what: &str| -> Option<Option<String>> {
         let mut values = pattern
@@ -140,7 +199,7 @@ fn named(pattern: &Regex, name: &str) -> Option<Claim> {
     };
     let case = all("case")?.unwrap_or_else(|| without_ending(name).to_owned());
     let patient = all("patient")?.unwrap_or_else(|| case.clone());
-    Some(Claim { case, patient })
+    Some((Claim::new(case, patient), all("label")?))
 }
 
 /// A name without what says its format.
@@ -152,7 +211,7 @@ fn without_ending(name: &str) -> &str {
 }
 
 /// A pattern as a regular expression over a whole name.
-fn expression(pattern: &str) -> Result<Regex, String> {
+fn expression(pattern: &str, known: &[&str]) -> Result<Regex, String> {
     let (mut out, mut groups, mut rest) = (String::from("^"), 0, pattern);
     while let Some(next) = rest.chars().next() {
         let mut length = next.len_utf8();
@@ -165,7 +224,7 @@ fn expression(pattern: &str) -> Result<Regex, String> {
             '?' => out.push_str("[^/]"),
             '{' => {
                 let (name, _) = rest[1..].split_once('}').ok_or("a `{` without its `}`")?;
-                if !["case", "patient"].contains(&name) {
+                if !known.contains(&name) {
                     return Err(format!("`{{{name}}}` is not known"));
                 }
                 groups += 1;

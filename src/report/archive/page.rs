@@ -39,11 +39,16 @@ fn tiles(total: &Total) -> String {
     };
     let sum = |codes: &BTreeMap<String, usize>| count(codes.values().sum());
     let instances = format!("{} instances", count(total.instances));
+    let images = match total.images {
+        0 => String::new(),
+        images => tile(&count(images), "image files", "NIfTI, MetaImage, NRRD"),
+    };
     [
         tile(&count(total.volumes), "volumes", "that a pipeline gets"),
         tile(&sum(&total.rejects), "refused", &of_codes(&total.rejects)),
         tile(&count(total.series), "series", &instances),
         tile(&count(total.outlines), "files of outlines", ""),
+        images,
         tile(&sum(&total.skipped), "files skipped", &of_codes(&total.skipped)),
     ]
     .concat()

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::Statistics;
 use crate::Reject;
 use crate::dicom::header::instance::Tags;
+use crate::imagefile::ImageFigures;
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,6 +23,34 @@ pub enum Finding {
     Skip(Skipped),
     /// A file of outlines (RTSTRUCT).
     Outlines(FoundOutlines),
+    /// A volume of another format: NIfTI, MetaImage, NRRD.
+    Image(Box<FoundImage>),
+}
+
+/// A volume of another format than DICOM, by its header.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FoundImage {
+    /// The file.
+    #[serde(serialize_with = "path")]
+    pub file: PathBuf,
+    /// `NIfTI`, `MetaImage` or `NRRD`.
+    pub format: String,
+    /// The type of its voxels: `int16`, `float32`, …
+    pub voxel_type: String,
+    /// Slices, rows, columns.
+    pub shape: [usize; 3],
+    /// Distance between slices, between rows, between columns, mm.
+    pub spacing_mm: [f64; 3],
+    /// Maps (column i, row j, slice k, 1) to LPS mm.
+    pub affine_lps: [[f64; 4]; 4],
+    /// Of a file that is called as labels are: the scans of the same name; none are there where it is empty.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_paths")]
+    pub labels_of: Option<Vec<PathBuf>>,
+    /// What is worth knowing of it: `FORMS_DISAGREE`, `OTHER_GRID`, …
+    pub notes: Vec<String>,
+    /// What its voxels come to, where they were read: when that was asked for, or the file is small.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<ImageFigures>,
 }
 
 /// A stack with one geometry.
@@ -106,6 +135,9 @@ pub struct Total {
     pub volumes: usize,
     /// Files of outlines.
     pub outlines: usize,
+    /// Volumes of other formats.
+    #[serde(skip_serializing_if = "is_none")]
+    pub images: usize,
     /// Stacks that a pipeline refuses, by code.
     pub rejects: BTreeMap<String, usize>,
     /// Files without anything for a pipeline, by code.
@@ -120,6 +152,7 @@ impl Total {
         match finding {
             Finding::Volume(_) => self.volumes += 1,
             Finding::Outlines(_) => self.outlines += 1,
+            Finding::Image(_) => self.images += 1,
             Finding::Reject(refused) => *self.rejects.entry(refused.reject.code.clone()).or_default() += 1,
             Finding::Skip(skipped) => *self.skipped.entry(skipped.code.clone()).or_default() += 1,
         }
@@ -129,6 +162,16 @@ impl Total {
 /// A name that is no text is shown as well as it can be.
 fn path<S: Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&path.to_string_lossy())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
+#[expect(clippy::ref_option, reason = "as serde asks it")]
+fn some_paths<S: Serializer>(paths: &Option<Vec<PathBuf>>, to: S) -> Result<S::Ok, S::Error> {
+    self::paths(paths.as_deref().unwrap_or_default(), to)
 }
 
 fn paths<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {

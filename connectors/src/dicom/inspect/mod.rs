@@ -3,6 +3,7 @@
 
 mod finding;
 mod held;
+mod images;
 mod statistics;
 
 use std::collections::BTreeMap;
@@ -13,9 +14,12 @@ use std::time::Instant;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::container::folder_of;
+use crate::Reject;
+use crate::container::{self, folder_of};
+use crate::imagefile::ImageHead;
 
 use held::HeldSeries;
+use images::Seen;
 
 use super::header::instance::Instance;
 use super::header::peek::HeaderReader;
@@ -25,7 +29,7 @@ use super::stack::Rules;
 use super::stack::assemble::{Assembled, assemble_comparing};
 use super::walk::{Walk, WalkError};
 
-pub use finding::{Finding, FoundOutlines, FoundVolume, Refused, Skipped, Total};
+pub use finding::{Finding, FoundImage, FoundOutlines, FoundVolume, Refused, Skipped, Total};
 pub use statistics::{Statistics, statistics};
 
 /// Files read before their records are put in order.
@@ -81,10 +85,12 @@ pub enum InspectError {
 }
 
 /// Walks archives, reads every file's header once, and judges series by series. Pixels are read only where
-/// one SOPInstanceUID stands in several files, or when statistics are asked for.
+/// one SOPInstanceUID stands in several files, when statistics are asked for, or where a NIfTI, MetaImage or NRRD has
+/// few of them.
 ///
 /// Files without images are told in the order of their paths while the archive is read, then volumes and
-/// rejects in the order of SeriesInstanceUIDs, on any number of threads. Records of a series are held from
+/// rejects in the order of SeriesInstanceUIDs, then those of other formats in the order of their paths, on any number
+/// of threads. Records of a series are held from
 /// when they are read (packed, a few hundred bytes each) until it is judged. `None` when `tell` broke off.
 ///
 /// # Errors
@@ -117,9 +123,10 @@ pub fn inspect(
 ) -> Result<Option<Total>, InspectError> {
     let started = Instant::now();
     let readers = ThreadPoolBuilder::new().num_threads(READERS).build()?;
-    let mut inspection =
-        Inspection { options, tell, total: Total::default(), series: BTreeMap::new(), readers };
+    let (series, images) = (BTreeMap::new(), Vec::new());
+    let mut inspection = Inspection { options, tell, total: Total::default(), series, images, readers };
     let done = inspection.look(roots).and_then(|()| inspection.judge_all());
+    let done = done.and_then(|()| inspection.judge_images());
     inspection.total.seconds = started.elapsed().as_secs_f64();
     match done {
         Ok(()) => Ok(Some(inspection.total)),
@@ -145,7 +152,15 @@ struct Inspection<'t> {
     tell: &'t mut dyn FnMut(InspectEvent) -> ControlFlow<()>,
     total: Total,
     series: BTreeMap<String, HeldSeries>,
+    /// Volumes of other formats.
+    images: Vec<(PathBuf, Result<ImageHead, Reject>)>,
     readers: ThreadPool,
+}
+
+/// What was read of a file, and its bytes.
+enum Read {
+    Record(Record, u64),
+    Other(Seen, u64),
 }
 
 impl Inspection<'_> {
@@ -166,8 +181,10 @@ impl Inspection<'_> {
         let (of, mut files) = (files.len(), files.into_iter());
         while files.len() > 0 {
             let batch: Vec<PathBuf> = files.by_ref().take(FILES).collect();
+            let stats = self.options.stats;
+            let read = |reader: &mut HeaderReader, file: &PathBuf| read(reader, file, stats);
             let read_all = || batch.par_iter().map_init(HeaderReader::default, read).collect();
-            let records: Vec<std::io::Result<(Record, u64)>> = self.readers.install(read_all);
+            let records: Vec<std::io::Result<Read>> = self.readers.install(read_all);
             for (file, record) in batch.into_iter().zip(records) {
                 self.take(file, record)?;
             }
@@ -177,11 +194,21 @@ impl Inspection<'_> {
         Ok(())
     }
 
-    fn take(&mut self, path: PathBuf, read: std::io::Result<(Record, u64)>) -> Result<(), Stop> {
-        let record = read.map(|(record, bytes)| {
-            self.total.bytes += bytes;
-            record
-        });
+    fn take(&mut self, path: PathBuf, read: std::io::Result<Read>) -> Result<(), Stop> {
+        let record = match read {
+            Ok(Read::Record(record, bytes)) => {
+                self.total.bytes += bytes;
+                Ok(record)
+            }
+            Ok(Read::Other(seen, bytes)) => {
+                self.total.bytes += bytes;
+                if let Seen::Image(head) = seen {
+                    self.images.push((path, head));
+                }
+                return Ok(());
+            }
+            Err(error) => Err(error),
+        };
         match record {
             Ok(Record::Instance(instance)) => {
                 self.total.instances += 1;
@@ -223,6 +250,14 @@ impl Inspection<'_> {
         Ok(())
     }
 
+    /// Judges volumes of other formats, which are known by their names.
+    fn judge_images(&mut self) -> Result<(), Stop> {
+        for finding in images::judge(std::mem::take(&mut self.images)) {
+            self.found(finding)?;
+        }
+        Ok(())
+    }
+
     fn skip(&mut self, file: PathBuf, code: &str) -> Result<(), Stop> {
         self.found(Finding::Skip(Skipped { file, code: code.to_owned() }))
     }
@@ -241,8 +276,17 @@ impl Inspection<'_> {
 }
 
 /// Reads a header as a pipeline does: by its absolute path, which stands in for identifiers that are empty.
-fn read(reader: &mut HeaderReader, file: &PathBuf) -> std::io::Result<(Record, u64)> {
-    reader.read_sized(&std::path::absolute(file)?)
+fn read(reader: &mut HeaderReader, file: &PathBuf, stats: bool) -> std::io::Result<Read> {
+    let path = std::path::absolute(file)?;
+    if let Some(seen) = images::see(&path, stats)? {
+        // The size of a header is that of its voxels, too.
+        let bytes = match &seen {
+            Seen::Image(_) => container::stat(&path)?.size,
+            Seen::Voxels => 0,
+        };
+        return Ok(Read::Other(seen, bytes));
+    }
+    reader.read_sized(&path).map(|(record, bytes)| Read::Record(record, bytes))
 }
 
 /// Reads the pixels' digests where they matter: of instances that share a SOPInstanceUID.
@@ -321,7 +365,7 @@ fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<
     Ok(findings.collect())
 }
 
-fn decode(assembled: &Assembled, paths: &[PathBuf]) -> Result<Statistics, crate::Reject> {
+fn decode(assembled: &Assembled, paths: &[PathBuf]) -> Result<Statistics, Reject> {
     let slices: Vec<(PathBuf, u32)> =
         assembled.slices.iter().map(|slice| (paths[slice.instance].clone(), slice.frame)).collect();
     let [_, rows, columns] = assembled.geometry.size;

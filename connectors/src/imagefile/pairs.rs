@@ -1,0 +1,260 @@
+//! Which files of a folder are labels of which scans, as far as their names say: `imagesTr` and `labelsTr`, `x_seg`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What a volume is to others, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A scan, and whether there are labels of it; `None` where no scan of its folder has any.
+    Scan {
+        /// Whether there are labels of it.
+        labelled: Option<bool>,
+    },
+    /// Labels, of the scans at these places of the list; of none where none is found.
+    Labels {
+        /// The scans.
+        of: Vec<usize>,
+    },
+}
+
+/// Folders of labels; `labelsTr` is one as well.
+const FOLDERS: [&str; 9] = [
+    "labels",
+    "label",
+    "masks",
+    "mask",
+    "segmentations",
+    "segmentation",
+    "segs",
+    "annotations",
+    "groundtruth",
+];
+/// What follows such a word in the name of a folder, and follows `images` in that of its scans.
+const PARTS: [&str; 5] = ["", "tr", "ts", "va", "val"];
+/// Words that the names of labels end in or begin with, apart from the rest by one of [`SIGNS`].
+const WORDS: [&str; 7] = ["seg", "segmentation", "label", "labels", "mask", "masks", "gt"];
+const SIGNS: [char; 3] = ['_', '-', '.'];
+/// Endings that say the format.
+const ENDINGS: [&str; 8] = [".nii.gz", ".hdr.gz", ".nii", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr"];
+
+/// What each of these files is to the others.
+pub fn pairs(paths: &[PathBuf]) -> Vec<Role> {
+    let names: Vec<Named> = paths.iter().map(|path| Named::new(path)).collect();
+    let mut scans = Scans::default();
+    for (index, name) in names.iter().enumerate().filter(|(_, name)| name.labels.is_none()) {
+        scans.add(index, name);
+    }
+    let of = |name: &Named| name.labels.as_ref().map(|labels| scans.of(name, labels));
+    let found: Vec<Option<Vec<usize>>> = names.iter().map(of).collect();
+    let labelled: BTreeSet<usize> = found.iter().flatten().flatten().copied().collect();
+    let folder = |index: &usize| paths.get(*index).and_then(|path| path.parent());
+    let folders: BTreeSet<Option<&Path>> = labelled.iter().map(folder).collect();
+    let role = |(index, found): (usize, Option<Vec<usize>>)| match found {
+        Some(of) => Role::Labels { of },
+        None => {
+            let known = folders.contains(&folder(&index));
+            Role::Scan { labelled: known.then(|| labelled.contains(&index)) }
+        }
+    };
+    found.into_iter().enumerate().map(role).collect()
+}
+
+/// A file's name, and what it says of labels.
+struct Named {
+    /// The folders above, from the root on.
+    folders: Vec<String>,
+    stem: String,
+    labels: Option<Said>,
+}
+
+/// How a name says that it is of labels.
+enum Said {
+    /// By a folder, at this place, whose name ends so.
+    Folder(usize, &'static str),
+    /// By a word behind the name of its scan.
+    Behind(String),
+    /// By a word before what it has in common with its scan.
+    Before(String),
+}
+
+impl Named {
+    fn new(path: &Path) -> Self {
+        let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
+        let folders: Vec<String> = path.parent().into_iter().flatten().map(text).collect();
+        let name = path.file_name().map(text).unwrap_or_default();
+        let small = name.to_ascii_lowercase();
+        let ending = ENDINGS.iter().find(|ending| small.ends_with(**ending)).map_or(0, |ending| ending.len());
+        let stem = name.get(..name.len() - ending).unwrap_or(&name).to_owned();
+        let labels = said(&folders, &stem);
+        Self { folders, stem, labels }
+    }
+}
+
+fn said(folders: &[String], stem: &str) -> Option<Said> {
+    // The nearest folder counts.
+    let by_folder = folders.iter().enumerate().rev().find_map(|(place, folder)| {
+        let folder = folder.to_ascii_lowercase();
+        let part = FOLDERS.iter().find_map(|word| {
+            let rest = folder.strip_prefix(word)?;
+            PARTS.into_iter().find(|part| *part == rest)
+        })?;
+        Some(Said::Folder(place, part))
+    });
+    by_folder.or_else(|| without_word(stem).map(Said::Behind)).or_else(|| {
+        let (word, rest) = stem.split_once(SIGNS)?;
+        let is_word = WORDS.iter().any(|known| word.eq_ignore_ascii_case(known));
+        (is_word && !rest.is_empty()).then(|| Said::Before(rest.to_owned()))
+    })
+}
+
+/// `x` of `x_seg`.
+fn without_word(stem: &str) -> Option<String> {
+    let (rest, word) = stem.rsplit_once(SIGNS)?;
+    let is_word = WORDS.iter().any(|known| word.eq_ignore_ascii_case(known));
+    (is_word && !rest.is_empty()).then(|| rest.to_owned())
+}
+
+/// `x` of `x_0001`, which is one of several channels.
+fn without_channel(stem: &str) -> Option<&str> {
+    let (rest, number) = stem.rsplit_once('_')?;
+    (number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(rest)
+}
+
+/// Scans by what may name them.
+#[derive(Default)]
+struct Scans {
+    /// By the folder above another one, the way below that one, and the stem; with the folder's name.
+    beside: BTreeMap<(Vec<String>, Vec<String>, String), Vec<(usize, String)>>,
+    /// By their folder and stem.
+    within: BTreeMap<Vec<String>, BTreeMap<String, Vec<usize>>>,
+}
+
+impl Scans {
+    fn add(&mut self, index: usize, name: &Named) {
+        let stems = std::iter::once(name.stem.as_str()).chain(without_channel(&name.stem));
+        for stem in stems {
+            for (place, folder) in name.folders.iter().enumerate() {
+                let (above, below) = (name.folders.get(..place), name.folders.get(place + 1..));
+                let (Some(above), Some(below)) = (above, below) else { continue };
+                let key = (above.to_vec(), below.to_vec(), stem.to_owned());
+                self.beside.entry(key).or_default().push((index, folder.to_ascii_lowercase()));
+            }
+        }
+        let within = self.within.entry(name.folders.clone()).or_default();
+        within.entry(name.stem.clone()).or_default().push(index);
+    }
+
+    /// The scans that labels of this name are of.
+    fn of(&self, name: &Named, said: &Said) -> Vec<usize> {
+        match said {
+            Said::Folder(place, part) => {
+                let above = name.folders.get(..*place).unwrap_or_default();
+                let below = name.folders.get(place + 1..).unwrap_or_default();
+                let stems = std::iter::once(name.stem.clone()).chain(without_word(&name.stem));
+                for stem in stems {
+                    let found = self.beside.get(&(above.to_vec(), below.to_vec(), stem));
+                    let fits = |(_, folder): &&(usize, String)| {
+                        part.is_empty() || folder.strip_prefix("images") == Some(*part)
+                    };
+                    let found: Vec<usize> =
+                        found.into_iter().flatten().filter(fits).map(|(index, _)| *index).collect();
+                    if !found.is_empty() {
+                        return found;
+                    }
+                }
+                // A folder of structures within that of a single scan.
+                let around: Vec<usize> = self
+                    .within
+                    .get(above)
+                    .into_iter()
+                    .flat_map(BTreeMap::values)
+                    .flatten()
+                    .copied()
+                    .collect();
+                if around.len() == 1 { around } else { Vec::new() }
+            }
+            Said::Behind(stem) => {
+                let Some(within) = self.within.get(&name.folders) else { return Vec::new() };
+                if let Some(exact) = within.get(stem) {
+                    return exact.clone();
+                }
+                // Channels of one case: `x_t1`, `x_t2`, and `x_seg`.
+                let channels = within.range(stem.clone()..).take_while(|(other, _)| other.starts_with(stem));
+                let of =
+                    channels.filter(|(other, _)| other.get(stem.len()..).unwrap_or("").starts_with(SIGNS));
+                of.flat_map(|(_, found)| found.iter().copied()).collect()
+            }
+            Said::Before(rest) => {
+                let Some(within) = self.within.get(&name.folders) else { return Vec::new() };
+                let fits = |stem: &str| {
+                    stem == rest || stem.split_once(SIGNS).is_some_and(|(_, other)| other == rest)
+                };
+                let of = within.iter().filter(|(stem, _)| fits(stem));
+                of.flat_map(|(_, found)| found.iter().copied()).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each file is: `-` a scan of which nothing is known, `+` one with labels, `0` one without, or its scans.
+    fn roles(names: &[&str]) -> Vec<String> {
+        let paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
+        let word = |role: Role| match role {
+            Role::Scan { labelled: None } => "-".to_owned(),
+            Role::Scan { labelled: Some(true) } => "+".to_owned(),
+            Role::Scan { labelled: Some(false) } => "0".to_owned(),
+            Role::Labels { of } => of.iter().map(|&index| names[index]).collect::<Vec<_>>().join(" "),
+        };
+        pairs(&paths).into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn folders_of_images_and_labels_are_pairs() {
+        let found = roles(&[
+            "d/imagesTr/a_0000.nii.gz",
+            "d/imagesTr/a_0001.nii.gz",
+            "d/imagesTr/b_0000.nii.gz",
+            "d/imagesTs/a_0000.nii.gz",
+            "d/labelsTr/a.nii.gz",
+            "d/labelsTr/c.nii.gz",
+        ]);
+        assert_eq!(found, ["+", "+", "0", "-", "d/imagesTr/a_0000.nii.gz d/imagesTr/a_0001.nii.gz", ""]);
+        let found = roles(&["x/scans/p/1.mha", "x/Masks/p/1.nrrd", "x/scans/p/2.mha", "x/Masks/p/3_seg.mha"]);
+        assert_eq!(found, ["+", "x/scans/p/1.mha", "0", ""]);
+    }
+
+    #[test]
+    fn words_in_names_are_pairs() {
+        let found = roles(&[
+            "Case00.mhd",
+            "Case00_segmentation.mhd",
+            "volume-3.nii",
+            "segmentation-3.nii",
+            "b/x_t1.nii.gz",
+            "b/x_t2.nii.gz",
+            "b/x_seg.nii.gz",
+            "b/y.nii.gz",
+            "b/y2.nii.gz",
+            "b/y-label.nrrd",
+        ]);
+        let both = "b/x_t1.nii.gz b/x_t2.nii.gz";
+        assert_eq!(found, ["+", "Case00.mhd", "+", "volume-3.nii", "+", "+", both, "+", "0", "b/y.nii.gz"]);
+    }
+
+    #[test]
+    fn structures_in_a_folder_of_their_own_are_of_the_scan_above() {
+        let found =
+            roles(&["s1/ct.nii.gz", "s1/segmentations/liver.nii.gz", "s2/segmentations/liver.nii.gz"]);
+        assert_eq!(found, ["+", "s1/ct.nii.gz", ""]);
+    }
+
+    #[test]
+    fn names_without_words_are_scans() {
+        assert_eq!(roles(&["a.nii", "b/a.nii", "label.nii", "unmasked.nii", "_seg.nii"]), ["-"; 5]);
+    }
+}

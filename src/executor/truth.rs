@@ -1,0 +1,107 @@
+//! Labels of which some may be absent: nobody looked for them, which is no empty truth.
+
+use std::sync::Arc;
+
+use tomoflow_connectors::{LabelMap, Reject};
+
+use crate::operators::registry::Evaluator;
+use crate::operators::scores::regions;
+use crate::operators::source::Drawing;
+use crate::operators::value::{Mask, Metric};
+
+/// The state of a label that masks have and the case's truth has not: nobody drew it.
+const NOT_IN_TRUTH: &str = "not_in_truth";
+
+/// What was drawn of a case.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    /// The labels that were drawn, numbered from 1 on.
+    pub mask: Mask,
+    /// The names of those that were not.
+    pub absent: Vec<String>,
+}
+
+impl Truth {
+    /// What was drawn, of these labels.
+    ///
+    /// # Errors
+    /// `BAD_GEOMETRY` when it is no label map.
+    pub fn new(drawn: Drawing, names: Vec<String>) -> Result<Self, Reject> {
+        if drawn.absent.is_empty() {
+            let mask = Mask { labels: Arc::new(drawn.labels), label_names: names.into() };
+            return Ok(Self { mask, absent: Vec::new() });
+        }
+        let (mut kept, mut absent, mut numbers) = (Vec::new(), Vec::new(), vec![0; names.len() + 1]);
+        for (label, name) in (1..).zip(names) {
+            if drawn.absent.contains(&label) {
+                absent.push(name);
+                continue;
+            }
+            kept.push(name);
+            if let Some(number) = numbers.get_mut(usize::from(label)) {
+                *number = kept.len() as u16;
+            }
+        }
+        let number = |label: &u16| numbers.get(usize::from(*label)).copied().unwrap_or(0);
+        let voxels = drawn.labels.voxels().iter().map(number).collect();
+        let labels = LabelMap::new(drawn.labels.geometry().clone(), voxels)
+            .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), ""))?;
+        Ok(Self { mask: Mask { labels: Arc::new(labels), label_names: kept.into() }, absent })
+    }
+
+    /// Compares a mask with what was drawn; of the other labels it says that they were not. Labels that hold others
+    /// (`nested`) are compared with these.
+    ///
+    /// # Errors
+    /// `PARTLY_LABELLED` when the mask has none but these; else as the comparison.
+    pub fn compare(
+        &self,
+        evaluator: &dyn Evaluator,
+        mask: &Mask,
+        nested: &[(String, Vec<String>)],
+    ) -> Result<Vec<Metric>, Reject> {
+        let asked = |name: &&String| mask.label_names.contains(name);
+        if !self.absent.is_empty() && !self.mask.label_names.iter().any(|name| asked(&name)) {
+            let message =
+                format!("labels of the mask drawn expected, none of {} found", self.absent.join(", "));
+            return Err(Reject::new("PARTLY_LABELLED", message, "give the case a file for each label"));
+        }
+        let mut found = regions::evaluate(evaluator, mask, &self.mask, nested)?;
+        let first = found.first().map(|metric| metric.label.clone());
+        let figures: Vec<Metric> =
+            found.iter().filter(|metric| Some(&metric.label) == first.as_ref()).cloned().collect();
+        for label in &self.absent {
+            let none = |figure: &Metric| Metric {
+                label: label.clone(),
+                value: None,
+                state: NOT_IN_TRUTH.to_owned(),
+                ..figure.clone()
+            };
+            found.extend(figures.iter().map(none));
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tomoflow_connectors::Geometry;
+
+    use super::*;
+
+    fn drawn(voxels: [u16; 4], absent: &[u16]) -> Truth {
+        let labels = LabelMap::new(Geometry::axis_aligned([1, 1, 4], [1.0; 3]), voxels.to_vec()).unwrap();
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        Truth::new(Drawing { absent: absent.to_vec(), ..Drawing::from(labels) }, names).unwrap()
+    }
+
+    #[test]
+    fn labels_that_nobody_drew_have_no_number() {
+        let whole = drawn([0, 1, 2, 3], &[]);
+        assert_eq!((whole.mask.labels.voxels(), whole.absent.len()), (&[0, 1, 2, 3][..], 0));
+        let partial = drawn([0, 1, 0, 3], &[2]);
+        assert_eq!(partial.mask.labels.voxels(), [0, 1, 0, 2]);
+        assert_eq!(*partial.mask.label_names, ["a", "c"].map(str::to_owned));
+        assert_eq!(partial.absent, ["b"]);
+    }
+}

@@ -1,0 +1,64 @@
+//! Labels that have a file each, put together into one label map.
+
+use tomoflow_connectors::{Geometry, LabelMap, Reject};
+
+/// A label map that grows label by label.
+#[derive(Debug)]
+pub struct Merged {
+    voxels: Vec<u16>,
+    overlaps: usize,
+}
+
+impl Merged {
+    /// A grid without labels.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY` when there is no room for it.
+    pub fn new(grid: &Geometry) -> Result<Self, Reject> {
+        let (count, mut voxels) = (grid.voxels(), Vec::new());
+        voxels.try_reserve_exact(count).map_err(|_| {
+            Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
+        })?;
+        voxels.resize(count, 0);
+        Ok(Self { voxels, overlaps: 0 })
+    }
+
+    /// Puts a label where a map of the same grid has any, also on others.
+    pub fn add(&mut self, label: u16, map: &LabelMap) {
+        for (voxel, _) in self.voxels.iter_mut().zip(map.voxels()).filter(|(_, found)| **found != 0) {
+            self.overlaps += usize::from(*voxel != 0 && *voxel != label);
+            *voxel = label;
+        }
+    }
+
+    /// How often a label was put onto another one.
+    pub fn overlaps(&self) -> usize {
+        self.overlaps
+    }
+
+    /// The map.
+    ///
+    /// # Errors
+    /// `BAD_GEOMETRY` when it was made for another grid.
+    pub fn labels(self, grid: &Geometry) -> Result<LabelMap, Reject> {
+        LabelMap::new(grid.clone(), self.voxels)
+            .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_label_counts_and_what_it_covers_is_counted() {
+        let grid = Geometry::axis_aligned([1, 1, 5], [1.0; 3]);
+        let map = |voxels: [u16; 5]| LabelMap::new(grid.clone(), voxels.to_vec()).unwrap();
+        let mut merged = Merged::new(&grid).unwrap();
+        merged.add(1, &map([1, 1, 1, 0, 0]));
+        merged.add(2, &map([0, 0, 1, 1, 0]));
+        merged.add(2, &map([0, 0, 0, 1, 0]));
+        assert_eq!(merged.overlaps(), 1);
+        assert_eq!(merged.labels(&grid).unwrap().voxels(), [1, 1, 2, 2, 0]);
+    }
+}
