@@ -8,6 +8,9 @@ mod files;
 mod judge;
 mod left_out;
 mod look;
+mod told;
+mod update;
+mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -30,6 +33,8 @@ use crate::store::{Store, StoreError, Texts};
 
 use files::Cases;
 pub use look::Looked;
+use told::ToldOf;
+pub use withheld::Accept;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
 const VERDICTS: &[u8] = b"verdicts 3";
@@ -116,6 +121,7 @@ pub struct Archive {
     loaded: bool,
     files: usize,
     skipped: BTreeMap<String, usize>,
+    told_of: ToldOf,
 }
 
 impl Archive {
@@ -155,6 +161,7 @@ impl Archive {
             loaded: false,
             files: 0,
             skipped: BTreeMap::new(),
+            told_of: ToldOf::default(),
         }
     }
 

@@ -109,7 +109,7 @@ impl Session {
     /// # Errors
     /// When a source cannot be read; nothing has changed then.
     pub fn look(&mut self) -> Result<(), RunError> {
-        let looked = self.archive.look(self.options.accept_empty)?;
+        let looked = self.archive.look(&self.options.accept())?;
         self.follow(looked)
     }
 
@@ -290,6 +290,8 @@ impl Session {
         let mut summary = summarise::summarise(&self.plan, &self.driver);
         summary.notes.extend(self.rules.notes(&self.archive));
         summary.left_out = self.archive.left_out()?;
+        summary.told = self.archive.told_of();
+        summary.emptied = self.archive.emptied();
         summary.files = self.archive.files();
         summary.files_read = self.read;
         summary.skipped = self.archive.skipped().clone();
@@ -359,7 +361,7 @@ fn survey(
     options: &Options,
 ) -> Result<usize, RunError> {
     let mut archive = Archive::new(Arc::new(declared.clone()), store.clone());
-    let looked = archive.look(options.accept_empty)?;
+    let looked = archive.look(&options.accept())?;
     let read = looked.read;
     archive.follow(looked)?;
     rules.settle(&archive, store)?;

@@ -55,6 +55,8 @@ pub struct Forecast {
     pub models: Vec<String>,
     /// What a user should know of a stage: what its rule over the archive is settled on, or has drifted from.
     pub notes: Vec<String>,
+    /// What was left out below the sources, could not be read, or counts although it is gone.
+    pub told: Vec<String>,
 }
 
 /// Says what a run would do.
@@ -62,9 +64,9 @@ pub struct Forecast {
 /// # Errors
 /// When a run holds the output, or a source cannot be read.
 pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
-    let Outlook { plan, store, driver, files_read, notes, .. } = Outlook::of(plan, options)?;
+    let Outlook { plan, store, driver, files_read, notes, told, .. } = Outlook::of(plan, options)?;
     let known: BTreeSet<String> = store.histories()?.into_iter().filter_map(|(_, case, _)| case).collect();
-    let mut forecast = Forecast { files_read, notes, ..Forecast::default() };
+    let mut forecast = Forecast { files_read, notes, told, ..Forecast::default() };
     let foresee = Foresee { plan: &plan, store: &store, driver: &driver, known };
     foresee.stages(&mut forecast)?;
     let kept = driver.kept();
@@ -283,7 +285,7 @@ impl fmt::Display for Forecast {
         for model in &self.models {
             writeln!(f, "  {model}")?;
         }
-        for note in &self.notes {
+        for note in self.notes.iter().chain(&self.told) {
             writeln!(f, "  {note}")?;
         }
         if run == 0 {

@@ -61,6 +61,10 @@ pub struct Summary {
     pub notes: Vec<String>,
     /// Sources whose `where` left out all that is there, with the values that are.
     pub left_out: Vec<String>,
+    /// What was left out below the sources, could not be read, or was kept although it is gone.
+    pub told: Vec<String>,
+    /// Folders that held cases at the last run and hold none now: what was known of them was kept.
+    pub emptied: usize,
     /// The whole run.
     pub seconds: f64,
     /// Folders of mask files that changed.
@@ -83,8 +87,8 @@ impl Summary {
         )
     }
 
-    /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used;
-    /// 74 a file of a mask could not be written; 130 interrupted.
+    /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used, or a
+    /// folder below a source is suddenly empty; 74 a file of a mask could not be written; 130 interrupted.
     pub fn exit_code(&self, allowed: f64) -> u8 {
         if self.interrupted {
             130
@@ -92,6 +96,8 @@ impl Summary {
             65
         } else if self.trainings_failed > 0 || self.rejected as f64 > allowed * self.cases as f64 {
             1
+        } else if self.emptied > 0 {
+            65
         } else if self.unwritten > 0 {
             74
         } else {
@@ -115,7 +121,7 @@ impl fmt::Display for Summary {
         for (code, count) in &self.rejects {
             writeln!(f, "  rejected {code}: {count}")?;
         }
-        for note in self.left_out.iter().chain(&self.notes) {
+        for note in self.left_out.iter().chain(&self.notes).chain(&self.told) {
             writeln!(f, "  {note}")?;
         }
         for folder in &self.folders_changed {
@@ -144,6 +150,7 @@ mod tests {
         assert_eq!(summary(4, 0, 4).exit_code(1.0), 65);
         assert_eq!(summary(0, 0, 0).exit_code(0.5), 65);
         assert_eq!(Summary { unwritten: 1, ..summary(4, 4, 0) }.exit_code(0.5), 74);
+        assert_eq!(Summary { emptied: 1, ..summary(4, 4, 0) }.exit_code(0.5), 65);
         assert_eq!(Summary { interrupted: true, ..summary(4, 4, 0) }.exit_code(0.5), 130);
     }
 }
