@@ -291,6 +291,7 @@ impl Session {
         summary.notes.extend(self.rules.notes(&self.archive));
         summary.left_out = self.archive.left_out()?;
         summary.told = self.archive.told_of();
+        summary.told.extend(self.folders.edited());
         summary.emptied = self.archive.emptied();
         summary.files = self.archive.files();
         summary.files_read = self.read;
@@ -335,8 +336,8 @@ impl Works {
         let device = networks::device(&plan.settings.device)?;
         let context = context(plan, store);
         let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-        let folders = Folders::new(context.clone(), identity.clone());
-        let tables = Tables::new(context.clone(), identity);
+        let folders = Folders::new(context.clone(), identity.clone(), store.clone());
+        let tables = Tables::new(context.clone(), identity, store.clone());
         let (control, peers) = match (links, &options.cluster) {
             (Some(Links { rows, work }), Some(cluster)) => {
                 (Control::connect(plan.clone(), cluster, rows)?, work)

@@ -7,6 +7,7 @@ mod made;
 mod owner;
 mod settled;
 mod texts;
+mod written;
 
 use std::fs;
 use std::io;
@@ -21,6 +22,7 @@ pub use made::{Described, Made, Past};
 pub use owner::Owner;
 pub use settled::Pinned;
 pub use texts::Texts;
+pub use written::{Since, Written};
 
 /// Raised when what the store holds can no longer be read by older or newer code.
 const FORMAT: u64 = 2;
