@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use tomoflow_connectors::Digest;
-use tomoflow_connectors::table::RunRow;
+use tomoflow_connectors::table::{Moment, RunRow};
 
 use super::summary::{StageCount, Summary};
 use crate::engine::dataflow::SHORT;
@@ -89,10 +89,10 @@ fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> 
 
 /// The run's own row.
 pub fn run_row(plan: &Plan, summary: &Summary, started: SystemTime) -> RunRow {
-    let started = humantime::format_rfc3339_millis(started).to_string();
+    let started = Moment::from(started);
     let digests: Vec<Digest> = plan.stages.iter().map(keys::operator).collect();
     let plan_digest = Digest::of_parts(digests.iter().map(|digest| digest.0.as_slice()));
-    let entry = Digest::of_parts([started.as_bytes(), &std::process::id().to_le_bytes()]);
+    let entry = Digest::of_parts([started.to_string().as_bytes(), &std::process::id().to_le_bytes()]);
     RunRow {
         entry: entry.to_string(),
         started,
