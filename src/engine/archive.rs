@@ -4,6 +4,7 @@
 //! The index ([`Store`]) remembers all of it, so that a look at an archive reads the files that changed, and
 //! judges the series that they belong to; memory holds one row for each series.
 
+mod apart;
 mod files;
 mod judge;
 mod left_out;

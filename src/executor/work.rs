@@ -115,6 +115,9 @@ pub struct SeriesRow {
     pub digest: Digest,
 }
 
+/// How a note begins that tells scans of one name apart.
+const SAME_NAME: &str = "SAME_NAME: this one is of the source `";
+
 impl SeriesRow {
     /// SeriesInstanceUID.
     pub fn series_uid(&self) -> &str {
@@ -129,6 +132,27 @@ impl SeriesRow {
     /// Whether planes of the grid lie between slices, so that labels depend on where these lie.
     pub fn has_planes_between(&self) -> bool {
         self.notes.iter().any(|note| says_between(note))
+    }
+
+    /// The note of a scan of `source` where `others` have a scan of the same name.
+    pub fn same_name(source: &str, others: &[String]) -> String {
+        let others: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
+        let has = if others.len() == 1 { "has" } else { "have" };
+        format!("{SAME_NAME}{source}`; {} {has} another of this name", others.join(", "))
+    }
+
+    /// What tells the scan from others of the same name: its source. Empty where it is the only one.
+    pub fn apart(&self) -> &str {
+        let note = self.notes.iter().find_map(|note| note.strip_prefix(SAME_NAME));
+        note.and_then(|note| note.split('`').next()).unwrap_or_default()
+    }
+
+    /// The case's key, and what tells it from others of the same name.
+    pub fn counted_as(&self) -> String {
+        match self.apart() {
+            "" => self.key.to_string(),
+            apart => format!("{}\0{apart}", self.key),
+        }
     }
 
     /// The texts that many scans have in common.

@@ -103,14 +103,16 @@ impl Foresee<'_> {
             pending.entry(usize::from(action.stage)).or_default().insert(case);
         }
         let (mut cases, mut labelled) = (BTreeSet::new(), BTreeSet::new());
+        let mut counted = BTreeSet::new();
         for row in self.driver.desired().keys() {
             let Desired::Case(case) = &**row else { continue };
             cases.insert(case.series.key.clone());
+            counted.insert(case.series.counted_as());
             if case.labels.is_some() {
                 labelled.insert(case.series.key.clone());
             }
         }
-        forecast.cases = cases.len();
+        forecast.cases = counted.len();
         for (index, stage) in self.plan.stages.iter().enumerate() {
             let after = |input: Option<&usize>| {
                 input.and_then(|input| pending.get(input)).cloned().unwrap_or_default()
