@@ -23,6 +23,7 @@ mod gaps;
 mod images;
 mod inspect;
 mod labels;
+mod left_out;
 mod maps;
 mod models;
 mod oracle;
