@@ -123,7 +123,11 @@ fn look(args: &InspectArgs) -> Result<Look, Failure> {
     }
     let shown = match args.json {
         true => line(&Closing { kind: "total", total: &total }),
-        false => io::stdout().lock().write_all(table::render(&contents, &total).as_bytes()),
+        false => {
+            let passed = total.passed_over.iter().map(|line| format!("{line}\n"));
+            let text = table::render(&contents, &total) + &passed.collect::<String>();
+            io::stdout().lock().write_all(text.as_bytes())
+        }
     };
     if shown.is_err() { unread(shown) } else { Ok(Look::Done(total)) }
 }

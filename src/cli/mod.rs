@@ -92,6 +92,32 @@ pub struct PipelineArgs {
     pub set: Vec<String>,
 }
 
+/// What may be empty although it was not.
+#[derive(Args, Debug)]
+pub struct EmptyArgs {
+    /// Accepts that an archive, or a folder below it, which held cases is empty now: their rows go. With `=FOLDER` of
+    /// that folder alone; may be given several times
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    accept_empty: Vec<String>,
+}
+
+impl EmptyArgs {
+    /// Whether anything may be.
+    pub fn any(&self) -> bool {
+        !self.accept_empty.is_empty()
+    }
+
+    /// Whether everything may be.
+    pub fn all(&self) -> bool {
+        self.accept_empty.iter().any(String::is_empty)
+    }
+
+    /// The folders that may be.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        self.accept_empty.iter().filter(|folder| !folder.is_empty()).map(PathBuf::from).collect()
+    }
+}
+
 impl PipelineArgs {
     /// Reads and checks the pipeline.
     ///

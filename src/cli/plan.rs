@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::PipelineArgs;
+use super::{EmptyArgs, PipelineArgs};
 use crate::engine::{self, Options};
 use crate::operators::registry::Registry;
 
@@ -19,9 +19,8 @@ pub struct PlanArgs {
     /// As if the run settled rules over the archive anew
     #[arg(long)]
     repin: bool,
-    /// As if the run accepted that an archive which held files is empty now
-    #[arg(long)]
-    accept_empty: bool,
+    #[command(flatten)]
+    empty: EmptyArgs,
     /// Threads that would do the work; one a core when left out
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -39,7 +38,8 @@ pub fn run(args: &PlanArgs, registry: &Registry) -> ExitCode {
     let options = Options {
         retrain: args.retrain,
         repin: args.repin,
-        accept_empty: args.accept_empty,
+        accept_empty: args.empty.all(),
+        emptied: args.empty.folders(),
         threads: args.threads,
         ..Options::default()
     };

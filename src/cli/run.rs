@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
-use super::PipelineArgs;
 use super::progress::Progress;
+use super::{EmptyArgs, PipelineArgs};
 use crate::engine::{self, Cluster, ClusterError, Options, RunError, SourceError};
 use crate::operators::registry::Registry;
 use crate::store::StoreError;
@@ -35,9 +35,8 @@ pub struct RunArgs {
     /// Settles rules over the archive (`to = "median"`) anew, whatever they are pinned to.
     #[arg(long)]
     repin: bool,
-    /// Accepts that an archive which held files is empty now: its rows go.
-    #[arg(long)]
-    accept_empty: bool,
+    #[command(flatten)]
+    empty: EmptyArgs,
     /// How many processes take part, on one machine or several; they must all be started
     #[arg(long, requires = "hosts", value_name = "N")]
     processes: Option<usize>,
@@ -87,7 +86,8 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         threads: args.threads,
         retrain: args.retrain,
         repin: args.repin,
-        accept_empty: args.accept_empty,
+        accept_empty: args.empty.all(),
+        emptied: args.empty.folders(),
         stop,
         cluster: match args.cluster() {
             Ok(cluster) => cluster,
@@ -122,14 +122,14 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
                     "no series of {} files fits\nhint: ask for values that are there in `where`",
                     summary.files
                 );
-            } else if summary.cases == 0 && !args.accept_empty {
+            } else if summary.cases == 0 && !args.empty.any() {
                 eprintln!(
                     "no series found in {} files\nhint: `tomoflow check` shows the sources' paths",
                     summary.files
                 );
             }
             // An archive that was said to be empty is no failure.
-            let emptied = args.accept_empty && summary.cases == 0 && !summary.interrupted;
+            let emptied = args.empty.any() && summary.cases == 0 && !summary.interrupted;
             ExitCode::from(if emptied { 0 } else { summary.exit_code(allowed) })
         }
         Err(error) => fail(&error),

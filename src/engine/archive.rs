@@ -4,6 +4,7 @@
 //! The index ([`Store`]) remembers all of it, so that a look at an archive reads the files that changed, and
 //! judges the series that they belong to; memory holds one row for each series.
 
+mod apart;
 mod files;
 mod images;
 mod judge;
@@ -11,6 +12,9 @@ mod left_out;
 mod look;
 mod parts;
 mod remarks;
+mod told;
+mod update;
+mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -36,6 +40,8 @@ use images::Imaged;
 pub use look::Looked;
 use parts::Parts;
 use remarks::Remarks;
+use told::ToldOf;
+pub use withheld::Accept;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
 const VERDICTS: &[u8] = b"verdicts 4";
@@ -128,6 +134,7 @@ pub struct Archive {
     loaded: bool,
     files: usize,
     skipped: BTreeMap<String, usize>,
+    told_of: ToldOf,
 }
 
 impl Archive {
@@ -170,6 +177,7 @@ impl Archive {
             loaded: false,
             files: 0,
             skipped: BTreeMap::new(),
+            told_of: ToldOf::default(),
         }
     }
 

@@ -1,9 +1,11 @@
 //! How a pipeline is run, and who is told how far it is.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::archive::Accept;
 use super::cluster::Cluster;
 use super::session::summary::StageCount;
 
@@ -18,8 +20,10 @@ pub struct Options {
     pub retrain: bool,
     /// Whether rules over the archive are settled anew, whatever they are pinned to.
     pub repin: bool,
-    /// Whether an archive that was not empty may be empty now.
+    /// Whether an archive that was not empty, and any folder below it, may be empty now.
     pub accept_empty: bool,
+    /// Folders that may be empty now although they were not, with all that lies below them.
+    pub emptied: Vec<PathBuf>,
     /// Set from outside to stop.
     pub stop: Arc<AtomicBool>,
     /// The processes that take part; none for this one alone.
@@ -27,6 +31,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// What may be empty although it was not.
+    pub(in crate::engine) fn accept(&self) -> Accept {
+        Accept::new(self.accept_empty, &self.emptied)
+    }
+
     /// Threads of the CPU pool: as many as were asked for, or one a core.
     pub fn pool_threads(&self) -> usize {
         match self.threads {
@@ -44,6 +53,7 @@ impl Default for Options {
             retrain: false,
             repin: false,
             accept_empty: false,
+            emptied: Vec::new(),
             stop: Arc::default(),
             cluster: None,
         }

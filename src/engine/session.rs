@@ -109,7 +109,7 @@ impl Session {
     /// # Errors
     /// When a source cannot be read; nothing has changed then.
     pub fn look(&mut self) -> Result<(), RunError> {
-        let looked = self.archive.look(self.options.accept_empty)?;
+        let looked = self.archive.look(&self.options.accept())?;
         self.follow(looked)
     }
 
@@ -292,6 +292,9 @@ impl Session {
         summary.notes.extend(self.rules.notes(&self.archive));
         summary.left_out = self.archive.left_out()?;
         summary.unmatched = self.archive.remarks().to_vec();
+        summary.told = self.archive.told_of();
+        summary.told.extend(self.folders.edited());
+        summary.emptied = self.archive.emptied();
         summary.files = self.archive.files();
         summary.files_read = self.read;
         summary.skipped = self.archive.skipped().clone();
@@ -335,8 +338,8 @@ impl Works {
         let device = networks::device(&plan.settings.device)?;
         let context = context(plan, store);
         let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-        let folders = Folders::new(context.clone(), identity.clone());
-        let tables = Tables::new(context.clone(), identity);
+        let folders = Folders::new(context.clone(), identity.clone(), store.clone());
+        let tables = Tables::new(context.clone(), identity, store.clone());
         let (control, peers) = match (links, &options.cluster) {
             (Some(Links { rows, work }), Some(cluster)) => {
                 (Control::connect(plan.clone(), cluster, rows)?, work)
@@ -361,7 +364,7 @@ fn survey(
     options: &Options,
 ) -> Result<usize, RunError> {
     let mut archive = Archive::new(Arc::new(declared.clone()), store.clone());
-    let looked = archive.look(options.accept_empty)?;
+    let looked = archive.look(&options.accept())?;
     let read = looked.read;
     archive.follow(looked)?;
     rules.settle(&archive, store)?;

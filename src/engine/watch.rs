@@ -159,7 +159,7 @@ impl Watching {
                 let _ = wake.try_send(());
             }
         };
-        // Links are not followed, as in a look at everything.
+        // What changes behind a link that leads out of the folder, the next look at everything finds.
         let made = RecommendedWatcher::new(note, Config::default().with_follow_symlinks(false));
         made.map_err(|error| {
             let why = Why { reason: reason(&error), hint: "raise `fs.inotify.max_user_instances`" };
@@ -219,6 +219,8 @@ fn files(pending: &Pending) -> Option<BTreeSet<PathBuf>> {
                     listed = Some(path);
                 }
             },
+            // What a link leads to, and whether it counts, a look at everything says.
+            Ok(metadata) if metadata.is_symlink() => return None,
             Ok(metadata) if !metadata.is_file() => {}
             Ok(_) | Err(_) => drop(files.insert(path.clone())),
         }

@@ -72,7 +72,7 @@ fn refused(error: StoreError) -> Reject {
 fn unchanged(files: &[FileStat]) -> Result<(), Reject> {
     for file in files {
         let now = tomoflow_connectors::container::stat(&file.path);
-        if !now.is_ok_and(|now| now == *file) {
+        if !now.is_ok_and(|now| file.is_still(&now)) {
             let message = format!("{} bytes were indexed, another file is there now", file.size);
             return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
         }

@@ -117,6 +117,9 @@ pub struct SeriesRow {
     pub digest: Digest,
 }
 
+/// How a note begins that tells scans of one name apart.
+const SAME_NAME: &str = "SAME_NAME: this one is of the source `";
+
 impl SeriesRow {
     /// SeriesInstanceUID.
     pub fn series_uid(&self) -> &str {
@@ -140,6 +143,27 @@ impl SeriesRow {
             (&self.key, self.part, self.form, texts, &self.description),
             (&self.grid, self.list, &self.notes, self.digest),
         )
+    }
+
+    /// The note of a scan of `source` where `others` have a scan of the same name.
+    pub fn same_name(source: &str, others: &[String]) -> String {
+        let others: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
+        let has = if others.len() == 1 { "has" } else { "have" };
+        format!("{SAME_NAME}{source}`; {} {has} another of this name", others.join(", "))
+    }
+
+    /// What tells the scan from others of the same name: its source. Empty where it is the only one.
+    pub fn apart(&self) -> &str {
+        let note = self.notes.iter().find_map(|note| note.strip_prefix(SAME_NAME));
+        note.and_then(|note| note.split('`').next()).unwrap_or_default()
+    }
+
+    /// The case's key, and what tells it from others of the same name.
+    pub fn counted_as(&self) -> String {
+        match self.apart() {
+            "" => self.key.to_string(),
+            apart => format!("{}\0{apart}", self.key),
+        }
     }
 
     /// The texts that many scans have in common.

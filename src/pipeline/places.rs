@@ -37,15 +37,19 @@ pub fn resolved(path: &Path) -> PathBuf {
 }
 
 impl Plan {
-    /// What lies below a source's folder and is written by this pipeline, named as the source names its files: it is
-    /// no input.
-    pub fn own_below(&self, root: &Path) -> Vec<PathBuf> {
-        let real = resolved(root);
+    /// Where this pipeline writes, without links: nothing of it is an input.
+    pub fn own_places(&self) -> Vec<PathBuf> {
         let sinks = self.stages.iter().filter_map(|stage| match &stage.stage {
             Stage::Files(files) => Some(&files.path),
             _ => None,
         });
-        let own = std::iter::once(&self.settings.out).chain(sinks).map(|path| resolved(path));
+        std::iter::once(&self.settings.out).chain(sinks).map(|path| resolved(path)).collect()
+    }
+
+    /// What lies below a source's folder and is written by this pipeline, named as the source names its files.
+    pub fn own_below(&self, root: &Path) -> Vec<PathBuf> {
+        let real = resolved(root);
+        let own = self.own_places().into_iter();
         let below = own.filter_map(|own| own.strip_prefix(&real).ok().map(Path::to_owned));
         below.filter(|below| !below.as_os_str().is_empty()).map(|below| root.join(below)).collect()
     }

@@ -174,13 +174,12 @@ impl Contents {
 
     fn page(&self, context: &ReportContext) -> Result<String, ReportError> {
         let mut runs: Vec<&RunRow> = self.runs.iter().collect();
-        // RFC 3339 in one zone sorts by time.
         runs.sort_by(|a, b| b.started.cmp(&a.started));
         let last = runs.first().map_or("No run is recorded.".to_owned(), |run| {
             let end = if run.finished { "took" } else { "was interrupted after" };
             format!(
                 "The last run started {} and {end} {}.",
-                overview::moment(&run.started),
+                overview::moment(&run.started.to_string()),
                 seconds(run.seconds)
             )
         });

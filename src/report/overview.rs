@@ -148,7 +148,7 @@ pub(super) fn runs(rows: &[&RunRow]) -> String {
         .map(|run| {
             let plan: String = run.plan_digest.chars().take(12).collect();
             let mut cells = vec![
-                Text(&moment(&run.started)).to_string(),
+                Text(&moment(&run.started.to_string())).to_string(),
                 seconds(run.seconds),
                 (if run.finished { "finished" } else { "<em>interrupted</em>" }).to_owned(),
             ];

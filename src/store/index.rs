@@ -18,7 +18,7 @@ use super::{Store, StoreError};
 
 pub use held::{Held, Holds, Indexed, Known};
 
-/// Path → size, time, inode and what the file held.
+/// Path → size, time, inode and what the file held; behind it the ctime, which earlier versions did not keep.
 const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
 /// Series ‖ 0 ‖ record ‖ path: the files of a series, and where a record lies. Outlines have an empty series.
 const MEMBERS: TableDefinition<&[u8], ()> = TableDefinition::new("members");
@@ -41,6 +41,14 @@ impl Store {
     /// # Errors
     /// When the database refuses or a record is damaged.
     pub fn visit_files(&self, root: &Path, mut visit: impl FnMut(Known<'_>)) -> Result<(), StoreError> {
+        self.scan_files(root, |known| {
+            visit(known);
+            true
+        })
+    }
+
+    /// The same, as long as `visit` says so.
+    fn scan_files(&self, root: &Path, mut visit: impl FnMut(Known<'_>) -> bool) -> Result<(), StoreError> {
         let read = self.begin_read()?;
         let files = match read.open_table(FILES) {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
@@ -51,11 +59,37 @@ impl Store {
             let (path, entry) = row?;
             let Some(below) = path.value().strip_prefix(prefix) else { break };
             // Not what only begins like it: `/archive-old` lies not below `/archive`.
-            if below.is_empty() || below.starts_with(b"/") || prefix.ends_with(b"/") {
-                visit(Known::new(path.value(), entry.value())?);
+            let inside = below.is_empty() || below.starts_with(b"/") || prefix.ends_with(b"/");
+            if inside && !visit(Known::new(path.value(), entry.value())?) {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Whether a file of the index below `root` is one that is looked for.
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn any_file(
+        &self,
+        root: &Path,
+        mut wanted: impl FnMut(&Known<'_>) -> bool,
+    ) -> Result<bool, StoreError> {
+        let mut found = false;
+        self.scan_files(root, |known| {
+            found = wanted(&known);
+            !found
+        })?;
+        Ok(found)
+    }
+
+    /// Whether the index knows any file.
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn knows_files(&self) -> Result<bool, StoreError> {
+        self.any_file(Path::new("/"), |_| true)
     }
 
     /// What the index knows of one file.
@@ -123,6 +157,26 @@ impl Store {
         }
         write.commit()?;
         points::pass(points::INDEX_WRITTEN).map_err(StoreError::io(&self.root))
+    }
+
+    /// Keeps what the system says of files that are known, and are what they were.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn restat(&self, files: &[Indexed]) -> Result<(), StoreError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let mut write = self.begin_write()?;
+        // A crash costs doing it again.
+        write.set_durability(redb::Durability::None)?;
+        {
+            let mut table = write.open_table(FILES)?;
+            for Indexed { stat, held } in files {
+                table.insert(stat.path.as_os_str().as_bytes(), entry(stat, held)?.as_slice())?;
+            }
+        }
+        Ok(write.commit()?)
     }
 
     /// The files of a series below `root`, each with its record's digest, by record.
@@ -261,8 +315,7 @@ impl Tables<'_> {
         let held = Held::of(record);
         let before = self.held(&stat.path)?;
         let path = stat.path.as_os_str().as_bytes();
-        let entry = postcard::to_stdvec(&(stat.size, stat.mtime_ns, stat.inode, &held))?;
-        self.files.insert(path, entry.as_slice())?;
+        self.files.insert(path, entry(stat, &held)?.as_slice())?;
         if before.as_ref() == Some(&held) {
             return Ok(());
         }
@@ -312,6 +365,14 @@ impl Tables<'_> {
     }
 }
 
+fn entry(stat: &FileStat, held: &Held) -> Result<Vec<u8>, StoreError> {
+    let mut entry = postcard::to_stdvec(&(stat.size, stat.mtime_ns, stat.inode, held))?;
+    if let Some(ctime_ns) = stat.ctime_ns {
+        entry.extend(postcard::to_stdvec(&ctime_ns)?);
+    }
+    Ok(entry)
+}
+
 fn indexed(path: &[u8], entry: &[u8]) -> Result<Indexed, StoreError> {
     Ok(Known::new(path, entry)?.into())
 }
@@ -336,7 +397,7 @@ mod tests {
     use super::*;
 
     fn stat(path: &str) -> FileStat {
-        FileStat { path: path.into(), size: 1, mtime_ns: 2, inode: 3 }
+        FileStat { path: path.into(), size: 1, mtime_ns: 2, inode: 3, ctime_ns: None }
     }
 
     fn image(series: &str, sop: &str) -> Record {
@@ -374,6 +435,25 @@ mod tests {
         // The same record twice: it stays until both files are gone.
         store.reindex(&[(stat("/x/4"), a.clone())], &["/x/1".into()]).unwrap();
         assert_eq!(store.places("1.2", &[record(&a)]).unwrap()[0].as_ref().unwrap().path, Path::new("/x/4"));
+    }
+
+    #[test]
+    fn a_ctime_counts_once_it_is_kept() {
+        let out = tempfile::tempdir().unwrap();
+        let store = Store::open(out.path()).unwrap();
+        let path = Path::new("/x/1");
+        // As versions before it wrote it.
+        store.reindex(&[(stat("/x/1"), image("1.2", "a"))], &[]).unwrap();
+        let known = store.file(path).unwrap().unwrap();
+        let now = FileStat { ctime_ns: Some(7), ..stat("/x/1") };
+        assert!(known.stat.ctime_ns.is_none() && known.stat.is_still(&now) && Known::of(&known).is(&now));
+        store.restat(&[Indexed { stat: now.clone(), held: known.held.clone() }]).unwrap();
+        let filled = store.file(path).unwrap().unwrap();
+        assert_eq!(filled, Indexed { stat: now.clone(), held: known.held });
+        let later = FileStat { ctime_ns: Some(8), ..now.clone() };
+        assert!(!filled.stat.is_still(&later) && filled.stat.seems(&later) && !Known::of(&filled).is(&later));
+        assert!(store.any_file(Path::new("/x"), |known| known.path == path).unwrap());
+        assert!(!store.any_file(Path::new("/x/1/2"), |_| true).unwrap() && store.knows_files().unwrap());
     }
 
     #[test]

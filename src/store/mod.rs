@@ -8,6 +8,7 @@ mod made;
 mod owner;
 mod settled;
 mod texts;
+mod written;
 
 use std::fs;
 use std::io;
@@ -22,6 +23,7 @@ pub use made::{Described, Made, Past};
 pub use owner::Owner;
 pub use settled::Pinned;
 pub use texts::Texts;
+pub use written::{Since, Written};
 
 /// Raised when what the store holds can no longer be read by older or newer code.
 const FORMAT: u64 = 2;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tomoflow::connectors::Digest;
+use tomoflow::connectors::table::{Rows, RunRow, Table, read_rows};
 use tomoflow::engine::{Options, Summary, run};
 use tomoflow::networks;
 use tomoflow::operators::registry::Registry;
@@ -99,6 +100,43 @@ fn an_earlier_output_is_found_unchanged() {
     let after = kept(place.path());
     let changed: Vec<_> = after.iter().filter(|(name, digest)| before.get(*name) != Some(digest)).collect();
     assert!(changed.is_empty() && after.len() == before.len(), "{changed:#?}");
+}
+
+/// The rows of `runs`, oldest first.
+fn runs(folder: &Path) -> Vec<RunRow> {
+    match read_rows(&folder.join("out/tables/runs"), Table::Runs).unwrap() {
+        Rows::Runs(mut rows) => {
+            rows.sort_by_key(|row| row.started);
+            rows
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn runs_of_an_earlier_output_get_a_timestamp() {
+    let place = workplace();
+    unpack(place.path());
+    let log = |version: u64| {
+        let path = place.path().join(format!("out/tables/runs/_delta_log/{version:020}.json"));
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    let is_text = |log: &str| log.contains(r#"\"started\",\"type\":\"string\""#);
+    assert!(is_text(&log(0)));
+    // What only reads takes the text as it is.
+    let before = runs(place.path());
+    let year = before[0].started.to_string();
+    assert!(year.starts_with("20") && year.ends_with('Z') && year.len() == 27, "{year}");
+    assert!(log(2).is_empty());
+    run_in(place.path());
+    assert!(log(2).contains(r#"\"started\",\"type\":\"timestamp\""#) && !is_text(&log(2)), "{}", log(2));
+    let after = runs(place.path());
+    assert_eq!((&after[..before.len()], after.len()), (&before[..], before.len() + 1));
+    assert!(after[before.len()].started > before[before.len() - 1].started);
+    // The version of before is still there for those who ask for it.
+    assert!(log(2).contains("\"remove\"") && log(1).contains("part-"));
+    run_in(place.path());
+    assert_eq!((runs(place.path()).len(), log(4).contains("metaData")), (before.len() + 2, false));
 }
 
 #[test]

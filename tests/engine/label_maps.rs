@@ -126,7 +126,7 @@ fn values_that_nobody_declared_are_told() {
     let summary = place.run();
     let row = |case: &str| (case.to_owned(), "LABEL_VALUE".to_owned(), 0);
     assert_eq!(told(&place), [row("b"), row("c")]);
-    assert_eq!((summary.rejected, summary.told["LABEL_VALUE"]), (0, 2), "{summary}");
+    assert_eq!((summary.rejected, summary.remarked["LABEL_VALUE"]), (0, 2), "{summary}");
     assert!(place.tables()["rejects"].iter().any(|row| row.contains("255 in 256 voxels")));
 
     // Done already, it is told again; and where somebody says that it is background, it is not.

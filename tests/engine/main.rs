@@ -25,6 +25,7 @@ mod images;
 mod inspect;
 mod label_maps;
 mod labels;
+mod left_out;
 mod maps;
 mod models;
 mod oracle;

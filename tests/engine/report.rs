@@ -141,7 +141,7 @@ fn synthetic(tables: &Path, text: &str) {
     fill(tables, Rows::Training(training(text)));
     let run = |day: i64| RunRow {
         entry: "u".into(),
-        started: format!("2026-11-{day:02}T02:00:07.123Z"),
+        started: humantime::parse_rfc3339(&format!("2026-11-{day:02}T02:00:07.123Z")).unwrap().into(),
         seconds: 61.5 * day as f64,
         pipeline: text.into(),
         plan_digest: "5bd1e995c0ffee00".into(),

@@ -141,6 +141,56 @@ fn a_rescan_finds_what_nobody_told() {
     assert_eq!(place.tables(), place.anew());
 }
 
+#[test]
+fn links_that_come_and_go_are_followed() {
+    let place = place("100ms", "1h");
+    let all = written(&place, 3);
+    for file in files(&all[0]) {
+        fs::copy(file, here(&place, file)).unwrap();
+    }
+    let link = |target: &Path, name: &Path| std::os::unix::fs::symlink(target, name).unwrap();
+    // A loop that was there before.
+    link(&place.archive(), &place.archive().join("loop"));
+    let mut watching = Watching::start(&place);
+    watching.until("a series", |summary| summary.accepted == 1 && summary.actions_run == 3);
+    files(&all[1]).for_each(|file| link(file, &here(&place, file)));
+    watching.until("a series of links", |summary| summary.accepted == 2 && summary.actions_run == 6);
+    let site = place.path().join("site");
+    fs::create_dir(&site).unwrap();
+    for file in files(&all[2]) {
+        fs::copy(file, site.join(file.file_name().unwrap())).unwrap();
+    }
+    link(&site, &place.archive().join("site"));
+    watching.until("a linked folder", |summary| summary.accepted == 3 && summary.actions_run == 9);
+    fs::remove_file(place.archive().join("site")).unwrap();
+    watching.until("a folder without its link", |summary| summary.accepted == 2);
+    files(&all[1]).for_each(|file| fs::remove_file(here(&place, file)).unwrap());
+    watching.until("files without their links", |summary| summary.accepted == 1);
+    watching.end();
+    assert_eq!(place.tables(), place.anew());
+}
+
+#[test]
+fn a_rescan_sees_behind_links() {
+    let place = place("100ms", "1s");
+    let all = written(&place, 2);
+    let site = place.path().join("site");
+    fs::create_dir(&site).unwrap();
+    std::os::unix::fs::symlink(&site, place.archive().join("site")).unwrap();
+    let copy = |series: &Written| {
+        for file in files(series) {
+            fs::copy(file, site.join(file.file_name().unwrap())).unwrap();
+        }
+    };
+    copy(&all[0]);
+    let mut watching = Watching::start(&place);
+    watching.until("a series", |summary| summary.accepted == 1 && summary.actions_run == 3);
+    copy(&all[1]);
+    watching.until("another behind a link", |summary| summary.accepted == 2 && summary.actions_run == 6);
+    watching.end();
+    assert_eq!(place.tables(), place.anew());
+}
+
 /// Outlines of a series that somebody corrected, beside the archive.
 fn moved_label(place: &Workplace, index: usize, columns: usize) -> PathBuf {
     let (_, truth) = vs::case(&place.phantom, index);

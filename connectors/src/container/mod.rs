@@ -117,12 +117,12 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-/// What the system says of a file, which may lie in a container. Links are not followed.
+/// What the system says of a file, which may lie in a container; of a link, of what it leads to.
 ///
 /// # Errors
 /// What the system says; `NotFound` for a member that is not there any more.
 pub fn stat(path: &Path) -> io::Result<FileStat> {
-    match std::fs::symlink_metadata(path) {
+    match std::fs::metadata(path) {
         Ok(metadata) => Ok(FileStat::new(path.to_owned(), &metadata)),
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             let (container, name) = inside(path).ok_or(ErrorKind::NotFound)?;
@@ -174,6 +174,7 @@ impl Container {
             size: member.size,
             mtime_ns: self.stat.mtime_ns,
             inode: self.stat.inode.rotate_left(32) ^ member.mark,
+            ctime_ns: self.stat.ctime_ns,
         }
     }
 }

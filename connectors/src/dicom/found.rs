@@ -20,19 +20,38 @@ pub struct FileStat {
     pub mtime_ns: i64,
     /// The file's number on its device.
     pub inode: u64,
+    /// Time of the last change of content, name or rights, which no program can put back, in nanoseconds since 1970;
+    /// none in what was kept before it was.
+    pub ctime_ns: Option<i64>,
 }
 
 impl FileStat {
     /// A file's path, and what the system says about it.
     pub fn new(path: PathBuf, metadata: &Metadata) -> Self {
         let (mut size, mut mtime_ns) = (metadata.size(), mtime_ns(metadata));
+        let mut ctime_ns = ctime(metadata);
         // A header is no older than its voxels in a file beside it.
         for voxels in imagefile::companions(&path) {
             size = size.saturating_add(voxels.size());
             mtime_ns = mtime_ns.max(self::mtime_ns(&voxels));
+            ctime_ns = ctime_ns.max(ctime(&voxels));
         }
-        Self { path, size, mtime_ns, inode: metadata.ino() }
+        Self { path, size, mtime_ns, inode: metadata.ino(), ctime_ns: Some(ctime_ns) }
     }
+
+    /// Whether this is the file that it was, as far as the system tells. Where no ctime was kept, the rest decides.
+    pub fn is_still(&self, now: &Self) -> bool {
+        self.seems(now) && (self.ctime_ns.is_none() || self.ctime_ns == now.ctime_ns)
+    }
+
+    /// Whether size, time and inode are what they were, which a program can put back.
+    pub fn seems(&self, now: &Self) -> bool {
+        (&self.path, self.size, self.mtime_ns, self.inode) == (&now.path, now.size, now.mtime_ns, now.inode)
+    }
+}
+
+fn ctime(metadata: &Metadata) -> i64 {
+    metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
 }
 
 fn mtime_ns(metadata: &Metadata) -> i64 {

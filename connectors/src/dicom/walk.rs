@@ -1,8 +1,12 @@
 //! The files below a folder, sorted, with what tells whether one has changed.
 
+mod links;
+mod passed;
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
-use std::ffi::OsStr;
 use std::fs::DirEntry;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +17,11 @@ use rayon::prelude::*;
 
 use super::found::{FileStat, Found};
 use crate::container;
+use links::{Links, Taken, target};
+use passed::is_versions;
+
+pub use links::{Named, Names};
+pub use passed::{Few, PassedOver, is_passed_over, is_remnant};
 
 /// A root that cannot be walked.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +46,13 @@ pub struct Unseen {
 /// Folders listed at once: on a network each look takes its time. Bounds what a walk holds in memory.
 const AHEAD: usize = 128;
 
-/// Every file below `root`, in the order of the bytes of their paths. Links are not followed; what cannot be
+/// Every file below `root`, in the order of the bytes of their paths. Links are passed over; what cannot be
 /// read is left out (and logged; [`Walk::notes`] tells it).
 ///
 /// # Errors
 /// [`WalkError`] when the root itself cannot be read.
 pub fn walk(root: &Path) -> Result<Vec<FileStat>, WalkError> {
-    let mut walk = Walk::new(root)?;
+    let mut walk = Walk::new(root)?.without_links();
     let files = walk.by_ref().collect();
     for note in walk.notes() {
         tracing::warn!("{note}");
@@ -51,34 +60,44 @@ pub fn walk(root: &Path) -> Result<Vec<FileStat>, WalkError> {
     Ok(files)
 }
 
-/// The files below a folder, one by one, in the order of the bytes of their paths. Links are not followed; a
-/// `.zip` or `.tar` counts as a folder of its members. What macOS leaves beside files is passed over ([`is_remnant`]).
+/// The files below a folder, one by one, in the order of the bytes of their paths. A `.zip` or `.tar` counts as a
+/// folder of its members. What macOS leaves beside files is passed over ([`is_remnant`]), and so are folders in which
+/// programs keep versions (`.git`).
+///
+/// Links are followed, to files and to folders. What they lead to counts once: not again where it is looked at under
+/// its own name, nor by a second link, unless the names of files say what they are ([`Walk::naming`]). So every walk
+/// ends. A link that leads nowhere is one of the [`Walk::notes`].
 ///
 /// It looks a few folders ahead, several at once, and holds no more than what lies in those.
 #[derive(Debug)]
 pub struct Walk<F = FileStat> {
     /// What comes next, in order.
     next: VecDeque<Entry<F>>,
-    /// A folder that a bind mount shows again is known by its device and inode.
-    seen: HashSet<(u64, u64)>,
+    /// A folder that a bind mount shows again is known by its device and inode; one that links lead to counts once more.
+    seen: HashSet<(bool, Id)>,
+    /// Files that links have led to.
+    linked: HashSet<Id>,
     /// What lies in these is not looked at.
     left_out: Vec<PathBuf>,
+    links: Links,
     notes: Vec<Unseen>,
-    /// What was passed over by its name.
-    remnants: usize,
+    passed: PassedOver,
 }
 
-/// Whether a file or folder is what macOS leaves beside others, on shares and in archives, by its name: `._` before
-/// that of another file, or `__MACOSX`.
-pub fn is_remnant(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(b"._") || name == "__MACOSX"
+/// Device and inode.
+type Id = (u64, u64);
+
+fn id(metadata: &std::fs::Metadata) -> Id {
+    (metadata.dev(), metadata.ino())
 }
 
 #[derive(Debug)]
 enum Entry<F> {
     File(F),
-    /// A folder or container that has not been listed yet; its device and inode.
-    Folder(PathBuf, (u64, u64)),
+    /// A file that counts unless a link has led to it.
+    Once(F, Id),
+    /// A folder or container that has not been listed yet, and where it lies without links when one led to it.
+    Folder(PathBuf, Id, Option<PathBuf>),
 }
 
 impl Walk {
@@ -110,16 +129,18 @@ impl<F: Found> Walk<F> {
                 true => drop(std::fs::read_dir(root).map_err(at_root)?),
                 false => drop(container::members(root).map_err(at_root)?),
             }
-            Entry::Folder(root.to_owned(), (metadata.dev(), metadata.ino()))
+            Entry::Folder(root.to_owned(), id(&metadata), None)
         } else {
             Entry::File(F::from_stat(FileStat::new(root.to_owned(), &metadata)))
         };
         Ok(Self {
             next: VecDeque::from([first]),
             seen: HashSet::new(),
+            linked: HashSet::new(),
             left_out: Vec::new(),
+            links: Links::below(root).map_err(at_root)?,
             notes: Vec::new(),
-            remnants: 0,
+            passed: PassedOver::default(),
         })
     }
 
@@ -131,14 +152,39 @@ impl<F: Found> Walk<F> {
         self
     }
 
+    /// The same walk, which passes over links.
+    #[must_use]
+    pub fn without_links(mut self) -> Self {
+        self.links.followed = false;
+        self
+    }
+
+    /// The same walk, in which no link leads into these places; they have no links themselves.
+    #[must_use]
+    pub fn without_places(mut self, own: &[PathBuf]) -> Self {
+        self.links.own.extend_from_slice(own);
+        self
+    }
+
+    /// The same walk, told what the names of files say.
+    #[must_use]
+    pub fn naming(mut self, names: Names) -> Self {
+        self.links.names = Some(names);
+        self
+    }
+
     /// The file that comes next.
     pub fn peek(&mut self) -> Option<&F> {
-        while let Some(Entry::Folder(..)) = self.next.front() {
-            self.list();
+        loop {
+            match self.next.front()? {
+                Entry::Folder(..) => self.list(),
+                Entry::Once(..) => self.decide(),
+                Entry::File(_) => break,
+            }
         }
         match self.next.front()? {
             Entry::File(file) => Some(file),
-            Entry::Folder(..) => None,
+            Entry::Once(..) | Entry::Folder(..) => None,
         }
     }
 
@@ -152,7 +198,21 @@ impl<F: Found> Walk<F> {
     /// How many files and folders were passed over so far since macOS left them beside others ([`is_remnant`]); in a
     /// container, files.
     pub fn remnants(&self) -> usize {
-        self.remnants
+        self.passed.remnants.count
+    }
+
+    /// What was passed over so far.
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.passed
+    }
+
+    /// The first entry counts unless a link has led to the same file.
+    fn decide(&mut self) {
+        match self.next.pop_front() {
+            Some(Entry::Once(file, id)) if self.linked.insert(id) => self.next.push_front(Entry::File(file)),
+            Some(Entry::Once(file, _)) => self.passed.again.add(file.path().to_owned()),
+            other => self.next.extend(other),
+        }
     }
 
     /// Lists the first folders that wait; what lies in each takes its place.
@@ -166,20 +226,28 @@ impl<F: Found> Walk<F> {
         }
         // In order, so that of a folder that is shown twice the first counts, however many threads there are.
         head.retain(|entry| match entry {
-            Entry::Folder(path, id) => !self.left_out.contains(path) && self.seen.insert(*id),
-            Entry::File(_) => true,
+            Entry::Folder(path, _, _) if self.left_out.contains(path) => false,
+            Entry::Folder(path, id, real) => {
+                let new = self.seen.insert((real.is_some(), *id));
+                if !new && real.is_some() {
+                    self.passed.again.add(path.clone());
+                }
+                new
+            }
+            Entry::File(_) | Entry::Once(..) => true,
         });
+        let links = &self.links;
         let listed: Vec<Listed<F>> = head
             .into_par_iter()
             .map(|entry| match entry {
-                Entry::Folder(path, _) => list(&path),
-                file @ Entry::File(_) => Listed { entries: vec![file], ..Listed::default() },
+                Entry::Folder(path, _, real) => list(&path, real.as_deref(), links),
+                file => Listed { entries: vec![file], ..Listed::default() },
             })
             .collect();
-        for Listed { entries, notes, remnants } in listed.into_iter().rev() {
+        for Listed { entries, notes, passed } in listed.into_iter().rev() {
             entries.into_iter().rev().for_each(|entry| self.next.push_front(entry));
             self.notes.extend(notes);
-            self.remnants += remnants;
+            self.passed.extend(passed);
         }
     }
 }
@@ -191,7 +259,7 @@ impl<F: Found> Iterator for Walk<F> {
         self.peek()?;
         match self.next.pop_front()? {
             Entry::File(file) => Some(file),
-            Entry::Folder(..) => None,
+            Entry::Once(..) | Entry::Folder(..) => None,
         }
     }
 }
@@ -200,22 +268,23 @@ impl<F: Found> Iterator for Walk<F> {
 struct Listed<F> {
     entries: Vec<Entry<F>>,
     notes: Vec<Unseen>,
-    remnants: usize,
+    passed: PassedOver,
 }
 
 impl<F> Default for Listed<F> {
     fn default() -> Self {
-        Self { entries: Vec::new(), notes: Vec::new(), remnants: 0 }
+        Self { entries: Vec::new(), notes: Vec::new(), passed: PassedOver::default() }
     }
 }
 
-fn list<F: Found>(folder: &Path) -> Listed<F> {
+/// Lists a folder; `real` says where it lies when a link led to it.
+fn list<F: Found>(folder: &Path, real: Option<&Path>, links: &Links) -> Listed<F> {
     let mut listed = Listed::default();
     let listing = match std::fs::read_dir(folder) {
         Ok(listing) => listing,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             match container::members(folder) {
-                Ok(members) => listed.add_members(folder, members),
+                Ok(members) => listed.add_members(folder, members, real, links),
                 Err(source) => listed.notes.push(Unseen { path: folder.to_owned(), source }),
             }
             return listed;
@@ -226,15 +295,11 @@ fn list<F: Found>(folder: &Path) -> Listed<F> {
         }
     };
     for entry in listing {
-        if entry.as_ref().is_ok_and(|entry| is_remnant(&entry.file_name())) {
-            listed.remnants += 1;
-            continue;
-        }
-        let (path, entry) = match entry {
-            Ok(entry) => (entry.path(), look(&entry)),
+        let (path, found) = match entry {
+            Ok(entry) => (entry.path(), listed.look(&entry, real, links)),
             Err(error) => (folder.to_owned(), Err(error)),
         };
-        match entry {
+        match found {
             Ok(found) => listed.entries.extend(found),
             Err(source) => listed.notes.push(Unseen { path, source }),
         }
@@ -246,29 +311,82 @@ fn list<F: Found>(folder: &Path) -> Listed<F> {
 }
 
 impl<F: Found> Listed<F> {
-    fn add_members(&mut self, container: &Path, members: Vec<FileStat>) {
+    /// What an entry of a folder is to a walk; nothing for what is passed over.
+    fn look(&mut self, entry: &DirEntry, real: Option<&Path>, links: &Links) -> io::Result<Option<Entry<F>>> {
+        let (name, path) = (entry.file_name(), entry.path());
+        if is_remnant(&name) {
+            self.passed.remnants.add(path);
+            return Ok(None);
+        }
+        let kind = entry.file_type()?;
+        if kind.is_dir() && is_versions(&name) {
+            self.passed.versions.add(path);
+            return Ok(None);
+        }
+        if kind.is_symlink() {
+            if !links.followed {
+                return Ok(None);
+            }
+            let (real, metadata) = target(&path)?;
+            return Ok(self.linked(path, real, &metadata, links));
+        }
+        if let Some(real) = real {
+            return Ok(self.linked(path, real.join(name), &entry.metadata()?, links));
+        }
+        if kind.is_dir() || (kind.is_file() && container::is_container(&path)) {
+            return Ok(Some(Entry::Folder(path, id(&entry.metadata()?), None)));
+        }
+        if !kind.is_file() {
+            self.passed.special.add(path);
+            return Ok(None);
+        }
+        F::from_entry(path, entry).map(|file| Some(Entry::File(file)))
+    }
+
+    /// What a link leads to, or what lies in a folder that one leads to.
+    fn linked(
+        &mut self,
+        path: PathBuf,
+        real: PathBuf,
+        metadata: &std::fs::Metadata,
+        links: &Links,
+    ) -> Option<Entry<F>> {
+        let folder = metadata.is_dir() || (metadata.is_file() && container::is_container(&path));
+        if !folder && !metadata.is_file() {
+            self.passed.special.add(path);
+            return None;
+        }
+        let taken = if folder { links.folder(&real) } else { links.file(&path, &real) };
+        match taken {
+            Taken::Own => None,
+            Taken::Again => {
+                self.passed.again.add(path);
+                None
+            }
+            Taken::Above => {
+                self.passed.above.add(path);
+                None
+            }
+            Taken::Yes | Taken::Once if folder => Some(Entry::Folder(path, id(metadata), Some(real))),
+            Taken::Yes => Some(Entry::File(F::from_stat(FileStat::new(path, metadata)))),
+            Taken::Once => Some(Entry::Once(F::from_stat(FileStat::new(path, metadata)), id(metadata))),
+        }
+    }
+
+    fn add_members(&mut self, container: &Path, members: Vec<FileStat>, real: Option<&Path>, links: &Links) {
         for member in members {
             let below = member.path.strip_prefix(container).unwrap_or(&member.path);
             if below.iter().any(is_remnant) {
-                self.remnants += 1;
-            } else {
-                self.entries.push(Entry::File(F::from_stat(member)));
+                self.passed.remnants.add(member.path);
+                continue;
+            }
+            let taken = real.map_or(Taken::Yes, |real| links.file(&member.path, &real.join(below)));
+            match taken {
+                Taken::Yes | Taken::Once => self.entries.push(Entry::File(F::from_stat(member))),
+                Taken::Own | Taken::Above | Taken::Again => {}
             }
         }
     }
-}
-
-/// What an entry of a folder is to a walk; nothing for links and pipes.
-fn look<F: Found>(entry: &DirEntry) -> io::Result<Option<Entry<F>>> {
-    let (path, kind) = (entry.path(), entry.file_type()?);
-    if kind.is_dir() || (kind.is_file() && container::is_container(&path)) {
-        let metadata = entry.metadata()?;
-        return Ok(Some(Entry::Folder(path, (metadata.dev(), metadata.ino()))));
-    }
-    if !kind.is_file() {
-        return Ok(None);
-    }
-    F::from_entry(path, entry).map(|file| Some(Entry::File(file)))
 }
 
 impl<F: Found> Entry<F> {
@@ -285,104 +403,8 @@ impl<F: Found> Entry<F> {
 
     fn path(&self) -> &Path {
         match self {
-            Self::File(file) => file.path(),
-            Self::Folder(path, _) => path,
+            Self::File(file) | Self::Once(file, _) => file.path(),
+            Self::Folder(path, ..) => path,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_sorted_and_links_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        std::fs::create_dir(root.join("b")).unwrap();
-        std::fs::write(root.join("b/2"), "two").unwrap();
-        std::fs::write(root.join("c"), "three").unwrap();
-        std::os::unix::fs::symlink(root, root.join("b/loop")).unwrap();
-        std::os::unix::fs::symlink(root.join("c"), root.join("a")).unwrap();
-        let files = walk(root).unwrap();
-        let paths: Vec<_> = files.iter().map(|file| file.path.strip_prefix(root).unwrap()).collect();
-        assert_eq!(paths, [Path::new("b/2"), Path::new("c")]);
-        assert_eq!(files[0].size, 3);
-        assert!(files[0].mtime_ns > 0);
-    }
-
-    #[test]
-    fn paths_alone_are_those_of_the_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        for name in ["b/2", "b/1", "a", "c.d/x"] {
-            std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
-            std::fs::write(root.join(name), "x").unwrap();
-        }
-        std::os::unix::fs::symlink(root, root.join("b/loop")).unwrap();
-        let files = walk(root).unwrap().into_iter().map(|file| file.path);
-        assert!(Walk::paths(root).unwrap().eq(files));
-        assert_eq!(Walk::paths(&root.join("a")).unwrap().count(), 1);
-        assert!(Walk::paths(&root.join("missing")).is_err());
-    }
-
-    #[test]
-    fn the_order_is_that_of_bytes_at_any_depth() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let names = ["a-b", "a.b/1", "a/1", "a/b/c/1", "a/b1", "a0", "b/2"];
-        for name in names {
-            std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
-            std::fs::write(root.join(name), "x").unwrap();
-        }
-        let files = walk(root).unwrap();
-        let paths: Vec<_> = files.iter().map(|file| file.path.strip_prefix(root).unwrap()).collect();
-        assert_eq!(paths, names.map(Path::new));
-    }
-
-    #[test]
-    fn more_folders_than_are_listed_at_once_come_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let mut expected = Vec::new();
-        for patient in 0..3 * AHEAD {
-            // Uneven depths, so that what is listed ahead ends at many places.
-            let folder = root.join(format!("p{patient}")).join("x".repeat(1 + patient % 3));
-            let folder = if patient % 2 == 0 { folder.join("deep") } else { folder };
-            std::fs::create_dir_all(&folder).unwrap();
-            for file in 0..patient % 4 {
-                let path = folder.join(format!("{file}"));
-                std::fs::write(&path, "x").unwrap();
-                expected.push(path);
-            }
-        }
-        expected.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-        let paths: Vec<PathBuf> = walk(root).unwrap().into_iter().map(|file| file.path).collect();
-        assert_eq!(paths, expected);
-    }
-
-    #[test]
-    fn a_folder_can_be_left_out_and_the_next_file_seen_before_it_comes() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        for name in ["a/out/1", "a/outer", "b"] {
-            std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
-            std::fs::write(root.join(name), "x").unwrap();
-        }
-        let mut walk = Walk::new(root).unwrap().without(&root.join("a/out"));
-        assert_eq!(walk.peek().unwrap().path, root.join("a/outer"));
-        let paths: Vec<PathBuf> = walk.by_ref().map(|file| file.path).collect();
-        assert_eq!(paths, [root.join("a/outer"), root.join("b")]);
-        assert!(walk.peek().is_none() && walk.notes().is_empty());
-        assert_eq!(Walk::new(&root.join("a/out")).unwrap().without(&root.join("a")).count(), 0);
-    }
-
-    #[test]
-    fn a_missing_root_is_an_error_and_a_file_is_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("one.dcm");
-        assert!(walk(&path).is_err());
-        std::fs::write(&path, "x").unwrap();
-        assert_eq!(walk(&path).unwrap().len(), 1);
     }
 }

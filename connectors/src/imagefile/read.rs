@@ -183,7 +183,7 @@ fn companion_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// The files beside a header (`.mhd`, `.nhdr`, `.hdr`) that may hold its voxels: a change of them is a change of it.
 pub(crate) fn companions(path: &Path) -> impl Iterator<Item = fs::Metadata> {
-    let metadata = |path| fs::symlink_metadata(path).ok();
+    let metadata = |path| fs::metadata(path).ok();
     companion_paths(path).filter_map(metadata).filter(fs::Metadata::is_file)
 }
 

@@ -1,12 +1,20 @@
 //! How one column of plain values becomes an Arrow array, and back.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type};
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
+use arrow::temporal_conversions::timestamp_us_to_datetime;
+use serde::{Deserialize, Serialize};
 
 /// The values of a column could not be put into Arrow, or an array does not hold what is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +124,56 @@ impl Cell for bool {
     fn values(array: &dyn Array) -> Result<Vec<Self>, CellError> {
         let array = array.as_boolean_opt().ok_or_else(|| mismatch(&Self::data_type(), array))?;
         filled(array.iter())
+    }
+}
+
+/// A moment: microseconds since 1970, UTC. It is shown as RFC 3339.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Moment(pub i64);
+
+impl From<SystemTime> for Moment {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match timestamp_us_to_datetime(self.0) {
+            Some(time) => write!(f, "{}", time.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
+            None => write!(f, "{} µs since 1970", self.0),
+        }
+    }
+}
+
+impl Cell for Moment {
+    fn data_type() -> DataType {
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    }
+    fn array<'a>(values: impl ExactSizeIterator<Item = &'a Self>) -> Result<ArrayRef, CellError> {
+        let values = values.map(|moment| moment.0);
+        Ok(Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC")))
+    }
+    fn values(array: &dyn Array) -> Result<Vec<Self>, CellError> {
+        // Earlier versions wrote text.
+        if let Some(texts) = array.as_string_opt::<i32>() {
+            let parsed = |(row, text): (usize, String)| {
+                let nanos = string_to_timestamp_nanos(&text).map_err(|_| {
+                    CellError::at(row, format!("a time in RFC 3339 expected, {text:?} found"))
+                })?;
+                Ok(Self(nanos.div_euclid(1000)))
+            };
+            return filled(texts.iter().map(|text| text.map(str::to_owned)))?
+                .into_iter()
+                .enumerate()
+                .map(parsed)
+                .collect();
+        }
+        let array = array
+            .as_primitive_opt::<TimestampMicrosecondType>()
+            .ok_or_else(|| mismatch(&Self::data_type(), array))?;
+        Ok(filled(array.iter())?.into_iter().map(Self).collect())
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::TableError;
 use super::files::{self, Staging};
 use super::log::{Commit, Log};
+use super::migrate;
 use super::rows::{Rows, Table};
 use crate::points;
 
@@ -72,7 +73,29 @@ impl DeltaTable {
         let log = Log::open_or_create(dir, table)?;
         let mut opened = Self { log, table, loaded: None, files: BTreeMap::new(), entries: BTreeSet::new() };
         opened.load()?;
+        if opened.log.is_earlier()? {
+            opened.migrate()?;
+        }
         Ok(opened)
+    }
+
+    /// Writes the rows of an earlier version again, in the columns of this one: one version more.
+    fn migrate(&mut self) -> Result<(), TableError> {
+        let mut staging = Staging::new(self.log.dir(), self.table.schema());
+        for name in self.files.keys() {
+            for batch in files::batches(&self.log.dir().join(name), None)? {
+                let mut rows = Rows::empty(self.table);
+                rows.extend_from_batch(&batch?)?;
+                staging.write(&rows.to_batch()?)?;
+            }
+        }
+        staging.finish()?;
+        let old: Vec<(String, u64)> =
+            self.files.iter().map(|(name, file)| (name.clone(), file.size)).collect();
+        migrate::commit(self.log.dir(), self.table, self.log.version() + 1, &old, &staging.keep())?;
+        self.log.refresh()?;
+        tracing::info!(table = self.table.name(), "an earlier version's columns are those of this one now");
+        self.load()
     }
 
     /// The current version.

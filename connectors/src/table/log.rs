@@ -26,9 +26,9 @@ use super::rows::Table;
 use super::{CommitId, TableError};
 
 /// The folder of the log, within the table's.
-const LOG: &str = "_delta_log";
+pub(super) const LOG: &str = "_delta_log";
 /// Who wrote a version, in the table's history.
-const WRITER: &str = concat!("tomoflow/", env!("CARGO_PKG_VERSION"));
+pub(super) const WRITER: &str = concat!("tomoflow/", env!("CARGO_PKG_VERSION"));
 /// The log is summed up in a checkpoint after so many versions, so that opening stays quick.
 const CHECKPOINT_EVERY: u64 = 10;
 
@@ -202,15 +202,21 @@ impl Log {
         Ok((file.path, u64::try_from(file.size).unwrap_or_default()))
     }
 
+    fn columns(&self) -> Result<Schema, TableError> {
+        let schema = self.snapshot.schema();
+        let schema = schema.as_ref().try_into_arrow();
+        schema.map_err(|error: arrow::error::ArrowError| self.failed("the schema")(error.into()))
+    }
+
+    /// Whether an earlier version gave the table its columns.
+    pub(super) fn is_earlier(&self) -> Result<bool, TableError> {
+        let Some(earlier) = self.table.earlier_schema() else { return Ok(false) };
+        Ok(columns(&self.columns()?) == columns(&earlier))
+    }
+
     fn check_schema(&self) -> Result<(), TableError> {
-        let found: Schema = self
-            .snapshot
-            .schema()
-            .as_ref()
-            .try_into_arrow()
-            .map_err(|error: arrow::error::ArrowError| self.failed("the schema")(error.into()))?;
-        let expected = self.table.schema();
-        if columns(&found) == columns(&expected) {
+        let (found, expected) = (self.columns()?, self.table.schema());
+        if columns(&found) == columns(&expected) || self.is_earlier()? {
             return Ok(());
         }
         let words = |schema: &Schema| {

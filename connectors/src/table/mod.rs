@@ -8,6 +8,7 @@ pub mod delta;
 pub mod error;
 mod files;
 mod log;
+mod migrate;
 pub mod parquet;
 pub mod read;
 pub mod rows;
@@ -15,6 +16,7 @@ pub mod rows;
 mod tests;
 pub mod vacuum;
 
+pub use cell::Moment;
 pub use delta::{CommitId, DeltaTable};
 pub use error::TableError;
 pub use parquet::write_parquet;

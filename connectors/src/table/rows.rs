@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use super::TableError;
-use super::cell::Cell;
+use super::cell::{Cell, Moment};
 
 /// The column that every table has: it names the group of rows that were written together.
 pub const ENTRY: &str = "entry";
@@ -165,6 +165,20 @@ fn column<T: Cell>(table: Table, batch: &RecordBatch, name: &'static str) -> Res
     let array =
         batch.column_by_name(name).ok_or_else(|| TableError::Column { table: table.name(), column: name })?;
     T::values(array.as_ref()).map_err(|error| TableError::value(table, name, error))
+}
+
+impl Table {
+    /// The columns that an earlier version gave the table, where they were others.
+    pub(super) fn earlier_schema(self) -> Option<SchemaRef> {
+        (self == Self::Runs).then(|| {
+            let schema = self.schema();
+            let earlier = |field: &Arc<Field>| match field.name().as_str() {
+                "started" => Arc::new(Field::new(field.name(), String::data_type(), true)),
+                _ => field.clone(),
+            };
+            Arc::new(Schema::new(schema.fields().iter().map(earlier).collect::<Vec<_>>()))
+        })
+    }
 }
 
 impl Rows {
@@ -359,8 +373,8 @@ tables! {
 
     /// A run of a pipeline.
     Runs, "runs", RunRow {
-        /// When it started, RFC 3339.
-        started: String,
+        /// When it started: a timestamp, UTC. Text in tables of 0.1.0, until a run writes to them.
+        started: Moment,
         /// How long it took.
         seconds: f64,
         /// The pipeline's name.

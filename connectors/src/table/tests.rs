@@ -309,3 +309,74 @@ proptest! {
         prop_assert_eq!(reopened.version(), table.version());
     }
 }
+
+#[test]
+fn a_moment_is_a_timestamp_and_was_text_once() {
+    let started = Moment(1_796_021_615_112_345);
+    assert_eq!(started.to_string(), "2026-11-30T06:53:35.112345Z");
+    let rows = Rows::Runs(vec![RunRow { entry: "e".into(), started, ..RunRow::default() }]);
+    let batch = rows.to_batch().unwrap();
+    let mut back = Rows::empty(Table::Runs);
+    back.extend_from_batch(&batch).unwrap();
+    assert_eq!(back, rows);
+    // As 0.1.0 wrote it.
+    let with = |text: &str| {
+        let (schema, mut columns, rows) = batch.clone().into_parts();
+        let at = schema.index_of("started").unwrap();
+        columns[at] = std::sync::Arc::new(arrow::array::StringArray::from(vec![text]));
+        let batch =
+            arrow::array::RecordBatch::try_new(Table::Runs.earlier_schema().unwrap(), columns).unwrap();
+        assert_eq!(batch.num_rows(), rows);
+        let mut back = Rows::empty(Table::Runs);
+        back.extend_from_batch(&batch).map(|()| back)
+    };
+    let millis = Moment(1_796_021_615_112_000);
+    let Rows::Runs(read) = with("2026-11-30T06:53:35.112Z").unwrap() else { panic!("runs expected") };
+    assert_eq!(read[0].started, millis);
+    assert!(matches!(with("yesterday"), Err(TableError::Value { column: "started", row: Some(0), .. })));
+}
+
+#[test]
+fn a_table_with_the_columns_of_before_is_read_and_written_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let started = Moment(1_796_021_615_112_000);
+    let row = |entry: &str| RunRow { entry: entry.into(), started, cases: 3, ..RunRow::default() };
+    let mut table = DeltaTable::open(dir.path(), Table::Runs).unwrap();
+    table.replace(&set([]), [Rows::Runs(vec![row("a"), row("b")])], &commit(1)).unwrap();
+    drop(table);
+    // The same table, as 0.1.0 left it.
+    let text = |path: &Path| fs::read_to_string(path).unwrap();
+    let first = dir.path().join("_delta_log/00000000000000000000.json");
+    fs::write(&first, text(&first).replace(r#"\"type\":\"timestamp\""#, r#"\"type\":\"string\""#)).unwrap();
+    let named = |path: &Path| path.extension().is_some_and(|ending| ending == "parquet");
+    let files = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+    let file = files.into_iter().find(|path| named(path)).unwrap();
+    let schema = Table::Runs.earlier_schema().unwrap();
+    let (_, mut columns, _) = Rows::Runs(vec![row("a"), row("b")]).to_batch().unwrap().into_parts();
+    columns[1] = std::sync::Arc::new(arrow::array::StringArray::from(vec!["2026-11-30T06:53:35.112Z"; 2]));
+    let batch = arrow::array::RecordBatch::try_new(schema.clone(), columns).unwrap();
+    let mut writer =
+        ::parquet::arrow::ArrowWriter::try_new(fs::File::create(&file).unwrap(), schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    // The log says how long it is.
+    let second = dir.path().join("_delta_log/00000000000000000001.json");
+    let mut add: Vec<serde_json::Value> =
+        text(&second).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for action in &mut add {
+        if action.get("add").is_some() {
+            action["add"]["size"] = fs::metadata(&file).unwrap().len().into();
+        }
+    }
+    fs::write(&second, add.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let before = read_rows(dir.path(), Table::Runs).unwrap();
+    assert_eq!(before, Rows::Runs(vec![row("a"), row("b")]));
+    assert!(!dir.path().join("_delta_log/00000000000000000002.json").exists(), "who reads writes nothing");
+    let mut table = DeltaTable::open(dir.path(), Table::Runs).unwrap();
+    assert_eq!((table.version(), table.entries().len()), (2, 2));
+    assert_eq!(read_rows(dir.path(), Table::Runs).unwrap(), before);
+    table.replace(&set(["a"]), [Rows::Runs(vec![row("c")])], &commit(2)).unwrap();
+    drop(table);
+    let table = DeltaTable::open(dir.path(), Table::Runs).unwrap();
+    assert_eq!((table.version(), table.entries()), (3, &set(["b", "c"])));
+}

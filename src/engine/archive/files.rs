@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tomoflow_connectors::dicom::{Record, read_record_with};
+use tomoflow_connectors::dicom::{Named, Names, Record, read_record_with};
 use tomoflow_connectors::imagefile::ImageFile;
 use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::{Digest, Reject};
@@ -18,6 +18,7 @@ use crate::operators::registry::Stage;
 use crate::operators::source::{
     CaseFile, FileSource, FoundScan, LabelSource, LabelsIn, Layout, Reader, ScanSource, labels_of,
 };
+use crate::pipeline::Plan;
 use crate::store::StoreError;
 
 /// What a file holds.
@@ -54,6 +55,28 @@ impl Archive {
     /// Whether a source asks for a file of another format than DICOM.
     pub(super) fn asks_for(&self, path: &Path) -> bool {
         self.claims(path).next().is_some()
+    }
+
+    /// What names of files say to a walk, where a source claims files by their names.
+    pub(super) fn names(&self) -> Option<Names> {
+        let plan = self.plan.clone();
+        plan.stages.iter().any(|stage| claimed(&stage.stage).is_some()).then(|| {
+            let names: Names = Arc::new(move |path: &Path| named(&plan, path));
+            names
+        })
+    }
+
+    /// The cases of which a file is a scan, and those of which it is a label.
+    pub(super) fn claimed_as(&self, path: &Path) -> [Vec<String>; 2] {
+        let (mut scans, mut labels) = (Vec::new(), Vec::new());
+        for stage in &self.plan.stages {
+            let Some(claim) = claimed(&stage.stage).and_then(|files| files.claim(path)) else { continue };
+            match &stage.stage {
+                Stage::Scans(_) => scans.push(claim.case),
+                _ => labels.push(claim.case),
+            }
+        }
+        [scans, labels]
     }
 
     fn claims<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a dyn FileSource> {
@@ -204,6 +227,21 @@ impl Archive {
         self.store.judge(&[], &lists)?;
         Ok(verdicts)
     }
+}
+
+/// A scan has one name; labels go by that of their scan, and those of several scans may be the same.
+fn named(plan: &Plan, path: &Path) -> Named {
+    let mut says = Named::Nothing;
+    for stage in &plan.stages {
+        if claimed(&stage.stage).is_none_or(|files| files.claim(path).is_none()) {
+            continue;
+        }
+        match &stage.stage {
+            Stage::Scans(_) => return Named::Itself,
+            _ => says = Named::Apart,
+        }
+    }
+    says
 }
 
 fn label_row(filed: &Filed, below: &Path, case: String) -> Arc<OutlinesRow> {

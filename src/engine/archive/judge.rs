@@ -29,13 +29,18 @@ impl Archive {
     ) -> Result<Vec<Change>, SourceError> {
         let mut changes = Vec::new();
         let series: Vec<String> = series.into_iter().cloned().collect();
-        for number in 0..self.readers.len() {
-            for batch in series.chunks(BATCH) {
+        for batch in series.chunks(BATCH) {
+            let mut judged: Vec<Vec<Vec<Verdict>>> = vec![Vec::new(); batch.len()];
+            for number in 0..self.readers.len() {
                 let verdicts = match &self.readers[number].origin {
                     Origin::Instances(instances) => self.verdicts(instances, batch)?,
                     Origin::Files => self.file_verdicts(number, batch)?,
                 };
-                for (series, mut verdicts) in batch.iter().zip(verdicts) {
+                judged.iter_mut().zip(verdicts).for_each(|(judged, verdicts)| judged.push(verdicts));
+            }
+            for (series, mut judged) in batch.iter().zip(judged) {
+                self.tell_apart(series, &mut judged);
+                for (number, mut verdicts) in judged.into_iter().enumerate() {
                     self.share(&mut verdicts);
                     self.now(number, series, verdicts, &mut changes);
                 }

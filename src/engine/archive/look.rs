@@ -1,6 +1,6 @@
 //! Looks at files: which are new, changed or gone since the index was written.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
-use tomoflow_connectors::dicom::{FileStat, Record, Unseen, Walk};
-use tomoflow_connectors::imagefile::headers_of;
+use tomoflow_connectors::dicom::{FileStat, Record, Walk, is_passed_over};
 use tomoflow_connectors::{Digest, container};
 
 use super::super::rows::Input;
 use super::files::Filed;
+use super::withheld::Accept;
 use super::{Archive, Change, SourceError};
 use crate::executor::work::OutlinesRow;
 use crate::store::{Held, Holds, Indexed, Known};
@@ -22,7 +22,7 @@ use crate::store::{Held, Holds, Indexed, Known};
 const BATCH: usize = 4096;
 
 /// What a file of another format is to those who ask for DICOM alone.
-const UNASKED: &str = "NOT_DICOM";
+pub(super) const UNASKED: &str = "NOT_DICOM";
 
 /// What a look found.
 #[derive(Debug, Default)]
@@ -38,15 +38,15 @@ pub struct Looked {
 
 /// Files to read, and those that are gone.
 #[derive(Default)]
-struct Differences {
-    changed: Vec<(FileStat, Option<Held>)>,
-    gone: Vec<Indexed>,
+pub(super) struct Differences {
+    pub(super) changed: Vec<(FileStat, Option<Held>)>,
+    pub(super) gone: Vec<Indexed>,
 }
 
 /// A folder compared with the index.
 #[derive(Default)]
-struct Compared {
-    differences: Differences,
+pub(super) struct Compared {
+    pub(super) differences: Differences,
     /// Files that are there, or whose folder cannot be looked into.
     files: usize,
     /// Series of files that are as they were, at the first look.
@@ -60,41 +60,42 @@ struct Compared {
 }
 
 impl Archive {
-    /// Looks at everything. Only files that changed (path, size, time, inode) are read.
+    /// Looks at everything. Only files that changed (path, size, times, inode) are read.
     ///
     /// # Errors
-    /// When a folder cannot be read, or is suddenly empty although nobody said it may be: an archive that is
-    /// not mounted must not look like one whose scans were all deleted.
-    pub fn look(&mut self, accept_empty: bool) -> Result<Looked, SourceError> {
+    /// When a folder cannot be read, or a source is suddenly empty although nobody said it may be: an archive that
+    /// is not mounted must not look like one whose scans were all deleted.
+    pub fn look(&mut self, accept: &Accept) -> Result<Looked, SourceError> {
         let mut looked = Looked::default();
         if !self.loaded {
             self.forget_other_readings()?;
         }
-        (self.files, self.skipped) = (0, Default::default());
+        (self.files, self.skipped, self.told_of) = Default::default();
         // All walks begin first: when one fails nothing has been touched.
-        let mut walks: Vec<(PathBuf, Walk)> = self
-            .roots()
-            .into_iter()
-            .map(|root| {
-                let walk = Walk::new(&root)?;
-                // What the pipeline itself writes is no input.
-                let own = self.plan.own_below(&root);
-                Ok((root, own.iter().fold(walk, |walk, own| walk.without(own))))
-            })
-            .collect::<Result<_, SourceError>>()?;
+        let roots = self.roots();
+        let walks = roots.into_iter().map(|root| self.walk(&root).map(|walk| (root, walk)));
+        let mut walks: Vec<(PathBuf, Walk)> = walks.collect::<Result<_, SourceError>>()?;
         for (root, walk) in &mut walks {
             let mut known = 0;
-            if walk.peek().is_none() && !accept_empty {
+            if walk.peek().is_none() && !accept.source(root) {
                 self.store.visit_files(root, |_| known += 1)?;
             }
             if known > 0 {
                 return Err(SourceError::Empty { path: root.clone(), known });
             }
         }
+        let (mut gone, mut new) = (Vec::new(), HashSet::new());
         for (root, walk) in walks {
             let mut found = self.compare(&root, walk)?;
             self.known(&mut found, &mut looked)?;
-            self.take(found.differences, &mut looked)?;
+            new.extend(self.take(&found.differences.changed, &mut looked)?);
+            gone.push((root, found.differences.gone));
+        }
+        // What was renamed is read by now, so that it is not asked about.
+        for (root, gone) in gone {
+            let (gone, mut kept) = self.withhold(&root, gone, &new, accept)?;
+            self.known(&mut kept, &mut looked)?;
+            self.lose(gone, &mut looked)?;
         }
         self.gather(&mut looked)?;
         if !self.loaded {
@@ -104,98 +105,22 @@ impl Archive {
         Ok(looked)
     }
 
-    /// Looks at files that are said to have changed.
-    ///
-    /// # Errors
-    /// When the index cannot be read or written.
-    pub fn update(&mut self, paths: &BTreeSet<PathBuf>) -> Result<Looked, SourceError> {
-        let (mut looked, mut differences) = (Looked::default(), Differences::default());
-        let roots = self.roots();
-        let own: Vec<PathBuf> = roots.iter().flat_map(|root| self.plan.own_below(root)).collect();
-        let ours = |path: &Path| {
-            roots.iter().any(|root| path.starts_with(root)) && !own.iter().any(|own| path.starts_with(own))
+    /// A walk below a source's folder. What the pipeline itself writes is no input, wherever links lead to it.
+    fn walk(&self, root: &Path) -> Result<Walk, SourceError> {
+        let walk = Walk::new(root)?.without_places(&self.plan.own_places());
+        let walk = match self.names() {
+            Some(names) => walk.naming(names),
+            None => walk,
         };
-        let headers = paths.iter().flat_map(|path| headers_of(path));
-        let paths: BTreeSet<PathBuf> = headers.chain(paths.iter().cloned()).collect();
-        for path in paths.iter().filter(|path| ours(path)) {
-            if container::is_container(path) && !path.is_dir() {
-                let compared = self.compare_container(path)?;
-                differences.changed.extend(compared.differences.changed);
-                differences.gone.extend(compared.differences.gone);
-                continue;
-            }
-            let known = self.store.file(path)?;
-            match std::fs::symlink_metadata(path) {
-                Ok(metadata) if metadata.is_file() => {
-                    let stat = FileStat::new(path.clone(), &metadata);
-                    if known.as_ref().is_none_or(|known| known.stat != stat) {
-                        differences.changed.push((stat, known.map(|known| known.held)));
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => differences.gone.extend(known),
-                _ => {}
-            }
-        }
-        self.files += differences.changed.iter().filter(|(_, before)| before.is_none()).count();
-        self.files = self.files.saturating_sub(differences.gone.len());
-        let forgotten =
-            differences.changed.iter().filter_map(|(stat, before)| Some((stat, before.as_ref()?)));
-        for (stat, held) in forgotten.chain(differences.gone.iter().map(|gone| (&gone.stat, &gone.held))) {
-            let code = match held {
-                Held::Nothing { code } => code,
-                Held::File { .. } if !self.asks_for(&stat.path) => UNASKED,
-                _ => continue,
-            };
-            if let Some(count) = self.skipped.get_mut(code) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        self.take(differences, &mut looked)?;
-        self.gather(&mut looked)?;
-        Ok(looked)
-    }
-
-    /// The files of a series and of the outlines that refer to it, as far as they are known.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub fn files_of(&self, series: &str) -> Result<BTreeSet<PathBuf>, SourceError> {
-        let mut files = BTreeSet::new();
-        for root in self.roots() {
-            files.extend(self.store.members(series, &root)?.into_iter().map(|(path, _)| path));
-        }
-        let refers = |row: &OutlinesRow| row.outlines.referenced_series.iter().any(|uid| uid == series);
-        files.extend(self.outlines.iter().filter(|(_, row)| refers(row)).map(|(path, _)| path.clone()));
-        let labels = self.filed_labels.iter().filter(|(_, row)| refers(row));
-        files.extend(labels.map(|((_, path), _)| path.clone()));
-        files.extend(self.parts.of_case(series).cloned());
-        let filed = self.filed.iter().filter_map(|cases| cases.get(series));
-        files.extend(filed.flat_map(|filed| filed.keys().cloned()));
-        Ok(files)
-    }
-
-    /// Compares a container with the index; one that is gone has lost all its members.
-    fn compare_container(&self, path: &Path) -> Result<Compared, SourceError> {
-        match Walk::new(path) {
-            Ok(walk) => self.compare(path, walk),
-            Err(error) if error.source.kind() == ErrorKind::NotFound => {
-                let mut compared = Compared::default();
-                self.store.visit_files(path, |known| compared.differences.gone.push(known.into()))?;
-                Ok(compared)
-            }
-            // Perhaps it is still being written: it is told again then.
-            Err(error) => {
-                tracing::warn!("{error}; what was known of it stays");
-                Ok(Compared::default())
-            }
-        }
+        Ok(self.plan.own_below(root).iter().fold(walk, |walk, own| walk.without(own)))
     }
 
     /// Compares a folder with the index: both are in the order of paths' bytes, so one pass does.
-    fn compare(&self, root: &Path, mut walk: Walk) -> Result<Compared, SourceError> {
+    pub(super) fn compare(&mut self, root: &Path, mut walk: Walk) -> Result<Compared, SourceError> {
         let mut found = Compared::default();
         let mut last = String::new();
         let own = self.plan.own_below(root);
+        let (mut restat, mut failed) = (Vec::new(), None);
         let mut next_if = |fits: &dyn Fn(&Path) -> bool| {
             walk.peek().is_some_and(|file| fits(&file.path)).then(|| walk.next()).flatten()
         };
@@ -205,47 +130,66 @@ impl Archive {
                 found.differences.changed.push((new, None));
             }
             match next_if(&|path| path.as_os_str() == known.path.as_os_str()) {
-                Some(stat) if known.is(&stat) => {}
+                Some(stat) if known.is(&stat) => {
+                    if known.ctime_ns.is_none() {
+                        restat.push(Indexed { stat, held: known.holds.into() });
+                    }
+                    if restat.len() == BATCH {
+                        failed = self.store.restat(&std::mem::take(&mut restat)).err();
+                    }
+                }
                 Some(stat) => {
                     found.files += 1;
                     return found.differences.changed.push((stat, Some(known.holds.into())));
                 }
-                // A file that cannot even be looked at is not a deleted one: its folder may be unreadable.
-                None if is_gone(known.path) || own.iter().any(|own| known.path.starts_with(own)) => {
+                None if is_gone(known.path)
+                    || is_passed_over(known.path.strip_prefix(root).unwrap_or(known.path))
+                    || own.iter().any(|own| known.path.starts_with(own))
+                    || is_linked(root, known.path) =>
+                {
                     return found.differences.gone.push(known.into());
                 }
+                // A file that cannot even be looked at is not a deleted one: its folder may be unreadable.
                 None => {}
             }
-            found.files += 1;
             if self.misread(&known) {
+                found.files += 1;
                 let Indexed { stat, held } = known.into();
                 return found.differences.changed.push((stat, Some(held)));
             }
-            match known.holds {
-                Holds::Image { .. } if self.loaded => {}
-                // Files that lie side by side are mostly of one series.
-                Holds::Image { series: uid, .. } if uid == last => {}
-                Holds::Image { series: uid, .. } => {
-                    uid.clone_into(&mut last);
-                    if !found.series.contains(uid) {
-                        found.series.insert(uid.to_owned());
-                    }
-                }
-                Holds::Outlines { record } => found.outlines.push((known.path.to_owned(), record)),
-                Holds::File { record } if self.asks_for(known.path) => {
-                    if !self.loaded {
-                        found.filed.push((Indexed::from(known).stat, record));
-                    }
-                }
-                Holds::File { .. } => count(&mut found.skipped, UNASKED),
-                Holds::Nothing { code } => count(&mut found.skipped, code),
-            }
+            self.still(&known, &mut last, &mut found);
         })?;
+        failed.map_or(Ok(()), Err)?;
+        self.store.restat(&restat)?;
         let known = found.differences.changed.len();
         found.differences.changed.extend(walk.by_ref().map(|stat| (stat, None)));
         found.files += found.differences.changed.len() - known;
-        unseen(&walk.notes());
+        self.told_of.walked(root, walk);
         Ok(found)
+    }
+
+    /// A file is as it was; `last` is the series of the one before.
+    pub(super) fn still(&self, known: &Known<'_>, last: &mut String, found: &mut Compared) {
+        found.files += 1;
+        match known.holds {
+            Holds::Image { .. } if self.loaded => {}
+            // Files that lie side by side are mostly of one series.
+            Holds::Image { series: uid, .. } if uid == last => {}
+            Holds::Image { series: uid, .. } => {
+                uid.clone_into(last);
+                if !found.series.contains(uid) {
+                    found.series.insert(uid.to_owned());
+                }
+            }
+            Holds::Outlines { record } => found.outlines.push((known.path.to_owned(), record)),
+            Holds::File { record } if self.asks_for(known.path) => {
+                if !self.loaded {
+                    found.filed.push((Indexed::from(*known).stat, record));
+                }
+            }
+            Holds::File { .. } => count(&mut found.skipped, UNASKED),
+            Holds::Nothing { code } => count(&mut found.skipped, code),
+        }
     }
 
     /// Whether a file is known as something else than the sources' own readers make of it.
@@ -254,7 +198,7 @@ impl Archive {
     }
 
     /// What a look at everything found of files that have not changed.
-    fn known(&mut self, found: &mut Compared, looked: &mut Looked) -> Result<(), SourceError> {
+    pub(super) fn known(&mut self, found: &mut Compared, looked: &mut Looked) -> Result<(), SourceError> {
         self.files += found.files;
         for uid in std::mem::take(&mut found.series) {
             looked.series.entry(uid).or_insert(0);
@@ -282,28 +226,41 @@ impl Archive {
         Ok(())
     }
 
-    /// Reads what changed, forgets what is gone, and says which series that touches.
-    fn take(&mut self, differences: Differences, looked: &mut Looked) -> Result<(), SourceError> {
-        let Differences { changed, gone } = differences;
+    /// Forgets what is gone.
+    pub(super) fn lose(&mut self, gone: Vec<Indexed>, looked: &mut Looked) -> Result<(), SourceError> {
         for file in &gone {
             self.forget(&file.stat.path, &file.held, looked);
         }
         let gone: Vec<PathBuf> = gone.into_iter().map(|file| file.stat.path).collect();
-        self.store.reindex(&[], &gone)?;
-        let mut unread = 0;
+        Ok(self.store.reindex(&[], &gone)?)
+    }
+
+    /// Reads what changed, and says which series that touches; the records of files under names that are new.
+    pub(super) fn take(
+        &mut self,
+        changed: &[(FileStat, Option<Held>)],
+        looked: &mut Looked,
+    ) -> Result<Vec<Digest>, SourceError> {
+        let mut new = Vec::new();
+        // At a first look nothing can have had another name.
+        let renamed = self.loaded || self.store.knows_files()?;
         for batch in changed.chunks(BATCH) {
             let read: Vec<_> = batch
                 .par_iter()
                 .map(|(stat, before)| self.read(&stat.path).map(|record| (stat.clone(), record, before)))
                 .collect();
             let mut records = Vec::with_capacity(read.len());
-            for result in read {
-                let Ok((stat, record, before)) = result else {
-                    unread += 1;
-                    continue;
+            for (result, (stat, _)) in read.into_iter().zip(batch) {
+                let (stat, record, before) = match result {
+                    Ok(read) => read,
+                    Err(error) => {
+                        self.told_of.unread(&stat.path, &error);
+                        continue;
+                    }
                 };
-                if let Some(before) = before {
-                    self.forget(&stat.path, before, looked);
+                match before {
+                    Some(before) => self.forget(&stat.path, before, looked),
+                    None => new.extend(renamed.then(|| Held::of(&record).record()).flatten()),
                 }
                 self.admit(&stat, &record, looked);
                 records.push((stat, record));
@@ -311,10 +268,7 @@ impl Archive {
             looked.read += records.len();
             self.store.reindex(&records, &[])?;
         }
-        if unread > 0 {
-            tracing::warn!("{unread} files could not be read; they are tried again at the next look");
-        }
-        Ok(())
+        Ok(new)
     }
 
     /// What a file held until now no longer counts.
@@ -373,19 +327,6 @@ impl Archive {
     }
 }
 
-/// Says that something could not be looked at.
-fn unseen(notes: &[Unseen]) {
-    if notes.is_empty() {
-        return;
-    }
-    // Paths may hold names: they are for those who ask for them.
-    tracing::warn!(
-        "{} folders or files of an archive could not be read; what was known of them stays",
-        notes.len()
-    );
-    notes.iter().for_each(|note| tracing::debug!("{note}"));
-}
-
 /// One file more that holds nothing for a pipeline.
 fn count(skipped: &mut BTreeMap<String, usize>, code: &str) {
     match skipped.get_mut(code) {
@@ -409,6 +350,16 @@ fn before(a: &Path, b: &Path) -> bool {
     a.as_os_str().as_bytes() < b.as_os_str().as_bytes()
 }
 
+/// Whether nothing is there. A link that leads nowhere is there: what it led to may not be mounted.
 fn is_gone(path: &Path) -> bool {
-    matches!(container::stat(path), Err(error) if error.kind() == ErrorKind::NotFound)
+    if !matches!(container::stat(path), Err(error) if error.kind() == ErrorKind::NotFound) {
+        return false;
+    }
+    let there = path.ancestors().find(|above| std::fs::symlink_metadata(above).is_ok());
+    there.is_none_or(Path::exists)
+}
+
+/// Whether a path goes through a link below the root, to what is there: a walk would have shown it.
+fn is_linked(root: &Path, path: &Path) -> bool {
+    path.exists() && path.ancestors().take_while(|above| *above != root).any(Path::is_symlink)
 }

@@ -147,7 +147,7 @@ impl Driver {
             Outcome::Ok { .. } => *run += 1,
             Outcome::Failed { .. } => *failed += 1,
         }
-        self.touched.extend(action.work.series().map(|series| series.key.to_string()));
+        self.touched.extend(action.work.series().map(|series| series.counted_as()));
     }
 
     /// A model is kept by its recipe; later runs use it although the archive has grown.

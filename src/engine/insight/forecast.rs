@@ -57,6 +57,8 @@ pub struct Forecast {
     pub notes: Vec<String>,
     /// What sources ask for and is not there, what `where` leaves out, and labels that belong to no scan.
     pub unmatched: Vec<String>,
+    /// What was left out below the sources, could not be read, or counts although it is gone.
+    pub told: Vec<String>,
 }
 
 /// Says what a run would do.
@@ -64,9 +66,9 @@ pub struct Forecast {
 /// # Errors
 /// When a run holds the output, or a source cannot be read.
 pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
-    let Outlook { plan, store, driver, files_read, notes, unmatched, .. } = Outlook::of(plan, options)?;
+    let Outlook { plan, store, driver, files_read, notes, unmatched, told, .. } = Outlook::of(plan, options)?;
     let known: BTreeSet<String> = store.histories()?.into_iter().filter_map(|(_, case, _)| case).collect();
-    let mut forecast = Forecast { files_read, notes, unmatched, ..Forecast::default() };
+    let mut forecast = Forecast { files_read, notes, unmatched, told, ..Forecast::default() };
     let foresee = Foresee { plan: &plan, store: &store, driver: &driver, known };
     foresee.stages(&mut forecast)?;
     let kept = driver.kept();
@@ -103,14 +105,16 @@ impl Foresee<'_> {
             pending.entry(usize::from(action.stage)).or_default().insert(case);
         }
         let (mut cases, mut labelled) = (BTreeSet::new(), BTreeSet::new());
+        let mut counted = BTreeSet::new();
         for row in self.driver.desired().keys() {
             let Desired::Case(case) = &**row else { continue };
             cases.insert(case.series.key.clone());
+            counted.insert(case.series.counted_as());
             if case.labels.is_some() {
                 labelled.insert(case.series.key.clone());
             }
         }
-        forecast.cases = cases.len();
+        forecast.cases = counted.len();
         for (index, stage) in self.plan.stages.iter().enumerate() {
             let after = |input: Option<&usize>| {
                 input.and_then(|input| pending.get(input)).cloned().unwrap_or_default()
@@ -285,7 +289,7 @@ impl fmt::Display for Forecast {
         for model in &self.models {
             writeln!(f, "  {model}")?;
         }
-        for note in self.unmatched.iter().chain(&self.notes) {
+        for note in self.unmatched.iter().chain(&self.notes).chain(&self.told) {
             writeln!(f, "  {note}")?;
         }
         if run == 0 {

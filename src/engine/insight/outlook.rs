@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::archive::{Archive, Change};
+use crate::engine::archive::{Accept, Archive, Change};
 use crate::engine::control::Control;
 use crate::engine::driver::Driver;
 use crate::engine::error::RunError;
@@ -34,6 +34,8 @@ pub struct Outlook {
     pub notes: Vec<String>,
     /// What sources ask for and is not there, what `where` leaves out, and labels that belong to no scan.
     pub unmatched: Vec<String>,
+    /// What was left out below the sources, could not be read, or counts although it is gone.
+    pub told: Vec<String>,
 }
 
 impl Outlook {
@@ -42,11 +44,15 @@ impl Outlook {
     /// # Errors
     /// When a run holds the output, or a source cannot be read.
     pub fn of(plan: Plan, options: &Options) -> Result<Self, RunError> {
+        Self::accepting(plan, options, &options.accept())
+    }
+
+    fn accepting(plan: Plan, options: &Options, accept: &Accept) -> Result<Self, RunError> {
         let store = Arc::new(Store::scratch(&plan.settings.out)?);
         let mut rules = Rules::of(&plan);
         rules.load(&store, options.repin)?;
         let mut archive = Archive::new(Arc::new(plan.clone()), store.clone());
-        let looked = archive.look(options.accept_empty)?;
+        let looked = archive.look(accept)?;
         let files_read = looked.read;
         let mut changes = archive.follow(looked)?;
         changes.extend(archive.remark()?);
@@ -70,11 +76,11 @@ impl Outlook {
             }
             (plan, context, driver) = begin(&rules, archive.everything())?;
         }
-        let notes = rules.notes(&archive);
+        let (notes, told) = (rules.notes(&archive), archive.told_of());
         let mut unmatched = archive.left_out()?;
         unmatched.extend_from_slice(archive.remarks());
         let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-        Ok(Self { plan, store, context, identity, driver, files_read, notes, unmatched })
+        Ok(Self { plan, store, context, identity, driver, files_read, notes, unmatched, told })
     }
 
     /// The same for those who only show what there is: an archive that is not mounted is not an empty one, and a
@@ -88,6 +94,6 @@ impl Outlook {
                 infer.options.keep = MapKinds::default();
             }
         }
-        Self::of(plan, &Options { accept_empty: true, ..Options::default() })
+        Self::accepting(plan, &Options::default(), &Accept::all_sources())
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
+use tomoflow_connectors::dicom::Few;
 
 use super::identity::Identity;
 use super::maskfile::MaskWriter;
@@ -17,6 +18,7 @@ use crate::executor::Context;
 use crate::operators::registry::Stage;
 use crate::operators::sinks::files::Files;
 use crate::pipeline::Plan;
+use crate::store::{Since, Store, Written};
 
 /// Raised when the same mask would be written in another way.
 const FILES: &[u8] = b"tomoflow files 1";
@@ -31,14 +33,17 @@ const BATCH: usize = 64;
 pub(in crate::engine) struct Folders {
     context: Context,
     identity: Identity,
+    store: Arc<Store>,
     folders: Vec<Folder>,
+    /// Files that somebody had changed since they were written.
+    edited: Few,
 }
 
 impl Folders {
     /// The folders that sinks name; none is looked at yet.
-    pub fn new(context: Context, identity: Identity) -> Self {
+    pub fn new(context: Context, identity: Identity, store: Arc<Store>) -> Self {
         let folders = folders(&context.plan);
-        Self { context, identity, folders }
+        Self { context, identity, store, folders, edited: Few::default() }
     }
 
     /// Brings every folder to the desired set. What cannot be written is told in the log, and tried again the
@@ -51,15 +56,36 @@ impl Folders {
         changes: &mut Changes,
     ) {
         for folder in &mut self.folders {
-            let (context, identity) = (&self.context, &self.identity);
-            folder.converge(context, identity, desired, changed, ended, changes);
+            let with = With { context: &self.context, identity: &self.identity, store: &self.store };
+            if folder.note.is_none() {
+                let mut note = folder.read_note();
+                folder.check(&with, &mut note, &mut self.edited);
+                folder.note = Some(note);
+                folder.first = true;
+            }
+            folder.converge(&with, desired, changed, ended, changes);
         }
+    }
+
+    /// Files that somebody had changed since they were written, in a line; they are written again.
+    pub fn edited(&self) -> Option<String> {
+        let (count, names) = (self.edited.count, self.edited.names(Path::new("")));
+        let files = if count == 1 { "file of a sink was" } else { "files of sinks were" };
+        let text = format!("{count} {files} changed or removed by somebody, and put back: {names}");
+        (count > 0).then_some(text)
     }
 
     /// Masks that could not be written, as far as is known.
     pub fn unwritten(&self) -> usize {
         self.folders.iter().map(|folder| folder.missed.len()).sum()
     }
+}
+
+/// What folders are written with.
+struct With<'a> {
+    context: &'a Context,
+    identity: &'a Identity,
+    store: &'a Store,
 }
 
 /// One folder.
@@ -69,6 +95,8 @@ struct Folder {
     stages: BTreeSet<String>,
     /// What it holds; read at first.
     note: Option<Note>,
+    /// Whether it has not been compared with all that is desired.
+    first: bool,
     /// Entries that are no longer desired, and go when no action is under way.
     outdated: BTreeSet<String>,
     /// Masks that could not be written.
@@ -87,17 +115,16 @@ struct Note {
 impl Folder {
     fn converge(
         &mut self,
-        context: &Context,
-        identity: &Identity,
+        with: &With<'_>,
         desired: &DesiredRows,
         changed: &BTreeSet<Arc<Desired>>,
         ended: bool,
         changes: &mut Changes,
     ) {
-        let first = self.note.is_none();
-        let mut note = self.note.take().unwrap_or_else(|| self.read_note());
+        let first = std::mem::take(&mut self.first);
+        let mut note = self.note.take().unwrap_or_default();
         let (missed, mut outdated) = (std::mem::take(&mut self.missed), std::mem::take(&mut self.outdated));
-        let entry = |row: &Desired| self.entry(identity, row);
+        let entry = |row: &Desired| self.entry(with.identity, row);
         let mut add: BTreeMap<String, Arc<Desired>> = BTreeMap::new();
         // A run's end is often enough to try again.
         let (again, later) = if ended { (missed, BTreeSet::new()) } else { (BTreeSet::new(), missed) };
@@ -122,9 +149,9 @@ impl Folder {
         if !add.is_empty() || (ended && (!outdated.is_empty() || !note.pending.is_empty())) {
             let name = self.files.path.display().to_string();
             let before = changes.added + changes.removed;
-            self.write(context, identity, add, &mut note, changes);
+            self.write(with, add, &mut note, changes);
             if ended {
-                self.remove(&mut outdated, &mut note, changes);
+                self.remove(with, &mut outdated, &mut note, changes);
             }
             if changes.added + changes.removed > before {
                 changes.folders.insert(name);
@@ -148,12 +175,12 @@ impl Folder {
 
     fn write(
         &mut self,
-        context: &Context,
-        identity: &Identity,
+        with: &With<'_>,
         add: BTreeMap<String, Arc<Desired>>,
         note: &mut Note,
         changes: &mut Changes,
     ) {
+        let With { context, identity, store } = *with;
         let rows: Vec<_> = add.into_iter().collect();
         for batch in rows.chunks(BATCH) {
             let writer = |row: &Desired| match row {
@@ -172,9 +199,12 @@ impl Folder {
                 .par_iter()
                 .map(|(entry, row, (series, mask, writer))| (entry, row, writer.case(series, *mask)))
                 .collect();
+            let mut known = Vec::new();
             for (entry, row, result) in written {
                 match result {
                     Ok(names) => {
+                        let paths = names.iter().map(|name| self.files.path.join(name));
+                        known.extend(paths.map(|path| (Written::now(&path).ok(), path)));
                         note.pending.retain(|name| !names.contains(name));
                         note.present.insert((*entry).clone(), names);
                         changes.added += 1;
@@ -189,11 +219,18 @@ impl Folder {
                 }
             }
             self.keep_note(note);
+            keep_written(store, known);
         }
     }
 
     /// Removes files that nothing desired is made into.
-    fn remove(&self, outdated: &mut BTreeSet<String>, note: &mut Note, changes: &mut Changes) {
+    fn remove(
+        &self,
+        with: &With<'_>,
+        outdated: &mut BTreeSet<String>,
+        note: &mut Note,
+        changes: &mut Changes,
+    ) {
         let mut gone: BTreeSet<String> = std::mem::take(&mut note.pending);
         for entry in std::mem::take(outdated) {
             gone.extend(note.present.remove(&entry).into_iter().flatten());
@@ -201,8 +238,10 @@ impl Folder {
         }
         // The mask of a scan replaces another under the same name.
         let kept: BTreeSet<&String> = note.present.values().flatten().collect();
+        let mut forgotten = Vec::new();
         for name in gone.iter().filter(|name| !kept.contains(name)) {
             let path = self.files.path.join(name);
+            forgotten.push((None, path.clone()));
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     tracing::error!("{} was not removed: {error}", path.display());
@@ -211,17 +250,42 @@ impl Folder {
             }
         }
         self.keep_note(note);
+        keep_written(with.store, forgotten);
     }
 
-    /// What the folder held when it was last written to; files that somebody took away are not there.
+    /// What the folder held when it was last written to.
     fn read_note(&self) -> Note {
         let text = fs::read(self.files.path.join(NOTE)).unwrap_or_default();
         let mut note: Note = serde_json::from_slice(&text).unwrap_or_default();
         let plain = |name: &String| !name.contains('/') && !name.starts_with('.');
         note.pending.retain(plain);
-        note.present
-            .retain(|_, names| names.iter().all(|name| plain(name) && self.files.path.join(name).is_file()));
+        note.present.retain(|_, names| names.iter().all(plain));
         note
+    }
+
+    /// Entries whose files are not what was written are not there: they are written again.
+    fn check(&self, with: &With<'_>, note: &mut Note, edited: &mut Few) {
+        let paths: Vec<PathBuf> =
+            note.present.values().flatten().map(|name| self.files.path.join(name)).collect();
+        let known = with.store.written(&paths).unwrap_or_else(|_| vec![None; paths.len()]);
+        let found: Vec<Found> = paths.into_par_iter().zip(known).map(found).collect();
+        let mut wrong = BTreeSet::new();
+        let mut keep = Vec::new();
+        for Found { path, whole, written } in found {
+            if !whole {
+                edited.add(path.clone());
+                wrong.insert(path.clone());
+            }
+            keep.extend(written.map(|written| (Some(written), path)));
+        }
+        let is_whole = |name: &String| !wrong.contains(&self.files.path.join(name));
+        let (whole, others) =
+            std::mem::take(&mut note.present).into_iter().partition(|(_, names)| names.iter().all(is_whole));
+        note.present = whole;
+        // What nothing desired is made into goes as well.
+        let others: BTreeMap<String, Vec<String>> = others;
+        note.pending.extend(others.into_values().flatten());
+        keep_written(with.store, keep);
     }
 
     fn keep_note(&self, note: &Note) {
@@ -235,6 +299,43 @@ impl Folder {
     }
 }
 
+/// A file of a folder, as it was found.
+struct Found {
+    path: PathBuf,
+    /// Whether it is what was written.
+    whole: bool,
+    /// What is to be kept of it, where that is news.
+    written: Option<Written>,
+}
+
+fn found((path, known): (PathBuf, Option<Written>)) -> Found {
+    let (whole, written) = match known.map(|known| known.since(&path, false)) {
+        Some(Ok(Since::Same)) => (true, None),
+        Some(Ok(Since::Touched(now))) => (true, Some(now)),
+        Some(_) => (false, None),
+        // An earlier version wrote it, and nobody knows how it was.
+        None => (path.is_file(), Written::found(&path).ok()),
+    };
+    Found { path, whole, written }
+}
+
+/// What is not kept is written once more by the next run.
+fn keep_written(store: &Store, files: Vec<(Option<Written>, PathBuf)>) {
+    let files: Vec<_> = files.into_iter().map(|(written, path)| (path, written)).collect();
+    if let Err(error) = store.keep_written(&files) {
+        tracing::error!("how masks were written is not kept: {error}");
+    }
+}
+
+/// The files that a pipeline's sinks have written, as their folders' notes say.
+pub(in crate::engine) fn written_by(plan: &Plan) -> Vec<PathBuf> {
+    let of = |folder: Folder| {
+        let names = folder.read_note().present.into_values().flatten();
+        names.map(|name| folder.files.path.join(name)).collect::<Vec<_>>()
+    };
+    folders(plan).into_iter().flat_map(of).collect()
+}
+
 fn folders(plan: &Plan) -> Vec<Folder> {
     let folder = |stage: &crate::pipeline::PlannedStage| {
         let Stage::Files(files) = &stage.stage else { return None };
@@ -242,6 +343,7 @@ fn folders(plan: &Plan) -> Vec<Folder> {
             files: files.clone(),
             stages: stage.inputs.iter().map(|&input| plan.stages[input].name.clone()).collect(),
             note: None,
+            first: false,
             outdated: BTreeSet::new(),
             missed: BTreeSet::new(),
         })

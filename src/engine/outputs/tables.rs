@@ -16,6 +16,7 @@ use crate::executor::Context;
 use crate::operators::registry::Stage;
 use crate::operators::sinks::format::Format;
 use crate::pipeline::Plan;
+use crate::store::{Since, Store, Written};
 
 /// Raised when the same desired row would be written in another way.
 const ROWS: &[u8] = b"tomoflow rows 1";
@@ -31,6 +32,7 @@ const KEPT: &[Table] =
 pub struct Tables {
     context: Context,
     identity: Identity,
+    store: Arc<Store>,
     folder: PathBuf,
     parquet: PathBuf,
     /// For each stage that a sink names, the formats asked for.
@@ -49,13 +51,14 @@ pub struct Tables {
 
 impl Tables {
     /// The tables under a pipeline's `out`.
-    pub fn new(context: Context, identity: Identity) -> Self {
+    pub fn new(context: Context, identity: Identity, store: Arc<Store>) -> Self {
         let out = &context.plan.settings.out;
         let (folder, parquet) = (out.join("tables"), out.join("parquet"));
         let sinks = sinks(&context.plan);
         Self {
             context,
             identity,
+            store,
             folder,
             parquet,
             sinks,
@@ -238,7 +241,7 @@ impl Tables {
         let path = self.parquet.join(format!("{}.parquet", table.name()));
         let note = self.parquet.join(format!(".{}.entries", table.name()));
         let digest = Digest::of_parts(desired.keys().map(String::as_bytes)).to_string();
-        if path.is_file() && std::fs::read_to_string(&note).is_ok_and(|known| known == digest) {
+        if std::fs::read_to_string(&note).is_ok_and(|known| known == digest) && self.is_whole(&path) {
             return Ok(());
         }
         let (mut rows, mut whole) = (Rows::empty(table), true);
@@ -258,11 +261,36 @@ impl Tables {
             _ => {}
         }
         write_parquet(&path, &rows)?;
+        self.keep_written(&path, Written::now(&path).ok());
         if whole {
             std::fs::write(&note, digest).map_err(|source| not_written(&note, source))?;
         }
         changes.tables.insert(table.name());
         Ok(())
+    }
+
+    /// Whether a Parquet file is what was written.
+    fn is_whole(&self, path: &Path) -> bool {
+        let known = self.store.written(&[path.to_owned()]).ok().and_then(|mut known| known.pop()?);
+        match known.map(|known| known.since(path, false)) {
+            Some(Ok(Since::Same)) => true,
+            Some(Ok(Since::Touched(now))) => {
+                self.keep_written(path, Some(now));
+                true
+            }
+            Some(_) => false,
+            // An earlier version wrote it, and nobody knows how it was.
+            None => {
+                self.keep_written(path, Written::found(path).ok());
+                path.is_file()
+            }
+        }
+    }
+
+    fn keep_written(&self, path: &Path, written: Option<Written>) {
+        if let Err(error) = self.store.keep_written(&[(path.to_owned(), written)]) {
+            tracing::error!("how {} was written is not kept: {error}", path.display());
+        }
     }
 
     fn parquet_tables(&self) -> Vec<Table> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tomoflow_connectors::Digest;
-use tomoflow_connectors::table::RunRow;
+use tomoflow_connectors::table::{Moment, RunRow};
 
 use super::summary::{StageCount, Summary};
 use crate::engine::dataflow::SHORT;
@@ -15,18 +15,19 @@ use crate::executor::keys;
 use crate::executor::work::series_of;
 use crate::metrics::State;
 use crate::operators::registry::Stage;
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, PlannedStage};
 
 /// Counts cases, actions and rejects.
 pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
-    let accepted: BTreeSet<&str> = driver
-        .desired()
-        .keys()
-        .filter_map(|desired| match &**desired {
-            Desired::Case(case) => Some(&*case.series.key),
+    let rows = || {
+        driver.desired().keys().filter_map(|desired| match &**desired {
+            Desired::Case(case) => Some(&case.series),
             _ => None,
         })
-        .collect();
+    };
+    // Scans of different sources may go by one name.
+    let counted: BTreeSet<String> = rows().map(|series| series.counted_as()).collect();
+    let accepted: BTreeSet<&str> = rows().map(|series| &*series.key).collect();
     let scans: BTreeSet<&str> = accepted.iter().map(|key| series_of(key)).collect();
     let (mut rejected, mut failed, mut short) = (BTreeSet::new(), Vec::new(), Vec::new());
     let (mut rejects, mut told) = (BTreeMap::<String, usize>::new(), BTreeMap::<String, usize>::new());
@@ -44,7 +45,12 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
         match case {
             // A localizer beside a good stack is a row of `rejects`, and no case of its own.
             Some(key) if accepted.contains(key.as_str()) || !scans.contains(series_of(key)) => {
-                rejected.insert(key.as_str());
+                let reads = |planned: &PlannedStage| {
+                    planned.name == **stage && matches!(planned.stage, Stage::Scans(_))
+                };
+                // Another source may have a scan of this name that was accepted.
+                let other = accepted.contains(key.as_str()) && plan.stages.iter().any(reads);
+                rejected.insert(if other { format!("{key}\0{stage}") } else { key.clone() });
             }
             Some(_) => {}
             // A training goes on with the patients that there are.
@@ -52,7 +58,7 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
             None => failed.push(format!("{stage}: training failed ({}): {}", reject.code, reject.message)),
         }
     }
-    let processed = driver.touched().iter().filter(|key| accepted.contains(key.as_str())).count();
+    let processed = driver.touched().iter().filter(|key| counted.contains(*key)).count();
     let (actions_run, actions_cached, trained) = driver.counts();
     let stages = driver.stages();
     let mut notes = if failed.is_empty() { idle(plan, driver, &stages) } else { failed.clone() };
@@ -61,18 +67,18 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     notes.extend(driver.kept().iter().filter(|kept| kept.new > 0).map(ToString::to_string));
     Summary {
         pipeline: plan.settings.name.clone(),
-        cases: accepted.union(&rejected).count(),
+        cases: counted.len() + rejected.iter().filter(|key| !accepted.contains(key.as_str())).count(),
         processed,
-        unchanged: accepted.len() - processed,
+        unchanged: counted.len() - processed,
         rejected: rejected.len(),
-        accepted: accepted.len(),
+        accepted: counted.len(),
         trained,
         trainings_failed: failed.len(),
         actions_run,
         actions_cached,
         stages,
         rejects,
-        told,
+        remarked: told,
         notes,
         ..Summary::default()
     }
@@ -130,10 +136,10 @@ fn never_drawn(driver: &Driver) -> Vec<String> {
 
 /// The run's own row.
 pub fn run_row(plan: &Plan, summary: &Summary, started: SystemTime) -> RunRow {
-    let started = humantime::format_rfc3339_millis(started).to_string();
+    let started = Moment::from(started);
     let digests: Vec<Digest> = plan.stages.iter().map(keys::operator).collect();
     let plan_digest = Digest::of_parts(digests.iter().map(|digest| digest.0.as_slice()));
-    let entry = Digest::of_parts([started.as_bytes(), &std::process::id().to_le_bytes()]);
+    let entry = Digest::of_parts([started.to_string().as_bytes(), &std::process::id().to_le_bytes()]);
     RunRow {
         entry: entry.to_string(),
         started,

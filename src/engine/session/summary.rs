@@ -50,7 +50,7 @@ pub struct Summary {
     /// Rejected cases by code.
     pub rejects: BTreeMap<String, usize>,
     /// What rows of `rejects` tell of cases that were not refused, by code.
-    pub told: BTreeMap<String, usize>,
+    pub remarked: BTreeMap<String, usize>,
     /// Files looked at.
     pub files: usize,
     /// Files read, since they were new or changed.
@@ -65,6 +65,10 @@ pub struct Summary {
     pub left_out: Vec<String>,
     /// Labels that belong to no scan, and what sources ask for and is not there, by source.
     pub unmatched: Vec<String>,
+    /// What was left out below the sources, could not be read, or was kept although it is gone.
+    pub told: Vec<String>,
+    /// Folders that held cases at the last run and hold none now: what was known of them was kept.
+    pub emptied: usize,
     /// The whole run.
     pub seconds: f64,
     /// Folders of mask files that changed.
@@ -87,8 +91,8 @@ impl Summary {
         )
     }
 
-    /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used;
-    /// 74 a file of a mask could not be written; 130 interrupted.
+    /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used, or a
+    /// folder below a source is suddenly empty; 74 a file of a mask could not be written; 130 interrupted.
     pub fn exit_code(&self, allowed: f64) -> u8 {
         if self.interrupted {
             130
@@ -96,6 +100,8 @@ impl Summary {
             65
         } else if self.trainings_failed > 0 || self.rejected as f64 > allowed * self.cases as f64 {
             1
+        } else if self.emptied > 0 {
+            65
         } else if self.unwritten > 0 {
             74
         } else {
@@ -119,10 +125,10 @@ impl fmt::Display for Summary {
         for (code, count) in &self.rejects {
             writeln!(f, "  rejected {code}: {count}")?;
         }
-        for (code, count) in &self.told {
+        for (code, count) in &self.remarked {
             writeln!(f, "  told {code}: {count} (in `rejects`; nothing was refused)")?;
         }
-        for note in self.left_out.iter().chain(&self.unmatched).chain(&self.notes) {
+        for note in self.left_out.iter().chain(&self.unmatched).chain(&self.notes).chain(&self.told) {
             writeln!(f, "  {note}")?;
         }
         for folder in &self.folders_changed {
@@ -151,6 +157,7 @@ mod tests {
         assert_eq!(summary(4, 0, 4).exit_code(1.0), 65);
         assert_eq!(summary(0, 0, 0).exit_code(0.5), 65);
         assert_eq!(Summary { unwritten: 1, ..summary(4, 4, 0) }.exit_code(0.5), 74);
+        assert_eq!(Summary { emptied: 1, ..summary(4, 4, 0) }.exit_code(0.5), 65);
         assert_eq!(Summary { interrupted: true, ..summary(4, 4, 0) }.exit_code(0.5), 130);
     }
 }

@@ -113,7 +113,7 @@ impl Session {
         let looked = match change {
             Change::Paths(paths) => self.archive.update(&paths)?,
             Change::Rescan => {
-                let looked = self.archive.look(self.options.accept_empty)?;
+                let looked = self.archive.look(&self.options.accept())?;
                 self.driver.change(self.archive.models()?)?;
                 self.driver.retry_passing()?;
                 looked

@@ -12,8 +12,9 @@ use tomoflow_connectors::table::{Table, read_rows};
 
 use super::super::archive::Archive;
 use super::super::error::RunError;
+use super::super::outputs::folders::written_by;
 use crate::pipeline::Plan;
-use crate::store::{Held, Indexed, Outcome, Recorded, Store};
+use crate::store::{Held, Indexed, Outcome, Recorded, Since, Store, Written};
 
 /// What was found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -24,6 +25,10 @@ pub struct Verified {
     pub outdated: usize,
     /// Files with another content, although their size and time say that nothing changed.
     pub altered: Vec<PathBuf>,
+    /// Files of sinks whose content is what was written.
+    pub outputs: usize,
+    /// Files of sinks that somebody changed or took away since they were written: the next run writes them again.
+    pub edited: Vec<PathBuf>,
     /// Artifacts whose content is what their name says.
     pub artifacts: usize,
     /// Artifacts with another content.
@@ -42,6 +47,7 @@ impl Verified {
     /// Whether everything is as it should be.
     pub fn sound(&self) -> bool {
         self.altered.is_empty()
+            && self.edited.is_empty()
             && self.damaged.is_empty()
             && self.missing.is_empty()
             && self.unreadable.is_empty()
@@ -61,6 +67,7 @@ pub fn verify(plan: Plan, mend: bool) -> Result<Verified, RunError> {
     let store = Arc::new(if mend { Store::open(out)? } else { Store::scratch(out)? });
     let mut verified = Verified { mended: mend, ..Verified::default() };
     files(&plan, &store, &mut verified)?;
+    outputs(&plan, &store, &mut verified)?;
     artifacts(&store, &mut verified)?;
     for table in Table::ALL {
         let folder = out.join("tables").join(table.name());
@@ -115,7 +122,8 @@ fn files(plan: &Arc<Plan>, store: &Arc<Store>, verified: &mut Verified) -> Resul
 fn reread(known: Indexed, archive: &Archive) -> Verdict {
     let Indexed { stat, held } = known;
     let now = tomoflow_connectors::container::stat(&stat.path);
-    if !now.is_ok_and(|now| now == stat) {
+    // Its ctime is not asked: what the next run would see anew is told here by name.
+    if !now.is_ok_and(|now| stat.seems(&now)) {
         return Verdict::Outdated;
     }
     match archive.read(&stat.path) {
@@ -123,6 +131,29 @@ fn reread(known: Indexed, archive: &Archive) -> Verdict {
         Ok(_) => Verdict::Altered(stat),
         Err(_) => Verdict::Outdated,
     }
+}
+
+/// Compares the files that sinks wrote with what was written.
+fn outputs(plan: &Plan, store: &Store, verified: &mut Verified) -> Result<(), RunError> {
+    let mut paths = written_by(plan);
+    let parquet = plan.settings.out.join("parquet");
+    let tables = Table::ALL.iter().map(|table| parquet.join(format!("{}.parquet", table.name())));
+    let tables: Vec<PathBuf> = tables.collect();
+    let asked = store.written(&tables)?;
+    paths.extend(tables.into_iter().zip(asked).filter_map(|(path, known)| known.map(|_| path)));
+    let known = store.written(&paths)?;
+    let whole = |(path, known): (PathBuf, Option<Written>)| {
+        let whole = match known.map(|known| known.since(&path, true)) {
+            Some(since) => matches!(since, Ok(Since::Same | Since::Touched(_))),
+            // An earlier version wrote it, and nobody knows how it was.
+            None => path.is_file(),
+        };
+        (path, whole)
+    };
+    let found: Vec<(PathBuf, bool)> = paths.into_par_iter().zip(known).map(whole).collect();
+    verified.outputs = found.iter().filter(|(_, whole)| *whole).count();
+    verified.edited = found.into_iter().filter(|(_, whole)| !whole).map(|(path, _)| path).collect();
+    Ok(())
 }
 
 fn artifacts(store: &Store, verified: &mut Verified) -> Result<(), RunError> {
@@ -153,12 +184,19 @@ fn artifacts(store: &Store, verified: &mut Verified) -> Result<(), RunError> {
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} files are what the index says, {} changed or gone since", self.files, self.outdated)?;
+        if self.outputs + self.edited.len() > 0 {
+            writeln!(f, "{} files of sinks are what was written", self.outputs)?;
+        }
         writeln!(f, "{} artifacts are what their names say", self.artifacts)?;
         for (table, rows) in &self.rows {
             writeln!(f, "table {table}: {rows} rows read")?;
         }
         for path in &self.altered {
             writeln!(f, "altered: {} (same size and time, another content)", path.display())?;
+        }
+        for path in &self.edited {
+            let what = if path.is_file() { "another content than was written" } else { "it is not there" };
+            writeln!(f, "edited: {} ({what}; the next run writes it again)", path.display())?;
         }
         for digest in &self.damaged {
             writeln!(f, "damaged: artifact {digest}")?;

@@ -106,8 +106,8 @@ fn unescaped(text: &str) -> String {
     plain
 }
 
-/// Adds the files below a folder; `false` when there would be more than `most` in the set. Links are not
-/// followed, as in a look at everything. What cannot be read now is found by the next one.
+/// Adds the files below a folder; `false` when there would be more than `most` in the set, or where a link lies: a look
+/// at everything says whether it counts. What cannot be read now is found by the next one.
 pub(super) fn add_files_below(folder: &Path, most: usize, files: &mut BTreeSet<PathBuf>) -> bool {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -115,6 +115,7 @@ pub(super) fn add_files_below(folder: &Path, most: usize, files: &mut BTreeSet<P
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => folders.push(entry.path()),
                 Ok(kind) if kind.is_file() => drop(files.insert(entry.path())),
+                Ok(kind) if kind.is_symlink() => return false,
                 _ => {}
             }
             if files.len() + folders.len() > most {

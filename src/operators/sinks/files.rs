@@ -17,7 +17,8 @@ pub static SPEC: Spec = Spec {
     section: Section::Sinks,
     summary: "Masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT, one file for each scan.",
     doc: "The folder follows what the pipeline now wants: a file comes when its mask is there, is replaced when \
-          the mask is another, and goes with its scan; files that the sink did not write stay. Masks lie on the \
+          the mask is another, and goes with its scan; files that the sink did not write stay. What somebody changed or removed since \
+          is written again by the next run, which says so. Masks lie on the \
           scan's own grid. DICOM objects refer to the scan's instances and carry its patient, so that they need \
           `identifiers = \"clear\"`. Files are called as tables show the case, with the stage's name before the \
           ending when the sink has several inputs.",

@@ -20,10 +20,10 @@ pub static SPEC: Spec = Spec {
     name: "dicom",
     section: Section::Sources,
     summary: "DICOM instances of a folder and all folders below it.",
-    doc: "Every file is looked at, whatever its name; what is not DICOM is counted and skipped. Links are \
-          not followed. A file that has not changed (path, size, time, inode) is not read again. A `.zip` \
-          or `.tar` is read as a folder, without unpacking it; a DICOMDIR stands for the folder in which it \
-          lies.\n\n\
+    doc: "Every file is looked at, whatever its name; what is not DICOM is counted and skipped. Links to \
+          files and folders are followed, and what they lead to counts once. A file that has not changed (path, \
+          size, times, inode) is not read again. A `.zip` or `.tar` is read as a folder, without unpacking it; a \
+          DICOMDIR stands for the folder in which it lies.\n\n\
           `where` keeps instances whose tags fit a pattern: `*` and `?` as in file names, upper and lower \
           case alike; `\"0.5..2\"`, `\"..3\"` or `\"20190101..\"` for numbers in a range; `!` before \
           either for what must not fit; a list for any of several. Of a tag with several values any may fit. \

@@ -21,7 +21,9 @@ pub static SPEC: Spec = Spec {
           name or a table says. Grids are taken as the files have them: any orientation, in LPS and mm. Voxels \
           of an `.mhd` or `.nhdr` lie in a file of the same name beside it, so that a change of them is seen. \
           Two files of one case are refused as `SEVERAL_FILES`; a file that cannot be read is a row in \
-          `rejects`. A `.zip` or `.tar` is read as a folder.",
+          `rejects`. A `.zip` or `.tar` is read as a folder. Links are followed, under their own names; one to \
+          another scan of the source does not count again. Two sources may have cases of one name: each counts, \
+          and a note in `cases` names its source.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Scan),

@@ -61,7 +61,8 @@ impl Held {
         }
     }
 
-    pub(super) fn record(&self) -> Option<Digest> {
+    /// The digest of what is kept of it.
+    pub fn record(&self) -> Option<Digest> {
         match self {
             Self::Image { record, .. } | Self::Outlines { record } | Self::File { record } => Some(*record),
             Self::Nothing { .. } => None,
@@ -127,25 +128,44 @@ pub struct Known<'a> {
     pub mtime_ns: i64,
     /// The file's number on its device.
     pub inode: u64,
+    /// Time of the last change of anything; none in what was written before it was kept.
+    pub ctime_ns: Option<i64>,
     /// What it held.
     pub holds: Holds<'a>,
 }
 
 impl<'a> Known<'a> {
+    /// A file as it was copied from there.
+    pub fn of(file: &'a Indexed) -> Self {
+        let FileStat { path, size, mtime_ns, inode, ctime_ns } = &file.stat;
+        let holds = match &file.held {
+            Held::Image { series, record } => Holds::Image { series, record: *record },
+            Held::Outlines { record } => Holds::Outlines { record: *record },
+            Held::Nothing { code } => Holds::Nothing { code },
+            Held::File { record } => Holds::File { record: *record },
+        };
+        Self { path, size: *size, mtime_ns: *mtime_ns, inode: *inode, ctime_ns: *ctime_ns, holds }
+    }
+
     pub(super) fn new(path: &'a [u8], entry: &'a [u8]) -> Result<Self, StoreError> {
-        let (size, mtime_ns, inode, holds) = postcard::from_bytes(entry)?;
-        Ok(Self { path: Path::new(OsStr::from_bytes(path)), size, mtime_ns, inode, holds })
+        let ((size, mtime_ns, inode, holds), rest) = postcard::take_from_bytes(entry)?;
+        // It stands behind what is always there.
+        let ctime_ns = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest)?) };
+        let path = Path::new(OsStr::from_bytes(path));
+        Ok(Self { path, size, mtime_ns, inode, ctime_ns, holds })
     }
 
     /// Whether a file at the same place is the one that was read.
     pub fn is(&self, stat: &FileStat) -> bool {
         (self.size, self.mtime_ns, self.inode) == (stat.size, stat.mtime_ns, stat.inode)
+            && (self.ctime_ns.is_none() || self.ctime_ns == stat.ctime_ns)
     }
 }
 
 impl From<Known<'_>> for Indexed {
     fn from(known: Known<'_>) -> Self {
-        let Known { path, size, mtime_ns, inode, holds } = known;
-        Self { stat: FileStat { path: path.to_owned(), size, mtime_ns, inode }, held: holds.into() }
+        let Known { path, size, mtime_ns, inode, ctime_ns, holds } = known;
+        let stat = FileStat { path: path.to_owned(), size, mtime_ns, inode, ctime_ns };
+        Self { stat, held: holds.into() }
     }
 }

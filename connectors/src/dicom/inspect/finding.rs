@@ -142,6 +142,10 @@ pub struct Total {
     pub rejects: BTreeMap<String, usize>,
     /// Files without anything for a pipeline, by code.
     pub skipped: BTreeMap<String, usize>,
+    /// What was passed over without being looked at, in lines: what macOS leaves beside files, links to what is looked at
+    /// anyway.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<String>,
     /// How long it took, s.
     pub seconds: f64,
 }

@@ -171,6 +171,7 @@ impl Inspection<'_> {
         for root in distinct_roots(&roots) {
             let mut walk = Walk::paths(root).map_err(InspectError::from)?;
             files.extend(&mut walk);
+            self.total.passed_over.extend(walk.passed_over().lines(Some(root)));
             unseen.extend(walk.notes());
         }
         for place in unseen {

@@ -1,0 +1,69 @@
+//! Cases of several sources that have one name: each row says which source it is of.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Archive, Origin, Reader};
+use crate::executor::work::{SeriesRow, Verdict};
+
+impl Archive {
+    /// Adds a note to scans of different files that go by one name; `judged` holds what each reader says of it.
+    pub(super) fn tell_apart(&self, series: &str, judged: &mut [Vec<Verdict>]) {
+        let several = judged.iter().filter(|verdicts| !verdicts.is_empty()).count() > 1;
+        if !several {
+            return;
+        }
+        let others: Vec<Vec<String>> = (0..judged.len())
+            .map(|own| {
+                let differ = |other: &usize| self.differ(series, own, *other, judged);
+                (0..judged.len()).filter(differ).map(|other| self.source(&self.readers[other])).collect()
+            })
+            .collect();
+        for ((verdicts, others), reader) in judged.iter_mut().zip(others).zip(&self.readers) {
+            if others.is_empty() {
+                continue;
+            }
+            for verdict in verdicts {
+                let Verdict::Accepted(row) = verdict else { continue };
+                let note = SeriesRow::same_name(&self.source(reader), &others);
+                Arc::make_mut(row).notes.push(note);
+            }
+        }
+    }
+
+    /// Whether two readers have different scans of one name.
+    fn differ(&self, series: &str, one: usize, two: usize, judged: &[Vec<Verdict>]) -> bool {
+        if one == two || judged[one].is_empty() || judged[two].is_empty() {
+            return false;
+        }
+        match (&self.readers[one].origin, &self.readers[two].origin) {
+            (Origin::Files, Origin::Files) => {
+                let paths = |reader: usize| self.filed[reader].get(series).map(|files| files.keys());
+                let plain = |reader| paths(reader).into_iter().flatten().collect::<Vec<&PathBuf>>();
+                plain(one) != plain(two)
+            }
+            // An instance has one name in the whole world: copies of a series are one scan.
+            (Origin::Instances(a), Origin::Instances(b)) => {
+                let digests = |reader: usize| {
+                    let digest = |verdict: &Verdict| match verdict {
+                        Verdict::Accepted(row) => Some((row.part, row.digest)),
+                        Verdict::Rejected(..) => None,
+                    };
+                    judged[reader].iter().filter_map(digest).collect::<Vec<_>>()
+                };
+                let (one, two) = (digests(one), digests(two));
+                a.source != b.source && !one.is_empty() && !two.is_empty() && one != two
+            }
+            _ => true,
+        }
+    }
+
+    /// The name of the source that a reader reads.
+    fn source(&self, reader: &Reader) -> String {
+        let stage = match &reader.origin {
+            Origin::Instances(instances) => instances.source,
+            Origin::Files => usize::from(reader.stage),
+        };
+        self.plan.stages[stage].name.clone()
+    }
+}

@@ -1,0 +1,90 @@
+//! What a look left out, could not read or kept although it is gone: told in lines, by name.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tomoflow_connectors::dicom::{Few, PassedOver, Walk};
+
+use super::Archive;
+use crate::pipeline::Identifiers;
+
+/// A folder that held cases at the last run, and holds none now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Emptied {
+    pub(super) folder: PathBuf,
+    /// How many it held.
+    pub(super) cases: usize,
+}
+
+/// What the last look at everything has to tell.
+#[derive(Debug, Default)]
+pub(super) struct ToldOf {
+    passed: BTreeMap<PathBuf, PassedOver>,
+    /// What could not be looked at, by what the system said.
+    unseen: BTreeMap<String, Few>,
+    pub(super) emptied: Vec<Emptied>,
+}
+
+impl ToldOf {
+    /// A walk has ended.
+    pub(super) fn walked(&mut self, root: &Path, walk: Walk) {
+        self.passed.insert(root.to_owned(), walk.passed_over().clone());
+        for note in walk.notes() {
+            self.unread(&note.path, &note.source);
+        }
+    }
+
+    /// Something could not be looked at.
+    pub(super) fn unread(&mut self, path: &Path, error: &io::Error) {
+        tracing::debug!("{}: {error}", path.display());
+        let few = self.unseen.entry(error.to_string()).or_default();
+        // Folders of several sources lie within each other.
+        if !few.first.iter().any(|known| known == path) {
+            few.add(path.to_owned());
+        }
+    }
+}
+
+impl Archive {
+    /// What the last look left out, could not read or kept although it is gone, in lines.
+    pub fn told_of(&self) -> Vec<String> {
+        // Paths may hold names: they are for those who ask for them.
+        let clear = self.plan.settings.identifiers == Identifiers::Clear;
+        let mut lines: Vec<String> =
+            self.told_of.emptied.iter().map(|emptied| line(emptied, clear)).collect();
+        for (why, few) in &self.told_of.unseen {
+            let (count, names) = (few.count, few.names(Path::new("")));
+            let files = if count == 1 { "file or folder" } else { "files or folders" };
+            let names = if clear { format!(": {names}") } else { String::new() };
+            lines.push(format!(
+                "{count} {files} could not be read ({why}), what was known stays and is looked at again{names}"
+            ));
+        }
+        let passed = self.told_of.passed.iter();
+        lines.extend(passed.flat_map(|(root, passed)| passed.lines(clear.then_some(root))));
+        lines
+    }
+
+    /// Folders that held cases at the last run and hold none now, and of which all was kept.
+    pub fn emptied(&self) -> usize {
+        self.told_of.emptied.len()
+    }
+}
+
+fn line(emptied: &Emptied, clear: bool) -> String {
+    let Emptied { folder, cases } = emptied;
+    match clear {
+        true => {
+            let folder = folder.display();
+            format!(
+                "{folder} held {cases} cases at the last run, none are found now: what was known of them is kept; \
+                 mount it, or say `--accept-empty={folder}` if they are gone for good"
+            )
+        }
+        false => format!(
+            "a folder of a source held {cases} cases at the last run, none are found now: what was known of them is \
+             kept; mount it, or name it to `--accept-empty=` if they are gone for good"
+        ),
+    }
+}
