@@ -16,6 +16,7 @@ use super::maps::{self, MapsArtifact};
 use super::observer::{Board, Watch};
 use super::slot::{Busy, Slot};
 use super::work::{Action, Member, Work};
+use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
     self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Volume,
 };
@@ -202,10 +203,12 @@ fn back_on_grid(
 }
 
 fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Digest]) -> Result<Model, Reject> {
+    let extensions = &context.plan.extensions;
     let files = match &infer.model {
         ModelSource::Stages(_) => {
-            let model =
-                |&digest| Model::from_safetensors(&context.artifact(digest)?, device).map_err(network);
+            let model = |&digest| {
+                Model::from_safetensors_with(&context.artifact(digest)?, device, extensions).map_err(network)
+            };
             let models = digests.iter().map(model).collect::<Result<Vec<_>, _>>()?;
             return Model::ensemble(models).map_err(network);
         }
@@ -213,7 +216,7 @@ fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Diges
     };
     let contents = unchanged(files, ModelSource::content(digests))?;
     let models = files.iter().zip(&contents).map(|(file, bytes)| match file {
-        ModelFile::Safetensors { .. } => Model::from_safetensors(bytes, device),
+        ModelFile::Safetensors { .. } => Model::from_safetensors_with(bytes, device, extensions),
         ModelFile::Torchscript { path, view, classes, label_names } => {
             Model::from_torchscript(path, view.clone(), *classes, label_names.clone(), device)
         }
@@ -270,8 +273,11 @@ fn train(
     // More readers than threads would only wait for each other.
     let readers = readers.clamp(1, rayon::current_num_threads());
     let running = Running { checkpoint, checkpoint_every, readers, device };
-    let trained = networks::train(&train.settings, &task, &training, &validation, &running, &mut observer)
-        .map_err(network)?;
+    let settings = &train.settings;
+    let objective = Supervised::new(settings, &task, &context.plan.extensions).map_err(network)?;
+    let trained =
+        networks::train_by(&objective, settings, &task, &training, &validation, &running, &mut observer)
+            .map_err(network)?;
     let figures = encode(&trained.figures)?;
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {

@@ -9,10 +9,10 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::LossConfig;
-use super::architectures::config::{UnetConfig, UnetSettings};
+use super::architectures::config::{Supervision, UnetConfig, UnetSettings};
 use super::architectures::unet::{Output, Unet};
 use super::blocks::mode::Mode;
-use super::objectives::supervised::total;
+use super::objectives::supervised::{Minimised, total};
 use super::tensors::weights::Weights;
 use super::train::adam::Adam;
 use super::{Device, set_threads};
@@ -97,9 +97,10 @@ fn check(file: &str) {
     for (step, expected) in losses.iter().enumerate() {
         let mode = Mode::Train { momentum: 0.1, draw: step as u64 };
         let output = unet.forward(&weights, input, mode).unwrap();
-        let kind: LossConfig = golden.value("loss");
+        let kind = Minimised::Known(golden.value("loss"));
         let weight = golden.number("attention_weight");
-        let value = total(kind, weight, &unet, &output, &golden.tensors["labels"]).unwrap().whole;
+        let value =
+            total(&kind, weight, supervision(&unet), &output, &golden.tensors["labels"]).unwrap().whole;
         let gradient = weights.gradient(&value).unwrap();
         if step == 0 {
             same("logits in training", &output.logits, &golden.tensors["train/logits"]);
@@ -117,6 +118,10 @@ fn check(file: &str) {
     let end = golden.under("end/");
     assert!(end.is_empty() || weights.named().count() == end.len());
     weights.named().filter(|_| !end.is_empty()).for_each(|(name, tensor)| same(name, tensor, &end[name]));
+}
+
+fn supervision(unet: &Unet) -> Option<(&Unet, Supervision)> {
+    Some((unet, unet.supervision()?))
 }
 
 /// Each map times its scale is the padded input.
@@ -201,8 +206,9 @@ fn every_loss_with_every_supervision() {
             std::iter::once(&logits).chain(&attention).map(Tensor::shallow_clone).collect();
         let output = Output { logits, attention };
         let unet = Unet::new(&case.config).unwrap();
-        let weight = golden.number("attention_weight");
-        let value = total(case.loss, weight, &unet, &output, &golden.tensors["labels"]).unwrap().whole;
+        let (weight, loss) = (golden.number("attention_weight"), Minimised::Known(case.loss.clone()));
+        let value =
+            total(&loss, weight, supervision(&unet), &output, &golden.tensors["labels"]).unwrap().whole;
         let number = f64::try_from(&value).unwrap();
         assert!((number - case.value).abs() < TOLERANCE, "{what}: {number} for {}", case.value);
         assert!(case.peer.is_none_or(|peer| (number - peer).abs() < PEER_TOLERANCE), "{what}");

@@ -17,11 +17,11 @@ pub use overlap::{generalized_dice, hardness_dice};
 /// The loss of logits against one channel a class, both `[N, C, D, H, W]`; a number.
 ///
 /// # Errors
-/// [`NetworkError::Torch`] for tensors of unequal shape.
-pub fn of_segmentation(loss: LossConfig, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
+/// [`NetworkError::Torch`] for tensors of unequal shape, [`NetworkError::Config`] for a loss of a downstream crate.
+pub fn of_segmentation(loss: &LossConfig, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
     let probabilities = || logits.f_softmax(1, None::<Kind>).doing("loss");
     let logarithms = || logits.f_log_softmax(1, None::<Kind>).doing("loss");
-    match loss {
+    match *loss {
         LossConfig::Dice => hardness_dice(&probabilities()?, truth, 0.0),
         LossConfig::HardnessDice { lambda } => hardness_dice(&probabilities()?, truth, lambda),
         LossConfig::GeneralizedDice => generalized_dice(&probabilities()?, truth),
@@ -33,6 +33,7 @@ pub fn of_segmentation(loss: LossConfig, logits: &Tensor, truth: &Tensor) -> Res
             let dice = hardness_dice(&classes(&probabilities()?)?, &classes(truth)?, 0.0)?;
             Ok(dice.f_add(&cross_entropy(&logarithms()?, truth)?)?)
         }
+        LossConfig::Own(ref named) => Err(not_ours(&named.name)),
     }
 }
 
@@ -41,9 +42,9 @@ pub fn of_segmentation(loss: LossConfig, logits: &Tensor, truth: &Tensor) -> Res
 /// foreground and the rest.
 ///
 /// # Errors
-/// [`NetworkError::Torch`] for tensors of unequal shape.
-pub fn of_map(loss: LossConfig, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
-    match loss {
+/// [`NetworkError::Torch`] for tensors of unequal shape, [`NetworkError::Config`] for a loss of a downstream crate.
+pub fn of_map(loss: &LossConfig, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
+    match *loss {
         LossConfig::Dice => hardness_dice(map, target, 0.0),
         LossConfig::HardnessDice { lambda } => hardness_dice(map, target, lambda),
         LossConfig::GeneralizedDice => generalized_dice(map, target),
@@ -53,7 +54,14 @@ pub fn of_map(loss: LossConfig, map: &Tensor, target: &Tensor) -> Result<Tensor,
             let entropy = cross_entropy(&logarithms_of(map)?, &with_rest(target)?)?;
             Ok(hardness_dice(map, target, 0.0)?.f_add(&entropy)?)
         }
+        LossConfig::Own(ref named) => Err(not_ours(&named.name)),
     }
+}
+
+fn not_ours(name: &str) -> NetworkError {
+    let message =
+        format!("`{name}` is not one of tomoflow's: it is what the crate that brings it makes of it");
+    NetworkError::Config { field: "loss".to_owned(), message }
 }
 
 /// Classes `[N, D, H, W]` (whole numbers below `classes`) as one channel a class.
@@ -100,8 +108,8 @@ mod tests {
                 let truth = one_hot(&labels, 2, Kind::Float).unwrap();
                 let map = Tensor::from_slice(&[0f32, 1.0]).view([1, 1, 1, 1, 2]).set_requires_grad(true);
                 let target = truth.narrow(1, 1, 1);
-                let value = of_segmentation(loss, &logits, &truth).unwrap();
-                let value = value + of_map(loss, &map, &target).unwrap();
+                let value = of_segmentation(&loss, &logits, &truth).unwrap();
+                let value = value + of_map(&loss, &map, &target).unwrap();
                 assert!(f64::try_from(&value).unwrap().is_finite(), "{loss:?}, all of class {class}");
                 for gradient in Tensor::f_run_backward(&[value], &[&logits, &map], false, false).unwrap() {
                     assert!(bool::try_from(gradient.isfinite().all()).unwrap(), "{loss:?}, {class}");

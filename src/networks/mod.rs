@@ -4,9 +4,11 @@ pub mod apply;
 pub mod architectures;
 pub mod blocks;
 mod card;
+pub mod extensions;
 #[cfg(test)]
 mod golden;
 pub mod losses;
+mod named;
 pub mod objectives;
 pub mod sample;
 pub mod tensors;
@@ -15,10 +17,17 @@ pub mod train;
 pub use apply::maps::{MapKinds, Maps};
 pub use apply::model::{InferOptions, Model, Precision, Segmented, Volume};
 pub use apply::window::{Blend, Convention};
-pub use architectures::config::{Attention, NetworkConfig, NetworkSettings, UnetConfig, UnetSettings};
+pub use architectures::Architecture;
+pub use architectures::config::{
+    Attention, NetworkConfig, NetworkSettings, OwnConfig, UnetConfig, UnetSettings,
+};
 pub use card::{Data, ModelCard, Origin, Step};
+pub use extensions::Extensions;
 pub use losses::LossConfig;
+pub use named::Named;
 pub use sample::{InputView, Instance, Sample, SampleSource, Target};
+/// libtorch as tomoflow links it: networks and losses of a downstream crate take it from here.
+pub use tch;
 pub use tensors::deterministic::set_deterministic;
 pub use tensors::device::{Device, device, set_threads};
 pub use tensors::error::NetworkError;

@@ -20,6 +20,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::extensions::Extensions;
 use super::objectives::Objective;
 use super::objectives::supervised::Supervised;
 use super::tensors::file;
@@ -82,7 +83,7 @@ pub struct Trained {
     pub figures: Vec<Figure>,
 }
 
-/// Trains a network. On the CPU the same settings and samples give the same bytes, however often the
+/// Trains a network, one of those that tomoflow brings. On the CPU the same settings and samples give the same bytes, however often the
 /// training was interrupted: from time to time, and when the observer asks to stop, its whole state is
 /// written to a folder.
 ///
@@ -98,7 +99,7 @@ pub fn train(
     running: &Running,
     observer: &mut dyn Observer,
 ) -> Result<Trained, NetworkError> {
-    let objective = Supervised::new(settings, task)?;
+    let objective = Supervised::new(settings, task, &Extensions::default())?;
     train_by(&objective, settings, task, train, validation, running, observer)
 }
 

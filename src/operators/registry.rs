@@ -7,9 +7,12 @@ use tomoflow_connectors::{Geometry, LabelMap};
 
 use super::cases::reorient::Reorient;
 use super::cases::rule::{Measured, Rule, Settled};
+use super::models::train;
 use super::source::{InstanceSource, LabelSource, ScanSource};
-use super::spec::{Config, FieldProblem, Spec};
+use super::spec::{Config, Field, FieldKind, FieldProblem, Spec};
 use super::value::{Case, Failure, Mask, Metric};
+use crate::networks::Extensions;
+use crate::networks::extensions::{BuildLoss, BuildNetwork, VERSION};
 
 /// Turns one case into another: resampling, intensities.
 pub trait Transform: Send + Sync {
@@ -103,7 +106,7 @@ pub enum Stage {
     /// Samples with random changes.
     Augment(Arc<super::samples::augment::Augment>),
     /// Samples to a model.
-    Train(super::models::train::Train),
+    Train(train::Train),
     /// Case and model to masks.
     Infer(super::models::infer::Infer),
     /// Case to masks without a model.
@@ -132,16 +135,71 @@ pub struct Entry {
     pub build: Build,
 }
 
-/// All stage types that a pipeline may name.
+/// A network or a loss of a downstream crate, which `train` then takes by its name.
+#[derive(Clone, Copy)]
+pub struct Part<B> {
+    /// The `type` in TOML and in models' cards.
+    pub name: &'static str,
+    /// Raised whenever its code comes to other numbers: it is part of each training's key.
+    pub version: u32,
+    /// The fields beside `type`.
+    pub fields: &'static [Field],
+    /// How it is made from its checked fields.
+    pub build: B,
+}
+
+/// A network of a downstream crate.
+pub type NetworkPart = Part<BuildNetwork>;
+
+/// A loss of a downstream crate.
+pub type LossPart = Part<BuildLoss>;
+
+/// A spec whose field takes one more type of table. Specs are told by reference and live as long as the program, and so
+/// does this one: a crate registers what it brings once.
+///
+/// # Errors
+/// A problem of the field when it takes no such tables, or has one of that name.
+fn with_variant(
+    spec: &Spec,
+    field: &str,
+    name: &'static str,
+    variant: Vec<Field>,
+) -> Result<&'static Spec, FieldProblem> {
+    let mut fields = spec.fields.to_vec();
+    let found = fields.iter_mut().find(|known| known.name == field);
+    let Some(Field { kind: FieldKind::Tagged(variants), .. }) = found else {
+        let message =
+            format!("a field of `{}` that takes tables with a `type` expected, `{field}` found", spec.name);
+        return Err(FieldProblem::new(field, message, "register it for `network` or `loss`"));
+    };
+    if variants.iter().any(|(known, _)| *known == name) {
+        let message = format!("a name of its own expected, `{name}` is there already");
+        return Err(FieldProblem::new(field, message, "take another name"));
+    }
+    let variant: &'static [Field] = variant.leak();
+    *variants = [*variants, &[(name, variant)]].concat().leak();
+    Ok(Box::leak(Box::new(Spec { fields: fields.leak(), ..*spec })))
+}
+
+/// By this field the version of its code is part of what a training's key is made from.
+fn version_field(version: u32) -> Field {
+    let default: &'static str = Box::leak(version.to_string().into_boxed_str());
+    let (min, max) = (i64::from(version), i64::from(version));
+    let doc = "The version of its code, which nobody needs to give.";
+    Field::semantic(VERSION, FieldKind::Integer { min, max }, default, doc)
+}
+
+/// All stage types that a pipeline may name, and the networks and losses that a downstream crate adds to `train`.
 #[derive(Clone)]
 pub struct Registry {
     entries: BTreeMap<&'static str, Entry>,
+    extensions: Extensions,
 }
 
 impl Registry {
     /// A registry without any type.
     pub fn empty() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), extensions: Extensions::default() }
     }
 
     /// The types that tomoflow brings.
@@ -157,6 +215,51 @@ impl Registry {
     pub fn register(&mut self, entry: Entry) -> &mut Self {
         self.entries.insert(entry.spec.name, entry);
         self
+    }
+
+    /// Adds a network to those that `train` takes: `network = { type = "NAME", … }`. A model that it gives is read
+    /// wherever it is registered by the same name.
+    ///
+    /// # Errors
+    /// A problem of `network` for a name that tomoflow's own networks have, or one that is registered already.
+    pub fn register_network(&mut self, part: NetworkPart) -> Result<&mut Self, FieldProblem> {
+        let Part { name, version, fields, build } = part;
+        self.extend("network", name, version, fields)?;
+        self.extensions.add_network(name, version, build);
+        Ok(self)
+    }
+
+    /// Adds a loss to those that `train` takes: `loss = { type = "NAME", … }`.
+    ///
+    /// # Errors
+    /// A problem of `loss` for a name that tomoflow's own losses have, or one that is registered already.
+    pub fn register_loss(&mut self, part: LossPart) -> Result<&mut Self, FieldProblem> {
+        let Part { name, version, fields, build } = part;
+        self.extend("loss", name, version, fields)?;
+        self.extensions.add_loss(name, version, build);
+        Ok(self)
+    }
+
+    /// Lets a field of `train` take one more type of table.
+    fn extend(
+        &mut self,
+        field: &str,
+        name: &'static str,
+        version: u32,
+        fields: &[Field],
+    ) -> Result<(), FieldProblem> {
+        let trains = train::SPEC.name;
+        let nowhere =
+            || FieldProblem::new(field, format!("no `{trains}` is registered"), "register it first");
+        let entry = self.entries.get_mut(trains).ok_or_else(nowhere)?;
+        let with_version: Vec<Field> = fields.iter().copied().chain([version_field(version)]).collect();
+        entry.spec = with_variant(entry.spec, field, name, with_version)?;
+        Ok(())
+    }
+
+    /// The networks and losses of downstream crates.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     /// The type of this name.

@@ -44,6 +44,8 @@ pub use schema::schema;
 pub use settings::{COMMON, FIELDS as SETTINGS};
 pub use suggest::remedy;
 
+use crate::networks::objectives::supervised::Supervised;
+use crate::networks::{Extensions, InputView, LossConfig, NetworkConfig, NetworkError, Origin, Task};
 use crate::operators::registry::{Registry, Stage};
 use crate::operators::spec::{FieldProblem, Output};
 use declare::{Declaration, Declared};
@@ -125,7 +127,7 @@ fn read(
     }
     let declaration = declare::read(&root, base, registry, &mut found);
     let wiring = wiring::wire(&declaration.stages, !root.damaged, registry, &mut found);
-    let stages: Vec<_> = declaration.stages.iter().map(|stage| build(stage, &mut found)).collect();
+    let stages: Vec<_> = declaration.stages.iter().map(|stage| build(stage, registry, &mut found)).collect();
     labels_first(&declaration, &wiring, &mut found);
     patients_named(&declaration, &stages, &mut found);
     attention_there(&declaration, &wiring, &stages, &mut found);
@@ -142,16 +144,19 @@ fn read(
         return Err(Problems(errors));
     }
     let file = base.join(Path::new(name).file_name().unwrap_or_default());
-    plan(declaration, wiring, stages, prepared, warnings, file).ok_or_else(|| {
+    let extensions = registry.extensions().clone();
+    let plan = plan(declaration, wiring, stages, prepared, warnings, file);
+    plan.map(|plan| Plan { extensions, ..plan }).ok_or_else(|| {
         let problem = Found::new(Span::new(0, 0, 0), "the pipeline was not understood");
         Problems(vec![sources.problem(problem.hint("a fault of tomoflow, not of this file"))])
     })
 }
 
 /// Makes a stage whose own fields are sound; what does not go together is reported at its field.
-fn build(stage: &Declared, found: &mut Vec<Found>) -> Option<Stage> {
+fn build(stage: &Declared, registry: &Registry, found: &mut Vec<Found>) -> Option<Stage> {
     let entry = stage.entry?;
-    match (entry.build)(stage.config.as_ref()?) {
+    let built = (entry.build)(stage.config.as_ref()?);
+    match built.and_then(|built| brought(built, registry)) {
         Ok(built) => Some(built),
         Err(problems) => {
             // Of several problems at one key, the first is the cause.
@@ -168,6 +173,35 @@ fn build(stage: &Declared, found: &mut Vec<Found>) -> Option<Stage> {
             None
         }
     }
+}
+
+/// A training's network and loss, where a downstream crate brings them, refuse settings in their own words.
+fn brought(built: Stage, registry: &Registry) -> Result<Stage, Vec<FieldProblem>> {
+    let Stage::Train(train) = &built else { return Ok(built) };
+    let (settings, extensions) = (&train.settings, registry.extensions());
+    let mut problems = Vec::new();
+    let mut refuse = |field: &str, error: NetworkError| {
+        problems.push(FieldProblem::new(field, error.to_string(), "see its fields"));
+    };
+    // As many channels and classes as the least that there can be: the data are not known yet.
+    if let Ok(NetworkConfig::Own(network)) = settings.network.resolve(1, 2)
+        && let Err(error) = extensions.network(&network)
+    {
+        refuse("network", error);
+    }
+    if let LossConfig::Own(loss) = &settings.loss
+        && let Err(error) = extensions.loss(loss)
+    {
+        refuse("loss", error);
+    }
+    if problems.is_empty() && matches!(settings.loss, LossConfig::Own(_)) {
+        let (view, label_names) = (InputView::Patch { size: [1; 3] }, vec![String::new()]);
+        let task = Task { view, label_names, origin: Origin::default() };
+        if let Err(error) = Supervised::new(settings, &task, extensions) {
+            problems.push(FieldProblem::new("loss", error.to_string(), "see `network`"));
+        }
+    }
+    if problems.is_empty() { Ok(built) } else { Err(problems) }
 }
 
 /// Labels are drawn on a scan's own grid, so nothing may have changed it before.
@@ -279,7 +313,8 @@ fn plan(
         return None;
     }
     let prepared = prepared.into_iter().map(|(index, steps)| (place[index], steps)).collect();
-    Some(Plan { settings, stages: prepared::splice(stages, prepared), warnings })
+    let (stages, extensions) = (prepared::splice(stages, prepared), Extensions::default());
+    Some(Plan { settings, stages, warnings, extensions })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::common::RETRIES;
 use super::problem::Problem;
-use crate::networks::Step;
+use crate::networks::{Extensions, Step};
 use crate::operators::cases::rule::Settled;
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Config, Kind, Spec, semantic};
@@ -115,6 +115,8 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// What may not have been meant, in the order of the file.
     pub warnings: Vec<Problem>,
+    /// The networks and losses that a downstream crate registered.
+    pub extensions: Extensions,
 }
 
 impl Plan {

@@ -25,7 +25,8 @@ fn executable(name: &str) -> PathBuf {
 #[test]
 fn every_example_runs_to_a_good_end() {
     let names = names();
-    assert!(names.iter().any(|name| name == "own_operator"), "{names:?}");
+    let known = ["own_operator", "own_source", "own_network"];
+    assert!(known.iter().all(|known| names.iter().any(|name| name == known)), "{names:?}");
     for name in names {
         let program = executable(&name);
         assert!(

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 use tch::{CModule, IValue, Kind, Tensor};
 
 use super::maps::MapKinds;
-use crate::networks::architectures::unet::Unet;
+use crate::networks::architectures::dense::Dense;
 use crate::networks::blocks::mode::Mode;
 use crate::networks::tensors::error::{Doing, first_line};
 use crate::networks::tensors::file;
 use crate::networks::tensors::weights::Weights;
-use crate::networks::{Blend, Convention, Device, InputView, ModelCard, NetworkConfig, NetworkError};
+use crate::networks::{
+    Blend, Convention, Device, Extensions, InputView, ModelCard, NetworkConfig, NetworkError,
+};
 
 mod canvas;
 mod flips;
@@ -79,35 +81,36 @@ impl Default for InferOptions {
 }
 
 enum Network {
-    Unet(Box<Ready>),
+    Ours(Box<Ready>),
     Script(CModule),
 }
 
-/// A U-Net with its weights for inference.
+/// A network with its weights for inference.
 struct Ready {
-    unet: Unet,
+    network: Dense,
     weights: Weights,
+    mode: Mode,
     /// The same in 16 bits, once they were asked for.
     half: OnceCell<Weights>,
 }
 
 impl Ready {
-    fn network(unet: Unet, weights: &Weights) -> Result<Network, NetworkError> {
-        let weights = unet.folded(weights, Kind::Float)?;
-        Ok(Network::Unet(Box::new(Self { unet, weights, half: OnceCell::new() })))
+    fn network(network: Dense, weights: Weights) -> Result<Network, NetworkError> {
+        let (weights, mode) = network.ready(weights)?;
+        Ok(Network::Ours(Box::new(Self { network, weights, mode, half: OnceCell::new() })))
     }
 
     /// Logits in 32 bits; with attention its map is one more channel behind the classes.
     fn logits(&self, input: &Tensor, options: &InferOptions) -> Result<Tensor, NetworkError> {
         let output = match options.precision {
-            Precision::Float32 => self.unet.forward(&self.weights, input, Mode::Folded)?,
+            Precision::Float32 => self.network.forward(&self.weights, input, self.mode)?,
             Precision::Bfloat16 => {
                 if self.half.get().is_none() {
-                    let _ = self.half.set(self.weights.to_kind(Kind::BFloat16)?);
+                    let _ = self.half.set(self.network.halved(&self.weights)?);
                 }
                 let Some(half) = self.half.get() else { return Err(no_logits("no weights")) };
                 let input = input.f_to_kind(Kind::BFloat16)?;
-                self.unet.forward(half, &input, Mode::Folded)?
+                self.network.forward(half, &input, self.mode)?
             }
         };
         let logits = output.logits.f_to_kind(Kind::Float)?;
@@ -135,8 +138,21 @@ impl Model {
     /// [`NetworkError::File`] for bytes that are no such model, [`NetworkError::Shape`] for weights that are
     /// not those of the card's architecture.
     pub fn from_safetensors(bytes: &[u8], device: Device) -> Result<Self, NetworkError> {
+        Self::from_safetensors_with(bytes, device, &Extensions::default())
+    }
+
+    /// Reads a model whose network a downstream crate may have brought.
+    ///
+    /// # Errors
+    /// As [`from_safetensors`](Self::from_safetensors), and [`NetworkError::Config`] for a network that is not among
+    /// these.
+    pub fn from_safetensors_with(
+        bytes: &[u8],
+        device: Device,
+        extensions: &Extensions,
+    ) -> Result<Self, NetworkError> {
         let card = ModelCard::read(bytes)?;
-        Self::with_card(bytes, card, device)
+        Self::read(bytes, card, device, extensions)
     }
 
     /// Reads weights whose file has no card, or another than it should.
@@ -144,6 +160,15 @@ impl Model {
     /// # Errors
     /// As [`from_safetensors`](Self::from_safetensors).
     pub fn with_card(bytes: &[u8], card: ModelCard, device: Device) -> Result<Self, NetworkError> {
+        Self::read(bytes, card, device, &Extensions::default())
+    }
+
+    fn read(
+        bytes: &[u8],
+        card: ModelCard,
+        device: Device,
+        extensions: &Extensions,
+    ) -> Result<Self, NetworkError> {
         check_view(&card.view)?;
         let fits = card.network.in_channels() == card.view.channels()
             && card.network.classes() == card.label_names.len() + 1;
@@ -158,11 +183,10 @@ impl Model {
                 found: format!("{} channels and {} labels", card.view.channels(), card.label_names.len()),
             });
         }
-        let NetworkConfig::Unet(config) = &card.network;
-        let unet = Unet::new(config)?;
+        let network = Dense::new(&card.network, extensions)?;
         let (_, named) = file::read::<serde::de::IgnoredAny>(bytes, "model")?;
-        let weights = Weights::from_named(unet.layout(), named, device)?;
-        let networks = vec![Ready::network(unet, &weights)?];
+        let weights = Weights::from_named(network.layout(), named, device)?;
+        let networks = vec![Ready::network(network, weights)?];
         Ok(Self { networks, view: card.view, label_names: card.label_names, device })
     }
 
@@ -178,10 +202,9 @@ impl Model {
         device: Device,
     ) -> Result<Self, NetworkError> {
         check_view(&view)?;
-        let NetworkConfig::Unet(config) = network;
-        let unet = Unet::new(config)?;
-        let weights = Weights::seeded(unet.layout(), seed, Kind::Float, device)?;
-        Ok(Self { networks: vec![Ready::network(unet, &weights)?], view, label_names, device })
+        let network = Dense::new(network, &Extensions::default())?;
+        let weights = Weights::seeded(network.layout(), seed, Kind::Float, device)?;
+        Ok(Self { networks: vec![Ready::network(network, weights)?], view, label_names, device })
     }
 
     /// Reads a TorchScript file. The network takes `[N, 1, D, H, W]` for patches and `[N, channels, H, W]`
@@ -273,7 +296,7 @@ impl Model {
         options: &InferOptions,
     ) -> Result<Tensor, NetworkError> {
         let module = match (network, options.precision) {
-            (Network::Unet(network), _) => return network.logits(input, options),
+            (Network::Ours(network), _) => return network.logits(input, options),
             (Network::Script(_), _) if options.keep.attention => return Err(maps::without_attention()),
             (Network::Script(module), Precision::Float32) => module,
             (Network::Script(_), Precision::Bfloat16) => {

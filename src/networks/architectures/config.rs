@@ -2,7 +2,9 @@
 
 mod settings;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use crate::networks::NetworkError;
 pub use settings::{Channels, Dims, Levels, NetworkSettings, UnetSettings};
@@ -164,12 +166,45 @@ impl UnetConfig {
     }
 }
 
-/// An architecture, complete: what a model card holds.
+/// A network of a downstream crate, complete.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OwnConfig {
+    /// The name that it is registered by.
+    #[serde(rename = "type")]
+    pub name: String,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Classes that come out, background included.
+    pub classes: usize,
+    /// Its own fields, defaults included.
+    pub settings: Map<String, Value>,
+}
+
+/// An architecture, complete: what a model card holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum NetworkConfig {
     /// A U-Net.
     Unet(UnetConfig),
+    /// One of a downstream crate.
+    #[serde(untagged)]
+    Own(OwnConfig),
+}
+
+// By hand, so that a card that is wrong is told of in the words of its own network.
+impl<'de> Deserialize<'de> for NetworkConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut table = Map::deserialize(deserializer)?;
+        let read = |error: serde_json::Error| D::Error::custom(error);
+        match table.get("type").and_then(Value::as_str) {
+            Some("unet") => {
+                table.shift_remove("type");
+                serde_json::from_value(Value::Object(table)).map(Self::Unet).map_err(read)
+            }
+            Some(_) => serde_json::from_value(Value::Object(table)).map(Self::Own).map_err(read),
+            None => Err(D::Error::missing_field("type")),
+        }
+    }
 }
 
 impl NetworkConfig {
@@ -177,6 +212,7 @@ impl NetworkConfig {
     pub fn classes(&self) -> usize {
         match self {
             Self::Unet(config) => usize::try_from(config.classes).unwrap_or(0),
+            Self::Own(config) => config.classes,
         }
     }
 
@@ -184,6 +220,7 @@ impl NetworkConfig {
     pub fn in_channels(&self) -> usize {
         match self {
             Self::Unet(config) => usize::try_from(config.in_channels).unwrap_or(0),
+            Self::Own(config) => config.in_channels,
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::networks::named::Named;
+
 /// What training minimises, from the softmax of the logits. Overlap losses count the background as a class,
 /// except [`DiceCe`](Self::DiceCe) as nnU-Net has it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LossConfig {
     /// Soft Dice, the mean over samples and classes.
@@ -31,4 +33,7 @@ pub enum LossConfig {
         /// Whether Dice counts the background as a class; nnU-Net's does not.
         include_background: bool,
     },
+    /// One of a downstream crate.
+    #[serde(untagged)]
+    Own(Named),
 }

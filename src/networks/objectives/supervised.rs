@@ -4,9 +4,11 @@ use tch::{Kind, Tensor};
 
 use super::counts::Counts;
 use super::{Batch, Learner, Loss, Moment, Objective, Pupil, Recorded, Score, Teaches};
-use crate::networks::architectures::config::MapLoss;
+use crate::networks::architectures::config::{MapLoss, Supervision};
+use crate::networks::architectures::dense::Dense;
 use crate::networks::architectures::unet::{Output, Unet};
 use crate::networks::blocks::mode::Mode;
+use crate::networks::extensions::{Extensions, OwnLoss};
 use crate::networks::losses::{of_map, of_segmentation, one_hot};
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::Weights;
@@ -19,29 +21,48 @@ const ATTENTION: &str = "attention";
 
 /// Supervised segmentation.
 pub struct Supervised {
-    network: NetworkConfig,
-    unet: Unet,
-    loss: LossConfig,
+    config: NetworkConfig,
+    network: Dense,
+    loss: Minimised,
+    /// Of the code that a downstream crate brings: the network's and the loss's.
+    versions: [Option<u32>; 2],
     attention_weight: f64,
     label_names: Vec<String>,
 }
 
 impl Supervised {
-    /// What these settings ask for.
+    /// What these settings ask for, of the networks and losses that there are.
     ///
     /// # Errors
     /// [`NetworkError::Config`] where no network can be built from them.
-    pub fn new(settings: &TrainSettings, task: &Task) -> Result<Self, NetworkError> {
-        let network = settings.network.resolve(task.view.channels(), task.label_names.len() + 1)?;
-        let NetworkConfig::Unet(config) = &network;
-        let unet = Unet::new(config)?;
-        let TrainSettings { loss, attention_weight, .. } = *settings;
-        Ok(Self { network, unet, loss, attention_weight, label_names: task.label_names.clone() })
+    pub fn new(settings: &TrainSettings, task: &Task, extensions: &Extensions) -> Result<Self, NetworkError> {
+        let config = settings.network.resolve(task.view.channels(), task.label_names.len() + 1)?;
+        let network = Dense::new(&config, extensions)?;
+        let loss = Minimised::new(&settings.loss, extensions)?;
+        let segmentation = |(_, supervision): (_, Supervision)| supervision.loss == MapLoss::Segmentation;
+        if let (Minimised::Own(_), true) = (&loss, network.supervision().is_some_and(segmentation)) {
+            return Err(NetworkError::Config {
+                field: "loss".to_owned(),
+                message: "a loss of another crate has no form for attention maps: let `map_loss` be \"dice\""
+                    .to_owned(),
+            });
+        }
+        let own = match &config {
+            NetworkConfig::Unet(_) => None,
+            NetworkConfig::Own(own) => Some(own.name.as_str()),
+        };
+        let own_loss = match &settings.loss {
+            LossConfig::Own(named) => Some(named.name.as_str()),
+            _ => None,
+        };
+        let versions = extensions.versions(own, own_loss);
+        let (attention_weight, label_names) = (settings.attention_weight, task.label_names.clone());
+        Ok(Self { config, network, loss, versions, attention_weight, label_names })
     }
 
     /// Logits and maps in 32 bits, whatever features have.
     fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Output, NetworkError> {
-        let Output { logits, attention } = self.unet.forward(weights, input, mode)?;
+        let Output { logits, attention } = self.network.forward(weights, input, mode)?;
         let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
         Ok(Output { logits: logits.f_to_kind(Kind::Float)?, attention: attention.collect::<Result<_, _>>()? })
     }
@@ -49,15 +70,17 @@ impl Supervised {
 
 impl Objective for Supervised {
     fn identity(&self) -> Option<String> {
-        None
+        // The settings say the rest.
+        let [network, loss] = self.versions;
+        (self.versions != [None; 2]).then(|| format!("code of network {network:?}, of loss {loss:?}"))
     }
 
     fn learners(&self) -> Vec<Pupil> {
-        vec![Pupil { name: "network".to_owned(), layout: self.unet.layout().clone(), rule: None }]
+        vec![Pupil { name: "network".to_owned(), layout: self.network.layout().clone(), rule: None }]
     }
 
     fn network(&self) -> &NetworkConfig {
-        &self.network
+        &self.config
     }
 
     fn teaches(&self) -> Teaches {
@@ -65,7 +88,7 @@ impl Objective for Supervised {
     }
 
     fn figures(&self) -> Vec<Recorded> {
-        let figure = self.unet.supervision().map(|_| "attention_loss".to_owned());
+        let figure = self.network.supervision().map(|_| "attention_loss".to_owned());
         vec![Recorded { loss: ATTENTION.to_owned(), figure }]
     }
 
@@ -79,7 +102,7 @@ impl Objective for Supervised {
         let labels = batch.classes()?;
         let output = self.forward(weights, &batch.input, moment.mode())?;
         let Total { whole, attention } =
-            total(self.loss, self.attention_weight, &self.unet, &output, &labels)?;
+            total(&self.loss, self.attention_weight, self.network.supervision(), &output, &labels)?;
         let mut losses = vec![Loss { name: WHOLE.to_owned(), value: whole, moves: Some(0) }];
         losses.extend(attention.map(|value| Loss { name: ATTENTION.to_owned(), value, moves: None }));
         Ok(losses)
@@ -102,7 +125,7 @@ struct Dice<'a> {
 
 impl Score for Dice<'_> {
     fn judge(&mut self, model: &Weights, batch: &Batch) -> Result<(), NetworkError> {
-        let output = self.objective.unet.forward(model, &batch.input, Mode::Infer)?;
+        let output = self.objective.network.forward(model, &batch.input, Mode::Infer)?;
         self.counts.add(&output.logits.f_argmax(1, false)?, &batch.classes()?)
     }
 
@@ -115,6 +138,36 @@ impl Score for Dice<'_> {
             figures.extend(each.filter_map(|(name, dice)| Some((format!("dice.{name}"), dice?))));
         }
         figures
+    }
+}
+
+/// A loss of a segmentation, whoever brings it.
+pub(in crate::networks) enum Minimised {
+    Known(LossConfig),
+    Own(OwnLoss),
+}
+
+impl Minimised {
+    fn new(loss: &LossConfig, extensions: &Extensions) -> Result<Self, NetworkError> {
+        Ok(match loss {
+            LossConfig::Own(named) => Self::Own(extensions.loss(named)?),
+            known => Self::Known(known.clone()),
+        })
+    }
+
+    fn of_segmentation(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
+        match self {
+            Self::Known(loss) => of_segmentation(loss, logits, truth),
+            Self::Own(loss) => loss(logits, truth),
+        }
+    }
+
+    fn of_map(&self, loss: MapLoss, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
+        match (loss, self) {
+            (MapLoss::Segmentation, Self::Known(loss)) => of_map(loss, map, target),
+            // One of another crate is refused for such maps.
+            (MapLoss::Dice, _) | (_, Self::Own(_)) => of_map(&LossConfig::Dice, map, target),
+        }
     }
 }
 
@@ -131,27 +184,23 @@ pub(in crate::networks) struct Total {
 /// # Errors
 /// [`NetworkError::Torch`] when the labels do not lie on the output's grid.
 pub(in crate::networks) fn total(
-    loss: LossConfig,
+    loss: &Minimised,
     attention_weight: f64,
-    unet: &Unet,
+    supervision: Option<(&Unet, Supervision)>,
     output: &Output,
     labels: &Tensor,
 ) -> Result<Total, NetworkError> {
     let logits = &output.logits;
     let classes = logits.size().get(1).copied().unwrap_or(0);
-    let segmentation = of_segmentation(loss, logits, &one_hot(labels, classes, logits.kind())?)?;
-    let Some(supervision) = unet.supervision().filter(|_| !output.attention.is_empty()) else {
+    let segmentation = loss.of_segmentation(logits, &one_hot(labels, classes, logits.kind())?)?;
+    let Some((unet, supervision)) = supervision.filter(|_| !output.attention.is_empty()) else {
         return Ok(Total { whole: segmentation, attention: None });
-    };
-    let map_loss = match supervision.loss {
-        MapLoss::Segmentation => loss,
-        MapLoss::Dice => LossConfig::Dice,
     };
     let foreground = labels.f_to_kind(Kind::Bool)?.f_to_kind(logits.kind())?.f_unsqueeze(1)?;
     let targets = unet.attention_targets(&foreground)?;
     let mut maps = Vec::with_capacity(targets.len());
     for (map, target) in output.attention.iter().zip(&targets) {
-        maps.push(of_map(map_loss, map, target)?);
+        maps.push(loss.of_map(supervision.loss, map, target)?);
     }
     let attention = Tensor::f_stack(&maps, 0)?.f_mean(None::<Kind>)?;
     let whole = times(&attention, attention_weight)?.f_add(&segmentation)?;

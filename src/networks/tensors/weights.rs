@@ -132,6 +132,9 @@ impl Weights {
                     }
                 }
             }
+            if parts.is_empty() {
+                return Ok(Tensor::f_zeros([0], (Kind::Float, device.0))?);
+            }
             Ok(Tensor::f_cat(&parts, 0)?.f_to_device(device.0)?)
         };
         let parameters = gather(&layout.parameters)?;

@@ -39,7 +39,7 @@ fn kept() -> [Kept; 3] {
         schedule: Schedule::Cosine { warm_up: 2 },
         ..vs_seg(Attention::Supervised, focal)
     };
-    let NetworkSettings::Unet(gate) = settings().network;
+    let NetworkSettings::Unet(gate) = settings().network else { panic!("a U-Net expected") };
     let gate = TrainSettings {
         network: NetworkSettings::Unet(UnetSettings { attention: Attention::Gate, ..gate }),
         loss: LossConfig::DiceCe { include_background: false },

@@ -60,7 +60,7 @@ struct Adversarial {
 }
 
 fn settings() -> TrainSettings {
-    let NetworkSettings::Unet(unet) = super::settings().network;
+    let NetworkSettings::Unet(unet) = super::settings().network else { panic!("a U-Net expected") };
     TrainSettings {
         network: NetworkSettings::Unet(UnetSettings { attention: Attention::Off, ..unet }),
         epochs: 3,
@@ -71,7 +71,7 @@ fn settings() -> TrainSettings {
 
 fn adversarial() -> Adversarial {
     let network = settings().network.resolve(1, 2).unwrap();
-    let NetworkConfig::Unet(config) = &network;
+    let NetworkConfig::Unet(config) = &network else { panic!("a U-Net expected") };
     let unet = Unet::new(config).unwrap();
     let (critic, names) = (Critic::new(), ["segmenter", "critic"]);
     Adversarial { network, unet, critic, names, turns: take_turns, heard: 0.1, moved: 1 }
@@ -134,7 +134,7 @@ impl Objective for Adversarial {
         let (ours, its) = (self.turns)(moment.batch);
         let mut losses = Vec::new();
         if ours {
-            let value = of_segmentation(LossConfig::HardnessDice { lambda: 0.6 }, &logits, &truth)?;
+            let value = of_segmentation(&LossConfig::HardnessDice { lambda: 0.6 }, &logits, &truth)?;
             losses.push(Loss { name: "segmentation".to_owned(), value, moves: Some(0) });
             if self.heard > 0.0 {
                 let value = softplus(&guessed.f_neg()?)? * self.heard;

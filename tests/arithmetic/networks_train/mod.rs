@@ -2,6 +2,7 @@
 
 mod kept;
 mod learners;
+mod own;
 mod resuming;
 
 use std::collections::BTreeMap;
@@ -193,7 +194,7 @@ fn every_attention_learns_by_every_loss() {
         (Attention::Supervised, LossConfig::DiceCe { include_background: false }),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let settings = vs_seg(attention, loss);
+        let settings = vs_seg(attention, loss.clone());
         let trained = run(&settings, &Boxes(8), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
         let losses = values(&trained.figures, "train", "loss");
         assert!(losses[5] < 0.9 * losses[0], "{attention:?}, {loss:?}: {losses:?}");
@@ -289,7 +290,7 @@ fn half_the_bits_learn_as_well() {
         (Variant::VsSeg, Attention::Supervised, 0.1),
     ];
     for (variant, attention, dropout) in networks {
-        let NetworkSettings::Unet(unet) = settings().network;
+        let NetworkSettings::Unet(unet) = settings().network else { panic!("a U-Net expected") };
         let unet = UnetSettings { variant, attention, dropout: Some(dropout), ..unet };
         let trained = |precision| {
             let folder = tempfile::tempdir().unwrap();

@@ -39,7 +39,7 @@ fn dropout_resumes_bit_for_bit_beside_another_training() {
         assert_ne!(beside.join().unwrap().safetensors, expected.safetensors);
     });
     // The masks are part of it: another share, another model.
-    let NetworkSettings::Unet(unet) = settings.network.clone();
+    let NetworkSettings::Unet(unet) = settings.network.clone() else { panic!("a U-Net expected") };
     let whole = NetworkSettings::Unet(UnetSettings { dropout: Some(0.0), ..unet });
     let whole = TrainSettings { network: whole, ..settings };
     let folder = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ impl Model {
     /// Whether every one of its networks has an attention map.
     pub fn attends(&self) -> bool {
         self.networks.iter().all(|network| match network {
-            Network::Unet(ready) => !ready.unet.attention_scales().is_empty(),
+            Network::Ours(ready) => ready.network.attends(),
             Network::Script(_) => false,
         })
     }

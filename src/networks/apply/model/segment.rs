@@ -128,7 +128,7 @@ impl Model {
         if walk.padded() == volume.size {
             return Ok(walk);
         }
-        let ours = self.networks.iter().filter(|network| matches!(network, Network::Unet(_))).count();
+        let ours = self.networks.iter().filter(|network| matches!(network, Network::Ours(_))).count();
         if ours > 0 && ours < self.networks.len() {
             return Err(NetworkError::Shape {
                 what: "an ensemble's padding around a scan smaller than its window".to_owned(),

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, Level, MapLoss, NetworkConfig, Pooling, Supervision, UnetConfig, Variant};
+use super::{Attention, Level, MapLoss, NetworkConfig, OwnConfig, Pooling, Supervision, UnetConfig, Variant};
 use crate::networks::NetworkError;
+use crate::networks::named::Named;
 
 const VS_SEG_DROPOUT: f64 = 0.1;
 
@@ -153,12 +154,15 @@ impl UnetSettings {
 pub enum NetworkSettings {
     /// A U-Net.
     Unet(UnetSettings),
+    /// One of a downstream crate.
+    #[serde(untagged)]
+    Own(Named),
 }
 
 impl NetworkSettings {
     /// Whether its network has an attention map.
     pub fn attends(&self) -> bool {
-        let Self::Unet(settings) = self;
+        let Self::Unet(settings) = self else { return false };
         let levels = match &settings.levels {
             Levels::Count(count) => *count,
             Levels::Each(levels) => levels.len(),
@@ -173,6 +177,10 @@ impl NetworkSettings {
     pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<NetworkConfig, NetworkError> {
         match self {
             Self::Unet(settings) => Ok(NetworkConfig::Unet(settings.resolve(in_channels, classes)?)),
+            Self::Own(Named { name, settings }) => {
+                let (name, settings) = (name.clone(), settings.clone());
+                Ok(NetworkConfig::Own(OwnConfig { name, in_channels, classes, settings }))
+            }
         }
     }
 }
@@ -215,6 +223,23 @@ mod tests {
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), config);
         assert!(text.starts_with(r#"{"type":"unet""#), "{text}");
+        let own = r#"{"type":"mine","in_channels":1,"classes":2,"settings":{"width":4}}"#;
+        let config: NetworkConfig = serde_json::from_str(own).unwrap();
+        assert!(matches!(config, NetworkConfig::Own(_)));
+        assert_eq!(serde_json::to_string(&config).unwrap(), own);
+        // In the words of the network that it is meant for.
+        let read = |text: &str| serde_json::from_str::<NetworkConfig>(text).unwrap_err().to_string();
+        assert!(read(r#"{"type":"unet","classes":2}"#).contains("in_channels"));
+        assert!(read(r#"{"classes":2}"#).contains("`type`"));
+    }
+
+    #[test]
+    fn what_another_crate_brings_keeps_its_settings() {
+        let text = r#"{"type":"mine","width":4,"version":1}"#;
+        let settings: NetworkSettings = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&settings).unwrap(), text);
+        let config = settings.resolve(3, 2).unwrap();
+        assert_eq!((config.in_channels(), config.classes(), settings.attends()), (3, 2, false));
     }
 
     #[test]

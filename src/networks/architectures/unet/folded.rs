@@ -42,7 +42,9 @@ mod tests {
         let settings = serde_json::json!({
             "type": "unet", "dims": "2.5d", "levels": 3, "channels": 3, "attention": attention, "variant": variant,
         });
-        let NetworkSettings::Unet(settings) = serde_json::from_value(settings).unwrap();
+        let NetworkSettings::Unet(settings) = serde_json::from_value(settings).unwrap() else {
+            panic!("a U-Net expected")
+        };
         settings.resolve(2, 3).unwrap()
     }
 

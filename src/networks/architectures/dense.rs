@@ -1,0 +1,89 @@
+//! A network that gives logits for every voxel, whoever brings it.
+
+use tch::{Kind, Tensor};
+
+use super::Architecture;
+use super::config::{NetworkConfig, OwnConfig, Supervision};
+use super::unet::{Output, Unet};
+use crate::networks::NetworkError;
+use crate::networks::blocks::mode::Mode;
+use crate::networks::extensions::Extensions;
+use crate::networks::tensors::weights::{Layout, Weights};
+
+/// A network of a card.
+pub(in crate::networks) enum Dense {
+    Unet(Box<Unet>),
+    Own(Box<dyn Architecture>, OwnConfig),
+}
+
+impl Dense {
+    pub fn new(config: &NetworkConfig, extensions: &Extensions) -> Result<Self, NetworkError> {
+        Ok(match config {
+            NetworkConfig::Unet(config) => Self::Unet(Box::new(Unet::new(config)?)),
+            NetworkConfig::Own(config) => Self::Own(extensions.network(config)?, config.clone()),
+        })
+    }
+
+    /// The tensors that it needs.
+    pub fn layout(&self) -> &Layout {
+        match self {
+            Self::Unet(unet) => unet.layout(),
+            Self::Own(network, _) => network.layout(),
+        }
+    }
+
+    /// Logits on the input's grid, and attention maps where there are such.
+    pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Output, NetworkError> {
+        let (network, config) = match self {
+            Self::Unet(unet) => return unet.forward(weights, input, mode),
+            Self::Own(network, config) => (network, config),
+        };
+        let mut expected = input.size();
+        if let Some(channels) = expected.get_mut(1) {
+            *channels = config.classes as i64;
+        }
+        let logits = network.forward(weights, input, mode)?;
+        if logits.size() != expected {
+            return Err(NetworkError::Shape {
+                what: format!("the logits of `{}`", config.name),
+                expected: format!("{expected:?}"),
+                found: format!("{:?}", logits.size()),
+            });
+        }
+        Ok(Output { logits, attention: Vec::new() })
+    }
+
+    /// How attention maps are supervised, and by which network's grids, where they are.
+    pub fn supervision(&self) -> Option<(&Unet, Supervision)> {
+        match self {
+            Self::Unet(unet) => Some((unet, unet.supervision()?)),
+            Self::Own(..) => None,
+        }
+    }
+
+    /// Whether it has an attention map.
+    pub fn attends(&self) -> bool {
+        match self {
+            Self::Unet(unet) => !unet.attention_scales().is_empty(),
+            Self::Own(..) => false,
+        }
+    }
+
+    /// Weights for inference, and what layers are asked for with them.
+    pub fn ready(&self, weights: Weights) -> Result<(Weights, Mode), NetworkError> {
+        match self {
+            Self::Unet(unet) => Ok((unet.folded(&weights, Kind::Float)?, Mode::Folded)),
+            // What could be folded, nobody knows of it.
+            Self::Own(..) => Ok((weights, Mode::Infer)),
+        }
+    }
+
+    /// The same in fewer bits.
+    pub fn halved(&self, ready: &Weights) -> Result<Weights, NetworkError> {
+        match self {
+            Self::Unet(_) => ready.to_kind(Kind::BFloat16),
+            // With its running statistics, as in training.
+            Self::Own(..) => ready.rounded(Kind::BFloat16),
+        }
+    }
+}
