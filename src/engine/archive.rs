@@ -4,6 +4,7 @@
 //! The index ([`Store`]) remembers all of it, so that a look at an archive reads the files that changed, and
 //! judges the series that they belong to; memory holds one row for each series.
 
+mod accept;
 mod apart;
 mod files;
 mod judge;
@@ -32,10 +33,10 @@ use crate::operators::source::LabelsIn;
 use crate::pipeline::Plan;
 use crate::store::{Store, StoreError, Texts};
 
+pub use accept::Accept;
 use files::Cases;
 pub use look::Looked;
 use told::ToldOf;
-pub use withheld::Accept;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
 const VERDICTS: &[u8] = b"verdicts 3";
