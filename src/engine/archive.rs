@@ -4,6 +4,7 @@
 //! The index ([`Store`]) remembers all of it, so that a look at an archive reads the files that changed, and
 //! judges the series that they belong to; memory holds one row for each series.
 
+mod accept;
 mod apart;
 mod files;
 mod images;
@@ -35,13 +36,13 @@ use crate::operators::source::LabelsIn;
 use crate::pipeline::Plan;
 use crate::store::{Store, StoreError, Texts};
 
+pub use accept::Accept;
 use files::Cases;
 use images::Imaged;
 pub use look::Looked;
 use parts::Parts;
 use remarks::Remarks;
 use told::ToldOf;
-pub use withheld::Accept;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
 const VERDICTS: &[u8] = b"verdicts 4";

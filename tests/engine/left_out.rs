@@ -166,11 +166,16 @@ fn deletions_and_renamed_folders_are_no_question() {
     fs::remove_dir_all(place.path().join("data/c")).unwrap();
     let summary = place.run();
     assert_eq!((summary.cases, summary.emptied), (2, 0), "{summary}");
+    assert!(
+        said(&summary, "4 cases are gone since the last look") && said(&summary, "A/a0.nii"),
+        "{summary}"
+    );
     write(&place, 8, "data/A/a2.nii");
     assert_eq!(place.run().cases, 3);
     fs::rename(place.path().join("data/A"), place.path().join("data/renamed")).unwrap();
     let summary = place.run();
     assert_eq!((counts(&summary), summary.emptied), ((3, 0, 0), 0), "{summary}");
+    assert!(!said(&summary, "gone since"), "{summary}");
     // Every other folder is empty as well, but for what is no scan.
     fs::write(place.path().join("data/Thumbs.db"), "nothing").unwrap();
     fs::remove_dir_all(place.path().join("data/renamed")).unwrap();
@@ -278,6 +283,8 @@ fn cases_of_one_name_are_told_apart() {
 #[test]
 fn what_is_passed_over_is_counted_and_named() {
     let place = place(&["data/a.nii", "data/__MACOSX/b.nii", "data/._a.nii", "data/.git/objects/1"]);
+    write(&place, 4, "data/other.nii.gz");
+    fs::write(place.path().join("data/notes.txt"), "nothing of an image").unwrap();
     let forecast = tomoflow::engine::forecast(plan(&place), &Options::default()).unwrap().to_string();
     let summary = place.run();
     assert_eq!(counts(&summary), (1, 0, 1), "{summary}");
@@ -285,6 +292,7 @@ fn what_is_passed_over_is_counted_and_named() {
         assert!(text.contains("2 files or folders that macOS leaves"), "{text}");
         assert!(text.contains("._a.nii") && text.contains(": .git"), "{text}");
     }
+    assert!(summary.to_string().contains("hold nothing for this pipeline: NOT_DICOM 2"), "{summary}");
     let mut place = place;
     place.text = place.text.replace("identifiers = \"clear\"", "identifiers = \"pseudonymous\"");
     let text = place.run().to_string();

@@ -12,8 +12,8 @@ use tomoflow_connectors::dicom::{FileStat, Record, Walk, is_passed_over};
 use tomoflow_connectors::{Digest, container};
 
 use super::super::rows::Input;
+use super::accept::Accept;
 use super::files::Filed;
-use super::withheld::Accept;
 use super::{Archive, Change, SourceError};
 use crate::executor::work::OutlinesRow;
 use crate::store::{Held, Holds, Indexed, Known};
@@ -164,7 +164,10 @@ impl Archive {
         let known = found.differences.changed.len();
         found.differences.changed.extend(walk.by_ref().map(|stat| (stat, None)));
         found.files += found.differences.changed.len() - known;
-        self.told_of.walked(root, walk);
+        // A container that was told of was looked at with its folder before.
+        if self.roots().contains(root) {
+            self.told_of.walked(root, walk);
+        }
         Ok(found)
     }
 
@@ -241,7 +244,7 @@ impl Archive {
         changed: &[(FileStat, Option<Held>)],
         looked: &mut Looked,
     ) -> Result<Vec<Digest>, SourceError> {
-        let mut new = Vec::new();
+        let (mut unread, mut new) = (0, Vec::new());
         // At a first look nothing can have had another name.
         let renamed = self.loaded || self.store.knows_files()?;
         for batch in changed.chunks(BATCH) {
@@ -255,6 +258,7 @@ impl Archive {
                     Ok(read) => read,
                     Err(error) => {
                         self.told_of.unread(&stat.path, &error);
+                        unread += 1;
                         continue;
                     }
                 };
@@ -267,6 +271,9 @@ impl Archive {
             }
             looked.read += records.len();
             self.store.reindex(&records, &[])?;
+        }
+        if unread > 0 {
+            tracing::warn!("{unread} files could not be read; they are tried again at the next look");
         }
         Ok(new)
     }

@@ -23,15 +23,41 @@ pub(super) struct ToldOf {
     passed: BTreeMap<PathBuf, PassedOver>,
     /// What could not be looked at, by what the system said.
     unseen: BTreeMap<String, Few>,
-    pub(super) emptied: Vec<Emptied>,
+    emptied: Vec<Emptied>,
+    /// Cases that are gone, each by one of its files.
+    gone: Few,
 }
 
 impl ToldOf {
     /// A walk has ended.
     pub(super) fn walked(&mut self, root: &Path, walk: Walk) {
         self.passed.insert(root.to_owned(), walk.passed_over().clone());
-        for note in walk.notes() {
+        let notes = walk.notes();
+        if !notes.is_empty() {
+            // A run that goes on says so in its log alone.
+            tracing::warn!("{} folders or files of an archive could not be read", notes.len());
+        }
+        for note in notes {
             self.unread(&note.path, &note.source);
+        }
+    }
+
+    /// A folder holds no case any more; a run that goes on says so in its log.
+    pub(super) fn emptied(&mut self, emptied: Emptied, log: bool) {
+        if log {
+            tracing::warn!("a folder below a source holds no case any more; what was known of it stays");
+        }
+        // Folders of several sources lie within each other.
+        if !self.emptied.contains(&emptied) {
+            self.emptied.push(emptied);
+        }
+    }
+
+    /// A case is gone.
+    pub(super) fn gone(&mut self, path: &Path) {
+        // Folders of several sources lie within each other.
+        if !self.gone.first.iter().any(|known| known == path) {
+            self.gone.add(path.to_owned());
         }
     }
 
@@ -53,6 +79,15 @@ impl Archive {
         let clear = self.plan.settings.identifiers == Identifiers::Clear;
         let mut lines: Vec<String> =
             self.told_of.emptied.iter().map(|emptied| line(emptied, clear)).collect();
+        let gone = &self.told_of.gone;
+        if gone.count > 0 {
+            let cases = if gone.count == 1 { "case is" } else { "cases are" };
+            let names = if clear { format!(": {}", gone.names(Path::new(""))) } else { String::new() };
+            lines.push(format!(
+                "{} {cases} gone since the last look, and their rows with them{names}",
+                gone.count
+            ));
+        }
         for (why, few) in &self.told_of.unseen {
             let (count, names) = (few.count, few.names(Path::new("")));
             let files = if count == 1 { "file or folder" } else { "files or folders" };

@@ -10,50 +10,14 @@ use std::path::{Path, PathBuf};
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::container::is_container;
 
+use super::accept::Accept;
 use super::look::Compared;
 use super::told::Emptied;
 use super::{Archive, SourceError};
-use crate::pipeline::resolved;
 use crate::store::{Held, Holds, Indexed, Known};
 
 /// The fewest cases that a folder is asked about.
 const FEWEST: usize = 2;
-
-/// What may be empty although it was not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accept {
-    /// Whole sources.
-    pub sources: bool,
-    /// Any folder below one.
-    pub folders: bool,
-    /// These, and what lies below them; they have no links.
-    named: Vec<PathBuf>,
-}
-
-impl Accept {
-    /// Everything may be empty, or these folders.
-    pub fn new(everything: bool, named: &[PathBuf]) -> Self {
-        let named = named.iter().map(|path| resolved(path)).collect();
-        Self { sources: everything, folders: everything, named }
-    }
-
-    /// Whole sources may be empty: for those who only show what there is.
-    pub fn all_sources() -> Self {
-        Self { sources: true, ..Self::default() }
-    }
-
-    /// Whether a whole source may be empty.
-    pub fn source(&self, root: &Path) -> bool {
-        self.sources || self.names(root)
-    }
-
-    fn names(&self, path: &Path) -> bool {
-        !self.named.is_empty() && {
-            let real = resolved(path);
-            self.named.iter().any(|named| real.starts_with(named))
-        }
-    }
-}
 
 /// The cases that lay in a folder.
 #[derive(Default)]
@@ -73,14 +37,18 @@ impl Archive {
         accept: &Accept,
     ) -> Result<(Vec<Indexed>, Compared), SourceError> {
         let (mut kept, mut lost) = (Compared::default(), Vec::new());
-        if accept.folders || gone.is_empty() {
+        if gone.is_empty() {
             return Ok((gone, kept));
         }
         let own = self.plan.own_below(root);
         let moved = |file: &Indexed| file.held.record().is_some_and(|record| new.contains(&record));
         let may = |file: &Indexed| {
             let path = &file.stat.path;
-            moved(file) || accept.names(path) || own.iter().any(|own| path.starts_with(own)) || path.exists()
+            moved(file)
+                || accept.folders
+                || accept.names(path)
+                || own.iter().any(|own| path.starts_with(own))
+                || path.exists()
         };
         let asked: Vec<bool> = gone.iter().map(|file| !may(file)).collect();
         let mut alive: BTreeMap<PathBuf, bool> = BTreeMap::new();
@@ -108,19 +76,38 @@ impl Archive {
                 }
             }
             if withheld {
-                if self.loaded {
-                    tracing::warn!(
-                        "a folder below a source holds no case any more; what was known of it stays"
-                    );
+                self.told_of.emptied(Emptied { folder, cases }, self.loaded);
+            }
+        }
+        let gone = lost.iter().filter(|file| !moved(file) && !file.stat.path.exists());
+        self.tell_gone(root, &gone.collect::<Vec<_>>())?;
+        Ok((lost, kept))
+    }
+
+    /// Cases that are gone, each by one of its files; one that has a file left is none.
+    fn tell_gone(&mut self, root: &Path, gone: &[&Indexed]) -> Result<(), SourceError> {
+        let paths: HashSet<&Path> = gone.iter().map(|file| file.stat.path.as_path()).collect();
+        let mut seen = BTreeSet::new();
+        for file in gone {
+            let cases = match &file.held {
+                Held::Image { series, .. } => vec![series.clone()],
+                Held::File { .. } => self.claimed_as(&file.stat.path)[0].clone(),
+                Held::Outlines { .. } | Held::Nothing { .. } => Vec::new(),
+            };
+            for case in cases {
+                if !seen.insert(case.clone()) {
+                    continue;
                 }
-                let emptied = Emptied { folder, cases };
-                // Folders of several sources lie within each other.
-                if !self.told_of.emptied.contains(&emptied) {
-                    self.told_of.emptied.push(emptied);
+                let members = self.store.members(&case, root)?;
+                let filed =
+                    self.filed.iter().filter_map(|cases| cases.get(&case)).flat_map(|files| files.keys());
+                let mut left = members.iter().map(|(path, _)| path).chain(filed);
+                if left.all(|path| paths.contains(path.as_path())) {
+                    self.told_of.gone(&file.stat.path);
                 }
             }
         }
-        Ok((lost, kept))
+        Ok(())
     }
 
     /// The topmost folder above a file that is gone in which no case is left; none when its own folder has one.

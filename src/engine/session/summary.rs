@@ -131,6 +131,11 @@ impl fmt::Display for Summary {
         for note in self.left_out.iter().chain(&self.unmatched).chain(&self.notes).chain(&self.told) {
             writeln!(f, "  {note}")?;
         }
+        if !self.skipped.is_empty() {
+            let skipped = self.skipped.iter().map(|(code, count)| format!("{code} {count}"));
+            let skipped = skipped.collect::<Vec<_>>().join(", ");
+            writeln!(f, "  files below the sources that hold nothing for this pipeline: {skipped}")?;
+        }
         for folder in &self.folders_changed {
             writeln!(f, "files: {folder} (changed)")?;
         }
