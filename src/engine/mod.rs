@@ -31,6 +31,7 @@ pub use insight::ledger::Part;
 pub use insight::pictures::{Heat, Picture, pictures};
 pub use options::{Options, Progress};
 pub use outputs::identity::Identity;
+pub use rows::is_remark;
 pub use session::Session;
 pub use session::run::{run, watch};
 pub use session::summary::{StageCount, Summary};

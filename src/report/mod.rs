@@ -26,6 +26,7 @@ pub use archive::{ArchiveContents, ArchiveRow, CodeGroup, RefusedExample};
 pub use comparison::{Compared, Comparison, Paired, Question, Standing, System};
 use html::{count, figure, number, seconds};
 
+use crate::engine::is_remark;
 use crate::metrics::Statistics;
 
 /// What the page shows beside the tables.
@@ -213,7 +214,7 @@ impl Contents {
             self.metrics.iter().map(|row| row.model.as_str()).filter(|model| !model.is_empty()).collect();
         let mut tiles = vec![
             overview::tile(&count(self.cases.len()), "cases", &format!("{} labelled", count(labelled))),
-            overview::tile(&count(self.rejects.len()), "rejects", &self.share_of_rejects()),
+            overview::tile(&count(self.refused()), "rejects", &self.share_of_rejects()),
             overview::tile(&count(models.len()), "models judged", ""),
             overview::tile(&count(self.runs.len()), "runs", ""),
         ];
@@ -221,14 +222,19 @@ impl Contents {
         tiles.concat()
     }
 
+    /// Rows of what was refused or failed, as opposed to what sources lack.
+    fn refused(&self) -> usize {
+        self.rejects.iter().filter(|row| !is_remark(&row.code)).count()
+    }
+
     fn share_of_rejects(&self) -> String {
-        let all = self.cases.len() + self.rejects.len();
+        let all = self.cases.len() + self.refused();
         if all == 0 {
             return String::new();
         }
         format!(
             "{} % of what was found",
-            number((1000.0 * self.rejects.len() as f64 / all as f64).round() / 10.0)
+            number((1000.0 * self.refused() as f64 / all as f64).round() / 10.0)
         )
     }
 

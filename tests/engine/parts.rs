@@ -191,7 +191,7 @@ inputs = ["samples"]
 network = { type = "unet", dims = "2.5d", levels = 2, channels = 2 }
 epochs = 1
 batch = 1
-split = { train = 3, validation = 1, seed = 1 }
+split = { train = 0.7, validation = 0.3, test = 0 }
 
 [operators.masks]
 type = "infer"

@@ -35,6 +35,8 @@ const PARTS: [&str; 5] = ["", "tr", "ts", "va", "val"];
 /// Words that the names of labels end in or begin with, apart from the rest by one of [`SIGNS`].
 const WORDS: [&str; 7] = ["seg", "segmentation", "label", "labels", "mask", "masks", "gt"];
 const SIGNS: [char; 3] = ['_', '-', '.'];
+/// Folders above a file that may say something of it.
+const LEVELS: usize = 8;
 /// Endings that say the format.
 const ENDINGS: [&str; 8] = [".nii.gz", ".hdr.gz", ".nii", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr"];
 
@@ -62,44 +64,57 @@ pub fn pairs(paths: &[PathBuf]) -> Vec<Role> {
 
 /// A file's name, and what it says of labels.
 struct Named {
-    /// The folders above, from the root on.
-    folders: Vec<String>,
+    folder: PathBuf,
     stem: String,
     labels: Option<Said>,
 }
 
 /// How a name says that it is of labels.
 enum Said {
-    /// By a folder, at this place, whose name ends so.
-    Folder(usize, &'static str),
+    /// By a folder, whose name ends so.
+    Folder(Around, &'static str),
     /// By a word behind the name of its scan.
     Behind(String),
     /// By a word before what it has in common with its scan.
     Before(String),
 }
 
+/// Where a folder lies: what it lies in, and the way from it to the file's folder.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Around {
+    above: PathBuf,
+    below: PathBuf,
+}
+
 impl Named {
     fn new(path: &Path) -> Self {
-        let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
-        let folders: Vec<String> = path.parent().into_iter().flatten().map(text).collect();
-        let name = path.file_name().map(text).unwrap_or_default();
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let small = name.to_ascii_lowercase();
         let ending = ENDINGS.iter().find(|ending| small.ends_with(**ending)).map_or(0, |ending| ending.len());
         let stem = name.get(..name.len() - ending).unwrap_or(&name).to_owned();
-        let labels = said(&folders, &stem);
-        Self { folders, stem, labels }
+        let labels = said(&folder, &stem);
+        Self { folder, stem, labels }
     }
 }
 
-fn said(folders: &[String], stem: &str) -> Option<Said> {
+/// The nearest folders that a file lies in, by their names in small letters.
+fn folders(folder: &Path) -> impl Iterator<Item = (String, Around)> {
+    folder.ancestors().take(LEVELS).filter_map(move |at| {
+        let name = at.file_name()?.to_string_lossy().to_ascii_lowercase();
+        let below = folder.strip_prefix(at).ok()?.to_owned();
+        Some((name, Around { above: at.parent()?.to_owned(), below }))
+    })
+}
+
+fn said(folder: &Path, stem: &str) -> Option<Said> {
     // The nearest folder counts.
-    let by_folder = folders.iter().enumerate().rev().find_map(|(place, folder)| {
-        let folder = folder.to_ascii_lowercase();
+    let by_folder = folders(folder).find_map(|(name, around)| {
         let part = FOLDERS.iter().find_map(|word| {
-            let rest = folder.strip_prefix(word)?;
+            let rest = name.strip_prefix(word)?;
             PARTS.into_iter().find(|part| *part == rest)
         })?;
-        Some(Said::Folder(place, part))
+        Some(Said::Folder(around, part))
     });
     by_folder.or_else(|| without_word(stem).map(Said::Behind)).or_else(|| {
         let (word, rest) = stem.split_once(SIGNS)?;
@@ -124,36 +139,31 @@ fn without_channel(stem: &str) -> Option<&str> {
 /// Scans by what may name them.
 #[derive(Default)]
 struct Scans {
-    /// By the folder above another one, the way below that one, and the stem; with the folder's name.
-    beside: BTreeMap<(Vec<String>, Vec<String>, String), Vec<(usize, String)>>,
+    /// By a folder's place and the stem, with the folder's name.
+    beside: BTreeMap<(Around, String), Vec<(usize, String)>>,
     /// By their folder and stem.
-    within: BTreeMap<Vec<String>, BTreeMap<String, Vec<usize>>>,
+    within: BTreeMap<PathBuf, BTreeMap<String, Vec<usize>>>,
 }
 
 impl Scans {
     fn add(&mut self, index: usize, name: &Named) {
         let stems = std::iter::once(name.stem.as_str()).chain(without_channel(&name.stem));
         for stem in stems {
-            for (place, folder) in name.folders.iter().enumerate() {
-                let (above, below) = (name.folders.get(..place), name.folders.get(place + 1..));
-                let (Some(above), Some(below)) = (above, below) else { continue };
-                let key = (above.to_vec(), below.to_vec(), stem.to_owned());
-                self.beside.entry(key).or_default().push((index, folder.to_ascii_lowercase()));
+            for (folder, around) in folders(&name.folder) {
+                self.beside.entry((around, stem.to_owned())).or_default().push((index, folder));
             }
         }
-        let within = self.within.entry(name.folders.clone()).or_default();
+        let within = self.within.entry(name.folder.clone()).or_default();
         within.entry(name.stem.clone()).or_default().push(index);
     }
 
     /// The scans that labels of this name are of.
     fn of(&self, name: &Named, said: &Said) -> Vec<usize> {
         match said {
-            Said::Folder(place, part) => {
-                let above = name.folders.get(..*place).unwrap_or_default();
-                let below = name.folders.get(place + 1..).unwrap_or_default();
+            Said::Folder(around, part) => {
                 let stems = std::iter::once(name.stem.clone()).chain(without_word(&name.stem));
                 for stem in stems {
-                    let found = self.beside.get(&(above.to_vec(), below.to_vec(), stem));
+                    let found = self.beside.get(&(around.clone(), stem));
                     let fits = |(_, folder): &&(usize, String)| {
                         part.is_empty() || folder.strip_prefix("images") == Some(*part)
                     };
@@ -164,18 +174,13 @@ impl Scans {
                     }
                 }
                 // A folder of structures within that of a single scan.
-                let around: Vec<usize> = self
-                    .within
-                    .get(above)
-                    .into_iter()
-                    .flat_map(BTreeMap::values)
-                    .flatten()
-                    .copied()
-                    .collect();
-                if around.len() == 1 { around } else { Vec::new() }
+                let within = self.within.get(&around.above);
+                let found: Vec<usize> =
+                    within.into_iter().flat_map(BTreeMap::values).flatten().copied().collect();
+                if found.len() == 1 { found } else { Vec::new() }
             }
             Said::Behind(stem) => {
-                let Some(within) = self.within.get(&name.folders) else { return Vec::new() };
+                let Some(within) = self.within.get(&name.folder) else { return Vec::new() };
                 if let Some(exact) = within.get(stem) {
                     return exact.clone();
                 }
@@ -186,7 +191,7 @@ impl Scans {
                 of.flat_map(|(_, found)| found.iter().copied()).collect()
             }
             Said::Before(rest) => {
-                let Some(within) = self.within.get(&name.folders) else { return Vec::new() };
+                let Some(within) = self.within.get(&name.folder) else { return Vec::new() };
                 let fits = |stem: &str| {
                     stem == rest || stem.split_once(SIGNS).is_some_and(|(_, other)| other == rest)
                 };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tempfile::TempDir;
+use tomoflow_connectors::imagefile::read_image_head;
 use tomoflow_connectors::{LabelMap, Reject, Scan, metaimage, nifti, nrrd};
 
 /// The file that holds the voxels of headers that name one.
@@ -46,5 +47,10 @@ fn both(
     scan: impl Fn(&Path) -> Result<Scan, Reject>,
     labels: impl Fn(&Path) -> Result<LabelMap, Reject>,
 ) -> (Result<Scan, Reject>, Result<LabelMap, Reject>) {
-    (scan(path), labels(path))
+    let scan = scan(path);
+    // What a header says holds of the scan as well.
+    if let Ok(Some(Ok(head))) = read_image_head(path, |_| true) {
+        assert_eq!(&head.geometry, scan.as_ref().unwrap().geometry());
+    }
+    (scan, labels(path))
 }

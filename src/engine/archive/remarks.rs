@@ -129,6 +129,8 @@ impl Archive {
             }
             LabelsIn::Objects { root, form } => {
                 let mut told = Vec::new();
+                // Of another source's scans they may well be.
+                let readers: Vec<usize> = (0..self.readers.len()).collect();
                 let rows = self.outlines.iter().filter(|(path, _)| path.starts_with(root));
                 for (path, row) in rows.filter(|(_, row)| row.outlines.form == form) {
                     let series = &row.outlines.referenced_series;

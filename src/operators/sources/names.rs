@@ -18,7 +18,8 @@ pub const FILES: Field = Field {
     doc: "Patterns of their names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
           (without it, the name below `path` without its ending), `{patient}` the patient's (else each case is a \
           patient), and of label maps `{label}` the label that a file holds; `*` and `?` stop at a `/`, `**/` does \
-          not; `!` before a pattern leaves out what fits it.",
+          not; `!` before a pattern leaves out what fits it. A pattern that fits no file is a row `NO_FILE_FITS` in \
+          `rejects`.",
 };
 
 /// The field `table` of the same sources.
