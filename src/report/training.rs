@@ -46,7 +46,11 @@ pub(super) fn training(rows: &[TrainingRow]) -> String {
         }
         body.push_str("</div>");
     }
-    section("Training", "Means over each epoch. The ring marks the best epoch of the validation.", &body)
+    section(
+        "Training",
+        "Means over each epoch. The ring marks the best epoch of the validation, of equal ones the latest: its weights are the model's, unless `weights` is `last`.",
+        &body,
+    )
 }
 
 /// The class of a split's colour.

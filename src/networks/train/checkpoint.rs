@@ -49,7 +49,8 @@ pub(in crate::networks) struct Progress {
 }
 
 impl Progress {
-    /// The greatest validation figure of this name and the first epoch that had it; none before there was one.
+    /// The greatest validation figure of this name and the first epoch that had it, since which none was better; none
+    /// before there was one.
     pub fn best(&self, name: &str) -> Option<(f64, u64)> {
         let named = self.figures.iter().filter(|figure| figure.split == "validation" && figure.name == name);
         named.filter(|figure| figure.value.is_finite()).fold(None, |best: Option<(f64, u64)>, figure| {

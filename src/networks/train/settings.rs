@@ -57,7 +57,7 @@ impl TrainSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
-    /// The best epoch's by validation Dice; the last one's without validation samples.
+    /// The best epoch's by validation Dice, of equal ones the latest; the last one's without validation samples.
     #[default]
     Best,
     /// The last epoch's.

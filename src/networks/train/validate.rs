@@ -48,7 +48,8 @@ impl Training<'_> {
         let Some((_, value)) = figures.iter().find(|(name, _)| name == decides) else {
             return state.keep();
         };
-        let better = state.progress.best(decides).is_none_or(|(best, _)| *value > best);
+        // Of equal epochs the later: its weights have learned more, and a training that finds nothing keeps not its first.
+        let better = state.progress.best(decides).is_none_or(|(best, _)| *value >= best);
         for (name, value) in figures {
             push(state, "validation", &name, value);
         }

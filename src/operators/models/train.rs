@@ -21,7 +21,7 @@ pub static SPEC: Spec = Spec {
     summary: "Samples to a trained network.",
     doc: "Steps on the declared loss; batches are a permutation of the samples by seed and epoch. The best \
           epoch by the foreground Dice over all validation samples (true and false positives and negatives \
-          are counted, and divided once) gives the model. A training that was interrupted goes on from its \
+          are counted, and divided once) gives the model, of equal epochs the latest. A training that was interrupted goes on from its \
           last checkpoint, on the CPU with the same result bit for bit. A loss or a gradient that is not finite \
           ends it, and names the samples.\n\n\
           As nnU-Net trains: `optimizer = { type = \"sgd\", momentum = 0.99, nesterov = true }`, \

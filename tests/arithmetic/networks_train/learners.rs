@@ -57,6 +57,8 @@ struct Adversarial {
     /// How much the critic's word counts.
     heard: f64,
     moved: usize,
+    /// Whether all epochs are judged alike.
+    even: bool,
 }
 
 fn settings() -> TrainSettings {
@@ -74,7 +76,7 @@ fn adversarial() -> Adversarial {
     let NetworkConfig::Unet(config) = &network else { panic!("a U-Net expected") };
     let unet = Unet::new(config).unwrap();
     let (critic, names) = (Critic::new(), ["segmenter", "critic"]);
-    Adversarial { network, unet, critic, names, turns: take_turns, heard: 0.1, moved: 1 }
+    Adversarial { network, unet, critic, names, turns: take_turns, heard: 0.1, moved: 1, even: false }
 }
 
 fn softplus(x: &Tensor) -> Result<Tensor, NetworkError> {
@@ -154,7 +156,7 @@ impl Objective for Adversarial {
     }
 
     fn score(&self) -> Box<dyn Score + '_> {
-        Box::new(Agreement { unet: &self.unet, same: 0, voxels: 0 })
+        Box::new(Agreement { unet: &self.unet, same: 0, voxels: 0, even: self.even })
     }
 }
 
@@ -163,6 +165,7 @@ struct Agreement<'a> {
     unet: &'a Unet,
     same: i64,
     voxels: usize,
+    even: bool,
 }
 
 impl Score for Agreement<'_> {
@@ -175,7 +178,8 @@ impl Score for Agreement<'_> {
     }
 
     fn figures(&self) -> Vec<(String, f64)> {
-        vec![("agreement".to_owned(), self.same as f64 / self.voxels as f64)]
+        let share = if self.even { 0.5 } else { self.same as f64 / self.voxels as f64 };
+        vec![("agreement".to_owned(), share)]
     }
 }
 
@@ -295,6 +299,17 @@ fn a_critic_that_nobody_hears_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let trained = run_by(&heard, &settings, folder.path(), &mut Watch::new(u64::MAX)).unwrap();
     assert_ne!(parameters(&trained.safetensors), parameters(&expected.safetensors));
+}
+
+#[test]
+fn of_epochs_that_are_judged_alike_the_last_is_kept() {
+    let parameters_of = |weights| {
+        let (folder, even) = (tempfile::tempdir().unwrap(), Adversarial { even: true, ..adversarial() });
+        let settings = TrainSettings { weights, ..settings() };
+        let trained = run_by(&even, &settings, folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+        parameters(&trained.safetensors)
+    };
+    assert_eq!(parameters_of(Keep::Best), parameters_of(Keep::Last));
 }
 
 #[test]

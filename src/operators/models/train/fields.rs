@@ -189,7 +189,7 @@ pub(super) const FIELDS: &[Field] = &[
         "weights",
         FieldKind::Choice(&["best", "last"]),
         "\"best\"",
-        "Which weights the model has: of the epoch with the best validation Dice, or of the last.",
+        "Which weights the model has: of the epoch with the best validation Dice (of equal ones the latest), or of the last.",
     ),
     operational(
         "checkpoint_every",
