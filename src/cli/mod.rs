@@ -11,6 +11,7 @@ mod log;
 pub mod phantom;
 pub mod plan;
 mod progress;
+pub mod rejects;
 pub mod report;
 pub mod run;
 pub mod schema;
@@ -53,6 +54,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// How an output came to be, and what changed since the one before it
     Explain(explain::ExplainArgs),
+    /// What was refused or left out, in clear, with the files to look at
+    Rejects(rejects::RejectsArgs),
     /// Reread files, artifacts and tables, and compare them with what is recorded
     Verify(upkeep::VerifyArgs),
     /// Show what nobody needs any more, and free it when told to
@@ -176,6 +179,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &registry),
         Command::Plan(args) => plan::run(&args, &registry),
         Command::Explain(args) => explain::run(&args, &registry),
+        Command::Rejects(args) => rejects::run(&args, &registry),
         Command::Verify(args) => upkeep::verify(&args, &registry),
         Command::Gc(args) => upkeep::gc(&args, &registry),
         Command::Retry(args) => upkeep::retry(&args, &registry),

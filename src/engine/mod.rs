@@ -29,6 +29,7 @@ pub use insight::export::{ExportOptions, Exported, export};
 pub use insight::forecast::{Forecast, StageForecast, forecast};
 pub use insight::ledger::Part;
 pub use insight::pictures::{Heat, Picture, pictures};
+pub use insight::rejects::{Rejected, rejects};
 pub use options::{Options, Progress};
 pub use outputs::identity::Identity;
 pub use rows::is_remark;

@@ -7,3 +7,4 @@ pub(in crate::engine) mod forecast;
 pub(in crate::engine) mod ledger;
 pub(in crate::engine) mod outlook;
 pub(in crate::engine) mod pictures;
+pub(in crate::engine) mod rejects;

@@ -28,6 +28,8 @@ pub struct Outlook {
     pub identity: Identity,
     /// What is wanted and desired.
     pub driver: Driver,
+    /// What the sources hold.
+    pub archive: Archive,
     /// Files that were read, since they are new or have changed.
     pub files_read: usize,
     /// What rules over the archive are settled on, where that is news.
@@ -80,7 +82,7 @@ impl Outlook {
         let mut unmatched = archive.left_out()?;
         unmatched.extend_from_slice(archive.remarks());
         let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
-        Ok(Self { plan, store, context, identity, driver, files_read, notes, unmatched, told })
+        Ok(Self { plan, store, context, identity, driver, archive, files_read, notes, unmatched, told })
     }
 
     /// The same for those who only show what there is: an archive that is not mounted is not an empty one, and a

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::support::text::Rewrite as _;
 use crate::support::Workplace;
 use tomoflow::engine::{self, Forecast, Options};
 use tomoflow::operators::registry::Registry;
@@ -101,4 +102,29 @@ fn commands_say_it_with_their_exit_codes_and_in_json() {
     assert_eq!(code("run", &[]), Some(0));
     assert_eq!(code("verify", &[]), Some(0));
     assert_eq!(code("plan", &["--no-such-option"]), Some(2));
+}
+
+#[test]
+fn rejects_are_shown_in_clear_with_their_files() {
+    let mut place = Workplace::new(2);
+    place.text = place.text.rewrite("identifiers = \"clear\"\n", "");
+    let files = place.files_of(0);
+    fs::remove_file(&files[3]).unwrap();
+    place.run();
+    let rejects = |arguments: &[&str]| place.tomoflow("rejects", arguments);
+    let (all, series) = (rejects(&["--json"]), place.phantom_series(0));
+    assert_eq!(all.code, Some(0), "{all:?}");
+    let rows: Vec<serde_json::Value> =
+        all.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["code"], &rows[0]["case"]), (&"MISSING_SLICE".into(), &series.clone().into()));
+    // As the table shows it, which is not as the archive does.
+    let shown = rows[0]["shown"].as_str().unwrap();
+    assert!(shown != series && place.tables()["rejects"].iter().any(|row| row.contains(shown)));
+    assert_eq!(rows[0]["folder"], place.archive().to_str().unwrap());
+    assert_eq!(rows[0]["of_files"], files.len() - 1, "slices that are left, and outlines");
+    let words = rejects(&["MISSING_SLICE"]);
+    assert!(words.code == Some(0) && words.out.contains(&series) && words.out.contains("hint: "), "{words:?}");
+    let none = rejects(&["NO_SUCH"]);
+    assert!(none.code == Some(1) && none.err.contains("MISSING_SLICE (1)"), "{none:?}");
 }
