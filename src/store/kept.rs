@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Reject};
 
-use super::actions::{FigureRow, Outcome, Recorded};
+use super::outcome::{FigureRow, Outcome, Recorded};
 
 /// An outcome without its notes.
 #[derive(Serialize, Deserialize)]

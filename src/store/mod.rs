@@ -5,6 +5,7 @@ mod artifacts;
 mod index;
 mod kept;
 mod made;
+mod outcome;
 mod owner;
 mod settled;
 mod texts;
@@ -16,10 +17,11 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, TableDefinition};
 
-pub use actions::{Failure, FigureRow, Outcome, Pin, Recorded};
+pub use actions::{Failure, Pin};
 pub use artifacts::Artifacts;
 pub use index::{Held, Holds, Indexed, Judged, Known};
 pub use made::{Described, Made, Past};
+pub use outcome::{FigureRow, Outcome, Recorded};
 pub use owner::Owner;
 pub use settled::Pinned;
 pub use texts::Texts;
