@@ -167,7 +167,8 @@ impl Folder {
         self.stages.contains(&*from.stage).then_some(())?;
         // Plain values always serialise.
         let how = serde_json::to_vec(&Files { path: PathBuf::new(), ..self.files.clone() });
-        let (series, identity) = (postcard::to_stdvec(series).unwrap_or_default(), identity.digest());
+        let (series, identity) =
+            (postcard::to_stdvec(&series.shown()).unwrap_or_default(), identity.digest());
         let parts =
             [FILES, identity.as_slice(), &how.unwrap_or_default(), from.stage.as_bytes(), &series, &mask.0];
         Some(Digest::of_parts(parts).to_string())

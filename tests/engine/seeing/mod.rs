@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::support::text::Rewrite as _;
 use crate::support::Workplace;
+use crate::support::text::Rewrite as _;
 use tomoflow::engine::{self, Forecast, Options};
 use tomoflow::operators::registry::Registry;
 
@@ -124,7 +124,10 @@ fn rejects_are_shown_in_clear_with_their_files() {
     assert_eq!(rows[0]["folder"], place.archive().to_str().unwrap());
     assert_eq!(rows[0]["of_files"], files.len() - 1, "slices that are left, and outlines");
     let words = rejects(&["MISSING_SLICE"]);
-    assert!(words.code == Some(0) && words.out.contains(&series) && words.out.contains("hint: "), "{words:?}");
+    assert!(
+        words.code == Some(0) && words.out.contains(&series) && words.out.contains("hint: "),
+        "{words:?}"
+    );
     let none = rejects(&["NO_SUCH"]);
     assert!(none.code == Some(1) && none.err.contains("MISSING_SLICE (1)"), "{none:?}");
 }
