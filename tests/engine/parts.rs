@@ -205,9 +205,9 @@ inputs = ["masks"]
     place.text = format!("{head}{training}");
     fs::remove_file(place.path().join("data/s2/parts/liver.nii")).unwrap();
     let summary = place.run();
-    assert_eq!((summary.trained, summary.rejected), (1, 1), "{summary}");
-    let expected = [["s2", "net", "PARTLY_LABELLED"], ["s2", "truth", "NO_LABEL_FILE"]];
-    assert_eq!(rejects(&place), expected.map(|row| row.map(str::to_owned)));
+    let prepared = &summary.stages["samples"];
+    assert_eq!((summary.trained, prepared.run, prepared.failed), (1, 3, 1), "{summary}");
+    assert_eq!(rejects(&place), [["s2", "truth", "NO_LABEL_FILE"].map(str::to_owned)]);
 }
 
 #[test]

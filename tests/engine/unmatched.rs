@@ -246,7 +246,8 @@ fn of_two_label_files_the_newer_counts_where_that_is_asked_for() {
     let asked = "inputs = [\"scans\", \"truth\"]";
     place.text = place.text.rewrite(asked, &format!("{asked}\non_several = \"newest\""));
     for (older, newer, expected) in [(&first, &second, 0.0), (&second, &first, 1.0)] {
-        (dated(older, 10), dated(newer, 20));
+        dated(older, 10);
+        dated(newer, 20);
         place.run();
         assert!(rejects(&place).is_empty(), "{:?}", rejects(&place));
         assert_eq!(dice(&place, "a"), [expected]);

@@ -15,6 +15,10 @@ const APART: f64 = 0.1;
 const VALUES: usize = 8;
 
 /// What a file is to the formats that are not DICOM.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "where there are such files most are volumes, and few are held at once"
+)]
 pub(super) enum Seen {
     /// A volume, or why it is none.
     Image(Result<ImageHead, Reject>),
