@@ -175,7 +175,7 @@ impl Contents {
 
     fn page(&self, context: &ReportContext) -> Result<String, ReportError> {
         let mut runs: Vec<&RunRow> = self.runs.iter().collect();
-        runs.sort_by(|a, b| b.started.cmp(&a.started));
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started));
         let last = runs.first().map_or("No run is recorded.".to_owned(), |run| {
             let end = if run.finished { "took" } else { "was interrupted after" };
             format!(
