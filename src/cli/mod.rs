@@ -159,6 +159,12 @@ pub fn refuse(problems: &Problems) -> ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    main_with(Registry::builtin())
+}
+
+/// Runs the command line of this process with what a crate of one's own has registered: whose `main` calls it is the
+/// whole command, and knows its operators, sources, networks and losses.
+pub fn main_with(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Command::Run(_)) {
         threads::wait_passively();
@@ -167,7 +173,6 @@ pub fn main() -> ExitCode {
     // SAFETY: this is the only thread yet.
     unsafe { networks::large_pages() };
     log::start(cli.log);
-    let registry = Registry::builtin();
     match cli.command {
         Command::Run(args) => run::run(&args, &registry),
         Command::Inspect(args) => inspect::run(&args),

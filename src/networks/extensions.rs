@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use super::architectures::Architecture;
 use super::named::Named;
-use super::{NetworkError, OwnConfig};
+use super::{NetworkConfig, NetworkError, OwnConfig};
 
 /// The field in which settings hold the version of the code that follows them.
 pub(crate) const VERSION: &str = "version";
@@ -65,6 +65,14 @@ impl Extensions {
         let OwnConfig { name, in_channels, classes, settings } = config;
         let build = found("network", &self.networks, name, settings)?;
         build(settings, *in_channels, *classes)
+    }
+
+    /// The network of a card, where it is one of a downstream crate.
+    pub(crate) fn of(&self, config: &NetworkConfig) -> Option<Result<Box<dyn Architecture>, NetworkError>> {
+        match config {
+            NetworkConfig::Unet(_) => None,
+            NetworkConfig::Own(config) => Some(self.network(config)),
+        }
     }
 
     /// The loss of these settings.

@@ -45,7 +45,7 @@ pub use settings::{COMMON, FIELDS as SETTINGS};
 pub use suggest::remedy;
 
 use crate::networks::objectives::supervised::Supervised;
-use crate::networks::{Extensions, InputView, LossConfig, NetworkConfig, NetworkError, Origin, Task};
+use crate::networks::{Extensions, InputView, LossConfig, NetworkError, Origin, Task};
 use crate::operators::registry::{Registry, Stage};
 use crate::operators::spec::{FieldProblem, Output};
 use declare::{Declaration, Declared};
@@ -184,8 +184,8 @@ fn brought(built: Stage, registry: &Registry) -> Result<Stage, Vec<FieldProblem>
         problems.push(FieldProblem::new(field, error.to_string(), "see its fields"));
     };
     // As many channels and classes as the least that there can be: the data are not known yet.
-    if let Ok(NetworkConfig::Own(network)) = settings.network.resolve(1, 2)
-        && let Err(error) = extensions.network(&network)
+    if let Ok(network) = settings.network.resolve(1, 2)
+        && let Some(Err(error)) = extensions.of(&network)
     {
         refuse("network", error);
     }

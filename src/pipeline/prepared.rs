@@ -45,6 +45,10 @@ impl Cards<'_> {
         let mut all = BTreeMap::new();
         for (index, built) in self.built.iter().enumerate() {
             let Some(Stage::Infer(infer)) = built else { continue };
+            if let Some(problem) = self.unknown(index, infer) {
+                found.push(problem);
+                continue;
+            }
             match infer.prepare {
                 Prepare::Model => match self.follow(index, infer) {
                     Ok((prepared, warning)) => {
@@ -57,6 +61,15 @@ impl Cards<'_> {
             }
         }
         all
+    }
+
+    /// A model of a network that nobody has registered here.
+    fn unknown(&self, index: usize, infer: &Infer) -> Option<Found> {
+        // Files that cannot be read are told of below, or by the run.
+        let cards = infer.model.files().iter().filter_map(|file| card(file).ok()?);
+        let error = cards.filter_map(|card| self.registry.extensions().of(&card.network)?.err()).next()?;
+        let found = Found::new(self.span(index, "model"), error.to_string()).label("so its card says");
+        Some(found.hint("run it with the program that trained it: a crate registers its own networks"))
     }
 
     fn span(&self, index: usize, field: &str) -> Span {
@@ -176,17 +189,19 @@ impl Cards<'_> {
     }
 }
 
-/// What a file's card says; none for TorchScript, and where the card says nothing of it.
+/// How a file's card says that scans were prepared; none for TorchScript, and where the card does not say it.
 fn said(file: &ModelFile) -> Result<Option<Vec<Step>>, String> {
+    Ok(card(file)?.and_then(|card| card.origin.preparation))
+}
+
+/// A file's card; none for TorchScript.
+fn card(file: &ModelFile) -> Result<Option<ModelCard>, String> {
     let ModelFile::Safetensors { path } = file else { return Ok(None) };
     let bytes = File::open(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    match ModelCard::read(bytes) {
-        Ok(card) => Ok(card.origin.preparation),
-        Err(error) => {
-            let text = error.to_string();
-            Err(format!("{}: {}", path.display(), text.lines().next().unwrap_or_default()))
-        }
-    }
+    ModelCard::read(bytes).map(Some).map_err(|error| {
+        let text = error.to_string();
+        format!("{}: {}", path.display(), text.lines().next().unwrap_or_default())
+    })
 }
 
 /// How a preparation differs from a model's. What is cut off, or added around, changes no voxel that a network sees.

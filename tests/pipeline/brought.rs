@@ -1,7 +1,10 @@
 //! Networks and losses that a downstream crate brings are declared, checked and told of as tomoflow's own.
 
 use serde_json::{Map, Value, json};
+use tomoflow::networks::blocks::mode::Mode;
 use tomoflow::networks::extensions::OwnLoss;
+use tomoflow::networks::tch::Tensor;
+use tomoflow::networks::tensors::weights::{Layout, Weights};
 use tomoflow::networks::{Architecture, NetworkError};
 use tomoflow::operators::registry::{LossPart, NetworkPart, Registry};
 use tomoflow::operators::spec::{Field, FieldKind, FieldProblem, semantic};
@@ -125,4 +128,53 @@ fn a_name_is_given_once() {
     assert!(ours.contains("`dice` is there already"), "{ours}");
     let nowhere = Registry::empty().register_loss(LOSS).err().unwrap().message;
     assert!(nowhere.contains("no `train` is registered"), "{nowhere}");
+}
+
+#[test]
+fn a_model_of_a_network_that_nobody_registered_is_told_before_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = json!({ "type": "wide", "in_channels": 1, "classes": 2, "settings": {} });
+    let view = json!({ "type": "patch", "size": [4, 8, 8] });
+    let card = json!({ "network": network, "view": view, "label_names": ["tumour"] });
+    let header = json!({ "__metadata__": { "tomoflow": card.to_string() } }).to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    std::fs::write(folder.path().join("wide.safetensors"), bytes).unwrap();
+    let checked = |registry: &Registry| {
+        Draft::new("brought", "out")
+            .source("scans", "dicom", json!({ "path": "archive" }))
+            .operator("volume", "assemble", &["scans"], json!({}))
+            .operator(
+                "found",
+                "infer",
+                &["volume"],
+                json!({ "model": { "safetensors": "wide.safetensors" } }),
+            )
+            .sink("results", "delta", &["found"], json!({}))
+            .check(folder.path(), registry)
+    };
+    let words = checked(&registry(LOSS)).err().unwrap().to_string();
+    assert!(words.contains("`wide` is registered by nobody here; registered: `slim`"), "{words}");
+    assert!(
+        words.contains("draft:") && words.contains("hint: run it with the program that trained it"),
+        "{words}"
+    );
+    let mut known = Registry::builtin();
+    let wide = |_: &Map<String, Value>, _: usize, _: usize| -> Result<Box<dyn Architecture>, NetworkError> {
+        Ok(Box::new(Wide(Layout::default())))
+    };
+    known.register_network(NetworkPart { name: "wide", build: wide, ..NETWORK }).unwrap();
+    assert!(checked(&known).is_ok());
+}
+
+/// Gives what it is given.
+struct Wide(Layout);
+
+impl Architecture for Wide {
+    fn layout(&self) -> &Layout {
+        &self.0
+    }
+
+    fn forward(&self, _: &Weights, input: &Tensor, _: Mode) -> Result<Tensor, NetworkError> {
+        Ok(input.shallow_clone())
+    }
 }

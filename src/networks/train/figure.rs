@@ -13,7 +13,8 @@ pub struct Figure {
     pub split: String,
     /// `loss`, `attention_loss` (of supervised maps, before it is weighed) and `gradient_norm` (means over the
     /// epoch, the norm before it is clipped), `learning_rate` (of the epoch's last step), `dice`, and for several
-    /// labels `dice.NAME`.
+    /// labels `dice.NAME`. With several learners, `loss.NAME`, `learning_rate.NAME` and `gradient_norm.NAME` are those
+    /// of the others; an objective's own figures have names of its own.
     pub name: String,
     /// The number.
     pub value: f64,
