@@ -14,6 +14,7 @@ setup: ## Fetch libtorch (0.5 GB, once; LIBTORCH wins) and make the Python for s
 
 build: setup ## Build target/release/tomoflow
 	$(CARGO) build --release
+	scripts/slim.sh
 
 demo: build ## Train and segment a synthetic archive, let it grow by a scan, and run again
 	scripts/demo.sh
