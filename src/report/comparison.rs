@@ -105,6 +105,8 @@ type Rated<'a> = BTreeMap<&'a str, Result<f64, &'a str>>;
 
 /// Where a system has no row of a case.
 const NO_ROW: &str = "no row";
+/// Where a stage has several rows of a case: scans of two sources may have the same name.
+const SEVERAL: &str = "several rows";
 
 impl Comparison {
     /// Reads the figures in the folder of Delta tables, and compares.
@@ -136,7 +138,10 @@ impl Comparison {
         for row in rows {
             let rated = value(row).ok_or(if row.state == "ok" { "not finite" } else { &row.state });
             let figure = (row.metric != "dice", row.metric.as_str(), row.label.as_str(), row.unit.as_str());
-            figures.entry(figure).or_default().entry(&row.stage).or_default().insert(&row.case, rated);
+            let cases = figures.entry(figure).or_default().entry(&row.stage).or_default();
+            // Which of them is another system's counterpart nothing says.
+            let rated = if cases.contains_key(&*row.case) { Err(SEVERAL) } else { rated };
+            cases.insert(&row.case, rated);
         }
         let compared = figures.into_iter().map(|((_, metric, label, unit), stages)| Compared {
             metric: metric.to_owned(),
@@ -317,6 +322,16 @@ mod tests {
         assert_eq!((other.cases, other.mean, other.paired.clone()), (0, None, None));
         assert_eq!((other.of, other.without.get(NO_ROW)), (8, Some(&8)));
         assert_eq!((better.of, better.without.len(), better.without.get("")), (8, 1, Some(&1)));
+    }
+
+    /// Scans of one name are not paired with each other.
+    #[test]
+    fn a_case_with_several_rows_is_in_no_mean() {
+        let mut rows = rows();
+        rows.push(row("plain", 2, "dice", Some(0.0)));
+        let found = Comparison::of(&rows, &question(None)).unwrap();
+        let plain = found.figures[0].systems.iter().find(|system| system.system == "plain").unwrap();
+        assert_eq!((plain.cases, plain.without.get(SEVERAL)), (7, Some(&1)));
     }
 
     /// A system that misses half of all structures has no distances of these: its mean is that of the others.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dicom_core::{Tag, VR};
+use dicom_core::value::DataSetSequence;
+use dicom_core::{DataElement, Tag, VR};
 use tomoflow::engine::Options;
 
 use crate::support::dicom::{FRAMES, SOP_UID, copied, each, put, text};
@@ -145,6 +146,16 @@ fn a_structure_in_another_frame_of_reference_is_not_drawn() {
     renamed(&outlines, &outlines, "", |uid| Some(format!("{uid}.9")));
     copied(&outlines, &outlines, |object| {
         each(object, SET_ROIS, &mut |roi| put(roi, ROI_FRAME, VR::UI, "2.25.9999"));
+    });
+    place.run();
+    // A frame of reference that the file lists nowhere is what an export left of one, and sets nothing apart.
+    assert_eq!((labelled(&place), volume(&place)), ([(true, 1)].into(), 1));
+    copied(&outlines, &outlines, |object| {
+        let mut frames = object.element(FRAMES).unwrap().items().unwrap().to_vec();
+        let mut other = frames[0].clone();
+        put(&mut other, Tag(0x0020, 0x0052), VR::UI, "2.25.9999");
+        frames.push(other);
+        object.put(DataElement::new(FRAMES, VR::SQ, DataSetSequence::from(frames)));
     });
     place.run();
     assert_eq!((labelled(&place), volume(&place)), ([(false, 1)].into(), 0));

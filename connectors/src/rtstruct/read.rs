@@ -1,6 +1,6 @@
 //! RTSTRUCT files: their structures, and the contours of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use dicom_dictionary_std::tags;
@@ -88,6 +88,7 @@ pub fn read_structures(path: &Path) -> Result<StructureSet, Reject> {
 pub(super) fn structures(dataset: &Dataset<'_>) -> StructureSet {
     let characters = dataset.character_set();
     let named = dataset.items(tags::STRUCTURE_SET_ROI_SEQUENCE);
+    let listed = listed_frames(dataset);
     let frame = common_frame(dataset);
     let mut groups: BTreeMap<i64, Vec<&Dataset<'_>>> = BTreeMap::new();
     for roi in dataset.items(tags::ROI_CONTOUR_SEQUENCE) {
@@ -101,9 +102,12 @@ pub(super) fn structures(dataset: &Dataset<'_>) -> StructureSet {
         structures.push(Structure {
             name: roi.decoded_text(tags::ROI_NAME, characters.as_ref()).unwrap_or_default(),
             number,
-            frame_of_reference: roi
-                .text(tags::REFERENCED_FRAME_OF_REFERENCE_UID)
-                .map_or_else(|| frame.clone(), std::borrow::Cow::into_owned),
+            frame_of_reference: match roi.text(tags::REFERENCED_FRAME_OF_REFERENCE_UID) {
+                // One that the file lists nowhere says nothing: an export replaced the others.
+                Some(own) if listed.is_empty() || listed.contains(&*own) => own.into_owned(),
+                Some(_) => String::new(),
+                None => frame.clone(),
+            },
             ..Structure::default()
         });
     }
@@ -140,6 +144,13 @@ const NONE: i64 = i64::MIN;
 
 fn number(found: Option<f64>) -> i64 {
     found.filter(|number| number.fract() == 0.0 && number.abs() < 1e15).map_or(NONE, |number| number as i64)
+}
+
+/// The frames of reference that the file says it refers to.
+fn listed_frames(dataset: &Dataset<'_>) -> BTreeSet<String> {
+    let referenced = dataset.items(tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE).iter();
+    let uids = referenced.map(|frame| frame.text_or_empty(tags::FRAME_OF_REFERENCE_UID));
+    uids.filter(|uid| !uid.is_empty()).collect()
 }
 
 /// The frame of reference of structures that name none: the only one that the file refers to, or its own.

@@ -162,9 +162,18 @@ fn contours_between_drawn_ones_are_drawn_and_unknown_types_told() {
 
 #[test]
 fn the_record_tells_frames_and_images() {
-    let (_folder, path) = written(&[(tags::STRUCTURE_SET_ROI_SEQUENCE, |items| {
+    let other: (Tag, Change) = (tags::STRUCTURE_SET_ROI_SEQUENCE, |items| {
         put(&mut items[1], tags::REFERENCED_FRAME_OF_REFERENCE_UID, VR::UI, "2.25.55");
-    })]);
+    });
+    // A frame that the file lists nowhere is none.
+    let kept = outlines(&written(&[other]).1);
+    assert_eq!((kept.frames.len(), kept.frame_of(0), kept.frame_of(1)), (1, "2.25.101", ""));
+    let listed: (Tag, Change) = (tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE, |items| {
+        let mut second = items[0].clone();
+        put(&mut second, tags::FRAME_OF_REFERENCE_UID, VR::UI, "2.25.55");
+        items.push(second);
+    });
+    let (_folder, path) = written(&[other, listed]);
     let kept = outlines(&path);
     assert_eq!(kept.frames, ["2.25.101", "2.25.55"]);
     assert_eq!([kept.frame_of(0), kept.frame_of(1), kept.frame_of(2)], ["2.25.101", "2.25.55", ""]);

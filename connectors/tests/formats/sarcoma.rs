@@ -17,9 +17,11 @@ fn sarcoma() -> Option<PathBuf> {
     None
 }
 
+type Series = BTreeMap<String, Vec<Instance>>;
+
 /// What a patient's `.zip` holds: instances by series, and files of outlines.
-fn held(zip: &Path) -> (BTreeMap<String, Vec<Instance>>, Vec<(PathBuf, Outlines)>) {
-    let (mut series, mut outlines) = (BTreeMap::<String, Vec<Instance>>::new(), Vec::new());
+fn held(zip: &Path) -> (Series, Vec<(PathBuf, Outlines)>) {
+    let (mut series, mut outlines) = (Series::new(), Vec::new());
     for file in Walk::new(zip).unwrap() {
         let path = file.path;
         match read_record(&path).unwrap() {

@@ -10,7 +10,7 @@ use tomoflow_connectors::imagefile::headers_of;
 
 use super::look::{Compared, Differences, Looked, UNASKED};
 use super::{Archive, SourceError};
-use crate::executor::work::OutlinesRow;
+use crate::executor::work::{OutlinesRow, Verdict};
 use crate::store::Held;
 
 impl Archive {
@@ -85,7 +85,18 @@ impl Archive {
         for root in self.roots() {
             files.extend(self.store.members(series, &root)?.into_iter().map(|(path, _)| path));
         }
-        let refers = |row: &OutlinesRow| row.outlines.referenced_series.iter().any(|uid| uid == series);
+        let told = self.told.iter().filter_map(|told| told.get(series)).flat_map(|told| told.iter());
+        let frames: BTreeSet<&str> = told
+            .filter_map(|verdict| match verdict {
+                Verdict::Accepted(row) => Some(&*row.frame_of_reference),
+                Verdict::Rejected(..) => None,
+            })
+            .filter(|frame| !frame.is_empty())
+            .collect();
+        let refers = |row: &OutlinesRow| match row.outlines.referenced_series.as_slice() {
+            [] => row.outlines.frames.iter().any(|frame| frames.contains(frame.as_str())),
+            named => named.iter().any(|uid| uid == series),
+        };
         files.extend(self.outlines.iter().filter(|(_, row)| refers(row)).map(|(path, _)| path.clone()));
         let labels = self.filed_labels.iter().filter(|(_, row)| refers(row));
         files.extend(labels.map(|((_, path), _)| path.clone()));

@@ -159,6 +159,9 @@ fn newest_first(a: &Found, b: &Found) -> std::cmp::Ordering {
 /// The code of labels that are another scan's.
 const ELSEWHERE: &str = "DRAWN_ELSEWHERE";
 
+/// The labels that count, with those that they lack; and what is to be told, with how often it was tried.
+type Choice<'a> = (Option<(&'a Found, Vec<u16>)>, Option<(Reject, u32)>);
+
 /// The labels that count, with those that they lack, or why none do. Of several those count that have what is asked
 /// for; where the newest does, it alone.
 fn choose<'a>(
@@ -167,7 +170,7 @@ fn choose<'a>(
     found: &[&'a Found],
     newest: bool,
     clear: bool,
-) -> (Option<(&'a Found, Vec<u16>)>, Option<(Reject, u32)>) {
+) -> Choice<'a> {
     let told = |reject: Reject| {
         // Labels that are another scan's are none that this one was refused.
         let attempts = u32::from(reject.code != ELSEWHERE);

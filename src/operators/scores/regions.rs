@@ -61,8 +61,7 @@ mod tests {
     }
 
     fn dice(mask: &Mask, truth: &Mask, nested: &[(String, Vec<String>)]) -> Vec<(String, Option<f64>)> {
-        let config =
-            json!({ "metrics": ["dice"], "empty": "undefined", "tolerance_mm": 1.0, "lesion_iou": 0.5 });
+        let config = json!({ "metrics": ["dice"], "empty": "nan", "tolerance_mm": 1.0, "lesion_iou": 0.5 });
         let Ok(Stage::Evaluate(evaluator)) = (ENTRY.build)(config.as_object().unwrap()) else {
             panic!("an evaluator expected")
         };

@@ -142,7 +142,7 @@ fn links_are_followed_to_files_and_folders_once() {
     ];
     let folder = tree(&files, &links);
     let (files, passed, notes) = found(&folder.path().join("root"), |walk| walk);
-    assert_eq!(files, paths(&["a", "b", "d/deep/y", "z/1"]));
+    assert_eq!(files, paths(&["a", "b", "e/y", "z/1"]));
     assert_eq!((passed.again.count, passed.above.count, passed.special.count), (5, 0, 0));
     assert_eq!(notes, paths(&["f", "g"]));
     assert_eq!(found(&folder.path().join("root"), Walk::without_links).0, paths(&["a", "z/1"]));
@@ -165,7 +165,8 @@ fn loops_end_and_folders_above_the_root_are_not_taken_in() {
             false => walk,
         });
         assert_eq!(files, paths(&["a/1", "b/2", "b/out/3"]), "{naming}");
-        assert_eq!(passed.above.count, 3, "{naming}");
+        // Under each name of a folder where names may count.
+        assert_eq!(passed.above.count, if naming { 5 } else { 3 }, "{naming}");
         assert!(notes.is_empty());
     }
 }
