@@ -30,7 +30,7 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Text,
         default: Default::Json("\"auto\""),
         role: Role::Operational,
-        doc: "Where networks run: `auto`, `cpu`, `cuda` or one GPU as `cuda:0`, `cuda:1`, …",
+        doc: "The device that networks run on: `auto`, `cpu`, `cuda` or one GPU as `cuda:0`, `cuda:1`, …",
     },
     Field {
         name: "identifiers",
@@ -51,7 +51,7 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Text,
         default: Default::Absent,
         role: Role::Operational,
-        doc: "Where a run gives its metrics to Prometheus: a loopback address such as `127.0.0.1:9464`.",
+        doc: "The loopback address at which a run gives its metrics to Prometheus, such as `127.0.0.1:9464`.",
     },
     Field {
         name: "settle",
