@@ -8,16 +8,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::real_dicom::rows_of;
 use expect_test::expect;
 use files::SliceFile;
 use serde_json::{Value, json};
-use tomoflow::connectors::table::{Rows, Table, read_rows};
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
-use tomoflow::engine::Options;
-use tomoflow::engine::run;
-use tomoflow::operators::registry::Registry;
 use tomoflow::phantom::vs::{VsPhantom, Written, write_archive};
-use tomoflow::pipeline::Draft;
 
 fn inspect(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
@@ -331,20 +327,7 @@ fn grid_of(volume: &Value) -> Grid {
 
 /// The grids of `cases` by key, and series, code and message of `rejects`, sorted.
 fn through_a_pipeline(samples: &Path) -> (BTreeMap<String, Grid>, Vec<Refusal>) {
-    let out = tempfile::tempdir().unwrap();
-    let plan = Draft::new("real", out.path().to_str().unwrap())
-        .set("identifiers", "clear")
-        .source("scans", "dicom", json!({ "path": samples.to_str().unwrap() }))
-        .operator("volume", "assemble", &["scans"], json!({}))
-        .operator("bright", "threshold", &["volume"], json!({ "above": 100 }))
-        .sink("masks", "delta", &["bright"], json!({}))
-        .check(Path::new("/"), &Registry::builtin())
-        .unwrap_or_else(|problems| panic!("{problems}"));
-    run(plan, &Options { threads: 2, ..Options::default() }, &mut |_| {}).unwrap();
-    let read = |table: Table| read_rows(&out.path().join("tables").join(table.name()), table).unwrap();
-    let (Rows::Cases(cases), Rows::Rejects(rejects)) = (read(Table::Cases), read(Table::Rejects)) else {
-        panic!("tables of other rows")
-    };
+    let (cases, rejects) = rows_of(samples);
     let series = |key: &str| key.split('#').next().unwrap_or_default().to_owned();
     let mut rejects: Vec<_> =
         rejects.into_iter().map(|row| (series(&row.key), row.code, row.message)).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tomoflow::connectors::dicom::{Record, read_record, walk};
-use tomoflow::connectors::table::{CaseRow, Rows, Table, read_rows};
+use tomoflow::connectors::table::{CaseRow, RejectRow, Rows, Table, read_rows};
 use tomoflow::engine::Options;
 use tomoflow::engine::run;
 use tomoflow::operators::registry::Registry;
@@ -42,8 +42,8 @@ fn every_series_is_a_case_or_a_reject() {
     assert!(checked > 15, "geometries of {checked} volumes were compared");
 }
 
-/// The rows of `cases`, and the series in `rejects`.
-fn through_a_pipeline(folder: &Path) -> (Vec<CaseRow>, Vec<String>) {
+/// The rows of `cases` and of `rejects` that a pipeline makes of a folder.
+pub fn rows_of(folder: &Path) -> (Vec<CaseRow>, Vec<RejectRow>) {
     let out = tempfile::tempdir().unwrap();
     let plan = Draft::new("real", out.path().to_str().unwrap())
         .set("identifiers", "clear")
@@ -58,6 +58,12 @@ fn through_a_pipeline(folder: &Path) -> (Vec<CaseRow>, Vec<String>) {
     let (Rows::Cases(cases), Rows::Rejects(rejects)) = (read(Table::Cases), read(Table::Rejects)) else {
         panic!("tables of other rows")
     };
+    (cases, rejects)
+}
+
+/// The rows of `cases`, and the series in `rejects`.
+fn through_a_pipeline(folder: &Path) -> (Vec<CaseRow>, Vec<String>) {
+    let (cases, rejects) = rows_of(folder);
     for reject in &rejects {
         assert!(!reject.code.is_empty() && !reject.message.is_empty(), "{reject:?}");
         assert_ne!(reject.code, "PANIC", "{reject:?}");
