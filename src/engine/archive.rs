@@ -218,12 +218,8 @@ impl Archive {
     /// The accepted scans that a stage makes, as the control plane was told.
     pub fn scans(&self, stage: u16) -> impl Iterator<Item = &Arc<SeriesRow>> {
         let readers = self.readers.iter().zip(&self.told).filter(move |(reader, _)| reader.stage == stage);
-        readers.flat_map(|(_, told)| told.values()).flat_map(|verdicts| verdicts.iter()).filter_map(
-            |verdict| match verdict {
-                Verdict::Accepted(row) => Some(row),
-                Verdict::Rejected(..) => None,
-            },
-        )
+        let verdicts = readers.flat_map(|(_, told)| told.values()).flat_map(|verdicts| verdicts.iter());
+        verdicts.filter_map(Verdict::accepted)
     }
 
     /// All that a control plane would have been told until now, for another one.

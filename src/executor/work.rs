@@ -203,6 +203,16 @@ pub enum Verdict {
     Rejected(String, Reject),
 }
 
+impl Verdict {
+    /// The scan, of a series that was accepted.
+    pub fn accepted(&self) -> Option<&Arc<SeriesRow>> {
+        match self {
+            Self::Accepted(row) => Some(row),
+            Self::Rejected(..) => None,
+        }
+    }
+}
+
 /// The outlines that refer to a scan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LabelRow {

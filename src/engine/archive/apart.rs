@@ -45,11 +45,8 @@ impl Archive {
             // An instance has one name in the whole world: copies of a series are one scan.
             (Origin::Instances(a), Origin::Instances(b)) => {
                 let digests = |reader: usize| {
-                    let digest = |verdict: &Verdict| match verdict {
-                        Verdict::Accepted(row) => Some((row.part, row.digest)),
-                        Verdict::Rejected(..) => None,
-                    };
-                    judged[reader].iter().filter_map(digest).collect::<Vec<_>>()
+                    let accepted = judged[reader].iter().filter_map(Verdict::accepted);
+                    accepted.map(|row| (row.part, row.digest)).collect::<Vec<_>>()
                 };
                 let (one, two) = (digests(one), digests(two));
                 a.source != b.source && !one.is_empty() && !two.is_empty() && one != two

@@ -83,10 +83,7 @@ impl Archive {
 
 /// Accepted scans that are DICOM instances.
 fn accepted(verdicts: &[Verdict]) -> impl Iterator<Item = &Arc<SeriesRow>> {
-    verdicts.iter().filter_map(|verdict| match verdict {
-        Verdict::Accepted(row) if row.form == ScanForm::Instances => Some(row),
-        _ => None,
-    })
+    verdicts.iter().filter_map(Verdict::accepted).filter(|row| row.form == ScanForm::Instances)
 }
 
 type Frames<'a> = BTreeMap<&'a str, Vec<&'a Arc<SeriesRow>>>;

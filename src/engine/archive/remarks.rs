@@ -249,10 +249,8 @@ impl Archive {
     /// Whether an accepted scan lies in one of these frames of reference.
     fn has_frame(&self, readers: &[usize], frames: &[String]) -> bool {
         let told = readers.iter().filter_map(|reader| self.told.get(*reader)).flat_map(BTreeMap::values);
-        told.flat_map(|verdicts| verdicts.iter()).any(|verdict| match verdict {
-            Verdict::Accepted(row) => frames.iter().any(|frame| *frame == *row.frame_of_reference),
-            Verdict::Rejected(..) => false,
-        })
+        let mut scans = told.flat_map(|verdicts| verdicts.iter()).filter_map(Verdict::accepted);
+        scans.any(|row| frames.iter().any(|frame| *frame == *row.frame_of_reference))
     }
 
     /// A scan without labels whose name differs from a case's in little more than its spelling.

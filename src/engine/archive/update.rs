@@ -87,10 +87,8 @@ impl Archive {
         }
         let told = self.told.iter().filter_map(|told| told.get(series)).flat_map(|told| told.iter());
         let frames: BTreeSet<&str> = told
-            .filter_map(|verdict| match verdict {
-                Verdict::Accepted(row) => Some(&*row.frame_of_reference),
-                Verdict::Rejected(..) => None,
-            })
+            .filter_map(Verdict::accepted)
+            .map(|row| &*row.frame_of_reference)
             .filter(|frame| !frame.is_empty())
             .collect();
         let refers = |row: &OutlinesRow| match row.outlines.referenced_series.as_slice() {

@@ -193,19 +193,17 @@ fn choose<'a>(
     };
     let rows: Vec<&OutlinesRow> = here.iter().map(|found| &*found.labels).collect();
     let counted = if newest { several::newest(&rows).len() } else { here.len() };
-    let asked: Vec<&Found> =
-        here.iter().take(counted).copied().filter(|found| asks_for(found).is_ok()).collect();
-    match asked[..] {
-        [] => (None, asks_for(first).err().map(told)),
-        [only] => match asks_for(only) {
-            Ok(absent) => {
-                let lacked = (!absent.is_empty()).then(|| (lacks(source, only, &absent), 0));
-                (Some((only, absent)), lacked)
-            }
-            Err(reject) => (None, Some(told(reject))),
-        },
-        ref asked => {
-            let rows: Vec<&OutlinesRow> = asked.iter().map(|found| &*found.labels).collect();
+    let mut asked: Vec<(&Found, Vec<u16>)> =
+        here.iter().take(counted).filter_map(|found| Some((*found, asks_for(found).ok()?))).collect();
+    match (asked.len(), asked.pop()) {
+        (_, None) => (None, asks_for(first).err().map(told)),
+        (1, Some((only, absent))) => {
+            let lacked = (!absent.is_empty()).then(|| (lacks(source, only, &absent), 0));
+            (Some((only, absent)), lacked)
+        }
+        (_, Some(last)) => {
+            asked.push(last);
+            let rows: Vec<&OutlinesRow> = asked.iter().map(|(found, _)| &*found.labels).collect();
             (None, Some(told(several::refused(&rows, newest, clear))))
         }
     }

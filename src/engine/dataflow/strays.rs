@@ -31,12 +31,12 @@ pub(super) fn refuse_stacks(verdicts: Rows<'_, Verdict>) -> Rows<'_, Verdict> {
     let rest = verdicts.clone().filter(|verdict| alike(verdict).is_none());
     let single = verdicts.flat_map(|verdict| alike(&verdict).map(|alike| (alike, verdict)));
     let judged = single.reduce(|_, verdicts, output| {
-        let rows = verdicts.iter().filter_map(|(verdict, _)| accepted(verdict));
+        let rows = verdicts.iter().filter_map(|(verdict, _)| verdict.accepted());
         let grids: Vec<Geometry> = rows.map(|row| Geometry::from(&row.grid)).collect();
         let stack = is_stack(&grids);
         for (verdict, count) in verdicts {
             let refused = |row: &Arc<SeriesRow>| Verdict::Rejected(row.key.to_string(), refusal(grids.len()));
-            let verdict = match accepted(verdict) {
+            let verdict = match verdict.accepted() {
                 Some(row) if stack => refused(row),
                 _ => (*verdict).clone(),
             };
@@ -54,16 +54,9 @@ fn refusal(slices: usize) -> Reject {
     Reject::new("SERIES_PER_SLICE", message, hint)
 }
 
-fn accepted(verdict: &Verdict) -> Option<&Arc<SeriesRow>> {
-    match verdict {
-        Verdict::Accepted(row) => Some(row),
-        Verdict::Rejected(..) => None,
-    }
-}
-
 /// What a scan of one slice has in common with others of its stack; none for every other verdict.
 fn alike(verdict: &Verdict) -> Option<Alike> {
-    let row = accepted(verdict).filter(|row| row.form == ScanForm::Instances && row.part == 0)?;
+    let row = verdict.accepted().filter(|row| row.form == ScanForm::Instances && row.part == 0)?;
     let grid = Geometry::from(&row.grid);
     let [1, rows, columns] = grid.size else { return None };
     let rounded = |step: [f64; 3]| step.map(|mm| (mm * 100.0).round() as i64);

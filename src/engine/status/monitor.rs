@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Meter, MetricsServer, Phase, StageStatus, Status, StatusError};
 use crate::engine::archive::Archive;
 use crate::engine::driver::Driver;
-use crate::engine::rows::{Desired, is_remark};
+use crate::engine::rows::Desired;
 use crate::pipeline::Plan;
 
 /// How often a status is written, at most.
@@ -87,9 +87,7 @@ impl Monitor {
         let rows = driver.desired().keys();
         let (cases, rejected) = rows.fold((0, 0), |(cases, rejected), row| match &**row {
             Desired::Case(_) => (cases + 1, rejected),
-            Desired::Reject { reject, attempts: 1.., .. } if !is_remark(&reject.code) => {
-                (cases, rejected + 1)
-            }
+            Desired::Reject { attempts: 1.., .. } => (cases, rejected + 1),
             _ => (cases, rejected),
         });
         {
