@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -26,11 +27,27 @@ REQUIREMENTS = ROOT / "tests" / "python" / "requirements.txt"
 LIBRARY = Path("torch") / "lib" / "libtorch_cpu.so"
 
 # libtorch_cpu links against these two CUDA libraries, though it computes without a GPU. The file names
-# are those that a machine on the oldest platform below can load.
+# are those that a machine on the oldest platform below can load. The SHA-256 of each is pinned here, so
+# that no index and no mirror decides what is run.
 WHEELS = [
-    ("torch", "2.11.0", "cp312-cp312-manylinux_2_28_x86_64"),
-    ("nvidia-cuda-cupti", "13.0.85", "py3-none-manylinux_2_25_x86_64"),
-    ("nvidia-cuda-runtime", "13.0.96", "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64"),
+    (
+        "torch",
+        "2.11.0",
+        "cp312-cp312-manylinux_2_28_x86_64",
+        "0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756",
+    ),
+    (
+        "nvidia-cuda-cupti",
+        "13.0.85",
+        "py3-none-manylinux_2_25_x86_64",
+        "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
+    ),
+    (
+        "nvidia-cuda-runtime",
+        "13.0.96",
+        "py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64",
+        "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+    ),
 ]
 PLATFORMS = [
     "manylinux_2_28_x86_64",
@@ -98,17 +115,21 @@ def set_up_libtorch():
 
 
 def fetch_by_pip(partial):
-    packages = [f"{name}=={version}" for name, version, _ in WHEELS]
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    return run(
-        *[sys.executable, "-m", "pip", "install", "--no-deps", "--target", partial],
-        *["--only-binary=:all:", "--python-version", "3.12", *platforms, *packages],
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        pins = Path(folder) / "requirements.txt"
+        lines = [f"{name}=={version} --hash=sha256:{sha256}\n" for name, version, _, sha256 in WHEELS]
+        pins.write_text("".join(lines), encoding="utf-8")
+        return run(
+            *[sys.executable, "-m", "pip", "install", "--no-deps", "--target", partial],
+            *["--only-binary=:all:", "--python-version", "3.12", *platforms],
+            *["--require-hashes", "--requirement", pins],
+        )
 
 
 def fetch_by_hand(partial):
-    for name, version, tags in WHEELS:
-        url, sha256 = find_wheel(name, version, tags)
+    for name, version, tags, sha256 in WHEELS:
+        url = find_wheel(name, version, tags)
         wheel = partial / "wheels" / Path(urllib.parse.urlparse(url).path).name
         wheel.parent.mkdir(parents=True, exist_ok=True)
         say(f"libtorch: {wheel.name}")
@@ -119,7 +140,7 @@ def fetch_by_hand(partial):
 
 
 def find_wheel(name, version, tags):
-    """The address and the SHA-256 of a wheel, by the index's JSON pages (PEP 691)."""
+    """The address of a wheel, by the index's JSON pages (PEP 691)."""
     index = (os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple").rstrip("/")
     page = f"{index}/{name}/"
     accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
@@ -133,9 +154,9 @@ def find_wheel(name, version, tags):
         ) from error
     wanted = f"{name.replace('-', '_')}-{version}-{tags}.whl"
     for file in files:
-        if file["filename"] == wanted and file.get("hashes", {}).get("sha256"):
-            return urllib.parse.urljoin(page, file["url"]), file["hashes"]["sha256"]
-    raise SetupError(f"{page} lists no {wanted} with a SHA-256\nhint: name another index by PIP_INDEX_URL")
+        if file["filename"] == wanted:
+            return urllib.parse.urljoin(page, file["url"])
+    raise SetupError(f"{page} lists no {wanted}\nhint: name another index by PIP_INDEX_URL")
 
 
 def download(url, sha256, path):
@@ -217,7 +238,7 @@ def set_up_python_tests():
     say("Python tests: making .venv")
     made = run(sys.executable, "-m", "venv", partial) and run(
         *[partial / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"],
-        *["--only-binary=:all:", "--requirement", REQUIREMENTS],
+        *["--only-binary=:all:", "--require-hashes", "--requirement", REQUIREMENTS],
     )
     if not made:
         shutil.rmtree(partial, ignore_errors=True)
