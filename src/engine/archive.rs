@@ -18,12 +18,13 @@ mod update;
 mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::{FileStat, MoreTags, Rules};
 use tomoflow_connectors::rtstruct::Form;
+use tomoflow_connectors::shown::Shown as _;
 
 use super::rows::Input;
 use crate::executor::keys;
@@ -184,17 +185,23 @@ impl Archive {
 
     /// The folders that sources name, each once.
     pub fn roots(&self) -> BTreeSet<PathBuf> {
-        let of = |stage: &Stage| match stage {
-            Stage::Instances(source) => Some(source.root().to_owned()),
-            Stage::Scans(source) => Some(source.root().to_owned()),
+        self.rooted().map(|(_, root)| root.to_owned()).collect()
+    }
+
+    /// The sources, each with its folder, in the order of the plan.
+    fn rooted<'a>(&'a self) -> impl Iterator<Item = (u16, &'a Path)> {
+        let of = |stage: &'a Stage| match stage {
+            Stage::Instances(source) => Some(source.root()),
+            Stage::Scans(source) => Some(source.root()),
             Stage::Labels(source) => match source.lies_in() {
-                LabelsIn::Objects { root, .. } => Some(root.to_owned()),
-                LabelsIn::Files(files) => Some(files.root().to_owned()),
+                LabelsIn::Objects { root, .. } => Some(root),
+                LabelsIn::Files(files) => Some(files.root()),
                 LabelsIn::Table(_) => None,
             },
             _ => None,
         };
-        self.plan.stages.iter().filter_map(|stage| of(&stage.stage)).collect()
+        let stages = (0..).zip(&self.plan.stages);
+        stages.filter_map(move |(number, stage)| Some((number, of(&stage.stage)?)))
     }
 
     /// Forgets the index when its files were read in another way than they would be now.
@@ -275,7 +282,7 @@ impl Archive {
                 Ok(None) => continue,
                 // While a model is being replaced the one that is known stays.
                 Err((path, error)) if self.models.contains_key(&number) => {
-                    tracing::warn!("the model {}: {error}; the one before stays", path.display());
+                    tracing::warn!("the model {}: {error}; the one before stays", path.shown());
                     continue;
                 }
                 Err((path, source)) => return Err(SourceError::Model { path, source }),

@@ -42,13 +42,17 @@ pub struct Remark {
 }
 
 /// The codes of remarks: their rows are of no case that was rejected.
-const REMARKS: [&str; 5] = [OF_NO_SCAN, NO_LABEL_FILE, "FILE_MISSING", "OUTSIDE_PATH", "NO_FILE_FITS"];
+const REMARKS: [&str; 6] =
+    [OF_NO_SCAN, NO_LABEL_FILE, UNREADABLE, "FILE_MISSING", "OUTSIDE_PATH", "NO_FILE_FITS"];
 
 /// The code of labels that belong to no scan.
 pub const OF_NO_SCAN: &str = "LABEL_OF_NO_SCAN";
 
 /// The code of a case that has no file for one of its labels.
 pub const NO_LABEL_FILE: &str = "NO_LABEL_FILE";
+
+/// The code of a file, a folder or an archive of files below a source that could not be looked at.
+pub const UNREADABLE: &str = "UNREADABLE";
 
 /// Whether a code is that of a remark, and not of a case that was refused or failed.
 pub fn is_remark(code: &str) -> bool {

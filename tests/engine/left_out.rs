@@ -83,6 +83,40 @@ fn masks(place: &Workplace) -> Vec<String> {
     names
 }
 
+/// Codes, cases and attempts of the table of rejects.
+fn rejects(place: &Workplace) -> Vec<(String, String, i64)> {
+    let rows = place.tables()["rejects"].clone();
+    let rows = rows.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let mut rows: Vec<_> =
+        rows.map(|row| (text(&row["code"]), text(&row["key"]), row["attempts"].as_i64().unwrap())).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_a_row_until_it_can() {
+    let place = place(&["data/a.nii"]);
+    fs::write(place.path().join("data/study.zip"), b"no archive").unwrap();
+    fs::write(place.path().join("data/other.zip"), b"PK\x03\x04 cut off").unwrap();
+    link(&place, "data/sub/lost.nii", "nothing");
+    let row = |name: &str| ("UNREADABLE".to_owned(), name.to_owned(), 0);
+    let all = [row("other.zip"), row("study.zip"), row("sub/lost.nii")];
+    let summary = place.run();
+    assert_eq!((counts(&summary), rejects(&place)), ((1, 0, 1), all.to_vec()), "{summary}");
+    // It is told again as long as it holds, and no longer.
+    assert_eq!((place.run().actions_run, rejects(&place)), (0, all.to_vec()));
+    fs::remove_file(place.path().join("data/study.zip")).unwrap();
+    write(&place, 3, "data/sub/nothing");
+    assert_eq!((place.run().actions_run, rejects(&place)), (1, vec![row("other.zip")]));
+    // A path may hold a name: it is a pseudonym unless identifiers are clear.
+    let mut hidden = place;
+    hidden.text = hidden.text.replace("identifiers = \"clear\"", "");
+    hidden.run();
+    let rows = rejects(&hidden);
+    assert!(rows.len() == 1 && !rows[0].1.contains("other"), "{rows:?}");
+}
+
 #[test]
 fn links_are_followed_and_what_they_lead_to_counts_once() {
     let place = place(&["data/a.nii", "store/1", "other/deep/c.nii", "data/sub/d.nii"]);

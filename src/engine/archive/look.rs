@@ -262,6 +262,7 @@ impl Archive {
                         continue;
                     }
                 };
+                self.told_of.read(&stat.path);
                 match before {
                     Some(before) => self.forget(&stat.path, before, looked),
                     None => new.extend(renamed.then(|| Held::of(&record).record()).flatten()),

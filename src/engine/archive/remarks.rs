@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::{Digest, Reject};
 
-use super::super::rows::{Input, NO_LABEL_FILE, OF_NO_SCAN, Remark};
+use super::super::rows::{Input, NO_LABEL_FILE, OF_NO_SCAN, Remark, UNREADABLE};
 use super::files::claimed;
 use super::{Archive, Change, Origin, SourceError};
 use crate::executor::work::Verdict;
@@ -43,7 +44,7 @@ impl Archive {
     /// # Errors
     /// When the index cannot be read.
     pub fn remark(&mut self) -> Result<Vec<Change>, SourceError> {
-        let (mut now, mut lines) = (BTreeSet::new(), Vec::new());
+        let (mut now, mut lines) = (self.unreadable(), Vec::new());
         for (number, stage) in self.plan.clone().stages.iter().enumerate() {
             let number = number as u16;
             let mut told = match claimed(&stage.stage) {
@@ -79,6 +80,23 @@ impl Archive {
     /// The same as lines, one for each kind and source.
     pub fn remarks(&self) -> &[String] {
         &self.remarks.lines
+    }
+
+    /// What could not be looked at, by the first source below whose folder it lies; lines tell of it elsewhere.
+    fn unreadable(&self) -> BTreeSet<(u16, Remark)> {
+        let (mut rows, mut told) = (BTreeSet::new(), BTreeSet::new());
+        for (number, root) in self.rooted() {
+            for (path, why) in self.told_of.unread_below(root).filter(|(path, _)| told.insert(*path)) {
+                let message =
+                    format!("a file, a folder or an archive of files that can be read expected: {why}");
+                let hint =
+                    "what was known of it stays, and each run looks at it again: mend it, or take it away";
+                let name = path.strip_prefix(root).unwrap_or(path).shown().to_string();
+                let reject = Reject::new(UNREADABLE, message, hint);
+                rows.insert((number, Remark { case: Some(name), labels: None, reject }));
+            }
+        }
+        rows
     }
 
     /// What a source asks for and is not there.
@@ -119,7 +137,7 @@ impl Archive {
                     if self.has_scan(&readers, case)? {
                         continue;
                     }
-                    let name = path.strip_prefix(files.root()).unwrap_or(path).display().to_string();
+                    let name = path.strip_prefix(files.root()).unwrap_or(path).shown().to_string();
                     let message = "a scan of the same name as a label file expected, none found";
                     let hint = self.alike(&readers, case).unwrap_or_else(|| COMPARED.to_owned());
                     told.push(Told::new(case, None, message, &hint, name));
@@ -137,7 +155,7 @@ impl Archive {
                     if series.is_empty() {
                         let frames = &row.outlines.frames;
                         if !self.has_frame(&readers, frames) {
-                            let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+                            let name = path.strip_prefix(root).unwrap_or(path).shown().to_string();
                             let message = "a scan in the frame of reference of labels that name no series \
                                            expected, none found";
                             let hint =
@@ -155,7 +173,7 @@ impl Archive {
                     if has {
                         continue;
                     }
-                    let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+                    let name = path.strip_prefix(root).unwrap_or(path).shown().to_string();
                     let message =
                         "the series that labels refer to expected in the archive, no image of it found";
                     let hint = "copy the scan as well, or see whether it was given another SeriesInstanceUID";

@@ -5,9 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tomoflow_connectors::dicom::{Few, PassedOver, Walk};
+use tomoflow_connectors::shown::Shown as _;
 
 use super::Archive;
 use crate::pipeline::Identifiers;
+
+/// What could not be looked at and gets a row; a line tells how many there are in all.
+const ROWS: usize = 1000;
 
 /// A folder that held cases at the last run, and holds none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub(super) struct ToldOf {
     passed: BTreeMap<PathBuf, PassedOver>,
     /// What could not be looked at, by what the system said.
     unseen: BTreeMap<String, Few>,
+    /// The first of it, with what the system said: each gets a row in `rejects`.
+    rows: BTreeMap<PathBuf, String>,
     emptied: Vec<Emptied>,
     /// Cases that are gone, each by one of its files.
     gone: Few,
@@ -63,12 +69,26 @@ impl ToldOf {
 
     /// Something could not be looked at.
     pub(super) fn unread(&mut self, path: &Path, error: &io::Error) {
-        tracing::debug!("{}: {error}", path.display());
+        tracing::debug!("{}: {error}", path.shown());
         let few = self.unseen.entry(error.to_string()).or_default();
         // Folders of several sources lie within each other.
         if !few.first.iter().any(|known| known == path) {
             few.add(path.to_owned());
         }
+        if self.rows.len() < ROWS {
+            self.rows.insert(path.to_owned(), error.to_string());
+        }
+    }
+
+    /// Something was looked at that could not be before.
+    pub(super) fn read(&mut self, path: &Path) {
+        self.rows.remove(path);
+    }
+
+    /// What lies below a folder and could not be looked at, with what the system said.
+    pub(super) fn unread_below<'a>(&'a self, root: &'a Path) -> impl Iterator<Item = (&'a Path, &'a str)> {
+        let rows = self.rows.iter().filter(move |(path, _)| path.starts_with(root));
+        rows.map(|(path, why)| (path.as_path(), why.as_str()))
     }
 }
 
@@ -111,7 +131,7 @@ fn line(emptied: &Emptied, clear: bool) -> String {
     let Emptied { folder, cases } = emptied;
     match clear {
         true => {
-            let folder = folder.display();
+            let folder = folder.shown();
             format!(
                 "{folder} held {cases} cases at the last run, none are found now: what was known of them is kept; \
                  mount it, or say `--accept-empty={folder}` if they are gone for good"
