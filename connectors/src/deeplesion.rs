@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::digest::Parts;
+use crate::geometry::is_spacing;
 use crate::nearest::room;
 use crate::{Digest, Geometry, LabelMap, Reject, Scan, imagefile};
 
@@ -73,8 +74,8 @@ pub fn read_info(path: &Path) -> Result<Info, Reject> {
             .ok_or_else(|| bad("`<series>_<slice>.png`", &row.file_name))?;
         let [x, y, z] = numbers(&row.spacing).ok_or_else(|| bad("three spacings", &row.spacing))?;
         let spacing_mm = [z, y, x];
-        if !spacing_mm.iter().all(|&length| length > 0.0) {
-            return Err(bad("spacings above zero", &row.spacing));
+        if !spacing_mm.iter().all(is_spacing) {
+            return Err(bad("spacings from 1e-9 to 1e6 mm", &row.spacing));
         }
         let corners = numbers(&row.boxes).ok_or_else(|| bad("four corners", &row.boxes))?;
         let of = info.series.entry(series.to_owned()).or_default();

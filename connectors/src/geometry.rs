@@ -1,6 +1,16 @@
 //! Where voxels lie: size, spacing, origin and direction in patient space (LPS, mm).
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
+
+use crate::Reject;
+
+/// The spacings that are believed, in mm: a picometre to a kilometre. What lies beyond is a damaged header, whose
+/// volumes and distances would be zero or infinite without a word.
+const SPACING_MM: RangeInclusive<f64> = 1e-9..=1e6;
+/// How far from the origin a scan may lie, in mm.
+const FAR_MM: f64 = 1e9;
 
 /// A position in voxels along `[D, H, W]`; whole numbers are voxel centres.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +46,24 @@ impl Geometry {
     pub fn axis_aligned(size: [usize; 3], spacing_mm: [f64; 3]) -> Self {
         let [d, h, w] = spacing_mm;
         Self { size, origin_mm: [0.0; 3], steps_mm: [[0.0, 0.0, d], [0.0, h, 0.0], [w, 0.0, 0.0]] }
+    }
+
+    /// Whether lengths are of this world: spacings from 1e-9 to 1e6 mm, an origin within 1e9 mm.
+    ///
+    /// # Errors
+    /// `BAD_GEOMETRY`, with what was found.
+    pub fn check(&self) -> Result<(), Reject> {
+        let spacing = self.spacing_mm();
+        let near = self.origin_mm.iter().all(|place| place.abs() <= FAR_MM);
+        if near && spacing.iter().all(is_spacing) {
+            return Ok(());
+        }
+        let message = format!(
+            "a spacing from 1e-9 to 1e6 mm and an origin within 1e9 mm expected, a spacing of {spacing:?} mm at \
+             {:?} mm found",
+            self.origin_mm
+        );
+        Err(Reject::new("BAD_GEOMETRY", message, "the header is damaged, or its lengths are not in mm"))
     }
 
     /// Voxels in all.
@@ -128,6 +156,11 @@ impl From<&Grid> for Geometry {
             steps_mm: grid.steps.map(|step| step.map(f64::from_bits)),
         }
     }
+}
+
+/// Whether a length is one that is believed of a voxel, in mm; a number that is none is not.
+pub(crate) fn is_spacing(length_mm: &f64) -> bool {
+    SPACING_MM.contains(length_mm)
 }
 
 /// The scalar product.

@@ -82,6 +82,7 @@ pub(super) fn place(frames: &[Frame], size: [usize; 2], sourced: bool) -> Result
     let steps_mm =
         [step, plane.column.map(|x| x * plane.spacing_mm[0]), plane.row.map(|x| x * plane.spacing_mm[1])];
     let geometry = Geometry { size: [count + 1, rows, columns], origin_mm, steps_mm };
+    geometry.check()?;
     Ok(Placed { geometry, slices, thin, anew })
 }
 

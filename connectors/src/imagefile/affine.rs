@@ -35,5 +35,7 @@ pub(crate) fn grid(size: [u64; 3], steps_mm: [[f64; 3]; 3], origin_mm: [f64; 3])
         let message = format!("three axes that span space expected, steps of {steps:?} mm found");
         return Err(Reject::new("BAD_GEOMETRY", message, "spacing or orientation in the header is broken"));
     }
-    Ok(Geometry { size: [k, j, i], origin_mm, steps_mm: [c, b, a] })
+    let geometry = Geometry { size: [k, j, i], origin_mm, steps_mm: [c, b, a] };
+    geometry.check()?;
+    Ok(geometry)
 }

@@ -76,6 +76,20 @@ impl Scalar {
     }
 }
 
+impl Scalar {
+    /// The largest magnitude of a stored integer; 1 for floats, of which nothing is known.
+    pub(crate) fn largest(self) -> f64 {
+        let bits = match self {
+            Self::I8 | Self::U8 => 8,
+            Self::I16 | Self::U16 => 16,
+            Self::I32 | Self::U32 => 32,
+            Self::I64 | Self::U64 => 64,
+            Self::F32 | Self::F64 => 0,
+        };
+        f64::from(bits).exp2()
+    }
+}
+
 impl Layout {
     /// Stored values that are the values.
     pub(crate) fn plain(scalar: Scalar, big_endian: bool) -> Self {

@@ -2,6 +2,7 @@
 
 use super::pose;
 use crate::imagefile::{Layout, Scalar, Stream, bad_header, several_volumes, unsupported_type};
+use crate::real::rescales;
 use crate::{Geometry, Reject};
 
 /// Bytes of the two versions' headers.
@@ -177,6 +178,13 @@ impl Header {
         if !self.intercept.is_finite() {
             let message = format!("a number as intercept expected, {} found", self.intercept);
             return Err(Reject::new("BAD_RESCALE", message, "mend scl_inter in the header"));
+        }
+        if !rescales(self.slope, self.intercept, scalar.largest()) {
+            let message = format!(
+                "values that a float holds expected, a slope of {} and an intercept of {} found",
+                self.slope, self.intercept
+            );
+            return Err(Reject::new("BAD_RESCALE", message, "mend scl_slope and scl_inter in the header"));
         }
         Ok(Layout { slope: self.slope, intercept: self.intercept, ..plain })
     }

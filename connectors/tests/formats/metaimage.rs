@@ -132,6 +132,9 @@ fn broken_headers_are_refused_by_name() {
     assert_eq!(with("DimSize = 2 1 2", "DimSize = 2000 2000 2"), "TRUNCATED");
     assert_eq!(with("= 0.5 2 3", "= 0 2 3"), "BAD_GEOMETRY");
     assert_eq!(with("= 0.5 2 3", "= 0.5 nan 3"), "BAD_GEOMETRY");
+    for length in ["1e300", "1e-300", "2e6", "5e-10"] {
+        assert_eq!(with("= 0.5 2 3", &format!("= {length} 2 3")), "BAD_GEOMETRY", "{length}");
+    }
     assert_eq!(with("0 1 0 -1 0 0 0 0 1", "0 1 0 0 1 0 0 0 1"), "BAD_GEOMETRY");
     assert_eq!(with("MET_SHORT", "MET_STRING"), "UNSUPPORTED_PIXEL_FORMAT");
     assert_eq!(with("MET_SHORT\n", "MET_SHORT\nElementNumberOfChannels = 3\n"), "UNSUPPORTED_PIXEL_FORMAT");

@@ -165,6 +165,13 @@ fn slope_and_intercept_scale_and_a_slope_of_zero_does_not() {
     file.float(112, 2.0);
     file.float(116, f32::INFINITY);
     assert_eq!(file.code(), "BAD_RESCALE");
+    // Values that no float holds, or that it holds as zero, are no scan.
+    for (slope, intercept) in [(3e38, 0.0), (-1e36, 0.0), (1e-40, 0.0), (2e33, 3.4e38)] {
+        let mut file = two_voxels(false);
+        file.float(112, slope);
+        file.float(116, intercept);
+        assert_eq!(file.code(), "BAD_RESCALE", "{slope} {intercept}");
+    }
 }
 
 #[test]

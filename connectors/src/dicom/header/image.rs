@@ -15,6 +15,7 @@ use super::{charset, frames, refuse};
 use crate::dicom::FILTER_KEYWORDS;
 use crate::dicom::codecs::lut::ModalityLut;
 use crate::dicom::mosaic;
+use crate::real::rescales;
 use crate::{Digest, Real};
 
 /// Pixels as they lie in the file.
@@ -141,9 +142,13 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
         }
     }
     let table = dataset.get(tags::MODALITY_LUT_SEQUENCE).is_some();
-    // A slope of zero makes all voxels alike, unless a table takes its place.
+    // A slope of zero makes all voxels alike, unless a table takes its place; so do those whose values no float holds.
+    let largest = match pixels.bits_allocated {
+        bits @ ..=32 => f64::from(u32::from(bits)).exp2(),
+        _ => 1.0,
+    };
     let sound = |[slope, intercept]: [Real; 2]| {
-        slope.0.is_finite() && intercept.0.is_finite() && (slope.0 != 0.0 || table)
+        rescales(slope.0, intercept.0, largest) || (table && slope.0 == 0.0 && intercept.0.is_finite())
     };
     let unscaled = (!instance.frames.iter().all(|frame| sound(frame.rescale))).then_some("BAD_RESCALE");
     if frames::rescale_is_empty(dataset) {

@@ -327,6 +327,7 @@ fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules)
             along_row.map(|cosine| cosine * first.spacing[1]),
         ],
     };
+    geometry.check()?;
     let slices = slices.iter().map(|slice| slice.source).collect();
     Ok(Assembled { geometry, slices, heights, notes })
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::assemble::SliceRef;
 use crate::dicom::header::instance::{Frame, Instance};
-use crate::geometry::{cross, dot, norm};
+use crate::geometry::{cross, dot, is_spacing, norm};
 
 /// Cosines may differ by this much within a stack; rounded decimal strings do.
 const ORIENTATION_TOLERANCE: f64 = 1e-3;
@@ -50,7 +50,8 @@ impl<'a> Slice<'a> {
         let sound = unit(row_norm)
             && unit(column_norm)
             && (dot(row, column) / row_norm / column_norm).abs() < 1e-2
-            && spacing.iter().all(|&length| length > 0.0 && length.is_finite());
+            && spacing.iter().all(is_spacing)
+            && position.iter().all(|coordinate| coordinate.0.is_finite());
         if !sound {
             return Err("BAD_GEOMETRY");
         }
