@@ -146,8 +146,24 @@ impl Opened {
             let hint = "name both alike, the voxels with the ending `.raw`: a change of them must be seen";
             return Err(Reject::new("VOXELS_ELSEWHERE", message, hint));
         }
+        if self.beside.as_ref().is_some_and(|beside| !is_of(beside, path)) {
+            let message = "voxels in the header's folder expected, a link that leads out of it found";
+            let hint = "where files are kept by links (git-annex, DVC), the header is one as well; else copy the \
+                        voxels to where the header lies";
+            return Err(Reject::new("VOXELS_ELSEWHERE", message, hint));
+        }
         Ok(self)
     }
+}
+
+/// Whether voxels, by whatever links, lie below the header's folder; of a header that is a link itself, below the
+/// deepest folder that holds both the link and what it leads to. Otherwise a file of this machine that somebody else's
+/// archive points at would become voxels.
+fn is_of(voxels: &Path, header: &Path) -> bool {
+    let (Ok(voxels), Ok(real)) = (voxels.canonicalize(), header.canonicalize()) else { return true };
+    let Some(Ok(folder)) = header.parent().map(Path::canonicalize) else { return true };
+    let common = folder.ancestors().find(|folder| real.starts_with(folder));
+    common.is_some_and(|common| voxels.starts_with(common))
 }
 
 /// DICOM keeps its magic after a preamble; text and other headers do not reach that far, or have none.

@@ -1,6 +1,7 @@
 //! NIfTI files as programs leave them: pairs, what follows the packed stream, scaled labels, forms that disagree.
 
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -212,4 +213,39 @@ fn what_macos_leaves_beside_files_is_passed_over_and_counted() {
         walk.by_ref().map(|file| file.path.strip_prefix(folder.path()).unwrap().to_owned()).collect();
     assert_eq!(found, [".hidden.nii", "a.nii", "c.tar/x/d.nii"].map(PathBuf::from));
     assert_eq!(walk.remnants(), 4);
+}
+
+#[test]
+fn voxels_are_of_the_folder_of_their_header() {
+    let text =
+        "ObjectType = Image\nNDims = 3\nDimSize = 2 2 1\nElementType = MET_UCHAR\nElementDataFile = a.raw\n";
+    let folder = folder(&[("secret", b"root:x:0:0")]);
+    let at = |name: &str| folder.path().join(name);
+    for name in ["site/case", "site/.git/objects", "site/other"] {
+        std::fs::create_dir_all(at(name)).unwrap();
+    }
+    let code = || read_image_file(&at("site/case/a.mhd")).unwrap().unwrap().map_err(|reject| reject.code);
+    let link = |target: &str, name: &str| {
+        let _ = std::fs::remove_file(at(name));
+        symlink(target, at(name)).unwrap();
+    };
+    std::fs::write(at("site/case/a.mhd"), text).unwrap();
+    std::fs::write(at("site/case/voxels"), [1, 2, 3, 4]).unwrap();
+    link("voxels", "site/case/a.raw");
+    assert!(code().is_ok());
+    // A file of the machine that an archive of others points at is no scan.
+    link("../../secret", "site/case/a.raw");
+    assert_eq!(code(), Err("VOXELS_ELSEWHERE".to_owned()));
+    link(at("secret").to_str().unwrap(), "site/case/a.raw");
+    assert_eq!(code(), Err("VOXELS_ELSEWHERE".to_owned()));
+    // Nor where the header is a link into the same archive.
+    std::fs::rename(at("site/case/a.mhd"), at("site/other/a.mhd")).unwrap();
+    link("../other/a.mhd", "site/case/a.mhd");
+    assert_eq!(code(), Err("VOXELS_ELSEWHERE".to_owned()));
+    // As git-annex keeps both.
+    std::fs::rename(at("site/other/a.mhd"), at("site/.git/objects/1")).unwrap();
+    std::fs::rename(at("site/case/voxels"), at("site/.git/objects/2")).unwrap();
+    link("../.git/objects/1", "site/case/a.mhd");
+    link("../.git/objects/2", "site/case/a.raw");
+    assert!(code().is_ok());
 }
