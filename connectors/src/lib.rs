@@ -22,6 +22,7 @@ pub mod real;
 pub mod reject;
 pub mod rtstruct;
 pub mod runlength;
+pub mod shown;
 #[cfg(feature = "tables")]
 pub mod table;
 pub mod tensorboard;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shown::visible;
+
 /// A refusal by name: it becomes a row of the table `rejects`, never the end of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
 pub struct Reject {
@@ -16,9 +18,10 @@ pub struct Reject {
 }
 
 impl Reject {
-    /// A refusal with its remedy.
+    /// A refusal with its remedy. What a file said is quoted in some messages: characters that would act on a terminal
+    /// are shown as escapes.
     pub fn new(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), hint: hint.into() }
+        Self { code: code.to_owned(), message: visible(message.into()), hint: visible(hint.into()) }
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use super::PipelineArgs;
 use crate::engine::{self, Before, ExplainError, Explanation, Output, short};
 use crate::operators::registry::Registry;
+use tomoflow_connectors::shown::Shown as _;
 
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
@@ -111,7 +112,7 @@ impl Display for Before {
             writeln!(f, "    {difference}")?;
         }
         for file in &self.files {
-            writeln!(f, "    file {}", file.display())?;
+            writeln!(f, "    file {}", file.shown())?;
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use tomoflow_connectors::shown::visible;
+
 use crate::networks;
 use crate::operators::registry::Registry;
 use crate::pipeline::{self, Plan, Problems};
@@ -146,7 +148,7 @@ pub fn show<T: Display + serde::Serialize>(result: &T, json: bool) -> ExitCode {
     if json {
         print(format_args!("{}\n", serde_json::to_string(result).unwrap_or_default()));
     } else {
-        print(result);
+        print(visible(result.to_string()));
     }
     ExitCode::SUCCESS
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use super::PipelineArgs;
 use crate::engine::{self, Rejected};
 use crate::operators::registry::Registry;
+use tomoflow_connectors::shown::{Shown as _, visible};
 
 /// Arguments of `rejects`.
 #[derive(Args, Debug)]
@@ -39,7 +40,7 @@ pub fn run(args: &RejectsArgs, registry: &Registry) -> ExitCode {
     } else {
         found.iter().map(|row| in_words(row)).collect()
     };
-    super::print(&text);
+    super::print(visible(text));
     if !args.json && found.is_empty() {
         eprintln!("{}", none(&args.codes, &rows));
     }
@@ -62,9 +63,9 @@ fn in_words(row: &Rejected) -> String {
     }
     if let Some(folder) = &row.folder {
         let plural = if row.of_files == 1 { "file" } else { "files" };
-        text += &format!("  {} {plural} in {}\n", row.of_files, folder.display());
+        text += &format!("  {} {plural} in {}\n", row.of_files, folder.shown());
         for file in row.files.iter().take(3) {
-            text += &format!("    {}\n", file.strip_prefix(folder).unwrap_or(file).display());
+            text += &format!("    {}\n", file.strip_prefix(folder).unwrap_or(file).shown());
         }
         if row.of_files > 3 {
             text += "    …\n";

@@ -19,6 +19,7 @@ use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _}
 use pending::{How, MOST_PATHS, Pending};
 use roots::{Root, add_files_below};
 pub use settle::Settle;
+use tomoflow_connectors::shown::Shown as _;
 
 /// How long to wait for more before what there is counts as one change.
 const GATHER: Duration = Duration::from_millis(50);
@@ -280,7 +281,7 @@ fn tell(root: &mut Root, why: &Why, rescan: Duration) {
     if !std::mem::replace(&mut root.told, true) {
         tracing::warn!(
             "{} cannot be watched ({}); it is looked at every {}; hint: {}",
-            root.given.display(),
+            root.given.shown(),
             why.reason,
             humantime::format_duration(rescan),
             why.hint

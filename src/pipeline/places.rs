@@ -13,6 +13,7 @@ use super::tree::{Table, Value};
 use crate::networks;
 use crate::operators::registry::Stage;
 use crate::operators::source::LabelsIn;
+use tomoflow_connectors::shown::Shown as _;
 
 /// A path without links, `.` and `..`; of what is not there yet, the part that is there is looked up.
 pub fn resolved(path: &Path) -> PathBuf {
@@ -131,7 +132,7 @@ fn absent(path: &Path, span: Span, what: &str) -> Option<Found> {
         false => fs::File::open(path).map(drop),
     });
     let error = looked.err()?;
-    let path = path.display();
+    let path = path.shown();
     let (message, label) = match error.kind() {
         io::ErrorKind::NotFound => (format!("{what} is not there: {path}"), "nothing is there".to_owned()),
         _ => (format!("{what} cannot be read: {path}"), error.to_string()),

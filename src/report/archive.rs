@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tomoflow_connectors::dicom::Tags;
 use tomoflow_connectors::dicom::inspect::{Finding, FoundImage, FoundVolume, Refused, Total};
+use tomoflow_connectors::shown::Shown as _;
 
 use super::ReportError;
 
@@ -99,14 +100,14 @@ impl ArchiveContents {
                     series_uid: refused.series_uid.clone(),
                     message: refused.reject.message.clone(),
                     hint: refused.reject.hint.clone(),
-                    file: refused.files.first().map(|file| file.display().to_string()).unwrap_or_default(),
+                    file: refused.files.first().map(|file| file.shown().to_string()).unwrap_or_default(),
                     files: refused.files.len(),
                 });
                 self.put(refused_row(refused));
             }
             Finding::Skip(skipped) => {
                 let group = self.skipped.entry(skipped.code.clone()).or_default();
-                group.add(skipped.file.display().to_string());
+                group.add(skipped.file.shown().to_string());
             }
             // They are counted in the total.
             Finding::Outlines(_) => {}
@@ -178,10 +179,10 @@ fn volume_row(volume: &FoundVolume) -> ArchiveRow {
 
 fn image_row(image: &FoundImage) -> ArchiveRow {
     let labels = if image.labels_of.is_some() { " labels" } else { "" };
-    let folder = image.file.parent().unwrap_or(Path::new("")).display();
+    let folder = image.file.parent().unwrap_or(Path::new("")).shown();
     ArchiveRow {
         modality: image.format.clone(),
-        description: format!("{} {}{labels}", image.file.display(), image.voxel_type),
+        description: format!("{} {}{labels}", image.file.shown(), image.voxel_type),
         grid: Some((image.shape, image.spacing_mm)),
         notes: image.notes.clone(),
         stacks: 1,

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use super::found::{FileStat, Found};
 use crate::container;
+use crate::shown::Shown as _;
 use links::Links;
 use listing::{Listed, list};
 
@@ -25,7 +26,7 @@ pub use passed::{Few, PassedOver, is_passed_over, is_remnant};
 
 /// A root that cannot be walked.
 #[derive(Debug, thiserror::Error)]
-#[error("a readable folder or file expected at {}: {source}", path.display())]
+#[error("a readable folder or file expected at {}: {source}", path.shown())]
 pub struct WalkError {
     /// The root.
     pub path: PathBuf,
@@ -35,7 +36,7 @@ pub struct WalkError {
 
 /// A folder or file that could not be looked at.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", path.display())]
+#[error("{}: {source}", path.shown())]
 pub struct Unseen {
     /// Where it lies.
     pub path: PathBuf,

@@ -8,12 +8,13 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
 use crate::geometry::{Geometry, VoxelIndex, cross, dot, norm};
+use crate::shown::Shown as _;
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The file system refused.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", path.shown())]
     Io {
         /// The file.
         path: PathBuf,
@@ -21,7 +22,7 @@ pub enum WriteError {
         source: std::io::Error,
     },
     /// The data set has no encoding.
-    #[error("cannot encode {}: {source}", path.display())]
+    #[error("cannot encode {}: {source}", path.shown())]
     Encode {
         /// The file.
         path: PathBuf,

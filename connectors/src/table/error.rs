@@ -1,17 +1,19 @@
 //! What can go wrong with a table: what was expected, what was found, where, and a remedy.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::cell::CellError;
 use super::rows::Table;
+use crate::shown::Shown as _;
 
 /// A table could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
     /// A file or folder could not be read or written.
-    #[error("{}: could not be {doing}: {source}\nhint: {hint}", path.display())]
+    #[error("{}: could not be {doing}: {source}\nhint: {hint}", path.shown())]
     Io {
         /// Where.
         path: PathBuf,
@@ -66,8 +68,7 @@ pub enum TableError {
         source: arrow::error::ArrowError,
     },
     /// A Parquet file is damaged, or could not be written.
-    #[error("{}: {source}\nhint: if the file is damaged, remove the table's folder and run again; nothing \
-             that it held is lost", path.display())]
+    #[error("{}: {source}\nhint: {}", path.shown(), remedy(source, "file"))]
     Parquet {
         /// The file.
         path: PathBuf,
@@ -75,8 +76,7 @@ pub enum TableError {
         source: ::parquet::errors::ParquetError,
     },
     /// The Delta log is damaged, or could not be written.
-    #[error("{}: {doing}: {source}\nhint: if the log is damaged, remove the table's folder and run again; \
-             nothing that it held is lost", dir.display())]
+    #[error("{}: {doing}: {source}\nhint: {}", dir.shown(), remedy(source, "log"))]
     Delta {
         /// The table's folder.
         dir: PathBuf,
@@ -86,14 +86,14 @@ pub enum TableError {
         source: Box<delta_kernel::KernelError>,
     },
     /// There is no table.
-    #[error("{}: a Delta table expected, none found\nhint: run a pipeline with a `delta` sink first", dir.display())]
+    #[error("{}: a Delta table expected, none found\nhint: run a pipeline with a `delta` sink first", dir.shown())]
     Absent {
         /// The folder.
         dir: PathBuf,
     },
     /// The log names something that no table of ours has.
     #[error("{}: {expected} expected, {found} found\nhint: only tomoflow writes into this folder; remove it \
-             and run again, or set another `out`", dir.display())]
+             and run again, or set another `out`", dir.shown())]
     Foreign {
         /// The table's folder.
         dir: PathBuf,
@@ -104,13 +104,34 @@ pub enum TableError {
     },
     /// Somebody else committed at the same time.
     #[error("{}: version {version} was written by somebody else\nhint: one process writes a table; stop the \
-             other run on the same `out` and run again", dir.display())]
+             other run on the same `out` and run again", dir.shown())]
     Conflict {
         /// The table's folder.
         dir: PathBuf,
         /// The version that was to be written.
         version: u64,
     },
+}
+
+/// What to do about a file that Parquet or Delta could not read or write. Both pass on what the system said as text
+/// alone, so that its number is looked for there.
+fn remedy(source: &impl Display, what: &str) -> String {
+    let said = source.to_string();
+    let is = |numbers: &[u32]| numbers.iter().any(|number| said.contains(&format!("(os error {number})")));
+    // ENOSPC and EDQUOT; EACCES, EPERM and EROFS; EIO and ESTALE; EMFILE and ENFILE.
+    if is(&[28, 122]) {
+        "free some space and run again; what is committed stays".to_owned()
+    } else if is(&[13, 1, 30]) {
+        "make the folder writable, or set another `out`; what is committed stays".to_owned()
+    } else if is(&[5, 116]) {
+        "the disk or the share failed: see whether it is there and sound, and run again".to_owned()
+    } else if is(&[23, 24]) {
+        "raise the number of files that may be open (`ulimit -n`), and run again".to_owned()
+    } else {
+        format!(
+            "if the {what} is damaged, remove the table's folder and run again; nothing that it held is lost"
+        )
+    }
 }
 
 fn row_words(row: Option<usize>) -> String {
@@ -149,5 +170,21 @@ impl TableError {
 
     pub(super) fn parquet(path: &Path) -> impl FnOnce(::parquet::errors::ParquetError) -> Self + use<'_> {
         move |source| Self::Parquet { path: path.to_owned(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_damage() {
+        let full = io::Error::from_raw_os_error(28);
+        let parquet = ::parquet::errors::ParquetError::External(Box::new(full));
+        let error = TableError::parquet(Path::new("/out/part.parquet"))(parquet).to_string();
+        assert!(error.ends_with("hint: free some space and run again; what is committed stays"), "{error}");
+        let general = ::parquet::errors::ParquetError::General("EOF: file has 3 bytes".to_owned());
+        let error = TableError::parquet(Path::new("/out/part.parquet"))(general).to_string();
+        assert!(error.contains("if the file is damaged"), "{error}");
     }
 }

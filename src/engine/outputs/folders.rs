@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::Few;
+use tomoflow_connectors::shown::Shown as _;
 
 use super::identity::Identity;
 use super::maskfile::MaskWriter;
@@ -245,7 +246,7 @@ impl Folder {
             forgotten.push((None, path.clone()));
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::error!("{} was not removed: {error}", path.display());
+                    tracing::error!("{} was not removed: {error}", path.shown());
                 }
                 _ => {}
             }
@@ -295,7 +296,7 @@ impl Folder {
             .and_then(|()| fs::write(&staged, serde_json::to_vec(note)?))
             .and_then(|()| fs::rename(&staged, &path));
         if let Err(error) = kept {
-            tracing::error!("{} was not written: {error}", path.display());
+            tracing::error!("{} was not written: {error}", path.shown());
         }
     }
 }

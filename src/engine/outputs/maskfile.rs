@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tomoflow_connectors::dicom::write::Study;
 use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
 use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures};
+use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::{Digest, Intensity, LabelMap, Reject, Volume, metaimage, nifti, nrrd};
 
 use super::identity::Identity;
@@ -213,7 +214,7 @@ pub(in crate::engine) fn whole<E: std::fmt::Display>(
 }
 
 fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Reject {
-    let message = format!("{}: {error}", path.display());
+    let message = format!("{}: {error}", path.shown());
     Reject::new("UNWRITTEN", message, "free some space, or name another folder")
 }
 

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::{FileStat, walk};
+use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::table::{Table, read_rows};
 
 use super::super::archive::Archive;
@@ -192,11 +193,11 @@ impl fmt::Display for Verified {
             writeln!(f, "table {table}: {rows} rows read")?;
         }
         for path in &self.altered {
-            writeln!(f, "altered: {} (same size and time, another content)", path.display())?;
+            writeln!(f, "altered: {} (same size and time, another content)", path.shown())?;
         }
         for path in &self.edited {
             let what = if path.is_file() { "another content than was written" } else { "it is not there" };
-            writeln!(f, "edited: {} ({what}; the next run writes it again)", path.display())?;
+            writeln!(f, "edited: {} ({what}; the next run writes it again)", path.shown())?;
         }
         for digest in &self.damaged {
             writeln!(f, "damaged: artifact {digest}")?;

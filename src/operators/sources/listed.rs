@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use tomoflow_connectors::Reject;
+use tomoflow_connectors::shown::Shown as _;
 
 use crate::operators::source::{Claim, Unmet};
 use crate::operators::spec::FieldProblem;
@@ -53,7 +54,7 @@ impl Listed {
     /// What is wrong with it.
     pub fn read(path: &Path, root: &Path) -> Result<Self, FieldProblem> {
         let problem = |error: csv::Error| {
-            let message = format!("{}: {error}", path.display());
+            let message = format!("{}: {error}", path.shown());
             FieldProblem::new("table", message, "a CSV with the columns `file` and `case` is expected")
         };
         let bytes = std::fs::read(path).map_err(|error| problem(error.into()))?;
@@ -245,8 +246,8 @@ mod tests {
         let rows = format!(
             "file,case\n./a.nii,a\nb/../b.nii,b\n../scans/c.nii,c\n{}/d.nii,d\n{}/e.nii,e\nsub\\f.nii,f\n\
              ../scans/sub/./g.nii,g\n",
-            root.display(),
-            through.display()
+            root.shown(),
+            through.shown()
         );
         let listed = listed(folder.path(), &rows).unwrap();
         for (below, expected) in [

@@ -17,6 +17,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::Reject;
 use crate::container::{self, folder_of};
 use crate::imagefile::ImageHead;
+use crate::shown::Shown as _;
 
 use held::HeldSeries;
 use images::Seen;
@@ -227,7 +228,7 @@ impl Inspection<'_> {
             Ok(Record::Skip { code }) => self.skip(path, &code),
             Ok(Record::Image(_) | Record::Read { .. }) => self.skip(path, "NOT_DICOM"),
             Err(error) => {
-                tracing::warn!("{}: {error}", path.display());
+                tracing::warn!("{}: {error}", path.shown());
                 self.skip(path, "UNREADABLE")
             }
         }

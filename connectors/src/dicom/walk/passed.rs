@@ -1,5 +1,6 @@
 //! What a walk passes over without reading it, so that whoever walks can say so.
 
+use crate::shown::Shown as _;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ impl Few {
 
     /// The first of them by name, below `root` where they lie there.
     pub fn names(&self, root: &Path) -> String {
-        let name = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).display().to_string();
+        let name = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).shown().to_string();
         let more = if self.count > self.first.len() { ", …" } else { "" };
         format!("{}{more}", self.first.iter().map(name).collect::<Vec<_>>().join(", "))
     }
