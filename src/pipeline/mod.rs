@@ -31,7 +31,7 @@ mod syntax;
 mod tree;
 mod wiring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use draft::Draft;
@@ -266,7 +266,7 @@ fn attention_there(
 /// what it holds was guessed.
 fn settle(sources: &Sources, syntax: Vec<Found>, mut found: Vec<Found>) -> (Vec<Problem>, Vec<Problem>) {
     let line = |found: &Found| (found.span.source, sources.line(found.span));
-    let broken: Vec<_> = syntax.iter().map(line).collect();
+    let broken: BTreeSet<_> = syntax.iter().map(line).collect();
     found.retain(|found| !broken.contains(&line(found)));
     found.extend(syntax);
     found.sort_by_key(|found| found.span);

@@ -34,9 +34,17 @@ pub struct Place {
     pub column: usize,
     /// Characters under the carets, at least 1.
     pub width: usize,
-    /// The whole line, fit to be printed: a tab is a blank, other control characters are `·`.
+    /// The line, fit to be printed: a tab is a blank, other control characters are `·`. Of a long line, what is around
+    /// the column.
     pub text: String,
+    /// Characters of `text` before the carets.
+    pub indent: usize,
 }
+
+/// Lines of more characters are shown in part: with each of many problems on one line, all of it would be shown again.
+const LONG: usize = 240;
+/// What of a long line is shown before the column, in characters.
+const BEFORE: usize = 80;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +81,12 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.severity.name(), self.message)?;
-        if let Some(Place { file, line, column, width, text }) = &self.place {
+        if let Some(Place { file, line, column, width, text, indent }) = &self.place {
             let gutter = line.to_string().len();
             writeln!(f, "{:gutter$}--> {file}:{line}:{column}", "")?;
             writeln!(f, "{:gutter$} |", "")?;
             writeln!(f, "{}", format!("{line} | {text}").trim_end())?;
-            let marks = format!("{:gutter$} | {:indent$}{}", "", "", "^".repeat(*width), indent = column - 1);
+            let marks = format!("{:gutter$} | {:indent$}{}", "", "", "^".repeat(*width), indent = *indent);
             writeln!(f, "{}", format!("{marks} {}", self.label).trim_end())?;
         }
         if !self.hint.is_empty() {
@@ -181,12 +189,32 @@ impl Found {
 
 /// The texts that spans point into: the pipeline file, then all `--set` options, one a line.
 pub(super) struct Sources {
-    texts: Vec<(String, String)>,
+    texts: Vec<(String, String, Lines)>,
+}
+
+/// Where the lines of a text begin.
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub fn new(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(newline, _)| newline + 1).collect())
+    }
+
+    /// The line that a byte lies on, from 1 on.
+    pub fn line(&self, byte: usize) -> usize {
+        self.0.partition_point(|&start| start <= byte) + 1
+    }
+
+    /// The first byte of a line.
+    fn start(&self, line: usize) -> usize {
+        line.checked_sub(2).and_then(|before| self.0.get(before)).copied().unwrap_or(0)
+    }
 }
 
 impl Sources {
-    pub fn new(file: &str, text: &str, options: &str) -> Self {
-        Self { texts: vec![(file.to_owned(), text.to_owned()), ("--set".to_owned(), options.to_owned())] }
+    pub fn new(file: &str, content: &str, options: &str) -> Self {
+        let text = |name: &str, text: &str| (name.to_owned(), text.to_owned(), Lines::new(text));
+        Self { texts: vec![text(file, content), text("--set", options)] }
     }
 
     /// The problem as it is shown.
@@ -197,30 +225,47 @@ impl Sources {
 
     /// The line that a span starts on, from 1 on.
     pub fn line(&self, span: Span) -> usize {
-        self.place(span).map_or(0, |place| place.line)
+        self.texts.get(span.source).map_or(0, |(_, text, lines)| lines.line(start(span, text)))
     }
 
     fn place(&self, span: Span) -> Option<Place> {
-        let (file, text) = self.texts.get(span.source)?;
-        let mut start = span.start.min(text.len());
-        while !text.is_char_boundary(start) {
-            start -= 1;
-        }
-        let (before, after) = text.split_at(start);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let rest = after.find('\n').map_or(after, |newline| &after[..newline]);
+        let (file, text, lines) = self.texts.get(span.source)?;
+        let start = start(span, text);
+        let line = lines.line(start);
+        let line_start = lines.start(line);
+        let (before, rest) = (text.get(line_start..start)?, text.get(start..)?);
+        let rest = rest.find('\n').map_or(rest, |newline| &rest[..newline]);
         let rest = rest.strip_suffix('\r').unwrap_or(rest);
         let length = span.end - span.start;
+        let column = before.chars().count() + 1;
+        let (left_out, indent) = match column + rest.len() > LONG && column > BEFORE {
+            true => (column - BEFORE, BEFORE),
+            false => (0, column - 1),
+        };
+        let mut shown = before.chars().skip(left_out).chain(rest.chars());
+        let mut text: String = shown.by_ref().take(LONG).map(printable).collect();
+        let cut = |text: &mut String| text.push_str(" …");
+        if shown.next().is_some() {
+            cut(&mut text);
+        }
+        if left_out > 0 {
+            text = format!("…{}", text.chars().skip(1).collect::<String>());
+        }
         let width = rest.char_indices().take_while(|(offset, _)| *offset < length).count();
-        let line = format!("{}{rest}", &before[line_start..]);
         Some(Place {
             file: file.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            width: width.max(1),
-            text: line.chars().map(printable).collect::<String>().trim_end().to_owned(),
+            line,
+            column,
+            width: width.clamp(1, LONG - indent.min(LONG - 1)),
+            text: text.trim_end().to_owned(),
+            indent,
         })
     }
+}
+
+/// The byte that a span starts on, at the start of a character.
+fn start(span: Span, text: &str) -> usize {
+    text.floor_char_boundary(span.start)
 }
 
 fn printable(character: char) -> char {
@@ -244,5 +289,35 @@ mod tests {
         assert_eq!(place.text, " µ = \"größe");
         let beyond = sources.place(Span::new(0, 999, 1000)).unwrap();
         assert_eq!((beyond.line, beyond.column, beyond.width), (4, 1, 1));
+    }
+
+    #[test]
+    fn of_a_long_line_what_is_around_the_column_is_shown() {
+        let text = format!("a = [{}x, {}]\n", "1, ".repeat(1000), "2, ".repeat(1000));
+        let sources = Sources::new("a.toml", &text, "");
+        let start = text.find('x').unwrap();
+        let place = sources.place(Span::new(0, start, start + 1)).unwrap();
+        assert_eq!((place.line, place.column, place.width, place.indent), (1, start + 1, 1, BEFORE));
+        assert_eq!(place.text.chars().nth(place.indent), Some('x'));
+        assert!(place.text.starts_with('\u{2026}'), "{}", place.text);
+        assert!(
+            place.text.ends_with(" \u{2026}") && place.text.chars().count() <= LONG + 2,
+            "{}",
+            place.text
+        );
+        // At its start and its end nothing is left out on that side.
+        let first = sources.place(Span::new(0, 0, 1)).unwrap();
+        assert!(first.text.starts_with("a = [1") && first.indent == 0, "{}", first.text);
+        let last = sources.place(Span::new(0, text.len() - 2, text.len() - 1)).unwrap();
+        assert_eq!(last.text.chars().nth(last.indent), Some(']'));
+    }
+
+    #[test]
+    fn a_line_is_found_by_the_bytes_before_it() {
+        let text = "one\n\nthree";
+        let lines = Lines::new(text);
+        let found: Vec<usize> = (0..=text.len()).map(|byte| lines.line(byte)).collect();
+        assert_eq!(found, [1, 1, 1, 1, 2, 3, 3, 3, 3, 3, 3]);
+        assert_eq!([1, 2, 3].map(|line| lines.start(line)), [0, 4, 5]);
     }
 }

@@ -1,10 +1,18 @@
 //! "Did you mean …?"
 
+/// Candidates that a word is compared with; each of many mistakes would be compared with all of many names.
+const COMPARED: usize = 1000;
+/// Candidates that a remedy lists.
+const LISTED: usize = 60;
+
 /// The candidate that was probably meant: one that differs by few letters, or only in case.
 pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     candidates
         .into_iter()
+        .take(COMPARED)
+        // So many letters at least must be added or taken away.
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= 3 * 4)
         .map(|candidate| (strsim::osa_distance(&word, &candidate.to_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= word.len().max(candidate.len()).div_ceil(3).min(3))
         .filter(|(distance, candidate)| *distance < candidate.chars().count())
@@ -18,7 +26,12 @@ pub fn remedy<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>, non
     if let Some(meant) = closest(word, candidates.iter().copied()) {
         return format!("did you mean `{meant}`?");
     }
-    let all: Vec<_> = candidates.into_iter().map(|candidate| format!("`{candidate}`")).collect();
+    let others = candidates.len().saturating_sub(LISTED);
+    let mut all: Vec<_> =
+        candidates.into_iter().take(LISTED).map(|candidate| format!("`{candidate}`")).collect();
+    if others > 0 {
+        all.push(format!("{others} others"));
+    }
     match all.as_slice() {
         [] => none.to_owned(),
         [only] => format!("there is only {only}"),

@@ -6,7 +6,7 @@ use toml_parser::decoder::ScalarKind;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, ValidateWhitespace, parse_document};
 use toml_parser::{ParseError, Source};
 
-use super::problem::{Found, Span};
+use super::problem::{Found, Lines, Span};
 use super::recover::{explain, statements};
 use super::tree::{Key, Node, Origin, Table, Value};
 
@@ -33,7 +33,8 @@ pub(super) fn read(text: &str, source: usize, offset: usize) -> (Table, Vec<Foun
             EventKind::Whitespace | EventKind::Comment | EventKind::Newline | EventKind::Error
         )
     });
-    let mut reader = Reader { toml, source, offset, events, next: 0, errors, found: Vec::new() };
+    let mut reader =
+        Reader { toml, source, offset, events, next: 0, errors, found: Vec::new(), lines: Lines::new(text) };
     let mut table = reader.document();
     // What followed a text that was never closed is lost, headers as well.
     table.damaged |= reader.errors.iter().any(|error| error.description().starts_with("invalid multi-line"));
@@ -50,6 +51,7 @@ struct Reader<'t> {
     next: usize,
     errors: Vec<ParseError>,
     found: Vec<Found>,
+    lines: Lines,
 }
 
 impl<'t> Reader<'t> {
@@ -328,8 +330,7 @@ impl<'t> Reader<'t> {
     }
 
     fn line(&self, span: Span) -> usize {
-        let before = self.toml.input().get(..span.start - self.offset).unwrap_or_default();
-        before.matches('\n').count() + 1
+        self.lines.line(span.start - self.offset)
     }
 
     /// What was found, one problem a line: the first is the cause of the others.
