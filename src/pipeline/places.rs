@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::problem::{Found, Span};
 use super::tree::{Table, Value};
 use crate::networks;
+use crate::operators::models::origin::ModelFile;
 use crate::operators::registry::Stage;
 use crate::operators::source::LabelsIn;
 use tomoflow_connectors::shown::Shown as _;
@@ -99,6 +100,7 @@ pub(super) fn check(
             for file in infer.model.files() {
                 found.extend(absent(file.path(), span("model"), &format!("a model of `{}`", stage.name)));
             }
+            found.extend(program(infer.model.files(), span("model")));
         }
         if let Stage::Files(files) = built {
             sinks.push(At { name: stage.name, span: span("path"), real: resolved(&files.path) });
@@ -139,6 +141,17 @@ fn absent(path: &Path, span: Span, what: &str) -> Option<Found> {
     };
     let hint = "paths are relative to the pipeline file; a run on this machine would end at once";
     Some(Found::new(span, message).label(label).hint(hint).warning())
+}
+
+/// A TorchScript file is a program, which may do more than compute.
+fn program(files: &[ModelFile], span: Span) -> Option<Found> {
+    let is_program = |file: &&ModelFile| matches!(file, ModelFile::Torchscript { .. });
+    let path = files.iter().find(is_program)?.path().shown();
+    let message = format!(
+        "the TorchScript file {path} is a program: it may read and write files that you may read and write"
+    );
+    let hint = "run those of people whom you trust; a `safetensors` file holds numbers alone";
+    Some(Found::new(span, message).label("runs as saved").hint(hint).warning())
 }
 
 /// What `out` holds of the program's own.

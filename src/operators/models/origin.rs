@@ -41,7 +41,8 @@ pub(super) const FILE: &[Field] = &[
         "torchscript",
         FieldKind::Path,
         Role::Operational,
-        "A TorchScript file, relative to the pipeline file; it needs `view` and `labels`.",
+        "A TorchScript file, relative to the pipeline file; it needs `view` and `labels`. It is a program, which may read \
+         and write files of yours: run those of people whom you trust, and prefer `safetensors`, which holds numbers alone.",
     ),
     Field::absent(
         "safetensors",
