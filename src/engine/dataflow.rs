@@ -29,9 +29,11 @@ use tomoflow_connectors::{Digest, Reject};
 
 use summary::Judged;
 
-use super::rows::{Desired, ImagesRow, Input, MaskRow, ModelRow, Output, Provenance, Remark, Stands, Used};
+use super::rows::{
+    Conclusion, Desired, ImagesRow, Input, MadeMask, ModelRow, Provenance, Remark, Stands, Used,
+};
 use crate::executor::keys;
-use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
+use crate::executor::work::{Action, BoundCase, OutlinesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
@@ -97,14 +99,14 @@ impl Inputs {
 pub(super) struct Built<'s, 'p> {
     plan: &'p Plan,
     outlines: BTreeMap<usize, Rows<'s, Arc<OutlinesRow>>>,
-    cases: BTreeMap<usize, Rows<'s, (Arc<str>, CaseRow)>>,
+    cases: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
-    masks: BTreeMap<usize, Rows<'s, (Arc<str>, MaskRow)>>,
+    masks: BTreeMap<usize, Rows<'s, (Arc<str>, MadeMask)>>,
     /// By key, arranged once for all stages that ask.
     outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
-    described: BTreeMap<usize, Rows<'s, (Arc<str>, CaseRow)>>,
-    outputs: Vec<Rows<'s, Output>>,
+    described: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
+    outputs: Vec<Rows<'s, Conclusion>>,
     names: Arc<[Arc<str>]>,
 }
 
@@ -117,7 +119,7 @@ pub(super) struct Left {
 }
 
 /// Builds the dataflow of a plan; what comes out is all wanted actions and all desired rows.
-pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Rows<'s, Output> {
+pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Rows<'s, Conclusion> {
     let known = Known {
         series: inputs.series.to_collection(scope),
         outlines: inputs.outlines.to_collection(scope),
@@ -215,7 +217,7 @@ impl<'s> Built<'s, '_> {
     {
         // Shared by all that hold it: the arrangements here, what is wanted, and the driver.
         let wanted = wanted.map(|(action, more)| (Arc::new(action), more));
-        self.outputs.push(wanted.clone().map(|(action, _)| Output::Wanted(action)));
+        self.outputs.push(wanted.clone().map(|(action, _)| Conclusion::Wanted(action)));
         let done = wanted
             .map(|(action, more)| (action.key, (action, more)))
             .join_core(self.outcomes.clone(), |_, wanted, outcome| Some((wanted.clone(), outcome.clone())));
@@ -225,7 +227,7 @@ impl<'s> Built<'s, '_> {
                 let case = action.work.series().map(|series| series.key.to_string());
                 let reject = Reject { code, message, hint };
                 let stage = names[usize::from(action.stage)].clone();
-                Some(Output::desired(Desired::Reject { case, stage, reject, attempts }))
+                Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts }))
             }
             Outcome::Ok { .. } => None,
         }));
@@ -253,7 +255,12 @@ impl<'s> Built<'s, '_> {
             let case = action.work.series().map(|series| series.key.to_string());
             let row = move |reject: &Reject| {
                 let (case, reject) = (case.clone(), reject.clone());
-                Some(Output::desired(Desired::Reject { case, stage: source.clone()?, reject, attempts: 0 }))
+                Some(Conclusion::desired(Desired::Reject {
+                    case,
+                    stage: source.clone()?,
+                    reject,
+                    attempts: 0,
+                }))
             };
             notes.iter().filter_map(row).collect::<Vec<_>>()
         });
@@ -281,7 +288,7 @@ impl<'s> Built<'s, '_> {
     }
 
     /// `keep = true`: the transformed scan is written, and later actions on it start from there.
-    fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, CaseRow)>) {
+    fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, BoundCase)>) {
         let chain = keys::Chain::to(self.plan, index);
         let wanted = cases.map(move |(_, case)| {
             let case = chain.seen(case);
@@ -292,7 +299,7 @@ impl<'s> Built<'s, '_> {
     }
 
     /// Counts the intensities of every case that a rule looks at.
-    fn measure(&mut self, index: usize, measured: Measured, cases: Rows<'s, (Arc<str>, CaseRow)>) {
+    fn measure(&mut self, index: usize, measured: Measured, cases: Rows<'s, (Arc<str>, BoundCase)>) {
         let (chain, stage) = (keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]), index as u16);
         let by_labels = measured.counted == Counted::Labelled;
         let wanted = cases.flat_map(move |(_, case)| {
@@ -305,7 +312,7 @@ impl<'s> Built<'s, '_> {
             Some((Action { key, stage, work: Work::Measure(case) }, ()))
         });
         let left = self.act(wanted);
-        self.outputs.push(left.map(move |(_, (), left)| Output::Measured(stage, left.artifact)));
+        self.outputs.push(left.map(move |(_, (), left)| Conclusion::Measured(stage, left.artifact)));
     }
 
     fn segment(&mut self, index: usize) {
@@ -357,10 +364,10 @@ impl<'s> Built<'s, '_> {
             let digest = model.as_ref().map(|model| model.model);
             let from = Provenance { stage: name.clone(), action: action.key, model: digest };
             let series = action.work.series()?.clone();
-            Some((series.key.clone(), MaskRow { series, mask: left.artifact, model, from }))
+            Some((series.key.clone(), MadeMask { series, mask: left.artifact, model, from }))
         });
         self.outputs.push(masks.clone().map(|(_, mask)| {
-            Output::desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
+            Conclusion::desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
         }));
         self.masks.insert(index, masks);
     }
@@ -388,7 +395,7 @@ impl<'s> Built<'s, '_> {
         });
         self.outputs.push(judged.clone().map(|(series, judged)| {
             let Judged { figures, split, from, .. } = judged;
-            Output::desired(Desired::Metrics { series, figures, split, from })
+            Conclusion::desired(Desired::Metrics { series, figures, split, from })
         }));
         self.summarise(index, judged.map(|(_, judged)| judged));
     }

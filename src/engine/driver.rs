@@ -20,7 +20,7 @@ use super::cluster::{Crew, TendError};
 use super::control::Control;
 use super::error::RunError;
 use super::insight::ledger::Ledger;
-use super::rows::{Desired, DesiredRows, Input, Output};
+use super::rows::{Conclusion, Desired, DesiredRows, Input};
 use crate::executor::work::Action;
 use crate::executor::{Context, Finished, Job, keys, maps};
 use crate::networks::MapKinds;
@@ -221,18 +221,18 @@ impl Driver {
     }
 
     /// Takes changes in; gives the keys that are wanted more or less than before.
-    fn apply(&mut self, changes: Vec<(Output, isize)>) -> BTreeSet<Digest> {
+    fn apply(&mut self, changes: Vec<(Conclusion, isize)>) -> BTreeSet<Digest> {
         let mut touched = BTreeSet::new();
         for (output, diff) in changes {
             match output {
-                Output::Wanted(action) => {
+                Conclusion::Wanted(action) => {
                     touched.insert(action.key);
                     self.wanted.entry(action.key).or_default().add(action, diff);
                 }
-                Output::Measured(stage, artifact) => {
+                Conclusion::Measured(stage, artifact) => {
                     accumulate(&mut self.measured, (stage, artifact), diff);
                 }
-                Output::Desired(desired) => {
+                Conclusion::Desired(desired) => {
                     self.changed.insert(desired.clone());
                     accumulate(&mut self.desired, desired, diff);
                 }

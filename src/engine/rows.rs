@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Real, Reject};
 
-use crate::executor::work::{Action, CaseRow, OutlinesRow, SeriesRow, Verdict};
+use crate::executor::work::{Action, BoundCase, OutlinesRow, SeriesRow, Verdict};
 use crate::metrics::Bootstrap;
 use crate::operators::models::train::Part;
 use crate::store::{FigureRow, Outcome, Pin};
@@ -66,7 +66,7 @@ pub struct ImagesRow {
 
 /// One thing that follows from all that is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Output {
+pub enum Conclusion {
     /// An action is wanted.
     Wanted(Arc<Action>),
     /// Rows belong in a table.
@@ -75,7 +75,7 @@ pub enum Output {
     Measured(u16, Digest),
 }
 
-impl Output {
+impl Conclusion {
     /// Rows that belong in a table.
     pub fn desired(rows: Desired) -> Self {
         Self::Desired(Arc::new(rows))
@@ -100,7 +100,7 @@ pub struct Provenance {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Desired {
     /// A row of `cases`.
-    Case(CaseRow),
+    Case(BoundCase),
     /// A row of `rejects`.
     Reject {
         /// The case; none for a training.
@@ -287,7 +287,7 @@ pub struct Used {
 
 /// A mask that is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct MaskRow {
+pub struct MadeMask {
     /// The scan.
     pub series: Arc<SeriesRow>,
     /// The mask.

@@ -10,7 +10,7 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 use super::artifact::{PreparedArtifact, encode};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
 use super::job::{Finished, Job};
-use super::line::{DeviceJob, Line};
+use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::observer::{Board, Watch};
@@ -40,7 +40,7 @@ const TOGETHER: usize = 8;
 type Resident = (Digest, u16);
 
 /// Takes jobs until there are no more, or until one was given up: then another thread has its place.
-pub fn run(context: &Context, device: Device, line: &Line, report: &Sender<Finished>, slot: &Slot) {
+pub fn run(context: &Context, device: Device, line: &JobLine, report: &Sender<Finished>, slot: &Slot) {
     let mut models = Models { context, device, resident: Vec::new() };
     // On the CPU a case's windows are work enough, and the same batches give the same bytes.
     let together = if device.is_gpu() { TOGETHER } else { 1 };

@@ -1,6 +1,6 @@
 //! What is told of sources beside their cases: rows of `rejects`, as long as they hold.
 
-use super::super::rows::{Desired, Output, Remark};
+use super::super::rows::{Conclusion, Desired, Remark};
 use super::{Built, Rows};
 
 impl<'s> Built<'s, '_> {
@@ -18,7 +18,7 @@ impl<'s> Built<'s, '_> {
         self.outputs.push(said.flat_map(move |(_, (stage, remark))| {
             let stage = names.get(usize::from(stage))?.clone();
             let Remark { case, reject, .. } = remark;
-            Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 0 }))
+            Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 0 }))
         }));
     }
 }

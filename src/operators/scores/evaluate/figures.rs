@@ -16,7 +16,7 @@ pub struct Figure {
     /// `1`, `mm`, `ml` or `points`.
     pub unit: &'static str,
     /// What stands for it where it has no value.
-    pub kind: Kind,
+    pub kind: FigureKind,
     /// What has to be found out for it.
     pub needs: Needs,
     /// Of which end of the structure it is; of none, of the whole.
@@ -27,7 +27,7 @@ pub struct Figure {
 
 /// What is best and what is worst of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FigureKind {
     /// 1 is perfect, 0 the worst.
     Share,
     /// A share of what not every case has: nothing stands for it.
@@ -74,7 +74,7 @@ impl Needs {
 /// All of them, in the order of the reference.
 pub const FIGURES: &[Figure] = &{
     use End::{Apex, Base};
-    use Kind::{Amount, Distance, Error, Share, ShareOfSome};
+    use FigureKind::{Amount, Distance, Error, Share, ShareOfSome};
     use Needs::{Centres, Counts, Lesions as Parts, Surfaces};
     use Size::{Large, Medium, Small};
     [
@@ -162,7 +162,7 @@ pub const NAMES: [&str; FIGURES.len()] = {
 const fn figure(
     name: &'static str,
     unit: &'static str,
-    kind: Kind,
+    kind: FigureKind,
     needs: Needs,
     of: fn(&Findings) -> Option<f64>,
 ) -> Figure {
@@ -172,7 +172,7 @@ const fn figure(
 const fn of_end(
     name: &'static str,
     unit: &'static str,
-    kind: Kind,
+    kind: FigureKind,
     end: End,
     of: fn(&Findings) -> Option<f64>,
 ) -> Figure {
@@ -180,7 +180,7 @@ const fn of_end(
 }
 
 const fn points(name: &'static str, end: Option<End>, of: fn(&Findings) -> Option<f64>) -> Figure {
-    Figure { name, unit: "points", kind: Kind::Points, needs: Needs::Observer, end, of }
+    Figure { name, unit: "points", kind: FigureKind::Points, needs: Needs::Observer, end, of }
 }
 
 impl Figure {
@@ -214,15 +214,15 @@ pub enum Empty {
 }
 
 impl Empty {
-    fn value(self, kind: Kind, state: State, diagonal_mm: f64) -> Option<f64> {
+    fn value(self, kind: FigureKind, state: State, diagonal_mm: f64) -> Option<f64> {
         match (self, kind, state) {
-            (Self::Nan, _, _) | (_, Kind::ShareOfSome | Kind::Amount, _) => None,
-            (_, Kind::Share, State::BothEmpty) => Some(1.0),
-            (_, Kind::Points, State::BothEmpty) => Some(PERFECT),
-            (_, Kind::Share | Kind::Points, _) | (_, _, State::BothEmpty) => Some(0.0),
+            (Self::Nan, _, _) | (_, FigureKind::ShareOfSome | FigureKind::Amount, _) => None,
+            (_, FigureKind::Share, State::BothEmpty) => Some(1.0),
+            (_, FigureKind::Points, State::BothEmpty) => Some(PERFECT),
+            (_, FigureKind::Share | FigureKind::Points, _) | (_, _, State::BothEmpty) => Some(0.0),
             (Self::OneZero, _, _) => None,
-            (Self::Penalty, Kind::Error, _) => Some(1.0),
-            (Self::Penalty, Kind::Distance, _) => Some(diagonal_mm),
+            (Self::Penalty, FigureKind::Error, _) => Some(1.0),
+            (Self::Penalty, FigureKind::Distance, _) => Some(diagonal_mm),
         }
     }
 }
