@@ -9,7 +9,7 @@ use crate::networks::architectures::dense::Dense;
 use crate::networks::architectures::unet::{Unet, UnetOutput};
 use crate::networks::blocks::mode::Mode;
 use crate::networks::extensions::{Extensions, OwnLoss};
-use crate::networks::losses::{of_map, of_segmentation, one_hot};
+use crate::networks::losses::{DiceLoss, of_map, of_segmentation, one_hot};
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::Weights;
 use crate::networks::{LossConfig, NetworkConfig, NetworkError, Task, TrainSettings};
@@ -169,7 +169,7 @@ impl Minimised {
         match (loss, self) {
             (MapLoss::Segmentation, Self::Known(loss)) => of_map(loss, map, target),
             // One of another crate is refused for such maps.
-            (MapLoss::Dice, _) | (_, Self::Own(_)) => of_map(&LossConfig::Dice, map, target),
+            (MapLoss::Dice, _) | (_, Self::Own(_)) => of_map(&LossConfig::Dice(DiceLoss {}), map, target),
         }
     }
 }
