@@ -37,7 +37,7 @@ use crate::executor::work::{Action, BoundCase, OutlinesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, StageId};
 use crate::store::{FigureRow, Outcome, Pin};
 
 /// Time: an epoch for each batch of changes.
@@ -50,13 +50,13 @@ pub(super) type Rows<'s, D> = VecCollection<'s, Time, D, isize>;
 
 /// The inputs of one worker.
 pub struct Inputs {
-    series: InputSession<Time, (u16, Verdict), isize>,
-    outlines: InputSession<Time, (u16, Arc<OutlinesRow>), isize>,
-    images: InputSession<Time, (u16, Arc<ImagesRow>), isize>,
+    series: InputSession<Time, (StageId, Verdict), isize>,
+    outlines: InputSession<Time, (StageId, Arc<OutlinesRow>), isize>,
+    images: InputSession<Time, (StageId, Arc<ImagesRow>), isize>,
     outcomes: InputSession<Time, (Digest, Outcome), isize>,
-    pins: InputSession<Time, (u16, Pin), isize>,
-    files: InputSession<Time, (u16, Digest), isize>,
-    remarks: InputSession<Time, (u16, Remark), isize>,
+    pins: InputSession<Time, (StageId, Pin), isize>,
+    files: InputSession<Time, (StageId, Digest), isize>,
+    remarks: InputSession<Time, (StageId, Remark), isize>,
 }
 
 impl Inputs {
@@ -151,16 +151,16 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
 
 /// What comes from outside, each row with the stage that it is for.
 struct Known<'s> {
-    series: Rows<'s, (u16, Verdict)>,
-    outlines: Rows<'s, (u16, Arc<OutlinesRow>)>,
-    images: Rows<'s, (u16, Arc<ImagesRow>)>,
-    pins: Rows<'s, (u16, Pin)>,
-    files: Rows<'s, (u16, Digest)>,
+    series: Rows<'s, (StageId, Verdict)>,
+    outlines: Rows<'s, (StageId, Arc<OutlinesRow>)>,
+    images: Rows<'s, (StageId, Arc<ImagesRow>)>,
+    pins: Rows<'s, (StageId, Pin)>,
+    files: Rows<'s, (StageId, Digest)>,
 }
 
 /// The rows for one stage.
-fn own<'s, D: differential_dataflow::Data>(rows: &Rows<'s, (u16, D)>, index: usize) -> Rows<'s, D> {
-    rows.clone().flat_map(move |(stage, row)| (usize::from(stage) == index).then_some(row))
+fn own<'s, D: differential_dataflow::Data>(rows: &Rows<'s, (StageId, D)>, index: usize) -> Rows<'s, D> {
+    rows.clone().flat_map(move |(stage, row)| (stage.place() == index).then_some(row))
 }
 
 impl<'s> Built<'s, '_> {
@@ -226,7 +226,7 @@ impl<'s> Built<'s, '_> {
             Outcome::Failed { code, message, hint, attempts, .. } => {
                 let case = action.work.series().map(|series| series.key.to_string());
                 let reject = Reject { code, message, hint };
-                let stage = names[usize::from(action.stage)].clone();
+                let stage = names[action.stage.place()].clone();
                 Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts }))
             }
             Outcome::Ok { .. } => None,
@@ -251,7 +251,7 @@ impl<'s> Built<'s, '_> {
                 Outcome::Ok { notes, .. } => notes,
                 Outcome::Failed { .. } => Arc::default(),
             };
-            let source = action.work.labels().map(|labels| names[usize::from(labels.source)].clone());
+            let source = action.work.labels().map(|labels| names[labels.source.place()].clone());
             let case = action.work.series().map(|series| series.key.to_string());
             let row = move |reject: &Reject| {
                 let (case, reject) = (case.clone(), reject.clone());
@@ -293,14 +293,15 @@ impl<'s> Built<'s, '_> {
         let wanted = cases.map(move |(_, case)| {
             let case = chain.seen(case);
             let key = keys::prepare(chain.scan(&case), chain.labels(&case));
-            (Action { key, stage: index as u16, work: Work::Prepare(case) }, ())
+            (Action { key, stage: StageId::at(index), work: Work::Prepare(case) }, ())
         });
         self.act(wanted);
     }
 
     /// Counts the intensities of every case that a rule looks at.
     fn measure(&mut self, index: usize, measured: Measured, cases: Rows<'s, (Arc<str>, BoundCase)>) {
-        let (chain, stage) = (keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]), index as u16);
+        let (chain, stage) =
+            (keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]), StageId::at(index));
         let by_labels = measured.counted == Counted::Labelled;
         let wanted = cases.flat_map(move |(_, case)| {
             if by_labels && case.labels.is_none() {
@@ -322,7 +323,7 @@ impl<'s> Built<'s, '_> {
         let wanted = cases.map(move |(_, case)| {
             let case = chain.seen(case);
             let key = keys::action(operator, &[chain.scan(&case)]);
-            (Action { key, stage: index as u16, work: Work::on_scan(case) }, None)
+            (Action { key, stage: StageId::at(index), work: Work::on_scan(case) }, None)
         });
         self.masks_of(index, wanted);
     }
@@ -333,7 +334,7 @@ impl<'s> Built<'s, '_> {
         let wanted = masks.map(move |(_, mask)| {
             let key = keys::action(operator, &[mask.mask]);
             let work = Work::on_artifacts(mask.series, [mask.mask]);
-            (Action { key, stage: index as u16, work }, mask.model)
+            (Action { key, stage: StageId::at(index), work }, mask.model)
         });
         self.masks_of(index, wanted);
     }
@@ -353,7 +354,7 @@ impl<'s> Built<'s, '_> {
         }
         let wanted = all.map(move |(_, (masks, series, model))| {
             let key = keys::action(operator, &masks);
-            (Action { key, stage: index as u16, work: Work::on_artifacts(series, masks) }, model)
+            (Action { key, stage: StageId::at(index), work: Work::on_artifacts(series, masks) }, model)
         });
         self.masks_of(index, wanted);
     }
@@ -383,7 +384,7 @@ impl<'s> Built<'s, '_> {
             let work = Work::against_labels(case, mask.mask);
             let stands = mask.model.as_ref().and_then(|used| used.stands);
             let part = stands.map_or("", Stands::name).to_owned();
-            Some((Action { key, stage: index as u16, work }, (part, mask.from.model)))
+            Some((Action { key, stage: StageId::at(index), work }, (part, mask.from.model)))
         });
         let name = self.names[index].clone();
         let judged = self.act(wanted).flat_map(move |(action, (split, model), left)| {
@@ -401,9 +402,9 @@ impl<'s> Built<'s, '_> {
     }
 
     /// The names of the labels of each stage that reads some, by its place in the plan.
-    fn label_names(&self) -> BTreeMap<u16, Vec<String>> {
-        let stages = (0..).zip(&self.plan.stages).filter_map(|(number, stage)| match &stage.stage {
-            Stage::Labels(source) => Some((number, source.label_names())),
+    fn label_names(&self) -> BTreeMap<StageId, Vec<String>> {
+        let stages = self.plan.stages.iter().enumerate().filter_map(|(number, stage)| match &stage.stage {
+            Stage::Labels(source) => Some((StageId::at(number), source.label_names())),
             _ => None,
         });
         stages.collect()

@@ -9,25 +9,26 @@ use tomoflow_connectors::{Digest, Real, Reject};
 use crate::executor::work::{Action, BoundCase, OutlinesRow, SeriesRow, Verdict};
 use crate::metrics::Bootstrap;
 use crate::operators::models::train::Part;
+use crate::pipeline::StageId;
 use crate::store::{FigureRow, Outcome, Pin};
 
 /// One change of what is known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// What a stage judged a series, or a part of one, to be.
-    Series(u16, Verdict),
+    Series(StageId, Verdict),
     /// Outlines that a source found.
-    Outlines(u16, Arc<OutlinesRow>),
+    Outlines(StageId, Arc<OutlinesRow>),
     /// The images of a scan that labels may be told apart by, of a stage that makes scans.
-    Images(u16, Arc<ImagesRow>),
+    Images(StageId, Arc<ImagesRow>),
     /// What a wanted action led to.
     Outcome(Digest, Outcome),
     /// The model that a training stage keeps.
-    Pin(u16, Pin),
+    Pin(StageId, Pin),
     /// The content of the model file that a stage names.
-    ModelFile(u16, Digest),
+    ModelFile(StageId, Digest),
     /// What the files of a source were found to lack, or to be without use for.
-    Remark(u16, Remark),
+    Remark(StageId, Remark),
 }
 
 /// What is told of a source beside its cases: nothing was refused, and nothing failed.
@@ -72,7 +73,7 @@ pub enum Conclusion {
     /// Rows belong in a table.
     Desired(Arc<Desired>),
     /// What a case came to for the rule of a stage, by its place in the plan: an artifact.
-    Measured(u16, Digest),
+    Measured(StageId, Digest),
 }
 
 impl Conclusion {

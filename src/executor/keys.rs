@@ -9,7 +9,7 @@ use crate::operators::cases::tally::Counted;
 use crate::operators::models::train::{Split, Train};
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Aspects, Config, semantic};
-use crate::pipeline::{Plan, PlannedStage};
+use crate::pipeline::{Plan, PlannedStage, StageId};
 
 /// Raised when keys are made in another way: everything runs anew.
 const SCHEMA: &[u8] = b"tomoflow key 2";
@@ -163,7 +163,7 @@ pub fn labels(
         &label.version.to_le_bytes(),
         &grid,
     ]);
-    LabelRow { source: source as u16, record: outlines.record, digest, apart, absent: absent.into() }
+    LabelRow { source: StageId::at(source), record: outlines.record, digest, apart, absent: absent.into() }
 }
 
 /// The key of a case that is kept as it stands after a chain: for training with its labels, or without.

@@ -79,9 +79,10 @@ mod tests {
     use super::super::budget::Budget;
     use super::super::work::{Action, BoundCase, Grid, ScanForm, SeriesRow, Work};
     use super::*;
+    use crate::pipeline::StageId;
 
     fn job(key: u8, work: Work) -> ToDevice {
-        let action = Action { key: Digest::of(&[key]), stage: 0, work };
+        let action = Action { key: Digest::of(&[key]), stage: StageId::default(), work };
         let job = Job { action, cancelled: Arc::new(AtomicBool::new(false)), lookup: None };
         let permit = Budget::new(10).acquire(1).unwrap();
         ToDevice::Job(Box::new(DeviceJob { job, case: None, permit, started: Instant::now() }))

@@ -233,7 +233,7 @@ impl Context {
     /// When the outlines cannot be read or drawn.
     pub fn partial_truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Truth, Reject> {
         let geometry = Geometry::from(&series.grid);
-        let Stage::Labels(source) = &self.plan.stages[usize::from(labels.source)].stage else {
+        let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };
         let lookup = self.lookup()?;
@@ -276,7 +276,7 @@ impl Context {
 
     /// Labels of a truth that hold others, each with these, by name.
     pub fn nested(&self, labels: &LabelRow) -> Vec<(String, Vec<String>)> {
-        let Stage::Labels(source) = &self.plan.stages[usize::from(labels.source)].stage else {
+        let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Vec::new();
         };
         let names = source.label_names();
@@ -326,7 +326,7 @@ impl Context {
 
 /// Whether labels are drawn by the images that they name.
 pub fn by_images(plan: &Plan, series: &SeriesRow, labels: &LabelRow) -> bool {
-    let Stage::Labels(source) = &plan.stages[usize::from(labels.source)].stage else { return false };
+    let Stage::Labels(source) = &plan.stages[labels.source.place()].stage else { return false };
     let contours = matches!(source.lies_in(), LabelsIn::Objects { form: Form::Contours, .. });
     contours && series.form == ScanForm::Instances
 }

@@ -11,6 +11,7 @@ use tomoflow_connectors::{Digest, Real, Reject};
 pub use tomoflow_connectors::geometry::Grid;
 
 use crate::operators::models::train::Part;
+use crate::pipeline::StageId;
 
 /// Where one slice of a scan comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -217,7 +218,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LabelRow {
     /// The stage that reads them.
-    pub source: u16,
+    pub source: StageId,
     /// Their record in the index.
     pub record: Digest,
     /// Content, the structures asked for, the grid they are drawn on, and the code that draws.
@@ -381,7 +382,7 @@ pub struct Action {
     /// What its result depends on, and nothing else.
     pub key: Digest,
     /// The stage that asks for it, by its place in the plan.
-    pub stage: u16,
+    pub stage: StageId,
     /// The work.
     pub work: Work,
 }
@@ -450,7 +451,8 @@ mod tests {
         });
         let (mask, model) = (Digest::of(b"mask"), Digest::of(b"model"));
         let (record, digest) = (Digest::default(), Digest::default());
-        let labels = LabelRow { source: 0, record, digest, apart: false, absent: Arc::default() };
+        let labels =
+            LabelRow { source: StageId::default(), record, digest, apart: false, absent: Arc::default() };
         let case = BoundCase { series: series.clone(), labels: Some(labels) };
         let scan = BoundCase { series: series.clone(), labels: None };
         // Artifacts, models, labels, the scan's voxels, a device.

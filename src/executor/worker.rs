@@ -89,7 +89,7 @@ impl Working<'_> {
         if job.cancelled.load(Ordering::Relaxed) {
             return Err(cancelled());
         }
-        let stage = usize::from(job.action.stage);
+        let stage = job.action.stage.place();
         let context = self.context;
         let mut found: Arc<[FigureRow]> = Arc::default();
         let bytes = match &job.action.work {
@@ -166,7 +166,7 @@ impl Working<'_> {
     /// How long the work of this thread may take.
     fn limit(&self, action: &Action) -> Option<Duration> {
         let plan = &self.shared.context.plan;
-        let stage = usize::from(action.stage);
+        let stage = action.stage.place();
         match (&action.work, &plan.stages[stage].stage) {
             // A case is prepared by what comes before the training.
             (Work::Prepare(_) | Work::Volume(_), Stage::Train(_)) => {

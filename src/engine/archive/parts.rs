@@ -14,10 +14,11 @@ use super::{Archive, Change};
 use crate::executor::work::{OutlinesRow, SliceList, SliceRow};
 use crate::operators::registry::Stage;
 use crate::operators::source::labels_of;
+use crate::pipeline::StageId;
 use crate::store::StoreError;
 
 /// A stage and a case.
-type Key = (u16, String);
+type Key = (StageId, String);
 
 /// The files of labels that have one each.
 #[derive(Default)]
@@ -62,13 +63,13 @@ impl Parts {
     }
 
     /// The cases of a stage: their files, and the labels that these hold.
-    pub(super) fn of(&self, stage: u16) -> impl Iterator<Item = (&str, BTreeSet<u16>)> {
+    pub(super) fn of(&self, stage: StageId) -> impl Iterator<Item = (&str, BTreeSet<u16>)> {
         let own = self.files.range((stage, String::new())..).take_while(move |((of, _), _)| *of == stage);
         own.map(|((_, case), files)| (case.as_str(), files.values().map(|part| part.label).collect()))
     }
 
     /// The paths of a stage's files.
-    pub(super) fn paths(&self, stage: u16) -> impl Iterator<Item = &PathBuf> {
+    pub(super) fn paths(&self, stage: StageId) -> impl Iterator<Item = &PathBuf> {
         let own = self.files.range((stage, String::new())..).take_while(move |((of, _), _)| *of == stage);
         own.flat_map(|(_, files)| files.keys())
     }
@@ -92,8 +93,7 @@ impl Archive {
         let mut lists = Vec::new();
         for key in std::mem::take(&mut self.parts.changed) {
             let (stage, case) = &key;
-            let Some(Stage::Labels(source)) =
-                self.plan.stages.get(usize::from(*stage)).map(|stage| &stage.stage)
+            let Some(Stage::Labels(source)) = self.plan.stages.get(stage.place()).map(|stage| &stage.stage)
             else {
                 continue;
             };
@@ -106,7 +106,7 @@ impl Archive {
             let before = self.parts.told.remove(&key).unwrap_or_default();
             if before != rows {
                 // One name for all changes of a case, so that they come in order.
-                let name = PathBuf::from(format!("labels of {stage} {case}"));
+                let name = PathBuf::from(format!("labels of {} {case}", stage.place()));
                 let change = |row: &Arc<OutlinesRow>, diff| {
                     (name.clone(), (Input::Outlines(*stage, row.clone()), diff))
                 };

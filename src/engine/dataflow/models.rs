@@ -10,6 +10,7 @@ use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, Member, Work, parts_of};
 use crate::operators::models::train::{Part, Retrain, Train};
+use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
 
 /// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.
@@ -22,7 +23,7 @@ impl<'s> Built<'s, '_> {
     pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
         let (view, _) = self.plan.samples(index);
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
-        let stage = index as u16;
+        let stage = StageId::at(index);
         let labelled = self.wholly_labelled(index, self.cases[&view].clone());
         let holding = holding(labelled.clone(), pins.clone(), train.retrain);
         let labelled = labelled.map(|(_, case)| ((), case));
@@ -83,7 +84,8 @@ impl<'s> Built<'s, '_> {
 
     /// The model of a complete dataset, or the pinned one.
     fn model(&mut self, index: usize, fresh: Rows<'s, Arc<Vec<Member>>>, pinned: Rows<'s, (Digest, Parts)>) {
-        let (recipe, stage, name) = (keys::recipe(self.plan, index), index as u16, self.names[index].clone());
+        let (recipe, stage, name) =
+            (keys::recipe(self.plan, index), StageId::at(index), self.names[index].clone());
         let wanted = fresh.map(move |members| {
             let key = keys::train(recipe, &members);
             let parts: BTreeMap<String, String> = parts_of(&members).collect();

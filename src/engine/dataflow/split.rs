@@ -10,6 +10,7 @@ use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, SeriesRow, Work};
 use crate::operators::models::train::{Stratify, Subject, Train};
+use crate::pipeline::StageId;
 use crate::store::{FigureRow, Outcome};
 
 /// What comes of a split.
@@ -111,7 +112,7 @@ type Placeable = (Arc<str>, Arc<str>, Arc<str>);
 impl<'s> Built<'s, '_> {
     /// Cases by the volume of their labels, once all of them are measured: until then nobody stands anywhere.
     fn by_volume(&mut self, index: usize, cases: Rows<'s, (Arc<str>, BoundCase)>) -> Rows<'s, Placeable> {
-        let stage = index as u16;
+        let stage = StageId::at(index);
         let wanted = cases.flat_map(move |(_, case)| {
             let key = keys::volume(case.labels.as_ref()?.digest);
             Some((Action { key, stage, work: Work::Volume(case) }, ()))

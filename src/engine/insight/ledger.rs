@@ -63,7 +63,7 @@ impl Ledger {
 
 /// What enters an action, and the descriptions that it names.
 pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
-    let stage = usize::from(action.stage);
+    let stage = action.stage.place();
     let recipe = serde_json::to_vec(&recipe(plan, stage, &action.work)).unwrap_or_default();
     let mut parts = vec![(Digest::of(&recipe), recipe)];
     let mut made = Made {
