@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use peers::Peer;
 use process::{mib, status_bytes};
 use tomoflow::networks::architectures::config::Dims;
+use tomoflow::networks::losses::DiceLoss;
 use tomoflow::networks::{
     Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, NetworkSettings, Observer,
     OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule, Target, Task, TrainSettings,
@@ -259,7 +260,7 @@ fn steps(precision: Precision) -> f64 {
 fn settings(precision: Precision) -> TrainSettings {
     TrainSettings {
         network: network(),
-        loss: LossConfig::Dice,
+        loss: LossConfig::Dice(DiceLoss {}),
         attention_weight: 1.0,
         epochs: 1,
         batch: BATCH,

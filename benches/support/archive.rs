@@ -22,7 +22,7 @@ pub struct Archive {
 
 /// A slice of a series.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct SlicePlace {
     pub series: usize,
     pub slice: usize,
 }
@@ -48,16 +48,17 @@ fn is_ct(series: usize) -> bool {
 
 impl Archive {
     /// Every file that is there at first.
-    fn places(&self) -> impl Iterator<Item = Place> {
+    fn places(&self) -> impl Iterator<Item = SlicePlace> {
         let late = self.late;
-        let is_late =
-            move |place: &Place| place.slice == SLICES - 1 && !is_ct(place.series) && place.series / 2 < late;
+        let is_late = move |place: &SlicePlace| {
+            place.slice == SLICES - 1 && !is_ct(place.series) && place.series / 2 < late
+        };
         (0..self.series)
-            .flat_map(|series| (0..SLICES).map(move |slice| Place { series, slice }))
+            .flat_map(|series| (0..SLICES).map(move |slice| SlicePlace { series, slice }))
             .filter(move |place| !is_late(place))
     }
 
-    fn path(&self, place: Place, root: &Path) -> PathBuf {
+    fn path(&self, place: SlicePlace, root: &Path) -> PathBuf {
         let study = study_of(place.series);
         let folder =
             format!("PAT{:07}/2019{:04}_{study:06}/SE{:04}", study / 2, 101 + study % 28, place.series % 4);
@@ -65,8 +66,8 @@ impl Archive {
     }
 
     /// Small files with the names of all instances; each with what the system says of it, by path.
-    pub fn write_files(&self, root: &Path) -> Vec<(Place, FileStat)> {
-        let mut stats: Vec<(Place, FileStat)> = self
+    pub fn write_files(&self, root: &Path) -> Vec<(SlicePlace, FileStat)> {
+        let mut stats: Vec<(SlicePlace, FileStat)> = self
             .places()
             .map(|place| {
                 let path = self.path(place, root);
@@ -83,7 +84,7 @@ impl Archive {
     }
 
     /// What the file of a slice is said to hold.
-    pub fn record(&self, place: Place) -> Record {
+    pub fn record(&self, place: SlicePlace) -> Record {
         let mut instance = template().clone();
         let (study, number) = (study_of(place.series), place.series * SLICES + place.slice);
         instance.series_uid = uid(2, place.series);
@@ -115,7 +116,7 @@ impl Archive {
 
     /// Writes the late slice of one of the first series of MR; it is a whole file.
     pub fn write_late(&self, number: usize, root: &Path) -> PathBuf {
-        let place = Place { series: 2 * number, slice: SLICES - 1 };
+        let place = SlicePlace { series: 2 * number, slice: SLICES - 1 };
         let path = self.path(place, root);
         write(&path, place);
         path
@@ -128,7 +129,7 @@ fn template() -> &'static Instance {
     TEMPLATE.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("slice.dcm");
-        write(&path, Place { series: 0, slice: 0 });
+        write(&path, SlicePlace { series: 0, slice: 0 });
         match read_record(&path).expect("a file") {
             Record::Instance(instance) => instance,
             other => panic!("an instance expected, {other:?} found"),
@@ -136,7 +137,7 @@ fn template() -> &'static Instance {
     })
 }
 
-fn write(path: &Path, place: Place) {
+fn write(path: &Path, place: SlicePlace) {
     let study = study_of(place.series);
     let series = MrSeries {
         study: Study {

@@ -42,7 +42,7 @@ pub struct Lesion {
 
 /// One line, the columns that matter.
 #[derive(Deserialize)]
-struct Line {
+struct LesionLine {
     #[serde(rename = "File_name")]
     file_name: String,
     #[serde(rename = "Bounding_boxes")]
@@ -60,7 +60,7 @@ struct Line {
 pub fn read_info(path: &Path) -> Result<Info, Reject> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
     let mut info = Info::default();
-    for (line, row) in (2..).zip(reader.deserialize::<Line>()) {
+    for (line, row) in (2..).zip(reader.deserialize::<LesionLine>()) {
         let row = row.map_err(unreadable)?;
         let bad = |what: &str, found: &str| {
             let message = format!("line {line}: {what} expected, `{found}` found");

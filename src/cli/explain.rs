@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::Args;
 
 use super::PipelineArgs;
-use crate::engine::{self, Before, ExplainError, Explanation, Output, short};
+use crate::engine::{self, Before, ExplainError, Explained, Explanation, short};
 use crate::operators::registry::Registry;
 use tomoflow_connectors::shown::Shown as _;
 
@@ -52,7 +52,7 @@ impl Display for Explanation {
     }
 }
 
-impl Display for Output {
+impl Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let case = self.case.as_ref().map(|case| format!(" of {case}")).unwrap_or_default();
         writeln!(f, "{}{case}: {}", self.stage, self.outcome)?;
@@ -87,7 +87,7 @@ impl Display for Output {
     }
 }
 
-impl Output {
+impl Explained {
     /// `model DIGEST`, and for an ensemble each of its models with its trainings.
     fn models(&self, model: &str) -> String {
         if self.ensemble.is_empty() {

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(subcommand)]
         command: PhantomCommand,
     }
@@ -102,7 +102,7 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         let path = out.path().to_str().unwrap();
         let line = ["phantom", "vs", "--series", "1", "--first", "4", "--size", "4x16x24", "--out", path];
-        run(&Line::try_parse_from(line).unwrap().command).unwrap();
+        run(&CommandLine::try_parse_from(line).unwrap().command).unwrap();
         let files = std::fs::read_dir(out.path()).unwrap().count();
         assert_eq!(files, 5);
     }
@@ -110,10 +110,10 @@ mod tests {
     #[test]
     fn sizes_that_make_no_sense_are_refused() {
         for size in ["96x96", "24x96x", "axbxc", "24x96x96x1"] {
-            assert!(Line::try_parse_from(["phantom", "vs", "--out", "a", "--size", size]).is_err());
+            assert!(CommandLine::try_parse_from(["phantom", "vs", "--out", "a", "--size", size]).is_err());
         }
         let line = ["phantom", "vs", "--out", "a", "--size", "1x96x96"];
-        let error = run(&Line::try_parse_from(line).unwrap().command).unwrap_err();
+        let error = run(&CommandLine::try_parse_from(line).unwrap().command).unwrap_err();
         assert!(error.to_string().contains("hint: the order is slices"), "{error}");
     }
 }

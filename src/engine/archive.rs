@@ -34,7 +34,7 @@ use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::operators::source::LabelsIn;
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, StageId};
 use crate::store::{Store, StoreError, Texts};
 
 pub use accept::Accept;
@@ -82,7 +82,7 @@ pub enum SourceError {
 
 /// A stage that gives scans.
 struct Reader {
-    stage: u16,
+    stage: StageId,
     origin: Origin,
 }
 
@@ -114,7 +114,7 @@ pub struct Archive {
     /// Whether a source has a reader beyond tomoflow's own.
     own_readers: bool,
     /// Stages that read labels, their form, and their folders.
-    outlined: Vec<(u16, Form, PathBuf)>,
+    outlined: Vec<(StageId, Form, PathBuf)>,
     /// What the control plane was told of each series, by reader, so that exactly this is taken back.
     told: Vec<BTreeMap<Box<str>, Box<[Verdict]>>>,
     /// Texts that many scans have in common, each once in memory.
@@ -124,12 +124,12 @@ pub struct Archive {
     /// Files of other formats, by reader and case.
     filed: Vec<Cases>,
     /// Label maps of other formats that the control plane knows, by stage and file.
-    filed_labels: BTreeMap<(u16, PathBuf), Arc<OutlinesRow>>,
+    filed_labels: BTreeMap<(StageId, PathBuf), Arc<OutlinesRow>>,
     /// The images that the control plane was told of, by stage and scan.
     imaged: Imaged,
     /// Those that have a file each.
     parts: Parts,
-    models: BTreeMap<u16, ModelState>,
+    models: BTreeMap<StageId, ModelState>,
     /// What is told of sources beside their cases.
     remarks: Remarks,
     /// Whether everything was looked at once.
@@ -150,7 +150,7 @@ impl Archive {
         let more = MoreTags::new(filters.flatten());
         let outlined = plan.stages.iter().enumerate().filter_map(|(number, stage)| match &stage.stage {
             Stage::Labels(source) => match source.lies_in() {
-                LabelsIn::Objects { root, form } => Some((number as u16, form, root.to_owned())),
+                LabelsIn::Objects { root, form } => Some((StageId::at(number), form, root.to_owned())),
                 _ => None,
             },
             _ => None,
@@ -223,7 +223,7 @@ impl Archive {
     }
 
     /// The accepted scans that a stage makes, as the control plane was told.
-    pub fn scans(&self, stage: u16) -> impl Iterator<Item = &Arc<SeriesRow>> {
+    pub fn scans(&self, stage: StageId) -> impl Iterator<Item = &Arc<SeriesRow>> {
         let readers = self.readers.iter().zip(&self.told).filter(move |(reader, _)| reader.stage == stage);
         let verdicts = readers.flat_map(|(_, told)| told.values()).flat_map(|verdicts| verdicts.iter());
         verdicts.filter_map(Verdict::accepted)
@@ -276,7 +276,7 @@ impl Archive {
             if infer.model.files().is_empty() {
                 continue;
             }
-            let number = number as u16;
+            let number = StageId::at(number);
             let (stats, digest) = match model(infer, self.models.get(&number)) {
                 Ok(Some(model)) => model,
                 Ok(None) => continue,
@@ -338,7 +338,7 @@ fn readers(plan: &Plan) -> Vec<Reader> {
     let reader = |(number, stage): (usize, &crate::pipeline::PlannedStage)| {
         let assemble = match &stage.stage {
             Stage::Assemble(assemble) => assemble,
-            Stage::Scans(_) => return Some(Reader { stage: number as u16, origin: Origin::Files }),
+            Stage::Scans(_) => return Some(Reader { stage: StageId::at(number), origin: Origin::Files }),
             _ => return None,
         };
         let source = stage.inputs[0];
@@ -354,7 +354,7 @@ fn readers(plan: &Plan) -> Vec<Reader> {
             &plan.stages[source].spec.version.to_le_bytes(),
         ]);
         let instances = Instances { source, root, rules: assemble.rules, digest };
-        Some(Reader { stage: number as u16, origin: Origin::Instances(instances) })
+        Some(Reader { stage: StageId::at(number), origin: Origin::Instances(instances) })
     };
     plan.stages.iter().enumerate().filter_map(reader).collect()
 }

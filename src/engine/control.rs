@@ -18,7 +18,7 @@ use tomoflow_connectors::points;
 
 use super::cluster::Cluster;
 use super::dataflow::{Inputs, build};
-use super::rows::{Input, Output};
+use super::rows::{Conclusion, Input};
 use crate::pipeline::Plan;
 
 /// How long worker 0 sleeps at most while others work on an epoch; what comes wakes it before.
@@ -26,7 +26,7 @@ const PARK: Duration = Duration::from_millis(1);
 
 /// What comes out of the timely workers.
 enum Event {
-    Change(Output, isize),
+    Change(Conclusion, isize),
     /// All that follows from the last batch has been sent.
     Closed,
 }
@@ -134,7 +134,7 @@ impl Control {
     ///
     /// # Errors
     /// When the threads have ended.
-    pub fn feed(&self, batch: Vec<(Input, isize)>) -> Result<Vec<(Output, isize)>, ControlError> {
+    pub fn feed(&self, batch: Vec<(Input, isize)>) -> Result<Vec<(Conclusion, isize)>, ControlError> {
         let batches = self.batches.as_ref().ok_or(ControlError::Ended)?;
         batches.send(batch).map_err(|_| ControlError::Ended)?;
         let mut changes = Vec::new();

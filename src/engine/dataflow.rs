@@ -29,13 +29,15 @@ use tomoflow_connectors::{Digest, Reject};
 
 use summary::Judged;
 
-use super::rows::{Desired, ImagesRow, Input, MaskRow, ModelRow, Output, Provenance, Remark, Stands, Used};
+use super::rows::{
+    Conclusion, Desired, ImagesRow, Input, MadeMask, ModelRow, Provenance, Remark, Stands, Used,
+};
 use crate::executor::keys;
-use crate::executor::work::{Action, CaseRow, OutlinesRow, Verdict, Work};
+use crate::executor::work::{Action, BoundCase, OutlinesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, StageId};
 use crate::store::{FigureRow, Outcome, Pin};
 
 /// Time: an epoch for each batch of changes.
@@ -48,13 +50,13 @@ pub(super) type Rows<'s, D> = VecCollection<'s, Time, D, isize>;
 
 /// The inputs of one worker.
 pub struct Inputs {
-    series: InputSession<Time, (u16, Verdict), isize>,
-    outlines: InputSession<Time, (u16, Arc<OutlinesRow>), isize>,
-    images: InputSession<Time, (u16, Arc<ImagesRow>), isize>,
+    series: InputSession<Time, (StageId, Verdict), isize>,
+    outlines: InputSession<Time, (StageId, Arc<OutlinesRow>), isize>,
+    images: InputSession<Time, (StageId, Arc<ImagesRow>), isize>,
     outcomes: InputSession<Time, (Digest, Outcome), isize>,
-    pins: InputSession<Time, (u16, Pin), isize>,
-    files: InputSession<Time, (u16, Digest), isize>,
-    remarks: InputSession<Time, (u16, Remark), isize>,
+    pins: InputSession<Time, (StageId, Pin), isize>,
+    files: InputSession<Time, (StageId, Digest), isize>,
+    remarks: InputSession<Time, (StageId, Remark), isize>,
 }
 
 impl Inputs {
@@ -97,14 +99,14 @@ impl Inputs {
 pub(super) struct Built<'s, 'p> {
     plan: &'p Plan,
     outlines: BTreeMap<usize, Rows<'s, Arc<OutlinesRow>>>,
-    cases: BTreeMap<usize, Rows<'s, (Arc<str>, CaseRow)>>,
+    cases: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
-    masks: BTreeMap<usize, Rows<'s, (Arc<str>, MaskRow)>>,
+    masks: BTreeMap<usize, Rows<'s, (Arc<str>, MadeMask)>>,
     /// By key, arranged once for all stages that ask.
     outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
-    described: BTreeMap<usize, Rows<'s, (Arc<str>, CaseRow)>>,
-    outputs: Vec<Rows<'s, Output>>,
+    described: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
+    outputs: Vec<Rows<'s, Conclusion>>,
     names: Arc<[Arc<str>]>,
 }
 
@@ -117,7 +119,7 @@ pub(super) struct Left {
 }
 
 /// Builds the dataflow of a plan; what comes out is all wanted actions and all desired rows.
-pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Rows<'s, Output> {
+pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Rows<'s, Conclusion> {
     let known = Known {
         series: inputs.series.to_collection(scope),
         outlines: inputs.outlines.to_collection(scope),
@@ -149,16 +151,16 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
 
 /// What comes from outside, each row with the stage that it is for.
 struct Known<'s> {
-    series: Rows<'s, (u16, Verdict)>,
-    outlines: Rows<'s, (u16, Arc<OutlinesRow>)>,
-    images: Rows<'s, (u16, Arc<ImagesRow>)>,
-    pins: Rows<'s, (u16, Pin)>,
-    files: Rows<'s, (u16, Digest)>,
+    series: Rows<'s, (StageId, Verdict)>,
+    outlines: Rows<'s, (StageId, Arc<OutlinesRow>)>,
+    images: Rows<'s, (StageId, Arc<ImagesRow>)>,
+    pins: Rows<'s, (StageId, Pin)>,
+    files: Rows<'s, (StageId, Digest)>,
 }
 
 /// The rows for one stage.
-fn own<'s, D: differential_dataflow::Data>(rows: &Rows<'s, (u16, D)>, index: usize) -> Rows<'s, D> {
-    rows.clone().flat_map(move |(stage, row)| (usize::from(stage) == index).then_some(row))
+fn own<'s, D: differential_dataflow::Data>(rows: &Rows<'s, (StageId, D)>, index: usize) -> Rows<'s, D> {
+    rows.clone().flat_map(move |(stage, row)| (stage.place() == index).then_some(row))
 }
 
 impl<'s> Built<'s, '_> {
@@ -215,7 +217,7 @@ impl<'s> Built<'s, '_> {
     {
         // Shared by all that hold it: the arrangements here, what is wanted, and the driver.
         let wanted = wanted.map(|(action, more)| (Arc::new(action), more));
-        self.outputs.push(wanted.clone().map(|(action, _)| Output::Wanted(action)));
+        self.outputs.push(wanted.clone().map(|(action, _)| Conclusion::Wanted(action)));
         let done = wanted
             .map(|(action, more)| (action.key, (action, more)))
             .join_core(self.outcomes.clone(), |_, wanted, outcome| Some((wanted.clone(), outcome.clone())));
@@ -224,8 +226,8 @@ impl<'s> Built<'s, '_> {
             Outcome::Failed { code, message, hint, attempts, .. } => {
                 let case = action.work.series().map(|series| series.key.to_string());
                 let reject = Reject { code, message, hint };
-                let stage = names[usize::from(action.stage)].clone();
-                Some(Output::desired(Desired::Reject { case, stage, reject, attempts }))
+                let stage = names[action.stage.place()].clone();
+                Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts }))
             }
             Outcome::Ok { .. } => None,
         }));
@@ -249,11 +251,16 @@ impl<'s> Built<'s, '_> {
                 Outcome::Ok { notes, .. } => notes,
                 Outcome::Failed { .. } => Arc::default(),
             };
-            let source = action.work.labels().map(|labels| names[usize::from(labels.source)].clone());
+            let source = action.work.labels().map(|labels| names[labels.source.place()].clone());
             let case = action.work.series().map(|series| series.key.to_string());
             let row = move |reject: &Reject| {
                 let (case, reject) = (case.clone(), reject.clone());
-                Some(Output::desired(Desired::Reject { case, stage: source.clone()?, reject, attempts: 0 }))
+                Some(Conclusion::desired(Desired::Reject {
+                    case,
+                    stage: source.clone()?,
+                    reject,
+                    attempts: 0,
+                }))
             };
             notes.iter().filter_map(row).collect::<Vec<_>>()
         });
@@ -281,19 +288,20 @@ impl<'s> Built<'s, '_> {
     }
 
     /// `keep = true`: the transformed scan is written, and later actions on it start from there.
-    fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, CaseRow)>) {
+    fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, BoundCase)>) {
         let chain = keys::Chain::to(self.plan, index);
         let wanted = cases.map(move |(_, case)| {
             let case = chain.seen(case);
             let key = keys::prepare(chain.scan(&case), chain.labels(&case));
-            (Action { key, stage: index as u16, work: Work::Prepare(case) }, ())
+            (Action { key, stage: StageId::at(index), work: Work::Prepare(case) }, ())
         });
         self.act(wanted);
     }
 
     /// Counts the intensities of every case that a rule looks at.
-    fn measure(&mut self, index: usize, measured: Measured, cases: Rows<'s, (Arc<str>, CaseRow)>) {
-        let (chain, stage) = (keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]), index as u16);
+    fn measure(&mut self, index: usize, measured: Measured, cases: Rows<'s, (Arc<str>, BoundCase)>) {
+        let (chain, stage) =
+            (keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]), StageId::at(index));
         let by_labels = measured.counted == Counted::Labelled;
         let wanted = cases.flat_map(move |(_, case)| {
             if by_labels && case.labels.is_none() {
@@ -305,7 +313,7 @@ impl<'s> Built<'s, '_> {
             Some((Action { key, stage, work: Work::Measure(case) }, ()))
         });
         let left = self.act(wanted);
-        self.outputs.push(left.map(move |(_, (), left)| Output::Measured(stage, left.artifact)));
+        self.outputs.push(left.map(move |(_, (), left)| Conclusion::Measured(stage, left.artifact)));
     }
 
     fn segment(&mut self, index: usize) {
@@ -315,7 +323,7 @@ impl<'s> Built<'s, '_> {
         let wanted = cases.map(move |(_, case)| {
             let case = chain.seen(case);
             let key = keys::action(operator, &[chain.scan(&case)]);
-            (Action { key, stage: index as u16, work: Work::on_scan(case) }, None)
+            (Action { key, stage: StageId::at(index), work: Work::on_scan(case) }, None)
         });
         self.masks_of(index, wanted);
     }
@@ -326,7 +334,7 @@ impl<'s> Built<'s, '_> {
         let wanted = masks.map(move |(_, mask)| {
             let key = keys::action(operator, &[mask.mask]);
             let work = Work::on_artifacts(mask.series, [mask.mask]);
-            (Action { key, stage: index as u16, work }, mask.model)
+            (Action { key, stage: StageId::at(index), work }, mask.model)
         });
         self.masks_of(index, wanted);
     }
@@ -346,7 +354,7 @@ impl<'s> Built<'s, '_> {
         }
         let wanted = all.map(move |(_, (masks, series, model))| {
             let key = keys::action(operator, &masks);
-            (Action { key, stage: index as u16, work: Work::on_artifacts(series, masks) }, model)
+            (Action { key, stage: StageId::at(index), work: Work::on_artifacts(series, masks) }, model)
         });
         self.masks_of(index, wanted);
     }
@@ -357,10 +365,10 @@ impl<'s> Built<'s, '_> {
             let digest = model.as_ref().map(|model| model.model);
             let from = Provenance { stage: name.clone(), action: action.key, model: digest };
             let series = action.work.series()?.clone();
-            Some((series.key.clone(), MaskRow { series, mask: left.artifact, model, from }))
+            Some((series.key.clone(), MadeMask { series, mask: left.artifact, model, from }))
         });
         self.outputs.push(masks.clone().map(|(_, mask)| {
-            Output::desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
+            Conclusion::desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
         }));
         self.masks.insert(index, masks);
     }
@@ -376,7 +384,7 @@ impl<'s> Built<'s, '_> {
             let work = Work::against_labels(case, mask.mask);
             let stands = mask.model.as_ref().and_then(|used| used.stands);
             let part = stands.map_or("", Stands::name).to_owned();
-            Some((Action { key, stage: index as u16, work }, (part, mask.from.model)))
+            Some((Action { key, stage: StageId::at(index), work }, (part, mask.from.model)))
         });
         let name = self.names[index].clone();
         let judged = self.act(wanted).flat_map(move |(action, (split, model), left)| {
@@ -388,15 +396,15 @@ impl<'s> Built<'s, '_> {
         });
         self.outputs.push(judged.clone().map(|(series, judged)| {
             let Judged { figures, split, from, .. } = judged;
-            Output::desired(Desired::Metrics { series, figures, split, from })
+            Conclusion::desired(Desired::Metrics { series, figures, split, from })
         }));
         self.summarise(index, judged.map(|(_, judged)| judged));
     }
 
     /// The names of the labels of each stage that reads some, by its place in the plan.
-    fn label_names(&self) -> BTreeMap<u16, Vec<String>> {
-        let stages = (0..).zip(&self.plan.stages).filter_map(|(number, stage)| match &stage.stage {
-            Stage::Labels(source) => Some((number, source.label_names())),
+    fn label_names(&self) -> BTreeMap<StageId, Vec<String>> {
+        let stages = self.plan.stages.iter().enumerate().filter_map(|(number, stage)| match &stage.stage {
+            Stage::Labels(source) => Some((StageId::at(number), source.label_names())),
             _ => None,
         });
         stages.collect()

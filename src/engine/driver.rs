@@ -20,12 +20,13 @@ use super::cluster::{Crew, TendError};
 use super::control::Control;
 use super::error::RunError;
 use super::insight::ledger::Ledger;
-use super::rows::{Desired, DesiredRows, Input, Output};
+use super::rows::{Conclusion, Desired, DesiredRows, Input};
 use crate::executor::work::Action;
 use crate::executor::{Context, Finished, Job, keys, maps};
 use crate::networks::MapKinds;
 use crate::operators::models::train::Retrain;
 use crate::operators::registry::Stage;
+use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin, Recorded, Store, Texts};
 
 /// The state of one run.
@@ -46,7 +47,7 @@ pub struct Driver {
     /// Trainings that a pin keeps: their outcome stays, although no dataset asks for it.
     pinned: HashSet<Digest>,
     /// The pins, by stage.
-    kept: BTreeMap<u16, Pin>,
+    kept: BTreeMap<StageId, Pin>,
     /// Keys that wait: for each process those for the CPU, and those for the device.
     queues: Vec<VecDeque<Digest>>,
     /// Since when each key waits.
@@ -58,13 +59,13 @@ pub struct Driver {
     running: HashMap<Digest, Running>,
     desired: DesiredRows,
     /// What cases came to for rules over intensities: stages and artifacts, with how many cases came to each.
-    measured: BTreeMap<(u16, Digest), isize>,
+    measured: BTreeMap<(StageId, Digest), isize>,
     /// Rows that came or went since tables were last brought up to date.
     changed: BTreeSet<Arc<Desired>>,
     /// Keys whose place in the history may be new.
     stood: BTreeSet<Digest>,
     /// What was prepared for trainings, by stage and case: nobody asks for it once there is a model.
-    prepared: BTreeMap<(u16, Arc<str>), Digest>,
+    prepared: BTreeMap<(StageId, Arc<str>), Digest>,
     /// Series whose files were not what the index says.
     suspects: BTreeSet<String>,
     ledger: Ledger,
@@ -77,7 +78,7 @@ pub struct Driver {
     touched: BTreeSet<String>,
     /// Results of this run by stage, also those that nobody wants any more (a dataset, once its model is
     /// there).
-    ran: BTreeMap<u16, (usize, usize)>,
+    ran: BTreeMap<StageId, (usize, usize)>,
     trained: usize,
     run: usize,
     cached: usize,
@@ -158,7 +159,7 @@ impl Driver {
             }
             let Some(pin) = self.store.pin(keys::pin(&plan, number))? else { continue };
             if let Some(Recorded { outcome, .. }) = self.store.outcomes(&[pin.key])?.pop().flatten() {
-                self.keep(number as u16, pin, outcome);
+                self.keep(StageId::at(number), pin, outcome);
             }
         }
         Ok(())
@@ -172,7 +173,7 @@ impl Driver {
 
     /// A pinned model: the control plane learns of the pin and of the training's outcome. One that was kept
     /// before is let go.
-    fn keep(&mut self, stage: u16, pin: Pin, outcome: Outcome) {
+    fn keep(&mut self, stage: StageId, pin: Pin, outcome: Outcome) {
         if self.kept.get(&stage) == Some(&pin) {
             return;
         }
@@ -221,18 +222,18 @@ impl Driver {
     }
 
     /// Takes changes in; gives the keys that are wanted more or less than before.
-    fn apply(&mut self, changes: Vec<(Output, isize)>) -> BTreeSet<Digest> {
+    fn apply(&mut self, changes: Vec<(Conclusion, isize)>) -> BTreeSet<Digest> {
         let mut touched = BTreeSet::new();
         for (output, diff) in changes {
             match output {
-                Output::Wanted(action) => {
+                Conclusion::Wanted(action) => {
                     touched.insert(action.key);
                     self.wanted.entry(action.key).or_default().add(action, diff);
                 }
-                Output::Measured(stage, artifact) => {
+                Conclusion::Measured(stage, artifact) => {
                     accumulate(&mut self.measured, (stage, artifact), diff);
                 }
-                Output::Desired(desired) => {
+                Conclusion::Desired(desired) => {
                     self.changed.insert(desired.clone());
                     accumulate(&mut self.desired, desired, diff);
                 }
@@ -284,7 +285,7 @@ impl Driver {
         let (Some(action), Outcome::Ok { detail, .. }) = (self.action(key), &recorded.outcome) else {
             return true;
         };
-        let wanted = self.maps.get(usize::from(action.stage)).copied().unwrap_or_default();
+        let wanted = self.maps.get(action.stage.place()).copied().unwrap_or_default();
         let kept = |detail: &Digest| maps::kinds_in(&self.context.artifacts.path(*detail)).cover(wanted);
         !wanted.any() || detail.as_ref().is_some_and(kept)
     }
@@ -351,7 +352,7 @@ impl Driver {
                 }
                 tracing::debug!(target: "tomoflow::actions", action = %key, "started");
                 if action.work.members().is_some() {
-                    let name = &self.context.plan.stages[usize::from(action.stage)].name;
+                    let name = &self.context.plan.stages[action.stage.place()].name;
                     kept::warn_of_short(&self.desired, name);
                 }
                 queue.pop_front();

@@ -6,28 +6,29 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Real, Reject};
 
-use crate::executor::work::{Action, CaseRow, OutlinesRow, SeriesRow, Verdict};
+use crate::executor::work::{Action, BoundCase, OutlinesRow, SeriesRow, Verdict};
 use crate::metrics::Bootstrap;
 use crate::operators::models::train::Part;
+use crate::pipeline::StageId;
 use crate::store::{FigureRow, Outcome, Pin};
 
 /// One change of what is known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// What a stage judged a series, or a part of one, to be.
-    Series(u16, Verdict),
+    Series(StageId, Verdict),
     /// Outlines that a source found.
-    Outlines(u16, Arc<OutlinesRow>),
+    Outlines(StageId, Arc<OutlinesRow>),
     /// The images of a scan that labels may be told apart by, of a stage that makes scans.
-    Images(u16, Arc<ImagesRow>),
+    Images(StageId, Arc<ImagesRow>),
     /// What a wanted action led to.
     Outcome(Digest, Outcome),
     /// The model that a training stage keeps.
-    Pin(u16, Pin),
+    Pin(StageId, Pin),
     /// The content of the model file that a stage names.
-    ModelFile(u16, Digest),
+    ModelFile(StageId, Digest),
     /// What the files of a source were found to lack, or to be without use for.
-    Remark(u16, Remark),
+    Remark(StageId, Remark),
 }
 
 /// What is told of a source beside its cases: nothing was refused, and nothing failed.
@@ -70,16 +71,16 @@ pub struct ImagesRow {
 
 /// One thing that follows from all that is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Output {
+pub enum Conclusion {
     /// An action is wanted.
     Wanted(Arc<Action>),
     /// Rows belong in a table.
     Desired(Arc<Desired>),
     /// What a case came to for the rule of a stage, by its place in the plan: an artifact.
-    Measured(u16, Digest),
+    Measured(StageId, Digest),
 }
 
-impl Output {
+impl Conclusion {
     /// Rows that belong in a table.
     pub fn desired(rows: Desired) -> Self {
         Self::Desired(Arc::new(rows))
@@ -104,7 +105,7 @@ pub struct Provenance {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Desired {
     /// A row of `cases`.
-    Case(CaseRow),
+    Case(BoundCase),
     /// A row of `rejects`.
     Reject {
         /// The case; none for a training.
@@ -291,7 +292,7 @@ pub struct Used {
 
 /// A mask that is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct MaskRow {
+pub struct MadeMask {
     /// The scan.
     pub series: Arc<SeriesRow>,
     /// The mask.

@@ -14,7 +14,7 @@ use crate::operators::cases::declared_grid::DeclaredGrid;
 use crate::operators::cases::reorient::Reorient;
 use crate::operators::cases::rule::{Rule, Sampled, Settled};
 use crate::operators::registry::{Axes, Stage};
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, StageId};
 use crate::store::{Pinned, Store, StoreError};
 
 /// A rule has drifted when it comes to a length that differs by more than this share of it.
@@ -50,9 +50,9 @@ struct Ruled {
     /// What it is called in the store.
     name: Digest,
     /// The stage that makes the scans.
-    root: u16,
+    root: StageId,
     /// All stages that make scans, this one first: a reference may be of another source.
-    roots: Vec<u16>,
+    roots: Vec<StageId>,
     /// How they are turned before, in this order.
     turns: Vec<Reorient>,
 }
@@ -255,13 +255,13 @@ impl Ruled {
             *other != root && matches!(plan.stages[*other].stage, Stage::Assemble(_) | Stage::Scans(_))
         };
         let others = (0..plan.stages.len()).filter(makes_scans);
-        let roots = std::iter::once(root).chain(others).map(|root| root as u16).collect();
+        let roots = std::iter::once(root).chain(others).map(|root| StageId::at(root)).collect();
         Some(Self {
             stage,
             shown: planned.name.clone(),
             name: keys::rule(plan, &rule, &matters, cases),
             rule,
-            root: root as u16,
+            root: StageId::at(root),
             roots,
             turns,
         })

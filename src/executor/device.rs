@@ -10,7 +10,7 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 use super::artifact::{PreparedArtifact, encode};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
 use super::job::{Finished, Job};
-use super::line::{DeviceJob, Line};
+use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::observer::{Board, Watch};
@@ -27,7 +27,7 @@ use crate::operators::registry::Stage;
 use crate::operators::samples::dataset::{Dataset, PreparedCase};
 use crate::operators::samples::view::{Input, View};
 use crate::operators::value::Case;
-use crate::pipeline::PlannedStage;
+use crate::pipeline::{PlannedStage, StageId};
 use crate::store::Outcome;
 
 /// Models kept on the device at once.
@@ -37,17 +37,17 @@ const RESIDENT: usize = 2;
 const TOGETHER: usize = 8;
 
 /// A model, and the stage that says how it is to be used: its view, its label names.
-type Resident = (Digest, u16);
+type Resident = (Digest, StageId);
 
 /// Takes jobs until there are no more, or until one was given up: then another thread has its place.
-pub fn run(context: &Context, device: Device, line: &Line, report: &Sender<Finished>, slot: &Slot) {
+pub fn run(context: &Context, device: Device, line: &JobLine, report: &Sender<Finished>, slot: &Slot) {
     let mut models = Models { context, device, resident: Vec::new() };
     // On the CPU a case's windows are work enough, and the same batches give the same bytes.
     let together = if device.is_gpu() { TOGETHER } else { 1 };
     while let Some(group) = line.next(together) {
         let (mut jobs, mut busy) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         for DeviceJob { job, case, permit, started } in group {
-            let limit = context.plan.stages[usize::from(job.action.stage)].timeout;
+            let limit = context.plan.stages[job.action.stage.place()].timeout;
             busy.push(Busy { job: job.clone(), started: Instant::now(), limit, permit: Some(permit) });
             jobs.push((job, case, started));
         }
@@ -137,11 +137,11 @@ impl Models<'_> {
         action: &Action,
         cases: impl Iterator<Item = &'c Case>,
     ) -> Result<(Vec<Segmented>, Vec<String>), Reject> {
-        let Stage::Infer(infer) = &self.context.plan.stages[usize::from(action.stage)].stage else {
+        let Stage::Infer(infer) = &self.context.plan.stages[action.stage.place()].stage else {
             return Err(misplaced());
         };
         let models = action.work.models();
-        let keep = maps::wanted(&self.context.plan, usize::from(action.stage));
+        let keep = maps::wanted(&self.context.plan, action.stage.place());
         let model = self.model(infer, (ModelSource::content(models), action.stage), models)?;
         if keep.attention && !model.attends() {
             return Err(without_attention());
@@ -244,8 +244,8 @@ fn train(
     cancel: &AtomicBool,
 ) -> Result<Outcome, Reject> {
     let stages = &context.plan.stages;
-    let Stage::Train(train) = &stages[usize::from(action.stage)].stage else { return Err(misplaced()) };
-    let (view, augmentations) = context.plan.samples(usize::from(action.stage));
+    let Stage::Train(train) = &stages[action.stage.place()].stage else { return Err(misplaced()) };
+    let (view, augmentations) = context.plan.samples(action.stage.place());
     let PlannedStage { stage: Stage::View(view), inputs, .. } = &stages[view] else {
         return Err(misplaced());
     };
@@ -261,7 +261,7 @@ fn train(
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
     let origin = Origin { preparation: Some(context.plan.preparation(prepared)), data: Some(data(members)) };
     let task = Task { view: training.input().clone(), label_names: names, origin };
-    let name = &stages[usize::from(action.stage)].name;
+    let name = &stages[action.stage.place()].name;
     let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
     let board = train.running.tensorboard.then(|| Board::new(folder));
     let mut observer = Watch { cancel, stage: name, board };

@@ -3,13 +3,13 @@
 use serde_json::{Value as Json, json};
 use tomoflow_connectors::Digest;
 
-use super::work::{CaseRow, LabelRow, Member, OutlinesRow, SeriesRow};
+use super::work::{BoundCase, LabelRow, Member, OutlinesRow, SeriesRow};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::models::train::{Split, Train};
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Aspects, Config, semantic};
-use crate::pipeline::{Plan, PlannedStage};
+use crate::pipeline::{Plan, PlannedStage, StageId};
 
 /// Raised when keys are made in another way: everything runs anew.
 const SCHEMA: &[u8] = b"tomoflow key 2";
@@ -83,7 +83,7 @@ impl Chain {
     }
 
     /// What the chain's intensities depend on.
-    pub fn scan(&self, case: &CaseRow) -> Digest {
+    pub fn scan(&self, case: &BoundCase) -> Digest {
         let labels = self.labels(case).filter(|_| self.by_labels);
         let parts = [&case.series.digest, &self.assemble, &self.scan].into_iter().chain(labels.as_ref());
         Digest::of_parts(parts.map(|part| part.0.as_slice()))
@@ -91,12 +91,12 @@ impl Chain {
 
     /// The case as far as the chain's intensities depend on it: its labels seldom take part, so that a corrected
     /// outline asks for no other mask.
-    pub fn seen(&self, case: CaseRow) -> CaseRow {
-        CaseRow { labels: case.labels.filter(|_| self.by_labels), ..case }
+    pub fn seen(&self, case: BoundCase) -> BoundCase {
+        BoundCase { labels: case.labels.filter(|_| self.by_labels), ..case }
     }
 
     /// What the chain's labels depend on, when the case has any.
-    pub fn labels(&self, case: &CaseRow) -> Option<Digest> {
+    pub fn labels(&self, case: &BoundCase) -> Option<Digest> {
         let labels = case.labels.as_ref()?;
         Some(Digest::of_parts([labels.digest.0.as_slice(), &self.labels.0]))
     }
@@ -163,7 +163,7 @@ pub fn labels(
         &label.version.to_le_bytes(),
         &grid,
     ]);
-    LabelRow { source: source as u16, record: outlines.record, digest, apart, absent: absent.into() }
+    LabelRow { source: StageId::at(source), record: outlines.record, digest, apart, absent: absent.into() }
 }
 
 /// The key of a case that is kept as it stands after a chain: for training with its labels, or without.

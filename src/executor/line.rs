@@ -27,13 +27,13 @@ pub enum ToDevice {
 
 /// Jobs in their order. A thread that takes another one's place goes on where that one was.
 #[derive(Clone)]
-pub struct Line {
+pub struct JobLine {
     jobs: Receiver<ToDevice>,
     /// What was taken from the line, and did not go with those before it.
     ahead: Arc<Mutex<Option<ToDevice>>>,
 }
 
-impl Line {
+impl JobLine {
     /// The line of what is sent there.
     pub fn new(jobs: Receiver<ToDevice>) -> Self {
         Self { jobs, ahead: Arc::default() }
@@ -77,11 +77,12 @@ mod tests {
     use tomoflow_connectors::{Digest, Geometry};
 
     use super::super::budget::Budget;
-    use super::super::work::{Action, CaseRow, Grid, ScanForm, SeriesRow, Work};
+    use super::super::work::{Action, BoundCase, Grid, ScanForm, SeriesRow, Work};
     use super::*;
+    use crate::pipeline::StageId;
 
     fn job(key: u8, work: Work) -> ToDevice {
-        let action = Action { key: Digest::of(&[key]), stage: 0, work };
+        let action = Action { key: Digest::of(&[key]), stage: StageId::default(), work };
         let job = Job { action, cancelled: Arc::new(AtomicBool::new(false)), lookup: None };
         let permit = Budget::new(10).acquire(1).unwrap();
         ToDevice::Job(Box::new(DeviceJob { job, case: None, permit, started: Instant::now() }))
@@ -104,14 +105,14 @@ mod tests {
             notes: Vec::new(),
             digest: Digest::default(),
         };
-        let case = CaseRow { series: Arc::new(series), labels: None };
+        let case = BoundCase { series: Arc::new(series), labels: None };
         job(key, Work::with_models(case, [Digest::of(&[model])].into()))
     }
 
     #[test]
     fn those_go_together_that_ask_for_the_same_network() {
         let (send, jobs) = unbounded();
-        let line = Line::new(jobs);
+        let line = JobLine::new(jobs);
         let all = [
             infer(0, 0),
             infer(1, 0),

@@ -12,7 +12,7 @@ use tomoflow_connectors::{Digest, Geometry, Reject, Scan, ShortScan, dicom};
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
 use super::truth::Truth;
-use super::work::{CaseRow, LabelRow, ScanForm, SeriesRow, SliceList, SliceRow};
+use super::work::{BoundCase, LabelRow, ScanForm, SeriesRow, SliceList, SliceRow};
 use crate::operators::registry::Stage;
 pub use crate::operators::source::vanished;
 use crate::operators::source::{DrawnOn, LabelPart, LabelsAt, LabelsIn, Planes, SliceFile};
@@ -109,7 +109,7 @@ impl Context {
     ///
     /// # Errors
     /// Whatever refuses it on the way, by name.
-    pub fn case(&self, stage: usize, row: &CaseRow) -> Result<Case, Reject> {
+    pub fn case(&self, stage: usize, row: &BoundCase) -> Result<Case, Reject> {
         let planned = &self.plan.stages[stage];
         if planned.keep
             && row.labels.is_none()
@@ -131,7 +131,7 @@ impl Context {
     }
 
     /// The transformed scan that `keep = true` left, if it is there already.
-    fn kept(&self, stage: usize, row: &CaseRow) -> Result<Option<Case>, Reject> {
+    fn kept(&self, stage: usize, row: &BoundCase) -> Result<Option<Case>, Reject> {
         let scan = Chain::to(&self.plan, stage).scan(row);
         let Some(artifact) = self.lookup()?.done(keys::prepare(scan, None)) else { return Ok(None) };
         // Damaged or gone: then the scan is made again.
@@ -149,7 +149,7 @@ impl Context {
     ///
     /// # Errors
     /// When a slice cannot be read or decoded, or the outlines cannot be drawn.
-    pub fn assembled(&self, stage: usize, row: &CaseRow) -> Result<Case, Reject> {
+    pub fn assembled(&self, stage: usize, row: &BoundCase) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
         let scan = Arc::new(self.scan(stage, &row.series, &geometry)?);
         let truth = row.labels.as_ref().map(|labels| self.truth(&row.series, labels)).transpose()?;
@@ -233,7 +233,7 @@ impl Context {
     /// When the outlines cannot be read or drawn.
     pub fn partial_truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Truth, Reject> {
         let geometry = Geometry::from(&series.grid);
-        let Stage::Labels(source) = &self.plan.stages[usize::from(labels.source)].stage else {
+        let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };
         let lookup = self.lookup()?;
@@ -276,7 +276,7 @@ impl Context {
 
     /// Labels of a truth that hold others, each with these, by name.
     pub fn nested(&self, labels: &LabelRow) -> Vec<(String, Vec<String>)> {
-        let Stage::Labels(source) = &self.plan.stages[usize::from(labels.source)].stage else {
+        let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Vec::new();
         };
         let names = source.label_names();
@@ -326,7 +326,7 @@ impl Context {
 
 /// Whether labels are drawn by the images that they name.
 pub fn by_images(plan: &Plan, series: &SeriesRow, labels: &LabelRow) -> bool {
-    let Stage::Labels(source) = &plan.stages[usize::from(labels.source)].stage else { return false };
+    let Stage::Labels(source) = &plan.stages[labels.source.place()].stage else { return false };
     let contours = matches!(source.lies_in(), LabelsIn::Objects { form: Form::Contours, .. });
     contours && series.form == ScanForm::Instances
 }

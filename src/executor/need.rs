@@ -21,8 +21,7 @@ pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
     // Two masks are in the count already.
     let more = work.artifacts().len().saturating_sub(2) as u64;
     // Packed maps on both grids, and one of them unpacked.
-    let keeps_maps =
-        !work.models().is_empty() && maps::wanted(&context.plan, usize::from(action.stage)).any();
+    let keeps_maps = !work.models().is_empty() && maps::wanted(&context.plan, action.stage.place()).any();
     let maps = if keeps_maps { 3 } else { 0 };
     let on_original = (14 + 2 * more + maps).saturating_mul(voxels(&original));
     on_original.saturating_add((14 + maps).saturating_mul(largest))
@@ -31,7 +30,7 @@ pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
 /// Voxels of the largest grid on the way of a case to an action, by what each transform says of itself.
 fn largest(plan: &Plan, action: &Action, original: &Geometry) -> u64 {
     let stages = &plan.stages;
-    let mut at = usize::from(action.stage);
+    let mut at = action.stage.place();
     // A transform that is kept runs itself; any other stage takes what stands before it.
     let mut chain = if action.work.prepares() { vec![&stages[at]] } else { Vec::new() };
     while let Some(&input) = stages[at].inputs.first() {

@@ -12,7 +12,7 @@ use super::budget::Budget;
 use super::device;
 use super::ending::finish;
 use super::job::{Finished, Job};
-use super::line::{Line, ToDevice};
+use super::line::{JobLine, ToDevice};
 use super::load::Context;
 use super::slot::{Busy, Slot};
 use super::work::Action;
@@ -35,7 +35,7 @@ pub struct Executor {
     queue: Option<Sender<Job>>,
     shared: Shared,
     settings: Settings,
-    device_jobs: Line,
+    device_jobs: JobLine,
     /// Jobs for the device that have not ended: they must not fill the CPU pool.
     on_device: Arc<AtomicUsize>,
     finished: Receiver<Finished>,
@@ -64,7 +64,7 @@ impl Executor {
             queue: Some(queue),
             shared,
             settings,
-            device_jobs: Line::new(device_jobs),
+            device_jobs: JobLine::new(device_jobs),
             on_device: Arc::new(AtomicUsize::new(0)),
             finished,
             threads: Vec::new(),

@@ -11,6 +11,7 @@ use tomoflow_connectors::{Digest, Real, Reject};
 pub use tomoflow_connectors::geometry::Grid;
 
 use crate::operators::models::train::Part;
+use crate::pipeline::StageId;
 
 /// Where one slice of a scan comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -217,7 +218,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LabelRow {
     /// The stage that reads them.
-    pub source: u16,
+    pub source: StageId,
     /// Their record in the index.
     pub record: Digest,
     /// Content, the structures asked for, the grid they are drawn on, and the code that draws.
@@ -230,7 +231,7 @@ pub struct LabelRow {
 
 /// A scan, and its labels when it has any.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct CaseRow {
+pub struct BoundCase {
     /// The scan.
     pub series: Arc<SeriesRow>,
     /// Its labels.
@@ -265,15 +266,15 @@ pub fn seen_by(members: &[Member]) -> impl Iterator<Item = (String, String)> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Work {
     /// Assemble, label, and transform a case, for training.
-    Prepare(CaseRow),
+    Prepare(BoundCase),
     /// Count the intensities of a case, for numbers over the archive.
-    Measure(CaseRow),
+    Measure(BoundCase),
     /// Train a model on prepared cases.
     Train(Arc<Vec<Member>>),
     /// Apply a stage to a case.
     Apply {
         /// The case; its labels only where they take part.
-        case: CaseRow,
+        case: BoundCase,
         /// The artifacts that it starts from, in the order of the stage's inputs; none when it starts from the scan.
         artifacts: Arc<[Digest]>,
         /// The models' contents, in the order in which they run: artifacts, or the files that the stage names
@@ -281,28 +282,28 @@ pub enum Work {
         models: Arc<[Digest]>,
     },
     /// Take the volume of a case's labels, by which a split may be stratified.
-    Volume(CaseRow),
+    Volume(BoundCase),
 }
 
 impl Work {
     /// Apply a stage to a scan.
-    pub fn on_scan(case: CaseRow) -> Self {
+    pub fn on_scan(case: BoundCase) -> Self {
         Self::with_models(case, Arc::default())
     }
 
     /// Apply a network, or several that are an ensemble, to a scan.
-    pub fn with_models(case: CaseRow, models: Arc<[Digest]>) -> Self {
+    pub fn with_models(case: BoundCase, models: Arc<[Digest]>) -> Self {
         Self::Apply { case, artifacts: Arc::default(), models }
     }
 
     /// Apply a stage to artifacts that were made of a scan, at least one.
     pub fn on_artifacts(series: Arc<SeriesRow>, artifacts: impl Into<Arc<[Digest]>>) -> Self {
-        let case = CaseRow { series, labels: None };
+        let case = BoundCase { series, labels: None };
         Self::Apply { case, artifacts: artifacts.into(), models: Arc::default() }
     }
 
     /// Compare an artifact that was made of a scan with what the scan's labels say.
-    pub fn against_labels(case: CaseRow, artifact: Digest) -> Self {
+    pub fn against_labels(case: BoundCase, artifact: Digest) -> Self {
         Self::Apply { case, artifacts: [artifact].into(), models: Arc::default() }
     }
 
@@ -312,7 +313,7 @@ impl Work {
     }
 
     /// The case that it is about, with the labels that take part; none for a training.
-    pub fn case(&self) -> Option<&CaseRow> {
+    pub fn case(&self) -> Option<&BoundCase> {
         match self {
             Self::Prepare(case) | Self::Measure(case) | Self::Volume(case) | Self::Apply { case, .. } => {
                 Some(case)
@@ -381,7 +382,7 @@ pub struct Action {
     /// What its result depends on, and nothing else.
     pub key: Digest,
     /// The stage that asks for it, by its place in the plan.
-    pub stage: u16,
+    pub stage: StageId,
     /// The work.
     pub work: Work,
 }
@@ -450,9 +451,10 @@ mod tests {
         });
         let (mask, model) = (Digest::of(b"mask"), Digest::of(b"model"));
         let (record, digest) = (Digest::default(), Digest::default());
-        let labels = LabelRow { source: 0, record, digest, apart: false, absent: Arc::default() };
-        let case = CaseRow { series: series.clone(), labels: Some(labels) };
-        let scan = CaseRow { series: series.clone(), labels: None };
+        let labels =
+            LabelRow { source: StageId::default(), record, digest, apart: false, absent: Arc::default() };
+        let case = BoundCase { series: series.clone(), labels: Some(labels) };
+        let scan = BoundCase { series: series.clone(), labels: None };
         // Artifacts, models, labels, the scan's voxels, a device.
         let enters = |work: &Work| {
             let counts = (work.artifacts().len(), work.models().len());

@@ -15,7 +15,7 @@ use super::line::{DeviceJob, ToDevice};
 use super::load::Context;
 use super::need;
 use super::slot::{Busy, Slot};
-use super::work::{Action, CaseRow, Work};
+use super::work::{Action, BoundCase, Work};
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask, Metric};
@@ -89,7 +89,7 @@ impl Working<'_> {
         if job.cancelled.load(Ordering::Relaxed) {
             return Err(cancelled());
         }
-        let stage = usize::from(job.action.stage);
+        let stage = job.action.stage.place();
         let context = self.context;
         let mut found: Arc<[FigureRow]> = Arc::default();
         let bytes = match &job.action.work {
@@ -131,7 +131,7 @@ impl Working<'_> {
     }
 
     /// Does what a stage does to one case.
-    fn apply(&self, stage: usize, row: &CaseRow, artifacts: &[Digest]) -> Result<Applied, Reject> {
+    fn apply(&self, stage: usize, row: &BoundCase, artifacts: &[Digest]) -> Result<Applied, Reject> {
         let context = self.context;
         let planned = &context.plan.stages[stage];
         let case = || context.case(planned.inputs[0], row);
@@ -166,7 +166,7 @@ impl Working<'_> {
     /// How long the work of this thread may take.
     fn limit(&self, action: &Action) -> Option<Duration> {
         let plan = &self.shared.context.plan;
-        let stage = usize::from(action.stage);
+        let stage = action.stage.place();
         match (&action.work, &plan.stages[stage].stage) {
             // A case is prepared by what comes before the training.
             (Work::Prepare(_) | Work::Volume(_), Stage::Train(_)) => {
@@ -221,7 +221,7 @@ fn fit_to_train(case: &Case) -> Result<(), Reject> {
 }
 
 /// The volume of a case's labels, all together, in ml.
-fn volume(context: &Context, row: &CaseRow) -> Result<Metric, Reject> {
+fn volume(context: &Context, row: &BoundCase) -> Result<Metric, Reject> {
     let labels = row.labels.as_ref().ok_or_else(misplaced)?;
     let truth = context.truth(&row.series, labels)?.labels;
     let voxels = truth.voxels().iter().filter(|label| **label > 0).count();

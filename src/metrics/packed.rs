@@ -69,12 +69,12 @@ impl Packed {
         let tables =
             [Table::new(pairs.iter().map(|pair| pair.0)), Table::new(pairs.iter().map(|pair| pair.1))];
         let width = size[2].max(1);
-        let parts: Vec<Part> = prediction
+        let parts: Vec<TaskPack> = prediction
             .par_chunks(width * ROWS)
             .zip(reference.par_chunks(width * ROWS))
             .enumerate()
             .map(|(index, volumes)| {
-                let mut part = Part::new(pairs.len());
+                let mut part = TaskPack::new(pairs.len());
                 let first = index * ROWS * width.div_ceil(WORD);
                 part.pack([volumes.0, volumes.1], width, first, &tables);
                 part
@@ -159,13 +159,13 @@ impl Table {
 }
 
 /// What one task packs.
-struct Part {
+struct TaskPack {
     counts: Vec<Confusion>,
     highest: [u16; 2],
     pieces: Vec<Vec<Piece>>,
 }
 
-impl Part {
+impl TaskPack {
     fn new(pairs: usize) -> Self {
         Self { counts: vec![Confusion::ZERO; pairs], highest: [0; 2], pieces: vec![Vec::new(); pairs] }
     }

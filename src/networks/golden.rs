@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::LossConfig;
 use super::architectures::config::{Supervision, UnetConfig, UnetSettings};
-use super::architectures::unet::{Output, Unet};
+use super::architectures::unet::{Unet, UnetOutput};
 use super::blocks::mode::Mode;
 use super::objectives::supervised::{Minimised, total};
 use super::tensors::weights::Weights;
@@ -125,7 +125,7 @@ fn supervision(unet: &Unet) -> Option<(&Unet, Supervision)> {
 }
 
 /// Each map times its scale is the padded input.
-fn check_scales(unet: &Unet, output: &Output, multiple: &[i64; 3], input: &Tensor) {
+fn check_scales(unet: &Unet, output: &UnetOutput, multiple: &[i64; 3], input: &Tensor) {
     for (map, scale) in output.attention.iter().zip(unet.attention_scales()) {
         for axis in 0..3 {
             let padded = (input.size()[axis + 2] as u64).next_multiple_of(multiple[axis] as u64) as i64;
@@ -204,7 +204,7 @@ fn every_loss_with_every_supervision() {
         let attention: Vec<Tensor> = golden.under("map.").keys().map(|i| leaf(&format!("map.{i}"))).collect();
         let leaves: Vec<Tensor> =
             std::iter::once(&logits).chain(&attention).map(Tensor::shallow_clone).collect();
-        let output = Output { logits, attention };
+        let output = UnetOutput { logits, attention };
         let unet = Unet::new(&case.config).unwrap();
         let (weight, loss) = (golden.number("attention_weight"), Minimised::Known(case.loss.clone()));
         let value =

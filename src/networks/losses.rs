@@ -6,35 +6,39 @@ use super::NetworkError;
 use super::tensors::error::Doing;
 
 pub(crate) mod config;
+mod cross_entropy;
+mod dice;
+mod dice_ce;
 mod entropy;
+mod focal;
+mod generalized_dice;
+mod hardness_dice;
 mod overlap;
 
 pub use config::LossConfig;
-pub use entropy::{cross_entropy, focal};
-use entropy::{logarithms_of, with_rest};
-pub use overlap::{generalized_dice, hardness_dice};
+pub use cross_entropy::{CrossEntropyLoss, cross_entropy};
+pub use dice::DiceLoss;
+pub use dice_ce::DiceCeLoss;
+pub use focal::{FocalLoss, focal};
+pub use generalized_dice::{GeneralizedDiceLoss, generalized_dice};
+pub use hardness_dice::{HardnessDiceLoss, hardness_dice};
+
+/// A loss that tomoflow brings, with its settings.
+trait SegmentationLoss {
+    /// The loss of logits against one channel a class, both `[N, C, D, H, W]`; a number.
+    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError>;
+
+    /// The same loss of a map of the foreground against the foreground at its resolution, both `[N, 1, …]` between
+    /// 0 and 1.
+    fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError>;
+}
 
 /// The loss of logits against one channel a class, both `[N, C, D, H, W]`; a number.
 ///
 /// # Errors
 /// [`NetworkError::Torch`] for tensors of unequal shape, [`NetworkError::Config`] for a loss of a downstream crate.
 pub fn of_segmentation(loss: &LossConfig, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
-    let probabilities = || logits.f_softmax(1, None::<Kind>).doing("loss");
-    let logarithms = || logits.f_log_softmax(1, None::<Kind>).doing("loss");
-    match *loss {
-        LossConfig::Dice => hardness_dice(&probabilities()?, truth, 0.0),
-        LossConfig::HardnessDice { lambda } => hardness_dice(&probabilities()?, truth, lambda),
-        LossConfig::GeneralizedDice => generalized_dice(&probabilities()?, truth),
-        LossConfig::CrossEntropy => cross_entropy(&logarithms()?, truth),
-        LossConfig::Focal { gamma, alpha } => focal(&logarithms()?, truth, gamma, alpha),
-        LossConfig::DiceCe { include_background } => {
-            let first = i64::from(!include_background);
-            let classes = |x: &Tensor| x.f_narrow(1, first, x.size().get(1).map_or(0, |n| n - first));
-            let dice = hardness_dice(&classes(&probabilities()?)?, &classes(truth)?, 0.0)?;
-            Ok(dice.f_add(&cross_entropy(&logarithms()?, truth)?)?)
-        }
-        LossConfig::Own(ref named) => Err(not_ours(&named.name)),
-    }
+    loss.known().map_err(not_ours)?.of_logits(logits, truth)
 }
 
 /// The same loss of a map of the foreground against the foreground at its resolution, both `[N, 1, …]` between 0
@@ -44,18 +48,17 @@ pub fn of_segmentation(loss: &LossConfig, logits: &Tensor, truth: &Tensor) -> Re
 /// # Errors
 /// [`NetworkError::Torch`] for tensors of unequal shape, [`NetworkError::Config`] for a loss of a downstream crate.
 pub fn of_map(loss: &LossConfig, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
-    match *loss {
-        LossConfig::Dice => hardness_dice(map, target, 0.0),
-        LossConfig::HardnessDice { lambda } => hardness_dice(map, target, lambda),
-        LossConfig::GeneralizedDice => generalized_dice(map, target),
-        LossConfig::CrossEntropy => cross_entropy(&logarithms_of(map)?, &with_rest(target)?),
-        LossConfig::Focal { gamma, alpha } => focal(&logarithms_of(map)?, &with_rest(target)?, gamma, alpha),
-        LossConfig::DiceCe { .. } => {
-            let entropy = cross_entropy(&logarithms_of(map)?, &with_rest(target)?)?;
-            Ok(hardness_dice(map, target, 0.0)?.f_add(&entropy)?)
-        }
-        LossConfig::Own(ref named) => Err(not_ours(&named.name)),
-    }
+    loss.known().map_err(not_ours)?.of_map(map, target)
+}
+
+/// The probabilities of classes.
+fn probabilities(logits: &Tensor) -> Result<Tensor, NetworkError> {
+    logits.f_softmax(1, None::<Kind>).doing("loss")
+}
+
+/// Their logarithms.
+fn logarithms(logits: &Tensor) -> Result<Tensor, NetworkError> {
+    logits.f_log_softmax(1, None::<Kind>).doing("loss")
 }
 
 fn not_ours(name: &str) -> NetworkError {
@@ -93,12 +96,12 @@ mod tests {
     #[test]
     fn empty_and_full_masks_have_a_loss_and_a_gradient() {
         let losses = [
-            LossConfig::Dice,
-            LossConfig::GeneralizedDice,
-            LossConfig::HardnessDice { lambda: 0.6 },
-            LossConfig::CrossEntropy,
-            LossConfig::Focal { gamma: 0.5, alpha: Some(0.75) },
-            LossConfig::DiceCe { include_background: false },
+            LossConfig::Dice(DiceLoss {}),
+            LossConfig::GeneralizedDice(GeneralizedDiceLoss {}),
+            LossConfig::HardnessDice(HardnessDiceLoss { lambda: 0.6 }),
+            LossConfig::CrossEntropy(CrossEntropyLoss {}),
+            LossConfig::Focal(FocalLoss { gamma: 0.5, alpha: Some(0.75) }),
+            LossConfig::DiceCe(DiceCeLoss { include_background: false }),
         ];
         for loss in losses {
             for class in [0i64, 1] {

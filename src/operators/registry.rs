@@ -137,7 +137,7 @@ pub struct Entry {
 
 /// A network or a loss of a downstream crate, which `train` then takes by its name.
 #[derive(Clone, Copy)]
-pub struct Part<B> {
+pub struct Extension<B> {
     /// The `type` in TOML and in models' cards.
     pub name: &'static str,
     /// Raised whenever its code comes to other numbers: it is part of each training's key.
@@ -149,10 +149,10 @@ pub struct Part<B> {
 }
 
 /// A network of a downstream crate.
-pub type NetworkPart = Part<BuildNetwork>;
+pub type NetworkPart = Extension<BuildNetwork>;
 
 /// A loss of a downstream crate.
-pub type LossPart = Part<BuildLoss>;
+pub type LossPart = Extension<BuildLoss>;
 
 /// A spec whose field takes one more type of table. Specs are told by reference and live as long as the program, and so
 /// does this one: a crate registers what it brings once.
@@ -223,7 +223,7 @@ impl Registry {
     /// # Errors
     /// A problem of `network` for a name that tomoflow's own networks have, or one that is registered already.
     pub fn register_network(&mut self, part: NetworkPart) -> Result<&mut Self, FieldProblem> {
-        let Part { name, version, fields, build } = part;
+        let Extension { name, version, fields, build } = part;
         self.extend("network", name, version, fields)?;
         self.extensions.add_network(name, version, build);
         Ok(self)
@@ -234,7 +234,7 @@ impl Registry {
     /// # Errors
     /// A problem of `loss` for a name that tomoflow's own losses have, or one that is registered already.
     pub fn register_loss(&mut self, part: LossPart) -> Result<&mut Self, FieldProblem> {
-        let Part { name, version, fields, build } = part;
+        let Extension { name, version, fields, build } = part;
         self.extend("loss", name, version, fields)?;
         self.extensions.add_loss(name, version, build);
         Ok(self)

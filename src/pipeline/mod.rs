@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 pub use draft::Draft;
 pub use manual::{manual, manual_of_operators, manual_of_pipeline, wrapped};
 pub use places::resolved;
-pub use plan::{Identifiers, Plan, PlannedStage, Settings};
+pub use plan::{Identifiers, Plan, PlannedStage, Settings, StageId};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reference::{page, reference};
 pub use schema::schema;

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::common::RETRIES;
 use super::problem::Problem;
 use crate::networks::{Extensions, Step};
@@ -106,6 +108,22 @@ impl fmt::Debug for PlannedStage {
     }
 }
 
+/// A stage of a plan, as rows and actions name it: by its place in [`Plan::stages`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StageId(u16);
+
+impl StageId {
+    /// The stage at this place.
+    pub const fn at(place: usize) -> Self {
+        Self(place as u16)
+    }
+
+    /// Its place.
+    pub const fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A whole pipeline.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -198,6 +216,24 @@ impl Plan {
             if !matches!(at.output, Some(Kind::Scan | Kind::Case | Kind::Samples)) {
                 return None;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows in the store and messages between processes name stages.
+    #[test]
+    fn a_stage_is_written_as_its_number() {
+        for place in [0, 1, 127, 128, 65_535] {
+            let (stage, number) = (StageId::at(place), place as u16);
+            let bytes = postcard::to_stdvec(&number).unwrap();
+            assert_eq!(postcard::to_stdvec(&stage).unwrap(), bytes);
+            assert_eq!(postcard::from_bytes::<StageId>(&bytes).unwrap(), stage);
+            assert_eq!(serde_json::to_string(&stage).unwrap(), number.to_string());
+            assert_eq!(stage.place(), place);
         }
     }
 }

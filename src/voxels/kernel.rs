@@ -13,7 +13,7 @@ const GAUSSIAN_REACH: f64 = 4.0;
 
 /// What is done along each line of voxels of one axis, in this order.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct AxisKernel {
     /// Voxels before.
     pub old: usize,
     /// Smooths before shrinking.
@@ -24,7 +24,7 @@ pub struct Line {
     pub table: Option<Table>,
 }
 
-impl Line {
+impl AxisKernel {
     /// The line of a sampling.
     pub fn new(sampling: &Sampling, order: Order, antialias: bool) -> Self {
         let old = sampling.old;

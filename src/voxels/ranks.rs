@@ -75,7 +75,7 @@ fn upper(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync) -> (Vec<u32>, u32) 
 }
 
 /// Where a rank lies.
-struct Place {
+struct RankPlace {
     /// Its upper bits.
     upper: usize,
     /// Their place among those that are sought.
@@ -85,7 +85,7 @@ struct Place {
 }
 
 /// Where each rank lies, and the upper bits that are sought; ranks ascend, and all are below the sum of `counts`.
-fn sought(counts: &[u32], ranks: &[u64]) -> (Vec<Place>, Vec<usize>) {
+fn sought(counts: &[u32], ranks: &[u64]) -> (Vec<RankPlace>, Vec<usize>) {
     let (mut places, mut parts) = (Vec::with_capacity(ranks.len()), Vec::new());
     let (mut upper, mut before) = (0, 0);
     for &rank in ranks {
@@ -96,7 +96,7 @@ fn sought(counts: &[u32], ranks: &[u64]) -> (Vec<Place>, Vec<usize>) {
         if parts.last() != Some(&upper) {
             parts.push(upper);
         }
-        places.push(Place { upper, part: parts.len() - 1, rank: rank - before });
+        places.push(RankPlace { upper, part: parts.len() - 1, rank: rank - before });
     }
     (places, parts)
 }
@@ -105,7 +105,7 @@ fn sought(counts: &[u32], ranks: &[u64]) -> (Vec<Place>, Vec<usize>) {
 fn values_at(
     voxels: &[f32],
     holds: impl Fn(f32) -> bool + Sync,
-    places: &[Place],
+    places: &[RankPlace],
     parts: &[usize],
 ) -> Vec<f64> {
     // 0 for upper bits that nobody seeks, else the number of their table, from 1 on.
@@ -120,7 +120,7 @@ fn values_at(
         }
         0
     });
-    let find = |place: &Place| {
+    let find = |place: &RankPlace| {
         let mut rank = place.rank;
         let low = lower[place.part * LOWER..][..LOWER].iter().position(|count| {
             let count = u64::from(*count);

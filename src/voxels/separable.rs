@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::kernel::{Line, Table};
+use super::kernel::{AxisKernel, Table};
 use super::spline;
 
 /// Lines along W that are worked on side by side.
@@ -28,7 +28,7 @@ pub enum Clip {
 }
 
 /// The volume after each axis has had its line.
-pub fn resample(voxels: &[f32], size: [usize; 3], lines: &[Line; 3], clip: Clip) -> Vec<f32> {
+pub fn resample(voxels: &[f32], size: [usize; 3], lines: &[AxisKernel; 3], clip: Clip) -> Vec<f32> {
     let whole = (clip == Clip::Volume).then(|| bounds(voxels));
     let by_slice = clip == Clip::Slices(0);
     let [depth, plane] = [lines[0].table.is_some(), lines[1].table.is_some() || lines[2].table.is_some()];
@@ -92,7 +92,7 @@ fn clamp(values: &mut [f32], (least, most): Bounds) {
 }
 
 /// For slices along H or W: a row, or a column, of the new volume within the bounds of the one it was taken from.
-fn clip_slices(voxels: &[f32], size: [usize; 3], lines: &[Line; 3], axis: usize, output: &mut [f32]) {
+fn clip_slices(voxels: &[f32], size: [usize; 3], lines: &[AxisKernel; 3], axis: usize, output: &mut [f32]) {
     let mut found = vec![EMPTY; size[axis]];
     for (line, row) in voxels.chunks_exact(size[2]).enumerate() {
         if axis == 1 {
@@ -122,7 +122,7 @@ fn clip_slices(voxels: &[f32], size: [usize; 3], lines: &[Line; 3], axis: usize,
 }
 
 /// The lines along D: neighbouring columns of the plane side by side.
-fn along_depth(voxels: &[f32], size: [usize; 3], line: &Line, clip: Option<Bounds>) -> Vec<f32> {
+fn along_depth(voxels: &[f32], size: [usize; 3], line: &AxisKernel, clip: Option<Bounds>) -> Vec<f32> {
     let Some(table) = &line.table else { return voxels.to_vec() };
     let area = size[1] * size[2];
     let mut output = zeros(table.len() * area);
@@ -166,13 +166,13 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(line: &Line, lanes: usize) -> Self {
+    fn new(line: &AxisKernel, lanes: usize) -> Self {
         let count = line.old * lanes;
         Self { lines: vec![0.0; count], smoothed: vec![0.0; if line.smooth.is_some() { count } else { 0 }] }
     }
 
     #[inline(always)]
-    fn load(&mut self, line: &Line, lanes: usize, mut load: impl FnMut(usize, &mut [f32])) -> &[f32] {
+    fn load(&mut self, line: &AxisKernel, lanes: usize, mut load: impl FnMut(usize, &mut [f32])) -> &[f32] {
         let lines = &mut self.lines[..line.old * lanes];
         let Some(smooth) = &line.smooth else {
             if line.prefilter {
@@ -198,7 +198,7 @@ impl Scratch {
 fn in_planes(
     voxels: &[f32],
     size: [usize; 3],
-    lines: &[Line; 3],
+    lines: &[AxisKernel; 3],
     by_slice: bool,
     whole: Option<Bounds>,
 ) -> Vec<f32> {
@@ -238,7 +238,7 @@ fn in_planes(
 fn along_rows(
     plane: &[f32],
     width: usize,
-    line: &Line,
+    line: &AxisKernel,
     table: &Table,
     scratch: &mut Scratch,
     out: &mut [f32],
@@ -255,7 +255,7 @@ fn along_rows(
 }
 
 /// The lines of a plane along W: neighbouring rows side by side, turned and turned back.
-fn along_columns(plane: &[f32], line: &Line, table: &Table, scratch: &mut Scratch, out: &mut [f32]) {
+fn along_columns(plane: &[f32], line: &AxisKernel, table: &Table, scratch: &mut Scratch, out: &mut [f32]) {
     let (old, new) = (line.old, table.len());
     for (rows, outs) in plane.chunks(LANES * old).zip(out.chunks_mut(LANES * new)) {
         let count = rows.len() / old;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors from the top; those on one line do not know each other.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["cli"],
     &["report", "phantom"],
     &["engine"],
@@ -14,6 +14,7 @@ const FLOORS: [&[&str]; 11] = [
     &["pipeline"],
     &["operators"],
     &["networks"],
+    &["fields"],
     &["voxels"],
     &["metrics"],
     &["connectors"],

@@ -66,16 +66,16 @@ pub fn folder_of(path: &Path) -> &Path {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum ContainerFormat {
     Zip,
     Tar,
 }
 
-fn kind(path: &Path) -> Option<Kind> {
+fn kind(path: &Path) -> Option<ContainerFormat> {
     let extension = path.extension()?.to_ascii_lowercase();
     match extension.as_bytes() {
-        b"zip" => Some(Kind::Zip),
-        b"tar" => Some(Kind::Tar),
+        b"zip" => Some(ContainerFormat::Zip),
+        b"tar" => Some(ContainerFormat::Tar),
         _ => None,
     }
 }
@@ -153,8 +153,8 @@ fn open(path: &Path) -> io::Result<Arc<Container>> {
     let file = Arc::new(file);
     let at = At { file: file.clone(), at: 0, length: stat.size };
     let members: Box<dyn Members> = match kind(path).ok_or(ErrorKind::InvalidInput)? {
-        Kind::Zip => Box::new(zip::Zip::open(at)?),
-        Kind::Tar => Box::new(tar::Tar::open(at)?),
+        ContainerFormat::Zip => Box::new(zip::Zip::open(at)?),
+        ContainerFormat::Tar => Box::new(tar::Tar::open(at)?),
     };
     let container = Arc::new(Container { stat, file, members });
     let mut recent = recent();

@@ -21,8 +21,8 @@ pub use header::{
 pub use pixels::{load_scan, same_values};
 pub use short::{ShortError, Unfit, load_short};
 pub use stack::{
-    Assembled, OnGap, OnUneven, Part, Rules, SliceRef, assemble, assemble_comparing, assemble_with, gather,
-    load_scan_between, says_between, stray_series,
+    Assembled, OnGap, OnUneven, Rules, SliceRef, StackPart, assemble, assemble_comparing, assemble_with,
+    gather, load_scan_between, says_between, stray_series,
 };
 pub use walk::{Few, Named, Names, PassedOver, Unseen, Walk, WalkError, is_passed_over, is_remnant, walk};
 

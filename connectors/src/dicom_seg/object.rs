@@ -8,7 +8,7 @@ use crate::dicom::{Dataset, Frame, Head};
 
 /// SegmentationType.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SegmentationType {
     Binary,
     Fractional,
     LabelMap,
@@ -18,7 +18,7 @@ pub(super) enum Kind {
 pub(super) struct Object<'d, 'a> {
     pub(super) dataset: &'d Dataset<'a>,
     pub(super) image: image::Image<'a>,
-    pub(super) kind: Kind,
+    pub(super) kind: SegmentationType,
     /// Numbers and labels, in the file's order; a label map's background is not among them.
     pub(super) segments: Vec<(u16, String)>,
     /// The value of a label map's pixels that belong to nothing, beside 0.
@@ -46,9 +46,9 @@ impl<'d, 'a> Object<'d, 'a> {
         }
         let image = image::read(head, dataset).ok_or_else(|| not("an object without pixels"))?;
         let kind = match dataset.text(tags::SEGMENTATION_TYPE).as_deref() {
-            Some("BINARY") => Kind::Binary,
-            Some("FRACTIONAL") => Kind::Fractional,
-            Some("LABELMAP") => Kind::LabelMap,
+            Some("BINARY") => SegmentationType::Binary,
+            Some("FRACTIONAL") => SegmentationType::Fractional,
+            Some("LABELMAP") => SegmentationType::LabelMap,
             other => return Err(bad(format!("a known SegmentationType expected, {other:?} found"))),
         };
         let padding = dataset.number(tags::PIXEL_PADDING_VALUE).map(|value| value as u16);
@@ -57,7 +57,7 @@ impl<'d, 'a> Object<'d, 'a> {
         for item in dataset.items(tags::SEGMENT_SEQUENCE) {
             let number = item.count(tags::SEGMENT_NUMBER).and_then(|number| u16::try_from(number).ok());
             let number = number.ok_or_else(|| bad("a SegmentNumber expected, none found"))?;
-            let background = kind == Kind::LabelMap && (number == 0 || Some(number) == padding);
+            let background = kind == SegmentationType::LabelMap && (number == 0 || Some(number) == padding);
             if !background {
                 let label = item.decoded_text(tags::SEGMENT_LABEL, characters.as_ref());
                 segments.push((number, label.unwrap_or_default()));

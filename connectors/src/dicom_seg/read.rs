@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::bits::{runs_of_bits, runs_of_labels};
 use super::grid;
-use super::object::{Kind, Object, bad};
+use super::object::{Object, SegmentationType, bad};
 use crate::dicom::Head;
 use crate::dicom::codecs::codec;
 use crate::dicom::header::image::Stored;
@@ -148,7 +148,7 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
     fn new(object: &'o Object<'d, 'a>, threshold: f64) -> Result<Self, Reject> {
         let format = &object.image.instance.pixels;
         let least = match object.kind {
-            Kind::Fractional => {
+            SegmentationType::Fractional => {
                 let most = object.dataset.number(tags::MAXIMUM_FRACTIONAL_VALUE);
                 let most = most.filter(|&most| most >= 1.0);
                 // Nothing is not a part of anything, whatever the threshold.
@@ -158,8 +158,10 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
             _ => 1.0,
         };
         let bits_fit = match object.kind {
-            Kind::Binary => [1, 8].contains(&format.bits_allocated),
-            Kind::Fractional | Kind::LabelMap => [8, 16].contains(&format.bits_allocated),
+            SegmentationType::Binary => [1, 8].contains(&format.bits_allocated),
+            SegmentationType::Fractional | SegmentationType::LabelMap => {
+                [8, 16].contains(&format.bits_allocated)
+            }
         };
         let side = 1..=u32::from(u16::MAX);
         if !bits_fit
@@ -215,7 +217,7 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
     /// The runs of each segment on one frame.
     fn frame(&self, frame: usize, number: Option<u16>) -> Result<Vec<(u16, RunLength)>, Reject> {
         let object = self.object;
-        if object.kind == Kind::LabelMap {
+        if object.kind == SegmentationType::LabelMap {
             let padding = object.padding;
             let runs = runs_of_labels(self.values(frame)?, |label| label != 0 && Some(label) != padding);
             return Ok(runs.into_iter().collect());

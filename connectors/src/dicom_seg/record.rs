@@ -7,12 +7,12 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 use super::grid;
-use super::object::{Kind, Object};
+use super::object::{Object, SegmentationType};
 use crate::Digest;
 use crate::dicom::header::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
 use crate::digest::Parts;
-use crate::rtstruct::{Form, Instances, Outlines, Part};
+use crate::rtstruct::{Form, Instances, OutlinePart, Outlines};
 
 /// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
 pub fn record(bytes: &[u8]) -> Option<Outlines> {
@@ -43,17 +43,17 @@ pub(crate) fn outlines(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<Outline
 }
 
 /// Each segment, with how many frames it has. In a label map each frame may be of all, and is counted for each.
-fn parts(object: &Object<'_, '_>, has_frame: bool) -> Vec<Part> {
+fn parts(object: &Object<'_, '_>, has_frame: bool) -> Vec<OutlinePart> {
     let frames = object.frame_segments();
     let mut drawn: BTreeMap<u16, u32> = BTreeMap::new();
     for number in frames.iter().flatten() {
         *drawn.entry(*number).or_default() += 1;
     }
-    let part = |(number, _): &(u16, String)| Part {
+    let part = |(number, _): &(u16, String)| OutlinePart {
         number: i64::from(*number),
         frame: has_frame.then_some(0),
         drawn: match object.kind {
-            Kind::LabelMap => frames.len() as u32,
+            SegmentationType::LabelMap => frames.len() as u32,
             _ => drawn.get(number).copied().unwrap_or_default(),
         },
     };

@@ -163,17 +163,17 @@ fn sorted(
             _ => {}
         }
         match place(contour, geometry, sites)? {
-            Place::On(site, corners) => {
+            ContourPlace::On(site, corners) => {
                 left_out.drawn += 1;
                 whole += area::of(&corners);
                 inside += area::within(&corners, [rows, columns]);
                 slices.entry(site).or_insert_with(|| Crossings::new(rows)).add(&corners);
             }
-            Place::Beyond(corners) => {
+            ContourPlace::Beyond(corners) => {
                 left_out.beyond += 1;
                 whole += area::of(&corners);
             }
-            Place::Between => left_out.off_slice += 1,
+            ContourPlace::Between => left_out.off_slice += 1,
         }
     }
     left_out.beyond_share = area::beyond(whole, inside);
@@ -224,7 +224,7 @@ impl Sites {
 }
 
 /// Where a contour lies, with its corners as (row, column).
-enum Place {
+enum ContourPlace {
     /// On a site.
     On(usize, Vec<[f64; 2]>),
     /// Before the first slice, or after the last.
@@ -233,7 +233,7 @@ enum Place {
     Between,
 }
 
-fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Place, Reject> {
+fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<ContourPlace, Reject> {
     let mut corners = Vec::with_capacity(contour.points.len());
     let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
     for &point in &contour.points {
@@ -243,7 +243,7 @@ fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Place,
         };
         let [slice, row, column] = index.0;
         if !(slice.is_finite() && row.is_finite() && column.is_finite()) {
-            return Ok(Place::Between);
+            return Ok(ContourPlace::Between);
         }
         (lowest, highest) = (lowest.min(slice), highest.max(slice));
         corners.push([row, column]);
@@ -252,11 +252,11 @@ fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Place,
         let away = (lowest - height).abs().max((highest - height).abs());
         // A little more than the tolerance, so that rounded decimal strings do not decide.
         if away <= PLANE_TOLERANCE + 1e-6 {
-            return Ok(Place::On(site, corners));
+            return Ok(ContourPlace::On(site, corners));
         }
     }
     let beyond = highest < 0.0 || lowest > sites.depth as f64 - 1.0;
-    Ok(if beyond { Place::Beyond(corners) } else { Place::Between })
+    Ok(if beyond { ContourPlace::Beyond(corners) } else { ContourPlace::Between })
 }
 
 /// Where the edges of contours cross the lines of a slice through voxel centres, as columns, by row.

@@ -43,14 +43,14 @@ pub struct Outlines {
     /// The frames of reference that it refers to, sorted.
     pub frames: Vec<String>,
     /// What is known of each of `structures`, in their order; none in files that say nothing of them.
-    pub parts: Vec<Part>,
+    pub parts: Vec<OutlinePart>,
     /// The images that its contours or frames name; when they name none, those that it says it was drawn on.
     pub instances: Instances,
 }
 
 /// What an index keeps of one structure or segment, beside its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Part {
+pub struct OutlinePart {
     /// ROINumber or SegmentNumber.
     pub number: i64,
     /// The place in `frames` of the frame of reference that it lies in.
@@ -96,9 +96,9 @@ pub(crate) fn outlines(dataset: &Dataset<'_>) -> Outlines {
     }
 }
 
-fn part(structure: &Structure, frames: &[String]) -> Part {
+fn part(structure: &Structure, frames: &[String]) -> OutlinePart {
     let frame = frames.binary_search(&structure.frame_of_reference).ok();
-    Part {
+    OutlinePart {
         number: structure.number,
         frame: frame.and_then(|frame| u16::try_from(frame).ok()),
         drawn: structure.contours.len() as u32,

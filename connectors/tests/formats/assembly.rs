@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use tomoflow_connectors::dicom::{
-    Assembled, Frame, Instance, OnGap, OnUneven, Part, PixelFormat, Rules, assemble, assemble_with, gather,
-    says_between, stray_series,
+    Assembled, Frame, Instance, OnGap, OnUneven, PixelFormat, Rules, StackPart, assemble, assemble_with,
+    gather, says_between, stray_series,
 };
 use tomoflow_connectors::{Digest, Geometry, Real, Reject};
 
@@ -65,7 +65,7 @@ fn a_series_with_a_gap_is_split_when_asked() {
     assert_eq!(parts.iter().map(|part| part.number).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(parts[2].instances, [5]);
     assert!(parts[..2].iter().all(|part| self::found(part).unwrap().1.is_empty()));
-    let noted = |part: &Part| part.verdict.as_ref().unwrap().notes.concat().contains("split at the gap");
+    let noted = |part: &StackPart| part.verdict.as_ref().unwrap().notes.concat().contains("split at the gap");
     assert!(noted(&parts[0]) && noted(&parts[1]));
     // Neither without a gap, nor with uneven ones.
     assert_eq!(split(&stack(&[0.0, 3.0, 6.0])), self::parts(&stack(&[0.0, 3.0, 6.0])));
@@ -73,11 +73,11 @@ fn a_series_with_a_gap_is_split_when_asked() {
     assert_eq!(uneven[0].verdict.as_ref().unwrap_err().code, "VARIABLE_SPACING");
 }
 
-fn parts(instances: &[Instance]) -> Vec<Part> {
+fn parts(instances: &[Instance]) -> Vec<StackPart> {
     assemble(&instances.iter().collect::<Vec<_>>())
 }
 
-fn parts_with(instances: &[Instance], rules: Rules) -> Vec<Part> {
+fn parts_with(instances: &[Instance], rules: Rules) -> Vec<StackPart> {
     assemble_with(&instances.iter().collect::<Vec<_>>(), rules)
 }
 
@@ -85,7 +85,7 @@ fn parts_with(instances: &[Instance], rules: Rules) -> Vec<Part> {
 type Stacked<'a> = ([usize; 3], &'a [f64], &'a [String]);
 
 /// What a part came to, or the code of its refusal.
-fn found(part: &Part) -> Result<Stacked<'_>, &str> {
+fn found(part: &StackPart) -> Result<Stacked<'_>, &str> {
     let stack = part.verdict.as_ref().map_err(|reject| reject.code.as_str())?;
     assert_eq!(stack.notes.iter().any(|note| says_between(note)), !stack.heights.is_empty());
     Ok((stack.geometry.size, &stack.heights, &stack.notes))
@@ -145,7 +145,7 @@ fn uneven_slices_are_resampled_when_asked() {
 
 /// Codes of refusals, and sizes of stacks, in order.
 fn outcomes(instances: &[Instance]) -> Vec<String> {
-    let outcome = |part: Part| match part.verdict {
+    let outcome = |part: StackPart| match part.verdict {
         Ok(assembled) => format!("{:?}", assembled.geometry.size),
         Err(reject) => reject.code,
     };

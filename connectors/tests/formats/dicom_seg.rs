@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tomoflow_connectors::dicom_seg::{
     Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read, record, write,
 };
-use tomoflow_connectors::rtstruct::{Instances, Part};
+use tomoflow_connectors::rtstruct::{Instances, OutlinePart};
 use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
 
 /// A segment for each label of a map, and one for a label that it has not.
@@ -72,7 +72,7 @@ fn the_record_tells_what_was_drawn_and_on_what() {
         (vec!["2.25.102".into()], "20260103121314")
     );
     assert_eq!(kept.structures, ["label 1", "label 2"]);
-    let parts = |number, drawn| Part { number, frame: Some(0), drawn };
+    let parts = |number, drawn| OutlinePart { number, frame: Some(0), drawn };
     assert_eq!((&kept.parts[..], kept.frame_of(1)), (&[parts(1, 1), parts(2, 2)][..], "2.25.101"));
     assert_eq!(kept.instances, Instances::of(["2.25.9.0", "2.25.9.2"]));
     assert!(record(b"no DICOM at all").is_none());

@@ -59,7 +59,7 @@ impl Archive {
     fn source(&self, reader: &Reader) -> String {
         let stage = match &reader.origin {
             Origin::Instances(instances) => instances.source,
-            Origin::Files => usize::from(reader.stage),
+            Origin::Files => reader.stage.place(),
         };
         self.plan.stages[stage].name.clone()
     }

@@ -18,7 +18,7 @@ use crate::operators::registry::Stage;
 use crate::operators::source::{
     CaseFile, FileSource, FoundScan, LabelSource, LabelsIn, Layout, Reader, ScanSource, labels_of,
 };
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, StageId};
 use crate::store::StoreError;
 
 /// What a file holds.
@@ -137,7 +137,7 @@ impl Archive {
     pub(super) fn filed_now(&mut self, path: &Path, filed: Option<&Filed>, at_ns: i64, looked: &mut Looked) {
         let plan = self.plan.clone();
         for number in 0..self.readers.len() {
-            let stage = usize::from(self.readers[number].stage);
+            let stage = self.readers[number].stage.place();
             let (Origin::Files, Stage::Scans(source)) =
                 (&self.readers[number].origin, &plan.stages[stage].stage)
             else {
@@ -160,18 +160,18 @@ impl Archive {
             let Some(claim) = files.claim(path) else { continue };
             let below = path.strip_prefix(files.root()).unwrap_or(path);
             if let Some(label) = claim.label {
-                self.parts.filed_now((number as u16, claim.case), label, path, below, filed);
+                self.parts.filed_now((StageId::at(number), claim.case), label, path, below, filed);
                 continue;
             }
             let row = filed.map(|filed| label_row(filed, below, claim.case));
-            self.labels_now(number as u16, path, row, &mut looked.changes);
+            self.labels_now(StageId::at(number), path, row, &mut looked.changes);
         }
     }
 
     /// The labels in a file are these now, to one stage.
     fn labels_now(
         &mut self,
-        stage: u16,
+        stage: StageId,
         path: &Path,
         row: Option<Arc<OutlinesRow>>,
         changes: &mut Vec<(PathBuf, Change)>,
@@ -189,7 +189,7 @@ impl Archive {
     }
 
     /// The files of labels that a stage reads, with what they refer to.
-    pub(super) fn labels_of(&self, stage: u16) -> impl Iterator<Item = (&PathBuf, &Arc<OutlinesRow>)> {
+    pub(super) fn labels_of(&self, stage: StageId) -> impl Iterator<Item = (&PathBuf, &Arc<OutlinesRow>)> {
         let from = (stage, PathBuf::new());
         let own = self.filed_labels.range(from..).take_while(move |((of, _), _)| *of == stage);
         own.map(|((_, path), row)| (path, row))
@@ -203,7 +203,7 @@ impl Archive {
             let LabelsIn::Table(table) = source.lies_in() else { return Vec::new() };
             let change = |outlines: Outlines| {
                 let row = Arc::new(OutlinesRow { record: outlines.digest, outlines });
-                (table.to_owned(), (Input::Outlines(number as u16, row), 1))
+                (table.to_owned(), (Input::Outlines(StageId::at(number), row), 1))
             };
             source.listed().into_iter().map(change).collect()
         })
@@ -215,7 +215,7 @@ impl Archive {
         reader: usize,
         cases: &[String],
     ) -> Result<Vec<Vec<Verdict>>, StoreError> {
-        let Stage::Scans(source) = &self.plan.stages[usize::from(self.readers[reader].stage)].stage else {
+        let Stage::Scans(source) = &self.plan.stages[self.readers[reader].stage.place()].stage else {
             return Ok(vec![Vec::new(); cases.len()]);
         };
         let mut lists = Vec::new();

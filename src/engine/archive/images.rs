@@ -9,10 +9,11 @@ use tomoflow_connectors::rtstruct::{Instances, Outlines};
 use super::super::rows::{ImagesRow, Input};
 use super::{Archive, Change};
 use crate::executor::work::{ScanForm, SeriesRow, SliceList, Verdict};
+use crate::pipeline::StageId;
 use crate::store::StoreError;
 
 /// What was told: by stage and scan, the list of its slices, and their marks.
-pub(super) type Imaged = BTreeMap<(u16, Arc<str>), (Digest, Arc<ImagesRow>)>;
+pub(super) type Imaged = BTreeMap<(StageId, Arc<str>), (Digest, Arc<ImagesRow>)>;
 
 impl Archive {
     /// The images of all scans that some labels may be told apart by, as changes. Of other scans nothing is told: their
@@ -51,7 +52,7 @@ impl Archive {
 
     /// Scans that share their labels' series or frame of reference with another scan, or whose labels lie in several
     /// frames.
-    fn in_question(&self) -> BTreeMap<(u16, Arc<str>), Arc<SeriesRow>> {
+    fn in_question(&self) -> BTreeMap<(StageId, Arc<str>), Arc<SeriesRow>> {
         let mut found = BTreeMap::new();
         let naming =
             || self.outlines.values().map(|row| &row.outlines).filter(|row| row.instances.count() > 0);

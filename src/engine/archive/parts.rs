@@ -14,15 +14,16 @@ use super::{Archive, Change};
 use crate::executor::work::{OutlinesRow, SliceList, SliceRow};
 use crate::operators::registry::Stage;
 use crate::operators::source::labels_of;
+use crate::pipeline::StageId;
 use crate::store::StoreError;
 
 /// A stage and a case.
-type Key = (u16, String);
+type Key = (StageId, String);
 
 /// The files of labels that have one each.
 #[derive(Default)]
 pub(super) struct Parts {
-    files: BTreeMap<Key, BTreeMap<PathBuf, Part>>,
+    files: BTreeMap<Key, BTreeMap<PathBuf, LabelFile>>,
     /// What the control plane was told of each case.
     told: BTreeMap<Key, Vec<Arc<OutlinesRow>>>,
     /// Cases with a file that came, changed or went.
@@ -30,7 +31,7 @@ pub(super) struct Parts {
 }
 
 /// The file of one label.
-struct Part {
+struct LabelFile {
     label: u16,
     /// Its name below the source's folder.
     below: String,
@@ -51,7 +52,7 @@ impl Parts {
         match filed.cloned() {
             Some(filed) => {
                 let below = below.to_string_lossy().into_owned();
-                files.insert(path.to_owned(), Part { label, below, filed });
+                files.insert(path.to_owned(), LabelFile { label, below, filed });
             }
             None => drop(files.remove(path)),
         }
@@ -62,13 +63,13 @@ impl Parts {
     }
 
     /// The cases of a stage: their files, and the labels that these hold.
-    pub(super) fn of(&self, stage: u16) -> impl Iterator<Item = (&str, BTreeSet<u16>)> {
+    pub(super) fn of(&self, stage: StageId) -> impl Iterator<Item = (&str, BTreeSet<u16>)> {
         let own = self.files.range((stage, String::new())..).take_while(move |((of, _), _)| *of == stage);
         own.map(|((_, case), files)| (case.as_str(), files.values().map(|part| part.label).collect()))
     }
 
     /// The paths of a stage's files.
-    pub(super) fn paths(&self, stage: u16) -> impl Iterator<Item = &PathBuf> {
+    pub(super) fn paths(&self, stage: StageId) -> impl Iterator<Item = &PathBuf> {
         let own = self.files.range((stage, String::new())..).take_while(move |((of, _), _)| *of == stage);
         own.flat_map(|(_, files)| files.keys())
     }
@@ -92,8 +93,7 @@ impl Archive {
         let mut lists = Vec::new();
         for key in std::mem::take(&mut self.parts.changed) {
             let (stage, case) = &key;
-            let Some(Stage::Labels(source)) =
-                self.plan.stages.get(usize::from(*stage)).map(|stage| &stage.stage)
+            let Some(Stage::Labels(source)) = self.plan.stages.get(stage.place()).map(|stage| &stage.stage)
             else {
                 continue;
             };
@@ -106,7 +106,7 @@ impl Archive {
             let before = self.parts.told.remove(&key).unwrap_or_default();
             if before != rows {
                 // One name for all changes of a case, so that they come in order.
-                let name = PathBuf::from(format!("labels of {stage} {case}"));
+                let name = PathBuf::from(format!("labels of {} {case}", stage.place()));
                 let change = |row: &Arc<OutlinesRow>, diff| {
                     (name.clone(), (Input::Outlines(*stage, row.clone()), diff))
                 };
@@ -123,8 +123,8 @@ impl Archive {
 
 /// The sets of labels that files make: one, or where a label has several files as many as that, the newest first; and
 /// the labels that have several.
-fn sets<'a>(parts: impl Iterator<Item = &'a Part>) -> (Vec<Vec<&'a Part>>, BTreeSet<u16>) {
-    let mut labels: BTreeMap<u16, Vec<&Part>> = BTreeMap::new();
+fn sets<'a>(parts: impl Iterator<Item = &'a LabelFile>) -> (Vec<Vec<&'a LabelFile>>, BTreeSet<u16>) {
+    let mut labels: BTreeMap<u16, Vec<&LabelFile>> = BTreeMap::new();
     for part in parts {
         labels.entry(part.label).or_default().push(part);
     }
@@ -143,13 +143,14 @@ fn sets<'a>(parts: impl Iterator<Item = &'a Part>) -> (Vec<Vec<&'a Part>>, BTree
 fn row(
     case: &str,
     names: &[String],
-    parts: &[&Part],
+    parts: &[&LabelFile],
     several: &BTreeSet<u16>,
     lists: &mut Vec<(Digest, Vec<u8>)>,
 ) -> Arc<OutlinesRow> {
     // What cannot be read is refused when it is drawn, with its own reason.
-    let content = |part: &Part| part.filed.image.as_ref().map_or(part.filed.record, |image| image.digest);
-    let name = |part: &Part| usize::from(part.label).checked_sub(1).and_then(|label| names.get(label));
+    let content =
+        |part: &LabelFile| part.filed.image.as_ref().map_or(part.filed.record, |image| image.digest);
+    let name = |part: &LabelFile| usize::from(part.label).checked_sub(1).and_then(|label| names.get(label));
     let slices = parts.iter().map(|part| SliceRow {
         record: part.filed.record,
         content: content(part),

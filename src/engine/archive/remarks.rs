@@ -12,7 +12,7 @@ use super::{Archive, Change, Origin, SourceError};
 use crate::executor::work::Verdict;
 use crate::operators::registry::Stage;
 use crate::operators::source::{LabelSource, LabelsIn};
-use crate::pipeline::Identifiers;
+use crate::pipeline::{Identifiers, StageId};
 
 /// Rows of one kind that a source gets; a line tells how many there are in all.
 const ROWS: usize = 1000;
@@ -25,10 +25,10 @@ const NAMES: usize = 5;
 /// Remarks that the control plane was told of, and what a line says of them.
 #[derive(Default)]
 pub(super) struct Remarks {
-    told: BTreeSet<(u16, Remark)>,
+    told: BTreeSet<(StageId, Remark)>,
     lines: Vec<String>,
     /// The cases of labels in a table, by stage: they were read when the pipeline was built.
-    listed: BTreeMap<u16, BTreeSet<String>>,
+    listed: BTreeMap<StageId, BTreeSet<String>>,
 }
 
 /// One thing that is told.
@@ -46,7 +46,7 @@ impl Archive {
     pub fn remark(&mut self) -> Result<Vec<Change>, SourceError> {
         let (mut now, mut lines) = (self.unreadable(), Vec::new());
         for (number, stage) in self.plan.clone().stages.iter().enumerate() {
-            let number = number as u16;
+            let number = StageId::at(number);
             let mut told = match claimed(&stage.stage) {
                 Some(_) => self.unmet(number)?,
                 None => Vec::new(),
@@ -63,7 +63,7 @@ impl Archive {
                 now.extend(told.into_iter().take(ROWS).map(|told| (number, told.remark)));
             }
         }
-        let changes = |rows: Vec<&(u16, Remark)>, diff| -> Vec<Change> {
+        let changes = |rows: Vec<&(StageId, Remark)>, diff| -> Vec<Change> {
             rows.into_iter().map(|(stage, remark)| (Input::Remark(*stage, remark.clone()), diff)).collect()
         };
         let mut all = changes(now.difference(&self.remarks.told).collect(), 1);
@@ -100,8 +100,8 @@ impl Archive {
     }
 
     /// What a source asks for and is not there.
-    fn unmet(&self, number: u16) -> Result<Vec<Told>, SourceError> {
-        let Some(source) = self.plan.stages.get(usize::from(number)).and_then(|stage| claimed(&stage.stage))
+    fn unmet(&self, number: StageId) -> Result<Vec<Told>, SourceError> {
+        let Some(source) = self.plan.stages.get(number.place()).and_then(|stage| claimed(&stage.stage))
         else {
             return Ok(Vec::new());
         };
@@ -124,7 +124,7 @@ impl Archive {
     }
 
     /// Labels that belong to no scan of those that the source's labels are matched with.
-    fn of_no_scan(&mut self, number: u16, source: &dyn LabelSource) -> Result<Vec<Told>, SourceError> {
+    fn of_no_scan(&mut self, number: StageId, source: &dyn LabelSource) -> Result<Vec<Told>, SourceError> {
         let readers = self.matched_with(number);
         if readers.is_empty() {
             return Ok(Vec::new());
@@ -208,7 +208,7 @@ impl Archive {
     /// The same of labels that have a file each, and cases that have none for some of them.
     fn in_parts(
         &self,
-        number: u16,
+        number: StageId,
         source: &dyn LabelSource,
         readers: &[usize],
     ) -> Result<Vec<Told>, SourceError> {
@@ -237,14 +237,14 @@ impl Archive {
     }
 
     /// The readers whose scans labels of a stage are matched with.
-    fn matched_with(&self, labels: u16) -> Vec<usize> {
+    fn matched_with(&self, labels: StageId) -> Vec<usize> {
         let with = self.plan.stages.iter().enumerate().filter(|(_, stage)| {
             let sources = stage.inputs.get(1..).unwrap_or_default();
-            matches!(stage.stage, Stage::Label(_)) && sources.contains(&usize::from(labels))
+            matches!(stage.stage, Stage::Label(_)) && sources.contains(&labels.place())
         });
         let origins: BTreeSet<usize> = with.map(|(number, _)| self.plan.origin(number)).collect();
         let readers = self.readers.iter().enumerate();
-        let of = readers.filter(|(_, reader)| origins.contains(&usize::from(reader.stage)));
+        let of = readers.filter(|(_, reader)| origins.contains(&reader.stage.place()));
         of.map(|(number, _)| number).collect()
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
-use crate::executor::work::{Action, CaseRow, SliceList};
+use crate::executor::work::{Action, BoundCase, SliceList};
 use crate::executor::{Context, Lookup, by_images, keys, vanished};
 use crate::operators::registry::Stage;
 
@@ -36,7 +36,7 @@ impl Packed {
         packed
     }
 
-    fn scan(&mut self, lookup: &dyn Lookup, row: &CaseRow) {
+    fn scan(&mut self, lookup: &dyn Lookup, row: &BoundCase) {
         let series = &row.series;
         let Some(records) = self.list(lookup, row) else { return };
         if let Ok(places) = lookup.places(series.held_under(), &records) {
@@ -46,14 +46,14 @@ impl Packed {
     }
 
     /// The slices of a scan, and their records.
-    fn list(&mut self, lookup: &dyn Lookup, row: &CaseRow) -> Option<Vec<Digest>> {
+    fn list(&mut self, lookup: &dyn Lookup, row: &BoundCase) -> Option<Vec<Digest>> {
         let list = lookup.slices(row.series.list).ok()?;
         let records = list.slices.iter().map(|slice| slice.record).collect();
         self.slices.push((row.series.list, list));
         Some(records)
     }
 
-    fn labels(&mut self, lookup: &dyn Lookup, row: &CaseRow) {
+    fn labels(&mut self, lookup: &dyn Lookup, row: &BoundCase) {
         let Some(labels) = &row.labels else { return };
         let mut records = vec![labels.record];
         // Labels that have a file each are a list of files.
@@ -67,7 +67,7 @@ impl Packed {
         }
     }
 
-    fn kept(&mut self, context: &Context, lookup: &dyn Lookup, row: &CaseRow) {
+    fn kept(&mut self, context: &Context, lookup: &dyn Lookup, row: &BoundCase) {
         for (stage, planned) in context.plan.stages.iter().enumerate() {
             if planned.keep && matches!(planned.stage, Stage::Transform(_)) {
                 let key = keys::prepare(keys::Chain::to(&context.plan, stage).scan(row), None);

@@ -133,7 +133,7 @@ mod tests {
     use std::sync::Arc;
 
     use tomoflow_connectors::Digest;
-    use tomoflow_connectors::rtstruct::{Instances, Part};
+    use tomoflow_connectors::rtstruct::{Instances, OutlinePart};
 
     use super::*;
     use crate::executor::work::{Grid, ScanForm};
@@ -162,7 +162,7 @@ mod tests {
             referenced_series: series.iter().map(|uid| (*uid).to_owned()).collect(),
             frames: frames.iter().map(|uid| (*uid).to_owned()).collect(),
             parts: (0..frames.len() as u16)
-                .map(|frame| Part { frame: Some(frame), ..Part::default() })
+                .map(|frame| OutlinePart { frame: Some(frame), ..OutlinePart::default() })
                 .collect(),
             instances: Instances::of(images.iter().copied()),
             ..Outlines::default()

@@ -1,9 +1,9 @@
 //! Series to cases.
 
-use super::super::rows::{Desired, Output};
+use super::super::rows::{Conclusion, Desired};
 use super::strays::refuse_stacks;
 use super::{Built, Rows};
-use crate::executor::work::{CaseRow, Verdict};
+use crate::executor::work::{BoundCase, Verdict};
 
 impl<'s> Built<'s, '_> {
     /// Scans as cases; what could not be assembled as rejects.
@@ -13,12 +13,12 @@ impl<'s> Built<'s, '_> {
         self.outputs.push(verdicts.clone().flat_map(move |verdict| match verdict {
             Verdict::Rejected(key, reject) => {
                 let (case, stage) = (Some(key), stage.clone());
-                Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
+                Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
             }
             Verdict::Accepted(_) => None,
         }));
         let cases = verdicts.flat_map(|verdict| match verdict {
-            Verdict::Accepted(series) => Some((series.key.clone(), CaseRow { series, labels: None })),
+            Verdict::Accepted(series) => Some((series.key.clone(), BoundCase { series, labels: None })),
             Verdict::Rejected(..) => None,
         });
         self.described.insert(index, cases.clone());
@@ -35,8 +35,8 @@ impl<'s> Built<'s, '_> {
             let labelled = all.map(|(_, case)| (case.series, case.labels)).reduce(|_, labels, output| {
                 output.push((labels.iter().find_map(|(labels, _)| (*labels).clone()), 1));
             });
-            labelled.map(|(series, labels)| CaseRow { series, labels })
+            labelled.map(|(series, labels)| BoundCase { series, labels })
         };
-        self.outputs.push(cases.map(|case| Output::desired(Desired::Case(case))));
+        self.outputs.push(cases.map(|case| Conclusion::desired(Desired::Case(case))));
     }
 }

@@ -12,6 +12,7 @@ use crate::executor::reach::Reach;
 use crate::executor::work::{Action, Work};
 use crate::operators::models::origin::ModelSource;
 use crate::operators::models::train::Part;
+use crate::pipeline::StageId;
 
 /// The models of an inference, all of them there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,7 +76,7 @@ impl<'s> Built<'s, '_> {
             let operator = reach.operator(operator, &case.series.grid);
             let key = keys::action(operator, &[chain.scan(&case), model]);
             let work = Work::with_models(case, models);
-            (Action { key, stage: index as u16, work }, Some(Used { model, stands }))
+            (Action { key, stage: StageId::at(index), work }, Some(Used { model, stands }))
         });
         self.masks_of(index, wanted);
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Reject};
 
-use super::super::rows::{Desired, ImagesRow, Output};
+use super::super::rows::{Conclusion, Desired, ImagesRow};
 use super::binding::{Bound, bind, same_patient};
 use super::{Built, Rows, several};
 use crate::executor::keys;
-use crate::executor::work::{CaseRow, OutlinesRow, SeriesRow};
+use crate::executor::work::{BoundCase, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
 use crate::operators::source::{LabelSource, LabelsIn};
 use crate::pipeline::Identifiers;
@@ -61,14 +61,15 @@ impl<'s> Built<'s, '_> {
                     let drawn = keys::DrawnBy { apart: found.apart, images: found.images };
                     keys::labels(&plan, index, source, &found.labels, series, drawn, absent)
                 });
-                output.push(((CaseRow { series: series.clone(), labels }, refused), 1));
+                output.push(((BoundCase { series: series.clone(), labels }, refused), 1));
             }
         });
         let stage = self.names[index].clone();
         self.outputs.push(joined.clone().flat_map(move |(key, (_, refused))| {
             let (case, stage) = (Some(key.to_string()), stage.clone());
-            refused
-                .map(|(reject, attempts)| Output::desired(Desired::Reject { case, stage, reject, attempts }))
+            refused.map(|(reject, attempts)| {
+                Conclusion::desired(Desired::Reject { case, stage, reject, attempts })
+            })
         }));
         let cases = joined.map(|(key, (case, _))| (key, case));
         // It holds every scan that it was given, so that those need not be described again.

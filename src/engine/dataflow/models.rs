@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Reject};
 
-use super::super::rows::{Desired, ModelRow, Output, Parts, Provenance};
+use super::super::rows::{Conclusion, Desired, ModelRow, Parts, Provenance};
 use super::{Built, Rows};
 use crate::executor::keys;
-use crate::executor::work::{Action, CaseRow, Member, Work, parts_of};
+use crate::executor::work::{Action, BoundCase, Member, Work, parts_of};
 use crate::operators::models::train::{Part, Retrain, Train};
+use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
 
 /// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.
@@ -22,7 +23,7 @@ impl<'s> Built<'s, '_> {
     pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
         let (view, _) = self.plan.samples(index);
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
-        let stage = index as u16;
+        let stage = StageId::at(index);
         let labelled = self.wholly_labelled(index, self.cases[&view].clone());
         let holding = holding(labelled.clone(), pins.clone(), train.retrain);
         let labelled = labelled.map(|(_, case)| ((), case));
@@ -63,10 +64,10 @@ impl<'s> Built<'s, '_> {
     fn wholly_labelled(
         &mut self,
         index: usize,
-        cases: Rows<'s, (Arc<str>, CaseRow)>,
-    ) -> Rows<'s, (Arc<str>, CaseRow)> {
+        cases: Rows<'s, (Arc<str>, BoundCase)>,
+    ) -> Rows<'s, (Arc<str>, BoundCase)> {
         let (stage, names) = (self.names[index].clone(), self.label_names());
-        let lacks = |case: &CaseRow| case.labels.as_ref().is_some_and(|labels| !labels.absent.is_empty());
+        let lacks = |case: &BoundCase| case.labels.as_ref().is_some_and(|labels| !labels.absent.is_empty());
         self.outputs.push(cases.clone().flat_map(move |(key, case)| {
             let labels = case.labels.as_ref().filter(|_| lacks(&case))?;
             let names = names.get(&labels.source).map_or(&[][..], Vec::as_slice);
@@ -76,14 +77,15 @@ impl<'s> Built<'s, '_> {
             let hint = "the case is not trained on; ask for fewer labels, or set `absent = \"empty\"` at their source";
             let reject = Reject::new("PARTLY_LABELLED", message, hint);
             let (case, stage) = (Some(key.to_string()), stage.clone());
-            Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
+            Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
         }));
         cases.filter(move |(_, case)| case.labels.is_some() && !lacks(case))
     }
 
     /// The model of a complete dataset, or the pinned one.
     fn model(&mut self, index: usize, fresh: Rows<'s, Arc<Vec<Member>>>, pinned: Rows<'s, (Digest, Parts)>) {
-        let (recipe, stage, name) = (keys::recipe(self.plan, index), index as u16, self.names[index].clone());
+        let (recipe, stage, name) =
+            (keys::recipe(self.plan, index), StageId::at(index), self.names[index].clone());
         let wanted = fresh.map(move |members| {
             let key = keys::train(recipe, &members);
             let parts: BTreeMap<String, String> = parts_of(&members).collect();
@@ -102,7 +104,7 @@ impl<'s> Built<'s, '_> {
         let models = trained.concat(kept).distinct();
         self.outputs.push(models.clone().flat_map(move |(action, (_, model, figures))| {
             let from = Provenance { stage: name.clone(), action, model: Some(model) };
-            figures.map(|figures| Output::desired(Desired::Training { figures, from }))
+            figures.map(|figures| Conclusion::desired(Desired::Training { figures, from }))
         }));
         self.models.insert(index, models.map(|(_, (parts, model, _))| ((), ModelRow { model, parts })));
     }
@@ -121,7 +123,7 @@ fn prepared(outcome: Option<Outcome>) -> Option<Option<Digest>> {
 /// The pins that keep their model: all of them, unless so many labelled cases are new that it is to be trained
 /// anew.
 fn holding<'s>(
-    labelled: Rows<'s, (Arc<str>, CaseRow)>,
+    labelled: Rows<'s, (Arc<str>, BoundCase)>,
     pins: Rows<'s, ((), Pin)>,
     retrain: Retrain,
 ) -> Rows<'s, ((), Pin)> {

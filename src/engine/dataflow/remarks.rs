@@ -1,11 +1,12 @@
 //! What is told of sources beside their cases: rows of `rejects`, as long as they hold.
 
-use super::super::rows::{Desired, Output, Remark};
+use super::super::rows::{Conclusion, Desired, Remark};
 use super::{Built, Rows};
+use crate::pipeline::StageId;
 
 impl<'s> Built<'s, '_> {
     /// Remarks as rows. One about labels that a case has after all, by whatever they are bound to it, is none.
-    pub(super) fn remark(&mut self, remarks: Rows<'s, (u16, Remark)>) {
+    pub(super) fn remark(&mut self, remarks: Rows<'s, (StageId, Remark)>) {
         let names = self.names.clone();
         let keyed = remarks.map(|(stage, remark)| (remark.labels, (stage, remark)));
         let mut said = keyed.clone();
@@ -16,9 +17,9 @@ impl<'s> Built<'s, '_> {
         }
         let said = said.distinct();
         self.outputs.push(said.flat_map(move |(_, (stage, remark))| {
-            let stage = names.get(usize::from(stage))?.clone();
+            let stage = names.get(stage.place())?.clone();
             let Remark { case, reject, .. } = remark;
-            Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 0 }))
+            Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 0 }))
         }));
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Geometry, Reject};
 
-use super::super::rows::{Desired, Output};
+use super::super::rows::{Conclusion, Desired};
 use super::{Built, Rows};
 use crate::executor::keys;
-use crate::executor::work::{Action, CaseRow, SeriesRow, Work};
+use crate::executor::work::{Action, BoundCase, SeriesRow, Work};
 use crate::operators::models::train::{Stratify, Subject, Train};
+use crate::pipeline::StageId;
 use crate::store::{FigureRow, Outcome};
 
 /// What comes of a split.
@@ -27,7 +28,7 @@ impl<'s> Built<'s, '_> {
     pub(super) fn split(
         &mut self,
         index: usize,
-        cases: Rows<'s, (Arc<str>, CaseRow)>,
+        cases: Rows<'s, (Arc<str>, BoundCase)>,
         train: &Train,
         open: Rows<'s, ()>,
     ) -> Rows<'s, (Arc<str>, String)> {
@@ -64,7 +65,7 @@ impl<'s> Built<'s, '_> {
         self.outputs.push(told.concat(in_vain).flat_map(move |(_, placed)| match placed {
             Placed::Refused(case, reject) => {
                 let (case, stage) = (case.map(|case| case.to_string()), stage.clone());
-                Some(Output::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
+                Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
             }
             Placed::In(..) => None,
         }));
@@ -80,7 +81,7 @@ pub(in crate::engine) const SHORT: &str = "SPLIT_SHORT";
 
 impl<'s> Built<'s, '_> {
     /// Says what of a split its cases do not suffice for, as long as they do not.
-    pub(super) fn tell_short(&mut self, index: usize, cases: Rows<'s, ((), CaseRow)>, train: &Train) {
+    pub(super) fn tell_short(&mut self, index: usize, cases: Rows<'s, ((), BoundCase)>, train: &Train) {
         let (split, stage) = (train.split.clone(), self.names[index].clone());
         let patients =
             cases.map(|(unit, case)| (unit, (case.series.key.clone(), case.series.patient.clone())));
@@ -100,7 +101,7 @@ impl<'s> Built<'s, '_> {
             }
         });
         self.outputs.push(short.map(move |(_, reject)| {
-            Output::desired(Desired::Reject { case: None, stage: stage.clone(), reject, attempts: 1 })
+            Conclusion::desired(Desired::Reject { case: None, stage: stage.clone(), reject, attempts: 1 })
         }));
     }
 }
@@ -110,8 +111,8 @@ type Placeable = (Arc<str>, Arc<str>, Arc<str>);
 
 impl<'s> Built<'s, '_> {
     /// Cases by the volume of their labels, once all of them are measured: until then nobody stands anywhere.
-    fn by_volume(&mut self, index: usize, cases: Rows<'s, (Arc<str>, CaseRow)>) -> Rows<'s, Placeable> {
-        let stage = index as u16;
+    fn by_volume(&mut self, index: usize, cases: Rows<'s, (Arc<str>, BoundCase)>) -> Rows<'s, Placeable> {
+        let stage = StageId::at(index);
         let wanted = cases.flat_map(move |(_, case)| {
             let key = keys::volume(case.labels.as_ref()?.digest);
             Some((Action { key, stage, work: Work::Volume(case) }, ()))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Real;
 
-use super::super::rows::{Desired, Group, GroupedBy, Output, Provenance, Resampled, Sums};
+use super::super::rows::{Conclusion, Desired, Group, GroupedBy, Provenance, Resampled, Sums};
 use super::{Built, Rows};
 use crate::metrics::{Bootstrap, State, Statistics};
 use crate::operators::registry::Stage;
@@ -29,7 +29,7 @@ pub(super) struct Judged {
 
 /// What a figure adds to its group: a value that enters the mean, and a state that is counted (none for a
 /// word that is not known here).
-type Part = (Option<Real>, Option<State>);
+type Contribution = (Option<Real>, Option<State>);
 
 impl<'s> Built<'s, '_> {
     /// Sums up the figures of a stage, if a sink keeps them.
@@ -39,8 +39,9 @@ impl<'s> Built<'s, '_> {
             return;
         }
         let rows = summaries(judged, evaluate::interval(&self.plan.stages[index].config));
-        self.outputs
-            .push(rows.map(|(group, sums)| Output::desired(Desired::Summary { group: group.into(), sums })));
+        self.outputs.push(
+            rows.map(|(group, sums)| Conclusion::desired(Desired::Summary { group: group.into(), sums })),
+        );
     }
 }
 
@@ -49,14 +50,15 @@ fn summaries<'s>(judged: Rows<'s, Judged>, interval: Option<Bootstrap>) -> Rows<
     // What is asked for twice is one row of `metrics`, and counts once.
     judged.distinct().flat_map(parts_of).reduce(move |_, parts, output| {
         // The same value of two cases is one row, counted twice.
-        let each = |(part, count): &(&Part, isize)| std::iter::repeat_n(**part, (*count).max(0) as usize);
+        let each =
+            |(part, count): &(&Contribution, isize)| std::iter::repeat_n(**part, (*count).max(0) as usize);
         output.push((sum_up(parts.iter().flat_map(each), interval), 1));
     })
 }
 
 /// Every figure of a case stands in a group of each kind. Several of one label and metric (one for each
 /// lesion, say) count each by itself, like the rows of `metrics` that they are.
-fn parts_of(judged: Judged) -> Vec<(Group, Part)> {
+fn parts_of(judged: Judged) -> Vec<(Group, Contribution)> {
     let Judged { split, vendor, figures, from, .. } = judged;
     let model = from.model.map(|model| model.to_string()).unwrap_or_default();
     let groups =
@@ -79,7 +81,7 @@ fn parts_of(judged: Judged) -> Vec<(Group, Part)> {
 }
 
 /// What the figures of a group come to, whatever order they come in.
-fn sum_up(parts: impl Iterator<Item = Part>, interval: Option<Bootstrap>) -> Sums {
+fn sum_up(parts: impl Iterator<Item = Contribution>, interval: Option<Bootstrap>) -> Sums {
     let (mut sums, mut values) = (Sums::default(), Vec::new());
     for (value, state) in parts {
         sums.figures += 1;
@@ -198,7 +200,7 @@ mod tests {
             let value = Some(Real::new(value)).filter(|value| value.0.is_finite());
             (value, Some(State::Ok))
         });
-        let sums = |parts: &[Part]| sum_up(parts.iter().copied(), Some(INTERVAL));
+        let sums = |parts: &[Contribution]| sum_up(parts.iter().copied(), Some(INTERVAL));
         let resampled = sums(&parts).resampled.unwrap();
         assert_eq!(*resampled.figures, [Real(0.25), Real(0.75)]);
         assert_eq!(resampled.interval(&group), Some([Real(0.25), Real(0.75)]));
@@ -265,7 +267,7 @@ mod tests {
 
     /// What must stand, from nothing but the cases that are there.
     fn anew(there: &Standing<Judged>) -> Standing<(Group, Sums)> {
-        let mut groups: BTreeMap<Group, Vec<Part>> = BTreeMap::new();
+        let mut groups: BTreeMap<Group, Vec<Contribution>> = BTreeMap::new();
         // Backwards, since the order of cases must not matter.
         for (group, part) in there.keys().rev().cloned().flat_map(parts_of) {
             groups.entry(group).or_default().push(part);

@@ -80,7 +80,7 @@ impl Driver {
         if matches!(code.as_str(), "CHANGED" | "FILE_VANISHED" | "UNREADABLE") {
             self.suspects.extend(action.work.series().map(|series| series.series_uid().to_owned()));
         }
-        let retries = self.context.plan.retries(usize::from(self.shown(action)));
+        let retries = self.context.plan.retries(self.shown(action).place());
         let tried = self.attempts.entry(action.key).or_default();
         *tried += 1;
         *attempts = *tried;
@@ -121,19 +121,19 @@ impl Driver {
             let asked = self.wanted.get(key).into_iter().flat_map(Asked::actions);
             // Of a stage that keeps its cases these stand there, and not what was measured for them.
             let stands =
-                |action: &&Action| !(action.work.measures() && plan.stages[usize::from(action.stage)].keep);
+                |action: &&Action| !(action.work.measures() && plan.stages[action.stage.place()].keep);
             asked.filter(stands).map(|action| {
                 let case = action.work.series().map(|series| &*series.key);
-                (plan.stages[usize::from(action.stage)].name.as_str(), case, *key)
+                (plan.stages[action.stage.place()].name.as_str(), case, *key)
             })
         });
         // Nobody asks for the training of a model that is kept, and yet it is what stands there.
         let kept = self.kept.iter().map(|(stage, pin)| {
-            let stage = &plan.stages[usize::from(*stage)];
+            let stage = &plan.stages[stage.place()];
             (stage.name.as_str(), None, pin.key)
         });
         let prepared = prepared.iter().map(|((stage, case), key)| {
-            let stage = &plan.stages[usize::from(*stage)];
+            let stage = &plan.stages[stage.place()];
             (stage.name.as_str(), Some(&**case), *key)
         });
         Ok(self.store.keep_history(prepared.chain(stands).chain(kept), ledger::now())?)
@@ -161,7 +161,7 @@ impl Driver {
         let mut pins = Vec::new();
         for action in actions {
             let (Some(members), Outcome::Ok { .. }) = (action.work.members(), outcome) else { continue };
-            let Stage::Train(train) = &plan.stages[usize::from(action.stage)].stage else { continue };
+            let Stage::Train(train) = &plan.stages[action.stage.place()].stage else { continue };
             if train.retrain == Retrain::Always {
                 continue;
             }
@@ -169,7 +169,7 @@ impl Driver {
             if !retrain {
                 self.keep(action.stage, pin.clone(), outcome.clone());
             }
-            pins.push((keys::pin(&plan, usize::from(action.stage)), pin));
+            pins.push((keys::pin(&plan, action.stage.place()), pin));
         }
         pins
     }

@@ -14,6 +14,7 @@ use crate::engine::session::summary::StageCount;
 use crate::executor::work::Action;
 use crate::operators::models::train::{Retrain, Train};
 use crate::operators::registry::Stage;
+use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
 
 impl Driver {
@@ -23,7 +24,7 @@ impl Driver {
     }
 
     /// What cases came to for rules over intensities: stages and artifacts, with how many cases came to each.
-    pub fn measured(&self) -> &BTreeMap<(u16, Digest), isize> {
+    pub fn measured(&self) -> &BTreeMap<(StageId, Digest), isize> {
         &self.measured
     }
 
@@ -68,7 +69,7 @@ impl Driver {
         let delayed = self.delayed.iter().map(|((_, key), since)| (key, *since, false));
         let running = self.running.iter().map(|(key, running)| (key, running.wanted, true));
         queued.chain(delayed).chain(running).filter_map(|(key, since, runs)| {
-            let stage = usize::from(self.shown(self.action(*key)?));
+            let stage = self.shown(self.action(*key)?).place();
             Some((self.context.plan.stages[stage].name.as_str(), since, runs))
         })
     }
@@ -85,7 +86,7 @@ impl Driver {
 
     /// Counts by stage: what is wanted now, and what ran.
     pub fn stages(&self) -> BTreeMap<String, StageCount> {
-        let mut counts: BTreeMap<u16, StageCount> = BTreeMap::new();
+        let mut counts: BTreeMap<StageId, StageCount> = BTreeMap::new();
         for (key, asked) in &self.wanted {
             for action in asked.actions() {
                 let count = counts.entry(self.shown(action)).or_default();
@@ -107,33 +108,31 @@ impl Driver {
             count.wanted = count.wanted.max(count.run + count.failed + count.cached);
         }
         let named = counts.into_iter().map(|(stage, mut count)| {
-            count.order = usize::from(stage);
+            count.order = stage.place();
             (self.context.plan.stages[count.order].name.clone(), count)
         });
         named.collect()
     }
 
     /// The stage that an action is counted under: a case is prepared for the view on it.
-    pub fn shown(&self, action: &Action) -> u16 {
+    pub fn shown(&self, action: &Action) -> StageId {
         let plan = &self.context.plan;
-        let stage = &plan.stages[usize::from(action.stage)];
+        let stage = &plan.stages[action.stage.place()];
         if action.work.case().is_none() || !matches!(stage.stage, Stage::Train(_)) {
             return action.stage;
         }
         if action.work.reads_scan() {
-            return stage.inputs[0] as u16;
+            return StageId::at(stage.inputs[0]);
         }
         // Labels are measured where they come from.
-        let (view, _) = plan.samples(usize::from(action.stage));
-        plan.transforms(plan.stages[view].inputs[0]).1 as u16
+        let (view, _) = plan.samples(action.stage.place());
+        StageId::at(plan.transforms(plan.stages[view].inputs[0]).1)
     }
 
     /// What inferences of a stage left beside their masks: by the case's key, the artifact of its maps.
     pub fn maps(&self, stage: usize) -> BTreeMap<Arc<str>, Digest> {
         let of = |key, action: &Action| match (action.work.series(), self.fed.get(key)) {
-            (Some(series), Some(Outcome::Ok { detail: Some(maps), .. }))
-                if usize::from(action.stage) == stage =>
-            {
+            (Some(series), Some(Outcome::Ok { detail: Some(maps), .. })) if action.stage.place() == stage => {
                 Some((series.key.clone(), *maps))
             }
             _ => None,
@@ -146,12 +145,12 @@ impl Driver {
 
     /// Trainings whose model is kept.
     pub fn kept(&self) -> Vec<Kept> {
-        let kept = |(stage, pin): (&u16, &Pin)| {
+        let kept = |(stage, pin): (&StageId, &Pin)| {
             let seen: BTreeSet<&str> = pin.parts.iter().map(|(case, _)| case.as_str()).collect();
             let new = self.desired.keys().filter(|desired| {
                 matches!(&***desired, Desired::Case(case) if case.labels.is_some() && !seen.contains(&*case.series.key))
             });
-            let planned = &self.context.plan.stages[usize::from(*stage)];
+            let planned = &self.context.plan.stages[stage.place()];
             let at = match &planned.stage {
                 Stage::Train(Train { retrain: Retrain::NewCases(cases), .. }) => Some(*cases),
                 _ => None,
@@ -163,9 +162,9 @@ impl Driver {
 
     /// Whether a training has given a model, now or before.
     pub fn has_model(&self, stage: usize) -> bool {
-        let trains = |action: &Action| usize::from(action.stage) == stage && action.work.members().is_some();
+        let trains = |action: &Action| action.stage.place() == stage && action.work.members().is_some();
         let done = |key| matches!(self.fed.get(key), Some(Outcome::Ok { .. }));
-        self.kept.keys().any(|kept| usize::from(*kept) == stage)
+        self.kept.keys().any(|kept| kept.place() == stage)
             || self.wanted.iter().any(|(key, asked)| done(key) && asked.actions().any(trains))
     }
 }

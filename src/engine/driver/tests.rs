@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::session;
 use crate::executor::work::{Grid, ScanForm, SeriesRow, Verdict};
 use crate::operators::registry::Registry;
-use crate::pipeline;
+use crate::pipeline::{self, StageId};
 
 const PIPELINE: &str = r#"
 [pipeline]
@@ -48,7 +48,7 @@ fn scan(content: &[u8]) -> Input {
         notes: Vec::new(),
         digest: Digest::of(content),
     };
-    Input::Series(1, Verdict::Accepted(Arc::new(row)))
+    Input::Series(StageId::at(1), Verdict::Accepted(Arc::new(row)))
 }
 
 #[test]

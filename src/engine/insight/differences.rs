@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use tomoflow_connectors::Digest;
 
-use super::ledger::Part;
+use super::ledger::OperatorUsed;
 use crate::executor::work::{Member, SliceList, SliceRow};
 use crate::store::{Made, Store, StoreError};
 
@@ -167,7 +167,7 @@ pub fn differences(
     };
     let mut found = Vec::new();
     if before.recipe != now.recipe {
-        let chain = |bytes: Option<Vec<u8>>| -> Vec<Part> {
+        let chain = |bytes: Option<Vec<u8>>| -> Vec<OperatorUsed> {
             bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
         };
         recipes(&chain(part(before.recipe)?), &chain(part(now.recipe)?), &mut found);
@@ -242,8 +242,8 @@ fn ensemble(model: Digest, described: Option<Vec<u8>>) -> Vec<Digest> {
 }
 
 /// Compares chains: operators are matched by their types, in order.
-fn recipes(before: &[Part], now: &[Part], found: &mut Vec<Difference>) {
-    let mut left: Vec<&Part> = before.iter().collect();
+fn recipes(before: &[OperatorUsed], now: &[OperatorUsed], found: &mut Vec<Difference>) {
+    let mut left: Vec<&OperatorUsed> = before.iter().collect();
     for part in now {
         let Some(at) = left.iter().position(|known| known.operator == part.operator) else {
             found.push(Difference::OperatorAdded { operator: part.operator.clone() });
@@ -257,7 +257,7 @@ fn recipes(before: &[Part], now: &[Part], found: &mut Vec<Difference>) {
         let (then, now) = (Json::Object(known.settings.clone()), Json::Object(part.settings.clone()));
         settings(&part.stage, "", &then, &now, found);
     }
-    let removed = |part: &&Part| Difference::OperatorRemoved { operator: part.operator.clone() };
+    let removed = |part: &&OperatorUsed| Difference::OperatorRemoved { operator: part.operator.clone() };
     found.extend(left.iter().map(removed));
 }
 
@@ -328,9 +328,9 @@ fn datasets(before: &[Member], now: &[Member], found: &mut Vec<Difference>) {
 mod tests {
     use super::*;
 
-    fn part(version: u32, settings: Json) -> Part {
+    fn part(version: u32, settings: Json) -> OperatorUsed {
         let Json::Object(settings) = settings else { panic!("a table expected") };
-        Part { stage: "bright".into(), operator: "threshold".into(), version, settings }
+        OperatorUsed { stage: "bright".into(), operator: "threshold".into(), version, settings }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tomoflow_connectors::dicom::Record;
 use tomoflow_connectors::{Digest, Geometry};
 
 use super::differences::{Difference, differences, members};
-use super::ledger::Part;
+use super::ledger::OperatorUsed;
 use crate::engine::error::RunError;
 use crate::engine::outputs::identity::Identity;
 use crate::executor::work::{Member, SliceList, SliceRow, series_of};
@@ -22,12 +22,12 @@ pub struct Explanation {
     /// What was asked for.
     pub subject: String,
     /// Outputs in the order of the pipeline.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<Explained>,
 }
 
 /// One output: what made it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Output {
+pub struct Explained {
     /// The stage that asked for it.
     pub stage: String,
     /// The case, as tables show it; none for a training.
@@ -41,7 +41,7 @@ pub struct Output {
     /// How long it took.
     pub seconds: f64,
     /// The operators that took part, with the settings that count.
-    pub operators: Vec<Part>,
+    pub operators: Vec<OperatorUsed>,
     /// How many slices the scan has, when a scan took part.
     pub slices: Option<usize>,
     /// The outlines' record, when labels took part.
@@ -118,7 +118,7 @@ struct Explain<'a> {
 
 impl Explain<'_> {
     /// What stands for a case, or for the parts of a series, in every stage of the pipeline.
-    fn by_case(&self, subject: &str) -> Result<Vec<Output>, RunError> {
+    fn by_case(&self, subject: &str) -> Result<Vec<Explained>, RunError> {
         let named = |case: &str| self.identity.means(subject, case);
         let stages: BTreeSet<&str> = self.plan.stages.iter().map(|stage| stage.name.as_str()).collect();
         let mut outputs = Vec::new();
@@ -135,7 +135,7 @@ impl Explain<'_> {
 
     /// The actions whose key begins so, or that left something whose digest does; for an ensemble the trainings
     /// of its models.
-    fn by_digest(&self, prefix: &str) -> Result<Vec<Output>, RunError> {
+    fn by_digest(&self, prefix: &str) -> Result<Vec<Explained>, RunError> {
         let mut outputs = Vec::new();
         let used: BTreeSet<Digest> =
             self.store.all_made()?.into_iter().filter_map(|(_, made)| made.model).collect();
@@ -166,7 +166,7 @@ impl Explain<'_> {
         case: Option<&str>,
         key: Digest,
         earlier: &[Past],
-    ) -> Result<Option<Output>, RunError> {
+    ) -> Result<Option<Explained>, RunError> {
         let Some(made) = self.store.made(key)? else { return Ok(None) };
         let outcome = match self.store.outcomes(&[key])?.pop().flatten() {
             Some(Recorded { outcome: Outcome::Ok { artifact, .. }, .. }) => format!("artifact {artifact}"),
@@ -184,7 +184,7 @@ impl Explain<'_> {
             }
             None => Vec::new(),
         };
-        Ok(Some(Output {
+        Ok(Some(Explained {
             stage: stage.to_owned(),
             case: case.map(|case| self.identity.show(case)),
             action: key.to_string(),

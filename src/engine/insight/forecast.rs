@@ -96,13 +96,13 @@ impl Foresee<'_> {
         let mut pending: BTreeMap<usize, BTreeSet<Arc<str>>> = BTreeMap::new();
         for action in self.driver.pending() {
             let stage = forecast.stages.entry(self.name(action)).or_default();
-            stage.order = usize::from(self.driver.shown(action));
+            stage.order = self.driver.shown(action).place();
             stage.run += 1;
             for reason in self.reasons(action)? {
                 *stage.reasons.entry(reason).or_default() += 1;
             }
             let case = action.work.series().map_or_else(Arc::default, |series| series.key.clone());
-            pending.entry(usize::from(action.stage)).or_default().insert(case);
+            pending.entry(action.stage.place()).or_default().insert(case);
         }
         let (mut cases, mut labelled) = (BTreeSet::new(), BTreeSet::new());
         let mut counted = BTreeSet::new();
@@ -164,12 +164,12 @@ impl Foresee<'_> {
     }
 
     fn name(&self, action: &Action) -> String {
-        self.plan.stages[usize::from(self.driver.shown(action))].name.clone()
+        self.plan.stages[self.driver.shown(action).place()].name.clone()
     }
 
     /// Why an action would run: what changed since what stood there last.
     fn reasons(&self, action: &Action) -> Result<BTreeSet<String>, RunError> {
-        let stage = &self.plan.stages[usize::from(action.stage)].name;
+        let stage = &self.plan.stages[action.stage.place()].name;
         let case = action.work.series().map(|series| &*series.key);
         let one = |reason: &str| Ok(BTreeSet::from([reason.to_owned()]));
         // Only what `keep` asks for has an action done that is wanted once more.
@@ -199,7 +199,7 @@ impl Foresee<'_> {
         if found.is_empty() {
             return one("not done yet");
         }
-        let models = self.plan.stages[usize::from(action.stage)].named();
+        let models = self.plan.stages[action.stage.place()].named();
         let models: Vec<&str> = models.map(|model| self.plan.stages[model].name.as_str()).collect();
         let reason = |difference: &Difference| match (difference, models.as_slice()) {
             (Difference::Model { .. }, [model]) => format!("model {model} changed"),

@@ -17,7 +17,7 @@ use crate::store::{Described, Made};
 
 /// One operator that took part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct OperatorUsed {
     /// The stage, as it was called.
     pub stage: String,
     /// Its type.
@@ -63,7 +63,7 @@ impl Ledger {
 
 /// What enters an action, and the descriptions that it names.
 pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
-    let stage = usize::from(action.stage);
+    let stage = action.stage.place();
     let recipe = serde_json::to_vec(&recipe(plan, stage, &action.work)).unwrap_or_default();
     let mut parts = vec![(Digest::of(&recipe), recipe)];
     let mut made = Made {
@@ -98,7 +98,7 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
 }
 
 /// The operators that an action fuses, in the order in which they run.
-fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
+fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<OperatorUsed> {
     // What a training asks for of a case is done by what comes before it: the training itself takes no part.
     let before_training = work.case().is_some() && matches!(plan.stages[stage].stage, Stage::Train(_));
     let mut stages = if before_training { Vec::new() } else { vec![stage] };
@@ -130,8 +130,8 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<Part> {
     stages.into_iter().map(|stage| part(&plan.stages[stage])).collect()
 }
 
-fn part(stage: &PlannedStage) -> Part {
-    Part {
+fn part(stage: &PlannedStage) -> OperatorUsed {
+    OperatorUsed {
         stage: stage.name.clone(),
         operator: stage.spec.name.to_owned(),
         version: stage.spec.version,

@@ -12,7 +12,7 @@ use crate::engine::outputs::mapfile::{AskedMaps, KeptMaps};
 use crate::engine::rows::Desired;
 use crate::executor::Context;
 use crate::executor::maps::MapKind;
-use crate::executor::work::CaseRow;
+use crate::executor::work::BoundCase;
 use crate::pipeline::Plan;
 use crate::store::FigureRow;
 
@@ -68,7 +68,7 @@ pub fn pictures(plan: Plan, limit: usize) -> Result<Vec<Picture>, RunError> {
 
 /// A case that was evaluated, and the mask that was.
 struct Candidate {
-    case: CaseRow,
+    case: BoundCase,
     mask: Digest,
     dice: Option<f64>,
     split: String,

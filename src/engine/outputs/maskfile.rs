@@ -13,7 +13,7 @@ use tomoflow_connectors::{Digest, Intensity, LabelMap, Reject, Volume, metaimage
 
 use super::identity::Identity;
 use crate::executor::Context;
-use crate::executor::work::{CaseRow, ScanForm, SeriesRow, SliceList, SliceRow};
+use crate::executor::work::{BoundCase, ScanForm, SeriesRow, SliceList, SliceRow};
 use crate::operators::sinks::files::{Coded, FileFormat, Files};
 use crate::operators::value::Mask;
 use crate::pipeline::Identifiers;
@@ -58,7 +58,7 @@ impl MaskWriter<'_> {
             match self.context.short(series)? {
                 Some(scan) => self.scan(path, &scan)?,
                 None => {
-                    let row = CaseRow { series: series.clone(), labels: None };
+                    let row = BoundCase { series: series.clone(), labels: None };
                     self.scan(path, &self.context.assembled(self.made_by()?, &row)?.scan)?;
                 }
             }

@@ -8,10 +8,11 @@ use super::{Ruled, Rules};
 use crate::executor::artifact;
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::{Tally, Together};
+use crate::pipeline::StageId;
 use crate::store::{Artifacts, Pinned};
 
 /// What cases came to: stages and artifacts, with how many cases came to each.
-pub type Tallies = BTreeMap<(u16, Digest), isize>;
+pub type Tallies = BTreeMap<(StageId, Digest), isize>;
 
 /// What a rule over intensities comes to now.
 pub(super) struct Weighed {
@@ -52,7 +53,7 @@ impl Rules {
         let mut roots = BTreeSet::new();
         let sharing = self.ruled.iter().filter(|other| other.name == ruled.name && roots.insert(other.root));
         let stages: Vec<usize> = sharing.map(|other| other.stage).collect();
-        let of_these = tallies.iter().filter(|((stage, _), _)| stages.contains(&usize::from(*stage)));
+        let of_these = tallies.iter().filter(|((stage, _), _)| stages.contains(&stage.place()));
         let mut of: Vec<(Digest, u64)> =
             of_these.map(|((_, artifact), times)| (*artifact, times.unsigned_abs() as u64)).collect();
         // Sums hang on their order in their last bits.

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::Architecture;
 use super::config::{NetworkConfig, OwnConfig, Supervision};
-use super::unet::{Output, Unet};
+use super::unet::{Unet, UnetOutput};
 use crate::networks::NetworkError;
 use crate::networks::blocks::mode::Mode;
 use crate::networks::extensions::Extensions;
@@ -33,7 +33,7 @@ impl Dense {
     }
 
     /// Logits on the input's grid, and attention maps where there are such.
-    pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Output, NetworkError> {
+    pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<UnetOutput, NetworkError> {
         let (network, config) = match self {
             Self::Unet(unet) => return unet.forward(weights, input, mode),
             Self::Own(network, config) => (network, config),
@@ -50,7 +50,7 @@ impl Dense {
                 found: format!("{:?}", logits.size()),
             });
         }
-        Ok(Output { logits, attention: Vec::new() })
+        Ok(UnetOutput { logits, attention: Vec::new() })
     }
 
     /// How attention maps are supervised, and by which network's grids, where they are.

@@ -15,7 +15,7 @@ use crate::networks::blocks::joins::{Decoder, Down, Joined, Weighed};
 use crate::networks::blocks::mode::Mode;
 
 /// What a U-Net gives.
-pub struct Output {
+pub struct UnetOutput {
     /// `[N, classes, D, H, W]`, on the input's grid.
     pub logits: Tensor,
     /// `[N, 1, …]` for each decoder level from the finest down, and VS_Seg's at the bottleneck last; empty
@@ -108,7 +108,7 @@ impl Unet {
     ///
     /// # Errors
     /// [`NetworkError::Shape`] for another number of axes or channels, or an empty axis.
-    pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Output, NetworkError> {
+    pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<UnetOutput, NetworkError> {
         let size = self.spatial(input)?;
         let mut x = self.pad(input)?;
         let mut skips = Vec::with_capacity(self.encoder.len());
@@ -137,7 +137,7 @@ impl Unet {
             Some(head) => head.forward(weights, &x)?,
             None => x,
         };
-        Ok(Output { logits: crop(logits, size)?, attention })
+        Ok(UnetOutput { logits: crop(logits, size)?, attention })
     }
 
     /// How many voxels `[D, H, W]` of the padded input a voxel of each attention map covers, in their order.

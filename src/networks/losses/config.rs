@@ -1,39 +1,95 @@
-//! What training minimises, as a value.
+//! The losses that tomoflow brings, a line each: their names, settings and documentation are in their files.
 
 use serde::{Deserialize, Serialize};
 
+use super::{SegmentationLoss, cross_entropy, dice, dice_ce, focal, generalized_dice, hardness_dice};
+use crate::fields::Field;
+use crate::fields::text::joined;
 use crate::networks::named::Named;
 
-/// What training minimises, from the softmax of the logits. Overlap losses count the background as a class,
-/// except [`DiceCe`](Self::DiceCe) as nnU-Net has it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum LossConfig {
-    /// Soft Dice, the mean over samples and classes.
-    Dice,
-    /// Soft Dice over all classes at once, each weighed by 1 over its squared volume (Sudre et al. 2017).
-    GeneralizedDice,
-    /// Soft Dice whose voxels count more the more wrong they are (Wang et al. 2019).
-    HardnessDice {
-        /// 0 is plain Dice; the paper takes 0.6.
-        lambda: f64,
-    },
-    /// The mean over voxels of the negative log-probability of their class.
-    CrossEntropy,
-    /// Cross entropy whose voxels count less the surer they are (Lin et al. 2017).
-    Focal {
-        /// 0 is cross entropy; the paper takes 2.
-        gamma: f64,
-        /// The weight of foreground, 0 to 1, that of background being the rest; both 1 without it.
-        #[serde(default)]
-        alpha: Option<f64>,
-    },
-    /// The sum of soft Dice and cross entropy (nnU-Net).
-    DiceCe {
-        /// Whether Dice counts the background as a class; nnU-Net's does not.
-        include_background: bool,
-    },
-    /// One of a downstream crate.
-    #[serde(untagged)]
-    Own(Named),
+/// Makes the configuration, the fields and the documentation of losses from a line for each: its name in pipeline
+/// files, its variant, and its type in the module that declares it.
+macro_rules! losses {
+    ($($name:literal => $Variant:ident: $module:ident::$Loss:ident,)+) => {
+        /// What training minimises, from the softmax of the logits. Overlap losses count the background as a class,
+        /// except [`DiceCe`](Self::DiceCe) as nnU-Net has it.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type")]
+        pub enum LossConfig {
+            $(
+                #[doc = concat!("`", $name, "`")]
+                #[serde(rename = $name)]
+                $Variant($module::$Loss),
+            )+
+            /// One of a downstream crate.
+            #[serde(untagged)]
+            Own(Named),
+        }
+
+        impl LossConfig {
+            /// The loss, or the name of one that another crate brings.
+            pub(super) fn known(&self) -> Result<&dyn SegmentationLoss, &str> {
+                match self {
+                    $(Self::$Variant(loss) => Ok(loss),)+
+                    Self::Own(named) => Err(&named.name),
+                }
+            }
+        }
+
+        /// The names of losses, each with what is set beside it.
+        pub(crate) const FIELDS: &[(&str, &[Field])] = &[$(($name, $module::FIELDS)),+];
+
+        /// What each of them is.
+        pub(crate) const DOC: &str =
+            joined!(&["What training minimises.", $(" `", $name, "`: ", $module::DOC, "."),+]);
+    };
+}
+
+losses! {
+    "dice" => Dice: dice::DiceLoss,
+    "generalized_dice" => GeneralizedDice: generalized_dice::GeneralizedDiceLoss,
+    "hardness_dice" => HardnessDice: hardness_dice::HardnessDiceLoss,
+    "cross_entropy" => CrossEntropy: cross_entropy::CrossEntropyLoss,
+    "focal" => Focal: focal::FocalLoss,
+    "dice_ce" => DiceCe: dice_ce::DiceCeLoss,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_loss_is_read_from_the_defaults_of_its_fields() {
+        for (name, fields) in FIELDS {
+            let mut config = json!({ "type": name });
+            for field in *fields {
+                let crate::fields::Default::Json(text) = field.default else { continue };
+                config[field.name] = serde_json::from_str(text).unwrap();
+            }
+            let loss: LossConfig = serde_json::from_value(config.clone()).unwrap();
+            assert!(loss.known().is_ok(), "{loss:?}");
+            assert!(DOC.contains(&format!("`{name}`: ")));
+        }
+    }
+
+    /// Checkpoints know the settings that they belong to by these bytes.
+    #[test]
+    fn what_is_written_of_a_loss_stays() {
+        let written = [
+            r#"{"type":"dice"}"#,
+            r#"{"type":"generalized_dice"}"#,
+            r#"{"type":"hardness_dice","lambda":0.6}"#,
+            r#"{"type":"cross_entropy"}"#,
+            r#"{"type":"focal","gamma":2.0,"alpha":0.25}"#,
+            r#"{"type":"focal","gamma":2.0,"alpha":null}"#,
+            r#"{"type":"dice_ce","include_background":false}"#,
+            r#"{"type":"mine","sharp":1}"#,
+        ];
+        for text in written {
+            let loss: LossConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&loss).unwrap(), text);
+        }
+    }
 }

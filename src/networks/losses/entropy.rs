@@ -1,53 +1,12 @@
-//! Log-probabilities against truth: cross entropy, and focal loss.
+//! What losses of log-probabilities have in common: the logarithms of a map, and the mean over voxels.
 
 use tch::{Kind, Tensor};
 
 use crate::networks::NetworkError;
-use crate::networks::tensors::error::Doing;
-use crate::networks::tensors::scalar::{at_least, plus, power, times};
+use crate::networks::tensors::scalar::{at_least, plus, times};
 
 /// Nearer to 0 than this, 32-bit numbers beside 1 are lost.
-const SMALLEST: f64 = 1e-7;
-
-/// The mean over samples and voxels of `-Σ_c g_c ln p_c`, of log-probabilities and truth `[N, C, …]`; truth
-/// may be soft.
-///
-/// # Errors
-/// [`NetworkError::Torch`] for tensors of unequal shape.
-pub fn cross_entropy(logarithms: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
-    mean_over_voxels(&logarithms.f_mul(truth).doing("loss")?)
-}
-
-/// The mean over samples and voxels of `-Σ_c α_c g_c (1 - p_c)^γ ln p_c`, with α for every class but the
-/// first, and 1 - α for the first; γ = 0 without α is [cross entropy](cross_entropy).
-///
-/// # Errors
-/// [`NetworkError::Torch`] for tensors of unequal shape.
-///
-/// # Source
-/// Lin et al., ICCV 2017, arXiv 1708.02002, for several classes by their softmax
-pub fn focal(
-    logarithms: &Tensor,
-    truth: &Tensor,
-    gamma: f64,
-    alpha: Option<f64>,
-) -> Result<Tensor, NetworkError> {
-    let rest = plus(&times(&logarithms.f_exp()?, -1.0)?, 1.0)?;
-    // A power below 1 has no slope at 0.
-    let unsure = power(&at_least(&rest, SMALLEST)?, gamma)?;
-    let mut product = logarithms.f_mul(truth).doing("loss")?.f_mul(&unsure)?;
-    if let Some(alpha) = alpha {
-        let mut shape = vec![1; truth.dim()];
-        let classes = truth.size().get(1).copied().unwrap_or(0);
-        if let Some(channels) = shape.get_mut(1) {
-            *channels = classes;
-        }
-        let weights: Vec<f64> = (0..classes).map(|c| if c == 0 { 1.0 - alpha } else { alpha }).collect();
-        let weights = Tensor::f_from_slice(&weights)?.f_view(shape.as_slice())?;
-        product = product.f_mul(&weights.f_to_kind(truth.kind())?.f_to_device(truth.device())?)?;
-    }
-    mean_over_voxels(&product)
-}
+pub(super) const SMALLEST: f64 = 1e-7;
 
 /// Logarithms `[N, 2, …]` of `1 - p` and `p`, for probabilities `[N, 1, …]` kept away from 0 and 1.
 ///
@@ -65,51 +24,8 @@ pub fn with_rest(x: &Tensor) -> Result<Tensor, NetworkError> {
     Ok(Tensor::f_cat(&[&plus(&times(x, -1.0)?, 1.0)?, x], 1)?)
 }
 
-fn mean_over_voxels(product: &Tensor) -> Result<Tensor, NetworkError> {
+/// The mean over samples and voxels of what stands for each class, `[N, C, …]`, summed and turned round.
+pub(super) fn mean_over_voxels(product: &Tensor) -> Result<Tensor, NetworkError> {
     let over_classes = product.f_sum_dim_intlist([1i64].as_slice(), false, None::<Kind>)?;
     times(&over_classes.f_mean(None::<Kind>)?, -1.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(loss: Result<Tensor, NetworkError>) -> f64 {
-        f64::try_from(loss.unwrap()).unwrap()
-    }
-
-    fn example() -> (Tensor, Tensor) {
-        let p = Tensor::from_slice(&[0.1, 0.8, 0.9, 0.2]).view([1, 2, 2]);
-        let g = Tensor::from_slice(&[0.0, 1.0, 1.0, 0.0]).view([1, 2, 2]);
-        (p.log(), g)
-    }
-
-    #[test]
-    fn by_hand() {
-        let (p, g) = example();
-        let entropy = -(0.9f64.ln() + 0.8f64.ln()) / 2.0;
-        assert!((value(cross_entropy(&p, &g)) - entropy).abs() < 1e-12);
-        assert!((value(focal(&p, &g, 0.0, None)) - entropy).abs() < 1e-12);
-        let focused = -(0.01 * 0.9f64.ln() + 0.04 * 0.8f64.ln()) / 2.0;
-        assert!((value(focal(&p, &g, 2.0, None)) - focused).abs() < 1e-12);
-        let weighed = -(0.75 * 0.01 * 0.9f64.ln() + 0.25 * 0.04 * 0.8f64.ln()) / 2.0;
-        assert!((value(focal(&p, &g, 2.0, Some(0.75))) - weighed).abs() < 1e-12);
-    }
-
-    #[test]
-    fn certainty_has_a_gradient() {
-        let logits = Tensor::from_slice(&[200f32, 0.0, -200.0, 0.0]).view([1, 2, 2]).set_requires_grad(true);
-        let g = Tensor::from_slice(&[1f32, 1.0, 0.0, 0.0]).view([1, 2, 2]);
-        for gamma in [0.0, 0.5, 2.0] {
-            let loss = focal(&logits.log_softmax(1, None), &g, gamma, None).unwrap();
-            let gradient = Tensor::f_run_backward(&[loss], &[&logits], false, false).unwrap();
-            assert!(Vec::<f32>::try_from(gradient[0].view(-1)).unwrap().iter().all(|x| x.is_finite()));
-        }
-        let map = Tensor::from_slice(&[0f32, 1.0]).view([1, 1, 2]).set_requires_grad(true);
-        let g = Tensor::from_slice(&[1f32, 0.0]).view([1, 1, 2]);
-        let loss = cross_entropy(&logarithms_of(&map).unwrap(), &with_rest(&g).unwrap()).unwrap();
-        assert!((f64::try_from(&loss).unwrap() + 1e-7f64.ln()).abs() < 1e-3);
-        let gradient = Tensor::f_run_backward(&[loss], &[&map], false, false).unwrap();
-        assert!(Vec::<f32>::try_from(gradient[0].view(-1)).unwrap().iter().all(|x| x.is_finite()));
-    }
 }

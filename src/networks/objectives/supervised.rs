@@ -6,10 +6,10 @@ use super::counts::Counts;
 use super::{Batch, Learner, Loss, Moment, Objective, Pupil, Recorded, Score, Teaches};
 use crate::networks::architectures::config::{MapLoss, Supervision};
 use crate::networks::architectures::dense::Dense;
-use crate::networks::architectures::unet::{Output, Unet};
+use crate::networks::architectures::unet::{Unet, UnetOutput};
 use crate::networks::blocks::mode::Mode;
 use crate::networks::extensions::{Extensions, OwnLoss};
-use crate::networks::losses::{of_map, of_segmentation, one_hot};
+use crate::networks::losses::{DiceLoss, of_map, of_segmentation, one_hot};
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::Weights;
 use crate::networks::{LossConfig, NetworkConfig, NetworkError, Task, TrainSettings};
@@ -61,10 +61,13 @@ impl Supervised {
     }
 
     /// Logits and maps in 32 bits, whatever features have.
-    fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Output, NetworkError> {
-        let Output { logits, attention } = self.network.forward(weights, input, mode)?;
+    fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<UnetOutput, NetworkError> {
+        let UnetOutput { logits, attention } = self.network.forward(weights, input, mode)?;
         let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
-        Ok(Output { logits: logits.f_to_kind(Kind::Float)?, attention: attention.collect::<Result<_, _>>()? })
+        Ok(UnetOutput {
+            logits: logits.f_to_kind(Kind::Float)?,
+            attention: attention.collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -166,7 +169,7 @@ impl Minimised {
         match (loss, self) {
             (MapLoss::Segmentation, Self::Known(loss)) => of_map(loss, map, target),
             // One of another crate is refused for such maps.
-            (MapLoss::Dice, _) | (_, Self::Own(_)) => of_map(&LossConfig::Dice, map, target),
+            (MapLoss::Dice, _) | (_, Self::Own(_)) => of_map(&LossConfig::Dice(DiceLoss {}), map, target),
         }
     }
 }
@@ -187,7 +190,7 @@ pub(in crate::networks) fn total(
     loss: &Minimised,
     attention_weight: f64,
     supervision: Option<(&Unet, Supervision)>,
-    output: &Output,
+    output: &UnetOutput,
     labels: &Tensor,
 ) -> Result<Total, NetworkError> {
     let logits = &output.logits;

@@ -16,7 +16,7 @@ use crate::operators::spec::{
 use crate::operators::value::{Case, Failure};
 use crate::voxels::grid::{self, Convention, Order, Sampling, Tap};
 use crate::voxels::interpolate::{self, Taps};
-use crate::voxels::kernel::Line;
+use crate::voxels::kernel::AxisKernel;
 use crate::voxels::onto::onto;
 pub use crate::voxels::regrid::labels_to_grid;
 use crate::voxels::separable::{self, Clip};
@@ -205,7 +205,7 @@ impl Resample {
                 let lines = [0, 1, 2].map(|axis| {
                     let apart = plan.apart == Some(axis);
                     let order = if apart { Order::Nearest } else { self.order };
-                    Line::new(&plan.samplings[axis], order, self.antialias && !apart)
+                    AxisKernel::new(&plan.samplings[axis], order, self.antialias && !apart)
                 });
                 let overshoots = matches!(self.order, Order::Cubic | Order::Lanczos);
                 let clip = match plan.apart {

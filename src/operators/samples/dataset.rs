@@ -19,7 +19,7 @@ const MOST_VOXELS: usize = 1 << 31;
 
 /// Where a sample lies in its case.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum SamplePlace {
     Window(Window),
     /// The slice that is predicted.
     Slice(usize),
@@ -87,7 +87,7 @@ impl Dataset {
     }
 
     /// Where the sample `number` of the case `of` lies.
-    fn place(&self, of: usize, number: usize, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Place {
+    fn place(&self, of: usize, number: usize, case: &PreparedCase, rng: &mut ChaCha8Rng) -> SamplePlace {
         let InputView::Patch { size } = self.input else { return self.biased(case, rng) };
         let start = match &self.places {
             Places::Biased => None,
@@ -95,13 +95,13 @@ impl Dataset {
             Places::Grid(grid) => grid.start(of, number),
         };
         match start {
-            Some(start) => Place::Window(Window { start, size, spacing_mm: case.spacing_mm }),
+            Some(start) => SamplePlace::Window(Window { start, size, spacing_mm: case.spacing_mm }),
             None => self.biased(case, rng),
         }
     }
 
     /// Where a sample lies that holds foreground as often as the view says.
-    fn biased(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Place {
+    fn biased(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> SamplePlace {
         let around_foreground = rng.random_bool(self.view.foreground.clamp(0.0, 1.0));
         match self.input {
             InputView::Patch { size } => {
@@ -113,34 +113,34 @@ impl Dataset {
                         centre => around(case.size[axis], size[axis], centre.map_or(0, |voxel| voxel[axis])),
                     }
                 });
-                Place::Window(Window { start, size, spacing_mm: case.spacing_mm })
+                SamplePlace::Window(Window { start, size, spacing_mm: case.spacing_mm })
             }
             InputView::Stack { .. } | InputView::Bag { .. } => {
                 let target = around_foreground.then(|| case.foreground_slice(rng)).flatten();
-                Place::Slice(target.unwrap_or_else(|| rng.random_range(0..case.size[0])))
+                SamplePlace::Slice(target.unwrap_or_else(|| rng.random_range(0..case.size[0])))
             }
         }
     }
 
     /// A sample, moved as the first augmentation that moves anything says.
-    fn cut(&self, case: &PreparedCase, place: Place, source: &Source) -> Sample {
+    fn cut(&self, case: &PreparedCase, place: SamplePlace, source: &Source) -> Sample {
         let [_, height, width] = case.size;
         let slice = Window { start: [0; 3], size: [1, height, width], spacing_mm: case.spacing_mm };
         let (window, flat) = match place {
-            Place::Window(window) => (window, false),
-            Place::Slice(_) => (slice, true),
+            SamplePlace::Window(window) => (window, false),
+            SamplePlace::Slice(_) => (slice, true),
         };
         let mut augmentations = self.augmentations.iter().enumerate();
         let warp = augmentations.find_map(|(index, augment)| augment.warp(&source.of(index), &window, flat));
         match (place, warp) {
-            (Place::Window(window), None) => case.patch(window.size, window.start),
-            (Place::Window(window), Some(warp)) => {
+            (SamplePlace::Window(window), None) => case.patch(window.size, window.start),
+            (SamplePlace::Window(window), Some(warp)) => {
                 let (input, label) = warp.read(&case.volume(), &window);
                 let [depth, height, width] = window.size;
                 Sample { input, shape: [1, depth, height, width], target: Target::Classes(label) }
             }
-            (Place::Slice(target), None) => case.slices(&self.input, target),
-            (Place::Slice(target), Some(warp)) => case.moved_slices(&self.input, target, &warp, &slice),
+            (SamplePlace::Slice(target), None) => case.slices(&self.input, target),
+            (SamplePlace::Slice(target), Some(warp)) => case.moved_slices(&self.input, target, &warp, &slice),
         }
     }
 }

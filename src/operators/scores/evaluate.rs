@@ -14,11 +14,12 @@ use serde::Deserialize;
 use tomoflow_connectors::geometry::norm;
 use tomoflow_connectors::{Geometry, Real};
 
-use self::figures::{Empty, Figure, NAMES, Needs};
+use self::figures::{Empty, Figure, NAMES, Needs, TABLE};
 use self::findings::Findings;
 use self::lesions::Overlaps;
 use self::promise12::{Observer, SECOND_OBSERVER};
 use self::thirds::Thirds;
+use crate::fields::text::joined;
 use crate::metrics::{Bootstrap, Packed};
 use crate::operators::registry::{Entry, Evaluator, Stage};
 use crate::operators::spec::{
@@ -32,66 +33,48 @@ const SAME_GRID_MM: f64 = 0.01;
 /// The state of a label of the truth that the masks do not have: nobody looked for it.
 const NOT_IN_MASK: &str = "not_in_mask";
 
+/// What the reference says before the table of figures.
+const MATCHED: &str = "\
+    Labels are matched by name, and one at least must be found; a label of the truth that the masks do not \
+    have gets rows without a figure, of the state `not_in_mask`, and one that nobody drew in the case of the state \
+    `not_in_truth`. A case without labels gives no figures. Voxels are counted on the \
+    scan's original grid.\n\n";
+
+/// What it says behind it.
+const MEANT: &str = "\n\
+    A surface is the mask without its erosion by six neighbours; distances are Euclidean, in mm, from \
+    voxel centre to voxel centre.\n\n\
+    A lesion is a part of the truth's label whose voxels are joined by faces; its size is the diameter of \
+    a ball of its volume. Each such part of the prediction belongs to the lesion that it shares most \
+    voxels with, and a lesion is compared with all that belongs to it together (as in LiTS). It is found \
+    when their intersection over union is not below `lesion_iou`.\n\n\
+    Base and apex are the upper and the lower third of the slices that the truth's label has, along the axis of \
+    the grid that runs from feet to head most: as many slices as come next to a third (5 of 14, 4 of 13), one at \
+    least. What the prediction holds beyond the truth's last slice belongs to the end that lies next to it. \
+    Both masks are cut there and compared as masks of their own, whose cut faces are surface.\n\n\
+    Scores are those of PROMISE12 (Litjens et al., Medical Image Analysis 2014): linear, 100 for a perfect figure, \
+    85 for what a `second_observer` reaches, and never below 0. A figure without a value, since the \
+    prediction holds nothing there, is worth 0; where the truth holds nothing there is no score.\n\n\
+    The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so a missed \
+    structure is always seen (of base and apex, what is so there); `empty` chooses the figure where the formula has none:\n\n\
+    | empty | both empty | one empty |\n\
+    | --- | --- | --- |\n\
+    | `nan` | no figure | no figure |\n\
+    | `one_zero` | a perfect one: 1, 100 points, or 0 for errors and distances | 0 for shares and points; no figure for errors and distances |\n\
+    | `penalty` | a perfect one | 0 for shares and points, 1 for `rve`, the diagonal of the volume for distances |\n\n\
+    Dice and IoU of one empty mask are 0 by their formula. Nothing stands for a figure of a size that no \
+    lesion of the truth has.\n\n\
+    With `interval = 0.95` each mean in `summary` gets the ends of its 95 % confidence interval (`mean_low`, \
+    `mean_high`): the percentile bootstrap, with cases drawn `resamples` times. Of figures without a value \
+    neither the mean nor its interval knows; of a single figure both ends are the figure. The same cases \
+    give the same interval, whatever order they came in and however many workers there are.";
+
 /// What the type declares.
 pub static SPEC: Spec = Spec {
     name: "evaluate",
     section: Section::Operators,
     summary: "Masks compared with the labels of their cases, label by label.",
-    doc: "Labels are matched by name, and one at least must be found; a label of the truth that the masks do not \
-          have gets rows without a figure, of the state `not_in_mask`, and one that nobody drew in the case of the state \
-          `not_in_truth`. A case without labels gives no figures. Voxels are counted on the \
-          scan's original grid.\n\n\
-          | metric | is | unit |\n\
-          | --- | --- | --- |\n\
-          | `dice` | 2·tp / (2·tp + fp + fn) | 1 |\n\
-          | `iou` | tp / (tp + fp + fn) | 1 |\n\
-          | `precision`, `recall` | tp / (tp + fp), tp / (tp + fn) | 1 |\n\
-          | `rve` | \\|V_pred − V_ref\\| / V_ref | 1 |\n\
-          | `assd` | mean distance between the surfaces, both ways pooled | mm |\n\
-          | `asd_pred_to_ref`, `asd_ref_to_pred` | mean distance of one surface from the other | mm |\n\
-          | `hd` | the Hausdorff distance: the largest of these distances | mm |\n\
-          | `hd95` | the larger of the two 95th percentiles of these distances | mm |\n\
-          | `nsd` | normalised surface Dice: share of both surfaces within `tolerance_mm` of the other | 1 |\n\
-          | `centre_mm` | distance between the centres of mass | mm |\n\
-          | `volume_ml`, `volume_ref_ml` | volume of the prediction, and of the truth | ml |\n\
-          | `lesion_recall` | lesions found / lesions of the truth | 1 |\n\
-          | `lesion_precision` | lesions found / (lesions found + components of the prediction that belong to none) | 1 |\n\
-          | `lesion_f1` | the harmonic mean of these two | 1 |\n\
-          | `lesion_dice` | mean Dice of the lesions of the truth, 0 of one that was missed | 1 |\n\
-          | `lesion_recall_small`, `lesion_recall_medium`, `lesion_recall_large` | of lesions under 15 mm, up to 30 mm, and over | 1 |\n\
-          | `lesion_dice_small`, `lesion_dice_medium`, `lesion_dice_large` | of the same | 1 |\n\
-          | `dice_base`, `rve_base`, `assd_base`, `hd95_base` | of the structure's cranial third | as above |\n\
-          | `dice_apex`, `rve_apex`, `assd_apex`, `hd95_apex` | of its caudal third | as above |\n\
-          | `promise12` | the mean of the twelve scores below | points |\n\
-          | `promise12_dice`, `promise12_rve`, `promise12_assd`, `promise12_hd95` | scores of the whole structure | points |\n\
-          | `promise12_dice_base`, `promise12_rve_base`, `promise12_assd_base`, `promise12_hd95_base` | of its base | points |\n\
-          | `promise12_dice_apex`, `promise12_rve_apex`, `promise12_assd_apex`, `promise12_hd95_apex` | of its apex | points |\n\n\
-          A surface is the mask without its erosion by six neighbours; distances are Euclidean, in mm, from \
-          voxel centre to voxel centre.\n\n\
-          A lesion is a part of the truth's label whose voxels are joined by faces; its size is the diameter of \
-          a ball of its volume. Each such part of the prediction belongs to the lesion that it shares most \
-          voxels with, and a lesion is compared with all that belongs to it together (as in LiTS). It is found \
-          when their intersection over union is not below `lesion_iou`.\n\n\
-          Base and apex are the upper and the lower third of the slices that the truth's label has, along the axis of \
-          the grid that runs from feet to head most: as many slices as come next to a third (5 of 14, 4 of 13), one at \
-          least. What the prediction holds beyond the truth's last slice belongs to the end that lies next to it. \
-          Both masks are cut there and compared as masks of their own, whose cut faces are surface.\n\n\
-          Scores are those of PROMISE12 (Litjens et al., Medical Image Analysis 2014): linear, 100 for a perfect figure, \
-          85 for what a `second_observer` reaches, and never below 0. A figure without a value, since the \
-          prediction holds nothing there, is worth 0; where the truth holds nothing there is no score.\n\n\
-          The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so a missed \
-          structure is always seen (of base and apex, what is so there); `empty` chooses the figure where the formula has none:\n\n\
-          | empty | both empty | one empty |\n\
-          | --- | --- | --- |\n\
-          | `nan` | no figure | no figure |\n\
-          | `one_zero` | a perfect one: 1, 100 points, or 0 for errors and distances | 0 for shares and points; no figure for errors and distances |\n\
-          | `penalty` | a perfect one | 0 for shares and points, 1 for `rve`, the diagonal of the volume for distances |\n\n\
-          Dice and IoU of one empty mask are 0 by their formula. Nothing stands for a figure of a size that no \
-          lesion of the truth has.\n\n\
-          With `interval = 0.95` each mean in `summary` gets the ends of its 95 % confidence interval (`mean_low`, \
-          `mean_high`): the percentile bootstrap, with cases drawn `resamples` times. Of figures without a value \
-          neither the mean nor its interval knows; of a single figure both ends are the figure. The same cases \
-          give the same interval, whatever order they came in and however many workers there are.",
+    doc: joined!(&[MATCHED, TABLE, MEANT]),
     version: 2,
     inputs: &[
         Port { name: "masks", accepts: &[Kind::Masks], many: false },

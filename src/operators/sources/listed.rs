@@ -38,7 +38,7 @@ struct Row {
 
 /// What is read of a row.
 #[derive(Deserialize)]
-struct Line {
+struct ReadRow {
     file: String,
     case: String,
     #[serde(default)]
@@ -67,7 +67,8 @@ impl Listed {
         for record in reader.records() {
             let record = record.map_err(problem)?;
             let number = record.position().map_or(0, |position| lines.of(position.byte() as usize));
-            let Line { file, case, patient, label } = record.deserialize(Some(&heading)).map_err(problem)?;
+            let ReadRow { file, case, patient, label } =
+                record.deserialize(Some(&heading)).map_err(problem)?;
             let patient = if patient.is_empty() { case.clone() } else { patient };
             let (claim, below) = (Claim::new(case, patient), true);
             listed.put(&around, Row { number, said: file, claim, label, below })?;

@@ -30,7 +30,7 @@ struct Kept {
 
 fn kept() -> [Kept; 3] {
     let sgd = OptimizerConfig::Sgd { momentum: 0.9, nesterov: true };
-    let focal = LossConfig::Focal { gamma: 2.0, alpha: Some(0.75) };
+    let focal = LossConfig::Focal(FocalLoss { gamma: 2.0, alpha: Some(0.75) });
     let vs_seg = TrainSettings {
         optimizer: sgd,
         batch: 2,
@@ -42,7 +42,7 @@ fn kept() -> [Kept; 3] {
     let NetworkSettings::Unet(gate) = settings().network else { panic!("a U-Net expected") };
     let gate = TrainSettings {
         network: NetworkSettings::Unet(UnetSettings { attention: Attention::Gate, ..gate }),
-        loss: LossConfig::DiceCe { include_background: false },
+        loss: LossConfig::DiceCe(DiceCeLoss { include_background: false }),
         precision: Precision::Bfloat16,
         weights: Keep::Last,
         ..settings()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tch::{Kind, Tensor};
 use tomoflow::networks::architectures::unet::Unet;
 use tomoflow::networks::blocks::mode::Mode;
-use tomoflow::networks::losses::{of_segmentation, one_hot};
+use tomoflow::networks::losses::{HardnessDiceLoss, of_segmentation, one_hot};
 use tomoflow::networks::objectives::{
     Batch, Learner, Loss, Moment, Objective, Pupil, Recorded, Score, Teaches,
 };
@@ -136,7 +136,11 @@ impl Objective for Adversarial {
         let (ours, its) = (self.turns)(moment.batch);
         let mut losses = Vec::new();
         if ours {
-            let value = of_segmentation(&LossConfig::HardnessDice { lambda: 0.6 }, &logits, &truth)?;
+            let value = of_segmentation(
+                &LossConfig::HardnessDice(HardnessDiceLoss { lambda: 0.6 }),
+                &logits,
+                &truth,
+            )?;
             losses.push(Loss { name: "segmentation".to_owned(), value, moves: Some(0) });
             if self.heard > 0.0 {
                 let value = softplus(&guessed.f_neg()?)? * self.heard;

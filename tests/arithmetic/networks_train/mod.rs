@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tomoflow::networks::architectures::config::{Channels, Dims, Variant};
+use tomoflow::networks::losses::{
+    CrossEntropyLoss, DiceCeLoss, FocalLoss, GeneralizedDiceLoss, HardnessDiceLoss,
+};
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, ModelCard, NetworkError,
     NetworkSettings, Observer, OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule,
@@ -89,7 +92,7 @@ fn settings() -> TrainSettings {
             attention: Attention::Supervised,
             ..UnetSettings::default()
         }),
-        loss: LossConfig::HardnessDice { lambda: 0.6 },
+        loss: LossConfig::HardnessDice(HardnessDiceLoss { lambda: 0.6 }),
         attention_weight: 1.0,
         epochs: 6,
         batch: 4,
@@ -188,10 +191,10 @@ fn vs_seg(attention: Attention, loss: LossConfig) -> TrainSettings {
 #[test]
 fn every_attention_learns_by_every_loss() {
     for (attention, loss) in [
-        (Attention::Off, LossConfig::CrossEntropy),
-        (Attention::Gate, LossConfig::GeneralizedDice),
-        (Attention::Unsupervised, LossConfig::Focal { gamma: 2.0, alpha: Some(0.75) }),
-        (Attention::Supervised, LossConfig::DiceCe { include_background: false }),
+        (Attention::Off, LossConfig::CrossEntropy(CrossEntropyLoss {})),
+        (Attention::Gate, LossConfig::GeneralizedDice(GeneralizedDiceLoss {})),
+        (Attention::Unsupervised, LossConfig::Focal(FocalLoss { gamma: 2.0, alpha: Some(0.75) })),
+        (Attention::Supervised, LossConfig::DiceCe(DiceCeLoss { include_background: false })),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let settings = vs_seg(attention, loss.clone());

@@ -5,7 +5,7 @@ use tch::Tensor;
 use tomoflow::networks::architectures::unet::Unet;
 use tomoflow::networks::blocks::mode::Mode;
 use tomoflow::networks::extensions::OwnLoss;
-use tomoflow::networks::losses::of_segmentation;
+use tomoflow::networks::losses::{DiceLoss, of_segmentation};
 use tomoflow::networks::objectives::supervised::Supervised;
 use tomoflow::networks::tensors::weights::{Init, Layout, Parameter, Weights};
 use tomoflow::networks::{Architecture, Extensions, NetworkConfig, train_by};
@@ -72,7 +72,7 @@ impl Architecture for Theirs {
 }
 
 fn dice(_: &Map<String, Value>) -> Result<OwnLoss, NetworkError> {
-    Ok(Box::new(|logits, truth| of_segmentation(&LossConfig::Dice, logits, truth)))
+    Ok(Box::new(|logits, truth| of_segmentation(&LossConfig::Dice(DiceLoss {}), logits, truth)))
 }
 
 fn extensions(version: u32) -> Extensions {
@@ -86,7 +86,7 @@ fn extensions(version: u32) -> Extensions {
 fn plain() -> TrainSettings {
     let NetworkSettings::Unet(unet) = settings().network else { panic!("a U-Net expected") };
     let network = NetworkSettings::Unet(UnetSettings { attention: Attention::Off, ..unet });
-    TrainSettings { network, loss: LossConfig::Dice, ..settings() }
+    TrainSettings { network, loss: LossConfig::Dice(DiceLoss {}), ..settings() }
 }
 
 fn own(network: Value, loss: Value) -> TrainSettings {

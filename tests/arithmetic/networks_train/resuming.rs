@@ -23,7 +23,7 @@ fn resumed_is_undisturbed_bit_for_bit() {
 
 #[test]
 fn dropout_resumes_bit_for_bit_beside_another_training() {
-    let settings = vs_seg(Attention::Supervised, LossConfig::HardnessDice { lambda: 0.6 });
+    let settings = vs_seg(Attention::Supervised, LossConfig::HardnessDice(HardnessDiceLoss { lambda: 0.6 }));
     let other = TrainSettings { seed: 4, ..settings.clone() };
     let undisturbed = tempfile::tempdir().unwrap();
     let expected = run(&settings, &Boxes(6), undisturbed.path(), &mut Watch::new(u64::MAX)).unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tomoflow::connectors::table::{MaskRow, Rows, Table, read_rows};
-use tomoflow::engine::{self, Difference, ExplainError, Explanation, Output};
+use tomoflow::engine::{self, Difference, ExplainError, Explained, Explanation};
 use tomoflow::operators::registry::Registry;
 
 use super::{looking_only, repaint};
@@ -15,7 +15,7 @@ pub fn explain(place: &Workplace, subject: &str) -> Explanation {
     looking_only(place, || engine::explain(&plan, subject).unwrap_or_else(|error| panic!("{error}")))
 }
 
-pub fn output(explanation: Explanation, stage: &str) -> Output {
+pub fn output(explanation: Explanation, stage: &str) -> Explained {
     explanation.outputs.into_iter().find(|output| output.stage == stage).unwrap()
 }
 

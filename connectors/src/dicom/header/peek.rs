@@ -16,7 +16,7 @@ use super::head::{ELEMENT_HEAD, Head, NoHead};
 use super::image::{self, Recent};
 use super::keywords::MoreTags;
 use super::parse::Encoding;
-use super::record::{Kind, Record, kind, record_of};
+use super::record::{ObjectKind, Record, kind, record_of};
 use super::scanner::{Ended, Scan};
 use crate::container;
 
@@ -236,9 +236,9 @@ impl Source<'_> {
         };
         self.scan_tail(start, behind, tail, head.encoding, &mut dataset)?;
         let record = match kind(&head, &dataset, !any) {
-            Kind::Skip(code) => skip(code),
-            Kind::Outlines | Kind::Segments => return Err(Stop::NeedsAll),
-            Kind::Image => match image::instance(&head, &dataset, recent) {
+            ObjectKind::Skip(code) => skip(code),
+            ObjectKind::Outlines | ObjectKind::Segments => return Err(Stop::NeedsAll),
+            ObjectKind::Image => match image::instance(&head, &dataset, recent) {
                 // Its surrogate comes from the digest.
                 Some(instance) if instance.sop_uid.is_empty() => return Err(Stop::NeedsAll),
                 Some(mut instance) => {

@@ -81,11 +81,11 @@ pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
     };
     let dataset = head.dataset();
     match kind(&head, &dataset, dataset.elements.is_empty()) {
-        Kind::Skip(code) => skip(code),
-        Kind::Outlines => Record::Outlines(crate::rtstruct::record::outlines(&dataset)),
-        Kind::Segments => dicom_seg::outlines(&head, &dataset)
+        ObjectKind::Skip(code) => skip(code),
+        ObjectKind::Outlines => Record::Outlines(crate::rtstruct::record::outlines(&dataset)),
+        ObjectKind::Segments => dicom_seg::outlines(&head, &dataset)
             .map_or_else(|| skip(image::absent(&head, &dataset)), Record::Outlines),
-        Kind::Image => match image::read(&head, &dataset) {
+        ObjectKind::Image => match image::read(&head, &dataset) {
             Some(mut image) => {
                 more.add(&dataset, &mut image.instance.tags);
                 Record::Instance(image.seal(path))
@@ -96,7 +96,7 @@ pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
 }
 
 /// What a data set is, by its class.
-pub(crate) enum Kind {
+pub(crate) enum ObjectKind {
     Skip(&'static str),
     Outlines,
     Segments,
@@ -104,9 +104,9 @@ pub(crate) enum Kind {
     Image,
 }
 
-pub(crate) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> Kind {
+pub(crate) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> ObjectKind {
     if empty {
-        return Kind::Skip(match head.magic {
+        return ObjectKind::Skip(match head.magic {
             true if dataset.cut => "TRUNCATED",
             true => "NO_DATASET",
             false => "NOT_DICOM",
@@ -114,16 +114,16 @@ pub(crate) fn kind(head: &Head<'_>, dataset: &Dataset<'_>, empty: bool) -> Kind 
     }
     let directory = head.media_class.as_deref() == Some(uids::MEDIA_STORAGE_DIRECTORY_STORAGE);
     if directory || dataset.get(tags::DIRECTORY_RECORD_SEQUENCE).is_some() {
-        return Kind::Skip("DICOMDIR");
+        return ObjectKind::Skip("DICOMDIR");
     }
     let class = image::sop_class(head, dataset);
     if refuse::is_structure_set(&class) {
-        Kind::Outlines
+        ObjectKind::Outlines
     } else if refuse::is_segmentation(&class) {
-        Kind::Segments
+        ObjectKind::Segments
     } else if refuse::not_an_image(&class) {
-        Kind::Skip("NOT_AN_IMAGE")
+        ObjectKind::Skip("NOT_AN_IMAGE")
     } else {
-        Kind::Image
+        ObjectKind::Image
     }
 }

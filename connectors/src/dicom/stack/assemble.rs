@@ -6,7 +6,7 @@ use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
 use super::passes::{self, Passes};
 use super::slices::{Slice, Stack, stacks};
-use super::split::{Place, places, split};
+use super::split::{Position, places, split};
 use crate::dicom::header::instance::{Instance, PixelFormat};
 use crate::dicom::header::refuse::ASIDE;
 use crate::geometry::dot;
@@ -14,7 +14,7 @@ use crate::{Geometry, Reject};
 
 /// One stack of a series: number 0, or several when a series is split.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct StackPart {
     /// From 0 on, in an order that depends on content alone.
     pub number: u32,
     /// The stack, or why it was refused.
@@ -50,13 +50,13 @@ pub struct SliceRef {
 /// The stacks of one series, of which those with a gap, or with uneven ones, are refused.
 ///
 /// See [`assemble_with`].
-pub fn assemble(instances: &[&Instance]) -> Vec<Part> {
+pub fn assemble(instances: &[&Instance]) -> Vec<StackPart> {
     assemble_with(instances, Rules::default())
 }
 
 /// The stacks of one series. Copies of an instance that are stored in different ways are a conflict, since nobody
 /// decodes them: see [`assemble_comparing`].
-pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<Part> {
+pub fn assemble_with(instances: &[&Instance], rules: Rules) -> Vec<StackPart> {
     assemble_comparing(instances, rules, |_, _| false)
 }
 
@@ -70,12 +70,12 @@ pub fn assemble_comparing(
     instances: &[&Instance],
     rules: Rules,
     same: impl FnMut(usize, usize) -> bool,
-) -> Vec<Part> {
+) -> Vec<StackPart> {
     let judged = match distinct(instances, same) {
         Ok((kept, notes)) => judge_all(&kept, &notes, rules),
         Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
     };
-    let part = |(number, Judged { verdict, instances })| Part { number, verdict, instances };
+    let part = |(number, Judged { verdict, instances })| StackPart { number, verdict, instances };
     (0..).zip(judged).map(part).collect()
 }
 
@@ -245,7 +245,7 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
 }
 
 /// Passes whose slices lie between one another, where each position has one slice.
-fn passes_between<'a>(places: &[Place<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
+fn passes_between<'a>(places: &[Position<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
     places.iter().all(|place| place.len() == 1).then(|| passes::between(&places.concat(), normal))?
 }
 

@@ -64,7 +64,7 @@ pub fn says_between(note: &str) -> bool {
 
 /// A line of planes, and where slices lie on it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Line {
+pub(crate) struct PlaneLine {
     /// From one plane to the next, mm.
     pub(crate) step: [f64; 3],
     /// Whether the step leaves the normal (gantry tilt).
@@ -82,7 +82,7 @@ pub(crate) fn judge(
     normal: [f64; 3],
     pixel_mm: f64,
     rules: Rules,
-) -> Result<Line, Reject> {
+) -> Result<PlaneLine, Reject> {
     let &[first, .., last] = positions else {
         return Err(Reject::new("SINGLE_SLICE", "two slices expected, one found", ""));
     };
@@ -107,7 +107,7 @@ pub(crate) fn judge(
             Some(format!("VARIABLE_SPACING: resampled to {} mm", (norm(step) * 1e3).round() / 1e3))
         }
     };
-    Ok(Line { step, tilted, planes, heights: spread.heights().to_vec(), note })
+    Ok(PlaneLine { step, tilted, planes, heights: spread.heights().to_vec(), note })
 }
 
 fn collinear(positions: &[[f64; 3]], normal: [f64; 3], pixel_mm: f64) -> Result<(), Reject> {
@@ -258,12 +258,12 @@ mod tests {
     const INTERPOLATE: Rules = Rules { on_gap: OnGap::Interpolate, on_uneven: OnUneven::Reject };
     const RESAMPLE: Rules = Rules { on_gap: OnGap::Reject, on_uneven: OnUneven::Resample };
 
-    fn with(heights: &[f64], rules: Rules) -> Result<Line, Reject> {
+    fn with(heights: &[f64], rules: Rules) -> Result<PlaneLine, Reject> {
         let positions: Vec<_> = heights.iter().map(|&z| [0.0, 0.0, z]).collect();
         judge(&positions, [0.0, 0.0, 1.0], 0.5, rules)
     }
 
-    fn at(heights: &[f64]) -> Result<Line, String> {
+    fn at(heights: &[f64]) -> Result<PlaneLine, String> {
         with(heights, Rules::default()).map_err(|reject| reject.code)
     }
 

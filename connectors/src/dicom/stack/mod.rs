@@ -9,7 +9,7 @@ mod slices;
 mod split;
 mod strays;
 
-pub use assemble::{Assembled, Part, SliceRef, assemble, assemble_comparing, assemble_with};
+pub use assemble::{Assembled, SliceRef, StackPart, assemble, assemble_comparing, assemble_with};
 pub use between::load_scan_between;
 pub use gaps::{OnGap, OnUneven, Rules, says_between};
 pub use strays::{gather, stray_series};

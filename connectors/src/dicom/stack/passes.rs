@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::gaps;
 use super::slices::{Slice, natural};
-use super::split::Place;
+use super::split::Position;
 use crate::geometry::dot;
 
 /// Attributes that number acquisitions. Those of one acquisition, as echoes, are equally many, or some are lost.
@@ -39,7 +39,7 @@ fn even(slices: &[Slice<'_>], normal: [f64; 3]) -> bool {
 }
 
 /// Passes of unequal length that share positions: as many as slices lie at one position, each an even stack.
-pub(crate) fn unequal<'a>(places: &[Place<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
+pub(crate) fn unequal<'a>(places: &[Position<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
     let most = places.iter().map(Vec::len).max().filter(|&most| most > 1)?;
     ATTRIBUTES.into_iter().find_map(|attribute| {
         let passes = by(places.iter().flatten().cloned(), attribute)?;

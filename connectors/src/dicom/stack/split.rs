@@ -25,11 +25,11 @@ const ATTRIBUTES: &[&str] = &[
 ];
 
 /// Slices at one place along the normal.
-pub(crate) type Place<'a> = Vec<Slice<'a>>;
+pub(crate) type Position<'a> = Vec<Slice<'a>>;
 
 /// Groups slices, sorted along the normal, by position.
-pub(crate) fn places<'a>(sorted: Vec<(f64, Slice<'a>)>) -> Vec<Place<'a>> {
-    let mut places: Vec<(f64, Place<'a>)> = Vec::new();
+pub(crate) fn places<'a>(sorted: Vec<(f64, Slice<'a>)>) -> Vec<Position<'a>> {
+    let mut places: Vec<(f64, Position<'a>)> = Vec::new();
     for (along, slice) in sorted {
         match places.last_mut() {
             Some((first, place)) if along - *first <= SAME_POSITION_MM => place.push(slice),
@@ -41,7 +41,7 @@ pub(crate) fn places<'a>(sorted: Vec<(f64, Slice<'a>)>) -> Vec<Place<'a>> {
 
 /// Complete stacks of one slice for each place, and the attribute that told them apart; `None` when
 /// no attribute does.
-pub(crate) fn split<'a>(places: &[Place<'a>]) -> Option<(String, Vec<Vec<Slice<'a>>>)> {
+pub(crate) fn split<'a>(places: &[Position<'a>]) -> Option<(String, Vec<Vec<Slice<'a>>>)> {
     let copies = places.first()?.len();
     if copies < 2 || places.iter().any(|place| place.len() != copies) {
         return None;
@@ -73,9 +73,10 @@ fn values(slice: &Slice<'_>, attributes: &[&str]) -> Option<Vec<String>> {
         .collect()
 }
 
-fn by_values<'a>(places: &[Place<'a>], copies: usize, attributes: &[&str]) -> Option<Vec<Vec<Slice<'a>>>> {
-    let of =
-        |place: &Place<'a>| place.iter().map(|slice| values(slice, attributes)).collect::<Option<Vec<_>>>();
+fn by_values<'a>(places: &[Position<'a>], copies: usize, attributes: &[&str]) -> Option<Vec<Vec<Slice<'a>>>> {
+    let of = |place: &Position<'a>| {
+        place.iter().map(|slice| values(slice, attributes)).collect::<Option<Vec<_>>>()
+    };
     let mut wanted = of(places.first()?)?;
     wanted.sort_by(|a, b| {
         let differing = a.iter().zip(b).map(|(x, y)| natural(x, y)).find(|order| order.is_ne());
@@ -97,7 +98,7 @@ fn by_values<'a>(places: &[Place<'a>], copies: usize, attributes: &[&str]) -> Op
 }
 
 /// Multi-frame instances that are each a whole stack, in the order of their InstanceNumber.
-fn by_instance<'a>(places: &[Place<'a>], copies: usize) -> Option<Vec<Vec<Slice<'a>>>> {
+fn by_instance<'a>(places: &[Position<'a>], copies: usize) -> Option<Vec<Vec<Slice<'a>>>> {
     if places.len() < 2 {
         return None;
     }
@@ -118,7 +119,7 @@ fn by_instance<'a>(places: &[Place<'a>], copies: usize) -> Option<Vec<Vec<Slice<
 }
 
 /// The n-th of each place by InstanceNumber, whether volumes or positions were numbered first.
-fn by_rank<'a>(places: &[Place<'a>], copies: usize) -> Option<Vec<Vec<Slice<'a>>>> {
+fn by_rank<'a>(places: &[Position<'a>], copies: usize) -> Option<Vec<Vec<Slice<'a>>>> {
     let mut stacks = vec![Vec::with_capacity(places.len()); copies];
     for place in places {
         let mut ranked: Vec<&Slice<'a>> = place.iter().collect();

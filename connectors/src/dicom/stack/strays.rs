@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::assemble::{Part, assemble};
+use super::assemble::{StackPart, assemble};
 use crate::Digest;
 use crate::dicom::header::image::surrogate;
 use crate::dicom::header::instance::Instance;
@@ -38,7 +38,7 @@ pub fn stray_series(instance: &Instance) -> Option<String> {
 /// fewer than three, share an InstanceNumber, or are no even stack of all of them: then each stays what it is.
 ///
 /// The scan has the note `SERIES_PER_SLICE`.
-pub fn gather(instances: &[&Instance]) -> Option<Part> {
+pub fn gather(instances: &[&Instance]) -> Option<StackPart> {
     let number = |instance: &&Instance| instance.frames.first()?.order.get("InstanceNumber").cloned();
     let numbers: BTreeSet<String> = instances.iter().filter_map(number).collect();
     let series: BTreeSet<&str> = instances.iter().map(|instance| instance.series_uid.as_str()).collect();

@@ -1,5 +1,6 @@
 //! What a training can be told about its network and its loss.
 
+use crate::networks::losses::config as losses;
 use crate::operators::spec::{Field, FieldKind, Role};
 
 /// A field that came after trainings were first kept: left open it is part of no key.
@@ -75,37 +76,6 @@ const UNET: &[Field] = &[
     ),
 ];
 
-const SHARE: FieldKind = FieldKind::Number { min: 0.0, max: 1.0, unit: "" };
-
-const HARDNESS: &[Field] = &[Field::semantic(
-    "lambda",
-    SHARE,
-    "0.6",
-    "How much more a wrong voxel counts than a right one; 0 is plain Dice.",
-)];
-
-const FOCAL: &[Field] = &[
-    Field::semantic(
-        "gamma",
-        FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
-        "2.0",
-        "How much less a voxel counts the surer its class is; 0 is cross entropy.",
-    ),
-    Field::absent(
-        "alpha",
-        SHARE,
-        Role::Semantic,
-        "The weight of foreground; the background's is the rest. Left open, both are 1.",
-    ),
-];
-
-const DICE_CE: &[Field] = &[Field::semantic(
-    "include_background",
-    FieldKind::Bool,
-    "false",
-    "Whether Dice counts the background as a class; nnU-Net's does not.",
-)];
-
 /// The architecture.
 pub(super) const NETWORK: Field = Field::semantic(
     "network",
@@ -115,16 +85,5 @@ pub(super) const NETWORK: Field = Field::semantic(
 );
 
 /// What training minimises.
-pub(super) const LOSS: Field = Field::semantic(
-    "loss",
-    FieldKind::Tagged(&[
-        ("dice", &[]),
-        ("generalized_dice", &[]),
-        ("hardness_dice", HARDNESS),
-        ("cross_entropy", &[]),
-        ("focal", FOCAL),
-        ("dice_ce", DICE_CE),
-    ]),
-    r#"{"type":"dice"}"#,
-    "What training minimises: an overlap of classes (`dice`, `generalized_dice`, `hardness_dice`, the mean over samples), the mean over voxels (`cross_entropy`, `focal`), or the sum of both (`dice_ce`, as nnU-Net).",
-);
+pub(super) const LOSS: Field =
+    Field::semantic("loss", FieldKind::Tagged(losses::FIELDS), r#"{"type":"dice"}"#, losses::DOC);

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::random::normal;
 use crate::voxels::grid::{Convention, Order, Sampling};
-use crate::voxels::kernel::Line;
+use crate::voxels::kernel::AxisKernel;
 use crate::voxels::separable::{self, Clip};
 
 /// The degree of a bias field's polynomial, as in TorchIO.
@@ -27,7 +27,7 @@ fn each_channel(input: &mut [f32], size: [usize; 3], make: impl Fn(&[f32]) -> Ve
 pub fn blur(input: &mut [f32], size: [usize; 3], spacing_mm: [f64; 3], sigma_mm: f64) {
     let line = |axis: usize| {
         let sigma = if size[axis] > 1 { sigma_mm / spacing_mm[axis] } else { 0.0 };
-        Line::gaussian(size[axis], sigma)
+        AxisKernel::gaussian(size[axis], sigma)
     };
     let lines = [line(0), line(1), line(2)];
     each_channel(input, size, |volume| separable::resample(volume, size, &lines, Clip::Never));
@@ -62,8 +62,8 @@ fn there_and_back(
         Sampling::new(Convention::Nnunet, few, many as f64, few as f64)
     });
     let small = down.map(|sampling| sampling.new);
-    let there = [0, 1, 2].map(|axis| Line::new(&down[axis], there, antialias));
-    let back = [0, 1, 2].map(|axis| Line::new(&up[axis], back, false));
+    let there = [0, 1, 2].map(|axis| AxisKernel::new(&down[axis], there, antialias));
+    let back = [0, 1, 2].map(|axis| AxisKernel::new(&up[axis], back, false));
     each_channel(input, size, |volume| {
         let coarse = separable::resample(volume, size, &there, Clip::Never);
         separable::resample(&coarse, small, &back, Clip::Volume)

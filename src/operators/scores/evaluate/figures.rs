@@ -6,6 +6,7 @@ use super::findings::Findings;
 use super::lesions::{Lesions, Size};
 use super::promise12::{self, PERFECT, Scored};
 use super::thirds::{End, Third};
+use crate::fields::text::joined;
 use crate::metrics::{State, SurfaceDistances};
 
 /// One figure.
@@ -13,10 +14,12 @@ use crate::metrics::{State, SurfaceDistances};
 pub struct Figure {
     /// The word in `metrics`.
     pub name: &'static str,
+    /// What it is, for the reference.
+    pub is: &'static str,
     /// `1`, `mm`, `ml` or `points`.
     pub unit: &'static str,
     /// What stands for it where it has no value.
-    pub kind: Kind,
+    pub kind: FigureKind,
     /// What has to be found out for it.
     pub needs: Needs,
     /// Of which end of the structure it is; of none, of the whole.
@@ -27,7 +30,7 @@ pub struct Figure {
 
 /// What is best and what is worst of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FigureKind {
     /// 1 is perfect, 0 the worst.
     Share,
     /// A share of what not every case has: nothing stands for it.
@@ -74,77 +77,203 @@ impl Needs {
 /// All of them, in the order of the reference.
 pub const FIGURES: &[Figure] = &{
     use End::{Apex, Base};
-    use Kind::{Amount, Distance, Error, Share, ShareOfSome};
+    use FigureKind::{Amount, Distance, Error, Share, ShareOfSome};
     use Needs::{Centres, Counts, Lesions as Parts, Surfaces};
     use Size::{Large, Medium, Small};
     [
-        figure("dice", "1", Share, Counts, |found| found.counts.dice()),
-        figure("iou", "1", Share, Counts, |found| found.counts.iou()),
-        figure("precision", "1", Share, Counts, |found| found.counts.precision()),
-        figure("recall", "1", Share, Counts, |found| found.counts.recall()),
-        figure("rve", "1", Error, Counts, |found| found.counts.relative_volume_error()),
-        figure("assd", "mm", Distance, Surfaces, |found| found.surfaces(SurfaceDistances::assd_mm)),
-        figure("asd_pred_to_ref", "mm", Distance, Surfaces, |found| {
-            found.surfaces(SurfaceDistances::from_prediction_mean_mm)
+        figure("dice", "2·tp / (2·tp + fp + fn)", "1", Share, Counts, |found| found.counts.dice()),
+        figure("iou", "tp / (tp + fp + fn)", "1", Share, Counts, |found| found.counts.iou()),
+        figure("precision", "tp / (tp + fp)", "1", Share, Counts, |found| found.counts.precision()),
+        figure("recall", "tp / (tp + fn)", "1", Share, Counts, |found| found.counts.recall()),
+        figure("rve", "abs(V_pred − V_ref) / V_ref", "1", Error, Counts, |found| {
+            found.counts.relative_volume_error()
         }),
-        figure("asd_ref_to_pred", "mm", Distance, Surfaces, |found| {
-            found.surfaces(SurfaceDistances::from_reference_mean_mm)
+        figure(
+            "assd",
+            "mean distance between the surfaces, both ways pooled",
+            "mm",
+            Distance,
+            Surfaces,
+            |found| found.surfaces(SurfaceDistances::assd_mm),
+        ),
+        figure(
+            "asd_pred_to_ref",
+            "mean distance of the prediction's surface from the truth's",
+            "mm",
+            Distance,
+            Surfaces,
+            |found| found.surfaces(SurfaceDistances::from_prediction_mean_mm),
+        ),
+        figure(
+            "asd_ref_to_pred",
+            "mean distance of the truth's surface from the prediction's",
+            "mm",
+            Distance,
+            Surfaces,
+            |found| found.surfaces(SurfaceDistances::from_reference_mean_mm),
+        ),
+        figure(
+            "hd",
+            "the Hausdorff distance: the largest of these distances",
+            "mm",
+            Distance,
+            Surfaces,
+            |found| found.surfaces(SurfaceDistances::hausdorff_mm),
+        ),
+        figure(
+            "hd95",
+            "the larger of the two 95th percentiles of these distances",
+            "mm",
+            Distance,
+            Surfaces,
+            |found| found.surfaces(SurfaceDistances::hausdorff_95_mm),
+        ),
+        figure(
+            "nsd",
+            "normalised surface Dice: share of both surfaces within `tolerance_mm` of the other",
+            "1",
+            Share,
+            Surfaces,
+            |found| found.surfaces(|distances| distances.surface_dice(found.tolerance_mm)),
+        ),
+        figure("centre_mm", "distance between the centres of mass", "mm", Distance, Centres, |found| {
+            found.centres_mm
         }),
-        figure("hd", "mm", Distance, Surfaces, |found| found.surfaces(SurfaceDistances::hausdorff_mm)),
-        figure("hd95", "mm", Distance, Surfaces, |found| found.surfaces(SurfaceDistances::hausdorff_95_mm)),
-        figure("nsd", "1", Share, Surfaces, |found| {
-            found.surfaces(|distances| distances.surface_dice(found.tolerance_mm))
+        figure("volume_ml", "volume of the prediction", "ml", Amount, Counts, |found| {
+            found.ml(found.counts.predicted())
         }),
-        figure("centre_mm", "mm", Distance, Centres, |found| found.centres_mm),
-        figure("volume_ml", "ml", Amount, Counts, |found| found.ml(found.counts.predicted())),
-        figure("volume_ref_ml", "ml", Amount, Counts, |found| found.ml(found.counts.reference())),
-        figure("lesion_recall", "1", Share, Parts, |found| found.lesions(|parts| parts.recall(None))),
-        figure("lesion_precision", "1", Share, Parts, |found| found.lesions(Lesions::precision)),
-        figure("lesion_f1", "1", Share, Parts, |found| found.lesions(Lesions::f1)),
-        figure("lesion_dice", "1", Share, Parts, |found| found.lesions(|parts| parts.dice(None))),
-        figure("lesion_recall_small", "1", ShareOfSome, Parts, |found| {
-            found.lesions(|parts| parts.recall(Some(Small)))
+        figure("volume_ref_ml", "volume of the truth", "ml", Amount, Counts, |found| {
+            found.ml(found.counts.reference())
         }),
-        figure("lesion_recall_medium", "1", ShareOfSome, Parts, |found| {
-            found.lesions(|parts| parts.recall(Some(Medium)))
+        figure("lesion_recall", "lesions found / lesions of the truth", "1", Share, Parts, |found| {
+            found.lesions(|parts| parts.recall(None))
         }),
-        figure("lesion_recall_large", "1", ShareOfSome, Parts, |found| {
-            found.lesions(|parts| parts.recall(Some(Large)))
+        figure(
+            "lesion_precision",
+            "lesions found / (lesions found + components of the prediction that belong to none)",
+            "1",
+            Share,
+            Parts,
+            |found| found.lesions(Lesions::precision),
+        ),
+        figure("lesion_f1", "the harmonic mean of these two", "1", Share, Parts, |found| {
+            found.lesions(Lesions::f1)
         }),
-        figure("lesion_dice_small", "1", ShareOfSome, Parts, |found| {
-            found.lesions(|parts| parts.dice(Some(Small)))
+        figure(
+            "lesion_dice",
+            "mean Dice of the lesions of the truth, 0 of one that was missed",
+            "1",
+            Share,
+            Parts,
+            |found| found.lesions(|parts| parts.dice(None)),
+        ),
+        figure(
+            "lesion_recall_small",
+            "`lesion_recall` of lesions under 15 mm",
+            "1",
+            ShareOfSome,
+            Parts,
+            |found| found.lesions(|parts| parts.recall(Some(Small))),
+        ),
+        figure(
+            "lesion_recall_medium",
+            "`lesion_recall` of lesions from 15 to 30 mm",
+            "1",
+            ShareOfSome,
+            Parts,
+            |found| found.lesions(|parts| parts.recall(Some(Medium))),
+        ),
+        figure(
+            "lesion_recall_large",
+            "`lesion_recall` of lesions over 30 mm",
+            "1",
+            ShareOfSome,
+            Parts,
+            |found| found.lesions(|parts| parts.recall(Some(Large))),
+        ),
+        figure(
+            "lesion_dice_small",
+            "`lesion_dice` of lesions under 15 mm",
+            "1",
+            ShareOfSome,
+            Parts,
+            |found| found.lesions(|parts| parts.dice(Some(Small))),
+        ),
+        figure(
+            "lesion_dice_medium",
+            "`lesion_dice` of lesions from 15 to 30 mm",
+            "1",
+            ShareOfSome,
+            Parts,
+            |found| found.lesions(|parts| parts.dice(Some(Medium))),
+        ),
+        figure(
+            "lesion_dice_large",
+            "`lesion_dice` of lesions over 30 mm",
+            "1",
+            ShareOfSome,
+            Parts,
+            |found| found.lesions(|parts| parts.dice(Some(Large))),
+        ),
+        of_end("dice_base", "`dice` of the structure's cranial third", "1", Share, Base, |found| {
+            found.third(Base, |third| third.counts.dice())
         }),
-        figure("lesion_dice_medium", "1", ShareOfSome, Parts, |found| {
-            found.lesions(|parts| parts.dice(Some(Medium)))
+        of_end("dice_apex", "`dice` of the structure's caudal third", "1", Share, Apex, |found| {
+            found.third(Apex, |third| third.counts.dice())
         }),
-        figure("lesion_dice_large", "1", ShareOfSome, Parts, |found| {
-            found.lesions(|parts| parts.dice(Some(Large)))
-        }),
-        of_end("dice_base", "1", Share, Base, |found| found.third(Base, |third| third.counts.dice())),
-        of_end("dice_apex", "1", Share, Apex, |found| found.third(Apex, |third| third.counts.dice())),
-        of_end("rve_base", "1", Error, Base, |found| {
+        of_end("rve_base", "`rve` of the structure's cranial third", "1", Error, Base, |found| {
             found.third(Base, |third| third.counts.relative_volume_error())
         }),
-        of_end("rve_apex", "1", Error, Apex, |found| {
+        of_end("rve_apex", "`rve` of the structure's caudal third", "1", Error, Apex, |found| {
             found.third(Apex, |third| third.counts.relative_volume_error())
         }),
-        of_end("assd_base", "mm", Distance, Base, |found| found.third(Base, Third::assd_mm)),
-        of_end("assd_apex", "mm", Distance, Apex, |found| found.third(Apex, Third::assd_mm)),
-        of_end("hd95_base", "mm", Distance, Base, |found| found.third(Base, Third::hausdorff_95_mm)),
-        of_end("hd95_apex", "mm", Distance, Apex, |found| found.third(Apex, Third::hausdorff_95_mm)),
-        points("promise12", None, promise12::mean),
-        points("promise12_dice", None, |found| promise12::score(found, Scored::Dice, None)),
-        points("promise12_rve", None, |found| promise12::score(found, Scored::Rve, None)),
-        points("promise12_assd", None, |found| promise12::score(found, Scored::Assd, None)),
-        points("promise12_hd95", None, |found| promise12::score(found, Scored::Hd95, None)),
-        points("promise12_dice_base", Some(Base), |found| promise12::score(found, Scored::Dice, Some(Base))),
-        points("promise12_rve_base", Some(Base), |found| promise12::score(found, Scored::Rve, Some(Base))),
-        points("promise12_assd_base", Some(Base), |found| promise12::score(found, Scored::Assd, Some(Base))),
-        points("promise12_hd95_base", Some(Base), |found| promise12::score(found, Scored::Hd95, Some(Base))),
-        points("promise12_dice_apex", Some(Apex), |found| promise12::score(found, Scored::Dice, Some(Apex))),
-        points("promise12_rve_apex", Some(Apex), |found| promise12::score(found, Scored::Rve, Some(Apex))),
-        points("promise12_assd_apex", Some(Apex), |found| promise12::score(found, Scored::Assd, Some(Apex))),
-        points("promise12_hd95_apex", Some(Apex), |found| promise12::score(found, Scored::Hd95, Some(Apex))),
+        of_end("assd_base", "`assd` of the structure's cranial third", "mm", Distance, Base, |found| {
+            found.third(Base, Third::assd_mm)
+        }),
+        of_end("assd_apex", "`assd` of the structure's caudal third", "mm", Distance, Apex, |found| {
+            found.third(Apex, Third::assd_mm)
+        }),
+        of_end("hd95_base", "`hd95` of the structure's cranial third", "mm", Distance, Base, |found| {
+            found.third(Base, Third::hausdorff_95_mm)
+        }),
+        of_end("hd95_apex", "`hd95` of the structure's caudal third", "mm", Distance, Apex, |found| {
+            found.third(Apex, Third::hausdorff_95_mm)
+        }),
+        points("promise12", "the mean of the twelve scores below", None, promise12::mean),
+        points("promise12_dice", "score of `dice`", None, |found| {
+            promise12::score(found, Scored::Dice, None)
+        }),
+        points("promise12_rve", "score of `rve`", None, |found| promise12::score(found, Scored::Rve, None)),
+        points("promise12_assd", "score of `assd`", None, |found| {
+            promise12::score(found, Scored::Assd, None)
+        }),
+        points("promise12_hd95", "score of `hd95`", None, |found| {
+            promise12::score(found, Scored::Hd95, None)
+        }),
+        points("promise12_dice_base", "score of `dice_base`", Some(Base), |found| {
+            promise12::score(found, Scored::Dice, Some(Base))
+        }),
+        points("promise12_rve_base", "score of `rve_base`", Some(Base), |found| {
+            promise12::score(found, Scored::Rve, Some(Base))
+        }),
+        points("promise12_assd_base", "score of `assd_base`", Some(Base), |found| {
+            promise12::score(found, Scored::Assd, Some(Base))
+        }),
+        points("promise12_hd95_base", "score of `hd95_base`", Some(Base), |found| {
+            promise12::score(found, Scored::Hd95, Some(Base))
+        }),
+        points("promise12_dice_apex", "score of `dice_apex`", Some(Apex), |found| {
+            promise12::score(found, Scored::Dice, Some(Apex))
+        }),
+        points("promise12_rve_apex", "score of `rve_apex`", Some(Apex), |found| {
+            promise12::score(found, Scored::Rve, Some(Apex))
+        }),
+        points("promise12_assd_apex", "score of `assd_apex`", Some(Apex), |found| {
+            promise12::score(found, Scored::Assd, Some(Apex))
+        }),
+        points("promise12_hd95_apex", "score of `hd95_apex`", Some(Apex), |found| {
+            promise12::score(found, Scored::Hd95, Some(Apex))
+        }),
     ]
 };
 
@@ -159,28 +288,54 @@ pub const NAMES: [&str; FIGURES.len()] = {
     names
 };
 
+/// What the reference says of them: a row of a table in Markdown for each.
+pub const TABLE: &str = joined!(&{
+    const CELLS: usize = 7;
+    let mut texts = [""; CELLS * FIGURES.len() + 1];
+    texts[0] = "| metric | is | unit |\n| --- | --- | --- |\n";
+    let mut place = 0;
+    while place < FIGURES.len() {
+        let Figure { name, is, unit, .. } = &FIGURES[place];
+        let row = ["| `", *name, "` | ", *is, " | ", *unit, " |\n"];
+        let mut cell = 0;
+        while cell < CELLS {
+            texts[1 + CELLS * place + cell] = row[cell];
+            cell += 1;
+        }
+        place += 1;
+    }
+    texts
+});
+
 const fn figure(
     name: &'static str,
+    is: &'static str,
     unit: &'static str,
-    kind: Kind,
+    kind: FigureKind,
     needs: Needs,
     of: fn(&Findings) -> Option<f64>,
 ) -> Figure {
-    Figure { name, unit, kind, needs, end: None, of }
+    Figure { name, is, unit, kind, needs, end: None, of }
 }
 
 const fn of_end(
     name: &'static str,
+    is: &'static str,
     unit: &'static str,
-    kind: Kind,
+    kind: FigureKind,
     end: End,
     of: fn(&Findings) -> Option<f64>,
 ) -> Figure {
-    Figure { name, unit, kind, needs: Needs::Thirds, end: Some(end), of }
+    Figure { name, is, unit, kind, needs: Needs::Thirds, end: Some(end), of }
 }
 
-const fn points(name: &'static str, end: Option<End>, of: fn(&Findings) -> Option<f64>) -> Figure {
-    Figure { name, unit: "points", kind: Kind::Points, needs: Needs::Observer, end, of }
+const fn points(
+    name: &'static str,
+    is: &'static str,
+    end: Option<End>,
+    of: fn(&Findings) -> Option<f64>,
+) -> Figure {
+    Figure { name, is, unit: "points", kind: FigureKind::Points, needs: Needs::Observer, end, of }
 }
 
 impl Figure {
@@ -214,15 +369,15 @@ pub enum Empty {
 }
 
 impl Empty {
-    fn value(self, kind: Kind, state: State, diagonal_mm: f64) -> Option<f64> {
+    fn value(self, kind: FigureKind, state: State, diagonal_mm: f64) -> Option<f64> {
         match (self, kind, state) {
-            (Self::Nan, _, _) | (_, Kind::ShareOfSome | Kind::Amount, _) => None,
-            (_, Kind::Share, State::BothEmpty) => Some(1.0),
-            (_, Kind::Points, State::BothEmpty) => Some(PERFECT),
-            (_, Kind::Share | Kind::Points, _) | (_, _, State::BothEmpty) => Some(0.0),
+            (Self::Nan, _, _) | (_, FigureKind::ShareOfSome | FigureKind::Amount, _) => None,
+            (_, FigureKind::Share, State::BothEmpty) => Some(1.0),
+            (_, FigureKind::Points, State::BothEmpty) => Some(PERFECT),
+            (_, FigureKind::Share | FigureKind::Points, _) | (_, _, State::BothEmpty) => Some(0.0),
             (Self::OneZero, _, _) => None,
-            (Self::Penalty, Kind::Error, _) => Some(1.0),
-            (Self::Penalty, Kind::Distance, _) => Some(diagonal_mm),
+            (Self::Penalty, FigureKind::Error, _) => Some(1.0),
+            (Self::Penalty, FigureKind::Distance, _) => Some(diagonal_mm),
         }
     }
 }

@@ -1,0 +1,97 @@
+//! Soft Dice over all classes at once, each weighed by its rarity.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::overlap::{one_minus_ratio, over_voxels};
+use super::{SegmentationLoss, probabilities};
+use crate::fields::Field;
+use crate::networks::NetworkError;
+use crate::networks::tensors::error::Doing;
+use crate::networks::tensors::scalar::plus;
+
+/// What the reference says of it.
+pub(super) const DOC: &str = "soft Dice over all classes at once, each weighed by 1 over its squared volume (Sudre et al. 2017), the mean over samples";
+
+/// What a pipeline file sets beside `type`.
+pub(super) const FIELDS: &[Field] = &[];
+
+/// Soft Dice over all classes at once, each weighed by 1 over its squared volume (Sudre et al. 2017).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GeneralizedDiceLoss {}
+
+impl SegmentationLoss for GeneralizedDiceLoss {
+    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
+        generalized_dice(&probabilities(logits)?, truth)
+    }
+
+    fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
+        generalized_dice(map, target)
+    }
+}
+
+/// `1 - (2 Σ_c w_c Σ p g + ε) / (Σ_c w_c Σ (p + g) + ε)`, the mean over samples of `[N, C, …]`, with
+/// `w_c = (v_min / v_c)²` from the volumes `v_c` of the sample's truth.
+///
+/// These are the published weights `1 / v_c²` times the squared volume of the rarest class that is present:
+/// the ratio is the same, and ε weighs as much as in plain Dice whatever the volume. A class without a voxel
+/// has no published weight; it takes that of the rarest class present, which is the greatest, as NiftyNet and
+/// MONAI have it. Weights are constants of the gradient.
+///
+/// # Errors
+/// [`NetworkError::Torch`] for tensors of unequal shape.
+///
+/// # Source
+/// Sudre et al., DLMIA 2017, arXiv 1707.03237
+pub fn generalized_dice(prediction: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
+    let product = prediction.f_mul(truth).doing("loss")?;
+    let weight = class_weights(&over_voxels(truth)?)?;
+    let weighed = |x: &Tensor| -> Result<Tensor, NetworkError> {
+        Ok(over_voxels(x)?.f_mul(&weight)?.f_sum_dim_intlist([1i64].as_slice(), false, None::<Kind>)?)
+    };
+    one_minus_ratio(&weighed(&product)?, &weighed(&prediction.f_add(truth)?)?)
+}
+
+/// Weights `[N, C]` of volumes `[N, C]`.
+fn class_weights(volumes: &Tensor) -> Result<Tensor, NetworkError> {
+    let none = volumes.f_zeros_like()?;
+    let present = volumes.f_gt_tensor(&none)?;
+    let rarest =
+        volumes.f_where_self(&present, &plus(&none, f64::INFINITY)?)?.f_amin([1i64].as_slice(), true)?;
+    let ratio = rarest.f_div(volumes)?;
+    Ok(ratio.f_mul(&ratio)?.f_where_self(&present, &plus(&none, 1.0)?)?.f_detach()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(loss: Result<Tensor, NetworkError>) -> f64 {
+        f64::try_from(loss.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn generalised_dice_by_hand() {
+        // Three voxels of background and one of foreground: their weights are 1/9 and 1.
+        let p = Tensor::from_slice(&[0.9, 0.8, 0.7, 0.4, 0.1, 0.2, 0.3, 0.6]).view([1, 2, 4]);
+        let g = Tensor::from_slice(&[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]).view([1, 2, 4]);
+        let above = 2.0 * (2.4 / 9.0 + 0.6) + 1e-5;
+        let below = (2.8 + 3.0) / 9.0 + (1.2 + 1.0) + 1e-5;
+        let value = value(generalized_dice(&p, &g));
+        assert!((value - (1.0 - above / below)).abs() < 1e-12, "{value}");
+    }
+
+    #[test]
+    fn an_absent_class_weighs_as_much_as_the_rarest() {
+        let p = Tensor::from_slice(&[0.9, 0.8, 0.1, 0.2]).view([1, 2, 2]);
+        let g = Tensor::from_slice(&[1.0, 1.0, 0.0, 0.0]).view([1, 2, 2]);
+        let found = value(generalized_dice(&p, &g));
+        let expected = 1.0 - (2.0 * 1.7 + 1e-5) / (1.7 + 2.0 + 0.3 + 1e-5);
+        assert!((found - expected).abs() < 1e-12, "{found}");
+        // Nothing there and nothing found is no loss; nothing there and something found is all of it.
+        let empty = Tensor::from_slice(&[0.0, 0.0]).view([1, 1, 2]);
+        assert_eq!(value(generalized_dice(&empty, &empty)), 0.0);
+        let all = Tensor::from_slice(&[1.0, 1.0]).view([1, 1, 2]);
+        assert!((value(generalized_dice(&all, &empty)) - 1.0).abs() < 1e-5);
+    }
+}

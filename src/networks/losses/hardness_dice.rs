@@ -1,0 +1,85 @@
+//! Soft Dice whose voxels count more the more wrong they are.
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::overlap::{one_minus_ratio, over_voxels};
+use super::{SegmentationLoss, probabilities};
+use crate::fields::{Field, FieldKind};
+use crate::networks::NetworkError;
+use crate::networks::tensors::error::Doing;
+use crate::networks::tensors::scalar::{plus, times};
+
+/// What the reference says of it.
+pub(super) const DOC: &str = "soft Dice whose voxels count more the more wrong they are (Wang et al. 2019)";
+
+/// What a pipeline file sets beside `type`.
+pub(super) const FIELDS: &[Field] = &[Field::semantic(
+    "lambda",
+    FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+    "0.6",
+    "How much more a wrong voxel counts than a right one; 0 is plain Dice.",
+)];
+
+/// Soft Dice whose voxels count more the more wrong they are (Wang et al. 2019).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HardnessDiceLoss {
+    /// 0 is plain Dice; the paper takes 0.6.
+    pub lambda: f64,
+}
+
+impl SegmentationLoss for HardnessDiceLoss {
+    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
+        hardness_dice(&probabilities(logits)?, truth, self.lambda)
+    }
+
+    fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
+        hardness_dice(map, target, self.lambda)
+    }
+}
+
+/// `1 - (2 Σ w p g + ε) / (Σ w (p + g) + ε)` with `w = λ|p - g| + (1 - λ)`, the mean over samples and
+/// channels of `[N, C, …]`. λ = 0 is plain soft Dice. The weight is part of the gradient.
+///
+/// # Errors
+/// [`NetworkError::Torch`] for tensors of unequal shape.
+///
+/// # Source
+/// Wang et al., MICCAI 2019, arXiv 1906.03906
+pub fn hardness_dice(prediction: &Tensor, truth: &Tensor, lambda: f64) -> Result<Tensor, NetworkError> {
+    let mut product = prediction.f_mul(truth).doing("loss")?;
+    let mut both = prediction.f_add(truth)?;
+    if lambda != 0.0 {
+        let hardness = prediction.f_sub(truth)?.f_abs()?;
+        let weight = plus(&times(&hardness, lambda)?, 1.0 - lambda)?;
+        product = product.f_mul(&weight)?;
+        both = both.f_mul(&weight)?;
+    }
+    one_minus_ratio(&over_voxels(&product)?, &over_voxels(&both)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(loss: Result<Tensor, NetworkError>) -> f64 {
+        f64::try_from(loss.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_papers_loss_by_hand() {
+        let p = Tensor::from_slice(&[0.1, 0.8, 0.9, 0.2]).view([1, 2, 2]);
+        let g = Tensor::from_slice(&[0.0, 1.0, 1.0, 0.0]).view([1, 2, 2]);
+        let value = value(hardness_dice(&p, &g, 0.6));
+        assert!((value - 0.153_060_30).abs() < 5e-9, "{value}");
+    }
+
+    #[test]
+    fn without_hardness_it_is_plain_dice() {
+        let p = Tensor::from_slice(&[0.9, 0.2]).view([1, 1, 2]);
+        let g = Tensor::from_slice(&[1.0, 0.0]).view([1, 1, 2]);
+        let value = value(hardness_dice(&p, &g, 0.0));
+        let expected = 1.0 - (1.8 + 1e-5) / (2.1 + 1e-5);
+        assert!((value - expected).abs() < 1e-12, "{value}");
+    }
+}
