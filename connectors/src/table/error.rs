@@ -66,8 +66,8 @@ pub enum TableError {
         source: arrow::error::ArrowError,
     },
     /// A Parquet file is damaged, or could not be written.
-    #[error("{}: {source}\nhint: if the file is damaged, remove the table's folder and run again; nothing \
-             that it held is lost", path.display())]
+    #[error("{}: {source}\nhint: if the file is damaged, `tomoflow verify --mend` and another run make \
+             again what it held", path.display())]
     Parquet {
         /// The file.
         path: PathBuf,
@@ -75,8 +75,8 @@ pub enum TableError {
         source: ::parquet::errors::ParquetError,
     },
     /// The Delta log is damaged, or could not be written.
-    #[error("{}: {doing}: {source}\nhint: if the log is damaged, remove the table's folder and run again; \
-             nothing that it held is lost", dir.display())]
+    #[error("{}: {doing}: {source}\nhint: if the log is damaged, `tomoflow verify --mend` and another run make \
+             again what the table held", dir.display())]
     Delta {
         /// The table's folder.
         dir: PathBuf,
