@@ -18,6 +18,7 @@ pub mod nrrd;
 pub mod pages;
 pub mod planes;
 pub mod points;
+pub mod private;
 pub mod real;
 pub mod reject;
 pub mod rtstruct;

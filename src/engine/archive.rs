@@ -189,7 +189,7 @@ impl Archive {
     }
 
     /// The sources, each with its folder, in the order of the plan.
-    fn rooted<'a>(&'a self) -> impl Iterator<Item = (u16, &'a Path)> {
+    fn rooted<'a>(&'a self) -> impl Iterator<Item = (StageId, &'a Path)> {
         let of = |stage: &'a Stage| match stage {
             Stage::Instances(source) => Some(source.root()),
             Stage::Scans(source) => Some(source.root()),
@@ -200,8 +200,8 @@ impl Archive {
             },
             _ => None,
         };
-        let stages = (0..).zip(&self.plan.stages);
-        stages.filter_map(move |(number, stage)| Some((number, of(&stage.stage)?)))
+        let stages = self.plan.stages.iter().enumerate();
+        stages.filter_map(move |(number, stage)| Some((StageId::at(number), of(&stage.stage)?)))
     }
 
     /// Forgets the index when its files were read in another way than they would be now.

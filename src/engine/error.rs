@@ -19,6 +19,16 @@ pub enum RunError {
     /// A table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A table that does not say which files it needs.
+    #[error(
+        "nothing is freed, since what the table `{table}` needs cannot be read:\n{source}\nhint: `tomoflow verify --mend`, then `tomoflow run`"
+    )]
+    NothingFreed {
+        /// The table.
+        table: &'static str,
+        /// Why it cannot be read.
+        source: TableError,
+    },
     /// The control plane.
     #[error(transparent)]
     Control(#[from] control::ControlError),

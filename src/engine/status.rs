@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use tomoflow_connectors::private;
 
 use crate::store::host;
 
@@ -214,7 +215,7 @@ impl Status {
         let staged = store_folder.join(format!("{FILE}.{}", std::process::id()));
         let written = serde_json::to_vec_pretty(self)
             .map_err(io::Error::from)
-            .and_then(|bytes| fs::write(&staged, bytes))
+            .and_then(|bytes| private::write(&staged, &bytes))
             .and_then(|()| fs::rename(&staged, &path));
         written.map_err(|source| {
             // It may not be there at all.

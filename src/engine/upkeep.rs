@@ -11,7 +11,7 @@ use tomoflow_connectors::Digest;
 use super::error::RunError;
 use super::outputs::identity::Identity;
 use crate::pipeline::Plan;
-use crate::store::{Failure, Store};
+use crate::store::{Failure, Owner, Store};
 
 /// Which failures are meant; all when nothing is given.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,7 @@ impl Failures {
 /// # Errors
 /// When a run holds the output.
 pub fn forget_failures(plan: &Plan, failures: &Failures) -> Result<usize, RunError> {
+    Owner::check(plan)?;
     let store = Store::open(&plan.settings.out)?;
     let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
     let meant = store.failures()?.into_iter().filter(|failure| failures.mean(failure, &identity));

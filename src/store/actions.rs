@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, points};
 
 use super::outcome::{Outcome, Recorded};
-use super::{Described, Store, StoreError, kept};
+use super::records::ByDigest;
+use super::{Described, Store, StoreError, kept, sealed};
 
-const OUTCOMES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("outcomes");
-const PINS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("pins");
+pub(super) const OUTCOMES: ByDigest = TableDefinition::new("outcomes");
+pub(super) const PINS: ByDigest = TableDefinition::new("pins");
 
 /// A failure that the cache keeps, and what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +55,14 @@ impl Store {
         keys.iter()
             .map(|key| {
                 let Some(bytes) = outcomes.get(&key.0)? else { return Ok(None) };
-                let recorded = kept::decode(bytes.value())?;
+                let recorded = match decode(key, bytes.value()) {
+                    Ok(recorded) => recorded,
+                    Err(error) => {
+                        // Nobody can use it; without it the action is wanted again.
+                        tracing::warn!("what action {} led to is forgotten: {error}", key.short());
+                        return Ok(None);
+                    }
+                };
                 let whole = match &recorded.outcome {
                     Outcome::Ok { artifact, detail, .. } => {
                         self.artifacts.has(*artifact)
@@ -93,11 +101,12 @@ impl Store {
         {
             let mut outcomes = write.open_table(OUTCOMES)?;
             for (key, recorded) in done {
-                outcomes.insert(&key.0, kept::encode(recorded)?.as_slice())?;
+                let record = sealed::mark("outcomes", &key.0, kept::encode(recorded)?);
+                outcomes.insert(&key.0, record.as_slice())?;
             }
             let mut table = write.open_table(PINS)?;
             for (recipe, pin) in pins {
-                table.insert(&recipe.0, postcard::to_stdvec(pin)?.as_slice())?;
+                table.insert(&recipe.0, sealed::seal("pins", &recipe.0, pin)?.as_slice())?;
             }
         }
         described.write(&write)?;
@@ -134,7 +143,8 @@ impl Store {
             .iter()?
             .map(|row| {
                 let (key, recorded) = row?;
-                Ok((Digest(*key.value()), kept::decode(recorded.value())?))
+                let key = Digest(*key.value());
+                Ok((key, decode(&key, recorded.value())?))
             })
             .collect()
     }
@@ -164,7 +174,10 @@ impl Store {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
             pins => pins?,
         };
-        pins.iter()?.map(|row| Ok(postcard::from_bytes(row?.1.value())?)).collect()
+        let pin = |(key, pin): (redb::AccessGuard<'_, &[u8; 32]>, redb::AccessGuard<'_, &[u8]>)| {
+            sealed::unseal("pins", key.value(), pin.value())
+        };
+        pins.iter()?.map(|row| pin(row?)).collect()
     }
 
     /// The model that a recipe keeps, if its training is still in the cache.
@@ -178,10 +191,15 @@ impl Store {
             pins => pins?,
         };
         let Some(bytes) = pins.get(&recipe.0)? else { return Ok(None) };
-        let pin: Pin = postcard::from_bytes(bytes.value())?;
+        let pin: Pin = sealed::unseal("pins", &recipe.0, bytes.value())?;
         let known = self.outcomes(&[pin.key])?.pop().flatten();
         Ok(matches!(known, Some(Recorded { outcome: Outcome::Ok { .. }, .. })).then_some(pin))
     }
+}
+
+/// An outcome as it lies in the cache.
+fn decode(key: &Digest, bytes: &[u8]) -> Result<Recorded, StoreError> {
+    Ok(kept::decode(sealed::unmark("outcomes", &key.0, bytes).0)?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tomoflow_connectors::{Digest, points};
+use tomoflow_connectors::{Digest, points, private};
 
 use super::{StoreError, write_synced};
 
@@ -47,7 +47,7 @@ impl Artifacts {
             return Err(StoreError::io(&staged)(source));
         }
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
+            private::folder(folder).map_err(StoreError::io(folder))?;
         }
         fs::rename(&staged, &path).map_err(StoreError::io(&path))?;
         points::pass(points::ARTIFACT_NAMED).map_err(StoreError::io(&path))?;

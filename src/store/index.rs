@@ -122,10 +122,7 @@ impl Store {
             }
             meta.insert(READ_AS, way)?;
         }
-        write.delete_table(FILES)?;
-        write.delete_table(MEMBERS)?;
-        write.delete_table(RECORDS)?;
-        write.delete_table(VERDICTS)?;
+        forget(&write)?;
         write.commit()?;
         Ok(())
     }
@@ -218,6 +215,9 @@ impl Store {
         let mut found = Vec::with_capacity(digests.len());
         for digest in digests {
             if let Some(bytes) = records.get(&digest.0)? {
+                if Digest::of(bytes.value()) != *digest {
+                    return Err(StoreError::Damaged(postcard::Error::DeserializeBadEncoding));
+                }
                 found.push(postcard::from_bytes(bytes.value())?);
             }
         }
@@ -297,6 +297,59 @@ impl Store {
             lists => Ok(lists?.get(&digest.0)?.map(|bytes| bytes.value().to_vec())),
         }
     }
+}
+
+/// Shows every record of the index: its table, its key, and whether it is whole and has a check of its own. What a file
+/// held must be found as a record, and the file among the members of its series, and the other way round.
+pub(super) fn check(
+    read: &redb::ReadTransaction,
+    show: &mut dyn FnMut(&str, &[u8], Option<bool>),
+) -> Result<(), StoreError> {
+    let (files, members, records) =
+        match (read.open_table(FILES), read.open_table(MEMBERS), read.open_table(RECORDS)) {
+            (Err(redb::TableError::TableDoesNotExist(_)), ..) => return Ok(()),
+            (files, members, records) => (files?, members?, records?),
+        };
+    for row in files.iter()? {
+        let (path, entry) = row?;
+        let path = path.value();
+        let Ok(known) = Known::new(path, entry.value()) else {
+            show("files", path, None);
+            continue;
+        };
+        let held = Held::from(known.holds);
+        let named = match (held.member(), held.record()) {
+            (Some(mut key), Some(record)) => {
+                key.extend(path);
+                members.get(key.as_slice())?.is_some() && records.get(&record.0)?.is_some()
+            }
+            _ => true,
+        };
+        show("files", path, named.then_some(true));
+    }
+    for row in members.iter()? {
+        let key = row?.0;
+        let path = key.value().iter().position(|byte| *byte == 0).and_then(|end| key.value().get(end + 33..));
+        let known = match path {
+            Some(path) => files.get(path)?.is_some(),
+            None => false,
+        };
+        show("members", key.value(), known.then_some(true));
+    }
+    for row in records.iter()? {
+        let (digest, bytes) = row?;
+        show("records", digest.value(), (Digest::of(bytes.value()).0 == *digest.value()).then_some(true));
+    }
+    Ok(())
+}
+
+/// Forgets every file: all are read anew.
+pub(super) fn forget(write: &redb::WriteTransaction) -> Result<(), StoreError> {
+    write.delete_table(FILES)?;
+    write.delete_table(MEMBERS)?;
+    write.delete_table(RECORDS)?;
+    write.delete_table(VERDICTS)?;
+    Ok(())
 }
 
 struct Tables<'t> {

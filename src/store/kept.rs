@@ -32,7 +32,11 @@ pub(super) fn encode(recorded: &Recorded) -> postcard::Result<Vec<u8>> {
 /// What [`encode`] gave.
 pub(super) fn decode(bytes: &[u8]) -> postcard::Result<Recorded> {
     let ((kept, seconds), rest): ((Kept, f64), _) = postcard::take_from_bytes(bytes)?;
-    let notes: Arc<[Reject]> = if rest.is_empty() { Arc::default() } else { postcard::from_bytes(rest)? };
+    let (notes, rest): (Arc<[Reject]>, &[u8]) =
+        if rest.is_empty() { (Arc::default(), rest) } else { postcard::take_from_bytes(rest)? };
+    if !rest.is_empty() {
+        return Err(postcard::Error::DeserializeBadEncoding);
+    }
     let outcome = match kept {
         Kept::Ok { artifact, detail, figures } => Outcome::Ok { artifact, detail, figures, notes },
         Kept::Failed { code, message, hint, lasting, attempts } => {

@@ -4,14 +4,15 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, points};
 
-use super::{Store, StoreError};
+use super::records::{ByBytes, ByDigest};
+use super::{Store, StoreError, sealed};
 
 /// An action's key → what entered it.
-const MADE: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("made");
+pub(super) const MADE: ByDigest = TableDefinition::new("made");
 /// Stage ‖ 0 ‖ case → the keys that stood there, the newest last.
-const HISTORY: TableDefinition<&[u8], &[u8]> = TableDefinition::new("history");
+pub(super) const HISTORY: ByBytes = TableDefinition::new("history");
 /// Descriptions by digest: chains of operators with their settings, datasets.
-const PARTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("parts");
+pub(super) const PARTS: ByDigest = TableDefinition::new("parts");
 
 /// So many earlier outputs of a stage and case are remembered.
 const REMEMBERED: usize = 16;
@@ -67,7 +68,7 @@ impl Described {
     pub(super) fn write(&self, write: &redb::WriteTransaction) -> Result<(), StoreError> {
         let mut table = write.open_table(MADE)?;
         for (key, made) in &self.made {
-            table.insert(&key.0, postcard::to_stdvec(made)?.as_slice())?;
+            table.insert(&key.0, sealed::seal("made", &key.0, made)?.as_slice())?;
         }
         let mut table = write.open_table(PARTS)?;
         for (digest, bytes) in &self.parts {
@@ -86,7 +87,7 @@ impl Store {
         let read = self.begin_read()?;
         match read.open_table(MADE) {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            made => made?.get(&key.0)?.map(|bytes| Ok(postcard::from_bytes(bytes.value())?)).transpose(),
+            made => made?.get(&key.0)?.map(|bytes| sealed::unseal("made", &key.0, bytes.value())).transpose(),
         }
     }
 
@@ -103,7 +104,7 @@ impl Store {
         made.iter()?
             .map(|row| {
                 let (key, made) = row?;
-                Ok((Digest(*key.value()), postcard::from_bytes(made.value())?))
+                Ok((Digest(*key.value()), sealed::unseal("made", key.value(), made.value())?))
             })
             .collect()
     }
@@ -130,8 +131,12 @@ impl Store {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
             history => history?,
         };
-        let bytes = history.get(place(stage, case).as_slice())?;
-        Ok(bytes.map(|bytes| postcard::from_bytes(bytes.value())).transpose()?.unwrap_or_default())
+        let place = place(stage, case);
+        let bytes = history.get(place.as_slice())?;
+        Ok(bytes
+            .map(|bytes| sealed::unseal("history", &place, bytes.value()))
+            .transpose()?
+            .unwrap_or_default())
     }
 
     /// All histories: stage, case, and what stood there.
@@ -147,10 +152,11 @@ impl Store {
         let mut found = Vec::new();
         for row in history.iter()? {
             let (place, past) = row?;
+            let past = sealed::unseal("history", place.value(), past.value())?;
             let place = String::from_utf8_lossy(place.value()).into_owned();
             let (stage, case) = place.split_once('\0').unwrap_or((&place, ""));
             let case = (!case.is_empty()).then(|| case.to_owned());
-            found.push((stage.to_owned(), case, postcard::from_bytes(past.value())?));
+            found.push((stage.to_owned(), case, past));
         }
         Ok(found)
     }
@@ -174,8 +180,8 @@ impl Store {
             for (stage, case, key) in stands {
                 let place = place(stage, case);
                 let known = known.as_ref().map(|known| known.get(place.as_slice())).transpose()?.flatten();
-                let mut past: Vec<Past> =
-                    known.map(|bytes| postcard::from_bytes(bytes.value())).transpose()?.unwrap_or_default();
+                let known = known.map(|bytes| sealed::unseal("history", &place, bytes.value()));
+                let mut past: Vec<Past> = known.transpose()?.unwrap_or_default();
                 if past.last().is_some_and(|last| last.key == key) {
                     continue;
                 }
@@ -191,7 +197,7 @@ impl Store {
         {
             let mut history = write.open_table(HISTORY)?;
             for (place, past) in new {
-                history.insert(place.as_slice(), postcard::to_stdvec(&past)?.as_slice())?;
+                history.insert(place.as_slice(), sealed::seal("history", &place, &past)?.as_slice())?;
             }
         }
         write.commit()?;

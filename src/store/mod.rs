@@ -2,11 +2,16 @@
 
 mod actions;
 mod artifacts;
+mod database;
 mod index;
 mod kept;
 mod made;
 mod outcome;
 mod owner;
+mod records;
+mod salvage;
+mod sealed;
+mod secrets;
 mod settled;
 mod texts;
 mod written;
@@ -16,6 +21,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, TableDefinition};
+use tomoflow_connectors::private;
+
+use database::Check;
 
 pub use actions::{Failure, Pin};
 pub use artifacts::Artifacts;
@@ -23,6 +31,9 @@ pub use index::{Held, Holds, Indexed, Judged, Known};
 pub use made::{Described, Made, Past};
 pub use outcome::{FigureRow, Outcome, Recorded};
 pub use owner::Owner;
+pub use records::Records;
+pub use salvage::{Salvaged, salvage};
+pub use secrets::KeptFile;
 pub use settled::Pinned;
 pub use texts::Texts;
 pub use written::{Since, Written};
@@ -30,9 +41,8 @@ pub use written::{Since, Written};
 /// Raised when what the store holds can no longer be read by older or newer code.
 const FORMAT: u64 = 2;
 
-/// Bytes of the database that are kept in memory: a start reads all of it once, and a look at one series a few
-/// pages. The system's own cache holds the rest, as far as there is room.
-const CACHE_BYTES: usize = 16 << 20;
+/// The database's name in the store's folder.
+const DATABASE: &str = "state.redb";
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
@@ -82,9 +92,30 @@ pub enum StoreError {
     /// The database refused.
     #[error("the store's database: {error}{}", database_remedy(.0), error = .0)]
     Database(#[source] Box<redb::Error>),
+    /// The database is not what was written.
+    #[error(
+        "the store's database {path} is damaged: {why}\nhint: `tomoflow verify --mend` keeps what of it is whole; the next run makes the rest again"
+    )]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// The key of the pseudonyms is another one.
+    #[error(
+        "the key of the pseudonyms, {path}, {}: all identifiers in tables would change\nhint: `tomoflow verify --mend` writes it as it was",
+        if *.gone { "is not there" } else { "is not the one that this store's rows were made with" }
+    )]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// Whether there is none.
+        gone: bool,
+    },
     /// A record does not read back.
     #[error(
-        "a record of the store is damaged: {0}\nhint: delete the file `state.redb` in the folder `store`; everything is made again"
+        "a record of the store is damaged: {0}\nhint: `tomoflow verify --mend` forgets it; the next run makes again what it told of"
     )]
     Damaged(#[from] postcard::Error),
 }
@@ -112,6 +143,9 @@ fn remedy(error: &io::Error) -> &'static str {
 fn database_remedy(error: &redb::Error) -> &'static str {
     match error {
         redb::Error::Io(error) => remedy(error),
+        redb::Error::Corrupted(_) => {
+            "\nhint: `tomoflow verify --mend` keeps what of it is whole; the next run makes the rest again"
+        }
         _ => "",
     }
 }
@@ -136,8 +170,8 @@ pub struct Store {
     database: Database,
     /// Held while the process lives; the system gives it back when the process ends, however it ends.
     _lock: Option<fs::File>,
-    /// Where a scratch copy lies.
-    scratch: Option<tempfile::TempDir>,
+    /// Whether it is a copy, which nobody keeps.
+    scratch: bool,
 }
 
 impl Store {
@@ -147,14 +181,17 @@ impl Store {
     /// When another process holds it, when another version wrote it, or when it cannot be written.
     pub fn open(out: &Path) -> Result<Self, StoreError> {
         let root = out.join("store");
+        fs::create_dir_all(out).map_err(StoreError::io(out))?;
+        private::folder(&root).map_err(StoreError::io(&root))?;
         for folder in ["artifacts", "staging", "checkpoints"] {
             let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(StoreError::io(&path))?;
+            private::folder(&path).map_err(StoreError::io(&path))?;
         }
         let lock = hold(&root, Access::Alone)?;
-        let database = database(&root.join("state.redb"))?;
+        private::tighten(&root).map_err(StoreError::io(&root))?;
+        let database = database::open(&root.join(DATABASE))?;
         let artifacts = Artifacts::new(&root);
-        let store = Self { root, artifacts, database, _lock: Some(lock), scratch: None };
+        let store = Self { root, artifacts, database, _lock: Some(lock), scratch: false };
         store.check_format()?;
         store.sweep_staging()?;
         Ok(store)
@@ -166,17 +203,43 @@ impl Store {
     /// # Errors
     /// When a run holds the store, or when another version wrote it.
     pub fn scratch(out: &Path) -> Result<Self, StoreError> {
+        Self::copied(out, Check::Small)
+    }
+
+    /// The same, with every page of the database held against the sums that it keeps of them; `None` where there is
+    /// no database.
+    ///
+    /// # Errors
+    /// When a run holds the store, another version wrote it, or the database is not what was written.
+    pub fn checked(out: &Path) -> Result<Option<Self>, StoreError> {
+        let there = out.join("store").join(DATABASE).is_file();
+        there.then(|| Self::copied(out, Check::Always)).transpose()
+    }
+
+    /// A store whose database holds nothing, to look at what lies beside a database that is gone.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn blank(out: &Path) -> Result<Self, StoreError> {
         let root = out.join("store");
-        let scratch = tempfile::tempdir().map_err(StoreError::io(&std::env::temp_dir()))?;
-        let copy = scratch.path().join("state.redb");
-        let state = root.join("state.redb");
-        if state.is_file() {
-            let _shared = hold(&root, Access::Shared)?;
-            fs::copy(&state, &copy).map_err(StoreError::io(&state))?;
-        }
-        let database = database(&copy)?;
         let artifacts = Artifacts::new(&root);
-        let store = Self { root, artifacts, database, _lock: None, scratch: Some(scratch) };
+        let store = Self { root, artifacts, database: database::empty()?, _lock: None, scratch: true };
+        store.check_format()?;
+        Ok(store)
+    }
+
+    fn copied(out: &Path, check: Check) -> Result<Self, StoreError> {
+        let root = out.join("store");
+        let state = root.join(DATABASE);
+        if !state.is_file() {
+            return Self::blank(out);
+        }
+        let database = {
+            let _shared = hold(&root, Access::Shared)?;
+            database::copy(&state, check)?
+        };
+        let artifacts = Artifacts::new(&root);
+        let store = Self { root, artifacts, database, _lock: None, scratch: true };
         store.check_format()?;
         Ok(store)
     }
@@ -189,35 +252,6 @@ impl Store {
     /// The folder of everything.
     pub fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// The secret that pseudonyms are made with: 32 random bytes, made once for each store.
-    ///
-    /// # Errors
-    /// When it cannot be read or written.
-    pub fn identity_key(&self) -> Result<[u8; 32], StoreError> {
-        let path = self.root.join("identity.key");
-        match fs::read(&path) {
-            Ok(bytes) if bytes.len() == 32 => {
-                let mut key = [0; 32];
-                key.copy_from_slice(&bytes);
-                return Ok(key);
-            }
-            Ok(bytes) => {
-                let message = format!("32 bytes expected, {} found", bytes.len());
-                return Err(StoreError::io(&path)(io::Error::new(io::ErrorKind::InvalidData, message)));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io(&path)(error)),
-        }
-        let key: [u8; 32] = rand::random();
-        if self.scratch.is_some() {
-            return Ok(key);
-        }
-        let staged = self.root.join("staging").join("identity.key");
-        write_synced(&staged, &key).map_err(StoreError::io(&staged))?;
-        fs::rename(&staged, &path).map_err(StoreError::io(&path))?;
-        Ok(key)
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
@@ -258,25 +292,6 @@ impl Store {
     }
 }
 
-/// Opens the database. A new one takes its name when it is whole: what a kill leaves of one that is being made
-/// could not be opened any more.
-fn database(path: &Path) -> Result<Database, StoreError> {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
-    if !path.is_file() {
-        let staged = path.with_extension("new");
-        match fs::remove_file(&staged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::io(&staged)(error));
-            }
-            _ => {}
-        }
-        drop(builder.create(&staged)?);
-        fs::rename(&staged, path).map_err(StoreError::io(path))?;
-    }
-    Ok(builder.open(path)?)
-}
-
 /// Who else may use the store meanwhile.
 enum Access {
     Alone,
@@ -286,9 +301,10 @@ enum Access {
 /// Takes the store's lock; the file's text says who has it.
 fn hold(root: &Path, access: Access) -> Result<fs::File, StoreError> {
     use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt as _;
     let path = root.join("holder");
     let mut options = fs::File::options();
-    let file = options.read(true).write(true).create(true).truncate(false);
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = match access {
         Access::Alone => file.open(&path),
         Access::Shared => fs::File::open(&path),
@@ -329,10 +345,10 @@ pub fn host() -> String {
     if name.trim().is_empty() { "this machine".to_owned() } else { name.trim().to_owned() }
 }
 
-/// Writes a file and waits until the disk has it.
+/// Writes a file for its owner alone, and waits until the disk has it.
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
-    let mut file = fs::File::create(path)?;
+    let mut file = private::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -10,7 +10,7 @@ use super::{Store, StoreError};
 use crate::pipeline::{Plan, resolved};
 
 /// The file that says it.
-const OWNER: &str = "pipeline.json";
+pub(super) const OWNER: &str = "pipeline.json";
 
 /// A pipeline by its name and its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +33,24 @@ impl Owner {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Whether the other is another pipeline: it has another name and a file of its own, which is still there. One that
-    /// was renamed or moved is the same.
+    /// Whether the other is another pipeline: it has a file of its own, which is still there, whatever its name is. One
+    /// that was renamed or moved is the same.
     pub fn is_other(&self, other: &Self) -> bool {
-        self.name != other.name && self.file != other.file && other.file.is_file()
+        self.file != other.file && other.file.is_file()
+    }
+
+    /// Refuses a plan whose `out` holds the results of another pipeline.
+    ///
+    /// # Errors
+    /// [`StoreError::Owned`].
+    pub fn check(plan: &Plan) -> Result<(), StoreError> {
+        let out = &plan.settings.out;
+        match Self::of(out) {
+            Some(other) if Self::new(plan).is_other(&other) => {
+                Err(StoreError::Owned { path: out.join("store"), other })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -46,19 +60,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Owned`] when the results of another lie there.
     pub fn claim(&self, owner: &Owner) -> Result<(), StoreError> {
-        let path = self.root.join(OWNER);
+        let text = serde_json::to_vec(owner).map_err(io::Error::other).map_err(StoreError::io(&self.root))?;
         match self.root.parent().and_then(Owner::of) {
             Some(other) if owner.is_other(&other) => {
-                return Err(StoreError::Owned { path: self.root.clone(), other });
+                Err(StoreError::Owned { path: self.root.clone(), other })
             }
-            Some(same) if same == *owner => return Ok(()),
-            _ => {}
+            Some(same) if same == *owner => self.keep_file(OWNER, &text),
+            _ => self.put_file(OWNER, &text),
         }
-        let staged = self.root.join("staging").join(OWNER);
-        let text = serde_json::to_vec(owner).map_err(io::Error::other);
-        text.and_then(|text| fs::write(&staged, text))
-            .and_then(|()| fs::rename(&staged, &path))
-            .map_err(StoreError::io(&path))
     }
 }
 
@@ -84,9 +93,12 @@ mod tests {
         let second = Owner { name: "second".to_owned(), file: file("second.toml") };
         let error = store.claim(&second).unwrap_err().to_string();
         assert!(error.contains("`first`") && error.contains("first.toml"), "{error}");
-        // The same file under another name, and the same name in another file.
+        // The same name in another file, which is no other's before the first one is gone; the same file under another name.
+        let copy = Owner { file: file("copy.toml"), ..first.clone() };
+        assert!(store.claim(&copy).is_err());
         store.claim(&Owner { name: "renamed".to_owned(), ..first.clone() }).unwrap();
-        store.claim(&Owner { file: file("copy.toml"), name: "renamed".to_owned() }).unwrap();
+        fs::remove_file(folder.path().join("first.toml")).unwrap();
+        store.claim(&copy).unwrap();
         fs::remove_file(folder.path().join("copy.toml")).unwrap();
         store.claim(&second).unwrap();
         assert_eq!(Owner::of(&out), Some(second));

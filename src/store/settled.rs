@@ -4,13 +4,14 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
-use super::{Store, StoreError};
+use super::records::ByDigest;
+use super::{Store, StoreError, sealed};
 use crate::operators::cases::rule::Settled;
 
 /// A rule's name (`keys::rule`) → a spacing and how many scans it followed from.
-const SPACINGS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("spacings");
+pub(super) const SPACINGS: ByDigest = TableDefinition::new("spacings");
 /// The same for everything else that rules are settled on, which came later.
-const SETTLED: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("settled");
+pub(super) const SETTLED: ByDigest = TableDefinition::new("settled");
 
 /// What a rule was settled on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,17 +29,17 @@ impl Store {
     /// When the database refuses or a record is damaged.
     pub fn settled(&self, rule: Digest) -> Result<Option<Pinned>, StoreError> {
         let read = self.begin_read()?;
-        let record = |table: TableDefinition<&[u8; 32], &[u8]>| -> Result<Option<Vec<u8>>, StoreError> {
+        let record = |table: ByDigest| -> Result<Option<Vec<u8>>, StoreError> {
             match read.open_table(table) {
                 Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
                 table => Ok(table?.get(&rule.0)?.map(|bytes| bytes.value().to_vec())),
             }
         };
         if let Some(bytes) = record(SETTLED)? {
-            return Ok(Some(postcard::from_bytes(&bytes)?));
+            return Ok(Some(sealed::unseal("settled", &rule.0, &bytes)?));
         }
         let Some(bytes) = record(SPACINGS)? else { return Ok(None) };
-        let (spacing_mm, scans) = postcard::from_bytes(&bytes)?;
+        let (spacing_mm, scans) = sealed::unseal("spacings", &rule.0, &bytes)?;
         Ok(Some(Pinned { settled: Settled::SpacingMm(spacing_mm), scans }))
     }
 
@@ -53,11 +54,11 @@ impl Store {
             for (rule, pinned) in pins {
                 match pinned.settled {
                     Settled::SpacingMm(spacing_mm) => {
-                        let record = postcard::to_stdvec(&(spacing_mm, pinned.scans))?;
+                        let record = sealed::seal("spacings", &rule.0, &(spacing_mm, pinned.scans))?;
                         spacings.insert(&rule.0, record.as_slice())?;
                     }
                     Settled::Grid(_) | Settled::Intensities { .. } => {
-                        others.insert(&rule.0, postcard::to_stdvec(pinned)?.as_slice())?;
+                        others.insert(&rule.0, sealed::seal("settled", &rule.0, pinned)?.as_slice())?;
                     }
                 }
             }

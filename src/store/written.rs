@@ -1,5 +1,6 @@
 //! Files that were written for others, as they were then: what somebody changed since is put back.
 
+use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +11,11 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
-use super::{Store, StoreError};
+use super::records::ByBytes;
+use super::{Store, StoreError, sealed};
 
 /// Path → the file as it was written.
-const WRITTEN: TableDefinition<&[u8], &[u8]> = TableDefinition::new("written");
+pub(super) const WRITTEN: ByBytes = TableDefinition::new("written");
 
 /// A file as it was when it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,10 +108,33 @@ impl Store {
             written => written?,
         };
         let get = |path: &PathBuf| {
-            let bytes = written.get(path.as_os_str().as_bytes())?;
-            Ok(bytes.map(|bytes| postcard::from_bytes(bytes.value())).transpose()?)
+            let key = path.as_os_str().as_bytes();
+            written.get(key)?.map(|bytes| sealed::unseal("written", key, bytes.value())).transpose()
         };
         paths.iter().map(get).collect()
+    }
+
+    /// The files below a folder that are known as they were written.
+    ///
+    /// # Errors
+    /// When the database refuses or a record is damaged.
+    pub fn written_below(&self, folder: &Path) -> Result<Vec<(PathBuf, Written)>, StoreError> {
+        let read = self.begin_read()?;
+        let written = match read.open_table(WRITTEN) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            written => written?,
+        };
+        let prefix = [folder.as_os_str().as_bytes(), b"/"].concat();
+        let mut found = Vec::new();
+        for row in written.range::<&[u8]>(prefix.as_slice()..)? {
+            let (path, written) = row?;
+            if !path.value().starts_with(&prefix) {
+                break;
+            }
+            let written = sealed::unseal("written", path.value(), written.value())?;
+            found.push((PathBuf::from(OsStr::from_bytes(path.value())), written));
+        }
+        Ok(found)
     }
 
     /// Keeps how files were written; one without is forgotten.
@@ -128,7 +153,9 @@ impl Store {
             for (path, written) in files {
                 let key = path.as_os_str().as_bytes();
                 match written {
-                    Some(written) => drop(table.insert(key, postcard::to_stdvec(written)?.as_slice())?),
+                    Some(written) => {
+                        drop(table.insert(key, sealed::seal("written", key, written)?.as_slice())?)
+                    }
                     None => drop(table.remove(key)?),
                 }
             }

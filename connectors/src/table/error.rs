@@ -129,7 +129,7 @@ fn remedy(source: &impl Display, what: &str) -> String {
         "raise the number of files that may be open (`ulimit -n`), and run again".to_owned()
     } else {
         format!(
-            "if the {what} is damaged, remove the table's folder and run again; nothing that it held is lost"
+            "if the {what} is damaged, `tomoflow verify --mend` and another run make again what the table held"
         )
     }
 }

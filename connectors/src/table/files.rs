@@ -124,6 +124,12 @@ impl Drop for Staging {
     }
 }
 
+/// Whether a file bears a name as [`create`] gives it.
+pub(super) fn is_ours(name: &str) -> bool {
+    let digest = name.strip_prefix("part-").and_then(|name| name.strip_suffix(".zstd.parquet"));
+    digest.is_some_and(|digest| digest.len() == 32 && digest.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
 /// A new file, under a name that no other has.
 fn create(dir: &Path, schema: SchemaRef) -> Result<(StagedFile, ArrowWriter<File>), TableError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -105,15 +105,7 @@ impl Log {
 
     /// The names and sizes of the current version's files.
     pub(super) fn files(&self) -> Result<Vec<(String, u64)>, TableError> {
-        let failed = || self.failed("the log's files could not be read");
-        let scan = self.snapshot.clone().scan_builder().build().map_err(failed())?;
-        let mut found: Vec<ScanFile> = Vec::new();
-        for metadata in scan.scan_metadata(self.engine).map_err(failed())? {
-            found = metadata
-                .and_then(|metadata| metadata.visit_scan_files(found, |found, file| found.push(file)))
-                .map_err(failed())?;
-        }
-        found.into_iter().map(|file| self.check_file(file)).collect()
+        files_of(&self.dir, self.snapshot.clone(), self.engine)
     }
 
     /// One version more: `remove` goes, `add` comes.
@@ -188,20 +180,6 @@ impl Log {
         }
     }
 
-    /// A file's name and size, if it is one that can be read and rewritten here.
-    fn check_file(&self, file: ScanFile) -> Result<(String, u64), TableError> {
-        let ours = Path::new(&file.path).components().all(|part| matches!(part, Component::Normal(_)));
-        // Names are URL-encoded in the log; ours need no encoding, and no scheme either.
-        if !ours || file.path.contains(['%', ':']) || file.dv_info.has_vector() {
-            return Err(TableError::Foreign {
-                dir: self.dir.clone(),
-                expected: "plain file names without deletion vectors".to_owned(),
-                found: format!("`{}`", file.path),
-            });
-        }
-        Ok((file.path, u64::try_from(file.size).unwrap_or_default()))
-    }
-
     fn columns(&self) -> Result<Schema, TableError> {
         let schema = self.snapshot.schema();
         let schema = schema.as_ref().try_into_arrow();
@@ -231,6 +209,54 @@ impl Log {
     }
 }
 
+/// A version of the table below a folder (the current one when none is asked for) and the names of its files, whatever
+/// its columns are; `None` when there is no log. Nothing is written.
+pub(super) fn live_files(
+    dir: &Path,
+    version: Option<u64>,
+) -> Result<Option<(u64, BTreeSet<String>)>, TableError> {
+    if versions(&dir.join(LOG))?.is_empty() {
+        return Ok(None);
+    }
+    let dir = fs::canonicalize(dir).map_err(TableError::read(dir))?;
+    let engine = engine(&dir)?;
+    let mut builder = Snapshot::builder_for(url_text(&dir)?);
+    if let Some(version) = version {
+        builder = builder.at_version(version);
+    }
+    let snapshot = builder.build(engine).map_err(TableError::delta(&dir, "the log could not be read"))?;
+    let version = snapshot.version();
+    let files = files_of(&dir, snapshot, engine)?;
+    Ok(Some((version, files.into_iter().map(|(name, _)| name).collect())))
+}
+
+/// The names and sizes of a version's files.
+fn files_of(dir: &Path, snapshot: SnapshotRef, engine: &Engine) -> Result<Vec<(String, u64)>, TableError> {
+    let failed = || TableError::delta(dir, "the log's files could not be read");
+    let scan = snapshot.scan_builder().build().map_err(failed())?;
+    let mut found: Vec<ScanFile> = Vec::new();
+    for metadata in scan.scan_metadata(engine).map_err(failed())? {
+        found = metadata
+            .and_then(|metadata| metadata.visit_scan_files(found, |found, file| found.push(file)))
+            .map_err(failed())?;
+    }
+    found.into_iter().map(|file| check_file(dir, file)).collect()
+}
+
+/// A file's name and size, if it is one that can be read and rewritten here.
+fn check_file(dir: &Path, file: ScanFile) -> Result<(String, u64), TableError> {
+    let ours = Path::new(&file.path).components().all(|part| matches!(part, Component::Normal(_)));
+    // Names are URL-encoded in the log; ours need no encoding, and no scheme either.
+    if !ours || file.path.contains(['%', ':']) || file.dv_info.has_vector() {
+        return Err(TableError::Foreign {
+            dir: dir.to_owned(),
+            expected: "plain file names without deletion vectors".to_owned(),
+            found: format!("`{}`", file.path),
+        });
+    }
+    Ok((file.path, u64::try_from(file.size).unwrap_or_default()))
+}
+
 /// The engine of every table in this process; it starts its threads when the first one is opened.
 fn engine(dir: &Path) -> Result<&'static Engine, TableError> {
     static ENGINE: LazyLock<KernelResult<Engine>> = LazyLock::new(|| {
@@ -253,9 +279,21 @@ fn url_text(dir: &Path) -> Result<&str, TableError> {
 /// Whether a log holds a version. One that was cut off while its first version was written holds none:
 /// the first version of a table of ours holds no rows, so nothing is lost when it is written again.
 fn has_versions(log: &Path) -> Result<bool, TableError> {
+    let versions = versions(log)?;
+    if let [only] = versions.as_slice()
+        && fs::metadata(only).map_err(TableError::read(only))?.len() == 0
+    {
+        fs::remove_file(only).map_err(TableError::write(only))?;
+        return Ok(false);
+    }
+    Ok(!versions.is_empty())
+}
+
+/// Commits and checkpoints of a log.
+fn versions(log: &Path) -> Result<Vec<PathBuf>, TableError> {
     let listing = match fs::read_dir(log) {
         Ok(listing) => listing,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(TableError::read(log)(error)),
     };
     let mut versions = Vec::new();
@@ -267,13 +305,7 @@ fn has_versions(log: &Path) -> Result<bool, TableError> {
             versions.push(path);
         }
     }
-    if let [only] = versions.as_slice()
-        && fs::metadata(only).map_err(TableError::read(only))?.len() == 0
-    {
-        fs::remove_file(only).map_err(TableError::write(only))?;
-        return Ok(false);
-    }
-    Ok(!versions.is_empty())
+    Ok(versions)
 }
 
 /// Writes a table's first version, which holds no rows.

@@ -83,7 +83,7 @@ impl Archive {
     }
 
     /// What could not be looked at, by the first source below whose folder it lies; lines tell of it elsewhere.
-    fn unreadable(&self) -> BTreeSet<(u16, Remark)> {
+    fn unreadable(&self) -> BTreeSet<(StageId, Remark)> {
         let (mut rows, mut told) = (BTreeSet::new(), BTreeSet::new());
         for (number, root) in self.rooted() {
             for (path, why) in self.told_of.unread_below(root).filter(|(path, _)| told.insert(*path)) {

@@ -196,7 +196,7 @@ impl Folder {
             let work: Vec<_> =
                 batch.iter().filter_map(|(entry, row)| Some((entry, row, writer(row)?))).collect();
             note.pending.extend(work.iter().flat_map(|(.., (series, _, writer))| writer.names(series)));
-            self.keep_note(note);
+            self.keep_note(store, note);
             let written: Vec<_> = work
                 .par_iter()
                 .map(|(entry, row, (series, mask, writer))| (entry, row, writer.case(series, *mask)))
@@ -220,7 +220,7 @@ impl Folder {
                     }
                 }
             }
-            self.keep_note(note);
+            self.keep_note(store, note);
             keep_written(store, known);
         }
     }
@@ -251,7 +251,7 @@ impl Folder {
                 _ => {}
             }
         }
-        self.keep_note(note);
+        self.keep_note(with.store, note);
         keep_written(with.store, forgotten);
     }
 
@@ -290,13 +290,14 @@ impl Folder {
         keep_written(with.store, keep);
     }
 
-    fn keep_note(&self, note: &Note) {
+    fn keep_note(&self, store: &Store, note: &Note) {
         let (path, staged) = (self.files.path.join(NOTE), self.files.path.join(".tomoflow.json.partial"));
         let kept = fs::create_dir_all(&self.files.path)
             .and_then(|()| fs::write(&staged, serde_json::to_vec(note)?))
             .and_then(|()| fs::rename(&staged, &path));
-        if let Err(error) = kept {
-            tracing::error!("{} was not written: {error}", path.shown());
+        match kept {
+            Ok(()) => keep_written(store, vec![(Written::now(&path).ok(), path)]),
+            Err(error) => tracing::error!("{} was not written: {error}", path.shown()),
         }
     }
 }
@@ -329,11 +330,16 @@ fn keep_written(store: &Store, files: Vec<(Option<Written>, PathBuf)>) {
     }
 }
 
-/// The files that a pipeline's sinks have written, as their folders' notes say.
+/// The files that a pipeline's sinks have written, as their folders' notes say, and the notes themselves.
 pub(in crate::engine) fn written_by(plan: &Plan) -> Vec<PathBuf> {
     let of = |folder: Folder| {
+        let note = folder.files.path.join(NOTE);
         let names = folder.read_note().present.into_values().flatten();
-        names.map(|name| folder.files.path.join(name)).collect::<Vec<_>>()
+        let mut files: Vec<PathBuf> = names.map(|name| folder.files.path.join(name)).collect();
+        if note.is_file() {
+            files.push(note);
+        }
+        files
     };
     folders(plan).into_iter().flat_map(of).collect()
 }

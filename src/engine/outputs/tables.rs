@@ -1,5 +1,6 @@
 //! Tables follow what is desired: what is missing is written, what is no longer desired goes.
 
+mod kept;
 mod made;
 
 use std::collections::btree_map::Entry;
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tomoflow_connectors::dicom::Few;
 use tomoflow_connectors::table::{CommitId, DeltaTable, Rows, RunRow, Table, TableError, write_parquet};
 use tomoflow_connectors::{Digest, points};
 
@@ -47,6 +49,10 @@ pub struct Tables {
     missed: BTreeSet<Arc<Desired>>,
     /// Whether Parquet files may be behind.
     behind: bool,
+    /// Files of tables whose content the store knows.
+    kept: BTreeSet<PathBuf>,
+    /// Files of tables that somebody had changed since they were written.
+    edited: Few,
 }
 
 impl Tables {
@@ -67,6 +73,8 @@ impl Tables {
             outdated: BTreeMap::new(),
             missed: BTreeSet::new(),
             behind: true,
+            kept: BTreeSet::new(),
+            edited: Few::default(),
         }
     }
 
@@ -183,7 +191,7 @@ impl Tables {
         changes.added += add.len();
         let mut delta = match self.open.remove(&table) {
             Some(delta) => delta,
-            None => DeltaTable::open(&self.folder.join(table.name()), table)?,
+            None => self.open_whole(table)?,
         };
         let commit = next_commit(&delta)?;
         let mut missed = Vec::new();
@@ -194,8 +202,10 @@ impl Tables {
             }
             rows
         });
-        if delta.replace(&remove, rows, &commit)?.is_some() {
+        let replaced = delta.replace(&remove, rows, &commit)?.is_some();
+        if replaced {
             changes.tables.insert(table.name());
+            self.keep_files(&self.folder.join(table.name()));
         }
         self.missed.extend(missed);
         self.open.insert(table, delta);
@@ -203,6 +213,12 @@ impl Tables {
     }
 
     fn opened(&mut self, table: Table) -> Result<&DeltaTable, TableError> {
+        if !self.open.contains_key(&table) {
+            let opened = self.open_whole(table)?;
+            self.open.insert(table, opened);
+            // Its first version, or one with the columns of now.
+            self.keep_files(&self.folder.join(table.name()));
+        }
         match self.open.entry(table) {
             Entry::Occupied(open) => Ok(open.into_mut()),
             Entry::Vacant(slot) => Ok(slot.insert(DeltaTable::open(&self.folder.join(table.name()), table)?)),
@@ -223,11 +239,12 @@ impl Tables {
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub fn append_run(&self, row: RunRow) -> Result<(), TableError> {
+    pub fn append_run(&mut self, row: RunRow) -> Result<(), TableError> {
         let folder = self.folder.join(Table::Runs.name());
         let mut table = DeltaTable::open(&folder, Table::Runs)?;
         let commit = next_commit(&table)?;
         table.replace(&BTreeSet::new(), [Rows::Runs(vec![row])], &commit)?;
+        self.keep_files(&folder);
         points::pass(points::RUN_APPENDED).map_err(|source| not_written(&folder, source))
     }
 
@@ -264,6 +281,7 @@ impl Tables {
         self.keep_written(&path, Written::now(&path).ok());
         if whole {
             std::fs::write(&note, digest).map_err(|source| not_written(&note, source))?;
+            self.keep_written(&note, Written::now(&note).ok());
         }
         changes.tables.insert(table.name());
         Ok(())

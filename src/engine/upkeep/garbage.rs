@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::{FileStat, walk};
-use tomoflow_connectors::table::{Rows, Table, TableFiles, read_parquet, table_files};
+use tomoflow_connectors::table::{Rows, Table, TableFiles, Unneeded, read_parquet, table_files};
 
 use super::super::SourceError;
 use super::super::error::RunError;
 use crate::pipeline::Plan;
-use crate::store::{Outcome, Recorded, Store, StoreError};
+use crate::store::{Outcome, Owner, Recorded, Store, StoreError};
 
 /// Something that nobody needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +22,8 @@ pub struct Item {
     pub path: PathBuf,
     /// Bytes.
     pub bytes: u64,
+    /// Why it may go.
+    pub why: String,
 }
 
 /// What could be freed, or was.
@@ -51,17 +53,22 @@ impl Garbage {
 /// at that time.
 ///
 /// # Errors
-/// When a run holds the output, or something cannot be read or removed.
+/// When a run holds the output, or something cannot be read or removed. Nothing is freed when a table's log cannot be
+/// read: which artifacts are needed follows from it as well.
 pub fn gc(plan: &Plan, older_than: Duration, free: bool) -> Result<Garbage, RunError> {
+    Owner::check(plan)?;
     let out = &plan.settings.out;
     let store = if free { Store::open(out)? } else { Store::scratch(out)? };
     let since = SystemTime::now().checked_sub(older_than).unwrap_or(UNIX_EPOCH);
     let mut garbage = Garbage { freed: free, older_than, ..Garbage::default() };
     let mut named = HashSet::new();
     for table in Table::ALL {
-        let files = table_files(&out.join("tables").join(table.name()), since)?;
+        let folder = out.join("tables").join(table.name());
+        let unread = |source| RunError::NothingFreed { table: table.name(), source };
+        let files = table_files(&folder, since).map_err(unread)?;
         names(*table, &files, &mut named)?;
-        let unneeded = files.unneeded.into_iter().map(|(path, bytes)| Item { path, bytes }).collect();
+        let item = |Unneeded { path, size, why }| Item { path, bytes: size, why };
+        let unneeded = files.unneeded.into_iter().map(item).collect();
         garbage.add(&format!("table {}", table.name()), unneeded);
     }
     let forgotten = artifacts(plan, &store, since, &named, &mut garbage)?;
@@ -139,11 +146,22 @@ fn artifacts(
     }
     let folder = store.root().join("artifacts");
     let files = if folder.is_dir() { walk(&folder).map_err(SourceError::from)? } else { Vec::new() };
-    let unneeded = files.into_iter().filter(|file| {
+    let past: HashSet<Digest> =
+        candidates.iter().flat_map(|(_, left)| left.iter().flatten().copied()).collect();
+    let unneeded = files.into_iter().filter_map(|file| {
         let digest = file.path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-        digest.is_none_or(|digest: Digest| !keep.contains(&digest)) && older(file, since)
+        let digest: Option<Digest> = digest;
+        if digest.is_some_and(|digest| keep.contains(&digest)) || !older(&file, since) {
+            return None;
+        }
+        let why = if digest.is_some_and(|digest| past.contains(&digest)) {
+            "no stage of the pipeline, no pinned model and no kept version of a table names what made it"
+        } else {
+            "no outcome names it"
+        };
+        Some(Item { path: file.path, bytes: file.size, why: why.to_owned() })
     });
-    let unneeded: Vec<Item> = unneeded.map(|file| Item { path: file.path, bytes: file.size }).collect();
+    let unneeded: Vec<Item> = unneeded.collect();
     let gone: HashSet<&PathBuf> = unneeded.iter().map(|item| &item.path).collect();
     // An outcome goes with its artifact, and stays as long as it has one.
     let lost = |digest: &Digest| gone.contains(&store.artifacts().path(*digest));
@@ -165,7 +183,8 @@ fn checkpoints(store: &Store, since: SystemTime, garbage: &mut Garbage) -> Resul
     for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
         let files = walk(&entry.path()).map_err(SourceError::from)?;
         if files.iter().all(|file| older(file, since)) {
-            items.push(Item { path: entry.path(), bytes: files.iter().map(|file| file.size).sum() });
+            let why = "no training has gone on with it".to_owned();
+            items.push(Item { path: entry.path(), bytes: files.iter().map(|file| file.size).sum(), why });
         }
     }
     garbage.add("checkpoints", items);
@@ -175,8 +194,18 @@ fn checkpoints(store: &Store, since: SystemTime, garbage: &mut Garbage) -> Resul
 impl fmt::Display for Garbage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, items) in &self.items {
-            let bytes: u64 = items.iter().map(|item| item.bytes).sum();
-            writeln!(f, "  {kind}: {} files, {}", items.len(), indicatif::HumanBytes(bytes))?;
+            // One line for each reason: versions replace files one by one, and are counted.
+            let mut reasons: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+            for item in items {
+                let why =
+                    if item.why.starts_with("version ") { "later versions replaced them" } else { &item.why };
+                let (count, bytes) = reasons.entry(why).or_default();
+                (*count, *bytes) = (*count + 1, *bytes + item.bytes);
+            }
+            for (why, (count, bytes)) in reasons {
+                let files = if count == 1 { "file" } else { "files" };
+                writeln!(f, "  {kind}: {count} {files}, {}: {why}", indicatif::HumanBytes(bytes))?;
+            }
         }
         let age = humantime::format_duration(self.older_than);
         let total = indicatif::HumanBytes(self.bytes());

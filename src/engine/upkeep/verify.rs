@@ -1,4 +1,7 @@
-//! Rereads everything and compares it with what the store says: files, artifacts, tables.
+//! Rereads everything and compares it with what the store says: its database, files, artifacts, tables.
+
+mod recorded;
+mod tables;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,19 +10,27 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 use tomoflow_connectors::Digest;
-use tomoflow_connectors::dicom::{FileStat, walk};
+use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::shown::Shown as _;
-use tomoflow_connectors::table::{Table, read_rows};
+use tomoflow_connectors::table::Table;
 
 use super::super::archive::Archive;
 use super::super::error::RunError;
 use super::super::outputs::folders::written_by;
 use crate::pipeline::Plan;
-use crate::store::{Held, Indexed, Outcome, Recorded, Since, Store, Written};
+use crate::store::{Held, Indexed, Owner, Records, Salvaged, Since, Store, Written};
 
 /// What was found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verified {
+    /// What is wrong with the store's database as a whole.
+    pub database: Vec<String>,
+    /// What was kept of a damaged database.
+    pub salvaged: Option<Salvaged>,
+    /// The database's records.
+    pub records: Records,
+    /// Small files of the store that are not what was written, and why: the key of the pseudonyms, whose store it is.
+    pub files_of_store: Vec<(PathBuf, String)>,
     /// Files whose content is what the index says.
     pub files: usize,
     /// Files that were changed, or are gone, since the last run: the next one reads them.
@@ -36,56 +47,61 @@ pub struct Verified {
     pub damaged: Vec<Digest>,
     /// Artifacts that outcomes name and that are not there.
     pub missing: Vec<Digest>,
+    /// Actions whose figures are not those of their artifact.
+    pub figures: Vec<Digest>,
+    /// Files of tables, logs included, whose content is what was written.
+    pub table_files: usize,
+    /// Files of tables of which nobody knows what was written: another program's, or an earlier version's.
+    pub unknown: usize,
+    /// Files of tables with another content than was written.
+    pub damaged_files: Vec<PathBuf>,
     /// Rows that were read, by table.
     pub rows: Vec<(String, usize)>,
     /// Tables that do not read back, with the reason.
     pub unreadable: Vec<(String, String)>,
     /// Whether what was wrong was set right as far as it can be: the next run makes it again.
     pub mended: bool,
+    /// What nothing can make again.
+    pub lost: Vec<String>,
 }
 
 impl Verified {
     /// Whether everything is as it should be.
     pub fn sound(&self) -> bool {
-        self.altered.is_empty()
+        self.database.is_empty()
+            && self.records.damaged.is_empty()
+            && self.files_of_store.is_empty()
+            && self.altered.is_empty()
             && self.edited.is_empty()
             && self.damaged.is_empty()
             && self.missing.is_empty()
+            && self.figures.is_empty()
+            && self.damaged_files.is_empty()
             && self.unreadable.is_empty()
     }
 }
 
-/// Rereads every indexed file, every artifact and every table.
+/// Rereads the database, every indexed file, every artifact, every file that a sink wrote and every table.
 ///
-/// With `mend`, altered files are indexed anew and damaged artifacts removed, so that the next run redoes
-/// what depends on them; without it nothing is written.
+/// With `mend`, what is whole of a damaged database enters a new one, altered files are indexed anew, damaged artifacts
+/// and outcomes are forgotten, and damaged files leave their tables, so that the next run redoes what depends on them;
+/// what nothing can redo is named. Without it nothing is written.
 ///
 /// # Errors
-/// When a run holds the output.
-pub fn verify(plan: Plan, mend: bool) -> Result<Verified, RunError> {
+/// When a run holds the output, or it is another pipeline's.
+pub fn verify(mut plan: Plan, mend: bool) -> Result<Verified, RunError> {
+    Owner::check(&plan)?;
+    if let Ok(out) = std::fs::canonicalize(&plan.settings.out) {
+        plan.settings.out = out;
+    }
     let plan = Arc::new(plan);
-    let out = &plan.settings.out;
-    let store = Arc::new(if mend { Store::open(out)? } else { Store::scratch(out)? });
     let mut verified = Verified { mended: mend, ..Verified::default() };
+    let store = Arc::new(recorded::open(&plan.settings.out, &mut verified)?);
+    recorded::records(&store, &mut verified)?;
     files(&plan, &store, &mut verified)?;
     outputs(&plan, &store, &mut verified)?;
-    artifacts(&store, &mut verified)?;
-    for table in Table::ALL {
-        let folder = out.join("tables").join(table.name());
-        if !folder.is_dir() {
-            continue;
-        }
-        match read_rows(&folder, *table) {
-            Ok(rows) => verified.rows.push((table.name().to_owned(), rows.len())),
-            Err(error) => verified.unreadable.push((table.name().to_owned(), error.to_string())),
-        }
-    }
-    if mend {
-        for digest in &verified.damaged {
-            // Reading it removes it.
-            drop(store.artifacts().get(*digest));
-        }
-    }
+    recorded::artifacts(&store, &mut verified)?;
+    tables::tables(&plan.settings.out, &store, &mut verified)?;
     Ok(verified)
 }
 
@@ -139,7 +155,8 @@ fn outputs(plan: &Plan, store: &Store, verified: &mut Verified) -> Result<(), Ru
     let mut paths = written_by(plan);
     let parquet = plan.settings.out.join("parquet");
     let tables = Table::ALL.iter().map(|table| parquet.join(format!("{}.parquet", table.name())));
-    let tables: Vec<PathBuf> = tables.collect();
+    let notes = Table::ALL.iter().map(|table| parquet.join(format!(".{}.entries", table.name())));
+    let tables: Vec<PathBuf> = tables.chain(notes).collect();
     let asked = store.written(&tables)?;
     paths.extend(tables.into_iter().zip(asked).filter_map(|(path, known)| known.map(|_| path)));
     let known = store.written(&paths)?;
@@ -157,40 +174,34 @@ fn outputs(plan: &Plan, store: &Store, verified: &mut Verified) -> Result<(), Ru
     Ok(())
 }
 
-fn artifacts(store: &Store, verified: &mut Verified) -> Result<(), RunError> {
-    let folder = store.root().join("artifacts");
-    let files =
-        if folder.is_dir() { walk(&folder).map_err(super::super::SourceError::from)? } else { Vec::new() };
-    let named: Vec<(Digest, bool)> = files
-        .into_par_iter()
-        .filter_map(|file| {
-            let digest: Digest = file.path.file_name()?.to_str()?.parse().ok()?;
-            let sound = std::fs::read(&file.path).is_ok_and(|bytes| Digest::of(&bytes) == digest);
-            Some((digest, sound))
-        })
-        .collect();
-    verified.artifacts = named.iter().filter(|(_, sound)| *sound).count();
-    verified.damaged = named.into_iter().filter(|(_, sound)| !sound).map(|(digest, _)| digest).collect();
-    for (_, Recorded { outcome, .. }) in store.all_outcomes()? {
-        let Outcome::Ok { artifact, detail, .. } = outcome else { continue };
-        let gone =
-            [Some(artifact), detail].into_iter().flatten().filter(|digest| !store.artifacts().has(*digest));
-        verified.missing.extend(gone);
-    }
-    verified.missing.sort();
-    verified.missing.dedup();
-    Ok(())
-}
-
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for why in &self.database {
+            writeln!(f, "database: {why}")?;
+        }
+        if self.database.is_empty() || self.mended {
+            writeln!(f, "{} records of the database are whole", self.records.whole)?;
+        }
         writeln!(f, "{} files are what the index says, {} changed or gone since", self.files, self.outdated)?;
         if self.outputs + self.edited.len() > 0 {
             writeln!(f, "{} files of sinks are what was written", self.outputs)?;
         }
         writeln!(f, "{} artifacts are what their names say", self.artifacts)?;
+        if self.table_files + self.unknown > 0 {
+            write!(f, "{} files of tables are what was written", self.table_files)?;
+            match self.unknown {
+                0 => writeln!(f)?,
+                count => writeln!(f, ", {count} of others or of an earlier version were read alone")?,
+            }
+        }
         for (table, rows) in &self.rows {
             writeln!(f, "table {table}: {rows} rows read")?;
+        }
+        for record in &self.records.damaged {
+            writeln!(f, "damaged: record {record}")?;
+        }
+        for (path, why) in &self.files_of_store {
+            writeln!(f, "damaged: {}: {why}", path.shown())?;
         }
         for path in &self.altered {
             writeln!(f, "altered: {} (same size and time, another content)", path.shown())?;
@@ -205,14 +216,32 @@ impl fmt::Display for Verified {
         for digest in &self.missing {
             writeln!(f, "missing: artifact {digest}")?;
         }
+        for key in &self.figures {
+            writeln!(f, "damaged: the figures of action {key} are not those of its artifact")?;
+        }
+        for path in &self.damaged_files {
+            writeln!(f, "damaged: {}: it is not what was written", path.shown())?;
+        }
         for (table, why) in &self.unreadable {
             writeln!(f, "unreadable: table {table}: {why}")?;
         }
+        if let Some(salvaged) = &self.salvaged {
+            let kept: Vec<String> =
+                salvaged.kept.iter().map(|(table, count)| format!("{count} of {table}")).collect();
+            writeln!(
+                f,
+                "kept of the database: {}; the damaged one is {}",
+                kept.join(", "),
+                salvaged.aside.shown()
+            )?;
+        }
+        for lost in &self.lost {
+            writeln!(f, "cannot be made again: {lost}")?;
+        }
         match (self.sound(), self.mended) {
             (true, _) => writeln!(f, "all sound"),
-            // What a table held is its user's history too: it is not removed unasked.
-            (false, true) if !self.unreadable.is_empty() => {
-                writeln!(f, "set right but for the tables; the next run makes again what is missing")
+            (false, true) if !self.lost.is_empty() => {
+                writeln!(f, "set right but for what cannot be made again; the next run makes the rest")
             }
             (false, true) => writeln!(f, "set right; the next run makes again what is missing"),
             (false, false) => writeln!(f, "hint: `tomoflow verify --mend`, then `tomoflow run`"),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
-use tomoflow_connectors::Digest;
+use tomoflow_connectors::{Digest, private};
 
 use super::cast::{Cast, no_model};
 use super::optimizer::Optimizer;
@@ -177,8 +177,8 @@ impl State {
         let path = folder.join(FILE);
         let partial = folder.join(format!("{FILE}.partial"));
         let failed = |source| NetworkError::Io { path: partial.clone(), source };
-        fs::create_dir_all(folder).map_err(failed)?;
-        let mut out = fs::File::create(&partial).map_err(failed)?;
+        private::folder(folder).map_err(failed)?;
+        let mut out = private::create(&partial).map_err(failed)?;
         out.write_all(&bytes).and_then(|()| out.sync_all()).map_err(failed)?;
         fs::rename(&partial, &path).map_err(|source| NetworkError::Io { path, source })
     }

@@ -1,0 +1,88 @@
+//! The files of tables as they were written: the store knows their content, and what is damaged or gone is made again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tomoflow_connectors::table::{DeltaTable, Table, TableError, current_files, drop_files};
+
+use super::Tables;
+use crate::store::{Since, Written};
+
+impl Tables {
+    /// Opens a table that follows what is desired. Files of its current version that are not what was written, or not
+    /// there, leave it first: their rows are missing then, and are written again.
+    pub(super) fn open_whole(&mut self, table: Table) -> Result<DeltaTable, TableError> {
+        let folder = self.folder.join(table.name());
+        let wrong = self.wrong_files(&folder);
+        if !wrong.is_empty() {
+            let dropped = drop_files(&folder, table, &wrong)?;
+            dropped.into_iter().for_each(|name| self.edited.add(folder.join(name)));
+        }
+        DeltaTable::open(&folder, table)
+    }
+
+    /// Files of a table that somebody had changed or removed since they were written, in a line.
+    pub fn edited(&self) -> Option<String> {
+        let (count, names) = (self.edited.count, self.edited.names(&self.folder));
+        let files = if count == 1 { "file of a table was" } else { "files of tables were" };
+        let text =
+            format!("{count} {files} damaged, changed or removed, and its rows written again: {names}");
+        (count > 0).then_some(text)
+    }
+
+    /// Files of the current version that are not what was written. The content is read where the system tells of a
+    /// change.
+    fn wrong_files(&self, folder: &Path) -> BTreeSet<String> {
+        // What cannot be read is told by who opens it.
+        let Ok(Some((_, names))) = current_files(folder) else { return BTreeSet::new() };
+        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+        let known = self.store.written(&paths).unwrap_or_else(|_| vec![None; paths.len()]);
+        let mut touched = Vec::new();
+        let wrong = names.into_iter().zip(paths).zip(known).filter_map(|((name, path), known)| {
+            let whole = match known.map(|known| known.since(&path, false)) {
+                Some(Ok(Since::Touched(now))) => {
+                    touched.push((path, Some(now)));
+                    true
+                }
+                Some(since) => matches!(since, Ok(Since::Same)),
+                // Another program wrote it, or an earlier version.
+                None => path.is_file(),
+            };
+            (!whole).then_some(name)
+        });
+        let wrong = wrong.collect();
+        if let Err(error) = self.store.keep_written(&touched) {
+            tracing::error!("how tables were written is not kept: {error}");
+        }
+        wrong
+    }
+
+    /// Keeps what the files of a table hold that are new in it. One that is known already stays as it is known, but for
+    /// the pointer to the last checkpoint, which changes with each.
+    pub(super) fn keep_files(&mut self, folder: &Path) {
+        let there: Vec<PathBuf> = [folder.to_owned(), folder.join("_delta_log")]
+            .iter()
+            .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+            .map(|entry| entry.path())
+            .collect();
+        let fresh: Vec<PathBuf> = there.into_iter().filter(|path| !self.kept.contains(path)).collect();
+        let known = self.store.written(&fresh).unwrap_or_else(|_| vec![None; fresh.len()]);
+        let checkpoint = |path: &Path| path.to_string_lossy().contains(".checkpoint.");
+        let summed = fresh.iter().zip(&known).any(|(path, known)| known.is_none() && checkpoint(path));
+        let mut new = Vec::new();
+        for (path, known) in fresh.into_iter().zip(known) {
+            let pointer = path.ends_with("_last_checkpoint");
+            if known.is_none() || (pointer && summed) {
+                new.extend(Written::now(&path).ok().map(|written| (path.clone(), Some(written))));
+            }
+            if !pointer {
+                self.kept.insert(path);
+            }
+        }
+        if let Err(error) = self.store.keep_written(&new) {
+            tracing::error!("how tables were written is not kept: {error}");
+        }
+    }
+}
