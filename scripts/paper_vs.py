@@ -76,7 +76,8 @@ class Composed:
 
     def add(self, row, seed, hardness=None):
         """Adds a row's pipeline with one seed; gives its stage of figures."""
-        declared = tomllib.loads((ROOT / f"pipelines/{row}.toml").read_text())
+        whole = tomoflow("check", "--resolved", ROOT / f"pipelines/{row}.toml", stdout=subprocess.PIPE)
+        declared = tomllib.loads(whole.stdout)
         named = {}
         for name, stage in declared["sources"].items():
             named[name] = self.name("sources", {**stage, "path": self.settings.archive}, name)

@@ -17,6 +17,9 @@ pub struct CheckArgs {
     /// Print each problem as a JSON object on a line of its own
     #[arg(long)]
     json: bool,
+    /// Print the whole pipeline, with all that it extends and all options in it, instead of a summary
+    #[arg(long, conflicts_with = "json")]
+    resolved: bool,
 }
 
 /// Checks a pipeline: exit code 0, 66 when there is no file, 78 when it has errors.
@@ -24,6 +27,9 @@ pub fn run(args: &CheckArgs, registry: &Registry) -> ExitCode {
     let file = args.pipeline.path().display();
     match args.pipeline.load(registry) {
         Ok(plan) => {
+            if args.resolved {
+                return written_out(args, registry);
+            }
             print_all(&plan.warnings, args.json);
             print_all(owned(&plan).as_slice(), args.json);
             if !args.json {
@@ -38,6 +44,17 @@ pub fn run(args: &CheckArgs, registry: &Registry) -> ExitCode {
             }
             ExitCode::from(problems.exit_code())
         }
+    }
+}
+
+/// Prints the pipeline as one file.
+fn written_out(args: &CheckArgs, registry: &Registry) -> ExitCode {
+    match args.pipeline.written_out(registry) {
+        Ok(text) => {
+            super::print(text);
+            ExitCode::SUCCESS
+        }
+        Err(problems) => super::refuse(&problems),
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::PipelineArgs;
 use crate::operators::registry::Registry;
+use crate::pipeline::{Plan, Swept};
 use crate::report::{Comparison, Question, ReportError, System};
 
 /// Arguments of `compare`.
@@ -15,7 +16,8 @@ pub struct CompareArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     /// A system: its name and its stages of type `evaluate`, over which each case is averaged, e.g.
-    /// `--system attention=scores_1,scores_2`; each such stage is one when left out
+    /// `--system attention=scores_1,scores_2`; each combination of `[sweep]`, or else each such stage, is one when
+    /// left out
     #[arg(long, value_name = "NAME=STAGE,…", value_parser = system)]
     system: Vec<System>,
     /// The system that the others are held against; the first one when left out
@@ -51,7 +53,7 @@ pub fn run(args: &CompareArgs, registry: &Registry) -> ExitCode {
         Err(problems) => return super::refuse(&problems),
     };
     let question = Question {
-        systems: args.system.clone(),
+        systems: if args.system.is_empty() { swept(&plan) } else { args.system.clone() },
         against: args.against.clone(),
         split: if args.split == "all" { String::new() } else { args.split.clone() },
     };
@@ -68,6 +70,16 @@ pub fn run(args: &CompareArgs, registry: &Registry) -> ExitCode {
             ExitCode::from(if matches!(error, ReportError::System { .. }) { 1 } else { 74 })
         }
     }
+}
+
+/// The combinations of `[sweep]`; none where there is none.
+fn swept(plan: &Plan) -> Vec<System> {
+    let several = plan.swept.iter().any(|one| plan.swept.iter().any(|other| other.of != one.of));
+    let name = |swept: &Swept| match several {
+        true => format!("{}: {}", swept.of, swept.system),
+        false => swept.system.clone(),
+    };
+    plan.swept.iter().map(|swept| System { name: name(swept), stages: swept.stages.clone() }).collect()
 }
 
 #[cfg(test)]

@@ -132,6 +132,11 @@ impl PipelineArgs {
         pipeline::load(&self.pipeline, &self.set, registry)
     }
 
+    /// The pipeline as one text.
+    pub fn written_out(&self, registry: &Registry) -> Result<String, Problems> {
+        pipeline::written_out(&self.pipeline, &self.set, registry)
+    }
+
     /// The file as the user named it.
     pub fn path(&self) -> &Path {
         &self.pipeline

@@ -1,8 +1,9 @@
 //! The tree to declared stages: sections, names, types, and each stage's own fields.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use super::extends::Files;
 use super::fields::{Checker, Reference};
 use super::problem::{Found, Span};
 use super::settings::{self, Common};
@@ -58,7 +59,7 @@ pub(super) struct Declaration<'t> {
 /// Reads all sections.
 pub(super) fn read<'t>(
     root: &'t Table,
-    base: &Path,
+    files: &Files,
     registry: &Registry,
     found: &mut Vec<Found>,
 ) -> Declaration<'t> {
@@ -72,7 +73,7 @@ pub(super) fn read<'t>(
             (Value::Table(table), None) => pipeline = Some((table, node.span)),
             (Value::Table(table), Some(section)) => {
                 for (key, node) in &table.entries {
-                    stages.extend(stage(section, key, node, base, registry, found));
+                    stages.extend(stage(section, key, node, files, registry, found));
                 }
             }
             (other, section) => {
@@ -83,7 +84,8 @@ pub(super) fn read<'t>(
             }
         }
     }
-    stages.sort_by_key(|stage| (stage.header.source, stage.header.start, stage.key.start));
+    // What a file extends comes before it, and has the higher number.
+    stages.sort_by_key(|stage| (Reverse(stage.header.source), stage.header.start, stage.key.start));
     duplicates(&stages, found);
     let start = Span::new(0, 0, 0);
     if let (true, Some((_, header))) = (stages.is_empty() && !root.damaged && found.is_empty(), pipeline) {
@@ -91,7 +93,7 @@ pub(super) fn read<'t>(
         found.push(problem.label("nothing to run").hint("a source is declared as `[sources.NAME]`"));
     }
     let settings = match pipeline {
-        Some((table, span)) => settings::check(table, span, base, found),
+        Some((table, span)) => settings::check(table, span, files, found),
         None => {
             let broken = root.damaged || root.get("pipeline").is_some();
             if !broken {
@@ -143,7 +145,7 @@ fn stage<'t>(
     section: Section,
     key: &'t Key,
     node: &'t Node,
-    base: &Path,
+    files: &Files,
     registry: &Registry,
     found: &mut Vec<Found>,
 ) -> Option<Declared<'t>> {
@@ -180,14 +182,14 @@ fn stage<'t>(
     };
     if section == Section::Operators {
         let own = stage.spec().map_or(&[][..], |spec| spec.fields);
-        stage.common = settings::common(table, node.span, base, own, found);
+        stage.common = settings::common(table, node.span, files, own, found);
     }
     if let Some((_, list)) = table.get("inputs") {
         stage.inputs_span = Some(list.span);
         stage.inputs = inputs(list, found);
     }
     if let Some(spec) = stage.spec() {
-        let mut checker = Checker::new(base);
+        let mut checker = Checker::new(files);
         stage.config = own_fields(&mut checker, spec, section, table, node.span);
         stage.references = checker.references;
         found.append(&mut checker.found);

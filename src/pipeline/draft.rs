@@ -97,13 +97,13 @@ impl Draft {
 }
 
 /// A bare key where TOML allows it, a quoted one elsewhere.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { inline(&Value::from(name)) }
 }
 
 /// A value in TOML; JSON's strings, numbers and lists are TOML's too.
-fn inline(value: &Value) -> String {
+pub(super) fn inline(value: &Value) -> String {
     match value {
         Value::Object(table) => {
             let fields: Vec<String> =

@@ -1,7 +1,5 @@
 //! One table against the fields that its type declares: every problem, or the canonical configuration.
 
-use std::path::Path;
-
 use serde_json::Value as Json;
 
 use super::bytes;
@@ -9,6 +7,7 @@ use super::common;
 use super::describe;
 use super::durations;
 use super::expand::expand;
+use super::extends::Files;
 use super::problem::{Found, Span};
 use super::suggest::{closest, count, listed, remedy};
 use super::tree::{Key, Node, Origin, Table, Value};
@@ -29,8 +28,8 @@ pub(super) struct Reference {
 
 /// Checks fields and collects what it finds.
 pub(super) struct Checker<'a> {
-    /// Paths are relative to it.
-    base: &'a Path,
+    /// Paths are relative to the folder of the file that they stand in.
+    files: &'a Files,
     pub found: Vec<Found>,
     pub references: Vec<Reference>,
 }
@@ -55,8 +54,8 @@ impl At<'_> {
 }
 
 impl<'a> Checker<'a> {
-    pub fn new(base: &'a Path) -> Self {
-        Self { base, found: Vec::new(), references: Vec::new() }
+    pub fn new(files: &'a Files) -> Self {
+        Self { files, found: Vec::new(), references: Vec::new() }
     }
 
     /// Checks a table against its fields. `owner` names the type in messages, `header` is where an
@@ -119,6 +118,7 @@ impl<'a> Checker<'a> {
         let meant = closest(&key.name, names.clone());
         let hint = match (key.name.as_str(), meant) {
             ("inputs", _) => "a source takes nothing from other stages".to_owned(),
+            ("extends" | "without", _) => "it opens the file, before the line `[pipeline]`".to_owned(),
             ("keep", _) => "only operators have an output to keep".to_owned(),
             (name, _) if common::COMMON.iter().any(|field| field.name == name) => {
                 format!("only operators take `{name}`")
@@ -229,7 +229,7 @@ impl<'a> Checker<'a> {
     /// A path from the pipeline file's folder on, with the home folder and variables in their places.
     fn path(&mut self, node: &Node, text: &str, at: At) -> Option<Json> {
         match expand(text, &|name| std::env::var(name).ok()) {
-            Ok(path) => Some(Json::from(self.base.join(path).to_string_lossy().into_owned())),
+            Ok(path) => Some(Json::from(self.files.path(node.span, path))),
             Err((label, hint)) => {
                 let problem = Found::new(node.span, format!("{} takes a path", at.name()));
                 self.found.push(problem.label(label).hint(hint));
@@ -324,7 +324,7 @@ impl<'a> Checker<'a> {
     fn either(&mut self, node: &Node, either: &FieldKind, kinds: &[FieldKind], at: At) -> Option<Json> {
         let mut best: Option<Self> = None;
         for kind in kinds.iter().filter(|kind| fits_shape(kind, &node.value)) {
-            let mut trial = Self::new(self.base);
+            let mut trial = Self::new(self.files);
             if let Some(value) = trial.value(node, kind, at) {
                 self.references.append(&mut trial.references);
                 return Some(value);

@@ -12,6 +12,7 @@ mod describe;
 mod draft;
 mod durations;
 mod expand;
+mod extends;
 mod fields;
 mod graph;
 mod manual;
@@ -27,9 +28,11 @@ mod reference;
 mod schema;
 mod settings;
 mod suggest;
+mod sweep;
 mod syntax;
 mod tree;
 mod wiring;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -37,7 +40,7 @@ use std::path::{Path, PathBuf};
 pub use draft::Draft;
 pub use manual::{manual, manual_of_operators, manual_of_pipeline, wrapped};
 pub use places::resolved;
-pub use plan::{Identifiers, Plan, PlannedStage, Settings, StageId};
+pub use plan::{Identifiers, Plan, PlannedStage, Settings, StageId, Swept};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reference::{page, reference};
 pub use schema::schema;
@@ -49,8 +52,10 @@ use crate::networks::{Extensions, InputView, LossConfig, NetworkError, Origin, T
 use crate::operators::registry::{Registry, Stage};
 use crate::operators::spec::{FieldProblem, Output};
 use declare::{Declaration, Declared};
+use extends::Files;
 use prepared::{Cards, Prepared};
 use problem::{Found, Sources, Span};
+use tree::Table;
 use wiring::Wiring;
 
 /// Reads and checks a pipeline file. `overrides` are `--set` options, `KEY=TOML-VALUE`; paths in the
@@ -59,8 +64,27 @@ use wiring::Wiring;
 /// # Errors
 /// Every problem of the file and the options, in their order; or that the file could not be read.
 pub fn load(path: &Path, overrides: &[String], registry: &Registry) -> Result<Plan, Problems> {
+    read_file(path, overrides, registry).map(|read| read.plan)
+}
+
+/// A pipeline file with all that it extends and all options as one text, which means the same wherever it lies.
+///
+/// # Errors
+/// As of [`load`].
+pub fn written_out(path: &Path, overrides: &[String], registry: &Registry) -> Result<String, Problems> {
+    read_file(path, overrides, registry).map(|read| written::text(&read.root, &read.files))
+}
+
+/// A pipeline as it was read.
+struct Checked {
+    plan: Plan,
+    root: Table,
+    files: Files,
+}
+
+fn read_file(path: &Path, overrides: &[String], registry: &Registry) -> Result<Checked, Problems> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| Problems::unreadable(&name, &error))?;
+    let bytes = extends::bytes_of(path).map_err(|error| Problems::unreadable(&name, &error))?;
     let absolute = std::path::absolute(path).map_err(|error| Problems::unreadable(&name, &error))?;
     let base = absolute.parent().unwrap_or(&absolute);
     match String::from_utf8(bytes) {
@@ -104,7 +128,7 @@ pub fn parse(
     overrides: &[String],
     registry: &Registry,
 ) -> Result<Plan, Problems> {
-    read(name, text, base, overrides, registry, false)
+    read(name, text, base, overrides, registry, false).map(|read| read.plan)
 }
 
 /// The same; `look` says whether what lies on disk is looked at.
@@ -115,17 +139,19 @@ fn read(
     overrides: &[String],
     registry: &Registry,
     look: bool,
-) -> Result<Plan, Problems> {
+) -> Result<Checked, Problems> {
     let options = overrides::text(overrides);
-    let sources = Sources::new(name, text, &options);
-    let (mut root, mut syntax) = syntax::read(text, 0, 0);
+    let (mut sources, mut files) = (Sources::new(name, text, &options), Files::new(base));
+    let (root, mut syntax) = syntax::read(text, 0, 0);
+    let mut root = extends::apply(root, name, &mut sources, &mut files, &mut syntax);
     syntax.extend(overrides::apply(&mut root, &options, 1));
+    let swept = sweep::apply(&mut root, &files, registry, &mut syntax);
     let mut found = Vec::new();
     if base.to_str().is_none() {
         let problem = Found::new(Span::new(0, 0, 0), "the folder of a pipeline file has a name in UTF-8");
         found.push(problem.label("paths are relative to that folder").hint("rename or move the folder"));
     }
-    let declaration = declare::read(&root, base, registry, &mut found);
+    let declaration = declare::read(&root, &files, registry, &mut found);
     let wiring = wiring::wire(&declaration.stages, !root.damaged, registry, &mut found);
     let stages: Vec<_> = declaration.stages.iter().map(|stage| build(stage, registry, &mut found)).collect();
     labels_first(&declaration, &wiring, &mut found);
@@ -146,7 +172,7 @@ fn read(
     let file = base.join(Path::new(name).file_name().unwrap_or_default());
     let extensions = registry.extensions().clone();
     let plan = plan(declaration, wiring, stages, prepared, warnings, file);
-    plan.map(|plan| Plan { extensions, ..plan }).ok_or_else(|| {
+    plan.map(|plan| Checked { plan: Plan { extensions, swept, ..plan }, root, files }).ok_or_else(|| {
         let problem = Found::new(Span::new(0, 0, 0), "the pipeline was not understood");
         Problems(vec![sources.problem(problem.hint("a fault of tomoflow, not of this file"))])
     })
@@ -314,7 +340,7 @@ fn plan(
     }
     let prepared = prepared.into_iter().map(|(index, steps)| (place[index], steps)).collect();
     let (stages, extensions) = (prepared::splice(stages, prepared), Extensions::default());
-    Some(Plan { settings, stages, warnings, extensions })
+    Some(Plan { settings, stages, warnings, extensions, swept: Vec::new() })
 }
 
 #[cfg(test)]
@@ -328,7 +354,8 @@ mod tests {
     fn leave_out(owner: &str, fields: &[Field]) {
         for field in fields {
             if matches!(field.default, Default::Json(_)) {
-                let mut checker = Checker::new(Path::new("/"));
+                let files = Files::new(Path::new("/"));
+                let mut checker = Checker::new(&files);
                 let empty = Table::new(Origin::Inline);
                 let config = checker.table(&empty, Span::new(0, 0, 0), owner, &[*field], &[]);
                 assert!(config.is_some(), "`{}` of {owner}: {:?}", field.name, checker.found);

@@ -53,6 +53,27 @@ fn assignment(tree: Table) -> Option<(Vec<Key>, Node)> {
     }
 }
 
+/// Puts a value where a path leads; tables that are not there are made, and what is none gives way.
+pub(super) fn put(table: &mut Table, path: &[Key], node: Node) {
+    let Some((key, rest)) = path.split_first() else { return };
+    let place = table.entries.iter().position(|(known, _)| known.name == key.name).unwrap_or_else(|| {
+        let value = Value::Table(Table::new(Origin::Dotted));
+        table.entries.push((key.clone(), Node { value, span: key.span }));
+        table.entries.len() - 1
+    });
+    let (known, inner) = &mut table.entries[place];
+    if rest.is_empty() {
+        (*known, *inner) = (key.clone(), node);
+        return;
+    }
+    if !matches!(inner.value, Value::Table(_)) {
+        *inner = Node { value: Value::Table(Table::new(Origin::Dotted)), span: key.span };
+    }
+    if let Value::Table(inner) = &mut inner.value {
+        put(inner, rest, node);
+    }
+}
+
 fn set(root: &mut Table, path: &[Key], node: Node) -> Option<Found> {
     let (last, parents) = path.split_last()?;
     let mut table = root;

@@ -124,6 +124,17 @@ impl StageId {
     }
 }
 
+/// A combination of the values of `[sweep]`, those of seeds apart: what `compare` takes for one system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// The values: `lambda 0.2`.
+    pub system: String,
+    /// The stage of type `evaluate`, as the file calls it.
+    pub of: String,
+    /// What it is called for each seed.
+    pub stages: Vec<String>,
+}
+
 /// A whole pipeline.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -135,6 +146,8 @@ pub struct Plan {
     pub warnings: Vec<Problem>,
     /// The networks and losses that a downstream crate registered.
     pub extensions: Extensions,
+    /// What `[sweep]` makes of the stages that give figures.
+    pub swept: Vec<Swept>,
 }
 
 impl Plan {

@@ -187,7 +187,8 @@ impl Found {
     }
 }
 
-/// The texts that spans point into: the pipeline file, then all `--set` options, one a line.
+/// The texts that spans point into: the pipeline file, then all `--set` options, one a line, then the files that it
+/// extends, the nearest first.
 pub(super) struct Sources {
     texts: Vec<(String, String, Lines)>,
 }
@@ -215,6 +216,17 @@ impl Sources {
     pub fn new(file: &str, content: &str, options: &str) -> Self {
         let text = |name: &str, text: &str| (name.to_owned(), text.to_owned(), Lines::new(text));
         Self { texts: vec![text(file, content), text("--set", options)] }
+    }
+
+    /// One more text; its number.
+    pub fn push(&mut self, name: &str, text: &str) -> usize {
+        self.texts.push((name.to_owned(), text.to_owned(), Lines::new(text)));
+        self.texts.len() - 1
+    }
+
+    /// What problems call a text.
+    pub fn name(&self, source: usize) -> String {
+        self.texts.get(source).map(|(name, ..)| name.clone()).unwrap_or_default()
     }
 
     /// The problem as it is shown.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::describe;
+use super::manual::{EXTENDS, SWEEP};
 use super::settings;
 use super::wiring::kinds;
 use crate::operators::registry::Registry;
@@ -12,6 +13,7 @@ use crate::operators::spec::{Default, Field, FieldKind, Output, Role, Section, S
 pub fn reference(registry: &Registry) -> String {
     let mut text = "# Reference\n\nMade from the code by `tomoflow types`; do not edit.\n\n".to_owned();
     text.push_str("## `[pipeline]`\n\nWhat the whole pipeline has in common.\n\n");
+    let _ = writeln!(text, "{EXTENDS}\n\n{SWEEP}\n");
     fields(&mut text, settings::FIELDS, false);
     for section in Section::ALL {
         let _ = writeln!(text, "\n# `[{}.*]`", section.name());

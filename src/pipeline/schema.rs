@@ -17,6 +17,28 @@ pub fn schema(registry: &Registry) -> Json {
         object("What the whole pipeline has in common.", settings::FIELDS, Map::new()),
     );
     let mut definitions = Map::new();
+    properties.insert(
+        "extends".to_owned(),
+        json!({
+            "type": "string",
+            "description": "The pipeline file that this one says the differences from, relative to its own folder.",
+        }),
+    );
+    properties.insert(
+        "without".to_owned(),
+        json!({
+            "type": "array",
+            "items": { "type": "string" },
+            "description": "Keys of that file which are left out, with dots.",
+        }),
+    );
+    properties.insert(
+        "sweep".to_owned(),
+        json!({
+            "type": "object",
+            "description": "Fields of stages, each with a list of values: what depends on them runs for each combination.",
+        }),
+    );
     for section in Section::ALL {
         let mut stages = Vec::new();
         for entry in registry.entries().filter(|entry| entry.spec.section == section) {
@@ -30,7 +52,12 @@ pub fn schema(registry: &Registry) -> Json {
                 "type": "object",
                 "description": section_doc(section),
                 "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
-                "additionalProperties": { "oneOf": stages },
+                // Of a stage of the file that is extended, what differs may be said without its type.
+                "additionalProperties": {
+                    "if": { "required": ["type"] },
+                    "then": { "oneOf": stages },
+                    "else": { "type": "object" },
+                },
             }),
         );
     }
@@ -40,7 +67,8 @@ pub fn schema(registry: &Registry) -> Json {
         "description": "A pipeline file of tomoflow.",
         "type": "object",
         "properties": properties,
-        "required": ["pipeline"],
+        // What is required may stand in the file that is extended.
+        "anyOf": [{ "required": ["pipeline"] }, { "required": ["extends"] }],
         "additionalProperties": false,
         "$defs": definitions,
     })

@@ -1,12 +1,13 @@
 //! The `[pipeline]` table, and what every operator may carry: declared as fields like any other.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
 pub use super::common::{COMMON, FIELDS};
+use super::extends::Files;
 use super::fields::Checker;
 use super::plan::{Identifiers, Settings};
 use super::problem::{Found, Span};
@@ -25,12 +26,12 @@ pub(super) struct Common {
 pub(super) fn common(
     table: &Table,
     header: Span,
-    base: &Path,
+    files: &Files,
     own: &[Field],
     found: &mut Vec<Found>,
 ) -> Common {
     let others: Vec<_> = table.entries.iter().map(|(key, _)| key.name.as_str()).collect();
-    let mut checker = Checker::new(base);
+    let mut checker = Checker::new(files);
     // Where a type has more to say about one of them, its own field stands for it.
     let fields: Vec<Field> =
         COMMON.iter().filter(|one| own.iter().all(|own| own.name != one.name)).copied().collect();
@@ -58,8 +59,8 @@ pub(super) fn is_field(name: &str) -> bool {
 }
 
 /// Checks the `[pipeline]` table.
-pub(super) fn check(table: &Table, header: Span, base: &Path, found: &mut Vec<Found>) -> Option<Config> {
-    let mut checker = Checker::new(base);
+pub(super) fn check(table: &Table, header: Span, files: &Files, found: &mut Vec<Found>) -> Option<Config> {
+    let mut checker = Checker::new(files);
     let config = checker.table(table, header, "`pipeline`", FIELDS, &[]);
     found.append(&mut checker.found);
     let config = config?;

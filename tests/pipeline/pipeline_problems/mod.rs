@@ -1,6 +1,7 @@
 //! Every mistake in a pipeline file is found at once, at its place, with a remedy.
 
 mod commands;
+mod extends;
 mod fields;
 mod options;
 mod plans;
@@ -8,6 +9,7 @@ mod random;
 mod reference;
 mod registry;
 mod sections;
+mod sweep;
 mod syntax;
 mod wiring;
 

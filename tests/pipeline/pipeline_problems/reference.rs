@@ -30,6 +30,8 @@ fn fits(root: &Json, schema: &Json, value: &Json) -> bool {
         && (schema["enum"].is_null() || each("enum").any(|word| word == value))
         && (schema["oneOf"].is_null() || each("oneOf").filter(|one| fits(root, one, value)).count() == 1)
         && (schema["anyOf"].is_null() || each("anyOf").any(|one| fits(root, one, value)))
+        && (schema["if"].is_null()
+            || fits(root, &schema[if fits(root, &schema["if"], value) { "then" } else { "else" }], value))
         && schema["minItems"].as_u64().zip(length).is_none_or(|(least, length)| length >= least)
         && schema["maxItems"].as_u64().zip(length).is_none_or(|(most, length)| length <= most)
         && schema["minimum"].as_f64().zip(number).is_none_or(|(least, number)| number >= least)
