@@ -20,7 +20,7 @@ use self::lesions::Overlaps;
 use self::promise12::{Observer, SECOND_OBSERVER};
 use self::thirds::Thirds;
 use crate::fields::text::joined;
-use crate::metrics::{Bootstrap, Packed};
+use crate::metrics::{Bootstrap, Packed, State};
 use crate::operators::registry::{Entry, Evaluator, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -29,9 +29,6 @@ use crate::operators::value::{Failure, Mask, Metric};
 
 /// Corners of two grids that lie nearer than this are the same.
 const SAME_GRID_MM: f64 = 0.01;
-
-/// The state of a label of the truth that the masks do not have: nobody looked for it.
-const NOT_IN_MASK: &str = "not_in_mask";
 
 /// What the reference says before the table of figures.
 const MATCHED: &str = "\
@@ -246,7 +243,7 @@ impl Evaluator for Evaluate {
                 metric: figure.name.to_owned(),
                 value: figure.value(&found, self.empty, diagonal_mm(geometry)),
                 unit: figure.unit.to_owned(),
-                state: figure.state(&found).name().to_owned(),
+                state: figure.state(&found).into(),
             }));
         }
         Ok(metrics)
@@ -322,7 +319,7 @@ fn not_in_mask(label: &str, figure: &Figure) -> Metric {
         metric: figure.name.to_owned(),
         value: None,
         unit: figure.unit.to_owned(),
-        state: NOT_IN_MASK.to_owned(),
+        state: State::NOT_IN_MASK,
     }
 }
 
