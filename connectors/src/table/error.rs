@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::cell::CellError;
-use super::rows::Table;
 
 /// A table could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -118,8 +117,8 @@ fn row_words(row: Option<usize>) -> String {
 }
 
 impl TableError {
-    pub(super) fn value(table: Table, column: &'static str, error: CellError) -> Self {
-        Self::Value { table: table.name(), column, row: error.row, found: error.found }
+    pub(super) fn value(table: &'static str, column: &'static str, error: CellError) -> Self {
+        Self::Value { table, column, row: error.row, found: error.found }
     }
 
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
