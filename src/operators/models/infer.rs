@@ -1,10 +1,13 @@
 //! Cases and a model to masks.
 
+mod settings;
+
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+pub use self::settings::{Infer, Prepare};
 use super::origin::{self, DeclaredModel, FILE, ModelFile, ModelSource};
-use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision, Step};
+use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -142,31 +145,6 @@ pub static SPEC: Spec = Spec {
 
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
-
-/// An inference.
-#[derive(Clone, Debug)]
-pub struct Infer {
-    /// Where the weights come from.
-    pub model: ModelSource,
-    /// How a volume is walked through.
-    pub options: InferOptions,
-    /// Whether a case is segmented only by models that were not trained on it.
-    pub out_of_fold: bool,
-    /// Who says how scans are prepared.
-    pub prepare: Prepare,
-    /// The preparation that the stages before it follow, where a model's card says it.
-    pub follows: Option<Vec<Step>>,
-}
-
-/// Who says how scans are prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prepare {
-    /// The stages before the inference.
-    Pipeline,
-    /// The card of the model's file.
-    Model,
-}
 
 #[derive(Deserialize)]
 struct Declared {
