@@ -205,7 +205,7 @@ impl Registry {
     /// The types that tomoflow brings.
     pub fn builtin() -> Self {
         let mut registry = Self::empty();
-        for entry in super::BUILTIN {
+        for entry in super::BUILTIN.into_iter().flatten() {
             registry.register(*entry);
         }
         registry

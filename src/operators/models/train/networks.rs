@@ -1,6 +1,6 @@
 //! What a training can be told about its network and its loss.
 
-use crate::networks::losses::config as losses;
+use crate::networks::losses;
 use crate::operators::spec::{Field, FieldKind, Role};
 
 /// A field that came after trainings were first kept: left open it is part of no key.
