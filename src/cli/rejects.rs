@@ -14,10 +14,10 @@ use crate::operators::registry::Registry;
 pub struct RejectsArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Only these codes, for example `MISSING_SLICE`
+    /// The codes whose rows are shown, for example `MISSING_SLICE`; when they are left out, all
     #[arg(value_name = "CODE")]
     codes: Vec<String>,
-    /// Print JSON lines, one for each row
+    /// Print a JSON object for each row, on a line of its own
     #[arg(long)]
     json: bool,
 }

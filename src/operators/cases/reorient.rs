@@ -33,7 +33,7 @@ pub static SPEC: Spec = Spec {
         kind: FieldKind::Text,
         default: Default::Json("\"LPS\""),
         role: Role::Semantic,
-        doc: "Where columns, rows and slices grow to, e.g. `LPS` or `RAS`.",
+        doc: "The sides that columns, rows and slices grow to, in this order, e.g. `LPS` or `RAS`.",
     }],
 };
 

@@ -35,7 +35,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Path,
             default: Default::Required,
             role: Role::Operational,
-            doc: "The folder, relative to the pipeline file; it is made.",
+            doc: "The folder that files are written to, relative to the pipeline file; it is made when it is absent.",
         },
         Field {
             name: "format",
@@ -78,7 +78,7 @@ const CATEGORY: Field = Field {
     kind: CODE,
     default: Default::Json("[\"49755003\", \"SCT\", \"Morphologically Abnormal Structure\"]"),
     role: Role::Operational,
-    doc: "SegmentedPropertyCategory.",
+    doc: "The code of SegmentedPropertyCategory.",
 };
 
 const TYPE: Field = Field {
@@ -86,7 +86,7 @@ const TYPE: Field = Field {
     kind: CODE,
     default: Default::Json("[\"52988006\", \"SCT\", \"Lesion\"]"),
     role: Role::Operational,
-    doc: "SegmentedPropertyType.",
+    doc: "The code of SegmentedPropertyType.",
 };
 
 const REGION: Field = Field {
@@ -94,7 +94,7 @@ const REGION: Field = Field {
     kind: CODE,
     default: Default::Absent,
     role: Role::Operational,
-    doc: "AnatomicRegion.",
+    doc: "The code of AnatomicRegion.",
 };
 
 /// The registry's entry.
