@@ -15,21 +15,21 @@ use crate::report::{Comparison, Question, ReportError, System};
 pub struct CompareArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// A system: its name and its stages of type `evaluate`, over which each case is averaged, e.g.
-    /// `--system attention=scores_1,scores_2`; each combination of `[sweep]`, or else each such stage, is one when
-    /// left out
+    /// A system that is compared: its name and its stages of type `evaluate`, over which the figures of each case are
+    /// averaged, for example `--system attention=scores_1,scores_2`; when it is left out, each
+    /// combination of `[sweep]` is a system, or else each such stage
     #[arg(long, value_name = "NAME=STAGE,…", value_parser = system)]
     system: Vec<System>,
-    /// The system that the others are held against; the first one when left out
+    /// The system that the others are compared with; when it is left out, the first one
     #[arg(long, value_name = "NAME")]
     against: Option<String>,
-    /// The part of the split whose cases count; `all` for every case
+    /// The part of the split whose cases are compared, or `all` for every case
     #[arg(long, default_value = "test")]
     split: String,
-    /// Write it as a page, too
+    /// Write the comparison as an HTML page as well
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Print it as JSON
+    /// Print the comparison as JSON
     #[arg(long)]
     json: bool,
 }

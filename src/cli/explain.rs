@@ -16,10 +16,11 @@ use tomoflow_connectors::shown::Shown as _;
 pub struct ExplainArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The first digits of an action's, mask's or model's digest, or a case or series as tables show it
+    /// What is to be explained: the first digits of the digest of an action, a mask or a model, or a case or series as
+    /// tables show it
     #[arg(value_name = "KEY|SERIES")]
     subject: String,
-    /// Print it as JSON
+    /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }

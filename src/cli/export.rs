@@ -10,7 +10,7 @@ use crate::engine::{self, ExportOptions};
 use crate::operators::registry::Registry;
 use crate::operators::sinks::files::FileFormat;
 
-/// What masks are written as.
+/// The format of mask files.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     /// `.nii.gz`
@@ -32,16 +32,17 @@ enum Format {
 pub struct ExportArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The folder, which is made
+    /// The folder that is written to; it is made when it is absent
     #[arg(long, value_name = "FOLDER")]
     to: PathBuf,
-    /// What masks are written as
+    /// The format of mask files
     #[arg(long, value_enum, default_value_t = Format::Nifti)]
     format: Format,
-    /// The stage whose masks are written, or a training, whose model is; the last one that has masks when left out
+    /// The stage whose masks are written, or the training whose model is written; when it is left out, the last stage
+    /// that has masks
     #[arg(long)]
     stage: Option<String>,
-    /// Writes the scans, too
+    /// Write the scans beside the masks
     #[arg(long)]
     scans: bool,
 }

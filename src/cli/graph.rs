@@ -12,7 +12,7 @@ use crate::operators::registry::Registry;
 pub struct GraphArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The language of the drawing
+    /// The language that the drawing is written in
     #[arg(long, value_enum, default_value_t = Format::Mermaid)]
     format: Format,
 }

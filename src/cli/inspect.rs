@@ -19,25 +19,25 @@ const MIN_THREADS: usize = 8;
 /// The command line of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Folders, all below them included, or files
+    /// The files and folders to look at; a folder is looked through with all folders below it
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Print one JSON object a line: `volume`, `image` (of another format than DICOM), `reject`, `outlines`,
-    /// `skip`, and `total` at the end
+    /// Print a JSON object on each line: `volume`, `image` (a volume in another format than DICOM), `reject`,
+    /// `outlines`, `skip`, and `total` at the end
     #[arg(long)]
     json: bool,
-    /// Decode all volumes: with `--json` their minimum, maximum, mean and a SHA-256 of the stored samples;
-    /// what cannot be decoded is refused
+    /// Decode all volumes, and refuse those that cannot be decoded; with `--json`, print the minimum, maximum and mean
+    /// of each volume and a SHA-256 of its stored samples
     #[arg(long)]
     stats: bool,
-    /// Write a page for the archive's owner as well; it names identifiers and paths as they are
+    /// Write an HTML page for the owner of the archive as well; the page shows identifiers and paths as they are
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// End with exit code 1 when something was refused
     #[arg(long)]
     strict: bool,
-    /// Files read at once, each held in memory meanwhile; as many as there are cores, and 8 at least, when
-    /// left out
+    /// How many files are read at once, each held in memory meanwhile; when it is left out, as many as there are cores,
+    /// and at least 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }

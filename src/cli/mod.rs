@@ -38,7 +38,7 @@ use crate::pipeline::{self, Plan, Problems};
 #[derive(Debug, Parser)]
 #[command(name = "tomoflow", version, arg_required_else_help = true)]
 struct Cli {
-    /// How logs are written to standard error; `RUST_LOG` says how much.
+    /// The form of logs on standard error; `RUST_LOG` says how much is logged
     #[arg(long, global = true, value_enum, default_value_t = log::Format::Text)]
     log: log::Format,
     #[command(subcommand)]
@@ -52,23 +52,23 @@ enum Command {
     Run(run::RunArgs),
     /// Find every problem of a pipeline
     Check(check::CheckArgs),
-    /// What a run would do, why, and how long it would take; writes nothing
+    /// Show what a run would do, why, and how long it would take; nothing is written
     Plan(plan::PlanArgs),
-    /// How an output came to be, and what changed since the one before it
+    /// Show how an output came to be, and what changed since the one before it
     Explain(explain::ExplainArgs),
-    /// What was refused or left out, in clear, with the files to look at
+    /// Show what was refused or left out, in clear, with the files to look at
     Rejects(rejects::RejectsArgs),
-    /// Reread files, artifacts and tables, and compare them with what is recorded
+    /// Read files, artifacts and tables again, and compare them with what is recorded
     Verify(upkeep::VerifyArgs),
-    /// Show what nobody needs any more, and free it when told to
+    /// Show what nothing needs any more, and delete it with `--delete`
     Gc(upkeep::GcArgs),
-    /// Try failures again
+    /// Try again what has failed
     Retry(upkeep::RetryArgs),
-    /// What an archive holds and what is wrong with it, before any pipeline
+    /// Show what an archive holds and what is wrong with it, before any pipeline is written
     Inspect(inspect::InspectArgs),
     /// Show where a run stands
     Status(status::StatusArgs),
-    /// Show where a run stands, once a second
+    /// Show where a run stands, and look again every second
     Top(top::TopArgs),
     /// Write one HTML page about what a pipeline's tables hold
     Report(report::ReportArgs),
@@ -81,18 +81,18 @@ enum Command {
     Phantom(phantom::PhantomCommand),
     /// Draw a pipeline
     Graph(graph::GraphArgs),
-    /// The reference of stage types, from the code
+    /// Show the reference of stage types and tables, which is made from the code
     Types(types::TypesArgs),
-    /// The JSON Schema of pipeline files, for editors
+    /// Print the JSON Schema of pipeline files, for editors
     Schema(schema::SchemaArgs),
 }
 
 /// A pipeline file and what is changed in it.
 #[derive(Debug, Args)]
 pub struct PipelineArgs {
-    /// The pipeline file
+    /// The path of the pipeline file
     pub pipeline: PathBuf,
-    /// Take another value for a field, for example `--set operators.net.epochs=3`
+    /// Give a field another value than the file does, for example `--set operators.net.epochs=3`
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -100,8 +100,8 @@ pub struct PipelineArgs {
 /// What may be empty although it was not.
 #[derive(Args, Debug)]
 pub struct EmptyArgs {
-    /// Accepts that an archive, or a folder below it, which held cases is empty now: their rows go. With `=FOLDER` of
-    /// that folder alone; may be given several times
+    /// Accept that an archive, or a folder below it, held cases and is empty now: their rows are removed. With `=FOLDER`
+    /// this is accepted of that folder alone, and the option may be given several times
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     accept_empty: Vec<String>,
 }

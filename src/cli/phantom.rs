@@ -11,30 +11,31 @@ use crate::phantom::vs::{PhantomError, VsPhantom, write_archive};
 /// The kinds of archives.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PhantomCommand {
-    /// T2-like MR of heads with a tumour like a vestibular schwannoma, and its outlines.
+    /// Write T2-like MR of heads with a tumour like a vestibular schwannoma, and its outlines.
     Vs(VsArgs),
 }
 
 /// What to write, and where.
 #[derive(Clone, Debug, Args)]
 pub struct VsArgs {
-    /// How many series.
+    /// The number of series that are written.
     #[arg(long, default_value_t = 12)]
     pub series: usize,
     /// The number of the first series: `--series 1 --first 12` adds the 13th to an archive of 12.
     #[arg(long, default_value_t = 0)]
     pub first: usize,
-    /// What the random numbers start from; the same seed gives the same files.
+    /// The seed of the random numbers; the same seed gives the same files.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Slices, rows and columns; below 512 rows or columns, the part of the head around the tumour.
+    /// The numbers of slices, rows and columns; with fewer than 512 rows or columns, a scan shows the part of the head
+    /// around the tumour.
     #[arg(long, value_name = "DxHxW", default_value = "60x512x512", value_parser = parse_size)]
     pub size: [usize; 3],
-    /// Two series a patient, T1 and T2, in the folders of the TCIA collection Vestibular-Schwannoma-SEG; `--series` is
-    /// the number of patients then.
+    /// Write two series for each patient, T1 and T2, in folders as in the TCIA collection Vestibular-Schwannoma-SEG;
+    /// `--series` is then the number of patients.
     #[arg(long)]
     pub collection: bool,
-    /// The folder, made when it is absent.
+    /// The folder that is written to; it is made when it is absent.
     #[arg(long)]
     pub out: PathBuf,
 }

@@ -13,18 +13,18 @@ use crate::operators::registry::Registry;
 pub struct PlanArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// As if the run trained models anew
+    /// Plan a run that trains models anew
     #[arg(long)]
     retrain: bool,
-    /// As if the run settled rules over the archive anew
+    /// Plan a run that settles rules over the archive anew
     #[arg(long)]
     repin: bool,
     #[command(flatten)]
     empty: EmptyArgs,
-    /// Threads that would do the work; one a core when left out
+    /// How many threads would do the work; when it is left out, one for each core
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Print it as JSON
+    /// Print the plan as JSON
     #[arg(long)]
     json: bool,
 }

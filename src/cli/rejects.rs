@@ -15,10 +15,10 @@ use tomoflow_connectors::shown::{Shown as _, visible};
 pub struct RejectsArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Only these codes, for example `MISSING_SLICE`
+    /// The codes whose rows are shown, for example `MISSING_SLICE`; when they are left out, all
     #[arg(value_name = "CODE")]
     codes: Vec<String>,
-    /// Print JSON lines, one for each row
+    /// Print a JSON object for each row, on a line of its own
     #[arg(long)]
     json: bool,
 }

@@ -17,36 +17,36 @@ use crate::store::StoreError;
 pub struct RunArgs {
     #[command(flatten)]
     pub(super) pipeline: PipelineArgs,
-    /// Ends when all is done (the default)
+    /// End when all work is done (the default)
     #[arg(long, conflicts_with = "watch")]
     once: bool,
-    /// Goes on: works on what comes or changes, once it is quiet for the pipeline's `settle`
+    /// Go on, and work on what comes or changes once it has been quiet for the pipeline's `settle`
     #[arg(long)]
     watch: bool,
-    /// Threads of the control plane.
+    /// The number of threads of the control plane, which decides what is to be done.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     workers: u8,
-    /// Threads that work at once, for voxels as for tensors; one a core when left out.
+    /// How many threads work at once, on voxels as on tensors; when it is left out, one for each core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Trains models anew when their cases have changed.
+    /// Train models anew when their cases have changed.
     #[arg(long)]
     retrain: bool,
-    /// Settles rules over the archive (`to = "median"`) anew, whatever they are pinned to.
+    /// Settle rules over the archive (`to = "median"`) anew, whatever they are pinned to.
     #[arg(long)]
     repin: bool,
     #[command(flatten)]
     empty: EmptyArgs,
-    /// How many processes take part, on one machine or several; they must all be started
+    /// The number of processes that take part, on one machine or several; all of them must be started
     #[arg(long, requires = "hosts", value_name = "N")]
     processes: Option<usize>,
-    /// This process's number, from 0; process 0 keeps the store and the tables
+    /// The number of this process, from 0 on; process 0 keeps the store and the tables
     #[arg(long, requires = "processes", default_value_t = 0, value_name = "I")]
     process: usize,
-    /// A file with one `host:port` a line, the first is process 0
+    /// The file that names the processes, one `host:port` on each line; the first is process 0
     #[arg(long, requires = "processes", value_name = "FILE")]
     hosts: Option<std::path::PathBuf>,
-    /// Prints the closing summary as JSON.
+    /// Print the closing summary as JSON.
     #[arg(long)]
     json: bool,
 }

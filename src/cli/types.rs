@@ -15,7 +15,7 @@ const WIDTH: usize = 100;
 /// The command line of `types`.
 #[derive(Debug, Args)]
 pub struct TypesArgs {
-    /// Show the page of this type or table; `pipeline` and `operators` show the fields that are common to all
+    /// The type or table whose page is shown; `pipeline` and `operators` show the fields that all of them have
     name: Option<String>,
     /// Print the whole reference as Markdown
     #[arg(long, conflicts_with = "name")]

@@ -17,7 +17,7 @@ pub struct VerifyArgs {
     /// Set right what is wrong, so that the next run makes it again
     #[arg(long)]
     mend: bool,
-    /// Print it as JSON
+    /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }
@@ -42,13 +42,13 @@ pub fn verify(args: &VerifyArgs, registry: &Registry) -> ExitCode {
 pub struct GcArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Free it; without this it is only shown
+    /// Delete what nothing needs; without this option it is only shown
     #[arg(long)]
     delete: bool,
-    /// What has been needed within this time stays, table versions included
+    /// How long something stays after it was needed last; this holds for versions of tables, too
     #[arg(long, default_value = "7d", value_parser = humantime::parse_duration)]
     older_than: Duration,
-    /// Print it as JSON, with every file
+    /// Print the answer as JSON, with every file
     #[arg(long)]
     json: bool,
 }
@@ -68,16 +68,16 @@ pub fn gc(args: &GcArgs, registry: &Registry) -> ExitCode {
 /// Arguments of `retry`.
 #[derive(Args, Debug)]
 pub struct RetryArgs {
-    /// Only failures of this name, as in the column `code` of `rejects`
+    /// Take only failures of this name, as in the column `code` of `rejects`
     #[arg(long)]
     code: Option<String>,
-    /// Only failures of this stage
+    /// Take only failures of this stage
     #[arg(long)]
     stage: Option<String>,
-    /// Only failures of this case or series, as tables show it
+    /// Take only failures of this case or series, as tables show it
     #[arg(long)]
     case: Option<String>,
-    /// Leave the trying to the next run
+    /// Forget the failures, and leave it to the next run to try again
     #[arg(long)]
     later: bool,
     #[command(flatten)]

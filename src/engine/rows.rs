@@ -243,7 +243,7 @@ impl Resampled {
 }
 
 /// What a model was trained on: a case's part of the split.
-pub type Parts = Arc<BTreeMap<String, String>>;
+pub type Parts = Arc<BTreeMap<String, Part>>;
 
 /// A model that is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -267,7 +267,7 @@ impl Stands {
     /// Where a case stands for a model; none for a model of which nothing is known.
     pub fn of(case: &str, parts: &Parts) -> Option<Self> {
         match parts.get(case) {
-            Some(part) => Part::of_name(part).map(Self::In),
+            Some(part) => Some(Self::In(*part)),
             None => (!parts.is_empty()).then_some(Self::New),
         }
     }

@@ -161,7 +161,7 @@ pub fn figure_rows(metrics: &[Metric]) -> Arc<[FigureRow]> {
         metric: metric.metric.as_str().into(),
         value: metric.value.map(Real::new),
         unit: metric.unit.as_str().into(),
-        state: metric.state.as_str().into(),
+        state: metric.state.clone(),
     };
     metrics.iter().map(row).collect()
 }

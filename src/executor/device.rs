@@ -293,9 +293,9 @@ fn data(members: &[Member]) -> Data {
     let prepared = members.iter().filter_map(|member| Some((member, member.prepared?)));
     let parts: Vec<[Vec<u8>; 2]> = prepared
         .clone()
-        .map(|(member, prepared)| [member.part.clone().into_bytes(), prepared.0.to_vec()])
+        .map(|(member, prepared)| [member.part.name().as_bytes().to_vec(), prepared.0.to_vec()])
         .collect();
-    let count = |part: Part| prepared.clone().filter(|(member, _)| member.part == part.name()).count();
+    let count = |part: Part| prepared.clone().filter(|(member, _)| member.part == part).count();
     Data {
         digest: Digest::of_parts(parts.iter().flatten().map(Vec::as_slice)),
         train: count(Part::Train),
@@ -311,7 +311,7 @@ fn dataset(
     part: Part,
 ) -> Result<(Dataset, Vec<String>), Reject> {
     let (mut cases, mut names) = (Vec::new(), Vec::new());
-    for member in members.iter().filter(|member| member.part == part.name()) {
+    for member in members.iter().filter(|member| member.part == part) {
         let Some(digest) = member.prepared else { continue };
         let prepared = PreparedArtifact::decode(&context.artifact(digest)?)?;
         names = prepared.label_names.clone();

@@ -248,7 +248,7 @@ pub fn train(recipe: Digest, members: &[Member]) -> Digest {
     let mut parts = vec![SCHEMA.to_vec(), recipe.0.to_vec()];
     for member in members {
         let Some(prepared) = member.prepared else { continue };
-        parts.push(member.part.clone().into_bytes());
+        parts.push(member.part.name().as_bytes().to_vec());
         parts.push(prepared.0.to_vec());
     }
     Digest::of_parts(parts.iter().map(Vec::as_slice))

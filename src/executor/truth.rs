@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{LabelMap, Reject};
 
+use crate::metrics::State;
 use crate::operators::registry::Evaluator;
 use crate::operators::scores::regions;
 use crate::operators::source::Drawing;
 use crate::operators::value::{Mask, Metric};
 
 /// The state of a label that masks have and the case's truth has not: nobody drew it.
-const NOT_IN_TRUTH: &str = "not_in_truth";
 
 /// What was drawn of a case.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Truth {
             let none = |figure: &Metric| Metric {
                 label: label.clone(),
                 value: None,
-                state: NOT_IN_TRUTH.to_owned(),
+                state: State::NOT_IN_TRUTH,
                 ..figure.clone()
             };
             found.extend(figures.iter().map(none));

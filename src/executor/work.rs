@@ -243,22 +243,29 @@ pub struct BoundCase {
 pub struct Member {
     /// The case.
     pub case: String,
-    /// `train`, `validation` or `test`.
-    pub part: String,
+    /// Where it stands in the split.
+    pub part: Part,
     /// Its prepared voxels; none for a case to test on, or one that could not be prepared.
     pub prepared: Option<Digest>,
 }
 
+impl Member {
+    /// By what datasets are in order: a training's key is made from their members as they stand.
+    pub fn place(&self) -> impl Ord + '_ {
+        (&self.case, self.part.name(), self.prepared)
+    }
+}
+
 /// Which case stands in which part; one that could not be prepared stands in none.
-pub fn parts_of(members: &[Member]) -> impl Iterator<Item = (String, String)> {
-    let stands = |member: &&Member| member.prepared.is_some() || member.part == Part::Test.name();
-    members.iter().filter(stands).map(|member| (member.case.clone(), member.part.clone()))
+pub fn parts_of(members: &[Member]) -> impl Iterator<Item = (String, Part)> {
+    let stands = |member: &&Member| member.prepared.is_some() || member.part == Part::Test;
+    members.iter().filter(stands).map(|member| (member.case.clone(), member.part))
 }
 
 /// The same, with those that stand in none: all that a training has seen.
-pub fn seen_by(members: &[Member]) -> impl Iterator<Item = (String, String)> {
-    let mut stands: std::collections::BTreeMap<String, String> = parts_of(members).collect();
-    members.iter().map(move |member| (member.case.clone(), stands.remove(&member.case).unwrap_or_default()))
+pub fn seen_by(members: &[Member]) -> impl Iterator<Item = (String, Option<Part>)> {
+    let mut stands: std::collections::BTreeMap<String, Part> = parts_of(members).collect();
+    members.iter().map(move |member| (member.case.clone(), stands.remove(&member.case)))
 }
 
 /// What is to be done. What enters it are fields that any role of stage has; which operator of that role does it,
@@ -417,6 +424,25 @@ mod tests {
             (1..bytes.len())
                 .all(|end| SliceList::decode(&bytes[..end]).is_err() || end == list(&[]).encode().len())
         );
+    }
+
+    /// The store keeps datasets, and a training's key is made from their members in order.
+    #[test]
+    fn a_member_is_written_with_the_word_of_its_part() {
+        let digest = Some(Digest::of(b"voxels"));
+        let mut members: Vec<Member> = Part::ALL
+            .map(|part| Member {
+                case: "1.2".to_owned(),
+                part,
+                prepared: digest.filter(|_| part != Part::Test),
+            })
+            .into();
+        members.sort_by(|a, b| a.place().cmp(&b.place()));
+        let before = [("1.2", "test", None), ("1.2", "train", digest), ("1.2", "validation", digest)];
+        let bytes = postcard::to_stdvec(before.as_slice()).unwrap();
+        assert_eq!(postcard::to_stdvec(&members).unwrap(), bytes);
+        assert_eq!(postcard::from_bytes::<Vec<Member>>(&bytes).unwrap(), members);
+        assert!(before.is_sorted());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::load::Context;
 use super::need;
 use super::slot::{Busy, Slot};
 use super::work::{Action, BoundCase, Work};
+use crate::metrics::State;
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask, Metric};
@@ -228,7 +229,7 @@ fn volume(context: &Context, row: &BoundCase) -> Result<Metric, Reject> {
     let mm3: f64 = truth.geometry().spacing_mm().iter().product();
     let (label, metric) = (String::new(), "volume".to_owned());
     let value = Some(voxels as f64 * mm3 / 1000.0);
-    Ok(Metric { label, metric, value, unit: "ml".to_owned(), state: "ok".to_owned() })
+    Ok(Metric { label, metric, value, unit: "ml".to_owned(), state: State::OK })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub struct Confusion {
 
 /// What an empty mask makes of a figure: nothing to compare, or one that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum State {
+pub enum Emptiness {
     /// Both masks hold voxels.
     Ok,
     /// Neither does.
@@ -38,7 +38,7 @@ pub enum State {
     EmptyPrediction,
 }
 
-impl State {
+impl Emptiness {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Ok, Self::BothEmpty, Self::EmptyReference, Self::EmptyPrediction];
 
@@ -78,12 +78,12 @@ impl Confusion {
     }
 
     /// Which of the masks are empty.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> Emptiness {
         match (self.predicted() == 0, self.reference() == 0) {
-            (true, true) => State::BothEmpty,
-            (false, true) => State::EmptyReference,
-            (true, false) => State::EmptyPrediction,
-            (false, false) => State::Ok,
+            (true, true) => Emptiness::BothEmpty,
+            (false, true) => Emptiness::EmptyReference,
+            (true, false) => Emptiness::EmptyPrediction,
+            (false, false) => Emptiness::Ok,
         }
     }
 
@@ -171,18 +171,18 @@ mod tests {
         assert_eq!(counts.precision(), Some(0.75));
         assert_eq!(counts.recall(), Some(0.6));
         assert_eq!(counts.relative_volume_error(), Some(0.2));
-        assert_eq!(counts.state(), State::Ok);
+        assert_eq!(counts.state(), Emptiness::Ok);
     }
 
     #[test]
     fn empty_masks_have_a_state() {
-        assert_eq!(Confusion::ZERO.state(), State::BothEmpty);
+        assert_eq!(Confusion::ZERO.state(), Emptiness::BothEmpty);
         assert_eq!(Confusion::ZERO.dice(), None);
         let missed = Confusion { tp: 0, fp: 0, fn_: 5 };
-        assert_eq!((missed.state(), missed.dice()), (State::EmptyPrediction, Some(0.0)));
+        assert_eq!((missed.state(), missed.dice()), (Emptiness::EmptyPrediction, Some(0.0)));
         assert_eq!((missed.precision(), missed.relative_volume_error()), (None, Some(1.0)));
         let invented = Confusion { tp: 0, fp: 5, fn_: 0 };
-        assert_eq!((invented.state(), invented.dice()), (State::EmptyReference, Some(0.0)));
+        assert_eq!((invented.state(), invented.dice()), (Emptiness::EmptyReference, Some(0.0)));
         assert_eq!((invented.recall(), invented.relative_volume_error()), (None, None));
     }
 }

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use super::NetworkError;
 use super::tensors::error::Doing;
 
-pub(crate) mod config;
+mod config;
 mod cross_entropy;
 mod dice;
 mod dice_ce;
@@ -15,13 +15,20 @@ mod generalized_dice;
 mod hardness_dice;
 mod overlap;
 
-pub use config::LossConfig;
-pub use cross_entropy::{CrossEntropyLoss, cross_entropy};
-pub use dice::DiceLoss;
-pub use dice_ce::DiceCeLoss;
-pub use focal::{FocalLoss, focal};
-pub use generalized_dice::{GeneralizedDiceLoss, generalized_dice};
-pub use hardness_dice::{HardnessDiceLoss, hardness_dice};
+pub use cross_entropy::cross_entropy;
+pub use focal::focal;
+pub use generalized_dice::generalized_dice;
+pub use hardness_dice::hardness_dice;
+
+// The losses that tomoflow brings: settings, fields, documentation and arithmetic of each are in its file.
+config::losses! {
+    "dice" => Dice: dice::DiceLoss,
+    "generalized_dice" => GeneralizedDice: generalized_dice::GeneralizedDiceLoss,
+    "hardness_dice" => HardnessDice: hardness_dice::HardnessDiceLoss,
+    "cross_entropy" => CrossEntropy: cross_entropy::CrossEntropyLoss,
+    "focal" => Focal: focal::FocalLoss,
+    "dice_ce" => DiceCe: dice_ce::DiceCeLoss,
+}
 
 /// A loss that tomoflow brings, with its settings.
 trait SegmentationLoss {

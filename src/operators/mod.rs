@@ -14,44 +14,15 @@ pub mod value;
 
 use registry::Entry;
 
-/// The types that tomoflow brings, in the order of the reference.
-pub const BUILTIN: &[Entry] = &[
-    sources::dicom::ENTRY,
-    sources::rtstruct::ENTRY,
-    sources::dicom_seg::ENTRY,
-    sources::images::ENTRY,
-    sources::label_images::ENTRY,
-    sources::deeplesion::ENTRY,
-    sources::deeplesion::BOXES_ENTRY,
-    cases::assemble::ENTRY,
-    cases::label::ENTRY,
-    cases::reorient::ENTRY,
-    cases::resample::ENTRY,
-    cases::crop::ENTRY,
-    cases::pad::ENTRY,
-    cases::zscore::ENTRY,
-    cases::window::ENTRY,
-    cases::clip::ENTRY,
-    cases::percentiles::ENTRY,
-    cases::histogram_match::ENTRY,
-    samples::patches::ENTRY,
-    samples::stack::ENTRY,
-    samples::bag::ENTRY,
-    samples::augment::ENTRY,
-    models::threshold::ENTRY,
-    models::train::ENTRY,
-    models::infer::ENTRY,
-    masks::largest_component::ENTRY,
-    masks::remove_small::ENTRY,
-    masks::fill_holes::ENTRY,
-    masks::closing::ENTRY,
-    masks::opening::ENTRY,
-    masks::connected_components::ENTRY,
-    masks::combine::ENTRY,
-    scores::evaluate::ENTRY,
-    sinks::delta::ENTRY,
-    sinks::parquet::ENTRY,
-    sinks::files::ENTRY,
+/// The types that tomoflow brings, room by room.
+pub const BUILTIN: [&[Entry]; 7] = [
+    sources::ENTRIES,
+    cases::ENTRIES,
+    samples::ENTRIES,
+    models::ENTRIES,
+    masks::ENTRIES,
+    scores::ENTRIES,
+    sinks::ENTRIES,
 ];
 
 /// Reads a checked configuration into a stage's own type.

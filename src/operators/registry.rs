@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Geometry, LabelMap};
 
-use super::cases::reorient::Reorient;
 use super::cases::rule::{Measured, Rule, Settled};
-use super::models::train;
+use super::models::train::{NAME as TRAIN, Train};
 use super::source::{InstanceSource, LabelSource, ScanSource};
 use super::spec::{Config, Field, FieldKind, FieldProblem, Spec};
 use super::value::{Case, Failure, Mask, Metric};
 use crate::networks::Extensions;
 use crate::networks::extensions::{BuildLoss, BuildNetwork, VERSION};
+use crate::voxels::orientation::Reorient;
 
 /// Turns one case into another: resampling, intensities.
 pub trait Transform: Send + Sync {
@@ -106,7 +106,7 @@ pub enum Stage {
     /// Samples with random changes.
     Augment(Arc<super::samples::augment::Augment>),
     /// Samples to a model.
-    Train(train::Train),
+    Train(Train),
     /// Case and model to masks.
     Infer(super::models::infer::Infer),
     /// Case to masks without a model.
@@ -205,7 +205,7 @@ impl Registry {
     /// The types that tomoflow brings.
     pub fn builtin() -> Self {
         let mut registry = Self::empty();
-        for entry in super::BUILTIN {
+        for entry in super::BUILTIN.into_iter().flatten() {
             registry.register(*entry);
         }
         registry
@@ -248,7 +248,7 @@ impl Registry {
         version: u32,
         fields: &[Field],
     ) -> Result<(), FieldProblem> {
-        let trains = train::SPEC.name;
+        let trains = TRAIN;
         let nowhere =
             || FieldProblem::new(field, format!("no `{trains}` is registered"), "register it first");
         let entry = self.entries.get_mut(trains).ok_or_else(nowhere)?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Geometry, LabelMap, Reject, Scan};
 
+use crate::metrics::State;
+
 /// A scan, with its labels when it has any, on one grid.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -45,8 +47,8 @@ pub struct Metric {
     pub value: Option<f64>,
     /// `1`, `mm`, …
     pub unit: String,
-    /// `ok`, `both_empty`, `empty_reference` or `empty_prediction`.
-    pub state: String,
+    /// Which masks are empty, or what else there is to say.
+    pub state: State,
 }
 
 /// Why an operator gave no result for a case: a row in `rejects`.

@@ -9,7 +9,7 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Text,
         default: Default::Required,
         role: Role::Operational,
-        doc: "What logs and the report call this pipeline.",
+        doc: "The name by which logs and the report call this pipeline.",
     },
     Field {
         name: "out",
@@ -23,7 +23,7 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Bytes,
         default: Default::Json("\"4 GiB\""),
         role: Role::Operational,
-        doc: "Bytes that actions may hold at once.",
+        doc: "The number of bytes that actions may hold at once.",
     },
     Field {
         name: "device",
@@ -58,14 +58,14 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Duration,
         default: Default::Json("\"10s\""),
         role: Role::Operational,
-        doc: "How long a series must be quiet before `run --watch` works on it.",
+        doc: "The time for which a series must be quiet before `run --watch` works on it.",
     },
     Field {
         name: "rescan",
         kind: FieldKind::Duration,
         default: Default::Json("\"60s\""),
         role: Role::Operational,
-        doc: "How often `run --watch` looks at all files again, for changes that nothing told of.",
+        doc: "The time after which `run --watch` looks at all files again, for changes that the system did not report.",
     },
 ];
 
@@ -79,14 +79,14 @@ pub const COMMON: &[Field] = &[
         kind: FieldKind::Bool,
         default: Default::Json("false"),
         role: Role::Operational,
-        doc: "Whether its output is kept even where nothing downstream needs it on disk.",
+        doc: "Whether the operator's output is kept even where nothing downstream needs it on disk.",
     },
     Field {
         name: "timeout",
         kind: FieldKind::Duration,
         default: Default::Absent,
         role: Role::Operational,
-        doc: "How long an action may take; one that takes longer becomes a row of `rejects`, TIMEOUT. \
+        doc: "The time that an action may take; one that takes longer becomes a row of `rejects`, TIMEOUT. \
               Operators that run in one go take it from the last of them that says so.",
     },
     Field {
@@ -94,6 +94,6 @@ pub const COMMON: &[Field] = &[
         kind: FieldKind::Integer { min: 0, max: 10 },
         default: Default::Json("2"),
         role: Role::Operational,
-        doc: "How often an action that failed for a passing reason is tried again.",
+        doc: "The number of times that an action which failed for a passing reason is tried again.",
     },
 ];

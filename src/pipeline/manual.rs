@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_page_fits_a_terminal() {
-        for entry in crate::operators::BUILTIN {
+        for entry in crate::operators::BUILTIN.into_iter().flatten() {
             let page = manual(entry.spec, 100);
             assert!(!page.contains("| ---"), "{}", entry.spec.name);
             for line in page.lines().filter(|line| line.width() > 100) {

@@ -7,6 +7,7 @@ use tomoflow_connectors::{Digest, points};
 use super::outcome::{Outcome, Recorded};
 use super::records::ByDigest;
 use super::{Described, Store, StoreError, kept, sealed};
+use crate::operators::models::train::Part;
 
 pub(super) const OUTCOMES: ByDigest = TableDefinition::new("outcomes");
 pub(super) const PINS: ByDigest = TableDefinition::new("pins");
@@ -29,15 +30,45 @@ pub struct Failure {
 pub struct Pin {
     /// The training's action key.
     pub key: Digest,
-    /// Which case stood in which part of the split (`train`, `validation`, `test`); one that could not be
+    /// Which case stood in which part of the split; one that could not be
     /// prepared stood in none, and was seen all the same.
-    pub parts: Vec<(String, String)>,
+    #[serde(with = "words")]
+    pub parts: Vec<(String, Option<Part>)>,
+}
+
+/// The parts of a pin as their words; one that stood in none has an empty word.
+mod words {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::operators::models::train::Part;
+
+    pub(super) fn serialize<S: Serializer>(
+        parts: &[(String, Option<Part>)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(parts.iter().map(|(case, part)| (case, part.map_or("", Part::name))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, Option<Part>)>, D::Error> {
+        let parts = Vec::<(String, String)>::deserialize(deserializer)?;
+        let part = |(case, name): (String, String)| match name.as_str() {
+            "" => Ok((case, None)),
+            name => match Part::of_name(name) {
+                Some(part) => Ok((case, Some(part))),
+                None => Err(D::Error::custom(format!("a part of a split expected, `{name}` found"))),
+            },
+        };
+        parts.into_iter().map(part).collect()
+    }
 }
 
 impl Pin {
     /// Which case stood in which part, those that stood in one.
-    pub fn stands(&self) -> impl Iterator<Item = (String, String)> + use<> {
-        self.parts.clone().into_iter().filter(|(_, part)| !part.is_empty())
+    pub fn stands(&self) -> impl Iterator<Item = (String, Part)> + use<> {
+        self.parts.clone().into_iter().filter_map(|(case, part)| Some((case, part?)))
     }
 }
 
@@ -212,6 +243,22 @@ mod tests {
     use crate::store::FigureRow;
 
     #[test]
+    fn a_pin_is_written_with_the_words_of_its_parts() {
+        let words = ["train", "validation", "test", ""];
+        let before: (Digest, Vec<(String, String)>) = (
+            Digest::of(b"key"),
+            words.iter().map(|part| (format!("in {part}"), (*part).to_owned())).collect(),
+        );
+        let bytes = postcard::to_stdvec(&before).unwrap();
+        let pin: Pin = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(postcard::to_stdvec(&pin).unwrap(), bytes);
+        let stands: Vec<(String, Part)> = pin.stands().collect();
+        assert_eq!(stands, Part::ALL.map(|part| (format!("in {}", part.name()), part)));
+        let unknown = postcard::to_stdvec(&(Digest::of(b"key"), vec![("a", "hold-out")])).unwrap();
+        assert!(postcard::from_bytes::<Pin>(&unknown).is_err());
+    }
+
+    #[test]
     fn an_outcome_without_its_artifact_is_forgotten() {
         let out = tempfile::tempdir().unwrap();
         let store = Store::open(out.path()).unwrap();
@@ -222,7 +269,7 @@ mod tests {
             metric: "dice".into(),
             value: Some(Real::new(0.875)),
             unit: "1".into(),
-            state: "ok".into(),
+            state: crate::metrics::State::OK,
         };
         let figures = Arc::new([figure.clone(), FigureRow { value: None, ..figure }]);
         let recorded = Recorded {
@@ -240,7 +287,7 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         let store = Store::open(out.path()).unwrap();
         let (recipe, key) = (Digest::of(b"recipe"), Digest::of(b"key"));
-        let pin = Pin { key, parts: vec![("a".into(), "train".into())] };
+        let pin = Pin { key, parts: vec![("a".into(), Some(Part::Train))] };
         store.record(&[], &[(recipe, pin.clone())]).unwrap();
         assert_eq!(store.pin(recipe).unwrap(), None);
         let artifact = store.artifacts().put(b"weights").unwrap();

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Real, Reject};
 
+use crate::metrics::State;
+
 /// One figure of one label, as a row: it is small, so the control plane can hold it and sum it up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FigureRow {
@@ -16,8 +18,8 @@ pub struct FigureRow {
     pub value: Option<Real>,
     /// `1`, `mm`, …
     pub unit: Arc<str>,
-    /// `ok`, `both_empty`, `empty_reference` or `empty_prediction`.
-    pub state: Arc<str>,
+    /// Which masks are empty, or what else there is to say.
+    pub state: State,
 }
 
 /// What an action led to. A failure is data.

@@ -9,23 +9,10 @@ use super::floors::{sources, words};
 type Module = Vec<String>;
 
 /// Pairs that still import each other; one that does not any more must leave the list.
-const KNOWN: [(&str, &str); 16] = [
-    ("dicom::header::image", "dicom::header::refuse"),
-    ("dicom::header::keywords", "dicom::header::record"),
-    ("dicom::stack::assemble", "dicom::stack::slices"),
-    ("dicom_seg::gaps", "dicom_seg::grid"),
-    ("engine::archive::files", "engine::archive::look"),
-    ("nifti::header", "nifti::pose"),
+const KNOWN: [(&str, &str); 3] = [
     ("operators::cases::assemble", "operators::registry"),
     ("operators::cases::label", "operators::registry"),
-    ("operators::cases::reorient", "operators::registry"),
-    ("operators::models::infer", "operators::registry"),
-    ("operators::models::train", "operators::registry"),
     ("operators::registry", "operators::samples::augment"),
-    ("operators::registry", "operators::sinks::files"),
-    ("operators::registry", "operators::sinks::format"),
-    ("table::delta", "table::log"),
-    ("table::error", "table::rows"),
 ];
 
 /// What one file names.

@@ -1,7 +1,12 @@
 //! How thick frames are: what the file says of it, and how far apart they lie when it says nothing.
 
-use super::grid::{JITTER, ONE_SLICE_MM, ROUNDED_MM};
 use crate::Reject;
+
+/// Positions nearer than this along the normal are one slice.
+pub(super) const ONE_SLICE_MM: f64 = 1e-3;
+/// How far a slice may lie from its place: a share of the gap, and what rounded decimals leave.
+pub(super) const JITTER: f64 = 0.01;
+pub(super) const ROUNDED_MM: f64 = 0.01;
 
 /// No grid has this many slices, whatever was left out.
 const MAX_SLICES: f64 = 65_536.0;

@@ -1,17 +1,12 @@
 //! The grid on which frames lie, from their positions: slices may be left out and come in any order.
 
-use super::gaps::{self, Stride};
+use super::gaps::{self, JITTER, ONE_SLICE_MM, ROUNDED_MM, Stride};
 use crate::dicom::Frame;
 use crate::geometry::{cross, dot, norm};
 use crate::{Geometry, Reject};
 
 /// How far cosines of orientations may differ, and spacings relative to one another.
 const ALIKE: f64 = 1e-4;
-/// Positions nearer than this along the normal are one slice.
-pub(super) const ONE_SLICE_MM: f64 = 1e-3;
-/// How far a slice may lie from its place: a share of the gap, and what rounded decimals leave.
-pub(super) const JITTER: f64 = 0.01;
-pub(super) const ROUNDED_MM: f64 = 0.01;
 /// How far across, in pixels.
 const ACROSS: f64 = 0.1;
 

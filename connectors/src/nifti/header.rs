@@ -1,9 +1,8 @@
 //! The header of either version, in either byte order.
 
-use super::pose;
+use crate::Reject;
 use crate::imagefile::{Layout, Scalar, Stream, bad_header, several_volumes, unsupported_type};
 use crate::real::rescales;
-use crate::{Geometry, Reject};
 
 /// Bytes of the two versions' headers.
 const LENGTH_1: usize = 348;
@@ -189,14 +188,8 @@ impl Header {
         Ok(Layout { slope: self.slope, intercept: self.intercept, ..plain })
     }
 
-    /// What is worth knowing of how the header places the grid.
-    pub(super) fn notes(&self, geometry: &Geometry) -> Vec<String> {
-        let [depth, rows, columns] = geometry.size.map(|n| n as u64);
-        pose::disagreement(self, [columns, rows, depth]).into_iter().collect()
-    }
-
-    /// The grid, by sform, else qform, else spacings alone.
-    pub(super) fn geometry(&self) -> Result<Geometry, Reject> {
+    /// Voxels along i, j and k.
+    pub(super) fn size(&self) -> Result<[u64; 3], Reject> {
         let [axes, sizes @ ..] = self.dims;
         let Some(used) = usize::try_from(axes).ok().filter(|n| (1..=7).contains(n)) else {
             return Err(bad_header(format!("1 to 7 axes expected, {axes} found")));
@@ -211,7 +204,7 @@ impl Header {
         if further.iter().any(|&n| n > 1) {
             return Err(several_volumes(&format!("{further:?} along further axes")));
         }
-        pose::geometry(self, [i, j, k])
+        Ok([i, j, k])
     }
 }
 

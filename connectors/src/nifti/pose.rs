@@ -18,8 +18,20 @@ pub(super) fn turned([x, y, z]: [f64; 3]) -> [f64; 3] {
 /// Steps along i, j and k, and the origin, in the file's own axes and unit.
 type Form = ([[f64; 3]; 3], [f64; 3]);
 
-/// The grid by sform, else qform, else spacings alone.
-pub(super) fn geometry(header: &Header, size: [u64; 3]) -> Result<Geometry, Reject> {
+impl Header {
+    /// What is worth knowing of how the header places the grid.
+    pub(super) fn notes(&self, geometry: &Geometry) -> Vec<String> {
+        let [depth, rows, columns] = geometry.size.map(|n| n as u64);
+        disagreement(self, [columns, rows, depth]).into_iter().collect()
+    }
+
+    /// The grid, by sform, else qform, else spacings alone.
+    pub(super) fn geometry(&self) -> Result<Geometry, Reject> {
+        geometry(self, self.size()?)
+    }
+}
+
+fn geometry(header: &Header, size: [u64; 3]) -> Result<Geometry, Reject> {
     let to_mm = to_mm(header)?;
     let (steps, origin) = sform(header).or_else(|| qform(header, size)).unwrap_or_else(|| {
         let [i, j, k] = spacing(header, size);
@@ -54,7 +66,7 @@ fn qform(header: &Header, size: [u64; 3]) -> Option<Form> {
 }
 
 /// A note on two forms that place a corner of the grid at different points: programs go by the one or the other.
-pub(super) fn disagreement(header: &Header, size: [u64; 3]) -> Option<String> {
+fn disagreement(header: &Header, size: [u64; 3]) -> Option<String> {
     let ((s, s_origin), (q, q_origin)) = (sform(header)?, qform(header, size)?);
     let apart = |corner: usize| {
         let index = [0, 1, 2].map(|axis| if corner >> axis & 1 == 1 { (size[axis] - 1) as f64 } else { 0.0 });

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::TableError;
 use super::files::{self, Staging};
-use super::log::{Commit, Log};
+use super::log::{Commit, CommitId, Log};
 use super::migrate;
 use super::rows::{Rows, Table};
 use crate::points;
@@ -17,15 +16,6 @@ use crate::points;
 const SMALL_BYTES: u64 = 16 << 20;
 /// So many small files are left alone; one more, and a commit writes them into one.
 const SMALL_FILES: usize = 16;
-
-/// Names a commit, so that a retry of it commits nothing twice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommitId {
-    /// Who commits: one committer, one name.
-    pub app: String,
-    /// Grows with each commit of the same `app`.
-    pub version: i64,
-}
 
 /// A Delta table, open for asking what it holds and for commits.
 ///

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::cell::CellError;
-use super::rows::Table;
 use crate::shown::Shown as _;
 
 /// A table could not be read or written.
@@ -139,8 +138,8 @@ fn row_words(row: Option<usize>) -> String {
 }
 
 impl TableError {
-    pub(super) fn value(table: Table, column: &'static str, error: CellError) -> Self {
-        Self::Value { table: table.name(), column, row: error.row, found: error.found }
+    pub(super) fn value(table: &'static str, column: &'static str, error: CellError) -> Self {
+        Self::Value { table, column, row: error.row, found: error.found }
     }
 
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {

@@ -20,10 +20,11 @@ use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 use delta_kernel::{FilteredEngineData, KernelError, KernelResult, Snapshot, SnapshotRef};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
+use serde::{Deserialize, Serialize};
 
+use super::TableError;
 use super::files::StagedFile;
 use super::rows::Table;
-use super::{CommitId, TableError};
 
 /// The folder of the log, within the table's.
 pub(super) const LOG: &str = "_delta_log";
@@ -33,6 +34,15 @@ pub(super) const WRITER: &str = concat!("tomoflow/", env!("CARGO_PKG_VERSION"));
 const CHECKPOINT_EVERY: u64 = 10;
 
 type Engine = DefaultEngine<TokioMultiThreadExecutor>;
+
+/// Names a commit, so that a retry of it commits nothing twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitId {
+    /// Who commits: one committer, one name.
+    pub app: String,
+    /// Grows with each commit of the same `app`.
+    pub version: i64,
+}
 
 /// The log of one table, at its version when it was last looked at.
 pub(super) struct Log {

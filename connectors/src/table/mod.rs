@@ -18,8 +18,9 @@ mod tests;
 pub mod vacuum;
 
 pub use cell::Moment;
-pub use delta::{CommitId, DeltaTable};
+pub use delta::DeltaTable;
 pub use error::TableError;
+pub use log::CommitId;
 pub use mend::{current_files, drop_files};
 pub use parquet::write_parquet;
 pub use read::{read_parquet, read_rows};

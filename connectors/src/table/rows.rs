@@ -113,9 +113,9 @@ macro_rules! tables {
                 let columns = match self {
                     $(Self::$variant(rows) => vec![
                         String::array(rows.iter().map(|row| &row.entry))
-                            .map_err(|error| TableError::value(table, ENTRY, error))?,
+                            .map_err(|error| TableError::value(table.name(), ENTRY, error))?,
                         $(<$type>::array(rows.iter().map(|row| &row.$field))
-                            .map_err(|error| TableError::value(table, stringify!($field), error))?,)*
+                            .map_err(|error| TableError::value(table.name(), stringify!($field), error))?,)*
                     ],)*
                 };
                 RecordBatch::try_new(table.schema(), columns)
@@ -164,7 +164,7 @@ macro_rules! tables {
 fn column<T: Cell>(table: Table, batch: &RecordBatch, name: &'static str) -> Result<Vec<T>, TableError> {
     let array =
         batch.column_by_name(name).ok_or_else(|| TableError::Column { table: table.name(), column: name })?;
-    T::values(array.as_ref()).map_err(|error| TableError::value(table, name, error))
+    T::values(array.as_ref()).map_err(|error| TableError::value(table.name(), name, error))
 }
 
 impl Table {

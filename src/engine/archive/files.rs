@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::dicom::{Named, Names, Record, read_record_with};
-use tomoflow_connectors::imagefile::ImageFile;
 use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::Input;
 use super::judge::described;
-use super::look::{Looked, touch};
+use super::look::{Filed, Looked, touch};
 use super::{Archive, Change, Origin};
 use crate::executor::work::{OutlinesRow, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
 use crate::operators::registry::Stage;
@@ -20,17 +19,6 @@ use crate::operators::source::{
 };
 use crate::pipeline::{Plan, StageId};
 use crate::store::StoreError;
-
-/// What a file holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Filed {
-    /// The record's digest.
-    pub(super) record: Digest,
-    /// The record: a grid and a digest, or why there is none.
-    pub(super) image: Result<ImageFile, Reject>,
-    /// When it was changed last, in nanoseconds since 1970.
-    pub(super) mtime_ns: i64,
-}
 
 /// The files of each case.
 pub(super) type Cases = BTreeMap<String, BTreeMap<PathBuf, Filed>>;

@@ -9,14 +9,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 use tomoflow_connectors::dicom::{FileStat, Record, Walk, is_passed_over};
-use tomoflow_connectors::{Digest, container};
+use tomoflow_connectors::imagefile::ImageFile;
+use tomoflow_connectors::{Digest, Reject, container};
 
 use super::super::rows::Input;
 use super::accept::Accept;
-use super::files::Filed;
 use super::{Archive, Change, SourceError};
 use crate::executor::work::OutlinesRow;
 use crate::store::{Held, Holds, Indexed, Known};
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filed {
+    /// The record's digest.
+    pub(super) record: Digest,
+    /// The record: a grid and a digest, or why there is none.
+    pub(super) image: Result<ImageFile, Reject>,
+    /// When it was changed last, in nanoseconds since 1970.
+    pub(super) mtime_ns: i64,
+}
 
 /// Files read before what they hold is written to the index: bounds memory, and what a crash costs.
 const BATCH: usize = 4096;

@@ -8,7 +8,7 @@ use tomoflow_connectors::Digest;
 use tomoflow_connectors::rtstruct::Outlines;
 
 use super::super::rows::Input;
-use super::files::Filed;
+use super::look::Filed;
 use super::look::Looked;
 use super::{Archive, Change};
 use crate::executor::work::{OutlinesRow, SliceList, SliceRow};

@@ -103,7 +103,8 @@ mod tests {
     use super::*;
 
     fn model(content: &[u8], parts: &[(&str, &str)]) -> ModelRow {
-        let parts = parts.iter().map(|(case, part)| ((*case).to_owned(), (*part).to_owned())).collect();
+        let parts =
+            parts.iter().map(|(case, part)| ((*case).to_owned(), Part::of_name(part).unwrap())).collect();
         ModelRow { model: Digest::of(content), parts: Arc::new(parts) }
     }
 

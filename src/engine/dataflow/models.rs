@@ -14,7 +14,7 @@ use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
 
 /// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.
-type Placed = ((Arc<str>, String), Option<Option<Digest>>);
+type Placed = ((Arc<str>, Part), Option<Option<Digest>>);
 
 impl<'s> Built<'s, '_> {
     /// A dataset is complete when every case to train on is prepared or has failed; then its model is
@@ -41,7 +41,7 @@ impl<'s> Built<'s, '_> {
         let parts = parts.semijoin(unpinned.clone().map(|(case, _)| case).distinct());
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
-            if part == Part::Test.name() {
+            if part == Part::Test {
                 return None;
             }
             let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
@@ -54,7 +54,7 @@ impl<'s> Built<'s, '_> {
         let prepared = self.awaited(candidates).map(|(placed, outcome)| (placed, prepared(outcome)));
         // Failures to prepare are rejects of their own; here they only leave the dataset.
         self.act(wanted);
-        let tested = parts.filter(|(_, part)| part == Part::Test.name()).map(|placed| (placed, Some(None)));
+        let tested = parts.filter(|(_, part)| *part == Part::Test).map(|placed| (placed, Some(None)));
         let fresh = datasets(prepared.concat(tested));
         let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.stands().collect())));
         self.model(index, fresh, pinned);
@@ -88,7 +88,7 @@ impl<'s> Built<'s, '_> {
             (keys::recipe(self.plan, index), StageId::at(index), self.names[index].clone());
         let wanted = fresh.map(move |members| {
             let key = keys::train(recipe, &members);
-            let parts: BTreeMap<String, String> = parts_of(&members).collect();
+            let parts: BTreeMap<String, Part> = parts_of(&members).collect();
             (Action { key, stage, work: Work::Train(members) }, Arc::new(parts))
         });
         let trained =
@@ -145,10 +145,10 @@ fn datasets<'s>(cases: Rows<'s, Placed>) -> Rows<'s, Arc<Vec<Member>>> {
         let mut dataset = Vec::new();
         for (((case, part), state), _) in cases {
             let Some(prepared) = state else { return };
-            dataset.push(Member { case: case.to_string(), part: part.clone(), prepared: *prepared });
+            dataset.push(Member { case: case.to_string(), part: *part, prepared: *prepared });
         }
-        dataset.sort();
-        if dataset.iter().any(|member| member.part == Part::Train.name() && member.prepared.is_some()) {
+        dataset.sort_by(|a: &Member, b| a.place().cmp(&b.place()));
+        if dataset.iter().any(|member| member.part == Part::Train && member.prepared.is_some()) {
             output.push((Arc::new(dataset), 1));
         }
     });

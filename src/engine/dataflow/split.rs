@@ -9,7 +9,7 @@ use super::super::rows::{Conclusion, Desired};
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, SeriesRow, Work};
-use crate::operators::models::train::{Stratify, Subject, Train};
+use crate::operators::models::train::{Part, Stratify, Subject, Train};
 use crate::pipeline::StageId;
 use crate::store::{FigureRow, Outcome};
 
@@ -17,7 +17,7 @@ use crate::store::{FigureRow, Outcome};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Placed {
     /// The case stands in this part.
-    In(Arc<str>, String),
+    In(Arc<str>, Part),
     /// The case, or nobody, stands where its file says.
     Refused(Option<Arc<str>>, Reject),
 }
@@ -31,7 +31,7 @@ impl<'s> Built<'s, '_> {
         cases: Rows<'s, (Arc<str>, BoundCase)>,
         train: &Train,
         open: Rows<'s, ()>,
-    ) -> Rows<'s, (Arc<str>, String)> {
+    ) -> Rows<'s, (Arc<str>, Part)> {
         let split = train.split.clone();
         let subjects = match split.stratify {
             Some(Stratify::Volume) => self.by_volume(index, cases),
@@ -51,7 +51,7 @@ impl<'s> Built<'s, '_> {
             }
             for ((case, patient, _), _) in cases {
                 let Some(part) = assigned.parts.get(&**patient) else { continue };
-                output.push((Placed::In(case.clone(), part.name().to_owned()), 1));
+                output.push((Placed::In(case.clone(), *part), 1));
                 if let Some(named) = assigned.torn.get(&**case) {
                     let reject = torn(named.name(), part.name());
                     output.push((Placed::Refused(Some(case.clone()), reject), 1));
@@ -187,6 +187,7 @@ mod tests {
 
     use super::*;
     use crate::executor::work::{Grid, ScanForm};
+    use crate::metrics::State;
 
     fn series(manufacturer: &str, between_mm: f64) -> SeriesRow {
         SeriesRow {
@@ -212,7 +213,7 @@ mod tests {
         let class = |ml: f64| {
             let text = |text: &str| Arc::from(text);
             let value = Some(Real::new(ml));
-            let (label, metric, unit, state) = (text(""), text("volume"), text("ml"), text("ok"));
+            let (label, metric, unit, state) = (text(""), text("volume"), text("ml"), State::OK);
             size_class(&[FigureRow { label, metric, value, unit, state }])
         };
         let classes = [0.0, 0.4, 0.6, 0.9, 1.4, 1.5, 3.0, 700.0].map(class);

@@ -7,7 +7,7 @@ use tomoflow_connectors::Real;
 
 use super::super::rows::{Conclusion, Desired, Group, GroupedBy, Provenance, Resampled, Sums};
 use super::{Built, Rows};
-use crate::metrics::{Bootstrap, State, Statistics};
+use crate::metrics::{Bootstrap, Emptiness, Statistics};
 use crate::operators::registry::Stage;
 use crate::operators::scores::evaluate;
 use crate::store::FigureRow;
@@ -27,9 +27,9 @@ pub(super) struct Judged {
     pub from: Provenance,
 }
 
-/// What a figure adds to its group: a value that enters the mean, and a state that is counted (none for a
-/// word that is not known here).
-type Contribution = (Option<Real>, Option<State>);
+/// What a figure adds to its group: a value that enters the mean, and which masks were empty (none of a
+/// state that says something else).
+type Contribution = (Option<Real>, Option<Emptiness>);
 
 impl<'s> Built<'s, '_> {
     /// Sums up the figures of a stage, if a sink keeps them.
@@ -75,7 +75,7 @@ fn parts_of(judged: Judged) -> Vec<(Group, Contribution)> {
         };
         // A figure that is no number enters no mean, as in the report.
         let value = figure.value.filter(|value| value.0.is_finite());
-        (group, (value, State::named(&figure.state)))
+        (group, (value, figure.state.emptiness()))
     };
     figures.iter().flat_map(|figure| groups.iter().map(move |group| part(figure, group))).collect()
 }
@@ -87,10 +87,10 @@ fn sum_up(parts: impl Iterator<Item = Contribution>, interval: Option<Bootstrap>
         sums.figures += 1;
         values.extend(value.map(|value| value.0));
         match state {
-            Some(State::Ok) => {}
-            Some(State::BothEmpty) => sums.both_empty += 1,
-            Some(State::EmptyReference) => sums.empty_reference += 1,
-            Some(State::EmptyPrediction) => sums.empty_prediction += 1,
+            Some(Emptiness::Ok) => {}
+            Some(Emptiness::BothEmpty) => sums.both_empty += 1,
+            Some(Emptiness::EmptyReference) => sums.empty_reference += 1,
+            Some(Emptiness::EmptyPrediction) => sums.empty_prediction += 1,
             None => sums.other_states += 1,
         }
     }
@@ -124,9 +124,10 @@ mod tests {
     use tomoflow_connectors::Digest;
 
     use super::*;
+    use crate::metrics::State;
 
     fn sums(parts: &[(Option<f64>, &str)]) -> Sums {
-        sum_up(parts.iter().map(|(value, state)| (value.map(Real::new), State::named(state))), None)
+        sum_up(parts.iter().map(|(value, state)| (value.map(Real::new), Emptiness::named(state))), None)
     }
 
     #[test]
@@ -171,7 +172,7 @@ mod tests {
             metric: metric.into(),
             value: Some(Real::new(value)),
             unit: "1".into(),
-            state: "ok".into(),
+            state: State::OK,
         };
         Judged {
             case: "1.2".into(),
@@ -188,7 +189,7 @@ mod tests {
         let groups: Vec<_> = parts.iter().map(|(group, _)| (group.grouped_by, &*group.name)).collect();
         let expected = [(GroupedBy::Model, ""), (GroupedBy::Split, "test"), (GroupedBy::Vendor, "ACME")];
         assert_eq!(groups, expected);
-        assert!(parts.iter().all(|(_, part)| *part == (Some(Real(0.5)), Some(State::Ok))));
+        assert!(parts.iter().all(|(_, part)| *part == (Some(Real(0.5)), Some(Emptiness::Ok))));
     }
 
     const INTERVAL: Bootstrap = Bootstrap { level: Real(0.95), resamples: 100, seed: 3 };
@@ -198,7 +199,7 @@ mod tests {
         let (group, _) = parts_of(judged(&[("tumour", "dice", 0.5)])).remove(0);
         let parts = [0.75, 0.25, f64::NAN].map(|value| {
             let value = Some(Real::new(value)).filter(|value| value.0.is_finite());
-            (value, Some(State::Ok))
+            (value, Some(Emptiness::Ok))
         });
         let sums = |parts: &[Contribution]| sum_up(parts.iter().copied(), Some(INTERVAL));
         let resampled = sums(&parts).resampled.unwrap();
@@ -289,7 +290,7 @@ mod tests {
                     metric: ["dice", "assd"][metric].into(),
                     value: value.map(Real::new),
                     unit: ["1", "mm"][metric].into(),
-                    state: states[state].into(),
+                    state: State::named(states[state]),
                 };
                 Judged {
                     case: case.to_string().into(),

@@ -10,6 +10,7 @@ use tomoflow_connectors::Digest;
 
 use super::ledger::OperatorUsed;
 use crate::executor::work::{Member, SliceList, SliceRow};
+use crate::operators::models::train::Part;
 use crate::store::{Made, Store, StoreError};
 
 /// One thing that changed.
@@ -307,21 +308,24 @@ fn scans(before: &[SliceRow], now: &[SliceRow], found: &mut Vec<Difference>) {
 }
 
 fn datasets(before: &[Member], now: &[Member], found: &mut Vec<Difference>) {
-    let by_case = |members: &[Member]| -> BTreeMap<String, (String, Option<Digest>)> {
-        members.iter().map(|member| (member.case.clone(), (member.part.clone(), member.prepared))).collect()
+    let by_case = |members: &[Member]| -> BTreeMap<String, (Part, Option<Digest>)> {
+        members.iter().map(|member| (member.case.clone(), (member.part, member.prepared))).collect()
     };
     let (then, after) = (by_case(before), by_case(now));
     for (case, stands) in &after {
         match then.get(case) {
-            None => found.push(Difference::CaseAdded { case: case.clone(), part: stands.0.clone() }),
+            None => {
+                found.push(Difference::CaseAdded { case: case.clone(), part: stands.0.name().to_owned() })
+            }
             Some(known) if known != stands => found.push(Difference::CaseChanged { case: case.clone() }),
             Some(_) => {}
         }
     }
     let gone = then.iter().filter(|(case, _)| !after.contains_key(*case));
-    found.extend(
-        gone.map(|(case, (part, _))| Difference::CaseRemoved { case: case.clone(), part: part.clone() }),
-    );
+    found.extend(gone.map(|(case, (part, _))| Difference::CaseRemoved {
+        case: case.clone(),
+        part: part.name().to_owned(),
+    }));
 }
 
 #[cfg(test)]

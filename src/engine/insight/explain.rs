@@ -199,7 +199,7 @@ impl Explain<'_> {
             ensemble: self.ensemble(&made)?,
             trained_on: trained_on
                 .into_iter()
-                .map(|member| (self.identity.show(&member.case), member.part))
+                .map(|member| (self.identity.show(&member.case), member.part.name().to_owned()))
                 .collect(),
             before: self.before(&made, earlier.last())?,
         }))

@@ -13,7 +13,7 @@ use crate::engine::driver::Driver;
 use crate::engine::rows::{Desired, is_remark};
 use crate::executor::keys;
 use crate::executor::work::series_of;
-use crate::metrics::State;
+use crate::metrics::Emptiness;
 use crate::operators::registry::Stage;
 use crate::pipeline::{Plan, PlannedStage};
 
@@ -109,12 +109,12 @@ fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> 
 fn never_drawn(driver: &Driver) -> Vec<String> {
     // Scans without any, until one has some: then none is counted any more.
     let mut scored: BTreeMap<(Arc<str>, Arc<str>), Option<usize>> = BTreeMap::new();
-    let empty = [State::BothEmpty, State::EmptyReference];
+    let empty = [Emptiness::BothEmpty, Emptiness::EmptyReference];
     for desired in driver.desired().keys() {
         let Desired::Metrics { figures, from, .. } = &**desired else { continue };
         let mut counted: Option<&str> = None;
         for figure in figures.iter() {
-            let Some(state) = State::named(&figure.state) else { continue };
+            let Some(state) = figure.state.emptiness() else { continue };
             let scans = scored.entry((from.stage.clone(), figure.label.clone())).or_insert(Some(0));
             if !empty.contains(&state) {
                 *scans = None;

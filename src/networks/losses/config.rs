@@ -1,19 +1,14 @@
-//! The losses that tomoflow brings, a line each: their names, settings and documentation are in their files.
-
-use serde::{Deserialize, Serialize};
-
-use super::{SegmentationLoss, cross_entropy, dice, dice_ce, focal, generalized_dice, hardness_dice};
-use crate::fields::Field;
-use crate::fields::text::joined;
-use crate::networks::named::Named;
+//! What a configuration of losses is made from: a line for each of them.
 
 /// Makes the configuration, the fields and the documentation of losses from a line for each: its name in pipeline
 /// files, its variant, and its type in the module that declares it.
 macro_rules! losses {
     ($($name:literal => $Variant:ident: $module:ident::$Loss:ident,)+) => {
+        $(pub use $module::$Loss;)+
+
         /// What training minimises, from the softmax of the logits. Overlap losses count the background as a class,
         /// except [`DiceCe`](Self::DiceCe) as nnU-Net has it.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(tag = "type")]
         pub enum LossConfig {
             $(
@@ -23,12 +18,12 @@ macro_rules! losses {
             )+
             /// One of a downstream crate.
             #[serde(untagged)]
-            Own(Named),
+            Own($crate::networks::Named),
         }
 
         impl LossConfig {
             /// The loss, or the name of one that another crate brings.
-            pub(super) fn known(&self) -> Result<&dyn SegmentationLoss, &str> {
+            fn known(&self) -> Result<&dyn SegmentationLoss, &str> {
                 match self {
                     $(Self::$Variant(loss) => Ok(loss),)+
                     Self::Own(named) => Err(&named.name),
@@ -37,28 +32,20 @@ macro_rules! losses {
         }
 
         /// The names of losses, each with what is set beside it.
-        pub(crate) const FIELDS: &[(&str, &[Field])] = &[$(($name, $module::FIELDS)),+];
+        pub(crate) const FIELDS: &[(&str, &[$crate::fields::Field])] = &[$(($name, $module::FIELDS)),+];
 
         /// What each of them is.
         pub(crate) const DOC: &str =
-            joined!(&["What training minimises.", $(" `", $name, "`: ", $module::DOC, "."),+]);
+            $crate::fields::text::joined!(&["What training minimises.", $(" `", $name, "`: ", $module::DOC, "."),+]);
     };
 }
-
-losses! {
-    "dice" => Dice: dice::DiceLoss,
-    "generalized_dice" => GeneralizedDice: generalized_dice::GeneralizedDiceLoss,
-    "hardness_dice" => HardnessDice: hardness_dice::HardnessDiceLoss,
-    "cross_entropy" => CrossEntropy: cross_entropy::CrossEntropyLoss,
-    "focal" => Focal: focal::FocalLoss,
-    "dice_ce" => DiceCe: dice_ce::DiceCeLoss,
-}
+pub(super) use losses;
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::super::{DOC, FIELDS, LossConfig};
 
     #[test]
     fn every_loss_is_read_from_the_defaults_of_its_fields() {

@@ -20,13 +20,13 @@ pub(super) const FIELDS: &[Field] = &[
         "gamma",
         FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
         "2.0",
-        "How much less a voxel counts the surer its class is; 0 is cross entropy.",
+        "The degree to which a voxel counts less the surer its class is; 0 is cross entropy.",
     ),
     Field::absent(
         "alpha",
         FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
         Role::Semantic,
-        "The weight of foreground; the background's is the rest. Left open, both are 1.",
+        "The weight of foreground; that of the background is the rest. When it is left out, both are 1.",
     ),
 ];
 

@@ -18,7 +18,7 @@ pub(super) const FIELDS: &[Field] = &[Field::semantic(
     "lambda",
     FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
     "0.6",
-    "How much more a wrong voxel counts than a right one; 0 is plain Dice.",
+    "The degree to which a wrong voxel counts more than a right one; 0 is plain Dice.",
 )];
 
 /// Soft Dice whose voxels count more the more wrong they are (Wang et al. 2019).

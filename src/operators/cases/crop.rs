@@ -42,7 +42,7 @@ pub static SPEC: Spec = Spec {
             kind: LENGTHS_MM,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The box's lengths along `[D, H, W]`, in mm, to the nearest voxel; this or `above`.",
+            doc: "The box's lengths along `[D, H, W]`, in mm, rounded to the nearest voxel; either this or `above` is given.",
         },
         Field {
             name: "centre_mm",
@@ -52,7 +52,7 @@ pub static SPEC: Spec = Spec {
             },
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The middle of a box of `size_mm`, `[x, y, z]` in patient space (LPS), in mm; left out, the scan's own.",
+            doc: "The middle of a box of `size_mm`, `[x, y, z]` in patient space (LPS), in mm; when it is left out, the centre of the scan.",
         },
         Field::absent(
             "around",
@@ -65,14 +65,14 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "What is brighter is kept, in the scale that the input has (HU for an untouched CT).",
+            doc: "The intensity above which voxels are kept, in the scale that the input has (HU for an untouched CT).",
         },
         Field {
             name: "margin_mm",
             kind: FieldKind::Number { min: 0.0, max: 10_000.0, unit: "mm" },
             default: Default::Json("0.0"),
             role: Role::Semantic,
-            doc: "What is kept around voxels `above`, in mm, up to the next whole voxel.",
+            doc: "The margin that is kept around voxels `above`, in mm, rounded up to the next whole voxel.",
         },
     ],
 };

@@ -20,12 +20,12 @@ pub const GRID: Field = Field {
         Field::required(
             "size",
             FieldKind::List { of: &FieldKind::Integer { min: 1, max: 65_536 }, len: Some(3) },
-            "Voxels along `[D, H, W]`.",
+            "The number of voxels along `[D, H, W]`.",
         ),
         Field::required(
             "spacing_mm",
             FieldKind::List { of: &FieldKind::Number { min: 1e-3, max: 1000.0, unit: "mm" }, len: Some(3) },
-            "From voxel to voxel along `[D, H, W]`, in mm.",
+            "The distance from voxel to voxel along `[D, H, W]`, in mm.",
         ),
         Field::required(
             "origin_mm",
@@ -40,7 +40,7 @@ pub const GRID: Field = Field {
             kind: FieldKind::List { of: &DIRECTION, len: Some(3) },
             default: Default::Json("[[0, 0, 1], [0, 1, 0], [1, 0, 0]]"),
             role: Role::Semantic,
-            doc: "Where `[D, H, W]` run to, each a vector `[x, y, z]` of length 1 in patient space.",
+            doc: "The directions that `[D, H, W]` run to, each a vector `[x, y, z]` of length 1 in patient space.",
         },
     ]),
     default: Default::Absent,

@@ -16,7 +16,7 @@ pub const FOREGROUND: Field = Field {
     ]),
     default: Default::Json("\"none\""),
     role: Role::Semantic,
-    doc: "Which voxels count: all (`none`), those that are not 0, or those above a number.",
+    doc: "The voxels that count: all (`none`), those that are not 0, or those above a number.",
 };
 
 /// The case with other intensities on the same grid.

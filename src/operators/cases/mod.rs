@@ -16,3 +16,20 @@ pub mod rule;
 pub mod tally;
 pub mod window;
 pub mod zscore;
+
+use super::registry::Entry;
+
+/// The types of this room.
+pub const ENTRIES: &[Entry] = &[
+    assemble::ENTRY,
+    label::ENTRY,
+    reorient::ENTRY,
+    resample::ENTRY,
+    crop::ENTRY,
+    pad::ENTRY,
+    zscore::ENTRY,
+    window::ENTRY,
+    clip::ENTRY,
+    percentiles::ENTRY,
+    histogram_match::ENTRY,
+];

@@ -31,14 +31,14 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::List { of: &FieldKind::Integer { min: 1, max: 4096 }, len: Some(3) },
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "Voxels along `[D, H, W]`; this or `size_mm`.",
+            doc: "The least number of voxels along `[D, H, W]`; either this or `size_mm` is given.",
         },
         Field {
             name: "size_mm",
             kind: LENGTHS_MM,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "Lengths along `[D, H, W]`, in mm, up to the next whole voxel.",
+            doc: "The least lengths along `[D, H, W]`, in mm, rounded up to the next whole voxel.",
         },
         Field {
             name: "value",

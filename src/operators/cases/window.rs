@@ -38,7 +38,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Number { min: -1e9, max: 1e9, unit: "HU" },
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The intensity that becomes 1, in HU for CT; above `low`.",
+            doc: "The intensity that becomes 1, in HU for CT; it lies above `low`.",
         },
     ],
 };

@@ -56,19 +56,19 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Choice(&["scan", "archive"]),
             default: Default::Json("\"scan\""),
             role: Role::SemanticLater,
-            doc: "Whose mean and deviation are taken: each scan's own, or those of all.",
+            doc: "The scans whose mean and deviation are taken: each scan's own, or those of all scans together.",
         },
         Field::absent(
             "mean",
             FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
             Role::SemanticLater,
-            "The mean that is taken away, in the scale that the input has; left out, the scan's own.",
+            "The mean that is subtracted, in the scale that the input has; when it is left out, the scan's own.",
         ),
         Field::absent(
             "std",
             FieldKind::Number { min: 1e-8, max: 1e9, unit: "" },
             Role::SemanticLater,
-            "The standard deviation that goes with `mean`.",
+            "The standard deviation that is divided by; it is given together with `mean`.",
         ),
         Field {
             name: "clip",
@@ -80,12 +80,12 @@ pub static SPEC: Spec = Spec {
                         of: &FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
                         len: Some(2),
                     },
-                    "Of the archive, 0 to 100: `[0.5, 99.5]`.",
+                    "The two percentiles over the archive whose intensities are taken, 0 to 100: `[0.5, 99.5]`.",
                 )]),
             ]),
             default: Default::Absent,
             role: Role::SemanticLater,
-            doc: "The least and the largest intensity: what lies beyond becomes one of them, before anything else. \
+            doc: "The least and the largest intensity; before anything else, intensities beyond become one of them. \
                   `{ percentiles = [0.5, 99.5] }` are those of the archive.",
         },
     ],
@@ -95,7 +95,7 @@ const COUNTED: FieldKind = FieldKind::Either(&[
     FieldKind::Choice(&["none", "nonzero", "labelled"]),
     FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
 ]);
-const COUNTED_DOC: &str = "Which voxels count: all (`none`), those that are not 0, those above a number, or, with \
+const COUNTED_DOC: &str = "The voxels that count: all (`none`), those that are not 0, those above a number, or, with \
                            `statistics = \"archive\"`, those with a label (`labelled`).";
 
 /// The registry's entry.

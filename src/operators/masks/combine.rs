@@ -47,7 +47,7 @@ pub static SPEC: Spec = Spec {
         kind: FieldKind::Choice(&["and", "or", "minus", "xor"]),
         default: Default::Required,
         role: Role::Semantic,
-        doc: "How the others change the first input.",
+        doc: "The operation by which the other inputs change the first one.",
     }],
 };
 

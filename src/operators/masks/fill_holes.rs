@@ -34,11 +34,11 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Integer { min: 2, max: 3 },
             default: Default::Json("3"),
             role: Role::Semantic,
-            doc: "3 for holes in the volume, 2 for holes in each slice.",
+            doc: "The number of dimensions that holes are looked for in: 3 for the volume, 2 for each slice.",
         },
         Field {
             default: Default::Json("6"),
-            doc: "Neighbours of a voxel of the background: 6 (faces), 18 (and edges) or 26 (and corners). The \
+            doc: "The neighbours that a voxel of the background is joined with: 6 (faces), 18 (and edges) or 26 (and corners). The \
                   more, the smaller a gap through which a hole is open.",
             ..CONNECTIVITY
         },

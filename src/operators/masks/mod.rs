@@ -8,3 +8,16 @@ pub mod largest_component;
 pub mod neighbours;
 pub mod opening;
 pub mod remove_small;
+
+use super::registry::Entry;
+
+/// The types of this room.
+pub const ENTRIES: &[Entry] = &[
+    largest_component::ENTRY,
+    remove_small::ENTRY,
+    fill_holes::ENTRY,
+    closing::ENTRY,
+    opening::ENTRY,
+    connected_components::ENTRY,
+    combine::ENTRY,
+];

@@ -12,7 +12,7 @@ pub(super) const CONNECTIVITY: Field = Field {
     kind: FieldKind::Integer { min: 6, max: 26 },
     default: Default::Json("26"),
     role: Role::Semantic,
-    doc: "Neighbours of a voxel: 6 (faces), 18 (and edges) or 26 (and corners).",
+    doc: "The neighbours that a voxel is joined with: 6 (faces), 18 (and edges) or 26 (and corners).",
 };
 
 /// Which labels an operator works on.
@@ -21,7 +21,7 @@ pub(super) const LABELS: Field = Field {
     kind: FieldKind::List { of: &FieldKind::Text, len: None },
     default: Default::Absent,
     role: Role::Semantic,
-    doc: "The names of the labels that are meant; left out, all. Others stay as they are.",
+    doc: "The names of the labels that are changed; when it is left out, all are. Others stay as they are.",
 };
 
 /// Reads [`CONNECTIVITY`].

@@ -1,10 +1,13 @@
 //! Cases and a model to masks.
 
+mod settings;
+
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+pub use self::settings::{Infer, Prepare};
 use super::origin::{self, DeclaredModel, FILE, ModelFile, ModelSource};
-use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision, Step};
+use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -83,28 +86,28 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Choice(&["monai", "nnunet"]),
             default: Default::Json("\"monai\""),
             role: Role::SemanticLater,
-            doc: "Whose placement and Gaussian windows follow.",
+            doc: "The program whose placement of windows and whose Gaussian are followed.",
         },
         Field {
             name: "blend",
             kind: FieldKind::Choice(&["gaussian", "constant"]),
             default: Default::Json("\"gaussian\""),
             role: Role::SemanticLater,
-            doc: "How windows that overlap are weighed: less towards their edges, or alike.",
+            doc: "The weights of windows that overlap: less towards their edges, or alike everywhere.",
         },
         Field {
             name: "flips",
             kind: FieldKind::List { of: &FieldKind::Choice(&["d", "h", "w"]), len: None },
             default: Default::Json("[]"),
             role: Role::SemanticLater,
-            doc: "Axes that the input is mirrored along as well; with three of them a network runs eight times.",
+            doc: "The axes that the input is mirrored along as well; with three of them a network runs eight times.",
         },
         Field {
             name: "precision",
             kind: FieldKind::Choice(&["float32", "bfloat16"]),
             default: Default::Json("\"float32\""),
             role: Role::SemanticLater,
-            doc: "How many bits features and weights have: with `bfloat16` a network takes half the time and memory \
+            doc: "The precision of features and weights: with `bfloat16` a network takes half the time and memory \
                   where the processor multiplies such numbers, and voxels at borders may fall otherwise. Not for \
                   TorchScript, which runs as it was saved.",
         },
@@ -122,7 +125,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Integer { min: 1, max: 4096 },
             default: Default::Json("4"),
             role: Role::Operational,
-            doc: "Windows or slices in one pass through the network.",
+            doc: "The number of windows or slices in one pass through the network.",
         },
         Field {
             name: "keep",
@@ -135,38 +138,13 @@ pub static SPEC: Spec = Spec {
             ]),
             default: Default::Json("[]"),
             role: Role::Operational,
-            doc: "Maps that are kept beside the mask; `true` keeps none, as masks are kept anyway.",
+            doc: "The maps that are kept beside the mask; `true` keeps none, as masks are kept anyway.",
         },
     ],
 };
 
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
-
-/// An inference.
-#[derive(Clone, Debug)]
-pub struct Infer {
-    /// Where the weights come from.
-    pub model: ModelSource,
-    /// How a volume is walked through.
-    pub options: InferOptions,
-    /// Whether a case is segmented only by models that were not trained on it.
-    pub out_of_fold: bool,
-    /// Who says how scans are prepared.
-    pub prepare: Prepare,
-    /// The preparation that the stages before it follow, where a model's card says it.
-    pub follows: Option<Vec<Step>>,
-}
-
-/// Who says how scans are prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prepare {
-    /// The stages before the inference.
-    Pipeline,
-    /// The card of the model's file.
-    Model,
-}
 
 #[derive(Deserialize)]
 struct Declared {

@@ -4,3 +4,8 @@ pub mod infer;
 pub mod origin;
 pub mod threshold;
 pub mod train;
+
+use super::registry::Entry;
+
+/// The types of this room.
+pub const ENTRIES: &[Entry] = &[threshold::ENTRY, train::ENTRY, infer::ENTRY];

@@ -16,7 +16,7 @@ const VIEWS: &[(&str, &[Field])] = &[
         &[Field::required(
             "size",
             FieldKind::List { of: &LENGTH, len: Some(3) },
-            "Voxels of a window, `[D, H, W]`.",
+            "The size of a window in voxels, `[D, H, W]`.",
         )],
     ),
     (
@@ -29,9 +29,13 @@ const VIEWS: &[(&str, &[Field])] = &[
     (
         "bag",
         &[
-            Field::required("stacks", LENGTH, "Stacks around the target, odd."),
-            Field::required("slices", LENGTH, "Slices of one stack, odd."),
-            Field::required("gap", LENGTH, "Slices between the centres of neighbouring stacks."),
+            Field::required("stacks", LENGTH, "The number of stacks around the target, an odd one."),
+            Field::required("slices", LENGTH, "The number of slices of a stack, an odd one."),
+            Field::required(
+                "gap",
+                LENGTH,
+                "The number of slices from the centre of a stack to that of the next.",
+            ),
         ],
     ),
 ];
@@ -60,7 +64,7 @@ pub(super) const FILE: &[Field] = &[
         "classes",
         FieldKind::Integer { min: 2, max: 65536 },
         Role::Semantic,
-        "Classes of a TorchScript network, background included; one more than `labels` when left out.",
+        "The number of classes of a TorchScript network, background included; when it is left out, one more than `labels`.",
     ),
     Field::absent(
         "labels",

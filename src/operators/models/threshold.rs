@@ -32,14 +32,14 @@ pub static SPEC: Spec = Spec {
             kind: BOUND,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "Foreground is greater than this.",
+            doc: "The intensity that voxels of the foreground are greater than.",
         },
         Field {
             name: "below",
             kind: BOUND,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "Foreground is less than this.",
+            doc: "The intensity that voxels of the foreground are less than.",
         },
         Field {
             name: "label",

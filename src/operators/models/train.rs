@@ -3,8 +3,7 @@
 mod fields;
 mod networks;
 mod split;
-
-use std::time::Duration;
+mod training;
 
 use serde::Deserialize;
 
@@ -13,10 +12,12 @@ use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec, is_default};
 use fields::FIELDS;
 pub use split::{Assigned, Named, Part, Share, Split, Stratify, Subject};
+pub(in crate::operators) use training::NAME;
+pub use training::{Operation, Retrain, Train};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
-    name: "train",
+    name: NAME,
     section: Section::Operators,
     summary: "Samples to a trained network.",
     doc: "Steps on the declared loss; batches are a permutation of the samples by seed and epoch. The best \
@@ -36,73 +37,6 @@ pub static SPEC: Spec = Spec {
 
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
-
-/// What happens to a trained model when its cases change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "DeclaredRetrain")]
-pub enum Retrain {
-    /// It stays.
-    Never,
-    /// It is trained anew.
-    Always,
-    /// It stays until so many labelled cases stand beside those that it has seen.
-    NewCases(u64),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum DeclaredRetrain {
-    Word(Word),
-    Table { new_cases: u64 },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Never,
-    Always,
-}
-
-impl From<DeclaredRetrain> for Retrain {
-    fn from(declared: DeclaredRetrain) -> Self {
-        match declared {
-            DeclaredRetrain::Word(Word::Never) => Self::Never,
-            DeclaredRetrain::Word(Word::Always) => Self::Always,
-            DeclaredRetrain::Table { new_cases } => Self::NewCases(new_cases),
-        }
-    }
-}
-
-/// How a training is carried out, which no result depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Operation {
-    /// The time from one checkpoint to the next.
-    #[serde(deserialize_with = "milliseconds")]
-    pub checkpoint_every: Duration,
-    /// Threads that read samples ahead.
-    pub readers: usize,
-    /// Whether figures are written for TensorBoard.
-    pub tensorboard: bool,
-    /// Whether a GPU sums in one order.
-    pub deterministic: bool,
-}
-
-fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_millis)
-}
-
-/// A training.
-#[derive(Clone, Debug)]
-pub struct Train {
-    /// How.
-    pub settings: Box<TrainSettings>,
-    /// How it is carried out, which no result depends on.
-    pub running: Operation,
-    /// On whom.
-    pub split: Split,
-    /// Whether anew when cases change.
-    pub retrain: Retrain,
-}
 
 #[derive(Deserialize)]
 struct Declared {
@@ -150,6 +84,8 @@ fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldPr
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::networks::{OptimizerConfig, Schedule};
     use crate::operators::spec::{Default, semantic};

@@ -6,3 +6,8 @@ pub mod dataset;
 pub mod patches;
 pub mod stack;
 pub mod view;
+
+use super::registry::Entry;
+
+/// The types of this room.
+pub const ENTRIES: &[Entry] = &[patches::ENTRY, stack::ENTRY, bag::ENTRY, augment::ENTRY];

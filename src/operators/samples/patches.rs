@@ -38,21 +38,21 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::List { of: &FieldKind::Integer { min: 1, max: 4096 }, len: Some(3) },
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "Voxels along `[D, H, W]`.",
+            doc: "The size of a window in voxels, `[D, H, W]`.",
         },
         Field {
             name: "size_mm",
             kind: LENGTHS_MM,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "Lengths along `[D, H, W]` in mm, instead of `size`.",
+            doc: "The lengths of a window along `[D, H, W]` in mm, in place of `size`.",
         },
         Field {
             name: "sampling",
             kind: FieldKind::Choice(&["biased", "balanced", "grid"]),
             default: Default::Json("\"biased\""),
             role: Role::SemanticLater,
-            doc: "How windows are chosen: by `foreground`, around each class alike, or all of a grid, where `per_case` \
+            doc: "The way in which windows are chosen: by `foreground`, around each class alike, or all of a grid, where `per_case` \
                   has no say.",
         },
         OVERLAP,

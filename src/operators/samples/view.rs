@@ -78,7 +78,7 @@ pub(super) const PER_CASE: Field = Field {
     kind: FieldKind::Integer { min: 1, max: 100_000 },
     default: Default::Json("2"),
     role: Role::Semantic,
-    doc: "Samples of each case in an epoch.",
+    doc: "The number of samples of each case in an epoch.",
 };
 
 pub(super) const FOREGROUND: Field = Field {

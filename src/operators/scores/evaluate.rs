@@ -20,7 +20,7 @@ use self::lesions::Overlaps;
 use self::promise12::{Observer, SECOND_OBSERVER};
 use self::thirds::Thirds;
 use crate::fields::text::joined;
-use crate::metrics::{Bootstrap, Packed};
+use crate::metrics::{Bootstrap, Packed, State};
 use crate::operators::registry::{Entry, Evaluator, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -29,9 +29,6 @@ use crate::operators::value::{Failure, Mask, Metric};
 
 /// Corners of two grids that lie nearer than this are the same.
 const SAME_GRID_MM: f64 = 0.01;
-
-/// The state of a label of the truth that the masks do not have: nobody looked for it.
-const NOT_IN_MASK: &str = "not_in_mask";
 
 /// What the reference says before the table of figures.
 const MATCHED: &str = "\
@@ -88,28 +85,28 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::List { of: &FieldKind::Choice(&NAMES), len: None },
             default: Default::Json("[\"dice\", \"assd\", \"rve\"]"),
             role: Role::Semantic,
-            doc: "Which figures, in this order.",
+            doc: "The figures that are computed, in this order.",
         },
         Field {
             name: "empty",
             kind: FieldKind::Choice(&["nan", "one_zero", "penalty"]),
             default: Default::Json("\"nan\""),
             role: Role::Semantic,
-            doc: "The figure of an empty mask where the formula has none.",
+            doc: "The figure that stands for an empty mask where the formula gives none.",
         },
         Field {
             name: "tolerance_mm",
             kind: FieldKind::Number { min: 0.0, max: 1000.0, unit: "mm" },
             default: Default::Json("1.0"),
             role: Role::Semantic,
-            doc: "Up to which distance, in mm, `nsd` counts a surface voxel as right; inclusive.",
+            doc: "The distance, in mm, up to which `nsd` counts a surface voxel as right, this distance included.",
         },
         Field {
             name: "lesion_iou",
             kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
             default: Default::Json("0.5"),
             role: Role::Semantic,
-            doc: "From which intersection over union on a lesion counts as found; with 0 a single voxel is enough.",
+            doc: "The intersection over union from which on a lesion counts as found; with 0 a single voxel is enough.",
         },
         SECOND_OBSERVER,
         Field {
@@ -117,21 +114,21 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Number { min: 0.01, max: 0.9999, unit: "" },
             default: Default::Absent,
             role: Role::Operational,
-            doc: "The confidence of the intervals of means in `summary`, 0.95 for 95 %; left out, there are none.",
+            doc: "The confidence of the intervals of means in `summary`, 0.95 for 95 %; when it is left out, there are none.",
         },
         Field {
             name: "resamples",
             kind: FieldKind::Integer { min: 100, max: 1_000_000 },
             default: Default::Json("1000"),
             role: Role::Operational,
-            doc: "How often cases are drawn anew for an interval.",
+            doc: "The number of times that cases are drawn anew for an interval.",
         },
         Field {
             name: "seed",
             kind: FieldKind::Integer { min: 0, max: i64::MAX },
             default: Default::Json("0"),
             role: Role::Operational,
-            doc: "What the random numbers of intervals start from.",
+            doc: "The seed of the random numbers that intervals are drawn with.",
         },
     ],
 };
@@ -246,7 +243,7 @@ impl Evaluator for Evaluate {
                 metric: figure.name.to_owned(),
                 value: figure.value(&found, self.empty, diagonal_mm(geometry)),
                 unit: figure.unit.to_owned(),
-                state: figure.state(&found).name().to_owned(),
+                state: figure.state(&found).into(),
             }));
         }
         Ok(metrics)
@@ -322,7 +319,7 @@ fn not_in_mask(label: &str, figure: &Figure) -> Metric {
         metric: figure.name.to_owned(),
         value: None,
         unit: figure.unit.to_owned(),
-        state: NOT_IN_MASK.to_owned(),
+        state: State::NOT_IN_MASK,
     }
 }
 

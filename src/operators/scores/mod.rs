@@ -2,3 +2,8 @@
 
 pub mod evaluate;
 pub mod regions;
+
+use super::registry::Entry;
+
+/// The types of this room.
+pub const ENTRIES: &[Entry] = &[evaluate::ENTRY];

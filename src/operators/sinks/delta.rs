@@ -1,8 +1,8 @@
 //! The sink `delta`: rows in Delta tables.
 
-use super::format as sink;
-use crate::operators::registry::Entry;
-use crate::operators::spec::{Aspects, Output, Section, Spec};
+use super::format::{self as sink, Format, Sink};
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{Aspects, Config, FieldProblem, Output, Section, Spec};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -27,4 +27,8 @@ pub static SPEC: Spec = Spec {
 };
 
 /// The registry's entry.
-pub const ENTRY: Entry = Entry { spec: &SPEC, build: sink::build_delta };
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+fn build(_config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    Ok(Stage::Sink(Sink { format: Format::Delta }))
+}

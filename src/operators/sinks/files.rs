@@ -1,11 +1,14 @@
 //! The sink `files`: masks as files for other programs.
 
+mod settings;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tomoflow_connectors::dicom_seg::Code;
 
+pub use self::settings::{Coded, FileFormat, Files};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -32,7 +35,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Path,
             default: Default::Required,
             role: Role::Operational,
-            doc: "The folder, relative to the pipeline file; it is made.",
+            doc: "The folder that files are written to, relative to the pipeline file; it is made when it is absent.",
         },
         Field {
             name: "format",
@@ -75,7 +78,7 @@ const CATEGORY: Field = Field {
     kind: CODE,
     default: Default::Json("[\"49755003\", \"SCT\", \"Morphologically Abnormal Structure\"]"),
     role: Role::Operational,
-    doc: "SegmentedPropertyCategory.",
+    doc: "The code of SegmentedPropertyCategory.",
 };
 
 const TYPE: Field = Field {
@@ -83,7 +86,7 @@ const TYPE: Field = Field {
     kind: CODE,
     default: Default::Json("[\"52988006\", \"SCT\", \"Lesion\"]"),
     role: Role::Operational,
-    doc: "SegmentedPropertyType.",
+    doc: "The code of SegmentedPropertyType.",
 };
 
 const REGION: Field = Field {
@@ -91,60 +94,11 @@ const REGION: Field = Field {
     kind: CODE,
     default: Default::Absent,
     role: Role::Operational,
-    doc: "AnatomicRegion.",
+    doc: "The code of AnatomicRegion.",
 };
 
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
-
-/// What masks are written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileFormat {
-    /// NIfTI-1, compressed: `.nii.gz`.
-    Nifti,
-    /// NRRD with segment names, as 3D Slicer has them: `.seg.nrrd`.
-    Nrrd,
-    /// MetaImage: `.mha`.
-    Metaimage,
-    /// DICOM SEG with a bit a voxel, which refers to the scan's instances: `.dcm`.
-    DicomSeg,
-    /// DICOM SEG with a label a voxel, which refers to the scan's instances: `.dcm`.
-    DicomLabelmap,
-    /// RTSTRUCT: contours along the voxels' borders, which refer to the scan's instances: `.dcm`.
-    Rtstruct,
-}
-
-impl FileFormat {
-    /// Whether it is a DICOM object, which names the patient and refers to the scan.
-    pub fn is_dicom(self) -> bool {
-        matches!(self, Self::DicomSeg | Self::DicomLabelmap | Self::Rtstruct)
-    }
-}
-
-/// What a label is, by codes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coded {
-    /// SegmentedPropertyCategory.
-    pub category: Code,
-    /// SegmentedPropertyType.
-    pub property: Code,
-    /// AnatomicRegion.
-    pub region: Option<Code>,
-}
-
-/// How masks become files, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Files {
-    /// The folder.
-    pub path: PathBuf,
-    /// What masks are written as.
-    pub format: FileFormat,
-    /// Whether scans are written beside them.
-    pub scans: bool,
-    /// What labels are, by name.
-    pub codes: BTreeMap<String, Coded>,
-}
 
 #[derive(Deserialize)]
 struct DeclaredCodes {

@@ -1,7 +1,6 @@
 //! What sinks share: which table format their stages' rows are kept in.
 
-use crate::operators::registry::Stage;
-use crate::operators::spec::{Config, FieldProblem, Kind, Port};
+use crate::operators::spec::{Kind, Port};
 
 /// A table format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,11 +20,3 @@ pub struct Sink {
 
 /// The inputs of a sink: any number of stages that give masks, metrics or a model's figures.
 pub const INPUTS: &[Port] = &[Port { name: "rows", accepts: &[Kind::Masks, Kind::Metrics], many: true }];
-
-pub(super) fn build_delta(_config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Sink(Sink { format: Format::Delta }))
-}
-
-pub(super) fn build_parquet(_config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Sink(Sink { format: Format::Parquet }))
-}

@@ -23,7 +23,7 @@ const INFO: Field = Field {
     kind: FieldKind::Path,
     default: Default::Required,
     role: Role::Operational,
-    doc: "`DL_info.csv`, as it was published; it is read when a run starts.",
+    doc: "The path of `DL_info.csv` as it was published; it is read when a run starts.",
 };
 
 /// What the type `deeplesion` declares.

@@ -43,7 +43,7 @@ pub static SPEC: Spec = Spec {
             ])),
             default: Default::Json("{}"),
             role: Role::Operational,
-            doc: "Patterns by DICOM keyword, all of which must fit: `{ Modality = \"MR\", SeriesDescription = \"!*scout*\" }`.",
+            doc: "The patterns that an instance must fit, all of them, by DICOM keyword: `{ Modality = \"MR\", SeriesDescription = \"!*scout*\" }`.",
         },
     ],
 };
@@ -54,7 +54,7 @@ pub const PATH: Field = Field {
     kind: FieldKind::Path,
     default: Default::Required,
     role: Role::Operational,
-    doc: "The folder, `.zip`, `.tar` or DICOMDIR, relative to the pipeline file.",
+    doc: "The folder, `.zip`, `.tar` or DICOMDIR that holds the files, relative to the pipeline file.",
 };
 
 /// The registry's entry.

@@ -31,7 +31,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "Labels and the patterns of their segments' labels: `{ liver = [\"Liver*\"] }`.",
+            doc: "The labels, each with the patterns of its segments' labels: `{ liver = [\"Liver*\"] }`.",
         },
         Field {
             name: "threshold",

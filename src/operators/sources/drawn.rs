@@ -45,7 +45,7 @@ pub const HOLDS: Field = Field {
     kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
     default: Default::Json("{}"),
     role: Role::SemanticLater,
-    doc: "Labels that are a part of others, which are scored with them: `{ liver = [\"lesion\"] }`. Without it a voxel \
+    doc: "The labels that are a part of others and are scored with them: `{ liver = [\"lesion\"] }`. Without it a voxel \
           that two structures share is the later label's alone, and how many there are is told of each case \
           (`LABELS_OVERLAP`).",
 };

@@ -37,7 +37,7 @@ pub const PATH: Field = Field {
     kind: FieldKind::Path,
     default: Default::Required,
     role: Role::Operational,
-    doc: "The folder, `.zip` or `.tar`, relative to the pipeline file.",
+    doc: "The folder, `.zip` or `.tar` that holds the files, relative to the pipeline file.",
 };
 
 /// The modality, which such files do not say.

@@ -49,14 +49,14 @@ pub static SPEC: Spec = Spec {
             }),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "Labels and their values in the files: `{ liver = [1, 2], tumour = [2] }`.",
+            doc: "The labels, each with its values in the files: `{ liver = [1, 2], tumour = [2] }`.",
         },
         Field {
             name: "background",
             kind: FieldKind::List { of: &FieldKind::Integer { min: 1, max: 65_535 }, len: None },
             default: Default::Json("[]"),
             role: Role::SemanticLater,
-            doc: "Values that count as background, and of which nothing is told: `[2, 3]`.",
+            doc: "The values that count as background, so that no row tells of them: `[2, 3]`.",
         },
         Field {
             name: "grid",

@@ -11,3 +11,16 @@ pub mod merged;
 pub mod names;
 pub mod patterns;
 pub mod rtstruct;
+
+use super::registry::Entry;
+
+/// The types of this room.
+pub const ENTRIES: &[Entry] = &[
+    dicom::ENTRY,
+    rtstruct::ENTRY,
+    dicom_seg::ENTRY,
+    images::ENTRY,
+    label_images::ENTRY,
+    deeplesion::ENTRY,
+    deeplesion::BOXES_ENTRY,
+];

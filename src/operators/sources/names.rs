@@ -15,7 +15,7 @@ pub const FILES: Field = Field {
     kind: FieldKind::Either(&[FieldKind::Text, FieldKind::List { of: &FieldKind::Text, len: None }]),
     default: Default::Absent,
     role: Role::Operational,
-    doc: "Patterns of their names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
+    doc: "The patterns of the files' names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
           (without it, the name below `path` without its ending), `{patient}` the patient's (else each case is a \
           patient), and of label maps `{label}` the label that a file holds; `*` and `?` stop at a `/`, `**/` does \
           not; `!` before a pattern leaves out what fits it. A pattern that fits no file is a row `NO_FILE_FITS` in \
@@ -28,7 +28,7 @@ pub const TABLE: Field = Field {
     kind: FieldKind::Path,
     default: Default::Absent,
     role: Role::Operational,
-    doc: "Instead of `files`: a CSV with the columns `file`, `case`, and perhaps `patient` and, of label maps that \
+    doc: "A table in place of `files`: a CSV with the columns `file`, `case`, and perhaps `patient` and, of label maps that \
           hold one label each, `label`. A file is named by its \
           path from `path` on, `./` and `..` included, from the table's own folder, or as a whole; what lies outside \
           of `path` is a row `OUTSIDE_PATH` in `rejects`, and a file that is not there a row `FILE_MISSING`. The \

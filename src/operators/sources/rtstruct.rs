@@ -30,7 +30,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "Labels and the patterns of their structures' names: `{ tumour = [\"TV\", \"*schwannoma*\"] }`.",
+            doc: "The labels, each with the patterns of its structures' names: `{ tumour = [\"TV\", \"*schwannoma*\"] }`.",
         },
         ABSENT,
         HOLDS,

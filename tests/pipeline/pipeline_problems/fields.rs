@@ -156,7 +156,7 @@ fn fields() {
                |
             36 | keep = "yes"
                |        ^^^^^ text found
-            hint: whether its output is kept even where nothing downstream needs it on disk
+            hint: whether the operator's output is kept even where nothing downstream needs it on disk
         "#]],
     );
     check(
@@ -182,7 +182,7 @@ fn fields() {
                |
             39 | retries = 11
                |           ^^ 11 found
-            hint: how often an action that failed for a passing reason is tried again
+            hint: the number of times that an action which failed for a passing reason is tried again
 
             error: `infer` has no field `timout`
               --> vs.toml:40:1

@@ -11,6 +11,7 @@ use dicom_dictionary_std::{StandardDataDictionary, tags};
 use super::dataset::{Dataset, Fragments, Value};
 use super::head::Head;
 use super::instance::{Instance, PixelFormat, Tags};
+use super::layout::Layout;
 use super::{charset, frames, refuse};
 use crate::dicom::FILTER_KEYWORDS;
 use crate::dicom::codecs::lut::ModalityLut;
@@ -51,14 +52,6 @@ static FILTER_TAGS: LazyLock<Vec<(&'static str, Tag)>> = LazyLock::new(|| {
     let tag = |&keyword| Some((keyword, StandardDataDictionary.by_name(keyword)?.tag()));
     FILTER_KEYWORDS.iter().filter_map(tag).collect()
 });
-
-/// How pixels lie in the file, as far as their lengths tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
-    Missing,
-    Native { length: u64 },
-    Fragments { count: u64, length: u64, cut: bool },
-}
 
 /// Reads an image, without digests; `None` when the data set holds none.
 pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'a>> {

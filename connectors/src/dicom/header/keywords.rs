@@ -7,9 +7,8 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
 
 use super::dataset::{Dataset, vr_of};
-use super::image;
 use super::instance::Tags;
-use super::record::READING;
+use super::{READING, image};
 use crate::Digest;
 use crate::dicom::FILTER_KEYWORDS;
 

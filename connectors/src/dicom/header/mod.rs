@@ -7,6 +7,7 @@ mod head;
 pub(crate) mod image;
 pub mod instance;
 pub(crate) mod keywords;
+mod layout;
 pub(crate) mod parse;
 pub(crate) mod peek;
 pub mod record;
@@ -20,4 +21,7 @@ pub(crate) use head::Head;
 pub use instance::{Frame, Instance, PixelFormat, Tags};
 pub use keywords::{MoreTags, can_be_kept};
 pub use peek::HeaderReader;
-pub use record::{READING, Record, read_record, read_record_with};
+pub use record::{Record, read_record, read_record_with};
+
+/// Raised when a file may come out as another record than before: all are read anew then.
+pub const READING: u64 = 3;

@@ -5,8 +5,8 @@ use dicom_dictionary_std::sop_class::StandardSopClassDictionary;
 use dicom_dictionary_std::{tags, uids};
 
 use super::dataset::Dataset;
-use super::image::Layout;
 use super::instance::PixelFormat;
+use super::layout::Layout;
 use crate::dicom::codecs::codec;
 use crate::dicom::codecs::lut::ModalityLut;
 

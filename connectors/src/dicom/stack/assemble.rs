@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
 use super::passes::{self, Passes};
-use super::slices::{Slice, Stack, stacks};
+use super::slices::{Slice, SliceRef, Stack, stacks};
 use super::split::{Position, places, split};
 use crate::dicom::header::instance::{Instance, PixelFormat};
 use crate::dicom::header::refuse::ASIDE;
@@ -36,15 +36,6 @@ pub struct Assembled {
     pub heights: Vec<f64>,
     /// What was put right or is worth knowing: `GANTRY_TILT`, `DUPLICATE_INSTANCE`, …
     pub notes: Vec<String>,
-}
-
-/// Where a slice comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SliceRef {
-    /// Index into the instances that were given.
-    pub instance: usize,
-    /// Frame of the instance, from 0 on.
-    pub frame: u32,
 }
 
 /// The stacks of one series, of which those with a gap, or with uneven ones, are refused.

@@ -9,7 +9,8 @@ mod slices;
 mod split;
 mod strays;
 
-pub use assemble::{Assembled, SliceRef, StackPart, assemble, assemble_comparing, assemble_with};
+pub use assemble::{Assembled, StackPart, assemble, assemble_comparing, assemble_with};
 pub use between::load_scan_between;
 pub use gaps::{OnGap, OnUneven, Rules, says_between};
+pub use slices::SliceRef;
 pub use strays::{gather, stray_series};

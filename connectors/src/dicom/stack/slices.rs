@@ -2,9 +2,17 @@
 
 use std::cmp::Ordering;
 
-use super::assemble::SliceRef;
 use crate::dicom::header::instance::{Frame, Instance};
 use crate::geometry::{cross, dot, is_spacing, norm};
+
+/// Where a slice comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SliceRef {
+    /// Index into the instances that were given.
+    pub instance: usize,
+    /// Frame of the instance, from 0 on.
+    pub frame: u32,
+}
 
 /// Cosines may differ by this much within a stack; rounded decimal strings do.
 const ORIENTATION_TOLERANCE: f64 = 1e-3;

@@ -20,20 +20,25 @@ const SHARE: FieldKind =
     FieldKind::Either(&[COUNT_OR_NONE, FieldKind::Number { min: 0.0, max: 1.0, unit: "" }]);
 
 const SPLIT: &[Field] = &[
-    Field::semantic("train", SHARE, "0.7", "Patients to train on: a count, or a share of all."),
-    Field::semantic("validation", SHARE, "0.1", "Patients that choose the best epoch."),
+    Field::semantic("train", SHARE, "0.7", "The patients that are trained on: a count, or a share of all."),
+    Field::semantic(
+        "validation",
+        SHARE,
+        "0.1",
+        "The patients that choose the best epoch: a count, or a share of all.",
+    ),
     Field::semantic(
         "test",
         SHARE,
         "0.2",
-        "Patients that training never sees; those left over are among them.",
+        "The patients that training never sees: a count, or a share of all. Those left over are among them.",
     ),
-    Field::semantic("seed", COUNT_OR_NONE, "0", "Of who comes where."),
+    Field::semantic("seed", COUNT_OR_NONE, "0", "The seed by which patients are dealt to the parts."),
     Field::absent(
         "folds",
         FieldKind::Integer { min: 2, max: 1000 },
         Role::SemanticLater,
-        "Folds of all patients but those of `test`, which are the same for each fold. They differ by one patient at \
+        "The number of folds of all patients but those of `test`, which are the same for each fold. They differ by one patient at \
          most, and a patient who comes moves few of the others to another one.",
     ),
     Field::absent(
@@ -46,7 +51,7 @@ const SPLIT: &[Field] = &[
         "stratify",
         FieldKind::Choice(&["vendor", "scanner", "modality", "spacing", "volume"]),
         Role::SemanticLater,
-        "What parts and folds hold alike shares of: the scanner's maker (the first word of its name) or model, the \
+        "The property of which parts and folds hold alike shares: the scanner's maker (the first word of its name) or model, the \
          modality, the distance between slices in classes of a factor √2, or the volume of all labels in classes of \
          a factor 2. For the last one all labels are drawn before anybody is trained on.",
     ),
@@ -54,7 +59,7 @@ const SPLIT: &[Field] = &[
         "file",
         FieldKind::Path,
         Role::Operational,
-        "A file that says it instead, read when a run starts; results depend on what it decides. A CSV has the \
+        "A file that says who stands in which part, in place of the fields above; it is read when a run starts; results depend on what it decides. A CSV has the \
          columns `patient` or `series` (identifiers as the scans have them) and `part` (`train`, `validation` or \
          `test`), or `fold`, where nothing is for `test`; a `.json` is nnU-Net's `splits_final.json`. With folds \
          `fold` says which. Who is not named is in `test`. A patient whose series stand in several parts is in the \
@@ -75,7 +80,7 @@ const ADAM: &[Field] = &[
         "epsilon",
         FieldKind::Number { min: 1e-16, max: 1.0, unit: "" },
         "1e-8",
-        "Added to the root of the squares.",
+        "The number that is added to the root of the squares, against a division by 0.",
     ),
 ];
 
@@ -88,7 +93,7 @@ const WARM_UP: Field = Field::semantic(
     "warm_up",
     COUNT_OR_NONE,
     "0",
-    "Steps in which the learning rate rises to its full height, in equal parts; the schedule begins after them.",
+    "The number of steps in which the learning rate rises to its full height, in equal parts; the schedule begins after them.",
 );
 
 const POLYNOMIAL: &[Field] = &[
@@ -96,7 +101,7 @@ const POLYNOMIAL: &[Field] = &[
         "power",
         FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
         "0.9",
-        "Of the share of steps that is left: 1 is a straight line.",
+        "The power that the share of steps which are left is raised to; 1 is a straight line.",
     ),
     WARM_UP,
 ];
@@ -108,7 +113,7 @@ const RETRAIN: &[Field] = &[Field {
     ..Field::required(
         "new_cases",
         COUNT,
-        "Labelled cases that the model has not seen, from which on it is trained anew.",
+        "The number of labelled cases that the model has not seen from which on it is trained anew.",
     )
 }];
 
@@ -121,37 +126,37 @@ pub(super) const FIELDS: &[Field] = &[
         "1.0",
         "The weight of the loss of supervised attention maps.",
     ),
-    Field::semantic("epochs", COUNT, "300", "Passes over the training samples, at most."),
+    Field::semantic("epochs", COUNT, "300", "The greatest number of passes over the training samples."),
     Field::semantic(
         "batch",
         FieldKind::Integer { min: 1, max: 4096 },
         "2",
-        "Samples that go through the network together.",
+        "The number of samples that go through the network together.",
     ),
     later(
         "accumulate",
         FieldKind::Integer { min: 1, max: 4096 },
         "1",
-        "Batches whose gradients are averaged for one step, where memory is too small for a greater `batch`.",
+        "The number of batches whose gradients are averaged for one step, where memory is too small for a greater `batch`.",
     ),
     later(
         "optimizer",
         FieldKind::Tagged(&[("adam", ADAM), ("adamw", ADAM), ("sgd", SGD)]),
         r#"{"type":"adam","betas":[0.9,0.999],"epsilon":1e-8}"#,
-        "The rule of steps, as PyTorch's; nnU-Net trains with `sgd`, `learning_rate = 0.01`, \
+        "The optimizer, as PyTorch has it; nnU-Net trains with `sgd`, `learning_rate = 0.01`, \
          `weight_decay = 3e-5`.",
     ),
     Field::semantic(
         "learning_rate",
         FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
         "0.0001",
-        "Of the optimizer, before the schedule takes its share.",
+        "The learning rate of the optimizer, before the schedule takes its share.",
     ),
     Field::semantic(
         "weight_decay",
         FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
         "1e-7",
-        "Of the optimizer: added to the gradient, or with `adamw` taken from the weights.",
+        "The weight decay of the optimizer: it is added to the gradient, or with `adamw` taken from the weights.",
     ),
     later(
         "schedule",
@@ -164,44 +169,44 @@ pub(super) const FIELDS: &[Field] = &[
         "halve_every",
         COUNT_OR_NONE,
         "10000",
-        "Steps after which the learning rate is halved by `schedule = { type = \"halve\" }`; 0 for never.",
+        "The number of steps after which the learning rate is halved by `schedule = { type = \"halve\" }`; 0 for never.",
     ),
     later(
         "clip_norm",
         FieldKind::Number { min: 0.0, max: 1e9, unit: "" },
         "0.0",
-        "The greatest norm of a step's whole gradient, which is scaled down to it; 0 for any.",
+        "The greatest norm of a step's whole gradient, which is scaled down to it; with 0 it is never scaled.",
     ),
     later(
         "precision",
         FieldKind::Choice(&["float32", "bfloat16"]),
         "\"float32\"",
-        "How many bits features have: with `bfloat16` steps take less time and memory where the processor multiplies \
+        "The precision of features: with `bfloat16` steps take less time and memory where the processor multiplies \
          such numbers; weights, the statistics of norms and the loss keep 32 bits.",
     ),
     Field::semantic(
         "patience",
         COUNT_OR_NONE,
         "0",
-        "Epochs without a better validation Dice after which training stops; 0 for never.",
+        "The number of epochs without a better validation Dice after which training stops; with 0 it never stops early.",
     ),
     later(
         "weights",
         FieldKind::Choice(&["best", "last"]),
         "\"best\"",
-        "Which weights the model has: of the epoch with the best validation Dice (of equal ones the latest), or of the last.",
+        "The weights that the model has: those of the epoch with the best validation Dice (of equal ones the latest), or those of the last epoch.",
     ),
     operational(
         "checkpoint_every",
         FieldKind::Duration,
         "\"60s\"",
-        "How often a training is saved on the way, in a twentieth of its time at most; a killed one goes on from there.",
+        "The time from one checkpoint of a training to the next, from which a killed one goes on; saving takes a twentieth of its time at most.",
     ),
     operational(
         "readers",
         FieldKind::Integer { min: 1, max: 256 },
         "4",
-        "Threads that cut and augment samples ahead, each up to two batches; the log shows the share of time in \
+        "The number of threads that cut and augment samples ahead, each up to two batches; the log shows the share of time in \
          which the device had work.",
     ),
     operational(
@@ -218,12 +223,12 @@ pub(super) const FIELDS: &[Field] = &[
         "false",
         "Whether figures are written for TensorBoard too, below `tensorboard/STAGE` of the output folder.",
     ),
-    Field::semantic("seed", COUNT_OR_NONE, "0", "Of the first weights and of the order of samples."),
+    Field::semantic("seed", COUNT_OR_NONE, "0", "The seed of the first weights and of the order of samples."),
     Field::semantic(
         "split",
         FieldKind::Table(SPLIT),
         r#"{"train":0.7,"validation":0.1,"test":0.2,"seed":0}"#,
-        "Who is trained on, by patient, so that no patient stands on both sides.",
+        "The split of patients into those who are trained on, validated on and tested on; no patient stands on both sides.",
     ),
     Field {
         name: "retrain",

@@ -1,6 +1,6 @@
 //! What a training can be told about its network and its loss.
 
-use crate::networks::losses::config as losses;
+use crate::networks::losses;
 use crate::operators::spec::{Field, FieldKind, Role};
 
 /// A field that came after trainings were first kept: left open it is part of no key.
@@ -12,13 +12,18 @@ const KERNEL: FieldKind = FieldKind::List { of: &FieldKind::Integer { min: 1, ma
 const POOL: FieldKind = FieldKind::List { of: &FieldKind::Integer { min: 1, max: 8 }, len: Some(3) };
 
 const LEVEL: &[Field] = &[
-    Field::required("channels", FieldKind::Integer { min: 1, max: 4096 }, "Feature channels."),
-    Field::semantic("kernel", KERNEL, "[3, 3, 3]", "Of its convolutions, `[D, H, W]`, odd."),
+    Field::required("channels", FieldKind::Integer { min: 1, max: 4096 }, "The number of feature channels."),
+    Field::semantic(
+        "kernel",
+        KERNEL,
+        "[3, 3, 3]",
+        "The size of the kernels of this level's convolutions, `[D, H, W]`, odd numbers.",
+    ),
     Field::semantic(
         "pool",
         POOL,
         "[2, 2, 2]",
-        "Stride to the next level, `[D, H, W]`; the last level's is not used.",
+        "The stride to the next level, `[D, H, W]`; that of the last level is not used.",
     ),
 ];
 
@@ -27,7 +32,7 @@ const UNET: &[Field] = &[
         "dims",
         FieldKind::Choice(&["2d", "2.5d", "3d"]),
         "\"2.5d\"",
-        "Which levels see across slices: none, all but the first two, or all. Kernels are 1x3x3 or 3x3x3, pools 1x2x2 or 2x2x2. Not used where `levels` is a list.",
+        "The levels that see across slices: none, all but the first two, or all. Kernels are 1x3x3 or 3x3x3, pools 1x2x2 or 2x2x2. It is not used where `levels` is a list.",
     ),
     Field::semantic(
         "levels",
@@ -36,7 +41,7 @@ const UNET: &[Field] = &[
             FieldKind::List { of: &FieldKind::Table(LEVEL), len: None },
         ]),
         "5",
-        "Levels, full resolution included: a number, made by `dims` and `channels`, or a list of up to 8 tables, e.g. `[{ channels = 16, kernel = [1, 3, 3], pool = [1, 2, 2] }, …]`.",
+        "The levels, full resolution included: a number, made by `dims` and `channels`, or a list of up to 8 tables, e.g. `[{ channels = 16, kernel = [1, 3, 3], pool = [1, 2, 2] }, …]`.",
     ),
     Field::semantic(
         "channels",
@@ -45,13 +50,13 @@ const UNET: &[Field] = &[
             FieldKind::List { of: &FieldKind::Integer { min: 1, max: 4096 }, len: None },
         ]),
         "16",
-        "Feature channels: a number n gives level l n * l of them, a list one number for each level. Not used where `levels` is a list.",
+        "The feature channels: a number n gives level l n * l of them, a list one number for each level. They are not used where `levels` is a list.",
     ),
     Field::semantic(
         "attention",
         FieldKind::Choice(&["off", "gate", "unsupervised", "supervised"]),
         "\"off\"",
-        "Attention maps: `gate` weighs what skips a level by what comes from below (Oktay et al. 2018), `unsupervised` the decoder's features by themselves (Wang et al. 2019); `supervised` also compares these maps with the foreground.",
+        "The kind of attention maps: `gate` weighs what skips a level by what comes from below (Oktay et al. 2018), `unsupervised` the decoder's features by themselves (Wang et al. 2019); `supervised` also compares these maps with the foreground.",
     ),
     Field::semantic(
         "variant",
@@ -62,17 +67,17 @@ const UNET: &[Field] = &[
     open(
         "dropout",
         FieldKind::Number { min: 0.0, max: 0.9, unit: "" },
-        "The share of features that each training step leaves out after each norm; left open, 0 for `paper` and 0.1 for `vs_seg`.",
+        "The share of features that each training step leaves out after each norm; when it is left out, 0 for `paper` and 0.1 for `vs_seg`.",
     ),
     open(
         "map_pooling",
         FieldKind::Choice(&["average", "maximum"]),
-        "How the foreground comes to the resolution of a supervised map; left open, `average` for `paper` and `maximum` for `vs_seg`.",
+        "How the foreground comes to the resolution of a supervised map; when it is left out, `average` for `paper` and `maximum` for `vs_seg`.",
     ),
     open(
         "map_loss",
         FieldKind::Choice(&["segmentation", "dice"]),
-        "The loss of supervised maps: the segmentation's own, or soft Dice; left open, `segmentation` for `paper` and `dice` for `vs_seg`.",
+        "The loss of supervised maps: the segmentation's own, or soft Dice; when it is left out, `segmentation` for `paper` and `dice` for `vs_seg`.",
     ),
 ];
 
@@ -81,7 +86,7 @@ pub(super) const NETWORK: Field = Field::semantic(
     "network",
     FieldKind::Tagged(&[("unet", UNET)]),
     r#"{"type":"unet","dims":"2.5d","levels":5,"channels":16,"attention":"off","variant":"paper"}"#,
-    "The architecture.",
+    "The architecture that is trained.",
 );
 
 /// What training minimises.

@@ -7,7 +7,7 @@ use super::lesions::{Lesions, Size};
 use super::promise12::{self, PERFECT, Scored};
 use super::thirds::{End, Third};
 use crate::fields::text::joined;
-use crate::metrics::{State, SurfaceDistances};
+use crate::metrics::{Emptiness, SurfaceDistances};
 
 /// One figure.
 #[derive(Debug)]
@@ -350,7 +350,7 @@ impl Figure {
     }
 
     /// Which masks are empty, of the part that the figure is of.
-    pub fn state(&self, found: &Findings) -> State {
+    pub fn state(&self, found: &Findings) -> Emptiness {
         let third = self.end.and_then(|end| found.thirds.as_ref().map(|thirds| thirds.at(end)));
         third.map_or(found.counts, |third| third.counts).state()
     }
@@ -369,12 +369,12 @@ pub enum Empty {
 }
 
 impl Empty {
-    fn value(self, kind: FigureKind, state: State, diagonal_mm: f64) -> Option<f64> {
+    fn value(self, kind: FigureKind, state: Emptiness, diagonal_mm: f64) -> Option<f64> {
         match (self, kind, state) {
             (Self::Nan, _, _) | (_, FigureKind::ShareOfSome | FigureKind::Amount, _) => None,
-            (_, FigureKind::Share, State::BothEmpty) => Some(1.0),
-            (_, FigureKind::Points, State::BothEmpty) => Some(PERFECT),
-            (_, FigureKind::Share | FigureKind::Points, _) | (_, _, State::BothEmpty) => Some(0.0),
+            (_, FigureKind::Share, Emptiness::BothEmpty) => Some(1.0),
+            (_, FigureKind::Points, Emptiness::BothEmpty) => Some(PERFECT),
+            (_, FigureKind::Share | FigureKind::Points, _) | (_, _, Emptiness::BothEmpty) => Some(0.0),
             (Self::OneZero, _, _) => None,
             (Self::Penalty, FigureKind::Error, _) => Some(1.0),
             (Self::Penalty, FigureKind::Distance, _) => Some(diagonal_mm),

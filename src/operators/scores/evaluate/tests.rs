@@ -47,7 +47,7 @@ const OF_VOXELS: [&str; 13] = [
 fn values(empty: Empty, prediction: &[u16], reference: &[u16]) -> (String, Vec<Option<f64>>) {
     let found = evaluate(&OF_VOXELS, empty).evaluate(&mask(&["a"], prediction), &mask(&["a"], reference));
     let found = found.unwrap();
-    (found[0].state.clone(), found.iter().map(|metric| metric.value).collect())
+    (found[0].state.to_string(), found.iter().map(|metric| metric.value).collect())
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn base_and_apex_by_hand() {
     ];
     let figures = |empty, prediction: &[u16], reference: &[u16]| {
         let found = judged(&names, empty, prediction, reference);
-        let states = [found[0].state.clone(), found[1].state.clone()];
+        let states = [found[0].state.to_string(), found[1].state.to_string()];
         (found.iter().map(|metric| metric.value).collect::<Vec<_>>(), states)
     };
     // Six slices, of which the uppermost is missed: two belong to each end.
@@ -337,7 +337,7 @@ fn a_label_that_the_mask_does_not_have_is_said_to_be_absent() {
     let found = evaluate.evaluate(&mask(&["cochlea"], &[0, 1, 0, 0]), &truth).unwrap();
     let rows: Vec<_> = found
         .iter()
-        .map(|row| (row.label.as_str(), row.metric.as_str(), row.value, row.state.as_str()))
+        .map(|row| (row.label.as_str(), row.metric.as_str(), row.value, row.state.name()))
         .collect();
     let absent = "not_in_mask";
     assert_eq!(

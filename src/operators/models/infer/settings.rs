@@ -1,0 +1,31 @@
+//! What an inference is.
+
+use serde::Deserialize;
+
+use crate::networks::{InferOptions, Step};
+use crate::operators::models::origin::ModelSource;
+
+/// An inference.
+#[derive(Clone, Debug)]
+pub struct Infer {
+    /// Where the weights come from.
+    pub model: ModelSource,
+    /// How a volume is walked through.
+    pub options: InferOptions,
+    /// Whether a case is segmented only by models that were not trained on it.
+    pub out_of_fold: bool,
+    /// Who says how scans are prepared.
+    pub prepare: Prepare,
+    /// The preparation that the stages before it follow, where a model's card says it.
+    pub follows: Option<Vec<Step>>,
+}
+
+/// Who says how scans are prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prepare {
+    /// The stages before the inference.
+    Pipeline,
+    /// The card of the model's file.
+    Model,
+}

@@ -1,0 +1,78 @@
+//! What a training is.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::split::Split;
+use crate::networks::TrainSettings;
+
+/// The type's name.
+pub(in crate::operators) const NAME: &str = "train";
+
+/// What happens to a trained model when its cases change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "DeclaredRetrain")]
+pub enum Retrain {
+    /// It stays.
+    Never,
+    /// It is trained anew.
+    Always,
+    /// It stays until so many labelled cases stand beside those that it has seen.
+    NewCases(u64),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DeclaredRetrain {
+    Word(Word),
+    Table { new_cases: u64 },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Never,
+    Always,
+}
+
+impl From<DeclaredRetrain> for Retrain {
+    fn from(declared: DeclaredRetrain) -> Self {
+        match declared {
+            DeclaredRetrain::Word(Word::Never) => Self::Never,
+            DeclaredRetrain::Word(Word::Always) => Self::Always,
+            DeclaredRetrain::Table { new_cases } => Self::NewCases(new_cases),
+        }
+    }
+}
+
+/// How a training is carried out, which no result depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Operation {
+    /// The time from one checkpoint to the next.
+    #[serde(deserialize_with = "milliseconds")]
+    pub checkpoint_every: Duration,
+    /// Threads that read samples ahead.
+    pub readers: usize,
+    /// Whether figures are written for TensorBoard.
+    pub tensorboard: bool,
+    /// Whether a GPU sums in one order.
+    pub deterministic: bool,
+}
+
+fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+/// A training.
+#[derive(Clone, Debug)]
+pub struct Train {
+    /// How.
+    pub settings: Box<TrainSettings>,
+    /// How it is carried out, which no result depends on.
+    pub running: Operation,
+    /// On whom.
+    pub split: Split,
+    /// Whether anew when cases change.
+    pub retrain: Retrain,
+}
