@@ -2,11 +2,10 @@
 //!
 //! `TOMOFLOW_POINT=NAME:COUNT:ACTION` makes the `COUNT`th passing of a point `abort` the process (as a
 //! power cut would: no destructor runs), `panic`, fail as a `full` disk does, or `hang`. Without the
-//! variable a point costs one load.
+//! variable a point costs one load. All of it is there in what `cargo test` builds alone (the feature `points`): a program
+//! that is handed on passes every point, whatever its environment says.
 
 use std::io;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every point, in the order in which a run passes them.
 pub const ALL: &[&str] = &[
@@ -45,24 +44,6 @@ pub const RUN_APPENDED: &str = "run.appended";
 /// A timely worker is about to take a batch; only for panics, which must end the process.
 pub const WORKER_BATCH: &str = "worker.batch";
 
-struct Armed {
-    name: String,
-    action: String,
-    left: AtomicU64,
-}
-
-fn armed() -> Option<&'static Armed> {
-    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-    let read = || {
-        let text = std::env::var("TOMOFLOW_POINT").ok()?;
-        let mut parts = text.split(':');
-        let (name, count, action) = (parts.next()?, parts.next()?, parts.next()?);
-        let left = AtomicU64::new(count.parse().ok()?);
-        Some(Armed { name: name.to_owned(), action: action.to_owned(), left })
-    };
-    ARMED.get_or_init(read).as_ref()
-}
-
 /// Passes a point.
 ///
 /// # Errors
@@ -70,20 +51,52 @@ fn armed() -> Option<&'static Armed> {
 ///
 /// # Panics
 /// When a test asks for that.
-#[expect(clippy::panic, reason = "a panic is what the test asks for")]
 pub fn pass(name: &str) -> io::Result<()> {
-    let Some(armed) = armed().filter(|armed| armed.name == name) else { return Ok(()) };
-    let last = armed.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-    if last != Ok(1) {
-        return Ok(());
+    #[cfg(feature = "points")]
+    armed::pass(name)?;
+    let _ = name;
+    Ok(())
+}
+
+#[cfg(feature = "points")]
+mod armed {
+    use std::io;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    struct Armed {
+        name: String,
+        action: String,
+        left: AtomicU64,
     }
-    match armed.action.as_str() {
-        "abort" => std::process::abort(),
-        "panic" => panic!("a test asked for it at {name}"),
-        "full" => Err(io::Error::from(io::ErrorKind::StorageFull)),
-        "hang" => loop {
-            std::thread::park();
-        },
-        _ => Ok(()),
+
+    fn armed() -> Option<&'static Armed> {
+        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+        let read = || {
+            let text = std::env::var("TOMOFLOW_POINT").ok()?;
+            let mut parts = text.split(':');
+            let (name, count, action) = (parts.next()?, parts.next()?, parts.next()?);
+            let left = AtomicU64::new(count.parse().ok()?);
+            Some(Armed { name: name.to_owned(), action: action.to_owned(), left })
+        };
+        ARMED.get_or_init(read).as_ref()
+    }
+
+    #[expect(clippy::panic, reason = "a panic is what the test asks for")]
+    pub(super) fn pass(name: &str) -> io::Result<()> {
+        let Some(armed) = armed().filter(|armed| armed.name == name) else { return Ok(()) };
+        let last = armed.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if last != Ok(1) {
+            return Ok(());
+        }
+        match armed.action.as_str() {
+            "abort" => std::process::abort(),
+            "panic" => panic!("a test asked for it at {name}"),
+            "full" => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            "hang" => loop {
+                std::thread::park();
+            },
+            _ => Ok(()),
+        }
     }
 }

@@ -45,6 +45,10 @@ pub struct ExportArgs {
     /// Write the scans beside the masks
     #[arg(long)]
     scans: bool,
+    /// Writes nothing that names a patient: DICOM by the basic application confidentiality profile of PS3.15, all files
+    /// under pseudonyms. Pixels are as they are: a face, or text in a scan, may still be recognised
+    #[arg(long)]
+    deidentify: bool,
 }
 
 /// Runs the command.
@@ -61,8 +65,13 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
         Format::DicomLabelmap => FileFormat::DicomLabelmap,
         Format::Rtstruct => FileFormat::Rtstruct,
     };
-    let options =
-        ExportOptions { folder: args.to.clone(), format, stage: args.stage.clone(), scans: args.scans };
+    let options = ExportOptions {
+        folder: args.to.clone(),
+        format,
+        stage: args.stage.clone(),
+        scans: args.scans,
+        deidentify: args.deidentify,
+    };
     match engine::export(plan, &options) {
         Ok(exported) => {
             for (case, reject) in &exported.left_out {
@@ -70,6 +79,12 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
             }
             let (files, stage) = (exported.files.len(), &exported.stage);
             super::print(format_args!("{files} files of `{stage}` in {}\n", args.to.display()));
+            if args.deidentify {
+                eprintln!(
+                    "warning: nobody has looked at the pixels: masks may trace text that is burnt into a scan, and scans may \
+                     show it, or a face\nhint: look at the files before they are handed on"
+                );
+            }
             ExitCode::from(u8::from(!exported.left_out.is_empty()))
         }
         Err(error) => {

@@ -338,7 +338,7 @@ impl Works {
     ) -> Result<Self, RunError> {
         let device = networks::device(&plan.settings.device)?;
         let context = context(plan, store);
-        let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+        let identity = Identity::of(store.identity_key()?, &plan.settings);
         let folders = Folders::new(context.clone(), identity.clone(), store.clone());
         let tables = Tables::new(context.clone(), identity, store.clone());
         let (control, peers) = match (links, &options.cluster) {

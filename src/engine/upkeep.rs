@@ -42,7 +42,7 @@ impl Failures {
 pub fn forget_failures(plan: &Plan, failures: &Failures) -> Result<usize, RunError> {
     Owner::check(plan)?;
     let store = Store::open(&plan.settings.out)?;
-    let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+    let identity = Identity::of(store.identity_key()?, &plan.settings);
     let meant = store.failures()?.into_iter().filter(|failure| failures.mean(failure, &identity));
     let keys: Vec<Digest> = meant.map(|failure| failure.key).collect();
     store.forget(&keys)?;

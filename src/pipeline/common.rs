@@ -40,6 +40,15 @@ pub const FIELDS: &[Field] = &[
         doc: "Whether tables show identifiers as a keyed hash or as they are in the files.",
     },
     Field {
+        name: "free_text",
+        kind: FieldKind::Choice(&["keep", "drop"]),
+        default: Default::Json("\"keep\""),
+        role: Role::Operational,
+        doc: "Whether tables hold text that people typed at the scanner or a workstation and that may name a patient: the \
+              series' description, and the messages of `rejects`, which quote what was found (`tomoflow rejects` shows them \
+              all the same).",
+    },
+    Field {
         name: "allowed_rejects",
         kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
         default: Default::Json("0.5"),

@@ -40,6 +40,8 @@ pub struct Settings {
     pub device: String,
     /// How identifiers stand in tables.
     pub identifiers: Identifiers,
+    /// Whether text that people typed stands in tables.
+    pub free_text: bool,
     /// The share of series that may be rejected before the exit code is 1, 0 to 1.
     pub allowed_rejects: f64,
     /// Where a run gives its metrics, a loopback address.

@@ -112,6 +112,7 @@ pub(super) fn read(config: &Config, file: PathBuf) -> Settings {
             "clear" => Identifiers::Clear,
             _ => Identifiers::Pseudonymous,
         },
+        free_text: text(config, "free_text") != "drop",
         allowed_rejects: config.get("allowed_rejects").and_then(Json::as_f64).unwrap_or_default(),
         metrics: config.get("metrics").and_then(Json::as_str).and_then(|text| metrics(text).ok()),
         settle: milliseconds(config, "settle").unwrap_or_default(),

@@ -29,7 +29,7 @@ fn workplace(series: usize, settings: &str) -> Workplace {
 
 fn export_to(place: &Workplace, folder: &str, format: FileFormat, scans: bool) -> PathBuf {
     let folder = place.path().join(folder);
-    let options = ExportOptions { folder: folder.clone(), format, stage: None, scans };
+    let options = ExportOptions { folder: folder.clone(), format, stage: None, scans, deidentify: false };
     let exported = export(place.plan(&Registry::builtin()), &options).unwrap();
     assert!(exported.left_out.is_empty(), "{:?}", exported.left_out);
     folder

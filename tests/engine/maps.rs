@@ -38,7 +38,13 @@ fn exported(place: &Workplace, folder: &str) -> BTreeMap<String, Vec<u8>> {
 fn exported_of(place: &Workplace, stage: Option<&str>, folder: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = place.path().join(folder);
     let stage = stage.map(str::to_owned);
-    let options = ExportOptions { folder: folder.clone(), format: FileFormat::Nifti, stage, scans: false };
+    let options = ExportOptions {
+        folder: folder.clone(),
+        format: FileFormat::Nifti,
+        stage,
+        scans: false,
+        deidentify: false,
+    };
     let exported = engine::export(place.plan(&Registry::builtin()), &options).unwrap();
     assert!(exported.left_out.is_empty(), "{:?}", exported.left_out);
     let read = |path: std::path::PathBuf| {

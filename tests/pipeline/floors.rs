@@ -245,3 +245,22 @@ fn what_is_no_import_is_no_fault() {
     "###;
     assert_eq!(faults(&["operators", "infer"], code), Vec::<String>::new());
 }
+
+/// `TOMOFLOW_POINT` ends processes: what is handed on must not know it.
+#[test]
+fn only_tests_ask_for_named_points() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let (program, tests) = read("Cargo.toml")
+        .split_once("[dev-dependencies]")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    assert!(!program.contains("\"points\"") && tests.contains("features = [\"points\"]"));
+    let connectors = read("connectors/Cargo.toml");
+    assert!(connectors.contains("points = []") && connectors.contains("default = [\"tables\"]"));
+    let code = read("connectors/src/points.rs");
+    let (always, tests) = code.split_once("#[cfg(feature = \"points\")]\nmod armed {").unwrap();
+    let code =
+        |text: &str| text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<String>();
+    assert!(tests.contains("TOMOFLOW_POINT") && !code(always).contains("TOMOFLOW_POINT"));
+}

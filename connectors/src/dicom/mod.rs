@@ -1,6 +1,7 @@
 //! DICOM: files to records, records to geometry, pixels to scans.
 
 pub(crate) mod codecs;
+pub mod deidentify;
 mod found;
 pub mod header;
 pub mod inspect;

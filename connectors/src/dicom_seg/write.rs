@@ -8,6 +8,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 
 use super::describe::{Algorithm, Code, Encoding, SegmentText, SegmentationHeader};
+use crate::dicom::deidentify::Deidentify;
 use crate::dicom::write::{WriteError, decimal, put, put_study, write_object};
 use crate::geometry::{VoxelIndex, cross, dot, norm};
 use crate::imagefile::unfit;
@@ -27,6 +28,21 @@ pub fn write(
     labels: &LabelMap,
     segments: &[SegmentText],
     encoding: Encoding,
+) -> Result<(), WriteError> {
+    write_as(path, header, labels, segments, encoding, None)
+}
+
+/// The same, without identity where that is asked for.
+///
+/// # Errors
+/// As for [`write()`].
+pub fn write_as(
+    path: &Path,
+    header: &SegmentationHeader,
+    labels: &LabelMap,
+    segments: &[SegmentText],
+    encoding: Encoding,
+    deidentify: Option<&Deidentify<'_>>,
 ) -> Result<(), WriteError> {
     check(header, labels, segments).map_err(|message| unfit(path, message))?;
     let frames = frames(labels, segments, encoding);
@@ -53,6 +69,9 @@ pub fn write(
     }
     let vr = if bits == 16 { VR::OW } else { VR::OB };
     object.put(DataElement::new(tags::PIXEL_DATA, vr, PrimitiveValue::U8(bytes.into())));
+    if let Some(deidentify) = deidentify {
+        object = deidentify.apply(object);
+    }
     write_object(path, object, uids::EXPLICIT_VR_LITTLE_ENDIAN)
 }
 

@@ -7,6 +7,7 @@ use dicom_core::{DataElement, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 
+use crate::dicom::deidentify::Deidentify;
 use crate::dicom::write::{Study, WriteError, put, put_study, write_object};
 use crate::geometry::VoxelIndex;
 use crate::volume::LabelMap;
@@ -60,6 +61,19 @@ pub fn write_structures(
     header: &StructureSetHeader,
     structures: &[(String, Vec<Contour>)],
 ) -> Result<(), WriteError> {
+    write_structures_as(path, header, structures, None)
+}
+
+/// The same, without identity where that is asked for.
+///
+/// # Errors
+/// [`WriteError`] when the file cannot be written.
+pub fn write_structures_as(
+    path: &Path,
+    header: &StructureSetHeader,
+    structures: &[(String, Vec<Contour>)],
+    deidentify: Option<&Deidentify<'_>>,
+) -> Result<(), WriteError> {
     let mut object = InMemDicomObject::new_empty();
     put_study(&mut object, &header.study);
     let texts: [(Tag, VR, &str); 12] = [
@@ -81,6 +95,9 @@ pub fn write_structures(
     }
     put_items(&mut object, tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE, vec![frame_of_reference(header)]);
     put_rois(&mut object, header, structures);
+    if let Some(deidentify) = deidentify {
+        object = deidentify.apply(object);
+    }
     write_object(path, object, uids::IMPLICIT_VR_LITTLE_ENDIAN)
 }
 

@@ -106,8 +106,9 @@ pub fn table_files(dir: &Path, since: SystemTime) -> Result<TableFiles, TableErr
             None if summed.contains(&*name) => {
                 Some("only a version before the oldest kept one needs it".to_owned())
             }
-            None => (files::is_ours(&name) && written < since)
-                .then(|| "no version names it: a run that was ended left it".to_owned()),
+            None => (files::is_ours(&name) && written < since).then(|| {
+                "no version that is left names it: a run that was ended, or a cleaned log, left it".to_owned()
+            }),
         };
         match why {
             Some(why) => found.unneeded.push(Unneeded { path, size, why }),
@@ -247,7 +248,7 @@ mod tests {
         let old = table_files(dir.path(), now).unwrap();
         assert_eq!((old.needed.len(), old.unneeded.len()), (1, 2));
         let left = old.unneeded.iter().find(|file| file.path == orphan).unwrap();
-        assert!(left.size == 4 && left.why.starts_with("no version names it"), "{left:?}");
+        assert!(left.size == 4 && left.why.starts_with("no version that is left names it"), "{left:?}");
         assert!(old.unneeded.iter().any(|file| file.why.starts_with("version 2 of ")), "{old:?}");
         for file in old.unneeded {
             fs::remove_file(file.path).unwrap();

@@ -96,7 +96,7 @@ impl From<crate::store::StoreError> for ExplainError {
 /// When nothing of this name is known, or a run holds the store.
 pub fn explain(plan: &Plan, subject: &str) -> Result<Explanation, ExplainError> {
     let store = Store::scratch(&plan.settings.out)?;
-    let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+    let identity = Identity::of(store.identity_key()?, &plan.settings);
     let explain = Explain { plan, store: &store, identity: &identity };
     let mut outputs = explain.by_case(subject)?;
     if outputs.is_empty() && subject.len() >= 4 && subject.chars().all(|c| c.is_ascii_hexdigit()) {

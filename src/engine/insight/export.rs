@@ -28,6 +28,9 @@ pub struct ExportOptions {
     pub stage: Option<String>,
     /// Whether scans are written beside their masks (never as DICOM, which there is already).
     pub scans: bool,
+    /// Whether nothing that is written names a patient: DICOM by the basic profile of PS3.15, and files of any format
+    /// under pseudonyms.
+    pub deidentify: bool,
 }
 
 /// What was written.
@@ -50,6 +53,7 @@ pub struct Exported {
 pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
     let asked = AskedMaps::of(&plan);
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
+    let identity = if options.deidentify { identity.hidden() } else { identity };
     let trains = |stage: &&PlannedStage| matches!(stage.stage, Stage::Train(_));
     let wanted = |stage: &&PlannedStage| options.stage.as_ref() == Some(&stage.name);
     if let Some(training) = plan.stages.iter().filter(trains).find(wanted) {
@@ -89,6 +93,7 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
         files: &files,
         stage: stage.to_owned(),
         several: false,
+        deidentify: options.deidentify,
     };
     let maps = KeptMaps::of(&asked, &plan, &driver, index);
     let mut exported = Exported { stage: stage.to_owned(), ..Exported::default() };

@@ -81,7 +81,7 @@ impl Outlook {
         let (notes, told) = (rules.notes(&archive), archive.told_of());
         let mut unmatched = archive.left_out()?;
         unmatched.extend_from_slice(archive.remarks());
-        let identity = Identity::new(store.identity_key()?, plan.settings.identifiers);
+        let identity = Identity::of(store.identity_key()?, &plan.settings);
         Ok(Self { plan, store, context, identity, driver, archive, files_read, notes, unmatched, told })
     }
 

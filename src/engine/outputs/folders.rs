@@ -189,7 +189,11 @@ impl Folder {
                 Desired::Masks { series, mask, from } => {
                     let (files, stage) = (&self.files, from.stage.to_string());
                     let several = self.stages.len() > 1;
-                    Some((series.clone(), *mask, MaskWriter { context, identity, files, stage, several }))
+                    Some((
+                        series.clone(),
+                        *mask,
+                        MaskWriter { context, identity, files, stage, several, deidentify: false },
+                    ))
                 }
                 _ => None,
             };

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tomoflow_connectors::dicom::deidentify::Deidentify;
 use tomoflow_connectors::dicom::write::Study;
 use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
-use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures};
+use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures_as};
 use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::{Digest, Intensity, LabelMap, Reject, Volume, metaimage, nifti, nrrd};
 
@@ -30,6 +31,8 @@ pub(in crate::engine) struct MaskWriter<'a> {
     pub stage: String,
     /// Whether masks of other stages go to the same folder.
     pub several: bool,
+    /// Whether DICOM is written without identity, in the place of one that names the patient.
+    pub deidentify: bool,
 }
 
 impl MaskWriter<'_> {
@@ -96,9 +99,9 @@ impl MaskWriter<'_> {
 
     /// The scan that a DICOM object refers to, as its own files have it.
     fn origin(&self, series: &SeriesRow) -> Result<Origin, Reject> {
-        if self.context.plan.settings.identifiers != Identifiers::Clear {
+        if self.context.plan.settings.identifiers != Identifiers::Clear && !self.deidentify {
             let message = "a DICOM file names the patient, and this pipeline's identifiers are pseudonymous";
-            let hint = "export another format, or set `identifiers = \"clear\"`";
+            let hint = "export it with `--deidentify`, take another format, or set `identifiers = \"clear\"`";
             return Err(Reject::new("IDENTIFIERS", message, hint));
         }
         if series.form != ScanForm::Instances {
@@ -153,7 +156,10 @@ impl MaskWriter<'_> {
             }
         };
         let segments: Vec<SegmentText> = names.iter().map(segment).collect();
-        whole(path, |path| dicom_seg::write(path, &header, labels, &segments, encoding))
+        let patient = header.study.patient_id.clone();
+        self.without_identity(&patient, |without| {
+            whole(path, |path| dicom_seg::write_as(path, &header, labels, &segments, encoding, without))
+        })
     }
 
     fn outlines(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<(), Reject> {
@@ -180,7 +186,23 @@ impl MaskWriter<'_> {
             referenced_sop_class_uid: sop_class,
             referenced_instances: list.slices.into_iter().map(|slice| slice.sop_uid).collect(),
         };
-        whole(path, |path| write_structures(path, &header, &structures))
+        let patient = header.study.patient_id.clone();
+        self.without_identity(&patient, |without| {
+            whole(path, |path| write_structures_as(path, &header, &structures, without))
+        })
+    }
+
+    /// Writes with what takes identity out, where that is asked for.
+    fn without_identity<T>(&self, patient: &str, write: impl FnOnce(Option<&Deidentify<'_>>) -> T) -> T {
+        if !self.deidentify {
+            return write(None);
+        }
+        let uid = |uid: &str| self.identity.uid(uid);
+        let by = format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"));
+        // A patient without a number is nobody in particular.
+        let patient =
+            if patient.is_empty() { "unknown".to_owned() } else { self.identity.hidden().show(patient) };
+        write(Some(&Deidentify { patient, uid: &uid, by }))
     }
 }
 

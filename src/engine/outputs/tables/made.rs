@@ -12,6 +12,9 @@ use crate::executor::work::{ScanForm, SeriesRow};
 use crate::networks::Figure;
 use crate::store::FigureRow;
 
+/// In the place of a message that may quote what somebody typed.
+const LEFT_OUT: &str = "left out (`free_text = \"drop\"`): `tomoflow rejects` shows it";
+
 impl Tables {
     /// Names a group of rows by all that they are made from.
     pub(super) fn entry(&self, desired: &Desired) -> Digest {
@@ -48,8 +51,12 @@ impl Tables {
                 key: case.as_ref().map_or_else(|| stage.to_string(), |case| self.identity.show(case)),
                 stage: stage.to_string(),
                 code: reject.code.clone(),
-                message: reject.message.clone(),
-                hint: reject.hint.clone(),
+                message: if self.identity.shows_text() {
+                    reject.message.clone()
+                } else {
+                    LEFT_OUT.to_owned()
+                },
+                hint: self.identity.text(&reject.hint).to_owned(),
                 attempts: i64::from(*attempts),
             }]),
             Desired::Masks { series, mask, from } => {
@@ -102,7 +109,7 @@ impl Tables {
             modality: series.modality.to_string(),
             manufacturer: series.manufacturer.to_string(),
             model_name: series.model_name.to_string(),
-            description: series.description.to_string(),
+            description: self.identity.text(&series.description).to_owned(),
             slices: geometry.size[0] as i64,
             rows: geometry.size[1] as i64,
             columns: geometry.size[2] as i64,
