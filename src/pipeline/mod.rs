@@ -26,6 +26,7 @@ mod recover;
 mod reference;
 mod schema;
 mod settings;
+mod shape;
 mod suggest;
 mod syntax;
 mod tree;
