@@ -25,6 +25,9 @@ enum Format {
     DicomLabelmap,
     /// RTSTRUCT: contours that refer to the scan's instances
     Rtstruct,
+    /// nnU-Net's raw layout: `imagesTr`, `labelsTr` and `dataset.json`, with the truth that was drawn, or the masks of
+    /// `--stage`; scans without labels in `imagesTs`
+    Nnunet,
 }
 
 /// Arguments of `export`.
@@ -38,7 +41,8 @@ pub struct ExportArgs {
     /// What masks are written as
     #[arg(long, value_enum, default_value_t = Format::Nifti)]
     format: Format,
-    /// The stage whose masks are written, or a training, whose model is; the last one that has masks when left out
+    /// The stage whose masks are written, or a training, whose model is; the last one that has masks when left out (with
+    /// `--format nnunet` the truth then)
     #[arg(long)]
     stage: Option<String>,
     /// Writes the scans, too
@@ -53,7 +57,8 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
         Err(problems) => return super::refuse(&problems),
     };
     let format = match args.format {
-        Format::Nifti => FileFormat::Nifti,
+        // Scans are its own, and written as NIfTI.
+        Format::Nnunet | Format::Nifti => FileFormat::Nifti,
         Format::Nrrd => FileFormat::Nrrd,
         Format::Metaimage => FileFormat::Metaimage,
         Format::DicomSeg => FileFormat::DicomSeg,
@@ -62,7 +67,11 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
     };
     let options =
         ExportOptions { folder: args.to.clone(), format, stage: args.stage.clone(), scans: args.scans };
-    match engine::export(plan, &options) {
+    let exported = match args.format {
+        Format::Nnunet => engine::export_nnunet(plan, &options),
+        _ => engine::export(plan, &options),
+    };
+    match exported {
         Ok(exported) => {
             for (case, reject) in &exported.left_out {
                 eprintln!("{case}: {reject}");

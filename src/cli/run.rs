@@ -151,7 +151,9 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         RunError::Device(_) => 78,
         RunError::Store(StoreError::Held { .. }) => 75,
         RunError::Store(StoreError::Owned { .. }) => 78,
-        RunError::Store(_) | RunError::Table(_) | RunError::ModelFile { .. } => 74,
+        RunError::Store(_) | RunError::Table(_) | RunError::ModelFile { .. } | RunError::Unwritten { .. } => {
+            74
+        }
         RunError::Status(_) | RunError::NoMasks { .. } | RunError::NoModel { .. } => 78,
         RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,
         RunError::Cluster(ClusterError::Absent { .. }) => 75,
