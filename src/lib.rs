@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod engine;
 pub mod executor;
+pub mod init;
 pub mod metrics;
 pub mod networks;
 pub mod operators;
