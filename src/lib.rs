@@ -8,6 +8,7 @@ pub mod cli;
 pub mod engine;
 pub mod executor;
 pub mod fields;
+pub mod init;
 pub mod metrics;
 pub mod networks;
 pub mod operators;

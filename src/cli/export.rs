@@ -25,6 +25,9 @@ enum Format {
     DicomLabelmap,
     /// RTSTRUCT: contours that refer to the scan's instances
     Rtstruct,
+    /// nnU-Net's raw layout: `imagesTr`, `labelsTr` and `dataset.json`, with the truth that was drawn, or the masks of
+    /// `--stage`; scans without labels in `imagesTs`
+    Nnunet,
 }
 
 /// Arguments of `export`.
@@ -39,7 +42,7 @@ pub struct ExportArgs {
     #[arg(long, value_enum, default_value_t = Format::Nifti)]
     format: Format,
     /// The stage whose masks are written, or the training whose model is written; when it is left out, the last stage
-    /// that has masks
+    /// that has masks (with `--format nnunet` the truth then)
     #[arg(long)]
     stage: Option<String>,
     /// Write the scans beside the masks
@@ -58,7 +61,8 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
         Err(problems) => return super::refuse(&problems),
     };
     let format = match args.format {
-        Format::Nifti => FileFormat::Nifti,
+        // Scans are its own, and written as NIfTI.
+        Format::Nnunet | Format::Nifti => FileFormat::Nifti,
         Format::Nrrd => FileFormat::Nrrd,
         Format::Metaimage => FileFormat::Metaimage,
         Format::DicomSeg => FileFormat::DicomSeg,
@@ -72,7 +76,11 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
         scans: args.scans,
         deidentify: args.deidentify,
     };
-    match engine::export(plan, &options) {
+    let exported = match args.format {
+        Format::Nnunet => engine::export_nnunet(plan, &options),
+        _ => engine::export(plan, &options),
+    };
+    match exported {
         Ok(exported) => {
             for (case, reject) in &exported.left_out {
                 eprintln!("{case}: {reject}");

@@ -125,7 +125,7 @@ fn look(args: &InspectArgs) -> Result<Look, Failure> {
         true => line(&Closing { kind: "total", total: &total }),
         false => {
             let passed = total.passed_over.iter().map(|line| format!("{line}\n"));
-            let text = table::render(&contents, &total) + &passed.collect::<String>();
+            let text = table::render(&contents, &total, super::columns()) + &passed.collect::<String>();
             io::stdout().lock().write_all(text.as_bytes())
         }
     };

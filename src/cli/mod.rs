@@ -6,6 +6,7 @@ pub mod explain;
 pub mod export;
 pub mod graph;
 mod heap;
+pub mod init;
 pub mod inspect;
 mod log;
 pub mod phantom;
@@ -64,6 +65,8 @@ enum Command {
     Gc(upkeep::GcArgs),
     /// Try again what has failed
     Retry(upkeep::RetryArgs),
+    /// Write a first pipeline for a folder, with a reason for each setting
+    Init(init::InitArgs),
     /// Show what an archive holds and what is wrong with it, before any pipeline is written
     Inspect(inspect::InspectArgs),
     /// Show where a run stands
@@ -143,6 +146,12 @@ impl PipelineArgs {
     }
 }
 
+/// The columns of the terminal that standard output is, 40 at least; 100 where it is none.
+pub(crate) fn columns() -> usize {
+    let size = terminal_size::terminal_size_of(std::io::stdout());
+    size.map_or(100, |(columns, _)| usize::from(columns.0)).max(40)
+}
+
 /// Prints to standard output. That nobody reads it any more (`| head`) is no fault.
 pub fn print(text: impl Display) {
     let _ = write!(std::io::stdout().lock(), "{text}");
@@ -182,6 +191,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     log::start(cli.log);
     match cli.command {
         Command::Run(args) => run::run(&args, &registry),
+        Command::Init(args) => init::run(&args, &registry),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args, &registry),
         Command::Report(args) => report::run(&args, &registry),

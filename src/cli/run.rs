@@ -154,7 +154,8 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         RunError::Store(_)
         | RunError::Table(_)
         | RunError::NothingFreed { .. }
-        | RunError::ModelFile { .. } => 74,
+        | RunError::ModelFile { .. }
+        | RunError::Unwritten { .. } => 74,
         RunError::Status(_) | RunError::NoMasks { .. } | RunError::NoModel { .. } => 78,
         RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,
         RunError::Cluster(ClusterError::Absent { .. }) => 75,

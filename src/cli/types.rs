@@ -15,7 +15,8 @@ const WIDTH: usize = 100;
 /// The command line of `types`.
 #[derive(Debug, Args)]
 pub struct TypesArgs {
-    /// The type or table whose page is shown; `pipeline` and `operators` show the fields that all of them have
+    /// The type or table whose page is shown; `pipeline` and `operators` show the fields that all of them have, `tables`
+    /// the columns of every table
     name: Option<String>,
     /// Print the whole reference as Markdown
     #[arg(long, conflicts_with = "name")]
@@ -34,7 +35,11 @@ pub fn run(args: &TypesArgs, registry: &Registry) -> ExitCode {
     };
     let Some(page) = page(name, registry) else {
         let types = registry.entries().map(|entry| entry.spec.name);
-        let names = types.chain(Table::ALL.iter().map(|table| table.name())).chain(["pipeline", "operators"]);
+        let names = types.chain(Table::ALL.iter().map(|table| table.name())).chain([
+            "pipeline",
+            "operators",
+            "tables",
+        ]);
         eprintln!("error: there is no type `{name}`\nhint: {}", pipeline::remedy(name, names, ""));
         return ExitCode::from(2);
     };
@@ -48,6 +53,10 @@ fn page(name: &str, registry: &Registry) -> Option<String> {
     match name {
         "pipeline" => Some(pipeline::manual_of_pipeline(width)),
         "operators" => Some(pipeline::manual_of_operators(width)),
+        "tables" => {
+            let pages: Vec<String> = Table::ALL.iter().map(|&table| columns(table, width)).collect();
+            Some(pages.join("\n"))
+        }
         _ => match registry.get(name) {
             Some(entry) => Some(pipeline::manual(entry.spec, width)),
             None => Table::ALL.iter().find(|table| table.name() == name).map(|&table| columns(table, width)),
@@ -57,9 +66,7 @@ fn page(name: &str, registry: &Registry) -> Option<String> {
 
 /// The columns of the terminal, at most [`WIDTH`].
 fn width() -> usize {
-    let size = terminal_size::terminal_size_of(std::io::stdout());
-    let columns = size.map_or(WIDTH, |(columns, _)| usize::from(columns.0));
-    columns.clamp(40, WIDTH)
+    super::columns().min(WIDTH)
 }
 
 /// The page of a table.
@@ -90,5 +97,7 @@ fn list(registry: &Registry) {
         let first = table.doc().split(". ").next().unwrap_or_default();
         super::print(format_args!("  {:width$}  {}.\n", table.name(), first.trim_end_matches('.')));
     }
-    super::print("\n`tomoflow types NAME` shows a page, `types pipeline` the fields of [pipeline].\n");
+    super::print(
+        "\n`tomoflow types NAME` shows a page, `types pipeline` the fields of [pipeline], `types tables` all columns.\n",
+    );
 }

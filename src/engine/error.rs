@@ -63,6 +63,14 @@ pub enum RunError {
         /// Why.
         message: String,
     },
+    /// A file of an export that cannot be written.
+    #[error("{}: {message}\nhint: free some space, or name another folder", path.display())]
+    Unwritten {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        message: String,
+    },
     /// Several processes, and nothing that a rule could follow.
     #[error(
         "no scan yet that the rule of `{stage}` could follow, and several processes need it settled first\nhint: run one process once there are scans, or say outright what `{stage}` needs (`spacing_mm`, `grid`)"

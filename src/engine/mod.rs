@@ -28,6 +28,7 @@ pub use insight::explain::{Before, ExplainError, Explained, Explanation, explain
 pub use insight::export::{ExportOptions, Exported, export};
 pub use insight::forecast::{Forecast, StageForecast, forecast};
 pub use insight::ledger::OperatorUsed;
+pub use insight::nnunet::export_nnunet;
 pub use insight::pictures::{Heat, Picture, pictures};
 pub use insight::rejects::{Rejected, rejects};
 pub use options::{Options, Progress};

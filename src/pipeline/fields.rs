@@ -9,7 +9,8 @@ use super::durations;
 use super::expand::expand;
 use super::extends::Files;
 use super::problem::{Found, Span};
-use super::suggest::{closest, count, listed, remedy};
+use super::shape::{fits_shape, is_scalar};
+use super::suggest::{closest, count, listed, of_window, remedy};
 use super::tree::{Key, Node, Origin, Table, Value};
 use crate::operators::spec::{Config, Default, Field, FieldKind, Kind};
 
@@ -124,6 +125,11 @@ impl<'a> Checker<'a> {
                 format!("only operators take `{name}`")
             }
             (_, Some(meant)) => format!("did you mean `{meant}`?"),
+            (name, _) if of_window(name) && fields.iter().any(|field| field.name == "low") => {
+                "`low` is the centre less half the width, `high` the centre and half the width: 40 and 400 are \
+                 low = -160, high = 240"
+                    .to_owned()
+            }
             _ if fields.is_empty() => format!("{owner} has no fields of its own"),
             _ => format!("its fields are {}", listed(&ticked(names.filter(|name| *name != "type")), "and")),
         };
@@ -216,11 +222,22 @@ impl<'a> Checker<'a> {
                 self.misfit(node, kind, at, format!("{} found", count(items.len())))
             }
             (FieldKind::List { of, .. }, Value::List(items)) => self.list(items, of, at),
+            // One value is a list of it, where a list may have any length.
+            (FieldKind::List { of, len: None }, _) if is_scalar(of) && fits_shape(of, &node.value) => {
+                self.value(node, of, at).map(|one| Json::Array(vec![one]))
+            }
             (FieldKind::Map(of), Value::Table(table)) => self.map(table, of, at),
             (FieldKind::Table(fields), Value::Table(table)) => self
                 .fields(table, node.span, &format!("`{}`", at.path), at.path, fields, &[])
                 .map(Json::Object),
             (FieldKind::Tagged(variants), Value::Table(table)) => self.tagged(node, table, variants, at),
+            // A word alone is the `type`, and all else as it is by default.
+            (FieldKind::Tagged(variants), Value::Text(word)) => {
+                let tag = Node { value: Value::Text(word.clone()), span: node.span };
+                let mut table = Table::new(Origin::Inline);
+                table.entries.push((Key { name: "type".to_owned(), span: node.span }, tag));
+                self.tagged(node, &table, variants, at)
+            }
             (FieldKind::Either(kinds), _) => self.either(node, kind, kinds, at),
             _ => self.misfit(node, kind, at, node.value.found()),
         }
@@ -349,24 +366,6 @@ fn number(value: &Value) -> f64 {
         Value::Integer(value) => *value as f64,
         Value::Float(value) => *value,
         _ => f64::NAN,
-    }
-}
-
-/// Whether a value has the TOML shape of a kind.
-fn fits_shape(kind: &FieldKind, value: &Value) -> bool {
-    match kind {
-        FieldKind::Bool => matches!(value, Value::Bool(_)),
-        FieldKind::Integer { .. } => matches!(value, Value::Integer(_)),
-        FieldKind::Number { .. } => matches!(value, Value::Integer(_) | Value::Float(_)),
-        FieldKind::Text
-        | FieldKind::Path
-        | FieldKind::Bytes
-        | FieldKind::Duration
-        | FieldKind::Choice(_)
-        | FieldKind::Stage(_) => matches!(value, Value::Text(_)),
-        FieldKind::List { .. } => matches!(value, Value::List(_)),
-        FieldKind::Map(_) | FieldKind::Table(_) | FieldKind::Tagged(_) => matches!(value, Value::Table(_)),
-        FieldKind::Either(kinds) => kinds.iter().any(|kind| fits_shape(kind, value)),
     }
 }
 

@@ -27,6 +27,7 @@ mod recover;
 mod reference;
 mod schema;
 mod settings;
+mod shape;
 mod suggest;
 mod sweep;
 mod syntax;

@@ -18,7 +18,9 @@ pub(super) fn apply(root: &mut Table, text: &str, source: usize) -> Vec<Found> {
     for option in text.split('\n').filter(|_| !text.is_empty()) {
         let whole = Span::new(source, offset, offset + option.len());
         let (tree, problems) = syntax::read(option, source, offset);
-        if problems.is_empty() {
+        if let Some((path, node)) = bare(option, source, offset).filter(|_| !problems.is_empty()) {
+            found.extend(set(root, &path, node));
+        } else if problems.is_empty() {
             match assignment(tree) {
                 Some((path, node)) => found.extend(set(root, &path, node)),
                 None => {
@@ -35,6 +37,20 @@ pub(super) fn apply(root: &mut Table, text: &str, source: usize) -> Vec<Found> {
         offset += option.len() + 1;
     }
     found
+}
+
+/// The key and the value of an option whose value is a word without quotes, which the shell took away.
+fn bare(option: &str, source: usize, offset: usize) -> Option<(Vec<Key>, Node)> {
+    let (key, value) = option.split_once('=')?;
+    let word = value.trim();
+    // What looks like another value was meant as one.
+    if word.is_empty() || word.contains(['"', '\'', '[', ']', '{', '}', '=', '#', ',', '\\']) {
+        return None;
+    }
+    let (tree, problems) = syntax::read(&format!("{key}=\"{word}\""), source, offset);
+    let (path, node) = assignment(tree).filter(|_| problems.is_empty())?;
+    let start = offset + option.len() - value.trim_start().len();
+    Some((path, Node { span: Span::new(source, start, start + word.len()), ..node }))
 }
 
 /// The one key and value of an option.

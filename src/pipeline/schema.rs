@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::describe;
 use super::settings;
+use super::shape::is_scalar;
 use super::suggest::listed;
 use super::wiring::kinds;
 use crate::operators::registry::Registry;
@@ -188,13 +189,17 @@ fn value(kind: &FieldKind) -> Json {
             if let Some(len) = len {
                 schema["minItems"] = json!(len);
                 schema["maxItems"] = json!(len);
+            } else if is_scalar(of) {
+                return json!({ "anyOf": [schema, value(of)] });
             }
             schema
         }
         FieldKind::Map(of) => json!({ "type": "object", "additionalProperties": value(of) }),
         FieldKind::Table(fields) => object("", fields, Map::new()),
         FieldKind::Tagged(variants) => {
-            let each: Vec<_> = variants.iter().map(|(name, fields)| variant(name, fields)).collect();
+            let names: Vec<&str> = variants.iter().map(|(name, _)| *name).collect();
+            let mut each: Vec<_> = variants.iter().map(|(name, fields)| variant(name, fields)).collect();
+            each.push(json!({ "type": "string", "enum": names }));
             json!({ "oneOf": each })
         }
         FieldKind::Either(kinds) => json!({ "anyOf": kinds.iter().map(value).collect::<Vec<_>>() }),

@@ -1,13 +1,60 @@
 //! "Did you mean …?"
 
+/// What other programs call a thing, and what it is called here.
+const ELSEWHERE: [(&str, &str); 36] = [
+    ("asd", "assd"),
+    ("average_surface_distance", "assd"),
+    ("batch_size", "batch"),
+    ("dsc", "dice"),
+    ("hausdorff", "hd95"),
+    ("hausdorff_95", "hd95"),
+    ("hausdorff_distance", "hd95"),
+    ("inference", "infer"),
+    ("labelmap", "label_images"),
+    ("labels", "label"),
+    ("largest_connected_component", "largest_component"),
+    ("lr", "learning_rate"),
+    ("lr_scheduler", "schedule"),
+    ("max_epochs", "epochs"),
+    ("mha", "images"),
+    ("model_path", "model"),
+    ("n_epochs", "epochs"),
+    ("nifti", "images"),
+    ("normalise", "zscore"),
+    ("normalize", "zscore"),
+    ("normalized_surface_dice", "nsd"),
+    ("nrrd", "images"),
+    ("num_epochs", "epochs"),
+    ("num_samples", "per_case"),
+    ("optimiser", "optimizer"),
+    ("patch_size", "size"),
+    ("pixdim", "spacing_mm"),
+    ("predict", "infer"),
+    ("resize", "resample"),
+    ("roi_size", "size"),
+    ("roi", "structures"),
+    ("scheduler", "schedule"),
+    ("seg", "dicom_seg"),
+    ("spacing", "spacing_mm"),
+    ("surface_dice", "nsd"),
+    ("wd", "weight_decay"),
+];
+
 /// Candidates that a word is compared with; each of many mistakes would be compared with all of many names.
 const COMPARED: usize = 1000;
 /// Candidates that a remedy lists.
 const LISTED: usize = 60;
 
-/// The candidate that was probably meant: one that differs by few letters, or only in case.
+/// The candidate that was probably meant: one that other programs call so, or that differs by few letters, or only in
+/// case.
 pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let elsewhere = ELSEWHERE.iter().find(|(name, _)| *name == word);
+    let known = |(_, here): &(&str, &str)| candidates.iter().copied().find(|candidate| candidate == here);
+    if let Some(candidate) = elsewhere.and_then(known) {
+        return Some(candidate);
+    }
     candidates
         .into_iter()
         .take(COMPARED)
@@ -18,6 +65,11 @@ pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .filter(|(distance, candidate)| *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether other programs call a half of a window so.
+pub(super) fn of_window(name: &str) -> bool {
+    ["center", "centre", "level", "width", "window_center", "window_width", "wl", "ww"].contains(&name)
 }
 
 /// The remedy for a word that is not among the candidates.
@@ -71,6 +123,14 @@ mod tests {
         assert_eq!(closest("ZScore", types), Some("zscore"));
         assert_eq!(closest("patches", types), None);
         assert_eq!(closest("a", ["b"]), None);
+    }
+
+    #[test]
+    fn words_of_other_programs_lead_on() {
+        assert_eq!(closest("lr", ["epochs", "learning_rate"]), Some("learning_rate"));
+        assert_eq!(closest("inference", ["zscore", "infer"]), Some("infer"));
+        assert_eq!(closest("surface_dice", ["dice", "nsd"]), Some("nsd"));
+        assert_eq!(closest("batch_size", ["epochs"]), None);
     }
 
     #[test]

@@ -256,3 +256,51 @@ fn what_a_folder_cannot_hold_is_said() {
     let summary = place.run();
     assert_eq!((summary.unwritten, held(&place).len()), (0, 2), "{summary}");
 }
+
+#[test]
+fn a_data_set_for_nnunet_holds_scans_and_truth() {
+    let place = Workplace::new(3);
+    // One without outlines: it is for testing there.
+    fs::remove_file(place.files_of(2).last().unwrap()).unwrap();
+    place.run();
+    let output = export(&place, &["--to", "set", "--format", "nnunet"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let set = place.path().join("set");
+    let labels = by_case(&set.join("labelsTr"), ".nii.gz");
+    let scans = by_case(&set.join("imagesTr"), "_0000.nii.gz");
+    assert_eq!((labels.len(), scans.len()), (2, 2));
+    assert_eq!(by_case(&set.join("imagesTs"), "_0000.nii.gz").len(), 1);
+    for (case, path) in &labels {
+        let (truth, scan) = (nifti::read_labels(path).unwrap(), nifti::read_scan(&scans[case]).unwrap());
+        assert_eq!(truth.size(), scan.size());
+        assert!(truth.voxels().contains(&1), "a truth without a voxel shows nothing");
+    }
+    let text = fs::read_to_string(set.join("dataset.json")).unwrap();
+    let description: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(description["labels"], serde_json::json!({ "background": 0, "tumour": 1 }));
+    assert_eq!((&description["numTraining"], &description["file_ending"]), (&2.into(), &".nii.gz".into()));
+    let table = fs::read_to_string(set.join("cases.csv")).unwrap();
+    assert_eq!(table.lines().count(), 4, "{table}");
+    // Identifiers are clear, and DICOM names the patient.
+    assert!(
+        labels.keys().all(|case| table.contains(&format!("{case},\"")) && !case.starts_with("1.2")),
+        "{table}"
+    );
+
+    // The masks of a stage instead, of all scans; and what has none is said.
+    let output = export(&place, &["--to", "masks", "--format", "nnunet", "--stage", "largest"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(by_case(&place.path().join("masks/labelsTr"), ".nii.gz").len(), 3);
+    let output = export(&place, &["--to", "none", "--format", "nnunet", "--stage", "scores"]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+
+    // What was written is known again.
+    let init = Command::new(env!("CARGO_BIN_EXE_tomoflow"))
+        .args(["init", "set", "--out", "again.toml"])
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+    let again = fs::read_to_string(place.path().join("again.toml")).unwrap();
+    assert!(again.contains("nnU-Net's raw layout") && again.contains("labels = { tumour = [1] }"), "{again}");
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The floors from the top; those on one line do not know each other.
 const FLOORS: [&[&str]; 12] = [
     &["cli"],
-    &["report", "phantom"],
+    &["init", "report", "phantom"],
     &["engine"],
     &["executor"],
     &["store"],

@@ -42,7 +42,8 @@ const ENDINGS: [&str; 8] = [".nii.gz", ".hdr.gz", ".nii", ".hdr", ".mha", ".mhd"
 
 /// What each of these files is to the others.
 pub fn pairs(paths: &[PathBuf]) -> Vec<Role> {
-    let names: Vec<Named> = paths.iter().map(|path| Named::new(path)).collect();
+    let mut names: Vec<Named> = paths.iter().map(|path| Named::new(path)).collect();
+    called_by_a_word(&mut names);
     let mut scans = Scans::default();
     for (index, name) in names.iter().enumerate().filter(|(_, name)| name.labels.is_none()) {
         scans.add(index, name);
@@ -77,6 +78,22 @@ enum Said {
     Behind(String),
     /// By a word before what it has in common with its scan.
     Before(String),
+    /// By a word alone, beside the one scan of its folder.
+    Beside,
+}
+
+/// Has files that are called `mask` or `segmentation` and nothing else be labels, where one scan lies beside them.
+fn called_by_a_word(names: &mut [Named]) {
+    let is_word = |name: &Named| WORDS.iter().any(|known| name.stem.eq_ignore_ascii_case(known));
+    let mut scans: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for name in names.iter().filter(|name| name.labels.is_none() && !is_word(name)) {
+        *scans.entry(name.folder.clone()).or_default() += 1;
+    }
+    for name in names.iter_mut().filter(|name| name.labels.is_none()) {
+        if is_word(name) && scans.get(&name.folder) == Some(&1) {
+            name.labels = Some(Said::Beside);
+        }
+    }
 }
 
 /// Where a folder lies: what it lies in, and the way from it to the file's folder.
@@ -179,6 +196,10 @@ impl Scans {
                     within.into_iter().flat_map(BTreeMap::values).flatten().copied().collect();
                 if found.len() == 1 { found } else { Vec::new() }
             }
+            Said::Beside => {
+                let within = self.within.get(&name.folder);
+                within.into_iter().flat_map(BTreeMap::values).flatten().copied().collect()
+            }
             Said::Behind(stem) => {
                 let Some(within) = self.within.get(&name.folder) else { return Vec::new() };
                 if let Some(exact) = within.get(stem) {
@@ -256,6 +277,13 @@ mod tests {
         let found =
             roles(&["s1/ct.nii.gz", "s1/segmentations/liver.nii.gz", "s2/segmentations/liver.nii.gz"]);
         assert_eq!(found, ["+", "s1/ct.nii.gz", ""]);
+    }
+
+    #[test]
+    fn a_word_alone_is_labels_beside_one_scan() {
+        let found =
+            roles(&["c1/imaging.nii.gz", "c1/segmentation.nii.gz", "c2/t1.nii", "c2/t2.nii", "c2/mask.nii"]);
+        assert_eq!(found, ["+", "c1/imaging.nii.gz", "-", "-", "-"]);
     }
 
     #[test]

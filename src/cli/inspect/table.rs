@@ -1,4 +1,4 @@
-//! What an archive holds, as a table of a hundred columns, and what is wrong with it, by code.
+//! What an archive holds, as a table that a terminal has room for, and what is wrong with it, by code.
 
 use std::fmt::Write;
 
@@ -7,27 +7,27 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::report::{ArchiveContents, ArchiveRow};
 
-/// Columns of a terminal that nobody made wider.
-const WIDTH: usize = 100;
 /// Between two columns of the table.
 const GAP: usize = 2;
-/// Notes beyond this go on in the next line.
+/// Of a hundred columns so many are for notes, which go on in the next line beyond.
 const NOTES: usize = 29;
+/// The longest code of a note is about so long.
+const LEAST_NOTES: usize = 20;
 const HEADINGS: [&str; 6] = ["mod", "description", "shape", "mm", "verdict", "notes"];
 
-/// The table, the refusals, and the totals.
-pub fn render(contents: &ArchiveContents, total: &Total) -> String {
+/// The table, the refusals, and the totals, for so many columns.
+pub fn render(contents: &ArchiveContents, total: &Total, columns: usize) -> String {
     let mut text = String::new();
-    series(&mut text, &contents.sorted());
+    series(&mut text, &contents.sorted(), columns);
     if !contents.refused().is_empty() {
         text.push_str("\nRefused\n");
     }
     for (code, group) in contents.refused() {
         let _ = writeln!(text, "{:>5}  {code}", group.count);
         let Some(first) = group.examples.first() else { continue };
-        indented(&mut text, &clean(&first.message));
+        indented(&mut text, &clean(&first.message), columns);
         if !first.hint.is_empty() {
-            indented(&mut text, &format!("hint: {}", clean(&first.hint)));
+            indented(&mut text, &format!("hint: {}", clean(&first.hint)), columns);
         }
         let _ = writeln!(text, "       {}", clean(&first.file));
     }
@@ -74,11 +74,12 @@ fn totals(text: &mut String, total: &Total) {
 }
 
 /// The table by series; nothing when there are none.
-fn series(text: &mut String, rows: &[&ArchiveRow]) {
+fn series(text: &mut String, rows: &[&ArchiveRow], columns: usize) {
     if rows.is_empty() {
         return;
     }
-    let lines: Vec<([String; 5], Vec<String>)> = rows.iter().map(|row| (cells(row), notes(row))).collect();
+    let lines: Vec<([String; 5], Vec<String>)> =
+        rows.iter().map(|row| (cells(row), notes(row, columns))).collect();
     let mut widths = HEADINGS.map(str::width);
     for (cells, notes) in &lines {
         for (width, cell) in widths.iter_mut().zip(cells.iter().chain(notes)) {
@@ -87,7 +88,7 @@ fn series(text: &mut String, rows: &[&ArchiveRow]) {
         widths[5] = notes.iter().map(|line| line.width()).max().unwrap_or(0).max(widths[5]);
     }
     let others: usize = widths.iter().sum::<usize>() - widths[1] + GAP * (widths.len() - 1);
-    widths[1] = widths[1].min(WIDTH.saturating_sub(others));
+    widths[1] = widths[1].min(columns.saturating_sub(others));
     line(text, &HEADINGS.map(str::to_owned), &widths);
     for (cells, notes) in lines {
         let mut notes = notes.into_iter();
@@ -131,11 +132,11 @@ fn short(length: f64) -> String {
 }
 
 /// The codes of a row's notes, or of its refusal, as lines no wider than their column.
-fn notes(row: &ArchiveRow) -> Vec<String> {
+fn notes(row: &ArchiveRow, columns: usize) -> Vec<String> {
     let code = |note: &String| clean(note.split(':').next().unwrap_or_default());
     let words =
         if row.code.is_empty() { row.notes.iter().map(code).collect() } else { vec![row.code.clone()] };
-    wrap(words, NOTES)
+    wrap(words, (columns * NOTES / 100).max(LEAST_NOTES))
 }
 
 /// Words in lines of a width.
@@ -153,8 +154,8 @@ fn wrap(words: Vec<String>, width: usize) -> Vec<String> {
     lines
 }
 
-fn indented(text: &mut String, message: &str) {
-    for line in wrap(message.split_whitespace().map(str::to_owned).collect(), WIDTH - 7) {
+fn indented(text: &mut String, message: &str, columns: usize) {
+    for line in wrap(message.split_whitespace().map(str::to_owned).collect(), columns.saturating_sub(7)) {
         let _ = writeln!(text, "       {line}");
     }
 }

@@ -5,6 +5,7 @@ pub(in crate::engine) mod explain;
 pub(in crate::engine) mod export;
 pub(in crate::engine) mod forecast;
 pub(in crate::engine) mod ledger;
+pub(in crate::engine) mod nnunet;
 pub(in crate::engine) mod outlook;
 pub(in crate::engine) mod pictures;
 pub(in crate::engine) mod rejects;

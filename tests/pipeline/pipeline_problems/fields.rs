@@ -206,6 +206,22 @@ fn fields() {
 }
 
 #[test]
+fn a_word_alone_is_the_type() {
+    check(&with("network = { type = \"unet\", levels = 3 }", "network = \"unet\""), expect![[""]]);
+    check(
+        &with("network = { type = \"unet\", levels = 3 }", "network = \"uent\""),
+        expect![[r#"
+        error: `network` has no type `uent`
+          --> vs.toml:30:11
+           |
+        30 | network = "uent"
+           |           ^^^^^^ unknown type
+        hint: did you mean `unet`?
+    "#]],
+    );
+}
+
+#[test]
 fn variants() {
     check(
         &with("type = \"unet\", levels = 3", "levels = 3"),

@@ -52,12 +52,14 @@ pub(super) fn judge(mut seen: Vec<(PathBuf, Result<ImageHead, Reject>)>) -> Vec<
                 }
                 notes.extend(of.iter().filter_map(grid).find_map(|scan| other_grid(&head.geometry, scan)));
                 notes.extend(no_labels(head));
+                notes.extend(empty(head));
             }
             Role::Scan { labelled } => {
                 if *labelled == Some(false) {
                     notes.push("NO_LABELS_BESIDE: scans of its folder have labels, this one has none".into());
                 }
                 notes.extend(like_labels(head));
+                notes.extend(unlike_scan(head));
             }
         }
         notes
@@ -128,6 +130,26 @@ fn no_labels(head: &ImageHead) -> Option<String> {
     let number = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
     let (min, max) = (number(figures.min), number(figures.max));
     Some(format!("NOT_LIKE_LABELS: few whole numbers from 0 on expected, values from {min} to {max} found"))
+}
+
+/// A note on labels of which no voxel is one.
+fn empty(head: &ImageHead) -> Option<String> {
+    let values = head.figures.as_ref()?.values.as_ref()?;
+    let none = values.iter().all(|value| *value == 0);
+    none.then(|| "EMPTY_LABELS: no voxel has a label".to_owned())
+}
+
+/// A note on a scan that has voxels without a number, or one value alone.
+fn unlike_scan(head: &ImageHead) -> Option<String> {
+    let figures = head.figures.as_ref()?;
+    if figures.no_number > 0 {
+        let count = figures.no_number;
+        return Some(format!(
+            "NOT_FINITE: {count} voxels are NaN or infinite, which `zscore` and `window` refuse"
+        ));
+    }
+    let value = figures.min.filter(|min| figures.max == Some(*min))?;
+    Some(format!("CONSTANT: all voxels are {value}"))
 }
 
 /// A note on a volume that is called like a scan and has the values of a label map.

@@ -1,0 +1,165 @@
+//! `dataset.json`, as nnU-Net and the Medical Segmentation Decathlon have it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::InitError;
+
+/// The name of the file.
+pub const NAME: &str = "dataset.json";
+/// The name of nnU-Net's file of folds.
+const SPLITS: &str = "splits_final.json";
+
+/// What it says of a data set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Described {
+    /// Whose layout it is.
+    pub layout: &'static str,
+    /// The names of the channels, from the first on.
+    pub channels: Vec<String>,
+    /// Labels and their values in the files, without background.
+    pub labels: Vec<(String, Vec<u16>)>,
+    /// The value of voxels that nobody labelled.
+    pub ignore: Option<u16>,
+    /// Whether labels share values.
+    pub regions: bool,
+    /// The file of folds, with how many there are.
+    pub split: Option<(PathBuf, usize)>,
+}
+
+/// Reads the description of a folder; `None` where there is none of these.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(root: &Path) -> Result<Option<Described>, InitError> {
+    let path = root.join(NAME);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let wrong = |message: String, hint: &str| InitError::Description {
+        path: path.clone(),
+        message,
+        hint: hint.to_owned(),
+    };
+    let bytes = std::fs::read(&path).map_err(|error| wrong(error.to_string(), "may it be read?"))?;
+    let json: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| wrong(format!("JSON expected: {error}"), "mend or remove it"))?;
+    let Some(labels) = json.get("labels").and_then(Value::as_object) else {
+        let hint =
+            "`labels = {\"background\": 0, \"liver\": 1}`; without the file labels are read from their files";
+        return Err(wrong("a table `labels` expected, none found".to_owned(), hint));
+    };
+    let decathlon = labels.keys().all(|key| key.parse::<u16>().is_ok());
+    let mut described = Described {
+        layout: if decathlon {
+            "the Medical Segmentation Decathlon's layout"
+        } else {
+            "nnU-Net's raw layout"
+        },
+        channels: channels(&json),
+        split: splits(root),
+        ..Described::default()
+    };
+    for (name, value) in labels {
+        let found = match decathlon {
+            true => value.as_str().zip(name.parse::<u16>().ok()).map(|(name, value)| (name, vec![value])),
+            false => values(value).map(|values| (name.as_str(), values)),
+        };
+        let Some((name, values)) = found else {
+            let hint = "labels have whole numbers, `\"liver\": 1`, or lists of them for regions, `\"liver\": [1, 2]`";
+            return Err(wrong(format!("a label with its value expected, `{name}: {value}` found"), hint));
+        };
+        match values.as_slice() {
+            _ if name.eq_ignore_ascii_case("background") => {}
+            [value] if name == "ignore" && !decathlon => described.ignore = Some(*value),
+            values if values.contains(&0) => {
+                let hint = "0 is background";
+                return Err(wrong(format!("values from 1 on expected, 0 found at `{name}`"), hint));
+            }
+            _ => described.labels.push((name.to_owned(), values)),
+        }
+    }
+    if described.labels.is_empty() {
+        return Err(wrong("at least one label beside background expected".to_owned(), "name it in `labels`"));
+    }
+    described.regions = described.labels.iter().any(|(_, values)| values.len() > 1);
+    Ok(Some(described))
+}
+
+fn values(value: &Value) -> Option<Vec<u16>> {
+    let one = |value: &Value| value.as_u64().and_then(|value| u16::try_from(value).ok());
+    match value {
+        Value::Array(values) if !values.is_empty() => values.iter().map(one).collect(),
+        value => one(value).map(|value| vec![value]),
+    }
+}
+
+fn channels(json: &Value) -> Vec<String> {
+    let named = json.get("channel_names").or_else(|| json.get("modality")).and_then(Value::as_object);
+    let numbered =
+        |(number, name): (&String, &Value)| Some((number.parse::<u32>().ok()?, name.as_str()?.to_owned()));
+    let mut channels: Vec<(u32, String)> = named.into_iter().flatten().filter_map(numbered).collect();
+    channels.sort();
+    channels.into_iter().map(|(_, name)| name).collect()
+}
+
+/// The file of folds: in the folder, or where nnU-Net keeps it.
+fn splits(root: &Path) -> Option<(PathBuf, usize)> {
+    let own = root.join(SPLITS);
+    let nnunet = root.parent().and_then(Path::parent).zip(root.file_name());
+    let preprocessed = nnunet.map(|(above, name)| above.join("nnUNet_preprocessed").join(name).join(SPLITS));
+    [Some(own), preprocessed].into_iter().flatten().find_map(|path| {
+        let folds: Value = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        let folds = folds.as_array()?.len();
+        (folds > 0).then_some((path, folds))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(text: &str) -> Result<Option<Described>, InitError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(NAME), text).unwrap();
+        std::fs::write(
+            folder.path().join(SPLITS),
+            r#"[{"train":["a"],"val":["b"]},{"train":["b"],"val":["a"]}]"#,
+        )
+        .unwrap();
+        read(folder.path())
+    }
+
+    #[test]
+    fn both_layouts_are_understood() {
+        let decathlon =
+            r#"{"modality":{"0":"MRI"},"labels":{"0":"background","1":"Anterior","2":"Posterior"}}"#;
+        let found = described(decathlon).unwrap().unwrap();
+        assert_eq!(found.labels, [("Anterior".to_owned(), vec![1]), ("Posterior".to_owned(), vec![2])]);
+        assert_eq!((found.channels.as_slice(), found.regions), (&["MRI".to_owned()][..], false));
+        let nnunet = r#"{"channel_names":{"1":"T2","0":"T1"},"numTraining":2,"file_ending":".nii.gz",
+            "labels":{"background":0,"liver":[1,2],"lesion":[2],"ignore":3},"regions_class_order":[1,2]}"#;
+        let found = described(nnunet).unwrap().unwrap();
+        assert_eq!(found.labels, [("liver".to_owned(), vec![1, 2]), ("lesion".to_owned(), vec![2])]);
+        assert_eq!((found.ignore, found.regions), (Some(3), true));
+        assert_eq!(found.channels, ["T1", "T2"]);
+        assert_eq!(found.split.unwrap().1, 2);
+    }
+
+    #[test]
+    fn what_is_no_description_is_named() {
+        for (text, word) in [
+            ("{", "JSON"),
+            ("{}", "labels"),
+            (r#"{"labels":{"background":0}}"#, "beside background"),
+            (r#"{"labels":{"liver":"one"}}"#, "liver"),
+            (r#"{"labels":{"liver":-1}}"#, "liver"),
+            (r#"{"labels":{"liver":[0,1]}}"#, "0 found"),
+        ] {
+            let error = described(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        assert_eq!(read(tempfile::tempdir().unwrap().path()).unwrap(), None);
+    }
+}

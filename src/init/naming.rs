@@ -1,0 +1,268 @@
+//! Names of files to patterns: what scans and labels of one case have in common, and what differs between cases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Endings that say the format, the longer ones first.
+const ENDINGS: [&str; 9] =
+    [".seg.nrrd", ".nii.gz", ".hdr.gz", ".nii", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr"];
+/// Signs that part a name.
+const SIGNS: [char; 3] = ['_', '-', '.'];
+/// Words that names of labels begin with, end in, or are.
+const WORDS: [&str; 7] = ["seg", "segmentation", "label", "labels", "mask", "masks", "gt"];
+/// How names of folders begin that hold all scans of a patient.
+const PATIENTS: [&str; 4] = ["sub-", "patient", "pat_", "subject"];
+
+/// What names of labels say: the case, and the structure where each has a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// The case.
+    pub case: String,
+    /// The structure.
+    pub structure: Option<String>,
+}
+
+/// A name without its ending, and the ending.
+pub fn split(path: &Path) -> (String, String) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let small = name.to_ascii_lowercase();
+    let ending = ENDINGS.iter().find(|ending| small.ends_with(**ending)).map_or(0, |ending| ending.len());
+    let at = name.len() - ending;
+    match (name.get(..at), name.get(at..)) {
+        (Some(stem), Some(ending)) if !stem.is_empty() => (stem.to_owned(), ending.to_owned()),
+        _ => (name, String::new()),
+    }
+}
+
+fn is_word(word: &str) -> bool {
+    WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// `x` of `x_0001`, which is one of several channels.
+pub fn without_channel(stem: &str) -> Option<&str> {
+    let (rest, number) = stem.rsplit_once('_')?;
+    (number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit()) && !rest.is_empty())
+        .then_some(rest)
+}
+
+/// What the names of labels and of their scan have in common, both below the same folder.
+pub fn common(scan: &Path, label: &Path) -> Option<Called> {
+    let (scan_stem, label_stem) = (split(scan).0, split(label).0);
+    let of = |case: &str| Some(Called { case: case.to_owned(), structure: None });
+    let behind = label_stem.rsplit_once(SIGNS).filter(|(rest, word)| is_word(word) && !rest.is_empty());
+    let cores = [Some(label_stem.as_str()), behind.map(|(rest, _)| rest)];
+    for core in cores.into_iter().flatten() {
+        let longer =
+            scan_stem.strip_prefix(core).is_some_and(|rest| rest.is_empty() || rest.starts_with(SIGNS));
+        if longer {
+            return of(core);
+        }
+    }
+    let before = label_stem.split_once(SIGNS).filter(|(word, rest)| is_word(word) && !rest.is_empty());
+    if let Some((_, rest)) = before
+        && (scan_stem == rest || scan_stem.split_once(SIGNS).is_some_and(|(_, other)| other == rest))
+    {
+        return of(rest);
+    }
+    let (scan_in, label_in) = (scan.parent()?, label.parent()?);
+    let folder = scan_in.file_name()?.to_str()?.to_owned();
+    if label_in == scan_in {
+        return is_word(&label_stem).then_some(Called { case: folder, structure: None });
+    }
+    label_in.starts_with(scan_in).then_some(Called { case: folder, structure: Some(label_stem) })
+}
+
+/// A file's path with the case and the structure in braces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    folders: Vec<String>,
+    stem: String,
+    ending: String,
+}
+
+impl Template {
+    /// Of a path below the source's folder; `None` where the case stands nowhere in it.
+    pub fn of(path: &Path, called: &Called) -> Option<Self> {
+        let (stem, ending) = split(path);
+        let folders = path.parent()?.iter().map(|folder| {
+            let folder = folder.to_string_lossy();
+            if *folder == called.case { "{case}".to_owned() } else { plain(&folder) }
+        });
+        let folders: Vec<String> = folders.collect();
+        let stem = match &called.structure {
+            Some(structure) if *structure == stem => "{label}".to_owned(),
+            _ => with_case(&stem, &called.case).unwrap_or_else(|| plain(&stem)),
+        };
+        let named = stem.contains("{case}") || folders.iter().any(|folder| folder == "{case}");
+        named.then_some(Self { folders, stem, ending })
+    }
+
+    /// What files of one kind have in common: the name without folders, `.nii` packed or not.
+    fn kind(&self) -> (String, String) {
+        let ending = self.ending.to_ascii_lowercase();
+        (self.stem.clone(), ending.strip_suffix(".gz").unwrap_or(&ending).to_owned())
+    }
+}
+
+/// A name with signs that patterns read otherwise replaced by `?`.
+fn plain(name: &str) -> String {
+    name.chars().map(|letter| if "{}*?!".contains(letter) { '?' } else { letter }).collect()
+}
+
+/// A stem with the case, where it stands apart from other letters, in braces.
+fn with_case(stem: &str, case: &str) -> Option<String> {
+    let apart = |letter: Option<char>| letter.is_none_or(|letter| !letter.is_alphanumeric());
+    let places = stem.match_indices(case).map(|(at, _)| (&stem[..at], &stem[at + case.len()..]));
+    let mut places =
+        places.filter(|(before, after)| apart(before.chars().next_back()) && apart(after.chars().next()));
+    let (before, after) = places.next()?;
+    Some(format!("{}{{case}}{}", plain(before), plain(after)))
+}
+
+/// A pattern, and the files that gave it by their place in what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// As `files` takes it.
+    pub text: String,
+    /// Its name without folders and ending.
+    pub stem: String,
+    /// The files.
+    pub members: Vec<usize>,
+}
+
+/// Patterns for files, that of the most files first.
+pub fn patterns(templates: &[Option<Template>]) -> Vec<Pattern> {
+    let mut kinds: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+    for (index, template) in templates.iter().enumerate() {
+        if let Some(template) = template {
+            kinds.entry(template.kind()).or_default().push(index);
+        }
+    }
+    let mut patterns: Vec<Pattern> = kinds
+        .into_iter()
+        .map(|((stem, _), members)| {
+            let of: Vec<&Template> = members.iter().filter_map(|&index| templates[index].as_ref()).collect();
+            Pattern { text: together(&of), stem, members }
+        })
+        .collect();
+    patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.members.len()));
+    patterns
+}
+
+/// One pattern for files of one kind.
+fn together(templates: &[&Template]) -> String {
+    let Some(first) = templates.first() else { return String::new() };
+    let endings: BTreeSet<&str> = templates.iter().map(|template| template.ending.as_str()).collect();
+    let ending = match endings.len() {
+        1 => first.ending.clone(),
+        _ => format!("{}*", first.ending.strip_suffix(".gz").unwrap_or(&first.ending)),
+    };
+    let same = |at: usize| templates.iter().all(|other| other.folders.get(at) == first.folders.get(at));
+    let prefix = (0..first.folders.len()).take_while(|&at| same(at)).count();
+    let deep = |template: &&Template| template.folders.len() == first.folders.len();
+    let mut parts: Vec<String> = first.folders.iter().take(prefix).cloned().collect();
+    if templates.iter().all(deep) {
+        for at in prefix..first.folders.len() {
+            let names: Vec<&str> =
+                templates.iter().filter_map(|t| t.folders.get(at)).map(String::as_str).collect();
+            parts.push(match same(at) {
+                true => first.folders[at].clone(),
+                false if of_patients(&names) && !parts.iter().any(|part| part == "{patient}") => {
+                    "{patient}".to_owned()
+                }
+                false => "*".to_owned(),
+            });
+        }
+    } else {
+        parts.push("**".to_owned());
+    }
+    parts.push(format!("{}{ending}", first.stem));
+    parts.join("/")
+}
+
+/// Whether all these folders are called as those of patients are.
+fn of_patients(names: &[&str]) -> bool {
+    let is = |name: &&str| PATIENTS.iter().any(|word| name.to_ascii_lowercase().starts_with(word));
+    names.iter().all(|name| is(name))
+}
+
+/// A pattern that fits the same files whatever their case is called, to leave them out.
+pub fn any_case(pattern: &str) -> String {
+    ["{case}", "{label}", "{patient}"].iter().fold(pattern.to_owned(), |text, name| text.replace(name, "*"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(scan: &str, label: &str) -> Option<(String, Option<String>)> {
+        common(Path::new(scan), Path::new(label)).map(|called| (called.case, called.structure))
+    }
+
+    fn case(name: &str) -> Option<(String, Option<String>)> {
+        Some((name.to_owned(), None))
+    }
+
+    #[test]
+    fn a_case_is_what_names_have_in_common() {
+        assert_eq!(called("imagesTr/a_1_0000.nii.gz", "labelsTr/a_1.nii.gz"), case("a_1"));
+        assert_eq!(called("images/a.nii", "labels/a.nii.gz"), case("a"));
+        assert_eq!(called("volume-3.nii", "segmentation-3.nii"), case("3"));
+        assert_eq!(called("Case00.mhd", "Case00_segmentation.mhd"), case("Case00"));
+        assert_eq!(called("B/B_t1ce.nii.gz", "B/B_seg.nii.gz"), case("B"));
+        assert_eq!(called("x.nrrd", "x.seg.nrrd"), case("x"));
+        assert_eq!(called("p1/image.nii.gz", "p1/mask.nii.gz"), case("p1"));
+        let liver = Some(("s1".to_owned(), Some("liver".to_owned())));
+        assert_eq!(called("s1/ct.nii.gz", "s1/segmentations/liver.nii.gz"), liver);
+        assert_eq!(called("a.nii", "b.nii"), None);
+    }
+
+    fn pattern(pairs: &[(&str, &str)], of_labels: bool) -> String {
+        let templates: Vec<_> = pairs
+            .iter()
+            .map(|(scan, label)| {
+                let called = common(Path::new(scan), Path::new(label))?;
+                Template::of(Path::new(if of_labels { label } else { scan }), &called)
+            })
+            .collect();
+        patterns(&templates).remove(0).text
+    }
+
+    #[test]
+    fn files_of_one_kind_have_one_pattern() {
+        let both = |pairs: &[(&str, &str)]| [pattern(pairs, false), pattern(pairs, true)];
+        assert_eq!(
+            both(&[
+                ("b1/volume-1.nii", "b1/segmentation-1.nii"),
+                ("b2/volume-2.nii.gz", "b2/segmentation-2.nii")
+            ]),
+            ["*/volume-{case}.nii*", "*/segmentation-{case}.nii"]
+        );
+        assert_eq!(
+            both(&[("volume-1.nii", "segmentation-1.nii"), ("b2/volume-2.nii", "b2/segmentation-2.nii")]),
+            ["**/volume-{case}.nii", "**/segmentation-{case}.nii"]
+        );
+        assert_eq!(
+            both(&[
+                ("s1/ct.nii.gz", "s1/segmentations/liver.nii.gz"),
+                ("s2/ct.nii.gz", "s2/segmentations/l.nii.gz")
+            ]),
+            ["{case}/ct.nii.gz", "{case}/segmentations/{label}.nii.gz"]
+        );
+        assert_eq!(
+            both(&[
+                ("raw/sub-1/s1/a.nii", "der/sub-1/s1/a_seg.nii"),
+                ("raw/sub-2/s2/b.nii", "der/sub-2/s2/b_seg.nii")
+            ]),
+            ["raw/{patient}/*/{case}.nii", "der/{patient}/*/{case}_seg.nii"]
+        );
+    }
+
+    #[test]
+    fn a_case_within_a_word_is_none() {
+        assert_eq!(with_case("volume-1-of-11", "1"), Some("volume-{case}-of-11".to_owned()));
+        assert_eq!(with_case("v11", "1"), None);
+        assert_eq!(with_case("x{1}_7", "7"), Some("x?1?_{case}".to_owned()));
+        assert_eq!(any_case("{case}/{label}_x.nii"), "*/*_x.nii");
+    }
+}
