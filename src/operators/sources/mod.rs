@@ -9,5 +9,6 @@ pub mod label_images;
 pub mod listed;
 pub mod merged;
 pub mod names;
+pub mod overlaps;
 pub mod patterns;
 pub mod rtstruct;
