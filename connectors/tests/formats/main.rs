@@ -26,6 +26,7 @@ mod containers;
 mod copies;
 mod corpus;
 mod dicom_seg;
+mod dicom_seg_codecs;
 mod dicom_seg_real;
 mod headers;
 mod image_files;

@@ -27,6 +27,8 @@ pub(crate) enum Stored<'a> {
     /// Compressed fragments, with the offset tables.
     Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]>, cut: bool },
 }
+    /// A frame that many are tiles of, decoded: little-endian samples of so many bytes each.
+    Decoded { bytes: Vec<u8>, width: usize },
 
 /// An instance, and its pixels.
 pub(crate) struct Image<'a> {
@@ -165,7 +167,8 @@ impl Image<'_> {
     pub(crate) fn seal(mut self, path: &Path) -> Instance {
         let mut hasher = blake3::Hasher::new();
         match &self.stored {
-            Stored::Missing => {}
+            // Records are made of what is stored.
+            Stored::Missing | Stored::Decoded { .. } => {}
             Stored::Native { bytes, .. } => {
                 hasher.update(bytes);
             }
