@@ -6,6 +6,7 @@ pub mod grid;
 pub mod interpolate;
 pub mod kernel;
 pub mod onto;
+pub mod padding;
 pub mod planes;
 pub mod ranks;
 pub mod regrid;

@@ -30,6 +30,7 @@ mod maps;
 mod models;
 mod oracle;
 mod packed;
+mod padded;
 mod parts;
 mod phantom;
 mod places;

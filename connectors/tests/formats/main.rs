@@ -37,6 +37,7 @@ mod metaimage;
 mod nifti;
 mod nrrd;
 mod others;
+mod padding;
 mod records;
 mod rtstruct;
 mod sarcoma;

@@ -15,6 +15,7 @@ use super::{charset, frames, refuse};
 use crate::dicom::FILTER_KEYWORDS;
 use crate::dicom::codecs::lut::ModalityLut;
 use crate::dicom::mosaic;
+use crate::dicom::padding::PADDED;
 use crate::{Digest, Real};
 
 /// Pixels as they lie in the file.
@@ -26,9 +27,9 @@ pub(crate) enum Stored<'a> {
     Native { bytes: &'a [u8], big_endian: bool },
     /// Compressed fragments, with the offset tables.
     Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]>, cut: bool },
-}
     /// A frame that many are tiles of, decoded: little-endian samples of so many bytes each.
     Decoded { bytes: Vec<u8>, width: usize },
+}
 
 /// An instance, and its pixels.
 pub(crate) struct Image<'a> {
@@ -150,6 +151,10 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
     let unscaled = (!instance.frames.iter().all(|frame| sound(frame.rescale))).then_some("BAD_RESCALE");
     if frames::rescale_is_empty(dataset) {
         instance.notes.push("RESCALE_EMPTY: taken for a slope of 1 and an intercept of 0".to_owned());
+    }
+    // A table makes other values of it.
+    if !table && padding(dataset, &pixels).is_some() {
+        instance.notes.push(PADDED.to_owned());
     }
     instance.refusal = refusal.or(unfolding).or(unscaled).map(str::to_owned);
     instance.pixels = pixels;

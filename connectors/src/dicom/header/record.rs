@@ -15,7 +15,7 @@ use crate::rtstruct::Outlines;
 use crate::{Reject, dicom_seg};
 
 /// Raised when a file may come out as another record than before: all are read anew then.
-pub const READING: u64 = 3;
+pub const READING: u64 = 4;
 
 /// What one file holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
