@@ -32,7 +32,7 @@ use tomoflow::networks::architectures::config::Dims;
 use tomoflow::networks::{
     Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, NetworkSettings, Observer,
     OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule, Target, Task, TrainSettings,
-    UnetSettings, large_pages, train,
+    UnetSettings, Validate, large_pages, train,
 };
 
 /// A case and a window, `[D, H, W]`.
@@ -273,6 +273,7 @@ fn settings(precision: Precision) -> TrainSettings {
         patience: 0,
         precision,
         weights: Keep::Last,
+        validate: Validate::Samples,
         seed: 1,
     }
 }

@@ -33,6 +33,16 @@ impl Counts {
         Ok(())
     }
 
+    /// Adds a class found for each voxel, and the true one.
+    pub fn add_classes(&mut self, found: &[u16], truth: &[u8]) {
+        for (found, truth) in found.iter().zip(truth) {
+            let cell = usize::from(*truth) * self.classes + usize::from(*found);
+            if let Some(count) = self.matrix.get_mut(cell) {
+                *count += 1;
+            }
+        }
+    }
+
     /// For each label, none where it is neither predicted nor true.
     pub fn dice(&self) -> Vec<Option<f64>> {
         let row = |i: usize| self.matrix.iter().skip(i * self.classes).take(self.classes).sum::<u64>();
@@ -44,12 +54,6 @@ impl Counts {
                 (either > 0).then(|| 2.0 * both(i) as f64 / either as f64)
             })
             .collect()
-    }
-
-    /// The mean over the labels that have one.
-    pub fn mean_dice(&self) -> Option<f64> {
-        let all: Vec<f64> = self.dice().into_iter().flatten().collect();
-        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
     }
 }
 
@@ -63,10 +67,15 @@ mod tests {
         let add = |counts: &mut Counts, prediction: &[i64], truth: &[u8]| {
             counts.add(&Tensor::from_slice(prediction), &Tensor::from_slice(truth)).unwrap();
         };
-        assert_eq!(counts.mean_dice(), None);
+        assert_eq!(counts.dice(), [None, None]);
         add(&mut counts, &[1, 1, 0, 0], &[1, 0, 1, 0]);
         add(&mut counts, &[1, 1, 1, 1], &[1, 1, 1, 1]);
         assert_eq!(counts.dice(), [Some(2.0 * 5.0 / 12.0), None]);
-        assert_eq!(counts.mean_dice(), Some(10.0 / 12.0));
+        let mut whole = Counts::new(2);
+        whole.add_classes(&[1, 1, 0, 0, 1, 1, 1, 1], &[1, 0, 1, 0, 1, 1, 1, 1]);
+        assert_eq!(whole.dice(), counts.dice());
+        // A class that a network does not have counts nowhere.
+        whole.add_classes(&[9], &[1]);
+        assert_eq!(whole.dice(), counts.dice());
     }
 }

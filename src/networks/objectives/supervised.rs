@@ -10,9 +10,12 @@ use crate::networks::architectures::unet::{Output, Unet};
 use crate::networks::blocks::mode::Mode;
 use crate::networks::extensions::{Extensions, OwnLoss};
 use crate::networks::losses::{of_map, of_segmentation, one_hot};
+use crate::networks::sample::WholeCase;
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::Weights;
-use crate::networks::{LossConfig, NetworkConfig, NetworkError, Task, TrainSettings};
+use crate::networks::{
+    InferOptions, InputView, LossConfig, Model, NetworkConfig, NetworkError, Task, TrainSettings,
+};
 
 /// The whole loss, which moves the network.
 const WHOLE: &str = "loss";
@@ -28,6 +31,8 @@ pub struct Supervised {
     versions: [Option<u32>; 2],
     attention_weight: f64,
     label_names: Vec<String>,
+    view: InputView,
+    extensions: Extensions,
 }
 
 impl Supervised {
@@ -57,7 +62,8 @@ impl Supervised {
         };
         let versions = extensions.versions(own, own_loss);
         let (attention_weight, label_names) = (settings.attention_weight, task.label_names.clone());
-        Ok(Self { config, network, loss, versions, attention_weight, label_names })
+        let (view, extensions) = (task.view.clone(), extensions.clone());
+        Ok(Self { config, network, loss, versions, attention_weight, label_names, view, extensions })
     }
 
     /// Logits and maps in 32 bits, whatever features have.
@@ -113,14 +119,33 @@ impl Objective for Supervised {
     }
 
     fn score(&self) -> Box<dyn Score + '_> {
-        Box::new(Dice { objective: self, counts: Counts::new(self.label_names.len()) })
+        let counts = Counts::new(self.label_names.len());
+        Box::new(Dice { objective: self, counts, whole: None, cases: Vec::new() })
     }
 }
 
-/// Dice over all validation samples.
+/// Dice over all validation samples, or of whole cases.
 struct Dice<'a> {
     objective: &'a Supervised,
     counts: Counts,
+    /// The model for whole cases, once there was one.
+    whole: Option<Model>,
+    /// For each case the Dice of each label, none where it is neither found nor true.
+    cases: Vec<Vec<Option<f64>>>,
+}
+
+impl Dice<'_> {
+    /// For each label, over all samples, or its mean over cases that have one.
+    fn of_labels(&self) -> Vec<Option<f64>> {
+        if self.cases.is_empty() {
+            return self.counts.dice();
+        }
+        let of_label = |label: usize| {
+            let all: Vec<f64> = self.cases.iter().filter_map(|case| *case.get(label)?).collect();
+            (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+        };
+        (0..self.objective.label_names.len()).map(of_label).collect()
+    }
 }
 
 impl Score for Dice<'_> {
@@ -129,12 +154,36 @@ impl Score for Dice<'_> {
         self.counts.add(&output.logits.f_argmax(1, false)?, &batch.classes()?)
     }
 
+    fn judge_case(&mut self, model: &Weights, case: &WholeCase<'_>) -> Result<(), NetworkError> {
+        let objective = self.objective;
+        let ready = match self.whole.take() {
+            Some(ready) => ready,
+            None => {
+                let (parameters, buffers) = model.snapshot()?;
+                let weights = Weights::from_flat(objective.network.layout(), parameters, buffers)?;
+                let (view, names) = (objective.view.clone(), objective.label_names.clone());
+                Model::of_weights(&objective.config, weights, view, names, &objective.extensions)?
+            }
+        };
+        let found = ready.segment(case.voxels, case.size, &InferOptions::default());
+        self.whole = Some(ready);
+        let mut counts = Counts::new(objective.label_names.len());
+        counts.add_classes(&found?, case.classes);
+        self.cases.push(counts.dice());
+        Ok(())
+    }
+
     fn figures(&self) -> Vec<(String, f64)> {
-        let Some(mean) = self.counts.mean_dice() else { return Vec::new() };
+        let each = self.of_labels();
+        let all: Vec<f64> = each.iter().copied().flatten().collect();
+        if all.is_empty() {
+            return Vec::new();
+        }
+        let mean = all.iter().sum::<f64>() / all.len() as f64;
         let mut figures = vec![(self.objective.decides().to_owned(), mean)];
         let names = &self.objective.label_names;
         if names.len() > 1 {
-            let each = names.iter().zip(self.counts.dice());
+            let each = names.iter().zip(each);
             figures.extend(each.filter_map(|(name, dice)| Some((format!("dice.{name}"), dice?))));
         }
         figures

@@ -4,6 +4,7 @@ mod kept;
 mod learners;
 mod own;
 mod resuming;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +15,7 @@ use tomoflow::networks::architectures::config::{Channels, Dims, Variant};
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, ModelCard, NetworkError,
     NetworkSettings, Observer, OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule,
-    Target, Task, Timing, TrainSettings, Trained, UnetSettings, set_threads, train,
+    Target, Task, Timing, TrainSettings, Trained, UnetSettings, Validate, set_threads, train,
 };
 
 const SIZE: [usize; 3] = [4, 12, 12];
@@ -103,6 +104,7 @@ fn settings() -> TrainSettings {
         patience: 0,
         precision: Precision::Float32,
         weights: Keep::Best,
+        validate: Validate::Samples,
         seed: 3,
     }
 }

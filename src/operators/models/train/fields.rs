@@ -191,6 +191,14 @@ pub(super) const FIELDS: &[Field] = &[
         "\"best\"",
         "Which weights the model has: of the epoch with the best validation Dice (of equal ones the latest), or of the last.",
     ),
+    later(
+        "validate",
+        FieldKind::Choice(&["samples", "cases"]),
+        "\"samples\"",
+        "What a validation looks at: samples, cut as for training (quick, and a handful of them may hold little of a \
+         small structure), or whole cases by windows, as `infer` does with its defaults; the validation Dice is then \
+         the mean over cases, a label that is neither found nor there left out.",
+    ),
     operational(
         "checkpoint_every",
         FieldKind::Duration,
