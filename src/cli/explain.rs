@@ -15,7 +15,8 @@ use crate::operators::registry::Registry;
 pub struct ExplainArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The first digits of an action's, mask's or model's digest, or a case or series as tables show it
+    /// The first digits of an action's, mask's or model's digest, a stage, a code of `rejects`, or a case or series
+    /// as tables show it, or how it begins
     #[arg(value_name = "KEY|SERIES")]
     subject: String,
     /// Print it as JSON
@@ -46,6 +47,12 @@ impl Display for Explanation {
                 writeln!(f)?;
             }
             write!(f, "{output}")?;
+        }
+        if self.more > 0 {
+            writeln!(f, "\nand {} more: ask for one case", self.more)?;
+        }
+        for reject in &self.rejects {
+            write!(f, "{}", super::rejects::in_words(reject))?;
         }
         Ok(())
     }

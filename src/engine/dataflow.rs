@@ -219,6 +219,31 @@ impl<'s> Built<'s, '_> {
         let done = wanted
             .map(|(action, more)| (action.key, (action, more)))
             .join_core(self.outcomes.clone(), |_, wanted, outcome| Some((wanted.clone(), outcome.clone())));
+        self.refuse(&done);
+        self.tell(&done);
+        done.flat_map(|((action, more), outcome)| match outcome {
+            Outcome::Ok { artifact, detail, figures, .. } => {
+                Some((action, more, Left { artifact, detail, figures }))
+            }
+            Outcome::Failed { .. } => None,
+        })
+    }
+
+    /// What actions led to that nobody asks for any more, as rows that hold all the same.
+    pub(super) fn recall(&mut self, actions: Rows<'s, Action>) {
+        let actions = actions.map(|action| (action.key, (Arc::new(action), ())));
+        self.outputs.push(actions.clone().map(|(_, (action, ()))| Output::Recalled(action)));
+        let done = actions
+            .join_core(self.outcomes.clone(), |_, action, outcome| Some((action.clone(), outcome.clone())));
+        self.refuse(&done);
+        self.tell(&done);
+    }
+
+    /// Failures as rejects.
+    fn refuse<D>(&mut self, done: &Rows<'s, ((Arc<Action>, D), Outcome)>)
+    where
+        D: differential_dataflow::ExchangeData + std::hash::Hash,
+    {
         let names = self.names.clone();
         self.outputs.push(done.clone().flat_map(move |((action, _), outcome)| match outcome {
             Outcome::Failed { code, message, hint, attempts, .. } => {
@@ -229,13 +254,6 @@ impl<'s> Built<'s, '_> {
             }
             Outcome::Ok { .. } => None,
         }));
-        self.tell(&done);
-        done.flat_map(|((action, more), outcome)| match outcome {
-            Outcome::Ok { artifact, detail, figures, .. } => {
-                Some((action, more, Left { artifact, detail, figures }))
-            }
-            Outcome::Failed { .. } => None,
-        })
     }
 
     /// What was left out of labels that took part, as rows of their source: nothing was refused.
@@ -249,7 +267,11 @@ impl<'s> Built<'s, '_> {
                 Outcome::Ok { notes, .. } => notes,
                 Outcome::Failed { .. } => Arc::default(),
             };
-            let source = action.work.labels().map(|labels| names[usize::from(labels.source)].clone());
+            // Of cases their labels' source; of a training itself.
+            let source = match action.work.labels() {
+                Some(labels) => Some(names[usize::from(labels.source)].clone()),
+                None => action.work.members().map(|_| names[usize::from(action.stage)].clone()),
+            };
             let case = action.work.series().map(|series| series.key.to_string());
             let row = move |reject: &Reject| {
                 let (case, reject) = (case.clone(), reject.clone());

@@ -21,3 +21,4 @@ mod worker;
 pub use job::{Finished, Job};
 pub use load::{Context, Lookup, by_images, vanished};
 pub use pool::{Executor, Settings};
+pub use truth::{NEVER_DRAWN, NEVER_JUDGED};

@@ -41,4 +41,5 @@ mod seeing;
 mod summary;
 mod surviving;
 mod tables;
+mod told;
 mod unmatched;
