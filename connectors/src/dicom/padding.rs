@@ -1,6 +1,7 @@
 //! Voxels that stand for no value: those that PixelPaddingValue, or a range from it on, names.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -25,15 +26,7 @@ pub fn padding_of(
     heights: &[f64],
 ) -> Result<Option<LabelMap>, Reject> {
     let [depth, rows, columns] = scan.size();
-    let ends: Vec<Ends> = slices
-        .par_iter()
-        .map(|(path, frame)| {
-            with_image(path, [rows, columns], |image| {
-                let ends = image.padding(*frame as usize);
-                Ok::<_, Reject>(ends.map(|ends| ends.map(|end| end as f32)))
-            })
-        })
-        .collect::<Result<_, _>>()?;
+    let ends = ends_of(slices, [rows, columns])?;
     let planes = planes(depth, heights).ok_or_else(|| planes::unfit(scan.geometry(), heights))?;
     let mut padding = LabelMap::zeros(scan.geometry().clone());
     let area = (rows * columns).max(1);
@@ -46,6 +39,28 @@ pub fn padding_of(
     between(&mut padding, &planes);
     let any = padding.voxels().par_iter().any(|padded| *padded != 0);
     Ok(any.then_some(padding))
+}
+
+/// The ends of padding of each slice; a file is read once, whatever the number of its frames.
+fn ends_of(slices: &[(PathBuf, u32)], size: [usize; 2]) -> Result<Vec<Ends>, Reject> {
+    let mut files: BTreeMap<&Path, Vec<(usize, u32)>> = BTreeMap::new();
+    for (slice, (path, frame)) in slices.iter().enumerate() {
+        files.entry(path).or_default().push((slice, *frame));
+    }
+    let of_file = |(path, wanted): (&Path, Vec<(usize, u32)>)| {
+        with_image(path, size, |image| {
+            let ends = |frame: u32| image.padding(frame as usize).map(|ends| ends.map(|end| end as f32));
+            Ok::<Vec<_>, Reject>(wanted.into_iter().map(|(slice, frame)| (slice, ends(frame))).collect())
+        })
+    };
+    let found: Vec<Vec<(usize, Ends)>> = files.into_par_iter().map(of_file).collect::<Result<_, _>>()?;
+    let mut ends = vec![None; slices.len()];
+    for (slice, found) in found.into_iter().flatten() {
+        if let Some(ends) = ends.get_mut(slice) {
+            *ends = found;
+        }
+    }
+    Ok(ends)
 }
 
 fn mark(padded: &mut [u16], values: &[f32], ends: Ends) {
