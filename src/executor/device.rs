@@ -15,12 +15,12 @@ use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::observer::{Board, Watch};
 use super::slot::{Busy, Slot};
-use super::truth::{NEVER_DRAWN, NEVER_JUDGED};
+use super::unseen::{never_drawn, never_judged};
 use super::work::{Action, Member, Work};
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
-    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, SampleSource, Segmented,
-    Task, Validate, Volume,
+    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Validate,
+    Volume,
 };
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
@@ -294,53 +294,6 @@ fn train(
         }
         _ => Err(misplaced()),
     }
-}
-
-/// Labels that no case to train on has a voxel of: a network learns that they are never there.
-fn never_drawn(training: &Dataset, names: &[String]) -> Vec<Reject> {
-    let drawn = drawn(training);
-    let absent = names.iter().zip(drawn.iter().skip(1)).filter(|(_, drawn)| !**drawn);
-    let tell = |(name, _): (&String, &bool)| {
-        let of = match training.cases().len() {
-            1 => "the one case to train on has no".to_owned(),
-            cases => format!("none of {cases} cases to train on has a"),
-        };
-        let message = format!("{of} voxel of `{name}`: is its value, or its name, the right one?");
-        Reject::new(NEVER_DRAWN, message, "the model learns that it is never there")
-    };
-    absent.map(tell).collect()
-}
-
-/// Labels that cases to validate on have, and none of the samples that are cut from them: an epoch is chosen without them.
-fn never_judged(validation: &Dataset, names: &[String], seed: u64) -> Result<Vec<Reject>, Reject> {
-    let drawn = drawn(validation);
-    let mut judged = [false; 256];
-    for index in 0..validation.len() {
-        // As the validation of every epoch cuts them.
-        let sample = validation.sample(index, 0, seed);
-        let sample = sample.map_err(|message| Reject::new("NETWORK", message, ""))?;
-        sample.target.classes().into_iter().flatten().for_each(|class| judged[usize::from(*class)] = true);
-    }
-    let missed = names.iter().zip(drawn.iter().zip(&judged).skip(1));
-    let missed = missed.filter(|(_, (drawn, judged))| **drawn && !**judged);
-    let tell = |(name, _): (&String, _)| {
-        let (samples, cases) = (validation.len(), validation.cases().len());
-        let message = format!(
-            "samples to validate on with a voxel of `{name}` expected, none of {samples} has one; of {cases} cases some \
-             have"
-        );
-        let hint = "`validate = \"cases\"` looks at all of them; `foreground` and `per_case` of the samples make it likelier";
-        Reject::new(NEVER_JUDGED, message, hint)
-    };
-    Ok(missed.map(tell).collect())
-}
-
-/// The classes of which any case has a voxel.
-fn drawn(cases: &Dataset) -> [bool; 256] {
-    cases.cases().iter().fold([false; 256], |mut drawn, case| {
-        case.present().iter().zip(&mut drawn).for_each(|(present, drawn)| *drawn |= present);
-        drawn
-    })
 }
 
 /// What a model's card says of the cases.

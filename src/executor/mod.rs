@@ -15,6 +15,7 @@ mod pool;
 pub mod reach;
 mod slot;
 mod truth;
+mod unseen;
 pub mod work;
 mod worker;
 

@@ -2,6 +2,7 @@
 
 mod actions;
 mod artifacts;
+mod copy;
 mod index;
 mod kept;
 mod made;
@@ -12,7 +13,7 @@ mod texts;
 mod written;
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, TableDefinition};
@@ -33,9 +34,6 @@ const FORMAT: u64 = 2;
 /// Bytes of the database that are kept in memory: a start reads all of it once, and a look at one series a few
 /// pages. The system's own cache holds the rest, as far as there is room.
 const CACHE_BYTES: usize = 16 << 20;
-
-/// The head of the database, in which both places for a commit lie.
-const HEAD: usize = 4096;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
@@ -180,10 +178,10 @@ impl Store {
     /// # Errors
     /// When another version wrote it, or the run commits without a pause.
     pub fn glance(out: &Path) -> Result<Self, StoreError> {
-        Self::copied(out, |root, state, copy| match hold(root, Access::Shared) {
-            Ok(_shared) => fs::copy(state, copy).map(drop).map_err(StoreError::io(state)),
+        Self::copied(out, |root, state, to| match hold(root, Access::Shared) {
+            Ok(_shared) => fs::copy(state, to).map(drop).map_err(StoreError::io(state)),
             Err(held @ StoreError::Held { .. }) => {
-                let whole = copied_between_commits(state, copy).map_err(StoreError::io(state))?;
+                let whole = copy::between_commits(state, to).map_err(StoreError::io(state))?;
                 if whole { Ok(()) } else { Err(held) }
             }
             Err(error) => Err(error),
@@ -304,27 +302,6 @@ fn database(path: &Path) -> Result<Database, StoreError> {
     Ok(builder.open(path)?)
 }
 
-/// Copies a database that another process writes to; whether no commit came in between, so that the copy is what one
-/// commit left. Pages of a commit stay as they are until the next one, and its place in the head is written last.
-fn copied_between_commits(state: &Path, copy: &Path) -> io::Result<bool> {
-    let head = || -> io::Result<[u8; HEAD]> {
-        let mut head = [0; HEAD];
-        fs::File::open(state)?.read_exact(&mut head)?;
-        Ok(head)
-    };
-    for _ in 0..50 {
-        let before = head()?;
-        fs::copy(state, copy)?;
-        let mut first = [0; HEAD];
-        fs::File::open(copy)?.read_exact(&mut first)?;
-        if before == first && before == head()? {
-            return Ok(true);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    Ok(false)
-}
-
 /// Who else may use the store meanwhile.
 enum Access {
     Alone,
@@ -420,45 +397,6 @@ mod tests {
         assert!(
             matches!(Store::open(out.path()), Err(StoreError::Version { found, .. }) if found == FORMAT + 1)
         );
-    }
-
-    /// Whatever moment it comes in, it sees one commit, whole, and a later one than before.
-    #[test]
-    fn a_glance_beside_commits_sees_one_of_them() {
-        const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows of a test");
-        let out = tempfile::tempdir().unwrap();
-        let store = Store::open(out.path()).unwrap();
-        let commit = |number: u64| {
-            let write = store.database.begin_write().unwrap();
-            // Every row is that of the commit: rows of two would show.
-            for row in 0..200 {
-                let bytes = vec![number as u8; 300 + (number as usize * 7 + row as usize) % 500];
-                write.open_table(ROWS).unwrap().insert(row, &bytes[..]).unwrap();
-            }
-            write.commit().unwrap();
-        };
-        commit(1);
-        let done = std::sync::atomic::AtomicBool::new(false);
-        let ordering = std::sync::atomic::Ordering::Relaxed;
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for number in (1..).take_while(|_| !done.load(ordering)) {
-                    commit(number % 200 + 1);
-                    std::thread::sleep(std::time::Duration::from_millis(number % 7 * 5));
-                }
-            });
-            for _ in 0..3 {
-                let copy = Store::glance(out.path()).unwrap();
-                let read = copy.database.begin_read().unwrap();
-                let rows = read.open_table(ROWS).unwrap();
-                let first: Vec<u8> = (0..200).map(|row| rows.get(row).unwrap().unwrap().value()[0]).collect();
-                assert!(first.iter().all(|number| *number == first[0]), "{first:?}");
-            }
-            done.store(true, ordering);
-        });
-        assert!(matches!(Store::scratch(out.path()), Err(StoreError::Held { .. })));
-        drop(store);
-        Store::glance(out.path()).unwrap();
     }
 
     #[test]

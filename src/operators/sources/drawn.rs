@@ -9,6 +9,7 @@ use tomoflow_connectors::container::folder_of;
 use tomoflow_connectors::rtstruct::{Elsewhere, Form, Outlines};
 use tomoflow_connectors::{Overlap, Reject, dicom_seg, rtstruct};
 
+use super::nested::held;
 use super::overlaps;
 use super::patterns::glob;
 use crate::operators::source::{Drawing, DrawnOn, LabelSource, LabelsAt, LabelsIn, Planes, quoted, vanished};
@@ -183,58 +184,6 @@ fn all_elsewhere(label: &str, elsewhere: &Elsewhere) -> Reject {
     );
     let hint = "give each scan structures of its own, or ask for the label in a source of its own";
     Reject::new("DRAWN_ELSEWHERE", message, hint)
-}
-
-/// For each label those that are declared as a part of it, and the parts of these.
-///
-/// # Errors
-/// Names that no label has, and parts that are declared before what holds them.
-pub fn held(config: &Config, labels: &[String]) -> Result<Vec<Vec<u16>>, Vec<FieldProblem>> {
-    let declared = config.get("holds").and_then(|table| table.as_object());
-    let mut problems = Vec::new();
-    let mut number = |field: String, name: &str| {
-        let place = labels.iter().position(|label| label == name);
-        if place.is_none() {
-            let known: Vec<&str> = labels.iter().map(String::as_str).collect();
-            let message = format!("one of the labels {} expected, `{name}` found", known.join(", "));
-            problems.push(FieldProblem::new(&field, message, ""));
-        }
-        place.map(|place| place as u16 + 1)
-    };
-    let mut nested: Vec<BTreeSet<u16>> = vec![BTreeSet::new(); labels.len()];
-    for (outer, parts) in declared.into_iter().flatten() {
-        let field = format!("holds.{outer}");
-        let Some(outer) = number(field.clone(), outer) else { continue };
-        for part in parts.as_array().into_iter().flatten().filter_map(|part| part.as_str()) {
-            if let Some(part) = number(field.clone(), part) {
-                nested[usize::from(outer) - 1].insert(part);
-            }
-        }
-    }
-    // Parts of parts.
-    for _ in 0..labels.len() {
-        for outer in 0..nested.len() {
-            let parts: Vec<u16> =
-                nested[outer].iter().flat_map(|part| nested[usize::from(*part) - 1].clone()).collect();
-            nested[outer].extend(parts);
-        }
-    }
-    for (name, (label, parts)) in labels.iter().zip((1..).zip(&nested)) {
-        let earlier = parts.iter().find(|part| **part <= label);
-        if earlier.is_some() {
-            let message = "parts that are declared after what holds them expected: a later label is drawn over an earlier";
-            problems.push(FieldProblem::new(
-                &format!("holds.{name}"),
-                message,
-                "change the order of the labels",
-            ));
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let none = nested.iter().all(BTreeSet::is_empty);
-    Ok(if none { Vec::new() } else { nested.into_iter().map(|parts| parts.into_iter().collect()).collect() })
 }
 
 fn patterns(

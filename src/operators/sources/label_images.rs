@@ -1,16 +1,15 @@
 //! The source `label_images`: label maps in files of other formats than DICOM.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
-use super::drawn::{self, HOLDS};
+use super::drawn::HOLDS;
 use super::images::{PATH, text};
 use super::merged::Merged;
 use super::names::{FILES, Names, TABLE};
-use super::overlaps;
+use super::{nested, overlaps};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::source::{
     Claim, Drawing, FileSource, LabelPart, LabelSource, LabelsAt, LabelsIn, Planes, Unmet, vanished,
@@ -254,7 +253,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
     // In files of their own values of several labels are no region of each other.
     let in_files = names.as_ref().is_ok_and(Names::say_labels);
     let nested = if in_files {
-        match drawn::held(config, &label_names) {
+        match nested::held(config, &label_names) {
             Ok(nested) => Ok((Vec::new(), nested)),
             Err(found) => {
                 problems.extend(found);
@@ -268,7 +267,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             let hint = "in one map values say it: `labels = { liver = [1, 2], lesion = [2] }`";
             problems.push(FieldProblem::new("holds", message, hint));
         }
-        nest(&regions)
+        nested::of_values(&regions)
     };
     let (labels, nested) = nested.unwrap_or_else(|[one, other]| {
         let name = |label: u16| label_names.get(usize::from(label) - 1).map_or("", String::as_str);
@@ -301,38 +300,6 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             Err(problems)
         }
     }
-}
-
-/// The label of each value, the innermost of those that have it, and for each label those within it; or two labels that
-/// overlap otherwise.
-#[expect(clippy::type_complexity, reason = "two lists, named where they are used")]
-fn nest(regions: &[Vec<u16>]) -> Result<(Vec<u16>, Vec<Vec<u16>>), [u16; 2]> {
-    let holds = |one: &[u16], other: &[u16]| other.iter().all(|value| one.contains(value));
-    let places = || (1..).zip(regions);
-    let mut nested = Vec::new();
-    for (label, values) in places() {
-        let mut within = Vec::new();
-        for (other, inner) in places().filter(|(other, _)| *other != label) {
-            let meet = inner.iter().any(|value| values.contains(value));
-            if meet && !holds(values, inner) && !holds(inner, values) {
-                return Err([label.min(other), label.max(other)]);
-            }
-            if meet && holds(values, inner) {
-                within.push(other);
-            }
-        }
-        nested.push(within);
-    }
-    let highest = regions.iter().flatten().max().map_or(0, |value| usize::from(*value) + 1);
-    let mut labels = vec![0; highest];
-    // The larger first, so that what lies within it is written over it; of equals the later.
-    let mut order: Vec<(u16, &Vec<u16>)> = places().collect();
-    order.sort_by_key(|(_, values)| std::cmp::Reverse(values.iter().collect::<BTreeSet<_>>().len()));
-    for (label, values) in order {
-        values.iter().for_each(|value| labels[usize::from(*value)] = label);
-    }
-    let none = nested.iter().all(Vec::is_empty);
-    Ok((labels, if none { Vec::new() } else { nested }))
 }
 
 #[cfg(test)]
