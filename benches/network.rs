@@ -273,6 +273,7 @@ fn settings(precision: Precision) -> TrainSettings {
         patience: 0,
         precision,
         weights: Keep::Last,
+        regions: false,
         validate: Validate::Samples,
         seed: 1,
     }

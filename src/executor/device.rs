@@ -17,6 +17,7 @@ use super::observer::{Board, Watch};
 use super::slot::{Busy, Slot};
 use super::unseen::{never_drawn, never_judged};
 use super::work::{Action, Member, Work};
+use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
     self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Validate,
@@ -282,6 +283,10 @@ fn train(
     let running = Running { checkpoint, checkpoint_every, readers, device };
     let settings = &train.settings;
     let objective = Supervised::new(settings, &task, &context.plan.extensions).map_err(network)?;
+    let objective = match settings.regions {
+        true => objective.by_regions(regions(context, prepared)?),
+        false => objective,
+    };
     let trained =
         networks::train_by(&objective, settings, &task, &training, &validation, &running, &mut observer)
             .map_err(network)?;
@@ -294,6 +299,23 @@ fn train(
         }
         _ => Err(misplaced()),
     }
+}
+
+/// The regions of the labels that a stage's cases have.
+fn regions(context: &Context, stage: usize) -> Result<Regions, Reject> {
+    let root = &context.plan.stages[context.plan.transforms(stage).1];
+    let source = root.inputs.get(1).and_then(|source| context.plan.stages.get(*source));
+    let nested = match source.map(|source| &source.stage) {
+        Some(Stage::Labels(labels)) => labels.nested(),
+        _ => Vec::new(),
+    };
+    let regions = Regions::new(&nested);
+    if regions.is_empty() {
+        let message = "a label that holds another expected for `regions`, none found";
+        let hint = "`labels = { liver = [1, 2], lesion = [2] }`, or `holds = { liver = [\"lesion\"] }` at their source";
+        return Err(Reject::new("NO_REGIONS", message, hint));
+    }
+    Ok(regions)
 }
 
 /// What a model's card says of the cases.

@@ -35,6 +35,7 @@ mod parts;
 mod phantom;
 mod places;
 mod real_dicom;
+mod regions;
 mod report;
 mod rules;
 mod seeing;

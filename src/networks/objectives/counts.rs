@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::regions::Regions;
 use crate::networks::NetworkError;
 
 /// A confusion matrix, `[truth][prediction]`.
@@ -43,6 +44,28 @@ impl Counts {
         }
     }
 
+    /// For each region, none where nothing of it is predicted or true.
+    pub fn dice_of(&self, regions: &Regions) -> Vec<Option<f64>> {
+        if regions.is_empty() {
+            return self.dice();
+        }
+        let cell =
+            |truth: usize, found: usize| self.matrix.get(truth * self.classes + found).copied().unwrap_or(0);
+        let of = |region: &Vec<i64>| {
+            let inside: Vec<bool> = (0..self.classes).map(|class| region.contains(&(class as i64))).collect();
+            let (mut both, mut either) = (0, 0);
+            for (truth, true_inside) in inside.iter().enumerate() {
+                for (found, found_inside) in inside.iter().enumerate() {
+                    let count = cell(truth, found);
+                    both += if *true_inside && *found_inside { count } else { 0 };
+                    either += count * (u64::from(*true_inside) + u64::from(*found_inside));
+                }
+            }
+            (either > 0).then(|| 2.0 * both as f64 / either as f64)
+        };
+        regions.classes().iter().map(of).collect()
+    }
+
     /// For each label, none where it is neither predicted nor true.
     pub fn dice(&self) -> Vec<Option<f64>> {
         let row = |i: usize| self.matrix.iter().skip(i * self.classes).take(self.classes).sum::<u64>();
@@ -74,6 +97,12 @@ mod tests {
         let mut whole = Counts::new(2);
         whole.add_classes(&[1, 1, 0, 0, 1, 1, 1, 1], &[1, 0, 1, 0, 1, 1, 1, 1]);
         assert_eq!(whole.dice(), counts.dice());
+        let nested = Regions::new(&[vec![2], Vec::new()]);
+        let mut whole_liver = Counts::new(2);
+        // A lesion that was found as liver, and one that was found.
+        whole_liver.add_classes(&[1, 1, 2, 0], &[1, 2, 2, 0]);
+        assert_eq!(whole_liver.dice_of(&nested), [Some(1.0), Some(2.0 / 3.0)]);
+        assert_eq!(whole_liver.dice_of(&Regions::default()), whole_liver.dice());
         // A class that a network does not have counts nowhere.
         whole.add_classes(&[9], &[1]);
         assert_eq!(whole.dice(), counts.dice());

@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::counts::Counts;
+use super::regions::Regions;
 use super::{Batch, Learner, Loss, Moment, Objective, Pupil, Recorded, Score, Teaches};
 use crate::networks::architectures::config::{MapLoss, Supervision};
 use crate::networks::architectures::dense::Dense;
@@ -33,6 +34,7 @@ pub struct Supervised {
     label_names: Vec<String>,
     view: InputView,
     extensions: Extensions,
+    regions: Regions,
 }
 
 impl Supervised {
@@ -63,7 +65,28 @@ impl Supervised {
         let versions = extensions.versions(own, own_loss);
         let (attention_weight, label_names) = (settings.attention_weight, task.label_names.clone());
         let (view, extensions) = (task.view.clone(), extensions.clone());
-        Ok(Self { config, network, loss, versions, attention_weight, label_names, view, extensions })
+        Ok(Self {
+            config,
+            network,
+            loss,
+            versions,
+            attention_weight,
+            label_names,
+            view,
+            extensions,
+            regions: Regions::default(),
+        })
+    }
+
+    /// The same, where labels hold others: the loss is the mean of those of each region, inside against outside, and
+    /// Dice is a region's.
+    #[must_use]
+    pub fn by_regions(self, regions: Regions) -> Self {
+        Self { regions, ..self }
+    }
+
+    fn minimised(&self) -> Whole<'_> {
+        Whole { loss: &self.loss, attention_weight: self.attention_weight, regions: &self.regions }
     }
 
     /// Logits and maps in 32 bits, whatever features have.
@@ -78,7 +101,13 @@ impl Objective for Supervised {
     fn identity(&self) -> Option<String> {
         // The settings say the rest.
         let [network, loss] = self.versions;
-        (self.versions != [None; 2]).then(|| format!("code of network {network:?}, of loss {loss:?}"))
+        let code =
+            (self.versions != [None; 2]).then(|| format!("code of network {network:?}, of loss {loss:?}"));
+        let regions = (!self.regions.is_empty()).then(|| format!("regions {:?}", self.regions.classes()));
+        match (code, regions) {
+            (Some(code), Some(regions)) => Some(format!("{code}, {regions}")),
+            (code, regions) => code.or(regions),
+        }
     }
 
     fn learners(&self) -> Vec<Pupil> {
@@ -108,7 +137,7 @@ impl Objective for Supervised {
         let labels = batch.classes()?;
         let output = self.forward(weights, &batch.input, moment.mode())?;
         let Total { whole, attention } =
-            total(&self.loss, self.attention_weight, self.network.supervision(), &output, &labels)?;
+            total(&self.minimised(), self.network.supervision(), &output, &labels)?;
         let mut losses = vec![Loss { name: WHOLE.to_owned(), value: whole, moves: Some(0) }];
         losses.extend(attention.map(|value| Loss { name: ATTENTION.to_owned(), value, moves: None }));
         Ok(losses)
@@ -138,7 +167,7 @@ impl Dice<'_> {
     /// For each label, over all samples, or its mean over cases that have one.
     fn of_labels(&self) -> Vec<Option<f64>> {
         if self.cases.is_empty() {
-            return self.counts.dice();
+            return self.counts.dice_of(&self.objective.regions);
         }
         let of_label = |label: usize| {
             let all: Vec<f64> = self.cases.iter().filter_map(|case| *case.get(label)?).collect();
@@ -169,7 +198,7 @@ impl Score for Dice<'_> {
         self.whole = Some(ready);
         let mut counts = Counts::new(objective.label_names.len());
         counts.add_classes(&found?, case.classes);
-        self.cases.push(counts.dice());
+        self.cases.push(counts.dice_of(&objective.regions));
         Ok(())
     }
 
@@ -220,6 +249,16 @@ impl Minimised {
     }
 }
 
+/// What is minimised.
+pub(in crate::networks) struct Whole<'a> {
+    /// Of a segmentation, and of maps.
+    pub loss: &'a Minimised,
+    /// The weight of the maps' own.
+    pub attention_weight: f64,
+    /// Labels that hold others, if they count so.
+    pub regions: &'a Regions,
+}
+
 /// The loss of one batch.
 pub(in crate::networks) struct Total {
     /// Segmentation, and where maps are supervised their loss by weight.
@@ -233,15 +272,25 @@ pub(in crate::networks) struct Total {
 /// # Errors
 /// [`NetworkError::Torch`] when the labels do not lie on the output's grid.
 pub(in crate::networks) fn total(
-    loss: &Minimised,
-    attention_weight: f64,
+    minimised: &Whole<'_>,
     supervision: Option<(&Unet, Supervision)>,
     output: &Output,
     labels: &Tensor,
 ) -> Result<Total, NetworkError> {
+    let &Whole { loss, attention_weight, regions } = minimised;
     let logits = &output.logits;
     let classes = logits.size().get(1).copied().unwrap_or(0);
-    let segmentation = loss.of_segmentation(logits, &one_hot(labels, classes, logits.kind())?)?;
+    let truth = one_hot(labels, classes, logits.kind())?;
+    let segmentation = if regions.is_empty() {
+        loss.of_segmentation(logits, &truth)?
+    } else {
+        let each = regions.split(logits, &truth)?;
+        let each: Vec<Tensor> = each
+            .iter()
+            .map(|[logits, truth]| loss.of_segmentation(logits, truth))
+            .collect::<Result<_, _>>()?;
+        Tensor::f_stack(&each, 0)?.f_mean(None::<Kind>)?
+    };
     let Some((unet, supervision)) = supervision.filter(|_| !output.attention.is_empty()) else {
         return Ok(Total { whole: segmentation, attention: None });
     };

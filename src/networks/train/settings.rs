@@ -41,6 +41,9 @@ pub struct TrainSettings {
     pub precision: Precision,
     /// Whose weights the model has.
     pub weights: Keep,
+    /// Whether labels that hold others count as regions, each inside against outside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub regions: bool,
     /// What a validation looks at.
     #[serde(default, skip_serializing_if = "Validate::is_default")]
     pub validate: Validate,

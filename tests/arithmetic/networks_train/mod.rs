@@ -2,6 +2,7 @@
 
 mod kept;
 mod learners;
+mod nested;
 mod own;
 mod resuming;
 mod whole;
@@ -104,6 +105,7 @@ fn settings() -> TrainSettings {
         patience: 0,
         precision: Precision::Float32,
         weights: Keep::Best,
+        regions: false,
         validate: Validate::Samples,
         seed: 3,
     }

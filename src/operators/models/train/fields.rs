@@ -192,6 +192,15 @@ pub(super) const FIELDS: &[Field] = &[
         "Which weights the model has: of the epoch with the best validation Dice (of equal ones the latest), or of the last.",
     ),
     later(
+        "regions",
+        FieldKind::Bool,
+        "false",
+        "Whether labels that hold others (`liver = [1, 2]` beside `lesion = [2]`, or `holds`) are learned as regions that \
+         overlap: the loss is the mean over regions, each inside against outside, where a region is as likely as all \
+         labels in it together, and the validation Dice is that of regions, as `evaluate` has it. A mask shows the \
+         innermost.",
+    ),
+    later(
         "validate",
         FieldKind::Choice(&["samples", "cases"]),
         "\"samples\"",
