@@ -107,6 +107,7 @@ fn case() -> Case {
         labels: None,
         original: Arc::new(geometry),
         label_names: [].into(),
+        padding: None,
     }
 }
 

@@ -33,7 +33,7 @@ use tomoflow::networks::losses::DiceLoss;
 use tomoflow::networks::{
     Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, NetworkSettings, Observer,
     OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule, Target, Task, TrainSettings,
-    UnetSettings, large_pages, train,
+    UnetSettings, Validate, large_pages, train,
 };
 
 /// A case and a window, `[D, H, W]`.
@@ -274,6 +274,8 @@ fn settings(precision: Precision) -> TrainSettings {
         patience: 0,
         precision,
         weights: Keep::Last,
+        regions: false,
+        validate: Validate::Samples,
         seed: 1,
     }
 }

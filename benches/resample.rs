@@ -203,6 +203,7 @@ fn case(labelled: bool) -> Case {
         labels: labelled.then(|| Arc::new(LabelMap::new(geometry.clone(), labels()).unwrap())),
         original: Arc::new(geometry),
         label_names: ["a".to_owned()].into(),
+        padding: None,
     }
 }
 

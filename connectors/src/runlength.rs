@@ -40,25 +40,20 @@ impl RunLength {
     /// # Errors
     /// `None` when a run leaves the slice: the file it came from is damaged.
     pub fn decode(&self, slice: &mut [u16], label: u16) -> Option<()> {
-        for run in self.0.chunks(2) {
-            let &[start, length] = run else { return None };
-            let end = (start as usize).checked_add(length as usize)?;
-            slice.get_mut(start as usize..end)?.fill(label);
-        }
-        Some(())
+        self.each(slice, |run| run.fill(label))
     }
 
-    /// The values of a slice within the runs.
+    /// Calls for each run with its part of a slice.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
-    pub fn within<'a>(&'a self, slice: &'a [u16]) -> Option<impl Iterator<Item = u16> + 'a> {
-        let run = |run: &'a [u32]| {
+    pub fn each(&self, slice: &mut [u16], mut run_of: impl FnMut(&mut [u16])) -> Option<()> {
+        for run in self.0.chunks(2) {
             let &[start, length] = run else { return None };
-            slice.get(start as usize..(start as usize).checked_add(length as usize)?)
-        };
-        let runs: Vec<&[u16]> = self.0.chunks(2).map(run).collect::<Option<_>>()?;
-        Some(runs.into_iter().flatten().copied())
+            let end = (start as usize).checked_add(length as usize)?;
+            run_of(slice.get_mut(start as usize..end)?);
+        }
+        Some(())
     }
 
     /// Pixels in all.

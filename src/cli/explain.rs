@@ -16,8 +16,8 @@ use tomoflow_connectors::shown::Shown as _;
 pub struct ExplainArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// What is to be explained: the first digits of the digest of an action, a mask or a model, or a case or series as
-    /// tables show it
+    /// What is to be explained: the first digits of the digest of an action, a mask or a model, a stage, a code of
+    /// `rejects`, or a case or series as tables show it, or how it begins
     #[arg(value_name = "KEY|SERIES")]
     subject: String,
     /// Print the answer as JSON
@@ -48,6 +48,12 @@ impl Display for Explanation {
                 writeln!(f)?;
             }
             write!(f, "{output}")?;
+        }
+        if self.more > 0 {
+            writeln!(f, "\nand {} more: ask for one case", self.more)?;
+        }
+        for reject in &self.rejects {
+            write!(f, "{}", super::rejects::in_words(reject))?;
         }
         Ok(())
     }

@@ -47,7 +47,8 @@ pub fn run(args: &RejectsArgs, registry: &Registry) -> ExitCode {
     ExitCode::from(u8::from(found.is_empty() && !args.codes.is_empty()))
 }
 
-fn in_words(row: &Rejected) -> String {
+/// A row as lines.
+pub(super) fn in_words(row: &Rejected) -> String {
     let mut text = row.code.clone();
     if !row.case.is_empty() {
         text += &format!(" {}", row.case);

@@ -221,6 +221,31 @@ impl<'s> Built<'s, '_> {
         let done = wanted
             .map(|(action, more)| (action.key, (action, more)))
             .join_core(self.outcomes.clone(), |_, wanted, outcome| Some((wanted.clone(), outcome.clone())));
+        self.refuse(&done);
+        self.tell(&done);
+        done.flat_map(|((action, more), outcome)| match outcome {
+            Outcome::Ok { artifact, detail, figures, .. } => {
+                Some((action, more, Left { artifact, detail, figures }))
+            }
+            Outcome::Failed { .. } => None,
+        })
+    }
+
+    /// What actions led to that nobody asks for any more, as rows that hold all the same.
+    pub(super) fn recall(&mut self, actions: Rows<'s, Action>) {
+        let actions = actions.map(|action| (action.key, (Arc::new(action), ())));
+        self.outputs.push(actions.clone().map(|(_, (action, ()))| Conclusion::Recalled(action)));
+        let done = actions
+            .join_core(self.outcomes.clone(), |_, action, outcome| Some((action.clone(), outcome.clone())));
+        self.refuse(&done);
+        self.tell(&done);
+    }
+
+    /// Failures as rejects.
+    fn refuse<D>(&mut self, done: &Rows<'s, ((Arc<Action>, D), Outcome)>)
+    where
+        D: differential_dataflow::ExchangeData + std::hash::Hash,
+    {
         let names = self.names.clone();
         self.outputs.push(done.clone().flat_map(move |((action, _), outcome)| match outcome {
             Outcome::Failed { code, message, hint, attempts, .. } => {
@@ -231,13 +256,6 @@ impl<'s> Built<'s, '_> {
             }
             Outcome::Ok { .. } => None,
         }));
-        self.tell(&done);
-        done.flat_map(|((action, more), outcome)| match outcome {
-            Outcome::Ok { artifact, detail, figures, .. } => {
-                Some((action, more, Left { artifact, detail, figures }))
-            }
-            Outcome::Failed { .. } => None,
-        })
     }
 
     /// What was left out of labels that took part, as rows of their source: nothing was refused.
@@ -251,7 +269,11 @@ impl<'s> Built<'s, '_> {
                 Outcome::Ok { notes, .. } => notes,
                 Outcome::Failed { .. } => Arc::default(),
             };
-            let source = action.work.labels().map(|labels| names[labels.source.place()].clone());
+            // Of cases their labels' source; of a training itself.
+            let source = match action.work.labels() {
+                Some(labels) => Some(names[labels.source.place()].clone()),
+                None => action.work.members().map(|_| names[action.stage.place()].clone()),
+            };
             let case = action.work.series().map(|series| series.key.to_string());
             let row = move |reject: &Reject| {
                 let (case, reject) = (case.clone(), reject.clone());
@@ -309,7 +331,7 @@ impl<'s> Built<'s, '_> {
             }
             let case = if by_labels { case } else { chain.seen(case) };
             let labels = chain.labels(&case).filter(|_| by_labels);
-            let key = keys::measure(measured.counted, chain.scan(&case), labels);
+            let key = keys::measure(measured.counted, chain.scan(&case), labels, case.series.is_padded());
             Some((Action { key, stage, work: Work::Measure(case) }, ()))
         });
         let left = self.act(wanted);

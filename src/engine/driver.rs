@@ -42,6 +42,8 @@ pub struct Driver {
     maps: Vec<MapKinds>,
     /// Actions wanted under each key; stages that ask for the same work share one.
     wanted: HashMap<Digest, Asked>,
+    /// Actions of which nothing but the outcome is asked for, if there is one: nobody wants them done.
+    recalled: HashMap<Digest, Asked>,
     /// What the control plane was told, so that exactly this is taken back.
     fed: HashMap<Digest, Outcome>,
     /// Trainings that a pin keeps: their outcome stays, although no dataset asks for it.
@@ -122,6 +124,7 @@ impl Driver {
             retrain,
             maps,
             wanted: HashMap::new(),
+            recalled: HashMap::new(),
             fed: HashMap::new(),
             pinned: HashSet::new(),
             kept: BTreeMap::new(),
@@ -230,6 +233,10 @@ impl Driver {
                     touched.insert(action.key);
                     self.wanted.entry(action.key).or_default().add(action, diff);
                 }
+                Conclusion::Recalled(action) => {
+                    touched.insert(action.key);
+                    self.recalled.entry(action.key).or_default().add(action, diff);
+                }
                 Conclusion::Measured(stage, artifact) => {
                     accumulate(&mut self.measured, (stage, artifact), diff);
                 }
@@ -244,7 +251,7 @@ impl Driver {
 
     /// Queues what is new, and drops what nobody wants any more.
     fn decide(&mut self, touched: BTreeSet<Digest>) -> Result<(), RunError> {
-        let (mut new, mut pins) = (Vec::new(), Vec::new());
+        let (mut new, mut pins, mut recalled) = (Vec::new(), Vec::new(), Vec::new());
         for key in touched {
             let wanted = self.wanted.get(&key).is_some_and(|asked| asked.first().is_some());
             if wanted && !self.fed.contains_key(&key) {
@@ -259,7 +266,21 @@ impl Driver {
                 }
             } else {
                 self.wanted.remove(&key);
+                let counts = self.recalled.get(&key).is_some_and(|asked| asked.first().is_some());
+                if counts && self.fed.get(&key).is_some_and(Outcome::lasts) {
+                    continue;
+                }
                 self.drop_key(key);
+                if counts {
+                    recalled.push(key);
+                } else {
+                    self.recalled.remove(&key);
+                }
+            }
+        }
+        for (key, known) in recalled.iter().zip(self.store.outcomes(&recalled)?) {
+            if let Some(Recorded { outcome, .. }) = known {
+                self.feed(*key, outcome);
             }
         }
         let known = self.store.outcomes(&new)?;

@@ -74,6 +74,8 @@ pub struct ImagesRow {
 pub enum Conclusion {
     /// An action is wanted.
     Wanted(Arc<Action>),
+    /// What an action led to counts, if it was done before; nobody wants it done.
+    Recalled(Arc<Action>),
     /// Rows belong in a table.
     Desired(Arc<Desired>),
     /// What a case came to for the rule of a stage, by its place in the plan: an artifact.

@@ -1,5 +1,6 @@
 //! A pipeline that is open: it looks at its sources, has done what is wanted, and keeps its tables.
 
+pub(in crate::engine) mod losses;
 pub(in crate::engine) mod run;
 mod summarise;
 pub(in crate::engine) mod summary;

@@ -194,6 +194,7 @@ mod tests {
             labels: Some(Arc::new(labels)),
             original: Arc::new(grid()),
             label_names: ["tumour".to_owned()].into(),
+            padding: None,
         };
         let bytes = PreparedArtifact::encode(&case).unwrap();
         let back = PreparedArtifact::decode(&bytes).unwrap();

@@ -15,10 +15,13 @@ use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::observer::{Board, Watch};
 use super::slot::{Busy, Slot};
+use super::unseen::{never_drawn, never_judged};
 use super::work::{Action, Member, Work};
+use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
-    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Volume,
+    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Validate,
+    Volume,
 };
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
@@ -255,10 +258,15 @@ fn train(
         _ => None,
     });
     let (training, names) = dataset(context, view, members, Part::Train)?;
+    let undrawn = never_drawn(&training, &names);
     let training = training.augmented(changes.collect());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
+    let unjudged = match train.settings.validate {
+        Validate::Samples => never_judged(&validation, &names, train.settings.seed)?,
+        Validate::Cases => Vec::new(),
+    };
     let origin = Origin { preparation: Some(context.plan.preparation(prepared)), data: Some(data(members)) };
     let task = Task { view: training.input().clone(), label_names: names, origin };
     let name = &stages[action.stage.place()].name;
@@ -275,6 +283,10 @@ fn train(
     let running = Running { checkpoint, checkpoint_every, readers, device };
     let settings = &train.settings;
     let objective = Supervised::new(settings, &task, &context.plan.extensions).map_err(network)?;
+    let objective = match settings.regions {
+        true => objective.by_regions(regions(context, prepared)?),
+        false => objective,
+    };
     let trained =
         networks::train_by(&objective, settings, &task, &training, &validation, &running, &mut observer)
             .map_err(network)?;
@@ -282,10 +294,28 @@ fn train(
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
+            let notes = notes.iter().cloned().chain(undrawn).chain(unjudged).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
         }
         _ => Err(misplaced()),
     }
+}
+
+/// The regions of the labels that a stage's cases have.
+fn regions(context: &Context, stage: usize) -> Result<Regions, Reject> {
+    let root = &context.plan.stages[context.plan.transforms(stage).1];
+    let source = root.inputs.get(1).and_then(|source| context.plan.stages.get(*source));
+    let nested = match source.map(|source| &source.stage) {
+        Some(Stage::Labels(labels)) => labels.nested(),
+        _ => Vec::new(),
+    };
+    let regions = Regions::new(&nested);
+    if regions.is_empty() {
+        let message = "a label that holds another expected for `regions`, none found";
+        let hint = "`labels = { liver = [1, 2], lesion = [2] }`, or `holds = { liver = [\"lesion\"] }` at their source";
+        return Err(Reject::new("NO_REGIONS", message, hint));
+    }
+    Ok(regions)
 }
 
 /// What a model's card says of the cases.

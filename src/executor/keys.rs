@@ -57,6 +57,8 @@ pub struct Chain {
     labels: Digest,
     /// Whether labels decide what becomes of intensities.
     by_labels: bool,
+    /// Whether voxels that only pad a scan are left out of anything.
+    by_padding: bool,
 }
 
 impl Chain {
@@ -79,14 +81,20 @@ impl Chain {
             Stage::Transform(transform) => transform.around().is_some(),
             _ => false,
         });
-        Self { root, assemble, scan: part(Aspects::Scan), labels: part(Aspects::Labels), by_labels }
+        let by_padding = transforms.iter().any(|&index| match &plan.stages[index].stage {
+            Stage::Transform(transform) => transform.minds_padding(),
+            _ => false,
+        });
+        let (scan, labels) = (part(Aspects::Scan), part(Aspects::Labels));
+        Self { root, assemble, scan, labels, by_labels, by_padding }
     }
 
     /// What the chain's intensities depend on.
     pub fn scan(&self, case: &BoundCase) -> Digest {
         let labels = self.labels(case).filter(|_| self.by_labels);
         let parts = [&case.series.digest, &self.assemble, &self.scan].into_iter().chain(labels.as_ref());
-        Digest::of_parts(parts.map(|part| part.0.as_slice()))
+        let padding = (self.by_padding && case.series.is_padded()).then_some(&b"padding"[..]);
+        Digest::of_parts(parts.map(|part| part.0.as_slice()).chain(padding))
     }
 
     /// The case as far as the chain's intensities depend on it: its labels seldom take part, so that a corrected
@@ -178,10 +186,14 @@ pub fn volume(labels: Digest) -> Digest {
 }
 
 /// The key of what is measured of a case after a chain, in voxels that `counted` names: `labels` where these decide.
-pub fn measure(counted: Counted, scan: Digest, labels: Option<Digest>) -> Digest {
+///
+/// Voxels that only pad a scan (`padded`) are not counted.
+pub fn measure(counted: Counted, scan: Digest, labels: Option<Digest>, padded: bool) -> Digest {
     let counted = json!(counted).to_string();
     let labels = labels.as_ref().map_or(&[][..], |labels| &labels.0);
-    Digest::of_parts([SCHEMA, b"measure 1", counted.as_bytes(), &scan.0, labels])
+    let padded = padded.then_some(&b"padding"[..]);
+    let parts = [SCHEMA, b"measure 1", counted.as_bytes(), &scan.0, labels];
+    Digest::of_parts(parts.into_iter().chain(padded))
 }
 
 /// What a training depends on beside its dataset: its configuration, that of its samples, and

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tomoflow_connectors::dicom::{FileStat, ShortError};
 use tomoflow_connectors::rtstruct::Form;
-use tomoflow_connectors::{Digest, Geometry, Reject, Scan, ShortScan, dicom};
+use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, ShortScan, dicom};
 
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
@@ -111,8 +111,10 @@ impl Context {
     /// Whatever refuses it on the way, by name.
     pub fn case(&self, stage: usize, row: &BoundCase) -> Result<Case, Reject> {
         let planned = &self.plan.stages[stage];
+        // What is kept does not say which voxels pad it.
         if planned.keep
             && row.labels.is_none()
+            && !row.series.is_padded()
             && let Some(case) = self.kept(stage, row)?
         {
             return Ok(case);
@@ -142,7 +144,8 @@ impl Context {
         let scan = Scan::new(kept.geometry, kept.scan.to_vec())
             .map_err(|error| Reject::new("DAMAGED_ARTIFACT", error.to_string(), ""))?;
         let original = Arc::new(Geometry::from(&row.series.grid));
-        Ok(Some(Case { scan: Arc::new(scan), labels: None, original, label_names: Arc::from([]) }))
+        let label_names = Arc::from([]);
+        Ok(Some(Case { scan: Arc::new(scan), labels: None, original, label_names, padding: None }))
     }
 
     /// A case of a stage as it was scanned and drawn, before any transform.
@@ -151,13 +154,14 @@ impl Context {
     /// When a slice cannot be read or decoded, or the outlines cannot be drawn.
     pub fn assembled(&self, stage: usize, row: &BoundCase) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
-        let scan = Arc::new(self.scan(stage, &row.series, &geometry)?);
+        let (scan, padding) = self.scan(stage, &row.series, &geometry)?;
         let truth = row.labels.as_ref().map(|labels| self.truth(&row.series, labels)).transpose()?;
         let (labels, label_names) = match truth {
             Some(truth) => (Some(truth.labels), truth.label_names),
             None => (None, Arc::from([])),
         };
-        Ok(Case { scan, labels, original: Arc::new(geometry), label_names })
+        let (scan, padding) = (Arc::new(scan), padding.map(Arc::new));
+        Ok(Case { scan, labels, original: Arc::new(geometry), label_names, padding })
     }
 
     /// A scan's voxels as integers of 16 bits, in half the memory; none when they may be others.
@@ -177,23 +181,37 @@ impl Context {
         })
     }
 
-    /// A scan as it was read, by the stage that makes the scans of another.
-    fn scan(&self, stage: usize, series: &SeriesRow, grid: &Geometry) -> Result<Scan, Reject> {
-        let scan = self.decoded(series, |list, files| {
+    /// A scan as it was read, by the stage that makes the scans of another, with the voxels that only pad it.
+    fn scan(
+        &self,
+        stage: usize,
+        series: &SeriesRow,
+        grid: &Geometry,
+    ) -> Result<(Scan, Option<LabelMap>), Reject> {
+        let (scan, padding) = self.decoded(series, |list, files| {
             let frames = frames(list, files);
             match &self.plan.stages[self.plan.origin(stage)].stage {
                 Stage::Scans(source) => {
                     let file = |(path, frame)| SliceFile { path, frame };
-                    source.load(grid, &frames.into_iter().map(file).collect::<Vec<_>>())
+                    let scan = source.load(grid, &frames.into_iter().map(file).collect::<Vec<_>>())?;
+                    Ok((scan, None))
                 }
-                _ => dicom::load_scan_between(grid, &frames, &list.heights()),
+                _ => {
+                    let heights = list.heights();
+                    let scan = dicom::load_scan_between(grid, &frames, &heights)?;
+                    let padding = match series.is_padded() {
+                        true => dicom::padding_of(&scan, &frames, &heights)?,
+                        false => None,
+                    };
+                    Ok((scan, padding))
+                }
             }
         })?;
         if scan.geometry() != grid {
             let message = "a scan on the grid that was indexed expected, another found";
             return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
         }
-        Ok(scan)
+        Ok((scan, padding))
     }
 
     /// What `decode` makes of a scan's slices and the files that hold them.

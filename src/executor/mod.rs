@@ -15,9 +15,11 @@ mod pool;
 pub mod reach;
 mod slot;
 mod truth;
+mod unseen;
 pub mod work;
 mod worker;
 
 pub use job::{Finished, Job};
 pub use load::{Context, Lookup, by_images, vanished};
 pub use pool::{Executor, Settings};
+pub use truth::{NEVER_DRAWN, NEVER_JUDGED};

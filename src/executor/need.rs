@@ -23,7 +23,9 @@ pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
     // Packed maps on both grids, and one of them unpacked.
     let keeps_maps = !work.models().is_empty() && maps::wanted(&context.plan, action.stage.place()).any();
     let maps = if keeps_maps { 3 } else { 0 };
-    let on_original = (14 + 2 * more + maps).saturating_mul(voxels(&original));
+    // Which voxels pad the scan, and values in their place.
+    let padded = if series.is_padded() { 8 } else { 0 };
+    let on_original = (14 + 2 * more + maps + padded).saturating_mul(voxels(&original));
     on_original.saturating_add((14 + maps).saturating_mul(largest))
 }
 

@@ -12,6 +12,12 @@ use crate::operators::value::{Mask, Metric};
 
 /// The state of a label that masks have and the case's truth has not: nobody drew it.
 
+/// The code of a training none of whose cases has a voxel of a label.
+pub const NEVER_DRAWN: &str = "LABEL_NEVER_DRAWN";
+
+/// The code of a validation none of whose samples has a voxel of a label that its cases have.
+pub const NEVER_JUDGED: &str = "LABEL_NEVER_JUDGED";
+
 /// What was drawn of a case.
 #[derive(Clone, Debug)]
 pub struct Truth {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::dicom::says_between;
+use tomoflow_connectors::dicom::{PADDED, says_between};
 use tomoflow_connectors::planes::{Plane, planes};
 use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::{Digest, Real, Reject};
@@ -135,6 +135,11 @@ impl SeriesRow {
     /// Whether planes of the grid lie between slices, so that labels depend on where these lie.
     pub fn has_planes_between(&self) -> bool {
         self.notes.iter().any(|note| says_between(note))
+    }
+
+    /// Whether its files say which values only pad it.
+    pub fn is_padded(&self) -> bool {
+        self.notes.iter().any(|note| note == PADDED)
     }
 
     /// What tables show of it, or of what was made of it: rows are named by this, and by nothing else of a series.

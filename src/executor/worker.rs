@@ -242,7 +242,13 @@ mod tests {
         let geometry = Geometry::axis_aligned([1, 2, 2], [1.0; 3]);
         let labels = labels.map(|labels| Arc::new(LabelMap::new(geometry.clone(), labels.to_vec()).unwrap()));
         let scan = Arc::new(Scan::new(geometry.clone(), voxels.to_vec()).unwrap());
-        Case { scan, labels, original: Arc::new(geometry), label_names: ["tumour".to_owned()].into() }
+        Case {
+            scan,
+            labels,
+            original: Arc::new(geometry),
+            label_names: ["tumour".to_owned()].into(),
+            padding: None,
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use super::LossConfig;
 use super::architectures::config::{Supervision, UnetConfig, UnetSettings};
 use super::architectures::unet::{Unet, UnetOutput};
 use super::blocks::mode::Mode;
-use super::objectives::supervised::{Minimised, total};
+use super::objectives::regions;
+use super::objectives::supervised::{Minimised, Whole, total};
 use super::tensors::weights::Weights;
 use super::train::adam::Adam;
 use super::{Device, set_threads};
@@ -99,8 +100,9 @@ fn check(file: &str) {
         let output = unet.forward(&weights, input, mode).unwrap();
         let kind = Minimised::Known(golden.value("loss"));
         let weight = golden.number("attention_weight");
-        let value =
-            total(&kind, weight, supervision(&unet), &output, &golden.tensors["labels"]).unwrap().whole;
+        let value = total(&whole(&kind, weight), supervision(&unet), &output, &golden.tensors["labels"])
+            .unwrap()
+            .whole;
         let gradient = weights.gradient(&value).unwrap();
         if step == 0 {
             same("logits in training", &output.logits, &golden.tensors["train/logits"]);
@@ -192,6 +194,10 @@ struct LossCase {
     peer: Option<f64>,
 }
 
+fn whole(loss: &Minimised, attention_weight: f64) -> Whole<'_> {
+    Whole { loss, attention_weight, regions: &regions::NONE }
+}
+
 #[test]
 fn every_loss_with_every_supervision() {
     let golden = Golden::read("losses.safetensors");
@@ -207,8 +213,9 @@ fn every_loss_with_every_supervision() {
         let output = UnetOutput { logits, attention };
         let unet = Unet::new(&case.config).unwrap();
         let (weight, loss) = (golden.number("attention_weight"), Minimised::Known(case.loss.clone()));
-        let value =
-            total(&loss, weight, supervision(&unet), &output, &golden.tensors["labels"]).unwrap().whole;
+        let value = total(&whole(&loss, weight), supervision(&unet), &output, &golden.tensors["labels"])
+            .unwrap()
+            .whole;
         let number = f64::try_from(&value).unwrap();
         assert!((number - case.value).abs() < TOLERANCE, "{what}: {number} for {}", case.value);
         assert!(case.peer.is_none_or(|peer| (number - peer).abs() < PEER_TOLERANCE), "{what}");

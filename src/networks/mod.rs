@@ -25,7 +25,7 @@ pub use card::{Data, ModelCard, Origin, Step};
 pub use extensions::Extensions;
 pub use losses::LossConfig;
 pub use named::Named;
-pub use sample::{InputView, Instance, Sample, SampleSource, Target};
+pub use sample::{InputView, Instance, Sample, SampleSource, Target, WholeCase};
 /// libtorch as tomoflow links it: networks and losses of a downstream crate take it from here.
 pub use tch;
 pub use tensors::deterministic::set_deterministic;
@@ -36,4 +36,4 @@ pub use train::figure::Figure;
 pub use train::optimizer::OptimizerConfig;
 pub use train::rule::Rule;
 pub use train::schedule::Schedule;
-pub use train::{Keep, Observer, Running, Task, Timing, TrainSettings, Trained, train, train_by};
+pub use train::{Keep, Observer, Running, Task, Timing, TrainSettings, Trained, Validate, train, train_by};

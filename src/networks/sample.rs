@@ -87,6 +87,19 @@ pub fn around(voxels: &[f32]) -> f32 {
     if least.is_finite() { least } else { 0.0 }
 }
 
+/// A whole case, as inference sees it and somebody drew it.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeCase<'a> {
+    /// What errors call it.
+    pub name: &'a str,
+    /// Intensities `[D, H, W]`.
+    pub voxels: &'a [f32],
+    /// `[D, H, W]`.
+    pub size: [usize; 3],
+    /// Classes `[D, H, W]`.
+    pub classes: &'a [u8],
+}
+
 /// A dataset as the training loop sees it.
 pub trait SampleSource: Send + Sync {
     /// Samples in one epoch.
@@ -100,6 +113,11 @@ pub trait SampleSource: Send + Sync {
     /// What errors call a sample: with the case that it is from, where the source knows it.
     fn name(&self, index: usize) -> String {
         format!("sample {index}")
+    }
+
+    /// The cases that samples are cut from, where a training may be judged by them; none unless the source knows them.
+    fn cases(&self) -> Vec<WholeCase<'_>> {
+        Vec::new()
     }
 
     /// A sample. The same index, epoch and seed give the same sample, on any thread.

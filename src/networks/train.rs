@@ -30,7 +30,7 @@ use cast::Cast;
 use checkpoint::{Saver, State};
 use feed::{Feed, Fit};
 use figure::Figure;
-pub use settings::{Keep, Task, TrainSettings};
+pub use settings::{Keep, Task, TrainSettings, Validate};
 
 /// How a training is carried out: nothing of it changes the result.
 #[derive(Clone, Copy, Debug)]

@@ -35,6 +35,12 @@ pub trait Transform: Send + Sync {
         None
     }
 
+    /// Whether voxels that only pad a scan have a say in what it gives, but for this: where they do, it leaves them out,
+    /// and the result for a scan that has some depends on which they are.
+    fn minds_padding(&self) -> bool {
+        false
+    }
+
     /// The rule over the archive that stands where a setting belongs; such a transform runs on no case.
     fn rule(&self) -> Option<Rule> {
         None

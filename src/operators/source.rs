@@ -345,6 +345,19 @@ pub fn vanished(content: Digest) -> Reject {
     Reject::new("FILE_VANISHED", message, "it is looked for again at the next run")
 }
 
+/// Names in quotes, the first of many.
+pub fn quoted<'a>(names: impl Iterator<Item = &'a str>, between: &str) -> String {
+    const SHOWN: usize = 12;
+    let mut names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(between) + &rest
+}
+
 /// Labels of the scan of one case, or of one series, with this content.
 pub fn labels_of(case: String, digest: Digest) -> Outlines {
     Outlines { form: Form::Voxels, referenced_series: vec![case], digest, ..Outlines::default() }

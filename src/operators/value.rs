@@ -18,12 +18,16 @@ pub struct Case {
     pub original: Arc<Geometry>,
     /// The names of the labels, from label 1 on.
     pub label_names: Arc<[String]>,
+    /// Voxels that only pad the scan (PixelPaddingValue), as 1 on its grid: no statistics count them, and nothing is
+    /// interpolated with them. None where no voxel does.
+    pub padding: Option<Arc<LabelMap>>,
 }
 
 impl Case {
     /// Bytes of its voxels, for budgets.
     pub fn bytes(&self) -> usize {
-        self.scan.bytes() + self.labels.as_ref().map_or(0, |labels| labels.bytes())
+        let bytes = |labels: &Option<Arc<LabelMap>>| labels.as_ref().map_or(0, |labels| labels.bytes());
+        self.scan.bytes() + bytes(&self.labels) + bytes(&self.padding)
     }
 }
 

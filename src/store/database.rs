@@ -2,8 +2,8 @@
 //! that it keeps of its own pages.
 
 use std::cell::Cell;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
+use std::io::{self, Cursor};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Once;
@@ -13,6 +13,7 @@ use redb::{Builder, Database, StorageBackend};
 use tomoflow_connectors::private;
 
 use super::StoreError;
+use super::copy::between_commits;
 
 /// Bytes of the database that are kept in memory: a start reads all of it once, and a look at one series a few
 /// pages. The system's own cache holds the rest, as far as there is room.
@@ -45,24 +46,28 @@ pub(super) fn open(path: &Path) -> Result<Database, StoreError> {
 }
 
 /// A copy of the database for one process, which nobody else can open and which is gone with the process, however it
-/// ends: a file without a name in the same folder, or memory where that folder cannot be written.
-pub(super) fn copy(path: &Path, check: Check) -> Result<Database, StoreError> {
-    let mut source = File::open(path).map_err(StoreError::io(path))?;
+/// ends: a file without a name in the same folder, or memory where that folder cannot be written. `None` where another
+/// process commits without a pause.
+pub(super) fn copy(path: &Path, check: Check) -> Result<Option<Database>, StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let builder = builder(path, check);
-    match tempfile::tempfile_in(folder) {
-        Ok(mut copy) => {
-            io::copy(&mut source, &mut copy).map_err(StoreError::io(path))?;
-            guarded(path, || Ok(builder.create_with_backend(FileBackend::new(copy)?)?))
+    let unread = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            StoreError::Corrupt { path: path.to_owned(), why: "it is shorter than any".to_owned() }
         }
-        Err(_) => {
-            let bytes = fs::read(path).map_err(StoreError::io(path))?;
-            let memory = InMemoryBackend::new();
-            let filled = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, &bytes));
-            filled.map_err(StoreError::io(path))?;
-            guarded(path, || Ok(builder.create_with_backend(memory)?))
-        }
+        _ => StoreError::io(path)(error),
+    };
+    if tempfile::tempfile_in(folder).is_ok() {
+        let copied = between_commits(path, || tempfile::tempfile_in(folder)).map_err(unread)?;
+        let Some(copy) = copied else { return Ok(None) };
+        return guarded(path, || Ok(Some(builder.create_with_backend(FileBackend::new(copy)?)?)));
     }
+    let copied = between_commits(path, || Ok(Cursor::new(Vec::new()))).map_err(unread)?;
+    let Some(bytes) = copied.map(Cursor::into_inner) else { return Ok(None) };
+    let memory = InMemoryBackend::new();
+    let filled = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, &bytes));
+    filled.map_err(StoreError::io(path))?;
+    guarded(path, || Ok(Some(builder.create_with_backend(memory)?)))
 }
 
 /// A database that holds nothing, in memory.

@@ -2,6 +2,7 @@
 
 mod actions;
 mod artifacts;
+mod copy;
 mod database;
 mod index;
 mod kept;
@@ -203,17 +204,25 @@ impl Store {
     /// # Errors
     /// When a run holds the store, or when another version wrote it.
     pub fn scratch(out: &Path) -> Result<Self, StoreError> {
-        Self::copied(out, Check::Small)
+        Self::copied(out, Check::Small, false)
     }
 
-    /// The same, with every page of the database held against the sums that it keeps of them; `None` where there is
-    /// no database.
+    /// As [`Store::scratch`], also beside a run that holds the store: what it has committed until now.
+    ///
+    /// # Errors
+    /// When another version wrote it, or the run commits without a pause.
+    pub fn glance(out: &Path) -> Result<Self, StoreError> {
+        Self::copied(out, Check::Small, true)
+    }
+
+    /// As [`Store::scratch`], with every page of the database held against the sums that it keeps of them; `None`
+    /// where there is no database.
     ///
     /// # Errors
     /// When a run holds the store, another version wrote it, or the database is not what was written.
     pub fn checked(out: &Path) -> Result<Option<Self>, StoreError> {
         let there = out.join("store").join(DATABASE).is_file();
-        there.then(|| Self::copied(out, Check::Always)).transpose()
+        there.then(|| Self::copied(out, Check::Always, false)).transpose()
     }
 
     /// A store whose database holds nothing, to look at what lies beside a database that is gone.
@@ -228,15 +237,20 @@ impl Store {
         Ok(store)
     }
 
-    fn copied(out: &Path, check: Check) -> Result<Self, StoreError> {
+    fn copied(out: &Path, check: Check, beside: bool) -> Result<Self, StoreError> {
         let root = out.join("store");
         let state = root.join(DATABASE);
         if !state.is_file() {
             return Self::blank(out);
         }
-        let database = {
-            let _shared = hold(&root, Access::Shared)?;
-            database::copy(&state, check)?
+        let shared = match hold(&root, Access::Shared) {
+            Err(error) if !beside || !matches!(error, StoreError::Held { .. }) => return Err(error),
+            shared => shared,
+        };
+        let Some(database) = database::copy(&state, check)? else {
+            shared?;
+            let why = "it changes all the time, though nobody holds the store".to_owned();
+            return Err(StoreError::Corrupt { path: state, why });
         };
         let artifacts = Artifacts::new(&root);
         let store = Self { root, artifacts, database, _lock: None, scratch: true };

@@ -154,6 +154,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::operators::models::train::Part;
     use crate::store::{Outcome, Pin, Recorded, Store};
 
     #[test]
@@ -165,7 +166,7 @@ mod tests {
         let recorded = Recorded { outcome, seconds: 0.25 };
         let keys: Vec<Digest> = (0..400u32).map(|n| Digest::of(&n.to_le_bytes())).collect();
         let done: Vec<_> = keys.iter().map(|key| (*key, recorded.clone())).collect();
-        let pin = Pin { key: keys[0], parts: vec![("a".into(), "train".into())] };
+        let pin = Pin { key: keys[0], parts: vec![("a".into(), Some(Part::Train))] };
         store.record(&done, &[(keys[1], pin.clone())]).unwrap();
         let key = store.identity_key().unwrap();
         drop(store);

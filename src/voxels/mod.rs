@@ -7,6 +7,7 @@ pub mod interpolate;
 pub mod kernel;
 pub mod onto;
 pub mod orientation;
+pub mod padding;
 pub mod planes;
 pub mod ranks;
 pub mod regrid;

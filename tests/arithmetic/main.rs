@@ -17,6 +17,7 @@ mod networks_train;
 mod operators_boxes;
 mod operators_golden;
 mod operators_masks;
+mod operators_padding;
 mod operators_resample;
 mod operators_splines;
 mod versions;

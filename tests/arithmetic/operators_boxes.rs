@@ -32,6 +32,7 @@ fn numbered(geometry: Geometry) -> Case {
         labels: Some(Arc::new(LabelMap::new(geometry.clone(), labels).unwrap())),
         original: Arc::new(geometry),
         label_names: ["a".to_owned()].into(),
+        padding: None,
     }
 }
 

@@ -19,6 +19,7 @@ fn case(geometry: Geometry, scan: Vec<f32>, labels: Option<Vec<u16>>) -> Case {
         labels: labels.map(|labels| Arc::new(LabelMap::new(geometry.clone(), labels).unwrap())),
         original: Arc::new(geometry),
         label_names: ["a".to_owned()].into(),
+        padding: None,
     }
 }
 

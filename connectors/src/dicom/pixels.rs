@@ -161,7 +161,7 @@ fn in_bytes<T, E: From<Reject>>(
         Reject::new(code, "a DICOM image expected", "the file changed meanwhile: run again")
     })?;
     let dataset = head.dataset();
-    let Some(image) = image::read(&head, &dataset) else {
+    let Some(mut image) = image::read(&head, &dataset) else {
         return Err(Reject::new(
             "NOT_AN_IMAGE",
             "the file holds no image",
@@ -178,10 +178,28 @@ fn in_bytes<T, E: From<Reject>>(
         let message = format!("slices of {size:?} expected, {found:?} found");
         return Err(Reject::new("MIXED_MATRIX", message, "the file changed meanwhile: run again").into());
     }
+    image.unfold_once();
     using(&image)
 }
 
 impl Image<'_> {
+    /// Whether frames are tiles of one that is stored.
+    fn is_mosaic(&self) -> bool {
+        let format = &self.instance.pixels;
+        format.frame_size != [format.rows, format.columns]
+    }
+
+    /// Decodes a compressed mosaic once, for all of its tiles. One that cannot be is left as it is: its tiles say why.
+    fn unfold_once(&mut self) {
+        if !self.is_mosaic() || !matches!(self.stored, Stored::Fragments { .. }) {
+            return;
+        }
+        let decoded = self.samples(0).ok().map(|samples| (samples.bytes.into_owned(), samples.width));
+        if let Some((bytes, width)) = decoded {
+            self.stored = Stored::Decoded { bytes, width };
+        }
+    }
+
     /// Decodes one frame, a tile of a mosaic included, and rescales it.
     fn decode<T: Voxel>(&self, frame: usize, slice: &mut [T]) -> Result<(), String> {
         self.frame(frame)?.fill(slice, T::of)
@@ -201,7 +219,7 @@ impl Image<'_> {
         let place = self.instance.frames.get(frame).ok_or("no such frame")?;
         let [rows, columns] = format.frame_size.map(|n| n as usize);
         let stride = format.columns as usize;
-        let mosaic = format.frame_size != [format.rows, format.columns];
+        let mosaic = self.is_mosaic();
         let samples = self.samples(if mosaic { 0 } else { frame })?;
         let across = (stride / columns.max(1)).max(1);
         let first = if mosaic { frame / across * rows * stride + frame % across * columns } else { 0 };
@@ -216,6 +234,9 @@ impl Image<'_> {
         let allocated = usize::from(format.bits_allocated / 8);
         match &self.stored {
             Stored::Missing => Err("no pixel data".to_owned()),
+            Stored::Decoded { bytes, width } => {
+                Ok(Samples { bytes: Cow::Borrowed(bytes), width: *width, big_endian: false })
+            }
             Stored::Native { bytes, big_endian } => {
                 let length = format.rows as usize * format.columns as usize * allocated;
                 let start = frame.checked_mul(length).ok_or("no such frame")?;
@@ -234,3 +255,6 @@ impl Image<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

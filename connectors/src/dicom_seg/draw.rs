@@ -6,10 +6,7 @@ use super::object::bad;
 use super::read::{Segment, Segmentation};
 use crate::nearest::{Beside, onto, onto_telling};
 use crate::planes::{self, planes};
-use crate::{Geometry, LabelMap, Reject};
-
-/// Voxels of the segments' own grid that a label has, and that another label had before: by the two.
-pub type Over = BTreeMap<(u16, u16), usize>;
+use crate::{Geometry, LabelMap, Overlap, Reject};
 
 impl Segmentation {
     /// Draws segments on a grid; `label_of` gives a segment's label by its name, `None` to leave it out.
@@ -22,7 +19,7 @@ impl Segmentation {
     /// (`OUT_OF_MEMORY`), or when chosen segments have voxels and none of their slices meets the grid
     /// (`OFF_GRID`).
     pub fn draw(&self, label_of: impl Fn(&str) -> Option<u16>, grid: &Geometry) -> Result<LabelMap, Reject> {
-        let slabs = self.slabs(&self.chosen(&label_of), &mut Over::new())?;
+        let slabs = self.slabs(&self.chosen(&label_of), &mut Overlap::default())?;
         onto(&slabs, self.geometry(), grid, self.thin)
     }
 
@@ -50,7 +47,8 @@ impl Segmentation {
         self.draw_telling(label_of, grid, heights).map(|(labels, ..)| labels)
     }
 
-    /// As [`draw_between`](Self::draw_between), with what of the segments lies beside the grid, and where they overlap.
+    /// As [`draw_between`](Self::draw_between), with what of the segments lies beside the grid, and where they overlap on
+    /// their own grid.
     ///
     /// # Errors
     /// As [`draw_between`](Self::draw_between), and `OFF_GRID` when all voxels lie beside the grid.
@@ -59,8 +57,8 @@ impl Segmentation {
         label_of: impl Fn(&str) -> Option<u16>,
         grid: &Geometry,
         heights: &[f64],
-    ) -> Result<(LabelMap, Beside, Over), Reject> {
-        let mut over = Over::new();
+    ) -> Result<(LabelMap, Beside, Overlap), Reject> {
+        let mut over = Overlap::default();
         let slabs = self.slabs(&self.chosen(&label_of), &mut over)?;
         let (mut labels, beside) = onto_telling(&slabs, self.geometry(), grid, self.thin)?;
         if !heights.is_empty() {
@@ -71,17 +69,14 @@ impl Segmentation {
     }
 
     /// The labels on each slice of the own grid that has any.
-    fn slabs(&self, chosen: &[(u16, &Segment)], over: &mut Over) -> Result<Vec<Option<Vec<u16>>>, Reject> {
+    fn slabs(&self, chosen: &[(u16, &Segment)], over: &mut Overlap) -> Result<Vec<Option<Vec<u16>>>, Reject> {
         let [depth, rows, columns] = self.geometry().size;
         let mut slabs: Vec<Option<Vec<u16>>> = vec![None; depth];
         for (label, segment) in chosen {
             for (&slice, runs) in &segment.slices {
                 let drawn = slabs.get_mut(slice).and_then(|slab| {
                     let slab = slab.get_or_insert_with(|| vec![0; rows * columns]);
-                    for before in runs.within(slab)?.filter(|before| ![0, *label].contains(before)) {
-                        *over.entry((*label, before)).or_default() += 1;
-                    }
-                    runs.decode(slab, *label)
+                    runs.each(slab, |run| over.put(*label, run))
                 });
                 drawn.ok_or_else(|| bad("a run leaves its slice"))?;
             }

@@ -185,7 +185,9 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
         let truncated =
             |message: String| Reject::new("TRUNCATED", message, "the copy broke off: fetch the file again");
         match &self.object.image.stored {
-            Stored::Missing => Err(truncated("frames expected, no pixel data found".to_owned())),
+            Stored::Missing | Stored::Decoded { .. } => {
+                Err(truncated("frames expected, no pixel data found".to_owned()))
+            }
             Stored::Native { bytes, .. } => {
                 let bits = (self.area as u64).checked_mul(self.frames as u64);
                 let bits = bits.and_then(|bits| bits.checked_mul(format.bits_allocated.into()));
@@ -197,10 +199,14 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
             }
             Stored::Fragments { fragments, cut, .. } => {
                 let stored: u64 = fragments.iter().map(|fragment| fragment.len() as u64).sum();
-                let frame_bytes = self.area as u64 * u64::from(format.bits_allocated / 8);
+                let frame_bytes = (self.area as u64 * u64::from(format.bits_allocated)).div_ceil(8);
+                let supported = match format.bits_allocated {
+                    1 => codec::supports_bits(format),
+                    _ => codec::supported(format),
+                };
                 if *cut || fragments.len() < self.frames {
                     Err(truncated(format!("{} frames expected, fewer found", self.frames)))
-                } else if format.bits_allocated == 1 || !codec::supported(format) {
+                } else if !supported {
                     let message = format!("no decoder for frames in {}", format.transfer_syntax);
                     let hint = "write it again uncompressed or as RLE";
                     Err(Reject::new("UNSUPPORTED_TRANSFER_SYNTAX", message, hint))
@@ -234,7 +240,7 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
         Ok(vec![(number, runs)])
     }
 
-    /// The values of a frame of 8 or 16 bits.
+    /// The values of a frame: of 8 or 16 bits, or of one bit where it is compressed.
     fn values(&self, frame: usize) -> Result<Vec<u16>, Reject> {
         let format = &self.object.image.instance.pixels;
         let failed = |message: &str| {
@@ -250,10 +256,13 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
             Stored::Fragments { offsets, fragments, .. } => {
                 let stream = codec::frame_bytes(frame, self.frames, offsets, fragments);
                 let stream = stream.ok_or_else(|| failed("its fragments cannot be told"))?;
+                if format.bits_allocated == 1 {
+                    return codec::decode_bits(format, &stream).map_err(|message| failed(&message));
+                }
                 let (bytes, width) = codec::decode(format, &stream).map_err(|message| failed(&message))?;
                 (Cow::Owned(bytes), width, false)
             }
-            Stored::Missing => return Err(failed("no pixel data")),
+            Stored::Missing | Stored::Decoded { .. } => return Err(failed("no pixel data")),
         };
         let values: Vec<u16> = match width {
             1 => bytes.iter().map(|&byte| byte.into()).collect(),

@@ -110,7 +110,7 @@ fn digest(object: &Object<'_, '_>, referenced_series: &[String]) -> Digest {
         part(b"as thick as it says");
     }
     match &object.image.stored {
-        Stored::Missing => {}
+        Stored::Missing | Stored::Decoded { .. } => {}
         Stored::Native { bytes, .. } => part(bytes),
         Stored::Fragments { fragments, .. } => fragments.iter().for_each(|fragment| part(fragment)),
     }

@@ -26,8 +26,6 @@ pub struct LeftOut {
     /// The share of the area of all contours that lies beyond the grid, of those beside it and of those that it
     /// cuts, from 0 to 1.
     pub beyond_share: f64,
-    /// Voxels that a structure of another label had before, by that label: they are this structure's now.
-    pub over: BTreeMap<u16, usize>,
     /// Points, lines, and closed contours of fewer than three corners.
     pub without_area: usize,
     /// Closed contours whose corners are no triples of numbers.

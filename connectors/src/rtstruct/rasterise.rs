@@ -8,7 +8,7 @@ use super::kind::ContourKind;
 use super::left_out::LeftOut;
 use super::read::{Contour, Shared, Structure, StructureSet};
 use crate::planes::{self, Plane};
-use crate::{Geometry, LabelMap, Reject};
+use crate::{Geometry, LabelMap, Overlap, Reject};
 
 /// How far a contour may lie from a slice's plane, in slices.
 const PLANE_TOLERANCE: f64 = 0.2;
@@ -24,6 +24,8 @@ pub struct Drawn {
     pub skipped: usize,
     /// What became of the contours of each structure that was asked for, in the order of their labels.
     pub structures: Vec<LeftOut>,
+    /// Where labels share voxels.
+    pub over: Overlap,
 }
 
 impl Drawn {
@@ -96,16 +98,16 @@ pub fn rasterise_between(
     let [_, rows, columns] = geometry.size;
     let area = rows * columns;
     let mut beside = vec![0; sites.beside.len() * area];
-    let mut structures = Vec::new();
+    let (mut structures, mut over) = (Vec::new(), Overlap::default());
     for (label, structure) in wanted {
-        let (slices, mut left_out) = sorted(structure, label, geometry, &sites)?;
+        let (slices, left_out) = sorted(structure, label, geometry, &sites)?;
         for (site, crossings) in slices {
             let (voxels, place) = match site.checked_sub(sites.depth) {
                 Some(place) => (&mut beside[..], place),
                 None => (labels.voxels_mut(), site),
             };
             if let Some(voxels) = voxels.get_mut(place * area..(place + 1) * area) {
-                crossings.fill(voxels, columns, label, &mut left_out.over);
+                crossings.fill(voxels, columns, label, &mut over);
             }
         }
         structures.push(left_out);
@@ -115,7 +117,7 @@ pub fn rasterise_between(
     let skipped =
         |one: &LeftOut| one.without_area + one.unreadable + one.unknown_types.values().sum::<usize>();
     let (off_slice, skipped) = (sum(|one| one.off_slice + one.beyond), sum(skipped));
-    Ok(Drawn { labels, off_slice, skipped, structures })
+    Ok(Drawn { labels, off_slice, skipped, structures, over })
 }
 
 fn ambiguous(structure: &Structure) -> Reject {
@@ -282,16 +284,13 @@ impl Crossings {
     }
 
     /// Labels the voxels whose centres lie inside an odd number of contours, and counts those that had another label.
-    fn fill(self, voxels: &mut [u16], columns: usize, label: u16, over: &mut BTreeMap<u16, usize>) {
+    fn fill(self, voxels: &mut [u16], columns: usize, label: u16, over: &mut Overlap) {
         for (mut line, voxels) in self.0.into_iter().zip(voxels.chunks_exact_mut(columns.max(1))) {
             line.sort_by(f64::total_cmp);
             for pair in line.as_chunks::<2>().0 {
                 let [from, to] = pair.map(|column| column.ceil().clamp(0.0, columns as f64) as usize);
                 if let Some(run) = voxels.get_mut(from..to) {
-                    for before in run.iter().filter(|before| ![0, label].contains(before)) {
-                        *over.entry(*before).or_default() += 1;
-                    }
-                    run.fill(label);
+                    over.put(label, run);
                 }
             }
         }

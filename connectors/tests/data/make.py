@@ -68,3 +68,15 @@ for bits in (8, 16):
 buffer = BytesIO()
 Image.fromarray(picture(8)).save(buffer, "JPEG", quality=95, restart_marker_blocks=3)
 keep("jpeg_restart_8", buffer.getvalue(), codecs.jpeg8_decode)
+
+
+def labels(count: int) -> np.ndarray:
+    """Frames of segmentations, as `dicom_seg_codecs.rs` has them."""
+    rows, columns = np.mgrid[:ROWS, :COLUMNS]
+    return ((rows // 5 + columns // 7) % (count + 1)).astype(np.uint8)
+
+
+for count, bits in ((2, 8), (1, 1)):
+    stream = codecs.jpeg2k_encode(labels(count), level=0, reversible=True, codecformat="j2k", bitspersample=bits)
+    assert (codecs.jpeg2k_decode(stream) == labels(count)).all()
+    (HERE / f"seg_jpeg2000_{bits}.stream").write_bytes(stream)

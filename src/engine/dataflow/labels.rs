@@ -11,7 +11,7 @@ use super::{Built, Rows, several};
 use crate::executor::keys;
 use crate::executor::work::{BoundCase, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
-use crate::operators::source::{LabelSource, LabelsIn};
+use crate::operators::source::{LabelSource, LabelsIn, quoted};
 use crate::pipeline::Identifiers;
 
 /// What labels may be of.
@@ -214,10 +214,9 @@ fn choose<'a>(
 fn lacks(source: &dyn LabelSource, found: &Found, absent: &[u16]) -> Reject {
     let names = source.label_names();
     let name = |label: &u16| names.get(usize::from(*label).wrapping_sub(1)).map_or("", String::as_str);
-    let named: Vec<String> = absent.iter().map(|label| format!("{:?}", name(label))).collect();
-    let has: Vec<String> =
-        found.labels.outlines.structures.iter().take(12).map(|name| format!("{name:?}")).collect();
-    let message = format!("structures for {} expected, the file has {}", named.join(", "), has.join(", "));
+    let has = quoted(found.labels.outlines.structures.iter().map(String::as_str), ", ");
+    let message =
+        format!("structures for {} expected, the file has {has}", quoted(absent.iter().map(name), ", "));
     let hint = "the scan counts as unlabelled for these: it is neither trained on nor scored for them; `absent = \
                 \"empty\"` where a structure that is not there is one that the patient has not";
     Reject::new("NO_STRUCTURE", message, hint)

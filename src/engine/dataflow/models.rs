@@ -26,11 +26,12 @@ impl<'s> Built<'s, '_> {
         let stage = StageId::at(index);
         let labelled = self.wholly_labelled(index, self.cases[&view].clone());
         let holding = holding(labelled.clone(), pins.clone(), train.retrain);
+        let keyed = labelled.clone();
         let labelled = labelled.map(|(_, case)| ((), case));
         self.tell_short(index, labelled.clone(), train);
         let unpinned = labelled
             .clone()
-            .antijoin(holding.map(|_| ()).distinct())
+            .antijoin(holding.clone().map(|_| ()).distinct())
             .map(|(_, case)| (case.series.key.clone(), case));
         // What a file says in vain is told as long as it says so, and not until a model is kept.
         let split = match &train.split.named {
@@ -39,13 +40,26 @@ impl<'s> Built<'s, '_> {
         };
         let parts = self.split(index, split, train, unpinned.clone().map(|_| ()));
         let parts = parts.semijoin(unpinned.clone().map(|(case, _)| case).distinct());
+        let prepares = move |case: BoundCase| {
+            let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
+            Some(Action { key, stage, work: Work::Prepare(case) })
+        };
+        // What the cases of a kept model came to holds as long as they are what they were then.
+        let seen = holding.flat_map(|(_, pin)| {
+            let prepared = pin.parts.into_iter().filter(|(_, part)| *part != Some(Part::Test));
+            prepared.map(|(case, _)| Arc::<str>::from(case)).collect::<Vec<_>>()
+        });
+        let recalled = keyed.semijoin(seen.distinct());
+        self.recall(recalled.flat_map({
+            let prepares = prepares.clone();
+            move |(_, case)| prepares(case)
+        }));
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
             if part == Part::Test {
                 return None;
             }
-            let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
-            Some((Action { key, stage, work: Work::Prepare(case) }, part))
+            Some((prepares(case)?, part))
         });
         let candidates = wanted.clone().map(|(action, part)| {
             let case = action.work.series().map_or_else(Arc::default, |series| series.key.clone());
@@ -91,6 +105,18 @@ impl<'s> Built<'s, '_> {
             let parts: BTreeMap<String, Part> = parts_of(&members).collect();
             (Action { key, stage, work: Work::Train(members) }, Arc::new(parts))
         });
+        let name_of = name.clone();
+        self.outputs.push(pinned.clone().join_core(self.outcomes.clone(), move |_, _, outcome| {
+            let notes: Vec<Reject> = match outcome {
+                Outcome::Ok { notes, .. } => notes.to_vec(),
+                Outcome::Failed { .. } => Vec::new(),
+            };
+            let stage = name_of.clone();
+            let told = move |reject: Reject| {
+                Conclusion::desired(Desired::Reject { case: None, stage: stage.clone(), reject, attempts: 0 })
+            };
+            notes.into_iter().map(told).collect::<Vec<_>>()
+        }));
         let trained =
             self.act(wanted).map(|(action, parts, left)| (action.key, (parts, left.artifact, left.detail)));
         let kept = pinned.join_core(self.outcomes.clone(), |key, parts, outcome| match outcome {

@@ -11,8 +11,8 @@ use super::kept::Kept;
 use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
 use crate::engine::session::summary::StageCount;
-use crate::executor::work::Action;
-use crate::operators::models::train::{Retrain, Train};
+use crate::executor::work::{Action, Member};
+use crate::operators::models::train::{Part, Retrain, Train};
 use crate::operators::registry::Stage;
 use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
@@ -155,9 +155,45 @@ impl Driver {
                 Stage::Train(Train { retrain: Retrain::NewCases(cases), .. }) => Some(*cases),
                 _ => None,
             };
-            Kept { stage: planned.name.clone(), new: new.count(), at }
+            let (changed, gone) = self.departed(*stage, pin);
+            Kept { stage: planned.name.clone(), new: new.count(), changed, gone, at }
         };
         self.kept.iter().map(kept).collect()
+    }
+
+    /// How many of the cases that a kept model was trained on, or chosen by, are others now, and how many are gone.
+    fn departed(&self, stage: StageId, pin: &Pin) -> (usize, usize) {
+        let asked =
+            self.recalled.iter().flat_map(|(key, asked)| asked.actions().map(move |action| (*key, action)));
+        let now: BTreeMap<&str, Digest> = asked
+            .filter(|(_, action)| action.stage == stage)
+            .filter_map(|(key, action)| Some((&*action.work.series()?.key, key)))
+            .collect();
+        let then = self.dataset(pin.key);
+        let left = |key: &Digest| match self.fed.get(key) {
+            Some(Outcome::Ok { artifact, .. }) => Some(*artifact),
+            _ => None,
+        };
+        let seen = pin.parts.iter().filter(|(_, part)| part.is_some_and(|part| part != Part::Test));
+        let (mut changed, mut gone) = (0, 0);
+        for (case, _) in seen {
+            match (now.get(case.as_str()), then.get(case)) {
+                (None, _) => gone += 1,
+                (Some(key), Some(before)) if left(key) != Some(*before) => changed += 1,
+                _ => {}
+            }
+        }
+        (changed, gone)
+    }
+
+    /// The prepared cases that a training was given, as far as the store knows them.
+    fn dataset(&self, training: Digest) -> BTreeMap<String, Digest> {
+        let part = |digest| self.store.part(digest).ok().flatten();
+        let made = self.store.made(training).ok().flatten();
+        let bytes = made.and_then(|made| part(made.dataset?));
+        let members: Vec<Member> =
+            bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default();
+        members.into_iter().filter_map(|member| Some((member.case, member.prepared?))).collect()
     }
 
     /// Whether a training has given a model, now or before.

@@ -9,12 +9,18 @@ use tomoflow_connectors::{Digest, Geometry};
 
 use super::differences::{Difference, differences, members};
 use super::ledger::OperatorUsed;
+use super::rejects::Rejected;
 use crate::engine::error::RunError;
 use crate::engine::outputs::identity::Identity;
 use crate::executor::work::{Member, SliceList, SliceRow, series_of};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 use crate::store::{Made, Outcome, Past, Recorded, Store};
+
+/// Outputs that are told of one subject, at most.
+const SHOWN: usize = 200;
+/// Letters that a case's name begins with, at least, for all cases that begin so.
+const LEAST: usize = 3;
 
 /// What was asked for, and every output that it names.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +29,10 @@ pub struct Explanation {
     pub subject: String,
     /// Outputs in the order of the pipeline.
     pub outputs: Vec<Explained>,
+    /// How many outputs more there are, of a stage or a prefix.
+    pub more: usize,
+    /// Where there is no output: what was refused or left out.
+    pub rejects: Vec<Rejected>,
 }
 
 /// One output: what made it.
@@ -76,7 +86,7 @@ pub struct Before {
 pub enum ExplainError {
     /// No output, series or case of this name.
     #[error(
-        "nothing is known of `{0}`\nhint: give the first digits of an action's, mask's or model's digest, or a case or series as the tables show it"
+        "nothing is known of `{0}`\nhint: give the first digits of an action's, mask's or model's digest, a stage's name, a code of `rejects`, or a case or series, or how it begins, as the tables show it"
     )]
     Unknown(String),
     /// The store.
@@ -90,24 +100,44 @@ impl From<crate::store::StoreError> for ExplainError {
     }
 }
 
-/// Explains an action, a mask, a model, a case or a series.
+/// Explains an action, a mask, a model, a case or a series, a stage, or a reject.
 ///
 /// # Errors
-/// When nothing of this name is known, or a run holds the store.
+/// When nothing of this name is known, or a source cannot be read.
 pub fn explain(plan: &Plan, subject: &str) -> Result<Explanation, ExplainError> {
-    let store = Store::scratch(&plan.settings.out)?;
+    let store = Store::glance(&plan.settings.out)?;
     let identity = Identity::of(store.identity_key()?, &plan.settings);
     let explain = Explain { plan, store: &store, identity: &identity };
-    let mut outputs = explain.by_case(subject)?;
+    let mut outputs = explain.standing(|_, case| case.is_some_and(|case| identity.means(subject, case)))?;
     if outputs.is_empty() && subject.len() >= 4 && subject.chars().all(|c| c.is_ascii_hexdigit()) {
         outputs = explain.by_digest(&subject.to_ascii_lowercase())?;
     }
     if outputs.is_empty() {
+        outputs = explain.standing(|stage, _| stage == subject)?;
+    }
+    let begins = |name: &str| name.starts_with(subject) || identity.show(name).starts_with(subject);
+    if outputs.is_empty() && subject.len() >= LEAST {
+        outputs = explain.standing(|_, case| case.is_some_and(begins))?;
+    }
+    let mut rejects = Vec::new();
+    if outputs.is_empty() {
+        let meant = |row: &Rejected| {
+            let named = !row.case.is_empty() && identity.means(subject, &row.case);
+            named
+                || row.stage == subject
+                || row.code == subject
+                || subject.len() >= LEAST && begins(&row.case)
+        };
+        rejects = super::rejects::rejects(plan.clone())?.into_iter().filter(meant).collect();
+    }
+    if outputs.is_empty() && rejects.is_empty() {
         return Err(ExplainError::Unknown(subject.to_owned()));
     }
     let order = |name: &str| plan.stages.iter().position(|stage| stage.name == name).unwrap_or(usize::MAX);
     outputs.sort_by_key(|output| (order(&output.stage), output.case.clone()));
-    Ok(Explanation { subject: subject.to_owned(), outputs })
+    let more = outputs.len().saturating_sub(SHOWN);
+    outputs.truncate(SHOWN);
+    Ok(Explanation { subject: subject.to_owned(), outputs, more, rejects })
 }
 
 struct Explain<'a> {
@@ -117,13 +147,12 @@ struct Explain<'a> {
 }
 
 impl Explain<'_> {
-    /// What stands for a case, or for the parts of a series, in every stage of the pipeline.
-    fn by_case(&self, subject: &str) -> Result<Vec<Explained>, RunError> {
-        let named = |case: &str| self.identity.means(subject, case);
+    /// What stands in the pipeline's stages, of stages and cases that are meant.
+    fn standing(&self, meant: impl Fn(&str, Option<&str>) -> bool) -> Result<Vec<Explained>, RunError> {
         let stages: BTreeSet<&str> = self.plan.stages.iter().map(|stage| stage.name.as_str()).collect();
         let mut outputs = Vec::new();
         for (stage, case, past) in self.store.histories()? {
-            if !stages.contains(stage.as_str()) || !case.as_deref().is_some_and(named) {
+            if !stages.contains(stage.as_str()) || !meant(&stage, case.as_deref()) {
                 continue;
             }
             if let Some((last, earlier)) = past.split_last() {

@@ -13,6 +13,7 @@ use crate::engine::driver::Driver;
 use crate::engine::error::RunError;
 use crate::engine::options::Options;
 use crate::engine::rows::Desired;
+use crate::engine::session::losses::Losses;
 use crate::executor::work::Action;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
@@ -59,12 +60,16 @@ pub struct Forecast {
     pub unmatched: Vec<String>,
     /// What was left out below the sources, could not be read, or counts although it is gone.
     pub told: Vec<String>,
+    /// Cases that are refused, or that failed before, by code.
+    pub rejects: BTreeMap<String, usize>,
+    /// What is told of cases that are not refused, by code.
+    pub remarked: BTreeMap<String, usize>,
 }
 
 /// Says what a run would do.
 ///
 /// # Errors
-/// When a run holds the output, or a source cannot be read.
+/// When a source cannot be read.
 pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
     let Outlook { plan, store, driver, files_read, notes, unmatched, told, .. } = Outlook::of(plan, options)?;
     let known: BTreeSet<String> = store.histories()?.into_iter().filter_map(|(_, case, _)| case).collect();
@@ -73,8 +78,11 @@ pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
     foresee.stages(&mut forecast)?;
     let kept = driver.kept();
     forecast.models =
-        kept.iter().filter(|kept| kept.new > 0 || kept.at.is_some()).map(ToString::to_string).collect();
+        kept.iter().filter(|kept| kept.stale() || kept.at.is_some()).map(ToString::to_string).collect();
     foresee.times(&mut forecast, options.pool_threads())?;
+    let lost = Losses::of(&plan, &driver);
+    (forecast.rejects, forecast.remarked) = (lost.rejects, lost.remarked);
+    forecast.notes.extend(lost.failed.into_iter().chain(lost.told));
     Ok(forecast)
 }
 
@@ -285,6 +293,12 @@ impl fmt::Display for Forecast {
                 write!(f, " ({})", reasons.join(", "))?;
             }
             writeln!(f)?;
+        }
+        for (code, count) in &self.rejects {
+            writeln!(f, "  rejected {code}: {count}")?;
+        }
+        for (code, count) in &self.remarked {
+            writeln!(f, "  told {code}: {count} (nothing is refused)")?;
         }
         for model in &self.models {
             writeln!(f, "  {model}")?;

@@ -15,10 +15,10 @@ use crate::engine::outputs::identity::Identity;
 use crate::engine::outputs::maskfile::{file_name, whole};
 use crate::engine::rows::Desired;
 use crate::executor::Context;
-use crate::executor::work::{CaseRow, ScanForm};
+use crate::executor::work::{BoundCase, ScanForm};
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask};
-use crate::pipeline::{Identifiers, Plan};
+use crate::pipeline::Plan;
 
 /// Scans with labels, their labels, and scans without.
 const FOLDERS: [&str; 3] = ["imagesTr", "labelsTr", "imagesTs"];
@@ -31,6 +31,7 @@ const FOLDERS: [&str; 3] = ["imagesTr", "labelsTr", "imagesTs"];
 /// that cannot be written is named in the answer.
 pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
+    let identity = if options.deidentify { identity.hidden() } else { identity };
     let (mut cases, mut masks) = (BTreeMap::new(), BTreeMap::new());
     for desired in driver.desired().keys() {
         match &**desired {
@@ -50,7 +51,7 @@ pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, Ru
     for folder in FOLDERS.map(|name| options.folder.join(name)) {
         fs::create_dir_all(&folder).map_err(|error| failed(&folder, error.to_string()))?;
     }
-    let names = names(&cases, &plan, &identity);
+    let names = names(&cases, &identity);
     let mut writing =
         Writing { plan: &plan, folder: &options.folder, labels: labels(&plan), ..Writing::new(&plan) };
     let mut exported = Exported {
@@ -94,7 +95,7 @@ pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, Ru
 }
 
 /// A case as it was scanned and drawn. Which source it came from its row does not say: the first that can read it.
-fn read(plan: &Plan, context: &Context, row: &CaseRow) -> Result<Case, Reject> {
+fn read(plan: &Plan, context: &Context, row: &BoundCase) -> Result<Case, Reject> {
     let fits = |stage: &Stage| match row.series.form {
         ScanForm::Instances => matches!(stage, Stage::Instances(_)),
         _ => matches!(stage, Stage::Scans(_)),
@@ -111,16 +112,12 @@ fn read(plan: &Plan, context: &Context, row: &CaseRow) -> Result<Case, Reject> {
 }
 
 /// What cases are called: as tables show them; where these show identifiers, DICOM's by their patient.
-fn names(
-    cases: &BTreeMap<Arc<str>, CaseRow>,
-    plan: &Plan,
-    identity: &Identity,
-) -> BTreeMap<Arc<str>, String> {
-    let clear = plan.settings.identifiers == Identifiers::Clear;
+fn names(cases: &BTreeMap<Arc<str>, BoundCase>, identity: &Identity) -> BTreeMap<Arc<str>, String> {
+    let clear = identity.is_clear();
     let mut of_patient: BTreeMap<&str, usize> = BTreeMap::new();
     cases.values().for_each(|row| *of_patient.entry(&row.series.patient).or_default() += 1);
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
-    let name = |(key, row): (&Arc<str>, &CaseRow)| {
+    let name = |(key, row): (&Arc<str>, &BoundCase)| {
         let by_patient =
             clear && row.series.form == ScanForm::Instances && *row.series.patient != *row.series.study_uid;
         let shown = match by_patient {

@@ -44,13 +44,13 @@ impl Outlook {
     /// Looks at everything.
     ///
     /// # Errors
-    /// When a run holds the output, or a source cannot be read.
+    /// When a source cannot be read.
     pub fn of(plan: Plan, options: &Options) -> Result<Self, RunError> {
         Self::accepting(plan, options, &options.accept())
     }
 
     fn accepting(plan: Plan, options: &Options, accept: &Accept) -> Result<Self, RunError> {
-        let store = Arc::new(Store::scratch(&plan.settings.out)?);
+        let store = Arc::new(Store::glance(&plan.settings.out)?);
         let mut rules = Rules::of(&plan);
         rules.load(&store, options.repin)?;
         let mut archive = Archive::new(Arc::new(plan.clone()), store.clone());

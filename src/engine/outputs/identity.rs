@@ -27,6 +27,11 @@ impl Identity {
         Self { mode: Identifiers::Pseudonymous, ..self.clone() }
     }
 
+    /// Whether identifiers are shown as they are.
+    pub fn is_clear(&self) -> bool {
+        self.mode == Identifiers::Clear
+    }
+
     /// Text that people typed, if it is shown at all.
     pub fn text<'a>(&self, text: &'a str) -> &'a str {
         if self.free_text { text } else { "" }

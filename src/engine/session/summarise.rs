@@ -1,23 +1,20 @@
 //! What a run came to, from what the driver knows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::table::{Moment, RunRow};
 
+use super::losses::Losses;
 use super::summary::{StageCount, Summary};
-use crate::engine::dataflow::SHORT;
 use crate::engine::driver::Driver;
-use crate::engine::rows::{Desired, is_remark};
+use crate::engine::rows::Desired;
 use crate::executor::keys;
-use crate::executor::work::series_of;
-use crate::metrics::Emptiness;
 use crate::operators::registry::Stage;
-use crate::pipeline::{Plan, PlannedStage};
+use crate::pipeline::Plan;
 
-/// Counts cases, actions and rejects.
+/// Counts cases and actions, with what does not count.
 pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let rows = || {
         driver.desired().keys().filter_map(|desired| match &**desired {
@@ -28,57 +25,27 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     // Scans of different sources may go by one name.
     let counted: BTreeSet<String> = rows().map(|series| series.counted_as()).collect();
     let accepted: BTreeSet<&str> = rows().map(|series| &*series.key).collect();
-    let scans: BTreeSet<&str> = accepted.iter().map(|key| series_of(key)).collect();
-    let (mut rejected, mut failed, mut short) = (BTreeSet::new(), Vec::new(), Vec::new());
-    let (mut rejects, mut told) = (BTreeMap::<String, usize>::new(), BTreeMap::<String, usize>::new());
-    for desired in driver.desired().keys() {
-        let Desired::Reject { case, stage, reject, attempts } = &**desired else { continue };
-        // Told in lines of their own.
-        if is_remark(&reject.code) {
-            continue;
-        }
-        let counts = if *attempts == 0 { &mut told } else { &mut rejects };
-        *counts.entry(reject.code.clone()).or_default() += 1;
-        if *attempts == 0 {
-            continue;
-        }
-        match case {
-            // A localizer beside a good stack is a row of `rejects`, and no case of its own.
-            Some(key) if accepted.contains(key.as_str()) || !scans.contains(series_of(key)) => {
-                let reads = |planned: &PlannedStage| {
-                    planned.name == **stage && matches!(planned.stage, Stage::Scans(_))
-                };
-                // Another source may have a scan of this name that was accepted.
-                let other = accepted.contains(key.as_str()) && plan.stages.iter().any(reads);
-                rejected.insert(if other { format!("{key}\0{stage}") } else { key.clone() });
-            }
-            Some(_) => {}
-            // A training goes on with the patients that there are.
-            None if reject.code == SHORT => short.push(format!("{stage}: {}", reject.message)),
-            None => failed.push(format!("{stage}: training failed ({}): {}", reject.code, reject.message)),
-        }
-    }
+    let lost = Losses::of(plan, driver);
     let processed = driver.touched().iter().filter(|key| counted.contains(*key)).count();
     let (actions_run, actions_cached, trained) = driver.counts();
     let stages = driver.stages();
-    let mut notes = if failed.is_empty() { idle(plan, driver, &stages) } else { failed.clone() };
-    notes.extend(short);
-    notes.extend(never_drawn(driver));
-    notes.extend(driver.kept().iter().filter(|kept| kept.new > 0).map(ToString::to_string));
+    let mut notes = if lost.failed.is_empty() { idle(plan, driver, &stages) } else { lost.failed.clone() };
+    notes.extend(lost.told);
+    notes.extend(driver.kept().iter().filter(|kept| kept.stale()).map(ToString::to_string));
     Summary {
         pipeline: plan.settings.name.clone(),
-        cases: counted.len() + rejected.iter().filter(|key| !accepted.contains(key.as_str())).count(),
+        cases: counted.len() + lost.cases.iter().filter(|key| !accepted.contains(key.as_str())).count(),
         processed,
         unchanged: counted.len() - processed,
-        rejected: rejected.len(),
+        rejected: lost.cases.len(),
         accepted: counted.len(),
         trained,
-        trainings_failed: failed.len(),
+        trainings_failed: lost.failed.len(),
         actions_run,
         actions_cached,
         stages,
-        rejects,
-        remarked: told,
+        rejects: lost.rejects,
+        remarked: lost.remarked,
         notes,
         ..Summary::default()
     }
@@ -103,35 +70,6 @@ fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> 
         }
     }
     notes
-}
-
-/// Labels that a stage scores, and that no scan's truth has any voxel of.
-fn never_drawn(driver: &Driver) -> Vec<String> {
-    // Scans without any, until one has some: then none is counted any more.
-    let mut scored: BTreeMap<(Arc<str>, Arc<str>), Option<usize>> = BTreeMap::new();
-    let empty = [Emptiness::BothEmpty, Emptiness::EmptyReference];
-    for desired in driver.desired().keys() {
-        let Desired::Metrics { figures, from, .. } = &**desired else { continue };
-        let mut counted: Option<&str> = None;
-        for figure in figures.iter() {
-            let Some(state) = figure.state.emptiness() else { continue };
-            let scans = scored.entry((from.stage.clone(), figure.label.clone())).or_insert(Some(0));
-            if !empty.contains(&state) {
-                *scans = None;
-            } else if counted != Some(&*figure.label) {
-                *scans = scans.map(|scans| scans + 1);
-            }
-            counted = Some(&figure.label);
-        }
-    }
-    let told = |((stage, label), scans): ((Arc<str>, Arc<str>), Option<usize>)| {
-        let of = match scans? {
-            1 => "the one truth has no".to_owned(),
-            scans => format!("none of {scans} truths has a"),
-        };
-        Some(format!("{stage}: {of} voxel of `{label}`: is its value, or its name, the right one?"))
-    };
-    scored.into_iter().filter_map(told).collect()
 }
 
 /// The run's own row.

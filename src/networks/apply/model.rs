@@ -190,6 +190,22 @@ impl Model {
         Ok(Self { networks, view: card.view, label_names: card.label_names, device })
     }
 
+    /// A network with weights on their device, as a training has them.
+    ///
+    /// # Errors
+    /// As [`from_safetensors_with`](Self::from_safetensors_with).
+    pub(in crate::networks) fn of_weights(
+        network: &NetworkConfig,
+        weights: Weights,
+        view: InputView,
+        label_names: Vec<String>,
+        extensions: &Extensions,
+    ) -> Result<Self, NetworkError> {
+        check_view(&view)?;
+        let (network, device) = (Dense::new(network, extensions)?, Device(weights.flat().device()));
+        Ok(Self { networks: vec![Ready::network(network, weights)?], view, label_names, device })
+    }
+
     /// A network with first weights, as a training begins with: to measure with.
     ///
     /// # Errors

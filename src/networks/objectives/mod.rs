@@ -1,12 +1,14 @@
 //! What a training minimises, and by which figures it is judged: all that the loop knows of networks.
 
 mod counts;
+pub mod regions;
 pub mod supervised;
 
 use tch::{Kind, Tensor};
 
 use super::blocks::dropout::draw;
 use super::blocks::mode::Mode;
+use super::sample::WholeCase;
 use super::tensors::error::Doing;
 use super::tensors::weights::{Layout, Weights};
 use super::train::rule::Rule;
@@ -59,6 +61,18 @@ pub trait Score {
     /// # Errors
     /// [`NetworkError::Torch`] when libtorch refuses.
     fn judge(&mut self, model: &Weights, batch: &Batch) -> Result<(), NetworkError>;
+
+    /// Adds what the model makes of a whole case, as inference does.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] where the objective has no score of whole cases, else as inference.
+    fn judge_case(&mut self, _model: &Weights, _case: &WholeCase<'_>) -> Result<(), NetworkError> {
+        Err(NetworkError::Config {
+            field: "validate".to_owned(),
+            message: "an objective that judges whole cases expected, this one judges samples alone"
+                .to_owned(),
+        })
+    }
 
     /// Figures by name, over all samples. Without the one that [decides](Objective::decides) no epoch is better than
     /// the one before it was: the last one's weights are kept.

@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::counts::Counts;
+use super::regions::Regions;
 use super::{Batch, Learner, Loss, Moment, Objective, Pupil, Recorded, Score, Teaches};
 use crate::networks::architectures::config::{MapLoss, Supervision};
 use crate::networks::architectures::dense::Dense;
@@ -10,9 +11,12 @@ use crate::networks::architectures::unet::{Unet, UnetOutput};
 use crate::networks::blocks::mode::Mode;
 use crate::networks::extensions::{Extensions, OwnLoss};
 use crate::networks::losses::{DiceLoss, of_map, of_segmentation, one_hot};
+use crate::networks::sample::WholeCase;
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::Weights;
-use crate::networks::{LossConfig, NetworkConfig, NetworkError, Task, TrainSettings};
+use crate::networks::{
+    InferOptions, InputView, LossConfig, Model, NetworkConfig, NetworkError, Task, TrainSettings,
+};
 
 /// The whole loss, which moves the network.
 const WHOLE: &str = "loss";
@@ -28,6 +32,9 @@ pub struct Supervised {
     versions: [Option<u32>; 2],
     attention_weight: f64,
     label_names: Vec<String>,
+    view: InputView,
+    extensions: Extensions,
+    regions: Regions,
 }
 
 impl Supervised {
@@ -57,7 +64,29 @@ impl Supervised {
         };
         let versions = extensions.versions(own, own_loss);
         let (attention_weight, label_names) = (settings.attention_weight, task.label_names.clone());
-        Ok(Self { config, network, loss, versions, attention_weight, label_names })
+        let (view, extensions) = (task.view.clone(), extensions.clone());
+        Ok(Self {
+            config,
+            network,
+            loss,
+            versions,
+            attention_weight,
+            label_names,
+            view,
+            extensions,
+            regions: Regions::default(),
+        })
+    }
+
+    /// The same, where labels hold others: the loss is the mean of those of each region, inside against outside, and
+    /// Dice is a region's.
+    #[must_use]
+    pub fn by_regions(self, regions: Regions) -> Self {
+        Self { regions, ..self }
+    }
+
+    fn minimised(&self) -> Whole<'_> {
+        Whole { loss: &self.loss, attention_weight: self.attention_weight, regions: &self.regions }
     }
 
     /// Logits and maps in 32 bits, whatever features have.
@@ -75,7 +104,13 @@ impl Objective for Supervised {
     fn identity(&self) -> Option<String> {
         // The settings say the rest.
         let [network, loss] = self.versions;
-        (self.versions != [None; 2]).then(|| format!("code of network {network:?}, of loss {loss:?}"))
+        let code =
+            (self.versions != [None; 2]).then(|| format!("code of network {network:?}, of loss {loss:?}"));
+        let regions = (!self.regions.is_empty()).then(|| format!("regions {:?}", self.regions.classes()));
+        match (code, regions) {
+            (Some(code), Some(regions)) => Some(format!("{code}, {regions}")),
+            (code, regions) => code.or(regions),
+        }
     }
 
     fn learners(&self) -> Vec<Pupil> {
@@ -105,7 +140,7 @@ impl Objective for Supervised {
         let labels = batch.classes()?;
         let output = self.forward(weights, &batch.input, moment.mode())?;
         let Total { whole, attention } =
-            total(&self.loss, self.attention_weight, self.network.supervision(), &output, &labels)?;
+            total(&self.minimised(), self.network.supervision(), &output, &labels)?;
         let mut losses = vec![Loss { name: WHOLE.to_owned(), value: whole, moves: Some(0) }];
         losses.extend(attention.map(|value| Loss { name: ATTENTION.to_owned(), value, moves: None }));
         Ok(losses)
@@ -116,14 +151,33 @@ impl Objective for Supervised {
     }
 
     fn score(&self) -> Box<dyn Score + '_> {
-        Box::new(Dice { objective: self, counts: Counts::new(self.label_names.len()) })
+        let counts = Counts::new(self.label_names.len());
+        Box::new(Dice { objective: self, counts, whole: None, cases: Vec::new() })
     }
 }
 
-/// Dice over all validation samples.
+/// Dice over all validation samples, or of whole cases.
 struct Dice<'a> {
     objective: &'a Supervised,
     counts: Counts,
+    /// The model for whole cases, once there was one.
+    whole: Option<Model>,
+    /// For each case the Dice of each label, none where it is neither found nor true.
+    cases: Vec<Vec<Option<f64>>>,
+}
+
+impl Dice<'_> {
+    /// For each label, over all samples, or its mean over cases that have one.
+    fn of_labels(&self) -> Vec<Option<f64>> {
+        if self.cases.is_empty() {
+            return self.counts.dice_of(&self.objective.regions);
+        }
+        let of_label = |label: usize| {
+            let all: Vec<f64> = self.cases.iter().filter_map(|case| *case.get(label)?).collect();
+            (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+        };
+        (0..self.objective.label_names.len()).map(of_label).collect()
+    }
 }
 
 impl Score for Dice<'_> {
@@ -132,12 +186,36 @@ impl Score for Dice<'_> {
         self.counts.add(&output.logits.f_argmax(1, false)?, &batch.classes()?)
     }
 
+    fn judge_case(&mut self, model: &Weights, case: &WholeCase<'_>) -> Result<(), NetworkError> {
+        let objective = self.objective;
+        let ready = match self.whole.take() {
+            Some(ready) => ready,
+            None => {
+                let (parameters, buffers) = model.snapshot()?;
+                let weights = Weights::from_flat(objective.network.layout(), parameters, buffers)?;
+                let (view, names) = (objective.view.clone(), objective.label_names.clone());
+                Model::of_weights(&objective.config, weights, view, names, &objective.extensions)?
+            }
+        };
+        let found = ready.segment(case.voxels, case.size, &InferOptions::default());
+        self.whole = Some(ready);
+        let mut counts = Counts::new(objective.label_names.len());
+        counts.add_classes(&found?, case.classes);
+        self.cases.push(counts.dice_of(&objective.regions));
+        Ok(())
+    }
+
     fn figures(&self) -> Vec<(String, f64)> {
-        let Some(mean) = self.counts.mean_dice() else { return Vec::new() };
+        let each = self.of_labels();
+        let all: Vec<f64> = each.iter().copied().flatten().collect();
+        if all.is_empty() {
+            return Vec::new();
+        }
+        let mean = all.iter().sum::<f64>() / all.len() as f64;
         let mut figures = vec![(self.objective.decides().to_owned(), mean)];
         let names = &self.objective.label_names;
         if names.len() > 1 {
-            let each = names.iter().zip(self.counts.dice());
+            let each = names.iter().zip(each);
             figures.extend(each.filter_map(|(name, dice)| Some((format!("dice.{name}"), dice?))));
         }
         figures
@@ -174,6 +252,16 @@ impl Minimised {
     }
 }
 
+/// What is minimised.
+pub(in crate::networks) struct Whole<'a> {
+    /// Of a segmentation, and of maps.
+    pub loss: &'a Minimised,
+    /// The weight of the maps' own.
+    pub attention_weight: f64,
+    /// Labels that hold others, if they count so.
+    pub regions: &'a Regions,
+}
+
 /// The loss of one batch.
 pub(in crate::networks) struct Total {
     /// Segmentation, and where maps are supervised their loss by weight.
@@ -187,15 +275,25 @@ pub(in crate::networks) struct Total {
 /// # Errors
 /// [`NetworkError::Torch`] when the labels do not lie on the output's grid.
 pub(in crate::networks) fn total(
-    loss: &Minimised,
-    attention_weight: f64,
+    minimised: &Whole<'_>,
     supervision: Option<(&Unet, Supervision)>,
     output: &UnetOutput,
     labels: &Tensor,
 ) -> Result<Total, NetworkError> {
+    let &Whole { loss, attention_weight, regions } = minimised;
     let logits = &output.logits;
     let classes = logits.size().get(1).copied().unwrap_or(0);
-    let segmentation = loss.of_segmentation(logits, &one_hot(labels, classes, logits.kind())?)?;
+    let truth = one_hot(labels, classes, logits.kind())?;
+    let segmentation = if regions.is_empty() {
+        loss.of_segmentation(logits, &truth)?
+    } else {
+        let each = regions.split(logits, &truth)?;
+        let each: Vec<Tensor> = each
+            .iter()
+            .map(|[logits, truth]| loss.of_segmentation(logits, truth))
+            .collect::<Result<_, _>>()?;
+        Tensor::f_stack(&each, 0)?.f_mean(None::<Kind>)?
+    };
     let Some((unet, supervision)) = supervision.filter(|_| !output.attention.is_empty()) else {
         return Ok(Total { whole: segmentation, attention: None });
     };

@@ -41,6 +41,12 @@ pub struct TrainSettings {
     pub precision: Precision,
     /// Whose weights the model has.
     pub weights: Keep,
+    /// Whether labels that hold others count as regions, each inside against outside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub regions: bool,
+    /// What a validation looks at.
+    #[serde(default, skip_serializing_if = "Validate::is_default")]
+    pub validate: Validate,
     /// Of the first weights and of the order of samples.
     pub seed: u64,
 }
@@ -50,6 +56,23 @@ impl TrainSettings {
     pub(super) fn rule(&self) -> Rule {
         let Self { optimizer, learning_rate, weight_decay, schedule, halve_every, clip_norm, .. } = *self;
         Rule { optimizer, learning_rate, weight_decay, schedule, halve_every, clip_norm }
+    }
+}
+
+/// What a validation looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Validate {
+    /// Samples, as training does.
+    #[default]
+    Samples,
+    /// Whole cases, as inference sees them.
+    Cases,
+}
+
+impl Validate {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

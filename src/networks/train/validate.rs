@@ -1,12 +1,13 @@
 //! What an epoch has come to: validation, figures, and whether its weights are the best.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tch::Kind;
 
 use super::super::NetworkError;
 use super::cast::{GRADIENT_NORM, IDLE, LEARNING_RATE, LOSS, STEPS, named};
 use super::checkpoint::State;
+use super::settings::Validate;
 use super::sums::Sums;
 use super::{Observer, Training, push};
 use crate::networks::objectives::{Batch, Recorded, Score};
@@ -19,6 +20,11 @@ impl Training<'_> {
         observer: &dyn Observer,
     ) -> Result<(Box<dyn Score + '_>, Duration), NetworkError> {
         let mut score = self.objective.score();
+        if self.settings.validate == Validate::Cases {
+            let begun = Instant::now();
+            self.whole_cases(state, observer, &mut *score)?;
+            return Ok((score, begun.elapsed()));
+        }
         let order: Vec<usize> = (0..self.validation.len()).collect();
         // Always epoch 0: the same validation samples, so that epochs can be compared.
         let busy = self.feed(self.validation, 0).each(&order, |portion| {
@@ -32,6 +38,36 @@ impl Training<'_> {
             Ok(())
         })?;
         Ok((score, busy))
+    }
+
+    /// Judges whole cases, one after the other.
+    fn whole_cases(
+        &self,
+        state: &State,
+        observer: &dyn Observer,
+        score: &mut (dyn Score + '_),
+    ) -> Result<(), NetworkError> {
+        let cases = self.validation.cases();
+        if cases.is_empty() && !self.validation.is_empty() {
+            return Err(NetworkError::Config {
+                field: "validate".to_owned(),
+                message: "whole cases expected, a source of samples alone found".to_owned(),
+            });
+        }
+        for case in &cases {
+            if observer.cancelled() {
+                return Err(NetworkError::Cancelled { step: state.progress.step });
+            }
+            let judged = tch::no_grad(|| score.judge_case(state.model()?, case));
+            judged.map_err(|error| match error {
+                NetworkError::Logits { slice } => {
+                    tracing::warn!(case = case.name, slice, "no finite logits in a validation");
+                    NetworkError::Logits { slice }
+                }
+                error => error,
+            })?;
+        }
+        Ok(())
     }
 
     /// Ends an epoch: divides its sums and counts once, and keeps the weights if they are the best.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Deserialize;
-use tomoflow_connectors::{Geometry, PatientPoint, Volume};
+use tomoflow_connectors::{Geometry, LabelMap, PatientPoint, Volume};
 
-use super::cuboid::{Cuboid, LENGTHS_MM, SNAP};
+use super::cuboid::{Cuboid, LENGTHS_MM, SNAP, misfit};
 use crate::operators::registry::{Axes, Entry, Stage, Transform};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec, one_of,
@@ -138,7 +138,17 @@ impl Crop {
             return Ok(Cuboid { start, size });
         }
         let above = self.above.unwrap_or(f32::NEG_INFINITY);
-        let Some(found) = bounding_box(scan, |value| value > above) else {
+        let found = match &case.padding {
+            None => bounding_box(scan, |value| value > above),
+            Some(padding) => {
+                grid::check_same_size("padding", scan.size(), padding.size())?;
+                let bright = |(value, padded): (&f32, &u16)| u16::from(*value > above && *padded == 0);
+                let bright = scan.voxels().iter().zip(padding.voxels()).map(bright).collect();
+                let bright = LabelMap::new(geometry.clone(), bright).map_err(misfit)?;
+                bounding_box(&bright, |bright| bright != 0)
+            }
+        };
+        let Some(found) = found else {
             return Err(Failure::new(
                 "NO_FOREGROUND",
                 format!("voxels brighter than {above} expected, none found"),
@@ -234,6 +244,10 @@ impl Transform for Crop {
         Axes::Kept
     }
 
+    fn minds_padding(&self) -> bool {
+        self.above.is_some()
+    }
+
     fn around(&self) -> Option<&str> {
         self.around.as_deref()
     }
@@ -265,6 +279,7 @@ mod tests {
             labels: Some(Arc::new(LabelMap::new(geometry.clone(), labels).unwrap())),
             original: Arc::new(geometry),
             label_names: ["tumour".to_owned(), "cochlea".to_owned()].into(),
+            padding: None,
         }
     }
 

@@ -42,7 +42,10 @@ impl Cuboid {
         grid::check_voxels(self.size)?;
         let scan = self.volume(&case.scan, value).map_err(misfit)?;
         let labels = case.labels.as_ref().map(|labels| self.volume(labels, 0)).transpose().map_err(misfit)?;
-        Ok(Case { scan: Arc::new(scan), labels: labels.map(Arc::new), ..case.clone() })
+        let padding =
+            case.padding.as_ref().map(|padding| self.volume(padding, 0)).transpose().map_err(misfit)?;
+        let (labels, padding) = (labels.map(Arc::new), padding.map(Arc::new));
+        Ok(Case { scan: Arc::new(scan), labels, padding, ..case.clone() })
     }
 
     fn volume<T: Copy + Send + Sync>(&self, volume: &Volume<T>, fill: T) -> Result<Volume<T>, SizeMismatch> {
@@ -75,7 +78,7 @@ impl Cuboid {
     }
 }
 
-fn misfit(error: SizeMismatch) -> Failure {
+pub(super) fn misfit(error: SizeMismatch) -> Failure {
     Failure::new("GRID_MISMATCH", error.to_string(), "")
 }
 

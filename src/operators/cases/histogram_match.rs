@@ -117,9 +117,9 @@ impl Lines {
 }
 
 impl HistogramMatch {
-    fn matched(&self, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
+    fn matched_by(&self, counted: &[f32], voxels: &[f32]) -> Result<Vec<f32>, Failure> {
         let percents = USED.map(|place| PERCENTS[place]);
-        let found = ranks::percentiles(voxels, self.foreground, &percents);
+        let found = ranks::percentiles(counted, self.foreground, &percents);
         let Some(percentiles) = found.and_then(|found| found.try_into().ok()) else {
             return values::without_foreground(voxels, self.foreground);
         };
@@ -131,8 +131,12 @@ impl HistogramMatch {
 
 impl Transform for HistogramMatch {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
-        let voxels = self.matched(case.scan.voxels())?;
+        let voxels = self.matched_by(&intensities::counted(case)?, case.scan.voxels())?;
         intensities::replace(case, voxels)
+    }
+
+    fn minds_padding(&self) -> bool {
+        true
     }
 }
 
@@ -140,6 +144,12 @@ impl Transform for HistogramMatch {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    impl HistogramMatch {
+        fn matched(&self, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
+            self.matched_by(voxels, voxels)
+        }
+    }
 
     /// Landmarks twice as far apart as the percentiles of 0 to 100.
     fn doubled(foreground: Foreground) -> HistogramMatch {

@@ -1,11 +1,13 @@
 //! What operators on intensities share: the field of the foreground, and a case with other voxels.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tomoflow_connectors::Scan;
 
 use crate::operators::spec::{Default, Field, FieldKind, Role};
 use crate::operators::value::{Case, Failure};
+use crate::voxels::grid::check_same_size;
 
 /// The field of operators that learn from a scan's foreground.
 pub const FOREGROUND: Field = Field {
@@ -18,6 +20,23 @@ pub const FOREGROUND: Field = Field {
     role: Role::Semantic,
     doc: "The voxels that count: all (`none`), those that are not 0, or those above a number.",
 };
+
+/// The intensities that statistics count: all but those that only pad the scan.
+///
+/// # Errors
+/// `GRID_MISMATCH` for padding of another size, and `ALL_PADDING` when nothing else is there.
+pub fn counted(case: &Case) -> Result<Cow<'_, [f32]>, Failure> {
+    let Some(padding) = &case.padding else { return Ok(Cow::Borrowed(case.scan.voxels())) };
+    check_same_size("padding", case.scan.size(), padding.size())?;
+    let voxels = case.scan.voxels().iter().zip(padding.voxels());
+    let kept: Vec<f32> = voxels.filter(|(_, padded)| **padded == 0).map(|(value, _)| *value).collect();
+    if kept.is_empty() {
+        let message = "voxels beside padding expected, none found";
+        let hint = "see whether PixelPaddingValue is the right one: all pixels have it";
+        return Err(Failure::new("ALL_PADDING", message, hint));
+    }
+    Ok(Cow::Owned(kept))
+}
 
 /// The case with other intensities on the same grid.
 ///

@@ -104,8 +104,8 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 impl Percentiles {
-    fn scaled(&self, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
-        let Some(found) = ranks::percentiles(voxels, self.foreground, &[self.lower, self.upper]) else {
+    fn scaled_by(&self, counted: &[f32], voxels: &[f32]) -> Result<Vec<f32>, Failure> {
+        let Some(found) = ranks::percentiles(counted, self.foreground, &[self.lower, self.upper]) else {
             return values::without_foreground(voxels, self.foreground);
         };
         let [low, high] = [found[0], found[1]];
@@ -124,8 +124,12 @@ impl Percentiles {
 
 impl Transform for Percentiles {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
-        let voxels = self.scaled(case.scan.voxels())?;
+        let voxels = self.scaled_by(&intensities::counted(case)?, case.scan.voxels())?;
         intensities::replace(case, voxels)
+    }
+
+    fn minds_padding(&self) -> bool {
+        true
     }
 }
 
@@ -133,6 +137,12 @@ impl Transform for Percentiles {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    impl Percentiles {
+        fn scaled(&self, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
+            self.scaled_by(voxels, voxels)
+        }
+    }
 
     const QUARTERS: Percentiles =
         Percentiles { lower: 25.0, upper: 75.0, to: [0.0, 1.0], clip: true, foreground: Foreground::None };

@@ -71,7 +71,9 @@ impl Transform for Reorient {
         let misfit = |error: SizeMismatch| Failure::new("GRID_MISMATCH", error.to_string(), "");
         let scan = Arc::new(turn.volume(&case.scan).map_err(misfit)?);
         let labels = case.labels.as_ref().map(|labels| turn.volume(labels)).transpose().map_err(misfit)?;
-        Ok(Case { scan, labels: labels.map(Arc::new), ..case.clone() })
+        let padding =
+            case.padding.as_ref().map(|padding| turn.volume(padding)).transpose().map_err(misfit)?;
+        Ok(Case { scan, labels: labels.map(Arc::new), padding: padding.map(Arc::new), ..case.clone() })
     }
 
     fn grid(&self, old: &Geometry) -> Geometry {

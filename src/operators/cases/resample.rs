@@ -18,6 +18,7 @@ use crate::voxels::grid::{self, Convention, Order, Sampling, Tap};
 use crate::voxels::interpolate::{self, Taps};
 use crate::voxels::kernel::AxisKernel;
 use crate::voxels::onto::onto;
+use crate::voxels::padding;
 pub use crate::voxels::regrid::labels_to_grid;
 use crate::voxels::separable::{self, Clip};
 use crate::voxels::values;
@@ -272,8 +273,9 @@ fn misfit(error: tomoflow_connectors::volume::SizeMismatch) -> Failure {
     Failure::new("GRID_MISMATCH", error.to_string(), "")
 }
 
-impl Transform for Resample {
-    fn apply(&self, case: &Case) -> Result<Case, Failure> {
+impl Resample {
+    /// A case of which every voxel counts.
+    fn plain(&self, case: &Case) -> Result<Case, Failure> {
         if let Some(grid) = &self.grid {
             return self.on_grid(case, &grid.geometry());
         }
@@ -294,6 +296,41 @@ impl Transform for Resample {
             None => None,
         };
         Ok(Case { scan: Arc::new(scan), labels, ..case.clone() })
+    }
+
+    /// What is made of a case whose scan is padded: nothing is interpolated with padding, and voxels whose nearest one
+    /// pads the scan pad it afterwards.
+    fn padded(&self, case: &Case, padding: &LabelMap) -> Result<Case, Failure> {
+        let scan = &case.scan;
+        grid::check_same_size("padding", scan.size(), padding.size())?;
+        let filled = padding::filled(scan.voxels(), padding.voxels(), scan.size());
+        let filled = Arc::new(Scan::new(scan.geometry().clone(), filled).map_err(misfit)?);
+        let made = self.plain(&Case { scan: filled, padding: None, ..case.clone() })?;
+        if made.scan.geometry() == scan.geometry() {
+            return Ok(case.clone());
+        }
+        let padding_there = scan.voxels().iter().zip(padding.voxels());
+        let value = padding_there.filter(|(_, padded)| **padded != 0).map(|(value, _)| *value);
+        let value = value.fold(f32::INFINITY, f32::min);
+        let padding = labels_to_grid(padding, made.scan.geometry())?;
+        let voxels = made.scan.voxels().iter().zip(padding.voxels());
+        let voxels = voxels.map(|(made, padded)| if *padded != 0 { value } else { *made }).collect();
+        let scan = Scan::new(made.scan.geometry().clone(), voxels).map_err(misfit)?;
+        let padding = padding.voxels().contains(&1).then(|| Arc::new(padding));
+        Ok(Case { scan: Arc::new(scan), padding, ..made })
+    }
+}
+
+impl Transform for Resample {
+    fn apply(&self, case: &Case) -> Result<Case, Failure> {
+        match &case.padding {
+            Some(padding) => self.padded(case, padding),
+            None => self.plain(case),
+        }
+    }
+
+    fn minds_padding(&self) -> bool {
+        true
     }
 
     fn grid(&self, old: &Geometry) -> Geometry {

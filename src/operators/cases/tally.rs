@@ -61,14 +61,16 @@ impl Tally {
                 (Foreground::None, labels.voxels())
             }
         };
+        let padded = case.padding.as_ref().map_or(&[][..], |padding| padding.voxels());
         let (mut tally, mut bins) = (Self::default(), vec![0; 2 * LARGEST as usize + 1]);
         for (index, chunk) in voxels.chunks(CHUNK).enumerate() {
-            let labels = labels.get(index * CHUNK..);
+            let (labels, padded) = (labels.get(index * CHUNK..), padded.get(index * CHUNK..));
             let (mut sum, mut squares) = (0.0, 0.0);
             for (place, &value) in chunk.iter().enumerate() {
                 let labelled = counted != Counted::Labelled
                     || labels.and_then(|labels| labels.get(place)).is_some_and(|label| *label > 0);
-                if labelled && foreground.holds(value) {
+                let pads = padded.and_then(|padded| padded.get(place)).is_some_and(|padded| *padded > 0);
+                if labelled && !pads && foreground.holds(value) {
                     tally.count += 1;
                     sum += f64::from(value);
                     squares += f64::from(value) * f64::from(value);
@@ -166,6 +168,7 @@ mod tests {
             labels,
             original: Arc::new(geometry),
             label_names: ["a".to_owned()].into(),
+            padding: None,
         }
     }
 

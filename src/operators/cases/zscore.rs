@@ -245,7 +245,7 @@ impl Zscore {
         parts.into_iter().sum()
     }
 
-    fn scaled(self, scan: &Scan) -> Result<Vec<f32>, Failure> {
+    fn scaled(self, scan: &Scan, counted: &[f32]) -> Result<Vec<f32>, Failure> {
         let voxels = scan.voxels();
         if !values::all_finite(voxels) {
             return Err(values::not_finite());
@@ -260,14 +260,17 @@ impl Zscore {
             }));
         }
         match self.clip {
-            Some(_) => self.by_its_own(&values::mapped(voxels, |value| self.clipped(value))),
-            None => self.by_its_own(voxels),
+            Some(_) => {
+                let clipped = |values| values::mapped(values, |value| self.clipped(value));
+                self.by_its_own(&clipped(voxels), &clipped(counted))
+            }
+            None => self.by_its_own(voxels, counted),
         }
     }
 
     /// By the mean and the deviation of these voxels.
-    fn by_its_own(self, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
-        let (count, sum, least, most) = self.sums(voxels);
+    fn by_its_own(self, voxels: &[f32], counted: &[f32]) -> Result<Vec<f32>, Failure> {
+        let (count, sum, least, most) = self.sums(counted);
         if count == 0 {
             self.foreground.may_be_empty()?;
         }
@@ -276,7 +279,7 @@ impl Zscore {
             return Ok(vec![0.0; voxels.len()]);
         }
         let mean = sum / count as f64;
-        let deviation = (self.squares(voxels, mean) / count as f64).sqrt();
+        let deviation = (self.squares(counted, mean) / count as f64).sqrt();
         Ok(values::mapped(voxels, |value| {
             if self.foreground.leaves(value) {
                 return 0.0;
@@ -288,7 +291,11 @@ impl Zscore {
 
 impl Transform for Zscore {
     fn apply(&self, case: &Case) -> Result<Case, Failure> {
-        let voxels = self.scaled(&case.scan)?;
+        let voxels = self.scaled(&case.scan, &intensities::counted(case)?)?;
         intensities::replace(case, voxels)
+    }
+
+    fn minds_padding(&self) -> bool {
+        self.mean.is_none()
     }
 }

@@ -120,6 +120,7 @@ mod tests {
             labels: None,
             original: Arc::new(geometry),
             label_names: [].into(),
+            padding: None,
         };
         let (labels, names) = Threshold { above, below, label: "bone".to_owned() }.segment(&case).unwrap();
         assert_eq!(names, ["bone"]);

@@ -133,7 +133,16 @@ mod tests {
             "seed",
             "split",
         ];
-        let ours = ["optimizer", "schedule", "clip_norm", "accumulate", "precision", "weights"];
+        let ours = [
+            "optimizer",
+            "schedule",
+            "clip_norm",
+            "accumulate",
+            "precision",
+            "weights",
+            "regions",
+            "validate",
+        ];
         let operational = ["checkpoint_every", "readers", "tensorboard", "deterministic", "retrain"];
         let kept = semantic(FIELDS, &defaults());
         assert!(old.iter().all(|name| kept.contains_key(*name)));

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::augment::{Augment, Source, Window};
 use super::view::{Placement, View};
-use crate::networks::sample::{InputView, Sample, SampleSource, Target};
+use crate::networks::sample::{InputView, Sample, SampleSource, Target, WholeCase};
 pub use case::PreparedCase;
 use places::{Grid, Places, around};
 
@@ -156,6 +156,10 @@ impl SampleSource for Dataset {
     fn name(&self, index: usize) -> String {
         let case = self.find(index).and_then(|(case, _)| self.cases.get(case));
         case.map_or_else(|| format!("sample {index}"), |case| format!("case {}, sample {index}", case.name))
+    }
+
+    fn cases(&self) -> Vec<WholeCase<'_>> {
+        self.cases.iter().map(|case| case.whole()).collect()
     }
 
     fn sample(&self, index: usize, epoch: u64, seed: u64) -> Result<Sample, String> {

@@ -1,16 +1,18 @@
 //! Labels in files of their own that refer to a series: what their sources have in common.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use globset::GlobMatcher;
 use tomoflow_connectors::container::folder_of;
 use tomoflow_connectors::rtstruct::{Elsewhere, Form, Outlines};
-use tomoflow_connectors::{Reject, dicom_seg, rtstruct};
+use tomoflow_connectors::{Overlap, Reject, dicom_seg, rtstruct};
 
+use super::nested::held;
+use super::overlaps;
 use super::patterns::glob;
-use crate::operators::source::{Drawing, DrawnOn, LabelSource, LabelsAt, LabelsIn, Planes, vanished};
+use crate::operators::source::{Drawing, DrawnOn, LabelSource, LabelsAt, LabelsIn, Planes, quoted, vanished};
 use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
 
 /// A folder of labels that refer to series.
@@ -65,7 +67,8 @@ impl DrawnSource {
         let threshold = config.get("threshold").and_then(serde_json::Value::as_f64).unwrap_or(0.5);
         let labels = patterns(config, labels)?;
         let absent_is_empty = config.get("absent").and_then(|absent| absent.as_str()) == Some("empty");
-        let nested = held(config, &labels)?;
+        let names: Vec<String> = labels.iter().map(|(name, _)| name.clone()).collect();
+        let nested = held(config, &names)?;
         Ok(Self { path: folder_of(path).to_owned(), form, absent_is_empty, threshold, labels, nested })
     }
 
@@ -107,37 +110,15 @@ impl DrawnSource {
         if let Some(nothing) = drawn.nothing() {
             return Err(nothing);
         }
-        let over = drawn
-            .structures
-            .iter()
-            .flat_map(|one| one.over.iter().map(|(other, n)| ((one.label, *other), *n)));
-        let notes = drawn.told().into_iter().chain(self.overlaps(over)).collect();
+        let notes = drawn.told().into_iter().chain(self.overlaps(&drawn.over)).collect();
         Ok(Drawing { notes, ..Drawing::from(drawn.labels) })
     }
 }
 
 impl DrawnSource {
-    /// What is told of labels that share voxels, by the label that has them and the one that had them.
-    fn overlaps(&self, over: impl IntoIterator<Item = ((u16, u16), usize)>) -> Option<Reject> {
-        let mut shared: BTreeMap<(u16, u16), usize> = BTreeMap::new();
-        for ((has, had), voxels) in over {
-            let part =
-                self.nested.get(usize::from(had).wrapping_sub(1)).is_some_and(|parts| parts.contains(&has));
-            if !part {
-                *shared.entry((has, had)).or_default() += voxels;
-            }
-        }
-        let name = |label: u16| {
-            self.labels.get(usize::from(label).wrapping_sub(1)).map_or("", |(name, _)| name.as_str())
-        };
-        let listed = |((has, had), voxels): (&(u16, u16), &usize)| {
-            format!("{voxels} of `{}` are `{}` as well", name(*had), name(*has))
-        };
-        let listed: Vec<String> = shared.iter().map(listed).collect();
-        let message =
-            || format!("voxels of one label each expected, {}; they count as the latter", listed.join(", "));
-        let hint = "where one is a part of the other, say so: `holds = { liver = [\"lesion\"] }`";
-        (!listed.is_empty()).then(|| Reject::new("LABELS_OVERLAP", message(), hint))
+    /// What is told of labels that share voxels.
+    fn overlaps(&self, over: &Overlap) -> Option<Reject> {
+        overlaps::told(over, &self.label_names(), &self.nested)
     }
 }
 
@@ -172,8 +153,8 @@ impl LabelSource for DrawnSource {
         let globs = self.labels.iter().flat_map(|(_, patterns)| patterns).map(|one| one.glob().glob());
         let message = format!(
             "a structure or segment named {} expected, the file has {}",
-            listed(globs, " or "),
-            listed(outlines.structures.iter().map(String::as_str), ", ")
+            quoted(globs, " or "),
+            quoted(outlines.structures.iter().map(String::as_str), ", ")
         );
         let hint = "the scan counts as unlabelled; compare the names, `[\"*\"]` fits every one";
         Err(Reject::new("NO_STRUCTURE", message, hint))
@@ -187,7 +168,7 @@ impl LabelSource for DrawnSource {
                 let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
                 let (labels, beside, over) =
                     segments.draw_telling(|name| self.label_of(name), on.grid, on.heights)?;
-                let notes = beside.told().into_iter().chain(self.overlaps(over)).collect();
+                let notes = beside.told().into_iter().chain(self.overlaps(&over)).collect();
                 Ok(Drawing { notes, ..Drawing::from(labels) })
             }
         }
@@ -203,68 +184,6 @@ fn all_elsewhere(label: &str, elsewhere: &Elsewhere) -> Reject {
     );
     let hint = "give each scan structures of its own, or ask for the label in a source of its own";
     Reject::new("DRAWN_ELSEWHERE", message, hint)
-}
-
-/// Names in quotes, the first of many.
-fn listed<'a>(names: impl Iterator<Item = &'a str>, between: &str) -> String {
-    const SHOWN: usize = 12;
-    let mut names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
-    if names.is_empty() {
-        return "none".to_owned();
-    }
-    let more = names.len().saturating_sub(SHOWN);
-    names.truncate(SHOWN);
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    names.join(between) + &rest
-}
-
-/// For each label those that are declared as a part of it, and the parts of these.
-fn held(config: &Config, labels: &[(String, Vec<GlobMatcher>)]) -> Result<Vec<Vec<u16>>, Vec<FieldProblem>> {
-    let declared = config.get("holds").and_then(|table| table.as_object());
-    let mut problems = Vec::new();
-    let mut number = |field: String, name: &str| {
-        let place = labels.iter().position(|(label, _)| label == name);
-        if place.is_none() {
-            let known: Vec<&str> = labels.iter().map(|(label, _)| label.as_str()).collect();
-            let message = format!("one of the labels {} expected, `{name}` found", known.join(", "));
-            problems.push(FieldProblem::new(&field, message, ""));
-        }
-        place.map(|place| place as u16 + 1)
-    };
-    let mut nested: Vec<BTreeSet<u16>> = vec![BTreeSet::new(); labels.len()];
-    for (outer, parts) in declared.into_iter().flatten() {
-        let field = format!("holds.{outer}");
-        let Some(outer) = number(field.clone(), outer) else { continue };
-        for part in parts.as_array().into_iter().flatten().filter_map(|part| part.as_str()) {
-            if let Some(part) = number(field.clone(), part) {
-                nested[usize::from(outer) - 1].insert(part);
-            }
-        }
-    }
-    // Parts of parts.
-    for _ in 0..labels.len() {
-        for outer in 0..nested.len() {
-            let parts: Vec<u16> =
-                nested[outer].iter().flat_map(|part| nested[usize::from(*part) - 1].clone()).collect();
-            nested[outer].extend(parts);
-        }
-    }
-    for ((name, _), (label, parts)) in labels.iter().zip((1..).zip(&nested)) {
-        let earlier = parts.iter().find(|part| **part <= label);
-        if earlier.is_some() {
-            let message = "parts that are declared after what holds them expected: a later label is drawn over an earlier";
-            problems.push(FieldProblem::new(
-                &format!("holds.{name}"),
-                message,
-                "change the order of the labels",
-            ));
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let none = nested.iter().all(BTreeSet::is_empty);
-    Ok(if none { Vec::new() } else { nested.into_iter().map(|parts| parts.into_iter().collect()).collect() })
 }
 
 fn patterns(

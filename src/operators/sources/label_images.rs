@@ -1,14 +1,15 @@
 //! The source `label_images`: label maps in files of other formats than DICOM.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
+use super::drawn::HOLDS;
 use super::images::{PATH, text};
 use super::merged::Merged;
 use super::names::{FILES, Names, TABLE};
+use super::{nested, overlaps};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::source::{
     Claim, Drawing, FileSource, LabelPart, LabelSource, LabelsAt, LabelsIn, Planes, Unmet, vanished,
@@ -29,7 +30,8 @@ pub static SPEC: Spec = Spec {
           case that a file's name or the table says is the scan's: the name that `images` gives it, or its \
           SeriesInstanceUID. With `{label}` in `files`, as in `\"{case}/segmentations/{label}.nii.gz\"`, each label has \
           a file of its own, in which voxels of its values are the label; files of other labels are not asked for. \
-          Where labels overlap the last one of `labels` counts, and a row says how many voxels that is (`LABELS_OVERLAP`). A case \
+          Where labels overlap the last one of `labels` counts, and a row says how many voxels that is (`LABELS_OVERLAP`), \
+          unless one is a part of the other (`holds`). A case \
           without a file for a label is unlabelled for it: a row `NO_LABEL_FILE` in `rejects`, figures of the state \
           `not_in_truth`, and no training learns from it. A map on another grid is drawn onto the scan's by the nearest voxel; with `grid = \
           \"index\"` its header is not believed, and voxels are taken one by one.",
@@ -57,6 +59,11 @@ pub static SPEC: Spec = Spec {
             default: Default::Json("[]"),
             role: Role::SemanticLater,
             doc: "The values that count as background, so that no row tells of them: `[2, 3]`.",
+        },
+        Field {
+            doc: "Of labels with a file each, those that are a part of others, which are scored with them: \
+                  `{ liver = [\"lesion\"] }`. In one map values say it: `{ liver = [1, 2], lesion = [2] }`.",
+            ..HOLDS
         },
         Field {
             name: "grid",
@@ -157,14 +164,7 @@ impl LabelImages {
         }
         let there = |label: &u16| parts.iter().any(|part| part.label == *label);
         let absent = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
-        if merged.overlaps() > 0 {
-            let message = format!(
-                "voxels of one label each expected, {} are of several; they count as the last of these",
-                merged.overlaps()
-            );
-            let hint = "the order of `labels` decides";
-            notes.push(Reject::new("LABELS_OVERLAP", message, hint));
-        }
+        notes.extend(overlaps::told(merged.overlap(), &self.label_names, &self.nested));
         Ok(Drawing { notes, absent, ..Drawing::from(merged.labels(grid)?) })
     }
 
@@ -252,7 +252,23 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
     }
     // In files of their own values of several labels are no region of each other.
     let in_files = names.as_ref().is_ok_and(Names::say_labels);
-    let nested = if in_files { Ok((Vec::new(), Vec::new())) } else { nest(&regions) };
+    let nested = if in_files {
+        match nested::held(config, &label_names) {
+            Ok(nested) => Ok((Vec::new(), nested)),
+            Err(found) => {
+                problems.extend(found);
+                Ok((Vec::new(), Vec::new()))
+            }
+        }
+    } else {
+        if config.get("holds").and_then(|holds| holds.as_object()).is_some_and(|holds| !holds.is_empty()) {
+            let message =
+                "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `holds`";
+            let hint = "in one map values say it: `labels = { liver = [1, 2], lesion = [2] }`";
+            problems.push(FieldProblem::new("holds", message, hint));
+        }
+        nested::of_values(&regions)
+    };
     let (labels, nested) = nested.unwrap_or_else(|[one, other]| {
         let name = |label: u16| label_names.get(usize::from(label) - 1).map_or("", String::as_str);
         let message = format!(
@@ -284,38 +300,6 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             Err(problems)
         }
     }
-}
-
-/// The label of each value, the innermost of those that have it, and for each label those within it; or two labels that
-/// overlap otherwise.
-#[expect(clippy::type_complexity, reason = "two lists, named where they are used")]
-fn nest(regions: &[Vec<u16>]) -> Result<(Vec<u16>, Vec<Vec<u16>>), [u16; 2]> {
-    let holds = |one: &[u16], other: &[u16]| other.iter().all(|value| one.contains(value));
-    let places = || (1..).zip(regions);
-    let mut nested = Vec::new();
-    for (label, values) in places() {
-        let mut within = Vec::new();
-        for (other, inner) in places().filter(|(other, _)| *other != label) {
-            let meet = inner.iter().any(|value| values.contains(value));
-            if meet && !holds(values, inner) && !holds(inner, values) {
-                return Err([label.min(other), label.max(other)]);
-            }
-            if meet && holds(values, inner) {
-                within.push(other);
-            }
-        }
-        nested.push(within);
-    }
-    let highest = regions.iter().flatten().max().map_or(0, |value| usize::from(*value) + 1);
-    let mut labels = vec![0; highest];
-    // The larger first, so that what lies within it is written over it; of equals the later.
-    let mut order: Vec<(u16, &Vec<u16>)> = places().collect();
-    order.sort_by_key(|(_, values)| std::cmp::Reverse(values.iter().collect::<BTreeSet<_>>().len()));
-    for (label, values) in order {
-        values.iter().for_each(|value| labels[usize::from(*value)] = label);
-    }
-    let none = nested.iter().all(Vec::is_empty);
-    Ok((labels, if none { Vec::new() } else { nested }))
 }
 
 #[cfg(test)]
@@ -351,6 +335,37 @@ mod tests {
         assert!(source(json!({ "a": [1], "b": [2] }), "patient").unwrap().nested().is_empty());
         let across = source(json!({ "a": [1, 2], "b": [2, 3] }), "patient").unwrap_err();
         assert!(across[0].message.contains("`a` and `b` share values"), "{}", across[0].message);
+    }
+
+    #[test]
+    fn labels_with_a_file_each_may_be_parts_of_others() {
+        let declare = |files: &str, holds: serde_json::Value| {
+            let labels = json!({ "liver": [1], "lesion": [1] });
+            let config = json!({ "path": "a", "files": files, "labels": labels, "holds": holds });
+            declared(config.as_object().unwrap())
+        };
+        let each = "{case}/{label}.nii";
+        let grid = Geometry::axis_aligned([1, 1, 4], [1.0; 3]);
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, voxels: [u16; 4]| {
+            let path = folder.path().join(name);
+            let labels = LabelMap::new(grid.clone(), voxels.to_vec()).unwrap();
+            tomoflow_connectors::nifti::write_labels(&path, &labels).unwrap();
+            path
+        };
+        let (liver, lesion) = (write("liver.nii", [1, 1, 1, 0]), write("lesion.nii", [0, 0, 1, 1]));
+        let parts = [LabelPart { label: 1, file: &liver }, LabelPart { label: 2, file: &lesion }];
+        let drawn =
+            |holds: serde_json::Value| declare(each, holds).unwrap().draw_parts(&parts, &grid).unwrap();
+        let told = drawn(json!({}));
+        assert_eq!((told.labels.voxels(), told.notes.len()), (&[1, 1, 2, 2][..], 1));
+        assert!(told.notes[0].message.contains("1 of `liver` are `lesion` as well"), "{}", told.notes[0]);
+        let held = drawn(json!({ "liver": ["lesion"] }));
+        assert_eq!((held.labels.voxels(), held.notes.len()), (&[1, 1, 2, 2][..], 0));
+        assert_eq!(declare(each, json!({ "liver": ["lesion"] })).unwrap().nested(), [vec![2], Vec::new()]);
+        let wrong = |files, holds| declare(files, holds).unwrap_err()[0].field.clone();
+        assert_eq!(wrong("{case}.nii", json!({ "liver": ["lesion"] })), "holds");
+        assert_eq!(wrong(each, json!({ "liver": ["cyst"] })), "holds.liver");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Labels that have a file each, put together into one label map.
 
-use tomoflow_connectors::{Geometry, LabelMap, Reject};
+use tomoflow_connectors::{Geometry, LabelMap, Overlap, Reject};
 
 /// A label map that grows label by label.
 #[derive(Debug)]
 pub struct Merged {
     voxels: Vec<u16>,
-    overlaps: usize,
+    overlap: Overlap,
 }
 
 impl Merged {
@@ -20,20 +20,19 @@ impl Merged {
             Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
         })?;
         voxels.resize(count, 0);
-        Ok(Self { voxels, overlaps: 0 })
+        Ok(Self { voxels, overlap: Overlap::default() })
     }
 
     /// Puts a label where a map of the same grid has any, also on others.
     pub fn add(&mut self, label: u16, map: &LabelMap) {
         for (voxel, _) in self.voxels.iter_mut().zip(map.voxels()).filter(|(_, found)| **found != 0) {
-            self.overlaps += usize::from(*voxel != 0 && *voxel != label);
-            *voxel = label;
+            self.overlap.put(label, std::slice::from_mut(voxel));
         }
     }
 
-    /// How often a label was put onto another one.
-    pub fn overlaps(&self) -> usize {
-        self.overlaps
+    /// Where labels were put onto others.
+    pub fn overlap(&self) -> &Overlap {
+        &self.overlap
     }
 
     /// The map.
@@ -58,7 +57,7 @@ mod tests {
         merged.add(1, &map([1, 1, 1, 0, 0]));
         merged.add(2, &map([0, 0, 1, 1, 0]));
         merged.add(2, &map([0, 0, 0, 1, 0]));
-        assert_eq!(merged.overlaps(), 1);
+        assert_eq!(merged.overlap().iter().collect::<Vec<_>>(), [((2, 1), 1)]);
         assert_eq!(merged.labels(&grid).unwrap().voxels(), [1, 1, 2, 2, 0]);
     }
 }

@@ -9,6 +9,8 @@ pub mod label_images;
 pub mod listed;
 pub mod merged;
 pub mod names;
+pub mod nested;
+pub mod overlaps;
 pub mod patterns;
 pub mod rtstruct;
 

@@ -2,8 +2,10 @@
 
 mod kept;
 mod learners;
+mod nested;
 mod own;
 mod resuming;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +19,7 @@ use tomoflow::networks::losses::{
 use tomoflow::networks::{
     Attention, Device, Figure, InferOptions, InputView, Keep, LossConfig, Model, ModelCard, NetworkError,
     NetworkSettings, Observer, OptimizerConfig, Origin, Precision, Running, Sample, SampleSource, Schedule,
-    Target, Task, Timing, TrainSettings, Trained, UnetSettings, set_threads, train,
+    Target, Task, Timing, TrainSettings, Trained, UnetSettings, Validate, set_threads, train,
 };
 
 const SIZE: [usize; 3] = [4, 12, 12];
@@ -106,6 +108,8 @@ fn settings() -> TrainSettings {
         patience: 0,
         precision: Precision::Float32,
         weights: Keep::Best,
+        regions: false,
+        validate: Validate::Samples,
         seed: 3,
     }
 }

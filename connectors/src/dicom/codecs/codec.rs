@@ -1,12 +1,14 @@
 //! Compressed frames: which fragments make one, and what decodes it.
 
 use std::borrow::Cow;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dicom_dictionary_std::uids;
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use flate2::read::DeflateDecoder;
 use jxl_oxide::{AllocTracker, JxlImage};
 
 use super::jpeg::{segments, word};
@@ -26,6 +28,11 @@ pub(crate) fn supported(pixels: &PixelFormat) -> bool {
     }
 }
 
+/// Whether a frame stored like this, of one bit a pixel, can be decoded.
+pub(crate) fn supports_bits(pixels: &PixelFormat) -> bool {
+    matches!(Family::of(&pixels.transfer_syntax), Some(Family::Jpeg2000 | Family::Deflated))
+}
+
 /// Whether the frames claim to be far larger than compression explains.
 pub(crate) fn implausible(frame_bytes: u64, frames: u32, stored_bytes: u64) -> bool {
     frame_bytes > SMALL && frame_bytes.saturating_mul(frames.into()) > stored_bytes.saturating_mul(MAX_RATIO)
@@ -39,7 +46,12 @@ enum Family {
     Jpeg2000,
     JpegLs,
     JpegXl,
+    /// Each frame deflated by itself.
+    Deflated,
 }
+
+/// Deflated Image Frame Compression.
+const DEFLATED_FRAMES: &str = "1.2.840.10008.1.2.8.1";
 
 impl Family {
     fn of(transfer_syntax: &str) -> Option<Self> {
@@ -56,6 +68,7 @@ impl Family {
             | uids::HTJ2K => Some(Self::Jpeg2000),
             uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => Some(Self::JpegLs),
             uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => Some(Self::JpegXl),
+            DEFLATED_FRAMES => Some(Self::Deflated),
             _ => None,
         }
     }
@@ -150,6 +163,7 @@ pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usi
             check(StreamSize { rows, columns, components, precision, subsampled: false }, pixels)?;
             return Ok(little(&super::jpegls::decode(frame)?, allocated));
         }
+        Some(Family::Deflated) => return Ok((inflate(frame, area * allocated)?, allocated)),
         Some(Family::JpegXl) => return Ok(little(&jpeg_xl(pixels, frame)?, allocated)),
         None => return Err(format!("no decoder for transfer syntax {}", pixels.transfer_syntax)),
     };
@@ -169,6 +183,34 @@ pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usi
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the decoder gave up".to_owned()),
     }
+}
+
+/// Decodes one frame of one bit a pixel: whether each is set.
+///
+/// # Errors
+/// What was wrong, in words.
+pub(crate) fn decode_bits(pixels: &PixelFormat, frame: &[u8]) -> Result<Vec<u16>, String> {
+    let area = pixels.rows as usize * pixels.columns as usize;
+    if Family::of(&pixels.transfer_syntax) == Some(Family::Deflated) {
+        let packed = inflate(frame, area.div_ceil(8))?;
+        let bit = |at: usize| packed.get(at / 8).map_or(0, |byte| u16::from(byte >> (at % 8) & 1));
+        return Ok((0..area).map(bit).collect());
+    }
+    let bytes = PixelFormat { bits_allocated: 8, ..pixels.clone() };
+    let (values, _) = decode(&bytes, frame)?;
+    Ok(values.into_iter().map(u16::from).collect())
+}
+
+/// Exactly as many bytes as a deflated frame must hold; one more pads it to an even length.
+fn inflate(frame: &[u8], length: usize) -> Result<Vec<u8>, String> {
+    let (mut bytes, most) = (Vec::new(), length as u64 + 2);
+    let read = DeflateDecoder::new(frame).take(most).read_to_end(&mut bytes);
+    read.map_err(|error| format!("a deflated frame is damaged: {error}"))?;
+    if bytes.len() < length || bytes.len() > length.next_multiple_of(2) {
+        return Err(format!("{length} bytes expected in a deflated frame, {} found", bytes.len()));
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// Samples as bytes, as wide as a sample is in the file, and that width.

@@ -16,6 +16,7 @@ use super::{charset, frames, refuse};
 use crate::dicom::FILTER_KEYWORDS;
 use crate::dicom::codecs::lut::ModalityLut;
 use crate::dicom::mosaic;
+use crate::dicom::padding::PADDED;
 use crate::real::rescales;
 use crate::{Digest, Real};
 
@@ -28,6 +29,8 @@ pub(crate) enum Stored<'a> {
     Native { bytes: &'a [u8], big_endian: bool },
     /// Compressed fragments, with the offset tables.
     Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]>, cut: bool },
+    /// A frame that many are tiles of, decoded: little-endian samples of so many bytes each.
+    Decoded { bytes: Vec<u8>, width: usize },
 }
 
 /// An instance, and its pixels.
@@ -147,6 +150,10 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
     if frames::rescale_is_empty(dataset) {
         instance.notes.push("RESCALE_EMPTY: taken for a slope of 1 and an intercept of 0".to_owned());
     }
+    // A table makes other values of it.
+    if !table && padding(dataset, &pixels).is_some() {
+        instance.notes.push(PADDED.to_owned());
+    }
     instance.refusal = refusal.or(unfolding).or(unscaled).map(str::to_owned);
     instance.pixels = pixels;
     if dataset.text(tags::SPECIFIC_CHARACTER_SET).is_some_and(|names| !charset::is_known(&names)) {
@@ -163,7 +170,8 @@ impl Image<'_> {
     pub(crate) fn seal(mut self, path: &Path) -> Instance {
         let mut hasher = blake3::Hasher::new();
         match &self.stored {
-            Stored::Missing => {}
+            // Records are made of what is stored.
+            Stored::Missing | Stored::Decoded { .. } => {}
             Stored::Native { bytes, .. } => {
                 hasher.update(bytes);
             }

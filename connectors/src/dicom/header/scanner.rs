@@ -10,7 +10,7 @@ use super::parse::{Encoding, Header, Reader, UNDEFINED};
 use crate::dicom::mosaic::{self, CSA_IMAGE_HEADER};
 
 /// What a record is made of, but for pixels and the CSA header; sorted.
-const WANTED: [Tag; 46] = [
+const WANTED: [Tag; 49] = [
     tags::DIRECTORY_RECORD_SEQUENCE,
     tags::SPECIFIC_CHARACTER_SET,
     tags::IMAGE_TYPE,
@@ -52,6 +52,9 @@ const WANTED: [Tag; 46] = [
     tags::BITS_STORED,
     tags::HIGH_BIT,
     tags::PIXEL_REPRESENTATION,
+    tags::PIXEL_PADDING_VALUE,
+    tags::FLOAT_PIXEL_PADDING_VALUE,
+    tags::DOUBLE_FLOAT_PIXEL_PADDING_VALUE,
     tags::RESCALE_INTERCEPT,
     tags::RESCALE_SLOPE,
     tags::MODALITY_LUT_SEQUENCE,

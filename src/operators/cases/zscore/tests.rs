@@ -8,12 +8,12 @@ use tomoflow_connectors::Geometry;
 
 fn scaled(foreground: Foreground, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
     let geometry = Geometry::axis_aligned([1, 1, voxels.len()], [1.0; 3]);
-    Zscore::own(foreground).scaled(&Scan::new(geometry, voxels.to_vec()).unwrap())
+    Zscore::own(foreground).scaled(&Scan::new(geometry, voxels.to_vec()).unwrap(), voxels)
 }
 
 fn by(zscore: Zscore, voxels: &[f32]) -> Result<Vec<f32>, Failure> {
     let geometry = Geometry::axis_aligned([1, 1, voxels.len()], [1.0; 3]);
-    zscore.scaled(&Scan::new(geometry, voxels.to_vec()).unwrap())
+    zscore.scaled(&Scan::new(geometry, voxels.to_vec()).unwrap(), voxels)
 }
 
 #[test]
@@ -88,6 +88,7 @@ fn numbers_of_an_archive_are_those_said_outright() {
         labels: None,
         original: Arc::new(geometry),
         label_names: [].into(),
+        padding: None,
     };
     assert_eq!(archive.apply(&case).unwrap_err().code, "UNSETTLED");
     let measured = archive.measures().unwrap();

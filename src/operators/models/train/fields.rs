@@ -196,6 +196,23 @@ pub(super) const FIELDS: &[Field] = &[
         "\"best\"",
         "The weights that the model has: those of the epoch with the best validation Dice (of equal ones the latest), or those of the last epoch.",
     ),
+    later(
+        "regions",
+        FieldKind::Bool,
+        "false",
+        "Whether labels that hold others (`liver = [1, 2]` beside `lesion = [2]`, or `holds`) are learned as regions that \
+         overlap: the loss is the mean over regions, each inside against outside, where a region is as likely as all \
+         labels in it together, and the validation Dice is that of regions, as `evaluate` has it. A mask shows the \
+         innermost.",
+    ),
+    later(
+        "validate",
+        FieldKind::Choice(&["samples", "cases"]),
+        "\"samples\"",
+        "What a validation looks at: samples, cut as for training (quick, and a handful of them may hold little of a \
+         small structure), or whole cases by windows, as `infer` does with its defaults; the validation Dice is then \
+         the mean over cases, a label that is neither found nor there left out.",
+    ),
     operational(
         "checkpoint_every",
         FieldKind::Duration,

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::augment::{Volume, Warp, Window};
-use crate::networks::sample::{InputView, Sample, Target, around};
+use crate::networks::sample::{InputView, Sample, Target, WholeCase, around};
 use crate::operators::value::{Case, Failure};
 
 /// One case, ready to be cut: shared by all samples and threads, never copied.
@@ -75,6 +75,13 @@ impl PreparedCase {
         Self::new(name, geometry.size, geometry.spacing_mm(), case.scan.voxels().into(), classes)
     }
 
+    /// Which classes have voxels.
+    pub fn present(&self) -> [bool; 256] {
+        let mut present = [false; 256];
+        self.labels.iter().for_each(|label| present[usize::from(*label)] = true);
+        present
+    }
+
     /// What errors call it.
     pub fn name(&self) -> &str {
         &self.name
@@ -98,6 +105,11 @@ impl PreparedCase {
     /// Classes `[D, H, W]`.
     pub fn labels(&self) -> &Arc<[u8]> {
         &self.labels
+    }
+
+    /// All of it.
+    pub fn whole(&self) -> WholeCase<'_> {
+        WholeCase { name: &self.name, voxels: &self.scan, size: self.size, classes: &self.labels }
     }
 
     /// A foreground voxel, each as likely as any other.
