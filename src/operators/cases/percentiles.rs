@@ -29,7 +29,7 @@ pub static SPEC: Spec = Spec {
           Percentiles are exact, interpolated linearly between neighbours as in NumPy, and taken over the whole \
           scan or over its foreground, as in `zscore`: with `foreground = \"nonzero\"` zeros take no part and \
           stay 0; with a number the voxels above it give the percentiles and all voxels are scaled. NaN and \
-          infinities take no part; a NaN stays one. Where both percentiles are equal, as in a constant scan, \
+          infinities take no part, nor do voxels that only pad a DICOM scan (PixelPaddingValue); a NaN stays one. Where both percentiles are equal, as in a constant scan, \
           they become `to[0]` and intensities are moved without being scaled, as in MONAI, then clipped. A scan \
           without a finite voxel is refused as `NOT_FINITE`, one without a foreground above a number as \
           `NO_FOREGROUND`.",

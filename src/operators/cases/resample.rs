@@ -32,7 +32,8 @@ pub static SPEC: Spec = Spec {
     summary: "Scans and their labels at another spacing, or on one grid.",
     doc: "Along the scan's own axes, oblique and sheared ones too; beyond the outermost voxel centres the \
           outermost voxel counts. Masks return to the scan's original grid by themselves. Nothing is smoothed \
-          before, as in the peers, unless `antialias` asks for it.\n\n\
+          before, as in the peers, unless `antialias` asks for it. Nothing is interpolated with voxels that only pad a DICOM scan \
+          (PixelPaddingValue): a new voxel whose nearest one does is padding.\n\n\
           `convention` says whose grid it is, for `n` voxels of `old` mm at `new` mm:\n\n\
           | convention | voxels | new voxel i lies at |\n\
           | --- | --- | --- |\n\

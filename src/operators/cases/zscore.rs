@@ -32,7 +32,8 @@ pub static SPEC: Spec = Spec {
     doc: "Mean and standard deviation (divided by n) are taken in double precision over the whole scan, or \
           over its foreground. With `foreground = \"nonzero\"` zeros take no part and stay 0, as in MONAI \
           and nnU-Net; with a number the voxels above it give the statistics and all voxels are scaled, as \
-          in TorchIO. A constant scan becomes zeros. NaN and infinities are refused as `NOT_FINITE`.\n\n\
+          in TorchIO. A constant scan becomes zeros. NaN and infinities are refused as `NOT_FINITE`. Voxels that only pad a \
+          DICOM scan (PixelPaddingValue) are scaled with the others, and count in no mean or deviation.\n\n\
           With `mean` and `std` these take the place of the scan's own, as in nnU-Net's scheme for CT, whose values mean \
           the same in all scans: intensities are first brought within `clip`, then the mean is taken away, and the \
           rest divided by the deviation. With `foreground = \"nonzero\"` zeros stay 0 there too.\n\n\
