@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn spellings_of_one_name_are_one_label() {
         let (found, told) = chosen(&[file(&["GTV-1"]), file(&["gtv 2"]), file(&["GTV*"]), file(&["lung"])]);
-        let names: Vec<String> = ["GTV-1", "GTV?", "gtv 2"].map(str::to_owned).into();
+        let names: Vec<String> = ["GTV?", "GTV-1", "gtv 2"].map(str::to_owned).into();
         assert_eq!((found, told), (vec![("gtv".to_owned(), names)], 1));
         assert_eq!(chosen(&[]), (Vec::new(), 0));
     }

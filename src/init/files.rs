@@ -220,13 +220,14 @@ fn label_files<'s>(survey: &'s Survey, found: &Found) -> Vec<(String, Option<Str
 /// Puts down the scans that are claimed, and lines on those that are not.
 fn seen(survey: &Survey, found: &Found, labelled: &BTreeSet<String>, archive: &mut Archive) {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut others = Vec::new();
+    let (mut others, mut strangers) = (Vec::new(), Vec::new());
     for image in &survey.images {
         let claimed = found.scans.of(&image.file).filter(|_| image.labels_of.is_none());
         let Some((case, ..)) = claimed else {
             let of_labels = found.labels.as_ref().is_some_and(|labels| labels.of(&image.file).is_some());
             if !of_labels && !found.beside.contains(&image.file) {
-                others.push(survey.name(&image.file));
+                let list = if image.labels_of.is_some() { &mut strangers } else { &mut others };
+                list.push(survey.name(&image.file));
             }
             continue;
         };
@@ -250,6 +251,10 @@ fn seen(survey: &Survey, found: &Found, labelled: &BTreeSet<String>, archive: &m
     if let Some(first) = others.first() {
         archive.told.push(format!("{} volumes are no part of the pipeline, {first} first", others.len()));
     }
+    if let Some(first) = strangers.first() {
+        let line = "files are called as labels are, and are those of no scan that is read";
+        archive.told.push(format!("{} {line}, {first} first", strangers.len()));
+    }
     let unlabelled = archive.scans.len() - archive.labelled();
     if unlabelled > 0 && !labelled.is_empty() {
         archive.told.push(format!(
@@ -257,11 +262,11 @@ fn seen(survey: &Survey, found: &Found, labelled: &BTreeSet<String>, archive: &m
         ));
     }
     let scans: BTreeSet<&String> = counts.keys().collect();
-    let strangers: Vec<&String> = labelled.iter().filter(|case| !scans.contains(case)).collect();
-    if let Some(first) = strangers.first() {
+    let lone: Vec<&String> = labelled.iter().filter(|case| !scans.contains(case)).collect();
+    if let Some(first) = lone.first() {
         archive
             .told
-            .push(format!("{} cases have labels and no scan that is read, `{first}` first", strangers.len()));
+            .push(format!("{} cases have labels and no scan that is read, `{first}` first", lone.len()));
     }
 }
 

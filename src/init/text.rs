@@ -75,7 +75,7 @@ fn found(archive: &Archive, grids: &Grids) -> Vec<String> {
     let mut lines = vec![format!("{scans}{modality} scan{}{labels}", if scans == 1 { "" } else { "s" })];
     if grids.planned.is_some() {
         let lengths = grids.spacing_mm.map(toml::number).join("×");
-        lines.push(format!("brought to {lengths} mm: {}", grids.fingerprint));
+        lines.push(format!("at {lengths} mm: {}", grids.fingerprint));
     }
     lines
 }
