@@ -23,7 +23,7 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Bytes,
         default: Default::Json("\"4 GiB\""),
         role: Role::Operational,
-        doc: "Bytes that actions may hold at once.",
+        doc: "Bytes that actions may hold at once, and that reading files may: one that needs more is refused by name.",
     },
     Field {
         name: "device",

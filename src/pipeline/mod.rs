@@ -32,6 +32,7 @@ mod tree;
 mod wiring;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use draft::Draft;
@@ -53,6 +54,20 @@ use prepared::{Cards, Prepared};
 use problem::{Found, Sources, Span};
 use wiring::Wiring;
 
+/// A pipeline file is no longer than this.
+const LONGEST: u64 = 16 << 20;
+
+/// The bytes of a pipeline file, which may come out of a pipe.
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        let message = format!("at most {} MiB expected, more found", LONGEST >> 20);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
 /// Reads and checks a pipeline file. `overrides` are `--set` options, `KEY=TOML-VALUE`; paths in the
 /// file are relative to its folder. What they lead to is looked at: what is not there is a warning.
 ///
@@ -60,7 +75,7 @@ use wiring::Wiring;
 /// Every problem of the file and the options, in their order; or that the file could not be read.
 pub fn load(path: &Path, overrides: &[String], registry: &Registry) -> Result<Plan, Problems> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| Problems::unreadable(&name, &error))?;
+    let bytes = bytes_of(path).map_err(|error| Problems::unreadable(&name, &error))?;
     let absolute = std::path::absolute(path).map_err(|error| Problems::unreadable(&name, &error))?;
     let base = absolute.parent().unwrap_or(&absolute);
     match String::from_utf8(bytes) {

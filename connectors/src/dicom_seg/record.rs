@@ -8,7 +8,7 @@ use dicom_dictionary_std::tags;
 
 use super::grid;
 use super::object::{Kind, Object};
-use crate::Digest;
+use crate::{Digest, Reject};
 use crate::dicom::header::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
 use crate::digest::Parts;
@@ -16,8 +16,8 @@ use crate::rtstruct::{Form, Instances, Outlines, Part};
 
 /// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
 pub fn record(bytes: &[u8]) -> Option<Outlines> {
-    let head = Head::find(bytes).ok()?;
-    outlines(&head, &head.dataset())
+    let head = Head::find(bytes, |code| Reject::new(code, "", "")).ok()?;
+    outlines(&head, &head.dataset().ok()?)
 }
 
 /// The same, of a data set.
