@@ -35,7 +35,7 @@ pub fn run(args: &TypesArgs, registry: &Registry) -> ExitCode {
     let Some(page) = page(name, registry) else {
         let types = registry.entries().map(|entry| entry.spec.name);
         let names = types.chain(Table::ALL.iter().map(|table| table.name())).chain(["pipeline", "operators"]);
-        eprintln!("error: there is no type `{name}`\nhint: {}", pipeline::remedy(name, names, ""));
+        note!("error: there is no type `{name}`\nhint: {}", pipeline::remedy(name, names, ""));
         return ExitCode::from(2);
     };
     super::print(page);
