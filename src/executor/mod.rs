@@ -18,6 +18,7 @@ mod truth;
 pub mod work;
 mod worker;
 
+pub use device::trains;
 pub use job::{Finished, Job};
 pub use load::{Context, Lookup, by_images, vanished};
 pub use pool::{Executor, Settings};
