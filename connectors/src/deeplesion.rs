@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::digest::Parts;
 use crate::geometry::is_spacing;
 use crate::nearest::room;
-use crate::{Digest, Geometry, LabelMap, Reject, Scan, imagefile};
+use crate::{Digest, Geometry, LabelMap, Reject, Scan, imagefile, reading};
 
 /// What is added to a PNG's values to give HU.
 pub const OFFSET_HU: f32 = -32_768.0;
@@ -58,7 +58,8 @@ struct LesionLine {
 /// # Errors
 /// `UNREADABLE`, or `BAD_TABLE` with the line.
 pub fn read_info(path: &Path) -> Result<Info, Reject> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
+    let text = reading::table(path).map_err(|error| unreadable(error.into()))?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(&*text);
     let mut info = Info::default();
     for (line, row) in (2..).zip(reader.deserialize::<LesionLine>()) {
         let row = row.map_err(unreadable)?;

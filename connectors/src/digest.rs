@@ -1,6 +1,7 @@
 //! The content address of everything that tomoflow keeps: a BLAKE3 hash.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,16 @@ impl Digest {
     /// The digest of one run of bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The digest of all that a stream gives, of which nothing is kept.
+    ///
+    /// # Errors
+    /// What the stream says.
+    pub fn of_stream(stream: impl Read) -> io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(stream)?;
+        Ok(Self(*hasher.finalize().as_bytes()))
     }
 
     /// The digest of several parts, each preceded by its length, so that no two lists collide.

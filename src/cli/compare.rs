@@ -66,7 +66,7 @@ pub fn run(args: &CompareArgs, registry: &Registry) -> ExitCode {
     match compared {
         Ok(comparison) => super::show(&comparison, args.json),
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::from(if matches!(error, ReportError::System { .. }) { 1 } else { 74 })
         }
     }

@@ -35,7 +35,7 @@ pub fn run(args: &ExplainArgs, registry: &Registry) -> ExitCode {
         Ok(explanation) => super::show(&explanation, args.json),
         Err(ExplainError::Run(error)) => super::run::fail(&error),
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::from(1)
         }
     }

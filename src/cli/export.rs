@@ -83,7 +83,7 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
     match exported {
         Ok(exported) => {
             for (case, reject) in &exported.left_out {
-                eprintln!("{case}: {reject}");
+                note!("{case}: {reject}");
             }
             let (files, stage) = (exported.files.len(), &exported.stage);
             super::print(format_args!("{files} files of `{stage}` in {}\n", args.to.display()));
@@ -96,7 +96,7 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
             ExitCode::from(u8::from(!exported.left_out.is_empty()))
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::from(super::run::exit_code(&error))
         }
     }

@@ -69,7 +69,7 @@ pub fn run(args: &InspectArgs) -> ExitCode {
     match look(args) {
         Ok(Look::Unread) => ExitCode::SUCCESS,
         Ok(Look::Done(total)) if total.volumes + total.images == 0 => {
-            eprintln!(
+            note!(
                 "error: no volume in {} files\nhint: refused and skipped files are named by code above",
                 total.files
             );
@@ -77,7 +77,7 @@ pub fn run(args: &InspectArgs) -> ExitCode {
         }
         Ok(Look::Done(total)) => ExitCode::from(u8::from(args.strict && !total.rejects.is_empty())),
         Err(failure) => {
-            eprintln!("error: {failure}");
+            note!("error: {failure}");
             ExitCode::from(match failure {
                 Failure::Inspect(InspectError::Walk(_)) => 66,
                 Failure::Inspect(_) | Failure::Threads(_) => 70,

@@ -31,6 +31,8 @@ pub fn start(format: Format) {
     let colour = io::stderr().is_terminal();
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(|| BesideBars);
+    // A line that could not be written would be told in one more line, and that is a panic.
+    let builder = builder.log_internal_errors(false);
     match format {
         Format::Text => builder.without_time().with_target(false).init(),
         Format::Json => builder.json().init(),
@@ -44,15 +46,13 @@ pub fn start(format: Format) {
         // A worker that panics leaves the others waiting for it for ever: the process ends instead, and
         // what was recorded is found again at the next run.
         match part.split_once('-') {
-            Some(("send" | "recv", process)) => eprintln!(
+            Some(("send" | "recv", process)) => note!(
                 "error: process {process} is gone: its link broke\n\
                  hint: what was done is recorded; start all processes again, and the run goes on from there"
             ),
             _ => {
                 before(panic);
-                eprintln!(
-                    "error: the control plane failed\nhint: this is a fault of tomoflow, please report it"
-                );
+                note!("error: the control plane failed\nhint: this is a fault of tomoflow, please report it");
             }
         }
         #[expect(clippy::exit, reason = "the other threads would wait for this one for ever")]

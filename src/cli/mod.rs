@@ -1,5 +1,8 @@
 //! The commands: parse, call, print, exit code.
 
+#[macro_use]
+mod note;
+
 pub mod check;
 pub mod compare;
 pub mod explain;
@@ -169,7 +172,7 @@ pub fn show<T: Display + serde::Serialize>(result: &T, json: bool) -> ExitCode {
 
 /// Prints problems where a command cannot go on, and gives its exit code.
 pub fn refuse(problems: &Problems) -> ExitCode {
-    eprint!("{problems}");
+    let _ = write!(std::io::stderr().lock(), "{problems}");
     ExitCode::from(problems.exit_code())
 }
 

@@ -53,7 +53,7 @@ pub fn main(command: &PhantomCommand) -> ExitCode {
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::from(74)
         }
     }

@@ -75,7 +75,7 @@ impl Progress {
             ordered.iter().map(|(name, count)| format!("{name} {}/{}", done(count), count.wanted)).collect();
         let line = parts.join(", ");
         if !line.is_empty() && line != self.last {
-            eprintln!("{line}");
+            note!("{line}");
             self.printed = Some(Instant::now());
             self.last = line;
         }

@@ -42,7 +42,7 @@ pub fn run(args: &RejectsArgs, registry: &Registry) -> ExitCode {
     };
     super::print(visible(text));
     if !args.json && found.is_empty() {
-        eprintln!("{}", none(&args.codes, &rows));
+        note!("{}", none(&args.codes, &rows));
     }
     ExitCode::from(u8::from(found.is_empty() && !args.codes.is_empty()))
 }

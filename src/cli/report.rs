@@ -35,7 +35,7 @@ pub fn run(args: &ReportArgs, registry: &Registry) -> ExitCode {
     let pictures = match engine::pictures(plan, PICTURES) {
         Ok(pictures) => pictures,
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             return ExitCode::from(super::run::exit_code(&error));
         }
     };
@@ -46,7 +46,7 @@ pub fn run(args: &ReportArgs, registry: &Registry) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::from(74)
         }
     }

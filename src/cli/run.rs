@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -11,6 +12,13 @@ use super::{EmptyArgs, PipelineArgs};
 use crate::engine::{self, Cluster, ClusterError, Options, RunError, SourceError};
 use crate::operators::registry::Registry;
 use crate::store::StoreError;
+
+/// How long a run that was told to stop may take to see it.
+const UNSEEN: Duration = Duration::from_millis(800);
+/// How long it may take to bring what it has to an end then.
+const IN_ORDER: Duration = Duration::from_secs(10);
+/// How long the checkpoints of trainings may take.
+const CHECKPOINT: Duration = Duration::from_secs(120);
 
 /// Arguments of `run`.
 #[derive(Args, Debug)]
@@ -65,18 +73,20 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         Err(problems) => return super::refuse(&problems),
     };
     for warning in &plan.warnings {
-        eprintln!("{warning}\n");
+        note!("{warning}\n");
     }
     super::threads::share(args.threads);
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
+    let (stop, stopping) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (flag, seen) = (stop.clone(), stopping.clone());
     // The first Ctrl-C ends the run cleanly, a second one at once; a killed run resumes as well.
     let handler = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
             #[expect(clippy::exit, reason = "whoever presses twice wants the process to end now")]
             std::process::exit(130);
         }
-        eprintln!("stopping; what is done is kept (press again to stop at once)");
+        note!("stopping; what is done is kept (press again to stop at once)");
+        let seen = seen.clone();
+        std::thread::spawn(move || end_anyhow(&seen));
     });
     if let Err(error) = handler {
         tracing::warn!(%error, "Ctrl-C will stop at once");
@@ -89,6 +99,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         accept_empty: args.empty.all(),
         emptied: args.empty.folders(),
         stop,
+        stopping,
         cluster: match args.cluster() {
             Ok(cluster) => cluster,
             Err(error) => return fail(&error.into()),
@@ -107,7 +118,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         engine::watch(plan, &options, &mut |_| {}, &mut |summary| {
             let now = (summary.actions_run, summary.cases);
             if now != std::mem::replace(&mut last, now) {
-                eprintln!("{}", summary.line());
+                note!("{}", summary.line());
             }
         })
     } else {
@@ -118,12 +129,12 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         Ok(summary) => {
             super::show(&summary, args.json);
             if summary.cases == 0 && !summary.left_out.is_empty() {
-                eprintln!(
+                note!(
                     "no series of {} files fits\nhint: ask for values that are there in `where`",
                     summary.files
                 );
             } else if summary.cases == 0 && !args.empty.any() {
-                eprintln!(
+                note!(
                     "no series found in {} files\nhint: `tomoflow check` shows the sources' paths",
                     summary.files
                 );
@@ -136,9 +147,25 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     }
 }
 
+/// Ends the process unless the run ends by itself: one that looks at a share that does not answer, or waits for another
+/// process, does not see that it is to stop. A killed run resumes as well.
+fn end_anyhow(seen: &AtomicBool) {
+    std::thread::sleep(UNSEEN);
+    if seen.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        std::thread::sleep(IN_ORDER);
+        while engine::trains() && began.elapsed() < CHECKPOINT {
+            std::thread::sleep(UNSEEN);
+        }
+    }
+    note!("stopped at once; what was done is kept");
+    #[expect(clippy::exit, reason = "the thread that would end in order waits for something else")]
+    std::process::exit(130);
+}
+
 /// Says why a command ended, and gives its exit code.
 pub(super) fn fail(error: &RunError) -> ExitCode {
-    eprintln!("error: {error}");
+    note!("error: {error}");
     ExitCode::from(exit_code(error))
 }
 

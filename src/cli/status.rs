@@ -57,7 +57,7 @@ pub(super) fn read(pipeline: &PipelineArgs, registry: &Registry) -> Result<Statu
         Ok(Some(status)) => Ok(status),
         Ok(None) => {
             let file = pipeline.path().display();
-            eprintln!("no run has been seen here\nhint: `tomoflow run {file}` starts one");
+            note!("no run has been seen here\nhint: `tomoflow run {file}` starts one");
             Err(ExitCode::from(1))
         }
         Err(error) => Err(refuse(&error)),
@@ -66,7 +66,7 @@ pub(super) fn read(pipeline: &PipelineArgs, registry: &Registry) -> Result<Statu
 
 /// Prints why a status cannot be shown, and gives the exit code.
 pub(super) fn refuse(error: &StatusError) -> ExitCode {
-    eprintln!("error: {error}");
+    note!("error: {error}");
     ExitCode::from(74)
 }
 
@@ -74,6 +74,9 @@ pub(super) fn refuse(error: &StatusError) -> ExitCode {
 pub(super) fn render(status: &Status, life: Life, now: SystemTime) -> String {
     let mut text = format!("{}: {}\n", status.pipeline, headline(status, life, now));
     table(&mut text, status);
+    for process in &status.silent {
+        let _ = writeln!(text, "nothing is heard of process {process}: it is waited for");
+    }
     let (flight, limit) = (BinaryBytes(status.bytes_in_flight), BinaryBytes(status.memory_bytes));
     let settling = match status.settling {
         0 => String::new(),

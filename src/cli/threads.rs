@@ -28,7 +28,7 @@ pub fn wait_passively() {
         again.arg0(name);
     }
     let error = again.args(words).env(WAIT_POLICY, "passive").exec();
-    eprintln!("warning: idle threads of libtorch spin: {error}\nhint: set {WAIT_POLICY}=passive");
+    note!("warning: idle threads of libtorch spin: {error}\nhint: set {WAIT_POLICY}=passive");
 }
 
 /// Elsewhere a process cannot take its own place.

@@ -40,7 +40,7 @@ pub fn run(args: &TypesArgs, registry: &Registry) -> ExitCode {
             "operators",
             "tables",
         ]);
-        eprintln!("error: there is no type `{name}`\nhint: {}", pipeline::remedy(name, names, ""));
+        note!("error: there is no type `{name}`\nhint: {}", pipeline::remedy(name, names, ""));
         return ExitCode::from(2);
     };
     super::print(page);

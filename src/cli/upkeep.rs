@@ -94,7 +94,7 @@ pub fn retry(args: &RetryArgs, registry: &Registry) -> ExitCode {
     match engine::forget_failures(&plan, &failures) {
         Ok(count) => {
             let plural = if count == 1 { "failure is" } else { "failures are" };
-            eprintln!("{count} {plural} tried again");
+            note!("{count} {plural} tried again");
             if args.later { ExitCode::SUCCESS } else { super::run::run(&args.run, registry) }
         }
         Err(error) => super::run::fail(&error),

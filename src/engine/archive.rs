@@ -18,13 +18,14 @@ mod update;
 mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::{FileStat, MoreTags, Rules};
 use tomoflow_connectors::rtstruct::Form;
 use tomoflow_connectors::shown::Shown as _;
+use tomoflow_connectors::{Digest, reading};
 
 use super::rows::Input;
 use crate::executor::keys;
@@ -134,6 +135,8 @@ pub struct Archive {
     remarks: Remarks,
     /// Whether everything was looked at once.
     loaded: bool,
+    /// What reading may hold in memory while there are sources.
+    _allowed: reading::Allowed,
     files: usize,
     skipped: BTreeMap<String, usize>,
     told_of: ToldOf,
@@ -160,6 +163,7 @@ impl Archive {
         let own_readers = files.filter_map(|files| files.reader()).next().is_some();
         let told = readers.iter().map(|_| BTreeMap::new()).collect();
         let filed = readers.iter().map(|_| Cases::new()).collect();
+        let allowed = reading::allow(plan.settings.memory_bytes);
         Self {
             plan,
             store,
@@ -177,6 +181,7 @@ impl Archive {
             models: BTreeMap::new(),
             remarks: Remarks::default(),
             loaded: false,
+            _allowed: allowed,
             files: 0,
             skipped: BTreeMap::new(),
             told_of: ToldOf::default(),
@@ -317,15 +322,18 @@ fn model(
         return Ok(None);
     }
     let content = |file: &ModelFile| -> std::io::Result<Digest> {
-        let bytes = std::fs::read(file.path())?;
+        let (mut bytes, facts) = reading::open(file.path())?;
+        // An inference holds it: room for it is there, or it is refused now.
+        drop(reading::room(facts.len())?);
         if infer.follows.is_some() {
-            let card = ModelCard::read(bytes.as_slice()).map_err(std::io::Error::other)?;
+            let card = ModelCard::read(&bytes).map_err(std::io::Error::other)?;
             if card.origin.preparation != infer.follows {
                 let message = "scans are prepared for a model that was there before: start again";
                 return Err(std::io::Error::other(message));
             }
         }
-        Ok(Digest::of(&bytes))
+        bytes.rewind()?;
+        Digest::of_stream(bytes)
     };
     let digests: Vec<_> = files
         .iter()

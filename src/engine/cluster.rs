@@ -2,13 +2,17 @@
 //!
 //! Process 0 holds the store, drives, and commits the tables. Rows of the dataflow are exchanged by timely's own
 //! links; actions go to the process that their case's key names, over a link of our own, and what they led to
-//! comes back on it. Links are plain TCP, for a network that is trusted.
+//! comes back on it. Links are plain TCP, for a network where nobody changes what others send; whoever calls must know
+//! the secret that the processes share.
 
 mod crew;
+mod link;
 mod links;
 mod message;
 mod packed;
 mod peer;
+mod pulse;
+mod secret;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -133,6 +137,37 @@ pub enum ClusterError {
         /// Which one.
         process: usize,
         /// Where it was.
+        host: String,
+    },
+    /// The secret that processes share can be neither read nor made.
+    #[error(
+        "{}: {source}\nhint: all processes find the secret of their links in the store, or in the environment (`TOMOFLOW_SECRET`)",
+        path.display()
+    )]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A secret that anybody could guess.
+    #[error(
+        "a secret of at least {expected} bytes expected for links between processes, {found} found\nhint: take a long random text for `TOMOFLOW_SECRET`, or none at all: one is made in the store then"
+    )]
+    Short {
+        /// Bytes at least.
+        expected: usize,
+        /// Bytes.
+        found: usize,
+    },
+    /// Another end does not know the secret.
+    #[error(
+        "process {process} at {host} does not know the same secret\nhint: all processes share one store, or one `TOMOFLOW_SECRET`; perhaps another run listens there"
+    )]
+    Stranger {
+        /// Who was expected.
+        process: usize,
+        /// Where.
         host: String,
     },
     /// A link broke or said something that makes no sense.

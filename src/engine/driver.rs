@@ -394,6 +394,13 @@ impl Driver {
         self.crew.as_ref().map(|crew| crew.finished().clone())
     }
 
+    /// Waits for no action that runs, here or later: what they would come to is lost.
+    pub fn leave(&mut self) {
+        if let Some(crew) = &mut self.crew {
+            crew.leave();
+        }
+    }
+
     /// Tells all running actions to stop.
     pub fn cancel(&mut self) {
         self.stopped = true;

@@ -19,6 +19,7 @@ mod status;
 mod upkeep;
 mod watch;
 
+pub use crate::executor::trains;
 pub use archive::SourceError;
 pub use cluster::{Cluster, ClusterError, join};
 pub use control::ControlError;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::archive::Accept;
 use super::cluster::Cluster;
@@ -26,6 +26,8 @@ pub struct Options {
     pub emptied: Vec<PathBuf>,
     /// Set from outside to stop.
     pub stop: Arc<AtomicBool>,
+    /// Set by a run that has seen it, and ends in order.
+    pub stopping: Arc<AtomicBool>,
     /// The processes that take part; none for this one alone.
     pub cluster: Option<Cluster>,
 }
@@ -34,6 +36,15 @@ impl Options {
     /// What may be empty although it was not.
     pub(in crate::engine) fn accept(&self) -> Accept {
         Accept::new(self.accept_empty, &self.emptied)
+    }
+
+    /// Whether the run is to stop; it ends in order then.
+    pub(in crate::engine) fn told_to_stop(&self) -> bool {
+        let stop = self.stop.load(Ordering::Relaxed);
+        if stop {
+            self.stopping.store(true, Ordering::Relaxed);
+        }
+        stop
     }
 
     /// Threads of the CPU pool: as many as were asked for, or one a core.
@@ -55,6 +66,7 @@ impl Default for Options {
             accept_empty: false,
             emptied: Vec::new(),
             stop: Arc::default(),
+            stopping: Arc::default(),
             cluster: None,
         }
     }

@@ -9,7 +9,6 @@ mod watch;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -35,6 +34,9 @@ use crate::store::{Owner, Store, StoreError};
 
 /// How often the tables are brought up to date during a long run.
 const CONVERGE_EVERY: Duration = Duration::from_secs(60);
+
+/// How long an action that was told to stop is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How often progress is shown, at most.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
@@ -77,7 +79,9 @@ impl Session {
         rules.load(&store, options.repin)?;
         let (mut links, mut read) = (None, 0);
         if let Some(cluster) = &options.cluster {
-            let mut met = meet(cluster, &Agreement::of(&declared, cluster), options.pool_threads())?;
+            let agreement = Agreement::of(&declared, cluster);
+            let mut met = meet(cluster, &agreement, options.pool_threads(), &declared.settings.out)?;
+            met.pulse.tell(monitor.teller());
             if rules.wait() {
                 read = survey(&declared, &store, &mut rules, &options)?;
             }
@@ -170,7 +174,7 @@ impl Session {
         // Stages that do not wait for a rule may be at work already; they go on from what is recorded.
         if let Some(finished) = self.driver.finished() {
             let interrupted = self.interrupted;
-            self.stop(&finished)?;
+            self.stop(&finished, None)?;
             self.interrupted = interrupted;
         }
         self.plan = Arc::new(self.rules.applied(&self.declared));
@@ -205,8 +209,8 @@ impl Session {
                 }
                 return Ok(true);
             }
-            if self.options.stop.load(Ordering::Relaxed) {
-                self.stop(&finished)?;
+            if self.options.told_to_stop() {
+                self.stop(&finished, Some(PATIENCE))?;
                 return Ok(false);
             }
             self.step(&finished, Duration::from_millis(100))?;
@@ -261,11 +265,21 @@ impl Session {
         Ok(())
     }
 
-    /// Ends what runs as soon as it can be ended, and keeps what was done all the same.
-    pub(in crate::engine) fn stop(&mut self, finished: &Receiver<Finished>) -> Result<(), RunError> {
+    /// Ends what runs as soon as it can be ended, and keeps what was done all the same. With `patience` an action that
+    /// goes on for longer is left to itself, but for a training, which writes a checkpoint first.
+    pub(in crate::engine) fn stop(
+        &mut self,
+        finished: &Receiver<Finished>,
+        patience: Option<Duration>,
+    ) -> Result<(), RunError> {
+        let began = Instant::now();
         self.interrupted = !self.driver.idle();
         self.driver.cancel();
         while !self.driver.idle() {
+            if patience.is_some_and(|patience| began.elapsed() > patience) && !executor::trains() {
+                self.driver.leave();
+                break;
+            }
             // Nothing more is handed out; what takes too long is given up here as well.
             self.driver.dispatch()?;
             match finished.recv_timeout(Duration::from_millis(100)) {
@@ -343,10 +357,10 @@ impl Works {
         let folders = Folders::new(context.clone(), identity.clone(), store.clone());
         let tables = Tables::new(context.clone(), identity, store.clone());
         let (control, peers) = match (links, &options.cluster) {
-            (Some(Links { rows, work }), Some(cluster)) => {
-                (Control::connect(plan.clone(), cluster, rows)?, work)
+            (Some(Links { rows, work, pulse }), Some(cluster)) => {
+                (Control::connect(plan.clone(), cluster, rows)?, Some((work, pulse)))
             }
-            _ => (Control::start(plan.clone(), options.workers)?, Vec::new()),
+            _ => (Control::start(plan.clone(), options.workers)?, None),
         };
         let settings = executor_settings(plan, options, device);
         let executor = Executor::start(context.clone(), settings).map_err(RunError::Threads)?;

@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub use server::MetricsServer;
 
 /// The file's name in the store's folder.
 const FILE: &str = "status.json";
+
+/// Who writes it.
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// What a run is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +117,8 @@ pub struct Status {
     pub rejected: usize,
     /// Seconds since the start.
     pub seconds: f64,
+    /// Other processes of the run of which nothing is heard, by number: they are waited for.
+    pub silent: Vec<usize>,
 }
 
 /// Why a status could not be written, read or served.
@@ -211,6 +217,8 @@ impl Status {
     /// # Errors
     /// When the folder cannot be written.
     pub fn write(&self, store_folder: &Path) -> Result<(), StatusError> {
+        // Two threads write it, where there are several processes.
+        let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         let path = store_folder.join(FILE);
         let staged = store_folder.join(format!("{FILE}.{}", std::process::id()));
         let written = serde_json::to_vec_pretty(self)

@@ -1,10 +1,11 @@
 //! The thread of one device: it keeps models resident, applies them and trains them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
+use tomoflow_connectors::reading::{self, Held};
 use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
@@ -228,15 +229,42 @@ fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Diges
 }
 
 /// The bytes of model files, which must be those that the action's key was made from.
-fn unchanged(files: &[ModelFile], digest: Digest) -> Result<Vec<Vec<u8>>, Reject> {
-    let unread = |error| Reject::new("IO", format!("the model file: {error}"), "");
+fn unchanged(files: &[ModelFile], digest: Digest) -> Result<Vec<Held>, Reject> {
+    let unread = |error: std::io::Error| match reading::is_over(&error) {
+        true => reading::refused(&error),
+        false => Reject::new("IO", format!("the model file: {error}"), ""),
+    };
     let contents: Vec<_> =
-        files.iter().map(|file| std::fs::read(file.path()).map_err(unread)).collect::<Result<_, _>>()?;
-    let digests: Vec<_> = contents.iter().map(|bytes: &Vec<u8>| Digest::of(bytes)).collect();
+        files.iter().map(|file| reading::whole(file.path()).map_err(unread)).collect::<Result<_, _>>()?;
+    let digests: Vec<_> = contents.iter().map(|bytes: &Held| Digest::of(bytes)).collect();
     if ModelSource::content(&digests) == digest {
         return Ok(contents);
     }
     Err(Reject::new("CHANGED", "the model file was changed during the run", "run again"))
+}
+
+/// Trainings that are under way in this process.
+static TRAININGS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a training is under way in this process: it writes a checkpoint before it ends.
+pub fn trains() -> bool {
+    TRAININGS.load(Ordering::Relaxed) > 0
+}
+
+/// One that is under way, until it is dropped.
+struct UnderWay;
+
+impl UnderWay {
+    fn new() -> Self {
+        TRAININGS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        TRAININGS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn train(
@@ -246,6 +274,7 @@ fn train(
     members: &[Member],
     cancel: &AtomicBool,
 ) -> Result<Outcome, Reject> {
+    let _under_way = UnderWay::new();
     let stages = &context.plan.stages;
     let Stage::Train(train) = &stages[action.stage.place()].stage else { return Err(misplaced()) };
     let (view, augmentations) = context.plan.samples(action.stage.place());

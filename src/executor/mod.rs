@@ -19,6 +19,7 @@ mod unseen;
 pub mod work;
 mod worker;
 
+pub use device::trains;
 pub use job::{Finished, Job};
 pub use load::{Context, Lookup, by_images, vanished};
 pub use pool::{Executor, Settings};

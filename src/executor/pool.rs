@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
-use tomoflow_connectors::Reject;
+use tomoflow_connectors::{Reject, reading};
 
 use super::budget::Budget;
 use super::device;
@@ -40,6 +40,10 @@ pub struct Executor {
     on_device: Arc<AtomicUsize>,
     finished: Receiver<Finished>,
     threads: Vec<(Slot, Role, JoinHandle<()>)>,
+    /// Whether nobody waits for its threads.
+    left: bool,
+    /// What reading may hold in memory meanwhile.
+    _allowed: reading::Allowed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,12 +72,19 @@ impl Executor {
             on_device: Arc::new(AtomicUsize::new(0)),
             finished,
             threads: Vec::new(),
+            left: false,
+            _allowed: reading::allow(settings.memory_bytes),
         };
         for _ in 0..settings.threads {
             executor.spawn(Role::Cpu)?;
         }
         executor.spawn(Role::Device)?;
         Ok(executor)
+    }
+
+    /// Nobody waits for its threads when it is dropped: each ends after what it is at.
+    pub fn leave(&mut self) {
+        self.left = true;
     }
 
     fn spawn(&mut self, role: Role) -> std::io::Result<()> {
@@ -178,6 +189,11 @@ impl Executor {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.queue = None;
+        if self.left {
+            // The device may be at work, and hear of it never.
+            drop(self.shared.to_device.try_send(ToDevice::End));
+            return;
+        }
         let (cpu, device): (Vec<_>, Vec<_>) =
             self.threads.drain(..).partition(|(_, role, _)| *role == Role::Cpu);
         wait_for(cpu);

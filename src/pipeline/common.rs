@@ -23,7 +23,8 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Bytes,
         default: Default::Json("\"4 GiB\""),
         role: Role::Operational,
-        doc: "The number of bytes that actions may hold at once.",
+        doc: "The number of bytes that actions may hold at once, and that reading files may: a file that needs more is \
+              refused by name.",
     },
     Field {
         name: "device",

@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tomoflow_connectors::reading;
+
 use super::declare::Declared;
 use super::plan::Plan;
 use super::problem::{Found, Span};
@@ -131,7 +133,7 @@ pub(super) fn check(
 fn absent(path: &Path, span: Span, what: &str) -> Option<Found> {
     let looked = fs::metadata(path).and_then(|metadata| match metadata.is_dir() {
         true => fs::read_dir(path).map(drop),
-        false => fs::File::open(path).map(drop),
+        false => reading::open(path).map(drop),
     });
     let error = looked.err()?;
     let path = path.shown();

@@ -13,4 +13,5 @@ mod support;
 
 mod cluster;
 mod status;
+mod strangers;
 mod watching;

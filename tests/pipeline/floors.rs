@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 12] = [
 const HOMES: [(&str, &str); 9] = [
     ("redb", "store"),
     ("notify", "engine"),
-    ("tiny_http", "engine"),
+    ("httparse", "engine"),
     ("prometheus_client", "engine"),
     ("timely", "engine"),
     ("differential_dataflow", "engine"),

@@ -13,20 +13,33 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::dicom::FileStat;
+use crate::reading::{self, Held, Room};
 
 /// Containers whose lists of members are kept in memory: those that are read at the moment.
 const KEPT: usize = 8;
+/// What the lists of members may come to, all of them together, of what reading may hold.
+const LISTS: u64 = 4;
+/// Of a list that small nobody asks how large it is.
+const SHORT: u64 = 1 << 20;
+/// Of larger files the beginning is looked at before the rest is read.
+const LARGE: u64 = 1 << 20;
+/// The beginning that is looked at.
+const HEAD: usize = 8 << 10;
 
 /// What a kind of container must be able to do.
 trait Members: Send + Sync {
     /// The members that are files, by name.
     fn list(&self) -> &BTreeMap<Vec<u8>, Member>;
-    /// The content of a member.
-    fn read(&self, file: &Arc<File>, member: &Member) -> io::Result<Vec<u8>>;
+    /// Shows the content of a member as it is unpacked.
+    fn stream(&self, file: &Arc<File>, member: &Member, show: &mut Show<'_>) -> io::Result<()>;
 }
+
+/// What is done with bytes as they come.
+type Show<'s> = dyn FnMut(&mut dyn Read) -> io::Result<()> + 's;
 
 /// One file inside.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +57,8 @@ struct Container {
     stat: FileStat,
     file: Arc<File>,
     members: Box<dyn Members>,
+    /// Bytes that the list of its members takes, about.
+    list: u64,
 }
 
 /// Containers that were read last, the newest at the end.
@@ -89,31 +104,132 @@ pub fn members(path: &Path) -> io::Result<Vec<FileStat>> {
     Ok(container.members.list().iter().map(|(name, member)| container.stat_of(name, member)).collect())
 }
 
-/// The content of a file, which may lie in a container.
+/// The content of a file, which may lie in a container. What becomes of the bytes is the caller's to count:
+/// [`hold`] counts them as long as they are there.
 ///
 /// # Errors
-/// What the system says; `InvalidData` for a damaged container.
+/// What the system says; `InvalidData` for a damaged container, and [`reading::is_over`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    hold(path).map(Held::into_bytes)
+}
+
+/// The same, with the room that it takes.
+///
+/// # Errors
+/// As for [`read`], and [`reading::is_busy`] on a thread that must not wait.
+pub fn hold(path: &Path) -> io::Result<Held> {
     let mut bytes = Vec::new();
-    read_into(path, &mut bytes)?;
-    Ok(bytes)
+    let room = read_into(path, &mut bytes)?;
+    Ok(Held::new(bytes, room))
 }
 
 /// The same, at the end of a buffer.
 ///
 /// # Errors
-/// As for [`read`].
-pub fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
-    match File::open(path) {
-        Ok(mut file) => file.read_to_end(buffer).map(drop),
+/// As for [`hold`].
+pub fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<Room> {
+    match reading::open(path) {
+        Ok((file, facts)) => {
+            let room = reading::room(facts.len())?;
+            reading::read_known(&file, facts.len(), buffer)?;
+            Ok(room)
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => In::open(path, error)?.read_into(buffer),
+        Err(error) => Err(error),
+    }
+}
+
+/// The content of a file, unless `decides` knows from its beginning and its length that the rest need not be read.
+///
+/// # Errors
+/// As for [`hold`].
+pub(crate) fn hold_unless<T>(
+    path: &Path,
+    decides: impl FnOnce(&[u8], u64) -> Option<T>,
+) -> io::Result<Result<T, Held>> {
+    let mut bytes = Vec::new();
+    match reading::open(path) {
+        Ok((file, facts)) => {
+            if facts.len() > LARGE {
+                let mut head = vec![0; HEAD];
+                file.read_exact_at(&mut head, 0)?;
+                if let Some(decided) = decides(&head, facts.len()) {
+                    return Ok(Ok(decided));
+                }
+            }
+            let room = reading::room(facts.len())?;
+            reading::read_known(&file, facts.len(), &mut bytes)?;
+            Ok(Err(Held::new(bytes, room)))
+        }
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            let (container, name) = inside(path).ok_or(error)?;
-            let container = open(&container)?;
-            let member = container.members.list().get(&name).ok_or(ErrorKind::NotFound)?;
-            buffer.append(&mut container.members.read(&container.file, member)?);
-            Ok(())
+            let member = In::open(path, error)?;
+            if member.member.size > LARGE {
+                let head = member.head(HEAD)?;
+                if let Some(decided) = decides(&head, member.member.size) {
+                    return Ok(Ok(decided));
+                }
+            }
+            let room = member.read_into(&mut bytes)?;
+            Ok(Err(Held::new(bytes, room)))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The first bytes of a file, which may lie in a container; fewer when it is shorter.
+///
+/// # Errors
+/// What the system says; `InvalidData` for a damaged container.
+pub(crate) fn head(path: &Path, count: usize) -> io::Result<Vec<u8>> {
+    match reading::open(path) {
+        Ok((file, _)) => {
+            let mut head = Vec::new();
+            file.take(count as u64).read_to_end(&mut head)?;
+            Ok(head)
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => In::open(path, error)?.head(count),
+        Err(error) => Err(error),
+    }
+}
+
+/// A member of an open container.
+struct In {
+    container: Arc<Container>,
+    member: Member,
+}
+
+impl In {
+    /// The member at a path, of which the system said `error`.
+    fn open(path: &Path, error: io::Error) -> io::Result<Self> {
+        let (container, name) = inside(path).ok_or(error)?;
+        let container = open(&container)?;
+        let member = *container.members.list().get(&name).ok_or(ErrorKind::NotFound)?;
+        Ok(Self { container, member })
+    }
+
+    fn stream(&self, show: &mut Show<'_>) -> io::Result<()> {
+        self.container.members.stream(&self.container.file, &self.member, show)
+    }
+
+    fn head(&self, count: usize) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        self.stream(&mut |bytes| bytes.take(count as u64).read_to_end(&mut head).map(drop))?;
+        Ok(head)
+    }
+
+    fn read_into(&self, buffer: &mut Vec<u8>) -> io::Result<Room> {
+        let (size, before) = (self.member.size, buffer.len());
+        let mut room = None;
+        self.stream(&mut |bytes| {
+            room = Some(reading::room(size)?);
+            // One more than it says, to find out that it lies.
+            reading::read_coming(bytes, size.saturating_add(1), buffer)
+        })?;
+        let found = (buffer.len() - before) as u64;
+        match room {
+            Some(room) if found == size => Ok(room),
+            _ => Err(damaged(format!("{size} bytes declared, {found} found"))),
+        }
     }
 }
 
@@ -144,22 +260,37 @@ fn inside(path: &Path) -> Option<(PathBuf, Vec<u8>)> {
 
 /// Opens a container, unless it is open and has not changed.
 fn open(path: &Path) -> io::Result<Arc<Container>> {
-    let file = File::open(path)?;
-    let stat = FileStat::new(path.to_owned(), &file.metadata()?);
+    let (file, facts) = reading::open(path)?;
+    let stat = FileStat::new(path.to_owned(), &facts);
     let recent = || RECENT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = recent().iter().find(|known| known.stat == stat) {
         return Ok(known.clone());
     }
     let file = Arc::new(file);
-    let at = At { file: file.clone(), at: 0, length: stat.size };
-    let members: Box<dyn Members> = match kind(path).ok_or(ErrorKind::InvalidInput)? {
+    let kind = kind(path).ok_or(ErrorContainerFormat::InvalidInput)?;
+    // Of a byte that a list of members takes in the file, so many in memory at most.
+    let grows = match kind {
+        ContainerFormat::Zip => 16,
+        ContainerFormat::Tar => 1,
+    };
+    let most = (reading::allowed() / LISTS / grows).max(SHORT);
+    let at = At { file: file.clone(), at: 0, length: stat.size, left: Arc::new(AtomicU64::new(most)) };
+    let left = at.left.clone();
+    let members: Box<dyn Members> = match kind {
         ContainerFormat::Zip => Box::new(zip::Zip::open(at)?),
         ContainerFormat::Tar => Box::new(tar::Tar::open(at)?),
     };
-    let container = Arc::new(Container { stat, file, members });
+    let list = (most - left.load(Ordering::Relaxed)) * grows;
+    // From now on its members are read, which takes room of its own.
+    left.store(u64::MAX, Ordering::Relaxed);
+    let container = Arc::new(Container { stat, file, members, list });
     let mut recent = recent();
     recent.retain(|known| known.stat.path != path);
-    if recent.len() == KEPT {
+    let room = reading::allowed() / LISTS;
+    while recent.len() == KEPT || recent.iter().map(|known| known.list).sum::<u64>() + list > room {
+        if recent.is_empty() {
+            break;
+        }
         recent.remove(0);
     }
     recent.push(container.clone());
@@ -199,11 +330,33 @@ struct At {
     file: Arc<File>,
     at: u64,
     length: u64,
+    /// Bytes that may still be read, by all who read it: while members are listed, not more than a list may have.
+    left: Arc<AtomicU64>,
+}
+
+impl At {
+    /// Reads from a place on, as much as there is.
+    fn of(file: &Arc<File>, at: u64) -> Self {
+        Self { file: file.clone(), at, length: u64::MAX, left: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    /// Bytes that may still be read.
+    fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
 }
 
 impl Read for At {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
+        let left = self.left();
+        if left == 0 {
+            return Err(too_long());
+        }
+        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = self.file.read_at(buffer.get_mut(..count).unwrap_or_default(), self.at)?;
+        if left != u64::MAX {
+            self.left.store(left - read as u64, Ordering::Relaxed);
+        }
         self.at += read as u64;
         Ok(read)
     }
@@ -219,6 +372,13 @@ impl Seek for At {
         self.at = at.ok_or(ErrorKind::InvalidInput)?;
         Ok(self.at)
     }
+}
+
+/// A container with more members than may be listed.
+fn too_long() -> io::Error {
+    let message =
+        "a list of members so long that `memory` of `[pipeline]` does not allow to hold it: raise it";
+    io::Error::new(ErrorKind::FileTooLarge, message)
 }
 
 /// A container whose own words do not fit together.

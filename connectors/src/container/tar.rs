@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::{At, Member, Members, below, damaged};
+use super::{At, Member, Members, Show, below, damaged};
 
 pub(super) struct Tar {
     members: BTreeMap<Vec<u8>, Member>,
@@ -39,10 +38,9 @@ impl Members for Tar {
         &self.members
     }
 
-    fn read(&self, file: &Arc<File>, member: &Member) -> io::Result<Vec<u8>> {
+    fn stream(&self, file: &Arc<File>, member: &Member, show: &mut Show<'_>) -> io::Result<()> {
         // Checked against the container's length when it was listed.
-        let mut bytes = vec![0; usize::try_from(member.size).map_err(|_| io::ErrorKind::OutOfMemory)?];
-        file.read_exact_at(&mut bytes, member.place)?;
-        Ok(bytes)
+        let mut at = At::of(file, member.place);
+        show(&mut (&mut at).take(member.size))
     }
 }

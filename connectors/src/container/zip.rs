@@ -2,16 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use ::zip::ZipArchive;
 use ::zip::result::ZipError;
 
-use super::{At, Member, Members, below, damaged};
+use super::{At, Member, Members, Show, below, damaged, too_long};
+use crate::reading;
 
 /// Deflate packs no tighter than this.
 const MAX_RATIO: u64 = 1100;
+
+/// What all members may come to, as a multiple of the archive, where that is more than reading may hold: archives of
+/// scans come to three times their size, those of masks to a few hundred.
+const FAR_MORE: u64 = 500;
+
+/// The bytes of a member's own header, without its name.
+const LOCAL: u64 = 30;
+/// The least that a member takes in the list of members.
+const SHORTEST: u64 = 46;
+/// Where the end of that list is looked for: a comment of 64 KiB may follow it.
+const TAIL: u64 = 160 << 10;
 
 pub(super) struct Zip {
     archive: ZipArchive<At>,
@@ -20,16 +33,62 @@ pub(super) struct Zip {
 
 impl Zip {
     pub(super) fn open(at: At) -> io::Result<Self> {
+        let length = at.length;
+        declared(&at)?;
         let archive = ZipArchive::new(at).map_err(refused)?;
-        let mut members = BTreeMap::new();
+        let (mut members, mut places, mut all) = (BTreeMap::new(), Vec::new(), 0u64);
         for index in 0..archive.len() {
             let entry = archive.by_index_data(index).map_err(refused)?;
+            // Its own header has a length of its own, which is left out: to read it of each takes long on a network.
+            let length = LOCAL.saturating_add(entry.compressed_size());
+            places.push((entry.header_start(), entry.header_start().saturating_add(length)));
+            all = all.saturating_add(entry.size());
             let Some(name) = below(entry.name_raw()).filter(|_| entry.is_file()) else { continue };
             let mark = u64::from(entry.crc32()) ^ entry.header_start().rotate_left(32);
             // Of two of one name the later one counts, as when it is unpacked.
             members.insert(name, Member { place: index as u64, size: entry.size(), mark });
         }
+        apart(&mut places)?;
+        if all > length.saturating_mul(FAR_MORE) && all > reading::allowed() {
+            return Err(damaged(format!(
+                "an archive of {length} bytes whose members come to {all} is refused"
+            )));
+        }
         Ok(Self { archive, members })
+    }
+}
+
+/// Refuses an archive of more members than may be listed, before anybody makes room for as many as it declares; only one
+/// of more than 65,535 can do harm, whose number stands in a record of its own.
+fn declared(at: &At) -> io::Result<()> {
+    let start = at.length.saturating_sub(TAIL);
+    let mut tail = vec![0; (at.length - start) as usize];
+    at.file.read_exact_at(&mut tail, start)?;
+    let number = |at: usize| tail.get(at..at + 8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    for place in 0..tail.len() {
+        match tail.get(place..place + 4) {
+            Some(b"PK\x06\x06") if number(place + 32).is_some_and(|count| count > at.left() / SHORTEST) => {
+                return Err(too_long());
+            }
+            Some(b"PK\x06\x07") if number(place + 8).is_some_and(|offset| offset < start) => {
+                return Err(damaged(
+                    "the end of a list of members expected at the archive's end, far from it found",
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses members that lie in each other: a few bytes stand for as many members as somebody likes then.
+fn apart(places: &mut [(u64, u64)]) -> io::Result<()> {
+    places.sort_unstable();
+    match places.windows(2).any(|two| matches!(two, [(_, end), (start, _)] if start < end)) {
+        true => {
+            Err(damaged("members that lie side by side expected, some lie in others: the archive is refused"))
+        }
+        false => Ok(()),
     }
 }
 
@@ -38,7 +97,7 @@ impl Members for Zip {
         &self.members
     }
 
-    fn read(&self, _file: &Arc<File>, member: &Member) -> io::Result<Vec<u8>> {
+    fn stream(&self, _file: &Arc<File>, member: &Member, show: &mut Show<'_>) -> io::Result<()> {
         // Its own position in the file; the list of members is shared.
         let mut archive = self.archive.clone();
         let mut entry = archive.by_index(member.place as usize).map_err(refused)?;
@@ -50,12 +109,7 @@ impl Members for Zip {
                 entry.size()
             )));
         }
-        let mut bytes = Vec::new();
-        entry.by_ref().take(member.size.saturating_add(1)).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 != member.size {
-            return Err(damaged(format!("{} bytes declared, {} found", member.size, bytes.len())));
-        }
-        Ok(bytes)
+        show(&mut entry)
     }
 }
 

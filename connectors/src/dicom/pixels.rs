@@ -13,7 +13,7 @@ use super::header::Head;
 use super::header::image::{self, Image, Stored};
 use super::header::instance::Instance;
 use crate::{Geometry, Reject, Scan, Volume};
-use crate::{container, pages};
+use crate::{container, pages, reading};
 
 /// A thread's memory for files that is kept from one slice to the next.
 const KEPT: usize = 4 << 20;
@@ -36,12 +36,17 @@ pub fn load_scan(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Scan,
 /// or is no longer what its record says.
 pub fn same_values(a: (&Path, &Instance), b: (&Path, &Instance)) -> bool {
     let size = |instance: &Instance| instance.pixels.frame_size.map(|length| length as usize);
-    let compared = with_image(a.0, size(a.1), |first| {
-        with_image(b.0, size(b.1), |second| {
-            let count = a.1.frames.len();
-            let counted = [first, second].iter().all(|image| image.instance.frames.len() == count);
-            let same = |frame| Some(values(first, frame)? == values(second, frame)?);
-            Ok::<_, Reject>(counted && (0..count).into_par_iter().all(|frame| same(frame).unwrap_or(false)))
+    // On a thread that may not wait: two files are read all the same.
+    let compared = reading::urgently(|| {
+        with_image(a.0, size(a.1), |first| {
+            with_image(b.0, size(b.1), |second| {
+                let count = a.1.frames.len();
+                let counted = [first, second].iter().all(|image| image.instance.frames.len() == count);
+                let same = |frame| Some(values(first, frame)? == values(second, frame)?);
+                Ok::<_, Reject>(
+                    counted && (0..count).into_par_iter().all(|frame| same(frame).unwrap_or(false)),
+                )
+            })
         })
     });
     compared.unwrap_or(false)
@@ -64,6 +69,9 @@ pub(super) trait Voxel: Copy + Default + Send {
 
     /// Whether all values that a frame may have can be kept, as its header tells.
     fn takes(image: &Image<'_>, frame: u32) -> Result<(), Self::Error>;
+
+    /// Whether there was no room to read the file at the moment.
+    fn is_busy(error: &Self::Error) -> bool;
 }
 
 impl Voxel for f32 {
@@ -75,6 +83,10 @@ impl Voxel for f32 {
 
     fn takes(_: &Image<'_>, _: u32) -> Result<(), Reject> {
         Ok(())
+    }
+
+    fn is_busy(error: &Reject) -> bool {
+        reading::is_busy_reject(error)
     }
 }
 
@@ -100,7 +112,17 @@ pub(super) fn decode<T: Voxel>(
     for ((path, frame), slice) in slices.iter().zip(voxels.chunks_exact_mut(size[0] * size[1])) {
         files.entry(path).or_default().push((*frame, slice));
     }
-    files.into_par_iter().try_for_each(|(path, wanted)| fill(path, wanted, size))
+    let filled = files.into_par_iter().map(|(path, mut wanted)| match fill(path, &mut wanted, size) {
+        Ok(()) => Ok(None),
+        Err(error) if T::is_busy(&error) => Ok(Some((path, wanted))),
+        Err(error) => Err(error),
+    });
+    let later: Vec<_> = filled.collect::<Result<_, _>>()?;
+    // What found no room beside others is read alone.
+    later
+        .into_iter()
+        .flatten()
+        .try_for_each(|(path, mut wanted)| reading::alone(|| fill(path, &mut wanted, size)))
 }
 
 pub(super) fn changed(what: String) -> Reject {
@@ -119,11 +141,11 @@ pub(super) fn zeros<T: Voxel>(count: usize) -> Result<Vec<T>, Reject> {
 }
 
 /// Fills the slices that one file holds.
-fn fill<T: Voxel>(path: &Path, wanted: Vec<(u32, &mut [T])>, size: [usize; 2]) -> Result<(), T::Error> {
+fn fill<T: Voxel>(path: &Path, wanted: &mut [(u32, &mut [T])], size: [usize; 2]) -> Result<(), T::Error> {
     with_image(path, size, |image| {
         wanted.iter().try_for_each(|(frame, _)| T::takes(image, *frame))?;
         wanted.into_par_iter().try_for_each(|(frame, slice)| {
-            image.decode(frame as usize, slice).map_err(|message| failed(frame, &message).into())
+            image.decode(*frame as usize, slice).map_err(|message| failed(*frame, &message).into())
         })
     })
 }
@@ -143,9 +165,10 @@ pub(super) fn with_image<T, E: From<Reject>>(
     let mut bytes = FILE.take();
     bytes.clear();
     let read = container::read_into(path, &mut bytes);
-    let outcome = read
-        .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions").into())
-        .and_then(|()| in_bytes(&bytes, size, using));
+    let outcome = match &read {
+        Ok(_room) => in_bytes(&bytes, size, using),
+        Err(error) => Err(reading::refused(error).into()),
+    };
     if bytes.capacity() <= KEPT {
         FILE.set(bytes);
     }
@@ -157,10 +180,10 @@ fn in_bytes<T, E: From<Reject>>(
     size: [usize; 2],
     using: impl FnOnce(&Image<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let head = Head::find(bytes).map_err(|code| {
+    let head = Head::find(bytes, |code| {
         Reject::new(code, "a DICOM image expected", "the file changed meanwhile: run again")
     })?;
-    let dataset = head.dataset();
+    let dataset = head.dataset().map_err(|error| reading::refused(&error))?;
     let Some(mut image) = image::read(&head, &dataset) else {
         return Err(Reject::new(
             "NOT_AN_IMAGE",

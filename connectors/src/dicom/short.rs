@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::header::image::Image;
 use super::pixels::{Voxel, load};
+use crate::reading;
 use crate::volume::ShortScan;
 use crate::{Geometry, Reject};
 
@@ -69,6 +70,10 @@ impl Voxel for i16 {
     fn takes(image: &Image<'_>, frame: u32) -> Result<(), ShortError> {
         let unfit = |why| ShortError::Unfit { frame, why };
         fits(image, frame as usize).map_err(unfit)
+    }
+
+    fn is_busy(error: &ShortError) -> bool {
+        matches!(error, ShortError::Reject(reject) if reading::is_busy_reject(reject))
     }
 }
 

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::found::{FileStat, Found};
-use crate::container;
 use crate::shown::Shown as _;
+use crate::{container, reading};
 use links::Links;
 use listing::{Listed, list};
 
@@ -125,6 +125,10 @@ impl<F: Found> Walk<F> {
     fn below(root: &Path) -> Result<Self, WalkError> {
         let at_root = |source| WalkError { path: root.to_owned(), source };
         let metadata = std::fs::metadata(root).map_err(at_root)?;
+        if !metadata.is_dir() {
+            // A FIFO or a device is no source, and is not waited for.
+            reading::open(root).map_err(at_root)?;
+        }
         let first = if metadata.is_dir() || container::is_container(root) {
             match metadata.is_dir() {
                 true => drop(std::fs::read_dir(root).map_err(at_root)?),

@@ -84,12 +84,11 @@ pub fn read(path: &Path) -> Result<Segmentation, Reject> {
 /// # Errors
 /// As [`read`].
 pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, Reject> {
-    let bytes = crate::container::read(path)
-        .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions"))?;
-    let head = Head::find(&bytes).map_err(|code| {
+    let bytes = crate::container::hold(path).map_err(|error| crate::reading::refused(&error))?;
+    let head = Head::find(&bytes, |code| {
         Reject::new("NOT_A_SEGMENTATION", format!("a DICOM SEG expected, {code} found"), "name a SEG file")
     })?;
-    let dataset = head.dataset();
+    let dataset = head.dataset().map_err(|error| crate::reading::refused(&error))?;
     let object = Object::new(&head, &dataset)?;
     let frames = object.frames()?;
     let pixels = Pixels::new(&object, threshold)?;

@@ -8,16 +8,16 @@ use dicom_dictionary_std::tags;
 
 use super::grid;
 use super::object::{Object, SegmentationType};
-use crate::Digest;
 use crate::dicom::header::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
 use crate::digest::Parts;
 use crate::rtstruct::{Form, Instances, OutlinePart, Outlines};
+use crate::{Digest, Reject};
 
 /// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
 pub fn record(bytes: &[u8]) -> Option<Outlines> {
-    let head = Head::find(bytes).ok()?;
-    outlines(&head, &head.dataset())
+    let head = Head::find(bytes, |code| Reject::new(code, "", "")).ok()?;
+    outlines(&head, &head.dataset().ok()?)
 }
 
 /// The same, of a data set.

@@ -7,19 +7,18 @@ use dicom_dictionary_std::tags;
 
 use crate::dicom::Head;
 use crate::dicom::write::Study;
-use crate::{Reject, container};
+use crate::{Reject, container, reading};
 
 /// Patient and study of a scan's file, and its SOP class.
 ///
 /// # Errors
 /// `UNREADABLE` when the file cannot be read, and the name of what it is when it is no DICOM image.
 pub fn study_of(path: &Path) -> Result<(Study, String), Reject> {
-    let bytes = container::read(path)
-        .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions"))?;
-    let head = Head::find(&bytes).map_err(|code| {
+    let bytes = container::hold(path).map_err(|error| reading::refused(&error))?;
+    let head = Head::find(&bytes, |code| {
         Reject::new(code, "a DICOM image expected", "the file changed meanwhile: run again")
     })?;
-    let dataset = head.dataset();
+    let dataset = head.dataset().map_err(|error| reading::refused(&error))?;
     let characters = dataset.character_set();
     let text = |tag: Tag| dataset.decoded_text(tag, characters.as_ref()).unwrap_or_default();
     let study = Study {

@@ -7,6 +7,7 @@ use png::{BitDepth, ColorType, DecodingError};
 
 use super::stream::open as open_bytes;
 use super::{Layout, Opened, Scalar, Stream, bad_header, unsupported_type};
+use crate::reading::{self, Held};
 use crate::{Geometry, Reject};
 
 /// A slice on a grid of 1 mm at the origin.
@@ -22,12 +23,13 @@ pub(super) fn open(path: &Path) -> Result<Opened, Reject> {
     };
     let needed = reader.output_buffer_size().ok_or_else(|| bad_header("a slice without end"))?;
     Stream::can_unpack(needed as u64, length)?;
+    let room = reading::room(needed as u64).map_err(|error| reading::refused(&error))?;
     let mut samples = vec![0; needed];
     reader.next_frame(&mut samples).map_err(|error| damaged(&error))?;
     Ok(Opened {
         geometry: Geometry::axis_aligned([1, rows, columns], [1.0; 3]),
         layout: Layout::plain(scalar, true),
-        stream: Stream::of(samples),
+        stream: Stream::of(Held::new(samples, room)),
         beside: None,
         notes: Vec::new(),
     })

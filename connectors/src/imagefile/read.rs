@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ImageHead, Opened, png};
 use crate::geometry::Grid;
-use crate::{Digest, LabelMap, Reject, Scan, container, metaimage, nifti, nrrd};
+use crate::{Digest, LabelMap, Reject, Scan, container, metaimage, nifti, nrrd, reading};
 
 /// What the index keeps of one file that holds a volume, or one slice of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,10 +105,10 @@ pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Rejec
     if format == Format::NiftiPair && opened.as_ref().is_err_and(|reject| reject.code == "NOT_NIFTI") {
         return Ok(None);
     }
-    Ok(Some(opened.and_then(|opened| opened.own_voxels(path)).and_then(|opened| {
+    kept(opened.and_then(|opened| opened.own_voxels(path)).and_then(|opened| {
         let notes = opened.notes.clone();
         Ok(ImageFile { grid: Grid::from(&opened.geometry), digest: opened.digest()?, notes })
-    })))
+    }))
 }
 
 /// What the header of a volume says; its voxels are read when `wanted` of their bytes says so. `None` when the file is
@@ -134,7 +134,15 @@ pub fn read_image_head(
     if format == Format::NiftiPair && opened.as_ref().is_err_and(|reject| reject.code == "NOT_NIFTI") {
         return Ok(None);
     }
-    Ok(Some(opened.and_then(|opened| opened.own_voxels(path)?.head(name, wanted))))
+    kept(opened.and_then(|opened| opened.own_voxels(path)?.head(name, wanted)))
+}
+
+/// What a file came to; that there was no room for it says nothing of the file.
+fn kept<T>(read: Result<T, Reject>) -> io::Result<Option<Result<T, Reject>>> {
+    match read.as_ref().err().and_then(reading::passing) {
+        Some(error) => Err(error),
+        None => Ok(Some(read)),
+    }
 }
 
 impl Opened {
@@ -168,19 +176,7 @@ fn is_of(voxels: &Path, header: &Path) -> bool {
 
 /// DICOM keeps its magic after a preamble; text and other headers do not reach that far, or have none.
 fn is_dicom(path: &Path) -> io::Result<bool> {
-    let mut head = [0; 132];
-    match fs::File::open(path) {
-        Ok(mut file) => match file.read_exact(&mut head) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
-            read => read?,
-        },
-        Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            let bytes = container::read(path)?;
-            return Ok(bytes.get(128..132) == Some(b"DICM"));
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(head.ends_with(b"DICM"))
+    Ok(container::head(path, 132)?.get(128..132) == Some(b"DICM"))
 }
 
 /// Where the voxels of a header (`.mhd`, `.nhdr`, `.hdr`, `.hdr.gz`) may lie beside it.

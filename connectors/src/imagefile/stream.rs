@@ -1,12 +1,12 @@
 //! A file's bytes, unpacked as they are read, with a bound on how many there can be.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::bufread::ZlibDecoder;
 
 use super::gzip::{self, Gzip};
+use crate::reading::{self, Held};
 use crate::{Reject, container};
 
 /// No deflate stream unpacks to more than 1032 times its size.
@@ -56,7 +56,7 @@ impl Stream {
     }
 
     /// Bytes that are in memory already.
-    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(bytes: Held) -> Self {
         let left = bytes.len() as u64;
         Self { reader: Box::new(Cursor::new(bytes)), packed: false, left }
     }
@@ -146,19 +146,15 @@ impl<T: Read + Seek> Bytes for T {}
 
 /// Opens a file, and says how long it is. What lies in a container is unpacked in memory.
 pub(super) fn open(path: &Path) -> Result<(Box<dyn Bytes>, u64), Reject> {
-    let file = match File::open(path) {
+    match reading::open(path) {
+        Ok((file, facts)) => Ok((Box::new(file), facts.len())),
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            let bytes = container::read(path).map_err(|error| unreadable(&error))?;
+            let bytes = container::hold(path).map_err(|error| unreadable(&error))?;
             let length = bytes.len() as u64;
-            return Ok((Box::new(Cursor::new(bytes)), length));
+            Ok((Box::new(Cursor::new(bytes)), length))
         }
-        file => file.map_err(|error| unreadable(&error))?,
-    };
-    let facts = file.metadata().map_err(|error| unreadable(&error))?;
-    if !facts.is_file() {
-        return Err(Reject::new("UNREADABLE", "a file expected, a folder or device found", "name a file"));
+        Err(error) => Err(unreadable(&error)),
     }
-    Ok((Box::new(file), facts.len()))
 }
 
 fn implausible(needed: u64, most: u64) -> Reject {
@@ -173,5 +169,5 @@ fn truncated(needed: u64, found: u64) -> Reject {
 }
 
 fn unreadable(error: &io::Error) -> Reject {
-    Reject::new("UNREADABLE", error.to_string(), "check that the file exists, and its permissions")
+    reading::refused(error)
 }

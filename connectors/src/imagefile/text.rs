@@ -8,6 +8,8 @@ use crate::Reject;
 
 /// No header is longer than this.
 const MAX_HEADER: u64 = 1 << 20;
+/// Nor of more lines.
+const MAX_LINES: usize = 1 << 16;
 
 /// The lines of a header up to the one where `last` is true (which is the last one given), and the
 /// offset of what follows.
@@ -26,6 +28,11 @@ pub(crate) fn header_lines(
         let end = read == 0 || last(&text);
         if read > 0 {
             lines.push(text);
+        }
+        if lines.len() > MAX_LINES {
+            return Err(super::bad_header(format!(
+                "a header of at most {MAX_LINES} lines expected, more found"
+            )));
         }
         if end {
             return Ok((lines, offset));

@@ -66,14 +66,13 @@ pub struct Contour {
 /// # Errors
 /// A [`Reject`] when the file cannot be read (`UNREADABLE`) or holds no structures (`NOT_OUTLINES`).
 pub fn read_structures(path: &Path) -> Result<StructureSet, Reject> {
-    let bytes = crate::container::read(path)
-        .map_err(|error| Reject::new("UNREADABLE", error.to_string(), "check the file's permissions"))?;
+    let bytes = crate::container::hold(path).map_err(|error| crate::reading::refused(&error))?;
     let not_outlines = |found: &str| {
         let message = format!("an RTSTRUCT file expected, {found}");
         Reject::new("NOT_OUTLINES", message, "the file changed meanwhile: run again")
     };
-    let head = Head::find(&bytes).map_err(not_outlines)?;
-    let dataset = head.dataset();
+    let head = Head::find(&bytes, not_outlines)?;
+    let dataset = head.dataset().map_err(|error| crate::reading::refused(&error))?;
     if dataset.cut {
         let message = "the file ends inside its contours";
         return Err(Reject::new("TRUNCATED", message, "the copy broke off: fetch the file again"));

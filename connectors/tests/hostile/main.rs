@@ -13,6 +13,7 @@ mod files;
 #[path = "../volumes/mod.rs"]
 mod volumes;
 
+mod bounded;
 mod damaged;
 mod lies;
 mod noting;

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rayon::prelude::*;
 use tomoflow_connectors::dicom::{FileStat, Record, Walk, is_passed_over};
 use tomoflow_connectors::imagefile::ImageFile;
-use tomoflow_connectors::{Digest, Reject, container};
+use tomoflow_connectors::{Digest, Reject, container, reading};
 
 use super::super::rows::Input;
 use super::accept::Accept;
@@ -258,15 +258,17 @@ impl Archive {
         let (mut unread, mut new) = (0, Vec::new());
         // At a first look nothing can have had another name.
         let renamed = self.loaded || self.store.knows_files()?;
-        for batch in changed.chunks(BATCH) {
-            let read: Vec<_> = batch
-                .par_iter()
-                .map(|(stat, before)| self.read(&stat.path).map(|record| (stat.clone(), record, before)))
-                .collect();
+        for batch in batches(changed) {
+            let read: Vec<_> = batch.par_iter().map(|(stat, _)| self.read(&stat.path)).collect();
             let mut records = Vec::with_capacity(read.len());
-            for (result, (stat, _)) in read.into_iter().zip(batch) {
-                let (stat, record, before) = match result {
-                    Ok(read) => read,
+            for (result, (stat, before)) in read.into_iter().zip(batch) {
+                // What found no room in memory beside others is read alone.
+                let result = match result {
+                    Err(error) if reading::is_busy(&error) => self.read(&stat.path),
+                    result => result,
+                };
+                let record = match result {
+                    Ok(record) => record,
                     Err(error) => {
                         self.told_of.unread(&stat.path, &error);
                         unread += 1;
@@ -278,8 +280,8 @@ impl Archive {
                     Some(before) => self.forget(&stat.path, before, looked),
                     None => new.extend(renamed.then(|| Held::of(&record).record()).flatten()),
                 }
-                self.admit(&stat, &record, looked);
-                records.push((stat, record));
+                self.admit(stat, &record, looked);
+                records.push((stat.clone(), record));
             }
             looked.read += records.len();
             self.store.reindex(&records, &[])?;
@@ -344,6 +346,23 @@ impl Archive {
             changes.extend(row.iter().filter(ours).map(|row| change(row, 1)));
         }
     }
+}
+
+/// Files that are read before what they hold is written: so many, and of so many bytes that what is kept of them, which
+/// is never more, has room.
+fn batches<T>(mut files: &[(FileStat, T)]) -> impl Iterator<Item = &[(FileStat, T)]> {
+    let most = reading::allowed();
+    std::iter::from_fn(move || {
+        let mut bytes = 0u64;
+        let fits = |(file, _): &&(FileStat, T)| {
+            bytes = bytes.saturating_add(file.size);
+            bytes <= most
+        };
+        let count = files.iter().take(BATCH).take_while(fits).count().max(1);
+        let (batch, rest) = files.split_at_checked(count)?;
+        files = rest;
+        Some(batch)
+    })
 }
 
 /// One file more that holds nothing for a pipeline.

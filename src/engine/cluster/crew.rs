@@ -9,9 +9,11 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tomoflow_connectors::Digest;
 
 use super::ClusterError;
+use super::link::Link;
 use super::links::{Links, Peer};
-use super::message::{FromPeer, ToPeer, hear, say};
+use super::message::{FromPeer, ToPeer, hear};
 use super::packed::Packed;
+use super::pulse::Pulse;
 use crate::engine::rules::Rules;
 use crate::executor::work::Action;
 use crate::executor::{Context, Executor, Finished, Job};
@@ -26,7 +28,7 @@ pub fn tell(links: &mut Links, rules: &Rules) -> Result<(), ClusterError> {
         return Ok(());
     }
     for Peer { process, link, .. } in &mut links.work {
-        let said = say(link, &ToPeer::Settled(rules.settled()));
+        let said = link.say(&ToPeer::Settled(rules.settled()));
         said.map_err(|source| ClusterError::Link { process: *process, source })?;
     }
     Ok(())
@@ -41,6 +43,8 @@ pub struct Crew {
     said: Receiver<(usize, Said)>,
     /// Set when another process was told to stop.
     stop: Arc<AtomicBool>,
+    /// Says to the others that this process is there.
+    _pulse: Option<Pulse>,
 }
 
 /// What came from another process beside reports.
@@ -65,18 +69,27 @@ impl Crew {
     pub fn new(
         own: Executor,
         context: Context,
-        peers: Vec<Peer>,
+        peers: Option<(Vec<Peer>, Pulse)>,
         stop: Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
         let (to_crew, said) = unbounded();
+        let (peers, pulse) = peers.map_or((Vec::new(), None), |(peers, pulse)| (peers, Some(pulse)));
         for (place, peer) in peers.iter().enumerate() {
-            let (mut link, to_crew, report) = (peer.link.try_clone()?, to_crew.clone(), own.reporter());
-            std::thread::Builder::new()
-                .name(format!("peer-{}", peer.process))
-                .spawn(move || drop(to_crew.send((place, listen(&mut link, place, &to_crew, &report)))))?;
+            let (mut hearing, link) = (peer.link.hearing()?, peer.link.clone());
+            let (to_crew, report) = (to_crew.clone(), own.reporter());
+            let listening = move || {
+                let said = listen(&mut hearing, &link, place, &to_crew, &report);
+                drop(to_crew.send((place, said)));
+            };
+            std::thread::Builder::new().name(format!("peer-{}", peer.process)).spawn(listening)?;
         }
         let peers = peers.into_iter().map(|peer| Remote { peer, jobs: HashMap::new() }).collect();
-        Ok(Self { own, context, peers, said, stop })
+        Ok(Self { own, context, peers, said, stop, _pulse: pulse })
+    }
+
+    /// Waits for no action of this process when it is dropped.
+    pub fn leave(&mut self) {
+        self.own.leave();
     }
 
     /// How many queues there are: one for the CPU and one for the device, for each process.
@@ -113,7 +126,7 @@ impl Crew {
         }
         let packed = Packed::of(&self.context, &job.action);
         let message = ToPeer::Job(Box::new((job.action.clone(), packed)));
-        if say(&mut remote.peer.link, &message).is_err() {
+        if remote.peer.link.say(&message).is_err() {
             // Its listener says that it is gone, which ends the run.
             return Err(Box::new(job));
         }
@@ -131,7 +144,7 @@ impl Crew {
             for (key, (cancelled, told)) in &mut remote.jobs {
                 if cancelled.load(Ordering::Relaxed) && !*told {
                     *told = true;
-                    drop(say(&mut remote.peer.link, &ToPeer::Cancel(*key)));
+                    drop(remote.peer.link.say(&ToPeer::Cancel(*key)));
                 }
             }
         }
@@ -187,25 +200,29 @@ impl From<std::io::Error> for TendError {
 impl Drop for Crew {
     fn drop(&mut self) {
         for remote in &mut self.peers {
-            drop(say(&mut remote.peer.link, &ToPeer::End));
+            drop(remote.peer.link.say(&ToPeer::End));
         }
     }
 }
 
 /// Hears another process until it is gone; its reports go where the executor's own go.
 fn listen(
-    link: &mut TcpStream,
+    hearing: &mut TcpStream,
+    link: &Link,
     place: usize,
     to_crew: &Sender<(usize, Said)>,
     report: &Sender<Finished>,
 ) -> Said {
-    while let Ok(message) = hear(link) {
+    link.heard();
+    while let Ok(message) = hear(hearing) {
+        link.heard();
         let sent = match message {
             FromPeer::Finished(ended) => {
                 let (action, recorded) = *ended;
                 report.send(Finished { action, recorded }).is_ok()
             }
             FromPeer::Stop => to_crew.send((place, Said::Stop)).is_ok(),
+            FromPeer::Beat => true,
         };
         if !sent {
             break;

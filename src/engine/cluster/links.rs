@@ -1,10 +1,21 @@
 //! How processes find each other: everybody listens at its own address, and calls those before it.
+//!
+//! Anybody may call: each caller is heard in a thread of its own, for a while, and must prove that it knows the secret
+//! before a word of ours is said. A stranger holds up nobody, and ends nothing but its own connection.
 
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::message::{Hello, ToPeer, hear, say};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::link::{Link, keep_alive};
+use super::message::{FromPeer, Hello, LONGEST_HELLO, ToPeer, hear, hear_short, say};
+use super::pulse::{Beat, Pulse};
+use super::secret::{Secret, Until};
 use super::{Agreement, Cluster, ClusterError};
 
 /// How long all may take to come.
@@ -13,8 +24,17 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// How long one that has called may take to say who it is.
 const HELLO: Duration = Duration::from_secs(10);
 
+/// Callers that are heard at once; more are hung up on, and those of ours call again.
+const CALLERS: usize = 64;
+
+/// So many times another end may hang up on us before we take it for a stranger.
+const HUNG_UP: usize = 20;
+
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Those who do not come are named this often.
+const NAMED: Duration = Duration::from_secs(8);
 
 /// The links of one process.
 pub struct Links {
@@ -22,6 +42,8 @@ pub struct Links {
     pub rows: Vec<Option<TcpStream>>,
     /// For actions: on process 0 one from each other, with its threads; elsewhere one to process 0.
     pub work: Vec<Peer>,
+    /// Says on these that this process is there.
+    pub pulse: Pulse,
 }
 
 /// A link for actions.
@@ -33,64 +55,75 @@ pub struct Peer {
     /// Threads of its pool.
     pub threads: usize,
     /// The link.
-    pub link: TcpStream,
+    pub link: Link,
 }
 
 /// Meets all others. Those that would not do the same are refused, with what differs, and then nobody starts.
 ///
 /// # Errors
 /// When somebody does not come or does not agree.
-pub fn meet(cluster: &Cluster, agreement: &Agreement, threads: usize) -> Result<Links, ClusterError> {
+pub fn meet(
+    cluster: &Cluster,
+    agreement: &Agreement,
+    threads: usize,
+    out: &Path,
+) -> Result<Links, ClusterError> {
+    let secret = Secret::of(out)?;
     let deadline = Instant::now() + PATIENCE;
     let own = &cluster.hosts[cluster.process];
     let listening = |source| ClusterError::Listen { process: cluster.process, host: own.clone(), source };
     let listener = TcpListener::bind(own).map_err(listening)?;
-    listener.set_nonblocking(true).map_err(listening)?;
-    let mut links = Links { rows: (0..cluster.processes()).map(|_| None).collect(), work: Vec::new() };
-    if cluster.process > 0 {
-        links.work.push(call_first(cluster, agreement, threads, deadline)?);
+    let door = Door::open(listener, secret.clone()).map_err(listening)?;
+    let mut rows: Vec<Option<TcpStream>> = (0..cluster.processes()).map(|_| None).collect();
+    let work = if cluster.process > 0 {
+        vec![call_first(cluster, &secret, agreement, threads, deadline)?]
     } else {
-        links.work = welcome(cluster, agreement, &listener, deadline)?;
-    }
+        welcome(cluster, agreement, &door, deadline)?
+    };
     for process in 0..cluster.process {
-        let mut link = call(cluster, process, deadline)?;
+        let mut link = call(cluster, &secret, process, deadline)?;
         let hello = Hello::Rows { process: cluster.process };
         say(&mut link, &hello).map_err(|source| ClusterError::Link { process, source })?;
-        links.rows[process] = Some(link);
+        rows[process] = Some(link);
     }
-    while links.rows.iter().skip(cluster.process + 1).any(Option::is_none) {
-        match accept(&listener) {
-            Some((Hello::Rows { process }, link))
-                if process > cluster.process && process < links.rows.len() =>
-            {
-                links.rows[process] = Some(link);
+    let mut named = Instant::now();
+    while let Some(absent) = rows.iter().skip(cluster.process + 1).position(Option::is_none) {
+        let absent = cluster.process + 1 + absent;
+        match door.caller() {
+            Some((Hello::Rows { process }, link)) if process > cluster.process && process < rows.len() => {
+                rows[process] = Some(link);
             }
             _ => {
-                if let Some(peer) = links.work.iter().find(|peer| is_gone(&peer.link)) {
+                if let Some(peer) = work.iter().find(|peer| is_gone(&peer.link)) {
                     return Err(ClusterError::Lost { process: peer.process, host: peer.host.clone() });
                 }
-                let absent = links.rows.iter().skip(cluster.process + 1).position(Option::is_none);
-                waited(cluster, cluster.process + 1 + absent.unwrap_or_default(), deadline)?;
+                waited(cluster, absent, deadline, &mut named)?;
             }
         }
     }
-    Ok(links)
+    let beat: Beat = match cluster.process {
+        0 => |link: &Link, silent: &[usize]| link.say_now(&ToPeer::Beat(silent.to_vec())),
+        _ => |link: &Link, _: &[usize]| link.say_now(&FromPeer::Beat),
+    };
+    let others = work.iter().map(|peer| (peer.process, peer.host.as_str(), &peer.link));
+    let pulse = Pulse::start(others, beat).map_err(listening)?;
+    Ok(Links { rows, work, pulse })
 }
 
 /// Process 0 hears everybody, and then tells everybody.
 fn welcome(
     cluster: &Cluster,
     agreement: &Agreement,
-    listener: &TcpListener,
+    door: &Door,
     deadline: Instant,
 ) -> Result<Vec<Peer>, ClusterError> {
     let mut peers: Vec<Option<(Peer, Agreement)>> = (1..cluster.processes()).map(|_| None).collect();
-    let mut told = Instant::now();
+    let mut named = Instant::now();
     while let Some(absent) = peers.iter().position(Option::is_none) {
-        match accept(listener) {
+        match door.caller() {
             Some((Hello::Work { process, agreement, threads }, link)) if process > 0 => {
                 let host = cluster.hosts.get(process).cloned().unwrap_or_default();
-                let peer = Peer { process, host, threads, link };
+                let peer = Peer { process, host, threads, link: Link::new(link) };
                 let Some(place) = peers.get_mut(process - 1) else {
                     let count = cluster.processes();
                     let why = format!("`--processes` is {count} on process 0, and process {process} called");
@@ -98,17 +131,13 @@ fn welcome(
                 };
                 *place = Some((peer, agreement));
             }
-            _ => waited(cluster, absent + 1, deadline)?,
+            _ => waited(cluster, absent + 1, deadline, &mut named)?,
         }
         // One that is gone again may be started again, and call anew.
         for place in &mut peers {
             if place.as_ref().is_some_and(|(peer, _)| is_gone(&peer.link)) {
                 *place = None;
             }
-        }
-        if told.elapsed() > Duration::from_secs(10) {
-            tracing::warn!("waiting for process {} at {}", absent + 1, cluster.hosts[absent + 1]);
-            told = Instant::now();
         }
     }
     let peers: Vec<(Peer, Agreement)> = peers.into_iter().flatten().collect();
@@ -117,18 +146,18 @@ fn welcome(
         return Err(refuse(peers, why));
     }
     let mut welcomed = Vec::with_capacity(peers.len());
-    for (mut peer, _) in peers {
+    for (peer, _) in peers {
         let lost = |source| ClusterError::Link { process: peer.process, source };
-        say(&mut peer.link, &ToPeer::Welcome).map_err(lost)?;
+        peer.link.say(&ToPeer::Welcome).map_err(lost)?;
         welcomed.push(peer);
     }
     Ok(welcomed)
 }
 
 fn refuse(peers: Vec<(Peer, Agreement)>, why: String) -> ClusterError {
-    for (mut peer, _) in peers {
+    for (peer, _) in peers {
         // One that is gone already needs no answer.
-        drop(say(&mut peer.link, &ToPeer::Refused(why.clone())));
+        drop(peer.link.say(&ToPeer::Refused(why.clone())));
     }
     ClusterError::Disagree(why)
 }
@@ -136,33 +165,82 @@ fn refuse(peers: Vec<(Peer, Agreement)>, why: String) -> ClusterError {
 /// Calls process 0, and hears whether all agree.
 fn call_first(
     cluster: &Cluster,
+    secret: &Secret,
     agreement: &Agreement,
     threads: usize,
     deadline: Instant,
 ) -> Result<Peer, ClusterError> {
-    let mut link = call(cluster, 0, deadline)?;
+    let mut link = call(cluster, secret, 0, deadline)?;
     let broken = |source| ClusterError::Link { process: 0, source };
     let hello = Hello::Work { process: cluster.process, agreement: agreement.clone(), threads };
     say(&mut link, &hello).map_err(broken)?;
-    match hear(&mut link).map_err(broken)? {
-        ToPeer::Welcome => Ok(Peer { process: 0, host: cluster.hosts[0].clone(), threads: 0, link }),
+    let mut waits = Waiting { link: &mut link, what: "process 0 to say that all have come", named: NAMED };
+    match hear(&mut waits).map_err(broken)? {
+        ToPeer::Welcome => {
+            link.set_read_timeout(None).map_err(broken)?;
+            Ok(Peer { process: 0, host: cluster.hosts[0].clone(), threads: 0, link: Link::new(link) })
+        }
         ToPeer::Refused(why) => Err(ClusterError::Disagree(why)),
         _ => Err(broken(io::ErrorKind::InvalidData.into())),
     }
 }
 
-/// Calls another process until it answers.
-fn call(cluster: &Cluster, process: usize, deadline: Instant) -> Result<TcpStream, ClusterError> {
-    let host = &cluster.hosts[process];
-    loop {
-        let connected = reach(host);
-        match connected.and_then(|link| link.set_nodelay(true).map(|()| link)) {
-            Ok(link) => return Ok(link),
-            Err(error) if Instant::now() > deadline => {
-                return Err(absent(cluster, process, error.to_string()));
+/// Waits for something to be said, and says so from time to time.
+struct Waiting<'l> {
+    link: &'l mut TcpStream,
+    what: &'static str,
+    named: Duration,
+}
+
+impl io::Read for Waiting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let began = Instant::now();
+        loop {
+            self.link.set_read_timeout(Some(self.named))?;
+            match self.link.read(buffer) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    tracing::warn!("waiting for {}, for {} s now", self.what, began.elapsed().as_secs());
+                }
+                other => return other,
             }
-            Err(_) => std::thread::sleep(PAUSE),
         }
+    }
+}
+
+/// Calls another process until it answers, and both have shown that they know the secret.
+fn call(
+    cluster: &Cluster,
+    secret: &Secret,
+    process: usize,
+    deadline: Instant,
+) -> Result<TcpStream, ClusterError> {
+    let host = &cluster.hosts[process];
+    let (mut hung_up, mut named) = (0, Instant::now());
+    loop {
+        let failed = match reach(host) {
+            Ok(mut link) => match secret.call(&mut link, deadline.min(Instant::now() + HELLO)) {
+                Ok(()) => match keep_alive(&link).and_then(|()| link.set_read_timeout(None)) {
+                    Ok(()) => return Ok(link),
+                    Err(error) => error,
+                },
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(ClusterError::Stranger { process, host: host.clone() });
+                }
+                Err(error) => {
+                    hung_up += 1;
+                    error
+                }
+            },
+            Err(error) => error,
+        };
+        if hung_up > HUNG_UP {
+            return Err(ClusterError::Stranger { process, host: host.clone() });
+        }
+        if Instant::now() > deadline {
+            return Err(absent(cluster, process, failed.to_string()));
+        }
+        name(cluster, process, &mut named);
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -178,19 +256,84 @@ fn reach(host: &str) -> io::Result<TcpStream> {
     Err(failed)
 }
 
-/// Somebody who calls and says who it is; strangers are hung up on.
-fn accept(listener: &TcpListener) -> Option<(Hello, TcpStream)> {
-    let (mut link, _) = listener.accept().ok()?;
-    link.set_nonblocking(false).ok()?;
-    link.set_nodelay(true).ok()?;
-    link.set_read_timeout(Some(HELLO)).ok()?;
-    let hello = hear(&mut link).ok()?;
-    link.set_read_timeout(None).ok()?;
-    Some((hello, link))
+/// Where others call.
+struct Door {
+    callers: Receiver<(Hello, TcpStream)>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Door {
+    /// Begins to listen.
+    fn open(listener: TcpListener, secret: Secret) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let (to_us, callers) = bounded(CALLERS);
+        let closed = Arc::new(AtomicBool::new(false));
+        let ends = closed.clone();
+        let listening = move || {
+            let (inside, mut strangers) = (Arc::new(AtomicUsize::new(0)), 0u64);
+            while !ends.load(Ordering::Relaxed) {
+                let Ok((link, from)) = listener.accept() else {
+                    std::thread::sleep(PAUSE / 10);
+                    continue;
+                };
+                if inside.load(Ordering::Relaxed) >= CALLERS {
+                    strangers += 1;
+                    if strangers.is_power_of_two() {
+                        tracing::warn!(
+                            "more than {CALLERS} callers at once, as {from}: {strangers} were hung up on"
+                        );
+                    }
+                    continue;
+                }
+                inside.fetch_add(1, Ordering::Relaxed);
+                let (counted, secret, to_us) = (inside.clone(), secret.clone(), to_us.clone());
+                let hearing = move || {
+                    if let Err(error) = hear_out(link, &secret, &to_us) {
+                        tracing::warn!(
+                            "a caller from {from} was hung up on, it is none of this run: {error}"
+                        );
+                    }
+                    counted.fetch_sub(1, Ordering::Relaxed);
+                };
+                if std::thread::Builder::new().name("caller".to_owned()).spawn(hearing).is_err() {
+                    inside.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::Builder::new().name("door".to_owned()).spawn(listening)?;
+        Ok(Self { callers, closed })
+    }
+
+    /// Somebody who has called, knows the secret and has said who it is; none after a while.
+    fn caller(&self) -> Option<(Hello, TcpStream)> {
+        self.callers.recv_timeout(PAUSE).ok()
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Hears who calls, within a time, and hands the link on.
+fn hear_out(mut link: TcpStream, secret: &Secret, to_us: &Sender<(Hello, TcpStream)>) -> io::Result<()> {
+    let deadline = Instant::now() + HELLO;
+    link.set_nonblocking(false)?;
+    link.set_write_timeout(Some(HELLO))?;
+    keep_alive(&link)?;
+    secret.answer(&mut link, deadline)?;
+    let hello = hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)?;
+    link.set_read_timeout(None)?;
+    link.set_write_timeout(None)?;
+    // Nobody hears it any more when all have come.
+    drop(to_us.try_send((hello, link)));
+    Ok(())
 }
 
 /// Whether the other end has hung up.
-fn is_gone(link: &TcpStream) -> bool {
+fn is_gone(link: &Link) -> bool {
+    let Ok(link) = link.hearing() else { return true };
     let peeked = link.set_nonblocking(true).and_then(|()| link.peek(&mut [0]));
     let blocking = link.set_nonblocking(false);
     match peeked {
@@ -199,12 +342,25 @@ fn is_gone(link: &TcpStream) -> bool {
     }
 }
 
-fn waited(cluster: &Cluster, process: usize, deadline: Instant) -> Result<(), ClusterError> {
+fn waited(
+    cluster: &Cluster,
+    process: usize,
+    deadline: Instant,
+    named: &mut Instant,
+) -> Result<(), ClusterError> {
     if Instant::now() > deadline {
         return Err(absent(cluster, process, "it did not call".to_owned()));
     }
-    std::thread::sleep(PAUSE);
+    name(cluster, process, named);
     Ok(())
+}
+
+/// Names from time to time who has not come.
+fn name(cluster: &Cluster, process: usize, named: &mut Instant) {
+    if named.elapsed() > NAMED {
+        tracing::warn!("waiting for process {process} at {}", cluster.hosts[process]);
+        *named = Instant::now();
+    }
 }
 
 fn absent(cluster: &Cluster, process: usize, why: String) -> ClusterError {

@@ -15,6 +15,9 @@ use crate::store::Recorded;
 /// No message is longer: a length beyond it is not one of ours.
 const LONGEST: u64 = 256 << 20;
 
+/// What somebody says first is no longer: a plan.
+pub const LONGEST_HELLO: u64 = 16 << 20;
+
 /// What a link is for; the first thing said on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Hello {
@@ -49,6 +52,8 @@ pub enum ToPeer {
     Cancel(Digest),
     /// There is no more.
     End,
+    /// It is there, and hears nothing of these others.
+    Beat(Vec<usize>),
 }
 
 /// What another process says.
@@ -58,6 +63,8 @@ pub enum FromPeer {
     Finished(Box<(Action, Recorded)>),
     /// Somebody told that process to stop: the run ends.
     Stop,
+    /// It is there.
+    Beat,
 }
 
 /// Says something.
@@ -76,11 +83,19 @@ pub fn say<T: Serialize>(link: &mut impl Write, message: &T) -> io::Result<()> {
 /// # Errors
 /// When the link is closed or broken, or what comes is no message.
 pub fn hear<T: DeserializeOwned>(link: &mut impl Read) -> io::Result<T> {
+    hear_short(link, LONGEST)
+}
+
+/// The same, of a message of so many bytes at most.
+///
+/// # Errors
+/// As for [`hear`].
+pub fn hear_short<T: DeserializeOwned>(link: &mut impl Read, longest: u64) -> io::Result<T> {
     let mut length = [0; 8];
     link.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
-    if length > LONGEST {
-        let message = format!("a message of at most {LONGEST} bytes expected, {length} announced");
+    if length > longest {
+        let message = format!("a message of at most {longest} bytes expected, {length} announced");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     // Grows with what truly comes, not with what was announced.

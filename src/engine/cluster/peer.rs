@@ -9,8 +9,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use tomoflow_connectors::Digest;
 
+use super::link::Link;
 use super::links::{Links, Peer, meet};
-use super::message::{FromPeer, ToPeer, hear, say};
+use super::message::{FromPeer, ToPeer, hear};
 use super::packed::Packed;
 use super::{Agreement, Cluster, ClusterError};
 use crate::engine::control::Control;
@@ -31,11 +32,14 @@ pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunE
     let mut plan = session::at_home(plan)?;
     let device = networks::device(&plan.settings.device)?;
     let settings = session::executor_settings(&plan, options, device);
-    let Links { rows, mut work } = meet(cluster, &Agreement::of(&plan, cluster), settings.threads)?;
-    let Some(mut first) = work.pop() else { return Ok(()) };
+    let out = plan.settings.out.clone();
+    let Links { rows, mut work, pulse: _pulse } =
+        meet(cluster, &Agreement::of(&plan, cluster), settings.threads, &out)?;
+    let Some(first) = work.pop() else { return Ok(()) };
+    let said = hear_first(&first)?;
     if !Rules::of(&plan).is_empty() {
         let lost = |_| ClusterError::Lost { process: 0, host: first.host.clone() };
-        let ToPeer::Settled(all) = hear(&mut first.link).map_err(lost)? else { return Ok(()) };
+        let ToPeer::Settled(all) = said.recv().map_err(lost)? else { return Ok(()) };
         all.iter().for_each(|(stage, settled)| plan.settle(*stage, settled));
     }
     let plan = Arc::new(plan);
@@ -49,7 +53,7 @@ pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunE
     };
     let executor = Executor::start(context, settings).map_err(RunError::Threads)?;
     let control = Control::connect(plan, cluster, rows)?;
-    let result = work_for(first, executor, &options.stop);
+    let result = work_for(first, &said, executor, options);
     drop(control);
     result
 }
@@ -61,22 +65,33 @@ struct Work {
     under_way: HashMap<Digest, Arc<AtomicBool>>,
 }
 
-fn work_for(first: Peer, executor: Executor, stop: &AtomicBool) -> Result<(), RunError> {
-    let Peer { mut link, host, .. } = first;
-    let broken = |source| RunError::from(ClusterError::Link { process: 0, source });
+/// What process 0 says, heard from now on.
+fn hear_first(first: &Peer) -> Result<Receiver<ToPeer>, RunError> {
     let (to_us, said) = bounded(64);
-    let mut listening = link.try_clone().map_err(broken)?;
+    let link = first.link.clone();
+    let mut hearing = link.hearing().map_err(|source| ClusterError::Link { process: 0, source })?;
     std::thread::Builder::new()
         .name("first".to_owned())
-        .spawn(move || listen(&mut listening, &to_us))
+        .spawn(move || listen(&mut hearing, &link, &to_us))
         .map_err(RunError::Threads)?;
+    Ok(said)
+}
+
+fn work_for(
+    first: Peer,
+    said: &Receiver<ToPeer>,
+    executor: Executor,
+    options: &Options,
+) -> Result<(), RunError> {
+    let Peer { link, host, .. } = first;
+    let broken = |source| RunError::from(ClusterError::Link { process: 0, source });
     let finished = executor.finished().clone();
     let mut work = Work { executor, waiting: VecDeque::new(), under_way: HashMap::new() };
     let mut told_to_stop = false;
     loop {
         work.executor.give_up().map_err(RunError::Threads)?;
         work.dispatch();
-        match next(&said, &finished) {
+        match next(said, &finished) {
             Some(Event::Said(ToPeer::End)) => break,
             Some(Event::Said(message)) => work.hear(message),
             Some(Event::Gone) => return Err(ClusterError::Lost { process: 0, host }.into()),
@@ -84,13 +99,13 @@ fn work_for(first: Peer, executor: Executor, stop: &AtomicBool) -> Result<(), Ru
                 let Finished { action, recorded } = *ended;
                 work.under_way.remove(&action.key);
                 work.executor.ended(&action);
-                say(&mut link, &FromPeer::Finished(Box::new((action, recorded)))).map_err(broken)?;
+                link.say(&FromPeer::Finished(Box::new((action, recorded)))).map_err(broken)?;
             }
             None => {}
         }
-        if stop.load(Ordering::Relaxed) && !told_to_stop {
+        if options.told_to_stop() && !told_to_stop {
             told_to_stop = true;
-            say(&mut link, &FromPeer::Stop).map_err(broken)?;
+            link.say(&FromPeer::Stop).map_err(broken)?;
         }
     }
     work.under_way.values().for_each(|cancelled| cancelled.store(true, Ordering::Relaxed));
@@ -111,7 +126,7 @@ impl Work {
                     cancelled.store(true, Ordering::Relaxed);
                 }
             }
-            ToPeer::Welcome | ToPeer::Settled(_) | ToPeer::Refused(_) | ToPeer::End => {}
+            ToPeer::Welcome | ToPeer::Settled(_) | ToPeer::Refused(_) | ToPeer::End | ToPeer::Beat(_) => {}
         }
     }
 
@@ -140,10 +155,31 @@ fn next(said: &Receiver<ToPeer>, finished: &Receiver<Finished>) -> Option<Event>
     }
 }
 
-fn listen(link: &mut TcpStream, to_us: &Sender<ToPeer>) {
-    while let Ok(message) = hear(link) {
+fn listen(hearing: &mut TcpStream, link: &Link, to_us: &Sender<ToPeer>) {
+    let mut silent = Vec::new();
+    link.heard();
+    while let Ok(message) = hear(hearing) {
+        link.heard();
+        if let ToPeer::Beat(now) = message {
+            if now != silent {
+                tell(&now);
+            }
+            silent = now;
+            continue;
+        }
         if to_us.send(message).is_err() {
             return;
+        }
+    }
+}
+
+/// Names processes of which process 0 hears nothing.
+fn tell(silent: &[usize]) {
+    match silent {
+        [] => tracing::warn!("process 0 hears of all others again"),
+        silent => {
+            let numbers: Vec<String> = silent.iter().map(ToString::to_string).collect();
+            tracing::warn!("process 0 hears nothing of process {}: it is waited for", numbers.join(", "));
         }
     }
 }

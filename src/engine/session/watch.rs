@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, select};
@@ -63,7 +62,7 @@ impl Session {
         // Until when all changes are known: what is still to be taken in may touch what seems quiet.
         let mut known = Instant::now();
         self.monitor.phase(Phase::Watching);
-        while !self.options.stop.load(Ordering::Relaxed) {
+        while !self.options.told_to_stop() {
             let Some(finished) = self.driver.finished() else { return Ok(()) };
             self.driver.dispatch()?;
             self.monitor.update(&self.driver, &self.archive, waiting.settle.len());
@@ -103,7 +102,7 @@ impl Session {
                 converged = Instant::now();
             }
         }
-        self.driver.finished().map_or(Ok(()), |finished| self.stop(&finished))
+        self.driver.finished().map_or(Ok(()), |finished| self.stop(&finished, Some(super::PATIENCE)))
     }
 
     /// Looks at what changed; what follows waits until it is quiet. At first what was there before has been

@@ -112,6 +112,19 @@ impl Monitor {
         self.next = Instant::now() + EVERY.max(now.elapsed() * 20);
     }
 
+    /// Tells of processes that are silent, also while the run waits for them.
+    pub fn teller(&self) -> impl Fn(&[usize]) + Send + use<> {
+        let (latest, folder) = (self.latest.clone(), self.folder.clone());
+        move |silent| {
+            let mut status = latest.lock().unwrap_or_else(PoisonError::into_inner);
+            status.silent = silent.to_vec();
+            status.refresh();
+            if let Err(error) = status.write(&folder) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
     fn write(&mut self) {
         let status = {
             let mut status = self.lock();

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
-use tomoflow_connectors::Reject;
 use tomoflow_connectors::shown::Shown as _;
+use tomoflow_connectors::{Reject, reading};
 
 use crate::operators::source::{Claim, Unmet};
 use crate::operators::spec::FieldProblem;
@@ -57,8 +57,8 @@ impl Listed {
             let message = format!("{}: {error}", path.shown());
             FieldProblem::new("table", message, "a CSV with the columns `file` and `case` is expected")
         };
-        let bytes = std::fs::read(path).map_err(|error| problem(error.into()))?;
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
+        let bytes = reading::table(path).map_err(|error| problem(error.into()))?;
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(&*bytes);
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let mut listed = Self { name, ..Self::default() };
         let around = Around::new(path, root);

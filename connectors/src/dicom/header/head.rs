@@ -1,7 +1,8 @@
 //! A file's head: where the data set begins, and how it is written.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::cell::Cell;
+use std::io::{self, Read};
 
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
@@ -10,6 +11,8 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use super::dataset::{Dataset, vr_of};
 use super::parse::{Encoding, parse, parse_meta};
+use crate::Reject;
+use crate::reading::{self, Room};
 
 /// What a file turned out to be before its data set was parsed.
 pub(crate) struct Head<'a> {
@@ -26,15 +29,21 @@ pub(crate) struct Head<'a> {
     pub(crate) media_class: Option<Cow<'a, str>>,
     /// Whether a deflated data set breaks off.
     cut: bool,
+    /// For what was inflated.
+    _room: Option<Room>,
+    /// For the elements.
+    parsed: Cell<Option<Room>>,
 }
 
 /// Why there is no head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum NoHead {
     /// The code of a file without a data set: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`.
     Code(&'static str),
     /// The file's beginning is not enough to tell.
     Unknown,
+    /// What a deflated data set comes to found no room.
+    Unread(io::Error),
 }
 
 /// The longest head of an element, with room to spare.
@@ -46,16 +55,24 @@ const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 const MAX_INFLATION: u64 = 1100;
 /// And no data set is larger than this: the standard's lengths end there.
 const MAX_INFLATED: u64 = 1 << 32;
+/// Room is made for so many bytes first, and for so many more at most.
+const FIRST_PIECE: usize = 64 << 10;
+const LAST_PIECE: usize = 64 << 20;
 
 impl<'a> Head<'a> {
     /// Finds the data set.
     ///
     /// # Errors
-    /// The code of a file without one: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`.
-    pub(crate) fn find(bytes: &'a [u8]) -> Result<Self, &'static str> {
+    /// What `refused` makes of the code of a file without one (`EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`),
+    /// and `OVER_BUDGET`.
+    pub(crate) fn find(
+        bytes: &'a [u8],
+        refused: impl FnOnce(&'static str) -> Reject,
+    ) -> Result<Self, Reject> {
         Self::find_in(bytes, bytes.len() as u64).map_err(|error| match error {
-            NoHead::Code(code) => code,
-            NoHead::Unknown => "NO_DATASET",
+            NoHead::Code(code) => refused(code),
+            NoHead::Unknown => refused("NO_DATASET"),
+            NoHead::Unread(error) => reading::refused(&error),
         })
     }
 
@@ -82,9 +99,9 @@ impl<'a> Head<'a> {
         if rest.is_empty() {
             return Err(missing);
         }
-        let (body, cut) = match deflated {
-            true => inflate(rest),
-            false => (Cow::Borrowed(rest), false),
+        let (body, cut, room) = match deflated {
+            true => inflate(rest).map_err(NoHead::Unread)?,
+            false => (Cow::Borrowed(rest), false, None),
         };
         let body_length = if whole { body.len() as u64 } else { length.saturating_sub(start as u64) };
         // Deflated, as the meta group says, and hardly a byte came of it.
@@ -99,7 +116,17 @@ impl<'a> Head<'a> {
             uid.into()
         });
         let media_class = meta.text(tags::MEDIA_STORAGE_SOP_CLASS_UID);
-        Ok(Self { body, start, encoding, transfer_syntax, magic, media_class, cut })
+        Ok(Self {
+            body,
+            start,
+            encoding,
+            transfer_syntax,
+            magic,
+            media_class,
+            cut,
+            _room: room,
+            parsed: Cell::default(),
+        })
     }
 
     /// Whether the data set's bytes are those of the file.
@@ -107,11 +134,17 @@ impl<'a> Head<'a> {
         matches!(self.body, Cow::Borrowed(_))
     }
 
-    /// Parses the data set.
-    pub(crate) fn dataset(&self) -> Dataset<'_> {
-        let mut dataset = parse(&self.body, self.encoding);
+    /// Parses the data set, whose elements take room as long as this lives.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn dataset(&self) -> io::Result<Dataset<'_>> {
+        let (mut dataset, bytes) = parse(&self.body, self.encoding)?;
+        let mut room = Room::none();
+        room.grow(bytes)?;
+        self.parsed.set(Some(room));
         dataset.cut |= self.cut;
-        dataset
+        Ok(dataset)
     }
 }
 
@@ -155,18 +188,32 @@ fn sniff(bytes: &[u8], trusted: bool, length_of_all: u64) -> Option<Encoding> {
     }
 }
 
-/// What a deflated data set holds, and whether it breaks off.
-fn inflate(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
+/// What a deflated data set holds, whether it breaks off, and the room that it takes: how much that is shows as it
+/// comes.
+fn inflate(bytes: &[u8]) -> io::Result<(Cow<'_, [u8]>, bool, Option<Room>)> {
     let syntax = TransferSyntaxRegistry.get(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
     let (mut inflated, mut cut) = (Vec::new(), false);
+    let mut room = Room::none();
     if let Some(Codec::Dataset(Some(adapter))) = syntax.map(|syntax| syntax.codec()) {
         let limit = (bytes.len() as u64).saturating_mul(MAX_INFLATION).min(MAX_INFLATED);
-        // A damaged stream leaves what could be read.
-        let read = adapter.adapt_reader(Box::new(bytes)).take(limit).read_to_end(&mut inflated);
-        if let Err(error) = read {
-            tracing::debug!(%error, "a deflated data set is damaged");
-            cut = true;
+        let mut reader = adapter.adapt_reader(Box::new(bytes)).take(limit);
+        loop {
+            // As much again as has come: room is never twice of what is needed.
+            let step = inflated.len().clamp(FIRST_PIECE, LAST_PIECE);
+            room.grow(step as u64)?;
+            inflated.try_reserve_exact(step).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            let before = inflated.len();
+            // A damaged stream leaves what could be read.
+            let read = reader.by_ref().take(step as u64).read_to_end(&mut inflated);
+            if let Err(error) = read {
+                tracing::debug!(%error, "a deflated data set is damaged");
+                cut = true;
+                break;
+            }
+            if inflated.len() - before < step {
+                break;
+            }
         }
     }
-    (Cow::Owned(inflated), cut)
+    Ok((Cow::Owned(inflated), cut, Some(room)))
 }

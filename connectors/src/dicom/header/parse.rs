@@ -1,9 +1,13 @@
 //! Bytes to a data set: explicit and implicit, little and big endian, sequences, fragments.
 
+use std::cell::Cell;
+use std::io;
+
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
 use super::dataset::{Dataset, Element, Fragments, Value, vr_of};
+use crate::reading;
 
 /// How a data set is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +26,30 @@ pub(crate) const UNDEFINED: u32 = u32::MAX;
 /// Real files nest five deep; a damaged one must not exhaust the stack.
 const MAX_DEPTH: u32 = 16;
 
-/// Parses as far as the bytes make sense.
-pub(crate) fn parse(bytes: &[u8], encoding: Encoding) -> Dataset<'_> {
-    Reader::new(bytes, encoding).dataset(0, false)
+/// What an element or an item takes in memory, with what is made of it. The shortest take eight bytes of a file.
+const PIECE: u64 = 128;
+
+thread_local! {
+    /// Elements and items that the data set at hand may still have.
+    static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
+}
+
+/// Counts an element or an item; whether there may be more.
+fn counted() -> bool {
+    LEFT.set(LEFT.get().saturating_sub(1));
+    LEFT.get() > 0
+}
+
+/// Parses as far as the bytes make sense, and says what the elements take in memory beside the bytes.
+///
+/// # Errors
+/// [`reading::is_over`] for elements that take more than reading may hold.
+pub(crate) fn parse(bytes: &[u8], encoding: Encoding) -> io::Result<(Dataset<'_>, u64)> {
+    let most = reading::allowed() / PIECE;
+    LEFT.set(most);
+    let dataset = Reader::new(bytes, encoding).dataset(0, false);
+    let left = LEFT.replace(u64::MAX);
+    if left == 0 { Err(reading::over()) } else { Ok((dataset, (most - left) * PIECE)) }
 }
 
 /// The file meta group, which is explicit little endian whatever follows, and where it ends.
@@ -179,6 +204,9 @@ impl<'a> Reader<'a> {
                 Some(element) => dataset.push(element),
                 None => break,
             }
+            if !counted() {
+                break;
+            }
         }
         dataset.cut |= in_item;
         dataset
@@ -239,7 +267,7 @@ impl<'a> Reader<'a> {
             return None;
         }
         let mut items = Vec::new();
-        while self.at < self.bytes.len() {
+        while self.at < self.bytes.len() && counted() {
             let Some(Header { tag, length, .. }) = self.header() else {
                 *cut = true;
                 return None;
@@ -290,6 +318,9 @@ impl<'a> Reader<'a> {
                 break;
             };
             found.push(fragment);
+            if !counted() {
+                break;
+            }
         }
         let (table, fragments) = found.split_first().map(|(t, f)| (*t, f.to_vec())).unwrap_or_default();
         Value::Fragments(Box::new(Fragments { table, fragments, cut }))
@@ -299,6 +330,10 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(bytes: &[u8], encoding: Encoding) -> Dataset<'_> {
+        super::parse(bytes, encoding).unwrap().0
+    }
 
     fn implicit(tag: (u16, u16), length: u32, value: &[u8]) -> Vec<u8> {
         let head = [tag.0.to_le_bytes(), tag.1.to_le_bytes()].concat();
@@ -352,5 +387,12 @@ mod tests {
         assert!(parse(&dataset, Encoding::IMPLICIT).cut);
         let whole = implicit((0x0010, 0x0020), 2, b"P1");
         assert!(!parse(&whole, Encoding::IMPLICIT).cut);
+    }
+
+    #[test]
+    fn elements_are_counted() {
+        let bytes = implicit((0x0010, 0x0020), 0, b"").repeat(7);
+        let (dataset, room) = super::parse(&bytes, Encoding::IMPLICIT).unwrap();
+        assert_eq!((dataset.elements.len(), room), (7, 7 * PIECE));
     }
 }

@@ -16,9 +16,10 @@ use super::head::{ELEMENT_HEAD, Head, NoHead};
 use super::image::{self, Recent};
 use super::keywords::MoreTags;
 use super::parse::Encoding;
-use super::record::{ObjectKind, Record, kind, record_of};
+use super::record::{ObjectKind, Record, kind, no_dicom, record_of};
 use super::scanner::{Ended, Scan};
 use crate::container;
+use crate::reading::{self, Room};
 
 /// What most headers fit into.
 const FIRST: usize = 8 << 10;
@@ -112,8 +113,15 @@ impl HeaderReader {
         match self.peek(path) {
             Ok(read) => Ok(read),
             Err(Stop::NeedsAll) => {
-                let bytes = container::read(path)?;
-                Ok((record_of(&bytes, path, &MoreTags::default()), bytes.len() as u64))
+                // What is no DICOM shows at its beginning, also in a container.
+                let decides = |head: &[u8], length| Some((no_dicom(head, length)?, length));
+                match container::hold_unless(path, decides)? {
+                    Ok(read) => Ok(read),
+                    Err(bytes) => {
+                        let length = bytes.len() as u64;
+                        Ok((record_of(&bytes, path, &MoreTags::default())?, length))
+                    }
+                }
             }
             Err(Stop::Failed(error)) => Err(error),
         }
@@ -125,7 +133,12 @@ impl HeaderReader {
             Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(Stop::NeedsAll),
             file => file?,
         };
+        reading::ordinary(&file)?;
         let first = self.first;
+        // Given back with the file; what is small is kept for the next one.
+        self.head.truncate(LONG);
+        self.head.shrink_to(LONG);
+        let mut room = Room::none();
         let mut known = grow(&file, &mut self.head, 0, first)?;
         // A file that ends within the first read needs no second question.
         let length = if known < first { known as u64 } else { (&file).seek(SeekFrom::End(0))? };
@@ -143,6 +156,7 @@ impl HeaderReader {
                 Err(needed) if needed <= MOST => {
                     let wanted = needed.max(known * 2).min(length.try_into().unwrap_or(usize::MAX));
                     let before = known;
+                    room.grow((wanted - before) as u64)?;
                     known = grow(&file, &mut self.head, before, wanted)?;
                     if known == before {
                         return Err(Stop::NeedsAll);
@@ -158,7 +172,7 @@ impl HeaderReader {
         let bytes = path.as_os_str().as_bytes();
         let Some(slash) = bytes.iter().rposition(|&byte| byte == b'/').filter(|&at| at + 1 < bytes.len())
         else {
-            return File::open(path);
+            return Ok(reading::open(path)?.0);
         };
         let (above, name) = bytes.split_at(slash + 1);
         let folder = match &mut self.folder {
@@ -170,7 +184,8 @@ impl HeaderReader {
                 folder.insert(Folder { path: above.to_owned(), open })
             }
         };
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        // A FIFO is not waited for.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         Ok(rustix::fs::openat(&folder.open, OsStr::from_bytes(name), flags, Mode::empty())?.into())
     }
 }
@@ -215,7 +230,7 @@ impl Source<'_> {
             Ok(head) if head.plain() => head,
             Err(NoHead::Code(code)) => return Ok(Ok((skip(code), FIRST))),
             Err(NoHead::Unknown) if known.len() < FIRST => return Ok(Err(FIRST)),
-            Ok(_) | Err(NoHead::Unknown) => return Err(Stop::NeedsAll),
+            Ok(_) | Err(NoHead::Unknown | NoHead::Unread(_)) => return Err(Stop::NeedsAll),
         };
         let start = head.start;
         let body = known.get(start..).unwrap_or_default();

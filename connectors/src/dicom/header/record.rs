@@ -1,18 +1,19 @@
 //! What one file holds.
 
+use std::io;
 use std::path::Path;
 
 use dicom_dictionary_std::{tags, uids};
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
-use super::head::Head;
+use super::head::{Head, NoHead};
 use super::instance::Instance;
 use super::keywords::MoreTags;
 use super::{image, refuse};
 use crate::imagefile::{self, ImageFile};
 use crate::rtstruct::Outlines;
-use crate::{Reject, dicom_seg};
+use crate::{Reject, container, dicom_seg};
 
 /// What one file holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ impl Record {
 ///
 /// # Errors
 /// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
-pub fn read_record(path: &Path) -> std::io::Result<Record> {
+pub fn read_record(path: &Path) -> io::Result<Record> {
     read_record_with(path, &MoreTags::default())
 }
 
@@ -61,23 +62,36 @@ pub fn read_record(path: &Path) -> std::io::Result<Record> {
 ///
 /// # Errors
 /// As for [`read_record`].
-pub fn read_record_with(path: &Path, more: &MoreTags) -> std::io::Result<Record> {
+pub fn read_record_with(path: &Path, more: &MoreTags) -> io::Result<Record> {
     match imagefile::read_image_file(path)? {
         Some(image) => Ok(Record::Image(image)),
-        None => Ok(record_of(&crate::container::read(path)?, path, more)),
+        None => match container::hold_unless(path, no_dicom)? {
+            Ok(record) => Ok(record),
+            Err(bytes) => record_of(&bytes, path, more),
+        },
+    }
+}
+
+/// The record of a file whose beginning shows already that it is no DICOM.
+pub(crate) fn no_dicom(beginning: &[u8], length: u64) -> Option<Record> {
+    match Head::find_in(beginning, length) {
+        Err(NoHead::Code(code)) => Some(Record::Skip { code: code.to_owned() }),
+        Ok(_) | Err(NoHead::Unknown | NoHead::Unread(_)) => None,
     }
 }
 
 /// The record of the bytes of a file that is taken for DICOM, whatever its name; its folder stands in where
 /// identifiers are empty.
-pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
+pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> io::Result<Record> {
     let skip = |code: &str| Record::Skip { code: code.to_owned() };
-    let head = match Head::find(bytes) {
+    let head = match Head::find_in(bytes, bytes.len() as u64) {
         Ok(head) => head,
-        Err(code) => return skip(code),
+        Err(NoHead::Code(code)) => return Ok(skip(code)),
+        Err(NoHead::Unknown) => return Ok(skip("NO_DATASET")),
+        Err(NoHead::Unread(error)) => return Err(error),
     };
-    let dataset = head.dataset();
-    match kind(&head, &dataset, dataset.elements.is_empty()) {
+    let dataset = head.dataset()?;
+    Ok(match kind(&head, &dataset, dataset.elements.is_empty()) {
         ObjectKind::Skip(code) => skip(code),
         ObjectKind::Outlines => Record::Outlines(crate::rtstruct::record::outlines(&dataset)),
         ObjectKind::Segments => dicom_seg::outlines(&head, &dataset)
@@ -89,7 +103,7 @@ pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> Record {
             }
             None => skip(image::absent(&head, &dataset)),
         },
-    }
+    })
 }
 
 /// What a data set is, by its class.

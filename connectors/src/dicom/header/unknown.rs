@@ -106,7 +106,7 @@ mod tests {
                 bytes.extend(items);
                 bytes.extend(if open_sequence { implicit((0xFFFE, 0xE0DD), 0, b"") } else { Vec::new() });
                 bytes.extend(explicit(Tag(0x4008, 0x0040), b"SH", b"ok"));
-                let dataset = parse(&bytes, Encoding::EXPLICIT);
+                let dataset = parse(&bytes, Encoding::EXPLICIT).unwrap().0;
                 assert_eq!((dataset.cut, dataset.elements.len()), (false, 2));
                 if tag == SEQUENCE || open_sequence {
                     let item = dataset.items(Tag(tag.0, tag.1)).last().unwrap();

@@ -17,6 +17,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::Reject;
 use crate::container::{self, folder_of};
 use crate::imagefile::ImageHead;
+use crate::reading;
 use crate::shown::Shown as _;
 
 use held::HeldSeries;
@@ -188,6 +189,13 @@ impl Inspection<'_> {
             let read_all = || batch.par_iter().map_init(HeaderReader::default, read).collect();
             let records: Vec<std::io::Result<Read>> = self.readers.install(read_all);
             for (file, record) in batch.into_iter().zip(records) {
+                let record = match record {
+                    // What found no room beside others is read alone.
+                    Err(error) if reading::is_busy(&error) => {
+                        reading::alone(|| self::read(&mut HeaderReader::default(), &file, stats))
+                    }
+                    record => record,
+                };
                 self.take(file, record)?;
             }
             self.tell(InspectEvent::Read { done: of - files.len(), of })?;
@@ -300,7 +308,7 @@ fn complete(paths: &[PathBuf], instances: &mut [Instance]) {
     let shared: Vec<usize> = by_uid.into_values().filter(|found| found.len() > 1).flatten().collect();
     let read = |&index: &usize| {
         let path = std::path::absolute(paths.get(index)?).ok()?;
-        match read_record(&path) {
+        match reading::urgently(|| read_record(&path)) {
             Ok(Record::Instance(instance)) => Some((index, instance)),
             // It changed since its header was read: without a digest it is like no other.
             _ => None,

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Assigned, Part, Subject};
-use crate::connectors::Digest;
+use crate::connectors::{Digest, reading};
 use crate::operators::spec::FieldProblem;
 
 const HINT: &str =
@@ -45,7 +45,7 @@ impl Named {
             path.file_name().map_or_else(|| path.display().to_string(), |name| name.display().to_string());
         let problem =
             |message: String, hint: &str| FieldProblem::new("split.file", format!("{file}{message}"), hint);
-        let bytes = std::fs::read(path).map_err(|error| problem(format!(": {error}"), HINT))?;
+        let bytes = reading::table(path).map_err(|error| problem(format!(": {error}"), HINT))?;
         if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
             json(&bytes, fold).map_err(|(message, hint)| problem(message, hint))
         } else {
