@@ -278,7 +278,7 @@ fn a_process_that_is_stopped_is_named_within_ten_seconds_and_heard_again() {
     let (path, _) = hosts(&place, 2);
     let mut first = process(&place, &path, 0, &["--watch"]);
     let mut first = Running(first.process_group(0).spawn().unwrap());
-    let mut second = Running(process(&place, &path, 1, &[]).spawn().unwrap());
+    let second = Running(process(&place, &path, 1, &[]).spawn().unwrap());
     let said = lines(first.0.stderr.take().unwrap());
     until("the processes work", || status(&place).contains("\"watching\""));
     std::thread::sleep(Duration::from_secs(2));

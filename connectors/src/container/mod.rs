@@ -267,7 +267,7 @@ fn open(path: &Path) -> io::Result<Arc<Container>> {
         return Ok(known.clone());
     }
     let file = Arc::new(file);
-    let kind = kind(path).ok_or(ErrorContainerFormat::InvalidInput)?;
+    let kind = kind(path).ok_or(ErrorKind::InvalidInput)?;
     // Of a byte that a list of members takes in the file, so many in memory at most.
     let grows = match kind {
         ContainerFormat::Zip => 16,
