@@ -10,8 +10,6 @@ use crate::operators::scores::regions;
 use crate::operators::source::Drawing;
 use crate::operators::value::{Mask, Metric};
 
-/// The state of a label that masks have and the case's truth has not: nobody drew it.
-
 /// What was drawn of a case.
 #[derive(Clone, Debug)]
 pub struct Truth {
