@@ -88,7 +88,7 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
             let (files, stage) = (exported.files.len(), &exported.stage);
             super::print(format_args!("{files} files of `{stage}` in {}\n", args.to.display()));
             if args.deidentify {
-                eprintln!(
+                note!(
                     "warning: nobody has looked at the pixels: masks may trace text that is burnt into a scan, and scans may \
                      show it, or a face\nhint: look at the files before they are handed on"
                 );

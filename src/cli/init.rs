@@ -65,7 +65,7 @@ pub fn run(args: &InitArgs, registry: &Registry) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            eprintln!("error: {failure}");
+            note!("error: {failure}");
             ExitCode::from(match failure {
                 Failure::There(_) | Failure::Memory(_) => 2,
                 Failure::Absent(..) | Failure::Init(InitError::Inspect(InspectError::Walk(_))) => 66,

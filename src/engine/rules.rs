@@ -255,7 +255,7 @@ impl Ruled {
             *other != root && matches!(plan.stages[*other].stage, Stage::Assemble(_) | Stage::Scans(_))
         };
         let others = (0..plan.stages.len()).filter(makes_scans);
-        let roots = std::iter::once(root).chain(others).map(|root| StageId::at(root)).collect();
+        let roots = std::iter::once(root).chain(others).map(StageId::at).collect();
         Some(Self {
             stage,
             shown: planned.name.clone(),

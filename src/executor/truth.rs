@@ -10,8 +10,6 @@ use crate::operators::scores::regions;
 use crate::operators::source::Drawing;
 use crate::operators::value::{Mask, Metric};
 
-/// The state of a label that masks have and the case's truth has not: nobody drew it.
-
 /// The code of a training none of whose cases has a voxel of a label.
 pub const NEVER_DRAWN: &str = "LABEL_NEVER_DRAWN";
 

@@ -3,7 +3,7 @@
 /// Makes the configuration, the fields and the documentation of losses from a line for each: its name in pipeline
 /// files, its variant, and its type in the module that declares it.
 macro_rules! losses {
-    ($($name:literal => $Variant:ident: $module:ident::$Loss:ident,)+) => {
+    ($($name:literal => $Tag:ident: $module:ident::$Loss:ident,)+) => {
         $(pub use $module::$Loss;)+
 
         /// What training minimises, from the softmax of the logits. Overlap losses count the background as a class,
@@ -14,7 +14,7 @@ macro_rules! losses {
             $(
                 #[doc = concat!("`", $name, "`")]
                 #[serde(rename = $name)]
-                $Variant($module::$Loss),
+                $Tag($module::$Loss),
             )+
             /// One of a downstream crate.
             #[serde(untagged)]
@@ -25,7 +25,7 @@ macro_rules! losses {
             /// The loss, or the name of one that another crate brings.
             fn known(&self) -> Result<&dyn SegmentationLoss, &str> {
                 match self {
-                    $(Self::$Variant(loss) => Ok(loss),)+
+                    $(Self::$Tag(loss) => Ok(loss),)+
                     Self::Own(named) => Err(&named.name),
                 }
             }
