@@ -170,16 +170,18 @@ impl Driver {
             .filter_map(|(key, action)| Some((&*action.work.series()?.key, key)))
             .collect();
         let then = self.dataset(pin.key);
-        let left = |key: &Digest| match self.fed.get(key) {
-            Some(Outcome::Ok { artifact, .. }) => Some(*artifact),
-            _ => None,
+        let differs = |key: &Digest, before: &Digest| match self.fed.get(key) {
+            Some(Outcome::Ok { artifact, .. }) => artifact != before,
+            Some(Outcome::Failed { .. }) => true,
+            // It was prepared once as it is now, and what came of it was removed since.
+            None => !matches!(self.store.made(*key), Ok(Some(_))),
         };
         let seen = pin.parts.iter().filter(|(_, part)| part.is_some_and(|part| part != Part::Test));
         let (mut changed, mut gone) = (0, 0);
         for (case, _) in seen {
             match (now.get(case.as_str()), then.get(case)) {
                 (None, _) => gone += 1,
-                (Some(key), Some(before)) if left(key) != Some(*before) => changed += 1,
+                (Some(key), Some(before)) if differs(key, before) => changed += 1,
                 _ => {}
             }
         }
