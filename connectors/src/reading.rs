@@ -315,7 +315,9 @@ pub(crate) fn over() -> io::Error {
 fn over_all(allowed: u64) -> io::Error {
     let mebibytes = allowed >> 20;
     let allowed = if mebibytes > 0 { format!("{mebibytes} MiB") } else { format!("{allowed} bytes") };
-    let message = format!("more than {allowed} of a file would be held in memory, which is all that `memory` of `[pipeline]` allows: raise it");
+    let message = format!(
+        "more than {allowed} of a file would be held in memory, which is all that `memory` of `[pipeline]` allows: raise it"
+    );
     io::Error::new(ErrorKind::FileTooLarge, message)
 }
 

@@ -52,9 +52,7 @@ pub fn start(format: Format) {
             ),
             _ => {
                 before(panic);
-                note!(
-                    "error: the control plane failed\nhint: this is a fault of tomoflow, please report it"
-                );
+                note!("error: the control plane failed\nhint: this is a fault of tomoflow, please report it");
             }
         }
         #[expect(clippy::exit, reason = "the other threads would wait for this one for ever")]

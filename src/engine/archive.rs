@@ -22,9 +22,9 @@ use std::io::Seek;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tomoflow_connectors::{Digest, reading};
 use tomoflow_connectors::dicom::{FileStat, MoreTags, Rules};
 use tomoflow_connectors::rtstruct::Form;
+use tomoflow_connectors::{Digest, reading};
 
 use super::rows::Input;
 use crate::executor::keys;

@@ -198,7 +198,8 @@ fn said(file: &ModelFile) -> Result<Option<Vec<Step>>, String> {
 /// A file's card; none for TorchScript.
 fn card(file: &ModelFile) -> Result<Option<ModelCard>, String> {
     let ModelFile::Safetensors { path } = file else { return Ok(None) };
-    let (bytes, _) = reading::open(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let (bytes, _) =
+        reading::open(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     ModelCard::read(bytes).map(Some).map_err(|error| {
         let text = error.to_string();
         format!("{}: {}", path.display(), text.lines().next().unwrap_or_default())

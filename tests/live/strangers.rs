@@ -155,7 +155,8 @@ fn what_is_no_file_is_told_and_never_waited_for() {
     let place = Workplace::new(1);
     let voxels = place.archive().join("images");
     std::fs::create_dir(&voxels).unwrap();
-    let header = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = f.raw\n";
+    let header =
+        "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = f.raw\n";
     std::fs::write(voxels.join("f.mhd"), header).unwrap();
     fifo(&voxels.join("f.raw"));
     std::os::unix::fs::symlink("/dev/zero", voxels.join("zero.zip")).unwrap();
@@ -183,7 +184,8 @@ fn what_is_no_file_is_told_and_never_waited_for() {
     ] {
         let text = place.text.clone();
         let pipeline = place.path().join("other.toml");
-        std::fs::write(&pipeline, text.replacen(from, to, 1).rewrite("out = \"out\"", "out = \"other\"")).unwrap();
+        std::fs::write(&pipeline, text.replacen(from, to, 1).rewrite("out = \"out\"", "out = \"other\""))
+            .unwrap();
         let mut run = Running(command(&["run"], &pipeline).spawn().unwrap());
         let code = run.ends_within(PATIENCE);
         let mut said = String::new();
@@ -220,7 +222,12 @@ fn strangers_neither_hold_up_processes_that_meet_nor_hear_of_the_plan() {
         Err(_) => false,
     });
     // Silent ones, one that announces gigabytes, one that forges what a process says, and what is no message.
-    for bytes in [&b""[..], &[0xFF; 64], &u64::MAX.to_le_bytes(), &[9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 5, 48, 46, 49, 46, 48, 2]] {
+    for bytes in [
+        &b""[..],
+        &[0xFF; 64],
+        &u64::MAX.to_le_bytes(),
+        &[9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 5, 48, 46, 49, 46, 48, 2],
+    ] {
         let mut caller = TcpStream::connect(&hosts[0]).unwrap();
         caller.write_all(bytes).unwrap();
         callers.push(caller);

@@ -376,7 +376,8 @@ impl Seek for At {
 
 /// A container with more members than may be listed.
 fn too_long() -> io::Error {
-    let message = "a list of members so long that `memory` of `[pipeline]` does not allow to hold it: raise it";
+    let message =
+        "a list of members so long that `memory` of `[pipeline]` does not allow to hold it: raise it";
     io::Error::new(ErrorKind::FileTooLarge, message)
 }
 

@@ -50,7 +50,9 @@ impl Zip {
         }
         apart(&mut places)?;
         if all > length.saturating_mul(FAR_MORE) && all > reading::allowed() {
-            return Err(damaged(format!("an archive of {length} bytes whose members come to {all} is refused")));
+            return Err(damaged(format!(
+                "an archive of {length} bytes whose members come to {all} is refused"
+            )));
         }
         Ok(Self { archive, members })
     }
@@ -69,7 +71,9 @@ fn declared(at: &At) -> io::Result<()> {
                 return Err(too_long());
             }
             Some(b"PK\x06\x07") if number(place + 8).is_some_and(|offset| offset < start) => {
-                return Err(damaged("the end of a list of members expected at the archive's end, far from it found"));
+                return Err(damaged(
+                    "the end of a list of members expected at the archive's end, far from it found",
+                ));
             }
             _ => {}
         }
@@ -81,7 +85,9 @@ fn declared(at: &At) -> io::Result<()> {
 fn apart(places: &mut [(u64, u64)]) -> io::Result<()> {
     places.sort_unstable();
     match places.windows(2).any(|two| matches!(two, [(_, end), (start, _)] if start < end)) {
-        true => Err(damaged("members that lie side by side expected, some lie in others: the archive is refused")),
+        true => {
+            Err(damaged("members that lie side by side expected, some lie in others: the archive is refused"))
+        }
         false => Ok(()),
     }
 }

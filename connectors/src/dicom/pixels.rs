@@ -37,14 +37,18 @@ pub fn load_scan(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Scan,
 pub fn same_values(a: (&Path, &Instance), b: (&Path, &Instance)) -> bool {
     let size = |instance: &Instance| instance.pixels.frame_size.map(|length| length as usize);
     // On a thread that may not wait: two files are read all the same.
-    let compared = reading::urgently(|| with_image(a.0, size(a.1), |first| {
-        with_image(b.0, size(b.1), |second| {
-            let count = a.1.frames.len();
-            let counted = [first, second].iter().all(|image| image.instance.frames.len() == count);
-            let same = |frame| Some(values(first, frame)? == values(second, frame)?);
-            Ok::<_, Reject>(counted && (0..count).into_par_iter().all(|frame| same(frame).unwrap_or(false)))
+    let compared = reading::urgently(|| {
+        with_image(a.0, size(a.1), |first| {
+            with_image(b.0, size(b.1), |second| {
+                let count = a.1.frames.len();
+                let counted = [first, second].iter().all(|image| image.instance.frames.len() == count);
+                let same = |frame| Some(values(first, frame)? == values(second, frame)?);
+                Ok::<_, Reject>(
+                    counted && (0..count).into_par_iter().all(|frame| same(frame).unwrap_or(false)),
+                )
+            })
         })
-    }));
+    });
     compared.unwrap_or(false)
 }
 
@@ -115,9 +119,10 @@ pub(super) fn decode<T: Voxel>(
     });
     let later: Vec<_> = filled.collect::<Result<_, _>>()?;
     // What found no room beside others is read alone.
-    later.into_iter().flatten().try_for_each(|(path, mut wanted)| {
-        reading::alone(|| fill(path, &mut wanted, size))
-    })
+    later
+        .into_iter()
+        .flatten()
+        .try_for_each(|(path, mut wanted)| reading::alone(|| fill(path, &mut wanted, size)))
 }
 
 pub(super) fn changed(what: String) -> Reject {

@@ -8,11 +8,11 @@ use dicom_dictionary_std::tags;
 
 use super::grid;
 use super::object::{Kind, Object};
-use crate::{Digest, Reject};
 use crate::dicom::header::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
 use crate::digest::Parts;
 use crate::rtstruct::{Form, Instances, Outlines, Part};
+use crate::{Digest, Reject};
 
 /// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
 pub fn record(bytes: &[u8]) -> Option<Outlines> {

@@ -30,7 +30,9 @@ pub(crate) fn header_lines(
             lines.push(text);
         }
         if lines.len() > MAX_LINES {
-            return Err(super::bad_header(format!("a header of at most {MAX_LINES} lines expected, more found")));
+            return Err(super::bad_header(format!(
+                "a header of at most {MAX_LINES} lines expected, more found"
+            )));
         }
         if end {
             return Ok((lines, offset));

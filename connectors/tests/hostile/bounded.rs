@@ -53,7 +53,8 @@ fn overlapping(path: &Path, members: u16) {
     let mut packer = DeflateEncoder::new(Vec::new(), Compression::fast());
     zeros(&mut packer, 32 << 20);
     let data = packer.finish().unwrap();
-    let both = |bytes: &mut Vec<u8>, numbers: &[u32]| numbers.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
+    let both =
+        |bytes: &mut Vec<u8>, numbers: &[u32]| numbers.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
     let sizes = [0, data.len() as u32, 32 << 20];
     let mut file = b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0".to_vec();
     both(&mut file, &sizes);

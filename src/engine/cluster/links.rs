@@ -62,7 +62,12 @@ pub struct Peer {
 ///
 /// # Errors
 /// When somebody does not come or does not agree.
-pub fn meet(cluster: &Cluster, agreement: &Agreement, threads: usize, out: &Path) -> Result<Links, ClusterError> {
+pub fn meet(
+    cluster: &Cluster,
+    agreement: &Agreement,
+    threads: usize,
+    out: &Path,
+) -> Result<Links, ClusterError> {
     let secret = Secret::of(out)?;
     let deadline = Instant::now() + PATIENCE;
     let own = &cluster.hosts[cluster.process];
@@ -274,7 +279,9 @@ impl Door {
                 if inside.load(Ordering::Relaxed) >= CALLERS {
                     strangers += 1;
                     if strangers.is_power_of_two() {
-                        tracing::warn!("more than {CALLERS} callers at once, as {from}: {strangers} were hung up on");
+                        tracing::warn!(
+                            "more than {CALLERS} callers at once, as {from}: {strangers} were hung up on"
+                        );
                     }
                     continue;
                 }
@@ -282,7 +289,9 @@ impl Door {
                 let (counted, secret, to_us) = (inside.clone(), secret.clone(), to_us.clone());
                 let hearing = move || {
                     if let Err(error) = hear_out(link, &secret, &to_us) {
-                        tracing::warn!("a caller from {from} was hung up on, it is none of this run: {error}");
+                        tracing::warn!(
+                            "a caller from {from} was hung up on, it is none of this run: {error}"
+                        );
                     }
                     counted.fetch_sub(1, Ordering::Relaxed);
                 };

@@ -126,11 +126,7 @@ impl Work {
                     cancelled.store(true, Ordering::Relaxed);
                 }
             }
-            ToPeer::Welcome
-            | ToPeer::Settled(_)
-            | ToPeer::Refused(_)
-            | ToPeer::End
-            | ToPeer::Beat(_) => {}
+            ToPeer::Welcome | ToPeer::Settled(_) | ToPeer::Refused(_) | ToPeer::End | ToPeer::Beat(_) => {}
         }
     }
 

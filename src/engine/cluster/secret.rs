@@ -62,7 +62,8 @@ impl Secret {
         let theirs = read(link, deadline)?;
         let proof = self.proof("who called", [&theirs, &own]);
         link.write_all(&[own, *proof.as_bytes()].concat())?;
-        match blake3::Hash::from_bytes(read(link, deadline)?) == self.proof("who was called", [&theirs, &own]) {
+        match blake3::Hash::from_bytes(read(link, deadline)?) == self.proof("who was called", [&theirs, &own])
+        {
             true => Ok(()),
             false => Err(ErrorKind::PermissionDenied.into()),
         }

@@ -65,7 +65,10 @@ impl<'a> Head<'a> {
     /// # Errors
     /// What `refused` makes of the code of a file without one (`EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`),
     /// and `OVER_BUDGET`.
-    pub(crate) fn find(bytes: &'a [u8], refused: impl FnOnce(&'static str) -> Reject) -> Result<Self, Reject> {
+    pub(crate) fn find(
+        bytes: &'a [u8],
+        refused: impl FnOnce(&'static str) -> Reject,
+    ) -> Result<Self, Reject> {
         Self::find_in(bytes, bytes.len() as u64).map_err(|error| match error {
             NoHead::Code(code) => refused(code),
             NoHead::Unknown => refused("NO_DATASET"),
@@ -113,7 +116,17 @@ impl<'a> Head<'a> {
             uid.into()
         });
         let media_class = meta.text(tags::MEDIA_STORAGE_SOP_CLASS_UID);
-        Ok(Self { body, start, encoding, transfer_syntax, magic, media_class, cut, _room: room, parsed: Cell::default() })
+        Ok(Self {
+            body,
+            start,
+            encoding,
+            transfer_syntax,
+            magic,
+            media_class,
+            cut,
+            _room: room,
+            parsed: Cell::default(),
+        })
     }
 
     /// Whether the data set's bytes are those of the file.
