@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::Workplace;
 use tomoflow::connectors::{LabelMap, Scan, nifti};
@@ -182,5 +183,24 @@ fn an_out_of_another_pipeline_is_refused() {
     let plan = pipeline::load(&other, &[], &Registry::builtin()).unwrap();
     let error = run(plan, &Options::default(), &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("belongs to the pipeline `places`"), "{error}");
+    // A copy of the file under its own name would replace rows all the same; nor may one free or forget anything.
+    fs::write(&other, PIPELINE).unwrap();
+    let before = place.tables();
+    for arguments in
+        [&["run"][..], &["gc", "--delete", "--older-than", "0s"], &["verify", "--mend"], &["retry"]]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
+        let refused = command.arg(arguments[0]).arg(&other).args(&arguments[1..]).output().unwrap();
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(78), "{arguments:?}: {told}");
+        assert!(told.contains("belongs to the pipeline `places`"), "{arguments:?}: {told}");
+    }
     assert_eq!(place.run().actions_run, 0);
+    assert_eq!(place.tables(), before);
+    // Moved, it is the same one.
+    let moved = place.path().join("moved.toml");
+    fs::rename(&other, &moved).unwrap();
+    fs::remove_file(place.pipeline()).unwrap();
+    let plan = pipeline::load(&moved, &[], &Registry::builtin()).unwrap();
+    assert_eq!(run(plan, &Options::default(), &mut |_| {}).unwrap().actions_run, 0);
 }
