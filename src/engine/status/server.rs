@@ -285,10 +285,10 @@ mod tests {
             ("GET /metrics HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\n", "HTTP/1.1 200 OK"),
             ("GET /metrics HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 200 OK"),
             (pieces, "HTTP/1.1 200 OK"),
-            (&many_at_once, "HTTP/1.1 200 OK"),
+            (many_at_once.as_str(), "HTTP/1.1 200 OK"),
             ("HEAD /metrics HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK"),
-            (&long, "HTTP/1.1 431 Request Header Fields Too Large"),
-            (&many, "HTTP/1.1 431 Request Header Fields Too Large"),
+            (long.as_str(), "HTTP/1.1 431 Request Header Fields Too Large"),
+            (many.as_str(), "HTTP/1.1 431 Request Header Fields Too Large"),
             ("\0\0\0\0", "HTTP/1.1 400 Bad Request"),
             ("GET /metrics HTTP/9.9\r\n\r\n", "HTTP/1.1 400 Bad Request"),
         ] {
