@@ -235,7 +235,11 @@ impl Store {
             return Self::blank(out);
         }
         let database = {
-            let _shared = hold(&root, Access::Shared)?;
+            // Nobody holds a store whose file for that is gone.
+            let _shared = match hold(&root, Access::Shared) {
+                Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+                held => Some(held?),
+            };
             database::copy(&state, check)?
         };
         let artifacts = Artifacts::new(&root);

@@ -39,6 +39,7 @@ mod real_dicom;
 mod report;
 mod rules;
 mod seeing;
+mod sound;
 mod summary;
 mod surviving;
 mod tables;
