@@ -111,7 +111,7 @@ pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreErro
     QUIET.set(false);
     match result {
         Ok(Err(StoreError::Database(error))) => Err(match *error {
-            redb::Error::Corrupted(why) => corrupt(why),
+            redb::Error::Corrupted(why) => corrupt(format!("pages are not what was committed ({why})")),
             redb::Error::RepairAborted => corrupt("pages are not what was committed".to_owned()),
             redb::Error::UpgradeRequired(_) => corrupt(error.to_string()),
             redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {

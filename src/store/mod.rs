@@ -243,14 +243,19 @@ impl Store {
         if !state.is_file() {
             return Self::blank(out);
         }
-        let shared = match hold(&root, Access::Shared) {
-            Err(error) if !beside || !matches!(error, StoreError::Held { .. }) => return Err(error),
-            shared => shared,
+        let mut held = None;
+        let _shared = match hold(&root, Access::Shared) {
+            // Nobody holds a store whose file for that is gone.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(error @ StoreError::Held { .. }) if beside => {
+                held = Some(error);
+                None
+            }
+            shared => Some(shared?),
         };
         let Some(database) = database::copy(&state, check)? else {
-            shared?;
             let why = "it changes all the time, though nobody holds the store".to_owned();
-            return Err(StoreError::Corrupt { path: state, why });
+            return Err(held.unwrap_or(StoreError::Corrupt { path: state, why }));
         };
         let artifacts = Artifacts::new(&root);
         let store = Self { root, artifacts, database, _lock: None, scratch: true };

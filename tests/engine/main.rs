@@ -43,6 +43,7 @@ mod regions;
 mod report;
 mod rules;
 mod seeing;
+mod sound;
 mod summary;
 mod surviving;
 mod tables;

@@ -16,10 +16,26 @@ impl Tables {
         let folder = self.folder.join(table.name());
         let wrong = self.wrong_files(&folder);
         if !wrong.is_empty() {
-            let dropped = drop_files(&folder, table, &wrong)?;
-            dropped.into_iter().for_each(|name| self.edited.add(folder.join(name)));
+            for name in drop_files(&folder, table, &wrong)? {
+                self.set_aside(folder.join(name));
+            }
         }
         DeltaTable::open(&folder, table)
+    }
+
+    /// Gives a damaged file another name: an earlier version that needs it must not be read with other figures.
+    fn set_aside(&mut self, path: PathBuf) {
+        let aside = path.with_extension("parquet.damaged");
+        if let Err(error) = fs::rename(&path, aside)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!("{} stays in its place: {error}", path.display());
+        }
+        self.kept.remove(&path);
+        if let Err(error) = self.store.keep_written(&[(path.clone(), None)]) {
+            tracing::error!("how tables were written is not kept: {error}");
+        }
+        self.edited.add(path);
     }
 
     /// Files of a table that somebody had changed or removed since they were written, in a line.

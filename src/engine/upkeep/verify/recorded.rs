@@ -1,5 +1,6 @@
 //! The store's database, its small files, and what it says that actions led to.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -91,25 +92,31 @@ pub(super) fn artifacts(store: &Store, verified: &mut Verified) -> Result<(), Ru
         .collect();
     verified.artifacts = named.iter().filter(|(_, sound)| *sound).count();
     verified.damaged = named.into_iter().filter(|(_, sound)| !sound).map(|(digest, _)| digest).collect();
-    if verified.records.damaged.is_empty() || verified.mended {
-        outcomes(store, verified)?;
-    }
+    let readable = verified.records.damaged.is_empty() || verified.mended;
+    let lost = if readable { outcomes(store, verified)? } else { Vec::new() };
     if verified.mended {
         for digest in &verified.damaged {
             // Reading it removes it.
             drop(store.artifacts().get(*digest));
         }
         store.forget(&verified.figures)?;
+        // Nobody misses what nobody wants any more; what is wanted is made again.
+        store.forget(&lost)?;
     }
     Ok(())
 }
 
-fn outcomes(store: &Store, verified: &mut Verified) -> Result<(), RunError> {
-    let mut figures = Vec::new();
+/// Gives the actions whose artifacts are damaged or gone.
+fn outcomes(store: &Store, verified: &mut Verified) -> Result<Vec<Digest>, RunError> {
+    let (mut figures, mut lost) = (Vec::new(), Vec::new());
+    let damaged: HashSet<Digest> = verified.damaged.iter().copied().collect();
     for (key, Recorded { outcome, .. }) in store.all_outcomes()? {
         let Outcome::Ok { artifact, detail, figures: rows, .. } = outcome else { continue };
-        let gone =
-            [Some(artifact), detail].into_iter().flatten().filter(|digest| !store.artifacts().has(*digest));
+        let mut left = [Some(artifact), detail].into_iter().flatten();
+        let gone: Vec<Digest> = left.clone().filter(|digest| !store.artifacts().has(*digest)).collect();
+        if !gone.is_empty() || left.any(|digest| damaged.contains(&digest)) {
+            lost.push(key);
+        }
         verified.missing.extend(gone);
         if !rows.is_empty() {
             figures.push((key, artifact, rows));
@@ -123,7 +130,7 @@ fn outcomes(store: &Store, verified: &mut Verified) -> Result<(), RunError> {
         Digest::of(&bytes) == *artifact && !same(&bytes, rows)
     });
     verified.figures = wrong.map(|(key, ..)| key).collect();
-    Ok(())
+    Ok(lost)
 }
 
 fn same(bytes: &[u8], rows: &[FigureRow]) -> bool {

@@ -1,0 +1,352 @@
+//! `verify` finds what is not as it was written: a turned bit anywhere, a database or a key that is gone; and mends it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use tomoflow::connectors::dicom::walk;
+use tomoflow::connectors::table::{Table, read_rows};
+use tomoflow::engine::{self, Verified};
+use tomoflow::operators::registry::Registry;
+
+use crate::support::text::Rewrite as _;
+use crate::support::{Workplace, assert_same};
+
+/// A pipeline with every kind of output, which ran so often that logs are summed up.
+fn place() -> Workplace {
+    let mut place = Workplace::new(1);
+    place.text += "\n[sinks.flat]\ntype = \"parquet\"\ninputs = [\"largest\", \"scores\"]\n\
+                   \n[sinks.files]\ntype = \"files\"\ninputs = [\"largest\"]\npath = \"out/files\"\n";
+    for above in ["0.8", "0.5"] {
+        let known = place.text.lines().find(|line| line.starts_with("above")).unwrap().to_owned();
+        place.text = place.text.rewrite(&known, &format!("above = {above}"));
+        (0..6).for_each(|_| drop(place.run()));
+    }
+    assert!(place.out().join("tables/runs/_delta_log/_last_checkpoint").is_file());
+    place
+}
+
+/// What verifying finds; an error by name is a finding as well.
+fn verify(place: &Workplace) -> Result<Verified, String> {
+    engine::verify(place.plan(&Registry::builtin()), false).map_err(|error| error.to_string())
+}
+
+fn files(place: &Workplace) -> Vec<(PathBuf, u64)> {
+    let files = walk(&place.out()).unwrap().into_iter().filter(|file| file.size > 0);
+    files.map(|file| (file.path, file.size)).collect()
+}
+
+/// Turns a bit of a file; turned again, the file is what it was.
+fn turn(path: &Path, at: u64, bit: u8) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1 << bit], at).unwrap();
+}
+
+/// All records of a database, read from a copy as they lie.
+fn records(path: &Path) -> BTreeMap<String, BTreeSet<(Vec<u8>, Vec<u8>)>> {
+    let copy = tempfile::tempdir().unwrap();
+    let copied = copy.path().join("copy");
+    fs::copy(path, &copied).unwrap();
+    let database = redb::Database::open(&copied).unwrap();
+    let read = database.begin_read().unwrap();
+    let mut all = BTreeMap::new();
+    for name in ["outcomes", "pins", "made", "parts", "records", "lists", "spacings", "settled"] {
+        let table: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new(name);
+        let Ok(table) = read.open_table(table) else { continue };
+        let rows = table.iter().unwrap().map(|row| row.unwrap());
+        all.insert(
+            name.to_owned(),
+            rows.map(|(key, row)| (key.value().to_vec(), row.value().to_vec())).collect(),
+        );
+    }
+    for name in ["files", "history", "written", "verdicts"] {
+        let table: TableDefinition<&[u8], &[u8]> = TableDefinition::new(name);
+        let Ok(table) = read.open_table(table) else { continue };
+        let rows = table.iter().unwrap().map(|row| row.unwrap());
+        all.insert(
+            name.to_owned(),
+            rows.map(|(key, row)| (key.value().to_vec(), row.value().to_vec())).collect(),
+        );
+    }
+    let members: TableDefinition<&[u8], ()> = TableDefinition::new("members");
+    let rows = read.open_table(members).unwrap();
+    let rows = rows.iter().unwrap().map(|row| (row.unwrap().0.value().to_vec(), Vec::new()));
+    all.insert("members".to_owned(), rows.collect());
+    let kept: TableDefinition<&str, &[u8]> = TableDefinition::new("kept files");
+    let rows = read.open_table(kept).unwrap();
+    let rows = rows.iter().unwrap().map(|row| row.unwrap());
+    let rows = rows.map(|(key, row)| (key.value().as_bytes().to_vec(), row.value().to_vec()));
+    all.insert("kept files".to_owned(), rows.collect());
+    all
+}
+
+#[test]
+fn a_turned_bit_anywhere_is_found_or_carries_nothing() {
+    let place = place();
+    let first = verify(&place).unwrap();
+    assert!(first.sound() && first.unknown == 0, "{first}");
+    let state = place.out().join("store/state.redb");
+    let before = records(&state);
+    let files = files(&place);
+    let mut rng = ChaCha8Rng::seed_from_u64(41);
+    let (mut found, mut nothing): (BTreeMap<String, usize>, BTreeMap<String, usize>) = Default::default();
+    let total: u64 = files.iter().map(|(_, size)| size).sum();
+    for flip in 0..1000 {
+        // Half of them by bytes, half of them by files: most bytes are the database's.
+        let (path, size) = if flip % 2 == 0 {
+            let mut at = rng.random_range(0..total);
+            let place = files.iter().find(|(_, size)| {
+                let here = at < *size;
+                at = at.saturating_sub(*size);
+                here
+            });
+            place.unwrap()
+        } else {
+            &files[rng.random_range(0..files.len())]
+        };
+        let (at, bit) = (rng.random_range(0..*size), rng.random_range(0..8));
+        turn(path, at, bit);
+        let kind = kind(&place, path);
+        match verify(&place) {
+            Ok(verified) if verified.sound() => {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                match name {
+                    // A page of the database that no record lies in.
+                    "state.redb" => {
+                        assert_eq!(records(&state), before, "byte {at}, bit {bit} of the database")
+                    }
+                    // Who ran last, and how far a run has come that has ended: written anew by each.
+                    "holder" | "status.json" => {}
+                    _ => panic!("byte {at}, bit {bit} of {}: not found", path.display()),
+                }
+                *nothing.entry(kind).or_default() += 1;
+            }
+            Ok(_) => *found.entry(kind).or_default() += 1,
+            Err(error) => {
+                assert!(error.contains("hint: "), "{error}");
+                *found.entry(kind).or_default() += 1;
+            }
+        }
+        turn(path, at, bit);
+    }
+    assert!(verify(&place).unwrap().sound());
+    println!("found: {found:?}\ncarries nothing: {nothing:?}");
+    assert!(found.values().sum::<usize>() > 600, "{found:?}");
+    for kind in ["database", "artifacts", "data", "log", "parquet", "masks"] {
+        assert!(found.contains_key(kind), "no bit of {kind} was turned: {found:?}");
+    }
+}
+
+/// What a file is.
+fn kind(place: &Workplace, path: &Path) -> String {
+    let below = path.strip_prefix(place.out()).unwrap().to_string_lossy().into_owned();
+    let kinds = [
+        ("store/state.redb", "database"),
+        ("store/artifacts", "artifacts"),
+        ("store/", "store"),
+        ("_delta_log", "log"),
+        ("tables/", "data"),
+        ("parquet/", "parquet"),
+        ("files/", "masks"),
+    ];
+    kinds.iter().find(|(part, _)| below.contains(part)).map_or(below, |(_, kind)| (*kind).to_owned())
+}
+
+#[test]
+fn one_bit_of_each_kind_is_mended() {
+    let place = place();
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut kinds: BTreeMap<String, Vec<(PathBuf, u64)>> = BTreeMap::new();
+    for (path, size) in files(&place) {
+        if !path.ends_with("holder") && !path.ends_with("status.json") {
+            kinds.entry(kind(&place, &path)).or_default().push((path, size));
+        }
+    }
+    let before = place.tables();
+    for (kind, files) in kinds {
+        for _ in 0..4 {
+            // What runs and what is mended writes other files, so that a name may be gone.
+            let there: Vec<_> = files.iter().filter(|(path, _)| path.is_file()).collect();
+            let Some((path, _)) = there.get(rng.random_range(0..there.len().max(1))) else { continue };
+            let size = fs::metadata(path).unwrap().len();
+            let mut at = rng.random_range(0..size);
+            if kind == "database" {
+                // Within a record: most pages hold none.
+                let bytes = fs::read(path).unwrap();
+                let records: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+                at = records[rng.random_range(0..records.len())] as u64;
+            }
+            turn(path, at, rng.random_range(0..8));
+            let found = verify(&place);
+            if found.as_ref().is_ok_and(Verified::sound) {
+                continue;
+            }
+            let when = format!("byte {at} of {}", path.display());
+            let mended = engine::verify(place.plan(&Registry::builtin()), true);
+            let mended = mended.unwrap_or_else(|error| panic!("{when}: {error}"));
+            let summary = place.run();
+            assert_same(&place.tables(), &before, &when);
+            let after = verify(&place).unwrap_or_else(|error| panic!("{when}: {error}"));
+            assert!(after.sound(), "{when}: {after}\nfound {mended}\nrun {summary}");
+        }
+    }
+}
+
+#[test]
+fn a_figure_is_held_against_its_artifact() {
+    let place = Workplace::new(1);
+    place.run();
+    let before = place.tables();
+    let state = place.out().join("store/state.redb");
+    let value = place.metrics().into_iter().find(|row| row.metric == "dice").unwrap().value.unwrap();
+    // A record as an earlier version wrote it, without a check of its own, and with another figure.
+    const OUTCOMES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("outcomes");
+    let change = |turned: bool| {
+        let database = redb::Database::open(&state).unwrap();
+        let write = database.begin_write().unwrap();
+        {
+            let mut outcomes = write.open_table(OUTCOMES).unwrap();
+            let holds = |bytes: &[u8]| bytes.windows(8).position(|window| window == value.to_le_bytes());
+            let rows = outcomes.iter().unwrap().map(|row| row.unwrap());
+            let row = rows
+                .map(|(key, row)| (*key.value(), row.value().to_vec()))
+                .find(|(_, row)| holds(row).is_some());
+            let (key, mut row) = row.unwrap();
+            row.truncate(row.len() - 16);
+            if turned {
+                let at = holds(&row).unwrap();
+                row[at + 6] ^= 8;
+            }
+            outcomes.insert(&key, row.as_slice()).unwrap();
+        }
+        write.commit().unwrap();
+    };
+    change(true);
+    let found = verify(&place).unwrap();
+    assert!(found.figures.len() == 1 && !found.sound(), "{found}");
+    assert!(found.to_string().contains("are not those of its artifact"), "{found}");
+    assert_eq!(engine::verify(place.plan(&Registry::builtin()), true).unwrap().figures.len(), 1);
+    assert_eq!(place.run().actions_run, 1);
+    assert_same(&place.tables(), &before, "mended");
+    // With its own figure it is as good as ever.
+    change(false);
+    let found = verify(&place).unwrap();
+    assert!(found.sound() && found.records.unchecked >= 1, "{found}");
+    assert_eq!(place.run().actions_run, 0);
+}
+
+#[test]
+fn without_the_database_or_the_key_nothing_is_sound() {
+    let place = Workplace::new(1);
+    let never = place.tomoflow("verify", &[]);
+    assert_eq!(never.code, Some(1), "{}", never.out);
+    assert!(never.out.contains("there is no database") && !never.out.contains("all sound"), "{}", never.out);
+    assert!(!place.out().exists(), "verify writes nothing");
+    place.run();
+    let before = place.tables();
+    let key = place.out().join("store/identity.key");
+    let bytes = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    let gone = place.tomoflow("verify", &[]);
+    assert_eq!(gone.code, Some(1), "{}", gone.out);
+    assert!(gone.out.contains("identity.key: it is not there"), "{}", gone.out);
+    let refused = place.tomoflow("run", &[]);
+    assert_eq!(refused.code, Some(74), "{}", refused.err);
+    assert!(refused.err.contains("the key of the pseudonyms"), "{}", refused.err);
+    assert_eq!(place.tomoflow("verify", &["--mend"]).code, Some(1));
+    assert_eq!(fs::read(&key).unwrap(), bytes);
+    assert_eq!(place.run().actions_run, 0);
+    assert_same(&place.tables(), &before, "with its key again");
+    fs::remove_file(place.out().join("store/state.redb")).unwrap();
+    let gone = place.tomoflow("verify", &[]);
+    assert_eq!(gone.code, Some(1), "{}", gone.out);
+    assert!(gone.out.contains("there is no database") && !gone.out.contains("all sound"), "{}", gone.out);
+    assert!(!place.out().join("store/state.redb").exists());
+    place.run();
+    assert_same(&place.tables(), &before, "made again");
+    assert_eq!(place.tomoflow("verify", &[]).code, Some(0));
+}
+
+#[test]
+fn a_damaged_database_is_an_error_by_name() {
+    let place = Workplace::new(1);
+    place.run();
+    let state = place.out().join("store/state.redb");
+    let whole = fs::read(&state).unwrap();
+    let before = place.tables();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let mut refused = 0;
+    for round in 0..60 {
+        let mut bytes = whole.clone();
+        let at = rng.random_range(0..bytes.len());
+        match round % 5 {
+            0 => bytes.truncate(at),
+            1 => bytes.iter_mut().skip(at).take(512).for_each(|byte| *byte = 0),
+            2 => bytes.iter_mut().skip(at).take(64).for_each(|byte| *byte ^= rng.random::<u8>()),
+            3 => bytes = (0..bytes.len()).map(|_| rng.random()).collect(),
+            _ => {
+                let (from, to) = (at / 4096 * 4096, rng.random_range(0..bytes.len() / 4096) * 4096);
+                let page = bytes[to..to + 4096].to_vec();
+                bytes[from..from + 4096].copy_from_slice(&page);
+            }
+        }
+        fs::write(&state, bytes).unwrap();
+        for command in ["verify", "plan", "run"] {
+            let ended = place.tomoflow(command, &[]);
+            assert!(
+                !ended.err.contains("panicked") && ended.signal.is_none(),
+                "round {round}: {command} {}",
+                ended.err
+            );
+            match ended.code {
+                Some(0) => assert_same(&place.tables(), &before, command),
+                Some(1) if command == "verify" => {}
+                Some(74) => assert!(ended.err.contains("hint: "), "{}", ended.err),
+                other => panic!("round {round}: {command} ended with {other:?}: {}", ended.err),
+            }
+            refused += usize::from(ended.code != Some(0));
+        }
+    }
+    assert!(refused > 60, "{refused}");
+    engine::verify(place.plan(&Registry::builtin()), true).unwrap();
+    place.run();
+    assert_same(&place.tables(), &before, "mended");
+}
+
+#[test]
+fn a_run_writes_rows_again_whose_file_was_damaged() {
+    let place = Workplace::new(2);
+    place.run();
+    let before = place.tables();
+    for table in [Table::Cases, Table::Masks, Table::Metrics, Table::Summary] {
+        let folder = place.out().join("tables").join(table.name());
+        let (_, live) = tomoflow::connectors::table::current_files(&folder).unwrap().unwrap();
+        let path = folder.join(live.first().unwrap());
+        turn(&path, fs::metadata(&path).unwrap().len() / 3, 2);
+        let summary = place.run();
+        assert!(summary.to_string().contains("damaged, changed or removed"), "{summary}");
+        assert_same(&place.tables(), &before, table.name());
+        // As after a `vacuum` that went too far.
+        let (_, live) = tomoflow::connectors::table::current_files(&folder).unwrap().unwrap();
+        fs::remove_file(folder.join(live.first().unwrap())).unwrap();
+        place.run();
+        assert_same(&place.tables(), &before, table.name());
+    }
+    let runs = place.out().join("tables/runs");
+    assert_eq!(read_rows(&runs, Table::Runs).unwrap().len(), 9);
+    assert!(verify(&place).unwrap().sound());
+    // Of a run nothing else tells.
+    let (_, live) = tomoflow::connectors::table::current_files(&runs).unwrap().unwrap();
+    fs::write(runs.join(live.first().unwrap()), "damaged").unwrap();
+    let mended = engine::verify(place.plan(&Registry::builtin()), true).unwrap();
+    assert!(mended.lost.iter().any(|lost| lost.contains("rows of `runs`")), "{mended}");
+    assert!(mended.to_string().contains("cannot be made again: rows of `runs`"), "{mended}");
+    place.run();
+    assert!(verify(&place).unwrap().sound());
+}
