@@ -16,6 +16,13 @@ use super::problem::{Found, Sources, Span};
 use super::syntax;
 use super::tree::{Node, Origin, Table, Value};
 
+/// How a file says what differs from another one.
+pub(super) const EXTENDS: &str = "A file that opens with `extends = \"base.toml\"`, before `[pipeline]`, says what differs \
+    from another pipeline. Tables are merged key by key; a list or any other value takes the place of the base's, and so \
+    does a table that names another `type`. `without = [\"operators.near\", \"operators.net.patience\"]` leaves out what \
+    the base has. A path is relative to the folder of the file that it stands in. What has been computed is found as if \
+    the whole stood in one file, which `tomoflow check --resolved` prints.";
+
 /// Files that extend each other, the first one included.
 const MAX_FILES: usize = 16;
 /// A pipeline file is no longer than this.
@@ -210,7 +217,8 @@ impl Chain<'_> {
         let name =
             Path::new(&name).parent().map_or_else(|| PathBuf::from(&relative), |at| at.join(&relative));
         let number = self.sources.push(&name.to_string_lossy(), &text);
-        self.files.folders.push(path.parent().unwrap_or(&folder).to_owned());
+        let beside = path.parent().unwrap_or(&folder);
+        self.files.folders.push(beside.canonicalize().unwrap_or_else(|_| beside.to_owned()));
         self.seen.push(real);
         let (table, problems) = syntax::read(&text, number, 0);
         self.found.extend(problems);

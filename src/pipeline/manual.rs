@@ -3,8 +3,10 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::describe;
+use super::extends::EXTENDS;
 use super::reference::{Listed, listed, ports};
 use super::settings;
+use super::sweep::SWEEP;
 use crate::operators::spec::{Default, Field, Role, Spec};
 
 /// Columns by which what belongs to a field stands in.
@@ -27,19 +29,6 @@ pub fn manual(spec: &Spec, width: usize) -> String {
     }
     text
 }
-
-/// How a file says what differs from another one.
-pub(super) const EXTENDS: &str = "A file that opens with `extends = \"base.toml\"`, before `[pipeline]`, says what differs \
-    from another pipeline. Tables are merged key by key; a list or any other value takes the place of the base's, and so \
-    does a table that names another `type`. `without = [\"operators.near\", \"operators.net.patience\"]` leaves out what \
-    the base has. A path is relative to the folder of the file that it stands in. What has been computed is found as if \
-    the whole stood in one file, which `tomoflow check --resolved` prints.";
-
-/// How one file runs many trials.
-pub(super) const SWEEP: &str = "`[sweep]` runs through values: `\"operators.net.loss.lambda\" = [0.0, 0.2, 0.4]` and \
-    `\"operators.net.seed\" = [1, 2, 3]` below it make nine trainings. Stages that have such a field, and those that come \
-    after them, are there once for each combination, by names like `net_lambda_0_2_seed_1`; what comes before is done once. \
-    A sink takes all of them, and `tomoflow compare` holds the combinations against each other, seeds together.";
 
 /// The page of the `[pipeline]` table.
 pub fn manual_of_pipeline(width: usize) -> String {

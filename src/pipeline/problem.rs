@@ -250,8 +250,8 @@ impl Sources {
         let rest = rest.strip_suffix('\r').unwrap_or(rest);
         let length = span.end - span.start;
         let column = before.chars().count() + 1;
-        let (left_out, indent) = match column + rest.len() > LONG && column > BEFORE {
-            true => (column - BEFORE, BEFORE),
+        let (left_out, indent) = match column + rest.len() > LONG && column > BEFORE + 1 {
+            true => (column - 1 - BEFORE, BEFORE),
             false => (0, column - 1),
         };
         let mut shown = before.chars().skip(left_out).chain(rest.chars());

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::describe;
-use super::manual::{EXTENDS, SWEEP};
+use super::extends::EXTENDS;
 use super::settings;
+use super::sweep::SWEEP;
 use super::wiring::kinds;
 use crate::operators::registry::Registry;
 use crate::operators::spec::{Default, Field, FieldKind, Output, Role, Section, Spec};

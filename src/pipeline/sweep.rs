@@ -17,6 +17,12 @@ use super::tree::{Key, Node, Origin, Table, Value};
 use crate::operators::registry::Registry;
 use crate::operators::spec::Section;
 
+/// How one file runs many trials.
+pub(super) const SWEEP: &str = "`[sweep]` runs through values: `\"operators.net.loss.lambda\" = [0.0, 0.2, 0.4]` and \
+    `\"operators.net.seed\" = [1, 2, 3]` below it make nine trainings. Stages that have such a field, and those that come \
+    after them, are there once for each combination, by names like `net_lambda_0_2_seed_1`; what comes before is done once. \
+    A sink takes all of them, and `tomoflow compare` holds the combinations against each other, seeds together.";
+
 /// Combinations of values, more than anybody reads.
 const MAX_COMBINATIONS: usize = 1000;
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, points};
 
 use super::outcome::{Outcome, Recorded};
-use super::records::ByDigest;
+use super::sealed::ByDigest;
 use super::{Described, Store, StoreError, kept, sealed};
 use crate::operators::models::train::Part;
 

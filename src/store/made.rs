@@ -4,7 +4,7 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, points};
 
-use super::records::{ByBytes, ByDigest};
+use super::sealed::{ByBytes, ByDigest};
 use super::{Store, StoreError, sealed};
 
 /// An action's key → what entered it.

@@ -1,19 +1,15 @@
 //! The database's records, each held against the check that it carries and against those that name it.
 
-use redb::{ReadTransaction, TableDefinition};
+use redb::ReadTransaction;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tomoflow_connectors::Digest;
 
 use super::made::{HISTORY, MADE, Made, PARTS, Past};
+use super::sealed::{ByBytes, ByDigest};
 use super::settled::{SETTLED, SPACINGS};
 use super::written::{WRITTEN, Written};
 use super::{Pin, Pinned, Store, StoreError, actions, database, index, kept, sealed};
-
-/// A table whose keys are digests.
-pub(super) type ByDigest = TableDefinition<'static, &'static [u8; 32], &'static [u8]>;
-/// A table whose keys are bytes.
-pub(super) type ByBytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// What the database's records came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -14,7 +14,8 @@ use tomoflow_connectors::{Digest, private};
 
 use super::database::{self, Check};
 use super::made::{HISTORY, MADE, PARTS};
-use super::records::{ByBytes, ByDigest, by_bytes, by_digest};
+use super::records::{by_bytes, by_digest};
+use super::sealed::{ByBytes, ByDigest};
 use super::settled::{SETTLED, SPACINGS};
 use super::written::WRITTEN;
 use super::{Access, DATABASE, FORMAT, META, StoreError, actions, hold, sealed};

@@ -2,11 +2,17 @@
 //!
 //! Earlier versions wrote records without one, and read those that have one: they read no further than the record.
 
+use redb::TableDefinition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tomoflow_connectors::Digest;
 
 use super::StoreError;
+
+/// A table whose keys are digests.
+pub(super) type ByDigest = TableDefinition<'static, &'static [u8; 32], &'static [u8]>;
+/// A table whose keys are bytes.
+pub(super) type ByBytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// Bytes of a mark.
 const MARK: usize = 16;

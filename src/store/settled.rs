@@ -4,7 +4,7 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
-use super::records::ByDigest;
+use super::sealed::ByDigest;
 use super::{Store, StoreError, sealed};
 use crate::operators::cases::rule::Settled;
 

@@ -11,7 +11,7 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
-use super::records::ByBytes;
+use super::sealed::ByBytes;
 use super::{Store, StoreError, sealed};
 
 /// Path → the file as it was written.

@@ -97,7 +97,7 @@ fn the_schema_of_the_builtin_types_is_whole() {
     let definitions = schema["$defs"].as_object().unwrap();
     assert_eq!(definitions.len(), Registry::builtin().entries().count());
     for section in Section::ALL {
-        let stages = &schema["properties"][section.name()]["additionalProperties"]["oneOf"];
+        let stages = &schema["properties"][section.name()]["additionalProperties"]["then"]["oneOf"];
         for stage in stages.as_array().unwrap() {
             let path = stage["$ref"].as_str().unwrap();
             let definition = schema.pointer(path.trim_start_matches('#')).unwrap();
