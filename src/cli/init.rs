@@ -23,7 +23,8 @@ const GIGABYTES: [f64; 2] = [1.0, 8.0];
 pub struct InitArgs {
     /// The folder, `.zip` or `.tar` with the archive
     path: PathBuf,
-    /// The pipeline file, which must not be there yet; `-` prints it. Left out, it is called as the folder is
+    /// The pipeline file, which must not be there yet. When it is left out, or `-`, the pipeline is printed, with paths
+    /// from the current folder on
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Take the place of a pipeline file that is there
@@ -86,7 +87,7 @@ fn make(args: &InitArgs, registry: &Registry) -> Result<(Draft, Option<PathBuf>)
         return Err(Failure::Absent(args.path.clone(), hint));
     }
     let name = name(&args.path);
-    let printed = args.out.as_deref() == Some(Path::new("-"));
+    let printed = args.out.as_deref().is_none_or(|out| out == Path::new("-"));
     let file = args.out.clone().filter(|_| !printed).unwrap_or_else(|| PathBuf::from(format!("{name}.toml")));
     if !printed && !args.force && file.exists() {
         return Err(Failure::There(file));
@@ -191,7 +192,7 @@ fn tell(draft: &Draft, args: &InitArgs, file: Option<&Path>) {
             super::print(format_args!("{text}{file} is written. Next:\n  tomoflow run {file}\n"));
         }
         // The pipeline itself is on standard output.
-        None => eprint!("{text}"),
+        None => note!("{}", text.trim_end()),
     }
 }
 

@@ -10,6 +10,9 @@ use super::described::Described;
 use super::toml;
 use crate::operators::registry::Registry;
 
+/// Labels, each with the values that stand for it.
+type NamedValues = Vec<(String, Vec<u16>)>;
+
 /// Label files that are read for their values, where no description names them.
 const READ: usize = 24;
 /// Labels that are taken for such; more values are rather no labels.
@@ -174,7 +177,7 @@ impl Known {
     }
 
     /// Its labels, where the values are theirs.
-    fn named(self, values: &BTreeSet<u16>) -> Option<(&'static str, Vec<(String, Vec<u16>)>)> {
+    fn named(self, values: &BTreeSet<u16>) -> Option<(&'static str, NamedValues)> {
         let (name, labels): (_, &[(&str, &[u16])]) = match self {
             Self::Lits => ("LiTS", &[("liver", &[1, 2]), ("lesion", &[2])]),
             Self::Promise12 => ("PROMISE12", &[("prostate", &[1])]),

@@ -183,7 +183,7 @@ fn together(templates: &[&Template]) -> String {
 /// Whether all these folders are called as those of patients are.
 fn of_patients(names: &[&str]) -> bool {
     let is = |name: &&str| PATIENTS.iter().any(|word| name.to_ascii_lowercase().starts_with(word));
-    names.iter().all(|name| is(name))
+    names.iter().all(is)
 }
 
 /// A pattern that fits the same files whatever their case is called, to leave them out.

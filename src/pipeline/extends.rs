@@ -87,27 +87,28 @@ pub(super) fn apply(
 ) -> Table {
     let mut chain = Chain { sources, files, found, seen: Vec::new() };
     chain.seen.push(chain.first(name));
-    let mut layers = Vec::new();
+    let (mut layers, mut broken) = (Vec::new(), false);
     let mut next = Some((root, 0));
     while let Some((mut table, source)) = next {
         let extends = take(&mut table, "extends");
         let without = take(&mut table, "without").map(|node| chain.without(&node, extends.is_some()));
         layers.push(Layer { table, without: without.unwrap_or_default() });
         next = extends.as_ref().and_then(|node| chain.base(node, source));
-        if let (Some(_), None, Some(last)) = (&extends, &next, layers.last_mut()) {
-            unsure(&mut last.table);
-        }
+        broken |= extends.is_some() && next.is_none();
     }
     let mut layers = layers.into_iter().rev();
     let Some(Layer { table: mut merged, .. }) = layers.next() else { return Table::new(Origin::Header) };
     for Layer { table, without } in layers {
         for (path, span) in without {
-            if !remove(&mut merged, &path) && !merged.damaged {
+            if !remove(&mut merged, &path) && !broken && !merged.damaged {
                 let problem = Found::new(span, format!("the base has no `{path}`"));
                 found.push(problem.label("nothing to leave out").hint("write it with dots, as `--set` does"));
             }
         }
         merge(&mut merged, table);
+    }
+    if broken {
+        unsure(&mut merged);
     }
     merged
 }

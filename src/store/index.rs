@@ -299,12 +299,12 @@ impl Store {
     }
 }
 
+/// What is told of a record: its table, its key, and whether it is whole; `None` where it has no check of its own.
+pub(super) type Shown<'a> = dyn FnMut(&str, &[u8], Option<bool>) + 'a;
+
 /// Shows every record of the index: its table, its key, and whether it is whole and has a check of its own. What a file
 /// held must be found as a record, and the file among the members of its series, and the other way round.
-pub(super) fn check(
-    read: &redb::ReadTransaction,
-    show: &mut dyn FnMut(&str, &[u8], Option<bool>),
-) -> Result<(), StoreError> {
+pub(super) fn check(read: &redb::ReadTransaction, show: &mut Shown<'_>) -> Result<(), StoreError> {
     let (files, members, records) =
         match (read.open_table(FILES), read.open_table(MEMBERS), read.open_table(RECORDS)) {
             (Err(redb::TableError::TableDoesNotExist(_)), ..) => return Ok(()),

@@ -382,12 +382,19 @@ fn what_cannot_be_is_said() {
     has(&text(&output.stderr), &["`labels`"]);
     place.scan("Dataset003_C/a.nii.gz", &phantom(0).0);
     fs::write(place.folder.path().join("Dataset003_C.toml"), "# mine\n").unwrap();
-    let output = init(&["data/Dataset003_C"]);
+    let file = ["data/Dataset003_C", "--out", "Dataset003_C.toml"];
+    let output = init(&file);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(fs::read_to_string(place.folder.path().join("Dataset003_C.toml")).unwrap(), "# mine\n");
-    let output = init(&["data/Dataset003_C", "--out", "-"]);
-    assert!(output.status.success() && text(&output.stdout).contains("[pipeline]"), "{output:?}");
-    assert_eq!(init(&["data/Dataset003_C", "--force"]).status.code(), Some(0));
+    // Printed, it is the pipeline and nothing else.
+    for args in [&["data/Dataset003_C"][..], &["data/Dataset003_C", "--out", "-"]] {
+        let output = init(args);
+        assert!(output.status.success() && text(&output.stdout).contains("[pipeline]"), "{output:?}");
+        fs::write(place.folder.path().join("printed.toml"), &output.stdout).unwrap();
+        let check = tomoflow(place.folder.path(), &["check", "printed.toml"]);
+        assert!(check.status.success(), "{}", text(&check.stdout));
+    }
+    assert_eq!(init(&[&file[..], &["--force"]].concat()).status.code(), Some(0));
     assert_eq!(init(&["data", "--gpu-memory", "0"]).status.code(), Some(2));
 }
 

@@ -48,8 +48,11 @@ fn turn(path: &Path, at: u64, bit: u8) {
     file.write_all_at(&[byte[0] ^ 1 << bit], at).unwrap();
 }
 
+/// Keys and values of a table.
+type Rows = BTreeSet<(Vec<u8>, Vec<u8>)>;
+
 /// All records of a database, read from a copy as they lie.
-fn records(path: &Path) -> BTreeMap<String, BTreeSet<(Vec<u8>, Vec<u8>)>> {
+fn records(path: &Path) -> BTreeMap<String, Rows> {
     let copy = tempfile::tempdir().unwrap();
     let copied = copy.path().join("copy");
     fs::copy(path, &copied).unwrap();

@@ -80,11 +80,11 @@ pub fn meet(
     } else {
         welcome(cluster, agreement, &door, deadline)?
     };
-    for process in 0..cluster.process {
+    for (process, row) in rows.iter_mut().enumerate().take(cluster.process) {
         let mut link = call(cluster, &secret, process, deadline)?;
         let hello = Hello::Rows { process: cluster.process };
         say(&mut link, &hello).map_err(|source| ClusterError::Link { process, source })?;
-        rows[process] = Some(link);
+        *row = Some(link);
     }
     let mut named = Instant::now();
     while let Some(absent) = rows.iter().skip(cluster.process + 1).position(Option::is_none) {

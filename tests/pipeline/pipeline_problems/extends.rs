@@ -130,21 +130,111 @@ fn another_type_takes_the_place_of_the_whole_table_and_files_stand_in_a_row() {
 fn a_mistake_is_in_the_file_that_has_it() {
     let broken = BASE.replace("type = \"resample\"", "type = \"resampel\"");
     let row = "extends = \"shared/base.toml\"\n[pipeline]\nname = \"row\"\n[operators.bright]\nabuve = 3\n";
-    check(&[("row.toml", row), ("shared/base.toml", &broken)], expect![[r#""#]]);
+    check(
+        &[("row.toml", row), ("shared/base.toml", &broken)],
+        expect![[r#"
+        error: `threshold` has no field `abuve`
+         --> row.toml:5:1
+          |
+        5 | abuve = 3
+          | ^^^^^ unknown field
+        hint: did you mean `above`?
+
+        error: there is no operator of type `resampel`
+          --> shared/base.toml:16:8
+           |
+        16 | type = "resampel"
+           |        ^^^^^^^^^^ unknown type
+        hint: did you mean `resample`?
+
+        row.toml: 2 problems
+    "#]],
+    );
 }
 
 #[test]
 fn a_base_that_cannot_be_read_is_one_problem() {
     let rest = "[pipeline]\nname = \"row\"\n[operators.bright]\nabove = 3\n";
     let files = |extends: &str| format!("{extends}\n{rest}");
-    check(&[("row.toml", &files("extends = \"gone.toml\""))], expect![[r#""#]]);
-    check(&[("row.toml", &files("extends = \"shared\""))], expect![[r#""#]]);
-    check(&[("row.toml", &files("extends = 3"))], expect![[r#""#]]);
-    check(&[("row.toml", &files("extends = \"row.toml\""))], expect![[r#""#]]);
+    check(
+        &[("row.toml", &files("extends = \"gone.toml\""))],
+        expect![[r#"
+        error: the base of this pipeline cannot be read
+         --> row.toml:1:11
+          |
+        1 | extends = "gone.toml"
+          |           ^^^^^^^^^^^ No such file or directory (os error 2)
+        hint: a path is relative to the folder of the file that it stands in
+
+        row.toml: 1 problem
+    "#]],
+    );
+    check(
+        &[("row.toml", &files("extends = \"shared\""))],
+        expect![[r#"
+        error: the base of this pipeline cannot be read
+         --> row.toml:1:11
+          |
+        1 | extends = "shared"
+          |           ^^^^^^^^ no file found
+        hint: name the file, not its folder
+
+        row.toml: 1 problem
+    "#]],
+    );
+    check(
+        &[("row.toml", &files("extends = 3"))],
+        expect![[r#"
+        error: `extends` takes the path of a pipeline file
+         --> row.toml:1:11
+          |
+        1 | extends = 3
+          |           ^ 3 found
+        hint: for example `extends = "base.toml"`, before `[pipeline]`
+
+        row.toml: 1 problem
+    "#]],
+    );
+    check(
+        &[("row.toml", &files("extends = \"row.toml\""))],
+        expect![[r#"
+        error: pipelines extend each other in a circle
+         --> row.toml:1:11
+          |
+        1 | extends = "row.toml"
+          |           ^^^^^^^^^^ it extends this one
+        hint: of files that extend each other one must stand for itself
+
+        row.toml: 1 problem
+    "#]],
+    );
     let back = "extends = \"../row.toml\"\n";
     check(
         &[("row.toml", &files("extends = \"shared/back.toml\"")), ("shared/back.toml", back)],
-        expect![[r#""#]],
+        expect![[r#"
+            error: `pipeline` needs `out`
+             --> row.toml:2:1
+              |
+            2 | [pipeline]
+              | ^^^^^^^^^^ `out` is missing
+            hint: the folder for the store, the tables and the report, relative to the pipeline file
+
+            error: `operators.bright` needs a `type`
+             --> row.toml:4:1
+              |
+            4 | [operators.bright]
+              | ^^^^^^^^^^^^^^^^^^ `type` is missing
+            hint: under `operators` it is `assemble`, `augment`, `bag`, `clip`, `closing`, `combine`, `connected_components`, `crop`, `evaluate`, `fill_holes`, `histogram_match`, `infer`, `label`, `largest_component`, `opening`, `pad`, `patches`, `percentiles`, `remove_small`, `reorient`, `resample`, `stack`, `threshold`, `train`, `window` or `zscore`
+
+            error: pipelines extend each other in a circle
+             --> shared/back.toml:1:11
+              |
+            1 | extends = "../row.toml"
+              |           ^^^^^^^^^^^^^ it extends this one
+            hint: of files that extend each other one must stand for itself
+
+            row.toml: 3 problems
+        "#]],
     );
 }
 
@@ -152,8 +242,38 @@ fn a_base_that_cannot_be_read_is_one_problem() {
 fn what_is_left_out_must_be_there() {
     let row =
         "extends = \"shared/base.toml\"\nwithout = [\"operators.brigt\", 3]\n[pipeline]\nname = \"row\"\n";
-    check(&[("row.toml", row), ("shared/base.toml", BASE)], expect![[r#""#]]);
-    check(&[("row.toml", &format!("without = [\"operators.bright\"]\n{BASE}"))], expect![[r#""#]]);
+    check(
+        &[("row.toml", row), ("shared/base.toml", BASE)],
+        expect![[r#"
+        error: the base has no `operators.brigt`
+         --> row.toml:2:12
+          |
+        2 | without = ["operators.brigt", 3]
+          |            ^^^^^^^^^^^^^^^^^ nothing to leave out
+        hint: write it with dots, as `--set` does
+
+        error: `without` takes a list of keys
+         --> row.toml:2:31
+          |
+        2 | without = ["operators.brigt", 3]
+          |                               ^ 3 found
+
+        row.toml: 2 problems
+    "#]],
+    );
+    check(
+        &[("row.toml", &format!("without = [\"operators.bright\"]\n{BASE}"))],
+        expect![[r#"
+        error: `without` goes with `extends`
+         --> row.toml:1:11
+          |
+        1 | without = ["operators.bright"]
+          |           ^^^^^^^^^^^^^^^^^^^^ no base
+        hint: it leaves out what a base has: `extends = "base.toml"`
+
+        row.toml: 1 problem
+    "#]],
+    );
 }
 
 #[test]

@@ -74,47 +74,47 @@ fn options_have_places() {
             error: there is no stage `nett` under `operators`
              --> --set:2:11
               |
-            3 | operators.nett.epochs=1
+            2 | operators.nett.epochs=1
               |           ^^^^ unknown stage
             hint: did you mean `net`?
 
             error: `pipeline` has no field `nmae`
              --> --set:3:10
               |
-            4 | pipeline.nmae="x"
+            3 | pipeline.nmae="x"
               |          ^^^^ unknown field
             hint: did you mean `name`?
 
             error: a key is missing
              --> --set:4:1
               |
-            5 | =
+            4 | =
               | ^ expected here
 
             error: `=` expected after a key
              --> --set:5:2
               |
-            6 | a
+            5 | a
               |  ^ `=` expected here
 
             error: `name` is text, which has no keys
              --> --set:6:10
               |
-            7 | pipeline.name.x=1
+            6 | pipeline.name.x=1
               |          ^^^^ not a table in the file
             hint: set the whole value instead
 
             error: an option sets one key
              --> --set:7:1
               |
-            8 | [x]
+            7 | [x]
               | ^^^ KEY=VALUE expected
             hint: for example `--set operators.net.epochs=3`
 
             error: an option sets one key
              --> --set:8:1
               |
-            9 |
+            8 |
               | ^ KEY=VALUE expected
             hint: for example `--set operators.net.epochs=3`
         "#]],

@@ -135,12 +135,72 @@ fn a_value_early_on_takes_all_that_follows_with_it_and_fields_of_one_name_are_to
 fn mistakes_are_located_in_the_sweep() {
     let with =
         |keys: &str| TEXT.split_once("\"operators.net").map(|(text, _)| format!("{text}{keys}\n")).unwrap();
-    problems(&with("\"operators.nett.seed\" = [1]"), expect![[r#""#]]);
-    problems(&with("\"pipeline.memory\" = [\"1 GiB\"]"), expect![[r#""#]]);
-    problems(&with("\"operators.net\" = [1]"), expect![[r#""#]]);
-    problems(&with("\"operators.net.seed\" = 3"), expect![[r#""#]]);
-    problems(&with("\"operators.net.loss.lamda\" = [0.1, 0.2]"), expect![[r#""#]]);
-    problems(&with("\"operators.net.loss.lambda\" = [0.1, \"much\"]"), expect![[r#""#]]);
+    problems(
+        &with("\"operators.nett.seed\" = [1]"),
+        expect![[r#"
+        error: there is no stage `nett` under `operators`
+          --> a.toml:53:1
+           |
+        53 | "operators.nett.seed" = [1]
+           | ^^^^^^^^^^^^^^^^^^^^^ unknown stage
+        hint: did you mean `net`?
+    "#]],
+    );
+    problems(
+        &with("\"pipeline.memory\" = [\"1 GiB\"]"),
+        expect![[r#"
+        error: `pipeline.memory` is no field of a stage
+          --> a.toml:53:1
+           |
+        53 | "pipeline.memory" = ["1 GiB"]
+           | ^^^^^^^^^^^^^^^^^
+        hint: write section, stage and field: `"operators.net.seed" = [1, 2, 3]`
+    "#]],
+    );
+    problems(
+        &with("\"operators.net\" = [1]"),
+        expect![[r#"
+        error: `operators.net` is no field of a stage
+          --> a.toml:53:1
+           |
+        53 | "operators.net" = [1]
+           | ^^^^^^^^^^^^^^^
+        hint: write section, stage and field: `"operators.net.seed" = [1, 2, 3]`
+    "#]],
+    );
+    problems(
+        &with("\"operators.net.seed\" = 3"),
+        expect![[r#"
+        error: `operators.net.seed` takes a list of values
+          --> a.toml:53:24
+           |
+        53 | "operators.net.seed" = 3
+           |                        ^ 3 found
+        hint: each value is a run of what depends on it
+    "#]],
+    );
+    problems(
+        &with("\"operators.net.loss.lamda\" = [0.1, 0.2]"),
+        expect![[r#"
+        error: `loss` of type `hardness_dice` has no field `lamda`
+          --> a.toml:53:1
+           |
+        53 | "operators.net.loss.lamda" = [0.1, 0.2]
+           | ^^^^^^^^^^^^^^^^^^^^^^^^^^ unknown field
+        hint: did you mean `lambda`?
+    "#]],
+    );
+    problems(
+        &with("\"operators.net.loss.lambda\" = [0.1, \"much\"]"),
+        expect![[r#"
+        error: `loss.lambda` takes a number from 0 to 1
+          --> a.toml:53:37
+           |
+        53 | "operators.net.loss.lambda" = [0.1, "much"]
+           |                                     ^^^^^^ text found
+        hint: the degree to which a wrong voxel counts more than a right one; 0 is plain Dice
+    "#]],
+    );
     let many = (0..1001).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
     let refused = read(&with(&format!("\"operators.net.seed\" = [{many}]"))).unwrap_err().to_string();
     assert!(refused.contains("at most 1000 combinations expected"), "{refused}");
