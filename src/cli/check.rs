@@ -25,18 +25,18 @@ pub struct CheckArgs {
 /// Checks a pipeline: exit code 0, 66 when there is no file, 78 when it has errors.
 pub fn run(args: &CheckArgs, registry: &Registry) -> ExitCode {
     let file = args.pipeline.path().display();
-    match args.pipeline.load(registry) {
-        Ok(plan) => {
-            if args.resolved {
-                return written_out(args, registry);
-            }
+    let checked = match args.resolved {
+        true => args.pipeline.written_out(registry).map(super::print),
+        false => args.pipeline.load(registry).map(|plan| {
             print_all(&plan.warnings, args.json);
             print_all(owned(&plan).as_slice(), args.json);
             if !args.json {
                 super::print(format_args!("{file}: {}\n", summary(&plan)));
             }
-            ExitCode::SUCCESS
-        }
+        }),
+    };
+    match checked {
+        Ok(()) => ExitCode::SUCCESS,
         Err(problems) => {
             print_all(&problems.0, args.json);
             if !args.json {
@@ -44,17 +44,6 @@ pub fn run(args: &CheckArgs, registry: &Registry) -> ExitCode {
             }
             ExitCode::from(problems.exit_code())
         }
-    }
-}
-
-/// Prints the pipeline as one file.
-fn written_out(args: &CheckArgs, registry: &Registry) -> ExitCode {
-    match args.pipeline.written_out(registry) {
-        Ok(text) => {
-            super::print(text);
-            ExitCode::SUCCESS
-        }
-        Err(problems) => super::refuse(&problems),
     }
 }
 

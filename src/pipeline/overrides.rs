@@ -122,9 +122,6 @@ fn set(root: &mut Table, path: &[Key], node: Node) -> Option<Found> {
             }
         }
     }
-    match table.get_mut(&last.name) {
-        Some(entry) => *entry = (last.clone(), node),
-        None => table.entries.push((last.clone(), node)),
-    }
+    put(table, std::slice::from_ref(last), node);
     None
 }
