@@ -61,7 +61,7 @@ pub static SPEC: Spec = Spec {
             doc: "The values that count as background, so that no row tells of them: `[2, 3]`.",
         },
         Field {
-            doc: "Of labels with a file each, those that are a part of others, which are scored with them: \
+            doc: "The labels with a file each that are a part of others, which are scored with them: \
                   `{ liver = [\"lesion\"] }`. In one map values say it: `{ liver = [1, 2], lesion = [2] }`.",
             ..HOLDS
         },
