@@ -344,8 +344,8 @@ fn model(
 
 fn readers(plan: &Plan) -> Vec<Reader> {
     let reader = |(number, stage): (usize, &crate::pipeline::PlannedStage)| {
-        let assemble = match &stage.stage {
-            Stage::Assemble(assemble) => assemble,
+        let rules = match &stage.stage {
+            Stage::Assemble(rules) => *rules,
             Stage::Scans(_) => return Some(Reader { stage: StageId::at(number), origin: Origin::Files }),
             _ => return None,
         };
@@ -361,7 +361,7 @@ fn readers(plan: &Plan) -> Vec<Reader> {
             operator.0.as_slice(),
             &plan.stages[source].spec.version.to_le_bytes(),
         ]);
-        let instances = Instances { source, root, rules: assemble.rules, digest };
+        let instances = Instances { source, root, rules, digest };
         Some(Reader { stage: StageId::at(number), origin: Origin::Instances(instances) })
     };
     plan.stages.iter().enumerate().filter_map(reader).collect()

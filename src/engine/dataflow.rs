@@ -175,9 +175,9 @@ impl<'s> Built<'s, '_> {
                 self.outlines.insert(index, own(&known.outlines, index));
             }
             Stage::Assemble(_) | Stage::Scans(_) => self.assemble(index, own(&known.series, index)),
-            Stage::Label(label) => {
+            Stage::Label { newest } => {
                 let images = own(&known.images, plan.origin(index));
-                self.label(index, label.newest, images);
+                self.label(index, *newest, images);
             }
             // Fused: what they depend on is in the chain's key, and they run inside its action.
             Stage::Transform(transform) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tomoflow_connectors::dicom::Rules;
 use tomoflow_connectors::{Geometry, LabelMap};
 
 use super::cases::rule::{Measured, Rule, Settled};
@@ -101,16 +102,19 @@ pub enum Stage {
     Scans(Arc<dyn ScanSource>),
     /// Labels of scans (`rtstruct`, `dicom_seg`, `label_images`, `deeplesion_boxes`).
     Labels(Arc<dyn LabelSource>),
-    /// Instances to a scan.
-    Assemble(super::cases::assemble::Assemble),
+    /// Instances to a scan, by the rules of what becomes of missing slices and uneven gaps.
+    Assemble(Rules),
     /// A scan and outlines to a case.
-    Label(super::cases::label::Label),
+    Label {
+        /// Whether the newest of several structure sets is taken.
+        newest: bool,
+    },
     /// Case to case.
     Transform(Arc<dyn Transform>),
     /// Case to samples.
     View(super::samples::view::View),
     /// Samples with random changes.
-    Augment(Arc<super::samples::augment::Augment>),
+    Augment(Arc<super::samples::augment::changes::Augment>),
     /// Samples to a model.
     Train(Train),
     /// Case and model to masks.

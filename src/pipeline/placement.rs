@@ -60,7 +60,7 @@ pub(super) fn known_labels(
         for at in upstream(inputs, index) {
             match &built[at] {
                 Some(Stage::Transform(_)) => {}
-                Some(Stage::Label(_)) => {
+                Some(Stage::Label { .. }) => {
                     let source =
                         inputs[at].get(1).copied().flatten().and_then(|source| built[source].as_ref());
                     let Some(names) = source.and_then(label_names) else { break };

@@ -240,7 +240,7 @@ impl Archive {
     fn matched_with(&self, labels: StageId) -> Vec<usize> {
         let with = self.plan.stages.iter().enumerate().filter(|(_, stage)| {
             let sources = stage.inputs.get(1..).unwrap_or_default();
-            matches!(stage.stage, Stage::Label(_)) && sources.contains(&labels.place())
+            matches!(stage.stage, Stage::Label { .. }) && sources.contains(&labels.place())
         });
         let origins: BTreeSet<usize> = with.map(|(number, _)| self.plan.origin(number)).collect();
         let readers = self.readers.iter().enumerate();

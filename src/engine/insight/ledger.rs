@@ -118,7 +118,7 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<OperatorUsed> {
         let inputs = &plan.stages[stage].inputs;
         let mut at = inputs[inputs.len() - 1];
         let makes_cases = |at: usize| {
-            matches!(plan.stages[at].stage, Stage::Label(_) | Stage::Assemble(_) | Stage::Scans(_))
+            matches!(plan.stages[at].stage, Stage::Label { .. } | Stage::Assemble(_) | Stage::Scans(_))
         };
         while !makes_cases(at) {
             at = plan.stages[at].inputs[0];

@@ -44,13 +44,6 @@ pub static SPEC: Spec = Spec {
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// How series become scans.
-#[derive(Clone, Copy, Debug)]
-pub struct Assemble {
-    /// What becomes of missing slices and uneven gaps.
-    pub rules: Rules,
-}
-
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let word = |field: &str| config.get(field).and_then(|word| word.as_str());
     let on_gap = match word("on_gap") {
@@ -62,5 +55,5 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         Some("resample") => OnUneven::Resample,
         _ => OnUneven::Reject,
     };
-    Ok(Stage::Assemble(Assemble { rules: Rules { on_gap, on_uneven } }))
+    Ok(Stage::Assemble(Rules { on_gap, on_uneven }))
 }

@@ -34,14 +34,7 @@ pub static SPEC: Spec = Spec {
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// How labels find their scan.
-#[derive(Clone, Copy, Debug)]
-pub struct Label {
-    /// Whether the newest of several structure sets is taken.
-    pub newest: bool,
-}
-
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let newest = config.get("on_several").and_then(|word| word.as_str()) == Some("newest");
-    Ok(Stage::Label(Label { newest }))
+    Ok(Stage::Label { newest })
 }

@@ -1,7 +1,6 @@
 //! A small registry with a field of every kind, so that the checker's tests do not depend on what the
 //! built-in types happen to declare.
 
-use tomoflow::operators::cases::label::Label;
 use tomoflow::operators::registry::{Entry, Registry, Stage};
 use tomoflow::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -179,7 +178,7 @@ static TABLES: Spec = Spec {
 };
 
 fn build(_: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Label(Label { newest: false }))
+    Ok(Stage::Label { newest: false })
 }
 
 /// Fields that do not go together: a flat network with many levels.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::networks::sample::Target;
 
 fn built(config: serde_json::Value) -> Result<Stage, Vec<FieldProblem>> {
     let mut full = json!({ "elastic_grid_mm": 8.0, "probability": 1.0 });
