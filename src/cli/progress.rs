@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::engine::StageCount;
+use crate::engine::{StageCount, Training, trainings};
 
 /// Seconds between two plain lines, so that a log of a long run stays short.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -49,12 +49,14 @@ impl Progress {
     }
 
     fn draw(&mut self, stages: &BTreeMap<String, StageCount>) {
+        let trainings = trainings();
         let mut ordered: Vec<_> = stages.iter().collect();
         ordered.sort_by_key(|(_, count)| count.order);
         for (name, count) in ordered {
             let bar = self.stages.entry(name.clone()).or_insert_with(|| {
                 let bar = self.bars.add(ProgressBar::new(0));
-                let style = ProgressStyle::with_template("{prefix:>14} {bar:30} {pos}/{len} {msg} {elapsed}");
+                let style =
+                    ProgressStyle::with_template("{prefix:>14} {bar:30} {pos}/{len} {elapsed} {wide_msg}");
                 bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
                 bar.set_prefix(name.clone());
                 bar.enable_steady_tick(Duration::from_millis(250));
@@ -62,9 +64,10 @@ impl Progress {
             });
             bar.set_length(count.wanted as u64);
             bar.set_position(done(count) as u64);
-            if count.failed > 0 {
-                bar.set_message(format!("{} failed", count.failed));
-            }
+            let failed = (count.failed > 0).then(|| format!("{} failed", count.failed));
+            let training = trainings.get(name).map(Training::line);
+            let told: Vec<_> = failed.into_iter().chain(training).collect();
+            bar.set_message(told.join(", "));
         }
     }
 

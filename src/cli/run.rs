@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 
@@ -116,9 +116,13 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     let result = if args.watch {
         let mut last = (0, 0);
         engine::watch(plan, &options, &mut |_| {}, &mut |summary| {
+            let time = humantime::format_rfc3339_seconds(SystemTime::now());
+            if !summary.moved.is_empty() {
+                note!("{time} {}", summary.moved);
+            }
             let now = (summary.actions_run, summary.cases);
             if now != std::mem::replace(&mut last, now) {
-                note!("{}", summary.line());
+                note!("{time} {}", summary.line());
             }
         })
     } else {
@@ -128,6 +132,10 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     match result {
         Ok(summary) => {
             super::show(&summary, args.json);
+            if !args.json && summary.accepted > 0 {
+                let file = args.pipeline.path().display();
+                super::print(super::visible(format!("report: `tomoflow report {file}` makes it\n")));
+            }
             if summary.cases == 0 && !summary.left_out.is_empty() {
                 note!(
                     "no series of {} files fits\nhint: ask for values that are there in `where`",

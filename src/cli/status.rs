@@ -74,6 +74,9 @@ pub(super) fn refuse(error: &StatusError) -> ExitCode {
 pub(super) fn render(status: &Status, life: Life, now: SystemTime) -> String {
     let mut text = format!("{}: {}\n", status.pipeline, headline(status, life, now));
     table(&mut text, status);
+    for (stage, training) in &status.trainings {
+        let _ = writeln!(text, "{stage}: {}", training.line());
+    }
     for process in &status.silent {
         let _ = writeln!(text, "nothing is heard of process {process}: it is waited for");
     }
@@ -159,6 +162,7 @@ fn ago(passed: Option<Duration>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Training;
 
     fn at(seconds: u64) -> SystemTime {
         humantime::parse_rfc3339("2026-01-02T03:04:05Z").unwrap() + Duration::from_secs(seconds)
@@ -174,6 +178,7 @@ mod tests {
             queued: 3,
             oldest_wanted_s,
         };
+        let training = Training { epoch: 2, epochs: 9, step: 30, steps: 135, ..Training::default() };
         Status {
             pipeline: "vs".to_owned(),
             process: 4711,
@@ -194,6 +199,7 @@ mod tests {
             files: 4321,
             cases: 20,
             rejected: 1,
+            trainings: [("net".to_owned(), training)].into(),
             seconds: 250.7,
             ..Status::default()
         }
@@ -206,6 +212,7 @@ vs: working for 4m 10s, process 4711
 stage               wanted     done   failed  running   queued  oldest wanted
 volume               12345    12339        1        2        3  2m 3s
 a-long-stage-name       20       14        1        2        3  -
+net: epoch 2 of 9, step 30 of 135
 0.42 actions/s, 1.50 MiB/s read over the last minute
 1.50 GiB of 4.00 GiB in flight, 2.00 GiB resident
 4321 files, 20 cases, 1 rejected, 2 waiting to be quiet
@@ -230,7 +237,11 @@ a-long-stage-name       20       14        1        2        3  -
 
     #[test]
     fn a_run_without_stages_is_shown() {
-        let text = render(&Status { settling: 0, stages: [].into(), ..status() }, Life::Running, at(0));
+        let text = render(
+            &Status { settling: 0, stages: [].into(), trainings: [].into(), ..status() },
+            Life::Running,
+            at(0),
+        );
         assert!(
             text.contains("\nstage   wanted     done") && text.ends_with("20 cases, 1 rejected\n"),
             "{text}"

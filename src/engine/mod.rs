@@ -19,7 +19,7 @@ mod status;
 mod upkeep;
 mod watch;
 
-pub use crate::executor::trains;
+pub use crate::executor::{Training, trainings, trains};
 pub use archive::SourceError;
 pub use cluster::{Cluster, ClusterError, join};
 pub use control::ControlError;
@@ -36,7 +36,9 @@ pub use options::{Options, Progress};
 pub use outputs::identity::Identity;
 pub use rows::is_remark;
 pub use session::Session;
+pub use session::comings::Moved;
 pub use session::run::{run, watch};
+pub use session::scored::Scored;
 pub use session::summary::{StageCount, Summary};
 pub use status::{Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, metrics};
 pub use upkeep::{Failures, Garbage, Item, Verified, forget_failures, gc, verify};

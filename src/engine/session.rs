@@ -1,10 +1,13 @@
 //! A pipeline that is open: it looks at its sources, has done what is wanted, and keeps its tables.
 
+pub(in crate::engine) mod comings;
 pub(in crate::engine) mod losses;
 pub(in crate::engine) mod run;
+pub(in crate::engine) mod scored;
 mod summarise;
 pub(in crate::engine) mod summary;
 mod watch;
+mod works;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,20 +17,23 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::archive::{Archive, Change, Looked};
-use super::cluster::{Agreement, Crew, Links, meet, tell};
-use super::control::{Control, ControlError};
+use super::cluster::{Agreement, meet, tell};
+use super::control::ControlError;
 use super::driver::Driver;
 use super::error::RunError;
 use super::options::{Options, Progress};
 use super::outputs::folders::Folders;
-use super::outputs::identity::Identity;
 use super::outputs::tables::{Changes, Tables};
 use super::rules::Rules;
 use super::status::Phase;
 use super::status::monitor::Monitor;
-use crate::engine::session::summary::Summary;
+use comings::Comings;
+use summary::Summary;
+use works::Works;
+pub(in crate::engine) use works::{context, executor_settings};
+
+use crate::executor::Finished;
 use crate::executor::work::Action;
-use crate::executor::{self, Context, Executor, Finished, Lookup};
 use crate::networks;
 use crate::pipeline::Plan;
 use crate::store::{Owner, Store, StoreError};
@@ -57,6 +63,7 @@ pub struct Session {
     pub(in crate::engine) monitor: Monitor,
     changes: Changes,
     pub(in crate::engine) read: usize,
+    comings: Comings,
     interrupted: bool,
     converged: Instant,
     started: (SystemTime, Instant),
@@ -89,7 +96,7 @@ impl Session {
             links = Some(met);
         }
         let plan = Arc::new(rules.applied(&declared));
-        let Works { driver, tables, folders } = Works::start(&plan, &options, &store, links)?;
+        let Works { driver, tables, folders, identity } = Works::start(&plan, &options, &store, links)?;
         Ok(Self {
             archive: Archive::new(plan.clone(), store.clone()),
             declared,
@@ -103,6 +110,7 @@ impl Session {
             monitor,
             changes: Changes::default(),
             read,
+            comings: Comings::new(identity),
             interrupted: false,
             converged: Instant::now(),
             started,
@@ -276,7 +284,7 @@ impl Session {
         self.interrupted = !self.driver.idle();
         self.driver.cancel();
         while !self.driver.idle() {
-            if patience.is_some_and(|patience| began.elapsed() > patience) && !executor::trains() {
+            if patience.is_some_and(|patience| began.elapsed() > patience) && !crate::executor::trains() {
                 self.driver.leave();
                 break;
             }
@@ -337,41 +345,6 @@ impl Session {
     }
 }
 
-/// What is made from a plan without rules: nothing of it outlives another plan.
-struct Works {
-    driver: Driver,
-    tables: Tables,
-    folders: Folders,
-}
-
-impl Works {
-    fn start(
-        plan: &Arc<Plan>,
-        options: &Options,
-        store: &Arc<Store>,
-        links: Option<Links>,
-    ) -> Result<Self, RunError> {
-        let device = networks::device(&plan.settings.device)?;
-        let context = context(plan, store);
-        let identity = Identity::of(store.identity_key()?, &plan.settings);
-        let folders = Folders::new(context.clone(), identity.clone(), store.clone());
-        let tables = Tables::new(context.clone(), identity, store.clone());
-        let (control, peers) = match (links, &options.cluster) {
-            (Some(Links { rows, work, pulse }), Some(cluster)) => {
-                (Control::connect(plan.clone(), cluster, rows)?, Some((work, pulse)))
-            }
-            _ => (Control::start(plan.clone(), options.workers)?, None),
-        };
-        let settings = executor_settings(plan, options, device);
-        let executor = Executor::start(context.clone(), settings).map_err(RunError::Threads)?;
-        let crew = Crew::new(executor, context.clone(), peers, options.stop.clone());
-        let crew = crew.map_err(RunError::Threads)?;
-        let mut driver = Driver::new(context, store.clone(), control, Some(crew), options.retrain);
-        driver.load_pins()?;
-        Ok(Self { driver, tables, folders })
-    }
-}
-
 /// Looks at everything, so that all rules are settled before other processes begin; how many files were read.
 fn survey(
     declared: &Plan,
@@ -388,26 +361,6 @@ fn survey(
         Some(stage) => Err(RunError::Unsettled { stage: stage.to_owned() }),
         None => Ok(read),
     }
-}
-
-/// What actions may use, with the index to find files.
-pub(in crate::engine) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Context {
-    Context {
-        plan: plan.clone(),
-        artifacts: store.artifacts().clone(),
-        lookup: Arc::downgrade(&(store.clone() as Arc<dyn Lookup>)),
-        bytes_read: Arc::default(),
-        told: Arc::default(),
-    }
-}
-
-/// How much there is to work with here.
-pub(in crate::engine) fn executor_settings(
-    plan: &Plan,
-    options: &Options,
-    device: networks::Device,
-) -> executor::Settings {
-    executor::Settings { threads: options.pool_threads(), memory_bytes: plan.settings.memory_bytes, device }
 }
 
 /// Makes the output's folder, so that its path can be shown as it truly is.

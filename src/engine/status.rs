@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::private;
 
+use crate::executor::Training;
 use crate::store::host;
 
 pub use meter::Meter;
@@ -115,6 +116,8 @@ pub struct Status {
     pub cases: usize,
     /// Cases with a row in `rejects`.
     pub rejected: usize,
+    /// The trainings that are under way, by stage.
+    pub trainings: BTreeMap<String, Training>,
     /// Seconds since the start.
     pub seconds: f64,
     /// Other processes of the run of which nothing is heard, by number: they are waited for.

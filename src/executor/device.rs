@@ -1,7 +1,7 @@
 //! The thread of one device: it keeps models resident, applies them and trains them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -243,30 +243,6 @@ fn unchanged(files: &[ModelFile], digest: Digest) -> Result<Vec<Held>, Reject> {
     Err(Reject::new("CHANGED", "the model file was changed during the run", "run again"))
 }
 
-/// Trainings that are under way in this process.
-static TRAININGS: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether a training is under way in this process: it writes a checkpoint before it ends.
-pub fn trains() -> bool {
-    TRAININGS.load(Ordering::Relaxed) > 0
-}
-
-/// One that is under way, until it is dropped.
-struct UnderWay;
-
-impl UnderWay {
-    fn new() -> Self {
-        TRAININGS.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        TRAININGS.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 fn train(
     context: &Context,
     device: Device,
@@ -274,7 +250,6 @@ fn train(
     members: &[Member],
     cancel: &AtomicBool,
 ) -> Result<Outcome, Reject> {
-    let _under_way = UnderWay::new();
     let stages = &context.plan.stages;
     let Stage::Train(train) = &stages[action.stage.place()].stage else { return Err(misplaced()) };
     let (view, augmentations) = context.plan.samples(action.stage.place());
@@ -301,7 +276,7 @@ fn train(
     let name = &stages[action.stage.place()].name;
     let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
     let board = train.running.tensorboard.then(|| Board::new(folder));
-    let mut observer = Watch { cancel, stage: name, board };
+    let mut observer = Watch::new(cancel, name, train.settings.epochs, board);
     let Operation { checkpoint_every, readers, deterministic, .. } = train.running;
     if deterministic {
         networks::set_deterministic();

@@ -14,13 +14,14 @@ mod observer;
 mod pool;
 pub mod reach;
 mod slot;
+mod trainings;
 mod truth;
 mod unseen;
 pub mod work;
 mod worker;
 
-pub use device::trains;
 pub use job::{Finished, Job};
 pub use load::{Context, Lookup, by_images, vanished};
 pub use pool::{Executor, Settings};
+pub use trainings::{Training, trainings, trains};
 pub use truth::{NEVER_DRAWN, NEVER_JUDGED};

@@ -6,22 +6,33 @@ use std::time::SystemTime;
 
 use tomoflow_connectors::tensorboard::EventFile;
 
+use super::trainings::UnderWay;
 use crate::networks::{Figure, Observer, Timing};
 
 /// Looks on while a network trains.
 pub struct Watch<'a> {
-    pub cancel: &'a AtomicBool,
-    pub stage: &'a str,
-    pub board: Option<Board>,
+    cancel: &'a AtomicBool,
+    stage: &'a str,
+    board: Option<Board>,
+    under_way: UnderWay,
+    /// The figures of the epoch that is ending.
+    figures: Vec<(String, f64)>,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to look on: from now until it is dropped the training of this stage is under way.
+    pub fn new(cancel: &'a AtomicBool, stage: &'a str, epochs: u64, board: Option<Board>) -> Self {
+        Self { cancel, stage, board, under_way: UnderWay::new(stage, epochs), figures: Vec::new() }
+    }
 }
 
 impl Observer for Watch<'_> {
     fn figure(&mut self, figure: &Figure) {
-        let Figure { epoch, step, split, name, value } = figure;
+        let Figure { step, split, name, value, .. } = figure;
         // Not a learning rate or a norm, nor each label: what a person waits for.
         let (what, part) = name.split_once('.').unwrap_or((name, ""));
         if !matches!(what, "learning_rate" | "gradient_norm") && (split == "train" || part.is_empty()) {
-            tracing::info!(target: "tomoflow::training", "{}: epoch {epoch}, {split} {name} {value:.4}", self.stage);
+            self.figures.push((format!("{split} {name}"), *value));
         }
         if let Some(board) = &mut self.board {
             board.scalar(*step, &format!("{split}/{name}"), *value);
@@ -32,12 +43,19 @@ impl Observer for Watch<'_> {
         self.cancel.load(Ordering::Relaxed)
     }
 
+    fn progress(&mut self, step: u64, steps: u64) {
+        self.under_way.step(step, steps);
+    }
+
     fn timing(&mut self, timing: &Timing) {
         let Timing { epoch, step, seconds, busy } = *timing;
-        let percent = busy * 100.0;
+        let standing = self.under_way.ended(epoch, std::mem::take(&mut self.figures));
+        let left = standing.left().filter(|_| epoch < standing.epochs);
         tracing::info!(
             target: "tomoflow::training",
-            "{}: epoch {epoch}, {seconds:.1} s, the device had work in {percent:.0} % of them", self.stage
+            "{}: epoch {epoch} of {}, {}, {seconds:.1} s (the device had work in {:.0} % of them){}",
+            self.stage, standing.epochs, standing.told(), busy * 100.0,
+            left.map(|left| format!(", {left}")).unwrap_or_default()
         );
         if let Some(board) = &mut self.board {
             board.scalar(step, "time/epoch_seconds", seconds);
@@ -90,7 +108,7 @@ mod tests {
         let figure = Figure { step: 3, epoch: 1, split: "train".into(), name: "loss".into(), value: 0.5 };
         let files = |folder: &std::path::Path| std::fs::read_dir(folder).map_or(0, Iterator::count);
         let watch = |folder: PathBuf| {
-            let mut watch = Watch { cancel: &cancel, stage: "net", board: Some(Board::new(folder)) };
+            let mut watch = Watch::new(&cancel, "net", 2, Some(Board::new(folder)));
             watch.figure(&figure);
             watch.timing(&Timing { epoch: 1, step: 3, seconds: 2.0, busy: 0.5 });
             watch.board.is_some_and(|board| board.failed)

@@ -24,7 +24,7 @@ impl Drop for Running {
 
 fn watch(place: &Workplace) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
-    command.args(["run", "--watch"]).arg(place.pipeline()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["run", "--watch"]).arg(place.pipeline()).stdout(Stdio::null()).stderr(Stdio::piped());
     Running(command.spawn().unwrap())
 }
 
@@ -79,6 +79,13 @@ fn a_run_is_seen_from_outside_while_it_goes_on_and_after() {
     assert!(interrupt.success());
     until("the end", || running.0.try_wait().unwrap().is_some());
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    // What came is told with its time and name, and each case once.
+    let mut said = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let came: Vec<_> = said.lines().filter_map(|line| line.split_once(" came: ")).collect();
+    let times = came.iter().all(|(time, _)| humantime::parse_rfc3339(time).is_ok());
+    let names = came.iter().map(|(_, names)| names.split(", ").count()).sum::<usize>();
+    assert!(times && names == 3 && said.contains(" 3 cases: 3 processed, 0 unchanged"), "{said}");
     let (code, seen) = status(&place);
     assert_eq!((code, &seen.unwrap()["life"]), (Some(0), &"ended".into()));
     assert_eq!(place.tables(), place.anew());

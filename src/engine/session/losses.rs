@@ -21,6 +21,8 @@ pub struct Losses {
     pub rejects: BTreeMap<String, usize>,
     /// Rows that tell of cases which were not refused, by code.
     pub remarked: BTreeMap<String, usize>,
+    /// The message of one row, by code: of several the first in the alphabet, so that it does not depend on their order.
+    pub messages: BTreeMap<String, String>,
     /// Trainings that gave no model, with why.
     pub failed: Vec<String>,
     /// Splits that cannot be had as they are asked for, and labels that are asked for and that nothing has.
@@ -41,6 +43,12 @@ impl Losses {
             }
             let counts = if *attempts == 0 { &mut lost.remarked } else { &mut lost.rejects };
             *counts.entry(reject.code.clone()).or_default() += 1;
+            if plan.settings.free_text {
+                let first = lost.messages.entry(reject.code.clone());
+                first
+                    .and_modify(|known| *known = reject.message.clone().min(known.clone()))
+                    .or_insert_with(|| reject.message.clone());
+            }
             match case {
                 None if [SHORT, NEVER_DRAWN, NEVER_JUDGED].contains(&&*reject.code) => {
                     // A training goes on with the patients that there are.

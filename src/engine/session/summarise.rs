@@ -7,6 +7,7 @@ use tomoflow_connectors::Digest;
 use tomoflow_connectors::table::{Moment, RunRow};
 
 use super::losses::Losses;
+use super::scored::scored;
 use super::summary::{StageCount, Summary};
 use crate::engine::driver::Driver;
 use crate::engine::rows::Desired;
@@ -47,6 +48,8 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
         rejects: lost.rejects,
         remarked: lost.remarked,
         notes,
+        scores: scored(plan, driver),
+        messages: lost.messages,
         ..Summary::default()
     }
 }

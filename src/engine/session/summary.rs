@@ -6,6 +6,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::comings::Moved;
+use super::scored::{Scored, lines};
+
+/// The characters of a message that the end of a run shows.
+const MESSAGE: usize = 160;
+
 /// One stage's actions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StageCount {
@@ -49,8 +55,15 @@ pub struct Summary {
     pub stages: BTreeMap<String, StageCount>,
     /// Rejected cases by code.
     pub rejects: BTreeMap<String, usize>,
+    /// What one row of `rejects` says, by code; nothing where messages are left out of tables.
+    pub messages: BTreeMap<String, String>,
     /// What rows of `rejects` tell of cases that were not refused, by code.
     pub remarked: BTreeMap<String, usize>,
+    /// The figures that the pipeline asks for, as rows of `summary` in short.
+    pub scores: Vec<Scored>,
+    /// Cases that came, went and changed since this was told the last time; nothing at the end of a run that looks once.
+    #[serde(skip_serializing_if = "Moved::is_empty")]
+    pub moved: Moved,
     /// Files looked at.
     pub files: usize,
     /// Files read, since they were new or changed.
@@ -91,6 +104,15 @@ impl Summary {
         )
     }
 
+    /// The message of one reject of a code, short.
+    fn said(&self, code: &str) -> String {
+        let Some(message) = self.messages.get(code) else { return String::new() };
+        let line = message.lines().next().unwrap_or_default();
+        let short: String = line.chars().take(MESSAGE).collect();
+        let more = if short.len() < message.len() { " …" } else { "" };
+        format!(", for example: {short}{more}")
+    }
+
     /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used, or a
     /// folder below a source is suddenly empty; 74 a file of a mask could not be written; 130 interrupted.
     pub fn exit_code(&self, allowed: f64) -> u8 {
@@ -123,10 +145,10 @@ impl fmt::Display for Summary {
             writeln!(f)?;
         }
         for (code, count) in &self.rejects {
-            writeln!(f, "  rejected {code}: {count}")?;
+            writeln!(f, "  rejected {code}: {count}{}", self.said(code))?;
         }
         for (code, count) in &self.remarked {
-            writeln!(f, "  told {code}: {count} (in `rejects`; nothing was refused)")?;
+            writeln!(f, "  told {code}: {count} (in `rejects`; nothing was refused){}", self.said(code))?;
         }
         for note in self.left_out.iter().chain(&self.unmatched).chain(&self.notes).chain(&self.told) {
             writeln!(f, "  {note}")?;
@@ -135,6 +157,9 @@ impl fmt::Display for Summary {
             let skipped = self.skipped.iter().map(|(code, count)| format!("{code} {count}"));
             let skipped = skipped.collect::<Vec<_>>().join(", ");
             writeln!(f, "  files below the sources that hold nothing for this pipeline: {skipped}")?;
+        }
+        for line in lines(&self.scores) {
+            writeln!(f, "{line}")?;
         }
         for folder in &self.folders_changed {
             writeln!(f, "files: {folder} (changed)")?;

@@ -98,7 +98,9 @@ impl Session {
             let due = converged.elapsed() > if self.driver.idle() { CONVERGE_APART } else { CONVERGE_ANYWAY };
             if due && self.driver.has_changed() {
                 progress(&self.driver.stages());
-                settled(&self.settle()?);
+                let mut summary = self.settle()?;
+                summary.moved = self.comings.since(&self.driver, self.plan.settings.free_text);
+                settled(&summary);
                 converged = Instant::now();
             }
         }

@@ -10,6 +10,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::{StageStatus, Status};
+use crate::executor::Training;
 
 /// A whole number and one with a fraction, as Prometheus takes them.
 type Count = Gauge<u64, AtomicU64>;
@@ -76,8 +77,37 @@ fn stages(registry: &mut Registry, status: &Status) {
         let family = each(status, |counter: &Counter, stage| counter.inc_by(value(stage) as u64));
         registry.register(name, help, family);
     }
+    trainings(registry, status);
     let oldest = each(status, |gauge: &Seconds, stage| gauge.set(stage.oldest_wanted_s.unwrap_or(0.0)));
     registry.register("oldest_wanted_seconds", "For how long the oldest action has been wanted", oldest);
+}
+
+/// Where trainings stand; nothing while none is under way.
+fn trainings(registry: &mut Registry, status: &Status) {
+    if status.trainings.is_empty() {
+        return;
+    }
+    type Value = fn(&Training) -> u64;
+    let counts: [(_, _, Value); 4] = [
+        ("training_epoch", "The epoch that is under way", |training| training.epoch),
+        ("training_epochs", "The greatest number of epochs", |training| training.epochs),
+        ("training_step", "Steps that are done", |training| training.step),
+        ("training_steps", "The greatest number of steps", |training| training.steps),
+    ];
+    for (name, help, value) in counts {
+        let family = Family::<Stage, Count>::default();
+        for (stage, training) in &status.trainings {
+            family.get_or_create(&[("stage", stage.clone())]).set(value(training));
+        }
+        registry.register(name, help, family);
+    }
+    let figures = Family::<[(&'static str, String); 2], Seconds>::default();
+    for (stage, training) in &status.trainings {
+        for (name, value) in &training.figures {
+            figures.get_or_create(&[("stage", stage.clone()), ("figure", name.clone())]).set(*value);
+        }
+    }
+    registry.register("training_figure", "A figure of the last epoch that ended", figures);
 }
 
 /// A metric for each stage.
@@ -111,6 +141,15 @@ mod tests {
         status.stages.insert("net".to_owned(), net);
         status.stages.insert("a \"b\\\nc".to_owned(), StageStatus::default());
         (status.bytes_in_flight, status.read_bytes, status.settling) = (17, 23, 3);
+        let training = Training {
+            epoch: 2,
+            epochs: 9,
+            step: 30,
+            steps: 135,
+            figures: vec![("train loss".to_owned(), 0.25)],
+            left_s: None,
+        };
+        status.trainings.insert("net".to_owned(), training);
         let text = metrics(&status);
         let lines: Vec<_> = text.lines().collect();
         for line in [
@@ -127,6 +166,9 @@ mod tests {
             "tomoflow_memory_limit_bytes 4294967296",
             "tomoflow_read_bytes_total 23",
             "tomoflow_settling_series 3",
+            "tomoflow_training_epoch{stage=\"net\"} 2",
+            "tomoflow_training_steps{stage=\"net\"} 135",
+            "tomoflow_training_figure{stage=\"net\",figure=\"train loss\"} 0.25",
             "# TYPE tomoflow_actions_done counter",
         ] {
             assert!(lines.contains(&line), "`{line}` is not in\n{text}");

@@ -8,6 +8,7 @@ use super::{Meter, MetricsServer, Phase, StageStatus, Status, StatusError};
 use crate::engine::archive::Archive;
 use crate::engine::driver::Driver;
 use crate::engine::rows::Desired;
+use crate::executor::trainings;
 use crate::pipeline::Plan;
 
 /// How often a status is written, at most.
@@ -103,6 +104,7 @@ impl Monitor {
                 files: archive.files(),
                 cases,
                 rejected,
+                trainings: trainings(),
                 seconds,
                 ..status.clone()
             };

@@ -1,0 +1,77 @@
+//! The control plane, the executors and the tables of an open pipeline.
+
+use std::sync::Arc;
+
+use crate::engine::cluster::{Crew, Links};
+use crate::engine::control::Control;
+use crate::engine::driver::Driver;
+use crate::engine::error::RunError;
+use crate::engine::options::Options;
+use crate::engine::outputs::folders::Folders;
+use crate::engine::outputs::identity::Identity;
+use crate::engine::outputs::tables::Tables;
+use crate::executor::{self, Context, Executor, Lookup};
+use crate::networks;
+use crate::pipeline::Plan;
+use crate::store::Store;
+
+/// What is made from a plan without rules: nothing of it outlives another plan.
+pub(super) struct Works {
+    /// The control plane, with its executors.
+    pub driver: Driver,
+    /// The tables.
+    pub tables: Tables,
+    /// The folders of mask files.
+    pub folders: Folders,
+    /// How identifiers are shown.
+    pub identity: Identity,
+}
+
+impl Works {
+    /// Starts it all.
+    pub fn start(
+        plan: &Arc<Plan>,
+        options: &Options,
+        store: &Arc<Store>,
+        links: Option<Links>,
+    ) -> Result<Self, RunError> {
+        let device = networks::device(&plan.settings.device)?;
+        let context = context(plan, store);
+        let identity = Identity::of(store.identity_key()?, &plan.settings);
+        let folders = Folders::new(context.clone(), identity.clone(), store.clone());
+        let tables = Tables::new(context.clone(), identity.clone(), store.clone());
+        let (control, peers) = match (links, &options.cluster) {
+            (Some(Links { rows, work, pulse }), Some(cluster)) => {
+                (Control::connect(plan.clone(), cluster, rows)?, Some((work, pulse)))
+            }
+            _ => (Control::start(plan.clone(), options.workers)?, None),
+        };
+        let settings = executor_settings(plan, options, device);
+        let executor = Executor::start(context.clone(), settings).map_err(RunError::Threads)?;
+        let crew = Crew::new(executor, context.clone(), peers, options.stop.clone());
+        let crew = crew.map_err(RunError::Threads)?;
+        let mut driver = Driver::new(context, store.clone(), control, Some(crew), options.retrain);
+        driver.load_pins()?;
+        Ok(Self { driver, tables, folders, identity })
+    }
+}
+
+/// What actions may use, with the index to find files.
+pub(in crate::engine) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Context {
+    Context {
+        plan: plan.clone(),
+        artifacts: store.artifacts().clone(),
+        lookup: Arc::downgrade(&(store.clone() as Arc<dyn Lookup>)),
+        bytes_read: Arc::default(),
+        told: Arc::default(),
+    }
+}
+
+/// How much there is to work with here.
+pub(in crate::engine) fn executor_settings(
+    plan: &Plan,
+    options: &Options,
+    device: networks::Device,
+) -> executor::Settings {
+    executor::Settings { threads: options.pool_threads(), memory_bytes: plan.settings.memory_bytes, device }
+}
