@@ -67,7 +67,8 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
     let before = at.join("before");
-    let written = write_archive(&VsPhantom { series, first: 0, seed: 1, size: SIZE }, &before);
+    let written =
+        write_archive(&VsPhantom { series, first: 0, seed: 1, size: SIZE, ..VsPhantom::DEFAULT }, &before);
     let written = written.expect("an archive");
     fs::create_dir(at.join("archive")).expect("a folder");
     fs::write(at.join("pipeline.toml"), pipeline()).expect("a file");

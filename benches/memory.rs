@@ -115,7 +115,8 @@ struct Seen {
 fn run(memory_mib: u64, series: usize, size: [usize; 3]) -> Seen {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("archive");
-    write_archive(&VsPhantom { series, first: 0, seed: 1, size }, &root).expect("an archive");
+    write_archive(&VsPhantom { series, first: 0, seed: 1, size, ..VsPhantom::DEFAULT }, &root)
+        .expect("an archive");
     let archive = walk(&root).expect("a folder").iter().map(|file| file.size).sum();
     let file = folder.path().join("pipeline.toml");
     std::fs::write(&file, pipeline(memory_mib)).expect("a file");

@@ -192,7 +192,7 @@ inputs = ["segment", "scores"]
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("tomoflow-own-network-{}", std::process::id()));
-    let phantom = VsPhantom { series: 6, first: 0, seed: 1, size: [8, 48, 48] };
+    let phantom = VsPhantom { series: 6, first: 0, seed: 1, size: [8, 48, 48], ..VsPhantom::DEFAULT };
     write_archive(&phantom, &folder.join("archive"))?;
     let file = folder.join("own-network.toml");
     fs::write(&file, PIPELINE)?;

@@ -63,7 +63,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join("tomoflow-own-operator");
-    let phantom = VsPhantom { series: 3, first: 0, seed: 1, size: [8, 48, 48] };
+    let phantom = VsPhantom { series: 3, first: 0, seed: 1, size: [8, 48, 48], ..VsPhantom::DEFAULT };
     write_archive(&phantom, &folder.join("archive"))?;
 
     let mut registry = Registry::builtin();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::phantom::collection::write_collection;
-use crate::phantom::vs::{PhantomError, VsPhantom, write_archive};
+use crate::phantom::vs::{Oracle, PhantomError, VsPhantom, oracle, write_archive};
 
 /// The kinds of archives.
 #[derive(Clone, Debug, Subcommand)]
@@ -35,6 +35,13 @@ pub struct VsArgs {
     /// `--series` is then the number of patients.
     #[arg(long)]
     pub collection: bool,
+    /// The distance between the voxels of a slice, in mm.
+    #[arg(long, value_name = "MM", default_value_t = VsPhantom::DEFAULT.pixel_mm)]
+    pub pixel_mm: f64,
+    /// How hard the patients are, from 0 to 1: small tumours of low contrast beside nerves and vessels that a single slice
+    /// cannot tell from them, blurred edges, and outlines that are not exact. What can be reached then is printed.
+    #[arg(long, value_name = "DEGREE", default_value_t = 0.0)]
+    pub hard: f64,
     /// The folder that is written to; it is made when it is absent.
     #[arg(long)]
     pub out: PathBuf,
@@ -65,7 +72,8 @@ pub fn main(command: &PhantomCommand) -> ExitCode {
 /// [`PhantomError`] when the size is out of range, or a file cannot be written.
 pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
     let PhantomCommand::Vs(args) = command;
-    let settings = VsPhantom { series: args.series, first: args.first, seed: args.seed, size: args.size };
+    let VsArgs { series, first, seed, size, pixel_mm, hard, .. } = *args;
+    let settings = VsPhantom { series, first, seed, size, pixel_mm, hard };
     if args.collection {
         let written = write_collection(&settings, &args.out)?;
         super::print(format_args!(
@@ -73,6 +81,7 @@ pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
             written.len(),
             args.out.display()
         ));
+        oracles(&settings);
         return Ok(());
     }
     let written = write_archive(&settings, &args.out)?;
@@ -83,7 +92,28 @@ pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
         written.len(),
         args.out.display()
     ));
+    oracles(&settings);
     Ok(())
+}
+
+/// Prints what can be reached on hard patients: how much there is to gain is known before anything is trained.
+fn oracles(settings: &VsPhantom) {
+    if settings.hard <= 0.0 || settings.series == 0 {
+        return;
+    }
+    let numbers = settings.first..settings.first.saturating_add(settings.series);
+    let found: Vec<Oracle> = numbers.map(|index| oracle(settings, index)).collect();
+    let mean = |of: fn(&Oracle) -> f64| found.iter().map(of).sum::<f64>() / found.len() as f64;
+    super::print(format_args!(
+        "what can be reached in a box of 50 x 50 x 100 mm around the tumour (mean Dice with the drawn outline):\n\
+         \x20 {:.3} by whoever sees all slices and knows where the tumour ends (the outlines are not exact)\n\
+         \x20 {:.3} by whoever sees one slice at a time and takes all that looks like the tumour there\n\
+         \x20 ({:.1} decoys beside each tumour, tumours of {:.1} mm)\n",
+        mean(|one| one.with_context),
+        mean(|one| one.without_context),
+        mean(|one| one.decoys as f64),
+        mean(|one| one.diameter_mm),
+    ));
 }
 
 #[cfg(test)]

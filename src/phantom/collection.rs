@@ -31,7 +31,7 @@ pub struct Patient {
 /// # Errors
 /// As [`write_archive`](vs::write_archive).
 pub fn write_collection(settings: &VsPhantom, folder: &Path) -> Result<Vec<Patient>, PhantomError> {
-    vs::check(settings.size)?;
+    vs::check(settings)?;
     let patients = settings.first..settings.first.saturating_add(settings.series);
     patients.into_par_iter().map(|index| write_patient(settings, index, folder)).collect()
 }

@@ -166,6 +166,16 @@ impl Head {
         }
     }
 
+    /// What a point is made of.
+    pub fn tissue(&self, point_mm: [f64; 3]) -> Tissue {
+        let bent = self.bent(point_mm);
+        let around = self.parts.iter().rev().find(|part| {
+            let from = [0, 1, 2].map(|i| bent[i] - part.centre_mm[i]);
+            part.axes.iter().map(|axis| dot(*axis, from).powi(2)).sum::<f64>() <= 1.0
+        });
+        around.map_or(Tissue::Air, |part| part.tissue)
+    }
+
     /// The voxels of a row whose centres lie in the tumour's side's cochlea, which is painted last.
     pub fn cochlea(&self, geometry: &Geometry, slice: usize, row: usize) -> Option<Range<usize>> {
         self.parts.last().and_then(|part| self.span(part, geometry, slice as f64, row))
@@ -173,11 +183,14 @@ impl Head {
 
     fn span(&self, part: &Ellipsoid, geometry: &Geometry, slice: f64, row: usize) -> Option<Range<usize>> {
         let at = geometry.to_patient(VoxelIndex([slice, row as f64, 0.0])).0;
-        let bent = [0, 1, 2].map(|i| {
+        part.span(self.bent(at), geometry.steps_mm[2], geometry.size[2])
+    }
+
+    fn bent(&self, at: [f64; 3]) -> [f64; 3] {
+        [0, 1, 2].map(|i| {
             let [y, z, one, two] = self.warp[i];
             at[i] + 0.8 * ((y * at[1] + one).sin() + (z * at[2] + two).sin())
-        });
-        part.span(bent, geometry.steps_mm[2], geometry.size[2])
+        })
     }
 }
 

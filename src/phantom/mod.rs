@@ -1,6 +1,7 @@
 //! Synthetic archives with truth: DICOM series and outlines as a hospital exports them.
 
 pub mod collection;
+mod hard;
 mod head;
 mod identity;
 mod noise;

@@ -1,5 +1,6 @@
 //! What a scanner makes of the tissues: partial volumes, texture, a bias field and noise.
 
+use super::hard::{Hardness, blur};
 use super::head::{Head, T1, T2, Tissue};
 use super::noise::{Field, Rician, stream, uniform};
 use super::tumour::Tumour;
@@ -34,6 +35,7 @@ impl Weighting {
 /// The random part of one acquisition.
 pub(super) struct Scanner<'a> {
     geometry: &'a Geometry,
+    hardness: &'a Hardness,
     bright: f32,
     looks: [[f32; 3]; 9],
     fine: Field,
@@ -51,15 +53,24 @@ struct Lines {
 
 impl<'a> Scanner<'a> {
     /// A scanner on a grid in the head's own space; `bright` is the stored value of what is brightest.
-    pub fn new(seed: u64, index: usize, weighting: Weighting, geometry: &'a Geometry, bright: f64) -> Self {
+    pub fn new(
+        seed: u64,
+        index: usize,
+        weighting: Weighting,
+        (geometry, hardness): (&'a Geometry, &'a Hardness),
+        bright: f64,
+    ) -> Self {
         let rng = &mut stream(seed, index, &weighting.purpose("acquisition"));
         let bright = bright as f32;
-        let looks = weighting
-            .looks()
-            .map(|[mean, fine, coarse]| [mean * uniform(rng, 0.95, 1.05) as f32, fine, coarse]);
+        let mut looks = weighting.looks();
+        if let (Weighting::T2, Some(mean)) = (weighting, hardness.tumour_mean) {
+            looks[Tissue::Tumour as usize][0] = mean;
+        }
+        let looks = looks.map(|[mean, fine, coarse]| [mean * uniform(rng, 0.95, 1.05) as f32, fine, coarse]);
         let sigma = bright * uniform(rng, 0.03, 0.055) as f32;
         Self {
             geometry,
+            hardness,
             bright,
             looks,
             fine: Field::new(rng, geometry.size, [2.0, 4.0, 6.0]),
@@ -78,7 +89,7 @@ impl<'a> Scanner<'a> {
         for (slice, image) in voxels.chunks_exact_mut((height * width).max(1)).enumerate() {
             // Two thin slices stand for a thick one.
             for (thin, offset) in tissues.iter_mut().zip([-0.25, 0.25]) {
-                paint(head, tumour, self.geometry, slice as f64 + offset, thin);
+                paint(head, (tumour, self.hardness), self.geometry, slice as f64 + offset, thin);
             }
             for row in 0..height {
                 let at = row * width..(row + 1) * width;
@@ -86,6 +97,7 @@ impl<'a> Scanner<'a> {
                 self.shade(slice, row, &mut lines, one, two, &mut image[at]);
             }
             soften(image, width);
+            blur(image, width, self.hardness.blur_mm / self.geometry.spacing_mm()[2]);
             self.noise.add(image);
             for value in image {
                 *value = value.round().clamp(0.0, 4095.0);
@@ -117,10 +129,28 @@ impl<'a> Scanner<'a> {
 }
 
 /// The tissues of one thin slice.
-fn paint(head: &Head, tumour: &Tumour, geometry: &Geometry, slice: f64, into: &mut [u8]) {
+fn paint(
+    head: &Head,
+    (tumour, hardness): (&Tumour, &Hardness),
+    geometry: &Geometry,
+    slice: f64,
+    into: &mut [u8],
+) {
     let width = geometry.size[2];
     for (row, line) in into.chunks_exact_mut(width).enumerate() {
         head.paint(geometry, slice, row, line);
+    }
+    for decoy in &hardness.decoys {
+        let [d, h, w] = decoy.bounds(geometry);
+        if slice < d.start as f64 - 0.5 || slice > d.end as f64 {
+            continue;
+        }
+        for (row, column) in h.flat_map(|row| w.clone().map(move |column| (row, column))) {
+            let point = geometry.to_patient(VoxelIndex([slice, row as f64, column as f64])).0;
+            if decoy.distance(point) < 0.0 {
+                into[row * width + column] = Tissue::Tumour as u8;
+            }
+        }
     }
     let [d, h, w] = tumour.bounds(geometry);
     if slice < d.start as f64 - 0.5 || slice > d.end as f64 {

@@ -23,7 +23,8 @@ pub(super) struct Tumour {
     rim_wave: ([f64; 3], f64),
 }
 
-fn direction(rng: &mut ChaCha8Rng) -> [f64; 3] {
+/// A direction, each as likely as any other.
+pub(super) fn direction(rng: &mut ChaCha8Rng) -> [f64; 3] {
     let z = uniform(rng, -1.0, 1.0);
     let (sin, cos) = uniform(rng, 0.0, std::f64::consts::TAU).sin_cos();
     let flat = (1.0 - z * z).sqrt();
@@ -58,6 +59,11 @@ impl Tumour {
             rim_mm: uniform(rng, 0.5, 1.6),
             rim_wave: (direction(rng).map(|x| x * 2.0), uniform(rng, 0.0, 6.3)),
         }
+    }
+
+    /// Leaves this share of the fluid around it.
+    pub fn thin_rim(&mut self, share: f64) {
+        self.rim_mm *= share;
     }
 
     /// How far outside of it a point lies, in mm (nearly; below 0 is inside), and how wide the rim of
@@ -95,18 +101,22 @@ impl Tumour {
         // The lobes reach 1.42 radii at the very most.
         let reach = 0.13 * self.radius_mm + self.rim_mm + 2.0;
         let [low, high] = self.extent_mm();
-        let mut bounds = [[f64::MAX, f64::MIN]; 3];
-        for corner in 0..8 {
-            let point =
-                [0, 1, 2].map(|i| if corner >> i & 1 == 1 { high[i] + reach } else { low[i] - reach });
-            let Some(VoxelIndex(at)) = geometry.to_voxel(PatientPoint(point)) else { continue };
-            for (bound, x) in bounds.iter_mut().zip(at) {
-                *bound = [bound[0].min(x), bound[1].max(x)];
-            }
-        }
-        [0, 1, 2].map(|axis| {
-            let end = geometry.size[axis];
-            (bounds[axis][0].max(0.0) as usize).min(end)..((bounds[axis][1] + 2.0).max(0.0) as usize).min(end)
-        })
+        bounds(low.map(|x| x - reach), high.map(|x| x + reach), geometry)
     }
+}
+
+/// The voxels `[D, H, W]` of a box between two corners, by axis.
+pub(super) fn bounds(low: [f64; 3], high: [f64; 3], geometry: &Geometry) -> [Range<usize>; 3] {
+    let mut bounds = [[f64::MAX, f64::MIN]; 3];
+    for corner in 0..8 {
+        let point = [0, 1, 2].map(|i| if corner >> i & 1 == 1 { high[i] } else { low[i] });
+        let Some(VoxelIndex(at)) = geometry.to_voxel(PatientPoint(point)) else { continue };
+        for (bound, x) in bounds.iter_mut().zip(at) {
+            *bound = [bound[0].min(x), bound[1].max(x)];
+        }
+    }
+    [0, 1, 2].map(|axis| {
+        let end = geometry.size[axis];
+        (bounds[axis][0].max(0.0) as usize).min(end)..((bounds[axis][1] + 2.0).max(0.0) as usize).min(end)
+    })
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::hard::Hardness;
+pub use super::hard::Oracle;
 use super::head::{Canal, Head};
 use super::identity;
 use super::noise::{pick, stream, uniform};
@@ -15,7 +17,7 @@ use crate::connectors::geometry::{cross, norm};
 use crate::connectors::rtstruct::write::{StructureSetHeader, contours, write_structures};
 use crate::connectors::{Geometry, LabelMap, Scan, VoxelIndex};
 
-/// Distance between voxels along `[D, H, W]`, in mm, whatever the matrix.
+/// Distance between voxels along `[D, H, W]`, in mm, whatever the matrix, unless pixels are said to be larger.
 pub const SPACING_MM: [f64; 3] = [1.5, 0.4, 0.4];
 
 /// The structures of every structure set: label 1, then label 2.
@@ -25,7 +27,7 @@ pub const STRUCTURES: [&str; 2] = ["TV", "cochlea"];
 const WHOLE_MM: [f64; 3] = [120.0, 204.8, 204.8];
 
 /// What an archive is made of. The same settings give the same files, byte by byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VsPhantom {
     /// How many series.
     pub series: usize,
@@ -36,11 +38,27 @@ pub struct VsPhantom {
     /// Voxels along `[D, H, W]`. D varies by up to a tenth from series to series; a matrix smaller than
     /// 512 x 512 shows the part of the head around the tumour.
     pub size: [usize; 3],
+    /// The distance between the voxels of a slice, in mm.
+    pub pixel_mm: f64,
+    /// How hard patients are, from 0 to 1: small tumours of low contrast beside decoys that one slice cannot tell from
+    /// them, blurred edges, and outlines that are not exact.
+    pub hard: f64,
+}
+
+impl VsPhantom {
+    /// Twelve whole heads, easy ones.
+    pub const DEFAULT: Self =
+        Self { series: 12, first: 0, seed: 0, size: [60, 512, 512], pixel_mm: SPACING_MM[2], hard: 0.0 };
+
+    /// Distance between voxels along `[D, H, W]`, in mm.
+    fn spacing_mm(&self) -> [f64; 3] {
+        [SPACING_MM[0], self.pixel_mm, self.pixel_mm]
+    }
 }
 
 impl Default for VsPhantom {
     fn default() -> Self {
-        Self { series: 12, first: 0, seed: 0, size: [60, 512, 512] }
+        Self::DEFAULT
     }
 }
 
@@ -55,6 +73,16 @@ pub enum PhantomError {
     Size {
         /// What was asked for.
         found: [usize; 3],
+    },
+    /// A degree of hardness or a distance of voxels that cannot be.
+    #[error("{what} expected, {found} found\nhint: {hint}")]
+    Setting {
+        /// What was expected.
+        what: &'static str,
+        /// What was asked for.
+        found: f64,
+        /// What to do.
+        hint: &'static str,
     },
     /// The folder cannot be made.
     #[error("cannot make the folder {}: {source}", path.display())]
@@ -95,7 +123,7 @@ pub struct Written {
 /// # Errors
 /// [`PhantomError`] when the matrix is out of range, or the folder or a file cannot be written.
 pub fn write_archive(settings: &VsPhantom, folder: &Path) -> Result<Vec<Written>, PhantomError> {
-    check(settings.size)?;
+    check(settings)?;
     std::fs::create_dir_all(folder)
         .map_err(|source| PhantomError::Folder { path: folder.to_owned(), source })?;
     (settings.first..settings.first.saturating_add(settings.series))
@@ -105,9 +133,20 @@ pub fn write_archive(settings: &VsPhantom, folder: &Path) -> Result<Vec<Written>
 }
 
 /// Refuses a matrix that no tumour fits into, or that no file holds.
-pub(super) fn check(size: [usize; 3]) -> Result<(), PhantomError> {
+pub(super) fn check(settings: &VsPhantom) -> Result<(), PhantomError> {
+    let VsPhantom { size, hard, pixel_mm, .. } = *settings;
     let out = (0..3).any(|axis| size[axis] < MIN_SIZE[axis] || size[axis] > MAX_SIZE[axis]);
-    if out { Err(PhantomError::Size { found: size }) } else { Ok(()) }
+    if out {
+        return Err(PhantomError::Size { found: size });
+    }
+    let setting = |what, found, hint| Err(PhantomError::Setting { what, found, hint });
+    if !(0.0..=1.0).contains(&hard) {
+        return setting("a hardness from 0 to 1", hard, "0 is easy, 1 as hard as it gets");
+    }
+    if !(0.1..=4.0).contains(&pixel_mm) {
+        return setting("voxels of 0.1 to 4 mm within slices", pixel_mm, "heads are about 200 mm wide");
+    }
+    Ok(())
 }
 
 fn write_series(settings: &VsPhantom, index: usize, folder: &Path) -> Result<Written, PhantomError> {
@@ -236,10 +275,17 @@ pub fn case(settings: &VsPhantom, index: usize) -> (Scan, LabelMap) {
     (anatomy.scan(settings, index, Weighting::T2), anatomy.truth())
 }
 
+/// What can be reached on the patient of this number.
+pub fn oracle(settings: &VsPhantom, index: usize) -> Oracle {
+    let Anatomy { tumour, hardness, geometry, .. } = Anatomy::new(settings, index);
+    super::hard::oracle(&tumour, &hardness, &geometry)
+}
+
 /// A patient on the table, whatever is acquired.
 pub(super) struct Anatomy {
     head: Head,
     tumour: Tumour,
+    hardness: Hardness,
     /// The grid in the head's own space.
     geometry: Geometry,
     /// The same in the scanner's.
@@ -254,22 +300,24 @@ impl Anatomy {
         let (head, canal) = Head::new(rng, side);
         let slices = slice_count(rng, settings.size[0]);
         let size = [slices, settings.size[1], settings.size[2]];
-        let extent = [0, 1, 2].map(|axis| size[axis] as f64 * SPACING_MM[axis]);
-        let tumour = tumour(rng, canal, extent);
-        let geometry = place(rng, &tumour, size, extent);
+        let extent = [0, 1, 2].map(|axis| size[axis] as f64 * settings.spacing_mm()[axis]);
+        let mut tumour = tumour(rng, canal, extent, settings.hard);
+        let geometry = place(rng, &tumour, size, extent, settings.spacing_mm());
+        let across = geometry.steps_mm[0].map(|x| x / norm(geometry.steps_mm[0]));
+        let hardness = Hardness::new((settings.seed, index), settings.hard, &head, &mut tumour, across);
         // The patient lies somewhere on the table: the origin is no round number, with the digits of a file.
         let mut shifted = geometry.clone();
         for x in &mut shifted.origin_mm {
             *x = ((*x + uniform(rng, -12.0, 12.0)) * 1e6).round() / 1e6;
         }
-        Self { head, tumour, geometry, shifted }
+        Self { head, tumour, hardness, geometry, shifted }
     }
 
     /// A series as its files hold it.
     pub fn scan(&self, settings: &VsPhantom, index: usize, weighting: Weighting) -> Scan {
         let mut scan = Scan::zeros(self.shifted.clone());
         let bright = brightness(settings, index, weighting);
-        let scanner = Scanner::new(settings.seed, index, weighting, &self.geometry, bright);
+        let scanner = Scanner::new(settings.seed, index, weighting, (&self.geometry, &self.hardness), bright);
         scanner.acquire(&self.head, &self.tumour, scan.voxels_mut());
         scan
     }
@@ -277,7 +325,7 @@ impl Anatomy {
     /// 1 for the tumour, 2 for the cochlea.
     pub fn truth(&self) -> LabelMap {
         let mut truth = LabelMap::zeros(self.shifted.clone());
-        mark(&self.head, &self.tumour, &self.geometry, truth.voxels_mut());
+        mark(&self.head, (&self.tumour, &self.hardness), &self.geometry, truth.voxels_mut());
         truth
     }
 }
@@ -288,17 +336,25 @@ fn slice_count(rng: &mut ChaCha8Rng, slices: usize) -> usize {
 }
 
 /// 5 to 25 mm, small ones more often; in a small field of view neither tiny nor more than it shows well.
-fn tumour(rng: &mut ChaCha8Rng, canal: Canal, extent_mm: [f64; 3]) -> Tumour {
+fn tumour(rng: &mut ChaCha8Rng, canal: Canal, extent_mm: [f64; 3], hard: f64) -> Tumour {
     let narrowest = extent_mm.into_iter().fold(f64::MAX, f64::min);
     let largest = (0.6 * narrowest).min(25.0);
     let smallest = (12.0 - 0.1 * narrowest).max(5.0).min(largest);
-    let diameter = smallest + (largest - smallest) * uniform(rng, 0.0, 1.0).powf(1.3);
+    let share = uniform(rng, 0.0, 1.0).powf(1.3);
+    let (easy, small) = (smallest + (largest - smallest) * share, 4.0 + 10.0 * share);
+    let diameter = if hard > 0.0 { easy + hard * (small.min(largest) - easy) } else { easy };
     Tumour::new(rng, canal, diameter, 0.2 * narrowest)
 }
 
 /// A grid that shows the tumour somewhere, within a whole head's field of view, a little oblique in
 /// two of five series.
-fn place(rng: &mut ChaCha8Rng, tumour: &Tumour, size: [usize; 3], extent_mm: [f64; 3]) -> Geometry {
+fn place(
+    rng: &mut ChaCha8Rng,
+    tumour: &Tumour,
+    size: [usize; 3],
+    extent_mm: [f64; 3],
+    spacing_mm: [f64; 3],
+) -> Geometry {
     let oblique = pick(rng, [0.0, 0.0, 0.0, 1.0, 1.0]);
     let [pitch, roll] = [oblique * uniform(rng, -0.2, 0.2), oblique * uniform(rng, -0.08, 0.08)];
     let row = [roll.cos(), 0.0, -roll.sin()];
@@ -314,7 +370,7 @@ fn place(rng: &mut ChaCha8Rng, tumour: &Tumour, size: [usize; 3], extent_mm: [f6
     });
     let unit = |v: [f64; 3]| v.map(|x| x / norm(v));
     let axes = [unit(normal), unit(column), unit(row)];
-    let steps_mm = [0, 1, 2].map(|axis| axes[axis].map(|x| x * SPACING_MM[axis]));
+    let steps_mm = [0, 1, 2].map(|axis| axes[axis].map(|x| x * spacing_mm[axis]));
     let mut geometry = Geometry { size, origin_mm: centre_mm, steps_mm };
     let half = size.map(|n| -0.5 * (n as f64 - 1.0));
     geometry.origin_mm = geometry.to_patient(VoxelIndex(half)).0;
@@ -322,7 +378,7 @@ fn place(rng: &mut ChaCha8Rng, tumour: &Tumour, size: [usize; 3], extent_mm: [f6
 }
 
 /// The truth at the voxels' centres.
-fn mark(head: &Head, tumour: &Tumour, geometry: &Geometry, truth: &mut [u16]) {
+fn mark(head: &Head, (tumour, hardness): (&Tumour, &Hardness), geometry: &Geometry, truth: &mut [u16]) {
     let [depth, height, width] = geometry.size;
     for line in 0..depth * height {
         if let Some(span) = head.cochlea(geometry, line / height, line % height) {
@@ -333,7 +389,7 @@ fn mark(head: &Head, tumour: &Tumour, geometry: &Geometry, truth: &mut [u16]) {
     for slice in d {
         for (row, column) in h.clone().flat_map(|row| w.clone().map(move |column| (row, column))) {
             let point = geometry.to_patient(VoxelIndex([slice as f64, row as f64, column as f64])).0;
-            if tumour.distance(point).0 < 0.0 {
+            if hardness.drawn(tumour, point, tumour.distance(point).0) < 0.0 {
                 truth[(slice * height + row) * width + column] = 1;
             }
         }

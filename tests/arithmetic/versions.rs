@@ -13,7 +13,8 @@ use tomoflow::operators::value::{Case, Mask};
 use tomoflow::phantom::vs::{self, VsPhantom};
 
 fn case() -> Case {
-    let (scan, labels) = vs::case(&VsPhantom { series: 1, first: 0, seed: 3, size: [10, 40, 40] }, 0);
+    let (scan, labels) =
+        vs::case(&VsPhantom { series: 1, first: 0, seed: 3, size: [10, 40, 40], ..VsPhantom::DEFAULT }, 0);
     let original = Arc::new(scan.geometry().clone());
     let label_names = ["tumour".to_owned(), "cochlea".to_owned()].into();
     Case { scan: Arc::new(scan), labels: Some(Arc::new(labels)), original, label_names, padding: None }

@@ -13,7 +13,8 @@ use tomoflow::phantom::collection::{Patient, write_collection};
 use tomoflow::phantom::vs::{VsPhantom, case};
 use tomoflow::pipeline;
 
-const PATIENTS: VsPhantom = VsPhantom { series: 6, first: 0, seed: 3, size: [12, 48, 56] };
+const PATIENTS: VsPhantom =
+    VsPhantom { series: 6, first: 0, seed: 3, size: [12, 48, 56], ..VsPhantom::DEFAULT };
 
 fn collection() -> (tempfile::TempDir, Vec<Patient>) {
     let folder = tempfile::tempdir().unwrap();

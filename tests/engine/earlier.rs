@@ -33,7 +33,11 @@ fn workplace() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("archive");
     fs::create_dir_all(&archive).unwrap();
-    vs::write_archive(&VsPhantom { series: 4, first: 0, seed: 5, size: [8, 32, 32] }, &archive).unwrap();
+    vs::write_archive(
+        &VsPhantom { series: 4, first: 0, seed: 5, size: [8, 32, 32], ..VsPhantom::DEFAULT },
+        &archive,
+    )
+    .unwrap();
     fs::copy(fixture("pipeline.toml"), folder.path().join("pipeline.toml")).unwrap();
     folder
 }

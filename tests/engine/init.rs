@@ -33,7 +33,8 @@ fn text(bytes: &[u8]) -> String {
 
 /// A phantom; its tumour has the value 1.
 fn phantom(index: usize) -> (Scan, LabelMap) {
-    let (scan, truth) = vs::case(&VsPhantom { series: 1, first: index, seed: 3, size: SIZE }, index);
+    let (scan, truth) =
+        vs::case(&VsPhantom { series: 1, first: index, seed: 3, size: SIZE, ..VsPhantom::DEFAULT }, index);
     (scan, valued(&truth, |_, label| u16::from(label == 1)))
 }
 
@@ -330,7 +331,7 @@ fn a_table_says_whose_files_are() {
 #[test]
 fn dicom_with_outlines_and_without() {
     let place = Place::new();
-    let settings = VsPhantom { series: 3, first: 0, seed: 5, size: SIZE };
+    let settings = VsPhantom { series: 3, first: 0, seed: 5, size: SIZE, ..VsPhantom::DEFAULT };
     vs::write_archive(&settings, &place.path("archive")).unwrap();
     let (written, said) = place.init();
     has(&written, &["type = \"rtstruct\"", "TV = [\"TV\"]", "Modality = \"MR\"", "[operators.volume]"]);

@@ -33,7 +33,7 @@ fn lines(output: &Output) -> Vec<Value> {
 fn world() -> (tempfile::TempDir, Vec<Written>) {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("archive");
-    let settings = VsPhantom { series: 3, first: 0, seed: 5, size: [6, 16, 16] };
+    let settings = VsPhantom { series: 3, first: 0, seed: 5, size: [6, 16, 16], ..VsPhantom::DEFAULT };
     let mut written = write_archive(&settings, &archive).unwrap();
     written.sort_by_key(|series| series.index);
     std::fs::remove_file(&written[1].slices[2]).unwrap();

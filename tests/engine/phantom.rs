@@ -6,9 +6,12 @@ use std::process::Command;
 
 use dicom_object::{DefaultDicomObject, InMemDicomObject, open_file};
 use tomoflow::connectors::{Digest, Geometry, LabelMap, PatientPoint};
-use tomoflow::phantom::vs::{PhantomError, STRUCTURES, VsPhantom, case, write_archive, write_rtstruct};
+use tomoflow::phantom::vs::{
+    PhantomError, STRUCTURES, VsPhantom, case, oracle, write_archive, write_rtstruct,
+};
 
-const SMALL: VsPhantom = VsPhantom { series: 3, first: 0, seed: 11, size: [12, 48, 56] };
+const SMALL: VsPhantom =
+    VsPhantom { series: 3, first: 0, seed: 11, size: [12, 48, 56], ..VsPhantom::DEFAULT };
 
 /// The digest of each file by its name.
 fn contents(folder: &Path) -> BTreeMap<String, Digest> {
@@ -153,6 +156,29 @@ fn a_corrected_mask_replaces_its_outlines_alone() {
     assert_eq!(after.len(), before.len());
     assert_eq!(changed.len(), 1);
     assert_eq!(Some(changed[0].0.as_str()), path.file_name().and_then(|name| name.to_str()));
+}
+
+#[test]
+fn hard_patients_leave_room_for_whoever_sees_the_neighbouring_slices() {
+    let settings = VsPhantom { size: [28, 48, 64], pixel_mm: 0.8, hard: 1.0, ..SMALL };
+    let found: Vec<_> = (0..24).map(|index| oracle(&settings, index)).collect();
+    let mean = |of: fn(&tomoflow::phantom::vs::Oracle) -> f64| found.iter().map(of).sum::<f64>() / 24.0;
+    let (with, without) = (mean(|one| one.with_context), mean(|one| one.without_context));
+    assert!(with > 0.8 && with < 1.0, "an observer errs by a third of a millimetre: {with}");
+    assert!(without < with - 0.2, "decoys are taken for the tumour: {without} beside {with}");
+    assert!(found.iter().all(|one| one.diameter_mm < 17.0), "{found:?}");
+    assert!(mean(|one| one.decoys as f64) > 1.5);
+
+    // Of an easy one the outline is exact, and nothing else looks like the tumour.
+    let easy = oracle(&VsPhantom { hard: 0.0, ..settings.clone() }, 0);
+    assert_eq!((easy.with_context, easy.without_context, easy.decoys), (1.0, 1.0, 0));
+
+    let folder = tempfile::tempdir().unwrap();
+    for (hard, pixel_mm) in [(1.5, 0.8), (f64::NAN, 0.8), (0.5, 0.0)] {
+        let error =
+            write_archive(&VsPhantom { hard, pixel_mm, ..settings.clone() }, folder.path()).unwrap_err();
+        assert!(matches!(error, PhantomError::Setting { .. }), "{error}");
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Workplace {
     /// An archive of so many series, and the pipeline [`THRESHOLD`].
     pub fn new(series: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let phantom = VsPhantom { series, first: 0, seed: 11, size: SIZE };
+        let phantom = VsPhantom { series, first: 0, seed: 11, size: SIZE, ..VsPhantom::DEFAULT };
         let place = Self { folder, phantom, text: THRESHOLD.to_owned() };
         fs::create_dir_all(place.archive()).unwrap();
         if series > 0 {

@@ -81,7 +81,7 @@ impl World {
     /// One series with its outlines.
     pub fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let phantom = VsPhantom { series: SERIES, first: 0, seed, size: super::SIZE };
+        let phantom = VsPhantom { series: SERIES, first: 0, seed, size: super::SIZE, ..VsPhantom::DEFAULT };
         let written = vs::write_archive(&phantom, &folder.path().join("all")).unwrap();
         fs::create_dir(folder.path().join("archive")).unwrap();
         let declared = Declared {
