@@ -25,8 +25,8 @@ test: setup ## Run all tests
 bench: setup ## Measure
 	$(CARGO) bench --workspace
 
-paper-vs: build ## Train the published rows on synthetic patients, three seeds each, and compare (hours; PAPER_VS="--epochs 5")
-	$(PYTHON) scripts/paper_vs.py $(PAPER_VS)
+paper-vs: build ## Train the rows of the first paper on hard synthetic patients and judge its claims (PAPER="--quick")
+	.venv/bin/python scripts/papers papers/vs.toml $(PAPER)
 
 lint: setup ## Check format, clippy, documentation and dependencies (installs cargo-deny where it is absent)
 	scripts/lint.sh

@@ -15,6 +15,7 @@ mod brought;
 mod circles;
 mod examples;
 mod floors;
+mod papers;
 mod pipeline_problems;
 mod pipelines;
 mod seams;

@@ -1,0 +1,1 @@
+"""A published paper's rows: declared, composed, judged."""

@@ -1,0 +1,142 @@
+"""One pipeline out of a paper's rows: stages that are the same are one, so that preparation is shared."""
+
+import json
+import subprocess
+import tomllib
+
+from .declared import PaperError, merged
+
+# What belongs to one system and one seed, and never to others.
+OWN = {"train", "infer", "evaluate"}
+
+
+class Composed:
+    """The stages of all rows, and the stage of figures of each system, seed and place."""
+
+    def __init__(self, paper, root, binary, archive):
+        self.paper, self.root, self.binary, self.archive = paper, root, binary, archive
+        self.stages = {}
+        # (system, seed, "box" or "whole") -> the stage whose figures are meant.
+        self.figures = {}
+        self.resolved = {}
+
+    def rows(self):
+        """Adds every row with its seeds, and the sweep."""
+        for row in self.paper.rows:
+            for seed in range(1, self.paper.seeds_of(row["system"]) + 1):
+                self.add(row, row["system"], seed, {})
+        sweep = self.paper.sweep
+        if sweep:
+            row = next(row for row in self.paper.rows if row["system"] == sweep["system"])
+            for value in sweep["values"]:
+                for seed in range(1, sweep["seeds"] + 1):
+                    self.add(row, f"{sweep['field'].split('.')[-1]} {value}", seed, nested(sweep["field"], value))
+
+    def add(self, row, system, seed, more):
+        """Adds one row's pipeline with one seed."""
+        declared = self.read(row["pipeline"])
+        changes = merged(self.paper.changes(row), more)
+        names = {}
+        for name, stage in declared["sources"].items():
+            names[name] = self.stand("sources", name, {**stage, "path": str(self.archive)}, name)
+        slug = f"{plain(system)}_{seed}"
+        boxes = {}
+        for name, stage in ordered(declared["operators"], set(names)):
+            inputs = stage["inputs"]
+            stage = {**stage, "inputs": [names[source] for source in inputs]}
+            change = changes.get(stage["type"], {})
+            if change:
+                stage = {field: value for field, value in merged(stage, change).items() if value is not False}
+            if stage["type"] == "train":
+                stage["seed"] = seed
+            if isinstance(stage.get("model"), str):
+                stage["model"] = names[stage["model"]]
+            wanted = f"{name}_{slug}" if stage["type"] in OWN else name
+            names[name] = self.stand("operators", name, stage, wanted)
+            if stage["type"] == "crop":
+                # What is cut around the tumour is judged on the whole scan as well.
+                boxes[names[name]] = stage["inputs"][0]
+        self.judged(declared, names, slug, system, seed, boxes)
+
+    def judged(self, declared, names, slug, system, seed, boxes):
+        """Which stage's figures are meant; and, where a box was cut, the same network on whole scans."""
+        for name, stage in declared["operators"].items():
+            if stage["type"] != "evaluate":
+                continue
+            evaluate = self.stages[names[name]][1]
+            self.figures[system, seed, "box"] = names[name]
+            infer = self.stages[evaluate["inputs"][0]][1]
+            whole = boxes.get(infer["inputs"][0])
+            if infer["type"] != "infer" or whole is None:
+                continue
+            segment = self.stand("operators", "whole", {**infer, "inputs": [whole]}, f"whole_{slug}")
+            judge = {**evaluate, "inputs": [segment, *evaluate["inputs"][1:]]}
+            self.figures[system, seed, "whole"] = self.stand("operators", "scores_whole", judge, f"scores_whole_{slug}")
+
+    def read(self, pipeline):
+        """A row's pipeline, written out."""
+        if pipeline not in self.resolved:
+            words = [self.binary, "check", "--resolved", self.root / pipeline]
+            done = subprocess.run(words, check=False, capture_output=True, text=True)
+            if done.returncode:
+                raise PaperError(f"{pipeline}: {done.stderr.strip()}")
+            self.resolved[pipeline] = tomllib.loads(done.stdout)
+        return self.resolved[pipeline]
+
+    def stand(self, kind, base, stage, wanted):
+        """The name under which a stage stands: an equal one's, where there is one."""
+        for name, (known_kind, known) in self.stages.items():
+            if (known_kind, known) == (kind, stage):
+                return name
+        name, number = wanted, 2
+        while name in self.stages:
+            name, number = f"{base}_{number}", number + 1
+        self.stages[name] = (kind, stage)
+        return name
+
+    def text(self, memory, device):
+        """The pipeline as TOML."""
+        lines = ["[pipeline]", f"name = {toml('paper-' + self.paper.name)}", 'out = "out"']
+        lines += [f"memory = {toml(memory)}", f"device = {toml(device)}"]
+        for name, (kind, stage) in self.stages.items():
+            lines += ["", f"[{kind}.{name}]", *(f"{field} = {toml(value)}" for field, value in stage.items())]
+        figures = sorted(set(self.figures.values()))
+        return "\n".join([*lines, "", "[sinks.results]", 'type = "delta"', f"inputs = {toml(figures)}", ""])
+
+
+def ordered(operators, known):
+    """Stages after those that they take from: a file may name them in any order."""
+    left = dict(operators)
+    while left:
+        ready = [
+            name
+            for name, stage in left.items()
+            if all(source in known for source in stage["inputs"])
+            and (not isinstance(stage.get("model"), str) or stage["model"] in known)
+        ]
+        if not ready:
+            raise PaperError(f"stages that follow each other expected, these wait for one another: {', '.join(left)}")
+        for name in ready:
+            known.add(name)
+            yield name, left.pop(name)
+
+
+def nested(field, value):
+    """`train.loss.lambda` as tables in each other."""
+    for part in reversed(field.split(".")):
+        value = {part: value}
+    return value
+
+
+def plain(system):
+    """A system's name as part of a stage's."""
+    words = "".join(letter if letter.isalnum() else " " for letter in system.lower()).split()
+    return "_".join(words)
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{field} = {toml(inner)}" for field, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)

@@ -1,0 +1,82 @@
+"""A paper as `papers/NAME.toml` declares it: data, rows, what all of them share, a sweep, and claims."""
+
+import copy
+import tomllib
+
+
+class PaperError(Exception):
+    """What was expected, what was found, where, and what to do."""
+
+
+KNOWN = {
+    "name", "title", "against", "metrics", "label", "seeds", "claim_seeds", "data", "set", "quick", "rows", "sweep", "claims",
+}
+ROW = {"system", "pipeline", "published", "set", "quick"}
+CLAIM = {"text", "better", "worse", "metric", "below_mm"}
+
+
+class Paper:
+    """What the file says, with `--quick` taken into account."""
+
+    def __init__(self, path, quick):
+        try:
+            said = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise PaperError(f"{path}: {error}") from None
+        refuse(path, "the paper", said, KNOWN)
+        for field in ("name", "title", "against", "metrics", "label", "data", "rows", "claims"):
+            if field not in said:
+                raise PaperError(f"{path}: `{field}` expected, nothing found")
+        self.path, self.quick = path, quick
+        self.name, self.title, self.against = said["name"], said["title"], said["against"]
+        self.metrics, self.label = said["metrics"], said["label"]
+        self.phantom = said["data"]["quick" if quick else "phantom"]
+        self.rows = said["rows"]
+        for row in self.rows:
+            refuse(path, f"the row `{row.get('system')}`", row, ROW)
+        self.claims = said["claims"]
+        systems = {row["system"] for row in self.rows}
+        if len(self.claims) > 5:
+            raise PaperError(f"{path}: at most five claims expected, {len(self.claims)} found")
+        for claim in self.claims:
+            refuse(path, f"the claim `{claim.get('text')}`", claim, CLAIM)
+            for side in ("better", "worse"):
+                if claim[side] not in systems:
+                    raise PaperError(f"{path}: a system of the rows expected in a claim, `{claim[side]}` found")
+            if claim["metric"] not in self.metrics:
+                raise PaperError(f"{path}: a claim about one of {sorted(self.metrics)} expected, `{claim['metric']}` found")
+        if self.against not in systems:
+            raise PaperError(f"{path}: `against` names no row: `{self.against}`")
+        self.sweep = None if quick else said.get("sweep")
+        self.shared = said.get("set", {})
+        self.quickly = said.get("quick", {}) if quick else {}
+        self.seeds = 1 if quick else said.get("seeds", 3)
+        self.claim_seeds = 1 if quick else said.get("claim_seeds", 5)
+
+    def seeds_of(self, system):
+        """How many trainings a row has: more of one that a claim names."""
+        claimed = any(system in (claim["better"], claim["worse"]) for claim in self.claims)
+        return self.claim_seeds if claimed else self.seeds
+
+    def changes(self, row):
+        """What is set by the type of a stage, the row's own last."""
+        changes = copy.deepcopy(self.shared)
+        for more in (row.get("set", {}), self.quickly, row.get("quick", {}) if self.quick else {}):
+            changes = merged(changes, more)
+        return changes
+
+
+def refuse(path, where, table, known):
+    """A misspelt field would be a setting that nobody has."""
+    for field in table:
+        if field not in known:
+            raise PaperError(f"{path}: {where} has the unknown field `{field}`; it takes {', '.join(sorted(known))}")
+
+
+def merged(below, above):
+    """One table over another, table by table."""
+    result = dict(below)
+    for field, value in above.items():
+        inner = result.get(field)
+        result[field] = merged(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
+    return result

@@ -1,0 +1,104 @@
+"""Whether claims hold: differences of means over seeds, bootstrap over cases and seeds, Holm over the claims."""
+
+import math
+
+import numpy as np
+
+RESAMPLES = 10_000
+LEVEL = 0.05
+
+
+def pooled(figures, system, metric, place, cases=None):
+    """`[seeds, cases]` of a system's figures; NaN where there is none."""
+    found = figures.get((system, metric, place), {})
+    seeds = sorted({seed for seed, _ in found})
+    names = sorted({case for _, case in found}) if cases is None else cases
+    return np.array([[found.get((seed, case), math.nan) for case in names] for seed in seeds], dtype=float)
+
+
+def difference(better, worse, rng):
+    """The mean difference of two systems, its interval of 95 %, and the share of resamples on each side of 0.
+
+    Figures are `[seeds, cases]`, the same cases in both. Seeds pair where both have them: one seed means the same first
+    weights of what the systems share and the same order of samples. A case counts by the mean over its seeds that have
+    a figure; one that has none in either system enters no difference.
+    """
+    seeds = min(len(better), len(worse))
+    differences = better[:seeds] - worse[:seeds]
+    kept = ~np.isnan(differences).all(axis=0)
+    differences = differences[:, kept]
+    cases = differences.shape[1]
+    if seeds == 0 or cases < 2:
+        return None
+    means = np.nanmean(differences, axis=0)
+    resampled = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        chosen = rng.integers(0, seeds, seeds)
+        drawn = rng.integers(0, cases, cases)
+        with np.errstate(invalid="ignore"):
+            sample = differences[np.ix_(chosen, drawn)]
+        resampled[number] = np.nanmean(sample) if not np.isnan(sample).all() else np.nan
+    resampled = resampled[~np.isnan(resampled)]
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    side = min((resampled <= 0).sum(), (resampled >= 0).sum())
+    p = min(1.0, 2 * (side + 1) / (len(resampled) + 1))
+    return {
+        "difference": float(means.mean()),
+        "interval": [float(low), float(high)],
+        "p": float(p),
+        "cases": int(cases),
+        "missing": int((~kept).sum()),
+        "seeds": int(seeds),
+        "sd": float(means.std(ddof=1)),
+        "resampled_sd": float(resampled.std(ddof=1)),
+    }
+
+
+def holm(values):
+    """Holm's corrected p values, in the order given; none stays none."""
+    order = sorted((p, at) for at, p in enumerate(values) if p is not None)
+    corrected, least = [None] * len(values), 0.0
+    for rank, (p, at) in enumerate(order):
+        least = max(least, min(1.0, p * (len(order) - rank)))
+        corrected[at] = least
+    return corrected
+
+
+def needed(found):
+    """About how many cases would resolve a difference of this size, by the spread of the resamples: it falls with the root
+    of their number, as far as cases and not seeds make it."""
+    if found["difference"] == 0:
+        return None
+    ratio = found["resampled_sd"] * (1.96 + 0.84) / abs(found["difference"])
+    return math.ceil(found["cases"] * ratio**2)
+
+
+def verdicts(claims, figures, sizes, lower_is_better):
+    """Each claim with its difference, interval and verdict."""
+    rng = np.random.default_rng(1)
+    found = []
+    for claim in claims:
+        metric = claim["metric"]
+        sides = [figures.get((claim[side], metric, "box"), {}) for side in ("better", "worse")]
+        cases = sorted({case for side in sides for _, case in side})
+        if "below_mm" in claim:
+            cases = [case for case in cases if sizes.get(case, math.inf) < claim["below_mm"]]
+        better, worse = (pooled(figures, claim[side], metric, "box", cases) for side in ("better", "worse"))
+        one = difference(better, worse, rng) if cases and len(better) and len(worse) else None
+        if one and metric in lower_is_better:
+            one.update(difference=-one["difference"], interval=[-end for end in reversed(one["interval"])])
+        found.append(one)
+    corrected = holm([one and one["p"] for one in found])
+    results = []
+    for claim, one, p in zip(claims, found, corrected):
+        base = {"text": claim["text"], "better": claim["better"], "worse": claim["worse"], "metric": claim["metric"]}
+        if one is None:
+            results.append({**base, "difference": None, "interval": None, "verdict": "not resolved (no cases to compare)"})
+            continue
+        if p <= LEVEL:
+            verdict = "holds" if one["difference"] > 0 else "reversed"
+        else:
+            about = needed(one)
+            verdict = f"not resolved (about {about} cases needed)" if about else "not resolved (no difference at all)"
+        results.append({**base, **one, "p_holm": p, "verdict": verdict})
+    return results
