@@ -202,6 +202,7 @@ impl<'s> Built<'s, '_> {
             Stage::Infer(infer) => self.infer(index, infer.out_of_fold, own(&known.files, index)),
             Stage::Segment(_) => self.segment(index),
             Stage::Mask(_) => self.mask(index),
+            Stage::LabelsAsMasks => self.labels_as_masks(index),
             Stage::Combine(_) => self.combine(index),
             Stage::Evaluate(_) => self.evaluate(index),
             Stage::Sink(_) | Stage::Files(_) => {}
@@ -346,6 +347,17 @@ impl<'s> Built<'s, '_> {
             let case = chain.seen(case);
             let key = keys::action(operator, &[chain.scan(&case)]);
             (Action { key, stage: StageId::at(index), work: Work::on_scan(case) }, None)
+        });
+        self.masks_of(index, wanted);
+    }
+
+    /// Labels are drawn on the scan's own grid, so that what transforms did to it takes no part.
+    fn labels_as_masks(&mut self, index: usize) {
+        let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
+        let operator = keys::operator(&self.plan.stages[index]);
+        let wanted = cases.flat_map(move |(_, case)| {
+            let key = keys::action(operator, &[case.labels.as_ref()?.digest]);
+            Some((Action { key, stage: StageId::at(index), work: Work::on_scan(case) }, None))
         });
         self.masks_of(index, wanted);
     }

@@ -145,6 +145,11 @@ impl Working<'_> {
                 let (labels, names) = segmenter.segment(&case)?;
                 mask_bytes(&case, labels, &names).map(Applied::Bytes)
             }
+            Stage::LabelsAsMasks => {
+                let labels = row.labels.as_ref().ok_or_else(misplaced)?;
+                let drawn = context.partial_truth(&row.series, labels)?;
+                artifact::encode(&MaskArtifact::of(&drawn.mask)).map(Applied::Bytes)
+            }
             Stage::Mask(operator) => {
                 let mended = operator.apply(&mask(first()?)?)?;
                 artifact::encode(&MaskArtifact::of(&mended)).map(Applied::Bytes)

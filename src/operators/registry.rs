@@ -121,6 +121,8 @@ pub enum Stage {
     Infer(super::models::infer::Infer),
     /// Case to masks without a model.
     Segment(Arc<dyn Segmenter>),
+    /// The labels of cases as masks.
+    LabelsAsMasks,
     /// Masks to masks.
     Mask(Arc<dyn MaskTransform>),
     /// Masks of several stages to masks.

@@ -38,6 +38,7 @@ mod phantom;
 mod places;
 mod planning;
 mod privacy;
+mod readers;
 mod real_dicom;
 mod regions;
 mod report;

@@ -4,6 +4,7 @@ pub mod closing;
 pub mod combine;
 pub mod connected_components;
 pub mod fill_holes;
+pub mod labels_as_masks;
 pub mod largest_component;
 pub mod neighbours;
 pub mod opening;
@@ -20,4 +21,5 @@ pub const ENTRIES: &[Entry] = &[
     opening::ENTRY,
     connected_components::ENTRY,
     combine::ENTRY,
+    labels_as_masks::ENTRY,
 ];
