@@ -1,6 +1,6 @@
 //! Logs on standard error, beside progress bars, and what happens when a worker of the control plane panics.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
@@ -28,7 +28,7 @@ pub fn bars() -> &'static MultiProgress {
 /// Starts logging, once for a process.
 pub fn start(format: Format) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    let colour = io::stderr().is_terminal();
+    let colour = super::colour::wanted(&io::stderr());
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(|| BesideBars);
     // A line that could not be written would be told in one more line, and that is a panic.

@@ -4,7 +4,8 @@
 mod note;
 
 pub mod check;
-pub mod compare;
+pub mod colour;
+mod compare;
 pub mod explain;
 pub mod export;
 pub mod graph;
@@ -165,14 +166,20 @@ pub fn show<T: Display + serde::Serialize>(result: &T, json: bool) -> ExitCode {
     if json {
         print(format_args!("{}\n", serde_json::to_string(result).unwrap_or_default()));
     } else {
-        print(visible(result.to_string()));
+        let text = visible(result.to_string());
+        print(if colour::wanted(&std::io::stdout()) { colour::coloured(&text) } else { text.into() });
     }
     ExitCode::SUCCESS
 }
 
 /// Prints problems where a command cannot go on, and gives its exit code.
 pub fn refuse(problems: &Problems) -> ExitCode {
-    let _ = write!(std::io::stderr().lock(), "{problems}");
+    let stream = std::io::stderr();
+    let _ = if colour::wanted(&stream) {
+        write!(stream.lock(), "{}", colour::coloured(&problems.to_string()))
+    } else {
+        write!(stream.lock(), "{problems}")
+    };
     ExitCode::from(problems.exit_code())
 }
 

@@ -3,9 +3,16 @@
 use std::fmt;
 use std::io::Write;
 
+use super::colour;
+
 /// Writes a line. That nobody reads it any more is no fault, and ends nothing: `eprintln!` would panic.
 pub(super) fn note(line: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let stream = std::io::stderr();
+    let _ = if colour::wanted(&stream) {
+        writeln!(stream.lock(), "{}", colour::coloured(&line.to_string()))
+    } else {
+        writeln!(stream.lock(), "{line}")
+    };
 }
 
 /// Writes a line, as `eprintln!` does.
