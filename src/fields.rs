@@ -24,6 +24,8 @@ pub enum Kind {
     Masks,
     /// Figures.
     Metrics,
+    /// Boxes on the scan's original grid, with a class and a score each.
+    Detections,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
             Self::Model => "a model",
             Self::Masks => "masks",
             Self::Metrics => "metrics",
+            Self::Detections => "detections",
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::executor::work::{Action, BoundCase, OutlinesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
+use crate::operators::spec::Kind;
 use crate::pipeline::{Plan, StageId};
 use crate::store::{FigureRow, Outcome, Pin};
 
@@ -204,7 +205,7 @@ impl<'s> Built<'s, '_> {
             Stage::Mask(_) => self.mask(index),
             Stage::LabelsAsMasks => self.labels_as_masks(index),
             Stage::Combine(_) => self.combine(index),
-            Stage::Evaluate(_) => self.evaluate(index),
+            Stage::Evaluate(_) | Stage::EvaluateBoxes(_) => self.evaluate(index),
             Stage::Sink(_) | Stage::Files(_) => {}
         }
     }
@@ -401,8 +402,12 @@ impl<'s> Built<'s, '_> {
             let series = action.work.series()?.clone();
             Some((series.key.clone(), MadeMask { series, mask: left.artifact, model, from }))
         });
-        self.outputs.push(masks.clone().map(|(_, mask)| {
-            Conclusion::desired(Desired::Masks { series: mask.series, mask: mask.mask, from: mask.from })
+        let boxes = self.plan.stages[index].output == Some(Kind::Detections);
+        self.outputs.push(masks.clone().map(move |(_, MadeMask { series, mask, from, .. })| {
+            Conclusion::desired(match boxes {
+                true => Desired::Detections { series, found: mask, from },
+                false => Desired::Masks { series, mask, from },
+            })
         }));
         self.masks.insert(index, masks);
     }

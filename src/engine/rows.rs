@@ -153,6 +153,15 @@ pub enum Desired {
         /// What they come to.
         sums: Sums,
     },
+    /// Rows of `detections`.
+    Detections {
+        /// The scan.
+        series: Arc<SeriesRow>,
+        /// The boxes.
+        found: Digest,
+        /// Where they come from.
+        from: Provenance,
+    },
 }
 
 /// What the cases of a group have in common.

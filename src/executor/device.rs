@@ -10,25 +10,29 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
+use super::found::on_original;
 use super::job::{Finished, Job};
 use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::observer::{Board, Watch};
 use super::slot::{Busy, Slot};
-use super::unseen::{never_drawn, never_judged};
+use super::unseen::{alone, never_drawn, never_judged, too_small};
 use super::work::{Action, Member, Work};
+use crate::networks::objectives::Objective;
+use crate::networks::objectives::detection::Detection;
 use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
-    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Validate,
-    Volume,
+    self, Data, Detector, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task,
+    Validate, Volume,
 };
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
-use crate::operators::models::train::{Operation, Part};
+use crate::operators::models::train::{Operation, Part, Train};
 use crate::operators::registry::Stage;
 use crate::operators::samples::dataset::{Dataset, PreparedCase};
+use crate::operators::samples::things::{Kind, Things};
 use crate::operators::samples::view::{Input, View};
 use crate::operators::value::Case;
 use crate::pipeline::{PlannedStage, StageId};
@@ -45,7 +49,7 @@ type Resident = (Digest, StageId);
 
 /// Takes jobs until there are no more, or until one was given up: then another thread has its place.
 pub fn run(context: &Context, device: Device, line: &JobLine, report: &Sender<Finished>, slot: &Slot) {
-    let mut models = Models { context, device, resident: Vec::new() };
+    let mut models = Models { context, device, resident: Vec::new(), detector: None };
     // On the CPU a case's windows are work enough, and the same batches give the same bytes.
     let together = if device.is_gpu() { TOGETHER } else { 1 };
     while let Some(group) = line.next(together) {
@@ -87,6 +91,7 @@ struct Models<'a> {
     context: &'a Context,
     device: Device,
     resident: Vec<(Resident, Model)>,
+    detector: Option<(Resident, Detector)>,
 }
 
 impl Models<'_> {
@@ -98,6 +103,9 @@ impl Models<'_> {
             let action = job.action.clone();
             let result = match (&action.work, case) {
                 _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
+                (Work::Apply { .. }, Some(case)) if self.gives_boxes(&action) => {
+                    guarded(&action, || self.detect(&action, &case)).map(Step::Done)
+                }
                 (Work::Apply { .. }, Some(case)) => {
                     cases.push((place, action, case));
                     continue;
@@ -155,6 +163,34 @@ impl Models<'_> {
         let volumes: Vec<Volume<'_>> = cases.map(volume).collect();
         let found = model.segment_together(&volumes, &options).map_err(network)?;
         Ok((found, model.label_names().to_vec()))
+    }
+
+    fn gives_boxes(&self, action: &Action) -> bool {
+        let stage = &self.context.plan.stages[action.stage.place()].stage;
+        matches!(stage, Stage::Infer(Infer { boxes: Some(_), .. }))
+    }
+
+    /// The boxes of a case, on its scan's original grid.
+    fn detect(&mut self, action: &Action, case: &Case) -> Result<Outcome, Reject> {
+        let Stage::Infer(infer) = &self.context.plan.stages[action.stage.place()].stage else {
+            return Err(misplaced());
+        };
+        let options = infer.boxes.ok_or_else(misplaced)?;
+        let models = action.work.models();
+        let wanted = (ModelSource::content(models), action.stage);
+        if self.detector.as_ref().is_none_or(|(known, _)| *known != wanted) {
+            self.detector = None;
+            self.detector = Some((wanted, load_detector(self.context, self.device, infer, models)?));
+        }
+        let (_, detector) = self.detector.as_ref().ok_or_else(misplaced)?;
+        let volume = Volume { voxels: case.scan.voxels(), size: case.scan.size() };
+        let found = detector.detect(&volume, &options, infer.options.batch).map_err(network)?;
+        let kinds = detector.label_names().iter().zip(detector.things());
+        let kind =
+            |(name, labels): (&String, &Vec<String>)| Kind { name: name.clone(), labels: labels.clone() };
+        let things = Things(kinds.map(kind).collect());
+        let found = on_original(&found, case.scan.geometry(), &case.original, things)?;
+        put(self.context, &encode(&found)?)
     }
 
     /// A model, loaded unless it is there.
@@ -228,6 +264,27 @@ fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Diges
     models.collect::<Result<Vec<_>, _>>().and_then(Model::ensemble).map_err(network)
 }
 
+fn load_detector(
+    context: &Context,
+    device: Device,
+    infer: &Infer,
+    digests: &[Digest],
+) -> Result<Detector, Reject> {
+    let one =
+        |found: usize| Reject::new("NETWORK", format!("one detector expected, {found} models found"), "");
+    match &infer.model {
+        ModelSource::Stages(_) => {
+            let [digest] = digests else { return Err(one(digests.len())) };
+            Detector::from_safetensors(&context.artifact(*digest)?, device).map_err(network)
+        }
+        ModelSource::Files(files) => {
+            let contents = unchanged(files, ModelSource::content(digests))?;
+            let [bytes] = &contents[..] else { return Err(one(contents.len())) };
+            Detector::from_safetensors(bytes, device).map_err(network)
+        }
+    }
+}
+
 /// The bytes of model files, which must be those that the action's key was made from.
 fn unchanged(files: &[ModelFile], digest: Digest) -> Result<Vec<Held>, Reject> {
     let unread = |error: std::io::Error| match reading::is_over(&error) {
@@ -267,11 +324,28 @@ fn train(
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
+    let boxes = train.settings.network.gives_boxes();
+    let things = boxes.then(|| kinds(context, view, prepared, &names));
+    let (training, validation, small) = match &things {
+        Some(things) => {
+            let numbered = things.numbered(&names)?;
+            let (training, validation) = (training.teaching(numbered.clone()), validation.teaching(numbered));
+            let small = too_small(&training);
+            (training, validation, small)
+        }
+        None => (training, validation, None),
+    };
     let unjudged = match train.settings.validate {
         Validate::Samples => never_judged(&validation, &names, train.settings.seed)?,
         Validate::Cases => Vec::new(),
     };
-    let origin = Origin { preparation: Some(context.plan.preparation(prepared)), data: Some(data(members)) };
+    let of_things = things.iter().flat_map(|things| things.0.iter().map(|kind| kind.labels.clone()));
+    let origin = Origin {
+        preparation: Some(context.plan.preparation(prepared)),
+        data: Some(data(members)),
+        things: of_things.collect(),
+    };
+    let names = things.as_ref().map_or(names, Things::names);
     let task = Task { view: training.input().clone(), label_names: names, origin };
     let name = &stages[action.stage.place()].name;
     let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
@@ -286,23 +360,54 @@ fn train(
     let readers = readers.clamp(1, rayon::current_num_threads());
     let running = Running { checkpoint, checkpoint_every, readers, device };
     let settings = &train.settings;
-    let objective = Supervised::new(settings, &task, &context.plan.extensions).map_err(network)?;
-    let objective = match settings.regions {
-        true => objective.by_regions(regions(context, prepared)?),
-        false => objective,
-    };
+    let objective = objective(context, train, &task, prepared)?;
     let trained =
-        networks::train_by(&objective, settings, &task, &training, &validation, &running, &mut observer)
+        networks::train_by(&*objective, settings, &task, &training, &validation, &running, &mut observer)
             .map_err(network)?;
     let figures = encode(&trained.figures)?;
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
-            let notes = notes.iter().cloned().chain(undrawn).chain(unjudged).collect();
+            let told = undrawn.into_iter().chain(unjudged).chain(small).chain(alone(&trained.figures));
+            let notes = notes.iter().cloned().chain(told).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
         }
         _ => Err(misplaced()),
     }
+}
+
+/// What a training minimises.
+fn objective(
+    context: &Context,
+    train: &Train,
+    task: &Task,
+    prepared: usize,
+) -> Result<Box<dyn Objective>, Reject> {
+    let settings = &train.settings;
+    if settings.network.gives_boxes() {
+        return Ok(Box::new(Detection::new(settings, task).map_err(network)?));
+    }
+    let objective = Supervised::new(settings, task, &context.plan.extensions).map_err(network)?;
+    Ok(Box::new(match settings.regions {
+        true => objective.by_regions(regions(context, prepared)?),
+        false => objective,
+    }))
+}
+
+/// What a detector is to find: what its samples declare, or each label with those that it holds.
+fn kinds(context: &Context, view: &View, stage: usize, names: &[String]) -> Things {
+    view.things.clone().unwrap_or_else(|| Things::of_labels(names, &held(context, stage)))
+}
+
+/// Labels that hold others, each with these, by name, of a stage's cases.
+fn held(context: &Context, stage: usize) -> Vec<(String, Vec<String>)> {
+    let root = &context.plan.stages[context.plan.transforms(stage).1];
+    let source = root.inputs.get(1).and_then(|source| context.plan.stages.get(*source));
+    let Some(Stage::Labels(labels)) = source.map(|source| &source.stage) else { return Vec::new() };
+    let names = labels.label_names();
+    let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
+    let held = names.iter().zip(labels.nested());
+    held.map(|(outer, parts)| (outer.clone(), parts.iter().filter_map(name).collect())).collect()
 }
 
 /// The regions of the labels that a stage's cases have.

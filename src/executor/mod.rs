@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod budget;
 mod device;
 mod ending;
+mod found;
 mod job;
 pub mod keys;
 mod line;

@@ -3,8 +3,9 @@
 use tomoflow_connectors::Reject;
 
 use super::truth::{NEVER_DRAWN, NEVER_JUDGED};
-use crate::networks::SampleSource;
+use crate::networks::{Figure, SampleSource, Target};
 use crate::operators::samples::dataset::Dataset;
+use crate::operators::samples::things::LEAST_PIXELS;
 
 /// Labels that no case to train on has a voxel of: a network learns that they are never there.
 pub(super) fn never_drawn(training: &Dataset, names: &[String]) -> Vec<Reject> {
@@ -30,6 +31,10 @@ pub(super) fn never_judged(validation: &Dataset, names: &[String], seed: u64) ->
         let sample = validation.sample(index, 0, seed);
         let sample = sample.map_err(|message| Reject::new("NETWORK", message, ""))?;
         sample.target.classes().into_iter().flatten().for_each(|class| judged[usize::from(*class)] = true);
+        if let (Target::Instances(found), Some(things)) = (&sample.target, validation.things()) {
+            let labels = found.iter().flat_map(|thing| things.labels(thing.class));
+            labels.for_each(|label| judged[usize::from(*label).min(255)] = true);
+        }
     }
     let missed = names.iter().zip(drawn.iter().zip(&judged).skip(1));
     let missed = missed.filter(|(_, (drawn, judged))| **drawn && !**judged);
@@ -43,6 +48,53 @@ pub(super) fn never_judged(validation: &Dataset, names: &[String], seed: u64) ->
         Reject::new(NEVER_JUDGED, message, hint)
     };
     Ok(missed.map(tell).collect())
+}
+
+/// The code of parts of labels that are too small to be things.
+const TOO_SMALL: &str = "PARTS_TOO_SMALL";
+
+/// The code of attention that looks at one image alone.
+const ATTENDS_TO_ONE: &str = "ATTENTION_TO_ONE";
+
+/// The spread of attention below which the number of images has no effect.
+const LEAST_SPREAD: f64 = 0.05;
+
+/// Parts of labels of the cases to train on that are too small to be things: no box is learned of them.
+pub(super) fn too_small(training: &Dataset) -> Option<Reject> {
+    let things = training.things()?;
+    let (mut parts, mut slices) = (0, 0);
+    for case in training.cases() {
+        let [_, height, width] = case.size();
+        for slice in case.labels().chunks_exact((height * width).max(1)) {
+            let (_, small) = things.of_slice(slice, [height, width]);
+            parts += small;
+            slices += usize::from(small > 0);
+        }
+    }
+    (parts > 0).then(|| {
+        let message = format!(
+            "parts of {LEAST_PIXELS} pixels or more expected, {parts} smaller ones on {slices} slices found"
+        );
+        Reject::new(
+            TOO_SMALL,
+            message,
+            "no box is learned of them, and none is asked for by `evaluate_boxes`",
+        )
+    })
+}
+
+/// Modules of attention that give one image nearly all the weight at the end of a training: the others have no say.
+pub(super) fn alone(figures: &[Figure]) -> Vec<Reject> {
+    let last = figures.iter().map(|figure| figure.epoch).max().unwrap_or(0);
+    let such = figures.iter().filter(|figure| {
+        figure.epoch == last && figure.name.starts_with("attention.spread.") && figure.value < LEAST_SPREAD
+    });
+    let tell = |Figure { name, value, .. }: &Figure| {
+        let message = format!("a spread of {LEAST_SPREAD} or more expected, `{name}` of {value:.3} found");
+        let hint = "one image of the bag has nearly all the weight: the number of stacks has no effect; `scale = \"area\"` spreads it";
+        Reject::new(ATTENDS_TO_ONE, message, hint)
+    };
+    such.map(tell).collect()
 }
 
 /// The classes of which any case has a voxel.

@@ -19,7 +19,7 @@ use super::work::{Action, BoundCase, Work};
 use crate::metrics::State;
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
-use crate::operators::value::{Case, Mask, Metric};
+use crate::operators::value::{Case, Detections, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 use crate::voxels::grid::check_same_size;
 use crate::voxels::values;
@@ -164,6 +164,12 @@ impl Working<'_> {
                 let truth = context.partial_truth(&row.series, labels)?;
                 let nested = context.nested(labels);
                 truth.compare(&**evaluator, &mask(first()?)?, &nested).map(Applied::Figures)
+            }
+            Stage::EvaluateBoxes(evaluator) => {
+                let labels = row.labels.as_ref().ok_or_else(misplaced)?;
+                let truth = context.partial_truth(&row.series, labels)?;
+                let found: Detections = artifact::decode("list of boxes", &context.artifact(*first()?)?)?;
+                evaluator.evaluate(&found, &truth.mask, &truth.absent).map(Applied::Figures)
             }
             _ => Err(misplaced()),
         }

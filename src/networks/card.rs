@@ -49,6 +49,9 @@ pub struct Origin {
     /// The cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Data>,
+    /// For each class of a network that gives boxes the labels that its things are made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub things: Vec<Vec<String>>,
 }
 
 /// One operator of a preparation.

@@ -70,7 +70,7 @@ impl Extensions {
     /// The network of a card, where it is one of a downstream crate.
     pub(crate) fn of(&self, config: &NetworkConfig) -> Option<Result<Box<dyn Architecture>, NetworkError>> {
         match config {
-            NetworkConfig::Unet(_) => None,
+            NetworkConfig::Unet(_) | NetworkConfig::Rcnn(_) => None,
             NetworkConfig::Own(config) => Some(self.network(config)),
         }
     }

@@ -14,6 +14,7 @@ pub mod sample;
 pub mod tensors;
 pub mod train;
 
+pub use apply::detect::{Detector, OnSlice};
 pub use apply::maps::{MapKinds, Maps};
 pub use apply::model::{InferOptions, Model, Precision, Segmented, Volume};
 pub use apply::window::{Blend, Convention};
@@ -21,6 +22,8 @@ pub use architectures::Architecture;
 pub use architectures::config::{
     Attention, NetworkConfig, NetworkSettings, OwnConfig, UnetConfig, UnetSettings,
 };
+pub use architectures::rcnn::config::{RcnnConfig, RcnnSettings};
+pub use architectures::rcnn::{FindOptions, FoundBox};
 pub use card::{Data, ModelCard, Origin, Step};
 pub use extensions::Extensions;
 pub use losses::LossConfig;

@@ -129,6 +129,8 @@ pub enum Stage {
     Combine(Arc<dyn MaskCombiner>),
     /// Masks and cases to metrics.
     Evaluate(Arc<dyn Evaluator>),
+    /// Boxes and cases to metrics.
+    EvaluateBoxes(super::scores::evaluate_boxes::EvaluateBoxes),
     /// Masks to files.
     Files(super::sinks::files::Files),
     /// Rows to a table.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Geometry, LabelMap, Reject, Scan};
 
+use super::samples::things::Things;
 use crate::metrics::State;
 
 /// A scan, with its labels when it has any, on one grid.
@@ -38,6 +39,32 @@ pub struct Mask {
     pub labels: Arc<LabelMap>,
     /// The names of the labels, from label 1 on.
     pub label_names: Arc<[String]>,
+}
+
+/// Boxes that were found on a scan's original grid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detections {
+    /// `[D, H, W]` of the grid.
+    pub size: [usize; 3],
+    /// What was looked for, class 1 first.
+    pub things: Things,
+    /// By slice, the surest of each first.
+    pub boxes: Vec<DetectedBox>,
+}
+
+/// A box on a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DetectedBox {
+    /// The slice, from 0.
+    pub slice: u32,
+    /// From 1 on.
+    pub class: u8,
+    /// 0 to 1.
+    pub score: f64,
+    /// Its edges along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
+    pub low: [f64; 2],
+    /// Those at the upper ends.
+    pub high: [f64; 2],
 }
 
 /// One figure of one label.

@@ -166,7 +166,8 @@ impl Contents {
                 Ok(Rows::Training(rows)) => contents.training = rows,
                 Ok(Rows::Runs(rows)) => contents.runs = rows,
                 // Masks have no part in the page, and it sums figures up itself; a table that nobody wrote yet has no rows.
-                Ok(Rows::Masks(_) | Rows::Summary(_)) | Err(TableError::Absent { .. }) => {}
+                Ok(Rows::Masks(_) | Rows::Summary(_) | Rows::Detections(_))
+                | Err(TableError::Absent { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }

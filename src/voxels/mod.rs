@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod onto;
 pub mod orientation;
 pub mod padding;
+pub mod parts;
 pub mod planes;
 pub mod ranks;
 pub mod regrid;

@@ -24,5 +24,7 @@ pub use log::CommitId;
 pub use mend::{current_files, drop_files};
 pub use parquet::write_parquet;
 pub use read::{read_parquet, read_rows};
-pub use rows::{CaseRow, MaskRow, MetricRow, RejectRow, Rows, RunRow, SummaryRow, Table, TrainingRow};
+pub use rows::{
+    CaseRow, DetectionRow, MaskRow, MetricRow, RejectRow, Rows, RunRow, SummaryRow, Table, TrainingRow,
+};
 pub use vacuum::{TableFiles, Unneeded, table_files};

@@ -398,4 +398,48 @@ tables! {
         /// Whether the run came to its end.
         finished: bool,
     }
+
+    /// One box on one slice of the original grid.
+    Detections, "detections", DetectionRow {
+        /// The case's key.
+        case: String,
+        /// The scan's series.
+        series: String,
+        /// The slice's SOP instance; empty on a plane between slices.
+        sop_instance: String,
+        /// The slice's index along the volume's first axis.
+        slice: i64,
+        /// The class's number.
+        label: i64,
+        /// The class's name.
+        label_name: String,
+        /// How sure the detector is, 0 to 1.
+        score: f64,
+        /// The edge towards the first column, in voxels: the first voxel begins at 0.
+        x1: f64,
+        /// The edge towards the first row.
+        y1: f64,
+        /// The edge towards the last column.
+        x2: f64,
+        /// The edge towards the last row.
+        y2: f64,
+        /// The corner `x1, y1` in the middle of the slice, patient LPS, mm.
+        x1_mm: f64,
+        /// The same corner.
+        y1_mm: f64,
+        /// The same corner.
+        z1_mm: f64,
+        /// The corner `x2, y2`, patient LPS, mm.
+        x2_mm: f64,
+        /// The same corner.
+        y2_mm: f64,
+        /// The same corner.
+        z2_mm: f64,
+        /// The stage that found the box.
+        stage: String,
+        /// The action that found the box.
+        action: String,
+        /// The model that found the box.
+        model: String,
+    }
 }

@@ -134,7 +134,7 @@ impl Foresee<'_> {
                     let cases = stage.inputs.iter().flat_map(|input| after(Some(input))).collect();
                     (cases, stage.inputs.iter().find(follows))
                 }
-                Stage::Evaluate(_) => {
+                Stage::Evaluate(_) | Stage::EvaluateBoxes(_) => {
                     let masks = after(stage.inputs.first());
                     (masks.intersection(&labelled).cloned().collect(), stage.inputs.first())
                 }

@@ -17,6 +17,7 @@ use crate::engine::rows::{Desired, DesiredRows};
 use crate::executor::Context;
 use crate::operators::registry::Stage;
 use crate::operators::sinks::format::Format;
+use crate::operators::spec::Kind;
 use crate::pipeline::Plan;
 use crate::store::{Since, Store, Written};
 
@@ -27,8 +28,15 @@ const ROWS: &[u8] = b"tomoflow rows 1";
 const COMMITTER: &str = "tomoflow";
 
 /// The tables that follow what is desired.
-const KEPT: &[Table] =
-    &[Table::Cases, Table::Rejects, Table::Masks, Table::Metrics, Table::Summary, Table::Training];
+const KEPT: &[Table] = &[
+    Table::Cases,
+    Table::Rejects,
+    Table::Masks,
+    Table::Metrics,
+    Table::Summary,
+    Table::Training,
+    Table::Detections,
+];
 
 /// The tables of one pipeline.
 pub struct Tables {
@@ -122,7 +130,7 @@ impl Tables {
         changes: &mut Changes,
     ) -> Result<(), TableError> {
         let mut wanted: BTreeMap<Table, BTreeMap<String, &Arc<Desired>>> =
-            KEPT.iter().map(|&table| (table, BTreeMap::new())).collect();
+            self.kept_tables().map(|table| (table, BTreeMap::new())).collect();
         for row in desired.keys().filter(|row| self.goes_to(row, Format::Delta)) {
             wanted.entry(table_of(row)).or_default().insert(self.entry(row).to_string(), row);
         }
@@ -135,6 +143,13 @@ impl Tables {
             self.commit(table, &add, ended, changes)?;
         }
         Ok(())
+    }
+
+    /// The tables that are kept: that of boxes only where a stage gives these, or gave them before.
+    fn kept_tables(&self) -> impl Iterator<Item = Table> + use<> {
+        let gives = self.context.plan.stages.iter().any(|stage| stage.output == Some(Kind::Detections));
+        let boxes = gives || self.folder.join(Table::Detections.name()).exists();
+        KEPT.iter().copied().filter(move |table| boxes || *table != Table::Detections)
     }
 
     /// Follows what came and went since the last time.
@@ -164,8 +179,9 @@ impl Tables {
                 add.entry(table).or_default().insert(entry, row);
             }
         }
-        for table in KEPT {
-            self.commit(*table, &add.remove(table).unwrap_or_default(), ended, changes)?;
+        let tables: Vec<Table> = self.kept_tables().collect();
+        for table in tables {
+            self.commit(table, &add.remove(&table).unwrap_or_default(), ended, changes)?;
         }
         Ok(())
     }
@@ -318,15 +334,20 @@ impl Tables {
                     && self.sinks.get(&stage.name).is_some_and(|formats| formats.contains(&Format::Parquet))
             })
         };
-        use crate::operators::spec::Kind;
-        let tables =
-            [(Kind::Masks, Table::Masks), (Kind::Metrics, Table::Metrics), (Kind::Metrics, Table::Summary)];
+        let tables = [
+            (Kind::Masks, Table::Masks),
+            (Kind::Metrics, Table::Metrics),
+            (Kind::Metrics, Table::Summary),
+            (Kind::Detections, Table::Detections),
+        ];
         tables.into_iter().filter(|(kind, _)| asked(*kind)).map(|(_, table)| table).collect()
     }
 
     fn goes_to(&self, desired: &Desired, format: Format) -> bool {
         let stage = match desired {
-            Desired::Masks { from, .. } | Desired::Metrics { from, .. } => &from.stage,
+            Desired::Masks { from, .. }
+            | Desired::Metrics { from, .. }
+            | Desired::Detections { from, .. } => &from.stage,
             Desired::Summary { group, .. } => &group.stage,
             _ => return format == Format::Delta,
         };
@@ -365,6 +386,7 @@ fn table_of(desired: &Desired) -> Table {
         Desired::Metrics { .. } => Table::Metrics,
         Desired::Training { .. } => Table::Training,
         Desired::Summary { .. } => Table::Summary,
+        Desired::Detections { .. } => Table::Detections,
     }
 }
 

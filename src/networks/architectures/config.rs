@@ -6,6 +6,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::rcnn::config::RcnnConfig;
 use crate::networks::NetworkError;
 pub use settings::{Channels, Dims, Levels, NetworkSettings, UnetSettings};
 
@@ -186,6 +187,8 @@ pub struct OwnConfig {
 pub enum NetworkConfig {
     /// A U-Net.
     Unet(UnetConfig),
+    /// A detector.
+    Rcnn(RcnnConfig),
     /// One of a downstream crate.
     #[serde(untagged)]
     Own(OwnConfig),
@@ -201,6 +204,10 @@ impl<'de> Deserialize<'de> for NetworkConfig {
                 table.shift_remove("type");
                 serde_json::from_value(Value::Object(table)).map(Self::Unet).map_err(read)
             }
+            Some("rcnn") => {
+                table.shift_remove("type");
+                serde_json::from_value(Value::Object(table)).map(Self::Rcnn).map_err(read)
+            }
             Some(_) => serde_json::from_value(Value::Object(table)).map(Self::Own).map_err(read),
             None => Err(D::Error::missing_field("type")),
         }
@@ -212,6 +219,7 @@ impl NetworkConfig {
     pub fn classes(&self) -> usize {
         match self {
             Self::Unet(config) => usize::try_from(config.classes).unwrap_or(0),
+            Self::Rcnn(config) => usize::try_from(config.classes).unwrap_or(0),
             Self::Own(config) => config.classes,
         }
     }
@@ -220,7 +228,13 @@ impl NetworkConfig {
     pub fn in_channels(&self) -> usize {
         match self {
             Self::Unet(config) => usize::try_from(config.in_channels).unwrap_or(0),
+            Self::Rcnn(config) => usize::try_from(config.slices.saturating_mul(config.stacks)).unwrap_or(0),
             Self::Own(config) => config.in_channels,
         }
+    }
+
+    /// Whether it gives boxes, and no class of each voxel.
+    pub fn gives_boxes(&self) -> bool {
+        matches!(self, Self::Rcnn(_))
     }
 }

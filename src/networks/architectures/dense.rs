@@ -20,6 +20,14 @@ impl Dense {
     pub fn new(config: &NetworkConfig, extensions: &Extensions) -> Result<Self, NetworkError> {
         Ok(match config {
             NetworkConfig::Unet(config) => Self::Unet(Box::new(Unet::new(config)?)),
+            NetworkConfig::Rcnn(_) => {
+                return Err(NetworkError::Config {
+                    field: "network".to_owned(),
+                    message:
+                        "a network with a class for each voxel expected, `rcnn` gives boxes: use `detect`"
+                            .to_owned(),
+                });
+            }
             NetworkConfig::Own(config) => Self::Own(extensions.network(config)?, config.clone()),
         })
     }

@@ -8,6 +8,7 @@ use super::tensors::weights::{Layout, Weights};
 
 pub mod config;
 pub(in crate::networks) mod dense;
+pub mod rcnn;
 pub mod unet;
 
 /// A network that a downstream crate brings: one that gives logits for every voxel.

@@ -1,6 +1,7 @@
 //! What a training minimises, and by which figures it is judged: all that the loop knows of networks.
 
 mod counts;
+pub mod detection;
 pub mod regions;
 pub mod supervised;
 

@@ -55,7 +55,7 @@ impl Supervised {
             });
         }
         let own = match &config {
-            NetworkConfig::Unet(_) => None,
+            NetworkConfig::Unet(_) | NetworkConfig::Rcnn(_) => None,
             NetworkConfig::Own(own) => Some(own.name.as_str()),
         };
         let own_loss = match &settings.loss {

@@ -21,6 +21,8 @@ pub enum Init {
     Constant(f64),
     /// Uniform between `-bound` and `bound`.
     Uniform(f64),
+    /// Normal around 0, with this standard deviation.
+    Normal(f64),
 }
 
 /// A tensor that an architecture asks for.

@@ -209,7 +209,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         return Err(vec![FieldProblem::new("keep", message, "leave `attention` out")]);
     }
     let options = InferOptions { overlap, batch, convention, blend, flips, precision, keep };
-    Ok(Stage::Infer(Infer { model, options, out_of_fold, prepare, follows: None }))
+    Ok(Stage::Infer(Infer { model, options, out_of_fold, prepare, follows: None, boxes: None }))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::view::{self, Input, Sampling};
+use super::things::{self, Things};
+use super::view::{self, Input, Sampling, View};
 use crate::networks::sample::InputView;
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
@@ -47,6 +48,7 @@ pub static SPEC: Spec = Spec {
         view::PER_CASE,
         view::FOREGROUND,
         view::FLIP,
+        things::INSTANCES,
     ],
 };
 
@@ -63,10 +65,15 @@ struct Declared {
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let Declared { stacks, slices, gap } = crate::operators::read_config(config)?;
     let sampling: Sampling = crate::operators::read_config(config)?;
-    let problems: Vec<FieldProblem> =
-        [view::odd("stacks", stacks), view::odd("slices", slices)].into_iter().flatten().collect();
+    let odd = [view::odd("stacks", stacks), view::odd("slices", slices)];
+    let (things, unfit) = match Things::declared(config) {
+        Ok(things) => (things, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    let problems: Vec<FieldProblem> = odd.into_iter().flatten().chain(unfit).collect();
     if problems.is_empty() {
-        Ok(Stage::View(sampling.view(Input::Voxels(InputView::Bag { stacks, slices, gap }))))
+        let view = sampling.view(Input::Voxels(InputView::Bag { stacks, slices, gap }));
+        Ok(Stage::View(View { things, ..view }))
     } else {
         Err(problems)
     }

@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::augment::{Augment, Source, Window};
+use super::things::Numbered;
 use super::view::{Placement, View};
 use crate::networks::sample::{InputView, Sample, SampleSource, Target, WholeCase};
 pub use case::PreparedCase;
@@ -33,6 +34,8 @@ pub struct Dataset {
     places: Places,
     cases: Vec<Arc<PreparedCase>>,
     augmentations: Vec<Arc<Augment>>,
+    /// What boxes are put around, where samples teach these.
+    things: Option<Numbered>,
 }
 
 impl Dataset {
@@ -55,13 +58,24 @@ impl Dataset {
             }
             _ => Places::Biased,
         };
-        Self { view, input, places, cases, augmentations: Vec::new() }
+        Self { view, input, places, cases, augmentations: Vec::new(), things: None }
     }
 
     /// The same, with samples changed one after the other.
     #[must_use]
     pub fn augmented(self, augmentations: Vec<Arc<Augment>>) -> Self {
         Self { augmentations, ..self }
+    }
+
+    /// The same, whose samples teach things with a box each, and no class of each voxel.
+    #[must_use]
+    pub fn teaching(self, things: Numbered) -> Self {
+        Self { things: Some(things), ..self }
+    }
+
+    /// What boxes are put around.
+    pub fn things(&self) -> Option<&Numbered> {
+        self.things.as_ref()
     }
 
     /// The shape in voxels: what the network is built for.
@@ -193,6 +207,11 @@ impl SampleSource for Dataset {
             let Sample { input, shape, target } = &mut sample;
             augment.change(&source.of(index), *shape, case.spacing_mm, input, target);
         }
+        // Boxes are those of the labels as they lie now, however these were moved.
+        if let (Some(things), Target::Classes(classes)) = (&self.things, &sample.target) {
+            let [_, _, height, width] = sample.shape;
+            sample.target = Target::Instances(things.instances(classes, [height, width]));
+        }
         Ok(sample)
     }
 }
@@ -212,8 +231,14 @@ mod tests {
     }
 
     fn dataset(input: InputView, foreground: f64, flip: bool, sizes: &[[usize; 3]]) -> Dataset {
-        let view =
-            View { input: Input::Voxels(input), placement: Placement::Biased, per_case: 8, foreground, flip };
+        let view = View {
+            input: Input::Voxels(input),
+            placement: Placement::Biased,
+            per_case: 8,
+            foreground,
+            flip,
+            things: None,
+        };
         Dataset::new(view, sizes.iter().map(|size| case(*size)).collect())
     }
 
@@ -296,6 +321,33 @@ mod tests {
     }
 
     #[test]
+    fn boxes_follow_their_labels_wherever_these_are_moved() {
+        // Four pixels at the left of the second slice.
+        let labels = (0..48).map(|i| u8::from([24, 25, 32, 33].contains(&i))).collect();
+        let case = PreparedCase::new("a", [2, 3, 8], [1.0; 3], vec![0.0; 48].into(), labels).unwrap();
+        let stack = Input::Voxels(InputView::Stack { slices: 1, stride: 1 });
+        let view = View {
+            input: stack,
+            placement: Placement::Biased,
+            per_case: 16,
+            foreground: 1.0,
+            flip: true,
+            things: None,
+        };
+        let names = ["a".to_owned()];
+        let things = super::super::things::Things::of_labels(&names, &[]).numbered(&names).unwrap();
+        let data = Dataset::new(view, vec![Arc::new(case)]).teaching(things);
+        let mut ends = std::collections::BTreeSet::new();
+        for index in 0..16 {
+            let Target::Instances(found) = data.sample(index, 0, 0).unwrap().target else { panic!() };
+            assert_eq!((found.len(), found[0].class), (1, 1));
+            assert_eq!([found[0].low[1], found[0].high[1]], [0.0, 2.0]);
+            ends.insert((found[0].low[2] as u8, found[0].high[2] as u8));
+        }
+        assert_eq!(ends.into_iter().collect::<Vec<_>>(), [(0, 2), (6, 8)]);
+    }
+
+    #[test]
     fn lengths_follow_the_median_spacing() {
         let view = View {
             input: Input::PatchMm([6.0, 2.0, 2.0]),
@@ -303,6 +355,7 @@ mod tests {
             per_case: 1,
             foreground: 0.0,
             flip: false,
+            things: None,
         };
         let data = Dataset::new(view, vec![case([4, 4, 4])]);
         assert_eq!(*data.input(), InputView::Patch { size: [2, 2, 2] });

@@ -5,6 +5,7 @@ pub mod bag;
 pub mod dataset;
 pub mod patches;
 pub mod stack;
+pub mod things;
 pub mod view;
 
 use super::registry::Entry;

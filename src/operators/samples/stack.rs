@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::view::{self, Input, Sampling};
+use super::things::{self, Things};
+use super::view::{self, Input, Sampling, View};
 use crate::networks::sample::InputView;
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
@@ -39,6 +40,7 @@ pub static SPEC: Spec = Spec {
         view::PER_CASE,
         view::FOREGROUND,
         view::FLIP,
+        things::INSTANCES,
     ],
 };
 
@@ -56,7 +58,11 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let sampling: Sampling = crate::operators::read_config(config)?;
     match view::odd("slices", slices) {
         Some(problem) => Err(vec![problem]),
-        None => Ok(Stage::View(sampling.view(Input::Voxels(InputView::Stack { slices, stride })))),
+        None => {
+            let things = Things::declared(config).map_err(|problem| vec![problem])?;
+            let view = sampling.view(Input::Voxels(InputView::Stack { slices, stride }));
+            Ok(Stage::View(View { things, ..view }))
+        }
     }
 }
 

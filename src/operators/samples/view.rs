@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::things::Things;
 use crate::networks::sample::InputView;
 use crate::operators::spec::{Default, Field, FieldKind, FieldProblem, Role};
 
@@ -43,6 +44,9 @@ pub struct View {
     pub foreground: f64,
     /// Whether half of the samples are mirrored along W.
     pub flip: bool,
+    /// What a network that gives boxes is to find, where it is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub things: Option<Things>,
 }
 
 impl View {
@@ -69,7 +73,7 @@ pub(super) struct Sampling {
 impl Sampling {
     pub(super) fn view(self, input: Input) -> View {
         let Self { per_case, foreground, flip } = self;
-        View { input, placement: Placement::Biased, per_case, foreground, flip }
+        View { input, placement: Placement::Biased, per_case, foreground, flip, things: None }
     }
 }
 

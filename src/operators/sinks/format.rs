@@ -18,5 +18,6 @@ pub struct Sink {
     pub format: Format,
 }
 
-/// The inputs of a sink: any number of stages that give masks, metrics or a model's figures.
-pub const INPUTS: &[Port] = &[Port { name: "rows", accepts: &[Kind::Masks, Kind::Metrics], many: true }];
+/// The inputs of a sink: any number of stages that give masks, boxes, metrics or a model's figures.
+pub const INPUTS: &[Port] =
+    &[Port { name: "rows", accepts: &[Kind::Masks, Kind::Metrics, Kind::Detections], many: true }];

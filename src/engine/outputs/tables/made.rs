@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use tomoflow_connectors::table::{CaseRow, MaskRow, MetricRow, RejectRow, Rows, SummaryRow, TrainingRow};
+use tomoflow_connectors::geometry::VoxelIndex;
+use tomoflow_connectors::table::{
+    CaseRow, DetectionRow, MaskRow, MetricRow, RejectRow, Rows, SummaryRow, TrainingRow,
+};
 use tomoflow_connectors::{Digest, Geometry, Real, Reject};
 
 use super::{ROWS, Tables};
@@ -10,6 +13,7 @@ use crate::engine::rows::{Desired, Group, Provenance, Sums};
 use crate::executor::artifact::{self, MaskArtifact};
 use crate::executor::work::{ScanForm, SeriesRow};
 use crate::networks::Figure;
+use crate::operators::value::{DetectedBox, Detections};
 use crate::store::FigureRow;
 
 /// In the place of a message that may quote what somebody typed.
@@ -25,6 +29,9 @@ impl Tables {
             Desired::Masks { series, mask, from } => postcard::to_stdvec(&(2u32, series.shown(), mask, from)),
             Desired::Metrics { series, figures, split, from } => {
                 postcard::to_stdvec(&(3u32, series.shown(), figures, split, from))
+            }
+            Desired::Detections { series, found, from } => {
+                postcard::to_stdvec(&(6u32, series.shown(), found, from))
             }
             desired => postcard::to_stdvec(desired),
         };
@@ -93,6 +100,9 @@ impl Tables {
                 };
                 Rows::Training(figures.into_iter().map(row).collect())
             }
+            Desired::Detections { series, found, from } => {
+                Rows::Detections(self.detection_rows(&entry, series, *found, from)?)
+            }
             Desired::Summary { group, sums } => Rows::Summary(vec![summary_row(entry, group, sums)]),
         })
     }
@@ -120,6 +130,57 @@ impl Tables {
             labelled,
             notes: series.notes.clone(),
         }
+    }
+
+    fn detection_rows(
+        &self,
+        entry: &str,
+        series: &Arc<SeriesRow>,
+        found: Digest,
+        from: &Provenance,
+    ) -> Result<Vec<DetectionRow>, Reject> {
+        let found: Detections = artifact::decode("list of boxes", &self.context.artifact(found)?)?;
+        let list = self.context.lookup()?.slices(series.list)?;
+        let slices = list.on_planes(found.size[0]);
+        let geometry = Geometry::from(&series.grid);
+        let names = found.things.names();
+        let sop_uid = |index: usize| match series.form {
+            // One file holds all slices.
+            ScanForm::Volume => "",
+            _ => slices.get(index).copied().flatten().map_or("", |slice| &slice.sop_uid),
+        };
+        let row = |found: &DetectedBox| {
+            // An edge lies half a voxel before the middle of its voxel.
+            let corner = |[y, x]: [f64; 2]| {
+                geometry.to_patient(VoxelIndex([f64::from(found.slice), y - 0.5, x - 0.5])).0
+            };
+            let ([x1_mm, y1_mm, z1_mm], [x2_mm, y2_mm, z2_mm]) = (corner(found.low), corner(found.high));
+            let name = usize::from(found.class).checked_sub(1).and_then(|class| names.get(class));
+            DetectionRow {
+                entry: entry.to_owned(),
+                case: self.identity.show(&series.key),
+                series: self.identity.show(series.series_uid()),
+                sop_instance: self.identity.show(sop_uid(found.slice as usize)),
+                slice: i64::from(found.slice),
+                label: i64::from(found.class),
+                label_name: name.cloned().unwrap_or_default(),
+                score: found.score,
+                x1: found.low[1],
+                y1: found.low[0],
+                x2: found.high[1],
+                y2: found.high[0],
+                x1_mm,
+                y1_mm,
+                z1_mm,
+                x2_mm,
+                y2_mm,
+                z2_mm,
+                stage: from.stage.to_string(),
+                action: from.action.to_string(),
+                model: from.model.map(|model| model.to_string()).unwrap_or_default(),
+            }
+        };
+        Ok(found.boxes.iter().map(row).collect())
     }
 
     fn mask_rows(

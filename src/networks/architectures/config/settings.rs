@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::rcnn::config::RcnnSettings;
 use super::{Attention, Level, MapLoss, NetworkConfig, OwnConfig, Pooling, Supervision, UnetConfig, Variant};
-use crate::networks::NetworkError;
 use crate::networks::named::Named;
+use crate::networks::{InputView, NetworkError};
 
 const VS_SEG_DROPOUT: f64 = 0.1;
 
@@ -154,6 +155,8 @@ impl UnetSettings {
 pub enum NetworkSettings {
     /// A U-Net.
     Unet(UnetSettings),
+    /// A detector.
+    Rcnn(RcnnSettings),
     /// One of a downstream crate.
     #[serde(untagged)]
     Own(Named),
@@ -170,6 +173,22 @@ impl NetworkSettings {
         settings.attention != Attention::Off && levels > 1
     }
 
+    /// Whether its network gives boxes, and no class of each voxel.
+    pub fn gives_boxes(&self) -> bool {
+        matches!(self, Self::Rcnn(_))
+    }
+
+    /// Whether a detector can be built for a view of slices, whatever comes out; nothing is said of other networks.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] where it cannot.
+    pub fn resolve_for(&self, view: &InputView, classes: usize) -> Result<(), NetworkError> {
+        match self {
+            Self::Rcnn(settings) => settings.resolve(view, classes).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// The network for these channels in and classes out.
     ///
     /// # Errors
@@ -177,6 +196,11 @@ impl NetworkSettings {
     pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<NetworkConfig, NetworkError> {
         match self {
             Self::Unet(settings) => Ok(NetworkConfig::Unet(settings.resolve(in_channels, classes)?)),
+            // Which slices make an image the view says; without it they are one.
+            Self::Rcnn(settings) => {
+                let view = InputView::Bag { stacks: 1, slices: in_channels, gap: 1 };
+                Ok(NetworkConfig::Rcnn(settings.resolve(&view, classes)?))
+            }
             Self::Own(Named { name, settings }) => {
                 let (name, settings) = (name.clone(), settings.clone());
                 Ok(NetworkConfig::Own(OwnConfig { name, in_channels, classes, settings }))

@@ -44,6 +44,13 @@ impl Order {
     }
 }
 
+/// A standard normal number (Box and Muller), of two uniform ones.
+fn normal(random: &mut ChaCha8Rng) -> f64 {
+    // Never 0, of which there is no logarithm.
+    let [length, turn] = [1.0 - random.random::<f64>(), random.random::<f64>()];
+    (-2.0 * length.ln()).sqrt() * (turn * std::f64::consts::TAU).cos()
+}
+
 /// Tensors that lie one after another in one.
 pub(super) struct Flat {
     pub declared: Vec<Declared>,
@@ -90,6 +97,9 @@ impl Flat {
                 Init::Constant(value) => values.extend(std::iter::repeat_n(value, count)),
                 Init::Uniform(bound) => {
                     values.extend((0..count).map(|_| (random.random::<f64>() * 2.0 - 1.0) * bound));
+                }
+                Init::Normal(deviation) => {
+                    values.extend((0..count).map(|_| normal(random) * deviation));
                 }
             }
         }

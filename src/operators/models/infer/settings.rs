@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::networks::{InferOptions, Step};
+use crate::networks::{FindOptions, InferOptions, Step};
 use crate::operators::models::origin::ModelSource;
 
 /// An inference.
@@ -18,6 +18,8 @@ pub struct Infer {
     pub prepare: Prepare,
     /// The preparation that the stages before it follow, where a model's card says it.
     pub follows: Option<Vec<Step>>,
+    /// Which boxes are told of, where it gives boxes and no masks.
+    pub boxes: Option<FindOptions>,
 }
 
 /// Who says how scans are prepared.

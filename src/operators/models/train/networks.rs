@@ -81,10 +81,103 @@ const UNET: &[Field] = &[
     ),
 ];
 
+const ATTENTION: &[Field] = &[
+    Field::semantic(
+        "at",
+        FieldKind::Choice(&["rpn", "rcnn"]),
+        "\"rpn\"",
+        "Where: `rpn` weighs the levels P2 to P5 of the pyramid, which proposals and heads are told from; `rcnn` the features of each region.",
+    ),
+    Field::semantic("channel", FieldKind::Bool, "true", "Whether channels are weighed, before pixels."),
+    Field::semantic("spatial", FieldKind::Bool, "true", "Whether pixels are weighed."),
+    Field::semantic(
+        "scale",
+        FieldKind::Choice(&["area", "literal"]),
+        "\"area\"",
+        "The logits of the spatial part: `literal` sums over all pixels as the paper writes it, by which one image soon has all the weight; `area` divides the sum by their number.",
+    ),
+    Field::semantic(
+        "reduction",
+        FieldKind::Integer { min: 1, max: 4096 },
+        "16",
+        "By what the hidden layer of the channel part is narrower than the pyramid.",
+    ),
+];
+
+const COUNT: FieldKind = FieldKind::Integer { min: 1, max: 100_000 };
+
+const RCNN: &[Field] = &[
+    Field::semantic(
+        "backbone",
+        FieldKind::Choice(&["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]),
+        "\"resnet50\"",
+        "The residual network below the pyramid.",
+    ),
+    Field::semantic(
+        "width",
+        FieldKind::Integer { min: 1, max: 1024 },
+        "64",
+        "The number of channels of its first stage.",
+    ),
+    Field::semantic(
+        "norm",
+        FieldKind::Choice(&["frozen", "batch", "group"]),
+        "\"group\"",
+        "The norm behind its convolutions: `frozen` is a batch norm whose numbers are all fixed, for weights that were trained elsewhere.",
+    ),
+    Field::semantic(
+        "pyramid",
+        FieldKind::Integer { min: 1, max: 4096 },
+        "256",
+        "The number of channels of the pyramid.",
+    ),
+    Field::semantic(
+        "hidden",
+        FieldKind::Integer { min: 1, max: 65536 },
+        "1024",
+        "The number of features of the head's two layers.",
+    ),
+    Field::semantic(
+        "anchors",
+        FieldKind::List { of: &FieldKind::Number { min: 1.0, max: 4096.0, unit: "" }, len: Some(5) },
+        "[32.0, 64.0, 128.0, 256.0, 512.0]",
+        "The sizes of anchors in pixels, one for each of the levels P2 to P6; each comes in three shapes, of height over width 0.5, 1 and 2.",
+    ),
+    Field::semantic(
+        "anchor_samples",
+        COUNT,
+        "256",
+        "The number of anchors of an image that a step takes its losses of, at most half of them of things.",
+    ),
+    Field::semantic(
+        "region_samples",
+        COUNT,
+        "512",
+        "The number of regions of an image that a step takes its losses of, at most a quarter of them of things.",
+    ),
+    Field::semantic(
+        "proposals",
+        FieldKind::List { of: &COUNT, len: Some(2) },
+        "[2000, 1000]",
+        "The most regions of an image, of each level and in all: in training, and afterwards.",
+    ),
+    Field::semantic(
+        "beta",
+        FieldKind::Number { min: 1e-6, max: 1000.0, unit: "" },
+        "0.1111111111111111",
+        "The difference up to which the head's smooth L1 loss is a parabola.",
+    ),
+    open(
+        "attention",
+        FieldKind::Table(ATTENTION),
+        "Volumetric attention (Wang et al., MICCAI 2019) to the other stacks of a bag; when it is left out, there is none.",
+    ),
+];
+
 /// The architecture.
 pub(super) const NETWORK: Field = Field::semantic(
     "network",
-    FieldKind::Tagged(&[("unet", UNET)]),
+    FieldKind::Tagged(&[("unet", UNET), ("rcnn", RCNN)]),
     r#"{"type":"unet","dims":"2.5d","levels":5,"channels":16,"attention":"off","variant":"paper"}"#,
     "The architecture that is trained.",
 );

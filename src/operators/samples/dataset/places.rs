@@ -154,7 +154,10 @@ mod tests {
 
     fn dataset(placement: Placement, size: [usize; 3], cases: Vec<Arc<PreparedCase>>) -> Dataset {
         let input = Input::Voxels(InputView::Patch { size });
-        Dataset::new(View { input, placement, per_case: 3, foreground: 0.5, flip: false }, cases)
+        Dataset::new(
+            View { input, placement, per_case: 3, foreground: 0.5, flip: false, things: None },
+            cases,
+        )
     }
 
     #[test]

@@ -1,0 +1,268 @@
+//! What a detector is made of, as values: a row of a paper's table is a configuration, never a type of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::networks::{InputView, NetworkError};
+
+/// Levels of the pyramid with a module of their own: P2 to P5.
+pub const LEVELS: usize = 4;
+
+/// Residual networks by their depth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backbone {
+    /// 18 convolutions, in basic blocks.
+    Resnet18,
+    /// 34, in basic blocks.
+    Resnet34,
+    /// 50, in bottlenecks.
+    #[default]
+    Resnet50,
+    /// 101, in bottlenecks.
+    Resnet101,
+    /// 152, in bottlenecks.
+    Resnet152,
+}
+
+impl Backbone {
+    /// Blocks of each stage.
+    pub fn blocks(self) -> [usize; LEVELS] {
+        match self {
+            Self::Resnet18 => [2, 2, 2, 2],
+            Self::Resnet34 | Self::Resnet50 => [3, 4, 6, 3],
+            Self::Resnet101 => [3, 4, 23, 3],
+            Self::Resnet152 => [3, 8, 36, 3],
+        }
+    }
+
+    /// Whether its blocks are bottlenecks, which give four times as many channels as they compute in.
+    pub fn is_bottleneck(self) -> bool {
+        matches!(self, Self::Resnet50 | Self::Resnet101 | Self::Resnet152)
+    }
+}
+
+/// What stands behind the backbone's convolutions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Batch norm whose numbers are all fixed: for weights of somebody else's.
+    Frozen,
+    /// Batch norm.
+    Batch,
+    /// Group norm: an image's features depend on no other image.
+    #[default]
+    Group,
+}
+
+/// Where a network attends to the rest of the volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// On the pyramid: proposals and heads see what came of it.
+    #[default]
+    Rpn,
+    /// On the features of each region, before the head.
+    Rcnn,
+}
+
+/// How large the logits of spatial attention are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// Divided by the number of pixels.
+    #[default]
+    Area,
+    /// As the paper writes them: sums over all pixels, by which one slice soon takes all the weight.
+    Literal,
+}
+
+/// Volumetric attention (Wang et al. 2019).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumetricAttention {
+    /// Where.
+    pub at: At,
+    /// Whether channels are weighed.
+    pub channel: bool,
+    /// Whether pixels are weighed.
+    pub spatial: bool,
+    /// The logits of the spatial part.
+    pub scale: Scale,
+    /// By what the channel part's hidden layer is narrower than the pyramid.
+    pub reduction: i64,
+}
+
+/// A detector, complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RcnnConfig {
+    /// Slices of one image: its channels.
+    pub slices: i64,
+    /// Images of a bag, the one to look at in the middle; 1 without a bag.
+    pub stacks: i64,
+    /// Classes that come out, background included.
+    pub classes: i64,
+    /// The backbone.
+    pub backbone: Backbone,
+    /// Channels of its first stage.
+    pub width: i64,
+    /// Behind its convolutions.
+    pub norm: Norm,
+    /// Channels of the pyramid.
+    pub pyramid: i64,
+    /// Numbers of the head's two layers.
+    pub hidden: i64,
+    /// The sizes of anchors, in pixels: one for each of P2 to P6.
+    pub anchors: [f64; LEVELS + 1],
+    /// Anchors of an image that a step takes its losses of.
+    pub anchor_samples: usize,
+    /// Regions of an image that a step takes its losses of.
+    pub region_samples: usize,
+    /// Proposals of an image in training and afterwards, of each level and in all.
+    pub proposals: [usize; 2],
+    /// The share of the smooth L1 loss of the head that is a parabola.
+    pub beta: f64,
+    /// Attention to the rest of the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<VolumetricAttention>,
+    /// Whether things get masks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masks: bool,
+}
+
+impl RcnnConfig {
+    /// Refuses what no network can be built from.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] that names the field.
+    pub fn check(&self) -> Result<(), NetworkError> {
+        let refuse =
+            |field: &str, message: String| Err(NetworkError::Config { field: field.to_owned(), message });
+        for (field, found, most) in [
+            ("slices", self.slices, 255),
+            ("stacks", self.stacks, 255),
+            ("width", self.width, 1024),
+            ("pyramid", self.pyramid, 4096),
+            ("hidden", self.hidden, 1 << 16),
+        ] {
+            if !(1..=most).contains(&found) {
+                return refuse(field, format!("1 to {most} expected, {found} found"));
+            }
+        }
+        if !(2..=256).contains(&self.classes) {
+            return refuse("classes", format!("2 to 256 expected, {} found", self.classes));
+        }
+        if !self.anchors.iter().all(|size| (1.0..=4096.0).contains(size)) {
+            return refuse("anchors", format!("sizes from 1 to 4096 expected, {:?} found", self.anchors));
+        }
+        if self.stacks % 2 == 0 {
+            return refuse("stacks", format!("an odd number expected, {} found", self.stacks));
+        }
+        let counts = [self.anchor_samples, self.region_samples, self.proposals[0], self.proposals[1]];
+        if counts.contains(&0) {
+            return refuse("proposals", format!("at least 1 of each expected, {counts:?} found"));
+        }
+        if !(self.beta > 0.0 && self.beta.is_finite()) {
+            return refuse("beta", format!("a positive number expected, {} found", self.beta));
+        }
+        match self.attention {
+            Some(VolumetricAttention { channel: false, spatial: false, .. }) => {
+                refuse("attention", "`channel`, `spatial` or both expected, neither found".to_owned())
+            }
+            Some(VolumetricAttention { reduction, .. }) if !(1..=4096).contains(&reduction) => {
+                refuse("attention.reduction", format!("1 to 4096 expected, {reduction} found"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A detector as a pipeline declares it: what comes in and out follows from the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RcnnSettings {
+    /// The backbone.
+    pub backbone: Backbone,
+    /// Channels of its first stage.
+    pub width: i64,
+    /// Behind its convolutions.
+    pub norm: Norm,
+    /// Channels of the pyramid.
+    pub pyramid: i64,
+    /// Numbers of the head's two layers.
+    pub hidden: i64,
+    /// The sizes of anchors, in pixels.
+    pub anchors: [f64; LEVELS + 1],
+    /// Anchors of an image that a step takes its losses of.
+    pub anchor_samples: usize,
+    /// Regions of an image that a step takes its losses of.
+    pub region_samples: usize,
+    /// Proposals of an image in training and afterwards.
+    pub proposals: [usize; 2],
+    /// Of the head's smooth L1 loss.
+    pub beta: f64,
+    /// Attention to the rest of the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<VolumetricAttention>,
+}
+
+impl Default for RcnnSettings {
+    fn default() -> Self {
+        Self {
+            backbone: Backbone::Resnet50,
+            width: 64,
+            norm: Norm::Group,
+            pyramid: 256,
+            hidden: 1024,
+            anchors: [32.0, 64.0, 128.0, 256.0, 512.0],
+            anchor_samples: 256,
+            region_samples: 512,
+            proposals: [2000, 1000],
+            beta: 1.0 / 9.0,
+            attention: None,
+        }
+    }
+}
+
+impl RcnnSettings {
+    /// The network for a view and classes out.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] for a view that shows no slices, and for fields that do not go together.
+    pub fn resolve(&self, view: &InputView, classes: usize) -> Result<RcnnConfig, NetworkError> {
+        let (stacks, slices) = match *view {
+            InputView::Stack { slices, .. } => (1, slices),
+            InputView::Bag { stacks, slices, .. } => (stacks, slices),
+            InputView::Patch { .. } => {
+                let message = "`rcnn` looks at slices: samples of `stack` or `bag` expected, patches found";
+                return Err(NetworkError::Config {
+                    field: "network".to_owned(),
+                    message: message.to_owned(),
+                });
+            }
+        };
+        let Self { backbone, width, norm, pyramid, hidden, anchors, .. } = *self;
+        let Self { anchor_samples, region_samples, proposals, beta, attention, .. } = *self;
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let config = RcnnConfig {
+            slices: whole(slices),
+            stacks: whole(stacks),
+            classes: whole(classes),
+            backbone,
+            width,
+            norm,
+            pyramid,
+            hidden,
+            anchors,
+            anchor_samples,
+            region_samples,
+            proposals,
+            beta,
+            attention,
+            masks: false,
+        };
+        config.check()?;
+        if config.attention.is_some() && config.stacks == 1 && matches!(view, InputView::Stack { .. }) {
+            let message = "attention to the rest of the volume needs a bag of stacks, single stacks found";
+            return Err(NetworkError::Config { field: "attention".to_owned(), message: message.to_owned() });
+        }
+        Ok(config)
+    }
+}

@@ -1,0 +1,1 @@
+//! A detector against torchvision, in double precision (`tests/golden/rcnn`).

@@ -1,0 +1,134 @@
+//! Cases and a model to boxes.
+
+use serde::Deserialize;
+
+use super::infer::{Infer, Prepare};
+use super::origin::{self, DeclaredModel, FILE, ModelFile, ModelSource};
+use crate::networks::{FindOptions, InferOptions};
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "detect",
+    section: Section::Operators,
+    summary: "Boxes from a trained detector, each with a class and a score, on the scan's original grid.",
+    doc: "The network (`network = { type = \"rcnn\" }` of `train`) looks at every slice of the volume, with its \
+          neighbours as the samples of its training had them; past an end the end slice is repeated. Each slice goes through \
+          the backbone once, whatever the number of stacks in a bag: what a bag needs of its neighbours is kept.\n\n\
+          Boxes lie in the voxels' edges of the scan as it was assembled: the first voxel begins at 0. Each of its slices \
+          has the boxes of the nearest slice that the network saw, and none where that is farther off than half a slice. A \
+          scan whose slices the preparation turned into another plane is refused as `GRID_MISMATCH`, one of which a score is \
+          no number as `NOT_FINITE`.\n\n\
+          The table `detections` has a row for each box.",
+    version: 1,
+    inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
+    output: Output::Is(Kind::Detections),
+    aspects: Aspects::Labels,
+    fields: &[
+        Field {
+            name: "model",
+            kind: FieldKind::Either(&[FieldKind::Stage(Kind::Model), FieldKind::Table(FILE)]),
+            default: Default::Required,
+            role: Role::Semantic,
+            doc: "The stage that gives the model, or a file that `train` wrote: `{ safetensors = \"net.safetensors\" }`.",
+        },
+        Field {
+            name: "score",
+            kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+            default: Default::Json("0.05"),
+            role: Role::Semantic,
+            doc: "The score that a box must exceed; with 0 all are told of, as curves of sensitivity ask for.",
+        },
+        Field {
+            name: "overlap",
+            kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+            default: Default::Json("0.5"),
+            role: Role::Semantic,
+            doc: "The intersection over union above which the less sure of two boxes of a class goes.",
+        },
+        Field {
+            name: "most",
+            kind: FieldKind::Integer { min: 0, max: 100_000 },
+            default: Default::Json("100"),
+            role: Role::Semantic,
+            doc: "The most boxes of a slice, the surest; 0 for all.",
+        },
+        Field {
+            name: "prepare",
+            kind: FieldKind::Choice(&["pipeline", "model"]),
+            default: Default::Json("\"pipeline\""),
+            // What is done to scans enters a result's key by itself.
+            role: Role::Operational,
+            doc: "Who says how scans are prepared: the stages before this one, or the card of the model's file, whose \
+                  operators then run here on scans as they were assembled.",
+        },
+        Field {
+            name: "batch",
+            kind: FieldKind::Integer { min: 1, max: 4096 },
+            default: Default::Json("4"),
+            role: Role::Operational,
+            doc: "The number of slices in one pass through the backbone.",
+        },
+    ],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+#[derive(Deserialize)]
+struct Declared {
+    model: DeclaredModel,
+    score: f64,
+    overlap: f64,
+    most: usize,
+    prepare: Prepare,
+    batch: usize,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let Declared { model, score, overlap, most, prepare, batch } = crate::operators::read_config(config)?;
+    let model = origin::source(model).map_err(|problem| vec![problem])?;
+    if model.files().iter().any(|file| matches!(file, ModelFile::Torchscript { .. })) {
+        let message = "a model that `train` wrote expected, a TorchScript network found";
+        let hint = "`{ safetensors = \"net.safetensors\" }`";
+        return Err(vec![FieldProblem::new("model", message, hint)]);
+    }
+    if prepare == Prepare::Model && matches!(model, ModelSource::Stages(_)) {
+        let message = "a safetensors file's card says how scans are prepared, a stage found";
+        let hint = "leave `prepare` out, and prepare scans in stages before this one";
+        return Err(vec![FieldProblem::new("prepare", message, hint)]);
+    }
+    let options = InferOptions { batch, ..InferOptions::default() };
+    let boxes = Some(FindOptions { score, overlap, most });
+    Ok(Stage::Infer(Infer { model, options, out_of_fold: false, prepare, follows: None, boxes }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn built(model: Value, prepare: &str) -> Result<Infer, Vec<FieldProblem>> {
+        let config = json!({
+            "model": model, "score": 0.2, "overlap": 0.4, "most": 0, "prepare": prepare, "batch": 2,
+        });
+        match build(config.as_object().unwrap())? {
+            Stage::Infer(infer) => Ok(infer),
+            _ => panic!("an inference expected"),
+        }
+    }
+
+    #[test]
+    fn it_is_an_inference_that_gives_boxes() {
+        let infer = built(json!("net"), "pipeline").unwrap();
+        assert_eq!(infer.boxes, Some(FindOptions { score: 0.2, overlap: 0.4, most: 0 }));
+        assert_eq!(infer.options.batch, 2);
+        assert_eq!(built(json!("net"), "model").err().unwrap()[0].field, "prepare");
+        let script = json!({ "torchscript": "n.pt", "view": { "type": "stack", "slices": 3, "stride": 1 }, "labels": ["a"] });
+        assert_eq!(built(script, "pipeline").err().unwrap()[0].field, "model");
+    }
+}

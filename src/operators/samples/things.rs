@@ -1,0 +1,181 @@
+//! Label maps to things with a box each: the parts of a slice that have certain labels.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::networks::Instance;
+use crate::operators::spec::{Config, Field, FieldKind, FieldProblem, Role};
+use crate::operators::value::Failure;
+use crate::voxels::parts::{Part, parts};
+
+/// A part of fewer pixels is no thing.
+pub const LEAST_PIXELS: usize = 4;
+
+/// The field of views.
+pub const INSTANCES: Field = Field::absent(
+    "instances",
+    FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
+    Role::SemanticLater,
+    "What a network that gives boxes is to find, by name, and the labels that each is made of: \
+     `{ liver = [\"liver\", \"lesion\"], lesion = [\"lesion\"] }`. A thing is a part of the target slice whose pixels \
+     touch, corners included; parts below 4 pixels are left out, and counted in `rejects`. When it is left out, each label \
+     with those that it holds is one kind of thing.",
+);
+
+/// A kind of thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kind {
+    /// Its name.
+    pub name: String,
+    /// The names of the labels that it is made of.
+    pub labels: Vec<String>,
+}
+
+/// Kinds of things, class 1 first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Things(pub Vec<Kind>);
+
+impl Things {
+    /// What a stage's checked configuration declares.
+    ///
+    /// # Errors
+    /// No kind at all, or one without labels.
+    pub fn declared(config: &Config) -> Result<Option<Self>, FieldProblem> {
+        let Some(Json::Object(table)) = config.get(INSTANCES.name) else { return Ok(None) };
+        let texts = |labels: &Json| -> Vec<String> {
+            labels
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|name| Some(name.as_str()?.to_owned()))
+                .collect()
+        };
+        let kinds: Vec<Kind> =
+            table.iter().map(|(name, labels)| Kind { name: name.clone(), labels: texts(labels) }).collect();
+        let hint = "instances = { lesion = [\"lesion\"] }";
+        if let Some(Kind { name, .. }) = kinds.iter().find(|kind| kind.labels.is_empty()) {
+            let field = format!("{}.{name}", INSTANCES.name);
+            return Err(FieldProblem::new(&field, "at least one label expected, none found", hint));
+        }
+        if kinds.is_empty() || kinds.len() > 255 {
+            let message = format!("1 to 255 kinds of things expected, {} found", kinds.len());
+            return Err(FieldProblem::new(INSTANCES.name, message, hint));
+        }
+        Ok(Some(Self(kinds)))
+    }
+
+    /// Each label as a kind of thing, with those that it holds (`nested`, by name).
+    pub fn of_labels(names: &[String], nested: &[(String, Vec<String>)]) -> Self {
+        let kind = |name: &String| {
+            let held = nested.iter().filter(|(outer, _)| outer == name).flat_map(|(_, held)| held);
+            Kind { name: name.clone(), labels: std::iter::once(name).chain(held).cloned().collect() }
+        };
+        Self(names.iter().map(kind).collect())
+    }
+
+    /// The names of kinds, class 1 first.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|kind| kind.name.clone()).collect()
+    }
+
+    /// The same by the numbers that labels of these names have.
+    ///
+    /// # Errors
+    /// `UNKNOWN_LABEL` for a name that no label has.
+    pub fn numbered(&self, names: &[String]) -> Result<Numbered, Failure> {
+        let number = |label: &String| {
+            let place =
+                names.iter().position(|name| name == label).and_then(|place| u16::try_from(place + 1).ok());
+            place.ok_or_else(|| {
+                let message = format!("one of the labels {} expected, `{label}` found", names.join(", "));
+                Failure::new("UNKNOWN_LABEL", message, "`instances` names the labels of the cases")
+            })
+        };
+        let of_kind = |kind: &Kind| kind.labels.iter().map(number).collect::<Result<Vec<u16>, _>>();
+        Ok(Numbered(self.0.iter().map(of_kind).collect::<Result<_, _>>()?))
+    }
+}
+
+/// For each kind of thing the labels that it is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbered(Vec<Vec<u16>>);
+
+impl Numbered {
+    /// The labels of a class.
+    pub fn labels(&self, class: u8) -> &[u16] {
+        usize::from(class).checked_sub(1).and_then(|place| self.0.get(place)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The things of a slice `[H, W]`, and how many parts were too small to be one.
+    pub fn of_slice<L: Copy + Into<u16>>(&self, labels: &[L], size: [usize; 2]) -> (Vec<(u8, Part)>, usize) {
+        let (mut things, mut small) = (Vec::new(), 0);
+        for (class, own) in (1..).zip(&self.0) {
+            if !labels.iter().any(|label| own.contains(&(*label).into())) {
+                continue;
+            }
+            for part in parts(size, |pixel| own.contains(&labels[pixel].into())) {
+                if part.pixels < LEAST_PIXELS {
+                    small += 1;
+                } else {
+                    things.push((class, part));
+                }
+            }
+        }
+        (things, small)
+    }
+
+    /// The things of a sample's slice.
+    pub fn instances(&self, labels: &[u8], size: [usize; 2]) -> Vec<Instance> {
+        let (things, _) = self.of_slice(labels, size);
+        let edges = |depth: f32, [row, column]: [usize; 2]| [depth, row as f32, column as f32];
+        let thing = |(class, part): (u8, Part)| Instance {
+            class,
+            low: edges(0.0, part.low),
+            high: edges(1.0, part.high),
+        };
+        things.into_iter().map(thing).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn names() -> Vec<String> {
+        ["liver", "lesion"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn kinds_may_hold_each_other() {
+        let declared = json!({ "instances": { "liver": ["liver", "lesion"], "lesion": ["lesion"] } });
+        let things = Things::declared(declared.as_object().unwrap()).unwrap().unwrap();
+        assert_eq!(things, Things::of_labels(&names(), &[("liver".to_owned(), vec!["lesion".to_owned()])]));
+        let kinds = things.numbered(&names()).unwrap();
+        assert_eq!((kinds.labels(1), kinds.labels(2), kinds.labels(0)), (&[1, 2][..], &[2][..], &[][..]));
+        #[rustfmt::skip]
+        let slice = [
+            1_u8, 1, 1, 0, 1,
+            1, 2, 2, 0, 0,
+            1, 2, 2, 0, 2,
+        ];
+        let (found, small) = kinds.of_slice(&slice, [3, 5]);
+        let bounds: Vec<(u8, [usize; 2], [usize; 2])> =
+            found.iter().map(|(class, part)| (*class, part.low, part.high)).collect();
+        assert_eq!(bounds, [(1, [0, 0], [3, 3]), (2, [1, 1], [3, 3])]);
+        // Two single pixels of the liver, one of them of a lesion.
+        assert_eq!(small, 3);
+        let instances = kinds.instances(&slice, [3, 5]);
+        assert_eq!((instances[1].low, instances[1].high), ([0.0, 1.0, 1.0], [1.0, 3.0, 3.0]));
+    }
+
+    #[test]
+    fn names_that_no_label_has_are_refused() {
+        let declared = |value: Json| Things::declared(json!({ "instances": value }).as_object().unwrap());
+        assert_eq!(declared(Json::Null).unwrap(), None);
+        assert!(declared(json!({})).is_err() && declared(json!({ "lesion": [] })).is_err());
+        let things = declared(json!({ "node": ["node"] })).unwrap().unwrap();
+        assert_eq!(things.numbered(&names()).unwrap_err().code, "UNKNOWN_LABEL");
+    }
+}

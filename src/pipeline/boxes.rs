@@ -1,0 +1,105 @@
+//! Networks that give boxes stand where boxes are asked for, and are shown what these are made of.
+
+use super::declare::Declaration;
+use super::problem::Found;
+use super::wiring::Wiring;
+use crate::networks::{InputView, LossConfig};
+use crate::operators::registry::Stage;
+use crate::operators::samples::view::{Input, View};
+
+/// Reports inferences whose network gives something else, and trainings whose samples do not teach what they are to learn.
+pub(super) fn found_where_asked(
+    declaration: &Declaration,
+    wiring: &Wiring,
+    built: &[Option<Stage>],
+    found: &mut Vec<Found>,
+) {
+    for (index, stage) in declaration.stages.iter().enumerate() {
+        let span = |field: &str| stage.table.key_at(field).map_or(stage.header, |key| key.span);
+        match &built[index] {
+            Some(Stage::Infer(infer)) => {
+                let mut models = wiring.references[index].iter().flatten();
+                let gives = |model: &usize| match &built[*model] {
+                    Some(Stage::Train(train)) => Some(train.settings.network.gives_boxes()),
+                    _ => None,
+                };
+                let wanted = infer.boxes.is_some();
+                let Some(model) = models.find(|model| gives(model).is_some_and(|gives| gives != wanted))
+                else {
+                    continue;
+                };
+                let name = declaration.stages[*model].name;
+                let (message, hint) = match wanted {
+                    true => (format!("`{name}` gives a class for each voxel, and no boxes"), "use `infer`"),
+                    false => (format!("`{name}` gives boxes, and no class for each voxel"), "use `detect`"),
+                };
+                found.push(Found::new(span("model"), message).hint(hint));
+            }
+            Some(Stage::Train(train)) => {
+                let Some(view) = view(wiring, built, index) else { continue };
+                let settings = &train.settings;
+                if !settings.network.gives_boxes() {
+                    if view.things.is_some() {
+                        let message =
+                            "the network gives a class for each voxel: `instances` of its samples has no say";
+                        found.push(
+                            Found::new(span("network"), message)
+                                .hint("leave `instances` out, or take `type = \"rcnn\"`"),
+                        );
+                    }
+                    continue;
+                }
+                let shown = match &view.input {
+                    Input::Voxels(shown @ (InputView::Stack { .. } | InputView::Bag { .. })) => Some(shown),
+                    _ => None,
+                };
+                if shown.is_none() {
+                    let message =
+                        "`rcnn` looks at slices: samples of `stack` or `bag` expected, patches found";
+                    found.push(
+                        Found::new(span("network"), message).hint("`type = \"stack\"` in place of `patches`"),
+                    );
+                }
+                if let Some(Err(error)) = shown.map(|shown| settings.network.resolve_for(shown, 2)) {
+                    found.push(
+                        Found::new(span("network"), error.to_string())
+                            .hint("a `bag` of `stacks` has images around the one to look at"),
+                    );
+                }
+                if !matches!(settings.loss, LossConfig::Dice(_)) {
+                    let message = "`rcnn` has losses of its own: `loss` has no say";
+                    found.push(Found::new(span("loss"), message).hint("leave it out"));
+                }
+                if settings.regions {
+                    let message = "`regions` is for a class of each voxel, `rcnn` gives boxes";
+                    found.push(
+                        Found::new(span("regions"), message)
+                            .hint("`instances` of the samples says what holds what"),
+                    );
+                }
+                if settings.validate == crate::networks::Validate::Cases {
+                    let message = "`rcnn` is judged by samples alone";
+                    found.push(Found::new(span("validate"), message).hint("leave `validate` out"));
+                }
+                if settings.precision != crate::networks::Precision::Float32 {
+                    let message = "`rcnn` is trained with \"float32\" alone";
+                    found.push(Found::new(span("precision"), message).hint("leave it out"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The view behind a training's samples.
+fn view<'a>(wiring: &Wiring, built: &'a [Option<Stage>], train: usize) -> Option<&'a View> {
+    let mut at = train;
+    // No path is longer than there are stages, even in a file with a circle.
+    for _ in 0..built.len() {
+        at = (*wiring.inputs[at].first()?)?;
+        if let Some(Stage::View(view)) = &built[at] {
+            return Some(view);
+        }
+    }
+    None
+}
