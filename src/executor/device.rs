@@ -11,6 +11,7 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 use super::artifact::{PreparedArtifact, encode};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
 use super::job::{Finished, Job};
+use super::lessons;
 use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
@@ -21,8 +22,8 @@ use super::work::{Action, Member, Work};
 use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
-    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task, Validate,
-    Volume,
+    self, Data, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Sources, Task,
+    Validate, Volume,
 };
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
@@ -288,10 +289,12 @@ fn train(
     });
     let (training, names) = dataset(context, view, members, Part::Train)?;
     let undrawn = never_drawn(&training, &names);
-    let training = training.augmented(changes.collect());
+    let changes: Vec<_> = changes.collect();
+    let training = training.augmented(changes.clone());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
+    let (unlabelled, _) = dataset(context, &same, members, Part::Unlabelled)?;
     let unjudged = match train.settings.validate {
         Validate::Samples => never_judged(&validation, &names, train.settings.seed)?,
         Validate::Cases => Vec::new(),
@@ -316,14 +319,18 @@ fn train(
         true => objective.by_regions(regions(context, prepared)?),
         false => objective,
     };
-    let trained =
-        networks::train_by(&objective, settings, &task, &training, &validation, &running, &mut observer)
-            .map_err(network)?;
+    let objective = lessons::objective(objective, settings, &task).map_err(network)?;
+    let unlabelled = unlabelled.augmented(changes);
+    let sources = Sources { train: &training, unlabelled: Some(&unlabelled), validation: &validation };
+    let trained = networks::train_on(&*objective, settings, &task, sources, &running, &mut observer)
+        .map_err(network)?;
+    let unlearned =
+        lessons::unlearned(settings, unlabelled.cases().len(), &trained.figures, &task.label_names);
     let figures = encode(&trained.figures)?;
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
-            let notes = notes.iter().cloned().chain(undrawn).chain(unjudged).collect();
+            let notes = notes.iter().cloned().chain(undrawn).chain(unjudged).chain(unlearned).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
         }
         _ => Err(misplaced()),
@@ -359,6 +366,7 @@ fn data(members: &[Member]) -> Data {
         digest: Digest::of_parts(parts.iter().flatten().map(Vec::as_slice)),
         train: count(Part::Train),
         validation: count(Part::Validation),
+        unlabelled: count(Part::Unlabelled),
     }
 }
 
@@ -376,10 +384,16 @@ fn dataset(
         names = prepared.label_names.clone();
         let (size, spacing_mm) = (prepared.geometry.size, prepared.geometry.spacing_mm());
         // Named by content: identifiers stay out of messages.
-        let labels = prepared.labels.ok_or_else(|| {
-            Reject::new("NO_LABELS", "samples need labels, a prepared case has none", "give it outlines")
-        })?;
-        let case = PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?;
+        let case = match prepared.labels {
+            _ if part == Part::Unlabelled => {
+                PreparedCase::undrawn(digest.short(), size, spacing_mm, prepared.scan)?
+            }
+            Some(labels) => PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?,
+            None => {
+                let message = "samples need labels, a prepared case has none";
+                return Err(Reject::new("NO_LABELS", message, "give it outlines"));
+            }
+        };
         cases.push(Arc::new(case));
     }
     Ok((Dataset::new(view.clone(), cases), names))

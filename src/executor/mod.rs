@@ -6,6 +6,7 @@ mod device;
 mod ending;
 mod job;
 pub mod keys;
+mod lessons;
 mod line;
 mod load;
 pub mod maps;
