@@ -263,6 +263,7 @@ fn settings(precision: Precision) -> TrainSettings {
         loss: LossConfig::Dice(DiceLoss {}),
         attention_weight: 1.0,
         epochs: 1,
+        steps: None,
         batch: BATCH,
         accumulate: 1,
         optimizer: OptimizerConfig::default(),
@@ -276,6 +277,8 @@ fn settings(precision: Precision) -> TrainSettings {
         weights: Keep::Last,
         regions: false,
         validate: Validate::Samples,
+        sample_attention: 0.0,
+        strategy: None,
         seed: 1,
     }
 }

@@ -13,6 +13,7 @@ mod several;
 mod split;
 mod strays;
 mod summary;
+mod unlabelled;
 
 pub(super) use split::SHORT;
 

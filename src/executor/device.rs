@@ -12,6 +12,7 @@ use super::artifact::{PreparedArtifact, encode};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
 use super::found::on_original;
 use super::job::{Finished, Job};
+use super::lessons;
 use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
@@ -24,8 +25,8 @@ use crate::networks::objectives::detection::Detection;
 use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
-    self, Data, Detector, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented, Task,
-    Validate, Volume,
+    self, Data, Detector, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented,
+    Sources, Task, Validate, Volume,
 };
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
@@ -320,10 +321,12 @@ fn train(
     });
     let (training, names) = dataset(context, view, members, Part::Train)?;
     let undrawn = never_drawn(&training, &names);
-    let training = training.augmented(changes.collect());
+    let changes: Vec<_> = changes.collect();
+    let training = training.augmented(changes.clone());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
+    let (unlabelled, _) = dataset(context, &same, members, Part::Unlabelled)?;
     let boxes = train.settings.network.gives_boxes();
     let things = boxes.then(|| kinds(context, view, prepared, &names));
     let (training, validation, small) = match &things {
@@ -361,15 +364,18 @@ fn train(
     let running = Running { checkpoint, checkpoint_every, readers, device };
     let settings = &train.settings;
     let objective = objective(context, train, &task, prepared)?;
-    let trained =
-        networks::train_by(&*objective, settings, &task, &training, &validation, &running, &mut observer)
-            .map_err(network)?;
+    let unlabelled = unlabelled.augmented(changes);
+    let sources = Sources { train: &training, unlabelled: Some(&unlabelled), validation: &validation };
+    let trained = networks::train_on(&*objective, settings, &task, sources, &running, &mut observer)
+        .map_err(network)?;
+    let unlearned =
+        lessons::unlearned(settings, unlabelled.cases().len(), &trained.figures, &task.label_names);
     let figures = encode(&trained.figures)?;
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
             let told = undrawn.into_iter().chain(unjudged).chain(small).chain(alone(&trained.figures));
-            let notes = notes.iter().cloned().chain(told).collect();
+            let notes = notes.iter().cloned().chain(told).chain(unlearned).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
         }
         _ => Err(misplaced()),
@@ -388,10 +394,11 @@ fn objective(
         return Ok(Box::new(Detection::new(settings, task).map_err(network)?));
     }
     let objective = Supervised::new(settings, task, &context.plan.extensions).map_err(network)?;
-    Ok(Box::new(match settings.regions {
+    let objective = match settings.regions {
         true => objective.by_regions(regions(context, prepared)?),
         false => objective,
-    }))
+    };
+    lessons::objective(objective, settings, task).map_err(network)
 }
 
 /// What a detector is to find: what its samples declare, or each label with those that it holds.
@@ -439,6 +446,7 @@ fn data(members: &[Member]) -> Data {
         digest: Digest::of_parts(parts.iter().flatten().map(Vec::as_slice)),
         train: count(Part::Train),
         validation: count(Part::Validation),
+        unlabelled: count(Part::Unlabelled),
     }
 }
 
@@ -456,10 +464,16 @@ fn dataset(
         names = prepared.label_names.clone();
         let (size, spacing_mm) = (prepared.geometry.size, prepared.geometry.spacing_mm());
         // Named by content: identifiers stay out of messages.
-        let labels = prepared.labels.ok_or_else(|| {
-            Reject::new("NO_LABELS", "samples need labels, a prepared case has none", "give it outlines")
-        })?;
-        let case = PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?;
+        let case = match prepared.labels {
+            _ if part == Part::Unlabelled => {
+                PreparedCase::undrawn(digest.short(), size, spacing_mm, prepared.scan)?
+            }
+            Some(labels) => PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?,
+            None => {
+                let message = "samples need labels, a prepared case has none";
+                return Err(Reject::new("NO_LABELS", message, "give it outlines"));
+            }
+        };
         cases.push(Arc::new(case));
     }
     Ok((Dataset::new(view.clone(), cases), names))

@@ -7,6 +7,7 @@ mod ending;
 mod found;
 mod job;
 pub mod keys;
+mod lessons;
 mod line;
 mod load;
 pub mod maps;

@@ -75,6 +75,13 @@ pub struct Data {
     pub train: usize,
     /// Cases by which the best epoch was chosen.
     pub validation: usize,
+    /// Cases to learn from that nobody has drawn.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unlabelled: usize,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

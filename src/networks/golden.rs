@@ -195,7 +195,7 @@ struct LossCase {
 }
 
 fn whole(loss: &Minimised, attention_weight: f64) -> Whole<'_> {
-    Whole { loss, attention_weight, regions: &regions::NONE }
+    Whole { loss, attention_weight, sample_attention: 0.0, regions: &regions::NONE }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::NetworkError;
 use super::tensors::error::Doing;
 
 mod config;
+pub(in crate::networks) mod critics;
 mod cross_entropy;
 mod dice;
 mod dice_ce;
@@ -14,11 +15,13 @@ mod focal;
 mod generalized_dice;
 mod hardness_dice;
 mod overlap;
+mod sample_weight;
 
 pub use cross_entropy::cross_entropy;
 pub use focal::focal;
-pub use generalized_dice::generalized_dice;
+pub use generalized_dice::{Absent, generalized_dice, generalized_dice_each};
 pub use hardness_dice::hardness_dice;
+pub use sample_weight::sample_weights;
 
 // The losses that tomoflow brings: settings, fields, documentation and arithmetic of each are in its file.
 config::losses! {
@@ -59,12 +62,12 @@ pub fn of_map(loss: &LossConfig, map: &Tensor, target: &Tensor) -> Result<Tensor
 }
 
 /// The probabilities of classes.
-fn probabilities(logits: &Tensor) -> Result<Tensor, NetworkError> {
+pub(in crate::networks) fn probabilities(logits: &Tensor) -> Result<Tensor, NetworkError> {
     logits.f_softmax(1, None::<Kind>).doing("loss")
 }
 
 /// Their logarithms.
-fn logarithms(logits: &Tensor) -> Result<Tensor, NetworkError> {
+pub(in crate::networks) fn logarithms(logits: &Tensor) -> Result<Tensor, NetworkError> {
     logits.f_log_softmax(1, None::<Kind>).doing("loss")
 }
 
@@ -104,7 +107,7 @@ mod tests {
     fn empty_and_full_masks_have_a_loss_and_a_gradient() {
         let losses = [
             LossConfig::Dice(DiceLoss {}),
-            LossConfig::GeneralizedDice(GeneralizedDiceLoss {}),
+            LossConfig::GeneralizedDice(GeneralizedDiceLoss::default()),
             LossConfig::HardnessDice(HardnessDiceLoss { lambda: 0.6 }),
             LossConfig::CrossEntropy(CrossEntropyLoss {}),
             LossConfig::Focal(FocalLoss { gamma: 0.5, alpha: Some(0.75) }),

@@ -28,6 +28,7 @@ pub use card::{Data, ModelCard, Origin, Step};
 pub use extensions::Extensions;
 pub use losses::LossConfig;
 pub use named::Named;
+pub use objectives::strategy::Strategy;
 pub use sample::{InputView, Instance, Sample, SampleSource, Target, WholeCase};
 /// libtorch as tomoflow links it: networks and losses of a downstream crate take it from here.
 pub use tch;
@@ -39,4 +40,7 @@ pub use train::figure::Figure;
 pub use train::optimizer::OptimizerConfig;
 pub use train::rule::Rule;
 pub use train::schedule::Schedule;
-pub use train::{Keep, Observer, Running, Task, Timing, TrainSettings, Trained, Validate, train, train_by};
+pub use train::{
+    Keep, Observer, Running, Sources, Task, Timing, TrainSettings, Trained, Validate, train, train_by,
+    train_on,
+};

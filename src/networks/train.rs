@@ -103,6 +103,34 @@ pub fn train(
     train_by(&objective, settings, task, train, validation, running, observer)
 }
 
+/// The samples of a training.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// Those it learns from.
+    pub train: &'a dyn SampleSource,
+    /// Those that nobody has drawn, which an objective may learn from beside them: as many in each batch. Only those
+    /// of the shape of the batch take part.
+    pub unlabelled: Option<&'a dyn SampleSource>,
+    /// Those by which epochs are judged.
+    pub validation: &'a dyn SampleSource,
+}
+
+impl Sources<'_> {
+    /// How many samples there are.
+    fn counts(&self) -> Counts {
+        let unlabelled = self.unlabelled.map(|source| source.len()).filter(|count| *count > 0);
+        Counts { train: self.train.len(), unlabelled, validation: self.validation.len() }
+    }
+}
+
+/// How many samples a training has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts {
+    train: usize,
+    unlabelled: Option<usize>,
+    validation: usize,
+}
+
 /// Trains by an objective of one's own; what the settings say of a network and a loss is then the objective's to follow.
 ///
 /// # Errors
@@ -116,6 +144,22 @@ pub fn train_by(
     running: &Running,
     observer: &mut dyn Observer,
 ) -> Result<Trained, NetworkError> {
+    train_on(objective, settings, task, Sources { train, unlabelled: None, validation }, running, observer)
+}
+
+/// The same, with samples that nobody has drawn beside the others.
+///
+/// # Errors
+/// As [`train_by`].
+pub fn train_on(
+    objective: &dyn Objective,
+    settings: &TrainSettings,
+    task: &Task,
+    sources: Sources<'_>,
+    running: &Running,
+    observer: &mut dyn Observer,
+) -> Result<Trained, NetworkError> {
+    let Sources { train, unlabelled, validation } = sources;
     if train.is_empty() {
         return Err(NetworkError::Shape {
             what: "training samples".to_owned(),
@@ -123,9 +167,8 @@ pub fn train_by(
             found: "none".to_owned(),
         });
     }
-    let samples = [train.len(), validation.len()];
-    let cast = Cast::new(objective, settings, task, samples, running.device)?;
-    let training = Training { objective, settings, task, train, validation, running, cast };
+    let cast = Cast::new(objective, settings, task, sources.counts(), running.device)?;
+    let training = Training { objective, settings, task, train, unlabelled, validation, running, cast };
     let mut state = match State::load(running.checkpoint, &training.cast) {
         Some(state) => state,
         None => State::new(&training.cast)?,
@@ -153,6 +196,7 @@ struct Training<'a> {
     settings: &'a TrainSettings,
     task: &'a Task,
     train: &'a dyn SampleSource,
+    unlabelled: Option<&'a dyn SampleSource>,
     validation: &'a dyn SampleSource,
     running: &'a Running<'a>,
     cast: Cast,
@@ -165,7 +209,7 @@ impl Training<'_> {
         saver: &mut Saver,
         observer: &mut dyn Observer,
     ) -> Result<(), NetworkError> {
-        while state.progress.epoch < self.settings.epochs && !self.out_of_patience(state) {
+        while self.goes_on(state) && !self.out_of_patience(state) {
             let (begun, first) = (Instant::now(), state.progress.figures.len());
             let training = self.epoch(state, saver, observer)?;
             let (score, validating) = self.validate(state, observer)?;
@@ -180,6 +224,14 @@ impl Training<'_> {
         Ok(())
     }
 
+    /// Whether another epoch follows: by passes, or by steps.
+    fn goes_on(&self, state: &State) -> bool {
+        match self.settings.steps {
+            Some(_) => state.progress.epoch.saturating_mul(self.steps_of_epoch()) < self.steps(),
+            None => state.progress.epoch < self.settings.epochs,
+        }
+    }
+
     fn out_of_patience(&self, state: &State) -> bool {
         let best = state.progress.best(self.objective.decides());
         let waited = best.map_or(0, |(_, epoch)| state.progress.epoch.saturating_sub(epoch));
@@ -190,7 +242,8 @@ impl Training<'_> {
         let labels = self.task.label_names.len();
         let fit = Fit { channels: self.task.view.channels(), labels, teaches: self.objective.teaches() };
         let Running { readers, .. } = *self.running;
-        Feed { source, fit, batch: self.settings.batch.max(1), readers, epoch, seed: self.settings.seed }
+        let (batch, seed) = (self.settings.batch.max(1), self.settings.seed);
+        Feed { source, fit, batch, readers, epoch, seed, beside: None }
     }
 
     fn finish(self, state: State) -> Result<Trained, NetworkError> {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tomoflow::networks::architectures::config::{Level, Supervision, Variant};
+use tomoflow::networks::architectures::config::{Level, Supervision, Units, Variant};
 use tomoflow::networks::{
     Attention, Convention, Device, InferOptions, InputView, Model, ModelCard, NetworkConfig, NetworkError,
     Origin, UnetConfig,
@@ -142,6 +142,7 @@ fn a_card_that_asks_for_too_much_takes_no_memory() {
             variant: Variant::Paper,
             dropout: 0.0,
             supervision: Supervision::default(),
+            units: Units::default(),
         }),
         view: InputView::Patch { size: [window; 3] },
         label_names: vec!["tumour".to_owned()],

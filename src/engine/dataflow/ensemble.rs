@@ -11,7 +11,8 @@ use crate::executor::keys;
 use crate::executor::reach::Reach;
 use crate::executor::work::{Action, Work};
 use crate::operators::models::origin::ModelSource;
-use crate::operators::models::train::Part;
+use crate::operators::models::train::{FoldIs, Part};
+use crate::operators::registry::Stage;
 use crate::pipeline::StageId;
 
 /// The models of an inference, all of them there.
@@ -33,14 +34,21 @@ impl Ensemble {
         (self.contents.clone(), stands(case, self.models.iter()))
     }
 
-    /// Of these models the ones that validated on a case, else those that were not trained on it, else all.
-    fn out_of_fold(&self, case: &str) -> (Arc<[Digest]>, Option<Stands>) {
+    /// Of these models the ones that tested on a case, where folds are for that, or validated on it; else those that were
+    /// not trained on it; else all.
+    fn out_of_fold(&self, case: &str, fold_is: FoldIs) -> (Arc<[Digest]>, Option<Stands>) {
         let where_it = |stands: fn(Option<Stands>) -> bool| -> Vec<&ModelRow> {
             self.models.iter().filter(|model| stands(Stands::of(case, &model.parts))).collect()
         };
-        let mut chosen = where_it(|stands| stands == Some(Stands::In(Part::Validation)));
+        let mut chosen = match fold_is {
+            FoldIs::Validation => Vec::new(),
+            FoldIs::Test => where_it(|stands| stands == Some(Stands::In(Part::Test))),
+        };
         if chosen.is_empty() {
-            chosen = where_it(|stands| stands != Some(Stands::In(Part::Train)));
+            chosen = where_it(|stands| stands == Some(Stands::In(Part::Validation)));
+        }
+        if chosen.is_empty() {
+            chosen = where_it(|stands| !matches!(stands, Some(Stands::In(Part::Train | Part::Unlabelled))));
         }
         if chosen.is_empty() || chosen.len() == self.models.len() {
             return self.whole(case);
@@ -66,9 +74,10 @@ impl<'s> Built<'s, '_> {
         let operator = keys::operator(&self.plan.stages[index]);
         let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
         let reach = Reach::of(self.plan, index);
+        let fold_is = self.fold_is(index);
         let wanted = cases.map(|(_, case)| ((), case)).join(ensembles).map(move |(_, (case, ensemble))| {
             let (models, stands) = match out_of_fold {
-                true => ensemble.out_of_fold(&case.series.key),
+                true => ensemble.out_of_fold(&case.series.key, fold_is),
                 false => ensemble.whole(&case.series.key),
             };
             let model = ModelSource::content(&models);
@@ -79,6 +88,17 @@ impl<'s> Built<'s, '_> {
             (Action { key, stage: StageId::at(index), work }, Some(Used { model, stands }))
         });
         self.masks_of(index, wanted);
+    }
+
+    /// What the folds of an inference's trainings are for: those of all of them.
+    fn fold_is(&self, index: usize) -> FoldIs {
+        let mut trainings = self.plan.stages[index].named().peekable();
+        let tests = |stage: usize| match &self.plan.stages[stage].stage {
+            Stage::Train(train) => train.split.fold_is == FoldIs::Test,
+            _ => false,
+        };
+        let any = trainings.peek().is_some();
+        if any && trainings.all(tests) { FoldIs::Test } else { FoldIs::Validation }
     }
 
     /// The models that an inference names: those of all its stages, or what its files hold.
@@ -124,10 +144,28 @@ mod tests {
             ("new", &all, Some(Stands::New)),
             ("all", &all, stands(Part::Train)),
         ] {
-            assert_eq!(ensemble.out_of_fold(case), (contents(models), side), "{case}");
+            assert_eq!(ensemble.out_of_fold(case, FoldIs::Validation), (contents(models), side), "{case}");
         }
         assert_eq!(ensemble.whole("x"), (contents(&all), stands(Part::Train)));
         assert_eq!(ensemble.whole("new"), (contents(&all), Some(Stands::New)));
+    }
+
+    #[test]
+    fn where_folds_are_tested_on_each_case_goes_to_the_models_that_tested_on_it() {
+        let a = model(b"a", &[("x", "test"), ("y", "train"), ("u", "unlabelled"), ("v", "unlabelled")]);
+        let b = model(b"b", &[("x", "validation"), ("y", "test"), ("u", "unlabelled")]);
+        let ensemble = Ensemble::of(vec![a.clone(), b.clone()]);
+        let all = [&a, &b];
+        for (case, models, side) in [
+            ("x", &[&a][..], Stands::In(Part::Test)),
+            ("y", &[&b], Stands::In(Part::Test)),
+            ("u", &all, Stands::In(Part::Unlabelled)),
+            ("v", &[&b], Stands::New),
+        ] {
+            assert_eq!(ensemble.out_of_fold(case, FoldIs::Test), (contents(models), Some(side)), "{case}");
+        }
+        let validated = ensemble.out_of_fold("x", FoldIs::Validation);
+        assert_eq!(validated, (contents(&[&b]), Some(Stands::In(Part::Validation))));
     }
 
     #[test]

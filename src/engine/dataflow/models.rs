@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::{Conclusion, Desired, ModelRow, Parts, Provenance};
+use super::unlabelled::learnable;
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, Member, Work, parts_of};
-use crate::operators::models::train::{Part, Retrain, Train};
+use crate::operators::models::train::{Enough, Part, Retrain, Train};
 use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
 
@@ -24,8 +25,12 @@ impl<'s> Built<'s, '_> {
         let (view, _) = self.plan.samples(index);
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
         let stage = StageId::at(index);
-        let labelled = self.wholly_labelled(index, self.cases[&view].clone());
-        let holding = holding(labelled.clone(), pins.clone(), train.retrain);
+        let all = self.cases[&view].clone();
+        let labelled = self.wholly_labelled(index, all.clone());
+        let unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
+        let asks = train.asks_for_unlabelled();
+        let without = asks.then(|| learnable(all.clone(), unlabelled.clone(), pins.clone(), train));
+        let holding = holding(labelled.clone(), without, pins.clone(), train.retrain);
         let keyed = labelled.clone();
         let labelled = labelled.map(|(_, case)| ((), case));
         self.tell_short(index, labelled.clone(), train);
@@ -45,8 +50,9 @@ impl<'s> Built<'s, '_> {
             Some(Action { key, stage, work: Work::Prepare(case) })
         };
         // What the cases of a kept model came to holds as long as they are what they were then.
-        let seen = holding.flat_map(|(_, pin)| {
-            let prepared = pin.parts.into_iter().filter(|(_, part)| *part != Some(Part::Test));
+        let seen = holding.clone().flat_map(|(_, pin)| {
+            let drawn = |part: Option<Part>| !matches!(part, Some(Part::Test | Part::Unlabelled));
+            let prepared = pin.parts.into_iter().filter(move |(_, part)| drawn(*part));
             prepared.map(|(case, _)| Arc::<str>::from(case)).collect::<Vec<_>>()
         });
         let recalled = keyed.semijoin(seen.distinct());
@@ -54,13 +60,21 @@ impl<'s> Built<'s, '_> {
             let prepares = prepares.clone();
             move |(_, case)| prepares(case)
         }));
+        if asks {
+            self.recall_unlabelled(index, all, holding.clone());
+        }
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
+        let unpinned_cases = unpinned.clone();
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
             if part == Part::Test {
                 return None;
             }
             Some((prepares(case)?, part))
         });
+        let wanted = match asks {
+            true => wanted.concat(self.unlabelled(index, unlabelled, unpinned_cases, parts.clone(), train)),
+            false => wanted,
+        };
         let candidates = wanted.clone().map(|(action, part)| {
             let case = action.work.series().map_or_else(Arc::default, |series| series.key.clone());
             (action.key, (case, part))
@@ -146,23 +160,45 @@ fn prepared(outcome: Option<Outcome>) -> Option<Option<Digest>> {
     }
 }
 
-/// The pins that keep their model: all of them, unless so many labelled cases are new that it is to be trained
-/// anew.
+/// The pins that keep their model: all of them, unless so many cases are new that it is to be trained anew. A case that
+/// was learned from without labels and has some now is a new one.
 fn holding<'s>(
     labelled: Rows<'s, (Arc<str>, BoundCase)>,
+    unlabelled: Option<Rows<'s, (Arc<str>, BoundCase)>>,
     pins: Rows<'s, ((), Pin)>,
     retrain: Retrain,
 ) -> Rows<'s, ((), Pin)> {
-    let Retrain::NewCases(least) = retrain else { return pins };
-    let seen = pins.clone().flat_map(|(_, pin)| pin.parts.into_iter().map(|(case, _)| Arc::from(case)));
-    let new = labelled.map(|(case, _)| (case, ())).antijoin(seen.distinct());
+    let Retrain::At(Enough { new_cases, new_unlabelled }) = retrain else { return pins };
+    let mut held = pins.clone();
+    if let Some(least) = new_cases {
+        let drawn = |part: &Option<Part>| *part != Some(Part::Unlabelled);
+        held = held.antijoin(enough(labelled, seen(&pins, drawn), least));
+    }
+    if let (Some(least), Some(unlabelled)) = (new_unlabelled, unlabelled) {
+        held = held.antijoin(enough(unlabelled, seen(&pins, |_| true), least));
+    }
+    held
+}
+
+/// The cases of pins that stand so.
+fn seen<'s>(pins: &Rows<'s, ((), Pin)>, stands: fn(&Option<Part>) -> bool) -> Rows<'s, Arc<str>> {
+    let cases = pins.clone().flat_map(move |(_, pin)| {
+        let these = pin.parts.into_iter().filter(move |(_, part)| stands(part));
+        these.map(|(case, _)| Arc::from(case)).collect::<Vec<_>>()
+    });
+    cases.distinct()
+}
+
+/// One row where so many cases at least are not among those seen.
+fn enough<'s>(cases: Rows<'s, (Arc<str>, BoundCase)>, seen: Rows<'s, Arc<str>>, least: u64) -> Rows<'s, ()> {
+    let new = cases.map(|(case, _)| (case, ())).antijoin(seen);
     let count = new.map(|_| ((), ())).reduce(move |_, new, output| {
         let count: isize = new.iter().map(|(_, count)| count).sum();
         if u64::try_from(count).is_ok_and(|count| count >= least) {
             output.push(((), 1));
         }
     });
-    pins.antijoin(count.map(|_| ()))
+    count.map(|_| ())
 }
 
 /// The dataset, once every case is prepared or has failed.

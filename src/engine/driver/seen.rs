@@ -12,7 +12,7 @@ use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
 use crate::engine::session::summary::StageCount;
 use crate::executor::work::{Action, Member};
-use crate::operators::models::train::{Part, Retrain, Train};
+use crate::operators::models::train::{Enough, Part, Retrain};
 use crate::operators::registry::Stage;
 use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
@@ -146,19 +146,43 @@ impl Driver {
     /// Trainings whose model is kept.
     pub fn kept(&self) -> Vec<Kept> {
         let kept = |(stage, pin): (&StageId, &Pin)| {
-            let seen: BTreeSet<&str> = pin.parts.iter().map(|(case, _)| case.as_str()).collect();
-            let new = self.desired.keys().filter(|desired| {
-                matches!(&***desired, Desired::Case(case) if case.labels.is_some() && !seen.contains(&*case.series.key))
-            });
+            let seen: BTreeMap<&str, Option<Part>> =
+                pin.parts.iter().map(|(case, part)| (case.as_str(), *part)).collect();
             let planned = &self.context.plan.stages[stage.place()];
-            let at = match &planned.stage {
-                Stage::Train(Train { retrain: Retrain::NewCases(cases), .. }) => Some(*cases),
-                _ => None,
+            let (at, asks) = match &planned.stage {
+                Stage::Train(train) => match train.retrain {
+                    Retrain::At(enough) => (enough, train.asks_for_unlabelled()),
+                    Retrain::Never | Retrain::Always => (Enough::default(), train.asks_for_unlabelled()),
+                },
+                _ => (Enough::default(), false),
             };
+            let judged = self.judged(pin);
+            let (mut new, mut new_unlabelled) = (0, 0);
+            for desired in self.desired.keys() {
+                let Desired::Case(case) = &**desired else { continue };
+                match (case.labels.is_some(), seen.get(&*case.series.key)) {
+                    // One that was learned from without labels is new with them.
+                    (true, None | Some(Some(Part::Unlabelled))) => new += 1,
+                    (false, None) if asks && !judged.contains(&case.series.patient) => new_unlabelled += 1,
+                    _ => {}
+                }
+            }
             let (changed, gone) = self.departed(*stage, pin);
-            Kept { stage: planned.name.clone(), new: new.count(), changed, gone, at }
+            Kept { stage: planned.name.clone(), new, new_unlabelled, changed, gone, at }
         };
         self.kept.iter().map(kept).collect()
+    }
+
+    /// The patients whom a kept model validated or tested on, as far as they are there.
+    fn judged(&self, pin: &Pin) -> BTreeSet<Arc<str>> {
+        let judged = |part: &Option<Part>| matches!(part, Some(Part::Validation | Part::Test));
+        let cases: BTreeSet<&str> =
+            pin.parts.iter().filter(|(_, part)| judged(part)).map(|(case, _)| case.as_str()).collect();
+        let of = |desired: &Arc<Desired>| match &**desired {
+            Desired::Case(case) if cases.contains(&*case.series.key) => Some(case.series.patient.clone()),
+            _ => None,
+        };
+        self.desired.keys().filter_map(of).collect()
     }
 
     /// How many of the cases that a kept model was trained on, or chosen by, are others now, and how many are gone.

@@ -78,7 +78,7 @@ pub fn forecast(plan: Plan, options: &Options) -> Result<Forecast, RunError> {
     foresee.stages(&mut forecast)?;
     let kept = driver.kept();
     forecast.models =
-        kept.iter().filter(|kept| kept.stale() || kept.at.is_some()).map(ToString::to_string).collect();
+        kept.iter().filter(|kept| kept.stale() || kept.waits()).map(ToString::to_string).collect();
     foresee.times(&mut forecast, options.pool_threads())?;
     let lost = Losses::of(&plan, &driver);
     (forecast.rejects, forecast.remarked) = (lost.rejects, lost.remarked);

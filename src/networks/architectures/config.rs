@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::rcnn::config::RcnnConfig;
 use crate::networks::NetworkError;
+pub use crate::networks::blocks::norm::NormKind;
 pub use settings::{Channels, Dims, Levels, NetworkSettings, UnetSettings};
 
 /// Whether features are weighed by attention maps, and by which.
@@ -35,6 +36,46 @@ pub enum Variant {
     /// The code its authors published later (KCL-BMEIS/VS_Seg): residual levels, strided convolutions down
     /// and up, dropout, and attention at the bottleneck too.
     VsSeg,
+    /// Milletari et al. 2016: residual levels of one to three convolutions, strided convolutions down and up.
+    Vnet,
+}
+
+/// What gives the logits of a `vnet`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// A 1x1x1 convolution.
+    #[default]
+    Point,
+    /// A convolution with the kernel of the finest level, and a 1x1x1 convolution of what it gives.
+    Level,
+}
+
+/// The convolutions of levels, of variants that let one choose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Units {
+    /// How many each level has, from full resolution down; on the way up as many.
+    pub convolutions: Vec<i64>,
+    /// Their norm.
+    #[serde(default, skip_serializing_if = "is_batch")]
+    pub norm: NormKind,
+    /// What gives the logits.
+    #[serde(default, skip_serializing_if = "is_point")]
+    pub head: Head,
+}
+
+impl Units {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn is_batch(norm: &NormKind) -> bool {
+    *norm == NormKind::default()
+}
+
+fn is_point(head: &Head) -> bool {
+    *head == Head::default()
 }
 
 /// How the foreground comes to the resolution of an attention map.
@@ -108,6 +149,9 @@ pub struct UnetConfig {
     /// How attention maps are supervised.
     #[serde(default, skip_serializing_if = "Supervision::is_default")]
     pub supervision: Supervision,
+    /// The convolutions of levels, of variants that let one choose.
+    #[serde(default, skip_serializing_if = "Units::is_default")]
+    pub units: Units,
 }
 
 // What came later stands in a card only where it says something: cards of earlier models stay as they were.
@@ -138,6 +182,7 @@ impl UnetConfig {
         if !(0.0..=MOST_DROPOUT).contains(&self.dropout) {
             return refuse("dropout".into(), format!("0 to {MOST_DROPOUT} expected, {} found", self.dropout));
         }
+        self.check_units()?;
         for (index, level) in self.levels.iter().enumerate() {
             if !(1..=4096).contains(&level.channels) {
                 let message = format!("1 to 4096 expected, {} found", level.channels);
@@ -155,6 +200,35 @@ impl UnetConfig {
             }
         }
         Ok(())
+    }
+
+    /// What only some variants let one choose.
+    fn check_units(&self) -> Result<(), NetworkError> {
+        let refuse =
+            |field: &str, message: String| Err(NetworkError::Config { field: field.to_owned(), message });
+        let Units { convolutions, .. } = &self.units;
+        if self.variant != Variant::Vnet {
+            return match self.units.is_default() {
+                true => Ok(()),
+                false => refuse("units", "nothing expected beside a variant that is not `vnet`".to_owned()),
+            };
+        }
+        if self.attention != Attention::Off {
+            return refuse("attention", "\"off\" expected by `vnet`".to_owned());
+        }
+        if self.dropout != 0.0 {
+            return refuse("dropout", format!("0 expected by `vnet`, {} found", self.dropout));
+        }
+        let wanted = self.levels.len();
+        if convolutions.len() != wanted {
+            let message =
+                format!("{wanted} numbers expected, one for each level, {} found", convolutions.len());
+            return refuse("convolutions", message);
+        }
+        match convolutions.iter().find(|count| !(1..=8).contains(*count)) {
+            Some(count) => refuse("convolutions", format!("1 to 8 of a level expected, {count} found")),
+            None => Ok(()),
+        }
     }
 
     /// What the input's `[D, H, W]` are padded to a multiple of.

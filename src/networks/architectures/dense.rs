@@ -3,8 +3,9 @@
 use tch::{Kind, Tensor};
 
 use super::Architecture;
-use super::config::{NetworkConfig, OwnConfig, Supervision};
+use super::config::{NetworkConfig, OwnConfig, Supervision, Variant};
 use super::unet::{Unet, UnetOutput};
+use super::vnet::Vnet;
 use crate::networks::NetworkError;
 use crate::networks::blocks::mode::Mode;
 use crate::networks::extensions::Extensions;
@@ -13,12 +14,16 @@ use crate::networks::tensors::weights::{Layout, Weights};
 /// A network of a card.
 pub(in crate::networks) enum Dense {
     Unet(Box<Unet>),
+    Vnet(Box<Vnet>),
     Own(Box<dyn Architecture>, OwnConfig),
 }
 
 impl Dense {
     pub fn new(config: &NetworkConfig, extensions: &Extensions) -> Result<Self, NetworkError> {
         Ok(match config {
+            NetworkConfig::Unet(config) if config.variant == Variant::Vnet => {
+                Self::Vnet(Box::new(Vnet::new(config)?))
+            }
             NetworkConfig::Unet(config) => Self::Unet(Box::new(Unet::new(config)?)),
             NetworkConfig::Rcnn(_) => {
                 return Err(NetworkError::Config {
@@ -36,6 +41,7 @@ impl Dense {
     pub fn layout(&self) -> &Layout {
         match self {
             Self::Unet(unet) => unet.layout(),
+            Self::Vnet(vnet) => vnet.layout(),
             Self::Own(network, _) => network.layout(),
         }
     }
@@ -44,6 +50,10 @@ impl Dense {
     pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<UnetOutput, NetworkError> {
         let (network, config) = match self {
             Self::Unet(unet) => return unet.forward(weights, input, mode),
+            Self::Vnet(vnet) => {
+                let logits = vnet.forward(weights, input, mode)?;
+                return Ok(UnetOutput { logits, attention: Vec::new() });
+            }
             Self::Own(network, config) => (network, config),
         };
         let mut expected = input.size();
@@ -65,7 +75,7 @@ impl Dense {
     pub fn supervision(&self) -> Option<(&Unet, Supervision)> {
         match self {
             Self::Unet(unet) => Some((unet, unet.supervision()?)),
-            Self::Own(..) => None,
+            Self::Vnet(_) | Self::Own(..) => None,
         }
     }
 
@@ -73,7 +83,7 @@ impl Dense {
     pub fn attends(&self) -> bool {
         match self {
             Self::Unet(unet) => !unet.attention_scales().is_empty(),
-            Self::Own(..) => false,
+            Self::Vnet(_) | Self::Own(..) => false,
         }
     }
 
@@ -81,8 +91,8 @@ impl Dense {
     pub fn ready(&self, weights: Weights) -> Result<(Weights, Mode), NetworkError> {
         match self {
             Self::Unet(unet) => Ok((unet.folded(&weights, Kind::Float)?, Mode::Folded)),
-            // What could be folded, nobody knows of it.
-            Self::Own(..) => Ok((weights, Mode::Infer)),
+            // What could be folded of another's, nobody knows.
+            Self::Vnet(_) | Self::Own(..) => Ok((weights, Mode::Infer)),
         }
     }
 
@@ -91,7 +101,7 @@ impl Dense {
         match self {
             Self::Unet(_) => ready.to_kind(Kind::BFloat16),
             // With its running statistics, as in training.
-            Self::Own(..) => ready.rounded(Kind::BFloat16),
+            Self::Vnet(_) | Self::Own(..) => ready.rounded(Kind::BFloat16),
         }
     }
 }

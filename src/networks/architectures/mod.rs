@@ -7,9 +7,11 @@ use super::blocks::mode::Mode;
 use super::tensors::weights::{Layout, Weights};
 
 pub mod config;
+pub(in crate::networks) mod critic;
 pub(in crate::networks) mod dense;
 pub mod rcnn;
 pub mod unet;
+pub(in crate::networks) mod vnet;
 
 /// A network that a downstream crate brings: one that gives logits for every voxel.
 pub trait Architecture: Send + Sync {

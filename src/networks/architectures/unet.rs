@@ -109,7 +109,7 @@ impl Unet {
     /// # Errors
     /// [`NetworkError::Shape`] for another number of axes or channels, or an empty axis.
     pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<UnetOutput, NetworkError> {
-        let size = self.spatial(input)?;
+        let size = spatial(input, self.config.in_channels)?;
         let mut x = self.pad(input)?;
         let mut skips = Vec::with_capacity(self.encoder.len());
         let mut below = None;
@@ -168,38 +168,41 @@ impl Unet {
         self.attention_scales().into_iter().map(|scale| pool(scale).doing("pooling")).collect()
     }
 
-    fn spatial(&self, input: &Tensor) -> Result<[i64; 3], NetworkError> {
-        match input.size()[..] {
-            [_, channels, d, h, w] if channels == self.config.in_channels && d.min(h).min(w) > 0 => {
-                Ok([d, h, w])
-            }
-            _ => Err(NetworkError::Shape {
-                what: "the network's input".to_owned(),
-                expected: format!("[N, {}, D, H, W]", self.config.in_channels),
-                found: format!("{:?}", input.size()),
-            }),
-        }
-    }
-
     fn pad(&self, x: &Tensor) -> Result<Tensor, NetworkError> {
-        let multiple = self.config.multiple();
-        let size = x.size();
-        let missing = |axis: usize| {
-            let length = size.get(axis + 2).copied().unwrap_or(1);
-            (multiple[axis] - length % multiple[axis]) % multiple[axis]
-        };
-        let [d, h, w] = std::array::from_fn(missing);
-        if [d, h, w] == [0; 3] {
-            return Ok(x.shallow_clone());
-        }
-        x.f_replication_pad3d([0, w, 0, h, 0, d]).doing("padding")
+        pad_to(x, self.config.multiple())
     }
+}
+
+/// The `[D, H, W]` of an input of so many channels.
+pub(super) fn spatial(input: &Tensor, channels: i64) -> Result<[i64; 3], NetworkError> {
+    match input.size()[..] {
+        [_, found, d, h, w] if found == channels && d.min(h).min(w) > 0 => Ok([d, h, w]),
+        _ => Err(NetworkError::Shape {
+            what: "the network's input".to_owned(),
+            expected: format!("[N, {channels}, D, H, W]"),
+            found: format!("{:?}", input.size()),
+        }),
+    }
+}
+
+/// The same with the far faces repeated until its lengths are multiples of these.
+pub(super) fn pad_to(x: &Tensor, multiple: [i64; 3]) -> Result<Tensor, NetworkError> {
+    let size = x.size();
+    let missing = |axis: usize| {
+        let length = size.get(axis + 2).copied().unwrap_or(1);
+        (multiple[axis] - length % multiple[axis]) % multiple[axis]
+    };
+    let [d, h, w] = std::array::from_fn(missing);
+    if [d, h, w] == [0; 3] {
+        return Ok(x.shallow_clone());
+    }
+    x.f_replication_pad3d([0, w, 0, h, 0, d]).doing("padding")
 }
 
 /// The way down from a level.
 fn down_from(parts: &mut Parts, index: usize, level: &Level, variant: Variant) -> Down {
     match variant {
-        Variant::Paper => Down::Pool(level.pool),
+        Variant::Paper | Variant::Vnet => Down::Pool(level.pool),
         Variant::VsSeg => {
             let name = format!("encoder.{index}.down");
             Down::strided(parts, &name, level.channels, level.kernel, level.pool)
@@ -242,13 +245,13 @@ pub(in crate::networks) fn beside(logits: &Tensor, finest: &Tensor) -> Result<Te
     Tensor::f_cat(&[logits, &map], 1).doing("attention map")
 }
 
-fn crop(x: Tensor, [d, h, w]: [i64; 3]) -> Result<Tensor, NetworkError> {
+pub(super) fn crop(x: Tensor, [d, h, w]: [i64; 3]) -> Result<Tensor, NetworkError> {
     Ok(x.f_narrow(2, 0, d)?.f_narrow(3, 0, h)?.f_narrow(4, 0, w)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::Supervision;
+    use super::super::config::{Supervision, Units};
     use super::*;
     use crate::networks::{Device, set_threads};
     use tch::Kind;
@@ -263,6 +266,7 @@ mod tests {
             variant,
             dropout: 0.1,
             supervision: Supervision::default(),
+            units: Units::default(),
         }
     }
 

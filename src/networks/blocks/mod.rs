@@ -5,3 +5,5 @@ pub mod convolution;
 pub mod dropout;
 pub mod joins;
 pub mod mode;
+pub(in crate::networks) mod norm;
+pub(in crate::networks) mod unit;

@@ -67,6 +67,7 @@ mod tests {
         let written = [
             r#"{"type":"dice"}"#,
             r#"{"type":"generalized_dice"}"#,
+            r#"{"type":"generalized_dice","absent":"skip"}"#,
             r#"{"type":"hardness_dice","lambda":0.6}"#,
             r#"{"type":"cross_entropy"}"#,
             r#"{"type":"focal","gamma":2.0,"alpha":0.25}"#,

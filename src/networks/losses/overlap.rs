@@ -5,13 +5,22 @@ use tch::{Kind, Tensor};
 use crate::networks::NetworkError;
 use crate::networks::tensors::scalar::{plus, times};
 
-const EPSILON: f64 = 1e-5;
+pub(super) const EPSILON: f64 = 1e-5;
 
 /// The mean of `1 - (2 above + ε) / (below + ε)`.
 pub(super) fn one_minus_ratio(above: &Tensor, below: &Tensor) -> Result<Tensor, NetworkError> {
-    let above = plus(&times(above, 2.0)?, EPSILON)?;
-    let ratio = above.f_div(&plus(below, EPSILON)?)?.f_mean(None::<Kind>)?;
-    plus(&times(&ratio, -1.0)?, 1.0)
+    one_minus(&ratio(above, below, EPSILON)?.f_mean(None::<Kind>)?)
+}
+
+/// `(2 above + ε) / (below + ε)`
+pub(super) fn ratio(above: &Tensor, below: &Tensor, epsilon: f64) -> Result<Tensor, NetworkError> {
+    let above = plus(&times(above, 2.0)?, epsilon)?;
+    Ok(above.f_div(&plus(below, epsilon)?)?)
+}
+
+/// `1 - x`
+pub(super) fn one_minus(x: &Tensor) -> Result<Tensor, NetworkError> {
+    plus(&times(x, -1.0)?, 1.0)
 }
 
 /// `[N, C]` of `[N, C, …]`.

@@ -1,8 +1,11 @@
 //! What a training minimises, and by which figures it is judged: all that the loop knows of networks.
 
+pub mod adversarial;
 mod counts;
 pub mod detection;
+mod gate;
 pub mod regions;
+pub mod strategy;
 pub mod supervised;
 
 use tch::{Kind, Tensor};
@@ -13,7 +16,7 @@ use super::sample::WholeCase;
 use super::tensors::error::Doing;
 use super::tensors::weights::{Layout, Weights};
 use super::train::rule::Rule;
-use super::{Device, NetworkConfig, NetworkError, Sample};
+use super::{Device, Figure, NetworkConfig, NetworkError, Sample};
 
 /// What a training minimises. Supervised segmentation is [`Supervised`](supervised::Supervised): one learner and one
 /// loss. A detector is one learner with a loss for each of its heads, adversarial training two learners.
@@ -137,6 +140,8 @@ pub struct Batch<'a> {
     pub input: Tensor,
     /// The samples, in the same order.
     pub samples: &'a [Sample],
+    /// Samples of the same shape that nobody has drawn, where a training has such: `[N, C, D, H, W]`, as `input`.
+    pub unlabelled: Option<Tensor>,
 }
 
 impl<'a> Batch<'a> {
@@ -145,13 +150,21 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`NetworkError::Torch`] for samples of unequal shape, and when the memory is refused.
     pub fn new(samples: &'a [Sample], kind: Kind, device: Device) -> Result<Self, NetworkError> {
-        let mut inputs = Vec::with_capacity(samples.len());
-        for sample in samples {
-            let shape = sample.shape.map(|n| n as i64);
-            inputs.push(Tensor::f_from_slice(&sample.input)?.f_view(shape)?);
+        Ok(Self { input: inputs(samples.iter(), kind, device)?, samples, unlabelled: None })
+    }
+
+    /// The same beside those of `unlabelled` that have the shape of these.
+    ///
+    /// # Errors
+    /// [`NetworkError::Torch`] when the memory is refused.
+    pub fn beside(mut self, unlabelled: &[Sample]) -> Result<Self, NetworkError> {
+        let shape = self.samples.first().map(|sample| sample.shape);
+        let alike: Vec<&Sample> = unlabelled.iter().filter(|sample| Some(sample.shape) == shape).collect();
+        if !alike.is_empty() {
+            let (kind, device) = (self.input.kind(), Device(self.input.device()));
+            self.unlabelled = Some(inputs(alike.into_iter(), kind, device)?);
         }
-        let input = Tensor::f_stack(&inputs, 0)?.f_to_device(device.0).doing("samples to the device")?;
-        Ok(Self { input: input.f_to_kind(kind)?, samples })
+        Ok(self)
     }
 
     /// The classes of voxels, `[N, D, H, W]` on the device.
@@ -173,9 +186,24 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// The inputs of samples of one shape, on a device.
+fn inputs<'a>(
+    samples: impl Iterator<Item = &'a Sample>,
+    kind: Kind,
+    device: Device,
+) -> Result<Tensor, NetworkError> {
+    let mut inputs = Vec::new();
+    for sample in samples {
+        let shape = sample.shape.map(|n| n as i64);
+        inputs.push(Tensor::f_from_slice(&sample.input)?.f_view(shape)?);
+    }
+    let input = Tensor::f_stack(&inputs, 0)?.f_to_device(device.0).doing("samples to the device")?;
+    Ok(input.f_to_kind(kind)?)
+}
+
 /// Where in a training a batch stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment<'a> {
     /// Epochs done.
     pub epoch: u64,
     /// Steps done.
@@ -184,9 +212,13 @@ pub struct Moment {
     pub batch: u64,
     /// The training's.
     pub seed: u64,
+    /// Steps of the whole training, at most.
+    pub steps: u64,
+    /// All figures so far.
+    pub figures: &'a [Figure],
 }
 
-impl Moment {
+impl Moment<'_> {
     /// What layers are asked for now: what dropout draws depends on the seed and the batch alone.
     pub fn mode(&self) -> Mode {
         Mode::Train { momentum: momentum(self.batch), draw: draw(self.seed, self.batch) }

@@ -10,7 +10,7 @@ use crate::networks::architectures::dense::Dense;
 use crate::networks::architectures::unet::{Unet, UnetOutput};
 use crate::networks::blocks::mode::Mode;
 use crate::networks::extensions::{Extensions, OwnLoss};
-use crate::networks::losses::{DiceLoss, of_map, of_segmentation, one_hot};
+use crate::networks::losses::{DiceLoss, of_map, of_segmentation, one_hot, probabilities, sample_weights};
 use crate::networks::sample::WholeCase;
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::Weights;
@@ -22,6 +22,8 @@ use crate::networks::{
 const WHOLE: &str = "loss";
 /// The maps' own, before it is weighed.
 const ATTENTION: &str = "attention";
+/// The mean weight of samples, where they have one.
+const SAMPLE_WEIGHT: &str = "sample_weight";
 
 /// Supervised segmentation.
 pub struct Supervised {
@@ -31,6 +33,7 @@ pub struct Supervised {
     /// Of the code that a downstream crate brings: the network's and the loss's.
     versions: [Option<u32>; 2],
     attention_weight: f64,
+    sample_attention: f64,
     label_names: Vec<String>,
     view: InputView,
     extensions: Extensions,
@@ -71,6 +74,7 @@ impl Supervised {
             loss,
             versions,
             attention_weight,
+            sample_attention: settings.sample_attention,
             label_names,
             view,
             extensions,
@@ -86,17 +90,38 @@ impl Supervised {
     }
 
     fn minimised(&self) -> Whole<'_> {
-        Whole { loss: &self.loss, attention_weight: self.attention_weight, regions: &self.regions }
+        Whole {
+            loss: &self.loss,
+            attention_weight: self.attention_weight,
+            sample_attention: self.sample_attention,
+            regions: &self.regions,
+        }
     }
 
     /// Logits and maps in 32 bits, whatever features have.
-    fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<UnetOutput, NetworkError> {
+    pub(super) fn forward(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+    ) -> Result<UnetOutput, NetworkError> {
         let UnetOutput { logits, attention } = self.network.forward(weights, input, mode)?;
         let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
         Ok(UnetOutput {
             logits: logits.f_to_kind(Kind::Float)?,
             attention: attention.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The losses of what a forward pass gave: the whole first, which moves the network.
+    pub(super) fn losses_of(&self, output: &UnetOutput, labels: &Tensor) -> Result<Vec<Loss>, NetworkError> {
+        let Total { whole, attention, weight } =
+            total(&self.minimised(), self.network.supervision(), output, labels)?;
+        let mut losses = vec![Loss { name: WHOLE.to_owned(), value: whole, moves: Some(0) }];
+        let told = [(ATTENTION, attention), (SAMPLE_WEIGHT, weight)];
+        let told = told.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        losses.extend(told.map(|(name, value)| Loss { name: name.to_owned(), value, moves: None }));
+        Ok(losses)
     }
 }
 
@@ -127,7 +152,11 @@ impl Objective for Supervised {
 
     fn figures(&self) -> Vec<Recorded> {
         let figure = self.network.supervision().map(|_| "attention_loss".to_owned());
-        vec![Recorded { loss: ATTENTION.to_owned(), figure }]
+        let mut figures = vec![Recorded { loss: ATTENTION.to_owned(), figure }];
+        if self.sample_attention > 0.0 {
+            figures.push(Recorded { loss: SAMPLE_WEIGHT.to_owned(), figure: Some(SAMPLE_WEIGHT.to_owned()) });
+        }
+        figures
     }
 
     fn losses(
@@ -139,11 +168,7 @@ impl Objective for Supervised {
         let Some(Learner { weights, .. }) = learners.first() else { return Ok(Vec::new()) };
         let labels = batch.classes()?;
         let output = self.forward(weights, &batch.input, moment.mode())?;
-        let Total { whole, attention } =
-            total(&self.minimised(), self.network.supervision(), &output, &labels)?;
-        let mut losses = vec![Loss { name: WHOLE.to_owned(), value: whole, moves: Some(0) }];
-        losses.extend(attention.map(|value| Loss { name: ATTENTION.to_owned(), value, moves: None }));
-        Ok(losses)
+        self.losses_of(&output, &labels)
     }
 
     fn decides(&self) -> &str {
@@ -258,6 +283,8 @@ pub(in crate::networks) struct Whole<'a> {
     pub loss: &'a Minimised,
     /// The weight of the maps' own.
     pub attention_weight: f64,
+    /// How much more a sample counts the worse it is segmented; 0 for as much as any other.
+    pub sample_attention: f64,
     /// Labels that hold others, if they count so.
     pub regions: &'a Regions,
 }
@@ -268,6 +295,8 @@ pub(in crate::networks) struct Total {
     pub whole: Tensor,
     /// The mean loss of attention maps, where they are supervised.
     pub attention: Option<Tensor>,
+    /// The mean weight of samples, where they have one.
+    pub weight: Option<Tensor>,
 }
 
 /// The loss of one batch.
@@ -280,22 +309,16 @@ pub(in crate::networks) fn total(
     output: &UnetOutput,
     labels: &Tensor,
 ) -> Result<Total, NetworkError> {
-    let &Whole { loss, attention_weight, regions } = minimised;
+    let &Whole { loss, attention_weight, regions, .. } = minimised;
     let logits = &output.logits;
     let classes = logits.size().get(1).copied().unwrap_or(0);
     let truth = one_hot(labels, classes, logits.kind())?;
-    let segmentation = if regions.is_empty() {
-        loss.of_segmentation(logits, &truth)?
-    } else {
-        let each = regions.split(logits, &truth)?;
-        let each: Vec<Tensor> = each
-            .iter()
-            .map(|[logits, truth]| loss.of_segmentation(logits, truth))
-            .collect::<Result<_, _>>()?;
-        Tensor::f_stack(&each, 0)?.f_mean(None::<Kind>)?
+    let (segmentation, weight) = match minimised.sample_attention > 0.0 {
+        true => weighed(minimised, logits, &truth)?,
+        false => (of_all(loss, regions, logits, &truth)?, None),
     };
     let Some((unet, supervision)) = supervision.filter(|_| !output.attention.is_empty()) else {
-        return Ok(Total { whole: segmentation, attention: None });
+        return Ok(Total { whole: segmentation, attention: None, weight });
     };
     let foreground = labels.f_to_kind(Kind::Bool)?.f_to_kind(logits.kind())?.f_unsqueeze(1)?;
     let targets = unet.attention_targets(&foreground)?;
@@ -305,5 +328,37 @@ pub(in crate::networks) fn total(
     }
     let attention = Tensor::f_stack(&maps, 0)?.f_mean(None::<Kind>)?;
     let whole = times(&attention, attention_weight)?.f_add(&segmentation)?;
-    Ok(Total { whole, attention: Some(attention) })
+    Ok(Total { whole, attention: Some(attention), weight })
+}
+
+/// The loss of samples, by classes or by regions.
+fn of_all(
+    loss: &Minimised,
+    regions: &Regions,
+    logits: &Tensor,
+    truth: &Tensor,
+) -> Result<Tensor, NetworkError> {
+    if regions.is_empty() {
+        return loss.of_segmentation(logits, truth);
+    }
+    let each = regions.split(logits, truth)?;
+    let each: Vec<Tensor> =
+        each.iter().map(|[logits, truth]| loss.of_segmentation(logits, truth)).collect::<Result<_, _>>()?;
+    Ok(Tensor::f_stack(&each, 0)?.f_mean(None::<Kind>)?)
+}
+
+/// The mean over samples of each one's loss by its weight, and the mean weight.
+fn weighed(
+    minimised: &Whole<'_>,
+    logits: &Tensor,
+    truth: &Tensor,
+) -> Result<(Tensor, Option<Tensor>), NetworkError> {
+    let weights = sample_weights(&probabilities(logits)?, truth, minimised.sample_attention)?;
+    let mut each = Vec::new();
+    for sample in 0..logits.size().first().copied().unwrap_or(0) {
+        let [logits, truth] = [logits, truth].map(|x| x.f_narrow(0, sample, 1));
+        each.push(of_all(minimised.loss, minimised.regions, &logits?, &truth?)?);
+    }
+    let losses = Tensor::f_stack(&each, 0)?.f_mul(&weights)?;
+    Ok((losses.f_mean(None::<Kind>)?, Some(weights.f_mean(None::<Kind>)?)))
 }

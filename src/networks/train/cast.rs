@@ -2,6 +2,7 @@
 
 use tomoflow_connectors::Digest;
 
+use super::Counts;
 use super::rule::Rule;
 use super::settings::{Task, TrainSettings};
 use crate::networks::objectives::{Objective, Pupil, Recorded};
@@ -44,7 +45,7 @@ impl Cast {
         objective: &dyn Objective,
         settings: &TrainSettings,
         task: &Task,
-        samples: [usize; 2],
+        samples: Counts,
         device: Device,
     ) -> Result<Self, NetworkError> {
         let (pupils, recorded) = (pupils(objective, settings), objective.figures());
@@ -122,7 +123,7 @@ fn digest(
     pupils: &[(Pupil, Rule)],
     settings: &TrainSettings,
     task: &Task,
-    [train, validation]: [usize; 2],
+    Counts { train, unlabelled, validation }: Counts,
     device: Device,
 ) -> Result<Digest, NetworkError> {
     // Flat tensors mean something in one order alone.
@@ -130,10 +131,11 @@ fn digest(
     let all = (settings, task, train, validation, order);
     let rules: Vec<_> = pupils.iter().map(|(pupil, _)| (&pupil.name, &pupil.rule)).collect();
     let plain = matches!(rules[..], [(_, None)]);
-    let text = match objective.identity() {
+    let text = match (objective.identity(), unlabelled) {
         // As it was before there were objectives.
-        None if plain => serde_json::to_vec(&all),
-        identity => serde_json::to_vec(&(all, identity, rules)),
+        (None, None) if plain => serde_json::to_vec(&all),
+        (identity, None) => serde_json::to_vec(&(all, identity, rules)),
+        (identity, Some(unlabelled)) => serde_json::to_vec(&(all, identity, rules, unlabelled)),
     };
     let text = text
         .map_err(|error| NetworkError::Config { field: "settings".to_owned(), message: error.to_string() })?;

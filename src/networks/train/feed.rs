@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::{NetworkError, Sample, SampleSource, Target};
+use super::permutation;
 use crate::networks::objectives::Teaches;
 
 /// Samples that go through the network together.
@@ -11,6 +12,8 @@ pub(super) struct Portion<'a> {
     pub indices: &'a [usize],
     /// The samples.
     pub samples: Vec<Sample>,
+    /// Those beside them that nobody has drawn.
+    pub unlabelled: Vec<Sample>,
 }
 
 impl Portion<'_> {
@@ -91,6 +94,49 @@ pub(super) struct Feed<'a> {
     pub readers: usize,
     pub epoch: u64,
     pub seed: u64,
+    /// What goes with each batch that nobody has drawn.
+    pub beside: Option<Beside<'a>>,
+}
+
+/// Samples that nobody has drawn, as many for each batch as it has others. They take turns of their own: rounds over all
+/// of them, each in another order, whatever the length of an epoch.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a> {
+    pub source: &'a dyn SampleSource,
+    pub fit: Fit,
+    /// The number of the first batch, of all since the training began.
+    pub first: u64,
+}
+
+/// What their orders are drawn by beside the seed, so that they are not those of the others.
+const BESIDE: u64 = 0x756e_6c61_6265_6c6c;
+
+impl Beside<'_> {
+    /// What goes with a batch, by its number among those of the feed.
+    fn read(
+        &self,
+        number: usize,
+        count: usize,
+        batch: usize,
+        seed: u64,
+    ) -> Result<Vec<Sample>, NetworkError> {
+        let all = self.source.len() as u64;
+        let before = self.first.saturating_add(number as u64).saturating_mul(batch as u64);
+        let mut order: (Option<u64>, Vec<usize>) = (None, Vec::new());
+        let mut samples = Vec::with_capacity(count);
+        for turn in (before..).take(count) {
+            let (Some(round), Some(place)) = (turn.checked_div(all), turn.checked_rem(all)) else { break };
+            if order.0 != Some(round) {
+                order = (Some(round), permutation(self.source.len(), seed ^ BESIDE, round));
+            }
+            let Some(&index) = order.1.get(place as usize) else { break };
+            let sample = self.source.sample(index, round, seed);
+            let sample = sample.map_err(|message| NetworkError::Sample { index, message })?;
+            self.fit.check(&sample, &self.source.name(index))?;
+            samples.push(sample);
+        }
+        Ok(samples)
+    }
 }
 
 impl Feed<'_> {
@@ -111,8 +157,15 @@ impl Feed<'_> {
                     let (sender, receiver) = crossbeam_channel::bounded(1);
                     // The receivers are dropped when `work` fails, which ends each reader at its next batch.
                     scope.spawn(move || {
-                        for indices in order.chunks(self.batch).skip(reader).step_by(readers) {
-                            let samples = self.read(indices);
+                        let batches = order.chunks(self.batch).enumerate();
+                        for (number, indices) in batches.skip(reader).step_by(readers) {
+                            let samples = self.read(indices).and_then(|samples| {
+                                let (batch, seed) = (self.batch, self.seed);
+                                let beside = self.beside.as_ref();
+                                let read = |beside: &Beside| beside.read(number, samples.len(), batch, seed);
+                                let unlabelled = beside.map(read).transpose()?;
+                                Ok((samples, unlabelled.unwrap_or_default()))
+                            });
                             let failed = samples.is_err();
                             if sender.send(samples).is_err() || failed {
                                 break;
@@ -125,9 +178,9 @@ impl Feed<'_> {
             for (indices, receiver) in order.chunks(self.batch).zip(ready.iter().cycle()) {
                 // A reader that panicked: the scope passes its panic on.
                 let Ok(samples) = receiver.recv() else { break };
-                let samples = samples?;
+                let (samples, unlabelled) = samples?;
                 let begun = Instant::now();
-                work(Portion { indices, samples })?;
+                work(Portion { indices, samples, unlabelled })?;
                 busy += begun.elapsed();
             }
             Ok(busy)
@@ -183,6 +236,7 @@ mod tests {
             readers,
             epoch: 2,
             seed: 1,
+            beside: None,
         }
     }
 
@@ -211,6 +265,35 @@ mod tests {
         }
         let nothing = numbers(0);
         assert!(feed(&nothing, 2, 3).each(&[], |_| panic!("there is none")).is_ok());
+    }
+
+    #[test]
+    fn what_goes_beside_a_batch_takes_turns_of_its_own() {
+        let (source, beside) = (numbers(usize::MAX), numbers(usize::MAX));
+        let fit = Fit { channels: 1, labels: 1, teaches: Teaches::Anything };
+        let order: Vec<usize> = (0..23).collect();
+        let seen = |first: u64, order: &[usize], readers| {
+            let beside = Some(Beside { source: &beside, fit, first });
+            let feed = Feed { beside, ..feed(&source, 4, readers) };
+            let mut seen = Vec::new();
+            feed.each(order, |portion| {
+                assert_eq!(portion.unlabelled.len(), portion.samples.len());
+                seen.push(portion.unlabelled.iter().map(|sample| sample.input[0]).collect::<Vec<_>>());
+                Ok(())
+            })
+            .unwrap();
+            seen
+        };
+        let all = seen(0, &order, 1);
+        assert_eq!(all, seen(0, &order, 3));
+        // From the third batch on it is the rest: what is resumed sees what it would have seen.
+        assert_eq!(all[2..], seen(2, &order[8..], 2)[..]);
+        // A round holds each once, with the number of the round where others have their epoch.
+        let (mut first, second): (Vec<f32>, Vec<f32>) =
+            [all, seen(6, &order, 1)].concat().concat().into_iter().partition(|value| *value < 1100.0);
+        first.sort_by(f32::total_cmp);
+        assert_eq!(first, (0..23).map(|i| i as f32 + 1000.0).collect::<Vec<_>>());
+        assert!(second.len() == 23 && second.iter().all(|value| *value >= 1100.0));
     }
 
     #[test]
@@ -246,7 +329,7 @@ mod tests {
             target: Target::Classes(vec![0; width]),
         };
         let samples = [2, 2, 3, 2].map(sample).to_vec();
-        let batch = Portion { indices: &[7, 5, 9, 1], samples };
+        let batch = Portion { indices: &[7, 5, 9, 1], samples, unlabelled: Vec::new() };
         let groups: Vec<Vec<usize>> = batch.groups().map(|(numbers, _)| numbers.to_vec()).collect();
         assert_eq!(groups, [vec![7, 5], vec![9], vec![1]]);
     }

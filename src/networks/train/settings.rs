@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::optimizer::OptimizerConfig;
 use super::rule::Rule;
 use super::schedule::Schedule;
+use crate::networks::objectives::strategy::Strategy;
 use crate::networks::{InputView, LossConfig, NetworkSettings, Origin, Precision};
 
 /// How a network is trained; all of it is part of a training's key.
@@ -18,6 +19,9 @@ pub struct TrainSettings {
     pub attention_weight: f64,
     /// Passes over the training samples.
     pub epochs: u64,
+    /// Steps after which it ends, in place of passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
     /// Samples that go through the network together.
     pub batch: usize,
     /// Batches whose gradients make one step, at least 1.
@@ -47,13 +51,24 @@ pub struct TrainSettings {
     /// What a validation looks at.
     #[serde(default, skip_serializing_if = "Validate::is_default")]
     pub validate: Validate,
+    /// How much more a sample counts the worse it is segmented, as a power of what its Dice lacks; 0 for as much as any
+    /// other.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sample_attention: f64,
+    /// How, where a loss of logits is not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
     /// Of the first weights and of the order of samples.
     pub seed: u64,
 }
 
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 impl TrainSettings {
     /// The rule of a learner that has none of its own.
-    pub(super) fn rule(&self) -> Rule {
+    pub(in crate::networks) fn rule(&self) -> Rule {
         let Self { optimizer, learning_rate, weight_decay, schedule, halve_every, clip_norm, .. } = *self;
         Rule { optimizer, learning_rate, weight_decay, schedule, halve_every, clip_norm }
     }

@@ -7,10 +7,10 @@ use tch::{Kind, Tensor};
 use super::super::{NetworkError, Precision};
 use super::cast::{GRADIENT_NORM, IDLE, LOSS, STEPS, named};
 use super::checkpoint::{Saver, State};
-use super::feed::Portion;
+use super::feed::{Beside, Fit, Portion};
 use super::optimizer::clipped;
 use super::{Observer, Training, permutation};
-use crate::networks::objectives::{Batch, Learner, Loss, Moment, Recorded};
+use crate::networks::objectives::{Batch, Learner, Loss, Moment, Recorded, Teaches};
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::Weights;
 
@@ -35,9 +35,16 @@ impl Training<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Duration, NetworkError> {
         let epoch = state.progress.epoch;
-        let feed = self.feed(self.train, epoch);
+        let mut feed = self.feed(self.train, epoch);
+        let first = epoch.saturating_mul(self.batches()).saturating_add(state.progress.batch);
+        feed.beside = self.unlabelled.filter(|source| !source.is_empty()).map(|source| {
+            let fit = Fit { teaches: Teaches::Anything, ..feed.fit };
+            Beside { source, fit, first }
+        });
         let order = permutation(self.train.len(), self.settings.seed, epoch);
         let done = usize::try_from(state.progress.batch).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.batches_of(epoch)).unwrap_or(usize::MAX).saturating_mul(feed.batch);
+        let order = order.get(..most).unwrap_or(&order);
         let left = order.get(done.saturating_mul(feed.batch)..).unwrap_or_default();
         let mut saving = Duration::ZERO;
         let busy = feed.each(left, |batch| {
@@ -56,13 +63,26 @@ impl Training<'_> {
         self.train.len().div_ceil(self.settings.batch.max(1)) as u64
     }
 
+    /// Batches of one epoch: the last one of a training by steps ends with these.
+    fn batches_of(&self, epoch: u64) -> u64 {
+        let Some(steps) = self.settings.steps else { return self.batches() };
+        let left = steps.saturating_sub(epoch.saturating_mul(self.steps_of_epoch()));
+        self.batches().min(left.saturating_mul(self.accumulate()))
+    }
+
     fn accumulate(&self) -> u64 {
         self.settings.accumulate.max(1) as u64
     }
 
     /// Steps of the whole training, at most.
     pub(super) fn steps(&self) -> u64 {
-        self.batches().div_ceil(self.accumulate()).saturating_mul(self.settings.epochs)
+        let by_epochs = || self.steps_of_epoch().saturating_mul(self.settings.epochs);
+        self.settings.steps.unwrap_or_else(by_epochs)
+    }
+
+    /// Steps of a whole pass over the samples.
+    pub(super) fn steps_of_epoch(&self) -> u64 {
+        self.batches().div_ceil(self.accumulate())
     }
 
     /// Takes one batch: its gradients, by its share of the samples that make a step together, and the step if
@@ -119,7 +139,7 @@ impl Training<'_> {
         let mut recorded = vec![0.0; self.cast.recorded.len()];
         for (indices, samples) in portion.groups() {
             let part = samples.len() as f64 / portion.samples.len() as f64;
-            let batch = Batch::new(samples, kind, self.running.device)?;
+            let batch = Batch::new(samples, kind, self.running.device)?.beside(&portion.unlabelled)?;
             let losses = self.objective.losses(&learners, &batch, &self.moment(state))?;
             let totals = totals(&losses, learners.len())?;
             add_gradients(&mut moved, state, &totals, part * share)?;
@@ -128,7 +148,7 @@ impl Training<'_> {
                 let Some(total) = total else { continue };
                 let number = total.f_double_value(&[])?;
                 if !number.is_finite() {
-                    let group = Portion { indices, samples: samples.to_vec() };
+                    let group = Portion { indices, samples: samples.to_vec(), unlabelled: Vec::new() };
                     let what = if learners.len() == 1 {
                         LOSS.to_owned()
                     } else {
@@ -147,10 +167,10 @@ impl Training<'_> {
         Ok((moved, recorded))
     }
 
-    fn moment(&self, state: &State) -> Moment {
-        let super::checkpoint::Progress { epoch, step, batch, .. } = state.progress;
+    fn moment<'s>(&self, state: &'s State) -> Moment<'s> {
+        let super::checkpoint::Progress { epoch, step, batch, ref figures, .. } = state.progress;
         let batch = epoch.saturating_mul(self.batches()) + batch;
-        Moment { epoch, step, batch, seed: self.settings.seed }
+        Moment { epoch, step, batch, seed: self.settings.seed, steps: self.steps(), figures }
     }
 
     /// Takes the step of each learner that anything has moved since the last one.

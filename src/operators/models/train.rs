@@ -3,6 +3,7 @@
 mod fields;
 mod networks;
 mod split;
+mod strategy;
 mod training;
 
 use serde::Deserialize;
@@ -11,9 +12,9 @@ use crate::networks::TrainSettings;
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec, is_default};
 use fields::FIELDS;
-pub use split::{Assigned, Named, Part, Share, Split, Stratify, Subject};
+pub use split::{Assigned, FoldIs, Named, Part, Share, Split, Stratify, Subject};
 pub(in crate::operators) use training::NAME;
-pub use training::{Operation, Retrain, Train};
+pub use training::{Enough, Operation, Retrain, Train};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -62,6 +63,15 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         ));
     }
     problems.extend(schedule_problem(&settings, config));
+    problems.extend(length_problem(&settings, config));
+    problems.extend(retrain_problem(&settings, retrain));
+    if let Some((field, message)) = settings.strategy.and_then(|strategy| strategy.problem()) {
+        problems.push(FieldProblem::new(
+            &format!("strategy.{field}"),
+            message,
+            "let `critic` be \"fcn\", or `semi` 0",
+        ));
+    }
     match split {
         Some(split) if problems.is_empty() => Ok(Stage::Train(Train { settings, running, split, retrain })),
         _ => Err(problems),
@@ -70,16 +80,44 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 
 /// `halve_every` beside a schedule that does not halve: somebody expects it to.
 fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldProblem> {
-    let given = FIELDS.iter().any(|field| {
-        let value = config.get(field.name).filter(|_| field.name == "halve_every");
-        value.is_some_and(|value| !is_default(field, value))
-    });
-    if settings.schedule.halves() || settings.halve_every == 0 || !given {
+    if settings.schedule.halves() || settings.halve_every == 0 || !given("halve_every", config) {
         return None;
     }
     let message = "`halve_every` has no say in this schedule";
     let hint = "leave it out, or take `schedule = { type = \"halve\" }`";
     Some(FieldProblem::new("halve_every", message, hint))
+}
+
+/// Whether a field has another value than when it is left out.
+fn given(name: &str, config: &Config) -> bool {
+    let fields = FIELDS.iter().filter(|field| field.name == name);
+    fields.into_iter().any(|field| config.get(name).is_some_and(|value| !is_default(field, value)))
+}
+
+/// `epochs` beside `steps`: one of them would have no say.
+fn length_problem(settings: &TrainSettings, config: &Config) -> Option<FieldProblem> {
+    if settings.steps.is_none() || !given("epochs", config) {
+        return None;
+    }
+    let message = "one of `epochs` and `steps` expected, both found";
+    Some(FieldProblem::new("steps", message, "leave one of them out"))
+}
+
+/// A policy that says nothing, or that waits for cases which take no part.
+fn retrain_problem(settings: &TrainSettings, retrain: Retrain) -> Option<FieldProblem> {
+    let Retrain::At(enough) = retrain else { return None };
+    let asks = settings.strategy.is_some_and(|strategy| strategy.asks_for_unlabelled());
+    match enough {
+        Enough { new_cases: None, new_unlabelled: None } => {
+            let message = "one of `new_cases` and `new_unlabelled` expected, neither found";
+            Some(FieldProblem::new("retrain", message, "e.g. { new_cases = 20 }"))
+        }
+        Enough { new_unlabelled: Some(_), .. } if !asks => {
+            let message = "a training that learns from cases without labels expected, this one does not";
+            Some(FieldProblem::new("retrain.new_unlabelled", message, "see `strategy`, or `new_cases`"))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -94,8 +132,12 @@ mod tests {
     fn defaults() -> Config {
         let mut config = Config::new();
         for field in FIELDS {
-            let Default::Json(text) = field.default else { panic!("{} has no default", field.name) };
-            config.insert(field.name.to_owned(), serde_json::from_str(text).unwrap());
+            let value = match field.default {
+                Default::Json(text) => serde_json::from_str(text).unwrap(),
+                Default::Absent => json!(null),
+                Default::Required => panic!("{} has no default", field.name),
+            };
+            config.insert(field.name.to_owned(), value);
         }
         // As the checker hands a duration on.
         config["checkpoint_every"] = json!(60_000);
@@ -142,6 +184,9 @@ mod tests {
             "weights",
             "regions",
             "validate",
+            "steps",
+            "sample_attention",
+            "strategy",
         ];
         let operational = ["checkpoint_every", "readers", "tensorboard", "deterministic", "retrain"];
         let kept = semantic(FIELDS, &defaults());
@@ -194,7 +239,7 @@ mod tests {
     fn what_came_later_is_part_of_no_earlier_key() {
         let early = defaults();
         let mut later = early.clone();
-        for name in ["dropout", "map_pooling", "map_loss"] {
+        for name in ["dropout", "map_pooling", "map_loss", "kernel", "convolutions", "norm", "head"] {
             later["network"][name] = json!(null);
         }
         assert_eq!(semantic(FIELDS, &later), semantic(FIELDS, &early));
@@ -204,8 +249,9 @@ mod tests {
 
     #[test]
     fn when_a_model_is_trained_anew_is_a_word_or_a_count() {
+        let at = Enough { new_cases: Some(20), new_unlabelled: None };
         for (declared, retrain) in
-            [(json!("always"), Retrain::Always), (json!({ "new_cases": 20 }), Retrain::NewCases(20))]
+            [(json!("always"), Retrain::Always), (json!({ "new_cases": 20 }), Retrain::At(at))]
         {
             let mut config = defaults();
             config["retrain"] = declared;
@@ -215,10 +261,41 @@ mod tests {
     }
 
     #[test]
+    fn how_long_and_how_are_said_once_and_go_together() {
+        let problem = |changes: serde_json::Value| {
+            let mut config = defaults();
+            config.extend(changes.as_object().unwrap().clone());
+            build(&config).err().map(|problems| problems[0].field.clone())
+        };
+        let asdnet = |critic: &str, semi: f64| {
+            let mut strategy: serde_json::Value = json!({ "type": "adversarial" });
+            let crate::operators::spec::FieldKind::Tagged([(_, fields)]) = strategy::STRATEGY.kind else {
+                panic!("one kind of strategy")
+            };
+            for field in *fields {
+                let Default::Json(text) = field.default else { panic!("{} has no default", field.name) };
+                strategy[field.name] = serde_json::from_str(text).unwrap();
+            }
+            (strategy["critic"], strategy["semi"]) = (json!(critic), json!(semi));
+            strategy
+        };
+        assert_eq!(problem(json!({ "steps": 100 })), None);
+        assert_eq!(problem(json!({ "steps": 100, "epochs": 3 })).as_deref(), Some("steps"));
+        assert_eq!(problem(json!({ "strategy": asdnet("fcn", 0.3) })), None);
+        assert_eq!(problem(json!({ "strategy": asdnet("cnn", 0.0) })), None);
+        assert_eq!(problem(json!({ "strategy": asdnet("cnn", 0.3) })).as_deref(), Some("strategy.semi"));
+        let more = json!({ "new_unlabelled": 5 });
+        assert_eq!(problem(json!({ "retrain": more })).as_deref(), Some("retrain.new_unlabelled"));
+        assert_eq!(problem(json!({ "retrain": more, "strategy": asdnet("fcn", 0.3) })), None);
+        assert_eq!(problem(json!({ "retrain": {} })).as_deref(), Some("retrain"));
+    }
+
+    #[test]
     fn fields_that_came_later_leave_keys_as_they_were() {
         let mut config = defaults();
         let bare = semantic(FIELDS, &config);
-        let later = json!({ "folds": null, "fold": null, "stratify": null, "file": null });
+        let later =
+            json!({ "folds": null, "fold": null, "stratify": null, "file": null, "fold_is": "validation" });
         let table = config["split"].as_object_mut().unwrap();
         table.extend(later.as_object().unwrap().clone());
         assert_eq!(semantic(FIELDS, &config), bare);

@@ -212,6 +212,9 @@ impl SampleSource for Dataset {
             let [_, _, height, width] = sample.shape;
             sample.target = Target::Instances(things.instances(classes, [height, width]));
         }
+        if !case.is_drawn() {
+            sample.target = Target::None;
+        }
         Ok(sample)
     }
 }
@@ -256,6 +259,19 @@ mod tests {
         assert!(data.sample(16, 0, 0).is_err());
         assert_eq!(data.name(3), "case a, sample 3");
         assert!(dataset(InputView::Patch { size: [1; 3] }, 0.5, true, &[]).sample(0, 0, 0).is_err());
+    }
+
+    #[test]
+    fn samples_of_what_nobody_drew_teach_nothing() {
+        let data = dataset(InputView::Patch { size: [2, 3, 4] }, 1.0, true, &[[6, 8, 9]]);
+        let drawn = &data.cases()[0];
+        let undrawn =
+            PreparedCase::undrawn("b", drawn.size(), drawn.spacing_mm(), drawn.scan().clone()).unwrap();
+        let data = Dataset::new(data.view.clone(), vec![Arc::new(undrawn)]);
+        let found: Vec<Sample> = (0..8).map(|index| data.sample(index, 0, 0).unwrap()).collect();
+        assert!(found.iter().all(|sample| sample.target == Target::None && sample.shape == [1, 2, 3, 4]));
+        // They lie anywhere.
+        assert!(found.iter().any(|sample| sample.input != found[0].input));
     }
 
     #[test]

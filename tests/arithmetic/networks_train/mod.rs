@@ -1,5 +1,6 @@
 //! Training as its callers see it: it learns, it resumes bit for bit, and it refuses by name.
 
+mod asdnet;
 mod kept;
 mod learners;
 mod nested;
@@ -97,6 +98,7 @@ fn settings() -> TrainSettings {
         loss: LossConfig::HardnessDice(HardnessDiceLoss { lambda: 0.6 }),
         attention_weight: 1.0,
         epochs: 6,
+        steps: None,
         batch: 4,
         accumulate: 1,
         optimizer: OptimizerConfig::default(),
@@ -110,6 +112,8 @@ fn settings() -> TrainSettings {
         weights: Keep::Best,
         regions: false,
         validate: Validate::Samples,
+        sample_attention: 0.0,
+        strategy: None,
         seed: 3,
     }
 }
@@ -196,7 +200,7 @@ fn vs_seg(attention: Attention, loss: LossConfig) -> TrainSettings {
 fn every_attention_learns_by_every_loss() {
     for (attention, loss) in [
         (Attention::Off, LossConfig::CrossEntropy(CrossEntropyLoss {})),
-        (Attention::Gate, LossConfig::GeneralizedDice(GeneralizedDiceLoss {})),
+        (Attention::Gate, LossConfig::GeneralizedDice(GeneralizedDiceLoss::default())),
         (Attention::Unsupervised, LossConfig::Focal(FocalLoss { gamma: 2.0, alpha: Some(0.75) })),
         (Attention::Supervised, LossConfig::DiceCe(DiceCeLoss { include_background: false })),
     ] {

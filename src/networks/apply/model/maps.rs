@@ -111,7 +111,7 @@ mod tests {
     use super::super::super::maps::{MapKinds, Planes, stored};
     use super::super::Precision;
     use super::*;
-    use crate::networks::architectures::config::{Attention, Level, Supervision, Variant};
+    use crate::networks::architectures::config::{Attention, Level, Supervision, Units, Variant};
     use crate::networks::architectures::unet::Unet;
     use crate::networks::blocks::mode::Mode;
     use crate::networks::tensors::weights::Weights;
@@ -129,6 +129,7 @@ mod tests {
             variant: Variant::Paper,
             dropout: 0.0,
             supervision: Supervision::default(),
+            units: Units::default(),
         }
     }
 

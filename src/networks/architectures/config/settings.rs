@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::rcnn::config::RcnnSettings;
-use super::{Attention, Level, MapLoss, NetworkConfig, OwnConfig, Pooling, Supervision, UnetConfig, Variant};
+use super::{
+    Attention, Head, Level, MapLoss, NetworkConfig, NormKind, OwnConfig, Pooling, Supervision, UnetConfig,
+    Units, Variant,
+};
 use crate::networks::named::Named;
 use crate::networks::{InputView, NetworkError};
 
@@ -83,6 +86,18 @@ pub struct UnetSettings {
     /// By which loss maps are supervised; by the variant where it is left open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_loss: Option<MapLoss>,
+    /// The length of kernels along axes that a level sees along, where `levels` is a number; 3 where it is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<i64>,
+    /// The convolutions of each level of a `vnet`; 1, 2, 3, 3, … where it is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convolutions: Option<Vec<i64>>,
+    /// The norm of a `vnet`; over the batch where it is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm: Option<NormKind>,
+    /// What gives the logits of a `vnet`; a 1x1x1 convolution where it is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
 }
 
 impl Default for UnetSettings {
@@ -96,6 +111,10 @@ impl Default for UnetSettings {
             dropout: None,
             map_pooling: None,
             map_loss: None,
+            kernel: None,
+            convolutions: None,
+            norm: None,
+            head: None,
         }
     }
 }
@@ -107,15 +126,17 @@ impl UnetSettings {
     /// [`NetworkError::Config`] where the fields do not go together.
     pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<UnetConfig, NetworkError> {
         let (dropout, supervision) = match self.variant {
-            Variant::Paper => (0.0, Supervision::default()),
+            Variant::Paper | Variant::Vnet => (0.0, Supervision::default()),
             Variant::VsSeg => {
                 (VS_SEG_DROPOUT, Supervision { pooling: Pooling::Maximum, loss: MapLoss::Dice })
             }
         };
+        let levels = self.each_level()?;
         let config = UnetConfig {
             in_channels: i64::try_from(in_channels).unwrap_or(i64::MAX),
             classes: i64::try_from(classes).unwrap_or(i64::MAX),
-            levels: self.each_level()?,
+            units: self.units(levels.len())?,
+            levels,
             attention: self.attention,
             variant: self.variant,
             dropout: self.dropout.unwrap_or(dropout),
@@ -126,6 +147,29 @@ impl UnetSettings {
         };
         config.check()?;
         Ok(config)
+    }
+
+    fn units(&self, levels: usize) -> Result<Units, NetworkError> {
+        if self.variant == Variant::Vnet {
+            let counts = || (1..=levels.min(64) as i64).map(|level| level.min(3)).collect();
+            return Ok(Units {
+                convolutions: self.convolutions.clone().unwrap_or_else(counts),
+                norm: self.norm.unwrap_or_default(),
+                head: self.head.unwrap_or_default(),
+            });
+        }
+        let given = [
+            ("convolutions", self.convolutions.is_some()),
+            ("norm", self.norm.is_some()),
+            ("head", self.head.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((field, _)) => Err(NetworkError::Config {
+                field: (*field).to_owned(),
+                message: "nothing expected beside a variant that is not `vnet`".to_owned(),
+            }),
+            None => Ok(Units::default()),
+        }
     }
 
     fn each_level(&self) -> Result<Vec<Level>, NetworkError> {
@@ -143,6 +187,7 @@ impl UnetSettings {
         }
         let level = |(index, &channels)| {
             let (kernel, pool) = self.dims.kernel_and_pool(index);
+            let kernel = kernel.map(|length| if length > 1 { self.kernel.unwrap_or(length) } else { length });
             Level { channels, kernel, pool }
         };
         Ok(channels.iter().enumerate().map(level).collect())

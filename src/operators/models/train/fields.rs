@@ -1,6 +1,7 @@
 //! What a training can be told.
 
 use super::networks::{LOSS, NETWORK};
+use super::strategy::STRATEGY;
 use crate::operators::spec::{Default, Field, FieldKind, Role};
 
 /// A field that came after the type: at its default no key changes.
@@ -46,6 +47,13 @@ const SPLIT: &[Field] = &[
         FieldKind::Integer { min: 0, max: 999 },
         Role::SemanticLater,
         "The fold, from 0 on, whose patients choose the best epoch; the others are trained on.",
+    ),
+    later(
+        "fold_is",
+        FieldKind::Choice(&["validation", "test"]),
+        "\"validation\"",
+        "What the patients of `fold` are for. With `test` they are never seen, `validation` is of those that are left, and \
+         `test` has no say: over all folds each patient is tested on once.",
     ),
     Field::absent(
         "stratify",
@@ -108,14 +116,21 @@ const POLYNOMIAL: &[Field] = &[
 
 const SCHEDULES: &[(&str, &[Field])] =
     &[("constant", &[WARM_UP]), ("halve", &[WARM_UP]), ("polynomial", POLYNOMIAL), ("cosine", &[WARM_UP])];
-const RETRAIN: &[Field] = &[Field {
-    role: Role::Operational,
-    ..Field::required(
+const RETRAIN: &[Field] = &[
+    Field::absent(
         "new_cases",
         COUNT,
-        "The number of labelled cases that the model has not seen from which on it is trained anew.",
-    )
-}];
+        Role::Operational,
+        "The number of labelled cases that the model has not seen, or not with their labels, from which on it is trained anew.",
+    ),
+    Field::absent(
+        "new_unlabelled",
+        COUNT,
+        Role::Operational,
+        "The number of cases without labels that the model has not seen from which on it is trained anew, where its `strategy` \
+         learns from such cases.",
+    ),
+];
 
 pub(super) const FIELDS: &[Field] = &[
     NETWORK,
@@ -127,6 +142,13 @@ pub(super) const FIELDS: &[Field] = &[
         "The weight of the loss of supervised attention maps.",
     ),
     Field::semantic("epochs", COUNT, "300", "The greatest number of passes over the training samples."),
+    Field::absent(
+        "steps",
+        COUNT,
+        Role::SemanticLater,
+        "The number of steps after which training ends, in place of `epochs`; a validation follows each pass over the samples, and \
+         the last step.",
+    ),
     Field::semantic(
         "batch",
         FieldKind::Integer { min: 1, max: 4096 },
@@ -213,6 +235,14 @@ pub(super) const FIELDS: &[Field] = &[
          small structure), or whole cases by windows, as `infer` does with its defaults; the validation Dice is then \
          the mean over cases, a label that is neither found nor there left out.",
     ),
+    later(
+        "sample_attention",
+        FieldKind::Number { min: 0.0, max: 16.0, unit: "" },
+        "0.0",
+        "The power β of the weight `(1 - dsc)^β` that each sample has in the loss, by the soft Dice that it has now: what is \
+         segmented well counts less (Nie et al. 2018, β = 2). With 0 all count alike.",
+    ),
+    STRATEGY,
     operational(
         "checkpoint_every",
         FieldKind::Duration,
@@ -253,7 +283,7 @@ pub(super) const FIELDS: &[Field] = &[
         default: Default::Json("\"never\""),
         role: Role::Operational,
         doc: "When a trained model is trained anew as its cases change: never, always, or once so many labelled cases \
-              stand beside those that it has seen: `{ new_cases = 20 }`. Until the new one is there, the one before \
+              stand beside those that it has seen: `{ new_cases = 20 }`, or so many without labels: `{ new_unlabelled = 50 }`. Until the new one is there, the one before \
               is used.",
     },
 ];

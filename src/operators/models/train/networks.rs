@@ -60,9 +60,9 @@ const UNET: &[Field] = &[
     ),
     Field::semantic(
         "variant",
-        FieldKind::Choice(&["paper", "vs_seg"]),
+        FieldKind::Choice(&["paper", "vs_seg", "vnet"]),
         "\"paper\"",
-        "How levels are made and joined: `paper` pools by maximum and deconvolves; `vs_seg`, as KCL-BMEIS/VS_Seg, has residual levels, strided convolutions down and up, dropout, and attention at the bottleneck too.",
+        "How levels are made and joined: `paper` pools by maximum and deconvolves; `vs_seg`, as KCL-BMEIS/VS_Seg, has residual levels, strided convolutions down and up, dropout, and attention at the bottleneck too; `vnet` (Milletari et al. 2016) has residual levels of `convolutions` and strided convolutions down and up.",
     ),
     open(
         "dropout",
@@ -78,6 +78,26 @@ const UNET: &[Field] = &[
         "map_loss",
         FieldKind::Choice(&["segmentation", "dice"]),
         "The loss of supervised maps: the segmentation's own, or soft Dice; when it is left out, `segmentation` for `paper` and `dice` for `vs_seg`.",
+    ),
+    open(
+        "kernel",
+        FieldKind::Integer { min: 1, max: 15 },
+        "The length of kernels along the axes that a level sees along, odd; 3 when it is left out. It is not used where `levels` is a list.",
+    ),
+    open(
+        "convolutions",
+        FieldKind::List { of: &FieldKind::Integer { min: 1, max: 8 }, len: None },
+        "The number of convolutions of each level of a `vnet`, down as up; 1, 2, and 3 for all others, when it is left out.",
+    ),
+    open(
+        "norm",
+        FieldKind::Choice(&["batch", "group", "none"]),
+        "The norm after each convolution of a `vnet`: over the batch, over groups of channels (eight, or as many as divide them), or none; `batch` when it is left out.",
+    ),
+    open(
+        "head",
+        FieldKind::Choice(&["point", "level"]),
+        "What gives the logits of a `vnet`: a 1x1x1 convolution, or one with the kernel of the finest level before it (`level`, as published); `point` when it is left out.",
     ),
 ];
 

@@ -20,20 +20,37 @@ pub use named::Named;
 pub enum Part {
     /// Trained on.
     Train,
+    /// Learned from, without labels.
+    Unlabelled,
     /// Chooses the best epoch.
     Validation,
     /// Never seen by training.
     Test,
 }
 
+/// The word for cases without labels.
+const UNLABELLED: &str = "unlabelled";
+
+/// What the patients of a fold are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoldIs {
+    /// They choose the best epoch.
+    #[default]
+    Validation,
+    /// They are tested on.
+    Test,
+}
+
 impl Part {
-    /// All of them, from the one that training sees most of.
+    /// Those of labelled cases, from the one that training sees most of.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
     /// The word in tables and datasets.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
+            Self::Unlabelled => UNLABELLED,
             Self::Validation => "validation",
             Self::Test => "test",
         }
@@ -41,7 +58,10 @@ impl Part {
 
     /// The part of this word.
     pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|part| part.name() == name)
+        match name {
+            UNLABELLED => Some(Self::Unlabelled),
+            name => Self::ALL.into_iter().find(|part| part.name() == name),
+        }
     }
 }
 
@@ -110,6 +130,9 @@ pub struct Split {
     pub folds: Option<usize>,
     /// The fold that chooses the best epoch, from 0 on.
     pub fold: Option<usize>,
+    /// What it is for.
+    #[serde(default)]
+    pub fold_is: FoldIs,
     /// What parts and folds hold alike shares of.
     pub stratify: Option<Stratify>,
     /// The file that says it instead.
@@ -170,6 +193,7 @@ impl Split {
         let order = self.order(subjects);
         let patients = order.iter().map(|ranked| ranked.patient);
         let parts = match (self.folds, self.fold) {
+            (Some(folds), Some(fold)) if self.fold_is == FoldIs::Test => self.test_fold(&order, folds, fold),
             (Some(folds), Some(fold)) => {
                 let seen = order.len() - self.test_size(order.len());
                 let dealt = deal::deal(&order[..seen], folds, self.seed);
@@ -191,6 +215,36 @@ impl Split {
             }
         };
         Assigned { parts, ..Assigned::default() }
+    }
+
+    /// All patients are dealt to folds, of which one is tested on. Of the others the first in the order of ranks choose
+    /// the best epoch.
+    fn test_fold(&self, order: &[Ranked], folds: usize, fold: usize) -> BTreeMap<String, Part> {
+        let dealt = deal::deal(order, folds, self.seed);
+        let seen = dealt.iter().filter(|dealt| **dealt != fold).count();
+        // One is left to be trained on.
+        let asked = self.validation.of(seen as f64).round() as usize;
+        let mut validation = asked.min(seen.saturating_sub(1));
+        let mut parts = BTreeMap::new();
+        for (ranked, dealt) in order.iter().zip(dealt) {
+            let part = match dealt == fold {
+                true => Part::Test,
+                false if validation > 0 => {
+                    validation -= 1;
+                    Part::Validation
+                }
+                false => Part::Train,
+            };
+            parts.insert(ranked.patient.to_owned(), part);
+        }
+        parts
+    }
+
+    /// Whether a patient without labels may be learned from: not where a file names the case for another part.
+    pub fn admits_unlabelled(&self, case: &str, patient: &str) -> bool {
+        let subject = Subject { case, patient, stratum: "" };
+        let named = self.named.as_ref().and_then(|named| named.part(&subject));
+        named.is_none_or(|part| part == Part::Train)
     }
 
     /// Patients by a hash of seed and name; with strata each of these is spread evenly over the whole order, so
@@ -284,7 +338,10 @@ impl Split {
                 "e.g. { train = 0.7, validation = 0.1, test = 0.2 }",
             ));
         }
-        if self.folds.is_some() && matches!(self.test, Share::Fraction(f) if f >= 1.0) {
+        if self.folds.is_some()
+            && self.fold_is == FoldIs::Validation
+            && matches!(self.test, Share::Fraction(f) if f >= 1.0)
+        {
             let hint = "a share below 1; folds are of the patients that are left";
             problems.push(FieldProblem::new("split.test", "nobody is left to train on", hint));
         }
@@ -294,6 +351,10 @@ impl Split {
     fn fold_problems(&self) -> Vec<FieldProblem> {
         let problem =
             |field: &str, message: String, hint: &str| vec![FieldProblem::new(field, message, hint)];
+        if self.fold_is == FoldIs::Test && (self.folds.is_none() || self.file.is_some()) {
+            let hint = "e.g. split = { folds = 5, fold = 0, fold_is = \"test\", validation = 5 }";
+            return problem("split.fold_is", "`folds` expected beside it, none found".to_owned(), hint);
+        }
         match (self.folds, self.fold, &self.file) {
             (Some(_), _, Some(_)) => {
                 let hint = "a file of folds needs `fold` alone: it says how many there are";

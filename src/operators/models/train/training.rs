@@ -18,15 +18,25 @@ pub enum Retrain {
     Never,
     /// It is trained anew.
     Always,
-    /// It stays until so many labelled cases stand beside those that it has seen.
-    NewCases(u64),
+    /// It stays until so many cases stand beside those that it has seen.
+    At(Enough),
+}
+
+/// How many new cases are enough for another training; either of the two is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enough {
+    /// Labelled ones.
+    pub new_cases: Option<u64>,
+    /// Unlabelled ones, where a training learns from such.
+    pub new_unlabelled: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum DeclaredRetrain {
     Word(Word),
-    Table { new_cases: u64 },
+    Table(Enough),
 }
 
 #[derive(Deserialize)]
@@ -41,7 +51,7 @@ impl From<DeclaredRetrain> for Retrain {
         match declared {
             DeclaredRetrain::Word(Word::Never) => Self::Never,
             DeclaredRetrain::Word(Word::Always) => Self::Always,
-            DeclaredRetrain::Table { new_cases } => Self::NewCases(new_cases),
+            DeclaredRetrain::Table(enough) => Self::At(enough),
         }
     }
 }
@@ -75,4 +85,11 @@ pub struct Train {
     pub split: Split,
     /// Whether anew when cases change.
     pub retrain: Retrain,
+}
+
+impl Train {
+    /// Whether cases without labels take part.
+    pub fn asks_for_unlabelled(&self) -> bool {
+        self.settings.strategy.is_some_and(|strategy| strategy.asks_for_unlabelled())
+    }
 }

@@ -18,6 +18,8 @@ pub struct PreparedCase {
     scan: Arc<[f32]>,
     labels: Arc<[u8]>,
     least: f32,
+    /// Whether anybody has drawn it.
+    drawn: bool,
     /// Foreground voxels of all slices up to and with each.
     foreground: Vec<u64>,
 }
@@ -55,7 +57,26 @@ impl PreparedCase {
                 Some(*total)
             })
             .collect();
-        Ok(Self { name: name.into(), size, spacing_mm, scan, labels, least, foreground })
+        Ok(Self { name: name.into(), size, spacing_mm, scan, labels, least, drawn: true, foreground })
+    }
+
+    /// A case that nobody has drawn: its samples teach nothing.
+    ///
+    /// # Errors
+    /// As [`PreparedCase::new`].
+    pub fn undrawn(
+        name: impl Into<String>,
+        size: [usize; 3],
+        spacing_mm: [f64; 3],
+        scan: Arc<[f32]>,
+    ) -> Result<Self, Failure> {
+        let nothing: Arc<[u8]> = vec![0; scan.len()].into();
+        Ok(Self { drawn: false, ..Self::new(name, size, spacing_mm, scan, nothing)? })
+    }
+
+    /// Whether anybody has drawn it.
+    pub fn is_drawn(&self) -> bool {
+        self.drawn
     }
 
     /// A case with labels, copied once.

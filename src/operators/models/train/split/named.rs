@@ -90,7 +90,7 @@ impl Named {
         assigned
     }
 
-    fn part(&self, subject: &Subject) -> Option<Part> {
+    pub(super) fn part(&self, subject: &Subject) -> Option<Part> {
         let patient = || self.parts.get(subject.patient);
         // A part of a split series is called after it.
         let series = || subject.case.split_once('#').and_then(|(series, _)| self.parts.get(series));
@@ -160,7 +160,10 @@ fn csv(bytes: &[u8], fold: Option<usize>) -> Result<Named, Wrong> {
 fn part(text: &str, fold: Option<usize>, held: &mut BTreeSet<usize>) -> Result<Part, Wrong> {
     let Some(fold) = fold else {
         let message = || format!("`train`, `validation` or `test` expected, `{text}` found");
-        return Part::of_name(text).ok_or_else(|| (message(), "parts are written in lower case"));
+        let labelled = |part: &Part| *part != Part::Unlabelled;
+        return Part::of_name(text)
+            .filter(labelled)
+            .ok_or_else(|| (message(), "parts are written in lower case"));
     };
     if text.is_empty() {
         return Ok(Part::Test);

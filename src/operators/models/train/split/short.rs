@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Part, Share, Split, Subject};
+use super::{FoldIs, Part, Share, Split, Subject};
 
 /// What a split asks for, and cannot have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +52,15 @@ impl Split {
         match (part, by_folds) {
             // Those whom a file does not name are tested on, and it may name everybody.
             (Part::Test, _) if self.named.is_some() => (false, None),
-            (Part::Train | Part::Validation, true) => (true, None),
+            // The fold itself; the others as shares say.
+            (Part::Test, true) if self.fold_is == FoldIs::Test => (true, None),
+            (Part::Validation, true) if self.fold_is == FoldIs::Validation => (true, None),
+            (Part::Train, true) => (true, None),
+            // Nobody is asked for.
+            (Part::Unlabelled, _) => (false, None),
             (part, _) => {
                 let share = match part {
-                    Part::Train => self.train,
+                    Part::Train | Part::Unlabelled => self.train,
                     Part::Validation => self.validation,
                     Part::Test => self.test,
                 };
@@ -71,7 +76,7 @@ impl Split {
 
 fn verb(part: Part) -> &'static str {
     match part {
-        Part::Train => "train on",
+        Part::Train | Part::Unlabelled => "train on",
         Part::Validation => "validate on",
         Part::Test => "test on",
     }
@@ -92,7 +97,8 @@ mod tests {
 
     fn split(train: Share, validation: Share, test: Share, fold: Option<(usize, usize)>) -> Split {
         let (folds, fold) = fold.unzip();
-        Split { train, validation, test, seed: 1, folds, fold, stratify: None, file: None, named: None }
+        let (fold_is, stratify) = (FoldIs::default(), None);
+        Split { train, validation, test, seed: 1, folds, fold, fold_is, stratify, file: None, named: None }
     }
 
     fn said(split: &Split, patients: &[&str]) -> Option<String> {

@@ -1,0 +1,92 @@
+//! Cases without labels, for trainings that learn from them.
+
+use std::sync::Arc;
+
+use super::{Built, Rows};
+use crate::executor::keys;
+use crate::executor::work::{Action, BoundCase, Work};
+use crate::operators::models::train::{Part, Train};
+use crate::pipeline::StageId;
+use crate::store::Pin;
+
+impl<'s> Built<'s, '_> {
+    /// The preparation of every case without labels whose patient is neither validated nor tested on: scans of such a
+    /// patient would teach what is then judged. Nothing is wanted before it is known where labelled patients stand.
+    pub(super) fn unlabelled(
+        &self,
+        index: usize,
+        unlabelled: Rows<'s, (Arc<str>, BoundCase)>,
+        labelled: Rows<'s, (Arc<str>, BoundCase)>,
+        parts: Rows<'s, (Arc<str>, Part)>,
+        train: &Train,
+    ) -> Rows<'s, (Action, Part)> {
+        let split = train.split.clone();
+        let known = parts.clone().map(|_| ()).distinct();
+        let patients = labelled.join(parts);
+        let judged = patients.flat_map(|(_, (case, part))| {
+            let judged = matches!(part, Part::Validation | Part::Test);
+            judged.then(|| case.series.patient.clone())
+        });
+        let prepares = self.prepares_scan(index);
+        let admitted = unlabelled
+            .filter(move |(_, case)| split.admits_unlabelled(&case.series.key, &case.series.patient))
+            .map(|(_, case)| ((), case))
+            .semijoin(known)
+            .map(|(_, case)| (case.series.patient.clone(), case));
+        admitted.antijoin(judged.distinct()).map(move |(_, case)| (prepares(case), Part::Unlabelled))
+    }
+
+    /// What cases came to that a kept model has learned from without labels, whether they have some now or not.
+    pub(super) fn recall_unlabelled(
+        &mut self,
+        index: usize,
+        cases: Rows<'s, (Arc<str>, BoundCase)>,
+        pins: Rows<'s, ((), Pin)>,
+    ) {
+        let prepares = self.prepares_scan(index);
+        let seen = pins.flat_map(|(_, pin)| {
+            // One that could not be prepared stands in no part.
+            let may =
+                pin.parts.into_iter().filter(|(_, part)| part.is_none_or(|part| part == Part::Unlabelled));
+            may.map(|(case, part)| (Arc::<str>::from(case), part.is_some())).collect::<Vec<_>>()
+        });
+        let recalled = cases.join(seen.distinct());
+        self.recall(
+            recalled
+                .flat_map(move |(_, (case, stood))| (stood || case.labels.is_none()).then(|| prepares(case))),
+        );
+    }
+
+    /// How the scan alone of a case is prepared for a training.
+    fn prepares_scan(&self, index: usize) -> impl Fn(BoundCase) -> Action + Clone + use<> {
+        let (view, _) = self.plan.samples(index);
+        let (chain, stage) =
+            (keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]), StageId::at(index));
+        move |case| {
+            let case = BoundCase { labels: None, ..case };
+            Action { key: keys::prepare(chain.scan(&case), None), stage, work: Work::Prepare(case) }
+        }
+    }
+}
+
+/// Cases without labels that a training may learn from as far as the models know that are kept: of no patient whom they
+/// validated or tested on.
+pub(super) fn learnable<'s>(
+    all: Rows<'s, (Arc<str>, BoundCase)>,
+    unlabelled: Rows<'s, (Arc<str>, BoundCase)>,
+    pins: Rows<'s, ((), Pin)>,
+    train: &Train,
+) -> Rows<'s, (Arc<str>, BoundCase)> {
+    let split = train.split.clone();
+    let judged = pins.flat_map(|(_, pin)| {
+        let judged = |part: &Option<Part>| matches!(part, Some(Part::Validation | Part::Test));
+        let these = pin.parts.into_iter().filter(move |(_, part)| judged(part));
+        these.map(|(case, _)| Arc::<str>::from(case)).collect::<Vec<_>>()
+    });
+    let patients = all.semijoin(judged.distinct()).map(|(_, case)| case.series.patient.clone());
+    unlabelled
+        .filter(move |(_, case)| split.admits_unlabelled(&case.series.key, &case.series.patient))
+        .map(|(_, case)| (case.series.patient.clone(), case))
+        .antijoin(patients.distinct())
+        .map(|(_, case)| (case.series.key.clone(), case))
+}

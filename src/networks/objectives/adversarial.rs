@@ -1,0 +1,315 @@
+//! Segmentation beside a critic that tells outlines from predictions, and on scans that nobody has drawn (ASDNet).
+
+use tch::{Kind, Tensor};
+
+use super::gate::Gate;
+use super::strategy::{AdversarialSettings, CriticKind};
+use super::supervised::Supervised;
+use super::{Batch, Learner, Loss, Moment, Objective, Pupil, Recorded, Score, Teaches};
+use crate::networks::architectures::critic::Critic;
+use crate::networks::architectures::unet::UnetOutput;
+use crate::networks::losses::critics::{
+    cross_entropy_where, most_likely, real_or_not, region_attention, taken,
+};
+use crate::networks::losses::{Absent, logarithms, one_hot};
+use crate::networks::tensors::scalar::times;
+use crate::networks::tensors::weights::Weights;
+use crate::networks::train::rule::Rule;
+use crate::networks::{InputView, NetworkConfig, NetworkError, Task, TrainSettings};
+
+/// Raised when the same settings come to other numbers.
+const VERSION: u32 = 1;
+/// The critic's name among the learners.
+const CRITIC: &str = "critic";
+/// The share of voxels of unlabelled samples that count as drawn.
+pub const SHARE: &str = "semi.share";
+/// Before a label's name: the share of voxels that count as drawn, and as this label.
+const PSEUDO: &str = "semi.label.";
+/// Before a label's name: its share of voxels in what was drawn.
+const DRAWN: &str = "drawn.";
+
+/// Supervised segmentation, and beside it a critic.
+///
+/// The network's loss is that of outlines, plus by `adversarial` how far the critic takes its predictions for no
+/// outlines, plus by `semi` generalised Dice of unlabelled predictions against themselves where the critic takes them for
+/// outlines. The critic's is how badly it tells outlines from predictions. Both come of one forward pass of the network,
+/// and of weights as they were before the step: so it is as if the network stepped first and the critic after it, on
+/// predictions made before. Neither loss moves the other one's weights.
+///
+/// # Source
+/// Nie et al., MICCAI 2018, "ASDNet"
+pub struct Adversarial {
+    supervised: Supervised,
+    critic: Critic,
+    settings: AdversarialSettings,
+    rule: Rule,
+    gate: Gate,
+    label_names: Vec<String>,
+}
+
+impl Adversarial {
+    /// Beside `supervised`, what these settings ask for.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] for a view that shows slices: theirs have as many sizes as there are scans.
+    pub fn new(
+        supervised: Supervised,
+        settings: &AdversarialSettings,
+        training: &TrainSettings,
+        task: &Task,
+    ) -> Result<Self, NetworkError> {
+        let InputView::Patch { size } = task.view else {
+            return Err(NetworkError::Config {
+                field: "strategy".to_owned(),
+                message: "windows of one size (`patches`) expected, slices found".to_owned(),
+            });
+        };
+        let (classes, width) = (task.label_names.len() as i64 + 1, settings.critic_width);
+        let critic = match settings.critic {
+            CriticKind::Fcn => Critic::of_voxels(classes, width),
+            CriticKind::Cnn => Critic::of_samples(classes, width, size.map(|length| length as i64)),
+        };
+        let rule = Rule { learning_rate: settings.critic_rate, ..training.rule() };
+        let gate = Gate::of(settings);
+        let label_names = task.label_names.clone();
+        Ok(Self { supervised, critic, settings: *settings, rule, gate, label_names })
+    }
+
+    /// The losses of unlabelled predictions, and what is told of them.
+    fn semi(&self, seen: &Unlabelled<'_>, gamma: f64) -> Result<Semi, NetworkError> {
+        let Unlabelled { logits, probabilities, judged } = seen;
+        let (labels, taken) = (most_likely(probabilities)?, taken(judged, gamma)?);
+        let mut value = region_attention(probabilities, &labels, &taken, Absent::Skip)?;
+        if self.settings.semi_cross_entropy > 0.0 {
+            let entropy = cross_entropy_where(&logarithms(logits)?, &labels, &taken)?;
+            value = value.f_add(&times(&entropy, self.settings.semi_cross_entropy)?)?;
+        }
+        Ok(Semi { value, shares: self.shares(&labels.f_mul(&taken)?)?, share: taken.f_mean(None::<Kind>)? })
+    }
+
+    /// The share of voxels of each label, of one channel a class.
+    fn shares(&self, classes: &Tensor) -> Result<Vec<Tensor>, NetworkError> {
+        let share = |label: usize| Ok(classes.f_narrow(1, label as i64 + 1, 1)?.f_mean(None::<Kind>)?);
+        (0..self.label_names.len()).map(share).collect()
+    }
+
+    /// How badly a critic tells outlines from predictions.
+    fn critic_losses(
+        &self,
+        weights: &Weights,
+        truth: &Tensor,
+        predicted: &Tensor,
+    ) -> Result<[Tensor; 2], NetworkError> {
+        let real = real_or_not(&self.critic.forward(weights, truth)?, true)?;
+        Ok([real, real_or_not(&self.critic.forward(weights, predicted)?, false)?])
+    }
+}
+
+/// Predictions of unlabelled samples, and what the critic says of them.
+struct Unlabelled<'a> {
+    logits: &'a Tensor,
+    probabilities: &'a Tensor,
+    judged: &'a Tensor,
+}
+
+/// What unlabelled samples come to.
+struct Semi {
+    value: Tensor,
+    share: Tensor,
+    shares: Vec<Tensor>,
+}
+
+fn recorded(name: &str, figure: &str) -> Recorded {
+    Recorded { loss: name.to_owned(), figure: Some(figure.to_owned()) }
+}
+
+impl Objective for Adversarial {
+    fn identity(&self) -> Option<String> {
+        let own = format!("adversarial {VERSION}");
+        Some(match self.supervised.identity() {
+            Some(inner) => format!("{own}, {inner}"),
+            None => own,
+        })
+    }
+
+    fn learners(&self) -> Vec<Pupil> {
+        let mut learners = self.supervised.learners();
+        let (name, layout) = (CRITIC.to_owned(), self.critic.layout().clone());
+        learners.push(Pupil { name, layout, rule: Some(self.rule) });
+        learners
+    }
+
+    fn network(&self) -> &NetworkConfig {
+        self.supervised.network()
+    }
+
+    fn teaches(&self) -> Teaches {
+        Teaches::Classes
+    }
+
+    fn figures(&self) -> Vec<Recorded> {
+        let mut figures = self.supervised.figures();
+        figures.push(recorded("segmentation", "segmentation_loss"));
+        figures.push(recorded("adversarial", "adversarial_loss"));
+        figures.push(recorded("critic.real", "critic_loss.real"));
+        figures.push(recorded("critic.predicted", "critic_loss.predicted"));
+        if self.settings.semi > 0.0 {
+            figures.extend([recorded("semi", "semi_loss"), recorded(SHARE, SHARE)]);
+            for name in &self.label_names {
+                let [pseudo, drawn] = [PSEUDO, DRAWN].map(|before| format!("{before}{name}"));
+                figures.extend([recorded(&pseudo, &pseudo), recorded(&drawn, &drawn)]);
+            }
+        }
+        figures
+    }
+
+    fn losses(
+        &self,
+        learners: &[Learner],
+        batch: &Batch,
+        moment: &Moment,
+    ) -> Result<Vec<Loss>, NetworkError> {
+        let [Learner { weights: network, .. }, Learner { weights: critic, .. }] = learners else {
+            return Ok(Vec::new());
+        };
+        let (settings, drawn) = (&self.settings, batch.samples.len() as i64);
+        let undrawn = batch.unlabelled.as_ref().map_or(0, |input| input.size()[0]);
+        let input = match &batch.unlabelled {
+            Some(unlabelled) => Tensor::f_cat(&[&batch.input, unlabelled], 0)?,
+            None => batch.input.shallow_clone(),
+        };
+        // One forward pass of both.
+        let output = self.supervised.forward(network, &input, moment.mode())?;
+        let logits = output.logits.shallow_clone();
+        let attention = output.attention.iter().map(|map| map.f_narrow(0, 0, drawn));
+        let output = UnetOutput {
+            logits: logits.f_narrow(0, 0, drawn)?,
+            attention: attention.collect::<Result<_, _>>()?,
+        };
+        let labels = batch.classes()?;
+        let mut losses = self.supervised.losses_of(&output, &labels)?;
+        let Some(first) = losses.first_mut() else { return Ok(losses) };
+        (first.name, first.moves) = ("segmentation".to_owned(), None);
+        let mut whole = first.value.shallow_clone();
+
+        let probabilities = logits.f_softmax(1, None::<Kind>)?;
+        let mut told = |name: &str, value: Tensor| {
+            losses.push(Loss { name: name.to_owned(), value, moves: None });
+        };
+        let gamma = self.gate.open(moment, &self.label_names).filter(|_| undrawn > 0);
+        let heard = if settings.adversarial_unlabelled { drawn + undrawn } else { drawn };
+        let judged = match settings.adversarial > 0.0 {
+            true => self.critic.forward(critic, &probabilities)?,
+            // What nobody learns from needs no graph.
+            false if gamma.is_some() => tch::no_grad(|| self.critic.forward(critic, &probabilities))?,
+            false => Tensor::f_zeros([0], (Kind::Float, logits.device()))?,
+        };
+        if settings.adversarial > 0.0 {
+            let value = real_or_not(&judged.f_narrow(0, 0, heard)?, true)?;
+            whole = whole.f_add(&times(&value, settings.adversarial)?)?;
+            told("adversarial", value);
+        }
+        let truth = one_hot(&labels, logits.size()[1], probabilities.kind())?;
+        if let Some(gamma) = gamma {
+            let beyond = |x: &Tensor| x.f_narrow(0, drawn, undrawn);
+            let [logits, probabilities, judged] = [&logits, &probabilities, &judged].map(beyond);
+            let seen = Unlabelled { logits: &logits?, probabilities: &probabilities?, judged: &judged? };
+            let Semi { value, share, shares } = self.semi(&seen, gamma)?;
+            whole = whole.f_add(&times(&value, settings.semi)?)?;
+            told("semi", value);
+            told(SHARE, share);
+            for ((name, pseudo), drawn) in self.label_names.iter().zip(shares).zip(self.shares(&truth)?) {
+                told(&format!("{PSEUDO}{name}"), pseudo);
+                told(&format!("{DRAWN}{name}"), drawn);
+            }
+        }
+        // The critic sees outlines, and what was made of the same scans.
+        let shown = if settings.critic_unlabelled { drawn + undrawn } else { drawn };
+        let predicted = probabilities.f_narrow(0, 0, shown)?.f_detach()?;
+        let [real, fake] = self.critic_losses(critic, &truth, &predicted)?;
+        let apart = real.f_add(&fake)?;
+        told("critic.real", real);
+        told("critic.predicted", fake);
+        losses.push(Loss { name: "loss".to_owned(), value: whole, moves: Some(0) });
+        losses.push(Loss { name: CRITIC.to_owned(), value: apart, moves: Some(1) });
+        Ok(losses)
+    }
+
+    fn decides(&self) -> &str {
+        self.supervised.decides()
+    }
+
+    fn score(&self) -> Box<dyn Score + '_> {
+        self.supervised.score()
+    }
+}
+
+/// A label that the network's own predictions have lost, where it teaches itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vanished {
+    /// Its name.
+    pub label: String,
+    /// The first epoch in which it had.
+    pub epoch: u64,
+    /// In so many epochs.
+    pub epochs: usize,
+    /// Its share of what counted as drawn in the last of them.
+    pub share: f64,
+    /// Its share of what was drawn.
+    pub drawn: f64,
+}
+
+/// Labels whose share of what counted as drawn was less than a tenth of their share in outlines, in any epoch: a
+/// network that teaches itself without them forgets them.
+pub fn vanished(figures: &[crate::networks::Figure], label_names: &[String]) -> Vec<Vanished> {
+    let value = |epoch: u64, name: &str| {
+        let named = |figure: &&crate::networks::Figure| figure.epoch == epoch && figure.name == name;
+        figures.iter().find(named).map(|figure| figure.value)
+    };
+    let epochs = || figures.iter().filter(|figure| figure.name == SHARE && figure.value > 0.0);
+    let of = |name: &String| {
+        let lost: Vec<(u64, f64, f64)> = epochs()
+            .filter_map(|figure| {
+                let pseudo = value(figure.epoch, &format!("{PSEUDO}{name}"))? / figure.value;
+                let drawn = value(figure.epoch, &format!("{DRAWN}{name}"))?;
+                (drawn > 0.0 && pseudo < 0.1 * drawn).then_some((figure.epoch, pseudo, drawn))
+            })
+            .collect();
+        let (first, last) = (lost.first()?, lost.last()?);
+        let (share, drawn) = (last.1, last.2);
+        Some(Vanished { label: name.clone(), epoch: first.0, epochs: lost.len(), share, drawn })
+    };
+    label_names.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::networks::Figure;
+
+    #[test]
+    fn a_label_that_its_own_lessons_lack_is_named() {
+        let figure = |epoch, name: &str, value| Figure {
+            step: epoch,
+            epoch,
+            split: "train".to_owned(),
+            name: name.to_owned(),
+            value,
+        };
+        let mut figures = Vec::new();
+        for (epoch, share, a) in [(1, 0.0, 0.0), (2, 0.5, 0.05), (3, 0.5, 0.004), (4, 0.8, 0.0)] {
+            figures.extend([
+                figure(epoch, SHARE, share),
+                figure(epoch, "semi.label.a", a),
+                figure(epoch, "semi.label.b", share * 0.2),
+                figure(epoch, "drawn.a", 0.1),
+                figure(epoch, "drawn.b", 0.2),
+            ]);
+        }
+        let names = ["a", "b"].map(str::to_owned);
+        let found = vanished(&figures, &names);
+        let expected = Vanished { label: "a".to_owned(), epoch: 3, epochs: 2, share: 0.0, drawn: 0.1 };
+        assert_eq!(found, [expected]);
+        assert!(vanished(&figures[..10], &names).is_empty());
+    }
+}
