@@ -3,6 +3,7 @@
 pub mod collection;
 mod head;
 mod identity;
+pub mod liver;
 mod noise;
 mod scanner;
 mod tumour;

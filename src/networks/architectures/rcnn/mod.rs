@@ -275,6 +275,10 @@ impl Rcnn {
         options: &FindOptions,
     ) -> Result<Vec<Vec<FoundBox>>, NetworkError> {
         let (said, anchors) = self.propose(weights, &seen.levels, image)?;
+        // No box is told of by a number that is none: an image would seem to show nothing.
+        if !numbers::of(&said.objectness)?.iter().all(|logit| logit.is_finite()) {
+            return Err(NetworkError::Logits { slice: 0 });
+        }
         let proposals = self.proposals(&said, &anchors, image, self.config.proposals[1])?;
         let (regions, _) = self.regions(weights, seen, &proposals, image)?;
         let named = self.head.forward(weights, &regions)?;
