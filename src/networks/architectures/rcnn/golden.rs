@@ -109,7 +109,7 @@ fn config() -> RcnnConfig {
         proposals: [2000, 1000],
         beta: 1.0 / 9.0,
         attention: None,
-        masks: false,
+        scale: None,
     }
 }
 
@@ -316,6 +316,41 @@ fn every_parameter_has_a_gradient_and_draws_repeat() {
         assert_ne!(step((1, 3), &truths).0, loss);
         assert!(step((1, 2), &[Truth::default(), Truth::default()]).0[0].is_finite());
     }
+}
+
+#[test]
+fn boxes_come_back_from_the_size_that_images_are_shown_in() {
+    set_threads(1);
+    let shown = |shorter, longer| config::ImageScale { shorter, longer }.shown([30, 40]);
+    assert_eq!([shown(60, 1000), shown(60, 60), shown(15, 99)], [[60, 80], [45, 60], [15, 20]]);
+    let scale = Some(config::ImageScale { shorter: 128, longer: 1000 });
+    let network = Rcnn::new(&RcnnConfig { scale, ..config() }).unwrap();
+    let plain = Rcnn::new(&config()).unwrap();
+    let weights = weighed(network.layout());
+    let small = uniform("images", &[1, 3, 64, 96]);
+    let large = small.upsample_bilinear2d([128, 192], false, None, None);
+    let find = |network: &Rcnn, images: &Tensor| {
+        tch::no_grad(|| network.find(&weights, images, &FindOptions::default(), Mode::Infer))
+            .unwrap()
+            .remove(0)
+    };
+    let (found, expected) = (find(&network, &small), find(&plain, &large));
+    assert!(!found.is_empty() && found.len() == expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        near("bounds", &found.bounds, &expected.bounds.map(|edge| edge / 2.0), 1e-9);
+        assert_eq!((found.score, found.class), (expected.score, expected.class));
+    }
+    // The truth goes with its image.
+    let truth = |factor: f64| Truth {
+        boxes: vec![[10.0, 12.0, 30.0, 40.0].map(|edge| edge * factor)],
+        classes: vec![1],
+    };
+    let mode = Mode::Train { momentum: 0.1, draw: 0 };
+    let losses = |network: &Rcnn, images: &Tensor, factor| {
+        let losses = network.losses(&weights, images, &[truth(factor)], (1, 1), mode).unwrap().losses;
+        losses.map(|loss| numbers::of(&loss).unwrap()[0])
+    };
+    near("losses", &losses(&network, &small, 1.0), &losses(&plain, &large, 2.0), 1e-12);
 }
 
 #[test]
