@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::phantom::collection::write_collection;
+use crate::phantom::liver::{LiverPhantom, write_cases};
 use crate::phantom::vs::{Oracle, PhantomError, VsPhantom, oracle, write_archive};
 
 /// The kinds of archives.
@@ -13,6 +14,31 @@ use crate::phantom::vs::{Oracle, PhantomError, VsPhantom, oracle, write_archive}
 pub enum PhantomCommand {
     /// Write T2-like MR of heads with a tumour like a vestibular schwannoma, and its outlines.
     Vs(VsArgs),
+    /// Write CT-like volumes of livers with lesions, and vessels that look like these in a slice, in the files of LiTS.
+    Liver(LiverArgs),
+}
+
+/// Which livers to write, and where.
+#[derive(Clone, Debug, Args)]
+pub struct LiverArgs {
+    /// The number of cases that are written.
+    #[arg(long, default_value_t = 12)]
+    pub cases: usize,
+    /// The number of the first case.
+    #[arg(long, default_value_t = 0)]
+    pub first: usize,
+    /// The seed of the random numbers; the same seed gives the same files.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The numbers of slices, rows and columns.
+    #[arg(long, value_name = "DxHxW", default_value = "40x96x96", value_parser = parse_size)]
+    pub size: [usize; 3],
+    /// The number of vessels for each lesion, 0 to 1: with 1 half of what looks like a lesion in a slice is none.
+    #[arg(long, default_value_t = 1.0)]
+    pub hard: f64,
+    /// The folder that is written to; it is made when it is absent.
+    #[arg(long)]
+    pub out: PathBuf,
 }
 
 /// What to write, and where.
@@ -71,7 +97,10 @@ pub fn main(command: &PhantomCommand) -> ExitCode {
 /// # Errors
 /// [`PhantomError`] when the size is out of range, or a file cannot be written.
 pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
-    let PhantomCommand::Vs(args) = command;
+    let args = match command {
+        PhantomCommand::Vs(args) => args,
+        PhantomCommand::Liver(args) => return livers(args),
+    };
     let VsArgs { series, first, seed, size, pixel_mm, hard, .. } = *args;
     let settings = VsPhantom { series, first, seed, size, pixel_mm, hard };
     if args.collection {
@@ -116,6 +145,14 @@ fn oracles(settings: &VsPhantom) {
     ));
 }
 
+fn livers(args: &LiverArgs) -> Result<(), PhantomError> {
+    let LiverArgs { cases, first, seed, size, hard, out } = args;
+    let settings = LiverPhantom { cases: *cases, first: *first, seed: *seed, size: *size, hard: *hard };
+    let written = write_cases(&settings, out)?;
+    super::print(format_args!("{} volumes with a segmentation each in {}\n", written.len(), out.display()));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -136,6 +173,9 @@ mod tests {
         run(&CommandLine::try_parse_from(line).unwrap().command).unwrap();
         let files = std::fs::read_dir(out.path()).unwrap().count();
         assert_eq!(files, 5);
+        let line = ["phantom", "liver", "--cases", "1", "--size", "8x48x48", "--hard", "0.5", "--out", path];
+        run(&CommandLine::try_parse_from(line).unwrap().command).unwrap();
+        assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 7);
     }
 
     #[test]

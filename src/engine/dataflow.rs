@@ -432,13 +432,15 @@ impl<'s> Built<'s, '_> {
             let from = Provenance { stage: name.clone(), action: action.key, model };
             let vendor = series.manufacturer.clone();
             let case = series.key.clone();
-            Some((series.clone(), Judged { case, split, vendor, figures: left.figures, from }))
+            let judged = Judged { case, split, vendor, figures: left.figures, from };
+            Some((series.clone(), judged, left.detail))
         });
-        self.outputs.push(judged.clone().map(|(series, judged)| {
+        self.outputs.push(judged.clone().map(|(series, judged, _)| {
             let Judged { figures, split, from, .. } = judged;
             Conclusion::desired(Desired::Metrics { series, figures, split, from })
         }));
-        self.summarise(index, judged.map(|(_, judged)| judged));
+        self.pool(index, judged.clone().flat_map(|(_, judged, pools)| Some((judged, pools?))));
+        self.summarise(index, judged.map(|(_, judged, _)| judged));
     }
 
     /// The names of the labels of each stage that reads some, by its place in the plan.

@@ -162,6 +162,15 @@ pub enum Desired {
         /// Where they come from.
         from: Provenance,
     },
+    /// Rows of `summary` over the images of all cases of a group together.
+    Pooled {
+        /// Which cases, of which label; any metric of the stage.
+        group: Arc<Group>,
+        /// The stage's settings.
+        by: Digest,
+        /// What each case adds, ascending.
+        pools: Arc<[Digest]>,
+    },
 }
 
 /// What the cases of a group have in common.

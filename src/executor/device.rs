@@ -9,8 +9,8 @@ use tomoflow_connectors::reading::{self, Held};
 use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
-use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, put};
-use super::found::on_original;
+use super::boxes::{self, Detectors};
+use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, network, put};
 use super::job::{Finished, Job};
 use super::lessons;
 use super::line::{DeviceJob, JobLine};
@@ -25,15 +25,15 @@ use crate::networks::objectives::detection::Detection;
 use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
-    self, Data, Detector, Device, InferOptions, Maps, Model, NetworkError, Origin, Running, Segmented,
-    Sources, Task, Validate, Volume,
+    self, Data, Detector, Device, InferOptions, Maps, Model, Origin, Running, Segmented, Sources, Task,
+    Validate, Volume,
 };
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
 use crate::operators::models::train::{Operation, Part, Train};
 use crate::operators::registry::Stage;
 use crate::operators::samples::dataset::{Dataset, PreparedCase};
-use crate::operators::samples::things::{Kind, Things};
+use crate::operators::samples::things::Things;
 use crate::operators::samples::view::{Input, View};
 use crate::operators::value::Case;
 use crate::pipeline::{PlannedStage, StageId};
@@ -50,7 +50,7 @@ type Resident = (Digest, StageId);
 
 /// Takes jobs until there are no more, or until one was given up: then another thread has its place.
 pub fn run(context: &Context, device: Device, line: &JobLine, report: &Sender<Finished>, slot: &Slot) {
-    let mut models = Models { context, device, resident: Vec::new(), detector: None };
+    let mut models = Models { context, device, resident: Vec::new(), detectors: Detectors::default() };
     // On the CPU a case's windows are work enough, and the same batches give the same bytes.
     let together = if device.is_gpu() { TOGETHER } else { 1 };
     while let Some(group) = line.next(together) {
@@ -92,7 +92,7 @@ struct Models<'a> {
     context: &'a Context,
     device: Device,
     resident: Vec<(Resident, Model)>,
-    detector: Option<(Resident, Detector)>,
+    detectors: Detectors,
 }
 
 impl Models<'_> {
@@ -104,8 +104,12 @@ impl Models<'_> {
             let action = job.action.clone();
             let result = match (&action.work, case) {
                 _ if job.cancelled.load(Ordering::Relaxed) => Err(cancelled()),
-                (Work::Apply { .. }, Some(case)) if self.gives_boxes(&action) => {
-                    guarded(&action, || self.detect(&action, &case)).map(Step::Done)
+                (Work::Apply { .. }, Some(case)) if boxes::gives(self.context, &action) => {
+                    let load = |infer: &Infer, models: &[Digest]| {
+                        load_detector(self.context, self.device, infer, models)
+                    };
+                    let detect = || self.detectors.detect(self.context, &action, &case, load);
+                    guarded(&action, detect).map(Step::Done)
                 }
                 (Work::Apply { .. }, Some(case)) => {
                     cases.push((place, action, case));
@@ -164,34 +168,6 @@ impl Models<'_> {
         let volumes: Vec<Volume<'_>> = cases.map(volume).collect();
         let found = model.segment_together(&volumes, &options).map_err(network)?;
         Ok((found, model.label_names().to_vec()))
-    }
-
-    fn gives_boxes(&self, action: &Action) -> bool {
-        let stage = &self.context.plan.stages[action.stage.place()].stage;
-        matches!(stage, Stage::Infer(Infer { boxes: Some(_), .. }))
-    }
-
-    /// The boxes of a case, on its scan's original grid.
-    fn detect(&mut self, action: &Action, case: &Case) -> Result<Outcome, Reject> {
-        let Stage::Infer(infer) = &self.context.plan.stages[action.stage.place()].stage else {
-            return Err(misplaced());
-        };
-        let options = infer.boxes.ok_or_else(misplaced)?;
-        let models = action.work.models();
-        let wanted = (ModelSource::content(models), action.stage);
-        if self.detector.as_ref().is_none_or(|(known, _)| *known != wanted) {
-            self.detector = None;
-            self.detector = Some((wanted, load_detector(self.context, self.device, infer, models)?));
-        }
-        let (_, detector) = self.detector.as_ref().ok_or_else(misplaced)?;
-        let volume = Volume { voxels: case.scan.voxels(), size: case.scan.size() };
-        let found = detector.detect(&volume, &options, infer.options.batch).map_err(network)?;
-        let kinds = detector.label_names().iter().zip(detector.things());
-        let kind =
-            |(name, labels): (&String, &Vec<String>)| Kind { name: name.clone(), labels: labels.clone() };
-        let things = Things(kinds.map(kind).collect());
-        let found = on_original(&found, case.scan.geometry(), &case.original, things)?;
-        put(self.context, &encode(&found)?)
     }
 
     /// A model, loaded unless it is there.
@@ -327,8 +303,7 @@ fn train(
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
     let (unlabelled, _) = dataset(context, &same, members, Part::Unlabelled)?;
-    let boxes = train.settings.network.gives_boxes();
-    let things = boxes.then(|| kinds(context, view, prepared, &names));
+    let things = train.settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
     let (training, validation, small) = match &things {
         Some(things) => {
             let numbered = things.numbered(&names)?;
@@ -401,22 +376,6 @@ fn objective(
     lessons::objective(objective, settings, task).map_err(network)
 }
 
-/// What a detector is to find: what its samples declare, or each label with those that it holds.
-fn kinds(context: &Context, view: &View, stage: usize, names: &[String]) -> Things {
-    view.things.clone().unwrap_or_else(|| Things::of_labels(names, &held(context, stage)))
-}
-
-/// Labels that hold others, each with these, by name, of a stage's cases.
-fn held(context: &Context, stage: usize) -> Vec<(String, Vec<String>)> {
-    let root = &context.plan.stages[context.plan.transforms(stage).1];
-    let source = root.inputs.get(1).and_then(|source| context.plan.stages.get(*source));
-    let Some(Stage::Labels(labels)) = source.map(|source| &source.stage) else { return Vec::new() };
-    let names = labels.label_names();
-    let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
-    let held = names.iter().zip(labels.nested());
-    held.map(|(outer, parts)| (outer.clone(), parts.iter().filter_map(name).collect())).collect()
-}
-
 /// The regions of the labels that a stage's cases have.
 fn regions(context: &Context, stage: usize) -> Result<Regions, Reject> {
     let root = &context.plan.stages[context.plan.transforms(stage).1];
@@ -479,30 +438,8 @@ fn dataset(
     Ok((Dataset::new(view.clone(), cases), names))
 }
 
-fn network(error: NetworkError) -> Reject {
-    match error {
-        NetworkError::Cancelled { .. } => cancelled(),
-        // Out of memory, a full disk, a lost device: none of it is the action's.
-        error @ (NetworkError::Io { .. } | NetworkError::Device { .. }) => device_failed(&error),
-        NetworkError::Torch { ref message, .. } if message.contains("memory") || message.contains("CUDA") => {
-            device_failed(&error)
-        }
-        error => {
-            let text = error.to_string();
-            let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
-            let code = if matches!(error, NetworkError::Logits { .. }) { "NOT_FINITE" } else { "NETWORK" };
-            Reject::new(code, message, hint)
-        }
-    }
-}
-
 /// Nothing that the cache keeps: what maps are asked for is in no key.
 fn without_attention() -> Reject {
     let message = "a network with attention maps expected, one without found";
     Reject::new("NO_ATTENTION", message, "leave `attention` out of `keep`, or train with `attention`")
-}
-
-fn device_failed(error: &NetworkError) -> Reject {
-    let hint = "a smaller `batch` needs less memory; it is tried again at the next run";
-    Reject::new("DEVICE", error.to_string(), hint)
 }

@@ -12,6 +12,7 @@ use super::artifact::{self, MaskArtifact};
 use super::job::Finished;
 use super::load::Context;
 use super::work::Action;
+use crate::networks::NetworkError;
 use crate::operators::cases::resample::labels_to_grid;
 use crate::operators::value::{Case, Mask};
 use crate::store::{FigureRow, Outcome, Recorded};
@@ -75,4 +76,27 @@ pub(super) fn cancelled() -> Reject {
 
 pub(super) fn misplaced() -> Reject {
     Reject::new("MISPLACED", "the stage does not do this kind of work", "this is a fault: please report it")
+}
+
+/// Why a network failed, as a reject: of the action, or of the machine.
+pub(super) fn network(error: NetworkError) -> Reject {
+    match error {
+        NetworkError::Cancelled { .. } => cancelled(),
+        // Out of memory, a full disk, a lost device: none of it is the action's.
+        error @ (NetworkError::Io { .. } | NetworkError::Device { .. }) => device_failed(&error),
+        NetworkError::Torch { ref message, .. } if message.contains("memory") || message.contains("CUDA") => {
+            device_failed(&error)
+        }
+        error => {
+            let text = error.to_string();
+            let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+            let code = if matches!(error, NetworkError::Logits { .. }) { "NOT_FINITE" } else { "NETWORK" };
+            Reject::new(code, message, hint)
+        }
+    }
+}
+
+fn device_failed(error: &NetworkError) -> Reject {
+    let hint = "a smaller `batch` needs less memory; it is tried again at the next run";
+    Reject::new("DEVICE", error.to_string(), hint)
 }

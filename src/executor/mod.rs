@@ -1,6 +1,7 @@
 //! Pools, device threads, the byte budget, cancellation: where heavy work is done.
 
 pub mod artifact;
+mod boxes;
 pub mod budget;
 mod device;
 mod ending;

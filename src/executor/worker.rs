@@ -9,7 +9,7 @@ use tomoflow_connectors::{Digest, Reject};
 
 use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
 use super::budget::Budget;
-use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced};
+use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced, put};
 use super::job::{Finished, Job};
 use super::line::{DeviceJob, ToDevice};
 use super::load::Context;
@@ -19,6 +19,7 @@ use super::work::{Action, BoundCase, Work};
 use crate::metrics::State;
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
+use crate::operators::scores::evaluate_boxes::Judged;
 use crate::operators::value::{Case, Detections, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 use crate::voxels::grid::check_same_size;
@@ -93,6 +94,7 @@ impl Working<'_> {
         let stage = job.action.stage.place();
         let context = self.context;
         let mut found: Arc<[FigureRow]> = Arc::default();
+        let mut pools = None;
         let bytes = match &job.action.work {
             Work::Prepare(row) => {
                 let planned = &context.plan.stages[stage];
@@ -124,11 +126,23 @@ impl Working<'_> {
                     found = artifact::figure_rows(&metrics);
                     artifact::encode(&metrics)?
                 }
+                Applied::Pooled(metrics, adds) => {
+                    found = artifact::figure_rows(&metrics);
+                    pools = Some(adds);
+                    artifact::encode(&metrics)?
+                }
                 Applied::ForDevice(case) => return self.hand_on(job, Some(*case), started),
             },
             Work::Train(_) => return self.hand_on(job, None, started),
         };
-        keep(context, &bytes, found).map(Some)
+        let mut outcome = keep(context, &bytes, found)?;
+        if let Some(pools) = pools
+            && let (Outcome::Ok { detail, .. }, Outcome::Ok { artifact, .. }) =
+                (&mut outcome, put(context, &pools)?)
+        {
+            *detail = Some(artifact);
+        }
+        Ok(Some(outcome))
     }
 
     /// Does what a stage does to one case.
@@ -169,7 +183,8 @@ impl Working<'_> {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
                 let truth = context.partial_truth(&row.series, labels)?;
                 let found: Detections = artifact::decode("list of boxes", &context.artifact(*first()?)?)?;
-                evaluator.evaluate(&found, &truth.mask, &truth.absent).map(Applied::Figures)
+                let Judged { metrics, pools } = evaluator.evaluate(&found, &truth.mask, &truth.absent)?;
+                Ok(Applied::Pooled(metrics, artifact::encode(&pools)?))
             }
             _ => Err(misplaced()),
         }
@@ -204,6 +219,8 @@ enum Applied {
     Bytes(Vec<u8>),
     /// Figures.
     Figures(MetricsArtifact),
+    /// Figures, and an artifact of what the case adds to those over several cases.
+    Pooled(MetricsArtifact, Vec<u8>),
     /// The voxels that a network goes over.
     ForDevice(Box<Case>),
 }

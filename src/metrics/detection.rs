@@ -1,10 +1,12 @@
 //! Boxes with scores against the boxes of the truth: sensitivity at false positives an image, and average precision.
 
+use serde::{Deserialize, Serialize};
+
 /// Where DeepLesion's tables read the sensitivity: false positives an image.
 pub const FALSE_POSITIVES: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 
 /// Recalls at which COCO reads the precision, beside 0: hundredths.
-const STEPS: usize = 100;
+const STEPS: u64 = 100;
 
 /// A box in two or three dimensions.
 ///
@@ -87,29 +89,7 @@ pub fn sensitivities<const N: usize>(
     least_iou: f64,
     false_positives: &[f64],
 ) -> Option<Vec<f64>> {
-    let lesions = lesions(images)?;
-    let mut steps = Vec::new();
-    for image in images {
-        let mut hit = vec![false; image.reference.len()];
-        for found in image.ranked() {
-            let (mut overlaps, mut new) = (false, 0);
-            for (hit, lesion) in hit.iter_mut().zip(&image.reference) {
-                if is_found(found.bounds.iou(lesion), least_iou) {
-                    overlaps = true;
-                    new += usize::from(!*hit);
-                    *hit = true;
-                }
-            }
-            steps.push(Step { score: found.score, hits: new, misses: usize::from(!overlaps) });
-        }
-    }
-    let curve = curve(steps);
-    let read = |rate: &f64| {
-        // Divided, so that 29 in 100 images are 0.29: multiplied they are a hair more.
-        let within = curve.iter().filter(|(_, misses)| *misses as f64 / images.len() as f64 <= *rate);
-        within.map(|(hits, _)| *hits).max().unwrap_or(0) as f64 / lesions as f64
-    };
-    Some(false_positives.iter().map(read).collect())
+    Steps::of(images, least_iou).sensitivities(false_positives)
 }
 
 /// The average precision, 0 to 1: the mean of the precision at the recalls 0, 0.01 … 1, where the precision at a
@@ -126,56 +106,118 @@ pub fn sensitivities<const N: usize>(
 /// # Source
 /// Lin et al., Microsoft COCO, 2014; pycocotools.
 pub fn average_precision<const N: usize>(images: &[Found<N>], least_iou: f64) -> Option<f64> {
-    let lesions = lesions(images)?;
-    let mut steps = Vec::new();
-    for image in images {
-        let mut taken = vec![false; image.reference.len()];
-        for found in image.ranked() {
-            let overlaps = image.reference.iter().map(|lesion| found.bounds.iou(lesion)).enumerate();
-            let free = overlaps.filter(|(place, iou)| !taken[*place] && is_found(*iou, least_iou));
-            let best = free.max_by(|a, b| a.1.total_cmp(&b.1));
-            if let Some((place, _)) = best {
-                taken[place] = true;
+    Steps::of(images, least_iou).average_precision()
+}
+
+/// What the boxes of images come to, one by one: enough for figures over these images and any others.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Steps {
+    images: u64,
+    lesions: u64,
+    /// For [`sensitivities`].
+    hitting: Vec<Step>,
+    /// For [`average_precision`].
+    taking: Vec<Step>,
+}
+
+impl Steps {
+    /// Of some images.
+    pub fn of<const N: usize>(images: &[Found<N>], least_iou: f64) -> Self {
+        let mut steps = Self { images: images.len() as u64, ..Self::default() };
+        for image in images {
+            steps.lesions += image.reference.len() as u64;
+            let ranked = image.ranked();
+            let (mut hit, mut taken) =
+                (vec![false; image.reference.len()], vec![false; image.reference.len()]);
+            for found in &ranked {
+                steps.hitting.push(hits(found, &image.reference, &mut hit, least_iou));
+                steps.taking.push(takes(found, &image.reference, &mut taken, least_iou));
             }
-            steps.push(Step {
-                score: found.score,
-                hits: usize::from(best.is_some()),
-                misses: usize::from(best.is_none()),
-            });
+        }
+        steps
+    }
+
+    /// Adds those of other images.
+    pub fn add(&mut self, more: Self) {
+        self.images += more.images;
+        self.lesions += more.lesions;
+        self.hitting.extend(more.hitting);
+        self.taking.extend(more.taking);
+    }
+
+    /// As [`sensitivities`].
+    pub fn sensitivities(&self, false_positives: &[f64]) -> Option<Vec<f64>> {
+        let lesions = Some(self.lesions).filter(|lesions| *lesions > 0)?;
+        let curve = curve(&self.hitting);
+        let read = |rate: &f64| {
+            // Divided, so that 29 in 100 images are 0.29: multiplied they are a hair more.
+            let within = curve.iter().filter(|(_, misses)| *misses as f64 / self.images as f64 <= *rate);
+            within.map(|(hits, _)| *hits).max().unwrap_or(0) as f64 / lesions as f64
+        };
+        Some(false_positives.iter().map(read).collect())
+    }
+
+    /// As [`average_precision`].
+    pub fn average_precision(&self) -> Option<f64> {
+        let lesions = Some(self.lesions).filter(|lesions| *lesions > 0)?;
+        let curve = curve(&self.taking);
+        let precisions = (0..=STEPS).map(|step| {
+            // In whole numbers: a recall of 0.3 is reached by 3 of 10, whatever the last bit of 0.3 says.
+            let reached = curve.iter().filter(|(hits, _)| hits * STEPS >= step * lesions);
+            reached.map(|(hits, misses)| *hits as f64 / (hits + misses) as f64).fold(0.0, f64::max)
+        });
+        Some(precisions.sum::<f64>() / (STEPS + 1) as f64)
+    }
+}
+
+/// A box hits all that it overlaps.
+fn hits<const N: usize>(found: &Scored<N>, lesions: &[Bounds<N>], hit: &mut [bool], least_iou: f64) -> Step {
+    let (mut overlaps, mut new) = (false, 0);
+    for (hit, lesion) in hit.iter_mut().zip(lesions) {
+        if is_found(found.bounds.iou(lesion), least_iou) {
+            overlaps = true;
+            new += u64::from(!*hit);
+            *hit = true;
         }
     }
-    let curve = curve(steps);
-    let precisions = (0..=STEPS).map(|step| {
-        // In whole numbers: a recall of 0.3 is reached by 3 of 10, whatever the last bit of 0.3 says.
-        let reached = curve.iter().filter(|(hits, _)| hits * STEPS >= step * lesions);
-        reached.map(|(hits, misses)| *hits as f64 / (hits + misses) as f64).fold(0.0, f64::max)
-    });
-    Some(precisions.sum::<f64>() / (STEPS + 1) as f64)
+    Step { score: found.score, hits: new, misses: u64::from(!overlaps) }
+}
+
+/// A box takes what it overlaps most, of what none took before it.
+fn takes<const N: usize>(
+    found: &Scored<N>,
+    lesions: &[Bounds<N>],
+    taken: &mut [bool],
+    least_iou: f64,
+) -> Step {
+    let overlaps = lesions.iter().map(|lesion| found.bounds.iou(lesion)).enumerate();
+    let free = overlaps.filter(|(place, iou)| !taken[*place] && is_found(*iou, least_iou));
+    let best = free.max_by(|a, b| a.1.total_cmp(&b.1));
+    if let Some((place, _)) = best {
+        taken[place] = true;
+    }
+    Step { score: found.score, hits: u64::from(best.is_some()), misses: u64::from(best.is_none()) }
 }
 
 /// What one box adds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Step {
     score: f64,
-    hits: usize,
-    misses: usize,
+    hits: u64,
+    misses: u64,
 }
 
 /// Hits and false positives down to each score, from the highest on.
-fn curve(mut steps: Vec<Step>) -> Vec<(usize, usize)> {
+fn curve(steps: &[Step]) -> Vec<(u64, u64)> {
+    let mut steps = steps.to_vec();
     steps.sort_by(|a, b| b.score.total_cmp(&a.score));
     let (mut hits, mut misses) = (0, 0);
     let of_score = |together: &[Step]| {
-        hits += together.iter().map(|step| step.hits).sum::<usize>();
-        misses += together.iter().map(|step| step.misses).sum::<usize>();
+        hits += together.iter().map(|step| step.hits).sum::<u64>();
+        misses += together.iter().map(|step| step.misses).sum::<u64>();
         (hits, misses)
     };
     steps.chunk_by(|a, b| a.score == b.score).map(of_score).collect()
-}
-
-/// How many lesions there are, when there is one.
-fn lesions<const N: usize>(images: &[Found<N>]) -> Option<usize> {
-    let lesions = images.iter().map(|image| image.reference.len()).sum();
-    (lesions > 0).then_some(lesions)
 }
 
 /// Boxes that share nothing have not met, whatever little is asked for.
@@ -210,6 +252,20 @@ mod tests {
         assert_eq!(cube(0.0).iou(&cube(0.0)), 1.0);
         // Touching is not sharing.
         assert_eq!(cube(0.0).iou(&cube(4.0)), 0.0);
+    }
+
+    #[test]
+    fn steps_of_several_cases_are_those_of_all_their_images() {
+        let images = [
+            image(&[(0.0, 0.9), (500.0, 0.8), (40.0, 0.7)], &[0.0, 40.0]),
+            image(&[], &[]),
+            image(&[(500.0, 0.6), (600.0, 0.5), (0.0, 0.4)], &[0.0, 90.0]),
+        ];
+        let mut steps = Steps::default();
+        assert_eq!((steps.average_precision(), steps.sensitivities(&[1.0])), (None, None));
+        images.iter().rev().for_each(|image| steps.add(Steps::of(std::slice::from_ref(image), 0.5)));
+        assert_eq!(steps.average_precision(), average_precision(&images, 0.5));
+        assert_eq!(steps.sensitivities(&[0.3, 1.0]), sensitivities(&images, 0.5, &[0.3, 1.0]));
     }
 
     #[test]

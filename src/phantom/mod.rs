@@ -4,6 +4,7 @@ pub mod collection;
 mod hard;
 mod head;
 mod identity;
+pub mod liver;
 mod noise;
 mod scanner;
 mod tumour;

@@ -84,6 +84,19 @@ pub enum PhantomError {
         /// What to do.
         hint: &'static str,
     },
+    /// A matrix that no liver fits into, or that no file holds.
+    #[error(
+        "a size [D, H, W] of at least {least:?} and at most {most:?} voxels expected, {found:?} found\n\
+         hint: the order is slices, rows, columns, e.g. 40x96x96"
+    )]
+    LiverSize {
+        /// What was asked for.
+        found: [usize; 3],
+        /// The smallest.
+        least: [usize; 3],
+        /// The largest.
+        most: [usize; 3],
+    },
     /// The folder cannot be made.
     #[error("cannot make the folder {}: {source}", path.display())]
     Folder {

@@ -12,6 +12,7 @@
 mod support;
 
 mod bound;
+mod boxes;
 mod broken;
 mod changes;
 mod cleaned;

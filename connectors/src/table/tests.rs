@@ -77,6 +77,12 @@ fn every_table_comes_back_as_it_went() {
         }]),
         Rows::Training(vec![TrainingRow { entry: entry(), value: f64::INFINITY, ..TrainingRow::default() }]),
         Rows::Runs(vec![RunRow { entry: entry(), finished: true, cases: i64::MAX, ..RunRow::default() }]),
+        Rows::Detections(vec![DetectionRow {
+            entry: entry(),
+            score: 0.25,
+            x1: -0.5,
+            ..DetectionRow::default()
+        }]),
     ];
     assert_eq!(all.iter().map(Rows::table).collect::<Vec<_>>(), Table::ALL);
     for rows in all {

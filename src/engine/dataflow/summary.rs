@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::Real;
+use tomoflow_connectors::{Digest, Real};
 
 use super::super::rows::{Conclusion, Desired, Group, GroupedBy, Provenance, Resampled, Sums};
 use super::{Built, Rows};
+use crate::executor::keys;
 use crate::metrics::{Bootstrap, Emptiness, Statistics};
 use crate::operators::registry::Stage;
 use crate::operators::scores::evaluate;
@@ -32,10 +33,41 @@ pub(super) struct Judged {
 type Contribution = (Option<Real>, Option<Emptiness>);
 
 impl<'s> Built<'s, '_> {
+    /// Whether a sink keeps what a stage gives.
+    fn is_kept(&self, index: usize) -> bool {
+        let mut stages = self.plan.stages.iter();
+        stages.any(|stage| matches!(stage.stage, Stage::Sink(_)) && stage.inputs.contains(&index))
+    }
+
+    /// Puts together what cases add to figures over several, if a sink keeps them.
+    pub(super) fn pool(&mut self, index: usize, judged: Rows<'s, (Judged, Digest)>) {
+        if !self.is_kept(index) || !matches!(self.plan.stages[index].stage, Stage::EvaluateBoxes(_)) {
+            return;
+        }
+        let by = keys::operator(&self.plan.stages[index]);
+        let parts = judged.distinct().flat_map(|(judged, pools)| {
+            let case = judged.case.clone();
+            let mut groups: Vec<Group> = parts_of(judged)
+                .into_iter()
+                .map(|(group, _)| Group { metric: Arc::default(), ..group })
+                .collect();
+            groups.sort();
+            groups.dedup();
+            groups.into_iter().map(move |group| (group, (pools, case.clone()))).collect::<Vec<_>>()
+        });
+        let pooled = parts.reduce(|_, parts, output| {
+            // What is the same of two cases counts twice.
+            let pools: Arc<[Digest]> = parts.iter().map(|((pools, _), _)| *pools).collect();
+            output.push((pools, 1));
+        });
+        self.outputs.push(pooled.map(move |(group, pools)| {
+            Conclusion::desired(Desired::Pooled { group: group.into(), by, pools })
+        }));
+    }
+
     /// Sums up the figures of a stage, if a sink keeps them.
     pub(super) fn summarise(&mut self, index: usize, judged: Rows<'s, Judged>) {
-        let mut stages = self.plan.stages.iter();
-        if !stages.any(|stage| matches!(stage.stage, Stage::Sink(_)) && stage.inputs.contains(&index)) {
+        if !self.is_kept(index) {
             return;
         }
         let rows = summaries(judged, evaluate::interval(&self.plan.stages[index].config));
@@ -121,7 +153,6 @@ mod tests {
     use differential_dataflow::input::InputSession;
     use proptest::prelude::*;
     use timely::dataflow::ProbeHandle;
-    use tomoflow_connectors::Digest;
 
     use super::*;
     use crate::metrics::State;

@@ -348,7 +348,7 @@ impl Tables {
             Desired::Masks { from, .. }
             | Desired::Metrics { from, .. }
             | Desired::Detections { from, .. } => &from.stage,
-            Desired::Summary { group, .. } => &group.stage,
+            Desired::Summary { group, .. } | Desired::Pooled { group, .. } => &group.stage,
             _ => return format == Format::Delta,
         };
         self.sinks.get(&**stage).is_some_and(|formats| formats.contains(&format))
@@ -385,7 +385,7 @@ fn table_of(desired: &Desired) -> Table {
         Desired::Masks { .. } => Table::Masks,
         Desired::Metrics { .. } => Table::Metrics,
         Desired::Training { .. } => Table::Training,
-        Desired::Summary { .. } => Table::Summary,
+        Desired::Summary { .. } | Desired::Pooled { .. } => Table::Summary,
         Desired::Detections { .. } => Table::Detections,
     }
 }

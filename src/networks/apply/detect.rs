@@ -221,3 +221,6 @@ fn on(error: NetworkError, slice: usize) -> NetworkError {
 fn lost() -> NetworkError {
     NetworkError::Config { field: "view".to_owned(), message: "an image of a bag was let go of".to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,3 +202,6 @@ fn of_class(class: u8, found: &[FoundBox], things: &[Instance]) -> Found<2> {
     });
     Found { predicted: predicted.collect(), reference: reference.collect() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tomoflow_connectors::Reject;
 
 use crate::networks::Instance;
 use crate::operators::spec::{Config, Field, FieldKind, FieldProblem, Role};
-use crate::operators::value::Failure;
 use crate::voxels::parts::{Part, parts};
 
 /// A part of fewer pixels is no thing.
@@ -82,13 +82,13 @@ impl Things {
     ///
     /// # Errors
     /// `UNKNOWN_LABEL` for a name that no label has.
-    pub fn numbered(&self, names: &[String]) -> Result<Numbered, Failure> {
+    pub fn numbered(&self, names: &[String]) -> Result<Numbered, Reject> {
         let number = |label: &String| {
             let place =
                 names.iter().position(|name| name == label).and_then(|place| u16::try_from(place + 1).ok());
             place.ok_or_else(|| {
                 let message = format!("one of the labels {} expected, `{label}` found", names.join(", "));
-                Failure::new("UNKNOWN_LABEL", message, "`instances` names the labels of the cases")
+                Reject::new("UNKNOWN_LABEL", message, "`instances` names the labels of the cases")
             })
         };
         let of_kind = |kind: &Kind| kind.labels.iter().map(number).collect::<Result<Vec<u16>, _>>();

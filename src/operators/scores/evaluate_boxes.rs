@@ -1,8 +1,8 @@
 //! Boxes against the truth: sensitivity at false positives an image, and average precision.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::metrics::detection::{Bounds, Found, Scored, average_precision, sensitivities};
+use crate::metrics::detection::{Bounds, Found, Scored, Steps};
 use crate::metrics::{Emptiness, State};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::samples::things::{Kind as OfThings, Things};
@@ -24,7 +24,9 @@ pub static SPEC: Spec = Spec {
           it overlaps with `iou` or more; one that overlaps none is a false positive, one whose things are already hit is \
           neither (Yan et al. 2018). `ap50` (by its usual `iou`): the average precision at 101 recalls (COCO). The figures \
           of a case are of its slices together; a case without a thing of a class has none of that class, and its state is \
-          `empty_reference`.",
+          `empty_reference`.\n\n\
+          In `summary` the same figures over all images of a group of cases together, as the published ones are, are \
+          `pooled_sensitivity_at_N` and `pooled_ap50`, in the column `mean`; the others are means over cases.",
     version: 1,
     inputs: &[
         Port { name: "detections", accepts: &[Kind::Detections], many: false },
@@ -116,12 +118,7 @@ impl EvaluateBoxes {
     ///
     /// # Errors
     /// `GRID_MISMATCH` for boxes of another grid, `UNKNOWN_LABEL` for a class whose labels the truth does not have.
-    pub fn evaluate(
-        &self,
-        found: &Detections,
-        truth: &Mask,
-        absent: &[String],
-    ) -> Result<Vec<Metric>, Failure> {
+    pub fn evaluate(&self, found: &Detections, truth: &Mask, absent: &[String]) -> Result<Judged, Failure> {
         let size = truth.labels.size();
         if found.size != size {
             let message = format!("boxes on a grid of {size:?} expected, {:?} found", found.size);
@@ -153,47 +150,72 @@ impl EvaluateBoxes {
                 images.push(Found { predicted: predicted.collect(), reference: reference.collect() });
             }
         }
-        let told = drawn.iter().zip(&images).flat_map(|(kind, images)| self.figures(&kind.name, images));
-        let untold = undrawn.iter().flat_map(|kind| {
-            self.figures(&kind.name, &[])
-                .into_iter()
-                .map(|figure| Metric { state: State::NOT_IN_TRUTH, ..figure })
-        });
-        Ok(told.chain(untold).collect())
+        let (mut metrics, mut pools) = (Vec::new(), Vec::new());
+        for (kind, images) in drawn.iter().zip(&images) {
+            let things = images.iter().any(|image| !image.reference.is_empty());
+            let boxes = images.iter().any(|image| !image.predicted.is_empty());
+            let state = match (things, boxes) {
+                (true, true) => Emptiness::Ok,
+                (true, false) => Emptiness::EmptyPrediction,
+                (false, true) => Emptiness::EmptyReference,
+                (false, false) => Emptiness::BothEmpty,
+            };
+            let steps = Steps::of(images, self.iou);
+            metrics.extend(self.metrics(&kind.name, &steps, &state.into()));
+            pools.push(Pool { label: kind.name.clone(), steps });
+        }
+        let nothing = Steps::default();
+        let untold = undrawn.iter().flat_map(|kind| self.metrics(&kind.name, &nothing, &State::NOT_IN_TRUTH));
+        metrics.extend(untold);
+        Ok(Judged { metrics, pools })
     }
 
-    fn figures(&self, label: &str, images: &[Found<2>]) -> Vec<Metric> {
-        let things = images.iter().any(|image| !image.reference.is_empty());
-        let boxes = images.iter().any(|image| !image.predicted.is_empty());
-        let state: State = match (things, boxes) {
-            (true, true) => Emptiness::Ok,
-            (true, false) => Emptiness::EmptyPrediction,
-            (false, true) => Emptiness::EmptyReference,
-            (false, false) => Emptiness::BothEmpty,
-        }
-        .into();
-        let metric = |metric: String, value: Option<f64>| Metric {
+    fn metrics(&self, label: &str, steps: &Steps, state: &State) -> Vec<Metric> {
+        let metric = |(metric, value): (String, Option<f64>)| Metric {
             label: label.to_owned(),
             metric,
             value,
             unit: "1".to_owned(),
             state: state.clone(),
         };
-        let mut metrics = Vec::new();
+        self.figures(steps).into_iter().map(metric).collect()
+    }
+
+    /// The figures of images, by name.
+    pub fn figures(&self, steps: &Steps) -> Vec<(String, Option<f64>)> {
+        let mut figures = Vec::new();
         for figure in &self.metrics {
             match figure {
                 Figure::Sensitivity => {
-                    let read = sensitivities(images, self.iou, &self.false_positives);
+                    let read = steps.sensitivities(&self.false_positives);
                     for (place, rate) in self.false_positives.iter().enumerate() {
                         let value = read.as_ref().and_then(|read| read.get(place).copied());
-                        metrics.push(metric(format!("sensitivity_at_{rate}"), value));
+                        figures.push((format!("sensitivity_at_{rate}"), value));
                     }
                 }
-                Figure::Ap50 => metrics.push(metric("ap50".to_owned(), average_precision(images, self.iou))),
+                Figure::Ap50 => figures.push(("ap50".to_owned(), steps.average_precision())),
             }
         }
-        metrics
+        figures
     }
+}
+
+/// What a case comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Its own figures.
+    pub metrics: Vec<Metric>,
+    /// What it adds to figures over several cases.
+    pub pools: Vec<Pool>,
+}
+
+/// What a case's images add to figures of a class over several cases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The class, by name.
+    pub label: String,
+    /// Its boxes and things.
+    pub steps: Steps,
 }
 
 #[cfg(test)]
@@ -243,7 +265,7 @@ mod tests {
     #[test]
     fn figures_of_a_case_by_hand() {
         let boxes = found(&[(0, 2, 0.5, [0.0, 0.0]), (1, 2, 0.9, [2.0, 2.0]), (0, 1, 0.1, [0.0, 0.0])]);
-        let metrics = built(json!({})).unwrap().evaluate(&boxes, &truth(), &[]).unwrap();
+        let metrics = built(json!({})).unwrap().evaluate(&boxes, &truth(), &[]).unwrap().metrics;
         let names: Vec<&str> = metrics.iter().take(3).map(|metric| metric.metric.as_str()).collect();
         assert_eq!(names, ["sensitivity_at_0.25", "sensitivity_at_1", "ap50"]);
         // One false positive on two images is surer than the hit.
@@ -251,7 +273,8 @@ mod tests {
         assert_eq!(values(&metrics, "b"), [None; 3]);
         assert_eq!(metrics[0].state, Emptiness::EmptyReference.into());
         // On the slice that holds a thing there is none.
-        let marked = built(json!({ "slices": "marked" })).unwrap().evaluate(&boxes, &truth(), &[]).unwrap();
+        let marked =
+            built(json!({ "slices": "marked" })).unwrap().evaluate(&boxes, &truth(), &[]).unwrap().metrics;
         assert_eq!(values(&marked, "a"), [Some(1.0), Some(1.0), Some(1.0)]);
     }
 
@@ -259,7 +282,7 @@ mod tests {
     fn what_nobody_drew_has_no_figure() {
         let evaluate = built(json!({ "metrics": ["ap50"] })).unwrap();
         let mask = Mask { label_names: ["a".to_owned()].into(), ..truth() };
-        let metrics = evaluate.evaluate(&found(&[]), &mask, &["b".to_owned()]).unwrap();
+        let metrics = evaluate.evaluate(&found(&[]), &mask, &["b".to_owned()]).unwrap().metrics;
         let states: Vec<_> =
             metrics.iter().map(|metric| (metric.label.as_str(), metric.state.clone())).collect();
         assert_eq!(states, [("a", Emptiness::EmptyPrediction.into()), ("b", State::NOT_IN_TRUTH)]);

@@ -193,6 +193,12 @@ def backbone():
             OUT[f"{name}.P{place + 2}"] = level
 
 
+def in_double():
+    """torchvision's labels are in single precision, in which PyTorch's loss would then be computed."""
+    original = rpn.F.binary_cross_entropy_with_logits
+    rpn.F.binary_cross_entropy_with_logits = lambda x, labels: original(x, labels.to(x.dtype))
+
+
 TRUTH = [
     {"boxes": [[10.0, 12, 30, 40], [50, 8, 90, 30], [60, 40, 70, 55]], "labels": [1, 2, 1]},
     {"boxes": [[0.0, 0, 25, 60]], "labels": [2]},
@@ -240,6 +246,7 @@ def counts():
 
 
 torch.set_num_threads(1)
+in_double()
 geometry()
 align()
 backbone()

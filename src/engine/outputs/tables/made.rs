@@ -12,7 +12,10 @@ use super::{ROWS, Tables};
 use crate::engine::rows::{Desired, Group, Provenance, Sums};
 use crate::executor::artifact::{self, MaskArtifact};
 use crate::executor::work::{ScanForm, SeriesRow};
+use crate::metrics::detection::Steps;
 use crate::networks::Figure;
+use crate::operators::registry::Stage;
+use crate::operators::scores::evaluate_boxes::Pool;
 use crate::operators::value::{DetectedBox, Detections};
 use crate::store::FigureRow;
 
@@ -100,6 +103,7 @@ impl Tables {
                 };
                 Rows::Training(figures.into_iter().map(row).collect())
             }
+            Desired::Pooled { group, pools, .. } => Rows::Summary(self.pooled_rows(&entry, group, pools)?),
             Desired::Detections { series, found, from } => {
                 Rows::Detections(self.detection_rows(&entry, series, *found, from)?)
             }
@@ -130,6 +134,27 @@ impl Tables {
             labelled,
             notes: series.notes.clone(),
         }
+    }
+
+    /// The figures of a group over the images of all its cases together.
+    fn pooled_rows(&self, entry: &str, group: &Group, pools: &[Digest]) -> Result<Vec<SummaryRow>, Reject> {
+        let mut stages = self.context.plan.stages.iter().filter(|stage| *stage.name == *group.stage);
+        let Some(Stage::EvaluateBoxes(evaluate)) = stages.next().map(|stage| &stage.stage) else {
+            return Err(Reject::new("MISPLACED", "a stage that judges boxes expected", "please report it"));
+        };
+        let mut all = Steps::default();
+        for pool in pools {
+            let pools: Vec<Pool> = artifact::decode("list of steps", &self.context.artifact(*pool)?)?;
+            pools.into_iter().filter(|pool| *pool.label == *group.label).for_each(|pool| all.add(pool.steps));
+        }
+        let row = |(metric, value): (String, Option<f64>)| {
+            let group = Group { metric: format!("pooled_{metric}").into(), ..group.clone() };
+            let figures = pools.len() as u64;
+            let count = if value.is_some() { figures } else { 0 };
+            let sums = Sums { figures, count, mean: value.map(Real::new), ..Sums::default() };
+            summary_row(entry.to_owned(), &group, &sums)
+        };
+        Ok(evaluate.figures(&all).into_iter().map(row).collect())
     }
 
     fn detection_rows(

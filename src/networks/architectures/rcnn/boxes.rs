@@ -25,6 +25,16 @@ pub fn clip(bounds: Box2, [height, width]: [f64; 2]) -> Box2 {
     [x1.clamp(0.0, width), y1.clamp(0.0, height), x2.clamp(0.0, width), y2.clamp(0.0, height)]
 }
 
+/// A box of an image `[H, W]` on the same image in another size.
+pub fn scaled(bounds: Box2, from: [i64; 2], to: [i64; 2]) -> Box2 {
+    if from == to {
+        return bounds;
+    }
+    let [y, x] = [0, 1].map(|axis| to[axis] as f64 / from[axis] as f64);
+    let [x1, y1, x2, y2] = bounds;
+    [x1 * x, y1 * y, x2 * x, y2 * y]
+}
+
 /// Whether both sides are at least so long; a box with a NaN is not.
 pub fn is_large(bounds: Box2, least: f64) -> bool {
     let [x1, y1, x2, y2] = bounds;

@@ -91,6 +91,26 @@ pub struct VolumetricAttention {
     pub reduction: i64,
 }
 
+/// The size in which images are shown to a network: as large as leaves the shorter side `shorter` pixels long at most,
+/// and the longer one `longer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageScale {
+    /// Pixels.
+    pub shorter: i64,
+    /// Pixels.
+    pub longer: i64,
+}
+
+impl ImageScale {
+    /// The size of an image `[H, W]` as it is shown, by torchvision's arithmetic.
+    pub fn shown(self, [height, width]: [i64; 2]) -> [i64; 2] {
+        let least = self.shorter as f32 / height.min(width).max(1) as f32;
+        let most = self.longer as f32 / height.max(width).max(1) as f32;
+        let factor = f64::from(least.min(most));
+        [height, width].map(|length| ((length as f64 * factor).floor() as i64).max(1))
+    }
+}
+
 /// A detector, complete.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RcnnConfig {
@@ -123,9 +143,9 @@ pub struct RcnnConfig {
     /// Attention to the rest of the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<VolumetricAttention>,
-    /// Whether things get masks.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub masks: bool,
+    /// The size in which images are shown; as they come without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ImageScale>,
 }
 
 impl RcnnConfig {
@@ -159,6 +179,11 @@ impl RcnnConfig {
         let counts = [self.anchor_samples, self.region_samples, self.proposals[0], self.proposals[1]];
         if counts.contains(&0) {
             return refuse("proposals", format!("at least 1 of each expected, {counts:?} found"));
+        }
+        if let Some(ImageScale { shorter, longer }) = self.scale
+            && !(1..=8192).contains(&shorter.min(longer))
+        {
+            return refuse("scale", format!("lengths from 1 to 8192 expected, {shorter} and {longer} found"));
         }
         if !(self.beta > 0.0 && self.beta.is_finite()) {
             return refuse("beta", format!("a positive number expected, {} found", self.beta));
@@ -201,6 +226,9 @@ pub struct RcnnSettings {
     /// Attention to the rest of the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<VolumetricAttention>,
+    /// The size in which images are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ImageScale>,
 }
 
 impl Default for RcnnSettings {
@@ -217,6 +245,7 @@ impl Default for RcnnSettings {
             proposals: [2000, 1000],
             beta: 1.0 / 9.0,
             attention: None,
+            scale: None,
         }
     }
 }
@@ -239,7 +268,7 @@ impl RcnnSettings {
             }
         };
         let Self { backbone, width, norm, pyramid, hidden, anchors, .. } = *self;
-        let Self { anchor_samples, region_samples, proposals, beta, attention, .. } = *self;
+        let Self { anchor_samples, region_samples, proposals, beta, attention, scale, .. } = *self;
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let config = RcnnConfig {
             slices: whole(slices),
@@ -256,7 +285,7 @@ impl RcnnSettings {
             proposals,
             beta,
             attention,
-            masks: false,
+            scale,
         };
         config.check()?;
         if config.attention.is_some() && config.stacks == 1 && matches!(view, InputView::Stack { .. }) {

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::boxes::{Box2, Coder, Draw, Match, matched, sampled};
+use super::boxes::{Box2, Coder, Draw, Match, matched, sampled, scaled};
 use super::heads::{Named, Proposed};
 use super::layers::nothing_of;
 use super::numbers;
@@ -29,6 +29,14 @@ pub(in crate::networks) struct Truth {
     pub boxes: Vec<Box2>,
     /// Their classes, from 1 on.
     pub classes: Vec<i64>,
+}
+
+impl Truth {
+    /// The same of an image `[H, W]` in another size.
+    pub fn scaled(&self, from: [i64; 2], to: [i64; 2]) -> Self {
+        let boxes = self.boxes.iter().map(|bounds| scaled(*bounds, from, to)).collect();
+        Self { boxes, classes: self.classes.clone() }
+    }
 }
 
 /// The seed of a step's draws: the training's, and its batches so far.

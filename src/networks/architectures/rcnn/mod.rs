@@ -116,6 +116,21 @@ impl Rcnn {
         }
     }
 
+    /// The size in which an image `[H, W]` is shown.
+    fn shown(&self, image: [i64; 2]) -> [i64; 2] {
+        self.config.scale.map_or(image, |scale| scale.shown(image))
+    }
+
+    /// Images `[M, C, H, W]` in the size in which they are shown.
+    fn resized(&self, images: &Tensor) -> Result<Tensor, NetworkError> {
+        let size = images.size();
+        let shown = self.shown([size[2], size[3]]);
+        if shown == [size[2], size[3]] {
+            return Ok(images.shallow_clone());
+        }
+        Ok(images.f_upsample_bilinear2d(shown, false, None, None)?)
+    }
+
     /// P2 to P5 of images `[M, slices, H, W]`.
     fn levels(&self, weights: &Weights, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>, NetworkError> {
         let size = images.size();
@@ -230,8 +245,10 @@ impl Rcnn {
         mode: Mode,
     ) -> Result<Losses, NetworkError> {
         loss::check(truths, self.config.classes)?;
-        let size = bags.size();
-        let image = [size[2], size[3]];
+        let (bags, was) = (&self.resized(bags)?, [bags.size()[2], bags.size()[3]]);
+        let image = self.shown(was);
+        let truths: Vec<Truth> = truths.iter().map(|truth| truth.scaled(was, image)).collect();
+        let truths = &truths[..];
         let seen = self.see(weights, bags, mode)?;
         let (said, anchors) = self.propose(weights, &seen.levels, image)?;
         let [objectness, proposal_box] =
@@ -263,7 +280,7 @@ impl Rcnn {
         mode: Mode,
     ) -> Result<Vec<Vec<FoundBox>>, NetworkError> {
         let size = bags.size();
-        let seen = self.see(weights, bags, mode)?;
+        let seen = self.see(weights, &self.resized(bags)?, mode)?;
         self.find_seen(weights, &seen, [size[2], size[3]], options)
     }
 
@@ -271,10 +288,15 @@ impl Rcnn {
         &self,
         weights: &Weights,
         seen: &Seen,
-        image: [i64; 2],
+        was: [i64; 2],
         options: &FindOptions,
     ) -> Result<Vec<Vec<FoundBox>>, NetworkError> {
+        let image = self.shown(was);
         let (said, anchors) = self.propose(weights, &seen.levels, image)?;
+        // No box is told of by a number that is none: an image would seem to show nothing.
+        if !numbers::of(&said.objectness)?.iter().all(|logit| logit.is_finite()) {
+            return Err(NetworkError::Logits { slice: 0 });
+        }
         let proposals = self.proposals(&said, &anchors, image, self.config.proposals[1])?;
         let (regions, _) = self.regions(weights, seen, &proposals, image)?;
         let named = self.head.forward(weights, &regions)?;
@@ -296,14 +318,16 @@ impl Rcnn {
             if !logits.iter().all(|logit| logit.is_finite()) {
                 return Err(NetworkError::Logits { slice: 0 });
             }
-            all.push(found::found(own, logits, codes, classes, size, options));
+            let mut found = found::found(own, logits, codes, classes, size, options);
+            found.iter_mut().for_each(|found| found.bounds = boxes::scaled(found.bounds, image, was));
+            all.push(found);
         }
         Ok(all)
     }
 
     /// What images `[M, slices, H, W]` of a volume leave, one for each.
     pub fn prepare(&self, weights: &Weights, images: &Tensor) -> Result<Vec<Prepared>, NetworkError> {
-        let levels = self.levels(weights, images, Mode::Infer)?;
+        let levels = self.levels(weights, &self.resized(images)?, Mode::Infer)?;
         let on_levels = self.config.attention.is_some_and(|attention| attention.at == At::Rpn);
         let modules = self.attention.iter().zip(&levels).filter(|_| on_levels);
         let keys =

@@ -124,6 +124,13 @@ const ATTENTION: &[Field] = &[
     ),
 ];
 
+const LENGTH: FieldKind = FieldKind::Integer { min: 1, max: 8192 };
+
+const SCALE: &[Field] = &[
+    Field::required("shorter", LENGTH, "The most pixels of the shorter side."),
+    Field::required("longer", LENGTH, "The most pixels of the longer side."),
+];
+
 const COUNT: FieldKind = FieldKind::Integer { min: 1, max: 100_000 };
 
 const RCNN: &[Field] = &[
@@ -186,6 +193,11 @@ const RCNN: &[Field] = &[
         FieldKind::Number { min: 1e-6, max: 1000.0, unit: "" },
         "0.1111111111111111",
         "The difference up to which the head's smooth L1 loss is a parabola.",
+    ),
+    open(
+        "scale",
+        FieldKind::Table(SCALE),
+        "The size in which images are shown to the network, by linear interpolation: as large as leaves the shorter side `shorter` pixels long at most, and the longer one `longer`; when it is left out, images are shown as they come.",
     ),
     open(
         "attention",

@@ -23,7 +23,7 @@ fn example(wanted: &VolumetricAttention) -> (Attention, Weights) {
     let value = |name: &str| match name {
         "attention.channel.squeeze.weight" => pattern(&[2, 4], [5, 7, 3, 7]),
         "attention.channel.embed.weight" => pattern(&[2, 2], [3, 5, 2, 5]),
-        "attention.channel.excite.weight" => pattern(&[4, 2], [2, 7, 3, 7]),
+        "attention.channel.excite.weight" => pattern(&[4, 2], [3, 7, 3, 7]),
         "attention.spatial.embed.weight" => pattern(&[1, 2, 7, 7], [3, 11, 5, 11]),
         "attention.spatial.excite.weight" => Tensor::from_slice(&[0.7]),
         _ => Tensor::from_slice(&[0.0]),

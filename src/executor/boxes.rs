@@ -1,0 +1,77 @@
+//! Detectors at work: what they are to find, and the boxes of a case.
+
+use tomoflow_connectors::{Digest, Reject};
+
+use super::artifact::encode;
+use super::ending::{misplaced, network, put};
+use super::found::on_original;
+use super::load::Context;
+use super::work::Action;
+use crate::networks::{Detector, Volume};
+use crate::operators::models::infer::Infer;
+use crate::operators::models::origin::ModelSource;
+use crate::operators::registry::Stage;
+use crate::operators::samples::things::{Kind, Things};
+use crate::operators::samples::view::View;
+use crate::operators::value::Case;
+use crate::pipeline::StageId;
+use crate::store::Outcome;
+
+/// Whether an action gives boxes.
+pub(super) fn gives(context: &Context, action: &Action) -> bool {
+    let stage = &context.plan.stages[action.stage.place()].stage;
+    matches!(stage, Stage::Infer(Infer { boxes: Some(_), .. }))
+}
+
+/// The detector that lies on a device, by its content and the stage that asks for it.
+#[derive(Default)]
+pub(super) struct Detectors {
+    loaded: Option<((Digest, StageId), Detector)>,
+}
+
+impl Detectors {
+    /// The boxes of a case, on its scan's original grid, by a model that is loaded unless it is there.
+    pub fn detect(
+        &mut self,
+        context: &Context,
+        action: &Action,
+        case: &Case,
+        load: impl FnOnce(&Infer, &[Digest]) -> Result<Detector, Reject>,
+    ) -> Result<Outcome, Reject> {
+        let Stage::Infer(infer) = &context.plan.stages[action.stage.place()].stage else {
+            return Err(misplaced());
+        };
+        let options = infer.boxes.ok_or_else(misplaced)?;
+        let models = action.work.models();
+        let wanted = (ModelSource::content(models), action.stage);
+        if self.loaded.as_ref().is_none_or(|(known, _)| *known != wanted) {
+            self.loaded = None;
+            self.loaded = Some((wanted, load(infer, models)?));
+        }
+        let (_, detector) = self.loaded.as_ref().ok_or_else(misplaced)?;
+        let volume = Volume { voxels: case.scan.voxels(), size: case.scan.size() };
+        let found = detector.detect(&volume, &options, infer.options.batch).map_err(network)?;
+        let kinds = detector.label_names().iter().zip(detector.things());
+        let kind =
+            |(name, labels): (&String, &Vec<String>)| Kind { name: name.clone(), labels: labels.clone() };
+        let things = Things(kinds.map(kind).collect());
+        let found = on_original(&found, case.scan.geometry(), &case.original, things)?;
+        put(context, &encode(&found)?)
+    }
+}
+
+/// What a detector is to find: what its samples declare, or each label with those that it holds.
+pub(super) fn kinds(context: &Context, view: &View, stage: usize, names: &[String]) -> Things {
+    view.things.clone().unwrap_or_else(|| Things::of_labels(names, &held(context, stage)))
+}
+
+/// Labels that hold others, each with these, by name, of a stage's cases.
+fn held(context: &Context, stage: usize) -> Vec<(String, Vec<String>)> {
+    let root = &context.plan.stages[context.plan.transforms(stage).1];
+    let source = root.inputs.get(1).and_then(|source| context.plan.stages.get(*source));
+    let Some(Stage::Labels(labels)) = source.map(|source| &source.stage) else { return Vec::new() };
+    let names = labels.label_names();
+    let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
+    let held = names.iter().zip(labels.nested());
+    held.map(|(outer, parts)| (outer.clone(), parts.iter().filter_map(name).collect())).collect()
+}
