@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::phantom::collection::write_collection;
+use crate::phantom::pelvis::{PelvisPhantom, write_pelves};
 use crate::phantom::vs::{PhantomError, VsPhantom, write_archive};
 
 /// The kinds of archives.
@@ -13,6 +14,34 @@ use crate::phantom::vs::{PhantomError, VsPhantom, write_archive};
 pub enum PhantomCommand {
     /// Write T2-like MR of heads with a tumour like a vestibular schwannoma, and its outlines.
     Vs(VsArgs),
+    /// Write T2-like MR of pelves with bladder, prostate and rectum as NIfTI files, of which only some have labels.
+    Pelvis(PelvisArgs),
+}
+
+/// What to write of pelves, and where.
+#[derive(Clone, Debug, Args)]
+pub struct PelvisArgs {
+    /// The number of cases with labels to learn from.
+    #[arg(long, default_value_t = 4)]
+    pub labelled: usize,
+    /// The number of cases with labels to choose the best epoch by.
+    #[arg(long, default_value_t = 2)]
+    pub validation: usize,
+    /// The number of cases without labels; what they hold is written to a folder of its own.
+    #[arg(long, default_value_t = 24)]
+    pub unlabelled: usize,
+    /// The number of cases with labels to test on.
+    #[arg(long, default_value_t = 40)]
+    pub test: usize,
+    /// The seed of the random numbers; the same seed gives the same files.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The numbers of slices, rows and columns; all of them show the same 112 x 160 x 160 mm.
+    #[arg(long, value_name = "DxHxW", default_value = "28x64x64", value_parser = parse_size)]
+    pub size: [usize; 3],
+    /// The folder that is written to; it is made when it is absent.
+    #[arg(long)]
+    pub out: PathBuf,
 }
 
 /// What to write, and where.
@@ -64,7 +93,10 @@ pub fn main(command: &PhantomCommand) -> ExitCode {
 /// # Errors
 /// [`PhantomError`] when the size is out of range, or a file cannot be written.
 pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
-    let PhantomCommand::Vs(args) = command;
+    let args = match command {
+        PhantomCommand::Vs(args) => args,
+        PhantomCommand::Pelvis(args) => return pelvis(args),
+    };
     let settings = VsPhantom { series: args.series, first: args.first, seed: args.seed, size: args.size };
     if args.collection {
         let written = write_collection(&settings, &args.out)?;
@@ -82,6 +114,26 @@ pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
         written.len(),
         written.len(),
         args.out.display()
+    ));
+    Ok(())
+}
+
+fn pelvis(args: &PelvisArgs) -> Result<(), PhantomError> {
+    let PelvisArgs { labelled, validation, unlabelled, test, seed, size, out } = args;
+    let settings = PelvisPhantom {
+        labelled: *labelled,
+        validation: *validation,
+        unlabelled: *unlabelled,
+        test: *test,
+        seed: *seed,
+        size: *size,
+    };
+    let written = write_pelves(&settings, out)?;
+    super::print(format_args!(
+        "{} scans in {}, {} of them without labels; who is for what is in split.csv\n",
+        written.len(),
+        out.display(),
+        unlabelled
     ));
     Ok(())
 }
@@ -106,6 +158,17 @@ mod tests {
         run(&CommandLine::try_parse_from(line).unwrap().command).unwrap();
         let files = std::fs::read_dir(out.path()).unwrap().count();
         assert_eq!(files, 5);
+    }
+
+    #[test]
+    fn pelves_are_as_many_as_asked_for() {
+        let out = tempfile::tempdir().unwrap();
+        let path = out.path().to_str().unwrap();
+        let counts = ["--labelled", "1", "--validation", "0", "--unlabelled", "2", "--test", "1"];
+        let line = ["phantom", "pelvis", "--size", "7x16x16", "--out", path].into_iter().chain(counts);
+        run(&CommandLine::try_parse_from(line).unwrap().command).unwrap();
+        let files = |below: &str| std::fs::read_dir(out.path().join(below)).unwrap().count();
+        assert_eq!(["images", "labels", "hidden"].map(files), [4, 2, 2]);
     }
 
     #[test]

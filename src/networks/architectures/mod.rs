@@ -9,6 +9,7 @@ use super::tensors::weights::{Layout, Weights};
 pub mod config;
 pub(in crate::networks) mod critic;
 pub(in crate::networks) mod dense;
+pub(in crate::networks) mod residual;
 pub mod unet;
 pub(in crate::networks) mod vnet;
 
