@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::phantom::collection::write_collection;
 use crate::phantom::liver::{LiverPhantom, write_cases};
+use crate::phantom::pelvis::{PelvisPhantom, write_pelves};
 use crate::phantom::vs::{Oracle, PhantomError, VsPhantom, oracle, write_archive};
 
 /// The kinds of archives.
@@ -16,6 +17,8 @@ pub enum PhantomCommand {
     Vs(VsArgs),
     /// Write CT-like volumes of livers with lesions, and vessels that look like these in a slice, in the files of LiTS.
     Liver(LiverArgs),
+    /// Write T2-like MR of pelves with bladder, prostate and rectum as NIfTI files, of which only some have labels.
+    Pelvis(PelvisArgs),
 }
 
 /// Which livers to write, and where.
@@ -36,6 +39,32 @@ pub struct LiverArgs {
     /// The number of vessels for each lesion, 0 to 1: with 1 half of what looks like a lesion in a slice is none.
     #[arg(long, default_value_t = 1.0)]
     pub hard: f64,
+    /// The folder that is written to; it is made when it is absent.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// What to write of pelves, and where.
+#[derive(Clone, Debug, Args)]
+pub struct PelvisArgs {
+    /// The number of cases with labels to learn from.
+    #[arg(long, default_value_t = 4)]
+    pub labelled: usize,
+    /// The number of cases with labels to choose the best epoch by.
+    #[arg(long, default_value_t = 2)]
+    pub validation: usize,
+    /// The number of cases without labels; what they hold is written to a folder of its own.
+    #[arg(long, default_value_t = 24)]
+    pub unlabelled: usize,
+    /// The number of cases with labels to test on.
+    #[arg(long, default_value_t = 40)]
+    pub test: usize,
+    /// The seed of the random numbers; the same seed gives the same files.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The numbers of slices, rows and columns; all of them show the same 112 x 160 x 160 mm.
+    #[arg(long, value_name = "DxHxW", default_value = "28x64x64", value_parser = parse_size)]
+    pub size: [usize; 3],
     /// The folder that is written to; it is made when it is absent.
     #[arg(long)]
     pub out: PathBuf,
@@ -99,6 +128,7 @@ pub fn main(command: &PhantomCommand) -> ExitCode {
 pub fn run(command: &PhantomCommand) -> Result<(), PhantomError> {
     let args = match command {
         PhantomCommand::Vs(args) => args,
+        PhantomCommand::Pelvis(args) => return pelvis(args),
         PhantomCommand::Liver(args) => return livers(args),
     };
     let VsArgs { series, first, seed, size, pixel_mm, hard, .. } = *args;
@@ -153,6 +183,26 @@ fn livers(args: &LiverArgs) -> Result<(), PhantomError> {
     Ok(())
 }
 
+fn pelvis(args: &PelvisArgs) -> Result<(), PhantomError> {
+    let PelvisArgs { labelled, validation, unlabelled, test, seed, size, out } = args;
+    let settings = PelvisPhantom {
+        labelled: *labelled,
+        validation: *validation,
+        unlabelled: *unlabelled,
+        test: *test,
+        seed: *seed,
+        size: *size,
+    };
+    let written = write_pelves(&settings, out)?;
+    super::print(format_args!(
+        "{} scans in {}, {} of them without labels; who is for what is in split.csv\n",
+        written.len(),
+        out.display(),
+        unlabelled
+    ));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -176,6 +226,17 @@ mod tests {
         let line = ["phantom", "liver", "--cases", "1", "--size", "8x48x48", "--hard", "0.5", "--out", path];
         run(&CommandLine::try_parse_from(line).unwrap().command).unwrap();
         assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 7);
+    }
+
+    #[test]
+    fn pelves_are_as_many_as_asked_for() {
+        let out = tempfile::tempdir().unwrap();
+        let path = out.path().to_str().unwrap();
+        let counts = ["--labelled", "1", "--validation", "0", "--unlabelled", "2", "--test", "1"];
+        let line = ["phantom", "pelvis", "--size", "7x16x16", "--out", path].into_iter().chain(counts);
+        run(&CommandLine::try_parse_from(line).unwrap().command).unwrap();
+        let files = |below: &str| std::fs::read_dir(out.path().join(below)).unwrap().count();
+        assert_eq!(["images", "labels", "hidden"].map(files), [4, 2, 2]);
     }
 
     #[test]

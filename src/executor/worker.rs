@@ -101,7 +101,7 @@ impl Working<'_> {
                 let trains = matches!(planned.stage, Stage::Train(_));
                 let case = context.case(if trains { planned.inputs[0] } else { stage }, row)?;
                 if trains {
-                    fit_to_train(&case)?;
+                    fit_to_train(&case, row.labels.is_some())?;
                 }
                 PreparedArtifact::encode(&case)?
             }
@@ -226,13 +226,17 @@ enum Applied {
 }
 
 /// Refuses a case that a training could not go on with: it alone is left out then.
-fn fit_to_train(case: &Case) -> Result<(), Reject> {
+fn fit_to_train(case: &Case, labelled: bool) -> Result<(), Reject> {
     if !values::all_finite(case.scan.voxels()) {
         return Err(values::not_finite());
     }
     let spacing_mm = case.scan.geometry().spacing_mm();
     if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
         return Err(Reject::new("BAD_GRID", format!("a spacing expected, {spacing_mm:?} mm found"), ""));
+    }
+    if !labelled {
+        // It is learned from as it is.
+        return Ok(());
     }
     let Some(labels) = &case.labels else {
         let hint = "give it outlines, or leave it out with `where`";
@@ -281,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_case_that_would_end_a_training_is_refused_by_itself() {
-        let code = |case: &Case| fit_to_train(case).err().map(|reject| reject.code.to_string());
+        let code = |case: &Case| fit_to_train(case, true).err().map(|reject| reject.code.to_string());
         let (fine, labels) = ([0.0, 1.0, -3.0, f32::MAX], Some([0, 1, 1, 0]));
         assert_eq!(code(&case(fine, labels)), None);
         for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

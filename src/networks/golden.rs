@@ -195,7 +195,7 @@ struct LossCase {
 }
 
 fn whole(loss: &Minimised, attention_weight: f64) -> Whole<'_> {
-    Whole { loss, attention_weight, sample_attention: 0.0, regions: &regions::NONE }
+    Whole { loss, attention_weight, sample_attention: 0.0, regions: &regions::NONE, heads: &[] }
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn every_loss_with_every_supervision() {
         let attention: Vec<Tensor> = golden.under("map.").keys().map(|i| leaf(&format!("map.{i}"))).collect();
         let leaves: Vec<Tensor> =
             std::iter::once(&logits).chain(&attention).map(Tensor::shallow_clone).collect();
-        let output = UnetOutput { logits, attention };
+        let output = UnetOutput { logits, attention, auxiliary: Vec::new() };
         let unet = Unet::new(&case.config).unwrap();
         let (weight, loss) = (golden.number("attention_weight"), Minimised::Known(case.loss.clone()));
         let value = total(&whole(&loss, weight), supervision(&unet), &output, &golden.tensors["labels"])

@@ -1,4 +1,4 @@
-//! Synthetic archives with truth: DICOM series and outlines as a hospital exports them.
+//! Synthetic archives with truth: DICOM series and outlines as a hospital exports them, and scans as research hands them out.
 
 pub mod collection;
 mod hard;
@@ -6,6 +6,8 @@ mod head;
 mod identity;
 pub mod liver;
 mod noise;
+mod organs;
+pub mod pelvis;
 mod scanner;
 mod tumour;
 pub mod vs;

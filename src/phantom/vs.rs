@@ -146,12 +146,15 @@ pub fn write_archive(settings: &VsPhantom, folder: &Path) -> Result<Vec<Written>
 }
 
 /// Refuses a matrix that no tumour fits into, or that no file holds.
+pub(super) fn check_size(size: [usize; 3]) -> Result<(), PhantomError> {
+    let out = (0..3).any(|axis| size[axis] < MIN_SIZE[axis] || size[axis] > MAX_SIZE[axis]);
+    if out { Err(PhantomError::Size { found: size }) } else { Ok(()) }
+}
+
+/// Refuses patients that cannot be.
 pub(super) fn check(settings: &VsPhantom) -> Result<(), PhantomError> {
     let VsPhantom { size, hard, pixel_mm, .. } = *settings;
-    let out = (0..3).any(|axis| size[axis] < MIN_SIZE[axis] || size[axis] > MAX_SIZE[axis]);
-    if out {
-        return Err(PhantomError::Size { found: size });
-    }
+    check_size(size)?;
     let setting = |what, found, hint| Err(PhantomError::Setting { what, found, hint });
     if !(0.0..=1.0).contains(&hard) {
         return setting("a hardness from 0 to 1", hard, "0 is easy, 1 as hard as it gets");

@@ -38,6 +38,9 @@ pub enum Variant {
     VsSeg,
     /// Milletari et al. 2016: residual levels of one to three convolutions, strided convolutions down and up.
     Vnet,
+    /// Yu et al. 2017: residual levels with norm and activation first, max-pooling down, deconvolution up, summed
+    /// skips, and heads on coarser levels.
+    Residual,
 }
 
 /// What gives the logits of a `vnet`.
@@ -52,9 +55,10 @@ pub enum Head {
 }
 
 /// The convolutions of levels, of variants that let one choose.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Units {
     /// How many each level has, from full resolution down; on the way up as many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub convolutions: Vec<i64>,
     /// Their norm.
     #[serde(default, skip_serializing_if = "is_batch")]
@@ -62,6 +66,9 @@ pub struct Units {
     /// What gives the logits.
     #[serde(default, skip_serializing_if = "is_point")]
     pub head: Head,
+    /// How much the losses of heads on coarser levels count, from the finest of these on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<f64>,
 }
 
 impl Units {
@@ -206,20 +213,40 @@ impl UnetConfig {
     fn check_units(&self) -> Result<(), NetworkError> {
         let refuse =
             |field: &str, message: String| Err(NetworkError::Config { field: field.to_owned(), message });
-        let Units { convolutions, .. } = &self.units;
-        if self.variant != Variant::Vnet {
+        let Units { convolutions, head, heads, .. } = &self.units;
+        if matches!(self.variant, Variant::Paper | Variant::VsSeg) {
             return match self.units.is_default() {
                 true => Ok(()),
-                false => refuse("units", "nothing expected beside a variant that is not `vnet`".to_owned()),
+                false => refuse("units", "`vnet` or `residual` expected beside them".to_owned()),
             };
         }
         if self.attention != Attention::Off {
-            return refuse("attention", "\"off\" expected by `vnet`".to_owned());
+            return refuse("attention", "\"off\" expected by `vnet` and `residual`".to_owned());
         }
         if self.dropout != 0.0 {
-            return refuse("dropout", format!("0 expected by `vnet`, {} found", self.dropout));
+            return refuse("dropout", format!("0 expected by `vnet` and `residual`, {} found", self.dropout));
         }
         let wanted = self.levels.len();
+        if self.variant == Variant::Residual {
+            // The deepest level has no head, and the finest one has that of the answer.
+            let most = wanted.saturating_sub(2);
+            if heads.len() > most {
+                return refuse(
+                    "heads",
+                    format!("{most} at most expected of {wanted} levels, {} found", heads.len()),
+                );
+            }
+            if let Some(weight) = heads.iter().find(|weight| !(0.0..=1000.0).contains(*weight)) {
+                return refuse("heads", format!("weights of 0 to 1000 expected, {weight} found"));
+            }
+            return match convolutions.is_empty() && is_point(head) {
+                true => Ok(()),
+                false => refuse("convolutions", "nothing expected by `residual`".to_owned()),
+            };
+        }
+        if !heads.is_empty() {
+            return refuse("heads", "none expected by `vnet`".to_owned());
+        }
         if convolutions.len() != wanted {
             let message =
                 format!("{wanted} numbers expected, one for each level, {} found", convolutions.len());

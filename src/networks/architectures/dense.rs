@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::Architecture;
 use super::config::{NetworkConfig, OwnConfig, Supervision, Variant};
+use super::residual::Residual;
 use super::unet::{Unet, UnetOutput};
 use super::vnet::Vnet;
 use crate::networks::NetworkError;
@@ -15,6 +16,7 @@ use crate::networks::tensors::weights::{Layout, Weights};
 pub(in crate::networks) enum Dense {
     Unet(Box<Unet>),
     Vnet(Box<Vnet>),
+    Residual(Box<Residual>),
     Own(Box<dyn Architecture>, OwnConfig),
 }
 
@@ -23,6 +25,9 @@ impl Dense {
         Ok(match config {
             NetworkConfig::Unet(config) if config.variant == Variant::Vnet => {
                 Self::Vnet(Box::new(Vnet::new(config)?))
+            }
+            NetworkConfig::Unet(config) if config.variant == Variant::Residual => {
+                Self::Residual(Box::new(Residual::new(config)?))
             }
             NetworkConfig::Unet(config) => Self::Unet(Box::new(Unet::new(config)?)),
             NetworkConfig::Rcnn(_) => {
@@ -42,6 +47,7 @@ impl Dense {
         match self {
             Self::Unet(unet) => unet.layout(),
             Self::Vnet(vnet) => vnet.layout(),
+            Self::Residual(residual) => residual.layout(),
             Self::Own(network, _) => network.layout(),
         }
     }
@@ -50,9 +56,10 @@ impl Dense {
     pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<UnetOutput, NetworkError> {
         let (network, config) = match self {
             Self::Unet(unet) => return unet.forward(weights, input, mode),
+            Self::Residual(residual) => return residual.forward(weights, input, mode),
             Self::Vnet(vnet) => {
                 let logits = vnet.forward(weights, input, mode)?;
-                return Ok(UnetOutput { logits, attention: Vec::new() });
+                return Ok(UnetOutput { logits, attention: Vec::new(), auxiliary: Vec::new() });
             }
             Self::Own(network, config) => (network, config),
         };
@@ -68,14 +75,22 @@ impl Dense {
                 found: format!("{:?}", logits.size()),
             });
         }
-        Ok(UnetOutput { logits, attention: Vec::new() })
+        Ok(UnetOutput { logits, attention: Vec::new(), auxiliary: Vec::new() })
     }
 
     /// How attention maps are supervised, and by which network's grids, where they are.
     pub fn supervision(&self) -> Option<(&Unet, Supervision)> {
         match self {
             Self::Unet(unet) => Some((unet, unet.supervision()?)),
-            Self::Vnet(_) | Self::Own(..) => None,
+            Self::Vnet(_) | Self::Residual(_) | Self::Own(..) => None,
+        }
+    }
+
+    /// How much the losses of heads on coarser levels count, where it has such.
+    pub fn heads(&self) -> &[f64] {
+        match self {
+            Self::Residual(residual) => residual.weights_of_heads(),
+            Self::Unet(_) | Self::Vnet(_) | Self::Own(..) => &[],
         }
     }
 
@@ -83,7 +98,7 @@ impl Dense {
     pub fn attends(&self) -> bool {
         match self {
             Self::Unet(unet) => !unet.attention_scales().is_empty(),
-            Self::Vnet(_) | Self::Own(..) => false,
+            Self::Vnet(_) | Self::Residual(_) | Self::Own(..) => false,
         }
     }
 
@@ -92,7 +107,7 @@ impl Dense {
         match self {
             Self::Unet(unet) => Ok((unet.folded(&weights, Kind::Float)?, Mode::Folded)),
             // What could be folded of another's, nobody knows.
-            Self::Vnet(_) | Self::Own(..) => Ok((weights, Mode::Infer)),
+            Self::Vnet(_) | Self::Residual(_) | Self::Own(..) => Ok((weights, Mode::Infer)),
         }
     }
 
@@ -101,7 +116,7 @@ impl Dense {
         match self {
             Self::Unet(_) => ready.to_kind(Kind::BFloat16),
             // With its running statistics, as in training.
-            Self::Vnet(_) | Self::Own(..) => ready.rounded(Kind::BFloat16),
+            Self::Vnet(_) | Self::Residual(_) | Self::Own(..) => ready.rounded(Kind::BFloat16),
         }
     }
 }

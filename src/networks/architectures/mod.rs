@@ -10,6 +10,7 @@ pub mod config;
 pub(in crate::networks) mod critic;
 pub(in crate::networks) mod dense;
 pub mod rcnn;
+pub(in crate::networks) mod residual;
 pub mod unet;
 pub(in crate::networks) mod vnet;
 

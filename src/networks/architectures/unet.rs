@@ -22,6 +22,8 @@ pub struct UnetOutput {
     /// without attention. Each lies on the padded input's grid, coarser by the
     /// [scale](Unet::attention_scales) at its place.
     pub attention: Vec<Tensor>,
+    /// Logits of heads on coarser levels, from the finest of these on, in training; empty where there are none.
+    pub auxiliary: Vec<Tensor>,
 }
 
 /// A U-Net without its numbers.
@@ -137,7 +139,7 @@ impl Unet {
             Some(head) => head.forward(weights, &x)?,
             None => x,
         };
-        Ok(UnetOutput { logits: crop(logits, size)?, attention })
+        Ok(UnetOutput { logits: crop(logits, size)?, attention, auxiliary: Vec::new() })
     }
 
     /// How many voxels `[D, H, W]` of the padded input a voxel of each attention map covers, in their order.
@@ -202,7 +204,7 @@ pub(super) fn pad_to(x: &Tensor, multiple: [i64; 3]) -> Result<Tensor, NetworkEr
 /// The way down from a level.
 fn down_from(parts: &mut Parts, index: usize, level: &Level, variant: Variant) -> Down {
     match variant {
-        Variant::Paper | Variant::Vnet => Down::Pool(level.pool),
+        Variant::Paper | Variant::Vnet | Variant::Residual => Down::Pool(level.pool),
         Variant::VsSeg => {
             let name = format!("encoder.{index}.down");
             Down::strided(parts, &name, level.channels, level.kernel, level.pool)

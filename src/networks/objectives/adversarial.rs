@@ -182,9 +182,11 @@ impl Objective for Adversarial {
         let output = self.supervised.forward(network, &input, moment.mode())?;
         let logits = output.logits.shallow_clone();
         let attention = output.attention.iter().map(|map| map.f_narrow(0, 0, drawn));
+        let auxiliary = output.auxiliary.iter().map(|logits| logits.f_narrow(0, 0, drawn));
         let output = UnetOutput {
             logits: logits.f_narrow(0, 0, drawn)?,
             attention: attention.collect::<Result<_, _>>()?,
+            auxiliary: auxiliary.collect::<Result<_, _>>()?,
         };
         let labels = batch.classes()?;
         let mut losses = self.supervised.losses_of(&output, &labels)?;

@@ -95,6 +95,7 @@ impl Supervised {
             attention_weight: self.attention_weight,
             sample_attention: self.sample_attention,
             regions: &self.regions,
+            heads: self.network.heads(),
         }
     }
 
@@ -105,11 +106,13 @@ impl Supervised {
         input: &Tensor,
         mode: Mode,
     ) -> Result<UnetOutput, NetworkError> {
-        let UnetOutput { logits, attention } = self.network.forward(weights, input, mode)?;
+        let UnetOutput { logits, attention, auxiliary } = self.network.forward(weights, input, mode)?;
         let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
+        let auxiliary = auxiliary.iter().map(|logits| logits.f_to_kind(Kind::Float));
         Ok(UnetOutput {
             logits: logits.f_to_kind(Kind::Float)?,
             attention: attention.collect::<Result<_, _>>()?,
+            auxiliary: auxiliary.collect::<Result<_, _>>()?,
         })
     }
 
@@ -287,6 +290,8 @@ pub(in crate::networks) struct Whole<'a> {
     pub sample_attention: f64,
     /// Labels that hold others, if they count so.
     pub regions: &'a Regions,
+    /// How much the losses of heads on coarser levels count.
+    pub heads: &'a [f64],
 }
 
 /// The loss of one batch.
@@ -313,10 +318,13 @@ pub(in crate::networks) fn total(
     let logits = &output.logits;
     let classes = logits.size().get(1).copied().unwrap_or(0);
     let truth = one_hot(labels, classes, logits.kind())?;
-    let (segmentation, weight) = match minimised.sample_attention > 0.0 {
+    let (mut segmentation, weight) = match minimised.sample_attention > 0.0 {
         true => weighed(minimised, logits, &truth)?,
         false => (of_all(loss, regions, logits, &truth)?, None),
     };
+    for (logits, weight) in output.auxiliary.iter().zip(minimised.heads) {
+        segmentation = segmentation.f_add(&times(&of_all(loss, regions, logits, &truth)?, *weight)?)?;
+    }
     let Some((unet, supervision)) = supervision.filter(|_| !output.attention.is_empty()) else {
         return Ok(Total { whole: segmentation, attention: None, weight });
     };

@@ -1,4 +1,4 @@
-//! The learning rate of each step: warm-up, then one of four ways down.
+//! The learning rate of each step: warm-up, then one of several ways down.
 
 use std::f64::consts::PI;
 
@@ -26,6 +26,15 @@ pub enum Schedule {
         /// Steps of the warm-up.
         warm_up: u64,
     },
+    /// It falls to a share of itself after each of `drops + 1` equal parts of all steps but the last.
+    Drop {
+        /// The share.
+        factor: f64,
+        /// How often it falls.
+        drops: u64,
+        /// Steps of the warm-up.
+        warm_up: u64,
+    },
     /// `(1 + cos(π t / T)) / 2`, of Loshchilov and Hutter (arXiv 1608.03983) without restarts.
     Cosine {
         /// Steps of the warm-up.
@@ -50,6 +59,7 @@ impl Schedule {
             Self::Constant { warm_up }
             | Self::Halve { warm_up }
             | Self::Polynomial { warm_up, .. }
+            | Self::Drop { warm_up, .. }
             | Self::Cosine { warm_up } => warm_up,
         }
     }
@@ -68,6 +78,10 @@ impl Schedule {
             Self::Constant { .. } => 1.0,
             Self::Halve { .. } => 0.5f64.powf(step.checked_div(halve_every).unwrap_or(0) as f64),
             Self::Polynomial { power, .. } => (1.0 - done).powf(power),
+            Self::Drop { factor, drops, .. } => {
+                let parts = u128::from(step) * (u128::from(drops) + 1) / (whole as u128).max(1);
+                factor.powf(parts.min(u128::from(drops)) as f64)
+            }
             Self::Cosine { .. } => (1.0 + (PI * done).cos()) / 2.0,
         }
     }
@@ -84,6 +98,8 @@ mod tests {
         assert_eq!(shares(Schedule::Constant { warm_up: 0 }), [1.0; 6]);
         assert_eq!(shares(Schedule::Halve { warm_up: 0 }), [1.0, 1.0, 0.5, 0.5, 0.25, 0.0625]);
         assert_eq!(shares(Schedule::Halve { warm_up: 2 }), [0.5, 1.0, 1.0, 1.0, 0.5, 0.125]);
+        let thirds = |step| Schedule::Drop { factor: 0.5, drops: 2, warm_up: 0 }.share(step, 6, 0);
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 99].map(thirds), [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]);
         let line = Schedule::Polynomial { power: 1.0, warm_up: 0 };
         assert_eq!(shares(line), [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]);
         // A rise of two steps, then two of the four that are left to fall.

@@ -239,7 +239,8 @@ mod tests {
     fn what_came_later_is_part_of_no_earlier_key() {
         let early = defaults();
         let mut later = early.clone();
-        for name in ["dropout", "map_pooling", "map_loss", "kernel", "convolutions", "norm", "head"] {
+        for name in ["dropout", "map_pooling", "map_loss", "kernel", "convolutions", "norm", "head", "heads"]
+        {
             later["network"][name] = json!(null);
         }
         assert_eq!(semantic(FIELDS, &later), semantic(FIELDS, &early));

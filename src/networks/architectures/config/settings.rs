@@ -98,7 +98,13 @@ pub struct UnetSettings {
     /// What gives the logits of a `vnet`; a 1x1x1 convolution where it is left open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
+    /// How much the heads of a `residual` on coarser levels count; 0.4 and 0.2 where it is left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Vec<f64>>,
 }
+
+/// The heads of `residual` on coarser levels, from the finest of these on.
+const HEADS: [f64; 2] = [0.4, 0.2];
 
 impl Default for UnetSettings {
     fn default() -> Self {
@@ -115,6 +121,7 @@ impl Default for UnetSettings {
             convolutions: None,
             norm: None,
             head: None,
+            heads: None,
         }
     }
 }
@@ -126,7 +133,7 @@ impl UnetSettings {
     /// [`NetworkError::Config`] where the fields do not go together.
     pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<UnetConfig, NetworkError> {
         let (dropout, supervision) = match self.variant {
-            Variant::Paper | Variant::Vnet => (0.0, Supervision::default()),
+            Variant::Paper | Variant::Vnet | Variant::Residual => (0.0, Supervision::default()),
             Variant::VsSeg => {
                 (VS_SEG_DROPOUT, Supervision { pooling: Pooling::Maximum, loss: MapLoss::Dice })
             }
@@ -150,26 +157,34 @@ impl UnetSettings {
     }
 
     fn units(&self, levels: usize) -> Result<Units, NetworkError> {
-        if self.variant == Variant::Vnet {
-            let counts = || (1..=levels.min(64) as i64).map(|level| level.min(3)).collect();
-            return Ok(Units {
-                convolutions: self.convolutions.clone().unwrap_or_else(counts),
-                norm: self.norm.unwrap_or_default(),
-                head: self.head.unwrap_or_default(),
-            });
-        }
+        let Self { convolutions, norm, head, heads, .. } = self;
         let given = [
-            ("convolutions", self.convolutions.is_some()),
-            ("norm", self.norm.is_some()),
-            ("head", self.head.is_some()),
+            ("convolutions", convolutions.is_some(), &[Variant::Vnet][..]),
+            ("norm", norm.is_some(), &[Variant::Vnet, Variant::Residual]),
+            ("head", head.is_some(), &[Variant::Vnet]),
+            ("heads", heads.is_some(), &[Variant::Residual]),
         ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((field, _)) => Err(NetworkError::Config {
-                field: (*field).to_owned(),
-                message: "nothing expected beside a variant that is not `vnet`".to_owned(),
-            }),
-            None => Ok(Units::default()),
+        if let Some((field, _, of)) =
+            given.iter().find(|(_, given, of)| *given && !of.contains(&self.variant))
+        {
+            let of: Vec<&str> =
+                of.iter().map(|of| if *of == Variant::Vnet { "`vnet`" } else { "`residual`" }).collect();
+            let message = format!("{} expected beside it", of.join(" or "));
+            return Err(NetworkError::Config { field: (*field).to_owned(), message });
         }
+        let norm = norm.unwrap_or_default();
+        Ok(match self.variant {
+            Variant::Paper | Variant::VsSeg => Units::default(),
+            Variant::Vnet => {
+                let counts = || (1..=levels.min(64) as i64).map(|level| level.min(3)).collect();
+                let convolutions = convolutions.clone().unwrap_or_else(counts);
+                Units { convolutions, norm, head: head.unwrap_or_default(), ..Units::default() }
+            }
+            Variant::Residual => {
+                let known = || HEADS.into_iter().take(levels.saturating_sub(2)).collect();
+                Units { norm, heads: heads.clone().unwrap_or_else(known), ..Units::default() }
+            }
+        })
     }
 
     fn each_level(&self) -> Result<Vec<Level>, NetworkError> {

@@ -114,8 +114,29 @@ const POLYNOMIAL: &[Field] = &[
     WARM_UP,
 ];
 
-const SCHEDULES: &[(&str, &[Field])] =
-    &[("constant", &[WARM_UP]), ("halve", &[WARM_UP]), ("polynomial", POLYNOMIAL), ("cosine", &[WARM_UP])];
+const DROP: &[Field] = &[
+    Field::semantic(
+        "factor",
+        FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+        "0.1",
+        "The share of itself that the learning rate falls to each time.",
+    ),
+    Field::semantic(
+        "drops",
+        FieldKind::Integer { min: 1, max: 1000 },
+        "2",
+        "How often it falls: with 2 after a third of all steps, and after two thirds.",
+    ),
+    WARM_UP,
+];
+
+const SCHEDULES: &[(&str, &[Field])] = &[
+    ("constant", &[WARM_UP]),
+    ("halve", &[WARM_UP]),
+    ("polynomial", POLYNOMIAL),
+    ("cosine", &[WARM_UP]),
+    ("drop", DROP),
+];
 const RETRAIN: &[Field] = &[
     Field::absent(
         "new_cases",
@@ -184,8 +205,8 @@ pub(super) const FIELDS: &[Field] = &[
         "schedule",
         FieldKind::Tagged(SCHEDULES),
         r#"{"type":"halve","warm_up":0}"#,
-        "How the learning rate goes on: it stays, it is halved by `halve_every`, or it falls to 0 after the last \
-         step, `(1 - t / T)^power` or along half a cosine.",
+        "How the learning rate goes on: it stays, it is halved by `halve_every`, it falls to 0 after the last \
+         step, `(1 - t / T)^power` or along half a cosine, or it drops to a share of itself after equal parts of all steps.",
     ),
     Field::semantic(
         "halve_every",

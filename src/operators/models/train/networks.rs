@@ -60,9 +60,9 @@ const UNET: &[Field] = &[
     ),
     Field::semantic(
         "variant",
-        FieldKind::Choice(&["paper", "vs_seg", "vnet"]),
+        FieldKind::Choice(&["paper", "vs_seg", "vnet", "residual"]),
         "\"paper\"",
-        "How levels are made and joined: `paper` pools by maximum and deconvolves; `vs_seg`, as KCL-BMEIS/VS_Seg, has residual levels, strided convolutions down and up, dropout, and attention at the bottleneck too; `vnet` (Milletari et al. 2016) has residual levels of `convolutions` and strided convolutions down and up.",
+        "How levels are made and joined: `paper` pools by maximum and deconvolves; `vs_seg`, as KCL-BMEIS/VS_Seg, has residual levels, strided convolutions down and up, dropout, and attention at the bottleneck too; `vnet` (Milletari et al. 2016) has residual levels of `convolutions` and strided convolutions down and up; `residual` (after Yu et al. 2017) adds what skips a level, and has heads on coarser levels.",
     ),
     open(
         "dropout",
@@ -92,12 +92,17 @@ const UNET: &[Field] = &[
     open(
         "norm",
         FieldKind::Choice(&["batch", "group", "none"]),
-        "The norm after each convolution of a `vnet`: over the batch, over groups of channels (eight, or as many as divide them), or none; `batch` when it is left out.",
+        "The norm of a `vnet` or `residual`: over the batch, over groups of channels (eight, or as many as divide them), or none; `batch` when it is left out.",
     ),
     open(
         "head",
         FieldKind::Choice(&["point", "level"]),
         "What gives the logits of a `vnet`: a 1x1x1 convolution, or one with the kernel of the finest level before it (`level`, as published); `point` when it is left out.",
+    ),
+    open(
+        "heads",
+        FieldKind::List { of: &FieldKind::Number { min: 0.0, max: 1000.0, unit: "" }, len: None },
+        "The weights of the losses of a `residual`'s heads on coarser levels, from the finest of these on, which training alone has; `[0.4, 0.2]` when it is left out.",
     ),
 ];
 

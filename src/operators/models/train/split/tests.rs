@@ -296,3 +296,34 @@ proptest! {
         prop_assert!(moved <= 2 * count, "{} of {} moved", moved, there);
     }
 }
+
+#[test]
+fn over_folds_that_are_tested_on_everybody_is_tested_on_once() {
+    // As Nie et al. have it: of 50 ten are tested on, five choose the best epoch, 35 are trained on.
+    let of = |fold| Split { fold_is: FoldIs::Test, validation: Share::Count(5), ..folds(5, fold, 0.2) };
+    let mut tested = BTreeSet::new();
+    for fold in 0..5 {
+        assert!(of(fold).checked().is_ok());
+        let parts = parts(&of(fold), 50);
+        let count = |part: Part| parts.values().filter(|found| **found == part).count();
+        assert_eq!([Part::Train, Part::Validation, Part::Test].map(count), [35, 5, 10]);
+        tested.extend(parts.into_iter().filter(|(_, part)| *part == Part::Test).map(|(patient, _)| patient));
+    }
+    assert_eq!(tested.len(), 50);
+    // One is left to be trained on, however many are asked for; and what cannot be had is said.
+    let many = Split { validation: Share::Count(99), ..of(0) };
+    assert_eq!(parts(&many, 10).values().filter(|part| **part == Part::Train).count(), 1);
+    let (few, all) = (patients(4), patients(50));
+    assert!(of(0).short(&subjects(&few, |_| "")).unwrap().to_string().contains("5 folds need 5 patients"));
+    assert_eq!(of(0).short(&subjects(&all, |_| "")), None);
+    let none = Split { validation: Share::Count(0), ..of(0) };
+    assert_eq!(none.short(&subjects(&all, |_| "")), None, "nobody else was asked for");
+    for wrong in [
+        Split { folds: None, fold: None, ..of(0) },
+        Split { file: Some("s.csv".into()), folds: None, ..of(0) },
+    ] {
+        assert_eq!(wrong.checked().unwrap_err()[0].field, "split.fold_is");
+    }
+    // Where a file names nobody, patients without labels are learned from.
+    assert!(of(0).admits_unlabelled("a", "b"));
+}
