@@ -14,6 +14,7 @@ mod support;
 mod bound;
 mod broken;
 mod changes;
+mod channels;
 mod cleaned;
 mod collection;
 mod combining;
