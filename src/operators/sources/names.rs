@@ -17,7 +17,8 @@ pub const FILES: Field = Field {
     role: Role::Operational,
     doc: "The patterns of the files' names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
           (without it, the name below `path` without its ending), `{patient}` the patient's (else each case is a \
-          patient), and of label maps `{label}` the label that a file holds; `*` and `?` stop at a `/`, `**/` does \
+          patient), of label maps `{label}` the label that a file holds, and of scans with `channels` `{channel}` the \
+          channel; `*` and `?` stop at a `/`, `**/` does \
           not; `!` before a pattern leaves out what fits it. A pattern that fits no file is a row `NO_FILE_FITS` in \
           `rejects`.",
 };
@@ -94,6 +95,36 @@ impl Names {
         let hint = "files of one label each and files of several are two sources";
         let problem = mixed.map(|(field, message)| vec![FieldProblem::new(field, message, hint)]);
         problem.map_or(Ok(names), Err)
+    }
+
+    /// The same of files of which each may hold one channel, `{channel}`.
+    ///
+    /// # Errors
+    /// The same, and of names of which some alone say a channel.
+    pub fn read_channels(config: &Config) -> Result<Self, Vec<FieldProblem>> {
+        let names = Self::read_with(config, &["case", "patient", "channel"])?;
+        let says = |pattern: &Wanted| pattern.says("channel");
+        match &names {
+            Self::Patterns { wanted, .. } if wanted.iter().any(says) && !wanted.iter().all(says) => {
+                let hint = "files of one channel each and files of all channels are two sources";
+                let message = "`{channel}` in all patterns or in none expected";
+                Err(vec![FieldProblem::new("files", message, hint)])
+            }
+            _ => Ok(names),
+        }
+    }
+
+    /// Whether each file holds one channel, which its name says.
+    pub fn say_channels(&self) -> bool {
+        matches!(self, Self::Patterns { wanted, .. } if wanted.iter().any(|pattern| pattern.says("channel")))
+    }
+
+    /// What the name of a file says of its channel.
+    pub fn channel(&self, below: &Path) -> Option<String> {
+        let Self::Patterns { wanted, .. } = self else { return None };
+        let name = below.to_str()?;
+        let found = wanted.iter().find(|pattern| named(&pattern.fits, name).is_some())?;
+        group(&found.fits, &found.fits.captures(name)?, "channel")?
     }
 
     /// Whether each file holds one label, which its name or the table says.
@@ -188,19 +219,24 @@ impl Names {
 /// What a pattern says of a name that fits it.
 fn named(pattern: &Regex, name: &str) -> Option<(Claim, Option<String>)> {
     let found = pattern.captures(name)?;
-    let all = |what: &str| -> Option<Option<String>> {
-        let mut values = pattern
-            .capture_names()
-            .flatten()
-            .filter(|group| group.starts_with(what))
-            .filter_map(|group| found.name(group).map(|value| value.as_str()));
-        let Some(first) = values.next() else { return Some(None) };
-        // `{case}/{case}.nii` means the same name twice.
-        values.all(|other| other == first).then(|| Some(first.to_owned()))
-    };
+    let all = |what: &str| group(pattern, &found, what);
+    all("channel")?;
     let case = all("case")?.unwrap_or_else(|| without_ending(name).to_owned());
     let patient = all("patient")?.unwrap_or_else(|| case.clone());
     Some((Claim::new(case, patient), all("label")?))
+}
+
+/// What stands for `{what}` in a name: none where the pattern has no such group, and no answer where it stands for
+/// different texts.
+fn group(pattern: &Regex, found: &regex::Captures<'_>, what: &str) -> Option<Option<String>> {
+    let mut values = pattern
+        .capture_names()
+        .flatten()
+        .filter(|group| group.starts_with(what))
+        .filter_map(|group| found.name(group).map(|value| value.as_str()));
+    let Some(first) = values.next() else { return Some(None) };
+    // `{case}/{case}.nii` means the same name twice.
+    values.all(|other| other == first).then(|| Some(first.to_owned()))
 }
 
 /// A name without what says its format.
