@@ -151,6 +151,31 @@ impl Context {
         join.join(&first, others, beside.names.clone())
     }
 
+    /// A case with all of its channels as they were scanned, on the grid of the first, before any transform.
+    ///
+    /// # Errors
+    /// As for [`Context::assembled`]; `NO_STAGE` where nothing in the pipeline puts these channels together.
+    pub fn scanned(&self, row: &BoundCase) -> Result<Case, Reject> {
+        let Some(beside) = &row.beside else {
+            return Err(Reject::new("CHANNELS_DIFFER", "a case of several channels expected, one found", ""));
+        };
+        let of_these = |stage: usize| match &self.plan.stages[stage].stage {
+            Stage::Channels(join) if *self.plan.channels(stage) == *beside.names => Some((stage, join)),
+            _ => None,
+        };
+        let (stage, join) = (0..self.plan.stages.len()).find_map(of_these).ok_or_else(|| {
+            Reject::new("NO_STAGE", "a stage that puts these channels together expected", "run the pipeline again")
+        })?;
+        let origin = |place: usize| self.plan.origin(self.plan.stages[stage].inputs[place]);
+        let first = self.assembled(origin(0), &row.first())?;
+        let other = |(place, other): (usize, &Other)| match other.case() {
+            Some(case) => self.assembled(origin(place), &case).map(channels::Other::There),
+            None => Ok(channels::Other::Missing(other.channels.into())),
+        };
+        let others = (1..).zip(&beside.others).map(other).collect::<Result<_, _>>()?;
+        join.join(&first, others, beside.names.clone())
+    }
+
     /// The transformed scan that `keep = true` left, if it is there already.
     fn kept(&self, stage: usize, row: &BoundCase) -> Result<Option<Case>, Reject> {
         let scan = Chain::to(&self.plan, stage).scan(row);

@@ -80,12 +80,11 @@ struct Images {
 }
 
 impl Images {
-    /// The place of the channel that a file holds, where each has its own; none for one that is not asked for.
+    /// The place of the channel that a file holds, where each has its own.
     fn channel(&self, below: &Path) -> Option<usize> {
         let said = self.names.channel(below)?;
-        let numbered = |place: &usize| format!("{place:04}") == said;
         let named = self.channels.iter().position(|name| *name == said);
-        named.or_else(|| (0..self.channels.len()).find(numbered))
+        named.or_else(|| (0..self.channels.len()).find(|place| numbered(*place) == said))
     }
 
     /// A scan of which one file holds all channels.
@@ -181,10 +180,7 @@ impl FileSource for Images {
     }
 
     fn claim(&self, path: &Path) -> Option<Claim> {
-        let below = path.strip_prefix(&self.path).ok()?;
-        let claim = self.names.place(below)?;
-        let asked = !self.names.say_channels() || self.channel(below).is_some();
-        asked.then_some(claim)
+        self.names.place(path.strip_prefix(&self.path).ok()?)
     }
 
     fn unmet(&self, there: &[&Path], of: usize) -> Vec<Unmet> {
@@ -237,9 +233,23 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let hint = "a scan of one channel needs no names: leave `channels` out";
         vec![FieldProblem::new("channels", message, hint)]
     })?;
-    let names = if channels.is_empty() { Names::read(config)? } else { Names::read_channels(config)? };
+    let names = if channels.is_empty() {
+        Names::read(config)?
+    } else {
+        Names::read_channels(config, &words(&channels))?
+    };
     let (path, modality) = (text(config, "path").into(), text(config, "modality").into());
     Ok(Stage::Scans(Arc::new(Images { path, names, modality, channels })))
+}
+
+/// A channel by its place, as nnU-Net has it: `0000`.
+fn numbered(place: usize) -> String {
+    format!("{place:04}")
+}
+
+/// What files of channels may be called by: their names and their places.
+pub fn words(channels: &[String]) -> Vec<String> {
+    channels.iter().cloned().chain((0..channels.len()).map(numbered)).collect()
 }
 
 /// The names of the channels; none of scans of one.
