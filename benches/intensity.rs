@@ -103,6 +103,7 @@ fn case() -> Case {
     };
     let voxels = (0..geometry.voxels()).map(voxel).collect();
     Case {
+        channels: None,
         scan: Arc::new(Scan::new(geometry.clone(), voxels).expect("a volume")),
         labels: None,
         original: Arc::new(geometry),

@@ -199,6 +199,7 @@ fn case(labelled: bool) -> Case {
     let voxels = (0..geometry.voxels()).map(|i| (i * 31 % 4096) as f32).collect();
     let labels = || (0..geometry.voxels()).map(|i| u16::from(i / 7 % 11 == 0)).collect();
     Case {
+        channels: None,
         scan: Arc::new(Scan::new(geometry.clone(), voxels).unwrap()),
         labels: labelled.then(|| Arc::new(LabelMap::new(geometry.clone(), labels()).unwrap())),
         original: Arc::new(geometry),

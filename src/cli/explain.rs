@@ -77,7 +77,10 @@ impl Display for Explained {
             )?;
         }
         let entered = [
-            self.slices.map(|slices| format!("scan of {slices} slices")),
+            match self.channels.as_slice() {
+                [] => self.slices.map(|slices| format!("scan of {slices} slices")),
+                channels => Some(format!("channels {}", channels.join(", "))),
+            },
             self.labels.as_ref().map(|labels| format!("labels {}", short(labels))),
             self.mask.as_ref().map(|mask| format!("mask {}", short(mask))),
             self.model.as_ref().map(|model| self.models(model)),

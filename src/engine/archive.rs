@@ -35,7 +35,7 @@ use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::operators::source::LabelsIn;
-use crate::pipeline::{Plan, StageId};
+use crate::pipeline::{Plan, PlannedStage, StageId};
 use crate::store::{Store, StoreError, Texts};
 
 pub use accept::Accept;
@@ -48,6 +48,9 @@ use told::ToldOf;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
 const VERDICTS: &[u8] = b"verdicts 4";
+
+/// Tells an index that knows of files of several volumes from one that may not.
+const OF_CHANNELS: u64 = 0x6368_616e_6e65_6c73;
 
 /// A change for the control plane.
 pub type Change = (Input, isize);
@@ -214,7 +217,16 @@ impl Archive {
     /// # Errors
     /// When the index cannot be written.
     pub fn forget_other_readings(&self) -> Result<(), StoreError> {
-        self.store.read_as(self.more.reading())
+        let reading = self.more.reading();
+        let channels = |stage: &PlannedStage| match &stage.stage {
+            Stage::Scans(source) => !source.channel_names().is_empty(),
+            _ => false,
+        };
+        // Files of several volumes were refused once: what reads them as channels reads them anew.
+        self.store.read_as(match self.plan.stages.iter().any(channels) {
+            true => reading ^ OF_CHANNELS,
+            false => reading,
+        })
     }
 
     /// Files that the sources hold.
@@ -343,7 +355,7 @@ fn model(
 }
 
 fn readers(plan: &Plan) -> Vec<Reader> {
-    let reader = |(number, stage): (usize, &crate::pipeline::PlannedStage)| {
+    let reader = |(number, stage): (usize, &PlannedStage)| {
         let rules = match &stage.stage {
             Stage::Assemble(rules) => *rules,
             Stage::Scans(_) => return Some(Reader { stage: StageId::at(number), origin: Origin::Files }),

@@ -5,6 +5,7 @@
 
 mod binding;
 mod cases;
+mod channels;
 mod ensemble;
 mod labels;
 mod models;
@@ -181,6 +182,7 @@ impl<'s> Built<'s, '_> {
                 let images = own(&known.images, plan.origin(index));
                 self.label(index, *newest, images);
             }
+            Stage::Channels(join) => self.channels(index, join),
             // Fused: what they depend on is in the chain's key, and they run inside its action.
             Stage::Transform(transform) => {
                 let mut cases = self.cases[&stage.inputs[0]].clone();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::{Geometry, LabelMap, Real, Reject, RunLength};
+use tomoflow_connectors::{Geometry, LabelMap, Real, Reject, RunLength, Scan};
 
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::FigureRow;
@@ -62,12 +62,15 @@ pub struct PreparedArtifact {
     pub geometry: Geometry,
     /// The names of the labels, from label 1 on.
     pub label_names: Vec<String>,
-    /// Intensities `[D, H, W]`.
+    /// Intensities `[D, H, W]`, of several channels `[C, D, H, W]`.
     pub scan: Arc<[f32]>,
     /// Classes `[D, H, W]`; none for a scan alone.
     pub labels: Option<Arc<[u8]>>,
+    /// The names of the channels; none of a scan of one.
+    pub channels: Vec<String>,
 }
 
+/// The names of channels stand behind it, where there are several.
 #[derive(Serialize, Deserialize)]
 struct PreparedHeader {
     geometry: Geometry,
@@ -86,11 +89,15 @@ impl PreparedArtifact {
             label_names: case.label_names.to_vec(),
             labelled: case.labels.is_some(),
         };
-        let header = encode(&header)?;
-        let mut bytes = Vec::with_capacity(8 + header.len() + case.scan.voxels().len() * 5);
+        let mut header = encode(&header)?;
+        if case.channel_count() > 1 {
+            header.extend(encode(&case.channel_names())?);
+        }
+        let per_voxel = 1 + 4 * case.channel_count();
+        let mut bytes = Vec::with_capacity(8 + header.len() + case.scan.voxels().len() * per_voxel);
         bytes.extend((header.len() as u64).to_le_bytes());
         bytes.extend(header);
-        for value in case.scan.voxels() {
+        for value in case.scans().flat_map(|scan| scan.voxels()) {
             bytes.extend(value.to_le_bytes());
         }
         for &label in case.labels.iter().flat_map(|labels| labels.voxels()) {
@@ -111,9 +118,13 @@ impl PreparedArtifact {
         let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged())?;
         let (header, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
-        let header: PreparedHeader = decode("prepared case", header)?;
+        let (header, names): (PreparedHeader, &[u8]) =
+            postcard::take_from_bytes(header).map_err(|_| damaged())?;
+        let channels: Vec<String> =
+            if names.is_empty() { Vec::new() } else { decode("prepared case", names)? };
         let voxels = header.geometry.voxels();
-        let (scan, labels) = rest.split_at_checked(voxels.saturating_mul(4)).ok_or_else(damaged)?;
+        let bytes = voxels.saturating_mul(4).saturating_mul(channels.len().max(1));
+        let (scan, labels) = rest.split_at_checked(bytes).ok_or_else(damaged)?;
         if labels.len() != if header.labelled { voxels } else { 0 } {
             return Err(damaged());
         }
@@ -123,7 +134,24 @@ impl PreparedArtifact {
             label_names: header.label_names,
             scan,
             labels: header.labelled.then(|| labels.into()),
+            channels,
         })
+    }
+
+    /// It as a case without labels, whose scan had another grid at first.
+    ///
+    /// # Errors
+    /// `DAMAGED_ARTIFACT` when its voxels do not fill its grid.
+    pub fn unlabelled(&self, original: Arc<Geometry>) -> Result<Case, Reject> {
+        let misfit =
+            |error: tomoflow_connectors::volume::SizeMismatch| damaged("prepared case", &error.to_string());
+        let case = |voxels: &[f32]| {
+            let scan = Scan::new(self.geometry.clone(), voxels.to_vec()).map_err(misfit)?;
+            let (scan, original, label_names) = (Arc::new(scan), original.clone(), Arc::from([]));
+            Ok(Case { channels: None, scan, labels: None, original, label_names, padding: None })
+        };
+        let cases = self.scan.chunks(self.geometry.voxels().max(1)).map(case);
+        Case::of_channels(cases.collect::<Result<_, Reject>>()?, self.channels.clone().into())
     }
 }
 
@@ -169,7 +197,6 @@ pub fn figure_rows(metrics: &[Metric]) -> Arc<[FigureRow]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tomoflow_connectors::Scan;
 
     fn grid() -> Geometry {
         Geometry::axis_aligned([2, 2, 3], [1.5, 0.4, 0.4])
@@ -190,6 +217,7 @@ mod tests {
         let scan = Scan::new(grid(), (0..12).map(|i| i as f32 * 0.5).collect()).unwrap();
         let labels = LabelMap::new(grid(), vec![1; 12]).unwrap();
         let case = Case {
+            channels: None,
             scan: Arc::new(scan),
             labels: Some(Arc::new(labels)),
             original: Arc::new(grid()),
@@ -200,6 +228,18 @@ mod tests {
         let back = PreparedArtifact::decode(&bytes).unwrap();
         assert_eq!(&back.scan[..], case.scan.voxels());
         assert_eq!(back.geometry, grid());
+        for end in 0..bytes.len() {
+            assert_eq!(PreparedArtifact::decode(&bytes[..end]).unwrap_err().code, "DAMAGED_ARTIFACT");
+        }
+        let other = Case { scan: Arc::new(Scan::new(grid(), vec![7.0; 12]).unwrap()), ..case.clone() };
+        let names: Arc<[String]> = ["a".to_owned(), "b".to_owned()].into();
+        let both = Case::of_channels(vec![case, other], names.clone()).unwrap();
+        let bytes = PreparedArtifact::encode(&both).unwrap();
+        let back = PreparedArtifact::decode(&bytes).unwrap();
+        assert_eq!((back.scan.len(), &back.channels[..]), (24, &names[..]));
+        assert_eq!(back.labels.as_ref().map(|labels| labels.len()), Some(12));
+        let again = back.unlabelled(Arc::new(grid())).unwrap();
+        assert!(again.scans().eq(both.scans()) && again.channel_names() == &names[..]);
         for end in 0..bytes.len() {
             assert_eq!(PreparedArtifact::decode(&bytes[..end]).unwrap_err().code, "DAMAGED_ARTIFACT");
         }

@@ -1,5 +1,6 @@
 //! The thread of one device: it keeps models resident, applies them and trains them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -35,7 +36,7 @@ use crate::operators::registry::Stage;
 use crate::operators::samples::dataset::{Dataset, PreparedCase};
 use crate::operators::samples::things::Things;
 use crate::operators::samples::view::{Input, View};
-use crate::operators::value::Case;
+use crate::operators::value::{Case, listed};
 use crate::pipeline::{PlannedStage, StageId};
 use crate::store::Outcome;
 
@@ -164,8 +165,16 @@ impl Models<'_> {
             return Err(without_attention());
         }
         let options = InferOptions { keep, ..infer.options };
-        let volume = |case: &'c Case| Volume { voxels: case.scan.voxels(), size: case.scan.size() };
-        let volumes: Vec<Volume<'_>> = cases.map(volume).collect();
+        let cases: Vec<&Case> = cases.collect();
+        for case in &cases {
+            of_these_channels(model, case)?;
+        }
+        let voxels: Vec<Cow<'_, [f32]>> = cases.iter().map(|case| side_by_side(case)).collect();
+        let volumes: Vec<Volume<'_>> = voxels
+            .iter()
+            .zip(&cases)
+            .map(|(voxels, case)| Volume { voxels, size: case.scan.size() })
+            .collect();
         let found = model.segment_together(&volumes, &options).map_err(network)?;
         Ok((found, model.label_names().to_vec()))
     }
@@ -194,6 +203,31 @@ impl Models<'_> {
 enum Step {
     Segmented(Case, Segmented, Vec<String>),
     Done(Outcome),
+}
+
+/// Refuses a case of other channels than the model was trained on.
+fn of_these_channels(model: &Model, case: &Case) -> Result<(), Reject> {
+    let found = case.channel_names();
+    match model.channel_names() {
+        Some(names) if names != found => {
+            let message = format!(
+                "a case of the model's channels, {}, expected, one of {} found",
+                listed(names),
+                listed(found)
+            );
+            let hint = "name and order the channels of `channels` as those of the training";
+            Err(Reject::new("CHANNELS_DIFFER", message, hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The intensities of all channels, `[C, D, H, W]`; nothing is copied of one.
+fn side_by_side(case: &Case) -> Cow<'_, [f32]> {
+    match case.channel_count() {
+        1 => Cow::Borrowed(case.scan.voxels()),
+        _ => Cow::Owned(case.scans().flat_map(|scan| scan.voxels()).copied().collect()),
+    }
 }
 
 fn back_on_grid(
@@ -321,6 +355,7 @@ fn train(
     let origin = Origin {
         preparation: Some(context.plan.preparation(prepared)),
         data: Some(data(members)),
+        channels: context.plan.channels(prepared),
         things: of_things.collect(),
     };
     let names = things.as_ref().map_or(names, Things::names);

@@ -3,7 +3,8 @@
 use serde_json::{Value as Json, json};
 use tomoflow_connectors::Digest;
 
-use super::work::{BoundCase, LabelRow, Member, OutlinesRow, SeriesRow};
+use super::work::{BoundCase, LabelRow, Member, Other, OutlinesRow, SeriesRow};
+use crate::operators::cases::channels::JoinChannels;
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::models::train::{Split, Train};
@@ -48,7 +49,7 @@ fn without_paths(config: &mut Config) {
 }
 
 /// A fused chain: from the stage that makes a case, through transforms, to the stage `to`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
     /// The stage that makes the case (`assemble`, `images`, `label`).
     pub root: usize,
@@ -59,6 +60,41 @@ pub struct Chain {
     by_labels: bool,
     /// Whether voxels that only pad a scan are left out of anything.
     by_padding: bool,
+    /// What the chain begins with where channels were put together.
+    channels: Option<Box<Joined>>,
+}
+
+/// How channels were put together, and what was done to each before.
+#[derive(Clone, Debug, PartialEq)]
+struct Joined {
+    operator: Digest,
+    inputs: Vec<Chain>,
+}
+
+impl Joined {
+    fn of(plan: &Plan, join: usize, channels: &JoinChannels) -> Self {
+        let planned = &plan.stages[join];
+        let others = planned.inputs.len().saturating_sub(1);
+        let fills: Vec<f32> = (0..others).map(|place| channels.fill.of(place)).collect();
+        let said = json!([plan.channels(join), fills]).to_string();
+        let operator = Digest::of_parts([code(planned).0.as_slice(), said.as_bytes()]);
+        Self { operator, inputs: planned.inputs.iter().map(|&input| Chain::to(plan, input)).collect() }
+    }
+
+    /// What the channels' intensities depend on: those of each input, or that it is missing.
+    fn scan(&self, case: &BoundCase) -> Digest {
+        let others = case.beside.iter().flat_map(|beside| &beside.others);
+        let cases = std::iter::once(Some(case.first())).chain(others.map(Other::case));
+        let mut parts = vec![b"channels".to_vec(), self.operator.0.to_vec()];
+        for (chain, case) in self.inputs.iter().zip(cases) {
+            parts.push(match case {
+                // Padding is left out where a scan comes onto another grid.
+                Some(case) => [&chain.scan(&case).0[..], &[u8::from(case.series.is_padded())]].concat(),
+                None => b"missing".to_vec(),
+            });
+        }
+        Digest::of_parts(parts.iter().map(Vec::as_slice))
+    }
 }
 
 impl Chain {
@@ -85,15 +121,26 @@ impl Chain {
             Stage::Transform(transform) => transform.minds_padding(),
             _ => false,
         });
-        let (scan, labels) = (part(Aspects::Scan), part(Aspects::Labels));
-        Self { root, assemble, scan, labels, by_labels, by_padding }
+        let (scan, mut labels) = (part(Aspects::Scan), part(Aspects::Labels));
+        let channels = plan.joining(root).and_then(|join| match &plan.stages[join].stage {
+            Stage::Channels(channels) => Some(Box::new(Joined::of(plan, join, channels))),
+            _ => None,
+        });
+        // Labels go with the first input, through what is done to it.
+        let first = channels.as_ref().and_then(|channels| channels.inputs.first());
+        if let Some(first) = first {
+            labels = Digest::of_parts([first.labels.0.as_slice(), &labels.0]);
+        }
+        let by_labels = by_labels || first.is_some_and(|first| first.by_labels);
+        Self { root, assemble, scan, labels, by_labels, by_padding, channels }
     }
 
     /// What the chain's intensities depend on.
     pub fn scan(&self, case: &BoundCase) -> Digest {
         let labels = self.labels(case).filter(|_| self.by_labels);
-        let parts = [&case.series.digest, &self.assemble, &self.scan].into_iter().chain(labels.as_ref());
-        let padding = (self.by_padding && case.series.is_padded()).then_some(&b"padding"[..]);
+        let base = self.channels.as_ref().map_or(case.series.digest, |channels| channels.scan(case));
+        let parts = [&base, &self.assemble, &self.scan].into_iter().chain(labels.as_ref());
+        let padding = (self.by_padding && case.is_padded()).then_some(&b"padding"[..]);
         Digest::of_parts(parts.map(|part| part.0.as_slice()).chain(padding))
     }
 
@@ -121,7 +168,7 @@ pub fn same_inference(plan: &Plan, one: usize, other: usize) -> bool {
     };
     let part = |stage: &PlannedStage| {
         let chain = Chain::to(plan, stage.inputs[0]);
-        (chain.root, chain.assemble, chain.scan)
+        (chain.root, chain.assemble, chain.scan, chain.channels)
     };
     alike && operator(a) == operator(b) && part(a) == part(b)
 }
@@ -211,6 +258,9 @@ pub fn recipe(plan: &Plan, train: usize) -> Digest {
         parts.push(operator(planned));
         let filter = planned.config.get("where").map(ToString::to_string).unwrap_or_default();
         parts.push(Digest::of(filter.as_bytes()));
+        if let Stage::Channels(_) = planned.stage {
+            parts.push(Digest::of(json!(plan.channels(stage)).to_string().as_bytes()));
+        }
         origins.extend(planned.inputs.iter().rev());
     }
     Digest::of_parts([SCHEMA, NUMERICS].into_iter().chain(parts.iter().map(|part| part.0.as_slice())))

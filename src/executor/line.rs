@@ -105,7 +105,7 @@ mod tests {
             notes: Vec::new(),
             digest: Digest::default(),
         };
-        let case = BoundCase { series: Arc::new(series), labels: None };
+        let case = BoundCase::of(Arc::new(series));
         job(key, Work::with_models(case, [Digest::of(&[model])].into()))
     }
 

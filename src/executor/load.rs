@@ -12,7 +12,8 @@ use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, ShortScan, d
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
 use super::truth::Truth;
-use super::work::{BoundCase, LabelRow, ScanForm, SeriesRow, SliceList, SliceRow};
+use super::work::{BoundCase, LabelRow, Other, ScanForm, SeriesRow, SliceList, SliceRow};
+use crate::operators::cases::channels::{self, JoinChannels};
 use crate::operators::registry::Stage;
 pub use crate::operators::source::vanished;
 use crate::operators::source::{DrawnOn, LabelPart, LabelsAt, LabelsIn, Planes, SliceFile};
@@ -114,7 +115,7 @@ impl Context {
         // What is kept does not say which voxels pad it.
         if planned.keep
             && row.labels.is_none()
-            && !row.series.is_padded()
+            && !row.is_padded()
             && let Some(case) = self.kept(stage, row)?
         {
             return Ok(case);
@@ -125,11 +126,58 @@ impl Context {
                 if let Some(rule) = transform.rule() {
                     return Err(rule.unsettled());
                 }
-                transform.apply(&self.case(planned.inputs[0], row)?)
+                transform.apply_to_all(&self.case(planned.inputs[0], row)?)
             }
+            Stage::Channels(join) => self.joined(stage, join, row),
+            // Its labels go with the first of the channels.
+            Stage::Label { .. } if self.plan.joining(stage).is_some() => self.case(planned.inputs[0], row),
             Stage::View(_) | Stage::Augment(_) => self.case(planned.inputs[0], row),
             _ => self.assembled(stage, row),
         }
+    }
+
+    /// A case of several channels, each as it comes to the stage that puts them together.
+    fn joined(&self, stage: usize, join: &JoinChannels, row: &BoundCase) -> Result<Case, Reject> {
+        let inputs = &self.plan.stages[stage].inputs;
+        let (Some((&first, inputs)), Some(beside)) = (inputs.split_first(), &row.beside) else {
+            return Err(Reject::new("CHANNELS_DIFFER", "a case of several channels expected, one found", ""));
+        };
+        let first = self.case(first, &row.first())?;
+        let other = |(&input, other): (&usize, &Other)| match other.case() {
+            Some(case) => self.case(input, &case).map(channels::Other::There),
+            None => Ok(channels::Other::Missing(other.channels.into())),
+        };
+        let others = inputs.iter().zip(&beside.others).map(other).collect::<Result<_, _>>()?;
+        join.join(&first, others, beside.names.clone())
+    }
+
+    /// A case with all of its channels as they were scanned, on the grid of the first, before any transform.
+    ///
+    /// # Errors
+    /// As for [`Context::assembled`]; `NO_STAGE` where nothing in the pipeline puts these channels together.
+    pub fn scanned(&self, row: &BoundCase) -> Result<Case, Reject> {
+        let Some(beside) = &row.beside else {
+            return Err(Reject::new("CHANNELS_DIFFER", "a case of several channels expected, one found", ""));
+        };
+        let of_these = |stage: usize| match &self.plan.stages[stage].stage {
+            Stage::Channels(join) if *self.plan.channels(stage) == *beside.names => Some((stage, join)),
+            _ => None,
+        };
+        let (stage, join) = (0..self.plan.stages.len()).find_map(of_these).ok_or_else(|| {
+            Reject::new(
+                "NO_STAGE",
+                "a stage that puts these channels together expected",
+                "run the pipeline again",
+            )
+        })?;
+        let origin = |place: usize| self.plan.origin(self.plan.stages[stage].inputs[place]);
+        let first = self.assembled(origin(0), &row.first())?;
+        let other = |(place, other): (usize, &Other)| match other.case() {
+            Some(case) => self.assembled(origin(place), &case).map(channels::Other::There),
+            None => Ok(channels::Other::Missing(other.channels.into())),
+        };
+        let others = (1..).zip(&beside.others).map(other).collect::<Result<_, _>>()?;
+        join.join(&first, others, beside.names.clone())
     }
 
     /// The transformed scan that `keep = true` left, if it is there already.
@@ -141,11 +189,8 @@ impl Context {
         else {
             return Ok(None);
         };
-        let scan = Scan::new(kept.geometry, kept.scan.to_vec())
-            .map_err(|error| Reject::new("DAMAGED_ARTIFACT", error.to_string(), ""))?;
         let original = Arc::new(Geometry::from(&row.series.grid));
-        let label_names = Arc::from([]);
-        Ok(Some(Case { scan: Arc::new(scan), labels: None, original, label_names, padding: None }))
+        kept.unlabelled(original).map(Some)
     }
 
     /// A case of a stage as it was scanned and drawn, before any transform.
@@ -154,14 +199,25 @@ impl Context {
     /// When a slice cannot be read or decoded, or the outlines cannot be drawn.
     pub fn assembled(&self, stage: usize, row: &BoundCase) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
-        let (scan, padding) = self.scan(stage, &row.series, &geometry)?;
+        let (scans, padding) = self.scan(stage, &row.series, &geometry)?;
         let truth = row.labels.as_ref().map(|labels| self.truth(&row.series, labels)).transpose()?;
         let (labels, label_names) = match truth {
             Some(truth) => (Some(truth.labels), truth.label_names),
             None => (None, Arc::from([])),
         };
-        let (scan, padding) = (Arc::new(scan), padding.map(Arc::new));
-        Ok(Case { scan, labels, original: Arc::new(geometry), label_names, padding })
+        let (original, padding) = (Arc::new(geometry), padding.map(Arc::new));
+        let case = |scan| Case {
+            channels: None,
+            scan: Arc::new(scan),
+            labels: labels.clone(),
+            original: original.clone(),
+            label_names: label_names.clone(),
+            padding: padding.clone(),
+        };
+        let cases: Vec<Case> = scans.into_iter().map(case).collect();
+        // One channel has no name, or one that nothing asks for.
+        let names = if cases.len() > 1 { self.plan.channels(self.plan.origin(stage)) } else { Vec::new() };
+        Case::of_channels(cases, names.into())
     }
 
     /// A scan's voxels as integers of 16 bits, in half the memory; none when they may be others.
@@ -181,20 +237,21 @@ impl Context {
         })
     }
 
-    /// A scan as it was read, by the stage that makes the scans of another, with the voxels that only pad it.
+    /// The channels of a scan as they were read, by the stage that makes the scans of another, with the voxels that only
+    /// pad it.
     fn scan(
         &self,
         stage: usize,
         series: &SeriesRow,
         grid: &Geometry,
-    ) -> Result<(Scan, Option<LabelMap>), Reject> {
-        let (scan, padding) = self.decoded(series, |list, files| {
+    ) -> Result<(Vec<Scan>, Option<LabelMap>), Reject> {
+        let (scans, padding) = self.decoded(series, |list, files| {
             let frames = frames(list, files);
             match &self.plan.stages[self.plan.origin(stage)].stage {
                 Stage::Scans(source) => {
                     let file = |(path, frame)| SliceFile { path, frame };
-                    let scan = source.load(grid, &frames.into_iter().map(file).collect::<Vec<_>>())?;
-                    Ok((scan, None))
+                    let files: Vec<SliceFile> = frames.into_iter().map(file).collect();
+                    Ok((source.load_channels(grid, &files)?, None))
                 }
                 _ => {
                     let heights = list.heights();
@@ -203,15 +260,15 @@ impl Context {
                         true => dicom::padding_of(&scan, &frames, &heights)?,
                         false => None,
                     };
-                    Ok((scan, padding))
+                    Ok((vec![scan], padding))
                 }
             }
         })?;
-        if scan.geometry() != grid {
+        if scans.iter().any(|scan| scan.geometry() != grid) {
             let message = "a scan on the grid that was indexed expected, another found";
             return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
         }
-        Ok((scan, padding))
+        Ok((scans, padding))
     }
 
     /// What `decode` makes of a scan's slices and the files that hold them.

@@ -26,7 +26,26 @@ pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
     // Which voxels pad the scan, and values in their place.
     let padded = if series.is_padded() { 8 } else { 0 };
     let on_original = (14 + 2 * more + maps + padded).saturating_mul(voxels(&original));
-    on_original.saturating_add((14 + maps).saturating_mul(largest))
+    let one = on_original.saturating_add((14 + maps).saturating_mul(largest));
+    one.saturating_add(others(&context.plan, action, largest))
+}
+
+/// What the channels beside the first hold: each on its own grid, on that of the first, and once more after a transform.
+fn others(plan: &Plan, action: &Action, largest: u64) -> u64 {
+    let Some(case) = action.work.case().filter(|_| action.work.reads_scan()) else { return 0 };
+    let beside = case.beside.iter().flat_map(|beside| &beside.others);
+    let beside = beside.map(|other| {
+        let own = other.series.as_ref().map_or(0, |series| voxels(&Geometry::from(&series.grid)));
+        (u64::from(other.channels), own)
+    });
+    // Those of one file have one grid.
+    let within = plan.channels(plan.origin(action.stage.place())).len().saturating_sub(1) as u64;
+    let within = (within > 0).then(|| (within, voxels(&Geometry::from(&case.series.grid))));
+    let bytes = |(channels, own): (u64, u64)| {
+        let each = own.saturating_mul(14).saturating_add(largest.saturating_mul(8));
+        each.saturating_mul(channels)
+    };
+    beside.chain(within).map(bytes).fold(0, u64::saturating_add)
 }
 
 /// Voxels of the largest grid on the way of a case to an action, by what each transform says of itself.

@@ -74,7 +74,7 @@ pub struct Reach {
 impl Reach {
     /// Of a stage of type `infer`.
     pub fn of(plan: &Plan, infer: usize) -> Self {
-        let (transforms, _) = plan.transforms(plan.stages[infer].inputs[0]);
+        let transforms = plan.regridded(plan.stages[infer].inputs[0]);
         let transforms = transforms.into_iter().map(|stage| plan.stages[stage].clone()).collect();
         Self { windows: Windows::of(plan, infer), transforms }
     }

@@ -227,7 +227,7 @@ enum Applied {
 
 /// Refuses a case that a training could not go on with: it alone is left out then.
 fn fit_to_train(case: &Case, labelled: bool) -> Result<(), Reject> {
-    if !values::all_finite(case.scan.voxels()) {
+    if !case.scans().all(|scan| values::all_finite(scan.voxels())) {
         return Err(values::not_finite());
     }
     let spacing_mm = case.scan.geometry().spacing_mm();
@@ -275,6 +275,7 @@ mod tests {
         let labels = labels.map(|labels| Arc::new(LabelMap::new(geometry.clone(), labels.to_vec()).unwrap()));
         let scan = Arc::new(Scan::new(geometry.clone(), voxels.to_vec()).unwrap());
         Case {
+            channels: None,
             scan,
             labels,
             original: Arc::new(geometry),

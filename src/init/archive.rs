@@ -70,6 +70,8 @@ pub struct Archive {
     pub cases: String,
     /// Its scans, those without labels among them.
     pub scans: Vec<Seen>,
+    /// The names of the channels of each scan; none of scans of one.
+    pub channels: Vec<String>,
     /// The labels, by name; none where there is nothing to learn.
     pub labels: Vec<String>,
     /// The modality as DICOM calls it, or empty.

@@ -30,12 +30,34 @@ impl Claims {
         Some(Self { folder: root.to_owned(), fields, names: names.ok()? })
     }
 
+    /// By a pattern in which `{channel}` stands for these words, or where that is none by files that hold all channels, of
+    /// which the source is told so.
+    pub fn of_channels(root: &Path, patterns: &[String], words: &[String], names: &[String]) -> Option<Self> {
+        let config = json!({ "files": patterns });
+        let names_of_files = Names::read_channels(config.as_object()?, words).ok()?;
+        let mut claims = Self::by_patterns(root, &["*".to_owned()], false)?;
+        let value = match patterns {
+            [one] => toml::text(one),
+            all => toml::list(all.iter().map(|text| toml::text(text))),
+        };
+        claims.fields = vec![
+            ("files".to_owned(), value),
+            ("channels".to_owned(), toml::list(names.iter().map(|name| toml::text(name)))),
+        ];
+        Some(Self { names: names_of_files, ..claims })
+    }
+
     /// By a table, which the pipeline file names so; `None` where it cannot be read.
     pub fn by_table(folder: &Path, table: &Path, written: &str) -> Option<Self> {
         let config = json!({ "table": table, "path": folder });
         let names = Names::read_labels(config.as_object()?).ok()?;
         let fields = vec![("table".to_owned(), toml::path(written))];
         Some(Self { folder: folder.to_owned(), fields, names })
+    }
+
+    /// Whether names of files say which channel they hold.
+    pub fn say_channels(&self) -> bool {
+        self.names.say_channels()
     }
 
     /// The case of a file, its patient, and the label that it holds.

@@ -23,7 +23,28 @@ struct Found {
     why: Option<String>,
     /// Scans of other channels, which a line names.
     beside: BTreeSet<PathBuf>,
+    /// The names of the channels of each scan; none of scans of one.
+    channels: Vec<String>,
     told: Vec<String>,
+}
+
+/// Scans that go together by their names: the pattern, what stands for `{channel}` in it with the channels' names, and the
+/// members that it leaves out.
+struct Together {
+    pattern: Pattern,
+    words: Vec<String>,
+    names: Vec<String>,
+    others: Vec<usize>,
+}
+
+impl Together {
+    /// What claims them; of channels as many as there are in a file, where no name tells them apart.
+    fn claims(&self, root: &Path, patterns: &[String]) -> Option<Claims> {
+        match self.names.is_empty() {
+            true => Claims::by_patterns(root, patterns, false),
+            false => Claims::of_channels(root, patterns, &self.words, &self.names),
+        }
+    }
 }
 
 /// What the archive is.
@@ -38,7 +59,12 @@ pub fn recognise(
 ) -> Result<Archive, InitError> {
     let tabled = described.is_none().then(|| by_table(survey, wishes)).flatten();
     let found = tabled.or_else(|| by_names(survey, described.as_ref())).ok_or_else(|| survey.nothing())?;
-    let mut archive = Archive { cases: "scans".to_owned(), told: found.told.clone(), ..Archive::default() };
+    let mut archive = Archive {
+        cases: "scans".to_owned(),
+        channels: found.channels.clone(),
+        told: found.told.clone(),
+        ..Archive::default()
+    };
     let label_files = label_files(survey, &found);
     let cases: BTreeSet<String> = label_files.iter().map(|(case, ..)| case.clone()).collect();
     seen(survey, &found, &cases, &mut archive);
@@ -87,6 +113,7 @@ fn by_table(survey: &Survey, wishes: &Wishes) -> Option<Found> {
         stems: [String::new(), String::new()],
         why,
         beside: BTreeSet::new(),
+        channels: Vec::new(),
         told: Vec::new(),
     })
 }
@@ -124,19 +151,94 @@ fn by_names(survey: &Survey, described: Option<&Described>) -> Option<Found> {
         .map(|(index, one)| one.filter(|_| chosen.contains(&index)))
         .collect();
     let mut told = Vec::new();
-    let (scan, others) = channel(naming::patterns(&of_scans), described, &mut told)?;
-    let beside = others.into_iter().map(|place| pairs[place].scan.clone()).collect();
-    let mut patterns = vec![scan.text.clone()];
-    let mut scans = Claims::by_patterns(&survey.root, &patterns, false)?;
+    let mut together = channels(naming::patterns(&of_scans), described, &mut told)?;
+    let files: Vec<&Path> = together.pattern.members.iter().map(|&at| pairs[at].scan.as_path()).collect();
+    volumes(survey, &files, described, &mut together, &mut told);
+    let beside = together.others.iter().map(|&place| pairs[place].scan.clone()).collect();
+    let mut patterns = vec![together.pattern.text.clone()];
+    let mut scans = together.claims(&survey.root, &patterns)?;
     let takes_labels = |scans: &Claims| {
         survey.images.iter().any(|image| image.labels_of.is_some() && scans.of(&image.file).is_some())
     };
     if takes_labels(&scans) {
         patterns.push(format!("!{}", naming::any_case(&label.text)));
-        scans = Claims::by_patterns(&survey.root, &patterns, false)?;
+        scans = together.claims(&survey.root, &patterns)?;
     }
+    let Together { pattern: scan, names: channels, .. } = together;
     let labels = Claims::by_patterns(&survey.root, std::slice::from_ref(&label.text), true)?;
-    Some(Found { scans, labels: Some(labels), stems: [scan.stem, label.stem], why: None, beside, told })
+    let stems = [scan.stem, label.stem];
+    Some(Found { scans, labels: Some(labels), stems, why: None, beside, channels, told })
+}
+
+/// The channels that scans of the same cases have: all, where their names differ in one word.
+fn channels(
+    mut patterns: Vec<Pattern>,
+    described: Option<&Described>,
+    told: &mut Vec<String>,
+) -> Option<Together> {
+    let one = |(pattern, others)| Together { pattern, words: Vec::new(), names: Vec::new(), others };
+    let most = patterns.first()?.members.len();
+    let of_most = |pattern: &&Pattern| 2 * pattern.members.len() > most;
+    let mut own: Vec<Pattern> = patterns.iter().filter(of_most).cloned().collect();
+    own.sort_by(|a, b| a.stem.cmp(&b.stem));
+    let Some((text, words)) = naming::channels(&own) else {
+        return channel(patterns, described, told).map(one);
+    };
+    let numbered = words.iter().enumerate().all(|(place, word)| *word == format!("{place:04}"));
+    let described = described.map(|described| described.channels.as_slice()).unwrap_or_default();
+    let names = if numbered && described.len() == words.len() { described.to_vec() } else { words.clone() };
+    told.push(format!(
+        "scans have {} channels, and all are read: {}; leave one out of `channels`, and its files are not asked for",
+        names.len(),
+        names.join(", ")
+    ));
+    let few = own.iter().map(|pattern| pattern.members.len()).min().unwrap_or(0);
+    if few < most {
+        told.push(format!(
+            "{} cases lack one of the channels, and are refused as CHANNEL_MISSING",
+            most - few
+        ));
+    }
+    patterns.retain(|pattern| !own.contains(pattern));
+    let others = patterns.into_iter().flat_map(|pattern| pattern.members).collect();
+    let stem = own.first().map(|pattern| pattern.stem.clone()).unwrap_or_default();
+    let members = own.into_iter().flat_map(|pattern| pattern.members).collect();
+    Some(Together { pattern: Pattern { text, stem, members }, words, names, others })
+}
+
+/// The channels of scans whose files hold several volumes each.
+fn volumes(
+    survey: &Survey,
+    files: &[&Path],
+    described: Option<&Described>,
+    together: &mut Together,
+    told: &mut Vec<String>,
+) {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for image in survey.images.iter().filter(|image| files.contains(&image.file.as_path())) {
+        *counts.entry(image.volumes).or_default() += 1;
+    }
+    let Some((&volumes, &count)) = counts.iter().max_by_key(|(volumes, count)| (**count, **volumes)) else {
+        return;
+    };
+    let whole = counts.values().sum::<usize>();
+    if count < whole {
+        told.push(format!(
+            "{} of {whole} files hold another number of volumes than {volumes}, and are refused by name",
+            whole - count
+        ));
+    }
+    if volumes < 2 || !together.names.is_empty() {
+        return;
+    }
+    let named = described.map(|described| described.channels.clone()).filter(|names| names.len() == volumes);
+    let guessed = named.is_none();
+    together.names = named.unwrap_or_else(|| (0..volumes).map(|place| format!("channel_{place}")).collect());
+    told.push(format!(
+        "files hold {volumes} volumes each, which are read as channels: {}{}",
+        together.names.join(", "),
+        if guessed { "; nothing names them, call them as they are" } else { "" }
+    ));
 }
 
 /// The pattern of the channel that is read, of those that scans of the same cases have, and the members of the others.
@@ -197,13 +299,20 @@ fn scans_alone(survey: &Survey) -> Option<Found> {
         .collect();
     let mut told = Vec::new();
     let patterns = naming::patterns(&templates);
-    let (scan, others) = match numbered {
-        true => channel(patterns, None, &mut told)?,
-        false => (patterns.into_iter().next()?, Vec::new()),
+    let mut together = match numbered {
+        true => channels(patterns, None, &mut told)?,
+        false => {
+            let pattern = patterns.into_iter().next()?;
+            Together { pattern, words: Vec::new(), names: Vec::new(), others: Vec::new() }
+        }
     };
-    let beside = others.into_iter().map(|place| scans[place].file.clone()).collect();
-    let scans = Claims::by_patterns(&survey.root, std::slice::from_ref(&scan.text), false)?;
-    Some(Found { scans, labels: None, stems: [scan.stem, String::new()], why: None, beside, told })
+    let files: Vec<&Path> = together.pattern.members.iter().map(|&at| scans[at].file.as_path()).collect();
+    volumes(survey, &files, None, &mut together, &mut told);
+    let beside = together.others.iter().map(|&place| scans[place].file.clone()).collect();
+    let claims = together.claims(&survey.root, std::slice::from_ref(&together.pattern.text))?;
+    let Together { pattern, names: channels, .. } = together;
+    let stems = [pattern.stem, String::new()];
+    Some(Found { scans: claims, labels: None, stems, why: None, beside, channels, told })
 }
 
 /// Label files that are claimed: case, structure and file.
@@ -220,6 +329,10 @@ fn label_files<'s>(survey: &'s Survey, found: &Found) -> Vec<(String, Option<Str
 /// Puts down the scans that are claimed, and lines on those that are not.
 fn seen(survey: &Survey, found: &Found, labelled: &BTreeSet<String>, archive: &mut Archive) {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    // A case of several channels is seen once.
+    let in_files = found.channels.len() > 1 && found.scans.say_channels();
+    let mut grids: BTreeMap<String, ([usize; 3], [f64; 3])> = BTreeMap::new();
+    let mut apart = BTreeSet::new();
     let (mut others, mut strangers) = (Vec::new(), Vec::new());
     for image in &survey.images {
         let claimed = found.scans.of(&image.file).filter(|_| image.labels_of.is_none());
@@ -231,6 +344,13 @@ fn seen(survey: &Survey, found: &Found, labelled: &BTreeSet<String>, archive: &m
             }
             continue;
         };
+        let grid = (image.shape, image.spacing_mm);
+        if in_files && let Some(first) = grids.insert(case.clone(), grid) {
+            if first != grid {
+                apart.insert(case);
+            }
+            continue;
+        }
         archive.scans.push(Seen {
             file: Some(image.file.clone()),
             spacing_mm: image.spacing_mm,
@@ -239,6 +359,13 @@ fn seen(survey: &Survey, found: &Found, labelled: &BTreeSet<String>, archive: &m
             labelled: labelled.contains(&case),
         });
         *counts.entry(case).or_default() += 1;
+    }
+    if let Some(first) = apart.first() {
+        archive.told.push(format!(
+            "{} cases have channels on different grids and are refused as GRID_MISMATCH, `{first}` first: a source for each \
+             channel and `type = \"channels\"` bring them onto one",
+            apart.len()
+        ));
     }
     let several: Vec<&String> =
         counts.iter().filter(|(_, count)| **count > 1).map(|(case, _)| case).collect();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tomoflow_connectors::imagefile::{read_image_head, read_scan};
+use tomoflow_connectors::imagefile::{read_image_head, read_scans};
 
 use super::archive::{Archive, Block};
 use super::toml;
@@ -45,7 +45,7 @@ pub fn looked_at(files: &[&Path]) -> (bool, Option<f64>) {
         let min = head.and_then(|head| head.figures?.min);
         air += usize::from(min.is_some_and(|min| min < AIR_HU));
         if min == Some(0.0)
-            && let Ok(scan) = read_scan(&file)
+            && let Some(scan) = read_scans(&file).ok().and_then(|scans| scans.into_iter().next())
         {
             let zero = scan.voxels().iter().filter(|&&value| value == 0.0).count();
             zeros.push(zero as f64 / scan.voxels().len().max(1) as f64);
@@ -66,6 +66,17 @@ pub fn operator(archive: &Archive, input: &str, border: Option<f64>) -> Block {
     } else {
         format!(" ({})", archive.modality_from)
     };
+    if archive.channels.len() > 1 {
+        let zeros = border.is_some_and(|share| share > BORDER);
+        let block = Block::new("operators.normal", "zscore")
+            .why(format!(
+                "Each channel of a scan is scaled by its own mean and deviation{}. A CT among them has a scale that means the \
+                 same in every scan: a source for each channel, with its own stages before `type = \"channels\"`, keeps it.",
+                if zeros { "; zeros, a quarter of the voxels and more, are a border that was cut off and take no part" } else { "" }
+            ))
+            .with("inputs", inputs);
+        return if zeros { block.with("foreground", toml::text("nonzero")) } else { block };
+    }
     match (ct, archive.learns()) {
         (true, true) => Block::new("operators.normal", "zscore")
             .why(format!(

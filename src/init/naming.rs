@@ -149,6 +149,35 @@ pub fn patterns(templates: &[Option<Template>]) -> Vec<Pattern> {
     patterns
 }
 
+/// Patterns that differ in one word alone, as one pattern with `{channel}` in its place, and the words in their order.
+pub fn channels(patterns: &[Pattern]) -> Option<(String, Vec<String>)> {
+    let texts: Vec<&str> = patterns.iter().map(|pattern| pattern.text.as_str()).collect();
+    let first = texts.first().filter(|_| texts.len() > 1)?;
+    let apart = |letter: char| !letter.is_alphanumeric();
+    let same = |at: usize| texts.iter().all(|text| text.as_bytes().get(at) == first.as_bytes().get(at));
+    let shared = (0..first.len()).take_while(|at| same(*at)).count();
+    // Words begin and end where no letter is.
+    let head = first
+        .get(..shared)?
+        .rfind(apart)
+        .map_or(0, |at| at + first[at..].chars().next().map_or(1, char::len_utf8));
+    let same_end = |at: &usize| {
+        let end = |text: &str| text.as_bytes().get(text.len().checked_sub(at + 1)?).copied();
+        texts.iter().all(|text| end(text) == end(first))
+    };
+    let shared = (0..first.len() - head).take_while(same_end).count();
+    let tail = first.get(first.len() - shared..)?;
+    let tail = tail.find(apart).map_or("", |at| &tail[at..]);
+    let word = |text: &&str| {
+        let word = text.get(head..text.len().checked_sub(tail.len())?)?;
+        (!word.is_empty() && !word.contains(['{', '}', '*', '/', '?'])).then(|| word.to_owned())
+    };
+    let words: Vec<String> = texts.iter().map(word).collect::<Option<_>>()?;
+    let distinct: BTreeSet<&String> = words.iter().collect();
+    let both = texts.iter().all(|text| text.starts_with(&first[..head]) && text.ends_with(tail));
+    (both && distinct.len() == words.len()).then(|| (format!("{}{{channel}}{tail}", &first[..head]), words))
+}
+
 /// One pattern for files of one kind.
 fn together(templates: &[&Template]) -> String {
     let Some(first) = templates.first() else { return String::new() };
@@ -256,6 +285,30 @@ mod tests {
             ]),
             ["raw/{patient}/*/{case}.nii", "der/{patient}/*/{case}_seg.nii"]
         );
+    }
+
+    #[test]
+    fn patterns_of_channels_differ_in_one_word() {
+        let of = |texts: &[&str]| {
+            let pattern =
+                |text: &&str| Pattern { text: (*text).to_owned(), stem: String::new(), members: vec![] };
+            channels(&texts.iter().map(pattern).collect::<Vec<_>>())
+        };
+        let found = |text: &str, words: &[&str]| {
+            Some((text.to_owned(), words.iter().map(|word| (*word).to_owned()).collect()))
+        };
+        assert_eq!(
+            of(&["imagesTr/{case}_0000.nii.gz", "imagesTr/{case}_0001.nii.gz"]),
+            found("imagesTr/{case}_{channel}.nii.gz", &["0000", "0001"])
+        );
+        assert_eq!(
+            of(&["{case}/{case}_t1.nii.gz", "{case}/{case}_t1ce.nii.gz", "{case}/{case}_flair.nii.gz"]),
+            found("{case}/{case}_{channel}.nii.gz", &["t1", "t1ce", "flair"])
+        );
+        assert_eq!(of(&["{case}/t1.nii", "{case}/t2.nii"]), found("{case}/{channel}.nii", &["t1", "t2"]));
+        assert_eq!(of(&["a/{case}.nii"]), None);
+        assert_eq!(of(&["{case}.nii", "{case}_t2.nii"]), None);
+        assert_eq!(of(&["x/{case}.nii", "y/{case}/t2.nii"]), None);
     }
 
     #[test]

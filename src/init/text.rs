@@ -67,12 +67,17 @@ pub fn write(archive: Archive, wishes: &Wishes) -> Draft {
 fn found(archive: &Archive, grids: &Grids) -> Vec<String> {
     let scans = archive.scans.len();
     let modality = if archive.modality.is_empty() { String::new() } else { format!(" {}", archive.modality) };
+    let channels = match archive.channels.as_slice() {
+        [] => String::new(),
+        channels => format!(" of the channels {}", channels.join(", ")),
+    };
     let labels = match archive.labels.len() {
         0 => String::new(),
         count if count > 8 => format!(", {} of them with labels: {count} structures", archive.labelled()),
         _ => format!(", {} of them with labels: {}", archive.labelled(), archive.labels.join(", ")),
     };
-    let mut lines = vec![format!("{scans}{modality} scan{}{labels}", if scans == 1 { "" } else { "s" })];
+    let mut lines =
+        vec![format!("{scans}{modality} scan{}{channels}{labels}", if scans == 1 { "" } else { "s" })];
     if grids.planned.is_some() {
         let lengths = grids.spacing_mm.map(toml::number).join("×");
         lines.push(format!("at {lengths} mm: {}", grids.fingerprint));
@@ -123,7 +128,7 @@ fn learning(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f6
 
 /// Of scans alone: what can be seen of them without a model.
 fn looking(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f64>) -> Vec<Block> {
-    let ct = archive.modality == "CT";
+    let ct = archive.modality == "CT" && archive.channels.is_empty();
     let mut blocks = Vec::new();
     let (input, above) = if ct {
         (grids.stage.clone(), "-300")
@@ -135,10 +140,14 @@ fn looking(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f64
         true => "What is denser than -300 HU is no air: a mask of the body, to see a pipeline work.",
         false => "What is brighter than the mean: a mask to see a pipeline work.",
     };
-    let stage = Block::new("operators.bright", "threshold")
+    let mut stage = Block::new("operators.bright", "threshold")
         .why(why)
         .with("inputs", toml::list([toml::text(&input)]))
-        .with("above", above)
+        .with("above", above);
+    if let Some(channel) = archive.channels.first() {
+        stage = stage.with("channel", toml::text(channel));
+    }
+    let stage = stage
         .after("with a model of yours: type = \"infer\", model = { safetensors = \"net.safetensors\" }, prepare = \"model\"");
     blocks.push(stage);
     blocks.push(Block::new("sinks.results", "delta").with("inputs", toml::list([toml::text("bright")])));

@@ -52,6 +52,16 @@ pub struct Origin {
     /// For each class of a network that gives boxes the labels that its things are made of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub things: Vec<Vec<String>>,
+    /// The names of the channels of its scans, in their order; none of scans of one channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
+}
+
+impl Origin {
+    /// How many channels its scans have, at least 1.
+    pub fn channel_count(&self) -> usize {
+        self.channels.len().max(1)
+    }
 }
 
 /// One operator of a preparation.
@@ -97,10 +107,13 @@ mod tests {
         let mut card = json!({ "network": network, "view": { "type": "patch", "size": [4, 4, 4] }, "label_names": ["a"] });
         let read = |card: &Value| serde_json::from_value::<ModelCard>(card.clone()).unwrap();
         assert_eq!(read(&card).origin, Origin::default());
+        assert_eq!(read(&card).origin.channel_count(), 1);
         card["preparation"] = json!([{ "type": "zscore", "version": 1, "settings": { "above": 0.0 } }]);
+        card["channels"] = json!(["t1", "flair"]);
         card["data"] = json!({ "digest": Digest::of(b"a"), "train": 3, "validation": 1 });
         let read = read(&card);
         let found = serde_json::to_value(&read).unwrap();
+        assert_eq!((&found["channels"], read.origin.channel_count()), (&card["channels"], 2));
         assert_eq!((&found["preparation"], &found["data"]), (&card["preparation"], &card["data"]));
         assert_eq!(read.origin.preparation.unwrap()[0].settings["above"], json!(0.0));
     }

@@ -92,7 +92,7 @@ pub fn around(voxels: &[f32]) -> f32 {
 pub struct WholeCase<'a> {
     /// What errors call it.
     pub name: &'a str,
-    /// Intensities `[D, H, W]`.
+    /// Intensities `[D, H, W]`, of several channels `[C, D, H, W]`.
     pub voxels: &'a [f32],
     /// `[D, H, W]`.
     pub size: [usize; 3],
@@ -131,7 +131,7 @@ pub trait SampleSource: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum InputView {
-    /// Windows `[D, H, W]` of the volume, one channel.
+    /// Windows `[D, H, W]` of the volume, one channel for each of the scan's.
     Patch {
         /// Voxels along `[D, H, W]`.
         size: [usize; 3],
@@ -155,7 +155,7 @@ pub enum InputView {
 }
 
 impl InputView {
-    /// Channels of a sample.
+    /// Channels of a sample, for each channel of the scan.
     pub fn channels(&self) -> usize {
         match *self {
             Self::Patch { .. } => 1,

@@ -240,7 +240,7 @@ impl Training<'_> {
 
     fn feed<'b>(&'b self, source: &'b dyn SampleSource, epoch: u64) -> Feed<'b> {
         let labels = self.task.label_names.len();
-        let fit = Fit { channels: self.task.view.channels(), labels, teaches: self.objective.teaches() };
+        let fit = Fit { channels: self.task.in_channels(), labels, teaches: self.objective.teaches() };
         let Running { readers, .. } = *self.running;
         let (batch, seed) = (self.settings.batch.max(1), self.settings.seed);
         Feed { source, fit, batch, readers, epoch, seed, beside: None }

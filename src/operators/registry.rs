@@ -20,6 +20,14 @@ pub trait Transform: Send + Sync {
     /// Runs on one case. Pure: the same input gives the same output.
     fn apply(&self, case: &Case) -> Result<Case, Failure>;
 
+    /// Runs on a case of any number of channels: on each by itself, unless what it does to one depends on the others.
+    ///
+    /// # Errors
+    /// As [`Transform::apply`], with the channel's name.
+    fn apply_to_all(&self, case: &Case) -> Result<Case, Failure> {
+        case.channel_by_channel(|channel| self.apply(channel))
+    }
+
     /// The grid that a case on this one has afterwards, the largest that it may come to: memory is counted by it,
     /// before any voxel is read. One that may only become smaller is counted as it came; so is one that it refuses.
     fn grid(&self, grid: &Geometry) -> Geometry {
@@ -109,6 +117,8 @@ pub enum Stage {
         /// Whether the newest of several structure sets is taken.
         newest: bool,
     },
+    /// Scans of several sources to one case.
+    Channels(super::cases::channels::JoinChannels),
     /// Case to case.
     Transform(Arc<dyn Transform>),
     /// Case to samples.

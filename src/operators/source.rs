@@ -181,8 +181,14 @@ impl FoundScan {
             return Err(Reject::new("SEVERAL_FILES", message, hint));
         };
         let image = file.header.as_ref().map_err(Clone::clone)?;
+        if image.volumes() > 1 {
+            let message = format!("one volume expected, {} in one file found", image.volumes());
+            let hint = "name its channels at the source, `channels = [\"T1\", \"FLAIR\"]`, or split the file, one volume \
+                        each";
+            return Err(Reject::new("SEVERAL_VOLUMES", message, hint));
+        }
         let slices = vec![FileSlice { file: 0, frame: 0 }];
-        let notes = image.notes.clone();
+        let notes = image.other_notes();
         Ok(Self { notes, ..Self::new(image.grid, Layout::Volume, slices, modality) })
     }
 }
@@ -202,7 +208,21 @@ pub trait ScanSource: FileSource {
     /// answer but the first is a part of its own, `CASE#1`, `CASE#2`, …
     fn judge(&self, case: &str, files: &[CaseFile<'_>]) -> Vec<Result<FoundScan, Reject>>;
 
-    /// The voxels of a scan that was judged, on its grid. That the files are those that were judged is checked
+    /// The names of the channels that each of its scans has; none where it has one, without a name.
+    fn channel_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The voxels of each channel of a scan that was judged, on its grid, in the order of
+    /// [`ScanSource::channel_names`].
+    ///
+    /// # Errors
+    /// As [`ScanSource::load`].
+    fn load_channels(&self, grid: &Geometry, slices: &[SliceFile]) -> Result<Vec<Scan>, Reject> {
+        self.load(grid, slices).map(|scan| vec![scan])
+    }
+
+    /// The voxels of a scan that was judged, on its grid, of several channels the first's. That the files are those that were judged is checked
     /// afterwards.
     ///
     /// # Errors

@@ -8,10 +8,16 @@ use tomoflow_connectors::{Geometry, LabelMap, Reject, Scan};
 use super::samples::things::Things;
 use crate::metrics::State;
 
+mod channels;
+
+pub use channels::{Channel, Channels, listed};
+
 /// A scan, with its labels when it has any, on one grid.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Intensities.
+    /// What a scan of several channels has beside the first; none of a scan of one.
+    pub channels: Option<Arc<Channels>>,
+    /// Intensities, of several channels the first's.
     pub scan: Arc<Scan>,
     /// Classes on the same grid, absent for a scan without labels.
     pub labels: Option<Arc<LabelMap>>,
@@ -28,7 +34,9 @@ impl Case {
     /// Bytes of its voxels, for budgets.
     pub fn bytes(&self) -> usize {
         let bytes = |labels: &Option<Arc<LabelMap>>| labels.as_ref().map_or(0, |labels| labels.bytes());
-        self.scan.bytes() + bytes(&self.labels) + bytes(&self.padding)
+        let others = self.channels.iter().flat_map(|channels| channels.others());
+        let others: usize = others.map(|channel| channel.scan.bytes() + bytes(&channel.padding)).sum();
+        self.scan.bytes() + bytes(&self.labels) + bytes(&self.padding) + others
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod boxes;
 mod bytes;
+mod channels;
 mod common;
 mod declare;
 mod describe;
@@ -160,6 +161,7 @@ fn read(
     patients_named(&declaration, &stages, &mut found);
     attention_there(&declaration, &wiring, &stages, &mut found);
     boxes::found_where_asked(&declaration, &wiring, &stages, &mut found);
+    channels::check(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::known_labels(&declaration.stages, &wiring.inputs, &stages, &mut found);
     if look {
@@ -239,7 +241,8 @@ fn labels_first(declaration: &Declaration, wiring: &Wiring, found: &mut Vec<Foun
         let label = stage.spec().is_some_and(|spec| spec.name == "label");
         let Some(Some(from)) = inputs.first().filter(|_| label) else { continue };
         let from = &declaration.stages[*from];
-        if from.spec().is_none_or(|spec| !matches!(spec.output, Output::SameAsInput)) {
+        let joins = from.spec().is_some_and(|spec| spec.name == "channels");
+        if joins || from.spec().is_none_or(|spec| !matches!(spec.output, Output::SameAsInput)) {
             continue;
         }
         let message = format!("`label` takes scans as they were assembled, `{}` changes them", from.name);

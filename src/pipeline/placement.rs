@@ -28,6 +28,9 @@ pub(super) fn own_spacings(
             continue;
         }
         for before in upstream(inputs, index) {
+            if let Some(Stage::Channels(_)) = &built[before] {
+                continue;
+            }
             let Some(Stage::Transform(transform)) = &built[before] else { break };
             let both = stages[before].spec().is_some_and(|spec| spec.aspects == Aspects::Both);
             if both && transform.axes() == Axes::Other {
@@ -59,7 +62,7 @@ pub(super) fn known_labels(
         let span = stage.table.key_at("around").map_or(stage.header, |key| key.span);
         for at in upstream(inputs, index) {
             match &built[at] {
-                Some(Stage::Transform(_)) => {}
+                Some(Stage::Transform(_) | Stage::Channels(_)) => {}
                 Some(Stage::Label { .. }) => {
                     let source =
                         inputs[at].get(1).copied().flatten().and_then(|source| built[source].as_ref());

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::common::RETRIES;
 use super::problem::Problem;
@@ -186,17 +187,72 @@ impl Plan {
         (transforms, at)
     }
 
-    /// What the transforms up to a stage do to a scan, as a model's card says it.
+    /// What the transforms up to a stage do to a scan, as a model's card says it; of several channels what is done to
+    /// each, and then how they become one case.
     pub fn preparation(&self, stage: usize) -> Vec<Step> {
-        self.transforms(stage).0.into_iter().map(|stage| self.stages[stage].step()).collect()
+        let (transforms, root) = self.transforms(stage);
+        let joined = self.joining(root).map(|join| {
+            let mut step = self.stages[join].step();
+            let inputs = self.stages[join].inputs.iter();
+            let each: Vec<Vec<Step>> = inputs.map(|&input| self.preparation(input)).collect();
+            step.settings.insert("names".to_owned(), json!(self.channels(join)));
+            step.settings.insert("prepared".to_owned(), json!(each));
+            step
+        });
+        joined.into_iter().chain(transforms.into_iter().map(|stage| self.stages[stage].step())).collect()
     }
 
-    /// The stage that makes the scans of one that makes cases: a `label` has them from its first input.
+    /// The stage that makes the scans of one that makes cases: of several channels the first's.
     pub fn scans(&self, cases: usize) -> usize {
-        match self.stages[cases].stage {
-            Stage::Assemble(_) | Stage::Scans(_) => cases,
-            _ => self.stages[cases].inputs[0],
+        self.origin(cases)
+    }
+
+    /// The stage that puts channels together, of one that makes cases: itself, or what a `label` has scans from.
+    pub fn joining(&self, cases: usize) -> Option<usize> {
+        let scans = match self.stages[cases].stage {
+            Stage::Label { .. } => *self.stages[cases].inputs.first()?,
+            _ => cases,
+        };
+        matches!(self.stages[scans].stage, Stage::Channels(_)).then_some(scans)
+    }
+
+    /// The transforms up to a stage that a scan's grid goes through, before its channels were put together and after.
+    pub fn regridded(&self, stage: usize) -> Vec<usize> {
+        let (mut transforms, mut root) = self.transforms(stage);
+        while let Some(join) = self.joining(root) {
+            let (before, first) = self.transforms(self.stages[join].inputs[0]);
+            transforms.splice(0..0, before);
+            root = first;
         }
+        transforms
+    }
+
+    /// The names of the channels of a stage's scans; none where they have one.
+    pub fn channels(&self, stage: usize) -> Vec<String> {
+        match &self.stages[stage].stage {
+            Stage::Scans(source) => source.channel_names(),
+            Stage::Channels(join) => match &join.names {
+                Some(names) => names.clone(),
+                None => self.input_channels(stage).concat(),
+            },
+            Stage::Transform(_)
+            | Stage::Label { .. }
+            | Stage::View(_)
+            | Stage::Augment(_)
+            | Stage::Train(_) => {
+                self.stages[stage].inputs.first().map_or_else(Vec::new, |&input| self.channels(input))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What each input of a stage that puts channels together gives: the names of its channels, or its own.
+    pub fn input_channels(&self, join: usize) -> Vec<Vec<String>> {
+        let of_input = |&input: &usize| {
+            let names = self.channels(input);
+            if names.is_empty() { vec![self.stages[input].name.clone()] } else { names }
+        };
+        self.stages[join].inputs.iter().map(of_input).collect()
     }
 
     /// The stage that makes the scans which a stage works on, itself or one before it.

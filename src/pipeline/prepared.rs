@@ -172,6 +172,10 @@ impl Cards<'_> {
     fn own(&self, index: usize) -> Option<Vec<Step>> {
         let mut steps = Vec::new();
         for before in upstream(self.inputs, index) {
+            // What is done to each channel is no row of steps.
+            if let Some(Stage::Channels(_)) = &self.built[before] {
+                return None;
+            }
             let Some(Stage::Transform(transform)) = &self.built[before] else { break };
             let (spec, config) = (self.stages[before].spec()?, self.stages[before].config.as_ref()?);
             if transform.rule().is_some() {

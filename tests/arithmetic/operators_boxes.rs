@@ -28,6 +28,7 @@ fn numbered(geometry: Geometry) -> Case {
     let count = geometry.voxels();
     let labels = (0..count).map(|i| (i * 7 % 5) as u16 * 16383).collect();
     Case {
+        channels: None,
         scan: Arc::new(Scan::new(geometry.clone(), (0..count).map(|i| i as f32).collect()).unwrap()),
         labels: Some(Arc::new(LabelMap::new(geometry.clone(), labels).unwrap())),
         original: Arc::new(geometry),

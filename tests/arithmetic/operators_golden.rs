@@ -25,6 +25,7 @@ fn transform(kind: &str, config: serde_json::Value) -> Arc<dyn Transform> {
 
 fn case(geometry: Geometry, scan: Vec<f32>, labels: Option<Vec<u16>>) -> Case {
     Case {
+        channels: None,
         scan: Arc::new(Scan::new(geometry.clone(), scan).unwrap()),
         labels: labels.map(|labels| Arc::new(LabelMap::new(geometry.clone(), labels).unwrap())),
         original: Arc::new(geometry),

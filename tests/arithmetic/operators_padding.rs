@@ -29,6 +29,7 @@ fn case(size: [usize; 3], values: &[f32]) -> Case {
     let grid = Geometry::axis_aligned(size, [2.0, 1.0, 1.0]);
     let padding = values.iter().map(|value| u16::from(*value == P)).collect();
     Case {
+        channels: None,
         scan: Arc::new(Scan::new(grid.clone(), values.to_vec()).unwrap()),
         labels: None,
         original: Arc::new(grid.clone()),

@@ -17,6 +17,7 @@ fn resample(spacing_mm: [f64; 3], convention: Convention) -> Resample {
 
 fn case(geometry: Geometry, scan: Vec<f32>, labels: Option<Vec<u16>>) -> Case {
     Case {
+        channels: None,
         scan: Arc::new(Scan::new(geometry.clone(), scan).unwrap()),
         labels: labels.map(|labels| Arc::new(LabelMap::new(geometry.clone(), labels).unwrap())),
         original: Arc::new(geometry),

@@ -15,6 +15,7 @@ const CONVENTIONS: [Convention; 3] = [Convention::Monai, Convention::Nnunet, Con
 
 fn case(geometry: Geometry, scan: Vec<f32>, labels: Option<Vec<u16>>) -> Case {
     Case {
+        channels: None,
         scan: Arc::new(Scan::new(geometry.clone(), scan).unwrap()),
         labels: labels.map(|labels| Arc::new(LabelMap::new(geometry.clone(), labels).unwrap())),
         original: Arc::new(geometry),

@@ -17,7 +17,8 @@ fn case() -> Case {
         vs::case(&VsPhantom { series: 1, first: 0, seed: 3, size: [10, 40, 40], ..VsPhantom::DEFAULT }, 0);
     let original = Arc::new(scan.geometry().clone());
     let label_names = ["tumour".to_owned(), "cochlea".to_owned()].into();
-    Case { scan: Arc::new(scan), labels: Some(Arc::new(labels)), original, label_names, padding: None }
+    let (scan, labels) = (Arc::new(scan), Some(Arc::new(labels)));
+    Case { channels: None, scan, labels, original, label_names, padding: None }
 }
 
 /// Rounded, so that the last bits of another processor's sums are no new version.

@@ -83,7 +83,7 @@ impl Place {
 
     /// Runs `init`, and gives the pipeline's text and what was said.
     fn init(&self) -> (String, String) {
-        let output = tomoflow(self.folder.path(), &["init", "data", "--out", "p.toml"]);
+        let output = tomoflow(self.folder.path(), &["init", "data", "--out", "p.toml", "--force"]);
         assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
         let written = fs::read_to_string(self.folder.path().join("p.toml")).unwrap();
         let output_check = tomoflow(self.folder.path(), &["check", "p.toml"]);
@@ -158,7 +158,8 @@ fn nnunet_with_regions_folds_and_a_second_channel() {
         &written,
         &[
             "nnU-Net's raw layout",
-            "files = \"imagesTr/{case}_0000.nii.gz\"",
+            "files = \"imagesTr/{case}_{channel}.nii.gz\"",
+            "channels = [\"T2\", \"T1\"]",
             "files = \"labelsTr/{case}.nii.gz\"",
             "labels = { whole = [1, 2], core = [2] }",
             "[3]",
@@ -166,7 +167,7 @@ fn nnunet_with_regions_folds_and_a_second_channel() {
             "split = { file = \"data/splits_final.json\", fold = 0 }",
         ],
     );
-    has(&said, &["channels", "(T1)", "imagesTs/case_9_0000.nii.gz", "fold 0 of 2"]);
+    has(&said, &["2 channels, and all are read: T2, T1", "imagesTs/case_9_0000.nii.gz", "fold 0 of 2"]);
     place.learns(4, &["whole", "core"]);
     let metrics = place.metrics();
     let parts: Vec<&str> =
@@ -196,15 +197,22 @@ fn decathlon_and_its_files_of_several_channels() {
     );
     place.learns(3, &["Schwannoma"]);
 
-    // The same with a time axis: nothing is taken of it without a word.
+    // The same with a fourth axis: its volumes are channels.
     for index in 1..4 {
         fs::remove_file(place.path(&format!("imagesTr/vs_{index:03}.nii.gz"))).unwrap();
         several_volumes(&place.path(&format!("imagesTr/vs_{index:03}.nii")), &phantom(index).0);
     }
-    let output = tomoflow(place.folder.path(), &["init", "data", "--out", "q.toml"]);
-    assert_eq!(output.status.code(), Some(65), "{output:?}");
-    has(&text(&output.stderr), &["3 files of several volumes", "imagesTr/vs_001.nii", "MRI"]);
-    assert!(!place.folder.path().join("q.toml").exists());
+    let (written, said) = place.init();
+    has(&written, &["channels = [\"channel_0\", \"channel_1\"]", "files = \"imagesTr/{case}.nii\""]);
+    has(&said, &["files hold 2 volumes each", "nothing names them"]);
+    let named = json!({
+        "modality": { "0": "FLAIR", "1": "T1w" }, "labels": { "0": "background", "1": "Schwannoma" },
+        "numTraining": 3, "training": [], "test": [],
+    });
+    place.write("dataset.json", &named.to_string());
+    let (written, _) = place.init();
+    has(&written, &["channels = [\"FLAIR\", \"T1w\"]", "of the channels FLAIR, T1w"]);
+    place.learns(3, &["Schwannoma"]);
 }
 
 /// A NIfTI of two volumes, made by hand: the header of one, with a fourth axis.
@@ -296,9 +304,15 @@ fn a_folder_for_each_case_with_several_contrasts() {
     let (written, said) = place.init();
     has(
         &written,
-        &["{case}/{case}_flair.nii.gz", "{case}/{case}_seg.nii.gz", "label_1 = [1]", "label_4 = [4]"],
+        &[
+            "{case}/{case}_{channel}.nii.gz",
+            "channels = [\"flair\", \"t1\", \"t2\"]",
+            "{case}/{case}_seg.nii.gz",
+            "label_1 = [1]",
+            "label_4 = [4]",
+        ],
     );
-    has(&said, &["3 channels", "_t1.nii.gz", "_t2.nii.gz", "labels have no names"]);
+    has(&said, &["3 channels, and all are read: flair, t1, t2", "labels have no names"]);
     place.learns(3, &["label_1", "label_2", "label_4"]);
 }
 

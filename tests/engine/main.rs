@@ -15,6 +15,7 @@ mod bound;
 mod boxes;
 mod broken;
 mod changes;
+mod channels;
 mod cleaned;
 mod collection;
 mod combining;

@@ -36,6 +36,34 @@ type = "delta"
 inputs = ["segment"]
 "#;
 
+/// A second channel of each study, beside the rest.
+const WITH_CHANNELS: &str = r#"
+[sources.pet]
+type = "dicom"
+path = "archive"
+where = { Modality = "PT" }
+
+[operators.pet_volume]
+type = "assemble"
+inputs = ["pet"]
+
+[operators.joined]
+type = "channels"
+inputs = ["volume", "pet_volume"]
+names = ["mr", "pt"]
+on_missing = "zero"
+
+[operators.both]
+type = "threshold"
+inputs = ["joined"]
+above = 100.0
+channel = "pt"
+
+[sinks.channels]
+type = "delta"
+inputs = ["both"]
+"#;
+
 /// One slice of an archive: whose it is, and what was done to it.
 #[derive(Clone, Debug)]
 struct Slice {
@@ -72,6 +100,8 @@ pub struct World {
     /// Base series whose patient has another number than their outlines'.
     renamed: BTreeSet<usize>,
     declared: Declared,
+    /// For each base series with a second channel, what was added to its intensities.
+    seconds: BTreeMap<usize, usize>,
     model: usize,
     touched: BTreeSet<PathBuf>,
     number: usize,
@@ -102,12 +132,14 @@ impl World {
             nameless: BTreeSet::new(),
             renamed: BTreeSet::new(),
             declared,
+            seconds: BTreeMap::new(),
             model: 0,
             touched: BTreeSet::new(),
             number: 0,
         };
         world.replace_model(0);
         world.add(0);
+        world.second(0, 0);
         world.label(0, 0, 0);
         world
     }
@@ -131,7 +163,7 @@ impl World {
     pub fn change(&mut self, rng: &mut ChaCha8Rng) -> Option<&'static str> {
         let base = rng.random_range(0..SERIES);
         let there = self.slices.iter().any(|slice| slice.base == base);
-        match rng.random_range(0..23) {
+        match rng.random_range(0..26) {
             0 | 1 if !there => {
                 self.add(base);
                 if rng.random_bool(0.3) {
@@ -176,6 +208,11 @@ impl World {
             }
             17 | 18 => self.forget_series(base).then_some("outlines lost the name of their series"),
             19 => self.rename_patient(base, rng).then_some("a patient's number was corrected"),
+            20 | 21 => {
+                self.second(base, rng.random_range(0..3));
+                Some("a second channel came or changed")
+            }
+            22 => self.withdraw_second(base).then_some("a second channel was withdrawn"),
             _ => self.redeclare(rng),
         }
     }
@@ -233,7 +270,7 @@ impl World {
             .rewrite("out = \"out\"", &format!("out = \"out\"\nmemory = \"{memory}\""))
             .rewrite("{ Modality = \"MR\" }", filter);
         let path = self.folder.path().join("pipeline.toml");
-        fs::write(&path, text + WITH_MODEL).unwrap();
+        fs::write(&path, text + WITH_MODEL + WITH_CHANNELS).unwrap();
         let overrides: Vec<String> =
             out.iter().map(|out| format!("pipeline.out={:?}", out.to_str().unwrap())).collect();
         let mut plan = pipeline::load(&path, &overrides, &Registry::builtin())
@@ -306,6 +343,10 @@ impl World {
             ];
             if let Some(whose) = self.labelled(&uid, base, &places) {
                 keys.push(format!("evaluate {scan} {level} label {whose} on {base} {metrics}"));
+            }
+            // Of two series of one study nobody knows which is meant.
+            if self.scans().iter().filter(|(_, other, _)| *other == base).count() == 1 {
+                keys.push(format!("both {scan} with {:?} version {version}", self.seconds.get(&base)));
             }
             necessary.extend(keys.into_iter().filter(|key| done.insert(key.clone())));
         }

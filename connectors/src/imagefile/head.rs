@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Opened, Scalar};
+use super::{Opened, Scalar, several_volumes};
 use crate::{Geometry, Reject};
 
 /// Values that a label map may have, at most, to be known as one.
@@ -19,6 +19,8 @@ pub struct ImageHead {
     pub voxel_type: &'static str,
     /// The grid.
     pub geometry: Geometry,
+    /// How many volumes lie on it, at least 1.
+    pub volumes: usize,
     /// What is worth knowing of it, by name.
     pub notes: Vec<String>,
     /// What its voxels come to, where they were read.
@@ -42,6 +44,17 @@ pub struct ImageFigures {
     pub values: Option<BTreeSet<u16>>,
 }
 
+impl ImageHead {
+    /// Itself, of a file of one volume.
+    pub(crate) fn of_one_volume(self) -> Result<Self, Reject> {
+        if self.volumes == 1 {
+            Ok(self)
+        } else {
+            Err(several_volumes(&format!("{} in one file", self.volumes)))
+        }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
 fn is_none(count: &u64) -> bool {
     *count == 0
@@ -54,7 +67,7 @@ impl Opened {
         format: &'static str,
         wanted: impl FnOnce(u64) -> bool,
     ) -> Result<ImageHead, Reject> {
-        let Self { geometry, layout, stream, notes, .. } = self;
+        let Self { geometry, layout, volumes, stream, notes, .. } = self;
         // A file that is too short is refused here already.
         let bytes = layout.needed(&geometry, &stream)?;
         let voxel_type = name(layout.scalar);
@@ -64,7 +77,7 @@ impl Opened {
             layout.visit(&geometry, stream, |value| tally.add(value))?;
             figures = Some(tally.figures());
         }
-        Ok(ImageHead { format, voxel_type, geometry, notes, figures })
+        Ok(ImageHead { format, voxel_type, geometry, volumes, notes, figures })
     }
 }
 

@@ -23,6 +23,7 @@ pub use pairs::{Role, pairs};
 pub(crate) use read::companions;
 pub use read::{
     ImageFile, headers_of, is_image_file, read_image_file, read_image_head, read_labels, read_scan,
+    read_scans,
 };
 pub(crate) use scalar::{Layout, Scalar};
 pub(crate) use stream::{Packing, Stream};
@@ -45,7 +46,8 @@ pub(crate) fn unsupported_type(found: &str) -> Reject {
 /// The refusal of a series of volumes in one file.
 pub(crate) fn several_volumes(found: &str) -> Reject {
     let message = format!("one volume expected, {found} found");
-    Reject::new("SEVERAL_VOLUMES", message, "split the file, one volume each")
+    let hint = "name its channels at the source, `channels = [\"T1\", \"FLAIR\"]`, or split the file, one volume each";
+    Reject::new("SEVERAL_VOLUMES", message, hint)
 }
 
 /// The refusal of voxels written in a way that is not read.

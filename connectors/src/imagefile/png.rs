@@ -29,6 +29,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, Reject> {
     Ok(Opened {
         geometry: Geometry::axis_aligned([1, rows, columns], [1.0; 3]),
         layout: Layout::plain(scalar, true),
+        volumes: 1,
         stream: Stream::of(Held::new(samples, room)),
         beside: None,
         notes: Vec::new(),

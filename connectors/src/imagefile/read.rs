@@ -84,6 +84,30 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
     open(path)?.scan()
 }
 
+/// Reads the scans of a file that holds several volumes, in the order of the file; of one volume that one.
+///
+/// # Errors
+/// As for [`read_scan`], but for `SEVERAL_VOLUMES`.
+pub fn read_scans(path: &Path) -> Result<Vec<Scan>, Reject> {
+    open(path)?.scans()
+}
+
+/// The note of a file that holds several volumes.
+const VOLUMES: &str = "VOLUMES: ";
+
+impl ImageFile {
+    /// How many volumes it holds, at least 1.
+    pub fn volumes(&self) -> usize {
+        let note = self.notes.iter().find_map(|note| note.strip_prefix(VOLUMES));
+        note.and_then(|count| count.parse().ok()).unwrap_or(1)
+    }
+
+    /// What is worth knowing of it beside how many volumes it holds.
+    pub fn other_notes(&self) -> Vec<String> {
+        self.notes.iter().filter(|note| !note.starts_with(VOLUMES)).cloned().collect()
+    }
+}
+
 /// Reads a label map: whole numbers from 0 to 65,535.
 ///
 /// # Errors
@@ -106,7 +130,10 @@ pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Rejec
         return Ok(None);
     }
     kept(opened.and_then(|opened| opened.own_voxels(path)).and_then(|opened| {
-        let notes = opened.notes.clone();
+        let mut notes = opened.notes.clone();
+        if opened.volumes > 1 {
+            notes.push(format!("{VOLUMES}{}", opened.volumes));
+        }
         Ok(ImageFile { grid: Grid::from(&opened.geometry), digest: opened.digest()?, notes })
     }))
 }

@@ -103,6 +103,25 @@ impl Layout {
         Scan::new(geometry, voxels).map_err(|error| super::bad_header(error.to_string()))
     }
 
+    /// Reads the voxels of volumes that lie one behind the other, which begin where the stream stands.
+    pub(crate) fn scans(
+        &self,
+        geometry: &Geometry,
+        volumes: usize,
+        mut stream: Stream,
+    ) -> Result<Vec<Scan>, Reject> {
+        stream.must_hold(self.bytes(geometry, volumes))?;
+        let (slope, intercept) = (self.slope, self.intercept);
+        let mut scans = Vec::new();
+        for _ in 0..volumes {
+            let voxels = self.some(geometry, &mut stream, |stored| (stored * slope + intercept) as f32)?;
+            let scan = Scan::new(geometry.clone(), voxels);
+            scans.push(scan.map_err(|error| super::bad_header(error.to_string()))?);
+        }
+        stream.finish()?;
+        Ok(scans)
+    }
+
     /// Reads the voxels of a label map, which begin where the stream stands.
     pub(crate) fn labels(&self, geometry: Geometry, stream: Stream) -> Result<LabelMap, Reject> {
         let (slope, intercept) = (self.slope, self.intercept);
@@ -148,15 +167,24 @@ impl Layout {
     }
 
     /// The digest of the grid, of stored voxels, and of how they become values.
-    pub(crate) fn digest(&self, geometry: &Geometry, stream: Stream) -> Result<Digest, Reject> {
+    pub(crate) fn digest(
+        &self,
+        geometry: &Geometry,
+        volumes: usize,
+        stream: Stream,
+    ) -> Result<Digest, Reject> {
         let numbers = geometry.affine_lps();
         let numbers = numbers.as_flattened().iter().chain([&self.slope, &self.intercept]);
         let grid: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
         let size: Vec<u8> = geometry.size.iter().flat_map(|&length| (length as u64).to_le_bytes()).collect();
-        let mut voxels = Parts::default();
-        let needed = self.needed(geometry, &stream)?;
-        self.chunks(needed, stream, |chunk| voxels.add(chunk))?;
-        let kind = format!("{:?} {}", self.scalar, self.big_endian);
+        let (mut voxels, needed, mut stream) = (Parts::default(), self.bytes(geometry, volumes), stream);
+        stream.must_hold(needed)?;
+        self.chunks(needed, &mut stream, |chunk| voxels.add(chunk))?;
+        stream.finish()?;
+        let mut kind = format!("{:?} {}", self.scalar, self.big_endian);
+        if volumes > 1 {
+            kind += &format!(" {volumes}");
+        }
         Ok(Digest::of_parts([size.as_slice(), &grid, kind.as_bytes(), &voxels.digest().0]))
     }
 
@@ -167,30 +195,50 @@ impl Layout {
         stream: Stream,
         mut show: impl FnMut(f64),
     ) -> Result<(), Reject> {
-        let (needed, mut room) = (self.needed(geometry, &stream)?, Vec::<()>::new());
-        self.chunks(needed, stream, |chunk| {
+        let (needed, mut room, mut stream) = (self.needed(geometry, &stream)?, Vec::<()>::new(), stream);
+        self.chunks(needed, &mut stream, |chunk| {
             room.clear();
             self.scalar.decode(self.big_endian, chunk, &mut room, |stored| {
                 show(stored * self.slope + self.intercept);
             });
-        })
+        })?;
+        stream.finish()
+    }
+
+    /// The bytes that the voxels of volumes take.
+    fn bytes(&self, geometry: &Geometry, volumes: usize) -> u64 {
+        let voxels = (geometry.voxels() as u64).saturating_mul(volumes as u64);
+        voxels.saturating_mul(self.scalar.bytes() as u64)
     }
 
     /// The bytes that all voxels take, when the stream can hold them.
     pub(super) fn needed(&self, geometry: &Geometry, stream: &Stream) -> Result<u64, Reject> {
-        let needed = (geometry.voxels() as u64).saturating_mul(self.scalar.bytes() as u64);
+        let needed = self.bytes(geometry, 1);
         stream.must_hold(needed)?;
         Ok(needed)
     }
 
+    /// The voxels of the only volume.
     fn voxels<T>(
         &self,
         geometry: &Geometry,
-        stream: Stream,
+        mut stream: Stream,
+        to: impl FnMut(f64) -> T,
+    ) -> Result<Vec<T>, Reject> {
+        let voxels = self.some(geometry, &mut stream, to)?;
+        stream.finish()?;
+        Ok(voxels)
+    }
+
+    /// The voxels of the volume that comes next.
+    fn some<T>(
+        &self,
+        geometry: &Geometry,
+        stream: &mut Stream,
         mut to: impl FnMut(f64) -> T,
     ) -> Result<Vec<T>, Reject> {
         let count = geometry.voxels();
-        let needed = self.needed(geometry, &stream)?;
+        let needed = self.needed(geometry, stream)?;
         let mut voxels = Vec::new();
         // What is packed is believed as it comes.
         let room = if stream.packed() { count.min(CHUNK) } else { count };
@@ -204,7 +252,7 @@ impl Layout {
     }
 
     /// Shows the bytes of all voxels, a chunk at a time.
-    fn chunks(&self, needed: u64, mut stream: Stream, mut show: impl FnMut(&[u8])) -> Result<(), Reject> {
+    fn chunks(&self, needed: u64, stream: &mut Stream, mut show: impl FnMut(&[u8])) -> Result<(), Reject> {
         let mut buffer = vec![0; CHUNK.min(usize::try_from(needed).unwrap_or(CHUNK))];
         let mut left = needed;
         while left > 0 {
@@ -214,6 +262,6 @@ impl Layout {
             show(chunk);
             left -= length as u64;
         }
-        stream.finish()
+        Ok(())
     }
 }

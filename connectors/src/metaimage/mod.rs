@@ -52,5 +52,6 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
         Some(skip) => Stream::open_at(&file, start.saturating_add(skip), packing)?,
     };
     let beside = (!local).then_some(file);
-    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside, notes: Vec::new() })
+    let (layout, geometry) = (header.layout()?, header.geometry()?);
+    Ok(Opened { layout, geometry, volumes: 1, stream, beside, notes: Vec::new() })
 }

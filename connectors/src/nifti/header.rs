@@ -190,6 +190,17 @@ impl Header {
 
     /// Voxels along i, j and k.
     pub(super) fn size(&self) -> Result<[u64; 3], Reject> {
+        let [i, j, k, ..] = self.sizes()?;
+        Ok([i, j, k])
+    }
+
+    /// How many volumes lie one behind the other along the fourth axis.
+    pub(super) fn volumes(&self) -> Result<usize, Reject> {
+        let [.., volumes] = self.sizes()?;
+        usize::try_from(volumes).map_err(|_| several_volumes(&format!("{volumes}")))
+    }
+
+    fn sizes(&self) -> Result<[u64; 4], Reject> {
         let [axes, sizes @ ..] = self.dims;
         let Some(used) = usize::try_from(axes).ok().filter(|n| (1..=7).contains(n)) else {
             return Err(bad_header(format!("1 to 7 axes expected, {axes} found")));
@@ -200,11 +211,11 @@ impl Header {
                 bad_header(format!("at least one voxel along each axis expected, {declared} found"))
             })?;
         }
-        let [i, j, k, further @ ..] = size;
+        let [i, j, k, volumes, further @ ..] = size;
         if further.iter().any(|&n| n > 1) {
-            return Err(several_volumes(&format!("{further:?} along further axes")));
+            return Err(several_volumes(&format!("{:?} along further axes", &size[3..])));
         }
-        Ok([i, j, k])
+        Ok([i, j, k, volumes])
     }
 }
 

@@ -40,16 +40,16 @@ pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
 pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     let mut stream = Stream::open(path)?;
     let (header, read) = Header::read(&mut stream)?;
-    let (layout, geometry) = (header.layout()?, header.geometry()?);
+    let (layout, geometry, volumes) = (header.layout()?, header.geometry()?, header.volumes()?);
     let notes = header.notes(&geometry);
     if !header.pair {
         stream.skip(header.voxels_at.saturating_sub(read))?;
-        return Ok(Opened { layout, geometry, stream, beside: None, notes });
+        return Ok(Opened { layout, geometry, volumes, stream, beside: None, notes });
     }
     let voxels = voxels_of(path)?;
     let mut stream = Stream::open(&voxels)?;
     stream.skip(header.voxels_at)?;
-    Ok(Opened { layout, geometry, stream, beside: Some(voxels), notes })
+    Ok(Opened { layout, geometry, volumes, stream, beside: Some(voxels), notes })
 }
 
 /// What the voxels of the header `x.hdr` may be called; its own name is without `.gz`.

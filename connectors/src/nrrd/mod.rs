@@ -61,5 +61,6 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
         }
     };
     let beside = (file != path).then_some(file);
-    Ok(Opened { layout: header.layout()?, geometry: header.geometry()?, stream, beside, notes: Vec::new() })
+    let (layout, geometry) = (header.layout()?, header.geometry()?);
+    Ok(Opened { layout, geometry, volumes: 1, stream, beside, notes: Vec::new() })
 }

@@ -331,3 +331,30 @@ proptest! {
         prop_assert!(apart_mm(by_qform(&path).unwrap().geometry(), &grid) < allowed);
     }
 }
+
+#[test]
+fn volumes_of_one_file_are_read_in_their_order() {
+    let mut file = two_voxels(false);
+    file.short(40, 4);
+    file.short(48, 3);
+    file.voxels([2i16, 3, 4, 5].map(i16::to_le_bytes));
+    let (_folder, path) = file.saved();
+    let scans = tomoflow_connectors::imagefile::read_scans(&path).unwrap();
+    assert_eq!(scans.len(), 3);
+    assert_eq!(scans[1].voxels(), [2.0, 3.0]);
+    assert_eq!(scans[2].voxels(), [4.0, 5.0]);
+    assert!(scans.iter().all(|scan| scan.geometry() == scans[0].geometry()));
+    let kept = tomoflow_connectors::imagefile::read_image_file(&path).unwrap().unwrap().unwrap();
+    assert_eq!((kept.volumes(), kept.other_notes().len()), (3, 0));
+    let head = tomoflow_connectors::imagefile::read_image_head(&path, |_| true).unwrap().unwrap().unwrap();
+    assert_eq!(head.volumes, 3);
+    // One that ends within its last volume, and a fifth axis.
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
+    let code = |path: &std::path::Path| tomoflow_connectors::imagefile::read_scans(path).unwrap_err().code;
+    assert_eq!(code(&path), "TRUNCATED");
+    file.short(40, 5);
+    file.short(50, 2);
+    let (_folder, path) = file.saved();
+    assert_eq!(code(&path), "SEVERAL_VOLUMES");
+}

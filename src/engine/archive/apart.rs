@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Archive, Origin, Reader};
 use crate::executor::work::{SeriesRow, Verdict};
+use crate::operators::registry::Stage;
 
 impl Archive {
     /// Adds a note to scans of different files that go by one name; `judged` holds what each reader says of it.
@@ -15,7 +16,9 @@ impl Archive {
         }
         let others: Vec<Vec<String>> = (0..judged.len())
             .map(|own| {
-                let differ = |other: &usize| self.differ(series, own, *other, judged);
+                let differ = |other: &usize| {
+                    self.differ(series, own, *other, judged) && !self.are_channels(own, *other)
+                };
                 (0..judged.len()).filter(differ).map(|other| self.source(&self.readers[other])).collect()
             })
             .collect();
@@ -53,6 +56,17 @@ impl Archive {
             }
             _ => true,
         }
+    }
+
+    /// Whether a stage makes one case of the scans of both: then they are meant to have one name.
+    fn are_channels(&self, one: usize, other: usize) -> bool {
+        let [one, other] = [one, other].map(|reader| self.readers[reader].stage.place());
+        self.plan.stages.iter().any(|stage| {
+            let origins = || stage.inputs.iter().map(|&input| self.plan.origin(input));
+            matches!(stage.stage, Stage::Channels(_))
+                && origins().any(|origin| origin == one)
+                && origins().any(|origin| origin == other)
+        })
     }
 
     /// The name of the source that a reader reads.

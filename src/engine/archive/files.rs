@@ -293,7 +293,12 @@ fn scan(
         });
     }
     let grid = found.grid;
-    let (digest, list) = described(&SliceList { slices, heights: Vec::new() }, &grid);
+    let (mut digest, list) = described(&SliceList { slices, heights: Vec::new() }, &grid);
+    let channels = source.channel_names();
+    if !channels.is_empty() {
+        let names = channels.iter().map(String::as_bytes);
+        digest = Digest::of_parts([b"channels".as_slice(), &digest.0].into_iter().chain(names));
+    }
     let key = if part == 0 { case.to_owned() } else { format!("{case}#{part}") };
     let row = SeriesRow {
         key: key.into(),

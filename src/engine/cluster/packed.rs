@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
-use crate::executor::work::{Action, BoundCase, SliceList};
+use crate::executor::work::{Action, BoundCase, SeriesRow, SliceList};
 use crate::executor::{Context, Lookup, by_images, keys, vanished};
 use crate::operators::registry::Stage;
 
@@ -24,21 +24,22 @@ impl Packed {
         let Ok(lookup) = context.lookup() else { return packed };
         let Some(case) = action.work.case() else { return packed };
         if action.work.reads_scan() {
-            packed.scan(&*lookup, case);
+            for series in case.scans() {
+                packed.scan(&*lookup, series);
+            }
             packed.kept(context, &*lookup, case);
         } else if let Some(labels) = &case.labels
             && (case.series.has_planes_between() || by_images(&context.plan, &case.series, labels))
         {
             // Truth is drawn on planes, or between them, and by the images that it names.
-            packed.list(&*lookup, case);
+            packed.list(&*lookup, &case.series);
         }
         packed.labels(&*lookup, case);
         packed
     }
 
-    fn scan(&mut self, lookup: &dyn Lookup, row: &BoundCase) {
-        let series = &row.series;
-        let Some(records) = self.list(lookup, row) else { return };
+    fn scan(&mut self, lookup: &dyn Lookup, series: &SeriesRow) {
+        let Some(records) = self.list(lookup, series) else { return };
         if let Ok(places) = lookup.places(series.held_under(), &records) {
             let named = records.into_iter().zip(places);
             self.places.extend(named.map(|(record, place)| (series.held_under().to_owned(), record, place)));
@@ -46,10 +47,10 @@ impl Packed {
     }
 
     /// The slices of a scan, and their records.
-    fn list(&mut self, lookup: &dyn Lookup, row: &BoundCase) -> Option<Vec<Digest>> {
-        let list = lookup.slices(row.series.list).ok()?;
+    fn list(&mut self, lookup: &dyn Lookup, series: &SeriesRow) -> Option<Vec<Digest>> {
+        let list = lookup.slices(series.list).ok()?;
         let records = list.slices.iter().map(|slice| slice.record).collect();
-        self.slices.push((row.series.list, list));
+        self.slices.push((series.list, list));
         Some(records)
     }
 
@@ -69,9 +70,15 @@ impl Packed {
 
     fn kept(&mut self, context: &Context, lookup: &dyn Lookup, row: &BoundCase) {
         for (stage, planned) in context.plan.stages.iter().enumerate() {
-            if planned.keep && matches!(planned.stage, Stage::Transform(_)) {
-                let key = keys::prepare(keys::Chain::to(&context.plan, stage).scan(row), None);
-                self.done.extend(lookup.done(key).map(|artifact| (key, artifact)));
+            if planned.keep && matches!(planned.stage, Stage::Transform(_) | Stage::Channels(_)) {
+                let chain = keys::Chain::to(&context.plan, stage);
+                // What was done to channels before they were put together may be kept, too.
+                let each = row.scans().map(|series| BoundCase::of(series.clone()));
+                let rows = each.filter(|_| row.beside.is_some());
+                for row in std::iter::once(row.clone()).chain(rows) {
+                    let key = keys::prepare(chain.scan(&row), None);
+                    self.done.extend(lookup.done(key).map(|artifact| (key, artifact)));
+                }
             }
         }
     }

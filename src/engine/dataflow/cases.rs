@@ -18,7 +18,7 @@ impl<'s> Built<'s, '_> {
             Verdict::Accepted(_) => None,
         }));
         let cases = verdicts.flat_map(|verdict| match verdict {
-            Verdict::Accepted(series) => Some((series.key.clone(), BoundCase { series, labels: None })),
+            Verdict::Accepted(series) => Some((series.key.clone(), BoundCase::of(series))),
             Verdict::Rejected(..) => None,
         });
         self.described.insert(index, cases.clone());
@@ -32,10 +32,13 @@ impl<'s> Built<'s, '_> {
             first.map(|(_, case)| case)
         } else {
             let all = first.concatenate(std::mem::take(&mut self.described).into_values());
-            let labelled = all.map(|(_, case)| (case.series, case.labels)).reduce(|_, labels, output| {
-                output.push((labels.iter().find_map(|(labels, _)| (*labels).clone()), 1));
+            let parts = all.map(|(_, case)| (case.series, (case.labels, case.beside)));
+            let whole = parts.reduce(|_, parts, output| {
+                let labels = parts.iter().find_map(|((labels, _), _)| labels.clone());
+                let beside = parts.iter().find_map(|((_, beside), _)| beside.clone());
+                output.push(((labels, beside), 1));
             });
-            labelled.map(|(series, labels)| BoundCase { series, labels })
+            whole.map(|(series, (labels, beside))| BoundCase { series, labels, beside })
         };
         self.outputs.push(cases.map(|case| Conclusion::desired(Desired::Case(case))));
     }

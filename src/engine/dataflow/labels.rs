@@ -9,7 +9,7 @@ use super::super::rows::{Conclusion, Desired, ImagesRow};
 use super::binding::{Bound, bind, same_patient};
 use super::{Built, Rows, several};
 use crate::executor::keys;
-use crate::executor::work::{BoundCase, OutlinesRow, SeriesRow};
+use crate::executor::work::{Beside, BoundCase, OutlinesRow, SeriesRow};
 use crate::operators::registry::Stage;
 use crate::operators::source::{LabelSource, LabelsIn, quoted};
 use crate::pipeline::Identifiers;
@@ -35,7 +35,7 @@ struct Found {
 }
 
 /// A scan, and what was found for it.
-type Half = (Option<Arc<SeriesRow>>, Option<Found>);
+type Half = (Option<(Arc<SeriesRow>, Option<Arc<Beside>>)>, Option<Found>);
 
 impl<'s> Built<'s, '_> {
     /// A case is its scan and the labels that were drawn on it.
@@ -44,9 +44,10 @@ impl<'s> Built<'s, '_> {
         let Stage::Labels(labels) = &self.plan.stages[source].stage else { return };
         let series = self.cases[&scans].clone().map(|(_, case)| case.series);
         let objects = matches!(labels.lies_in(), LabelsIn::Objects { .. });
-        let meant = self.meant(source, series.clone(), objects);
+        let meant = self.meant(source, series, objects);
         let found = if objects { told_apart(meant, images) } else { meant.map(named_alone) };
-        let halves = series.map(|series| (series.key.clone(), (Some(series), None)));
+        let halves =
+            self.cases[&scans].clone().map(|(key, case)| (key, (Some((case.series, case.beside)), None)));
         let halves = halves.concat(found.map(|(key, found)| (key, (None, Some(found)))));
         let (labels, plan) = (labels.clone(), Arc::new(self.plan.clone()));
         let clear = plan.settings.identifiers == Identifiers::Clear;
@@ -55,13 +56,14 @@ impl<'s> Built<'s, '_> {
             found.sort_by(|a, b| newest_first(a, b));
             found.dedup_by_key(|found| found.labels.outlines.digest);
             for ((series, _), _) in halves {
-                let Some(series) = series else { continue };
+                let Some((series, beside)) = series else { continue };
                 let (chosen, refused) = choose(&*labels, series, &found, newest, clear);
                 let labels = chosen.map(|(found, absent)| {
                     let drawn = keys::DrawnBy { apart: found.apart, images: found.images };
                     keys::labels(&plan, index, source, &found.labels, series, drawn, absent)
                 });
-                output.push(((BoundCase { series: series.clone(), labels }, refused), 1));
+                let case = BoundCase { series: series.clone(), labels, beside: beside.clone() };
+                output.push(((case, refused), 1));
             }
         });
         let stage = self.names[index].clone();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use tomoflow_connectors::Digest;
 
-use super::ledger::OperatorUsed;
+use super::ledger::{ChannelUsed, OperatorUsed};
 use crate::executor::work::{Member, SliceList, SliceRow};
 use crate::operators::models::train::Part;
 use crate::store::{Made, Store, StoreError};
@@ -177,12 +177,10 @@ pub fn differences(
         && then != now
     {
         let list = |digest| -> Result<Vec<SliceRow>, StoreError> {
-            Ok(store
-                .list(digest)?
-                .map(|bytes| SliceList::decode(&bytes))
-                .transpose()?
-                .unwrap_or_default()
-                .slices)
+            match store.list(digest)? {
+                Some(bytes) => Ok(SliceList::decode(&bytes)?.slices),
+                None => of_channels(store, &channels(part(digest)?)),
+            }
         };
         scans(&list(then)?, &list(now)?, &mut found);
     }
@@ -211,6 +209,25 @@ pub fn differences(
     }
     found.sort();
     Ok(found)
+}
+
+/// What the scans of a case gave, by their description; none for a case of one scan.
+pub fn channels(described: Option<Vec<u8>>) -> Vec<ChannelUsed> {
+    described.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default()
+}
+
+/// The slices of all channels.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn of_channels(store: &Store, channels: &[ChannelUsed]) -> Result<Vec<SliceRow>, StoreError> {
+    let mut slices = Vec::new();
+    for list in channels.iter().filter_map(|channel| channel.list) {
+        if let Some(bytes) = store.list(list)? {
+            slices.extend(SliceList::decode(&bytes)?.slices);
+        }
+    }
+    Ok(slices)
 }
 
 /// What changed between two models, each with those that it is an ensemble of: the one that did, if it is one.

@@ -7,8 +7,8 @@ use serde::Serialize;
 use tomoflow_connectors::dicom::Record;
 use tomoflow_connectors::{Digest, Geometry};
 
-use super::differences::{Difference, differences, members};
-use super::ledger::OperatorUsed;
+use super::differences::{Difference, channels, differences, members, of_channels};
+use super::ledger::{ChannelUsed, OperatorUsed};
 use super::rejects::Rejected;
 use crate::engine::error::RunError;
 use crate::engine::outputs::identity::Identity;
@@ -54,6 +54,9 @@ pub struct Explained {
     pub operators: Vec<OperatorUsed>,
     /// How many slices the scan has, when a scan took part.
     pub slices: Option<usize>,
+    /// The channels of the scan, when it has several: `t1 (20 slices)`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
     /// The outlines' record, when labels took part.
     pub labels: Option<String>,
     /// The mask that it starts from.
@@ -222,6 +225,7 @@ impl Explain<'_> {
             seconds: made.milliseconds as f64 / 1e3,
             operators,
             slices: self.slices(&made)?.map(|slices| self.count(&slices)).transpose()?,
+            channels: self.channels(&made)?,
             labels: made.labels.map(|digest| digest.to_string()),
             mask: made.mask.map(|digest| digest.to_string()),
             model: made.model.map(|digest| digest.to_string()),
@@ -263,7 +267,31 @@ impl Explain<'_> {
 
     fn slices(&self, made: &Made) -> Result<Option<Vec<SliceRow>>, RunError> {
         let Some(scan) = made.scan else { return Ok(None) };
-        Ok(self.store.list(scan)?.and_then(|bytes| SliceList::decode(&bytes).ok()).map(|list| list.slices))
+        if let Some(bytes) = self.store.list(scan)? {
+            return Ok(SliceList::decode(&bytes).ok().map(|list| list.slices));
+        }
+        let channels = self.used(made)?;
+        let slices = of_channels(self.store, &channels)?;
+        Ok((!channels.is_empty()).then_some(slices))
+    }
+
+    /// What the scans of a case gave, where it has several.
+    fn used(&self, made: &Made) -> Result<Vec<ChannelUsed>, RunError> {
+        let Some(scan) = made.scan else { return Ok(Vec::new()) };
+        Ok(channels(self.store.part(scan)?))
+    }
+
+    /// The channels of a scan of several, each with its slices.
+    fn channels(&self, made: &Made) -> Result<Vec<String>, RunError> {
+        let shown = |channel: ChannelUsed| -> Result<String, RunError> {
+            let names = channel.names.join(", ");
+            if channel.list.is_none() {
+                return Ok(format!("{names} (missing)"));
+            }
+            let slices = of_channels(self.store, &[channel])?;
+            Ok(format!("{names} ({} slices)", self.count(&slices)?))
+        };
+        self.used(made)?.into_iter().map(shown).collect()
     }
 
     /// How many slices a scan has; a file of another format than DICOM may hold all of them.
@@ -322,6 +350,9 @@ impl Explain<'_> {
             .map(|slice| slice.record)
             .collect();
         let mut places = self.store.places(series_of(case), &records)?;
+        for channel in self.used(now)?.iter().skip(1).filter(|channel| !channel.series.is_empty()) {
+            places.extend(self.store.places(&channel.series, &records)?);
+        }
         // Files that are no instances are of no series.
         places.extend(self.store.places("", &records)?);
         Ok(places.into_iter().flatten().map(|stat| stat.path).collect())

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 
-use crate::executor::work::{Action, Member, Work};
+use crate::executor::work::{Action, BoundCase, Member, SeriesRow, Work};
 use crate::operators::models::origin::ModelSource;
 use crate::operators::registry::Stage;
 use crate::operators::spec::{Config, semantic};
@@ -26,6 +26,34 @@ pub struct OperatorUsed {
     pub version: u32,
     /// The half of its settings that results depend on, defaults included.
     pub settings: Config,
+}
+
+/// What one input gave to a case of several channels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelUsed {
+    /// The names of its channels.
+    pub names: Vec<String>,
+    /// The series under which the index holds its records.
+    pub series: String,
+    /// The list of its instances; none where the scan is missing.
+    pub list: Option<Digest>,
+}
+
+/// What the scans of a case gave, with its description; none of a case of one scan.
+fn channels(case: &BoundCase) -> Option<(Digest, Vec<u8>)> {
+    let beside = case.beside.as_ref()?;
+    let mut names = beside.names.iter().cloned();
+    let others: usize = beside.others.iter().map(|other| usize::from(other.channels)).sum();
+    let first = (beside.names.len().saturating_sub(others), Some(&case.series));
+    let others = beside.others.iter().map(|other| (usize::from(other.channels), other.series.as_ref()));
+    let used = |(count, series): (usize, Option<&Arc<SeriesRow>>)| ChannelUsed {
+        names: names.by_ref().take(count).collect(),
+        series: series.map_or_else(String::new, |series| series.held_under().to_owned()),
+        list: series.map(|series| series.list),
+    };
+    let used: Vec<ChannelUsed> = std::iter::once(first).chain(others).map(used).collect();
+    let bytes = postcard::to_stdvec(&used).unwrap_or_default();
+    Some((Digest::of(&bytes), bytes))
 }
 
 /// Collects what entered actions, to be written with their outcomes.
@@ -81,6 +109,13 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
         },
         ..Made::default()
     };
+    if let Some(case) = action.work.case().filter(|_| action.work.reads_scan())
+        && let Some((digest, bytes)) = channels(case)
+    {
+        // One digest stands for all of them.
+        made.scan = Some(digest);
+        parts.push((digest, bytes));
+    }
     let models = action.work.models();
     if !models.is_empty() {
         let model = ModelSource::content(models);
@@ -109,10 +144,7 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<OperatorUsed> {
             at = plan.stages[plan.stages[stage].inputs[0]].inputs[0];
             stages.push(at);
         }
-        while let Some(&input) = plan.stages[at].inputs.first() {
-            at = input;
-            stages.push(at);
-        }
+        before(plan, at, &mut stages);
     } else if work.labels().is_some() {
         // Truth is drawn on the scan's own grid: what transforms did takes no part.
         let inputs = &plan.stages[stage].inputs;
@@ -128,6 +160,16 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<OperatorUsed> {
     }
     stages.reverse();
     stages.into_iter().map(|stage| part(&plan.stages[stage])).collect()
+}
+
+/// The stages before one, the nearest first; of channels those of each input, the last input's first.
+fn before(plan: &Plan, stage: usize, stages: &mut Vec<usize>) {
+    let inputs = &plan.stages[stage].inputs;
+    let count = if let Stage::Channels(_) = plan.stages[stage].stage { inputs.len() } else { 1 };
+    for &input in inputs.iter().take(count).rev() {
+        stages.push(input);
+        before(plan, input, stages);
+    }
 }
 
 fn part(stage: &PlannedStage) -> OperatorUsed {

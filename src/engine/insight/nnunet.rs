@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tomoflow_connectors::{LabelMap, Reject, nifti};
+use tomoflow_connectors::{LabelMap, Reject, Scan, nifti};
 
 use super::export::{ExportOptions, Exported};
 use super::outlook::Outlook;
@@ -17,7 +17,7 @@ use crate::engine::rows::Desired;
 use crate::executor::Context;
 use crate::executor::work::{BoundCase, ScanForm};
 use crate::operators::registry::Stage;
-use crate::operators::value::{Case, Mask};
+use crate::operators::value::{Case, Mask, listed};
 use crate::pipeline::Plan;
 
 /// Scans with labels, their labels, and scans without.
@@ -96,6 +96,9 @@ pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, Ru
 
 /// A case as it was scanned and drawn. Which source it came from its row does not say: the first that can read it.
 fn read(plan: &Plan, context: &Context, row: &BoundCase) -> Result<Case, Reject> {
+    if row.beside.is_some() {
+        return context.scanned(row);
+    }
     let fits = |stage: &Stage| match row.series.form {
         ScanForm::Instances => matches!(stage, Stage::Instances(_)),
         _ => matches!(stage, Stage::Scans(_)),
@@ -167,12 +170,14 @@ struct Writing<'a> {
     labels: Vec<(String, BTreeSet<String>)>,
     training: usize,
     table: String,
+    /// The names of the channels of all scans, once one was written; none of scans of one.
+    channels: Option<Vec<String>>,
 }
 
 impl<'a> Writing<'a> {
     fn new(plan: &'a Plan) -> Self {
         let table = "name,case,patient\n".to_owned();
-        Self { plan, folder: Path::new(""), labels: Vec::new(), training: 0, table }
+        Self { plan, folder: Path::new(""), labels: Vec::new(), training: 0, table, channels: None }
     }
 
     /// The number of a label in the files; labels that no source declares come after those.
@@ -192,11 +197,29 @@ impl<'a> Writing<'a> {
         drawn: bool,
     ) -> Result<Vec<PathBuf>, Reject> {
         let folder = if labels.is_some() { FOLDERS[0] } else { FOLDERS[2] };
-        let image = self.folder.join(folder).join(format!("{name}_0000.nii.gz"));
-        let write_scan = || whole(image.clone(), |path| nifti::write_scan(path, &case.scan));
+        let known = self.channels.get_or_insert_with(|| case.channel_names().to_vec());
+        if known != case.channel_names() {
+            let message = format!(
+                "a case of channels {} expected, as others are, one of {} found",
+                listed(known),
+                listed(case.channel_names())
+            );
+            return Err(Reject::new(
+                "CHANNELS_DIFFER",
+                message,
+                "a data set of nnU-Net has the same channels in every case",
+            ));
+        }
+        let image = |place: usize| self.folder.join(folder).join(format!("{name}_{place:04}.nii.gz"));
+        let mut written: Vec<PathBuf> = (0..case.channel_count()).map(image).collect();
+        let scans: Vec<(PathBuf, Arc<Scan>)> = written.iter().cloned().zip(case.scans().cloned()).collect();
+        let write_scans = || {
+            let one = |(path, scan): (PathBuf, Arc<Scan>)| whole(path, |path| nifti::write_scan(path, &scan));
+            scans.into_iter().try_for_each(one)
+        };
         let Some(mask) = labels else {
-            write_scan()?;
-            return Ok(vec![image]);
+            write_scans()?;
+            return Ok(written);
         };
         let absent =
             self.labels.iter().map(|(label, _)| label).filter(|label| !mask.label_names.contains(label));
@@ -214,11 +237,12 @@ impl<'a> Writing<'a> {
         let voxels = mask.labels.voxels().iter().map(number).collect();
         let map = LabelMap::new(mask.labels.geometry().clone(), voxels)
             .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), ""))?;
-        write_scan()?;
+        write_scans()?;
         let path = self.folder.join(FOLDERS[1]).join(format!("{name}.nii.gz"));
         whole(path.clone(), |path| nifti::write_labels(path, &map))?;
         self.training += 1;
-        Ok(vec![image, path])
+        written.push(path);
+        Ok(written)
     }
 
     fn row(&mut self, name: &str, case: &str, patient: &str) {
@@ -239,8 +263,14 @@ impl<'a> Writing<'a> {
                 own.into_iter().chain(within.iter().filter_map(|within| number(within))).collect();
             labels.insert(name.clone(), if values.len() > 1 { json!(values) } else { json!(own) });
         }
+        let channels = self.channels.iter().flatten().map(String::as_str);
+        let mut names: Map<String, Value> =
+            channels.enumerate().map(|(place, name)| (place.to_string(), json!(name))).collect();
+        if names.is_empty() {
+            names.insert("0".to_owned(), json!(channel));
+        }
         let mut description = json!({
-            "channel_names": { "0": channel },
+            "channel_names": names,
             "labels": labels,
             "numTraining": self.training,
             "file_ending": ".nii.gz",

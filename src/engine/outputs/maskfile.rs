@@ -61,7 +61,7 @@ impl MaskWriter<'_> {
             match self.context.short(series)? {
                 Some(scan) => self.scan(path, &scan)?,
                 None => {
-                    let row = BoundCase { series: series.clone(), labels: None };
+                    let row = BoundCase::of(series.clone());
                     self.scan(path, &self.context.assembled(self.made_by()?, &row)?.scan)?;
                 }
             }

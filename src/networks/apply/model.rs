@@ -128,6 +128,8 @@ pub struct Model {
     networks: Vec<Network>,
     view: InputView,
     label_names: Vec<String>,
+    /// The names of the channels of scans, none of scans of one channel; not known of TorchScript.
+    channel_names: Option<Vec<String>>,
     device: Device,
 }
 
@@ -170,8 +172,9 @@ impl Model {
         extensions: &Extensions,
     ) -> Result<Self, NetworkError> {
         check_view(&card.view)?;
-        let fits = card.network.in_channels() == card.view.channels()
-            && card.network.classes() == card.label_names.len() + 1;
+        let channels = card.view.channels() * card.origin.channel_count();
+        let fits =
+            card.network.in_channels() == channels && card.network.classes() == card.label_names.len() + 1;
         if !fits {
             return Err(NetworkError::Shape {
                 what: "the model's card".to_owned(),
@@ -180,14 +183,15 @@ impl Model {
                     card.network.in_channels(),
                     card.network.classes().saturating_sub(1)
                 ),
-                found: format!("{} channels and {} labels", card.view.channels(), card.label_names.len()),
+                found: format!("{channels} channels and {} labels", card.label_names.len()),
             });
         }
         let network = Dense::new(&card.network, extensions)?;
         let (_, named) = file::read::<serde::de::IgnoredAny>(bytes, "model")?;
         let weights = Weights::from_named(network.layout(), named, device)?;
         let networks = vec![Ready::network(network, weights)?];
-        Ok(Self { networks, view: card.view, label_names: card.label_names, device })
+        let ModelCard { view, label_names, origin, .. } = card;
+        Ok(Self { networks, view, label_names, channel_names: Some(origin.channels), device })
     }
 
     /// A network with weights on their device, as a training has them.
@@ -203,7 +207,8 @@ impl Model {
     ) -> Result<Self, NetworkError> {
         check_view(&view)?;
         let (network, device) = (Dense::new(network, extensions)?, Device(weights.flat().device()));
-        Ok(Self { networks: vec![Ready::network(network, weights)?], view, label_names, device })
+        let (networks, channel_names) = (vec![Ready::network(network, weights)?], Some(Vec::new()));
+        Ok(Self { networks, view, label_names, channel_names, device })
     }
 
     /// A network with first weights, as a training begins with: to measure with.
@@ -220,11 +225,18 @@ impl Model {
         check_view(&view)?;
         let network = Dense::new(network, &Extensions::default())?;
         let weights = Weights::seeded(network.layout(), seed, Kind::Float, device)?;
-        Ok(Self { networks: vec![Ready::network(network, weights)?], view, label_names, device })
+        let (networks, channel_names) = (vec![Ready::network(network, weights)?], Some(Vec::new()));
+        Ok(Self { networks, view, label_names, channel_names, device })
     }
 
-    /// Reads a TorchScript file. The network takes `[N, 1, D, H, W]` for patches and `[N, channels, H, W]`
-    /// for stacks and bags, and gives logits `[N, classes, …]` on the same grid; of a tuple the first is
+    /// The same, for scans whose channels are these.
+    #[must_use]
+    pub fn of_channels(self, names: Vec<String>) -> Self {
+        Self { channel_names: Some(names), ..self }
+    }
+
+    /// Reads a TorchScript file. The network takes `[N, C, D, H, W]` for patches, with the scan's channels, and
+    /// `[N, channels, H, W]` for stacks and bags, and gives logits `[N, classes, …]` on the same grid; of a tuple the first is
     /// taken.
     ///
     /// # Errors
@@ -255,7 +267,7 @@ impl Model {
         let read = |error| refuse(format!("not a TorchScript file: {}", first_line(&error)));
         let mut module = CModule::load_on_device(path, device.0).map_err(read)?;
         module.f_set_eval().map_err(read)?;
-        Ok(Self { networks: vec![Network::Script(module)], view, label_names, device })
+        Ok(Self { networks: vec![Network::Script(module)], view, label_names, channel_names: None, device })
     }
 
     /// Several models as one, whose logits are the mean of theirs: as nnU-Net averages over folds, before any
@@ -281,6 +293,17 @@ impl Model {
                 let names = |model: &Self| format!("{:?}", model.label_names);
                 return differs("labels", names(&whole), names(&model));
             }
+            if model.channel_names != whole.channel_names {
+                let names = |model: &Self| match &model.channel_names {
+                    Some(names) => format!("{names:?}"),
+                    None => "those of a TorchScript network".to_owned(),
+                };
+                // What a network of another program takes it does not say.
+                if whole.channel_names.is_some() && model.channel_names.is_some() {
+                    return differs("channels", names(&whole), names(&model));
+                }
+                whole.channel_names = whole.channel_names.or(model.channel_names);
+            }
             if model.device != whole.device {
                 return differs("device", whole.device.to_string(), model.device.to_string());
             }
@@ -297,6 +320,11 @@ impl Model {
     /// The names of the labels, from label 1 on.
     pub fn label_names(&self) -> &[String] {
         &self.label_names
+    }
+
+    /// The names of the channels of the scans that it takes, none of scans of one channel; `None` where it does not say.
+    pub fn channel_names(&self) -> Option<&[String]> {
+        self.channel_names.as_deref()
     }
 
     fn classes(&self) -> i64 {

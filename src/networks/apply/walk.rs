@@ -20,8 +20,8 @@ pub struct Walk {
     /// Voxels of padding before the volume along each axis where it is smaller than a window: half of what is
     /// missing, rounded down, as both conventions have it.
     before: [usize; 3],
-    /// The intensity of padding.
-    outside: f32,
+    /// The intensity of padding, for each channel; 0 for those that have none.
+    outside: Vec<f32>,
     slabs: Vec<usize>,
     places: Vec<[usize; 2]>,
 }
@@ -33,18 +33,18 @@ impl Walk {
         let columns = starts(2);
         let places = starts(1).into_iter().flat_map(|h| columns.iter().map(move |&w| [h, w])).collect();
         let before = std::array::from_fn(|i| window[i].saturating_sub(size[i]) / 2);
-        Self { size, window, before, outside: 0.0, slabs: starts(0), places }
+        Self { size, window, before, outside: Vec::new(), slabs: starts(0), places }
     }
 
-    /// The same, with another intensity than 0 beyond the volume.
+    /// The same, with another intensity than 0 beyond the volume, for each of its channels.
     #[must_use]
-    pub fn padded_with(self, outside: f32) -> Self {
+    pub fn padded_with(self, outside: Vec<f32>) -> Self {
         Self { outside, ..self }
     }
 
-    /// The intensity of what lies beyond the volume.
-    pub fn outside(&self) -> f32 {
-        self.outside
+    /// The intensity of what lies beyond a channel of the volume.
+    pub fn outside(&self, channel: usize) -> f32 {
+        self.outside.get(channel).copied().unwrap_or(0.0)
     }
 
     /// The volume `[D, H, W]`.
@@ -83,22 +83,25 @@ impl Walk {
         start..self.slabs.get(index + 1).copied().unwrap_or(start + self.window[0])
     }
 
-    /// Copies the windows at `places` of the slab at the padded plane `d` to `windows`, `[N, D, H, W]`. What lies
-    /// beyond the volume is [`outside`](Self::outside).
+    /// Copies the windows at `places` of the slab at the padded plane `d` of a volume `[C, D, H, W]` to `windows`,
+    /// `[N, C, D, H, W]`. What lies beyond the volume is [`outside`](Self::outside).
     pub fn gather(&self, volume: &[f32], d: usize, places: &[[usize; 2]], windows: &mut [f32]) {
-        let [_, height, width] = self.size;
+        let [deep, height, width] = self.size;
+        let channels = (volume.len() / (deep * height * width).max(1)).max(1);
         let [depth, rows, columns] = self.window;
         let gather = |(index, target): (usize, &mut [f32])| {
-            let place = places.get(index / (rows * depth)).copied().unwrap_or_default();
+            let place = places.get(index / (rows * depth * channels)).copied().unwrap_or_default();
+            let channel = index / (rows * depth) % channels;
+            let outside = self.outside(channel);
             let from = [d + index / rows % depth, place[0] + index % rows];
             let inside = |i: usize| from[i].checked_sub(self.before[i]).filter(|&n| n < self.size[i]);
-            let (Some(plane), Some(row)) = (inside(0), inside(1)) else { return target.fill(self.outside) };
-            let start = (plane * height + row) * width;
+            let (Some(plane), Some(row)) = (inside(0), inside(1)) else { return target.fill(outside) };
+            let start = ((channel * deep + plane) * height + row) * width;
             let Some(source) = volume.get(start..start + width) else { return };
             let (left, rest) = target.split_at_mut(self.before[2]);
             let (middle, right) = rest.split_at_mut(rest.len().min(width));
-            left.fill(self.outside);
-            right.fill(self.outside);
+            left.fill(outside);
+            right.fill(outside);
             if let Some(source) = source.get(place[1]..place[1] + middle.len()) {
                 middle.copy_from_slice(source);
             }

@@ -36,6 +36,8 @@ pub struct Supervised {
     sample_attention: f64,
     label_names: Vec<String>,
     view: InputView,
+    /// The names of the channels of scans.
+    channels: Vec<String>,
     extensions: Extensions,
     regions: Regions,
 }
@@ -46,7 +48,7 @@ impl Supervised {
     /// # Errors
     /// [`NetworkError::Config`] where no network can be built from them.
     pub fn new(settings: &TrainSettings, task: &Task, extensions: &Extensions) -> Result<Self, NetworkError> {
-        let config = settings.network.resolve(task.view.channels(), task.label_names.len() + 1)?;
+        let config = settings.network.resolve(task.in_channels(), task.label_names.len() + 1)?;
         let network = Dense::new(&config, extensions)?;
         let loss = Minimised::new(&settings.loss, extensions)?;
         let segmentation = |(_, supervision): (_, Supervision)| supervision.loss == MapLoss::Segmentation;
@@ -77,6 +79,7 @@ impl Supervised {
             sample_attention: settings.sample_attention,
             label_names,
             view,
+            channels: task.origin.channels.clone(),
             extensions,
             regions: Regions::default(),
         })
@@ -223,6 +226,7 @@ impl Score for Dice<'_> {
                 let weights = Weights::from_flat(objective.network.layout(), parameters, buffers)?;
                 let (view, names) = (objective.view.clone(), objective.label_names.clone());
                 Model::of_weights(&objective.config, weights, view, names, &objective.extensions)?
+                    .of_channels(objective.channels.clone())
             }
         };
         let found = ready.segment(case.voxels, case.size, &InferOptions::default());

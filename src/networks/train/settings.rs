@@ -109,7 +109,14 @@ pub struct Task {
     pub view: InputView,
     /// The names of the labels, from label 1 on.
     pub label_names: Vec<String>,
-    /// What the model's card says of them; nothing is computed from it.
+    /// What the model's card says of them; nothing is computed from it but how many channels scans have.
     #[serde(default)]
     pub origin: Origin,
+}
+
+impl Task {
+    /// Channels of the network's input: those that show a slice or a window, for each of a scan's own.
+    pub fn in_channels(&self) -> usize {
+        self.view.channels() * self.origin.channel_count()
+    }
 }

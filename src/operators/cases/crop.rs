@@ -138,16 +138,10 @@ impl Crop {
             return Ok(Cuboid { start, size });
         }
         let above = self.above.unwrap_or(f32::NEG_INFINITY);
-        let found = match &case.padding {
-            None => bounding_box(scan, |value| value > above),
-            Some(padding) => {
-                grid::check_same_size("padding", scan.size(), padding.size())?;
-                let bright = |(value, padded): (&f32, &u16)| u16::from(*value > above && *padded == 0);
-                let bright = scan.voxels().iter().zip(padding.voxels()).map(bright).collect();
-                let bright = LabelMap::new(geometry.clone(), bright).map_err(misfit)?;
-                bounding_box(&bright, |bright| bright != 0)
-            }
-        };
+        let mut found = None;
+        for channel in case.each_channel() {
+            found = wider(found, bright(&channel, above)?);
+        }
         let Some(found) = found else {
             return Err(Failure::new(
                 "NO_FOREGROUND",
@@ -162,6 +156,17 @@ impl Crop {
         let size = [0, 1, 2].map(|axis| last[axis] - first[axis] + 1);
         Ok(Cuboid { start: first.map(|voxel| voxel as i64), size })
     }
+}
+
+/// The smallest box of all voxels of a channel that are brighter, but for those that only pad it.
+fn bright(case: &Case, above: f32) -> Result<Option<Extent>, Failure> {
+    let scan = &case.scan;
+    let Some(padding) = &case.padding else { return Ok(bounding_box(scan, |value| value > above)) };
+    grid::check_same_size("padding", scan.size(), padding.size())?;
+    let bright = |(value, padded): (&f32, &u16)| u16::from(*value > above && *padded == 0);
+    let bright = scan.voxels().iter().zip(padding.voxels()).map(bright).collect();
+    let bright = LabelMap::new(scan.geometry().clone(), bright).map_err(misfit)?;
+    Ok(bounding_box(&bright, |bright| bright != 0))
 }
 
 /// Where a box of so many voxels begins whose middle is as near to a place as whole voxels go, within the grid.
@@ -240,6 +245,12 @@ impl Transform for Crop {
         self.cuboid(case)?.cut(case, 0.0)
     }
 
+    /// One box for all channels.
+    fn apply_to_all(&self, case: &Case) -> Result<Case, Failure> {
+        let cuboid = self.cuboid(case)?;
+        case.channel_by_channel(|channel| cuboid.cut(channel, 0.0))
+    }
+
     fn axes(&self) -> Axes {
         Axes::Kept
     }
@@ -275,6 +286,7 @@ mod tests {
         }
         let voxels = (0..geometry.voxels()).map(|i| i as f32).collect();
         Case {
+            channels: None,
             scan: Arc::new(Scan::new(geometry.clone(), voxels).unwrap()),
             labels: Some(Arc::new(LabelMap::new(geometry.clone(), labels).unwrap())),
             original: Arc::new(geometry),

@@ -1,6 +1,7 @@
 //! Scans and labels to cases on a grid, with intensities as a network expects them.
 
 pub mod assemble;
+pub mod channels;
 pub mod clip;
 pub mod crop;
 pub mod cuboid;
@@ -23,6 +24,7 @@ use super::registry::Entry;
 pub const ENTRIES: &[Entry] = &[
     assemble::ENTRY,
     label::ENTRY,
+    channels::ENTRY,
     reorient::ENTRY,
     resample::ENTRY,
     crop::ENTRY,

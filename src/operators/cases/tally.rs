@@ -47,6 +47,12 @@ impl Tally {
     /// # Errors
     /// `NOT_FINITE` for NaN or infinities; `NO_LABELS` where labelled voxels are asked for and there are no labels.
     pub fn of(case: &Case, counted: Counted) -> Result<Self, Failure> {
+        if case.channel_count() > 1 {
+            let message = format!("a scan of one channel expected, {} found", case.channel_count());
+            let hint =
+                "numbers of the archive are those of one channel: let the stage stand before `channels`";
+            return Err(Failure::new("SEVERAL_CHANNELS", message, hint));
+        }
         let voxels = case.scan.voxels();
         if !values::all_finite(voxels) {
             return Err(values::not_finite());
@@ -164,6 +170,7 @@ mod tests {
         let geometry = Geometry::axis_aligned([1, 1, voxels.len()], [1.0; 3]);
         let labels = labels.map(|labels| Arc::new(LabelMap::new(geometry.clone(), labels.to_vec()).unwrap()));
         Case {
+            channels: None,
             scan: Arc::new(Scan::new(geometry.clone(), voxels.to_vec()).unwrap()),
             labels,
             original: Arc::new(geometry),

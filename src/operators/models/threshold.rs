@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Deserialize;
-use tomoflow_connectors::LabelMap;
+use tomoflow_connectors::{LabelMap, Scan};
 
 use crate::operators::registry::{Entry, Segmenter, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
-use crate::operators::value::{Case, Failure};
+use crate::operators::value::{Case, Failure, listed};
 
 const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "" };
 
@@ -21,7 +21,8 @@ pub static SPEC: Spec = Spec {
     summary: "Voxels between two intensities, as a mask.",
     doc: "A voxel is foreground where its intensity is greater than `above` and less than `below`, in the \
           scale that the input has (HU for an untouched CT). At least one of both is given. A NaN is \
-          background. No training needed: a baseline, and a way to see a pipeline work.",
+          background. No training needed: a baseline, and a way to see a pipeline work. Of a scan of several channels \
+          it looks at one, which `channel` names; without a name it is refused as `SEVERAL_CHANNELS`.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::Is(Kind::Masks),
@@ -48,6 +49,12 @@ pub static SPEC: Spec = Spec {
             role: Role::Semantic,
             doc: "The name of the label; `evaluate` compares it with the truth of the same name.",
         },
+        Field::absent(
+            "channel",
+            FieldKind::Text,
+            Role::SemanticLater,
+            "The channel that is looked at, by its name, where scans have several.",
+        ),
     ],
 };
 
@@ -63,6 +70,9 @@ pub struct Threshold {
     pub below: Option<f32>,
     /// The label's name.
     pub label: String,
+    /// The channel that is looked at, where scans have several.
+    #[serde(default)]
+    pub channel: Option<String>,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
@@ -87,6 +97,29 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     if problems.is_empty() { Ok(Stage::Segment(Arc::new(threshold))) } else { Err(problems) }
 }
 
+impl Threshold {
+    /// The channel that is looked at.
+    fn seen<'c>(&self, case: &'c Case) -> Result<&'c Scan, Failure> {
+        let names = case.channel_names();
+        let refuse = |code: &str, expected: &str, hint: &str| {
+            Err(Failure::new(code, format!("{expected} expected, {} found", listed(names)), hint))
+        };
+        match &self.channel {
+            None if names.is_empty() => Ok(&case.scan),
+            None => {
+                refuse("SEVERAL_CHANNELS", "a scan of one channel", "`channel` names the one that is meant")
+            }
+            Some(channel) => match case.scans().zip(names).find(|(_, name)| *name == channel) {
+                Some((scan, _)) => Ok(scan),
+                None => {
+                    let hint = "`channels` names its channels as its inputs are called, or by `names`";
+                    refuse("CHANNELS_DIFFER", &format!("a channel `{channel}`"), hint)
+                }
+            },
+        }
+    }
+}
+
 impl Segmenter for Threshold {
     fn segment(&self, case: &Case) -> Result<(LabelMap, Vec<String>), Failure> {
         let above = self.above.unwrap_or(f32::NEG_INFINITY);
@@ -94,7 +127,7 @@ impl Segmenter for Threshold {
         let unbounded = (self.above.is_none(), self.below.is_none());
         let inside =
             |&value: &f32| u16::from((unbounded.0 || value > above) && (unbounded.1 || value < below));
-        let scan = &case.scan;
+        let scan = self.seen(case)?;
         let voxels = scan
             .voxels()
             .par_iter()
@@ -111,19 +144,28 @@ impl Segmenter for Threshold {
 mod tests {
     use super::*;
     use serde_json::json;
-    use tomoflow_connectors::{Geometry, Scan};
+    use tomoflow_connectors::Geometry;
 
     fn segmented(above: Option<f32>, below: Option<f32>, voxels: &[f32]) -> Vec<u16> {
         let geometry = Geometry::axis_aligned([1, 1, voxels.len()], [1.0; 3]);
         let case = Case {
+            channels: None,
             scan: Arc::new(Scan::new(geometry.clone(), voxels.to_vec()).unwrap()),
             labels: None,
             original: Arc::new(geometry),
             label_names: [].into(),
             padding: None,
         };
-        let (labels, names) = Threshold { above, below, label: "bone".to_owned() }.segment(&case).unwrap();
+        let threshold = Threshold { above, below, label: "bone".to_owned(), channel: None };
+        let (labels, names) = threshold.segment(&case).unwrap();
         assert_eq!(names, ["bone"]);
+        // Of several channels the one that is named.
+        let both =
+            Case::of_channels(vec![case.clone(), case], ["a".to_owned(), "b".to_owned()].into()).unwrap();
+        assert_eq!(threshold.segment(&both).unwrap_err().code, "SEVERAL_CHANNELS");
+        let named = |channel: &str| Threshold { channel: Some(channel.to_owned()), ..threshold.clone() };
+        assert_eq!(named("b").segment(&both).unwrap().0, labels);
+        assert_eq!(named("c").segment(&both).unwrap_err().code, "CHANNELS_DIFFER");
         labels.into_voxels()
     }
 

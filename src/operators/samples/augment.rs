@@ -28,7 +28,8 @@ pub static SPEC: Spec = Spec {
           turns, scales or displaces a sample does so.\n\n\
           Turns, scales and displacements are read from the volume itself in one go (intensities linear, classes \
           nearest), so that no window has empty corners where the volume goes on. In stacks and bags they stay \
-          within the slices, alike for all channels.\n\n\
+          within the slices, alike for all channels. The channels of a scan are changed by the same numbers, `gamma` \
+          and `noise` each by its own range and deviation.\n\n\
           `gamma` and `low_resolution` are nnU-Net's, `bias_field` is TorchIO's.",
     version: 1,
     inputs: &[Port { name: "samples", accepts: &[Kind::Samples], many: false }],

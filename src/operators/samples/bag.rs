@@ -17,7 +17,8 @@ pub static SPEC: Spec = Spec {
     summary: "Stacks around a target stack, for a network that attends to the whole volume.",
     doc: "A sample is `[stacks * slices, 1, H, W]`, stack after stack from the lowest on, with the classes \
           `[1, H, W]` of the target slice, the centre of the centre stack. Past an end of the volume the \
-          end slice is repeated. Nothing is copied before the network asks for it. Which slices are taken \
+          end slice is repeated. Of a scan of several channels it is `[channels * stacks * slices, 1, H, W]`: all of the \
+          first channel, then all of the second. Nothing is copied before the network asks for it. Which slices are taken \
           depends on the seed, the epoch and the sample's number alone.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],

@@ -148,11 +148,7 @@ impl Dataset {
         let warp = augmentations.find_map(|(index, augment)| augment.warp(&source.of(index), &window, flat));
         match (place, warp) {
             (SamplePlace::Window(window), None) => case.patch(window.size, window.start),
-            (SamplePlace::Window(window), Some(warp)) => {
-                let (input, label) = warp.read(&case.volume(), &window);
-                let [depth, height, width] = window.size;
-                Sample { input, shape: [1, depth, height, width], target: Target::Classes(label) }
-            }
+            (SamplePlace::Window(window), Some(warp)) => case.moved_patch(&warp, &window),
             (SamplePlace::Slice(target), None) => case.slices(&self.input, target),
             (SamplePlace::Slice(target), Some(warp)) => case.moved_slices(&self.input, target, &warp, &slice),
         }
@@ -182,8 +178,8 @@ impl SampleSource for Dataset {
             return Err(format!("a sample below {} expected, {index} asked for", self.len()));
         };
         let shape = match self.input {
-            InputView::Patch { size } => [1, size[0], size[1], size[2]],
-            _ => [self.input.channels(), 1, case.size[1], case.size[2]],
+            InputView::Patch { size } => [case.channels(), size[0], size[1], size[2]],
+            _ => [case.channels() * self.input.channels(), 1, case.size[1], case.size[2]],
         };
         let voxels = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
         if voxels.is_none_or(|voxels| voxels > MOST_VOXELS) {
@@ -205,7 +201,7 @@ impl SampleSource for Dataset {
         }
         for (index, augment) in self.augmentations.iter().enumerate() {
             let Sample { input, shape, target } = &mut sample;
-            augment.change(&source.of(index), *shape, case.spacing_mm, input, target);
+            augment.change(&source.of(index), *shape, case.channels(), case.spacing_mm, input, target);
         }
         // Boxes are those of the labels as they lie now, however these were moved.
         if let (Some(things), Target::Classes(classes)) = (&self.things, &sample.target) {
@@ -334,6 +330,58 @@ mod tests {
         let sample = dataset(bag, 0.0, false, &[[1, 2, 3]]).sample(0, 0, 0).unwrap();
         assert_eq!(sample.shape, [3, 1, 2, 3]);
         assert_eq!(sample.input[..6], sample.input[12..]);
+    }
+
+    /// The second channel is the first, a thousand higher: both are cut and moved alike.
+    #[test]
+    fn channels_are_cut_alike_and_stand_one_behind_the_other() {
+        let size = [4, 5, 6];
+        let first = case(size);
+        let scan: Vec<f32> =
+            first.scan().iter().copied().chain(first.scan().iter().map(|value| value + 1000.0)).collect();
+        let both =
+            PreparedCase::new("a", size, [3.0, 1.0, 1.0], scan.into(), first.labels().clone()).unwrap();
+        assert_eq!((both.channels(), both.whole().voxels.len()), (2, 240));
+        let warped = built(serde_json::json!({ "rotate_deg": [20.0, 0.0, 0.0], "flip": ["h"] }));
+        for (input, wide) in [
+            (InputView::Patch { size: [2, 3, 7] }, [2, 2, 3, 7]),
+            (InputView::Stack { slices: 3, stride: 1 }, [6, 1, 5, 6]),
+            (InputView::Bag { stacks: 3, slices: 1, gap: 2 }, [6, 1, 5, 6]),
+        ] {
+            for augmentations in [vec![], vec![warped.clone()]] {
+                let of = |case: Arc<PreparedCase>| {
+                    let view = View {
+                        input: Input::Voxels(input.clone()),
+                        placement: Placement::Biased,
+                        per_case: 8,
+                        foreground: 0.5,
+                        flip: true,
+                        things: None,
+                    };
+                    Dataset::new(view, vec![case]).augmented(augmentations.clone())
+                };
+                let (one, two) = (of(first.clone()), of(Arc::new(both.clone())));
+                for index in 0..8 {
+                    let (one, two) = (one.sample(index, 1, 2).unwrap(), two.sample(index, 1, 2).unwrap());
+                    assert_eq!((two.shape, &two.target), (wide, &one.target));
+                    let (head, tail) = two.input.split_at(one.input.len());
+                    assert_eq!(head, one.input);
+                    let apart = head.iter().zip(tail).all(|(a, b)| (b - a - 1000.0).abs() < 1e-2);
+                    assert!(apart, "{input:?} {index}");
+                }
+            }
+        }
+    }
+
+    fn built(config: serde_json::Value) -> Arc<Augment> {
+        let mut config = config.as_object().unwrap().clone();
+        config.insert("elastic_grid_mm".to_owned(), 8.0.into());
+        config.insert("probability".to_owned(), 1.0.into());
+        let stage = (super::super::augment::ENTRY.build)(&config);
+        let Ok(crate::operators::registry::Stage::Augment(augment)) = stage else {
+            panic!("an augmentation")
+        };
+        augment
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub static SPEC: Spec = Spec {
     section: Section::Operators,
     summary: "Adjacent slices as channels, for a network that predicts the centre one.",
     doc: "A sample is `[slices, 1, H, W]` with the classes `[1, H, W]` of the centre slice. Past an end of \
-          the volume the end slice is repeated. Nothing is copied before the network asks for it. Which \
+          the volume the end slice is repeated. Of a scan of several channels it is `[channels * slices, 1, H, W]`: all \
+          slices of the first channel, then all of the second. Nothing is copied before the network asks for it. Which \
           slices are taken depends on the seed, the epoch and the sample's number alone.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],

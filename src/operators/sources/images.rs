@@ -6,8 +6,11 @@ use std::sync::Arc;
 use tomoflow_connectors::{Geometry, Reject, Scan, imagefile};
 
 use super::names::{FILES, Names, TABLE};
+use crate::operators::cases::channels::{SAME_GRID_MM, check_names};
 use crate::operators::registry::{Entry, Stage};
-use crate::operators::source::{CaseFile, Claim, FileSource, FoundScan, ScanSource, SliceFile, Unmet};
+use crate::operators::source::{
+    CaseFile, Claim, FileSlice, FileSource, FoundScan, Layout, ScanSource, SliceFile, Unmet,
+};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
@@ -23,12 +26,18 @@ pub static SPEC: Spec = Spec {
           Two files of one case are refused as `SEVERAL_FILES`; a file that cannot be read is a row in \
           `rejects`. A `.zip` or `.tar` is read as a folder. Links are followed, under their own names; one to \
           another scan of the source does not count again. Two sources may have cases of one name: each counts, \
-          and a note in `cases` names its source.",
+          and a note in `cases` names its source, unless `channels` makes one case of both.\n\n\
+          With `channels` each scan has as many, `[C, D, H, W]`. Either one NIfTI file holds all of them along its \
+          fourth axis, in this order, as in the Medical Segmentation Decathlon; or each has a file, which `{channel}` \
+          in `files` tells: by the channel's name, or by its place from `0000` on, as in nnU-Net's \
+          `\"{case}_{channel}.nii.gz\"`. Files of other channels are not asked for. A case without a file for a channel \
+          is refused as `CHANNEL_MISSING`, one of another number of volumes as `CHANNELS_DIFFER`, and channels on \
+          different grids as `GRID_MISMATCH`: the operator `channels` brings those onto one.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Scan),
     aspects: Aspects::Both,
-    fields: &[PATH, FILES, TABLE, MODALITY],
+    fields: &[PATH, FILES, TABLE, MODALITY, CHANNELS],
 };
 
 /// The folder of a source of image files.
@@ -49,6 +58,14 @@ pub const MODALITY: Field = Field {
     doc: "The modality that tables show, as DICOM would call it: `\"CT\"`.",
 };
 
+const CHANNELS: Field = Field {
+    name: "channels",
+    kind: FieldKind::List { of: &FieldKind::Text, len: None },
+    default: Default::Absent,
+    role: Role::SemanticLater,
+    doc: "The names of the channels of each scan, in their order: `[\"FLAIR\", \"T1w\"]`.",
+};
+
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
@@ -58,6 +75,103 @@ struct Images {
     path: PathBuf,
     names: Names,
     modality: Arc<str>,
+    /// The names of the channels, none of scans of one.
+    channels: Vec<String>,
+}
+
+impl Images {
+    /// The place of the channel that a file holds, where each has its own.
+    fn channel(&self, below: &Path) -> Option<usize> {
+        let said = self.names.channel(below)?;
+        let named = self.channels.iter().position(|name| *name == said);
+        named.or_else(|| (0..self.channels.len()).find(|place| numbered(*place) == said))
+    }
+
+    /// A scan of which one file holds all channels.
+    fn in_one_file(&self, files: &[CaseFile<'_>]) -> Result<FoundScan, Reject> {
+        let (&[file], expected) = (files, self.channels.len()) else {
+            return FoundScan::of_one_file(files, self.modality.clone());
+        };
+        let image = file.header.as_ref().map_err(Clone::clone)?;
+        let found = image.volumes();
+        if found != expected {
+            let message = format!(
+                "a volume for each of {expected} channels, {}, expected, {found} in one file found",
+                self.channels.join(", ")
+            );
+            let hint = "`channels` names all volumes of a file in their order; where each has a file, `{channel}` in \
+                        `files` tells them apart";
+            return Err(Reject::new("CHANNELS_DIFFER", message, hint));
+        }
+        let slices = vec![FileSlice { file: 0, frame: 0 }];
+        let found = FoundScan::new(image.grid, Layout::Volume, slices, self.modality.clone());
+        Ok(self.noted(found, image.other_notes()))
+    }
+
+    /// The file of each channel, by its place among those of the case.
+    fn places(&self, files: &[CaseFile<'_>]) -> Result<Vec<usize>, Reject> {
+        let mut places: Vec<Option<usize>> = vec![None; self.channels.len()];
+        for (number, file) in files.iter().enumerate() {
+            let below = file.path.strip_prefix(&self.path).unwrap_or(file.path);
+            let place = self.channel(below).and_then(|channel| places.get_mut(channel));
+            if place.is_some_and(|place| place.replace(number).is_some()) {
+                let message = "one file for a channel of a case expected, several found";
+                let hint = "the pattern of `files` may leave one out, or name more of the path as `{case}`";
+                return Err(Reject::new("SEVERAL_FILES", message, hint));
+            }
+        }
+        let missing = self.channels.iter().zip(&places).filter(|(_, place)| place.is_none());
+        let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
+        if missing.is_empty() {
+            return Ok(places.into_iter().flatten().collect());
+        }
+        let message = format!("a file for each channel expected, none for {}", missing.join(", "));
+        let hint = "where channels may be missing, give each a source of its own, and let `channels` put them together \
+                    with `on_missing = \"zero\"`";
+        Err(Reject::new("CHANNEL_MISSING", message, hint))
+    }
+
+    /// A scan of which each channel has a file.
+    fn in_files(&self, files: &[CaseFile<'_>]) -> Result<FoundScan, Reject> {
+        let (mut slices, mut notes, mut first) = (Vec::new(), Vec::new(), None);
+        for (name, number) in self.channels.iter().zip(self.places(files)?) {
+            let Some(file) = files.get(number) else { continue };
+            let image = FoundScan::of_one_file(&[*file], self.modality.clone())?;
+            let grid = *first.get_or_insert(image.grid);
+            if !Geometry::from(&image.grid).same_grid(&Geometry::from(&grid), SAME_GRID_MM) {
+                let message =
+                    format!("all channels on one grid expected, `{name}` on another than the first found");
+                let hint = "give each channel a source of its own: the operator `channels` brings them onto one grid";
+                return Err(Reject::new("GRID_MISMATCH", message, hint));
+            }
+            notes.extend(image.notes.iter().map(|note| format!("{name}: {note}")));
+            slices.push(FileSlice { file: number, frame: 0 });
+        }
+        let Some(grid) = first else {
+            return Err(Reject::new("CHANNEL_MISSING", "a file for each channel expected, none found", ""));
+        };
+        Ok(self.noted(FoundScan::new(grid, Layout::Volume, slices, self.modality.clone()), notes))
+    }
+
+    fn noted(&self, mut found: FoundScan, notes: Vec<String>) -> FoundScan {
+        found.notes = notes;
+        found.notes.push(format!("CHANNELS: {}", self.channels.join(", ")));
+        found
+    }
+
+    /// Scans in the order of the channels, on the grid that was indexed.
+    fn on(&self, grid: &Geometry, scans: Vec<Scan>) -> Result<Vec<Scan>, Reject> {
+        let same = |scan: &Scan| scan.geometry().same_grid(grid, SAME_GRID_MM);
+        if scans.len() != self.channels.len() || !scans.iter().all(same) {
+            let message = "channels on the grid that was indexed expected, others found";
+            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+        }
+        let on_grid = |scan: Scan| {
+            Scan::new(grid.clone(), scan.into_voxels())
+                .map_err(|error| Reject::new("GRID_MISMATCH", error.to_string(), ""))
+        };
+        scans.into_iter().map(on_grid).collect()
+    }
 }
 
 impl FileSource for Images {
@@ -76,9 +190,28 @@ impl FileSource for Images {
 }
 
 impl ScanSource for Images {
-    /// One file, one scan.
+    /// One file, one scan, or a file for each channel of it.
     fn judge(&self, _case: &str, files: &[CaseFile<'_>]) -> Vec<Result<FoundScan, Reject>> {
-        vec![FoundScan::of_one_file(files, self.modality.clone())]
+        vec![match (self.channels.is_empty(), self.names.say_channels()) {
+            (true, _) => FoundScan::of_one_file(files, self.modality.clone()),
+            (false, false) => self.in_one_file(files),
+            (false, true) => self.in_files(files),
+        }]
+    }
+
+    fn channel_names(&self) -> Vec<String> {
+        self.channels.clone()
+    }
+
+    fn load_channels(&self, grid: &Geometry, slices: &[SliceFile]) -> Result<Vec<Scan>, Reject> {
+        if self.channels.is_empty() {
+            return self.load(grid, slices).map(|scan| vec![scan]);
+        }
+        let mut scans = Vec::with_capacity(self.channels.len());
+        for file in slices {
+            scans.extend(imagefile::read_scans(&file.path)?);
+        }
+        self.on(grid, scans)
     }
 
     fn load(&self, grid: &Geometry, slices: &[SliceFile]) -> Result<Scan, Reject> {
@@ -96,11 +229,39 @@ impl ScanSource for Images {
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Scans(Arc::new(Images {
-        path: text(config, "path").into(),
-        names: Names::read(config)?,
-        modality: text(config, "modality").into(),
-    })))
+    let channels = channels(config).map_err(|message| {
+        let hint = "a scan of one channel needs no names: leave `channels` out";
+        vec![FieldProblem::new("channels", message, hint)]
+    })?;
+    let names = if channels.is_empty() {
+        Names::read(config)?
+    } else {
+        Names::read_channels(config, &words(&channels))?
+    };
+    let (path, modality) = (text(config, "path").into(), text(config, "modality").into());
+    Ok(Stage::Scans(Arc::new(Images { path, names, modality, channels })))
+}
+
+/// A channel by its place, as nnU-Net has it: `0000`.
+fn numbered(place: usize) -> String {
+    format!("{place:04}")
+}
+
+/// What files of channels may be called by: their names and their places.
+pub fn words(channels: &[String]) -> Vec<String> {
+    channels.iter().cloned().chain((0..channels.len()).map(numbered)).collect()
+}
+
+/// The names of the channels; none of scans of one.
+fn channels(config: &Config) -> Result<Vec<String>, String> {
+    let Some(listed) = config.get("channels").and_then(|names| names.as_array()) else {
+        return Ok(Vec::new());
+    };
+    let names: Vec<String> = listed.iter().filter_map(|name| name.as_str()).map(str::to_owned).collect();
+    if names.len() < 2 {
+        return Err(format!("at least two channels expected, {} found", names.len()));
+    }
+    check_names(&names).map(|()| names)
 }
 
 /// A text of a checked configuration.

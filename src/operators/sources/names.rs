@@ -17,7 +17,8 @@ pub const FILES: Field = Field {
     role: Role::Operational,
     doc: "The patterns of the files' names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
           (without it, the name below `path` without its ending), `{patient}` the patient's (else each case is a \
-          patient), and of label maps `{label}` the label that a file holds; `*` and `?` stop at a `/`, `**/` does \
+          patient), of label maps `{label}` the label that a file holds, and of scans with `channels` `{channel}` the \
+          channel; `*` and `?` stop at a `/`, `**/` does \
           not; `!` before a pattern leaves out what fits it. A pattern that fits no file is a row `NO_FILE_FITS` in \
           `rejects`.",
 };
@@ -69,7 +70,7 @@ impl Names {
     /// # Errors
     /// What is wrong with the patterns or the table.
     pub fn read(config: &Config) -> Result<Self, Vec<FieldProblem>> {
-        Self::read_with(config, &["case", "patient"])
+        Self::read_with(config, Known { names: &["case", "patient"], channels: &[] })
     }
 
     /// The same of files of which each may hold one label, `{label}`.
@@ -77,7 +78,8 @@ impl Names {
     /// # Errors
     /// The same, and of names of which some alone say a label.
     pub fn read_labels(config: &Config) -> Result<Self, Vec<FieldProblem>> {
-        let names = Self::read_with(config, &["case", "patient", "label"])?;
+        let known = Known { names: &["case", "patient", "label"], channels: &[] };
+        let names = Self::read_with(config, known)?;
         let mixed = match &names {
             Self::Patterns { wanted, .. } => {
                 let says = |pattern: &Wanted| pattern.says("label");
@@ -96,6 +98,37 @@ impl Names {
         problem.map_or(Ok(names), Err)
     }
 
+    /// The same of files of which each may hold one channel, `{channel}`: one of these words.
+    ///
+    /// # Errors
+    /// The same, and of names of which some alone say a channel.
+    pub fn read_channels(config: &Config, words: &[String]) -> Result<Self, Vec<FieldProblem>> {
+        let known = Known { names: &["case", "patient", "channel"], channels: words };
+        let names = Self::read_with(config, known)?;
+        let says = |pattern: &Wanted| pattern.says("channel");
+        match &names {
+            Self::Patterns { wanted, .. } if wanted.iter().any(says) && !wanted.iter().all(says) => {
+                let hint = "files of one channel each and files of all channels are two sources";
+                let message = "`{channel}` in all patterns or in none expected";
+                Err(vec![FieldProblem::new("files", message, hint)])
+            }
+            _ => Ok(names),
+        }
+    }
+
+    /// Whether each file holds one channel, which its name says.
+    pub fn say_channels(&self) -> bool {
+        matches!(self, Self::Patterns { wanted, .. } if wanted.iter().any(|pattern| pattern.says("channel")))
+    }
+
+    /// What the name of a file says of its channel.
+    pub fn channel(&self, below: &Path) -> Option<String> {
+        let Self::Patterns { wanted, .. } = self else { return None };
+        let name = below.to_str()?;
+        let found = wanted.iter().find(|pattern| named(&pattern.fits, name).is_some())?;
+        group(&found.fits, &found.fits.captures(name)?, "channel")?
+    }
+
     /// Whether each file holds one label, which its name or the table says.
     pub fn say_labels(&self) -> bool {
         match self {
@@ -104,7 +137,7 @@ impl Names {
         }
     }
 
-    fn read_with(config: &Config, known: &[&str]) -> Result<Self, Vec<FieldProblem>> {
+    fn read_with(config: &Config, known: Known<'_>) -> Result<Self, Vec<FieldProblem>> {
         let texts: Vec<&str> = match config.get("files") {
             Some(serde_json::Value::Array(texts)) => texts.iter().filter_map(|text| text.as_str()).collect(),
             files => files.and_then(|text| text.as_str()).into_iter().collect(),
@@ -124,7 +157,7 @@ impl Names {
         }
     }
 
-    fn patterns(texts: &[&str], known: &[&str]) -> Result<Self, Vec<FieldProblem>> {
+    fn patterns(texts: &[&str], known: Known<'_>) -> Result<Self, Vec<FieldProblem>> {
         let (mut wanted, mut unwanted, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         for text in texts {
             let left_out = text.strip_prefix('!');
@@ -132,7 +165,7 @@ impl Names {
                 Ok(fits) if left_out.is_some() => unwanted.push(fits),
                 Ok(fits) => wanted.push(Wanted { text: (*text).to_owned(), fits }),
                 Err(message) => {
-                    let names: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
+                    let names: Vec<String> = known.names.iter().map(|name| format!("`{{{name}}}`")).collect();
                     let hint = format!("known names are {}", names.join(", "));
                     problems.push(FieldProblem::new("files", format!("`{text}`: {message}"), hint));
                 }
@@ -188,19 +221,24 @@ impl Names {
 /// What a pattern says of a name that fits it.
 fn named(pattern: &Regex, name: &str) -> Option<(Claim, Option<String>)> {
     let found = pattern.captures(name)?;
-    let all = |what: &str| -> Option<Option<String>> {
-        let mut values = pattern
-            .capture_names()
-            .flatten()
-            .filter(|group| group.starts_with(what))
-            .filter_map(|group| found.name(group).map(|value| value.as_str()));
-        let Some(first) = values.next() else { return Some(None) };
-        // `{case}/{case}.nii` means the same name twice.
-        values.all(|other| other == first).then(|| Some(first.to_owned()))
-    };
+    let all = |what: &str| group(pattern, &found, what);
+    all("channel")?;
     let case = all("case")?.unwrap_or_else(|| without_ending(name).to_owned());
     let patient = all("patient")?.unwrap_or_else(|| case.clone());
     Some((Claim::new(case, patient), all("label")?))
+}
+
+/// What stands for `{what}` in a name: none where the pattern has no such group, and no answer where it stands for
+/// different texts.
+fn group(pattern: &Regex, found: &regex::Captures<'_>, what: &str) -> Option<Option<String>> {
+    let mut values = pattern
+        .capture_names()
+        .flatten()
+        .filter(|group| group.starts_with(what))
+        .filter_map(|group| found.name(group).map(|value| value.as_str()));
+    let Some(first) = values.next() else { return Some(None) };
+    // `{case}/{case}.nii` means the same name twice.
+    values.all(|other| other == first).then(|| Some(first.to_owned()))
 }
 
 /// A name without what says its format.
@@ -211,8 +249,15 @@ fn without_ending(name: &str) -> &str {
         .unwrap_or(name)
 }
 
+/// What may stand in braces, and the words that `{channel}` stands for.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    names: &'a [&'a str],
+    channels: &'a [String],
+}
+
 /// A pattern as a regular expression over a whole name.
-fn expression(pattern: &str, known: &[&str]) -> Result<Regex, String> {
+fn expression(pattern: &str, known: Known<'_>) -> Result<Regex, String> {
     let (mut out, mut groups, mut rest) = (String::from("^"), 0, pattern);
     while let Some(next) = rest.chars().next() {
         let mut length = next.len_utf8();
@@ -225,11 +270,14 @@ fn expression(pattern: &str, known: &[&str]) -> Result<Regex, String> {
             '?' => out.push_str("[^/]"),
             '{' => {
                 let (name, _) = rest[1..].split_once('}').ok_or("a `{` without its `}`")?;
-                if !known.contains(&name) {
+                if !known.names.contains(&name) {
                     return Err(format!("`{{{name}}}` is not known"));
                 }
                 groups += 1;
-                out.push_str(&format!("(?P<{name}{groups}>[^/]+?)"));
+                let words =
+                    || known.channels.iter().map(|word| regex::escape(word)).collect::<Vec<_>>().join("|");
+                let any = if name == "channel" { words() } else { "[^/]+?".to_owned() };
+                out.push_str(&format!("(?P<{name}{groups}>{any})"));
                 length = name.len() + 2;
             }
             other => out.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
@@ -271,6 +319,28 @@ mod tests {
         let promise = names(json!(["*.mhd", "!*_segmentation.mhd"])).unwrap();
         assert_eq!(place(&promise, "Case00.mhd"), pair("Case00", "Case00"));
         assert_eq!(place(&promise, "Case00_segmentation.mhd"), None);
+    }
+
+    /// A case's name may hold what stands between it and the channel.
+    #[test]
+    fn a_name_says_the_channel() {
+        let words = ["t1", "t1ce", "0000"].map(str::to_owned);
+        let read = |files: serde_json::Value| {
+            Names::read_channels(json!({ "files": files }).as_object().unwrap(), &words)
+        };
+        let names = read(json!("*/{case}_{channel}.nii*")).unwrap();
+        let of = |file: &str| {
+            let file = Path::new(file);
+            (names.place(file).map(|claim| claim.case), names.channel(file))
+        };
+        let found = |case: &str, channel: &str| (Some(case.to_owned()), Some(channel.to_owned()));
+        assert_eq!(of("a/b_1_t1.nii"), found("b_1", "t1"));
+        assert_eq!(of("a/b_1_t1ce.nii.gz"), found("b_1", "t1ce"));
+        assert_eq!(of("a/case_7_0000.nii"), found("case_7", "0000"));
+        assert_eq!(of("a/b_1_seg.nii"), (None, None));
+        assert!(names.say_channels());
+        assert!(!read(json!("{case}.nii")).unwrap().say_channels());
+        assert_eq!(read(json!(["{case}.nii", "{case}_{channel}.mha"])).unwrap_err()[0].field, "files");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tomoflow::connectors::LabelMap;
 use tomoflow::phantom::vs;
 
-use super::super::dicom::{FRAMES, copied};
+use super::super::dicom::{FRAMES, SOP_UID, copied, put, text};
 use super::{SERIES, Slice, World, models};
 
 impl World {
@@ -239,6 +239,44 @@ impl World {
         }
         self.withdraw(base);
         self.label(to, of, moved);
+        true
+    }
+
+    fn files_of_second(&self, base: usize) -> Vec<(PathBuf, PathBuf)> {
+        let written = self.written[base].slices.iter().enumerate();
+        written.map(|(at, slice)| (slice.clone(), self.archive().join(format!("pet-{base}-{at}")))).collect()
+    }
+
+    /// Writes a series of another modality in the study of `base`, whose intensities are so much higher.
+    pub(super) fn second(&mut self, base: usize, added: usize) {
+        for (from, to) in self.files_of_second(base) {
+            let new = to.with_extension("new");
+            copied(&from, &new, |object| {
+                let sop = format!("{}.7", text(object, SOP_UID));
+                put(object, SOP_UID, VR::UI, &sop);
+                put(object, Tag(0x0020, 0x000E), VR::UI, &self.second_uid(base));
+                put(object, Tag(0x0008, 0x0060), VR::CS, "PT");
+                put(object, Tag(0x0028, 0x1052), VR::DS, &format!("{}", 40 * added));
+                put(object, Tag(0x0028, 0x1053), VR::DS, "1");
+            });
+            fs::rename(new, &to).unwrap();
+            self.touched.insert(to);
+        }
+        self.seconds.insert(base, added);
+    }
+
+    fn second_uid(&self, base: usize) -> String {
+        format!("{}.7", self.written[base].series_uid)
+    }
+
+    pub(super) fn withdraw_second(&mut self, base: usize) -> bool {
+        if self.seconds.remove(&base).is_none() {
+            return false;
+        }
+        for (_, path) in self.files_of_second(base) {
+            fs::remove_file(&path).unwrap();
+            self.touched.insert(path);
+        }
         true
     }
 

@@ -39,6 +39,9 @@ pub struct FoundImage {
     pub voxel_type: String,
     /// Slices, rows, columns.
     pub shape: [usize; 3],
+    /// How many volumes it holds, where that is more than one.
+    #[serde(skip_serializing_if = "is_one")]
+    pub volumes: usize,
     /// Distance between slices, between rows, between columns, mm.
     pub spacing_mm: [f64; 3],
     /// Maps (column i, row j, slice k, 1) to LPS mm.
@@ -51,6 +54,11 @@ pub struct FoundImage {
     /// What its voxels come to, where they were read: when that was asked for, or the file is small.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub figures: Option<ImageFigures>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
+fn is_one(volumes: &usize) -> bool {
+    *volumes == 1
 }
 
 /// A stack with one geometry.

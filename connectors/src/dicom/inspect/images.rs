@@ -40,6 +40,12 @@ pub(super) fn judge(mut seen: Vec<(PathBuf, Result<ImageHead, Reject>)>) -> Vec<
     seen.sort_by(|a, b| a.0.cmp(&b.0));
     let (paths, heads): (Vec<PathBuf>, Vec<_>) = seen.into_iter().unzip();
     let roles = pairs(&paths);
+    // Labels are one volume.
+    let one = |(head, role): (Result<ImageHead, Reject>, &Role)| match role {
+        Role::Labels { .. } => head.and_then(ImageHead::of_one_volume),
+        Role::Scan { .. } => head,
+    };
+    let heads: Vec<_> = heads.into_iter().zip(&roles).map(one).collect();
     let grid = |index: &usize| heads.get(*index).and_then(|head| Some(&head.as_ref().ok()?.geometry));
     let notes = |head: &ImageHead, role: &Role| {
         let mut notes = head.notes.clone();
@@ -55,6 +61,7 @@ pub(super) fn judge(mut seen: Vec<(PathBuf, Result<ImageHead, Reject>)>) -> Vec<
                 notes.extend(empty(head));
             }
             Role::Scan { labelled } => {
+                notes.extend(several(head));
                 if *labelled == Some(false) {
                     notes.push("NO_LABELS_BESIDE: scans of its folder have labels, this one has none".into());
                 }
@@ -84,7 +91,7 @@ fn finding(
     notes: Vec<String>,
     labels_of: Option<Vec<PathBuf>>,
 ) -> Finding {
-    let ImageHead { format, voxel_type, geometry, figures, .. } = match head {
+    let ImageHead { format, voxel_type, geometry, volumes, figures, .. } = match head {
         Ok(head) => head,
         Err(reject) => {
             let (series_uid, files) = (String::new(), vec![file]);
@@ -96,12 +103,23 @@ fn finding(
         format: format.to_owned(),
         voxel_type: voxel_type.to_owned(),
         shape: geometry.size,
+        volumes,
         spacing_mm: geometry.spacing_mm(),
         affine_lps: geometry.affine_lps(),
         labels_of,
         notes,
         figures,
     }))
+}
+
+/// A note on a file that holds several volumes.
+fn several(head: &ImageHead) -> Option<String> {
+    (head.volumes > 1).then(|| {
+        format!(
+            "VOLUMES: {} on one grid, channels where a source names them; figures are the first's",
+            head.volumes
+        )
+    })
 }
 
 /// A note on labels that lie on another grid than their scan.

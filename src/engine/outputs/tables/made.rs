@@ -27,7 +27,12 @@ impl Tables {
     pub(super) fn entry(&self, desired: &Desired) -> Digest {
         let bytes = match desired {
             // The row says whether there are labels, not which.
-            Desired::Case(case) => postcard::to_stdvec(&(case.series.shown(), case.labels.is_some())),
+            Desired::Case(case) if case.beside.is_none() => {
+                postcard::to_stdvec(&(case.series.shown(), case.labels.is_some()))
+            }
+            Desired::Case(case) => {
+                postcard::to_stdvec(&(case.series.shown(), case.labels.is_some(), case.channel_notes()))
+            }
             // As the variants are encoded: a row shows nothing of what else is known of its series.
             Desired::Masks { series, mask, from } => postcard::to_stdvec(&(2u32, series.shown(), mask, from)),
             Desired::Metrics { series, figures, split, from } => {
@@ -54,7 +59,9 @@ impl Tables {
         let entry = entry.to_owned();
         Ok(match desired {
             Desired::Case(case) => {
-                Rows::Cases(vec![self.case_row(entry, &case.series, case.labels.is_some())])
+                let mut row = self.case_row(entry, &case.series, case.labels.is_some());
+                row.notes.extend(case.channel_notes());
+                Rows::Cases(vec![row])
             }
             Desired::Reject { case, stage, reject, attempts } => Rows::Rejects(vec![RejectRow {
                 entry,

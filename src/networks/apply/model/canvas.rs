@@ -85,7 +85,7 @@ impl Model {
 /// The weighted logits of one volume's planes that windows still reach, and what was decided of the others.
 struct Canvas<'a> {
     walk: &'a Walk,
-    /// `[D, H, W]` with its padding, on the CPU.
+    /// `[C, D, H, W]` with its padding, on the CPU.
     volume: Tensor,
     /// `[C, D, H, W]`, as deep as a window; with maps the weights' sums last.
     sums: Tensor,
@@ -105,21 +105,22 @@ impl<'a> Canvas<'a> {
         let (size, before, whole) = (walk.size(), walk.before(), walk.padded());
         let after: [usize; 3] = std::array::from_fn(|i| whole[i] - size[i] - before[i]);
         let padding: Vec<i64> = (0..3).rev().flat_map(|i| [before[i] as i64, after[i] as i64]).collect();
-        let volume = Tensor::f_from_slice(volume.voxels)?.f_view(size.map(|n| n as i64))?;
+        let one = |(channel, voxels): (usize, &[f32])| {
+            let voxels = Tensor::f_from_slice(voxels)?.f_view(size.map(|n| n as i64))?;
+            padded(&voxels, &padding, walk.outside(channel))
+        };
+        let volume: Vec<Tensor> = volume.each().enumerate().map(one).collect::<Result<_, _>>()?;
+        let volume = match volume.as_slice() {
+            [only] => only.f_unsqueeze(0)?,
+            all => Tensor::f_stack(all, 0)?,
+        };
         let maker = model.maker(options, size);
         let channels = model.channels(options) as i64;
         // The weights themselves are a channel of their own where means are needed.
         let all = channels + i64::from(maker.is_some());
         let slab = [all, walk.window()[0] as i64, whole[1] as i64, whole[2] as i64];
         let sums = Tensor::f_zeros(slab, (Kind::Float, model.device.0)).doing("memory for a slab")?;
-        Ok(Self {
-            walk,
-            volume: padded(&volume, &padding, walk.outside())?,
-            sums,
-            channels,
-            decided: Vec::new(),
-            maker,
-        })
+        Ok(Self { walk, volume, sums, channels, decided: Vec::new(), maker })
     }
 
     /// Where a window begins: its plane, row and column.
@@ -129,13 +130,13 @@ impl<'a> Canvas<'a> {
         [d, h, w].map(|n| n as i64)
     }
 
-    /// The window's voxels `[1, D, H, W]`.
+    /// The window's voxels `[C, D, H, W]`.
     fn cut(&self, window: Window) -> Result<Tensor, NetworkError> {
         let mut cut = self.volume.shallow_clone();
-        for ((axis, start), length) in (0..).zip(self.start(window)).zip(self.walk.window()) {
+        for ((axis, start), length) in (1..).zip(self.start(window)).zip(self.walk.window()) {
             cut = cut.f_narrow(axis, start, length as i64)?;
         }
-        Ok(cut.f_unsqueeze(0)?)
+        Ok(cut)
     }
 
     /// Adds weighed logits `[C, D, H, W]`.

@@ -20,7 +20,7 @@ impl Model {
                 let logits = if axes.is_empty() {
                     self.logits_of(network, input, options)?
                 } else {
-                    let mirrored = input.f_flip(self.input_axes(axes).as_slice())?;
+                    let mirrored = self.mirrored(input, axes)?;
                     self.logits_of(network, &mirrored, options)?.f_flip(axes.as_slice())?
                 };
                 // Never in place: a network may give what is its own.
@@ -38,10 +38,19 @@ impl Model {
         }
     }
 
-    /// The axes of the input that are those of the logits: the slices of a stack or a bag are its channels.
-    fn input_axes(&self, axes: &[i64]) -> Vec<i64> {
-        let flat = !matches!(self.view, InputView::Patch { .. });
-        axes.iter().map(|&axis| if flat && axis == 2 { 1 } else { axis }).collect()
+    /// The input mirrored along axes of the logits. The slices of a stack or a bag are its channels, one row of them for
+    /// each channel of the scan.
+    fn mirrored(&self, input: &Tensor, axes: &[i64]) -> Result<Tensor, NetworkError> {
+        let size = input.size();
+        let (InputView::Stack { .. } | InputView::Bag { .. }, &[count, _, _, height, width]) =
+            (&self.view, size.as_slice())
+        else {
+            return Ok(input.f_flip(axes)?);
+        };
+        // `[N, C, slices, H, W]`: the axes of the logits are its own.
+        let slices = self.view.channels() as i64;
+        let apart = input.f_reshape([count, -1, slices, height, width])?;
+        Ok(apart.f_flip(axes)?.f_reshape(size.as_slice())?)
     }
 }
 

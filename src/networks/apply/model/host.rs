@@ -5,14 +5,14 @@ use tch::{Kind, Tensor};
 use super::super::slab::Logits;
 use super::NetworkError;
 
-/// The windows that go into a network: a tensor `[N, 1, D, H, W]` that is filled again for every batch.
+/// The windows that go into a network: a tensor `[N, C, D, H, W]` that is filled again for every batch.
 pub(super) struct Windows(Tensor);
 
 impl Windows {
     /// Zeros for `count` windows.
-    pub(super) fn new(count: usize, window: [usize; 3]) -> Result<Self, NetworkError> {
+    pub(super) fn new(count: usize, channels: usize, window: [usize; 3]) -> Result<Self, NetworkError> {
         let [depth, height, width] = window.map(|n| n as i64);
-        let shape = [count as i64, 1, depth, height, width];
+        let shape = [count as i64, channels as i64, depth, height, width];
         Ok(Self(Tensor::f_zeros(shape, (Kind::Float, tch::Device::Cpu))?))
     }
 
@@ -21,7 +21,7 @@ impl Windows {
         Ok(self.0.f_narrow(0, 0, count as i64)?)
     }
 
-    /// Their numbers, `[N, D, H, W]`.
+    /// Their numbers, `[N, C, D, H, W]`.
     pub(super) fn numbers_mut(&mut self) -> &mut [f32] {
         let count = self.0.numel();
         // SAFETY: the tensor was made here: 32-bit floats on the CPU, one after the other, as many as it says.

@@ -11,7 +11,7 @@ use crate::networks::sample::around;
 use crate::networks::tensors::scalar::times;
 
 impl Model {
-    /// Classes `[D, H, W]` of a volume `[D, H, W]`.
+    /// Classes `[D, H, W]` of a volume `[D, H, W]`, of several channels `[C, D, H, W]`.
     ///
     /// # Errors
     /// [`NetworkError::Shape`] for voxels that do not fill the size, an overlap that is none, or logits of
@@ -51,11 +51,16 @@ impl Model {
         options: &InferOptions,
     ) -> Result<Vec<Segmented>, NetworkError> {
         for Volume { voxels, size } in volumes {
-            let count = size.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
-            if count != Some(voxels.len()) || voxels.is_empty() {
+            let count = size.iter().try_fold(1usize, |all, &n| all.checked_mul(n)).filter(|count| *count > 0);
+            let channels =
+                count.filter(|count| voxels.len().is_multiple_of(*count)).map(|count| voxels.len() / count);
+            let wanted = self.channel_names.as_ref().map(|names| names.len().max(1));
+            let fits = |channels: usize| channels > 0 && wanted.is_none_or(|wanted| wanted == channels);
+            if !channels.is_some_and(fits) {
+                let each = wanted.filter(|wanted| *wanted > 1).map(|wanted| format!("{wanted} channels of "));
                 return Err(NetworkError::Shape {
                     what: "the volume".to_owned(),
-                    expected: format!("voxels for {size:?}"),
+                    expected: format!("{}voxels for {size:?}", each.unwrap_or_default()),
                     found: voxels.len().to_string(),
                 });
             }
@@ -98,9 +103,10 @@ impl Model {
             None => Slab::new(walk.clone(), weights, classes)?,
         };
         let mut batch = options.batch.clamp(1, walk.places().len());
-        let mut windows = host::Windows::new(batch, window)?;
-        let length: usize = window.iter().product();
-        let mut decided = Vec::with_capacity(volume.voxels.len());
+        let channels = volume.channels();
+        let mut windows = host::Windows::new(batch, channels, window)?;
+        let length: usize = channels * window.iter().product::<usize>();
+        let mut decided = Vec::with_capacity(volume.size.iter().product());
         for (index, &d) in walk.slabs().iter().enumerate() {
             let mut rest = walk.places();
             while let Some((places, logits)) = next_batch(&mut rest, &mut batch, |places| {
@@ -137,7 +143,8 @@ impl Model {
                     .to_owned(),
             });
         }
-        Ok(if ours > 0 { walk.padded_with(around(volume.voxels)) } else { walk })
+        let lowest = || volume.each().map(around).collect();
+        Ok(if ours > 0 { walk.padded_with(lowest()) } else { walk })
     }
 
     /// Takes each slice as the target of a stack or a bag.
@@ -147,7 +154,9 @@ impl Model {
         options: &InferOptions,
     ) -> Result<Vec<Segmented>, NetworkError> {
         let tensor = |volume: &Volume<'_>| {
-            Ok::<_, NetworkError>(Tensor::f_from_slice(volume.voxels)?.f_view(volume.size.map(|n| n as i64))?)
+            let [depth, height, width] = volume.size.map(|n| n as i64);
+            let shape = [volume.channels() as i64, depth, height, width];
+            Ok::<_, NetworkError>(Tensor::f_from_slice(volume.voxels)?.f_view(shape)?)
         };
         let tensors: Vec<Tensor> = volumes.iter().map(tensor).collect::<Result<_, _>>()?;
         let mut makers: Vec<_> = volumes.iter().map(|volume| self.maker(options, volume.size)).collect();
@@ -182,22 +191,41 @@ impl Model {
         found.map(|(decided, maker)| Ok(segmented(numbers(&Tensor::f_cat(decided, 0)?)?, maker))).collect()
     }
 
-    /// The channels `[C, H, W]` that show a slice of a volume to the network.
+    /// What shows a slice of a volume `[C, D, H, W]` to the network, `[C · slices, H, W]`: all slices of the first channel,
+    /// then all of the second.
     fn channels_of(&self, volume: &Tensor, target: usize) -> Result<Tensor, NetworkError> {
-        let depth = usize::try_from(volume.size().first().copied().unwrap_or(0)).unwrap_or(0);
+        let size = volume.size();
+        let &[_, depth, height, width] = size.as_slice() else { return Err(super::no_logits("no volume")) };
+        let depth = usize::try_from(depth).unwrap_or(0);
         let slices = self.view.channel_slices(target, depth);
         let slices: Vec<i64> = slices.into_iter().map(|slice| slice as i64).collect();
-        Ok(volume.f_index_select(0, &Tensor::f_from_slice(&slices)?)?)
+        Ok(volume.f_index_select(1, &Tensor::f_from_slice(&slices)?)?.f_reshape([-1, height, width])?)
     }
 }
 
 /// Voxels that are to be segmented.
 #[derive(Clone, Copy, Debug)]
 pub struct Volume<'a> {
-    /// `[D, H, W]`, W fastest.
+    /// `[D, H, W]`, W fastest; of several channels `[C, D, H, W]`.
     pub voxels: &'a [f32],
     /// `[D, H, W]`
     pub size: [usize; 3],
+}
+
+impl<'a> Volume<'a> {
+    /// How many channels it has.
+    pub(super) fn channels(&self) -> usize {
+        self.voxels.len() / self.count()
+    }
+
+    /// The voxels of each channel.
+    pub(super) fn each(&self) -> std::slice::ChunksExact<'a, f32> {
+        self.voxels.chunks_exact(self.count())
+    }
+
+    fn count(&self) -> usize {
+        self.size.iter().product::<usize>().max(1)
+    }
 }
 
 /// The first place along an axis where a number is not finite: one small pass, and one number for each place.

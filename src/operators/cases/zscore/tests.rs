@@ -84,6 +84,7 @@ fn numbers_of_an_archive_are_those_said_outright() {
     let archive = built(changes.clone());
     let geometry = Geometry::axis_aligned([1, 1, 3], [1.0; 3]);
     let case = Case {
+        channels: None,
         scan: Arc::new(Scan::new(geometry.clone(), vec![2.0, 10.0, 12.0]).unwrap()),
         labels: None,
         original: Arc::new(geometry),

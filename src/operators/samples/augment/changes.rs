@@ -81,16 +81,20 @@ impl Augment {
         (!still).then(|| Warp::new(turned.unwrap_or_default(), scale.unwrap_or(1.0), elastic))
     }
 
-    /// Changes the intensities of a sample `[C, D, H, W]`, then mirrors it with what it teaches.
+    /// Changes the intensities of a sample `[C, D, H, W]` of a scan of so many channels, then mirrors it with what it
+    /// teaches.
     pub fn change(
         &self,
         source: &Source,
         shape: [usize; 4],
+        channels: usize,
         spacing_mm: [f64; 3],
         input: &mut [f32],
         target: &mut Target,
     ) {
         let [_, size @ ..] = shape;
+        // What one channel of the scan has: all of its slices in stacks and bags.
+        let each = input.len().div_ceil(channels.max(1)).max(1);
         if let Some(most) = self.bias_field
             && let Some(mut random) = self.drawn(source, Operation::BiasField)
         {
@@ -98,7 +102,7 @@ impl Augment {
             intensity::bias_field(input, size, &coefficients);
         }
         if let Some(power) = self.chosen(source, Operation::Gamma, self.gamma) {
-            intensity::gamma(input, power);
+            input.chunks_mut(each).for_each(|channel| intensity::gamma(channel, power));
         }
         if let Some(mm) = self.chosen(source, Operation::Slices, self.slice_mm) {
             intensity::thick_slices(input, size, spacing_mm, mm);
@@ -113,7 +117,7 @@ impl Augment {
             && let Some(mut random) = self.drawn(source, Operation::Noise)
         {
             let share = between(&mut random, [least, most]);
-            intensity::noise(input, share, &mut random);
+            input.chunks_mut(each).for_each(|channel| intensity::noise(channel, share, &mut random));
         }
         self.mirror(source, size, input, target);
     }

@@ -25,7 +25,7 @@ fn changed(augment: &Augment, number: u64) -> (Vec<f32>, Vec<u8>) {
     let mut input: Vec<f32> = (0..120).map(|i| (i * 13 % 47) as f32).collect();
     let mut target = Target::Classes((0..60).collect());
     let source = Source::new(1, "case", 2, number);
-    augment.change(&source, SHAPE, [3.0, 1.0, 1.0], &mut input, &mut target);
+    augment.change(&source, SHAPE, 1, [3.0, 1.0, 1.0], &mut input, &mut target);
     (input, target.classes().unwrap().to_vec())
 }
 

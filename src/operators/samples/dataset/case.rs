@@ -15,17 +15,20 @@ pub struct PreparedCase {
     pub(super) name: String,
     pub(super) size: [usize; 3],
     pub(super) spacing_mm: [f64; 3],
+    /// `[C, D, H, W]`.
     scan: Arc<[f32]>,
     labels: Arc<[u8]>,
-    least: f32,
     /// Whether anybody has drawn it.
     drawn: bool,
+    /// Of each channel.
+    least: Vec<f32>,
     /// Foreground voxels of all slices up to and with each.
     foreground: Vec<u64>,
 }
 
 impl PreparedCase {
-    /// Voxels `[D, H, W]` and their classes; `name` is what errors call it (the case's key).
+    /// Voxels `[D, H, W]`, of several channels `[C, D, H, W]`, and their classes; `name` is what errors call it (the
+    /// case's key).
     ///
     /// # Errors
     /// `GRID_MISMATCH` when the counts do not fit `size` or it holds no voxel, `BAD_GRID` for a spacing that
@@ -38,7 +41,8 @@ impl PreparedCase {
         labels: Arc<[u8]>,
     ) -> Result<Self, Failure> {
         let voxels = size.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
-        if scan.is_empty() || voxels != Some(scan.len()) || voxels != Some(labels.len()) {
+        let whole = scan.len().is_multiple_of(labels.len().max(1)) && !labels.is_empty();
+        if scan.is_empty() || !whole || voxels != Some(labels.len()) {
             return Err(Failure::new(
                 "GRID_MISMATCH",
                 format!("voxels of {size:?} expected, {} and {} labels found", scan.len(), labels.len()),
@@ -48,7 +52,7 @@ impl PreparedCase {
         if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
             return Err(Failure::new("BAD_GRID", format!("a spacing expected, {spacing_mm:?} mm found"), ""));
         }
-        let least = around(&scan);
+        let least = scan.chunks_exact(labels.len()).map(around).collect();
         let in_slice = |slice: &[u8]| slice.iter().map(|&label| u64::from(label != 0)).sum::<u64>();
         let foreground = labels
             .chunks_exact(size[1] * size[2])
@@ -93,7 +97,11 @@ impl PreparedCase {
             Failure::new("TOO_MANY_LABELS", "classes up to 255 expected, a greater one found", "")
         })?;
         let geometry = case.scan.geometry();
-        Self::new(name, geometry.size, geometry.spacing_mm(), case.scan.voxels().into(), classes)
+        let scan: Arc<[f32]> = match case.channel_count() {
+            1 => case.scan.voxels().into(),
+            _ => case.scans().flat_map(|scan| scan.voxels()).copied().collect(),
+        };
+        Self::new(name, geometry.size, geometry.spacing_mm(), scan, classes)
     }
 
     /// Which classes have voxels.
@@ -118,7 +126,12 @@ impl PreparedCase {
         self.spacing_mm
     }
 
-    /// Intensities `[D, H, W]`.
+    /// How many channels its scan has.
+    pub fn channels(&self) -> usize {
+        self.least.len()
+    }
+
+    /// Intensities `[D, H, W]`, of several channels `[C, D, H, W]`.
     pub fn scan(&self) -> &Arc<[f32]> {
         &self.scan
     }
@@ -160,8 +173,11 @@ impl PreparedCase {
     }
 
     pub(super) fn patch(&self, size: [usize; 3], start: [isize; 3]) -> Sample {
-        let voxels = size.iter().product();
-        let mut input = vec![self.least; voxels];
+        let voxels: usize = size.iter().product();
+        let mut input: Vec<f32> = match self.least.as_slice() {
+            [least] => vec![*least; voxels],
+            each => each.iter().flat_map(|least| std::iter::repeat_n(*least, voxels)).collect(),
+        };
         let mut label = vec![0; voxels];
         // The part of the window, along each axis, that lies in the volume.
         let inside = [0, 1, 2].map(|axis| {
@@ -176,15 +192,41 @@ impl PreparedCase {
                 let source =
                     (from(0, d) * self.size[1] + from(1, h)) * self.size[2] + from(2, inside[2].start);
                 let target = (d * size[1] + h) * size[2] + inside[2].start;
-                input[target..target + length].copy_from_slice(&self.scan[source..source + length]);
+                for channel in 0..self.channels() {
+                    let (from, to) = (channel * self.labels.len() + source, channel * voxels + target);
+                    input[to..to + length].copy_from_slice(&self.scan[from..from + length]);
+                }
                 label[target..target + length].copy_from_slice(&self.labels[source..source + length]);
             }
         }
-        Sample { input, shape: [1, size[0], size[1], size[2]], target: Target::Classes(label) }
+        let shape = [self.channels(), size[0], size[1], size[2]];
+        Sample { input, shape, target: Target::Classes(label) }
     }
 
-    pub(super) fn volume(&self) -> Volume<'_> {
-        Volume { size: self.size, scan: &self.scan, labels: &self.labels, outside: self.least }
+    /// Each channel, with the labels.
+    fn volumes(&self) -> impl Iterator<Item = Volume<'_>> {
+        let scans = self.scan.chunks_exact(self.labels.len());
+        let volume = |(scan, outside): (_, &f32)| Volume {
+            size: self.size,
+            scan,
+            labels: &self.labels,
+            outside: *outside,
+        };
+        scans.zip(&self.least).map(volume)
+    }
+
+    /// A window of every channel, moved alike.
+    pub(super) fn moved_patch(&self, warp: &Warp, window: &Window) -> Sample {
+        let [depth, height, width] = window.size;
+        let (mut input, mut label) = (Vec::new(), Vec::new());
+        for volume in self.volumes() {
+            let (values, classes) = warp.read(&volume, window);
+            match input.is_empty() {
+                true => (input, label) = (values, classes),
+                false => input.extend(values),
+            }
+        }
+        Sample { input, shape: [self.channels(), depth, height, width], target: Target::Classes(label) }
     }
 
     /// As [`PreparedCase::slices`], each slice moved alike.
@@ -196,22 +238,30 @@ impl PreparedCase {
         slice: &Window,
     ) -> Sample {
         let [depth, height, width] = self.size;
-        let channels = view.channel_slices(target, depth);
+        let slices = view.channel_slices(target, depth);
         let at = |index: usize| Window { start: [index as isize, 0, 0], ..*slice };
-        let read = |index: usize| warp.read(&self.volume(), &at(index));
-        let input = channels.iter().flat_map(|&index| read(index).0).collect();
-        Sample { input, shape: [channels.len(), 1, height, width], target: Target::Classes(read(target).1) }
+        let read = |volume: &Volume<'_>, index: usize| warp.read(volume, &at(index));
+        let (mut input, mut label) = (Vec::new(), None);
+        for volume in self.volumes() {
+            slices.iter().for_each(|&index| input.extend(read(&volume, index).0));
+            label = label.or_else(|| Some(read(&volume, target).1));
+        }
+        let shape = [self.channels() * slices.len(), 1, height, width];
+        Sample { input, shape, target: Target::Classes(label.unwrap_or_default()) }
     }
 
     pub(super) fn slices(&self, view: &InputView, target: usize) -> Sample {
         let [depth, height, width] = self.size;
         let area = height * width;
-        let channels = view.channel_slices(target, depth);
-        let mut input = Vec::with_capacity(channels.len() * area);
-        for slice in &channels {
-            input.extend_from_slice(&self.scan[slice * area..][..area]);
+        let slices = view.channel_slices(target, depth);
+        let mut input = Vec::with_capacity(self.channels() * slices.len() * area);
+        for channel in self.scan.chunks_exact(self.labels.len()) {
+            for slice in &slices {
+                input.extend_from_slice(&channel[slice * area..][..area]);
+            }
         }
         let label = self.labels[target * area..][..area].to_vec();
-        Sample { input, shape: [channels.len(), 1, height, width], target: Target::Classes(label) }
+        let shape = [self.channels() * slices.len(), 1, height, width];
+        Sample { input, shape, target: Target::Classes(label) }
     }
 }

@@ -1,0 +1,362 @@
+//! Several scans of a patient to one case: its channels, on the grid of the first.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tomoflow_connectors::{Geometry, LabelMap, Scan};
+
+use super::cuboid::misfit;
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{
+    Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
+};
+use crate::operators::value::{Case, Failure};
+use crate::voxels::grid::Order;
+use crate::voxels::onto::onto;
+use crate::voxels::padding::filled;
+use crate::voxels::regrid::labels_to_grid;
+
+/// Corners of two grids that lie nearer than this are the same: nothing is interpolated.
+pub const SAME_GRID_MM: f64 = 0.01;
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "channels",
+    section: Section::Operators,
+    summary: "Several scans of a patient as one case, `[C, D, H, W]`, each channel with a name.",
+    doc: "The first input gives the grid, the labels and the case's name; scans of the other inputs are brought onto \
+          that grid through patient space, linear between voxels, as by `resample` with a `grid`: within half a \
+          voxel of the outermost centres these count, farther out lies `fill`. Nothing is registered. A scan whose \
+          grid is the first's within 0.01 mm is taken voxel for voxel. Nothing is interpolated with voxels that only \
+          pad a DICOM scan (PixelPaddingValue): a new voxel whose nearest one does is padding.\n\n\
+          Scans are of one case when they are of one study, or with `pair = \"patient\"` of one patient; of files in \
+          other formats than DICOM when their cases have one name (`{case}` in `files`). More than one scan of an \
+          input in a study is refused as `SEVERAL_CANDIDATES`: a `where` at its source says which is meant. Of the \
+          input that gives the grid there must be one: a scan without it is a row `CHANNEL_ALONE` in `rejects`. A \
+          case without a scan of another input is refused as `CHANNEL_MISSING`, or with `on_missing = \"zero\"` that \
+          channel is 0 everywhere, which a note of the case in `cases` says. A scan that its own source refused \
+          counts as missing.\n\n\
+          Positions are those of one patient at one time only within a frame of reference \
+          (FrameOfReferenceUID). Scans of different frames, and files, which say none, on different grids are refused \
+          as `FRAMES_DIFFER`; with `frames = \"trusted\"` their positions are taken as they are, as after a \
+          registration.\n\n\
+          Stages before this one see one channel each: a CT may be windowed and a PET normalised before both are put \
+          together. Stages after it see all: intensities are changed channel by channel, each by its own mean or \
+          percentiles, and grids alike. `crop` with `above` keeps what is brighter in any channel; `statistics = \
+          \"archive\"` belongs before this stage. Labels may be bound before, to the first input, or after: they are \
+          those of the first input's scans.\n\n\
+          In samples channels lie one behind the other, `[C, D, H, W]`; in stacks and bags all slices of the first \
+          channel come before all slices of the second. A model's card names the channels, and `infer` refuses cases \
+          of others as `CHANNELS_DIFFER`. One change of a channel's files redoes its case and no other.",
+    version: 1,
+    inputs: &[
+        Port { name: "first", accepts: &[Kind::Scan, Kind::Case], many: false },
+        Port { name: "others", accepts: &[Kind::Scan], many: true },
+    ],
+    output: Output::SameAsInput,
+    aspects: Aspects::Both,
+    fields: &[
+        Field::absent(
+            "names",
+            FieldKind::List { of: &FieldKind::Text, len: None },
+            Role::Semantic,
+            "The names of the channels, in the order of the inputs; when they are left out, those of the inputs.",
+        ),
+        Field {
+            name: "on_missing",
+            kind: FieldKind::Choice(&["reject", "zero"]),
+            default: Default::Json("\"reject\""),
+            role: Role::Semantic,
+            doc: "What happens to a case without a scan of one of the other inputs: it is refused as `CHANNEL_MISSING`, \
+                  or the channel is 0 everywhere.",
+        },
+        Field {
+            name: "frames",
+            kind: FieldKind::Choice(&["same", "trusted"]),
+            default: Default::Json("\"same\""),
+            role: Role::Semantic,
+            doc: "Whether scans must be of one frame of reference, or on one grid where files say none; or whether \
+                  positions are taken as they are.",
+        },
+        Field {
+            name: "pair",
+            kind: FieldKind::Choice(&["study", "patient"]),
+            default: Default::Json("\"study\""),
+            role: Role::Semantic,
+            doc: "Whether scans of one study are one case, or those of one patient.",
+        },
+        Field {
+            name: "fill",
+            kind: FieldKind::Either(&[INTENSITY, FieldKind::List { of: &INTENSITY, len: None }]),
+            default: Default::Json("0.0"),
+            role: Role::Semantic,
+            doc: "The intensity where another channel's scan does not reach, in the scale that it has at this stage; a \
+                  list has one for each of the other inputs: `[-1024.0, 0.0]`.",
+        },
+    ],
+};
+
+const INTENSITY: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "" };
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+/// What becomes of a case without one of its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissing {
+    /// It is refused.
+    Reject,
+    /// The channel is 0 everywhere.
+    Zero,
+}
+
+/// Whose positions are comparable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Frames {
+    /// Those of one frame of reference.
+    Same,
+    /// All.
+    Trusted,
+}
+
+/// Which scans are of one case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pair {
+    /// Those of one study.
+    Study,
+    /// Those of one patient.
+    Patient,
+}
+
+/// One number for all other inputs, or one for each.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Fill {
+    /// The same for all.
+    One(f32),
+    /// One for each.
+    Each(Vec<f32>),
+}
+
+impl Fill {
+    /// That of the other input at this place, from 0 on.
+    pub fn of(&self, place: usize) -> f32 {
+        match self {
+            Self::One(fill) => *fill,
+            Self::Each(fills) => fills.get(place).copied().unwrap_or(0.0),
+        }
+    }
+}
+
+/// How scans become one case.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct JoinChannels {
+    /// The names of the channels; those of the inputs when there are none.
+    pub names: Option<Vec<String>>,
+    /// What becomes of a case without one of its channels.
+    pub on_missing: OnMissing,
+    /// Whose positions are comparable.
+    pub frames: Frames,
+    /// Which scans are of one case.
+    pub pair: Pair,
+    /// The intensity where a scan does not reach.
+    pub fill: Fill,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let join: JoinChannels = crate::operators::read_config(config)?;
+    match join.names.as_deref().map_or(Ok(()), check_names) {
+        Ok(()) => Ok(Stage::Channels(join)),
+        Err(message) => {
+            let hint = "names = [\"t1\", \"flair\"], one for each input";
+            Err(vec![FieldProblem::new("names", message, hint)])
+        }
+    }
+}
+
+/// Whether channels are told apart by their names.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_names(names: &[String]) -> Result<(), String> {
+    if let Some(name) = names.iter().find(|name| name.trim().is_empty()) {
+        return Err(format!("a name for each channel expected, {name:?} found"));
+    }
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(format!("each channel with a name of its own expected, `{name}` comes twice")),
+        None => Ok(()),
+    }
+}
+
+/// What another input gives to a case: its scan, or how many channels are missing.
+pub enum Other {
+    /// A scan, of one channel or several.
+    There(Case),
+    /// None; so many channels are 0 everywhere.
+    Missing(usize),
+}
+
+impl JoinChannels {
+    /// One case of the first and the others, on the grid of the first.
+    ///
+    /// # Errors
+    /// `NO_OVERLAP` for a scan that lies beside the grid, and others of [`onto`]; `CHANNELS_DIFFER` for names that are
+    /// not as many as the channels.
+    pub fn join(&self, first: &Case, others: Vec<Other>, names: Arc<[String]>) -> Result<Case, Failure> {
+        let grid = first.scan.geometry();
+        let mut channels: Vec<Case> = first.each_channel().collect();
+        for (place, other) in others.into_iter().enumerate() {
+            match other {
+                Other::There(other) => {
+                    for channel in other.each_channel() {
+                        let name = names.get(channels.len()).map_or("", String::as_str);
+                        let brought = brought(&channel, grid, self.fill.of(place));
+                        channels.push(brought.map_err(|failure| Failure {
+                            message: format!("channel `{name}`: {}", failure.message),
+                            ..failure
+                        })?);
+                    }
+                }
+                Other::Missing(count) => {
+                    let zeros = Arc::new(Scan::zeros(grid.clone()));
+                    let missing =
+                        Case { scan: zeros, labels: None, padding: None, channels: None, ..first.clone() };
+                    channels.extend(std::iter::repeat_n(missing, count));
+                }
+            }
+        }
+        Case::of_channels(channels, names)
+    }
+}
+
+/// A scan of one channel on another grid.
+fn brought(channel: &Case, grid: &Geometry, fill: f32) -> Result<Case, Failure> {
+    let Case { scan, padding, .. } = channel;
+    if scan.geometry().same_grid(grid, SAME_GRID_MM) {
+        let own = Scan::new(grid.clone(), scan.voxels().to_vec()).map_err(misfit);
+        let scan = if scan.geometry() == grid { scan.clone() } else { Arc::new(own?) };
+        return Ok(Case { scan, ..channel.clone() });
+    }
+    let Some(padding) = padding else {
+        return Ok(Case { scan: Arc::new(onto(scan, grid, Order::Linear, fill)?), ..channel.clone() });
+    };
+    let plain = filled(scan.voxels(), padding.voxels(), scan.size());
+    let plain = Scan::new(scan.geometry().clone(), plain).map_err(misfit)?;
+    let made = onto(&plain, grid, Order::Linear, fill)?;
+    let there = scan.voxels().iter().zip(padding.voxels()).filter(|(_, padded)| **padded != 0);
+    let value = there.map(|(value, _)| *value).fold(f32::INFINITY, f32::min);
+    let padding: LabelMap = labels_to_grid(padding, grid)?;
+    let voxels = made.voxels().iter().zip(padding.voxels());
+    let voxels = voxels.map(|(made, padded)| if *padded != 0 { value } else { *made }).collect();
+    let scan = Arc::new(Scan::new(grid.clone(), voxels).map_err(misfit)?);
+    let padding = padding.voxels().contains(&1).then(|| Arc::new(padding));
+    Ok(Case { scan, padding, ..channel.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn case(origin: f64, spacing: f64, values: &[f32]) -> Case {
+        let mut geometry = Geometry::axis_aligned([1, 1, values.len()], [1.0, 1.0, spacing]);
+        geometry.origin_mm[0] = origin;
+        Case {
+            channels: None,
+            scan: Arc::new(Scan::new(geometry.clone(), values.to_vec()).unwrap()),
+            labels: None,
+            original: Arc::new(geometry),
+            label_names: [].into(),
+            padding: None,
+        }
+    }
+
+    fn joining(config: serde_json::Value) -> JoinChannels {
+        let mut all = json!({
+            "names": null, "on_missing": "reject", "frames": "same", "pair": "study", "fill": 0.0,
+        });
+        all.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+        match build(all.as_object().unwrap()) {
+            Ok(Stage::Channels(join)) => join,
+            _ => panic!("channels expected"),
+        }
+    }
+
+    fn names(names: &[&str]) -> Arc<[String]> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn voxels(case: &Case) -> Vec<Vec<f32>> {
+        case.scans().map(|scan| scan.voxels().to_vec()).collect()
+    }
+
+    #[test]
+    fn others_come_onto_the_grid_of_the_first_by_their_places() {
+        let first = case(0.0, 1.0, &[1.0, 2.0, 3.0, 4.0]);
+        // Voxel centres at 0, 2 and 4 mm; the second input begins at 2 mm, and lies nowhere before.
+        let wide = case(0.0, 2.0, &[10.0, 20.0, 30.0]);
+        let late = case(2.0, 1.0, &[5.0, 6.0]);
+        let join = joining(json!({ "fill": [-1.0, -9.0] }));
+        let others = vec![Other::There(wide), Other::There(late), Other::Missing(1)];
+        let joined = join.join(&first, others, names(&["a", "b", "c", "d"])).unwrap();
+        let expected = [
+            vec![1.0, 2.0, 3.0, 4.0],
+            vec![10.0, 15.0, 20.0, 25.0],
+            vec![-9.0, -9.0, 5.0, 6.0],
+            vec![0.0; 4],
+        ];
+        assert_eq!(voxels(&joined), expected);
+        assert_eq!(joined.channel_names(), &*names(&["a", "b", "c", "d"]));
+        assert!(joined.scans().all(|scan| scan.geometry() == first.scan.geometry()));
+        let beside = case(100.0, 1.0, &[1.0, 2.0]);
+        let refused = join.join(&first, vec![Other::There(beside)], names(&["a", "b"])).unwrap_err();
+        assert_eq!(refused.code, "NO_OVERLAP");
+        assert!(refused.message.starts_with("channel `b`"), "{refused}");
+    }
+
+    #[test]
+    fn the_same_grid_is_taken_voxel_for_voxel() {
+        let first = case(0.0, 1.0, &[1.0, 2.0]);
+        let odd = case(0.004, 1.0, &[f32::NAN, 7.0]);
+        let joined = joining(json!({})).join(&first, vec![Other::There(odd)], names(&["a", "b"])).unwrap();
+        let found = voxels(&joined);
+        assert!(found[1][0].is_nan() && found[1][1] == 7.0);
+        assert!(joined.scans().all(|scan| scan.geometry() == first.scan.geometry()));
+    }
+
+    #[test]
+    fn padding_of_another_channel_enters_no_voxel_and_stays_padding() {
+        let first = case(0.5, 1.0, &[1.0, 2.0, 3.0]);
+        let mut other = case(0.0, 1.0, &[10.0, 20.0, -2000.0, -2000.0]);
+        let padding = LabelMap::new(other.scan.geometry().clone(), vec![0, 0, 1, 1]).unwrap();
+        other.padding = Some(Arc::new(padding));
+        let joined = joining(json!({})).join(&first, vec![Other::There(other)], names(&["a", "b"])).unwrap();
+        let second = joined.each_channel().nth(1).unwrap();
+        let padded = second.padding.unwrap().voxels().to_vec();
+        // Between 10 and 20 lies 15; halfway to the padding the next voxel is the nearest.
+        assert_eq!(second.scan.voxels()[0], 15.0);
+        assert_eq!(padded[2], 1);
+        assert!(second.scan.voxels().iter().zip(&padded).all(|(value, pads)| match pads {
+            1 => *value == -2000.0,
+            _ => (10.0..=20.0).contains(value),
+        }));
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        for bad in [json!(["a", "a"]), json!(["a", " "])] {
+            let config = json!({
+                "names": bad, "on_missing": "reject", "frames": "same", "pair": "study", "fill": 0.0,
+            });
+            assert_eq!(build(config.as_object().unwrap()).err().unwrap()[0].field, "names");
+        }
+        let fill = joining(json!({ "fill": -3 })).fill;
+        assert_eq!((fill.of(0), fill.of(4)), (-3.0, -3.0));
+    }
+}
