@@ -4,10 +4,10 @@ CARGO ?= cargo
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench paper-vs lint clean
+.PHONY: help setup build demo test bench paper-vs paper-asdnet paper-va lint clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Fetch libtorch (0.5 GB, once; LIBTORCH wins) and make the Python for some tests
 	$(PYTHON) scripts/setup.py
@@ -27,6 +27,12 @@ bench: setup ## Measure
 
 paper-vs: build ## Train the rows of the first paper on hard synthetic patients and judge its claims (PAPER="--quick")
 	.venv/bin/python scripts/papers papers/vs.toml $(PAPER)
+
+paper-asdnet: build ## Train the rows of the semi-supervised paper on synthetic pelves and judge its claims
+	.venv/bin/python scripts/papers papers/asdnet.toml $(PAPER)
+
+paper-va: build ## Train the small rows of the detection paper on synthetic livers and judge its claims
+	.venv/bin/python scripts/papers papers/va.toml $(PAPER)
 
 lint: setup ## Check format, clippy, documentation and dependencies (installs cargo-deny where it is absent)
 	scripts/lint.sh

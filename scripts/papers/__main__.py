@@ -64,16 +64,32 @@ def figures(paper, composed, tables):
     """(system, metric, place) -> (seed, case) -> the figure, on test cases; and the size of each in mm."""
     by_stage = {}
     for stage, case, split, label, metric, value in read(tables / "metrics"):
-        if split == "test" and label == paper.label:
-            by_stage.setdefault(stage, []).append((case, metric, value))
+        if split == "test" and label in paper.labels:
+            by_stage.setdefault(stage, []).append((case, label, metric, value))
     found, sizes = {}, {}
     for (system, seed, place), stage in composed.figures.items():
-        for case, metric, value in by_stage.get(stage, ()):
-            if metric == "volume_ref_ml" and value is not None:
+        for case, label, metric, value in by_stage.get(stage, ()):
+            if metric == "volume_ref_ml" and value is not None and label == paper.labels[0]:
                 sizes[case] = (6 * 1000 * value / 3.141592653589793) ** (1 / 3)
-            known = found.setdefault((system, metric, place), {})
+            known = found.setdefault((system, of_label(paper, metric, label), place), {})
             known[seed, case] = float("nan") if value is None else value
+    if len(paper.labels) > 1:
+        averaged(paper, found)
     return found, sizes
+
+
+def of_label(paper, metric, label):
+    """What a figure of one of several labels is called."""
+    return metric if len(paper.labels) == 1 else f"{metric} {label}"
+
+
+def averaged(paper, found):
+    """A case's mean over its labels, where all of them have a figure."""
+    for system, place in {(system, place) for system, _, place in found}:
+        for metric in paper.metrics:
+            each = [found.get((system, of_label(paper, metric, label), place), {}) for label in paper.labels]
+            known = set.intersection(*(set(one) for one in each))
+            found[system, metric, place] = {key: sum(one[key] for one in each) / len(each) for key in known}
 
 
 def read(table):
@@ -121,26 +137,30 @@ def main():
     run(binary, "run", path)
     planned = json.loads(run(binary, "plan", path, "--json", stdout=subprocess.PIPE).stdout)
     found, sizes = figures(paper, composed, results / f"{path.stem}-out/tables")
-    from papers.judge import verdicts
+    from papers.judge import headroom, verdicts
 
     claims = verdicts(paper.claims, found, sizes, LOWER)
-    write(paper, results, composed, found, claims, reachable, planned["stages"], time.monotonic() - began)
+    closed = headroom(paper, found)
+    write(paper, results, composed, found, (claims, closed), reachable, planned["stages"], time.monotonic() - began)
     systems = [row["system"] for row in paper.rows]
     whole = all((system, next(iter(paper.metrics)), "box") in found for system in systems)
     return 0 if whole else 1
 
 
-def write(paper, results, composed, found, claims, reachable, seconds, took):
+def write(paper, results, composed, found, judged, reachable, seconds, took):
     """The JSON, the tables and the page."""
     systems = [row["system"] for row in paper.rows]
+    claims, closed = judged
     kind = "quick-" if paper.quick else ""
     out = ROOT / f"target/paper-{paper.name}{'-quick' if paper.quick else ''}.json"
     out.parent.mkdir(exist_ok=True)
     rows = list(lines(paper, composed, found, seconds))
-    text = json.dumps({"rows": rows, "claims": claims, "reachable": reachable, "seconds": took}, indent=1)
+    text = json.dumps({"rows": rows, "claims": claims, "headroom": closed, "reachable": reachable, "seconds": took}, indent=1)
     out.write_text(text + "\n")
     sections = [("What can be reached", reachable), ("Claims", page.claims(claims)), ("Differences", page.forest(claims))]
-    sections.append(("In a box around the target", page.table(paper, systems, found, "box")))
+    if closed:
+        sections.append(("Headroom", page.headroom(paper, closed)))
+    sections.append(("In a box around the target" if any(place == "whole" for _, _, place in composed.figures) else "Test cases", page.table(paper, systems, found, "box")))
     if any(place == "whole" for _, _, place in composed.figures):
         sections.append(("On whole scans", page.table(paper, systems, found, "whole")))
     if paper.sweep:

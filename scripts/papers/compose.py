@@ -7,7 +7,8 @@ import tomllib
 from .declared import PaperError, merged
 
 # What belongs to one system and one seed, and never to others.
-OWN = {"train", "infer", "evaluate"}
+OWN = {"train", "infer", "detect", "evaluate", "evaluate_boxes"}
+JUDGES = {"evaluate", "evaluate_boxes"}
 
 
 class Composed:
@@ -38,7 +39,8 @@ class Composed:
         changes = merged(self.paper.changes(row), more)
         names = {}
         for name, stage in declared["sources"].items():
-            names[name] = self.stand("sources", name, {**stage, "path": str(self.archive)}, name)
+            change = changes.get(stage["type"], {})
+            names[name] = self.stand("sources", name, {**merged(stage, change), "path": str(self.archive)}, name)
         slug = f"{plain(system)}_{seed}"
         boxes = {}
         for name, stage in ordered(declared["operators"], set(names)):
@@ -46,7 +48,7 @@ class Composed:
             stage = {**stage, "inputs": [names[source] for source in inputs]}
             change = changes.get(stage["type"], {})
             if change:
-                stage = {field: value for field, value in merged(stage, change).items() if value is not False}
+                stage = placed(without(merged(stage, change)), str(self.archive))
             if stage["type"] == "train":
                 stage["seed"] = seed
             if isinstance(stage.get("model"), str):
@@ -61,7 +63,7 @@ class Composed:
     def judged(self, declared, names, slug, system, seed, boxes):
         """Which stage's figures are meant; and, where a box was cut, the same network on whole scans."""
         for name, stage in declared["operators"].items():
-            if stage["type"] != "evaluate":
+            if stage["type"] not in JUDGES:
                 continue
             evaluate = self.stages[names[name]][1]
             self.figures[system, seed, "box"] = names[name]
@@ -119,6 +121,20 @@ def ordered(operators, known):
         for name in ready:
             known.add(name)
             yield name, left.pop(name)
+
+
+def without(value):
+    """A table without the fields that a paper takes away: those that it sets to "none"."""
+    if not isinstance(value, dict):
+        return value
+    return {field: without(inner) for field, inner in value.items() if inner != "none"}
+
+
+def placed(value, archive):
+    """Texts with the data's folder in the place of `{archive}`."""
+    if isinstance(value, dict):
+        return {field: placed(inner, archive) for field, inner in value.items()}
+    return value.replace("{archive}", archive) if isinstance(value, str) else value
 
 
 def nested(field, value):

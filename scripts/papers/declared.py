@@ -9,7 +9,7 @@ class PaperError(Exception):
 
 
 KNOWN = {
-    "name", "title", "against", "metrics", "label", "seeds", "claim_seeds", "data", "set", "quick", "rows", "sweep", "claims",
+    "name", "title", "against", "metrics", "headroom", "labels", "seeds", "claim_seeds", "data", "set", "quick", "rows", "sweep", "claims",
 }
 ROW = {"system", "pipeline", "published", "set", "quick"}
 CLAIM = {"text", "better", "worse", "metric", "below_mm"}
@@ -24,12 +24,13 @@ class Paper:
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise PaperError(f"{path}: {error}") from None
         refuse(path, "the paper", said, KNOWN)
-        for field in ("name", "title", "against", "metrics", "label", "data", "rows", "claims"):
+        for field in ("name", "title", "against", "metrics", "labels", "data", "rows", "claims"):
             if field not in said:
                 raise PaperError(f"{path}: `{field}` expected, nothing found")
         self.path, self.quick = path, quick
         self.name, self.title, self.against = said["name"], said["title"], said["against"]
-        self.metrics, self.label = said["metrics"], said["label"]
+        self.metrics, self.labels = said["metrics"], said["labels"]
+        self.headroom = said.get("headroom")
         self.phantom = said["data"]["quick" if quick else "phantom"]
         self.rows = said["rows"]
         for row in self.rows:
@@ -47,6 +48,9 @@ class Paper:
                 raise PaperError(f"{path}: a claim about one of {sorted(self.metrics)} expected, `{claim['metric']}` found")
         if self.against not in systems:
             raise PaperError(f"{path}: `against` names no row: `{self.against}`")
+        for system in (self.headroom or {}).values():
+            if system not in systems:
+                raise PaperError(f"{path}: a system of the rows expected in `headroom`, `{system}` found")
         self.sweep = None if quick else said.get("sweep")
         self.shared = said.get("set", {})
         self.quickly = said.get("quick", {}) if quick else {}

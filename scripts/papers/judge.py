@@ -73,6 +73,42 @@ def needed(found):
     return math.ceil(found["cases"] * ratio**2)
 
 
+def headroom(paper, figures):
+    """The share of the way from one row to another that each row goes, with its interval by bootstrap over cases.
+
+    Nothing where the two rows cannot be told apart: a share of nothing is no figure.
+    """
+    if not paper.headroom:
+        return {}
+    rng, metric = np.random.default_rng(2), next(iter(paper.metrics))
+    means = {}
+    for row in paper.rows:
+        of = figures.get((row["system"], metric, "box"), {})
+        cases = {}
+        for (_, case), value in of.items():
+            cases.setdefault(case, []).append(value)
+        means[row["system"]] = {case: float(np.mean(values)) for case, values in cases.items() if not np.isnan(values).any()}
+    low, high = means.get(paper.headroom["from"], {}), means.get(paper.headroom["to"], {})
+    closed = {}
+    for system, own in means.items():
+        cases = sorted(set(own) & set(low) & set(high))
+        if system in paper.headroom.values() or len(cases) < 2:
+            continue
+        table = np.array([[one[case] for case in cases] for one in (own, low, high)])
+        drawn = table[:, rng.integers(0, len(cases), (RESAMPLES, len(cases)))].mean(axis=2)
+        room = drawn[2] - drawn[1]
+        if np.percentile(room, 2.5) <= 0:
+            continue
+        shares = (drawn[0] - drawn[1]) / room
+        whole = table.mean(axis=1)
+        closed[system] = {
+            "share": float((whole[0] - whole[1]) / (whole[2] - whole[1])),
+            "interval": [float(end) for end in np.percentile(shares, [2.5, 97.5])],
+            "cases": len(cases),
+        }
+    return closed
+
+
 def verdicts(claims, figures, sizes, lower_is_better):
     """Each claim with its difference, interval and verdict."""
     rng = np.random.default_rng(1)

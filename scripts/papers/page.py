@@ -4,25 +4,28 @@ import html
 
 import numpy as np
 
-SCALE = {"dice": 100, "rve": 100, "iou": 100, "recall": 100, "precision": 100}
+SCALE = {"ap50": 100, "sensitivity_at_1": 100, "dice": 100, "rve": 100, "iou": 100, "recall": 100, "precision": 100}
 
 
 def table(paper, systems, figures, place):
     """Rows as the paper has them: means over cases of means over seeds, ± the standard deviation over cases."""
     published = {row["system"]: row.get("published", {}) for row in paper.rows}
     beside = place == "box"
-    head = ["system", "seeds", "cases", *paper.metrics.values()]
+    columns = {metric: title for metric, title in paper.metrics.items()}
+    if len(paper.labels) > 1:
+        columns = {f"{metric} {label}": f"{title}, {label}" for metric, title in columns.items() for label in paper.labels}
+    head = ["system", "seeds", "cases", *columns.values()]
     if beside:
-        head += [f"published {title}" for title in paper.metrics.values()]
+        head += [f"published {title}" for title in columns.values()]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for system in systems:
-        of = {metric: of_cases(figures, system, metric, place) for metric in paper.metrics}
+        of = {metric: of_cases(figures, system, metric, place) for metric in columns}
         if not any(len(one) for one in of.values()):
             continue
-        seeds = {seed for metric in paper.metrics for seed, _ in figures.get((system, metric, place), {})}
+        seeds = {seed for metric in columns for seed, _ in figures.get((system, metric, place), {})}
         cells = [system, str(len(seeds)), str(max(len(one) for one in of.values()))]
-        for metric in paper.metrics:
-            scale, one = SCALE.get(metric, 1), of[metric]
+        for metric in columns:
+            scale, one = SCALE.get(metric.split()[0], 1), of[metric]
             valued = one[~np.isnan(one)]
             if len(valued) == 0:
                 cells.append("–")
@@ -30,7 +33,7 @@ def table(paper, systems, figures, place):
             missing = f" (of {len(valued)})" if len(valued) < len(one) else ""
             cells.append(f"{scale * valued.mean():.2f} ± {scale * valued.std():.2f}{missing}")
         if beside:
-            cells += [str(published[system].get(metric, "–")) if system in published else "–" for metric in paper.metrics]
+            cells += [str(published[system].get(metric, "–")) if system in published else "–" for metric in columns]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -57,6 +60,15 @@ def claims(found):
             f"| {claim['text']} | {scale * claim['difference']:+.2f} | {low:+.2f} to {high:+.2f} "
             f"| {claim['p_holm']:.3f} | {claim['cases']} | {claim['verdict']} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def headroom(paper, closed):
+    """What share of the way from one row to another each row goes."""
+    lines = [f"| system | share of the way from {paper.headroom['from']} to {paper.headroom['to']} | 95 % |", "| --- | --- | --- |"]
+    for system, one in closed.items():
+        low, high = one["interval"]
+        lines.append(f"| {system} | {one['share']:.2f} | {low:.2f} to {high:.2f} |")
     return "\n".join(lines) + "\n"
 
 
