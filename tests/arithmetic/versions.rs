@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use expect_test::expect;
 use serde_json::{Value, json};
-use tomoflow::connectors::{Digest, LabelMap, Scan, VoxelIndex};
-use tomoflow::operators::cases::channels::Other;
+use tomoflow::connectors::{Digest, LabelMap, VoxelIndex};
 use tomoflow::operators::registry::{Registry, Stage};
 use tomoflow::operators::value::{Case, Mask};
 use tomoflow::phantom::vs::{self, VsPhantom};
@@ -48,16 +47,6 @@ fn output(stage: &Stage) -> String {
         Mask { labels: Arc::new(labels), label_names: truth.label_names.clone() }
     };
     match stage {
-        Stage::Channels(join) => {
-            // Another grid, half a voxel off.
-            let mut geometry = case.scan.geometry().clone();
-            geometry.origin_mm = geometry.to_patient(VoxelIndex([0.5, 0.5, 0.5])).0;
-            let moved = Scan::new(geometry, case.scan.voxels().to_vec()).unwrap();
-            let other = Case { scan: Arc::new(moved), labels: None, ..case.clone() };
-            let names = ["a", "b"].map(str::to_owned).into();
-            let joined = join.join(&case, vec![Other::There(other)], names).unwrap();
-            rounded(joined.scans().flat_map(|scan| scan.voxels()).map(|&value| f64::from(value)))
-        }
         Stage::Transform(transform) => of_case(&transform.apply(&case).unwrap()),
         Stage::Segment(segmenter) => of_labels(&segmenter.segment(&case).unwrap().0),
         Stage::Mask(operator) => of_labels(&operator.apply(&bright()).unwrap().labels),
@@ -111,10 +100,6 @@ fn outputs_change_with_versions_alone() {
         ("resample", spline("nnunet", "cubic", "linear", false)),
         ("resample", spline("torchio", "lanczos", "linear", true)),
         ("resample", reference),
-        (
-            "channels",
-            json!({ "names": null, "on_missing": "reject", "frames": "same", "pair": "study", "fill": -5.0 }),
-        ),
         ("reorient", json!({ "axes": "RAS" })),
         ("crop", json!({ "size_mm": [6.0, 8.0, 10.0], "above": null, "margin_mm": 0.0 })),
         ("crop", json!({ "size_mm": null, "above": 900.0, "margin_mm": 1.0 })),
