@@ -449,7 +449,9 @@ fn an_output_is_explained_by_its_channels() {
     let place = with(&[JOINED, TRUTH, SEGMENTED]);
     write(&place, 0);
     place.run();
-    nifti::write_scan(&channel(&place, 0, 1), &vs::case(&place.phantom, 0).0).unwrap();
+    let (scan, _) = vs::case(&place.phantom, 0);
+    let other = Scan::new(scan.geometry().clone(), scan.voxels().iter().map(|v| v * 0.5).collect()).unwrap();
+    nifti::write_scan(&channel(&place, 0, 1), &other).unwrap();
     place.run();
     let explanation = tomoflow::engine::explain(&place.plan(&Registry::builtin()), "bright").unwrap();
     let output = &explanation.outputs[0];
