@@ -240,7 +240,8 @@ impl Ruled {
         let planned = &plan.stages[stage];
         let Stage::Transform(transform) = &planned.stage else { return None };
         let rule = transform.rule()?;
-        let (before, cases) = plan.transforms(*planned.inputs.first()?);
+        let input = *planned.inputs.first()?;
+        let (before, cases) = (plan.regridded(input), plan.transforms(input).1);
         let root = plan.scans(cases);
         let turned = |stage: usize| match &plan.stages[stage].stage {
             Stage::Transform(before) => match before.axes() {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use tomoflow_connectors::dicom::inspect::FoundImage;
 
 use super::archive::{Archive, Block, Seen};
+use super::channels::{Together, together, volumes};
 use super::claims::Claims;
 use super::described::Described;
 use super::grids::axes;
 use super::labels::{self, Known, Labels};
-use super::naming::{self, Called, Pattern, Template};
+use super::naming::{self, Called, Template};
 use super::{InitError, Survey, Wishes, below, intensity, table, toml};
 use crate::operators::registry::Registry;
 
@@ -26,25 +27,6 @@ struct Found {
     /// The names of the channels of each scan; none of scans of one.
     channels: Vec<String>,
     told: Vec<String>,
-}
-
-/// Scans that go together by their names: the pattern, what stands for `{channel}` in it with the channels' names, and the
-/// members that it leaves out.
-struct Together {
-    pattern: Pattern,
-    words: Vec<String>,
-    names: Vec<String>,
-    others: Vec<usize>,
-}
-
-impl Together {
-    /// What claims them; of channels as many as there are in a file, where no name tells them apart.
-    fn claims(&self, root: &Path, patterns: &[String]) -> Option<Claims> {
-        match self.names.is_empty() {
-            true => Claims::by_patterns(root, patterns, false),
-            false => Claims::of_channels(root, patterns, &self.words, &self.names),
-        }
-    }
 }
 
 /// What the archive is.
@@ -151,7 +133,7 @@ fn by_names(survey: &Survey, described: Option<&Described>) -> Option<Found> {
         .map(|(index, one)| one.filter(|_| chosen.contains(&index)))
         .collect();
     let mut told = Vec::new();
-    let mut together = channels(naming::patterns(&of_scans), described, &mut told)?;
+    let mut together = together(naming::patterns(&of_scans), described, &mut told)?;
     let files: Vec<&Path> = together.pattern.members.iter().map(|&at| pairs[at].scan.as_path()).collect();
     volumes(survey, &files, described, &mut together, &mut told);
     let beside = together.others.iter().map(|&place| pairs[place].scan.clone()).collect();
@@ -168,110 +150,6 @@ fn by_names(survey: &Survey, described: Option<&Described>) -> Option<Found> {
     let labels = Claims::by_patterns(&survey.root, std::slice::from_ref(&label.text), true)?;
     let stems = [scan.stem, label.stem];
     Some(Found { scans, labels: Some(labels), stems, why: None, beside, channels, told })
-}
-
-/// The channels that scans of the same cases have: all, where their names differ in one word.
-fn channels(
-    mut patterns: Vec<Pattern>,
-    described: Option<&Described>,
-    told: &mut Vec<String>,
-) -> Option<Together> {
-    let one = |(pattern, others)| Together { pattern, words: Vec::new(), names: Vec::new(), others };
-    let most = patterns.first()?.members.len();
-    let of_most = |pattern: &&Pattern| 2 * pattern.members.len() > most;
-    let mut own: Vec<Pattern> = patterns.iter().filter(of_most).cloned().collect();
-    own.sort_by(|a, b| a.stem.cmp(&b.stem));
-    let Some((text, words)) = naming::channels(&own) else {
-        return channel(patterns, described, told).map(one);
-    };
-    let numbered = words.iter().enumerate().all(|(place, word)| *word == format!("{place:04}"));
-    let described = described.map(|described| described.channels.as_slice()).unwrap_or_default();
-    let names = if numbered && described.len() == words.len() { described.to_vec() } else { words.clone() };
-    told.push(format!(
-        "scans have {} channels, and all are read: {}; leave one out of `channels`, and its files are not asked for",
-        names.len(),
-        names.join(", ")
-    ));
-    let few = own.iter().map(|pattern| pattern.members.len()).min().unwrap_or(0);
-    if few < most {
-        told.push(format!(
-            "{} cases lack one of the channels, and are refused as CHANNEL_MISSING",
-            most - few
-        ));
-    }
-    patterns.retain(|pattern| !own.contains(pattern));
-    let others = patterns.into_iter().flat_map(|pattern| pattern.members).collect();
-    let stem = own.first().map(|pattern| pattern.stem.clone()).unwrap_or_default();
-    let members = own.into_iter().flat_map(|pattern| pattern.members).collect();
-    Some(Together { pattern: Pattern { text, stem, members }, words, names, others })
-}
-
-/// The channels of scans whose files hold several volumes each.
-fn volumes(
-    survey: &Survey,
-    files: &[&Path],
-    described: Option<&Described>,
-    together: &mut Together,
-    told: &mut Vec<String>,
-) {
-    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    for image in survey.images.iter().filter(|image| files.contains(&image.file.as_path())) {
-        *counts.entry(image.volumes).or_default() += 1;
-    }
-    let Some((&volumes, &count)) = counts.iter().max_by_key(|(volumes, count)| (**count, **volumes)) else {
-        return;
-    };
-    let whole = counts.values().sum::<usize>();
-    if count < whole {
-        told.push(format!(
-            "{} of {whole} files hold another number of volumes than {volumes}, and are refused by name",
-            whole - count
-        ));
-    }
-    if volumes < 2 || !together.names.is_empty() {
-        return;
-    }
-    let named = described.map(|described| described.channels.clone()).filter(|names| names.len() == volumes);
-    let guessed = named.is_none();
-    together.names = named.unwrap_or_else(|| (0..volumes).map(|place| format!("channel_{place}")).collect());
-    told.push(format!(
-        "files hold {volumes} volumes each, which are read as channels: {}{}",
-        together.names.join(", "),
-        if guessed { "; nothing names them, call them as they are" } else { "" }
-    ));
-}
-
-/// The pattern of the channel that is read, of those that scans of the same cases have, and the members of the others.
-fn channel(
-    patterns: Vec<Pattern>,
-    described: Option<&Described>,
-    told: &mut Vec<String>,
-) -> Option<(Pattern, Vec<usize>)> {
-    let most = patterns.first()?.members.len();
-    let mut channels: Vec<Pattern> =
-        patterns.into_iter().filter(|pattern| 2 * pattern.members.len() > most).collect();
-    // The one that most cases have. nnU-Net counts its channels; of names the first by the alphabet is as good as any.
-    channels.sort_by(|a, b| b.members.len().cmp(&a.members.len()).then_with(|| a.stem.cmp(&b.stem)));
-    let chosen = channels.remove(0);
-    if !channels.is_empty() {
-        let number = |pattern: &Pattern| {
-            pattern.stem.rsplit_once('_').and_then(|(_, number)| number.parse::<usize>().ok())
-        };
-        let name = |pattern: &Pattern| {
-            let named =
-                described.zip(number(pattern)).and_then(|(described, number)| described.channels.get(number));
-            named.map_or_else(|| format!("`{}`", pattern.text), |name| format!("`{}` ({name})", pattern.text))
-        };
-        let others: Vec<String> = channels.iter().map(name).collect();
-        told.push(format!(
-            "scans have {} channels, and a pipeline reads one: {} is taken, and left out are {}",
-            channels.len() + 1,
-            name(&chosen),
-            others.join(", ")
-        ));
-    }
-    let others = channels.into_iter().flat_map(|pattern| pattern.members).collect();
-    Some((chosen, others))
 }
 
 /// Scans without labels.
@@ -300,11 +178,8 @@ fn scans_alone(survey: &Survey) -> Option<Found> {
     let mut told = Vec::new();
     let patterns = naming::patterns(&templates);
     let mut together = match numbered {
-        true => channels(patterns, None, &mut told)?,
-        false => {
-            let pattern = patterns.into_iter().next()?;
-            Together { pattern, words: Vec::new(), names: Vec::new(), others: Vec::new() }
-        }
+        true => together(patterns, None, &mut told)?,
+        false => Together::of_one(patterns.into_iter().next()?, Vec::new()),
     };
     let files: Vec<&Path> = together.pattern.members.iter().map(|&at| scans[at].file.as_path()).collect();
     volumes(survey, &files, None, &mut together, &mut told);

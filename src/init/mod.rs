@@ -2,6 +2,7 @@
 
 mod archive;
 mod budget;
+mod channels;
 mod claims;
 mod described;
 mod dicom;

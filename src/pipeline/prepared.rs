@@ -116,7 +116,18 @@ impl Cards<'_> {
                     .warning()
             })
         });
-        let built = card.iter().cloned().map(|step| self.build(step)).collect::<Result<Vec<_>, _>>();
+        let steps = match card.split_first() {
+            Some((first, rest)) if first.operator == "channels" => {
+                if let Some(message) = self.other_channels(index, first) {
+                    let hint = "let `channels` stand before this stage, with what its inputs need; or prepare all of it \
+                                there, and leave `prepare` out";
+                    return Err(refuse(message, hint));
+                }
+                rest
+            }
+            _ => card.as_slice(),
+        };
+        let built = steps.iter().cloned().map(|step| self.build(step)).collect::<Result<Vec<_>, _>>();
         let mut operators =
             built.map_err(|message| refuse(message, "another version of tomoflow wrote the card"))?;
         // Scans that are to be segmented have no labels.
@@ -124,6 +135,37 @@ impl Cards<'_> {
             |step| !matches!(&step.stage, Stage::Transform(transform) if transform.around().is_some()),
         );
         Ok((Prepared { card, operators }, older))
+    }
+
+    /// Why cases are not of the channels that a card tells of, or were not put together as there.
+    fn other_channels(&self, index: usize, step: &Step) -> Option<String> {
+        let strings = |value: Option<&serde_json::Value>| -> Vec<String> {
+            let listed = value.and_then(|value| value.as_array()).into_iter().flatten();
+            listed.filter_map(|name| name.as_str()).map(str::to_owned).collect()
+        };
+        let wanted = strings(step.settings.get("names"));
+        let before =
+            upstream(self.inputs, index).find(|at| !matches!(self.built[*at], Some(Stage::Label(_))))?;
+        let own = match &self.built[before] {
+            Some(Stage::Channels(join)) => join.names.clone().unwrap_or_else(|| {
+                let inputs = self.stages[before].inputs.iter().flatten();
+                inputs.map(|input| input.name.clone()).collect()
+            }),
+            _ => Vec::new(),
+        };
+        if own != wanted {
+            return Some(format!(
+                "the model was trained on cases of the channels {}, this stage takes {}",
+                listed(&wanted, "and"),
+                if own.is_empty() { "scans of one".to_owned() } else { listed(&own, "and") }
+            ));
+        }
+        let each =
+            step.settings.get("prepared").and_then(|prepared| prepared.as_array()).into_iter().flatten();
+        let prepared = each.filter(|steps| steps.as_array().is_some_and(|steps| !steps.is_empty())).count();
+        (prepared > 0).then(|| {
+            format!("the model's card says that {prepared} of its channels were prepared before they were put together")
+        })
     }
 
     /// A step as a stage; fields that came after the card have their defaults.

@@ -56,17 +56,31 @@ pub(super) fn cases(rows: &[CaseRow]) -> String {
         "In plane, mm#",
     ];
     let mut body = table(&headings, &lines);
-    let noted = noted(rows);
+    let channels = noted(rows, |note| note.starts_with(CHANNELS));
+    if !channels.is_empty() {
+        let named: Vec<Vec<String>> = channels
+            .into_iter()
+            .map(|line| line.into_iter().map(|cell| cell.trim_start_matches(CHANNELS).to_owned()).collect())
+            .collect();
+        body.push_str(&format!(
+            "<h3>Scans of several channels</h3>{}",
+            table(&["Channels", "Cases#"], &named)
+        ));
+    }
+    let noted = noted(rows, |note| !note.starts_with(CHANNELS));
     if !noted.is_empty() {
         body.push_str(&format!("<h3>Found odd and accepted</h3>{}", table(&["What", "Cases#"], &noted)));
     }
     section("Archive", "Slices and spacings: the median, and the range where they differ.", &body)
 }
 
-/// How many cases carry each note, the most frequent first.
-fn noted(rows: &[CaseRow]) -> Vec<Vec<String>> {
+/// How a note begins that names the channels of a scan: nothing odd.
+const CHANNELS: &str = "CHANNELS: ";
+
+/// How many cases carry each note of a kind, the most frequent first.
+fn noted(rows: &[CaseRow], kind: impl Fn(&str) -> bool) -> Vec<Vec<String>> {
     let mut notes: BTreeMap<&str, usize> = BTreeMap::new();
-    for note in rows.iter().flat_map(|row| &row.notes) {
+    for note in rows.iter().flat_map(|row| &row.notes).filter(|note| kind(note)) {
         *notes.entry(note).or_default() += 1;
     }
     let mut notes: Vec<(&str, usize)> = notes.into_iter().collect();

@@ -205,7 +205,7 @@ fn a_change_of_one_channel_redoes_its_case_alone() {
     // Without the first there is no grid.
     fs::remove_file(channel(&place, 0, 0)).unwrap();
     place.run();
-    assert_eq!(codes(&place), code("vs0", "CHANNEL_ALONE"));
+    assert!(codes(&place).is_superset(&code("vs0", "CHANNEL_ALONE")), "{:?}", codes(&place));
 }
 
 #[test]
@@ -292,9 +292,18 @@ fn networks_learn_from_channels_and_take_no_others() {
                  [sinks.learned]\ntype = \"delta\"\ninputs = [\"segment\"]\n";
     place.text = format!("{head}{infer}");
     let summary = place.run();
-    assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 0), "the file is the model: {summary}");
-    // The same scans under other names, and one of them alone.
+    assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 4), "{summary}");
     let whole = place.text.clone();
+    // Its card says how they were prepared once they were put together.
+    place.text =
+        whole.rewrite("inputs = [\"normal\"]\nmodel", "inputs = [\"case\"]\nprepare = \"model\"\nmodel");
+    let summary = place.run();
+    assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 0), "{summary}");
+    place.text = place.text.rewrite("inputs = [\"scans\", \"truth\"]", "inputs = [\"t1\", \"truth\"]");
+    let found =
+        tomoflow::pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap_err().to_string();
+    assert!(found.contains("the channels t1 and t2, this stage takes scans of one"), "{found}");
+    // The same scans under other names, and one of them alone.
     place.text =
         whole.rewrite("inputs = [\"t1\", \"t2\"]", "inputs = [\"t1\", \"t2\"]\nnames = [\"t1\", \"adc\"]");
     place.run();
@@ -308,6 +317,7 @@ fn networks_learn_from_channels_and_take_no_others() {
         let mut place = with(&[JOINED, TRUTH, TRAINED]);
         (0..4).for_each(|index| write(&place, index));
         place.text = place.text.rewrite("type = \"patches\"", view).rewrite("size = [4, 16, 16]\n", "");
+        place.text = place.text.rewrite("dims = \"2.5d\"", "dims = \"2d\"");
         place.text = place.text.rewrite("model = \"net\"", "model = \"net\"\nflips = [\"d\", \"w\"]");
         let summary = place.run();
         assert_eq!((summary.trained, summary.rejected, ran(&summary, "segment")), (1, 0, 4), "{summary}");
@@ -348,12 +358,12 @@ const STUDY: &str = r#"
 [sources.t1]
 type = "dicom"
 path = "archive"
-where = { SeriesDescription = "!*t2*" }
+where = { SeriesDescription = "!second*" }
 
 [sources.t2]
 type = "dicom"
 path = "archive"
-where = { SeriesDescription = "*t2*" }
+where = { SeriesDescription = "second*" }
 
 [sources.outlines]
 type = "rtstruct"
@@ -396,7 +406,7 @@ fn beside(place: &Workplace, index: usize, number: usize, frame: Option<&str>) {
             put(object, SOP_UID, VR::UI, &sop);
             let series = format!("{}.{number}", text(object, Tag(0x0020, 0x000E)));
             put(object, Tag(0x0020, 0x000E), VR::UI, &series);
-            put(object, Tag(0x0008, 0x103E), VR::LO, &format!("ax t2 {number}"));
+            put(object, Tag(0x0008, 0x103E), VR::LO, &format!("second {number}"));
             if let Some(frame) = frame {
                 put(object, Tag(0x0020, 0x0052), VR::UI, frame);
             }
@@ -431,7 +441,7 @@ fn series_of_a_study_are_channels() {
     assert_eq!(codes(&place), expected);
     assert_same(&place.tables(), &place.anew(), "what makes no case");
     let row = rows(&place, "rejects").into_iter().find(|row| row["code"] == "SEVERAL_CANDIDATES").unwrap();
-    assert!(row["message"].as_str().unwrap().contains("\"ax t2 7\", \"ax t2 8\""), "{row}");
+    assert!(row["message"].as_str().unwrap().contains("\"second 7\", \"second 8\""), "{row}");
 }
 
 #[test]
@@ -439,7 +449,9 @@ fn an_output_is_explained_by_its_channels() {
     let place = with(&[JOINED, TRUTH, SEGMENTED]);
     write(&place, 0);
     place.run();
-    nifti::write_scan(&channel(&place, 0, 1), &vs::case(&place.phantom, 0).0).unwrap();
+    let (scan, _) = vs::case(&place.phantom, 0);
+    let other = Scan::new(scan.geometry().clone(), scan.voxels().iter().map(|v| v * 0.5).collect()).unwrap();
+    nifti::write_scan(&channel(&place, 0, 1), &other).unwrap();
     place.run();
     let explanation = tomoflow::engine::explain(&place.plan(&Registry::builtin()), "bright").unwrap();
     let output = &explanation.outputs[0];

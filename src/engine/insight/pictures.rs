@@ -128,8 +128,13 @@ fn draw(
         (count(truth.slice(slice)), count(mask.labels.slice(slice)))
     };
     let slice = (0..case.scan.size()[0]).max_by_key(|&slice| area(slice))?;
+    // Of several channels the first is seen.
+    let beside = candidate.case.beside.as_ref().map_or(&[][..], |beside| &*beside.names);
+    let channel = beside.first().or(case.channel_names().first());
+    let key = identity.show(&candidate.case.series.key);
+    let shown = channel.map_or_else(|| key.clone(), |channel| format!("{key}, {channel}"));
     Some(Picture {
-        case: identity.show(&candidate.case.series.key),
+        case: shown,
         dice: candidate.dice,
         split: candidate.split.clone(),
         slice,

@@ -17,6 +17,8 @@ use crate::networks::{
 };
 
 mod canvas;
+#[cfg(test)]
+mod channels;
 mod flips;
 mod host;
 mod maps;

@@ -38,8 +38,9 @@ pub static SPEC: Spec = Spec {
           The card of a model that `train` wrote says how its scans were prepared. A pipeline that prepares them \
           otherwise is told so; with `prepare = \"model\"` the card's operators run, and the file alone is all that is \
           needed.\n\n\
-          A TorchScript network takes `[N, 1, D, H, W]` for windows and `[N, channels, H, W]` for stacks and \
-          bags, and gives logits `[N, classes, …]` on the same grid; where it gives a tuple, the first is \
+          A case of other channels than a model's card names is refused as `CHANNELS_DIFFER`. \
+          A TorchScript network takes `[N, C, D, H, W]` for windows, C being 1 or the scan's channels, and \
+          `[N, channels, H, W]` for stacks and bags, and gives logits `[N, classes, …]` on the same grid; where it gives a tuple, the first is \
           taken.\n\n\
           With `keep` maps stand beside the mask, on the same grid, for `export` and the report. `probabilities`: for \
           each label its softmax p of the blended logits (averaged over networks and mirrored inputs before, as the \

@@ -40,7 +40,7 @@ impl Model {
 
     /// The input mirrored along axes of the logits. The slices of a stack or a bag are its channels, one row of them for
     /// each channel of the scan.
-    fn mirrored(&self, input: &Tensor, axes: &[i64]) -> Result<Tensor, NetworkError> {
+    pub(super) fn mirrored(&self, input: &Tensor, axes: &[i64]) -> Result<Tensor, NetworkError> {
         let size = input.size();
         let (InputView::Stack { .. } | InputView::Bag { .. }, &[count, _, _, height, width]) =
             (&self.view, size.as_slice())

@@ -193,7 +193,7 @@ impl Model {
 
     /// What shows a slice of a volume `[C, D, H, W]` to the network, `[C · slices, H, W]`: all slices of the first channel,
     /// then all of the second.
-    fn channels_of(&self, volume: &Tensor, target: usize) -> Result<Tensor, NetworkError> {
+    pub(super) fn channels_of(&self, volume: &Tensor, target: usize) -> Result<Tensor, NetworkError> {
         let size = volume.size();
         let &[_, depth, height, width] = size.as_slice() else { return Err(super::no_logits("no volume")) };
         let depth = usize::try_from(depth).unwrap_or(0);
