@@ -93,16 +93,88 @@ impl Adversarial {
         (0..self.label_names.len()).map(share).collect()
     }
 
-    /// How badly a critic tells outlines from predictions.
-    fn critic_losses(
-        &self,
-        weights: &Weights,
-        truth: &Tensor,
-        predicted: &Tensor,
-    ) -> Result<[Tensor; 2], NetworkError> {
-        let real = real_or_not(&self.critic.forward(weights, truth)?, true)?;
-        Ok([real, real_or_not(&self.critic.forward(weights, predicted)?, false)?])
+    /// One forward pass of both halves of a batch.
+    fn pass(&self, network: &Weights, batch: &Batch, moment: &Moment) -> Result<Passed, NetworkError> {
+        let drawn = batch.samples.len() as i64;
+        let undrawn = batch.unlabelled.as_ref().and_then(|input| input.size().first().copied()).unwrap_or(0);
+        let input = match &batch.unlabelled {
+            Some(unlabelled) => Tensor::f_cat(&[&batch.input, unlabelled], 0)?,
+            None => batch.input.shallow_clone(),
+        };
+        let UnetOutput { logits, attention, auxiliary } =
+            self.supervised.forward(network, &input, moment.mode())?;
+        let first = |all: &Tensor| Ok::<_, NetworkError>(all.f_narrow(0, 0, drawn)?);
+        let labelled = UnetOutput {
+            logits: first(&logits)?,
+            attention: attention.iter().map(first).collect::<Result<_, _>>()?,
+            auxiliary: auxiliary.iter().map(first).collect::<Result<_, _>>()?,
+        };
+        let probabilities = logits.f_softmax(1, None::<Kind>)?;
+        let labels = batch.classes()?;
+        let classes = self.label_names.len() as i64 + 1;
+        let truth = one_hot(&labels, classes, probabilities.kind())?;
+        Ok(Passed { drawn, undrawn, labelled, logits, probabilities, labels, truth })
     }
+
+    /// What the network minimises beside the loss of outlines, each with its weight; what has none is told.
+    fn terms(
+        &self,
+        critic: &Weights,
+        passed: &Passed,
+        gamma: Option<f64>,
+    ) -> Result<Vec<(Loss, f64)>, NetworkError> {
+        let Passed { drawn, undrawn, logits, probabilities, truth, .. } = passed;
+        let settings = &self.settings;
+        let mut terms = Vec::new();
+        let mut term = |name: &str, value: Tensor, weight: f64| {
+            terms.push((Loss { name: name.to_owned(), value, moves: None }, weight));
+        };
+        let judged = match settings.adversarial > 0.0 {
+            true => Some(self.critic.forward(critic, probabilities)?),
+            // What nobody learns from needs no graph.
+            false if gamma.is_some() => Some(tch::no_grad(|| self.critic.forward(critic, probabilities))?),
+            false => None,
+        };
+        let Some(judged) = judged else { return Ok(Vec::new()) };
+        if settings.adversarial > 0.0 {
+            let heard = if settings.adversarial_unlabelled { drawn + undrawn } else { *drawn };
+            let value = real_or_not(&judged.f_narrow(0, 0, heard)?, true)?;
+            term("adversarial", value, settings.adversarial);
+        }
+        if let Some(gamma) = gamma {
+            let beyond = |x: &Tensor| x.f_narrow(0, *drawn, *undrawn);
+            let (logits, probabilities, judged) = (beyond(logits)?, beyond(probabilities)?, beyond(&judged)?);
+            let seen = Unlabelled { logits: &logits, probabilities: &probabilities, judged: &judged };
+            let Semi { value, share, shares } = self.semi(&seen, gamma)?;
+            term("semi", value, settings.semi);
+            term(SHARE, share, 0.0);
+            for ((name, pseudo), drawn) in self.label_names.iter().zip(shares).zip(self.shares(truth)?) {
+                term(&format!("{PSEUDO}{name}"), pseudo, 0.0);
+                term(&format!("{DRAWN}{name}"), drawn, 0.0);
+            }
+        }
+        Ok(terms)
+    }
+
+    /// How badly the critic tells outlines from what was made of the same scans.
+    fn critic_losses(&self, critic: &Weights, passed: &Passed) -> Result<[Tensor; 2], NetworkError> {
+        let Passed { drawn, undrawn, probabilities, truth, .. } = passed;
+        let shown = if self.settings.critic_unlabelled { drawn + undrawn } else { *drawn };
+        let predicted = probabilities.f_narrow(0, 0, shown)?.f_detach()?;
+        let real = real_or_not(&self.critic.forward(critic, truth)?, true)?;
+        Ok([real, real_or_not(&self.critic.forward(critic, &predicted)?, false)?])
+    }
+}
+
+/// What a forward pass gave, of so many samples that somebody has drawn and so many that nobody has, in this order.
+struct Passed {
+    drawn: i64,
+    undrawn: i64,
+    labelled: UnetOutput,
+    logits: Tensor,
+    probabilities: Tensor,
+    labels: Tensor,
+    truth: Tensor,
 }
 
 /// Predictions of unlabelled samples, and what the critic says of them.
@@ -172,66 +244,22 @@ impl Objective for Adversarial {
         let [Learner { weights: network, .. }, Learner { weights: critic, .. }] = learners else {
             return Ok(Vec::new());
         };
-        let (settings, drawn) = (&self.settings, batch.samples.len() as i64);
-        let undrawn = batch.unlabelled.as_ref().map_or(0, |input| input.size()[0]);
-        let input = match &batch.unlabelled {
-            Some(unlabelled) => Tensor::f_cat(&[&batch.input, unlabelled], 0)?,
-            None => batch.input.shallow_clone(),
-        };
-        // One forward pass of both.
-        let output = self.supervised.forward(network, &input, moment.mode())?;
-        let logits = output.logits.shallow_clone();
-        let attention = output.attention.iter().map(|map| map.f_narrow(0, 0, drawn));
-        let auxiliary = output.auxiliary.iter().map(|logits| logits.f_narrow(0, 0, drawn));
-        let output = UnetOutput {
-            logits: logits.f_narrow(0, 0, drawn)?,
-            attention: attention.collect::<Result<_, _>>()?,
-            auxiliary: auxiliary.collect::<Result<_, _>>()?,
-        };
-        let labels = batch.classes()?;
-        let mut losses = self.supervised.losses_of(&output, &labels)?;
+        let passed = self.pass(network, batch, moment)?;
+        let mut losses = self.supervised.losses_of(&passed.labelled, &passed.labels)?;
         let Some(first) = losses.first_mut() else { return Ok(losses) };
         (first.name, first.moves) = ("segmentation".to_owned(), None);
         let mut whole = first.value.shallow_clone();
-
-        let probabilities = logits.f_softmax(1, None::<Kind>)?;
-        let mut told = |name: &str, value: Tensor| {
-            losses.push(Loss { name: name.to_owned(), value, moves: None });
-        };
-        let gamma = self.gate.open(moment, &self.label_names).filter(|_| undrawn > 0);
-        let heard = if settings.adversarial_unlabelled { drawn + undrawn } else { drawn };
-        let judged = match settings.adversarial > 0.0 {
-            true => self.critic.forward(critic, &probabilities)?,
-            // What nobody learns from needs no graph.
-            false if gamma.is_some() => tch::no_grad(|| self.critic.forward(critic, &probabilities))?,
-            false => Tensor::f_zeros([0], (Kind::Float, logits.device()))?,
-        };
-        if settings.adversarial > 0.0 {
-            let value = real_or_not(&judged.f_narrow(0, 0, heard)?, true)?;
-            whole = whole.f_add(&times(&value, settings.adversarial)?)?;
-            told("adversarial", value);
-        }
-        let truth = one_hot(&labels, logits.size()[1], probabilities.kind())?;
-        if let Some(gamma) = gamma {
-            let beyond = |x: &Tensor| x.f_narrow(0, drawn, undrawn);
-            let [logits, probabilities, judged] = [&logits, &probabilities, &judged].map(beyond);
-            let seen = Unlabelled { logits: &logits?, probabilities: &probabilities?, judged: &judged? };
-            let Semi { value, share, shares } = self.semi(&seen, gamma)?;
-            whole = whole.f_add(&times(&value, settings.semi)?)?;
-            told("semi", value);
-            told(SHARE, share);
-            for ((name, pseudo), drawn) in self.label_names.iter().zip(shares).zip(self.shares(&truth)?) {
-                told(&format!("{PSEUDO}{name}"), pseudo);
-                told(&format!("{DRAWN}{name}"), drawn);
+        let gamma = self.gate.open(moment, &self.label_names).filter(|_| passed.undrawn > 0);
+        for (loss, weight) in self.terms(critic, &passed, gamma)? {
+            if weight > 0.0 {
+                whole = whole.f_add(&times(&loss.value, weight)?)?;
             }
+            losses.push(loss);
         }
-        // The critic sees outlines, and what was made of the same scans.
-        let shown = if settings.critic_unlabelled { drawn + undrawn } else { drawn };
-        let predicted = probabilities.f_narrow(0, 0, shown)?.f_detach()?;
-        let [real, fake] = self.critic_losses(critic, &truth, &predicted)?;
+        let [real, fake] = self.critic_losses(critic, &passed)?;
         let apart = real.f_add(&fake)?;
-        told("critic.real", real);
-        told("critic.predicted", fake);
+        let told = [("critic.real", real), ("critic.predicted", fake)];
+        losses.extend(told.map(|(name, value)| Loss { name: name.to_owned(), value, moves: None }));
         losses.push(Loss { name: "loss".to_owned(), value: whole, moves: Some(0) });
         losses.push(Loss { name: CRITIC.to_owned(), value: apart, moves: Some(1) });
         Ok(losses)
