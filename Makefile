@@ -4,7 +4,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench paper-vs lint clean
+.PHONY: help setup build demo test bench paper-vs paper-va lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: setup ## Measure
 
 paper-vs: build ## Train the published rows on synthetic patients, three seeds each, and compare (hours; PAPER_VS="--epochs 5")
 	$(PYTHON) scripts/paper_vs.py $(PAPER_VS)
+
+paper-va: build ## Train the small rows of volumetric attention on synthetic livers, three seeds each (hours; PAPER_VA="--epochs 3")
+	$(PYTHON) scripts/paper_va.py $(PAPER_VA)
 
 lint: setup ## Check format, clippy, documentation and dependencies (installs cargo-deny where it is absent)
 	scripts/lint.sh
