@@ -7,7 +7,7 @@ use crate::networks::{FoundBox, OnSlice};
 use crate::operators::samples::things::Things;
 use crate::operators::value::{DetectedBox, Detections};
 
-/// How far, in planes, a corner of a box may lie off the plane of its slice.
+/// How many planes, at most, a slice may reach over.
 const FLAT: f64 = 0.25;
 
 /// The boxes of each original slice: those of the nearest slice that the network saw.
@@ -20,6 +20,7 @@ pub(super) fn on_original(
     original: &Geometry,
     things: Things,
 ) -> Result<Detections, Reject> {
+    in_one_plane(source, original)?;
     let [depth, height, width] = original.size;
     let mut boxes = Vec::new();
     for slice in 0..depth {
@@ -46,25 +47,12 @@ fn returned(
     original: &Geometry,
 ) -> Result<Option<DetectedBox>, Reject> {
     let (mut low, mut high) = ([f64::INFINITY; 2], [f64::NEG_INFINITY; 2]);
-    let mut planes = [f64::INFINITY, f64::NEG_INFINITY];
     for (y, x) in [(y1, x1), (y1, x2), (y2, x1), (y2, x2)] {
-        let [d, h, w] = across(source, original, [plane, y - 0.5, x - 0.5])?;
-        planes = [planes[0].min(d), planes[1].max(d)];
+        let [_, h, w] = across(source, original, [plane, y - 0.5, x - 0.5])?;
         for (axis, edge) in [h + 0.5, w + 0.5].into_iter().enumerate() {
             low[axis] = low[axis].min(edge);
             high[axis] = high[axis].max(edge);
         }
-    }
-    if planes[1] - planes[0] > FLAT {
-        let message = format!(
-            "slices that lie in the scan's own expected, a box found that reaches over {:.1} of them",
-            planes[1] - planes[0]
-        );
-        return Err(Reject::new(
-            "GRID_MISMATCH",
-            message,
-            "a preparation for `detect` keeps the plane of slices",
-        ));
     }
     for (axis, length) in original.size[1..].iter().enumerate() {
         low[axis] = low[axis].clamp(0.0, *length as f64);
@@ -72,6 +60,27 @@ fn returned(
     }
     let there = low[0] < high[0] && low[1] < high[1];
     Ok(there.then_some(DetectedBox { slice: slice as u32, class: *class, score: *score, low, high }))
+}
+
+/// Refuses a grid whose slices reach over several of the other's, whether there is a box on them or not.
+fn in_one_plane(source: &Geometry, original: &Geometry) -> Result<(), Reject> {
+    let [_, height, width] = source.size.map(|length| length as f64);
+    let corners = [[0.0, 0.0], [height, 0.0], [0.0, width], [height, width]];
+    let planes =
+        corners.map(|[y, x]| across(source, original, [0.0, y - 0.5, x - 0.5]).map(|place| place[0]));
+    let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+    for plane in planes {
+        let plane = plane?;
+        (least, most) = (least.min(plane), most.max(plane));
+    }
+    if most - least <= FLAT {
+        return Ok(());
+    }
+    let message = format!(
+        "slices that lie in the scan's own expected, one found that reaches over {:.1} of them",
+        most - least
+    );
+    Err(Reject::new("GRID_MISMATCH", message, "a preparation for `detect` keeps the plane of slices"))
 }
 
 /// A place of one grid in voxels of another.

@@ -104,3 +104,56 @@ fn drawn(cases: &Dataset) -> [bool; 256] {
         drawn
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::networks::InputView;
+    use crate::operators::samples::dataset::PreparedCase;
+    use crate::operators::samples::things::Things;
+    use crate::operators::samples::view::{Input, Placement, View};
+
+    #[test]
+    fn parts_that_are_too_small_are_counted_with_their_slices() {
+        // A part of four pixels, one of a single pixel beside it, and two single ones on the next slice.
+        let labels = (0..40).map(|i| u8::from([0, 1, 5, 6, 4, 22, 39].contains(&i))).collect();
+        let case = PreparedCase::new("a", [2, 4, 5], [1.0; 3], vec![0.0; 40].into(), labels).unwrap();
+        let view = View {
+            input: Input::Voxels(InputView::Stack { slices: 1, stride: 1 }),
+            placement: Placement::Biased,
+            per_case: 1,
+            foreground: 1.0,
+            flip: false,
+            things: None,
+        };
+        let names = ["a".to_owned()];
+        let data = Dataset::new(view, vec![Arc::new(case)]);
+        assert!(too_small(&data).is_none());
+        let data = data.teaching(Things::of_labels(&names, &[]).numbered(&names).unwrap());
+        let told = too_small(&data).unwrap();
+        assert_eq!(told.code, TOO_SMALL);
+        assert!(told.message.contains("3 smaller ones on 2 slices"), "{}", told.message);
+    }
+
+    #[test]
+    fn attention_to_one_image_is_told_by_the_last_epoch() {
+        let figure = |epoch, name: &str, value| Figure {
+            step: 0,
+            epoch,
+            split: "train".to_owned(),
+            name: name.to_owned(),
+            value,
+        };
+        let figures = [
+            figure(1, "attention.spread.spatial.P2", 0.01),
+            figure(2, "attention.spread.spatial.P2", 0.4),
+            figure(2, "attention.spread.spatial.P3", 0.02),
+            figure(2, "ap50", 0.0),
+        ];
+        let told = alone(&figures);
+        assert_eq!((told.len(), &*told[0].code), (1, ATTENDS_TO_ONE));
+        assert!(told[0].message.contains("spatial.P3"), "{}", told[0].message);
+    }
+}

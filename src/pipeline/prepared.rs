@@ -145,7 +145,7 @@ impl Cards<'_> {
         };
         let wanted = strings(step.settings.get("names"));
         let before =
-            upstream(self.inputs, index).find(|at| !matches!(self.built[*at], Some(Stage::Label(_))))?;
+            upstream(self.inputs, index).find(|at| !matches!(self.built[*at], Some(Stage::Label { .. })))?;
         let own = match &self.built[before] {
             Some(Stage::Channels(join)) => join.names.clone().unwrap_or_else(|| {
                 let inputs = self.stages[before].inputs.iter().flatten();

@@ -316,6 +316,20 @@ mod tests {
     }
 
     #[test]
+    fn normal_numbers_have_their_deviation() {
+        let mut layout = Layout::default();
+        layout.parameter("a".to_owned(), &[100, 100], Init::Normal(0.5));
+        let weights = Weights::seeded(&layout, 7, Kind::Double, Device::CPU).unwrap();
+        let numbers = Vec::<f64>::try_from(weights.flat()).unwrap();
+        let mean = numbers.iter().sum::<f64>() / 1e4;
+        let deviation = (numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / 1e4).sqrt();
+        assert!(mean.abs() < 0.02 && (deviation - 0.5).abs() < 0.02, "{mean} {deviation}");
+        let beyond = numbers.iter().filter(|number| number.abs() > 1.0).count();
+        // 4.55 in a hundred lie beyond two deviations.
+        assert!((380..530).contains(&beyond), "{beyond}");
+    }
+
+    #[test]
     fn views_share_the_flat_tensor() {
         let weights = Weights::seeded(&layout(), 7, Kind::Float, Device::CPU).unwrap();
         let mut flat = weights.flat().shallow_clone();

@@ -16,7 +16,7 @@ pub const INSTANCES: Field = Field::absent(
     "instances",
     FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
     Role::SemanticLater,
-    "What a network that gives boxes is to find, by name, and the labels that each is made of: \
+    "The things that a network which gives boxes is to find, by name, and the labels that each is made of: \
      `{ liver = [\"liver\", \"lesion\"], lesion = [\"lesion\"] }`. A thing is a part of the target slice whose pixels \
      touch, corners included; parts below 4 pixels are left out, and counted in `rejects`. When it is left out, each label \
      with those that it holds is one kind of thing.",

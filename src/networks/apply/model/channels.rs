@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::{InferOptions, Model};
-use crate::networks::architectures::config::{Attention, Level, Supervision, Variant};
+use crate::networks::architectures::config::{Attention, Level, Supervision, Units, Variant};
 use crate::networks::{Device, InputView, NetworkConfig, UnetConfig, Volume};
 
 fn model(view: InputView) -> Model {
@@ -16,6 +16,7 @@ fn model(view: InputView) -> Model {
         variant: Variant::Paper,
         dropout: 0.0,
         supervision: Supervision::default(),
+        units: Units::default(),
     };
     let names = ["a", "b"].map(str::to_owned).to_vec();
     let labels = vec!["tumour".to_owned()];

@@ -153,6 +153,8 @@ fn codes_are_torchvisions() {
     let golden = Golden::read();
     let (truth, others) = (boxes_of("truth", 6, 80.0), boxes_of("others", 250, 80.0));
     let codes = numbers::fours(&(uniform("codes", &[6, 4]) * 12.0 - 4.0)).unwrap();
+    // Some scales are larger than they are followed to.
+    assert!(codes.iter().any(|[.., width, height]| width.max(*height) > 5.0));
     for (name, coder) in [("rpn", boxes::Coder::RPN), ("head", boxes::Coder::HEAD)] {
         let encoded: Vec<[f64; 4]> =
             others.iter().zip(&truth).map(|(other, own)| coder.encode(*own, *other)).collect();
@@ -160,8 +162,6 @@ fn codes_are_torchvisions() {
         let decoded: Vec<[f64; 4]> =
             others.iter().zip(&codes).map(|(other, code)| coder.decode(*other, *code)).collect();
         let expected = golden.fours(&format!("decode.{name}"));
-        // Some are as large as a clamped scale allows.
-        assert!(expected.as_flattened().iter().any(|edge| edge.abs() > 1000.0) || name == "head");
         near(name, decoded.as_flattened(), expected.as_flattened(), 1e-11);
     }
 }

@@ -31,6 +31,9 @@ use crate::networks::NetworkError;
 use crate::networks::blocks::mode::Mode;
 use crate::networks::tensors::weights::{Layout, Weights};
 
+/// By the level or place of a module of attention how evenly images took part: of channels, and of pixels.
+pub(in crate::networks) type Spread = Vec<(String, [Option<f64>; 2])>;
+
 /// Images are padded on their right and below to a multiple of so many pixels.
 const MULTIPLE: i64 = 32;
 
@@ -50,8 +53,8 @@ pub(in crate::networks) struct Rcnn {
 pub(in crate::networks) struct Losses {
     /// `objectness`, `proposal_box`, `class`, `box`.
     pub losses: [Tensor; 4],
-    /// By the level or place of the module: of channels, and of pixels.
-    pub spread: Vec<(String, [Option<f64>; 2])>,
+    /// Of all modules.
+    pub spread: Spread,
 }
 
 /// The names of [`Losses::losses`].
@@ -63,7 +66,7 @@ struct Seen {
     levels: Vec<Tensor>,
     /// Of all images of the bags, where regions are to attend to them.
     around: Option<Vec<Tensor>>,
-    spread: Vec<(String, [Option<f64>; 2])>,
+    spread: Spread,
 }
 
 /// What one image of a volume leaves, for it to be looked at and for others to attend to.
@@ -211,7 +214,7 @@ impl Rcnn {
         seen: &Seen,
         boxes: &[Vec<Box2>],
         image: [i64; 2],
-    ) -> Result<(Tensor, Vec<(String, [Option<f64>; 2])>), NetworkError> {
+    ) -> Result<(Tensor, Spread), NetworkError> {
         let image = image.map(padded);
         let stacks = self.config.stacks;
         let (Some(around), Some(module)) = (&seen.around, self.attention.first()) else {

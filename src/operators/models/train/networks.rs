@@ -111,7 +111,7 @@ const ATTENTION: &[Field] = &[
         "at",
         FieldKind::Choice(&["rpn", "rcnn"]),
         "\"rpn\"",
-        "Where: `rpn` weighs the levels P2 to P5 of the pyramid, which proposals and heads are told from; `rcnn` the features of each region.",
+        "The place of attention: `rpn` weighs the levels P2 to P5 of the pyramid, which proposals and heads are told from; `rcnn` the features of each region.",
     ),
     Field::semantic("channel", FieldKind::Bool, "true", "Whether channels are weighed, before pixels."),
     Field::semantic("spatial", FieldKind::Bool, "true", "Whether pixels are weighed."),
@@ -125,7 +125,7 @@ const ATTENTION: &[Field] = &[
         "reduction",
         FieldKind::Integer { min: 1, max: 4096 },
         "16",
-        "By what the hidden layer of the channel part is narrower than the pyramid.",
+        "The factor by which the hidden layer of the channel part is narrower than the pyramid.",
     ),
 ];
 
