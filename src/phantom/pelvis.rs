@@ -171,7 +171,7 @@ fn anatomy(rng: &mut ChaCha8Rng) -> Organs {
         back: prostate.centre[1] + prostate_radii[1] + uniform(rng, 11.0, 16.0),
         radius: uniform(rng, 9.0, 16.0),
         swell: uniform(rng, 0.0, 0.3),
-        wave: uniform(rng, 0.0, 6.28),
+        wave: uniform(rng, 0.0, std::f64::consts::TAU),
         bend: uniform(rng, 4.0, 14.0) * pick(rng, [-1.0, 1.0]),
         curve: uniform(rng, 4.0, 14.0),
         wall: uniform(rng, 2.5, 4.0),

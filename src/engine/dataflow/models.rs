@@ -49,17 +49,7 @@ impl<'s> Built<'s, '_> {
             let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
             Some(Action { key, stage, work: Work::Prepare(case) })
         };
-        // What the cases of a kept model came to holds as long as they are what they were then.
-        let seen = holding.clone().flat_map(|(_, pin)| {
-            let drawn = |part: Option<Part>| !matches!(part, Some(Part::Test | Part::Unlabelled));
-            let prepared = pin.parts.into_iter().filter(move |(_, part)| drawn(*part));
-            prepared.map(|(case, _)| Arc::<str>::from(case)).collect::<Vec<_>>()
-        });
-        let recalled = keyed.semijoin(seen.distinct());
-        self.recall(recalled.flat_map({
-            let prepares = prepares.clone();
-            move |(_, case)| prepares(case)
-        }));
+        self.recall_labelled(keyed, holding.clone(), prepares.clone());
         if asks {
             self.recall_unlabelled(index, all, holding.clone());
         }
@@ -86,6 +76,22 @@ impl<'s> Built<'s, '_> {
         let fresh = datasets(prepared.concat(tested));
         let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.stands().collect())));
         self.model(index, fresh, pinned);
+    }
+
+    /// What the labelled cases of a kept model came to holds as long as they are what they were then.
+    fn recall_labelled(
+        &mut self,
+        cases: Rows<'s, (Arc<str>, BoundCase)>,
+        pins: Rows<'s, ((), Pin)>,
+        prepares: impl Fn(BoundCase) -> Option<Action> + 'static,
+    ) {
+        let seen = pins.flat_map(|(_, pin)| {
+            let drawn = |part: Option<Part>| !matches!(part, Some(Part::Test | Part::Unlabelled));
+            let prepared = pin.parts.into_iter().filter(move |(_, part)| drawn(*part));
+            prepared.map(|(case, _)| Arc::<str>::from(case)).collect::<Vec<_>>()
+        });
+        let recalled = cases.semijoin(seen.distinct());
+        self.recall(recalled.flat_map(move |(_, case)| prepares(case)));
     }
 
     /// Cases with a truth for every label; those that lack some are told, and not trained on as if these were empty.
