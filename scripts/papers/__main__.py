@@ -47,7 +47,8 @@ def archive(paper, binary, results):
     """The data, made whole or not at all; what can be reached on it is kept beside it."""
     name = "archive-quick" if paper.quick else "archive"
     folder, said = results / name, results / f"{name}.txt"
-    words = " ".join(paper.phantom)
+    version = run(binary, "--version", stdout=subprocess.PIPE).stdout.strip()
+    words = f"{' '.join(paper.phantom)} ({version})"
     if not folder.exists() or not said.exists() or said.read_text().splitlines()[:1] != [words]:
         shutil.rmtree(folder, ignore_errors=True)
         partial = results / f"{name}.partial"

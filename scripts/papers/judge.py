@@ -8,23 +8,21 @@ RESAMPLES = 10_000
 LEVEL = 0.05
 
 
-def pooled(figures, system, metric, place, cases=None):
+def pooled(found, seeds, cases):
     """`[seeds, cases]` of a system's figures; NaN where there is none."""
-    found = figures.get((system, metric, place), {})
-    seeds = sorted({seed for seed, _ in found})
-    names = sorted({case for _, case in found}) if cases is None else cases
-    return np.array([[found.get((seed, case), math.nan) for case in names] for seed in seeds], dtype=float)
+    return np.array([[found.get((seed, case), math.nan) for case in cases] for seed in seeds], dtype=float)
 
 
 def difference(better, worse, rng):
     """The mean difference of two systems, its interval of 95 %, and the share of resamples on each side of 0.
 
-    Figures are `[seeds, cases]`, the same cases in both. Seeds pair where both have them: one seed means the same first
-    weights of what the systems share and the same order of samples. A case counts by the mean over its seeds that have
-    a figure; one that has none in either system enters no difference.
+    Figures are `[seeds, cases]`, the same seeds and cases in both: one seed means the same first weights of what the
+    systems share and the same order of samples. A case counts by the mean over its seeds in which both systems have a
+    figure; one without such a seed enters no difference, and is counted as missing.
     """
-    seeds = min(len(better), len(worse))
-    differences = better[:seeds] - worse[:seeds]
+    seeds = len(better)
+    differences = better - worse
+    partly = int((np.isnan(differences).any(axis=0) & ~np.isnan(differences).all(axis=0)).sum())
     kept = ~np.isnan(differences).all(axis=0)
     differences = differences[:, kept]
     cases = differences.shape[1]
@@ -48,6 +46,7 @@ def difference(better, worse, rng):
         "p": float(p),
         "cases": int(cases),
         "missing": int((~kept).sum()),
+        "partly": partly,
         "seeds": int(seeds),
         "sd": float(means.std(ddof=1)),
         "resampled_sd": float(resampled.std(ddof=1)),
@@ -119,8 +118,12 @@ def verdicts(claims, figures, sizes, lower_is_better):
         cases = sorted({case for side in sides for _, case in side})
         if "below_mm" in claim:
             cases = [case for case in cases if sizes.get(case, math.inf) < claim["below_mm"]]
-        better, worse = (pooled(figures, claim[side], metric, "box", cases) for side in ("better", "worse"))
-        one = difference(better, worse, rng) if cases and len(better) and len(worse) else None
+        known = [{seed for seed, _ in side} for side in sides]
+        seeds = sorted(set.intersection(*known))
+        better, worse = (pooled(side, seeds, cases) for side in sides)
+        one = difference(better, worse, rng) if cases and seeds else None
+        if one:
+            one["seeds_left_out"] = len(set.union(*known)) - len(seeds)
         if one and metric in lower_is_better:
             one.update(difference=-one["difference"], interval=[-end for end in reversed(one["interval"])])
         found.append(one)

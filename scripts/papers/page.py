@@ -58,9 +58,18 @@ def claims(found):
         low, high = (scale * end for end in claim["interval"])
         lines.append(
             f"| {claim['text']} | {scale * claim['difference']:+.2f} | {low:+.2f} to {high:+.2f} "
-            f"| {claim['p_holm']:.3f} | {claim['cases']} | {claim['verdict']} |"
+            f"| {claim['p_holm']:.3f} | {counted(claim)} | {claim['verdict']} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def counted(claim):
+    """How many cases a difference is of: what has no figure in one of the systems is in its favour, so it is told."""
+    text = str(claim["cases"])
+    if claim["missing"]:
+        text += f" of {claim['cases'] + claim['missing']}"
+    told = [(claim["partly"], "in some seeds only"), (claim["seeds_left_out"], "seeds of one system left out")]
+    return ", ".join([text, *(f"{count} {what}" for count, what in told if count)])
 
 
 def headroom(paper, closed):

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "scripts"
 import numpy as np  # noqa: E402
 from papers import page  # noqa: E402
 from papers.declared import Paper, PaperError  # noqa: E402
-from papers.judge import difference, holm, needed, verdicts  # noqa: E402
+from papers.judge import difference, headroom, holm, needed, pooled, verdicts  # noqa: E402
 
 # Holm: 0.01 x 3, then 0.02 x 2, then 0.5 x 1; a later one is never below an earlier one.
 assert holm([0.02, None, 0.5, 0.01]) == [0.04, None, 0.5, 0.03]
@@ -55,6 +55,27 @@ assert judged[2]["difference"] > 0 and judged[2]["interval"][0] <= judged[2]["in
 assert judged[3]["difference"] is None and "no cases" in judged[3]["verdict"]
 assert "| more | +5.00 |" in page.claims(judged) and page.forest(judged).count("<circle") == 3
 assert page.curve([(0.0, [0.5, 0.6]), (0.4, [0.7])], "λ", "Dice").count("<circle") == 3
+
+
+# Seeds pair by their number: what one system has not is left out, and said.
+alone = {**found, ("a", "dice", "box"): {key: value for key, value in figures(0.05).items() if key[0] != 2}}
+one = verdicts(claims[:1], alone, {}, set())[0]
+assert one["seeds"] == 4 and one["seeds_left_out"] == 1 and "1 seeds of one system left out" in page.claims([one])
+assert np.isnan(pooled({(1, "c"): 0.5}, [1], ["c", "d"])[0, 1])
+
+
+class Closed:
+    """A paper whose rows are told as a share of the way from one to another."""
+
+    headroom = {"from": "low", "to": "high"}
+    rows = [{"system": name} for name in ("low", "half", "high")]
+    metrics = {"dice": "Dice"}
+
+
+ways = {(name, "dice", "box"): figures(offset) for name, offset in (("low", 0.0), ("half", 0.05), ("high", 0.1))}
+closed = headroom(Closed, ways)
+assert list(closed) == ["half"] and abs(closed["half"]["share"] - 0.5) < 1e-9 and closed["half"]["cases"] == 12
+assert headroom(Closed, {**ways, ("high", "dice", "box"): figures(0.0)}) == {}
 
 
 class Written:

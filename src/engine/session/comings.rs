@@ -9,6 +9,7 @@ use tomoflow_connectors::Digest;
 use crate::engine::driver::Driver;
 use crate::engine::outputs::identity::Identity;
 use crate::engine::rows::Desired;
+use crate::executor::work::BoundCase;
 
 /// The names that one line shows.
 const NAMES: usize = 10;
@@ -71,11 +72,19 @@ impl Comings {
                 described => format!("{shown} ({described})"),
             };
             let labels = case.labels.as_ref().map(|labels| labels.digest);
-            now.insert(case.series.counted_as(), (name, [Some(case.series.digest), labels]));
+            now.insert(case.series.counted_as(), (name, [Some(voxels(case)), labels]));
         }
         let moved = between(&self.seen, &now);
         self.seen = now;
         moved
+    }
+}
+
+/// What a case's voxels depend on, those of all of its channels.
+fn voxels(case: &BoundCase) -> Digest {
+    match case.beside {
+        None => case.series.digest,
+        Some(_) => Digest::of_parts(case.scans().map(|scan| scan.digest.0.as_slice())),
     }
 }
 

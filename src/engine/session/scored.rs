@@ -14,8 +14,8 @@ use crate::pipeline::Plan;
 pub struct Scored {
     /// The stage that made the figures.
     pub stage: String,
-    /// The part of the model's split: `train`, `validation`, `test`, or `new` for cases that it did not hold. Empty where
-    /// there was no model.
+    /// The part of the model's split: `train`, `validation`, `test`, `unlabelled` for those that were learned from before
+    /// they were drawn, or `new` for cases that it did not hold. Empty where there was no model.
     pub split: String,
     /// The label's name.
     pub label: String,
@@ -77,7 +77,7 @@ pub fn scored(plan: &Plan, driver: &Driver) -> Vec<Scored> {
 
 /// What a model is judged by comes first.
 fn rank(split: &str) -> usize {
-    ["test", "new", "validation", "train"].iter().position(|known| *known == split).unwrap_or(0)
+    ["test", "new", "validation", "unlabelled", "train"].iter().position(|known| *known == split).unwrap_or(0)
 }
 
 /// Lines for people: of each stage and label those cases that no model was trained on, where there are such.
@@ -87,7 +87,7 @@ pub fn lines(scored: &[Scored]) -> Vec<String> {
         let key = (one.order, one.stage.as_str(), rank(&one.split), one.split.as_str(), one.label.as_str());
         groups.entry(key).or_default().push(one);
     }
-    let unseen = |split: &str| !matches!(split, "train" | "validation");
+    let unseen = |split: &str| !matches!(split, "train" | "validation" | "unlabelled");
     let judged: BTreeSet<&str> =
         scored.iter().filter(|one| unseen(&one.split)).map(|one| one.stage.as_str()).collect();
     groups.retain(|(_, stage, _, split, _), _| unseen(split) || !judged.contains(stage));
@@ -162,6 +162,7 @@ mod tests {
             scored((3, "scores"), "train", "dice", Some(0.99), 4),
             scored((3, "scores"), "test", "dice", Some(0.9124), 4),
             scored((3, "scores"), "test", "assd", Some(12.345), 3),
+            scored((3, "scores"), "unlabelled", "dice", Some(0.98), 4),
             scored((5, "others"), "train", "dice", None, 0),
         ];
         assert_eq!(
