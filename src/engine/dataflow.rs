@@ -43,6 +43,9 @@ use crate::operators::spec::Kind;
 use crate::pipeline::{Plan, StageId};
 use crate::store::{FigureRow, Outcome, Pin};
 
+/// The code of a case that should give a mask by its labels, and has none.
+const UNREAD: &str = "NO_MASK_OF_LABELS";
+
 /// Time: an epoch for each batch of changes.
 pub type Time = u64;
 
@@ -359,6 +362,19 @@ impl<'s> Built<'s, '_> {
     fn labels_as_masks(&mut self, index: usize) {
         let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
         let operator = keys::operator(&self.plan.stages[index]);
+        let name = self.names[index].clone();
+        // That nobody looked at a scan is a row, and no mask without labels.
+        self.outputs.push(cases.clone().flat_map(move |(_, case)| {
+            let (message, hint) = ("labels expected, none found", "figures are of the other cases alone");
+            let reject = Reject::new(UNREAD, message, hint);
+            let told = Desired::Reject {
+                case: Some(case.series.key.to_string()),
+                stage: name.clone(),
+                reject,
+                attempts: 0,
+            };
+            case.labels.is_none().then(|| Conclusion::desired(told))
+        }));
         let wanted = cases.flat_map(move |(_, case)| {
             let key = keys::action(operator, &[case.labels.as_ref()?.digest]);
             Some((Action { key, stage: StageId::at(index), work: Work::on_scan(case) }, None))

@@ -103,6 +103,7 @@ fn a_reader_is_judged_as_a_network_is() {
             row("b", "spleen", Value::Null, "not_in_mask"),
         ]
     );
+    assert_eq!(summary.remarked.get("NO_MASK_OF_LABELS"), Some(&1), "nobody read c: {summary}");
     assert!(summary.to_string().contains("scores (2 cases): liver dice 0.900"), "{summary}");
     assert_same(&place.tables(), &place.anew(), "two readers");
 

@@ -12,8 +12,8 @@ pub static SPEC: Spec = Spec {
           evaluated against the labels of another `label` stage over the same scans, compared, reported and \
           exported. Any source of labels will do: `label_images` (NIfTI, NRRD, MetaImage), `dicom_seg`, \
           `rtstruct`.\n\n\
-          Masks are on the scan's own grid, whatever transforms stand before. A case without labels has no mask. A \
-          label that a case has no file or structure of is left out of its mask: `evaluate` gives it the state \
+          Masks are on the scan's own grid, whatever transforms stand before. A case without labels has no mask, and a row \
+          `NO_MASK_OF_LABELS` in `rejects`. A label that a case has no file or structure of is left out of its mask: `evaluate` gives it the state \
           `not_in_mask` and no figure, since nobody looked for it. Where others name a structure otherwise, give \
           their source the names of the truth: labels are compared by name.",
     version: 1,
