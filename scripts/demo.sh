@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The demo: a synthetic archive is segmented, grows by one scan, and only what that touches is redone.
-#   DEMO_SERIES  series in the archive at first (12)
+#   DEMO_SERIES  series in the archive at first (14)
 #   DEMO_SIZE    voxels of a series, DxHxW (24x96x96)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-series=${DEMO_SERIES:-12}
+series=${DEMO_SERIES:-14}
 size=${DEMO_SIZE:-24x96x96}
 results=results/demo
 pipeline=pipelines/demo.toml

@@ -6,6 +6,8 @@ import numpy as np
 
 RESAMPLES = 10_000
 LEVEL = 0.05
+# Fewer say nothing: a single seed has no spread, and a handful of cases no interval.
+LEAST_SEEDS, LEAST_CASES = 3, 8
 
 
 def pooled(found, seeds, cases):
@@ -134,7 +136,9 @@ def verdicts(claims, figures, sizes, lower_is_better):
         if one is None:
             results.append({**base, "difference": None, "interval": None, "verdict": "not resolved (no cases to compare)"})
             continue
-        if p <= LEVEL:
+        if one["seeds"] < LEAST_SEEDS or one["cases"] < LEAST_CASES:
+            verdict = f"not judged ({one['seeds']} seeds of {one['cases']} cases are too few)"
+        elif p <= LEVEL:
             verdict = "holds" if one["difference"] > 0 else "reversed"
         else:
             about = needed(one)

@@ -57,6 +57,10 @@ assert "| more | +5.00 |" in page.claims(judged) and page.forest(judged).count("
 assert page.curve([(0.0, [0.5, 0.6]), (0.4, [0.7])], "λ", "Dice").count("<circle") == 3
 
 
+# One seed has no spread, however alike its cases are.
+few = {key: {at: value for at, value in of.items() if at[0] == 1} for key, of in found.items()}
+assert verdicts(claims[:1], few, {}, set())[0]["verdict"].startswith("not judged (1 seeds of 12")
+
 # Seeds pair by their number: what one system has not is left out, and said.
 alone = {**found, ("a", "dice", "box"): {key: value for key, value in figures(0.05).items() if key[0] != 2}}
 one = verdicts(claims[:1], alone, {}, set())[0]
