@@ -29,7 +29,8 @@ labels = { liver = [1], spleen = [2] }
 [sources.second]
 type = "label_images"
 path = "second"
-files = { liver = "{case}-liver.nii", spleen = "{case}-spleen.nii" }
+files = "{case}-{label}.nii"
+labels = { liver = [1], spleen = [1] }
 
 [operators.truth]
 type = "label"

@@ -5,16 +5,7 @@ use std::path::Path;
 use tomoflow::operators::registry::Registry;
 use tomoflow::pipeline;
 
-/// Tables that a pipeline reads lie beside the data, which is not here: each gets one with a row.
-fn tables(pipeline: &Path, place: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(pipeline).unwrap();
-    if !text.lines().any(|line| line.starts_with("table = ")) {
-        return Vec::new();
-    }
-    let table = place.join("cases.csv");
-    std::fs::write(&table, "file,case,patient\nhippocampus_001.nii.gz,001,S001\n").unwrap();
-    vec![format!("sources.scans.table={:?}", table.display().to_string())]
-}
+use crate::support::pipelines::without_data;
 
 #[test]
 fn all_are_free_of_problems() {
@@ -24,7 +15,7 @@ fn all_are_free_of_problems() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml") {
-            let plan = pipeline::load(&path, &tables(&path, place.path()), &Registry::builtin());
+            let plan = pipeline::load(&path, &without_data(&path, place.path()), &Registry::builtin());
             plan.unwrap_or_else(|problems| panic!("{}: {problems}", path.display()));
             checked += 1;
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -70,8 +71,8 @@ impl Log {
         // A path that is not canonical would be resolved against the working directory of the day.
         let dir = fs::canonicalize(dir).map_err(TableError::read(dir))?;
         let engine = engine(&dir)?;
-        let snapshot = Snapshot::builder_for(url_text(&dir)?)
-            .build(engine)
+        let url = url_text(&dir)?;
+        let snapshot = guarded(|| Snapshot::builder_for(url).build(engine))
             .map_err(TableError::delta(&dir, "the log could not be read"))?;
         let opened = Self { dir, table, snapshot, engine };
         opened.check_schema()?;
@@ -100,16 +101,15 @@ impl Log {
 
     /// Looks for later versions.
     pub(super) fn refresh(&mut self) -> Result<(), TableError> {
-        self.snapshot = Snapshot::builder_from(self.snapshot.clone())
-            .build(self.engine)
+        let (known, engine) = (self.snapshot.clone(), self.engine);
+        self.snapshot = guarded(|| Snapshot::builder_from(known).build(engine))
             .map_err(self.failed("the log could not be read"))?;
         self.check_schema()
     }
 
     /// The last version that `app` committed.
     pub(super) fn last_commit(&self, app: &str) -> Result<Option<i64>, TableError> {
-        self.snapshot
-            .get_app_id_version(app, self.engine)
+        guarded(|| self.snapshot.get_app_id_version(app, self.engine))
             .map_err(self.failed("the log's transactions could not be read"))
     }
 
@@ -184,7 +184,7 @@ impl Log {
         if !self.version().is_multiple_of(CHECKPOINT_EVERY) {
             return;
         }
-        match self.snapshot.checkpoint(self.engine, None) {
+        match guarded(|| self.snapshot.checkpoint(self.engine, None)) {
             Ok((_, snapshot)) => self.snapshot = snapshot,
             Err(error) => tracing::warn!(table = self.table.name(), %error, "no checkpoint written"),
         }
@@ -234,23 +234,34 @@ pub(super) fn live_files(
     if let Some(version) = version {
         builder = builder.at_version(version);
     }
-    let snapshot = builder.build(engine).map_err(TableError::delta(&dir, "the log could not be read"))?;
+    let snapshot =
+        guarded(|| builder.build(engine)).map_err(TableError::delta(&dir, "the log could not be read"))?;
     let version = snapshot.version();
     let files = files_of(&dir, snapshot, engine)?;
     Ok(Some((version, files.into_iter().map(|(name, _)| name).collect())))
 }
 
+/// What a log says. Its reader panics on some files that are not whole (a turned bit in a checkpoint), on a thread of its
+/// own and then here: that is an error like others.
+fn guarded<T>(read: impl FnOnce() -> KernelResult<T>) -> KernelResult<T> {
+    let read = catch_unwind(AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| {
+        Err(KernelError::Generic("its reader gave up: a file of it is not whole".to_owned()))
+    })
+}
+
 /// The names and sizes of a version's files.
 fn files_of(dir: &Path, snapshot: SnapshotRef, engine: &Engine) -> Result<Vec<(String, u64)>, TableError> {
     let failed = || TableError::delta(dir, "the log's files could not be read");
-    let scan = snapshot.scan_builder().build().map_err(failed())?;
-    let mut found: Vec<ScanFile> = Vec::new();
-    for metadata in scan.scan_metadata(engine).map_err(failed())? {
-        found = metadata
-            .and_then(|metadata| metadata.visit_scan_files(found, |found, file| found.push(file)))
-            .map_err(failed())?;
-    }
-    found.into_iter().map(|file| check_file(dir, file)).collect()
+    let found = guarded(|| {
+        let scan = snapshot.scan_builder().build()?;
+        let mut found: Vec<ScanFile> = Vec::new();
+        for metadata in scan.scan_metadata(engine)? {
+            found = metadata?.visit_scan_files(found, |found, file| found.push(file))?;
+        }
+        Ok(found)
+    });
+    found.map_err(failed())?.into_iter().map(|file| check_file(dir, file)).collect()
 }
 
 /// A file's name and size, if it is one that can be read and rewritten here.
