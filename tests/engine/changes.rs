@@ -259,7 +259,7 @@ fn declared_pipelines_are_sound() {
     let mut checked = 0;
     for file in fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
-        let given = crate::support::pipelines::without_data(&path, place.path());
+        let given = crate::support::declared::without_data(&path, place.path());
         let mut plan = tomoflow::pipeline::load(&path, &given, &registry)
             .unwrap_or_else(|problems| panic!("{problems}"));
         // Their archives lie elsewhere.

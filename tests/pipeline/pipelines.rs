@@ -5,7 +5,7 @@ use std::path::Path;
 use tomoflow::operators::registry::Registry;
 use tomoflow::pipeline;
 
-use crate::support::pipelines::without_data;
+use crate::support::declared::without_data;
 
 #[test]
 fn all_are_free_of_problems() {

@@ -1,30 +1,4 @@
-//! Pipelines of the tests, as text; benchmarks measure variants of them. And what the pipelines of the repository need
-//! to be checked.
-
-use std::fs;
-use std::path::Path;
-
-/// What is to be set of a pipeline of the repository so that it can be checked where its data are not: tables are read
-/// then, and each is one of one row below `place`.
-pub fn without_data(pipeline: &Path, place: &Path) -> Vec<String> {
-    let name = pipeline.file_stem().and_then(|name| name.to_str()).unwrap();
-    let given = |file: &str, text: &str| {
-        let path = place.join(file);
-        fs::write(&path, text).unwrap();
-        format!("{:?}", path.display().to_string())
-    };
-    if name == "hippocampus" {
-        let table = given("cases.csv", "file,case,patient\nhippocampus_001.nii.gz,001,S001\n");
-        return vec![format!("sources.scans.table={table}")];
-    }
-    if name.starts_with("va_deeplesion") {
-        let info = "File_name,Patient_index,Key_slice_index,Bounding_boxes,Spacing_mm_px_,Possibly_noisy\n\
-                    000001_02_03_010.png,1,10,\"3, 4, 5, 7\",\"0.5, 0.5, 2\",0\n";
-        let info = given("DL_info.csv", info);
-        return ["scans", "marked"].iter().map(|source| format!("sources.{source}.info={info}")).collect();
-    }
-    Vec::new()
-}
+//! Pipelines of the tests, as text; benchmarks measure variants of them.
 
 /// Segments without a network, so that the control plane is what is tested.
 pub const THRESHOLD: &str = r#"
