@@ -167,7 +167,7 @@ pub fn show<T: Display + serde::Serialize>(result: &T, json: bool) -> ExitCode {
         print(format_args!("{}\n", serde_json::to_string(result).unwrap_or_default()));
     } else {
         let text = visible(result.to_string());
-        print(if colour::wanted(&std::io::stdout()) { colour::coloured(&text) } else { text.into() });
+        print(if colour::wanted(&std::io::stdout()) { colour::coloured(&text) } else { text });
     }
     ExitCode::SUCCESS
 }

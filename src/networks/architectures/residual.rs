@@ -192,7 +192,7 @@ mod tests {
             let mut loss = Tensor::zeros([], (Kind::Float, tch::Device::Cpu));
             for logits in all {
                 assert_eq!(logits.size(), [1, 3, 9, 8, 10]);
-                loss = loss + (logits * logits).mean(Kind::Float);
+                loss += (logits * logits).mean(Kind::Float);
             }
             let gradients = Tensor::f_run_backward(&[&loss], &weights.values(), false, false).unwrap();
             for (gradient, (name, _)) in gradients.iter().zip(weights.named()) {
