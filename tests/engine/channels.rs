@@ -224,6 +224,21 @@ fn a_missing_channel_may_be_zero() {
     assert_same(&place.tables(), &place.anew(), "the channel came");
 }
 
+/// What waits for numbers of the archive is not missing: nothing is learned from zeros in its place.
+#[test]
+fn channels_that_wait_for_the_archive_are_not_missing() {
+    tomoflow::networks::set_threads(1);
+    let mut place = with(&[JOINED, TRUTH, TRAINED]);
+    (0..4).for_each(|index| write(&place, index));
+    let scaled = "\n[operators.scaled]\ntype = \"zscore\"\ninputs = [\"t2\"]\nstatistics = \"archive\"\n";
+    let inputs = "inputs = [\"t1\", \"scaled\"]\non_missing = \"zero\"";
+    place.text = place.text.rewrite("inputs = [\"t1\", \"t2\"]", inputs) + scaled;
+    let summary = place.run();
+    assert_eq!((summary.trained, summary.rejected, ran(&summary, "segment")), (1, 0, 4), "{summary}");
+    assert!(notes(&place).iter().all(|notes| notes == "[\"CHANNELS: t1, scaled\"]"), "{:?}", notes(&place));
+    assert_eq!(place.run().actions_run, 0);
+}
+
 #[test]
 fn grids_are_brought_together_where_positions_are_trusted() {
     let mut place = with(&[JOINED, TRUTH, SEGMENTED]);
@@ -350,6 +365,13 @@ fn what_does_not_go_together_is_a_problem_of_the_file() {
     let found =
         problems(trained.rewrite("inputs = [\"normal\"]\nmodel", "inputs = [\"alone\"]\nmodel") + other);
     assert!(found.contains("was trained on channels t1, t2"), "{found}");
+    // What finds boxes would look at the first channel alone, in training and afterwards.
+    let boxes = "\n[operators.slices]\ntype = \"stack\"\ninputs = [\"normal\"]\nslices = 3\n\n\
+                 [operators.boxes]\ntype = \"train\"\ninputs = [\"slices\"]\nepochs = 1\n\
+                 network = { type = \"rcnn\" }\n\n\
+                 [operators.found]\ntype = \"detect\"\ninputs = [\"normal\"]\nmodel = \"boxes\"\n";
+    let found = problems(whole.clone() + boxes);
+    assert_eq!(found.matches("`rcnn` looks at one channel, t1, t2 found").count(), 2, "{found}");
     let listed = [HEAD, &LISTED.rewrite("[\"t1\", \"t2\"]", "[\"t1\"]"), TRUTH, SEGMENTED].concat();
     assert!(problems(listed).contains("at least two channels"));
 }
@@ -442,6 +464,20 @@ fn series_of_a_study_are_channels() {
     assert_same(&place.tables(), &place.anew(), "what makes no case");
     let row = rows(&place, "rejects").into_iter().find(|row| row["code"] == "SEVERAL_CANDIDATES").unwrap();
     assert!(row["message"].as_str().unwrap().contains("\"second 7\", \"second 8\""), "{row}");
+}
+
+/// Labels hold others, and are regions of a training, wherever they were bound.
+#[test]
+fn labels_are_found_before_channels_and_after() {
+    for (text, source) in [([JOINED, TRUTH].concat(), "truth"), (STUDY.to_owned(), "outlines")] {
+        let place = with(&[&text, SEGMENTED]);
+        let plan = place.plan(&Registry::builtin());
+        let at = |name: &str| plan.stages.iter().position(|stage| stage.name == name).unwrap();
+        assert_eq!(plan.label_source(at("normal")), Some(at(source)));
+        assert_eq!(plan.label_source(at("case")), Some(at(source)));
+        let scans = if source == "truth" { "scans" } else { "second" };
+        assert_eq!(plan.label_source(at(scans)), None);
+    }
 }
 
 #[test]
