@@ -33,6 +33,16 @@ pub(super) fn check(
     }
 }
 
+/// The names of the channels that `channels` puts together; `None` where that is not known.
+pub(super) fn names_of(
+    stages: &[Declared],
+    inputs: &[Vec<Option<usize>>],
+    built: &[Option<Stage>],
+    join: usize,
+) -> Option<Vec<String>> {
+    All { stages, inputs, built }.names(join)
+}
+
 struct All<'a> {
     stages: &'a [Declared<'a>],
     inputs: &'a [Vec<Option<usize>>],

@@ -309,6 +309,22 @@ fn networks_learn_from_channels_and_take_no_others() {
     let summary = place.run();
     assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 4), "{summary}");
     let whole = place.text.clone();
+    // It is told where channels are prepared otherwise, before they are put together or by that.
+    let mut warned = |text: String| {
+        place.text = text;
+        let plan = tomoflow::pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap();
+        plan.warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let found = warned(whole.clone());
+    assert!(!found.contains("prepared otherwise"), "{found}");
+    let wide = "inputs = [\"t1\", \"wide\"]\nnames = [\"t1\", \"t2\"]";
+    let wide = whole.rewrite("inputs = [\"t1\", \"t2\"]", wide)
+        + "\n[operators.wide]\ntype = \"zscore\"\ninputs = [\"t2\"]\n";
+    let found = warned(wide);
+    assert!(found.contains("input 2 of `channels` by nothing, here by `zscore`"), "{found}");
+    let trusted = "inputs = [\"t1\", \"t2\"]\nframes = \"trusted\"";
+    let found = warned(whole.rewrite("inputs = [\"t1\", \"t2\"]", trusted));
+    assert!(found.contains("`frames` of `channels` was \"same\", here it is \"trusted\""), "{found}");
     // Its card says how they were prepared once they were put together.
     place.text =
         whole.rewrite("inputs = [\"normal\"]\nmodel", "inputs = [\"case\"]\nprepare = \"model\"\nmodel");
