@@ -383,8 +383,9 @@ fn what_does_not_go_together_is_a_problem_of_the_file() {
     assert!(found.contains("was trained on channels t1, t2"), "{found}");
     // What finds boxes would look at the first channel alone, in training and afterwards.
     let boxes = "\n[operators.slices]\ntype = \"stack\"\ninputs = [\"normal\"]\nslices = 3\n\n\
-                 [operators.boxes]\ntype = \"train\"\ninputs = [\"slices\"]\nepochs = 1\n\
-                 network = { type = \"rcnn\" }\n\n\
+                 [operators.boxes]\ntype = \"train\"\ninputs = [\"slices\"]\nepochs = 1\nlearning_rate = 2e-3\n\
+                 split = { train = 2, validation = 1, test = 1, seed = 3 }\n\
+                 network = { type = \"rcnn\", backbone = \"resnet18\", width = 4 }\n\n\
                  [operators.found]\ntype = \"detect\"\ninputs = [\"normal\"]\nmodel = \"boxes\"\n";
     let found = problems(whole.clone() + boxes);
     assert_eq!(found.matches("`rcnn` looks at one channel, t1, t2 found").count(), 2, "{found}");
