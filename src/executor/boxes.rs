@@ -42,6 +42,7 @@ impl Detectors {
             return Err(misplaced());
         };
         let options = infer.boxes.ok_or_else(misplaced)?;
+        one_channel(case)?;
         let models = action.work.models();
         let wanted = (ModelSource::content(models), action.stage);
         if self.loaded.as_ref().is_none_or(|(known, _)| *known != wanted) {
@@ -60,6 +61,17 @@ impl Detectors {
     }
 }
 
+/// Refuses a case of several channels: a detector would look at the first alone.
+fn one_channel(case: &Case) -> Result<(), Reject> {
+    if case.channel_count() == 1 {
+        return Ok(());
+    }
+    let names = case.channel_names().join(", ");
+    let message = format!("a case of one channel expected, one of {names} found");
+    let hint = "`rcnn` looks at one channel: let `detect` take the cases of one";
+    Err(Reject::new("CHANNELS_DIFFER", message, hint))
+}
+
 /// What a detector is to find: what its samples declare, or each label with those that it holds.
 pub(super) fn kinds(context: &Context, view: &View, stage: usize, names: &[String]) -> Things {
     view.things.clone().unwrap_or_else(|| Things::of_labels(names, &held(context, stage)))
@@ -67,11 +79,38 @@ pub(super) fn kinds(context: &Context, view: &View, stage: usize, names: &[Strin
 
 /// Labels that hold others, each with these, by name, of a stage's cases.
 fn held(context: &Context, stage: usize) -> Vec<(String, Vec<String>)> {
-    let root = &context.plan.stages[context.plan.transforms(stage).1];
-    let source = root.inputs.get(1).and_then(|source| context.plan.stages.get(*source));
-    let Some(Stage::Labels(labels)) = source.map(|source| &source.stage) else { return Vec::new() };
+    let source = context.plan.label_source(stage).map(|source| &context.plan.stages[source].stage);
+    let Some(Stage::Labels(labels)) = source else { return Vec::new() };
     let names = labels.label_names();
     let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
     let held = names.iter().zip(labels.nested());
     held.map(|(outer, parts)| (outer.clone(), parts.iter().filter_map(name).collect())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tomoflow_connectors::{Geometry, Scan};
+
+    use super::*;
+
+    #[test]
+    fn several_channels_are_refused_by_name() {
+        let geometry = Geometry::axis_aligned([1, 2, 2], [3.0, 1.0, 1.0]);
+        let one = Case {
+            channels: None,
+            scan: Arc::new(Scan::zeros(geometry.clone())),
+            labels: None,
+            original: Arc::new(geometry),
+            label_names: [].into(),
+            padding: None,
+        };
+        assert_eq!(one_channel(&one), Ok(()));
+        let names: Arc<[String]> = ["ct", "pet"].map(str::to_owned).into();
+        let two = Case::of_channels(vec![one.clone(), one], names).unwrap();
+        let refused = one_channel(&two).unwrap_err();
+        assert_eq!(refused.code, "CHANNELS_DIFFER");
+        assert!(refused.message.contains("one of ct, pet found"), "{refused}");
+    }
 }

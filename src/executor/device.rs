@@ -413,16 +413,8 @@ fn objective(
 
 /// The regions of the labels that a stage's cases have.
 fn regions(context: &Context, stage: usize) -> Result<Regions, Reject> {
-    let mut root = context.plan.transforms(stage).1;
-    // Labels that were bound before channels were put together are the first's.
-    if let Stage::Channels(_) = &context.plan.stages[root].stage
-        && let Some(&first) = context.plan.stages[root].inputs.first()
-    {
-        root = context.plan.transforms(first).1;
-    }
-    let root = &context.plan.stages[root];
-    let source = root.inputs.get(1).and_then(|source| context.plan.stages.get(*source));
-    let nested = match source.map(|source| &source.stage) {
+    let source = context.plan.label_source(stage);
+    let nested = match source.map(|source| &context.plan.stages[source].stage) {
         Some(Stage::Labels(labels)) => labels.nested(),
         _ => Vec::new(),
     };

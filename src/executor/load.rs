@@ -12,7 +12,7 @@ use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, ShortScan, d
 use super::artifact::{self, MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
 use super::truth::Truth;
-use super::work::{BoundCase, LabelRow, Other, ScanForm, SeriesRow, SliceList, SliceRow};
+use super::work::{Beside, BoundCase, LabelRow, Other, ScanForm, SeriesRow, SliceList, SliceRow};
 use crate::operators::cases::channels::{self, JoinChannels};
 use crate::operators::registry::Stage;
 pub use crate::operators::source::vanished;
@@ -160,16 +160,47 @@ impl Context {
             return Err(Reject::new("CHANNELS_DIFFER", "a case of several channels expected, one found", ""));
         };
         let of_these = |stage: usize| match &self.plan.stages[stage].stage {
-            Stage::Channels(join) if *self.plan.channels(stage) == *beside.names => Some((stage, join)),
+            Stage::Channels(join) if self.puts_together(stage, row, beside) => Some((stage, join)),
             _ => None,
         };
-        let (stage, join) = (0..self.plan.stages.len()).find_map(of_these).ok_or_else(|| {
-            Reject::new(
-                "NO_STAGE",
-                "a stage that puts these channels together expected",
-                "run the pipeline again",
-            )
-        })?;
+        let mut last = Reject::new(
+            "NO_STAGE",
+            "a stage that puts these channels together expected",
+            "run the pipeline again",
+        );
+        // Which stage made it its row does not say: the first of those whose sources can read it.
+        for (stage, join) in (0..self.plan.stages.len()).filter_map(of_these) {
+            match self.scanned_by(stage, join, row, beside) {
+                Ok(case) => return Ok(case),
+                Err(reject) => last = reject,
+            }
+        }
+        Err(last)
+    }
+
+    /// Whether a stage puts such channels together, as many of each input and of sources of such a form.
+    fn puts_together(&self, stage: usize, row: &BoundCase, beside: &Beside) -> bool {
+        let counts: Vec<usize> = self.plan.input_channels(stage).iter().map(Vec::len).collect();
+        let others: Vec<usize> = beside.others.iter().map(|other| usize::from(other.channels)).collect();
+        let reads = |input: usize, series: &SeriesRow| match self.plan.stages[self.plan.origin(input)].stage {
+            Stage::Scans(_) => series.form != ScanForm::Instances,
+            _ => series.form == ScanForm::Instances,
+        };
+        let inputs = &self.plan.stages[stage].inputs;
+        let scans = std::iter::once(Some(&row.series));
+        let mut scans = scans.chain(beside.others.iter().map(|other| other.series.as_ref()));
+        *self.plan.channels(stage) == *beside.names
+            && counts.get(1..).is_some_and(|counts| *counts == *others)
+            && inputs.iter().all(|&input| scans.next().flatten().is_none_or(|series| reads(input, series)))
+    }
+
+    fn scanned_by(
+        &self,
+        stage: usize,
+        join: &JoinChannels,
+        row: &BoundCase,
+        beside: &Beside,
+    ) -> Result<Case, Reject> {
         let origin = |place: usize| self.plan.origin(self.plan.stages[stage].inputs[place]);
         let first = self.assembled(origin(0), &row.first())?;
         let other = |(place, other): (usize, &Other)| match other.case() {
@@ -177,7 +208,7 @@ impl Context {
             None => Ok(channels::Other::Missing(other.channels.into())),
         };
         let others = (1..).zip(&beside.others).map(other).collect::<Result<_, _>>()?;
-        join.join(&first, others, beside.names.clone())
+        join.join_scanned(&first, others, beside.names.clone())
     }
 
     /// The transformed scan that `keep = true` left, if it is there already.

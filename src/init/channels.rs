@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Survey;
 use super::claims::Claims;
-use super::described::Described;
+use super::described::{self, Described};
 use super::naming::{self, Pattern};
 use crate::operators::cases::channels::check_names;
 
@@ -50,7 +50,8 @@ pub(super) fn together(
         return channel(patterns, described, told).map(|(pattern, others)| Together::of_one(pattern, others));
     };
     let numbered = words.iter().enumerate().all(|(place, word)| *word == format!("{place:04}"));
-    let names = named(described, words.len()).filter(|_| numbered).unwrap_or_else(|| words.clone());
+    let named = numbered.then(|| named(described, words.len(), told)).flatten();
+    let names = named.unwrap_or_else(|| words.clone());
     told.push(format!(
         "scans have {} channels, and all are read: {}; leave one out of `channels`, and its files are not asked for",
         names.len(),
@@ -70,10 +71,18 @@ pub(super) fn together(
     Some(Together { pattern: Pattern { text, stem, members }, words, names, others })
 }
 
-/// The names of so many channels that a description gives, each another one.
-fn named(described: Option<&Described>, count: usize) -> Option<Vec<String>> {
+/// The names of so many channels that a description gives, each another one; a line says why they are not taken.
+fn named(described: Option<&Described>, count: usize, told: &mut Vec<String>) -> Option<Vec<String>> {
     let names = &described?.channels;
-    (names.len() == count && check_names(names).is_ok()).then(|| names.clone())
+    let wrong = match check_names(names) {
+        Err(wrong) => wrong,
+        Ok(()) if names.len() == count => return Some(names.clone()),
+        Ok(()) => format!("a name for each of {count} channels expected, {} found", names.len()),
+    };
+    if !names.is_empty() {
+        told.push(format!("the names of channels in {} are not taken: {wrong}", described::NAME));
+    }
+    None
 }
 
 /// The channels of scans whose files hold several volumes each.
@@ -101,7 +110,7 @@ pub(super) fn volumes(
     if volumes < 2 || !together.names.is_empty() {
         return;
     }
-    let named = named(described, volumes);
+    let named = named(described, volumes, told);
     let guessed = named.is_none();
     together.names = named.unwrap_or_else(|| (0..volumes).map(|place| format!("channel_{place}")).collect());
     told.push(format!(
@@ -142,4 +151,29 @@ fn channel(
     }
     let others = channels.into_iter().flat_map(|pattern| pattern.members).collect();
     Some((chosen, others))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_tell_no_channels_apart_are_not_taken() {
+        let of = |names: &[&str], count: usize| {
+            let channels = names.iter().map(|name| (*name).to_owned()).collect();
+            let (described, mut told) = (Described { channels, ..Described::default() }, Vec::new());
+            (named(Some(&described), count, &mut told), told.join("; "))
+        };
+        assert_eq!(of(&["T1", "T2"], 2), (Some(vec!["T1".to_owned(), "T2".to_owned()]), String::new()));
+        for (names, why) in [
+            (&["MRI", "MRI"][..], "`MRI` comes twice"),
+            (&["MRI", " "], "a name for each channel expected"),
+            (&["MRI"], "each of 2 channels expected, 1 found"),
+        ] {
+            let (taken, told) = of(names, 2);
+            assert!(taken.is_none() && told.starts_with("the names of channels in dataset.json"), "{told}");
+            assert!(told.contains(why), "{told}");
+        }
+        assert_eq!(of(&[], 2), (None, String::new()));
+    }
 }

@@ -21,10 +21,26 @@ pub(super) fn check(
             Some(Stage::Transform(transform)) if transform.measures().is_some() => {
                 all.measured(index, found);
             }
+            Some(Stage::Train(train)) if train.settings.network.gives_boxes() && all.several(index) => {
+                all.detected(index, found);
+            }
+            Some(Stage::Infer(infer)) if infer.boxes.is_some() && all.several(index) => {
+                all.detected(index, found);
+            }
             Some(Stage::Infer(infer)) if infer.model.files().is_empty() => all.inferred(index, found),
             _ => {}
         }
     }
+}
+
+/// The names of the channels that `channels` puts together; `None` where that is not known.
+pub(super) fn names_of(
+    stages: &[Declared],
+    inputs: &[Vec<Option<usize>>],
+    built: &[Option<Stage>],
+    join: usize,
+) -> Option<Vec<String>> {
+    All { stages, inputs, built }.names(join)
 }
 
 struct All<'a> {
@@ -122,6 +138,25 @@ impl All<'_> {
         let message = format!("`statistics = \"archive\"` looks at one channel, {} found", names.join(", "));
         let hint = "let a stage of its own stand before `channels` for each, or leave `statistics` out";
         found.push(Found::new(span, message).hint(hint));
+    }
+
+    /// The names of the channels that a stage is given.
+    fn given(&self, index: usize) -> Vec<String> {
+        index_of_input(self.inputs, index).and_then(|input| self.names(input)).unwrap_or_default()
+    }
+
+    /// Whether a stage is given several channels.
+    fn several(&self, index: usize) -> bool {
+        self.given(index).len() > 1
+    }
+
+    /// Boxes are found in one channel.
+    fn detected(&self, index: usize, found: &mut Vec<Found>) {
+        let names = self.given(index);
+        let stage = &self.stages[index];
+        let span = stage.table.key_at("inputs").map_or(stage.header, |key| key.span);
+        let message = format!("`rcnn` looks at one channel, {} found", listed(&names));
+        found.push(Found::new(span, message).hint("let it take the scans of one, before `channels`"));
     }
 
     /// A model is applied to cases of the channels that it was trained on.

@@ -207,6 +207,17 @@ impl Plan {
         self.origin(cases)
     }
 
+    /// The stage that reads the labels of a stage's cases; those that were bound before channels were put together are
+    /// the first's.
+    pub fn label_source(&self, stage: usize) -> Option<usize> {
+        let mut root = self.transforms(stage).1;
+        while let Stage::Channels(_) = self.stages[root].stage {
+            root = self.transforms(*self.stages[root].inputs.first()?).1;
+        }
+        let source = *self.stages[root].inputs.get(1)?;
+        matches!(self.stages.get(source)?.stage, Stage::Labels(_)).then_some(source)
+    }
+
     /// The stage that puts channels together, of one that makes cases: itself, or what a `label` has scans from.
     pub fn joining(&self, cases: usize) -> Option<usize> {
         let scans = match self.stages[cases].stage {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use tomoflow_connectors::reading;
 
+use super::channels::names_of;
 use super::declare::Declared;
 use super::placement::upstream;
 use super::plan::PlannedStage;
@@ -15,6 +17,9 @@ use crate::operators::models::infer::{Infer, Prepare};
 use crate::operators::models::origin::ModelFile;
 use crate::operators::registry::{Registry, Stage};
 use crate::operators::spec::{Config, Default, Spec, semantic};
+
+/// What a card calls that which was done to each channel before they were put together.
+const PREPARED: &str = "prepared";
 
 /// A preparation that a card tells of.
 pub(super) struct Prepared {
@@ -147,10 +152,7 @@ impl Cards<'_> {
         let before =
             upstream(self.inputs, index).find(|at| !matches!(self.built[*at], Some(Stage::Label { .. })))?;
         let own = match &self.built[before] {
-            Some(Stage::Channels(join)) => join.names.clone().unwrap_or_else(|| {
-                let inputs = self.stages[before].inputs.iter().flatten();
-                inputs.map(|input| input.name.clone()).collect()
-            }),
+            Some(Stage::Channels(_)) => names_of(self.stages, self.inputs, self.built, before)?,
             _ => Vec::new(),
         };
         if own != wanted {
@@ -160,8 +162,7 @@ impl Cards<'_> {
                 if own.is_empty() { "scans of one".to_owned() } else { listed(&own, "and") }
             ));
         }
-        let each =
-            step.settings.get("prepared").and_then(|prepared| prepared.as_array()).into_iter().flatten();
+        let each = step.settings.get(PREPARED).and_then(|prepared| prepared.as_array()).into_iter().flatten();
         let prepared = each.filter(|steps| steps.as_array().is_some_and(|steps| !steps.is_empty())).count();
         (prepared > 0).then(|| {
             format!("the model's card says that {prepared} of its channels were prepared before they were put together")
@@ -214,17 +215,55 @@ impl Cards<'_> {
     fn own(&self, index: usize) -> Option<Vec<Step>> {
         let mut steps = Vec::new();
         for before in upstream(self.inputs, index) {
-            // What is done to each channel is no row of steps.
-            if let Some(Stage::Channels(_)) = &self.built[before] {
-                return None;
+            match &self.built[before] {
+                Some(Stage::Transform(transform)) if transform.rule().is_some() => return None,
+                Some(Stage::Transform(_)) => steps.push(self.step(before)?),
+                Some(Stage::Channels(_)) => {
+                    steps.push(self.joined(before)?);
+                    break;
+                }
+                // Labels may be bound to what has been put together.
+                Some(Stage::Label { .. }) if self.joins_before(before) => {}
+                _ => break,
             }
-            let Some(Stage::Transform(transform)) = &self.built[before] else { break };
-            let (spec, config) = (self.stages[before].spec()?, self.stages[before].config.as_ref()?);
-            if transform.rule().is_some() {
-                return None;
+        }
+        steps.reverse();
+        Some(steps)
+    }
+
+    fn step(&self, stage: usize) -> Option<Step> {
+        let (spec, config) = (self.stages[stage].spec()?, self.stages[stage].config.as_ref()?);
+        let settings = semantic(spec.fields, config);
+        Some(Step { operator: spec.name.to_owned(), version: spec.version, settings })
+    }
+
+    fn joins_before(&self, stage: usize) -> bool {
+        let before = self.inputs[stage].first().copied().flatten();
+        before.is_some_and(|before| matches!(self.built[before], Some(Stage::Channels(_))))
+    }
+
+    /// How channels are put together, with what is done to each before, as a card says it.
+    fn joined(&self, join: usize) -> Option<Step> {
+        let mut step = self.step(join)?;
+        let names = names_of(self.stages, self.inputs, self.built, join)?;
+        let each = self.inputs[join].iter().map(|input| self.alone(join, (*input)?));
+        let each: Vec<Vec<Step>> = each.collect::<Option<_>>()?;
+        step.settings.insert("names".to_owned(), json!(names));
+        step.settings.insert(PREPARED.to_owned(), json!(each));
+        Some(step)
+    }
+
+    /// What is done to one input of `channels`, this stage included.
+    fn alone(&self, join: usize, input: usize) -> Option<Vec<Step>> {
+        let mut steps = Vec::new();
+        for at in std::iter::once(input).chain(upstream(self.inputs, input)) {
+            match &self.built[at] {
+                Some(Stage::Transform(transform)) if transform.rule().is_none() && at != join => {
+                    steps.push(self.step(at)?);
+                }
+                Some(Stage::Transform(_) | Stage::Channels(_)) | None => return None,
+                Some(_) => break,
             }
-            let settings = semantic(spec.fields, config);
-            steps.push(Step { operator: spec.name.to_owned(), version: spec.version, settings });
         }
         steps.reverse();
         Some(steps)
@@ -268,10 +307,34 @@ fn difference(model: &[Step], own: &[Step]) -> Option<String> {
     }
     model.iter().zip(&own).find_map(|(model, own)| {
         let mut fields = model.settings.keys().chain(own.settings.keys());
-        let field = fields.find(|field| model.settings.get(*field) != own.settings.get(*field))?;
+        let differs = |field: &&String| match (*field == PREPARED).then(|| (each(model), each(own))) {
+            Some((model, own)) => channel_difference(&model, &own).is_some(),
+            None => model.settings.get(*field) != own.settings.get(*field),
+        };
+        let field = fields.find(differs)?;
+        if field == PREPARED {
+            return channel_difference(&each(model), &each(own));
+        }
         let value =
             |step: &Step| step.settings.get(field).map_or("its default".to_owned(), ToString::to_string);
         Some(format!("`{field}` of `{}` was {}, here it is {}", model.operator, value(model), value(own)))
+    })
+}
+
+/// What is done to each input of `channels` before, as a card says it.
+fn each(step: &Step) -> Vec<Vec<Step>> {
+    let each = step.settings.get(PREPARED).cloned().unwrap_or_default();
+    serde_json::from_value(each).unwrap_or_default()
+}
+
+/// How the preparation of an input of `channels` differs.
+fn channel_difference(model: &[Vec<Step>], own: &[Vec<Step>]) -> Option<String> {
+    if model.len() != own.len() {
+        return Some(format!("of {} inputs of `channels`, here of {}", model.len(), own.len()));
+    }
+    let differences = (1..).zip(model.iter().zip(own));
+    differences.into_iter().find_map(|(place, (model, own))| {
+        difference(model, own).map(|difference| format!("input {place} of `channels` {difference}"))
     })
 }
 

@@ -224,6 +224,21 @@ fn a_missing_channel_may_be_zero() {
     assert_same(&place.tables(), &place.anew(), "the channel came");
 }
 
+/// What waits for numbers of the archive is not missing: nothing is learned from zeros in its place.
+#[test]
+fn channels_that_wait_for_the_archive_are_not_missing() {
+    tomoflow::networks::set_threads(1);
+    let mut place = with(&[JOINED, TRUTH, TRAINED]);
+    (0..4).for_each(|index| write(&place, index));
+    let scaled = "\n[operators.scaled]\ntype = \"zscore\"\ninputs = [\"t2\"]\nstatistics = \"archive\"\n";
+    let inputs = "inputs = [\"t1\", \"scaled\"]\non_missing = \"zero\"";
+    place.text = place.text.rewrite("inputs = [\"t1\", \"t2\"]", inputs) + scaled;
+    let summary = place.run();
+    assert_eq!((summary.trained, summary.rejected, ran(&summary, "segment")), (1, 0, 4), "{summary}");
+    assert!(notes(&place).iter().all(|notes| notes == "[\"CHANNELS: t1, scaled\"]"), "{:?}", notes(&place));
+    assert_eq!(place.run().actions_run, 0);
+}
+
 #[test]
 fn grids_are_brought_together_where_positions_are_trusted() {
     let mut place = with(&[JOINED, TRUTH, SEGMENTED]);
@@ -294,6 +309,22 @@ fn networks_learn_from_channels_and_take_no_others() {
     let summary = place.run();
     assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 4), "{summary}");
     let whole = place.text.clone();
+    // It is told where channels are prepared otherwise, before they are put together or by that.
+    let mut warned = |text: String| {
+        place.text = text;
+        let plan = tomoflow::pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap();
+        plan.warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let found = warned(whole.clone());
+    assert!(!found.contains("prepared otherwise"), "{found}");
+    let wide = "inputs = [\"t1\", \"wide\"]\nnames = [\"t1\", \"t2\"]";
+    let wide = whole.rewrite("inputs = [\"t1\", \"t2\"]", wide)
+        + "\n[operators.wide]\ntype = \"zscore\"\ninputs = [\"t2\"]\n";
+    let found = warned(wide);
+    assert!(found.contains("input 2 of `channels` by nothing, here by `zscore`"), "{found}");
+    let trusted = "inputs = [\"t1\", \"t2\"]\nframes = \"trusted\"";
+    let found = warned(whole.rewrite("inputs = [\"t1\", \"t2\"]", trusted));
+    assert!(found.contains("`frames` of `channels` was \"same\", here it is \"trusted\""), "{found}");
     // Its card says how they were prepared once they were put together.
     place.text =
         whole.rewrite("inputs = [\"normal\"]\nmodel", "inputs = [\"case\"]\nprepare = \"model\"\nmodel");
@@ -350,6 +381,14 @@ fn what_does_not_go_together_is_a_problem_of_the_file() {
     let found =
         problems(trained.rewrite("inputs = [\"normal\"]\nmodel", "inputs = [\"alone\"]\nmodel") + other);
     assert!(found.contains("was trained on channels t1, t2"), "{found}");
+    // What finds boxes would look at the first channel alone, in training and afterwards.
+    let boxes = "\n[operators.slices]\ntype = \"stack\"\ninputs = [\"normal\"]\nslices = 3\n\n\
+                 [operators.boxes]\ntype = \"train\"\ninputs = [\"slices\"]\nepochs = 1\nlearning_rate = 2e-3\n\
+                 split = { train = 2, validation = 1, test = 1, seed = 3 }\n\
+                 network = { type = \"rcnn\", backbone = \"resnet18\", width = 4 }\n\n\
+                 [operators.found]\ntype = \"detect\"\ninputs = [\"normal\"]\nmodel = \"boxes\"\n";
+    let found = problems(whole.clone() + boxes);
+    assert_eq!(found.matches("`rcnn` looks at one channel, t1, t2 found").count(), 2, "{found}");
     let listed = [HEAD, &LISTED.rewrite("[\"t1\", \"t2\"]", "[\"t1\"]"), TRUTH, SEGMENTED].concat();
     assert!(problems(listed).contains("at least two channels"));
 }
@@ -442,6 +481,20 @@ fn series_of_a_study_are_channels() {
     assert_same(&place.tables(), &place.anew(), "what makes no case");
     let row = rows(&place, "rejects").into_iter().find(|row| row["code"] == "SEVERAL_CANDIDATES").unwrap();
     assert!(row["message"].as_str().unwrap().contains("\"second 7\", \"second 8\""), "{row}");
+}
+
+/// Labels hold others, and are regions of a training, wherever they were bound.
+#[test]
+fn labels_are_found_before_channels_and_after() {
+    for (text, source) in [([JOINED, TRUTH].concat(), "truth"), (STUDY.to_owned(), "outlines")] {
+        let place = with(&[&text, SEGMENTED]);
+        let plan = place.plan(&Registry::builtin());
+        let at = |name: &str| plan.stages.iter().position(|stage| stage.name == name).unwrap();
+        assert_eq!(plan.label_source(at("normal")), Some(at(source)));
+        assert_eq!(plan.label_source(at("case")), Some(at(source)));
+        let scans = if source == "truth" { "scans" } else { "second" };
+        assert_eq!(plan.label_source(at(scans)), None);
+    }
 }
 
 #[test]

@@ -50,6 +50,15 @@ pub(crate) fn several_volumes(found: &str) -> Reject {
     Reject::new("SEVERAL_VOLUMES", message, hint)
 }
 
+/// A refusal of a file that is read as a label map, which has no channels to name.
+pub(crate) fn of_labels(reject: Reject) -> Reject {
+    if reject.code != "SEVERAL_VOLUMES" {
+        return reject;
+    }
+    let hint = "a label map is one volume: split the file, one volume each, and give labels that overlap files of their own";
+    Reject { hint: hint.to_owned(), ..reject }
+}
+
 /// The refusal of voxels written in a way that is not read.
 pub(crate) fn unsupported_encoding(found: &str) -> Reject {
     let message = format!("raw or gzip voxels expected, {found} found");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageHead, Opened, png};
+use super::{ImageHead, Opened, of_labels, png};
 use crate::geometry::Grid;
 use crate::{Digest, LabelMap, Reject, Scan, container, metaimage, nifti, nrrd, reading};
 
@@ -113,7 +113,7 @@ impl ImageFile {
 /// # Errors
 /// As for [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
-    open(path)?.labels()
+    open(path).and_then(Opened::labels).map_err(of_labels)
 }
 
 /// What the index keeps of a file; `None` when it is none of these formats, or DICOM under another name.

@@ -348,6 +348,11 @@ fn volumes_of_one_file_are_read_in_their_order() {
     assert_eq!((kept.volumes(), kept.other_notes().len()), (3, 0));
     let head = tomoflow_connectors::imagefile::read_image_head(&path, |_| true).unwrap().unwrap().unwrap();
     assert_eq!(head.volumes, 3);
+    // A scan's channels are named at its source; a label map has none.
+    let labels = tomoflow_connectors::imagefile::read_labels(&path).unwrap_err();
+    let scan = tomoflow_connectors::imagefile::read_scan(&path).unwrap_err();
+    assert_eq!([&*labels.code, &*scan.code], ["SEVERAL_VOLUMES"; 2]);
+    assert!(scan.hint.contains("channels") && !labels.hint.contains("channels"), "{labels}");
     // One that ends within its last volume, and a fifth axis.
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();

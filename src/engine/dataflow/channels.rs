@@ -7,8 +7,9 @@ use tomoflow_connectors::{Geometry, Reject};
 
 use super::super::rows::{Conclusion, Desired};
 use super::Built;
-use crate::executor::work::{Beside, BoundCase, Other, SeriesRow};
+use crate::executor::work::{Beside, BoundCase, Other, ScanForm, SeriesRow};
 use crate::operators::cases::channels::{Frames, JoinChannels, OnMissing, Pair, SAME_GRID_MM};
+use crate::operators::cases::rule::Rule;
 use crate::operators::registry::Stage;
 
 /// Descriptions that are shown by name.
@@ -29,6 +30,7 @@ impl<'s> Built<'s, '_> {
     pub(super) fn channels(&mut self, index: usize, join: &JoinChannels) {
         let names: Vec<Vec<String>> = self.plan.input_channels(index);
         let inputs = self.plan.stages[index].inputs.clone();
+        let waits = inputs.iter().any(|&input| self.waits_for_intensities(input));
         let by = join.pair;
         let together = (0_u16..).zip(&inputs).map(|(place, input)| {
             let scans = self.cases[input].clone();
@@ -43,10 +45,12 @@ impl<'s> Built<'s, '_> {
         let mut together: Vec<_> = together.collect();
         let Some(first) = together.pop() else { return };
         let pairing = Pairing { join: join.clone(), names, all: self.plan.channels(index).into() };
-        let paired = first.concatenate(together).reduce(move |_, scans, output| {
+        let paired = first.concatenate(together).reduce(move |group, scans, output| {
             let scans: Vec<&(u16, BoundCase)> = scans.iter().map(|(scan, _)| *scan).collect();
-            output.extend(pairing.pair(&scans).into_iter().map(|paired| (paired, 1)));
+            output.extend(pairing.pair(group, &scans).into_iter().map(|paired| (paired, 1)));
         });
+        // A scan that waits for numbers of the archive is not a missing one.
+        let paired = paired.filter(move |_| !waits);
         let stage = self.names[index].clone();
         self.outputs.push(paired.clone().flat_map(move |(_, paired)| match paired {
             Paired::Refused(key, reject) => {
@@ -65,6 +69,14 @@ impl<'s> Built<'s, '_> {
             self.keep(index, cases.clone());
         }
         self.cases.insert(index, cases);
+    }
+
+    /// Whether a stage gives nothing before the intensities of the archive are measured.
+    fn waits_for_intensities(&self, stage: usize) -> bool {
+        self.plan.transforms(stage).0.iter().any(|&at| match &self.plan.stages[at].stage {
+            Stage::Transform(transform) => matches!(transform.rule(), Some(Rule::Intensities(_))),
+            _ => false,
+        })
     }
 
     /// Scans that are channels are no cases by themselves, unless something else takes them.
@@ -93,12 +105,16 @@ struct Pairing {
 
 impl Pairing {
     /// The case that scans of one study make, each with the place of its input; or why they make none.
-    fn pair(&self, scans: &[&(u16, BoundCase)]) -> Vec<Paired> {
+    fn pair(&self, group: &str, scans: &[&(u16, BoundCase)]) -> Vec<Paired> {
         let of = |place: usize| -> Vec<&BoundCase> {
             scans.iter().filter(|(at, _)| usize::from(*at) == place).map(|(_, case)| case).collect()
         };
         let candidates: Vec<Vec<&BoundCase>> = (0..self.names.len()).map(of).collect();
         let refused = |case: &BoundCase, reject: Reject| Paired::Refused(case.series.key.clone(), reject);
+        // Scans that name no study are not of one: they may be of anybody.
+        if group.is_empty() {
+            return scans.iter().map(|(_, case)| refused(case, self.of_no_study())).collect();
+        }
         let Some(firsts) = candidates.first().filter(|firsts| !firsts.is_empty()) else {
             return scans.iter().map(|(_, case)| refused(case, self.alone())).collect();
         };
@@ -119,7 +135,10 @@ impl Pairing {
         for (names, candidates) in self.names.iter().zip(candidates).skip(1) {
             let series = candidates.first().map(|case| case.series.clone());
             match &series {
-                Some(series) => self.comparable(&first.series, series, names)?,
+                Some(series) => {
+                    self.of_one_patient(&first.series, series, names)?;
+                    self.comparable(&first.series, series, names)?;
+                }
                 None => missing.extend(names.iter().map(|name| format!("`{name}`"))),
             }
             others.push(Other { channels: names.len() as u16, series });
@@ -135,6 +154,36 @@ impl Pairing {
             return Err(Reject::new("CHANNEL_MISSING", message, hint));
         }
         Ok(BoundCase { beside: Some(Arc::new(Beside { names: self.all.clone(), others })), ..first.clone() })
+    }
+
+    /// Whether scans of one study are of one patient, as far as both say whose they are.
+    fn of_one_patient(&self, first: &SeriesRow, other: &SeriesRow, names: &[String]) -> Result<(), Reject> {
+        // The study stands where a scan does not say it.
+        let says = |row: &SeriesRow| row.form == ScanForm::Instances && row.patient != row.study_uid;
+        if !says(first) || !says(other) || first.patient == other.patient {
+            return Ok(());
+        }
+        let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let message =
+            format!("scans of one patient in a study expected, another PatientID for {names} found");
+        let hint = "one of both has the StudyInstanceUID or the PatientID of another: mend it in the files";
+        Err(Reject::new("PATIENTS_DIFFER", message, hint))
+    }
+
+    /// The refusal of a scan that does not say what it belongs to.
+    fn of_no_study(&self) -> Reject {
+        match self.join.pair {
+            Pair::Study => Reject::new(
+                "NO_STUDY",
+                "a StudyInstanceUID expected, none found: nothing says which scans are of one case",
+                "say `pair = \"patient\"`, or mend the UIDs",
+            ),
+            Pair::Patient => Reject::new(
+                "NO_PATIENT",
+                "a PatientID expected, neither it nor a StudyInstanceUID found: nothing says which scans are of one case",
+                "mend them in the files",
+            ),
+        }
     }
 
     /// Whether positions of two scans are those of one space.
@@ -199,7 +248,7 @@ mod tests {
     use tomoflow_connectors::Digest;
 
     use super::*;
-    use crate::executor::work::{Grid, ScanForm};
+    use crate::executor::work::Grid;
     use crate::operators::cases::channels::Fill;
 
     fn scan(key: &str, frame: &str, spacing: f64) -> BoundCase {
@@ -237,7 +286,18 @@ mod tests {
             }
             Paired::Refused(key, reject) => format!("{key}:{}", reject.code),
         };
-        pairing.pair(&scans.iter().collect::<Vec<_>>()).into_iter().map(word).collect()
+        let group = scans.first().map(|(_, case)| match pairing.join.pair {
+            Pair::Study => case.series.study_uid.clone(),
+            Pair::Patient => case.series.patient.clone(),
+        });
+        let scans: Vec<_> = scans.iter().collect();
+        pairing.pair(&group.unwrap_or_default(), &scans).into_iter().map(word).collect()
+    }
+
+    /// The same scan, of another study and patient.
+    fn of(study: &str, patient: &str, (place, case): (u16, BoundCase)) -> (u16, BoundCase) {
+        let row = SeriesRow { study_uid: study.into(), patient: patient.into(), ..(*case.series).clone() };
+        (place, BoundCase::of(Arc::new(row)))
     }
 
     #[test]
@@ -251,14 +311,30 @@ mod tests {
         assert_eq!(words(&strict, &[a(), b(), two.clone()]), ["a:SEVERAL_CANDIDATES"]);
         let firsts = [(0, scan("c", "f", 1.0)), a(), b()];
         assert_eq!(words(&strict, &firsts), ["c:SEVERAL_CANDIDATES", "a:SEVERAL_CANDIDATES"]);
-        let Some(Paired::Refused(_, reject)) = strict.pair(&[&a(), &b(), &two]).pop() else { panic!() };
+        let Some(Paired::Refused(_, reject)) = strict.pair("study", &[&a(), &b(), &two]).pop() else {
+            panic!()
+        };
         assert!(reject.message.contains("\"b\", \"c\"") && reject.hint.contains("`where`"), "{reject}");
         // A missing channel may be 0, but for the one that gives the grid.
         let zero = pairing(OnMissing::Zero, Frames::Same);
         assert_eq!(words(&zero, &[a()]), ["a"]);
         assert_eq!(words(&zero, &[b()]), ["b:CHANNEL_ALONE"]);
-        let Some(Paired::Case(case)) = zero.pair(&[&a()]).pop() else { panic!() };
+        let Some(Paired::Case(case)) = zero.pair("study", &[&a()]).pop() else { panic!() };
         assert_eq!(case.channel_notes(), ["CHANNELS: t1, t2", "CHANNEL_MISSING: t2 is 0 everywhere"]);
+    }
+
+    #[test]
+    fn scans_of_no_study_are_of_nobody() {
+        let (a, b) = (|| (0, scan("a", "f", 1.0)), || (1, scan("b", "f", 1.0)));
+        let mut pairing = pairing(OnMissing::Zero, Frames::Trusted);
+        // Two patients whose files lost their StudyInstanceUID are no case.
+        assert_eq!(words(&pairing, &[of("", "p", a()), of("", "q", b())]), ["a:NO_STUDY", "b:NO_STUDY"]);
+        assert_eq!(words(&pairing, &[of("s", "p", a()), of("s", "q", b())]), ["a:PATIENTS_DIFFER"]);
+        // One that does not say whose it is has its study in the patient's place.
+        assert_eq!(words(&pairing, &[of("s", "p", a()), of("s", "s", b())]), ["a+b"]);
+        pairing.join.pair = Pair::Patient;
+        assert_eq!(words(&pairing, &[of("", "p", a()), of("", "p", b())]), ["a+b"]);
+        assert_eq!(words(&pairing, &[of("", "", a()), of("", "", b())]), ["a:NO_PATIENT", "b:NO_PATIENT"]);
     }
 
     #[test]

@@ -78,7 +78,9 @@ impl Driver {
             return true;
         }
         if matches!(code.as_str(), "CHANGED" | "FILE_VANISHED" | "UNREADABLE") {
-            self.suspects.extend(action.work.series().map(|series| series.series_uid().to_owned()));
+            // Each of its channels may be the one.
+            let scans = action.work.case().into_iter().flat_map(|case| case.scans());
+            self.suspects.extend(scans.map(|series| series.series_uid().to_owned()));
         }
         let retries = self.context.plan.retries(self.shown(action).place());
         let tried = self.attempts.entry(action.key).or_default();

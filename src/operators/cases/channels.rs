@@ -234,6 +234,46 @@ impl JoinChannels {
     }
 }
 
+impl JoinChannels {
+    /// One case of scans as they were scanned: where one does not reach lies the least of its own intensities, since
+    /// `fill` is in the scale that transforms give.
+    ///
+    /// # Errors
+    /// As for [`JoinChannels::join`].
+    pub fn join_scanned(
+        &self,
+        first: &Case,
+        others: Vec<Other>,
+        names: Arc<[String]>,
+    ) -> Result<Case, Failure> {
+        let (mut each, mut fills) = (Vec::new(), Vec::new());
+        for other in others {
+            match other {
+                Other::There(other) => {
+                    for channel in other.each_channel() {
+                        fills.push(least(&channel));
+                        each.push(Other::There(channel));
+                    }
+                }
+                Other::Missing(count) => {
+                    fills.push(0.0);
+                    each.push(Other::Missing(count));
+                }
+            }
+        }
+        Self { fill: Fill::Each(fills), ..self.clone() }.join(first, each, names)
+    }
+}
+
+/// The least intensity of a scan of one channel, without what only pads it; 0 where there is none.
+fn least(channel: &Case) -> f32 {
+    let padding = channel.padding.as_ref().map(|padding| padding.voxels());
+    let counts = |at: usize| padding.and_then(|padding| padding.get(at)).is_none_or(|padded| *padded == 0);
+    let voxels = channel.scan.voxels().iter().enumerate();
+    let least = voxels.filter(|(at, _)| counts(*at)).map(|(_, value)| *value).fold(f32::INFINITY, f32::min);
+    if least.is_finite() { least } else { 0.0 }
+}
+
 /// A scan of one channel on another grid.
 fn brought(channel: &Case, grid: &Geometry, fill: f32) -> Result<Case, Failure> {
     let Case { scan, padding, .. } = channel;
@@ -318,6 +358,24 @@ mod tests {
         let refused = join.join(&first, vec![Other::There(beside)], names(&["a", "b"])).unwrap_err();
         assert_eq!(refused.code, "NO_OVERLAP");
         assert!(refused.message.starts_with("channel `b`"), "{refused}");
+    }
+
+    #[test]
+    fn scans_as_they_were_scanned_are_filled_with_their_own_least() {
+        let first = case(0.0, 1.0, &[1.0, 2.0, 3.0, 4.0]);
+        let mut ct = case(2.0, 1.0, &[-1000.0, 40.0, -3000.0]);
+        let padding = LabelMap::new(ct.scan.geometry().clone(), vec![0, 0, 1]).unwrap();
+        ct.padding = Some(Arc::new(padding));
+        let (a, b) = (case(2.0, 1.0, &[5.0, 6.0]), case(2.0, 1.0, &[f32::NAN, 7.0]));
+        let two = Case::of_channels(vec![a, b], names(&["a", "b"])).unwrap();
+        // The scale of `fill` is that of transforms, which scans have not gone through.
+        let join = joining(json!({ "fill": [0.25, 0.5, 0.75] }));
+        let others = vec![Other::There(ct), Other::Missing(1), Other::There(two)];
+        let names = names(&["mr", "ct", "pet", "a", "b"]);
+        let joined = voxels(&join.join_scanned(&first, others, names).unwrap());
+        let outside: Vec<f32> = joined.iter().skip(1).map(|voxels| voxels[0]).collect();
+        assert_eq!(outside, [-1000.0, 0.0, 5.0, 7.0]);
+        assert_eq!((joined[1][2], joined[1][3], joined[3][2]), (-1000.0, 40.0, 5.0));
     }
 
     #[test]

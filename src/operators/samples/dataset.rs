@@ -271,6 +271,23 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_drew_may_have_several_channels() {
+        let size = [3, 4, 5];
+        let scan: Arc<[f32]> = (0..120).map(|voxel| voxel as f32).collect();
+        let undrawn = PreparedCase::undrawn("b", size, [3.0, 1.0, 1.0], scan.clone()).unwrap();
+        assert_eq!((undrawn.channels(), undrawn.labels().len(), undrawn.is_drawn()), (2, 60, false));
+        let view = dataset(InputView::Patch { size: [2, 3, 4] }, 1.0, true, &[size]).view;
+        let data = Dataset::new(view, vec![Arc::new(undrawn)]);
+        let sample = data.sample(0, 0, 0).unwrap();
+        assert_eq!((sample.shape, sample.target), ([2, 2, 3, 4], Target::None));
+        // A grid that it does not fit is refused as before, however many voxels it asks for.
+        for size in [[3, 4, 7], [100, 100, 100], [usize::MAX, 2, 2]] {
+            let refused = PreparedCase::undrawn("b", size, [3.0, 1.0, 1.0], scan.clone());
+            assert_eq!(refused.unwrap_err().code, "GRID_MISMATCH", "{size:?}");
+        }
+    }
+
+    #[test]
     fn foreground_patches_hold_foreground_and_are_windows() {
         let size = [6, 8, 9];
         let data = dataset(InputView::Patch { size: [1, 2, 3] }, 1.0, false, &[size]);

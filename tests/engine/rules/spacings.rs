@@ -167,6 +167,22 @@ fn the_axes_are_those_that_scans_have_at_the_stage() {
     assert_eq!(summary.notes, ["even: settled on 0.75 x 0.75 x 2 mm, the median of 3 scans"]);
 }
 
+/// Scans that were turned before they became channels of a case are turned where the rule looks at them.
+#[test]
+fn the_axes_are_those_that_the_first_channel_has() {
+    let mut place = place(3);
+    let joined = "[sources.others]\ntype = \"images\"\npath = \"archive\"\nfiles = \"{case}.nii\"\n\n\
+                  [operators.turned]\ntype = \"reorient\"\ninputs = [\"scans\"]\naxes = \"SLP\"\n\n\
+                  [operators.both]\ntype = \"channels\"\ninputs = [\"turned\", \"others\"]\n\n[operators.even]";
+    place.text = place.text.rewrite("inputs = [\"scans\"]", "inputs = [\"both\"]");
+    place.text = place.text.rewrite("[operators.even]", joined);
+    place.text = place.text.rewrite("above = 0.5", "above = 0.5\nchannel = \"others\"");
+    let summary = place.run();
+    assert_eq!((summary.rejected, ran(&summary, "bright")), (0, 3), "{summary}");
+    let settled = "even: settled on 0.75 x 0.75 x 2 mm, the median of 3 scans";
+    assert!(summary.notes.iter().any(|note| note == settled), "{summary}");
+}
+
 #[test]
 fn sources_of_one_kind_share_a_pin_and_those_of_another_do_not() {
     let mut place = place(3);

@@ -74,7 +74,10 @@ impl PreparedCase {
         spacing_mm: [f64; 3],
         scan: Arc<[f32]>,
     ) -> Result<Self, Failure> {
-        let nothing: Arc<[u8]> = vec![0; scan.len()].into();
+        // Channels share one grid. What does not fit it, or overflows, is refused below.
+        let voxels = size.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+        let voxels = voxels.filter(|&voxels| voxels <= scan.len()).unwrap_or(scan.len());
+        let nothing: Arc<[u8]> = vec![0; voxels].into();
         Ok(Self { drawn: false, ..Self::new(name, size, spacing_mm, scan, nothing)? })
     }
 
