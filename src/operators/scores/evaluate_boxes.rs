@@ -105,6 +105,10 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     if (0..evaluate.metrics.len()).any(twice) {
         problems.push(FieldProblem::new("metrics", "each metric once expected, one found twice", ""));
     }
+    let twice = |place: usize| evaluate.false_positives[..place].contains(&evaluate.false_positives[place]);
+    if (0..evaluate.false_positives.len()).any(twice) {
+        problems.push(FieldProblem::new("false_positives", "each number once expected, one found twice", ""));
+    }
     if evaluate.metrics.contains(&Figure::Sensitivity) && evaluate.false_positives.is_empty() {
         let message = "at least one number expected, none found";
         problems.push(FieldProblem::new("false_positives", message, "false_positives = [0.5, 1, 2]"));
@@ -282,7 +286,9 @@ mod tests {
     fn what_nobody_drew_has_no_figure() {
         let evaluate = built(json!({ "metrics": ["ap50"] })).unwrap();
         let mask = Mask { label_names: ["a".to_owned()].into(), ..truth() };
-        let metrics = evaluate.evaluate(&found(&[]), &mask, &["b".to_owned()]).unwrap().metrics;
+        let Judged { metrics, pools } = evaluate.evaluate(&found(&[]), &mask, &["b".to_owned()]).unwrap();
+        // Over several cases it is not counted among those that have the label.
+        assert_eq!(pools.iter().map(|pool| pool.label.as_str()).collect::<Vec<_>>(), ["a"]);
         let states: Vec<_> =
             metrics.iter().map(|metric| (metric.label.as_str(), metric.state.clone())).collect();
         assert_eq!(states, [("a", Emptiness::EmptyPrediction.into()), ("b", State::NOT_IN_TRUTH)]);
@@ -298,6 +304,7 @@ mod tests {
         assert_eq!(field(json!({ "metrics": [] })), "metrics");
         assert_eq!(field(json!({ "metrics": ["ap50", "ap50"] })), "metrics");
         assert_eq!(field(json!({ "false_positives": [] })), "false_positives");
+        assert_eq!(field(json!({ "false_positives": [0.5, 1.0, 0.5] })), "false_positives");
         assert!(built(json!({ "metrics": ["ap50"], "false_positives": [] })).is_ok());
     }
 }
