@@ -74,7 +74,9 @@ impl PreparedCase {
         spacing_mm: [f64; 3],
         scan: Arc<[f32]>,
     ) -> Result<Self, Failure> {
-        let nothing: Arc<[u8]> = vec![0; scan.len()].into();
+        // One label for each voxel, however many channels there are; a size that is none is refused below.
+        let voxels = size.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+        let nothing: Arc<[u8]> = vec![0; voxels.unwrap_or(0).min(scan.len())].into();
         Ok(Self { drawn: false, ..Self::new(name, size, spacing_mm, scan, nothing)? })
     }
 
