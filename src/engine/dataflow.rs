@@ -17,6 +17,7 @@ mod summary;
 mod unlabelled;
 
 pub(super) use split::SHORT;
+pub(super) use unlabelled::is_judged_anyhow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

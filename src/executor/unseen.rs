@@ -36,15 +36,24 @@ pub(super) fn never_judged(validation: &Dataset, names: &[String], seed: u64) ->
             labels.for_each(|label| judged[usize::from(*label).min(255)] = true);
         }
     }
-    let missed = names.iter().zip(drawn.iter().zip(&judged).skip(1));
-    let missed = missed.filter(|(_, (drawn, judged))| **drawn && !**judged);
+    // A label that no thing is made of is nothing to be judged by.
+    let asked = |label: usize| validation.things().is_none_or(|things| things.are_made_of(label));
+    let missed = names.iter().zip(drawn.iter().zip(&judged).skip(1)).zip(1..);
+    let missed = missed
+        .filter(|((_, (drawn, judged)), label)| **drawn && !**judged && asked(*label))
+        .map(|(missed, _)| missed);
     let tell = |(name, _): (&String, _)| {
         let (samples, cases) = (validation.len(), validation.cases().len());
         let message = format!(
             "samples to validate on with a voxel of `{name}` expected, none of {samples} has one; of {cases} cases some \
              have"
         );
-        let hint = "`validate = \"cases\"` looks at all of them; `foreground` and `per_case` of the samples make it likelier";
+        let hint = match validation.things() {
+            Some(_) => "`foreground` and `per_case` of the samples make it likelier",
+            None => {
+                "`validate = \"cases\"` looks at all of them; `foreground` and `per_case` of the samples make it likelier"
+            }
+        };
         Reject::new(NEVER_JUDGED, message, hint)
     };
     Ok(missed.map(tell).collect())
@@ -78,7 +87,7 @@ pub(super) fn too_small(training: &Dataset) -> Option<Reject> {
         Reject::new(
             TOO_SMALL,
             message,
-            "no box is learned of them, and none is asked for by `evaluate_boxes`",
+            "no box is learned of them, and none is asked for by `evaluate_boxes`; one of several kinds of things counts for each",
         )
     })
 }
@@ -135,6 +144,40 @@ mod tests {
         let told = too_small(&data).unwrap();
         assert_eq!(told.code, TOO_SMALL);
         assert!(told.message.contains("3 smaller ones on 2 slices"), "{}", told.message);
+    }
+
+    #[test]
+    fn labels_that_no_thing_is_made_of_are_not_asked_for() {
+        // A square of `a`, and another one of `b`, on slices of their own.
+        let labels: Vec<u8> = (0..48)
+            .map(|i| match (i / 16, [0, 1, 4, 5].contains(&(i % 16))) {
+                (0, true) => 1,
+                (2, true) => 2,
+                _ => 0,
+            })
+            .collect();
+        let case = PreparedCase::new("a", [3, 4, 4], [1.0; 3], vec![0.0; 48].into(), labels.into()).unwrap();
+        let view = View {
+            input: Input::Voxels(InputView::Stack { slices: 1, stride: 1 }),
+            placement: Placement::Biased,
+            per_case: 1,
+            foreground: 1.0,
+            flip: false,
+            things: None,
+        };
+        let names = ["a".to_owned(), "b".to_owned()];
+        let of = |made_of: &[String]| {
+            let things = Things::of_labels(made_of, &[]).numbered(&names).unwrap();
+            let data = Dataset::new(view.clone(), vec![Arc::new(case.clone())]).teaching(things);
+            never_judged(&data, &names, 0).unwrap()
+        };
+        // One sample shows one of the two squares at most.
+        let both = of(&names);
+        assert!(!both.is_empty() && !both[0].hint.contains("validate"), "{both:?}");
+        let alone: Vec<_> = names.iter().map(|name| of(std::slice::from_ref(name))).collect();
+        for (told, other) in alone.iter().zip(["`b`", "`a`"]) {
+            assert!(told.iter().all(|told| !told.message.contains(other)), "{told:?}");
+        }
     }
 
     #[test]

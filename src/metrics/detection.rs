@@ -130,7 +130,9 @@ impl Steps {
             let (mut hit, mut taken) =
                 (vec![false; image.reference.len()], vec![false; image.reference.len()]);
             for found in &ranked {
-                steps.hitting.push(hits(found, &image.reference, &mut hit, least_iou));
+                // One that adds nothing moves no figure: most boxes of a detector are of lesions that are hit already.
+                let step = hits(found, &image.reference, &mut hit, least_iou);
+                steps.hitting.extend((step.hits > 0 || step.misses > 0).then_some(step));
                 steps.taking.push(takes(found, &image.reference, &mut taken, least_iou));
             }
         }
@@ -161,10 +163,21 @@ impl Steps {
     pub fn average_precision(&self) -> Option<f64> {
         let lesions = Some(self.lesions).filter(|lesions| *lesions > 0)?;
         let curve = curve(&self.taking);
+        // The best precision at a point of the curve or at any later one.
+        let mut best: Vec<f64> =
+            curve.iter().map(|(hits, misses)| *hits as f64 / (hits + misses) as f64).collect();
+        let mut highest = 0.0_f64;
+        for precision in best.iter_mut().rev() {
+            highest = highest.max(*precision);
+            *precision = highest;
+        }
+        let mut place = 0;
         let precisions = (0..=STEPS).map(|step| {
             // In whole numbers: a recall of 0.3 is reached by 3 of 10, whatever the last bit of 0.3 says.
-            let reached = curve.iter().filter(|(hits, _)| hits * STEPS >= step * lesions);
-            reached.map(|(hits, misses)| *hits as f64 / (hits + misses) as f64).fold(0.0, f64::max)
+            while curve.get(place).is_some_and(|(hits, _)| hits * STEPS < step * lesions) {
+                place += 1;
+            }
+            best.get(place).copied().unwrap_or(0.0)
         });
         Some(precisions.sum::<f64>() / (STEPS + 1) as f64)
     }
@@ -312,6 +325,45 @@ mod tests {
         let images = [image(&[(0.0, 0.9), (500.0, 0.8), (40.0, 0.7)], &[0.0, 40.0, 80.0])];
         let expected = (34.0 + 33.0 * (2.0 / 3.0)) / 101.0;
         assert!((average_precision(&images, 0.5).unwrap() - expected).abs() < 1e-12);
+    }
+
+    /// As the definition has it: for each recall the best of all points that reach it.
+    fn plainly(steps: &Steps) -> Option<f64> {
+        let lesions = Some(steps.lesions).filter(|lesions| *lesions > 0)?;
+        let curve = curve(&steps.taking);
+        let precisions = (0..=STEPS).map(|step| {
+            let reached = curve.iter().filter(|(hits, _)| hits * STEPS >= step * lesions);
+            reached.map(|(hits, misses)| *hits as f64 / (hits + misses) as f64).fold(0.0, f64::max)
+        });
+        Some(precisions.sum::<f64>() / (STEPS + 1) as f64)
+    }
+
+    #[test]
+    fn one_way_along_the_curve_is_the_definition_to_the_last_bit() {
+        let mut state = 7_u64;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for _ in 0..200 {
+            let (boxes, lesions) = (draw(60), draw(25));
+            let mut steps = Steps { images: 1, lesions, ..Steps::default() };
+            let mut left = lesions;
+            for _ in 0..boxes {
+                let hits = u64::from(left > 0 && draw(2) == 0);
+                left -= hits;
+                steps.taking.push(Step { score: draw(20) as f64 / 20.0, hits, misses: 1 - hits });
+            }
+            assert_eq!(steps.average_precision(), plainly(&steps), "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn boxes_that_add_nothing_are_not_kept() {
+        let images = [image(&[(0.0, 0.9), (1.0, 0.8), (500.0, 0.7), (0.5, 0.6)], &[0.0])];
+        let steps = Steps::of(&images, 0.5);
+        assert_eq!((steps.hitting.len(), steps.taking.len()), (2, 4));
+        assert_eq!(steps.sensitivities(&[0.0, 1.0]), Some(vec![1.0, 1.0]));
     }
 
     #[test]

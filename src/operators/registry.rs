@@ -118,7 +118,7 @@ pub enum Stage {
         newest: bool,
     },
     /// Scans of several sources to one case.
-    Channels(super::cases::channels::JoinChannels),
+    Channels(super::cases::channels::join::JoinChannels),
     /// Case to case.
     Transform(Arc<dyn Transform>),
     /// Case to samples.
@@ -140,7 +140,7 @@ pub enum Stage {
     /// Masks and cases to metrics.
     Evaluate(Arc<dyn Evaluator>),
     /// Boxes and cases to metrics.
-    EvaluateBoxes(super::scores::evaluate_boxes::EvaluateBoxes),
+    EvaluateBoxes(super::scores::evaluate_boxes::boxes::EvaluateBoxes),
     /// Masks to files.
     Files(super::sinks::files::Files),
     /// Rows to a table.

@@ -3,7 +3,7 @@
 use super::declare::Declaration;
 use super::problem::Found;
 use super::wiring::Wiring;
-use crate::networks::{InputView, LossConfig};
+use crate::networks::{InputView, LossConfig, TrainSettings};
 use crate::operators::registry::Stage;
 use crate::operators::samples::view::{Input, View};
 
@@ -39,6 +39,9 @@ pub(super) fn found_where_asked(
                 let Some(view) = view(wiring, built, index) else { continue };
                 let settings = &train.settings;
                 if !settings.network.gives_boxes() {
+                    if let Some((field, message, hint)) = not_on_slices(settings, view) {
+                        found.push(Found::new(span(field), message).hint(hint));
+                    }
                     if view.things.is_some() {
                         let message =
                             "the network gives a class for each voxel: `instances` of its samples has no say";
@@ -85,10 +88,33 @@ pub(super) fn found_where_asked(
                     let message = "`rcnn` is trained with \"float32\" alone";
                     found.push(Found::new(span("precision"), message).hint("leave it out"));
                 }
+                if settings.strategy.is_some() {
+                    let message =
+                        "`rcnn` is trained by the boxes of labelled cases alone: `strategy` has no say";
+                    found.push(Found::new(span("strategy"), message).hint("leave it out"));
+                }
+                if settings.sample_attention > 0.0 {
+                    let message = "`rcnn` has losses of its own: `sample_attention` has no say";
+                    found.push(Found::new(span("sample_attention"), message).hint("leave it out"));
+                }
             }
             _ => {}
         }
     }
+}
+
+/// What a training of a class for each voxel asks for that its samples cannot have, known before any case is prepared: a
+/// field, what is wrong, and a remedy.
+fn not_on_slices(
+    settings: &TrainSettings,
+    view: &View,
+) -> Option<(&'static str, &'static str, &'static str)> {
+    let slices = matches!(view.input, Input::Voxels(InputView::Stack { .. } | InputView::Bag { .. }));
+    (settings.strategy.is_some() && slices).then_some((
+        "strategy",
+        "windows of one size (`patches`) expected beside `strategy`, slices found",
+        "`type = \"patches\"` in place of `stack` or `bag`",
+    ))
 }
 
 /// The view behind a training's samples.

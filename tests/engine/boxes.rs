@@ -150,6 +150,14 @@ fn boxes_are_asked_for_where_they_are_given() {
         text.rewrite("epochs = 2\n", "epochs = 2\nloss = { type = \"cross_entropy\" }\nregions = true\n");
     let found = problems(&lossy);
     assert!(found.contains("`loss` has no say") && found.contains("`regions` is for"), "{found}");
+    let beside = "epochs = 2\nstrategy = { type = \"adversarial\" }\n";
+    let found = problems(&text.rewrite("epochs = 2\n", &format!("{beside}sample_attention = 2.0\n")));
+    let said = ["`strategy` has no say", "`sample_attention` has no say"];
+    assert!(said.iter().all(|said| found.contains(said)), "{found}");
+    // A critic of windows is not shown slices, which is said before any case is prepared.
+    let critic = dense.rewrite("epochs = 2\n", beside);
+    assert!(problems(&critic).contains("windows of one size (`patches`) expected beside `strategy`"));
+    assert!(!found.contains("windows of one size"), "{found}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, contents, ran};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tomoflow::connectors::nifti;
+use tomoflow::connectors::{LabelMap, nifti};
 use tomoflow::engine::{self, Options, Session};
 use tomoflow::operators::registry::Registry;
 use tomoflow::phantom::vs;
@@ -60,7 +60,7 @@ fn write(place: &Workplace, patient: &str, index: usize, labelled: bool) {
     }
 }
 
-fn draw(place: &Workplace, patient: &str, index: usize, truth: &tomoflow::connectors::LabelMap) {
+fn draw(place: &Workplace, patient: &str, index: usize, truth: &LabelMap) {
     let path = place.path().join("images").join(patient).join(format!("truth-{index}.nii"));
     nifti::write_labels(&path, truth).unwrap();
 }
@@ -248,6 +248,61 @@ fn a_file_that_names_a_patient_for_testing_keeps_its_scans_from_training() {
     assert_eq!(place.run().trained, 1);
     assert_eq!(learned_from(&place), named(&[5]));
     assert_eq!(place.tables(), place.anew());
+}
+
+#[test]
+fn a_file_that_names_an_undrawn_scan_for_testing_keeps_its_patient_from_training() {
+    let mut place = usual("");
+    // Two scans of one patient that nobody drew: the file names one of them.
+    write(&place, "p4", 6, false);
+    let lines = "series,part\n0,train\n1,train\n2,validation\n3,test\n4,test\n";
+    fs::write(place.path().join("split.csv"), lines).unwrap();
+    place.text = place.text.rewrite(SPLIT, "split = { file = \"split.csv\" }");
+    assert_eq!(place.run().trained, 1);
+    assert_eq!(learned_from(&place), named(&[5]));
+    assert_eq!(place.tables(), place.anew());
+    // Another one of that patient is nothing that the model would learn from.
+    write(&place, "p4", 7, false);
+    assert!(!forecast(&place).contains("newer than it"), "{}", forecast(&place));
+    assert_eq!(place.run().trained, 0);
+}
+
+#[test]
+fn the_patient_of_a_partly_drawn_case_is_not_learned_from() {
+    let mut place = place("retrain = { new_cases = 1, new_unlabelled = 1 }");
+    // A file for each of two labels.
+    place.text = place
+        .text
+        .rewrite("truth-{case}.nii", "drawn-{label}-{case}.nii")
+        .rewrite("labels = { tumour = [1] }", "labels = { tumour = [1], node = [1] }");
+    let both = |patient: &str, index: usize| {
+        write(&place, patient, index, false);
+        let (_, truth) = vs::case(&place.phantom, index);
+        draw_as(&place, patient, index, "tumour", &truth);
+        let corner = (0..truth.voxels().len()).map(|voxel| u16::from(voxel < 4)).collect();
+        let node = LabelMap::new(truth.geometry().clone(), corner).unwrap();
+        draw_as(&place, patient, index, "node", &node);
+    };
+    (0..4).for_each(|index| both(&format!("p{index}"), index));
+    // One of two scans has a file for one of the labels; of another patient there is nothing.
+    write(&place, "p4", 4, false);
+    draw_as(&place, "p4", 4, "tumour", &vs::case(&place.phantom, 4).1);
+    write(&place, "p4", 5, false);
+    write(&place, "p6", 6, false);
+    assert_eq!(place.run().trained, 1);
+    assert!(codes(&place).contains("PARTLY_LABELLED"), "{:?}", codes(&place));
+    assert_eq!(learned_from(&place), named(&[6]));
+    assert_eq!(place.tables(), place.anew());
+    // Neither of the two is new to the model: nothing is to be trained anew.
+    let seen = forecast(&place);
+    assert!(seen.contains("net: model kept, 0 labelled cases newer than it ("), "{seen}");
+    assert_eq!(place.run().trained, 0);
+}
+
+/// Writes the file of one label of a case.
+fn draw_as(place: &Workplace, patient: &str, index: usize, label: &str, drawn: &LabelMap) {
+    let path = place.path().join("images").join(patient).join(format!("drawn-{label}-{index}.nii"));
+    nifti::write_labels(&path, drawn).unwrap();
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl<'s> Built<'s, '_> {
         };
         self.recall_labelled(keyed, holding.clone(), prepares.clone());
         if asks {
-            self.recall_unlabelled(index, all, holding.clone());
+            self.recall_unlabelled(index, all.clone(), holding.clone());
         }
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let unpinned_cases = unpinned.clone();
@@ -62,7 +62,9 @@ impl<'s> Built<'s, '_> {
             Some((prepares(case)?, part))
         });
         let wanted = match asks {
-            true => wanted.concat(self.unlabelled(index, unlabelled, unpinned_cases, parts.clone(), train)),
+            true => {
+                wanted.concat(self.unlabelled(index, all, unlabelled, unpinned_cases, parts.clone(), train))
+            }
             false => wanted,
         };
         let candidates = wanted.clone().map(|(action, part)| {

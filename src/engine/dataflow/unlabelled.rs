@@ -5,35 +5,36 @@ use std::sync::Arc;
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, Work};
-use crate::operators::models::train::{Part, Train};
+use crate::operators::models::train::{Part, Split, Train};
 use crate::pipeline::StageId;
 use crate::store::Pin;
 
 impl<'s> Built<'s, '_> {
-    /// The preparation of every case without labels whose patient is neither validated nor tested on: scans of such a
-    /// patient would teach what is then judged. Nothing is wanted before it is known where labelled patients stand.
+    /// The preparation of every case without labels whose patient is neither validated nor tested on, nor judged as
+    /// one who is new: scans of such a patient would teach what is then judged. Nothing is wanted before it is known
+    /// where labelled patients stand.
     pub(super) fn unlabelled(
         &self,
         index: usize,
+        all: Rows<'s, (Arc<str>, BoundCase)>,
         unlabelled: Rows<'s, (Arc<str>, BoundCase)>,
         labelled: Rows<'s, (Arc<str>, BoundCase)>,
         parts: Rows<'s, (Arc<str>, Part)>,
         train: &Train,
     ) -> Rows<'s, (Action, Part)> {
-        let split = train.split.clone();
         let known = parts.clone().map(|_| ()).distinct();
         let patients = labelled.join(parts);
         let judged = patients.flat_map(|(_, (case, part))| {
             let judged = matches!(part, Part::Validation | Part::Test);
             judged.then(|| case.series.patient.clone())
         });
+        let judged = judged.concat(judged_anyhow(all, train)).distinct();
         let prepares = self.prepares_scan(index);
         let admitted = unlabelled
-            .filter(move |(_, case)| split.admits_unlabelled(&case.series.key, &case.series.patient))
             .map(|(_, case)| ((), case))
             .semijoin(known)
             .map(|(_, case)| (case.series.patient.clone(), case));
-        admitted.antijoin(judged.distinct()).map(move |(_, case)| (prepares(case), Part::Unlabelled))
+        admitted.antijoin(judged).map(move |(_, case)| (prepares(case), Part::Unlabelled))
     }
 
     /// What cases came to that a kept model has learned from without labels, whether they have some now or not.
@@ -69,24 +70,36 @@ impl<'s> Built<'s, '_> {
     }
 }
 
+/// Whether a case is judged though it has no place among the labelled ones of a split: a file names it for validation
+/// or for testing, or it lacks some labels and stands as new. What else there is of its patient must not be learned from.
+pub(in crate::engine) fn is_judged_anyhow(split: &Split, case: &BoundCase) -> bool {
+    let is_partly_labelled = case.labels.as_ref().is_some_and(|labels| !labels.absent.is_empty());
+    is_partly_labelled || !split.admits_unlabelled(&case.series.key, &case.series.patient)
+}
+
+/// The patients of such cases.
+fn judged_anyhow<'s>(cases: Rows<'s, (Arc<str>, BoundCase)>, train: &Train) -> Rows<'s, Arc<str>> {
+    let split = train.split.clone();
+    cases.flat_map(move |(_, case)| is_judged_anyhow(&split, &case).then(|| case.series.patient.clone()))
+}
+
 /// Cases without labels that a training may learn from as far as the models know that are kept: of no patient whom they
-/// validated or tested on.
+/// validated or tested on, or who is judged all the same.
 pub(super) fn learnable<'s>(
     all: Rows<'s, (Arc<str>, BoundCase)>,
     unlabelled: Rows<'s, (Arc<str>, BoundCase)>,
     pins: Rows<'s, ((), Pin)>,
     train: &Train,
 ) -> Rows<'s, (Arc<str>, BoundCase)> {
-    let split = train.split.clone();
     let judged = pins.flat_map(|(_, pin)| {
         let judged = |part: &Option<Part>| matches!(part, Some(Part::Validation | Part::Test));
         let these = pin.parts.into_iter().filter(move |(_, part)| judged(part));
         these.map(|(case, _)| Arc::<str>::from(case)).collect::<Vec<_>>()
     });
+    let anyhow = judged_anyhow(all.clone(), train);
     let patients = all.semijoin(judged.distinct()).map(|(_, case)| case.series.patient.clone());
     unlabelled
-        .filter(move |(_, case)| split.admits_unlabelled(&case.series.key, &case.series.patient))
         .map(|(_, case)| (case.series.patient.clone(), case))
-        .antijoin(patients.distinct())
+        .antijoin(patients.concat(anyhow).distinct())
         .map(|(_, case)| (case.series.key.clone(), case))
 }

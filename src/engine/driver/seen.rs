@@ -10,9 +10,10 @@ use super::super::rows::{Desired, DesiredRows};
 use super::kept::Kept;
 use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
+use crate::engine::dataflow::is_judged_anyhow;
 use crate::engine::session::summary::StageCount;
-use crate::executor::work::{Action, Member};
-use crate::operators::models::train::{Enough, Part, Retrain};
+use crate::executor::work::{Action, BoundCase, Member};
+use crate::operators::models::train::{Enough, Part, Retrain, Split, Train};
 use crate::operators::registry::Stage;
 use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
@@ -149,21 +150,24 @@ impl Driver {
             let seen: BTreeMap<&str, Option<Part>> =
                 pin.parts.iter().map(|(case, part)| (case.as_str(), *part)).collect();
             let planned = &self.context.plan.stages[stage.place()];
-            let (at, asks) = match &planned.stage {
-                Stage::Train(train) => match train.retrain {
-                    Retrain::At(enough) => (enough, train.asks_for_unlabelled()),
-                    Retrain::Never | Retrain::Always => (Enough::default(), train.asks_for_unlabelled()),
-                },
-                _ => (Enough::default(), false),
+            let train = match &planned.stage {
+                Stage::Train(train) => Some(train),
+                _ => None,
             };
-            let judged = self.judged(pin);
+            let at = match train.map(|train| train.retrain) {
+                Some(Retrain::At(enough)) => enough,
+                _ => Enough::default(),
+            };
+            let asks = train.is_some_and(Train::asks_for_unlabelled);
+            let judged = self.judged(pin, train.map(|train| &train.split));
             let (mut new, mut new_unlabelled) = (0, 0);
             for desired in self.desired.keys() {
                 let Desired::Case(case) = &**desired else { continue };
-                match (case.labels.is_some(), seen.get(&*case.series.key)) {
-                    // One that was learned from without labels is new with them.
-                    (true, None | Some(Some(Part::Unlabelled))) => new += 1,
-                    (false, None) if asks && !judged.contains(&case.series.patient) => new_unlabelled += 1,
+                let wholly = case.labels.as_ref().map(|labels| labels.absent.is_empty());
+                match (wholly, seen.get(&*case.series.key)) {
+                    // One that was learned from without labels is new with them; one that lacks some is not trained on.
+                    (Some(true), None | Some(Some(Part::Unlabelled))) => new += 1,
+                    (None, None) if asks && !judged.contains(&case.series.patient) => new_unlabelled += 1,
                     _ => {}
                 }
             }
@@ -173,13 +177,16 @@ impl Driver {
         self.kept.iter().map(kept).collect()
     }
 
-    /// The patients whom a kept model validated or tested on, as far as they are there.
-    fn judged(&self, pin: &Pin) -> BTreeSet<Arc<str>> {
+    /// The patients whom a kept model validated or tested on, or who are judged all the same, as far as they are there.
+    fn judged(&self, pin: &Pin, split: Option<&Split>) -> BTreeSet<Arc<str>> {
         let judged = |part: &Option<Part>| matches!(part, Some(Part::Validation | Part::Test));
         let cases: BTreeSet<&str> =
             pin.parts.iter().filter(|(_, part)| judged(part)).map(|(case, _)| case.as_str()).collect();
+        let anyhow = |case: &BoundCase| split.is_some_and(|split| is_judged_anyhow(split, case));
         let of = |desired: &Arc<Desired>| match &**desired {
-            Desired::Case(case) if cases.contains(&*case.series.key) => Some(case.series.patient.clone()),
+            Desired::Case(case) if cases.contains(&*case.series.key) || anyhow(case) => {
+                Some(case.series.patient.clone())
+            }
             _ => None,
         };
         self.desired.keys().filter_map(of).collect()

@@ -99,7 +99,10 @@ impl Detector {
         let [depth, height, width] = check(volume)?;
         let image = [height as i64, width as i64];
         let (stacks, gap) = match self.view {
-            InputView::Bag { stacks, gap, .. } => (stacks as isize, gap as isize),
+            // Without attention nobody asks for the images around.
+            InputView::Bag { stacks, gap, .. } if !self.network.attends().is_empty() => {
+                (stacks as isize, gap as isize)
+            }
             _ => (1, 1),
         };
         let reach = stacks / 2 * gap;

@@ -17,6 +17,12 @@ impl Strategy {
         settings.asks_for_unlabelled()
     }
 
+    /// Whether a validation has a say in when voxels that nobody drew begin to count.
+    pub fn waits_for_validation(&self) -> bool {
+        let Self::Adversarial(settings) = self;
+        settings.waits_for_validation()
+    }
+
     /// What does not go together in it: a field, and what is wrong with it.
     pub fn problem(&self) -> Option<(&'static str, String)> {
         let Self::Adversarial(settings) = self;
@@ -90,8 +96,7 @@ impl AdversarialSettings {
         self.semi > 0.0 || (self.adversarial > 0.0 && self.adversarial_unlabelled) || self.critic_unlabelled
     }
 
-    /// Whether a validation has a say in when voxels that nobody drew begin to count.
-    pub fn waits_for_validation(&self) -> bool {
+    fn waits_for_validation(&self) -> bool {
         self.semi > 0.0
             && (self.least_dice > 0.0
                 || self.least_label_dice > 0.0

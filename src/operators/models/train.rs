@@ -72,6 +72,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
             "let `critic` be \"fcn\", or `semi` 0",
         ));
     }
+    problems.extend(split.as_ref().and_then(|split| waiting_problem(&settings, split)));
     match split {
         Some(split) if problems.is_empty() => Ok(Stage::Train(Train { settings, running, split, retrain })),
         _ => Err(problems),
@@ -86,6 +87,18 @@ fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldPr
     let message = "`halve_every` has no say in this schedule";
     let hint = "leave it out, or take `schedule = { type = \"halve\" }`";
     Some(FieldProblem::new("halve_every", message, hint))
+}
+
+/// Voxels that nobody drew, which begin to count by a validation that there is not: none of them ever would.
+fn waiting_problem(settings: &TrainSettings, split: &Split) -> Option<FieldProblem> {
+    let waits = settings.strategy.is_some_and(|strategy| strategy.waits_for_validation());
+    if !waits || split.may_validate() {
+        return None;
+    }
+    let message =
+        "cases to validate on expected, by which unlabelled voxels begin to count; the split has none";
+    let hint = "let `split` have `validation`; without it `least_dice = 0`, `least_label_dice = 0` and a number as `gamma`";
+    Some(FieldProblem::new("strategy", message, hint))
 }
 
 /// Whether a field has another value than when it is left out.
@@ -285,6 +298,24 @@ mod tests {
         assert_eq!(problem(json!({ "strategy": asdnet("fcn", 0.3) })), None);
         assert_eq!(problem(json!({ "strategy": asdnet("cnn", 0.0) })), None);
         assert_eq!(problem(json!({ "strategy": asdnet("cnn", 0.3) })).as_deref(), Some("strategy.semi"));
+        // What waits for a validation has one.
+        let alone = json!({ "train": 0.8, "validation": 0, "test": 0.2, "seed": 0 });
+        let with = |field: &str, value: serde_json::Value| {
+            let mut strategy = asdnet("fcn", 0.3);
+            (strategy["least_dice"], strategy["least_label_dice"]) = (json!(0.0), json!(0.0));
+            strategy[field] = value;
+            problem(json!({ "strategy": strategy, "split": alone }))
+        };
+        assert_eq!(with("least_dice", json!(0.1)).as_deref(), Some("strategy"));
+        assert_eq!(with("gamma", json!("one_minus_dice")).as_deref(), Some("strategy"));
+        assert_eq!(with("gamma", json!(0.2)), None);
+        assert_eq!(problem(json!({ "strategy": asdnet("fcn", 0.0), "split": alone })), None);
+        let fold = |fold_is: &str| {
+            let mut split = alone.clone();
+            (split["folds"], split["fold"], split["fold_is"]) = (json!(5), json!(0), json!(fold_is));
+            problem(json!({ "strategy": asdnet("fcn", 0.3), "split": split }))
+        };
+        assert_eq!((fold("validation"), fold("test").as_deref()), (None, Some("strategy")));
         let more = json!({ "new_unlabelled": 5 });
         assert_eq!(problem(json!({ "retrain": more })).as_deref(), Some("retrain.new_unlabelled"));
         assert_eq!(problem(json!({ "retrain": more, "strategy": asdnet("fcn", 0.3) })), None);

@@ -263,6 +263,10 @@ mod tests {
         let drawn = &data.cases()[0];
         let undrawn =
             PreparedCase::undrawn("b", drawn.size(), drawn.spacing_mm(), drawn.scan().clone()).unwrap();
+        let two: Arc<[f32]> = [&drawn.scan()[..]; 2].concat().into();
+        let of_two = PreparedCase::undrawn("c", drawn.size(), drawn.spacing_mm(), two.clone()).unwrap();
+        assert_eq!((of_two.channels(), of_two.is_drawn()), (2, false));
+        assert!(PreparedCase::undrawn("d", [usize::MAX; 3], drawn.spacing_mm(), two).is_err());
         let data = Dataset::new(data.view.clone(), vec![Arc::new(undrawn)]);
         let found: Vec<Sample> = (0..8).map(|index| data.sample(index, 0, 0).unwrap()).collect();
         assert!(found.iter().all(|sample| sample.target == Target::None && sample.shape == [1, 2, 3, 4]));

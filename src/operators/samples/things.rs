@@ -106,6 +106,11 @@ impl Numbered {
         usize::from(class).checked_sub(1).and_then(|place| self.0.get(place)).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether any kind of thing is made of a label.
+    pub fn are_made_of(&self, label: usize) -> bool {
+        self.0.iter().flatten().any(|own| usize::from(*own) == label)
+    }
+
     /// The things of a slice `[H, W]`, and how many parts were too small to be one.
     pub fn of_slice<L: Copy + Into<u16>>(&self, labels: &[L], size: [usize; 2]) -> (Vec<(u8, Part)>, usize) {
         let (mut things, mut small) = (Vec::new(), 0);

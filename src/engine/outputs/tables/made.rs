@@ -149,16 +149,20 @@ impl Tables {
         let Some(Stage::EvaluateBoxes(evaluate)) = stages.next().map(|stage| &stage.stage) else {
             return Err(Reject::new("MISPLACED", "a stage that judges boxes expected", "please report it"));
         };
-        let mut all = Steps::default();
+        let (mut all, mut known) = (Steps::default(), 0);
         for pool in pools {
             let pools: Vec<Pool> = artifact::decode("list of steps", &self.context.artifact(*pool)?)?;
-            pools.into_iter().filter(|pool| *pool.label == *group.label).for_each(|pool| all.add(pool.steps));
+            // A case whose truth does not know the label has none of it.
+            let own: Vec<Pool> = pools.into_iter().filter(|pool| *pool.label == *group.label).collect();
+            known += u64::from(!own.is_empty());
+            own.into_iter().for_each(|pool| all.add(pool.steps));
         }
         let row = |(metric, value): (String, Option<f64>)| {
             let group = Group { metric: format!("pooled_{metric}").into(), ..group.clone() };
             let figures = pools.len() as u64;
-            let count = if value.is_some() { figures } else { 0 };
-            let sums = Sums { figures, count, mean: value.map(Real::new), ..Sums::default() };
+            let count = if value.is_some() { known } else { 0 };
+            let (mean, other_states) = (value.map(Real::new), figures - known);
+            let sums = Sums { figures, count, mean, other_states, ..Sums::default() };
             summary_row(entry.to_owned(), &group, &sums)
         };
         Ok(evaluate.figures(&all).into_iter().map(row).collect())

@@ -79,3 +79,19 @@ fn volumes_that_hold_no_numbers_are_named() {
     let found = detector.detect(&Volume { voxels: &voxels, size: [3, 32, 31] }, &FindOptions::default(), 1);
     assert!(matches!(found, Err(NetworkError::Shape { .. })));
 }
+
+/// A network that says nothing of where boxes are has not looked in vain: it is broken.
+#[test]
+fn codes_of_boxes_that_are_no_numbers_are_named() {
+    let size = [2, 32, 32];
+    let voxels = voxels(size);
+    for name in ["rpn.head.bbox_pred.bias", "roi_heads.box_predictor.bbox_pred.bias"] {
+        let detector = detector(InputView::Stack { slices: 1, stride: 1 }, None);
+        let found = || detector.detect(&Volume { voxels: &voxels, size }, &FindOptions::default(), 1);
+        assert!(found().is_ok());
+        let (_, codes) = detector.weights.named().find(|(own, _)| *own == name).unwrap();
+        let mut broken = codes.shallow_clone();
+        let _ = tch::no_grad(|| broken.fill_(f64::NAN));
+        assert!(matches!(found(), Err(NetworkError::Logits { slice: 0 })), "{name}: {:?}", found());
+    }
+}

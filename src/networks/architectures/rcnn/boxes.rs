@@ -154,14 +154,13 @@ pub enum Match {
 
 /// Matches boxes with the truth: with what it overlaps most, where by `high` or more; background is what overlaps
 /// nothing by `low` or more. With `low_quality` the boxes that overlap a thing more than all others do are matched
-/// as well, each with what it overlaps most.
+/// as well, each with what it overlaps most; a thing that no box overlaps has none.
 pub fn matched(truth: &[Box2], boxes: &[Box2], [low, high]: [f64; 2], low_quality: bool) -> Vec<Match> {
     if truth.is_empty() {
         return vec![Match::Nothing; boxes.len()];
     }
     let mut best_of_thing = vec![f64::NEG_INFINITY; truth.len()];
     let mut nearest = Vec::with_capacity(boxes.len());
-    let mut overlaps = Vec::with_capacity(boxes.len() * truth.len());
     for bounds in boxes {
         let mut best = (0, f64::NEG_INFINITY);
         for (place, (thing, highest)) in truth.iter().zip(&mut best_of_thing).enumerate() {
@@ -170,13 +169,15 @@ pub fn matched(truth: &[Box2], boxes: &[Box2], [low, high]: [f64; 2], low_qualit
                 best = (place, overlap);
             }
             *highest = highest.max(overlap);
-            overlaps.push(overlap);
         }
         nearest.push(best);
     }
-    let judge = |(place, (thing, overlap)): (usize, (usize, f64))| {
-        let own = &overlaps[place * truth.len()..][..truth.len()];
-        let tied = || own.iter().zip(&best_of_thing).any(|(overlap, best)| overlap == best);
+    let judge = |(bounds, (thing, overlap)): (&Box2, (usize, f64))| {
+        // Computed a second time: all overlaps of all boxes would be gigabytes of a slice with many things.
+        let tied = || {
+            let mut things = truth.iter().zip(&best_of_thing);
+            things.any(|(thing, best)| *best > 0.0 && iou(*thing, *bounds) == *best)
+        };
         if overlap >= high || (low_quality && tied()) {
             Match::Thing(thing)
         } else if overlap < low || overlap.is_nan() {
@@ -185,7 +186,7 @@ pub fn matched(truth: &[Box2], boxes: &[Box2], [low, high]: [f64; 2], low_qualit
             Match::Between
         }
     };
-    nearest.into_iter().enumerate().map(judge).collect()
+    boxes.iter().zip(nearest).map(judge).collect()
 }
 
 /// Where a draw stands: what it depends on, and nothing else.
@@ -276,6 +277,15 @@ mod tests {
         assert_eq!(found(false), plain);
         assert_eq!(found(true)[2], Match::Thing(1));
         assert_eq!(matched(&[], &boxes, [0.3, 0.7], true), [Match::Nothing; 4]);
+    }
+
+    #[test]
+    fn a_thing_that_no_box_overlaps_takes_none() {
+        let boxes = [[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]];
+        let outside = [90.0, 90.0, 95.0, 95.0];
+        let found = |truth: &[Box2]| matched(truth, &boxes, [0.3, 0.7], true);
+        assert_eq!(found(&[outside]), [Match::Nothing; 2]);
+        assert_eq!(found(&[outside, [20.0, 0.0, 22.0, 10.0]]), [Match::Nothing, Match::Thing(1)]);
     }
 
     #[test]

@@ -297,7 +297,7 @@ impl Rcnn {
         let image = self.shown(was);
         let (said, anchors) = self.propose(weights, &seen.levels, image)?;
         // No box is told of by a number that is none: an image would seem to show nothing.
-        if !numbers::of(&said.objectness)?.iter().all(|logit| logit.is_finite()) {
+        if !numbers::all_finite(&said.objectness)? || !numbers::all_finite(&said.offsets)? {
             return Err(NetworkError::Logits { slice: 0 });
         }
         let proposals = self.proposals(&said, &anchors, image, self.config.proposals[1])?;
@@ -318,7 +318,7 @@ impl Rcnn {
                     found: format!("{} numbers", logits.len()),
                 });
             };
-            if !logits.iter().all(|logit| logit.is_finite()) {
+            if !logits.iter().chain(codes.as_flattened()).all(|number| number.is_finite()) {
                 return Err(NetworkError::Logits { slice: 0 });
             }
             let mut found = found::found(own, logits, codes, classes, size, options);

@@ -11,6 +11,11 @@ pub(super) fn of(tensor: &Tensor) -> Result<Vec<f64>, NetworkError> {
     Ok(Vec::try_from(flat)?)
 }
 
+/// Whether all of a tensor's numbers are some.
+pub(super) fn all_finite(tensor: &Tensor) -> Result<bool, NetworkError> {
+    Ok(of(tensor)?.iter().all(|number| number.is_finite()))
+}
+
 /// Numbers by fours.
 pub(super) fn fours(tensor: &Tensor) -> Result<Vec<[f64; 4]>, NetworkError> {
     Ok(of(tensor)?.as_chunks::<4>().0.to_vec())

@@ -240,6 +240,16 @@ impl Split {
         parts
     }
 
+    /// Whether anybody may stand for validation: what a file names is seen with the cases, all else without them.
+    pub fn may_validate(&self) -> bool {
+        let share = match self.validation {
+            Share::Count(count) => count > 0,
+            Share::Fraction(fraction) => fraction > 0.0,
+        };
+        let fold = self.folds.is_some() && self.fold_is == FoldIs::Validation;
+        self.file.is_some() || fold || share
+    }
+
     /// Whether a patient without labels may be learned from: not where a file names the case for another part.
     pub fn admits_unlabelled(&self, case: &str, patient: &str) -> bool {
         let subject = Subject { case, patient, stratum: "" };

@@ -74,10 +74,9 @@ impl PreparedCase {
         spacing_mm: [f64; 3],
         scan: Arc<[f32]>,
     ) -> Result<Self, Failure> {
-        // Channels share one grid. What does not fit it, or overflows, is refused below.
+        // One label for each voxel, however many channels there are; a size that is none is refused below.
         let voxels = size.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
-        let voxels = voxels.filter(|&voxels| voxels <= scan.len()).unwrap_or(scan.len());
-        let nothing: Arc<[u8]> = vec![0; voxels].into();
+        let nothing: Arc<[u8]> = vec![0; voxels.unwrap_or(0).min(scan.len())].into();
         Ok(Self { drawn: false, ..Self::new(name, size, spacing_mm, scan, nothing)? })
     }
 
