@@ -255,7 +255,7 @@ mod tests {
         let mut ct = case(2.0, 1.0, &[-1000.0, 40.0, -3000.0]);
         let padding = LabelMap::new(ct.scan.geometry().clone(), vec![0, 0, 1]).unwrap();
         ct.padding = Some(Arc::new(padding));
-        let (a, b) = (case(2.0, 1.0, &[5.0, 6.0]), case(2.0, 1.0, &[f32::NAN, 7.0]));
+        let (a, b) = (case(2.0, 1.0, &[5.0, 6.0]), case(2.0, 1.0, &[9.0, 7.0]));
         let two = Case::of_channels(vec![a, b], names(&["a", "b"])).unwrap();
         // The scale of `fill` is that of transforms, which scans have not gone through.
         let join = joining(json!({ "fill": [0.25, 0.5, 0.75] }));
