@@ -290,7 +290,7 @@ fn the_patient_of_a_partly_drawn_case_is_not_learned_from() {
     write(&place, "p4", 5, false);
     write(&place, "p6", 6, false);
     assert_eq!(place.run().trained, 1);
-    assert!(codes(&place).contains("PARTLY_LABELLED"), "{:?}", codes(&place));
+    assert!(codes(&place).contains("NO_LABEL_FILE"), "{:?}", codes(&place));
     assert_eq!(learned_from(&place), named(&[6]));
     assert_eq!(place.tables(), place.anew());
     // Neither of the two is new to the model: nothing is to be trained anew.

@@ -209,8 +209,8 @@ impl World {
             17 | 18 => self.forget_series(base).then_some("outlines lost the name of their series"),
             19 => self.rename_patient(base, rng).then_some("a patient's number was corrected"),
             20 | 21 => {
-                self.second(base, rng.random_range(0..3));
-                Some("a second channel came or changed")
+                let added = rng.random_range(0..3);
+                self.second(base, added).then_some("a second channel came or changed")
             }
             22 => self.withdraw_second(base).then_some("a second channel was withdrawn"),
             _ => self.redeclare(rng),

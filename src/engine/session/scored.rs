@@ -52,7 +52,8 @@ pub fn scored(plan: &Plan, driver: &Driver) -> Vec<Scored> {
             split: if group.grouped_by == GroupedBy::Split { group.name.to_string() } else { String::new() },
             label: group.label.to_string(),
             metric: group.metric.to_string(),
-            unit: group.unit.to_string(),
+            // A share has the unit 1.
+            unit: Some(&*group.unit).filter(|unit| *unit != "1").unwrap_or_default().to_owned(),
             mean: sums.mean.map(|mean| mean.0),
             interval: interval.map(|ends| ends.map(|end| end.0)),
             count: sums.count,

@@ -115,8 +115,8 @@ impl World {
 
     /// An identifier, and no content: tables show it, and nothing runs.
     pub(super) fn rename_patient(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
-        // Outlines without a series are none of another patient's scans.
-        if self.nameless.contains(&base) {
+        // Outlines without a series are none of another patient's scans, and neither is a second channel.
+        if self.nameless.contains(&base) || self.seconds.contains_key(&base) {
             return false;
         }
         let number = format!("CORRECTED-{}", rng.random_range(0..1000));
@@ -248,7 +248,11 @@ impl World {
     }
 
     /// Writes a series of another modality in the study of `base`, whose intensities are so much higher.
-    pub(super) fn second(&mut self, base: usize, added: usize) {
+    /// That of a patient whose number was corrected would be another patient's.
+    pub(super) fn second(&mut self, base: usize, added: usize) -> bool {
+        if self.renamed.contains(&base) {
+            return false;
+        }
         for (from, to) in self.files_of_second(base) {
             let new = to.with_extension("new");
             copied(&from, &new, |object| {
@@ -263,6 +267,7 @@ impl World {
             self.touched.insert(to);
         }
         self.seconds.insert(base, added);
+        true
     }
 
     fn second_uid(&self, base: usize) -> String {
