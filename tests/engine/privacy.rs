@@ -316,8 +316,17 @@ fn dicom_without_identity_is_read_back_and_names_nobody() {
         assert_eq!(text(tags::PATIENT_ID), text(tags::PATIENT_NAME));
         assert!(text(tags::PATIENT_ID).len() == 16 && text(tags::STUDY_DATE).is_empty());
         let raw = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        let mut values = Vec::new();
+        texts(&object, &mut values);
         for secret in telling.iter().map(String::as_str).chain(SECRETS) {
-            assert!(!raw.contains(secret), "{format}: {secret}");
+            // A number of a few digits is a part of many a random UID, and betrays somebody where it stands alone.
+            let short = secret.len() < 8 && secret.bytes().all(|byte| byte.is_ascii_digit());
+            let there = if short {
+                values.iter().any(|(_, value)| value.trim_end_matches(['\0', ' ']) == secret)
+            } else {
+                raw.contains(secret)
+            };
+            assert!(!there, "{format}: {secret}");
         }
         studies.push((text(tags::STUDY_INSTANCE_UID), text(tags::PATIENT_ID)));
     }
