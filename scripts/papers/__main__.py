@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from papers import page  # noqa: E402
-from papers.compose import Composed  # noqa: E402
+from papers.compose import Composed, swept  # noqa: E402
 from papers.declared import Paper, PaperError  # noqa: E402
 
 # Of these less is better.
@@ -134,10 +134,11 @@ def main():
     composed = Composed(paper, ROOT, binary, data.name)
     composed.rows()
     path = results / ("quick.toml" if paper.quick else "pipeline.toml")
-    path.write_text(composed.text(settings.memory, settings.device).replace('out = "out"', f'out = "{path.stem}-out"'))
+    out = f"{path.stem}-out"
+    path.write_text(composed.text(settings.memory, settings.device, out))
     run(binary, "run", path)
     planned = json.loads(run(binary, "plan", path, "--json", stdout=subprocess.PIPE).stdout)
-    found, sizes = figures(paper, composed, results / f"{path.stem}-out/tables")
+    found, sizes = figures(paper, composed, results / out / "tables")
     from papers.judge import headroom, verdicts
 
     claims = verdicts(paper.claims, found, sizes, LOWER)
@@ -153,6 +154,7 @@ def write(paper, results, composed, found, judged, reachable, seconds, took):
     systems = [row["system"] for row in paper.rows]
     claims, closed = judged
     kind = "quick-" if paper.quick else ""
+    boxed = any(place == "whole" for _, _, place in composed.figures)
     out = ROOT / f"target/paper-{paper.name}{'-quick' if paper.quick else ''}.json"
     out.parent.mkdir(exist_ok=True)
     rows = list(lines(paper, composed, found, seconds))
@@ -161,8 +163,9 @@ def write(paper, results, composed, found, judged, reachable, seconds, took):
     sections = [("What can be reached", reachable), ("Claims", page.claims(claims)), ("Differences", page.forest(claims))]
     if closed:
         sections.append(("Headroom", page.headroom(paper, closed)))
-    sections.append(("In a box around the target" if any(place == "whole" for _, _, place in composed.figures) else "Test cases", page.table(paper, systems, found, "box")))
-    if any(place == "whole" for _, _, place in composed.figures):
+    heading = "In a box around the target" if boxed else "Test cases"
+    sections.append((heading, page.table(paper, systems, found, "box")))
+    if boxed:
         sections.append(("On whole scans", page.table(paper, systems, found, "whole")))
     if paper.sweep:
         sections.append((paper.sweep["axis"], sweep(paper, found)))
@@ -181,7 +184,7 @@ def sweep(paper, found):
     metric = next(iter(paper.metrics))
     points = []
     for value in paper.sweep["values"]:
-        of = found.get((f"{paper.sweep['field'].split('.')[-1]} {value}", metric, "box"), {})
+        of = found.get((swept(paper.sweep, value), metric, "box"), {})
         seeds = {}
         for (seed, _), figure in of.items():
             if figure == figure:

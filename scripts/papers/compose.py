@@ -31,7 +31,7 @@ class Composed:
             row = next(row for row in self.paper.rows if row["system"] == sweep["system"])
             for value in sweep["values"]:
                 for seed in range(1, sweep["seeds"] + 1):
-                    self.add(row, f"{sweep['field'].split('.')[-1]} {value}", seed, nested(sweep["field"], value))
+                    self.add(row, swept(sweep, value), seed, nested(sweep["field"], value))
 
     def add(self, row, system, seed, more):
         """Adds one row's pipeline with one seed."""
@@ -96,9 +96,9 @@ class Composed:
         self.stages[name] = (kind, stage)
         return name
 
-    def text(self, memory, device):
+    def text(self, memory, device, out="out"):
         """The pipeline as TOML."""
-        lines = ["[pipeline]", f"name = {toml('paper-' + self.paper.name)}", 'out = "out"']
+        lines = ["[pipeline]", f"name = {toml('paper-' + self.paper.name)}", f"out = {toml(out)}"]
         lines += [f"memory = {toml(memory)}", f"device = {toml(device)}"]
         for name, (kind, stage) in self.stages.items():
             lines += ["", f"[{kind}.{name}]", *(f"{field} = {toml(value)}" for field, value in stage.items())]
@@ -142,6 +142,11 @@ def nested(field, value):
     for part in reversed(field.split(".")):
         value = {part: value}
     return value
+
+
+def swept(sweep, value):
+    """What a swept value is called among the systems: `lambda 0.6`."""
+    return f"{sweep['field'].split('.')[-1]} {value}"
 
 
 def plain(system):
