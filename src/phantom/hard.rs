@@ -5,9 +5,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::head::{Head, T2, Tissue};
 use super::noise::{pick, stream, uniform};
-use super::tumour::{Tumour, bounds};
+use super::tumour::{Tumour, bounds, direction, to_segment};
 use crate::connectors::VoxelIndex;
 use crate::connectors::geometry::{Geometry, dot, norm};
+use crate::voxels::kernel::AxisKernel;
+use crate::voxels::separable::{self, Clip};
 
 /// The box around a tumour in which published figures are taken, along `[D, H, W]`.
 const BOX_MM: [f64; 3] = [50.0, 50.0, 100.0];
@@ -24,11 +26,7 @@ pub(super) struct Tube {
 impl Tube {
     /// How far outside of it a point lies, in mm; below 0 is inside.
     pub fn distance(&self, point_mm: [f64; 3]) -> f64 {
-        let [a, b] = self.ends_mm;
-        let along = [0, 1, 2].map(|i| b[i] - a[i]);
-        let from = [0, 1, 2].map(|i| point_mm[i] - a[i]);
-        let part = (dot(from, along) / dot(along, along).max(1e-9)).clamp(0.0, 1.0);
-        norm([0, 1, 2].map(|i| from[i] - part * along[i])) - self.radius_mm
+        to_segment(point_mm, self.ends_mm) - self.radius_mm
     }
 
     /// The voxels that it may touch, by axis.
@@ -79,7 +77,7 @@ impl Hardness {
         let blur_mm = degree * uniform(rng, 0.5, 1.0);
         let jitter = (0..6)
             .map(|wave| {
-                let towards = super::tumour::direction(rng).map(|x| x * (1.5 + f64::from(wave)));
+                let towards = direction(rng).map(|x| x * (1.5 + f64::from(wave)));
                 // Six waves of this height have a standard deviation of 0.3 mm together.
                 (towards, uniform(rng, 0.0, 6.3), degree * 0.3 / 3.0_f64.sqrt())
             })
@@ -191,27 +189,16 @@ pub(super) fn oracle(tumour: &Tumour, hardness: &Hardness, geometry: &Geometry) 
 
 /// Smooths an image with a Gaussian of this standard deviation, in voxels, along rows and columns; edges are held.
 pub(super) fn blur(image: &mut [f32], width: usize, sigma: f64) {
-    let reach = (3.0 * sigma).ceil() as usize;
-    if sigma <= 0.0 || reach == 0 || width == 0 {
+    if sigma <= 0.0 || width == 0 {
         return;
     }
-    let weights: Vec<f32> = (0..=reach).map(|n| (-0.5 * (n as f64 / sigma).powi(2)).exp() as f32).collect();
-    let total = 2.0 * weights.iter().sum::<f32>() - weights[0];
-    let height = image.len() / width;
-    let mut line = Vec::new();
-    let mut smooth = |image: &mut [f32], start: usize, step: usize, count: usize| {
-        line.clear();
-        line.extend((0..count).map(|n| image[start + n * step]));
-        for n in 0..count {
-            let mut sum = weights[0] * line[n];
-            for (k, weight) in weights.iter().enumerate().skip(1) {
-                sum += weight * (line[n.saturating_sub(k)] + line[(n + k).min(count - 1)]);
-            }
-            image[start + n * step] = sum / total;
-        }
-    };
-    (0..height).for_each(|row| smooth(image, row * width, 1, width));
-    (0..width).for_each(|column| smooth(image, column, width, height));
+    let size = [1, image.len() / width, width];
+    let lines = [
+        AxisKernel::gaussian(1, 0.0),
+        AxisKernel::gaussian(size[1], sigma),
+        AxisKernel::gaussian(width, sigma),
+    ];
+    image.copy_from_slice(&separable::resample(image, size, &lines, Clip::Never));
 }
 
 #[cfg(test)]

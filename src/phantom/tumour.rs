@@ -79,11 +79,7 @@ impl Tumour {
     }
 
     fn to_stem(&self, point_mm: [f64; 3]) -> f64 {
-        let [a, b] = self.stem;
-        let along = [0, 1, 2].map(|i| b[i] - a[i]);
-        let from = [0, 1, 2].map(|i| point_mm[i] - a[i]);
-        let part = (dot(from, along) / dot(along, along).max(1e-9)).clamp(0.0, 1.0);
-        norm([0, 1, 2].map(|i| from[i] - part * along[i])) - self.stem_mm
+        to_segment(point_mm, self.stem) - self.stem_mm
     }
 
     /// The box in which it lies, nearly always: its low and high corner.
@@ -103,6 +99,14 @@ impl Tumour {
         let [low, high] = self.extent_mm();
         bounds(low.map(|x| x - reach), high.map(|x| x + reach), geometry)
     }
+}
+
+/// How far a point lies from a segment, in mm.
+pub(super) fn to_segment(point_mm: [f64; 3], [a, b]: [[f64; 3]; 2]) -> f64 {
+    let along = [0, 1, 2].map(|i| b[i] - a[i]);
+    let from = [0, 1, 2].map(|i| point_mm[i] - a[i]);
+    let part = (dot(from, along) / dot(along, along).max(1e-9)).clamp(0.0, 1.0);
+    norm([0, 1, 2].map(|i| from[i] - part * along[i]))
 }
 
 /// The voxels `[D, H, W]` of a box between two corners, by axis.
