@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::infer::{Infer, Prepare};
+use super::infer::{Infer, PREPARE, Prepare};
 use super::origin::{self, DeclaredModel, FILE, ModelFile, ModelSource};
 use crate::networks::{FindOptions, InferOptions};
 use crate::operators::registry::{Entry, Stage};
@@ -56,15 +56,7 @@ pub static SPEC: Spec = Spec {
             role: Role::Semantic,
             doc: "The most boxes of a slice, the surest; 0 for all.",
         },
-        Field {
-            name: "prepare",
-            kind: FieldKind::Choice(&["pipeline", "model"]),
-            default: Default::Json("\"pipeline\""),
-            // What is done to scans enters a result's key by itself.
-            role: Role::Operational,
-            doc: "Who says how scans are prepared: the stages before this one, or the card of the model's file, whose \
-                  operators then run here on scans as they were assembled.",
-        },
+        PREPARE,
         Field {
             name: "batch",
             kind: FieldKind::Integer { min: 1, max: 4096 },

@@ -13,6 +13,17 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
+/// The field of `infer` and `detect` that says who prepares scans.
+pub(super) const PREPARE: Field = Field {
+    name: "prepare",
+    kind: FieldKind::Choice(&["pipeline", "model"]),
+    default: Default::Json("\"pipeline\""),
+    // What is done to scans enters a result's key by itself.
+    role: Role::Operational,
+    doc: "Who says how scans are prepared: the stages before this one, or the card of the model's file, whose \
+          operators then run here on scans as they were assembled.",
+};
+
 /// What the type declares.
 pub static SPEC: Spec = Spec {
     name: "infer",
@@ -112,15 +123,7 @@ pub static SPEC: Spec = Spec {
                   where the processor multiplies such numbers, and voxels at borders may fall otherwise. Not for \
                   TorchScript, which runs as it was saved.",
         },
-        Field {
-            name: "prepare",
-            kind: FieldKind::Choice(&["pipeline", "model"]),
-            default: Default::Json("\"pipeline\""),
-            // What is done to scans enters a result's key by itself.
-            role: Role::Operational,
-            doc: "Who says how scans are prepared: the stages before this one, or the card of the model's file, whose \
-                  operators then run here on scans as they were assembled.",
-        },
+        PREPARE,
         Field {
             name: "batch",
             kind: FieldKind::Integer { min: 1, max: 4096 },
