@@ -249,6 +249,13 @@ pub struct BoundCase {
     pub beside: Option<Arc<Beside>>,
 }
 
+impl BoundCase {
+    /// Whether it has labels, and lacks some of those that are asked for: these are unknown, and not empty.
+    pub fn is_partly_labelled(&self) -> bool {
+        self.labels.as_ref().is_some_and(|labels| !labels.absent.is_empty())
+    }
+}
+
 /// One case of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Member {

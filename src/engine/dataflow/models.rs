@@ -103,9 +103,8 @@ impl<'s> Built<'s, '_> {
         cases: Rows<'s, (Arc<str>, BoundCase)>,
     ) -> Rows<'s, (Arc<str>, BoundCase)> {
         let (stage, names) = (self.names[index].clone(), self.label_names());
-        let lacks = |case: &BoundCase| case.labels.as_ref().is_some_and(|labels| !labels.absent.is_empty());
         self.outputs.push(cases.clone().flat_map(move |(key, case)| {
-            let labels = case.labels.as_ref().filter(|_| lacks(&case))?;
+            let labels = case.labels.as_ref().filter(|_| case.is_partly_labelled())?;
             let names = names.get(&labels.source).map_or(&[][..], Vec::as_slice);
             let name = |label: &u16| names.get(usize::from(*label).wrapping_sub(1)).cloned();
             let absent: Vec<String> = labels.absent.iter().filter_map(name).collect();
@@ -115,7 +114,7 @@ impl<'s> Built<'s, '_> {
             let (case, stage) = (Some(key.to_string()), stage.clone());
             Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 1 }))
         }));
-        cases.filter(move |(_, case)| case.labels.is_some() && !lacks(case))
+        cases.filter(move |(_, case)| case.labels.is_some() && !case.is_partly_labelled())
     }
 
     /// The model of a complete dataset, or the pinned one.

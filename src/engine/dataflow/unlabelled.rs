@@ -73,8 +73,7 @@ impl<'s> Built<'s, '_> {
 /// Whether a case is judged though it has no place among the labelled ones of a split: a file names it for validation
 /// or for testing, or it lacks some labels and stands as new. What else there is of its patient must not be learned from.
 pub(in crate::engine) fn is_judged_anyhow(split: &Split, case: &BoundCase) -> bool {
-    let is_partly_labelled = case.labels.as_ref().is_some_and(|labels| !labels.absent.is_empty());
-    is_partly_labelled || !split.admits_unlabelled(&case.series.key, &case.series.patient)
+    case.is_partly_labelled() || !split.admits_unlabelled(&case.series.key, &case.series.patient)
 }
 
 /// The patients of such cases.

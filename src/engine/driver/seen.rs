@@ -163,7 +163,7 @@ impl Driver {
             let (mut new, mut new_unlabelled) = (0, 0);
             for desired in self.desired.keys() {
                 let Desired::Case(case) = &**desired else { continue };
-                let wholly = case.labels.as_ref().map(|labels| labels.absent.is_empty());
+                let wholly = case.labels.as_ref().map(|_| !case.is_partly_labelled());
                 match (wholly, seen.get(&*case.series.key)) {
                     // One that was learned from without labels is new with them; one that lacks some is not trained on.
                     (Some(true), None | Some(Some(Part::Unlabelled))) => new += 1,

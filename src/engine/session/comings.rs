@@ -46,7 +46,7 @@ impl fmt::Display for Moved {
 }
 
 /// A case as it was: its name, and what its voxels and labels depend on.
-type Seen = BTreeMap<String, (String, [Option<Digest>; 2])>;
+type Seen = BTreeMap<String, (String, (Digest, Option<Digest>))>;
 
 /// The cases that were there the last time.
 pub(super) struct Comings {
@@ -72,7 +72,7 @@ impl Comings {
                 described => format!("{shown} ({described})"),
             };
             let labels = case.labels.as_ref().map(|labels| labels.digest);
-            now.insert(case.series.counted_as(), (name, [Some(voxels(case)), labels]));
+            now.insert(case.series.counted_as(), (name, (voxels(case), labels)));
         }
         let moved = between(&self.seen, &now);
         self.seen = now;
@@ -109,7 +109,7 @@ mod tests {
     fn seen(cases: &[(&str, &str, Option<&str>)]) -> Seen {
         let digest = |text: &str| Digest::of(text.as_bytes());
         let row = |(key, voxels, labels): &(&str, &str, Option<&str>)| {
-            ((*key).to_owned(), (format!("case {key}"), [Some(digest(voxels)), labels.map(digest)]))
+            ((*key).to_owned(), (format!("case {key}"), (digest(voxels), labels.map(digest))))
         };
         cases.iter().map(row).collect()
     }
