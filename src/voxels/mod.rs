@@ -5,6 +5,7 @@ pub mod components;
 pub mod grid;
 pub mod interpolate;
 pub mod kernel;
+mod line;
 pub mod onto;
 pub mod orientation;
 pub mod padding;

@@ -1,10 +1,11 @@
 //! Labels through patient space to another grid: how masks return to the scan as it was acquired.
 
 use rayon::prelude::*;
-use tomoflow_connectors::{Geometry, LabelMap, Reject, VoxelIndex};
+use tomoflow_connectors::{Geometry, LabelMap, Reject, VoxelIndex, pages};
 
 use super::grid;
 use super::interpolate;
+use super::line::{Line, Volume};
 
 /// A voxel reaches half a spacing from its centre, and a little more against rounding.
 pub(super) const REACH: f64 = 0.5 + 1e-3;
@@ -118,20 +119,54 @@ impl VoxelMap {
         output
     }
 
+    /// How a line of the target runs through the source.
+    pub(super) fn line(&self, slice: usize, row: usize) -> Line {
+        Line { first: self.first(slice, row), step: self.steps[2] }
+    }
+
+    /// Where the first voxel of a line of the target lies in the source.
+    fn first(&self, slice: usize, row: usize) -> [f64; 3] {
+        [0, 1, 2].map(|i| self.start[i] + self.steps[0][i] * slice as f64 + self.steps[1][i] * row as f64)
+    }
+
+    /// The columns of a line that lie in the source: a line enters a box once and leaves it once.
+    pub(super) fn columns(&self, first: [f64; 3], size: [usize; 3], width: usize) -> std::ops::Range<usize> {
+        let inside = |column: usize| {
+            (0..3).all(|axis| within(first[axis] + self.steps[2][axis] * column as f64, size[axis]))
+        };
+        let (mut low, mut high) = (0.0_f64, width as f64 - 1.0);
+        let moving = (0..3).filter(|&axis| self.steps[2][axis] != 0.0);
+        let bounds = moving.map(|axis| {
+            [-REACH, size[axis] as f64 - 1.0 + REACH].map(|end| (end - first[axis]) / self.steps[2][axis])
+        });
+        for [a, b] in bounds {
+            low = low.max(a.min(b));
+            high = high.min(a.max(b));
+        }
+        if low > high + 2.0 {
+            return 0..0;
+        }
+        // A column more on both sides, of which those that do not hold go: the last bits decide as everywhere else.
+        let mut start = (low.floor() as usize).saturating_sub(1);
+        let mut end = (high.ceil() as usize + 2).min(width);
+        while start < end && !inside(start) {
+            start += 1;
+        }
+        while end > start && !inside(end - 1) {
+            end -= 1;
+        }
+        start..end
+    }
+
     fn oblique(&self, labels: &LabelMap, size: [usize; 3]) -> Vec<u16> {
         let [depth, height, width] = size;
-        let [_, source_height, source_width] = labels.size();
+        let volume = Volume { voxels: labels.voxels(), size: labels.size() };
         let mut output = vec![0; depth * height * width];
-        output.par_chunks_mut(width).enumerate().for_each(|(line, out)| {
-            let (slice, row) = ((line / height) as f64, (line % height) as f64);
-            let first = [0, 1, 2].map(|i| self.start[i] + self.steps[0][i] * slice + self.steps[1][i] * row);
-            for (column, out) in out.iter_mut().enumerate() {
-                let at =
-                    |i: usize| nearest_voxel(first[i] + self.steps[2][i] * column as f64, labels.size()[i]);
-                if let (Some(d), Some(h), Some(w)) = (at(0), at(1), at(2)) {
-                    *out = labels.voxels()[(d * source_height + h) * source_width + w];
-                }
-            }
+        pages::large(&mut output);
+        output.par_chunks_mut(width).enumerate().for_each(|(index, out)| {
+            let line = self.line(index / height, index % height);
+            let columns = self.columns(line.first, volume.size, width);
+            line.nearest(&volume, columns.clone(), &mut out[columns]);
         });
         output
     }
