@@ -9,9 +9,12 @@ use tomoflow_connectors::{Digest, Geometry};
 
 use super::differences::{Difference, channels, differences, members, of_channels};
 use super::ledger::{ChannelUsed, OperatorUsed};
+use super::outlook::Outlook;
 use super::rejects::Rejected;
 use crate::engine::error::RunError;
 use crate::engine::outputs::identity::Identity;
+use crate::engine::outputs::tables::entry_of;
+use crate::engine::rows::Desired;
 use crate::executor::work::{Member, SliceList, SliceRow, series_of};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
@@ -21,6 +24,8 @@ use crate::store::{Made, Outcome, Past, Recorded, Store};
 const SHOWN: usize = 200;
 /// Letters that a case's name begins with, at least, for all cases that begin so.
 const LEAST: usize = 3;
+/// The least number of digits of a row's `entry`: there are as many entries as rows.
+const OF_ENTRY: usize = 8;
 
 /// What was asked for, and every output that it names.
 #[derive(Clone, Debug, Serialize)]
@@ -89,7 +94,7 @@ pub struct Before {
 pub enum ExplainError {
     /// No output, series or case of this name.
     #[error(
-        "nothing is known of `{0}`\nhint: give the first digits of an action's, mask's or model's digest, a stage's name, a code of `rejects`, or a case or series, or how it begins, as the tables show it"
+        "nothing is known of `{0}`\nhint: give the first digits of an action's, mask's or model's digest, a stage's name, a code of `rejects`, a row's `entry`, or a case or series, or how it begins, as the tables show it"
     )]
     Unknown(String),
     /// The store.
@@ -112,7 +117,7 @@ pub fn explain(plan: &Plan, subject: &str) -> Result<Explanation, ExplainError> 
     let identity = Identity::of(store.identity_key()?, &plan.settings);
     let explain = Explain { plan, store: &store, identity: &identity };
     let mut outputs = explain.standing(|_, case| case.is_some_and(|case| identity.means(subject, case)))?;
-    if outputs.is_empty() && subject.len() >= 4 && subject.chars().all(|c| c.is_ascii_hexdigit()) {
+    if outputs.is_empty() && is_digest(subject) {
         outputs = explain.by_digest(&subject.to_ascii_lowercase())?;
     }
     if outputs.is_empty() {
@@ -122,6 +127,10 @@ pub fn explain(plan: &Plan, subject: &str) -> Result<Explanation, ExplainError> 
     if outputs.is_empty() && subject.len() >= LEAST {
         outputs = explain.standing(|_, case| case.is_some_and(begins))?;
     }
+    let is_entry = is_digest(subject) && subject.len() >= OF_ENTRY;
+    if outputs.is_empty() && is_entry {
+        outputs = explain.by_entry(&subject.to_ascii_lowercase())?;
+    }
     let mut rejects = Vec::new();
     if outputs.is_empty() {
         let meant = |row: &Rejected| {
@@ -130,6 +139,7 @@ pub fn explain(plan: &Plan, subject: &str) -> Result<Explanation, ExplainError> 
                 || row.stage == subject
                 || row.code == subject
                 || subject.len() >= LEAST && begins(&row.case)
+                || is_entry && row.entry.starts_with(&subject.to_ascii_lowercase())
         };
         rejects = super::rejects::rejects(plan.clone())?.into_iter().filter(meant).collect();
     }
@@ -141,6 +151,11 @@ pub fn explain(plan: &Plan, subject: &str) -> Result<Explanation, ExplainError> 
     let more = outputs.len().saturating_sub(SHOWN);
     outputs.truncate(SHOWN);
     Ok(Explanation { subject: subject.to_owned(), outputs, more, rejects })
+}
+
+/// Whether a text may be the beginning of a digest.
+fn is_digest(text: &str) -> bool {
+    text.len() >= 4 && text.chars().all(|letter| letter.is_ascii_hexdigit())
 }
 
 struct Explain<'a> {
@@ -188,6 +203,33 @@ impl Explain<'_> {
             let past = self.store.history(&made.stage, made.case.as_deref())?;
             let at = past.iter().rposition(|past| past.key == key).unwrap_or(past.len());
             outputs.extend(self.output(&made.stage, made.case.as_deref(), key, &past[..at])?);
+        }
+        Ok(outputs)
+    }
+
+    /// What the rows come from whose `entry` in a table begins so: an action; of a row of `cases` all that the case
+    /// has, and of one of `summary` all that its stage has.
+    fn by_entry(&self, prefix: &str) -> Result<Vec<Explained>, RunError> {
+        let outlook = Outlook::to_show(self.plan.clone())?;
+        let mut outputs = Vec::new();
+        for desired in outlook.driver.desired().keys() {
+            if !entry_of(self.identity, desired).to_string().starts_with(prefix) {
+                continue;
+            }
+            outputs.extend(match &**desired {
+                Desired::Masks { from, .. }
+                | Desired::Metrics { from, .. }
+                | Desired::Detections { from, .. }
+                | Desired::Training { from, .. } => {
+                    let made = self.by_digest(&from.action.to_string())?;
+                    made.into_iter().filter(|output| output.stage == *from.stage).collect()
+                }
+                Desired::Case(case) => self.standing(|_, name| name == Some(&*case.series.key))?,
+                Desired::Summary { group, .. } | Desired::Pooled { group, .. } => {
+                    self.standing(|stage, _| stage == &*group.stage)?
+                }
+                Desired::Reject { .. } => Vec::new(),
+            });
         }
         Ok(outputs)
     }

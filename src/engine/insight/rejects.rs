@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::outlook::Outlook;
 use crate::engine::error::RunError;
+use crate::engine::outputs::tables::entry_of;
 use crate::engine::rows::Desired;
 use crate::executor::work::series_of;
 use crate::pipeline::Plan;
@@ -37,6 +38,8 @@ pub struct Rejected {
     pub files: Vec<PathBuf>,
     /// How many files it has in all.
     pub of_files: usize,
+    /// The row's `entry` in the table.
+    pub entry: String,
 }
 
 /// What `rejects` holds after a run of this pipeline now, as far as no action has still to run.
@@ -63,6 +66,7 @@ pub fn rejects(plan: Plan) -> Result<Vec<Rejected>, RunError> {
             folder: common(&files),
             of_files: files.len(),
             files: files.into_iter().take(FILES).collect(),
+            entry: entry_of(&identity, desired).to_string(),
         });
     }
     rows.sort();

@@ -3,6 +3,8 @@
 mod kept;
 mod made;
 
+pub use made::entry_of;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

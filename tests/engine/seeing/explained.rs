@@ -88,6 +88,38 @@ fn an_action_and_a_model_are_explained_by_their_first_digits() {
 }
 
 #[test]
+fn a_row_of_any_table_is_explained_by_its_entry() {
+    let mut place = Workplace::new(2);
+    place.text = place.text.rewrite("identifiers = \"clear\"\n", "");
+    // A scan that is none: its row is one of `rejects`.
+    for file in &place.files_of(1)[..7] {
+        std::fs::remove_file(file).unwrap();
+    }
+    place.run();
+    let tables = place.out().join("tables");
+    let row = masks(&place).remove(0);
+    let explained = explain(&place, &row.entry);
+    let actions: Vec<&str> = explained.outputs.iter().map(|output| output.action.as_str()).collect();
+    assert_eq!((explained.outputs[0].stage.as_str(), actions), (&*row.stage, vec![&*row.action]));
+    let figure = place.metrics().remove(0);
+    assert_eq!(explain(&place, &figure.entry[..12]).outputs[0].action, figure.action);
+    let Rows::Cases(cases) = read_rows(&tables.join("cases"), Table::Cases).unwrap() else { panic!() };
+    let whole = cases.iter().find(|case| case.case == row.case).unwrap();
+    let stages: Vec<String> =
+        explain(&place, &whole.entry).outputs.into_iter().map(|output| output.stage).collect();
+    assert_eq!(stages, ["bright", "largest", "scores"]);
+    let Rows::Rejects(rejects) = read_rows(&tables.join("rejects"), Table::Rejects).unwrap() else {
+        panic!()
+    };
+    assert!(!rejects.is_empty());
+    for reject in rejects {
+        let explained = explain(&place, &reject.entry);
+        let [found] = &explained.rejects[..] else { panic!("{reject:?}: {explained}") };
+        assert_eq!((&found.code, &found.message), (&reject.code, &reject.message));
+    }
+}
+
+#[test]
 fn the_slice_that_changed_is_named_with_its_file() {
     let place = Workplace::new(2);
     place.run();

@@ -9,6 +9,7 @@ use tomoflow_connectors::table::{
 use tomoflow_connectors::{Digest, Geometry, Real, Reject};
 
 use super::{ROWS, Tables};
+use crate::engine::outputs::identity::Identity;
 use crate::engine::rows::{Desired, Group, Provenance, Sums};
 use crate::executor::artifact::{self, MaskArtifact};
 use crate::executor::work::{ScanForm, SeriesRow};
@@ -22,29 +23,33 @@ use crate::store::FigureRow;
 /// In the place of a message that may quote what somebody typed.
 const LEFT_OUT: &str = "left out (`free_text = \"drop\"`): `tomoflow rejects` shows it";
 
+/// Names a group of rows by all that they are made from, and by how identifiers are shown: the column `entry`.
+pub fn entry_of(identity: &Identity, desired: &Desired) -> Digest {
+    let bytes = match desired {
+        // The row says whether there are labels, not which.
+        Desired::Case(case) if case.beside.is_none() => {
+            postcard::to_stdvec(&(case.series.shown(), case.labels.is_some()))
+        }
+        Desired::Case(case) => {
+            postcard::to_stdvec(&(case.series.shown(), case.labels.is_some(), case.channel_notes()))
+        }
+        // As the variants are encoded: a row shows nothing of what else is known of its series.
+        Desired::Masks { series, mask, from } => postcard::to_stdvec(&(2u32, series.shown(), mask, from)),
+        Desired::Metrics { series, figures, split, from } => {
+            postcard::to_stdvec(&(3u32, series.shown(), figures, split, from))
+        }
+        Desired::Detections { series, found, from } => {
+            postcard::to_stdvec(&(6u32, series.shown(), found, from))
+        }
+        desired => postcard::to_stdvec(desired),
+    };
+    let bytes = bytes.unwrap_or_default();
+    Digest::of_parts([ROWS, identity.digest().as_slice(), &bytes])
+}
+
 impl Tables {
-    /// Names a group of rows by all that they are made from.
     pub(super) fn entry(&self, desired: &Desired) -> Digest {
-        let bytes = match desired {
-            // The row says whether there are labels, not which.
-            Desired::Case(case) if case.beside.is_none() => {
-                postcard::to_stdvec(&(case.series.shown(), case.labels.is_some()))
-            }
-            Desired::Case(case) => {
-                postcard::to_stdvec(&(case.series.shown(), case.labels.is_some(), case.channel_notes()))
-            }
-            // As the variants are encoded: a row shows nothing of what else is known of its series.
-            Desired::Masks { series, mask, from } => postcard::to_stdvec(&(2u32, series.shown(), mask, from)),
-            Desired::Metrics { series, figures, split, from } => {
-                postcard::to_stdvec(&(3u32, series.shown(), figures, split, from))
-            }
-            Desired::Detections { series, found, from } => {
-                postcard::to_stdvec(&(6u32, series.shown(), found, from))
-            }
-            desired => postcard::to_stdvec(desired),
-        };
-        let bytes = bytes.unwrap_or_default();
-        Digest::of_parts([ROWS, self.identity.digest().as_slice(), &bytes])
+        entry_of(&self.identity, desired)
     }
 
     pub(super) fn rows_or_log(&self, entry: &str, desired: &Desired) -> Option<Rows> {
