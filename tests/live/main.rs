@@ -12,6 +12,7 @@
 mod support;
 
 mod cluster;
+mod limited;
 mod status;
 mod strangers;
 mod watching;
