@@ -14,9 +14,9 @@ const STEPS: u64 = 100;
 /// mm, or any other: only ratios of areas or volumes are made of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds<const N: usize> {
-    /// Where it begins along each axis.
+    /// The coordinate at which it begins along each axis.
     pub low: [f64; N],
-    /// Where it ends along each axis.
+    /// The coordinate at which it ends along each axis.
     pub high: [f64; N],
 }
 
@@ -46,7 +46,7 @@ impl<const N: usize> Bounds<N> {
 /// A box that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scored<const N: usize> {
-    /// Where.
+    /// The box that was found.
     pub bounds: Bounds<N>,
     /// How sure the detector is; a NaN is less sure than any number.
     pub score: f64,
@@ -114,14 +114,14 @@ pub fn average_precision<const N: usize>(images: &[Found<N>], least_iou: f64) ->
 pub struct Steps {
     images: u64,
     lesions: u64,
-    /// For [`sensitivities`].
+    /// The steps that [`sensitivities`] reads.
     hitting: Vec<Step>,
-    /// For [`average_precision`].
+    /// The steps that [`average_precision`] reads.
     taking: Vec<Step>,
 }
 
 impl Steps {
-    /// Of some images.
+    /// The steps of some images.
     pub fn of<const N: usize>(images: &[Found<N>], least_iou: f64) -> Self {
         let mut steps = Self { images: images.len() as u64, ..Self::default() };
         for image in images {
@@ -147,7 +147,7 @@ impl Steps {
         self.taking.extend(more.taking);
     }
 
-    /// As [`sensitivities`].
+    /// The sensitivities, as [`sensitivities`] gives them.
     pub fn sensitivities(&self, false_positives: &[f64]) -> Option<Vec<f64>> {
         let lesions = Some(self.lesions).filter(|lesions| *lesions > 0)?;
         let curve = curve(&self.hitting);
@@ -159,7 +159,7 @@ impl Steps {
         Some(false_positives.iter().map(read).collect())
     }
 
-    /// As [`average_precision`].
+    /// The average precision, as [`average_precision`] gives it.
     pub fn average_precision(&self) -> Option<f64> {
         let lesions = Some(self.lesions).filter(|lesions| *lesions > 0)?;
         let curve = curve(&self.taking);
@@ -173,7 +173,7 @@ impl Steps {
         }
         let mut place = 0;
         let precisions = (0..=STEPS).map(|step| {
-            // In whole numbers: a recall of 0.3 is reached by 3 of 10, whatever the last bit of 0.3 says.
+            // Whole numbers are compared: a recall of 0.3 is reached by 3 of 10, whatever the last bit of 0.3 says.
             while curve.get(place).is_some_and(|(hits, _)| hits * STEPS < step * lesions) {
                 place += 1;
             }
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn sensitivity_grows_with_false_positives() {
-        // From the surest on: hit, false, hit, false, false, hit; of four lesions in two images.
+        // From the surest box on: hit, false, hit, false, false, hit; of four lesions in two images.
         let images = [
             image(&[(0.0, 0.9), (500.0, 0.8), (40.0, 0.7)], &[0.0, 40.0]),
             image(&[(500.0, 0.6), (600.0, 0.5), (0.0, 0.4)], &[0.0, 90.0]),
@@ -327,7 +327,7 @@ mod tests {
         assert!((average_precision(&images, 0.5).unwrap() - expected).abs() < 1e-12);
     }
 
-    /// As the definition has it: for each recall the best of all points that reach it.
+    /// The definition: for each recall the best of all points that reach it.
     fn plainly(steps: &Steps) -> Option<f64> {
         let lesions = Some(steps.lesions).filter(|lesions| *lesions > 0)?;
         let curve = curve(&steps.taking);
@@ -391,7 +391,7 @@ mod tests {
         assert_eq!(sensitivities(&images, 0.5, &[0.4, 0.5]), Some(vec![0.0, 1.0]));
     }
 
-    /// As many false positives as are allowed, to the last bit of their share, are not too many.
+    /// Exactly as many false positives as are allowed, to the last bit of their share, are not too many.
     #[test]
     fn at_most_so_many_false_positives() {
         for misses in 1..100_usize {

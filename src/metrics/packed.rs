@@ -34,7 +34,7 @@ pub struct Packed {
     size: [usize; 3],
     counts: Vec<Confusion>,
     highest: [u16; 2],
-    /// By task, then by pair; words ascend.
+    /// The pieces by task, then by pair; their words ascend.
     pieces: Vec<Vec<Vec<Piece>>>,
 }
 
@@ -137,7 +137,7 @@ impl Packed {
     }
 }
 
-/// From a label to the place of its pair.
+/// A table from a label to the place of its pair.
 struct Table(Vec<usize>);
 
 impl Table {

@@ -18,12 +18,12 @@ pub struct SignedRank {
 }
 
 impl SignedRank {
-    /// Of paired differences, each exact but for its own last bits; see [`of_pairs`](Self::of_pairs).
+    /// The test of paired differences, each exact but for its own last bits; see [`of_pairs`](Self::of_pairs).
     pub fn of(differences: impl Iterator<Item = f64>) -> Option<Self> {
         Self::ranked(differences.map(|size| Difference { size, error: size.abs() * ROUNDING }).collect())
     }
 
-    /// Of pairs of figures, the second taken from the first. Pairs that differ by no more than the rounding of their
+    /// The test of pairs of figures, the second taken from the first. Pairs that differ by no more than the rounding of their
     /// figures, 1e-12 of the larger, and those that are not finite take no part; differences that are alike but for
     /// such a rounding share their ranks. `None` when none is left.
     ///

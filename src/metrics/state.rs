@@ -69,7 +69,7 @@ impl fmt::Display for State {
     }
 }
 
-/// By their words: rows stand in the order of these.
+/// States stand in the order of their words, as rows of the tables do.
 impl Ord for State {
     fn cmp(&self, other: &Self) -> Ordering {
         self.name().cmp(other.name())

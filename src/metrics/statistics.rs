@@ -12,7 +12,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Of the finite figures; `None` when there are none.
+    /// The statistics of the finite figures; `None` when there are none.
     pub fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.filter(|figure| figure.is_finite()).collect();
         if sorted.is_empty() {

@@ -10,9 +10,9 @@ const ROUNDING: f64 = 1e-9;
 /// How far each surface voxel of one mask lies from the surface of the other, in mm, both ways.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SurfaceDistances {
-    /// From each surface voxel of the prediction; never empty.
+    /// The distance from each surface voxel of the prediction to the reference; never empty.
     pub from_prediction_mm: Vec<f64>,
-    /// From each surface voxel of the reference; never empty.
+    /// The distance from each surface voxel of the reference to the prediction; never empty.
     pub from_reference_mm: Vec<f64>,
 }
 
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(distances.hausdorff_mm(), (20.0_f64.powi(2) * 2.0 + 40.0_f64.powi(2)).sqrt());
     }
 
-    /// From the definition: every surface voxel against every other.
+    /// The definition: every surface voxel against every other.
     fn oracle(masks: [&[u16]; 2], size: [usize; 3], spacing_mm: [f64; 3]) -> Option<SurfaceDistances> {
         let at = |i: usize| [i / (size[1] * size[2]), i / size[2] % size[1], i % size[2]];
         let points = |mask: &[u16]| -> Vec<[f64; 3]> {

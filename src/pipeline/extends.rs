@@ -30,7 +30,7 @@ const LONGEST: u64 = 16 << 20;
 
 /// The files that a pipeline is read from: what paths in each are relative to, and where they led.
 pub(super) struct Files {
-    /// By the number of the source; the options of the command line are those of the first.
+    /// The folder of each file, by the number of its source; the options of the command line are those of the first.
     folders: Vec<PathBuf>,
     paths: RefCell<BTreeMap<Span, String>>,
 }
@@ -213,7 +213,7 @@ impl Chain<'_> {
         let bytes = bytes_of(&real).map_err(|error| refused(error.to_string(), ""))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| refused("another encoding found".to_owned(), "save the file as UTF-8"))?;
-        // As one would type it from where the first file was named.
+        // The name is as one would type it from where the first file was named.
         let name = self.sources.name(source);
         let name =
             Path::new(&name).parent().map_or_else(|| PathBuf::from(&relative), |at| at.join(&relative));
@@ -227,7 +227,7 @@ impl Chain<'_> {
     }
 }
 
-/// Of a file whose base cannot be read, what is absent says nothing.
+/// Marks a file whose base cannot be read: what is absent in it says nothing.
 fn unsure(table: &mut Table) {
     table.damaged = true;
     for (_, node) in &mut table.entries {

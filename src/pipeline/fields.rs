@@ -23,7 +23,7 @@ pub(super) struct Reference {
     pub stage: String,
     /// What it must give.
     pub kind: Kind,
-    /// Where it stands.
+    /// The place of the name in the file.
     pub span: Span,
 }
 

@@ -147,7 +147,7 @@ mod tests {
             let page = manual(entry.spec, 100);
             assert!(!page.contains("| ---"), "{}", entry.spec.name);
             for line in page.lines().filter(|line| line.width() > 100) {
-                // Only a word that is longer than a line may be: the JSON of a default.
+                // A line may be longer only where it is one word: the JSON of a default.
                 assert!(line.split_whitespace().count() == 1, "{}: {line}", entry.spec.name);
             }
             assert!(entry.spec.fields.iter().all(|field| page.contains(&format!("  {}\n", field.name))));

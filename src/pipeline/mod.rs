@@ -214,7 +214,7 @@ fn brought(built: Stage, registry: &Registry) -> Result<Stage, Vec<FieldProblem>
     let mut refuse = |field: &str, error: NetworkError| {
         problems.push(FieldProblem::new(field, error.to_string(), "see its fields"));
     };
-    // As many channels and classes as the least that there can be: the data are not known yet.
+    // The data are not known yet: the network is tried with the least channels and classes that there can be.
     if let Ok(network) = settings.network.resolve(1, 2)
         && let Some(Err(error)) = extensions.of(&network)
     {

@@ -22,7 +22,7 @@ pub enum Identifiers {
     /// A keyed hash.
     #[default]
     Pseudonymous,
-    /// As in the files.
+    /// Identifiers are shown as they stand in the files.
     Clear,
 }
 
@@ -33,7 +33,7 @@ pub struct Settings {
     pub name: String,
     /// The pipeline file, absolute.
     pub file: PathBuf,
-    /// Where store, tables and report lie; absolute.
+    /// The folder of store, tables and report; absolute.
     pub out: PathBuf,
     /// Bytes that actions may hold at once.
     pub memory_bytes: u64,

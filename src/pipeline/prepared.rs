@@ -23,7 +23,7 @@ const PREPARED: &str = "prepared";
 
 /// A preparation that a card tells of.
 pub(super) struct Prepared {
-    /// As it is told.
+    /// The steps as the card tells of them.
     card: Vec<Step>,
     /// What of it runs before an inference, in this order.
     operators: Vec<Operator>,

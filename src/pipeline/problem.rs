@@ -28,9 +28,9 @@ impl Severity {
 pub struct Place {
     /// The file as the user named it, or `--set`, whose lines are the options in order.
     pub file: String,
-    /// From 1 on.
+    /// The line's number, from 1 on.
     pub line: usize,
-    /// In characters, from 1 on.
+    /// The column in characters, from 1 on.
     pub column: usize,
     /// Characters under the carets, at least 1.
     pub width: usize,
@@ -53,7 +53,7 @@ pub struct Problem {
     pub severity: Severity,
     /// What was expected.
     pub message: String,
-    /// Where; `None` when the file could not be read at all.
+    /// The place in the file; `None` when the file could not be read at all.
     pub place: Option<Place>,
     /// What was found, beside the carets.
     pub label: String,

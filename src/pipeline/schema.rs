@@ -53,7 +53,7 @@ pub fn schema(registry: &Registry) -> Json {
                 "type": "object",
                 "description": section_doc(section),
                 "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
-                // Of a stage of the file that is extended, what differs may be said without its type.
+                // A stage of the file that is extended may say what differs without its type.
                 "additionalProperties": {
                     "if": { "required": ["type"] },
                     "then": { "oneOf": stages },

@@ -32,7 +32,7 @@ pub(super) fn common(
 ) -> Common {
     let others: Vec<_> = table.entries.iter().map(|(key, _)| key.name.as_str()).collect();
     let mut checker = Checker::new(files);
-    // Where a type has more to say about one of them, its own field stands for it.
+    // A type that has more to say about a common field has a field of its own for it.
     let fields: Vec<Field> =
         COMMON.iter().filter(|one| own.iter().all(|own| own.name != one.name)).copied().collect();
     let config = checker.table(table, header, "an operator", &fields, &others).unwrap_or_default();

@@ -39,7 +39,7 @@ struct Axis {
     words: Vec<String>,
 }
 
-/// For some of the axes, by their numbers, which of its values each takes.
+/// The number of the value that each of some axes takes, by the axis's number.
 type Combination = BTreeMap<usize, usize>;
 
 /// Takes `[sweep]` out of the tree and writes stages once for each combination; what stands for what then.
@@ -171,9 +171,9 @@ fn word(text: &str) -> String {
 
 /// Which stage names which, and where.
 struct Wires {
-    /// For each stage, the stages that it names.
+    /// The stages that each stage names.
     from: BTreeMap<String, BTreeSet<String>>,
-    /// Where a stage is named in a field.
+    /// The places at which a field names a stage, each with the stage.
     references: BTreeMap<Span, String>,
 }
 
@@ -193,7 +193,7 @@ impl Wires {
         wires
     }
 
-    /// For each stage the axes whose values bear on it.
+    /// The axes whose values bear on each stage.
     fn bearing(&self, axes: &[Axis]) -> BTreeMap<String, BTreeSet<usize>> {
         let mut bearing: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
         for (number, axis) in axes.iter().enumerate() {

@@ -62,9 +62,9 @@ impl Value {
 pub(super) enum Origin {
     /// `[it]`
     Header,
-    /// By a header below it.
+    /// Implied by a header below it, `[it.inner]`.
     Implicit,
-    /// By a dotted key.
+    /// Implied by a dotted key, `it.inner = …`.
     Dotted,
     /// `{ … }`
     Inline,

@@ -26,7 +26,7 @@ const CHECKED_BYTES: u64 = 64 << 20;
 /// When pages are held against their sums.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
-    /// Where that takes a moment.
+    /// In a small database, where it takes a moment.
     Small,
     /// Always.
     Always,

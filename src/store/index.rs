@@ -60,7 +60,7 @@ impl Store {
         for row in files.range::<&[u8]>(prefix..)? {
             let (path, entry) = row?;
             let Some(below) = path.value().strip_prefix(prefix) else { break };
-            // Not what only begins like it: `/archive-old` lies not below `/archive`.
+            // A path that only begins like it is another one: `/archive-old` does not lie below `/archive`.
             let inside = below.is_empty() || below.starts_with(b"/") || prefix.ends_with(b"/");
             if inside && !visit(Known::new(path.value(), entry.value())?) {
                 break;

@@ -57,9 +57,9 @@ pub type History = (String, Option<String>, Vec<Past>);
 /// What entered actions, and the descriptions that it names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Described {
-    /// By the action's key.
+    /// What was made, each by its action's key.
     pub made: Vec<(Digest, Made)>,
-    /// By their digests.
+    /// The parts that these refer to, each by its digest.
     pub parts: Vec<(Digest, Vec<u8>)>,
 }
 

@@ -69,7 +69,7 @@ pub enum StoreError {
     Owned {
         /// The store's folder.
         path: PathBuf,
-        /// Whose they are.
+        /// The pipeline whose results they are.
         other: Owner,
     },
     /// It was written by another version.
@@ -388,7 +388,7 @@ mod tests {
     fn a_database_that_was_being_made_is_made_anew() {
         let out = tempfile::tempdir().unwrap();
         fs::create_dir_all(out.path().join("store")).unwrap();
-        // As a kill leaves it: room, and no magic number yet.
+        // A kill leaves a database so: with room, and without its magic number.
         fs::write(out.path().join("store/state.new"), [0; 4096]).unwrap();
         let store = Store::open(out.path()).unwrap();
         assert!(!out.path().join("store/state.new").exists());

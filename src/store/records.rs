@@ -16,7 +16,7 @@ use super::{Pin, Pinned, Store, StoreError, actions, database, index, kept, seal
 pub struct Records {
     /// Records that are whole.
     pub whole: usize,
-    /// Of these, records that an earlier version wrote without a check of their own.
+    /// How many of these an earlier version wrote, without a check of their own.
     pub unchecked: usize,
     /// Records that are not what was written: their table, and the beginning of their key.
     pub damaged: Vec<String>,

@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Salvaged {
     /// What was found wrong with it.
     pub why: String,
-    /// Where it lies now.
+    /// The path at which the damaged database lies now.
     pub aside: PathBuf,
     /// Records that were kept, by table.
     pub kept: BTreeMap<String, usize>,

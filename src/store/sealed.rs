@@ -71,7 +71,7 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(read(&bytes).is_err(), "bit {bit}");
         }
-        // Of another key, of another table, and as an earlier version wrote it.
+        // A record of another key, one of another table, and one as an earlier version wrote it.
         assert!(unseal::<(u64, Vec<(String, f64)>, String)>("outcomes", b"kez", &sealed).is_err());
         assert!(unseal::<(u64, Vec<(String, f64)>, String)>("made", b"key", &sealed).is_err());
         assert_eq!(read(&sealed[..sealed.len() - MARK]).unwrap(), record);

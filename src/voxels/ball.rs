@@ -18,12 +18,12 @@ const ROUNDING: f64 = 1e-9;
 pub struct Ball {
     /// Voxels that it reaches along `[D, H, W]`.
     pub reach: [usize; 3],
-    /// By how many voxels it reaches along W: the rows, `[D, H]` away, where it reaches just as far.
+    /// The rows, `[D, H]` away, in which the ball reaches just as far along W, by the number of voxels that it reaches there.
     rows: Vec<Vec<[isize; 2]>>,
 }
 
 impl Ball {
-    /// Of a radius in mm on a grid.
+    /// The ball of a radius in mm on a grid.
     ///
     /// # Errors
     /// `BAD_GRID`; `SHEARED_GRID` where axes have no right angles; `TOO_LARGE` when the radius spans more than
@@ -175,7 +175,7 @@ fn widen(row: &mut [u64], gaps: bool) {
     }
 }
 
-/// Where runs of bits begin and end.
+/// The places at which runs of bits begin and end.
 fn ranges(words: &[u64]) -> impl Iterator<Item = (usize, usize)> {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -26,7 +26,7 @@ pub enum Connectivity {
 }
 
 impl Connectivity {
-    /// From the number of neighbours: 6, 18 or 26.
+    /// The connectivity that has so many neighbours: 6, 18 or 26.
     pub fn from_neighbours(neighbours: u64) -> Option<Self> {
         match neighbours {
             6 => Some(Self::Faces),
@@ -42,9 +42,9 @@ impl Connectivity {
 pub struct Run {
     /// The index of its first voxel in the volume.
     pub start: usize,
-    /// Voxels.
+    /// Its length in voxels.
     pub length: usize,
-    /// Not 0.
+    /// The label of its voxels, not 0.
     pub label: u16,
 }
 
@@ -60,7 +60,7 @@ pub struct Component {
 /// All components of a label map, each of one label.
 #[derive(Clone, Debug, Default)]
 pub struct Components {
-    /// In the order of their lowest voxel index.
+    /// The components, in the order of their lowest voxel index.
     pub components: Vec<Component>,
     rows: Rows,
     /// The component of each run.

@@ -12,7 +12,7 @@ const SNAP: f64 = 1e-6;
 /// A ratio of spacings over which nnU-Net resamples the coarse axis apart from the plane.
 const SEPARATE_OVER: f64 = 3.0;
 
-/// Whose output length and sampling positions a resampling follows.
+/// The program whose output length and sampling positions a resampling follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Convention {
@@ -32,7 +32,7 @@ pub enum Order {
     Cubic,
     /// A sinc within three lobes on each side.
     Lanczos,
-    /// From the two neighbours along each axis.
+    /// A value between the two neighbours along each axis.
     Linear,
     /// The nearest voxel's own; halfway, the later one's.
     Nearest,
@@ -77,7 +77,7 @@ impl Sampling {
         self.old == self.new && self.start.abs() < SNAP && (self.step - 1.0).abs() * (self.new as f64) < SNAP
     }
 
-    /// Where a new voxel lies among the old ones, kept within them.
+    /// The position of a new voxel among the old ones, kept within them.
     fn position(&self, index: usize) -> f64 {
         (self.start + self.step * index as f64).clamp(0.0, self.old as f64 - 1.0)
     }

@@ -115,7 +115,7 @@ impl Table {
         self.starts.is_empty()
     }
 
-    /// For a table that only picks voxels: which one makes this new voxel.
+    /// The voxel that makes a new one, in a table that only picks voxels.
     pub fn picks(&self, index: usize) -> Option<usize> {
         (self.taps == 1 && self.weights[index] == 1.0).then(|| self.starts[index] as usize)
     }

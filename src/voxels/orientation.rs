@@ -105,7 +105,7 @@ impl Turn {
             (0..count).map(|index| at(index) * stride).collect()
         });
         let [slices, rows, columns] = &offsets;
-        // Of the right length; each is replaced.
+        // A copy has the right length; each voxel is replaced.
         let mut voxels = old.voxels().to_vec();
         voxels.par_chunks_exact_mut(columns.len()).enumerate().for_each(|(line, out)| {
             let source = &old.voxels()[slices[line / rows.len()] + rows[line % rows.len()]..];

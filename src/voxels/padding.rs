@@ -14,7 +14,7 @@ pub fn filled(values: &[f32], padded: &[u16], size: [usize; 3]) -> Vec<f32> {
     values
 }
 
-/// Where the lines along an axis begin.
+/// The voxels at which the lines along an axis begin.
 fn starts(size: [usize; 3], strides: [usize; 3], axis: usize) -> impl Iterator<Item = usize> {
     let [first, second] = [[1, 2], [0, 2], [0, 1]][axis];
     (0..size[first])
@@ -53,7 +53,7 @@ mod tests {
     fn the_nearest_value_takes_the_place_of_padding() {
         let found = filled(&[9.0, 1.0, 9.0, 9.0, 4.0, 9.0], &[1, 0, 1, 1, 0, 1], [1, 1, 6]);
         assert_eq!(found, [1.0, 1.0, 1.0, 4.0, 4.0, 4.0]);
-        // Of two as near the one before.
+        // Of two voxels that are as near, the one before counts.
         assert_eq!(filled(&[1.0, 9.0, 3.0], &[0, 1, 0], [1, 1, 3]), [1.0, 1.0, 3.0]);
     }
 

@@ -74,7 +74,7 @@ fn upper(voxels: &[f32], holds: impl Fn(f32) -> bool + Sync) -> (Vec<u32>, u32) 
     (counts, lower_bits)
 }
 
-/// Where a rank lies.
+/// The place of a rank among values that were counted by their upper bits.
 struct RankPlace {
     /// Its upper bits.
     upper: usize,
@@ -84,7 +84,7 @@ struct RankPlace {
     rank: u64,
 }
 
-/// Where each rank lies, and the upper bits that are sought; ranks ascend, and all are below the sum of `counts`.
+/// The place of each rank, and the upper bits that are sought; ranks ascend, and all are below the sum of `counts`.
 fn sought(counts: &[u32], ranks: &[u64]) -> (Vec<RankPlace>, Vec<usize>) {
     let (mut places, mut parts) = (Vec::with_capacity(ranks.len()), Vec::new());
     let (mut upper, mut before) = (0, 0);
@@ -137,7 +137,7 @@ fn values_at(
 fn count(voxels: &[f32], len: usize, add: impl Fn(f32, &mut [u32]) -> u32 + Sync) -> (Vec<u32>, u32) {
     let part = voxels.len().div_ceil(rayon::current_num_threads()).clamp(LEAST, MOST);
     let of_part = |voxels: &[f32]| {
-        // Not touched before it is counted in: most values never come.
+        // The memory is not touched before it is counted in: most values never come.
         let mut counts = vec![0; len];
         let bits = voxels.iter().fold(0, |bits, value| bits | add(*value, &mut counts));
         (counts, bits)
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// By sorting.
+    /// The percentiles by sorting.
     fn sorted(voxels: &[f32], foreground: Foreground, percents: &[f64]) -> Option<Vec<f64>> {
         let mut kept: Vec<f64> = voxels
             .iter()

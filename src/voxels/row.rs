@@ -9,7 +9,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Between two voxels, by the share of the second.
+    /// The row of a value between two voxels, by the share of the second.
     pub(super) fn between(voxels: usize, tap: &Tap) -> Self {
         let share = f64::from(tap.weight);
         Self::edged(voxels, [(i64::from(tap.low), 1.0 - share), (i64::from(tap.high), share)])

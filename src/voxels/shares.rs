@@ -28,7 +28,7 @@ struct Between {
 }
 
 impl Way {
-    /// From the grid of a map to that of a scan.
+    /// The way from the grid of a map to that of a scan.
     ///
     /// # Errors
     /// `BAD_GRID` for a grid without voxels, or whose axes have no length or do not span space.
@@ -88,12 +88,12 @@ impl Way {
                 }
             }
         }
-        // Between known bytes, so it is one.
+        // The sum lies between known bytes, and is one.
         if unknown { UNKNOWN } else { sum.round() as u8 }
     }
 }
 
-/// Where a position lies among the voxels of an axis; none beyond them.
+/// The voxels of an axis around a position; none beyond them.
 fn between(position: f64, voxels: usize) -> Option<Between> {
     let last = voxels as f64 - 1.0;
     if !(position >= -REACH && position <= last + REACH) {

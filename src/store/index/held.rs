@@ -120,9 +120,9 @@ impl From<Holds<'_>> for Held {
 /// A file as it lies in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known<'a> {
-    /// Where it lay.
+    /// The path at which the file lay.
     pub path: &'a Path,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
     /// Time of the last change, in nanoseconds since 1970.
     pub mtime_ns: i64,

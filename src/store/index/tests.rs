@@ -50,7 +50,7 @@ fn a_ctime_counts_once_it_is_kept() {
     let out = tempfile::tempdir().unwrap();
     let store = Store::open(out.path()).unwrap();
     let path = Path::new("/x/1");
-    // As versions before it wrote it.
+    // The record is as versions before the time of change wrote it.
     store.reindex(&[(stat("/x/1"), image("1.2", "a"))], &[]).unwrap();
     let known = store.file(path).unwrap().unwrap();
     let now = FileStat { ctime_ns: Some(7), ..stat("/x/1") };

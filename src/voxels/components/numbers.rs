@@ -2,11 +2,11 @@
 
 /// The number of a run or of a component.
 pub(super) trait Number: Copy + Default + Ord + Send + Sync {
-    /// From a place; what does not fit is not asked for.
+    /// The number of a place; none is asked for that does not fit.
     fn from(place: usize) -> Self;
     /// The place.
     fn index(self) -> usize;
-    /// Many of them.
+    /// Wraps many of them.
     fn all(numbers: Vec<Self>) -> Numbers;
 }
 

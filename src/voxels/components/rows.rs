@@ -47,7 +47,7 @@ impl Word {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     width: usize,
-    /// As arrays, since memory of zeros comes untouched then.
+    /// The words are arrays, since memory of zeros comes untouched then.
     words: Vec<[u64; 3]>,
     /// The runs before each row, and all.
     runs: Vec<usize>,
@@ -68,7 +68,7 @@ impl Seen {
 }
 
 impl Rows {
-    /// Of a volume with rows of `width` voxels, at least one.
+    /// The rows of a volume, each of `width` voxels, at least one.
     pub fn new(labels: &[u16], width: usize) -> Self {
         let (rows, of_row) = (labels.len() / width, width.div_ceil(WORD));
         let mut words = vec![[0; 3]; rows * of_row];
@@ -153,14 +153,14 @@ impl Rows {
                 continue;
             }
             let voxels = |place: u32| offsets.map(|offset| offset + index * WORD + place as usize);
-            // Of what overlaps, where the later one of both begins.
+            // Runs that overlap touch where the later one of both begins.
             for place in Ones(a.starts & b.filled | b.starts & a.filled) {
                 touch([runs[0] + a.rank(place) - 1, runs[1] + b.rank(place) - 1], voxels(place));
             }
             if !diagonal {
                 continue;
             }
-            // Of what only touches, where one ends beside where the other begins.
+            // Runs that only touch do so where one ends beside where the other begins.
             let begins_after = b.starts >> 1 | next[1].starts << (WORD - 1);
             for place in Ones(a.ends(next[0]) & begins_after) {
                 let [x, y] = voxels(place);
