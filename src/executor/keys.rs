@@ -89,7 +89,11 @@ impl Joined {
         for (chain, case) in self.inputs.iter().zip(cases) {
             parts.push(match case {
                 // Padding is left out where a scan comes onto another grid.
-                Some(case) => [&chain.scan(&case).0[..], &[u8::from(case.series.is_padded())]].concat(),
+                Some(case) => {
+                    let values = case.series.padding().collect::<Vec<_>>().join("\0");
+                    let padded = [u8::from(case.series.is_padded())];
+                    [&chain.scan(&case).0[..], &padded, values.as_bytes()].concat()
+                }
                 None => b"missing".to_vec(),
             });
         }
@@ -140,8 +144,8 @@ impl Chain {
         let labels = self.labels(case).filter(|_| self.by_labels);
         let base = self.channels.as_ref().map_or(case.series.digest, |channels| channels.scan(case));
         let parts = [&base, &self.assemble, &self.scan].into_iter().chain(labels.as_ref());
-        let padding = (self.by_padding && case.is_padded()).then_some(&b"padding"[..]);
-        Digest::of_parts(parts.map(|part| part.0.as_slice()).chain(padding))
+        let padding = case.padding().filter(|_| self.by_padding);
+        Digest::of_parts(parts.map(|part| part.0.as_slice()).chain(padding.as_deref()))
     }
 
     /// The case as far as the chain's intensities depend on it: its labels seldom take part, so that a corrected
@@ -203,6 +207,9 @@ pub fn labels(
         grid.extend(series.frame_of_reference.as_bytes());
         grid.extend(images.0);
         grid.push(u8::from(apart));
+        // Of several frames, which structures lie in the scan's own.
+        let own = outlines.outlines.frames_beside(&series.frame_of_reference);
+        grid.extend(own.map(u8::from));
     }
     if let Stage::Labels(source) = &plan.stages[source].stage
         && !source.nested().is_empty()
@@ -234,13 +241,12 @@ pub fn volume(labels: Digest) -> Digest {
 
 /// The key of what is measured of a case after a chain, in voxels that `counted` names: `labels` where these decide.
 ///
-/// Voxels that only pad a scan (`padded`) are not counted.
-pub fn measure(counted: Counted, scan: Digest, labels: Option<Digest>, padded: bool) -> Digest {
+/// Voxels that only pad a scan are not counted: `padding` as [`BoundCase::padding`] has it.
+pub fn measure(counted: Counted, scan: Digest, labels: Option<Digest>, padding: Option<&[u8]>) -> Digest {
     let counted = json!(counted).to_string();
     let labels = labels.as_ref().map_or(&[][..], |labels| &labels.0);
-    let padded = padded.then_some(&b"padding"[..]);
     let parts = [SCHEMA, b"measure 1", counted.as_bytes(), &scan.0, labels];
-    Digest::of_parts(parts.into_iter().chain(padded))
+    Digest::of_parts(parts.into_iter().chain(padding))
 }
 
 /// What a training depends on beside its dataset: its configuration, that of its samples, and

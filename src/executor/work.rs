@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::dicom::{PADDED, says_between};
+use tomoflow_connectors::dicom::{padding_values, says_between};
 use tomoflow_connectors::planes::{Plane, planes};
 use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::{Digest, Real, Reject};
@@ -143,7 +143,12 @@ impl SeriesRow {
 
     /// Whether its files say which values only pad it.
     pub fn is_padded(&self) -> bool {
-        self.notes.iter().any(|note| note == PADDED)
+        self.notes.iter().any(|note| padding_values(note).is_some())
+    }
+
+    /// The values that its files say pad it, where the index knows them.
+    pub fn padding(&self) -> impl Iterator<Item = &str> {
+        self.notes.iter().filter_map(|note| padding_values(note)).filter(|values| !values.is_empty())
     }
 
     /// What tables show of it, or of what was made of it: rows are named by this, and by nothing else of a series.

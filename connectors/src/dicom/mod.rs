@@ -20,7 +20,7 @@ pub use header::{
     Frame, HeaderReader, Instance, MoreTags, PixelFormat, READING, Record, Tags, can_be_kept, read_record,
     read_record_with,
 };
-pub use padding::{PADDED, padding_of};
+pub use padding::{PADDED, padding_of, padding_values};
 pub use pixels::{load_scan, same_values};
 pub use short::{ShortError, Unfit, load_short};
 pub use stack::{

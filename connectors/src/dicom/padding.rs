@@ -9,8 +9,23 @@ use super::pixels::with_image;
 use crate::planes::{self, Plane, planes};
 use crate::{LabelMap, Reject, Scan};
 
-/// The note of scans whose files say which values pad them.
+/// The note of scans whose files say which values pad them: the word, and mostly the values, `PADDING: -2000` or
+/// `PADDING: -2000 to -1900`. Earlier versions kept the word alone.
 pub const PADDED: &str = "PADDING";
+
+/// The values that a note says pad a scan, empty where it does not say which; `None` of another note.
+///
+/// # Examples
+/// ```
+/// use tomoflow_connectors::dicom::padding_values;
+/// assert_eq!(padding_values("PADDING: -2000"), Some("-2000"));
+/// assert_eq!(padding_values("PADDING"), Some(""));
+/// assert_eq!(padding_values("NO_PREAMBLE"), None);
+/// ```
+pub fn padding_values(note: &str) -> Option<&str> {
+    let rest = note.strip_prefix(PADDED)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(": ") }
+}
 
 /// The lowest and the highest value of padding; none where a slice has none.
 type Ends = Option<[f32; 2]>;

@@ -108,6 +108,11 @@ fn digest(object: &Object<'_, '_>, referenced_series: &[String]) -> Digest {
     let size = [format.rows as usize, format.columns as usize];
     if grid::place(&frames, size, object.sourced()).is_ok_and(|placed| placed.anew) {
         part(b"as thick as it says");
+        // Where frames say no distance, how thick they are decides how many were left out.
+        if frames.iter().all(|frame| frame.gap_mm.is_none()) {
+            let thickness = frames.iter().find_map(|frame| frame.thickness_mm);
+            part(&thickness.map_or(0.0, |thickness| thickness.0).to_le_bytes());
+        }
     }
     match &object.image.stored {
         Stored::Missing | Stored::Decoded { .. } => {}

@@ -71,6 +71,14 @@ impl Outlines {
         let other = |place| !self.frame_of(place).is_empty() && self.frame_of(place) != frame;
         !frame.is_empty() && (0..self.parts.len()).any(other)
     }
+
+    /// Of each structure or segment, whether it lies in this frame of reference or names none, where the file's
+    /// structures lie in several; nothing where all lie in one.
+    pub fn frames_beside(&self, frame: &str) -> impl Iterator<Item = bool> {
+        let named: BTreeSet<&str> = (0..self.parts.len()).map(|place| self.frame_of(place)).collect();
+        let parts = if named.len() > 1 { self.parts.len() } else { 0 };
+        (0..parts).map(move |place| ["", frame].contains(&self.frame_of(place)))
+    }
 }
 
 /// What the index keeps.
@@ -148,9 +156,17 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
     }
     for structure in &set.structures {
         part(structure.name.as_bytes());
-        if structure.shared == Shared::Ambiguous {
+        match structure.shared {
+            Shared::No => {}
+            // It is told of.
+            Shared::InOrder => part(b"in order"),
             // It was drawn once with contours of others.
-            part(b"ambiguous");
+            Shared::Ambiguous => part(b"ambiguous"),
+        }
+        // They are told of by their words.
+        for (kind, count) in &structure.unknown_types {
+            part(kind.as_bytes());
+            part(&count.to_le_bytes());
         }
         for contour in &structure.contours {
             part(&[u8::from(contour.kind == ContourKind::Closed)]);

@@ -151,8 +151,9 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
         instance.notes.push("RESCALE_EMPTY: taken for a slope of 1 and an intercept of 0".to_owned());
     }
     // A table makes other values of it.
-    if !table && padding(dataset, &pixels).is_some() {
-        instance.notes.push(PADDED.to_owned());
+    if !table && let Some([low, high]) = padding(dataset, &pixels) {
+        let to = if low == high { String::new() } else { format!(" to {high}") };
+        instance.notes.push(format!("{PADDED}: {low}{to}"));
     }
     instance.refusal = refusal.or(unfolding).or(unscaled).map(str::to_owned);
     instance.pixels = pixels;
