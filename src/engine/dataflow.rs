@@ -340,7 +340,8 @@ impl<'s> Built<'s, '_> {
             }
             let case = if by_labels { case } else { chain.seen(case) };
             let labels = chain.labels(&case).filter(|_| by_labels);
-            let key = keys::measure(measured.counted, chain.scan(&case), labels, case.first().padding().as_deref());
+            let key =
+                keys::measure(measured.counted, chain.scan(&case), labels, case.first().padding().as_deref());
             Some((Action { key, stage, work: Work::Measure(case) }, ()))
         });
         let left = self.act(wanted);

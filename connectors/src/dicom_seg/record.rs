@@ -11,7 +11,7 @@ use super::object::{Object, SegmentationType};
 use crate::dicom::header::image::Stored;
 use crate::dicom::{Dataset, Frame, Head};
 use crate::digest::Parts;
-use crate::rtstruct::{Form, Instances, OutlinePart, Outlines};
+use crate::rtstruct::{Form, Instances, OutlinePart, Outlines, moment};
 use crate::{Digest, Reject};
 
 /// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
@@ -33,7 +33,7 @@ pub(crate) fn outlines(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<Outline
         sop_uid: text(tags::SOP_INSTANCE_UID),
         patient_id: dataset.decoded_text(tags::PATIENT_ID, characters.as_ref()).unwrap_or_default(),
         referenced_series,
-        date_time: text(tags::CONTENT_DATE) + &text(tags::CONTENT_TIME),
+        date_time: moment(&text(tags::CONTENT_DATE), &text(tags::CONTENT_TIME)),
         digest,
         parts: parts(&object, !frame.is_empty()),
         instances: instances(&object),

@@ -26,6 +26,8 @@ pub struct LeftOut {
     /// The share of the area of all contours that lies beyond the grid, of those beside it and of those that it
     /// cuts, from 0 to 1.
     pub beyond_share: f64,
+    /// Those that are there a second time, which would undo the first.
+    pub repeated: usize,
     /// Points, lines, and closed contours of fewer than three corners.
     pub without_area: usize,
     /// Closed contours whose corners are no triples of numbers.
@@ -52,6 +54,7 @@ impl LeftOut {
     /// | `CONTOUR_BEYOND_SCAN` | contours, or parts of them, beside the grid |
     /// | `CONTOUR_TYPE` | contours of a type that is not known |
     /// | `CONTOUR_UNREADABLE` | contours whose corners cannot be read |
+    /// | `CONTOUR_REPEATED` | contours that are there more than once, drawn once |
     /// | `ROI_NUMBER_REPEATED` | contours were told apart by their order alone |
     ///
     /// # Examples
@@ -86,6 +89,13 @@ impl LeftOut {
             );
             tell("CONTOUR_BEYOND_SCAN", message, "was the scan cropped, or does it lack slices?");
         }
+        if self.repeated > 0 {
+            let message = format!(
+                "each contour once expected, {} of {contours} are there before: drawn once",
+                self.repeated
+            );
+            tell("CONTOUR_REPEATED", message, "the structure was exported twice: look at what it should be");
+        }
         for (kind, count) in &self.unknown_types {
             let kind = if kind.is_empty() { "none" } else { kind };
             let message = format!(
@@ -112,12 +122,13 @@ mod tests {
             beyond_share: 0.25,
             unreadable: 1,
             off_slice: 1,
+            repeated: 1,
             shared: Shared::InOrder,
             unknown_types: [("SPLINE".to_owned(), 2), (String::new(), 1)].into(),
             ..LeftOut::default()
         };
         let codes: Vec<String> = left.told().into_iter().map(|told| told.code).collect();
-        let wanted = "ROI_NUMBER_REPEATED CONTOUR_OFF_SLICE CONTOUR_BEYOND_SCAN CONTOUR_TYPE CONTOUR_TYPE \
+        let wanted = "ROI_NUMBER_REPEATED CONTOUR_OFF_SLICE CONTOUR_BEYOND_SCAN CONTOUR_REPEATED CONTOUR_TYPE CONTOUR_TYPE \
                       CONTOUR_UNREADABLE";
         assert_eq!(codes.join(" "), wanted);
         assert!(left.all());

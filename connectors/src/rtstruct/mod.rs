@@ -15,4 +15,5 @@ pub use kind::ContourKind;
 pub use left_out::LeftOut;
 pub use rasterise::{Drawn, rasterise, rasterise_between};
 pub use read::{Contour, Shared, Structure, StructureSet, read_structures};
+pub(crate) use record::moment;
 pub use record::{Form, OutlinePart, Outlines};

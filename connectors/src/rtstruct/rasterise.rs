@@ -1,8 +1,10 @@
 //! Outlines to label maps: even-odd at voxel centres, in index space.
 
 mod area;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::kind::ContourKind;
 use super::left_out::LeftOut;
@@ -12,6 +14,8 @@ use crate::{Geometry, LabelMap, Overlap, Reject};
 
 /// How far a contour may lie from a slice's plane, in slices.
 const PLANE_TOLERANCE: f64 = 0.2;
+/// How far contours of one plane may lie from each other, in slices: what exports round, and no more.
+const SAME_PLANE: f64 = 0.05;
 
 /// Outlines on a grid.
 #[derive(Clone, Debug)]
@@ -45,7 +49,9 @@ impl Drawn {
 
 /// Draws structures on a grid; `label_of` gives a structure's label by its name, `None` to leave it out.
 ///
-/// Contours of one structure on a slice combine by exclusive or; where labels overlap, the higher wins.
+/// Contours of one structure in a plane combine by exclusive or, so that one within another is a hole. One that is
+/// there twice is drawn once, and of several planes at one slice each is drawn, as a program draws them that shows the
+/// slice. Where labels overlap, the higher wins.
 ///
 /// # Errors
 /// A [`Reject`] for a grid whose axes do not span space, and `ROI_NUMBER_REPEATED` for a structure that was asked
@@ -101,7 +107,9 @@ pub fn rasterise_between(
     let (mut structures, mut over) = (Vec::new(), Overlap::default());
     for (label, structure) in wanted {
         let (slices, left_out) = sorted(structure, label, geometry, &sites)?;
-        for (site, crossings) in slices {
+        let sites_of =
+            slices.into_iter().flat_map(|(site, planes)| planes.into_iter().map(move |one| (site, one.1)));
+        for (site, crossings) in sites_of {
             let (voxels, place) = match site.checked_sub(sites.depth) {
                 Some(place) => (&mut beside[..], place),
                 None => (labels.voxels_mut(), site),
@@ -133,13 +141,16 @@ fn ambiguous(structure: &Structure) -> Reject {
     )
 }
 
+/// The planes at one slice in which contours lie: their heights, and where these cross its rows.
+type PlanesAt = Vec<(f64, Crossings)>;
+
 /// A structure's contours by the slice that they lie on, and what became of them.
 fn sorted(
     structure: &Structure,
     label: u16,
     geometry: &Geometry,
     sites: &Sites,
-) -> Result<(BTreeMap<usize, Crossings>, LeftOut), Reject> {
+) -> Result<(BTreeMap<usize, PlanesAt>, LeftOut), Reject> {
     let [_, rows, columns] = geometry.size;
     let mut left_out = LeftOut {
         structure: structure.name.clone(),
@@ -149,7 +160,8 @@ fn sorted(
         shared: structure.shared,
         ..LeftOut::default()
     };
-    let (mut slices, mut whole, mut inside) = (BTreeMap::new(), 0.0, 0.0);
+    let (mut slices, mut whole, mut inside) = (BTreeMap::<usize, PlanesAt>::new(), 0.0, 0.0);
+    let mut seen = HashSet::new();
     for contour in &structure.contours {
         match (contour.kind, contour.points.len()) {
             // Counted by type.
@@ -165,11 +177,20 @@ fn sorted(
             _ => {}
         }
         match place(contour, geometry, sites)? {
-            ContourPlace::On(site, corners) => {
+            ContourPlace::On(..) if !seen.insert(contour.corners_as_bits()) => left_out.repeated += 1,
+            ContourPlace::On(site, height, corners) => {
                 left_out.drawn += 1;
                 whole += area::of(&corners);
                 inside += area::within(&corners, [rows, columns]);
-                slices.entry(site).or_insert_with(|| Crossings::new(rows)).add(&corners);
+                let planes = slices.entry(site).or_default();
+                let place = planes.iter().position(|(of, _)| (of - height).abs() <= SAME_PLANE);
+                let place = place.unwrap_or_else(|| {
+                    planes.push((height, Crossings::new(rows)));
+                    planes.len() - 1
+                });
+                if let Some((_, crossings)) = planes.get_mut(place) {
+                    crossings.add(&corners);
+                }
             }
             ContourPlace::Beyond(corners) => {
                 left_out.beyond += 1;
@@ -227,8 +248,8 @@ impl Sites {
 
 /// Where a contour lies, with its corners as (row, column).
 enum ContourPlace {
-    /// On a site.
-    On(usize, Vec<[f64; 2]>),
+    /// On a site, at a height along the grid.
+    On(usize, f64, Vec<[f64; 2]>),
     /// Before the first slice, or after the last.
     Beyond(Vec<[f64; 2]>),
     /// Between slices, or across them.
@@ -250,11 +271,12 @@ fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Contou
         (lowest, highest) = (lowest.min(slice), highest.max(slice));
         corners.push([row, column]);
     }
-    if let Some((site, height)) = sites.nearest((lowest + highest) / 2.0) {
+    let middle = (lowest + highest) / 2.0;
+    if let Some((site, height)) = sites.nearest(middle) {
         let away = (lowest - height).abs().max((highest - height).abs());
         // A little more than the tolerance, so that rounded decimal strings do not decide.
         if away <= PLANE_TOLERANCE + 1e-6 {
-            return Ok(ContourPlace::On(site, corners));
+            return Ok(ContourPlace::On(site, middle, corners));
         }
     }
     let beyond = highest < 0.0 || lowest > sites.depth as f64 - 1.0;
@@ -294,141 +316,5 @@ impl Crossings {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::PatientPoint;
-
-    fn square(from: f64, to: f64, z: f64) -> Contour {
-        let corners = [[from, from], [to, from], [to, to], [from, to]];
-        let points = corners.map(|[x, y]| PatientPoint([x, y, z])).to_vec();
-        Contour { kind: ContourKind::Closed, sop_uid: String::new(), points }
-    }
-
-    fn set(structures: &[(&str, Vec<Contour>)]) -> StructureSet {
-        let structure = |(name, contours): &(&str, Vec<Contour>)| Structure {
-            name: (*name).to_owned(),
-            contours: contours.clone(),
-            ..Structure::default()
-        };
-        StructureSet { structures: structures.iter().map(structure).collect(), nameless: 0 }
-    }
-
-    fn draw(set: &StructureSet) -> Drawn {
-        let geometry = Geometry::axis_aligned([3, 8, 8], [2.0, 1.0, 1.0]);
-        let label = |name: &str| match name {
-            "a" => Some(1),
-            "b" => Some(2),
-            _ => None,
-        };
-        rasterise(set, &label, &geometry).unwrap()
-    }
-
-    fn count(drawn: &Drawn, slice: usize, label: u16) -> usize {
-        drawn.labels.slice(slice).iter().filter(|&&found| found == label).count()
-    }
-
-    #[test]
-    fn a_square_covers_the_centres_inside() {
-        let drawn = draw(&set(&[("a", vec![square(1.5, 4.5, 2.0)])]));
-        assert_eq!((count(&drawn, 1, 1), count(&drawn, 0, 1)), (9, 0));
-        assert_eq!(drawn.labels.slice(1)[2 * 8 + 2], 1);
-    }
-
-    #[test]
-    fn a_square_inside_is_a_hole_and_the_higher_label_wins() {
-        let ring = vec![square(0.5, 5.5, 0.0), square(1.5, 4.5, 0.0)];
-        let drawn = draw(&set(&[("b", vec![square(0.5, 1.5, 0.0)]), ("a", ring)]));
-        assert_eq!(count(&drawn, 0, 1), 25 - 9 - 1);
-        assert_eq!(count(&drawn, 0, 2), 1);
-    }
-
-    #[test]
-    fn contours_off_slice_and_without_area_are_counted() {
-        let mut point = square(1.5, 2.5, 0.0);
-        point.kind = ContourKind::Open;
-        let mut line = square(1.5, 2.5, 0.0);
-        line.points.truncate(2);
-        let contours =
-            vec![square(1.5, 4.5, 1.0), square(1.5, 4.5, 2.5), square(1.5, 4.5, 99.0), point, line];
-        let drawn = draw(&set(&[("a", contours), ("other", vec![square(1.5, 4.5, 1.0)])]));
-        assert_eq!((drawn.off_slice, drawn.skipped), (3, 2));
-        let [left] = &drawn.structures[..] else { panic!("one structure was asked for") };
-        assert_eq!((left.off_slice, left.beyond, left.without_area, left.drawn), (2, 1, 2, 0));
-        assert_eq!(drawn.nothing().unwrap().code, "CONTOUR_OFF_SLICE");
-        assert!(drawn.labels.voxels().iter().all(|&label| label == 0));
-        let near = draw(&set(&[("a", vec![square(1.5, 4.5, 2.4)])]));
-        assert_eq!(count(&near, 1, 1), 9);
-    }
-
-    #[test]
-    fn shared_edges_and_the_border_are_counted_once() {
-        let halves = draw(&set(&[("a", vec![square(1.0, 3.0, 0.0)])]));
-        assert_eq!(count(&halves, 0, 1), 4);
-        let beyond = draw(&set(&[("a", vec![square(-1e300, 1e300, 0.0)])]));
-        assert_eq!(count(&beyond, 0, 1), 64);
-    }
-
-    #[test]
-    fn what_lies_beside_the_grid_is_told_as_a_share() {
-        let half = draw(&set(&[("a", vec![square(3.5, 11.5, 0.0)])]));
-        // The grid ends at 7.5: a quarter of the square lies on it.
-        assert!((half.structures[0].beyond_share - 0.75).abs() < 1e-12);
-        assert_eq!(half.told()[0].code, "CONTOUR_BEYOND_SCAN");
-        assert_eq!(half.nothing(), None);
-        let after = draw(&set(&[("a", vec![square(1.5, 4.5, 4.0), square(1.5, 4.5, 6.0)])]));
-        assert_eq!((after.structures[0].beyond, after.structures[0].beyond_share), (1, 0.5));
-        let away = draw(&set(&[("a", vec![square(20.0, 30.0, 0.0)])]));
-        assert_eq!(away.structures[0].beyond_share, 1.0);
-        let whole = draw(&set(&[("a", vec![square(-0.5, 7.5, 0.0)])]));
-        assert!(whole.told().is_empty());
-        assert_eq!(draw(&set(&[("a", vec![square(-1e300, 1e300, 0.0)])])).structures[0].beyond_share, 1.0);
-    }
-
-    #[test]
-    fn a_structure_whose_contours_cannot_be_told_is_refused_when_it_is_asked_for() {
-        let mut two = set(&[("a", vec![]), ("other", vec![square(1.5, 4.5, 0.0)])]);
-        two.structures[0].shared = Shared::Ambiguous;
-        let geometry = Geometry::axis_aligned([1, 8, 8], [1.0; 3]);
-        let reject = rasterise(&two, &|_| Some(1), &geometry).unwrap_err();
-        assert_eq!(reject.code, "ROI_NUMBER_REPEATED");
-        let other = rasterise(&two, &|name| (name == "other").then_some(1), &geometry).unwrap();
-        assert_eq!(count(&other, 0, 1), 9);
-    }
-
-    #[test]
-    fn between_planes_contours_lie_on_slices() {
-        let geometry = Geometry::axis_aligned([4, 8, 8], [2.0, 1.0, 1.0]);
-        let heights = [0.0, 0.7, 1.5, 3.0];
-        let at = |heights: &[f64]| heights.iter().map(|h| square(1.5, 4.5, 2.0 * h)).collect::<Vec<_>>();
-        let draw = |contours| {
-            let set = set(&[("a", contours)]);
-            let drawn = rasterise_between(&set, &|_| Some(1), &geometry, &heights).unwrap();
-            ([0, 1, 2, 3].map(|slice| count(&drawn, slice, 1)), drawn.off_slice)
-        };
-        // Plane 1 lies nearer to the slice at 0.7, plane 2 to that at 1.5.
-        assert_eq!(draw(at(&[0.7])), ([0, 9, 0, 0], 0));
-        assert_eq!(draw(at(&[1.5])), ([0, 0, 9, 0], 0));
-        assert_eq!(draw(at(&heights)), ([9; 4], 0));
-        // What was drawn on a plane itself stays as it was drawn.
-        let mut both = at(&[0.7, 1.5]);
-        both.push(square(1.5, 2.5, 2.0));
-        assert_eq!(draw(both), ([0, 1, 9, 0], 0));
-        assert_eq!(draw(at(&[0.35, -0.3, 3.3])), ([0; 4], 3));
-        assert_eq!(
-            rasterise_between(&set(&[]), &|_| None, &geometry, &[0.0, 1.0]).unwrap_err().code,
-            "BAD_GEOMETRY"
-        );
-    }
-
-    #[test]
-    fn a_flat_grid_is_refused() {
-        let geometry = Geometry::axis_aligned([1, 2, 2], [0.0, 1.0, 1.0]);
-        let set = set(&[("a", vec![square(0.5, 1.5, 0.0)])]);
-        let reject = rasterise(&set, &|_| Some(1), &geometry).unwrap_err();
-        assert_eq!(reject.code, "BAD_GEOMETRY");
     }
 }

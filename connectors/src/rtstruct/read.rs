@@ -61,6 +61,13 @@ pub struct Contour {
     pub points: Vec<PatientPoint>,
 }
 
+impl Contour {
+    /// Its corners as they are, so that one that is there twice can be told.
+    pub(super) fn corners_as_bits(&self) -> Vec<[u64; 3]> {
+        self.points.iter().map(|point| point.0.map(f64::to_bits)).collect()
+    }
+}
+
 /// Reads the contours of an RTSTRUCT file.
 ///
 /// # Errors

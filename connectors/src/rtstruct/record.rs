@@ -1,7 +1,7 @@
 //! What the index keeps of a file of labels.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use dicom_dictionary_std::tags;
 use serde::{Deserialize, Serialize};
@@ -95,13 +95,22 @@ pub(crate) fn outlines(dataset: &Dataset<'_>) -> Outlines {
             .decoded_text(tags::PATIENT_ID, dataset.character_set().as_ref())
             .unwrap_or_default(),
         referenced_series,
-        date_time: text(tags::STRUCTURE_SET_DATE) + &text(tags::STRUCTURE_SET_TIME),
+        date_time: moment(&text(tags::STRUCTURE_SET_DATE), &text(tags::STRUCTURE_SET_TIME)),
         digest,
         parts: set.structures.iter().map(|structure| part(structure, &frames)).collect(),
         instances: instances(dataset, &set),
         structures: set.structures.into_iter().map(|structure| structure.name).collect(),
         frames,
     }
+}
+
+/// A date and a time as a text that sorts by them: one without a date comes before all that have one. Dates and times
+/// with dots, dashes or colons, as earlier editions of the standard had them, are the same as without.
+pub(crate) fn moment(date: &str, time: &str) -> String {
+    let digits = |text: &str| text.chars().filter(|letter| !".-:".contains(*letter)).collect::<String>();
+    let fraction = time.find('.').map_or("", |at| &time[at..]);
+    let time = time.strip_suffix(fraction).unwrap_or(time);
+    format!("{:0>8}{}{fraction}", digits(date), digits(time))
 }
 
 fn part(structure: &Structure, frames: &[String]) -> OutlinePart {
@@ -168,7 +177,12 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
             part(kind.as_bytes());
             part(&count.to_le_bytes());
         }
+        let mut seen = HashSet::new();
         for contour in &structure.contours {
+            if !contour.points.is_empty() && !seen.insert(contour.corners_as_bits()) {
+                // It undid the first once.
+                part(b"once");
+            }
             part(&[u8::from(contour.kind == ContourKind::Closed)]);
             part(contour.sop_uid.as_bytes());
             let points: Vec<u8> =
@@ -177,4 +191,25 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
         }
     }
     parts.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_sort_by_date_and_then_by_time() {
+        let sorted = [
+            moment("", ""),
+            moment("", "230000"),
+            moment("20200105", "235959.9"),
+            moment("2020.01.06", "08:00:00"),
+            moment("20200106", "080000.5"),
+            moment("20210101", ""),
+        ];
+        assert!(sorted.is_sorted(), "{sorted:?}");
+        // As earlier versions kept them.
+        assert_eq!(moment("20200105", "120000.25"), "20200105120000.25");
+        assert_eq!(moment("2020.01.05", "12:00:00"), moment("20200105", "120000"));
+    }
 }

@@ -56,7 +56,8 @@ impl BoundCase {
     /// What of the padding of its scans a result depends on: that they have some, and the values where they are known.
     pub fn padding(&self) -> Option<Vec<u8>> {
         let values = self.scans().flat_map(|series| series.padding());
-        self.is_padded().then(|| std::iter::once("padding").chain(values).collect::<Vec<_>>().join("\0").into())
+        self.is_padded()
+            .then(|| std::iter::once("padding").chain(values).collect::<Vec<_>>().join("\0").into())
     }
 
     /// What is worth knowing of its channels, for tables: their names, and which are missing.
