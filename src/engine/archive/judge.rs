@@ -105,12 +105,13 @@ impl Archive {
         let Stage::Instances(source) = &self.plan.stages[reader.source].stage else {
             return Ok(Judgement::default());
         };
-        let mut instances = Vec::with_capacity(digests.len());
+        let (mut instances, mut left_out) = (Vec::with_capacity(digests.len()), 0);
         for (record, digest) in self.store.records(&digests)?.into_iter().zip(&digests) {
-            if let Record::Instance(instance) = record
-                && source.keeps(&instance.tags)
-            {
+            let Record::Instance(instance) = record else { continue };
+            if source.keeps(&instance.tags) {
                 instances.push((instance, *digest));
+            } else {
+                left_out += 1;
             }
         }
         let all: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
@@ -132,7 +133,12 @@ impl Archive {
             let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
             judgement.0.push(match part.verdict {
                 Ok(assembled) => {
-                    let (row, list) = series_row(key.into(), number, &assembled, &instances);
+                    let (mut row, list) = series_row(key.into(), number, &assembled, &instances);
+                    if left_out > 0 {
+                        // A part of a series looks like a whole scan.
+                        let of = left_out + instances.len();
+                        row.notes.push(format!("WHERE_SPLITS_SERIES: {left_out} of {of} images left out"));
+                    }
                     judgement.1.push((row.list, list));
                     Verdict::Accepted(Arc::new(row))
                 }

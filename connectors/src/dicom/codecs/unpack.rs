@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use dicom_dictionary_std::uids;
+
 use super::lut::ModalityLut;
 use crate::dicom::header::instance::PixelFormat;
 
@@ -83,6 +85,21 @@ impl StoredFrame<'_> {
     }
 }
 
+/// Whether the values of a frame may differ from those that were acquired: JPEG but for process 14, JPEG-LS and JPEG
+/// 2000 with losses, high throughput and JPEG XL alike.
+fn is_lossy(format: &PixelFormat) -> bool {
+    const LOSSY: [&str; 7] = [
+        uids::JPEG_BASELINE8_BIT,
+        uids::JPEG_EXTENDED12_BIT,
+        uids::JPEGLS_NEAR_LOSSLESS,
+        uids::JPEG2000,
+        uids::JPEG2000MC,
+        uids::HTJ2K,
+        uids::JPEGXL,
+    ];
+    LOSSY.contains(&format.transfer_syntax.as_str())
+}
+
 /// How a stored sample becomes a value: BitsStored ending at HighBit, the rest masked away.
 struct Unpack<'a> {
     samples: &'a Samples<'a>,
@@ -102,7 +119,11 @@ impl<'a> Unpack<'a> {
         [slope, intercept]: [f64; 2],
         lut: Option<&'a ModalityLut>,
     ) -> Self {
-        let bits = u32::from(format.bits_stored.clamp(1, 32));
+        let bits = match is_lossy(format) {
+            // What a lossy codec gives may lie a little above the greatest that BitsStored hold: nothing is masked away.
+            true if !format.signed && format.high_bit + 1 == format.bits_stored => 32,
+            _ => u32::from(format.bits_stored.clamp(1, 32)),
+        };
         let shift = (u32::from(format.high_bit) + 1).saturating_sub(bits).min(31);
         Self { samples, float: format.float, signed: format.signed, shift, bits, slope, intercept, lut }
     }

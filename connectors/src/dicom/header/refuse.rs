@@ -98,6 +98,10 @@ pub(crate) fn on_storage(
         return Some("UNSUPPORTED_PIXEL_FORMAT");
     }
     let described = dataset.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).len();
+    if described > pixels.stored_frames as usize {
+        // A shorter volume would be called whole.
+        return Some("FRAME_COUNT");
+    }
     let undescribed = pixels.stored_frames > MOST_UNDESCRIBED && pixels.stored_frames as usize > described;
     match on_layout(pixels, layout) {
         None | Some("UNSUPPORTED_TRANSFER_SYNTAX") if undescribed => Some("IMPLAUSIBLE_SIZE"),

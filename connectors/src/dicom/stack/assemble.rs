@@ -62,12 +62,28 @@ pub fn assemble_comparing(
     rules: Rules,
     same: impl FnMut(usize, usize) -> bool,
 ) -> Vec<StackPart> {
+    let patients = several(instances.iter().map(|instance| instance.patient_id.as_str()));
     let judged = match distinct(instances, same) {
-        Ok((kept, notes)) => judge_all(&kept, &notes, rules),
+        _ if patients > 1 => {
+            let message = format!("one patient expected, {patients} found under one SeriesInstanceUID");
+            vec![Judged::new(Err(reject("MIXED_PATIENTS", message)), 0..instances.len())]
+        }
+        Ok((kept, mut notes)) => {
+            let studies = several(instances.iter().map(|instance| instance.study_uid.as_str()));
+            if studies > 1 {
+                notes.push(format!("MIXED_STUDIES: {studies}"));
+            }
+            judge_all(&kept, &notes, rules)
+        }
         Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
     };
     let part = |(number, Judged { verdict, instances })| StackPart { number, verdict, instances };
     (0..).zip(judged).map(part).collect()
+}
+
+/// How many different texts there are, empty ones apart.
+fn several<'t>(texts: impl Iterator<Item = &'t str>) -> usize {
+    texts.filter(|text| !text.is_empty()).collect::<BTreeSet<_>>().len()
 }
 
 type Verdict = Result<Assembled, Reject>;

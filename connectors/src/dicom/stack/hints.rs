@@ -17,6 +17,10 @@ fn hint(code: &str) -> &'static str {
         "MIXED_MATRIX" | "MIXED_ORIENTATION" | "MIXED_FRAME_OF_REFERENCE" | "LOCALIZER" => {
             "scouts and single planes beside a stack are left out"
         }
+        "MIXED_PATIENTS" => "two series were given one UID: give each its own, or leave one out with `where`",
+        "FRAME_COUNT" => {
+            "NumberOfFrames says fewer frames than are described one by one: export the file again"
+        }
         "COLOUR" | "SECONDARY_CAPTURE" | "PROJECTION" => "not a slice of a volume; exclude it with `where`",
         "NO_GEOMETRY" => "position, orientation and pixel spacing are needed; the image has not all of them",
         "BAD_GEOMETRY" => "orientation must be two perpendicular unit vectors, and spacing positive",
