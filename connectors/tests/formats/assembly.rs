@@ -441,3 +441,19 @@ fn slices_of_a_series_each_are_gathered_to_one_scan() {
     shared[1].series_uid = shared[0].series_uid.clone();
     assert_eq!(gathered(&shared), None);
 }
+
+#[test]
+fn slices_of_two_patients_are_no_scan_and_those_of_two_studies_are_told() {
+    let mut slices = stack(&[0.0, 1.0, 2.0, 3.0]);
+    slices[2].patient_id = "another".to_owned();
+    let parts = assemble(&slices.iter().collect::<Vec<_>>());
+    let [part] = &parts[..] else { panic!("{parts:?}") };
+    assert_eq!(part.verdict.as_ref().unwrap_err().code, "MIXED_PATIENTS");
+    assert_eq!(part.instances.len(), 4);
+    // One that says nothing is nobody else's.
+    slices[2].patient_id.clear();
+    slices[1].study_uid = "1.2.9".to_owned();
+    let parts = assemble(&slices.iter().collect::<Vec<_>>());
+    let notes = &parts[0].verdict.as_ref().unwrap().notes;
+    assert!(parts.len() == 1 && notes.contains(&"MIXED_STUDIES: 2".to_owned()), "{notes:?}");
+}

@@ -128,6 +128,8 @@ fn what_cannot_be_part_of_a_volume_is_refused_by_name() {
         (refusal((0x5200, 0x9229), b"SQ", &shared_rescale(b"0 ")), "BAD_RESCALE"),
         (refusal((0x5200, 0x9229), b"SQ", &shared_rescale(b"- ")), "BAD_RESCALE"),
         (refusal((0x0028, 0x0010), b"US", &[0xFF, 0xFF]), "TRUNCATED"),
+        // Two frames are described, and NumberOfFrames says nothing of a second one.
+        (refusal((0x5200, 0x9230), b"SQ", &[0xFE, 0xFF, 0x00, 0xE0, 0, 0, 0, 0].repeat(2)), "FRAME_COUNT"),
     ];
     for (found, wanted) in cases {
         assert_eq!(found.as_deref(), Some(wanted));

@@ -208,6 +208,14 @@ mod tests {
         }
     }
 
+    /// A lossy codec overshoots at edges: 4100 where 4095 is the greatest.
+    #[test]
+    fn what_a_lossy_codec_gives_does_not_wrap_around() {
+        let lossy = |uid: &str| PixelFormat { transfer_syntax: uid.to_owned(), ..format(16, 12, 11, false) };
+        assert_eq!(values(&lossy(uids::JPEG2000), &[0x04, 0x10], false), [4100.0]);
+        assert_eq!(values(&lossy(uids::JPEG2000_LOSSLESS), &[0x04, 0x10], false), [4.0]);
+    }
+
     #[test]
     fn bits_are_masked_shifted_and_sign_extended() {
         assert_eq!(values(&format(16, 12, 11, true), &[0xFF, 0x0F, 0x00, 0xF8], false), [-1.0, -2048.0]);

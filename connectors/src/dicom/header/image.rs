@@ -150,10 +150,13 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
     if frames::rescale_is_empty(dataset) {
         instance.notes.push("RESCALE_EMPTY: taken for a slope of 1 and an intercept of 0".to_owned());
     }
-    // A table makes other values of it.
-    if !table && let Some([low, high]) = padding(dataset, &pixels) {
+    if let Some([low, high]) = padding(dataset, &pixels) {
         let to = if low == high { String::new() } else { format!(" to {high}") };
-        instance.notes.push(format!("{PADDED}: {low}{to}"));
+        instance.notes.push(match table {
+            false => format!("{PADDED}: {low}{to}"),
+            // A table makes other values of it, and may make them of other samples as well.
+            true => format!("PADDING_UNUSED: {low}{to}, which a look-up table changes"),
+        });
     }
     instance.refusal = refusal.or(unfolding).or(unscaled).map(str::to_owned);
     instance.pixels = pixels;
