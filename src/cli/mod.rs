@@ -25,6 +25,7 @@ mod threads;
 pub mod top;
 pub mod types;
 pub mod upkeep;
+pub mod work;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -55,6 +56,8 @@ struct Cli {
 enum Command {
     /// Run a pipeline over all that its sources hold
     Run(run::RunArgs),
+    /// Work for a run that takes workers (`run --listen`), until told to stop
+    Work(work::WorkArgs),
     /// Find every problem of a pipeline
     Check(check::CheckArgs),
     /// Show what a run would do, why, and how long it would take; nothing is written
@@ -192,7 +195,7 @@ pub fn main() -> ExitCode {
 /// whole command, and knows its operators, sources, networks and losses.
 pub fn main_with(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
-    if matches!(cli.command, Command::Run(_)) {
+    if matches!(cli.command, Command::Run(_) | Command::Work(_)) {
         threads::wait_passively();
     }
     heap::bound();
@@ -201,6 +204,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     log::start(cli.log);
     match cli.command {
         Command::Run(args) => run::run(&args, &registry),
+        Command::Work(args) => work::run(&args, &registry),
         Command::Init(args) => init::run(&args, &registry),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args, &registry),

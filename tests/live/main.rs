@@ -15,3 +15,4 @@ mod cluster;
 mod status;
 mod strangers;
 mod watching;
+mod workers;
