@@ -76,6 +76,9 @@ struct WorkersArgs {
     /// Leave all actions to workers: this process decides, keeps the store and commits
     #[arg(long, conflicts_with = "processes")]
     no_local: bool,
+    /// Send workers that do not see the archive and `out` what they need of them; links are not encrypted
+    #[arg(long, conflicts_with = "processes")]
+    send: bool,
     /// After how long without a word a worker's actions are given to others
     #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = humantime::parse_duration)]
     silence: Duration,
@@ -84,13 +87,14 @@ struct WorkersArgs {
 impl RunArgs {
     /// How the run takes workers, if it does.
     fn listening(&self, plan: &Plan, registry: &Registry) -> Result<Option<Listening>, Problems> {
-        let WorkersArgs { listen, token_file, no_local, silence } = &self.joining;
+        let WorkersArgs { listen, token_file, no_local, send, silence } = &self.joining;
         let of_pipeline = plan.settings.workers.clone().filter(|_| self.processes.is_none());
         let Some(address) = listen.clone().or(of_pipeline) else { return Ok(None) };
         Ok(Some(Listening {
             address,
             token: token_file.clone(),
             local: !no_local,
+            send: *send,
             silence: (*silence).clamp(SILENCE.0, SILENCE.1),
             text: self.pipeline.written_out(registry)?,
         }))

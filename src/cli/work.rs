@@ -44,6 +44,10 @@ pub struct WorkArgs {
     /// End with the run, rather than wait for the next
     #[arg(long)]
     once: bool,
+    /// Where the worker keeps what a run sends it (`run --send`), until it ends; when it is left out, the system's folder for
+    /// what passes
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
     /// How long a run is looked for before the worker gives up; when it is left out, for ever
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     patience: Option<Duration>,
@@ -84,6 +88,7 @@ pub fn run(args: &WorkArgs, registry: &Registry) -> ExitCode {
         memory_bytes: args.memory,
         threads: if args.threads == 0 { cores } else { args.threads },
         once: args.once,
+        scratch: args.scratch.clone(),
         patience: args.patience,
         grace: args.grace,
         stop,

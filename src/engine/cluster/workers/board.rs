@@ -3,21 +3,26 @@
 //! A lease is a number that is given once. What ends under it counts as long as it holds; whoever is silent or gone loses
 //! its leases, the actions are wanted again, and what comes late has no lease any more.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::packed::Packed;
-use super::words::{Join, Pulse, ToWorker};
+use super::words::{Join, Pulse, ToWorker, What};
 use crate::engine::status::WorkerStatus;
 use crate::executor::work::Action;
 use crate::executor::{Finished, Job};
-use crate::store::{Artifacts, Outcome, Recorded};
+use crate::store::{Artifacts, Incoming, Outcome, Recorded, StoreError};
 
 /// An action that was with so many workers when they went is given to no more.
 const LOST: u32 = 8;
@@ -61,7 +66,9 @@ pub struct Member {
     pub address: String,
     /// Whether its device is a GPU.
     pub gpu: bool,
-    outbox: Sender<ToWorker>,
+    /// Whether it sees the run's files, so that nothing has to be sent.
+    pub sees: bool,
+    outbox: Sender<ToSend>,
     stream: TcpStream,
     heard: Instant,
     silent: bool,
@@ -74,9 +81,29 @@ pub struct Member {
     pulse: Pulse,
 }
 
+/// What is to be sent to a worker.
+#[derive(Clone, Debug)]
+pub enum ToSend {
+    /// A message.
+    Said(ToWorker),
+    /// A file that was asked for under a lease: where it lies, and what it was when it was indexed, if it was.
+    File {
+        /// The lease.
+        lease: u64,
+        /// What was asked for.
+        what: What,
+        /// Where it lies.
+        path: PathBuf,
+        /// A source's file must still be this one.
+        indexed: Option<FileStat>,
+    },
+}
+
 struct Lease {
     member: u64,
     action: Action,
+    /// What its worker may ask for, where it does not see it.
+    packed: Option<Packed>,
     cancelled: Arc<AtomicBool>,
     told: bool,
 }
@@ -90,6 +117,11 @@ impl Member {
     /// Bytes that its leases need.
     pub fn needed(&self) -> u64 {
         self.leases.values().fold(0, |sum, (bytes, _)| sum.saturating_add(*bytes))
+    }
+
+    fn say(&self, said: ToWorker) {
+        // Its listener finds out that it is gone.
+        drop(self.outbox.send(ToSend::Said(said)));
     }
 
     fn named(&self) -> String {
@@ -116,7 +148,8 @@ impl Board {
         &self,
         join: Join,
         address: String,
-        outbox: Sender<ToWorker>,
+        sees: bool,
+        outbox: Sender<ToSend>,
         stream: TcpStream,
     ) -> Result<u64, ToWorker> {
         let mut inner = self.lock();
@@ -127,11 +160,13 @@ impl Board {
         let number = inner.last;
         let gpu = join.device != "cpu";
         let (name, threads, device) = (join.name.clone(), join.threads, join.device.clone());
-        tracing::info!("the worker `{name}` at {address} takes part: {threads} threads, {device}");
+        let sent = if sees { "" } else { "; what it needs is sent to it" };
+        tracing::info!("the worker `{name}` at {address} takes part: {threads} threads, {device}{sent}");
         let member = Member {
             join,
             address,
             gpu,
+            sees,
             outbox,
             stream,
             heard: Instant::now(),
@@ -171,13 +206,15 @@ impl Board {
         let Some(member) = inner.members.get_mut(&number) else { return Err(Box::new(job)) };
         inner.last += 1;
         let (lease, device) = (inner.last, job.action.work.needs_device());
+        let held = (!member.sees).then(|| packed.clone());
         let said = ToWorker::Job(lease, Box::new((job.action.clone(), packed)));
-        if member.outbox.send(said).is_err() {
+        if member.outbox.send(ToSend::Said(said)).is_err() {
             return Err(Box::new(job));
         }
         member.leases.insert(lease, (needed, device));
         let Job { action, cancelled, .. } = job;
-        inner.leases.insert(lease, Lease { member: number, action, cancelled, told: false });
+        let held = Lease { member: number, action, packed: held, cancelled, told: false };
+        inner.leases.insert(lease, held);
         Ok(())
     }
 
@@ -189,7 +226,7 @@ impl Board {
             if !lease.told && lease.cancelled.load(Ordering::Relaxed) {
                 lease.told = true;
                 if let Some(member) = members.get(&lease.member) {
-                    drop(member.outbox.send(ToWorker::Cancel(*number)));
+                    member.say(ToWorker::Cancel(*number));
                 }
             }
         }
@@ -223,6 +260,40 @@ impl Board {
             member.leaving = true;
             tracing::info!("{} leaves", member.named());
         }
+    }
+
+    /// Sends what was asked for under a lease, and nothing that the lease's action does not need.
+    pub fn wanted(&self, number: u64, lease: u64, wants: &[What]) {
+        let inner = self.lock();
+        let held = inner.leases.get(&lease).filter(|held| held.member == number);
+        let (Some(Lease { action, packed: Some(packed), .. }), Some(member)) =
+            (held, inner.members.get(&number))
+        else {
+            return;
+        };
+        for &what in wants {
+            let found = match what {
+                What::Artifact(digest) => {
+                    needs(action, packed, digest).then(|| (self.artifacts.path(digest), None))
+                }
+                What::File(place) => packed.file(place).map(|file| (file.path.clone(), Some(file.clone()))),
+            };
+            match found {
+                Some((path, indexed)) => {
+                    drop(member.outbox.send(ToSend::File { lease, what, path, indexed }))
+                }
+                None => tracing::warn!("{} asks for what its action does not need", member.named()),
+            }
+        }
+    }
+
+    /// Begins to take what an action of this worker left.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn begin(&self, number: u64, lease: u64, digest: Digest) -> Result<Option<Incoming>, StoreError> {
+        let holds = self.lock().leases.get(&lease).is_some_and(|lease| lease.member == number);
+        if holds { self.artifacts.begin(digest).map(Some) } else { Ok(None) }
     }
 
     /// An action has ended under a lease; nothing follows where the lease holds no more.
@@ -324,7 +395,7 @@ impl Board {
             let Some(Lease { member, action, .. }) = inner.leases.remove(&number) else { continue };
             if let Some(member) = inner.members.get_mut(&member) {
                 member.leases.remove(&number);
-                drop(member.outbox.send(ToWorker::Cancel(number)));
+                member.say(ToWorker::Cancel(number));
             }
             let lost = inner.lost.entry(action.key).or_default();
             *lost += u32::from(counts);
@@ -339,7 +410,7 @@ impl Board {
         let mut revoked = Vec::new();
         for member in inner.members.values_mut() {
             if member.outbox.is_empty() {
-                drop(member.outbox.send(ToWorker::Beat));
+                member.say(ToWorker::Beat);
             }
             let silent = member.heard.elapsed();
             if silent > self.silence * GIVEN_UP {
@@ -364,7 +435,7 @@ impl Board {
     pub fn close(&self, said: ToWorker) {
         let mut inner = self.lock();
         for member in inner.members.values() {
-            drop(member.outbox.send(said.clone()));
+            member.say(said.clone());
         }
         inner.closed = Some(said);
     }
@@ -399,6 +470,16 @@ impl Board {
     }
 }
 
+/// Whether an action needs an artifact.
+fn needs(action: &Action, packed: &Packed, digest: Digest) -> bool {
+    let work = &action.work;
+    let prepared = || work.members().into_iter().flatten().any(|member| member.prepared == Some(digest));
+    work.artifacts().contains(&digest)
+        || work.models().contains(&digest)
+        || packed.kept_artifacts().any(|kept| kept == digest)
+        || prepared()
+}
+
 /// The end of an action that another is to do: the driver wants it again.
 fn passed_on(action: Action) -> Finished {
     failed(action, Reject::new("CANCELLED", "its worker does it no more", ""))
@@ -415,166 +496,4 @@ fn given_up(action: Action, lost: u32) -> Finished {
 /// The end of an action that nobody did.
 pub fn failed(action: Action, reject: Reject) -> Finished {
     Finished { action, recorded: Recorded { outcome: Outcome::failed(reject), seconds: 0.0 } }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use crossbeam_channel::{Receiver, unbounded};
-
-    use super::*;
-    use crate::executor::work::Work;
-    use crate::pipeline::StageId;
-
-    struct Place {
-        board: Board,
-        told: Receiver<Finished>,
-        _out: tempfile::TempDir,
-    }
-
-    impl Place {
-        fn new(silence: Duration) -> Self {
-            let (report, told) = unbounded();
-            let out = tempfile::tempdir().unwrap();
-            let store = crate::store::Store::open(out.path()).unwrap();
-            let board = Board::new(report, store.artifacts().clone(), silence, false);
-            Self { board, told, _out: out }
-        }
-
-        fn member(&self, name: &str) -> (u64, Receiver<ToWorker>) {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (outbox, said) = unbounded();
-            let join = Join {
-                name: name.to_owned(),
-                threads: 1,
-                memory_bytes: 1 << 30,
-                device: "cpu".to_owned(),
-                plan: Digest::default(),
-                sight: super::super::sight::look(&Default::default()),
-            };
-            (self.board.admit(join, "here".to_owned(), outbox, stream).unwrap(), said)
-        }
-
-        fn give(&self, number: u64, key: u8, said: &Receiver<ToWorker>) -> u64 {
-            let action = Action {
-                key: Digest::of(&[key]),
-                stage: StageId::default(),
-                work: Work::Train(Arc::default()),
-            };
-            let job = Job { action, cancelled: Arc::default(), lookup: None };
-            assert!(self.board.give(number, job, Packed::default(), 1).is_ok());
-            let lease = |said| match said {
-                ToWorker::Job(lease, _) => Some(lease),
-                _ => None,
-            };
-            said.try_iter().find_map(lease).unwrap()
-        }
-
-        /// What the driver is told, by code; `ok` for what is done.
-        fn told(&self) -> Vec<String> {
-            let code = |finished: Finished| {
-                assert!(self.board.ended(finished.action.key));
-                match finished.recorded.outcome {
-                    Outcome::Ok { .. } => "ok".to_owned(),
-                    Outcome::Failed { code, .. } => code,
-                }
-            };
-            self.told.try_iter().map(code).collect()
-        }
-
-        fn done(&self) -> Recorded {
-            let artifact = self.board.artifacts.put(b"mask").unwrap();
-            let outcome = Outcome::Ok { artifact, detail: None, figures: [].into(), notes: [].into() };
-            Recorded { outcome, seconds: 1.0 }
-        }
-    }
-
-    fn failure(code: &str) -> Recorded {
-        Recorded { outcome: Outcome::failed(Reject::new(code, "", "")), seconds: 1.0 }
-    }
-
-    #[test]
-    fn a_late_answer_changes_nothing() {
-        let place = Place::new(Duration::from_millis(1));
-        let ((one, said), (other, heard)) = (place.member("one"), place.member("other"));
-        let lease = place.give(one, 1, &said);
-        std::thread::sleep(Duration::from_millis(3));
-        place.board.beat();
-        assert_eq!(place.told(), ["CANCELLED"], "it was silent");
-        assert!(said.try_iter().any(|said| matches!(said, ToWorker::Cancel(number) if number == lease)));
-        place.board.heard(other);
-        let again = place.give(other, 1, &heard);
-        // The first one's answer, somebody's under a lease that is not its own, and the right one, twice.
-        place.board.finished(one, lease, place.done()).unwrap();
-        place.board.finished(one, again, place.done()).unwrap();
-        assert!(place.told().is_empty());
-        place.board.finished(other, again, place.done()).unwrap();
-        place.board.finished(other, again, place.done()).unwrap();
-        assert_eq!(place.told(), ["ok"]);
-        assert_eq!(place.board.status().iter().map(|one| one.done).collect::<Vec<_>>(), [0, 1]);
-    }
-
-    #[test]
-    fn what_fails_for_a_passing_reason_is_tried_by_another_first() {
-        let place = Place::new(Duration::from_secs(60));
-        let ((one, said), (other, heard)) = (place.member("one"), place.member("other"));
-        let lease = place.give(one, 1, &said);
-        place.board.finished(one, lease, failure("FILE_VANISHED")).unwrap();
-        assert_eq!(place.told(), ["CANCELLED"]);
-        let fit = |key: u8| {
-            let numbers = |all: &[(u64, &Member)]| all.iter().map(|(number, _)| *number).collect::<Vec<_>>();
-            place.board.choose(Digest::of(&[key]), numbers)
-        };
-        assert_eq!((fit(1), fit(2)), (vec![other], vec![one, other]));
-        let lease = place.give(other, 1, &heard);
-        place.board.finished(other, lease, failure("FILE_VANISHED")).unwrap();
-        assert_eq!(place.told(), ["FILE_VANISHED"], "two of them say so");
-        // One that fails at everything rests.
-        for key in [2, 3] {
-            let lease = place.give(one, key, &said);
-            place.board.finished(one, lease, failure("STORE")).unwrap();
-        }
-        assert_eq!(fit(9), [other]);
-        // What lasts is believed at once.
-        let lease = place.give(other, 4, &heard);
-        place.board.finished(other, lease, failure("NETWORK")).unwrap();
-        assert_eq!(place.told(), ["CANCELLED", "CANCELLED", "NETWORK"]);
-    }
-
-    #[test]
-    fn an_artifact_that_is_not_there_is_not_believed() {
-        let place = Place::new(Duration::from_secs(60));
-        let (one, said) = place.member("one");
-        let lease = place.give(one, 1, &said);
-        let artifact = Digest::of(b"elsewhere");
-        let outcome = Outcome::Ok { artifact, detail: None, figures: [].into(), notes: [].into() };
-        let why = place.board.finished(one, lease, Recorded { outcome, seconds: 1.0 }).unwrap_err();
-        assert!(why.contains("not in the store"));
-        place.board.gone(one, &why);
-        assert_eq!(place.told(), ["CANCELLED"]);
-    }
-
-    #[test]
-    fn an_action_that_takes_its_workers_along_is_given_up_in_the_end() {
-        let place = Place::new(Duration::from_secs(60));
-        let mut told = Vec::new();
-        for _ in 0..LOST {
-            let (one, said) = place.member("one");
-            place.give(one, 1, &said);
-            place.board.gone(one, "killed");
-            told.extend(place.told());
-        }
-        let (last, before) = told.split_last().unwrap();
-        assert!(last == "WORKERS_LOST" && before.iter().all(|code| code == "CANCELLED"), "{told:?}");
-    }
-
-    #[test]
-    fn whoever_comes_to_a_closed_board_is_told_why() {
-        let place = Place::new(Duration::from_secs(60));
-        let (_, said) = place.member("one");
-        place.board.close(ToWorker::End);
-        assert!(matches!(said.try_recv(), Ok(ToWorker::End)));
-    }
 }

@@ -8,19 +8,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::unbounded;
 use tomoflow_connectors::Digest;
 
 use super::super::link::keep_alive;
-use super::super::message::{LONGEST_HELLO as LONGEST_WORD, hear, hear_short, say};
+use super::super::message::{LONGEST_HELLO as LONGEST_WORD, hear_short, say};
 use super::super::secret::{Secret, Until};
 use super::super::{Agreement, ClusterError};
 use super::Listening;
 use super::board::Board;
 use super::sight::Sight;
-use super::words::{
-    FromWorker, Hello, Join, Joining, LONGEST_HELLO, MAGIC, Offer, Offered, PROTOCOL, ToWorker, Welcomed,
-};
+use super::talk::{listen, speak};
+use super::words::{Hello, Join, Joining, LONGEST_HELLO, MAGIC, Offer, Offered, PROTOCOL, Welcomed};
 
 /// How long one that has called may take to say who it is.
 const HELLO: Duration = Duration::from_secs(10);
@@ -56,6 +55,8 @@ pub struct Gate {
 
 struct Shared {
     secret: Secret,
+    /// Whether those who do not see the run's files are sent what they need.
+    send: bool,
     /// None before there is a plan.
     task: Mutex<Option<Arc<Task>>>,
     closed: AtomicBool,
@@ -79,6 +80,7 @@ impl Gate {
         let address = listener.local_addr().map_err(refused)?;
         let shared = Arc::new(Shared {
             secret,
+            send: listening.send,
             task: Mutex::new(None),
             closed: AtomicBool::new(false),
             inside: AtomicUsize::new(0),
@@ -156,7 +158,11 @@ impl Shared {
                 let heard = shared.hear_out(link, from);
                 shared.inside.fetch_sub(1, Ordering::Relaxed);
                 match heard {
-                    Ok(Some((task, number, link))) => shared.work(&task, number, link),
+                    Ok(Some((task, number, link))) => {
+                        shared.workers.fetch_add(1, Ordering::Relaxed);
+                        listen(&task.board, number, link);
+                        shared.workers.fetch_sub(1, Ordering::Relaxed);
+                    }
                     Ok(None) => {}
                     Err(error) => {
                         tracing::warn!(
@@ -210,15 +216,17 @@ impl Shared {
         if join.plan != digest(&task.offer) {
             return refuse(&mut link, "it would do something else than this run".to_owned());
         }
-        if let Err(why) = task.sight.judge(&join.sight) {
-            return refuse(&mut link, format!("it does not see what this run sees: {why}"));
-        }
-        say(&mut link, &Welcomed::Welcome)?;
+        let sees = match task.sight.judge(&join.sight) {
+            Ok(()) => true,
+            Err(_) if self.send => false,
+            Err(why) => return refuse(&mut link, format!("it does not see what this run sees: {why}")),
+        };
+        say(&mut link, &Welcomed::Welcome { sees })?;
         link.set_read_timeout(None)?;
         link.set_write_timeout(Some(SENDING))?;
         let (outbox, said) = unbounded();
         let join = Join { name: shown(&join.name), ..join };
-        let admitted = task.board.admit(join, from.to_string(), outbox, link.try_clone()?);
+        let admitted = task.board.admit(join, from.to_string(), sees, outbox, link.try_clone()?);
         match admitted {
             Ok(number) => {
                 let (mut speaking, board) = (link.try_clone()?, task.board.clone());
@@ -230,43 +238,6 @@ impl Shared {
                 Ok(Some((task, number, link)))
             }
             Err(closed) => say(&mut link, &closed).map(|()| None),
-        }
-    }
-
-    /// Hears a worker until it is gone.
-    fn work(&self, task: &Task, number: u64, mut link: TcpStream) {
-        self.workers.fetch_add(1, Ordering::Relaxed);
-        let why = loop {
-            let message = match hear::<FromWorker>(&mut link) {
-                Ok(message) => message,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "it hung up".to_owned(),
-                Err(error) => break error.to_string(),
-            };
-            task.board.heard(number);
-            match message {
-                FromWorker::Finished(lease, recorded) => {
-                    if let Err(why) = task.board.finished(number, lease, *recorded) {
-                        break why;
-                    }
-                }
-                FromWorker::Beat(pulse) => task.board.pulse(number, pulse),
-                FromWorker::Leaving => task.board.leaves(number),
-            }
-        };
-        task.board.gone(number, &why);
-        self.workers.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Says to a worker what is to be said, until it is gone or there is no more.
-fn speak(link: &mut TcpStream, said: &Receiver<ToWorker>, board: &Board, number: u64) {
-    for message in said {
-        if let Err(error) = say(link, &message) {
-            board.gone(number, &error.to_string());
-            return;
-        }
-        if matches!(message, ToWorker::End | ToWorker::Again) {
-            return;
         }
     }
 }
@@ -306,6 +277,7 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::message::hear;
     use super::*;
 
     fn listening(token: &Path) -> Listening {
@@ -314,6 +286,7 @@ mod tests {
             token: Some(token.to_owned()),
             local: true,
             silence: Duration::from_secs(1),
+            send: false,
             text: String::new(),
         }
     }

@@ -1,12 +1,15 @@
 //! Workers that come and go: processes that take actions of a run for as long as they live.
 //!
 //! The run listens, and whoever proves that it knows the same secret, is of the same version, would do the same and sees
-//! the same files is given actions under leases ([`board`]). Only the driver of process 0 hands them out.
+//! the same files, or is sent them, is given actions under leases ([`board`]). Only the driver of process 0 hands them out.
 
 mod board;
+mod duties;
 mod gate;
 mod place;
 mod sight;
+mod supply;
+mod talk;
 mod words;
 mod work;
 
@@ -43,6 +46,8 @@ pub struct Listening {
     pub local: bool,
     /// For how long a worker may be silent before its actions are given to others.
     pub silence: Duration,
+    /// Whether workers that do not see the run's files are sent what they need.
+    pub send: bool,
     /// The pipeline as one text, which means the same in any folder.
     pub text: String,
 }

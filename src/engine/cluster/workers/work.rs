@@ -1,6 +1,6 @@
 //! `tomoflow work`: a process that takes actions of a run for as long as it lives.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
-use tomoflow_connectors::{Digest, Reject};
 
 use super::super::link::{Link, keep_alive};
 use super::super::message::{LONGEST_HELLO, hear, hear_short, say};
 use super::super::packed::Packed;
 use super::super::secret::{Secret, Until};
 use super::super::{Agreement, ClusterError};
-use super::board::failed;
+use super::duties::Duties;
 use super::gate::digest_of;
 use super::sight;
-use super::words::{FromWorker, Hello, Join, Joining, Offer, Offered, Pulse, ToWorker, Welcomed};
+use super::supply::Supply;
+use super::words::{FromWorker, Hello, Join, Joining, Offer, Offered, ToWorker, Welcomed};
 use crate::engine::error::RunError;
-use crate::executor::{self, Context, Executor, Finished, Job};
+use crate::executor::{self, Context, Executor, Finished};
 use crate::networks::{self, Device};
 use crate::operators::registry::Registry;
 use crate::pipeline::{self, Plan};
@@ -33,6 +33,8 @@ const HELLO: Duration = Duration::from_secs(10);
 const JUDGES: Duration = Duration::from_secs(60);
 /// Between two calls, the first time and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
+/// Artifacts that were sent are kept up to so many bytes.
+const KEPT: u64 = 16 << 30;
 /// So many times in a row a run may hang up on us before we take it for one with another secret.
 const HUNG_UP: u32 = 5;
 /// A run of which nothing is heard for so long is named, and called anew after as long again.
@@ -57,6 +59,8 @@ pub struct Joined {
     pub threads: usize,
     /// Whether it ends with the run that it worked for.
     pub once: bool,
+    /// Where it keeps what it is sent, where it does not see the run's files; a folder for what passes when it is none.
+    pub scratch: Option<PathBuf>,
     /// For how long it tries to reach a run; none for ever.
     pub patience: Option<Duration>,
     /// How long what is under way may take when it is told to stop.
@@ -160,7 +164,27 @@ impl From<io::Error> for Unmet {
 struct Meeting {
     link: TcpStream,
     executor: Executor,
+    scratch: Option<Scratch>,
     beat: Duration,
+}
+
+/// A folder of this worker alone; it goes with it.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new(joined: &Joined) -> io::Result<Self> {
+        let mut named = tempfile::Builder::new();
+        named.prefix("tomoflow-worker-");
+        let folder = match &joined.scratch {
+            Some(folder) => named.tempdir_in(folder),
+            None => named.tempdir(),
+        };
+        folder.map(Self)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
 }
 
 impl Meeting {
@@ -213,17 +237,23 @@ impl Meeting {
         };
         say(&mut link, &Joining::Joins(Box::new(join)))?;
         let deadline = Instant::now() + JUDGES;
-        match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)? {
-            Welcomed::Refused(why) => return Err(refused(why, SAME)),
-            Welcomed::Welcome => {}
-        }
+        let sees = match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)? {
+            Welcomed::Refused(why) => return Err(refused(why, UNSEEN)),
+            Welcomed::Welcome { sees } => sees,
+        };
         link.set_read_timeout(None)?;
+        let mut plan = plan;
+        let scratch = if sees { None } else { Some(Scratch::new(joined)?) };
+        if let Some(scratch) = &scratch {
+            plan.settings.out = scratch.path().to_owned();
+            tracing::info!("what the run sends lies in {}", scratch.path().display());
+        }
         let settings = executor::Settings { threads: joined.threads, memory_bytes, device };
         let started = Executor::start(context(plan), settings);
         let executor = started.map_err(|error| Unmet::Refused(RunError::Threads(error)))?;
         let (threads, address) = (joined.threads, &joined.address);
         tracing::info!("works for the run at {address} as `{}`: {threads} threads, {device}", joined.name);
-        Ok(Self { link, executor, beat: Duration::from_millis(offer.beat_ms.clamp(10, 10_000)) })
+        Ok(Self { link, executor, scratch, beat: Duration::from_millis(offer.beat_ms.clamp(10, 10_000)) })
     }
 
     /// Does what it is given, until there is no more.
@@ -231,8 +261,10 @@ impl Meeting {
         let link = Link::new(self.link.try_clone().map_err(RunError::Threads)?);
         let said = listen(self.link, &link).map_err(RunError::Threads)?;
         let finished = self.executor.finished().clone();
-        let mut work = Work {
+        let supply = self.scratch.as_ref().map(|scratch| Supply::new(scratch.path(), KEPT));
+        let mut work = Duties {
             executor: self.executor,
+            supply: supply.transpose().map_err(RunError::Threads)?,
             link,
             waiting: VecDeque::new(),
             under_way: HashMap::new(),
@@ -276,7 +308,11 @@ impl Meeting {
             match next(&said, &finished, self.beat.min(MOMENT)) {
                 Some(Event::Said(ToWorker::End)) => break Ended::Run,
                 Some(Event::Said(ToWorker::Again)) => break Ended::Again,
-                Some(Event::Said(message)) => work.hear(message, leaving.is_some()),
+                Some(Event::Said(message)) => {
+                    if let Err(error) = work.hear(message, leaving.is_some()) {
+                        break Ended::Lost(error.to_string());
+                    }
+                }
                 Some(Event::Gone) => break Ended::Lost("it hung up".to_owned()),
                 Some(Event::Finished(ended)) => {
                     if let Err(error) = work.report(*ended) {
@@ -292,7 +328,8 @@ impl Meeting {
 }
 
 const TOKEN: &str = "the run and its workers are given one `--token-file`, or one `TOMOFLOW_SECRET`";
-const SAME: &str = "the run and its workers need the same tomoflow and the same pipeline, and see the archive and `out` at the same paths";
+const UNSEEN: &str = "a worker sees the archive and `out` at the paths where the run sees them, or the run sends what it needs (`--send`)";
+const SAME: &str = "the run and its workers need the same tomoflow and the same pipeline, with the files that it names at the same paths";
 
 /// The pipeline that a run tells of, as it is read here; or what differs.
 fn read(offer: &Offer, own: Option<&Plan>, registry: &Registry) -> Result<Plan, String> {
@@ -362,92 +399,6 @@ fn listen(mut hearing: TcpStream, link: &Link) -> io::Result<Receiver<ToWorker>>
     };
     std::thread::Builder::new().name("run".to_owned()).spawn(listening)?;
     Ok(said)
-}
-
-/// A worker's work: jobs that wait for room, and those under way.
-struct Work {
-    executor: Executor,
-    link: Link,
-    waiting: VecDeque<Job>,
-    under_way: HashMap<Digest, Arc<AtomicBool>>,
-    /// The lease that holds for each action now.
-    leases: HashMap<Digest, u64>,
-}
-
-impl Work {
-    fn hear(&mut self, message: ToWorker, leaving: bool) {
-        match message {
-            ToWorker::Job(lease, job) => {
-                let (action, packed) = *job;
-                let key = action.key;
-                self.leases.insert(key, lease);
-                // One that was taken back and is given again may still be under way: its end is the end of this one.
-                if let Some(before) = self.under_way.get(&key) {
-                    before.store(false, Ordering::Relaxed);
-                    return;
-                }
-                let cancelled = Arc::new(AtomicBool::new(leaving));
-                self.under_way.insert(key, cancelled.clone());
-                self.waiting.push_back(Job { action, cancelled, lookup: Some(Arc::new(packed)) });
-            }
-            ToWorker::Cancel(lease) => {
-                let of = self.leases.iter().find(|(_, held)| **held == lease);
-                if let Some(cancelled) = of.and_then(|(key, _)| self.under_way.get(key)) {
-                    cancelled.store(true, Ordering::Relaxed);
-                }
-            }
-            ToWorker::Beat | ToWorker::Again | ToWorker::End => {}
-        }
-    }
-
-    /// Hands on what there is room for; what needs the device must not hold up the rest.
-    fn dispatch(&mut self) {
-        for _ in 0..self.waiting.len() {
-            let Some(job) = self.waiting.pop_front() else { return };
-            if let Err(job) = self.executor.submit(job) {
-                self.waiting.push_back(*job);
-            }
-        }
-    }
-
-    fn beat(&self) -> io::Result<()> {
-        let (held_bytes, read_bytes) = self.executor.bytes();
-        let trainings: BTreeMap<_, _> = executor::trainings();
-        self.link.say(&FromWorker::Beat(Pulse { held_bytes, read_bytes, trainings }))
-    }
-
-    fn report(&mut self, Finished { action, recorded }: Finished) -> io::Result<()> {
-        self.executor.ended(&action);
-        self.said(action.key, recorded)
-    }
-
-    fn said(&mut self, key: Digest, recorded: crate::store::Recorded) -> io::Result<()> {
-        self.under_way.remove(&key);
-        match self.leases.remove(&key) {
-            Some(lease) => self.link.say(&FromWorker::Finished(lease, Box::new(recorded))),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes no more, gives back what has not begun, and has trainings write how far they are.
-    fn leave(&mut self) -> io::Result<()> {
-        self.link.say(&FromWorker::Leaving)?;
-        for job in std::mem::take(&mut self.waiting) {
-            let Finished { action, recorded } =
-                failed(job.action, Reject::new("CANCELLED", "its worker leaves", ""));
-            self.said(action.key, recorded)?;
-        }
-        if executor::trains() {
-            self.under_way.values().for_each(|cancelled| cancelled.store(true, Ordering::Relaxed));
-        }
-        Ok(())
-    }
-
-    /// Nobody asks for what is under way any more.
-    fn end(mut self) {
-        self.under_way.values().for_each(|cancelled| cancelled.store(true, Ordering::Relaxed));
-        self.executor.leave();
-    }
 }
 
 enum Event {
