@@ -16,6 +16,8 @@ use crate::support::{Workplace, assert_same};
 
 /// No test waits longer for a process to get somewhere.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// What a run and workers know that do not see the user's own key.
+const SECRET: &str = "a secret of this test alone";
 /// What makes each action of a worker take a tenth of a second.
 const SLOW: &str = "artifact.staged:1:slow";
 
@@ -92,8 +94,13 @@ fn status(place: &Workplace) -> Value {
 
 impl<'p> Crew<'p> {
     fn start(place: &'p Workplace, more: &[&str]) -> Self {
+        Self::start_with(place, more, None)
+    }
+
+    fn start_with(place: &'p Workplace, more: &[&str], secret: Option<&str>) -> Self {
         drop(std::fs::remove_dir_all(place.out()));
         let mut command = command(place, &["run", "--json", "--threads", "1"]);
+        command.envs(secret.map(|secret| ("TOMOFLOW_SECRET", secret)));
         command.arg(place.pipeline()).args(["--listen", "127.0.0.1:0", "--silence", "600ms"]).args(more);
         let run = spawn(place, command, "run");
         let mut address = Value::Null;
@@ -166,6 +173,47 @@ fn a_worker_trains_and_rules_are_settled_while_workers_are_there() {
     let _worker = crew.worker(None, &[]);
     assert_eq!(crew.summary()["rejected"], 0);
     assert_same(&place.tables(), &expected, "rules");
+}
+
+/// A worker that sees nothing of the place: another file system lies over it. None where the system does not let us.
+fn blind(crew: &mut Crew, more: &[&str]) -> Option<Running> {
+    let inside = ["--user", "--map-root-user", "--mount"];
+    let may = Command::new("unshare").args(inside).args(["mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        println!("skipped: a mount namespace expected, none is to be had");
+        return None;
+    }
+    crew.count += 1;
+    let name = format!("w{}", crew.count);
+    let mut command = Command::new("unshare");
+    command.env("OMP_NUM_THREADS", "1").env("MKL_NUM_THREADS", "1").env("RUST_LOG", "info");
+    command.env("TOMOFLOW_SECRET", SECRET).env("PLACE", crew.place.path());
+    command.args(inside).args(["sh", "-c", "mount -t tmpfs none \"$PLACE\" && exec \"$@\"", "sh"]);
+    command.args([env!("CARGO_BIN_EXE_tomoflow"), "work", "--join", &crew.address, "--threads", "1"]);
+    command.args(["--name", &name]).args(more).stdin(Stdio::null()).stdout(Stdio::piped());
+    Some(spawn(crew.place, command, &name))
+}
+
+#[test]
+fn a_worker_that_sees_nothing_is_refused_or_sent_what_it_needs() {
+    let place = Workplace::new(2);
+    let mut crew = Crew::start_with(&place, &["--no-local"], Some(SECRET));
+    let Some(mut worker) = blind(&mut crew, &[]) else { return };
+    assert_eq!(worker.ends(), Some(78), "{}", worker.said());
+    assert!(worker.said().contains("it does not see what this run sees"), "{}", worker.said());
+    drop((crew, worker));
+    for place in [Workplace::new(4), Workplace::trained()] {
+        let expected = place.anew();
+        let mut crew = Crew::start_with(&place, &["--no-local", "--send"], Some(SECRET));
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().to_str().unwrap();
+        let mut worker = blind(&mut crew, &["--once", "--scratch", folder]).unwrap();
+        assert_eq!(crew.summary()["rejected"], 0);
+        assert_same(&place.tables(), &expected, "by a worker that sees nothing");
+        assert_eq!(worker.ends(), Some(0), "{}", worker.said());
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "nothing stays with the worker");
+        assert_eq!(place.run().actions_run, 0);
+    }
 }
 
 #[test]

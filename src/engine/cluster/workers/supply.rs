@@ -36,7 +36,7 @@ struct Lease {
 }
 
 enum Coming {
-    File(PathBuf, File),
+    File(File),
     Artifact(Box<Incoming>),
 }
 
@@ -108,13 +108,12 @@ impl Supply {
                     let path = named.map(|file| place_of(&held.folder, place, &file.path));
                     let path = path.ok_or(io::ErrorKind::NotFound)?;
                     private::folder(path.parent().unwrap_or(&held.folder))?;
-                    let file = private::create(&path)?;
-                    Coming::File(path, file)
+                    Coming::File(private::create(&path)?)
                 }
             },
         };
         match &mut coming {
-            Coming::File(_, file) => file.write_all(&piece.bytes.0)?,
+            Coming::File(file) => file.write_all(&piece.bytes.0)?,
             Coming::Artifact(artifact) => artifact.add(&piece.bytes.0).map_err(io::Error::other)?,
         }
         if !piece.last {

@@ -19,7 +19,7 @@ use super::duties::Duties;
 use super::gate::digest_of;
 use super::sight;
 use super::supply::Supply;
-use super::words::{FromWorker, Hello, Join, Joining, Offer, Offered, ToWorker, Welcomed};
+use super::words::{Hello, Join, Joining, Offer, Offered, ToWorker, Welcomed};
 use crate::engine::error::RunError;
 use crate::executor::{self, Context, Executor, Finished};
 use crate::networks::{self, Device};
