@@ -1,7 +1,7 @@
 //! Named moments of a run at which a test can end, break or hold the process.
 //!
 //! `TOMOFLOW_POINT=NAME:COUNT:ACTION` makes the `COUNT`th passing of a point `abort` the process (as a
-//! power cut would: no destructor runs), `panic`, fail as a `full` disk does, or `hang`; `slow` makes it and all later ones take a tenth of a second each. Without the
+//! power cut would: no destructor runs), `panic`, fail as a `full` disk does, or `hang`; `slow` makes it and all later ones take a quarter of a second each. Without the
 //! variable a point costs one load. All of it is there in what `cargo test` builds alone (the feature `points`): a program
 //! that is handed on passes every point, whatever its environment says.
 
@@ -65,7 +65,7 @@ mod armed {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    const SLOW: Duration = Duration::from_millis(100);
+    const SLOW: Duration = Duration::from_millis(250);
 
     struct Armed {
         name: String,

@@ -30,6 +30,9 @@ const LOST: u32 = 8;
 const FAILING: u32 = 3;
 /// For so long the first time, and twice as long each time after.
 const REST: Duration = Duration::from_secs(30);
+/// How often an artifact that a worker tells of is looked for, and how far apart.
+const SHOWN_WITHIN: u32 = 10;
+const APART: Duration = Duration::from_millis(100);
 /// One that is silent for so many times as long as is allowed is hung up on, and can call again.
 const GIVEN_UP: u32 = 10;
 
@@ -304,7 +307,7 @@ impl Board {
         // Looked at before anybody waits for it.
         let missing = match &recorded.outcome {
             Outcome::Ok { artifact, detail, .. } => {
-                std::iter::once(artifact).chain(detail).any(|artifact| !self.artifacts.has(*artifact))
+                std::iter::once(artifact).chain(detail).any(|artifact| !self.comes(*artifact))
             }
             Outcome::Failed { .. } => false,
         };
@@ -360,6 +363,16 @@ impl Board {
             self.tell(&mut inner.ended, Finished { action, recorded });
         }
         Ok(())
+    }
+
+    /// Whether an artifact is there; a file system that machines share may show it a moment later.
+    fn comes(&self, artifact: Digest) -> bool {
+        (0..SHOWN_WITHIN).any(|look| {
+            if look > 0 {
+                std::thread::sleep(APART);
+            }
+            self.artifacts.has(artifact)
+        })
     }
 
     /// Tells the driver of an action that was given to nobody.

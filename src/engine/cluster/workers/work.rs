@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,7 +112,10 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
                     Ended::Stopped => return Ok(()),
                     Ended::Run if joined.once => return Ok(()),
                     Ended::Run => "the run has ended".to_owned(),
-                    Ended::Again => continue,
+                    Ended::Again => {
+                        std::thread::sleep(MOMENT);
+                        continue;
+                    }
                     Ended::Lost(why) => why,
                 }
             }
@@ -156,7 +159,10 @@ enum Unmet {
 
 impl From<io::Error> for Unmet {
     fn from(error: io::Error) -> Self {
-        Self::Absent(error.to_string())
+        Self::Absent(match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it hung up, perhaps it is not ready".to_owned(),
+            _ => error.to_string(),
+        })
     }
 }
 
@@ -259,6 +265,7 @@ impl Meeting {
     /// Does what it is given, until there is no more.
     fn work(self, joined: &Joined) -> Result<Ended, RunError> {
         let link = Link::new(self.link.try_clone().map_err(RunError::Threads)?);
+        let closing = self.link.try_clone().map_err(RunError::Threads)?;
         let said = listen(self.link, &link).map_err(RunError::Threads)?;
         let finished = self.executor.finished().clone();
         let supply = self.scratch.as_ref().map(|scratch| Supply::new(scratch.path(), KEPT));
@@ -323,6 +330,8 @@ impl Meeting {
             }
         };
         work.end();
+        // A thread still hears on it.
+        drop(closing.shutdown(Shutdown::Both));
         Ok(if leaving.is_some() { Ended::Stopped } else { ended })
     }
 }
@@ -342,9 +351,10 @@ fn read(offer: &Offer, own: Option<&Plan>, registry: &Registry) -> Result<Plan, 
             read.map_err(|problems| format!("it cannot read the pipeline: {problems}"))?
         }
     };
-    if let Ok(out) = std::fs::canonicalize(&plan.settings.out) {
-        plan.settings.out = out;
-    }
+    plan.settings.out = match own {
+        Some(own) => std::fs::canonicalize(&own.settings.out).unwrap_or_else(|_| own.settings.out.clone()),
+        None => offer.out.clone(),
+    };
     offer.settled.iter().for_each(|(stage, settled)| plan.settle(*stage, settled));
     match offer.agreement.differs_from(&Agreement::alone(&plan), "for the run", "for the worker") {
         Some(why) => Err(why),
