@@ -30,6 +30,8 @@ const LOST: u32 = 8;
 const FAILING: u32 = 3;
 /// For so long the first time, and twice as long each time after.
 const REST: Duration = Duration::from_secs(30);
+/// What has waited with a busy worker for so long is given to one that has nothing to do.
+const LATE: Duration = Duration::from_millis(100);
 /// How often an artifact that a worker tells of is looked for, and how far apart.
 const SHOWN_WITHIN: u32 = 10;
 const APART: Duration = Duration::from_millis(100);
@@ -107,6 +109,7 @@ struct Lease {
     action: Action,
     /// What its worker may ask for, where it does not see it.
     packed: Option<Packed>,
+    since: Instant,
     cancelled: Arc<AtomicBool>,
     told: bool,
 }
@@ -129,6 +132,35 @@ impl Member {
 
     fn named(&self) -> String {
         format!("the worker `{}` at {}", self.join.name, self.address)
+    }
+}
+
+impl Inner {
+    /// An action that waits with a worker while another could begin it at once.
+    fn waiting(&self, device: bool, home: bool) -> Option<u64> {
+        let now = Instant::now();
+        let rests = |member: &Member| member.rests_until.is_some_and(|until| until > now);
+        let idle = |member: &&Member| {
+            member.busy(device) == 0 && !(member.silent || member.leaving || rests(member))
+        };
+        let idle = self.members.values().filter(idle).map(|member| (member.join.memory_bytes, member.gpu));
+        // Networks are left where they are, but for a device of the same kind.
+        let home = (home && !device).then_some((u64::MAX, false));
+        let idle: Vec<(u64, bool)> = idle.chain(home).collect();
+        let could = |member: &Member, needs: u64| {
+            idle.iter().any(|(memory, gpu)| *memory >= needs && (!device || *gpu == member.gpu))
+        };
+        let at_once = |member: &Member| if device { 1 } else { member.join.threads.max(1) as usize };
+        let late = |lease: &u64| self.leases.get(lease).is_some_and(|lease| lease.since.elapsed() > LATE);
+        let busy = self.members.values().filter(|member| member.busy(device) > at_once(member));
+        busy.flat_map(|member| {
+            // What came last has not begun.
+            let last = member.leases.iter().rev().filter(|(_, (_, of))| *of == device);
+            let last = last.take(member.busy(device) - at_once(member));
+            last.filter(|(lease, (needs, _))| late(lease) && could(member, *needs))
+        })
+        .map(|(lease, _)| *lease)
+        .next()
     }
 }
 
@@ -216,7 +248,8 @@ impl Board {
         }
         member.leases.insert(lease, (needed, device));
         let Job { action, cancelled, .. } = job;
-        let held = Lease { member: number, action, packed: held, cancelled, told: false };
+        let since = Instant::now();
+        let held = Lease { member: number, action, packed: held, since, cancelled, told: false };
         inner.leases.insert(lease, held);
         Ok(())
     }
@@ -232,6 +265,16 @@ impl Board {
                     member.say(ToWorker::Cancel(*number));
                 }
             }
+        }
+    }
+
+    /// Takes what waits with a busy worker back for one that has nothing to do, one action at a time. `home` says whether this
+    /// machine has nothing to do either.
+    pub fn balance(&self, home: bool) {
+        let mut inner = self.lock();
+        for device in [false, true] {
+            let waiting = inner.waiting(device, home);
+            self.revoke(&mut inner, waiting.into_iter().collect(), false);
         }
     }
 

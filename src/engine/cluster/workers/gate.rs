@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
 use tomoflow_connectors::Digest;
+use tomoflow_connectors::shown::visible;
 
 use super::super::link::keep_alive;
 use super::super::message::{LONGEST_HELLO as LONGEST_WORD, hear_short, say};
@@ -204,7 +205,7 @@ impl Shared {
         let deadline = Instant::now() + READS;
         let join = match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_WORD)? {
             Joining::Refuses(why) => {
-                tracing::warn!("a worker at {from} does not take part: {why}");
+                tracing::warn!("a worker at {from} does not take part: {}", visible(why));
                 return Ok(None);
             }
             Joining::Joins(join) => *join,

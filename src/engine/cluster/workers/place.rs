@@ -163,9 +163,10 @@ impl Workers {
         !self.board.ended(action.key) && self.at_home.remove(&action.key).is_some()
     }
 
-    /// Says to workers what is no longer wanted.
+    /// Says to workers what is no longer wanted, and takes from busy ones for those who have nothing to do.
     pub fn tend(&self) {
         self.board.cancel();
+        self.board.balance(self.own.threads > 0 && self.at_home.is_empty());
     }
 
     /// The run has come to its end, and workers are told so.

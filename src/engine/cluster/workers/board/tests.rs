@@ -157,3 +157,23 @@ fn whoever_comes_to_a_closed_board_is_told_why() {
     place.board.close(ToWorker::End);
     assert!(matches!(said.try_recv(), Ok(ToSend::Said(ToWorker::End))));
 }
+
+#[test]
+fn who_has_nothing_to_do_takes_what_waits_with_others() {
+    let place = Place::new(Duration::from_secs(60));
+    let (one, said) = place.member("one");
+    let leases: Vec<u64> = (0..3).map(|key| place.give(one, key, &said)).collect();
+    place.board.balance(false);
+    assert!(place.told().is_empty(), "nobody else is there");
+    let (other, heard) = place.member("other");
+    std::thread::sleep(LATE * 2);
+    place.board.balance(false);
+    assert_eq!(place.told(), ["CANCELLED"]);
+    let last = leases[2];
+    assert!(
+        said.try_iter().any(|said| matches!(said, ToSend::Said(ToWorker::Cancel(lease)) if lease == last))
+    );
+    place.give(other, 2, &heard);
+    place.board.balance(false);
+    assert!(place.told().is_empty(), "both have something to do");
+}
