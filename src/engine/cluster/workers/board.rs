@@ -8,16 +8,15 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::packed::Packed;
+use super::member::{Member, ToSend};
 use super::words::{Join, Pulse, ToWorker, What};
 use crate::engine::status::WorkerStatus;
 use crate::executor::work::Action;
@@ -63,47 +62,6 @@ struct Inner {
     local: bool,
 }
 
-/// One who works for the run.
-pub struct Member {
-    /// What it said of itself.
-    pub join: Join,
-    /// Where it called from.
-    pub address: String,
-    /// Whether its device is a GPU.
-    pub gpu: bool,
-    /// Whether it sees the run's files, so that nothing has to be sent.
-    pub sees: bool,
-    outbox: Sender<ToSend>,
-    stream: TcpStream,
-    heard: Instant,
-    silent: bool,
-    leaving: bool,
-    failing: u32,
-    rests_until: Option<Instant>,
-    /// Its leases: bytes each needs, and whether it needs the device.
-    leases: BTreeMap<u64, (u64, bool)>,
-    done: u64,
-    pulse: Pulse,
-}
-
-/// What is to be sent to a worker.
-#[derive(Clone, Debug)]
-pub enum ToSend {
-    /// A message.
-    Said(ToWorker),
-    /// A file that was asked for under a lease: where it lies, and what it was when it was indexed, if it was.
-    File {
-        /// The lease.
-        lease: u64,
-        /// What was asked for.
-        what: What,
-        /// Where it lies.
-        path: PathBuf,
-        /// A source's file must still be this one.
-        indexed: Option<FileStat>,
-    },
-}
-
 struct Lease {
     member: u64,
     action: Action,
@@ -114,35 +72,10 @@ struct Lease {
     told: bool,
 }
 
-impl Member {
-    /// Leases for the CPU or for the device.
-    pub fn busy(&self, device: bool) -> usize {
-        self.leases.values().filter(|(_, of)| *of == device).count()
-    }
-
-    /// Bytes that its leases need.
-    pub fn needed(&self) -> u64 {
-        self.leases.values().fold(0, |sum, (bytes, _)| sum.saturating_add(*bytes))
-    }
-
-    fn say(&self, said: ToWorker) {
-        // Its listener finds out that it is gone.
-        drop(self.outbox.send(ToSend::Said(said)));
-    }
-
-    fn named(&self) -> String {
-        format!("the worker `{}` at {}", self.join.name, self.address)
-    }
-}
-
 impl Inner {
     /// An action that waits with a worker while another could begin it at once.
     fn waiting(&self, device: bool, home: bool) -> Option<u64> {
-        let now = Instant::now();
-        let rests = |member: &Member| member.rests_until.is_some_and(|until| until > now);
-        let idle = |member: &&Member| {
-            member.busy(device) == 0 && !(member.silent || member.leaving || rests(member))
-        };
+        let idle = |member: &&Member| member.busy(device) == 0 && member.may();
         let idle = self.members.values().filter(idle).map(|member| (member.join.memory_bytes, member.gpu));
         // Networks are left where they are, but for a device of the same kind.
         let home = (home && !device).then_some((u64::MAX, false));
@@ -193,26 +126,10 @@ impl Board {
         }
         inner.last += 1;
         let number = inner.last;
-        let gpu = join.device != "cpu";
         let (name, threads, device) = (join.name.clone(), join.threads, join.device.clone());
         let sent = if sees { "" } else { "; what it needs is sent to it" };
         tracing::info!("the worker `{name}` at {address} takes part: {threads} threads, {device}{sent}");
-        let member = Member {
-            join,
-            address,
-            gpu,
-            sees,
-            outbox,
-            stream,
-            heard: Instant::now(),
-            silent: false,
-            leaving: false,
-            failing: 0,
-            rests_until: None,
-            leases: BTreeMap::new(),
-            done: 0,
-            pulse: Pulse::default(),
-        };
+        let member = Member::new(join, address, sees, outbox, stream);
         inner.members.insert(number, member);
         Ok(number)
     }
@@ -220,11 +137,8 @@ impl Board {
     /// Chooses among those who may be given an action. Who failed at it is asked only where there is nobody else.
     pub fn choose<T>(&self, key: Digest, choose: impl FnOnce(&[(u64, &Member)]) -> T) -> T {
         let inner = self.lock();
-        let now = Instant::now();
-        let rests = |member: &Member| member.rests_until.is_some_and(|until| until > now);
-        let fit = |(_, member): &(&u64, &Member)| !(member.silent || member.leaving || rests(member));
-        let fit: Vec<(u64, &Member)> =
-            inner.members.iter().filter(fit).map(|(number, member)| (*number, member)).collect();
+        let may = inner.members.iter().filter(|(_, member)| member.may());
+        let fit: Vec<(u64, &Member)> = may.map(|(number, member)| (*number, member)).collect();
         let Some(failed) = inner.failed.get(&key) else { return choose(&fit) };
         let others: Vec<(u64, &Member)> =
             fit.iter().copied().filter(|(number, _)| !failed.contains(number)).collect();
@@ -508,21 +422,7 @@ impl Board {
     /// Who takes part, for `status`.
     pub fn status(&self) -> Vec<WorkerStatus> {
         let inner = self.lock();
-        let status = |member: &Member| WorkerStatus {
-            name: member.join.name.clone(),
-            address: member.address.clone(),
-            device: member.join.device.clone(),
-            threads: member.join.threads,
-            memory_bytes: member.join.memory_bytes,
-            running: member.leases.len(),
-            done: member.done,
-            held_bytes: member.pulse.held_bytes,
-            read_bytes: member.pulse.read_bytes,
-            silent_s: member.silent.then(|| member.heard.elapsed().as_secs_f64()),
-            leaving: member.leaving,
-            trainings: member.pulse.trainings.clone(),
-        };
-        inner.members.values().map(status).collect()
+        inner.members.values().map(Member::status).collect()
     }
 }
 

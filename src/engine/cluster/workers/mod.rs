@@ -6,6 +6,7 @@
 mod board;
 mod duties;
 mod gate;
+mod member;
 mod place;
 mod sight;
 mod supply;

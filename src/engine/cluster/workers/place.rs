@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::packed::Packed;
-use super::board::{Board, Member, failed};
+use super::board::{Board, failed};
+use super::member::Member;
 use super::words::ToWorker;
 use crate::engine::status::WorkerStatus;
 use crate::executor::work::Action;

@@ -10,7 +10,8 @@ use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::reading::Held;
 
 use super::super::message::{hear, say};
-use super::board::{Board, ToSend};
+use super::board::Board;
+use super::member::ToSend;
 use super::words::{FromWorker, Piece, ToWorker, What, pieces};
 use crate::store::Incoming;
 
