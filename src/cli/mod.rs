@@ -147,6 +147,19 @@ impl PipelineArgs {
         pipeline::written_out(&self.pipeline, &self.set, registry)
     }
 
+    /// The pipeline as one text, and as it is read from that: stages are in the order of the text, so that it is the same
+    /// plan for all who are told the text.
+    ///
+    /// # Errors
+    /// As of [`PipelineArgs::load`].
+    pub fn shared(&self, registry: &Registry) -> Result<(Plan, String), Problems> {
+        let text = self.written_out(registry)?;
+        let file = std::path::absolute(&self.pipeline).unwrap_or_else(|_| self.pipeline.clone());
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let plan = pipeline::parse(&self.pipeline.display().to_string(), &text, folder, &[], registry)?;
+        Ok((plan, text))
+    }
+
     /// The file as the user named it.
     pub fn path(&self) -> &Path {
         &self.pipeline

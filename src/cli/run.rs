@@ -86,17 +86,20 @@ struct WorkersArgs {
 
 impl RunArgs {
     /// How the run takes workers, if it does.
-    fn listening(&self, plan: &Plan, registry: &Registry) -> Result<Option<Listening>, Problems> {
+    fn listening(&self, plan: &mut Plan, registry: &Registry) -> Result<Option<Listening>, Problems> {
         let WorkersArgs { listen, token_file, no_local, send, silence } = &self.joining;
         let of_pipeline = plan.settings.workers.clone().filter(|_| self.processes.is_none());
         let Some(address) = listen.clone().or(of_pipeline) else { return Ok(None) };
+        // All go by one text.
+        let (shared, text) = self.pipeline.shared(registry)?;
+        *plan = shared;
         Ok(Some(Listening {
             address,
             token: token_file.clone(),
             local: !no_local,
             send: *send,
             silence: (*silence).clamp(SILENCE.0, SILENCE.1),
-            text: self.pipeline.written_out(registry)?,
+            text,
         }))
     }
 
@@ -108,7 +111,7 @@ impl RunArgs {
 
 /// Runs the command.
 pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
-    let plan = match args.pipeline.load(registry) {
+    let mut plan = match args.pipeline.load(registry) {
         Ok(plan) => plan,
         Err(problems) => return super::refuse(&problems),
     };
@@ -144,7 +147,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
             Ok(cluster) => cluster,
             Err(error) => return fail(&error.into()),
         },
-        listening: match args.listening(&plan, registry) {
+        listening: match args.listening(&mut plan, registry) {
             Ok(listening) => listening,
             Err(problems) => return super::refuse(&problems),
         },

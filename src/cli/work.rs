@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::PipelineArgs;
 use super::run::fail;
 use crate::engine::{self, Joined};
 use crate::operators::registry::Registry;
@@ -59,8 +60,9 @@ pub struct WorkArgs {
 /// Works until it is told to stop: exit code 0 then, 78 when the run refuses it, 75 when none was reached in time.
 pub fn run(args: &WorkArgs, registry: &Registry) -> ExitCode {
     let own = match &args.pipeline {
-        Some(path) => match pipeline::load(path, &args.set, registry) {
-            Ok(plan) => Some(plan),
+        Some(path) => match (PipelineArgs { pipeline: path.clone(), set: args.set.clone() }).shared(registry)
+        {
+            Ok((plan, _)) => Some(plan),
             Err(problems) => return super::refuse(&problems),
         },
         None => None,

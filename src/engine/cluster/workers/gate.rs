@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
+use serde_json::Value as Json;
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::shown::visible;
 
@@ -258,15 +259,29 @@ fn fits(hello: &Hello) -> Result<(), String> {
     Ok(())
 }
 
+/// The same with the fields of all tables in order.
+fn in_order(value: Json) -> Json {
+    match value {
+        Json::Object(fields) => {
+            let mut fields: Vec<(String, Json)> = fields.into_iter().collect();
+            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+            fields.into_iter().map(|(name, value)| (name, in_order(value))).collect()
+        }
+        Json::Array(items) => items.into_iter().map(in_order).collect(),
+        other => other,
+    }
+}
+
 /// What a worker must come to when it reads what it was told.
 pub fn digest(offer: &Offer) -> Digest {
     digest_of(&offer.agreement, &offer.out)
 }
 
-/// The digest of what is to be done.
+/// The digest of what is to be done, whatever order fields were written in.
 pub fn digest_of(agreement: &Agreement, out: &Path) -> Digest {
     let Agreement { version, processes, workers, plan } = agreement;
     let numbers = format!("{processes} {workers}");
+    let plan = in_order(serde_json::from_str(plan).unwrap_or_default()).to_string();
     let parts = [version.as_bytes(), numbers.as_bytes(), plan.as_bytes(), out.as_os_str().as_encoded_bytes()];
     Digest::of_parts(parts)
 }
