@@ -52,6 +52,22 @@ impl Digest {
     }
 }
 
+/// The digest of one run of bytes that come piece by piece.
+#[derive(Default)]
+pub struct Hashing(blake3::Hasher);
+
+impl Hashing {
+    /// The next piece.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// Of all that has come.
+    pub fn digest(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
 /// Parts that come one after the other: [`Digest::of_parts`] for those that do not lie in a list.
 #[derive(Default)]
 pub(crate) struct Parts(blake3::Hasher);

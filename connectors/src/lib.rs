@@ -32,7 +32,7 @@ pub mod table;
 pub mod tensorboard;
 pub mod volume;
 
-pub use digest::Digest;
+pub use digest::{Digest, Hashing};
 pub use geometry::{Geometry, PatientPoint, VoxelIndex};
 pub use nearest::Beside;
 pub use overlap::Overlap;

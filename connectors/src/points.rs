@@ -1,7 +1,7 @@
 //! Named moments of a run at which a test can end, break or hold the process.
 //!
 //! `TOMOFLOW_POINT=NAME:COUNT:ACTION` makes the `COUNT`th passing of a point `abort` the process (as a
-//! power cut would: no destructor runs), `panic`, fail as a `full` disk does, or `hang`. Without the
+//! power cut would: no destructor runs), `panic`, fail as a `full` disk does, or `hang`; `slow` makes it and all later ones take a quarter of a second each. Without the
 //! variable a point costs one load. All of it is there in what `cargo test` builds alone (the feature `points`): a program
 //! that is handed on passes every point, whatever its environment says.
 
@@ -63,6 +63,9 @@ mod armed {
     use std::io;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    const SLOW: Duration = Duration::from_millis(250);
 
     struct Armed {
         name: String,
@@ -86,6 +89,10 @@ mod armed {
     pub(super) fn pass(name: &str) -> io::Result<()> {
         let Some(armed) = armed().filter(|armed| armed.name == name) else { return Ok(()) };
         let last = armed.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        // Once the count is reached nothing is left to take away.
+        if armed.action == "slow" && armed.left.load(Ordering::SeqCst) == 0 {
+            std::thread::sleep(SLOW);
+        }
         if last != Ok(1) {
             return Ok(());
         }

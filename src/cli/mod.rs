@@ -25,6 +25,7 @@ mod threads;
 pub mod top;
 pub mod types;
 pub mod upkeep;
+pub mod work;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -55,6 +56,8 @@ struct Cli {
 enum Command {
     /// Run a pipeline over all that its sources hold
     Run(run::RunArgs),
+    /// Work for a run that takes workers (`run --listen`), until told to stop
+    Work(work::WorkArgs),
     /// Find every problem of a pipeline
     Check(check::CheckArgs),
     /// Show what a run would do, why, and how long it would take; nothing is written
@@ -144,6 +147,19 @@ impl PipelineArgs {
         pipeline::written_out(&self.pipeline, &self.set, registry)
     }
 
+    /// The pipeline as one text, and as it is read from that: stages are in the order of the text, so that it is the same
+    /// plan for all who are told the text.
+    ///
+    /// # Errors
+    /// As of [`PipelineArgs::load`].
+    pub fn shared(&self, registry: &Registry) -> Result<(Plan, String), Problems> {
+        let text = self.written_out(registry)?;
+        let file = std::path::absolute(&self.pipeline).unwrap_or_else(|_| self.pipeline.clone());
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let plan = pipeline::parse(&self.pipeline.display().to_string(), &text, folder, &[], registry)?;
+        Ok((plan, text))
+    }
+
     /// The file as the user named it.
     pub fn path(&self) -> &Path {
         &self.pipeline
@@ -192,7 +208,7 @@ pub fn main() -> ExitCode {
 /// whole command, and knows its operators, sources, networks and losses.
 pub fn main_with(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
-    if matches!(cli.command, Command::Run(_)) {
+    if matches!(cli.command, Command::Run(_) | Command::Work(_)) {
         threads::wait_passively();
     }
     heap::bound();
@@ -201,6 +217,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     log::start(cli.log);
     match cli.command {
         Command::Run(args) => run::run(&args, &registry),
+        Command::Work(args) => work::run(&args, &registry),
         Command::Init(args) => init::run(&args, &registry),
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args, &registry),

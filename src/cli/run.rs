@@ -9,10 +9,13 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{EmptyArgs, PipelineArgs};
-use crate::engine::{self, Cluster, ClusterError, Options, RunError, SourceError};
+use crate::engine::{self, Cluster, ClusterError, Listening, Options, RunError, SourceError};
 use crate::operators::registry::Registry;
+use crate::pipeline::{Plan, Problems};
 use crate::store::StoreError;
 
+/// A worker may be silent for so long at least and at most, whatever is asked for.
+const SILENCE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3600));
 /// How long a run that was told to stop may take to see it.
 const UNSEEN: Duration = Duration::from_millis(800);
 /// How long it may take to bring what it has to an end then.
@@ -54,12 +57,52 @@ pub struct RunArgs {
     /// The file that names the processes, one `host:port` on each line; the first is process 0
     #[arg(long, requires = "processes", value_name = "FILE")]
     hosts: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    joining: WorkersArgs,
     /// Print the closing summary as JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// Workers that come and go.
+#[derive(Args, Debug)]
+struct WorkersArgs {
+    /// Let workers join at this address (`tomoflow work --join`); it goes before `workers` of the pipeline
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "processes")]
+    listen: Option<String>,
+    /// The file that holds the token which workers and the run know; needed where other machines reach the address
+    #[arg(long, value_name = "FILE", conflicts_with = "processes")]
+    token_file: Option<std::path::PathBuf>,
+    /// Leave all actions to workers: this process decides, keeps the store and commits
+    #[arg(long, conflicts_with = "processes")]
+    no_local: bool,
+    /// Send workers that do not see the archive and `out` what they need of them; links are not encrypted
+    #[arg(long, conflicts_with = "processes")]
+    send: bool,
+    /// After how long without a word a worker's actions are given to others
+    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = humantime::parse_duration)]
+    silence: Duration,
+}
+
 impl RunArgs {
+    /// How the run takes workers, if it does.
+    fn listening(&self, plan: &mut Plan, registry: &Registry) -> Result<Option<Listening>, Problems> {
+        let WorkersArgs { listen, token_file, no_local, send, silence } = &self.joining;
+        let of_pipeline = plan.settings.workers.clone().filter(|_| self.processes.is_none());
+        let Some(address) = listen.clone().or(of_pipeline) else { return Ok(None) };
+        // All go by one text.
+        let (shared, text) = self.pipeline.shared(registry)?;
+        *plan = shared;
+        Ok(Some(Listening {
+            address,
+            token: token_file.clone(),
+            local: !no_local,
+            send: *send,
+            silence: (*silence).clamp(SILENCE.0, SILENCE.1),
+            text,
+        }))
+    }
+
     fn cluster(&self) -> Result<Option<Cluster>, ClusterError> {
         let (Some(processes), Some(hosts)) = (self.processes, &self.hosts) else { return Ok(None) };
         Cluster::read(hosts, processes, self.process, usize::from(self.workers)).map(Some)
@@ -68,7 +111,7 @@ impl RunArgs {
 
 /// Runs the command.
 pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
-    let plan = match args.pipeline.load(registry) {
+    let mut plan = match args.pipeline.load(registry) {
         Ok(plan) => plan,
         Err(problems) => return super::refuse(&problems),
     };
@@ -104,12 +147,25 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
             Ok(cluster) => cluster,
             Err(error) => return fail(&error.into()),
         },
+        listening: match args.listening(&mut plan, registry) {
+            Ok(listening) => listening,
+            Err(problems) => return super::refuse(&problems),
+        },
     };
+    if options.listening.is_none() && (args.joining.no_local || args.joining.token_file.is_some()) {
+        note!(
+            "error: an address for workers expected, none found\nhint: `--listen HOST:PORT`, or `workers` in `[pipeline]`"
+        );
+        return ExitCode::from(2);
+    }
     if let Some(cluster) = options.cluster.as_ref().filter(|cluster| cluster.process > 0) {
         return match engine::join(plan, &options, cluster) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         };
+    }
+    if options.cluster.is_some() && plan.settings.workers.is_some() {
+        note!("warning: `workers` of the pipeline is passed over: several processes take no workers");
     }
     let allowed = plan.settings.allowed_rejects;
     let mut progress = Progress::new();
@@ -157,7 +213,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
 
 /// Ends the process unless the run ends by itself: one that looks at a share that does not answer, or waits for another
 /// process, does not see that it is to stop. A killed run resumes as well.
-fn end_anyhow(seen: &AtomicBool) {
+pub(super) fn end_anyhow(seen: &AtomicBool) {
     std::thread::sleep(UNSEEN);
     if seen.load(Ordering::Relaxed) {
         let began = Instant::now();
@@ -193,7 +249,7 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         | RunError::Unwritten { .. } => 74,
         RunError::Status(_) | RunError::NoMasks { .. } | RunError::NoModel { .. } => 78,
         RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,
-        RunError::Cluster(ClusterError::Absent { .. }) => 75,
+        RunError::Cluster(ClusterError::Absent { .. } | ClusterError::Unreached { .. }) => 75,
         RunError::Cluster(_) => 78,
         RunError::Control(_) | RunError::Threads(_) => 70,
     }

@@ -9,7 +9,7 @@ use indicatif::BinaryBytes;
 use serde::Serialize;
 
 use super::PipelineArgs;
-use crate::engine::{Life, StageStatus, Status, StatusError};
+use crate::engine::{Life, StageStatus, Status, StatusError, WorkerStatus};
 use crate::operators::registry::Registry;
 
 /// A run that has not told of itself for longer is not as it should be.
@@ -77,6 +77,7 @@ pub(super) fn render(status: &Status, life: Life, now: SystemTime) -> String {
     for (stage, training) in &status.trainings {
         let _ = writeln!(text, "{stage}: {}", training.line());
     }
+    workers(&mut text, status);
     for process in &status.silent {
         let _ = writeln!(text, "nothing is heard of process {process}: it is waited for");
     }
@@ -136,6 +137,33 @@ fn table(text: &mut String, status: &Status) {
         let _ = writeln!(
             text,
             "{name:width$}  {wanted:>7}  {done:>7}  {failed:>7}  {running:>7}  {queued:>7}  {oldest}"
+        );
+    }
+}
+
+/// A line for each worker; nothing where there are none.
+fn workers(text: &mut String, status: &Status) {
+    if status.workers.is_empty() {
+        return;
+    }
+    let width = status.workers.iter().map(|worker| worker.name.chars().count()).max().unwrap_or(0);
+    let width = width.max("worker".len());
+    let _ = writeln!(
+        text,
+        "{:width$}  {:>7}  {:>7}  {:>7}  {:>10}  {:>10}",
+        "worker", "device", "running", "done", "in flight", "read"
+    );
+    for worker in &status.workers {
+        let WorkerStatus { name, device, running, done, held_bytes, read_bytes, .. } = worker;
+        let (held, read) = (BinaryBytes(*held_bytes).to_string(), BinaryBytes(*read_bytes).to_string());
+        let said = match worker.silent_s {
+            Some(silent) => format!("  silent for {}", seconds(silent)),
+            None if worker.leaving => "  leaves".to_owned(),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "{name:width$}  {device:>7}  {running:>7}  {done:>7}  {held:>10}  {read:>10}{said}"
         );
     }
 }

@@ -13,6 +13,7 @@ mod packed;
 mod peer;
 mod pulse;
 mod secret;
+mod workers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::pipeline::Plan;
 pub use crew::{Crew, TendError, tell};
 pub use links::{Links, meet};
 pub use peer::join;
+pub use workers::{Gate, Joined, Listening, work};
 
 /// Who takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +162,55 @@ pub enum ClusterError {
         /// Bytes.
         found: usize,
     },
+    /// Workers cannot call there.
+    #[error(
+        "workers cannot call at {host}: {source}\nhint: `--listen` and `workers` take an address of this machine with a free port, as `0.0.0.0:7400`"
+    )]
+    Gate {
+        /// The address.
+        host: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No run was reached.
+    #[error(
+        "no run was reached at {host} within {seconds} s: {why}\nhint: `tomoflow run --listen` takes workers"
+    )]
+    Unreached {
+        /// Where it was expected.
+        host: String,
+        /// How long it was tried.
+        seconds: u64,
+        /// What was seen last.
+        why: String,
+    },
+    /// A run does not take this worker.
+    #[error("the run at {host} refuses this worker: {why}\nhint: {hint}")]
+    Refused {
+        /// Where it is.
+        host: String,
+        /// What it said.
+        why: String,
+        /// A remedy.
+        hint: &'static str,
+    },
+    /// The token cannot be read, or the user's own key neither read nor made.
+    #[error("{}: {source}\nhint: `--token-file` names a file that holds the token", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No token, where one is needed.
+    #[error(
+        "a token expected for {}, none found\nhint: `--token-file FILE`, or `TOMOFLOW_SECRET`: the same long random text for the run and its workers",
+        if *.loopback { "workers, since there is no home folder for a key" } else { "workers on other machines" }
+    )]
+    NoToken {
+        /// Whether it is about this machine alone.
+        loopback: bool,
+    },
     /// Another end does not know the secret.
     #[error(
         "process {process} at {host} does not know the same secret\nhint: all processes share one store, or one `TOMOFLOW_SECRET`; perhaps another run listens there"
@@ -229,10 +280,20 @@ impl Agreement {
         }
     }
 
+    /// What a run would do whose control plane is in one process.
+    pub fn alone(plan: &Plan) -> Self {
+        Self::of(plan, &Cluster { process: 0, hosts: vec![String::new()], workers: 1 })
+    }
+
     /// The first thing in which `other`, of process `process`, differs; none when they agree.
     pub fn difference(&self, other: &Self, process: usize) -> Option<String> {
+        self.differs_from(other, "on process 0", &format!("on process {process}"))
+    }
+
+    /// The same, of two that are called so.
+    pub fn differs_from(&self, other: &Self, here_is: &str, there_is: &str) -> Option<String> {
         let differs = |what: &str, here: &dyn fmt::Display, there: &dyn fmt::Display| {
-            Some(format!("{what} is {here} on process 0 and {there} on process {process}"))
+            Some(format!("{what} is {here} {here_is} and {there} {there_is}"))
         };
         if self.version != other.version {
             return differs("tomoflow", &self.version, &other.version);

@@ -401,6 +401,11 @@ impl Driver {
         }
     }
 
+    /// There is no more to do, and workers that came are told so.
+    pub fn end(&mut self) {
+        self.crew.iter_mut().for_each(Crew::end);
+    }
+
     /// Tells all running actions to stop.
     pub fn cancel(&mut self) {
         self.stopped = true;

@@ -20,8 +20,9 @@ mod upkeep;
 mod watch;
 
 pub use crate::executor::{Training, trainings, trains};
+pub use crate::store::host;
 pub use archive::SourceError;
-pub use cluster::{Cluster, ClusterError, join};
+pub use cluster::{Cluster, ClusterError, Joined, Listening, join, work};
 pub use control::ControlError;
 pub use error::RunError;
 pub use insight::differences::{Difference, short};
@@ -40,6 +41,8 @@ pub use session::comings::Moved;
 pub use session::run::{run, watch};
 pub use session::scored::Scored;
 pub use session::summary::{StageCount, Summary};
-pub use status::{Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, metrics};
+pub use status::{
+    Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, WorkerStatus, metrics,
+};
 pub use upkeep::{Failures, Garbage, Item, Verified, forget_failures, gc, verify};
 pub use watch::{Change, Settle, Watcher};

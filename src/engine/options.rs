@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::archive::Accept;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Listening};
 use super::session::summary::StageCount;
 
 /// How a pipeline is run; none of it changes results.
@@ -30,6 +30,8 @@ pub struct Options {
     pub stopping: Arc<AtomicBool>,
     /// The processes that take part; none for this one alone.
     pub cluster: Option<Cluster>,
+    /// Where workers that come and go may join; none when the run takes none.
+    pub listening: Option<Listening>,
 }
 
 impl Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             stop: Arc::default(),
             stopping: Arc::default(),
             cluster: None,
+            listening: None,
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::archive::{Archive, Change, Looked};
-use super::cluster::{Agreement, meet, tell};
+use super::cluster::{Agreement, Gate, meet, tell};
 use super::control::ControlError;
 use super::driver::Driver;
 use super::error::RunError;
@@ -29,12 +29,11 @@ use super::status::Phase;
 use super::status::monitor::Monitor;
 use comings::Comings;
 use summary::Summary;
-use works::Works;
+use works::{Works, own_device};
 pub(in crate::engine) use works::{context, executor_settings};
 
 use crate::executor::Finished;
 use crate::executor::work::Action;
-use crate::networks;
 use crate::pipeline::Plan;
 use crate::store::{Owner, Store, StoreError};
 
@@ -58,6 +57,8 @@ pub struct Session {
     pub(in crate::engine) options: Options,
     pub(in crate::engine) archive: Archive,
     pub(in crate::engine) driver: Driver,
+    /// Where workers call, if the run takes any.
+    gate: Option<Gate>,
     tables: Tables,
     folders: Folders,
     pub(in crate::engine) monitor: Monitor,
@@ -78,10 +79,16 @@ impl Session {
         let started = (SystemTime::now(), Instant::now());
         let declared = at_home(plan)?;
         // Before anything else is touched: a device that is not there ends it.
-        networks::device(&declared.settings.device)?;
+        let device = own_device(&declared, &options)?;
+        if device.is_none() {
+            let wanted = &declared.settings.device;
+            tracing::warn!("this machine has no device `{wanted}`: networks run where a worker has it");
+        }
         let store = Arc::new(Store::open(&declared.settings.out)?);
         store.claim(&Owner::new(&declared))?;
-        let monitor = Monitor::start(&declared, store.root().to_owned())?;
+        let mut monitor = Monitor::start(&declared, store.root().to_owned())?;
+        let gate = options.listening.as_ref().map(Gate::open).transpose()?;
+        gate.iter().for_each(|gate| monitor.listens(gate.address()));
         let mut rules = Rules::of(&declared);
         rules.load(&store, options.repin)?;
         let (mut links, mut read) = (None, 0);
@@ -96,7 +103,9 @@ impl Session {
             links = Some(met);
         }
         let plan = Arc::new(rules.applied(&declared));
-        let Works { driver, tables, folders, identity } = Works::start(&plan, &options, &store, links)?;
+        let begins = gate.as_ref().map(|gate| (gate, rules.settled()));
+        let works = Works::start(&plan, &options, &store, links, begins)?;
+        let Works { driver, tables, folders, identity } = works;
         Ok(Self {
             archive: Archive::new(plan.clone(), store.clone()),
             declared,
@@ -105,6 +114,7 @@ impl Session {
             store,
             options,
             driver,
+            gate,
             tables,
             folders,
             monitor,
@@ -186,7 +196,8 @@ impl Session {
             self.interrupted = interrupted;
         }
         self.plan = Arc::new(self.rules.applied(&self.declared));
-        let mut works = Works::start(&self.plan, &self.options, &self.store, None)?;
+        let begins = self.gate.as_ref().map(|gate| (gate, self.rules.settled()));
+        let mut works = Works::start(&self.plan, &self.options, &self.store, None, begins)?;
         works.driver.follow(&self.driver);
         (self.driver, self.tables, self.folders) = (works.driver, works.tables, works.folders);
         Ok(())
@@ -337,6 +348,7 @@ impl Session {
     /// # Errors
     /// When a table cannot be written.
     pub fn finish(mut self) -> Result<Summary, RunError> {
+        self.driver.end();
         let summary = self.settle()?;
         self.tables.append_run(summarise::run_row(&self.plan, &summary, self.started.0))?;
         self.monitor.count(&self.driver, &self.archive, 0);

@@ -76,6 +76,36 @@ pub struct StageStatus {
     pub oldest_wanted_s: Option<f64>,
 }
 
+/// One worker that takes part in a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerStatus {
+    /// What it is called.
+    pub name: String,
+    /// Where it called from.
+    pub address: String,
+    /// Its device: `cpu` or `cuda:N`.
+    pub device: String,
+    /// Threads of its pool.
+    pub threads: u32,
+    /// Bytes that its actions may hold at once.
+    pub memory_bytes: u64,
+    /// Actions that it has now.
+    pub running: usize,
+    /// Actions that it has ended.
+    pub done: u64,
+    /// Bytes that its actions hold.
+    pub held_bytes: u64,
+    /// Bytes of source files that it has read.
+    pub read_bytes: u64,
+    /// For how long nothing was heard of it, in seconds, where that is too long.
+    pub silent_s: Option<f64>,
+    /// Whether it was told to stop.
+    pub leaving: bool,
+    /// Its trainings, by stage.
+    pub trainings: BTreeMap<String, Training>,
+}
+
 /// Where a run stands. It names stages and counts, never series or patients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -120,6 +150,10 @@ pub struct Status {
     pub trainings: BTreeMap<String, Training>,
     /// Seconds since the start.
     pub seconds: f64,
+    /// Where workers may join, if they may.
+    pub listening: Option<String>,
+    /// Workers that take part.
+    pub workers: Vec<WorkerStatus>,
     /// Other processes of the run of which nothing is heard, by number: they are waited for.
     pub silent: Vec<usize>,
 }

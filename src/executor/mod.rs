@@ -25,6 +25,7 @@ mod worker;
 
 pub use job::{Finished, Job};
 pub use load::{Context, Lookup, by_images, vanished};
+pub use need::bytes as needed;
 pub use pool::{Executor, Settings};
 pub use trainings::{Training, trainings, trains};
 pub use truth::{NEVER_DRAWN, NEVER_JUDGED};

@@ -10,7 +10,7 @@ use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 
 /// What an action holds at its peak: intensities, labels, a transformed copy, and the pieces between.
-pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
+pub fn bytes(context: &Context, action: &Action) -> u64 {
     let work = &action.work;
     let Some(series) = work.series() else {
         let prepared = work.members().into_iter().flatten();

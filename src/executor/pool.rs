@@ -180,6 +180,16 @@ impl Executor {
         self.shared.report.clone()
     }
 
+    /// Threads of its pool.
+    pub fn threads(&self) -> usize {
+        self.settings.threads
+    }
+
+    /// Bytes that actions may hold at once.
+    pub fn memory_bytes(&self) -> u64 {
+        self.settings.memory_bytes
+    }
+
     /// Bytes that actions hold now, and bytes of source files read so far.
     pub fn bytes(&self) -> (u64, u64) {
         (self.shared.budget.held(), self.shared.context.bytes_read.load(Ordering::Relaxed))

@@ -64,6 +64,14 @@ pub const FIELDS: &[Field] = &[
         doc: "The loopback address at which a run gives its metrics to Prometheus, such as `127.0.0.1:9464`.",
     },
     Field {
+        name: "workers",
+        kind: FieldKind::Text,
+        default: Default::Absent,
+        role: Role::Operational,
+        doc: "The address at which a run lets workers join (`tomoflow work`), such as `0.0.0.0:7400`; `--listen` goes before \
+              it. A token is needed where other machines reach it.",
+    },
+    Field {
         name: "settle",
         kind: FieldKind::Duration,
         default: Default::Json("\"10s\""),

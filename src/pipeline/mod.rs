@@ -61,6 +61,14 @@ use problem::{Found, Sources, Span};
 use tree::Table;
 use wiring::Wiring;
 
+/// The bytes that a size such as `256 MiB` stands for.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn bytes_of(text: &str) -> Result<u64, String> {
+    bytes::parse(text)
+}
+
 /// Reads and checks a pipeline file. `overrides` are `--set` options, `KEY=TOML-VALUE`; paths in the
 /// file are relative to its folder. What they lead to is looked at: what is not there is a warning.
 ///

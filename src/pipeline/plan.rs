@@ -47,6 +47,8 @@ pub struct Settings {
     pub allowed_rejects: f64,
     /// Where a run gives its metrics, a loopback address.
     pub metrics: Option<SocketAddr>,
+    /// Where a run lets workers join, `host:port`.
+    pub workers: Option<String>,
     /// How long a series must be quiet before a run that watches works on it.
     pub settle: Duration,
     /// How often a run that watches looks at all files again.

@@ -77,6 +77,12 @@ pub(super) fn check(table: &Table, header: Span, files: &Files, found: &mut Vec<
         let problem = Found::new(span("metrics"), "`metrics` takes a loopback address, `IP:PORT`");
         found.push(problem.label(label).hint(hint));
     }
+    if let Some(Err(label)) = config.get("workers").and_then(Json::as_str).map(is_address) {
+        let problem = Found::new(span("workers"), "`workers` takes an address, `HOST:PORT`");
+        found.push(
+            problem.label(label).hint("for example `127.0.0.1:7400`, or `0.0.0.0:7400` for other machines"),
+        );
+    }
     (found.len() == before).then_some(config)
 }
 
@@ -91,6 +97,13 @@ fn metrics(text: &str) -> Result<SocketAddr, (String, &'static str)> {
         )),
         Err(_) => Err((format!("`{text}` found"), "for example `127.0.0.1:9464` or `[::1]:9464`")),
     }
+}
+
+/// Whether a text may be an address to listen at; what is found where it is none.
+fn is_address(text: &str) -> Result<(), String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or_default();
+    let sound = !host.is_empty() && port.parse::<u16>().is_ok();
+    if sound { Ok(()) } else { Err(format!("`{text}` found")) }
 }
 
 fn is_device(device: &str) -> bool {
@@ -115,6 +128,7 @@ pub(super) fn read(config: &Config, file: PathBuf) -> Settings {
         free_text: text(config, "free_text") != "drop",
         allowed_rejects: config.get("allowed_rejects").and_then(Json::as_f64).unwrap_or_default(),
         metrics: config.get("metrics").and_then(Json::as_str).and_then(|text| metrics(text).ok()),
+        workers: config.get("workers").and_then(Json::as_str).map(str::to_owned),
         settle: milliseconds(config, "settle").unwrap_or_default(),
         rescan: milliseconds(config, "rescan").unwrap_or_default(),
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tomoflow_connectors::{Digest, points, private};
+use tomoflow_connectors::{Digest, Hashing, points, private};
 
 use super::{StoreError, write_synced};
 
@@ -54,6 +54,24 @@ impl Artifacts {
         Ok(digest)
     }
 
+    /// Begins to take an artifact that comes piece by piece.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn begin(&self, digest: Digest) -> Result<Incoming, StoreError> {
+        let number = STAGED.fetch_add(1, Ordering::Relaxed);
+        let staged = self.root.join("staging").join(format!("{digest}.{:x}.{number}", process_number()));
+        let file = private::create(&staged).map_err(StoreError::io(&staged))?;
+        Ok(Incoming {
+            artifacts: self.clone(),
+            digest,
+            staged,
+            file,
+            hasher: Hashing::default(),
+            kept: false,
+        })
+    }
+
     /// Reads an artifact back, and checks that it still is what its name says.
     ///
     /// # Errors
@@ -87,6 +105,60 @@ impl Artifacts {
     }
 }
 
+/// An artifact that comes piece by piece; nothing of it stays unless it is kept.
+pub struct Incoming {
+    artifacts: Artifacts,
+    digest: Digest,
+    staged: PathBuf,
+    file: fs::File,
+    hasher: Hashing,
+    kept: bool,
+}
+
+impl Incoming {
+    /// Which one it is to be.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn add(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        use std::io::Write as _;
+        self.hasher.add(piece);
+        self.file.write_all(piece).map_err(StoreError::io(&self.staged))
+    }
+
+    /// Keeps what has come, if it is what its name says.
+    ///
+    /// # Errors
+    /// When it is something else, or the disk refuses.
+    pub fn keep(mut self) -> Result<(), StoreError> {
+        if self.hasher.digest() != self.digest {
+            let damaged = io::Error::new(io::ErrorKind::InvalidData, "the content is not what its name says");
+            return Err(StoreError::io(&self.staged)(damaged));
+        }
+        self.file.sync_all().map_err(StoreError::io(&self.staged))?;
+        let path = self.artifacts.path(self.digest);
+        if let Some(folder) = path.parent() {
+            private::folder(folder).map_err(StoreError::io(folder))?;
+        }
+        fs::rename(&self.staged, &path).map_err(StoreError::io(&path))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.kept {
+            drop(fs::remove_file(&self.staged));
+        }
+    }
+}
+
 /// Random, once for each process: process numbers repeat between machines.
 fn process_number() -> u64 {
     static NUMBER: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
@@ -111,5 +183,24 @@ mod tests {
         assert!(!artifacts.has(digest));
         artifacts.put(b"mask").unwrap();
         assert_eq!(artifacts.get(digest).unwrap(), b"mask");
+    }
+
+    #[test]
+    fn what_comes_piece_by_piece_is_kept_whole_or_not_at_all() {
+        let out = tempfile::tempdir().unwrap();
+        let store = Store::open(out.path()).unwrap();
+        let (artifacts, digest) = (store.artifacts(), Digest::of(b"a mask"));
+        let mut coming = artifacts.begin(digest).unwrap();
+        coming.add(b"a ").unwrap();
+        assert!(!artifacts.has(digest));
+        coming.add(b"mask").unwrap();
+        coming.keep().unwrap();
+        assert_eq!(artifacts.get(digest).unwrap(), b"a mask");
+        let mut other = artifacts.begin(Digest::of(b"another")).unwrap();
+        other.add(b"something else").unwrap();
+        assert!(other.keep().is_err());
+        assert!(!artifacts.has(Digest::of(b"another")));
+        drop(artifacts.begin(digest).unwrap());
+        assert_eq!(fs::read_dir(out.path().join("store/staging")).unwrap().count(), 0);
     }
 }

@@ -27,7 +27,7 @@ use tomoflow_connectors::private;
 use database::Check;
 
 pub use actions::{Failure, Pin};
-pub use artifacts::Artifacts;
+pub use artifacts::{Artifacts, Incoming};
 pub use index::{Held, Holds, Indexed, Judged, Known};
 pub use made::{Described, Made, Past};
 pub use outcome::{FigureRow, Outcome, Recorded};

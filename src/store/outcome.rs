@@ -67,6 +67,7 @@ const TRANSIENT: &[&str] = &[
     "PANIC",
     "STORE",
     "UNREADABLE",
+    "WORKERS_LOST",
 ];
 
 impl Outcome {

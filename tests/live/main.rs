@@ -16,3 +16,4 @@ mod limited;
 mod status;
 mod strangers;
 mod watching;
+mod workers;

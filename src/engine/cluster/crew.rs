@@ -14,7 +14,9 @@ use super::links::{Links, Peer};
 use super::message::{FromPeer, ToPeer, hear};
 use super::packed::Packed;
 use super::pulse::Pulse;
+use super::workers::Workers;
 use crate::engine::rules::Rules;
+use crate::engine::status::WorkerStatus;
 use crate::executor::work::Action;
 use crate::executor::{Context, Executor, Finished, Job};
 
@@ -39,6 +41,8 @@ pub struct Crew {
     own: Executor,
     context: Context,
     peers: Vec<Remote>,
+    /// Workers that come and go, where the run takes any.
+    workers: Option<Workers>,
     /// What others say beside their reports, which come where the executor's come.
     said: Receiver<(usize, Said)>,
     /// Set when another process was told to stop.
@@ -84,7 +88,23 @@ impl Crew {
             std::thread::Builder::new().name(format!("peer-{}", peer.process)).spawn(listening)?;
         }
         let peers = peers.into_iter().map(|peer| Remote { peer, jobs: HashMap::new() }).collect();
-        Ok(Self { own, context, peers, said, stop, _pulse: pulse })
+        Ok(Self { own, context, peers, workers: None, said, stop, _pulse: pulse })
+    }
+
+    /// The same, with workers that come and go.
+    pub fn with(mut self, workers: Option<Workers>) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// The run has come to its end, and workers are told so.
+    pub fn end(&mut self) {
+        self.workers.iter_mut().for_each(Workers::end);
+    }
+
+    /// Workers that take part now.
+    pub fn status(&self) -> Vec<WorkerStatus> {
+        self.workers.as_ref().map_or_else(Vec::new, Workers::status)
     }
 
     /// Waits for no action of this process when it is dropped.
@@ -116,6 +136,9 @@ impl Crew {
     /// # Errors
     /// The job.
     pub fn submit(&mut self, job: Job) -> Result<(), Box<Job>> {
+        if let Some(workers) = &mut self.workers {
+            return workers.place(&self.own, &self.context, job);
+        }
         let process = self.process_of(&job.action);
         let Some(remote) = process.checked_sub(1).and_then(|place| self.peers.get_mut(place)) else {
             return self.own.submit(job);
@@ -140,6 +163,7 @@ impl Crew {
     /// When a process is gone.
     pub fn tend(&mut self) -> Result<(), TendError> {
         self.own.give_up()?;
+        self.workers.iter().for_each(Workers::tend);
         for remote in &mut self.peers {
             for (key, (cancelled, told)) in &mut remote.jobs {
                 if cancelled.load(Ordering::Relaxed) && !*told {
@@ -165,6 +189,12 @@ impl Crew {
 
     /// Must be told of every report, so that the next job for the device may come.
     pub fn ended(&mut self, action: &Action) {
+        if let Some(workers) = &mut self.workers {
+            if workers.ended(action) {
+                self.own.ended(action);
+            }
+            return;
+        }
         match self.process_of(action).checked_sub(1).and_then(|place| self.peers.get_mut(place)) {
             Some(remote) => drop(remote.jobs.remove(&action.key)),
             None => self.own.ended(action),

@@ -1,5 +1,8 @@
 //! What an action needs to know of the index, so that a process without one can do it.
 
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
@@ -36,6 +39,33 @@ impl Packed {
         }
         packed.labels(&*lookup, case);
         packed
+    }
+
+    /// The files that it names, each by its first place in the list.
+    pub fn files(&self) -> impl Iterator<Item = (u32, &FileStat)> {
+        let mut seen = BTreeSet::new();
+        let files = self.places.iter().map(|(.., file)| file);
+        (0..).zip(files).filter(move |(_, file)| seen.insert(&file.path))
+    }
+
+    /// A file by its place.
+    pub fn file(&self, place: u32) -> Option<&FileStat> {
+        self.places.get(place as usize).map(|(.., file)| file)
+    }
+
+    /// Transforms that were kept, which an action may start from.
+    pub fn kept_artifacts(&self) -> impl Iterator<Item = Digest> {
+        self.done.iter().map(|(_, artifact)| *artifact)
+    }
+
+    /// The same with files that lie elsewhere: each as it is there, by the path that it has here.
+    pub fn moved(mut self, to: &HashMap<PathBuf, FileStat>) -> Self {
+        for (.., file) in &mut self.places {
+            if let Some(there) = to.get(&file.path) {
+                *file = there.clone();
+            }
+        }
+        self
     }
 
     fn scan(&mut self, lookup: &dyn Lookup, series: &SeriesRow) {

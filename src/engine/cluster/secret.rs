@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tomoflow_connectors::reading;
@@ -18,6 +18,8 @@ use super::ClusterError;
 const VARIABLE: &str = "TOMOFLOW_SECRET";
 /// The file in the store, which all processes share.
 const FILE: &str = "links.key";
+/// The key of those who work on one machine without a token, below the user's own state.
+const OWN: &str = "tomoflow/workers.key";
 /// No secret is longer, nor shorter.
 const LONGEST: u64 = 4096;
 const SHORTEST: usize = 16;
@@ -41,10 +43,40 @@ impl Secret {
     }
 
     fn new(bytes: &[u8]) -> Result<Self, ClusterError> {
+        Self::for_links(bytes, "tomoflow links between processes")
+    }
+
+    /// What a run and its workers know: what the file holds, or the environment says. Without either it is a key that
+    /// lies with the user's own state, so that nobody but the same user can join; only on this machine alone.
+    pub(super) fn of_workers(token: Option<&Path>, loopback: bool) -> Result<Self, ClusterError> {
+        let refused = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ClusterError::Token { path, source }
+        };
+        let bytes = match (token, std::env::var_os(VARIABLE)) {
+            (Some(path), _) => {
+                let mut bytes = Vec::new();
+                let read =
+                    reading::open(path).and_then(|(file, _)| file.take(LONGEST).read_to_end(&mut bytes));
+                read.map_err(refused(path))?;
+                bytes
+            }
+            (None, Some(text)) => text.as_encoded_bytes().to_vec(),
+            (None, None) if loopback => {
+                let path = own_key().ok_or(ClusterError::NoToken { loopback })?;
+                kept(&path).map_err(refused(&path))?
+            }
+            (None, None) => return Err(ClusterError::NoToken { loopback }),
+        };
+        // An editor ends a file with a line break; it is no part of what somebody chose.
+        Self::for_links(bytes.trim_ascii_end(), "tomoflow links to workers")
+    }
+
+    fn for_links(bytes: &[u8], what: &str) -> Result<Self, ClusterError> {
         if bytes.len() < SHORTEST {
             return Err(ClusterError::Short { expected: SHORTEST, found: bytes.len() });
         }
-        Ok(Self(blake3::derive_key("tomoflow links between processes", bytes)))
+        Ok(Self(blake3::derive_key(what, bytes)))
     }
 
     fn proof(&self, whose: &str, numbers: [&[u8; NUMBER]; 2]) -> blake3::Hash {
@@ -104,6 +136,13 @@ impl Read for Until<'_> {
         self.link.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         self.link.read(buffer)
     }
+}
+
+/// Where the user's own key lies: below `XDG_STATE_HOME`, or `.local/state` at home.
+fn own_key() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")))?;
+    Some(state.join(OWN))
 }
 
 /// The secret in the store, for its owner alone; of several processes that start at once one makes it.

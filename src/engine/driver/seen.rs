@@ -12,6 +12,7 @@ use super::{Driver, Origin};
 use crate::engine::cluster::Crew;
 use crate::engine::dataflow::is_judged_anyhow;
 use crate::engine::session::summary::StageCount;
+use crate::engine::status::WorkerStatus;
 use crate::executor::work::{Action, BoundCase, Member};
 use crate::operators::models::train::{Enough, Part, Retrain, Split, Train};
 use crate::operators::registry::Stage;
@@ -62,6 +63,11 @@ impl Driver {
     /// Bytes that actions hold now, and bytes of source files read so far.
     pub fn bytes(&self) -> (u64, u64) {
         self.crew.as_ref().map_or((0, 0), Crew::bytes)
+    }
+
+    /// Workers that take part now.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        self.crew.as_ref().map_or_else(Vec::new, Crew::status)
     }
 
     /// What waits and what runs: stage, since when it is wanted, whether it runs.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::cluster::{Crew, Links};
+use crate::engine::cluster::{Crew, Gate, Links};
 use crate::engine::control::Control;
 use crate::engine::driver::Driver;
 use crate::engine::error::RunError;
@@ -11,7 +11,8 @@ use crate::engine::outputs::folders::Folders;
 use crate::engine::outputs::identity::Identity;
 use crate::engine::outputs::tables::Tables;
 use crate::executor::{self, Context, Executor, Lookup};
-use crate::networks;
+use crate::networks::{self, Device, NetworkError};
+use crate::operators::cases::rule::Settled;
 use crate::pipeline::Plan;
 use crate::store::Store;
 
@@ -34,8 +35,9 @@ impl Works {
         options: &Options,
         store: &Arc<Store>,
         links: Option<Links>,
+        gate: Option<(&Gate, Vec<(usize, Settled)>)>,
     ) -> Result<Self, RunError> {
-        let device = networks::device(&plan.settings.device)?;
+        let device = own_device(plan, options)?;
         let context = context(plan, store);
         let identity = Identity::of(store.identity_key()?, &plan.settings);
         let folders = Folders::new(context.clone(), identity.clone(), store.clone());
@@ -46,13 +48,25 @@ impl Works {
             }
             _ => (Control::start(plan.clone(), options.workers)?, None),
         };
-        let settings = executor_settings(plan, options, device);
+        let settings = executor_settings(plan, options, device.unwrap_or(Device::CPU));
         let executor = Executor::start(context.clone(), settings).map_err(RunError::Threads)?;
+        let workers = gate.map(|(gate, settled)| gate.begin_with(&context, &settled, &executor, device));
+        let workers = workers.transpose()?;
         let crew = Crew::new(executor, context.clone(), peers, options.stop.clone());
-        let crew = crew.map_err(RunError::Threads)?;
+        let crew = crew.map_err(RunError::Threads)?.with(workers);
         let mut driver = Driver::new(context, store.clone(), control, Some(crew), options.retrain);
         driver.load_pins()?;
         Ok(Self { driver, tables, folders, identity })
+    }
+}
+
+/// The device of this machine. A run that takes workers may do without the one that the pipeline asks for: its networks
+/// wait for a worker that has it.
+pub(super) fn own_device(plan: &Plan, options: &Options) -> Result<Option<Device>, NetworkError> {
+    match networks::device(&plan.settings.device) {
+        Ok(device) => Ok(Some(device)),
+        Err(_) if options.listening.is_some() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -71,7 +85,7 @@ pub(in crate::engine) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Contex
 pub(in crate::engine) fn executor_settings(
     plan: &Plan,
     options: &Options,
-    device: networks::Device,
+    device: Device,
 ) -> executor::Settings {
     executor::Settings { threads: options.pool_threads(), memory_bytes: plan.settings.memory_bytes, device }
 }

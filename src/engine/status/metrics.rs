@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use super::{StageStatus, Status};
+use super::{StageStatus, Status, WorkerStatus};
 use crate::executor::Training;
 
 /// A whole number and one with a fraction, as Prometheus takes them.
@@ -18,12 +18,15 @@ type Seconds = Gauge<f64, AtomicU64>;
 
 /// `stage="…"`
 type Stage = [(&'static str, String); 1];
+/// `worker="…",device="…"`
+type Worker = [(&'static str, String); 2];
 
 /// The metrics of a status, as OpenMetrics text. They name stages, never series or patients.
 pub fn metrics(status: &Status) -> String {
     let mut registry = Registry::with_prefix("tomoflow");
     whole(&mut registry, status);
     stages(&mut registry, status);
+    workers(&mut registry, status);
     let mut text = String::new();
     // Writing to a text cannot fail; were it to, half of it would end without `# EOF` and be refused.
     let _ = encode(&mut text, &registry);
@@ -110,6 +113,46 @@ fn trainings(registry: &mut Registry, status: &Status) {
     registry.register("training_figure", "A figure of the last epoch that ended", figures);
 }
 
+/// Workers, by name; nothing while there are none. Two of one name and device are one line.
+fn workers(registry: &mut Registry, status: &Status) {
+    if status.workers.is_empty() {
+        return;
+    }
+    type Value = fn(&WorkerStatus) -> u64;
+    let gauges: [(_, _, Value); 4] = [
+        ("worker_actions_running", "Actions that a worker has", |worker| worker.running as u64),
+        ("worker_bytes_in_flight", "Bytes that a worker's actions hold", |worker| worker.held_bytes),
+        ("worker_memory_limit_bytes", "Bytes that a worker's actions may hold at once", |worker| {
+            worker.memory_bytes
+        }),
+        ("worker_silent", "Whether nothing is heard of a worker", |worker| {
+            u64::from(worker.silent_s.is_some())
+        }),
+    ];
+    for (name, help, value) in gauges {
+        let family = Family::<Worker, Count>::default();
+        for worker in &status.workers {
+            family.get_or_create(&labels(worker)).inc_by(value(worker));
+        }
+        registry.register(name, help, family);
+    }
+    let counters: [(_, _, Value); 2] = [
+        ("worker_actions_done", "Actions that a worker has ended", |worker| worker.done),
+        ("worker_read_bytes", "Bytes of source files that a worker has read", |worker| worker.read_bytes),
+    ];
+    for (name, help, value) in counters {
+        let family = Family::<Worker, Counter>::default();
+        for worker in &status.workers {
+            family.get_or_create(&labels(worker)).inc_by(value(worker));
+        }
+        registry.register(name, help, family);
+    }
+}
+
+fn labels(worker: &WorkerStatus) -> Worker {
+    [("worker", worker.name.clone()), ("device", worker.device.clone())]
+}
+
 /// A metric for each stage.
 fn each<M: Default, R>(status: &Status, set: impl Fn(&M, &StageStatus) -> R) -> Family<Stage, M>
 where
@@ -150,6 +193,10 @@ mod tests {
             left_s: None,
         };
         status.trainings.insert("net".to_owned(), training);
+        let worker =
+            WorkerStatus { name: "w".to_owned(), device: "cpu".to_owned(), ..WorkerStatus::default() };
+        let silent = WorkerStatus { silent_s: Some(7.5), running: 2, done: 3, ..worker.clone() };
+        status.workers = vec![WorkerStatus { running: 1, ..worker }, silent];
         let text = metrics(&status);
         let lines: Vec<_> = text.lines().collect();
         for line in [
@@ -170,6 +217,9 @@ mod tests {
             "tomoflow_training_steps{stage=\"net\"} 135",
             "tomoflow_training_figure{stage=\"net\",figure=\"train loss\"} 0.25",
             "# TYPE tomoflow_actions_done counter",
+            "tomoflow_worker_actions_running{worker=\"w\",device=\"cpu\"} 3",
+            "tomoflow_worker_actions_done_total{worker=\"w\",device=\"cpu\"} 3",
+            "tomoflow_worker_silent{worker=\"w\",device=\"cpu\"} 1",
         ] {
             assert!(lines.contains(&line), "`{line}` is not in\n{text}");
         }

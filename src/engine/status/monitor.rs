@@ -1,5 +1,6 @@
 //! Where a run stands, for `tomoflow status`, `tomoflow top` and Prometheus.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,6 +45,12 @@ impl Monitor {
         let mut monitor = Self { latest, folder, started: now, actions, read, next: now, _server: server };
         monitor.write();
         Ok(monitor)
+    }
+
+    /// Workers may join there.
+    pub fn listens(&mut self, address: SocketAddr) {
+        self.lock().listening = Some(address.to_string());
+        self.write();
     }
 
     /// The run is at something else now.
@@ -91,6 +98,10 @@ impl Monitor {
             Desired::Reject { attempts: 1.., .. } => (cases, rejected + 1),
             _ => (cases, rejected),
         });
+        let workers = driver.workers();
+        // Of a stage that trains at two places the worker's is shown.
+        let mut trainings = trainings();
+        trainings.extend(workers.iter().flat_map(|worker| worker.trainings.clone()));
         {
             let seconds = self.started.elapsed().as_secs_f64();
             let mut status = self.lock();
@@ -104,7 +115,8 @@ impl Monitor {
                 files: archive.files(),
                 cases,
                 rejected,
-                trainings: trainings(),
+                trainings,
+                workers,
                 seconds,
                 ..status.clone()
             };
