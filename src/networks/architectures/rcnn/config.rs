@@ -146,6 +146,9 @@ pub struct RcnnConfig {
     /// The size in which images are shown; as they come without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ImageScale>,
+    /// Channels of the head that gives each thing a mask; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_channels: Option<i64>,
 }
 
 impl RcnnConfig {
@@ -166,6 +169,9 @@ impl RcnnConfig {
             if !(1..=most).contains(&found) {
                 return refuse(field, format!("1 to {most} expected, {found} found"));
             }
+        }
+        if let Some(found) = self.mask_channels.filter(|found| !(1..=4096).contains(found)) {
+            return refuse("mask_channels", format!("1 to 4096 expected, {found} found"));
         }
         if !(2..=256).contains(&self.classes) {
             return refuse("classes", format!("2 to 256 expected, {} found", self.classes));
@@ -229,7 +235,16 @@ pub struct RcnnSettings {
     /// The size in which images are shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ImageScale>,
+    /// Whether each thing is given a mask beside its box.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masks: bool,
+    /// Channels of the head for masks; 256 when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_channels: Option<i64>,
 }
+
+/// Channels of the head for masks (He et al. 2017).
+const MASK_CHANNELS: i64 = 256;
 
 impl Default for RcnnSettings {
     fn default() -> Self {
@@ -246,6 +261,8 @@ impl Default for RcnnSettings {
             beta: 1.0 / 9.0,
             attention: None,
             scale: None,
+            masks: false,
+            mask_channels: None,
         }
     }
 }
@@ -268,7 +285,17 @@ impl RcnnSettings {
             }
         };
         let Self { backbone, width, norm, pyramid, hidden, anchors, .. } = *self;
-        let Self { anchor_samples, region_samples, proposals, beta, attention, scale, .. } = *self;
+        let Self {
+            anchor_samples,
+            region_samples,
+            proposals,
+            beta,
+            attention,
+            scale,
+            masks,
+            mask_channels,
+            ..
+        } = *self;
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let config = RcnnConfig {
             slices: whole(slices),
@@ -286,7 +313,15 @@ impl RcnnSettings {
             beta,
             attention,
             scale,
+            mask_channels: masks.then_some(mask_channels.unwrap_or(MASK_CHANNELS)),
         };
+        if mask_channels.is_some() && !masks {
+            let message = "`masks = true` expected beside it, no masks asked for";
+            return Err(NetworkError::Config {
+                field: "mask_channels".to_owned(),
+                message: message.to_owned(),
+            });
+        }
         config.check()?;
         if config.attention.is_some() && config.stacks == 1 && matches!(view, InputView::Stack { .. }) {
             let message = "attention to the rest of the volume needs a bag of stacks, single stacks found";

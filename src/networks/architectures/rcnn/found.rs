@@ -1,6 +1,7 @@
 //! What a head says of regions, to boxes that are found.
 
 use super::boxes::{Box2, Coder, clip, is_large, suppress_in_groups};
+use crate::networks::sample::PlaneMask;
 
 /// Boxes of which a side is shorter are none.
 const LEAST_SIDE: f64 = 1e-2;
@@ -23,7 +24,7 @@ impl Default for FindOptions {
 }
 
 /// A box that was found on an image.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FoundBox {
     /// From 1 on.
     pub class: u8,
@@ -31,6 +32,8 @@ pub struct FoundBox {
     pub score: f64,
     /// `[x1, y1, x2, y2]`, in pixels' edges.
     pub bounds: Box2,
+    /// The thing's pixels on the image, where the network gives masks.
+    pub mask: Option<PlaneMask>,
 }
 
 /// The boxes of one image `[H, W]`, the surest first: of each region one for each class but background.
@@ -52,7 +55,7 @@ pub(super) fn found(
         for (class, (share, code)) in shares.iter().zip(codes).enumerate().skip(1) {
             let (score, bounds) = (share / sum, clip(Coder::HEAD.decode(*region, *code), image));
             if score > options.score && is_large(bounds, LEAST_SIDE) {
-                all.push(FoundBox { class: class as u8, score, bounds });
+                all.push(FoundBox { class: class as u8, score, bounds, mask: None });
             }
         }
     }
@@ -63,7 +66,7 @@ pub(super) fn found(
     if options.most > 0 {
         kept.truncate(options.most);
     }
-    kept.into_iter().map(|place| all[place]).collect()
+    kept.into_iter().map(|place| all[place].clone()).collect()
 }
 
 #[cfg(test)]

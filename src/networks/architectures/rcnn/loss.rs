@@ -5,6 +5,7 @@ use tch::{Kind, Reduction, Tensor};
 use super::boxes::{Box2, Coder, Draw, Match, matched, sampled, scaled};
 use super::heads::{Named, Proposed};
 use super::layers::nothing_of;
+use super::masks::TruthMask;
 use super::numbers;
 use crate::networks::NetworkError;
 use crate::networks::tensors::scalar::times;
@@ -29,13 +30,16 @@ pub(in crate::networks) struct Truth {
     pub boxes: Vec<Box2>,
     /// Their classes, from 1 on.
     pub classes: Vec<i64>,
+    /// Their masks, where masks are learned.
+    pub masks: Vec<TruthMask>,
 }
 
 impl Truth {
     /// The same of an image `[H, W]` in another size.
     pub fn scaled(&self, from: [i64; 2], to: [i64; 2]) -> Self {
         let boxes = self.boxes.iter().map(|bounds| scaled(*bounds, from, to)).collect();
-        Self { boxes, classes: self.classes.clone() }
+        let masks = self.masks.iter().map(|mask| mask.shown(to)).collect();
+        Self { boxes, classes: self.classes.clone(), masks }
     }
 }
 
@@ -90,11 +94,32 @@ pub(super) struct Sampled {
     pub classes: Vec<i64>,
     /// The code of the thing that each is matched with; zeros for background.
     codes: Vec<[f64; 4]>,
+    /// Of each the thing of its image that it is matched with.
+    things: Vec<Option<usize>>,
+}
+
+impl Sampled {
+    /// The regions of things, image by image, and of each its class and its thing.
+    pub fn of_things(&self) -> (Vec<Vec<Box2>>, Vec<(usize, usize)>) {
+        let (mut boxes, mut things) = (Vec::with_capacity(self.boxes.len()), Vec::new());
+        let mut matched = self.classes.iter().zip(&self.things);
+        for own in &self.boxes {
+            let mut here = Vec::new();
+            for (region, (class, thing)) in own.iter().zip(&mut matched) {
+                let Some(thing) = thing else { continue };
+                here.push(*region);
+                things.push((*class as usize, *thing));
+            }
+            boxes.push(here);
+        }
+        (boxes, things)
+    }
 }
 
 /// Draws regions from proposals, to which the truth is added.
 pub(super) fn regions(proposals: Vec<Vec<Box2>>, truths: &[Truth], samples: usize, seed: Seed) -> Sampled {
-    let (mut boxes, mut classes, mut codes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut boxes, mut classes, mut codes, mut matches_of) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (image, (mut own, truth)) in proposals.into_iter().zip(truths).enumerate() {
         own.extend(&truth.boxes);
         let matches = matched(&truth.boxes, &own, REGION, false);
@@ -102,18 +127,20 @@ pub(super) fn regions(proposals: Vec<Vec<Box2>>, truths: &[Truth], samples: usiz
         let mut places: Vec<usize> = things.into_iter().chain(nothing).collect();
         places.sort_unstable();
         for place in &places {
-            let (class, code) = match matches[*place] {
+            let (class, code, thing) = match matches[*place] {
                 Match::Thing(thing) => {
-                    (truth.classes[thing], Coder::HEAD.encode(own[*place], truth.boxes[thing]))
+                    let code = Coder::HEAD.encode(own[*place], truth.boxes[thing]);
+                    (truth.classes[thing], code, Some(thing))
                 }
-                Match::Nothing | Match::Between => (0, [0.0; 4]),
+                Match::Nothing | Match::Between => (0, [0.0; 4], None),
             };
             classes.push(class);
             codes.push(code);
+            matches_of.push(thing);
         }
         boxes.push(places.into_iter().map(|place| own[place]).collect());
     }
-    Sampled { boxes, classes, codes }
+    Sampled { boxes, classes, codes, things: matches_of }
 }
 
 /// The losses of the head: whether regions are called what they are, and how well things are outlined.
@@ -138,8 +165,15 @@ pub(super) fn of_head(said: &Named, regions: &Sampled, beta: f64) -> Result<[Ten
 }
 
 /// Refuses things that are no boxes, and classes that the network does not have.
-pub(super) fn check(truths: &[Truth], classes: i64) -> Result<(), NetworkError> {
+pub(super) fn check(truths: &[Truth], classes: i64, masks: bool) -> Result<(), NetworkError> {
     for truth in truths {
+        if masks && truth.masks.len() != truth.boxes.len() {
+            return Err(NetworkError::Shape {
+                what: "the truth of an image".to_owned(),
+                expected: format!("a mask for each of {} things", truth.boxes.len()),
+                found: format!("{} masks: boxes alone teach none", truth.masks.len()),
+            });
+        }
         let boxes =
             truth.boxes.iter().all(|[x1, y1, x2, y2]| x2 > x1 && y2 > y1 && (x2 - x1 + y2 - y1).is_finite());
         let named = truth.boxes.len() == truth.classes.len()
@@ -148,7 +182,7 @@ pub(super) fn check(truths: &[Truth], classes: i64) -> Result<(), NetworkError> 
             return Err(NetworkError::Shape {
                 what: "the truth of an image".to_owned(),
                 expected: format!("boxes with an area, of classes 1 to {}", classes - 1),
-                found: format!("{truth:?}"),
+                found: format!("{:?} of classes {:?}", truth.boxes, truth.classes),
             });
         }
     }

@@ -205,6 +205,16 @@ const RCNN: &[Field] = &[
         "The size in which images are shown to the network, by linear interpolation: as large as leaves the shorter side `shorter` pixels long at most, and the longer one `longer`; when it is left out, images are shown as they come.",
     ),
     open(
+        "masks",
+        FieldKind::Bool,
+        "Whether each thing is given a mask beside its box (Mask R-CNN, He et al. 2017), which `paint` puts together; when it is left out, there are boxes alone.",
+    ),
+    open(
+        "mask_channels",
+        FieldKind::Integer { min: 1, max: 4096 },
+        "The number of channels of the head for masks; 256 when it is left out.",
+    ),
+    open(
         "attention",
         FieldKind::Table(ATTENTION),
         "Volumetric attention (Wang et al., MICCAI 2019) to the other stacks of a bag; when it is left out, there is none.",
