@@ -76,6 +76,23 @@ impl Detector {
         Ok(Self { network, weights, view, label_names, things, device })
     }
 
+    /// A detector with first weights, for measurements.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] for a network that cannot be built.
+    pub fn seeded(
+        config: &RcnnConfig,
+        view: InputView,
+        label_names: Vec<String>,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, NetworkError> {
+        let network = Rcnn::new(config)?;
+        let weights = Weights::seeded(network.layout(), seed, tch::Kind::Float, device)?;
+        let things = label_names.iter().map(|name| vec![name.clone()]).collect();
+        Ok(Self { network, weights, view, label_names, things, device })
+    }
+
     /// The names of the classes, from 1 on.
     pub fn label_names(&self) -> &[String] {
         &self.label_names
@@ -119,7 +136,7 @@ impl Detector {
         let image = [height as i64, width as i64];
         let (stacks, gap) = match self.view {
             // Without attention nobody asks for the images around.
-            InputView::Bag { stacks, gap, .. } if !self.network.attends().is_empty() => {
+            InputView::Bag { stacks, gap, .. } if self.network.looks_around() => {
                 (stacks as isize, gap as isize)
             }
             _ => (1, 1),

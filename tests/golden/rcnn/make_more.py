@@ -89,8 +89,8 @@ def masks():
 
 
 def position_sensitive():
-    small = torch.tensor([((16 * c + 4 * y + x) * 5 % 17) / 17 for c in range(4) for y in range(4) for x in range(4)])
-    small = small.double().reshape(1, 4, 4, 4)
+    small = [((16 * c + 4 * y + x) * 5 % 17) / 17 for c in range(4) for y in range(4) for x in range(4)]
+    small = torch.tensor(small, dtype=torch.float64).reshape(1, 4, 4, 4)
     OUT["position.small"] = ps_roi_align(small, [torch.tensor([[4.0, 2, 28, 30]]).double()], 2, 1 / 8, 2)
     features = (uniform("map.of.positions", 1, 3 * 9, 9, 7) - 0.5).requires_grad_(True)
     regions = torch.tensor([[3.0, 5, 21, 30], [-6, -4, 10, 12], [10, 12, 10.5, 12.25], [30, 20, 80, 90]]).double()

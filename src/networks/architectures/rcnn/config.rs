@@ -22,6 +22,8 @@ pub enum Backbone {
     Resnet101,
     /// 152, in bottlenecks.
     Resnet152,
+    /// VGG-16, without a pyramid: features of an eighth of the image's resolution.
+    Vgg16,
 }
 
 impl Backbone {
@@ -32,12 +34,37 @@ impl Backbone {
             Self::Resnet34 | Self::Resnet50 => [3, 4, 6, 3],
             Self::Resnet101 => [3, 4, 23, 3],
             Self::Resnet152 => [3, 8, 36, 3],
+            Self::Vgg16 => [0; LEVELS],
         }
+    }
+
+    /// Whether its features are one map, and no pyramid.
+    pub fn is_plain(self) -> bool {
+        self == Self::Vgg16
     }
 
     /// Whether its blocks are bottlenecks, which give four times as many channels as they compute in.
     pub fn is_bottleneck(self) -> bool {
         matches!(self, Self::Resnet50 | Self::Resnet101 | Self::Resnet152)
+    }
+}
+
+/// What tells the classes and boxes of regions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// Layers of numbers over a region's features.
+    #[default]
+    Fc,
+    /// Maps of which each channel is for one place of a region (R-FCN).
+    Rfcn,
+    /// Such maps of all images of a bag, and a layer of numbers (3DCE).
+    Context,
+}
+
+impl HeadKind {
+    fn is_fc(&self) -> bool {
+        *self == Self::Fc
     }
 }
 
@@ -149,6 +176,12 @@ pub struct RcnnConfig {
     /// Channels of the head that gives each thing a mask; none without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_channels: Option<i64>,
+    /// What tells the classes and boxes of regions.
+    #[serde(default, skip_serializing_if = "HeadKind::is_fc")]
+    pub head: HeadKind,
+    /// Whether the 3x3 convolutions of all but the first stage are deformable.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deformable: bool,
 }
 
 impl RcnnConfig {
@@ -194,6 +227,9 @@ impl RcnnConfig {
         if !(self.beta > 0.0 && self.beta.is_finite()) {
             return refuse("beta", format!("a positive number expected, {} found", self.beta));
         }
+        if let Some((field, message)) = self.apart() {
+            return refuse(field, message.to_owned());
+        }
         match self.attention {
             Some(VolumetricAttention { channel: false, spatial: false, .. }) => {
                 refuse("attention", "`channel`, `spatial` or both expected, neither found".to_owned())
@@ -202,6 +238,28 @@ impl RcnnConfig {
                 refuse("attention.reduction", format!("1 to 4096 expected, {reduction} found"))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl RcnnConfig {
+    /// What does not go together: a field, and why.
+    fn apart(&self) -> Option<(&'static str, &'static str)> {
+        let plain = self.backbone.is_plain();
+        match () {
+            () if plain && self.attention.is_some() => {
+                Some(("attention", "`vgg16` has no pyramid to attend on: a residual network expected"))
+            }
+            () if plain && self.mask_channels.is_some() => {
+                Some(("masks", "`vgg16` has no pyramid to read masks from: a residual network expected"))
+            }
+            () if plain && self.deformable => {
+                Some(("deformable", "`vgg16` is never deformable: a residual network expected"))
+            }
+            () if !plain && self.head != HeadKind::Fc => {
+                Some(("head", "`rfcn` and `context` read one map: `backbone = \"vgg16\"` expected"))
+            }
+            () => None,
         }
     }
 }
@@ -241,6 +299,12 @@ pub struct RcnnSettings {
     /// Channels of the head for masks; 256 when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_channels: Option<i64>,
+    /// What tells the classes and boxes of regions.
+    #[serde(default, skip_serializing_if = "HeadKind::is_fc")]
+    pub head: HeadKind,
+    /// Whether the 3x3 convolutions of all but the first stage are deformable.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deformable: bool,
 }
 
 /// Channels of the head for masks (He et al. 2017).
@@ -263,6 +327,8 @@ impl Default for RcnnSettings {
             scale: None,
             masks: false,
             mask_channels: None,
+            head: HeadKind::Fc,
+            deformable: false,
         }
     }
 }
@@ -294,6 +360,8 @@ impl RcnnSettings {
             scale,
             masks,
             mask_channels,
+            head,
+            deformable,
             ..
         } = *self;
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
@@ -314,6 +382,8 @@ impl RcnnSettings {
             attention,
             scale,
             mask_channels: masks.then_some(mask_channels.unwrap_or(MASK_CHANNELS)),
+            head,
+            deformable,
         };
         if mask_channels.is_some() && !masks {
             let message = "`masks = true` expected beside it, no masks asked for";

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::attention::Keys;
 use super::boxes::Box2;
-use super::config::{At, LEVELS};
+use super::config::At;
 use super::found::{self, FindOptions, FoundBox};
 use super::look::Of;
 use super::masks::MaskHead;
@@ -60,9 +60,8 @@ impl Rcnn {
         if !numbers::all_finite(&said.objectness)? || !numbers::all_finite(&said.offsets)? {
             return Err(NetworkError::Logits { slice: 0 });
         }
-        let proposals = self.proposals(&said, &anchors, image, self.config.proposals[1])?;
-        let (regions, _) = self.regions(weights, seen, &proposals, image, Of::Boxes)?;
-        let named = self.head.forward(weights, &regions)?;
+        let proposals = self.proposals(&said, &anchors, image, self.limits(1))?;
+        let (named, _) = self.named(weights, seen, &proposals, image)?;
         let (logits, codes) = (numbers::of(&named.classes)?, numbers::fours(&named.offsets)?);
         let classes = usize::try_from(self.config.classes).unwrap_or(1);
         let size = image.map(|length| length as f64);
@@ -81,7 +80,7 @@ impl Rcnn {
             if !logits.iter().chain(codes.as_flattened()).all(|number| number.is_finite()) {
                 return Err(NetworkError::Logits { slice: 0 });
             }
-            all.push(found::found(own, logits, codes, classes, size, options));
+            all.push(found::found(own, logits, codes, classes, size, (options, self.coder())));
         }
         if let Some(head) = masks {
             for number in 0..all.len() {
@@ -131,17 +130,17 @@ impl Rcnn {
         let Some(middle) = bag.get(bag.len() / 2) else { return Ok(Vec::new()) };
         let plain = || middle.levels.iter().map(Tensor::shallow_clone).collect();
         let seen = match self.config.attention.map(|attention| attention.at) {
-            None => Seen { levels: plain(), around: None, spread: Vec::new() },
-            Some(At::Rcnn) => {
+            None if !self.looks_around() => Seen { levels: plain(), around: None, spread: Vec::new() },
+            None | Some(At::Rcnn) => {
                 let level = |level: usize| -> Result<Tensor, NetworkError> {
                     let all: Vec<&Tensor> = bag.iter().filter_map(|image| image.levels.get(level)).collect();
                     Ok(Tensor::f_cat(&all, 0)?)
                 };
-                let around = (0..LEVELS).map(level).collect::<Result<Vec<_>, _>>()?;
+                let around = (0..middle.levels.len()).map(level).collect::<Result<Vec<_>, _>>()?;
                 Seen { levels: plain(), around: Some(around), spread: Vec::new() }
             }
             Some(At::Rpn) => {
-                let mut levels = Vec::with_capacity(LEVELS);
+                let mut levels = Vec::with_capacity(middle.levels.len());
                 for (place, (module, level)) in self.attention.iter().zip(&middle.levels).enumerate() {
                     let keys: Vec<&Keys> = bag.iter().filter_map(|image| image.keys.get(place)).collect();
                     levels.push(module.attend(weights, level, &Keys::together(&keys)?)?.features);

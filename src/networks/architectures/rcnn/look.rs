@@ -4,12 +4,19 @@ use tch::Tensor;
 
 use super::attention::Attended;
 use super::boxes::Box2;
-use super::heads::Proposed;
-use super::proposals::{self, Anchors};
+use super::heads::{Named, Proposed};
+use super::proposals::{self, Anchors, Limits};
 use super::see::Seen;
-use super::{Rcnn, Spread, align, anchors, heads, masks, numbers, padded, pyramid};
+use super::{Head, Rcnn, Spread, align, anchors, heads, masks, numbers, padded, pyramid};
 use crate::networks::NetworkError;
 use crate::networks::tensors::weights::Weights;
+
+/// Regions of which a side is shorter are none, on a pyramid and on one map.
+const LEAST_SIDE: f64 = 1e-3;
+const PLAIN_SIDE: f64 = 8.0;
+
+/// The likeliest regions of one map that suppression looks at, in training and afterwards.
+const BEFORE: [usize; 2] = [12_000, 6_000];
 
 /// What is told of regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +36,20 @@ impl Rcnn {
         image: [i64; 2],
     ) -> Result<(Proposed, Anchors), NetworkError> {
         let mut all: Vec<Tensor> = levels.iter().map(Tensor::shallow_clone).collect();
-        if let Some(fifth) = levels.last() {
+        let plain = self.config.backbone.is_plain();
+        if let (Some(fifth), false) = (levels.last(), plain) {
             all.push(pyramid::coarsest(fifth)?);
         }
         let said = self.proposer.forward(weights, &all)?;
         let image = image.map(padded);
         let (mut boxes, mut counts) = (Vec::new(), Vec::new());
-        for (size, level) in self.config.anchors.into_iter().zip(&said.levels) {
-            let own = anchors::of_level(size, *level, image);
+        // One map has anchors of all sizes, a level of a pyramid those of its own.
+        let sizes: Vec<&[f64]> = match plain {
+            true => vec![&self.config.anchors],
+            false => self.config.anchors.chunks(1).collect(),
+        };
+        for (sizes, level) in sizes.into_iter().zip(&said.levels) {
+            let own = anchors::of_level(sizes, *level, image);
             counts.push(own.len());
             boxes.extend(own);
         }
@@ -49,14 +62,50 @@ impl Rcnn {
         said: &Proposed,
         anchors: &Anchors,
         image: [i64; 2],
-        most: usize,
+        limits: Limits,
     ) -> Result<Vec<Vec<Box2>>, NetworkError> {
         let (objectness, offsets) = (numbers::of(&said.objectness)?, numbers::fours(&said.offsets)?);
         let count = anchors.boxes.len().max(1);
         let each = objectness.chunks_exact(count).zip(offsets.chunks_exact(count));
         let image = image.map(|length| length as f64);
-        each.map(|(objectness, offsets)| proposals::proposals(anchors, objectness, offsets, image, most))
+        each.map(|(objectness, offsets)| proposals::proposals(anchors, objectness, offsets, image, limits))
             .collect()
+    }
+
+    /// How many regions there may be in training (0) and afterwards (1), and how small: those of VGG-16 are Yan et al.'s.
+    pub(super) fn limits(&self, afterwards: usize) -> Limits {
+        let most = self.config.proposals.get(afterwards).copied().unwrap_or(1);
+        match self.config.backbone.is_plain() {
+            true => Limits { before: BEFORE[afterwards.min(1)].max(most), most, side: PLAIN_SIDE },
+            false => Limits { before: most, most, side: LEAST_SIDE },
+        }
+    }
+
+    /// What the head says of the regions of each image.
+    pub(super) fn named(
+        &self,
+        weights: &Weights,
+        seen: &Seen,
+        boxes: &[Vec<Box2>],
+        image: [i64; 2],
+    ) -> Result<(Named, Spread), NetworkError> {
+        match &self.head {
+            Head::Regions(head) => {
+                let (regions, spread) = self.regions(weights, seen, boxes, image, Of::Boxes)?;
+                Ok((head.forward(weights, &regions)?, spread))
+            }
+            Head::Positions(head) => {
+                let own = seen.levels.first();
+                let around = seen.around.as_ref().and_then(|levels| levels.first()).or(own);
+                let (Some(own), Some(around)) = (own, around) else {
+                    return Err(NetworkError::Config {
+                        field: "backbone".to_owned(),
+                        message: "no map".to_owned(),
+                    });
+                };
+                Ok((head.forward(weights, [own, around], boxes, image.map(padded))?, Vec::new()))
+            }
+        }
     }
 
     /// A head's features of regions, attended to where that is its place.

@@ -50,14 +50,44 @@ fn draw((seed, batch): Seed, image: usize, what: u64) -> Draw {
     Draw { seed, batch, image: image as u64, what }
 }
 
+/// The anchors that a step may take its losses of.
+pub(super) struct Considered<'a> {
+    all: &'a [Box2],
+    /// Those that lie in the image, where only these count.
+    inside: Option<(Vec<usize>, Vec<Box2>)>,
+}
+
+impl<'a> Considered<'a> {
+    /// All of them, or those in an image `[H, W]`.
+    pub fn of(all: &'a [Box2], image: Option<[i64; 2]>) -> Self {
+        let inside = image.map(|[height, width]| {
+            let within = |[x1, y1, x2, y2]: &Box2| {
+                *x1 >= 0.0 && *y1 >= 0.0 && *x2 <= width as f64 && *y2 <= height as f64
+            };
+            all.iter().copied().enumerate().filter(|(_, anchor)| within(anchor)).unzip()
+        });
+        Self { all, inside }
+    }
+
+    fn boxes(&self) -> &[Box2] {
+        self.inside.as_ref().map_or(self.all, |(_, boxes)| boxes)
+    }
+
+    /// The place of one of these among all anchors.
+    fn place(&self, own: usize) -> usize {
+        self.inside.as_ref().map_or(own, |(places, _)| places[own])
+    }
+}
+
 /// The losses of the proposer: whether anchors are told from background, and how well things are outlined.
 pub(super) fn of_proposer(
     said: &Proposed,
-    anchors: &[Box2],
+    considered: &Considered<'_>,
     truths: &[Truth],
     samples: usize,
     seed: Seed,
 ) -> Result<[Tensor; 2], NetworkError> {
+    let (anchors, count) = (considered.boxes(), considered.all.len());
     let (mut positive, mut all, mut labels, mut codes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (image, truth) in truths.iter().enumerate() {
         let matches = matched(&truth.boxes, anchors, ANCHOR, true);
@@ -65,11 +95,11 @@ pub(super) fn of_proposer(
         for place in things {
             let Match::Thing(thing) = matches[place] else { continue };
             codes.push(Coder::RPN.encode(anchors[place], truth.boxes[thing]));
-            positive.push(image * anchors.len() + place);
-            all.push(image * anchors.len() + place);
+            positive.push(image * count + considered.place(place));
+            all.push(image * count + considered.place(place));
             labels.push(1.0);
         }
-        all.extend(nothing.iter().map(|place| image * anchors.len() + place));
+        all.extend(nothing.iter().map(|place| image * count + considered.place(*place)));
         labels.extend(nothing.iter().map(|_| 0.0));
     }
     let (objectness, offsets) = (said.objectness.f_reshape([-1])?, said.offsets.f_reshape([-1, 4])?);
@@ -117,7 +147,12 @@ impl Sampled {
 }
 
 /// Draws regions from proposals, to which the truth is added.
-pub(super) fn regions(proposals: Vec<Vec<Box2>>, truths: &[Truth], samples: usize, seed: Seed) -> Sampled {
+pub(super) fn regions(
+    proposals: Vec<Vec<Box2>>,
+    truths: &[Truth],
+    (samples, coder): (usize, Coder),
+    seed: Seed,
+) -> Sampled {
     let (mut boxes, mut classes, mut codes, mut matches_of) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (image, (mut own, truth)) in proposals.into_iter().zip(truths).enumerate() {
@@ -129,7 +164,7 @@ pub(super) fn regions(proposals: Vec<Vec<Box2>>, truths: &[Truth], samples: usiz
         for place in &places {
             let (class, code, thing) = match matches[*place] {
                 Match::Thing(thing) => {
-                    let code = Coder::HEAD.encode(own[*place], truth.boxes[thing]);
+                    let code = coder.encode(own[*place], truth.boxes[thing]);
                     (truth.classes[thing], code, Some(thing))
                 }
                 Match::Nothing | Match::Between => (0, [0.0; 4], None),

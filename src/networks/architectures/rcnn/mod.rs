@@ -5,6 +5,7 @@ mod anchors;
 mod attention;
 mod boxes;
 pub mod config;
+mod deformable;
 mod find;
 mod found;
 #[cfg(test)]
@@ -15,26 +16,34 @@ mod look;
 mod loss;
 mod masks;
 mod numbers;
+mod positions;
 mod proposals;
 mod pyramid;
 mod resnet;
 mod see;
+mod vgg;
 
 use tch::{Kind, Tensor};
 
+pub use self::align::regions as align_regions;
 use self::attention::Attention;
-use self::config::{At, LEVELS, RcnnConfig};
+use self::boxes::Coder;
+pub use self::boxes::{Box2, suppress};
+use self::config::{At, HeadKind, LEVELS, RcnnConfig};
 pub use self::found::{FindOptions, FoundBox};
-use self::heads::{Head, Proposer};
+use self::heads::{Head as RegionHead, Proposer};
 use self::look::Of;
 pub(in crate::networks) use self::loss::{Seed, Truth};
 use self::masks::MaskHead;
 pub(in crate::networks) use self::masks::TruthMask;
+use self::positions::Positions;
 use self::pyramid::Pyramid;
 use self::resnet::Resnet;
 pub(in crate::networks) use self::see::Prepared;
+use self::vgg::Vgg;
 use crate::networks::NetworkError;
 use crate::networks::blocks::mode::Mode;
+use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::{Layout, Weights};
 
 /// By the level or place of a module of attention how evenly images took part: of channels, and of pixels.
@@ -47,13 +56,24 @@ const MULTIPLE: i64 = 32;
 pub(in crate::networks) struct Rcnn {
     config: RcnnConfig,
     layout: Layout,
-    body: Resnet,
-    pyramid: Pyramid,
+    body: Body,
     proposer: Proposer,
     head: Head,
     masks: Option<MaskHead>,
     /// On P2 to P5, or on regions alone: those that boxes are told from, and those that masks are.
     attention: Vec<Attention>,
+}
+
+/// What gives features: of a pyramid's levels, or of one map.
+enum Body {
+    Pyramid(Box<Resnet>, Pyramid),
+    Plain(Vgg),
+}
+
+/// What tells the classes and boxes of regions: from a region's features, or from maps.
+enum Head {
+    Regions(RegionHead),
+    Positions(Positions),
 }
 
 /// The losses of a batch of images, and how evenly the images of bags took part.
@@ -64,6 +84,9 @@ pub(in crate::networks) struct Losses {
     pub spread: Spread,
 }
 
+/// How much the loss of boxes counts with VGG-16 (Yan et al. 2018).
+const PLAIN_BOXES: f64 = 10.0;
+
 /// The names of losses; the last one is that of a network with masks.
 pub(in crate::networks) const LOSSES: [&str; 5] = ["objectness", "proposal_box", "class", "box", "mask"];
 
@@ -71,11 +94,29 @@ impl Rcnn {
     pub fn new(config: &RcnnConfig) -> Result<Self, NetworkError> {
         config.check()?;
         let mut layout = Layout::default();
-        let RcnnConfig { backbone, width, norm, .. } = *config;
-        let body = Resnet::new(&mut layout, "backbone.body", backbone, config.slices, width, norm);
-        let pyramid = Pyramid::new(&mut layout, "backbone.fpn", body.channels, config.pyramid);
-        let proposer = Proposer::new(&mut layout, "rpn.head", config.pyramid);
-        let head = Head::new(&mut layout, "roi_heads", [config.pyramid, config.hidden, config.classes]);
+        let RcnnConfig { backbone, width, norm, deformable, .. } = *config;
+        let (body, channels, sizes) = match backbone.is_plain() {
+            true => {
+                let body = Vgg::new(&mut layout, "backbone.body", config.slices, width);
+                let channels = body.channels;
+                (Body::Plain(body), channels, config.anchors.len() as i64)
+            }
+            false => {
+                let norm = (norm, deformable);
+                let body = Resnet::new(&mut layout, "backbone.body", backbone, config.slices, width, norm);
+                let pyramid = Pyramid::new(&mut layout, "backbone.fpn", body.channels, config.pyramid);
+                (Body::Pyramid(Box::new(body), pyramid), config.pyramid, 1)
+            }
+        };
+        let proposer =
+            Proposer::new(&mut layout, "rpn.head", [channels, config.pyramid, anchors::AT_A_PLACE * sizes]);
+        let RcnnConfig { hidden, classes, stacks, .. } = *config;
+        let on_maps =
+            Positions::new(&mut layout, "roi_heads", config.head, [channels, hidden, classes, stacks]);
+        let head = match on_maps {
+            Some(head) => Head::Positions(head),
+            None => Head::Regions(RegionHead::new(&mut layout, "roi_heads", [channels, hidden, classes])),
+        };
         let mask_head =
             |channels| MaskHead::new(&mut layout, "roi_heads", [config.pyramid, channels, config.classes]);
         let masks = config.mask_channels.map(mask_head);
@@ -88,7 +129,7 @@ impl Rcnn {
             let module = |name: &String| Attention::new(&mut layout, name, config.pyramid, wanted);
             attention = names.iter().map(module).collect();
         }
-        Ok(Self { config: config.clone(), layout, body, pyramid, proposer, head, masks, attention })
+        Ok(Self { config: config.clone(), layout, body, proposer, head, masks, attention })
     }
 
     /// The tensors that it needs.
@@ -103,6 +144,16 @@ impl Rcnn {
             Some(At::Rcnn) => regions_of(&self.config).iter().map(|name| (*name).to_owned()).collect(),
             None => Vec::new(),
         }
+    }
+
+    /// Whether what it says of an image depends on the images around.
+    pub fn looks_around(&self) -> bool {
+        self.config.attention.is_some() || (self.config.head == HeadKind::Context && self.config.stacks > 1)
+    }
+
+    /// How the head writes boxes: VGG-16's as Yan et al. do, all others' as torchvision does.
+    fn coder(&self) -> Coder {
+        if self.config.backbone.is_plain() { Coder::RPN } else { Coder::HEAD }
     }
 
     /// Whether it gives each thing a mask.
@@ -130,19 +181,22 @@ impl Rcnn {
         let truths: Vec<Truth> = truths.iter().map(|truth| truth.scaled(was, image)).collect();
         let truths = &truths[..];
         let seen = self.see(weights, bags, mode)?;
+        let plain = self.config.backbone.is_plain();
         let (said, anchors) = self.propose(weights, &seen.levels, image)?;
+        let considered = loss::Considered::of(&anchors.boxes, plain.then_some(image));
         let [objectness, proposal_box] =
-            loss::of_proposer(&said, &anchors.boxes, truths, self.config.anchor_samples, seed)?;
-        let proposals = self.proposals(&said, &anchors, image, self.config.proposals[0])?;
-        let mut sampled = loss::regions(proposals, truths, self.config.region_samples, seed);
+            loss::of_proposer(&said, &considered, truths, self.config.anchor_samples, seed)?;
+        let proposals = self.proposals(&said, &anchors, image, self.limits(0))?;
+        let samples = self.config.region_samples;
+        let mut sampled = loss::regions(proposals, truths, (samples, self.coder()), seed);
         // A head that takes no part in the step has a gradient of zeros.
         let anything = vec![vec![[0.0, 0.0, image[1] as f64, image[0] as f64]]; truths.len().min(1)];
         if sampled.classes.is_empty() {
             sampled.boxes = anything.clone();
         }
-        let (regions, spread) = self.regions(weights, &seen, &sampled.boxes, image, Of::Boxes)?;
-        let named = self.head.forward(weights, &regions)?;
+        let (named, spread) = self.named(weights, &seen, &sampled.boxes, image)?;
         let [class, bounds] = loss::of_head(&named, &sampled, self.config.beta)?;
+        let bounds = if plain { times(&bounds, PLAIN_BOXES)? } else { bounds };
         let mut losses = vec![objectness, proposal_box, class, bounds];
         let mut spread: Spread = seen.spread.iter().cloned().chain(spread).collect();
         if let Some(head) = &self.masks {

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::attention::Keys;
 use super::config::At;
-use super::{MULTIPLE, Rcnn, Spread};
+use super::{Body, MULTIPLE, Rcnn, Spread};
 use crate::networks::NetworkError;
 use crate::networks::blocks::mode::Mode;
 use crate::networks::tensors::weights::Weights;
@@ -59,14 +59,17 @@ impl Rcnn {
         let size = images.size();
         let missing = |length: i64| (MULTIPLE - length % MULTIPLE) % MULTIPLE;
         let padded = images.f_constant_pad_nd([0, missing(size[3]), 0, missing(size[2])])?;
-        self.pyramid.forward(weights, &self.body.forward(weights, &padded, mode)?)
+        match &self.body {
+            Body::Pyramid(body, pyramid) => pyramid.forward(weights, &body.forward(weights, &padded, mode)?),
+            Body::Plain(body) => Ok(vec![body.forward(weights, &padded)?]),
+        }
     }
 
     /// The features of bags `[B, stacks * slices, H, W]`.
     pub(super) fn see(&self, weights: &Weights, bags: &Tensor, mode: Mode) -> Result<Seen, NetworkError> {
         let (size, stacks) = (bags.size(), self.config.stacks);
         let images = bags.f_reshape([size[0] * stacks, self.config.slices, size[2], size[3]])?;
-        if self.config.attention.is_none() {
+        if !self.looks_around() {
             // Nobody asks for the images around.
             let middle = middles(&images, stacks)?;
             let levels = self.levels(weights, &middle, mode)?;
@@ -74,7 +77,7 @@ impl Rcnn {
         }
         let all = self.levels(weights, &images, mode)?;
         let middle = all.iter().map(|level| middles(level, stacks)).collect::<Result<Vec<_>, _>>()?;
-        if self.config.attention.is_some_and(|attention| attention.at == At::Rcnn) {
+        if self.config.attention.is_none_or(|attention| attention.at == At::Rcnn) {
             return Ok(Seen { levels: middle, around: Some(all), spread: Vec::new() });
         }
         let (mut levels, mut spread) = (Vec::new(), Vec::new());
