@@ -28,6 +28,9 @@ enum Format {
     /// nnU-Net's raw layout: `imagesTr`, `labelsTr` and `dataset.json`, with the truth that was drawn, or the masks of
     /// `--stage`; scans without labels in `imagesTs`
     Nnunet,
+    /// Boxes as `STAGE.csv`, a line for each as in DeepLesion's `DL_info.csv`: `File_name`, `Key_slice_index`, `Bounding_boxes`
+    /// (first and last pixels, counted from 1), `Class` and `Score`
+    Boxes,
 }
 
 /// Arguments of `export`.
@@ -62,7 +65,7 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
     };
     let format = match args.format {
         // Scans are its own, and written as NIfTI.
-        Format::Nnunet | Format::Nifti => FileFormat::Nifti,
+        Format::Nnunet | Format::Nifti | Format::Boxes => FileFormat::Nifti,
         Format::Nrrd => FileFormat::Nrrd,
         Format::Metaimage => FileFormat::Metaimage,
         Format::DicomSeg => FileFormat::DicomSeg,
@@ -78,6 +81,7 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
     };
     let exported = match args.format {
         Format::Nnunet => engine::export_nnunet(plan, &options),
+        Format::Boxes => engine::export_boxes(plan, &options),
         _ => engine::export(plan, &options),
     };
     match exported {

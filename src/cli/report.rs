@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::PipelineArgs;
-use crate::engine::{self, Heat, Picture};
+use crate::engine::{self, Heat, Picture, PictureBox};
 use crate::operators::registry::Registry;
-use crate::report::{self, CasePicture, HeatMap, ReportContext};
+use crate::report::{self, BoxPicture, CasePicture, HeatMap, ReportContext};
 
 /// Cases that are shown with a picture.
 const PICTURES: usize = 6;
@@ -54,7 +54,9 @@ pub fn run(args: &ReportArgs, registry: &Registry) -> ExitCode {
 
 fn picture(picture: Picture) -> CasePicture {
     let [_, spacing_h_mm, spacing_w_mm] = picture.geometry.spacing_mm();
-    let dice = picture.dice.map_or_else(|| "no Dice".to_owned(), |dice| format!("Dice {dice:.3}"));
+    let name = picture.figure;
+    let dice = picture.dice.map_or_else(|| format!("no {name}"), |dice| format!("{name} {dice:.3}"));
+    let on_page = |own: PictureBox| BoxPicture { low: own.low, high: own.high, score: own.score };
     let split = if picture.split.is_empty() { String::new() } else { format!(", {}", picture.split) };
     CasePicture {
         caption: format!("{dice}{split}, slice {} of {}", picture.slice + 1, picture.geometry.size[0]),
@@ -67,5 +69,6 @@ fn picture(picture: Picture) -> CasePicture {
         truth: picture.truth,
         prediction: picture.prediction,
         heats: picture.heats.into_iter().map(|Heat { name, shares }| HeatMap { name, shares }).collect(),
+        boxes: picture.boxes.into_iter().map(on_page).collect(),
     }
 }

@@ -247,7 +247,10 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         | RunError::NothingFreed { .. }
         | RunError::ModelFile { .. }
         | RunError::Unwritten { .. } => 74,
-        RunError::Status(_) | RunError::NoMasks { .. } | RunError::NoModel { .. } => 78,
+        RunError::Status(_)
+        | RunError::NoMasks { .. }
+        | RunError::NoBoxes { .. }
+        | RunError::NoModel { .. } => 78,
         RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,
         RunError::Cluster(ClusterError::Absent { .. } | ClusterError::Unreached { .. }) => 75,
         RunError::Cluster(_) => 78,

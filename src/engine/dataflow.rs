@@ -207,9 +207,9 @@ impl<'s> Built<'s, '_> {
                 self.cases.insert(index, cases);
             }
             Stage::Train(train) => self.train(index, train, own(&known.pins, index).map(|pin| ((), pin))),
-            Stage::Infer(infer) => self.infer(index, infer.out_of_fold, own(&known.files, index)),
+            Stage::Infer(infer) => self.infer(index, infer, own(&known.files, index)),
             Stage::Segment(_) => self.segment(index),
-            Stage::Mask(_) => self.mask(index),
+            Stage::Mask(_) | Stage::Paint(_) => self.mask(index),
             Stage::LabelsAsMasks => self.labels_as_masks(index),
             Stage::Combine(_) => self.combine(index),
             Stage::Evaluate(_) | Stage::EvaluateBoxes(_) => self.evaluate(index),
@@ -346,6 +346,22 @@ impl<'s> Built<'s, '_> {
         });
         let left = self.act(wanted);
         self.outputs.push(left.map(move |(_, (), left)| Conclusion::Measured(stage, left.artifact)));
+    }
+
+    /// Cases without labels as rejects of a stage that looks at what is labelled.
+    pub(super) fn refuse_unlabelled(&mut self, index: usize, cases: &Rows<'s, (Arc<str>, BoundCase)>) {
+        let name = self.names[index].clone();
+        self.outputs.push(cases.clone().flat_map(move |(_, case)| {
+            let (message, hint) =
+                ("labels that mark slices expected, none found", "`slices = \"all\"` needs none");
+            let told = Desired::Reject {
+                case: Some(case.series.key.to_string()),
+                stage: name.clone(),
+                reject: Reject::new("NO_LABELS", message, hint),
+                attempts: 0,
+            };
+            case.labels.is_none().then(|| Conclusion::desired(told))
+        }));
     }
 
     fn segment(&mut self, index: usize) {

@@ -47,6 +47,12 @@ pub enum RunError {
         /// The stage that was asked for, or empty.
         stage: String,
     },
+    /// No boxes to export.
+    #[error("boxes of a stage{} expected, there are none\nhint: run the pipeline first; `detect` gives boxes", named(.stage))]
+    NoBoxes {
+        /// The stage that was asked for, or empty.
+        stage: String,
+    },
     /// No model to export.
     #[error(
         "a model of `{stage}` expected, it has none yet\nhint: run the pipeline first; `plan` says what it waits for"

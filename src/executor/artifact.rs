@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Geometry, LabelMap, Real, Reject, RunLength, Scan};
 
-use crate::operators::value::{Case, Mask, Metric};
+use crate::operators::samples::dataset::CaseBox;
+use crate::operators::value::{Case, Detections, Mask, Metric};
 use crate::store::FigureRow;
 
 /// A mask as runs: for each slice, its labels.
@@ -68,9 +69,11 @@ pub struct PreparedArtifact {
     pub labels: Option<Arc<[u8]>>,
     /// The names of the channels; none of a scan of one.
     pub channels: Vec<String>,
+    /// The boxes of things on the grid's slices, where these were marked by boxes.
+    pub boxes: Option<Vec<CaseBox>>,
 }
 
-/// The names of channels stand behind it, where there are several.
+/// The names of channels stand behind it, where there are several, and behind them boxes, where there are such.
 #[derive(Serialize, Deserialize)]
 struct PreparedHeader {
     geometry: Geometry,
@@ -83,15 +86,20 @@ impl PreparedArtifact {
     ///
     /// # Errors
     /// When it has a label beyond 255 (networks have fewer classes).
-    pub fn encode(case: &Case) -> Result<Vec<u8>, Reject> {
+    pub fn encode(case: &Case, boxes: Option<&[CaseBox]>) -> Result<Vec<u8>, Reject> {
         let header = PreparedHeader {
             geometry: case.scan.geometry().clone(),
             label_names: case.label_names.to_vec(),
             labelled: case.labels.is_some(),
         };
         let mut header = encode(&header)?;
-        if case.channel_count() > 1 {
-            header.extend(encode(&case.channel_names())?);
+        let several = case.channel_count() > 1;
+        if several || boxes.is_some() {
+            let names: &[String] = if several { case.channel_names() } else { &[] };
+            header.extend(encode(&names)?);
+        }
+        if let Some(boxes) = boxes {
+            header.extend(encode(&boxes)?);
         }
         let per_voxel = 1 + 4 * case.channel_count();
         let mut bytes = Vec::with_capacity(8 + header.len() + case.scan.voxels().len() * per_voxel);
@@ -120,8 +128,11 @@ impl PreparedArtifact {
         let (header, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
         let (header, names): (PreparedHeader, &[u8]) =
             postcard::take_from_bytes(header).map_err(|_| damaged())?;
-        let channels: Vec<String> =
-            if names.is_empty() { Vec::new() } else { decode("prepared case", names)? };
+        let (channels, boxes): (Vec<String>, &[u8]) = match names.is_empty() {
+            true => (Vec::new(), &[]),
+            false => postcard::take_from_bytes(names).map_err(|_| damaged())?,
+        };
+        let boxes = if boxes.is_empty() { None } else { Some(decode("prepared case", boxes)?) };
         let voxels = header.geometry.voxels();
         let bytes = voxels.saturating_mul(4).saturating_mul(channels.len().max(1));
         let (scan, labels) = rest.split_at_checked(bytes).ok_or_else(damaged)?;
@@ -135,6 +146,7 @@ impl PreparedArtifact {
             scan,
             labels: header.labelled.then(|| labels.into()),
             channels,
+            boxes,
         })
     }
 
@@ -171,6 +183,36 @@ pub fn decode<T: for<'a> Deserialize<'a>>(what: &str, bytes: &[u8]) -> Result<T,
     postcard::from_bytes(bytes).map_err(|error| damaged(what, &error.to_string()))
 }
 
+/// Writes boxes; their masks stand behind them, where there are such.
+///
+/// # Errors
+/// `NOT_ENCODED`, which would be a fault of tomoflow.
+pub fn encode_found(found: &Detections) -> Result<Vec<u8>, Reject> {
+    let mut bytes = encode(found)?;
+    if let Some(masks) = &found.masks {
+        bytes.extend(encode(masks)?);
+    }
+    Ok(bytes)
+}
+
+/// Reads boxes back; those of a detector without masks have none.
+///
+/// # Errors
+/// `DAMAGED_ARTIFACT`
+pub fn decode_found(bytes: &[u8]) -> Result<Detections, Reject> {
+    let what = "list of boxes";
+    let (mut found, rest): (Detections, &[u8]) =
+        postcard::take_from_bytes(bytes).map_err(|error| damaged(what, &error.to_string()))?;
+    if !rest.is_empty() {
+        let masks: Vec<RunLength> = decode(what, rest)?;
+        if masks.len() != found.boxes.len() {
+            return Err(damaged(what, "there are not as many masks as boxes"));
+        }
+        found.masks = Some(masks);
+    }
+    Ok(found)
+}
+
 pub(super) fn damaged(what: &str, why: &str) -> Reject {
     Reject::new(
         "DAMAGED_ARTIFACT",
@@ -197,9 +239,32 @@ pub fn figure_rows(metrics: &[Metric]) -> Arc<[FigureRow]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operators::samples::things::Things;
+    use crate::operators::value::DetectedBox;
 
     fn grid() -> Geometry {
         Geometry::axis_aligned([2, 2, 3], [1.5, 0.4, 0.4])
+    }
+
+    #[test]
+    fn boxes_read_back_with_their_masks_and_without() {
+        let on = |slice| DetectedBox { slice, class: 1, score: 0.5, low: [0.0, 1.0], high: [2.0, 2.5] };
+        let things = Things::of_labels(&["a".to_owned()], &[]);
+        let plain = Detections { size: [2, 2, 3], things, boxes: vec![on(0), on(1)], masks: None };
+        let bytes = encode_found(&plain).unwrap();
+        // As it was before there were masks.
+        assert_eq!(bytes, encode(&plain).unwrap());
+        assert_eq!(decode_found(&bytes).unwrap(), plain);
+        let masks = Some(vec![RunLength(vec![1, 2]), RunLength(vec![])]);
+        let masked = Detections { masks, ..plain.clone() };
+        let bytes = encode_found(&masked).unwrap();
+        assert_eq!(decode_found(&bytes).unwrap(), masked);
+        let nothing = Detections { boxes: Vec::new(), masks: Some(Vec::new()), ..plain.clone() };
+        assert_eq!(decode_found(&encode_found(&nothing).unwrap()).unwrap(), nothing);
+        let short = Detections { masks: Some(vec![RunLength(vec![1, 2])]), ..plain };
+        assert_eq!(decode_found(&encode_found(&short).unwrap()).unwrap_err().code, "DAMAGED_ARTIFACT");
+        assert_eq!(decode_found(&bytes[..bytes.len() - 1]).unwrap_err().code, "DAMAGED_ARTIFACT");
+        assert_eq!(decode_found(&bytes[..3]).unwrap_err().code, "DAMAGED_ARTIFACT");
     }
 
     #[test]
@@ -224,7 +289,7 @@ mod tests {
             label_names: ["tumour".to_owned()].into(),
             padding: None,
         };
-        let bytes = PreparedArtifact::encode(&case).unwrap();
+        let bytes = PreparedArtifact::encode(&case, None).unwrap();
         let back = PreparedArtifact::decode(&bytes).unwrap();
         assert_eq!(&back.scan[..], case.scan.voxels());
         assert_eq!(back.geometry, grid());
@@ -233,8 +298,14 @@ mod tests {
         }
         let other = Case { scan: Arc::new(Scan::new(grid(), vec![7.0; 12]).unwrap()), ..case.clone() };
         let names: Arc<[String]> = ["a".to_owned(), "b".to_owned()].into();
-        let both = Case::of_channels(vec![case, other], names.clone()).unwrap();
-        let bytes = PreparedArtifact::encode(&both).unwrap();
+        let both = Case::of_channels(vec![case.clone(), other], names.clone()).unwrap();
+        let boxes = [CaseBox { label: 1, slice: 1, low: [0.5, 1.0], high: [1.5, 2.25] }];
+        for (case, channels) in [(&case, 0), (&both, 2)] {
+            let bytes = PreparedArtifact::encode(case, Some(&boxes)).unwrap();
+            let back = PreparedArtifact::decode(&bytes).unwrap();
+            assert_eq!((back.boxes.as_deref(), back.channels.len()), (Some(&boxes[..]), channels));
+        }
+        let bytes = PreparedArtifact::encode(&both, None).unwrap();
         let back = PreparedArtifact::decode(&bytes).unwrap();
         assert_eq!((back.scan.len(), &back.channels[..]), (24, &names[..]));
         assert_eq!(back.labels.as_ref().map(|labels| labels.len()), Some(12));

@@ -2,15 +2,16 @@
 
 use tomoflow_connectors::{Digest, Reject};
 
-use super::artifact::encode;
+use super::artifact::encode_found;
 use super::ending::{misplaced, network, put};
-use super::found::on_original;
+use super::found::{on_original, on_prepared};
 use super::load::Context;
-use super::work::Action;
+use super::work::{Action, BoundCase};
 use crate::networks::{Detector, Volume};
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::ModelSource;
 use crate::operators::registry::Stage;
+use crate::operators::samples::dataset::CaseBox;
 use crate::operators::samples::things::{Kind, Things};
 use crate::operators::samples::view::View;
 use crate::operators::value::Case;
@@ -51,14 +52,39 @@ impl Detectors {
         }
         let (_, detector) = self.loaded.as_ref().ok_or_else(misplaced)?;
         let volume = Volume { voxels: case.scan.voxels(), size: case.scan.size() };
-        let found = detector.detect(&volume, &options, infer.options.batch).map_err(network)?;
+        let batch = infer.options.batch;
+        let found = match infer.marked {
+            true => {
+                let labels = case.labels.as_ref().ok_or_else(misplaced)?;
+                let marked = |slice: usize| labels.slice(slice).iter().any(|label| *label > 0);
+                detector.detect_on(&volume, &options, batch, marked)
+            }
+            false => detector.detect(&volume, &options, batch),
+        };
+        let found = found.map_err(network)?;
         let kinds = detector.label_names().iter().zip(detector.things());
         let kind =
             |(name, labels): (&String, &Vec<String>)| Kind { name: name.clone(), labels: labels.clone() };
         let things = Things(kinds.map(kind).collect());
-        let found = on_original(&found, case.scan.geometry(), &case.original, things)?;
-        put(context, &encode(&found)?)
+        let masks = detector.gives_masks();
+        let found = on_original(&found, case.scan.geometry(), &case.original, things, masks)?;
+        put(context, &encode_found(&found)?)
     }
+}
+
+/// The boxes of things on the slices of a prepared case, where its labels' source marks things by boxes.
+pub(super) fn marked(
+    context: &Context,
+    row: &BoundCase,
+    case: &Case,
+) -> Result<Option<Vec<CaseBox>>, Reject> {
+    let Some(labels) = &row.labels else { return Ok(None) };
+    let Stage::Labels(source) = &context.plan.stages[labels.source.place()].stage else { return Ok(None) };
+    if !source.gives_boxes() {
+        return Ok(None);
+    }
+    let Some(boxes) = context.partial_truth(&row.series, labels)?.boxes else { return Ok(None) };
+    on_prepared(&boxes, &case.original, case.scan.geometry()).map(Some)
 }
 
 /// Refuses a case of several channels: a detector would look at the first alone.

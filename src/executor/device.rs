@@ -461,7 +461,8 @@ fn dataset(
             _ if part == Part::Unlabelled => {
                 PreparedCase::undrawn(digest.short(), size, spacing_mm, prepared.scan)?
             }
-            Some(labels) => PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?,
+            Some(labels) => PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?
+                .marked(prepared.boxes),
             None => {
                 let message = "samples need labels, a prepared case has none";
                 return Err(Reject::new("NO_LABELS", message, "give it outlines"));

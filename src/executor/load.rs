@@ -324,7 +324,7 @@ impl Context {
     /// When the outlines cannot be read or drawn, and `PARTLY_LABELLED` when nobody drew some of the labels: nothing
     /// may take these for background.
     pub fn truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Mask, Reject> {
-        let Truth { mask, absent } = self.partial_truth(series, labels)?;
+        let Truth { mask, absent, .. } = self.partial_truth(series, labels)?;
         if absent.is_empty() {
             return Ok(mask);
         }

@@ -7,7 +7,7 @@ use tomoflow_connectors::{LabelMap, Reject};
 use crate::metrics::State;
 use crate::operators::registry::Evaluator;
 use crate::operators::scores::regions;
-use crate::operators::source::Drawing;
+use crate::operators::source::{Drawing, DrawnBox};
 use crate::operators::value::{Mask, Metric};
 
 /// The code of a training none of whose cases has a voxel of a label.
@@ -23,6 +23,8 @@ pub struct Truth {
     pub mask: Mask,
     /// The names of those that were not.
     pub absent: Vec<String>,
+    /// The boxes of things, where these were marked by boxes.
+    pub boxes: Option<Vec<DrawnBox>>,
 }
 
 impl Truth {
@@ -33,7 +35,7 @@ impl Truth {
     pub fn new(drawn: Drawing, names: Vec<String>) -> Result<Self, Reject> {
         if drawn.absent.is_empty() {
             let mask = Mask { labels: Arc::new(drawn.labels), label_names: names.into() };
-            return Ok(Self { mask, absent: Vec::new() });
+            return Ok(Self { mask, absent: Vec::new(), boxes: drawn.boxes });
         }
         let (mut kept, mut absent, mut numbers) = (Vec::new(), Vec::new(), vec![0; names.len() + 1]);
         for (label, name) in (1..).zip(names) {
@@ -47,10 +49,13 @@ impl Truth {
             }
         }
         let number = |label: &u16| numbers.get(usize::from(*label)).copied().unwrap_or(0);
+        let renumbered = |own: &DrawnBox| DrawnBox { label: number(&own.label), ..*own };
+        let boxes =
+            drawn.boxes.map(|boxes| boxes.iter().map(renumbered).filter(|own| own.label > 0).collect());
         let voxels = drawn.labels.voxels().iter().map(number).collect();
         let labels = LabelMap::new(drawn.labels.geometry().clone(), voxels)
             .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), ""))?;
-        Ok(Self { mask: Mask { labels: Arc::new(labels), label_names: kept.into() }, absent })
+        Ok(Self { mask: Mask { labels: Arc::new(labels), label_names: kept.into() }, absent, boxes })
     }
 
     /// Compares a mask with what was drawn; of the other labels it says that they were not. Labels that hold others

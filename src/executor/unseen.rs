@@ -72,7 +72,8 @@ const LEAST_SPREAD: f64 = 0.05;
 pub(super) fn too_small(training: &Dataset) -> Option<Reject> {
     let things = training.things()?;
     let (mut parts, mut slices) = (0, 0);
-    for case in training.cases() {
+    // What was marked by boxes is no part of labels.
+    for case in training.cases().iter().filter(|case| case.boxes(0).is_none()) {
         let [_, height, width] = case.size();
         for slice in case.labels().chunks_exact((height * width).max(1)) {
             let (_, small) = things.of_slice(slice, [height, width]);

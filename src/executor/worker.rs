@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use tomoflow_connectors::{Digest, Reject};
+use tomoflow_connectors::{Digest, Geometry, Reject};
 
 use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
+use super::boxes::marked;
 use super::budget::Budget;
 use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced, put};
 use super::job::{Finished, Job};
@@ -20,7 +21,7 @@ use crate::metrics::State;
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
 use crate::operators::scores::evaluate_boxes::Judged;
-use crate::operators::value::{Case, Detections, Mask, Metric};
+use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 use crate::voxels::grid::check_same_size;
 use crate::voxels::values;
@@ -103,7 +104,8 @@ impl Working<'_> {
                 if trains {
                     fit_to_train(&case, row.labels.is_some())?;
                 }
-                PreparedArtifact::encode(&case)?
+                let marked = if trains { marked(context, row, &case)? } else { None };
+                PreparedArtifact::encode(&case, marked.as_deref())?
             }
             Work::Measure(row) => {
                 let Stage::Transform(transform) = &context.plan.stages[stage].stage else {
@@ -168,6 +170,11 @@ impl Working<'_> {
                 let mended = operator.apply(&mask(first()?)?)?;
                 artifact::encode(&MaskArtifact::of(&mended)).map(Applied::Bytes)
             }
+            Stage::Paint(paint) => {
+                let found = artifact::decode_found(&context.artifact(*first()?)?)?;
+                let painted = paint.paint(&found, &Geometry::from(&row.series.grid))?;
+                artifact::encode(&MaskArtifact::of(&painted)).map(Applied::Bytes)
+            }
             Stage::Combine(operator) => {
                 let masks: Vec<Mask> = artifacts.iter().map(mask).collect::<Result<_, _>>()?;
                 let (first, others) = masks.split_first().ok_or_else(misplaced)?;
@@ -182,8 +189,9 @@ impl Working<'_> {
             Stage::EvaluateBoxes(evaluator) => {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
                 let truth = context.partial_truth(&row.series, labels)?;
-                let found: Detections = artifact::decode("list of boxes", &context.artifact(*first()?)?)?;
-                let Judged { metrics, pools } = evaluator.evaluate(&found, &truth.mask, &truth.absent)?;
+                let found = artifact::decode_found(&context.artifact(*first()?)?)?;
+                let Judged { metrics, pools } =
+                    evaluator.evaluate(&found, &truth.mask, &truth.absent, truth.boxes.as_deref())?;
                 Ok(Applied::Pooled(metrics, artifact::encode(&pools)?))
             }
             _ => Err(misplaced()),
@@ -266,7 +274,7 @@ fn volume(context: &Context, row: &BoundCase) -> Result<Metric, Reject> {
 
 #[cfg(test)]
 mod tests {
-    use tomoflow_connectors::{Geometry, LabelMap, Scan};
+    use tomoflow_connectors::{LabelMap, Scan};
 
     use super::*;
 

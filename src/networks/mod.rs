@@ -29,7 +29,7 @@ pub use extensions::Extensions;
 pub use losses::LossConfig;
 pub use named::Named;
 pub use objectives::strategy::Strategy;
-pub use sample::{InputView, Instance, Sample, SampleSource, Target, WholeCase};
+pub use sample::{InputView, Instance, PlaneMask, Sample, SampleSource, Target, WholeCase};
 /// libtorch as tomoflow links it: networks and losses of a downstream crate take it from here.
 pub use tch;
 pub use tensors::deterministic::set_deterministic;

@@ -1,5 +1,7 @@
 //! What a network is trained on: numbers, their shape and what should come out.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// One input and what should come out.
@@ -25,7 +27,7 @@ pub enum Target {
 }
 
 /// One thing of a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
     /// From 1 on.
     pub class: u8,
@@ -33,6 +35,8 @@ pub struct Instance {
     pub low: [f32; 3],
     /// Those at the upper ends.
     pub high: [f32; 3],
+    /// Its pixels on the target slice; none of a thing of which a box alone is known.
+    pub mask: Option<PlaneMask>,
 }
 
 impl Target {
@@ -59,12 +63,50 @@ impl Target {
             Self::Classes(classes) => mirror(classes, size, axis),
             Self::Instances(instances) => {
                 let end = size[axis] as f32;
-                for Instance { low, high, .. } in instances {
+                for Instance { low, high, mask, .. } in instances {
                     (low[axis], high[axis]) = (end - high[axis], end - low[axis]);
+                    if let (Some(mask), Some(along)) = (mask, axis.checked_sub(1)) {
+                        mask.mirror(size[axis], along);
+                    }
                 }
             }
             Self::None => {}
         }
+    }
+}
+
+/// Pixels of a plane within a rectangle of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaneMask {
+    /// The rectangle's first row and column.
+    pub start: [usize; 2],
+    /// Its rows and columns.
+    pub size: [usize; 2],
+    /// Whether each pixel of the rectangle is in it, row by row.
+    pub pixels: Arc<[bool]>,
+}
+
+impl PlaneMask {
+    /// Whether a pixel `[row, column]` of the plane is in it.
+    pub fn holds(&self, [row, column]: [usize; 2]) -> bool {
+        let within = |axis: usize, place: usize| {
+            place.checked_sub(self.start[axis]).filter(|place| *place < self.size[axis])
+        };
+        let (Some(row), Some(column)) = (within(0, row), within(1, column)) else { return false };
+        self.pixels.get(row * self.size[1] + column).copied().unwrap_or(false)
+    }
+
+    /// Whether a row of the plane crosses its rectangle.
+    pub fn has_row(&self, row: usize) -> bool {
+        row.checked_sub(self.start[0]).is_some_and(|row| row < self.size[0])
+    }
+
+    /// Mirrors it along an axis of its plane, which is so long.
+    fn mirror(&mut self, length: usize, axis: usize) {
+        self.start[axis] = length.saturating_sub(self.start[axis] + self.size[axis]);
+        let mut pixels = self.pixels.to_vec();
+        mirror(&mut pixels, [1, self.size[0], self.size[1]], axis + 1);
+        self.pixels = pixels.into();
     }
 }
 
@@ -192,15 +234,21 @@ mod tests {
         let mut classes = Target::Classes(vec![1, 2, 3, 4, 5, 6]);
         classes.mirror([1, 2, 3], 2);
         assert_eq!(classes.classes(), Some(&[3, 2, 1, 6, 5, 4][..]));
-        let thing = Instance { class: 1, low: [0.0, 1.0, 0.5], high: [1.0, 2.0, 2.0] };
-        let mut things = Target::Instances(vec![thing]);
+        let mask = |start, pixels: [bool; 6]| PlaneMask { start, size: [2, 3], pixels: pixels.into() };
+        let (thin, thick) = ([true, false, false, true, true, true], [false, false, true, true, true, true]);
+        let thing =
+            |low, high, start, pixels| Instance { class: 1, low, high, mask: Some(mask(start, pixels)) };
+        let first = thing([0.0, 1.0, 0.5], [1.0, 2.0, 2.0], [1, 0], thin);
+        let mut things = Target::Instances(vec![first.clone()]);
         things.mirror([2, 4, 6], 2);
-        assert_eq!(
-            things,
-            Target::Instances(vec![Instance { low: [0.0, 1.0, 4.0], high: [1.0, 2.0, 5.5], ..thing }])
-        );
+        let mirrored = thing([0.0, 1.0, 4.0], [1.0, 2.0, 5.5], [1, 3], thick);
+        assert_eq!(things, Target::Instances(vec![mirrored]));
         things.mirror([2, 4, 6], 2);
-        assert_eq!(things, Target::Instances(vec![thing]));
+        things.mirror([2, 4, 6], 1);
+        let turned = thing([0.0, 2.0, 0.5], [1.0, 3.0, 2.0], [1, 0], [true, true, true, true, false, false]);
+        assert_eq!(things, Target::Instances(vec![turned]));
+        things.mirror([2, 4, 6], 1);
+        assert_eq!(things, Target::Instances(vec![first]));
     }
 
     #[test]

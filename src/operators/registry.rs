@@ -137,6 +137,8 @@ pub enum Stage {
     Mask(Arc<dyn MaskTransform>),
     /// Masks of several stages to masks.
     Combine(Arc<dyn MaskCombiner>),
+    /// Boxes with masks to masks.
+    Paint(super::masks::paint::Paint),
     /// Masks and cases to metrics.
     Evaluate(Arc<dyn Evaluator>),
     /// Boxes and cases to metrics.

@@ -314,11 +314,26 @@ pub struct Drawing {
     pub notes: Vec<Reject>,
     /// Labels that nobody drew here, as opposed to those of which nothing was found.
     pub absent: Vec<u16>,
+    /// The boxes of things, where these were marked by boxes and not drawn.
+    pub boxes: Option<Vec<DrawnBox>>,
+}
+
+/// A thing that was marked by a box on a slice of the scan's own grid.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DrawnBox {
+    /// Its label, from 1 on.
+    pub label: u16,
+    /// The slice, from 0.
+    pub slice: u32,
+    /// The edges along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
+    pub low: [f64; 2],
+    /// Those at the upper ends.
+    pub high: [f64; 2],
 }
 
 impl From<LabelMap> for Drawing {
     fn from(labels: LabelMap) -> Self {
-        Self { labels, notes: Vec::new(), absent: Vec::new() }
+        Self { labels, notes: Vec::new(), absent: Vec::new(), boxes: None }
     }
 }
 
@@ -350,6 +365,11 @@ pub trait LabelSource: Send + Sync {
     /// has one label a voxel, the innermost; scores count a label's region. Empty when labels do not overlap.
     fn nested(&self) -> Vec<Vec<u16>> {
         Vec::new()
+    }
+
+    /// Whether things are marked by their boxes, which [`Drawing::boxes`] then has.
+    fn gives_boxes(&self) -> bool {
+        false
     }
 
     /// Draws labels on a scan's own grid.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tomoflow_connectors::{Geometry, LabelMap, Reject, Scan};
+use tomoflow_connectors::{Geometry, LabelMap, Reject, RunLength, Scan};
 
 use super::samples::things::Things;
 use crate::metrics::State;
@@ -58,6 +58,9 @@ pub struct Detections {
     pub things: Things,
     /// By slice, the surest of each first.
     pub boxes: Vec<DetectedBox>,
+    /// Of each box the thing's pixels on its slice, where the network gives masks. They stand behind all else in an artifact.
+    #[serde(skip)]
+    pub masks: Option<Vec<RunLength>>,
 }
 
 /// A box on a slice.

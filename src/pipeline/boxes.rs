@@ -35,6 +35,23 @@ pub(super) fn found_where_asked(
                 };
                 found.push(Found::new(span("model"), message).hint(hint));
             }
+            Some(Stage::EvaluateBoxes(evaluate)) if evaluate.counts_all() => {
+                let Some(Some(Stage::Infer(infer))) =
+                    wiring.inputs[index].first().copied().flatten().map(|boxes| &built[boxes])
+                else {
+                    continue;
+                };
+                if infer.marked {
+                    let message = "`slices = \"marked\"` expected, as the boxes are of marked slices alone; all would count";
+                    found.push(Found::new(span("slices"), message).hint("`slices = \"marked\"`"));
+                }
+            }
+            Some(Stage::Paint(_)) => {
+                let Some(model) = without_masks(wiring, built, index) else { continue };
+                let name = declaration.stages[model].name;
+                let message = format!("boxes with masks expected, `{name}` is trained to give boxes alone");
+                found.push(Found::new(stage.header, message).hint("`masks = true` in its `network`"));
+            }
             Some(Stage::Train(train)) => {
                 let Some(view) = view(wiring, built, index) else { continue };
                 let settings = &train.settings;
@@ -101,6 +118,16 @@ pub(super) fn found_where_asked(
             _ => {}
         }
     }
+}
+
+/// The training behind boxes that are painted, where its network gives no masks.
+fn without_masks(wiring: &Wiring, built: &[Option<Stage>], paint: usize) -> Option<usize> {
+    let boxes = (*wiring.inputs[paint].first()?)?;
+    let models = wiring.references[boxes].iter().flatten();
+    models.copied().find(|model| match &built[*model] {
+        Some(Stage::Train(train)) => !train.settings.network.gives_masks(),
+        _ => false,
+    })
 }
 
 /// What a training of a class for each voxel asks for that its samples cannot have, known before any case is prepared: a

@@ -5,6 +5,7 @@ mod axis;
 mod comparison;
 mod distributions;
 mod figures;
+mod froc;
 mod heat;
 mod html;
 mod outline;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use tomoflow_connectors::RunLength;
 use tomoflow_connectors::table::{
-    CaseRow, MetricRow, RejectRow, Rows, RunRow, Table, TableError, TrainingRow, read_rows,
+    CaseRow, MetricRow, RejectRow, Rows, RunRow, SummaryRow, Table, TableError, TrainingRow, read_rows,
 };
 
 pub use archive::{ArchiveContents, ArchiveRow, CodeGroup, RefusedExample};
@@ -61,6 +62,19 @@ pub struct CasePicture {
     pub prediction: Option<RunLength>,
     /// Maps of the slice, each shown in colours over the image.
     pub heats: Vec<HeatMap>,
+    /// Boxes on the slice.
+    pub boxes: Vec<BoxPicture>,
+}
+
+/// A box on a slice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoxPicture {
+    /// Edges along rows and columns at the lower ends, in pixels: the first pixel begins at 0.
+    pub low: [f64; 2],
+    /// Those at the upper ends.
+    pub high: [f64; 2],
+    /// How sure the model is; none of a thing of the truth.
+    pub score: Option<f64>,
 }
 
 /// A map over a slice.
@@ -152,22 +166,26 @@ struct Contents {
     rejects: Vec<RejectRow>,
     metrics: Vec<MetricRow>,
     training: Vec<TrainingRow>,
+    summary: Vec<SummaryRow>,
     runs: Vec<RunRow>,
 }
 
 impl Contents {
     fn read(tables: &Path) -> Result<Self, ReportError> {
         let mut contents = Self::default();
-        for table in [Table::Cases, Table::Rejects, Table::Metrics, Table::Training, Table::Runs] {
+        let tables_of =
+            [Table::Cases, Table::Rejects, Table::Metrics, Table::Training, Table::Summary, Table::Runs];
+        for table in tables_of {
             match read_rows(&tables.join(table.name()), table) {
                 Ok(Rows::Cases(rows)) => contents.cases = rows,
                 Ok(Rows::Rejects(rows)) => contents.rejects = rows,
                 Ok(Rows::Metrics(rows)) => contents.metrics = rows,
                 Ok(Rows::Training(rows)) => contents.training = rows,
                 Ok(Rows::Runs(rows)) => contents.runs = rows,
-                // Masks have no part in the page, and it sums figures up itself; a table that nobody wrote yet has no rows.
-                Ok(Rows::Masks(_) | Rows::Summary(_) | Rows::Detections(_))
-                | Err(TableError::Absent { .. }) => {}
+                // Of boxes alone: all other figures the page sums up itself.
+                Ok(Rows::Summary(rows)) => contents.summary = rows,
+                // Masks and boxes have no part in the page; a table that nobody wrote yet has no rows.
+                Ok(Rows::Masks(_) | Rows::Detections(_)) | Err(TableError::Absent { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -188,6 +206,7 @@ impl Contents {
         let main = [
             format!("<div class=tiles>{}</div>", self.tiles()),
             figures::metrics(&self.metrics),
+            froc::froc(&self.summary),
             self.comparison(),
             pictures::pictures(&context.cases)?,
             training::training(&self.training),

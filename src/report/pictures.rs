@@ -6,7 +6,7 @@ use tomoflow_connectors::RunLength;
 
 use super::html::{Text, section};
 use super::outline::outline;
-use super::{CasePicture, ReportError, heat, slice};
+use super::{BoxPicture, CasePicture, ReportError, heat, slice};
 
 /// So many pictures are shown.
 const SHOWN: usize = 6;
@@ -14,6 +14,9 @@ const SHOWN: usize = 6;
 const DETAIL_MM: f64 = 30.0;
 /// A detail is shown when what is outlined takes less than this share of the slice.
 const DETAIL_SHARE: f64 = 0.6;
+
+/// A detail is of boxes that are as sure as this, and of those of the truth.
+const SURE: f64 = 0.5;
 
 /// A window onto the slice, mm: left, top, width, height.
 type Window = [f64; 4];
@@ -61,12 +64,18 @@ fn picture(case: &CasePicture, index: usize) -> Result<String, ReportError> {
     let whole = [0.0, 0.0, case.columns as f64 * sw, case.rows as f64 * sh];
     let layers = format!(
         "<symbol id=slice{index} overflow=visible>{}</symbol><symbol id=slice{index}-outlines overflow=visible>\
-         <g transform=\"scale({sw} {sh})\">{}{}</g></symbol>",
+         <g transform=\"scale({sw} {sh})\">{}{}{}</g></symbol>",
         image(&png, whole),
         path(&truth, case.columns, "truth"),
         path(&prediction, case.columns, "prediction"),
+        boxes(case),
     );
-    let detail = detail(case, &[&truth, &prediction], whole);
+    let covered = case.boxes.iter().filter(|own| own.score.is_none_or(|score| score >= SURE));
+    let covered = covered.fold(vec![false; pixels], |mut covered, own| {
+        fill(&mut covered, case, own);
+        covered
+    });
+    let detail = detail(case, &[&truth, &prediction, &covered], whole);
     let frame = detail.map_or(String::new(), |[x, y, w, h]| {
         format!("<rect class=frame x={x:.2} y={y:.2} width={w:.2} height={h:.2} />")
     });
@@ -98,6 +107,36 @@ fn picture(case: &CasePicture, index: usize) -> Result<String, ReportError> {
         Text(&case.caption),
         Text(&case.case)
     ))
+}
+
+/// Boxes over the image, those of the truth last.
+fn boxes(case: &CasePicture) -> String {
+    let (found, truth): (Vec<&BoxPicture>, Vec<&BoxPicture>) =
+        case.boxes.iter().partition(|own| own.score.is_some());
+    let shown = |own: &BoxPicture| own.low.iter().chain(&own.high).all(|edge| edge.is_finite());
+    let of = |(own, class): (&BoxPicture, &str)| {
+        let ([y, x], [bottom, right]) = (own.low, own.high);
+        let (width, height) = ((right - x).max(0.0), (bottom - y).max(0.0));
+        let said = own.score.map_or(String::new(), |score| format!("<title>{score:.3}</title>"));
+        format!("<rect class={class} x={x:.2} y={y:.2} width={width:.2} height={height:.2}>{said}</rect>")
+    };
+    let found = found.into_iter().map(|own| (own, "prediction"));
+    found.chain(truth.into_iter().map(|own| (own, "truth"))).filter(|(own, _)| shown(own)).map(of).collect()
+}
+
+/// Marks the pixels of a box.
+fn fill(covered: &mut [bool], case: &CasePicture, own: &BoxPicture) {
+    let range = |low: f64, high: f64, length: usize| {
+        let end = high.ceil().clamp(0.0, length as f64) as usize;
+        (low.floor().max(0.0) as usize).min(end)..end
+    };
+    for row in range(own.low[0], own.high[0], case.rows) {
+        for column in range(own.low[1], own.high[1], case.columns) {
+            if let Some(pixel) = covered.get_mut(row * case.columns + column) {
+                *pixel = true;
+            }
+        }
+    }
 }
 
 /// A picture that fills a window.

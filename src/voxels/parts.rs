@@ -12,8 +12,14 @@ pub struct Part {
 }
 
 /// The parts of a plane `[H, W]`, in the order of their first pixels.
-pub fn parts([height, width]: [usize; 2], inside: impl Fn(usize) -> bool) -> Vec<Part> {
+pub fn parts(size: [usize; 2], inside: impl Fn(usize) -> bool) -> Vec<Part> {
+    numbered(size, inside).0
+}
+
+/// The same, and for each pixel the number of its part, from 1 on; 0 for one of none.
+pub fn numbered([height, width]: [usize; 2], inside: impl Fn(usize) -> bool) -> (Vec<Part>, Vec<u32>) {
     let mut waits: Vec<bool> = (0..height * width).map(inside).collect();
+    let mut numbers = vec![0; waits.len()];
     let (mut found, mut queue) = (Vec::new(), Vec::new());
     for first in 0..waits.len() {
         if !std::mem::take(&mut waits[first]) {
@@ -23,6 +29,7 @@ pub fn parts([height, width]: [usize; 2], inside: impl Fn(usize) -> bool) -> Vec
         queue.push(first);
         while let Some(pixel) = queue.pop() {
             let [row, column] = [pixel / width, pixel % width];
+            numbers[pixel] = found.len() as u32 + 1;
             part.pixels += 1;
             part.low = [part.low[0].min(row), part.low[1].min(column)];
             part.high = [part.high[0].max(row + 1), part.high[1].max(column + 1)];
@@ -37,7 +44,7 @@ pub fn parts([height, width]: [usize; 2], inside: impl Fn(usize) -> bool) -> Vec
         }
         found.push(part);
     }
-    found
+    (found, numbers)
 }
 
 #[cfg(test)]
@@ -50,6 +57,8 @@ mod tests {
         let found = parts([3, 4], |pixel| plane[pixel] == 1);
         let first = Part { pixels: 3, low: [0, 0], high: [3, 2] };
         assert_eq!(found, [first, Part { pixels: 2, low: [0, 3], high: [2, 4] }]);
+        let (_, numbers) = numbered([3, 4], |pixel| plane[pixel] == 1);
+        assert_eq!(numbers, [1, 0, 0, 2, 0, 1, 0, 2, 1, 0, 0, 0]);
         assert_eq!(parts([0, 4], |_| true), []);
         assert_eq!(parts([2, 2], |_| true), [Part { pixels: 4, low: [0, 0], high: [2, 2] }]);
     }

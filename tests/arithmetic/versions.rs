@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use expect_test::expect;
 use serde_json::{Value, json};
-use tomoflow::connectors::{Digest, LabelMap, VoxelIndex};
+use tomoflow::connectors::{Digest, Geometry, LabelMap, RunLength, Scan, VoxelIndex};
+use tomoflow::operators::cases::channels::join::Other;
 use tomoflow::operators::registry::{Registry, Stage};
-use tomoflow::operators::value::{Case, Mask};
+use tomoflow::operators::samples::things::Things;
+use tomoflow::operators::value::{Case, DetectedBox, Detections, Mask};
 use tomoflow::phantom::vs::{self, VsPhantom};
 
 fn case() -> Case {
@@ -163,6 +165,89 @@ fn outputs_change_with_versions_alone() {
         connected_components 1 aa0aaa0fb87a
         combine 1 5b29deb85225
         evaluate 2 0f5df59680dd
+    "#]]
+    .assert_eq(&found);
+}
+
+/// A scan of so many voxels in a row, 1 mm apart, that begins at a place.
+fn row(voxels: &[f32], from_mm: f64) -> Case {
+    let mut geometry = Geometry::axis_aligned([1, 1, voxels.len()], [1.0; 3]);
+    geometry.origin_mm[0] = from_mm;
+    let scan = Arc::new(Scan::new(geometry.clone(), voxels.to_vec()).unwrap());
+    Case {
+        channels: None,
+        scan,
+        labels: None,
+        original: Arc::new(geometry),
+        label_names: [].into(),
+        padding: None,
+    }
+}
+
+/// Boxes on slices of so many pixels, of a lesion (class 1) and of the liver that holds it.
+fn boxes(size: [usize; 3], boxes: &[(u32, u8, f64, [f64; 2], &[u32])]) -> Detections {
+    let nested = [("liver".to_owned(), vec!["lesion".to_owned()])];
+    let on = |&(slice, class, score, low, _): &(u32, u8, f64, [f64; 2], &[u32])| DetectedBox {
+        slice,
+        class,
+        score,
+        low,
+        high: low.map(|edge| edge + 2.0),
+    };
+    Detections {
+        size,
+        things: Things::of_labels(&["lesion".to_owned(), "liver".to_owned()], &nested),
+        boxes: boxes.iter().map(on).collect(),
+        masks: Some(boxes.iter().map(|(.., runs)| RunLength(runs.to_vec())).collect()),
+    }
+}
+
+/// What takes or gives something else than one case, on inputs small enough to be followed by hand.
+#[test]
+fn outputs_of_boxes_and_channels_change_with_versions_alone() {
+    let registry = Registry::builtin();
+    let mut found = String::new();
+    let mut add = |name: &str, config: Value, output: &dyn Fn(&Stage) -> String| {
+        let entry = registry.get(name).unwrap();
+        let stage =
+            (entry.build)(config.as_object().unwrap()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        writeln!(found, "{name} {} {}", entry.spec.version, output(&stage)).unwrap();
+    };
+    // A sure false positive on the second slice, a hit on the first: sensitivity 0 at 0.25, 1 at 1; precision 0.5.
+    let config = json!({
+        "metrics": ["sensitivity", "ap50"], "false_positives": [0.25, 1.0], "iou": 0.5, "slices": "all",
+    });
+    add("evaluate_boxes", config, &|stage| {
+        let Stage::EvaluateBoxes(evaluate) = stage else { panic!("boxes are judged") };
+        let voxels = (0..32).map(|i| u16::from([0, 1, 4, 5].contains(&i))).collect();
+        let labels = LabelMap::new(Geometry::axis_aligned([2, 4, 4], [1.0; 3]), voxels).unwrap();
+        let truth =
+            Mask { labels: Arc::new(labels), label_names: ["lesion".to_owned(), "other".to_owned()].into() };
+        let mut found = boxes([2, 4, 4], &[(0, 1, 0.5, [0.0, 0.0], &[]), (1, 1, 0.9, [2.0, 2.0], &[])]);
+        found.things = Things::of_labels(&["lesion".to_owned(), "other".to_owned()], &[]);
+        let metrics = evaluate.evaluate(&found, &truth, &[], None).unwrap().metrics;
+        rounded(metrics.iter().map(|metric| metric.value.unwrap_or(-1.0)))
+    });
+    let config = json!({ "score": 0.5, "within": { "lesion": "liver" } });
+    add("paint", config, &|stage| {
+        let Stage::Paint(paint) = stage else { panic!("boxes are painted") };
+        let found = boxes([1, 2, 4], &[(0, 1, 0.9, [0.0; 2], &[2, 2]), (0, 2, 0.6, [0.0; 2], &[0, 3, 4, 2])]);
+        let painted = paint.paint(&found, &Geometry::axis_aligned([1, 2, 4], [1.0; 3])).unwrap();
+        of_labels(&painted.labels)
+    });
+    // The second channel lies half a voxel off: means of two neighbours.
+    let config = json!({ "on_missing": "reject", "frames": "same", "pair": "study", "fill": 0.0 });
+    add("channels", config, &|stage| {
+        let Stage::Channels(join) = stage else { panic!("channels are joined") };
+        let other = Other::There(row(&[0.0, 2.0, 6.0, 14.0], -0.5));
+        let names = ["a".to_owned(), "b".to_owned()].into();
+        let both = join.join(&row(&[5.0, 7.0, 9.0], 0.0), vec![other], names).unwrap();
+        rounded(both.scans().flat_map(|scan| scan.voxels()).map(|value| f64::from(*value)))
+    });
+    expect![[r#"
+        evaluate_boxes 1 d92385372aa4
+        paint 1 8785a1f192c2
+        channels 1 c0c15cc82816
     "#]]
     .assert_eq(&found);
 }

@@ -121,6 +121,73 @@ fn a_detector_is_trained_looks_and_is_judged() {
     assert_eq!(place.tables()["detections"].len(), found.iter().filter(|row| row.series != gone).count());
 }
 
+const PAINTED: &str = r#"
+[operators.segment]
+type = "paint"
+inputs = ["found"]
+score = 0.1
+
+[operators.scores]
+type = "evaluate"
+inputs = ["segment", "case"]
+metrics = ["dice"]
+
+[sinks.painted]
+type = "delta"
+inputs = ["segment", "scores"]
+"#;
+
+/// The same, whose detector gives masks, which are painted and compared.
+fn painting() -> Workplace {
+    let mut place = place();
+    let masks = place.text.rewrite("width = 4\n", "width = 4\nmasks = true\nmask_channels = 8\n");
+    // A thing is called as its label is, with which it is compared.
+    place.text =
+        format!("{masks}{PAINTED}").rewrite("{ growth = [\"tumour\"] }", "{ tumour = [\"tumour\"] }");
+    place
+}
+
+#[test]
+fn masks_are_painted_and_compared() {
+    let mut place = painting();
+    let first = place.run();
+    assert_eq!((first.trained, ran(&first, "segment"), ran(&first, "scores")), (1, 4, 4));
+    let tables = place.tables();
+    assert!(tables["training"].iter().any(|row| row.contains("\"mask_loss\"")));
+    let dice: Vec<_> = place.metrics().into_iter().filter(|row| row.metric == "dice").collect();
+    assert!(
+        dice.len() == 4 && dice.iter().all(|row| row.label == "tumour" && row.value.is_some()),
+        "{dice:?}"
+    );
+    // No box is surer than this: an empty mask is one, too.
+    place.text = place.text.rewrite("score = 0.1\n", "score = 1\n");
+    let second = place.run();
+    assert_eq!((second.trained, ran(&second, "found"), ran(&second, "segment")), (0, 0, 4));
+    assert!(place.tables()["masks"].is_empty());
+    place.text = place.text.rewrite("score = 1\n", "score = 0.1\n");
+    place.run();
+    assert_eq!(place.tables()["masks"], tables["masks"]);
+    assert_eq!(place.tables(), place.anew());
+}
+
+#[test]
+fn what_is_painted_must_have_masks() {
+    let place = painting();
+    let problems = |text: &str| {
+        let path = place.path().join("wrong.toml");
+        std::fs::write(&path, text).unwrap();
+        pipeline::load(&path, &[], &Registry::builtin()).unwrap_err().to_string()
+    };
+    let without = place.text.rewrite("masks = true\nmask_channels = 8\n", "");
+    let found = problems(&without);
+    assert!(
+        found.contains("`net` is trained to give boxes alone") && found.contains("masks = true"),
+        "{found}"
+    );
+    let lonely = place.text.rewrite("masks = true\n", "");
+    assert!(problems(&lonely).contains("`masks = true` expected beside it"));
+}
+
 #[test]
 fn boxes_are_asked_for_where_they_are_given() {
     let place = place();

@@ -31,6 +31,7 @@ mod label_maps;
 mod labels;
 mod left_out;
 mod maps;
+mod marked;
 mod models;
 mod oracle;
 mod packed;

@@ -184,6 +184,7 @@ fn picture(case: &str, caption: &str, centre: (f64, f64), radius: f64) -> CasePi
         truth: Some(mask(centre, radius)),
         prediction: Some(mask((centre.0 + 3.0, centre.1 - 2.0), radius * 0.9)),
         heats: Vec::new(),
+        boxes: Vec::new(),
     }
 }
 

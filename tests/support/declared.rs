@@ -17,10 +17,11 @@ pub fn without_data(pipeline: &Path, place: &Path) -> Vec<String> {
         return vec![format!("sources.scans.table={table}")];
     }
     if name.starts_with("va_deeplesion") {
-        let info = "File_name,Patient_index,Key_slice_index,Bounding_boxes,Spacing_mm_px_,Possibly_noisy\n\
-                    000001_02_03_010.png,1,10,\"3, 4, 5, 7\",\"0.5, 0.5, 2\",0\n";
+        let info = "File_name,Patient_index,Key_slice_index,Bounding_boxes,Spacing_mm_px_,Possibly_noisy,Train_Val_Test\n\
+                    000001_02_03_010.png,1,10,\"3, 4, 5, 7\",\"0.5, 0.5, 2\",0,1\n";
         let info = given("DL_info.csv", info);
-        return ["scans", "marked"].iter().map(|source| format!("sources.{source}.info={info}")).collect();
+        let read = ["sources.scans.info", "sources.marked.info", "operators.net.split.file"];
+        return read.iter().map(|field| format!("{field}={info}")).collect();
     }
     Vec::new()
 }

@@ -10,6 +10,7 @@ use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::reach::Reach;
 use crate::executor::work::{Action, Work};
+use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::ModelSource;
 use crate::operators::models::train::{FoldIs, Part};
 use crate::operators::registry::Stage;
@@ -68,9 +69,14 @@ fn stands<'a>(case: &str, models: impl Iterator<Item = &'a ModelRow>) -> Option<
 
 impl<'s> Built<'s, '_> {
     /// A mask of every case, once all models are there.
-    pub(super) fn infer(&mut self, index: usize, out_of_fold: bool, files: Rows<'s, Digest>) {
+    pub(super) fn infer(&mut self, index: usize, infer: &Infer, files: Rows<'s, Digest>) {
         let ensembles = self.ensembles(index, files);
-        let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
+        let (out_of_fold, marked) = (infer.out_of_fold, infer.marked);
+        let mut cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
+        if marked {
+            self.refuse_unlabelled(index, &cases);
+            cases = cases.filter(|(_, case)| case.labels.is_some());
+        }
         let operator = keys::operator(&self.plan.stages[index]);
         let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
         let reach = Reach::of(self.plan, index);
@@ -81,9 +87,12 @@ impl<'s> Built<'s, '_> {
                 false => ensemble.whole(&case.series.key),
             };
             let model = ModelSource::content(&models);
-            let case = chain.seen(case);
+            // Which slices are looked at the labels say.
+            let labels = chain.labels(&case).filter(|_| marked);
+            let case = if marked { case } else { chain.seen(case) };
             let operator = reach.operator(operator, &case.series.grid);
-            let key = keys::action(operator, &[chain.scan(&case), model]);
+            let inputs: Vec<Digest> = [chain.scan(&case), model].into_iter().chain(labels).collect();
+            let key = keys::action(operator, &inputs);
             let work = Work::with_models(case, models);
             (Action { key, stage: StageId::at(index), work }, Some(Used { model, stands }))
         });

@@ -4,6 +4,7 @@ pub(in crate::engine) mod differences;
 pub(in crate::engine) mod explain;
 pub(in crate::engine) mod export;
 pub(in crate::engine) mod forecast;
+pub(in crate::engine) mod found;
 pub(in crate::engine) mod ledger;
 pub(in crate::engine) mod nnunet;
 pub(in crate::engine) mod outlook;

@@ -1,5 +1,7 @@
 //! Slices with truth and prediction for the report, from what earlier runs left; nothing is run.
 
+mod boxes;
+
 use std::collections::BTreeMap;
 
 use tomoflow_connectors::{Digest, Geometry, RunLength};
@@ -21,7 +23,9 @@ use crate::store::FigureRow;
 pub struct Picture {
     /// The case, as tables show it.
     pub case: String,
-    /// The mean Dice over its labels.
+    /// What it is judged by: `Dice`, or `AP50` of boxes.
+    pub figure: &'static str,
+    /// The mean of that over its labels.
     pub dice: Option<f64>,
     /// `train`, `validation`, `test`, `new` or empty.
     pub split: String,
@@ -37,6 +41,19 @@ pub struct Picture {
     pub prediction: Option<RunLength>,
     /// What was kept of how sure the network was, and where it looked.
     pub heats: Vec<Heat>,
+    /// Boxes, those of the truth among them.
+    pub boxes: Vec<PictureBox>,
+}
+
+/// A box on a slice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PictureBox {
+    /// Edges along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
+    pub low: [f64; 2],
+    /// Those at the upper ends.
+    pub high: [f64; 2],
+    /// How sure the network is; none of a thing of the truth.
+    pub score: Option<f64>,
 }
 
 /// One slice of a map.
@@ -69,12 +86,19 @@ pub fn pictures(plan: Plan, limit: usize) -> Result<Vec<Picture>, RunError> {
 /// A case that was evaluated, and the mask that was.
 struct Candidate {
     case: BoundCase,
-    mask: Digest,
+    made: Made,
     dice: Option<f64>,
     split: String,
 }
 
-/// The stage whose masks were evaluated, and these cases, from the worst Dice to the best.
+/// What was compared with the truth.
+#[derive(Clone, Copy)]
+enum Made {
+    Mask(Digest),
+    Boxes(Digest),
+}
+
+/// The stage whose masks or boxes were evaluated, and these cases, from the worst Dice to the best.
 fn candidates(context: &Context, driver: &Driver) -> Option<(usize, Vec<Candidate>)> {
     let stages = &context.plan.stages;
     let (mut cases, mut masks, mut metrics) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
@@ -84,7 +108,10 @@ fn candidates(context: &Context, driver: &Driver) -> Option<(usize, Vec<Candidat
                 cases.insert(case.series.key.clone(), case);
             }
             Desired::Masks { series, mask, from } => {
-                masks.insert((from.stage.to_string(), series.key.clone()), *mask);
+                masks.insert((from.stage.to_string(), series.key.clone()), Made::Mask(*mask));
+            }
+            Desired::Detections { series, found, from } => {
+                masks.insert((from.stage.to_string(), series.key.clone()), Made::Boxes(*found));
             }
             Desired::Metrics { series, figures, split, from } => {
                 metrics.push((from.stage.to_string(), series.key.clone(), dice(figures), split.clone()));
@@ -99,8 +126,8 @@ fn candidates(context: &Context, driver: &Driver) -> Option<(usize, Vec<Candidat
         .into_iter()
         .filter(|(stage, ..)| *stage == last.name)
         .filter_map(|(_, key, dice, split)| {
-            let mask = *masks.get(&(segmented.clone(), key.clone()))?;
-            Some(Candidate { case: (*cases.get(&key)?).clone(), mask, dice, split })
+            let made = *masks.get(&(segmented.clone(), key.clone()))?;
+            Some(Candidate { case: (*cases.get(&key)?).clone(), made, dice, split })
         })
         .collect();
     found.sort_by(|a, b| a.dice.unwrap_or(-1.0).total_cmp(&b.dice.unwrap_or(-1.0)));
@@ -108,7 +135,7 @@ fn candidates(context: &Context, driver: &Driver) -> Option<(usize, Vec<Candidat
 }
 
 fn dice(figures: &[FigureRow]) -> Option<f64> {
-    let dice = figures.iter().filter(|figure| &*figure.metric == "dice");
+    let dice = figures.iter().filter(|figure| matches!(&*figure.metric, "dice" | "ap50"));
     let values: Vec<f64> = dice.filter_map(|figure| figure.value).map(|value| value.0).collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
@@ -121,7 +148,10 @@ fn draw(
     (stage, candidate): (usize, &Candidate),
 ) -> Option<Picture> {
     let case = context.assembled(stage, &candidate.case).ok()?;
-    let mask = context.mask(&candidate.case.series, candidate.mask).ok()?;
+    let mask = match candidate.made {
+        Made::Mask(mask) => context.mask(&candidate.case.series, mask).ok()?,
+        Made::Boxes(found) => return boxes::draw(context, identity, candidate, found, &case),
+    };
     let truth = case.labels.as_ref()?;
     let area = |slice: usize| {
         let count = |labels: &[u16]| labels.iter().filter(|&&label| label != 0).count();
@@ -135,6 +165,7 @@ fn draw(
     let shown = channel.map_or_else(|| key.clone(), |channel| format!("{key}, {channel}"));
     Some(Picture {
         case: shown,
+        figure: "Dice",
         dice: candidate.dice,
         split: candidate.split.clone(),
         slice,
@@ -143,6 +174,7 @@ fn draw(
         truth: Some(foreground(truth.slice(slice))),
         prediction: Some(foreground(mask.labels.slice(slice))),
         heats: heats(context, maps, &candidate.case.series.key, slice),
+        boxes: Vec::new(),
     })
 }
 

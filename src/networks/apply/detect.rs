@@ -76,9 +76,31 @@ impl Detector {
         Ok(Self { network, weights, view, label_names, things, device })
     }
 
+    /// A detector with first weights, for measurements.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] for a network that cannot be built.
+    pub fn seeded(
+        config: &RcnnConfig,
+        view: InputView,
+        label_names: Vec<String>,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, NetworkError> {
+        let network = Rcnn::new(config)?;
+        let weights = Weights::seeded(network.layout(), seed, tch::Kind::Float, device)?;
+        let things = label_names.iter().map(|name| vec![name.clone()]).collect();
+        Ok(Self { network, weights, view, label_names, things, device })
+    }
+
     /// The names of the classes, from 1 on.
     pub fn label_names(&self) -> &[String] {
         &self.label_names
+    }
+
+    /// Whether each box has a mask.
+    pub fn gives_masks(&self) -> bool {
+        self.network.gives_masks()
     }
 
     /// For each class the names of the labels that its things are made of.
@@ -96,11 +118,25 @@ impl Detector {
         options: &FindOptions,
         batch: usize,
     ) -> Result<Vec<OnSlice>, NetworkError> {
+        self.detect_on(volume, options, batch, |_| true)
+    }
+
+    /// The boxes of such slices alone; of images no more are looked at than these ask for.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    pub fn detect_on(
+        &self,
+        volume: &Volume<'_>,
+        options: &FindOptions,
+        batch: usize,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Vec<OnSlice>, NetworkError> {
         let [depth, height, width] = check(volume)?;
         let image = [height as i64, width as i64];
         let (stacks, gap) = match self.view {
             // Without attention nobody asks for the images around.
-            InputView::Bag { stacks, gap, .. } if !self.network.attends().is_empty() => {
+            InputView::Bag { stacks, gap, .. } if self.network.looks_around() => {
                 (stacks as isize, gap as isize)
             }
             _ => (1, 1),
@@ -110,7 +146,8 @@ impl Detector {
         let mut ring: VecDeque<Entry> = VecDeque::new();
         let mut next = first;
         let mut all = Vec::with_capacity(depth);
-        for target in 0..depth as isize {
+        let follows = |target: isize| target + 1 < depth as isize && wanted(target as usize + 1);
+        for target in (0..depth as isize).filter(|target| wanted(*target as usize)) {
             // Nothing before the bag is asked for again, and of what lies before its middle only what is lent.
             let low = (target - reach).clamp(first, last);
             while ring.front().is_some_and(|entry| entry.middle < low) {
@@ -122,7 +159,9 @@ impl Detector {
             next = next.max(low);
             let high = (target + reach).clamp(first, last);
             while next <= high {
-                let count = (batch.max(1) as isize).min(last - next + 1);
+                // Beyond what this slice needs only what the next one does.
+                let end = if follows(target) { last } else { high };
+                let count = (batch.max(1) as isize).min(end - next + 1);
                 let middles: Vec<isize> = (next..next + count).collect();
                 let prepared = self.prepare(volume, &middles)?;
                 ring.extend(middles.into_iter().zip(prepared).map(|(middle, image)| Entry { middle, image }));
@@ -163,7 +202,7 @@ impl Detector {
                 .collect();
             let shape = [1, channels.len() as i64, height as i64, width as i64];
             let bag = Tensor::f_from_slice(&voxels)?.f_view(shape)?.f_to_device(self.device.0)?;
-            let found = tch::no_grad(|| self.network.find(&self.weights, &bag, options, Mode::Infer));
+            let found = tch::no_grad(|| self.network.find_whole(&self.weights, &bag, options, Mode::Infer));
             let boxes = found.map_err(|error| on(error, slice))?.into_iter().next().unwrap_or_default();
             Ok(OnSlice { slice, boxes })
         };

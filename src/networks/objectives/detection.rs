@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::{Batch, Learner, Loss, Moment, Objective, Pupil, Recorded, Score, Teaches};
 use crate::metrics::detection::{Bounds, Found, Scored, average_precision, sensitivities};
-use crate::networks::architectures::rcnn::{LOSSES, Losses, Rcnn, Truth, spread_name, told};
+use crate::networks::architectures::rcnn::{Losses, Rcnn, Truth, TruthMask, spread_name, told};
 use crate::networks::blocks::mode::Mode;
 use crate::networks::tensors::weights::Weights;
 use crate::networks::{
@@ -71,12 +71,17 @@ fn things(sample: &Sample) -> Result<&[Instance], NetworkError> {
     }
 }
 
-fn truth(sample: &Sample) -> Result<Truth, NetworkError> {
+/// What there is on the image of a sample; of masks what is known, where these are learned.
+fn truth(sample: &Sample, masks: bool) -> Result<Truth, NetworkError> {
     let things = things(sample)?;
+    let [.., height, width] = sample.shape;
+    let image = [height as i64, width as i64];
+    let mask = |thing: &Instance| Some(TruthMask::new(thing.mask.clone()?, image));
     let edges = |thing: &Instance| [thing.low[2], thing.low[1], thing.high[2], thing.high[1]].map(f64::from);
     Ok(Truth {
         boxes: things.iter().map(edges).collect(),
         classes: things.iter().map(|thing| i64::from(thing.class)).collect(),
+        masks: if masks { things.iter().filter_map(mask).collect() } else { Vec::new() },
     })
 }
 
@@ -98,9 +103,9 @@ impl Objective for Detection {
     }
 
     fn figures(&self) -> Vec<Recorded> {
-        let losses = LOSSES
-            .map(|name| Recorded { loss: name.to_owned(), figure: Some(format!("{name}_loss")) })
-            .into_iter();
+        let recorded =
+            |name: &&str| Recorded { loss: (*name).to_owned(), figure: Some(format!("{name}_loss")) };
+        let losses = self.network.told_by().iter().map(recorded);
         let parts = match &self.config {
             NetworkConfig::Rcnn(config) => {
                 config.attention.map_or([false; 2], |attention| [attention.channel, attention.spatial])
@@ -121,13 +126,17 @@ impl Objective for Detection {
         moment: &Moment,
     ) -> Result<Vec<Loss>, NetworkError> {
         let Some(Learner { weights, .. }) = learners.first() else { return Ok(Vec::new()) };
-        let truths = batch.samples.iter().map(truth).collect::<Result<Vec<_>, _>>()?;
+        let truths = batch
+            .samples
+            .iter()
+            .map(|sample| truth(sample, self.network.gives_masks()))
+            .collect::<Result<Vec<_>, _>>()?;
         let seed = (moment.seed, moment.batch);
         let Losses { losses, spread } =
             self.network.losses(weights, &images(&batch.input)?, &truths, seed, moment.mode())?;
-        let each = LOSSES.into_iter().zip(losses);
+        let each = self.network.told_by().iter().zip(losses);
         let mut all: Vec<Loss> =
-            each.map(|(name, value)| Loss { name: name.to_owned(), value, moves: Some(0) }).collect();
+            each.map(|(name, value)| Loss { name: (*name).to_owned(), value, moves: Some(0) }).collect();
         for (module, kinds) in spread {
             for (pixels, even) in [false, true].into_iter().zip(kinds) {
                 let Some(even) = even else { continue };

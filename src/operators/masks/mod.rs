@@ -8,6 +8,7 @@ pub mod labels_as_masks;
 pub mod largest_component;
 pub mod neighbours;
 pub mod opening;
+pub mod paint;
 pub mod remove_small;
 
 use super::registry::Entry;
@@ -22,4 +23,5 @@ pub const ENTRIES: &[Entry] = &[
     connected_components::ENTRY,
     combine::ENTRY,
     labels_as_masks::ENTRY,
+    paint::ENTRY,
 ];

@@ -56,6 +56,14 @@ pub static SPEC: Spec = Spec {
             role: Role::Semantic,
             doc: "The most boxes of a slice, the surest; 0 for all.",
         },
+        Field {
+            name: "slices",
+            kind: FieldKind::Choice(&["all", "marked"]),
+            default: Default::Json("\"all\""),
+            role: Role::SemanticLater,
+            doc: "The slices that are looked at: all of them, or those of which something is labelled, as key slices of DeepLesion \
+                  are; results then depend on the case's labels, and a case without any is refused as `NO_LABELS`.",
+        },
         PREPARE,
         Field {
             name: "batch",
@@ -76,12 +84,22 @@ struct Declared {
     score: f64,
     overlap: f64,
     most: usize,
+    slices: Slices,
     prepare: Prepare,
     batch: usize,
 }
 
+/// Which slices are looked at.
+#[derive(PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Slices {
+    All,
+    Marked,
+}
+
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let Declared { model, score, overlap, most, prepare, batch } = crate::operators::read_config(config)?;
+    let Declared { model, score, overlap, most, slices, prepare, batch } =
+        crate::operators::read_config(config)?;
     let model = origin::source(model).map_err(|problem| vec![problem])?;
     if model.files().iter().any(|file| matches!(file, ModelFile::Torchscript { .. })) {
         let message = "a model that `train` wrote expected, a TorchScript network found";
@@ -95,7 +113,8 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
     let options = InferOptions { batch, ..InferOptions::default() };
     let boxes = Some(FindOptions { score, overlap, most });
-    Ok(Stage::Infer(Infer { model, options, out_of_fold: false, prepare, follows: None, boxes }))
+    let marked = slices == Slices::Marked;
+    Ok(Stage::Infer(Infer { model, options, out_of_fold: false, prepare, follows: None, boxes, marked }))
 }
 
 #[cfg(test)]
@@ -106,7 +125,7 @@ mod tests {
 
     fn built(model: Value, prepare: &str) -> Result<Infer, Vec<FieldProblem>> {
         let config = json!({
-            "model": model, "score": 0.2, "overlap": 0.4, "most": 0, "prepare": prepare, "batch": 2,
+            "model": model, "score": 0.2, "overlap": 0.4, "most": 0, "slices": "all", "prepare": prepare, "batch": 2,
         });
         match build(config.as_object().unwrap())? {
             Stage::Infer(infer) => Ok(infer),

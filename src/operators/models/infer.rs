@@ -213,7 +213,15 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         return Err(vec![FieldProblem::new("keep", message, "leave `attention` out")]);
     }
     let options = InferOptions { overlap, batch, convention, blend, flips, precision, keep };
-    Ok(Stage::Infer(Infer { model, options, out_of_fold, prepare, follows: None, boxes: None }))
+    Ok(Stage::Infer(Infer {
+        model,
+        options,
+        out_of_fold,
+        prepare,
+        follows: None,
+        boxes: None,
+        marked: false,
+    }))
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::augment::{Augment, Source, Window};
+use super::augment::{Augment, Source, Warp, Window};
 use super::things::Numbered;
 use super::view::{Placement, View};
-use crate::networks::sample::{InputView, Sample, SampleSource, Target, WholeCase};
-pub use case::PreparedCase;
+use crate::networks::sample::{InputView, Instance, Sample, SampleSource, Target, WholeCase};
+pub use case::{CaseBox, PreparedCase};
 use places::{Grid, Places, around};
 
 /// The most voxels of one sample: 8 GiB of intensities.
@@ -136,7 +136,8 @@ impl Dataset {
         }
     }
 
-    /// A sample, moved as the first augmentation that moves anything says.
+    /// A sample, moved as the first augmentation that moves anything says; of a slice whose things are marked by boxes it
+    /// teaches these.
     fn cut(&self, case: &PreparedCase, place: SamplePlace, source: &Source) -> Sample {
         let [_, height, width] = case.size;
         let slice = Window { start: [0; 3], size: [1, height, width], spacing_mm: case.spacing_mm };
@@ -146,13 +147,36 @@ impl Dataset {
         };
         let mut augmentations = self.augmentations.iter().enumerate();
         let warp = augmentations.find_map(|(index, augment)| augment.warp(&source.of(index), &window, flat));
-        match (place, warp) {
+        let boxes = match (place, &self.things) {
+            (SamplePlace::Slice(target), Some(things)) => case.boxes(target).map(|boxes| {
+                let marked = things.marked(boxes);
+                match &warp {
+                    Some(warp) => marked.into_iter().filter_map(|thing| moved(warp, thing, &slice)).collect(),
+                    None => marked,
+                }
+            }),
+            _ => None,
+        };
+        let sample = match (place, warp) {
             (SamplePlace::Window(window), None) => case.patch(window.size, window.start),
             (SamplePlace::Window(window), Some(warp)) => case.moved_patch(&warp, &window),
             (SamplePlace::Slice(target), None) => case.slices(&self.input, target),
             (SamplePlace::Slice(target), Some(warp)) => case.moved_slices(&self.input, target, &warp, &slice),
+        };
+        match boxes {
+            Some(boxes) => Sample { target: Target::Instances(boxes), ..sample },
+            None => sample,
         }
     }
+}
+
+/// A thing of a slice where a movement takes it; none where that is off the slice.
+fn moved(warp: &Warp, thing: Instance, slice: &Window) -> Option<Instance> {
+    let plane = |edges: [f32; 3]| [f64::from(edges[1]), f64::from(edges[2])];
+    let [low, high] = warp.shown([plane(thing.low), plane(thing.high)], slice)?;
+    let edges = |depth: f32, [y, x]: [f64; 2]| [depth, y as f32, x as f32];
+    let (low, high) = (edges(0.0, low), edges(1.0, high));
+    (low[1] < high[1] && low[2] < high[2]).then_some(Instance { low, high, ..thing })
 }
 
 impl SampleSource for Dataset {
@@ -214,6 +238,9 @@ impl SampleSource for Dataset {
         Ok(sample)
     }
 }
+
+#[cfg(test)]
+mod marked;
 
 #[cfg(test)]
 mod tests {

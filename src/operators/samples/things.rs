@@ -4,9 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tomoflow_connectors::Reject;
 
-use crate::networks::Instance;
+use super::dataset::CaseBox;
+use crate::metrics::detection::Bounds;
+use crate::networks::{Instance, PlaneMask};
+use crate::operators::source::DrawnBox;
 use crate::operators::spec::{Config, Field, FieldKind, FieldProblem, Role};
-use crate::voxels::parts::{Part, parts};
+use crate::voxels::parts::{Part, numbered, parts};
 
 /// A part of fewer pixels is no thing.
 pub const LEAST_PIXELS: usize = 4;
@@ -129,17 +132,57 @@ impl Numbered {
         (things, small)
     }
 
-    /// The things of a sample's slice.
-    pub fn instances(&self, labels: &[u8], size: [usize; 2]) -> Vec<Instance> {
-        let (things, _) = self.of_slice(labels, size);
-        let edges = |depth: f32, [row, column]: [usize; 2]| [depth, row as f32, column as f32];
-        let thing = |(class, part): (u8, Part)| Instance {
-            class,
-            low: edges(0.0, part.low),
-            high: edges(1.0, part.high),
-        };
-        things.into_iter().map(thing).collect()
+    /// The classes and bounds of the things of a scan's slice that are marked by boxes.
+    pub fn marked_on(&self, boxes: &[DrawnBox], slice: usize) -> Vec<(u8, Bounds<2>)> {
+        let mut things = Vec::new();
+        for own in boxes.iter().filter(|own| own.slice as usize == slice) {
+            let such = (1..).zip(&self.0).filter(|(_, labels)| labels.contains(&own.label));
+            things.extend(such.map(|(class, _)| (class, Bounds { low: own.low, high: own.high })));
+        }
+        things
     }
+
+    /// The things of a slice that are marked by boxes.
+    pub fn marked<'b>(&self, boxes: impl Iterator<Item = &'b CaseBox>) -> Vec<Instance> {
+        let edges = |depth: f32, [row, column]: [f32; 2]| [depth, row, column];
+        let mut things = Vec::new();
+        for own in boxes {
+            for (class, _) in (1..).zip(&self.0).filter(|(_, labels)| labels.contains(&u16::from(own.label)))
+            {
+                let (low, high) = (edges(0.0, own.low), edges(1.0, own.high));
+                things.push(Instance { class, low, high, mask: None });
+            }
+        }
+        things
+    }
+
+    /// The things of a sample's slice, each with its pixels.
+    pub fn instances(&self, labels: &[u8], size: [usize; 2]) -> Vec<Instance> {
+        let edges = |depth: f32, [row, column]: [usize; 2]| [depth, row as f32, column as f32];
+        let mut things = Vec::new();
+        for (class, own) in (1..).zip(&self.0) {
+            if !labels.iter().any(|label| own.contains(&u16::from(*label))) {
+                continue;
+            }
+            let (parts, numbers) = numbered(size, |pixel| own.contains(&u16::from(labels[pixel])));
+            let large = (1..).zip(parts).filter(|(_, part)| part.pixels >= LEAST_PIXELS);
+            things.extend(large.map(|(number, part)| Instance {
+                class,
+                low: edges(0.0, part.low),
+                high: edges(1.0, part.high),
+                mask: Some(cut(&part, &numbers, number, size[1])),
+            }));
+        }
+        things
+    }
+}
+
+/// The pixels of a part of a plane that is so wide.
+fn cut(part: &Part, numbers: &[u32], number: u32, width: usize) -> PlaneMask {
+    let size = [0, 1].map(|axis| part.high[axis] - part.low[axis]);
+    let row = |row: usize| numbers[row * width + part.low[1]..][..size[1]].iter().map(|own| *own == number);
+    let pixels = (part.low[0]..part.high[0]).flat_map(row).collect();
+    PlaneMask { start: part.low, size, pixels }
 }
 
 #[cfg(test)]
@@ -173,6 +216,10 @@ mod tests {
         assert_eq!(small, 3);
         let instances = kinds.instances(&slice, [3, 5]);
         assert_eq!((instances[1].low, instances[1].high), ([0.0, 1.0, 1.0], [1.0, 3.0, 3.0]));
+        let mask = instances[0].mask.as_ref().unwrap();
+        assert_eq!((mask.start, mask.size), ([0, 0], [3, 3]));
+        // The liver's part holds its lesion, and not the pixel apart.
+        assert!(mask.pixels.iter().all(|inside| *inside) && mask.holds([2, 0]) && !mask.holds([0, 4]));
     }
 
     #[test]

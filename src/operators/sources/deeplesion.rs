@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tomoflow_connectors::deeplesion::{self, Info, SeriesInfo, read_info};
+use tomoflow_connectors::deeplesion::{self, Info, Lesion, SeriesInfo, read_info};
 use tomoflow_connectors::rtstruct::Outlines;
-use tomoflow_connectors::{Geometry, Reject, Scan};
+use tomoflow_connectors::{Geometry, LabelMap, Reject, Scan};
 
 use super::images::{PATH, text};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::source::{
-    CaseFile, Claim, Drawing, FileSlice, FileSource, FoundScan, Grid, LabelSource, LabelsAt, LabelsIn,
-    Layout, Planes, ScanSource, SliceFile, labels_of, vanished,
+    CaseFile, Claim, Drawing, DrawnBox, FileSlice, FileSource, FoundScan, Grid, LabelSource, LabelsAt,
+    LabelsIn, Layout, Planes, ScanSource, SliceFile, labels_of, vanished,
 };
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -48,12 +48,24 @@ pub static BOXES: Spec = Spec {
     section: Section::Sources,
     summary: "Boxes of `DL_info.csv`, as labels of the scans of `deeplesion`.",
     doc: "The box of each lesion on its key slice is label 1, `lesion`: voxels whose centres lie in it. Pixels \
-          are counted from 1 in the table. Lesions that its authors call possibly noisy are left out.",
+          are counted from 1 in the table. Lesions that its authors call possibly noisy are left out.\n\n\
+          With `drawn_as = \"boxes\"` a detector learns and is judged by the boxes as they were published: their first and last \
+          pixels belong to them, their corners need not be whole numbers, and two that touch are two. The labels are then all \
+          pixels that a box touches. A box that has no area on its slice is told of as `BOX_WITHOUT_AREA`.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
     aspects: Aspects::Labels,
-    fields: &[INFO],
+    fields: &[
+        INFO,
+        Field {
+            name: "drawn_as",
+            kind: FieldKind::Choice(&["pixels", "boxes"]),
+            default: Default::Json("\"pixels\""),
+            role: Role::SemanticLater,
+            doc: "What a detector is taught and judged by: the pixels' parts, or the boxes themselves.",
+        },
+    ],
 };
 
 /// The registry's entry of `deeplesion`.
@@ -76,6 +88,8 @@ struct Boxes {
     path: PathBuf,
     /// What it says.
     info: Arc<Info>,
+    /// Whether they are boxes as they were published.
+    published: bool,
 }
 
 /// The number of a slice: its name is nothing else.
@@ -169,8 +183,50 @@ impl LabelSource for Boxes {
 
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject> {
         let info = self.info.series.get(labels.series).ok_or_else(|| vanished(labels.record))?;
-        info.draw(on.grid).map(Drawing::from)
+        match self.published {
+            true => as_published(info, on.grid),
+            false => info.draw(on.grid).map(Drawing::from),
+        }
     }
+
+    fn gives_boxes(&self) -> bool {
+        self.published
+    }
+}
+
+/// The lesions on a grid of [`SeriesInfo::geometry`] as boxes, and all pixels that these touch as labels.
+fn as_published(info: &SeriesInfo, grid: &Geometry) -> Result<Drawing, Reject> {
+    let [depth, rows, columns] = grid.size;
+    let highest = (-grid.origin_mm[2] / info.spacing_mm[0]).round();
+    let (mut boxes, mut without) = (Vec::new(), 0);
+    let mut labels = LabelMap::zeros(grid.clone());
+    for Lesion { slice, corners } in &info.lesions {
+        let place = highest - f64::from(*slice);
+        if !(0.0..depth as f64).contains(&place) {
+            continue;
+        }
+        // First and last pixels, both of the box: a pixel reaches from its number to the next.
+        let [left, top, right, bottom] = *corners;
+        let within = |edge: f64, length: usize| edge.clamp(0.0, length as f64);
+        let low = [within(top, rows), within(left, columns)];
+        let high = [within(bottom + 1.0, rows), within(right + 1.0, columns)];
+        if low[0] >= high[0] || low[1] >= high[1] {
+            without += 1;
+            continue;
+        }
+        boxes.push(DrawnBox { label: 1, slice: place as u32, low, high });
+        for row in low[0].floor() as usize..high[0].ceil() as usize {
+            let line = (place as usize * rows + row) * columns;
+            let across = line + low[1].floor() as usize..line + high[1].ceil() as usize;
+            if let Some(pixels) = labels.voxels_mut().get_mut(across) {
+                pixels.fill(1);
+            }
+        }
+    }
+    let message = || format!("boxes with an area on their slice expected, {without} without found");
+    let hint = "nothing is learned of them, and nothing is asked for: the table says otherwise than it was published";
+    let notes = (without > 0).then(|| Reject::new("BOX_WITHOUT_AREA", message(), hint)).into_iter().collect();
+    Ok(Drawing { notes, boxes: Some(boxes), ..Drawing::from(labels) })
 }
 
 fn read(config: &Config) -> Result<Arc<Info>, Vec<FieldProblem>> {
@@ -184,5 +240,43 @@ fn build_scans(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 fn build_boxes(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    Ok(Stage::Labels(Arc::new(Boxes { path: text(config, "info").into(), info: read(config)? })))
+    let (path, published) = (text(config, "info").into(), text(config, "drawn_as") == "boxes");
+    Ok(Stage::Labels(Arc::new(Boxes { path, info: read(config)?, published })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_stay_as_they_were_published() {
+        let lesion = |slice, corners| Lesion { slice, corners };
+        let lesions = vec![
+            lesion(9, [1.25, 0.0, 2.5, 1.0]),
+            // It touches the first one.
+            lesion(9, [3.5, 0.0, 4.0, 0.5]),
+            lesion(8, [-3.0, 2.0, 99.0, 2.0]),
+            lesion(8, [4.0, 2.0, 2.0, 2.0]),
+            lesion(40, [0.0, 0.0, 1.0, 1.0]),
+        ];
+        let info = SeriesInfo { spacing_mm: [5.0, 0.5, 0.5], lesions };
+        let drawn = as_published(&info, &info.geometry([2, 3, 6], 8)).unwrap();
+        let bounds: Vec<(u32, [f64; 2], [f64; 2])> =
+            drawn.boxes.unwrap().iter().map(|own| (own.slice, own.low, own.high)).collect();
+        let expected =
+            [(0, [0.0, 1.25], [2.0, 3.5]), (0, [0.0, 3.5], [1.5, 5.0]), (1, [2.0, 0.0], [3.0, 6.0])];
+        assert_eq!(bounds, expected);
+        #[rustfmt::skip]
+        let labels = [
+            0, 1, 1, 1, 1, 0,
+            0, 1, 1, 1, 1, 0,
+            0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0,
+            1, 1, 1, 1, 1, 1,
+        ];
+        assert_eq!(drawn.labels.voxels(), labels);
+        assert_eq!(drawn.notes[0].code, "BOX_WITHOUT_AREA");
+        assert!(drawn.notes[0].message.contains("1 without found"), "{}", drawn.notes[0].message);
+    }
 }

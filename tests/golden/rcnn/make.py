@@ -245,11 +245,12 @@ def counts():
     HEADER["names"] = sorted(name for name in mask.state_dict() if "num_batches" not in name)
 
 
-torch.set_num_threads(1)
-in_double()
-geometry()
-align()
-backbone()
-step()
-counts()
-save_file({key: value.contiguous() for key, value in OUT.items()}, "rcnn.safetensors", {"golden": json.dumps(HEADER)})
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    in_double()
+    geometry()
+    align()
+    backbone()
+    step()
+    counts()
+    save_file({key: value.contiguous() for key, value in OUT.items()}, "rcnn.safetensors", {"golden": json.dumps(HEADER)})

@@ -17,7 +17,7 @@ use crate::metrics::detection::Steps;
 use crate::networks::Figure;
 use crate::operators::registry::Stage;
 use crate::operators::scores::evaluate_boxes::Pool;
-use crate::operators::value::{DetectedBox, Detections};
+use crate::operators::value::DetectedBox;
 use crate::store::FigureRow;
 
 /// In the place of a message that may quote what somebody typed.
@@ -180,7 +180,7 @@ impl Tables {
         found: Digest,
         from: &Provenance,
     ) -> Result<Vec<DetectionRow>, Reject> {
-        let found: Detections = artifact::decode("list of boxes", &self.context.artifact(found)?)?;
+        let found = artifact::decode_found(&self.context.artifact(found)?)?;
         let list = self.context.lookup()?.slices(series.list)?;
         let slices = list.on_planes(found.size[0]);
         let geometry = Geometry::from(&series.grid);

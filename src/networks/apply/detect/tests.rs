@@ -70,6 +70,32 @@ fn one_pass_a_slice_finds_what_whole_bags_find() {
 }
 
 #[test]
+fn slices_that_nobody_asks_for_are_left_out() {
+    set_threads(1);
+    let all = FindOptions { score: 0.0, overlap: 0.9, most: 0 };
+    let size = [14, 32, 40];
+    let voxels = voxels(size);
+    let volume = Volume { voxels: &voxels, size };
+    for (view, attention) in [
+        (InputView::Stack { slices: 3, stride: 1 }, None),
+        (InputView::Bag { stacks: 3, slices: 1, gap: 2 }, Some(At::Rpn)),
+    ] {
+        let detector = detector(view, attention);
+        let whole = detector.detect(&volume, &all, 3).unwrap();
+        let few = detector.detect_on(&volume, &all, 3, |slice| [0, 1, 9, 13].contains(&slice)).unwrap();
+        assert_eq!(few.iter().map(|own| own.slice).collect::<Vec<_>>(), [0, 1, 9, 13]);
+        for own in &few {
+            let same = &whole[own.slice];
+            assert_eq!(own.boxes.len(), same.boxes.len());
+            for (own, same) in own.boxes.iter().zip(&same.boxes) {
+                assert!((own.score - same.score).abs() < 1e-6);
+            }
+        }
+        assert_eq!(detector.detect_on(&volume, &all, 3, |_| false).unwrap(), []);
+    }
+}
+
+#[test]
 fn volumes_that_hold_no_numbers_are_named() {
     let detector = detector(InputView::Stack { slices: 1, stride: 1 }, None);
     let mut voxels = voxels([3, 32, 32]);

@@ -238,6 +238,11 @@ impl NetworkSettings {
         matches!(self, Self::Rcnn(_))
     }
 
+    /// Whether its boxes come with masks.
+    pub fn gives_masks(&self) -> bool {
+        matches!(self, Self::Rcnn(RcnnSettings { masks: true, .. }))
+    }
+
     /// Whether a detector can be built for a view of slices, whatever comes out; nothing is said of other networks.
     ///
     /// # Errors

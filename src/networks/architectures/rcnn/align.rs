@@ -27,7 +27,10 @@ fn places(start: f64, end: f64, bins: usize, length: f64) -> impl Iterator<Item 
 ///
 /// Bins are averages of 2x2 samples, each interpolated between the centres of four places; what lies off the map by
 /// more than a place is 0, and what lies off it by less is its border.
-pub(super) fn regions(map: &Tensor, boxes: &[Box2], scale: f64, bins: usize) -> Result<Tensor, NetworkError> {
+///
+/// # Errors
+/// [`NetworkError::Torch`] when libtorch refuses.
+pub fn regions(map: &Tensor, boxes: &[Box2], scale: f64, bins: usize) -> Result<Tensor, NetworkError> {
     let size = map.size();
     let (channels, height, width) = (size[1], size[2] as f64, size[3] as f64);
     let side = bins * SAMPLES;
@@ -50,6 +53,45 @@ pub(super) fn regions(map: &Tensor, boxes: &[Box2], scale: f64, bins: usize) -> 
     let samples = SAMPLES as i64;
     let binned = sampled.f_mul(&valid)?.f_view([channels, count, bins, samples, bins, samples])?;
     Ok(binned.f_mean_dim([3, 5].as_slice(), false, None::<Kind>)?.f_permute([1, 0, 2, 3])?)
+}
+
+/// Regions of a map `[1, C * bins * bins, H, W]` of which each channel is for one place of a region, as `[R, C, bins, bins]`:
+/// channel `(c * bins + row) * bins + column` (R-FCN; torchvision's aligned operation). A region keeps its size, however small.
+pub(super) fn positions(
+    map: &Tensor,
+    boxes: &[Box2],
+    scale: f64,
+    bins: usize,
+) -> Result<Tensor, NetworkError> {
+    let size = map.size();
+    let (height, width, side) = (size[2] as f64, size[3] as f64, bins as i64);
+    let channels = size[1] / (side * side);
+    let by_place = map.f_reshape([channels, side, side, size[2], size[3]])?;
+    let (count, samples) = (boxes.len() as i64, SAMPLES as i64);
+    let at = |start: f64, end: f64, bin_of: usize, sample: usize, length: f64| {
+        let bin = (end - start) * scale / bins as f64;
+        let at = start * scale - 0.5 + bin_of as f64 * bin + (sample as f64 + 0.5) * bin / SAMPLES as f64;
+        (at, (-1.0..=length).contains(&at))
+    };
+    let mut places = Vec::with_capacity(bins * bins);
+    for (row, column) in (0..bins * bins).map(|place| (place / bins, place % bins)) {
+        let own = by_place.f_select(1, row as i64)?.f_select(1, column as i64)?.f_unsqueeze(0)?;
+        let (mut grid, mut valid) = (Vec::new(), Vec::new());
+        for [x1, y1, x2, y2] in boxes {
+            for (down, right) in (0..SAMPLES * SAMPLES).map(|sample| (sample / SAMPLES, sample % SAMPLES)) {
+                let (y, on_rows) = at(*y1, *y2, row, down, height);
+                let (x, on_columns) = at(*x1, *x2, column, right, width);
+                grid.extend([(2.0 * x + 1.0) / width - 1.0, (2.0 * y + 1.0) / height - 1.0]);
+                valid.push(f64::from(u8::from(on_rows && on_columns)));
+            }
+        }
+        let grid = numbers::like(&grid, map)?.f_view([1, count, samples * samples, 2])?;
+        let sampled = own.f_contiguous()?.f_grid_sampler(&grid, BILINEAR, BORDER, false)?;
+        let valid = numbers::like(&valid, map)?.f_view([1, 1, count, samples * samples])?;
+        let mean = sampled.f_mul(&valid)?.f_mean_dim([3].as_slice(), false, None::<Kind>)?;
+        places.push(mean.f_view([channels, count])?);
+    }
+    Ok(Tensor::f_stack(&places, 2)?.f_permute([1, 0, 2])?.f_reshape([count, channels, side, side])?)
 }
 
 /// The level, from 0 for P2, whose features are taken of a region: by the length of its side, 224 pixels for P4.

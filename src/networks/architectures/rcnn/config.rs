@@ -22,6 +22,8 @@ pub enum Backbone {
     Resnet101,
     /// 152, in bottlenecks.
     Resnet152,
+    /// VGG-16, without a pyramid: features of an eighth of the image's resolution.
+    Vgg16,
 }
 
 impl Backbone {
@@ -32,12 +34,37 @@ impl Backbone {
             Self::Resnet34 | Self::Resnet50 => [3, 4, 6, 3],
             Self::Resnet101 => [3, 4, 23, 3],
             Self::Resnet152 => [3, 8, 36, 3],
+            Self::Vgg16 => [0; LEVELS],
         }
+    }
+
+    /// Whether its features are one map, and no pyramid.
+    pub fn is_plain(self) -> bool {
+        self == Self::Vgg16
     }
 
     /// Whether its blocks are bottlenecks, which give four times as many channels as they compute in.
     pub fn is_bottleneck(self) -> bool {
         matches!(self, Self::Resnet50 | Self::Resnet101 | Self::Resnet152)
+    }
+}
+
+/// What tells the classes and boxes of regions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// Layers of numbers over a region's features.
+    #[default]
+    Fc,
+    /// Maps of which each channel is for one place of a region (R-FCN).
+    Rfcn,
+    /// Such maps of all images of a bag, and a layer of numbers (3DCE).
+    Context,
+}
+
+impl HeadKind {
+    fn is_fc(&self) -> bool {
+        *self == Self::Fc
     }
 }
 
@@ -146,6 +173,15 @@ pub struct RcnnConfig {
     /// The size in which images are shown; as they come without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ImageScale>,
+    /// Channels of the head that gives each thing a mask; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_channels: Option<i64>,
+    /// What tells the classes and boxes of regions.
+    #[serde(default, skip_serializing_if = "HeadKind::is_fc")]
+    pub head: HeadKind,
+    /// Whether the 3x3 convolutions of all but the first stage are deformable.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deformable: bool,
 }
 
 impl RcnnConfig {
@@ -166,6 +202,9 @@ impl RcnnConfig {
             if !(1..=most).contains(&found) {
                 return refuse(field, format!("1 to {most} expected, {found} found"));
             }
+        }
+        if let Some(found) = self.mask_channels.filter(|found| !(1..=4096).contains(found)) {
+            return refuse("mask_channels", format!("1 to 4096 expected, {found} found"));
         }
         if !(2..=256).contains(&self.classes) {
             return refuse("classes", format!("2 to 256 expected, {} found", self.classes));
@@ -188,6 +227,9 @@ impl RcnnConfig {
         if !(self.beta > 0.0 && self.beta.is_finite()) {
             return refuse("beta", format!("a positive number expected, {} found", self.beta));
         }
+        if let Some((field, message)) = self.apart() {
+            return refuse(field, message.to_owned());
+        }
         match self.attention {
             Some(VolumetricAttention { channel: false, spatial: false, .. }) => {
                 refuse("attention", "`channel`, `spatial` or both expected, neither found".to_owned())
@@ -196,6 +238,28 @@ impl RcnnConfig {
                 refuse("attention.reduction", format!("1 to 4096 expected, {reduction} found"))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl RcnnConfig {
+    /// What does not go together: a field, and why.
+    fn apart(&self) -> Option<(&'static str, &'static str)> {
+        let plain = self.backbone.is_plain();
+        match () {
+            () if plain && self.attention.is_some() => {
+                Some(("attention", "`vgg16` has no pyramid to attend on: a residual network expected"))
+            }
+            () if plain && self.mask_channels.is_some() => {
+                Some(("masks", "`vgg16` has no pyramid to read masks from: a residual network expected"))
+            }
+            () if plain && self.deformable => {
+                Some(("deformable", "`vgg16` is never deformable: a residual network expected"))
+            }
+            () if !plain && self.head != HeadKind::Fc => {
+                Some(("head", "`rfcn` and `context` read one map: `backbone = \"vgg16\"` expected"))
+            }
+            () => None,
         }
     }
 }
@@ -229,7 +293,22 @@ pub struct RcnnSettings {
     /// The size in which images are shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ImageScale>,
+    /// Whether each thing is given a mask beside its box.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masks: bool,
+    /// Channels of the head for masks; 256 when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_channels: Option<i64>,
+    /// What tells the classes and boxes of regions.
+    #[serde(default, skip_serializing_if = "HeadKind::is_fc")]
+    pub head: HeadKind,
+    /// Whether the 3x3 convolutions of all but the first stage are deformable.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deformable: bool,
 }
+
+/// Channels of the head for masks (He et al. 2017).
+const MASK_CHANNELS: i64 = 256;
 
 impl Default for RcnnSettings {
     fn default() -> Self {
@@ -246,6 +325,10 @@ impl Default for RcnnSettings {
             beta: 1.0 / 9.0,
             attention: None,
             scale: None,
+            masks: false,
+            mask_channels: None,
+            head: HeadKind::Fc,
+            deformable: false,
         }
     }
 }
@@ -268,7 +351,19 @@ impl RcnnSettings {
             }
         };
         let Self { backbone, width, norm, pyramid, hidden, anchors, .. } = *self;
-        let Self { anchor_samples, region_samples, proposals, beta, attention, scale, .. } = *self;
+        let Self {
+            anchor_samples,
+            region_samples,
+            proposals,
+            beta,
+            attention,
+            scale,
+            masks,
+            mask_channels,
+            head,
+            deformable,
+            ..
+        } = *self;
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let config = RcnnConfig {
             slices: whole(slices),
@@ -286,7 +381,17 @@ impl RcnnSettings {
             beta,
             attention,
             scale,
+            mask_channels: masks.then_some(mask_channels.unwrap_or(MASK_CHANNELS)),
+            head,
+            deformable,
         };
+        if mask_channels.is_some() && !masks {
+            let message = "`masks = true` expected beside it, no masks asked for";
+            return Err(NetworkError::Config {
+                field: "mask_channels".to_owned(),
+                message: message.to_owned(),
+            });
+        }
         config.check()?;
         if config.attention.is_some() && config.stacks == 1 && matches!(view, InputView::Stack { .. }) {
             let message = "attention to the rest of the volume needs a bag of stacks, single stacks found";

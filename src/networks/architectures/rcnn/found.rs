@@ -1,6 +1,7 @@
 //! What a head says of regions, to boxes that are found.
 
 use super::boxes::{Box2, Coder, clip, is_large, suppress_in_groups};
+use crate::networks::sample::PlaneMask;
 
 /// Boxes of which a side is shorter are none.
 const LEAST_SIDE: f64 = 1e-2;
@@ -23,7 +24,7 @@ impl Default for FindOptions {
 }
 
 /// A box that was found on an image.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FoundBox {
     /// From 1 on.
     pub class: u8,
@@ -31,6 +32,8 @@ pub struct FoundBox {
     pub score: f64,
     /// `[x1, y1, x2, y2]`, in pixels' edges.
     pub bounds: Box2,
+    /// The thing's pixels on the image, where the network gives masks.
+    pub mask: Option<PlaneMask>,
 }
 
 /// The boxes of one image `[H, W]`, the surest first: of each region one for each class but background.
@@ -40,7 +43,7 @@ pub(super) fn found(
     codes: &[[f64; 4]],
     classes: usize,
     image: [f64; 2],
-    options: &FindOptions,
+    (options, coder): (&FindOptions, Coder),
 ) -> Vec<FoundBox> {
     let mut all = Vec::new();
     for ((region, logits), codes) in
@@ -50,9 +53,9 @@ pub(super) fn found(
         let shares: Vec<f64> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
         let sum: f64 = shares.iter().sum();
         for (class, (share, code)) in shares.iter().zip(codes).enumerate().skip(1) {
-            let (score, bounds) = (share / sum, clip(Coder::HEAD.decode(*region, *code), image));
+            let (score, bounds) = (share / sum, clip(coder.decode(*region, *code), image));
             if score > options.score && is_large(bounds, LEAST_SIDE) {
-                all.push(FoundBox { class: class as u8, score, bounds });
+                all.push(FoundBox { class: class as u8, score, bounds, mask: None });
             }
         }
     }
@@ -63,7 +66,7 @@ pub(super) fn found(
     if options.most > 0 {
         kept.truncate(options.most);
     }
-    kept.into_iter().map(|place| all[place]).collect()
+    kept.into_iter().map(|place| all[place].clone()).collect()
 }
 
 #[cfg(test)]
@@ -74,7 +77,8 @@ mod tests {
     fn each_class_of_a_region_is_a_box_of_its_own() {
         let regions = [[0.0, 0.0, 10.0, 10.0], [0.0, 1.0, 10.0, 11.0], [40.0, 0.0, 50.0, 20.0]];
         let logits = [0.0, 2.0, 1.0, 0.0, 1.0, -9.0, 3.0, -4.0, 3.0];
-        let found = found(&regions, &logits, &[[0.0; 4]; 9], 3, [16.0, 48.0], &FindOptions::default());
+        let found =
+            found(&regions, &logits, &[[0.0; 4]; 9], 3, [16.0, 48.0], (&FindOptions::default(), Coder::HEAD));
         let classes: Vec<u8> = found.iter().map(|found| found.class).collect();
         // The second region's box of class 1 overlaps the first's, whose score is less: e^2 / (1 + e + e^2) = 0.665.
         assert_eq!(classes, [1, 2, 2]);

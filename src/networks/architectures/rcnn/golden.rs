@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::boxes::{Match, matched, suppress, suppress_in_groups};
+use super::boxes::{Box2, Match, matched, suppress, suppress_in_groups};
 use super::config::{Backbone, Norm, Scale, VolumetricAttention};
 use super::*;
 use crate::networks::{Device, set_threads};
@@ -32,20 +32,25 @@ fn boxes_of(name: &str, count: i64, side: f64) -> Vec<Box2> {
     numbers::fours(&Tensor::cat(&[&corner, &(&corner + size)], 1)).unwrap()
 }
 
+mod more;
+mod painted;
+
 struct Golden {
     header: Value,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Golden {
-    fn read() -> Self {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rcnn/rcnn.safetensors");
+    fn read(name: &str) -> Self {
+        let file = format!("tests/golden/rcnn/{name}.safetensors");
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
         let bytes = std::fs::read(path).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         let header = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["golden"]).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(|(name, view)| {
             let kind = match view.dtype() {
                 safetensors::Dtype::F32 => Kind::Float,
+                safetensors::Dtype::U8 => Kind::Uint8,
                 _ => Kind::Double,
             };
             let shape: Vec<i64> = view.shape().iter().map(|n| *n as i64).collect();
@@ -110,16 +115,19 @@ fn config() -> RcnnConfig {
         beta: 1.0 / 9.0,
         attention: None,
         scale: None,
+        mask_channels: None,
+        head: HeadKind::Fc,
+        deformable: false,
     }
 }
 
 #[test]
 fn anchors_matches_and_suppression_are_torchvisions() {
-    let golden = Golden::read();
+    let golden = Golden::read("rcnn");
     let image = [64, 96];
     let anchors: Vec<Box2> = [(16.0, [16, 24]), (40.0, [8, 12])]
         .into_iter()
-        .flat_map(|(size, level)| anchors::of_level(size, level, image))
+        .flat_map(|(size, level)| anchors::of_level(&[size], level, image))
         .collect();
     assert_eq!(anchors, golden.fours("anchors"));
 
@@ -150,12 +158,12 @@ fn anchors_matches_and_suppression_are_torchvisions() {
 
 #[test]
 fn codes_are_torchvisions() {
-    let golden = Golden::read();
+    let golden = Golden::read("rcnn");
     let (truth, others) = (boxes_of("truth", 6, 80.0), boxes_of("others", 250, 80.0));
     let codes = numbers::fours(&(uniform("codes", &[6, 4]) * 12.0 - 4.0)).unwrap();
     // Some scales are larger than they are followed to.
     assert!(codes.iter().any(|[.., width, height]| width.max(*height) > 5.0));
-    for (name, coder) in [("rpn", boxes::Coder::RPN), ("head", boxes::Coder::HEAD)] {
+    for (name, coder) in [("rpn", Coder::RPN), ("head", Coder::HEAD)] {
         let encoded: Vec<[f64; 4]> =
             others.iter().zip(&truth).map(|(other, own)| coder.encode(*own, *other)).collect();
         near(name, encoded.as_flattened(), golden.fours(&format!("encode.{name}")).as_flattened(), 1e-12);
@@ -168,7 +176,7 @@ fn codes_are_torchvisions() {
 
 #[test]
 fn regions_and_their_gradient_are_torchvisions() {
-    let golden = Golden::read();
+    let golden = Golden::read("rcnn");
     let map = (uniform("map", &[1, 2, 9, 7]) - 0.5).set_requires_grad(true);
     let mut regions = boxes_of("regions", 12, 40.0);
     regions.extend([[3.0, 5.0, 3.1, 5.1], [-60.0, -60.0, -50.0, -50.0]]);
@@ -182,7 +190,7 @@ fn regions_and_their_gradient_are_torchvisions() {
 #[test]
 fn pyramids_are_torchvisions() {
     set_threads(1);
-    let golden = Golden::read();
+    let golden = Golden::read("rcnn");
     for (name, backbone, width) in [("resnet18", Backbone::Resnet18, 4), ("resnet50", Backbone::Resnet50, 2)]
     {
         let network = Rcnn::new(&RcnnConfig { backbone, width, pyramid: 4, ..config() }).unwrap();
@@ -202,8 +210,9 @@ fn truths() -> Vec<Truth> {
         Truth {
             boxes: vec![[10.0, 12.0, 30.0, 40.0], [50.0, 8.0, 90.0, 30.0], [60.0, 40.0, 70.0, 55.0]],
             classes: vec![1, 2, 1],
+            masks: Vec::new(),
         },
-        Truth { boxes: vec![[0.0, 0.0, 25.0, 60.0]], classes: vec![2] },
+        Truth { boxes: vec![[0.0, 0.0, 25.0, 60.0]], classes: vec![2], masks: Vec::new() },
         Truth::default(),
     ]
 }
@@ -211,7 +220,7 @@ fn truths() -> Vec<Truth> {
 #[test]
 fn a_step_of_training_is_torchvisions_loss_by_loss() {
     set_threads(1);
-    let golden = Golden::read();
+    let golden = Golden::read("rcnn");
     let network = Rcnn::new(&config()).unwrap();
     let weights = weighed(network.layout());
     let images = uniform("images", &[3, 3, 64, 96]);
@@ -223,25 +232,30 @@ fn a_step_of_training_is_torchvisions_loss_by_loss() {
             let expected = golden.header["losses"][name].as_f64().unwrap();
             near(name, &numbers::of(loss).unwrap(), &[expected], 1e-8);
         }
-        let whole = losses.iter().fold(Tensor::from(0.0), |sum, loss| sum + loss);
-        let flat = weights.gradient(&whole).unwrap();
-        let buffers = weights.snapshot().unwrap().1;
-        let gradient = Weights::from_flat(network.layout(), flat, buffers).unwrap();
-        let mut compared = 0;
-        for (name, own) in gradient.named() {
-            let Some(expected) = golden.header["gradients"][name].as_f64() else { continue };
-            let number = (own * (uniform(&format!("gradient.{name}"), &own.size()) - 0.5)).sum(Kind::Double);
-            near(name, &numbers::of(&number).unwrap(), &[expected], 1e-8 * expected.abs().max(1.0));
-            compared += 1;
-        }
-        assert_eq!(compared, golden.header["gradients"].as_object().unwrap().len());
+        compare_gradients(&network, &weights, &losses, &golden);
     }
+}
+
+/// Compares a number of each tensor's gradient of the sum of losses.
+fn compare_gradients(network: &Rcnn, weights: &Weights, losses: &[Tensor], golden: &Golden) {
+    let whole = losses.iter().fold(Tensor::from(0.0), |sum, loss| sum + loss);
+    let flat = weights.gradient(&whole).unwrap();
+    let buffers = weights.snapshot().unwrap().1;
+    let gradient = Weights::from_flat(network.layout(), flat, buffers).unwrap();
+    let mut compared = 0;
+    for (name, own) in gradient.named() {
+        let Some(expected) = golden.header["gradients"][name].as_f64() else { continue };
+        let number = (own * (uniform(&format!("gradient.{name}"), &own.size()) - 0.5)).sum(Kind::Double);
+        near(name, &numbers::of(&number).unwrap(), &[expected], 1e-8 * expected.abs().max(1.0));
+        compared += 1;
+    }
+    assert_eq!(compared, golden.header["gradients"].as_object().unwrap().len());
 }
 
 #[test]
 fn what_is_found_is_torchvisions() {
     set_threads(1);
-    let golden = Golden::read();
+    let golden = Golden::read("rcnn");
     let network = Rcnn::new(&config()).unwrap();
     let weights = weighed(network.layout());
     let images = uniform("images", &[3, 3, 64, 96]).narrow(0, 0, 2);
@@ -258,7 +272,7 @@ fn what_is_found_is_torchvisions() {
 
 #[test]
 fn it_has_torchvisions_parameters_by_their_names() {
-    let golden = Golden::read();
+    let golden = Golden::read("rcnn");
     let whole = RcnnConfig {
         backbone: Backbone::Resnet50,
         width: 64,
@@ -308,7 +322,7 @@ fn every_parameter_has_a_gradient_and_draws_repeat() {
             let whole = losses.iter().fold(Tensor::from(0.0), |sum, loss| sum + loss);
             (numbers::of(&whole).unwrap(), numbers::of(&weights.gradient(&whole).unwrap()).unwrap())
         };
-        let truth = Truth { boxes: vec![[5.0, 5.0, 20.0, 22.0]], classes: vec![1] };
+        let truth = Truth { boxes: vec![[5.0, 5.0, 20.0, 22.0]], classes: vec![1], masks: Vec::new() };
         let truths = [truth, Truth::default()];
         let (loss, gradient) = step((1, 2), &truths);
         assert!(loss[0].is_finite() && gradient.iter().all(|number| number.is_finite()));
@@ -344,11 +358,12 @@ fn boxes_come_back_from_the_size_that_images_are_shown_in() {
     let truth = |factor: f64| Truth {
         boxes: vec![[10.0, 12.0, 30.0, 40.0].map(|edge| edge * factor)],
         classes: vec![1],
+        masks: Vec::new(),
     };
     let mode = Mode::Train { momentum: 0.1, draw: 0 };
     let losses = |network: &Rcnn, images: &Tensor, factor| {
         let losses = network.losses(&weights, images, &[truth(factor)], (1, 1), mode).unwrap().losses;
-        losses.map(|loss| numbers::of(&loss).unwrap()[0])
+        losses.iter().map(|loss| numbers::of(loss).unwrap()[0]).collect::<Vec<f64>>()
     };
     near("losses", &losses(&network, &small, 1.0), &losses(&plain, &large, 2.0), 1e-12);
 }
@@ -361,7 +376,7 @@ fn truths_that_are_no_boxes_are_refused() {
     for (bounds, class) in
         [([1.0, 1.0, 1.0, 5.0], 1), ([1.0, 1.0, 4.0, f64::NAN], 1), ([1.0, 1.0, 4.0, 5.0], 3)]
     {
-        let truths = [Truth { boxes: vec![bounds], classes: vec![class] }];
+        let truths = [Truth { boxes: vec![bounds], classes: vec![class], masks: Vec::new() }];
         let refused = network.losses(&weights, &images, &truths, (1, 1), Mode::Infer);
         assert!(matches!(refused.err().unwrap(), NetworkError::Shape { .. }));
     }

@@ -2,7 +2,6 @@
 
 use tch::Tensor;
 
-use super::anchors::AT_A_PLACE;
 use super::layers::{Conv, Linear};
 use crate::networks::NetworkError;
 use crate::networks::tensors::weights::{Init, Layout, Weights};
@@ -15,6 +14,7 @@ const SMALL: f64 = 0.01;
 
 /// Proposes regions: for each anchor of each place whether there is a thing, and where.
 pub(super) struct Proposer {
+    at_a_place: i64,
     conv: Conv,
     objectness: Conv,
     offsets: Conv,
@@ -31,13 +31,15 @@ pub(super) struct Proposed {
 }
 
 impl Proposer {
-    pub fn new(layout: &mut Layout, name: &str, width: i64) -> Self {
+    /// On features of so many channels, with so many of its own, for so many anchors at a place.
+    pub fn new(layout: &mut Layout, name: &str, [input, width, at_a_place]: [i64; 3]) -> Self {
         let (init, bias) = (Init::Normal(SMALL), Some(Init::Constant(0.0)));
         let mut conv = |part: &str, shape| Conv::new(layout, &format!("{name}.{part}"), shape, init, bias);
         Self {
-            conv: conv("conv.0.0", [width, width, 3, 1]),
-            objectness: conv("cls_logits", [width, AT_A_PLACE, 1, 1]),
-            offsets: conv("bbox_pred", [width, AT_A_PLACE * 4, 1, 1]),
+            at_a_place,
+            conv: conv("conv.0.0", [input, width, 3, 1]),
+            objectness: conv("cls_logits", [width, at_a_place, 1, 1]),
+            offsets: conv("bbox_pred", [width, at_a_place * 4, 1, 1]),
         }
     }
 
@@ -50,7 +52,8 @@ impl Proposer {
             let logits = self.objectness.forward(weights, &hidden)?;
             objectness.push(logits.f_permute([0, 2, 3, 1])?.f_reshape([images, -1])?);
             let codes = self.offsets.forward(weights, &hidden)?;
-            let codes = codes.f_view([images, AT_A_PLACE, 4, rows, columns])?.f_permute([0, 3, 4, 1, 2])?;
+            let codes =
+                codes.f_view([images, self.at_a_place, 4, rows, columns])?.f_permute([0, 3, 4, 1, 2])?;
             offsets.push(codes.f_reshape([images, -1, 4])?);
             sizes.push([rows, columns]);
         }

@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::config::Norm;
+use super::deformable;
 use crate::networks::NetworkError;
 use crate::networks::blocks::mode::Mode;
 use crate::networks::tensors::error::Doing;
@@ -51,6 +52,11 @@ impl Conv {
         let weight = layout.parameter(format!("{name}.weight"), &shape, init);
         let bias = bias.map(|init| layout.parameter(format!("{name}.bias"), &[output], init));
         Self { weight, bias, stride, padding: kernel / 2 }
+    }
+
+    /// The same with its places moved by what another convolution says of the map; without its bias.
+    pub fn deformed(&self, weights: &Weights, x: &Tensor, moved: &Tensor) -> Result<Tensor, NetworkError> {
+        deformable::convolution(x, moved, weights.get(self.weight), self.stride)
     }
 
     pub fn forward(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, NetworkError> {

@@ -5,6 +5,7 @@ use tch::{Kind, Reduction, Tensor};
 use super::boxes::{Box2, Coder, Draw, Match, matched, sampled, scaled};
 use super::heads::{Named, Proposed};
 use super::layers::nothing_of;
+use super::masks::TruthMask;
 use super::numbers;
 use crate::networks::NetworkError;
 use crate::networks::tensors::scalar::times;
@@ -29,13 +30,16 @@ pub(in crate::networks) struct Truth {
     pub boxes: Vec<Box2>,
     /// Their classes, from 1 on.
     pub classes: Vec<i64>,
+    /// Their masks, where masks are learned.
+    pub masks: Vec<TruthMask>,
 }
 
 impl Truth {
     /// The same of an image `[H, W]` in another size.
     pub fn scaled(&self, from: [i64; 2], to: [i64; 2]) -> Self {
         let boxes = self.boxes.iter().map(|bounds| scaled(*bounds, from, to)).collect();
-        Self { boxes, classes: self.classes.clone() }
+        let masks = self.masks.iter().map(|mask| mask.shown(to)).collect();
+        Self { boxes, classes: self.classes.clone(), masks }
     }
 }
 
@@ -46,14 +50,44 @@ fn draw((seed, batch): Seed, image: usize, what: u64) -> Draw {
     Draw { seed, batch, image: image as u64, what }
 }
 
+/// The anchors that a step may take its losses of.
+pub(super) struct Considered<'a> {
+    all: &'a [Box2],
+    /// Those that lie in the image, where only these count.
+    inside: Option<(Vec<usize>, Vec<Box2>)>,
+}
+
+impl<'a> Considered<'a> {
+    /// All of them, or those in an image `[H, W]`.
+    pub fn of(all: &'a [Box2], image: Option<[i64; 2]>) -> Self {
+        let inside = image.map(|[height, width]| {
+            let within = |[x1, y1, x2, y2]: &Box2| {
+                *x1 >= 0.0 && *y1 >= 0.0 && *x2 <= width as f64 && *y2 <= height as f64
+            };
+            all.iter().copied().enumerate().filter(|(_, anchor)| within(anchor)).unzip()
+        });
+        Self { all, inside }
+    }
+
+    fn boxes(&self) -> &[Box2] {
+        self.inside.as_ref().map_or(self.all, |(_, boxes)| boxes)
+    }
+
+    /// The place of one of these among all anchors.
+    fn place(&self, own: usize) -> usize {
+        self.inside.as_ref().map_or(own, |(places, _)| places[own])
+    }
+}
+
 /// The losses of the proposer: whether anchors are told from background, and how well things are outlined.
 pub(super) fn of_proposer(
     said: &Proposed,
-    anchors: &[Box2],
+    considered: &Considered<'_>,
     truths: &[Truth],
     samples: usize,
     seed: Seed,
 ) -> Result<[Tensor; 2], NetworkError> {
+    let (anchors, count) = (considered.boxes(), considered.all.len());
     let (mut positive, mut all, mut labels, mut codes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (image, truth) in truths.iter().enumerate() {
         let matches = matched(&truth.boxes, anchors, ANCHOR, true);
@@ -61,11 +95,11 @@ pub(super) fn of_proposer(
         for place in things {
             let Match::Thing(thing) = matches[place] else { continue };
             codes.push(Coder::RPN.encode(anchors[place], truth.boxes[thing]));
-            positive.push(image * anchors.len() + place);
-            all.push(image * anchors.len() + place);
+            positive.push(image * count + considered.place(place));
+            all.push(image * count + considered.place(place));
             labels.push(1.0);
         }
-        all.extend(nothing.iter().map(|place| image * anchors.len() + place));
+        all.extend(nothing.iter().map(|place| image * count + considered.place(*place)));
         labels.extend(nothing.iter().map(|_| 0.0));
     }
     let (objectness, offsets) = (said.objectness.f_reshape([-1])?, said.offsets.f_reshape([-1, 4])?);
@@ -90,11 +124,37 @@ pub(super) struct Sampled {
     pub classes: Vec<i64>,
     /// The code of the thing that each is matched with; zeros for background.
     codes: Vec<[f64; 4]>,
+    /// Of each the thing of its image that it is matched with.
+    things: Vec<Option<usize>>,
+}
+
+impl Sampled {
+    /// The regions of things, image by image, and of each its class and its thing.
+    pub fn of_things(&self) -> (Vec<Vec<Box2>>, Vec<(usize, usize)>) {
+        let (mut boxes, mut things) = (Vec::with_capacity(self.boxes.len()), Vec::new());
+        let mut matched = self.classes.iter().zip(&self.things);
+        for own in &self.boxes {
+            let mut here = Vec::new();
+            for (region, (class, thing)) in own.iter().zip(&mut matched) {
+                let Some(thing) = thing else { continue };
+                here.push(*region);
+                things.push((*class as usize, *thing));
+            }
+            boxes.push(here);
+        }
+        (boxes, things)
+    }
 }
 
 /// Draws regions from proposals, to which the truth is added.
-pub(super) fn regions(proposals: Vec<Vec<Box2>>, truths: &[Truth], samples: usize, seed: Seed) -> Sampled {
-    let (mut boxes, mut classes, mut codes) = (Vec::new(), Vec::new(), Vec::new());
+pub(super) fn regions(
+    proposals: Vec<Vec<Box2>>,
+    truths: &[Truth],
+    (samples, coder): (usize, Coder),
+    seed: Seed,
+) -> Sampled {
+    let (mut boxes, mut classes, mut codes, mut matches_of) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (image, (mut own, truth)) in proposals.into_iter().zip(truths).enumerate() {
         own.extend(&truth.boxes);
         let matches = matched(&truth.boxes, &own, REGION, false);
@@ -102,18 +162,20 @@ pub(super) fn regions(proposals: Vec<Vec<Box2>>, truths: &[Truth], samples: usiz
         let mut places: Vec<usize> = things.into_iter().chain(nothing).collect();
         places.sort_unstable();
         for place in &places {
-            let (class, code) = match matches[*place] {
+            let (class, code, thing) = match matches[*place] {
                 Match::Thing(thing) => {
-                    (truth.classes[thing], Coder::HEAD.encode(own[*place], truth.boxes[thing]))
+                    let code = coder.encode(own[*place], truth.boxes[thing]);
+                    (truth.classes[thing], code, Some(thing))
                 }
-                Match::Nothing | Match::Between => (0, [0.0; 4]),
+                Match::Nothing | Match::Between => (0, [0.0; 4], None),
             };
             classes.push(class);
             codes.push(code);
+            matches_of.push(thing);
         }
         boxes.push(places.into_iter().map(|place| own[place]).collect());
     }
-    Sampled { boxes, classes, codes }
+    Sampled { boxes, classes, codes, things: matches_of }
 }
 
 /// The losses of the head: whether regions are called what they are, and how well things are outlined.
@@ -138,8 +200,15 @@ pub(super) fn of_head(said: &Named, regions: &Sampled, beta: f64) -> Result<[Ten
 }
 
 /// Refuses things that are no boxes, and classes that the network does not have.
-pub(super) fn check(truths: &[Truth], classes: i64) -> Result<(), NetworkError> {
+pub(super) fn check(truths: &[Truth], classes: i64, masks: bool) -> Result<(), NetworkError> {
     for truth in truths {
+        if masks && truth.masks.len() != truth.boxes.len() {
+            return Err(NetworkError::Shape {
+                what: "the truth of an image".to_owned(),
+                expected: format!("a mask for each of {} things", truth.boxes.len()),
+                found: format!("{} masks: boxes alone teach none", truth.masks.len()),
+            });
+        }
         let boxes =
             truth.boxes.iter().all(|[x1, y1, x2, y2]| x2 > x1 && y2 > y1 && (x2 - x1 + y2 - y1).is_finite());
         let named = truth.boxes.len() == truth.classes.len()
@@ -148,7 +217,7 @@ pub(super) fn check(truths: &[Truth], classes: i64) -> Result<(), NetworkError> 
             return Err(NetworkError::Shape {
                 what: "the truth of an image".to_owned(),
                 expected: format!("boxes with an area, of classes 1 to {}", classes - 1),
-                found: format!("{truth:?}"),
+                found: format!("{:?} of classes {:?}", truth.boxes, truth.classes),
             });
         }
     }

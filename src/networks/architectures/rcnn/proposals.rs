@@ -3,9 +3,6 @@
 use super::boxes::{Box2, Coder, clip, highest, is_large, suppress_in_groups};
 use crate::networks::NetworkError;
 
-/// Boxes of which a side is shorter are none.
-const LEAST_SIDE: f64 = 1e-3;
-
 /// Overlap by which a proposal is one that is there already.
 const MOST_OVERLAP: f64 = 0.7;
 
@@ -17,7 +14,18 @@ pub(super) struct Anchors {
     pub counts: Vec<usize>,
 }
 
-/// The regions of one image, `most` of each level and in all, the likeliest first.
+/// How many regions there may be, and how small.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The most of each level that are looked at.
+    pub before: usize,
+    /// The most in all.
+    pub most: usize,
+    /// Boxes of which a side is shorter are none.
+    pub side: f64,
+}
+
+/// The regions of one image, the likeliest first.
 ///
 /// # Errors
 /// [`NetworkError::Shape`] where there are not as many numbers as anchors.
@@ -26,7 +34,7 @@ pub(super) fn proposals(
     objectness: &[f64],
     offsets: &[[f64; 4]],
     image: [f64; 2],
-    most: usize,
+    Limits { before, most, side }: Limits,
 ) -> Result<Vec<Box2>, NetworkError> {
     let count = anchors.boxes.len();
     if objectness.len() != count || offsets.len() != count {
@@ -39,10 +47,10 @@ pub(super) fn proposals(
     let (mut boxes, mut scores, mut levels) = (Vec::new(), Vec::new(), Vec::new());
     let mut first = 0;
     for (level, count) in anchors.counts.iter().enumerate() {
-        for place in highest(&objectness[first..first + count], most) {
+        for place in highest(&objectness[first..first + count], before) {
             let place = first + place;
             let bounds = clip(Coder::RPN.decode(anchors.boxes[place], offsets[place]), image);
-            if is_large(bounds, LEAST_SIDE) {
+            if is_large(bounds, side) {
                 boxes.push(bounds);
                 scores.push(1.0 / (1.0 + (-objectness[place]).exp()));
                 levels.push(level);

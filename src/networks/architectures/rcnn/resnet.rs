@@ -6,23 +6,29 @@ use super::config::{Backbone, LEVELS, Norm};
 use super::layers::{Conv, Normal, fan_out};
 use crate::networks::NetworkError;
 use crate::networks::blocks::mode::Mode;
-use crate::networks::tensors::weights::{Layout, Weights};
+use crate::networks::tensors::weights::{Init, Layout, Weights};
 
 /// Convolution and norm.
 struct Step {
     conv: Conv,
     norm: Normal,
+    /// What moves the convolution's places, where it is deformable.
+    moves: Option<Conv>,
 }
 
 impl Step {
     fn new(layout: &mut Layout, [conv, norm]: [&str; 2], shape: [i64; 4], kind: Norm) -> Self {
         let init = fan_out(shape[1], shape[2]);
         let conv = Conv::new(layout, conv, shape, init, None);
-        Self { conv, norm: Normal::new(layout, norm, shape[1], kind) }
+        Self { conv, norm: Normal::new(layout, norm, shape[1], kind), moves: None }
     }
 
     fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
-        self.norm.forward(weights, &self.conv.forward(weights, x)?, mode)
+        let x = match &self.moves {
+            Some(moves) => self.conv.deformed(weights, x, &moves.forward(weights, x)?)?,
+            None => self.conv.forward(weights, x)?,
+        };
+        self.norm.forward(weights, &x, mode)
     }
 }
 
@@ -38,6 +44,7 @@ impl Block {
         name: &str,
         backbone: Backbone,
         norm: Norm,
+        deformable: bool,
         [input, width, stride]: [i64; 3],
     ) -> Self {
         let (output, shapes) = if backbone.is_bottleneck() {
@@ -48,7 +55,16 @@ impl Block {
         };
         let mut step = |(number, shape): (usize, [i64; 4])| {
             let number = number + 1;
-            Step::new(layout, [&format!("{name}.conv{number}"), &format!("{name}.bn{number}")], shape, norm)
+            let conv = format!("{name}.conv{number}");
+            let mut step = Step::new(layout, [&conv, &format!("{name}.bn{number}")], shape, norm);
+            let [input, _, kernel, stride] = shape;
+            if deformable && kernel > 1 {
+                // At first nothing is moved.
+                let (nothing, shape) = (Init::Constant(0.0), [input, 2 * kernel * kernel, kernel, stride]);
+                step.moves =
+                    Some(Conv::new(layout, &format!("{conv}_offset"), shape, nothing, Some(nothing)));
+            }
+            step
         };
         let steps = shapes.into_iter().enumerate().map(&mut step).collect();
         let across = (stride != 1 || input != output).then(|| {
@@ -89,7 +105,7 @@ impl Resnet {
         backbone: Backbone,
         input: i64,
         width: i64,
-        norm: Norm,
+        (norm, deformable): (Norm, bool),
     ) -> Self {
         let named = |part: &str| format!("{name}.{part}");
         let stem = Step::new(layout, [&named("conv1"), &named("bn1")], [input, width, 7, 2], norm);
@@ -102,7 +118,9 @@ impl Resnet {
             for place in 0..count {
                 let stride = if place == 0 && stage > 0 { 2 } else { 1 };
                 let name = named(&format!("layer{}.{place}", stage + 1));
-                blocks.push(Block::new(layout, &name, backbone, norm, [before, width << stage, stride]));
+                let deformable = deformable && stage > 0;
+                let shape = [before, width << stage, stride];
+                blocks.push(Block::new(layout, &name, backbone, norm, deformable, shape));
                 before = channels[stage];
             }
             stages.push(blocks);

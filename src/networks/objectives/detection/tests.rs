@@ -3,9 +3,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::networks::architectures::rcnn::LOSSES;
 use crate::networks::architectures::rcnn::config::{At, Backbone, Scale, VolumetricAttention};
 use crate::networks::{
-    Detector, Device, Figure, InputView, Observer, OptimizerConfig, Origin, RcnnSettings, Running,
+    Detector, Device, Figure, InputView, Observer, OptimizerConfig, Origin, PlaneMask, RcnnSettings, Running,
     SampleSource, Schedule, Trained, UnetSettings, Volume, set_threads, train_by,
 };
 
@@ -27,10 +28,12 @@ fn rectangles(index: usize) -> (Vec<f32>, Vec<Instance>) {
         }
         let (height, width) = if class == 1 { (6, 12) } else { (14, 6) };
         let (row, column) = (draw(30) as f32, f32::from(class - 1) * 24.0 + draw(11) as f32);
+        let (start, size) = ([row as usize, column as usize], [height as usize, width as usize]);
         things.push(Instance {
             class,
             low: [0.0, row, column],
             high: [1.0, row + height as f32, column + width as f32],
+            mask: Some(PlaneMask { start, size, pixels: vec![true; size[0] * size[1]].into() }),
         });
     }
     let inside = |thing: &Instance, row: usize, column: usize| {
@@ -80,6 +83,10 @@ impl Observer for Watch {
 }
 
 fn settings(attention: Option<At>) -> TrainSettings {
+    settings_of(attention, false)
+}
+
+fn settings_of(attention: Option<At>, masks: bool) -> TrainSettings {
     let attention = attention.map(|at| VolumetricAttention {
         at,
         channel: true,
@@ -97,6 +104,8 @@ fn settings(attention: Option<At>) -> TrainSettings {
         region_samples: 32,
         proposals: [100, 50],
         attention,
+        masks,
+        mask_channels: masks.then_some(8),
         ..RcnnSettings::default()
     };
     let text = serde_json::json!({
@@ -140,6 +149,8 @@ fn rectangles_are_learned_and_found() {
         trained.figures.iter().filter(|figure| figure.name == name).map(|figure| figure.value).collect()
     };
     let losses = LOSSES.map(|loss| named(&format!("{loss}_loss")));
+    let (mask, losses) = (losses[4].clone(), &losses[..4]);
+    assert!(mask.is_empty());
     assert!(losses.iter().all(|values| values.len() == 40 && values.iter().all(|value| value.is_finite())));
     assert!(losses[0][39] < losses[0][0] / 2.0, "{:?}", losses[0]);
     let best = named("ap50").into_iter().fold(0.0, f64::max);
@@ -151,9 +162,38 @@ fn rectangles_are_learned_and_found() {
         detector.detect(&Volume { voxels: &voxels, size: [3, SIDE, SIDE] }, &FindOptions::default(), 1);
     let found = &found.unwrap()[1].boxes;
     for thing in &things {
-        let surest = found.iter().filter(|found| found.class == thing.class).take(1).copied();
+        let surest = found.iter().filter(|found| found.class == thing.class).take(1).cloned();
         let hits = of_class(thing.class, &surest.collect::<Vec<_>>(), &things);
         assert_eq!(average_precision(&[hits], LEAST_IOU), Some(1.0), "{found:?} for {things:?}");
+    }
+}
+
+#[test]
+fn rectangles_are_painted() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = TrainSettings { epochs: 40, ..settings_of(None, true) };
+    let trained = run(&settings, stack(), folder.path(), u64::MAX).unwrap();
+    let named = |name: &str| -> Vec<f64> {
+        trained.figures.iter().filter(|figure| figure.name == name).map(|figure| figure.value).collect()
+    };
+    let mask = named("mask_loss");
+    assert!(mask.len() == 40 && mask[39] < mask[0] / 1.3, "{mask:?}");
+    let detector = Detector::from_safetensors(&trained.safetensors, Device::CPU).unwrap();
+    assert!(detector.gives_masks());
+    let (voxels, things) = rectangles(1001);
+    let volume = Volume { voxels: &voxels, size: [3, SIDE, SIDE] };
+    let found = &detector.detect(&volume, &FindOptions::default(), 1).unwrap()[1].boxes;
+    for thing in &things {
+        let (truth, surest) =
+            (thing.mask.as_ref().unwrap(), found.iter().find(|own| own.class == thing.class));
+        let own = surest.unwrap().mask.as_ref().unwrap();
+        let all = (0..SIDE * SIDE).map(|pixel| [pixel / SIDE, pixel % SIDE]);
+        let (mut both, mut either) = (0, 0);
+        for pixel in all {
+            both += usize::from(truth.holds(pixel) && own.holds(pixel));
+            either += usize::from(truth.holds(pixel) || own.holds(pixel));
+        }
+        assert!(both * 2 > either, "{both} of {either}: {own:?}");
     }
 }
 

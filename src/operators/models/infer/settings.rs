@@ -20,6 +20,8 @@ pub struct Infer {
     pub follows: Option<Vec<Step>>,
     /// Which boxes are told of, where it gives boxes and no masks.
     pub boxes: Option<FindOptions>,
+    /// Whether it looks at slices with labels alone.
+    pub marked: bool,
 }
 
 /// Who says how scans are prepared.

@@ -69,7 +69,8 @@ const SPLIT: &[Field] = &[
         Role::Operational,
         "A file that says who stands in which part, in place of the fields above; it is read when a run starts; results depend on what it decides. A CSV has the \
          columns `patient` or `series` (identifiers as the scans have them) and `part` (`train`, `validation` or \
-         `test`), or `fold`, where nothing is for `test`; a `.json` is nnU-Net's `splits_final.json`. With folds \
+         `test`), or `fold`, where nothing is for `test`; a `.json` is nnU-Net's `splits_final.json`; `DL_info.csv` of DeepLesion is read \
+         as it was published. With folds \
          `fold` says which. Who is not named is in `test`. A patient whose series stand in several parts is in the \
          one that training sees least of, and the other series are told of as `TORN_PATIENT`.",
     ),

@@ -141,9 +141,9 @@ const COUNT: FieldKind = FieldKind::Integer { min: 1, max: 100_000 };
 const RCNN: &[Field] = &[
     Field::semantic(
         "backbone",
-        FieldKind::Choice(&["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]),
+        FieldKind::Choice(&["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16"]),
         "\"resnet50\"",
-        "The residual network below the pyramid.",
+        "The residual network below the pyramid, or `vgg16`, which has no pyramid and no norms: one map of an eighth of the image's resolution, with anchors of all sizes at each place (Yan et al. 2018).",
     ),
     Field::semantic(
         "width",
@@ -161,7 +161,7 @@ const RCNN: &[Field] = &[
         "pyramid",
         FieldKind::Integer { min: 1, max: 4096 },
         "256",
-        "The number of channels of the pyramid.",
+        "The number of channels of the pyramid; with `vgg16` of the layer that regions are proposed from.",
     ),
     Field::semantic(
         "hidden",
@@ -203,6 +203,26 @@ const RCNN: &[Field] = &[
         "scale",
         FieldKind::Table(SCALE),
         "The size in which images are shown to the network, by linear interpolation: as large as leaves the shorter side `shorter` pixels long at most, and the longer one `longer`; when it is left out, images are shown as they come.",
+    ),
+    open(
+        "head",
+        FieldKind::Choice(&["fc", "rfcn", "context"]),
+        "What tells the classes and boxes of regions: `fc` layers of numbers over a region's features; with `vgg16` also `rfcn`, maps of which each channel is for one place of a region (Dai et al. 2016), and `context`, such maps of all stacks of a bag and a layer of numbers (3DCE, Yan et al. 2018); `fc` when it is left out.",
+    ),
+    open(
+        "deformable",
+        FieldKind::Bool,
+        "Whether the 3x3 convolutions of all stages but the first are deformable (Dai et al. 2017); when it is left out, they are not.",
+    ),
+    open(
+        "masks",
+        FieldKind::Bool,
+        "Whether each thing is given a mask beside its box (Mask R-CNN, He et al. 2017), which `paint` puts together; when it is left out, there are boxes alone.",
+    ),
+    open(
+        "mask_channels",
+        FieldKind::Integer { min: 1, max: 4096 },
+        "The number of channels of the head for masks; 256 when it is left out.",
     ),
     open(
         "attention",

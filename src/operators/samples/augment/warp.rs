@@ -77,6 +77,48 @@ impl Warp {
         (input, label)
     }
 
+    /// The box `[low, high]` around what it shows of a box on the slice of a window, both in edges along `[H, W]`; none
+    /// where it shows nothing of it. An elastic movement is followed to whole pixels.
+    pub fn shown(&self, bounds: [[f64; 2]; 2], window: &Window) -> Option<[[f64; 2]; 2]> {
+        let [_, height, width] = window.size;
+        let lengths = [height as f64, width as f64];
+        let (mut low, mut high) = ([f64::INFINITY; 2], [f64::NEG_INFINITY; 2]);
+        let mut hold = |place: [f64; 2], half: f64| {
+            for axis in 0..2 {
+                low[axis] = low[axis].min(place[axis] - half);
+                high[axis] = high[axis].max(place[axis] + half);
+            }
+        };
+        if let Some(elastic) = &self.elastic {
+            let lattice = elastic.over(window);
+            for h in 0..height {
+                let line = lattice.line([0, h]);
+                for w in 0..width {
+                    let [_, y, x] = self.source(window, [0, h, w], line.at(w)).map(|place| place + 0.5);
+                    let within = |at: f64, axis: usize| (bounds[0][axis]..bounds[1][axis]).contains(&at);
+                    if within(y, 0) && within(x, 1) {
+                        hold([h as f64 + 0.5, w as f64 + 0.5], 0.5);
+                    }
+                }
+            }
+        } else {
+            // Within a slice: the lower right part of the matrix, turned round.
+            let [[a, b], [c, d]] = [1, 2].map(|row: usize| [self.matrix[row][1], self.matrix[row][2]]);
+            let determinant = a * d - b * c;
+            let spacing = [window.spacing_mm[1], window.spacing_mm[2]];
+            for (y, x) in
+                [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(y, x): (usize, usize)| (bounds[y][0], bounds[x][1]))
+            {
+                let mm = [(y - lengths[0] / 2.0) * spacing[0], (x - lengths[1] / 2.0) * spacing[1]];
+                let offset = [(d * mm[0] - b * mm[1]) / determinant, (a * mm[1] - c * mm[0]) / determinant];
+                hold([0, 1].map(|axis| offset[axis] / spacing[axis] + lengths[axis] / 2.0), 0.0);
+            }
+        }
+        let cut = |edges: [f64; 2]| [0, 1].map(|axis| edges[axis].clamp(0.0, lengths[axis]));
+        let (low, high) = (cut(low), cut(high));
+        (low[0] < high[0] && low[1] < high[1]).then_some([low, high])
+    }
+
     /// Where in the volume, in voxels, a voxel of the window comes from.
     fn source(&self, window: &Window, voxel: [usize; 3], moved_mm: [f64; 3]) -> [f64; 3] {
         let middle = window.size.map(|n| (n as f64 - 1.0) / 2.0);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use super::super::augment::{Volume, Warp, Window};
 use crate::networks::sample::{InputView, Sample, Target, WholeCase, around};
@@ -24,6 +25,21 @@ pub struct PreparedCase {
     least: Vec<f32>,
     /// Foreground voxels of all slices up to and with each.
     foreground: Vec<u64>,
+    /// The boxes of things, where these were marked by boxes.
+    boxes: Option<Arc<[CaseBox]>>,
+}
+
+/// A thing that was marked by a box on a slice of a prepared case.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CaseBox {
+    /// Its label, from 1 on.
+    pub label: u8,
+    /// The slice, from 0.
+    pub slice: u32,
+    /// The edges along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
+    pub low: [f32; 2],
+    /// Those at the upper ends.
+    pub high: [f32; 2],
 }
 
 impl PreparedCase {
@@ -61,7 +77,17 @@ impl PreparedCase {
                 Some(*total)
             })
             .collect();
-        Ok(Self { name: name.into(), size, spacing_mm, scan, labels, least, drawn: true, foreground })
+        Ok(Self {
+            name: name.into(),
+            size,
+            spacing_mm,
+            scan,
+            labels,
+            least,
+            drawn: true,
+            foreground,
+            boxes: None,
+        })
     }
 
     /// A case that nobody has drawn: its samples teach nothing.
@@ -78,6 +104,18 @@ impl PreparedCase {
         let voxels = size.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
         let nothing: Arc<[u8]> = vec![0; voxels.unwrap_or(0).min(scan.len())].into();
         Ok(Self { drawn: false, ..Self::new(name, size, spacing_mm, scan, nothing)? })
+    }
+
+    /// The same, of which things are marked by boxes.
+    #[must_use]
+    pub fn marked(self, boxes: Option<Vec<CaseBox>>) -> Self {
+        Self { boxes: boxes.map(Arc::from), ..self }
+    }
+
+    /// The boxes of things on a slice, where these were marked by boxes.
+    pub fn boxes(&self, slice: usize) -> Option<impl Iterator<Item = &CaseBox>> {
+        let boxes = self.boxes.as_ref()?;
+        Some(boxes.iter().filter(move |own| own.slice as usize == slice))
     }
 
     /// Whether anybody has drawn it.

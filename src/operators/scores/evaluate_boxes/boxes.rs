@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::detection::{Bounds, Found, Scored, Steps};
 use crate::metrics::{Emptiness, State};
 use crate::operators::samples::things::{Kind as OfThings, Things};
+use crate::operators::source::DrawnBox;
 use crate::operators::value::{Detections, Failure, Mask, Metric};
+use crate::voxels::parts::Part;
 
 /// A figure of `metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -34,11 +36,17 @@ pub struct EvaluateBoxes {
 
 impl EvaluateBoxes {
     /// Figures by class and metric. The truth lies on the grid of the boxes; of labels that nobody drew (`absent`) it
-    /// knows nothing.
+    /// knows nothing. Where things are `marked` by boxes, they are these.
     ///
     /// # Errors
     /// `GRID_MISMATCH` for boxes of another grid, `UNKNOWN_LABEL` for a class whose labels the truth does not have.
-    pub fn evaluate(&self, found: &Detections, truth: &Mask, absent: &[String]) -> Result<Judged, Failure> {
+    pub fn evaluate(
+        &self,
+        found: &Detections,
+        truth: &Mask,
+        absent: &[String],
+        marked: Option<&[DrawnBox]>,
+    ) -> Result<Judged, Failure> {
         let size = truth.labels.size();
         if found.size != size {
             let message = format!("boxes on a grid of {size:?} expected, {:?} found", found.size);
@@ -53,15 +61,24 @@ impl EvaluateBoxes {
         let kinds = Things(drawn.clone()).numbered(&truth.label_names)?;
         let mut images: Vec<Vec<Found<2>>> = drawn.iter().map(|_| Vec::new()).collect();
         for slice in 0..size[0] {
-            let (things, _) = kinds.of_slice(truth.labels.slice(slice), [size[1], size[2]]);
+            let things = match marked {
+                Some(marked) => kinds.marked_on(marked, slice),
+                None => {
+                    let (things, _) = kinds.of_slice(truth.labels.slice(slice), [size[1], size[2]]);
+                    let edges = |edges: [usize; 2]| edges.map(|edge| edge as f64);
+                    let bounds = |(class, part): (u8, Part)| {
+                        (class, Bounds { low: edges(part.low), high: edges(part.high) })
+                    };
+                    things.into_iter().map(bounds).collect()
+                }
+            };
             if things.is_empty() && self.slices == Slices::Marked {
                 continue;
             }
             let boxes: Vec<_> = found.boxes.iter().filter(|found| found.slice as usize == slice).collect();
             for ((place, class), images) in (1_u8..).zip(&numbers).zip(&mut images) {
-                let edges = |edges: [usize; 2]| edges.map(|edge| edge as f64);
                 let own = things.iter().filter(|(of, _)| *of == place);
-                let reference = own.map(|(_, part)| Bounds { low: edges(part.low), high: edges(part.high) });
+                let reference = own.map(|(_, bounds)| *bounds);
                 let own = boxes.iter().filter(|found| found.class == *class);
                 let predicted = own.map(|found| Scored {
                     bounds: Bounds { low: found.low, high: found.high },
@@ -88,6 +105,11 @@ impl EvaluateBoxes {
         let untold = undrawn.iter().flat_map(|kind| self.metrics(&kind.name, &nothing, &State::NOT_IN_TRUTH));
         metrics.extend(untold);
         Ok(Judged { metrics, pools })
+    }
+
+    /// Whether slices that hold no thing are images as well.
+    pub fn counts_all(&self) -> bool {
+        self.slices == Slices::All
     }
 
     fn metrics(&self, label: &str, steps: &Steps, state: &State) -> Vec<Metric> {
@@ -178,7 +200,8 @@ mod tests {
             high: low.map(|edge| edge + 2.0),
         });
         let kind = |name: &str| OfThings { name: name.to_owned(), labels: vec![name.to_owned()] };
-        Detections { size: [2, 4, 4], things: Things(vec![kind("b"), kind("a")]), boxes: boxes.collect() }
+        let things = Things(vec![kind("b"), kind("a")]);
+        Detections { size: [2, 4, 4], things, boxes: boxes.collect(), masks: None }
     }
 
     fn values(metrics: &[Metric], label: &str) -> Vec<Option<f64>> {
@@ -188,7 +211,7 @@ mod tests {
     #[test]
     fn figures_of_a_case_by_hand() {
         let boxes = found(&[(0, 2, 0.5, [0.0, 0.0]), (1, 2, 0.9, [2.0, 2.0]), (0, 1, 0.1, [0.0, 0.0])]);
-        let metrics = built(json!({})).unwrap().evaluate(&boxes, &truth(), &[]).unwrap().metrics;
+        let metrics = built(json!({})).unwrap().evaluate(&boxes, &truth(), &[], None).unwrap().metrics;
         let names: Vec<&str> = metrics.iter().take(3).map(|metric| metric.metric.as_str()).collect();
         assert_eq!(names, ["sensitivity_at_0.25", "sensitivity_at_1", "ap50"]);
         // One false positive on two images is surer than the hit.
@@ -196,25 +219,41 @@ mod tests {
         assert_eq!(values(&metrics, "b"), [None; 3]);
         assert_eq!(metrics[0].state, Emptiness::EmptyReference.into());
         // On the slice that holds a thing there is none.
-        let marked =
-            built(json!({ "slices": "marked" })).unwrap().evaluate(&boxes, &truth(), &[]).unwrap().metrics;
+        let marked = built(json!({ "slices": "marked" }))
+            .unwrap()
+            .evaluate(&boxes, &truth(), &[], None)
+            .unwrap()
+            .metrics;
         assert_eq!(values(&marked, "a"), [Some(1.0), Some(1.0), Some(1.0)]);
+    }
+
+    #[test]
+    fn marked_boxes_that_touch_are_two_things() {
+        let boxes = found(&[(0, 2, 0.5, [0.0, 0.0])]);
+        let mark = |low: [f64; 2]| DrawnBox { label: 1, slice: 0, low, high: [low[0] + 2.0, low[1] + 2.0] };
+        let marked = [mark([0.0, 0.0]), mark([0.0, 2.0])];
+        let evaluate = built(json!({ "metrics": ["sensitivity"], "slices": "marked" })).unwrap();
+        let metrics = evaluate.evaluate(&boxes, &truth(), &[], Some(&marked)).unwrap().metrics;
+        assert_eq!(values(&metrics, "a"), [Some(0.5), Some(0.5)]);
+        let none = evaluate.evaluate(&boxes, &truth(), &[], Some(&[])).unwrap().metrics;
+        assert_eq!(values(&none, "a"), [None, None]);
     }
 
     #[test]
     fn what_nobody_drew_has_no_figure() {
         let evaluate = built(json!({ "metrics": ["ap50"] })).unwrap();
         let mask = Mask { label_names: ["a".to_owned()].into(), ..truth() };
-        let Judged { metrics, pools } = evaluate.evaluate(&found(&[]), &mask, &["b".to_owned()]).unwrap();
+        let Judged { metrics, pools } =
+            evaluate.evaluate(&found(&[]), &mask, &["b".to_owned()], None).unwrap();
         // Over several cases it is not counted among those that have the label.
         assert_eq!(pools.iter().map(|pool| pool.label.as_str()).collect::<Vec<_>>(), ["a"]);
         let states: Vec<_> =
             metrics.iter().map(|metric| (metric.label.as_str(), metric.state.clone())).collect();
         assert_eq!(states, [("a", Emptiness::EmptyPrediction.into()), ("b", State::NOT_IN_TRUTH)]);
-        let unknown = evaluate.evaluate(&found(&[]), &mask, &[]).unwrap_err();
+        let unknown = evaluate.evaluate(&found(&[]), &mask, &[], None).unwrap_err();
         assert_eq!(unknown.code, "UNKNOWN_LABEL");
         let other = Detections { size: [1, 4, 4], ..found(&[]) };
-        assert_eq!(evaluate.evaluate(&other, &truth(), &[]).unwrap_err().code, "GRID_MISMATCH");
+        assert_eq!(evaluate.evaluate(&other, &truth(), &[], None).unwrap_err().code, "GRID_MISMATCH");
     }
 
     #[test]

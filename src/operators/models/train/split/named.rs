@@ -112,6 +112,12 @@ fn csv(bytes: &[u8], fold: Option<usize>) -> Result<Named, Wrong> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let headers = reader.headers().map_err(wrong)?.clone();
     let column = |name: &str| headers.iter().position(|header| header == name);
+    if let (Some(file), Some(part), None) = (column("File_name"), column("Train_Val_Test"), column("part")) {
+        return match fold {
+            None => deeplesion(reader, file, part),
+            Some(_) => Err((", line 1: `fold` needs a column `fold`, none found".to_owned(), HINT)),
+        };
+    }
     let (of, name) = match (column("patient"), column("series")) {
         // Patients decide: a table may name their series as well.
         (Some(at), _) => (Of::Patients, at),
@@ -154,6 +160,36 @@ fn csv(bytes: &[u8], fold: Option<usize>) -> Result<Named, Wrong> {
         }
     }
     sound(Named { of, parts }, folds, &held)
+}
+
+/// The split of `DL_info.csv`: a line for each lesion, whose part is 1, 2 or 3.
+fn deeplesion(mut reader: csv::Reader<&[u8]>, file: usize, value: usize) -> Result<Named, Wrong> {
+    const HINT: &str = "take `DL_info.csv` as it was published";
+    let mut parts: BTreeMap<String, Part> = BTreeMap::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| (format!(": {error}"), HINT))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let name = record.get(file).unwrap_or_default();
+        let series = name.strip_suffix(".png").and_then(|name| Some(name.rsplit_once('_')?.0));
+        let Some(series) = series else {
+            return Err((format!(", line {line}: `<series>_<slice>.png` expected, `{name}` found"), HINT));
+        };
+        let text = record.get(value).unwrap_or_default();
+        let part = match text {
+            "1" => Part::Train,
+            "2" => Part::Validation,
+            "3" => Part::Test,
+            _ => return Err((format!(", line {line}: 1, 2 or 3 expected, `{text}` found"), HINT)),
+        };
+        match parts.insert(series.to_owned(), part) {
+            Some(before) if before != part => {
+                let found = format!("{} and {} found", before.name(), part.name());
+                return Err((format!(", line {line}: one side expected for each series, {found}"), HINT));
+            }
+            _ => {}
+        }
+    }
+    sound(Named { of: Of::Cases, parts }, None, &BTreeSet::new())
 }
 
 /// A part by its word; with `fold` by the number of a fold, where nothing stands for `test`.
