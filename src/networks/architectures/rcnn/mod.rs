@@ -7,7 +7,7 @@ mod boxes;
 pub mod config;
 mod found;
 #[cfg(test)]
-mod golden;
+pub(in crate::networks) mod golden;
 mod heads;
 mod layers;
 mod loss;
