@@ -9,6 +9,7 @@ mod channels;
 mod ensemble;
 mod labels;
 mod models;
+mod refine;
 mod remarks;
 mod several;
 mod split;
@@ -109,6 +110,8 @@ pub(super) struct Built<'s, 'p> {
     cases: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
     masks: BTreeMap<usize, Rows<'s, (Arc<str>, MadeMask)>>,
+    /// What inferences left beside their masks, of those that somebody reads.
+    maps: BTreeMap<usize, Rows<'s, (Arc<str>, (MadeMask, Digest))>>,
     /// By key, arranged once for all stages that ask.
     outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
@@ -140,6 +143,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
         cases: BTreeMap::new(),
         models: BTreeMap::new(),
         masks: BTreeMap::new(),
+        maps: BTreeMap::new(),
         outcomes: inputs.outcomes.to_collection(scope).arrange_by_key(),
         described: BTreeMap::new(),
         outputs: Vec::new(),
@@ -212,6 +216,7 @@ impl<'s> Built<'s, '_> {
             Stage::Mask(_) => self.mask(index),
             Stage::LabelsAsMasks => self.labels_as_masks(index),
             Stage::Combine(_) => self.combine(index),
+            Stage::Crf(_) => self.refine(index),
             Stage::Evaluate(_) | Stage::EvaluateBoxes(_) => self.evaluate(index),
             Stage::Sink(_) | Stage::Files(_) => {}
         }
@@ -416,12 +421,15 @@ impl<'s> Built<'s, '_> {
 
     fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<Used>)>) {
         let name = self.names[index].clone();
-        let masks = self.act(wanted).flat_map(move |(action, model, left)| {
+        let made = self.act(wanted).flat_map(move |(action, model, left)| {
             let digest = model.as_ref().map(|model| model.model);
             let from = Provenance { stage: name.clone(), action: action.key, model: digest };
             let series = action.work.series()?.clone();
-            Some((series.key.clone(), MadeMask { series, mask: left.artifact, model, from }))
+            let mask = MadeMask { series, mask: left.artifact, model, from };
+            Some((mask.series.key.clone(), (mask, left.detail)))
         });
+        self.keep_maps(index, &made);
+        let masks = made.map(|(case, (mask, _))| (case, mask));
         let boxes = self.plan.stages[index].output == Some(Kind::Detections);
         self.outputs.push(masks.clone().map(move |(_, MadeMask { series, mask, from, .. })| {
             Conclusion::desired(match boxes {

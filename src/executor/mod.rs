@@ -16,6 +16,7 @@ mod need;
 mod observer;
 mod pool;
 pub mod reach;
+mod refine;
 mod slot;
 mod trainings;
 mod truth;

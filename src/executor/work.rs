@@ -308,6 +308,13 @@ pub enum Work {
     },
     /// Take the volume of a case's labels, by which a split may be stratified.
     Volume(BoundCase),
+    /// Mend what a network said of a case by its intensities.
+    Refine {
+        /// The case; its labels only where they take part.
+        case: BoundCase,
+        /// The network's maps of it.
+        maps: Digest,
+    },
 }
 
 impl Work {
@@ -340,9 +347,11 @@ impl Work {
     /// The case that it is about, with the labels that take part; none for a training.
     pub fn case(&self) -> Option<&BoundCase> {
         match self {
-            Self::Prepare(case) | Self::Measure(case) | Self::Volume(case) | Self::Apply { case, .. } => {
-                Some(case)
-            }
+            Self::Prepare(case)
+            | Self::Measure(case)
+            | Self::Volume(case)
+            | Self::Apply { case, .. }
+            | Self::Refine { case, .. } => Some(case),
             Self::Train(_) => None,
         }
     }
@@ -361,6 +370,7 @@ impl Work {
     pub fn artifacts(&self) -> &[Digest] {
         match self {
             Self::Apply { artifacts, .. } => artifacts,
+            Self::Refine { maps, .. } => std::slice::from_ref(maps),
             _ => &[],
         }
     }
@@ -384,7 +394,7 @@ impl Work {
     /// Whether the voxels of the scan take part, and not only what was made of them, or its labels.
     pub fn reads_scan(&self) -> bool {
         match self {
-            Self::Prepare(_) | Self::Measure(_) => true,
+            Self::Prepare(_) | Self::Measure(_) | Self::Refine { .. } => true,
             Self::Apply { artifacts, .. } => artifacts.is_empty(),
             Self::Train(_) | Self::Volume(_) => false,
         }
@@ -510,9 +520,10 @@ mod tests {
             (Work::Volume(case.clone()), ((0, 0), true, false, false)),
             (Work::Train(Arc::default()), ((0, 0), false, false, true)),
             (Work::on_scan(scan.clone()), ((0, 0), false, true, false)),
-            (Work::with_models(scan, [model, model].into()), ((0, 2), false, true, true)),
+            (Work::with_models(scan.clone(), [model, model].into()), ((0, 2), false, true, true)),
             (Work::on_artifacts(series.clone(), [mask, mask]), ((2, 0), false, false, false)),
             (Work::against_labels(case, mask), ((1, 0), true, false, false)),
+            (Work::Refine { case: scan, maps: mask }, ((1, 0), false, true, false)),
         ];
         for (work, expected) in expected {
             assert_eq!(enters(&work), expected, "{work:?}");

@@ -135,6 +135,8 @@ pub enum Stage {
     LabelsAsMasks,
     /// Masks to masks.
     Mask(Arc<dyn MaskTransform>),
+    /// Probabilities of labels and cases to masks.
+    Crf(super::masks::crf::Crf),
     /// Masks of several stages to masks.
     Combine(Arc<dyn MaskCombiner>),
     /// Masks and cases to metrics.

@@ -176,6 +176,11 @@ impl Plan {
         }
     }
 
+    /// Which of a stage's inputs gives the cases whose voxels it reads.
+    pub fn takes_cases_from(&self, stage: usize) -> usize {
+        usize::from(matches!(self.stages[stage].stage, Stage::Crf(_)))
+    }
+
     /// The transforms up to a stage, itself included, in their order, and the stage before them, which makes the cases.
     pub fn transforms(&self, stage: usize) -> (Vec<usize>, usize) {
         let (mut transforms, mut at) = (Vec::new(), stage);

@@ -5,6 +5,7 @@ pub mod components;
 pub mod grid;
 pub mod interpolate;
 pub mod kernel;
+pub mod mean_field;
 pub mod onto;
 pub mod orientation;
 pub mod padding;

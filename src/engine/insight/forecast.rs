@@ -128,7 +128,7 @@ impl Foresee<'_> {
                 input.and_then(|input| pending.get(input)).cloned().unwrap_or_default()
             };
             let (mut follow, from) = match &stage.stage {
-                Stage::Mask(_) => (after(stage.inputs.first()), stage.inputs.first()),
+                Stage::Mask(_) | Stage::Crf(_) => (after(stage.inputs.first()), stage.inputs.first()),
                 Stage::Combine(_) => {
                     let follows = |input: &&usize| !after(Some(input)).is_empty();
                     let cases = stage.inputs.iter().flat_map(|input| after(Some(input))).collect();
