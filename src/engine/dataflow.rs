@@ -13,6 +13,7 @@ mod refine;
 mod remarks;
 mod several;
 mod split;
+mod start;
 mod strays;
 mod summary;
 mod unlabelled;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope;
 use tomoflow_connectors::{Digest, Reject};
 
+use start::Begun;
 use summary::Judged;
 
 use super::rows::{
@@ -43,7 +45,7 @@ use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
 use crate::operators::spec::Kind;
 use crate::pipeline::{Plan, StageId};
-use crate::store::{FigureRow, Outcome, Pin};
+use crate::store::{FigureRow, Outcome};
 
 /// The code of a case that should give a mask by its labels, and has none.
 const UNREAD: &str = "NO_MASK_OF_LABELS";
@@ -62,7 +64,7 @@ pub struct Inputs {
     outlines: InputSession<Time, (StageId, Arc<OutlinesRow>), isize>,
     images: InputSession<Time, (StageId, Arc<ImagesRow>), isize>,
     outcomes: InputSession<Time, (Digest, Outcome), isize>,
-    pins: InputSession<Time, (StageId, Pin), isize>,
+    pins: InputSession<Time, (StageId, Begun), isize>,
     files: InputSession<Time, (StageId, Digest), isize>,
     remarks: InputSession<Time, (StageId, Remark), isize>,
 }
@@ -88,7 +90,7 @@ impl Inputs {
             Input::Outlines(stage, outlines) => self.outlines.update((stage, outlines), diff),
             Input::Images(stage, images) => self.images.update((stage, images), diff),
             Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
-            Input::Pin(stage, pin) => self.pins.update((stage, pin), diff),
+            Input::Pin(stage, pin, start) => self.pins.update((stage, (pin, start)), diff),
             Input::ModelFile(stage, digest) => self.files.update((stage, digest), diff),
             Input::Remark(stage, remark) => self.remarks.update((stage, remark), diff),
         }
@@ -165,7 +167,7 @@ struct Known<'s> {
     series: Rows<'s, (StageId, Verdict)>,
     outlines: Rows<'s, (StageId, Arc<OutlinesRow>)>,
     images: Rows<'s, (StageId, Arc<ImagesRow>)>,
-    pins: Rows<'s, (StageId, Pin)>,
+    pins: Rows<'s, (StageId, Begun)>,
     files: Rows<'s, (StageId, Digest)>,
 }
 
@@ -210,7 +212,11 @@ impl<'s> Built<'s, '_> {
                 let cases = self.cases[&stage.inputs[0]].clone();
                 self.cases.insert(index, cases);
             }
-            Stage::Train(train) => self.train(index, train, own(&known.pins, index).map(|pin| ((), pin))),
+            Stage::Train(train) => {
+                let start = self.start(index, train, own(&known.files, index));
+                let pins = start::in_force(own(&known.pins, index), start.as_ref());
+                self.train(index, train, pins, start);
+            }
             Stage::Infer(infer) => self.infer(index, infer.out_of_fold, own(&known.files, index)),
             Stage::Segment(_) => self.segment(index),
             Stage::Mask(_) => self.mask(index),

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use tomoflow_connectors::reading::{self, Held};
 use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
@@ -17,8 +16,10 @@ use super::lessons;
 use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
+use super::model_files::unchanged;
 use super::observer::{Board, Watch};
 use super::slot::{Busy, Slot};
+use super::starting;
 use super::unseen::{alone, never_drawn, never_judged, too_small};
 use super::work::{Action, Member, Work};
 use crate::networks::objectives::Objective;
@@ -116,7 +117,7 @@ impl Models<'_> {
                     cases.push((place, action, case));
                     continue;
                 }
-                (Work::Train(members), _) => {
+                (Work::Train { members, .. }, _) => {
                     let train = || train(self.context, self.device, &action, members, &job.cancelled);
                     guarded(&action, train).map(Step::Done)
                 }
@@ -296,21 +297,6 @@ fn load_detector(
     }
 }
 
-/// The bytes of model files, which must be those that the action's key was made from.
-fn unchanged(files: &[ModelFile], digest: Digest) -> Result<Vec<Held>, Reject> {
-    let unread = |error: std::io::Error| match reading::is_over(&error) {
-        true => reading::refused(&error),
-        false => Reject::new("IO", format!("the model file: {error}"), ""),
-    };
-    let contents: Vec<_> =
-        files.iter().map(|file| reading::whole(file.path()).map_err(unread)).collect::<Result<_, _>>()?;
-    let digests: Vec<_> = contents.iter().map(|bytes: &Held| Digest::of(bytes)).collect();
-    if ModelSource::content(&digests) == digest {
-        return Ok(contents);
-    }
-    Err(Reject::new("CHANGED", "the model file was changed during the run", "run again"))
-}
-
 fn train(
     context: &Context,
     device: Device,
@@ -376,8 +362,10 @@ fn train(
     let objective = objective(context, train, &task, prepared)?;
     let unlabelled = unlabelled.augmented(changes);
     let sources = Sources { train: &training, unlabelled: Some(&unlabelled), validation: &validation };
-    let trained = networks::train_on(&*objective, settings, &task, sources, &running, &mut observer)
-        .map_err(network)?;
+    let start = starting::weights(context, train, action.work.models())?;
+    let trained =
+        networks::train_from(start.as_ref(), &*objective, settings, &task, sources, &running, &mut observer)
+            .map_err(network)?;
     let unlearned =
         lessons::unlearned(settings, unlabelled.cases().len(), &trained.figures, &task.label_names);
     let figures = encode(&trained.figures)?;
@@ -385,6 +373,7 @@ fn train(
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
             let told = undrawn.into_iter().chain(unjudged).chain(small).chain(alone(&trained.figures));
+            let told = told.chain(trained.loaded.as_ref().and_then(starting::partly));
             let notes = notes.iter().cloned().chain(told).chain(unlearned).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
         }

@@ -251,6 +251,10 @@ pub fn recipe(plan: &Plan, train: usize) -> Digest {
     let mut parts =
         vec![operator(&plan.stages[train]), operator(&plan.stages[view]), chain.scan, chain.labels];
     parts.extend(augmentations.iter().map(|&stage| operator(&plan.stages[stage])));
+    // Which model of a stage it begins with is known later; that it does so is of the recipe.
+    if plan.start(train).is_some() {
+        parts.push(Digest::of(b"start"));
+    }
     // What makes the cases is of the recipe too: another label, or T1 instead of T2, asks for another model.
     let mut origins = vec![chain.root];
     while let Some(stage) = origins.pop() {
@@ -305,13 +309,16 @@ pub fn rule(plan: &Plan, rule: &Rule, before: &[usize], cases: usize) -> Digest 
     Digest::of_parts([b"tomoflow rule 1".as_slice(), Json::Array(parts).to_string().as_bytes()])
 }
 
-/// The key of a training.
-pub fn train(recipe: Digest, members: &[Member]) -> Digest {
+/// The key of a training, and the content of the model that it begins with where it does with one.
+pub fn train(recipe: Digest, members: &[Member], start: Option<Digest>) -> Digest {
     let mut parts = vec![SCHEMA.to_vec(), recipe.0.to_vec()];
     for member in members {
         let Some(prepared) = member.prepared else { continue };
         parts.push(member.part.name().as_bytes().to_vec());
         parts.push(prepared.0.to_vec());
+    }
+    if let Some(start) = start {
+        parts.extend([b"start".to_vec(), start.0.to_vec()]);
     }
     Digest::of_parts(parts.iter().map(Vec::as_slice))
 }

@@ -295,7 +295,12 @@ pub enum Work {
     /// Count the intensities of a case, for numbers over the archive.
     Measure(BoundCase),
     /// Train a model on prepared cases.
-    Train(Arc<Vec<Member>>),
+    Train {
+        /// The cases.
+        members: Arc<Vec<Member>>,
+        /// The content of the model, or of the file, that it begins with; none where with numbers of its own.
+        start: Arc<[Digest]>,
+    },
     /// Apply a stage to a case.
     Apply {
         /// The case; its labels only where they take part.
@@ -352,7 +357,7 @@ impl Work {
             | Self::Volume(case)
             | Self::Apply { case, .. }
             | Self::Refine { case, .. } => Some(case),
-            Self::Train(_) => None,
+            Self::Train { .. } => None,
         }
     }
 
@@ -375,10 +380,11 @@ impl Work {
         }
     }
 
-    /// The models that take part.
+    /// The models that take part: of a training the one that it begins with.
     pub fn models(&self) -> &[Digest] {
         match self {
             Self::Apply { models, .. } => models,
+            Self::Train { start, .. } => start,
             _ => &[],
         }
     }
@@ -386,7 +392,7 @@ impl Work {
     /// The dataset of a training.
     pub fn members(&self) -> Option<&[Member]> {
         match self {
-            Self::Train(members) => Some(members),
+            Self::Train { members, .. } => Some(members),
             _ => None,
         }
     }
@@ -396,7 +402,7 @@ impl Work {
         match self {
             Self::Prepare(_) | Self::Measure(_) | Self::Refine { .. } => true,
             Self::Apply { artifacts, .. } => artifacts.is_empty(),
-            Self::Train(_) | Self::Volume(_) => false,
+            Self::Train { .. } | Self::Volume(_) => false,
         }
     }
 
@@ -518,7 +524,8 @@ mod tests {
             (Work::Prepare(case.clone()), ((0, 0), true, true, false)),
             (Work::Measure(scan.clone()), ((0, 0), false, true, false)),
             (Work::Volume(case.clone()), ((0, 0), true, false, false)),
-            (Work::Train(Arc::default()), ((0, 0), false, false, true)),
+            (Work::Train { members: Arc::default(), start: Arc::default() }, ((0, 0), false, false, true)),
+            (Work::Train { members: Arc::default(), start: [model].into() }, ((0, 1), false, false, true)),
             (Work::on_scan(scan.clone()), ((0, 0), false, true, false)),
             (Work::with_models(scan.clone(), [model, model].into()), ((0, 2), false, true, true)),
             (Work::on_artifacts(series.clone(), [mask, mask]), ((2, 0), false, false, false)),

@@ -135,7 +135,7 @@ impl Working<'_> {
                 Applied::ForDevice(case) => return self.hand_on(job, Some(*case), started),
             },
             Work::Refine { case, maps } => refine::refined(context, stage, case, *maps)?,
-            Work::Train(_) => return self.hand_on(job, None, started),
+            Work::Train { .. } => return self.hand_on(job, None, started),
         };
         let mut outcome = keep(context, &bytes, found)?;
         if let Some(pools) = pools

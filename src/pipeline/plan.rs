@@ -281,6 +281,11 @@ impl Plan {
         at
     }
 
+    /// The stage whose model a training begins with.
+    pub fn start(&self, train: usize) -> Option<usize> {
+        self.stages[train].references.get("start")?.first().copied()
+    }
+
     /// The view that a training sees, and what changes its samples, in this order.
     pub fn samples(&self, train: usize) -> (usize, Vec<usize>) {
         let (mut at, mut augmentations) = (self.stages[train].inputs[0], Vec::new());

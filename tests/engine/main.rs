@@ -48,6 +48,7 @@ mod report;
 mod rules;
 mod seeing;
 mod sound;
+mod starting;
 mod summary;
 mod surviving;
 mod tables;

@@ -17,11 +17,20 @@ use crate::store::{Outcome, Pin};
 /// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.
 type Placed = ((Arc<str>, Part), Option<Option<Digest>>);
 
+/// A dataset, and the content of the model to begin with.
+type Fresh = (Arc<Vec<Member>>, Option<Digest>);
+
 impl<'s> Built<'s, '_> {
     /// A dataset is complete when every case to train on is prepared or has failed; then its model is
     /// wanted. A pinned model stands in for both: it is kept although the cases have changed since, until so
     /// many are new that another is to be trained, and used until that one is there.
-    pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
+    pub(super) fn train(
+        &mut self,
+        index: usize,
+        train: &Train,
+        pins: Rows<'s, ((), Pin)>,
+        start: Option<Rows<'s, ((), ModelRow)>>,
+    ) {
         let (view, _) = self.plan.samples(index);
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
         let stage = StageId::at(index);
@@ -77,6 +86,14 @@ impl<'s> Built<'s, '_> {
         let tested = parts.filter(|(_, part)| *part == Part::Test).map(|placed| (placed, Some(None)));
         let fresh = datasets(prepared.concat(tested));
         let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.stands().collect())));
+        let fresh = match start {
+            None => fresh.map(|members| (members, None)),
+            // Nothing is trained before it is there.
+            Some(start) => fresh
+                .map(|members| ((), members))
+                .join(start)
+                .map(|(_, (members, start))| (members, Some(start.model))),
+        };
         self.model(index, fresh, pinned);
     }
 
@@ -118,13 +135,14 @@ impl<'s> Built<'s, '_> {
     }
 
     /// The model of a complete dataset, or the pinned one.
-    fn model(&mut self, index: usize, fresh: Rows<'s, Arc<Vec<Member>>>, pinned: Rows<'s, (Digest, Parts)>) {
+    fn model(&mut self, index: usize, fresh: Rows<'s, Fresh>, pinned: Rows<'s, (Digest, Parts)>) {
         let (recipe, stage, name) =
             (keys::recipe(self.plan, index), StageId::at(index), self.names[index].clone());
-        let wanted = fresh.map(move |members| {
-            let key = keys::train(recipe, &members);
+        let wanted = fresh.map(move |(members, start)| {
+            let key = keys::train(recipe, &members, start);
             let parts: BTreeMap<String, Part> = parts_of(&members).collect();
-            (Action { key, stage, work: Work::Train(members) }, Arc::new(parts))
+            let work = Work::Train { members, start: start.into_iter().collect() };
+            (Action { key, stage, work }, Arc::new(parts))
         });
         let name_of = name.clone();
         self.outputs.push(pinned.clone().join_core(self.outcomes.clone(), move |_, _, outcome| {

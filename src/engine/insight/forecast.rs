@@ -146,7 +146,13 @@ impl Foresee<'_> {
                 // The training itself, once its cases are prepared.
                 Stage::Train(_) => {
                     let prepares = after(Some(&index)).iter().any(|case| !case.is_empty());
-                    (if prepares { BTreeSet::from([Arc::default()]) } else { BTreeSet::new() }, None)
+                    let start = self.plan.start(index);
+                    let start = start.filter(|start| pending.contains_key(start));
+                    let from = if prepares { None } else { start.as_ref() };
+                    let follows = prepares || from.is_some();
+                    let from =
+                        from.and_then(|start| stage.references.values().flatten().find(|at| *at == start));
+                    (if follows { BTreeSet::from([Arc::default()]) } else { BTreeSet::new() }, from)
                 }
                 _ => continue,
             };

@@ -3,6 +3,7 @@
 mod fields;
 mod networks;
 mod split;
+mod start;
 mod strategy;
 mod training;
 
@@ -13,6 +14,7 @@ use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec, is_default};
 use fields::FIELDS;
 pub use split::{Assigned, FoldIs, Named, Part, Share, Split, Stratify, Subject};
+pub use start::Begin;
 pub(in crate::operators) use training::NAME;
 pub use training::{Enough, Operation, Retrain, Train};
 
@@ -47,10 +49,12 @@ struct Declared {
     running: Operation,
     split: Split,
     retrain: Retrain,
+    #[serde(default)]
+    start: Option<start::Declared>,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let Declared { settings, running, split, retrain } = crate::operators::read_config(config)?;
+    let Declared { settings, running, split, retrain, start } = crate::operators::read_config(config)?;
     let (split, mut problems) = match split.checked() {
         Ok(split) => (Some(split), Vec::new()),
         Err(problems) => (None, problems),
@@ -73,8 +77,14 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         ));
     }
     problems.extend(split.as_ref().and_then(|split| waiting_problem(&settings, split)));
+    let start = start.map(start::begin).transpose().unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     match split {
-        Some(split) if problems.is_empty() => Ok(Stage::Train(Train { settings, running, split, retrain })),
+        Some(split) if problems.is_empty() => {
+            Ok(Stage::Train(Train { settings, running, split, retrain, start }))
+        }
         _ => Err(problems),
     }
 }
@@ -200,6 +210,7 @@ mod tests {
             "steps",
             "sample_attention",
             "strategy",
+            "start",
         ];
         let operational = ["checkpoint_every", "readers", "tensorboard", "deterministic", "retrain"];
         let kept = semantic(FIELDS, &defaults());
