@@ -3,6 +3,7 @@
 //! Every stage of the plan becomes a few operators over small rows. Actions that are done come in as
 //! `outcomes`, an input like any other, so that a change anywhere is only an update.
 
+mod adopt;
 mod binding;
 mod cases;
 mod channels;
@@ -114,6 +115,10 @@ pub(super) struct Built<'s, 'p> {
     masks: BTreeMap<usize, Rows<'s, (Arc<str>, MadeMask)>>,
     /// What inferences left beside their masks, of those that somebody reads.
     maps: BTreeMap<usize, Rows<'s, (Arc<str>, (MadeMask, Digest))>>,
+    /// Cases of which a mask comes sooner or later, of stages whose masks are adopted.
+    expected: BTreeMap<usize, Rows<'s, Arc<str>>>,
+    /// Cases whose mask is to be adopted once it is there.
+    pending: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     /// By key, arranged once for all stages that ask.
     outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
@@ -146,6 +151,8 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
         models: BTreeMap::new(),
         masks: BTreeMap::new(),
         maps: BTreeMap::new(),
+        expected: BTreeMap::new(),
+        pending: BTreeMap::new(),
         outcomes: inputs.outcomes.to_collection(scope).arrange_by_key(),
         described: BTreeMap::new(),
         outputs: Vec::new(),
@@ -192,6 +199,7 @@ impl<'s> Built<'s, '_> {
                 let images = own(&known.images, plan.origin(index));
                 self.label(index, *newest, images);
             }
+            Stage::Adopt => self.adopt(index),
             Stage::Channels(join) => self.channels(index, join),
             // Fused: what they depend on is in the chain's key, and they run inside its action.
             Stage::Transform(transform) => {
@@ -427,6 +435,7 @@ impl<'s> Built<'s, '_> {
 
     fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<Used>)>) {
         let name = self.names[index].clone();
+        self.expect(index, &wanted);
         let made = self.act(wanted).flat_map(move |(action, model, left)| {
             let digest = model.as_ref().map(|model| model.model);
             let from = Provenance { stage: name.clone(), action: action.key, model: digest };

@@ -315,14 +315,16 @@ fn train(
         Stage::Augment(augment) => Some(Arc::clone(augment)),
         _ => None,
     });
-    let (training, names) = dataset(context, view, members, Part::Train)?;
+    let adopts = context.plan.adopting(prepared).is_some();
+    let shown = |part| Shown { part, adopts };
+    let (training, names) = dataset(context, view, members, shown(Part::Train))?;
     let undrawn = never_drawn(&training, &names);
     let changes: Vec<_> = changes.collect();
     let training = training.augmented(changes.clone());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
-    let (validation, _) = dataset(context, &same, members, Part::Validation)?;
-    let (unlabelled, _) = dataset(context, &same, members, Part::Unlabelled)?;
+    let (validation, _) = dataset(context, &same, members, shown(Part::Validation))?;
+    let (unlabelled, _) = dataset(context, &same, members, shown(Part::Unlabelled))?;
     let things = train.settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
     let (training, validation, small) = match &things {
         Some(things) => {
@@ -432,18 +434,35 @@ fn data(members: &[Member]) -> Data {
     }
 }
 
+/// Cases that samples are cut from.
+#[derive(Clone, Copy)]
+struct Shown {
+    part: Part,
+    /// Whether cases that nobody has drawn may have labels, by which they are trained on.
+    adopts: bool,
+}
+
 /// The prepared cases of one part, and the names of their labels.
 fn dataset(
     context: &Context,
     view: &View,
     members: &[Member],
-    part: Part,
+    Shown { part, adopts }: Shown,
 ) -> Result<(Dataset, Vec<String>), Reject> {
     let (mut cases, mut names) = (Vec::new(), Vec::new());
-    for member in members.iter().filter(|member| member.part == part) {
+    let may = |member: &&Member| {
+        member.part == part || (adopts && part == Part::Train && member.part == Part::Unlabelled)
+    };
+    for member in members.iter().filter(may) {
         let Some(digest) = member.prepared else { continue };
         let prepared = PreparedArtifact::decode(&context.artifact(digest)?)?;
-        names = prepared.label_names.clone();
+        let adopted = adopts && member.part == Part::Unlabelled && prepared.labels.is_some();
+        if member.part == Part::Unlabelled && adopted != (part == Part::Train) {
+            continue;
+        }
+        if part != Part::Unlabelled {
+            names = prepared.label_names.clone();
+        }
         let (size, spacing_mm) = (prepared.geometry.size, prepared.geometry.spacing_mm());
         // Named by content: identifiers stay out of messages.
         let case = match prepared.labels {

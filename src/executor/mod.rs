@@ -1,5 +1,6 @@
 //! Pools, device threads, the byte budget, cancellation: where heavy work is done.
 
+mod adopted;
 pub mod artifact;
 mod boxes;
 pub mod budget;

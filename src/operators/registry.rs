@@ -117,6 +117,8 @@ pub enum Stage {
         /// Whether the newest of several structure sets is taken.
         newest: bool,
     },
+    /// Cases with masks in the place of labels that nobody drew.
+    Adopt,
     /// Scans of several sources to one case.
     Channels(super::cases::channels::join::JoinChannels),
     /// Case to case.

@@ -164,6 +164,7 @@ fn read(
     boxes::found_where_asked(&declaration, &wiring, &stages, &mut found);
     channels::check(&declaration.stages, &wiring.inputs, &stages, &mut found);
     predictions::probabilities_kept(&declaration.stages, &wiring.inputs, &stages, &mut found);
+    predictions::no_truth(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::known_labels(&declaration.stages, &wiring.inputs, &stages, &mut found);
     if look {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::{Conclusion, Desired, ModelRow, Parts, Provenance};
-use super::unlabelled::learnable;
+use super::unlabelled::{Admits, learnable};
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, Member, Work, parts_of};
@@ -32,11 +32,12 @@ impl<'s> Built<'s, '_> {
         start: Option<Rows<'s, ((), ModelRow)>>,
     ) {
         let (view, _) = self.plan.samples(index);
-        let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
-        let stage = StageId::at(index);
-        let all = self.cases[&view].clone();
+        let (all, adopted) = self.told_from_adopted(view);
         let labelled = self.wholly_labelled(index, all.clone());
-        let unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
+        let mut unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
+        if let Some([adopted, _]) = &adopted {
+            unlabelled = unlabelled.antijoin(adopted.clone().map(|(case, _)| case).distinct());
+        }
         let asks = train.asks_for_unlabelled();
         let without = asks.then(|| learnable(all.clone(), unlabelled.clone(), pins.clone(), train));
         let holding = holding(labelled.clone(), without, pins.clone(), train.retrain);
@@ -54,27 +55,35 @@ impl<'s> Built<'s, '_> {
         };
         let parts = self.split(index, split, train, unpinned.clone().map(|_| ()));
         let parts = parts.semijoin(unpinned.clone().map(|(case, _)| case).distinct());
-        let prepares = move |case: BoundCase| {
-            let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
-            Some(Action { key, stage, work: Work::Prepare(case) })
-        };
+        let prepares = self.prepares_case(index);
         self.recall_labelled(keyed, holding.clone(), prepares.clone());
         if asks {
             self.recall_unlabelled(index, all.clone(), holding.clone());
         }
+        if let Some([adopted, _]) = &adopted {
+            self.recall_adopted(adopted.clone(), holding.clone(), prepares.clone());
+        }
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let unpinned_cases = unpinned.clone();
+        let with_labels = prepares.clone();
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
             if part == Part::Test {
                 return None;
             }
-            Some((prepares(case)?, part))
+            Some((with_labels(case)?, part))
         });
+        let admits = Admits::new(all, unpinned_cases, parts.clone(), train);
         let wanted = match asks {
-            true => {
-                wanted.concat(self.unlabelled(index, all, unlabelled, unpinned_cases, parts.clone(), train))
-            }
+            true => wanted.concat(self.unlabelled(index, admits.of(unlabelled))),
             false => wanted,
+        };
+        let (wanted, pending) = match adopted {
+            Some([adopted, pending]) => {
+                let adopted = admits.of(adopted);
+                let adopted = adopted.flat_map(move |case| Some((prepares(case)?, Part::Unlabelled)));
+                (wanted.concat(adopted), Some(admits.of(pending)))
+            }
+            None => (wanted, None),
         };
         let candidates = wanted.clone().map(|(action, part)| {
             let case = action.work.series().map_or_else(Arc::default, |series| series.key.clone());
@@ -84,7 +93,11 @@ impl<'s> Built<'s, '_> {
         // Failures to prepare are rejects of their own; here they only leave the dataset.
         self.act(wanted);
         let tested = parts.filter(|(_, part)| *part == Part::Test).map(|placed| (placed, Some(None)));
-        let fresh = datasets(prepared.concat(tested));
+        let mut placed = prepared.concat(tested);
+        if let Some(pending) = pending {
+            placed = placed.concat(pending.map(|case| ((case.series.key.clone(), Part::Unlabelled), None)));
+        }
+        let fresh = datasets(placed);
         let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.stands().collect())));
         let fresh = match start {
             None => fresh.map(|members| (members, None)),
