@@ -32,7 +32,8 @@ pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
     let padded = if series.is_padded() { 8 } else { 0 };
     let on_original = (14 + 2 * more + maps + padded).saturating_mul(voxels(&original));
     let one = on_original.saturating_add((14 + maps).saturating_mul(largest));
-    one.saturating_add(others(&context.plan, action, largest)).saturating_add(refined(context, action, largest))
+    one.saturating_add(others(&context.plan, action, largest))
+        .saturating_add(refined(context, action, largest))
 }
 
 /// What mending probabilities holds: of each class two numbers of 64 bits and a byte, and such a number for each channel.

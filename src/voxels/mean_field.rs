@@ -81,7 +81,10 @@ impl Pairwise {
             };
             Offset { d, h, along: (-reach..=reach).map(of).collect() }
         };
-        (-reach..=reach).flat_map(|d| (-reach..=reach).map(move |h| (d, h))).map(|(d, h)| along(d, h)).collect()
+        (-reach..=reach)
+            .flat_map(|d| (-reach..=reach).map(move |h| (d, h)))
+            .map(|(d, h)| along(d, h))
+            .collect()
     }
 
     /// What all voxels of `inner` say once they have heard their neighbours.
@@ -131,7 +134,9 @@ impl Pairwise {
         row.heard.fill(0.0);
         let own = (d * height + h) * width;
         for Offset { d: to_d, h: to_h, along } in offsets {
-            let (Some(d), Some(h)) = (d.checked_add_signed(*to_d), h.checked_add_signed(*to_h)) else { continue };
+            let (Some(d), Some(h)) = (d.checked_add_signed(*to_d), h.checked_add_signed(*to_h)) else {
+                continue;
+            };
             if d >= depth || h >= height {
                 continue;
             }

@@ -104,12 +104,17 @@ impl Crf {
         }
         let Some(found) = about(size, shares) else { return Ok(labels) };
         // Whose labels may change, and these with all their neighbours.
-        let inner: [Range<usize>; 3] = std::array::from_fn(|axis| wider(&found[axis], self.reach, size[axis]));
-        let outer: [Range<usize>; 3] = std::array::from_fn(|axis| wider(&inner[axis], self.reach, size[axis]));
+        let inner: [Range<usize>; 3] =
+            std::array::from_fn(|axis| wider(&found[axis], self.reach, size[axis]));
+        let outer: [Range<usize>; 3] =
+            std::array::from_fn(|axis| wider(&inner[axis], self.reach, size[axis]));
         let field = mean_field::Field {
             size: outer.clone().map(|range| range.len()),
             spacing_mm: geometry.spacing_mm(),
-            intensities: case.scans().map(|scan| intensities(scan.voxels(), size, &outer)).collect::<Result<_, _>>()?,
+            intensities: case
+                .scans()
+                .map(|scan| intensities(scan.voxels(), size, &outer))
+                .collect::<Result<_, _>>()?,
             probabilities: probabilities(shares, size, &outer)?,
         };
         let within: [Range<usize>; 3] = std::array::from_fn(|axis| {
