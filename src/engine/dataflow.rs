@@ -114,7 +114,7 @@ pub(super) struct Built<'s, 'p> {
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
     masks: BTreeMap<usize, Rows<'s, (Arc<str>, MadeMask)>>,
     /// What inferences left beside their masks, of those that somebody reads.
-    maps: BTreeMap<usize, Rows<'s, (Arc<str>, (MadeMask, Digest))>>,
+    maps: BTreeMap<usize, refine::WithMaps<'s>>,
     /// Cases of which a mask comes sooner or later, of stages whose masks are adopted.
     expected: BTreeMap<usize, Rows<'s, Arc<str>>>,
     /// Cases whose mask is to be adopted once it is there.

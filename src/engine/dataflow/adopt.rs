@@ -30,7 +30,7 @@ impl<'s> Built<'s, '_> {
                 let digest = Digest::of_parts(of);
                 let labels =
                     LabelRow { source, record: mask.mask, digest, apart: false, absent: Arc::default() };
-                (mask.series == case.series).then(|| (key, BoundCase { labels: Some(labels), ..case }))
+                (mask.series == case.series).then_some((key, BoundCase { labels: Some(labels), ..case }))
             });
         let left = undrawn.antijoin(adopted.clone().map(|(key, _)| key).distinct());
         let pending = match self.expected.get(&masks) {

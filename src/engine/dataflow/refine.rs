@@ -11,13 +11,14 @@ use crate::executor::work::{Action, Work};
 use crate::operators::registry::Stage;
 use crate::pipeline::StageId;
 
+/// Masks by case, each with what was left beside it.
+pub(super) type WithMaps<'s> = Rows<'s, (Arc<str>, (MadeMask, Digest))>;
+/// The same where nothing may have been left.
+type MayHaveMaps<'s> = Rows<'s, (Arc<str>, (MadeMask, Option<Digest>))>;
+
 impl<'s> Built<'s, '_> {
     /// Holds what an inference left beside its masks, where a stage reads it.
-    pub(super) fn keep_maps(
-        &mut self,
-        index: usize,
-        made: &Rows<'s, (Arc<str>, (MadeMask, Option<Digest>))>,
-    ) {
+    pub(super) fn keep_maps(&mut self, index: usize, made: &MayHaveMaps<'s>) {
         let mut stages = self.plan.stages.iter();
         if stages.any(|stage| matches!(stage.stage, Stage::Crf(_)) && stage.inputs.first() == Some(&index)) {
             let maps = made.clone().flat_map(|(case, (mask, maps))| Some((case, (mask, maps?))));

@@ -21,7 +21,8 @@ use crate::networks::objectives::{Batch, Learner, Moment, Objective, regions};
 use crate::networks::sample::Target;
 use crate::networks::tensors::weights::{Layout, Weights};
 use crate::networks::{
-    Device, Extensions, InputView, LossConfig, Origin, Sample, Task, TrainSettings, set_threads,
+    Device, Extensions, InputView, LossConfig, OptimizerConfig, Origin, Sample, Schedule, Task,
+    TrainSettings, set_threads,
 };
 
 const SIZE: [i64; 3] = [5, 8, 9];
@@ -202,8 +203,8 @@ fn settings() -> TrainSettings {
     });
     serde_json::from_value(json!({
         "network": network, "strategy": strategy, "loss": { "type": "generalized_dice" }, "attention_weight": 1.0,
-        "epochs": 1, "batch": 2, "accumulate": 1, "optimizer": { "type": "adam" }, "learning_rate": 1e-3,
-        "weight_decay": 0.0, "schedule": { "type": "constant", "warm_up": 0 }, "halve_every": 0, "clip_norm": 0.0,
+        "epochs": 1, "batch": 2, "accumulate": 1, "optimizer": OptimizerConfig::default(), "learning_rate": 1e-3,
+        "weight_decay": 0.0, "schedule": Schedule::default(), "halve_every": 0, "clip_norm": 0.0,
         "patience": 0, "weights": "best", "seed": 1, "sample_attention": 2.0,
     }))
     .unwrap()

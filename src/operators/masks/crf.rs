@@ -207,10 +207,11 @@ fn probabilities(
             let message = "a probability expected, a voxel of which nothing is known found";
             return Err(Failure::new("NOT_FINITE", message, "the network gave what is no number there"));
         }
-        let share = |map: &Vec<u8>| f64::from(map[voxel]) / f64::from(STEPS);
-        let labels: f64 = shares.iter().map(share).sum();
-        let each = std::iter::once(1.0 - labels).chain(shares.iter().map(share));
-        let each = each.map(|share| share.max(LEAST));
+        // In steps, so that what is equally likely is so to the last bit.
+        let labels: u32 = shares.iter().map(|map| u32::from(map[voxel])).sum();
+        let each = std::iter::once(u32::from(STEPS).saturating_sub(labels));
+        let each = each.chain(shares.iter().map(|map| u32::from(map[voxel])));
+        let each = each.map(|steps| (f64::from(steps) / f64::from(STEPS)).max(LEAST));
         let sum: f64 = each.clone().sum();
         classes.iter_mut().zip(each).for_each(|(class, share)| class.push(share / sum));
     }
