@@ -30,8 +30,7 @@ use tomoflow_connectors::{Digest, reading};
 use super::rows::Input;
 use crate::executor::keys;
 use crate::executor::work::{OutlinesRow, SeriesRow, Verdict};
-use crate::networks::ModelCard;
-use crate::operators::models::infer::Infer;
+use crate::networks::{ModelCard, Step};
 use crate::operators::models::origin::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
 use crate::operators::source::LabelsIn;
@@ -289,12 +288,16 @@ impl Archive {
     pub fn models(&mut self) -> Result<Vec<Change>, SourceError> {
         let mut changes = Vec::new();
         for (number, stage) in self.plan.stages.iter().enumerate() {
-            let Stage::Infer(infer) = &stage.stage else { continue };
-            if infer.model.files().is_empty() {
+            let (files, follows) = match &stage.stage {
+                Stage::Infer(infer) => (infer.model.files(), &infer.follows),
+                Stage::Train(train) => (train.start_files(), &None),
+                _ => continue,
+            };
+            if files.is_empty() {
                 continue;
             }
             let number = StageId::at(number);
-            let (stats, digest) = match model(infer, self.models.get(&number)) {
+            let (stats, digest) = match model(files, follows, self.models.get(&number)) {
                 Ok(Some(model)) => model,
                 Ok(None) => continue,
                 // While a model is being replaced the one that is known stays.
@@ -320,10 +323,10 @@ type ModelState = (Vec<FileStat>, Digest);
 
 /// The state of model files and their content; none when they are as they were. An error names the file.
 fn model(
-    infer: &Infer,
+    files: &[ModelFile],
+    follows: &Option<Vec<Step>>,
     before: Option<&ModelState>,
 ) -> Result<Option<ModelState>, (PathBuf, std::io::Error)> {
-    let files = infer.model.files();
     let named = |file: &ModelFile, error| (file.path().to_owned(), error);
     let stat = |file: &ModelFile| {
         let metadata = std::fs::metadata(file.path()).map_err(|error| named(file, error))?;
@@ -337,9 +340,9 @@ fn model(
         let (mut bytes, facts) = reading::open(file.path())?;
         // An inference holds it: room for it is there, or it is refused now.
         drop(reading::room(facts.len())?);
-        if infer.follows.is_some() {
+        if follows.is_some() {
             let card = ModelCard::read(&bytes).map_err(std::io::Error::other)?;
-            if card.origin.preparation != infer.follows {
+            if card.origin.preparation != *follows {
                 let message = "scans are prepared for a model that was there before: start again";
                 return Err(std::io::Error::other(message));
             }

@@ -3,15 +3,18 @@
 //! Every stage of the plan becomes a few operators over small rows. Actions that are done come in as
 //! `outcomes`, an input like any other, so that a change anywhere is only an update.
 
+mod adopt;
 mod binding;
 mod cases;
 mod channels;
 mod ensemble;
 mod labels;
 mod models;
+mod refine;
 mod remarks;
 mod several;
 mod split;
+mod start;
 mod strays;
 mod summary;
 mod unlabelled;
@@ -30,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope;
 use tomoflow_connectors::{Digest, Reject};
 
+use start::Begun;
 use summary::Judged;
 
 use super::rows::{
@@ -42,7 +46,7 @@ use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
 use crate::operators::spec::Kind;
 use crate::pipeline::{Plan, StageId};
-use crate::store::{FigureRow, Outcome, Pin};
+use crate::store::{FigureRow, Outcome};
 
 /// The code of a case that should give a mask by its labels, and has none.
 const UNREAD: &str = "NO_MASK_OF_LABELS";
@@ -61,7 +65,7 @@ pub struct Inputs {
     outlines: InputSession<Time, (StageId, Arc<OutlinesRow>), isize>,
     images: InputSession<Time, (StageId, Arc<ImagesRow>), isize>,
     outcomes: InputSession<Time, (Digest, Outcome), isize>,
-    pins: InputSession<Time, (StageId, Pin), isize>,
+    pins: InputSession<Time, (StageId, Begun), isize>,
     files: InputSession<Time, (StageId, Digest), isize>,
     remarks: InputSession<Time, (StageId, Remark), isize>,
 }
@@ -87,7 +91,7 @@ impl Inputs {
             Input::Outlines(stage, outlines) => self.outlines.update((stage, outlines), diff),
             Input::Images(stage, images) => self.images.update((stage, images), diff),
             Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
-            Input::Pin(stage, pin) => self.pins.update((stage, pin), diff),
+            Input::Pin(stage, pin, start) => self.pins.update((stage, (pin, start)), diff),
             Input::ModelFile(stage, digest) => self.files.update((stage, digest), diff),
             Input::Remark(stage, remark) => self.remarks.update((stage, remark), diff),
         }
@@ -109,6 +113,12 @@ pub(super) struct Built<'s, 'p> {
     cases: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
     masks: BTreeMap<usize, Rows<'s, (Arc<str>, MadeMask)>>,
+    /// What inferences left beside their masks, of those that somebody reads.
+    maps: BTreeMap<usize, refine::WithMaps<'s>>,
+    /// Cases of which a mask comes sooner or later, of stages whose masks are adopted.
+    expected: BTreeMap<usize, Rows<'s, Arc<str>>>,
+    /// Cases whose mask is to be adopted once it is there.
+    pending: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     /// By key, arranged once for all stages that ask.
     outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
@@ -140,6 +150,9 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
         cases: BTreeMap::new(),
         models: BTreeMap::new(),
         masks: BTreeMap::new(),
+        maps: BTreeMap::new(),
+        expected: BTreeMap::new(),
+        pending: BTreeMap::new(),
         outcomes: inputs.outcomes.to_collection(scope).arrange_by_key(),
         described: BTreeMap::new(),
         outputs: Vec::new(),
@@ -161,7 +174,7 @@ struct Known<'s> {
     series: Rows<'s, (StageId, Verdict)>,
     outlines: Rows<'s, (StageId, Arc<OutlinesRow>)>,
     images: Rows<'s, (StageId, Arc<ImagesRow>)>,
-    pins: Rows<'s, (StageId, Pin)>,
+    pins: Rows<'s, (StageId, Begun)>,
     files: Rows<'s, (StageId, Digest)>,
 }
 
@@ -186,6 +199,7 @@ impl<'s> Built<'s, '_> {
                 let images = own(&known.images, plan.origin(index));
                 self.label(index, *newest, images);
             }
+            Stage::Adopt => self.adopt(index),
             Stage::Channels(join) => self.channels(index, join),
             // Fused: what they depend on is in the chain's key, and they run inside its action.
             Stage::Transform(transform) => {
@@ -206,12 +220,17 @@ impl<'s> Built<'s, '_> {
                 let cases = self.cases[&stage.inputs[0]].clone();
                 self.cases.insert(index, cases);
             }
-            Stage::Train(train) => self.train(index, train, own(&known.pins, index).map(|pin| ((), pin))),
+            Stage::Train(train) => {
+                let start = self.start(index, train, own(&known.files, index));
+                let pins = start::in_force(own(&known.pins, index), start.as_ref());
+                self.train(index, train, pins, start);
+            }
             Stage::Infer(infer) => self.infer(index, infer, own(&known.files, index)),
             Stage::Segment(_) => self.segment(index),
             Stage::Mask(_) | Stage::Paint(_) => self.mask(index),
             Stage::LabelsAsMasks => self.labels_as_masks(index),
             Stage::Combine(_) => self.combine(index),
+            Stage::Crf(_) => self.refine(index),
             Stage::Evaluate(_) | Stage::EvaluateBoxes(_) => self.evaluate(index),
             Stage::Sink(_) | Stage::Files(_) => {}
         }
@@ -433,12 +452,16 @@ impl<'s> Built<'s, '_> {
 
     fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<Used>)>) {
         let name = self.names[index].clone();
-        let masks = self.act(wanted).flat_map(move |(action, model, left)| {
+        self.expect(index, &wanted);
+        let made = self.act(wanted).flat_map(move |(action, model, left)| {
             let digest = model.as_ref().map(|model| model.model);
             let from = Provenance { stage: name.clone(), action: action.key, model: digest };
             let series = action.work.series()?.clone();
-            Some((series.key.clone(), MadeMask { series, mask: left.artifact, model, from }))
+            let mask = MadeMask { series, mask: left.artifact, model, from };
+            Some((mask.series.key.clone(), (mask, left.detail)))
         });
+        self.keep_maps(index, &made);
+        let masks = made.map(|(case, (mask, _))| (case, mask));
         let boxes = self.plan.stages[index].output == Some(Kind::Detections);
         self.outputs.push(masks.clone().map(move |(_, MadeMask { series, mask, from, .. })| {
             Conclusion::desired(match boxes {

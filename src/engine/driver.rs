@@ -50,6 +50,8 @@ pub struct Driver {
     pinned: HashSet<Digest>,
     /// The pins, by stage.
     kept: BTreeMap<StageId, Pin>,
+    /// What trainings of pins began with, by their keys.
+    began: HashMap<Digest, Digest>,
     /// Keys that wait: for each process those for the CPU, and those for the device.
     queues: Vec<VecDeque<Digest>>,
     /// Since when each key waits.
@@ -128,6 +130,7 @@ impl Driver {
             fed: HashMap::new(),
             pinned: HashSet::new(),
             kept: BTreeMap::new(),
+            began: HashMap::new(),
             queues,
             queued: HashMap::new(),
             delayed: BTreeMap::new(),
@@ -162,6 +165,10 @@ impl Driver {
             }
             let Some(pin) = self.store.pin(keys::pin(&plan, number))? else { continue };
             if let Some(Recorded { outcome, .. }) = self.store.outcomes(&[pin.key])?.pop().flatten() {
+                if train.start.is_some() {
+                    let began = self.store.made(pin.key)?.and_then(|made| made.model);
+                    self.began.extend(began.map(|model| (pin.key, model)));
+                }
                 self.keep(StageId::at(number), pin, outcome);
             }
         }
@@ -185,10 +192,12 @@ impl Driver {
         if !self.fed.contains_key(&pin.key) {
             self.feed(pin.key, outcome);
         }
-        self.batch.push((Input::Pin(stage, pin), 1));
+        let began = self.began.get(&pin.key).copied();
+        self.batch.push((Input::Pin(stage, pin, began), 1));
         if let Some(before) = before {
             let key = before.key;
-            self.batch.push((Input::Pin(stage, before), -1));
+            let began = self.began.get(&key).copied();
+            self.batch.push((Input::Pin(stage, before, began), -1));
             if self.kept.values().all(|pin| pin.key != key) {
                 self.pinned.remove(&key);
                 if !self.wanted.contains_key(&key) {

@@ -23,8 +23,8 @@ pub enum Input {
     Images(StageId, Arc<ImagesRow>),
     /// What a wanted action led to.
     Outcome(Digest, Outcome),
-    /// The model that a training stage keeps.
-    Pin(StageId, Pin),
+    /// The model that a training stage keeps, and the content of the one that its training began with.
+    Pin(StageId, Pin, Option<Digest>),
     /// The content of the model file that a stage names.
     ModelFile(StageId, Digest),
     /// What the files of a source were found to lack, or to be without use for.

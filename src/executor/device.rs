@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use tomoflow_connectors::reading::{self, Held};
 use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
@@ -17,8 +16,10 @@ use super::lessons;
 use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
+use super::model_files::unchanged;
 use super::observer::{Board, Watch};
 use super::slot::{Busy, Slot};
+use super::starting;
 use super::unseen::{alone, never_drawn, never_judged, too_small};
 use super::work::{Action, Member, Work};
 use crate::networks::objectives::Objective;
@@ -116,7 +117,7 @@ impl Models<'_> {
                     cases.push((place, action, case));
                     continue;
                 }
-                (Work::Train(members), _) => {
+                (Work::Train { members, .. }, _) => {
                     let train = || train(self.context, self.device, &action, members, &job.cancelled);
                     guarded(&action, train).map(Step::Done)
                 }
@@ -296,21 +297,6 @@ fn load_detector(
     }
 }
 
-/// The bytes of model files, which must be those that the action's key was made from.
-fn unchanged(files: &[ModelFile], digest: Digest) -> Result<Vec<Held>, Reject> {
-    let unread = |error: std::io::Error| match reading::is_over(&error) {
-        true => reading::refused(&error),
-        false => Reject::new("IO", format!("the model file: {error}"), ""),
-    };
-    let contents: Vec<_> =
-        files.iter().map(|file| reading::whole(file.path()).map_err(unread)).collect::<Result<_, _>>()?;
-    let digests: Vec<_> = contents.iter().map(|bytes: &Held| Digest::of(bytes)).collect();
-    if ModelSource::content(&digests) == digest {
-        return Ok(contents);
-    }
-    Err(Reject::new("CHANGED", "the model file was changed during the run", "run again"))
-}
-
 fn train(
     context: &Context,
     device: Device,
@@ -329,14 +315,16 @@ fn train(
         Stage::Augment(augment) => Some(Arc::clone(augment)),
         _ => None,
     });
-    let (training, names) = dataset(context, view, members, Part::Train)?;
+    let adopts = context.plan.adopting(prepared).is_some();
+    let shown = |part| Shown { part, adopts };
+    let (training, names) = dataset(context, view, members, shown(Part::Train))?;
     let undrawn = never_drawn(&training, &names);
     let changes: Vec<_> = changes.collect();
     let training = training.augmented(changes.clone());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
-    let (validation, _) = dataset(context, &same, members, Part::Validation)?;
-    let (unlabelled, _) = dataset(context, &same, members, Part::Unlabelled)?;
+    let (validation, _) = dataset(context, &same, members, shown(Part::Validation))?;
+    let (unlabelled, _) = dataset(context, &same, members, shown(Part::Unlabelled))?;
     let things = train.settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
     let (training, validation, small) = match &things {
         Some(things) => {
@@ -376,8 +364,10 @@ fn train(
     let objective = objective(context, train, &task, prepared)?;
     let unlabelled = unlabelled.augmented(changes);
     let sources = Sources { train: &training, unlabelled: Some(&unlabelled), validation: &validation };
-    let trained = networks::train_on(&*objective, settings, &task, sources, &running, &mut observer)
-        .map_err(network)?;
+    let start = starting::weights(context, train, action.work.models())?;
+    let trained =
+        networks::train_from(start.as_ref(), &*objective, settings, &task, sources, &running, &mut observer)
+            .map_err(network)?;
     let unlearned =
         lessons::unlearned(settings, unlabelled.cases().len(), &trained.figures, &task.label_names);
     let figures = encode(&trained.figures)?;
@@ -385,6 +375,7 @@ fn train(
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
             let told = undrawn.into_iter().chain(unjudged).chain(small).chain(alone(&trained.figures));
+            let told = told.chain(trained.loaded.as_ref().and_then(starting::partly));
             let notes = notes.iter().cloned().chain(told).chain(unlearned).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
         }
@@ -443,18 +434,35 @@ fn data(members: &[Member]) -> Data {
     }
 }
 
+/// Cases that samples are cut from.
+#[derive(Clone, Copy)]
+struct Shown {
+    part: Part,
+    /// Whether cases that nobody has drawn may have labels, by which they are trained on.
+    adopts: bool,
+}
+
 /// The prepared cases of one part, and the names of their labels.
 fn dataset(
     context: &Context,
     view: &View,
     members: &[Member],
-    part: Part,
+    Shown { part, adopts }: Shown,
 ) -> Result<(Dataset, Vec<String>), Reject> {
     let (mut cases, mut names) = (Vec::new(), Vec::new());
-    for member in members.iter().filter(|member| member.part == part) {
+    let may = |member: &&Member| {
+        member.part == part || (adopts && part == Part::Train && member.part == Part::Unlabelled)
+    };
+    for member in members.iter().filter(may) {
         let Some(digest) = member.prepared else { continue };
         let prepared = PreparedArtifact::decode(&context.artifact(digest)?)?;
-        names = prepared.label_names.clone();
+        let adopted = adopts && member.part == Part::Unlabelled && prepared.labels.is_some();
+        if member.part == Part::Unlabelled && adopted != (part == Part::Train) {
+            continue;
+        }
+        if part != Part::Unlabelled {
+            names = prepared.label_names.clone();
+        }
         let (size, spacing_mm) = (prepared.geometry.size, prepared.geometry.spacing_mm());
         // Named by content: identifiers stay out of messages.
         let case = match prepared.labels {

@@ -9,7 +9,7 @@ use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::models::train::{Split, Train};
 use crate::operators::registry::Stage;
-use crate::operators::spec::{Aspects, Config, semantic};
+use crate::operators::spec::{Aspects, Config, Kind, semantic};
 use crate::pipeline::{Plan, PlannedStage, StageId};
 
 /// Raised when keys are made in another way: everything runs anew.
@@ -257,6 +257,12 @@ pub fn recipe(plan: &Plan, train: usize) -> Digest {
     let mut parts =
         vec![operator(&plan.stages[train]), operator(&plan.stages[view]), chain.scan, chain.labels];
     parts.extend(augmentations.iter().map(|&stage| operator(&plan.stages[stage])));
+    // Which model of a stage it begins with is known later; that it does so is of the recipe.
+    if plan.start(train).is_some() {
+        parts.push(Digest::of(b"start"));
+    }
+    // Masks that are learned from are of the recipe by what makes them: each round is a training of its own.
+    parts.extend(plan.adopting(view).map(|adopt| made_by(plan, adopt)));
     // What makes the cases is of the recipe too: another label, or T1 instead of T2, asks for another model.
     let mut origins = vec![chain.root];
     while let Some(stage) = origins.pop() {
@@ -270,6 +276,23 @@ pub fn recipe(plan: &Plan, train: usize) -> Digest {
         origins.extend(planned.inputs.iter().rev());
     }
     Digest::of_parts([SCHEMA, NUMERICS].into_iter().chain(parts.iter().map(|part| part.0.as_slice())))
+}
+
+/// What makes masks, or puts them in the place of labels, with the recipes of the models that take part.
+fn made_by(plan: &Plan, stage: usize) -> Digest {
+    let planned = &plan.stages[stage];
+    let mut parts = vec![operator(planned)];
+    for &input in &planned.inputs {
+        parts.push(match plan.stages[input].output {
+            Some(Kind::Masks) => made_by(plan, input),
+            _ => {
+                let chain = Chain::to(plan, input);
+                Digest::of_parts([&chain.scan.0, &chain.labels.0].map(|part| part.as_slice()))
+            }
+        });
+    }
+    parts.extend(planned.named().map(|model| recipe(plan, model)));
+    Digest::of_parts(parts.iter().map(|part| part.0.as_slice()))
 }
 
 /// What a model is kept under: its recipe, and what the file of its split says, if there is one.
@@ -311,13 +334,16 @@ pub fn rule(plan: &Plan, rule: &Rule, before: &[usize], cases: usize) -> Digest 
     Digest::of_parts([b"tomoflow rule 1".as_slice(), Json::Array(parts).to_string().as_bytes()])
 }
 
-/// The key of a training.
-pub fn train(recipe: Digest, members: &[Member]) -> Digest {
+/// The key of a training, and the content of the model that it begins with where it does with one.
+pub fn train(recipe: Digest, members: &[Member], start: Option<Digest>) -> Digest {
     let mut parts = vec![SCHEMA.to_vec(), recipe.0.to_vec()];
     for member in members {
         let Some(prepared) = member.prepared else { continue };
         parts.push(member.part.name().as_bytes().to_vec());
         parts.push(prepared.0.to_vec());
+    }
+    if let Some(start) = start {
+        parts.extend([b"start".to_vec(), start.0.to_vec()]);
     }
     Digest::of_parts(parts.iter().map(Vec::as_slice))
 }

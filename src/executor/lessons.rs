@@ -4,7 +4,11 @@ use tomoflow_connectors::Reject;
 
 use crate::networks::objectives::Objective;
 use crate::networks::objectives::adversarial::{Adversarial, SHARE, vanished};
+use crate::networks::objectives::copy_paste::CopyPaste;
+use crate::networks::objectives::embedding::Embedding;
+use crate::networks::objectives::mean_teacher::MeanTeacher;
 use crate::networks::objectives::supervised::Supervised;
+use crate::networks::objectives::unimatch::Unimatch;
 use crate::networks::{Figure, NetworkError, Strategy, Task, TrainSettings};
 
 /// The code of a training that learns from cases without labels, and has none.
@@ -23,6 +27,10 @@ pub(super) fn objective(
     Ok(match &settings.strategy {
         None => Box::new(supervised),
         Some(Strategy::Adversarial(own)) => Box::new(Adversarial::new(supervised, own, settings, task)?),
+        Some(Strategy::Embedding(own)) => Box::new(Embedding::new(supervised, own)?),
+        Some(Strategy::MeanTeacher(own)) => Box::new(MeanTeacher::new(supervised, own)),
+        Some(Strategy::CopyPaste(own)) => Box::new(CopyPaste::new(supervised, own)),
+        Some(Strategy::Unimatch(own)) => Box::new(Unimatch::new(supervised, own)?),
     })
 }
 
@@ -41,7 +49,7 @@ pub(super) fn unlearned(
             "the model learned from outlines alone; of patients who are validated or tested on none is taken";
         return vec![Reject::new(NO_UNLABELLED, message, hint)];
     }
-    let Strategy::Adversarial(own) = strategy;
+    let Strategy::Adversarial(own) = strategy else { return Vec::new() };
     let taken = figures.iter().any(|figure| figure.name == SHARE && figure.value > 0.0);
     if own.semi > 0.0 && !taken {
         let message = format!(

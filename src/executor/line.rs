@@ -66,7 +66,8 @@ impl JobLine {
 
 fn same_network(a: &DeviceJob, b: &DeviceJob) -> bool {
     let (a, b) = (&a.job.action, &b.job.action);
-    !a.work.models().is_empty() && (a.stage, a.work.models()) == (b.stage, b.work.models())
+    let applies = a.work.members().is_none() && !a.work.models().is_empty();
+    applies && (a.stage, a.work.models()) == (b.stage, b.work.models())
 }
 
 #[cfg(test)]
@@ -119,7 +120,7 @@ mod tests {
             infer(2, 0),
             infer(3, 0),
             infer(4, 1),
-            job(5, Work::Train(Arc::default())),
+            job(5, Work::Train { members: Arc::default(), start: Arc::default() }),
         ];
         all.into_iter().chain([infer(6, 1), ToDevice::End]).for_each(|job| send.send(job).unwrap());
         let keys =

@@ -131,7 +131,7 @@ impl Context {
             Stage::Channels(join) => self.joined(stage, join, row),
             // Its labels go with the first of the channels.
             Stage::Label { .. } if self.plan.joining(stage).is_some() => self.case(planned.inputs[0], row),
-            Stage::View(_) | Stage::Augment(_) => self.case(planned.inputs[0], row),
+            Stage::View(_) | Stage::Augment(_) | Stage::Adopt => self.case(planned.inputs[0], row),
             _ => self.assembled(stage, row),
         }
     }
@@ -339,6 +339,9 @@ impl Context {
     /// When the outlines cannot be read or drawn.
     pub fn partial_truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Truth, Reject> {
         let geometry = Geometry::from(&series.grid);
+        if let Stage::Adopt = &self.plan.stages[labels.source.place()].stage {
+            return self.adopted(series, labels);
+        }
         let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };

@@ -170,21 +170,28 @@ fn returned(planes: &Planes, source: &Geometry, original: &Geometry) -> Result<P
     Ok(Planes::from_packed([height, width], packed?))
 }
 
+/// The header of an artifact's file.
+fn header_in(path: &Path) -> Option<Header> {
+    let mut file = File::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let length = u64::from_le_bytes(length);
+    let mut bytes = Vec::new();
+    file.take(length.min(LONGEST_HEADER)).read_to_end(&mut bytes).ok()?;
+    artifact::decode("map", &bytes).ok()
+}
+
+/// How many maps lie in an artifact, by its header alone; none of a file that is none, or not there.
+pub fn count_in(path: &Path) -> usize {
+    header_in(path).map_or(0, |header| header.maps.len())
+}
+
 /// Which maps lie in an artifact, by its header alone; none of a file that is none, or not there.
 pub fn kinds_in(path: &Path) -> MapKinds {
-    let header = || -> Option<Header> {
-        let mut file = File::open(path).ok()?;
-        let mut length = [0; 8];
-        file.read_exact(&mut length).ok()?;
-        let length = u64::from_le_bytes(length);
-        let mut bytes = Vec::new();
-        file.take(length.min(LONGEST_HEADER)).read_to_end(&mut bytes).ok()?;
-        artifact::decode("map", &bytes).ok()
-    };
     let has = |wanted: fn(&MapKind) -> bool, maps: &[(MapKind, Vec<u32>)]| {
         maps.iter().any(|(kind, _)| wanted(kind))
     };
-    header().map_or_else(MapKinds::default, |Header { maps, .. }| MapKinds {
+    header_in(path).map_or_else(MapKinds::default, |Header { maps, .. }| MapKinds {
         probabilities: has(|kind| matches!(kind, MapKind::Probability(_)), &maps),
         entropy: has(|kind| *kind == MapKind::Entropy, &maps),
         attention: has(|kind| *kind == MapKind::Attention, &maps),

@@ -1,5 +1,6 @@
 //! Pools, device threads, the byte budget, cancellation: where heavy work is done.
 
+mod adopted;
 pub mod artifact;
 mod boxes;
 pub mod budget;
@@ -12,11 +13,14 @@ mod lessons;
 mod line;
 mod load;
 pub mod maps;
+mod model_files;
 mod need;
 mod observer;
 mod pool;
 pub mod reach;
+mod refine;
 mod slot;
+mod starting;
 mod trainings;
 mod truth;
 mod unseen;

@@ -4,7 +4,7 @@ use tomoflow_connectors::Geometry;
 
 use super::load::Context;
 use super::maps;
-use super::work::Action;
+use super::work::{Action, Work};
 use crate::operators::models::train::Part;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
@@ -33,6 +33,15 @@ pub fn bytes(context: &Context, action: &Action) -> u64 {
     let on_original = (14 + 2 * more + maps + padded).saturating_mul(voxels(&original));
     let one = on_original.saturating_add((14 + maps).saturating_mul(largest));
     one.saturating_add(others(&context.plan, action, largest))
+        .saturating_add(refined(context, action, largest))
+}
+
+/// What mending probabilities holds: of each class two numbers of 64 bits and a byte, and such a number for each channel.
+fn refined(context: &Context, action: &Action, largest: u64) -> u64 {
+    let Work::Refine { case, maps: artifact } = &action.work else { return 0 };
+    let classes = 1 + maps::count_in(&context.artifacts.path(*artifact)) as u64;
+    let channels = case.beside.as_ref().map_or(1, |beside| beside.names.len() as u64);
+    largest.saturating_mul(classes.saturating_mul(17).saturating_add(channels.saturating_mul(8)))
 }
 
 /// What the channels beside the first hold: each on its own grid, on that of the first, and once more after a transform.
@@ -59,7 +68,7 @@ fn largest(plan: &Plan, action: &Action, original: &Geometry) -> u64 {
     let mut at = action.stage.place();
     // A transform that is kept runs itself; any other stage takes what stands before it.
     let mut chain = if action.work.prepares() { vec![&stages[at]] } else { Vec::new() };
-    while let Some(&input) = stages[at].inputs.first() {
+    while let Some(&input) = stages[at].inputs.get(plan.takes_cases_from(at)) {
         at = input;
         chain.push(&stages[at]);
     }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tomoflow_connectors::tensorboard::EventFile;
 
 use super::trainings::UnderWay;
-use crate::networks::{Figure, Observer, Timing};
+use crate::networks::{Figure, Loaded, Observer, Timing};
 
 /// Looks on while a network trains.
 pub struct Watch<'a> {
@@ -27,6 +27,17 @@ impl<'a> Watch<'a> {
 }
 
 impl Observer for Watch<'_> {
+    fn begun(&mut self, loaded: &Loaded) {
+        match loaded.is_whole() {
+            true => {
+                tracing::info!(target: "tomoflow::training", "{}: begins with weights: {loaded}", self.stage)
+            }
+            false => {
+                tracing::warn!(target: "tomoflow::training", "{}: begins with weights in part: {loaded}", self.stage);
+            }
+        }
+    }
+
     fn figure(&mut self, figure: &Figure) {
         let Figure { step, split, name, value, .. } = figure;
         // Not a learning rate or a norm, nor each label: what a person waits for.

@@ -300,7 +300,12 @@ pub enum Work {
     /// Count the intensities of a case, for numbers over the archive.
     Measure(BoundCase),
     /// Train a model on prepared cases.
-    Train(Arc<Vec<Member>>),
+    Train {
+        /// The cases.
+        members: Arc<Vec<Member>>,
+        /// The content of the model, or of the file, that it begins with; none where with numbers of its own.
+        start: Arc<[Digest]>,
+    },
     /// Apply a stage to a case.
     Apply {
         /// The case; its labels only where they take part.
@@ -313,6 +318,13 @@ pub enum Work {
     },
     /// Take the volume of a case's labels, by which a split may be stratified.
     Volume(BoundCase),
+    /// Mend what a network said of a case by its intensities.
+    Refine {
+        /// The case; its labels only where they take part.
+        case: BoundCase,
+        /// The network's maps of it.
+        maps: Digest,
+    },
 }
 
 impl Work {
@@ -345,10 +357,12 @@ impl Work {
     /// The case that it is about, with the labels that take part; none for a training.
     pub fn case(&self) -> Option<&BoundCase> {
         match self {
-            Self::Prepare(case) | Self::Measure(case) | Self::Volume(case) | Self::Apply { case, .. } => {
-                Some(case)
-            }
-            Self::Train(_) => None,
+            Self::Prepare(case)
+            | Self::Measure(case)
+            | Self::Volume(case)
+            | Self::Apply { case, .. }
+            | Self::Refine { case, .. } => Some(case),
+            Self::Train { .. } => None,
         }
     }
 
@@ -366,14 +380,16 @@ impl Work {
     pub fn artifacts(&self) -> &[Digest] {
         match self {
             Self::Apply { artifacts, .. } => artifacts,
+            Self::Refine { maps, .. } => std::slice::from_ref(maps),
             _ => &[],
         }
     }
 
-    /// The models that take part.
+    /// The models that take part: of a training the one that it begins with.
     pub fn models(&self) -> &[Digest] {
         match self {
             Self::Apply { models, .. } => models,
+            Self::Train { start, .. } => start,
             _ => &[],
         }
     }
@@ -381,7 +397,7 @@ impl Work {
     /// The dataset of a training.
     pub fn members(&self) -> Option<&[Member]> {
         match self {
-            Self::Train(members) => Some(members),
+            Self::Train { members, .. } => Some(members),
             _ => None,
         }
     }
@@ -389,9 +405,9 @@ impl Work {
     /// Whether the voxels of the scan take part, and not only what was made of them, or its labels.
     pub fn reads_scan(&self) -> bool {
         match self {
-            Self::Prepare(_) | Self::Measure(_) => true,
+            Self::Prepare(_) | Self::Measure(_) | Self::Refine { .. } => true,
             Self::Apply { artifacts, .. } => artifacts.is_empty(),
-            Self::Train(_) | Self::Volume(_) => false,
+            Self::Train { .. } | Self::Volume(_) => false,
         }
     }
 
@@ -513,11 +529,13 @@ mod tests {
             (Work::Prepare(case.clone()), ((0, 0), true, true, false)),
             (Work::Measure(scan.clone()), ((0, 0), false, true, false)),
             (Work::Volume(case.clone()), ((0, 0), true, false, false)),
-            (Work::Train(Arc::default()), ((0, 0), false, false, true)),
+            (Work::Train { members: Arc::default(), start: Arc::default() }, ((0, 0), false, false, true)),
+            (Work::Train { members: Arc::default(), start: [model].into() }, ((0, 1), false, false, true)),
             (Work::on_scan(scan.clone()), ((0, 0), false, true, false)),
-            (Work::with_models(scan, [model, model].into()), ((0, 2), false, true, true)),
+            (Work::with_models(scan.clone(), [model, model].into()), ((0, 2), false, true, true)),
             (Work::on_artifacts(series.clone(), [mask, mask]), ((2, 0), false, false, false)),
             (Work::against_labels(case, mask), ((1, 0), true, false, false)),
+            (Work::Refine { case: scan, maps: mask }, ((1, 0), false, true, false)),
         ];
         for (work, expected) in expected {
             assert_eq!(enters(&work), expected, "{work:?}");

@@ -15,6 +15,7 @@ use super::job::{Finished, Job};
 use super::line::{DeviceJob, ToDevice};
 use super::load::Context;
 use super::need;
+use super::refine;
 use super::slot::{Busy, Slot};
 use super::work::{Action, BoundCase, Work};
 use crate::metrics::State;
@@ -135,7 +136,8 @@ impl Working<'_> {
                 }
                 Applied::ForDevice(case) => return self.hand_on(job, Some(*case), started),
             },
-            Work::Train(_) => return self.hand_on(job, None, started),
+            Work::Refine { case, maps } => refine::refined(context, stage, case, *maps)?,
+            Work::Train { .. } => return self.hand_on(job, None, started),
         };
         let mut outcome = keep(context, &bytes, found)?;
         if let Some(pools) = pools

@@ -10,6 +10,7 @@ pub(in crate::networks) mod critics;
 mod cross_entropy;
 mod dice;
 mod dice_ce;
+pub(in crate::networks) mod embedding;
 mod entropy;
 mod focal;
 mod generalized_dice;

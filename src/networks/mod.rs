@@ -11,6 +11,7 @@ pub mod losses;
 mod named;
 pub mod objectives;
 pub mod sample;
+pub mod start;
 pub mod tensors;
 pub mod train;
 
@@ -30,11 +31,13 @@ pub use losses::LossConfig;
 pub use named::Named;
 pub use objectives::strategy::Strategy;
 pub use sample::{InputView, Instance, PlaneMask, Sample, SampleSource, Target, WholeCase};
+pub use start::{Loaded, Names, Start};
 /// libtorch as tomoflow links it: networks and losses of a downstream crate take it from here.
 pub use tch;
 pub use tensors::deterministic::set_deterministic;
 pub use tensors::device::{Device, device, set_threads};
 pub use tensors::error::NetworkError;
+pub use tensors::file::CONVERSION;
 pub use tensors::pages::large_pages;
 pub use train::figure::Figure;
 pub use train::optimizer::OptimizerConfig;
@@ -42,5 +45,5 @@ pub use train::rule::Rule;
 pub use train::schedule::Schedule;
 pub use train::{
     Keep, Observer, Running, Sources, Task, Timing, TrainSettings, Trained, Validate, train, train_by,
-    train_on,
+    train_from, train_on,
 };

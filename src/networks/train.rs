@@ -23,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use super::extensions::Extensions;
 use super::objectives::Objective;
 use super::objectives::supervised::Supervised;
+use super::start::{Loaded, Start};
 use super::tensors::file;
 use super::tensors::weights::Weights;
 use super::{Device, ModelCard, NetworkError, SampleSource};
@@ -61,6 +62,9 @@ pub struct Timing {
 
 /// Who watches a training.
 pub trait Observer {
+    /// What of given weights the training begins with, where it begins with such; also when it goes on from a checkpoint.
+    fn begun(&mut self, _loaded: &Loaded) {}
+
     /// A figure, after each epoch.
     fn figure(&mut self, figure: &Figure);
 
@@ -81,6 +85,8 @@ pub struct Trained {
     pub safetensors: Vec<u8>,
     /// All figures, also those from before an interruption.
     pub figures: Vec<Figure>,
+    /// What of given weights it began with.
+    pub loaded: Option<Loaded>,
 }
 
 /// Trains a network, one of those that tomoflow brings. On the CPU the same settings and samples give the same bytes, however often the
@@ -159,6 +165,22 @@ pub fn train_on(
     running: &Running,
     observer: &mut dyn Observer,
 ) -> Result<Trained, NetworkError> {
+    train_from(None, objective, settings, task, sources, running, observer)
+}
+
+/// The same from weights that there are, as far as the model, the first learner, has tensors of their names and shapes.
+///
+/// # Errors
+/// As [`train_by`]; [`NetworkError::File`] where the model takes none of them.
+pub fn train_from(
+    start: Option<&Start>,
+    objective: &dyn Objective,
+    settings: &TrainSettings,
+    task: &Task,
+    sources: Sources<'_>,
+    running: &Running,
+    observer: &mut dyn Observer,
+) -> Result<Trained, NetworkError> {
     let Sources { train, unlabelled, validation } = sources;
     if train.is_empty() {
         return Err(NetworkError::Shape {
@@ -167,11 +189,14 @@ pub fn train_on(
             found: "none".to_owned(),
         });
     }
-    let cast = Cast::new(objective, settings, task, sources.counts(), running.device)?;
+    let cast = Cast::new(objective, settings, task, sources.counts(), start, running.device)?;
+    if let Some(loaded) = &cast.loaded {
+        observer.begun(loaded);
+    }
     let training = Training { objective, settings, task, train, unlabelled, validation, running, cast };
     let mut state = match State::load(running.checkpoint, &training.cast) {
         Some(state) => state,
-        None => State::new(&training.cast)?,
+        None => State::new(&training.cast, start)?,
     };
     let mut saver = Saver::new(running.checkpoint, running.checkpoint_every);
     let ended = training.epochs(&mut state, &mut saver, observer);
@@ -261,7 +286,8 @@ impl Training<'_> {
             origin: self.task.origin.clone(),
             figures: figures.clone(),
         };
-        Ok(Trained { safetensors: file::write(&card, weights.named())?, figures })
+        let loaded = self.cast.loaded.clone();
+        Ok(Trained { safetensors: file::write(&card, weights.named())?, figures, loaded })
     }
 }
 

@@ -117,6 +117,8 @@ pub enum Stage {
         /// Whether the newest of several structure sets is taken.
         newest: bool,
     },
+    /// Cases with masks in the place of labels that nobody drew.
+    Adopt,
     /// Scans of several sources to one case.
     Channels(super::cases::channels::join::JoinChannels),
     /// Case to case.
@@ -135,6 +137,8 @@ pub enum Stage {
     LabelsAsMasks,
     /// Masks to masks.
     Mask(Arc<dyn MaskTransform>),
+    /// Probabilities of labels and cases to masks.
+    Crf(super::masks::crf::Crf),
     /// Masks of several stages to masks.
     Combine(Arc<dyn MaskCombiner>),
     /// Boxes with masks to masks.

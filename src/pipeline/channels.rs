@@ -60,6 +60,7 @@ impl All<'_> {
                 Stage::Channels(_) => return self.of_inputs(at).map(|names| names.concat()),
                 Stage::Transform(_)
                 | Stage::Label { .. }
+                | Stage::Adopt
                 | Stage::View(_)
                 | Stage::Augment(_)
                 | Stage::Train(_) => {}

@@ -23,6 +23,7 @@ mod overrides;
 mod placement;
 mod places;
 pub mod plan;
+mod predictions;
 mod prepared;
 pub mod problem;
 mod recover;
@@ -170,6 +171,8 @@ fn read(
     attention_there(&declaration, &wiring, &stages, &mut found);
     boxes::found_where_asked(&declaration, &wiring, &stages, &mut found);
     channels::check(&declaration.stages, &wiring.inputs, &stages, &mut found);
+    predictions::probabilities_kept(&declaration.stages, &wiring.inputs, &stages, &mut found);
+    predictions::no_truth(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::known_labels(&declaration.stages, &wiring.inputs, &stages, &mut found);
     if look {

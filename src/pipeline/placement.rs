@@ -28,7 +28,7 @@ pub(super) fn own_spacings(
             continue;
         }
         for before in upstream(inputs, index) {
-            if let Some(Stage::Channels(_)) = &built[before] {
+            if let Some(Stage::Channels(_) | Stage::Adopt) = &built[before] {
                 continue;
             }
             let Some(Stage::Transform(transform)) = &built[before] else { break };
@@ -62,7 +62,7 @@ pub(super) fn known_labels(
         let span = stage.table.key_at("around").map_or(stage.header, |key| key.span);
         for at in upstream(inputs, index) {
             match &built[at] {
-                Some(Stage::Transform(_) | Stage::Channels(_)) => {}
+                Some(Stage::Transform(_) | Stage::Channels(_) | Stage::Adopt) => {}
                 Some(Stage::Label { .. }) => {
                     let source =
                         inputs[at].get(1).copied().flatten().and_then(|source| built[source].as_ref());

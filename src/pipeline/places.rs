@@ -104,6 +104,15 @@ pub(super) fn check(
             }
             found.extend(program(infer.model.files(), span("model")));
         }
+        if let Stage::Train(train) = built {
+            for file in train.start_files() {
+                found.extend(absent(
+                    file.path(),
+                    span("start"),
+                    &format!("the weights that `{}` begins with", stage.name),
+                ));
+            }
+        }
         if let Stage::Files(files) = built {
             sinks.push(At { name: stage.name, span: span("path"), real: resolved(&files.path) });
         }

@@ -178,11 +178,21 @@ impl Plan {
         }
     }
 
+    /// Which of a stage's inputs gives the cases whose voxels it reads.
+    pub fn takes_cases_from(&self, stage: usize) -> usize {
+        usize::from(matches!(self.stages[stage].stage, Stage::Crf(_)))
+    }
+
     /// The transforms up to a stage, itself included, in their order, and the stage before them, which makes the cases.
     pub fn transforms(&self, stage: usize) -> (Vec<usize>, usize) {
         let (mut transforms, mut at) = (Vec::new(), stage);
-        while matches!(self.stages[at].stage, Stage::Transform(_)) {
-            transforms.push(at);
+        loop {
+            match self.stages[at].stage {
+                Stage::Transform(_) => transforms.push(at),
+                // It changes whose labels a case has, and nothing that was done to it before.
+                Stage::Adopt => {}
+                _ => break,
+            }
             at = self.stages[at].inputs[0];
         }
         transforms.reverse();
@@ -220,6 +230,28 @@ impl Plan {
         matches!(self.stages.get(source)?.stage, Stage::Labels(_)).then_some(source)
     }
 
+    /// The stage at or before one that puts masks in the place of labels, if there is one.
+    pub fn adopting(&self, stage: usize) -> Option<usize> {
+        let mut at = stage;
+        loop {
+            match &self.stages[at].stage {
+                Stage::Adopt => return Some(at),
+                Stage::Transform(_) | Stage::View(_) | Stage::Augment(_) => {
+                    at = *self.stages[at].inputs.first()?;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// The names of the labels that the cases of an `adopt` have; none where no stage reads any.
+    pub fn adopted_names(&self, adopt: usize) -> Vec<String> {
+        match self.label_source(adopt).map(|source| &self.stages[source].stage) {
+            Some(Stage::Labels(labels)) => labels.label_names(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The stage that puts channels together, of one that makes cases: itself, or what a `label` has scans from.
     pub fn joining(&self, cases: usize) -> Option<usize> {
         let scans = match self.stages[cases].stage {
@@ -250,6 +282,7 @@ impl Plan {
             },
             Stage::Transform(_)
             | Stage::Label { .. }
+            | Stage::Adopt
             | Stage::View(_)
             | Stage::Augment(_)
             | Stage::Train(_) => {
@@ -276,6 +309,11 @@ impl Plan {
             at = before;
         }
         at
+    }
+
+    /// The stage whose model a training begins with.
+    pub fn start(&self, train: usize) -> Option<usize> {
+        self.stages[train].references.get("start")?.first().copied()
     }
 
     /// The view that a training sees, and what changes its samples, in this order.

@@ -218,6 +218,7 @@ impl Cards<'_> {
             match &self.built[before] {
                 Some(Stage::Transform(transform)) if transform.rule().is_some() => return None,
                 Some(Stage::Transform(_)) => steps.push(self.step(before)?),
+                Some(Stage::Adopt) => {}
                 Some(Stage::Channels(_)) => {
                     steps.push(self.joined(before)?);
                     break;

@@ -6,6 +6,7 @@ pub mod grid;
 pub mod interpolate;
 pub mod kernel;
 mod line;
+pub mod mean_field;
 pub mod onto;
 pub mod orientation;
 pub mod padding;

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adopt;
 mod bound;
 mod boxes;
 mod broken;
@@ -49,6 +50,7 @@ mod report;
 mod rules;
 mod seeing;
 mod sound;
+mod starting;
 mod summary;
 mod surviving;
 mod tables;

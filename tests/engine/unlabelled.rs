@@ -34,12 +34,12 @@ inputs = ["scans", "truth"]
 "#;
 
 /// Beside a critic that is as small as can be.
-const STRATEGY: &str = "strategy = { type = \"adversarial\", critic_width = 1, start = 0.0, least_dice = 0.0, least_label_dice = 0.0 }";
+pub(super) const STRATEGY: &str = "strategy = { type = \"adversarial\", critic_width = 1, start = 0.0, least_dice = 0.0, least_label_dice = 0.0 }";
 
-const SPLIT: &str = "split = { train = 2, validation = 1, test = 1, seed = 3 }";
+pub(super) const SPLIT: &str = "split = { train = 2, validation = 1, test = 1, seed = 3 }";
 
 /// A pipeline over files, and a training beside a critic, with more of its fields.
-fn place(more: &str) -> Workplace {
+pub(super) fn place(more: &str) -> Workplace {
     let mut place = Workplace::trained();
     fs::remove_dir_all(place.archive()).unwrap();
     let (head, rest) = place.text.split_once("[sources.scans]").unwrap();
@@ -50,7 +50,7 @@ fn place(more: &str) -> Workplace {
 }
 
 /// Writes the scan of a case of a patient, with or without its labels.
-fn write(place: &Workplace, patient: &str, index: usize, labelled: bool) {
+pub(super) fn write(place: &Workplace, patient: &str, index: usize, labelled: bool) {
     let folder = place.path().join("images").join(patient);
     fs::create_dir_all(&folder).unwrap();
     let (scan, truth) = vs::case(&place.phantom, index);
@@ -60,54 +60,59 @@ fn write(place: &Workplace, patient: &str, index: usize, labelled: bool) {
     }
 }
 
-fn draw(place: &Workplace, patient: &str, index: usize, truth: &LabelMap) {
+pub(super) fn draw(place: &Workplace, patient: &str, index: usize, truth: &LabelMap) {
     let path = place.path().join("images").join(patient).join(format!("truth-{index}.nii"));
     nifti::write_labels(&path, truth).unwrap();
 }
 
-fn remove(place: &Workplace, patient: &str, index: usize, what: &str) {
+pub(super) fn remove(place: &Workplace, patient: &str, index: usize, what: &str) {
     fs::remove_file(place.path().join("images").join(patient).join(format!("{what}-{index}.nii"))).unwrap();
 }
 
 /// Four patients with labels, and two without.
-fn usual(more: &str) -> Workplace {
+pub(super) fn usual(more: &str) -> Workplace {
     let place = place(more);
     (0..4).for_each(|index| write(&place, &format!("p{index}"), index, true));
     (4..6).for_each(|index| write(&place, &format!("p{index}"), index, false));
     place
 }
 
-fn plan(place: &Workplace, out: Option<&Path>) -> Plan {
+pub(super) fn plan(place: &Workplace, out: Option<&Path>) -> Plan {
     let out: Vec<String> =
         out.iter().map(|out| format!("pipeline.out={:?}", out.to_str().unwrap())).collect();
     pipeline::load(&place.pipeline(), &out, &Registry::builtin())
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-fn forecast(place: &Workplace) -> String {
+pub(super) fn forecast(place: &Workplace) -> String {
     engine::forecast(plan(place, None), &Options::default()).unwrap().to_string()
 }
 
-fn rows(place: &Workplace, table: &str) -> Vec<serde_json::Value> {
+pub(super) fn rows(place: &Workplace, table: &str) -> Vec<serde_json::Value> {
     place.tables()[table].iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn text(row: &serde_json::Value, field: &str) -> String {
+pub(super) fn text(row: &serde_json::Value, field: &str) -> String {
     row[field].as_str().unwrap().to_owned()
 }
 
 /// Each judged case's part.
-fn splits(place: &Workplace) -> BTreeMap<String, String> {
+pub(super) fn splits(place: &Workplace) -> BTreeMap<String, String> {
     rows(place, "metrics").iter().map(|row| (text(row, "case"), text(row, "split"))).collect()
 }
 
-fn codes(place: &Workplace) -> BTreeSet<String> {
+pub(super) fn codes(place: &Workplace) -> BTreeSet<String> {
     rows(place, "rejects").iter().map(|row| text(row, "code")).collect()
 }
 
 /// The unlabelled cases that the model learned from.
 fn learned_from(place: &Workplace) -> BTreeSet<String> {
-    let told = engine::explain(&plan(place, None), "net").unwrap();
+    learned_by(place, "net")
+}
+
+/// The unlabelled cases that a stage's model learned from.
+pub(super) fn learned_by(place: &Workplace, stage: &str) -> BTreeSet<String> {
+    let told = engine::explain(&plan(place, None), stage).unwrap();
     let training =
         told.outputs.iter().filter(|output| !output.trained_on.is_empty()).max_by_key(|output| output.at);
     let training = training.unwrap_or_else(|| panic!("no training in {told:?}"));
@@ -115,12 +120,12 @@ fn learned_from(place: &Workplace) -> BTreeSet<String> {
     these.map(|(case, _)| case.clone()).collect()
 }
 
-fn named(cases: &[usize]) -> BTreeSet<String> {
+pub(super) fn named(cases: &[usize]) -> BTreeSet<String> {
     cases.iter().map(ToString::to_string).collect()
 }
 
 /// The patients who are validated or tested on, and one who is trained on.
-fn judged(place: &Workplace) -> (Vec<String>, String) {
+pub(super) fn judged(place: &Workplace) -> (Vec<String>, String) {
     let parts = splits(place);
     let of = |part: &str| -> Vec<String> {
         let these = parts.iter().filter(|(_, found)| *found == part);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::{Conclusion, Desired, ModelRow, Parts, Provenance};
-use super::unlabelled::learnable;
+use super::unlabelled::{Admits, learnable};
 use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, Member, Work, parts_of};
@@ -17,17 +17,27 @@ use crate::store::{Outcome, Pin};
 /// A case and its part; its prepared artifact, when it is done; `Some(None)` when there will be none.
 type Placed = ((Arc<str>, Part), Option<Option<Digest>>);
 
+/// A dataset, and the content of the model to begin with.
+type Fresh = (Arc<Vec<Member>>, Option<Digest>);
+
 impl<'s> Built<'s, '_> {
     /// A dataset is complete when every case to train on is prepared or has failed; then its model is
     /// wanted. A pinned model stands in for both: it is kept although the cases have changed since, until so
     /// many are new that another is to be trained, and used until that one is there.
-    pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
+    pub(super) fn train(
+        &mut self,
+        index: usize,
+        train: &Train,
+        pins: Rows<'s, ((), Pin)>,
+        start: Option<Rows<'s, ((), ModelRow)>>,
+    ) {
         let (view, _) = self.plan.samples(index);
-        let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
-        let stage = StageId::at(index);
-        let all = self.cases[&view].clone();
+        let (all, adopted) = self.told_from_adopted(view);
         let labelled = self.wholly_labelled(index, all.clone());
-        let unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
+        let mut unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
+        if let Some([adopted, _]) = &adopted {
+            unlabelled = unlabelled.antijoin(adopted.clone().map(|(case, _)| case).distinct());
+        }
         let asks = train.asks_for_unlabelled();
         let without = asks.then(|| learnable(all.clone(), unlabelled.clone(), pins.clone(), train));
         let holding = holding(labelled.clone(), without, pins.clone(), train.retrain);
@@ -45,27 +55,35 @@ impl<'s> Built<'s, '_> {
         };
         let parts = self.split(index, split, train, unpinned.clone().map(|_| ()));
         let parts = parts.semijoin(unpinned.clone().map(|(case, _)| case).distinct());
-        let prepares = move |case: BoundCase| {
-            let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
-            Some(Action { key, stage, work: Work::Prepare(case) })
-        };
+        let prepares = self.prepares_case(index);
         self.recall_labelled(keyed, holding.clone(), prepares.clone());
         if asks {
             self.recall_unlabelled(index, all.clone(), holding.clone());
         }
+        if let Some([adopted, _]) = &adopted {
+            self.recall_adopted(adopted.clone(), holding.clone(), prepares.clone());
+        }
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let unpinned_cases = unpinned.clone();
+        let with_labels = prepares.clone();
         let wanted = unpinned.join(parts.clone()).flat_map(move |(_, (case, part))| {
             if part == Part::Test {
                 return None;
             }
-            Some((prepares(case)?, part))
+            Some((with_labels(case)?, part))
         });
+        let admits = Admits::new(all, unpinned_cases, parts.clone(), train);
         let wanted = match asks {
-            true => {
-                wanted.concat(self.unlabelled(index, all, unlabelled, unpinned_cases, parts.clone(), train))
-            }
+            true => wanted.concat(self.unlabelled(index, admits.of(unlabelled))),
             false => wanted,
+        };
+        let (wanted, pending) = match adopted {
+            Some([adopted, pending]) => {
+                let adopted = admits.of(adopted);
+                let adopted = adopted.flat_map(move |case| Some((prepares(case)?, Part::Unlabelled)));
+                (wanted.concat(adopted), Some(admits.of(pending)))
+            }
+            None => (wanted, None),
         };
         let candidates = wanted.clone().map(|(action, part)| {
             let case = action.work.series().map_or_else(Arc::default, |series| series.key.clone());
@@ -75,8 +93,20 @@ impl<'s> Built<'s, '_> {
         // Failures to prepare are rejects of their own; here they only leave the dataset.
         self.act(wanted);
         let tested = parts.filter(|(_, part)| *part == Part::Test).map(|placed| (placed, Some(None)));
-        let fresh = datasets(prepared.concat(tested));
+        let mut placed = prepared.concat(tested);
+        if let Some(pending) = pending {
+            placed = placed.concat(pending.map(|case| ((case.series.key.clone(), Part::Unlabelled), None)));
+        }
+        let fresh = datasets(placed);
         let pinned = pins.map(|(_, pin)| (pin.key, Arc::new(pin.stands().collect())));
+        let fresh = match start {
+            None => fresh.map(|members| (members, None)),
+            // Nothing is trained before it is there.
+            Some(start) => fresh
+                .map(|members| ((), members))
+                .join(start)
+                .map(|(_, (members, start))| (members, Some(start.model))),
+        };
         self.model(index, fresh, pinned);
     }
 
@@ -118,13 +148,14 @@ impl<'s> Built<'s, '_> {
     }
 
     /// The model of a complete dataset, or the pinned one.
-    fn model(&mut self, index: usize, fresh: Rows<'s, Arc<Vec<Member>>>, pinned: Rows<'s, (Digest, Parts)>) {
+    fn model(&mut self, index: usize, fresh: Rows<'s, Fresh>, pinned: Rows<'s, (Digest, Parts)>) {
         let (recipe, stage, name) =
             (keys::recipe(self.plan, index), StageId::at(index), self.names[index].clone());
-        let wanted = fresh.map(move |members| {
-            let key = keys::train(recipe, &members);
+        let wanted = fresh.map(move |(members, start)| {
+            let key = keys::train(recipe, &members, start);
             let parts: BTreeMap<String, Part> = parts_of(&members).collect();
-            (Action { key, stage, work: Work::Train(members) }, Arc::new(parts))
+            let work = Work::Train { members, start: start.into_iter().collect() };
+            (Action { key, stage, work }, Arc::new(parts))
         });
         let name_of = name.clone();
         self.outputs.push(pinned.clone().join_core(self.outcomes.clone(), move |_, _, outcome| {

@@ -9,32 +9,64 @@ use crate::operators::models::train::{Part, Split, Train};
 use crate::pipeline::StageId;
 use crate::store::Pin;
 
-impl<'s> Built<'s, '_> {
-    /// The preparation of every case without labels whose patient is neither validated nor tested on, nor judged as
-    /// one who is new: scans of such a patient would teach what is then judged. Nothing is wanted before it is known
-    /// where labelled patients stand.
-    pub(super) fn unlabelled(
-        &self,
-        index: usize,
+/// Which cases that nobody has drawn a training may learn from.
+pub(super) struct Admits<'s> {
+    /// There is a row once it is known where labelled patients stand.
+    known: Rows<'s, ()>,
+    /// Patients who are judged.
+    judged: Rows<'s, Arc<str>>,
+}
+
+impl<'s> Admits<'s> {
+    /// Those whose patient is neither validated nor tested on, nor judged as one who is new: scans of such a patient would
+    /// teach what is then judged. There are none before it is known where labelled patients stand.
+    pub fn new(
         all: Rows<'s, (Arc<str>, BoundCase)>,
-        unlabelled: Rows<'s, (Arc<str>, BoundCase)>,
         labelled: Rows<'s, (Arc<str>, BoundCase)>,
         parts: Rows<'s, (Arc<str>, Part)>,
         train: &Train,
-    ) -> Rows<'s, (Action, Part)> {
+    ) -> Self {
         let known = parts.clone().map(|_| ()).distinct();
         let patients = labelled.join(parts);
         let judged = patients.flat_map(|(_, (case, part))| {
             let judged = matches!(part, Part::Validation | Part::Test);
             judged.then(|| case.series.patient.clone())
         });
-        let judged = judged.concat(judged_anyhow(all, train)).distinct();
-        let prepares = self.prepares_scan(index);
-        let admitted = unlabelled
+        Self { known, judged: judged.concat(judged_anyhow(all, train)).distinct() }
+    }
+
+    /// Those of these cases.
+    pub fn of(&self, cases: Rows<'s, (Arc<str>, BoundCase)>) -> Rows<'s, BoundCase> {
+        let admitted = cases
             .map(|(_, case)| ((), case))
-            .semijoin(known)
+            .semijoin(self.known.clone())
             .map(|(_, case)| (case.series.patient.clone(), case));
-        admitted.antijoin(judged).map(move |(_, case)| (prepares(case), Part::Unlabelled))
+        admitted.antijoin(self.judged.clone()).map(|(_, case)| case)
+    }
+}
+
+impl<'s> Built<'s, '_> {
+    /// The preparation of cases without labels.
+    pub(super) fn unlabelled(&self, index: usize, admitted: Rows<'s, BoundCase>) -> Rows<'s, (Action, Part)> {
+        let prepares = self.prepares_scan(index);
+        admitted.map(move |case| (prepares(case), Part::Unlabelled))
+    }
+
+    /// What cases came to that a kept model has learned from by masks in the place of labels, as far as these are what
+    /// they were then.
+    pub(super) fn recall_adopted(
+        &mut self,
+        adopted: Rows<'s, (Arc<str>, BoundCase)>,
+        pins: Rows<'s, ((), Pin)>,
+        prepares: impl Fn(BoundCase) -> Option<Action> + 'static,
+    ) {
+        let seen = pins.flat_map(|(_, pin)| {
+            let may =
+                pin.parts.into_iter().filter(|(_, part)| part.is_none_or(|part| part == Part::Unlabelled));
+            may.map(|(case, _)| Arc::<str>::from(case)).collect::<Vec<_>>()
+        });
+        let recalled = adopted.semijoin(seen.distinct());
+        self.recall(recalled.flat_map(move |(_, case)| prepares(case)));
     }
 
     /// What cases came to that a kept model has learned from without labels, whether they have some now or not.

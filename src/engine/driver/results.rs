@@ -168,6 +168,7 @@ impl Driver {
                 continue;
             }
             let pin = Pin { key, parts: seen_by(members).collect() };
+            self.began.extend(action.work.models().first().map(|model| (key, *model)));
             if !retrain {
                 self.keep(action.stage, pin.clone(), outcome.clone());
             }

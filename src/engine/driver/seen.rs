@@ -150,6 +150,11 @@ impl Driver {
             .collect()
     }
 
+    /// The stages of trainings whose model is kept.
+    pub fn holds(&self) -> impl Iterator<Item = StageId> + '_ {
+        self.kept.keys().copied()
+    }
+
     /// Trainings whose model is kept.
     pub fn kept(&self) -> Vec<Kept> {
         let kept = |(stage, pin): (&StageId, &Pin)| {

@@ -16,7 +16,7 @@ use crate::engine::rows::Desired;
 use crate::engine::session::losses::Losses;
 use crate::executor::work::Action;
 use crate::operators::registry::Stage;
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, StageId};
 use crate::store::Store;
 
 /// What one stage would do.
@@ -123,12 +123,15 @@ impl Foresee<'_> {
             }
         }
         forecast.cases = counted.len();
+        let held: BTreeSet<usize> = self.driver.holds().map(StageId::place).collect();
         for (index, stage) in self.plan.stages.iter().enumerate() {
             let after = |input: Option<&usize>| {
                 input.and_then(|input| pending.get(input)).cloned().unwrap_or_default()
             };
             let (mut follow, from) = match &stage.stage {
-                Stage::Mask(_) | Stage::Paint(_) => (after(stage.inputs.first()), stage.inputs.first()),
+                Stage::Mask(_) | Stage::Paint(_) | Stage::Crf(_) => {
+                    (after(stage.inputs.first()), stage.inputs.first())
+                }
                 Stage::Combine(_) => {
                     let follows = |input: &&usize| !after(Some(input)).is_empty();
                     let cases = stage.inputs.iter().flat_map(|input| after(Some(input))).collect();
@@ -146,7 +149,17 @@ impl Foresee<'_> {
                 // The training itself, once its cases are prepared.
                 Stage::Train(_) => {
                     let prepares = after(Some(&index)).iter().any(|case| !case.is_empty());
-                    (if prepares { BTreeSet::from([Arc::default()]) } else { BTreeSet::new() }, None)
+                    // Or once there is the model that it begins with, or the masks that it learns from.
+                    let start = self.plan.start(index);
+                    let start =
+                        start.and_then(|start| stage.references.values().flatten().find(|at| **at == start));
+                    let adopt = self.plan.adopting(self.plan.samples(index).0);
+                    let masks = adopt.and_then(|adopt| self.plan.stages[adopt].inputs.get(1));
+                    let masks = masks.filter(|_| !held.contains(&index));
+                    let mut before = [start, masks].into_iter().flatten();
+                    let from = before.find(|at| pending.contains_key(at)).filter(|_| !prepares);
+                    let follows = prepares || from.is_some();
+                    (if follows { BTreeSet::from([Arc::default()]) } else { BTreeSet::new() }, from)
                 }
                 _ => continue,
             };

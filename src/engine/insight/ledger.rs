@@ -166,7 +166,7 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<OperatorUsed> {
 fn before(plan: &Plan, stage: usize, stages: &mut Vec<usize>) {
     let inputs = &plan.stages[stage].inputs;
     let count = if let Stage::Channels(_) = plan.stages[stage].stage { inputs.len() } else { 1 };
-    for &input in inputs.iter().take(count).rev() {
+    for &input in inputs.iter().skip(plan.takes_cases_from(stage)).take(count).rev() {
         stages.push(input);
         before(plan, input, stages);
     }

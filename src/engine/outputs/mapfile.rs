@@ -101,7 +101,9 @@ fn inferences(plan: &Plan, stage: usize) -> Vec<usize> {
     while let Some(index) = open.pop() {
         match &plan.stages[index].stage {
             Stage::Infer(_) if !found.contains(&index) => found.push(index),
-            Stage::Mask(_) | Stage::Paint(_) | Stage::Combine(_) => open.extend(&plan.stages[index].inputs),
+            Stage::Mask(_) | Stage::Paint(_) | Stage::Combine(_) | Stage::Crf(_) => {
+                open.extend(&plan.stages[index].inputs)
+            }
             _ => {}
         }
     }

@@ -58,7 +58,8 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
 fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> Vec<String> {
     let mut notes = Vec::new();
     for stage in &plan.stages {
-        let Stage::Infer(_) = stage.stage else { continue };
+        // What a training waits for is another one's model.
+        let (Stage::Infer(_) | Stage::Train(_)) = stage.stage else { continue };
         if stages.contains_key(&stage.name) {
             continue;
         }

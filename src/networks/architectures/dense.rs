@@ -78,6 +78,61 @@ impl Dense {
         Ok(UnetOutput { logits, attention: Vec::new(), auxiliary: Vec::new() })
     }
 
+    /// Logits, and the features of the finest level that they are made from, on the input's grid.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] for a network whose features nobody asks for.
+    pub fn with_features(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+    ) -> Result<(UnetOutput, Tensor), NetworkError> {
+        match self {
+            Self::Residual(residual) => residual.with_features(weights, input, mode),
+            Self::Vnet(vnet) => {
+                let (logits, features) = vnet.with_features(weights, input, mode)?;
+                Ok((UnetOutput { logits, attention: Vec::new(), auxiliary: Vec::new() }, features))
+            }
+            Self::Unet(_) | Self::Own(..) => Err(NetworkError::Config {
+                field: "strategy".to_owned(),
+                message: "a network of `variant` \"vnet\" or \"residual\" expected, whose features are told"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Logits where channels on the way down are left out, so large a share of them; which ones follows from a number.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] for a network that has no such form.
+    pub fn with_channels_dropped(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+        dropped: (f64, u64),
+    ) -> Result<Tensor, NetworkError> {
+        match self {
+            Self::Vnet(vnet) => vnet.with_channels_dropped(weights, input, mode, dropped),
+            _ => Err(NetworkError::Config {
+                field: "strategy".to_owned(),
+                message: "a network of `variant` \"vnet\" expected, whose channels can be left out"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Whether channels on its way down can be left out.
+    pub fn drops_channels(&self) -> bool {
+        matches!(self, Self::Vnet(_))
+    }
+
+    /// Whether it tells the features that logits are made from.
+    pub fn tells_features(&self) -> bool {
+        matches!(self, Self::Residual(_) | Self::Vnet(_))
+    }
+
     /// How attention maps are supervised, and by which network's grids, where they are.
     pub fn supervision(&self) -> Option<(&Unet, Supervision)> {
         match self {

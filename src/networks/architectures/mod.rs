@@ -9,6 +9,8 @@ use super::tensors::weights::{Layout, Weights};
 pub mod config;
 pub(in crate::networks) mod critic;
 pub(in crate::networks) mod dense;
+#[cfg(test)]
+mod golden;
 pub mod rcnn;
 pub(in crate::networks) mod residual;
 pub mod unet;

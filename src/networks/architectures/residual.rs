@@ -126,6 +126,19 @@ impl Residual {
     /// # Errors
     /// [`NetworkError::Shape`] for another number of axes or channels, or an empty axis.
     pub fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<UnetOutput, NetworkError> {
+        self.with_features(weights, input, mode).map(|(output, _)| output)
+    }
+
+    /// The same, and the features of the finest level on the way up, before the last norm: on the input's grid.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn with_features(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+    ) -> Result<(UnetOutput, Tensor), NetworkError> {
         let size = spatial(input, self.config.in_channels)?;
         let mut x = self.stem.forward(weights, &pad_to(input, self.config.multiple())?)?;
         let mut skips = Vec::with_capacity(self.encoder.len());
@@ -152,7 +165,8 @@ impl Residual {
         auxiliary.reverse();
         let (norm, point) = &self.head;
         let logits = point.forward(weights, &activated(norm.as_ref(), weights, &x, mode)?)?;
-        Ok(UnetOutput { logits: crop(logits, size)?, attention: Vec::new(), auxiliary })
+        let output = UnetOutput { logits: crop(logits, size)?, attention: Vec::new(), auxiliary };
+        Ok((output, crop(x, size)?))
     }
 }
 

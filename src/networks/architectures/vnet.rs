@@ -7,6 +7,7 @@ use super::config::{Head, UnetConfig};
 use super::unet::{crop, pad_to, spatial};
 use crate::networks::NetworkError;
 use crate::networks::blocks::convolution::Step;
+use crate::networks::blocks::dropout::draw;
 use crate::networks::blocks::mode::Mode;
 use crate::networks::blocks::unit::{Convolution, Unit};
 use crate::networks::tensors::weights::{Layout, Weights};
@@ -120,12 +121,42 @@ impl Vnet {
     }
 }
 
-impl Architecture for Vnet {
-    fn layout(&self) -> &Layout {
-        &self.layout
+impl Vnet {
+    /// Logits, and the features of the finest level on the way up, which they are made from: both on the input's grid.
+    ///
+    /// # Errors
+    /// [`NetworkError::Shape`] for another number of axes or channels, or an empty axis.
+    pub(in crate::networks) fn with_features(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+    ) -> Result<(Tensor, Tensor), NetworkError> {
+        self.passed(weights, input, mode, None)
     }
 
-    fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
+    /// Logits where so large a share of the channels of each level on the way down is left out, and the others make up for it;
+    /// which ones follows from `key`.
+    ///
+    /// # Errors
+    /// As [`with_features`](Self::with_features).
+    pub(in crate::networks) fn with_channels_dropped(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+        dropped: (f64, u64),
+    ) -> Result<Tensor, NetworkError> {
+        self.passed(weights, input, mode, Some(dropped)).map(|(logits, _)| logits)
+    }
+
+    fn passed(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+        dropped: Option<(f64, u64)>,
+    ) -> Result<(Tensor, Tensor), NetworkError> {
         let size = spatial(input, self.config.in_channels)?;
         let mut x = pad_to(input, self.config.multiple())?;
         let mut skips = Vec::with_capacity(self.encoder.len());
@@ -136,16 +167,46 @@ impl Architecture for Vnet {
             };
             skips.push(x.shallow_clone());
         }
+        if let Some((rate, key)) = dropped {
+            for (level, skip) in (0..).zip(&mut skips) {
+                *skip = without_channels(skip, rate, draw(key, level))?;
+            }
+            x = skips.last().map_or(x, Tensor::shallow_clone);
+        }
         skips.pop();
         for ((up, level), skip) in self.up.iter().zip(&self.decoder).zip(skips.iter().rev()) {
             let both = Tensor::f_cat(&[skip, &up.forward(weights, &x, mode)?], 1)?;
             x = level.forward(weights, &both, mode)?;
         }
+        let features = x.shallow_clone();
         let (level, point) = &self.head;
         if let Some(level) = level {
             x = level.forward(weights, &x, mode)?;
         }
-        crop(point.forward(weights, &x)?, size)
+        Ok((crop(point.forward(weights, &x)?, size)?, crop(features, size)?))
+    }
+}
+
+/// `[N, C, …]` with a share of the channels of each sample left out.
+fn without_channels(x: &Tensor, rate: f64, key: u64) -> Result<Tensor, NetworkError> {
+    let (samples, channels) = match x.size()[..] {
+        [samples, channels, ..] => (samples, channels),
+        _ => return Ok(x.shallow_clone()),
+    };
+    let kept = |place: i64| (draw(key, place as u64) >> 11) as f64 / (1u64 << 53) as f64 >= rate;
+    let factor = |place: i64| if kept(place) { 1.0 / (1.0 - rate) } else { 0.0 };
+    let factors: Vec<f64> = (0..samples * channels).map(factor).collect();
+    let factors = Tensor::f_from_slice(&factors)?.f_view([samples, channels, 1, 1, 1])?;
+    Ok(x.f_mul(&factors.f_to_kind(x.kind())?.f_to_device(x.device())?)?)
+}
+
+impl Architecture for Vnet {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn forward(&self, weights: &Weights, input: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
+        self.with_features(weights, input, mode).map(|(logits, _)| logits)
     }
 }
 

@@ -1,12 +1,17 @@
 //! What a training minimises, and by which figures it is judged: all that the loop knows of networks.
 
 pub mod adversarial;
+pub mod copy_paste;
 mod counts;
 pub mod detection;
+pub mod embedding;
 mod gate;
+mod halves;
+pub mod mean_teacher;
 pub mod regions;
 pub mod strategy;
 pub mod supervised;
+pub mod unimatch;
 
 use tch::{Kind, Tensor};
 
@@ -31,6 +36,11 @@ pub trait Objective: Send + Sync {
     /// Who learns. The first is the model: its weights are kept, judged and written; the others are there for its
     /// training alone. They may not change while a training goes on.
     fn learners(&self) -> Vec<Pupil>;
+
+    /// Learners that no loss moves, and that follow the first one: after each step they are a running mean of its weights.
+    fn followers(&self) -> Vec<Follower> {
+        Vec::new()
+    }
 
     /// What the model's card says of the first learner.
     fn network(&self) -> &NetworkConfig;
@@ -92,6 +102,16 @@ pub struct Pupil {
     pub layout: Layout,
     /// How it steps, where not as the training's settings say.
     pub rule: Option<Rule>,
+}
+
+/// A learner whose weights are the running mean of the first one's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Follower {
+    /// Its place among the learners; it has the first one's tensors.
+    pub place: usize,
+    /// The share of the mean that stays at each step, 0 to 1; in the first steps less, so that nothing of the numbers
+    /// that it began with is kept.
+    pub decay: f64,
 }
 
 /// A learner in the midst of its training.

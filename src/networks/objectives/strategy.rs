@@ -8,30 +8,108 @@ use serde::{Deserialize, Serialize};
 pub enum Strategy {
     /// Beside a critic, and on cases that nobody has drawn.
     Adversarial(AdversarialSettings),
+    /// Features of one label lie together, of cases that nobody has drawn as well.
+    Embedding(EmbeddingSettings),
+    /// In agreement with the running mean of its own weights.
+    MeanTeacher(MeanTeacherSettings),
+    /// On boxes of one scan in another.
+    CopyPaste(CopyPasteSettings),
+    /// On what it is sure of, seen otherwise.
+    Unimatch(UnimatchSettings),
 }
 
 impl Strategy {
     /// Whether samples that nobody has drawn take part.
     pub fn asks_for_unlabelled(&self) -> bool {
-        let Self::Adversarial(settings) = self;
-        settings.asks_for_unlabelled()
+        match self {
+            Self::Adversarial(settings) => settings.asks_for_unlabelled(),
+            Self::Embedding(settings) => settings.weight > 0.0,
+            Self::MeanTeacher(settings) => settings.weight > 0.0,
+            Self::CopyPaste(_) | Self::Unimatch(_) => true,
+        }
     }
 
     /// Whether a validation has a say in when voxels that nobody drew begin to count.
     pub fn waits_for_validation(&self) -> bool {
-        let Self::Adversarial(settings) = self;
-        settings.waits_for_validation()
+        match self {
+            Self::Adversarial(settings) => settings.waits_for_validation(),
+            Self::Embedding(_) | Self::MeanTeacher(_) | Self::CopyPaste(_) | Self::Unimatch(_) => false,
+        }
     }
 
-    /// What does not go together in it: a field, and what is wrong with it.
-    pub fn problem(&self) -> Option<(&'static str, String)> {
-        let Self::Adversarial(settings) = self;
+    /// What does not go together in it: a field, what is wrong with it, and a remedy.
+    pub fn problem(&self) -> Option<(&'static str, String, &'static str)> {
+        let Self::Adversarial(settings) = self else { return None };
         (settings.critic == CriticKind::Cnn && settings.semi > 0.0).then(|| {
             let message =
                 "a critic of voxels expected beside `semi`: one of samples says nothing of a region";
-            ("semi", message.to_owned())
+            ("semi", message.to_owned(), "let `critic` be \"fcn\", or `semi` 0")
         })
     }
+
+    /// Whether it learns from the features that a network's logits are made from.
+    pub fn asks_for_features(&self) -> bool {
+        matches!(self, Self::Embedding(_))
+    }
+
+    /// Whether it leaves channels of a network out.
+    pub fn drops_channels(&self) -> bool {
+        matches!(self, Self::Unimatch(_))
+    }
+}
+
+/// Training on what a network is sure of, seen otherwise (Yang et al., CVPR 2023).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnimatchSettings {
+    /// The probability from which on the network is sure of a voxel.
+    pub threshold: f64,
+    /// The weight of what nobody has drawn.
+    pub weight: f64,
+    /// The share of all steps after which it counts.
+    pub start: f64,
+    /// The share of channels that is left out.
+    pub drop: f64,
+    /// How far intensities are changed.
+    pub strength: f64,
+}
+
+/// Training whose features of one label lie together (Baur et al., MICCAI 2017).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EmbeddingSettings {
+    /// The weight of the features' loss.
+    pub weight: f64,
+    /// The distance beyond which features of unequal labels are far enough from each other.
+    pub margin: f64,
+    /// How many voxels of each class and sample take part.
+    pub voxels: usize,
+}
+
+/// Training in agreement with a running mean (Tarvainen and Valpola, NeurIPS 2017).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MeanTeacherSettings {
+    /// The share of the mean that stays at each step.
+    pub decay: f64,
+    /// The weight of agreement, once it has risen.
+    pub weight: f64,
+    /// The share of all steps over which it rises.
+    pub ramp: f64,
+    /// The deviation of the noise that samples are shown with.
+    pub noise: f64,
+}
+
+/// Training on boxes of one scan in another (Bai et al., CVPR 2023).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CopyPasteSettings {
+    /// The share of the mean that stays at each step.
+    pub decay: f64,
+    /// The weight of what nobody has drawn.
+    pub weight: f64,
+    /// The share of each axis that the box has.
+    pub share: f64,
+    /// The share of all steps after which mixtures are learned from.
+    pub start: f64,
+    /// Whether only the largest component of what the teacher finds counts, of each label.
+    pub largest_component: bool,
 }
 
 /// What a critic says something of.

@@ -109,14 +109,39 @@ impl Supervised {
         input: &Tensor,
         mode: Mode,
     ) -> Result<UnetOutput, NetworkError> {
-        let UnetOutput { logits, attention, auxiliary } = self.network.forward(weights, input, mode)?;
-        let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
-        let auxiliary = auxiliary.iter().map(|logits| logits.f_to_kind(Kind::Float));
-        Ok(UnetOutput {
-            logits: logits.f_to_kind(Kind::Float)?,
-            attention: attention.collect::<Result<_, _>>()?,
-            auxiliary: auxiliary.collect::<Result<_, _>>()?,
-        })
+        in_32_bits(self.network.forward(weights, input, mode)?)
+    }
+
+    /// The same, and the features that logits are made from.
+    pub(super) fn with_features(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+    ) -> Result<(UnetOutput, Tensor), NetworkError> {
+        let (output, features) = self.network.with_features(weights, input, mode)?;
+        Ok((in_32_bits(output)?, features.f_to_kind(Kind::Float)?))
+    }
+
+    /// Logits in 32 bits where channels of the network are left out.
+    pub(super) fn with_channels_dropped(
+        &self,
+        weights: &Weights,
+        input: &Tensor,
+        mode: Mode,
+        dropped: (f64, u64),
+    ) -> Result<Tensor, NetworkError> {
+        Ok(self.network.with_channels_dropped(weights, input, mode, dropped)?.f_to_kind(Kind::Float)?)
+    }
+
+    /// Whether channels of the network can be left out.
+    pub(super) fn drops_channels(&self) -> bool {
+        self.network.drops_channels()
+    }
+
+    /// Whether the network tells its features.
+    pub(super) fn tells_features(&self) -> bool {
+        self.network.tells_features()
     }
 
     /// The losses of what a forward pass gave: the whole first, which moves the network.
@@ -129,6 +154,17 @@ impl Supervised {
         losses.extend(told.map(|(name, value)| Loss { name: name.to_owned(), value, moves: None }));
         Ok(losses)
     }
+}
+
+fn in_32_bits(output: UnetOutput) -> Result<UnetOutput, NetworkError> {
+    let UnetOutput { logits, attention, auxiliary } = output;
+    let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
+    let auxiliary = auxiliary.iter().map(|logits| logits.f_to_kind(Kind::Float));
+    Ok(UnetOutput {
+        logits: logits.f_to_kind(Kind::Float)?,
+        attention: attention.collect::<Result<_, _>>()?,
+        auxiliary: auxiliary.collect::<Result<_, _>>()?,
+    })
 }
 
 impl Objective for Supervised {

@@ -110,6 +110,59 @@ pub(in crate::networks) fn read<H: DeserializeOwned>(
     Ok((header, named))
 }
 
+/// Tensors of anybody's file.
+pub(in crate::networks) struct Imported {
+    /// On the CPU, in 32 bits.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Tensors that had another number of bits, by their type.
+    pub rounded: BTreeMap<String, usize>,
+    /// The names of those that hold whole numbers or words.
+    pub passed: Vec<String>,
+}
+
+/// How pickled weights become a file of numbers.
+pub const CONVERSION: &str = "convert it once, with PyTorch and the package `safetensors`: \
+     import torch; from safetensors.torch import save_file; \
+     w = torch.load(\"IN\", map_location=\"cpu\", weights_only=True); w = w.get(\"state_dict\", w.get(\"model\", w)); \
+     save_file({k: v.clone().contiguous() for k, v in w.items() if torch.is_tensor(v)}, \"OUT.safetensors\")";
+
+/// Whether bytes begin as pickled weights do: a ZIP archive, or a pickle of protocol 2 and later.
+fn is_pickled(bytes: &[u8]) -> bool {
+    // Behind the length of its header, which may be any, a safetensors file goes on with a brace.
+    let begins = bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]);
+    begins && bytes.get(8) != Some(&b'{')
+}
+
+/// The tensors of a file whoever wrote it, floats of any number of bits in 32.
+pub(in crate::networks) fn import(bytes: &[u8], file: &str) -> Result<Imported, NetworkError> {
+    if is_pickled(bytes) {
+        let message =
+            "numbers in a safetensors file expected, pickled weights found, which are a program".to_owned();
+        return Err(refuse(file, message, CONVERSION));
+    }
+    let (mut tensors, mut rounded, mut passed) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for (name, view) in SafeTensors::deserialize(bytes).map_err(|error| damaged(file, &error))?.tensors() {
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F64 => Kind::Double,
+            _ => {
+                passed.push(name);
+                continue;
+            }
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect();
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
+        if kind != Kind::Float {
+            *rounded.entry(format!("{:?}", view.dtype())).or_default() += 1;
+        }
+        tensors.insert(name, tensor.f_to_kind(Kind::Float)?);
+    }
+    passed.sort_unstable();
+    Ok(Imported { tensors, rounded, passed })
+}
+
 fn refuse(file: &str, message: String, hint: &str) -> NetworkError {
     NetworkError::File { file: file.to_owned(), message, hint: hint.to_owned() }
 }

@@ -77,6 +77,11 @@ impl Layout {
         Buffer(self.buffers.len() - 1)
     }
 
+    /// All tensors: parameters, then buffers.
+    pub(in crate::networks) fn declared(&self) -> impl Iterator<Item = &Declared> {
+        self.parameters.iter().chain(&self.buffers)
+    }
+
     /// Numbers in all parameters.
     pub fn parameter_count(&self) -> i64 {
         self.parameters.iter().map(Declared::count).sum()

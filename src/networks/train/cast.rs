@@ -6,6 +6,7 @@ use super::Counts;
 use super::rule::Rule;
 use super::settings::{Task, TrainSettings};
 use crate::networks::objectives::{Objective, Pupil, Recorded};
+use crate::networks::start::{Loaded, Start};
 use crate::networks::tensors::weights::Order;
 use crate::networks::{Device, NetworkError};
 
@@ -35,24 +36,33 @@ pub(in crate::networks) struct Cast {
     pub digest: Digest,
     /// Of the first weights.
     pub seed: u64,
+    /// What of given weights the model begins with.
+    pub loaded: Option<Loaded>,
     /// Where.
     pub device: Device,
 }
 
 impl Cast {
-    /// For so many samples to train and to validate on.
+    /// For so many samples to train and to validate on, and for weights to begin with.
     pub fn new(
         objective: &dyn Objective,
         settings: &TrainSettings,
         task: &Task,
         samples: Counts,
+        start: Option<&Start>,
         device: Device,
     ) -> Result<Self, NetworkError> {
         let (pupils, recorded) = (pupils(objective, settings), objective.figures());
         refuse_unclear(&pupils, &recorded)?;
-        let digest = digest(objective, &pupils, settings, task, samples, device)?;
+        let mut digest = digest(objective, &pupils, settings, task, samples, device)?;
+        let mut loaded = None;
+        if let Some(start) = start {
+            let (model, _) = pupils.first().ok_or_else(no_model)?;
+            loaded = Some(start.compare(&model.layout)?);
+            digest = Digest::of_parts([&digest.0[..], b"start", &start.digest().0]);
+        }
         let sums = sums(&pupils, &recorded);
-        Ok(Self { pupils, recorded, sums, digest, seed: settings.seed, device })
+        Ok(Self { pupils, recorded, sums, digest, seed: settings.seed, loaded, device })
     }
 }
 

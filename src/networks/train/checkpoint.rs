@@ -15,6 +15,7 @@ use super::optimizer::Optimizer;
 use super::rule::Rule;
 use super::sums::Sums;
 use crate::networks::objectives::Pupil;
+use crate::networks::start::{Loaded, Start};
 use crate::networks::tensors::file;
 use crate::networks::tensors::weights::Weights;
 use crate::networks::{Device, Figure, NetworkError};
@@ -107,6 +108,17 @@ pub(in crate::networks) struct State {
     pub best: (Tensor, Tensor),
 }
 
+/// What of given weights a training began with, as figures before its first step.
+fn begun(loaded: &Loaded) -> impl Iterator<Item = Figure> + use<> {
+    loaded.figures().into_iter().map(|(name, value)| Figure {
+        step: 0,
+        epoch: 0,
+        split: "train".to_owned(),
+        name: name.to_owned(),
+        value,
+    })
+}
+
 /// What a learner's tensors are called behind: nothing for the first one's, as there was one alone for long.
 fn prefix(place: usize, name: &str) -> String {
     if place == 0 { String::new() } else { format!("{name}/") }
@@ -114,12 +126,15 @@ fn prefix(place: usize, name: &str) -> String {
 
 impl State {
     /// The state before the first step.
-    pub fn new(cast: &Cast) -> Result<Self, NetworkError> {
+    pub fn new(cast: &Cast, start: Option<&Start>) -> Result<Self, NetworkError> {
         let mut learners = Vec::with_capacity(cast.pupils.len());
         for (place, (Pupil { name, layout, .. }, rule)) in (0_u64..).zip(&cast.pupils) {
             // Each begins with numbers of its own.
             let seed = cast.seed.wrapping_add(place);
             let weights = Weights::seeded(layout, seed, tch::Kind::Float, cast.device)?;
+            if let Some(start) = start.filter(|_| place == 0) {
+                start.give(&weights)?;
+            }
             let optimizer = Optimizer::new(&rule.optimizer, weights.flat())?;
             learners.push(Trainee { name: name.clone(), weights, optimizer, pending: None });
         }
@@ -130,7 +145,7 @@ impl State {
             batch: 0,
             step: 0,
             sums: Sums::of(cast.sums.iter().cloned()),
-            figures: Vec::new(),
+            figures: cast.loaded.iter().flat_map(begun).collect(),
             rested: BTreeMap::new(),
         };
         Ok(Self { progress, learners, best })

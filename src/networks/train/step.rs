@@ -10,8 +10,8 @@ use super::checkpoint::{Saver, State};
 use super::feed::{Beside, Fit, Portion};
 use super::optimizer::clipped;
 use super::{Observer, Training, permutation};
-use crate::networks::objectives::{Batch, Learner, Loss, Moment, Recorded, Teaches};
-use crate::networks::tensors::scalar::times;
+use crate::networks::objectives::{Batch, Follower, Learner, Loss, Moment, Recorded, Teaches};
+use crate::networks::tensors::scalar::{scale, times};
 use crate::networks::tensors::weights::Weights;
 
 /// The most samples that an error names.
@@ -202,6 +202,9 @@ impl Training<'_> {
             state.progress.sums.add(&named(GRADIENT_NORM, place, &name), norm);
             state.progress.sums.count(&named(STEPS, place, &name));
         }
+        for Follower { place, decay } in self.objective.followers() {
+            follow(state, place, decay)?;
+        }
         state.progress.step += 1;
         Ok(())
     }
@@ -226,6 +229,26 @@ impl Training<'_> {
         let (step, epoch) = (state.progress.step, state.progress.epoch);
         NetworkError::NotFinite { what, value, step, epoch, samples: names.join(", ") }
     }
+}
+
+/// Brings a follower's numbers, running statistics included, nearer to the model's: the mean of as many steps as there
+/// were, and from when `decay` keeps more on a running one.
+fn follow(state: &State, place: usize, decay: f64) -> Result<(), NetworkError> {
+    let (Some(model), Some(follower)) = (state.learners.first(), state.learners.get(place)) else {
+        return Ok(());
+    };
+    let stays = decay.min(1.0 - 1.0 / (state.progress.step as f64 + 1.0));
+    tch::no_grad(|| {
+        for (own, other) in [
+            (follower.weights.flat(), model.weights.flat()),
+            (follower.weights.flat_buffers(), model.weights.flat_buffers()),
+        ] {
+            let mut own = own.shallow_clone();
+            scale(&mut own, stays)?;
+            let _ = own.f_add_(&times(other, 1.0 - stays)?)?;
+        }
+        Ok(())
+    })
 }
 
 /// For each learner the sum of the losses that move it; none where nothing does.

@@ -107,6 +107,10 @@ impl Training<'_> {
                 }
             }
         }
+        // Who follows steps by no rate.
+        if self.objective.followers().iter().any(|follower| follower.place == place) {
+            return;
+        }
         let rate = rule.rate(state.progress.step.saturating_sub(1), self.steps());
         push(state, "train", &of(LEARNING_RATE), rate);
         if steps > 0 {

@@ -1,5 +1,6 @@
 //! Scans and labels to cases on a grid, with intensities as a network expects them.
 
+pub mod adopt;
 pub mod assemble;
 pub mod channels;
 pub mod clip;
@@ -34,4 +35,5 @@ pub const ENTRIES: &[Entry] = &[
     clip::ENTRY,
     percentiles::ENTRY,
     histogram_match::ENTRY,
+    adopt::ENTRY,
 ];

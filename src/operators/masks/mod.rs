@@ -3,6 +3,7 @@
 pub mod closing;
 pub mod combine;
 pub mod connected_components;
+pub mod crf;
 pub mod fill_holes;
 pub mod labels_as_masks;
 pub mod largest_component;
@@ -22,6 +23,7 @@ pub const ENTRIES: &[Entry] = &[
     opening::ENTRY,
     connected_components::ENTRY,
     combine::ENTRY,
+    crf::ENTRY,
     labels_as_masks::ENTRY,
     paint::ENTRY,
 ];

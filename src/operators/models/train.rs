@@ -3,16 +3,19 @@
 mod fields;
 mod networks;
 mod split;
+mod start;
 mod strategy;
 mod training;
 
 use serde::Deserialize;
 
-use crate::networks::TrainSettings;
+use crate::networks::architectures::config::Variant;
+use crate::networks::{NetworkConfig, TrainSettings};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec, is_default};
 use fields::FIELDS;
 pub use split::{Assigned, FoldIs, Named, Part, Share, Split, Stratify, Subject};
+pub use start::Begin;
 pub(in crate::operators) use training::NAME;
 pub use training::{Enough, Operation, Retrain, Train};
 
@@ -47,10 +50,12 @@ struct Declared {
     running: Operation,
     split: Split,
     retrain: Retrain,
+    #[serde(default)]
+    start: Option<start::Declared>,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let Declared { settings, running, split, retrain } = crate::operators::read_config(config)?;
+    let Declared { settings, running, split, retrain, start } = crate::operators::read_config(config)?;
     let (split, mut problems) = match split.checked() {
         Ok(split) => (Some(split), Vec::new()),
         Err(problems) => (None, problems),
@@ -65,16 +70,19 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     problems.extend(schedule_problem(&settings, config));
     problems.extend(length_problem(&settings, config));
     problems.extend(retrain_problem(&settings, retrain));
-    if let Some((field, message)) = settings.strategy.and_then(|strategy| strategy.problem()) {
-        problems.push(FieldProblem::new(
-            &format!("strategy.{field}"),
-            message,
-            "let `critic` be \"fcn\", or `semi` 0",
-        ));
+    if let Some((field, message, hint)) = settings.strategy.and_then(|strategy| strategy.problem()) {
+        problems.push(FieldProblem::new(&format!("strategy.{field}"), message, hint));
     }
+    problems.extend(features_problem(&settings));
     problems.extend(split.as_ref().and_then(|split| waiting_problem(&settings, split)));
+    let start = start.map(start::begin).transpose().unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     match split {
-        Some(split) if problems.is_empty() => Ok(Stage::Train(Train { settings, running, split, retrain })),
+        Some(split) if problems.is_empty() => {
+            Ok(Stage::Train(Train { settings, running, split, retrain, start }))
+        }
         _ => Err(problems),
     }
 }
@@ -99,6 +107,28 @@ fn waiting_problem(settings: &TrainSettings, split: &Split) -> Option<FieldProbl
         "cases to validate on expected, by which unlabelled voxels begin to count; the split has none";
     let hint = "let `split` have `validation`; without it `least_dice = 0`, `least_label_dice = 0` and a number as `gamma`";
     Some(FieldProblem::new("strategy", message, hint))
+}
+
+/// A strategy that learns from features, of a network that does not tell them.
+fn features_problem(settings: &TrainSettings) -> Option<FieldProblem> {
+    let strategy = settings.strategy?;
+    let variant = match settings.network.resolve(1, 2) {
+        Ok(NetworkConfig::Unet(config)) => Some(config.variant),
+        Ok(_) => None,
+        // It is refused for itself.
+        Err(_) => return None,
+    };
+    let told = matches!(variant, Some(Variant::Vnet | Variant::Residual));
+    let message = match () {
+        () if strategy.asks_for_features() && !told => {
+            "a network of `variant` \"vnet\" or \"residual\" expected beside `embedding`, another one found"
+        }
+        () if strategy.drops_channels() && variant != Some(Variant::Vnet) => {
+            "a network of `variant` \"vnet\" expected beside `unimatch`, another one found"
+        }
+        () => return None,
+    };
+    Some(FieldProblem::new("strategy", message, "e.g. `variant = \"vnet\"`"))
 }
 
 /// Whether a field has another value than when it is left out.
@@ -200,6 +230,7 @@ mod tests {
             "steps",
             "sample_attention",
             "strategy",
+            "start",
         ];
         let operational = ["checkpoint_every", "readers", "tensorboard", "deterministic", "retrain"];
         let kept = semantic(FIELDS, &defaults());
@@ -283,8 +314,10 @@ mod tests {
         };
         let asdnet = |critic: &str, semi: f64| {
             let mut strategy: serde_json::Value = json!({ "type": "adversarial" });
-            let crate::operators::spec::FieldKind::Tagged([(_, fields)]) = strategy::STRATEGY.kind else {
-                panic!("one kind of strategy")
+            let crate::operators::spec::FieldKind::Tagged([("adversarial", fields), ..]) =
+                strategy::STRATEGY.kind
+            else {
+                panic!("a critic expected")
             };
             for field in *fields {
                 let Default::Json(text) = field.default else { panic!("{} has no default", field.name) };

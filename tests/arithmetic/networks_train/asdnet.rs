@@ -9,7 +9,7 @@ use tomoflow::networks::{Extensions, Sources, Strategy, train_on};
 use super::*;
 
 /// Boxes that nobody has drawn, other ones than those that somebody has.
-struct Undrawn(usize);
+pub(super) struct Undrawn(pub usize);
 
 impl SampleSource for Undrawn {
     fn len(&self) -> usize {
@@ -25,7 +25,7 @@ impl SampleSource for Undrawn {
 }
 
 /// A small SVNet with sample attention beside a small critic; voxels count from the second half of the training on.
-fn asdnet(changes: serde_json::Value) -> TrainSettings {
+pub(super) fn asdnet(changes: serde_json::Value) -> TrainSettings {
     let mut strategy = json!({
         "type": "adversarial", "critic": "fcn", "critic_width": 2, "critic_rate": 1e-3, "adversarial": 0.03,
         "semi": 0.3, "gamma": 0.2, "start": 0.3, "least_dice": 0.0, "least_label_dice": 0.0,
@@ -71,7 +71,7 @@ fn undisturbed(settings: &TrainSettings, undrawn: usize) -> (Trained, u64) {
     (trained, watch.steps.into_inner())
 }
 
-fn values(trained: &Trained, name: &str) -> Vec<f64> {
+pub(super) fn values(trained: &Trained, name: &str) -> Vec<f64> {
     trained.figures.iter().filter(|figure| figure.name == name).map(|figure| figure.value).collect()
 }
 

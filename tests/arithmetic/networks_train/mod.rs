@@ -6,6 +6,7 @@ mod learners;
 mod nested;
 mod own;
 mod resuming;
+mod taught;
 mod whole;
 
 use std::collections::BTreeMap;

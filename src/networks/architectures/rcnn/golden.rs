@@ -12,7 +12,7 @@ use super::*;
 use crate::networks::{Device, set_threads};
 
 /// Numbers from 0 to below 1 that follow from a name, as the script makes them.
-fn uniform(name: &str, shape: &[i64]) -> Tensor {
+pub(in crate::networks) fn uniform(name: &str, shape: &[i64]) -> Tensor {
     let hash = |value: u64, byte: u8| (value ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
     let start = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, hash);
     let mixed = |value: u64| {

@@ -9,7 +9,7 @@ mod deformable;
 mod find;
 mod found;
 #[cfg(test)]
-mod golden;
+pub(in crate::networks) mod golden;
 mod heads;
 mod layers;
 mod look;

@@ -1,6 +1,7 @@
 //! What a training can be told.
 
 use super::networks::{LOSS, NETWORK};
+use super::start::START;
 use super::strategy::STRATEGY;
 use crate::operators::spec::{Default, Field, FieldKind, Role};
 
@@ -265,6 +266,7 @@ pub(super) const FIELDS: &[Field] = &[
          segmented well counts less (Nie et al. 2018, β = 2). With 0 all count alike.",
     ),
     STRATEGY,
+    START,
     operational(
         "checkpoint_every",
         FieldKind::Duration,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::split::Split;
+use super::start::Begin;
 use crate::networks::TrainSettings;
+use crate::operators::models::origin::ModelFile;
 
 /// The type's name.
 pub(in crate::operators) const NAME: &str = "train";
@@ -85,9 +87,16 @@ pub struct Train {
     pub split: Split,
     /// Whether anew when cases change.
     pub retrain: Retrain,
+    /// What it begins with; none where with numbers of its own.
+    pub start: Option<Begin>,
 }
 
 impl Train {
+    /// The files that it begins with; none where with a stage's model, or with numbers of its own.
+    pub fn start_files(&self) -> &[ModelFile] {
+        self.start.as_ref().map_or(&[], |start| start.source.files())
+    }
+
     /// Whether cases without labels take part.
     pub fn asks_for_unlabelled(&self) -> bool {
         self.settings.strategy.is_some_and(|strategy| strategy.asks_for_unlabelled())
