@@ -14,6 +14,7 @@ mod load;
 pub mod maps;
 mod need;
 mod observer;
+mod overlapping;
 mod pool;
 pub mod reach;
 mod slot;

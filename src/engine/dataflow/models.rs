@@ -26,7 +26,11 @@ impl<'s> Built<'s, '_> {
         let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
         let stage = StageId::at(index);
         let all = self.cases[&view].clone();
-        let labelled = self.wholly_labelled(index, all.clone());
+        let partly = train.learns_partly();
+        let labelled = match partly {
+            true => all.clone().filter(|(_, case)| case.labels.is_some()),
+            false => self.wholly_labelled(index, all.clone()),
+        };
         let unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
         let asks = train.asks_for_unlabelled();
         let without = asks.then(|| learnable(all.clone(), unlabelled.clone(), pins.clone(), train));
@@ -46,7 +50,9 @@ impl<'s> Built<'s, '_> {
         let parts = self.split(index, split, train, unpinned.clone().map(|_| ()));
         let parts = parts.semijoin(unpinned.clone().map(|(case, _)| case).distinct());
         let prepares = move |case: BoundCase| {
-            let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
+            let (scan, labels) = (chain.scan(&case), chain.labels(&case)?);
+            let key =
+                if partly { keys::prepare_in_part(scan, labels) } else { keys::prepare(scan, Some(labels)) };
             Some(Action { key, stage, work: Work::Prepare(case) })
         };
         self.recall_labelled(keyed, holding.clone(), prepares.clone());
@@ -109,7 +115,8 @@ impl<'s> Built<'s, '_> {
             let name = |label: &u16| names.get(usize::from(*label).wrapping_sub(1)).cloned();
             let absent: Vec<String> = labels.absent.iter().filter_map(name).collect();
             let message = format!("a truth for every label expected, none for {}", absent.join(", "));
-            let hint = "the case is not trained on; ask for fewer labels, or set `absent = \"empty\"` at their source";
+            let hint = "the case is not trained on; ask for fewer labels, set `absent = \"empty\"` at their source, or \
+                        `partly_labelled = \"learn\"` at the training";
             let reject = Reject::new("PARTLY_LABELLED", message, hint);
             let (case, stage) = (Some(key.to_string()), stage.clone());
             Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 1 }))

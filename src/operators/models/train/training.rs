@@ -85,9 +85,27 @@ pub struct Train {
     pub split: Split,
     /// Whether anew when cases change.
     pub retrain: Retrain,
+    /// What becomes of cases in which nobody looked for some labels.
+    pub partly_labelled: PartlyLabelled,
+}
+
+/// What becomes of cases in which nobody looked for some labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartlyLabelled {
+    /// They are not trained on.
+    #[default]
+    LeaveOut,
+    /// They teach what was looked for.
+    Learn,
 }
 
 impl Train {
+    /// Whether cases that lack some labels take part.
+    pub fn learns_partly(&self) -> bool {
+        self.partly_labelled == PartlyLabelled::Learn
+    }
+
     /// Whether cases without labels take part.
     pub fn asks_for_unlabelled(&self) -> bool {
         self.settings.strategy.is_some_and(|strategy| strategy.asks_for_unlabelled())
