@@ -121,7 +121,8 @@ impl MaskArtifact {
             return Err(damaged());
         }
         let (mut values, area) = (LabelMap::zeros(geometry.clone()), self.size[1] * self.size[2]);
-        let (mut sets, mut known): (Vec<Vec<u16>>, HashMap<(u16, u16), u16>) = Default::default();
+        let mut sets: Vec<Vec<u16>> = Vec::new();
+        let mut known: HashMap<(u16, u16), u16> = HashMap::new();
         let mut scratch = vec![0u16; area];
         for (slice, runs) in values.voxels_mut().chunks_mut(area.max(1)).zip(&self.slices) {
             for (label, run) in runs {

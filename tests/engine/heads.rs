@@ -155,9 +155,10 @@ fn heads_are_trained_kept_mended_and_written_one_by_one() {
         let own = rows.filter(|row| row["label_name"] == label && row["case"] == "s0");
         own.map(|row| row["area_mm2"].as_f64().unwrap()).sum()
     };
-    let voxels =
-        |label: &str| inside(&place, &format!("s0.{label}.nii.gz")).iter().filter(|own| **own).count();
-    assert_eq!(["organ", "lesion"].map(area), ["organ", "lesion"].map(|label| voxels(label) as f64));
+    let voxels = |place: &Workplace, label: &str| {
+        inside(place, &format!("s0.{label}.nii.gz")).iter().filter(|own| **own).count()
+    };
+    assert_eq!(["organ", "lesion"].map(area), ["organ", "lesion"].map(|label| voxels(&place, label) as f64));
     // Files of another run would lie where these do.
     let live = place.tables();
     place.text = place.text.rewrite("path = \"masks\"", "path = \"masks_anew\"");
@@ -173,12 +174,11 @@ fn heads_are_trained_kept_mended_and_written_one_by_one() {
     assert!(figures.any(|row| (row["value"].as_f64().unwrap() - judged).abs() < 1e-6), "{judged}");
 
     // A higher threshold leaves less, of the label that it is for.
-    let before = ["organ", "lesion"].map(voxels);
+    let before = ["organ", "lesion"].map(|label| voxels(&place, label));
     place.text = place.text.rewrite("model = \"net\"", "model = \"net\"\nthreshold = { organ = 0.95 }");
     let summary = place.run();
     assert_eq!((summary.trained, summary.rejected), (0, 0), "{summary}");
-    let after = ["organ", "lesion"]
-        .map(|label| inside(&place, &format!("s0.{label}.nii.gz")).iter().filter(|own| **own).count());
+    let after = ["organ", "lesion"].map(|label| voxels(&place, label));
     assert!(after[0] < before[0] && after[1] == before[1], "{before:?} {after:?}");
     place.text = place.text.rewrite("threshold = { organ = 0.95 }\n", "");
     assert_eq!(place.run().actions_run, 0);
