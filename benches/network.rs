@@ -276,6 +276,8 @@ fn settings(precision: Precision) -> TrainSettings {
         precision,
         weights: Keep::Last,
         regions: false,
+        activation: tomoflow::networks::Activation::Softmax,
+        class_weights: std::collections::BTreeMap::new(),
         validate: Validate::Samples,
         sample_attention: 0.0,
         strategy: None,

@@ -8,6 +8,7 @@ use tomoflow_connectors::{Geometry, LabelMap, Real, Reject, RunLength, Scan};
 use crate::operators::samples::dataset::CaseBox;
 use crate::operators::value::{Case, Detections, Mask, Metric};
 use crate::store::FigureRow;
+use crate::voxels::ignored::{IGNORED, IGNORED_CLASS};
 
 /// A mask as runs: for each slice, its labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct MaskArtifact {
     pub size: [usize; 3],
     /// For each slice, label and runs, by label; empty slices are empty lists.
     pub slices: Vec<Vec<(u16, RunLength)>>,
+    /// Whether each label stands by itself, so that they may overlap: a mark behind the rest says so.
+    #[serde(skip)]
+    pub overlaps: bool,
 }
 
 impl MaskArtifact {
@@ -33,17 +37,23 @@ impl MaskArtifact {
                 present.into_iter().map(|label| (label, RunLength::encode(slice, label))).collect()
             })
             .collect();
-        Self { label_names: mask.label_names.to_vec(), size, slices }
+        Self { label_names: mask.label_names.to_vec(), size, slices, overlaps: false }
     }
 
     /// The mask on a grid of the same size.
     ///
     /// # Errors
-    /// `DAMAGED_ARTIFACT` when the runs do not fit the grid.
+    /// `DAMAGED_ARTIFACT` when the runs do not fit the grid, `OVERLAPPING_MASKS` where labels may overlap.
     pub fn on(&self, geometry: &Geometry) -> Result<Mask, Reject> {
         let damaged = || damaged("mask", "its runs do not fit the scan's grid");
         if self.size != geometry.size || self.slices.len() != self.size[0] {
             return Err(damaged());
+        }
+        if self.overlaps {
+            let message = "a mask with one label a voxel expected, one whose labels may overlap found";
+            let hint = "masks of `activation = \"sigmoid\"` are mended, evaluated and written label by label, and not put \
+                        together with others";
+            return Err(Reject::new("OVERLAPPING_MASKS", message, hint));
         }
         let mut labels = LabelMap::zeros(geometry.clone());
         let area = self.size[1] * self.size[2];
@@ -71,9 +81,12 @@ pub struct PreparedArtifact {
     pub channels: Vec<String>,
     /// The boxes of things on the grid's slices, where these were marked by boxes.
     pub boxes: Option<Vec<CaseBox>>,
+    /// The labels that nobody looked for, from 1 on.
+    pub unknown: Vec<u8>,
 }
 
-/// The names of channels stand behind it, where there are several, and behind them boxes, where there are such.
+/// The names of channels stand behind it, where there are several; and behind them boxes and the labels that nobody looked
+/// for, where there are such.
 #[derive(Serialize, Deserialize)]
 struct PreparedHeader {
     geometry: Geometry,
@@ -87,19 +100,28 @@ impl PreparedArtifact {
     /// # Errors
     /// When it has a label beyond 255 (networks have fewer classes).
     pub fn encode(case: &Case, boxes: Option<&[CaseBox]>) -> Result<Vec<u8>, Reject> {
+        Self::encode_partly(case, boxes, &[])
+    }
+
+    /// The same of a case in which nobody looked for some labels.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_partly(case: &Case, boxes: Option<&[CaseBox]>, unknown: &[u8]) -> Result<Vec<u8>, Reject> {
         let header = PreparedHeader {
             geometry: case.scan.geometry().clone(),
             label_names: case.label_names.to_vec(),
             labelled: case.labels.is_some(),
         };
         let mut header = encode(&header)?;
-        let several = case.channel_count() > 1;
-        if several || boxes.is_some() {
+        let (several, more) = (case.channel_count() > 1, boxes.is_some() || !unknown.is_empty());
+        if several || more {
             let names: &[String] = if several { case.channel_names() } else { &[] };
             header.extend(encode(&names)?);
         }
-        if let Some(boxes) = boxes {
-            header.extend(encode(&boxes)?);
+        if more {
+            header.extend(encode(&(boxes, unknown))?);
+        }
         }
         let per_voxel = 1 + 4 * case.channel_count();
         let mut bytes = Vec::with_capacity(8 + header.len() + case.scan.voxels().len() * per_voxel);
@@ -108,7 +130,12 @@ impl PreparedArtifact {
         for value in case.scans().flat_map(|scan| scan.voxels()) {
             bytes.extend(value.to_le_bytes());
         }
+        let ignores = case.label_names.len() < usize::from(IGNORED_CLASS);
         for &label in case.labels.iter().flat_map(|labels| labels.voxels()) {
+            if label == IGNORED && ignores {
+                bytes.push(IGNORED_CLASS);
+                continue;
+            }
             let label = u8::try_from(label).map_err(|_| {
                 Reject::new("LABEL_TOO_LARGE", format!("labels up to 255 expected, {label} found"), "")
             })?;
@@ -128,11 +155,14 @@ impl PreparedArtifact {
         let (header, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
         let (header, names): (PreparedHeader, &[u8]) =
             postcard::take_from_bytes(header).map_err(|_| damaged())?;
-        let (channels, boxes): (Vec<String>, &[u8]) = match names.is_empty() {
+        let (channels, more): (Vec<String>, &[u8]) = match names.is_empty() {
             true => (Vec::new(), &[]),
             false => postcard::take_from_bytes(names).map_err(|_| damaged())?,
         };
-        let boxes = if boxes.is_empty() { None } else { Some(decode("prepared case", boxes)?) };
+        let (boxes, unknown) = match more.is_empty() {
+            true => (None, Vec::new()),
+            false => decode("prepared case", more)?,
+        };
         let voxels = header.geometry.voxels();
         let bytes = voxels.saturating_mul(4).saturating_mul(channels.len().max(1));
         let (scan, labels) = rest.split_at_checked(bytes).ok_or_else(damaged)?;
@@ -147,6 +177,7 @@ impl PreparedArtifact {
             labels: header.labelled.then(|| labels.into()),
             channels,
             boxes,
+            unknown,
         })
     }
 
@@ -296,6 +327,9 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(PreparedArtifact::decode(&bytes[..end]).unwrap_err().code, "DAMAGED_ARTIFACT");
         }
+        let partly =
+            PreparedArtifact::decode(&PreparedArtifact::encode_partly(&case, None, &[1]).unwrap()).unwrap();
+        assert_eq!(partly, PreparedArtifact { unknown: vec![1], ..back });
         let other = Case { scan: Arc::new(Scan::new(grid(), vec![7.0; 12]).unwrap()), ..case.clone() };
         let names: Arc<[String]> = ["a".to_owned(), "b".to_owned()].into();
         let both = Case::of_channels(vec![case.clone(), other], names.clone()).unwrap();

@@ -1,6 +1,7 @@
 //! The thread of one device: it keeps models resident, applies them and trains them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -10,7 +11,7 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 
 use super::artifact::{PreparedArtifact, encode};
 use super::boxes::{self, Detectors};
-use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, network, put};
+use super::ending::{bit_bytes, cancelled, finish, guarded, mask_bytes, misplaced, network, put};
 use super::job::{Finished, Job};
 use super::lessons;
 use super::line::{DeviceJob, JobLine};
@@ -20,7 +21,7 @@ use super::model_files::unchanged;
 use super::observer::{Board, Watch};
 use super::slot::{Busy, Slot};
 use super::starting;
-use super::unseen::{alone, never_drawn, never_judged, too_small};
+use super::unseen::{alone, counts_wholly, never_drawn, never_judged, too_small, unknown};
 use super::work::{Action, Member, Work};
 use crate::networks::objectives::Objective;
 use crate::networks::objectives::detection::Detection;
@@ -40,6 +41,7 @@ use crate::operators::samples::view::{Input, View};
 use crate::operators::value::{Case, listed};
 use crate::pipeline::{PlannedStage, StageId};
 use crate::store::Outcome;
+use crate::voxels::ignored::IGNORED_CLASS;
 
 /// Models kept on the device at once.
 const RESIDENT: usize = 2;
@@ -74,10 +76,10 @@ pub fn run(context: &Context, device: Device, line: &JobLine, report: &Sender<Fi
             let action = busy.job.action.clone();
             match result {
                 // The way back to the original grid needs no device: the next case may start.
-                Ok(Step::Segmented(case, found, names)) => {
+                Ok(Step::Segmented(case, found, gives)) => {
                     let (context, report) = (context.clone(), report.clone());
                     rayon::spawn(move || {
-                        let result = guarded(&action, || back_on_grid(&context, &case, found, &names));
+                        let result = guarded(&action, || back_on_grid(&context, &case, found, &gives));
                         drop(busy);
                         finish(&report, action, result, started);
                     });
@@ -137,10 +139,10 @@ impl Models<'_> {
         let action = action.clone();
         let found = guarded(&action, || self.infer(&action, cases.iter().map(|(.., case)| case)));
         match found {
-            Ok((found, names)) => {
+            Ok((found, gives)) => {
                 let steps = cases.into_iter().zip(found);
                 let step =
-                    |((place, _, case), found)| (place, Ok(Step::Segmented(case, found, names.clone())));
+                    |((place, _, case), found)| (place, Ok(Step::Segmented(case, found, gives.clone())));
                 steps.map(step).collect()
             }
             Err(_) if cases.len() > 1 => {
@@ -150,12 +152,13 @@ impl Models<'_> {
         }
     }
 
-    /// Classes and maps of cases, and the names of the labels.
+    /// Classes and maps of cases, and the labels that they are of.
     fn infer<'c>(
         &mut self,
         action: &Action,
         cases: impl Iterator<Item = &'c Case>,
-    ) -> Result<(Vec<Segmented>, Vec<String>), Reject> {
+    ) -> Result<(Vec<Segmented>, Gives), Reject> {
+        let context = self.context;
         let Stage::Infer(infer) = &self.context.plan.stages[action.stage.place()].stage else {
             return Err(misplaced());
         };
@@ -165,6 +168,7 @@ impl Models<'_> {
         if keep.attention && !model.attends() {
             return Err(without_attention());
         }
+        of_these_regions(context, action.stage.place(), model)?;
         let options = InferOptions { keep, ..infer.options };
         let cases: Vec<&Case> = cases.collect();
         for case in &cases {
@@ -177,7 +181,7 @@ impl Models<'_> {
             .map(|(voxels, case)| Volume { voxels, size: case.scan.size() })
             .collect();
         let found = model.segment_together(&volumes, &options).map_err(network)?;
-        Ok((found, model.label_names().to_vec()))
+        Ok((found, Gives { names: model.label_names().to_vec(), overlaps: model.activation().overlaps() }))
     }
 
     /// A model, loaded unless it is there.
@@ -202,8 +206,59 @@ impl Models<'_> {
 }
 
 enum Step {
-    Segmented(Case, Segmented, Vec<String>),
+    Segmented(Case, Segmented, Gives),
     Done(Outcome),
+}
+
+/// The labels that a model gives.
+#[derive(Clone)]
+struct Gives {
+    names: Vec<String>,
+    /// Whether each has a bit of its own.
+    overlaps: bool,
+}
+
+/// Refuses a model that learned labels as regions which the pipeline's labels of these names are not.
+fn of_these_regions(context: &Context, stage: usize, model: &Model) -> Result<(), Reject> {
+    let inputs = &context.plan.stages[stage].inputs;
+    let source = inputs.first().and_then(|input| context.plan.label_source(*input));
+    let Some(Stage::Labels(labels)) = source.map(|source| &context.plan.stages[source].stage) else {
+        return Ok(());
+    };
+    if !model.activation().overlaps() {
+        return Ok(());
+    }
+    let here = by_name(&labels.label_names(), &labels.nested());
+    let sorted = |within: Option<&Vec<String>>| {
+        let mut within = within.cloned().unwrap_or_default();
+        within.retain(|name| model.label_names().contains(name));
+        within.sort_unstable();
+        within
+    };
+    for name in labels.label_names().iter().filter(|name| model.label_names().contains(name)) {
+        let (own, wanted) = (sorted(model.regions().get(name)), sorted(here.get(name)));
+        if own != wanted {
+            let words = |within: &[String]| match within.is_empty() {
+                true => "no other".to_owned(),
+                false => within.join(", "),
+            };
+            let message = format!(
+                "a model whose `{name}` holds {} expected, as the pipeline's labels do, one whose `{name}` holds {} found",
+                words(&wanted),
+                words(&own)
+            );
+            let hint = "declare the labels as those of the training, or give the model's label another name";
+            return Err(Reject::new("REGIONS_DIFFER", message, hint));
+        }
+    }
+    Ok(())
+}
+
+/// Labels that hold others, each with these, by name.
+fn by_name(names: &[String], nested: &[Vec<u16>]) -> BTreeMap<String, Vec<String>> {
+    let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
+    let held = names.iter().zip(nested).filter(|(_, within)| !within.is_empty());
+    held.map(|(outer, within)| (outer.clone(), within.iter().filter_map(name).collect())).collect()
 }
 
 /// Refuses a case of other channels than the model was trained on.
@@ -235,13 +290,14 @@ fn back_on_grid(
     context: &Context,
     case: &Case,
     found: Segmented,
-    names: &[String],
+    Gives { names, overlaps }: &Gives,
 ) -> Result<Outcome, Reject> {
     let Segmented { classes, maps } = found;
     let labels = LabelMap::new(case.scan.geometry().clone(), classes).map_err(|error| {
         Reject::new("NETWORK", error.to_string(), "the network changed the size of its input")
     })?;
-    let mut outcome = put(context, &mask_bytes(case, labels, names)?)?;
+    let bytes = if *overlaps { bit_bytes(case, labels, names)? } else { mask_bytes(case, labels, names)? };
+    let mut outcome = put(context, &bytes)?;
     if maps == Maps::default() {
         return Ok(outcome);
     }
@@ -262,18 +318,22 @@ fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Diges
                 Model::from_safetensors_with(&context.artifact(digest)?, device, extensions).map_err(network)
             };
             let models = digests.iter().map(model).collect::<Result<Vec<_>, _>>()?;
-            return Model::ensemble(models).map_err(network);
+            return Model::ensemble(models)
+                .and_then(|model| model.with_thresholds(&infer.thresholds))
+                .map_err(network);
         }
         ModelSource::Files(files) => files,
     };
     let contents = unchanged(files, ModelSource::content(digests))?;
     let models = files.iter().zip(&contents).map(|(file, bytes)| match file {
         ModelFile::Safetensors { .. } => Model::from_safetensors_with(bytes, device, extensions),
-        ModelFile::Torchscript { path, view, classes, label_names } => {
-            Model::from_torchscript(path, view.clone(), *classes, label_names.clone(), device)
+        ModelFile::Torchscript { path, view, classes, activation, label_names } => {
+            let heads = (*classes, *activation);
+            Model::from_activated(path, view.clone(), heads, label_names.clone(), device)
         }
     });
-    models.collect::<Result<Vec<_>, _>>().and_then(Model::ensemble).map_err(network)
+    let model = models.collect::<Result<Vec<_>, _>>().and_then(Model::ensemble);
+    model.and_then(|model| model.with_thresholds(&infer.thresholds)).map_err(network)
 }
 
 fn load_detector(
@@ -318,7 +378,8 @@ fn train(
     let adopts = context.plan.adopting(prepared).is_some();
     let shown = |part| Shown { part, adopts };
     let (training, names) = dataset(context, view, members, shown(Part::Train))?;
-    let undrawn = never_drawn(&training, &names);
+    let undrawn: Vec<Reject> =
+        never_drawn(&training, &names).into_iter().chain(unknown(&training, &names)).collect();
     let changes: Vec<_> = changes.collect();
     let training = training.augmented(changes.clone());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
@@ -345,6 +406,11 @@ fn train(
         data: Some(data(members)),
         channels: context.plan.channels(prepared),
         things: of_things.collect(),
+        activation: train.settings.activation,
+        regions: match train.settings.activation.overlaps() {
+            true => by_name(&names, &nested(context, prepared)),
+            false => BTreeMap::new(),
+        },
     };
     let names = things.as_ref().map_or(names, Things::names);
     let task = Task { view: training.input().clone(), label_names: names, origin };
@@ -362,6 +428,9 @@ fn train(
     let running = Running { checkpoint, checkpoint_every, readers, device };
     let settings = &train.settings;
     let objective = objective(context, train, &task, prepared)?;
+    if !objective.leaves_out() {
+        counts_wholly([&training, &validation])?;
+    }
     let unlabelled = unlabelled.augmented(changes);
     let sources = Sources { train: &training, unlabelled: Some(&unlabelled), validation: &validation };
     let start = starting::weights(context, train, action.work.models())?;
@@ -395,21 +464,29 @@ fn objective(
         return Ok(Box::new(Detection::new(settings, task).map_err(network)?));
     }
     let objective = Supervised::new(settings, task, &context.plan.extensions).map_err(network)?;
-    let objective = match settings.regions {
-        true => objective.by_regions(regions(context, prepared)?),
-        false => objective,
+    let objective = match (settings.activation.overlaps(), settings.regions) {
+        (true, _) => {
+            let regions = Regions::each(&nested(context, prepared), task.label_names.len());
+            objective.by_regions(regions)
+        }
+        (false, true) => objective.by_regions(regions(context, prepared)?),
+        (false, false) => objective,
     };
     lessons::objective(objective, settings, task).map_err(network)
 }
 
-/// The regions of the labels that a stage's cases have.
-fn regions(context: &Context, stage: usize) -> Result<Regions, Reject> {
+/// For each label of a stage's cases those that it holds.
+fn nested(context: &Context, stage: usize) -> Vec<Vec<u16>> {
     let source = context.plan.label_source(stage);
-    let nested = match source.map(|source| &context.plan.stages[source].stage) {
+    match source.map(|source| &context.plan.stages[source].stage) {
         Some(Stage::Labels(labels)) => labels.nested(),
         _ => Vec::new(),
-    };
-    let regions = Regions::new(&nested);
+    }
+}
+
+/// The regions of the labels that a stage's cases have.
+fn regions(context: &Context, stage: usize) -> Result<Regions, Reject> {
+    let regions = Regions::new(&nested(context, stage));
     if regions.is_empty() {
         let message = "a label that holds another expected for `regions`, none found";
         let hint = "`labels = { liver = [1, 2], lesion = [2] }`, or `holds = { liver = [\"lesion\"] }` at their source";
@@ -469,8 +546,12 @@ fn dataset(
             _ if part == Part::Unlabelled => {
                 PreparedCase::undrawn(digest.short(), size, spacing_mm, prepared.scan)?
             }
-            Some(labels) => PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?
-                .marked(prepared.boxes),
+            Some(labels) => {
+                let case = PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?;
+                let case = case.marked(prepared.boxes).without(prepared.unknown.into());
+                // With as many labels as a byte has values the greatest is one of them.
+                if names.len() < usize::from(IGNORED_CLASS) { case.ignoring() } else { case }
+            }
             None => {
                 let message = "samples need labels, a prepared case has none";
                 return Err(Reject::new("NO_LABELS", message, "give it outlines"));

@@ -29,6 +29,16 @@ pub(super) fn mask_bytes(
     artifact::encode(&MaskArtifact::of(&mask))
 }
 
+/// The same of labels with a bit each, which may overlap.
+pub(super) fn bit_bytes(
+    case: &Case,
+    bits: tomoflow_connectors::LabelMap,
+    names: &[String],
+) -> Result<Vec<u8>, Reject> {
+    let bits = if bits.geometry() == &*case.original { bits } else { labels_to_grid(&bits, &case.original)? };
+    MaskArtifact::of_bits(&bits, names).encode()
+}
+
 /// Keeps an action's bytes, which are no figures.
 pub(super) fn put(context: &Context, bytes: &[u8]) -> Result<Outcome, Reject> {
     keep(context, bytes, Arc::default())

@@ -234,6 +234,11 @@ pub fn prepare(scan: Digest, labels: Option<Digest>) -> Digest {
     Digest::of_parts([SCHEMA, b"prepare", &scan.0, labels])
 }
 
+/// The key of a case that a training learns from though nobody may have looked for some labels.
+pub fn prepare_in_part(scan: Digest, labels: Digest) -> Digest {
+    Digest::of_parts([SCHEMA, b"prepare in part 1", &scan.0, &labels.0])
+}
+
 /// The key of the volume of labels.
 pub fn volume(labels: Digest) -> Digest {
     Digest::of_parts([SCHEMA, b"volume 1", &labels.0])

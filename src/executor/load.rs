@@ -9,7 +9,7 @@ use tomoflow_connectors::dicom::{FileStat, ShortError};
 use tomoflow_connectors::rtstruct::Form;
 use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, ShortScan, dicom};
 
-use super::artifact::{self, MaskArtifact, PreparedArtifact};
+use super::artifact::{MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
 use super::truth::Truth;
 use super::work::{Beside, BoundCase, LabelRow, Other, ScanForm, SeriesRow, SliceList, SliceRow};
@@ -20,6 +20,7 @@ use crate::operators::source::{DrawnOn, LabelPart, LabelsAt, LabelsIn, Planes, S
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
 use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
+use crate::voxels::ignored::IGNORED;
 
 /// Where content lies now. A renamed file changes this, and no row.
 pub trait Lookup: Send + Sync {
@@ -95,6 +96,8 @@ pub struct Context {
     pub bytes_read: Arc<AtomicU64>,
     /// What the labels of the action at hand lack, by name, in the order in which it was found.
     pub told: Arc<Mutex<Vec<Reject>>>,
+    /// Where cases may lack some labels: which ones the case at hand lacks, from 1 on. Else such a case is refused.
+    pub unknown: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 impl Context {
@@ -231,7 +234,11 @@ impl Context {
     pub fn assembled(&self, stage: usize, row: &BoundCase) -> Result<Case, Reject> {
         let geometry = Geometry::from(&row.series.grid);
         let (scans, padding) = self.scan(stage, &row.series, &geometry)?;
-        let truth = row.labels.as_ref().map(|labels| self.truth(&row.series, labels)).transpose()?;
+        let truth = row.labels.as_ref().map(|labels| match &self.unknown {
+            None => self.truth(&row.series, labels),
+            Some(unknown) => self.truth_in_part(&row.series, labels, unknown),
+        });
+        let truth = truth.transpose()?;
         let (labels, label_names) = match truth {
             Some(truth) => (Some(truth.labels), truth.label_names),
             None => (None, Arc::from([])),
@@ -333,6 +340,45 @@ impl Context {
         Err(Reject::new("PARTLY_LABELLED", message, hint))
     }
 
+    /// The same, with all labels and their numbers, where nobody need have drawn all of them: those that nobody did are
+    /// put down.
+    ///
+    /// # Errors
+    /// As [`Context::truth`], where nobody drew any of them or where they are more than a byte can number.
+    fn truth_in_part(
+        &self,
+        series: &SeriesRow,
+        labels: &LabelRow,
+        unknown: &Mutex<Vec<u8>>,
+    ) -> Result<Mask, Reject> {
+        let Truth { mask, absent } = self.partial_truth(series, labels)?;
+        if absent.is_empty() {
+            return Ok(mask);
+        }
+        let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
+            return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
+        };
+        let names = source.label_names();
+        if absent.len() >= names.len() || names.len() > usize::from(u8::MAX) {
+            let message = format!("a label drawn expected, none of {} found", absent.join(", "));
+            return Err(Reject::new("PARTLY_LABELLED", message, "the case has nothing to learn from"));
+        }
+        let number = |name: &String| names.iter().position(|known| known == name).map(|place| place + 1);
+        let numbers: Vec<u16> =
+            mask.label_names.iter().map(|name| number(name).unwrap_or(0) as u16).collect();
+        let all = |label: &u16| match label.checked_sub(1) {
+            _ if *label == IGNORED => IGNORED,
+            Some(place) => numbers.get(usize::from(place)).copied().unwrap_or(0),
+            None => 0,
+        };
+        let voxels = mask.labels.voxels().iter().map(all).collect();
+        let labels = LabelMap::new(mask.labels.geometry().clone(), voxels)
+            .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), ""))?;
+        let lacking = absent.iter().filter_map(number).map(|label| label as u8).collect();
+        *unknown.lock().unwrap_or_else(PoisonError::into_inner) = lacking;
+        Ok(Mask { labels: Arc::new(labels), label_names: names.into() })
+    }
+
     /// The same, where it is enough to know which labels nobody drew.
     ///
     /// # Errors
@@ -418,8 +464,15 @@ impl Context {
     /// # Errors
     /// When the artifact is gone or damaged.
     pub fn mask(&self, series: &SeriesRow, mask: Digest) -> Result<Mask, Reject> {
-        let artifact: MaskArtifact = artifact::decode("mask", &self.artifact(mask)?)?;
-        artifact.on(&Geometry::from(&series.grid))
+        self.found(mask)?.on(&Geometry::from(&series.grid))
+    }
+
+    /// What was found, as it is kept.
+    ///
+    /// # Errors
+    /// When the artifact is gone or damaged.
+    pub fn found(&self, mask: Digest) -> Result<MaskArtifact, Reject> {
+        MaskArtifact::decode(&self.artifact(mask)?)
     }
 
     /// An artifact's bytes.

@@ -16,6 +16,7 @@ pub mod maps;
 mod model_files;
 mod need;
 mod observer;
+mod overlapping;
 mod pool;
 pub mod reach;
 mod refine;

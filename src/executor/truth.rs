@@ -2,19 +2,38 @@
 
 use std::sync::Arc;
 
-use tomoflow_connectors::{LabelMap, Reject};
+use tomoflow_connectors::{Geometry, LabelMap, Reject};
 
+use super::artifact::MaskArtifact;
 use crate::metrics::State;
 use crate::operators::registry::Evaluator;
 use crate::operators::scores::regions;
 use crate::operators::source::{Drawing, DrawnBox};
 use crate::operators::value::{Mask, Metric};
+use crate::voxels::ignored::IGNORED;
 
 /// The code of a training none of whose cases has a voxel of a label.
 pub const NEVER_DRAWN: &str = "LABEL_NEVER_DRAWN";
 
 /// The code of a validation none of whose samples has a voxel of a label that its cases have.
 pub const NEVER_JUDGED: &str = "LABEL_NEVER_JUDGED";
+
+/// What was found of a case.
+pub enum Found<'a> {
+    /// One label a voxel.
+    Mask(Mask),
+    /// Labels that may overlap, on a grid.
+    Overlapping(&'a MaskArtifact, &'a Geometry),
+}
+
+impl Found<'_> {
+    fn label_names(&self) -> &[String] {
+        match self {
+            Self::Mask(mask) => &mask.label_names,
+            Self::Overlapping(found, _) => &found.label_names,
+        }
+    }
+}
 
 /// What was drawn of a case.
 #[derive(Clone, Debug)]
@@ -48,7 +67,10 @@ impl Truth {
                 *number = kept.len() as u16;
             }
         }
-        let number = |label: &u16| numbers.get(usize::from(*label)).copied().unwrap_or(0);
+        let number = |label: &u16| match *label {
+            IGNORED => IGNORED,
+            label => numbers.get(usize::from(label)).copied().unwrap_or(0),
+        };
         let renumbered = |own: &DrawnBox| DrawnBox { label: number(&own.label), ..*own };
         let boxes =
             drawn.boxes.map(|boxes| boxes.iter().map(renumbered).filter(|own| own.label > 0).collect());
@@ -66,16 +88,22 @@ impl Truth {
     pub fn compare(
         &self,
         evaluator: &dyn Evaluator,
-        mask: &Mask,
+        mask: &Found<'_>,
         nested: &[(String, Vec<String>)],
     ) -> Result<Vec<Metric>, Reject> {
-        let asked = |name: &&String| mask.label_names.contains(name);
+        let asked = |name: &&String| mask.label_names().contains(name);
         if !self.absent.is_empty() && !self.mask.label_names.iter().any(|name| asked(&name)) {
             let message =
                 format!("labels of the mask drawn expected, none of {} found", self.absent.join(", "));
             return Err(Reject::new("PARTLY_LABELLED", message, "give the case a file for each label"));
         }
-        let mut found = regions::evaluate(evaluator, mask, &self.mask, nested)?;
+        let mut found = match mask {
+            Found::Mask(mask) => regions::evaluate(evaluator, mask, &self.mask, nested)?,
+            Found::Overlapping(found, grid) => {
+                let layer = |name: &str| found.layer(name, grid);
+                regions::evaluate_each(evaluator, (&found.label_names, &layer), &self.mask, nested)?
+            }
+        };
         let first = found.first().map(|metric| metric.label.clone());
         let figures: Vec<Metric> =
             found.iter().filter(|metric| Some(&metric.label) == first.as_ref()).cloned().collect();
@@ -94,8 +122,6 @@ impl Truth {
 
 #[cfg(test)]
 mod tests {
-    use tomoflow_connectors::Geometry;
-
     use super::*;
 
     fn drawn(voxels: [u16; 4], absent: &[u16]) -> Truth {

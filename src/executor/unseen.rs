@@ -59,6 +59,43 @@ pub(super) fn never_judged(validation: &Dataset, names: &[String], seed: u64) ->
     Ok(missed.map(tell).collect())
 }
 
+/// The code of labels that nobody looked for in some of the cases to train on.
+const UNKNOWN: &str = "LABELS_UNKNOWN";
+
+/// How many of the cases to train on teach nothing of a label, since nobody looked for it there.
+pub(super) fn unknown(training: &Dataset, names: &[String]) -> Option<Reject> {
+    let cases = training.cases();
+    let lacking = |label: u8| cases.iter().filter(|case| case.unknown().contains(&label)).count();
+    let each = names.iter().zip(1..=u8::MAX).map(|(name, label)| (name, lacking(label)));
+    let each: Vec<String> =
+        each.filter(|(_, count)| *count > 0).map(|(name, count)| format!("`{name}` of {count}")).collect();
+    (!each.is_empty()).then(|| {
+        let message = format!(
+            "a truth for every label expected, none for {} of {} cases",
+            each.join(", "),
+            cases.len()
+        );
+        Reject::new(UNKNOWN, message, "these cases teach the other labels alone")
+    })
+}
+
+/// Refuses cases with voxels that nobody labelled, or labels that nobody looked for, of a training that cannot leave
+/// them out.
+pub(super) fn counts_wholly(parts: [&Dataset; 2]) -> Result<(), Reject> {
+    let cases: Vec<_> = parts.iter().flat_map(|part| part.cases()).collect();
+    let partly = cases.iter().filter(|case| !case.counts_wholly()).count();
+    if partly == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "cases that are labelled everywhere expected, {partly} of {} with voxels of `ignore` or unknown labels found",
+        cases.len()
+    );
+    let hint =
+        "a training of boxes or by a `strategy` cannot leave them out; one of voxels without `strategy` does";
+    Err(Reject::new("IGNORED_VOXELS", message, hint))
+}
+
 /// The code of parts of labels that are too small to be things.
 const TOO_SMALL: &str = "PARTS_TOO_SMALL";
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use tomoflow_connectors::{Digest, Geometry, Reject};
+use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject};
 
 use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
 use super::boxes::marked;
@@ -17,6 +17,7 @@ use super::load::Context;
 use super::need;
 use super::refine;
 use super::slot::{Busy, Slot};
+use super::truth::{Found, Truth};
 use super::work::{Action, BoundCase, Work};
 use crate::metrics::State;
 use crate::operators::cases::tally::Tally;
@@ -25,6 +26,7 @@ use crate::operators::scores::evaluate_boxes::Judged;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 use crate::voxels::grid::check_same_size;
+use crate::voxels::ignored::{self, IGNORED, is_labelled};
 use crate::voxels::values;
 
 /// What every thread of the pool has.
@@ -100,13 +102,21 @@ impl Working<'_> {
         let bytes = match &job.action.work {
             Work::Prepare(row) => {
                 let planned = &context.plan.stages[stage];
-                let trains = matches!(planned.stage, Stage::Train(_));
+                let (trains, partly) = match &planned.stage {
+                    Stage::Train(train) => (true, train.learns_partly()),
+                    _ => (false, false),
+                };
+                let unknown = partly.then(Arc::default);
+                let context = Context { unknown: unknown.clone(), ..context.clone() };
                 let case = context.case(if trains { planned.inputs[0] } else { stage }, row)?;
                 if trains {
                     fit_to_train(&case, row.labels.is_some())?;
                 }
                 let marked = if trains { marked(context, row, &case)? } else { None };
-                PreparedArtifact::encode(&case, marked.as_deref())?
+                let unknown = unknown.map(|unknown| {
+                    std::mem::take(&mut *unknown.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+                });
+                PreparedArtifact::encode_partly(&case, marked.as_deref(), &unknown.unwrap_or_default())?
             }
             Work::Measure(row) => {
                 let Stage::Transform(transform) = &context.plan.stages[stage].stage else {
@@ -165,11 +175,16 @@ impl Working<'_> {
             }
             Stage::LabelsAsMasks => {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
-                let drawn = context.partial_truth(&row.series, labels)?;
-                artifact::encode(&MaskArtifact::of(&drawn.mask)).map(Applied::Bytes)
+                let Truth { mask, .. } = context.partial_truth(&row.series, labels)?;
+                artifact::encode(&MaskArtifact::of(&without_ignored(mask)?)).map(Applied::Bytes)
             }
             Stage::Mask(operator) => {
-                let mended = operator.apply(&mask(first()?)?)?;
+                let found = context.found(*first()?)?;
+                let grid = Geometry::from(&row.series.grid);
+                if found.overlaps {
+                    return found.mended(&**operator, &grid)?.encode().map(Applied::Bytes);
+                }
+                let mended = operator.apply(&found.on(&grid)?)?;
                 artifact::encode(&MaskArtifact::of(&mended)).map(Applied::Bytes)
             }
             Stage::Paint(paint) => {
@@ -186,11 +201,17 @@ impl Working<'_> {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
                 let truth = context.partial_truth(&row.series, labels)?;
                 let nested = context.nested(labels);
-                truth.compare(&**evaluator, &mask(first()?)?, &nested).map(Applied::Figures)
+                let (found, grid) = (context.found(*first()?)?, Geometry::from(&row.series.grid));
+                let found = match found.overlaps {
+                    true => Found::Overlapping(&found, &grid),
+                    false => Found::Mask(found.on(&grid)?),
+                };
+                truth.compare(&**evaluator, &found, &nested).map(Applied::Figures)
             }
             Stage::EvaluateBoxes(evaluator) => {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
                 let truth = context.partial_truth(&row.series, labels)?;
+                judged_everywhere(&truth.mask)?;
                 let found = artifact::decode_found(&context.artifact(*first()?)?)?;
                 let Judged { metrics, pools } =
                     evaluator.evaluate(&found, &truth.mask, &truth.absent, truth.boxes.as_deref())?;
@@ -235,6 +256,28 @@ enum Applied {
     ForDevice(Box<Case>),
 }
 
+/// A mask of labels: what nobody labelled nobody found either.
+fn without_ignored(mask: Mask) -> Result<Mask, Reject> {
+    if !ignored::any(mask.labels.voxels()) {
+        return Ok(mask);
+    }
+    let voxels = ignored::as_background(mask.labels.voxels());
+    let labels = LabelMap::new(mask.labels.geometry().clone(), voxels)
+        .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), ""))?;
+    Ok(Mask { labels: Arc::new(labels), ..mask })
+}
+
+/// Refuses a truth that says nothing of some voxels: whether a box there is right nobody knows.
+fn judged_everywhere(truth: &Mask) -> Result<(), Reject> {
+    if !ignored::any(truth.labels.voxels()) {
+        return Ok(());
+    }
+    let message = "a truth of every voxel expected, one with voxels of `ignore` found";
+    let hint =
+        "boxes there are neither right nor wrong; `evaluate` leaves such voxels out, `evaluate_boxes` cannot";
+    Err(Reject::new("IGNORED_VOXELS", message, hint))
+}
+
 /// Refuses a case that a training could not go on with: it alone is left out then.
 fn fit_to_train(case: &Case, labelled: bool) -> Result<(), Reject> {
     if !case.scans().all(|scan| values::all_finite(scan.voxels())) {
@@ -254,7 +297,7 @@ fn fit_to_train(case: &Case, labelled: bool) -> Result<(), Reject> {
     };
     check_same_size("labels", case.scan.size(), labels.size())?;
     let named = case.label_names.len();
-    match labels.voxels().iter().find(|label| usize::from(**label) > named) {
+    match labels.voxels().iter().find(|label| **label != IGNORED && usize::from(**label) > named) {
         Some(label) => {
             let message = format!("labels up to {named}, which have names, expected, {label} found");
             Err(Reject::new("LABEL_TOO_LARGE", message, "name every label where they are declared"))
@@ -267,7 +310,7 @@ fn fit_to_train(case: &Case, labelled: bool) -> Result<(), Reject> {
 fn volume(context: &Context, row: &BoundCase) -> Result<Metric, Reject> {
     let labels = row.labels.as_ref().ok_or_else(misplaced)?;
     let truth = context.truth(&row.series, labels)?.labels;
-    let voxels = truth.voxels().iter().filter(|label| **label > 0).count();
+    let voxels = truth.voxels().iter().filter(|label| is_labelled(**label)).count();
     let mm3: f64 = truth.geometry().spacing_mm().iter().product();
     let (label, metric) = (String::new(), "volume".to_owned());
     let value = Some(voxels as f64 * mm3 / 1000.0);
@@ -276,7 +319,7 @@ fn volume(context: &Context, row: &BoundCase) -> Result<Metric, Reject> {
 
 #[cfg(test)]
 mod tests {
-    use tomoflow_connectors::{LabelMap, Scan};
+    use tomoflow_connectors::Scan;
 
     use super::*;
 

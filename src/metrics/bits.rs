@@ -67,6 +67,17 @@ impl Bits {
         })
     }
 
+    /// Those with a neighbour, of six, that is not there and is none of `others`, in a box of the same size.
+    pub fn surface_beside(&self, others: &Self) -> Self {
+        let both = Self {
+            size: self.size,
+            words: self.words.iter().zip(&others.words).map(|(a, b)| a | b).collect(),
+        };
+        let mut surface = both.surface();
+        surface.words.iter_mut().zip(&self.words).for_each(|(word, own)| *word &= own);
+        surface
+    }
+
     /// Those with a neighbour, of six, that is not there.
     pub fn surface(&self) -> Self {
         let mut output = Self::empty(self.size);

@@ -36,6 +36,8 @@ pub struct Packed {
     highest: [u16; 2],
     /// The pieces by task, then by pair; their words ascend.
     pieces: Vec<Vec<Vec<Piece>>>,
+    /// Whether the last pair is of voxels that do not count.
+    leaves_out: bool,
 }
 
 /// Two volumes and their size do not fit.
@@ -62,6 +64,32 @@ impl Packed {
         size: [usize; 3],
         pairs: &[(u16, u16)],
     ) -> Result<Self, SizeMismatch> {
+        Self::of_pairs(prediction, reference, size, pairs, None)
+    }
+
+    /// The same, where voxels of the label `ignored` in both volumes do not count: they are of no pair, and where a mask
+    /// ends at them it has no surface.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn leaving_out(
+        prediction: &[u16],
+        reference: &[u16],
+        size: [usize; 3],
+        pairs: &[(u16, u16)],
+        ignored: u16,
+    ) -> Result<Self, SizeMismatch> {
+        let all: Vec<(u16, u16)> = pairs.iter().copied().chain([(ignored, ignored)]).collect();
+        Self::of_pairs(prediction, reference, size, &all, Some(ignored))
+    }
+
+    fn of_pairs(
+        prediction: &[u16],
+        reference: &[u16],
+        size: [usize; 3],
+        pairs: &[(u16, u16)],
+        ignored: Option<u16>,
+    ) -> Result<Self, SizeMismatch> {
         let expected = size.iter().product();
         if prediction.len() != expected || reference.len() != expected {
             return Err(SizeMismatch { expected, prediction: prediction.len(), reference: reference.len() });
@@ -74,14 +102,14 @@ impl Packed {
             .zip(reference.par_chunks(width * ROWS))
             .enumerate()
             .map(|(index, volumes)| {
-                let mut part = TaskPack::new(pairs.len());
+                let mut part = TaskPack::new(pairs.len(), ignored);
                 let first = index * ROWS * width.div_ceil(WORD);
                 part.pack([volumes.0, volumes.1], width, first, &tables);
                 part
             })
             .collect();
-        let mut packed =
-            Self { size, counts: vec![Confusion::ZERO; pairs.len()], highest: [0; 2], pieces: Vec::new() };
+        let (counts, leaves_out) = (vec![Confusion::ZERO; pairs.len()], ignored.is_some());
+        let mut packed = Self { size, counts, highest: [0; 2], pieces: Vec::new(), leaves_out };
         for part in parts {
             packed.counts.iter_mut().zip(&part.counts).for_each(|(all, counts)| *all += counts);
             packed.highest = [0, 1].map(|side| packed.highest[side].max(part.highest[side]));
@@ -95,7 +123,7 @@ impl Packed {
         self.counts[pair]
     }
 
-    /// The highest label of the prediction, and of the reference, in a pair or not.
+    /// The highest label of the prediction, and of the reference, in a pair or not, but for one that does not count.
     pub fn highest(&self) -> [u16; 2] {
         self.highest
     }
@@ -112,24 +140,52 @@ impl Packed {
 
     /// The masks of a pair within the box around both, and the slice, row and column where it begins.
     pub(super) fn masks(&self, pair: usize) -> ([Bits; 2], [usize; 3]) {
+        let (masks, low) = self.boxed(pair, None);
+        let [prediction, reference, _] = masks;
+        ([prediction, reference], low)
+    }
+
+    /// The masks of a pair and the voxels that do not count within a box around both masks, with room for their
+    /// neighbours; none where all voxels count.
+    pub(super) fn masks_beside_ignored(&self, pair: usize) -> Option<[Bits; 3]> {
+        let last = self.counts.len().checked_sub(1).filter(|_| self.leaves_out)?;
+        Some(self.boxed(pair, Some(last)).0)
+    }
+
+    /// The masks of a pair within the box around both, those of another pair's prediction in the same box, which is larger
+    /// by one to each side then, and where it begins.
+    fn boxed(&self, pair: usize, other: Option<usize>) -> ([Bits; 3], [usize; 3]) {
         let of_row = self.size[2].div_ceil(WORD).max(1);
         let place = |word: usize| {
             let row = word / of_row;
             [row / self.size[1], row % self.size[1], word % of_row]
         };
-        let pieces = || self.pieces.iter().flat_map(|of_task| &of_task[pair]);
+        let pieces_of = |pair: usize| self.pieces.iter().flat_map(move |of_task| &of_task[pair]);
+        let pieces = || pieces_of(pair);
         let (mut low, mut high) = ([usize::MAX; 3], [0; 3]);
         for piece in pieces() {
             let at = place(piece.word);
             low = [0, 1, 2].map(|axis| low[axis].min(at[axis]));
             high = [0, 1, 2].map(|axis| high[axis].max(at[axis] + 1));
         }
+        if other.is_some() && high[0] > 0 {
+            let most = [self.size[0], self.size[1], of_row];
+            low = low.map(|place| place.saturating_sub(1));
+            high = [0, 1, 2].map(|axis| (high[axis] + 1).min(most[axis]));
+        }
         let size = [0, 1, 2].map(|axis| high[axis].saturating_sub(low[axis]));
-        let mut masks = [Bits::empty(size), Bits::empty(size)];
+        let mut masks =
+            [Bits::empty(size), Bits::empty(size), Bits::empty(if other.is_some() { size } else { [0; 3] })];
         for piece in pieces() {
             let [slice, row, word] = place(piece.word);
             for (mask, bits) in masks.iter_mut().zip(piece.bits) {
                 mask.row_mut(slice - low[0], row - low[1])[word - low[2]] = bits;
+            }
+        }
+        for piece in other.into_iter().flat_map(pieces_of) {
+            let at = place(piece.word);
+            if (0..3).all(|axis| (low[axis]..high[axis]).contains(&at[axis])) {
+                masks[2].row_mut(at[0] - low[0], at[1] - low[1])[at[2] - low[2]] = piece.bits[0];
             }
         }
         let low = low.map(|place| if place == usize::MAX { 0 } else { place });
@@ -163,11 +219,13 @@ struct TaskPack {
     counts: Vec<Confusion>,
     highest: [u16; 2],
     pieces: Vec<Vec<Piece>>,
+    ignored: Option<u16>,
 }
 
 impl TaskPack {
-    fn new(pairs: usize) -> Self {
-        Self { counts: vec![Confusion::ZERO; pairs], highest: [0; 2], pieces: vec![Vec::new(); pairs] }
+    fn new(pairs: usize, ignored: Option<u16>) -> Self {
+        let counts = vec![Confusion::ZERO; pairs];
+        Self { counts, highest: [0; 2], pieces: vec![Vec::new(); pairs], ignored }
     }
 
     fn pack(&mut self, volumes: [&[u16]; 2], width: usize, first: usize, tables: &[Table; 2]) {
@@ -208,7 +266,9 @@ impl TaskPack {
                 let label = voxels[side][rest.trailing_zeros() as usize];
                 let here = equal(voxels[side], label);
                 rest &= !here;
-                self.highest[side] = self.highest[side].max(label);
+                if self.ignored != Some(label) {
+                    self.highest[side] = self.highest[side].max(label);
+                }
                 let Some(place) = tables[side].find(label) else { continue };
                 match self.pieces[place].last_mut() {
                     Some(piece) if piece.word == word => piece.bits[side] = here,

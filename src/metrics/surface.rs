@@ -1,5 +1,6 @@
 //! Distances between the surfaces of a mask and of the truth.
 
+use super::bits::Bits;
 use super::distance::distances_mm;
 use super::packed::{Packed, SizeMismatch};
 
@@ -94,6 +95,8 @@ impl Packed {
     /// either mask is empty.
     ///
     /// A surface is the mask without its erosion by the six neighbours; outside the volume is background.
+    /// Where voxels do not count ([`Packed::leaving_out`]), a mask that ends at them has no surface there; none where a mask
+    /// has no other.
     ///
     /// # Errors
     /// [`SurfaceError::BadSpacing`] when a spacing is no length.
@@ -109,8 +112,23 @@ impl Packed {
         if counts.predicted() == 0 || counts.reference() == 0 {
             return Ok(None);
         }
-        let ([prediction, reference], _) = self.masks(pair);
-        let (prediction, reference) = rayon::join(|| prediction.surface(), || reference.surface());
+        let (prediction, reference) = match self.masks_beside_ignored(pair) {
+            None => {
+                let ([prediction, reference], _) = self.masks(pair);
+                rayon::join(|| prediction.surface(), || reference.surface())
+            }
+            Some([prediction, reference, ignored]) => {
+                let of = |mask: &Bits| mask.surface_beside(&ignored);
+                let (prediction, reference) = rayon::join(|| of(&prediction), || of(&reference));
+                // A mask that ends at voxels that do not count alone.
+                if prediction.words().iter().all(|word| *word == 0)
+                    || reference.words().iter().all(|word| *word == 0)
+                {
+                    return Ok(None);
+                }
+                (prediction, reference)
+            }
+        };
         Ok(Some(SurfaceDistances {
             from_prediction_mm: distances_mm(&prediction, &reference, spacing_mm),
             from_reference_mm: distances_mm(&reference, &prediction, spacing_mm),
@@ -193,6 +211,42 @@ mod tests {
         let distances = found(&[1, 0, 0, 0], &[0, 0, 0, 1], [1, 1, 4], [1.0, 1.0, 0.1]).unwrap();
         assert_eq!((distances.surface_dice(0.3), distances.surface_dice(0.29)), (1.0, 0.0));
         assert_eq!(found(&[1], &[1], [1, 1, 1], [1.0; 3]).unwrap().surface_dice(0.0), 1.0);
+    }
+
+    #[test]
+    fn where_nobody_labelled_there_is_no_surface() {
+        const NONE: u16 = u16::MAX;
+        let of = |prediction: &[u16], reference: &[u16]| {
+            let size = [1, 1, prediction.len()];
+            let packed = Packed::leaving_out(prediction, reference, size, &[(1, 1)], NONE).unwrap();
+            (packed.counts(0), packed.highest(), packed.surface_distances(0, [1.0; 3]).unwrap())
+        };
+        // A row has slices and rows at its border, so that all of its voxels are surface.
+        let (counts, highest, found) = of(&[0, 1, 1, NONE, 0], &[0, 0, 1, NONE, 0]);
+        assert_eq!((counts.tp, counts.fp, counts.fn_, highest), (1, 1, 0, [1, 1]));
+        assert_eq!(found.unwrap().from_prediction_mm, [1.0, 0.0]);
+        // Slabs of 5 x 5 x 7 voxels, of which columns 3 and 4 do not count: up to them in the truth, one less in the
+        // prediction. But for them the truth's face at column 2 would be surface.
+        let volume = |end: usize| -> Vec<u16> {
+            let value = |at: usize| match at % 7 {
+                3 | 4 => NONE,
+                w if w <= end && w >= 1 => 1,
+                _ => 0,
+            };
+            (0..5 * 5 * 7).map(value).collect()
+        };
+        let size = [5, 5, 7];
+        let packed = Packed::leaving_out(&volume(1), &volume(2), size, &[(1, 1)], NONE).unwrap();
+        let found = packed.surface_distances(0, [1.0; 3]).unwrap().unwrap();
+        // Column 1 of the prediction has background on both sides; of the truth column 2 is surface at the border of the
+        // volume alone, 16 of its 25 voxels, a voxel from the prediction's.
+        assert_eq!(found.from_prediction_mm.len(), 25);
+        let ones = found.from_reference_mm.iter().filter(|mm| **mm == 1.0).count();
+        assert_eq!((found.from_reference_mm.len(), ones), (25 + 16, 16));
+        // Nothing but voxels that do not count around it.
+        let inside = |own: u16| -> Vec<u16> { (0..27).map(|at| if at == 13 { own } else { NONE }).collect() };
+        let packed = Packed::leaving_out(&inside(1), &inside(1), [3; 3], &[(1, 1)], NONE).unwrap();
+        assert_eq!((packed.counts(0).tp, packed.surface_distances(0, [1.0; 3]).unwrap()), (1, None));
     }
 
     #[test]

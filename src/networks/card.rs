@@ -1,5 +1,6 @@
 //! What a model says about itself, in the header of its file: all that an inference elsewhere needs.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 use tomoflow_connectors::Digest;
 
 use super::tensors::file;
-use super::{Figure, InputView, NetworkConfig, NetworkError};
+use super::{Activation, Figure, InputView, NetworkConfig, NetworkError};
 
 /// A model card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +56,12 @@ pub struct Origin {
     /// The names of the channels of its scans, in their order; none of scans of one channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
+    /// What the numbers of its last layer are.
+    #[serde(default, skip_serializing_if = "Activation::is_default")]
+    pub activation: Activation,
+    /// For each label that holds others those within it, where it was learned as such.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub regions: BTreeMap<String, Vec<String>>,
 }
 
 impl Origin {

@@ -12,11 +12,11 @@ use super::LossConfig;
 use super::architectures::config::{Supervision, UnetConfig, UnetSettings};
 use super::architectures::unet::{Unet, UnetOutput};
 use super::blocks::mode::Mode;
-use super::objectives::regions;
-use super::objectives::supervised::{Minimised, Whole, total};
+use super::objectives::minimised::{Minimised, Whole, total};
+use super::objectives::{class_weights, regions};
 use super::tensors::weights::Weights;
 use super::train::adam::Adam;
-use super::{Device, set_threads};
+use super::{Activation, Device, set_threads};
 
 const TOLERANCE: f64 = 1e-10;
 /// Of peers that compute in single precision.
@@ -195,7 +195,9 @@ struct LossCase {
 }
 
 fn whole(loss: &Minimised, attention_weight: f64) -> Whole<'_> {
-    Whole { loss, attention_weight, sample_attention: 0.0, regions: &regions::NONE, heads: &[] }
+    let (activation, weights) = (Activation::Softmax, &class_weights::ALIKE);
+    let regions = &regions::NONE;
+    Whole { loss, attention_weight, sample_attention: 0.0, regions, heads: &[], activation, weights }
 }
 
 #[test]

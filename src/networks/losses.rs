@@ -36,8 +36,14 @@ config::losses! {
 
 /// A loss that tomoflow brings, with its settings.
 trait SegmentationLoss {
-    /// The loss of logits against one channel a class, both `[N, C, D, H, W]`; a number.
-    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError>;
+    /// The loss of logits against one channel a class, both `[N, C, D, H, W]`; a number. `weights`, `[C]`, say how much
+    /// classes count.
+    fn of_logits(
+        &self,
+        logits: &Tensor,
+        truth: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Tensor, NetworkError>;
 
     /// The same loss of a map of the foreground against the foreground at its resolution, both `[N, 1, …]` between
     /// 0 and 1.
@@ -49,7 +55,21 @@ trait SegmentationLoss {
 /// # Errors
 /// [`NetworkError::Torch`] for tensors of unequal shape, [`NetworkError::Config`] for a loss of a downstream crate.
 pub fn of_segmentation(loss: &LossConfig, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
-    loss.known().map_err(not_ours)?.of_logits(logits, truth)
+    of_weighed(loss, logits, truth, None)
+}
+
+/// The loss of logits against one channel a class, both `[N, C, D, H, W]`; a number. `weights`, `[C]`, say how much
+/// classes count: of an overlap loss the mean over classes is weighed, of an entropy that over voxels by their class.
+///
+/// # Errors
+/// [`NetworkError::Torch`] for tensors of unequal shape, [`NetworkError::Config`] for a loss of a downstream crate.
+pub fn of_weighed(
+    loss: &LossConfig,
+    logits: &Tensor,
+    truth: &Tensor,
+    weights: Option<&Tensor>,
+) -> Result<Tensor, NetworkError> {
+    loss.known().map_err(not_ours)?.of_logits(logits, truth, weights)
 }
 
 /// The same loss of a map of the foreground against the foreground at its resolution, both `[N, 1, …]` between 0

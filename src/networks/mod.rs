@@ -1,5 +1,6 @@
 //! The only home of tch: blocks, architectures, losses, checkpoints, training and inference.
 
+pub mod activation;
 pub mod apply;
 pub mod architectures;
 pub mod blocks;
@@ -15,9 +16,11 @@ pub mod start;
 pub mod tensors;
 pub mod train;
 
+pub use activation::Activation;
 pub use apply::detect::{Detector, OnSlice};
 pub use apply::maps::{MapKinds, Maps};
 pub use apply::model::{InferOptions, Model, Precision, Segmented, Volume};
+pub use apply::thresholds::Thresholds;
 pub use apply::window::{Blend, Convention};
 pub use architectures::Architecture;
 pub use architectures::config::{

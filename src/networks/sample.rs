@@ -18,8 +18,16 @@ pub struct Sample {
 /// What a sample teaches. Its grid is the sample's; for a stack or a bag the target slice alone (`D` = 1).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
-    /// A class for each voxel, `[D, H, W]`.
+    /// A class for each voxel, `[D, H, W]`; [`IGNORED_CLASS`](crate::voxels::ignored::IGNORED_CLASS) for one that nobody
+    /// labelled.
     Classes(Vec<u8>),
+    /// The same, where nobody looked for some labels: a voxel of the background may be theirs.
+    Partly {
+        /// A class for each voxel.
+        classes: Vec<u8>,
+        /// The labels that nobody looked for, from 1 on.
+        unknown: Arc<[u8]>,
+    },
     /// Things, each with its class and its box; none where there is nothing to find.
     Instances(Vec<Instance>),
     /// Nothing: nobody has drawn or marked anything.
@@ -43,7 +51,7 @@ impl Target {
     /// The word for it in messages.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Classes(_) => "classes",
+            Self::Classes(_) | Self::Partly { .. } => "classes",
             Self::Instances(_) => "instances",
             Self::None => "nothing",
         }
@@ -52,15 +60,23 @@ impl Target {
     /// The classes of voxels, where it teaches them.
     pub fn classes(&self) -> Option<&[u8]> {
         match self {
-            Self::Classes(classes) => Some(classes),
+            Self::Classes(classes) | Self::Partly { classes, .. } => Some(classes),
             Self::Instances(_) | Self::None => None,
+        }
+    }
+
+    /// The labels that nobody looked for.
+    pub fn unknown(&self) -> &[u8] {
+        match self {
+            Self::Partly { unknown, .. } => unknown,
+            Self::Classes(_) | Self::Instances(_) | Self::None => &[],
         }
     }
 
     /// Mirrors it along an axis, 0 to 2, of a grid of this size.
     pub fn mirror(&mut self, size: [usize; 3], axis: usize) {
         match self {
-            Self::Classes(classes) => mirror(classes, size, axis),
+            Self::Classes(classes) | Self::Partly { classes, .. } => mirror(classes, size, axis),
             Self::Instances(instances) => {
                 let end = size[axis] as f32;
                 for Instance { low, high, mask, .. } in instances {
@@ -140,6 +156,8 @@ pub struct WholeCase<'a> {
     pub size: [usize; 3],
     /// Classes `[D, H, W]`.
     pub classes: &'a [u8],
+    /// The labels that nobody looked for, from 1 on.
+    pub unknown: &'a [u8],
 }
 
 /// A dataset as the training loop sees it.

@@ -26,7 +26,7 @@ use super::objectives::supervised::Supervised;
 use super::start::{Loaded, Start};
 use super::tensors::file;
 use super::tensors::weights::Weights;
-use super::{Device, ModelCard, NetworkError, SampleSource};
+use super::{Device, ModelCard, NetworkError, Origin, SampleSource};
 use cast::Cast;
 use checkpoint::{Saver, State};
 use feed::{Feed, Fit};
@@ -265,7 +265,8 @@ impl Training<'_> {
 
     fn feed<'b>(&'b self, source: &'b dyn SampleSource, epoch: u64) -> Feed<'b> {
         let labels = self.task.label_names.len();
-        let fit = Fit { channels: self.task.in_channels(), labels, teaches: self.objective.teaches() };
+        let (teaches, leaves_out) = (self.objective.teaches(), self.objective.leaves_out());
+        let fit = Fit { channels: self.task.in_channels(), labels, teaches, leaves_out };
         let Running { readers, .. } = *self.running;
         let (batch, seed) = (self.settings.batch.max(1), self.settings.seed);
         Feed { source, fit, batch, readers, epoch, seed, beside: None }
@@ -283,7 +284,7 @@ impl Training<'_> {
             network: self.objective.network().clone(),
             view: self.task.view.clone(),
             label_names: self.task.label_names.clone(),
-            origin: self.task.origin.clone(),
+            origin: Origin { activation: self.settings.activation, ..self.task.origin.clone() },
             figures: figures.clone(),
         };
         let loaded = self.cast.loaded.clone();

@@ -99,6 +99,12 @@ pub trait MaskCombiner: Send + Sync {
 pub trait Evaluator: Send + Sync {
     /// Figures by label and metric, both label maps on the same grid.
     fn evaluate(&self, mask: &Mask, truth: &Mask) -> Result<Vec<Metric>, Failure>;
+
+    /// Whether it leaves out voxels that nobody labelled, which have the value [`IGNORED`](crate::voxels::ignored::IGNORED)
+    /// in both maps then; one that does not is shown background there in both.
+    fn leaves_out(&self) -> bool {
+        false
+    }
 }
 
 /// A built stage: the parts of the engine that run it differ by role.

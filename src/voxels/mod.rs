@@ -3,6 +3,7 @@
 pub mod ball;
 pub mod components;
 pub mod grid;
+pub mod ignored;
 pub mod interpolate;
 pub mod kernel;
 mod line;

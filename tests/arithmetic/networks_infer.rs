@@ -1,12 +1,13 @@
 //! Inference as its callers see it: windows and slices give back what went in, and files that are no
 //! models are errors.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tomoflow::networks::architectures::config::{Level, Supervision, Units, Variant};
 use tomoflow::networks::{
-    Attention, Convention, Device, InferOptions, InputView, Model, ModelCard, NetworkConfig, NetworkError,
-    Origin, UnetConfig,
+    Activation, Attention, Convention, Device, InferOptions, InputView, Model, ModelCard, NetworkConfig,
+    NetworkError, Origin, Thresholds, UnetConfig,
 };
 
 fn golden(name: &str) -> PathBuf {
@@ -76,6 +77,52 @@ fn networks_of_other_frameworks_find_what_they_find_there() {
             assert_eq!(other, 0, "{name} by {whose}");
         }
     }
+}
+
+/// A network whose two channels are the dark and the bright: as heads each has a bit of its own.
+#[test]
+fn heads_of_a_script_are_bits_above_their_thresholds() {
+    let size = [7, 14, 9];
+    let voxels = volume(size);
+    let labels = || vec!["dark".to_owned(), "bright".to_owned()];
+    let heads = |name: &str, view: InputView| {
+        Model::from_activated(&golden(name), view, (2, Activation::Sigmoid), labels(), Device::CPU).unwrap()
+    };
+    // 0.25 above the middle is a probability of 1 / (1 + exp(-0.25)).
+    let quarter = 1.0 / (1.0 + f64::exp(-0.25));
+    let named: BTreeMap<String, f64> = [("bright".to_owned(), quarter)].into_iter().collect();
+    for (name, view) in [
+        ("threshold.pt", InputView::Patch { size: [4, 8, 6] }),
+        ("centre.pt", InputView::Stack { slices: 3, stride: 1 }),
+    ] {
+        let model = heads(name, view);
+        let found = model.segment(&voxels, size, &InferOptions::default()).unwrap();
+        let expected: Vec<u16> =
+            voxels.iter().map(|v| u16::from(*v < 0.5) | u16::from(*v > 0.5) << 1).collect();
+        assert_eq!(found, expected);
+        let model = model.with_thresholds(&Thresholds::Named(BTreeMap::clone(&named))).unwrap();
+        let found = model.segment(&voxels, size, &InferOptions::default()).unwrap();
+        for (voxel, bits) in voxels.iter().zip(found) {
+            if (voxel - 0.75).abs() > 1e-5 {
+                assert_eq!(bits, u16::from(*voxel < 0.5) | u16::from(*voxel > 0.75) << 1, "{voxel}");
+            }
+        }
+    }
+    // As many channels as labels, and no background.
+    let patch = || InputView::Patch { size: [4, 8, 6] };
+    let one = |classes| {
+        let label = vec!["bright".to_owned()];
+        Model::from_activated(
+            &golden("threshold.pt"),
+            patch(),
+            (classes, Activation::Sigmoid),
+            label,
+            Device::CPU,
+        )
+    };
+    assert!(one(2).is_err());
+    let error = one(1).unwrap().segment(&voxels, size, &InferOptions::default()).unwrap_err().to_string();
+    assert!(error.contains(", 1, 4, 8, 6] expected") && error.contains(", 2, 4, 8, 6] found"), "{error}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn training_and_losses_name_no_architecture() {
         assert!(found.is_empty(), "{} names {found:?}: it belongs in an objective", file.display());
     }
     // Where they may stand, they are seen.
-    let supervised = fs::read_to_string(networks.join("objectives/supervised.rs")).unwrap();
+    let supervised = fs::read_to_string(networks.join("objectives/minimised.rs")).unwrap();
     assert!(named(&supervised).iter().any(|name| name == "Unet"));
 }
 

@@ -17,4 +17,4 @@ pub use read::{Segment, Segmentation, read, read_with_threshold};
 pub(crate) use record::outlines;
 pub use record::record;
 pub use source::study_of;
-pub use write::{write, write_as};
+pub use write::{write, write_as, write_overlapping};

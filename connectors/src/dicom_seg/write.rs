@@ -44,8 +44,64 @@ pub fn write_as(
     encoding: Encoding,
     deidentify: Option<&Deidentify<'_>>,
 ) -> Result<(), WriteError> {
-    check(header, labels, segments).map_err(|message| unfit(path, message))?;
-    let frames = frames(labels, segments, encoding);
+    let held = Held { labels, sets: None };
+    put_all(path, header, &held, segments, encoding, deidentify)
+}
+
+/// Writes segments that may overlap, as BINARY: a voxel of value `n`, from 1 on, is of all labels of the set `n - 1`.
+///
+/// # Errors
+/// As for [`write()`].
+pub fn write_overlapping(
+    path: &Path,
+    header: &SegmentationHeader,
+    (values, sets): (&LabelMap, &[Vec<u16>]),
+    segments: &[SegmentText],
+    deidentify: Option<&Deidentify<'_>>,
+) -> Result<(), WriteError> {
+    let held = Held { labels: values, sets: Some(sets) };
+    put_all(path, header, &held, segments, Encoding::Binary, deidentify)
+}
+
+/// What voxels hold: a label each, or a set of labels each.
+struct Held<'a> {
+    labels: &'a LabelMap,
+    sets: Option<&'a [Vec<u16>]>,
+}
+
+impl Held<'_> {
+    /// The labels of a value.
+    fn of<'v>(&'v self, value: &'v u16) -> &'v [u16] {
+        match self.sets {
+            _ if *value == 0 => &[],
+            None => std::slice::from_ref(value),
+            Some(sets) => sets.get(usize::from(*value) - 1).map_or(&[], Vec::as_slice),
+        }
+    }
+
+    /// The labels of a slice, without background.
+    fn distinct(&self, slice: usize) -> Vec<u16> {
+        let values = distinct(self.labels.slice(slice));
+        let mut found: Vec<u16> = values.iter().flat_map(|value| self.of(value)).copied().collect();
+        if self.sets.is_some() {
+            found.sort_unstable();
+            found.dedup();
+        }
+        found
+    }
+}
+
+fn put_all(
+    path: &Path,
+    header: &SegmentationHeader,
+    held: &Held<'_>,
+    segments: &[SegmentText],
+    encoding: Encoding,
+    deidentify: Option<&Deidentify<'_>>,
+) -> Result<(), WriteError> {
+    let labels = held.labels;
+    check(header, held, segments).map_err(|message| unfit(path, message))?;
+    let frames = frames(held, segments, encoding);
     let bits = match encoding {
         Encoding::Binary => 1,
         Encoding::LabelMap if segments.iter().all(|segment| segment.label <= 255) => 8,
@@ -63,7 +119,7 @@ pub fn write_as(
     put_items(&mut object, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, vec![shared(labels.geometry())]);
     let groups = per_frame(header, labels.geometry(), &frames);
     put_items(&mut object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, groups);
-    let bytes = pixels(labels, &frames, bits);
+    let bytes = pixels(held, &frames, bits);
     if u32::try_from(bytes.len()).is_err() {
         return Err(unfit(path, format!("at most 4 GiB of pixels expected, {} bytes found", bytes.len())));
     }
@@ -87,7 +143,8 @@ const COLOURS: [[u16; 3]; 6] = [
 const BLACK: [u16; 3] = [0, 32_896, 32_896];
 
 /// What is wrong with what is to be written.
-fn check(header: &SegmentationHeader, labels: &LabelMap, segments: &[SegmentText]) -> Result<(), String> {
+fn check(header: &SegmentationHeader, held: &Held<'_>, segments: &[SegmentText]) -> Result<(), String> {
+    let labels = held.labels;
     let [depth, rows, columns] = labels.size();
     if header.sources.len() != depth {
         return Err(format!("a source for each of {depth} slices expected, {} found", header.sources.len()));
@@ -105,7 +162,9 @@ fn check(header: &SegmentationHeader, labels: &LabelMap, segments: &[SegmentText
     if segments.is_empty() {
         return Err("at least one segment expected, none found".to_owned());
     }
-    let unknown = |label: &&u16| **label != 0 && !known.get(usize::from(**label)).is_some_and(|known| *known);
+    let is_known = |label: &u16| known.get(usize::from(*label)).is_some_and(|known| *known);
+    let unknown =
+        |value: &&u16| **value != 0 && (held.of(value).is_empty() || !held.of(value).iter().all(is_known));
     match labels.voxels().iter().find(unknown) {
         Some(label) => Err(format!("a segment for each label expected, none for {label} found")),
         None => Ok(()),
@@ -121,9 +180,9 @@ struct Planned {
     segment: Option<(u16, u16)>,
 }
 
-fn frames(labels: &LabelMap, segments: &[SegmentText], encoding: Encoding) -> Vec<Planned> {
-    let depth = labels.size()[0];
-    let mut present: Vec<Vec<u16>> = (0..depth).map(|slice| distinct(labels.slice(slice))).collect();
+fn frames(held: &Held<'_>, segments: &[SegmentText], encoding: Encoding) -> Vec<Planned> {
+    let depth = held.labels.size()[0];
+    let mut present: Vec<Vec<u16>> = (0..depth).map(|slice| held.distinct(slice)).collect();
     if present.iter().all(Vec::is_empty) {
         // An object must have frames.
         let first: Vec<u16> = segments.iter().take(1).map(|segment| segment.label).collect();
@@ -159,14 +218,18 @@ fn distinct(slice: &[u16]) -> Vec<u16> {
 }
 
 /// The pixels of all frames; bits run on from one frame to the next.
-fn pixels(labels: &LabelMap, frames: &[Planned], bits: u16) -> Vec<u8> {
+fn pixels(held: &Held<'_>, frames: &[Planned], bits: u16) -> Vec<u8> {
+    let labels = held.labels;
     let area = labels.size()[1] * labels.size()[2];
     let mut bytes = vec![0u8; (area * frames.len() * usize::from(bits)).div_ceil(8).next_multiple_of(2)];
     for (index, frame) in frames.iter().enumerate() {
         for (pixel, &label) in labels.slice(frame.slice).iter().enumerate() {
             let at = index * area + pixel;
             match frame.segment {
-                Some((_, wanted)) if label == wanted => bytes[at / 8] |= 1 << (at % 8),
+                Some((_, wanted)) if held.sets.is_none() && label == wanted => bytes[at / 8] |= 1 << (at % 8),
+                Some((_, wanted)) if held.sets.is_some() && held.of(&label).contains(&wanted) => {
+                    bytes[at / 8] |= 1 << (at % 8);
+                }
                 Some(_) => {}
                 None if bits == 8 => bytes[at] = label as u8,
                 None => bytes[2 * at..2 * at + 2].copy_from_slice(&label.to_le_bytes()),

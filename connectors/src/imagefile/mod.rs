@@ -6,6 +6,7 @@ mod affine;
 mod beside;
 mod gzip;
 mod head;
+mod npz;
 mod opened;
 mod pairs;
 mod png;
@@ -22,7 +23,7 @@ pub(crate) use opened::Opened;
 pub use pairs::{Role, pairs};
 pub(crate) use read::companions;
 pub use read::{
-    ImageFile, headers_of, is_image_file, read_image_file, read_image_head, read_labels, read_scan,
+    ImageFile, headers_of, is_array, is_image_file, read_image_file, read_image_head, read_labels, read_scan,
     read_scans,
 };
 pub(crate) use scalar::{Layout, Scalar};

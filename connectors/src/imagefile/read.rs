@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageHead, Opened, of_labels, png};
+use super::{ImageHead, Opened, npz, of_labels, png};
 use crate::geometry::Grid;
 use crate::{Digest, LabelMap, Reject, Scan, container, metaimage, nifti, nrrd, reading};
 
@@ -32,6 +32,8 @@ enum Format {
     Metaimage,
     Nrrd,
     Png,
+    /// An array of NumPy, or an archive of one.
+    Array,
 }
 
 /// Endings of files that hold the voxels of a header beside them.
@@ -50,14 +52,21 @@ fn format(path: &Path) -> Option<Format> {
         (".nrrd", Format::Nrrd),
         (".nhdr", Format::Nrrd),
         (".png", Format::Png),
+        (".npz", Format::Array),
+        (".npy", Format::Array),
     ];
     formats.into_iter().find_map(|(ending, format)| ends(ending).then_some(format))
 }
 
 /// Whether a file is one of these formats, by its name: `.nii`, `.nii.gz`, `.hdr`, `.hdr.gz`, `.mha`, `.mhd`,
-/// `.nrrd`, `.nhdr`, `.png`. Other programs call headers `.hdr`, too.
+/// `.nrrd`, `.nhdr`, `.png`, `.npz`, `.npy`. Other programs call headers `.hdr`, too.
 pub fn is_image_file(path: &Path) -> bool {
     format(path).is_some()
+}
+
+/// Whether a file is an array of NumPy by its name, `.npz` or `.npy`: it does not say where it lies.
+pub fn is_array(path: &Path) -> bool {
+    format(path) == Some(Format::Array)
 }
 
 fn open(path: &Path) -> Result<Opened, Reject> {
@@ -66,9 +75,14 @@ fn open(path: &Path) -> Result<Opened, Reject> {
         Some(Format::Metaimage) => metaimage::open(path),
         Some(Format::Nrrd) => nrrd::open(path),
         Some(Format::Png) => png::open(path),
+        Some(Format::Array) => npz::open(path),
         None => {
             let hint = "rename it as what it is";
-            Err(Reject::new("UNKNOWN_FORMAT", "`.nii`, `.mha`, `.nrrd` or `.png` expected", hint))
+            Err(Reject::new(
+                "UNKNOWN_FORMAT",
+                "`.nii`, `.mha`, `.nrrd`, `.png` or, of labels, `.npz` expected",
+                hint,
+            ))
         }
     }
 }
@@ -81,6 +95,9 @@ fn open(path: &Path) -> Result<Opened, Reject> {
 /// # Errors
 /// A [`Reject`] of its format, or `UNKNOWN_FORMAT`.
 pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
+    if is_array(path) {
+        return Err(npz::no_geometry());
+    }
     open(path)?.scan()
 }
 
@@ -89,6 +106,9 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// # Errors
 /// As for [`read_scan`], but for `SEVERAL_VOLUMES`.
 pub fn read_scans(path: &Path) -> Result<Vec<Scan>, Reject> {
+    if is_array(path) {
+        return Err(npz::no_geometry());
+    }
     open(path)?.scans()
 }
 
@@ -152,7 +172,7 @@ pub fn read_image_head(
         Format::Nifti | Format::NiftiPair => "NIfTI",
         Format::Metaimage => "MetaImage",
         Format::Nrrd => "NRRD",
-        Format::Png => return Ok(None),
+        Format::Png | Format::Array => return Ok(None),
     };
     if is_dicom(path)? {
         return Ok(None);

@@ -12,6 +12,7 @@ use dicom_object::{InMemDicomObject, open_file};
 use proptest::prelude::*;
 use tomoflow_connectors::dicom_seg::{
     Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read, record, write,
+    write_overlapping,
 };
 use tomoflow_connectors::rtstruct::{Instances, OutlinePart};
 use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
@@ -265,6 +266,30 @@ fn what_breaks_the_standard_is_refused_by_name() {
     assert_eq!(read(&text).unwrap_err().code, "NOT_A_SEGMENTATION");
     std::fs::remove_file(&path).unwrap();
     assert_eq!(read(&path).unwrap_err().code, "UNREADABLE");
+}
+
+#[test]
+fn segments_that_share_voxels_come_back_as_they_were() {
+    // Voxels of the first label alone, of both, and of the second alone.
+    let sets = [vec![1], vec![1, 2], vec![2]];
+    let values = [1, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3];
+    let values = LabelMap::new(small().geometry().clone(), values.to_vec()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seg.dcm");
+    write_overlapping(&path, &header(3), (&values, &sets), &texts(&small()), None).unwrap();
+    let seg = read(&path).unwrap();
+    let masks: Vec<Vec<u16>> =
+        seg.segments().iter().map(|segment| seg.mask(segment).unwrap().voxels().to_vec()).collect();
+    let of = |label: u16| -> Vec<u16> {
+        let holds =
+            |value: &u16| value.checked_sub(1).is_some_and(|place| sets[usize::from(place)].contains(&label));
+        values.voxels().iter().map(|value| u16::from(holds(value))).collect()
+    };
+    assert_eq!(masks, [of(1), of(2)]);
+    // Values without a set, and labels without a segment, are no masks.
+    for wrong in [&sets[..2], &[vec![1], vec![3], vec![2]][..]] {
+        assert!(write_overlapping(&path, &header(3), (&values, wrong), &texts(&small()), None).is_err());
+    }
 }
 
 #[test]

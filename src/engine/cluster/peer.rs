@@ -50,6 +50,7 @@ pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunE
         lookup: std::sync::Weak::<Packed>::new(),
         bytes_read: Arc::default(),
         told: Arc::default(),
+        unknown: None,
     };
     let executor = Executor::start(context, settings).map_err(RunError::Threads)?;
     let control = Control::connect(plan, cluster, rows)?;

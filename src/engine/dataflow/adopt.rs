@@ -108,13 +108,19 @@ impl<'s> Built<'s, '_> {
         (bare, Some([adopted, self.pending[&adopt].clone()]))
     }
 
-    /// How a case with its labels is prepared for a training.
-    pub(super) fn prepares_case(&self, index: usize) -> impl Fn(BoundCase) -> Option<Action> + Clone + use<> {
+    /// How a case with its labels is prepared for a training, which `partly` learns of cases that lack some labels.
+    pub(super) fn prepares_case(
+        &self,
+        index: usize,
+        partly: bool,
+    ) -> impl Fn(BoundCase) -> Option<Action> + Clone + use<> {
         let (view, _) = self.plan.samples(index);
         let (chain, stage) =
             (keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]), StageId::at(index));
         move |case: BoundCase| {
-            let key = keys::prepare(chain.scan(&case), Some(chain.labels(&case)?));
+            let (scan, labels) = (chain.scan(&case), chain.labels(&case)?);
+            let key =
+                if partly { keys::prepare_in_part(scan, labels) } else { keys::prepare(scan, Some(labels)) };
             Some(Action { key, stage, work: crate::executor::work::Work::Prepare(case) })
         }
     }

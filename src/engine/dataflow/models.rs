@@ -33,7 +33,10 @@ impl<'s> Built<'s, '_> {
     ) {
         let (view, _) = self.plan.samples(index);
         let (all, adopted) = self.told_from_adopted(view);
-        let labelled = self.wholly_labelled(index, all.clone());
+        let labelled = match train.learns_partly() {
+            true => all.clone().filter(|(_, case)| case.labels.is_some()),
+            false => self.wholly_labelled(index, all.clone()),
+        };
         let mut unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
         if let Some([adopted, _]) = &adopted {
             unlabelled = unlabelled.antijoin(adopted.clone().map(|(case, _)| case).distinct());
@@ -55,7 +58,7 @@ impl<'s> Built<'s, '_> {
         };
         let parts = self.split(index, split, train, unpinned.clone().map(|_| ()));
         let parts = parts.semijoin(unpinned.clone().map(|(case, _)| case).distinct());
-        let prepares = self.prepares_case(index);
+        let prepares = self.prepares_case(index, train.learns_partly());
         self.recall_labelled(keyed, holding.clone(), prepares.clone());
         if asks {
             self.recall_unlabelled(index, all.clone(), holding.clone());
@@ -139,7 +142,8 @@ impl<'s> Built<'s, '_> {
             let name = |label: &u16| names.get(usize::from(*label).wrapping_sub(1)).cloned();
             let absent: Vec<String> = labels.absent.iter().filter_map(name).collect();
             let message = format!("a truth for every label expected, none for {}", absent.join(", "));
-            let hint = "the case is not trained on; ask for fewer labels, or set `absent = \"empty\"` at their source";
+            let hint = "the case is not trained on; ask for fewer labels, set `absent = \"empty\"` at their source, or \
+                        `partly_labelled = \"learn\"` at the training";
             let reject = Reject::new("PARTLY_LABELLED", message, hint);
             let (case, stage) = (Some(key.to_string()), stage.clone());
             Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 1 }))

@@ -170,11 +170,12 @@ impl Driver {
                 _ => Enough::default(),
             };
             let asks = train.is_some_and(Train::asks_for_unlabelled);
+            let learns_partly = train.is_some_and(Train::learns_partly);
             let judged = self.judged(pin, train.map(|train| &train.split));
             let (mut new, mut new_unlabelled) = (0, 0);
             for desired in self.desired.keys() {
                 let Desired::Case(case) = &**desired else { continue };
-                let wholly = case.labels.as_ref().map(|_| !case.is_partly_labelled());
+                let wholly = case.labels.as_ref().map(|_| learns_partly || !case.is_partly_labelled());
                 match (wholly, seen.get(&*case.series.key)) {
                     // One that was learned from without labels is new with them; one that lacks some is not trained on.
                     (Some(true), None | Some(Some(Part::Unlabelled))) => new += 1,

@@ -19,6 +19,7 @@ use crate::executor::work::{BoundCase, ScanForm};
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask, listed};
 use crate::pipeline::Plan;
+use crate::voxels::ignored::{self, IGNORED};
 
 /// Scans with labels, their labels, and scans without.
 const FOLDERS: [&str; 3] = ["imagesTr", "labelsTr", "imagesTs"];
@@ -172,12 +173,22 @@ struct Writing<'a> {
     table: String,
     /// The names of the channels of all scans, once one was written; none of scans of one.
     channels: Option<Vec<String>>,
+    /// Whether any case has voxels that nobody labelled.
+    ignores: bool,
 }
 
 impl<'a> Writing<'a> {
     fn new(plan: &'a Plan) -> Self {
         let table = "name,case,patient\n".to_owned();
-        Self { plan, folder: Path::new(""), labels: Vec::new(), training: 0, table, channels: None }
+        Self {
+            plan,
+            folder: Path::new(""),
+            labels: Vec::new(),
+            training: 0,
+            table,
+            channels: None,
+            ignores: false,
+        }
     }
 
     /// The number of a label in the files; labels that no source declares come after those.
@@ -230,7 +241,10 @@ impl<'a> Writing<'a> {
             return Err(Reject::new("PARTLY_LABELLED", message, hint));
         }
         let numbers: Vec<u16> = mask.label_names.iter().map(|name| self.number(name)).collect();
+        let ignored = self.labels.len() as u16 + 1;
+        self.ignores |= drawn && ignored::any(mask.labels.voxels());
         let number = |label: &u16| match label.checked_sub(1) {
+            _ if *label == IGNORED => ignored,
             Some(place) => numbers.get(usize::from(place)).copied().unwrap_or(0),
             None => 0,
         };
@@ -262,6 +276,10 @@ impl<'a> Writing<'a> {
             let values: Vec<usize> =
                 own.into_iter().chain(within.iter().filter_map(|within| number(within))).collect();
             labels.insert(name.clone(), if values.len() > 1 { json!(values) } else { json!(own) });
+        }
+        if self.ignores {
+            // nnU-Net asks for the highest value.
+            labels.insert("ignore".to_owned(), json!(self.labels.len() + 1));
         }
         let channels = self.channels.iter().flatten().map(String::as_str);
         let mut names: Map<String, Value> =

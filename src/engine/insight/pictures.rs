@@ -4,7 +4,7 @@ mod boxes;
 
 use std::collections::BTreeMap;
 
-use tomoflow_connectors::{Digest, Geometry, RunLength};
+use tomoflow_connectors::{Digest, Geometry, LabelMap, RunLength};
 
 use super::outlook::Outlook;
 use crate::engine::driver::Driver;
@@ -17,6 +17,7 @@ use crate::executor::maps::MapKind;
 use crate::executor::work::BoundCase;
 use crate::pipeline::Plan;
 use crate::store::FigureRow;
+use crate::voxels::ignored::is_labelled;
 
 /// One slice of one case.
 #[derive(Clone, Debug)]
@@ -149,13 +150,20 @@ fn draw(
 ) -> Option<Picture> {
     let case = context.assembled(stage, &candidate.case).ok()?;
     let mask = match candidate.made {
-        Made::Mask(mask) => context.mask(&candidate.case.series, mask).ok()?,
+        Made::Mask(mask) => mask,
         Made::Boxes(found) => return boxes::draw(context, identity, candidate, found, &case),
+    };
+    let found = context.found(mask).ok()?;
+    let geometry = Geometry::from(&candidate.case.series.grid);
+    // Of labels that overlap a voxel has any.
+    let found = match found.overlaps {
+        true => found.sets(&geometry).ok()?.0,
+        false => LabelMap::clone(&found.on(&geometry).ok()?.labels),
     };
     let truth = case.labels.as_ref()?;
     let area = |slice: usize| {
-        let count = |labels: &[u16]| labels.iter().filter(|&&label| label != 0).count();
-        (count(truth.slice(slice)), count(mask.labels.slice(slice)))
+        let count = |labels: &[u16]| labels.iter().filter(|&&label| is_labelled(label)).count();
+        (count(truth.slice(slice)), count(found.slice(slice)))
     };
     let slice = (0..case.scan.size()[0]).max_by_key(|&slice| area(slice))?;
     // Of several channels the first is seen.
@@ -172,7 +180,7 @@ fn draw(
         geometry: case.scan.geometry().clone(),
         pixels: windowed(case.scan.slice(slice)),
         truth: Some(foreground(truth.slice(slice))),
-        prediction: Some(foreground(mask.labels.slice(slice))),
+        prediction: Some(foreground(found.slice(slice))),
         heats: heats(context, maps, &candidate.case.series.key, slice),
         boxes: Vec::new(),
     })
@@ -189,7 +197,7 @@ fn heats(context: &Context, maps: &KeptMaps, case: &str, slice: usize) -> Vec<He
 }
 
 fn foreground(slice: &[u16]) -> RunLength {
-    let binary: Vec<u16> = slice.iter().map(|&label| u16::from(label != 0)).collect();
+    let binary: Vec<u16> = slice.iter().map(|&label| u16::from(is_labelled(label))).collect();
     RunLength::encode(&binary, 1)
 }
 

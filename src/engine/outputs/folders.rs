@@ -199,7 +199,8 @@ impl Folder {
             };
             let work: Vec<_> =
                 batch.iter().filter_map(|(entry, row)| Some((entry, row, writer(row)?))).collect();
-            note.pending.extend(work.iter().flat_map(|(.., (series, _, writer))| writer.names(series)));
+            note.pending
+                .extend(work.iter().flat_map(|(.., (series, mask, writer))| writer.names(series, *mask)));
             self.keep_note(store, note);
             let written: Vec<_> = work
                 .par_iter()

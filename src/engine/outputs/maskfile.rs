@@ -10,13 +10,14 @@ use tomoflow_connectors::dicom::write::Study;
 use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText, SegmentationHeader, Source};
 use tomoflow_connectors::rtstruct::write::{Contour, StructureSetHeader, contours, write_structures_as};
 use tomoflow_connectors::shown::Shown as _;
-use tomoflow_connectors::{Digest, Intensity, LabelMap, Reject, Volume, metaimage, nifti, nrrd};
+use tomoflow_connectors::{Digest, Geometry, Intensity, LabelMap, Reject, Volume, metaimage, nifti, nrrd};
 
 use super::identity::Identity;
 use crate::executor::Context;
+use crate::executor::artifact::MaskArtifact;
 use crate::executor::work::{BoundCase, ScanForm, SeriesRow, SliceList, SliceRow};
+use crate::operators::registry::Stage;
 use crate::operators::sinks::files::{Coded, FileFormat, Files};
-use crate::operators::value::Mask;
 use crate::pipeline::Identifiers;
 
 /// Who makes what is written.
@@ -43,20 +44,18 @@ impl MaskWriter<'_> {
     pub fn case(&self, series: &Arc<SeriesRow>, mask: Digest) -> Result<Vec<String>, Reject> {
         let folder = &self.files.path;
         fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
-        let Mask { labels, label_names } = self.context.mask(series, mask)?;
-        let names: Vec<(u16, String)> = (1..).zip(label_names.iter().cloned()).collect();
-        let drawn = Drawn { series, mask, labels: &labels, names: &names };
-        let written = self.names(series);
+        let found = self.context.found(mask)?;
+        let names: Vec<(u16, String)> = (1..).zip(found.label_names.iter().cloned()).collect();
+        let grid = Geometry::from(&series.grid);
+        let written = self.names_of(series, if found.overlaps { Some(&found.label_names) } else { None });
         let mut paths = written.iter().map(|name| folder.join(name));
-        let path = paths.next().unwrap_or_default();
-        match self.files.format {
-            FileFormat::Nifti => whole(path, |path| nifti::write_labels(path, &labels)),
-            FileFormat::Nrrd => whole(path, |path| nrrd::write_labels(path, &labels, &names)),
-            FileFormat::Metaimage => whole(path, |path| metaimage::write_labels(path, &labels)),
-            FileFormat::DicomSeg => self.segmentation(path, &drawn, Encoding::Binary),
-            FileFormat::DicomLabelmap => self.segmentation(path, &drawn, Encoding::LabelMap),
-            FileFormat::Rtstruct => self.outlines(path, &drawn),
-        }?;
+        if found.overlaps {
+            self.overlapping(&mut paths, (series, mask), &found, &names)?;
+        } else {
+            let labels = found.on(&grid)?.labels;
+            let drawn = Drawn { series, mask, labels: &labels, sets: None, names: &names };
+            self.mask(paths.next().unwrap_or_default(), &drawn)?;
+        }
         if let Some(path) = paths.next() {
             match self.context.short(series)? {
                 Some(scan) => self.scan(path, &scan)?,
@@ -67,6 +66,44 @@ impl MaskWriter<'_> {
             }
         }
         Ok(written)
+    }
+
+    /// A mask in one file.
+    fn mask(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<(), Reject> {
+        let Drawn { labels, names, .. } = *drawn;
+        match self.files.format {
+            FileFormat::Nifti => whole(path, |path| nifti::write_labels(path, labels)),
+            FileFormat::Nrrd => whole(path, |path| nrrd::write_labels(path, labels, names)),
+            FileFormat::Metaimage => whole(path, |path| metaimage::write_labels(path, labels)),
+            FileFormat::DicomSeg => self.segmentation(path, drawn, Encoding::Binary),
+            FileFormat::DicomLabelmap => self.segmentation(path, drawn, Encoding::LabelMap),
+            FileFormat::Rtstruct => self.outlines(path, drawn),
+        }
+    }
+
+    /// Labels that may overlap: of formats with one value a voxel a file for each, as 1; of the others one with all.
+    fn overlapping(
+        &self,
+        paths: &mut impl Iterator<Item = PathBuf>,
+        (series, mask): (&SeriesRow, Digest),
+        found: &MaskArtifact,
+        names: &[(u16, String)],
+    ) -> Result<(), Reject> {
+        let grid = Geometry::from(&series.grid);
+        if !a_file_each(self.files.format) {
+            let (values, sets) = found.sets(&grid)?;
+            let drawn = Drawn { series, mask, labels: &values, sets: Some(&sets), names };
+            return self.mask(paths.next().unwrap_or_default(), &drawn);
+        }
+        for ((_, name), path) in names.iter().zip(paths) {
+            let Some(layer) = found.layer(name, &grid)? else { continue };
+            let own: Vec<u16> = layer.labels.voxels().iter().map(|label| u16::from(*label != 0)).collect();
+            let own = LabelMap::new(grid.clone(), own)
+                .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), ""))?;
+            let one = [(1, name.clone())];
+            self.mask(path, &Drawn { series, mask, labels: &own, sets: None, names: &one })?;
+        }
+        Ok(())
     }
 
     /// The place in the plan of the stage whose masks they are.
@@ -83,8 +120,23 @@ impl MaskWriter<'_> {
         }
     }
 
-    /// The files of a case, in the folder: its mask, and perhaps its scan.
-    pub fn names(&self, series: &SeriesRow) -> Vec<String> {
+    /// The files of a case, in the folder: its mask, one for each label where these may overlap, and perhaps its scan.
+    pub fn names(&self, series: &SeriesRow, mask: Digest) -> Vec<String> {
+        let overlaps = self.may_overlap().then(|| self.context.found(mask).ok()).flatten();
+        let labels = overlaps.filter(|found| found.overlaps).map(|found| found.label_names);
+        self.names_of(series, labels.as_deref())
+    }
+
+    /// Whether any model of the pipeline may give labels that overlap.
+    fn may_overlap(&self) -> bool {
+        self.context.plan.stages.iter().any(|stage| match &stage.stage {
+            Stage::Train(train) => train.settings.activation.overlaps(),
+            Stage::Infer(infer) => !infer.model.files().is_empty(),
+            _ => false,
+        })
+    }
+
+    fn names_of(&self, series: &SeriesRow, overlapping: Option<&[String]>) -> Vec<String> {
         let case = file_name(&self.identity.show(&series.key));
         let case = if self.several { format!("{case}.{}", self.stage) } else { case };
         let (mask, scan) = match self.files.format {
@@ -94,7 +146,21 @@ impl MaskWriter<'_> {
             FileFormat::DicomSeg | FileFormat::DicomLabelmap | FileFormat::Rtstruct => ("dcm", ""),
         };
         let scan = (self.files.scans && !scan.is_empty()).then_some(scan);
-        [Some(mask), scan].into_iter().flatten().map(|ending| format!("{case}.{ending}")).collect()
+        let masks: Vec<String> = match overlapping.filter(|_| a_file_each(self.files.format)) {
+            Some(labels) => {
+                let label = |(number, name): (usize, &String)| {
+                    let plain = file_name(name);
+                    // A scan beside the masks has this name.
+                    let twice =
+                        plain == "scan" || labels[..number].iter().any(|other| file_name(other) == plain);
+                    if twice { format!("{plain}_{}.{mask}", number + 1) } else { format!("{plain}.{mask}") }
+                };
+                labels.iter().enumerate().map(label).collect()
+            }
+            None => vec![mask.to_owned()],
+        };
+        let endings = masks.into_iter().chain(scan.map(str::to_owned));
+        endings.map(|ending| format!("{case}.{ending}")).collect()
     }
 
     /// The scan that a DICOM object refers to, as its own files have it.
@@ -120,7 +186,15 @@ impl MaskWriter<'_> {
     }
 
     fn segmentation(&self, path: PathBuf, drawn: &Drawn<'_>, encoding: Encoding) -> Result<(), Reject> {
-        let Drawn { series, mask, labels, names } = *drawn;
+        let Drawn { series, mask, labels, sets, names } = *drawn;
+        if sets.is_some() && encoding == Encoding::LabelMap {
+            let message = "one label a voxel expected, labels that may overlap found";
+            return Err(Reject::new(
+                "OVERLAPPING_MASKS",
+                message,
+                "export `dicom-seg`, whose segments may overlap",
+            ));
+        }
         let Origin { study, sop_class, list, date, time } = self.origin(series)?;
         let multi = list.slices.iter().any(|slice| slice.frame > 0);
         let source = |slice: &SliceRow| Source {
@@ -158,12 +232,15 @@ impl MaskWriter<'_> {
         let segments: Vec<SegmentText> = names.iter().map(segment).collect();
         let patient = header.study.patient_id.clone();
         self.without_identity(&patient, |without| {
-            whole(path, |path| dicom_seg::write_as(path, &header, labels, &segments, encoding, without))
+            whole(path, |path| match sets {
+                Some(sets) => dicom_seg::write_overlapping(path, &header, (labels, sets), &segments, without),
+                None => dicom_seg::write_as(path, &header, labels, &segments, encoding, without),
+            })
         })
     }
 
     fn outlines(&self, path: PathBuf, drawn: &Drawn<'_>) -> Result<(), Reject> {
-        let Drawn { series, mask, labels, names } = *drawn;
+        let Drawn { series, mask, labels, sets, names } = *drawn;
         let Origin { study, sop_class, list, date, time } = self.origin(series)?;
         if list.slices.iter().any(|slice| slice.frame > 0) {
             let message = "contours name instances, and this scan's slices are frames of one";
@@ -171,8 +248,18 @@ impl MaskWriter<'_> {
         }
         let uid_of = |slice: Option<&SliceRow>| slice.map_or_else(String::new, |slice| slice.sop_uid.clone());
         let instances: Vec<String> = list.on_planes(labels.size()[0]).into_iter().map(uid_of).collect();
-        let structures: Vec<(String, Vec<Contour>)> =
-            names.iter().map(|(label, name)| (name.clone(), contours(labels, *label, &instances))).collect();
+        let outlined = |(label, name): &(u16, String)| -> Result<(String, Vec<Contour>), Reject> {
+            let Some(sets) = sets else { return Ok((name.clone(), contours(labels, *label, &instances))) };
+            let holds = |value: &u16| {
+                let place = value.checked_sub(1).map(usize::from);
+                place.and_then(|place| sets.get(place)).is_some_and(|set| set.contains(label))
+            };
+            let own = labels.voxels().iter().map(|value| u16::from(holds(value))).collect();
+            let own = LabelMap::new(labels.geometry().clone(), own)
+                .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), ""))?;
+            Ok((name.clone(), contours(&own, 1, &instances)))
+        };
+        let structures = names.iter().map(outlined).collect::<Result<Vec<_>, _>>()?;
         let header = StructureSetHeader {
             study,
             series_uid: uid(b"outline series", series, mask),
@@ -211,7 +298,14 @@ struct Drawn<'a> {
     series: &'a SeriesRow,
     mask: Digest,
     labels: &'a LabelMap,
+    /// Of labels that may overlap: for each value from 1 on the labels that such a voxel has.
+    sets: Option<&'a [Vec<u16>]>,
     names: &'a [(u16, String)],
+}
+
+/// Whether a format has one value a voxel, so that labels that overlap have a file each.
+fn a_file_each(format: FileFormat) -> bool {
+    matches!(format, FileFormat::Nifti | FileFormat::Nrrd | FileFormat::Metaimage)
 }
 
 /// What a DICOM object says of the scan that it refers to, and of itself.

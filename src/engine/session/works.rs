@@ -78,6 +78,7 @@ pub(in crate::engine) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Contex
         lookup: Arc::downgrade(&(store.clone() as Arc<dyn Lookup>)),
         bytes_read: Arc::default(),
         told: Arc::default(),
+        unknown: None,
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Maps {
 pub struct MapMaker {
     kinds: MapKinds,
     classes: usize,
+    /// Whether each label has a head of its own, and the background none.
+    heads: bool,
     size: [usize; 2],
     /// In the order of [`shares`].
     maps: Vec<Planes>,
@@ -66,7 +68,14 @@ impl MapMaker {
     pub fn new(kinds: MapKinds, classes: usize, size: [usize; 3]) -> Self {
         let size = [size[1], size[2]];
         let count = count(kinds, classes);
-        Self { kinds, classes, size, maps: vec![Planes::new(size); count] }
+        Self { kinds, classes, heads: false, size, maps: vec![Planes::new(size); count] }
+    }
+
+    /// The same, of logits that each label has by itself: a label's probability is the sigmoid of its own, and the
+    /// entropy is the mean of what is uncertain of each.
+    #[must_use]
+    pub fn of_heads(self) -> Self {
+        Self { heads: true, ..self }
     }
 
     /// Takes the next plane: `row` gives the `W` numbers of a channel's row. Channels are the sums of weighed logits
@@ -79,14 +88,18 @@ impl MapMaker {
         if count == 0 || width == 0 {
             return Ok(());
         }
-        let channels = self.classes + usize::from(self.kinds.attention) + 1;
+        let logits = self.classes - usize::from(self.heads);
+        let channels = logits + usize::from(self.kinds.attention) + 1;
         let mut bytes = vec![0u8; height * count * width];
         bytes.par_chunks_exact_mut(count * width).enumerate().for_each_init(
             || vec![0f32; (count + self.classes) * width],
             |scratch, (h, bytes)| {
                 let (found, exponentials) = scratch.split_at_mut(count * width);
                 let rows: Vec<&[f32]> = (0..channels).map(|channel| row(channel, h)).collect();
-                shares(self.kinds, &rows, exponentials, found);
+                match self.heads {
+                    true => shares_of_heads(self.kinds, &rows, found),
+                    false => shares(self.kinds, &rows, exponentials, found),
+                }
                 bytes.iter_mut().zip(&*found).for_each(|(byte, share)| *byte = stored(*share));
             },
         );
@@ -163,6 +176,36 @@ fn shares(kinds: MapKinds, rows: &[&[f32]], exponentials: &mut [f32], found: &mu
         if kinds.entropy {
             // −Σ p ln p with ln p = below − ln(sum).
             found[labels * width + w] = (sum.ln() - weighed / sum) / (classes as f32).ln();
+        }
+    }
+}
+
+/// As [`shares`], of sums of weighed logits for each label: p = 1 / (1 + exp(−l)), and the entropy is the mean over labels
+/// of −(p ln p + (1 − p) ln(1 − p)) / ln 2.
+fn shares_of_heads(kinds: MapKinds, rows: &[&[f32]], found: &mut [f32]) {
+    let Some((weights, rows)) = rows.split_last() else { return };
+    let (attention, logits) = match rows.split_last() {
+        Some((attention, logits)) if kinds.attention => (Some(attention), logits),
+        _ => (None, rows),
+    };
+    let width = weights.len();
+    let labels = if kinds.probabilities { logits.len() } else { 0 };
+    for w in 0..width {
+        let weight = weights[w];
+        if let Some(attention) = attention {
+            found[(labels + usize::from(kinds.entropy)) * width + w] = attention[w] / weight;
+        }
+        let mut uncertain = 0f32;
+        for (label, row) in logits.iter().enumerate() {
+            let p = 1.0 / (1.0 + (-row[w] / weight).exp());
+            if label < labels {
+                found[label * width + w] = p;
+            }
+            let part = |p: f32| if p > 0.0 || p.is_nan() { -p * p.ln() } else { 0.0 };
+            uncertain += part(p) + part(1.0 - p);
+        }
+        if kinds.entropy {
+            found[labels * width + w] = uncertain / std::f32::consts::LN_2 / logits.len().max(1) as f32;
         }
     }
 }

@@ -4,5 +4,6 @@ pub mod detect;
 pub mod maps;
 pub mod model;
 pub mod slab;
+pub mod thresholds;
 pub mod walk;
 pub mod window;

@@ -1,25 +1,27 @@
 //! A trained network, ready for whole volumes.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tch::{CModule, IValue, Kind, Tensor};
+use tch::{CModule, IValue, Kind, TchError, Tensor};
 
 use super::maps::MapKinds;
 use crate::networks::architectures::dense::Dense;
 use crate::networks::blocks::mode::Mode;
-use crate::networks::tensors::error::{Doing, first_line};
+use crate::networks::tensors::error::first_line;
 use crate::networks::tensors::file;
 use crate::networks::tensors::weights::Weights;
 use crate::networks::{
-    Blend, Convention, Device, Extensions, InputView, ModelCard, NetworkConfig, NetworkError,
+    Activation, Blend, Convention, Device, Extensions, InputView, ModelCard, NetworkConfig, NetworkError,
 };
 
 mod canvas;
 #[cfg(test)]
 mod channels;
 mod flips;
+mod heads;
 mod host;
 mod maps;
 mod segment;
@@ -132,6 +134,12 @@ pub struct Model {
     label_names: Vec<String>,
     /// The names of the channels of scans, none of scans of one channel; not known of TorchScript.
     channel_names: Option<Vec<String>>,
+    /// What logits are of.
+    activation: Activation,
+    /// For labels with a head each: the logit above which a voxel is inside, 0 where it is not said.
+    thresholds: Vec<f32>,
+    /// For each label that holds others those within it, where the card says so.
+    regions: BTreeMap<String, Vec<String>>,
     device: Device,
 }
 
@@ -175,15 +183,19 @@ impl Model {
     ) -> Result<Self, NetworkError> {
         check_view(&card.view)?;
         let channels = card.view.channels() * card.origin.channel_count();
-        let fits =
-            card.network.in_channels() == channels && card.network.classes() == card.label_names.len() + 1;
+        let activation = card.origin.activation;
+        let classes = activation.channels(card.label_names.len());
+        let fits = card.network.in_channels() == channels
+            && card.network.classes() == classes
+            && !card.label_names.is_empty()
+            && !(activation.overlaps() && classes > Activation::MOST_HEADS);
         if !fits {
             return Err(NetworkError::Shape {
                 what: "the model's card".to_owned(),
                 expected: format!(
                     "{} channels and {} labels, as its network has",
                     card.network.in_channels(),
-                    card.network.classes().saturating_sub(1)
+                    card.network.classes().saturating_sub(activation.channels(0))
                 ),
                 found: format!("{channels} channels and {} labels", card.label_names.len()),
             });
@@ -193,7 +205,8 @@ impl Model {
         let weights = Weights::from_named(network.layout(), named, device)?;
         let networks = vec![Ready::network(network, weights)?];
         let ModelCard { view, label_names, origin, .. } = card;
-        Ok(Self { networks, view, label_names, channel_names: Some(origin.channels), device })
+        let model = Self::of(networks, view, label_names, Some(origin.channels), device);
+        Ok(Self { activation, regions: origin.regions, ..model })
     }
 
     /// A network with weights on their device, as a training has them.
@@ -210,7 +223,7 @@ impl Model {
         check_view(&view)?;
         let (network, device) = (Dense::new(network, extensions)?, Device(weights.flat().device()));
         let (networks, channel_names) = (vec![Ready::network(network, weights)?], Some(Vec::new()));
-        Ok(Self { networks, view, label_names, channel_names, device })
+        Ok(Self::of(networks, view, label_names, channel_names, device))
     }
 
     /// A network with first weights, as a training begins with: to measure with.
@@ -228,7 +241,19 @@ impl Model {
         let network = Dense::new(network, &Extensions::default())?;
         let weights = Weights::seeded(network.layout(), seed, Kind::Float, device)?;
         let (networks, channel_names) = (vec![Ready::network(network, weights)?], Some(Vec::new()));
-        Ok(Self { networks, view, label_names, channel_names, device })
+        Ok(Self::of(networks, view, label_names, channel_names, device))
+    }
+
+    /// With a class for each voxel.
+    fn of(
+        networks: Vec<Network>,
+        view: InputView,
+        label_names: Vec<String>,
+        channel_names: Option<Vec<String>>,
+        device: Device,
+    ) -> Self {
+        let (activation, thresholds, regions) = (Activation::Softmax, Vec::new(), BTreeMap::new());
+        Self { networks, view, label_names, channel_names, activation, thresholds, regions, device }
     }
 
     /// The same, for scans whose channels are these.
@@ -250,11 +275,28 @@ impl Model {
         label_names: Vec<String>,
         device: Device,
     ) -> Result<Self, NetworkError> {
+        Self::from_activated(path, view, (classes, Activation::Softmax), label_names, device)
+    }
+
+    /// The same, of logits with a head for each label where `activation` says so: as many channels as labels.
+    ///
+    /// # Errors
+    /// As [`from_torchscript`](Self::from_torchscript).
+    pub fn from_activated(
+        path: &Path,
+        view: InputView,
+        (classes, activation): (usize, Activation),
+        label_names: Vec<String>,
+        device: Device,
+    ) -> Result<Self, NetworkError> {
         check_view(&view)?;
-        if classes != label_names.len() + 1 {
+        let none = activation.channels(0);
+        if classes != activation.channels(label_names.len())
+            || (activation.overlaps() && classes > Activation::MOST_HEADS)
+        {
             return Err(NetworkError::Shape {
                 what: "label names".to_owned(),
-                expected: format!("{} for {classes} classes", classes.saturating_sub(1)),
+                expected: format!("{} for {classes} channels", classes.saturating_sub(none)),
                 found: label_names.len().to_string(),
             });
         }
@@ -269,7 +311,8 @@ impl Model {
         let read = |error| refuse(format!("not a TorchScript file: {}", first_line(&error)));
         let mut module = CModule::load_on_device(path, device.0).map_err(read)?;
         module.f_set_eval().map_err(read)?;
-        Ok(Self { networks: vec![Network::Script(module)], view, label_names, channel_names: None, device })
+        let model = Self::of(vec![Network::Script(module)], view, label_names, None, device);
+        Ok(model.activated_by(activation))
     }
 
     /// Several models as one, whose logits are the mean of theirs: as nnU-Net averages over folds, before any
@@ -294,6 +337,13 @@ impl Model {
             if model.label_names != whole.label_names {
                 let names = |model: &Self| format!("{:?}", model.label_names);
                 return differs("labels", names(&whole), names(&model));
+            }
+            if model.activation != whole.activation {
+                let word = |model: &Self| format!("{:?}", model.activation).to_lowercase();
+                return differs("activation", word(&whole), word(&model));
+            }
+            if model.regions != whole.regions {
+                return differs("regions", format!("{:?}", whole.regions), format!("{:?}", model.regions));
             }
             if model.channel_names != whole.channel_names {
                 let names = |model: &Self| match &model.channel_names {
@@ -329,8 +379,9 @@ impl Model {
         self.channel_names.as_deref()
     }
 
+    /// Channels of the logits.
     fn classes(&self) -> i64 {
-        self.label_names.len() as i64 + 1
+        self.activation.channels(self.label_names.len()) as i64
     }
 
     /// Logits `[N, classes, D, H, W]` of `[N, C, D, H, W]` by one of the networks, and its attention map behind them
@@ -356,7 +407,8 @@ impl Model {
         if let Some(channels) = expected.get_mut(1) {
             *channels = self.classes();
         }
-        let answer = module.forward_is(&[IValue::Tensor(shown)]).doing("TorchScript network")?;
+        let given = shown.size();
+        let answer = module.forward_is(&[IValue::Tensor(shown)]).map_err(|error| refused(&error, &given))?;
         let logits = match answer {
             IValue::Tensor(logits) => logits,
             IValue::Tuple(parts) => match parts.into_iter().next() {
@@ -374,6 +426,23 @@ impl Model {
         }
         let logits = logits.f_to_kind(Kind::Float)?;
         Ok(if flat { logits.f_unsqueeze(2)? } else { logits })
+    }
+}
+
+/// Why a TorchScript network gives nothing for an input of this shape.
+fn refused(error: &TchError, given: &[i64]) -> NetworkError {
+    let refused = NetworkError::Torch { doing: "TorchScript network".to_owned(), message: first_line(error) };
+    let text = error.to_string();
+    let of_device = refused.is_out_of_memory() || text.contains("CUDA");
+    // What was wrong stands behind where in the script it was.
+    let why = text.lines().find_map(|line| line.trim().strip_prefix("RuntimeError: "));
+    match why {
+        Some(why) if !of_device => NetworkError::Shape {
+            what: "the TorchScript network's input".to_owned(),
+            expected: "one that it takes".to_owned(),
+            found: format!("{given:?}, which it refuses: {}", why.trim()),
+        },
+        _ => refused,
     }
 }
 

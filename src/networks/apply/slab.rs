@@ -134,9 +134,53 @@ impl Slab {
         planes: std::ops::Range<usize>,
         decided: &mut Vec<u16>,
     ) -> Result<(), NetworkError> {
+        let (width, left) = (self.walk.padded()[2], self.walk.before()[2]);
+        let classes = self.classes * width;
+        self.decide_by(planes, decided, |sums, target| {
+            decide_row(sums.get(..classes).unwrap_or_default(), width, left, target)
+        })
+    }
+
+    /// The same of labels with a logit each, of a slab that is [weighed](Self::weighed): a bit for each whose mean is
+    /// above its threshold, the first label's the lowest.
+    ///
+    /// # Errors
+    /// As for [`decide`](Self::decide).
+    pub fn decide_heads(
+        &mut self,
+        planes: std::ops::Range<usize>,
+        thresholds: &[f32],
+        decided: &mut Vec<u16>,
+    ) -> Result<(), NetworkError> {
+        let (width, left) = (self.walk.padded()[2], self.walk.before()[2]);
+        let (heads, last) = (self.classes, (self.channels - 1) * width);
+        self.decide_by(planes, decided, |sums, target| {
+            let inside = left..left + target.len();
+            let Some(weights) = sums.get(last..).and_then(|row| row.get(inside.clone())) else { return true };
+            target.fill(0);
+            let mut odd = 0f32;
+            for (head, sums) in sums.chunks_exact(width).take(heads).enumerate() {
+                let threshold = thresholds.get(head).copied().unwrap_or(0.0);
+                let Some(sums) = sums.get(inside.clone()) else { return true };
+                for ((target, sum), weight) in target.iter_mut().zip(sums).zip(weights) {
+                    *target |= u16::from(*sum > threshold * weight) << head;
+                    odd += sum * 0.0;
+                }
+            }
+            odd == 0.0
+        })
+    }
+
+    /// Appends what `decide` makes of each row, of its sums and of the room for it; it says whether all are finite.
+    fn decide_by(
+        &mut self,
+        planes: std::ops::Range<usize>,
+        decided: &mut Vec<u16>,
+        decide: impl Fn(&[f32], &mut [u16]) -> bool + Sync,
+    ) -> Result<(), NetworkError> {
         let [size, before] = [self.walk.size(), self.walk.before()];
         let [_, height, width] = self.walk.padded();
-        let (row, classes) = (self.channels * width, self.classes * width);
+        let row = self.channels * width;
         for plane in planes {
             let slot = plane % self.walk.window()[0];
             let Some(sums) = self.sums.get_mut(slot * height * row..(slot + 1) * height * row) else {
@@ -156,7 +200,7 @@ impl Slab {
             let rows = inside.par_chunks_exact_mut(row.max(1)).zip(targets).with_min_len(ROWS);
             let finite = AtomicBool::new(true);
             rows.for_each(|(sums, target)| {
-                if !decide_row(sums.get(..classes).unwrap_or_default(), width, before[2], target) {
+                if !decide(sums, target) {
                     finite.store(false, Ordering::Relaxed);
                 }
                 sums.fill(0.0);

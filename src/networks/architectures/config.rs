@@ -177,8 +177,8 @@ impl UnetConfig {
         if !within(self.in_channels) {
             return refuse("in_channels".into(), format!("1 to 65536 expected, {} found", self.in_channels));
         }
-        if !(2..=1 << 16).contains(&self.classes) {
-            return refuse("classes".into(), format!("2 to 65536 expected, {} found", self.classes));
+        if !(1..=1 << 16).contains(&self.classes) {
+            return refuse("classes".into(), format!("1 to 65536 expected, {} found", self.classes));
         }
         if !(1..=8).contains(&self.levels.len()) {
             return refuse("levels".into(), format!("1 to 8 expected, {} found", self.levels.len()));

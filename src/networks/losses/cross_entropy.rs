@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::entropy::{logarithms_of, mean_over_voxels, with_rest};
+use super::entropy::{logarithms_of, mean_over_voxels, weighed_mean, with_rest};
 use super::{SegmentationLoss, logarithms};
 use crate::fields::Field;
 use crate::networks::NetworkError;
@@ -20,8 +20,17 @@ pub(super) const FIELDS: &[Field] = &[];
 pub struct CrossEntropyLoss {}
 
 impl SegmentationLoss for CrossEntropyLoss {
-    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
-        cross_entropy(&logarithms(logits)?, truth)
+    fn of_logits(
+        &self,
+        logits: &Tensor,
+        truth: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Tensor, NetworkError> {
+        let logarithms = logarithms(logits)?;
+        match weights {
+            None => cross_entropy(&logarithms, truth),
+            Some(weights) => weighed_mean(&logarithms.f_mul(truth).doing("loss")?, truth, weights),
+        }
     }
 
     fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {

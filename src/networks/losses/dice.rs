@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::hardness_dice::hardness_dice;
+use super::hardness_dice::{hardness_dice, weighed_dice};
 use super::{SegmentationLoss, probabilities};
 use crate::fields::Field;
 use crate::networks::NetworkError;
@@ -19,8 +19,13 @@ pub(super) const FIELDS: &[Field] = &[];
 pub struct DiceLoss {}
 
 impl SegmentationLoss for DiceLoss {
-    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
-        hardness_dice(&probabilities(logits)?, truth, 0.0)
+    fn of_logits(
+        &self,
+        logits: &Tensor,
+        truth: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Tensor, NetworkError> {
+        weighed_dice(&probabilities(logits)?, truth, 0.0, weights)
     }
 
     fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::cross_entropy::cross_entropy;
+use super::cross_entropy::{CrossEntropyLoss, cross_entropy};
 use super::entropy::{logarithms_of, with_rest};
-use super::hardness_dice::hardness_dice;
-use super::{SegmentationLoss, logarithms, probabilities};
+use super::hardness_dice::{hardness_dice, weighed_dice};
+use super::{SegmentationLoss, probabilities};
 use crate::fields::{Field, FieldKind};
 use crate::networks::NetworkError;
 
@@ -29,11 +29,18 @@ pub struct DiceCeLoss {
 }
 
 impl SegmentationLoss for DiceCeLoss {
-    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
+    fn of_logits(
+        &self,
+        logits: &Tensor,
+        truth: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Tensor, NetworkError> {
         let first = i64::from(!self.include_background);
         let classes = |x: &Tensor| x.f_narrow(1, first, x.size().get(1).map_or(0, |n| n - first));
-        let dice = hardness_dice(&classes(&probabilities(logits)?)?, &classes(truth)?, 0.0)?;
-        Ok(dice.f_add(&cross_entropy(&logarithms(logits)?, truth)?)?)
+        let of_classes = weights.map(|all| all.f_narrow(0, first, all.numel() as i64 - first)).transpose()?;
+        let probabilities = classes(&probabilities(logits)?)?;
+        let dice = weighed_dice(&probabilities, &classes(truth)?, 0.0, of_classes.as_ref())?;
+        Ok(dice.f_add(&CrossEntropyLoss {}.of_logits(logits, truth, weights)?)?)
     }
 
     fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::entropy::{SMALLEST, logarithms_of, mean_over_voxels, with_rest};
+use super::entropy::{SMALLEST, logarithms_of, mean_over_voxels, weighed_mean, with_rest};
 use super::{SegmentationLoss, logarithms};
 use crate::fields::{Field, FieldKind, Role};
 use crate::networks::NetworkError;
@@ -41,8 +41,13 @@ pub struct FocalLoss {
 }
 
 impl SegmentationLoss for FocalLoss {
-    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
-        focal(&logarithms(logits)?, truth, self.gamma, self.alpha)
+    fn of_logits(
+        &self,
+        logits: &Tensor,
+        truth: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Tensor, NetworkError> {
+        weighed_focal(&logarithms(logits)?, truth, (self.gamma, self.alpha), weights)
     }
 
     fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
@@ -64,6 +69,16 @@ pub fn focal(
     gamma: f64,
     alpha: Option<f64>,
 ) -> Result<Tensor, NetworkError> {
+    weighed_focal(logarithms, truth, (gamma, alpha), None)
+}
+
+/// The same, as a mean over voxels by the weight `[C]` of their class.
+fn weighed_focal(
+    logarithms: &Tensor,
+    truth: &Tensor,
+    (gamma, alpha): (f64, Option<f64>),
+    class_weights: Option<&Tensor>,
+) -> Result<Tensor, NetworkError> {
     let rest = plus(&times(&logarithms.f_exp()?, -1.0)?, 1.0)?;
     // A power below 1 has no slope at 0.
     let unsure = power(&at_least(&rest, SMALLEST)?, gamma)?;
@@ -78,7 +93,10 @@ pub fn focal(
         let weights = Tensor::f_from_slice(&weights)?.f_view(shape.as_slice())?;
         product = product.f_mul(&weights.f_to_kind(truth.kind())?.f_to_device(truth.device())?)?;
     }
-    mean_over_voxels(&product)
+    match class_weights {
+        None => mean_over_voxels(&product),
+        Some(weights) => weighed_mean(&product, truth, weights),
+    }
 }
 
 #[cfg(test)]

@@ -50,8 +50,14 @@ pub struct GeneralizedDiceLoss {
 }
 
 impl SegmentationLoss for GeneralizedDiceLoss {
-    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
-        generalized_dice(&probabilities(logits)?, truth, self.absent)
+    fn of_logits(
+        &self,
+        logits: &Tensor,
+        truth: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Tensor, NetworkError> {
+        let [above, below] = weighed(&probabilities(logits)?, truth, self.absent, weights)?;
+        one_minus_ratio(&above, &below)
     }
 
     fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
@@ -73,7 +79,7 @@ impl SegmentationLoss for GeneralizedDiceLoss {
 /// # Source
 /// Sudre et al., DLMIA 2017, arXiv 1707.03237
 pub fn generalized_dice(prediction: &Tensor, truth: &Tensor, absent: Absent) -> Result<Tensor, NetworkError> {
-    let [above, below] = weighed(prediction, truth, absent)?;
+    let [above, below] = weighed(prediction, truth, absent, None)?;
     one_minus_ratio(&above, &below)
 }
 
@@ -90,14 +96,23 @@ pub fn generalized_dice_each(
 }
 
 fn each(prediction: &Tensor, truth: &Tensor, absent: Absent, epsilon: f64) -> Result<Tensor, NetworkError> {
-    let [above, below] = weighed(prediction, truth, absent)?;
+    let [above, below] = weighed(prediction, truth, absent, None)?;
     one_minus(&ratio(&above, &below, epsilon)?)
 }
 
 /// What both cover and what either covers, by weight: `[N]` each.
-fn weighed(prediction: &Tensor, truth: &Tensor, absent: Absent) -> Result<[Tensor; 2], NetworkError> {
+fn weighed(
+    prediction: &Tensor,
+    truth: &Tensor,
+    absent: Absent,
+    weights: Option<&Tensor>,
+) -> Result<[Tensor; 2], NetworkError> {
     let product = prediction.f_mul(truth).doing("loss")?;
     let weight = class_weights(&over_voxels(truth)?, absent)?;
+    let weight = match weights {
+        Some(weights) => weight.f_mul(&weights.f_to_kind(weight.kind())?)?,
+        None => weight,
+    };
     let weighed = |x: &Tensor| -> Result<Tensor, NetworkError> {
         Ok(over_voxels(x)?.f_mul(&weight)?.f_sum_dim_intlist([1i64].as_slice(), false, None::<Kind>)?)
     };

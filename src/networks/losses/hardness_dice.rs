@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::overlap::{one_minus_ratio, over_voxels};
+use super::overlap::{one_minus_ratio, over_voxels, weighed_one_minus_ratio};
 use super::{SegmentationLoss, probabilities};
 use crate::fields::{Field, FieldKind};
 use crate::networks::NetworkError;
@@ -29,8 +29,13 @@ pub struct HardnessDiceLoss {
 }
 
 impl SegmentationLoss for HardnessDiceLoss {
-    fn of_logits(&self, logits: &Tensor, truth: &Tensor) -> Result<Tensor, NetworkError> {
-        hardness_dice(&probabilities(logits)?, truth, self.lambda)
+    fn of_logits(
+        &self,
+        logits: &Tensor,
+        truth: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Tensor, NetworkError> {
+        weighed_dice(&probabilities(logits)?, truth, self.lambda, weights)
     }
 
     fn of_map(&self, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
@@ -47,6 +52,16 @@ impl SegmentationLoss for HardnessDiceLoss {
 /// # Source
 /// Wang et al., MICCAI 2019, arXiv 1906.03906
 pub fn hardness_dice(prediction: &Tensor, truth: &Tensor, lambda: f64) -> Result<Tensor, NetworkError> {
+    weighed_dice(prediction, truth, lambda, None)
+}
+
+/// The same, as a mean over channels by weights `[C]`.
+pub(super) fn weighed_dice(
+    prediction: &Tensor,
+    truth: &Tensor,
+    lambda: f64,
+    weights: Option<&Tensor>,
+) -> Result<Tensor, NetworkError> {
     let mut product = prediction.f_mul(truth).doing("loss")?;
     let mut both = prediction.f_add(truth)?;
     if lambda != 0.0 {
@@ -55,7 +70,11 @@ pub fn hardness_dice(prediction: &Tensor, truth: &Tensor, lambda: f64) -> Result
         product = product.f_mul(&weight)?;
         both = both.f_mul(&weight)?;
     }
-    one_minus_ratio(&over_voxels(&product)?, &over_voxels(&both)?)
+    let (above, below) = (over_voxels(&product)?, over_voxels(&both)?);
+    match weights {
+        None => one_minus_ratio(&above, &below),
+        Some(weights) => weighed_one_minus_ratio(&above, &below, weights),
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +91,18 @@ mod tests {
         let g = Tensor::from_slice(&[0.0, 1.0, 1.0, 0.0]).view([1, 2, 2]);
         let value = value(hardness_dice(&p, &g, 0.6));
         assert!((value - 0.153_060_30).abs() < 5e-9, "{value}");
+    }
+
+    #[test]
+    fn classes_count_by_their_weights() {
+        let p = Tensor::from_slice(&[0.1, 0.8, 0.9, 0.2]).view([1, 2, 2]);
+        let g = Tensor::from_slice(&[0.0, 1.0, 1.0, 0.0]).view([1, 2, 2]);
+        let of = |weights: Option<&Tensor>| value(weighed_dice(&p, &g, 0.0, weights));
+        let [a, b] = [(0.8, 1.9), (0.9, 2.1)].map(|(both, sum)| 1.0 - (2.0 * both + 1e-5) / (sum + 1e-5));
+        assert!((of(None) - (a + b) / 2.0).abs() < 1e-12);
+        assert!((of(Some(&Tensor::from_slice(&[1.0, 3.0]))) - (a + 3.0 * b) / 4.0).abs() < 1e-12);
+        assert!((of(Some(&Tensor::from_slice(&[0.0, 2.0]))) - b).abs() < 1e-12);
+        assert_eq!(of(Some(&Tensor::from_slice(&[0.0, 0.0]))), 0.0);
     }
 
     #[test]

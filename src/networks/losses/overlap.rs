@@ -3,13 +3,26 @@
 use tch::{Kind, Tensor};
 
 use crate::networks::NetworkError;
-use crate::networks::tensors::scalar::{plus, times};
+use crate::networks::tensors::scalar::{at_least, plus, times};
 
 pub(super) const EPSILON: f64 = 1e-5;
 
 /// The mean of `1 - (2 above + ε) / (below + ε)`.
 pub(super) fn one_minus_ratio(above: &Tensor, below: &Tensor) -> Result<Tensor, NetworkError> {
     one_minus(&ratio(above, below, EPSILON)?.f_mean(None::<Kind>)?)
+}
+
+/// The mean over samples of that over classes by weights `[C]`; 0 where these are 0.
+pub(super) fn weighed_one_minus_ratio(
+    above: &Tensor,
+    below: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor, NetworkError> {
+    let weights = weights.f_to_kind(above.kind())?;
+    let each = one_minus(&ratio(above, below, EPSILON)?)?.f_mul(&weights)?;
+    let over_classes = each.f_sum_dim_intlist([1i64].as_slice(), false, None::<Kind>)?;
+    let whole = at_least(&weights.f_sum(None::<Kind>)?, f64::from(f32::MIN_POSITIVE))?;
+    Ok(over_classes.f_div(&whole)?.f_mean(None::<Kind>)?)
 }
 
 /// `(2 above + ε) / (below + ε)`

@@ -34,36 +34,29 @@ impl Counts {
         Ok(())
     }
 
-    /// Adds a class found for each voxel, and the true one.
-    pub fn add_classes(&mut self, found: &[u16], truth: &[u8]) {
-        for (found, truth) in found.iter().zip(truth) {
-            let cell = usize::from(*truth) * self.classes + usize::from(*found);
-            if let Some(count) = self.matrix.get_mut(cell) {
-                *count += 1;
-            }
+    /// Adds a class found for a voxel, and the true one; a label that nobody looked for is found nowhere.
+    pub fn add_voxel(&mut self, found: u16, truth: u8, unknown: &[u8]) {
+        let found = if unknown.iter().any(|label| u16::from(*label) == found) { 0 } else { found };
+        let cell = usize::from(truth) * self.classes + usize::from(found);
+        if let Some(count) = self.matrix.get_mut(cell) {
+            *count += 1;
         }
     }
 
-    /// For each region, none where nothing of it is predicted or true.
-    pub fn dice_of(&self, regions: &Regions) -> Vec<Option<f64>> {
-        if regions.is_empty() {
-            return self.dice();
+    /// As [`add`](Self::add), where nobody looked for some labels: these are found nowhere.
+    pub fn add_known(
+        &mut self,
+        prediction: &Tensor,
+        truth: &Tensor,
+        unknown: &[u8],
+    ) -> Result<(), NetworkError> {
+        if unknown.is_empty() {
+            return self.add(prediction, truth);
         }
-        let cell =
-            |truth: usize, found: usize| self.matrix.get(truth * self.classes + found).copied().unwrap_or(0);
-        let of = |region: &Vec<i64>| {
-            let inside: Vec<bool> = (0..self.classes).map(|class| region.contains(&(class as i64))).collect();
-            let (mut both, mut either) = (0, 0);
-            for (truth, true_inside) in inside.iter().enumerate() {
-                for (found, found_inside) in inside.iter().enumerate() {
-                    let count = cell(truth, found);
-                    both += if *true_inside && *found_inside { count } else { 0 };
-                    either += count * (u64::from(*true_inside) + u64::from(*found_inside));
-                }
-            }
-            (either > 0).then(|| 2.0 * both as f64 / either as f64)
-        };
-        regions.classes().iter().map(of).collect()
+        let known =
+            |class: usize| if unknown.iter().any(|label| usize::from(*label) == class) { 0 } else { class };
+        let table: Vec<i64> = (0..self.classes).map(|class| known(class) as i64).collect();
+        self.add(&looked_up(&table, prediction)?, truth)
     }
 
     /// For each label, none where it is neither predicted nor true.
@@ -78,6 +71,85 @@ impl Counts {
             })
             .collect()
     }
+}
+
+/// What a table says of each class of a tensor, on the same device.
+fn looked_up(table: &[i64], classes: &Tensor) -> Result<Tensor, NetworkError> {
+    let table = Tensor::f_from_slice(table)?.f_to_device(classes.device())?;
+    let flat = classes.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
+    Ok(table.f_index_select(0, &flat)?.f_view_as(classes)?)
+}
+
+/// Voxels inside of each label's region, where these may overlap.
+pub(in crate::networks) struct Insides {
+    regions: Vec<Vec<i64>>,
+    /// Whether each has a head of its own, in place of a class for each voxel.
+    heads: bool,
+    /// Found and true.
+    both: Vec<u64>,
+    /// Found, and true: those of both count twice.
+    either: Vec<u64>,
+}
+
+impl Insides {
+    pub fn new(regions: &Regions, heads: bool) -> Self {
+        let regions = regions.classes().to_vec();
+        let none = vec![0; regions.len()];
+        Self { regions, heads, both: none.clone(), either: none }
+    }
+
+    /// Adds logits `[N, C, …]` and true classes `[N, …]`, but for labels that nobody looked for.
+    pub fn add(&mut self, logits: &Tensor, truth: &Tensor, unknown: &[u8]) -> Result<(), NetworkError> {
+        let highest = self.regions.iter().flatten().copied().max().unwrap_or(0);
+        let classes = if self.heads { None } else { Some(logits.f_argmax(1, false)?) };
+        let sum = |x: &Tensor| -> Result<u64, NetworkError> {
+            let sum = x.f_sum(Kind::Int64)?.f_to_device(tch::Device::Cpu)?;
+            Ok(u64::try_from(i64::try_from(&sum)?).unwrap_or(0))
+        };
+        for (place, region) in self.regions.iter().enumerate() {
+            if is_unknown(place, unknown) {
+                continue;
+            }
+            let table: Vec<i64> = (0..=highest).map(|class| i64::from(region.contains(&class))).collect();
+            let wanted = looked_up(&table, truth)?;
+            let found = match &classes {
+                Some(classes) => looked_up(&table, classes)?,
+                None => {
+                    let head = logits.f_narrow(1, place as i64, 1)?.f_squeeze_dim(1)?;
+                    head.f_gt_tensor(&head.f_zeros_like()?)?.f_to_kind(Kind::Int64)?
+                }
+            };
+            self.both[place] += sum(&found.f_mul(&wanted)?)?;
+            self.either[place] += sum(&found)? + sum(&wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what was found of a voxel, a class or a bit for each head, and its true class.
+    pub fn add_voxel(&mut self, found: u16, truth: u8, unknown: &[u8]) {
+        for (place, region) in
+            self.regions.iter().enumerate().filter(|(place, _)| !is_unknown(*place, unknown))
+        {
+            let found = match self.heads {
+                true => found.checked_shr(place as u32).is_some_and(|bits| bits & 1 == 1),
+                false => region.contains(&i64::from(found)),
+            };
+            let wanted = region.contains(&i64::from(truth));
+            self.both[place] += u64::from(found && wanted);
+            self.either[place] += u64::from(found) + u64::from(wanted);
+        }
+    }
+
+    /// For each label, none where nothing of its region is found or true.
+    pub fn dice(&self) -> Vec<Option<f64>> {
+        let of = |(both, either): (&u64, &u64)| (*either > 0).then(|| 2.0 * *both as f64 / *either as f64);
+        self.both.iter().zip(&self.either).map(of).collect()
+    }
+}
+
+/// Whether nobody looked for the label at a place, from 0 on.
+fn is_unknown(place: usize, unknown: &[u8]) -> bool {
+    unknown.iter().any(|label| usize::from(*label) == place + 1)
 }
 
 #[cfg(test)]
@@ -95,16 +167,40 @@ mod tests {
         add(&mut counts, &[1, 1, 1, 1], &[1, 1, 1, 1]);
         assert_eq!(counts.dice(), [Some(2.0 * 5.0 / 12.0), None]);
         let mut whole = Counts::new(2);
-        whole.add_classes(&[1, 1, 0, 0, 1, 1, 1, 1], &[1, 0, 1, 0, 1, 1, 1, 1]);
+        let pairs = [1, 1, 0, 0, 1, 1, 1, 1].into_iter().zip([1, 0, 1, 0, 1, 1, 1, 1]);
+        pairs.for_each(|(found, truth)| whole.add_voxel(found, truth, &[]));
         assert_eq!(whole.dice(), counts.dice());
-        let nested = Regions::new(&[vec![2], Vec::new()]);
-        let mut whole_liver = Counts::new(2);
-        // A lesion that was found as liver, and one that was found.
-        whole_liver.add_classes(&[1, 1, 2, 0], &[1, 2, 2, 0]);
-        assert_eq!(whole_liver.dice_of(&nested), [Some(1.0), Some(2.0 / 3.0)]);
-        assert_eq!(whole_liver.dice_of(&Regions::default()), whole_liver.dice());
         // A class that a network does not have counts nowhere.
-        whole.add_classes(&[9], &[1]);
+        whole.add_voxel(9, 1, &[]);
         assert_eq!(whole.dice(), counts.dice());
+        // What is found of a label that nobody looked for is no error.
+        let mut partly = Counts::new(2);
+        let (found, truth) = (Tensor::from_slice(&[1i64, 2, 2, 0]), Tensor::from_slice(&[1u8, 1, 0, 0]));
+        partly.add_known(&found, &truth, &[2]).unwrap();
+        assert_eq!(partly.dice(), [Some(2.0 / 3.0), None]);
+    }
+
+    #[test]
+    fn regions_are_counted_by_classes_and_by_heads() {
+        let nested = Regions::new(&[vec![2], Vec::new()]);
+        let mut classes = Insides::new(&nested, false);
+        // A lesion that was found as liver, and one that was found.
+        let pairs = [1, 1, 2, 0].into_iter().zip([1, 2, 2, 0]);
+        pairs.for_each(|(found, truth)| classes.add_voxel(found, truth, &[]));
+        assert_eq!(classes.dice(), [Some(1.0), Some(2.0 / 3.0)]);
+        // The same by heads: the first voxel is found as lesion alone.
+        let mut heads = Insides::new(&nested, true);
+        let logits = Tensor::from_slice(&[-1f32, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]).view([1, 2, 1, 1, 4]);
+        let truth = Tensor::from_slice(&[1u8, 2, 2, 0]).view([1, 1, 1, 4]);
+        heads.add(&logits, &truth, &[]).unwrap();
+        assert_eq!(heads.dice(), [Some(4.0 / 5.0), Some(0.5)]);
+        let mut voxels = Insides::new(&nested, true);
+        let pairs = [2, 1, 3, 0].into_iter().zip([1, 2, 2, 0]);
+        pairs.for_each(|(found, truth)| voxels.add_voxel(found, truth, &[]));
+        assert_eq!(voxels.dice(), heads.dice());
+        let mut tensors = Insides::new(&nested, false);
+        let logits = [0f32, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+        tensors.add(&Tensor::from_slice(&logits).view([1, 3, 1, 1, 4]), &truth, &[1]).unwrap();
+        assert_eq!(tensors.dice(), [None, Some(2.0 / 3.0)]);
     }
 }

@@ -1,6 +1,7 @@
 //! What a training minimises, and by which figures it is judged: all that the loop knows of networks.
 
 pub mod adversarial;
+pub mod class_weights;
 pub mod copy_paste;
 mod counts;
 pub mod detection;
@@ -8,6 +9,8 @@ pub mod embedding;
 mod gate;
 mod halves;
 pub mod mean_teacher;
+pub(in crate::networks) mod minimised;
+mod parts;
 pub mod regions;
 pub mod strategy;
 pub mod supervised;
@@ -47,6 +50,12 @@ pub trait Objective: Send + Sync {
 
     /// What samples must teach.
     fn teaches(&self) -> Teaches;
+
+    /// Whether voxels that nobody labelled, and labels that nobody looked for, may be left out of its losses. Samples with
+    /// such are refused where not.
+    fn leaves_out(&self) -> bool {
+        false
+    }
 
     /// The losses of which the loop takes the mean over each epoch. The whole loss of each learner, its learning rate
     /// and the norm of its gradient are taken in any case.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::{NetworkError, Sample, SampleSource, Target};
 use super::permutation;
 use crate::networks::objectives::Teaches;
+use crate::voxels::ignored::IGNORED_CLASS;
 
 /// Samples that go through the network together.
 pub(super) struct Portion<'a> {
@@ -37,6 +38,8 @@ pub(super) struct Fit {
     pub labels: usize,
     /// What it must teach.
     pub teaches: Teaches,
+    /// Whether it may leave voxels and labels out.
+    pub leaves_out: bool,
 }
 
 impl Fit {
@@ -56,7 +59,9 @@ impl Fit {
         }
         let wanted = match (self.teaches, &sample.target) {
             (Teaches::Classes, Target::Instances(_) | Target::None) => Some("classes"),
-            (Teaches::Instances, Target::Classes(_) | Target::None) => Some("instances"),
+            (Teaches::Instances, Target::Classes(_) | Target::Partly { .. } | Target::None) => {
+                Some("instances")
+            }
             _ => None,
         };
         if let Some(wanted) = wanted {
@@ -64,13 +69,25 @@ impl Fit {
         }
         let most = self.labels;
         match &sample.target {
-            Target::Classes(classes) if classes.len() != count => {
+            Target::Partly { .. } if !self.leaves_out => {
+                refuse("labels", "all of them drawn".to_owned(), "labels that nobody looked for".to_owned())
+            }
+            Target::Classes(classes) | Target::Partly { classes, .. } if classes.len() != count => {
                 refuse("label voxels", count.to_string(), classes.len().to_string())
             }
-            Target::Classes(classes) => match classes.iter().find(|&&label| usize::from(label) > most) {
-                Some(label) => refuse("labels", format!("0 to {most}"), label.to_string()),
-                None => Ok(()),
-            },
+            Target::Classes(classes) | Target::Partly { classes, .. } => {
+                let odd =
+                    |label: u8| usize::from(label) > most && !(self.leaves_out && label == IGNORED_CLASS);
+                match classes.iter().find(|&&label| odd(label)) {
+                    Some(&IGNORED_CLASS) => refuse(
+                        "labels",
+                        format!("0 to {most} by this kind of training"),
+                        "a voxel that nobody labelled (`ignore`)".to_owned(),
+                    ),
+                    Some(label) => refuse("labels", format!("0 to {most}"), label.to_string()),
+                    None => Ok(()),
+                }
+            }
             Target::Instances(instances) => {
                 match instances.iter().find(|thing| !(1..=most).contains(&usize::from(thing.class))) {
                     Some(thing) => {
@@ -231,7 +248,7 @@ mod tests {
     fn feed(source: &Numbers, batch: usize, readers: usize) -> Feed<'_> {
         Feed {
             source,
-            fit: Fit { channels: 1, labels: 1, teaches: Teaches::Classes },
+            fit: Fit { channels: 1, labels: 1, teaches: Teaches::Classes, leaves_out: false },
             batch,
             readers,
             epoch: 2,
@@ -270,7 +287,7 @@ mod tests {
     #[test]
     fn what_goes_beside_a_batch_takes_turns_of_its_own() {
         let (source, beside) = (numbers(usize::MAX), numbers(usize::MAX));
-        let fit = Fit { channels: 1, labels: 1, teaches: Teaches::Anything };
+        let fit = Fit { channels: 1, labels: 1, teaches: Teaches::Anything, leaves_out: false };
         let order: Vec<usize> = (0..23).collect();
         let seen = |first: u64, order: &[usize], readers| {
             let beside = Some(Beside { source: &beside, fit, first });

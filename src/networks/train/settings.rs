@@ -1,12 +1,14 @@
 //! How a network is trained, and for what: all that a training's result depends on, beside its samples.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerConfig;
 use super::rule::Rule;
 use super::schedule::Schedule;
 use crate::networks::objectives::strategy::Strategy;
-use crate::networks::{InputView, LossConfig, NetworkSettings, Origin, Precision};
+use crate::networks::{Activation, InputView, LossConfig, NetworkSettings, Origin, Precision};
 
 /// How a network is trained; all of it is part of a training's key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,12 @@ pub struct TrainSettings {
     /// Whether labels that hold others count as regions, each inside against outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub regions: bool,
+    /// What logits are of: classes that exclude each other, or a head for each label.
+    #[serde(default, skip_serializing_if = "Activation::is_default")]
+    pub activation: Activation,
+    /// How much labels count in the loss, by name; 1 for those that are not named.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub class_weights: BTreeMap<String, f64>,
     /// What a validation looks at.
     #[serde(default, skip_serializing_if = "Validate::is_default")]
     pub validate: Validate,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::operators::value::{Case, Failure};
 use crate::voxels::grid::nine_digits;
+use crate::voxels::ignored::is_labelled;
 use crate::voxels::values::{self, Foreground};
 
 /// Bits of a number's fraction that tell two intensities apart: whole numbers up to 8192 are exact, all others within
@@ -74,7 +75,7 @@ impl Tally {
             let (mut sum, mut squares) = (0.0, 0.0);
             for (place, &value) in chunk.iter().enumerate() {
                 let labelled = counted != Counted::Labelled
-                    || labels.and_then(|labels| labels.get(place)).is_some_and(|label| *label > 0);
+                    || labels.and_then(|labels| labels.get(place)).is_some_and(|label| is_labelled(*label));
                 let pads = padded.and_then(|padded| padded.get(place)).is_some_and(|padded| *padded > 0);
                 if labelled && !pads && foreground.holds(value) {
                     tally.count += 1;

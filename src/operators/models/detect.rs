@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::infer::{Infer, PREPARE, Prepare};
 use super::origin::{self, DeclaredModel, FILE, ModelFile, ModelSource};
-use crate::networks::{FindOptions, InferOptions};
+use crate::networks::{FindOptions, InferOptions, Thresholds};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -114,7 +114,16 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let options = InferOptions { batch, ..InferOptions::default() };
     let boxes = Some(FindOptions { score, overlap, most });
     let marked = slices == Slices::Marked;
-    Ok(Stage::Infer(Infer { model, options, out_of_fold: false, prepare, follows: None, boxes, marked }))
+    Ok(Stage::Infer(Infer {
+        model,
+        options,
+        thresholds: Thresholds::default(),
+        out_of_fold: false,
+        prepare,
+        follows: None,
+        boxes,
+        marked,
+    }))
 }
 
 #[cfg(test)]

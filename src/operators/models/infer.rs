@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 pub use self::settings::{Infer, Prepare};
 use super::origin::{self, DeclaredModel, FILE, ModelFile, ModelSource};
-use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision};
+use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision, Thresholds};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
@@ -52,7 +52,11 @@ pub static SPEC: Spec = Spec {
           A case of other channels than a model's card names is refused as `CHANNELS_DIFFER`. \
           A TorchScript network takes `[N, C, D, H, W]` for windows, C being 1 or the scan's channels, and \
           `[N, channels, H, W]` for stacks and bags, and gives logits `[N, classes, …]` on the same grid; where it gives a tuple, the first is \
-          taken.\n\n\
+          taken. With `activation = \"sigmoid\"` it gives a logit for each label and none for the background, so that one \
+          of one label has one channel. What does not fit is refused with both shapes.\n\n\
+          A model whose labels have a head each (`activation = \"sigmoid\"` of `train`) gives masks that may overlap: each \
+          label has what is above its `threshold`. Where its card says that a label holds others, and the labels of the \
+          pipeline's cases say otherwise, the case is refused as `REGIONS_DIFFER`.\n\n\
           With `keep` maps stand beside the mask, on the same grid, for `export` and the report. `probabilities`: for \
           each label its softmax p of the blended logits (averaged over networks and mirrored inputs before, as the \
           mask's are). `entropy`: −Σ p ln p / ln(classes) over all classes, 0 where the network is certain and 1 where \
@@ -123,6 +127,18 @@ pub static SPEC: Spec = Spec {
                   where the processor multiplies such numbers, and voxels at borders may fall otherwise. Not for \
                   TorchScript, which runs as it was saved.",
         },
+        Field {
+            name: "threshold",
+            kind: FieldKind::Either(&[
+                FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+                FieldKind::Map(&FieldKind::Number { min: 0.0, max: 1.0, unit: "" }),
+            ]),
+            default: Default::Json("0.5"),
+            role: Role::SemanticLater,
+            doc: "The probability above which a voxel is inside of a label that has a head of its own (`activation = \
+                  \"sigmoid\"`): one for all, or by label, `{ lesion = 0.4 }`. A model with a class for each voxel has none, and \
+                  is refused beside another one than 0.5.",
+        },
         PREPARE,
         Field {
             name: "batch",
@@ -162,6 +178,8 @@ struct Declared {
     out_of_fold: bool,
     prepare: Prepare,
     keep: Json,
+    #[serde(default)]
+    threshold: Thresholds,
 }
 
 /// The maps of a list; `true` and `false` ask for none.
@@ -216,6 +234,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     Ok(Stage::Infer(Infer {
         model,
         options,
+        thresholds: declared.threshold,
         out_of_fold,
         prepare,
         follows: None,
@@ -259,6 +278,7 @@ mod tests {
             path: "n.pt".into(),
             view: InputView::Stack { slices: 3, stride: 1 },
             classes: 2,
+            activation: crate::networks::Activation::Softmax,
             label_names: vec!["a".to_owned()],
         }]);
         assert_eq!(stage(script).unwrap().model, expected);

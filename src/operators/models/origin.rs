@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tomoflow_connectors::Digest;
 
-use crate::networks::InputView;
+use crate::networks::{Activation, InputView};
 use crate::operators::spec::{Field, FieldKind, FieldProblem, Role};
 
 const LENGTH: FieldKind = FieldKind::Integer { min: 1, max: 4096 };
@@ -62,7 +62,7 @@ pub(super) const FILE: &[Field] = &[
     ),
     Field::absent(
         "classes",
-        FieldKind::Integer { min: 2, max: 65536 },
+        FieldKind::Integer { min: 1, max: 65536 },
         Role::Semantic,
         "The number of classes of a TorchScript network, background included; when it is left out, one more than `labels`.",
     ),
@@ -71,6 +71,13 @@ pub(super) const FILE: &[Field] = &[
         FieldKind::List { of: &FieldKind::Text, len: None },
         Role::Semantic,
         "The names of a TorchScript network's labels, from label 1 on.",
+    ),
+    Field::absent(
+        "activation",
+        FieldKind::Choice(&["softmax", "sigmoid"]),
+        Role::SemanticLater,
+        "What a TorchScript network's logits are of: classes with the background first (`softmax`, when it is left out), or a \
+         head for each label (`sigmoid`), as many channels as labels.",
     ),
 ];
 
@@ -122,8 +129,10 @@ pub enum ModelFile {
         path: PathBuf,
         /// How a volume is shown to it.
         view: InputView,
-        /// Classes, background included.
+        /// Channels of its logits: classes with the background, or labels.
         classes: usize,
+        /// What its logits are of.
+        activation: Activation,
         /// The names of the labels, from label 1 on.
         label_names: Vec<String>,
     },
@@ -159,6 +168,8 @@ pub(super) struct DeclaredFile {
     view: Option<InputView>,
     classes: Option<usize>,
     labels: Option<Vec<String>>,
+    #[serde(default)]
+    activation: Option<Activation>,
 }
 
 /// The model that was declared.
@@ -172,14 +183,14 @@ pub(super) fn source(declared: DeclaredModel) -> Result<ModelSource, FieldProble
     };
     // What the cards of other models say is seen when they are loaded.
     let mut said = files.iter().filter_map(|file| match file {
-        ModelFile::Torchscript { view, label_names, .. } => Some((view, label_names)),
+        ModelFile::Torchscript { view, label_names, activation, .. } => Some((view, label_names, activation)),
         ModelFile::Safetensors { .. } => None,
     });
     let first = said.next();
     let message = match files.is_empty() {
         true => "at least one model expected, none found",
         false if said.any(|other| Some(other) != first) => {
-            "the models of an ensemble differ in `view` or `labels`"
+            "the models of an ensemble differ in `view`, `labels` or `activation`"
         }
         false => return Ok(ModelSource::Files(files)),
     };
@@ -187,10 +198,10 @@ pub(super) fn source(declared: DeclaredModel) -> Result<ModelSource, FieldProble
 }
 
 fn file(declared: DeclaredFile) -> Result<ModelFile, FieldProblem> {
-    let DeclaredFile { torchscript, safetensors, view, classes, labels } = declared;
+    let DeclaredFile { torchscript, safetensors, view, classes, labels, activation } = declared;
     match (torchscript, safetensors) {
-        (Some(path), None) => torchscript_source(path, view, classes, labels),
-        (None, Some(path)) => match (view, classes, labels) {
+        (Some(path), None) => torchscript_source(path, view, (classes, activation), labels),
+        (None, Some(path)) => match (view, classes.map(drop).or(activation.map(drop)), labels) {
             (None, None, None) => Ok(ModelFile::Safetensors { path }),
             _ => Err(FieldProblem::new(
                 "model.safetensors",
@@ -209,7 +220,7 @@ fn file(declared: DeclaredFile) -> Result<ModelFile, FieldProblem> {
 fn torchscript_source(
     path: PathBuf,
     view: Option<InputView>,
-    classes: Option<usize>,
+    (classes, activation): (Option<usize>, Option<Activation>),
     labels: Option<Vec<String>>,
 ) -> Result<ModelFile, FieldProblem> {
     let Some(view) = view else {
@@ -221,15 +232,30 @@ fn torchscript_source(
     };
     view_fits(&view)?;
     let label_names = labels.unwrap_or_default();
-    let classes = classes.unwrap_or(label_names.len() + 1);
-    if label_names.is_empty() || classes != label_names.len() + 1 {
+    let activation = activation.unwrap_or_default();
+    let wanted = activation.channels(label_names.len());
+    let classes = classes.unwrap_or(wanted);
+    if activation.overlaps()
+        && (label_names.is_empty() || classes != wanted || classes > Activation::MOST_HEADS)
+    {
+        return Err(FieldProblem::new(
+            "model.labels",
+            format!(
+                "a name for each head, 1 to {} of them, expected, {} for {classes} found",
+                Activation::MOST_HEADS,
+                label_names.len()
+            ),
+            "e.g. labels = [\"tumour\"] for a network of one channel",
+        ));
+    }
+    if label_names.is_empty() || classes != wanted {
         return Err(FieldProblem::new(
             "model.labels",
             format!("a name for each class but the background expected, {} found", label_names.len()),
             "e.g. labels = [\"tumour\"] for two classes",
         ));
     }
-    Ok(ModelFile::Torchscript { path, view, classes, label_names })
+    Ok(ModelFile::Torchscript { path, view, classes, activation, label_names })
 }
 
 fn view_fits(view: &InputView) -> Result<(), FieldProblem> {

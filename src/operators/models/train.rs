@@ -17,7 +17,7 @@ use fields::FIELDS;
 pub use split::{Assigned, FoldIs, Named, Part, Share, Split, Stratify, Subject};
 pub use start::Begin;
 pub(in crate::operators) use training::NAME;
-pub use training::{Enough, Operation, Retrain, Train};
+pub use training::{Enough, Operation, PartlyLabelled, Retrain, Train};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -52,10 +52,13 @@ struct Declared {
     retrain: Retrain,
     #[serde(default)]
     start: Option<start::Declared>,
+    #[serde(default)]
+    partly_labelled: PartlyLabelled,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let Declared { settings, running, split, retrain, start } = crate::operators::read_config(config)?;
+    let Declared { settings, running, split, retrain, start, partly_labelled } =
+        crate::operators::read_config(config)?;
     let (split, mut problems) = match split.checked() {
         Ok(split) => (Some(split), Vec::new()),
         Err(problems) => (None, problems),
@@ -75,13 +78,14 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
     problems.extend(features_problem(&settings));
     problems.extend(split.as_ref().and_then(|split| waiting_problem(&settings, split)));
+    problems.extend(activation_problem(&settings));
     let start = start.map(start::begin).transpose().unwrap_or_else(|problem| {
         problems.push(problem);
         None
     });
     match split {
         Some(split) if problems.is_empty() => {
-            Ok(Stage::Train(Train { settings, running, split, retrain, start }))
+            Ok(Stage::Train(Train { settings, running, split, retrain, start, partly_labelled }))
         }
         _ => Err(problems),
     }
@@ -95,6 +99,27 @@ fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldPr
     let message = "`halve_every` has no say in this schedule";
     let hint = "leave it out, or take `schedule = { type = \"halve\" }`";
     Some(FieldProblem::new("halve_every", message, hint))
+}
+
+/// Heads of their own beside what knows classes alone.
+fn activation_problem(settings: &TrainSettings) -> Option<FieldProblem> {
+    let heads = settings.activation.overlaps();
+    let message = match (settings.class_weights.is_empty(), settings.network.gives_boxes()) {
+        (false, true) => {
+            let message = "classes of voxels expected beside `class_weights`, a network of boxes found";
+            return Some(FieldProblem::new("class_weights", message, "leave it out"));
+        }
+        (_, true) if heads => "a network of boxes has no head for each label",
+        _ if heads && settings.regions => {
+            "`regions` sums up classes, and heads of their own are regions already"
+        }
+        _ if heads && settings.strategy.is_some() => {
+            "this strategy learns from classes that exclude each other"
+        }
+        _ if heads && settings.sample_attention > 0.0 => "`sample_attention` knows classes alone",
+        _ => return None,
+    };
+    Some(FieldProblem::new("activation", message, "let `activation` be \"softmax\", or leave the other out"))
 }
 
 /// Voxels that nobody drew, which begin to count by a validation that there is not: none of them ever would.
@@ -226,6 +251,9 @@ mod tests {
             "precision",
             "weights",
             "regions",
+            "activation",
+            "class_weights",
+            "partly_labelled",
             "validate",
             "steps",
             "sample_attention",

@@ -232,6 +232,12 @@ impl SampleSource for Dataset {
             let [_, _, height, width] = sample.shape;
             sample.target = Target::Instances(things.instances(classes, [height, width]));
         }
+        if !case.unknown().is_empty()
+            && let Target::Classes(classes) = &mut sample.target
+        {
+            let (classes, unknown) = (std::mem::take(classes), case.unknown().clone());
+            sample.target = Target::Partly { classes, unknown };
+        }
         if !case.is_drawn() {
             sample.target = Target::None;
         }

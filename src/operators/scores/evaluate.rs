@@ -20,12 +20,13 @@ use self::lesions::Overlaps;
 use self::promise12::{Observer, SECOND_OBSERVER};
 use self::thirds::Thirds;
 use crate::fields::text::joined;
-use crate::metrics::{Bootstrap, Packed, State};
+use crate::metrics::{Bootstrap, Emptiness, Packed, State};
 use crate::operators::registry::{Entry, Evaluator, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 use crate::operators::value::{Failure, Mask, Metric};
+use crate::voxels::ignored::{self, IGNORED};
 
 /// Corners of two grids that lie nearer than this are the same.
 const SAME_GRID_MM: f64 = 0.01;
@@ -61,6 +62,12 @@ const MEANT: &str = "\n\
     | `penalty` | a perfect one | 0 for shares and points, 1 for `rve`, the diagonal of the volume for distances |\n\n\
     Dice and IoU of one empty mask are 0 by their formula. Nothing stands for a figure of a size that no \
     lesion of the truth has.\n\n\
+    Voxels whose value the truth's source lists in `ignore` are no voxels of either mask: no count, volume, lesion or \
+    centre has them. Where a mask ends at such voxels it has no surface, since nobody drew a border there; a mask that ends \
+    nowhere else has distances of the state `no_surface` and no figure. A lesion that such voxels cut is counted by its \
+    parts that are left.\n\n\
+    Of masks whose labels may overlap (`activation = \"sigmoid\"` of `train`) each label is compared by itself, with the \
+    whole region of the truth's: a liver with the lesions that it holds.\n\n\
     With `interval = 0.95` each mean in `summary` gets the ends of its 95 % confidence interval (`mean_low`, \
     `mean_high`): the percentile bootstrap, with cases drawn `resamples` times. Of figures without a value \
     neither the mean nor its interval knows; of a single figure both ends are the figure. The same cases \
@@ -212,13 +219,26 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 }
 
 impl Evaluator for Evaluate {
+    fn leaves_out(&self) -> bool {
+        true
+    }
+
     fn evaluate(&self, mask: &Mask, truth: &Mask) -> Result<Vec<Metric>, Failure> {
         let geometry = truth.labels.geometry();
         self.check_grids(mask.labels.geometry(), geometry)?;
         let named = pair_by_name(mask, truth)?;
         let pairs: Vec<(u16, u16)> = named.iter().copied().flatten().collect();
-        let packed = Packed::new(mask.labels.voxels(), truth.labels.voxels(), geometry.size, &pairs)
-            .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))?;
+        let packed = match ignored::any(truth.labels.voxels()) {
+            true => Packed::leaving_out(
+                mask.labels.voxels(),
+                truth.labels.voxels(),
+                geometry.size,
+                &pairs,
+                IGNORED,
+            ),
+            false => Packed::new(mask.labels.voxels(), truth.labels.voxels(), geometry.size, &pairs),
+        };
+        let packed = packed.map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))?;
         let [of_prediction, of_reference] = packed.highest();
         check_named("prediction", mask, of_prediction)?;
         check_named("reference", truth, of_reference)?;
@@ -241,13 +261,29 @@ impl Evaluator for Evaluate {
             metrics.extend(self.metrics.iter().map(|figure| Metric {
                 label: label.clone(),
                 metric: figure.name.to_owned(),
-                value: figure.value(&found, self.empty, diagonal_mm(geometry)),
+                value: match bare(figure, &found) {
+                    true => None,
+                    false => figure.value(&found, self.empty, diagonal_mm(geometry)),
+                },
                 unit: figure.unit.to_owned(),
-                state: figure.state(&found).into(),
+                state: state(figure, &found),
             }));
         }
         Ok(metrics)
     }
+}
+
+/// The state of a figure of surfaces where both masks hold voxels and one has no surface that counts.
+const NO_SURFACE: &str = "no_surface";
+
+/// Whether a figure has no value since one of the masks ends nowhere but at voxels that nobody labelled.
+fn bare(figure: &Figure, found: &Findings) -> bool {
+    let whole = figure.end.is_none() && figure.needs == Needs::Surfaces;
+    whole && found.distances.is_none() && figure.state(found) == Emptiness::Ok
+}
+
+fn state(figure: &Figure, found: &Findings) -> State {
+    if bare(figure, found) { State::named(NO_SURFACE) } else { figure.state(found).into() }
 }
 
 impl Evaluate {

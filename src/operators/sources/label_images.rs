@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
+mod onto;
+
+use self::onto::On;
 use super::drawn::HOLDS;
 use super::images::{PATH, text};
 use super::merged::Merged;
@@ -22,7 +25,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "label_images",
     section: Section::Sources,
-    summary: "Label maps of a folder in NIfTI, MetaImage or NRRD, as labels of the scans that their names say.",
+    summary: "Label maps of a folder in NIfTI, MetaImage, NRRD or NumPy's arrays, as labels of the scans that their names say.",
     doc: "`labels` names the labels, in order: the first is label 1. Each has the values that its voxels have in \
           the files; a \
           value that several have is of all of them, as in `{ liver = [1, 2], tumour = [2] }`: a map shows the \
@@ -34,7 +37,8 @@ pub static SPEC: Spec = Spec {
           unless one is a part of the other (`holds`). A case \
           without a file for a label is unlabelled for it: a row `NO_LABEL_FILE` in `rejects`, figures of the state \
           `not_in_truth`, and no training learns from it. A map on another grid is drawn onto the scan's by the nearest voxel; with `grid = \
-          \"index\"` its header is not believed, and voxels are taken one by one.",
+          \"index\"` its header is not believed, and voxels are taken one by one. So are those of NumPy's arrays (`.npz` with one \
+          array, `.npy`): whole numbers `[D, H, W]` on the scan's own grid, refused as `LABEL_SIZE` where the shape is another one.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -59,6 +63,15 @@ pub static SPEC: Spec = Spec {
             default: Default::Json("[]"),
             role: Role::SemanticLater,
             doc: "The values that count as background, so that no row tells of them: `[2, 3]`.",
+        },
+        Field {
+            name: "ignore",
+            kind: FieldKind::List { of: &FieldKind::Integer { min: 1, max: 65_535 }, len: None },
+            default: Default::Json("[]"),
+            role: Role::SemanticLater,
+            doc: "The values of voxels that nobody labelled: `[255]`. They are neither background nor any label. No loss sees \
+                  them, no sample is put around them, and figures of `evaluate` leave them out of the mask and of the truth; a \
+                  row `IGNORED` in `rejects` says of each case how many there are.",
         },
         Field {
             doc: "The labels with a file each that are a part of others, which are scored with them: \
@@ -91,6 +104,8 @@ pub struct LabelImages {
     nested: Vec<Vec<u16>>,
     /// Values that count as background.
     background: Vec<u16>,
+    /// Values of voxels that nobody labelled.
+    ignored: Vec<u16>,
     /// Whether headers are not believed.
     by_index: bool,
     /// The values of each label.
@@ -109,29 +124,14 @@ impl LabelImages {
     /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as
     /// [`LabelMap::onto`].
     pub fn draw_map(&self, found: &LabelMap, grid: &Geometry) -> Result<Drawing, Reject> {
-        let mut drawn = self.draw_as(found, &|value| self.label_of(value), grid)?;
-        drawn.notes.extend(self.undeclared(found));
-        Ok(drawn)
+        self.draw_onto(found, On { grid, by_index: self.by_index })
     }
 
-    fn draw_as(
-        &self,
-        found: &LabelMap,
-        label_of: &(dyn Fn(u16) -> u16 + Sync),
-        grid: &Geometry,
-    ) -> Result<Drawing, Reject> {
-        if self.by_index && found.size() != grid.size {
-            let message = format!("a label map of {:?} voxels expected, {:?} found", grid.size, found.size());
-            return Err(Reject::new("LABEL_SIZE", message, "is it of another scan?"));
-        }
-        if self.by_index {
-            let voxels = found.voxels().iter().map(|&value| label_of(value)).collect();
-            let labels = LabelMap::new(grid.clone(), voxels)
-                .map_err(|error| Reject::new("LABEL_SIZE", error.to_string(), ""))?;
-            return Ok(Drawing::from(labels));
-        }
-        let (labels, beside) = found.onto_telling(label_of, grid)?;
-        Ok(Drawing { notes: beside.told().into_iter().collect(), ..Drawing::from(labels) })
+    fn draw_onto(&self, found: &LabelMap, on: On<'_>) -> Result<Drawing, Reject> {
+        let mut drawn = on.draw(found, &|value| self.label_of(value))?;
+        drawn.notes.extend(self.undeclared(found));
+        let ignored = self.ignored_in(found, on)?;
+        self.left_out(drawn, ignored.as_slice())
     }
 
     /// Labels that have a file each, as one map.
@@ -141,12 +141,12 @@ impl LabelImages {
         parts.sort_by_key(|part| part.label);
         let name =
             |label: u16| self.label_names.get(usize::from(label).wrapping_sub(1)).map_or("", String::as_str);
-        let mut notes = Vec::new();
+        let (mut notes, mut ignored) = (Vec::new(), Vec::new());
         for part in &parts {
             let Some(index) = usize::from(part.label).checked_sub(1) else { continue };
             let values = self.values.get(index).map_or(&[][..], Vec::as_slice);
             let found = imagefile::read_labels(part.file)?;
-            let odd = |value: &&u16| **value != 0 && !values.contains(value);
+            let odd = |value: &&u16| **value != 0 && !values.contains(value) && !self.ignored.contains(value);
             if let Some(odd) = found.voxels().iter().find(odd) {
                 let name = name(part.label);
                 let message =
@@ -154,18 +154,21 @@ impl LabelImages {
                 let hint = "name all values that are the label, or mend the file";
                 return Err(Reject::new("OTHER_VALUE", message, hint));
             }
-            let drawn = self.draw_as(&found, &|value| u16::from(values.contains(&value)), grid)?;
+            let on = self.on(part.file, grid);
+            let drawn = on.draw(&found, &|value| u16::from(values.contains(&value)))?;
             let of_label = |note: Reject| Reject {
                 message: format!("`{}`: {}", name(part.label), note.message),
                 ..note
             };
             notes.extend(drawn.notes.into_iter().map(of_label));
             merged.add(part.label, &drawn.labels);
+            ignored.extend(self.ignored_in(&found, on)?);
         }
         let there = |label: &u16| parts.iter().any(|part| part.label == *label);
         let absent = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
         notes.extend(overlaps::told(merged.overlap(), &self.label_names, &self.nested));
-        Ok(Drawing { notes, absent, ..Drawing::from(merged.labels(grid)?) })
+        let drawn = Drawing { notes, absent, ..Drawing::from(merged.labels(grid)?) };
+        self.left_out(drawn, &ignored)
     }
 
     /// Values of a file that nobody declared, with how many voxels have each; none when there are none.
@@ -174,7 +177,10 @@ impl LabelImages {
         let mut counts = vec![0usize; 1 << 16];
         found.voxels().iter().for_each(|value| counts[usize::from(*value)] += 1);
         let odd = |value: &u16| {
-            counts[usize::from(*value)] > 0 && self.label_of(*value) == 0 && !self.background.contains(value)
+            counts[usize::from(*value)] > 0
+                && self.label_of(*value) == 0
+                && !self.background.contains(value)
+                && !self.ignored.contains(value)
         };
         let odd: Vec<u16> = (1..=u16::MAX).filter(odd).collect();
         let listed = |value: &u16| format!("{value} in {} voxels", counts[usize::from(*value)]);
@@ -182,7 +188,7 @@ impl LabelImages {
         let more = odd.len().saturating_sub(SHOWN);
         let more = if more > 0 { format!(", and {more} values more") } else { String::new() };
         let message = || format!("values that `labels` declares expected, found {}{more}", named.join(", "));
-        let hint = "they count as background; declare them, or list them in `background`";
+        let hint = "they count as background; declare them, or list them in `background` or `ignore`";
         (!odd.is_empty()).then(|| Reject::new("LABEL_VALUE", message(), hint))
     }
 }
@@ -219,7 +225,7 @@ impl LabelSource for LabelImages {
             return self.draw_parts(labels.parts, on.grid);
         }
         let path = labels.file.ok_or_else(|| vanished(labels.record))?;
-        self.draw_map(&imagefile::read_labels(path)?, on.grid)
+        self.draw_onto(&imagefile::read_labels(path)?, self.on(path, on.grid))
     }
 
     fn nested(&self) -> Vec<Vec<u16>> {
@@ -244,11 +250,19 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
         label_names.push(name.clone());
         regions.push(values);
     }
-    let background = config.get("background").cloned().unwrap_or_default();
-    let background: Vec<u16> = serde_json::from_value(background).unwrap_or_default();
-    if let Some(value) = background.iter().find(|value| regions.iter().any(|values| values.contains(value))) {
-        let message = format!("values without a label expected, {value} has one");
-        problems.push(FieldProblem::new("background", message, ""));
+    let listed = |name: &str| -> Vec<u16> {
+        serde_json::from_value(config.get(name).cloned().unwrap_or_default()).unwrap_or_default()
+    };
+    let (background, ignored) = (listed("background"), listed("ignore"));
+    for (name, values) in [("background", &background), ("ignore", &ignored)] {
+        if let Some(value) = values.iter().find(|value| regions.iter().any(|values| values.contains(value))) {
+            let message = format!("values without a label expected, {value} has one");
+            problems.push(FieldProblem::new(name, message, ""));
+        }
+    }
+    if let Some(value) = ignored.iter().find(|value| background.contains(value)) {
+        let message = format!("values that are no background expected, {value} is listed as such");
+        problems.push(FieldProblem::new("ignore", message, "list it in one of the two"));
     }
     // In files of their own values of several labels are no region of each other.
     let in_files = names.as_ref().is_ok_and(Names::say_labels);
@@ -292,6 +306,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             labels,
             nested,
             background,
+            ignored,
             by_index: text(config, "grid") == "index",
             values: regions,
         }),

@@ -112,6 +112,8 @@ fn settings() -> TrainSettings {
         precision: Precision::Float32,
         weights: Keep::Best,
         regions: false,
+        activation: tomoflow::networks::Activation::Softmax,
+        class_weights: BTreeMap::new(),
         validate: Validate::Samples,
         sample_attention: 0.0,
         strategy: None,

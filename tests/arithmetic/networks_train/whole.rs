@@ -40,7 +40,7 @@ impl SampleSource for Cases {
     fn cases(&self) -> Vec<WholeCase<'_>> {
         self.0
             .iter()
-            .map(|(name, voxels, classes)| WholeCase { name, voxels, size: WHOLE, classes })
+            .map(|(name, voxels, classes)| WholeCase { name, voxels, size: WHOLE, classes, unknown: &[] })
             .collect()
     }
 }

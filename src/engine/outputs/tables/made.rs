@@ -11,7 +11,7 @@ use tomoflow_connectors::{Digest, Geometry, Real, Reject};
 use super::{ROWS, Tables};
 use crate::engine::outputs::identity::Identity;
 use crate::engine::rows::{Desired, Group, Provenance, Sums};
-use crate::executor::artifact::{self, MaskArtifact};
+use crate::executor::artifact;
 use crate::executor::work::{ScanForm, SeriesRow};
 use crate::metrics::detection::Steps;
 use crate::networks::Figure;
@@ -231,7 +231,7 @@ impl Tables {
         mask: Digest,
         from: &Provenance,
     ) -> Result<Vec<MaskRow>, Reject> {
-        let mask: MaskArtifact = artifact::decode("mask", &self.context.artifact(mask)?)?;
+        let mask = self.context.found(mask)?;
         let list = self.context.lookup()?.slices(series.list)?;
         let slices = list.on_planes(mask.slices.len());
         let geometry = Geometry::from(&series.grid);

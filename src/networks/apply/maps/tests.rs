@@ -192,3 +192,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn heads_have_a_probability_each() {
+    let rows: [&[f32]; 3] = [&[0.0, 4.0, -2.0], &[0.0, -4.0, 0.0], &[1.0, 2.0, 1.0]];
+    let kinds = MapKinds { probabilities: true, entropy: true, attention: false };
+    let mut found = vec![7.0; 9];
+    shares_of_heads(kinds, &rows, &mut found);
+    let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+    let uncertain = |p: f32| -(p * p.ln() + (1.0 - p) * (1.0 - p).ln()) / 2f32.ln();
+    let both = |a: f32, b: f32| (uncertain(sigmoid(a)) + uncertain(sigmoid(b))) / 2.0;
+    let expected = [
+        [0.5, sigmoid(2.0), sigmoid(-2.0)],
+        [0.5, sigmoid(-2.0), 0.5],
+        [1.0, both(2.0, -2.0), both(-2.0, 0.0)],
+    ];
+    for (found, expected) in found.iter().zip(expected.as_flattened()) {
+        assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
+    }
+}

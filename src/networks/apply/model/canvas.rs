@@ -70,7 +70,7 @@ impl Model {
                 if !canvas.is_last_of_slab(*window) {
                     continue;
                 }
-                canvas.close(window.slab, self.classes())?;
+                canvas.close(window.slab, self)?;
                 if canvas.is_last_slab(*window)
                     && let Some(canvas) = canvases[window.volume].take()
                 {
@@ -91,6 +91,8 @@ struct Canvas<'a> {
     sums: Tensor,
     /// Channels of the logits.
     channels: i64,
+    /// Whether the weights' sums stand behind them.
+    weighed: bool,
     decided: Vec<Tensor>,
     maker: Option<MapMaker>,
 }
@@ -117,10 +119,11 @@ impl<'a> Canvas<'a> {
         let maker = model.maker(options, size);
         let channels = model.channels(options) as i64;
         // The weights themselves are a channel of their own where means are needed.
-        let all = channels + i64::from(maker.is_some());
+        let weighed = maker.is_some() || model.activation.overlaps();
+        let all = channels + i64::from(weighed);
         let slab = [all, walk.window()[0] as i64, whole[1] as i64, whole[2] as i64];
         let sums = Tensor::f_zeros(slab, (Kind::Float, model.device.0)).doing("memory for a slab")?;
-        Ok(Self { walk, volume, sums, channels, decided: Vec::new(), maker })
+        Ok(Self { walk, volume, sums, channels, weighed, decided: Vec::new(), maker })
     }
 
     /// Where a window begins: its plane, row and column.
@@ -144,7 +147,7 @@ impl<'a> Canvas<'a> {
         let ([_, h, w], [_, height, width]) = (self.start(window), self.walk.window().map(|n| n as i64));
         let target = self.sums.f_narrow(2, h, height)?.f_narrow(3, w, width)?;
         let _ = target.f_narrow(0, 0, self.channels)?.f_add_(weighed)?;
-        if self.maker.is_some() {
+        if self.weighed {
             let _ = target.f_get(self.channels)?.f_add_(weight)?;
         }
         Ok(())
@@ -159,14 +162,16 @@ impl<'a> Canvas<'a> {
     }
 
     /// Decides the planes that no later slab reaches, and makes room for those to come.
-    fn close(&mut self, slab: usize, classes: i64) -> Result<(), NetworkError> {
+    fn close(&mut self, slab: usize, model: &Model) -> Result<(), NetworkError> {
+        let classes = model.classes();
         let planes = self.walk.decided(slab);
         let (done, size) = (planes.len() as i64, self.sums.size());
         let &[channels, depth, height, width] = size.as_slice() else { return Ok(()) };
         let ready = self.sums.f_narrow(1, 0, done)?;
         self.check(&ready.f_narrow(0, 0, classes)?, planes.start)?;
         maps::take_sums(&mut self.maker, &ready, self.walk, planes)?;
-        let found = ready.f_narrow(0, 0, classes)?.f_argmax(0, false)?;
+        let weights = self.weighed.then(|| ready.f_get(self.channels)).transpose()?;
+        let found = model.decided(&ready.f_narrow(0, 0, classes)?, weights.as_ref(), 0)?;
         self.decided.push(found.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
         let rest = self.sums.f_narrow(1, done, depth - done)?;
         let fresh = Tensor::f_zeros([channels, done, height, width], (Kind::Float, self.sums.device()))?;

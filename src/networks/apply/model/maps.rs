@@ -27,12 +27,13 @@ impl Model {
 
     /// Channels of the logits that [`logits`](Self::logits) gives: classes, and attention where it is kept.
     pub(super) fn channels(&self, options: &InferOptions) -> usize {
-        self.label_names.len() + 1 + usize::from(options.keep.attention)
+        self.activation.channels(self.label_names.len()) + usize::from(options.keep.attention)
     }
 
     /// A maker of maps for a volume `[D, H, W]`; none where none is asked for.
     pub(super) fn maker(&self, options: &InferOptions, size: [usize; 3]) -> Option<MapMaker> {
-        options.keep.any().then(|| MapMaker::new(options.keep, self.label_names.len() + 1, size))
+        let maker = || MapMaker::new(options.keep, self.label_names.len() + 1, size);
+        options.keep.any().then(|| if self.activation.overlaps() { maker().of_heads() } else { maker() })
     }
 }
 

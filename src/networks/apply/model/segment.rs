@@ -96,11 +96,12 @@ impl Model {
     ) -> Result<Segmented, NetworkError> {
         let walk = self.walk(volume, window, options)?;
         let weights = options.convention.weights(options.blend, window);
-        let classes = self.label_names.len() + 1;
+        let classes = self.activation.channels(self.label_names.len());
         let mut maker = self.maker(options, walk.size());
-        let mut slab = match maker {
-            Some(_) => Slab::weighed(walk.clone(), weights, classes, self.channels(options))?,
-            None => Slab::new(walk.clone(), weights, classes)?,
+        let weighed = maker.is_some() || self.activation.overlaps();
+        let mut slab = match weighed {
+            true => Slab::weighed(walk.clone(), weights, classes, self.channels(options))?,
+            false => Slab::new(walk.clone(), weights, classes)?,
         };
         let mut batch = options.batch.clamp(1, walk.places().len());
         let channels = volume.channels();
@@ -117,7 +118,10 @@ impl Model {
                 slab.add(d, places, host::numbers(&logits)?);
             }
             maps::take_slab(&mut maker, &slab, &walk, walk.decided(index))?;
-            slab.decide(walk.decided(index), &mut decided)?;
+            match self.activation.overlaps() {
+                true => slab.decide_heads(walk.decided(index), &self.thresholds, &mut decided)?,
+                false => slab.decide(walk.decided(index), &mut decided)?,
+            }
         }
         Ok(segmented(decided, maker))
     }
@@ -181,7 +185,7 @@ impl Model {
                         let slice = of_one.get(place).map_or(0, |(_, target)| *target);
                         return Err(NetworkError::Logits { slice });
                     }
-                    let classes = of_classes.f_argmax(1, false)?.f_squeeze_dim(1)?;
+                    let classes = self.decided(&of_classes, None, 1)?.f_squeeze_dim(1)?;
                     maps::take_slices(&mut makers[index], &logits)?;
                     decided[index].push(classes.f_to_kind(Kind::Int)?.f_to_device(tch::Device::Cpu)?);
                 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::networks::{FindOptions, InferOptions, Step};
+use crate::networks::{FindOptions, InferOptions, Step, Thresholds};
 use crate::operators::models::origin::ModelSource;
 
 /// An inference.
@@ -12,6 +12,8 @@ pub struct Infer {
     pub model: ModelSource,
     /// How a volume is walked through.
     pub options: InferOptions,
+    /// From which probability on a voxel is inside, of labels that have a head each.
+    pub thresholds: Thresholds,
     /// Whether a case is segmented only by models that were not trained on it.
     pub out_of_fold: bool,
     /// Who says how scans are prepared.

@@ -251,6 +251,34 @@ pub(super) const FIELDS: &[Field] = &[
          innermost.",
     ),
     later(
+        "activation",
+        FieldKind::Choice(&["softmax", "sigmoid"]),
+        "\"softmax\"",
+        "What the network says of a voxel: which class it has (`softmax`), or of each label whether the voxel is inside \
+         (`sigmoid`), so that labels overlap. With `sigmoid` the network has a head for each label and none for the \
+         background; a label that holds others is inside of all of them; the loss is the mean over labels, each inside \
+         against outside (cross entropy is binary, and `dice_ce` is what nnU-Net trains regions by); validation and \
+         `infer` take what is above 0.5, masks may overlap, and `evaluate` compares label by label. At most 16 labels.",
+    ),
+    later(
+        "class_weights",
+        FieldKind::Map(&FieldKind::Number { min: 0.0, max: 1e6, unit: "" }),
+        "{}",
+        "How much labels count in the loss, by name, `background` among them: `{ lesion = 4.0 }`, 1 for those that are not \
+         named. Of overlap losses and of regions it is a weighed mean over labels, of cross entropy and focal loss over \
+         voxels by their class, as PyTorch has it.",
+    ),
+    later(
+        "partly_labelled",
+        FieldKind::Choice(&["leave_out", "learn"]),
+        "\"leave_out\"",
+        "What becomes of a case in which nobody looked for some labels (a structure that its file does not have, or a label \
+         without a file): it is not trained on, or it teaches the labels that it has (`learn`). There the background is \
+         `background or one of these` for a network of classes, as likely as all of them together (the marginal losses of \
+         Fidon et al. 2021), a head of its own gets no loss, and validation does not count them. A row \
+         `LABELS_UNKNOWN` says how many cases lack each label. Trainings of boxes and by a `strategy` refuse such cases.",
+    ),
+    later(
         "validate",
         FieldKind::Choice(&["samples", "cases"]),
         "\"samples\"",

@@ -89,12 +89,30 @@ pub struct Train {
     pub retrain: Retrain,
     /// What it begins with; none where with numbers of its own.
     pub start: Option<Begin>,
+    /// What becomes of cases in which nobody looked for some labels.
+    pub partly_labelled: PartlyLabelled,
+}
+
+/// What becomes of cases in which nobody looked for some labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartlyLabelled {
+    /// They are not trained on.
+    #[default]
+    LeaveOut,
+    /// They teach what was looked for.
+    Learn,
 }
 
 impl Train {
     /// The files that it begins with; none where with a stage's model, or with numbers of its own.
     pub fn start_files(&self) -> &[ModelFile] {
         self.start.as_ref().map_or(&[], |start| start.source.files())
+    }
+
+    /// Whether cases that lack some labels take part.
+    pub fn learns_partly(&self) -> bool {
+        self.partly_labelled == PartlyLabelled::Learn
     }
 
     /// Whether cases without labels take part.

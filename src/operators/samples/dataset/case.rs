@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::super::augment::{Volume, Warp, Window};
 use crate::networks::sample::{InputView, Sample, Target, WholeCase, around};
 use crate::operators::value::{Case, Failure};
+use crate::voxels::ignored::IGNORED_CLASS;
 
 /// One case, ready to be cut: shared by all samples and threads, never copied.
 #[derive(Clone, Debug)]
@@ -21,6 +22,10 @@ pub struct PreparedCase {
     labels: Arc<[u8]>,
     /// Whether anybody has drawn it.
     drawn: bool,
+    /// Whether the greatest class says that nobody labelled a voxel.
+    ignores: bool,
+    /// The labels that nobody looked for.
+    unknown: Arc<[u8]>,
     /// Of each channel.
     least: Vec<f32>,
     /// Foreground voxels of all slices up to and with each.
@@ -85,6 +90,8 @@ impl PreparedCase {
             labels,
             least,
             drawn: true,
+            ignores: false,
+            unknown: Arc::from([]),
             foreground,
             boxes: None,
         })
@@ -116,6 +123,43 @@ impl PreparedCase {
     pub fn boxes(&self, slice: usize) -> Option<impl Iterator<Item = &CaseBox>> {
         let boxes = self.boxes.as_ref()?;
         Some(boxes.iter().filter(move |own| own.slice as usize == slice))
+    }
+
+    /// The same, where the class [`IGNORED_CLASS`] says that nobody labelled a voxel: no sample is put around it.
+    #[must_use]
+    pub fn ignoring(mut self) -> Self {
+        if !self.labels.contains(&IGNORED_CLASS) {
+            return self;
+        }
+        self.ignores = true;
+        let mut total = 0;
+        for (slice, up_to) in self.labels.chunks_exact(self.size[1] * self.size[2]).zip(&mut self.foreground)
+        {
+            total += slice.iter().map(|label| u64::from(!matches!(*label, 0 | IGNORED_CLASS))).sum::<u64>();
+            *up_to = total;
+        }
+        self
+    }
+
+    /// The same, where nobody looked for these labels.
+    #[must_use]
+    pub fn without(self, unknown: Arc<[u8]>) -> Self {
+        Self { unknown, ..self }
+    }
+
+    /// Whether somebody labelled every voxel, and looked for every label.
+    pub fn counts_wholly(&self) -> bool {
+        !self.ignores && self.unknown.is_empty()
+    }
+
+    /// The labels that nobody looked for.
+    pub fn unknown(&self) -> &Arc<[u8]> {
+        &self.unknown
+    }
+
+    /// Whether a class says that nobody labelled a voxel.
+    pub(super) fn ignores(&self, class: u8) -> bool {
+        self.ignores && class == IGNORED_CLASS
     }
 
     /// Whether anybody has drawn it.
@@ -183,7 +227,13 @@ impl PreparedCase {
 
     /// All of it.
     pub fn whole(&self) -> WholeCase<'_> {
-        WholeCase { name: &self.name, voxels: &self.scan, size: self.size, classes: &self.labels }
+        WholeCase {
+            name: &self.name,
+            voxels: &self.scan,
+            size: self.size,
+            classes: &self.labels,
+            unknown: &self.unknown,
+        }
     }
 
     /// A foreground voxel, each as likely as any other.
@@ -192,7 +242,7 @@ impl PreparedCase {
         let chosen = rng.random_range(0..total);
         let slice = self.foreground.partition_point(|&up_to| up_to <= chosen);
         let before = if slice == 0 { 0 } else { self.foreground[slice - 1] };
-        self.nth_voxel(slice, chosen - before, |label| label != 0)
+        self.nth_voxel(slice, chosen - before, |label| label != 0 && !self.ignores(label))
     }
 
     /// The voxel number `nth`, from 0 on, of those in a slice whose class is such.

@@ -40,7 +40,7 @@ impl Classes {
                 class.slices.push((slice, before + count));
             }
         }
-        classes.retain(|class| !class.slices.is_empty());
+        classes.retain(|class| !class.slices.is_empty() && !case.ignores(class.label));
         Self(classes)
     }
 

@@ -8,6 +8,7 @@ use tomoflow_connectors::{Geometry, LabelMap};
 
 use crate::metrics::{Confusion, Packed, SurfaceDistances};
 use crate::operators::value::{Failure, Mask};
+use crate::voxels::ignored::{self, IGNORED};
 
 /// An end of a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,11 @@ impl Thirds {
                 [mask, truth].map(|mask| slab(mask.labels.voxels(), geometry.size, axis, &slices));
             let mut size = geometry.size;
             size[axis] = slices.len();
-            let packed = Packed::new(&prediction, &reference, size, &[pair])
-                .map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))?;
+            let packed = match ignored::any(&reference) {
+                true => Packed::leaving_out(&prediction, &reference, size, &[pair], IGNORED),
+                false => Packed::new(&prediction, &reference, size, &[pair]),
+            };
+            let packed = packed.map_err(|error| Failure::new("GRID_MISMATCH", error.to_string(), ""))?;
             let distances = packed
                 .surface_distances(0, geometry.spacing_mm())
                 .map_err(|error| Failure::new("BAD_GRID", error.to_string(), ""))?;

@@ -1,0 +1,95 @@
+//! A file's labels on a scan's grid, and the voxels that nobody labelled.
+
+use std::path::Path;
+
+use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
+
+use super::LabelImages;
+use crate::operators::source::Drawing;
+use crate::voxels::ignored::IGNORED;
+
+/// The grid that a file's labels are drawn onto.
+#[derive(Clone, Copy)]
+pub(super) struct On<'a> {
+    /// The scan's own.
+    pub grid: &'a Geometry,
+    /// Whether voxels are matched by their index, whatever the file says of its grid.
+    pub by_index: bool,
+}
+
+impl On<'_> {
+    /// The labels that `label_of` makes of values.
+    ///
+    /// # Errors
+    /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as [`LabelMap::onto`].
+    pub fn draw(self, found: &LabelMap, label_of: &(dyn Fn(u16) -> u16 + Sync)) -> Result<Drawing, Reject> {
+        let (wanted, size) = (self.grid.size, found.size());
+        if self.by_index && size != wanted {
+            let message = format!("a label map of {wanted:?} voxels expected, {size:?} found");
+            let turned = size.into_iter().rev().eq(wanted);
+            let hint = match turned {
+                true => "its axes run the other way round: the order is [D, H, W], e.g. `mask.transpose()`",
+                false => "is it of another scan?",
+            };
+            return Err(Reject::new("LABEL_SIZE", message, hint));
+        }
+        if self.by_index {
+            let voxels = found.voxels().iter().map(|&value| label_of(value)).collect();
+            let labels = LabelMap::new(self.grid.clone(), voxels)
+                .map_err(|error| Reject::new("LABEL_SIZE", error.to_string(), ""))?;
+            return Ok(Drawing::from(labels));
+        }
+        let (labels, beside) = found.onto_telling(label_of, self.grid)?;
+        Ok(Drawing { notes: beside.told().into_iter().collect(), ..Drawing::from(labels) })
+    }
+}
+
+impl LabelImages {
+    /// How a file is drawn onto a grid; an array says nothing of where it lies.
+    pub(super) fn on<'a>(&self, file: &Path, grid: &'a Geometry) -> On<'a> {
+        On { grid, by_index: self.by_index || imagefile::is_array(file) }
+    }
+
+    /// Where a file says that nobody labelled a voxel, on the scan's grid; none where it says so nowhere.
+    pub(super) fn ignored_in(&self, found: &LabelMap, on: On<'_>) -> Result<Option<LabelMap>, Reject> {
+        let is_ignored = |value: u16| self.ignored.contains(&value);
+        if self.ignored.is_empty() || !found.voxels().iter().any(|value| is_ignored(*value)) {
+            return Ok(None);
+        }
+        match on.draw(found, &|value| u16::from(is_ignored(value))) {
+            Ok(drawn) => Ok(Some(drawn.labels)),
+            // Beside the scan there is nothing to leave out.
+            Err(reject) if reject.code == "OFF_GRID" => Ok(None),
+            Err(reject) => Err(reject),
+        }
+    }
+
+    /// A drawing without the voxels that any of these maps has, with a row that says how many they are.
+    pub(super) fn left_out(&self, drawn: Drawing, ignored: &[LabelMap]) -> Result<Drawing, Reject> {
+        let misfit = |error: tomoflow_connectors::volume::SizeMismatch| {
+            Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged")
+        };
+        if ignored.is_empty() {
+            return Ok(drawn);
+        }
+        let mut voxels = drawn.labels.voxels().to_vec();
+        for map in ignored {
+            let both = voxels.iter_mut().zip(map.voxels());
+            both.filter(|(_, ignored)| **ignored != 0).for_each(|(voxel, _)| *voxel = IGNORED);
+        }
+        let (all, count) = (voxels.len(), voxels.iter().filter(|voxel| **voxel == IGNORED).count());
+        if count == all {
+            let message =
+                format!("labelled voxels or background expected, all {all} have values of `ignore`");
+            return Err(Reject::new("NOTHING_LABELLED", message, "nobody labelled anything of this case"));
+        }
+        let mut notes = drawn.notes;
+        if count > 0 {
+            let message = format!("{count} of {all} voxels have values of `ignore`");
+            let hint = "they are left out of losses and of figures";
+            notes.push(Reject::new("IGNORED", message, hint));
+        }
+        let labels = LabelMap::new(drawn.labels.geometry().clone(), voxels).map_err(misfit)?;
+        Ok(Drawing { labels, notes, ..drawn })
+    }
+}
