@@ -122,7 +122,6 @@ impl PreparedArtifact {
         if more {
             header.extend(encode(&(boxes, unknown))?);
         }
-        }
         let per_voxel = 1 + 4 * case.channel_count();
         let mut bytes = Vec::with_capacity(8 + header.len() + case.scan.voxels().len() * per_voxel);
         bytes.extend((header.len() as u64).to_le_bytes());

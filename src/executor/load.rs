@@ -351,7 +351,7 @@ impl Context {
         labels: &LabelRow,
         unknown: &Mutex<Vec<u8>>,
     ) -> Result<Mask, Reject> {
-        let Truth { mask, absent } = self.partial_truth(series, labels)?;
+        let Truth { mask, absent, .. } = self.partial_truth(series, labels)?;
         if absent.is_empty() {
             return Ok(mask);
         }

@@ -112,7 +112,7 @@ impl Working<'_> {
                 if trains {
                     fit_to_train(&case, row.labels.is_some())?;
                 }
-                let marked = if trains { marked(context, row, &case)? } else { None };
+                let marked = if trains { marked(&context, row, &case)? } else { None };
                 let unknown = unknown.map(|unknown| {
                     std::mem::take(&mut *unknown.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
                 });

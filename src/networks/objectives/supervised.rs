@@ -208,6 +208,17 @@ impl Supervised {
     }
 }
 
+fn in_32_bits(output: UnetOutput) -> Result<UnetOutput, NetworkError> {
+    let UnetOutput { logits, attention, auxiliary } = output;
+    let attention = attention.iter().map(|map| map.f_to_kind(Kind::Float));
+    let auxiliary = auxiliary.iter().map(|logits| logits.f_to_kind(Kind::Float));
+    Ok(UnetOutput {
+        logits: logits.f_to_kind(Kind::Float)?,
+        attention: attention.collect::<Result<_, _>>()?,
+        auxiliary: auxiliary.collect::<Result<_, _>>()?,
+    })
+}
+
 /// The losses of a batch, each by its name.
 fn told(Total { whole, attention, weight }: Total) -> Vec<Loss> {
     let mut losses = vec![Loss { name: WHOLE.to_owned(), value: whole, moves: Some(0) }];

@@ -379,6 +379,7 @@ fn context(plan: Plan) -> Context {
         lookup: std::sync::Weak::<Packed>::new(),
         bytes_read: Arc::default(),
         told: Arc::default(),
+        unknown: None,
     }
 }
 
