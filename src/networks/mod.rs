@@ -7,6 +7,7 @@ mod card;
 pub mod extensions;
 #[cfg(test)]
 mod golden;
+pub mod layouts;
 pub mod losses;
 mod named;
 pub mod objectives;
@@ -27,6 +28,7 @@ pub use architectures::rcnn::config::{RcnnConfig, RcnnSettings};
 pub use architectures::rcnn::{FindOptions, FoundBox};
 pub use card::{Data, ModelCard, Origin, Step};
 pub use extensions::Extensions;
+pub use layouts::tensor_names;
 pub use losses::LossConfig;
 pub use named::Named;
 pub use objectives::strategy::Strategy;
