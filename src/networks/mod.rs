@@ -33,7 +33,7 @@ pub use losses::LossConfig;
 pub use named::Named;
 pub use objectives::strategy::Strategy;
 pub use sample::{InputView, Instance, Sample, SampleSource, Target, WholeCase};
-pub use start::{Loaded, Names, Start};
+pub use start::{Loaded, Names, Start, named_in};
 /// libtorch as tomoflow links it: networks and losses of a downstream crate take it from here.
 pub use tch;
 pub use tensors::deterministic::set_deterministic;

@@ -4,6 +4,7 @@ mod names;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::io::Read;
 
 use tch::Tensor;
 use tomoflow_connectors::Digest;
@@ -15,6 +16,14 @@ pub use names::Names;
 
 /// The most tensors that a line names.
 const NAMED: usize = 8;
+
+/// The names that a network has for the tensors of a file, of which no number is read.
+///
+/// # Errors
+/// [`NetworkError::File`] for what is no safetensors file.
+pub fn named_in(bytes: impl Read, what: &str, names: &Names) -> Result<Vec<String>, NetworkError> {
+    Ok(file::names(bytes, what)?.iter().map(|name| names.own(name)).collect())
+}
 
 /// Weights to begin with, by the names that this network has for them.
 pub struct Start {

@@ -1,10 +1,12 @@
 //! Trainings begin with weights of networks that have tensors of the same names.
 
+use tomoflow_connectors::reading;
+
 use super::declare::Declaration;
 use super::problem::Found;
 use super::suggest::listed;
 use super::wiring::Wiring;
-use crate::networks::tensor_names;
+use crate::networks::{NetworkError, named_in, tensor_names};
 use crate::operators::models::train::Train;
 use crate::operators::registry::{Registry, Stage};
 
@@ -15,6 +17,7 @@ pub(super) fn alike(
     wiring: &Wiring,
     built: &[Option<Stage>],
     registry: &Registry,
+    look: bool,
     found: &mut Vec<Found>,
 ) {
     // As many channels and classes as the least that there can be: no name depends on them.
@@ -34,6 +37,9 @@ pub(super) fn alike(
             let message = format!("no tensor of the network has a name that begins with `{prefix}`");
             let hint = format!("they begin with {}", listed(&beginnings(&own), "or"));
             found.push(Found::new(span("freeze"), message).hint(hint));
+        }
+        if look && let Some((message, hint)) = of_file(train, &own) {
+            found.push(Found::new(span("start"), message).hint(hint).warning());
         }
         let named = stage.references.iter().zip(&wiring.references[index]);
         let start = named.filter(|(reference, _)| reference.field == "start").find_map(|(_, from)| *from);
@@ -55,11 +61,34 @@ pub(super) fn alike(
     }
 }
 
+/// Why nothing of a file could be taken; it may be another one on the machine that runs the pipeline, and one that is not
+/// there is told of by itself.
+fn of_file(train: &Train, own: &[String]) -> Option<(String, String)> {
+    let (file, names) = (train.start_files().first()?, &train.start.as_ref()?.names);
+    let name = format!("`{}`", file.path().file_name()?.to_string_lossy());
+    let (bytes, _) = reading::open(file.path()).ok()?;
+    match named_in(bytes, &name, names) {
+        Err(NetworkError::File { message, hint, .. }) => Some((format!("{name}: {message}"), hint)),
+        Ok(found) if !found.iter().any(|name| own.contains(name)) => {
+            let message = format!("no tensor of {name} has the name of one of the network's");
+            let hint = format!(
+                "its names begin with {}, the network's with {}: see `names`",
+                listed(&beginnings(&found), "and"),
+                listed(&beginnings(own), "and")
+            );
+            Some((message, hint))
+        }
+        _ => None,
+    }
+}
+
 /// What names begin with, up to the first dot.
 fn beginnings(names: &[String]) -> Vec<String> {
     let mut first: Vec<String> =
         names.iter().map(|name| format!("`{}.`", name.split('.').next().unwrap_or_default())).collect();
     first.sort();
     first.dedup();
+    // A file of somebody else may have any.
+    first.truncate(8);
     first
 }

@@ -162,7 +162,7 @@ fn read(
     patients_named(&declaration, &stages, &mut found);
     attention_there(&declaration, &wiring, &stages, &mut found);
     boxes::found_where_asked(&declaration, &wiring, &stages, &mut found);
-    begins::alike(&declaration, &wiring, &stages, registry, &mut found);
+    begins::alike(&declaration, &wiring, &stages, registry, look, &mut found);
     channels::check(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::known_labels(&declaration.stages, &wiring.inputs, &stages, &mut found);

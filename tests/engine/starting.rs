@@ -213,6 +213,16 @@ fn circles_and_pickles_are_refused_where_they_are_named() {
     assert!(pickled.contains("pickled weights") && pickled.contains("save_file"), "{pickled}");
 
     let place = begun_with("{ safetensors = \"weights.safetensors\" }");
+    let warnings = || {
+        let plan = pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap();
+        plan.warnings.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("\n")
+    };
+    assert!(warnings().contains("the file of weights for `net` is not there"), "{}", warnings());
+    let numbers = 1f32.to_le_bytes();
+    let view = TensorView::new(Dtype::F32, vec![1], &numbers).unwrap();
+    let bytes = safetensors::serialize([("layer1.weight", view)], None::<HashMap<String, String>>).unwrap();
+    fs::write(place.path().join("weights.safetensors"), bytes).unwrap();
+    assert!(warnings().contains("no tensor of `weights.safetensors`"), "{}", warnings());
     fs::write(place.path().join("weights.safetensors"), b"PK\x03\x04 and so on").unwrap();
     assert_eq!(place.run().trainings_failed, 1);
     let told = rejects(&place);
