@@ -43,7 +43,12 @@ impl Files {
             Reject::new("STORE", error.to_string(), "it is made again at the next run")
         };
         let file = File::open(&path).map_err(|error| unread(&error))?;
-        let Heading { geometry, label_names, labelled, channels, first } = PreparedArtifact::heading(&file)?;
+        let Heading { geometry, label_names, labelled, channels, first } = PreparedArtifact::heading(&file)
+            .or_else(|reject| {
+            // One that is not what its name says is removed, and made again.
+            self.artifacts.look(digest, |_| ()).map_err(|error| unread(&error))?;
+            Err(reject)
+        })?;
         if drawn && !labelled {
             return Err(no_labels());
         }
@@ -131,4 +136,108 @@ impl ByPlace for Filed {
 /// A case to learn from that nobody has drawn.
 pub(super) fn no_labels() -> Reject {
     Reject::new("NO_LABELS", "samples need labels, a prepared case has none", "give it outlines")
+}
+
+#[cfg(test)]
+mod tests {
+    use tomoflow_connectors::{Geometry, LabelMap, Scan};
+
+    use super::*;
+    use crate::operators::value::Case;
+    use crate::store::Store;
+
+    fn case() -> Case {
+        let geometry = Geometry::axis_aligned([3, 4, 5], [2.0, 1.0, 1.0]);
+        let scan = Scan::new(geometry.clone(), (0..60).map(|i| i as f32 * 0.5 - 3.0).collect()).unwrap();
+        let labels =
+            LabelMap::new(geometry.clone(), (0..60).map(|i| u16::from(i % 7 == 0)).collect()).unwrap();
+        Case {
+            channels: None,
+            scan: Arc::new(scan),
+            labels: Some(Arc::new(labels)),
+            original: Arc::new(geometry),
+            label_names: ["tumour".to_owned()].into(),
+            padding: None,
+        }
+    }
+
+    #[test]
+    fn a_case_in_its_artifact_is_the_case_in_memory() {
+        let out = tempfile::tempdir().unwrap();
+        let store = Store::open(out.path()).unwrap();
+        let case = case();
+        let digest = store.artifacts().put(&PreparedArtifact::encode(&case).unwrap()).unwrap();
+        let files = Files::new(store.artifacts().clone());
+        let (filed, names) = files.case(digest, true).unwrap();
+        let held = PreparedCase::from_case(digest.short(), &case).unwrap();
+        assert_eq!(names, ["tumour"]);
+        assert_eq!(
+            (filed.scan().unwrap(), filed.labels().unwrap()),
+            (held.scan().unwrap(), held.labels().unwrap())
+        );
+        assert_eq!((filed.size(), filed.spacing_mm()), (held.size(), held.spacing_mm()));
+        assert_eq!((filed.present(), filed.is_drawn(), filed.channels()), (held.present(), true, 1));
+        // As one that nobody has drawn, whatever its file says.
+        let (undrawn, _) = files.case(digest, false).unwrap();
+        assert!(!undrawn.is_drawn() && undrawn.labels().unwrap().iter().all(|label| *label == 0));
+        let bare = Case { labels: None, ..case };
+        let bare = store.artifacts().put(&PreparedArtifact::encode(&bare).unwrap()).unwrap();
+        assert_eq!(files.case(bare, true).unwrap_err().code, "NO_LABELS");
+        assert!(files.case(bare, false).is_ok());
+
+        // One that goes while samples are cut says nothing about the training.
+        assert!(files.failed().is_none());
+        std::fs::remove_file(store.artifacts().path(digest)).unwrap();
+        let files = Files::new(store.artifacts().clone());
+        assert_eq!(files.case(digest, true).unwrap_err().code, "STORE");
+        let gone = Filed {
+            files: files.clone(),
+            path: store.artifacts().path(digest),
+            intensities: 8,
+            classes: None,
+        };
+        assert!(gone.intensities(0, &mut [0.0; 3]).unwrap_err().contains("a prepared case in the store"));
+        assert_eq!(files.failed().unwrap().code, "STORE");
+    }
+
+    #[test]
+    fn damage_is_seen_before_a_sample_is_cut() {
+        let out = tempfile::tempdir().unwrap();
+        let store = Store::open(out.path()).unwrap();
+        let bytes = PreparedArtifact::encode(&case()).unwrap();
+        let files = Files::new(store.artifacts().clone());
+        let digest = store.artifacts().put(&bytes).unwrap();
+        let path = store.artifacts().path(digest);
+        for end in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..end]).unwrap();
+            assert_eq!(files.case(digest, true).unwrap_err().code, "STORE", "{end}");
+            assert!(!path.exists());
+        }
+        // A voxel that is another one, and a file that goes on.
+        let mut other = bytes.clone();
+        other[bytes.len() - 1] ^= 1;
+        std::fs::write(&path, &other).unwrap();
+        assert_eq!(files.case(digest, true).unwrap_err().code, "STORE");
+        assert!(!path.exists());
+        std::fs::write(&path, [&bytes[..], &[0]].concat()).unwrap();
+        assert_eq!(files.case(digest, true).unwrap_err().code, "STORE");
+        // What was written so is told as what it is.
+        let short = store.artifacts().put(&bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(files.case(short, true).unwrap_err().code, "DAMAGED_ARTIFACT");
+    }
+
+    #[test]
+    fn no_more_files_are_open_than_allowed() {
+        let out = tempfile::tempdir().unwrap();
+        let store = Store::open(out.path()).unwrap();
+        let files = Files::new(store.artifacts().clone());
+        for number in 0..OPEN + 5 {
+            let path = out.path().join(number.to_string());
+            std::fs::write(&path, [number as u8; 4]).unwrap();
+            let mut byte = [0];
+            files.read(&path, 3, &mut byte).unwrap();
+            assert_eq!(byte, [number as u8]);
+        }
+        assert_eq!(files.open.lock().unwrap().len(), OPEN);
+    }
 }

@@ -37,7 +37,6 @@ impl Room {
         if held <= context.plan.settings.memory_bytes {
             return Self { bytes: held, by_place: None, files };
         }
-        // What cannot be read is told of by the training.
         let bytes = in_parts(context, stage, members).unwrap_or(held);
         Self { bytes, by_place: Some(held), files }
     }
@@ -54,7 +53,7 @@ impl Room {
     }
 }
 
-/// Bytes that are in memory where samples are cut from artifacts; none where these cannot be read.
+/// Bytes that are in memory where samples are cut from artifacts.
 fn in_parts(context: &Context, stage: usize, members: &[Member]) -> Option<u64> {
     let Stage::Train(train) = &context.plan.stages.get(stage)?.stage else { return None };
     let (view, changes) = context.plan.samples(stage);
@@ -62,8 +61,9 @@ fn in_parts(context: &Context, stage: usize, members: &[Member]) -> Option<u64> 
     let (mut known, mut largest_sample, mut largest_case, mut largest_slice) = (0_u64, 0, 0, 0);
     for member in members {
         let Some(digest) = member.prepared else { continue };
-        let file = File::open(context.artifacts.path(digest)).ok()?;
-        let case = PreparedArtifact::heading(&file).ok()?;
+        let file = File::open(context.artifacts.path(digest)).ok();
+        // What cannot be read is told of by the training.
+        let Some(case) = file.and_then(|file| PreparedArtifact::heading(&file).ok()) else { continue };
         let Counted { whole, slice, sample, index } = Counted::of(&case, view, !changes.is_empty());
         known = known.saturating_add(index);
         largest_sample = largest_sample.max(sample);
