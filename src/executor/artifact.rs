@@ -1,5 +1,6 @@
 //! How masks, metrics and prepared cases are written as artifacts.
 
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,24 @@ pub struct PreparedArtifact {
     pub unknown: Vec<u8>,
 }
 
+/// What a prepared case says of its voxels, before them.
+pub struct Heading {
+    /// The grid of the transformed case.
+    pub geometry: Geometry,
+    /// The names of the labels, from label 1 on.
+    pub label_names: Vec<String>,
+    /// Whether classes stand behind its intensities.
+    pub labelled: bool,
+    /// How many channels it has, at least 1.
+    pub channels: usize,
+    /// The boxes of things, where these were marked by boxes.
+    pub boxes: Option<Vec<CaseBox>>,
+    /// The labels that nobody looked for, from 1 on.
+    pub unknown: Vec<u8>,
+    /// The byte of the first intensity.
+    pub first: u64,
+}
+
 /// The names of channels stand behind it, where there are several; and behind them boxes and the labels that nobody looked
 /// for, where there are such.
 #[derive(Serialize, Deserialize)]
@@ -92,6 +111,27 @@ struct PreparedHeader {
     geometry: Geometry,
     label_names: Vec<String>,
     labelled: bool,
+}
+
+/// What stands behind a header.
+struct Beside {
+    channels: Vec<String>,
+    boxes: Option<Vec<CaseBox>>,
+    unknown: Vec<u8>,
+}
+
+impl Beside {
+    fn read(bytes: &[u8]) -> Result<Self, Reject> {
+        let (channels, more): (Vec<String>, &[u8]) = match bytes.is_empty() {
+            true => (Vec::new(), bytes),
+            false => {
+                postcard::take_from_bytes(bytes).map_err(|_| damaged("prepared case", "it is not whole"))?
+            }
+        };
+        let (boxes, unknown) =
+            if more.is_empty() { (None, Vec::new()) } else { decode("prepared case", more)? };
+        Ok(Self { channels, boxes, unknown })
+    }
 }
 
 impl PreparedArtifact {
@@ -154,14 +194,7 @@ impl PreparedArtifact {
         let (header, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
         let (header, names): (PreparedHeader, &[u8]) =
             postcard::take_from_bytes(header).map_err(|_| damaged())?;
-        let (channels, more): (Vec<String>, &[u8]) = match names.is_empty() {
-            true => (Vec::new(), &[]),
-            false => postcard::take_from_bytes(names).map_err(|_| damaged())?,
-        };
-        let (boxes, unknown) = match more.is_empty() {
-            true => (None, Vec::new()),
-            false => decode("prepared case", more)?,
-        };
+        let Beside { channels, boxes, unknown } = Beside::read(names)?;
         let voxels = header.geometry.voxels();
         let bytes = voxels.saturating_mul(4).saturating_mul(channels.len().max(1));
         let (scan, labels) = rest.split_at_checked(bytes).ok_or_else(damaged)?;
@@ -178,6 +211,37 @@ impl PreparedArtifact {
             boxes,
             unknown,
         })
+    }
+
+    /// What it says of its voxels before them, of a file of so many bytes.
+    ///
+    /// # Errors
+    /// `DAMAGED_ARTIFACT` when it is not whole, `STORE` when it cannot be read.
+    pub fn heading(file: &std::fs::File) -> Result<Heading, Reject> {
+        let damaged = || damaged("prepared case", "it is not whole");
+        let unread = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => damaged(),
+            _ => Reject::new("STORE", error.to_string(), "it is tried again at the next run"),
+        };
+        let bytes = file.metadata().map_err(unread)?.len();
+        let mut length = [0; 8];
+        file.read_exact_at(&mut length, 0).map_err(unread)?;
+        let length = u64::from_le_bytes(length);
+        let first = length.checked_add(8).filter(|first| *first <= bytes).ok_or_else(damaged)?;
+        let mut header = vec![0; usize::try_from(length).map_err(|_| damaged())?];
+        file.read_exact_at(&mut header, 8).map_err(unread)?;
+        let (header, names): (PreparedHeader, &[u8]) =
+            postcard::take_from_bytes(&header).map_err(|_| damaged())?;
+        let Beside { channels, boxes, unknown } = Beside::read(names)?;
+        let PreparedHeader { geometry, label_names, labelled } = header;
+        let channels = channels.len().max(1);
+        let voxels = geometry.size.iter().try_fold(1_u64, |voxels, &n| voxels.checked_mul(n as u64));
+        let each = 4 * channels as u64 + u64::from(labelled);
+        let whole = voxels.and_then(|voxels| voxels.checked_mul(each)?.checked_add(first));
+        if whole != Some(bytes) {
+            return Err(damaged());
+        }
+        Ok(Heading { geometry, label_names, labelled, channels, boxes, unknown, first })
     }
 
     /// It as a case without labels, whose scan had another grid at first.

@@ -2,10 +2,12 @@
 
 mod adopted;
 pub mod artifact;
+mod beside;
 mod boxes;
 pub mod budget;
 mod device;
 mod ending;
+mod filed;
 mod found;
 mod job;
 pub mod keys;
@@ -20,6 +22,8 @@ mod overlapping;
 mod pool;
 pub mod reach;
 mod refine;
+mod room;
+mod sets;
 mod slot;
 mod starting;
 mod trainings;

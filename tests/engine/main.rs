@@ -32,6 +32,7 @@ mod init;
 mod inspect;
 mod label_maps;
 mod labels;
+mod larger;
 mod left_out;
 mod maps;
 mod marked;

@@ -1,0 +1,78 @@
+//! The prepared cases of a training: in memory, or read by place.
+
+use std::sync::Arc;
+
+use tomoflow_connectors::{Digest, Reject};
+
+use super::artifact::PreparedArtifact;
+use super::beside::known;
+use super::filed::{Files, no_labels};
+use super::load::Context;
+use super::work::Member;
+use crate::operators::models::train::Part;
+use crate::operators::samples::dataset::{Dataset, PreparedCase};
+use crate::operators::samples::view::View;
+
+/// The prepared cases of a training.
+pub(super) struct Sets<'a> {
+    pub context: &'a Context,
+    pub members: &'a [Member],
+    /// Where they are read by place; none where all of them are held in memory.
+    pub filed: Option<&'a Arc<Files>>,
+    /// Whether cases that nobody has drawn may have labels, by which they are trained on.
+    pub adopts: bool,
+}
+
+impl Sets<'_> {
+    /// Those of one part, and the names of their labels.
+    pub fn of(&self, view: &View, part: Part) -> Result<(Dataset, Vec<String>), Reject> {
+        let (mut cases, mut names) = (Vec::new(), Vec::new());
+        let of_part = |member: &&Member| {
+            let adopts = self.adopts && part == Part::Train && member.part == Part::Unlabelled;
+            member.part == part || adopts
+        };
+        for member in self.members.iter().filter(of_part) {
+            let Some(digest) = member.prepared else { continue };
+            if self.adopts
+                && member.part == Part::Unlabelled
+                && self.is_labelled(digest)? != (part == Part::Train)
+            {
+                continue;
+            }
+            let (case, labels) = match self.filed {
+                Some(files) => files.case(digest, part != Part::Unlabelled)?,
+                None => self.held(digest, part)?,
+            };
+            if part != Part::Unlabelled {
+                names = labels;
+            }
+            cases.push(Arc::new(case));
+        }
+        Ok((Dataset::new(view.clone(), cases), names))
+    }
+
+    /// Whether a case has labels, be it adopted ones.
+    fn is_labelled(&self, digest: Digest) -> Result<bool, Reject> {
+        let path = self.context.artifacts.path(digest);
+        let file = std::fs::File::open(&path)
+            .map_err(|error| Reject::new("STORE", error.to_string(), "it is tried again at the next run"))?;
+        Ok(PreparedArtifact::heading(&file)?.labelled)
+    }
+
+    /// A case in memory; it is named by content: identifiers stay out of messages.
+    fn held(&self, digest: Digest, part: Part) -> Result<(PreparedCase, Vec<String>), Reject> {
+        let prepared = PreparedArtifact::decode(&self.context.artifact(digest)?)?;
+        let (size, spacing_mm) = (prepared.geometry.size, prepared.geometry.spacing_mm());
+        let case = match prepared.labels {
+            _ if part == Part::Unlabelled => {
+                PreparedCase::undrawn(digest.short(), size, spacing_mm, prepared.scan)?
+            }
+            Some(labels) => {
+                let case = PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?;
+                known(case, prepared.boxes, prepared.unknown, &prepared.label_names)
+            }
+            None => return Err(no_labels()),
+        };
+        Ok((case, prepared.label_names))
+    }
+}
