@@ -11,6 +11,7 @@ pub mod padding;
 pub mod parts;
 pub mod planes;
 pub mod ranks;
+pub mod register;
 pub mod regrid;
 pub mod row;
 pub mod separable;
