@@ -2,6 +2,7 @@
 
 pub mod ball;
 pub mod components;
+pub mod fusion;
 pub mod grid;
 pub mod interpolate;
 pub mod kernel;
