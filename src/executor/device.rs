@@ -14,6 +14,7 @@ use super::boxes::{self, Detectors};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, network, put};
 use super::job::{Finished, Job};
 use super::lessons;
+use super::library;
 use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
@@ -27,11 +28,11 @@ use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
     self, Data, Detector, Device, InferOptions, Maps, Model, Origin, Running, Segmented, Sources, Task,
-    Validate, Volume,
+    TrainSettings, Validate, Volume,
 };
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
-use crate::operators::models::train::{Operation, Part, Train};
+use crate::operators::models::train::{Learns, Operation, Part, Train};
 use crate::operators::registry::Stage;
 use crate::operators::samples::dataset::{Dataset, PreparedCase};
 use crate::operators::samples::things::Things;
@@ -319,7 +320,10 @@ fn train(
     cancel: &AtomicBool,
 ) -> Result<Outcome, Reject> {
     let stages = &context.plan.stages;
-    let Stage::Train(train) = &stages[action.stage.place()].stage else { return Err(misplaced()) };
+    let Stage::Train(Train { learns, .. }) = &stages[action.stage.place()].stage else {
+        return Err(misplaced());
+    };
+    let Learns::Network { settings, running } = learns else { return library::of(context, members) };
     let (view, augmentations) = context.plan.samples(action.stage.place());
     let PlannedStage { stage: Stage::View(view), inputs, .. } = &stages[view] else {
         return Err(misplaced());
@@ -337,7 +341,7 @@ fn train(
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = dataset(context, &same, members, Part::Validation)?;
     let (unlabelled, _) = dataset(context, &same, members, Part::Unlabelled)?;
-    let things = train.settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
+    let things = settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
     let (training, validation, small) = match &things {
         Some(things) => {
             let numbered = things.numbered(&names)?;
@@ -347,8 +351,8 @@ fn train(
         }
         None => (training, validation, None),
     };
-    let unjudged = match train.settings.validate {
-        Validate::Samples => never_judged(&validation, &names, train.settings.seed)?,
+    let unjudged = match settings.validate {
+        Validate::Samples => never_judged(&validation, &names, settings.seed)?,
         Validate::Cases => Vec::new(),
     };
     let of_things = things.iter().flat_map(|things| things.0.iter().map(|kind| kind.labels.clone()));
@@ -362,9 +366,9 @@ fn train(
     let task = Task { view: training.input().clone(), label_names: names, origin };
     let name = &stages[action.stage.place()].name;
     let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
-    let board = train.running.tensorboard.then(|| Board::new(folder));
-    let mut observer = Watch::new(cancel, name, train.settings.epochs, board);
-    let Operation { checkpoint_every, readers, deterministic, .. } = train.running;
+    let board = running.tensorboard.then(|| Board::new(folder));
+    let mut observer = Watch::new(cancel, name, settings.epochs, board);
+    let Operation { checkpoint_every, readers, deterministic, .. } = *running;
     if deterministic {
         networks::set_deterministic();
     }
@@ -372,8 +376,7 @@ fn train(
     // More readers than threads would only wait for each other.
     let readers = readers.clamp(1, rayon::current_num_threads());
     let running = Running { checkpoint, checkpoint_every, readers, device };
-    let settings = &train.settings;
-    let objective = objective(context, train, &task, prepared)?;
+    let objective = objective(context, settings, &task, prepared)?;
     let unlabelled = unlabelled.augmented(changes);
     let sources = Sources { train: &training, unlabelled: Some(&unlabelled), validation: &validation };
     let trained = networks::train_on(&*objective, settings, &task, sources, &running, &mut observer)
@@ -395,11 +398,10 @@ fn train(
 /// What a training minimises.
 fn objective(
     context: &Context,
-    train: &Train,
+    settings: &TrainSettings,
     task: &Task,
     prepared: usize,
 ) -> Result<Box<dyn Objective>, Reject> {
-    let settings = &train.settings;
     if settings.network.gives_boxes() {
         return Ok(Box::new(Detection::new(settings, task).map_err(network)?));
     }

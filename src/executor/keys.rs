@@ -247,9 +247,14 @@ pub fn measure(counted: Counted, scan: Digest, labels: Option<Digest>, padded: b
 /// the chain that prepares them.
 pub fn recipe(plan: &Plan, train: usize) -> Digest {
     let (view, augmentations) = plan.samples(train);
-    let chain = Chain::to(plan, plan.stages[view].inputs[0]);
-    let mut parts =
-        vec![operator(&plan.stages[train]), operator(&plan.stages[view]), chain.scan, chain.labels];
+    let prepared = plan.prepared(train);
+    let chain = Chain::to(plan, prepared);
+    let mut parts = vec![operator(&plan.stages[train])];
+    // What has no view is made of the cases themselves.
+    if view != prepared {
+        parts.push(operator(&plan.stages[view]));
+    }
+    parts.extend([chain.scan, chain.labels]);
     parts.extend(augmentations.iter().map(|&stage| operator(&plan.stages[stage])));
     // What makes the cases is of the recipe too: another label, or T1 instead of T2, asks for another model.
     let mut origins = vec![chain.root];

@@ -2,6 +2,7 @@
 
 use tomoflow_connectors::Geometry;
 
+use super::library::OnDisk;
 use super::load::Context;
 use super::maps;
 use super::work::Action;
@@ -32,7 +33,15 @@ pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
     let padded = if series.is_padded() { 8 } else { 0 };
     let on_original = (14 + 2 * more + maps + padded).saturating_mul(voxels(&original));
     let one = on_original.saturating_add((14 + maps).saturating_mul(largest));
-    one.saturating_add(others(&context.plan, action, largest))
+    let one = one.saturating_add(others(&context.plan, action, largest));
+    one.saturating_add(fusing(context, action, largest))
+}
+
+/// What atlases hold that are brought to a scan of so many voxels.
+fn fusing(context: &Context, action: &Action, voxels: u64) -> u64 {
+    let Stage::Fuse(fuse) = &context.plan.stages[action.stage.place()].stage else { return 0 };
+    let libraries = action.work.models().iter().filter_map(|library| OnDisk::open(context, *library).ok());
+    fuse.bytes(voxels, libraries.map(|library| library.largest()).max().unwrap_or(0))
 }
 
 /// What the channels beside the first hold: each on its own grid, on that of the first, and once more after a transform.

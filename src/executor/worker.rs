@@ -1,7 +1,7 @@
 //! A thread of the pool: one action after the other, and what each does.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -11,6 +11,7 @@ use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
 use super::budget::Budget;
 use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced, put};
 use super::job::{Finished, Job};
+use super::library::OnDisk;
 use super::line::{DeviceJob, ToDevice};
 use super::load::Context;
 use super::need;
@@ -120,7 +121,7 @@ impl Working<'_> {
                 found = artifact::figure_rows(&metrics);
                 artifact::encode(&metrics)?
             }
-            Work::Apply { case, artifacts, .. } => match self.apply(stage, case, artifacts)? {
+            Work::Apply { case, artifacts, models } => match self.apply(stage, case, artifacts, models)? {
                 Applied::Bytes(bytes) => bytes,
                 Applied::Figures(metrics) => {
                     found = artifact::figure_rows(&metrics);
@@ -146,7 +147,13 @@ impl Working<'_> {
     }
 
     /// Does what a stage does to one case.
-    fn apply(&self, stage: usize, row: &BoundCase, artifacts: &[Digest]) -> Result<Applied, Reject> {
+    fn apply(
+        &self,
+        stage: usize,
+        row: &BoundCase,
+        artifacts: &[Digest],
+        models: &[Digest],
+    ) -> Result<Applied, Reject> {
         let context = self.context;
         let planned = &context.plan.stages[stage];
         let case = || context.case(planned.inputs[0], row);
@@ -154,6 +161,13 @@ impl Working<'_> {
         let first = || artifacts.first().ok_or_else(misplaced);
         match &planned.stage {
             Stage::Infer(_) => Ok(Applied::ForDevice(Box::new(case()?))),
+            Stage::Fuse(fuse) => {
+                let library = OnDisk::open(context, *models.first().ok_or_else(misplaced)?)?;
+                let case = case()?;
+                let (labels, told) = fuse.fuse(&case, &library)?;
+                context.told.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+                mask_bytes(&case, labels, library.label_names()).map(Applied::Bytes)
+            }
             Stage::Segment(segmenter) => {
                 let case = case()?;
                 let (labels, names) = segmenter.segment(&case)?;

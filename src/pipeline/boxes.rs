@@ -20,7 +20,7 @@ pub(super) fn found_where_asked(
             Some(Stage::Infer(infer)) => {
                 let mut models = wiring.references[index].iter().flatten();
                 let gives = |model: &usize| match &built[*model] {
-                    Some(Stage::Train(train)) => Some(train.settings.network.gives_boxes()),
+                    Some(Stage::Train(train)) => Some(train.gives_boxes()),
                     _ => None,
                 };
                 let wanted = infer.boxes.is_some();
@@ -37,7 +37,7 @@ pub(super) fn found_where_asked(
             }
             Some(Stage::Train(train)) => {
                 let Some(view) = view(wiring, built, index) else { continue };
-                let settings = &train.settings;
+                let Some(settings) = train.network() else { continue };
                 if !settings.network.gives_boxes() {
                     if let Some((field, message, hint)) = not_on_slices(settings, view) {
                         found.push(Found::new(span(field), message).hint(hint));

@@ -22,10 +22,10 @@ impl<'s> Built<'s, '_> {
     /// wanted. A pinned model stands in for both: it is kept although the cases have changed since, until so
     /// many are new that another is to be trained, and used until that one is there.
     pub(super) fn train(&mut self, index: usize, train: &Train, pins: Rows<'s, ((), Pin)>) {
-        let (view, _) = self.plan.samples(index);
-        let chain = keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]);
+        let before = self.plan.prepared(index);
+        let chain = keys::Chain::to(self.plan, before);
         let stage = StageId::at(index);
-        let all = self.cases[&view].clone();
+        let all = self.cases[&before].clone();
         let labelled = self.wholly_labelled(index, all.clone());
         let unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
         let asks = train.asks_for_unlabelled();

@@ -58,7 +58,7 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
 fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> Vec<String> {
     let mut notes = Vec::new();
     for stage in &plan.stages {
-        let Stage::Infer(_) = stage.stage else { continue };
+        let (Stage::Infer(_) | Stage::Fuse(_)) = stage.stage else { continue };
         if stages.contains_key(&stage.name) {
             continue;
         }
