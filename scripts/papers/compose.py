@@ -7,7 +7,9 @@ import tomllib
 from .declared import PaperError, merged
 
 # What belongs to one system and one seed, and never to others.
-OWN = {"train", "infer", "detect", "evaluate", "evaluate_boxes"}
+OWN = {"train", "infer", "detect", "atlases", "fuse_atlases", "evaluate", "evaluate_boxes"}
+# Fields that name another stage.
+NAMES = ("model", "atlases")
 JUDGES = {"evaluate", "evaluate_boxes"}
 
 
@@ -51,8 +53,9 @@ class Composed:
                 stage = placed(without(merged(stage, change)), str(self.archive))
             if stage["type"] == "train":
                 stage["seed"] = seed
-            if isinstance(stage.get("model"), str):
-                stage["model"] = names[stage["model"]]
+            for field in NAMES:
+                if isinstance(stage.get(field), str):
+                    stage[field] = names[stage[field]]
             wanted = f"{name}_{slug}" if stage["type"] in OWN else name
             names[name] = self.stand("operators", name, stage, wanted)
             if stage["type"] == "crop":
@@ -114,7 +117,7 @@ def ordered(operators, known):
             name
             for name, stage in left.items()
             if all(source in known for source in stage["inputs"])
-            and (not isinstance(stage.get("model"), str) or stage["model"] in known)
+            and all(not isinstance(stage.get(field), str) or stage[field] in known for field in NAMES)
         ]
         if not ready:
             raise PaperError(f"stages that follow each other expected, these wait for one another: {', '.join(left)}")

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod atlases;
 mod bound;
 mod boxes;
 mod broken;
