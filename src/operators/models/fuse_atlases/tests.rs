@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tomoflow_connectors::Geometry;
+use tomoflow_connectors::{Geometry, LabelMap, Scan};
 
+use super::fuse::LeftOut;
 use super::*;
+use crate::operators::value::{Case, Failure};
 
 /// A ball beside a wall, moved by `shift` voxels along W.
 fn atlas(shift: f32) -> Atlas {
