@@ -26,6 +26,8 @@ pub enum Kind {
     Metrics,
     /// Boxes on the scan's original grid, with a class and a score each.
     Detections,
+    /// Cases whose labels are carried over to others.
+    Atlases,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Masks => "masks",
             Self::Metrics => "metrics",
             Self::Detections => "detections",
+            Self::Atlases => "atlases",
         }
     }
 }

@@ -7,10 +7,10 @@ import tomllib
 from .declared import PaperError, merged
 
 # What belongs to one system and one seed, and never to others.
-OWN = {"train", "infer", "detect", "crf", "adopt", "evaluate", "evaluate_boxes"}
+OWN = {"train", "infer", "detect", "crf", "adopt", "atlases", "fuse_atlases", "evaluate", "evaluate_boxes"}
 JUDGES = {"evaluate", "evaluate_boxes"}
-# Fields that name a stage with a model.
-NAMES = ("model", "start")
+# Fields that name a stage with a model, or with a library of atlases.
+NAMES = ("model", "start", "atlases")
 
 
 class Composed:

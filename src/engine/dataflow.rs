@@ -230,6 +230,7 @@ impl<'s> Built<'s, '_> {
                 self.tell_learned(index);
             }
             Stage::Infer(infer) => self.infer(index, infer, own(&known.files, index)),
+            Stage::Fuse(_) => self.apply_models(index, false, false, own(&known.files, index)),
             Stage::Segment(_) => self.segment(index),
             Stage::Mask(_) | Stage::Paint(_) => self.mask(index),
             Stage::LabelsAsMasks => self.labels_as_masks(index),
@@ -301,22 +302,17 @@ impl<'s> Built<'s, '_> {
                 Outcome::Ok { notes, .. } => notes,
                 Outcome::Failed { .. } => Arc::default(),
             };
-            // Of cases their labels' source; of a training itself.
+            // Of cases their labels' source; of what has none, a training for one, itself.
             let source = match action.work.labels() {
-                Some(labels) => Some(names[labels.source.place()].clone()),
-                None => action.work.members().map(|_| names[action.stage.place()].clone()),
+                Some(labels) => names[labels.source.place()].clone(),
+                None => names[action.stage.place()].clone(),
             };
             let case = action.work.series().map(|series| series.key.to_string());
             let row = move |reject: &Reject| {
-                let (case, reject) = (case.clone(), reject.clone());
-                Some(Conclusion::desired(Desired::Reject {
-                    case,
-                    stage: source.clone()?,
-                    reject,
-                    attempts: 0,
-                }))
+                let (case, reject, stage) = (case.clone(), reject.clone(), source.clone());
+                Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 0 })
             };
-            notes.iter().filter_map(row).collect::<Vec<_>>()
+            notes.iter().map(row).collect::<Vec<_>>()
         });
         self.outputs.push(told);
     }

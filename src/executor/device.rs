@@ -14,6 +14,7 @@ use super::boxes::{self, Detectors};
 use super::ending::{bit_bytes, cancelled, finish, guarded, mask_bytes, misplaced, network, put};
 use super::job::{Finished, Job};
 use super::lessons;
+use super::library;
 use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
@@ -31,11 +32,11 @@ use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::{
     self, Data, Detector, Device, InferOptions, Maps, Model, Origin, Running, Segmented, Sources, Task,
-    Validate, Volume,
+    TrainSettings, Validate, Volume,
 };
 use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
-use crate::operators::models::train::{Operation, Part, Train};
+use crate::operators::models::train::{Learns, Operation, Part};
 use crate::operators::registry::Stage;
 use crate::operators::samples::things::Things;
 use crate::operators::samples::view::{Input, View};
@@ -365,7 +366,10 @@ fn train(
     cancel: &AtomicBool,
 ) -> Result<Outcome, Reject> {
     let stages = &context.plan.stages;
-    let Stage::Train(train) = &stages[action.stage.place()].stage else { return Err(misplaced()) };
+    let Stage::Train(train) = &stages[action.stage.place()].stage else {
+        return Err(misplaced());
+    };
+    let Learns::Network { settings, running } = &train.learns else { return library::of(context, members) };
     let (view, augmentations) = context.plan.samples(action.stage.place());
     let PlannedStage { stage: Stage::View(view), inputs, .. } = &stages[view] else {
         return Err(misplaced());
@@ -387,7 +391,7 @@ fn train(
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
     let (validation, _) = sets.of(&same, Part::Validation)?;
     let (unlabelled, _) = sets.of(&same, Part::Unlabelled)?;
-    let things = train.settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
+    let things = settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
     let (training, validation, small) = match &things {
         Some(things) => {
             let numbered = things.numbered(&names)?;
@@ -397,8 +401,8 @@ fn train(
         }
         None => (training, validation, None),
     };
-    let unjudged = match train.settings.validate {
-        Validate::Samples => never_judged(&validation, &names, train.settings.seed)?,
+    let unjudged = match settings.validate {
+        Validate::Samples => never_judged(&validation, &names, settings.seed)?,
         Validate::Cases => Vec::new(),
     };
     let of_things = things.iter().flat_map(|things| things.0.iter().map(|kind| kind.labels.clone()));
@@ -407,8 +411,8 @@ fn train(
         data: Some(data(members)),
         channels: context.plan.channels(prepared),
         things: of_things.collect(),
-        activation: train.settings.activation,
-        regions: match train.settings.activation.overlaps() {
+        activation: settings.activation,
+        regions: match settings.activation.overlaps() {
             true => by_name(&names, &nested(context, prepared)),
             false => BTreeMap::new(),
         },
@@ -417,9 +421,9 @@ fn train(
     let task = Task { view: training.input().clone(), label_names: names, origin };
     let name = &stages[action.stage.place()].name;
     let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
-    let board = train.running.tensorboard.then(|| Board::new(folder));
-    let mut observer = Watch::new(cancel, name, train.settings.epochs, board);
-    let Operation { checkpoint_every, readers, deterministic, .. } = train.running;
+    let board = running.tensorboard.then(|| Board::new(folder));
+    let mut observer = Watch::new(cancel, name, settings.epochs, board);
+    let Operation { checkpoint_every, readers, deterministic, .. } = *running;
     if deterministic {
         networks::set_deterministic();
     }
@@ -427,8 +431,7 @@ fn train(
     // More readers than threads would only wait for each other.
     let readers = readers.clamp(1, rayon::current_num_threads());
     let running = Running { checkpoint, checkpoint_every, readers, device };
-    let settings = &train.settings;
-    let objective = objective(context, train, &task, prepared)?;
+    let objective = objective(context, settings, &task, prepared)?;
     if !objective.leaves_out() {
         counts_wholly([&training, &validation])?;
     }
@@ -458,11 +461,10 @@ fn train(
 /// What a training minimises.
 fn objective(
     context: &Context,
-    train: &Train,
+    settings: &TrainSettings,
     task: &Task,
     prepared: usize,
 ) -> Result<Box<dyn Objective>, Reject> {
-    let settings = &train.settings;
     if settings.network.gives_boxes() {
         return Ok(Box::new(Detection::new(settings, task).map_err(network)?));
     }

@@ -258,9 +258,14 @@ pub fn measure(counted: Counted, scan: Digest, labels: Option<Digest>, padding: 
 /// the chain that prepares them.
 pub fn recipe(plan: &Plan, train: usize) -> Digest {
     let (view, augmentations) = plan.samples(train);
-    let chain = Chain::to(plan, plan.stages[view].inputs[0]);
-    let mut parts =
-        vec![operator(&plan.stages[train]), operator(&plan.stages[view]), chain.scan, chain.labels];
+    let prepared = plan.prepared(train);
+    let chain = Chain::to(plan, prepared);
+    let mut parts = vec![operator(&plan.stages[train])];
+    // What has no view is made of the cases themselves.
+    if view != prepared {
+        parts.push(operator(&plan.stages[view]));
+    }
+    parts.extend([chain.scan, chain.labels]);
     parts.extend(augmentations.iter().map(|&stage| operator(&plan.stages[stage])));
     // Which model of a stage it begins with is known later; that it does so is of the recipe.
     if plan.start(train).is_some() {

@@ -12,6 +12,7 @@ mod found;
 mod job;
 pub mod keys;
 mod lessons;
+mod library;
 mod line;
 mod load;
 pub mod maps;

@@ -2,6 +2,7 @@
 
 use tomoflow_connectors::Geometry;
 
+use super::library::OnDisk;
 use super::load::Context;
 use super::maps;
 use super::room::Room;
@@ -28,6 +29,7 @@ pub fn bytes(context: &Context, action: &Action) -> u64 {
     let one = on_original.saturating_add((14 + maps).saturating_mul(largest));
     one.saturating_add(others(&context.plan, action, largest))
         .saturating_add(refined(context, action, largest))
+        .saturating_add(fusing(context, action, largest))
 }
 
 /// What mending probabilities holds: of each class two numbers of 64 bits and a byte, and such a number for each channel.
@@ -36,6 +38,13 @@ fn refined(context: &Context, action: &Action, largest: u64) -> u64 {
     let classes = 1 + maps::count_in(&context.artifacts.path(*artifact)) as u64;
     let channels = case.beside.as_ref().map_or(1, |beside| beside.names.len() as u64);
     largest.saturating_mul(classes.saturating_mul(17).saturating_add(channels.saturating_mul(8)))
+}
+
+/// What atlases hold that are brought to a scan of so many voxels.
+fn fusing(context: &Context, action: &Action, voxels: u64) -> u64 {
+    let Stage::Fuse(fuse) = &context.plan.stages[action.stage.place()].stage else { return 0 };
+    let libraries = action.work.models().iter().filter_map(|library| OnDisk::open(context, *library).ok());
+    fuse.bytes(voxels, libraries.map(|library| library.largest()).max().unwrap_or(0))
 }
 
 /// What the channels beside the first hold: each on its own grid, on that of the first, and once more after a transform.

@@ -8,7 +8,7 @@ use super::filed::Files;
 use super::load::Context;
 use super::work::Member;
 use crate::networks::{InputView, Validate};
-use crate::operators::models::train::Part;
+use crate::operators::models::train::{Learns, Part};
 use crate::operators::registry::Stage;
 use crate::operators::samples::view::View;
 
@@ -56,6 +56,7 @@ impl Room {
 /// Bytes that are in memory where samples are cut from artifacts.
 fn in_parts(context: &Context, stage: usize, members: &[Member]) -> Option<u64> {
     let Stage::Train(train) = &context.plan.stages.get(stage)?.stage else { return None };
+    let Learns::Network { settings, running } = &train.learns else { return None };
     let (view, changes) = context.plan.samples(stage);
     let Stage::View(view) = &context.plan.stages.get(view)?.stage else { return None };
     let (mut known, mut largest_sample, mut largest_case, mut largest_slice) = (0_u64, 0, 0, 0);
@@ -72,9 +73,9 @@ fn in_parts(context: &Context, stage: usize, members: &[Member]) -> Option<u64> 
             largest_case = largest_case.max(whole);
         }
     }
-    let readers = (train.running.readers as u64).min(rayon::current_num_threads() as u64);
+    let readers = (running.readers as u64).min(rayon::current_num_threads() as u64);
     let cut = readers.saturating_mul(largest_sample);
-    let judged = if train.settings.validate == Validate::Cases { largest_case } else { 0 };
+    let judged = if settings.validate == Validate::Cases { largest_case } else { 0 };
     Some(known.saturating_add(cut.max(judged)).saturating_add(largest_slice).saturating_add(BESIDE))
 }
 

@@ -1,7 +1,7 @@
 //! A thread of the pool: one action after the other, and what each does.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -12,6 +12,7 @@ use super::boxes::marked;
 use super::budget::Budget;
 use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced, put};
 use super::job::{Finished, Job};
+use super::library::OnDisk;
 use super::line::{DeviceJob, ToDevice};
 use super::load::Context;
 use super::need;
@@ -114,7 +115,7 @@ impl Working<'_> {
                 }
                 let marked = if trains { marked(&context, row, &case)? } else { None };
                 let unknown = unknown.map(|unknown| {
-                    std::mem::take(&mut *unknown.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+                    std::mem::take(&mut *unknown.lock().unwrap_or_else(PoisonError::into_inner))
                 });
                 PreparedArtifact::encode_partly(&case, marked.as_deref(), &unknown.unwrap_or_default())?
             }
@@ -133,7 +134,7 @@ impl Working<'_> {
                 found = artifact::figure_rows(&metrics);
                 artifact::encode(&metrics)?
             }
-            Work::Apply { case, artifacts, .. } => match self.apply(stage, case, artifacts)? {
+            Work::Apply { case, artifacts, models } => match self.apply(stage, case, artifacts, models)? {
                 Applied::Bytes(bytes) => bytes,
                 Applied::Figures(metrics) => {
                     found = artifact::figure_rows(&metrics);
@@ -160,7 +161,13 @@ impl Working<'_> {
     }
 
     /// Does what a stage does to one case.
-    fn apply(&self, stage: usize, row: &BoundCase, artifacts: &[Digest]) -> Result<Applied, Reject> {
+    fn apply(
+        &self,
+        stage: usize,
+        row: &BoundCase,
+        artifacts: &[Digest],
+        models: &[Digest],
+    ) -> Result<Applied, Reject> {
         let context = self.context;
         let planned = &context.plan.stages[stage];
         let case = || context.case(planned.inputs[0], row);
@@ -168,6 +175,13 @@ impl Working<'_> {
         let first = || artifacts.first().ok_or_else(misplaced);
         match &planned.stage {
             Stage::Infer(_) => Ok(Applied::ForDevice(Box::new(case()?))),
+            Stage::Fuse(fuse) => {
+                let library = OnDisk::open(context, *models.first().ok_or_else(misplaced)?)?;
+                let case = case()?;
+                let (labels, told) = fuse.fuse(&case, &library)?;
+                context.told.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+                mask_bytes(&case, labels, library.label_names()).map(Applied::Bytes)
+            }
             Stage::Segment(segmenter) => {
                 let case = case()?;
                 let (labels, names) = segmenter.segment(&case)?;

@@ -137,6 +137,8 @@ pub enum Stage {
     Train(Train),
     /// Case and model to masks.
     Infer(super::models::infer::Infer),
+    /// Case and atlases to masks.
+    Fuse(super::models::fuse_atlases::Fuse),
     /// Case to masks without a model.
     Segment(Arc<dyn Segmenter>),
     /// The labels of cases as masks.

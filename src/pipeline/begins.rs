@@ -22,7 +22,7 @@ pub(super) fn alike(
 ) {
     // As many channels and classes as the least that there can be: no name depends on them.
     let names = |train: &Train| {
-        let network = train.settings.network.resolve(1, 2).ok()?;
+        let network = train.network()?.network.resolve(1, 2).ok()?;
         tensor_names(&network, registry.extensions()).ok()
     };
     for (index, stage) in declaration.stages.iter().enumerate() {
@@ -33,7 +33,7 @@ pub(super) fn alike(
         let Some(own) = names(train) else { continue };
         let span = |field: &str| stage.table.key_at(field).map_or(stage.header, |key| key.span);
         let unmet = |prefix: &&String| !own.iter().any(|name| name.starts_with(prefix.as_str()));
-        if let Some(prefix) = train.settings.freeze.iter().find(unmet) {
+        if let Some(prefix) = train.network().and_then(|settings| settings.freeze.iter().find(unmet)) {
             let message = format!("no tensor of the network has a name that begins with `{prefix}`");
             let hint = format!("they begin with {}", listed(&beginnings(&own), "or"));
             found.push(Found::new(span("freeze"), message).hint(hint));

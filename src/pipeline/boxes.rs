@@ -20,7 +20,7 @@ pub(super) fn found_where_asked(
             Some(Stage::Infer(infer)) => {
                 let mut models = wiring.references[index].iter().flatten();
                 let gives = |model: &usize| match &built[*model] {
-                    Some(Stage::Train(train)) => Some(train.settings.network.gives_boxes()),
+                    Some(Stage::Train(train)) => Some(train.gives_boxes()),
                     _ => None,
                 };
                 let wanted = infer.boxes.is_some();
@@ -54,7 +54,7 @@ pub(super) fn found_where_asked(
             }
             Some(Stage::Train(train)) => {
                 let Some(view) = view(wiring, built, index) else { continue };
-                let settings = &train.settings;
+                let Some(settings) = train.network() else { continue };
                 if !settings.network.gives_boxes() {
                     if let Some((field, message, hint)) = not_on_slices(settings, view) {
                         found.push(Found::new(span(field), message).hint(hint));
@@ -125,7 +125,7 @@ fn without_masks(wiring: &Wiring, built: &[Option<Stage>], paint: usize) -> Opti
     let boxes = (*wiring.inputs[paint].first()?)?;
     let models = wiring.references[boxes].iter().flatten();
     models.copied().find(|model| match &built[*model] {
-        Some(Stage::Train(train)) => !train.settings.network.gives_masks(),
+        Some(Stage::Train(train)) => train.network().is_none_or(|settings| !settings.network.gives_masks()),
         _ => false,
     })
 }

@@ -21,7 +21,7 @@ pub(super) fn check(
             Some(Stage::Transform(transform)) if transform.measures().is_some() => {
                 all.measured(index, found);
             }
-            Some(Stage::Train(train)) if train.settings.network.gives_boxes() && all.several(index) => {
+            Some(Stage::Train(train)) if train.gives_boxes() && all.several(index) => {
                 all.detected(index, found);
             }
             Some(Stage::Infer(infer)) if infer.boxes.is_some() && all.several(index) => {

@@ -222,7 +222,8 @@ fn build(stage: &Declared, registry: &Registry, found: &mut Vec<Found>) -> Optio
 /// A training's network and loss, where a downstream crate brings them, refuse settings in their own words.
 fn brought(built: Stage, registry: &Registry) -> Result<Stage, Vec<FieldProblem>> {
     let Stage::Train(train) = &built else { return Ok(built) };
-    let (settings, extensions) = (&train.settings, registry.extensions());
+    let Some(settings) = train.network() else { return Ok(built) };
+    let extensions = registry.extensions();
     let mut problems = Vec::new();
     let mut refuse = |field: &str, error: NetworkError| {
         problems.push(FieldProblem::new(field, error.to_string(), "see its fields"));
@@ -295,7 +296,7 @@ fn attention_there(
             continue;
         }
         let without = wiring.references[index].iter().flatten().find(|&&model| match &built[model] {
-            Some(Stage::Train(train)) => !train.settings.network.attends(),
+            Some(Stage::Train(train)) => train.network().is_some_and(|settings| !settings.network.attends()),
             _ => false,
         });
         let Some(&model) = without else { continue };

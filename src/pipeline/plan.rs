@@ -327,6 +327,15 @@ impl Plan {
         (at, augmentations)
     }
 
+    /// The stage whose cases a training prepares: the one before its view, or the one before itself where it has none.
+    pub fn prepared(&self, train: usize) -> usize {
+        let (at, _) = self.samples(train);
+        match (&self.stages[at].stage, self.stages[at].inputs.first()) {
+            (Stage::View(_), Some(&before)) => before,
+            _ => at,
+        }
+    }
+
     fn nearest<T>(&self, stage: usize, says: impl Fn(&PlannedStage) -> Option<T>) -> Option<T> {
         let mut at = self.stages.get(stage)?;
         loop {

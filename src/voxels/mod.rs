@@ -2,6 +2,7 @@
 
 pub mod ball;
 pub mod components;
+pub mod fusion;
 pub mod grid;
 pub mod ignored;
 pub mod interpolate;
@@ -14,6 +15,7 @@ pub mod padding;
 pub mod parts;
 pub mod planes;
 pub mod ranks;
+pub mod register;
 pub mod regrid;
 pub mod row;
 pub mod separable;

@@ -12,6 +12,7 @@
 mod support;
 
 mod adopt;
+mod atlases;
 mod bound;
 mod boxes;
 mod broken;

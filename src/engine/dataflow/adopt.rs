@@ -114,9 +114,7 @@ impl<'s> Built<'s, '_> {
         index: usize,
         partly: bool,
     ) -> impl Fn(BoundCase) -> Option<Action> + Clone + use<> {
-        let (view, _) = self.plan.samples(index);
-        let (chain, stage) =
-            (keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]), StageId::at(index));
+        let (chain, stage) = (keys::Chain::to(self.plan, self.plan.prepared(index)), StageId::at(index));
         move |case: BoundCase| {
             let (scan, labels) = (chain.scan(&case), chain.labels(&case)?);
             let key =

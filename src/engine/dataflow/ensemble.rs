@@ -70,8 +70,18 @@ fn stands<'a>(case: &str, models: impl Iterator<Item = &'a ModelRow>) -> Option<
 impl<'s> Built<'s, '_> {
     /// A mask of every case, once all models are there.
     pub(super) fn infer(&mut self, index: usize, infer: &Infer, files: Rows<'s, Digest>) {
+        self.apply_models(index, infer.out_of_fold, infer.marked, files);
+    }
+
+    /// Applies models, or a library of atlases, to each case; with `marked` to those alone that have labels.
+    pub(super) fn apply_models(
+        &mut self,
+        index: usize,
+        out_of_fold: bool,
+        marked: bool,
+        files: Rows<'s, Digest>,
+    ) {
         let ensembles = self.ensembles(index, files);
-        let (out_of_fold, marked) = (infer.out_of_fold, infer.marked);
         let mut cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
         if marked {
             self.refuse_unlabelled(index, &cases);

@@ -31,8 +31,8 @@ impl<'s> Built<'s, '_> {
         pins: Rows<'s, ((), Pin)>,
         start: Option<Rows<'s, ((), ModelRow)>>,
     ) {
-        let (view, _) = self.plan.samples(index);
-        let (all, adopted) = self.told_from_adopted(view);
+        let before = self.plan.prepared(index);
+        let (all, adopted) = self.told_from_adopted(before);
         let labelled = match train.learns_partly() {
             true => all.clone().filter(|(_, case)| case.labels.is_some()),
             false => self.wholly_labelled(index, all.clone()),

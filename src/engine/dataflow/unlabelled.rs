@@ -92,9 +92,8 @@ impl<'s> Built<'s, '_> {
 
     /// How the scan alone of a case is prepared for a training.
     fn prepares_scan(&self, index: usize) -> impl Fn(BoundCase) -> Action + Clone + use<> {
-        let (view, _) = self.plan.samples(index);
-        let (chain, stage) =
-            (keys::Chain::to(self.plan, self.plan.stages[view].inputs[0]), StageId::at(index));
+        let chain = keys::Chain::to(self.plan, self.plan.prepared(index));
+        let stage = StageId::at(index);
         move |case| {
             let case = BoundCase { labels: None, ..case };
             Action { key: keys::prepare(chain.scan(&case), None), stage, work: Work::Prepare(case) }

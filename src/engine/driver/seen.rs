@@ -132,8 +132,7 @@ impl Driver {
             return StageId::at(stage.inputs[0]);
         }
         // Labels are measured where they come from.
-        let (view, _) = plan.samples(action.stage.place());
-        StageId::at(plan.transforms(plan.stages[view].inputs[0]).1)
+        StageId::at(plan.transforms(plan.prepared(action.stage.place())).1)
     }
 
     /// What inferences of a stage left beside their masks: by the case's key, the artifact of its maps.

@@ -54,7 +54,8 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
     let asked = AskedMaps::of(&plan);
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
     let identity = if options.deidentify { identity.hidden() } else { identity };
-    let trains = |stage: &&PlannedStage| matches!(stage.stage, Stage::Train(_));
+    let trains =
+        |stage: &&PlannedStage| matches!(&stage.stage, Stage::Train(train) if train.network().is_some());
     let wanted = |stage: &&PlannedStage| options.stage.as_ref() == Some(&stage.name);
     if let Some(training) = plan.stages.iter().filter(trains).find(wanted) {
         let model = driver.desired().keys().find_map(|desired| match &**desired {

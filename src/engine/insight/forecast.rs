@@ -141,7 +141,7 @@ impl Foresee<'_> {
                     let masks = after(stage.inputs.first());
                     (masks.intersection(&labelled).cloned().collect(), stage.inputs.first())
                 }
-                Stage::Infer(_) => {
+                Stage::Infer(_) | Stage::Fuse(_) => {
                     let trains =
                         stage.references.values().flatten().find(|model| pending.contains_key(model));
                     (if trains.is_some() { cases.clone() } else { BTreeSet::new() }, trains)

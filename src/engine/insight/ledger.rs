@@ -141,7 +141,10 @@ fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<OperatorUsed> {
         let mut at = stage;
         if before_training {
             // A case is prepared as it stands before the view on it.
-            at = plan.stages[plan.stages[stage].inputs[0]].inputs[0];
+            at = plan.stages[stage].inputs[0];
+            if let Stage::View(_) | Stage::Augment(_) = plan.stages[at].stage {
+                at = plan.stages[at].inputs[0];
+            }
             stages.push(at);
         }
         before(plan, at, &mut stages);

@@ -130,7 +130,7 @@ impl MaskWriter<'_> {
     /// Whether any model of the pipeline may give labels that overlap.
     fn may_overlap(&self) -> bool {
         self.context.plan.stages.iter().any(|stage| match &stage.stage {
-            Stage::Train(train) => train.settings.activation.overlaps(),
+            Stage::Train(train) => train.network().is_some_and(|settings| settings.activation.overlaps()),
             Stage::Infer(infer) => !infer.model.files().is_empty(),
             _ => false,
         })

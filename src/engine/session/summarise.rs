@@ -59,7 +59,7 @@ fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> 
     let mut notes = Vec::new();
     for stage in &plan.stages {
         // What a training waits for is another one's model.
-        let (Stage::Infer(_) | Stage::Train(_)) = stage.stage else { continue };
+        let (Stage::Infer(_) | Stage::Fuse(_) | Stage::Train(_)) = stage.stage else { continue };
         if stages.contains_key(&stage.name) {
             continue;
         }

@@ -1,6 +1,8 @@
-//! Samples to models, and models to masks and boxes.
+//! Samples to models, and models to masks and boxes; cases to atlases, and atlases to masks.
 
+pub mod atlases;
 pub mod detect;
+pub mod fuse_atlases;
 pub mod infer;
 pub mod origin;
 pub mod threshold;
@@ -9,4 +11,5 @@ pub mod train;
 use super::registry::Entry;
 
 /// The types of this room.
-pub const ENTRIES: &[Entry] = &[threshold::ENTRY, train::ENTRY, infer::ENTRY, detect::ENTRY];
+pub const ENTRIES: &[Entry] =
+    &[threshold::ENTRY, train::ENTRY, infer::ENTRY, detect::ENTRY, atlases::ENTRY, fuse_atlases::ENTRY];

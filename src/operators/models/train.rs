@@ -14,10 +14,11 @@ use crate::networks::{NetworkConfig, TrainSettings};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec, is_default};
 use fields::FIELDS;
+pub(super) use fields::{RETRAIN_FIELD, SPLIT_FIELD};
 pub use split::{Assigned, FoldIs, Named, Part, Share, Split, Stratify, Subject};
 pub use start::Begin;
 pub(in crate::operators) use training::NAME;
-pub use training::{Enough, Operation, PartlyLabelled, Retrain, Train};
+pub use training::{Enough, Learns, Operation, PartlyLabelled, Retrain, Train};
 
 /// What the type declares.
 pub static SPEC: Spec = Spec {
@@ -72,7 +73,8 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
     problems.extend(schedule_problem(&settings, config));
     problems.extend(length_problem(&settings, config));
-    problems.extend(retrain_problem(&settings, retrain));
+    let asks = settings.strategy.is_some_and(|strategy| strategy.asks_for_unlabelled());
+    problems.extend(retrain_problem(asks, retrain));
     if let Some((field, message, hint)) = settings.strategy.and_then(|strategy| strategy.problem()) {
         problems.push(FieldProblem::new(&format!("strategy.{field}"), message, hint));
     }
@@ -89,7 +91,8 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     });
     match split {
         Some(split) if problems.is_empty() => {
-            Ok(Stage::Train(Train { settings, running, split, retrain, start, partly_labelled }))
+            let learns = Learns::Network { settings, running };
+            Ok(Stage::Train(Train { learns, split, retrain, start, partly_labelled }))
         }
         _ => Err(problems),
     }
@@ -176,9 +179,8 @@ fn length_problem(settings: &TrainSettings, config: &Config) -> Option<FieldProb
 }
 
 /// A policy that says nothing, or that waits for cases which take no part.
-fn retrain_problem(settings: &TrainSettings, retrain: Retrain) -> Option<FieldProblem> {
+pub(super) fn retrain_problem(asks: bool, retrain: Retrain) -> Option<FieldProblem> {
     let Retrain::At(enough) = retrain else { return None };
-    let asks = settings.strategy.is_some_and(|strategy| strategy.asks_for_unlabelled());
     match enough {
         Enough { new_cases: None, new_unlabelled: None } => {
             let message = "one of `new_cases` and `new_unlabelled` expected, neither found";
@@ -220,13 +222,14 @@ mod tests {
     fn the_defaults_build() {
         let Ok(Stage::Train(train)) = build(&defaults()) else { panic!("expected a training") };
         assert_eq!(train.retrain, Retrain::Never);
-        assert_eq!(train.settings.batch, 2);
-        assert!(train.settings.network.resolve(1, 2).is_ok());
-        assert_eq!(train.settings.optimizer, OptimizerConfig::default());
-        assert_eq!(train.settings.schedule, Schedule::default());
+        let Learns::Network { settings, running } = train.learns else { panic!("expected a network") };
+        assert_eq!(settings.batch, 2);
+        assert!(settings.network.resolve(1, 2).is_ok());
+        assert_eq!(settings.optimizer, OptimizerConfig::default());
+        assert_eq!(settings.schedule, Schedule::default());
         let minute = Duration::from_secs(60);
         assert_eq!(
-            train.running,
+            running,
             Operation { checkpoint_every: minute, readers: 4, tensorboard: false, deterministic: false }
         );
     }
@@ -308,7 +311,7 @@ mod tests {
             config["network"]["map_pooling"] = "average".into();
             config["loss"] = loss;
             let Ok(Stage::Train(train)) = build(&config) else { panic!("expected a training") };
-            assert!(train.settings.network.resolve(1, 2).is_ok());
+            assert!(train.network().unwrap().network.resolve(1, 2).is_ok());
         }
     }
 

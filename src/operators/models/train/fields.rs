@@ -155,6 +155,25 @@ const RETRAIN: &[Field] = &[
     ),
 ];
 
+/// Who is learned from, of whatever learns.
+pub(in crate::operators::models) const SPLIT_FIELD: Field = Field::semantic(
+    "split",
+    FieldKind::Table(SPLIT),
+    r#"{"train":0.7,"validation":0.1,"test":0.2,"seed":0}"#,
+    "The split of patients into those who are trained on, validated on and tested on; no patient stands on both sides.",
+);
+
+/// Whether a model follows its cases, of whatever learns.
+pub(in crate::operators::models) const RETRAIN_FIELD: Field = Field {
+    name: "retrain",
+    kind: FieldKind::Either(&[FieldKind::Choice(&["never", "always"]), FieldKind::Table(RETRAIN)]),
+    default: Default::Json("\"never\""),
+    role: Role::Operational,
+    doc: "When a trained model is trained anew as its cases change: never, always, or once so many labelled cases \
+          stand beside those that it has seen: `{ new_cases = 20 }`, or so many without labels: `{ new_unlabelled = 50 }`. Until the new one is there, the one before \
+          is used.",
+};
+
 pub(super) const FIELDS: &[Field] = &[
     NETWORK,
     LOSS,
@@ -324,19 +343,6 @@ pub(super) const FIELDS: &[Field] = &[
         "Whether figures are written for TensorBoard too, below `tensorboard/STAGE` of the output folder.",
     ),
     Field::semantic("seed", COUNT_OR_NONE, "0", "The seed of the first weights and of the order of samples."),
-    Field::semantic(
-        "split",
-        FieldKind::Table(SPLIT),
-        r#"{"train":0.7,"validation":0.1,"test":0.2,"seed":0}"#,
-        "The split of patients into those who are trained on, validated on and tested on; no patient stands on both sides.",
-    ),
-    Field {
-        name: "retrain",
-        kind: FieldKind::Either(&[FieldKind::Choice(&["never", "always"]), FieldKind::Table(RETRAIN)]),
-        default: Default::Json("\"never\""),
-        role: Role::Operational,
-        doc: "When a trained model is trained anew as its cases change: never, always, or once so many labelled cases \
-              stand beside those that it has seen: `{ new_cases = 20 }`, or so many without labels: `{ new_unlabelled = 50 }`. Until the new one is there, the one before \
-              is used.",
-    },
+    SPLIT_FIELD,
+    RETRAIN_FIELD,
 ];

@@ -169,7 +169,7 @@ impl Split {
     ///
     /// # Errors
     /// Shares that cannot be, fields that exclude each other, and whatever is wrong with the file.
-    pub(super) fn checked(mut self) -> Result<Self, Vec<FieldProblem>> {
+    pub(in crate::operators::models) fn checked(mut self) -> Result<Self, Vec<FieldProblem>> {
         let mut problems = self.problems();
         if let (Some(path), true) = (&self.file, problems.is_empty()) {
             match Named::read(path, self.fold) {

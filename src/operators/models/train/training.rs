@@ -76,13 +76,25 @@ fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Dur
     u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
+/// What cases are made into.
+#[derive(Clone, Debug)]
+pub enum Learns {
+    /// The weights of a network.
+    Network {
+        /// How.
+        settings: Box<TrainSettings>,
+        /// How it is carried out, which no result depends on.
+        running: Operation,
+    },
+    /// A library of them, as they are.
+    Atlases,
+}
+
 /// A training.
 #[derive(Clone, Debug)]
 pub struct Train {
-    /// How.
-    pub settings: Box<TrainSettings>,
-    /// How it is carried out, which no result depends on.
-    pub running: Operation,
+    /// What comes of it.
+    pub learns: Learns,
     /// On whom.
     pub split: Split,
     /// Whether anew when cases change.
@@ -115,8 +127,22 @@ impl Train {
         self.partly_labelled == PartlyLabelled::Learn
     }
 
+    /// How a network is trained, where one is.
+    pub fn network(&self) -> Option<&TrainSettings> {
+        match &self.learns {
+            Learns::Network { settings, .. } => Some(settings),
+            Learns::Atlases => None,
+        }
+    }
+
+    /// Whether its network gives boxes.
+    pub fn gives_boxes(&self) -> bool {
+        self.network().is_some_and(|settings| settings.network.gives_boxes())
+    }
+
     /// Whether cases without labels take part.
     pub fn asks_for_unlabelled(&self) -> bool {
-        self.settings.strategy.is_some_and(|strategy| strategy.asks_for_unlabelled())
+        let strategy = self.network().and_then(|settings| settings.strategy);
+        strategy.is_some_and(|strategy| strategy.asks_for_unlabelled())
     }
 }

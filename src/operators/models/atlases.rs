@@ -1,0 +1,70 @@
+//! Cases to a library of atlases.
+
+use serde::Deserialize;
+
+use super::train::{
+    Learns, PartlyLabelled, RETRAIN_FIELD, Retrain, SPLIT_FIELD, Split, Train, retrain_problem,
+};
+use crate::operators::registry::{Entry, Stage};
+use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
+
+/// What the type declares.
+pub static SPEC: Spec = Spec {
+    name: "atlases",
+    section: Section::Operators,
+    summary: "Labelled cases to a library of atlases, for `fuse_atlases`.",
+    doc: "A library is to atlases what a model is to a network: the cases to train on of `split`, as they come to this \
+          stage, with their labels. It is pinned as a model is: more cases change nothing until `retrain` says so, \
+          figures of cases are told apart by the part in which they stand, and a case that came later is `new`. Cases to \
+          validate on and to test on are no atlases. A case that lacks some of the labels, or could not be prepared, is \
+          none either, and has its row in `rejects`; a label that no atlas has is told as `LABEL_NEVER_DRAWN`. Of several \
+          channels the first is what is registered. The table `training` says how many atlases there are.",
+    version: 1,
+    inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],
+    output: Output::Is(Kind::Atlases),
+    aspects: Aspects::Both,
+    fields: &[SPLIT_FIELD, RETRAIN_FIELD],
+};
+
+/// The registry's entry.
+pub const ENTRY: Entry = Entry { spec: &SPEC, build };
+
+#[derive(Deserialize)]
+struct Declared {
+    split: Split,
+    retrain: Retrain,
+}
+
+fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
+    let Declared { split, retrain } = crate::operators::read_config(config)?;
+    let split = split.checked()?;
+    match retrain_problem(false, retrain) {
+        Some(problem) => Err(vec![problem]),
+        None => Ok(Stage::Train(Train {
+            learns: Learns::Atlases,
+            split,
+            retrain,
+            start: None,
+            partly_labelled: PartlyLabelled::default(),
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_library_is_a_training_without_a_network() {
+        let split = json!({ "train": 4, "validation": 0, "test": 0.5, "seed": 0 });
+        let with = |retrain| build(json!({ "split": split, "retrain": retrain }).as_object().unwrap());
+        let Ok(Stage::Train(train)) = with(json!("always")) else { panic!("a training expected") };
+        assert!(train.network().is_none() && !train.asks_for_unlabelled() && !train.gives_boxes());
+        assert_eq!(train.retrain, Retrain::Always);
+        let field = |retrain| with(retrain).err().unwrap()[0].field.clone();
+        assert_eq!(field(json!({ "new_unlabelled": 3 })), "retrain.new_unlabelled");
+        assert_eq!(field(json!({})), "retrain");
+    }
+}
