@@ -168,7 +168,7 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         let store = Store::open(out.path()).unwrap();
         let case = case();
-        let digest = store.artifacts().put(&PreparedArtifact::encode(&case).unwrap()).unwrap();
+        let digest = store.artifacts().put(&PreparedArtifact::encode(&case, None).unwrap()).unwrap();
         let files = Files::new(store.artifacts().clone());
         let (filed, names) = files.case(digest, true).unwrap();
         let held = PreparedCase::from_case(digest.short(), &case).unwrap();
@@ -183,7 +183,7 @@ mod tests {
         let (undrawn, _) = files.case(digest, false).unwrap();
         assert!(!undrawn.is_drawn() && undrawn.labels().unwrap().iter().all(|label| *label == 0));
         let bare = Case { labels: None, ..case };
-        let bare = store.artifacts().put(&PreparedArtifact::encode(&bare).unwrap()).unwrap();
+        let bare = store.artifacts().put(&PreparedArtifact::encode(&bare, None).unwrap()).unwrap();
         assert_eq!(files.case(bare, true).unwrap_err().code, "NO_LABELS");
         assert!(files.case(bare, false).is_ok());
 
@@ -206,7 +206,7 @@ mod tests {
     fn damage_is_seen_before_a_sample_is_cut() {
         let out = tempfile::tempdir().unwrap();
         let store = Store::open(out.path()).unwrap();
-        let bytes = PreparedArtifact::encode(&case()).unwrap();
+        let bytes = PreparedArtifact::encode(&case(), None).unwrap();
         let files = Files::new(store.artifacts().clone());
         let digest = store.artifacts().put(&bytes).unwrap();
         let path = store.artifacts().path(digest);

@@ -201,7 +201,8 @@ mod tests {
             prepared: Some(Digest::of(bytes)),
         };
         let members: Vec<Member> = of.iter().map(member).collect();
-        Action { key: Digest::of(b"key"), stage: StageId::default(), work: Work::Train(Arc::new(members)) }
+        let work = Work::Train { members: Arc::new(members), start: Arc::default() };
+        Action { key: Digest::of(b"key"), stage: StageId::default(), work }
     }
 
     #[test]

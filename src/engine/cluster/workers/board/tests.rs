@@ -39,8 +39,8 @@ impl Place {
     }
 
     fn give(&self, number: u64, key: u8, said: &Receiver<ToSend>) -> u64 {
-        let action =
-            Action { key: Digest::of(&[key]), stage: StageId::default(), work: Work::Train(Arc::default()) };
+        let work = Work::Train { members: Arc::default(), start: Arc::default() };
+        let action = Action { key: Digest::of(&[key]), stage: StageId::default(), work };
         let job = Job { action, cancelled: Arc::default(), lookup: None };
         assert!(self.board.give(number, job, Packed::default(), 1).is_ok());
         let lease = |said| match said {
