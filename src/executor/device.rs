@@ -159,7 +159,6 @@ impl Models<'_> {
         action: &Action,
         cases: impl Iterator<Item = &'c Case>,
     ) -> Result<(Vec<Segmented>, Gives), Reject> {
-        let context = self.context;
         let Stage::Infer(infer) = &self.context.plan.stages[action.stage.place()].stage else {
             return Err(misplaced());
         };
@@ -169,7 +168,6 @@ impl Models<'_> {
         if keep.attention && !model.attends() {
             return Err(without_attention());
         }
-        of_these_regions(context, action.stage.place(), model)?;
         let options = InferOptions { keep, ..infer.options };
         let cases: Vec<&Case> = cases.collect();
         for case in &cases {
@@ -217,42 +215,6 @@ struct Gives {
     names: Vec<String>,
     /// Whether each has a bit of its own.
     overlaps: bool,
-}
-
-/// Refuses a model that learned labels as regions which the pipeline's labels of these names are not.
-fn of_these_regions(context: &Context, stage: usize, model: &Model) -> Result<(), Reject> {
-    let inputs = &context.plan.stages[stage].inputs;
-    let source = inputs.first().and_then(|input| context.plan.label_source(*input));
-    let Some(Stage::Labels(labels)) = source.map(|source| &context.plan.stages[source].stage) else {
-        return Ok(());
-    };
-    if !model.activation().overlaps() {
-        return Ok(());
-    }
-    let here = by_name(&labels.label_names(), &labels.nested());
-    let sorted = |within: Option<&Vec<String>>| {
-        let mut within = within.cloned().unwrap_or_default();
-        within.retain(|name| model.label_names().contains(name));
-        within.sort_unstable();
-        within
-    };
-    for name in labels.label_names().iter().filter(|name| model.label_names().contains(name)) {
-        let (own, wanted) = (sorted(model.regions().get(name)), sorted(here.get(name)));
-        if own != wanted {
-            let words = |within: &[String]| match within.is_empty() {
-                true => "no other".to_owned(),
-                false => within.join(", "),
-            };
-            let message = format!(
-                "a model whose `{name}` holds {} expected, as the pipeline's labels do, one whose `{name}` holds {} found",
-                words(&wanted),
-                words(&own)
-            );
-            let hint = "declare the labels as those of the training, or give the model's label another name";
-            return Err(Reject::new("REGIONS_DIFFER", message, hint));
-        }
-    }
-    Ok(())
 }
 
 /// Labels that hold others, each with these, by name.

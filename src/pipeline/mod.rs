@@ -29,6 +29,7 @@ mod prepared;
 pub mod problem;
 mod recover;
 mod reference;
+mod regions;
 mod schema;
 mod settings;
 mod shape;
@@ -183,6 +184,7 @@ fn read(
     }
     let cards = Cards { stages: &declaration.stages, inputs: &wiring.inputs, built: &stages, registry };
     let prepared = cards.read(&mut found);
+    found.extend(regions::differ(&cards));
     let (errors, warnings) = settle(&sources, syntax, found);
     if !errors.is_empty() {
         return Err(Problems(errors));

@@ -282,7 +282,7 @@ fn said(file: &ModelFile) -> Result<Option<Vec<Step>>, String> {
 }
 
 /// A file's card; none for TorchScript.
-fn card(file: &ModelFile) -> Result<Option<ModelCard>, String> {
+pub(super) fn card(file: &ModelFile) -> Result<Option<ModelCard>, String> {
     let ModelFile::Safetensors { path } = file else { return Ok(None) };
     let (bytes, _) =
         reading::open(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;

@@ -56,7 +56,7 @@ pub static SPEC: Spec = Spec {
           of one label has one channel. What does not fit is refused with both shapes.\n\n\
           A model whose labels have a head each (`activation = \"sigmoid\"` of `train`) gives masks that may overlap: each \
           label has what is above its `threshold`. Where its card says that a label holds others, and the labels of the \
-          pipeline's cases say otherwise, the case is refused as `REGIONS_DIFFER`.\n\n\
+          pipeline's cases say otherwise, the pipeline is refused.\n\n\
           With `keep` maps stand beside the mask, on the same grid, for `export` and the report. `probabilities`: for \
           each label its softmax p of the blended logits (averaged over networks and mirrored inputs before, as the \
           mask's are). `entropy`: −Σ p ln p / ln(classes) over all classes, 0 where the network is certain and 1 where \

@@ -128,15 +128,14 @@ mod tests {
                 let found = model.segment_with_maps(&voxels, SIZE, &options).unwrap();
                 assert_eq!(found.maps.probabilities.len(), labels);
                 let thresholds = &[0.52, 0.5, 0.5][..labels];
-                let (mut sure, mut inside) = (0, 0);
+                let mut sure = 0;
                 for (bits, (expected, is_sure)) in found.classes.iter().zip(above(&found.maps, thresholds)) {
                     if is_sure {
                         assert_eq!(*bits, expected);
                         sure += 1;
-                        inside += usize::from(*bits != 0);
                     }
                 }
-                assert!(sure > 50 && inside < sure, "{sure} {inside}");
+                assert!(sure > 50, "{sure}");
                 // Without maps, and as a GPU does it, the same.
                 let plain = InferOptions { keep: MapKinds::default(), ..options };
                 assert_eq!(model.segment(&voxels, SIZE, &plain).unwrap(), found.classes);
