@@ -182,6 +182,8 @@ fn a_case_that_was_learned_from_before_is_told_where_it_is_tested_on() {
     };
     let first = told(&place);
     assert_eq!((first.len(), first[0].0.as_str()), (1, "net"));
+    let again = place.run();
+    assert!(again.notes.iter().any(|note| note.contains("net: cases to validate")), "{:?}", again.notes);
     assert!(first[0].1.ends_with("it has from 2 of 2"), "{first:?}");
     // As long as it is so, and not in the run that trains alone.
     place.run();
