@@ -378,6 +378,7 @@ fn train(
             true => by_name(&names, &nested(context, prepared)),
             false => BTreeMap::new(),
         },
+        start: action.work.models().first().copied(),
     };
     let names = things.as_ref().map_or(names, Things::names);
     let task = Task { view: training.input().clone(), label_names: names, origin };

@@ -62,6 +62,9 @@ pub struct Origin {
     /// For each label that holds others those within it, where it was learned as such.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub regions: BTreeMap<String, Vec<String>>,
+    /// The content of the model or file that its training began with; none of one that began with numbers of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Digest>,
 }
 
 impl Origin {

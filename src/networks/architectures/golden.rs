@@ -11,10 +11,12 @@ use super::config::NetworkSettings;
 use super::critic::Critic;
 use super::dense::Dense;
 use super::rcnn::golden::uniform;
+use crate::networks::activation::Activation;
 use crate::networks::blocks::mode::Mode;
 use crate::networks::losses::critics::real_or_not;
 use crate::networks::losses::{Absent, GeneralizedDiceLoss, one_hot};
 use crate::networks::objectives::adversarial::Adversarial;
+use crate::networks::objectives::class_weights::ClassWeights;
 use crate::networks::objectives::minimised::{Minimised, Whole, total};
 use crate::networks::objectives::strategy::Strategy;
 use crate::networks::objectives::supervised::Supervised;
@@ -158,6 +160,8 @@ fn networks_give_what_pytorchs_give() {
             sample_attention,
             regions: &regions::NONE,
             heads: network.heads(),
+            activation: Activation::default(),
+            weights: &ClassWeights::default(),
         };
         let value = total(&whole, None, &output, &classes_of("labels", SIZE)).unwrap().whole;
         near(name, &numbers(&value), &[said["loss"].as_f64().unwrap()], NEAR);
