@@ -184,10 +184,13 @@ fn row(voxels: &[f32], from_mm: f64) -> Case {
     }
 }
 
+/// A slice, a class, a score, the edges at the lower ends, and the runs of a mask.
+type Drawn<'a> = (u32, u8, f64, [f64; 2], &'a [u32]);
+
 /// Boxes on slices of so many pixels, of a lesion (class 1) and of the liver that holds it.
-fn boxes(size: [usize; 3], boxes: &[(u32, u8, f64, [f64; 2], &[u32])]) -> Detections {
+fn boxes(size: [usize; 3], boxes: &[Drawn<'_>]) -> Detections {
     let nested = [("liver".to_owned(), vec!["lesion".to_owned()])];
-    let on = |&(slice, class, score, low, _): &(u32, u8, f64, [f64; 2], &[u32])| DetectedBox {
+    let on = |&(slice, class, score, low, _): &Drawn<'_>| DetectedBox {
         slice,
         class,
         score,

@@ -146,7 +146,7 @@ impl Detector {
         let mut ring: VecDeque<Entry> = VecDeque::new();
         let mut next = first;
         let mut all = Vec::with_capacity(depth);
-        let follows = |target: isize| target + 1 < depth as isize && wanted(target as usize + 1);
+        let follows = |target: isize| target + 1 >= depth as isize || wanted(target as usize + 1);
         for target in (0..depth as isize).filter(|target| wanted(*target as usize)) {
             // Nothing before the bag is asked for again, and of what lies before its middle only what is lent.
             let low = (target - reach).clamp(first, last);

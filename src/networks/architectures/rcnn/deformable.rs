@@ -36,7 +36,7 @@ pub(super) fn convolution(
     // To libtorch a map reaches from -1 to 1.
     let scaled = |axis: i64, rest: Tensor, length: i64| -> Result<Tensor, NetworkError> {
         let at = moved.f_select(2, axis)?.f_add(&rest)?;
-        Ok(plus(&times(&at, 2.0 / length as f64)?, 1.0 / length as f64 - 1.0)?)
+        plus(&times(&at, 2.0 / length as f64)?, 1.0 / length as f64 - 1.0)
     };
     let y = on(&down, [places, 1, 1])?.f_add(&on(&along(rows), [1, rows, 1])?)?;
     let x_of = on(&right, [places, 1, 1])?.f_add(&on(&along(columns), [1, 1, columns])?)?;

@@ -2,11 +2,11 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::boxes::{Box2, Coder, Draw, Match, matched, sampled, scaled};
+use super::boxes::{Box2, Coder, Draw, Match, matched, sampled};
 use super::heads::{Named, Proposed};
 use super::layers::nothing_of;
-use super::masks::TruthMask;
 use super::numbers;
+use super::truth::Truth;
 use crate::networks::NetworkError;
 use crate::networks::tensors::scalar::times;
 
@@ -22,26 +22,6 @@ const BETA: f64 = 1.0 / 9.0;
 /// What is drawn, so that two draws of one image are not one.
 const OF_ANCHORS: u64 = 0;
 const OF_REGIONS: u64 = 8;
-
-/// What there is on an image.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::networks) struct Truth {
-    /// The boxes of things.
-    pub boxes: Vec<Box2>,
-    /// Their classes, from 1 on.
-    pub classes: Vec<i64>,
-    /// Their masks, where masks are learned.
-    pub masks: Vec<TruthMask>,
-}
-
-impl Truth {
-    /// The same of an image `[H, W]` in another size.
-    pub fn scaled(&self, from: [i64; 2], to: [i64; 2]) -> Self {
-        let boxes = self.boxes.iter().map(|bounds| scaled(*bounds, from, to)).collect();
-        let masks = self.masks.iter().map(|mask| mask.shown(to)).collect();
-        Self { boxes, classes: self.classes.clone(), masks }
-    }
-}
 
 /// The seed of a step's draws: the training's, and its batches so far.
 pub(in crate::networks) type Seed = (u64, u64);
