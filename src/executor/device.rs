@@ -318,6 +318,8 @@ fn train(
     let adopts = context.plan.adopting(prepared).is_some();
     let shown = |part| Shown { part, adopts };
     let (training, names) = dataset(context, view, members, shown(Part::Train))?;
+    let none_adopted =
+        (adopts && lessons::drawn(members) == training.cases().len()).then(lessons::nothing_adopted);
     let undrawn = never_drawn(&training, &names);
     let changes: Vec<_> = changes.collect();
     let training = training.augmented(changes.clone());
@@ -374,7 +376,12 @@ fn train(
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
-            let told = undrawn.into_iter().chain(unjudged).chain(small).chain(alone(&trained.figures));
+            let told = undrawn
+                .into_iter()
+                .chain(unjudged)
+                .chain(small)
+                .chain(alone(&trained.figures))
+                .chain(none_adopted);
             let told = told.chain(trained.loaded.as_ref().and_then(starting::partly));
             let notes = notes.iter().cloned().chain(told).chain(unlearned).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
