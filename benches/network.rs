@@ -279,6 +279,7 @@ fn settings(precision: Precision) -> TrainSettings {
         validate: Validate::Samples,
         sample_attention: 0.0,
         strategy: None,
+        freeze: Vec::new(),
         seed: 1,
     }
 }

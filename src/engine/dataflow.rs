@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope;
 use tomoflow_connectors::{Digest, Reject};
 
-use start::Begun;
+use start::{Begun, Learned};
 use summary::Judged;
 
 use super::rows::{
@@ -112,6 +112,8 @@ pub(super) struct Built<'s, 'p> {
     outlines: BTreeMap<usize, Rows<'s, Arc<OutlinesRow>>>,
     cases: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
+    /// What models have learned from, where any training begins with another one's.
+    learned: BTreeMap<usize, Rows<'s, ((), Learned)>>,
     masks: BTreeMap<usize, Rows<'s, (Arc<str>, MadeMask)>>,
     /// What inferences left beside their masks, of those that somebody reads.
     maps: BTreeMap<usize, refine::WithMaps<'s>>,
@@ -151,6 +153,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
         outlines: BTreeMap::new(),
         cases: BTreeMap::new(),
         models: BTreeMap::new(),
+        learned: BTreeMap::new(),
         masks: BTreeMap::new(),
         maps: BTreeMap::new(),
         expected: BTreeMap::new(),
@@ -227,6 +230,7 @@ impl<'s> Built<'s, '_> {
                 let start = self.start(index, train, own(&known.files, index));
                 let pins = start::in_force(own(&known.pins, index), start.as_ref());
                 self.train(index, train, pins, start);
+                self.tell_learned(index);
             }
             Stage::Infer(infer) => self.infer(index, infer.out_of_fold, own(&known.files, index)),
             Stage::Segment(_) => self.segment(index),

@@ -1,5 +1,6 @@
 //! How masks, metrics and prepared cases are written as artifacts.
 
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,20 @@ pub struct PreparedArtifact {
     pub channels: Vec<String>,
 }
 
+/// What a prepared case says of its voxels, before them.
+pub struct Heading {
+    /// The grid of the transformed case.
+    pub geometry: Geometry,
+    /// The names of the labels, from label 1 on.
+    pub label_names: Vec<String>,
+    /// Whether classes stand behind its intensities.
+    pub labelled: bool,
+    /// How many channels it has, at least 1.
+    pub channels: usize,
+    /// The byte of the first intensity.
+    pub first: u64,
+}
+
 /// The names of channels stand behind it, where there are several.
 #[derive(Serialize, Deserialize)]
 struct PreparedHeader {
@@ -136,6 +151,38 @@ impl PreparedArtifact {
             labels: header.labelled.then(|| labels.into()),
             channels,
         })
+    }
+
+    /// What it says of its voxels before them, of a file of so many bytes.
+    ///
+    /// # Errors
+    /// `DAMAGED_ARTIFACT` when it is not whole, `STORE` when it cannot be read.
+    pub fn heading(file: &std::fs::File) -> Result<Heading, Reject> {
+        let damaged = || damaged("prepared case", "it is not whole");
+        let unread = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => damaged(),
+            _ => Reject::new("STORE", error.to_string(), "it is tried again at the next run"),
+        };
+        let bytes = file.metadata().map_err(unread)?.len();
+        let mut length = [0; 8];
+        file.read_exact_at(&mut length, 0).map_err(unread)?;
+        let length = u64::from_le_bytes(length);
+        let first = length.checked_add(8).filter(|first| *first <= bytes).ok_or_else(damaged)?;
+        let mut header = vec![0; usize::try_from(length).map_err(|_| damaged())?];
+        file.read_exact_at(&mut header, 8).map_err(unread)?;
+        let (header, names): (PreparedHeader, &[u8]) =
+            postcard::take_from_bytes(&header).map_err(|_| damaged())?;
+        let channels: Vec<String> =
+            if names.is_empty() { Vec::new() } else { decode("prepared case", names)? };
+        let PreparedHeader { geometry, label_names, labelled } = header;
+        let channels = channels.len().max(1);
+        let voxels = geometry.size.iter().try_fold(1_u64, |voxels, &n| voxels.checked_mul(n as u64));
+        let each = 4 * channels as u64 + u64::from(labelled);
+        let whole = voxels.and_then(|voxels| voxels.checked_mul(each)?.checked_add(first));
+        if whole != Some(bytes) {
+            return Err(damaged());
+        }
+        Ok(Heading { geometry, label_names, labelled, channels, first })
     }
 
     /// It as a case without labels, whose scan had another grid at first.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use tomoflow_connectors::{Digest, LabelMap, Reject};
 
-use super::artifact::{PreparedArtifact, encode};
+use super::artifact::encode;
 use super::boxes::{self, Detectors};
 use super::ending::{cancelled, finish, guarded, mask_bytes, misplaced, network, put};
 use super::job::{Finished, Job};
@@ -18,6 +18,8 @@ use super::load::Context;
 use super::maps::{self, MapsArtifact};
 use super::model_files::unchanged;
 use super::observer::{Board, Watch};
+use super::room::Room;
+use super::sets::Sets;
 use super::slot::{Busy, Slot};
 use super::starting;
 use super::unseen::{alone, never_drawn, never_judged, too_small};
@@ -34,7 +36,6 @@ use crate::operators::models::infer::Infer;
 use crate::operators::models::origin::{ModelFile, ModelSource};
 use crate::operators::models::train::{Operation, Part, Train};
 use crate::operators::registry::Stage;
-use crate::operators::samples::dataset::{Dataset, PreparedCase};
 use crate::operators::samples::things::Things;
 use crate::operators::samples::view::{Input, View};
 use crate::operators::value::{Case, listed};
@@ -315,9 +316,10 @@ fn train(
         Stage::Augment(augment) => Some(Arc::clone(augment)),
         _ => None,
     });
+    let filed = Room::of(context, action.stage.place(), members).files(&stages[action.stage.place()].name);
     let adopts = context.plan.adopting(prepared).is_some();
-    let shown = |part| Shown { part, adopts };
-    let (training, names) = dataset(context, view, members, shown(Part::Train))?;
+    let sets = Sets { context, members, filed: filed.as_ref(), adopts };
+    let (training, names) = sets.of(view, Part::Train)?;
     let none_adopted =
         (adopts && lessons::drawn(members) == training.cases().len()).then(lessons::nothing_adopted);
     let undrawn = never_drawn(&training, &names);
@@ -325,14 +327,14 @@ fn train(
     let training = training.augmented(changes.clone());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
     let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
-    let (validation, _) = dataset(context, &same, members, shown(Part::Validation))?;
-    let (unlabelled, _) = dataset(context, &same, members, shown(Part::Unlabelled))?;
+    let (validation, _) = sets.of(&same, Part::Validation)?;
+    let (unlabelled, _) = sets.of(&same, Part::Unlabelled)?;
     let things = train.settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
     let (training, validation, small) = match &things {
         Some(things) => {
             let numbered = things.numbered(&names)?;
             let (training, validation) = (training.teaching(numbered.clone()), validation.teaching(numbered));
-            let small = too_small(&training);
+            let small = too_small(&training)?;
             (training, validation, small)
         }
         None => (training, validation, None),
@@ -369,7 +371,9 @@ fn train(
     let start = starting::weights(context, train, action.work.models())?;
     let trained =
         networks::train_from(start.as_ref(), &*objective, settings, &task, sources, &running, &mut observer)
-            .map_err(network)?;
+            .map_err(|error| {
+                filed.as_ref().and_then(|files| files.failed()).unwrap_or_else(|| network(error))
+            })?;
     let unlearned =
         lessons::unlearned(settings, unlabelled.cases().len(), &trained.figures, &task.label_names);
     let figures = encode(&trained.figures)?;
@@ -439,52 +443,6 @@ fn data(members: &[Member]) -> Data {
         validation: count(Part::Validation),
         unlabelled: count(Part::Unlabelled),
     }
-}
-
-/// Cases that samples are cut from.
-#[derive(Clone, Copy)]
-struct Shown {
-    part: Part,
-    /// Whether cases that nobody has drawn may have labels, by which they are trained on.
-    adopts: bool,
-}
-
-/// The prepared cases of one part, and the names of their labels.
-fn dataset(
-    context: &Context,
-    view: &View,
-    members: &[Member],
-    Shown { part, adopts }: Shown,
-) -> Result<(Dataset, Vec<String>), Reject> {
-    let (mut cases, mut names) = (Vec::new(), Vec::new());
-    let may = |member: &&Member| {
-        member.part == part || (adopts && part == Part::Train && member.part == Part::Unlabelled)
-    };
-    for member in members.iter().filter(may) {
-        let Some(digest) = member.prepared else { continue };
-        let prepared = PreparedArtifact::decode(&context.artifact(digest)?)?;
-        let adopted = adopts && member.part == Part::Unlabelled && prepared.labels.is_some();
-        if member.part == Part::Unlabelled && adopted != (part == Part::Train) {
-            continue;
-        }
-        if part != Part::Unlabelled {
-            names = prepared.label_names.clone();
-        }
-        let (size, spacing_mm) = (prepared.geometry.size, prepared.geometry.spacing_mm());
-        // Named by content: identifiers stay out of messages.
-        let case = match prepared.labels {
-            _ if part == Part::Unlabelled => {
-                PreparedCase::undrawn(digest.short(), size, spacing_mm, prepared.scan)?
-            }
-            Some(labels) => PreparedCase::new(digest.short(), size, spacing_mm, prepared.scan, labels)?,
-            None => {
-                let message = "samples need labels, a prepared case has none";
-                return Err(Reject::new("NO_LABELS", message, "give it outlines"));
-            }
-        };
-        cases.push(Arc::new(case));
-    }
-    Ok((Dataset::new(view.clone(), cases), names))
 }
 
 /// Nothing that the cache keeps: what maps are asked for is in no key.

@@ -4,8 +4,8 @@ use tomoflow_connectors::Geometry;
 
 use super::load::Context;
 use super::maps;
+use super::room::Room;
 use super::work::{Action, Work};
-use crate::operators::models::train::Part;
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 
@@ -13,13 +13,7 @@ use crate::pipeline::Plan;
 pub(super) fn bytes(context: &Context, action: &Action) -> u64 {
     let work = &action.work;
     let Some(series) = work.series() else {
-        let prepared = work.members().into_iter().flatten();
-        let held = prepared.filter_map(|member| {
-            let file = std::fs::metadata(context.artifacts.path(member.prepared?)).ok()?.len();
-            // Of a case that nobody drew there are labels in memory, and none in its file: a byte beside four.
-            Some(if member.part == Part::Unlabelled { file.saturating_add(file / 4) } else { file })
-        });
-        return held.fold(0, u64::saturating_add);
+        return Room::of(context, action.stage.place(), work.members().unwrap_or_default()).bytes;
     };
     let original = Geometry::from(&series.grid);
     let largest = largest(&context.plan, action, &original);

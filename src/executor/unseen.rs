@@ -69,18 +69,19 @@ const ATTENDS_TO_ONE: &str = "ATTENTION_TO_ONE";
 const LEAST_SPREAD: f64 = 0.05;
 
 /// Parts of labels of the cases to train on that are too small to be things: no box is learned of them.
-pub(super) fn too_small(training: &Dataset) -> Option<Reject> {
-    let things = training.things()?;
+pub(super) fn too_small(training: &Dataset) -> Result<Option<Reject>, Reject> {
+    let Some(things) = training.things() else { return Ok(None) };
     let (mut parts, mut slices) = (0, 0);
     for case in training.cases() {
-        let [_, height, width] = case.size();
-        for slice in case.labels().chunks_exact((height * width).max(1)) {
-            let (_, small) = things.of_slice(slice, [height, width]);
+        let [depth, height, width] = case.size();
+        for slice in 0..depth {
+            let slice = case.slice_labels(slice).map_err(|message| Reject::new("NETWORK", message, ""))?;
+            let (_, small) = things.of_slice(&slice, [height, width]);
             parts += small;
             slices += usize::from(small > 0);
         }
     }
-    (parts > 0).then(|| {
+    let told = (parts > 0).then(|| {
         let message = format!(
             "parts of {LEAST_PIXELS} pixels or more expected, {parts} smaller ones on {slices} slices found"
         );
@@ -89,7 +90,8 @@ pub(super) fn too_small(training: &Dataset) -> Option<Reject> {
             message,
             "no box is learned of them, and none is asked for by `evaluate_boxes`; one of several kinds of things counts for each",
         )
-    })
+    });
+    Ok(told)
 }
 
 /// Modules of attention that give one image nearly all the weight at the end of a training: the others have no say.
@@ -139,9 +141,9 @@ mod tests {
         };
         let names = ["a".to_owned()];
         let data = Dataset::new(view, vec![Arc::new(case)]);
-        assert!(too_small(&data).is_none());
+        assert!(too_small(&data).unwrap().is_none());
         let data = data.teaching(Things::of_labels(&names, &[]).numbered(&names).unwrap());
-        let told = too_small(&data).unwrap();
+        let told = too_small(&data).unwrap().unwrap();
         assert_eq!(told.code, TOO_SMALL);
         assert!(told.message.contains("3 smaller ones on 2 slices"), "{}", told.message);
     }

@@ -7,6 +7,7 @@ mod card;
 pub mod extensions;
 #[cfg(test)]
 mod golden;
+pub mod layouts;
 pub mod losses;
 mod named;
 pub mod objectives;
@@ -27,11 +28,12 @@ pub use architectures::rcnn::config::{RcnnConfig, RcnnSettings};
 pub use architectures::rcnn::{FindOptions, FoundBox};
 pub use card::{Data, ModelCard, Origin, Step};
 pub use extensions::Extensions;
+pub use layouts::tensor_names;
 pub use losses::LossConfig;
 pub use named::Named;
 pub use objectives::strategy::Strategy;
 pub use sample::{InputView, Instance, Sample, SampleSource, Target, WholeCase};
-pub use start::{Loaded, Names, Start};
+pub use start::{Loaded, Names, Start, named_in};
 /// libtorch as tomoflow links it: networks and losses of a downstream crate take it from here.
 pub use tch;
 pub use tensors::deterministic::set_deterministic;

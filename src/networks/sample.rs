@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::NetworkError;
+
 /// One input and what should come out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -118,6 +120,20 @@ pub trait SampleSource: Send + Sync {
     /// The cases that samples are cut from, where a training may be judged by them; none unless the source knows them.
     fn cases(&self) -> Vec<WholeCase<'_>> {
         Vec::new()
+    }
+
+    /// Does something with each of these cases, one after the other, so that no more than one need be in memory; says how
+    /// many there were.
+    ///
+    /// # Errors
+    /// The first one of what is done, or that a case could not be read.
+    fn each_case(
+        &self,
+        visit: &mut dyn FnMut(&WholeCase<'_>) -> Result<(), NetworkError>,
+    ) -> Result<usize, NetworkError> {
+        let cases = self.cases();
+        cases.iter().try_for_each(visit)?;
+        Ok(cases.len())
     }
 
     /// A sample. The same index, epoch and seed give the same sample, on any thread.

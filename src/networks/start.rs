@@ -4,17 +4,26 @@ mod names;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::io::Read;
 
 use tch::Tensor;
 use tomoflow_connectors::Digest;
 
 use super::NetworkError;
 use super::tensors::file::{self, Imported};
-use super::tensors::weights::{Declared, Layout, Weights};
+use super::tensors::weights::{Declared, Layout, Weights, begins};
 pub use names::Names;
 
 /// The most tensors that a line names.
 const NAMED: usize = 8;
+
+/// The names that a network has for the tensors of a file, of which no number is read.
+///
+/// # Errors
+/// [`NetworkError::File`] for what is no safetensors file.
+pub fn named_in(bytes: impl Read, what: &str, names: &Names) -> Result<Vec<String>, NetworkError> {
+    Ok(file::names(bytes, what)?.iter().map(|name| names.own(name)).collect())
+}
 
 /// Weights to begin with, by the names that this network has for them.
 pub struct Start {
@@ -47,6 +56,8 @@ pub struct Loaded {
     pub rounded: BTreeMap<String, usize>,
     /// The names of what is no weight: whole numbers, such as counters of batches.
     pub passed: Vec<String>,
+    /// How many tensors stay as they are.
+    pub frozen: usize,
 }
 
 impl Start {
@@ -140,6 +151,44 @@ impl Start {
 }
 
 impl Loaded {
+    /// The names of all tensors of the network.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.loaded.iter().chain(&self.missing).chain(self.mismatched.iter().map(|(name, ..)| name))
+    }
+
+    /// The same, where tensors whose names begin so stay as they are.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] for a beginning that no name has, for tensors that were not loaded, and where all are
+    /// meant.
+    pub(in crate::networks) fn frozen(mut self, prefixes: &[String]) -> Result<Self, NetworkError> {
+        let refuse = |message: String| Err(NetworkError::Config { field: "freeze".to_owned(), message });
+        if let Some(prefix) =
+            prefixes.iter().find(|prefix| !self.names().any(|name| name.starts_with(*prefix)))
+        {
+            return refuse(format!(
+                "a tensor whose name begins with `{prefix}` expected, none found among {}",
+                some(self.names())
+            ));
+        }
+        let unloaded: Vec<&String> = self.names().filter(|name| begins(name, prefixes)).collect();
+        let count = unloaded.len();
+        let unloaded: Vec<&String> =
+            unloaded.into_iter().filter(|name| !self.loaded.contains(name)).collect();
+        if !unloaded.is_empty() {
+            return refuse(format!(
+                "weights of {} expected for what stays as it is, none for {}",
+                self.what,
+                some(unloaded.into_iter())
+            ));
+        }
+        if count == self.names().count() {
+            return refuse("tensors to learn expected, all stay as they are".to_owned());
+        }
+        self.frozen = count;
+        Ok(self)
+    }
+
     /// Whether each tensor of the network was taken, and each of the weights, as it was.
     pub fn is_whole(&self) -> bool {
         let Self { missing, mismatched, unused, rounded, .. } = self;
@@ -147,23 +196,27 @@ impl Loaded {
     }
 
     /// Counts, as figures of a training.
-    pub(in crate::networks) fn figures(&self) -> [(&'static str, f64); 4] {
+    pub(in crate::networks) fn figures(&self) -> [(&'static str, f64); 5] {
         let count = |names: usize| names as f64;
         [
             ("start.loaded", count(self.loaded.len())),
             ("start.missing", count(self.missing.len())),
             ("start.mismatched", count(self.mismatched.len())),
             ("start.unused", count(self.unused.len())),
+            ("start.frozen", count(self.frozen)),
         ]
     }
 }
 
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, loaded, numbers, missing, mismatched, unused, rounded, passed } = self;
+        let Self { what, loaded, numbers, missing, mismatched, unused, rounded, passed, frozen } = self;
         let all = loaded.len() + missing.len() + mismatched.len();
         let [taken, numbers] = numbers;
         write!(f, "{} of {all} tensors ({taken} of {numbers} numbers) are those of {what}", loaded.len())?;
+        if *frozen > 0 {
+            write!(f, "; {frozen} stay as they are")?;
+        }
         if !missing.is_empty() {
             write!(f, "; {} missing, as without `start`: {}", missing.len(), some(missing.iter()))?;
         }

@@ -5,6 +5,7 @@
 //! declares (`declare`, `fields`), and wires the stages (`wiring`). Only a file without errors
 //! becomes a [`Plan`]. The schema, the reference and the graph come from the same declarations.
 
+mod begins;
 mod boxes;
 mod bytes;
 mod channels;
@@ -162,6 +163,7 @@ fn read(
     patients_named(&declaration, &stages, &mut found);
     attention_there(&declaration, &wiring, &stages, &mut found);
     boxes::found_where_asked(&declaration, &wiring, &stages, &mut found);
+    begins::alike(&declaration, &wiring, &stages, registry, look, &mut found);
     channels::check(&declaration.stages, &wiring.inputs, &stages, &mut found);
     predictions::probabilities_kept(&declaration.stages, &wiring.inputs, &stages, &mut found);
     predictions::no_truth(&declaration.stages, &wiring.inputs, &stages, &mut found);

@@ -109,7 +109,7 @@ pub(super) fn check(
                 found.extend(absent(
                     file.path(),
                     span("start"),
-                    &format!("the weights that `{}` begins with", stage.name),
+                    &format!("the file of weights for `{}`", stage.name),
                 ));
             }
         }

@@ -37,11 +37,12 @@ pub(super) fn training(rows: &[TrainingRow]) -> String {
     for ((stage, model), figures) in &models {
         let short: String = model.chars().take(12).collect();
         body.push_str(&format!(
-            "<h3>{} <span class=dim>{}</span></h3><div class=grid2>",
+            "<h3>{} <span class=dim>{}</span></h3>{}<div class=grid2>",
             Text(stage),
-            Text(&short)
+            Text(&short),
+            Text(&begun(figures))
         ));
-        for (name, curves) in figures {
+        for (name, curves) in figures.iter().filter(|(name, _)| !name.starts_with(START)) {
             body.push_str(&panel(&words(name), curves));
         }
         body.push_str("</div>");
@@ -51,6 +52,23 @@ pub(super) fn training(rows: &[TrainingRow]) -> String {
         "Means over each epoch. The ring marks the best epoch of the validation, of equal ones the latest: its weights are the model's, unless `weights` is `last`.",
         &body,
     )
+}
+
+/// What figures of the weights that a training began with are called, which stand before its first epoch.
+const START: &str = "start.";
+
+/// What a training began with, in words; empty where with numbers of its own.
+fn begun(figures: &BTreeMap<&str, Curves<'_>>) -> String {
+    let counts = figures.iter().filter_map(|(name, curves)| {
+        let (count, _) = curves.values().next()?.values().next()?;
+        Some(format!("{count:.0} {}", name.strip_prefix(START)?))
+    });
+    let counts: Vec<String> = counts.collect();
+    if counts.is_empty() {
+        String::new()
+    } else {
+        format!("Tensors that it began with: {}.", counts.join(", "))
+    }
 }
 
 /// The class of a split's colour.

@@ -62,12 +62,20 @@ impl Artifacts {
         let path = self.path(digest);
         let bytes = fs::read(&path).map_err(StoreError::io(&path))?;
         if Digest::of(&bytes) != digest {
-            // Nobody can use it; without it the action that made it is wanted again.
-            fs::remove_file(&path).map_err(StoreError::io(&path))?;
-            let damaged = io::Error::new(io::ErrorKind::InvalidData, "the content is not what its name says");
-            return Err(StoreError::io(&path)(damaged));
+            return Err(damaged(&path));
         }
         Ok(bytes)
+    }
+
+    /// Looks at an artifact piece by piece, and checks that it still is what its name says; nothing of it is kept.
+    ///
+    /// # Errors
+    /// When it is gone or damaged.
+    pub fn look(&self, digest: Digest, look: impl FnMut(&[u8])) -> Result<(), StoreError> {
+        let path = self.path(digest);
+        let file = fs::File::open(&path).map_err(StoreError::io(&path))?;
+        let found = Digest::of_stream(Looking { file, look }).map_err(StoreError::io(&path))?;
+        if found == digest { Ok(()) } else { Err(damaged(&path)) }
     }
 
     /// Whether an artifact is there.
@@ -84,6 +92,29 @@ impl Artifacts {
     /// The folder where a training keeps the checkpoint that lets it go on.
     pub fn checkpoint(&self, key: Digest) -> PathBuf {
         self.root.join("checkpoints").join(key.to_string())
+    }
+}
+
+/// Nobody can use it; without it the action that made it is wanted again.
+fn damaged(path: &Path) -> StoreError {
+    if let Err(error) = fs::remove_file(path) {
+        return StoreError::io(path)(error);
+    }
+    let damaged = io::Error::new(io::ErrorKind::InvalidData, "the content is not what its name says");
+    StoreError::io(path)(damaged)
+}
+
+/// A file whose bytes somebody sees as they are read.
+struct Looking<L> {
+    file: fs::File,
+    look: L,
+}
+
+impl<L: FnMut(&[u8])> io::Read for Looking<L> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(into)?;
+        (self.look)(into.get(..count).unwrap_or_default());
+        Ok(count)
     }
 }
 
@@ -106,6 +137,12 @@ mod tests {
         let digest = artifacts.put(b"mask").unwrap();
         assert_eq!(artifacts.put(b"mask").unwrap(), digest);
         assert_eq!(artifacts.get(digest).unwrap(), b"mask");
+        let mut seen = Vec::new();
+        artifacts.look(digest, |bytes| seen.extend_from_slice(bytes)).unwrap();
+        assert_eq!(seen, b"mask");
+        fs::write(artifacts.path(digest), b"must").unwrap();
+        assert!(artifacts.look(digest, |_| ()).is_err() && !artifacts.has(digest));
+        artifacts.put(b"mask").unwrap();
         fs::write(artifacts.path(digest), b"mist").unwrap();
         assert!(artifacts.get(digest).is_err());
         assert!(!artifacts.has(digest));

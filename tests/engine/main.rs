@@ -30,6 +30,7 @@ mod init;
 mod inspect;
 mod label_maps;
 mod labels;
+mod larger;
 mod left_out;
 mod maps;
 mod models;

@@ -161,6 +161,28 @@ fn what_does_not_fit_is_told_and_nothing_that_fits_is_an_error() {
 }
 
 #[test]
+fn a_case_that_was_learned_from_before_is_told_where_it_is_tested_on() {
+    let mut place = chain();
+    // The same split: nobody who is judged by was learned from.
+    place.run();
+    assert!(rejects(&place).iter().all(|row| row.code != "START_SAW_JUDGED"));
+    let other = "epochs = 1\nlearning_rate = 2e-2\nsplit = { train = 4, validation = 0, test = 0, seed = 3 }";
+    let same = "epochs = 1\nlearning_rate = 2e-2\nsplit = { train = 2, validation = 1, test = 1, seed = 3 }";
+    place.text = place.text.rewrite(same, other);
+    assert_eq!(place.run().trained, 2);
+    let told = |place: &Workplace| {
+        let rows = rejects(place).into_iter().filter(|row| row.code == "START_SAW_JUDGED");
+        rows.map(|row| (row.stage, row.message)).collect::<Vec<_>>()
+    };
+    let first = told(&place);
+    assert_eq!((first.len(), first[0].0.as_str()), (1, "net"));
+    assert!(first[0].1.ends_with("it has from 2 of 2"), "{first:?}");
+    // As long as it is so, and not in the run that trains alone.
+    place.run();
+    assert_eq!(told(&place), first);
+}
+
+#[test]
 fn circles_and_pickles_are_refused_where_they_are_named() {
     let problems = |place: &Workplace| {
         let read = pipeline::load(&place.pipeline(), &[], &Registry::builtin());
@@ -174,10 +196,33 @@ fn circles_and_pickles_are_refused_where_they_are_named() {
     assert!(circle.contains("depends on itself") && circle.contains("the circle is"), "{circle}");
     let masks = problems(&begun_with("\"normal\""));
     assert!(masks.contains("`normal` gives cases where a model is expected"), "{masks}");
+    let mut apart = chain();
+    let unet = "network = { type = \"unet\", dims = \"2.5d\", levels = 2, channels = 2 }";
+    apart.text = apart.text.replacen(unet, "network = { type = \"rcnn\" }", 1);
+    let apart = problems(&apart);
+    assert!(apart.contains("no tensor of the network of `base`"), "{apart}");
+    let mut frozen = chain();
+    frozen.text = frozen.text.rewrite("start = \"base\"", "start = \"base\"\nfreeze = [\"backbone.\"]");
+    let frozen = problems(&frozen);
+    assert!(frozen.contains("begins with `backbone.`") && frozen.contains("`encoder.`"), "{frozen}");
+    let mut alone = Workplace::trained();
+    alone.text = alone.text.rewrite("epochs = 2", "epochs = 2\nfreeze = [\"encoder.\"]");
+    let alone = problems(&alone);
+    assert!(alone.contains("weights to begin with expected"), "{alone}");
     let pickled = problems(&begun_with("{ safetensors = \"resnet50.pth\" }"));
     assert!(pickled.contains("pickled weights") && pickled.contains("save_file"), "{pickled}");
 
     let place = begun_with("{ safetensors = \"weights.safetensors\" }");
+    let warnings = || {
+        let plan = pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap();
+        plan.warnings.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("\n")
+    };
+    assert!(warnings().contains("the file of weights for `net` is not there"), "{}", warnings());
+    let numbers = 1f32.to_le_bytes();
+    let view = TensorView::new(Dtype::F32, vec![1], &numbers).unwrap();
+    let bytes = safetensors::serialize([("layer1.weight", view)], None::<HashMap<String, String>>).unwrap();
+    fs::write(place.path().join("weights.safetensors"), bytes).unwrap();
+    assert!(warnings().contains("no tensor of `weights.safetensors`"), "{}", warnings());
     fs::write(place.path().join("weights.safetensors"), b"PK\x03\x04 and so on").unwrap();
     assert_eq!(place.run().trainings_failed, 1);
     let told = rejects(&place);

@@ -85,7 +85,7 @@ impl ConvNorm {
         // One number a channel has no variance: the running statistics would turn to NaN.
         let numbers: i64 = x.size().iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, n)| n).product();
         let (training, momentum) = match mode {
-            Mode::Train { momentum, .. } => (numbers > 1, momentum),
+            Mode::Train { momentum, .. } => (numbers > 1 && !weights.is_frozen(self.mean), momentum),
             Mode::Infer | Mode::Folded => (false, 0.0),
         };
         let mut normal = x.f_batch_norm(

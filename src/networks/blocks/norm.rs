@@ -81,7 +81,7 @@ impl Norm {
             }
             Over::Batch { mean, variance } => {
                 let (training, momentum) = match mode {
-                    Mode::Train { momentum, .. } => (numbers > 1, momentum),
+                    Mode::Train { momentum, .. } => (numbers > 1 && !weights.is_frozen(*mean), momentum),
                     Mode::Infer | Mode::Folded => (false, 0.0),
                 };
                 let (mean, variance) = (Some(weights.buffer(*mean)), Some(weights.buffer(*variance)));

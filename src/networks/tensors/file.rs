@@ -77,8 +77,27 @@ pub(in crate::networks) fn header<H: DeserializeOwned>(
     })
 }
 
+/// The names of a file's tensors, by its header alone; of anybody's file.
+pub(in crate::networks) fn names(mut bytes: impl Read, file: &str) -> Result<Vec<String>, NetworkError> {
+    let mut first = Vec::new();
+    let read = (&mut bytes).take(9).read_to_end(&mut first);
+    read.map_err(|error| damaged(file, &error))?;
+    if is_pickled(&first) {
+        return Err(pickled(file));
+    }
+    let text = header_text(first.chain(bytes)).map_err(|error| damaged(file, &error))?;
+    let names: HashMap<String, serde::de::IgnoredAny> =
+        serde_json::from_slice(&text).map_err(|error| damaged(file, &error))?;
+    Ok(names.into_keys().filter(|name| name != "__metadata__").collect())
+}
+
+/// The texts of a header.
+fn texts(bytes: impl Read) -> std::io::Result<HashMap<String, String>> {
+    Ok(serde_json::from_slice::<Texts>(&header_text(bytes)?)?.texts)
+}
+
 /// Its length in eight bytes, the lowest first, and then JSON.
-fn texts(mut bytes: impl Read) -> std::io::Result<HashMap<String, String>> {
+fn header_text(mut bytes: impl Read) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 8];
     bytes.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
@@ -89,7 +108,7 @@ fn texts(mut bytes: impl Read) -> std::io::Result<HashMap<String, String>> {
     }
     let mut text = Vec::new();
     bytes.take(length).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice::<Texts>(&text)?.texts)
+    Ok(text)
 }
 
 /// The header, where there is one, and the tensors on the CPU.
@@ -133,12 +152,15 @@ fn is_pickled(bytes: &[u8]) -> bool {
     begins && bytes.get(8) != Some(&b'{')
 }
 
+fn pickled(file: &str) -> NetworkError {
+    let message = "numbers in a safetensors file expected, pickled weights found, which are a program";
+    refuse(file, message.to_owned(), CONVERSION)
+}
+
 /// The tensors of a file whoever wrote it, floats of any number of bits in 32.
 pub(in crate::networks) fn import(bytes: &[u8], file: &str) -> Result<Imported, NetworkError> {
     if is_pickled(bytes) {
-        let message =
-            "numbers in a safetensors file expected, pickled weights found, which are a program".to_owned();
-        return Err(refuse(file, message, CONVERSION));
+        return Err(pickled(file));
     }
     let (mut tensors, mut rounded, mut passed) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for (name, view) in SafeTensors::deserialize(bytes).map_err(|error| damaged(file, &error))?.tensors() {

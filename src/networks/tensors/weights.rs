@@ -2,6 +2,7 @@
 //! for each name. An optimizer step is a handful of operations whatever the architecture.
 
 mod flat;
+mod frozen;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,8 @@ use super::error::Doing;
 use crate::networks::NetworkError;
 use flat::Flat;
 pub(in crate::networks) use flat::Order;
+use frozen::Frozen;
+pub(in crate::networks) use frozen::begins;
 
 /// How a tensor starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,6 +97,8 @@ pub struct Weights {
     buffers: Flat,
     /// The parameters in fewer bits, where features are to have no more: their gradient is that of the whole numbers.
     rounded: Vec<Tensor>,
+    /// What a training leaves as it is.
+    frozen: Frozen,
 }
 
 impl Weights {
@@ -178,6 +183,7 @@ impl Weights {
             parameters: Flat::new(layout.parameters.clone(), parameters, order, true)?,
             buffers: Flat::new(layout.buffers.clone(), buffers, order, false)?,
             rounded: Vec::new(),
+            frozen: Frozen::default(),
         })
     }
 
@@ -199,6 +205,7 @@ impl Weights {
             parameters: Flat::new(layout.parameters.clone(), parameters, order, false)?,
             buffers: Flat::new(Vec::new(), buffers, order, false)?,
             rounded: Vec::new(),
+            frozen: Frozen::default(),
         })
     }
 
@@ -210,6 +217,7 @@ impl Weights {
             parameters: Flat::new(declared.clone(), flat.f_to_kind(kind)?, *order, false)?,
             buffers: Flat::new(Vec::new(), buffers, *order, false)?,
             rounded: Vec::new(),
+            frozen: Frozen::default(),
         })
     }
 
@@ -221,7 +229,8 @@ impl Weights {
     pub(in crate::networks) fn rounded(&self, kind: Kind) -> Result<Self, NetworkError> {
         let views = self.parameters.views.iter().map(|view| view.f_to_kind(kind));
         let rounded = views.collect::<Result<_, _>>()?;
-        Ok(Self { parameters: self.parameters.shared(), buffers: self.buffers.shared(), rounded })
+        let (parameters, buffers) = (self.parameters.shared(), self.buffers.shared());
+        Ok(Self { parameters, buffers, rounded, frozen: self.frozen.shared() })
     }
 
     /// The values of all parameters, in their order.
@@ -242,6 +251,29 @@ impl Weights {
     /// A running statistic.
     pub fn buffer(&self, buffer: Buffer) -> &Tensor {
         &self.buffers.views[buffer.0]
+    }
+
+    /// Leaves tensors whose names begin so as they are now, whatever steps are taken.
+    ///
+    /// # Errors
+    /// [`NetworkError::Torch`] when the memory is refused.
+    pub(in crate::networks) fn freeze(
+        &mut self,
+        layout: &Layout,
+        prefixes: &[String],
+    ) -> Result<(), NetworkError> {
+        self.frozen = Frozen::of(layout, prefixes, &self.parameters.flat)?;
+        Ok(())
+    }
+
+    /// Whether a running statistic stays as it is: its norm then uses it in training as well.
+    pub(in crate::networks) fn is_frozen(&self, buffer: Buffer) -> bool {
+        self.frozen.holds_buffer(buffer.0)
+    }
+
+    /// What a training leaves as it is.
+    pub(in crate::networks) fn frozen(&self) -> &Frozen {
+        &self.frozen
     }
 
     /// All of them by name.

@@ -38,6 +38,8 @@ pub(in crate::networks) struct Cast {
     pub seed: u64,
     /// What of given weights the model begins with.
     pub loaded: Option<Loaded>,
+    /// The beginnings of the names of the model's tensors that stay as they are.
+    pub freeze: Vec<String>,
     /// Where.
     pub device: Device,
 }
@@ -58,11 +60,15 @@ impl Cast {
         let mut loaded = None;
         if let Some(start) = start {
             let (model, _) = pupils.first().ok_or_else(no_model)?;
-            loaded = Some(start.compare(&model.layout)?);
+            loaded = Some(start.compare(&model.layout)?.frozen(&settings.freeze)?);
             digest = Digest::of_parts([&digest.0[..], b"start", &start.digest().0]);
         }
-        let sums = sums(&pupils, &recorded);
-        Ok(Self { pupils, recorded, sums, digest, seed: settings.seed, loaded, device })
+        if loaded.is_none() && !settings.freeze.is_empty() {
+            let message = "weights to begin with expected, which stay as they are, none found".to_owned();
+            return Err(NetworkError::Config { field: "freeze".to_owned(), message });
+        }
+        let (sums, freeze) = (sums(&pupils, &recorded), settings.freeze.clone());
+        Ok(Self { pupils, recorded, sums, digest, seed: settings.seed, loaded, freeze, device })
     }
 }
 

@@ -131,9 +131,10 @@ impl State {
         for (place, (Pupil { name, layout, .. }, rule)) in (0_u64..).zip(&cast.pupils) {
             // Each begins with numbers of its own.
             let seed = cast.seed.wrapping_add(place);
-            let weights = Weights::seeded(layout, seed, tch::Kind::Float, cast.device)?;
+            let mut weights = Weights::seeded(layout, seed, tch::Kind::Float, cast.device)?;
             if let Some(start) = start.filter(|_| place == 0) {
                 start.give(&weights)?;
+                weights.freeze(layout, &cast.freeze)?;
             }
             let optimizer = Optimizer::new(&rule.optimizer, weights.flat())?;
             learners.push(Trainee { name: name.clone(), weights, optimizer, pending: None });
@@ -230,6 +231,9 @@ impl State {
         let mut learners = Vec::with_capacity(cast.pupils.len());
         for (place, (pupil, rule)) in cast.pupils.iter().enumerate() {
             learners.push(tensors.learner(&prefix(place, &pupil.name), pupil, rule)?);
+        }
+        if let (Some(model), Some((pupil, _))) = (learners.first_mut(), cast.pupils.first()) {
+            model.weights.freeze(&pupil.layout, &cast.freeze)?;
         }
         let model = &learners.first().ok_or_else(no_model)?.weights;
         let (parameters, buffers) = (model.flat().numel(), model.flat_buffers().numel());

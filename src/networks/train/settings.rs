@@ -58,6 +58,9 @@ pub struct TrainSettings {
     /// How, where a loss of logits is not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
+    /// The beginnings of the names of tensors that stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
     /// Of the first weights and of the order of samples.
     pub seed: u64,
 }

@@ -187,6 +187,7 @@ impl Training<'_> {
                 *state.progress.rested.entry(name).or_default() += 1;
                 continue;
             };
+            learner.weights.frozen().still(&gradient)?;
             let (norm, gradient) = clipped(gradient, rule.clip_norm)?;
             if !norm.is_finite() {
                 let what = if place == 0 {
@@ -199,6 +200,7 @@ impl Training<'_> {
             let count = step + 1 - state.progress.rested.get(&name).copied().unwrap_or(0);
             let rate = rule.rate(step, self.steps());
             learner.optimizer.step(learner.weights.flat(), &gradient, count, rate, rule.weight_decay)?;
+            learner.weights.frozen().restore(learner.weights.flat())?;
             state.progress.sums.add(&named(GRADIENT_NORM, place, &name), norm);
             state.progress.sums.count(&named(STEPS, place, &name));
         }

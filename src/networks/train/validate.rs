@@ -11,6 +11,7 @@ use super::settings::Validate;
 use super::sums::Sums;
 use super::{Observer, Training, push};
 use crate::networks::objectives::{Batch, Recorded, Score};
+use crate::networks::sample::WholeCase;
 
 impl Training<'_> {
     /// The score of all validation samples, and the time that the device took for it.
@@ -47,14 +48,7 @@ impl Training<'_> {
         observer: &dyn Observer,
         score: &mut (dyn Score + '_),
     ) -> Result<(), NetworkError> {
-        let cases = self.validation.cases();
-        if cases.is_empty() && !self.validation.is_empty() {
-            return Err(NetworkError::Config {
-                field: "validate".to_owned(),
-                message: "whole cases expected, a source of samples alone found".to_owned(),
-            });
-        }
-        for case in &cases {
+        let mut judge = |case: &WholeCase<'_>| {
             if observer.cancelled() {
                 return Err(NetworkError::Cancelled { step: state.progress.step });
             }
@@ -65,7 +59,14 @@ impl Training<'_> {
                     NetworkError::Logits { slice }
                 }
                 error => error,
-            })?;
+            })
+        };
+        let cases = self.validation.each_case(&mut judge)?;
+        if cases == 0 && !self.validation.is_empty() {
+            return Err(NetworkError::Config {
+                field: "validate".to_owned(),
+                message: "whole cases expected, a source of samples alone found".to_owned(),
+            });
         }
         Ok(())
     }

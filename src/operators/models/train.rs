@@ -75,6 +75,10 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
     problems.extend(features_problem(&settings));
     problems.extend(split.as_ref().and_then(|split| waiting_problem(&settings, split)));
+    if start.is_none() && !settings.freeze.is_empty() {
+        let message = "weights to begin with expected, which stay as they are, none found";
+        problems.push(FieldProblem::new("freeze", message, "see `start`"));
+    }
     let start = start.map(start::begin).transpose().unwrap_or_else(|problem| {
         problems.push(problem);
         None
@@ -231,6 +235,7 @@ mod tests {
             "sample_attention",
             "strategy",
             "start",
+            "freeze",
         ];
         let operational = ["checkpoint_every", "readers", "tensorboard", "deterministic", "retrain"];
         let kept = semantic(FIELDS, &defaults());

@@ -1,6 +1,10 @@
 //! Prepared cases as the training loop sees them: samples cut on demand, the same on any thread.
 
+#[cfg(test)]
+mod by_place;
 mod case;
+mod classes;
+mod lies;
 mod places;
 
 use std::sync::Arc;
@@ -11,8 +15,10 @@ use rand_chacha::ChaCha8Rng;
 use super::augment::{Augment, Source, Window};
 use super::things::Numbered;
 use super::view::{Placement, View};
+use crate::networks::NetworkError;
 use crate::networks::sample::{InputView, Sample, SampleSource, Target, WholeCase};
 pub use case::PreparedCase;
+pub use lies::{ByPlace, Gathering};
 use places::{Grid, Places, around};
 
 /// The most voxels of one sample: 8 GiB of intensities.
@@ -101,25 +107,34 @@ impl Dataset {
     }
 
     /// Where the sample `number` of the case `of` lies.
-    fn place(&self, of: usize, number: usize, case: &PreparedCase, rng: &mut ChaCha8Rng) -> SamplePlace {
+    fn place(
+        &self,
+        of: usize,
+        number: usize,
+        case: &PreparedCase,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<SamplePlace, String> {
         let InputView::Patch { size } = self.input else { return self.biased(case, rng) };
         let start = match &self.places {
             Places::Biased => None,
-            Places::Balanced(classes) => classes.get(of).and_then(|classes| classes.start(case, size, rng)),
+            Places::Balanced(classes) => match classes.get(of) {
+                Some(classes) => classes.start(case, size, rng)?,
+                None => None,
+            },
             Places::Grid(grid) => grid.start(of, number),
         };
         match start {
-            Some(start) => SamplePlace::Window(Window { start, size, spacing_mm: case.spacing_mm }),
+            Some(start) => Ok(SamplePlace::Window(Window { start, size, spacing_mm: case.spacing_mm })),
             None => self.biased(case, rng),
         }
     }
 
     /// Where a sample lies that holds foreground as often as the view says.
-    fn biased(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> SamplePlace {
+    fn biased(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Result<SamplePlace, String> {
         let around_foreground = rng.random_bool(self.view.foreground.clamp(0.0, 1.0));
-        match self.input {
+        Ok(match self.input {
             InputView::Patch { size } => {
-                let centre = around_foreground.then(|| case.foreground_voxel(rng)).flatten();
+                let centre = if around_foreground { case.foreground_voxel(rng)? } else { None };
                 let start = [0, 1, 2].map(|axis| {
                     let room = case.size[axis] as isize - size[axis] as isize;
                     match centre {
@@ -133,11 +148,11 @@ impl Dataset {
                 let target = around_foreground.then(|| case.foreground_slice(rng)).flatten();
                 SamplePlace::Slice(target.unwrap_or_else(|| rng.random_range(0..case.size[0])))
             }
-        }
+        })
     }
 
     /// A sample, moved as the first augmentation that moves anything says.
-    fn cut(&self, case: &PreparedCase, place: SamplePlace, source: &Source) -> Sample {
+    fn cut(&self, case: &PreparedCase, place: SamplePlace, source: &Source) -> Result<Sample, String> {
         let [_, height, width] = case.size;
         let slice = Window { start: [0; 3], size: [1, height, width], spacing_mm: case.spacing_mm };
         let (window, flat) = match place {
@@ -168,8 +183,15 @@ impl SampleSource for Dataset {
         case.map_or_else(|| format!("sample {index}"), |case| format!("case {}, sample {index}", case.name))
     }
 
-    fn cases(&self) -> Vec<WholeCase<'_>> {
-        self.cases.iter().map(|case| case.whole()).collect()
+    fn each_case(
+        &self,
+        visit: &mut dyn FnMut(&WholeCase<'_>) -> Result<(), NetworkError>,
+    ) -> Result<usize, NetworkError> {
+        for (index, case) in self.cases.iter().enumerate() {
+            let unread = |message: String| NetworkError::Sample { index, message: unread(case, &message) };
+            case.visit(&mut *visit).map_err(unread)??;
+        }
+        Ok(self.cases.len())
     }
 
     fn sample(&self, index: usize, epoch: u64, seed: u64) -> Result<Sample, String> {
@@ -190,9 +212,10 @@ impl SampleSource for Dataset {
             part.copy_from_slice(&value.to_le_bytes());
         }
         let mut rng = ChaCha8Rng::from_seed(key);
-        let place = self.place(of, number, case, &mut rng);
+        let unread = |message: String| unread(case, &message);
+        let place = self.place(of, number, case, &mut rng).map_err(unread)?;
         let source = Source::new(seed, &case.name, epoch, number as u64);
-        let mut sample = self.cut(case, place, &source);
+        let mut sample = self.cut(case, place, &source).map_err(unread)?;
         if self.view.flip && rng.random_bool(0.5) {
             let width = sample.shape[3];
             sample.input.chunks_exact_mut(width).for_each(<[f32]>::reverse);
@@ -213,6 +236,11 @@ impl SampleSource for Dataset {
         }
         Ok(sample)
     }
+}
+
+/// Why a case's voxels could not be read, with its name.
+fn unread(case: &PreparedCase, why: &str) -> String {
+    format!("case {}: {why}", case.name)
 }
 
 #[cfg(test)]
@@ -262,8 +290,9 @@ mod tests {
         let data = dataset(InputView::Patch { size: [2, 3, 4] }, 1.0, true, &[[6, 8, 9]]);
         let drawn = &data.cases()[0];
         let undrawn =
-            PreparedCase::undrawn("b", drawn.size(), drawn.spacing_mm(), drawn.scan().clone()).unwrap();
-        let two: Arc<[f32]> = [&drawn.scan()[..]; 2].concat().into();
+            PreparedCase::undrawn("b", drawn.size(), drawn.spacing_mm(), drawn.scan().unwrap().into())
+                .unwrap();
+        let two: Arc<[f32]> = [&drawn.scan().unwrap()[..]; 2].concat().into();
         let of_two = PreparedCase::undrawn("c", drawn.size(), drawn.spacing_mm(), two.clone()).unwrap();
         assert_eq!((of_two.channels(), of_two.is_drawn()), (2, false));
         assert!(PreparedCase::undrawn("d", [usize::MAX; 3], drawn.spacing_mm(), two).is_err());
@@ -279,7 +308,7 @@ mod tests {
         let size = [3, 4, 5];
         let scan: Arc<[f32]> = (0..120).map(|voxel| voxel as f32).collect();
         let undrawn = PreparedCase::undrawn("b", size, [3.0, 1.0, 1.0], scan.clone()).unwrap();
-        assert_eq!((undrawn.channels(), undrawn.labels().len(), undrawn.is_drawn()), (2, 60, false));
+        assert_eq!((undrawn.channels(), undrawn.labels().unwrap().len(), undrawn.is_drawn()), (2, 60, false));
         let view = dataset(InputView::Patch { size: [2, 3, 4] }, 1.0, true, &[size]).view;
         let data = Dataset::new(view, vec![Arc::new(undrawn)]);
         let sample = data.sample(0, 0, 0).unwrap();
@@ -358,11 +387,16 @@ mod tests {
     fn channels_are_cut_alike_and_stand_one_behind_the_other() {
         let size = [4, 5, 6];
         let first = case(size);
-        let scan: Vec<f32> =
-            first.scan().iter().copied().chain(first.scan().iter().map(|value| value + 1000.0)).collect();
-        let both =
-            PreparedCase::new("a", size, [3.0, 1.0, 1.0], scan.into(), first.labels().clone()).unwrap();
-        assert_eq!((both.channels(), both.whole().voxels.len()), (2, 240));
+        let scan: Vec<f32> = first
+            .scan()
+            .unwrap()
+            .iter()
+            .copied()
+            .chain(first.scan().unwrap().iter().map(|value| value + 1000.0))
+            .collect();
+        let both = PreparedCase::new("a", size, [3.0, 1.0, 1.0], scan.into(), first.labels().unwrap().into())
+            .unwrap();
+        assert_eq!((both.channels(), both.scan().unwrap().len()), (2, 240));
         let warped = built(serde_json::json!({ "rotate_deg": [20.0, 0.0, 0.0], "flip": ["h"] }));
         for (input, wide) in [
             (InputView::Patch { size: [2, 3, 7] }, [2, 2, 3, 7]),

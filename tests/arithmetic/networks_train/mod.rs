@@ -6,6 +6,7 @@ mod learners;
 mod nested;
 mod own;
 mod resuming;
+mod starting;
 mod taught;
 mod whole;
 
@@ -115,6 +116,7 @@ fn settings() -> TrainSettings {
         validate: Validate::Samples,
         sample_attention: 0.0,
         strategy: None,
+        freeze: Vec::new(),
         seed: 3,
     }
 }

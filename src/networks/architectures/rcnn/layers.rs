@@ -127,7 +127,10 @@ impl Normal {
             Self::Batch { scale, shift, mean, variance } => {
                 let (trains, momentum) = match mode {
                     // One number a channel has no variance.
-                    Mode::Train { momentum, .. } => (x.size()[0] * x.size()[2] * x.size()[3] > 1, momentum),
+                    Mode::Train { momentum, .. } => {
+                        let several = x.size()[0] * x.size()[2] * x.size()[3] > 1;
+                        (several && !weights.is_frozen(*mean), momentum)
+                    }
                     Mode::Infer | Mode::Folded => (false, 0.0),
                 };
                 let (scale, shift) = (Some(weights.whole(*scale)), Some(weights.whole(*shift)));

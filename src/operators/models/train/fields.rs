@@ -1,7 +1,7 @@
 //! What a training can be told.
 
 use super::networks::{LOSS, NETWORK};
-use super::start::START;
+use super::start::{FREEZE, START};
 use super::strategy::STRATEGY;
 use crate::operators::spec::{Default, Field, FieldKind, Role};
 
@@ -266,6 +266,7 @@ pub(super) const FIELDS: &[Field] = &[
     ),
     STRATEGY,
     START,
+    FREEZE,
     operational(
         "checkpoint_every",
         FieldKind::Duration,

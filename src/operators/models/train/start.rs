@@ -39,6 +39,17 @@ pub(super) const START: Field = Field::absent(
      Another model of that stage, or another file, has the network trained anew.",
 );
 
+/// The field beside it.
+pub(super) const FREEZE: Field = Field {
+    name: "freeze",
+    kind: FieldKind::List { of: &FieldKind::Text, len: None },
+    default: Default::Json("[]"),
+    role: Role::SemanticLater,
+    doc: "The beginnings of the names of tensors that stay as `start` gave them, to the byte: `[\"encoder.\"]`. Their gradient \
+          has no part in `clip_norm`, their weights do not decay, and norms over the batch use their running statistics in \
+          training too, as in inference. All of them must have been loaded. It takes no less time.",
+};
+
 /// The weights that a training begins with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Begin {

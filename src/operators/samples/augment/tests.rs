@@ -96,7 +96,8 @@ fn all_together_depend_on_their_numbers_alone() {
     assert_ne!(warp(1), warp(2));
     // In the plane a slice shows nothing of its neighbours.
     let scan: Vec<f32> = (0..60).map(|i| (i / 20) as f32).collect();
-    let volume = Volume { size: [3, 4, 5], scan: &scan, labels: &[0; 60], outside: -1.0 };
+    let size = [3, 4, 5];
+    let volume = Volume { size, first: [0; 3], held: size, scan: &scan, labels: &[0; 60], outside: -1.0 };
     for slice in 0..3u8 {
         let window = Window { start: [slice.into(), 0, 0], size: [1, 4, 5], spacing_mm: [1.0; 3] };
         let flat = all.warp(&Source::new(1, "case", 2, 1), &window, true).unwrap();

@@ -22,9 +22,13 @@ pub struct Window {
 pub struct Volume<'v> {
     /// `[D, H, W]`
     pub size: [usize; 3],
-    /// Intensities `[D, H, W]`.
+    /// The first voxel of the part of it that is at hand.
+    pub first: [usize; 3],
+    /// The voxels of that part along `[D, H, W]`.
+    pub held: [usize; 3],
+    /// Intensities `[D, H, W]` of that part.
     pub scan: &'v [f32],
-    /// Classes `[D, H, W]`.
+    /// Classes `[D, H, W]` of that part.
     pub labels: &'v [u8],
     /// What lies beyond the volume; its class is 0.
     pub outside: f32,
@@ -77,6 +81,27 @@ impl Warp {
         (input, label)
     }
 
+    /// The part of a volume of this size that a window may show something of: its first voxel, and its voxels along
+    /// each axis.
+    pub fn reach(&self, size: [usize; 3], window: &Window) -> ([usize; 3], [usize; 3]) {
+        let middle = window.size.map(|n| (n as f64 - 1.0) / 2.0);
+        let (mut first, mut held) = ([0; 3], [0; 3]);
+        for axis in 0..3 {
+            // A turn and a scale go farthest in a corner, and a spline no farther than its points.
+            let corner =
+                (0..3).map(|k| self.matrix[axis][k].abs() * middle[k] * window.spacing_mm[k]).sum::<f64>();
+            let moved = self.elastic.as_ref().map_or(0.0, |elastic| elastic.farthest(axis));
+            let far = (corner + moved) / window.spacing_mm[axis];
+            let centre = window.start[axis] as f64 + middle[axis];
+            let last = size[axis].saturating_sub(1) as f64;
+            // With a neighbour on either side, and one more against the last bits of sums.
+            let low = (centre - far - 2.0).floor().clamp(0.0, last);
+            let high = (centre + far + 2.0).ceil().clamp(0.0, last);
+            (first[axis], held[axis]) = (low as usize, (high - low) as usize + usize::from(size[axis] > 0));
+        }
+        (first, held)
+    }
+
     /// Where in the volume, in voxels, a voxel of the window comes from.
     fn source(&self, window: &Window, voxel: [usize; 3], moved_mm: [f64; 3]) -> [f64; 3] {
         let middle = window.size.map(|n| (n as f64 - 1.0) / 2.0);
@@ -108,8 +133,8 @@ impl Volume<'_> {
             share[axis] = (inside - low[axis] as f64) as f32;
             near[axis] = (inside + 0.5) as usize;
         }
-        let [_, height, width] = self.size;
-        let index = |d: usize, h: usize, w: usize| (d * height + h) * width + w;
+        let ([_, height, width], [a, b, c]) = (self.held, self.first);
+        let index = |d: usize, h: usize, w: usize| ((d - a) * height + h - b) * width + w - c;
         let row = |d: usize, h: usize| {
             let (a, b) = (self.scan[index(d, h, low[2])], self.scan[index(d, h, high[2])]);
             a + (b - a) * share[2]
@@ -153,6 +178,11 @@ impl Elastic {
         let mut draw = |axis: usize| if moves(axis) { normal(rng) * sigma_mm } else { 0.0 };
         let moved_mm = (0..points.iter().product()).map(|_| [draw(0), draw(1), draw(2)]).collect();
         Self { grid_mm, points, moved_mm }
+    }
+
+    /// The longest way that anything goes along an axis, in mm.
+    fn farthest(&self, axis: usize) -> f64 {
+        self.moved_mm.iter().map(|moved| moved[axis].abs()).fold(0.0, f64::max)
     }
 
     fn over(&self, window: &Window) -> Lattice<'_> {
@@ -245,7 +275,18 @@ mod tests {
 
     fn read(warp: &Warp, size: [usize; 3], scan: &[f32], window: &Window) -> (Vec<f32>, Vec<u8>) {
         let labels: Vec<u8> = scan.iter().map(|&value| value as u8).collect();
-        warp.read(&Volume { size, scan, labels: &labels, outside: -1.0 }, window)
+        let whole = Volume { size, first: [0; 3], held: size, scan, labels: &labels, outside: -1.0 };
+        let found = warp.read(&whole, window);
+        // The part that it may come to is all that is asked for.
+        let (first, held) = warp.reach(size, window);
+        let each = (0..held.iter().product::<usize>()).map(|i| {
+            let [d, h, w] = [i / (held[1] * held[2]), i / held[2] % held[1], i % held[2]];
+            ((d + first[0]) * size[1] + h + first[1]) * size[2] + w + first[2]
+        });
+        let (scan, labels): (Vec<f32>, Vec<u8>) = each.map(|at| (scan[at], labels[at])).unzip();
+        let part = Volume { first, held, scan: &scan, labels: &labels, ..whole };
+        assert_eq!(warp.read(&part, window), found);
+        found
     }
 
     #[test]

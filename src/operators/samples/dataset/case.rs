@@ -1,11 +1,14 @@
 //! One prepared case, and the windows and slices that are cut from it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::augment::{Volume, Warp, Window};
+use super::classes::{Classes, Counting};
+use super::lies::{ByPlace, Gathering, Known, Voxels};
 use crate::networks::sample::{InputView, Sample, Target, WholeCase, around};
 use crate::operators::value::{Case, Failure};
 
@@ -15,9 +18,7 @@ pub struct PreparedCase {
     pub(super) name: String,
     pub(super) size: [usize; 3],
     pub(super) spacing_mm: [f64; 3],
-    /// `[C, D, H, W]`.
-    scan: Arc<[f32]>,
-    labels: Arc<[u8]>,
+    voxels: Voxels,
     /// Whether anybody has drawn it.
     drawn: bool,
     /// Of each channel.
@@ -61,7 +62,35 @@ impl PreparedCase {
                 Some(*total)
             })
             .collect();
-        Ok(Self { name: name.into(), size, spacing_mm, scan, labels, least, drawn: true, foreground })
+        let voxels = Voxels::Held(scan, labels);
+        Ok(Self { name: name.into(), size, spacing_mm, voxels, least, drawn: true, foreground })
+    }
+
+    /// A case whose voxels are read from `place` when a sample asks for them, after all of them have been looked at
+    /// once; `drawn` says whether anybody has drawn it.
+    ///
+    /// # Errors
+    /// `GRID_MISMATCH` when fewer voxels were seen than the grid has, `BAD_GRID` for a spacing that is no length.
+    pub fn by_place(
+        name: impl Into<String>,
+        size: [usize; 3],
+        spacing_mm: [f64; 3],
+        drawn: bool,
+        seen: Gathering,
+        place: Arc<dyn ByPlace>,
+    ) -> Result<Self, Failure> {
+        if !spacing_mm.iter().all(|mm| mm.is_finite() && *mm > 0.0) {
+            return Err(Failure::new("BAD_GRID", format!("a spacing expected, {spacing_mm:?} mm found"), ""));
+        }
+        let Some(Known { least, foreground, classes }) = seen.done(drawn) else {
+            return Err(Failure::new(
+                "GRID_MISMATCH",
+                format!("voxels of {size:?} expected, fewer found"),
+                "",
+            ));
+        };
+        let voxels = Voxels::ByPlace(place, classes);
+        Ok(Self { name: name.into(), size, spacing_mm, voxels, least, drawn, foreground })
     }
 
     /// A case that nobody has drawn: its samples teach nothing.
@@ -109,8 +138,36 @@ impl PreparedCase {
     /// Which classes have voxels.
     pub fn present(&self) -> [bool; 256] {
         let mut present = [false; 256];
-        self.labels.iter().for_each(|label| present[usize::from(*label)] = true);
+        match &self.voxels {
+            Voxels::Held(_, labels) => labels.iter().for_each(|label| present[usize::from(*label)] = true),
+            Voxels::ByPlace(_, Classes(classes)) => {
+                classes.iter().for_each(|class| present[usize::from(class.label)] = true);
+            }
+        }
         present
+    }
+
+    /// The classes that it holds, with where.
+    pub(super) fn classes(&self) -> Classes {
+        match &self.voxels {
+            Voxels::Held(_, labels) => {
+                let mut counting = Counting::new();
+                let slices = labels.chunks_exact(self.area().max(1)).enumerate();
+                slices.for_each(|(slice, labels)| counting.add(slice, labels));
+                counting.done()
+            }
+            Voxels::ByPlace(_, classes) => classes.clone(),
+        }
+    }
+
+    /// Voxels of a slice.
+    fn area(&self) -> usize {
+        self.size[1] * self.size[2]
+    }
+
+    /// Voxels of a channel.
+    fn count(&self) -> usize {
+        self.size[0] * self.area()
     }
 
     /// What errors call it.
@@ -134,23 +191,41 @@ impl PreparedCase {
     }
 
     /// Intensities `[D, H, W]`, of several channels `[C, D, H, W]`.
-    pub fn scan(&self) -> &Arc<[f32]> {
-        &self.scan
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub fn scan(&self) -> Result<Cow<'_, [f32]>, String> {
+        self.voxels.intensities(0, self.channels() * self.count())
     }
 
     /// Classes `[D, H, W]`.
-    pub fn labels(&self) -> &Arc<[u8]> {
-        &self.labels
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub fn labels(&self) -> Result<Cow<'_, [u8]>, String> {
+        self.voxels.classes(0, self.count())
     }
 
-    /// All of it.
-    pub fn whole(&self) -> WholeCase<'_> {
-        WholeCase { name: &self.name, voxels: &self.scan, size: self.size, classes: &self.labels }
+    /// The classes of a slice.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub fn slice_labels(&self, slice: usize) -> Result<Cow<'_, [u8]>, String> {
+        self.voxels.classes(slice * self.area(), self.area())
+    }
+
+    /// Does something with all of it.
+    pub(super) fn visit<E>(
+        &self,
+        visit: impl FnOnce(&WholeCase<'_>) -> Result<(), E>,
+    ) -> Result<Result<(), E>, String> {
+        let (scan, labels) = (self.scan()?, self.labels()?);
+        Ok(visit(&WholeCase { name: &self.name, voxels: &scan, size: self.size, classes: &labels }))
     }
 
     /// A foreground voxel, each as likely as any other.
-    pub(super) fn foreground_voxel(&self, rng: &mut ChaCha8Rng) -> Option<[usize; 3]> {
-        let total = self.foreground.last().copied().filter(|&n| n > 0)?;
+    pub(super) fn foreground_voxel(&self, rng: &mut ChaCha8Rng) -> Result<Option<[usize; 3]>, String> {
+        let Some(total) = self.foreground.last().copied().filter(|&n| n > 0) else { return Ok(None) };
         let chosen = rng.random_range(0..total);
         let slice = self.foreground.partition_point(|&up_to| up_to <= chosen);
         let before = if slice == 0 { 0 } else { self.foreground[slice - 1] };
@@ -158,11 +233,16 @@ impl PreparedCase {
     }
 
     /// The voxel number `nth`, from 0 on, of those in a slice whose class is such.
-    pub(super) fn nth_voxel(&self, slice: usize, nth: u64, such: impl Fn(u8) -> bool) -> Option<[usize; 3]> {
-        let labels = self.labels.chunks_exact(self.size[1] * self.size[2]).nth(slice)?;
+    pub(super) fn nth_voxel(
+        &self,
+        slice: usize,
+        nth: u64,
+        such: impl Fn(u8) -> bool,
+    ) -> Result<Option<[usize; 3]>, String> {
+        let labels = self.slice_labels(slice)?;
         let mut inside = labels.iter().enumerate().filter(|(_, label)| such(**label));
-        let (pixel, _) = inside.nth(nth as usize)?;
-        Some([slice, pixel / self.size[2], pixel % self.size[2]])
+        let found = inside.nth(nth as usize);
+        Ok(found.map(|(pixel, _)| [slice, pixel / self.size[2], pixel % self.size[2]]))
     }
 
     /// A slice with foreground, each as likely as any other.
@@ -174,7 +254,7 @@ impl PreparedCase {
         (count > 0).then(|| rng.random_range(0..count)).and_then(|n| (0..self.size[0]).filter(holds).nth(n))
     }
 
-    pub(super) fn patch(&self, size: [usize; 3], start: [isize; 3]) -> Sample {
+    pub(super) fn patch(&self, size: [usize; 3], start: [isize; 3]) -> Result<Sample, String> {
         let voxels: usize = size.iter().product();
         let mut input: Vec<f32> = match self.least.as_slice() {
             [least] => vec![*least; voxels],
@@ -188,47 +268,76 @@ impl PreparedCase {
             first..last.max(first)
         });
         let from = |axis: usize, index: usize| (start[axis] + index as isize) as usize;
-        let length = inside[2].len();
-        for d in inside[0].clone() {
-            for h in inside[1].clone() {
-                let source =
-                    (from(0, d) * self.size[1] + from(1, h)) * self.size[2] + from(2, inside[2].start);
-                let target = (d * size[1] + h) * size[2] + inside[2].start;
+        let (rows, length) = (inside[1].clone(), inside[2].len());
+        if !rows.is_empty() && length > 0 {
+            for d in inside[0].clone() {
+                // From the first row's first voxel to the last row's last: one run of each channel.
+                let first = (from(0, d) * self.size[1] + from(1, rows.start)) * self.size[2]
+                    + from(2, inside[2].start);
+                let run = (rows.len() - 1) * self.size[2] + length;
+                let place = |h: usize| (d * size[1] + h) * size[2] + inside[2].start;
                 for channel in 0..self.channels() {
-                    let (from, to) = (channel * self.labels.len() + source, channel * voxels + target);
-                    input[to..to + length].copy_from_slice(&self.scan[from..from + length]);
+                    let values = self.voxels.intensities(channel * self.count() + first, run)?;
+                    for (h, values) in rows.clone().zip(values.chunks(self.size[2])) {
+                        input[channel * voxels + place(h)..][..length].copy_from_slice(&values[..length]);
+                    }
                 }
-                label[target..target + length].copy_from_slice(&self.labels[source..source + length]);
+                let classes = self.voxels.classes(first, run)?;
+                for (h, classes) in rows.clone().zip(classes.chunks(self.size[2])) {
+                    label[place(h)..][..length].copy_from_slice(&classes[..length]);
+                }
             }
         }
         let shape = [self.channels(), size[0], size[1], size[2]];
-        Sample { input, shape, target: Target::Classes(label) }
+        Ok(Sample { input, shape, target: Target::Classes(label) })
     }
 
-    /// Each channel, with the labels.
-    fn volumes(&self) -> impl Iterator<Item = Volume<'_>> {
-        let scans = self.scan.chunks_exact(self.labels.len());
-        let volume = |(scan, outside): (_, &f32)| Volume {
-            size: self.size,
-            scan,
-            labels: &self.labels,
-            outside: *outside,
+    /// The part of a channel, and of the classes, that a moved window may come to.
+    fn part(&self, channel: usize, warp: &Warp, window: &Window) -> Result<Part<'_>, String> {
+        let (first, held) = match &self.voxels {
+            Voxels::Held(..) => ([0; 3], self.size),
+            Voxels::ByPlace(..) => warp.reach(self.size, window),
         };
-        scans.zip(&self.least).map(volume)
+        let of_channel = channel * self.count();
+        if held == self.size {
+            let scan = self.voxels.intensities(of_channel, self.count())?;
+            return Ok(Part { first, held, scan, labels: self.voxels.classes(0, self.count())? });
+        }
+        let [_, height, width] = self.size;
+        let voxels = held.iter().product();
+        let (mut scan, mut labels) = (Vec::with_capacity(voxels), Vec::with_capacity(voxels));
+        // From the first row's first voxel to the last row's last.
+        let run = (held[1].max(1) - 1) * width + held[2];
+        for d in first[0]..first[0] + held[0] {
+            let at = (d * height + first[1]) * width + first[2];
+            let values = self.voxels.intensities(of_channel + at, run)?;
+            values.chunks(width).for_each(|row| scan.extend_from_slice(&row[..held[2]]));
+            let classes = self.voxels.classes(at, run)?;
+            classes.chunks(width).for_each(|row| labels.extend_from_slice(&row[..held[2]]));
+        }
+        Ok(Part { first, held, scan: Cow::Owned(scan), labels: Cow::Owned(labels) })
+    }
+
+    /// A window of one channel, moved, and its classes.
+    fn moved(&self, channel: usize, warp: &Warp, window: &Window) -> Result<(Vec<f32>, Vec<u8>), String> {
+        let Part { first, held, scan, labels } = self.part(channel, warp, window)?;
+        let outside = self.least.get(channel).copied().unwrap_or(0.0);
+        let volume = Volume { size: self.size, first, held, scan: &scan, labels: &labels, outside };
+        Ok(warp.read(&volume, window))
     }
 
     /// A window of every channel, moved alike.
-    pub(super) fn moved_patch(&self, warp: &Warp, window: &Window) -> Sample {
+    pub(super) fn moved_patch(&self, warp: &Warp, window: &Window) -> Result<Sample, String> {
         let [depth, height, width] = window.size;
         let (mut input, mut label) = (Vec::new(), Vec::new());
-        for volume in self.volumes() {
-            let (values, classes) = warp.read(&volume, window);
+        for channel in 0..self.channels() {
+            let (values, classes) = self.moved(channel, warp, window)?;
             match input.is_empty() {
                 true => (input, label) = (values, classes),
                 false => input.extend(values),
             }
         }
-        Sample { input, shape: [self.channels(), depth, height, width], target: Target::Classes(label) }
+        Ok(Sample { input, shape: [self.channels(), depth, height, width], target: Target::Classes(label) })
     }
 
     /// As [`PreparedCase::slices`], each slice moved alike.
@@ -238,32 +347,44 @@ impl PreparedCase {
         target: usize,
         warp: &Warp,
         slice: &Window,
-    ) -> Sample {
+    ) -> Result<Sample, String> {
         let [depth, height, width] = self.size;
         let slices = view.channel_slices(target, depth);
         let at = |index: usize| Window { start: [index as isize, 0, 0], ..*slice };
-        let read = |volume: &Volume<'_>, index: usize| warp.read(volume, &at(index));
-        let (mut input, mut label) = (Vec::new(), None);
-        for volume in self.volumes() {
-            slices.iter().for_each(|&index| input.extend(read(&volume, index).0));
-            label = label.or_else(|| Some(read(&volume, target).1));
+        let mut input = Vec::new();
+        for channel in 0..self.channels() {
+            for &index in &slices {
+                input.extend(self.moved(channel, warp, &at(index))?.0);
+            }
         }
+        let (_, label) = self.moved(0, warp, &at(target))?;
         let shape = [self.channels() * slices.len(), 1, height, width];
-        Sample { input, shape, target: Target::Classes(label.unwrap_or_default()) }
+        Ok(Sample { input, shape, target: Target::Classes(label) })
     }
 
-    pub(super) fn slices(&self, view: &InputView, target: usize) -> Sample {
+    pub(super) fn slices(&self, view: &InputView, target: usize) -> Result<Sample, String> {
         let [depth, height, width] = self.size;
         let area = height * width;
         let slices = view.channel_slices(target, depth);
         let mut input = Vec::with_capacity(self.channels() * slices.len() * area);
-        for channel in self.scan.chunks_exact(self.labels.len()) {
+        for channel in 0..self.channels() {
             for slice in &slices {
-                input.extend_from_slice(&channel[slice * area..][..area]);
+                let first = channel * self.count() + slice * area;
+                input.extend_from_slice(&self.voxels.intensities(first, area)?);
             }
         }
-        let label = self.labels[target * area..][..area].to_vec();
+        let label = self.slice_labels(target)?.into_owned();
         let shape = [self.channels() * slices.len(), 1, height, width];
-        Sample { input, shape, target: Target::Classes(label) }
+        Ok(Sample { input, shape, target: Target::Classes(label) })
     }
+}
+
+/// A part of a case.
+struct Part<'c> {
+    /// Its first voxel.
+    first: [usize; 3],
+    /// Its voxels along each axis.
+    held: [usize; 3],
+    scan: Cow<'c, [f32]>,
+    labels: Cow<'c, [u8]>,
 }

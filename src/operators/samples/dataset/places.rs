@@ -7,45 +7,18 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::case::PreparedCase;
+use super::classes::{Class, Classes};
 use crate::networks::Convention;
 
-/// The voxels of one class, counted.
-#[derive(Clone, Debug)]
-struct Class {
-    label: u8,
-    /// Each slice that holds some, with how many there are up to and with it.
-    slices: Vec<(usize, u64)>,
-}
-
-/// The classes that a case holds, background among them, in ascending order.
-#[derive(Clone, Debug)]
-pub(super) struct Classes(Vec<Class>);
-
 impl Classes {
-    /// Those of a case, counted once.
-    pub fn of(case: &PreparedCase) -> Self {
-        let mut classes: Vec<Class> =
-            (0..=u8::MAX).map(|label| Class { label, slices: Vec::new() }).collect();
-        let [_, height, width] = case.size;
-        for (slice, labels) in case.labels().chunks_exact(height * width).enumerate() {
-            let mut counts = [0_u64; 256];
-            // Label maps are long runs: a run is counted in one go.
-            for run in labels.chunk_by(|a, b| a == b) {
-                if let Some(count) = run.first().and_then(|label| counts.get_mut(usize::from(*label))) {
-                    *count += run.len() as u64;
-                }
-            }
-            for (class, count) in classes.iter_mut().zip(counts).filter(|(_, count)| *count > 0) {
-                let before = class.slices.last().map_or(0, |(_, up_to)| *up_to);
-                class.slices.push((slice, before + count));
-            }
-        }
-        classes.retain(|class| !class.slices.is_empty());
-        Self(classes)
+    /// A voxel of a class: each class as likely as any other, and of its voxels each.
+    fn voxel(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Result<Option<[usize; 3]>, String> {
+        let Some((slice, nth, label)) = self.drawn(rng) else { return Ok(None) };
+        case.nth_voxel(slice, nth, |found| found == label)
     }
 
-    /// A voxel of a class: each class as likely as any other, and of its voxels each.
-    fn voxel(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Option<[usize; 3]> {
+    /// The slice of such a voxel, its number among those of its class there, and the class.
+    fn drawn(&self, rng: &mut ChaCha8Rng) -> Option<(usize, u64, u8)> {
         let last = self.0.len().checked_sub(1)?;
         let Class { label, slices } = self.0.get(rng.random_range(0..=last))?;
         let (_, total) = slices.last()?;
@@ -53,14 +26,19 @@ impl Classes {
         let at = slices.partition_point(|(_, up_to)| *up_to <= chosen);
         let before = at.checked_sub(1).and_then(|at| slices.get(at)).map_or(0, |(_, up_to)| *up_to);
         let (slice, _) = slices.get(at)?;
-        case.nth_voxel(*slice, chosen - before, |found| found == *label)
+        Some((*slice, chosen - before, *label))
     }
 
     /// Where a window of `size` around a voxel of a class starts.
-    pub fn start(&self, case: &PreparedCase, size: [usize; 3], rng: &mut ChaCha8Rng) -> Option<[isize; 3]> {
-        let centre = self.voxel(case, rng)?;
-        let axis = |axis: usize| around(case.size[axis], size[axis], centre[axis]);
-        Some([axis(0), axis(1), axis(2)])
+    pub fn start(
+        &self,
+        case: &PreparedCase,
+        size: [usize; 3],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<[isize; 3]>, String> {
+        let start =
+            |centre: [usize; 3]| [0, 1, 2].map(|axis| around(case.size[axis], size[axis], centre[axis]));
+        Ok(self.voxel(case, rng)?.map(start))
     }
 }
 
@@ -133,7 +111,7 @@ pub(super) enum Places {
 impl Places {
     /// The classes of these cases.
     pub fn balanced(cases: &[Arc<PreparedCase>]) -> Self {
-        Self::Balanced(cases.par_iter().map(|case| Classes::of(case)).collect())
+        Self::Balanced(cases.par_iter().map(|case| case.classes()).collect())
     }
 }
 
@@ -169,7 +147,7 @@ mod tests {
 
     #[test]
     fn classes_are_counted_slice_by_slice() {
-        let Classes(classes) = Classes::of(&case([2, 1, 3], &[0, 2, 2, 2, 0, 255]));
+        let Classes(classes) = case([2, 1, 3], &[0, 2, 2, 2, 0, 255]).classes();
         let found: Vec<_> = classes.iter().map(|class| (class.label, class.slices.as_slice())).collect();
         let expected: [(u8, &[(usize, u64)]); 3] =
             [(0, &[(0, 1), (1, 2)]), (2, &[(0, 2), (1, 3)]), (255, &[(1, 1)])];
@@ -180,10 +158,10 @@ mod tests {
     fn each_class_is_as_likely_and_of_its_voxels_each() {
         let labels = [0, 0, 0, 2, 2, 0, 0, 0, 0, 7, 0, 0];
         let case = case([3, 2, 2], &labels);
-        let (classes, mut rng) = (Classes::of(&case), ChaCha8Rng::seed_from_u64(1));
+        let (classes, mut rng) = (case.classes(), ChaCha8Rng::seed_from_u64(1));
         let mut hits = [0_u32; 12];
         for _ in 0..9000 {
-            let [d, h, w] = classes.voxel(&case, &mut rng).unwrap();
+            let [d, h, w] = classes.voxel(&case, &mut rng).unwrap().unwrap();
             hits[(d * 2 + h) * 2 + w] += 1;
         }
         for (hits, label) in hits.into_iter().zip(labels) {
