@@ -222,6 +222,9 @@ fn step(masks: bool) -> f64 {
         sample_attention: 0.0,
         strategy: None,
         seed: 1,
+        activation: tomoflow::networks::Activation::default(),
+        class_weights: std::collections::BTreeMap::new(),
+        freeze: Vec::new(),
     };
     let objective = Detection::new(&settings, &task).expect("a detector");
     train_by(&objective, &settings, &task, &Noise(STEPS + 1), &Noise(0), &running, &mut watch)

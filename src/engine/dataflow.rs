@@ -122,6 +122,8 @@ pub(super) struct Built<'s, 'p> {
     expected: BTreeMap<usize, Rows<'s, Arc<str>>>,
     /// Cases whose mask is to be adopted once it is there.
     pending: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
+    /// Cases with the masks that an `adopt` is given, drawn ones too.
+    lent: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     /// By key, arranged once for all stages that ask.
     outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
@@ -157,6 +159,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
         maps: BTreeMap::new(),
         expected: BTreeMap::new(),
         pending: BTreeMap::new(),
+        lent: BTreeMap::new(),
         outcomes: inputs.outcomes.to_collection(scope).arrange_by_key(),
         described: BTreeMap::new(),
         outputs: Vec::new(),

@@ -347,6 +347,8 @@ fn train(
     let (training, names) = sets.of(view, Part::Train)?;
     let undrawn: Vec<Reject> =
         never_drawn(&training, &names).into_iter().chain(unknown(&training, &names)).collect();
+    let none_adopted =
+        (adopts && lessons::drawn(members) == training.cases().len()).then(lessons::nothing_adopted);
     let changes: Vec<_> = changes.collect();
     let training = training.augmented(changes.clone());
     // Lengths in mm become voxels by the training cases alone: one network, one shape.
@@ -412,7 +414,12 @@ fn train(
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
-            let told = undrawn.into_iter().chain(unjudged).chain(small).chain(alone(&trained.figures));
+            let told = undrawn
+                .into_iter()
+                .chain(unjudged)
+                .chain(small)
+                .chain(alone(&trained.figures))
+                .chain(none_adopted);
             let told = told.chain(trained.loaded.as_ref().and_then(starting::partly));
             let notes = notes.iter().cloned().chain(told).chain(unlearned).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })

@@ -2,6 +2,7 @@
 
 use tomoflow_connectors::Reject;
 
+use super::work::Member;
 use crate::networks::objectives::Objective;
 use crate::networks::objectives::adversarial::{Adversarial, SHARE, vanished};
 use crate::networks::objectives::copy_paste::CopyPaste;
@@ -10,6 +11,7 @@ use crate::networks::objectives::mean_teacher::MeanTeacher;
 use crate::networks::objectives::supervised::Supervised;
 use crate::networks::objectives::unimatch::Unimatch;
 use crate::networks::{Figure, NetworkError, Strategy, Task, TrainSettings};
+use crate::operators::models::train::Part;
 
 /// The code of a training that learns from cases without labels, and has none.
 const NO_UNLABELLED: &str = "NO_UNLABELLED";
@@ -32,6 +34,20 @@ pub(super) fn objective(
         Some(Strategy::CopyPaste(own)) => Box::new(CopyPaste::new(supervised, own)),
         Some(Strategy::Unimatch(own)) => Box::new(Unimatch::new(supervised, own)?),
     })
+}
+
+/// How many cases of a dataset somebody has drawn for its training.
+pub(super) fn drawn(members: &[Member]) -> usize {
+    members.iter().filter(|member| member.part == Part::Train && member.prepared.is_some()).count()
+}
+
+/// What is told of a training that adopts masks where there is nothing to adopt.
+pub(super) fn nothing_adopted() -> Reject {
+    let message =
+        "cases without outlines, with a mask that a network made of them, expected by `adopt`, none found";
+    let hint =
+        "the model learned from outlines alone; of patients who are validated or tested on none is taken";
+    Reject::new(NO_UNLABELLED, message, hint)
 }
 
 /// What is told of a training by a strategy: that nothing was there to learn from, or that it taught itself nothing,

@@ -1,5 +1,6 @@
 //! The prepared cases of a training: in memory, or read by place.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Reject};
@@ -27,16 +28,10 @@ impl Sets<'_> {
     /// Those of one part, and the names of their labels.
     pub fn of(&self, view: &View, part: Part) -> Result<(Dataset, Vec<String>), Reject> {
         let (mut cases, mut names) = (Vec::new(), Vec::new());
-        let of_part = |member: &&Member| {
-            let adopts = self.adopts && part == Part::Train && member.part == Part::Unlabelled;
-            member.part == part || adopts
-        };
-        for member in self.members.iter().filter(of_part) {
+        for member in self.members {
             let Some(digest) = member.prepared else { continue };
-            if self.adopts
-                && member.part == Part::Unlabelled
-                && self.is_labelled(digest)? != (part == Part::Train)
-            {
+            let stands = if self.is_adopted(member, digest) { Part::Train } else { member.part };
+            if stands != part {
                 continue;
             }
             let (case, labels) = match self.filed {
@@ -51,12 +46,13 @@ impl Sets<'_> {
         Ok((Dataset::new(view.clone(), cases), names))
     }
 
-    /// Whether a case has labels, be it adopted ones.
-    fn is_labelled(&self, digest: Digest) -> Result<bool, Reject> {
-        let path = self.context.artifacts.path(digest);
-        let file = std::fs::File::open(&path)
-            .map_err(|error| Reject::new("STORE", error.to_string(), "it is tried again at the next run"))?;
-        Ok(PreparedArtifact::heading(&file)?.labelled)
+    /// Whether a case that nobody has drawn has labels all the same. One that cannot be read is told of where it is read.
+    fn is_adopted(&self, member: &Member, digest: Digest) -> bool {
+        let heading = || {
+            let file = File::open(self.context.artifacts.path(digest)).ok()?;
+            PreparedArtifact::heading(&file).ok()
+        };
+        self.adopts && member.part == Part::Unlabelled && heading().is_some_and(|heading| heading.labelled)
     }
 
     /// A case in memory; it is named by content: identifiers stay out of messages.

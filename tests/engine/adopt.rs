@@ -99,7 +99,10 @@ fn what_comes_gets_labels_or_goes_under_kept_models() {
     // It gets labels: figures of one that was learned from without them, and a new labelled case.
     draw(&place, "p4", 4, &vs::case(&place.phantom, 4).1);
     let seen = forecast(&place);
-    assert!(seen.contains("net_1: model kept, 1 labelled case newer"), "{seen}");
+    assert!(
+        seen.contains("net_1: model kept, 1 labelled case newer than it ("),
+        "none of its own is gone: {seen}"
+    );
     let summary = place.run();
     assert_eq!((summary.trained, summary.actions_run), (0, 1), "{summary}");
     assert_eq!(splits(&place)["4"], "unlabelled");
@@ -123,6 +126,16 @@ fn a_training_waits_for_masks_that_come_and_not_for_those_that_cannot() {
     assert_eq!(summary.trained, 2, "{summary}");
     assert!(codes(&place).contains("NOT_FINITE"), "{:?}", codes(&place));
     assert_eq!(learned_by(&place, "net_1"), named(&[4, 5]));
+    assert_eq!(place.tables(), place.anew());
+}
+
+#[test]
+fn a_training_that_finds_nothing_to_adopt_says_so() {
+    let place = in_rounds(place(""));
+    (0..4).for_each(|index| write(&place, &format!("p{index}"), index, true));
+    let summary = place.run();
+    assert_eq!((summary.trained, summary.rejected), (2, 0), "{summary}");
+    assert!(codes(&place).contains("NO_UNLABELLED"), "{:?}", codes(&place));
     assert_eq!(place.tables(), place.anew());
 }
 

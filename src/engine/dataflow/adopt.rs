@@ -15,6 +15,16 @@ use crate::store::Outcome;
 /// Cases by name.
 type Cases<'s> = Rows<'s, (Arc<str>, BoundCase)>;
 
+/// Cases of a training with masks in the place of labels.
+pub(super) struct Adopted<'s> {
+    /// Those that nobody has drawn.
+    pub adopted: Cases<'s>,
+    /// Those whose mask is still to come.
+    pub pending: Cases<'s>,
+    /// All that have a mask, whether somebody has drawn them since or not: a kept model learned from it all the same.
+    pub lent: Cases<'s>,
+}
+
 impl<'s> Built<'s, '_> {
     /// Cases as they are, and those without labels with the mask that was made of them. Those whose mask is still to come
     /// are known, so that no training begins without them.
@@ -22,16 +32,17 @@ impl<'s> Built<'s, '_> {
         let (cases, masks) = (self.plan.stages[index].inputs[0], self.plan.stages[index].inputs[1]);
         let source = StageId::at(index);
         let names = self.plan.adopted_names(index).join("\n");
-        let drawn = self.cases[&cases].clone().filter(|(_, case)| case.labels.is_some());
-        let undrawn = self.cases[&cases].clone().filter(|(_, case)| case.labels.is_none());
-        let adopted =
-            undrawn.clone().join(self.masks[&masks].clone()).flat_map(move |(key, (case, mask))| {
-                let of = [b"adopted 1".as_slice(), names.as_bytes(), &mask.mask.0];
-                let digest = Digest::of_parts(of);
-                let labels =
-                    LabelRow { source, record: mask.mask, digest, apart: false, absent: Arc::default() };
-                (mask.series == case.series).then_some((key, BoundCase { labels: Some(labels), ..case }))
-            });
+        let all = self.cases[&cases].clone();
+        let drawn = all.clone().filter(|(_, case)| case.labels.is_some());
+        let undrawn = all.clone().filter(|(_, case)| case.labels.is_none());
+        let lent = all.join(self.masks[&masks].clone()).flat_map(move |(key, (case, mask))| {
+            let of = [b"adopted 1".as_slice(), names.as_bytes(), &mask.mask.0];
+            let digest = Digest::of_parts(of);
+            let labels = LabelRow { source, record: mask.mask, digest, apart: false, absent: Arc::default() };
+            (mask.series == case.series).then_some((key, BoundCase { labels: Some(labels), ..case }))
+        });
+        let adopted = lent.clone().semijoin(undrawn.clone().map(|(key, _)| key).distinct());
+        self.lent.insert(index, lent);
         let left = undrawn.antijoin(adopted.clone().map(|(key, _)| key).distinct());
         let pending = match self.expected.get(&masks) {
             Some(expected) => left.clone().semijoin(expected.clone()),
@@ -92,9 +103,8 @@ impl<'s> Built<'s, '_> {
         })
     }
 
-    /// Of the cases of a training: all of them without borrowed labels, those that have some, and those that are to get
-    /// some. The last two are none where nothing is adopted.
-    pub(super) fn told_from_adopted(&self, view: usize) -> (Cases<'s>, Option<[Cases<'s>; 2]>) {
+    /// Of the cases of a training: all of them without borrowed labels, and where masks are adopted more.
+    pub(super) fn told_from_adopted(&self, view: usize) -> (Cases<'s>, Option<Adopted<'s>>) {
         let all = self.cases[&view].clone();
         let Some(adopt) = self.plan.adopting(view) else { return (all, None) };
         let source = StageId::at(adopt);
@@ -105,7 +115,8 @@ impl<'s> Built<'s, '_> {
             true => (key, BoundCase { labels: None, ..case }),
             false => (key, case),
         });
-        (bare, Some([adopted, self.pending[&adopt].clone()]))
+        let (pending, lent) = (self.pending[&adopt].clone(), self.lent[&adopt].clone());
+        (bare, Some(Adopted { adopted, pending, lent }))
     }
 
     /// How a case with its labels is prepared for a training, which `partly` learns of cases that lack some labels.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::{Conclusion, Desired, ModelRow, Parts, Provenance};
+use super::adopt::Adopted;
 use super::unlabelled::{Admits, learnable};
 use super::{Built, Rows};
 use crate::executor::keys;
@@ -38,7 +39,7 @@ impl<'s> Built<'s, '_> {
             false => self.wholly_labelled(index, all.clone()),
         };
         let mut unlabelled = all.clone().filter(|(_, case)| case.labels.is_none());
-        if let Some([adopted, _]) = &adopted {
+        if let Some(Adopted { adopted, .. }) = &adopted {
             unlabelled = unlabelled.antijoin(adopted.clone().map(|(case, _)| case).distinct());
         }
         let asks = train.asks_for_unlabelled();
@@ -61,10 +62,17 @@ impl<'s> Built<'s, '_> {
         let prepares = self.prepares_case(index, train.learns_partly());
         self.recall_labelled(keyed, holding.clone(), prepares.clone());
         if asks {
-            self.recall_unlabelled(index, all.clone(), holding.clone());
+            // Each case was learned from in one way: by its mask, where it has one.
+            let these = match &adopted {
+                Some(Adopted { lent, .. }) => {
+                    all.clone().antijoin(lent.clone().map(|(case, _)| case).distinct())
+                }
+                None => all.clone(),
+            };
+            self.recall_unlabelled(index, these, holding.clone());
         }
-        if let Some([adopted, _]) = &adopted {
-            self.recall_adopted(adopted.clone(), holding.clone(), prepares.clone());
+        if let Some(Adopted { lent, .. }) = &adopted {
+            self.recall_adopted(lent.clone(), holding.clone(), prepares.clone());
         }
         // Cases to test on are not prepared: nothing reads them, and one more changes no model.
         let unpinned_cases = unpinned.clone();
@@ -81,7 +89,7 @@ impl<'s> Built<'s, '_> {
             false => wanted,
         };
         let (wanted, pending) = match adopted {
-            Some([adopted, pending]) => {
+            Some(Adopted { adopted, pending, .. }) => {
                 let adopted = admits.of(adopted);
                 let adopted = adopted.flat_map(move |case| Some((prepares(case)?, Part::Unlabelled)));
                 (wanted.concat(adopted), Some(admits.of(pending)))

@@ -56,7 +56,7 @@ impl<'s> Built<'s, '_> {
     /// they were then.
     pub(super) fn recall_adopted(
         &mut self,
-        adopted: Rows<'s, (Arc<str>, BoundCase)>,
+        lent: Rows<'s, (Arc<str>, BoundCase)>,
         pins: Rows<'s, ((), Pin)>,
         prepares: impl Fn(BoundCase) -> Option<Action> + 'static,
     ) {
@@ -65,7 +65,7 @@ impl<'s> Built<'s, '_> {
                 pin.parts.into_iter().filter(|(_, part)| part.is_none_or(|part| part == Part::Unlabelled));
             may.map(|(case, _)| Arc::<str>::from(case)).collect::<Vec<_>>()
         });
-        let recalled = adopted.semijoin(seen.distinct());
+        let recalled = lent.semijoin(seen.distinct());
         self.recall(recalled.flat_map(move |(_, case)| prepares(case)));
     }
 
