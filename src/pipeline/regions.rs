@@ -61,7 +61,8 @@ fn of_models(cards: &Cards<'_>, infer: &Infer) -> Vec<Regions> {
     let trained =
         cards.stages.iter().zip(cards.built).enumerate().filter_map(|(at, (stage, built))| match built {
             Some(Stage::Train(train)) if names.iter().any(|name| name == stage.name) => {
-                train.settings.activation.overlaps().then_some(at)
+                let heads = train.network().is_some_and(|settings| settings.activation.overlaps());
+                heads.then_some(at)
             }
             _ => None,
         });
