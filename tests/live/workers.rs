@@ -101,7 +101,7 @@ impl<'p> Crew<'p> {
         drop(std::fs::remove_dir_all(place.out()));
         let mut command = command(place, &["run", "--json", "--threads", "1"]);
         command.envs(secret.map(|secret| ("TOMOFLOW_SECRET", secret)));
-        command.arg(place.pipeline()).args(["--listen", "127.0.0.1:0", "--silence", "600ms"]).args(more);
+        command.arg(place.pipeline()).args(["--listen", "127.0.0.1:0", "--silence", "1500ms"]).args(more);
         let run = spawn(place, command, "run");
         let mut address = Value::Null;
         until("where workers join", || {

@@ -398,7 +398,8 @@ impl Board {
                 revoked.extend(leases);
             }
         }
-        self.revoke(&mut inner, revoked, true);
+        // One that is only slow, or cut off, says nothing about its actions.
+        self.revoke(&mut inner, revoked, false);
     }
 
     /// There is no more of this plan: all are told so, and whoever comes.
