@@ -20,6 +20,7 @@ mod summary;
 mod unlabelled;
 
 pub(super) use split::SHORT;
+pub(super) use start::SAW;
 pub(super) use unlabelled::is_judged_anyhow;
 
 use std::collections::BTreeMap;

@@ -349,6 +349,7 @@ fn train(
         data: Some(data(members)),
         channels: context.plan.channels(prepared),
         things: of_things.collect(),
+        start: action.work.models().first().copied(),
     };
     let names = things.as_ref().map_or(names, Things::names);
     let task = Task { view: training.input().clone(), label_names: names, origin };

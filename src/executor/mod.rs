@@ -33,5 +33,6 @@ mod worker;
 pub use job::{Finished, Job};
 pub use load::{Context, Lookup, by_images, vanished};
 pub use pool::{Executor, Settings};
+pub use starting::PARTLY;
 pub use trainings::{Training, trainings, trains};
 pub use truth::{NEVER_DRAWN, NEVER_JUDGED};

@@ -10,7 +10,7 @@ use crate::operators::models::origin::ModelSource;
 use crate::operators::models::train::Train;
 
 /// The code of a training that began with a part of what it was to begin with.
-const PARTLY: &str = "START_IN_PART";
+pub const PARTLY: &str = "START_IN_PART";
 
 /// The weights that a training begins with; none where with numbers of its own.
 pub(super) fn weights(context: &Context, train: &Train, models: &[Digest]) -> Result<Option<Start>, Reject> {

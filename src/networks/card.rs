@@ -55,6 +55,9 @@ pub struct Origin {
     /// The names of the channels of its scans, in their order; none of scans of one channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
+    /// The content of the model or file that its training began with; none of one that began with numbers of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Digest>,
 }
 
 impl Origin {

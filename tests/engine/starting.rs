@@ -5,6 +5,7 @@ use std::fs;
 
 use safetensors::tensor::{Dtype, TensorView};
 use tomoflow::connectors::table::{RejectRow, Rows, Table, TrainingRow, read_rows};
+use tomoflow::networks::ModelCard;
 use tomoflow::operators::registry::Registry;
 use tomoflow::pipeline;
 
@@ -69,6 +70,11 @@ fn a_training_begins_with_another_ones_model_and_follows_it() {
         assert_eq!(figure(&place, none), Some(0.0), "{none}");
     }
     assert!(rejects(&place).iter().all(|row| row.code != "START_IN_PART"));
+    // The card says by what it began.
+    let net = model(&place, "net");
+    let bytes = fs::read(place.out().join("store/artifacts").join(&net[..2]).join(&net)).unwrap();
+    let began = ModelCard::read(&bytes[..]).unwrap().origin.start.map(|digest| digest.to_string());
+    assert_eq!(began, Some(model(&place, "base")));
     let tables = place.tables();
     assert_eq!(tables, place.anew());
     assert_eq!(place.run().actions_run, 0);
@@ -176,6 +182,8 @@ fn a_case_that_was_learned_from_before_is_told_where_it_is_tested_on() {
     };
     let first = told(&place);
     assert_eq!((first.len(), first[0].0.as_str()), (1, "net"));
+    let again = place.run();
+    assert!(again.notes.iter().any(|note| note.contains("net: cases to validate")), "{:?}", again.notes);
     assert!(first[0].1.ends_with("it has from 2 of 2"), "{first:?}");
     // As long as it is so, and not in the run that trains alone.
     place.run();

@@ -33,7 +33,7 @@ impl<'s> Built<'s, '_> {
 pub(super) type Learned = Arc<BTreeSet<String>>;
 
 /// The code of figures that are not of cases which nobody has learned from.
-const SAW: &str = "START_SAW_JUDGED";
+pub(in crate::engine) const SAW: &str = "START_SAW_JUDGED";
 
 impl Built<'_, '_> {
     /// Tells of cases that are validated or tested on, and that the model which a training begins with, or one before

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::engine::dataflow::SHORT;
+use crate::engine::dataflow::{SAW, SHORT};
 use crate::engine::driver::Driver;
 use crate::engine::rows::{Desired, is_remark};
 use crate::executor::work::{LabelRow, series_of};
-use crate::executor::{NEVER_DRAWN, NEVER_JUDGED};
+use crate::executor::{NEVER_DRAWN, NEVER_JUDGED, PARTLY};
 use crate::metrics::Emptiness;
 use crate::operators::registry::Stage;
 use crate::pipeline::{Plan, PlannedStage, StageId};
@@ -25,7 +25,8 @@ pub struct Losses {
     pub messages: BTreeMap<String, String>,
     /// Trainings that gave no model, with why.
     pub failed: Vec<String>,
-    /// Splits that cannot be had as they are asked for, and labels that are asked for and that nothing has.
+    /// Splits that cannot be had as they are asked for, labels that are asked for and that nothing has, and weights that
+    /// were taken in part.
     pub told: Vec<String>,
 }
 
@@ -50,7 +51,7 @@ impl Losses {
                     .or_insert_with(|| reject.message.clone());
             }
             match case {
-                None if [SHORT, NEVER_DRAWN, NEVER_JUDGED].contains(&&*reject.code) => {
+                None if [SHORT, NEVER_DRAWN, NEVER_JUDGED, PARTLY, SAW].contains(&&*reject.code) => {
                     // A training goes on with the patients that there are.
                     lost.told.push(format!("{stage}: {}", reject.message));
                 }
