@@ -145,8 +145,8 @@ impl Driver {
     }
 
     /// The stages of trainings whose model is kept.
-    pub fn stages_kept(&self) -> impl Iterator<Item = StageId> + '_ {
-        self.kept.iter().filter(|(stage, pin)| self.holds(**stage, pin)).map(|(stage, _)| *stage)
+    pub fn holds(&self) -> impl Iterator<Item = StageId> + '_ {
+        self.kept.iter().filter(|(stage, pin)| self.is_used(**stage, pin)).map(|(stage, _)| *stage)
     }
 
     /// Trainings whose model is kept.
@@ -179,12 +179,12 @@ impl Driver {
             let (changed, gone) = self.departed(*stage, pin);
             Kept { stage: planned.name.clone(), new, new_unlabelled, changed, gone, at }
         };
-        self.kept.iter().filter(|(stage, pin)| self.holds(**stage, pin)).map(kept).collect()
+        self.kept.iter().filter(|(stage, pin)| self.is_used(**stage, pin)).map(kept).collect()
     }
 
     /// Whether a kept model is the one that is used: not where its training began with another stage's model, and there is
     /// another one now.
-    fn holds(&self, stage: StageId, pin: &Pin) -> bool {
+    fn is_used(&self, stage: StageId, pin: &Pin) -> bool {
         let Some(start) = self.context.plan.start(stage.place()) else { return true };
         let Some(began) = self.began.get(&pin.key) else { return false };
         let gave = |key: &Digest| matches!(self.fed.get(key), Some(Outcome::Ok { artifact, .. }) if artifact == began);
