@@ -150,7 +150,7 @@ impl Driver {
     }
 
     /// The stages of trainings whose model is kept.
-    pub fn stages_kept(&self) -> impl Iterator<Item = StageId> + '_ {
+    pub fn holds(&self) -> impl Iterator<Item = StageId> + '_ {
         self.kept.iter().filter(|(stage, pin)| self.is_used(**stage, pin)).map(|(stage, _)| *stage)
     }
 

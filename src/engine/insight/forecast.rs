@@ -123,7 +123,7 @@ impl Foresee<'_> {
             }
         }
         forecast.cases = counted.len();
-        let held: BTreeSet<usize> = self.driver.stages_kept().map(StageId::place).collect();
+        let held: BTreeSet<usize> = self.driver.holds().map(StageId::place).collect();
         for (index, stage) in self.plan.stages.iter().enumerate() {
             let after = |input: Option<&usize>| {
                 input.and_then(|input| pending.get(input)).cloned().unwrap_or_default()
