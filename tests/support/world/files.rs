@@ -26,8 +26,14 @@ impl World {
         fs::copy(source, &path).unwrap();
         self.touched.insert(path.clone());
         self.slices.push(Slice { base, place, split: false, path });
+        let at = self.slices.len() - 1;
+        if let Some(number) = self.renamed.get(&base).cloned() {
+            // A scanner that was corrected sends the rest under the right number.
+            self.rewrite(at, |object| {
+                object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, number.as_str()));
+            });
+        }
         if split {
-            let at = self.slices.len() - 1;
             self.assign(at, true);
         }
     }
@@ -126,13 +132,16 @@ impl World {
                 object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, number.as_str()));
             });
         }
-        self.renamed.extend((!of.is_empty()).then_some(base));
+        if !of.is_empty() {
+            self.renamed.insert(base, number);
+        }
         !of.is_empty()
     }
 
     /// Outlines that name no series any more.
     pub(super) fn forget_series(&mut self, base: usize) -> bool {
-        if !self.labels.contains_key(&base) || self.renamed.contains(&base) || !self.nameless.insert(base) {
+        if !self.labels.contains_key(&base) || self.renamed.contains_key(&base) || !self.nameless.insert(base)
+        {
             return false;
         }
         let path = self.outlines(base);
@@ -250,7 +259,7 @@ impl World {
     /// Writes a series of another modality in the study of `base`, whose intensities are so much higher.
     /// That of a patient whose number was corrected would be another patient's.
     pub(super) fn second(&mut self, base: usize, added: usize) -> bool {
-        if self.renamed.contains(&base) {
+        if self.renamed.contains_key(&base) {
             return false;
         }
         for (from, to) in self.files_of_second(base) {

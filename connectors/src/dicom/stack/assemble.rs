@@ -62,18 +62,20 @@ pub fn assemble_comparing(
     rules: Rules,
     same: impl FnMut(usize, usize) -> bool,
 ) -> Vec<StackPart> {
-    let patients = several(instances.iter().map(|instance| instance.patient_id.as_str()));
     let judged = match distinct(instances, same) {
-        _ if patients > 1 => {
-            let message = format!("one patient expected, {patients} found under one SeriesInstanceUID");
-            vec![Judged::new(Err(reject("MIXED_PATIENTS", message)), 0..instances.len())]
-        }
         Ok((kept, mut notes)) => {
-            let studies = several(instances.iter().map(|instance| instance.study_uid.as_str()));
+            let of = |text: fn(&Instance) -> &str| several(kept.iter().map(|(_, instance)| text(instance)));
+            let [patients, studies] =
+                [of(|instance| &instance.patient_id), of(|instance| &instance.study_uid)];
             if studies > 1 {
                 notes.push(format!("MIXED_STUDIES: {studies}"));
             }
-            judge_all(&kept, &notes, rules)
+            if patients > 1 {
+                let message = format!("one patient expected, {patients} found under one SeriesInstanceUID");
+                vec![Judged::new(Err(reject("MIXED_PATIENTS", message)), 0..instances.len())]
+            } else {
+                judge_all(&kept, &notes, rules)
+            }
         }
         Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
     };

@@ -100,10 +100,11 @@ impl Drop for Sight {
 pub fn look(question: &Question) -> Answer {
     let files = question.files.iter().map(|path| content(path).map_err(|error| error.to_string()));
     let (name, mark) = (format!("worker.{:016x}", rand::random::<u64>()), rand::random::<[u8; 32]>());
-    let wrote = private::write(&staging(&question.store).join(&name), &mark);
+    let path = staging(&question.store).join(&name);
+    let wrote = private::write(&path, &mark).and_then(|()| content(&path));
     Answer {
         files: files.collect(),
-        wrote: wrote.map(|()| (name, Digest::of(&mark))).map_err(|error| error.to_string()),
+        wrote: wrote.map(|mark| (name, mark)).map_err(|error| error.to_string()),
     }
 }
 

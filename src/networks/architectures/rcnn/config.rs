@@ -294,17 +294,24 @@ pub struct RcnnSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ImageScale>,
     /// Whether each thing is given a mask beside its box.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
     pub masks: bool,
     /// Channels of the head for masks; 256 when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_channels: Option<i64>,
     /// What tells the classes and boxes of regions.
-    #[serde(default, skip_serializing_if = "HeadKind::is_fc")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "HeadKind::is_fc")]
     pub head: HeadKind,
     /// Whether the 3x3 convolutions of all but the first stage are deformable.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
     pub deformable: bool,
+}
+
+/// A field that a pipeline leaves out comes as nothing.
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// Channels of the head for masks (He et al. 2017).

@@ -91,7 +91,6 @@ fn masks_that_are_found_are_torchvisions_to_the_pixel() {
         let bits: Vec<f64> =
             found.iter().take(3).flat_map(|found| pixels(found.mask.as_ref().unwrap())).collect();
         assert_eq!(bits, golden.numbers(&format!("pasted.bits.{place}")));
-        assert!(bits.contains(&1.0) && bits.contains(&0.0));
     }
 }
 
