@@ -16,6 +16,7 @@ const ROI_CONTOURS: Tag = Tag(0x3006, 0x0039);
 const CONTOURS: Tag = Tag(0x3006, 0x0040);
 const CONTOUR_IMAGES: Tag = Tag(0x3006, 0x0016);
 const IMAGE: Tag = Tag(0x0008, 0x1155);
+const ROI_REFERRED_TO: Tag = Tag(0x3006, 0x0084);
 const SET_ROIS: Tag = Tag(0x3006, 0x0020);
 const ROI_FRAME: Tag = Tag(0x3006, 0x0024);
 
@@ -160,6 +161,34 @@ fn a_structure_in_another_frame_of_reference_is_not_drawn() {
     place.run();
     assert_eq!((labelled(&place), volume(&place)), ([(false, 1)].into(), 0));
     assert_eq!(codes(&place), ["DRAWN_ELSEWHERE"]);
+}
+
+/// How many cases have a Dice coefficient.
+fn scored(place: &Workplace) -> usize {
+    place.metrics().iter().filter(|row| row.metric == "dice" && row.value.is_some()).count()
+}
+
+#[test]
+fn contours_of_no_structure_are_no_empty_truth() {
+    let place = Workplace::new(2);
+    let (_, outlines) = parts(&place);
+    place.run();
+    assert_eq!((scored(&place), codes(&place).len()), (2, 0));
+    copied(&outlines, &outlines, |object| {
+        each(object, ROI_CONTOURS, &mut |roi| put(roi, ROI_REFERRED_TO, VR::IS, "77"));
+    });
+    place.run();
+    assert_eq!(scored(&place), 1);
+    let found = codes(&place);
+    assert!(!found.is_empty() && found.iter().all(|code| code == "CONTOUR_NAMELESS"), "{found:?}");
+    // A file without any list of contours.
+    copied(&outlines, &outlines, |object| {
+        object.remove_element(ROI_CONTOURS);
+    });
+    place.run();
+    assert_eq!(scored(&place), 1);
+    let found = codes(&place);
+    assert!(!found.is_empty() && found.iter().all(|code| code == "CONTOURS_MISSING"), "{found:?}");
 }
 
 #[test]

@@ -19,6 +19,32 @@ pub struct StructureSet {
     pub structures: Vec<Structure>,
     /// Contours of a ROINumber that no structure has: they are part of nothing.
     pub nameless: usize,
+    /// Whether the file has no list of contours at all, not even an empty one.
+    pub unlisted: bool,
+}
+
+impl StructureSet {
+    /// What structures may lack of their contours; none when all contours are of a structure.
+    ///
+    /// | code | meaning |
+    /// | --- | --- |
+    /// | `CONTOUR_NAMELESS` | contours of a ROINumber that no structure has |
+    /// | `CONTOURS_MISSING` | the file has no list of contours |
+    pub fn lost(&self) -> Option<Reject> {
+        if self.unlisted && !self.structures.is_empty() {
+            let message = "a list of contours (ROIContourSequence) expected, the file has none";
+            let hint = "the copy broke off, or an export left it out: fetch the file again";
+            return Some(Reject::new("CONTOURS_MISSING", message, hint));
+        }
+        let message = || {
+            format!(
+                "contours of a structure expected, {} have a ReferencedROINumber that no structure has",
+                self.nameless
+            )
+        };
+        let hint = "they are not drawn: give each structure the ROINumber of its contours, and export the file again";
+        (self.nameless > 0).then(|| Reject::new("CONTOUR_NAMELESS", message(), hint))
+    }
 }
 
 /// One structure (ROI).
@@ -138,7 +164,8 @@ pub(super) fn structures(dataset: &Dataset<'_>) -> StructureSet {
         }
     }
     nameless += groups.values().map(|lost| contours_of(lost)).sum::<usize>();
-    StructureSet { structures, nameless }
+    let unlisted = dataset.get(tags::ROI_CONTOUR_SEQUENCE).is_none();
+    StructureSet { structures, nameless, unlisted }
 }
 
 fn contours_of(groups: &[&Dataset<'_>]) -> usize {

@@ -163,6 +163,14 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
     for uid in referenced_series {
         part(uid.as_bytes());
     }
+    // It is told of, and was an empty structure once.
+    if set.unlisted {
+        part(b"unlisted");
+    }
+    if set.nameless > 0 {
+        part(b"nameless");
+        part(&set.nameless.to_le_bytes());
+    }
     for structure in &set.structures {
         part(structure.name.as_bytes());
         match structure.shared {

@@ -140,6 +140,28 @@ fn contours_of_a_number_without_a_structure_are_counted() {
     assert_eq!([voxels(&path, "a"), voxels(&path, "b")], [Ok(8), Ok(16)]);
 }
 
+#[test]
+fn contours_that_no_structure_has_and_a_missing_list_are_told_by_name() {
+    let told = |path: &Path| read_structures(path).unwrap().lost().map(|lost| lost.code);
+    let (_folder, plain) = written(&[]);
+    assert_eq!(told(&plain), None);
+    let (_folder, stray) = written(&[(tags::ROI_CONTOUR_SEQUENCE, |items| {
+        put(&mut items[0], tags::REFERENCED_ROI_NUMBER, VR::IS, "9");
+    })]);
+    assert_eq!(told(&stray).as_deref(), Some("CONTOUR_NAMELESS"));
+    let lost = read_structures(&stray).unwrap().lost().unwrap();
+    assert!(lost.message.contains("2 have a ReferencedROINumber"), "{lost}");
+    let mut object = open_file(&plain).unwrap();
+    object.remove_element(tags::ROI_CONTOUR_SEQUENCE);
+    let bare = plain.with_extension("bare.dcm");
+    object.write_to_file(&bare).unwrap();
+    assert_eq!(told(&bare).as_deref(), Some("CONTOURS_MISSING"));
+    // A list without an item is one: its structures are empty.
+    let (_folder, empty) = written(&[(tags::ROI_CONTOUR_SEQUENCE, Vec::clear)]);
+    assert_eq!(told(&empty), None);
+    assert_ne!(outlines(&bare).digest, outlines(&empty).digest);
+}
+
 /// The second contour of the first structure has another type.
 fn kind(items: &mut [InMemDicomObject], kind: &str) {
     edit(&mut items[0], tags::CONTOUR_SEQUENCE, |contours| {

@@ -100,6 +100,8 @@ impl DrawnSource {
         }
         let label_of = |name: &str| self.label_of(name);
         let asked: BTreeSet<u16> = structures.structures.iter().filter_map(|s| label_of(&s.name)).collect();
+        let lost_contours = structures.lost();
+        let bare = self.without_contours(&structures);
         let elsewhere = structures.keep_on(&scan.frame_of_reference, |uid| scan.whose(uid));
         let here: BTreeSet<u16> = structures.structures.iter().filter_map(|s| label_of(&s.name)).collect();
         let lost = asked.difference(&here).find(|label| !scan.absent.contains(label));
@@ -107,15 +109,30 @@ impl DrawnSource {
             return Err(all_elsewhere(name, &elsewhere));
         }
         let drawn = rtstruct::rasterise_between(&structures, &label_of, on.grid, on.heights)?;
+        if let (Some(lost), Some(label)) = (&lost_contours, bare.intersection(&here).next()) {
+            let name = self.labels.get(usize::from(*label) - 1).map_or("", |(name, _)| name.as_str());
+            let message = format!("`{name}` has no contours: {}", lost.message);
+            return Err(Reject { message, ..lost.clone() });
+        }
         if let Some(nothing) = drawn.nothing() {
             return Err(nothing);
         }
-        let notes = drawn.told().into_iter().chain(self.overlaps(&drawn.over)).collect();
+        let told = lost_contours.into_iter().chain(drawn.told());
+        let notes = told.chain(self.overlaps(&drawn.over)).collect();
         Ok(Drawing { notes, ..Drawing::from(drawn.labels) })
     }
 }
 
 impl DrawnSource {
+    /// The labels whose structures are in the file, all of them without contours.
+    fn without_contours(&self, set: &rtstruct::StructureSet) -> BTreeSet<u16> {
+        let labels = |drawn: bool| -> BTreeSet<u16> {
+            let of = set.structures.iter().filter(|one| one.contours.is_empty() != drawn);
+            of.filter_map(|one| self.label_of(&one.name)).collect()
+        };
+        labels(false).difference(&labels(true)).copied().collect()
+    }
+
     /// What is told of labels that share voxels.
     fn overlaps(&self, over: &Overlap) -> Option<Reject> {
         overlaps::told(over, &self.label_names(), &self.nested)
