@@ -88,6 +88,15 @@ pub struct Contour {
 }
 
 impl Contour {
+    /// Whether it bounds no area by its type, or by too few corners; what is unknown or unreadable is neither.
+    pub(super) fn encloses_nothing(&self) -> bool {
+        match self.kind {
+            ContourKind::Unknown => false,
+            ContourKind::Open => true,
+            ContourKind::Closed => (1..3).contains(&self.points.len()),
+        }
+    }
+
     /// Its corners as they are, so that one that is there twice can be told.
     pub(super) fn corners_as_bits(&self) -> Vec<[u64; 3]> {
         self.points.iter().map(|point| point.0.map(f64::to_bits)).collect()

@@ -183,6 +183,38 @@ fn contours_between_drawn_ones_are_drawn_and_unknown_types_told() {
 }
 
 #[test]
+fn open_contours_beside_drawn_ones_are_told_and_alone_they_are_no_empty_structure() {
+    let grid = Geometry::axis_aligned([3, 8, 8], [2.0, 1.0, 1.0]);
+    let drawn = |path: &Path| {
+        let set = read_structures(path).unwrap();
+        rasterise(&set, &|name| (name == "a").then_some(1), &grid).unwrap()
+    };
+    for open in ["OPEN_PLANAR", "POINT"] {
+        let change: Change = match open {
+            "POINT" => |items| kind(items, "POINT"),
+            _ => |items| kind(items, "OPEN_PLANAR"),
+        };
+        let (_folder, path) = written(&[(tags::ROI_CONTOUR_SEQUENCE, change)]);
+        let drawn = drawn(&path);
+        let told: Vec<String> = drawn.told().into_iter().map(|told| told.code).collect();
+        assert_eq!((told, drawn.nothing()), (vec!["CONTOUR_WITHOUT_AREA".to_owned()], None), "{open}");
+    }
+    let alone: Change = |items| {
+        edit(&mut items[0], tags::CONTOUR_SEQUENCE, |contours| {
+            for contour in contours {
+                put(contour, tags::CONTOUR_GEOMETRIC_TYPE, VR::CS, "OPEN_PLANAR");
+            }
+        });
+    };
+    let (_folder, path) = written(&[(tags::ROI_CONTOUR_SEQUENCE, alone)]);
+    assert_eq!(drawn(&path).nothing().unwrap().code, "CONTOUR_WITHOUT_AREA");
+    // Nobody who asks for another structure hears of it.
+    let set = read_structures(&path).unwrap();
+    let other = rasterise(&set, &|name| (name == "b").then_some(1), &grid).unwrap();
+    assert!(other.told().is_empty() && other.nothing().is_none());
+}
+
+#[test]
 fn the_record_tells_frames_and_images() {
     let other: (Tag, Change) = (tags::STRUCTURE_SET_ROI_SEQUENCE, |items| {
         put(&mut items[1], tags::REFERENCED_FRAME_OF_REFERENCE_UID, VR::UI, "2.25.55");
