@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, Tag, VR};
+use tomoflow::connectors::{Geometry, LabelMap, nifti};
 use tomoflow::engine::Options;
 
 use crate::support::dicom::{FRAMES, SOP_UID, copied, each, put, text};
@@ -161,6 +162,34 @@ fn a_structure_in_another_frame_of_reference_is_not_drawn() {
     place.run();
     assert_eq!((labelled(&place), volume(&place)), ([(false, 1)].into(), 0));
     assert_eq!(codes(&place), ["DRAWN_ELSEWHERE"]);
+}
+
+#[test]
+fn a_label_map_named_after_a_series_of_two_phases_is_that_of_neither() {
+    let mut place = Workplace::new(1);
+    two_phases(&place);
+    place.text = place.text.rewrite(
+        "type = \"rtstruct\"\npath = \"archive\"\nstructures = { tumour = [\"TV\"] }",
+        "type = \"label_images\"\npath = \"maps\"\nfiles = \"{case}.nii\"\nlabels = { tumour = [1] }",
+    );
+    let series = place.phantom_series(0);
+    // Nothing in a place of its own, which fits every grid.
+    let map = LabelMap::new(Geometry::axis_aligned([1, 1, 1], [1.0; 3]), vec![0]).unwrap();
+    std::fs::create_dir_all(place.path().join("maps")).unwrap();
+    let write = |name: String| nifti::write_labels(&place.path().join("maps").join(name), &map).unwrap();
+    let row_of = |code: &str| codes(&place).iter().filter(|found| *found == code).count();
+    write(format!("{series}.nii"));
+    place.run();
+    assert_eq!((labelled(&place), row_of("LABELS_AMBIGUOUS")), ([(false, 2)].into(), 2));
+    // The second phase has a file of its own name, so that the other one is the first's.
+    write(format!("{series}#1.nii"));
+    place.run();
+    assert_eq!((labelled(&place), row_of("LABELS_AMBIGUOUS")), ([(true, 2)].into(), 0));
+    assert_eq!(row_of("LABEL_OF_NO_SCAN"), 0);
+    assert_same(&place.tables(), &place.anew(), "a file for each phase");
+    write(format!("{series}#2.nii"));
+    place.run();
+    assert_eq!((labelled(&place), row_of("LABEL_OF_NO_SCAN")), ([(true, 2)].into(), 1));
 }
 
 /// How many cases have a Dice coefficient.
