@@ -185,7 +185,12 @@ impl LabelSource for DrawnSource {
                 let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
                 let (labels, beside, over) =
                     segments.draw_telling(|name| self.label_of(name), on.grid, on.heights)?;
-                let notes = beside.told().into_iter().chain(self.overlaps(&over)).collect();
+                let name_of = |label: u16| {
+                    let place = usize::from(label).wrapping_sub(1);
+                    self.labels.get(place).map_or(String::new(), |(name, _)| name.clone())
+                };
+                let told = beside.told().into_iter().chain(beside.lost(&name_of));
+                let notes = told.chain(self.overlaps(&over)).collect();
                 Ok(Drawing { notes, ..Drawing::from(labels) })
             }
         }
