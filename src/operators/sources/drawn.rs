@@ -118,7 +118,7 @@ impl DrawnSource {
             return Err(nothing);
         }
         let told = lost_contours.into_iter().chain(drawn.told());
-        let notes = told.chain(self.overlaps(&drawn.over)).collect();
+        let notes = told.chain(self.overlaps(&drawn.over, &scan.absent)).collect();
         Ok(Drawing { notes, ..Drawing::from(drawn.labels) })
     }
 }
@@ -133,9 +133,11 @@ impl DrawnSource {
         labels(false).difference(&labels(true)).copied().collect()
     }
 
-    /// What is told of labels that share voxels.
-    fn overlaps(&self, over: &Overlap) -> Option<Reject> {
-        overlaps::told(over, &self.label_names(), &self.nested)
+    /// What is told of labels that share voxels, and of parts beyond what holds them.
+    fn overlaps(&self, over: &Overlap, absent: &[u16]) -> impl Iterator<Item = Reject> {
+        let names = self.label_names();
+        let shared = overlaps::told(over, &names, &self.nested);
+        shared.into_iter().chain(overlaps::told_outside(over, &names, &self.nested, absent))
     }
 }
 
@@ -182,6 +184,7 @@ impl LabelSource for DrawnSource {
         match self.form {
             Form::Contours => self.contours(path, labels.scan, on),
             Form::Voxels => {
+                let absent = &labels.scan.absent;
                 let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
                 let (labels, beside, over) =
                     segments.draw_telling(|name| self.label_of(name), on.grid, on.heights)?;
@@ -190,7 +193,7 @@ impl LabelSource for DrawnSource {
                     self.labels.get(place).map_or(String::new(), |(name, _)| name.clone())
                 };
                 let told = beside.told().into_iter().chain(beside.lost(&name_of));
-                let notes = told.chain(self.overlaps(&over)).collect();
+                let notes = told.chain(self.overlaps(&over, absent)).collect();
                 Ok(Drawing { notes, ..Drawing::from(labels) })
             }
         }

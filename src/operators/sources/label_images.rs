@@ -172,8 +172,9 @@ impl LabelImages {
             ignored.extend(self.ignored_in(&found, on)?);
         }
         let there = |label: &u16| parts.iter().any(|part| part.label == *label);
-        let absent = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
+        let absent: Vec<u16> = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
         notes.extend(overlaps::told(merged.overlap(), &self.label_names, &self.nested));
+        notes.extend(overlaps::told_outside(merged.overlap(), &self.label_names, &self.nested, &absent));
         let drawn = Drawing { notes, absent, ..Drawing::from(merged.labels(grid)?) };
         self.left_out(drawn, &ignored)
     }
