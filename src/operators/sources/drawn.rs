@@ -133,6 +133,19 @@ impl DrawnSource {
         labels(false).difference(&labels(true)).copied().collect()
     }
 
+    /// What is told of a fractional segment that was asked for and lies below the threshold everywhere.
+    fn faint(&self, segment: &dicom_seg::Segment) -> Option<Reject> {
+        let asked = segment.faint > 0 && self.label_of(&segment.name).is_some();
+        let message = || {
+            format!(
+                "`{}`: fractions of at least {} expected, none of {} voxels above 0 has one",
+                segment.name, self.threshold, segment.faint
+            )
+        };
+        let hint = "nothing of it is drawn; `threshold` says from which fraction a voxel counts";
+        asked.then(|| Reject::new("BELOW_THRESHOLD", message(), hint))
+    }
+
     /// What is told of labels that share voxels, and of parts beyond what holds them.
     fn overlaps(&self, over: &Overlap, absent: &[u16]) -> impl Iterator<Item = Reject> {
         let names = self.label_names();
@@ -192,7 +205,8 @@ impl LabelSource for DrawnSource {
                     let place = usize::from(label).wrapping_sub(1);
                     self.labels.get(place).map_or(String::new(), |(name, _)| name.clone())
                 };
-                let told = beside.told().into_iter().chain(beside.lost(&name_of));
+                let faint = segments.segments().iter().filter_map(|segment| self.faint(segment));
+                let told = beside.told().into_iter().chain(beside.lost(&name_of)).chain(faint);
                 let notes = told.chain(self.overlaps(&over, absent)).collect();
                 Ok(Drawing { notes, ..Drawing::from(labels) })
             }
