@@ -41,7 +41,7 @@ fn damaged(error: &SizeMismatch) -> Reject {
 }
 
 /// What of labels lies beside the grid that they were drawn onto.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beside {
     /// Labelled voxels of the labels' own grid.
     pub labelled: usize,
@@ -49,13 +49,16 @@ pub struct Beside {
     pub beside: usize,
     /// Labelled voxels of the other grid.
     pub drawn: usize,
+    /// Labels that have voxels, none of which is nearest to a voxel of the other grid, with how many they are; empty
+    /// where [`told`](Self::told) says it of all.
+    pub vanished: Vec<(u16, usize)>,
 }
 
 impl Beside {
     /// What was lost, by name; none when nothing was: `LABEL_BEYOND_SCAN` for voxels beside the grid, and
     /// `LABEL_TOO_FINE` when no voxel of it is nearest to a labelled one.
     pub fn told(&self) -> Option<Reject> {
-        let Self { labelled, beside, drawn } = self;
+        let Self { labelled, beside, drawn, .. } = self;
         if *beside > 0 {
             let message =
                 format!("labels within the scan expected, {beside} of {labelled} voxels lie beside it");
@@ -68,6 +71,53 @@ impl Beside {
         let hint = "the labels are thinner than the scan's voxels: the truth is empty";
         (*labelled > 0 && *drawn == 0).then(|| Reject::new("LABEL_TOO_FINE", message(), hint))
     }
+
+    /// Labels that were lost beside others that were not, by the names that `name_of` gives them: `LABEL_VANISHED`.
+    ///
+    /// # Examples
+    /// ```
+    /// use tomoflow_connectors::{Geometry, LabelMap};
+    /// // Slices of 1 mm, seen by slices of 4 mm at their first one.
+    /// let fine = LabelMap::new(Geometry::axis_aligned([4, 1, 2], [1.0; 3]), vec![1, 1, 1, 1, 1, 2, 1, 1]).unwrap();
+    /// let coarse = Geometry::axis_aligned([1, 1, 2], [4.0, 1.0, 1.0]);
+    /// let (labels, beside) = fine.onto_telling(|label| label, &coarse).unwrap();
+    /// assert_eq!(labels.voxels(), [1, 1]);
+    /// let told = beside.lost(&|label| format!("label {label}"));
+    /// assert_eq!(told[0].code, "LABEL_VANISHED");
+    /// assert!(told[0].message.starts_with("`label 2`: "));
+    /// ```
+    pub fn lost(&self, name_of: &dyn Fn(u16) -> String) -> Vec<Reject> {
+        let told = |(label, voxels): &(u16, usize)| {
+            let message = format!(
+                "`{}`: a voxel of the scan's grid that shows it expected, none of its {voxels} voxels in the file does",
+                name_of(*label)
+            );
+            let hint =
+                "it lies between the centres of the scan's voxels, or beside the scan: its truth is empty";
+            Reject::new("LABEL_VANISHED", message, hint)
+        };
+        self.vanished.iter().map(told).collect()
+    }
+}
+
+/// How many voxels each label has, by its number.
+fn counts<'v>(voxels: impl ParallelIterator<Item = &'v [u16]>) -> Vec<usize> {
+    let count = |mut counts: Vec<usize>, voxels: &[u16]| {
+        for &label in voxels.iter().filter(|label| **label != 0) {
+            let place = usize::from(label);
+            if counts.len() <= place {
+                counts.resize(place + 1, 0);
+            }
+            counts[place] += 1;
+        }
+        counts
+    };
+    let sum = |a: Vec<usize>, b: Vec<usize>| {
+        let (mut longer, shorter) = if a.len() < b.len() { (b, a) } else { (a, b) };
+        longer.iter_mut().zip(shorter).for_each(|(all, more)| *all += more);
+        longer
+    };
+    voxels.fold(Vec::new, count).reduce(Vec::new, sum)
 }
 
 /// As [`onto`], with what of the labels lies beside the grid.
@@ -81,8 +131,8 @@ pub(crate) fn onto_telling(
     thin: bool,
 ) -> Result<(LabelMap, Beside), Reject> {
     let labels = onto(slabs, own, grid, thin)?;
-    let labelled = |slab: &Vec<u16>| slab.iter().filter(|label| **label != 0).count();
-    let all = slabs.par_iter().flatten().map(labelled).sum();
+    let own_counts = counts(slabs.par_iter().flatten().map(Vec::as_slice));
+    let all: usize = own_counts.iter().sum();
     if all == 0 {
         return Ok((labels, Beside::default()));
     }
@@ -91,13 +141,19 @@ pub(crate) fn onto_telling(
         Some(slab) => map.beside(slice, slab, own.size[2], grid.size),
         None => 0,
     });
-    let beside = beside.sum();
+    let beside: usize = beside.sum();
     if beside == all {
         let message = format!("labels within the scan expected, all {all} voxels lie beside it");
         return Err(Reject::new("OFF_GRID", message, "were they drawn on another scan?"));
     }
-    let drawn = labels.voxels().par_iter().filter(|label| **label != 0).count();
-    Ok((labels, Beside { labelled: all, beside, drawn }))
+    let [_, rows, columns] = grid.size;
+    let found = counts(labels.voxels().par_chunks((rows * columns).max(1)));
+    let drawn: usize = found.iter().sum();
+    let lost = |(label, _): &(u16, usize)| found.get(usize::from(*label)).is_none_or(|count| *count == 0);
+    let there = (0..=u16::MAX).zip(own_counts).filter(|(_, count)| *count > 0);
+    // `LABEL_TOO_FINE` says it of all.
+    let vanished = if drawn + beside == 0 { Vec::new() } else { there.filter(lost).collect() };
+    Ok((labels, Beside { labelled: all, beside, drawn, vanished }))
 }
 
 /// A grid without labels, if there is room for it.

@@ -19,7 +19,7 @@ mod strays;
 mod summary;
 mod unlabelled;
 
-pub(super) use split::SHORT;
+pub(super) use split::{SHORT, UNKNOWN_NAME};
 pub(super) use start::SAW;
 pub(super) use unlabelled::is_judged_anyhow;
 

@@ -131,6 +131,12 @@ impl SeriesRow {
         if self.part == 0 { &self.key } else { self.key.rsplit_once('#').map_or(&self.key, |(uid, _)| uid) }
     }
 
+    /// What this scan alone is called among those of its series: `#1` after the series' name is the second one, `#0` the
+    /// first; none of what is no series.
+    pub fn own_name(&self) -> Option<String> {
+        (self.form == ScanForm::Instances).then(|| format!("{}#{}", self.series_uid(), self.part))
+    }
+
     /// The series under which the index holds its records: files that are no instances are of none.
     pub fn held_under(&self) -> &str {
         if self.form == ScanForm::Instances { self.series_uid() } else { "" }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, Tag, VR};
+use tomoflow::connectors::{Geometry, LabelMap, nifti};
 use tomoflow::engine::Options;
 
 use crate::support::dicom::{FRAMES, SOP_UID, copied, each, put, text};
@@ -16,6 +17,7 @@ const ROI_CONTOURS: Tag = Tag(0x3006, 0x0039);
 const CONTOURS: Tag = Tag(0x3006, 0x0040);
 const CONTOUR_IMAGES: Tag = Tag(0x3006, 0x0016);
 const IMAGE: Tag = Tag(0x0008, 0x1155);
+const ROI_REFERRED_TO: Tag = Tag(0x3006, 0x0084);
 const SET_ROIS: Tag = Tag(0x3006, 0x0020);
 const ROI_FRAME: Tag = Tag(0x3006, 0x0024);
 
@@ -160,6 +162,62 @@ fn a_structure_in_another_frame_of_reference_is_not_drawn() {
     place.run();
     assert_eq!((labelled(&place), volume(&place)), ([(false, 1)].into(), 0));
     assert_eq!(codes(&place), ["DRAWN_ELSEWHERE"]);
+}
+
+#[test]
+fn a_label_map_named_after_a_series_of_two_phases_is_that_of_neither() {
+    let mut place = Workplace::new(1);
+    two_phases(&place);
+    place.text = place.text.rewrite(
+        "type = \"rtstruct\"\npath = \"archive\"\nstructures = { tumour = [\"TV\"] }",
+        "type = \"label_images\"\npath = \"maps\"\nfiles = \"{case}.nii\"\nlabels = { tumour = [1] }",
+    );
+    let series = place.phantom_series(0);
+    // Nothing in a place of its own, which fits every grid.
+    let map = LabelMap::new(Geometry::axis_aligned([1, 1, 1], [1.0; 3]), vec![0]).unwrap();
+    std::fs::create_dir_all(place.path().join("maps")).unwrap();
+    let write = |name: String| nifti::write_labels(&place.path().join("maps").join(name), &map).unwrap();
+    let row_of = |code: &str| codes(&place).iter().filter(|found| *found == code).count();
+    write(format!("{series}.nii"));
+    place.run();
+    assert_eq!((labelled(&place), row_of("LABELS_AMBIGUOUS")), ([(false, 2)].into(), 2));
+    // The second phase has a file of its own name, so that the other one is the first's.
+    write(format!("{series}#1.nii"));
+    place.run();
+    assert_eq!((labelled(&place), row_of("LABELS_AMBIGUOUS")), ([(true, 2)].into(), 0));
+    assert_eq!(row_of("LABEL_OF_NO_SCAN"), 0);
+    assert_same(&place.tables(), &place.anew(), "a file for each phase");
+    write(format!("{series}#2.nii"));
+    place.run();
+    assert_eq!((labelled(&place), row_of("LABEL_OF_NO_SCAN")), ([(true, 2)].into(), 1));
+}
+
+/// How many cases have a Dice coefficient.
+fn scored(place: &Workplace) -> usize {
+    place.metrics().iter().filter(|row| row.metric == "dice" && row.value.is_some()).count()
+}
+
+#[test]
+fn contours_of_no_structure_are_no_empty_truth() {
+    let place = Workplace::new(2);
+    let (_, outlines) = parts(&place);
+    place.run();
+    assert_eq!((scored(&place), codes(&place).len()), (2, 0));
+    copied(&outlines, &outlines, |object| {
+        each(object, ROI_CONTOURS, &mut |roi| put(roi, ROI_REFERRED_TO, VR::IS, "77"));
+    });
+    place.run();
+    assert_eq!(scored(&place), 1);
+    let found = codes(&place);
+    assert!(!found.is_empty() && found.iter().all(|code| code == "CONTOUR_NAMELESS"), "{found:?}");
+    // A file without any list of contours.
+    copied(&outlines, &outlines, |object| {
+        object.remove_element(ROI_CONTOURS);
+    });
+    place.run();
+    assert_eq!(scored(&place), 1);
+    let found = codes(&place);
+    assert!(!found.is_empty() && found.iter().all(|code| code == "CONTOURS_MISSING"), "{found:?}");
 }
 
 #[test]

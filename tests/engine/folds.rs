@@ -200,6 +200,9 @@ fn a_file_of_a_split_enters_by_what_it_decides() {
     place.text = place.text.rewrite("splits.csv", "other.csv");
     let summary = place.run();
     assert_eq!((summary.actions_run, summary.trained), (0, 0), "{summary}");
+    // Who is not there is told by name.
+    assert_eq!(summary.remarked.get("SPLIT_NAME_UNKNOWN"), Some(&1), "{summary}");
+    assert!(summary.to_string().contains("1 of 5 are those of none: `nobody`"), "{summary}");
     // Another decision is another training, although the model was kept.
     write("other.csv", format!("patient,part\n{a},train\n{b},train\n{c},validation\n"));
     assert_eq!(place.run().trained, 1);

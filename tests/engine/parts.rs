@@ -227,6 +227,22 @@ fn where_labels_overlap_the_last_one_counts() {
 }
 
 #[test]
+fn a_part_outside_of_what_holds_it_is_told_with_its_voxels() {
+    let mut place = with(1);
+    let labels = "labels = { liver = [1], spleen = [1, 2] }";
+    place.text = place.text.rewrite(labels, &format!("{labels}\nholds = {{ liver = [\"spleen\"] }}"));
+    place.run();
+    assert_eq!(rejects(&place).into_iter().map(|[_, _, code]| code).collect::<Vec<_>>(), ["PART_OUTSIDE"]);
+    let rows = place.tables()["rejects"].clone();
+    let said = "30 of 30 voxels of `spleen` lie outside of `liver`";
+    assert!(rows.iter().any(|row| row.contains(said)), "{rows:?}");
+    // Within it nothing is told.
+    write_labels(&place, "s0/parts/spleen.nii", LIVER.start..LIVER.start + 10, 2);
+    place.run();
+    assert!(rejects(&place).is_empty(), "{:?}", rejects(&place));
+}
+
+#[test]
 fn a_file_with_another_value_or_two_files_of_a_label_are_refused() {
     let mut place = with(2);
     write_labels(&place, "s0/parts/liver.nii", LIVER, 255);

@@ -34,6 +34,8 @@ pub struct Segment {
     pub name: String,
     /// Its pixels by slice; slices without any are left out.
     pub slices: BTreeMap<usize, RunLength>,
+    /// Voxels of fractions above 0 in a segment that has none of at least the threshold; 0 in all others.
+    pub faint: usize,
 }
 
 impl Segment {
@@ -100,7 +102,7 @@ pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, 
         .map(|frame| pixels.frame(frame, numbers.get(frame).copied().flatten()))
         .collect::<Result<_, _>>()?;
     let segment = |(number, name): &(u16, String)| {
-        (*number, Segment { number: *number, name: name.clone(), slices: BTreeMap::new() })
+        (*number, Segment { number: *number, name: name.clone(), slices: BTreeMap::new(), faint: 0 })
     };
     let mut segments: BTreeMap<u16, Segment> = object.segments.iter().map(segment).collect();
     if segments.len() != object.segments.len() {
@@ -117,6 +119,9 @@ pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, 
         }
     }
     segments.values_mut().for_each(|segment| segment.slices.retain(|_, runs| !runs.0.is_empty()));
+    if object.kind == SegmentationType::Fractional {
+        pixels.count_faint(&numbers, &mut segments)?;
+    }
     let segments = object.segments.iter().filter_map(|(number, _)| segments.remove(number)).collect();
     Ok(Segmentation { geometry: placed.geometry, segments, thin: placed.thin })
 }
@@ -237,6 +242,21 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
             }
         };
         Ok(vec![(number, runs)])
+    }
+
+    /// Counts what lies below the threshold in segments that have nothing else.
+    fn count_faint(
+        &self,
+        numbers: &[Option<u16>],
+        segments: &mut BTreeMap<u16, Segment>,
+    ) -> Result<(), Reject> {
+        for (frame, number) in numbers.iter().enumerate() {
+            let segment = number.and_then(|number| segments.get_mut(&number));
+            if let Some(segment) = segment.filter(|segment| segment.slices.is_empty()) {
+                segment.faint += self.values(frame)?.iter().filter(|value| **value > 0).count();
+            }
+        }
+        Ok(())
     }
 
     /// The values of a frame: of 8 or 16 bits, or of one bit where it is compressed.

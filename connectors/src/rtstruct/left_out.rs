@@ -39,11 +39,12 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// Whether contours that bound an area are there, and not one of them was drawn: the structure is not empty,
-    /// and looks as if it were.
+    /// Whether contours are there, and not one of them was drawn: the structure is not empty, and looks as if it
+    /// were.
     pub fn all(&self) -> bool {
         let unknown: usize = self.unknown_types.values().sum();
-        self.drawn == 0 && self.off_slice + self.beyond + self.unreadable + unknown > 0
+        let bounding = self.off_slice + self.beyond + self.unreadable + unknown;
+        self.drawn == 0 && bounding + self.without_area > 0
     }
 
     /// What was left out, by name; none when all was drawn.
@@ -52,6 +53,7 @@ impl LeftOut {
     /// | --- | --- |
     /// | `CONTOUR_OFF_SLICE` | contours between slices |
     /// | `CONTOUR_BEYOND_SCAN` | contours, or parts of them, beside the grid |
+    /// | `CONTOUR_WITHOUT_AREA` | points, open lines, and closed contours of fewer than three corners |
     /// | `CONTOUR_TYPE` | contours of a type that is not known |
     /// | `CONTOUR_UNREADABLE` | contours whose corners cannot be read |
     /// | `CONTOUR_REPEATED` | contours that are there more than once, drawn once |
@@ -96,6 +98,14 @@ impl LeftOut {
             );
             tell("CONTOUR_REPEATED", message, "the structure was exported twice: look at what it should be");
         }
+        if self.without_area > 0 {
+            let message = format!(
+                "contours that bound an area expected, {} of {contours} are points, open lines, or have fewer than \
+                 three corners: left out",
+                self.without_area
+            );
+            tell("CONTOUR_WITHOUT_AREA", message, "export the structure with closed planar contours");
+        }
         for (kind, count) in &self.unknown_types {
             let kind = if kind.is_empty() { "none" } else { kind };
             let message = format!(
@@ -123,18 +133,22 @@ mod tests {
             unreadable: 1,
             off_slice: 1,
             repeated: 1,
+            without_area: 1,
             shared: Shared::InOrder,
             unknown_types: [("SPLINE".to_owned(), 2), (String::new(), 1)].into(),
             ..LeftOut::default()
         };
         let codes: Vec<String> = left.told().into_iter().map(|told| told.code).collect();
-        let wanted = "ROI_NUMBER_REPEATED CONTOUR_OFF_SLICE CONTOUR_BEYOND_SCAN CONTOUR_REPEATED CONTOUR_TYPE CONTOUR_TYPE \
+        let wanted = "ROI_NUMBER_REPEATED CONTOUR_OFF_SLICE CONTOUR_BEYOND_SCAN CONTOUR_REPEATED CONTOUR_WITHOUT_AREA \
+                      CONTOUR_TYPE CONTOUR_TYPE \
                       CONTOUR_UNREADABLE";
         assert_eq!(codes.join(" "), wanted);
         assert!(left.all());
-        let whole = LeftOut { contours: 3, drawn: 2, without_area: 1, ..LeftOut::default() };
+        let part = LeftOut { contours: 3, drawn: 2, without_area: 1, ..LeftOut::default() };
+        assert!(part.told()[0].message.contains("1 of 3 are points") && !part.all());
+        // Points alone are no empty structure: whoever asks for an isocentre asks for no volume.
+        assert!(LeftOut { contours: 1, without_area: 1, ..LeftOut::default() }.all());
+        let whole = LeftOut { contours: 3, drawn: 3, ..LeftOut::default() };
         assert!(whole.told().is_empty() && !whole.all());
-        // Points alone are an empty structure.
-        assert!(!LeftOut { contours: 1, without_area: 1, ..LeftOut::default() }.all());
     }
 }

@@ -170,7 +170,7 @@ fn sorted(
                 left_out.unreadable += 1;
                 continue;
             }
-            (ContourKind::Open, _) | (_, 0..3) => {
+            _ if contour.encloses_nothing() => {
                 left_out.without_area += 1;
                 continue;
             }

@@ -19,6 +19,32 @@ pub struct StructureSet {
     pub structures: Vec<Structure>,
     /// Contours of a ROINumber that no structure has: they are part of nothing.
     pub nameless: usize,
+    /// Whether the file has no list of contours at all, not even an empty one.
+    pub unlisted: bool,
+}
+
+impl StructureSet {
+    /// What structures may lack of their contours; none when all contours are of a structure.
+    ///
+    /// | code | meaning |
+    /// | --- | --- |
+    /// | `CONTOUR_NAMELESS` | contours of a ROINumber that no structure has |
+    /// | `CONTOURS_MISSING` | the file has no list of contours |
+    pub fn lost(&self) -> Option<Reject> {
+        if self.unlisted && !self.structures.is_empty() {
+            let message = "a list of contours (ROIContourSequence) expected, the file has none";
+            let hint = "the copy broke off, or an export left it out: fetch the file again";
+            return Some(Reject::new("CONTOURS_MISSING", message, hint));
+        }
+        let message = || {
+            format!(
+                "contours of a structure expected, {} have a ReferencedROINumber that no structure has",
+                self.nameless
+            )
+        };
+        let hint = "they are not drawn: give each structure the ROINumber of its contours, and export the file again";
+        (self.nameless > 0).then(|| Reject::new("CONTOUR_NAMELESS", message(), hint))
+    }
 }
 
 /// One structure (ROI).
@@ -62,6 +88,15 @@ pub struct Contour {
 }
 
 impl Contour {
+    /// Whether it bounds no area by its type, or by too few corners; what is unknown or unreadable is neither.
+    pub(super) fn encloses_nothing(&self) -> bool {
+        match self.kind {
+            ContourKind::Unknown => false,
+            ContourKind::Open => true,
+            ContourKind::Closed => (1..3).contains(&self.points.len()),
+        }
+    }
+
     /// Its corners as they are, so that one that is there twice can be told.
     pub(super) fn corners_as_bits(&self) -> Vec<[u64; 3]> {
         self.points.iter().map(|point| point.0.map(f64::to_bits)).collect()
@@ -138,7 +173,8 @@ pub(super) fn structures(dataset: &Dataset<'_>) -> StructureSet {
         }
     }
     nameless += groups.values().map(|lost| contours_of(lost)).sum::<usize>();
-    StructureSet { structures, nameless }
+    let unlisted = dataset.get(tags::ROI_CONTOUR_SEQUENCE).is_none();
+    StructureSet { structures, nameless, unlisted }
 }
 
 fn contours_of(groups: &[&Dataset<'_>]) -> usize {

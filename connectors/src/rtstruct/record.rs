@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::instances::Instances;
 use super::kind::ContourKind;
-use super::read::{Shared, Structure, StructureSet, structures};
+use super::read::{Contour, Shared, Structure, StructureSet, structures};
 use crate::Digest;
 use crate::dicom::Dataset;
 use crate::digest::Parts;
@@ -163,6 +163,14 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
     for uid in referenced_series {
         part(uid.as_bytes());
     }
+    // It is told of, and was an empty structure once.
+    if set.unlisted {
+        part(b"unlisted");
+    }
+    if set.nameless > 0 {
+        part(b"nameless");
+        part(&set.nameless.to_le_bytes());
+    }
     for structure in &set.structures {
         part(structure.name.as_bytes());
         match structure.shared {
@@ -176,6 +184,11 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
         for (kind, count) in &structure.unknown_types {
             part(kind.as_bytes());
             part(&count.to_le_bytes());
+        }
+        // Outlines that nobody closed were left out untold once. Points and specks change nothing.
+        let open = |one: &Contour| one.kind == ContourKind::Open && one.points.len() > 2;
+        if structure.contours.iter().any(open) {
+            part(b"open");
         }
         let mut seen = HashSet::new();
         for contour in &structure.contours {

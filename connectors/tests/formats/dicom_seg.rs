@@ -11,8 +11,8 @@ use dicom_dictionary_std::tags;
 use dicom_object::{InMemDicomObject, open_file};
 use proptest::prelude::*;
 use tomoflow_connectors::dicom_seg::{
-    Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read, record, write,
-    write_overlapping,
+    Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read,
+    read_with_threshold, record, write, write_overlapping,
 };
 use tomoflow_connectors::rtstruct::{Instances, OutlinePart};
 use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
@@ -405,6 +405,44 @@ fn measures(path: &Path, change: impl FnOnce(&mut InMemDicomObject)) {
 fn thickness(item: &mut InMemDicomObject, text: &str) {
     item.remove_element(tags::SPACING_BETWEEN_SLICES);
     item.put(DataElement::new(tags::SLICE_THICKNESS, VR::DS, PrimitiveValue::from(text)));
+}
+
+#[test]
+fn fractions_that_are_all_below_the_threshold_are_counted() {
+    let (_folder, path) = written(&small(), Encoding::Binary);
+    let mut object = open_file(&path).unwrap();
+    for (tag, bits) in [(tags::BITS_ALLOCATED, 8), (tags::BITS_STORED, 8), (tags::HIGH_BIT, 7)] {
+        object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(bits as u16)));
+    }
+    object.put(DataElement::new(tags::SEGMENTATION_TYPE, VR::CS, PrimitiveValue::from("FRACTIONAL")));
+    object.put(DataElement::new(tags::MAXIMUM_FRACTIONAL_VALUE, VR::US, PrimitiveValue::from(255u16)));
+    // A frame of the first segment, and two of the second.
+    let frames: [[u8; 6]; 3] = [[100, 99, 0, 0, 0, 0], [0, 0, 0, 0, 0, 200], [200, 0, 0, 0, 0, 10]];
+    let pixels = PrimitiveValue::U8(frames.concat().into());
+    object.put(DataElement::new(tags::PIXEL_DATA, VR::OB, pixels));
+    object.write_to_file(&path).unwrap();
+    let found = |threshold: f64| -> Vec<(u64, usize)> {
+        let seg = read_with_threshold(&path, threshold).unwrap();
+        seg.segments().iter().map(|segment| (segment.voxels(), segment.faint)).collect()
+    };
+    assert_eq!(found(0.5), [(0, 2), (2, 0)]);
+    assert_eq!(found(0.39), [(1, 0), (2, 0)]);
+    assert_eq!(found(0.0), [(2, 0), (3, 0)]);
+}
+
+#[test]
+fn a_segment_that_no_voxel_of_a_scan_meets_is_told_beside_another() {
+    // A voxel of label 2 in the slice between those of the scan, and label 1 in all.
+    let fine = Geometry::axis_aligned([5, 2, 3], [1.0, 0.5, 0.5]);
+    let mut labels = LabelMap::zeros(fine);
+    (0..5).for_each(|slice| labels.voxels_mut()[6 * slice + 1] = 1);
+    labels.voxels_mut()[6 + 4] = 2;
+    let (_folder, path) = written(&labels, Encoding::Binary);
+    let coarse = Geometry::axis_aligned([2, 2, 3], [4.0, 0.5, 0.5]);
+    let (drawn, beside, _) = read(&path).unwrap().draw_telling(label_of, &coarse, &[]).unwrap();
+    assert_eq!(drawn.voxels(), [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(beside.vanished, [(2, 1)]);
+    assert_eq!(beside.lost(&|label| format!("label {label}"))[0].code, "LABEL_VANISHED");
 }
 
 /// Twelve slices of 2 × 3, 1 mm apart, of which some are labelled.

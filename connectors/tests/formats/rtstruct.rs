@@ -140,6 +140,28 @@ fn contours_of_a_number_without_a_structure_are_counted() {
     assert_eq!([voxels(&path, "a"), voxels(&path, "b")], [Ok(8), Ok(16)]);
 }
 
+#[test]
+fn contours_that_no_structure_has_and_a_missing_list_are_told_by_name() {
+    let told = |path: &Path| read_structures(path).unwrap().lost().map(|lost| lost.code);
+    let (_folder, plain) = written(&[]);
+    assert_eq!(told(&plain), None);
+    let (_folder, stray) = written(&[(tags::ROI_CONTOUR_SEQUENCE, |items| {
+        put(&mut items[0], tags::REFERENCED_ROI_NUMBER, VR::IS, "9");
+    })]);
+    assert_eq!(told(&stray).as_deref(), Some("CONTOUR_NAMELESS"));
+    let lost = read_structures(&stray).unwrap().lost().unwrap();
+    assert!(lost.message.contains("2 have a ReferencedROINumber"), "{lost}");
+    let mut object = open_file(&plain).unwrap();
+    object.remove_element(tags::ROI_CONTOUR_SEQUENCE);
+    let bare = plain.with_extension("bare.dcm");
+    object.write_to_file(&bare).unwrap();
+    assert_eq!(told(&bare).as_deref(), Some("CONTOURS_MISSING"));
+    // A list without an item is one: its structures are empty.
+    let (_folder, empty) = written(&[(tags::ROI_CONTOUR_SEQUENCE, Vec::clear)]);
+    assert_eq!(told(&empty), None);
+    assert_ne!(outlines(&bare).digest, outlines(&empty).digest);
+}
+
 /// The second contour of the first structure has another type.
 fn kind(items: &mut [InMemDicomObject], kind: &str) {
     edit(&mut items[0], tags::CONTOUR_SEQUENCE, |contours| {
@@ -158,6 +180,38 @@ fn contours_between_drawn_ones_are_drawn_and_unknown_types_told() {
     let told = rasterise(&read_structures(&path).unwrap(), &|_| Some(1), &grid).unwrap().told();
     assert_eq!((told.len(), told[0].code.as_str()), (1, "CONTOUR_TYPE"));
     assert!(told[0].message.contains("SPLINE found; 1 of 2 contours"), "{}", told[0].message);
+}
+
+#[test]
+fn open_contours_beside_drawn_ones_are_told_and_alone_they_are_no_empty_structure() {
+    let grid = Geometry::axis_aligned([3, 8, 8], [2.0, 1.0, 1.0]);
+    let drawn = |path: &Path| {
+        let set = read_structures(path).unwrap();
+        rasterise(&set, &|name| (name == "a").then_some(1), &grid).unwrap()
+    };
+    for open in ["OPEN_PLANAR", "POINT"] {
+        let change: Change = match open {
+            "POINT" => |items| kind(items, "POINT"),
+            _ => |items| kind(items, "OPEN_PLANAR"),
+        };
+        let (_folder, path) = written(&[(tags::ROI_CONTOUR_SEQUENCE, change)]);
+        let drawn = drawn(&path);
+        let told: Vec<String> = drawn.told().into_iter().map(|told| told.code).collect();
+        assert_eq!((told, drawn.nothing()), (vec!["CONTOUR_WITHOUT_AREA".to_owned()], None), "{open}");
+    }
+    let alone: Change = |items| {
+        edit(&mut items[0], tags::CONTOUR_SEQUENCE, |contours| {
+            for contour in contours {
+                put(contour, tags::CONTOUR_GEOMETRIC_TYPE, VR::CS, "OPEN_PLANAR");
+            }
+        });
+    };
+    let (_folder, path) = written(&[(tags::ROI_CONTOUR_SEQUENCE, alone)]);
+    assert_eq!(drawn(&path).nothing().unwrap().code, "CONTOUR_WITHOUT_AREA");
+    // Nobody who asks for another structure hears of it.
+    let set = read_structures(&path).unwrap();
+    let other = rasterise(&set, &|name| (name == "b").then_some(1), &grid).unwrap();
+    assert!(other.told().is_empty() && other.nothing().is_none());
 }
 
 #[test]

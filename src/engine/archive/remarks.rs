@@ -9,7 +9,7 @@ use tomoflow_connectors::{Digest, Reject};
 use super::super::rows::{Input, NO_LABEL_FILE, OF_NO_SCAN, Remark, UNREADABLE};
 use super::files::claimed;
 use super::{Archive, Change, Origin, SourceError};
-use crate::executor::work::Verdict;
+use crate::executor::work::{Verdict, series_of};
 use crate::operators::registry::Stage;
 use crate::operators::source::{LabelSource, LabelsIn};
 use crate::pipeline::{Identifiers, StageId};
@@ -252,6 +252,14 @@ impl Archive {
     fn has_scan(&self, readers: &[usize], case: &str) -> Result<bool, SourceError> {
         let judged = |reader: &&usize| self.told.get(**reader).is_some_and(|told| told.contains_key(case));
         if readers.iter().any(|reader| judged(&reader)) {
+            return Ok(true);
+        }
+        // One of the scans of a series, by its own name.
+        let series = series_of(case);
+        let told =
+            readers.iter().filter_map(|reader| self.told.get(*reader)).filter_map(|told| told.get(series));
+        let mut scans = told.flat_map(|verdicts| verdicts.iter()).filter_map(Verdict::accepted);
+        if scans.any(|row| row.own_name().is_some_and(|name| name == case)) {
             return Ok(true);
         }
         for reader in readers {

@@ -1,11 +1,13 @@
 //! Which of several scans an object of labels was drawn on: by the images that it names, by the series that it names,
 //! and by its frame of reference with its place in space.
 
+use std::collections::BTreeSet;
+
 use tomoflow_connectors::geometry::{dot, norm};
 use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::{Geometry, PatientPoint, Reject, VoxelIndex};
 
-use crate::executor::work::{OutlinesRow, SeriesRow};
+use crate::executor::work::{OutlinesRow, ScanForm, SeriesRow};
 
 /// A scan that an object of labels may be of, with the marks of its images where more than one is in question; sorted.
 pub(super) type Candidate<'a> = (&'a SeriesRow, Option<&'a [u64]>);
@@ -60,6 +62,47 @@ pub(super) fn bind(outlines: &Outlines, scans: &[Candidate<'_>]) -> Vec<Bound> {
         }
     };
     scans.iter().enumerate().map(bound).collect()
+}
+
+/// What files of labels, by their names, are to scans of one series: nothing to a scan that a file of its own name has.
+///
+/// A file with the series' name is of the scan that is left; of several at the same place it is the labels of none.
+pub(super) fn by_name(pairs: &[(&OutlinesRow, &SeriesRow)]) -> Vec<Option<Bound>> {
+    let own = |(labels, scan): &(&OutlinesRow, &SeriesRow)| {
+        let name = scan.own_name();
+        name.is_some_and(|name| labels.outlines.referenced_series.contains(&name))
+    };
+    let named: BTreeSet<&str> = pairs.iter().filter(|pair| own(pair)).map(|(_, scan)| &*scan.key).collect();
+    let bound = |pair: &(&OutlinesRow, &SeriesRow)| {
+        let (labels, scan) = *pair;
+        let here = Bound::Here { apart: false, named: true };
+        match (own(pair), named.contains(&*scan.key)) {
+            (true, _) => return Some(here),
+            (false, true) => return None,
+            (false, false) => {}
+        }
+        let rival = |(of, other): &(&OutlinesRow, &SeriesRow)| {
+            *of == labels
+                && other.key != scan.key
+                && !named.contains(&*other.key)
+                && [scan, *other].iter().all(|one| one.form == ScanForm::Instances)
+                && fill_one_place(&(&scan.grid).into(), &(&other.grid).into())
+        };
+        match pairs.iter().filter(|pair| rival(pair)).count() {
+            0 => Some(here),
+            rivals => Some(Bound::Elsewhere(ambiguous_name(rivals + 1))),
+        }
+    };
+    pairs.iter().map(bound).collect()
+}
+
+fn ambiguous_name(scans: usize) -> Reject {
+    let message = format!(
+        "labels named after one scan expected, the series of their name has {scans} scans at the same place"
+    );
+    let hint = "the scans count as unlabelled; say which one is meant: `#0` after the series' name is the first, `#1` the \
+                second, as in `1.2.3#1.nii.gz`";
+    Reject::new("LABELS_AMBIGUOUS", message, hint)
 }
 
 /// Whether a scan may be meant by an object that names no series: of the same patient, where both say.
@@ -136,7 +179,7 @@ mod tests {
     use tomoflow_connectors::rtstruct::{Instances, OutlinePart};
 
     use super::*;
-    use crate::executor::work::{Grid, ScanForm};
+    use crate::executor::work::Grid;
 
     fn scan(key: &str, frame: &str, grid: &Geometry) -> SeriesRow {
         SeriesRow {
@@ -190,6 +233,35 @@ mod tests {
 
     fn cube() -> Geometry {
         Geometry::axis_aligned([4, 8, 8], [1.0; 3])
+    }
+
+    #[test]
+    fn a_file_named_after_a_series_of_two_scans_is_of_the_one_that_is_left() {
+        let file = |name: &str| OutlinesRow {
+            record: Digest::of(name.as_bytes()),
+            outlines: outlines(&[name], &[], &[]),
+        };
+        let [whole, first, second] = ["s", "s#0", "s#1"].map(file);
+        let scans = [scan("s", "f", &cube()), scan("s#1", "f", &cube())];
+        let of = |pairs: &[(&OutlinesRow, &SeriesRow)]| -> Vec<String> {
+            let word = |bound| match bound {
+                Some(Bound::Here { .. }) => "here".to_owned(),
+                Some(Bound::Elsewhere(reject)) => reject.code,
+                None => "none".to_owned(),
+            };
+            by_name(pairs).into_iter().map(word).collect()
+        };
+        let [a, b] = [&scans[0], &scans[1]];
+        assert_eq!(of(&[(&whole, a), (&whole, b)]), ["LABELS_AMBIGUOUS"; 2]);
+        assert_eq!(of(&[(&whole, a)]), ["here"]);
+        assert_eq!(of(&[(&second, b), (&whole, a), (&whole, b)]), ["here", "here", "none"]);
+        assert_eq!(of(&[(&first, a), (&second, b)]), ["here"; 2]);
+        // Parts at other places, and cases that are no series, are labelled as they were.
+        let below = Geometry { origin_mm: [0.0, 0.0, 100.0], ..cube() };
+        let apart = scan("s#1", "f", &below);
+        assert_eq!(of(&[(&whole, a), (&whole, &apart)]), ["here"; 2]);
+        let slices = scans.clone().map(|scan| SeriesRow { form: ScanForm::Slices, ..scan });
+        assert_eq!(of(&[(&whole, &slices[0]), (&whole, &slices[1])]), ["here"; 2]);
     }
 
     #[test]

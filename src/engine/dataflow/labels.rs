@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::{Digest, Reject};
 
 use super::super::rows::{Conclusion, Desired, ImagesRow};
-use super::binding::{Bound, bind, same_patient};
+use super::binding::{Bound, bind, by_name, same_patient};
 use super::{Built, Rows, several};
 use crate::executor::keys;
 use crate::executor::work::{Beside, BoundCase, OutlinesRow, SeriesRow};
@@ -45,7 +45,11 @@ impl<'s> Built<'s, '_> {
         let series = self.cases[&scans].clone().map(|(_, case)| case.series);
         let objects = matches!(labels.lies_in(), LabelsIn::Objects { .. });
         let meant = self.meant(source, series, objects);
-        let found = if objects { told_apart(meant, images) } else { meant.map(named_alone) };
+        let found = match labels.lies_in() {
+            LabelsIn::Objects { .. } => told_apart(meant, images),
+            LabelsIn::Files(_) => named_apart(meant),
+            LabelsIn::Table(_) => meant.map(named_alone),
+        };
         let halves =
             self.cases[&scans].clone().map(|(key, case)| (key, (Some((case.series, case.beside)), None)));
         let halves = halves.concat(found.map(|(key, found)| (key, (None, Some(found)))));
@@ -95,7 +99,9 @@ impl<'s> Built<'s, '_> {
             let frame = scan.frame_of_reference.clone();
             let frame = (objects && !frame.is_empty()).then_some(Named::Frame(frame));
             let series = Named::Series(scan.series_uid().into());
-            std::iter::once(series).chain(frame).map(move |name| (name, scan.clone()))
+            // No object refers to one scan of a series; a file's name may.
+            let own = scan.own_name().filter(|_| !objects).map(|name| Named::Series(name.into()));
+            std::iter::once(series).chain(frame).chain(own).map(move |name| (name, scan.clone()))
         });
         let labels = self.outlines[&source].clone().flat_map(|row| {
             let named = |uid: &String| Named::Series(uid.as_str().into());
@@ -112,6 +118,26 @@ impl<'s> Built<'s, '_> {
             meant.then_some((row, scan))
         })
     }
+}
+
+/// Files of labels with the scans that their names say.
+fn named_apart<'s>(meant: Rows<'s, (Arc<OutlinesRow>, Arc<SeriesRow>)>) -> Rows<'s, (Arc<str>, Found)> {
+    let of_series = meant.map(|(labels, scan)| (Arc::<str>::from(scan.series_uid()), (labels, scan)));
+    let bound = of_series.reduce(|_, meant, output| {
+        let pairs: Vec<&(Arc<OutlinesRow>, Arc<SeriesRow>)> = meant.iter().map(|(pair, _)| *pair).collect();
+        let named: Vec<(&OutlinesRow, &SeriesRow)> =
+            pairs.iter().map(|(labels, scan)| (&**labels, &**scan)).collect();
+        for ((labels, scan), bound) in pairs.iter().zip(by_name(&named)) {
+            let refused = match bound {
+                Some(Bound::Here { .. }) => None,
+                Some(Bound::Elsewhere(reject)) => Some(reject),
+                None => continue,
+            };
+            let (_, found) = named_alone((labels.clone(), scan.clone()));
+            output.push(((scan.key.clone(), Found { refused, ..found }), 1));
+        }
+    });
+    bound.map(|(_, found)| found)
 }
 
 /// What a name or a table binds.

@@ -48,6 +48,7 @@ impl<'s> Built<'s, '_> {
         let keyed = labelled.clone();
         let labelled = labelled.map(|(_, case)| ((), case));
         self.tell_short(index, labelled.clone(), train);
+        self.tell_unknown(index, all.clone().map(|(_, case)| ((), case)), train);
         let unpinned = labelled
             .clone()
             .antijoin(holding.clone().map(|_| ()).distinct())

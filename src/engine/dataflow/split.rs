@@ -10,7 +10,7 @@ use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, SeriesRow, Work};
 use crate::operators::models::train::{Part, Stratify, Subject, Train};
-use crate::pipeline::StageId;
+use crate::pipeline::{Identifiers, StageId};
 use crate::store::{FigureRow, Outcome};
 
 /// What comes of a split.
@@ -104,6 +104,54 @@ impl<'s> Built<'s, '_> {
             Conclusion::desired(Desired::Reject { case: None, stage: stage.clone(), reject, attempts: 1 })
         }));
     }
+}
+
+/// The code of names in a split's file that are nobody's: a training goes on with those that are somebody's.
+pub(in crate::engine) const UNKNOWN_NAME: &str = "SPLIT_NAME_UNKNOWN";
+
+/// Names that a row shows.
+const NAMES: usize = 8;
+
+impl<'s> Built<'s, '_> {
+    /// Says which names of a split's file are those of no case, with labels or without, as long as there is none.
+    pub(super) fn tell_unknown(&mut self, index: usize, cases: Rows<'s, ((), BoundCase)>, train: &Train) {
+        if train.split.named.is_none() {
+            return;
+        }
+        let (split, stage) = (train.split.clone(), self.names[index].clone());
+        let clear = self.plan.settings.identifiers == Identifiers::Clear;
+        let patients =
+            cases.map(|(unit, case)| (unit, (case.series.key.clone(), case.series.patient.clone())));
+        let unknown = patients.reduce(move |_, cases, output| {
+            let known = |((case, patient), _): &(&(Arc<str>, Arc<str>), isize)| -> (Arc<str>, Arc<str>) {
+                (case.clone(), patient.clone())
+            };
+            let known: Vec<_> = cases.iter().map(known).collect();
+            let subjects: Vec<Subject> =
+                known.iter().map(|(case, patient)| Subject { case, patient, stratum: "" }).collect();
+            let (names, all) = split.unknown(&subjects);
+            if !names.is_empty() {
+                output.push((unknown_names(&names, all, clear), 1));
+            }
+        });
+        self.outputs.push(unknown.map(move |(_, reject)| {
+            Conclusion::desired(Desired::Reject { case: None, stage: stage.clone(), reject, attempts: 0 })
+        }));
+    }
+}
+
+fn unknown_names(names: &[&str], all: usize, clear: bool) -> Reject {
+    let mut message = format!(
+        "names of cases expected in the file of the split, {} of {all} are those of none",
+        names.len()
+    );
+    if clear {
+        let shown: Vec<String> = names.iter().take(NAMES).map(|name| format!("`{name}`")).collect();
+        let more = if names.len() > NAMES { ", …" } else { "" };
+        message += &format!(": {}{more}", shown.join(", "));
+    }
+    let hint = "names are compared letter for letter; a case that nobody names stands in `test`";
+    Reject::new(UNKNOWN_NAME, message, hint)
 }
 
 /// A case, its patient, and what it is stratified by.

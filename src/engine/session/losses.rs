@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::engine::dataflow::{SAW, SHORT};
+use crate::engine::dataflow::{SAW, SHORT, UNKNOWN_NAME};
 use crate::engine::driver::Driver;
 use crate::engine::rows::{Desired, is_remark};
 use crate::executor::work::{LabelRow, series_of};
@@ -51,7 +51,9 @@ impl Losses {
                     .or_insert_with(|| reject.message.clone());
             }
             match case {
-                None if [SHORT, NEVER_DRAWN, NEVER_JUDGED, PARTLY, SAW].contains(&&*reject.code) => {
+                None if [SHORT, UNKNOWN_NAME, NEVER_DRAWN, NEVER_JUDGED, PARTLY, SAW]
+                    .contains(&&*reject.code) =>
+                {
                     // A training goes on with the patients that there are.
                     lost.told.push(format!("{stage}: {}", reject.message));
                 }

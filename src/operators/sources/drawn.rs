@@ -100,6 +100,8 @@ impl DrawnSource {
         }
         let label_of = |name: &str| self.label_of(name);
         let asked: BTreeSet<u16> = structures.structures.iter().filter_map(|s| label_of(&s.name)).collect();
+        let lost_contours = structures.lost();
+        let bare = self.without_contours(&structures);
         let elsewhere = structures.keep_on(&scan.frame_of_reference, |uid| scan.whose(uid));
         let here: BTreeSet<u16> = structures.structures.iter().filter_map(|s| label_of(&s.name)).collect();
         let lost = asked.difference(&here).find(|label| !scan.absent.contains(label));
@@ -107,18 +109,48 @@ impl DrawnSource {
             return Err(all_elsewhere(name, &elsewhere));
         }
         let drawn = rtstruct::rasterise_between(&structures, &label_of, on.grid, on.heights)?;
+        if let (Some(lost), Some(label)) = (&lost_contours, bare.intersection(&here).next()) {
+            let name = self.labels.get(usize::from(*label) - 1).map_or("", |(name, _)| name.as_str());
+            let message = format!("`{name}` has no contours: {}", lost.message);
+            return Err(Reject { message, ..lost.clone() });
+        }
         if let Some(nothing) = drawn.nothing() {
             return Err(nothing);
         }
-        let notes = drawn.told().into_iter().chain(self.overlaps(&drawn.over)).collect();
+        let told = lost_contours.into_iter().chain(drawn.told());
+        let notes = told.chain(self.overlaps(&drawn.over, &scan.absent)).collect();
         Ok(Drawing { notes, ..Drawing::from(drawn.labels) })
     }
 }
 
 impl DrawnSource {
-    /// What is told of labels that share voxels.
-    fn overlaps(&self, over: &Overlap) -> Option<Reject> {
-        overlaps::told(over, &self.label_names(), &self.nested)
+    /// The labels whose structures are in the file, all of them without contours.
+    fn without_contours(&self, set: &rtstruct::StructureSet) -> BTreeSet<u16> {
+        let labels = |drawn: bool| -> BTreeSet<u16> {
+            let of = set.structures.iter().filter(|one| one.contours.is_empty() != drawn);
+            of.filter_map(|one| self.label_of(&one.name)).collect()
+        };
+        labels(false).difference(&labels(true)).copied().collect()
+    }
+
+    /// What is told of a fractional segment that was asked for and lies below the threshold everywhere.
+    fn faint(&self, segment: &dicom_seg::Segment) -> Option<Reject> {
+        let asked = segment.faint > 0 && self.label_of(&segment.name).is_some();
+        let message = || {
+            format!(
+                "`{}`: fractions of at least {} expected, none of {} voxels above 0 has one",
+                segment.name, self.threshold, segment.faint
+            )
+        };
+        let hint = "nothing of it is drawn; `threshold` says from which fraction a voxel counts";
+        asked.then(|| Reject::new("BELOW_THRESHOLD", message(), hint))
+    }
+
+    /// What is told of labels that share voxels, and of parts beyond what holds them.
+    fn overlaps(&self, over: &Overlap, absent: &[u16]) -> impl Iterator<Item = Reject> {
+        let names = self.label_names();
+        let shared = overlaps::told(over, &names, &self.nested);
+        shared.into_iter().chain(overlaps::told_outside(over, &names, &self.nested, absent))
     }
 }
 
@@ -165,10 +197,17 @@ impl LabelSource for DrawnSource {
         match self.form {
             Form::Contours => self.contours(path, labels.scan, on),
             Form::Voxels => {
+                let absent = &labels.scan.absent;
                 let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
                 let (labels, beside, over) =
                     segments.draw_telling(|name| self.label_of(name), on.grid, on.heights)?;
-                let notes = beside.told().into_iter().chain(self.overlaps(&over)).collect();
+                let name_of = |label: u16| {
+                    let place = usize::from(label).wrapping_sub(1);
+                    self.labels.get(place).map_or(String::new(), |(name, _)| name.clone())
+                };
+                let faint = segments.segments().iter().filter_map(|segment| self.faint(segment));
+                let told = beside.told().into_iter().chain(beside.lost(&name_of)).chain(faint);
+                let notes = told.chain(self.overlaps(&over, absent)).collect();
                 Ok(Drawing { notes, ..Drawing::from(labels) })
             }
         }

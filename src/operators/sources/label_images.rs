@@ -118,6 +118,11 @@ impl LabelImages {
         self.labels.get(usize::from(value)).copied().unwrap_or(0)
     }
 
+    /// What a label is called; empty for one that was not asked for.
+    fn name_of(&self, label: u16) -> &str {
+        self.label_names.get(usize::from(label).wrapping_sub(1)).map_or("", String::as_str)
+    }
+
     /// A file's labels on the scan's grid.
     ///
     /// # Errors
@@ -128,7 +133,8 @@ impl LabelImages {
     }
 
     fn draw_onto(&self, found: &LabelMap, on: On<'_>) -> Result<Drawing, Reject> {
-        let mut drawn = on.draw(found, &|value| self.label_of(value))?;
+        let mut drawn =
+            on.draw(found, &|value| self.label_of(value), &|label| self.name_of(label).to_owned())?;
         drawn.notes.extend(self.undeclared(found));
         let ignored = self.ignored_in(found, on)?;
         self.left_out(drawn, ignored.as_slice())
@@ -139,8 +145,7 @@ impl LabelImages {
         let mut merged = Merged::new(grid)?;
         let mut parts: Vec<&LabelPart<'_>> = parts.iter().collect();
         parts.sort_by_key(|part| part.label);
-        let name =
-            |label: u16| self.label_names.get(usize::from(label).wrapping_sub(1)).map_or("", String::as_str);
+        let name = |label: u16| self.name_of(label);
         let (mut notes, mut ignored) = (Vec::new(), Vec::new());
         for part in &parts {
             let Some(index) = usize::from(part.label).checked_sub(1) else { continue };
@@ -155,7 +160,9 @@ impl LabelImages {
                 return Err(Reject::new("OTHER_VALUE", message, hint));
             }
             let on = self.on(part.file, grid);
-            let drawn = on.draw(&found, &|value| u16::from(values.contains(&value)))?;
+            let drawn = on.draw(&found, &|value| u16::from(values.contains(&value)), &|_| {
+                name(part.label).to_owned()
+            })?;
             let of_label = |note: Reject| Reject {
                 message: format!("`{}`: {}", name(part.label), note.message),
                 ..note
@@ -165,8 +172,9 @@ impl LabelImages {
             ignored.extend(self.ignored_in(&found, on)?);
         }
         let there = |label: &u16| parts.iter().any(|part| part.label == *label);
-        let absent = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
+        let absent: Vec<u16> = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
         notes.extend(overlaps::told(merged.overlap(), &self.label_names, &self.nested));
+        notes.extend(overlaps::told_outside(merged.overlap(), &self.label_names, &self.nested, &absent));
         let drawn = Drawing { notes, absent, ..Drawing::from(merged.labels(grid)?) };
         self.left_out(drawn, &ignored)
     }
@@ -415,6 +423,29 @@ mod tests {
         assert_eq!(half.notes[0].code, "LABEL_BEYOND_SCAN");
         assert!(half.notes[0].message.contains("1 of 2 voxels"), "{}", half.notes[0]);
         assert_eq!(drawn(3.0).unwrap_err().code, "OFF_GRID");
+    }
+
+    #[test]
+    fn a_label_between_the_scans_voxels_is_told_beside_one_that_is_met() {
+        let source = source(json!({ "liver": [1], "lesion": [2] }), "patient").unwrap();
+        let coarse = Geometry::axis_aligned([2, 1, 2], [4.0, 1.0, 1.0]);
+        let drawn = |lesion_at: usize| {
+            let mut voxels = vec![1; 12];
+            voxels[2 * lesion_at] = 2;
+            let found = LabelMap::new(Geometry::axis_aligned([6, 1, 2], [1.0; 3]), voxels).unwrap();
+            source.draw_map(&found, &coarse).unwrap()
+        };
+        // Slices of the scan lie at slices 0 and 4 of the map.
+        let met = drawn(4);
+        assert_eq!((met.labels.voxels(), met.notes.len()), (&[1, 1, 2, 1][..], 0));
+        let lost = drawn(1);
+        assert_eq!(lost.labels.voxels(), [1; 4]);
+        let [note] = &lost.notes[..] else { panic!("one row expected: {:?}", lost.notes) };
+        assert_eq!(note.code, "LABEL_VANISHED");
+        assert!(
+            note.message.starts_with("`lesion`: ") && note.message.contains("1 voxels in the file"),
+            "{note}"
+        );
     }
 
     #[test]

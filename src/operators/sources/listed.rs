@@ -60,7 +60,7 @@ impl Listed {
         let bytes = reading::table(path).map_err(|error| problem(error.into()))?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(&*bytes);
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let mut listed = Self { name, ..Self::default() };
+        let mut listed = Self { name: name.clone(), ..Self::default() };
         let around = Around::new(path, root);
         let heading = reader.headers().map_err(problem)?.clone();
         let mut lines = Lines { bytes: &bytes, at: 0, line: 1 };
@@ -69,6 +69,15 @@ impl Listed {
             let number = record.position().map_or(0, |position| lines.of(position.byte() as usize));
             let ReadRow { file, case, patient, label } =
                 record.deserialize(Some(&heading)).map_err(problem)?;
+            // A row without a file is told with the files that are not there.
+            if case.is_empty() && !file.is_empty() {
+                let message = format!(
+                    "{name}, row {number}: a case's name expected for {}, none found",
+                    Path::new(&file).shown()
+                );
+                let hint = "say whose file it is, or take the row out";
+                return Err(FieldProblem::new("table", message, hint));
+            }
             let patient = if patient.is_empty() { case.clone() } else { patient };
             let (claim, below) = (Claim::new(case, patient), true);
             listed.put(&around, Row { number, said: file, claim, label, below })?;
@@ -309,6 +318,22 @@ mod tests {
             let numbers: Vec<u64> = listed.rows.iter().map(|row| row.number).collect();
             assert_eq!(numbers, [2, 4, 5], "{end:?}");
         }
+    }
+
+    #[test]
+    fn a_row_without_a_case_is_refused_with_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        for rows in ["file,case\na.nii,a\n\nb.nii,\n", "case,file\na,a.nii\n\n  ,b.nii\n"] {
+            let problem = listed(folder.path(), rows).unwrap_err();
+            assert_eq!(problem.field, "table");
+            assert!(
+                problem.message.contains("files.csv, row 4: a case's name expected for b.nii"),
+                "{problem:?}"
+            );
+        }
+        // What spreadsheets leave at the end of a table is no case.
+        let listed = listed(folder.path(), "file,case\na.nii,a\n,\n").unwrap();
+        assert_eq!(listed.unmet([Path::new("a.nii")].into_iter()).len(), 1);
     }
 
     #[test]

@@ -15,7 +15,7 @@ fn set(structures: &[(&str, Vec<Contour>)]) -> StructureSet {
         contours: contours.clone(),
         ..Structure::default()
     };
-    StructureSet { structures: structures.iter().map(structure).collect(), nameless: 0 }
+    StructureSet { structures: structures.iter().map(structure).collect(), ..StructureSet::default() }
 }
 
 fn draw(set: &StructureSet) -> Drawn {

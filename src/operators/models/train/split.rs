@@ -240,6 +240,12 @@ impl Split {
         parts
     }
 
+    /// The names of the split's file that are those of none of these cases, and how many it has in all; none without a
+    /// file.
+    pub fn unknown(&self, subjects: &[Subject]) -> (Vec<&str>, usize) {
+        self.named.as_ref().map_or((Vec::new(), 0), |named| named.unknown(subjects))
+    }
+
     /// Whether anybody may stand for validation: what a file names is seen with the cases, all else without them.
     pub fn may_validate(&self) -> bool {
         let share = match self.validation {

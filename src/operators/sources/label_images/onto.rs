@@ -18,11 +18,16 @@ pub(super) struct On<'a> {
 }
 
 impl On<'_> {
-    /// The labels that `label_of` makes of values.
+    /// The labels that `label_of` makes of values; `name_of` says what they are called.
     ///
     /// # Errors
     /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as [`LabelMap::onto`].
-    pub fn draw(self, found: &LabelMap, label_of: &(dyn Fn(u16) -> u16 + Sync)) -> Result<Drawing, Reject> {
+    pub fn draw(
+        self,
+        found: &LabelMap,
+        label_of: &(dyn Fn(u16) -> u16 + Sync),
+        name_of: &dyn Fn(u16) -> String,
+    ) -> Result<Drawing, Reject> {
         let (wanted, size) = (self.grid.size, found.size());
         if self.by_index && size != wanted {
             let message = format!("a label map of {wanted:?} voxels expected, {size:?} found");
@@ -40,7 +45,8 @@ impl On<'_> {
             return Ok(Drawing::from(labels));
         }
         let (labels, beside) = found.onto_telling(label_of, self.grid)?;
-        Ok(Drawing { notes: beside.told().into_iter().collect(), ..Drawing::from(labels) })
+        let notes = beside.told().into_iter().chain(beside.lost(name_of)).collect();
+        Ok(Drawing { notes, ..Drawing::from(labels) })
     }
 }
 
@@ -56,7 +62,7 @@ impl LabelImages {
         if self.ignored.is_empty() || !found.voxels().iter().any(|value| is_ignored(*value)) {
             return Ok(None);
         }
-        match on.draw(found, &|value| u16::from(is_ignored(value))) {
+        match on.draw(found, &|value| u16::from(is_ignored(value)), &|_| String::new()) {
             Ok(drawn) => Ok(Some(drawn.labels)),
             // Beside the scan there is nothing to leave out.
             Err(reject) if reject.code == "OFF_GRID" => Ok(None),

@@ -90,6 +90,22 @@ impl Named {
         assigned
     }
 
+    /// The names of the file that are none of these, and how many it has in all.
+    pub(super) fn unknown(&self, subjects: &[Subject]) -> (Vec<&str>, usize) {
+        let mut known = BTreeSet::new();
+        for subject in subjects {
+            if self.of != Of::Cases {
+                known.insert(subject.patient);
+            }
+            if self.of != Of::Patients {
+                known.insert(subject.case);
+                known.extend(subject.case.split_once('#').map(|(series, _)| series));
+            }
+        }
+        let names = self.parts.keys().map(String::as_str);
+        (names.filter(|name| !known.contains(name)).collect(), self.parts.len())
+    }
+
     pub(super) fn part(&self, subject: &Subject) -> Option<Part> {
         let patient = || self.parts.get(subject.patient);
         // A part of a split series is called after it.

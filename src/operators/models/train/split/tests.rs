@@ -193,6 +193,23 @@ fn a_file_says_who_stands_where() {
 }
 
 #[test]
+fn names_of_a_file_that_are_nobodys_are_known() {
+    let subject = |case, patient| Subject { case, patient, stratum: "" };
+    let subjects = [subject("c1", "a"), subject("c2#1", "b")];
+    let unknown = |name: &str, text: &str, fold| {
+        let split = read(name, text, fold).unwrap();
+        let (names, all) = split.unknown(&subjects);
+        (names.into_iter().map(str::to_owned).collect::<Vec<_>>(), all)
+    };
+    let series = "series,part\nc1,train\nc2,train\nC1,validation\na,test\n";
+    assert_eq!(unknown("s.csv", series, None), (vec!["C1".to_owned(), "a".to_owned()], 4));
+    assert_eq!(unknown("s.csv", "patient,part\na,train\nb,test\n", None), (vec![], 2));
+    let nnunet = r#"[{ "train": ["a", "c2"], "val": ["c3"] }]"#;
+    assert_eq!(unknown("splits_final.json", nnunet, Some(0)), (vec!["c3".to_owned()], 3));
+    assert_eq!(folds(5, 0, 0.0).unknown(&subjects), (vec![], 0));
+}
+
+#[test]
 fn a_file_is_what_it_decides() {
     let digest = |text: &str| read("s.csv", text, None).unwrap().named.unwrap().digest();
     let one = digest("patient,part\na,train\nb,validation\n");
