@@ -9,6 +9,22 @@ use tomoflow_connectors::table::{DeltaTable, Table, TableError, current_files, d
 use super::Tables;
 use crate::store::{Since, Written};
 
+/// Where `verify --mend` moves tables that do not read, beside those that do.
+pub const ASIDE: &str = ".damaged";
+
+/// Tables, and files of tables, that were set aside as damaged.
+pub fn set_aside(tables: &Path) -> Vec<PathBuf> {
+    let listed = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<PathBuf>>()
+    };
+    let files = Table::ALL.iter().flat_map(|table| listed(&tables.join(table.name())));
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == "damaged"));
+    let mut found: Vec<PathBuf> = listed(&tables.join(ASIDE)).into_iter().chain(files).collect();
+    found.sort();
+    found
+}
+
 impl Tables {
     /// Opens a table that follows what is desired. Files of its current version that are not what was written, or not
     /// there, leave it first: their rows are missing then, and are written again.
@@ -36,6 +52,32 @@ impl Tables {
             tracing::error!("how tables were written is not kept: {error}");
         }
         self.edited.add(path);
+    }
+
+    /// What was set aside as damaged shows identifiers and texts as tables did then: told of where they must not show now.
+    pub fn aside(&self) -> Option<String> {
+        let count = match self.identity.is_clear() && self.identity.shows_text() {
+            true => 0,
+            false => set_aside(&self.folder).len(),
+        };
+        let text = format!(
+            "set aside as damaged below {}: {count}, with identifiers and texts as tables showed them then; \
+             `tomoflow gc --delete --older-than 0s` frees them",
+            self.folder.display()
+        );
+        (count > 0).then_some(text)
+    }
+
+    /// A report that was written before cases were shown as they are shown now: told of where identifiers are hidden.
+    pub fn old_report(&self, changed: &BTreeSet<&'static str>) -> Option<String> {
+        let report = self.folder.with_file_name("report.html");
+        let hides = !(self.identity.is_clear() && self.identity.shows_text());
+        (hides && changed.contains(Table::Cases.name()) && report.is_file()).then(|| {
+            format!(
+                "{} shows cases as the tables before did, identifiers and texts as well: `tomoflow report` writes it anew",
+                report.display()
+            )
+        })
     }
 
     /// Files of a table that somebody had changed or removed since they were written, in a line.

@@ -9,6 +9,7 @@ use tomoflow_connectors::table::{Table, current_files, drop_files, read_parquet,
 
 use super::Verified;
 use crate::engine::error::RunError;
+use crate::engine::outputs::tables::ASIDE;
 use crate::store::{Since, Store, StoreError, Written};
 
 const LOG: &str = "_delta_log";
@@ -150,7 +151,7 @@ impl Held {
     /// Moves the table's folder to where no reader looks; nothing of it is removed.
     fn put_aside(&self) -> Result<PathBuf, StoreError> {
         let tables = self.folder.parent().unwrap_or(&self.folder);
-        let folder = tables.join(".damaged");
+        let folder = tables.join(ASIDE);
         fs::create_dir_all(&folder).map_err(|source| StoreError::Io { path: folder.clone(), source })?;
         let name = self.table.name();
         let free =
