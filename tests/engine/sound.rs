@@ -353,3 +353,26 @@ fn a_run_writes_rows_again_whose_file_was_damaged() {
     place.run();
     assert!(verify(&place).unwrap().sound());
 }
+
+#[test]
+fn a_table_that_somebody_removed_begins_anew_and_is_sound() {
+    let place = Workplace::new(1);
+    place.run();
+    let before = place.tables();
+    // The table as a whole, its log alone, and the one that nothing can make again.
+    for what in ["metrics", "masks/_delta_log", "runs"] {
+        fs::remove_dir_all(place.out().join("tables").join(what)).unwrap();
+        for _ in 0..2 {
+            place.run();
+            assert_same(&place.tables(), &before, what);
+            let found = verify(&place).unwrap();
+            assert!(found.sound(), "{what}: {found}");
+        }
+    }
+    // It is looked at as closely as before.
+    let folder = place.out().join("tables/metrics");
+    let (_, live) = tomoflow::connectors::table::current_files(&folder).unwrap().unwrap();
+    let path = folder.join(live.first().unwrap());
+    turn(&path, fs::metadata(&path).unwrap().len() / 2, 1);
+    assert_eq!(verify(&place).unwrap().damaged_files, [path]);
+}

@@ -260,6 +260,7 @@ impl Tables {
     /// When the table cannot be written.
     pub fn append_run(&mut self, row: RunRow) -> Result<(), TableError> {
         let folder = self.folder.join(Table::Runs.name());
+        self.begin_anew(&folder);
         let mut table = DeltaTable::open(&folder, Table::Runs)?;
         let commit = next_commit(&table)?;
         table.replace(&BTreeSet::new(), [Rows::Runs(vec![row])], &commit)?;

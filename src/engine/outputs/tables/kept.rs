@@ -30,6 +30,7 @@ impl Tables {
     /// there, leave it first: their rows are missing then, and are written again.
     pub(super) fn open_whole(&mut self, table: Table) -> Result<DeltaTable, TableError> {
         let folder = self.folder.join(table.name());
+        self.begin_anew(&folder);
         let wrong = self.wrong_files(&folder);
         if !wrong.is_empty() {
             for name in drop_files(&folder, table, &wrong)? {
@@ -37,6 +38,22 @@ impl Tables {
             }
         }
         DeltaTable::open(&folder, table)
+    }
+
+    /// Forgets how a table was written of which no version is left: somebody removed it, and it begins with other files
+    /// under the same names.
+    pub(super) fn begin_anew(&mut self, folder: &Path) {
+        if !matches!(current_files(folder), Ok(None)) {
+            return;
+        }
+        self.kept.retain(|path| !path.starts_with(folder));
+        let forgotten = self.store.written_below(folder).and_then(|known| {
+            let gone: Vec<_> = known.into_iter().map(|(path, _)| (path, None)).collect();
+            self.store.keep_written(&gone)
+        });
+        if let Err(error) = forgotten {
+            tracing::error!("how tables were written is not forgotten: {error}");
+        }
     }
 
     /// Gives a damaged file another name: an earlier version that needs it must not be read with other figures.
