@@ -124,8 +124,8 @@ impl Drop for Staging {
     }
 }
 
-/// Whether a file bears a name as [`create`] gives it.
-pub(super) fn is_ours(name: &str) -> bool {
+/// Whether a file of a table bears a name as tomoflow gives it.
+pub fn is_ours(name: &str) -> bool {
     let digest = name.strip_prefix("part-").and_then(|name| name.strip_suffix(".zstd.parquet"));
     digest.is_some_and(|digest| digest.len() == 32 && digest.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }

@@ -64,6 +64,8 @@ pub struct Tables {
     kept: BTreeSet<PathBuf>,
     /// Files of tables that somebody had changed since they were written.
     edited: Few,
+    /// Files of tables that another program had brought.
+    foreign: Few,
 }
 
 impl Tables {
@@ -86,6 +88,7 @@ impl Tables {
             behind: true,
             kept: BTreeSet::new(),
             edited: Few::default(),
+            foreign: Few::default(),
         }
     }
 
@@ -111,6 +114,11 @@ impl Tables {
         changed.append(&mut self.missed);
         self.behind |= !changed.is_empty();
         let mut changes = Changes::default();
+        if self.is_overtaken() {
+            // Opened again, they hold what this program wrote alone.
+            self.open.clear();
+            self.compared = false;
+        }
         let result = if self.compared {
             self.follow(desired, &changed, ended, &mut changes)
         } else {

@@ -55,6 +55,10 @@ pub struct Verified {
     pub unknown: usize,
     /// Files of tables with another content than was written.
     pub damaged_files: Vec<PathBuf>,
+    /// Tables that hold other rows than were written into them, and which.
+    pub changed: Vec<(String, String)>,
+    /// Tables into which other programs wrote, and of which nobody can say whether the rows are the same.
+    pub unsure: Vec<String>,
     /// Rows that were read, by table.
     pub rows: Vec<(String, usize)>,
     /// Tables that do not read back, with the reason.
@@ -77,6 +81,7 @@ impl Verified {
             && self.missing.is_empty()
             && self.figures.is_empty()
             && self.damaged_files.is_empty()
+            && self.changed.is_empty()
             && self.unreadable.is_empty()
     }
 }
@@ -222,6 +227,20 @@ impl fmt::Display for Verified {
         for path in &self.damaged_files {
             writeln!(f, "damaged: {}: it is not what was written", path.shown())?;
         }
+        for (table, what) in &self.changed {
+            let next = if table == Table::Runs.name() {
+                "nothing tells of runs but its rows"
+            } else {
+                "the next run writes its own rows again"
+            };
+            writeln!(f, "changed: table {table}: {what}; {next}")?;
+        }
+        for table in &self.unsure {
+            writeln!(
+                f,
+                "not compared: table {table}: another program wrote into it or cleaned its log, and the rows before are gone"
+            )?;
+        }
         for (table, why) in &self.unreadable {
             writeln!(f, "unreadable: table {table}: {why}")?;
         }
@@ -239,6 +258,7 @@ impl fmt::Display for Verified {
             writeln!(f, "cannot be made again: {lost}")?;
         }
         match (self.sound(), self.mended) {
+            (true, _) if !self.unsure.is_empty() => writeln!(f, "sound but for what could not be compared"),
             (true, _) => writeln!(f, "all sound"),
             (false, true) if !self.lost.is_empty() => {
                 writeln!(f, "set right but for what cannot be made again; the next run makes the rest")

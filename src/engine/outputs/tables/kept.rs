@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tomoflow_connectors::table::{DeltaTable, Table, TableError, current_files, drop_files};
+use tomoflow_connectors::table::{DeltaTable, Table, TableError, current_files, drop_files, is_ours};
 
 use super::Tables;
 use crate::store::{Since, Written};
@@ -26,15 +26,19 @@ pub fn set_aside(tables: &Path) -> Vec<PathBuf> {
 }
 
 impl Tables {
-    /// Opens a table that follows what is desired. Files of its current version that are not what was written, or not
-    /// there, leave it first: their rows are missing then, and are written again.
+    /// Opens a table that follows what is desired. Files of its current version that are not what was written, not there,
+    /// or another program's, leave it first: their rows are missing then, and are written again.
     pub(super) fn open_whole(&mut self, table: Table) -> Result<DeltaTable, TableError> {
         let folder = self.folder.join(table.name());
         self.begin_anew(&folder);
         let wrong = self.wrong_files(&folder);
         if !wrong.is_empty() {
             for name in drop_files(&folder, table, &wrong)? {
-                self.set_aside(folder.join(name));
+                match is_ours(&name) {
+                    true => self.set_aside(folder.join(name)),
+                    // Earlier versions need it as it is.
+                    false => self.foreign.add(folder.join(name)),
+                }
             }
         }
         DeltaTable::open(&folder, table)
@@ -106,6 +110,24 @@ impl Tables {
         (count > 0).then_some(text)
     }
 
+    /// Whether another program has written a version of a table since it was opened.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.open.iter().any(|(table, delta)| {
+            let log = self.folder.join(table.name()).join("_delta_log");
+            log.join(format!("{:020}.json", delta.version() + 1)).exists()
+        })
+    }
+
+    /// Files of tables that another program had brought, in a line.
+    pub fn foreign(&self) -> Option<String> {
+        let (count, names) = (self.foreign.count, self.foreign.names(&self.folder));
+        let files = if count == 1 { "file that another program" } else { "files that other programs" };
+        let text = format!(
+            "{count} {files} wrote into tables left them, and their rows are tomoflow's again: {names}"
+        );
+        (count > 0).then_some(text)
+    }
+
     /// Files of the current version that are not what was written. The content is read where the system tells of a
     /// change.
     fn wrong_files(&self, folder: &Path) -> BTreeSet<String> {
@@ -115,13 +137,16 @@ impl Tables {
         let known = self.store.written(&paths).unwrap_or_else(|_| vec![None; paths.len()]);
         let mut touched = Vec::new();
         let wrong = names.into_iter().zip(paths).zip(known).filter_map(|((name, path), known)| {
+            if !is_ours(&name) {
+                return Some(name);
+            }
             let whole = match known.map(|known| known.since(&path, false)) {
                 Some(Ok(Since::Touched(now))) => {
                     touched.push((path, Some(now)));
                     true
                 }
                 Some(since) => matches!(since, Ok(Since::Same)),
-                // Another program wrote it, or an earlier version.
+                // An earlier version wrote it.
                 None => path.is_file(),
             };
             (!whole).then_some(name)
@@ -142,7 +167,14 @@ impl Tables {
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
             .map(|entry| entry.path())
             .collect();
-        let fresh: Vec<PathBuf> = there.into_iter().filter(|path| !self.kept.contains(path)).collect();
+        // What others wrote into a table that can be made again is never known as its own.
+        let runs = folder.ends_with(Table::Runs.name());
+        let theirs = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            !runs && name.ends_with(".parquet") && path.parent() == Some(folder) && !is_ours(&name)
+        };
+        let fresh = there.into_iter().filter(|path| !self.kept.contains(path) && !theirs(path));
+        let fresh: Vec<PathBuf> = fresh.collect();
         let known = self.store.written(&fresh).unwrap_or_else(|_| vec![None; fresh.len()]);
         let checkpoint = |path: &Path| path.to_string_lossy().contains(".checkpoint.");
         let summed = fresh.iter().zip(&known).any(|(path, known)| known.is_none() && checkpoint(path));

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use tomoflow_connectors::table::{Table, current_files, drop_files, read_parquet, read_rows};
+use tomoflow_connectors::table::{
+    Table, by_others, current_files, drop_files, is_ours, read_parquet, read_rows,
+};
 
 use super::Verified;
 use crate::engine::error::RunError;
@@ -23,6 +25,8 @@ struct Held {
     damaged: BTreeSet<PathBuf>,
     /// Why it does not read.
     unread: Option<String>,
+    /// Whether other programs changed its rows.
+    changed: bool,
 }
 
 /// Holds every table against what was written; with `mend` damaged files leave it.
@@ -37,11 +41,12 @@ pub(super) fn tables(out: &Path, store: &Store, verified: &mut Verified) -> Resu
             }
             continue;
         }
-        let mut held = Held { table: *table, folder, damaged: BTreeSet::new(), unread: None };
+        let mut held = Held { table: *table, folder, damaged: BTreeSet::new(), unread: None, changed: false };
         held.compare(known, verified);
         held.read(verified);
+        held.others(verified);
         verified.damaged_files.extend(held.damaged.iter().cloned());
-        if verified.mended && !(held.damaged.is_empty() && held.unread.is_none()) {
+        if verified.mended && (held.changed || !held.damaged.is_empty() || held.unread.is_some()) {
             held.mend(store, verified)?;
         }
         if let Some(why) = held.unread {
@@ -101,6 +106,19 @@ impl Held {
         }
     }
 
+    /// Compares what other programs wrote with what was there before.
+    fn others(&mut self, verified: &mut Verified) {
+        // A log that does not read is told already.
+        let Ok(others) = by_others(&self.folder, self.table) else { return };
+        self.changed = others.came + others.gone > 0;
+        if self.changed {
+            verified.changed.push((self.table.name().to_owned(), others.to_string()));
+        }
+        if others.unsure {
+            verified.unsure.push(self.table.name().to_owned());
+        }
+    }
+
     /// Takes damaged files out of the table, and the table out of the way where it does not read then.
     fn mend(&mut self, store: &Store, verified: &mut Verified) -> Result<(), RunError> {
         let name = self.table.name();
@@ -109,8 +127,13 @@ impl Held {
             let path = self.folder.join(file);
             self.damaged.contains(&path) || read_parquet(&path, self.table).is_err()
         };
-        let wrong: BTreeSet<String> = live.into_iter().filter(damaged).collect();
         let lost = self.table == Table::Runs;
+        // What can be made again is written again by the next run.
+        let theirs = |file: &String| self.changed && !lost && !is_ours(file);
+        let wrong: BTreeSet<String> = live.into_iter().filter(|file| damaged(file) || theirs(file)).collect();
+        if self.changed && lost {
+            verified.lost.push(format!("what others did to `{name}`: nothing tells of runs but its rows"));
+        }
         let mut aside = self.unread.as_ref().is_some_and(|why| why.starts_with("version "));
         if !wrong.is_empty() {
             match drop_files(&self.folder, self.table, &wrong) {
