@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use tomoflow::connectors::table::{Rows, Table, current_files, read_rows, write_parquet};
-use tomoflow::engine::{self, Verified};
+use tomoflow::engine::{self, Cluster, Verified};
 use tomoflow::operators::registry::Registry;
 
 use crate::support::{Workplace, assert_same};
@@ -38,7 +40,7 @@ fn by_another(folder: &Path, gone: &BTreeSet<String>, come: Option<&Rows>) {
 }
 
 /// What lies in a table: its files, and its rows.
-fn held(place: &Workplace, table: Table) -> (std::path::PathBuf, BTreeSet<String>, Rows) {
+fn held(place: &Workplace, table: Table) -> (PathBuf, BTreeSet<String>, Rows) {
     let folder = place.out().join("tables").join(table.name());
     let (_, names) = current_files(&folder).unwrap().unwrap();
     let rows = read_rows(&folder, table).unwrap();
@@ -131,4 +133,58 @@ fn the_same_rows_in_another_file_are_the_same() {
     place.run();
     assert_same(&place.tables(), &before, "after a compaction");
     assert!(verify(&place, false).unsure.is_empty());
+}
+
+#[test]
+fn what_no_log_holds_is_an_error_by_name_and_is_mended() {
+    let place = Workplace::new(1);
+    place.run();
+    let before = place.tables();
+    let log = place.out().join("tables/metrics/_delta_log");
+    let (version, _) = current_files(log.parent().unwrap()).unwrap().unwrap();
+    let next = log.join(format!("{:020}.json", version + 1));
+    let pointer = log.join("_last_checkpoint");
+    let large = |path: &Path| fs::File::create(path).unwrap().set_len(20 << 30).unwrap();
+    let fifo = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let device = |path: &Path| std::os::unix::fs::symlink("/dev/zero", path).unwrap();
+    let tried: [(&Path, &dyn Fn(&Path)); 3] = [(&pointer, &large), (&next, &fifo), (&next, &device)];
+    for (path, make) in tried {
+        make(path);
+        let refused = engine::gc(&place.plan(&Registry::builtin()), Duration::ZERO, true).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains("an ordinary file of at most") && text.contains("hint: "), "{text}");
+        let found = verify(&place, false);
+        assert!(!found.sound() && found.unreadable[0].0 == "metrics", "{found}");
+        let mended = verify(&place, true);
+        assert!(mended.lost.is_empty() && !path.exists(), "{mended}");
+        place.run();
+        assert_same(&place.tables(), &before, "mended");
+        assert!(verify(&place, false).sound());
+    }
+}
+
+#[test]
+fn files_that_no_version_names_stop_nothing_and_stay() {
+    let place = Workplace::new(1);
+    place.run();
+    let before = place.tables();
+    let theirs = place.out().join("tables/metrics/mine.parquet");
+    fs::write(&theirs, "no Parquet at all").unwrap();
+    engine::gc(&place.plan(&Registry::builtin()), Duration::ZERO, true).unwrap();
+    assert_eq!(place.run().actions_run, 0);
+    assert_same(&place.tables(), &before, "beside another's file");
+    let found = verify(&place, false);
+    assert!(found.sound() && found.unknown == 1 && theirs.is_file(), "{found}");
+}
+
+#[test]
+fn hosts_are_read_from_an_ordinary_file_alone() {
+    let error = Cluster::read(Path::new("/dev/zero"), 2, 0, 1).unwrap_err().to_string();
+    assert!(error.contains("an ordinary file expected, a device found"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    fs::write(&hosts, "# two\n127.0.0.1:7001\n\n127.0.0.1:7002\n").unwrap();
+    assert_eq!(Cluster::read(&hosts, 2, 1, 1).unwrap().hosts, ["127.0.0.1:7001", "127.0.0.1:7002"]);
+    fs::write(&hosts, [b'a', 0xff]).unwrap();
+    assert!(Cluster::read(&hosts, 2, 1, 1).unwrap_err().to_string().contains("hint: "));
 }

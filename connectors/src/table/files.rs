@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::TableError;
 use super::rows::ENTRY;
+use crate::reading;
 
 /// A file that is at least this big is closed, and the next rows go to a new one.
 const FILE_BYTES: usize = 64 << 20;
@@ -164,7 +165,7 @@ pub(super) fn batches(
     path: &Path,
     column: Option<&str>,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
-    let file = File::open(path).map_err(TableError::read(path))?;
+    let (file, _) = reading::open(path).map_err(TableError::read(path))?;
     let mut reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(TableError::parquet(path))?;
     if let Some(column) = column {
         let mask = ProjectionMask::columns(reader.parquet_schema(), [column]);

@@ -171,7 +171,7 @@ impl Tables {
         let runs = folder.ends_with(Table::Runs.name());
         let theirs = |path: &Path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            !runs && name.ends_with(".parquet") && path.parent() == Some(folder) && !is_ours(&name)
+            path.parent() == Some(folder) && !is_ours(&name) && !(runs && name.ends_with(".parquet"))
         };
         let fresh = there.into_iter().filter(|path| !self.kept.contains(path) && !theirs(path));
         let fresh: Vec<PathBuf> = fresh.collect();

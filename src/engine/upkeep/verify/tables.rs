@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use tomoflow_connectors::reading;
 use tomoflow_connectors::table::{
     Table, by_others, current_files, drop_files, is_ours, read_parquet, read_rows,
 };
@@ -62,7 +63,8 @@ impl Held {
         let names: BTreeSet<PathBuf> = known.iter().map(|(path, _)| path.clone()).collect();
         let there = [self.folder.clone(), self.folder.join(LOG)];
         let there = there.iter().flat_map(|folder| files(folder)).filter(|path| !names.contains(path));
-        verified.unknown += there.count();
+        let aside = |path: &PathBuf| path.extension().is_some_and(|end| end == "damaged");
+        verified.unknown += there.filter(|path| !aside(path)).count();
         let last = known.iter().filter_map(|(path, _)| version(path)).max();
         let since: Vec<(PathBuf, bool)> = known
             .into_par_iter()
@@ -89,7 +91,7 @@ impl Held {
 
     /// Whether another program has summed up the log since, and points to that.
     fn pointed_by_others(&self, known: &BTreeSet<PathBuf>) -> bool {
-        let text = fs::read(self.folder.join(LOG).join(POINTER)).unwrap_or_default();
+        let Ok(text) = reading::table(&self.folder.join(LOG).join(POINTER)) else { return false };
         let pointer: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
         let Some(version) = pointer.get("version").and_then(serde_json::Value::as_u64) else { return false };
         let begins = format!("{version:020}.checkpoint.");
@@ -97,6 +99,19 @@ impl Held {
             |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begins));
         let mut summed = files(&self.folder.join(LOG)).into_iter().filter(of).peekable();
         summed.peek().is_some() && summed.all(|path| !known.contains(&path))
+    }
+
+    /// Takes out of a log that does not read what no log holds (FIFOs, devices, links to nowhere), and the pointer to a
+    /// checkpoint, without which it reads as well.
+    fn clear_log(&self) -> Result<(), StoreError> {
+        let log = self.folder.join(LOG);
+        for path in fs::read_dir(&log).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let strange = fs::metadata(&path).map_or(true, |facts| !facts.is_file() && !facts.is_dir());
+            if (strange || path.ends_with(POINTER)) && !self.damaged.contains(&path) {
+                fs::remove_file(&path).map_err(|source| StoreError::Io { path, source })?;
+            }
+        }
+        Ok(())
     }
 
     fn read(&mut self, verified: &mut Verified) {
@@ -122,6 +137,9 @@ impl Held {
     /// Takes damaged files out of the table, and the table out of the way where it does not read then.
     fn mend(&mut self, store: &Store, verified: &mut Verified) -> Result<(), RunError> {
         let name = self.table.name();
+        if self.unread.is_some() {
+            self.clear_log()?;
+        }
         let live = current_files(&self.folder).ok().flatten().map(|(_, names)| names).unwrap_or_default();
         let damaged = |file: &String| {
             let path = self.folder.join(file);
