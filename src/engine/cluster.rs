@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use tomoflow_connectors::reading;
 
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
@@ -52,8 +53,10 @@ impl Cluster {
         process: usize,
         workers: usize,
     ) -> Result<Self, ClusterError> {
-        let text = std::fs::read_to_string(hosts)
-            .map_err(|source| ClusterError::Hosts { path: hosts.to_owned(), source })?;
+        let unread = |source| ClusterError::Hosts { path: hosts.to_owned(), source };
+        let bytes = reading::table(hosts).map_err(unread)?.into_bytes();
+        let text = String::from_utf8(bytes)
+            .map_err(|error| unread(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let hosts: Vec<String> = lines.map(str::to_owned).collect();
         if hosts.len() < processes {

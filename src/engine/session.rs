@@ -329,6 +329,9 @@ impl Session {
         summary.told = self.archive.told_of();
         summary.told.extend(self.folders.edited());
         summary.told.extend(self.tables.edited());
+        summary.told.extend(self.tables.foreign());
+        summary.told.extend(self.tables.aside());
+        summary.told.extend(self.tables.old_report(&self.changes.tables));
         summary.emptied = self.archive.emptied();
         summary.files = self.archive.files();
         summary.files_read = self.read;

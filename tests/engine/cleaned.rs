@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use tomoflow::connectors::dicom::walk;
-use tomoflow::connectors::table::{Table, read_rows};
+use tomoflow::connectors::table::{Table, current_files, read_rows};
 use tomoflow::engine::{self, RunError};
 use tomoflow::operators::registry::Registry;
 
@@ -147,4 +147,39 @@ fn delta_tools_may_clean_checkpoint_vacuum_and_compact() {
         assert!(checked.status.success(), "{what}: {}", String::from_utf8_lossy(&checked.stderr));
         assert!(engine::verify(place.plan(&Registry::builtin()), false).unwrap().sound(), "{what}");
     }
+}
+
+#[test]
+fn what_was_set_aside_is_told_of_and_goes() {
+    let mut place = Workplace::new(1);
+    place.run();
+    // A file of a table that a run sets aside, and a table that `verify --mend` moves away.
+    let metrics = place.out().join("tables/metrics");
+    let (_, live) = current_files(&metrics).unwrap().unwrap();
+    let path = metrics.join(live.first().unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() / 3;
+    bytes[at] ^= 4;
+    fs::write(&path, bytes).unwrap();
+    let is_told = |told: &[String]| told.iter().any(|line| line.starts_with("set aside as damaged"));
+    assert!(!is_told(&place.run().told), "identifiers are clear by choice");
+    let first = commits(&log(&place, Table::Cases)).into_iter().next().unwrap();
+    fs::write(first, "junk").unwrap();
+    engine::verify(place.plan(&Registry::builtin()), true).unwrap();
+    let aside = [path.with_extension("parquet.damaged"), place.out().join("tables/.damaged/cases.1")];
+    assert!(aside.iter().all(|path| path.exists()), "{aside:?}");
+
+    fs::write(place.out().join("report.html"), "a page with names").unwrap();
+    place.text = place.text.rewrite("identifiers = \"clear\"\n", "");
+    let summary = place.run();
+    assert!(is_told(&summary.told), "{summary}");
+    assert!(summary.told.iter().any(|line| line.contains("report.html shows cases as")), "{summary}");
+    let plan = place.plan(&Registry::builtin());
+    let young = engine::gc(&plan, Duration::from_secs(86_400), true).unwrap();
+    assert!(!young.items.contains_key("set aside") && aside.iter().all(|path| path.exists()), "{young}");
+    let freed = engine::gc(&plan, Duration::ZERO, true).unwrap();
+    assert_eq!(freed.items["set aside"].len(), 2, "{freed}");
+    assert!(!aside.iter().any(|path| path.exists()), "{freed}");
+    assert!(!is_told(&place.run().told));
+    assert!(engine::verify(place.plan(&Registry::builtin()), false).unwrap().sound());
 }

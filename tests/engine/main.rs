@@ -25,6 +25,7 @@ mod crash;
 mod earlier;
 mod export;
 mod folds;
+mod foreign;
 mod gaps;
 mod heads;
 mod ignored;

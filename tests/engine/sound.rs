@@ -353,3 +353,59 @@ fn a_run_writes_rows_again_whose_file_was_damaged() {
     place.run();
     assert!(verify(&place).unwrap().sound());
 }
+
+#[test]
+fn a_table_that_somebody_removed_begins_anew_and_is_sound() {
+    let place = Workplace::new(1);
+    place.run();
+    let before = place.tables();
+    // The table as a whole, its log alone, and the one that nothing can make again.
+    for what in ["metrics", "masks/_delta_log", "runs"] {
+        fs::remove_dir_all(place.out().join("tables").join(what)).unwrap();
+        for _ in 0..2 {
+            place.run();
+            assert_same(&place.tables(), &before, what);
+            let found = verify(&place).unwrap();
+            assert!(found.sound(), "{what}: {found}");
+        }
+    }
+    // It is looked at as closely as before.
+    let folder = place.out().join("tables/metrics");
+    let (_, live) = tomoflow::connectors::table::current_files(&folder).unwrap().unwrap();
+    let path = folder.join(live.first().unwrap());
+    turn(&path, fs::metadata(&path).unwrap().len() / 2, 1);
+    assert_eq!(verify(&place).unwrap().damaged_files, [path]);
+}
+
+#[test]
+fn a_note_of_a_folder_is_missed_and_what_is_not_looked_at_is_named() {
+    let mut place = Workplace::new(2);
+    place.text += "\n[sinks.files]\ntype = \"files\"\ninputs = [\"largest\"]\npath = \"out/files\"\n";
+    place.run();
+    let folder = place.out().join("files");
+    let masks = || {
+        let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| !name.to_string_lossy().starts_with('.')).count()
+    };
+    let before = masks();
+    assert!(before >= 2, "{before}");
+    let found = verify(&place).unwrap();
+    assert!(found.sound() && found.unlooked.is_empty(), "{found}");
+
+    fs::remove_file(folder.join(".tomoflow.json")).unwrap();
+    let found = verify(&place).unwrap();
+    assert!(found.edited.len() == 1 && found.edited[0].ends_with("files/.tomoflow.json"), "{found}");
+    // Masks of a case that is gone go, although no note names them; what somebody else put there stays.
+    fs::write(folder.join("mine.nii.gz"), "by hand").unwrap();
+    place.delete(1);
+    place.run();
+    assert_eq!(masks(), before / 2 + 1);
+    assert!(folder.join("mine.nii.gz").is_file());
+    let found = verify(&place).unwrap();
+    assert!(found.sound(), "{found}");
+
+    fs::write(place.out().join("report.html"), "a page").unwrap();
+    let found = verify(&place).unwrap();
+    assert_eq!(found.unlooked, ["report.html"]);
+    assert!(found.to_string().contains("not looked at: report.html ("), "{found}");
+}

@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::TableError;
 use super::rows::ENTRY;
+use crate::reading;
 
 /// A file that is at least this big is closed, and the next rows go to a new one.
 const FILE_BYTES: usize = 64 << 20;
@@ -124,8 +125,8 @@ impl Drop for Staging {
     }
 }
 
-/// Whether a file bears a name as [`create`] gives it.
-pub(super) fn is_ours(name: &str) -> bool {
+/// Whether a file of a table bears a name as tomoflow gives it.
+pub fn is_ours(name: &str) -> bool {
     let digest = name.strip_prefix("part-").and_then(|name| name.strip_suffix(".zstd.parquet"));
     digest.is_some_and(|digest| digest.len() == 32 && digest.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
@@ -164,7 +165,7 @@ pub(super) fn batches(
     path: &Path,
     column: Option<&str>,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
-    let file = File::open(path).map_err(TableError::read(path))?;
+    let (file, _) = reading::open(path).map_err(TableError::read(path))?;
     let mut reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(TableError::parquet(path))?;
     if let Some(column) = column {
         let mask = ProjectionMask::columns(reader.parquet_schema(), [column]);

@@ -26,11 +26,16 @@ use serde::{Deserialize, Serialize};
 use super::TableError;
 use super::files::StagedFile;
 use super::rows::Table;
+use crate::reading;
 
 /// The folder of the log, within the table's.
 pub(super) const LOG: &str = "_delta_log";
 /// Who wrote a version, in the table's history.
 pub(super) const WRITER: &str = concat!("tomoflow/", env!("CARGO_PKG_VERSION"));
+/// The pointer to the last checkpoint, within the log: a hint to readers.
+const POINTER: &str = "_last_checkpoint";
+/// A pointer holds a few numbers, and may hold a schema beside them.
+const MOST_POINTER: u64 = 1 << 20;
 /// The log is summed up in a checkpoint after so many versions, so that opening stays quick.
 const CHECKPOINT_EVERY: u64 = 10;
 
@@ -101,6 +106,7 @@ impl Log {
 
     /// Looks for later versions.
     pub(super) fn refresh(&mut self) -> Result<(), TableError> {
+        versions(&self.dir.join(LOG))?;
         let (known, engine) = (self.snapshot.clone(), self.engine);
         self.snapshot = guarded(|| Snapshot::builder_from(known).build(engine))
             .map_err(self.failed("the log could not be read"))?;
@@ -310,19 +316,43 @@ fn has_versions(log: &Path) -> Result<bool, TableError> {
     Ok(!versions.is_empty())
 }
 
-/// Commits and checkpoints of a log.
+/// Refuses what the log's reader would wait for, or read without end: what is no ordinary file, or larger than `most`.
+fn readable(path: &Path, most: u64) -> Result<(), TableError> {
+    let found = match fs::metadata(path) {
+        // Gone in the meantime, or never there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(TableError::read(path)(error)),
+        Ok(facts) if !facts.is_file() => "another thing".to_owned(),
+        Ok(facts) if facts.len() > most => format!("one of {}", facts.len()),
+        Ok(_) => return Ok(()),
+    };
+    Err(TableError::Io {
+        path: path.to_owned(),
+        doing: "read",
+        hint: "take it out of the log, or run `tomoflow verify --mend`",
+        source: io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("an ordinary file of at most {most} bytes expected, {found} found"),
+        ),
+    })
+}
+
+/// Commits and checkpoints of a log, all of which can be read.
 fn versions(log: &Path) -> Result<Vec<PathBuf>, TableError> {
     let listing = match fs::read_dir(log) {
         Ok(listing) => listing,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(TableError::read(log)(error)),
     };
+    readable(&log.join(POINTER), MOST_POINTER)?;
     let mut versions = Vec::new();
     for file in listing {
         let path = file.map_err(TableError::read(log))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_version = name.split('.').next().is_some_and(|v| v.len() == 20 && v.parse::<u64>().is_ok());
         if is_version && (name.ends_with(".json") || name.ends_with(".parquet")) {
+            // A checkpoint is read in parts; a commit as a whole.
+            readable(&path, if name.ends_with(".json") { reading::allowed() } else { u64::MAX })?;
             versions.push(path);
         }
     }

@@ -10,6 +10,7 @@ mod files;
 mod log;
 mod mend;
 mod migrate;
+mod others;
 pub mod parquet;
 pub mod read;
 pub mod rows;
@@ -20,8 +21,10 @@ pub mod vacuum;
 pub use cell::Moment;
 pub use delta::DeltaTable;
 pub use error::TableError;
+pub use files::is_ours;
 pub use log::CommitId;
 pub use mend::{current_files, drop_files};
+pub use others::{Others, by_others};
 pub use parquet::write_parquet;
 pub use read::{read_parquet, read_rows};
 pub use rows::{

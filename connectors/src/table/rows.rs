@@ -142,6 +142,17 @@ macro_rules! tables {
                 Ok(())
             }
 
+            /// A digest of all that each row holds.
+            pub(super) fn sums(&self) -> Vec<blake3::Hash> {
+                match self {
+                    $(Self::$variant(rows) => {
+                        // Plain values always serialise.
+                        let text = |row: &$row| serde_json::to_vec(row).unwrap_or_default();
+                        rows.iter().map(|row| blake3::hash(&text(row))).collect()
+                    })*
+                }
+            }
+
             /// Appends rows of the same table.
             ///
             /// # Errors

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::log::{LOG, live_files};
 use super::{TableError, files};
+use crate::reading;
 
 /// One line of a commit, as far as it says which files come and go.
 #[derive(Deserialize)]
@@ -45,6 +46,8 @@ pub struct TableFiles {
     pub needed: BTreeSet<PathBuf>,
     /// Those that nobody needs.
     pub unneeded: Vec<Unneeded>,
+    /// Those of others that no version names, whatever they hold: they stay.
+    pub foreign: BTreeSet<PathBuf>,
 }
 
 /// What the log says of a file that the current version does not hold.
@@ -106,7 +109,11 @@ pub fn table_files(dir: &Path, since: SystemTime) -> Result<TableFiles, TableErr
             None if summed.contains(&*name) => {
                 Some("only a version before the oldest kept one needs it".to_owned())
             }
-            None => (files::is_ours(&name) && written < since).then(|| {
+            None if !files::is_ours(&name) => {
+                found.foreign.insert(path);
+                continue;
+            }
+            None => (written < since).then(|| {
                 "no version that is left names it: a run that was ended, or a cleaned log, left it".to_owned()
             }),
         };
@@ -122,10 +129,10 @@ pub fn table_files(dir: &Path, since: SystemTime) -> Result<TableFiles, TableErr
 fn fates(commits: &BTreeMap<u64, Commit>) -> Result<BTreeMap<String, Fate>, TableError> {
     let mut fates = BTreeMap::new();
     for (&version, Commit { path, at }) in commits {
-        let text = fs::read_to_string(path).map_err(TableError::read(path))?;
+        let text = reading::whole(path).map_err(TableError::read(path))?;
         let mut added = Vec::new();
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let action: Action = serde_json::from_str(line).map_err(|source| TableError::Io {
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            let action: Action = serde_json::from_slice(line).map_err(|source| TableError::Io {
                 path: path.clone(),
                 doing: "read",
                 hint: "a line of the log is damaged: restore it, or run `tomoflow verify --mend`",
@@ -341,7 +348,8 @@ mod tests {
         let theirs = dir.path().join("part-00000-c000.snappy.parquet");
         fs::write(&theirs, b"theirs").unwrap();
         let files = table_files(dir.path(), SystemTime::now() + Duration::from_secs(60)).unwrap();
-        assert!(files.needed.contains(&theirs) && files.unneeded.len() == 1, "{files:?}");
+        assert!(files.foreign.contains(&theirs) && !files.needed.contains(&theirs), "{files:?}");
+        assert_eq!(files.unneeded.len(), 1, "{files:?}");
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Folders {
             let with = With { context: &self.context, identity: &self.identity, store: &self.store };
             if folder.note.is_none() {
                 let mut note = folder.read_note();
+                folder.recall(&with, &mut note);
                 folder.check(&with, &mut note, &mut self.edited);
                 folder.note = Some(note);
                 folder.first = true;
@@ -270,6 +271,21 @@ impl Folder {
         note
     }
 
+    /// A folder whose note is gone holds what the store knows to be written there: it goes unless it is written again.
+    /// What somebody changed since stays.
+    fn recall(&self, with: &With<'_>, note: &mut Note) {
+        if !(note.present.is_empty() && note.pending.is_empty()) {
+            return;
+        }
+        for (path, written) in with.store.written_below(&self.files.path).unwrap_or_default() {
+            let whole = matches!(written.since(&path, false), Ok(Since::Same | Since::Touched(_)));
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(NOTE);
+            if whole && path.parent() == Some(&*self.files.path) && !name.starts_with('.') {
+                note.pending.insert(name.to_owned());
+            }
+        }
+    }
+
     /// Entries whose files are not what was written are not there: they are written again.
     fn check(&self, with: &With<'_>, note: &mut Note, edited: &mut Few) {
         let paths: Vec<PathBuf> =
@@ -347,6 +363,11 @@ pub(in crate::engine) fn written_by(plan: &Plan) -> Vec<PathBuf> {
         files
     };
     folders(plan).into_iter().flat_map(of).collect()
+}
+
+/// Where the notes of a pipeline's folders lie, or should.
+pub(in crate::engine) fn notes(plan: &Plan) -> Vec<PathBuf> {
+    folders(plan).into_iter().map(|folder| folder.files.path.join(NOTE)).collect()
 }
 
 fn folders(plan: &Plan) -> Vec<Folder> {

@@ -3,6 +3,7 @@
 mod kept;
 mod made;
 
+pub use kept::{ASIDE, set_aside};
 pub use made::entry_of;
 
 use std::collections::btree_map::Entry;
@@ -63,6 +64,8 @@ pub struct Tables {
     kept: BTreeSet<PathBuf>,
     /// Files of tables that somebody had changed since they were written.
     edited: Few,
+    /// Files of tables that another program had brought.
+    foreign: Few,
 }
 
 impl Tables {
@@ -85,6 +88,7 @@ impl Tables {
             behind: true,
             kept: BTreeSet::new(),
             edited: Few::default(),
+            foreign: Few::default(),
         }
     }
 
@@ -110,6 +114,11 @@ impl Tables {
         changed.append(&mut self.missed);
         self.behind |= !changed.is_empty();
         let mut changes = Changes::default();
+        if self.is_overtaken() {
+            // Opened again, they hold what this program wrote alone.
+            self.open.clear();
+            self.compared = false;
+        }
         let result = if self.compared {
             self.follow(desired, &changed, ended, &mut changes)
         } else {
@@ -259,6 +268,7 @@ impl Tables {
     /// When the table cannot be written.
     pub fn append_run(&mut self, row: RunRow) -> Result<(), TableError> {
         let folder = self.folder.join(Table::Runs.name());
+        self.begin_anew(&folder);
         let mut table = DeltaTable::open(&folder, Table::Runs)?;
         let commit = next_commit(&table)?;
         table.replace(&BTreeSet::new(), [Rows::Runs(vec![row])], &commit)?;

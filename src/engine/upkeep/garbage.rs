@@ -1,5 +1,7 @@
 //! What could be freed: artifacts that nothing stands on, files of table versions that nobody keeps.
 
+mod aside;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -74,6 +76,7 @@ pub fn gc(plan: &Plan, older_than: Duration, free: bool) -> Result<Garbage, RunE
     let forgotten = artifacts(plan, &store, since, &named, &mut garbage)?;
     garbage.outcomes = forgotten.len();
     checkpoints(&store, since, &mut garbage)?;
+    garbage.add("set aside", aside::items(&out.join("tables"), since)?);
     if free {
         // Outcomes first: one whose artifact is gone would only be looked for in vain.
         store.forget(&forgotten)?;

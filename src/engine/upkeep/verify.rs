@@ -16,7 +16,7 @@ use tomoflow_connectors::table::Table;
 
 use super::super::archive::Archive;
 use super::super::error::RunError;
-use super::super::outputs::folders::written_by;
+use super::super::outputs::folders::{self, written_by};
 use crate::pipeline::Plan;
 use crate::store::{Held, Indexed, Owner, Records, Salvaged, Since, Store, Written};
 
@@ -55,10 +55,16 @@ pub struct Verified {
     pub unknown: usize,
     /// Files of tables with another content than was written.
     pub damaged_files: Vec<PathBuf>,
+    /// Tables that hold other rows than were written into them, and which.
+    pub changed: Vec<(String, String)>,
+    /// Tables into which other programs wrote, and of which nobody can say whether the rows are the same.
+    pub unsure: Vec<String>,
     /// Rows that were read, by table.
     pub rows: Vec<(String, usize)>,
     /// Tables that do not read back, with the reason.
     pub unreadable: Vec<(String, String)>,
+    /// What lies in `out` and is not looked at, since nothing says how it was written: a report, what TensorBoard shows.
+    pub unlooked: Vec<String>,
     /// Whether what was wrong was set right as far as it can be: the next run makes it again.
     pub mended: bool,
     /// What nothing can make again.
@@ -77,6 +83,7 @@ impl Verified {
             && self.missing.is_empty()
             && self.figures.is_empty()
             && self.damaged_files.is_empty()
+            && self.changed.is_empty()
             && self.unreadable.is_empty()
     }
 }
@@ -100,6 +107,7 @@ pub fn verify(mut plan: Plan, mend: bool) -> Result<Verified, RunError> {
     recorded::records(&store, &mut verified)?;
     files(&plan, &store, &mut verified)?;
     outputs(&plan, &store, &mut verified)?;
+    unlooked(&plan, &mut verified);
     recorded::artifacts(&store, &mut verified)?;
     tables::tables(&plan.settings.out, &store, &mut verified)?;
     Ok(verified)
@@ -156,7 +164,9 @@ fn outputs(plan: &Plan, store: &Store, verified: &mut Verified) -> Result<(), Ru
     let parquet = plan.settings.out.join("parquet");
     let tables = Table::ALL.iter().map(|table| parquet.join(format!("{}.parquet", table.name())));
     let notes = Table::ALL.iter().map(|table| parquet.join(format!(".{}.entries", table.name())));
-    let tables: Vec<PathBuf> = tables.chain(notes).collect();
+    // A note that is gone is missed, where one was written.
+    let of_folders = folders::notes(plan).into_iter().filter(|note| !paths.contains(note));
+    let tables: Vec<PathBuf> = tables.chain(notes).chain(of_folders).collect();
     let asked = store.written(&tables)?;
     paths.extend(tables.into_iter().zip(asked).filter_map(|(path, known)| known.map(|_| path)));
     let known = store.written(&paths)?;
@@ -172,6 +182,21 @@ fn outputs(plan: &Plan, store: &Store, verified: &mut Verified) -> Result<(), Ru
     verified.outputs = found.iter().filter(|(_, whole)| *whole).count();
     verified.edited = found.into_iter().filter(|(_, whole)| !whole).map(|(path, _)| path).collect();
     Ok(())
+}
+
+/// Names what lies in `out` beside what is compared.
+fn unlooked(plan: &Plan, verified: &mut Verified) {
+    let out = &plan.settings.out;
+    let sinks = folders::notes(plan).into_iter();
+    let sinks: Vec<PathBuf> = sinks.filter_map(|note| std::fs::canonicalize(note.parent()?).ok()).collect();
+    let compared = ["store", "tables", "parquet"].map(|name| out.join(name));
+    for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !compared.contains(&path) && !sinks.iter().any(|sink| sink.starts_with(&path)) {
+            verified.unlooked.push(entry.file_name().to_string_lossy().escape_debug().to_string());
+        }
+    }
+    verified.unlooked.sort();
 }
 
 impl fmt::Display for Verified {
@@ -193,6 +218,10 @@ impl fmt::Display for Verified {
                 0 => writeln!(f)?,
                 count => writeln!(f, ", {count} of others or of an earlier version were read alone")?,
             }
+        }
+        if !self.unlooked.is_empty() {
+            let names = self.unlooked.join(", ");
+            writeln!(f, "not looked at: {names} (nothing says how it was written)")?;
         }
         for (table, rows) in &self.rows {
             writeln!(f, "table {table}: {rows} rows read")?;
@@ -222,6 +251,20 @@ impl fmt::Display for Verified {
         for path in &self.damaged_files {
             writeln!(f, "damaged: {}: it is not what was written", path.shown())?;
         }
+        for (table, what) in &self.changed {
+            let next = if table == Table::Runs.name() {
+                "nothing tells of runs but its rows"
+            } else {
+                "the next run writes its own rows again"
+            };
+            writeln!(f, "changed: table {table}: {what}; {next}")?;
+        }
+        for table in &self.unsure {
+            writeln!(
+                f,
+                "not compared: table {table}: another program wrote into it or cleaned its log, and the rows before are gone"
+            )?;
+        }
         for (table, why) in &self.unreadable {
             writeln!(f, "unreadable: table {table}: {why}")?;
         }
@@ -239,6 +282,7 @@ impl fmt::Display for Verified {
             writeln!(f, "cannot be made again: {lost}")?;
         }
         match (self.sound(), self.mended) {
+            (true, _) if !self.unsure.is_empty() => writeln!(f, "sound but for what could not be compared"),
             (true, _) => writeln!(f, "all sound"),
             (false, true) if !self.lost.is_empty() => {
                 writeln!(f, "set right but for what cannot be made again; the next run makes the rest")

@@ -5,10 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use tomoflow_connectors::table::{Table, current_files, drop_files, read_parquet, read_rows};
+use tomoflow_connectors::reading;
+use tomoflow_connectors::table::{
+    Table, by_others, current_files, drop_files, is_ours, read_parquet, read_rows,
+};
 
 use super::Verified;
 use crate::engine::error::RunError;
+use crate::engine::outputs::tables::ASIDE;
 use crate::store::{Since, Store, StoreError, Written};
 
 const LOG: &str = "_delta_log";
@@ -22,6 +26,8 @@ struct Held {
     damaged: BTreeSet<PathBuf>,
     /// Why it does not read.
     unread: Option<String>,
+    /// Whether other programs changed its rows.
+    changed: bool,
 }
 
 /// Holds every table against what was written; with `mend` damaged files leave it.
@@ -36,11 +42,12 @@ pub(super) fn tables(out: &Path, store: &Store, verified: &mut Verified) -> Resu
             }
             continue;
         }
-        let mut held = Held { table: *table, folder, damaged: BTreeSet::new(), unread: None };
+        let mut held = Held { table: *table, folder, damaged: BTreeSet::new(), unread: None, changed: false };
         held.compare(known, verified);
         held.read(verified);
+        held.others(verified);
         verified.damaged_files.extend(held.damaged.iter().cloned());
-        if verified.mended && !(held.damaged.is_empty() && held.unread.is_none()) {
+        if verified.mended && (held.changed || !held.damaged.is_empty() || held.unread.is_some()) {
             held.mend(store, verified)?;
         }
         if let Some(why) = held.unread {
@@ -56,7 +63,8 @@ impl Held {
         let names: BTreeSet<PathBuf> = known.iter().map(|(path, _)| path.clone()).collect();
         let there = [self.folder.clone(), self.folder.join(LOG)];
         let there = there.iter().flat_map(|folder| files(folder)).filter(|path| !names.contains(path));
-        verified.unknown += there.count();
+        let aside = |path: &PathBuf| path.extension().is_some_and(|end| end == "damaged");
+        verified.unknown += there.filter(|path| !aside(path)).count();
         let last = known.iter().filter_map(|(path, _)| version(path)).max();
         let since: Vec<(PathBuf, bool)> = known
             .into_par_iter()
@@ -83,7 +91,7 @@ impl Held {
 
     /// Whether another program has summed up the log since, and points to that.
     fn pointed_by_others(&self, known: &BTreeSet<PathBuf>) -> bool {
-        let text = fs::read(self.folder.join(LOG).join(POINTER)).unwrap_or_default();
+        let Ok(text) = reading::table(&self.folder.join(LOG).join(POINTER)) else { return false };
         let pointer: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
         let Some(version) = pointer.get("version").and_then(serde_json::Value::as_u64) else { return false };
         let begins = format!("{version:020}.checkpoint.");
@@ -93,6 +101,19 @@ impl Held {
         summed.peek().is_some() && summed.all(|path| !known.contains(&path))
     }
 
+    /// Takes out of a log that does not read what no log holds (FIFOs, devices, links to nowhere), and the pointer to a
+    /// checkpoint, without which it reads as well.
+    fn clear_log(&self) -> Result<(), StoreError> {
+        let log = self.folder.join(LOG);
+        for path in fs::read_dir(&log).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let strange = fs::metadata(&path).map_or(true, |facts| !facts.is_file() && !facts.is_dir());
+            if (strange || path.ends_with(POINTER)) && !self.damaged.contains(&path) {
+                fs::remove_file(&path).map_err(|source| StoreError::Io { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
     fn read(&mut self, verified: &mut Verified) {
         match read_rows(&self.folder, self.table) {
             Ok(rows) => verified.rows.push((self.table.name().to_owned(), rows.len())),
@@ -100,16 +121,37 @@ impl Held {
         }
     }
 
+    /// Compares what other programs wrote with what was there before.
+    fn others(&mut self, verified: &mut Verified) {
+        // A log that does not read is told already.
+        let Ok(others) = by_others(&self.folder, self.table) else { return };
+        self.changed = others.came + others.gone > 0;
+        if self.changed {
+            verified.changed.push((self.table.name().to_owned(), others.to_string()));
+        }
+        if others.unsure {
+            verified.unsure.push(self.table.name().to_owned());
+        }
+    }
+
     /// Takes damaged files out of the table, and the table out of the way where it does not read then.
     fn mend(&mut self, store: &Store, verified: &mut Verified) -> Result<(), RunError> {
         let name = self.table.name();
+        if self.unread.is_some() {
+            self.clear_log()?;
+        }
         let live = current_files(&self.folder).ok().flatten().map(|(_, names)| names).unwrap_or_default();
         let damaged = |file: &String| {
             let path = self.folder.join(file);
             self.damaged.contains(&path) || read_parquet(&path, self.table).is_err()
         };
-        let wrong: BTreeSet<String> = live.into_iter().filter(damaged).collect();
         let lost = self.table == Table::Runs;
+        // What can be made again is written again by the next run.
+        let theirs = |file: &String| self.changed && !lost && !is_ours(file);
+        let wrong: BTreeSet<String> = live.into_iter().filter(|file| damaged(file) || theirs(file)).collect();
+        if self.changed && lost {
+            verified.lost.push(format!("what others did to `{name}`: nothing tells of runs but its rows"));
+        }
         let mut aside = self.unread.as_ref().is_some_and(|why| why.starts_with("version "));
         if !wrong.is_empty() {
             match drop_files(&self.folder, self.table, &wrong) {
@@ -150,7 +192,7 @@ impl Held {
     /// Moves the table's folder to where no reader looks; nothing of it is removed.
     fn put_aside(&self) -> Result<PathBuf, StoreError> {
         let tables = self.folder.parent().unwrap_or(&self.folder);
-        let folder = tables.join(".damaged");
+        let folder = tables.join(ASIDE);
         fs::create_dir_all(&folder).map_err(|source| StoreError::Io { path: folder.clone(), source })?;
         let name = self.table.name();
         let free =
