@@ -223,6 +223,68 @@ fn stacks_at_the_same_positions_are_told_apart() {
     }
 }
 
+/// Two acquisitions of eight slices at the same heights, numbered and told of by these.
+fn two_at_once(number: fn(u32, u32) -> u32, say: fn(Instance, u32, u32) -> Instance) -> Vec<Instance> {
+    let one = |t: u32, k: u32| {
+        let slice = slice(8 * t + k, 3.0 * f64::from(k));
+        say(with(slice, "InstanceNumber", &number(t, k).to_string()), t, k)
+    };
+    (0..2).flat_map(|t| (0..8).map(move |k| one(t, k))).collect()
+}
+
+/// Of each accepted stack, which acquisitions its slices are of; or the code of a refusal.
+fn acquisitions(instances: &[Instance]) -> Vec<Result<Vec<usize>, String>> {
+    let of = |assembled: Assembled| {
+        let mut found: Vec<usize> = assembled.slices.iter().map(|slice| slice.instance / 8).collect();
+        found.dedup();
+        found
+    };
+    parts(instances).into_iter().map(|part| part.verdict.map(of).map_err(|reject| reject.code)).collect()
+}
+
+#[test]
+fn acquisitions_numbered_up_and_down_are_never_mixed() {
+    let (first, second) = (Ok(vec![0]), Ok(vec![1]));
+    let up_and_down = |t: u32, k: u32| if t == 0 { k + 1 } else { 8 - k };
+    let bare = two_at_once(up_and_down, |slice, _, _| slice);
+    assert_eq!(acquisitions(&bare), [Err("DUPLICATE_POSITION_AMBIGUOUS".to_owned())]);
+    let described = two_at_once(up_and_down, |mut slice, t, _| {
+        slice.tags = std::sync::Arc::new([("SeriesDescription".into(), format!("T{}", t + 1))].into());
+        slice
+    });
+    assert_eq!(acquisitions(&described), [first.clone(), second.clone()]);
+    assert_eq!(accepted(&described).notes, ["DUPLICATE_POSITION: split by SeriesDescription"]);
+    // Numbers that change their order from place to place, beside an echo time that jitters.
+    let snake = |t: u32, k: u32| 2 * k + 1 + (t + k) % 2;
+    let echoes = two_at_once(snake, |slice, t, k| {
+        with(slice, "EchoTime", &(f64::from(10 * (t + 1)) + f64::from(k % 3) / 10.0).to_string())
+    });
+    assert_eq!(acquisitions(&echoes), [first.clone(), second.clone()]);
+    let flips = two_at_once(snake, |slice, t, _| with(slice, "FlipAngle", ["5", "25"][t as usize]));
+    assert_eq!(acquisitions(&flips), [first.clone(), second.clone()]);
+    let contrast = two_at_once(snake, |slice, t, _| match t {
+        0 => slice,
+        _ => with(slice, "ContrastBolusAgent", "Gd"),
+    });
+    assert_eq!(acquisitions(&contrast), [first.clone(), second.clone()]);
+    // What numbers say alone is believed where they run alike, or one after the other.
+    let ways: [fn(u32, u32) -> u32; 5] = [
+        |t, k| 8 * t + k + 1,
+        |t, k| 2 * k + t + 1,
+        |t, k| 16 - 8 * t - k,
+        |t, k| if t == 0 { k + 1 } else { 16 - k },
+        // Odd slices before even ones, twice.
+        |t, k| 8 * t + k / 2 + 4 * (k % 2) + 1,
+    ];
+    for (way, number) in ways.into_iter().enumerate() {
+        let plain = two_at_once(number, |slice, _, _| slice);
+        let mut found = acquisitions(&plain);
+        found.sort();
+        assert_eq!(found, [first.clone(), second.clone()], "way {way}");
+        assert_eq!(accepted(&plain).notes, ["DUPLICATE_POSITION: split by InstanceNumber"], "way {way}");
+    }
+}
+
 #[test]
 fn two_attributes_together_tell_four_stacks_apart() {
     let mut all = Vec::new();

@@ -24,4 +24,4 @@ pub use peek::HeaderReader;
 pub use record::{Record, read_record, read_record_with};
 
 /// Raised when a file may come out as another record than before: all are read anew then.
-pub const READING: u64 = 4;
+pub const READING: u64 = 5;
