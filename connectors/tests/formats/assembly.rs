@@ -459,6 +459,54 @@ fn passes_between_one_another_are_scans_of_their_own_and_packages_one() {
 }
 
 #[test]
+fn passes_between_one_another_differ_in_more_than_a_number() {
+    let two = |say: &dyn Fn(Instance, usize) -> Instance| -> Vec<Instance> {
+        let pass = |t: usize| {
+            let one = move |k: u32| slice(8 * t as u32 + k, 3.0 * f64::from(k) + 1.5 * t as f64);
+            (0..8).map(one).map(|slice| say(slice, t)).collect::<Vec<_>>()
+        };
+        [pass(0), pass(1)].concat()
+    };
+    for (keyword, values) in [
+        ("EchoTime", ["10", "90"]),
+        ("KVP", ["80", "140"]),
+        ("ConvolutionKernel", ["B30", "B70"]),
+        ("ContrastBolusAgent", ["", "Gd"]),
+    ] {
+        let series = two(&|slice, t| match values[t] {
+            "" => slice,
+            value => with(slice, keyword, value),
+        });
+        assert_eq!(outcomes(&series), ["[8, 8, 8]", "[8, 8, 8]"], "{keyword}");
+        assert_eq!(accepted(&series).notes, [format!("INTERLEAVED_ACQUISITIONS: split by {keyword}")]);
+    }
+    let described = two(&|mut slice, t| {
+        slice.tags = std::sync::Arc::new([("SeriesDescription".into(), ["a", "b"][t].into())].into());
+        slice
+    });
+    assert_eq!(outcomes(&described), ["[8, 8, 8]", "[8, 8, 8]"]);
+    // What differs by little is one scan.
+    let jitter = two(&|slice, t| with(slice, "EchoTime", ["10", "10.2"][t]));
+    assert_eq!((outcomes(&jitter), accepted(&jitter).notes.len()), (vec!["[16, 8, 8]".to_owned()], 0));
+    // A pass with a gap is told, and so are acquisitions of unknown thickness.
+    let mut lost = two(&|slice, t| with(slice, "KVP", ["80", "140"][t]));
+    lost[3] = with(slice(3, 9.0), "KVP", "140");
+    assert_eq!(accepted(&lost).notes, ["ALTERNATING_SLICES: neighbours differ in KVP"]);
+    for keyword in ["AcquisitionNumber", "AcquisitionTime"] {
+        let unknown = two(&|mut slice, t| {
+            slice.frames[0].thickness_mm = None;
+            with(slice, keyword, ["1", "2"][t])
+        });
+        assert_eq!(accepted(&unknown).notes, [format!("ALTERNATING_SLICES: neighbours differ in {keyword}")]);
+    }
+    let packages = two(&|mut slice, t| {
+        slice.frames[0].thickness_mm = Some(Real::new(1.5));
+        with(slice, "AcquisitionNumber", ["1", "2"][t])
+    });
+    assert_eq!((outcomes(&packages), accepted(&packages).notes.len()), (vec!["[16, 8, 8]".to_owned()], 0));
+}
+
+#[test]
 fn a_frame_of_reference_for_each_slice_is_none() {
     let framed = |count: u32, frame: fn(u32) -> String| -> Vec<Instance> {
         let one = |k: u32| Instance { frame_of_reference: frame(k), ..slice(k, 3.0 * f64::from(k)) };

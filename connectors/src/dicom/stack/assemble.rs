@@ -233,7 +233,12 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
         notes.push(format!("INTERLEAVED_ACQUISITIONS: split by {attribute}"));
         passes.iter().flat_map(|slices| judge_line(slices, normal, &notes, rules)).collect()
     } else if total == places.len() {
-        judge_line(&places.concat(), normal, &stack.notes, rules)
+        let (slices, mut notes) = (places.concat(), stack.notes.clone());
+        let alternating = passes::alternates(&slices, normal);
+        notes.extend(
+            alternating.map(|attribute| format!("ALTERNATING_SLICES: neighbours differ in {attribute}")),
+        );
+        judge_line(&slices, normal, &notes, rules)
     } else if let Some((attribute, parts)) = split(&places) {
         let mut notes = stack.notes.clone();
         notes.push(format!("DUPLICATE_POSITION: split by {attribute}"));
