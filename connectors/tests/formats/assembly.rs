@@ -168,6 +168,35 @@ fn gaps() {
 }
 
 #[test]
+fn slices_farther_apart_than_they_declare_are_told_and_refused_where_numbers_say_so() {
+    let series = |declared: f64, times: u32| -> Vec<Instance> {
+        let one = |k: u32| {
+            let mut slice = slice(k, 6.0 * f64::from(k));
+            slice.frames[0].gap_mm = Some(Real::new(declared));
+            with(slice, "InstanceNumber", &(times * k + 1).to_string())
+        };
+        (0..4).map(one).collect()
+    };
+    // Numbered one after another, the gap may be that of faces.
+    assert_eq!(accepted(&series(3.0, 1)).notes, ["GAP_DECLARED: slices 3 mm apart declared, 6.000 mm found"]);
+    let reject = parts(&series(3.0, 2)).remove(0).verdict.unwrap_err();
+    assert_eq!(reject.code, "MISSING_SLICE");
+    assert!(
+        reject.message.contains("3 mm apart expected") && reject.message.contains("6.000 mm found"),
+        "{reject}"
+    );
+    let mut down = series(2.0, 3);
+    for (slice, number) in down.iter_mut().zip(["10", "7", "4", "1"]) {
+        slice.frames[0].order.insert("InstanceNumber".into(), number.to_owned());
+    }
+    assert_eq!(outcomes(&down), ["MISSING_SLICE"]);
+    // As declared, smaller than declared, or no whole part of it.
+    for declared in [6.0, 12.0, 4.0] {
+        assert_eq!(accepted(&series(declared, 2)).notes, [""; 0], "{declared}");
+    }
+}
+
+#[test]
 fn tilt_is_kept_as_shear() {
     let tilted: Vec<_> = (0..3).map(|k| at(k, [0.0, 0.3 * f64::from(k), f64::from(k)])).collect();
     let assembled = accepted(&tilted);

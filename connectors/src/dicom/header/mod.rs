@@ -1,6 +1,7 @@
 //! Files to records: the head of a file, its data set, and what a record keeps of it.
 
 mod charset;
+pub(crate) mod concatenation;
 pub(crate) mod dataset;
 pub(crate) mod frames;
 mod head;

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::declared::Wider;
 use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
 use super::passes::{self, Passes};
 use super::slices::{Slice, SliceRef, Stack, stacks};
 use super::split::{Position, places, split};
+use crate::dicom::header::concatenation;
 use crate::dicom::header::instance::{Instance, PixelFormat};
 use crate::dicom::header::refuse::ASIDE;
 use crate::geometry::dot;
@@ -73,6 +75,7 @@ pub fn assemble_comparing(
             if studies > 1 {
                 notes.push(format!("MIXED_STUDIES: {studies}"));
             }
+            notes.extend(concatenation::incomplete(instances));
             judge_all(&kept, &notes, rules)
         }
         Err((conflict, at_fault)) => vec![Judged::new(Err(conflict), at_fault)],
@@ -238,7 +241,14 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
         notes.extend(
             alternating.map(|attribute| format!("ALTERNATING_SLICES: neighbours differ in {attribute}")),
         );
-        judge_line(&slices, normal, &notes, rules)
+        let mut judged = judge_line(&slices, normal, &notes, rules);
+        if let [Judged { verdict, .. }] = judged.as_mut_slice()
+            && verdict.as_ref().is_ok_and(|stack| stack.heights.is_empty())
+            && let Some(refusal) = Wider::find(&slices, normal).and_then(|wider| wider.refusal(&slices))
+        {
+            *verdict = Err(refusal);
+        }
+        judged
     } else if let Some((attribute, parts)) = split(&places) {
         let mut notes = stack.notes.clone();
         notes.push(format!("DUPLICATE_POSITION: split by {attribute}"));
@@ -320,11 +330,14 @@ fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules)
         if line.tilted {
             notes.push("GANTRY_TILT".to_owned());
         }
+        let even = line.heights.is_empty();
         notes.extend(line.note);
+        notes.extend(Wider::find(slices, normal).filter(|_| even).map(|wider| wider.note()));
         (line.step, line.planes, line.heights)
     };
     let mut found: Vec<String> =
         slices.iter().flat_map(|slice| slice.instance.notes.iter().cloned()).collect();
+    found.retain(|note| !concatenation::is_part(note));
     found.sort();
     found.dedup();
     notes.extend(found);
