@@ -236,19 +236,7 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
         notes.push(format!("INTERLEAVED_ACQUISITIONS: split by {attribute}"));
         passes.iter().flat_map(|slices| judge_line(slices, normal, &notes, rules)).collect()
     } else if total == places.len() {
-        let (slices, mut notes) = (places.concat(), stack.notes.clone());
-        let alternating = passes::alternates(&slices, normal);
-        notes.extend(
-            alternating.map(|attribute| format!("ALTERNATING_SLICES: neighbours differ in {attribute}")),
-        );
-        let mut judged = judge_line(&slices, normal, &notes, rules);
-        if let [Judged { verdict, .. }] = judged.as_mut_slice()
-            && verdict.as_ref().is_ok_and(|stack| stack.heights.is_empty())
-            && let Some(refusal) = Wider::find(&slices, normal).and_then(|wider| wider.refusal(&slices))
-        {
-            *verdict = Err(refusal);
-        }
-        judged
+        judge_whole(&places.concat(), normal, &stack.notes, rules)
     } else if let Some((attribute, parts)) = split(&places) {
         let mut notes = stack.notes.clone();
         notes.push(format!("DUPLICATE_POSITION: split by {attribute}"));
@@ -264,6 +252,22 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
         all(Err(reject("DUPLICATE_POSITION_AMBIGUOUS", message)))
     };
     if cut.is_empty() { judged } else { vec![with_truncated(judged, &cut)] }
+}
+
+/// Judges slices that all lie at positions of their own: what else may be wrong shows in what they say of themselves.
+fn judge_whole(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules) -> Vec<Judged> {
+    let mut notes = notes.to_vec();
+    let alternating = passes::alternates(slices, normal);
+    notes
+        .extend(alternating.map(|attribute| format!("ALTERNATING_SLICES: neighbours differ in {attribute}")));
+    let mut judged = judge_line(slices, normal, &notes, rules);
+    if let [Judged { verdict, .. }] = judged.as_mut_slice()
+        && verdict.as_ref().is_ok_and(|stack| stack.heights.is_empty())
+        && let Some(refusal) = Wider::find(slices, normal).and_then(|wider| wider.refusal(slices))
+    {
+        *verdict = Err(refusal);
+    }
+    judged
 }
 
 /// Passes whose slices lie between one another, where each position has one slice.
