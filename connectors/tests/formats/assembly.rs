@@ -43,6 +43,12 @@ fn with(mut instance: Instance, keyword: &str, value: &str) -> Instance {
     instance
 }
 
+/// The same, by a tag that a filter asks for.
+fn tagged(mut instance: Instance, keyword: &'static str, value: &str) -> Instance {
+    std::sync::Arc::make_mut(&mut instance.tags).insert(keyword.into(), value.to_owned());
+    instance
+}
+
 fn stack(heights: &[f64]) -> Vec<Instance> {
     (0u32..).zip(heights).map(|(number, &z)| slice(number, z)).collect()
 }
@@ -289,11 +295,11 @@ fn acquisitions_numbered_up_and_down_are_never_mixed() {
         with(slice, "EchoTime", &(f64::from(10 * (t + 1)) + f64::from(k % 3) / 10.0).to_string())
     });
     assert_eq!(acquisitions(&echoes), [first.clone(), second.clone()]);
-    let flips = two_at_once(snake, |slice, t, _| with(slice, "FlipAngle", ["5", "25"][t as usize]));
+    let flips = two_at_once(snake, |slice, t, _| tagged(slice, "FlipAngle", ["5", "25"][t as usize]));
     assert_eq!(acquisitions(&flips), [first.clone(), second.clone()]);
     let contrast = two_at_once(snake, |slice, t, _| match t {
         0 => slice,
-        _ => with(slice, "ContrastBolusAgent", "Gd"),
+        _ => tagged(slice, "ContrastBolusAgent", "Gd"),
     });
     assert_eq!(acquisitions(&contrast), [first.clone(), second.clone()]);
     // What numbers say alone is believed where they run alike, or one after the other.
@@ -504,7 +510,8 @@ fn passes_between_one_another_differ_in_more_than_a_number() {
     ] {
         let series = two(&|slice, t| match values[t] {
             "" => slice,
-            value => with(slice, keyword, value),
+            value if keyword == "EchoTime" => with(slice, keyword, value),
+            value => tagged(slice, keyword, value),
         });
         assert_eq!(outcomes(&series), ["[8, 8, 8]", "[8, 8, 8]"], "{keyword}");
         assert_eq!(accepted(&series).notes, [format!("INTERLEAVED_ACQUISITIONS: split by {keyword}")]);
@@ -518,8 +525,8 @@ fn passes_between_one_another_differ_in_more_than_a_number() {
     let jitter = two(&|slice, t| with(slice, "EchoTime", ["10", "10.2"][t]));
     assert_eq!((outcomes(&jitter), accepted(&jitter).notes.len()), (vec!["[16, 8, 8]".to_owned()], 0));
     // A pass with a gap is told, and so are acquisitions of unknown thickness.
-    let mut lost = two(&|slice, t| with(slice, "KVP", ["80", "140"][t]));
-    lost[3] = with(slice(3, 9.0), "KVP", "140");
+    let mut lost = two(&|slice, t| tagged(slice, "KVP", ["80", "140"][t]));
+    lost[3] = tagged(slice(3, 9.0), "KVP", "140");
     assert_eq!(accepted(&lost).notes, ["ALTERNATING_SLICES: neighbours differ in KVP"]);
     for keyword in ["AcquisitionNumber", "AcquisitionTime"] {
         let unknown = two(&|mut slice, t| {

@@ -164,7 +164,7 @@ impl<'d, 'a> Groups<'d, 'a> {
 }
 
 /// What sets slices of one place apart, at the root.
-const ROOT_ORDER: [(&str, Tag); 15] = [
+const ROOT_ORDER: [(&str, Tag); 10] = [
     ("SeriesNumber", tags::SERIES_NUMBER),
     ("ImageType", tags::IMAGE_TYPE),
     ("EchoTime", tags::ECHO_TIME),
@@ -175,16 +175,7 @@ const ROOT_ORDER: [(&str, Tag); 15] = [
     ("AcquisitionNumber", tags::ACQUISITION_NUMBER),
     ("AcquisitionTime", tags::ACQUISITION_TIME),
     ("InstanceNumber", tags::INSTANCE_NUMBER),
-    ("FlipAngle", tags::FLIP_ANGLE),
-    ("InversionTime", tags::INVERSION_TIME),
-    ("KVP", tags::KVP),
-    ("ConvolutionKernel", tags::CONVOLUTION_KERNEL),
-    ("ContrastBolusAgent", tags::CONTRAST_BOLUS_AGENT),
 ];
-
-/// Those of it that a surrogate of an empty SOPInstanceUID does not depend on, so that it stays what it was.
-pub(crate) const NOT_IN_SURROGATES: [&str; 5] =
-    ["FlipAngle", "InversionTime", "KVP", "ConvolutionKernel", "ContrastBolusAgent"];
 
 /// Those of it that change from slice to slice.
 const PASSING: [Tag; 3] = [tags::TRIGGER_TIME, tags::ACQUISITION_TIME, tags::INSTANCE_NUMBER];
@@ -206,9 +197,8 @@ fn value(item: &Dataset<'_>, tag: Tag) -> Option<String> {
             return String::from_utf8(digits.to_vec()).ok();
         }
     }
-    let texts =
-        [tags::ACQUISITION_TIME, tags::IMAGE_TYPE, tags::CONVOLUTION_KERNEL, tags::CONTRAST_BOLUS_AGENT];
-    let numbers = if texts.contains(&tag) { Vec::new() } else { item.numbers(tag) };
+    let numbers =
+        if tag == tags::ACQUISITION_TIME || tag == tags::IMAGE_TYPE { Vec::new() } else { item.numbers(tag) };
     if numbers.is_empty() {
         return item.text(tag).map(Cow::into_owned);
     }

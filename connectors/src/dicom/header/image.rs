@@ -198,11 +198,6 @@ impl Image<'_> {
         let rescales: Vec<_> = instance.frames.iter().map(|frame| frame.rescale).collect();
         let decoded = serde_json::to_vec(&(&instance.pixels, rescales)).unwrap_or_default();
         instance.content = Digest::of_parts([instance.pixel_digest.0.as_slice(), &decoded]);
-        if instance.sop_uid.is_empty() {
-            for frame in &mut instance.frames {
-                frames::NOT_IN_SURROGATES.iter().for_each(|keyword| drop(frame.order.remove(*keyword)));
-            }
-        }
         let notes = std::mem::take(&mut instance.notes);
         // A record of plain values always serialises.
         let content = serde_json::to_vec(&instance).unwrap_or_default();

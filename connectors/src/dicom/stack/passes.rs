@@ -9,7 +9,8 @@ use crate::geometry::dot;
 
 /// Attributes that number acquisitions. Those of one acquisition, as echoes, are equally many, or some are lost.
 const ATTRIBUTES: [&str; 4] = ["SeriesNumber", "StackID", "AcquisitionNumber", "AcquisitionTime"];
-/// What slices of one scan have in common.
+/// What slices of one scan have in common. Of all images echo time, descriptions and study are known, and the rest where
+/// a filter asks for it.
 const CONTENT: [&str; 10] = [
     "EchoTime",
     "FlipAngle",

@@ -27,7 +27,7 @@ const ATTRIBUTES: &[&str] = &[
 ];
 
 /// What acquisitions differ in, in the order in which it is tried before InstanceNumbers are believed; a value that is
-/// absent is one as well.
+/// absent is one as well. Of all images descriptions are known, and the rest where a filter asks for it.
 const CONTENT: &[&str] = &[
     "FlipAngle",
     "InversionTime",
