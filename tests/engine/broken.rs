@@ -151,6 +151,34 @@ fn a_series_that_lost_its_last_file_is_told_by_that_file() {
 }
 
 #[test]
+fn acquisitions_whose_numbers_alternate_are_told_apart_by_their_flip_angles() {
+    let place = Workplace::new(1);
+    let mut slices = place.files_of(0);
+    slices.pop();
+    for (k, path) in slices.iter().enumerate() {
+        // The second one lies beside the first, which is written last.
+        for t in [1, 0] {
+            let mut slice = open_file(path).unwrap();
+            let number = (2 * k + 1 + (t + k) % 2).to_string();
+            slice.put(DataElement::new(Tag(0x0020, 0x0013), VR::IS, number));
+            slice.put(DataElement::new(Tag(0x0018, 0x1314), VR::DS, ["5", "25"][t].to_owned()));
+            if t == 1 {
+                slice.put(DataElement::new(SOP_INSTANCE_UID, VR::UI, format!("1.2.3.4.{k}")));
+            }
+            let written = if t == 1 { path.with_extension("second.dcm") } else { path.clone() };
+            slice.write_to_file(written).unwrap();
+        }
+    }
+    place.run();
+    let cases = rows(&place, "cases");
+    assert_eq!(cases.len(), 2, "{cases:?}");
+    for case in &cases {
+        let notes = case["notes"].to_string();
+        assert!(notes.contains("DUPLICATE_POSITION: split by FlipAngle"), "{notes}");
+    }
+}
+
+#[test]
 fn a_file_without_an_ending_is_told_among_images_alone() {
     let place = Workplace::new(1);
     for file in fs::read_dir(place.archive()).unwrap() {
