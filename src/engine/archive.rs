@@ -6,6 +6,7 @@
 
 mod accept;
 mod apart;
+mod damaged;
 mod files;
 mod images;
 mod judge;
@@ -38,6 +39,7 @@ use crate::pipeline::{Plan, PlannedStage, StageId};
 use crate::store::{Store, StoreError, Texts};
 
 pub use accept::Accept;
+use damaged::Damaged;
 use files::Cases;
 use images::Imaged;
 pub use look::Looked;
@@ -46,7 +48,7 @@ use remarks::Remarks;
 use told::ToldOf;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
-const VERDICTS: &[u8] = b"verdicts 4";
+const VERDICTS: &[u8] = b"verdicts 5";
 
 /// Tells an index that knows of files of several volumes from one that may not.
 const OF_CHANNELS: u64 = 0x6368_616e_6e65_6c73;
@@ -142,6 +144,8 @@ pub struct Archive {
     files: usize,
     skipped: BTreeMap<String, usize>,
     told_of: ToldOf,
+    /// Files that were DICOM and are damaged.
+    damaged: Damaged,
 }
 
 impl Archive {
@@ -187,6 +191,7 @@ impl Archive {
             files: 0,
             skipped: BTreeMap::new(),
             told_of: ToldOf::default(),
+            damaged: Damaged::default(),
         }
     }
 

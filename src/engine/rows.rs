@@ -43,8 +43,8 @@ pub struct Remark {
 }
 
 /// The codes of remarks: their rows are of no case that was rejected.
-const REMARKS: [&str; 6] =
-    [OF_NO_SCAN, NO_LABEL_FILE, UNREADABLE, "FILE_MISSING", "OUTSIDE_PATH", "NO_FILE_FITS"];
+const REMARKS: [&str; 7] =
+    [OF_NO_SCAN, NO_LABEL_FILE, UNREADABLE, FILE_DAMAGED, "FILE_MISSING", "OUTSIDE_PATH", "NO_FILE_FITS"];
 
 /// The code of labels that belong to no scan.
 pub const OF_NO_SCAN: &str = "LABEL_OF_NO_SCAN";
@@ -54,6 +54,9 @@ pub const NO_LABEL_FILE: &str = "NO_LABEL_FILE";
 
 /// The code of a file, a folder or an archive of files below a source that could not be looked at.
 pub const UNREADABLE: &str = "UNREADABLE";
+
+/// The code of a file that was DICOM, as its name, its beginning or the files beside it say, and is damaged.
+pub const FILE_DAMAGED: &str = "FILE_DAMAGED";
 
 /// Whether a code is that of a remark, and not of a case that was refused or failed.
 pub fn is_remark(code: &str) -> bool {

@@ -73,11 +73,16 @@ fn rejects(place: &Workplace) -> BTreeSet<(String, String)> {
 #[test]
 fn every_good_series_comes_through_and_every_broken_one_is_named() {
     let place = Workplace::new(DEFECTS.len() + 6);
-    let (mut refused, mut noted) = (BTreeSet::new(), BTreeMap::new());
+    let (mut refused, mut noted, mut damaged) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
     for (number, (defect, verdict)) in DEFECTS.into_iter().enumerate() {
         let files = place.files_of(2 * number);
         break_it(&files[3], defect);
         let series = place.phantom_series(2 * number);
+        if defect == "emptied" {
+            // The file itself is named as well, for series that look whole without it.
+            let name = files[3].file_name().unwrap().to_str().unwrap();
+            damaged.insert((name.to_owned(), "FILE_DAMAGED".to_owned()));
+        }
         match verdict {
             Err(code) => drop(refused.insert((series, code.to_owned()))),
             Ok(note) => drop(noted.insert(series, note)),
@@ -97,13 +102,101 @@ fn every_good_series_comes_through_and_every_broken_one_is_named() {
             None => assert!(notes.is_empty(), "{notes:?}"),
         }
     }
-    assert_eq!(rejects(&place), refused);
+    assert_eq!(rejects(&place), refused.union(&damaged).cloned().collect());
     let judged: BTreeSet<String> =
         rows(&place, "metrics").iter().map(|row| text(row, "case").to_owned()).collect();
     assert_eq!(judged.len(), cases.len(), "every good series is segmented and judged");
     let skipped: Vec<(&str, usize)> =
         summary.skipped.iter().map(|(code, count)| (code.as_str(), *count)).collect();
     assert_eq!(skipped, [("EMPTY_FILE", 1), ("NOT_DICOM", 2)]);
+}
+
+#[test]
+fn a_series_that_lost_its_last_file_is_told_by_that_file() {
+    let place = Workplace::new(4);
+    let files: Vec<Vec<PathBuf>> = (0..4).map(|index| place.files_of(index)).collect();
+    // The outlines come last, an end of the stack before them.
+    let end = |index: usize| files[index][files[index].len() - 2].clone();
+    let outlines = files[3].last().unwrap();
+    let whole = [fs::read(end(0)).unwrap(), fs::read(end(2)).unwrap(), fs::read(outlines).unwrap()];
+    fs::write(end(0), "").unwrap();
+    fs::write(end(1), vec![0; whole[0].len()]).unwrap();
+    fs::write(end(2), &whole[1][..300]).unwrap();
+    let references = whole[2].windows(6).position(|run| run == [0x06, 0x30, 0x10, 0x00, b'S', b'Q']).unwrap();
+    fs::write(outlines, &whole[2][..references + 30]).unwrap();
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let told = || -> BTreeSet<(String, String)> {
+        rows(&place, "rejects")
+            .iter()
+            .map(|row| (text(row, "key").to_owned(), text(row, "code").to_owned()))
+            .collect()
+    };
+    let damaged = |paths: &[&Path]| -> BTreeSet<(String, String)> {
+        paths.iter().map(|path| (name(path), "FILE_DAMAGED".to_owned())).collect()
+    };
+    let summary = place.run();
+    assert_eq!(summary.cases, 4, "{summary}");
+    let all = [&*end(0), &*end(1), &*end(2), outlines.as_path()];
+    assert!(told().is_superset(&damaged(&all)), "{:?}", told());
+    assert!(told().iter().all(|(_, code)| code != "LABEL_OF_NO_SCAN"), "{:?}", told());
+    // It is told as long as it is so.
+    place.run();
+    assert!(told().is_superset(&damaged(&all)), "{:?}", told());
+    fs::write(end(0), &whole[0]).unwrap();
+    fs::remove_file(end(1)).unwrap();
+    fs::write(end(2), &whole[1]).unwrap();
+    fs::write(outlines, &whole[2]).unwrap();
+    place.run();
+    assert!(told().iter().all(|(_, code)| code != "FILE_DAMAGED"), "{:?}", told());
+}
+
+#[test]
+fn acquisitions_whose_numbers_alternate_are_told_apart_by_their_flip_angles() {
+    let place = Workplace::new(1);
+    let mut slices = place.files_of(0);
+    slices.pop();
+    for (k, path) in slices.iter().enumerate() {
+        // The second one lies beside the first, which is written last.
+        for t in [1, 0] {
+            let mut slice = open_file(path).unwrap();
+            let number = (2 * k + 1 + (t + k) % 2).to_string();
+            slice.put(DataElement::new(Tag(0x0020, 0x0013), VR::IS, number));
+            slice.put(DataElement::new(Tag(0x0018, 0x1314), VR::DS, ["5", "25"][t].to_owned()));
+            if t == 1 {
+                slice.put(DataElement::new(SOP_INSTANCE_UID, VR::UI, format!("1.2.3.4.{k}")));
+            }
+            let written = if t == 1 { path.with_extension("second.dcm") } else { path.clone() };
+            slice.write_to_file(written).unwrap();
+        }
+    }
+    place.run();
+    let cases = rows(&place, "cases");
+    assert_eq!(cases.len(), 2, "{cases:?}");
+    for case in &cases {
+        let notes = case["notes"].to_string();
+        assert!(notes.contains("DUPLICATE_POSITION: split by FlipAngle"), "{notes}");
+    }
+}
+
+#[test]
+fn a_file_without_an_ending_is_told_among_images_alone() {
+    let place = Workplace::new(1);
+    for file in fs::read_dir(place.archive()).unwrap() {
+        let path = file.unwrap().path();
+        fs::rename(&path, path.with_extension("")).unwrap();
+    }
+    let told = || {
+        let rows = rows(&place, "rejects");
+        let damaged = rows.iter().filter(|row| text(row, "code") == "FILE_DAMAGED");
+        damaged.map(|row| text(row, "key").to_owned()).collect::<Vec<_>>()
+    };
+    fs::write(place.archive().join("IM0099"), "").unwrap();
+    place.run();
+    assert_eq!(told(), ["IM0099"]);
+    // Among other files nobody knows what it was.
+    fs::write(place.archive().join("readme.txt"), "an archive").unwrap();
+    place.run();
+    assert_eq!(told(), [""; 0]);
 }
 
 /// What makes archives for comparisons, and a Python that can run it.

@@ -183,6 +183,13 @@ fn a_series_for_each_slice_is_refused_by_name() {
         (1, Some(&slices.len())),
         "{summary}"
     );
+    // One that is lost makes scans of none of the others.
+    let lost = fs::read(&slices[3]).unwrap();
+    fs::remove_file(&slices[3]).unwrap();
+    let summary = place.run();
+    let (left, refused) = (slices.len() - 1, summary.rejects.get("SERIES_PER_SLICE"));
+    assert_eq!((summary.accepted, refused), (1, Some(&left)), "{summary}");
+    fs::write(&slices[3], lost).unwrap();
     // One that is left alone is a scan of one slice, as it would be from the start.
     slices[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
     assert_eq!(place.run().accepted, 2);

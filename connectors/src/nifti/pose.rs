@@ -22,7 +22,7 @@ impl Header {
     /// What is worth knowing of how the header places the grid.
     pub(super) fn notes(&self, geometry: &Geometry) -> Vec<String> {
         let [depth, rows, columns] = geometry.size.map(|n| n as u64);
-        disagreement(self, [columns, rows, depth]).into_iter().collect()
+        disagreement(self, [columns, rows, depth]).into_iter().chain(unplaced(self)).collect()
     }
 
     /// The grid, by sform, else qform, else spacings alone.
@@ -63,6 +63,14 @@ fn qform(header: &Header, size: [u64; 3]) -> Option<Form> {
     let scaled = |axis: [f64; 3], length: f64| axis.map(|x| x * length);
     let steps = [scaled(i, spacing[0]), scaled(j, spacing[1]), scaled(k, spacing[2] * handed)];
     (header.qform_code > 0).then_some((steps, origin))
+}
+
+/// A note on a header that says how far voxels lie apart, and not where: programs take its axes for different ones.
+fn unplaced(header: &Header) -> Option<String> {
+    let none = header.sform_code <= 0 && header.qform_code <= 0;
+    none.then(|| {
+        "NO_FORM: sform and qform say nothing, axes are taken for right, anterior and superior".to_owned()
+    })
 }
 
 /// A note on two forms that place a corner of the grid at different points: programs go by the one or the other.

@@ -139,6 +139,14 @@ impl Header {
         grid([i.0, j.0, k.0], [i.1, j.1, k.1].map(to_lps), to_lps(origin))
     }
 
+    /// A note on a first place along each axis, which some programs take for the origin where no `space origin` is.
+    pub(super) fn note(&self) -> Option<String> {
+        let mins = self.get(&["axis mins", "axismins"])?;
+        let first = |word: &str| word.parse::<f64>().is_ok_and(|place| place.is_finite() && place != 0.0);
+        let meant = self.get(&["space origin"]).is_none() && mins.split_whitespace().any(first);
+        meant.then(|| format!("AXIS_MINS_UNUSED: {mins}, the origin is taken for 0"))
+    }
+
     /// How the first two world axes turn to left and posterior.
     fn signs(&self) -> Result<[f64; 2], Reject> {
         match self.get(&["space"]).map(str::to_ascii_lowercase).as_deref() {

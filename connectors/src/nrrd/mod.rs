@@ -62,5 +62,6 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     };
     let beside = (file != path).then_some(file);
     let (layout, geometry) = (header.layout()?, header.geometry()?);
-    Ok(Opened { layout, geometry, volumes: 1, stream, beside, notes: Vec::new() })
+    let notes = header.note().into_iter().collect();
+    Ok(Opened { layout, geometry, volumes: 1, stream, beside, notes })
 }

@@ -43,6 +43,12 @@ fn with(mut instance: Instance, keyword: &str, value: &str) -> Instance {
     instance
 }
 
+/// The same, by a tag that a filter asks for.
+fn tagged(mut instance: Instance, keyword: &'static str, value: &str) -> Instance {
+    std::sync::Arc::make_mut(&mut instance.tags).insert(keyword.into(), value.to_owned());
+    instance
+}
+
 fn stack(heights: &[f64]) -> Vec<Instance> {
     (0u32..).zip(heights).map(|(number, &z)| slice(number, z)).collect()
 }
@@ -168,6 +174,35 @@ fn gaps() {
 }
 
 #[test]
+fn slices_farther_apart_than_they_declare_are_told_and_refused_where_numbers_say_so() {
+    let series = |declared: f64, times: u32| -> Vec<Instance> {
+        let one = |k: u32| {
+            let mut slice = slice(k, 6.0 * f64::from(k));
+            slice.frames[0].gap_mm = Some(Real::new(declared));
+            with(slice, "InstanceNumber", &(times * k + 1).to_string())
+        };
+        (0..4).map(one).collect()
+    };
+    // Numbered one after another, the gap may be that of faces.
+    assert_eq!(accepted(&series(3.0, 1)).notes, ["GAP_DECLARED: slices 3 mm apart declared, 6.000 mm found"]);
+    let reject = parts(&series(3.0, 2)).remove(0).verdict.unwrap_err();
+    assert_eq!(reject.code, "MISSING_SLICE");
+    assert!(
+        reject.message.contains("3 mm apart expected") && reject.message.contains("6.000 mm found"),
+        "{reject}"
+    );
+    let mut down = series(2.0, 3);
+    for (slice, number) in down.iter_mut().zip(["10", "7", "4", "1"]) {
+        slice.frames[0].order.insert("InstanceNumber".into(), number.to_owned());
+    }
+    assert_eq!(outcomes(&down), ["MISSING_SLICE"]);
+    // As declared, smaller than declared, or no whole part of it.
+    for declared in [6.0, 12.0, 4.0] {
+        assert_eq!(accepted(&series(declared, 2)).notes, [""; 0], "{declared}");
+    }
+}
+
+#[test]
 fn tilt_is_kept_as_shear() {
     let tilted: Vec<_> = (0..3).map(|k| at(k, [0.0, 0.3 * f64::from(k), f64::from(k)])).collect();
     let assembled = accepted(&tilted);
@@ -220,6 +255,68 @@ fn stacks_at_the_same_positions_are_told_apart() {
             parts[0].verdict.as_ref().unwrap().notes,
             [format!("DUPLICATE_POSITION: split by {keyword}")]
         );
+    }
+}
+
+/// Two acquisitions of eight slices at the same heights, numbered and told of by these.
+fn two_at_once(number: fn(u32, u32) -> u32, say: fn(Instance, u32, u32) -> Instance) -> Vec<Instance> {
+    let one = |t: u32, k: u32| {
+        let slice = slice(8 * t + k, 3.0 * f64::from(k));
+        say(with(slice, "InstanceNumber", &number(t, k).to_string()), t, k)
+    };
+    (0..2).flat_map(|t| (0..8).map(move |k| one(t, k))).collect()
+}
+
+/// Of each accepted stack, which acquisitions its slices are of; or the code of a refusal.
+fn acquisitions(instances: &[Instance]) -> Vec<Result<Vec<usize>, String>> {
+    let of = |assembled: Assembled| {
+        let mut found: Vec<usize> = assembled.slices.iter().map(|slice| slice.instance / 8).collect();
+        found.dedup();
+        found
+    };
+    parts(instances).into_iter().map(|part| part.verdict.map(of).map_err(|reject| reject.code)).collect()
+}
+
+#[test]
+fn acquisitions_numbered_up_and_down_are_never_mixed() {
+    let (first, second) = (Ok(vec![0]), Ok(vec![1]));
+    let up_and_down = |t: u32, k: u32| if t == 0 { k + 1 } else { 8 - k };
+    let bare = two_at_once(up_and_down, |slice, _, _| slice);
+    assert_eq!(acquisitions(&bare), [Err("DUPLICATE_POSITION_AMBIGUOUS".to_owned())]);
+    let described = two_at_once(up_and_down, |mut slice, t, _| {
+        slice.tags = std::sync::Arc::new([("SeriesDescription".into(), format!("T{}", t + 1))].into());
+        slice
+    });
+    assert_eq!(acquisitions(&described), [first.clone(), second.clone()]);
+    assert_eq!(accepted(&described).notes, ["DUPLICATE_POSITION: split by SeriesDescription"]);
+    // Numbers that change their order from place to place, beside an echo time that jitters.
+    let snake = |t: u32, k: u32| 2 * k + 1 + (t + k) % 2;
+    let echoes = two_at_once(snake, |slice, t, k| {
+        with(slice, "EchoTime", &(f64::from(10 * (t + 1)) + f64::from(k % 3) / 10.0).to_string())
+    });
+    assert_eq!(acquisitions(&echoes), [first.clone(), second.clone()]);
+    let flips = two_at_once(snake, |slice, t, _| tagged(slice, "FlipAngle", ["5", "25"][t as usize]));
+    assert_eq!(acquisitions(&flips), [first.clone(), second.clone()]);
+    let contrast = two_at_once(snake, |slice, t, _| match t {
+        0 => slice,
+        _ => tagged(slice, "ContrastBolusAgent", "Gd"),
+    });
+    assert_eq!(acquisitions(&contrast), [first.clone(), second.clone()]);
+    // What numbers say alone is believed where they run alike, or one after the other.
+    let ways: [fn(u32, u32) -> u32; 5] = [
+        |t, k| 8 * t + k + 1,
+        |t, k| 2 * k + t + 1,
+        |t, k| 16 - 8 * t - k,
+        |t, k| if t == 0 { k + 1 } else { 16 - k },
+        // Odd slices before even ones, twice.
+        |t, k| 8 * t + k / 2 + 4 * (k % 2) + 1,
+    ];
+    for (way, number) in ways.into_iter().enumerate() {
+        let plain = two_at_once(number, |slice, _, _| slice);
+        let mut found = acquisitions(&plain);
+        found.sort();
+        assert_eq!(found, [first.clone(), second.clone()], "way {way}");
+        assert_eq!(accepted(&plain).notes, ["DUPLICATE_POSITION: split by InstanceNumber"], "way {way}");
     }
 }
 
@@ -394,6 +491,55 @@ fn passes_between_one_another_are_scans_of_their_own_and_packages_one() {
     let each: Vec<Instance> =
         (0..8).flat_map(|k| pass(k, 2.5 * f64::from(k), 2.5, 1, &k.to_string(), 5.0)).collect();
     assert_eq!(outcomes(&each), ["[8, 8, 8]"]);
+}
+
+#[test]
+fn passes_between_one_another_differ_in_more_than_a_number() {
+    let two = |say: &dyn Fn(Instance, usize) -> Instance| -> Vec<Instance> {
+        let pass = |t: usize| {
+            let one = move |k: u32| slice(8 * t as u32 + k, 3.0 * f64::from(k) + 1.5 * t as f64);
+            (0..8).map(one).map(|slice| say(slice, t)).collect::<Vec<_>>()
+        };
+        [pass(0), pass(1)].concat()
+    };
+    for (keyword, values) in [
+        ("EchoTime", ["10", "90"]),
+        ("KVP", ["80", "140"]),
+        ("ConvolutionKernel", ["B30", "B70"]),
+        ("ContrastBolusAgent", ["", "Gd"]),
+    ] {
+        let series = two(&|slice, t| match values[t] {
+            "" => slice,
+            value if keyword == "EchoTime" => with(slice, keyword, value),
+            value => tagged(slice, keyword, value),
+        });
+        assert_eq!(outcomes(&series), ["[8, 8, 8]", "[8, 8, 8]"], "{keyword}");
+        assert_eq!(accepted(&series).notes, [format!("INTERLEAVED_ACQUISITIONS: split by {keyword}")]);
+    }
+    let described = two(&|mut slice, t| {
+        slice.tags = std::sync::Arc::new([("SeriesDescription".into(), ["a", "b"][t].into())].into());
+        slice
+    });
+    assert_eq!(outcomes(&described), ["[8, 8, 8]", "[8, 8, 8]"]);
+    // What differs by little is one scan.
+    let jitter = two(&|slice, t| with(slice, "EchoTime", ["10", "10.2"][t]));
+    assert_eq!((outcomes(&jitter), accepted(&jitter).notes.len()), (vec!["[16, 8, 8]".to_owned()], 0));
+    // A pass with a gap is told, and so are acquisitions of unknown thickness.
+    let mut lost = two(&|slice, t| tagged(slice, "KVP", ["80", "140"][t]));
+    lost[3] = tagged(slice(3, 9.0), "KVP", "140");
+    assert_eq!(accepted(&lost).notes, ["ALTERNATING_SLICES: neighbours differ in KVP"]);
+    for keyword in ["AcquisitionNumber", "AcquisitionTime"] {
+        let unknown = two(&|mut slice, t| {
+            slice.frames[0].thickness_mm = None;
+            with(slice, keyword, ["1", "2"][t])
+        });
+        assert_eq!(accepted(&unknown).notes, [format!("ALTERNATING_SLICES: neighbours differ in {keyword}")]);
+    }
+    let packages = two(&|mut slice, t| {
+        slice.frames[0].thickness_mm = Some(Real::new(1.5));
+        with(slice, "AcquisitionNumber", ["1", "2"][t])
+    });
+    assert_eq!((outcomes(&packages), accepted(&packages).notes.len()), (vec!["[16, 8, 8]".to_owned()], 0));
 }
 
 #[test]

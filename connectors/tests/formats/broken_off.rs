@@ -160,3 +160,30 @@ fn what_is_no_image_stays_what_it_is() {
         assert_eq!(record(&path, &with_meta(&head.concat(), "1.2.840.10008.1.2.1")), Record::Skip { code });
     }
 }
+
+#[test]
+fn a_concatenation_without_all_its_files_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file.dcm");
+    let part = |number: u16, total: u16| {
+        let mut file = SliceFile::new(number);
+        file.set((0x0020, 0x9161), b"UI", b"1.2.77".to_vec())
+            .set((0x0020, 0x9162), b"US", number.to_le_bytes().to_vec())
+            .set((0x0020, 0x9163), b"US", total.to_le_bytes().to_vec());
+        instance(record(&path, &with_meta(&file.dataset(), "1.2.840.10008.1.2.1")))
+    };
+    let notes = |parts: &[Instance]| {
+        let parts: Vec<&Instance> = parts.iter().collect();
+        assemble(&parts).remove(0).verdict.unwrap().notes
+    };
+    let all: Vec<Instance> = (1..=4).map(|number| part(number, 4)).collect();
+    assert_eq!(notes(&all), [""; 0]);
+    let incomplete = "CONCATENATION_INCOMPLETE: 1 of 4 files of a multi-frame image are missing";
+    assert_eq!(notes(&all[..3]), [incomplete]);
+    assert_eq!(notes(&all[1..]), [incomplete]);
+    // One that is there twice stands for no other.
+    let twice: Vec<Instance> = all[..3].iter().chain(&all[..1]).cloned().collect();
+    assert!(notes(&twice).contains(&incomplete.to_owned()), "{:?}", notes(&twice));
+    // A single file says no more than that it is one.
+    assert_eq!(notes(&[part(1, 1), part(2, 1)]), [""; 0]);
+}

@@ -345,7 +345,8 @@ fn volumes_of_one_file_are_read_in_their_order() {
     assert_eq!(scans[2].voxels(), [4.0, 5.0]);
     assert!(scans.iter().all(|scan| scan.geometry() == scans[0].geometry()));
     let kept = tomoflow_connectors::imagefile::read_image_file(&path).unwrap().unwrap().unwrap();
-    assert_eq!((kept.volumes(), kept.other_notes().len()), (3, 0));
+    let unplaced = "NO_FORM: sform and qform say nothing, axes are taken for right, anterior and superior";
+    assert_eq!((kept.volumes(), kept.other_notes()), (3, vec![unplaced.to_owned()]));
     let head = tomoflow_connectors::imagefile::read_image_head(&path, |_| true).unwrap().unwrap().unwrap();
     assert_eq!(head.volumes, 3);
     // A scan's channels are named at its source; a label map has none.
@@ -362,4 +363,22 @@ fn volumes_of_one_file_are_read_in_their_order() {
     file.short(50, 2);
     let (_folder, path) = file.saved();
     assert_eq!(code(&path), "SEVERAL_VOLUMES");
+}
+
+#[test]
+fn a_header_that_places_nothing_is_noted() {
+    let notes = |change: &dyn Fn(&mut File1)| {
+        let mut file = two_voxels(false);
+        change(&mut file);
+        let (_folder, path) = file.saved();
+        tomoflow_connectors::imagefile::read_image_head(&path, |_| false).unwrap().unwrap().unwrap().notes
+    };
+    let found = notes(&|_| {});
+    assert!(found.len() == 1 && found[0].starts_with("NO_FORM: "), "{found:?}");
+    assert_eq!(notes(&|file| file.short(252, 1)), [""; 0]);
+    let by_sform = notes(&|file| {
+        file.short(254, 1);
+        [280, 300, 320].into_iter().for_each(|at| file.float(at, 1.0));
+    });
+    assert_eq!(by_sform, [""; 0]);
 }

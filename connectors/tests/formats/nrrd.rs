@@ -62,6 +62,20 @@ fn spacings_do_without_a_space() {
 }
 
 #[test]
+fn a_first_place_along_axes_that_is_not_used_is_noted() {
+    let header = "NRRD0001\ntype: uchar\ndimension: 2\nsizes: 2 1\nspacings: 0.5 0.25\nencoding: raw\n";
+    let notes = |more: &str| {
+        let (_folder, path) = attached(&format!("{header}{more}"), &[7, 8]);
+        tomoflow_connectors::imagefile::read_image_head(&path, |_| false).unwrap().unwrap().unwrap().notes
+    };
+    assert_eq!(notes("axis mins: -10 4\n"), ["AXIS_MINS_UNUSED: -10 4, the origin is taken for 0"]);
+    assert_eq!(notes("axismins: 0 2\n").len(), 1);
+    for unused in ["", "axis mins: nan nan\n", "axis mins: 0 0\n", "axis maxs: 3 4\n"] {
+        assert_eq!(notes(unused), [""; 0], "{unused}");
+    }
+}
+
+#[test]
 fn voxels_may_lie_beside_the_header_and_nowhere_else() {
     let named = |name: &str| format!("{HEADER}data file: {name}\n\n");
     let (_folder, path) = folder_with(&[("a.nhdr", named("a.raw").as_bytes()), ("a.raw", &SHORTS)]);

@@ -14,6 +14,7 @@ use tomoflow_connectors::{Digest, Reject, container, reading};
 
 use super::super::rows::Input;
 use super::accept::Accept;
+use super::damaged::Damaged;
 use super::{Archive, Change, SourceError};
 use crate::executor::work::OutlinesRow;
 use crate::store::{Held, Holds, Indexed, Known};
@@ -68,6 +69,8 @@ pub(super) struct Compared {
     filed: Vec<(FileStat, Digest)>,
     /// Files that are as they were and hold nothing for a pipeline, by code.
     skipped: BTreeMap<String, usize>,
+    /// Those of them that were DICOM once.
+    damaged: Damaged,
 }
 
 impl Archive {
@@ -81,7 +84,7 @@ impl Archive {
         if !self.loaded {
             self.forget_other_readings()?;
         }
-        (self.files, self.skipped, self.told_of) = Default::default();
+        (self.files, self.skipped, self.told_of, self.damaged) = Default::default();
         // All walks begin first: when one fails nothing has been touched.
         let roots = self.roots();
         let walks = roots.into_iter().map(|root| self.walk(&root).map(|walk| (root, walk)));
@@ -202,7 +205,10 @@ impl Archive {
                 }
             }
             Holds::File { .. } => count(&mut found.skipped, UNASKED),
-            Holds::Nothing { code } => count(&mut found.skipped, code),
+            Holds::Nothing { code } => {
+                found.damaged.add(known.path, code);
+                count(&mut found.skipped, code);
+            }
         }
     }
 
@@ -220,6 +226,7 @@ impl Archive {
         for (code, count) in std::mem::take(&mut found.skipped) {
             *self.skipped.entry(code).or_default() += count;
         }
+        self.damaged.extend(std::mem::take(&mut found.damaged));
         for (stat, record) in std::mem::take(&mut found.filed) {
             let Some(known) = self.store.records(&[record])?.pop() else { continue };
             match known.image() {
@@ -299,7 +306,7 @@ impl Archive {
             Held::Image { series, .. } => touch(looked, series, now_ns()),
             Held::Outlines { .. } => self.outlines_now(path, None, &mut looked.changes),
             Held::File { .. } => self.filed_now(path, None, now_ns(), looked),
-            Held::Nothing { .. } => {}
+            Held::Nothing { .. } => self.damaged.remove(path),
         }
     }
 
@@ -323,7 +330,10 @@ impl Archive {
                     looked,
                 );
             }
-            Record::Skip { code } => count(&mut self.skipped, code),
+            Record::Skip { code } => {
+                self.damaged.add(&stat.path, code);
+                count(&mut self.skipped, code);
+            }
         }
     }
 

@@ -45,6 +45,7 @@ impl Archive {
     /// When the index cannot be read.
     pub fn remark(&mut self) -> Result<Vec<Change>, SourceError> {
         let (mut now, mut lines) = (self.unreadable(), Vec::new());
+        now.extend(self.damaged()?);
         for (number, stage) in self.plan.clone().stages.iter().enumerate() {
             let number = StageId::at(number);
             let mut told = match claimed(&stage.stage) {

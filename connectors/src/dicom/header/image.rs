@@ -12,7 +12,7 @@ use super::dataset::{Dataset, Fragments, Value};
 use super::head::Head;
 use super::instance::{Instance, PixelFormat, Tags};
 use super::layout::Layout;
-use super::{charset, frames, refuse};
+use super::{charset, concatenation, frames, refuse};
 use crate::dicom::FILTER_KEYWORDS;
 use crate::dicom::codecs::lut::ModalityLut;
 use crate::dicom::mosaic;
@@ -165,6 +165,10 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
     }
     if !head.magic {
         instance.notes.push("NO_PREAMBLE".to_owned());
+    }
+    let counts = [tags::IN_CONCATENATION_NUMBER, tags::IN_CONCATENATION_TOTAL_NUMBER];
+    if let [Some(number @ 1..), Some(total @ 2..)] = counts.map(|tag| dataset.count(tag)) {
+        instance.notes.push(concatenation::part(number, total, &text(tags::CONCATENATION_UID)));
     }
     Some(instance)
 }

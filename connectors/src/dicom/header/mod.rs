@@ -1,6 +1,7 @@
 //! Files to records: the head of a file, its data set, and what a record keeps of it.
 
 mod charset;
+pub(crate) mod concatenation;
 pub(crate) mod dataset;
 pub(crate) mod frames;
 mod head;
@@ -24,4 +25,4 @@ pub use peek::HeaderReader;
 pub use record::{Record, read_record, read_record_with};
 
 /// Raised when a file may come out as another record than before: all are read anew then.
-pub const READING: u64 = 4;
+pub const READING: u64 = 5;

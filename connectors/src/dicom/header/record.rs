@@ -93,7 +93,16 @@ pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> io::Resul
     let dataset = head.dataset()?;
     Ok(match kind(&head, &dataset, dataset.elements.is_empty()) {
         ObjectKind::Skip(code) => skip(code),
-        ObjectKind::Outlines => Record::Outlines(crate::rtstruct::record::outlines(&dataset)),
+        ObjectKind::Outlines => match crate::rtstruct::record::outlines(&dataset) {
+            // What it was drawn on, and all contours, lie behind its end: no scan is missing, but the rest of it.
+            cut if dataset.cut
+                && cut.referenced_series.is_empty()
+                && cut.parts.iter().all(|part| part.drawn == 0) =>
+            {
+                skip("TRUNCATED")
+            }
+            outlines => Record::Outlines(outlines),
+        },
         ObjectKind::Segments => dicom_seg::outlines(&head, &dataset)
             .map_or_else(|| skip(image::absent(&head, &dataset)), Record::Outlines),
         ObjectKind::Image => match image::read(&head, &dataset) {

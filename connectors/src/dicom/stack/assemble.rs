@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::declared::Wider;
 use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
 use super::passes::{self, Passes};
 use super::slices::{Slice, SliceRef, Stack, stacks};
 use super::split::{Position, places, split};
+use crate::dicom::header::concatenation;
 use crate::dicom::header::instance::{Instance, PixelFormat};
 use crate::dicom::header::refuse::ASIDE;
 use crate::geometry::dot;
@@ -70,6 +72,7 @@ pub fn assemble_comparing(
             if studies > 1 {
                 notes.push(format!("MIXED_STUDIES: {studies}"));
             }
+            notes.extend(concatenation::incomplete(instances));
             if patients > 1 {
                 let message = format!("one patient expected, {patients} found under one SeriesInstanceUID");
                 vec![Judged::new(Err(reject("MIXED_PATIENTS", message)), 0..instances.len())]
@@ -235,7 +238,7 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
         notes.push(format!("INTERLEAVED_ACQUISITIONS: split by {attribute}"));
         passes.iter().flat_map(|slices| judge_line(slices, normal, &notes, rules)).collect()
     } else if total == places.len() {
-        judge_line(&places.concat(), normal, &stack.notes, rules)
+        judge_whole(&places.concat(), normal, &stack.notes, rules)
     } else if let Some((attribute, parts)) = split(&places) {
         let mut notes = stack.notes.clone();
         notes.push(format!("DUPLICATE_POSITION: split by {attribute}"));
@@ -251,6 +254,22 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
         all(Err(reject("DUPLICATE_POSITION_AMBIGUOUS", message)))
     };
     if cut.is_empty() { judged } else { vec![with_truncated(judged, &cut)] }
+}
+
+/// Judges slices that all lie at positions of their own: what else may be wrong shows in what they say of themselves.
+fn judge_whole(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules) -> Vec<Judged> {
+    let mut notes = notes.to_vec();
+    let alternating = passes::alternates(slices, normal);
+    notes
+        .extend(alternating.map(|attribute| format!("ALTERNATING_SLICES: neighbours differ in {attribute}")));
+    let mut judged = judge_line(slices, normal, &notes, rules);
+    if let [Judged { verdict, .. }] = judged.as_mut_slice()
+        && verdict.as_ref().is_ok_and(|stack| stack.heights.is_empty())
+        && let Some(refusal) = Wider::find(slices, normal).and_then(|wider| wider.refusal(slices))
+    {
+        *verdict = Err(refusal);
+    }
+    judged
 }
 
 /// Passes whose slices lie between one another, where each position has one slice.
@@ -317,11 +336,14 @@ fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules)
         if line.tilted {
             notes.push("GANTRY_TILT".to_owned());
         }
+        let even = line.heights.is_empty();
         notes.extend(line.note);
+        notes.extend(Wider::find(slices, normal).filter(|_| even).map(|wider| wider.note()));
         (line.step, line.planes, line.heights)
     };
     let mut found: Vec<String> =
         slices.iter().flat_map(|slice| slice.instance.notes.iter().cloned()).collect();
+    found.retain(|note| !concatenation::is_part(note));
     found.sort();
     found.dedup();
     notes.extend(found);

@@ -2,6 +2,7 @@
 
 pub mod assemble;
 mod between;
+mod declared;
 mod gaps;
 mod hints;
 mod passes;

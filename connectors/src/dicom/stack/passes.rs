@@ -1,6 +1,6 @@
 //! Several acquisitions in one series: passes of unequal length at common positions, and passes between one another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::gaps;
 use super::slices::{Slice, natural};
@@ -9,6 +9,22 @@ use crate::geometry::dot;
 
 /// Attributes that number acquisitions. Those of one acquisition, as echoes, are equally many, or some are lost.
 const ATTRIBUTES: [&str; 4] = ["SeriesNumber", "StackID", "AcquisitionNumber", "AcquisitionTime"];
+/// What slices of one scan have in common. Of all images echo time, descriptions and study are known, and the rest where
+/// a filter asks for it.
+const CONTENT: [&str; 10] = [
+    "EchoTime",
+    "FlipAngle",
+    "InversionTime",
+    "KVP",
+    "ConvolutionKernel",
+    "ContrastBolusAgent",
+    "SeriesDescription",
+    "ProtocolName",
+    "SequenceName",
+    "StudyInstanceUID",
+];
+/// Numbers that differ by less than this share are those of one scan.
+const JITTER: f64 = 0.05;
 /// Slices nearer than their thickness by this share overlap one another.
 const OVERLAP: f64 = 1.5;
 /// How far the gap that is declared may be from that of neighbours, as a share.
@@ -48,31 +64,100 @@ pub(crate) fn unequal<'a>(places: &[Position<'a>], normal: [f64; 3]) -> Option<P
     })
 }
 
-/// Passes of which the slices of one lie between those of another, at distances at which they overlap.
-///
-/// Packages of one stack, odd and even slices, do not overlap, or declare the distance of neighbours.
+/// Passes of which the slices of one lie between those of another: acquisitions at distances at which they overlap, or
+/// passes that differ in what slices of one scan have in common.
 pub(crate) fn between<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
+    acquisitions(slices, normal).or_else(|| {
+        CONTENT.iter().find_map(|&attribute| {
+            let passes = by_content(slices, attribute)?;
+            are_interleaved(&passes, normal).then_some((attribute, passes))
+        })
+    })
+}
+
+/// Slices by what they say of an attribute, be it nothing; `None` where all say the same, or numbers that differ by
+/// little, as they do from slice to slice.
+fn by_content<'a>(slices: &[Slice<'a>], attribute: &str) -> Option<Vec<Vec<Slice<'a>>>> {
+    let first = slices.first()?.said(attribute);
+    if slices.iter().all(|slice| slice.said(attribute) == first) {
+        return None;
+    }
+    let mut of_value: BTreeMap<&str, Vec<Slice<'a>>> = BTreeMap::new();
+    for slice in slices {
+        of_value.entry(slice.said(attribute)).or_default().push(slice.clone());
+    }
+    let mut numbers: Vec<f64> = of_value.keys().filter_map(|value| value.parse().ok()).collect();
+    numbers.sort_by(f64::total_cmp);
+    let apart = |(a, b): (&f64, &f64)| b - a > JITTER * a.abs().max(b.abs());
+    if numbers.len() == of_value.len() && !numbers.iter().zip(numbers.iter().skip(1)).all(apart) {
+        return None;
+    }
+    let mut sorted: Vec<_> = of_value.into_iter().collect();
+    sorted.sort_by(|(a, _), (b, _)| natural(a, b));
+    Some(sorted.into_iter().map(|(_, slices)| slices).collect())
+}
+
+/// An attribute that changes from nearly every slice to the next between few values, of slices that were taken for one
+/// stack: they may be passes that could not be told apart.
+pub(crate) fn alternates(slices: &[Slice<'_>], normal: [f64; 3]) -> Option<&'static str> {
+    let pairs = slices.len().saturating_sub(1);
+    let changes = |attribute: &str| {
+        let values: BTreeSet<&str> = slices.iter().map(|slice| slice.said(attribute)).collect();
+        let changes = slices.iter().zip(slices.iter().skip(1));
+        let changes = changes.filter(|(a, b)| a.said(attribute) != b.said(attribute)).count();
+        values.len() * LEAST <= slices.len() && 3 * changes >= 2 * pairs.max(LEAST)
+    };
+    let content = CONTENT.iter().filter(|attribute| by_content(slices, attribute).is_some());
+    let numbers = ["AcquisitionNumber", "AcquisitionTime"];
+    // Packages of one stack, odd and even slices, are acquired one after another.
+    let numbers = numbers.iter().filter(|attribute| !may_be_packages(slices, attribute, normal));
+    content.chain(numbers).find(|attribute| changes(attribute)).copied()
+}
+
+/// The distance of the nearest neighbours that differ in an attribute.
+fn nearest(slices: &[Slice<'_>], attribute: &str, normal: [f64; 3]) -> f64 {
+    let pairs = slices.iter().zip(slices.iter().skip(1));
+    let differing = pairs.filter(|(a, b)| a.said(attribute) != b.said(attribute));
+    differing.map(|(a, b)| dot(b.position, normal) - dot(a.position, normal)).fold(f64::INFINITY, f64::min)
+}
+
+/// The least thickness of slices; infinite when none is known.
+fn thinnest(slices: &[Slice<'_>]) -> f64 {
+    let thickness = slices.iter().filter_map(|slice| slice.frame.thickness_mm).map(|length| length.0);
+    thickness.fold(f64::INFINITY, f64::min)
+}
+
+/// Whether slices declare this distance of neighbours.
+fn is_planned(slices: &[Slice<'_>], nearest: f64) -> bool {
+    let mut declared = slices.iter().filter_map(|slice| slice.frame.gap_mm).map(|gap| gap.0.abs());
+    declared.any(|gap| (gap - nearest).abs() <= DECLARED * nearest)
+}
+
+/// Whether neighbours that differ in an attribute lie as those of one stack do: at the distance that is declared, or
+/// without overlap, where their thickness is known.
+fn may_be_packages(slices: &[Slice<'_>], attribute: &str, normal: [f64; 3]) -> bool {
+    let (nearest, thinnest) = (nearest(slices, attribute, normal), thinnest(slices));
+    is_planned(slices, nearest) || (thinnest.is_finite() && nearest * OVERLAP >= thinnest)
+}
+
+/// Packages of one stack, odd and even slices, do not overlap, or declare the distance of neighbours.
+fn acquisitions<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
     let attribute = "AcquisitionNumber";
     let value = |slice: &Slice<'a>| slice.frame.order.get(attribute);
     let first = slices.first()?;
     if slices.iter().all(|slice| value(slice) == value(first)) {
         return None;
     }
-    let along = |slice: &Slice<'_>| dot(slice.position, normal);
-    let nearest = slices
-        .iter()
-        .zip(slices.iter().skip(1))
-        .filter(|(a, b)| value(a) != value(b))
-        .map(|(a, b)| along(b) - along(a))
-        .fold(f64::INFINITY, f64::min);
-    let thickness = slices.iter().filter_map(|slice| slice.frame.thickness_mm).map(|length| length.0);
-    let thinnest = thickness.fold(f64::INFINITY, f64::min);
-    let declared = slices.iter().filter_map(|slice| slice.frame.gap_mm).map(|gap| gap.0.abs());
-    let planned = declared.into_iter().any(|gap| (gap - nearest).abs() <= DECLARED * nearest);
-    if !thinnest.is_finite() || planned || nearest * OVERLAP >= thinnest {
+    if !thinnest(slices).is_finite() || may_be_packages(slices, attribute, normal) {
         return None;
     }
     let passes = by(slices.iter().cloned(), attribute)?;
+    are_interleaved(&passes, normal).then_some((attribute, passes))
+}
+
+/// Whether each pass is a stack of its own that lies between the slices of another.
+fn are_interleaved(passes: &[Vec<Slice<'_>>], normal: [f64; 3]) -> bool {
+    let along = |slice: &Slice<'_>| dot(slice.position, normal);
     let ends = |pass: &Vec<Slice<'_>>| Some((along(pass.first()?), along(pass.last()?)));
     let ends: Vec<_> = passes.iter().filter_map(ends).collect();
     // One that begins where another ended goes on with it.
@@ -80,5 +165,5 @@ pub(crate) fn between<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Pass
         ends.iter().enumerate().any(|(other, &(from, to))| other != index && from < high && low < to)
     };
     let interleaved = ends.iter().enumerate().all(|(index, ends)| meets(index, ends));
-    (interleaved && passes.iter().all(|pass| even(pass, normal))).then_some((attribute, passes))
+    interleaved && passes.iter().all(|pass| even(pass, normal))
 }

@@ -81,6 +81,15 @@ impl<'a> Slice<'a> {
         normal.map(|x| x / length)
     }
 
+    /// What its frame says of an attribute, or else its image; empty when neither says anything.
+    pub(crate) fn said(&self, attribute: &str) -> &str {
+        self.frame
+            .order
+            .get(attribute)
+            .or_else(|| self.instance.tags.get(attribute))
+            .map_or("", String::as_str)
+    }
+
     pub(crate) fn size(&self) -> [u32; 2] {
         self.instance.pixels.frame_size
     }

@@ -1,6 +1,8 @@
 //! Several stacks at the same positions, told apart by the first attribute that gives complete ones.
 
-use super::slices::{Slice, natural};
+use std::collections::BTreeSet;
+
+use super::slices::{Slice, SliceRef, natural};
 
 /// Positions closer than this along the normal are one, mm.
 pub(crate) const SAME_POSITION_MM: f64 = 1e-3;
@@ -23,6 +25,23 @@ const ATTRIBUTES: &[&str] = &[
     "DimensionIndex4",
     "DimensionIndex5",
 ];
+
+/// What acquisitions differ in, in the order in which it is tried before InstanceNumbers are believed; a value that is
+/// absent is one as well. Of all images descriptions are known, and the rest where a filter asks for it.
+const CONTENT: &[&str] = &[
+    "FlipAngle",
+    "InversionTime",
+    "KVP",
+    "ConvolutionKernel",
+    "ContrastBolusAgent",
+    "SeriesDescription",
+    "ProtocolName",
+    "SequenceName",
+];
+
+/// Numbers that may jitter from slice to slice: those of one stack are all smaller than those of the next.
+const RANGES: &[&str] =
+    &["EchoTime", "FlipAngle", "InversionTime", "TriggerTime", "AcquisitionNumber", "AcquisitionTime"];
 
 /// Slices at one place along the normal.
 pub(crate) type Position<'a> = Vec<Slice<'a>>;
@@ -51,13 +70,79 @@ pub(crate) fn split<'a>(places: &[Position<'a>]) -> Option<(String, Vec<Vec<Slic
         ATTRIBUTES.iter().skip(index + 1).map(move |&second| vec![first, second])
     });
     for attributes in single.chain(pairs) {
-        if let Some(stacks) = by_values(places, copies, &attributes) {
+        if let Some(stacks) = by_values(places, copies, |slice| values(slice, &attributes)) {
             return Some((attributes.join(" and "), stacks));
         }
     }
     by_instance(places, copies)
         .map(|stacks| ("SOPInstanceUID".to_owned(), stacks))
-        .or_else(|| by_rank(places, copies).map(|stacks| ("InstanceNumber".to_owned(), stacks)))
+        .or_else(|| by_number_or_content(places, copies))
+}
+
+/// By InstanceNumber, as long as it tells the same stacks apart as what acquisitions differ in, or runs through each
+/// stack in a like way; else by what they differ in: numbers that run up in one acquisition and down in another would
+/// give stacks that are each half of both.
+fn by_number_or_content<'a>(places: &[Position<'a>], copies: usize) -> Option<(String, Vec<Vec<Slice<'a>>>)> {
+    let ranked = by_rank(places, copies, number);
+    let content = by_content(places, copies);
+    let sources = |stacks: &[Vec<Slice<'a>>]| -> BTreeSet<Vec<SliceRef>> {
+        stacks.iter().map(|stack| stack.iter().map(|slice| slice.source).collect()).collect()
+    };
+    match (ranked, content) {
+        (Some(stacks), Some((_, other))) if sources(&stacks) == sources(&other) => {
+            Some(("InstanceNumber".to_owned(), stacks))
+        }
+        (_, Some((attribute, stacks))) => Some((attribute.to_owned(), stacks)),
+        (Some(stacks), None) if numbered_alike(&stacks) => Some(("InstanceNumber".to_owned(), stacks)),
+        (_, None) => None,
+    }
+}
+
+/// By what acquisitions differ in beside [`ATTRIBUTES`].
+fn by_content<'a>(places: &[Position<'a>], copies: usize) -> Option<(&'static str, Vec<Vec<Slice<'a>>>)> {
+    let said = CONTENT.iter().find_map(|&attribute| {
+        let stacks = by_values(places, copies, |slice| Some(vec![slice.said(attribute).to_owned()]))?;
+        Some((attribute, stacks))
+    });
+    said.or_else(|| {
+        RANGES.iter().find_map(|&attribute| {
+            let of = |slice: &Slice<'_>| slice.said(attribute).parse().unwrap_or(f64::NAN);
+            let stacks = by_rank(places, copies, of)?;
+            are_ranges(&stacks, of).then_some((attribute, stacks))
+        })
+    })
+}
+
+/// Whether the numbers of each stack are all smaller than those of the next.
+fn are_ranges(stacks: &[Vec<Slice<'_>>], of: impl Fn(&Slice<'_>) -> f64) -> bool {
+    let ends = |stack: &Vec<Slice<'_>>| {
+        let (low, high) = (f64::INFINITY, f64::NEG_INFINITY);
+        stack.iter().map(&of).fold((low, high), |(low, high), number| (low.min(number), high.max(number)))
+    };
+    let ends: Vec<(f64, f64)> = stacks.iter().map(ends).collect();
+    ends.iter().zip(ends.iter().skip(1)).all(|((_, high), (low, _))| high < low)
+}
+
+/// Whether InstanceNumbers run through the places of each stack in one order, or one stack was numbered after another,
+/// each up or down.
+fn numbered_alike(stacks: &[Vec<Slice<'_>>]) -> bool {
+    let order = |stack: &Vec<Slice<'_>>| {
+        let mut order: Vec<usize> = (0..stack.len()).collect();
+        order.sort_by(|&a, &b| match (stack.get(a), stack.get(b)) {
+            (Some(a), Some(b)) => number(a).total_cmp(&number(b)),
+            _ => std::cmp::Ordering::Equal,
+        });
+        order
+    };
+    let orders: Vec<Vec<usize>> = stacks.iter().map(order).collect();
+    if orders.windows(2).all(|pair| pair.first() == pair.last()) {
+        return true;
+    }
+    let monotone = |stack: &Vec<Slice<'_>>| {
+        let pairs = || stack.iter().zip(stack.iter().skip(1)).map(|(a, b)| (number(a), number(b)));
+        pairs().all(|(a, b)| a <= b) || pairs().all(|(a, b)| a >= b)
+    };
+    are_ranges(stacks, number) && stacks.iter().all(monotone)
 }
 
 /// Values of a slice for the attributes; `None` when one is missing.
@@ -73,10 +158,12 @@ fn values(slice: &Slice<'_>, attributes: &[&str]) -> Option<Vec<String>> {
         .collect()
 }
 
-fn by_values<'a>(places: &[Position<'a>], copies: usize, attributes: &[&str]) -> Option<Vec<Vec<Slice<'a>>>> {
-    let of = |place: &Position<'a>| {
-        place.iter().map(|slice| values(slice, attributes)).collect::<Option<Vec<_>>>()
-    };
+fn by_values<'a>(
+    places: &[Position<'a>],
+    copies: usize,
+    values: impl Fn(&Slice<'a>) -> Option<Vec<String>>,
+) -> Option<Vec<Vec<Slice<'a>>>> {
+    let of = |place: &Position<'a>| place.iter().map(&values).collect::<Option<Vec<_>>>();
     let mut wanted = of(places.first()?)?;
     wanted.sort_by(|a, b| {
         let differing = a.iter().zip(b).map(|(x, y)| natural(x, y)).find(|order| order.is_ne());
@@ -118,8 +205,12 @@ fn by_instance<'a>(places: &[Position<'a>], copies: usize) -> Option<Vec<Vec<Sli
     Some(stacks)
 }
 
-/// The n-th of each place by InstanceNumber, whether volumes or positions were numbered first.
-fn by_rank<'a>(places: &[Position<'a>], copies: usize) -> Option<Vec<Vec<Slice<'a>>>> {
+/// The n-th of each place by a number, whether volumes or positions were numbered first.
+fn by_rank<'a>(
+    places: &[Position<'a>],
+    copies: usize,
+    number: impl Fn(&Slice<'a>) -> f64,
+) -> Option<Vec<Vec<Slice<'a>>>> {
     let mut stacks = vec![Vec::with_capacity(places.len()); copies];
     for place in places {
         let mut ranked: Vec<&Slice<'a>> = place.iter().collect();
