@@ -119,12 +119,66 @@ fn what_cannot_be_exported_is_said() {
     let output = export(&place, &["--to", "named", "--format", "dicom-seg"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("IDENTIFIERS"));
+    assert!(!place.path().join("named").exists(), "a folder that nothing was written to");
     let output = export(&place, &["--to", "plain"]);
     assert!(output.status.success(), "{output:?}");
     let uid = place.phantom_series(0);
     let names = fs::read_dir(place.path().join("plain")).unwrap().map(|entry| entry.unwrap().file_name());
-    let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    let names = names.map(|name| name.into_string().unwrap()).filter(|name| !name.starts_with('.'));
+    let names: Vec<String> = names.collect();
     assert!(names.len() == 1 && !names[0].contains(&uid), "{names:?}");
+}
+
+#[test]
+fn an_export_replaces_nothing_that_no_export_wrote() {
+    let place = Workplace::new(1);
+    place.run();
+    let refused = |args: &[&str], telling: &[&str]| {
+        let output = export(&place, args);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{args:?}: {told}");
+        assert!(telling.iter().all(|part| told.contains(part)), "{args:?}: {told}");
+    };
+    let before = fs::read_dir(place.archive()).unwrap().count();
+    for (folder, how) in [("archive", "archive is "), ("archive/new/deep", "lies in"), (".", "holds")] {
+        for format in ["nifti", "nnunet", "boxes"] {
+            refused(&["--to", folder, "--format", format], &[how, "`scans`", "nothing was written"]);
+        }
+    }
+    assert_eq!(fs::read_dir(place.archive()).unwrap().count(), before);
+
+    // A mask that somebody drew.
+    let name = format!("{}.nii.gz", place.phantom_series(0));
+    let drawn = place.path().join("drawn");
+    fs::create_dir(&drawn).unwrap();
+    fs::write(drawn.join(&name), "drawn by hand").unwrap();
+    refused(&["--to", "drawn"], &[&name, "1 found that no export wrote"]);
+    assert_eq!(fs::read_to_string(drawn.join(&name)).unwrap(), "drawn by hand");
+    assert_eq!(fs::read_dir(&drawn).unwrap().count(), 1);
+
+    // Its own files it replaces, until somebody works on them.
+    for _ in 0..2 {
+        let output = export(&place, &["--to", "own"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let own = place.path().join("own").join(&name);
+    let text = [fs::read(&own).unwrap(), b"corrected".to_vec()].concat();
+    fs::write(&own, &text).unwrap();
+    refused(&["--to", "own"], &[&name, "somebody changed since"]);
+    assert_eq!(fs::read(&own).unwrap(), text);
+
+    // A data set of others: what lies there would be cases of it.
+    let set = place.path().join("Dataset001_other");
+    fs::create_dir_all(set.join("labelsTr")).unwrap();
+    fs::write(set.join("labelsTr/other.nii.gz"), "drawn by hand").unwrap();
+    refused(&["--to", "Dataset001_other", "--format", "nnunet"], &["labelsTr/other.nii.gz"]);
+    assert_eq!(fs::read_dir(&set).unwrap().count(), 1);
+    for _ in 0..2 {
+        let output = export(&place, &["--to", "set", "--format", "nnunet"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    fs::write(place.path().join("set/imagesTr/more_0000.nii.gz"), "another's").unwrap();
+    refused(&["--to", "set", "--format", "nnunet"], &["imagesTr/more_0000.nii.gz"]);
 }
 
 /// A sink that writes files of the largest components, and what the folder holds.

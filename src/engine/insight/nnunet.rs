@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tomoflow_connectors::{LabelMap, Reject, Scan, nifti};
 
+use super::destination::Destination;
 use super::export::{ExportOptions, Exported};
 use super::outlook::Outlook;
 use crate::engine::error::RunError;
@@ -31,6 +32,7 @@ const FOLDERS: [&str; 3] = ["imagesTr", "labelsTr", "imagesTs"];
 /// As for masks: the store is in use, sources cannot be read, the stage has no masks, or a file cannot be written. A case
 /// that cannot be written is named in the answer.
 pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
+    let mut destination = Destination::of(&plan, &options.folder)?;
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
     let identity = if options.deidentify { identity.hidden() } else { identity };
     let (mut cases, mut masks) = (BTreeMap::new(), BTreeMap::new());
@@ -48,6 +50,9 @@ pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, Ru
     if let Some(stage) = options.stage.clone().filter(|_| masks.is_empty()) {
         return Err(RunError::NoMasks { stage });
     }
+    // Other files beside its own would be cases of the set.
+    let described = ["dataset.json", "cases.csv"].map(str::to_owned);
+    destination.claim(destination.files_in(&FOLDERS).into_iter().chain(described))?;
     let failed = |path: &Path, message: String| RunError::Unwritten { path: path.to_owned(), message };
     for folder in FOLDERS.map(|name| options.folder.join(name)) {
         fs::create_dir_all(&folder).map_err(|error| failed(&folder, error.to_string()))?;
@@ -73,6 +78,7 @@ pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, Ru
         });
         match case {
             Ok(files) => {
+                destination.wrote(&files);
                 exported.files.extend(files);
                 writing.row(name, &identity.show(key), &identity.show(&row.series.patient));
             }

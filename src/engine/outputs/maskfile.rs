@@ -325,8 +325,13 @@ pub(in crate::engine) fn whole<E: std::fmt::Display>(
     // The ending stays: some writers go by it.
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let staged = path.with_file_name(format!(".partial-{name}"));
-    write(&staged).map_err(|error| unwritten(&path, &error))?;
-    fs::rename(&staged, &path).map_err(|error| unwritten(&path, &error))
+    let written = write(&staged).map_err(|error| unwritten(&path, &error));
+    let written = written.and_then(|()| fs::rename(&staged, &path).map_err(|error| unwritten(&path, &error)));
+    if written.is_err() {
+        // A part of a file is of no use to anybody.
+        let _ = fs::remove_file(&staged);
+    }
+    written
 }
 
 fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Reject {
