@@ -257,6 +257,57 @@ fn a_folder_of_files_follows_what_is_desired() {
 }
 
 #[test]
+fn a_folder_of_files_keeps_what_others_put_there() {
+    let place = with_files("");
+    let name = format!("{}.nii.gz", place.phantom_series(0));
+    let drawn = place.path().join("seg").join(&name);
+    fs::create_dir(place.path().join("seg")).unwrap();
+    fs::write(&drawn, "drawn by hand").unwrap();
+    for _ in 0..2 {
+        let summary = place.run();
+        assert_eq!((summary.unwritten, summary.exit_code(1.0)), (1, 74), "{summary}");
+        let told = summary.to_string();
+        assert!(told.contains("1 file stands where masks belong") && told.contains(&name), "{told}");
+        assert_eq!(fs::read_to_string(&drawn).unwrap(), "drawn by hand");
+        assert_eq!(held(&place).len(), 2, "the other mask is there");
+    }
+    // Once it was moved away its place is free, and its own files a run replaces, even where the note is gone.
+    fs::remove_file(&drawn).unwrap();
+    assert_eq!(place.run().unwritten, 0);
+    assert!(nifti::read_labels(&drawn).is_ok());
+    fs::remove_file(place.path().join("seg/.tomoflow.json")).unwrap();
+    let summary = place.run();
+    assert!(summary.unwritten == 0 && !summary.to_string().contains("where masks belong"), "{summary}");
+}
+
+#[test]
+fn two_pipelines_do_not_share_a_folder_of_files() {
+    let place = with_files("");
+    assert_eq!(place.run().unwritten, 0);
+    let before = held(&place);
+    assert_eq!(before.len(), 2);
+    // Another pipeline with an `out` of its own, whose scans have other names.
+    let mut other = Workplace::new(0);
+    other.add(2);
+    let seg = place.path().join("seg");
+    other.text = place.text.rewrite("path = \"seg\"", &format!("path = {:?}", seg.to_str().unwrap()));
+    for _ in 0..2 {
+        let summary = other.run();
+        assert_eq!((summary.unwritten, summary.exit_code(1.0)), (1, 74), "{summary}");
+        assert!(summary.to_string().contains("holds the masks of another pipeline, `test`"), "{summary}");
+        assert_eq!(held(&place), before);
+    }
+    let summary = place.run();
+    assert!(summary.folders_changed.is_empty() && summary.unwritten == 0, "{summary}");
+    assert_eq!(held(&place), before);
+    // The pipeline itself begins anew, and writes on; what is gone goes.
+    fs::remove_dir_all(place.out()).unwrap();
+    place.delete(1);
+    let summary = place.run();
+    assert_eq!((summary.unwritten, held(&place).len()), (0, 1), "{summary}");
+}
+
+#[test]
 fn segmentations_say_what_their_labels_are() {
     for format in ["dicom_seg", "dicom_labelmap"] {
         let place = with_files(&format!(

@@ -1,6 +1,6 @@
 //! Folders of mask files follow what is desired: what is missing is written, what is no longer desired goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tomoflow_connectors::shown::Shown as _;
 
 use super::identity::Identity;
 use super::maskfile::MaskWriter;
+use super::owner::{Owner, foreign, told_of_foreign};
 use super::tables::Changes;
 use crate::engine::rows::{Desired, DesiredRows};
 use crate::executor::Context;
@@ -59,10 +60,7 @@ impl Folders {
         for folder in &mut self.folders {
             let with = With { context: &self.context, identity: &self.identity, store: &self.store };
             if folder.note.is_none() {
-                let mut note = folder.read_note();
-                folder.check(&with, &mut note, &mut self.edited);
-                folder.note = Some(note);
-                folder.first = true;
+                folder.open(&with, &mut self.edited);
             }
             folder.converge(&with, desired, changed, ended, changes);
         }
@@ -74,6 +72,14 @@ impl Folders {
         let files = if count == 1 { "file of a sink was" } else { "files of sinks were" };
         let text = format!("{count} {files} changed or removed by somebody, and put back: {names}");
         (count > 0).then_some(text)
+    }
+
+    /// Folders of other pipelines and files of somebody else that sinks would have replaced, a line for each kind.
+    pub fn refused(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.folders.iter().filter_map(|folder| folder.others.clone()).collect();
+        let foreign = self.folders.iter().filter(|folder| !folder.foreign.is_empty());
+        lines.extend(foreign.map(|folder| told_of_foreign(&folder.files.path, &folder.foreign)));
+        lines
     }
 
     /// Masks that could not be written, as far as is known.
@@ -102,6 +108,10 @@ struct Folder {
     outdated: BTreeSet<String>,
     /// Masks that could not be written.
     missed: BTreeSet<Arc<Desired>>,
+    /// What is said of it when it is another pipeline's: nothing is written then.
+    others: Option<String>,
+    /// Files of somebody else that stand where masks belong.
+    foreign: BTreeSet<PathBuf>,
 }
 
 /// What a folder holds.
@@ -111,9 +121,34 @@ struct Note {
     present: BTreeMap<String, Vec<String>>,
     /// Files that were being written: after a crash, nobody knows whether they are there.
     pending: BTreeSet<String>,
+    /// Whose it is; an earlier version did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<Owner>,
 }
 
 impl Folder {
+    /// Reads what it holds, unless that is another pipeline's.
+    fn open(&mut self, with: &With<'_>, edited: &mut Few) {
+        let mut note = self.read_note();
+        let owner = Owner::of(&with.context.plan, with.store, &self.files.path);
+        let holds = !note.present.is_empty() || !note.pending.is_empty();
+        let is_other = |known: &&Owner| holds && owner.as_ref().is_some_and(|own| !known.is(own));
+        if let Some(other) = note.owner.as_ref().filter(is_other) {
+            let told = other.told(&self.files.path);
+            tracing::error!("{told}");
+            self.others = Some(told);
+        } else {
+            let news = owner.is_some() && note.owner != owner;
+            note.owner = owner.or(note.owner);
+            self.check(with, &mut note, edited);
+            if holds && news {
+                self.keep_note(with.store, &note);
+            }
+        }
+        self.note = Some(note);
+        self.first = true;
+    }
+
     fn converge(
         &mut self,
         with: &With<'_>,
@@ -122,6 +157,14 @@ impl Folder {
         ended: bool,
         changes: &mut Changes,
     ) {
+        if self.others.is_some() {
+            let goes_here = |row: &&Arc<Desired>| match &***row {
+                Desired::Masks { from, .. } => self.stages.contains(&*from.stage),
+                _ => false,
+            };
+            self.missed = desired.keys().filter(goes_here).cloned().collect();
+            return;
+        }
         let first = std::mem::take(&mut self.first);
         let mut note = self.note.take().unwrap_or_default();
         let (missed, mut outdated) = (std::mem::take(&mut self.missed), std::mem::take(&mut self.outdated));
@@ -197,10 +240,25 @@ impl Folder {
                 }
                 _ => None,
             };
-            let work: Vec<_> =
-                batch.iter().filter_map(|(entry, row)| Some((entry, row, writer(row)?))).collect();
-            note.pending
-                .extend(work.iter().flat_map(|(.., (series, mask, writer))| writer.names(series, *mask)));
+            let mut work = Vec::new();
+            let own: HashSet<String> =
+                note.present.values().flatten().chain(&note.pending).cloned().collect();
+            for (entry, row) in batch {
+                let Some((series, mask, writer)) = writer(row) else { continue };
+                let names = writer.names(&series, mask);
+                let others = foreign(store, &self.files.path, &names, |name| own.contains(name));
+                self.foreign.retain(|path| !names.iter().any(|name| path.ends_with(name)));
+                if others.is_empty() {
+                    note.pending.extend(names);
+                    work.push((entry, row, (series, mask, writer)));
+                } else {
+                    for path in &others {
+                        tracing::error!("{} is there and no run wrote it: it is not replaced", path.shown());
+                    }
+                    self.foreign.extend(others);
+                    self.missed.insert(row.clone());
+                }
+            }
             self.keep_note(store, note);
             let written: Vec<_> = work
                 .par_iter()
@@ -359,6 +417,8 @@ fn folders(plan: &Plan) -> Vec<Folder> {
             first: false,
             outdated: BTreeSet::new(),
             missed: BTreeSet::new(),
+            others: None,
+            foreign: BTreeSet::new(),
         })
     };
     plan.stages.iter().filter_map(folder).collect()

@@ -4,4 +4,5 @@ pub(in crate::engine) mod folders;
 pub(in crate::engine) mod identity;
 pub(in crate::engine) mod mapfile;
 pub(in crate::engine) mod maskfile;
+mod owner;
 pub(in crate::engine) mod tables;
