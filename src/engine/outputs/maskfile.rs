@@ -146,6 +146,11 @@ impl MaskWriter<'_> {
             FileFormat::DicomSeg | FileFormat::DicomLabelmap | FileFormat::Rtstruct => ("dcm", ""),
         };
         let scan = (self.files.scans && !scan.is_empty()).then_some(scan);
+        // The mask of a case `x.scan` would have the name of the scan beside the mask of `x`.
+        let case = match scan.is_some() && case.ends_with(".scan") {
+            true => format!("{case}_{}", Digest::of(case.as_bytes()).short()),
+            false => case,
+        };
         let masks: Vec<String> = match overlapping.filter(|_| a_file_each(self.files.format)) {
             Some(labels) => {
                 let label = |(number, name): (usize, &String)| {
