@@ -43,6 +43,8 @@ pub struct Exported {
     pub files: Vec<PathBuf>,
     /// Cases that could not be written, and why.
     pub left_out: Vec<(String, Reject)>,
+    /// What else is to be said of it, in lines.
+    pub notes: Vec<String>,
 }
 
 /// Writes the masks of one stage, and beside them, always as NIfTI, the maps that `keep` asks for of the inferences
