@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::Workplace;
+use crate::support::dicom::{copied, put, text};
 use crate::support::text::Rewrite as _;
+use dicom_core::{Tag, VR};
 use tomoflow::connectors::{LabelMap, dicom_seg, metaimage, nifti, nrrd};
 
 /// Runs the program on a workplace's pipeline.
@@ -430,6 +432,34 @@ fn two_pipelines_do_not_share_a_folder_of_files() {
     place.delete(1);
     let summary = place.run();
     assert_eq!((summary.unwritten, held(&place).len()), (0, 1), "{summary}");
+}
+
+#[test]
+fn dicom_objects_follow_the_names_that_their_scans_carry() {
+    const PATIENT_NAME: Tag = Tag(0x0010, 0x0010);
+    for format in ["dicom_seg", "rtstruct"] {
+        let place = with_files(&format!("format = \"{format}\""));
+        assert_eq!(place.run().unwritten, 0);
+        let before = held(&place);
+        assert_eq!(before.len(), 2);
+        assert!(place.run().folders_changed.is_empty());
+        assert_eq!(held(&place), before);
+        // A pseudonym in the place of the name, in every slice of one scan.
+        let files = place.files_of(0);
+        for slice in &files[..files.len() - 1] {
+            copied(slice, slice, |object| put(object, PATIENT_NAME, VR::PN, "PSEUDO^ONE"));
+        }
+        assert_eq!(place.run().unwritten, 0);
+        let name = format!("{}.dcm", place.phantom_series(0));
+        let object = dicom_object::open_file(place.path().join("seg").join(&name)).unwrap();
+        assert_eq!(text(&object, PATIENT_NAME), "PSEUDO^ONE", "{format}");
+        let after = held(&place);
+        let others =
+            |(other, time): (&String, &std::time::SystemTime)| *other == name || after[other] == *time;
+        assert!(after.len() == 2 && before.iter().all(others), "{format}: the other one stays as it is");
+        assert!(place.run().folders_changed.is_empty());
+        assert_eq!(held(&place), after);
+    }
 }
 
 #[test]

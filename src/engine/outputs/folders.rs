@@ -11,8 +11,9 @@ use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::Few;
 use tomoflow_connectors::shown::Shown as _;
 
+use super::carried::Carried;
 use super::identity::Identity;
-use super::maskfile::MaskWriter;
+use super::maskfile::{MaskWriter, a_file_each};
 use super::owner::{Owner, foreign, told_of_foreign};
 use super::tables::Changes;
 use crate::engine::rows::{Desired, DesiredRows};
@@ -124,6 +125,9 @@ struct Note {
     /// Whose it is; an earlier version did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<Owner>,
+    /// By entry, what a DICOM object carries of its scan's file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    carried: BTreeMap<String, Carried>,
 }
 
 impl Folder {
@@ -175,6 +179,7 @@ impl Folder {
         if first {
             let wanted: BTreeMap<String, &Arc<Desired>> =
                 desired.keys().filter_map(|row| Some((entry(row)?, row))).collect();
+            self.renew(with, &wanted, &mut note);
             outdated = note.present.keys().filter(|entry| !wanted.contains_key(*entry)).cloned().collect();
             let absent = wanted.into_iter().filter(|(entry, _)| !note.present.contains_key(entry));
             add.extend(absent.map(|(entry, row)| (entry, row.clone())));
@@ -203,6 +208,28 @@ impl Folder {
         }
         self.outdated = outdated;
         self.note = Some(note);
+    }
+
+    /// DICOM objects whose scan's file names another patient or study by now are written again.
+    fn renew(&self, with: &With<'_>, wanted: &BTreeMap<String, &Arc<Desired>>, note: &mut Note) {
+        if a_file_each(self.files.format) {
+            return;
+        }
+        let Note { present, carried, .. } = note;
+        carried.retain(|entry, _| present.contains_key(entry));
+        let there: Vec<_> = wanted.iter().filter(|(entry, _)| present.contains_key(*entry)).collect();
+        let now = |(entry, row): (&String, &&Arc<Desired>)| {
+            let Desired::Masks { series, .. } = &***row else { return None };
+            Some((entry.clone(), Carried::of(with.context, series, carried.get(entry))?))
+        };
+        let now: Vec<(String, Carried)> = there.into_par_iter().filter_map(now).collect();
+        for (entry, now) in now {
+            // An earlier version did not say what they carry.
+            if !carried.get(&entry).is_some_and(|known| known.same(&now)) {
+                note.pending.extend(present.remove(&entry).into_iter().flatten());
+            }
+            carried.insert(entry, now);
+        }
     }
 
     /// What a mask's file is made from, if it goes here.
@@ -272,6 +299,14 @@ impl Folder {
                         known.extend(paths.map(|path| (Written::now(&path).ok(), path)));
                         note.pending.retain(|name| !names.contains(name));
                         note.present.insert((*entry).clone(), names);
+                        let series = match &***row {
+                            Desired::Masks { series, .. } if !a_file_each(self.files.format) => Some(series),
+                            _ => None,
+                        };
+                        let was = note.carried.get(*entry);
+                        if let Some(now) = series.and_then(|series| Carried::of(context, series, was)) {
+                            note.carried.insert((*entry).clone(), now);
+                        }
                         changes.added += 1;
                     }
                     Err(reject) => {
@@ -299,6 +334,7 @@ impl Folder {
         let mut gone: BTreeSet<String> = std::mem::take(&mut note.pending);
         for entry in std::mem::take(outdated) {
             gone.extend(note.present.remove(&entry).into_iter().flatten());
+            note.carried.remove(&entry);
             changes.removed += 1;
         }
         // The mask of a scan replaces another under the same name.

@@ -309,7 +309,7 @@ struct Drawn<'a> {
 }
 
 /// Whether a format has one value a voxel, so that labels that overlap have a file each.
-fn a_file_each(format: FileFormat) -> bool {
+pub(super) fn a_file_each(format: FileFormat) -> bool {
     matches!(format, FileFormat::Nifti | FileFormat::Nrrd | FileFormat::Metaimage)
 }
 

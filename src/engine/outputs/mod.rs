@@ -1,5 +1,6 @@
 //! What a run leaves for others: tables, folders of masks, and the files in them.
 
+mod carried;
 pub(in crate::engine) mod folders;
 pub(in crate::engine) mod identity;
 pub(in crate::engine) mod mapfile;
