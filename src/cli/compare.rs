@@ -1,12 +1,13 @@
 //! `tomoflow compare`: the systems of a pipeline beside each other on the same cases.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::PipelineArgs;
-use crate::operators::registry::Registry;
+use crate::operators::registry::{Registry, Stage};
 use crate::pipeline::{Plan, Swept};
 use crate::report::{Comparison, Question, ReportError, System};
 
@@ -57,6 +58,9 @@ pub fn run(args: &CompareArgs, registry: &Registry) -> ExitCode {
         against: args.against.clone(),
         split: if args.split == "all" { String::new() } else { args.split.clone() },
     };
+    if let Some(line) = over_sources(&plan, &question) {
+        note!("{line}");
+    }
     let compared = Comparison::read(&plan.settings.out.join("tables"), &question).and_then(|comparison| {
         if let Some(path) = &args.output {
             comparison.write(path, &plan.settings.name)?;
@@ -70,6 +74,32 @@ pub fn run(args: &CompareArgs, registry: &Registry) -> ExitCode {
             ExitCode::from(if matches!(error, ReportError::System { .. }) { 1 } else { 74 })
         }
     }
+}
+
+/// What is said where the systems judge scans of several sources: cases are paired by their names alone.
+fn over_sources(plan: &Plan, question: &Question) -> Option<String> {
+    let asked = |name: &str| {
+        let mut stages = question.systems.iter().flat_map(|system| &system.stages);
+        question.systems.is_empty() || stages.any(|stage| stage == name)
+    };
+    let scores = plan.stages.iter().enumerate().filter(|(_, stage)| {
+        matches!(stage.stage, Stage::Evaluate(_) | Stage::EvaluateBoxes(_)) && asked(&stage.name)
+    });
+    let mut by_source: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (place, stage) in scores {
+        by_source.entry(plan.origin(place)).or_default().push(format!("`{}`", stage.name));
+    }
+    let source = |(origin, stages): (&usize, &Vec<String>)| {
+        format!("{} those of `{}`", stages.join(" and "), plan.stages[*origin].name)
+    };
+    let told: Vec<String> = by_source.iter().map(source).collect();
+    (told.len() > 1).then(|| {
+        format!(
+            "warning: the systems judge scans of several sources, {}: cases of one name are paired, whoever they are\n\
+             hint: where these are scans of different patients, compare by `--system` those of one source",
+            told.join(", ")
+        )
+    })
 }
 
 /// The combinations of `[sweep]`; none where there is none.

@@ -86,6 +86,9 @@ pub fn run(args: &ExportArgs, registry: &Registry) -> ExitCode {
     };
     match exported {
         Ok(exported) => {
+            for line in &exported.notes {
+                note!("warning: {line}");
+            }
             for (case, reject) in &exported.left_out {
                 note!("{case}: {reject}");
             }

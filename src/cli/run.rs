@@ -250,7 +250,9 @@ pub(super) fn exit_code(error: &RunError) -> u8 {
         RunError::Status(_)
         | RunError::NoMasks { .. }
         | RunError::NoBoxes { .. }
-        | RunError::NoModel { .. } => 78,
+        | RunError::NoModel { .. }
+        | RunError::ExportIntoSource { .. }
+        | RunError::ExportOver { .. } => 78,
         RunError::Cluster(ClusterError::Lost { .. } | ClusterError::Link { .. }) => 70,
         RunError::Cluster(ClusterError::Absent { .. } | ClusterError::Unreached { .. }) => 75,
         RunError::Cluster(_) => 78,

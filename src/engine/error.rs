@@ -77,6 +77,32 @@ pub enum RunError {
         /// Why.
         message: String,
     },
+    /// An export into what a source reads.
+    #[error(
+        "a folder apart from the sources expected, {folder} {how} {read}, which the source `{source_stage}` reads: nothing was written\nhint: what is written there would replace inputs, or be read as one: name another folder"
+    )]
+    ExportIntoSource {
+        /// The folder.
+        folder: String,
+        /// What it is to the source's place.
+        how: &'static str,
+        /// Where the source reads.
+        read: String,
+        /// The source.
+        source_stage: String,
+    },
+    /// An export over files that no export wrote.
+    #[error(
+        "files of earlier exports alone expected in {folder}, {count} found that no export wrote, or that somebody changed since: {names}: nothing was written\nhint: name another folder, or move them away"
+    )]
+    ExportOver {
+        /// The folder.
+        folder: String,
+        /// How many files.
+        count: usize,
+        /// The first of them.
+        names: String,
+    },
     /// Several processes, and nothing that a rule could follow.
     #[error(
         "no scan yet that the rule of `{stage}` could follow, and several processes need it settled first\nhint: run one process once there are scans, or say outright what `{stage}` needs (`spacing_mm`, `grid`)"

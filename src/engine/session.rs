@@ -328,6 +328,7 @@ impl Session {
         summary.unmatched = self.archive.remarks().to_vec();
         summary.told = self.archive.told_of();
         summary.told.extend(self.folders.edited());
+        summary.told.extend(self.folders.refused());
         summary.told.extend(self.tables.edited());
         summary.told.extend(self.tables.foreign());
         summary.told.extend(self.tables.aside());

@@ -50,6 +50,13 @@ impl Plan {
         std::iter::once(&self.settings.out).chain(sinks).map(|path| resolved(path)).collect()
     }
 
+    /// What its sources read, by their names, without links.
+    pub fn read_places(&self) -> Vec<(String, PathBuf)> {
+        let read =
+            |stage: &super::plan::PlannedStage| Some((stage.name.clone(), resolved(read_by(&stage.stage)?)));
+        self.stages.iter().filter_map(read).collect()
+    }
+
     /// What lies below a source's folder and is written by this pipeline, named as the source names its files.
     pub fn own_below(&self, root: &Path) -> Vec<PathBuf> {
         let real = resolved(root);

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::Workplace;
+use crate::support::dicom::{copied, put, text};
 use crate::support::text::Rewrite as _;
+use dicom_core::{Tag, VR};
 use tomoflow::connectors::{LabelMap, dicom_seg, metaimage, nifti, nrrd};
 
 /// Runs the program on a workplace's pipeline.
@@ -119,12 +121,191 @@ fn what_cannot_be_exported_is_said() {
     let output = export(&place, &["--to", "named", "--format", "dicom-seg"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("IDENTIFIERS"));
+    assert!(!place.path().join("named").exists(), "a folder that nothing was written to");
     let output = export(&place, &["--to", "plain"]);
     assert!(output.status.success(), "{output:?}");
     let uid = place.phantom_series(0);
     let names = fs::read_dir(place.path().join("plain")).unwrap().map(|entry| entry.unwrap().file_name());
-    let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    let names = names.map(|name| name.into_string().unwrap()).filter(|name| !name.starts_with('.'));
+    let names: Vec<String> = names.collect();
     assert!(names.len() == 1 && !names[0].contains(&uid), "{names:?}");
+}
+
+#[test]
+fn an_export_replaces_nothing_that_no_export_wrote() {
+    let place = Workplace::new(1);
+    place.run();
+    let refused = |args: &[&str], telling: &[&str]| {
+        let output = export(&place, args);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{args:?}: {told}");
+        assert!(telling.iter().all(|part| told.contains(part)), "{args:?}: {told}");
+    };
+    let before = fs::read_dir(place.archive()).unwrap().count();
+    for (folder, how) in [("archive", "archive is "), ("archive/new/deep", "lies in"), (".", "holds")] {
+        for format in ["nifti", "nnunet", "boxes"] {
+            refused(
+                &["--to", folder, "--format", format],
+                &[how, "which the source `", "nothing was written"],
+            );
+        }
+    }
+    assert_eq!(fs::read_dir(place.archive()).unwrap().count(), before);
+
+    // A mask that somebody drew.
+    let name = format!("{}.nii.gz", place.phantom_series(0));
+    let drawn = place.path().join("drawn");
+    fs::create_dir(&drawn).unwrap();
+    fs::write(drawn.join(&name), "drawn by hand").unwrap();
+    refused(&["--to", "drawn"], &[&name, "1 found that no export wrote"]);
+    assert_eq!(fs::read_to_string(drawn.join(&name)).unwrap(), "drawn by hand");
+    assert_eq!(fs::read_dir(&drawn).unwrap().count(), 1);
+
+    // Its own files it replaces, until somebody works on them.
+    for _ in 0..2 {
+        let output = export(&place, &["--to", "own"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let own = place.path().join("own").join(&name);
+    let text = [fs::read(&own).unwrap(), b"corrected".to_vec()].concat();
+    fs::write(&own, &text).unwrap();
+    refused(&["--to", "own"], &[&name, "somebody changed since"]);
+    assert_eq!(fs::read(&own).unwrap(), text);
+
+    // A data set of others: what lies there would be cases of it.
+    let set = place.path().join("Dataset001_other");
+    fs::create_dir_all(set.join("labelsTr")).unwrap();
+    fs::write(set.join("labelsTr/other.nii.gz"), "drawn by hand").unwrap();
+    refused(&["--to", "Dataset001_other", "--format", "nnunet"], &["labelsTr/other.nii.gz"]);
+    assert_eq!(fs::read_dir(&set).unwrap().count(), 1);
+    for _ in 0..2 {
+        let output = export(&place, &["--to", "set", "--format", "nnunet"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    fs::write(place.path().join("set/imagesTr/more_0000.nii.gz"), "another's").unwrap();
+    refused(&["--to", "set", "--format", "nnunet"], &["imagesTr/more_0000.nii.gz"]);
+}
+
+/// Two sources of scans and truth, and a third of truth by another reader.
+const SOURCES: &str = r#"
+[pipeline]
+name = "sources"
+out = "out"
+identifiers = "clear"
+
+[sources.s1]
+type = "images"
+path = "s1"
+files = "{case}.nii.gz"
+
+[sources.s2]
+type = "images"
+path = "s2"
+files = "{case}.nii.gz"
+
+[sources.t1]
+type = "label_images"
+path = "t1"
+files = "{case}.nii.gz"
+labels = { tumour = [1] }
+
+[sources.t2]
+type = "label_images"
+path = "t2"
+files = "{case}.nii.gz"
+labels = { tumour = [1] }
+
+[operators.case1]
+type = "label"
+inputs = ["s1", "t1"]
+
+[operators.case2]
+type = "label"
+inputs = ["s2", "t2"]
+
+[operators.b1]
+type = "threshold"
+inputs = ["case1"]
+above = 0.5
+label = "tumour"
+
+[operators.b2]
+type = "threshold"
+inputs = ["case2"]
+above = 0.5
+label = "tumour"
+
+[operators.sc1]
+type = "evaluate"
+inputs = ["b1", "case1"]
+metrics = ["dice"]
+
+[operators.sc2]
+type = "evaluate"
+inputs = ["b2", "case2"]
+metrics = ["dice"]
+
+[sinks.rows]
+type = "delta"
+inputs = ["b1", "b2", "sc1", "sc2"]
+"#;
+
+#[test]
+fn scans_of_one_name_in_several_sources_keep_their_own_labels() {
+    let mut place = Workplace::new(0);
+    place.text = SOURCES.to_owned();
+    let truth = |index: usize| {
+        let (scan, truth) = tomoflow::phantom::vs::case(&place.phantom, index);
+        let tumour = truth.voxels().iter().map(|&label| u16::from(label == 1)).collect();
+        (scan, LabelMap::new(truth.geometry().clone(), tumour).unwrap())
+    };
+    for (index, number) in [(0, 1), (1, 2)] {
+        let (scan, labels) = truth(index);
+        for folder in ["s", "t"] {
+            fs::create_dir(place.path().join(format!("{folder}{number}"))).unwrap();
+        }
+        nifti::write_scan(&place.path().join(format!("s{number}/c0.nii.gz")), &scan).unwrap();
+        nifti::write_labels(&place.path().join(format!("t{number}/c0.nii.gz")), &labels).unwrap();
+    }
+    assert_ne!(truth(0).1.voxels(), truth(1).1.voxels(), "truths that are alike show nothing");
+    let summary = place.run();
+    assert_eq!((summary.cases, summary.rejected), (2, 0), "{summary}");
+    let output = export(&place, &["--to", "set", "--format", "nnunet"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |name: String| nifti::read_labels(&place.path().join(name)).unwrap();
+    for (index, number) in [(0, 1), (1, 2)] {
+        let (scan, labels) = truth(index);
+        assert_eq!(read(format!("set/labelsTr/c0_s{number}.nii.gz")).voxels(), labels.voxels());
+        let path = place.path().join(format!("set/imagesTr/c0_s{number}_0000.nii.gz"));
+        let written = nifti::read_scan(&path).unwrap();
+        let mut pairs = written.voxels().iter().zip(scan.voxels());
+        assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-3), "the scan of s{number}");
+    }
+    let table = fs::read_to_string(place.path().join("set/cases.csv")).unwrap();
+    assert!(table.contains("\"c0 (s1)\"") && table.contains("\"c0 (s2)\""), "{table}");
+    // The masks of one stage are those of the scans of one source.
+    let output = export(&place, &["--to", "masks", "--format", "nnunet", "--stage", "b2"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names: Vec<String> = by_case(&place.path().join("masks/labelsTr"), ".nii.gz").into_keys().collect();
+    assert_eq!(names, ["c0_s2"]);
+    assert_eq!(
+        by_case(&place.path().join("masks/imagesTs"), "_0000.nii.gz").into_keys().next().unwrap(),
+        "c0_s1"
+    );
+
+    // Figures of scans of several sources are paired by names, which is said.
+    let mut compare = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
+    compare.arg("compare").arg(place.pipeline()).args(["--split", "all"]).current_dir(place.path());
+    let told = String::from_utf8_lossy(&compare.output().unwrap().stderr).into_owned();
+    assert!(told.contains("scans of several sources, `sc1` those of `s1`, `sc2` those of `s2`"), "{told}");
+
+    // Two readers of one scan: a set has one truth.
+    place.text = SOURCES.replace("[\"s2\", \"t2\"]", "[\"s1\", \"t2\"]");
+    fs::copy(place.path().join("t1/c0.nii.gz"), place.path().join("t2/c0.nii.gz")).unwrap();
+    place.run();
+    let output = export(&place, &["--to", "readers", "--format", "nnunet"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("`case1` and `case2` label scans of `s1`"), "{told}");
 }
 
 /// A sink that writes files of the largest components, and what the folder holds.
@@ -200,6 +381,85 @@ fn a_folder_of_files_follows_what_is_desired() {
         .sum();
     let [_, height, width] = mask.geometry().spacing_mm();
     assert!((voxels * height * width - area).abs() < 1e-3 * area, "{voxels} {area}");
+}
+
+#[test]
+fn a_folder_of_files_keeps_what_others_put_there() {
+    let place = with_files("");
+    let name = format!("{}.nii.gz", place.phantom_series(0));
+    let drawn = place.path().join("seg").join(&name);
+    fs::create_dir(place.path().join("seg")).unwrap();
+    fs::write(&drawn, "drawn by hand").unwrap();
+    for _ in 0..2 {
+        let summary = place.run();
+        assert_eq!((summary.unwritten, summary.exit_code(1.0)), (1, 74), "{summary}");
+        let told = summary.to_string();
+        assert!(told.contains("1 file stands where masks belong") && told.contains(&name), "{told}");
+        assert_eq!(fs::read_to_string(&drawn).unwrap(), "drawn by hand");
+        assert_eq!(held(&place).len(), 2, "the other mask is there");
+    }
+    // Once it was moved away its place is free, and its own files a run replaces, even where the note is gone.
+    fs::remove_file(&drawn).unwrap();
+    assert_eq!(place.run().unwritten, 0);
+    assert!(nifti::read_labels(&drawn).is_ok());
+    fs::remove_file(place.path().join("seg/.tomoflow.json")).unwrap();
+    let summary = place.run();
+    assert!(summary.unwritten == 0 && !summary.to_string().contains("where masks belong"), "{summary}");
+}
+
+#[test]
+fn two_pipelines_do_not_share_a_folder_of_files() {
+    let place = with_files("");
+    assert_eq!(place.run().unwritten, 0);
+    let before = held(&place);
+    assert_eq!(before.len(), 2);
+    // Another pipeline with an `out` of its own, whose scans have other names.
+    let mut other = Workplace::new(0);
+    other.add(2);
+    let seg = place.path().join("seg");
+    other.text = place.text.rewrite("path = \"seg\"", &format!("path = {:?}", seg.to_str().unwrap()));
+    for _ in 0..2 {
+        let summary = other.run();
+        assert_eq!((summary.unwritten, summary.exit_code(1.0)), (1, 74), "{summary}");
+        assert!(summary.to_string().contains("holds the masks of another pipeline, `test`"), "{summary}");
+        assert_eq!(held(&place), before);
+    }
+    let summary = place.run();
+    assert!(summary.folders_changed.is_empty() && summary.unwritten == 0, "{summary}");
+    assert_eq!(held(&place), before);
+    // The pipeline itself begins anew, and writes on; what is gone goes.
+    fs::remove_dir_all(place.out()).unwrap();
+    place.delete(1);
+    let summary = place.run();
+    assert_eq!((summary.unwritten, held(&place).len()), (0, 1), "{summary}");
+}
+
+#[test]
+fn dicom_objects_follow_the_names_that_their_scans_carry() {
+    const PATIENT_NAME: Tag = Tag(0x0010, 0x0010);
+    for format in ["dicom_seg", "rtstruct"] {
+        let place = with_files(&format!("format = \"{format}\""));
+        assert_eq!(place.run().unwritten, 0);
+        let before = held(&place);
+        assert_eq!(before.len(), 2);
+        assert!(place.run().folders_changed.is_empty());
+        assert_eq!(held(&place), before);
+        // A pseudonym in the place of the name, in every slice of one scan.
+        let files = place.files_of(0);
+        for slice in &files[..files.len() - 1] {
+            copied(slice, slice, |object| put(object, PATIENT_NAME, VR::PN, "PSEUDO^ONE"));
+        }
+        assert_eq!(place.run().unwritten, 0);
+        let name = format!("{}.dcm", place.phantom_series(0));
+        let object = dicom_object::open_file(place.path().join("seg").join(&name)).unwrap();
+        assert_eq!(text(&object, PATIENT_NAME), "PSEUDO^ONE", "{format}");
+        let after = held(&place);
+        let others =
+            |(other, time): (&String, &std::time::SystemTime)| *other == name || after[other] == *time;
+        assert!(after.len() == 2 && before.iter().all(others), "{format}: the other one stays as it is");
+        assert!(place.run().folders_changed.is_empty());
+        assert_eq!(held(&place), after);
+    }
 }
 
 #[test]

@@ -279,6 +279,27 @@ fn outputs_changed_by_hand_are_named_and_put_back() {
 }
 
 #[test]
+fn a_case_called_like_a_scan_has_files_of_its_own() {
+    let mut place = place(&["data/x.nii", "data/x.scan.nii", "data/y.nii"]);
+    place.text = place.text.replace("path = \"masks\"", "path = \"masks\"\nscans = true");
+    let summary = place.run();
+    assert_eq!((summary.cases, summary.unwritten), (3, 0), "{summary}");
+    let files = masks(&place);
+    assert_eq!(files.len(), 6, "a mask and a scan of each: {files:?}");
+    let read = |name: &str| nifti::read_scan(&place.path().join(name)).unwrap();
+    let same = |written: &str, original: &str| {
+        let (written, original) = (read(written), read(original));
+        assert_eq!(written.size(), original.size());
+        let mut pairs = written.voxels().iter().zip(original.voxels());
+        pairs.all(|(a, b)| (a - b).abs() < 1e-3)
+    };
+    assert!(same("masks/x.scan.nii.gz", "data/x.nii"), "the scan of `x` is under its name");
+    assert!(!same("masks/x.scan.nii.gz", "data/x.scan.nii"), "scans that are alike show nothing");
+    let other = files.iter().find(|name| name.starts_with("x.scan_") && name.ends_with(".scan.nii.gz"));
+    assert!(same(&format!("masks/{}", other.unwrap()), "data/x.scan.nii"), "{files:?}");
+}
+
+#[test]
 fn cases_of_one_name_are_told_apart() {
     let mut place = place(&["data/c0.nii", "data/c1.nii", "dataB/c0.nii", "dataB/c2.nii"]);
     let sources = "[sources.others]\ntype = \"images\"\npath = \"dataB\"\nfiles = \"{case}.nii\"\n\n\

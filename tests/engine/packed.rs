@@ -86,3 +86,25 @@ fn a_session_that_is_told_of_a_container_follows_it() {
     session.update(&BTreeSet::from([container])).unwrap();
     assert_eq!(session.pending().count(), 2);
 }
+
+#[test]
+fn a_container_that_is_gone_or_empty_is_asked_about() {
+    let place = Workplace::new(1);
+    let container = place.archive().join("more.tar");
+    let beside = place.path().join("beside");
+    series(&place, 2, &beside);
+    series(&place, 3, &beside);
+    pack(&files(&beside), &container);
+    let first = place.run();
+    assert_eq!((first.cases, first.emptied), (3, 0), "{first}");
+    pack(&[], &container);
+    let empty = place.run();
+    assert_eq!((empty.cases, empty.emptied), (3, 1), "{empty}");
+    assert!(empty.to_string().contains("more.tar held 2 cases at the last run"), "{empty}");
+    fs::remove_file(&container).unwrap();
+    let gone = place.run();
+    assert_eq!((gone.cases, gone.emptied), (3, 1), "{gone}");
+    let accepted = place.run_with(&Options { threads: 2, accept_empty: true, ..Options::default() });
+    assert_eq!((accepted.cases, accepted.emptied), (1, 0), "{accepted}");
+    assert_eq!(place.tables(), place.anew());
+}

@@ -297,7 +297,8 @@ fn dicom_without_identity_is_read_back_and_names_nobody() {
             place.tomoflow("export", &["--to", to.to_str().unwrap(), "--format", format, "--deidentify"]);
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         assert!(ended.err.contains("nobody has looked at the pixels"), "{}", ended.err);
-        let written = tomoflow::connectors::dicom::walk(&to).unwrap();
+        let mut written = tomoflow::connectors::dicom::walk(&to).unwrap();
+        written.retain(|file| file.path.extension().is_some_and(|ending| ending == "dcm"));
         assert_eq!(written.len(), 1, "{written:?}");
         let path = &written[0].path;
         let object = open_file(path).unwrap();
@@ -335,9 +336,11 @@ fn dicom_without_identity_is_read_back_and_names_nobody() {
     // The mask is what it was.
     let plain = place.path().join("plain");
     assert_eq!(place.tomoflow("export", &["--to", plain.to_str().unwrap()]).code, Some(0));
-    let nifti = fs::read_dir(&plain).unwrap().next().unwrap().unwrap().path();
+    let mut files = fs::read_dir(&plain).unwrap().map(|entry| entry.unwrap().path());
+    let nifti = files.find(|path| path.extension().is_some_and(|ending| ending == "gz")).unwrap();
     let mask: LabelMap = tomoflow::connectors::nifti::read_labels(&nifti).unwrap();
-    let seg = tomoflow::connectors::dicom::walk(&place.path().join("dicom-seg")).unwrap();
+    let mut seg = tomoflow::connectors::dicom::walk(&place.path().join("dicom-seg")).unwrap();
+    seg.retain(|file| file.path.extension().is_some_and(|ending| ending == "dcm"));
     let drawn = dicom_seg::read(&seg[0].path).unwrap().draw(|_| Some(1), mask.geometry()).unwrap();
     assert_eq!(drawn.voxels(), mask.voxels());
     pydicom_reads(&place);

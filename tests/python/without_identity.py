@@ -10,6 +10,8 @@ import pydicom
 
 for folder in sys.argv[1:]:
     for name in os.listdir(folder):
+        if name.startswith("."):
+            continue
         data = pydicom.dcmread(os.path.join(folder, name))
         assert data.PatientIdentityRemoved == "YES"
         assert data.DeidentificationMethodCodeSequence[0].CodeValue == "113100"

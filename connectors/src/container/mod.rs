@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::dicom::FileStat;
+use crate::dicom::{FileStat, LeftOut};
 use crate::reading::{self, Held, Room};
 
 /// Containers whose lists of members are kept in memory: those that are read at the moment.
@@ -30,10 +30,16 @@ const LARGE: u64 = 1 << 20;
 /// The beginning that is looked at.
 const HEAD: usize = 8 << 10;
 
+/// What all members may come to, as a multiple of the archive, where that is more than reading may hold: archives of
+/// scans come to three times their size, those of masks to a few hundred.
+const FAR_MORE: u64 = 500;
+
 /// What a kind of container must be able to do.
 trait Members: Send + Sync {
     /// The members that are files, by name.
     fn list(&self) -> &BTreeMap<Vec<u8>, Member>;
+    /// What of it is not read.
+    fn left_out(&self) -> &LeftOut;
     /// Shows the content of a member as it is unpacked.
     fn stream(&self, file: &Arc<File>, member: &Member, show: &mut Show<'_>) -> io::Result<()>;
 }
@@ -95,13 +101,27 @@ fn kind(path: &Path) -> Option<ContainerFormat> {
     }
 }
 
-/// The files in a container, by the bytes of their paths. Links, and names that lead out of it, are left out.
+/// The files in a container, by the bytes of their paths. What is not among them [`left_out`] says.
 ///
 /// # Errors
 /// When it cannot be read, or is none.
 pub fn members(path: &Path) -> io::Result<Vec<FileStat>> {
+    listed(path).map(|(members, _)| members)
+}
+
+/// The [`members`] of a container, and what is not among them.
+pub(crate) fn listed(path: &Path) -> io::Result<(Vec<FileStat>, LeftOut)> {
     let container = open(path)?;
-    Ok(container.members.list().iter().map(|(name, member)| container.stat_of(name, member)).collect())
+    let members = container.members.list().iter().map(|(name, member)| container.stat_of(name, member));
+    Ok((members.collect(), container.members.left_out().clone()))
+}
+
+/// What of a container is not among its [`members`], named below the container's path.
+///
+/// # Errors
+/// As for [`members`].
+pub fn left_out(path: &Path) -> io::Result<LeftOut> {
+    listed(path).map(|(_, left_out)| left_out)
 }
 
 /// The content of a file, which may lie in a container. What becomes of the bytes is the caller's to count:
@@ -277,8 +297,8 @@ fn open(path: &Path) -> io::Result<Arc<Container>> {
     let at = At { file: file.clone(), at: 0, length: stat.size, left: Arc::new(AtomicU64::new(most)) };
     let left = at.left.clone();
     let members: Box<dyn Members> = match kind {
-        ContainerFormat::Zip => Box::new(zip::Zip::open(at)?),
-        ContainerFormat::Tar => Box::new(tar::Tar::open(at)?),
+        ContainerFormat::Zip => Box::new(zip::Zip::open(at, path)?),
+        ContainerFormat::Tar => Box::new(tar::Tar::open(at, path)?),
     };
     let list = (most - left.load(Ordering::Relaxed)) * grows;
     // From now on its members are read, which takes room of its own.
@@ -322,6 +342,19 @@ fn below(name: &[u8]) -> Option<Vec<u8>> {
     }
     let name = path.into_os_string().as_bytes().to_vec();
     (!name.is_empty() && !name.contains(&0)).then_some(name)
+}
+
+/// A member for people, whatever its name says: below its container.
+fn named(container: &Path, name: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(&[container.as_os_str().as_bytes(), b"/", name].concat()))
+}
+
+/// Refuses a container whose members come to far more than it holds.
+fn plausible(length: u64, all: u64) -> io::Result<()> {
+    match all > length.saturating_mul(FAR_MORE) && all > reading::allowed() {
+        true => Err(damaged(format!("an archive of {length} bytes whose members come to {all} is refused"))),
+        false => Ok(()),
+    }
 }
 
 /// Reads a file from a place of its own, so that several threads read one container at once.

@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use ::zip::ZipArchive;
 use ::zip::result::ZipError;
 
-use super::{At, Member, Members, Show, below, damaged, too_long};
-use crate::reading;
+use super::{At, Member, Members, Show, below, damaged, named, plausible, too_long};
+use crate::dicom::{Few, LeftOut};
 
 /// Deflate packs no tighter than this.
 const MAX_RATIO: u64 = 1100;
-
-/// What all members may come to, as a multiple of the archive, where that is more than reading may hold: archives of
-/// scans come to three times their size, those of masks to a few hundred.
-const FAR_MORE: u64 = 500;
 
 /// The bytes of a member's own header, without its name.
 const LOCAL: u64 = 30;
@@ -29,42 +26,58 @@ const TAIL: u64 = 160 << 10;
 pub(super) struct Zip {
     archive: ZipArchive<At>,
     members: BTreeMap<Vec<u8>, Member>,
+    left_out: LeftOut,
 }
 
 impl Zip {
-    pub(super) fn open(at: At) -> io::Result<Self> {
+    pub(super) fn open(at: At, path: &Path) -> io::Result<Self> {
         let length = at.length;
-        declared(&at)?;
+        let declared = declared(&at)?;
         let archive = ZipArchive::new(at).map_err(refused)?;
         let (mut members, mut places, mut all) = (BTreeMap::new(), Vec::new(), 0u64);
+        let mut left_out = LeftOut::default();
+        if archive.has_duplicate_names() {
+            // Which of them, the list of members does not say any more.
+            let count = declared.saturating_sub(archive.len()).max(1);
+            left_out.twice.extend(Few { count, first: vec![path.to_owned()] });
+        }
         for index in 0..archive.len() {
             let entry = archive.by_index_data(index).map_err(refused)?;
             // Its own header has a length of its own, which is left out: to read it of each takes long on a network.
             let length = LOCAL.saturating_add(entry.compressed_size());
             places.push((entry.header_start(), entry.header_start().saturating_add(length)));
             all = all.saturating_add(entry.size());
-            let Some(name) = below(entry.name_raw()).filter(|_| entry.is_file()) else { continue };
+            if !entry.is_file() {
+                if entry.is_symlink() {
+                    left_out.links.add(named(path, entry.name_raw()));
+                }
+                continue;
+            }
+            let Some(name) = below(entry.name_raw()) else {
+                left_out.outside.add(named(path, entry.name_raw()));
+                continue;
+            };
             let mark = u64::from(entry.crc32()) ^ entry.header_start().rotate_left(32);
             // Of two of one name the later one counts, as when it is unpacked.
-            members.insert(name, Member { place: index as u64, size: entry.size(), mark });
+            if members.insert(name, Member { place: index as u64, size: entry.size(), mark }).is_some() {
+                left_out.twice.add(named(path, entry.name_raw()));
+            }
         }
         apart(&mut places)?;
-        if all > length.saturating_mul(FAR_MORE) && all > reading::allowed() {
-            return Err(damaged(format!(
-                "an archive of {length} bytes whose members come to {all} is refused"
-            )));
-        }
-        Ok(Self { archive, members })
+        plausible(length, all)?;
+        Ok(Self { archive, members, left_out })
     }
 }
 
 /// Refuses an archive of more members than may be listed, before anybody makes room for as many as it declares; only one
-/// of more than 65,535 can do harm, whose number stands in a record of its own.
-fn declared(at: &At) -> io::Result<()> {
+/// of more than 65,535 can do harm, whose number stands in a record of its own. How many it declares, as far as that is
+/// said where it mostly is.
+fn declared(at: &At) -> io::Result<usize> {
     let start = at.length.saturating_sub(TAIL);
     let mut tail = vec![0; (at.length - start) as usize];
     at.file.read_exact_at(&mut tail, start)?;
     let number = |at: usize| tail.get(at..at + 8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    let mut members = 0;
     for place in 0..tail.len() {
         match tail.get(place..place + 4) {
             Some(b"PK\x06\x06") if number(place + 32).is_some_and(|count| count > at.left() / SHORTEST) => {
@@ -75,10 +88,14 @@ fn declared(at: &At) -> io::Result<()> {
                     "the end of a list of members expected at the archive's end, far from it found",
                 ));
             }
+            Some(b"PK\x05\x06") => {
+                let count = tail.get(place + 10..place + 12).and_then(|bytes| bytes.first_chunk());
+                members = count.map_or(0, |count| usize::from(u16::from_le_bytes(*count)));
+            }
             _ => {}
         }
     }
-    Ok(())
+    Ok(members)
 }
 
 /// Refuses members that lie in each other: a few bytes stand for as many members as somebody likes then.
@@ -95,6 +112,10 @@ fn apart(places: &mut [(u64, u64)]) -> io::Result<()> {
 impl Members for Zip {
     fn list(&self) -> &BTreeMap<Vec<u8>, Member> {
         &self.members
+    }
+
+    fn left_out(&self) -> &LeftOut {
+        &self.left_out
     }
 
     fn stream(&self, _file: &Arc<File>, member: &Member, show: &mut Show<'_>) -> io::Result<()> {

@@ -27,7 +27,9 @@ pub use stack::{
     Assembled, OnGap, OnUneven, Rules, SliceRef, StackPart, assemble, assemble_comparing, assemble_with,
     gather, load_scan_between, says_between, stray_series,
 };
-pub use walk::{Few, Named, Names, PassedOver, Unseen, Walk, WalkError, is_passed_over, is_remnant, walk};
+pub use walk::{
+    Few, LeftOut, Named, Names, PassedOver, Unseen, Walk, WalkError, is_passed_over, is_remnant, walk,
+};
 
 /// The tags whose values every instance's record keeps, so that a source can filter on them.
 pub const FILTER_KEYWORDS: &[&str] = &[

@@ -22,7 +22,7 @@ use links::Links;
 use listing::{Listed, list};
 
 pub use links::{Named, Names};
-pub use passed::{Few, PassedOver, is_passed_over, is_remnant};
+pub use passed::{Few, LeftOut, PassedOver, is_passed_over, is_remnant};
 
 /// A root that cannot be walked.
 #[derive(Debug, thiserror::Error)]

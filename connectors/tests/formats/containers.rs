@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use tomoflow_connectors::container::{members, read, stat};
+use tomoflow_connectors::container::{left_out, members, read, stat};
 use tomoflow_connectors::dicom::{Walk, walk};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -113,7 +113,76 @@ fn names_that_lead_out_are_left_out() {
         let names: Vec<PathBuf> = members(container).unwrap().into_iter().map(|file| file.path).collect();
         assert_eq!(names, [container.join("in")], "{}", container.display());
         assert_eq!(read(&container.join("in")).unwrap(), b"3");
+        let outside = left_out(container).unwrap().outside;
+        assert_eq!((outside.count, outside.first.len()), (3, 3));
+        let mut walk = Walk::new(container).unwrap();
+        assert_eq!(walk.by_ref().count(), 1);
+        let lines = walk.passed_over().lines(Some(container));
+        let told =
+            "3 members of archives have names that are absolute or lead out of them, and were not read: ";
+        assert!(lines.len() == 1 && lines[0].starts_with(told) && lines[0].contains("../out"), "{lines:?}");
     }
+}
+
+#[test]
+fn what_of_a_tar_is_not_read_is_told_and_links_to_members_are_read() {
+    use tar::EntryType::{Fifo, Link, Regular, Symlink, XHeader};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.tar");
+    let mut tar = tar::Builder::new(File::create(&path).unwrap());
+    let mut add = |kind: tar::EntryType, name: &str, link: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        let fields = header.as_gnu_mut().unwrap();
+        fields.name[..name.len()].copy_from_slice(name.as_bytes());
+        fields.linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        tar.append(&header, bytes).unwrap();
+    };
+    add(Regular, "scan", "", b"bytes of a scan");
+    add(Link, "same", "./scan", b"");
+    add(Link, "out", "../../scan", b"");
+    add(Link, "none", "absent", b"");
+    add(Symlink, "soft", "scan", b"");
+    add(Fifo, "pipe", "", b"");
+    add(XHeader, "pax", "", b"22 GNU.sparse.major=1\n");
+    add(Regular, "holes", "", b"1\n0\n4\nfour");
+    add(Regular, "twice", "", b"earlier");
+    add(Regular, "twice", "", b"later");
+    tar.into_inner().unwrap();
+    let names: Vec<PathBuf> = members(&path).unwrap().into_iter().map(|file| file.path).collect();
+    assert_eq!(names, ["same", "scan", "twice"].map(|name| path.join(name)));
+    assert_eq!(read(&path.join("same")).unwrap(), b"bytes of a scan");
+    assert_eq!(read(&path.join("twice")).unwrap(), b"later");
+    let out = left_out(&path).unwrap();
+    let counts = [&out.outside, &out.links, &out.sparse, &out.twice, &out.special].map(|few| few.count);
+    assert_eq!(counts, [0, 3, 1, 1, 1], "{out:?}");
+    assert_eq!(out.links.first, ["none", "out", "soft"].map(|name| path.join(name)));
+    let mut walk = Walk::new(folder.path()).unwrap();
+    assert_eq!(walk.by_ref().count(), 3);
+    assert_eq!(walk.passed_over().lines(Some(folder.path())).len(), 4);
+}
+
+#[test]
+fn members_of_a_zip_that_have_one_name_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.zip");
+    write_zip(&path, &[("a", b"1"), ("b", b"2"), ("c", b"3")], CompressionMethod::Stored);
+    // Others write one name as often as they like; the writer here refuses to.
+    let mut bytes = fs::read(&path).unwrap();
+    for at in 0..bytes.len() - 46 {
+        match &bytes[at..at + 4] {
+            b"PK\x03\x04" => bytes[at + 30] = b'a',
+            b"PK\x01\x02" => bytes[at + 46] = b'a',
+            _ => {}
+        }
+    }
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(members(&path).unwrap().len(), 1);
+    let out = left_out(&path).unwrap();
+    assert_eq!((out.twice.count, out.twice.first), (2, vec![path]));
 }
 
 #[test]

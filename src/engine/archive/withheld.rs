@@ -121,9 +121,9 @@ impl Archive {
         let folders = file.stat.path.ancestors().skip(1).take_while(|above| above.starts_with(root));
         let mut folders: Vec<&Path> = folders.collect();
         folders.reverse();
-        // A `.zip` that is gone is one file that is gone.
+        // A `.zip` that is gone or empty is a folder that is; what is left in it is as somebody packed it.
         let container = folders.iter().position(|folder| is_container(folder));
-        folders.truncate(container.unwrap_or(folders.len()));
+        folders.truncate(container.map_or(folders.len(), |place| place + 1));
         for folder in folders {
             let holds = match alive.get(folder) {
                 Some(holds) => *holds,

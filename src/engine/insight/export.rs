@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Reject};
 
+use super::destination::Destination;
 use super::outlook::Outlook;
 use crate::engine::error::RunError;
 use crate::engine::outputs::mapfile::{AskedMaps, KeptMaps};
@@ -42,6 +43,8 @@ pub struct Exported {
     pub files: Vec<PathBuf>,
     /// Cases that could not be written, and why.
     pub left_out: Vec<(String, Reject)>,
+    /// What else is to be said of it, in lines.
+    pub notes: Vec<String>,
 }
 
 /// Writes the masks of one stage, and beside them, always as NIfTI, the maps that `keep` asks for of the inferences
@@ -51,6 +54,7 @@ pub struct Exported {
 /// When the store is in use, the sources cannot be read, no stage of that name has masks or a model, or a model cannot
 /// be written. A case that cannot be written is named in the answer.
 pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
+    let mut destination = Destination::of(&plan, &options.folder)?;
     let asked = AskedMaps::of(&plan);
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
     let identity = if options.deidentify { identity.hidden() } else { identity };
@@ -62,7 +66,7 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
             Desired::Training { from, .. } if *from.stage == *training.name => from.model,
             _ => None,
         });
-        return model_file(&context, &training.name, model, &options.folder);
+        return model_file(&context, &training.name, model, destination, &options.folder);
     }
     let masks: Vec<(&Arc<SeriesRow>, Digest, &str)> = driver
         .desired()
@@ -97,8 +101,17 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
         deidentify: options.deidentify,
     };
     let maps = KeptMaps::of(&asked, &plan, &driver, index);
+    let masks: Vec<_> = masks.into_iter().filter(|(.., of)| *of == stage).collect();
+    for (series, mask, _) in &masks {
+        destination.claim(writer.names(series, *mask))?;
+        if !destination.is_new() {
+            let case = file_name(&identity.show(&series.key));
+            // Maps that cannot be read are told of below.
+            destination.claim(maps.names(&context, series, &case).unwrap_or_default())?;
+        }
+    }
     let mut exported = Exported { stage: stage.to_owned(), ..Exported::default() };
-    for (series, mask, _) in masks.into_iter().filter(|(.., of)| *of == stage) {
+    for (series, mask, _) in masks {
         let written = writer.case(series, mask).and_then(|mut names| {
             let case = file_name(&identity.show(&series.key));
             names.extend(maps.write(&context, series, &case, &options.folder)?);
@@ -110,6 +123,7 @@ pub fn export(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError>
         }
     }
     exported.files.sort();
+    destination.wrote(&exported.files);
     Ok(exported)
 }
 
@@ -118,6 +132,7 @@ fn model_file(
     context: &Context,
     stage: &str,
     model: Option<Digest>,
+    mut destination: Destination,
     folder: &Path,
 ) -> Result<Exported, RunError> {
     let model = model.ok_or_else(|| RunError::NoModel { stage: stage.to_owned() })?;
@@ -125,6 +140,7 @@ fn model_file(
     let bytes = context.artifact(model).map_err(|reject| failed(reject.to_string()))?;
     let card = ModelCard::read(bytes.as_slice()).map_err(|error| failed(error.to_string()))?;
     let card = serde_json::to_string_pretty(&card).map_err(|error| failed(error.to_string()))? + "\n";
+    destination.claim([format!("{stage}.json"), format!("{stage}.safetensors")])?;
     std::fs::create_dir_all(folder).map_err(|error| failed(format!("{}: {error}", folder.display())))?;
     let mut exported = Exported { stage: stage.to_owned(), ..Exported::default() };
     for (ending, bytes) in [("json", card.as_bytes()), ("safetensors", &bytes)] {

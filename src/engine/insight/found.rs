@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Digest, Reject};
 
+use super::destination::Destination;
 use super::export::{ExportOptions, Exported};
 use super::outlook::Outlook;
 use crate::engine::error::RunError;
@@ -24,6 +25,7 @@ const COLUMNS: [&str; 5] = ["File_name", "Key_slice_index", "Bounding_boxes", "C
 /// When the store is in use, the sources cannot be read, no stage of that name has boxes, or the file cannot be written.
 /// A case that cannot be read is named in the answer.
 pub fn export_boxes(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
+    let mut destination = Destination::of(&plan, &options.folder)?;
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
     let identity = if options.deidentify { identity.hidden() } else { identity };
     let all: Vec<(&Arc<SeriesRow>, Digest, &str)> = driver
@@ -55,6 +57,7 @@ pub fn export_boxes(plan: Plan, options: &ExportOptions) -> Result<Exported, Run
         }
     }
     let bytes = writer.into_inner().map_err(|error| failed(error.to_string()))?;
+    destination.claim([format!("{stage}.csv")])?;
     std::fs::create_dir_all(&options.folder).map_err(|error| failed(error.to_string()))?;
     whole(path.clone(), |path| std::fs::write(path, &bytes)).map_err(|reject| failed(reject.to_string()))?;
     exported.files.push(path);

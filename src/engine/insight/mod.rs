@@ -1,5 +1,6 @@
 //! What can be asked of an output beside its tables: why, what next, how it looks, and copies for others.
 
+mod destination;
 pub(in crate::engine) mod differences;
 pub(in crate::engine) mod explain;
 pub(in crate::engine) mod export;

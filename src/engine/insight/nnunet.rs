@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tomoflow_connectors::{LabelMap, Reject, Scan, nifti};
+use tomoflow_connectors::{Digest, LabelMap, Reject, Scan, nifti};
 
+use super::destination::Destination;
 use super::export::{ExportOptions, Exported};
 use super::outlook::Outlook;
 use crate::engine::error::RunError;
@@ -18,7 +19,7 @@ use crate::executor::Context;
 use crate::executor::work::{BoundCase, ScanForm};
 use crate::operators::registry::Stage;
 use crate::operators::value::{Case, Mask, listed};
-use crate::pipeline::Plan;
+use crate::pipeline::{Plan, PlannedStage};
 use crate::voxels::ignored::{self, IGNORED};
 
 /// Scans with labels, their labels, and scans without.
@@ -31,16 +32,18 @@ const FOLDERS: [&str; 3] = ["imagesTr", "labelsTr", "imagesTs"];
 /// As for masks: the store is in use, sources cannot be read, the stage has no masks, or a file cannot be written. A case
 /// that cannot be written is named in the answer.
 pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, RunError> {
+    let mut destination = Destination::of(&plan, &options.folder)?;
     let Outlook { plan, context, identity, driver, .. } = Outlook::to_show(plan)?;
     let identity = if options.deidentify { identity.hidden() } else { identity };
-    let (mut cases, mut masks) = (BTreeMap::new(), BTreeMap::new());
+    // Scans of several sources may have one name.
+    let (mut cases, mut masks): (Cases, BTreeMap<String, Digest>) = Default::default();
     for desired in driver.desired().keys() {
         match &**desired {
             Desired::Case(case) => {
-                cases.insert(case.series.key.clone(), case.clone());
+                cases.insert(case.series.counted_as(), case.clone());
             }
             Desired::Masks { series, mask, from } if options.stage.as_deref() == Some(&*from.stage) => {
-                masks.insert(series.key.clone(), *mask);
+                masks.insert(series.counted_as(), *mask);
             }
             _ => {}
         }
@@ -48,15 +51,20 @@ pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, Ru
     if let Some(stage) = options.stage.clone().filter(|_| masks.is_empty()) {
         return Err(RunError::NoMasks { stage });
     }
+    // Other files beside its own would be cases of the set.
+    let described = ["dataset.json", "cases.csv"].map(str::to_owned);
+    destination.claim(destination.files_in(&FOLDERS).into_iter().chain(described))?;
     let failed = |path: &Path, message: String| RunError::Unwritten { path: path.to_owned(), message };
     for folder in FOLDERS.map(|name| options.folder.join(name)) {
         fs::create_dir_all(&folder).map_err(|error| failed(&folder, error.to_string()))?;
     }
+    let notes = if options.stage.is_none() { several_readers(&plan) } else { Vec::new() };
     let names = names(&cases, &identity);
     let mut writing =
         Writing { plan: &plan, folder: &options.folder, labels: labels(&plan), ..Writing::new(&plan) };
     let mut exported = Exported {
         stage: options.stage.clone().unwrap_or_else(|| "nnunet".to_owned()),
+        notes,
         ..Exported::default()
     };
     for (key, row) in &cases {
@@ -73,10 +81,11 @@ pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, Ru
         });
         match case {
             Ok(files) => {
+                destination.wrote(&files);
                 exported.files.extend(files);
-                writing.row(name, &identity.show(key), &identity.show(&row.series.patient));
+                writing.row(name, &shown(&identity, row), &identity.show(&row.series.patient));
             }
-            Err(reject) => exported.left_out.push((identity.show(key), reject)),
+            Err(reject) => exported.left_out.push((shown(&identity, row), reject)),
         }
     }
     let modalities: BTreeSet<&str> =
@@ -95,18 +104,42 @@ pub fn export_nnunet(plan: Plan, options: &ExportOptions) -> Result<Exported, Ru
     Ok(exported)
 }
 
+/// A line for each source whose scans several stages give labels of different sources: a set has one truth.
+fn several_readers(plan: &Plan) -> Vec<String> {
+    let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let stages = plan.stages.iter().enumerate();
+    for (place, stage) in stages.filter(|(_, stage)| matches!(stage.stage, Stage::Label { .. })) {
+        let known = readers.entry(plan.origin(place)).or_default();
+        if known.iter().all(|&other| plan.stages[other].inputs.get(1..) != stage.inputs.get(1..)) {
+            known.push(place);
+        }
+    }
+    let several = readers.into_iter().filter(|(_, stages)| stages.len() > 1);
+    let line = |(origin, stages): (usize, Vec<usize>)| {
+        let name = |place: &usize| format!("`{}`", plan.stages[*place].name);
+        format!(
+            "{} label scans of {}: a scan that several of them label has the labels of one of them; make masks of those \
+             that are meant (`labels_as_masks`), and name that stage by `--stage`",
+            stages.iter().map(name).collect::<Vec<_>>().join(" and "),
+            name(&origin)
+        )
+    };
+    several.map(line).collect()
+}
+
 /// A case as it was scanned and drawn. Which source it came from its row does not say: the first that can read it.
 fn read(plan: &Plan, context: &Context, row: &BoundCase) -> Result<Case, Reject> {
     if row.beside.is_some() {
         return context.scanned(row);
     }
-    let fits = |stage: &Stage| match row.series.form {
-        ScanForm::Instances => matches!(stage, Stage::Instances(_)),
-        _ => matches!(stage, Stage::Scans(_)),
+    let apart = row.series.apart();
+    let fits = |stage: &PlannedStage| match row.series.form {
+        ScanForm::Instances => matches!(stage.stage, Stage::Instances(_)),
+        _ => matches!(stage.stage, Stage::Scans(_)) && (apart.is_empty() || apart == stage.name),
     };
     let mut last =
         Reject::new("NO_STAGE", "a source of this scan expected, none found", "run the pipeline again");
-    for place in (0..plan.stages.len()).filter(|&place| fits(&plan.stages[place].stage)) {
+    for place in (0..plan.stages.len()).filter(|&place| fits(&plan.stages[place])) {
         match context.assembled(place, row) {
             Ok(case) => return Ok(case),
             Err(reject) => last = reject,
@@ -115,19 +148,33 @@ fn read(plan: &Plan, context: &Context, row: &BoundCase) -> Result<Case, Reject>
     Err(last)
 }
 
+/// Cases by what tells them from all others.
+type Cases = BTreeMap<String, BoundCase>;
+
+/// A case for people: where others have its name, with its source.
+fn shown(identity: &Identity, row: &BoundCase) -> String {
+    match (identity.show(&row.series.key), row.series.apart()) {
+        (name, "") => name,
+        (name, source) => format!("{name} ({source})"),
+    }
+}
+
 /// What cases are called: as tables show them; where these show identifiers, DICOM's by their patient.
-fn names(cases: &BTreeMap<Arc<str>, BoundCase>, identity: &Identity) -> BTreeMap<Arc<str>, String> {
+fn names(cases: &Cases, identity: &Identity) -> BTreeMap<String, String> {
     let clear = identity.is_clear();
     let mut of_patient: BTreeMap<&str, usize> = BTreeMap::new();
     cases.values().for_each(|row| *of_patient.entry(&row.series.patient).or_default() += 1);
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
-    let name = |(key, row): (&Arc<str>, &BoundCase)| {
+    let name = |(key, row): (&String, &BoundCase)| {
         let by_patient =
             clear && row.series.form == ScanForm::Instances && *row.series.patient != *row.series.study_uid;
         let shown = match by_patient {
             true if of_patient[&*row.series.patient] == 1 => row.series.patient.to_string(),
             true => format!("{}_{}", row.series.patient, plain(&row.series.description)),
-            false => identity.show(key),
+            false => match (identity.show(&row.series.key), row.series.apart()) {
+                (name, "") => name,
+                (name, source) => format!("{name}_{source}"),
+            },
         };
         let name = file_name(&shown);
         let count = taken.entry(name.clone()).or_default();

@@ -1,6 +1,6 @@
 //! Folders of mask files follow what is desired: what is missing is written, what is no longer desired goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +11,10 @@ use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::Few;
 use tomoflow_connectors::shown::Shown as _;
 
+use super::carried::Carried;
 use super::identity::Identity;
-use super::maskfile::MaskWriter;
+use super::maskfile::{MaskWriter, a_file_each};
+use super::owner::{Owner, foreign, told_of_foreign};
 use super::tables::Changes;
 use crate::engine::rows::{Desired, DesiredRows};
 use crate::executor::Context;
@@ -59,11 +61,7 @@ impl Folders {
         for folder in &mut self.folders {
             let with = With { context: &self.context, identity: &self.identity, store: &self.store };
             if folder.note.is_none() {
-                let mut note = folder.read_note();
-                folder.recall(&with, &mut note);
-                folder.check(&with, &mut note, &mut self.edited);
-                folder.note = Some(note);
-                folder.first = true;
+                folder.open(&with, &mut self.edited);
             }
             folder.converge(&with, desired, changed, ended, changes);
         }
@@ -75,6 +73,14 @@ impl Folders {
         let files = if count == 1 { "file of a sink was" } else { "files of sinks were" };
         let text = format!("{count} {files} changed or removed by somebody, and put back: {names}");
         (count > 0).then_some(text)
+    }
+
+    /// Folders of other pipelines and files of somebody else that sinks would have replaced, a line for each kind.
+    pub fn refused(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.folders.iter().filter_map(|folder| folder.others.clone()).collect();
+        let foreign = self.folders.iter().filter(|folder| !folder.foreign.is_empty());
+        lines.extend(foreign.map(|folder| told_of_foreign(&folder.files.path, &folder.foreign)));
+        lines
     }
 
     /// Masks that could not be written, as far as is known.
@@ -103,6 +109,10 @@ struct Folder {
     outdated: BTreeSet<String>,
     /// Masks that could not be written.
     missed: BTreeSet<Arc<Desired>>,
+    /// What is said of it when it is another pipeline's: nothing is written then.
+    others: Option<String>,
+    /// Files of somebody else that stand where masks belong.
+    foreign: BTreeSet<PathBuf>,
 }
 
 /// What a folder holds.
@@ -112,9 +122,38 @@ struct Note {
     present: BTreeMap<String, Vec<String>>,
     /// Files that were being written: after a crash, nobody knows whether they are there.
     pending: BTreeSet<String>,
+    /// Whose it is; an earlier version did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<Owner>,
+    /// By entry, what a DICOM object carries of its scan's file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    carried: BTreeMap<String, Carried>,
 }
 
 impl Folder {
+    /// Reads what it holds, unless that is another pipeline's.
+    fn open(&mut self, with: &With<'_>, edited: &mut Few) {
+        let mut note = self.read_note();
+        let owner = Owner::of(&with.context.plan, with.store, &self.files.path);
+        let holds = !note.present.is_empty() || !note.pending.is_empty();
+        let is_other = |known: &&Owner| holds && owner.as_ref().is_some_and(|own| !known.is(own));
+        if let Some(other) = note.owner.as_ref().filter(is_other) {
+            let told = other.told(&self.files.path);
+            tracing::error!("{told}");
+            self.others = Some(told);
+        } else {
+            let news = owner.is_some() && note.owner != owner;
+            note.owner = owner.or(note.owner);
+            self.recall(with, &mut note);
+            self.check(with, &mut note, edited);
+            if holds && news {
+                self.keep_note(with.store, &note);
+            }
+        }
+        self.note = Some(note);
+        self.first = true;
+    }
+
     fn converge(
         &mut self,
         with: &With<'_>,
@@ -123,6 +162,14 @@ impl Folder {
         ended: bool,
         changes: &mut Changes,
     ) {
+        if self.others.is_some() {
+            let goes_here = |row: &&Arc<Desired>| match &***row {
+                Desired::Masks { from, .. } => self.stages.contains(&*from.stage),
+                _ => false,
+            };
+            self.missed = desired.keys().filter(goes_here).cloned().collect();
+            return;
+        }
         let first = std::mem::take(&mut self.first);
         let mut note = self.note.take().unwrap_or_default();
         let (missed, mut outdated) = (std::mem::take(&mut self.missed), std::mem::take(&mut self.outdated));
@@ -133,6 +180,7 @@ impl Folder {
         if first {
             let wanted: BTreeMap<String, &Arc<Desired>> =
                 desired.keys().filter_map(|row| Some((entry(row)?, row))).collect();
+            self.renew(with, &wanted, &mut note);
             outdated = note.present.keys().filter(|entry| !wanted.contains_key(*entry)).cloned().collect();
             let absent = wanted.into_iter().filter(|(entry, _)| !note.present.contains_key(entry));
             add.extend(absent.map(|(entry, row)| (entry, row.clone())));
@@ -161,6 +209,28 @@ impl Folder {
         }
         self.outdated = outdated;
         self.note = Some(note);
+    }
+
+    /// DICOM objects whose scan's file names another patient or study by now are written again.
+    fn renew(&self, with: &With<'_>, wanted: &BTreeMap<String, &Arc<Desired>>, note: &mut Note) {
+        if a_file_each(self.files.format) {
+            return;
+        }
+        let Note { present, carried, .. } = note;
+        carried.retain(|entry, _| present.contains_key(entry));
+        let there: Vec<_> = wanted.iter().filter(|(entry, _)| present.contains_key(*entry)).collect();
+        let now = |(entry, row): (&String, &&Arc<Desired>)| {
+            let Desired::Masks { series, .. } = &***row else { return None };
+            Some((entry.clone(), Carried::of(with.context, series, carried.get(entry))?))
+        };
+        let now: Vec<(String, Carried)> = there.into_par_iter().filter_map(now).collect();
+        for (entry, now) in now {
+            // An earlier version did not say what they carry.
+            if !carried.get(&entry).is_some_and(|known| known.same(&now)) {
+                note.pending.extend(present.remove(&entry).into_iter().flatten());
+            }
+            carried.insert(entry, now);
+        }
     }
 
     /// What a mask's file is made from, if it goes here.
@@ -198,10 +268,25 @@ impl Folder {
                 }
                 _ => None,
             };
-            let work: Vec<_> =
-                batch.iter().filter_map(|(entry, row)| Some((entry, row, writer(row)?))).collect();
-            note.pending
-                .extend(work.iter().flat_map(|(.., (series, mask, writer))| writer.names(series, *mask)));
+            let mut work = Vec::new();
+            let own: HashSet<String> =
+                note.present.values().flatten().chain(&note.pending).cloned().collect();
+            for (entry, row) in batch {
+                let Some((series, mask, writer)) = writer(row) else { continue };
+                let names = writer.names(&series, mask);
+                let others = foreign(store, &self.files.path, &names, |name| own.contains(name));
+                self.foreign.retain(|path| !names.iter().any(|name| path.ends_with(name)));
+                if others.is_empty() {
+                    note.pending.extend(names);
+                    work.push((entry, row, (series, mask, writer)));
+                } else {
+                    for path in &others {
+                        tracing::error!("{} is there and no run wrote it: it is not replaced", path.shown());
+                    }
+                    self.foreign.extend(others);
+                    self.missed.insert(row.clone());
+                }
+            }
             self.keep_note(store, note);
             let written: Vec<_> = work
                 .par_iter()
@@ -215,6 +300,14 @@ impl Folder {
                         known.extend(paths.map(|path| (Written::now(&path).ok(), path)));
                         note.pending.retain(|name| !names.contains(name));
                         note.present.insert((*entry).clone(), names);
+                        let series = match &***row {
+                            Desired::Masks { series, .. } if !a_file_each(self.files.format) => Some(series),
+                            _ => None,
+                        };
+                        let was = note.carried.get(*entry);
+                        if let Some(now) = series.and_then(|series| Carried::of(context, series, was)) {
+                            note.carried.insert((*entry).clone(), now);
+                        }
                         changes.added += 1;
                     }
                     Err(reject) => {
@@ -242,6 +335,7 @@ impl Folder {
         let mut gone: BTreeSet<String> = std::mem::take(&mut note.pending);
         for entry in std::mem::take(outdated) {
             gone.extend(note.present.remove(&entry).into_iter().flatten());
+            note.carried.remove(&entry);
             changes.removed += 1;
         }
         // The mask of a scan replaces another under the same name.
@@ -380,6 +474,8 @@ fn folders(plan: &Plan) -> Vec<Folder> {
             first: false,
             outdated: BTreeSet::new(),
             missed: BTreeSet::new(),
+            others: None,
+            foreign: BTreeSet::new(),
         })
     };
     plan.stages.iter().filter_map(folder).collect()

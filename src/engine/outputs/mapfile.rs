@@ -53,6 +53,27 @@ impl KeptMaps {
         Ok(found)
     }
 
+    /// The files that [`Self::write`] writes of a case.
+    ///
+    /// # Errors
+    /// When an artifact is gone or damaged.
+    pub fn names(&self, context: &Context, series: &SeriesRow, case: &str) -> Result<Vec<String>, Reject> {
+        let of = |(stage, maps): (&str, MapsArtifact)| -> Vec<String> {
+            maps.maps.iter().map(|(kind, _)| self.name(case, stage, &maps.name(*kind))).collect()
+        };
+        Ok(self.read(context, &series.key)?.into_iter().flat_map(of).collect())
+    }
+
+    fn name(&self, case: &str, stage: &str, map: &str) -> String {
+        // A label's name is a user's or a file's: it must not choose where we write.
+        let map = file_name(map);
+        if self.stages.len() > 1 {
+            format!("{case}.{stage}.{map}.nii.gz")
+        } else {
+            format!("{case}.{map}.nii.gz")
+        }
+    }
+
     /// Writes the maps of a case as `CASE.entropy.nii.gz` and so on, floats of shares from 0 to 1 and NaN where nothing
     /// is known; `CASE.STAGE.entropy.nii.gz` where there are several inferences. Names the files in the folder.
     ///
@@ -68,10 +89,8 @@ impl KeptMaps {
         let geometry = Geometry::from(&series.grid);
         let mut written = Vec::new();
         for (stage, maps) in self.read(context, &series.key)? {
-            let case = if self.stages.len() > 1 { format!("{case}.{stage}") } else { case.to_owned() };
             for (kind, planes) in &maps.maps {
-                // A label's name is a user's or a file's: it must not choose where we write.
-                let name = format!("{case}.{}.nii.gz", file_name(&maps.name(*kind)));
+                let name = self.name(case, stage, &maps.name(*kind));
                 let volume = MapsArtifact::volume(planes, &geometry)?;
                 whole(folder.join(&name), |path| nifti::write_scan(path, &volume))?;
                 written.push(name);

@@ -146,6 +146,11 @@ impl MaskWriter<'_> {
             FileFormat::DicomSeg | FileFormat::DicomLabelmap | FileFormat::Rtstruct => ("dcm", ""),
         };
         let scan = (self.files.scans && !scan.is_empty()).then_some(scan);
+        // The mask of a case `x.scan` would have the name of the scan beside the mask of `x`.
+        let case = match scan.is_some() && case.ends_with(".scan") {
+            true => format!("{case}_{}", Digest::of(case.as_bytes()).short()),
+            false => case,
+        };
         let masks: Vec<String> = match overlapping.filter(|_| a_file_each(self.files.format)) {
             Some(labels) => {
                 let label = |(number, name): (usize, &String)| {
@@ -304,7 +309,7 @@ struct Drawn<'a> {
 }
 
 /// Whether a format has one value a voxel, so that labels that overlap have a file each.
-fn a_file_each(format: FileFormat) -> bool {
+pub(super) fn a_file_each(format: FileFormat) -> bool {
     matches!(format, FileFormat::Nifti | FileFormat::Nrrd | FileFormat::Metaimage)
 }
 
@@ -325,8 +330,13 @@ pub(in crate::engine) fn whole<E: std::fmt::Display>(
     // The ending stays: some writers go by it.
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let staged = path.with_file_name(format!(".partial-{name}"));
-    write(&staged).map_err(|error| unwritten(&path, &error))?;
-    fs::rename(&staged, &path).map_err(|error| unwritten(&path, &error))
+    let written = write(&staged).map_err(|error| unwritten(&path, &error));
+    let written = written.and_then(|()| fs::rename(&staged, &path).map_err(|error| unwritten(&path, &error)));
+    if written.is_err() {
+        // A part of a file is of no use to anybody.
+        let _ = fs::remove_file(&staged);
+    }
+    written
 }
 
 fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Reject {

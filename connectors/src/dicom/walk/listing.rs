@@ -29,8 +29,11 @@ pub(super) fn list<F: Found>(folder: &Path, real: Option<&Path>, links: &Links) 
     let listing = match std::fs::read_dir(folder) {
         Ok(listing) => listing,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            match container::members(folder) {
-                Ok(members) => listed.add_members(folder, members, real, links),
+            match container::listed(folder) {
+                Ok((members, left_out)) => {
+                    listed.add_members(folder, members, real, links);
+                    listed.passed.extend_members(left_out);
+                }
                 Err(source) => listed.notes.push(Unseen { path: folder.to_owned(), source }),
             }
             return listed;

@@ -60,6 +60,21 @@ impl Few {
     }
 }
 
+/// What of a `.zip` or `.tar` is not read, by what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Members whose names are absolute, or lead out of the archive.
+    pub outside: Few,
+    /// Links to anything but a member that stands before them.
+    pub links: Few,
+    /// Members that are stored with holes.
+    pub sparse: Few,
+    /// Members of which a later one has the name; the archive itself where it does not name them.
+    pub twice: Few,
+    /// Pipes, sockets and devices.
+    pub special: Few,
+}
+
 /// What a walk passed over, by what it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
@@ -73,6 +88,8 @@ pub struct PassedOver {
     pub above: Few,
     /// Pipes, sockets and devices.
     pub special: Few,
+    /// Members of archives; pipes and the like are counted with those of folders.
+    pub members: LeftOut,
 }
 
 /// What is said of a kind: of one, and of several.
@@ -86,11 +103,21 @@ impl PassedOver {
         self.again.extend(more.again);
         self.above.extend(more.above);
         self.special.extend(more.special);
+        self.extend_members(more.members);
+    }
+
+    /// What of an archive is not read.
+    pub(super) fn extend_members(&mut self, more: LeftOut) {
+        self.members.outside.extend(more.outside);
+        self.members.links.extend(more.links);
+        self.members.sparse.extend(more.sparse);
+        self.members.twice.extend(more.twice);
+        self.special.extend(more.special);
     }
 
     /// A line for each kind, with the first names below `root`; without names where `root` is none.
     pub fn lines(&self, root: Option<&Path>) -> Vec<String> {
-        let kinds: [(&Few, Said); 5] = [
+        let kinds: [(&Few, Said); 9] = [
             (
                 &self.remnants,
                 [
@@ -122,6 +149,34 @@ impl PassedOver {
             (
                 &self.special,
                 ["pipe, socket or device was passed over", "pipes, sockets or devices were passed over"],
+            ),
+            (
+                &self.members.outside,
+                [
+                    "member of an archive has a name that is absolute or leads out of it, and was not read",
+                    "members of archives have names that are absolute or lead out of them, and were not read",
+                ],
+            ),
+            (
+                &self.members.links,
+                [
+                    "link in an archive leads to no member before it, and was not followed",
+                    "links in archives lead to no members before them, and were not followed",
+                ],
+            ),
+            (
+                &self.members.sparse,
+                [
+                    "member of an archive is stored with holes (`tar -S`), and was not read",
+                    "members of archives are stored with holes (`tar -S`), and were not read",
+                ],
+            ),
+            (
+                &self.members.twice,
+                [
+                    "member of an archive has the name of a later one, and was not read",
+                    "members of archives have the names of later ones, and were not read",
+                ],
             ),
         ];
         let line = |(few, [one, several]): (&Few, Said)| {
