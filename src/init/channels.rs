@@ -27,6 +27,11 @@ impl Together {
         Self { pattern, words: Vec::new(), names: Vec::new(), others }
     }
 
+    /// Whether the names of their files say no channel.
+    pub(super) fn of_one_name(&self) -> bool {
+        self.words.is_empty()
+    }
+
     /// What claims them; of channels as many as there are in a file, where no name tells them apart.
     pub(super) fn claims(&self, root: &Path, patterns: &[String]) -> Option<Claims> {
         match self.names.is_empty() {

@@ -105,7 +105,7 @@ impl Template {
 }
 
 /// A name with signs that patterns read otherwise replaced by `?`.
-fn plain(name: &str) -> String {
+pub fn plain(name: &str) -> String {
     name.chars().map(|letter| if "{}*?!".contains(letter) { '?' } else { letter }).collect()
 }
 
@@ -207,6 +207,16 @@ fn together(templates: &[&Template]) -> String {
     }
     parts.push(format!("{}{ending}", first.stem));
     parts.join("/")
+}
+
+/// The patterns of these files, one for each folder: where one for all folders fits other files as well.
+pub fn by_folder(templates: &[Option<Template>], members: &[usize]) -> Vec<String> {
+    type Kind = (Vec<String>, (String, String));
+    let mut kinds: BTreeMap<Kind, Vec<&Template>> = BTreeMap::new();
+    for template in members.iter().filter_map(|&index| templates.get(index)?.as_ref()) {
+        kinds.entry((template.folders.clone(), template.kind())).or_default().push(template);
+    }
+    kinds.into_values().map(|of| together(&of)).collect()
 }
 
 /// Whether all these folders are called as those of patients are.

@@ -124,6 +124,14 @@ impl Survey {
         InitError::NoScan { path: self.root.clone(), found, hint }
     }
 
+    /// That no pattern tells scans from all else.
+    pub fn unclaimed(&self) -> InitError {
+        let found =
+            format!("; {} volumes are there, and no pattern of names fits scans alone", self.images.len());
+        let hint = "keep scans and labels in folders of their own, `imagesTr` and `labelsTr`, or write the sources by hand";
+        InitError::NoScan { path: self.root.clone(), found, hint: hint.to_owned() }
+    }
+
     /// Lines on what is refused, by code with the first file.
     pub fn refusals(&self) -> Vec<String> {
         let mut by_code: BTreeMap<&str, Vec<&Refused>> = BTreeMap::new();

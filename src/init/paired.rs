@@ -1,0 +1,193 @@
+//! Scans and labels by the names of their files: which patterns claim them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tomoflow_connectors::dicom::inspect::FoundImage;
+
+use super::channels::{Together, together, volumes};
+use super::claims::Claims;
+use super::described::Described;
+use super::naming::{self, Called, Pattern, Template};
+use super::parts::{self, Apart};
+use super::{Survey, below};
+
+/// How scans and labels are found.
+pub(super) struct Found {
+    pub(super) scans: Claims,
+    pub(super) labels: Option<Claims>,
+    /// The patterns' stems, which known data sets are known by.
+    pub(super) stems: [String; 2],
+    pub(super) why: Option<String>,
+    /// Scans of other channels, which a line names.
+    pub(super) beside: BTreeSet<PathBuf>,
+    /// The names of the channels of each scan; none of scans of one.
+    pub(super) channels: Vec<String>,
+    pub(super) told: Vec<String>,
+}
+
+/// Folders that have a pattern each, at most.
+const FOLDERS: usize = 64;
+
+/// Scan and labels that go together, by their places among the images.
+struct Pair {
+    scan: PathBuf,
+    label: usize,
+    called: Called,
+}
+
+/// By the names of label files and of their scans; by those of scans where there are no labels.
+pub(super) fn by_names(survey: &Survey, described: Option<&Described>) -> Option<Found> {
+    let mut pairs = Vec::new();
+    for (label, image) in survey.images.iter().enumerate() {
+        for scan in image.labels_of.iter().flatten() {
+            let called = naming::common(below(scan, &survey.root), below(&image.file, &survey.root));
+            pairs.extend(called.map(|called| Pair { scan: scan.clone(), label, called }));
+        }
+    }
+    if pairs.is_empty() {
+        return scans_alone(survey);
+    }
+    let mut told = Vec::new();
+    let apart = left_apart(survey, &mut pairs);
+    told.extend(apart.told(survey));
+    let template = |path: &Path, called: &Called| Template::of(below(path, &survey.root), called);
+    let of_scans: Vec<_> = pairs
+        .iter()
+        .map(|pair| template(&pair.scan, &Called { structure: None, ..pair.called.clone() }))
+        .collect();
+    let of_labels: Vec<_> =
+        pairs.iter().map(|pair| template(&survey.images[pair.label].file, &pair.called)).collect();
+    let label = naming::patterns(&of_labels).into_iter().next()?;
+    let chosen: BTreeSet<usize> = label.members.iter().copied().collect();
+    let of_scans: Vec<_> = of_scans
+        .into_iter()
+        .enumerate()
+        .map(|(index, one)| one.filter(|_| chosen.contains(&index)))
+        .collect();
+    let mut together = together(naming::patterns(&of_scans), described, &mut told)?;
+    let files: Vec<&Path> = together.pattern.members.iter().map(|&at| pairs[at].scan.as_path()).collect();
+    volumes(survey, &files, described, &mut together, &mut told);
+    let mut beside: BTreeSet<PathBuf> =
+        together.others.iter().map(|&place| pairs[place].scan.clone()).collect();
+    let of_labels_file: BTreeSet<PathBuf> = survey
+        .images
+        .iter()
+        .filter(|image| image.labels_of.is_some() && !apart.files.contains(&image.file))
+        .map(|image| image.file.clone())
+        .collect();
+    let of_scans_file: BTreeSet<PathBuf> = files.iter().map(|file| (*file).to_owned()).collect();
+    let scans = scan_claims(survey, &of_scans, &together, &label, [&of_scans_file, &of_labels_file], &apart)?;
+    let Together { pattern: scan, names: channels, .. } = together;
+    let labels = label_claims(survey, &of_labels, &label, &of_scans_file, &apart)?;
+    beside.extend(apart.files);
+    let stems = [scan.stem, label.stem];
+    Some(Found { scans, labels: Some(labels), stems, why: None, beside, channels, told })
+}
+
+/// Whether a source would claim one of these files.
+fn fits_any(claims: &Claims, files: &BTreeSet<PathBuf>) -> bool {
+    files.iter().any(|file| claims.of(file).is_some())
+}
+
+/// What claims the scans, and none of the labels.
+fn scan_claims(
+    survey: &Survey,
+    templates: &[Option<Template>],
+    together: &Together,
+    label: &Pattern,
+    [own, of_labels]: [&BTreeSet<PathBuf>; 2],
+    apart: &Apart,
+) -> Option<Claims> {
+    let mut patterns = vec![together.pattern.text.clone()];
+    let mut scans = together.claims(&survey.root, &patterns)?;
+    if fits_any(&scans, of_labels) {
+        patterns.push(format!("!{}", naming::any_case(&label.text)));
+        scans = together.claims(&survey.root, &patterns)?;
+        // One pattern for folders of both kinds leaves out scans with the labels.
+        let all = own.iter().all(|file| scans.of(file).is_some());
+        let folders = naming::by_folder(templates, &together.pattern.members);
+        if !all && together.of_one_name() && folders.len() <= FOLDERS {
+            patterns = folders;
+            scans = together.claims(&survey.root, &patterns)?;
+        }
+    }
+    if fits_any(&scans, &apart.files) {
+        patterns.extend(apart.patterns());
+        scans = together.claims(&survey.root, &patterns)?;
+    }
+    Some(scans)
+}
+
+/// What claims the labels, and none of the scans.
+fn label_claims(
+    survey: &Survey,
+    templates: &[Option<Template>],
+    label: &Pattern,
+    scans: &BTreeSet<PathBuf>,
+    apart: &Apart,
+) -> Option<Claims> {
+    let mut patterns = vec![label.text.clone()];
+    let mut labels = Claims::by_patterns(&survey.root, &patterns, true)?;
+    let folders = naming::by_folder(templates, &label.members);
+    if fits_any(&labels, scans) && folders.len() <= FOLDERS {
+        patterns = folders;
+        labels = Claims::by_patterns(&survey.root, &patterns, true)?;
+    }
+    if fits_any(&labels, &apart.files) {
+        patterns.extend(apart.patterns());
+        labels = Claims::by_patterns(&survey.root, &patterns, true)?;
+    }
+    Some(labels)
+}
+
+/// Takes pairs of test and validation sets out, where others are left to train on.
+fn left_apart(survey: &Survey, pairs: &mut Vec<Pair>) -> Apart {
+    let is_apart = |pair: &Pair| {
+        let label = &survey.images[pair.label].file;
+        [&pair.scan, label].into_iter().any(|file| parts::apart(&survey.root, file).is_some())
+    };
+    if pairs.iter().all(is_apart) {
+        return Apart::default();
+    }
+    pairs.retain(|pair| !is_apart(pair));
+    Apart::of(survey)
+}
+
+/// Scans without labels.
+fn scans_alone(survey: &Survey) -> Option<Found> {
+    let scans: Vec<&FoundImage> = survey.images.iter().filter(|image| image.labels_of.is_none()).collect();
+    let stems: Vec<String> = scans.iter().map(|image| naming::split(&image.file).0).collect();
+    let numbered = !stems.is_empty() && stems.iter().all(|stem| naming::without_channel(stem).is_some());
+    let case = |stem: &str| match numbered {
+        true => naming::without_channel(stem).unwrap_or(stem).to_owned(),
+        false => stem.to_owned(),
+    };
+    let distinct: BTreeSet<&String> = stems.iter().collect();
+    let templates: Vec<_> = scans
+        .iter()
+        .zip(&stems)
+        .map(|(image, stem)| {
+            let path = below(&image.file, &survey.root);
+            // Scans that are all called alike are told apart by their folders.
+            let alike = distinct.len() == 1 && stems.len() > 1;
+            let folder =
+                path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+            let case = if alike { folder? } else { case(stem) };
+            Template::of(path, &Called { case, structure: None })
+        })
+        .collect();
+    let mut told = Vec::new();
+    let patterns = naming::patterns(&templates);
+    let mut together = match numbered {
+        true => together(patterns, None, &mut told)?,
+        false => Together::of_one(patterns.into_iter().next()?, Vec::new()),
+    };
+    let files: Vec<&Path> = together.pattern.members.iter().map(|&at| scans[at].file.as_path()).collect();
+    volumes(survey, &files, None, &mut together, &mut told);
+    let beside = together.others.iter().map(|&place| scans[place].file.clone()).collect();
+    let claims = together.claims(&survey.root, std::slice::from_ref(&together.pattern.text))?;
+    let Together { pattern, names: channels, .. } = together;
+    let stems = [pattern.stem, String::new()];
+    Some(Found { scans: claims, labels: None, stems, why: None, beside, channels, told })
+}

@@ -1,0 +1,92 @@
+//! `tomoflow init`: layouts whose folders and names mislead.
+
+use serde_json::json;
+
+use super::init::{Place, has, phantom};
+
+/// Scans and labels of these cases in folders of a part.
+fn set(place: &Place, [scans, labels]: [&str; 2], cases: impl IntoIterator<Item = usize>, channel: &str) {
+    for index in cases {
+        let (scan, truth) = phantom(index);
+        place.scan(&format!("{scans}/case_{index}{channel}.nii.gz"), &scan);
+        place.labels(&format!("{labels}/case_{index}.nii.gz"), &truth);
+    }
+}
+
+fn describe(place: &Place) {
+    let description = json!({
+        "channel_names": { "0": "MRI" }, "labels": { "background": 0, "tumour": 1 }, "numTraining": 3,
+        "file_ending": ".nii.gz",
+    });
+    place.write("dataset.json", &description.to_string());
+}
+
+#[test]
+fn nobody_trains_on_a_test_set() {
+    // The same numbers in both, as some sets have them.
+    let place = Place::new();
+    set(&place, ["imagesTr", "labelsTr"], 0..3, "_0000");
+    set(&place, ["imagesTs", "labelsTs"], 0..2, "_0000");
+    describe(&place);
+    let (written, said) = place.init();
+    has(&written, &["files = \"imagesTr/{case}_0000.nii.gz\"", "files = \"labelsTr/{case}.nii.gz\""]);
+    has(
+        &said,
+        &["3 MR scans, 3 of them with labels", "4 volumes in folders of test", "`imagesTs`, `labelsTs`"],
+    );
+    place.learns(3, &["tumour"]);
+
+    let place = Place::new();
+    for (part, cases) in [("train", 0..3), ("val", 3..5)] {
+        set(&place, [&format!("{part}/images"), &format!("{part}/labels")], cases, "");
+    }
+    place.scan("test/images/case_7.nii.gz", &phantom(7).0);
+    let (written, said) = place.init();
+    has(&written, &["files = \"train/images/{case}.nii.gz\"", "files = \"train/labels/{case}.nii.gz\""]);
+    has(&said, &["3 of them with labels", "5 volumes in folders of test", "`test`, `val`"]);
+    place.learns(3, &["structure"]);
+}
+
+#[test]
+fn a_test_set_among_folders_of_any_name_is_left_out_by_a_pattern() {
+    let place = Place::new();
+    for (folder, cases) in [("ward a", 0..2), ("ward b", 2..3), ("test", 3..5)] {
+        for index in cases {
+            let (scan, truth) = phantom(index);
+            place.scan(&format!("{folder}/c{index}_mr.nii.gz"), &scan);
+            place.labels(&format!("{folder}/c{index}_seg.nii.gz"), &truth);
+        }
+    }
+    let (written, said) = place.init();
+    has(&written, &["\"*/{case}_mr.nii.gz\", \"!test/**/*\"", "\"*/{case}_seg.nii.gz\", \"!test/**/*\""]);
+    has(&said, &["3 of them with labels"]);
+    place.learns(3, &["structure"]);
+}
+
+#[test]
+fn folders_of_scans_and_labels_of_several_sets_are_told_apart() {
+    // As AMOS, WORD and the Decathlon with labels of its test sets: all names are those of the cases.
+    let place = Place::new();
+    set(&place, ["imagesTr", "labelsTr"], 0..3, "");
+    set(&place, ["imagesVa", "labelsVa"], 4..6, "");
+    place.scan("imagesTs/case_9.nii.gz", &phantom(9).0);
+    describe(&place);
+    let (written, _) = place.init();
+    has(&written, &["files = \"imagesTr/{case}.nii.gz\"", "files = \"labelsTr/{case}.nii.gz\""]);
+    place.learns(3, &["tumour"]);
+
+    // Of folders that are no test sets both are read.
+    let place = Place::new();
+    set(&place, ["north", "labels"], 0..2, "");
+    set(&place, ["south", "masks"], 2..4, "");
+    let (written, said) = place.init();
+    has(
+        &written,
+        &[
+            "files = [\"north/{case}.nii.gz\", \"south/{case}.nii.gz\"]",
+            "files = [\"labels/{case}.nii.gz\", \"masks/{case}.nii.gz\"]",
+        ],
+    );
+    has(&said, &["4 of them with labels"]);
+    place.learns(4, &["structure"]);
+}
