@@ -97,11 +97,16 @@ impl Template {
         named.then_some(Self { folders, stem, ending })
     }
 
-    /// What files of one kind have in common: the name without folders, `.nii` packed or not.
+    /// What files of one kind have in common: the name without folders, `.nii` packed or not. Patterns know capitals.
     fn kind(&self) -> (String, String) {
-        let ending = self.ending.to_ascii_lowercase();
-        (self.stem.clone(), ending.strip_suffix(".gz").unwrap_or(&ending).to_owned())
+        (self.stem.clone(), unpacked(&self.ending).to_owned())
     }
+}
+
+/// An ending without what says that the file is packed.
+fn unpacked(ending: &str) -> &str {
+    let packed = ending.to_ascii_lowercase().ends_with(".gz");
+    ending.len().checked_sub(3).filter(|_| packed).and_then(|at| ending.get(..at)).unwrap_or(ending)
 }
 
 /// A name with signs that patterns read otherwise replaced by `?`.
@@ -149,6 +154,33 @@ pub fn patterns(templates: &[Option<Template>]) -> Vec<Pattern> {
     patterns
 }
 
+/// Takes patterns of the same name whose files have another ending and are of other cases, as `case` says, to the first
+/// such pattern; what is taken stands by the text of the one that took it.
+pub fn other_endings(
+    patterns: Vec<Pattern>,
+    case: impl Fn(usize) -> String,
+) -> (Vec<Pattern>, BTreeMap<String, Vec<String>>) {
+    let mut kept: Vec<(Pattern, BTreeSet<String>)> = Vec::new();
+    let mut taken: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for pattern in patterns {
+        let cases: BTreeSet<String> = pattern.members.iter().map(|&member| case(member)).collect();
+        let fits = |(other, of): &&mut (Pattern, BTreeSet<String>)| {
+            other.stem == pattern.stem && of.is_disjoint(&cases)
+        };
+        match kept.iter_mut().find(fits) {
+            Some((other, of)) => {
+                taken.entry(other.text.clone()).or_default().push(pattern.text);
+                other.members.extend(pattern.members);
+                of.extend(cases);
+            }
+            None => kept.push((pattern, cases)),
+        }
+    }
+    let mut kept: Vec<Pattern> = kept.into_iter().map(|(pattern, _)| pattern).collect();
+    kept.sort_by_key(|pattern| std::cmp::Reverse(pattern.members.len()));
+    (kept, taken)
+}
+
 /// Patterns that differ in one word alone, as one pattern with `{channel}` in its place, and the words in their order.
 pub fn channels(patterns: &[Pattern]) -> Option<(String, Vec<String>)> {
     let texts: Vec<&str> = patterns.iter().map(|pattern| pattern.text.as_str()).collect();
@@ -174,6 +206,11 @@ pub fn channels(patterns: &[Pattern]) -> Option<(String, Vec<String>)> {
     };
     let words: Vec<String> = texts.iter().map(word).collect::<Option<_>>()?;
     let distinct: BTreeSet<&String> = words.iter().collect();
+    // Endings are no channels.
+    let in_ending = texts.iter().any(|text| split(Path::new(text)).1.len() > tail.len());
+    if in_ending {
+        return None;
+    }
     let both = texts.iter().all(|text| text.starts_with(&first[..head]) && text.ends_with(tail));
     (both && distinct.len() == words.len()).then(|| (format!("{}{{channel}}{tail}", &first[..head]), words))
 }
@@ -184,7 +221,7 @@ fn together(templates: &[&Template]) -> String {
     let endings: BTreeSet<&str> = templates.iter().map(|template| template.ending.as_str()).collect();
     let ending = match endings.len() {
         1 => first.ending.clone(),
-        _ => format!("{}*", first.ending.strip_suffix(".gz").unwrap_or(&first.ending)),
+        _ => format!("{}*", unpacked(&first.ending)),
     };
     let same = |at: usize| templates.iter().all(|other| other.folders.get(at) == first.folders.get(at));
     let prefix = (0..first.folders.len()).take_while(|&at| same(at)).count();
@@ -319,6 +356,29 @@ mod tests {
         assert_eq!(of(&["a/{case}.nii"]), None);
         assert_eq!(of(&["{case}.nii", "{case}_t2.nii"]), None);
         assert_eq!(of(&["x/{case}.nii", "y/{case}/t2.nii"]), None);
+        assert_eq!(of(&["x/{case}.nii", "x/{case}.mha"]), None);
+        assert_eq!(of(&["x/{case}.nii*", "x/{case}.mha"]), None);
+    }
+
+    #[test]
+    fn files_of_another_ending_go_with_those_of_their_name() {
+        let pattern = |text: &str, stem: &str, members: &[usize]| Pattern {
+            text: text.to_owned(),
+            stem: stem.to_owned(),
+            members: members.to_vec(),
+        };
+        let of = |cases: &[&str]| {
+            let (nii, mha) =
+                (pattern("{case}.nii", "{case}", &[0, 1]), pattern("{case}.mha", "{case}", &[2]));
+            let other = pattern("{case}_b.nii", "{case}_b", &[3]);
+            let cases: Vec<String> = cases.iter().map(|case| (*case).to_owned()).collect();
+            let (kept, taken) = other_endings(vec![nii, mha, other], |place| cases[place].clone());
+            let members: Vec<usize> = kept.iter().map(|pattern| pattern.members.len()).collect();
+            (members, taken.values().flatten().cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["a", "b", "c", "d"]), (vec![3, 1], vec!["{case}.mha".to_owned()]));
+        // Of one case both are there: which is meant nobody knows.
+        assert_eq!(of(&["a", "b", "b", "d"]), (vec![2, 1, 1], Vec::new()));
     }
 
     #[test]

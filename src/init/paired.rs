@@ -58,14 +58,21 @@ pub(super) fn by_names(survey: &Survey, described: Option<&Described>) -> Option
         .collect();
     let of_labels: Vec<_> =
         pairs.iter().map(|pair| template(&survey.images[pair.label].file, &pair.called)).collect();
-    let label = naming::patterns(&of_labels).into_iter().next()?;
+    let held = |place: usize| format!("{:?}", pairs[place].called);
+    let (label, of_label) = naming::other_endings(naming::patterns(&of_labels), held);
+    let label = label.into_iter().next()?;
+    let mut label_texts = vec![label.text.clone()];
+    label_texts.extend(of_label.get(&label.text).into_iter().flatten().cloned());
     let chosen: BTreeSet<usize> = label.members.iter().copied().collect();
     let of_scans: Vec<_> = of_scans
         .into_iter()
         .enumerate()
         .map(|(index, one)| one.filter(|_| chosen.contains(&index)))
         .collect();
-    let mut together = together(naming::patterns(&of_scans), described, &mut told)?;
+    let case = |place: usize| pairs[place].called.case.clone();
+    let (of_each, taken) = naming::other_endings(naming::patterns(&of_scans), case);
+    let mut together = together(of_each, described, &mut told)?;
+    together.endings = taken.get(&together.pattern.text).cloned().unwrap_or_default();
     let files: Vec<&Path> = together.pattern.members.iter().map(|&at| pairs[at].scan.as_path()).collect();
     volumes(survey, &files, described, &mut together, &mut told);
     let mut beside: BTreeSet<PathBuf> =
@@ -77,9 +84,10 @@ pub(super) fn by_names(survey: &Survey, described: Option<&Described>) -> Option
         .map(|image| image.file.clone())
         .collect();
     let of_scans_file: BTreeSet<PathBuf> = files.iter().map(|file| (*file).to_owned()).collect();
-    let scans = scan_claims(survey, &of_scans, &together, &label, [&of_scans_file, &of_labels_file], &apart)?;
+    let scans =
+        scan_claims(survey, &of_scans, &together, &label_texts, [&of_scans_file, &of_labels_file], &apart)?;
     let Together { pattern: scan, names: channels, .. } = together;
-    let labels = label_claims(survey, &of_labels, &label, &of_scans_file, &apart)?;
+    let labels = label_claims(survey, &of_labels, (&label, label_texts), &of_scans_file, &apart)?;
     beside.extend(apart.files);
     let stems = [scan.stem, label.stem];
     Some(Found { scans, labels: Some(labels), stems, why: None, beside, channels, told })
@@ -95,14 +103,14 @@ fn scan_claims(
     survey: &Survey,
     templates: &[Option<Template>],
     together: &Together,
-    label: &Pattern,
+    label_texts: &[String],
     [own, of_labels]: [&BTreeSet<PathBuf>; 2],
     apart: &Apart,
 ) -> Option<Claims> {
-    let mut patterns = vec![together.pattern.text.clone()];
+    let mut patterns = together.texts();
     let mut scans = together.claims(&survey.root, &patterns)?;
     if fits_any(&scans, of_labels) {
-        patterns.push(format!("!{}", naming::any_case(&label.text)));
+        patterns.extend(label_texts.iter().map(|text| format!("!{}", naming::any_case(text))));
         scans = together.claims(&survey.root, &patterns)?;
         // One pattern for folders of both kinds leaves out scans with the labels.
         let all = own.iter().all(|file| scans.of(file).is_some());
@@ -123,11 +131,10 @@ fn scan_claims(
 fn label_claims(
     survey: &Survey,
     templates: &[Option<Template>],
-    label: &Pattern,
+    (label, mut patterns): (&Pattern, Vec<String>),
     scans: &BTreeSet<PathBuf>,
     apart: &Apart,
 ) -> Option<Claims> {
-    let mut patterns = vec![label.text.clone()];
     let mut labels = Claims::by_patterns(&survey.root, &patterns, true)?;
     let folders = naming::by_folder(templates, &label.members);
     if fits_any(&labels, scans) && folders.len() <= FOLDERS {
@@ -164,7 +171,7 @@ fn scans_alone(survey: &Survey) -> Option<Found> {
         false => stem.to_owned(),
     };
     let distinct: BTreeSet<&String> = stems.iter().collect();
-    let templates: Vec<_> = scans
+    let called: Vec<Option<Called>> = scans
         .iter()
         .zip(&stems)
         .map(|(image, stem)| {
@@ -174,11 +181,16 @@ fn scans_alone(survey: &Survey) -> Option<Found> {
             let folder =
                 path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
             let case = if alike { folder? } else { case(stem) };
-            Template::of(path, &Called { case, structure: None })
+            Some(Called { case, structure: None })
         })
         .collect();
+    let template = |(image, called): (&&FoundImage, &Option<Called>)| {
+        Template::of(below(&image.file, &survey.root), called.as_ref()?)
+    };
+    let templates: Vec<_> = scans.iter().zip(&called).map(template).collect();
     let mut told = Vec::new();
-    let patterns = naming::patterns(&templates);
+    let case = |place: usize| called[place].as_ref().map_or_else(String::new, |called| called.case.clone());
+    let (patterns, taken) = naming::other_endings(naming::patterns(&templates), case);
     let mut together = match numbered {
         true => together(patterns, None, &mut told)?,
         false => Together::of_one(patterns.into_iter().next()?, Vec::new()),
@@ -186,7 +198,8 @@ fn scans_alone(survey: &Survey) -> Option<Found> {
     let files: Vec<&Path> = together.pattern.members.iter().map(|&at| scans[at].file.as_path()).collect();
     volumes(survey, &files, None, &mut together, &mut told);
     let beside = together.others.iter().map(|&place| scans[place].file.clone()).collect();
-    let claims = together.claims(&survey.root, std::slice::from_ref(&together.pattern.text))?;
+    together.endings = taken.get(&together.pattern.text).cloned().unwrap_or_default();
+    let claims = together.claims(&survey.root, &together.texts())?;
     let Together { pattern, names: channels, .. } = together;
     let stems = [pattern.stem, String::new()];
     Some(Found { scans: claims, labels: None, stems, why: None, beside, channels, told })

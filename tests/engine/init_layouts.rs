@@ -1,5 +1,7 @@
 //! `tomoflow init`: layouts whose folders and names mislead.
 
+use std::fs;
+
 use serde_json::json;
 
 use super::init::{Place, has, phantom};
@@ -88,5 +90,25 @@ fn folders_of_scans_and_labels_of_several_sets_are_told_apart() {
         ],
     );
     has(&said, &["4 of them with labels"]);
+    place.learns(4, &["structure"]);
+}
+
+#[test]
+fn scans_of_several_formats_are_one_kind() {
+    let place = Place::new();
+    for index in 0..4 {
+        let (scan, truth) = phantom(index);
+        let ending = ["mhd", "nii", "nii.gz", "nii.gz"][index];
+        let name = format!("images/c{index}.{ending}");
+        place.scan(&name, &scan);
+        if index == 3 {
+            fs::rename(place.path(&name), place.path("images/c3.NII.GZ")).unwrap();
+        }
+        place.labels(&format!("labels/c{index}.nii.gz"), &truth);
+    }
+    let (written, said) = place.init();
+    has(&written, &["images/{case}.nii*", "images/{case}.mhd", "images/{case}.NII.GZ"]);
+    has(&said, &["4 of them with labels"]);
+    assert!(!said.contains("channel") && !said.contains("no part of the pipeline"), "{said}");
     place.learns(4, &["structure"]);
 }
