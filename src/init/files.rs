@@ -45,12 +45,15 @@ pub fn recognise(
     archive.layout = layout(&found, described.as_ref(), known, &label_files);
     archive.labels = labels.entries.iter().map(|(name, _)| name.clone()).collect();
     archive.blocks = blocks(survey, &found, &labels, wishes, registry, &mut archive);
-    if let Some((path, folds)) = described.and_then(|described| described.split) {
+    let (split, told) = described.map(|described| (described.split, described.told)).unwrap_or_default();
+    archive.told.extend(told);
+    if let Some((path, folds)) = split {
         let path = wishes.written(survey, &path);
         archive.split = Some(format!("{{ file = {}, fold = 0 }}", toml::path(&path)));
-        archive.told.push(format!(
-            "fold 0 of {folds} is trained; `--set operators.net.split.fold=1` is the next one"
-        ));
+        archive.told.push(match folds {
+            1 => "the one fold of splits_final.json is trained".to_owned(),
+            _ => format!("fold 0 of {folds} is trained; `--set operators.net.split.fold=1` is the next one"),
+        });
     }
     archive.told.extend(notes(survey, &found));
     Ok(archive)
