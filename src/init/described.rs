@@ -77,6 +77,10 @@ pub fn read(root: &Path) -> Result<Option<Described>, InitError> {
             let hint = "labels have whole numbers, `\"liver\": 1`, or lists of them for regions, `\"liver\": [1, 2]`";
             return Err(wrong(format!("a label with its value expected, `{name}: {value}` found"), hint));
         };
+        if name.trim().is_empty() {
+            let hint = "a label without a name cannot be told from others: name it, or remove it";
+            return Err(wrong(format!("a name for the label {values:?} expected, none found"), hint));
+        }
         match values.as_slice() {
             _ if name.eq_ignore_ascii_case("background") => {}
             [value] if name == "ignore" && !decathlon => described.ignore = Some(*value),
@@ -86,6 +90,20 @@ pub fn read(root: &Path) -> Result<Option<Described>, InitError> {
             }
             _ => described.labels.push((name.to_owned(), values)),
         }
+    }
+    let mut names = BTreeSet::new();
+    if let Some((name, _)) = described.labels.iter().find(|(name, _)| !names.insert(name.as_str())) {
+        let hint = "call each otherwise, or with nnU-Net give one label both values: `\"liver\": [1, 2]`";
+        return Err(wrong(
+            format!("a name of its own for each label expected, two are called `{name}`"),
+            hint,
+        ));
+    }
+    let ignored =
+        |(_, values): &&(String, Vec<u16>)| described.ignore.is_some_and(|value| values.contains(&value));
+    if let Some((name, _)) = described.labels.iter().find(ignored) {
+        let hint = "a voxel that nobody labelled is of no label: take the value out of one of the two";
+        return Err(wrong(format!("a value for `ignore` that no label has expected, `{name}` has it"), hint));
     }
     if described.labels.is_empty() {
         return Err(wrong("at least one label beside background expected".to_owned(), "name it in `labels`"));
@@ -97,7 +115,10 @@ pub fn read(root: &Path) -> Result<Option<Described>, InitError> {
 fn values(value: &Value) -> Option<Vec<u16>> {
     let one = |value: &Value| value.as_u64().and_then(|value| u16::try_from(value).ok());
     match value {
-        Value::Array(values) if !values.is_empty() => values.iter().map(one).collect(),
+        Value::Array(values) if !values.is_empty() => {
+            let values: Option<BTreeSet<u16>> = values.iter().map(one).collect();
+            Some(values?.into_iter().collect())
+        }
         value => one(value).map(|value| vec![value]),
     }
 }
@@ -211,6 +232,9 @@ mod tests {
             (r#"{"labels":{"liver":"one"}}"#, "liver"),
             (r#"{"labels":{"liver":-1}}"#, "liver"),
             (r#"{"labels":{"liver":[0,1]}}"#, "0 found"),
+            (r#"{"labels":{"0":"background","1":"a","2":"a"}}"#, "two are called `a`"),
+            (r#"{"labels":{"0":"background","1":"a","2":" "}}"#, "none found"),
+            (r#"{"labels":{"a":[1,3],"ignore":3}}"#, "`a` has it"),
         ] {
             let error = described(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

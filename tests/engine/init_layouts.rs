@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::init::{Place, has, phantom};
+use super::init::{Place, has, phantom, valued};
 
 /// Scans and labels of these cases in folders of a part.
 fn set(place: &Place, [scans, labels]: [&str; 2], cases: impl IntoIterator<Item = usize>, channel: &str) {
@@ -111,4 +111,24 @@ fn scans_of_several_formats_are_one_kind() {
     has(&said, &["4 of them with labels"]);
     assert!(!said.contains("channel") && !said.contains("no part of the pipeline"), "{said}");
     place.learns(4, &["structure"]);
+}
+
+#[test]
+fn regions_that_cross_are_labels_by_their_values() {
+    let place = Place::new();
+    for index in 0..3 {
+        let (scan, truth) = phantom(index);
+        place.scan(&format!("imagesTr/case_{index}_0000.nii.gz"), &scan);
+        let truth = valued(&truth, |at, label| label * (1 + (at % 3) as u16));
+        place.labels(&format!("labelsTr/case_{index}.nii.gz"), &truth);
+    }
+    let description = json!({
+        "channel_names": { "0": "MRI" }, "labels": { "background": 0, "a": [1, 2], "b": [2, 3] },
+        "regions_class_order": [1, 2], "numTraining": 3, "file_ending": ".nii.gz",
+    });
+    place.write("dataset.json", &description.to_string());
+    let (written, said) = place.init();
+    has(&written, &["labels = { a = [1], a_and_b = [2], b = [3] }"]);
+    has(&said, &["regions `a` and `b` share values"]);
+    place.learns(3, &["a", "a_and_b", "b"]);
 }
