@@ -9,6 +9,7 @@ use tomoflow_connectors::dicom::inspect::{
     Finding, FoundImage, FoundOutlines, FoundVolume, InspectError, InspectEvent, InspectOptions, Refused,
     Total, inspect,
 };
+use tomoflow_connectors::shown::Shown as _;
 
 use super::described::Described;
 use super::{InitError, below};
@@ -60,7 +61,7 @@ impl Survey {
 
     /// A path below the folder, as text.
     pub fn name(&self, path: &Path) -> String {
-        below(path, &self.root).display().to_string()
+        below(path, &self.root).shown().to_string()
     }
 
     /// Refuses a folder of several data sets, each with a description of its own.
