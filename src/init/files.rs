@@ -76,6 +76,12 @@ fn by_table(survey: &Survey, wishes: &Wishes) -> Option<Found> {
     let scans = Claims::by_table(&tabled.scans, &tabled.path, &written)?;
     let labels = tabled.labels.as_ref().and_then(|folder| Claims::by_table(folder, &tabled.path, &written));
     let name = tabled.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let told = tabled.both.then(|| {
+        format!(
+            "{name} names scans and labels, each in rows of its own: rows of the others are FILE_MISSING in `rejects`, until \
+             scans and labels have a table each"
+        )
+    });
     let why = Some(format!("{name} says which file is of which case and patient."));
     Some(Found {
         scans,
@@ -84,7 +90,7 @@ fn by_table(survey: &Survey, wishes: &Wishes) -> Option<Found> {
         why,
         beside: BTreeSet::new(),
         channels: Vec::new(),
-        told: Vec::new(),
+        told: told.into_iter().collect(),
     })
 }
 
@@ -274,7 +280,9 @@ fn notes(survey: &Survey, found: &Found) -> Vec<String> {
         for note in &image.notes {
             let code = note.split(':').next().unwrap_or(note);
             // Of these there is a line already, or the values are known to be those of a scan.
-            if ["NO_LABELS_BESIDE", "NO_SCAN_BESIDE", "LIKE_LABELS"].contains(&code) {
+            if ["NO_LABELS_BESIDE", "NO_SCAN_BESIDE"].contains(&code)
+                || (code == "LIKE_LABELS" && found.labels.is_some())
+            {
                 continue;
             }
             let first = || format!("{note} ({})", survey.name(&image.file));

@@ -10,6 +10,8 @@ const ENDINGS: [&str; 9] =
 const SIGNS: [char; 3] = ['_', '-', '.'];
 /// Words that names of labels begin with, end in, or are.
 const WORDS: [&str; 7] = ["seg", "segmentation", "label", "labels", "mask", "masks", "gt"];
+/// Ends of names that are left out, at most.
+const ENDS: usize = 8;
 /// How names of folders begin that hold all scans of a patient.
 const PATIENTS: [&str; 4] = ["sub-", "patient", "pat_", "subject"];
 
@@ -179,6 +181,24 @@ pub fn other_endings(
     let mut kept: Vec<Pattern> = kept.into_iter().map(|(pattern, _)| pattern).collect();
     kept.sort_by_key(|pattern| std::cmp::Reverse(pattern.members.len()));
     (kept, taken)
+}
+
+/// Patterns that leave these files out by how their names end; none where names of others end so.
+pub fn by_end<'p>(files: impl Iterator<Item = &'p Path>, others: &[&Path]) -> Vec<String> {
+    let end = |path: &Path| {
+        let (stem, ending) = split(path);
+        match stem.rfind(SIGNS) {
+            Some(at) => format!("*{}{ending}", plain(&stem[at..])),
+            None => format!("{}{ending}", plain(&stem)),
+        }
+    };
+    let ends: BTreeSet<String> = files.map(end).collect();
+    let shared = others.iter().any(|path| ends.contains(&end(path)));
+    if shared || ends.len() > ENDS {
+        Vec::new()
+    } else {
+        ends.iter().map(|end| format!("!**/{end}")).collect()
+    }
 }
 
 /// Patterns that differ in one word alone, as one pattern with `{channel}` in its place, and the words in their order.
@@ -379,6 +399,17 @@ mod tests {
         assert_eq!(of(&["a", "b", "c", "d"]), (vec![3, 1], vec!["{case}.mha".to_owned()]));
         // Of one case both are there: which is meant nobody knows.
         assert_eq!(of(&["a", "b", "b", "d"]), (vec![2, 1, 1], Vec::new()));
+    }
+
+    #[test]
+    fn files_are_left_out_by_their_ends() {
+        let of = |files: &[&str], others: &[&str]| {
+            let others: Vec<&Path> = others.iter().map(Path::new).collect();
+            by_end(files.iter().map(Path::new), &others)
+        };
+        assert_eq!(of(&["a/p1_4d.nii", "b/p2_4d.nii"], &["a/p1_frame01.nii"]), ["!**/*_4d.nii"]);
+        assert_eq!(of(&["a/all.nii"], &["a/one.nii"]), ["!**/all.nii"]);
+        assert!(of(&["a_1.nii"], &["b_1.nii"]).is_empty());
     }
 
     #[test]

@@ -84,8 +84,9 @@ pub(super) fn by_names(survey: &Survey, described: Option<&Described>) -> Option
         .map(|image| image.file.clone())
         .collect();
     let of_scans_file: BTreeSet<PathBuf> = files.iter().map(|file| (*file).to_owned()).collect();
-    let scans =
+    let (scans, patterns) =
         scan_claims(survey, &of_scans, &together, &label_texts, [&of_scans_file, &of_labels_file], &apart)?;
+    let scans = without_odd(survey, &together, scans, patterns, &of_scans_file, &mut told)?;
     let Together { pattern: scan, names: channels, .. } = together;
     let labels = label_claims(survey, &of_labels, (&label, label_texts), &of_scans_file, &apart)?;
     beside.extend(apart.files);
@@ -106,7 +107,7 @@ fn scan_claims(
     label_texts: &[String],
     [own, of_labels]: [&BTreeSet<PathBuf>; 2],
     apart: &Apart,
-) -> Option<Claims> {
+) -> Option<(Claims, Vec<String>)> {
     let mut patterns = together.texts();
     let mut scans = together.claims(&survey.root, &patterns)?;
     if fits_any(&scans, of_labels) {
@@ -124,7 +125,36 @@ fn scan_claims(
         patterns.extend(apart.patterns());
         scans = together.claims(&survey.root, &patterns)?;
     }
-    Some(scans)
+    Some((scans, patterns))
+}
+
+/// What claims the scans but not those volumes of another number of channels that nobody labelled.
+fn without_odd(
+    survey: &Survey,
+    together: &Together,
+    scans: Claims,
+    mut patterns: Vec<String>,
+    own: &BTreeSet<PathBuf>,
+    told: &mut Vec<String>,
+) -> Option<Claims> {
+    let volumes = if together.of_one_name() { together.names.len().max(1) } else { 1 };
+    let odd: Vec<&Path> = survey
+        .images
+        .iter()
+        .filter(|image| image.labels_of.is_none() && image.volumes != volumes && !own.contains(&image.file))
+        .map(|image| image.file.as_path())
+        .filter(|file| scans.of(file).is_some())
+        .collect();
+    let files: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
+    let left_out = naming::by_end(odd.iter().copied(), &files);
+    let (Some(first), false) = (odd.first(), left_out.is_empty()) else { return Some(scans) };
+    told.push(format!(
+        "{} files without labels hold another number of volumes than {volumes}, and are left out, {} first",
+        odd.len(),
+        survey.name(first)
+    ));
+    patterns.extend(left_out);
+    together.claims(&survey.root, &patterns)
 }
 
 /// What claims the labels, and none of the scans.
@@ -161,9 +191,19 @@ fn left_apart(survey: &Survey, pairs: &mut Vec<Pair>) -> Apart {
     Apart::of(survey)
 }
 
+/// Whether a volume's values are those of a label map.
+fn is_like_labels(image: &FoundImage) -> bool {
+    image.notes.iter().any(|note| note.starts_with("LIKE_LABELS"))
+}
+
 /// Scans without labels.
 fn scans_alone(survey: &Survey) -> Option<Found> {
-    let scans: Vec<&FoundImage> = survey.images.iter().filter(|image| image.labels_of.is_none()).collect();
+    let unpaired = survey.images.iter().filter(|image| image.labels_of.is_none());
+    let (mut maps, mut scans): (Vec<&FoundImage>, Vec<&FoundImage>) =
+        unpaired.partition(|image| is_like_labels(image));
+    if scans.is_empty() {
+        std::mem::swap(&mut maps, &mut scans);
+    }
     let stems: Vec<String> = scans.iter().map(|image| naming::split(&image.file).0).collect();
     let numbered = !stems.is_empty() && stems.iter().all(|stem| naming::without_channel(stem).is_some());
     let case = |stem: &str| match numbered {
@@ -197,9 +237,30 @@ fn scans_alone(survey: &Survey) -> Option<Found> {
     };
     let files: Vec<&Path> = together.pattern.members.iter().map(|&at| scans[at].file.as_path()).collect();
     volumes(survey, &files, None, &mut together, &mut told);
-    let beside = together.others.iter().map(|&place| scans[place].file.clone()).collect();
+    let mut beside: BTreeSet<PathBuf> =
+        together.others.iter().map(|&place| scans[place].file.clone()).collect();
     together.endings = taken.get(&together.pattern.text).cloned().unwrap_or_default();
-    let claims = together.claims(&survey.root, &together.texts())?;
+    let mut texts = together.texts();
+    let mut claims = together.claims(&survey.root, &texts)?;
+    let claimed = |claims: &Claims| maps.iter().filter(|map| claims.of(&map.file).is_some()).count();
+    if claimed(&claims) > 0 {
+        let read = maps.iter().map(|map| map.file.as_path()).filter(|file| claims.of(file).is_some());
+        texts.extend(naming::by_end(read, &files));
+        claims = together.claims(&survey.root, &texts)?;
+    }
+    if let Some(first) = maps.first() {
+        let read = match claimed(&claims) {
+            0 => "they are left out".to_owned(),
+            count => format!("{count} of them are read as scans, since no pattern tells them from these"),
+        };
+        told.push(format!(
+            "{} volumes have the values of label maps, and no name says whose labels they are ({}, first): {read}; call \
+             them as their scans in a folder `labels`, or with `_seg` behind, and `init` pairs them",
+            maps.len(),
+            survey.name(&first.file)
+        ));
+    }
+    beside.extend(maps.iter().map(|map| map.file.clone()));
     let Together { pattern, names: channels, .. } = together;
     let stems = [pattern.stem, String::new()];
     Some(Found { scans: claims, labels: None, stems, why: None, beside, channels, told })

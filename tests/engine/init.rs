@@ -216,7 +216,7 @@ fn decathlon_and_its_files_of_several_channels() {
 }
 
 /// A NIfTI of two volumes, made by hand: the header of one, with a fourth axis.
-fn several_volumes(path: &Path, scan: &Scan) {
+pub(crate) fn several_volumes(path: &Path, scan: &Scan) {
     nifti::write_scan(path, scan).unwrap();
     let mut bytes = fs::read(path).unwrap();
     // dim[0] and dim[4], of two bytes each, from byte 40 on.

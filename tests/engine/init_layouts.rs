@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::init::{Place, has, phantom, valued};
+use super::init::{Place, has, phantom, several_volumes, valued};
 
 /// Scans and labels of these cases in folders of a part.
 fn set(place: &Place, [scans, labels]: [&str; 2], cases: impl IntoIterator<Item = usize>, channel: &str) {
@@ -131,4 +131,51 @@ fn regions_that_cross_are_labels_by_their_values() {
     has(&written, &["labels = { a = [1], a_and_b = [2], b = [3] }"]);
     has(&said, &["regions `a` and `b` share values"]);
     place.learns(3, &["a", "a_and_b", "b"]);
+}
+
+#[test]
+fn label_maps_that_no_name_pairs_are_no_scans() {
+    let place = Place::new();
+    for index in 0..2 {
+        let (scan, truth) = phantom(index);
+        place.scan(&format!("p{index}_mr.nii.gz"), &scan);
+        place.labels(&format!("p{index}_msk.nii.gz"), &truth);
+    }
+    let (written, said) = place.init();
+    has(&written, &["\"!**/*_msk.nii.gz\""]);
+    has(&said, &["2 volumes have the values of label maps", "they are left out", "2 scans"]);
+    let summary = place.run(&[]);
+    assert_eq!((summary.cases, summary.rejected), (2, 0), "{summary}");
+}
+
+#[test]
+fn files_of_all_phases_beside_labelled_ones_are_left_out() {
+    let place = Place::new();
+    for index in 0..3 {
+        let (scan, truth) = phantom(index);
+        place.scan(&format!("p{index}_frame1.nii"), &scan);
+        place.labels(&format!("p{index}_frame1_gt.nii"), &truth);
+        several_volumes(&place.path(&format!("p{index}_4d.nii")), &scan);
+    }
+    let (written, said) = place.init();
+    has(&written, &["\"!**/*_4d.nii\""]);
+    has(&said, &["3 files without labels hold another number of volumes than 1", "3 of them with labels"]);
+    place.learns(3, &["structure"]);
+}
+
+#[test]
+fn a_table_of_scans_and_labels_has_a_folder_for_each() {
+    let place = Place::new();
+    let mut table = "file,case,patient\n".to_owned();
+    for index in 0..3 {
+        let (scan, truth) = phantom(index);
+        place.scan(&format!("x/{index}a.nii.gz"), &scan);
+        place.labels(&format!("labels/{index}b.nii.gz"), &truth);
+        table.push_str(&format!("x/{index}a.nii.gz,k{index},p{index}\n"));
+        table.push_str(&format!("labels/{index}b.nii.gz,k{index},p{index}\n"));
+    }
+    place.write("cases.csv", &table);
+    let (written, said) = place.init();
+    has(&written, &["path = \"data/x\"", "path = \"data/labels\""]);
+    has(&said, &["3 of them with labels", "FILE_MISSING"]);
 }
