@@ -179,3 +179,23 @@ fn a_table_of_scans_and_labels_has_a_folder_for_each() {
     has(&written, &["path = \"data/x\"", "path = \"data/labels\""]);
     has(&said, &["3 of them with labels", "FILE_MISSING"]);
 }
+
+#[test]
+fn a_case_counts_once_in_the_line_of_a_run() {
+    let place = Place::new();
+    for index in 0..3 {
+        place.scan(&format!("p{index}.nii"), &phantom(index).0);
+    }
+    let (_, _) = place.init();
+    // A voxel without a number, which no mean can be taken of.
+    let file = place.path("p1.nii");
+    let mut bytes = fs::read(&file).unwrap();
+    assert_eq!(bytes[70..72], 16i16.to_le_bytes(), "voxels of 32 bits expected");
+    bytes[352..356].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let first = place.run(&[]);
+    assert_eq!((first.cases, first.rejected), (3, 1), "{first}");
+    assert_eq!(first.processed + first.unchanged + first.rejected, first.cases, "{first}");
+    let second = place.run(&[]);
+    assert_eq!((second.processed, second.unchanged, second.rejected), (0, 2, 1), "{second}");
+}
