@@ -1,11 +1,13 @@
 //! `tomoflow init`: a folder to a first pipeline.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use tomoflow_connectors::dicom::inspect::{InspectError, InspectEvent};
+use tomoflow_connectors::shown::{Shown as _, visible};
 
 use super::progress::Counter;
 use crate::init::{Draft, InitError, Survey, Wishes, draft};
@@ -66,7 +68,7 @@ pub fn run(args: &InitArgs, registry: &Registry) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            note!("error: {failure}");
+            note!("error: {}", visible(failure.to_string()));
             ExitCode::from(match failure {
                 Failure::There(_) | Failure::Memory(_) => 2,
                 Failure::Absent(..) | Failure::Init(InitError::Inspect(InspectError::Walk(_))) => 66,
@@ -102,8 +104,24 @@ fn make(args: &InitArgs, registry: &Registry) -> Result<(Draft, Option<PathBuf>)
         super::print(&draft.text);
         return Ok((draft, None));
     }
-    std::fs::write(&file, &draft.text).map_err(|error| Failure::Write { path: file.clone(), error })?;
+    write_whole(&file, &draft.text).map_err(|error| Failure::Write { path: file.clone(), error })?;
     Ok((draft, Some(file)))
+}
+
+/// Writes a file whole or not at all: beside it first, unless it is a link or a device.
+fn write_whole(file: &Path, text: &str) -> io::Result<()> {
+    if std::fs::symlink_metadata(file).is_ok_and(|there| !there.is_file()) {
+        return std::fs::write(file, text);
+    }
+    let mut name = OsString::from(".");
+    name.push(file.file_name().unwrap_or(file.as_os_str()));
+    name.push(format!(".part-{}", std::process::id()));
+    let part = file.with_file_name(name);
+    let written = std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, file));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    written
 }
 
 fn survey(path: &Path) -> Result<Survey, Failure> {
@@ -182,13 +200,10 @@ fn relative(path: &Path, base: &Path) -> Option<PathBuf> {
 
 /// Says what was found and what was not, and how to go on.
 fn tell(draft: &Draft, args: &InitArgs, file: Option<&Path>) {
-    let mut text = format!("{}: {}\n", args.path.display(), draft.found.join("; "));
-    for line in &draft.told {
-        text.push_str(&format!("note: {line}\n"));
-    }
+    let text = said(draft, &args.path);
     match file {
         Some(file) => {
-            let file = file.display();
+            let file = file.shown();
             super::print(format_args!("{text}{file} is written. Next:\n  tomoflow run {file}\n"));
         }
         // The pipeline itself is on standard output.
@@ -196,9 +211,42 @@ fn tell(draft: &Draft, args: &InitArgs, file: Option<&Path>) {
     }
 }
 
+/// What was found, in lines of which no name of a file or of a label makes others.
+fn said(draft: &Draft, path: &Path) -> String {
+    let line = |line: &str| visible(line.replace(['\n', '\r'], " "));
+    let mut text = format!("{}: {}\n", path.shown(), line(&draft.found.join("; ")));
+    for told in &draft.told {
+        text.push_str(&format!("note: {}\n", line(told)));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_said_act_on_no_terminal() {
+        let lines = ["liver \u{1b}]0;x\u{7}".to_owned(), "a\nnote: forged".to_owned()];
+        let draft = Draft { found: lines.to_vec(), told: lines.to_vec(), ..Draft::default() };
+        let text = said(&draft, Path::new("a\u{1b}[2Jb"));
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
+        assert_eq!(text.lines().count(), 3, "{text:?}");
+    }
+
+    #[test]
+    fn a_file_is_written_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.toml");
+        write_whole(&file, "one").unwrap();
+        write_whole(&file, "two").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "two");
+        // A folder in its place: nothing is left beside it.
+        std::fs::create_dir(folder.path().join("q.toml")).unwrap();
+        assert!(write_whole(&folder.path().join("q.toml"), "three").is_err());
+        assert!(write_whole(&folder.path().join("none/p.toml"), "three").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 
     #[test]
     fn a_path_is_written_from_the_pipeline_file() {

@@ -19,12 +19,24 @@ pub(super) struct Together {
     pub(super) names: Vec<String>,
     /// The members that it leaves out.
     pub(super) others: Vec<usize>,
+    /// Patterns of the same name with other endings.
+    pub(super) endings: Vec<String>,
 }
 
 impl Together {
     /// Scans of one channel.
     pub(super) fn of_one(pattern: Pattern, others: Vec<usize>) -> Self {
-        Self { pattern, words: Vec::new(), names: Vec::new(), others }
+        Self { pattern, words: Vec::new(), names: Vec::new(), others, endings: Vec::new() }
+    }
+
+    /// The patterns of its files.
+    pub(super) fn texts(&self) -> Vec<String> {
+        std::iter::once(&self.pattern.text).chain(&self.endings).cloned().collect()
+    }
+
+    /// Whether the names of their files say no channel.
+    pub(super) fn of_one_name(&self) -> bool {
+        self.words.is_empty()
     }
 
     /// What claims them; of channels as many as there are in a file, where no name tells them apart.
@@ -68,7 +80,8 @@ pub(super) fn together(
     let others = patterns.into_iter().flat_map(|pattern| pattern.members).collect();
     let stem = own.first().map(|pattern| pattern.stem.clone()).unwrap_or_default();
     let members = own.into_iter().flat_map(|pattern| pattern.members).collect();
-    Some(Together { pattern: Pattern { text, stem, members }, words, names, others })
+    let pattern = Pattern { text, stem, members };
+    Some(Together { pattern, words, names, others, endings: Vec::new() })
 }
 
 /// The names of so many channels that a description gives, each another one; a line says why they are not taken.

@@ -213,6 +213,7 @@ fn label_blocks(
         ));
     }
     let files: Vec<&FoundOutlines> = chosen.into_iter().map(|(_, outlines)| outlines).collect();
+    archive.told.extend(several(&files, &series, word));
     let structures = structures(&files, &mut archive.told);
     if structures.is_empty() {
         return Vec::new();
@@ -229,6 +230,22 @@ fn label_blocks(
         .with("path", toml::path(&wishes.path))
         .with(field, toml::table(entries));
     vec![(name.to_owned(), block)]
+}
+
+/// A line on scans that several files of labels belong to.
+fn several(files: &[&FoundOutlines], series: &BTreeSet<&str>, word: &str) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for outlines in files {
+        let own: BTreeSet<&str> = outlines.series.iter().map(String::as_str).collect();
+        own.intersection(series).for_each(|uid| *counts.entry(*uid).or_default() += 1);
+    }
+    let count = counts.values().filter(|count| **count > 1).count();
+    (count > 0).then(|| {
+        format!(
+            "{count} scans have several {word} each, and are refused as SEVERAL_LABELS: keep one reader's, or take the \
+             newest with `on_several = \"newest\"` at `operators.case`"
+        )
+    })
 }
 
 /// Labels and the names that stand for them: those that at least half of the files have; else all spellings of the
@@ -319,6 +336,16 @@ mod tests {
             ]
         );
         assert_eq!(told, 1);
+    }
+
+    #[test]
+    fn scans_with_two_files_of_labels_are_counted() {
+        let (one, two) = (file(&["TV"]), file(&["TV"]));
+        let other = FoundOutlines { series: vec!["2".to_owned(), "2".to_owned()], ..file(&["TV"]) };
+        let series = BTreeSet::from(["1", "2"]);
+        assert_eq!(several(&[&one, &other], &series, "segmentations"), None);
+        let told = several(&[&one, &two, &other], &series, "segmentations").unwrap();
+        assert!(told.starts_with("1 scans have several segmentations"), "{told}");
     }
 
     #[test]

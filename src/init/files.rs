@@ -1,33 +1,18 @@
 //! Archives of other formats than DICOM: files are told apart by their names, or by a table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tomoflow_connectors::dicom::inspect::FoundImage;
 
 use super::archive::{Archive, Block, Seen};
-use super::channels::{Together, together, volumes};
 use super::claims::Claims;
 use super::described::Described;
 use super::grids::axes;
 use super::labels::{self, Known, Labels};
-use super::naming::{self, Called, Template};
-use super::{InitError, Survey, Wishes, below, intensity, table, toml};
+use super::paired::{Found, by_names};
+use super::{InitError, Survey, Wishes, intensity, table, toml};
 use crate::operators::registry::Registry;
-
-/// How scans and labels are found.
-struct Found {
-    scans: Claims,
-    labels: Option<Claims>,
-    /// The patterns' stems, which known data sets are known by.
-    stems: [String; 2],
-    why: Option<String>,
-    /// Scans of other channels, which a line names.
-    beside: BTreeSet<PathBuf>,
-    /// The names of the channels of each scan; none of scans of one.
-    channels: Vec<String>,
-    told: Vec<String>,
-}
 
 /// What the archive is.
 ///
@@ -60,12 +45,15 @@ pub fn recognise(
     archive.layout = layout(&found, described.as_ref(), known, &label_files);
     archive.labels = labels.entries.iter().map(|(name, _)| name.clone()).collect();
     archive.blocks = blocks(survey, &found, &labels, wishes, registry, &mut archive);
-    if let Some((path, folds)) = described.and_then(|described| described.split) {
+    let (split, told) = described.map(|described| (described.split, described.told)).unwrap_or_default();
+    archive.told.extend(told);
+    if let Some((path, folds)) = split {
         let path = wishes.written(survey, &path);
         archive.split = Some(format!("{{ file = {}, fold = 0 }}", toml::path(&path)));
-        archive.told.push(format!(
-            "fold 0 of {folds} is trained; `--set operators.net.split.fold=1` is the next one"
-        ));
+        archive.told.push(match folds {
+            1 => "the one fold of splits_final.json is trained".to_owned(),
+            _ => format!("fold 0 of {folds} is trained; `--set operators.net.split.fold=1` is the next one"),
+        });
     }
     archive.told.extend(notes(survey, &found));
     Ok(archive)
@@ -88,6 +76,12 @@ fn by_table(survey: &Survey, wishes: &Wishes) -> Option<Found> {
     let scans = Claims::by_table(&tabled.scans, &tabled.path, &written)?;
     let labels = tabled.labels.as_ref().and_then(|folder| Claims::by_table(folder, &tabled.path, &written));
     let name = tabled.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let told = tabled.both.then(|| {
+        format!(
+            "{name} names scans and labels, each in rows of its own: rows of the others are FILE_MISSING in `rejects`, until \
+             scans and labels have a table each"
+        )
+    });
     let why = Some(format!("{name} says which file is of which case and patient."));
     Some(Found {
         scans,
@@ -96,98 +90,8 @@ fn by_table(survey: &Survey, wishes: &Wishes) -> Option<Found> {
         why,
         beside: BTreeSet::new(),
         channels: Vec::new(),
-        told: Vec::new(),
+        told: told.into_iter().collect(),
     })
-}
-
-/// Scan and labels that go together, by their places among the images.
-struct Pair {
-    scan: PathBuf,
-    label: usize,
-    called: Called,
-}
-
-fn by_names(survey: &Survey, described: Option<&Described>) -> Option<Found> {
-    let mut pairs = Vec::new();
-    for (label, image) in survey.images.iter().enumerate() {
-        for scan in image.labels_of.iter().flatten() {
-            let called = naming::common(below(scan, &survey.root), below(&image.file, &survey.root));
-            pairs.extend(called.map(|called| Pair { scan: scan.clone(), label, called }));
-        }
-    }
-    if pairs.is_empty() {
-        return scans_alone(survey);
-    }
-    let template = |path: &Path, called: &Called| Template::of(below(path, &survey.root), called);
-    let of_scans: Vec<_> = pairs
-        .iter()
-        .map(|pair| template(&pair.scan, &Called { structure: None, ..pair.called.clone() }))
-        .collect();
-    let of_labels: Vec<_> =
-        pairs.iter().map(|pair| template(&survey.images[pair.label].file, &pair.called)).collect();
-    let label = naming::patterns(&of_labels).into_iter().next()?;
-    let chosen: BTreeSet<usize> = label.members.iter().copied().collect();
-    let of_scans: Vec<_> = of_scans
-        .into_iter()
-        .enumerate()
-        .map(|(index, one)| one.filter(|_| chosen.contains(&index)))
-        .collect();
-    let mut told = Vec::new();
-    let mut together = together(naming::patterns(&of_scans), described, &mut told)?;
-    let files: Vec<&Path> = together.pattern.members.iter().map(|&at| pairs[at].scan.as_path()).collect();
-    volumes(survey, &files, described, &mut together, &mut told);
-    let beside = together.others.iter().map(|&place| pairs[place].scan.clone()).collect();
-    let mut patterns = vec![together.pattern.text.clone()];
-    let mut scans = together.claims(&survey.root, &patterns)?;
-    let takes_labels = |scans: &Claims| {
-        survey.images.iter().any(|image| image.labels_of.is_some() && scans.of(&image.file).is_some())
-    };
-    if takes_labels(&scans) {
-        patterns.push(format!("!{}", naming::any_case(&label.text)));
-        scans = together.claims(&survey.root, &patterns)?;
-    }
-    let Together { pattern: scan, names: channels, .. } = together;
-    let labels = Claims::by_patterns(&survey.root, std::slice::from_ref(&label.text), true)?;
-    let stems = [scan.stem, label.stem];
-    Some(Found { scans, labels: Some(labels), stems, why: None, beside, channels, told })
-}
-
-/// Scans without labels.
-fn scans_alone(survey: &Survey) -> Option<Found> {
-    let scans: Vec<&FoundImage> = survey.images.iter().filter(|image| image.labels_of.is_none()).collect();
-    let stems: Vec<String> = scans.iter().map(|image| naming::split(&image.file).0).collect();
-    let numbered = !stems.is_empty() && stems.iter().all(|stem| naming::without_channel(stem).is_some());
-    let case = |stem: &str| match numbered {
-        true => naming::without_channel(stem).unwrap_or(stem).to_owned(),
-        false => stem.to_owned(),
-    };
-    let distinct: BTreeSet<&String> = stems.iter().collect();
-    let templates: Vec<_> = scans
-        .iter()
-        .zip(&stems)
-        .map(|(image, stem)| {
-            let path = below(&image.file, &survey.root);
-            // Scans that are all called alike are told apart by their folders.
-            let alike = distinct.len() == 1 && stems.len() > 1;
-            let folder =
-                path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-            let case = if alike { folder? } else { case(stem) };
-            Template::of(path, &Called { case, structure: None })
-        })
-        .collect();
-    let mut told = Vec::new();
-    let patterns = naming::patterns(&templates);
-    let mut together = match numbered {
-        true => together(patterns, None, &mut told)?,
-        false => Together::of_one(patterns.into_iter().next()?, Vec::new()),
-    };
-    let files: Vec<&Path> = together.pattern.members.iter().map(|&at| scans[at].file.as_path()).collect();
-    volumes(survey, &files, None, &mut together, &mut told);
-    let beside = together.others.iter().map(|&place| scans[place].file.clone()).collect();
-    let claims = together.claims(&survey.root, std::slice::from_ref(&together.pattern.text))?;
-    let Together { pattern, names: channels, .. } = together;
-    let stems = [pattern.stem, String::new()];
-    Some(Found { scans: claims, labels: None, stems, why: None, beside, channels, told })
 }
 
 /// Label files that are claimed: case, structure and file.
@@ -376,7 +280,9 @@ fn notes(survey: &Survey, found: &Found) -> Vec<String> {
         for note in &image.notes {
             let code = note.split(':').next().unwrap_or(note);
             // Of these there is a line already, or the values are known to be those of a scan.
-            if ["NO_LABELS_BESIDE", "NO_SCAN_BESIDE", "LIKE_LABELS"].contains(&code) {
+            if ["NO_LABELS_BESIDE", "NO_SCAN_BESIDE"].contains(&code)
+                || (code == "LIKE_LABELS" && found.labels.is_some())
+            {
                 continue;
             }
             let first = || format!("{note} ({})", survey.name(&image.file));

@@ -39,12 +39,19 @@ pub fn described(described: &Described) -> Labels {
         why: vec!["Names and values are those of dataset.json.".to_owned()],
         ..Labels::default()
     };
+    if let Some(told) = overlapping(&labels.entries) {
+        labels.entries = shared_values(&labels.entries);
+        labels
+            .why
+            .push("Regions share values: what several have in common is a label of its own.".to_owned());
+        labels.told.push(told);
+        return labels;
+    }
     // A map shows the innermost label: what holds others stands before them.
     if described.regions {
         labels.entries.sort_by_key(|(_, values)| std::cmp::Reverse(values.len()));
         let why = "Regions hold others: a voxel of both counts for both, and is scored for both.";
         labels.why.push(why.to_owned());
-        labels.told.extend(overlapping(&labels.entries));
     }
     labels
 }
@@ -56,10 +63,41 @@ fn overlapping(entries: &[(String, Vec<u16>)]) -> Option<String> {
         let one = set(values);
         entries[place + 1..].iter().find_map(|(other_name, other)| {
             let other = set(other);
-            let apart = one.is_disjoint(&other) || one.is_superset(&other);
-            (!apart).then(|| format!("regions `{name}` and `{other_name}` share some of their values, and neither holds the other"))
+            let nested = one != other && (one.is_superset(&other) || one.is_subset(&other));
+            (!one.is_disjoint(&other) && !nested).then(|| {
+                format!(
+                    "regions `{name}` and `{other_name}` share values and neither is a part of the other, which a label map \
+                     cannot show: the values are labels of their own, called by the regions that have them, and no figure is \
+                     of a region as a whole"
+                )
+            })
         })
     })
+}
+
+/// Labels that share no value: for the values of the same regions one, which these name.
+fn shared_values(entries: &[(String, Vec<u16>)]) -> NamedValues {
+    let mut regions: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    for (name, values) in entries {
+        for value in values.iter().copied().collect::<BTreeSet<u16>>() {
+            regions.entry(value).or_default().push(name);
+        }
+    }
+    let mut labels: NamedValues = Vec::new();
+    let mut places: BTreeMap<Vec<&str>, usize> = BTreeMap::new();
+    for (value, of) in regions {
+        if let Some(&place) = places.get(&of) {
+            labels[place].1.push(value);
+            continue;
+        }
+        let mut name = of.join("_and_");
+        while labels.iter().any(|(other, _)| *other == name) {
+            name.push('_');
+        }
+        places.insert(of, labels.len());
+        labels.push((name, vec![value]));
+    }
+    labels
 }
 
 /// The values of some of these label files, and how many files were read.
@@ -270,7 +308,12 @@ mod tests {
         assert_eq!(names, ["whole", "core", "enhancing"]);
         assert!(found.told.is_empty());
         let crossed = Described { labels: entries(&[("a", &[1, 2]), ("b", &[2, 3])]), ..brats };
-        assert_eq!(described(&crossed).told.len(), 1);
+        let found = described(&crossed);
+        assert_eq!(found.told.len(), 1);
+        assert_eq!(found.entries, entries(&[("a", &[1]), ("a_and_b", &[2]), ("b", &[3])]));
+        // Two names for one value are regions as well.
+        let twice = Described { labels: entries(&[("a", &[1]), ("b", &[1])]), ..Described::default() };
+        assert_eq!(described(&twice).entries, entries(&[("a_and_b", &[1])]));
     }
 
     #[test]

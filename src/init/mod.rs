@@ -11,6 +11,8 @@ mod grids;
 mod intensity;
 mod labels;
 mod naming;
+mod paired;
+mod parts;
 pub mod planning;
 mod survey;
 mod table;
@@ -131,7 +133,8 @@ fn recognise(survey: &Survey, wishes: &Wishes, registry: &Registry) -> Result<Ar
     if described.is_none() && !survey.volumes.is_empty() && (drawn * 2 >= pairs || survey.images.is_empty()) {
         return Ok(dicom::recognise(survey, wishes));
     }
-    files::recognise(survey, described, wishes, registry)
+    let archive = files::recognise(survey, described, wishes, registry)?;
+    if archive.scans.is_empty() { Err(survey.unclaimed()) } else { Ok(archive) }
 }
 
 /// Where a path lies below another one; the whole of it where it does not.

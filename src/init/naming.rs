@@ -10,6 +10,8 @@ const ENDINGS: [&str; 9] =
 const SIGNS: [char; 3] = ['_', '-', '.'];
 /// Words that names of labels begin with, end in, or are.
 const WORDS: [&str; 7] = ["seg", "segmentation", "label", "labels", "mask", "masks", "gt"];
+/// Ends of names that are left out, at most.
+const ENDS: usize = 8;
 /// How names of folders begin that hold all scans of a patient.
 const PATIENTS: [&str; 4] = ["sub-", "patient", "pat_", "subject"];
 
@@ -97,15 +99,20 @@ impl Template {
         named.then_some(Self { folders, stem, ending })
     }
 
-    /// What files of one kind have in common: the name without folders, `.nii` packed or not.
+    /// What files of one kind have in common: the name without folders, `.nii` packed or not. Patterns know capitals.
     fn kind(&self) -> (String, String) {
-        let ending = self.ending.to_ascii_lowercase();
-        (self.stem.clone(), ending.strip_suffix(".gz").unwrap_or(&ending).to_owned())
+        (self.stem.clone(), unpacked(&self.ending).to_owned())
     }
 }
 
+/// An ending without what says that the file is packed.
+fn unpacked(ending: &str) -> &str {
+    let packed = ending.to_ascii_lowercase().ends_with(".gz");
+    ending.len().checked_sub(3).filter(|_| packed).and_then(|at| ending.get(..at)).unwrap_or(ending)
+}
+
 /// A name with signs that patterns read otherwise replaced by `?`.
-fn plain(name: &str) -> String {
+pub fn plain(name: &str) -> String {
     name.chars().map(|letter| if "{}*?!".contains(letter) { '?' } else { letter }).collect()
 }
 
@@ -149,6 +156,51 @@ pub fn patterns(templates: &[Option<Template>]) -> Vec<Pattern> {
     patterns
 }
 
+/// Takes patterns of the same name whose files have another ending and are of other cases, as `case` says, to the first
+/// such pattern; what is taken stands by the text of the one that took it.
+pub fn other_endings(
+    patterns: Vec<Pattern>,
+    case: impl Fn(usize) -> String,
+) -> (Vec<Pattern>, BTreeMap<String, Vec<String>>) {
+    let mut kept: Vec<(Pattern, BTreeSet<String>)> = Vec::new();
+    let mut taken: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for pattern in patterns {
+        let cases: BTreeSet<String> = pattern.members.iter().map(|&member| case(member)).collect();
+        let fits = |(other, of): &&mut (Pattern, BTreeSet<String>)| {
+            other.stem == pattern.stem && of.is_disjoint(&cases)
+        };
+        match kept.iter_mut().find(fits) {
+            Some((other, of)) => {
+                taken.entry(other.text.clone()).or_default().push(pattern.text);
+                other.members.extend(pattern.members);
+                of.extend(cases);
+            }
+            None => kept.push((pattern, cases)),
+        }
+    }
+    let mut kept: Vec<Pattern> = kept.into_iter().map(|(pattern, _)| pattern).collect();
+    kept.sort_by_key(|pattern| std::cmp::Reverse(pattern.members.len()));
+    (kept, taken)
+}
+
+/// Patterns that leave these files out by how their names end; none where names of others end so.
+pub fn by_end<'p>(files: impl Iterator<Item = &'p Path>, others: &[&Path]) -> Vec<String> {
+    let end = |path: &Path| {
+        let (stem, ending) = split(path);
+        match stem.rfind(SIGNS) {
+            Some(at) => format!("*{}{ending}", plain(&stem[at..])),
+            None => format!("{}{ending}", plain(&stem)),
+        }
+    };
+    let ends: BTreeSet<String> = files.map(end).collect();
+    let shared = others.iter().any(|path| ends.contains(&end(path)));
+    if shared || ends.len() > ENDS {
+        Vec::new()
+    } else {
+        ends.iter().map(|end| format!("!**/{end}")).collect()
+    }
+}
+
 /// Patterns that differ in one word alone, as one pattern with `{channel}` in its place, and the words in their order.
 pub fn channels(patterns: &[Pattern]) -> Option<(String, Vec<String>)> {
     let texts: Vec<&str> = patterns.iter().map(|pattern| pattern.text.as_str()).collect();
@@ -174,6 +226,11 @@ pub fn channels(patterns: &[Pattern]) -> Option<(String, Vec<String>)> {
     };
     let words: Vec<String> = texts.iter().map(word).collect::<Option<_>>()?;
     let distinct: BTreeSet<&String> = words.iter().collect();
+    // Endings are no channels.
+    let in_ending = texts.iter().any(|text| split(Path::new(text)).1.len() > tail.len());
+    if in_ending {
+        return None;
+    }
     let both = texts.iter().all(|text| text.starts_with(&first[..head]) && text.ends_with(tail));
     (both && distinct.len() == words.len()).then(|| (format!("{}{{channel}}{tail}", &first[..head]), words))
 }
@@ -184,7 +241,7 @@ fn together(templates: &[&Template]) -> String {
     let endings: BTreeSet<&str> = templates.iter().map(|template| template.ending.as_str()).collect();
     let ending = match endings.len() {
         1 => first.ending.clone(),
-        _ => format!("{}*", first.ending.strip_suffix(".gz").unwrap_or(&first.ending)),
+        _ => format!("{}*", unpacked(&first.ending)),
     };
     let same = |at: usize| templates.iter().all(|other| other.folders.get(at) == first.folders.get(at));
     let prefix = (0..first.folders.len()).take_while(|&at| same(at)).count();
@@ -207,6 +264,16 @@ fn together(templates: &[&Template]) -> String {
     }
     parts.push(format!("{}{ending}", first.stem));
     parts.join("/")
+}
+
+/// The patterns of these files, one for each folder: where one for all folders fits other files as well.
+pub fn by_folder(templates: &[Option<Template>], members: &[usize]) -> Vec<String> {
+    type Kind = (Vec<String>, (String, String));
+    let mut kinds: BTreeMap<Kind, Vec<&Template>> = BTreeMap::new();
+    for template in members.iter().filter_map(|&index| templates.get(index)?.as_ref()) {
+        kinds.entry((template.folders.clone(), template.kind())).or_default().push(template);
+    }
+    kinds.into_values().map(|of| together(&of)).collect()
 }
 
 /// Whether all these folders are called as those of patients are.
@@ -309,6 +376,40 @@ mod tests {
         assert_eq!(of(&["a/{case}.nii"]), None);
         assert_eq!(of(&["{case}.nii", "{case}_t2.nii"]), None);
         assert_eq!(of(&["x/{case}.nii", "y/{case}/t2.nii"]), None);
+        assert_eq!(of(&["x/{case}.nii", "x/{case}.mha"]), None);
+        assert_eq!(of(&["x/{case}.nii*", "x/{case}.mha"]), None);
+    }
+
+    #[test]
+    fn files_of_another_ending_go_with_those_of_their_name() {
+        let pattern = |text: &str, stem: &str, members: &[usize]| Pattern {
+            text: text.to_owned(),
+            stem: stem.to_owned(),
+            members: members.to_vec(),
+        };
+        let of = |cases: &[&str]| {
+            let (nii, mha) =
+                (pattern("{case}.nii", "{case}", &[0, 1]), pattern("{case}.mha", "{case}", &[2]));
+            let other = pattern("{case}_b.nii", "{case}_b", &[3]);
+            let cases: Vec<String> = cases.iter().map(|case| (*case).to_owned()).collect();
+            let (kept, taken) = other_endings(vec![nii, mha, other], |place| cases[place].clone());
+            let members: Vec<usize> = kept.iter().map(|pattern| pattern.members.len()).collect();
+            (members, taken.values().flatten().cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["a", "b", "c", "d"]), (vec![3, 1], vec!["{case}.mha".to_owned()]));
+        // Of one case both are there: which is meant nobody knows.
+        assert_eq!(of(&["a", "b", "b", "d"]), (vec![2, 1, 1], Vec::new()));
+    }
+
+    #[test]
+    fn files_are_left_out_by_their_ends() {
+        let of = |files: &[&str], others: &[&str]| {
+            let others: Vec<&Path> = others.iter().map(Path::new).collect();
+            by_end(files.iter().map(Path::new), &others)
+        };
+        assert_eq!(of(&["a/p1_4d.nii", "b/p2_4d.nii"], &["a/p1_frame01.nii"]), ["!**/*_4d.nii"]);
+        assert_eq!(of(&["a/all.nii"], &["a/one.nii"]), ["!**/all.nii"]);
+        assert!(of(&["a_1.nii"], &["b_1.nii"]).is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tomoflow_connectors::dicom::inspect::{
     Finding, FoundImage, FoundOutlines, FoundVolume, InspectError, InspectEvent, InspectOptions, Refused,
     Total, inspect,
 };
+use tomoflow_connectors::shown::Shown as _;
 
 use super::described::Described;
 use super::{InitError, below};
@@ -60,7 +61,7 @@ impl Survey {
 
     /// A path below the folder, as text.
     pub fn name(&self, path: &Path) -> String {
-        below(path, &self.root).display().to_string()
+        below(path, &self.root).shown().to_string()
     }
 
     /// Refuses a folder of several data sets, each with a description of its own.
@@ -122,6 +123,14 @@ impl Survey {
         };
         let hint = format!("`tomoflow inspect {}` says what each file is", self.root.display());
         InitError::NoScan { path: self.root.clone(), found, hint }
+    }
+
+    /// That no pattern tells scans from all else.
+    pub fn unclaimed(&self) -> InitError {
+        let found =
+            format!("; {} volumes are there, and no pattern of names fits scans alone", self.images.len());
+        let hint = "keep scans and labels in folders of their own, `imagesTr` and `labelsTr`, or write the sources by hand";
+        InitError::NoScan { path: self.root.clone(), found, hint: hint.to_owned() }
     }
 
     /// Lines on what is refused, by code with the first file.

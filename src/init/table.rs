@@ -17,6 +17,8 @@ pub struct Tabled {
     pub scans: PathBuf,
     /// The folder of the labels.
     pub labels: Option<PathBuf>,
+    /// Whether rows of their own name scans and labels from the table's folder on.
+    pub both: bool,
 }
 
 /// The table in the folder that names scans of it; the first by name where there are several.
@@ -30,9 +32,18 @@ pub fn find(survey: &Survey) -> Option<Tabled> {
     let labels: Vec<&Path> =
         survey.images.iter().filter(|image| !is_scan(image)).map(|image| image.file.as_path()).collect();
     tables.into_iter().find_map(|path| {
-        let scans = folder(&path, &survey.root, &scans, &labels)?;
-        let labels = folder(&path, &survey.root, &labels, &[]);
-        Some(Tabled { path, scans, labels })
+        let found = folder(&path, &survey.root, &scans, &labels)?;
+        let both = names(&path, &survey.root, &scans) && names(&path, &survey.root, &labels);
+        let labels = folder(&path, &survey.root, &labels, &scans);
+        Some(Tabled { path, scans: found, labels, both })
+    })
+}
+
+/// Whether a table names one of these files by its path from the root on.
+fn names(table: &Path, root: &Path, files: &[&Path]) -> bool {
+    let listed = Listed::read(table, root);
+    listed.is_ok_and(|listed| {
+        files.iter().any(|file| file.strip_prefix(root).is_ok_and(|below| listed.place(below).is_some()))
     })
 }
 

@@ -1,11 +1,13 @@
 //! "Did you mean …?"
 
 /// What other programs call a thing, and what it is called here.
-const ELSEWHERE: [(&str, &str); 36] = [
+const ELSEWHERE: [(&str, &str); 44] = [
+    ("amp", "precision"),
     ("asd", "assd"),
     ("average_surface_distance", "assd"),
     ("batch_size", "batch"),
     ("dsc", "dice"),
+    ("early_stopping", "patience"),
     ("hausdorff", "hd95"),
     ("hausdorff_95", "hd95"),
     ("hausdorff_distance", "hd95"),
@@ -30,6 +32,8 @@ const ELSEWHERE: [(&str, &str); 36] = [
     ("patch_size", "size"),
     ("pixdim", "spacing_mm"),
     ("predict", "infer"),
+    ("pretrained", "start"),
+    ("pretrained_weights", "start"),
     ("resize", "resample"),
     ("roi_size", "size"),
     ("roi", "structures"),
@@ -37,6 +41,10 @@ const ELSEWHERE: [(&str, &str); 36] = [
     ("seg", "dicom_seg"),
     ("spacing", "spacing_mm"),
     ("surface_dice", "nsd"),
+    ("target_spacing", "spacing_mm"),
+    ("test_time_augmentation", "flips"),
+    ("tta", "flips"),
+    ("val", "validation"),
     ("wd", "weight_decay"),
 ];
 
@@ -131,6 +139,9 @@ mod tests {
         assert_eq!(closest("inference", ["zscore", "infer"]), Some("infer"));
         assert_eq!(closest("surface_dice", ["dice", "nsd"]), Some("nsd"));
         assert_eq!(closest("batch_size", ["epochs"]), None);
+        assert_eq!(closest("pretrained", ["retrain", "start"]), Some("start"));
+        assert_eq!(closest("val", ["train", "validation", "test"]), Some("validation"));
+        assert_eq!(closest("tta", ["overlap", "flips"]), Some("flips"));
     }
 
     #[test]

@@ -23,49 +23,49 @@ const QUICK: [&str; 4] = [
 ];
 const SIZE: [usize; 3] = [6, 20, 20];
 
-fn tomoflow(folder: &Path, args: &[&str]) -> Output {
+pub(crate) fn tomoflow(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tomoflow")).current_dir(folder).args(args).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A phantom; its tumour has the value 1.
-fn phantom(index: usize) -> (Scan, LabelMap) {
+pub(crate) fn phantom(index: usize) -> (Scan, LabelMap) {
     let (scan, truth) =
         vs::case(&VsPhantom { series: 1, first: index, seed: 3, size: SIZE, ..VsPhantom::DEFAULT }, index);
     (scan, valued(&truth, |_, label| u16::from(label == 1)))
 }
 
 /// Labels with other values.
-fn valued(labels: &LabelMap, value: impl Fn(usize, u16) -> u16) -> LabelMap {
+pub(crate) fn valued(labels: &LabelMap, value: impl Fn(usize, u16) -> u16) -> LabelMap {
     let voxels = labels.voxels().iter().enumerate().map(|(place, &label)| value(place, label)).collect();
     LabelMap::new(labels.geometry().clone(), voxels).unwrap()
 }
 
 /// An archive in a folder `data`, and what `init` makes of it.
-struct Place {
-    folder: TempDir,
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         networks::set_threads(1);
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join("data").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn scan(&self, name: &str, scan: &Scan) {
+    pub(crate) fn scan(&self, name: &str, scan: &Scan) {
         if name.ends_with(".mhd") {
             metaimage::write_scan(&self.path(name), scan).unwrap();
         } else {
@@ -73,7 +73,7 @@ impl Place {
         }
     }
 
-    fn labels(&self, name: &str, labels: &LabelMap) {
+    pub(crate) fn labels(&self, name: &str, labels: &LabelMap) {
         if name.ends_with(".mhd") {
             metaimage::write_labels(&self.path(name), labels).unwrap();
         } else {
@@ -82,7 +82,7 @@ impl Place {
     }
 
     /// Runs `init`, and gives the pipeline's text and what was said.
-    fn init(&self) -> (String, String) {
+    pub(crate) fn init(&self) -> (String, String) {
         let output = tomoflow(self.folder.path(), &["init", "data", "--out", "p.toml", "--force"]);
         assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
         let written = fs::read_to_string(self.folder.path().join("p.toml")).unwrap();
@@ -97,7 +97,7 @@ impl Place {
     }
 
     /// Runs the pipeline, as quickly as may be.
-    fn run(&self, sets: &[&str]) -> Summary {
+    pub(crate) fn run(&self, sets: &[&str]) -> Summary {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         let file = self.folder.path().join("p.toml");
         let plan = pipeline::load(&file, &sets, &Registry::builtin()).unwrap_or_else(|p| panic!("{p}"));
@@ -112,7 +112,7 @@ impl Place {
     }
 
     /// The pipeline trains, and every case has a figure for each of these labels.
-    fn learns(&self, cases: usize, labels: &[&str]) {
+    pub(crate) fn learns(&self, cases: usize, labels: &[&str]) {
         let summary = self.run(&QUICK);
         assert_eq!((summary.cases, summary.rejected), (cases, 0), "{summary}");
         let metrics = self.metrics();
@@ -123,7 +123,7 @@ impl Place {
     }
 }
 
-fn has(text: &str, parts: &[&str]) {
+pub(crate) fn has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "`{part}` expected in\n{text}");
     }
@@ -216,7 +216,7 @@ fn decathlon_and_its_files_of_several_channels() {
 }
 
 /// A NIfTI of two volumes, made by hand: the header of one, with a fourth axis.
-fn several_volumes(path: &Path, scan: &Scan) {
+pub(crate) fn several_volumes(path: &Path, scan: &Scan) {
     nifti::write_scan(path, scan).unwrap();
     let mut bytes = fs::read(path).unwrap();
     // dim[0] and dim[4], of two bytes each, from byte 40 on.

@@ -31,6 +31,7 @@ mod heads;
 mod ignored;
 mod images;
 mod init;
+mod init_layouts;
 mod inspect;
 mod label_maps;
 mod labels;

@@ -27,7 +27,12 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     let counted: BTreeSet<String> = rows().map(|series| series.counted_as()).collect();
     let accepted: BTreeSet<&str> = rows().map(|series| &*series.key).collect();
     let lost = Losses::of(plan, driver);
-    let processed = driver.touched().iter().filter(|key| counted.contains(*key)).count();
+    // A case counts once: as rejected, whatever was computed of it.
+    let refused: BTreeSet<String> =
+        rows().filter(|series| lost.cases.contains(&*series.key)).map(|series| series.counted_as()).collect();
+    let cases = counted.len() + lost.cases.iter().filter(|key| !accepted.contains(key.as_str())).count();
+    let counts = |key: &String| counted.contains(key) && !refused.contains(key);
+    let processed = driver.touched().iter().filter(|key| counts(key)).count();
     let (actions_run, actions_cached, trained) = driver.counts();
     let stages = driver.stages();
     let mut notes = if lost.failed.is_empty() { idle(plan, driver, &stages) } else { lost.failed.clone() };
@@ -35,9 +40,9 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
     notes.extend(driver.kept().iter().filter(|kept| kept.stale()).map(ToString::to_string));
     Summary {
         pipeline: plan.settings.name.clone(),
-        cases: counted.len() + lost.cases.iter().filter(|key| !accepted.contains(key.as_str())).count(),
+        cases,
         processed,
-        unchanged: counted.len() - processed,
+        unchanged: cases.saturating_sub(processed + lost.cases.len()),
         rejected: lost.cases.len(),
         accepted: counted.len(),
         trained,
