@@ -591,6 +591,7 @@ fn slices_of_a_series_each_are_gathered_to_one_scan() {
 #[test]
 fn slices_of_two_patients_are_no_scan_and_those_of_two_studies_are_told() {
     let mut slices = stack(&[0.0, 1.0, 2.0, 3.0]);
+    slices[1].patient_id = "one".to_owned();
     slices[2].patient_id = "another".to_owned();
     let parts = assemble(&slices.iter().collect::<Vec<_>>());
     let [part] = &parts[..] else { panic!("{parts:?}") };
@@ -598,6 +599,7 @@ fn slices_of_two_patients_are_no_scan_and_those_of_two_studies_are_told() {
     assert_eq!(part.instances.len(), 4);
     // One that says nothing is nobody else's.
     slices[2].patient_id.clear();
+    slices[0].study_uid = "1.2.8".to_owned();
     slices[1].study_uid = "1.2.9".to_owned();
     let parts = assemble(&slices.iter().collect::<Vec<_>>());
     let notes = &parts[0].verdict.as_ref().unwrap().notes;

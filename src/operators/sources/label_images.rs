@@ -384,7 +384,9 @@ mod tests {
         assert_eq!((told.labels.voxels(), told.notes.len()), (&[1, 1, 2, 2][..], 1));
         assert!(told.notes[0].message.contains("1 of `liver` are `lesion` as well"), "{}", told.notes[0]);
         let held = drawn(json!({ "liver": ["lesion"] }));
-        assert_eq!((held.labels.voxels(), held.notes.len()), (&[1, 1, 2, 2][..], 0));
+        // What a part has beside its whole is told.
+        assert_eq!((held.labels.voxels(), held.notes.len()), (&[1, 1, 2, 2][..], 1));
+        assert_eq!(held.notes[0].code, "PART_OUTSIDE");
         assert_eq!(declare(each, json!({ "liver": ["lesion"] })).unwrap().nested(), [vec![2], Vec::new()]);
         let wrong = |files, holds| declare(files, holds).unwrap_err()[0].field.clone();
         assert_eq!(wrong("{case}.nii", json!({ "liver": ["lesion"] })), "holds");
