@@ -190,7 +190,11 @@ fn heads_are_trained_kept_mended_and_written_one_by_one() {
         String::from_utf8_lossy(&exported.stdout).into_owned() + &String::from_utf8_lossy(&exported.stderr);
     assert!(exported.status.success(), "{text}");
     let cards = fs::read_dir(place.path().join("model")).unwrap().map(|entry| entry.unwrap().path());
-    let card = cards.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
+    let is_card = |path: &std::path::Path| {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        !hidden && path.extension().is_some_and(|ending| ending == "json")
+    };
+    let card = cards.filter(|path| is_card(path));
     let card = card.map(|path| fs::read_to_string(path).unwrap()).collect::<String>();
     let card: serde_json::Value = serde_json::from_str(&card).unwrap();
     assert_eq!(card["activation"], "sigmoid");

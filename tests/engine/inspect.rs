@@ -298,7 +298,9 @@ fn what_it_says_is_what_a_pipeline_gets() {
         })
         .collect();
     refused.sort();
-    assert_eq!(refused, rejects);
+    // Files that are none are counted by their kinds here, and named one by one by a run.
+    let of_scans: Vec<Refusal> = rejects.into_iter().filter(|(_, code, _)| code != "FILE_DAMAGED").collect();
+    assert_eq!(refused, of_scans);
 }
 
 /// Series, code and message.

@@ -142,7 +142,8 @@ impl Folder {
             tracing::error!("{told}");
             self.others = Some(told);
         } else {
-            let news = owner.is_some() && note.owner != owner;
+            // A note of an earlier version says it once it is written anew.
+            let news = owner.is_some() && note.owner.is_some() && note.owner != owner;
             note.owner = owner.or(note.owner);
             self.recall(with, &mut note);
             self.check(with, &mut note, edited);

@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::operators::value::Case;
-    use crate::voxels::planes::{STEPS, UNKNOWN};
+    use crate::voxels::planes::UNKNOWN;
 
     fn crf(changes: serde_json::Value) -> Crf {
         let mut config = json!({

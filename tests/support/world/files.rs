@@ -125,6 +125,10 @@ impl World {
         if self.nameless.contains(&base) || self.seconds.contains_key(&base) {
             return false;
         }
+        // A copy would keep the number of before: slices of two patients are no scan.
+        if !self.copies.is_empty() {
+            return false;
+        }
         let number = format!("CORRECTED-{}", rng.random_range(0..1000));
         let of: Vec<usize> = (0..self.slices.len()).filter(|&at| self.slices[at].base == base).collect();
         for &at in &of {
