@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn planes_are_woven_into_samples() {
-        // 0x0102 three times, then 0x0304.
+        // The frame holds 0x0102 three times, then 0x0304.
         let packed = frame(&[&[0xFE, 1, 0, 3], &[0xFE, 2, 0, 4]]);
         assert_eq!(decode(&packed, 4, 2).unwrap(), [2, 1, 2, 1, 2, 1, 4, 3]);
     }
