@@ -85,7 +85,7 @@ fn mark(padded: &mut [u16], values: &[f32], ends: Ends) {
     }
 }
 
-/// Planes between slices hold values of both.
+/// Marks padding on planes between slices, which hold values of both.
 fn between(padding: &mut LabelMap, planes: &[Plane]) {
     let on_slice = |plane: &Plane| matches!(plane, Plane::Slice(_));
     for (index, _) in planes.iter().enumerate().filter(|(_, plane)| !on_slice(plane)) {

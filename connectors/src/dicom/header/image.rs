@@ -93,7 +93,7 @@ pub(crate) fn absent(head: &Head<'_>, dataset: &Dataset<'_>) -> &'static str {
     if dataset.cut || (unfinished && bare) { "TRUNCATED" } else { "NOT_AN_IMAGE" }
 }
 
-/// The rows and columns; `None` of each for what must be an image of some series: its stack lacks a slice.
+/// The rows and columns; zeros for an image of some series that has none: its stack lacks a slice.
 fn matrix(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<[u32; 2]> {
     if let (Some(rows), Some(columns)) = (dataset.count(tags::ROWS), dataset.count(tags::COLUMNS)) {
         return Some([rows, columns]);
