@@ -57,18 +57,18 @@ impl Digest {
 pub struct Hashing(blake3::Hasher);
 
 impl Hashing {
-    /// The next piece.
+    /// Adds the next piece.
     pub fn add(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
 
-    /// Of all that has come.
+    /// The digest of all that has come.
     pub fn digest(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }
 }
 
-/// Parts that come one after the other: [`Digest::of_parts`] for those that do not lie in a list.
+/// A digest of parts that come one after the other: [`Digest::of_parts`] for those that do not lie in a list.
 #[derive(Default)]
 pub(crate) struct Parts(blake3::Hasher);
 
