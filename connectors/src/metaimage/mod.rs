@@ -32,9 +32,9 @@ pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
     open(path)?.labels()
 }
 
-/// The grid, and the stream at the first voxel.
+/// Opens a file: its grid, and the stream at the first voxel.
 pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
-    // The name of the data's file is the header's last line.
+    // The header's last line is the name of the data's file.
     let (lines, end) =
         header_lines(path, |line| header::pair(line).is_some_and(|(key, _)| key == "ElementDataFile"))?;
     let header = Header::parse(&lines)?;
