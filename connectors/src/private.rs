@@ -59,7 +59,7 @@ pub fn tighten(root: &Path) -> io::Result<()> {
         tracing::info!("{} was open to other users, and is its owner's alone now", root.display());
     }
     below(root, open)?;
-    // The last of all: after a kill in between it begins again.
+    // The folder itself comes last: after a kill in between the work begins again.
     narrow(root, FOLDER)
 }
 
@@ -77,7 +77,7 @@ fn below(folder: &Path, deep: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the rights where they are others. A file system that has none is told of, once.
+/// Sets the rights where they are others. A file system without rights is told of, once.
 fn narrow(path: &Path, mode: u32) -> io::Result<()> {
     static TOLD: AtomicBool = AtomicBool::new(false);
     let now = match fs::metadata(path) {
@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(mode(folder), FOLDER, "{}", folder.display());
         }
         assert!(files.iter().all(|file| mode(file) == FILE));
-        // One file that somebody opened to others, in a folder that is tight.
+        // Somebody opened one file to others, in a folder that is tight.
         fs::set_permissions(&files[0], Permissions::from_mode(0o666)).unwrap();
         tighten(&root).unwrap();
         assert_eq!(mode(&files[0]), FILE);

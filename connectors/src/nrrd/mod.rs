@@ -38,7 +38,7 @@ fn read_header(path: &Path) -> Result<(Header, u64), Reject> {
     Ok((Header::parse(&lines)?, end))
 }
 
-/// The grid, and the stream at the first voxel.
+/// Opens a file: its grid, and the stream at the first voxel.
 pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     let (header, end) = read_header(path)?;
     let (file, start) = match header.data_file() {
