@@ -56,7 +56,7 @@ impl RunLength {
         Some(())
     }
 
-    /// Pixels in all.
+    /// The number of pixels in all.
     pub fn area(&self) -> u64 {
         self.0.chunks(2).filter_map(|run| run.get(1)).map(|&n| u64::from(n)).sum()
     }

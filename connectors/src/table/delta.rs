@@ -12,9 +12,9 @@ use super::migrate;
 use super::rows::{Rows, Table};
 use crate::points;
 
-/// A file below this size is small: many of them slow every reader down.
+/// The size in bytes below which a file is small: many of them slow every reader down.
 const SMALL_BYTES: u64 = 16 << 20;
-/// So many small files are left alone; one more, and a commit writes them into one.
+/// The number of small files that are left alone; one more, and a commit writes them into one.
 const SMALL_FILES: usize = 16;
 
 /// A Delta table, open for asking what it holds and for commits.
@@ -69,7 +69,7 @@ impl DeltaTable {
         Ok(opened)
     }
 
-    /// Writes the rows of an earlier version again, in the columns of this one: one version more.
+    /// Writes the rows of an earlier version again, in the columns of this one, as one version more.
     fn migrate(&mut self) -> Result<(), TableError> {
         let mut staging = Staging::new(self.log.dir(), self.table.schema());
         for name in self.files.keys() {
@@ -106,7 +106,7 @@ impl DeltaTable {
         self.log.last_commit(app)
     }
 
-    /// One commit: the rows of `remove` go, those of `add` come. Returns the new version, or `None` when
+    /// Commits once: the rows of `remove` go, those of `add` come. Returns the new version, or `None` when
     /// there was nothing to write or this very commit is there already.
     ///
     /// An entry that is added while it is present is replaced as a whole. `add` is taken piece by piece
@@ -189,7 +189,7 @@ impl DeltaTable {
         Ok(())
     }
 
-    /// Writes the new rows; their entries.
+    /// Writes the new rows; returns their entries.
     fn stage(
         &self,
         add: impl IntoIterator<Item = Rows>,
@@ -213,8 +213,8 @@ impl DeltaTable {
         Ok(added)
     }
 
-    /// Writes again, without the rows that go, the files that hold such rows, and the small files when
-    /// they have become many; their names.
+    /// Writes again, without the rows that go, the files that hold such rows, and the small files when they
+    /// have become many; returns their names.
     fn rewrite(
         &self,
         gone: &BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! Tables back as typed rows.
+//! Reading of tables back as typed rows.
 
 use std::path::Path;
 
