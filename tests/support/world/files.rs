@@ -1,4 +1,4 @@
-//! What happens to the files of an archive that changes.
+//! Changes to the files of an archive.
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl World {
         })
     }
 
-    /// Never so many that those left stand at regular distances again.
+    /// Drops a slice, but never so many that those left stand at regular distances again.
     pub(super) fn drop_slice(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
         let parts = self.parts(base);
         let missing = self.written[base].slices.len() - parts[0].len() - parts[1].len();
@@ -119,7 +119,7 @@ impl World {
         true
     }
 
-    /// An identifier, and no content: tables show it, and nothing runs.
+    /// Changes an identifier, and no content: tables show it, and nothing runs.
     pub(super) fn rename_patient(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
         // Outlines without a series are none of another patient's scans, and neither is a second channel.
         if self.nameless.contains(&base) || self.seconds.contains_key(&base) {
@@ -138,7 +138,7 @@ impl World {
         !of.is_empty()
     }
 
-    /// Outlines that name no series any more.
+    /// Makes outlines name no series any more.
     pub(super) fn forget_series(&mut self, base: usize) -> bool {
         if !self.labels.contains_key(&base) || self.renamed.contains_key(&base) || !self.nameless.insert(base)
         {
