@@ -26,7 +26,7 @@ impl Digest {
     /// The digest of all that a stream gives, of which nothing is kept.
     ///
     /// # Errors
-    /// What the stream says.
+    /// The stream's errors.
     pub fn of_stream(stream: impl Read) -> io::Result<Self> {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(stream)?;

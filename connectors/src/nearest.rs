@@ -21,7 +21,8 @@ impl LabelMap {
     /// Draws the labels as [`onto`](Self::onto), and tells what of them lies beside the grid.
     ///
     /// # Errors
-    /// As [`onto`](Self::onto), and `OFF_GRID` when there are labels and all of them lie beside the grid.
+    /// The errors of [`onto`](Self::onto), and `OFF_GRID` when there are labels and all of them lie beside
+    /// the grid.
     pub fn onto_telling(
         &self,
         label_of: impl Fn(u16) -> u16 + Sync,
@@ -125,7 +126,7 @@ fn counts<'v>(voxels: impl ParallelIterator<Item = &'v [u16]>) -> Vec<usize> {
 /// Draws labels as [`onto`], and tells what of them lies beside the grid.
 ///
 /// # Errors
-/// As [`onto`], and `OFF_GRID` when all labels lie beside the grid.
+/// The errors of [`onto`], and `OFF_GRID` when all labels lie beside the grid.
 pub(crate) fn onto_telling(
     slabs: &[Option<Vec<u16>>],
     own: &Geometry,

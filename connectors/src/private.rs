@@ -12,7 +12,7 @@ const FILE: u32 = 0o600;
 /// Makes a folder, and those above it, as their owner's alone; one that is there keeps the rights that it has.
 ///
 /// # Errors
-/// What the system says.
+/// The system's errors.
 pub fn folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -24,7 +24,7 @@ pub fn folder(path: &Path) -> io::Result<()> {
 /// Makes a file, or empties the one that is there.
 ///
 /// # Errors
-/// What the system says.
+/// The system's errors.
 ///
 /// # Examples
 /// ```
@@ -42,7 +42,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// Writes a file.
 ///
 /// # Errors
-/// What the system says.
+/// The system's errors.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     create(path)?.write_all(bytes)
@@ -52,7 +52,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// as one that an earlier version made is, else its own files.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Fails when the folder cannot be read.
 pub fn tighten(root: &Path) -> io::Result<()> {
     let open = fs::metadata(root)?.permissions().mode() & 0o077 != 0;
     if open {

@@ -153,7 +153,7 @@ impl Room {
     /// Makes the room larger, as bytes come of which nobody knew how many there would be. It never waits.
     ///
     /// # Errors
-    /// As [`room`].
+    /// The errors of [`room`].
     pub fn grow(&mut self, more: u64) -> io::Result<()> {
         let mut state = state();
         let allowed = state.allowed();
@@ -216,7 +216,7 @@ impl AsRef<[u8]> for Held {
 /// Reads the whole of an ordinary file.
 ///
 /// # Errors
-/// As [`open`] and [`room`].
+/// The errors of [`open`] and [`room`].
 ///
 /// # Examples
 /// ```
@@ -241,7 +241,7 @@ pub fn whole(path: &Path) -> io::Result<Held> {
 /// Reads a table of text, which is held as rows afterwards.
 ///
 /// # Errors
-/// As [`whole`], and [`is_over`] for a table of which rows would fill all that reading may hold.
+/// The errors of [`whole`], and [`is_over`] for a table of which rows would fill all that reading may hold.
 pub fn table(path: &Path) -> io::Result<Held> {
     let most = allowed() / TABLES;
     match open(path)?.1.len() > most {
@@ -253,7 +253,7 @@ pub fn table(path: &Path) -> io::Result<Held> {
 /// Opens an ordinary file.
 ///
 /// # Errors
-/// What the system says; `InvalidInput` for a FIFO, a socket or a device, which is never waited for.
+/// The system's errors; `InvalidInput` for a FIFO, a socket or a device, which is never waited for.
 pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let mut options = File::options();
     // Without this flag the opening of a FIFO waits for somebody who writes.

@@ -110,7 +110,7 @@ impl EventFile {
     /// some steps twice.
     ///
     /// # Errors
-    /// When the folder or the file cannot be written.
+    /// Fails when the folder or the file cannot be written.
     pub fn begin(folder: &Path, at: SystemTime, first_step: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -135,7 +135,7 @@ impl EventFile {
     /// Adds one figure.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Fails when the file cannot be written.
     pub fn scalar(&mut self, at: SystemTime, step: u64, tag: &str, value: f64) -> io::Result<()> {
         // The record holds `Summary.Value` with `tag` (1) and `simple_value` (2), in `Summary.value` (1), in
         // `Event.summary` (5).

@@ -104,7 +104,7 @@ fn kind(path: &Path) -> Option<ContainerFormat> {
 /// The files in a container, by the bytes of their paths. What is not among them [`left_out`] says.
 ///
 /// # Errors
-/// When it cannot be read, or is none.
+/// Fails when the file cannot be read, or is no container.
 pub fn members(path: &Path) -> io::Result<Vec<FileStat>> {
     listed(path).map(|(members, _)| members)
 }
@@ -119,7 +119,7 @@ pub(crate) fn listed(path: &Path) -> io::Result<(Vec<FileStat>, LeftOut)> {
 /// The members of a container that are not among its [`members`], named below the container's path.
 ///
 /// # Errors
-/// As for [`members`].
+/// The errors of [`members`].
 pub fn left_out(path: &Path) -> io::Result<LeftOut> {
     listed(path).map(|(_, left_out)| left_out)
 }
@@ -128,7 +128,7 @@ pub fn left_out(path: &Path) -> io::Result<LeftOut> {
 /// [`hold`] counts them as long as they are there.
 ///
 /// # Errors
-/// What the system says; `InvalidData` for a damaged container, and [`reading::is_over`].
+/// The system's errors; `InvalidData` for a damaged container, and [`reading::is_over`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     hold(path).map(Held::into_bytes)
 }
@@ -136,7 +136,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// The content of a file, as [`read`] gives it, with the room that it takes.
 ///
 /// # Errors
-/// As for [`read`], and [`reading::is_busy`] on a thread that must not wait.
+/// The errors of [`read`], and [`reading::is_busy`] on a thread that must not wait.
 pub fn hold(path: &Path) -> io::Result<Held> {
     let mut bytes = Vec::new();
     let room = read_into(path, &mut bytes)?;
@@ -146,7 +146,7 @@ pub fn hold(path: &Path) -> io::Result<Held> {
 /// Appends the content of a file, as [`hold`] gives it, to a buffer.
 ///
 /// # Errors
-/// As for [`hold`].
+/// The errors of [`hold`].
 pub fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<Room> {
     match reading::open(path) {
         Ok((file, facts)) => {
@@ -162,7 +162,7 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<Room> {
 /// The content of a file, unless `decides` knows from its beginning and its length that the rest need not be read.
 ///
 /// # Errors
-/// As for [`hold`].
+/// The errors of [`hold`].
 pub(crate) fn hold_unless<T>(
     path: &Path,
     decides: impl FnOnce(&[u8], u64) -> Option<T>,
@@ -199,7 +199,7 @@ pub(crate) fn hold_unless<T>(
 /// The first bytes of a file, which may lie in a container; fewer when it is shorter.
 ///
 /// # Errors
-/// What the system says; `InvalidData` for a damaged container.
+/// The system's errors; `InvalidData` for a damaged container.
 pub(crate) fn head(path: &Path, count: usize) -> io::Result<Vec<u8>> {
     match reading::open(path) {
         Ok((file, _)) => {
@@ -256,7 +256,7 @@ impl In {
 /// What the system says of a file, which may lie in a container; of a link, of what it leads to.
 ///
 /// # Errors
-/// What the system says; `NotFound` for a member that is not there any more.
+/// The system's errors; `NotFound` for a member that is not there any more.
 pub fn stat(path: &Path) -> io::Result<FileStat> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(FileStat::new(path.to_owned(), &metadata)),

@@ -78,7 +78,7 @@ fn has_holes(entry: &mut Entry<'_, At>) -> io::Result<bool> {
     Ok(extensions.any(|one| one.is_ok_and(|one| one.key_bytes().starts_with(b"GNU.sparse."))))
 }
 
-/// Where an ordinary member lies.
+/// The place of an ordinary member.
 fn found(entry: &Entry<'_, At>, length: u64) -> io::Result<Member> {
     let (place, size) = (entry.raw_file_position(), entry.size());
     if place.checked_add(size).is_none_or(|end| end > length) {

@@ -65,7 +65,7 @@ pub trait Found: Send + Sized {
     /// Makes it from an entry of a folder that is a file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's errors.
     fn from_entry(path: PathBuf, entry: &DirEntry) -> io::Result<Self>;
     /// Makes it from what is known of the file.
     fn from_stat(stat: FileStat) -> Self;

@@ -34,7 +34,7 @@ type Ends = Option<[f32; 2]>;
 /// padded where the nearest slice on either side is.
 ///
 /// # Errors
-/// As [`load_scan_between`](super::load_scan_between), of the same slices.
+/// The errors of [`load_scan_between`](super::load_scan_between), of the same slices.
 pub fn padding_of(
     scan: &Scan,
     slices: &[(PathBuf, u32)],

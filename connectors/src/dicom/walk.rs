@@ -117,7 +117,7 @@ impl Walk<PathBuf> {
     /// The walk that [`Walk::new`] gives, of which only the paths matter.
     ///
     /// # Errors
-    /// As of [`Walk::new`].
+    /// The errors of [`Walk::new`].
     pub fn paths(root: &Path) -> Result<Self, WalkError> {
         Self::below(root)
     }

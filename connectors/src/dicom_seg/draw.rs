@@ -37,7 +37,7 @@ impl Segmentation {
     /// those that both have.
     ///
     /// # Errors
-    /// As [`draw`](Self::draw), and `BAD_GEOMETRY` for heights that do not fit the grid.
+    /// The errors of [`draw`](Self::draw), and `BAD_GEOMETRY` for heights that do not fit the grid.
     pub fn draw_between(
         &self,
         label_of: impl Fn(&str) -> Option<u16>,
@@ -51,7 +51,8 @@ impl Segmentation {
     /// and where they overlap on their own grid.
     ///
     /// # Errors
-    /// As [`draw_between`](Self::draw_between), and `OFF_GRID` when all voxels lie beside the grid.
+    /// The errors of [`draw_between`](Self::draw_between), and `OFF_GRID` when all voxels lie beside the
+    /// grid.
     pub fn draw_telling(
         &self,
         label_of: impl Fn(&str) -> Option<u16>,

@@ -86,7 +86,7 @@ pub fn read(path: &Path) -> Result<Segmentation, Reject> {
 /// Reads a SEG, where the voxels of a FRACTIONAL one count whose fraction is at least `threshold`.
 ///
 /// # Errors
-/// As [`read`].
+/// The errors of [`read`].
 pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, Reject> {
     let bytes = crate::container::hold(path).map_err(|error| crate::reading::refused(&error))?;
     let head = Head::find(&bytes, |code| {

@@ -35,7 +35,7 @@ pub fn write(
 /// Writes a label map as [`write()`], without identity where that is asked for.
 ///
 /// # Errors
-/// As for [`write()`].
+/// The errors of [`write()`].
 pub fn write_as(
     path: &Path,
     header: &SegmentationHeader,
@@ -51,7 +51,7 @@ pub fn write_as(
 /// Writes segments that may overlap, as BINARY: a voxel of value `n`, from 1 on, is of all labels of the set `n - 1`.
 ///
 /// # Errors
-/// As for [`write()`].
+/// The errors of [`write()`].
 pub fn write_overlapping(
     path: &Path,
     header: &SegmentationHeader,

@@ -105,7 +105,7 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// that one.
 ///
 /// # Errors
-/// As for [`read_scan`], but for `SEVERAL_VOLUMES`.
+/// The errors of [`read_scan`], but for `SEVERAL_VOLUMES`.
 pub fn read_scans(path: &Path) -> Result<Vec<Scan>, Reject> {
     if is_array(path) {
         return Err(npz::no_geometry());
@@ -132,7 +132,7 @@ impl ImageFile {
 /// Reads a label map: whole numbers from 0 to 65,535.
 ///
 /// # Errors
-/// As for [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
+/// The errors of [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
     open(path).and_then(Opened::labels).map_err(of_labels)
 }
@@ -141,7 +141,7 @@ pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
 /// another name.
 ///
 /// # Errors
-/// Only what the system says. What is wrong inside the file is the answer.
+/// Only the system's errors. What is wrong inside the file is the answer.
 pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Reject>>> {
     let Some(format) = format(path) else { return Ok(None) };
     if is_dicom(path)? {
@@ -164,7 +164,7 @@ pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Rejec
 /// file is none of these formats, or one whose slices are no volumes (PNG), or DICOM under another name.
 ///
 /// # Errors
-/// Only what the system says. What is wrong inside the file is the answer.
+/// Only the system's errors. What is wrong inside the file is the answer.
 pub fn read_image_head(
     path: &Path,
     wanted: impl FnOnce(u64) -> bool,

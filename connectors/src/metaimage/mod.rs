@@ -27,7 +27,7 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// Reads a label map: whole numbers from 0 to 65,535.
 ///
 /// # Errors
-/// As [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
+/// The errors of [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
     open(path)?.labels()
 }

@@ -86,7 +86,7 @@ pub fn rasterise(
 /// labels of the nearer slice; halfway, those that both have.
 ///
 /// # Errors
-/// As [`rasterise`], and for a grid that heights do not fit.
+/// The errors of [`rasterise`], and one for a grid that heights do not fit.
 pub fn rasterise_between(
     set: &StructureSet,
     label_of: &dyn Fn(&str) -> Option<u16>,

@@ -59,7 +59,7 @@ pub struct Structure {
     pub frame_of_reference: String,
     /// Whether other structures have the number, which must be the structure's own.
     pub shared: Shared,
-    /// Its contours, in the file's order.
+    /// The structure's contours, in the file's order.
     pub contours: Vec<Contour>,
     /// The number of contours of each type that is not in the standard and bounds no area that is known.
     pub unknown_types: BTreeMap<String, usize>,

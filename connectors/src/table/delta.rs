@@ -57,7 +57,7 @@ impl DeltaTable {
     /// again.
     ///
     /// # Errors
-    /// When the folder cannot be read or written, the log or a file is damaged, or the folder holds a
+    /// Fails when the folder cannot be read or written, the log or a file is damaged, or the folder holds a
     /// table with other columns ([`TableError::Foreign`]).
     pub fn open(dir: &Path, table: Table) -> Result<Self, TableError> {
         let log = Log::open_or_create(dir, table)?;
@@ -101,7 +101,7 @@ impl DeltaTable {
     /// The version of the last commit of `app`, for numbering the next one.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// Fails when the log cannot be read.
     pub fn last_commit(&self, app: &str) -> Result<Option<i64>, TableError> {
         self.log.last_commit(app)
     }
@@ -114,9 +114,9 @@ impl DeltaTable {
     /// written again without it, and many small files are written into one.
     ///
     /// # Errors
-    /// When a row does not fit, a file cannot be read or written, or another process committed at the same
-    /// time ([`TableError::Conflict`]). The table is as it was; or, if the answer was lost on its way, as it
-    /// was to become, and a retry with the same `commit` finds that out.
+    /// Fails when a row does not fit, a file cannot be read or written, or another process committed at the
+    /// same time ([`TableError::Conflict`]). The table is as it was; or, if the answer was lost on its way,
+    /// as it was to become, and a retry with the same `commit` finds that out.
     pub fn replace(
         &mut self,
         remove: &BTreeSet<String>,

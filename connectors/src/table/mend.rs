@@ -15,7 +15,7 @@ const MENDER: &str = "tomoflow mend";
 /// there is no log. Nothing is written.
 ///
 /// # Errors
-/// When the log cannot be read.
+/// Fails when the log cannot be read.
 pub fn current_files(dir: &Path) -> Result<Option<(u64, BTreeSet<String>)>, TableError> {
     live_files(dir, None)
 }
@@ -24,7 +24,7 @@ pub fn current_files(dir: &Path) -> Result<Option<(u64, BTreeSet<String>)>, Tabl
 /// The files themselves stay for the versions before.
 ///
 /// # Errors
-/// When the log cannot be read or written.
+/// Fails when the log cannot be read or written.
 ///
 /// # Examples
 /// ```

@@ -65,7 +65,7 @@ struct Info {
 /// otherwise, as after a compaction, is the same.
 ///
 /// # Errors
-/// When the log cannot be read.
+/// Fails when the log cannot be read.
 ///
 /// # Examples
 /// ```

@@ -14,7 +14,7 @@ use super::rows::Rows;
 /// and renamed.
 ///
 /// # Errors
-/// When a row does not fit its table, or the file cannot be written; what was there before stays.
+/// Fails when a row does not fit its table, or the file cannot be written; what was there before stays.
 pub fn write_parquet(path: &Path, rows: &Rows) -> Result<(), TableError> {
     let batch = rows.to_batch()?;
     let folder = match path.parent() {

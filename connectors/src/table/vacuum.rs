@@ -66,8 +66,8 @@ enum Fate {
 /// as a killed run leaves it. All others stay.
 ///
 /// # Errors
-/// When the log, a commit or a checkpoint of it cannot be read, when there are Parquet files and no log, or when the log
-/// names files in a way that no table of ours does: then nothing may be freed.
+/// Fails when the log, a commit or a checkpoint of it cannot be read, when there are Parquet files and no
+/// log, or when the log names files in a way that no table of ours does: then nothing may be freed.
 ///
 /// # Examples
 /// ```

@@ -121,7 +121,7 @@ fn starts_by_marker(fragments: &[&[u8]]) -> Vec<usize> {
 /// Decodes one frame to little-endian samples, and says how many bytes each takes.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usize), String> {
     let area = pixels.rows as usize * pixels.columns as usize;
     let allocated = usize::from(pixels.bits_allocated / 8);
@@ -190,7 +190,7 @@ pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usi
 /// Decodes one frame of one bit a pixel: whether each is set.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode_bits(pixels: &PixelFormat, frame: &[u8]) -> Result<Vec<u16>, String> {
     let area = pixels.rows as usize * pixels.columns as usize;
     if Family::of(&pixels.transfer_syntax) == Some(Family::Deflated) {

@@ -132,7 +132,7 @@ impl<'a> Entropy<'a> {
         }
     }
 
-    /// How many whole bytes were held and not taken, and what follows them.
+    /// The number of whole bytes that were held and not taken, and the bytes that follow them.
     pub(crate) fn end(self) -> (usize, &'a [u8]) {
         ((self.count / 8) as usize, self.bytes)
     }

@@ -33,7 +33,7 @@ struct Tables {
 /// Decodes a frame of so many rows and columns, to one sample a word.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String> {
     let mut tables = Tables::default();
     let (selectors, data) = tables.read(stream).ok_or("a JPEG stream of 12 bits that cannot be read")?;
@@ -63,7 +63,7 @@ pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String
 /// Whether a stream of 8 bits in one sequential scan holds all of its blocks: decoders fill up what is missing.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn complete(stream: &[u8]) -> Result<(), String> {
     let mut tables = Tables::default();
     let (selectors, data) = tables.read(stream).ok_or("a JPEG stream that cannot be read")?;

@@ -188,7 +188,7 @@ impl Outline {
 /// Decodes a frame whose size was checked, to one sample a word; negative ones in two's complement.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(frame: &[u8]) -> Result<Vec<u16>, String> {
     let broken = || "a JPEG 2000 stream whose headers make no sense".to_owned();
     let size = size(frame).ok_or_else(broken)?;

@@ -59,7 +59,7 @@ pub(crate) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
 /// Decodes a frame whose size was checked, to one sample a word.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
     let frame = frame(stream).ok_or("a JPEG-LS stream that cannot be read")?;
     let (rows, columns) = (frame.rows as usize, frame.columns as usize);

@@ -23,7 +23,7 @@ struct Header {
 /// Decodes a frame of so many rows and columns, to one sample a word.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String> {
     let (header, table, data) = read(stream)?;
     let (rows, columns) = (header.rows, header.columns);

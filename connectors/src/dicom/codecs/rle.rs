@@ -3,7 +3,7 @@
 /// Decodes one frame of one sample a pixel to little-endian samples.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(frame: &[u8], area: usize, sample_bytes: usize) -> Result<Vec<u8>, String> {
     let word = |index: usize| {
         let bytes = frame.get(index * 4..index * 4 + 4)?;

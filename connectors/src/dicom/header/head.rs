@@ -137,7 +137,7 @@ impl<'a> Head<'a> {
     /// Parses the data set, whose elements take room as long as this lives.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails when there is no room.
     pub(crate) fn dataset(&self) -> io::Result<Dataset<'_>> {
         let (mut dataset, bytes) = parse(&self.body, self.encoding)?;
         let mut room = Room::none();

@@ -28,7 +28,7 @@ pub struct Instance {
     pub sop_class: String,
     /// FrameOfReferenceUID, or empty.
     pub frame_of_reference: String,
-    /// How the pixels lie in the file.
+    /// The way the pixels lie in the file.
     pub pixels: PixelFormat,
     /// The place of each frame; one entry for an image of a single frame, a tile each for a mosaic.
     pub frames: Vec<Frame>,

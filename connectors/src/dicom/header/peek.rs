@@ -100,7 +100,7 @@ impl HeaderReader {
     /// other formats have no such header: they are `NOT_DICOM`.
     ///
     /// # Errors
-    /// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
+    /// Only the system's errors (no permission, vanished). What is wrong inside the file is a record.
     pub fn read(&mut self, path: &Path) -> io::Result<Record> {
         self.read_sized(path).map(|(record, _)| record)
     }
@@ -108,7 +108,7 @@ impl HeaderReader {
     /// Reads a record as [`HeaderReader::read`], with the number of the file's bytes.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`HeaderReader::read`].
     pub fn read_sized(&mut self, path: &Path) -> io::Result<(Record, u64)> {
         match self.peek(path) {
             Ok(read) => Ok(read),

@@ -54,7 +54,7 @@ impl Record {
 /// Reads a file once: its header, its geometry and the digest of its content.
 ///
 /// # Errors
-/// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
+/// Only the system's errors (no permission, vanished). What is wrong inside the file is a record.
 pub fn read_record(path: &Path) -> io::Result<Record> {
     read_record_with(path, &MoreTags::default())
 }
@@ -62,7 +62,7 @@ pub fn read_record(path: &Path) -> io::Result<Record> {
 /// Reads a file as [`read_record`], with the values of more tags.
 ///
 /// # Errors
-/// As for [`read_record`].
+/// The errors of [`read_record`].
 pub fn read_record_with(path: &Path, more: &MoreTags) -> io::Result<Record> {
     match imagefile::read_image_file(path)? {
         Some(image) => Ok(Record::Image(image)),

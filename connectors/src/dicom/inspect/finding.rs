@@ -39,7 +39,7 @@ pub struct FoundImage {
     pub voxel_type: String,
     /// Slices, rows, columns.
     pub shape: [usize; 3],
-    /// How many volumes it holds, where that is more than one.
+    /// The number of volumes that the file holds, where that is more than one.
     #[serde(skip_serializing_if = "is_one")]
     pub volumes: usize,
     /// Distance between slices, between rows, between columns, mm.

@@ -17,7 +17,7 @@ const WINDOW: usize = 32;
 /// A plane that a slice lies on holds its values as they are.
 ///
 /// # Errors
-/// As [`load_scan`], and `BAD_GEOMETRY` for heights that do not fit the grid.
+/// The errors of [`load_scan`], and `BAD_GEOMETRY` for heights that do not fit the grid.
 pub fn load_scan_between(
     geometry: &Geometry,
     slices: &[(PathBuf, u32)],

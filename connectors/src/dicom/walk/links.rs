@@ -111,7 +111,7 @@ impl Links {
 /// The place that a link leads to, without links, and what lies there.
 ///
 /// # Errors
-/// What the system says; of a link that leads nowhere, in words.
+/// The system's errors; of a link that leads nowhere, in words.
 pub(super) fn target(link: &Path) -> io::Result<(PathBuf, Metadata)> {
     let nowhere = |error: io::Error| {
         // The system says of links that lead to each other that there are too many.
