@@ -256,8 +256,8 @@ impl World {
         written.map(|(at, slice)| (slice.clone(), self.archive().join(format!("pet-{base}-{at}")))).collect()
     }
 
-    /// Writes a series of another modality in the study of `base`, whose intensities are so much higher.
-    /// That of a patient whose number was corrected would be another patient's.
+    /// Writes a series of another modality in the study of `base`, whose intensities are so much higher. The
+    /// series of a patient whose number was corrected would be another patient's.
     pub(super) fn second(&mut self, base: usize, added: usize) -> bool {
         if self.renamed.contains_key(&base) {
             return false;
