@@ -26,7 +26,7 @@ pub(super) struct Header {
     pub(super) units: u8,
     pub(super) qform_code: i32,
     pub(super) sform_code: i32,
-    /// b, c, d, then the origin.
+    /// The numbers b, c, d of the quaternion, then the origin.
     pub(super) quaternion: [f64; 6],
     pub(super) rows: [[f64; 4]; 3],
 }

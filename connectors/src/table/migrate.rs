@@ -17,7 +17,7 @@ use super::rows::Table;
 /// Writes a version in which `old` files are gone, `new` ones have come, and columns are those of now.
 ///
 /// # Errors
-/// Fails when the version cannot be written; [`TableError::Conflict`] when somebody else has written this version.
+/// Fails when the version cannot be written; [`TableError::Conflict`] when somebody else has written this one.
 pub(super) fn commit(
     dir: &Path,
     table: Table,
