@@ -12,22 +12,22 @@ use crate::geometry::is_spacing;
 use crate::nearest::room;
 use crate::{Digest, Geometry, LabelMap, Reject, Scan, imagefile, reading};
 
-/// What is added to a PNG's values to give HU.
+/// The number that is added to a PNG's values to give HU.
 pub const OFFSET_HU: f32 = -32_768.0;
 
-/// What the table says, by series (the folder's name, `000001_01_01`).
+/// The content of the table, by series (the folder's name, `000001_01_01`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Info {
-    /// By the series' folder.
+    /// The series, by the names of their folders.
     pub series: BTreeMap<String, SeriesInfo>,
 }
 
-/// What the table says of one series.
+/// The content of the table about one series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SeriesInfo {
-    /// Between slices, rows and columns (`[D, H, W]`), mm.
+    /// The distances between slices, rows and columns (`[D, H, W]`), mm.
     pub spacing_mm: [f64; 3],
-    /// Its lesions, those that the authors call noisy left out.
+    /// The series' lesions, those that the authors call noisy left out.
     pub lesions: Vec<Lesion>,
 }
 
@@ -36,11 +36,12 @@ pub struct SeriesInfo {
 pub struct Lesion {
     /// The key slice's number, as in its file's name.
     pub slice: u32,
-    /// The first column and row, and the last ones: voxel indices from 0 on, centres at whole numbers.
+    /// The first column and row of the lesion's box, and the last ones: voxel indices from 0 on, centres at
+    /// whole numbers.
     pub corners: [f64; 4],
 }
 
-/// One line, the columns that matter.
+/// One line of the table, in the columns that matter.
 #[derive(Deserialize)]
 struct LesionLine {
     #[serde(rename = "File_name")]
@@ -89,7 +90,7 @@ pub fn read_info(path: &Path) -> Result<Info, Reject> {
     Ok(info)
 }
 
-/// So many finite numbers, with commas between them.
+/// Reads exactly so many finite numbers, with commas between them.
 fn numbers<const N: usize>(text: &str) -> Option<[f64; N]> {
     let numbers: Option<Vec<f64>> = text.split(',').map(|word| word.trim().parse().ok()).collect();
     <[f64; N]>::try_from(numbers?).ok().filter(|numbers| numbers.iter().all(|number| number.is_finite()))
@@ -110,7 +111,7 @@ impl SeriesInfo {
         Geometry { origin_mm: [0.0, 0.0, -highest * self.spacing_mm[0]], ..geometry }
     }
 
-    /// The digest of its lesions and spacing.
+    /// The digest of the series' lesions and spacing.
     pub fn digest(&self) -> Digest {
         let mut parts = Parts::default();
         parts.add(&self.spacing_mm.map(f64::to_le_bytes).concat());
@@ -121,8 +122,8 @@ impl SeriesInfo {
         parts.digest()
     }
 
-    /// Its lesions as label 1 on a grid of [`SeriesInfo::geometry`]: each box, voxels whose centres lie in it,
-    /// on its key slice.
+    /// Draws the series' lesions as label 1 on a grid of [`SeriesInfo::geometry`]: each box covers the voxels
+    /// whose centres lie in it, on its key slice.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY` when there is no room.
@@ -195,7 +196,7 @@ mod tests {
         let drawn = series.draw(&series.geometry([3, 4, 5], 108)).unwrap();
         let found: Vec<usize> =
             drawn.voxels().iter().enumerate().filter_map(|(at, &v)| (v == 1).then_some(at)).collect();
-        // Columns 1 to 3.4, rows 2 to 2.2 of the second slice.
+        // The box covers columns 1 to 3.4 and rows 2 to 2.2 of the second slice.
         assert_eq!(found, [20 + 11, 20 + 12, 20 + 13]);
         assert!(!series.draw(&series.geometry([1, 4, 5], 1)).unwrap().voxels().contains(&1));
     }

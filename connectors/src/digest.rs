@@ -26,7 +26,7 @@ impl Digest {
     /// The digest of all that a stream gives, of which nothing is kept.
     ///
     /// # Errors
-    /// What the stream says.
+    /// The stream's errors.
     pub fn of_stream(stream: impl Read) -> io::Result<Self> {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(stream)?;
@@ -57,18 +57,18 @@ impl Digest {
 pub struct Hashing(blake3::Hasher);
 
 impl Hashing {
-    /// The next piece.
+    /// Adds the next piece.
     pub fn add(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
 
-    /// Of all that has come.
+    /// The digest of all that has come.
     pub fn digest(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }
 }
 
-/// Parts that come one after the other: [`Digest::of_parts`] for those that do not lie in a list.
+/// A digest of parts that come one after the other: [`Digest::of_parts`] for those that do not lie in a list.
 #[derive(Default)]
 pub(crate) struct Parts(blake3::Hasher);
 

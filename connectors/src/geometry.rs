@@ -1,4 +1,4 @@
-//! Where voxels lie: size, spacing, origin and direction in patient space (LPS, mm).
+//! The place of voxels: size, spacing, origin and direction in patient space (LPS, mm).
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use crate::Reject;
 /// The spacings that are believed, in mm: a picometre to a kilometre. What lies beyond is a damaged header, whose
 /// volumes and distances would be zero or infinite without a word.
 const SPACING_MM: RangeInclusive<f64> = 1e-9..=1e6;
-/// How far from the origin a scan may lie, in mm.
+/// The farthest that a scan may lie from the origin, in mm.
 const FAR_MM: f64 = 1e9;
 
 /// A position in voxels along `[D, H, W]`; whole numbers are voxel centres.
@@ -26,7 +26,7 @@ pub struct PatientPoint(pub [f64; 3]);
 /// mm, in LPS.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Geometry {
-    /// Voxels along `[D, H, W]`: slices, rows, columns.
+    /// The number of voxels along `[D, H, W]`: slices, rows, columns.
     pub size: [usize; 3],
     /// The centre of voxel `[0, 0, 0]`.
     pub origin_mm: [f64; 3],
@@ -66,17 +66,17 @@ impl Geometry {
         Err(Reject::new("BAD_GEOMETRY", message, "the header is damaged, or its lengths are not in mm"))
     }
 
-    /// Voxels in all.
+    /// The number of voxels in all.
     pub fn voxels(&self) -> usize {
         self.size.iter().product()
     }
 
-    /// Distance between neighbours along `[D, H, W]`, in mm.
+    /// The distance between neighbours along `[D, H, W]`, in mm.
     pub fn spacing_mm(&self) -> [f64; 3] {
         self.steps_mm.map(norm)
     }
 
-    /// Volume of one voxel, in mm³ (right for sheared grids too).
+    /// The volume of one voxel, in mm³ (right for sheared grids too).
     pub fn voxel_mm3(&self) -> f64 {
         let [a, b, c] = self.steps_mm;
         dot(a, cross(b, c)).abs()
@@ -158,7 +158,7 @@ impl From<&Grid> for Geometry {
     }
 }
 
-/// Whether a length is one that is believed of a voxel, in mm; a number that is none is not.
+/// Whether a length in mm is believed of a voxel; NaN is not.
 pub(crate) fn is_spacing(length_mm: &f64) -> bool {
     SPACING_MM.contains(length_mm)
 }

@@ -1,9 +1,9 @@
-//! How much memory this process may have: of the machine, its control group and its own limits the least.
+//! The memory that this process may have: the least of the machine's, its control group's and its own limits.
 
 use std::fs;
 use std::path::Path;
 
-/// Bytes; none where nothing says it.
+/// The number of bytes that this process may have; none where nothing says it.
 pub(crate) fn allowance() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let grouped = groups.lines().flat_map(of_group);
@@ -16,7 +16,8 @@ fn of_machine() -> Option<u64> {
     total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// What bounds the control group that a line names, of the first kind of groups or the second, and those above it.
+/// The bounds on the control group that a line names, of the first kind of groups or the second, and on those
+/// above it.
 fn of_group(line: &str) -> Vec<u64> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (Some(kinds), Some(group)) = (parts.next(), parts.next()) else { return Vec::new() };

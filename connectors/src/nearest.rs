@@ -1,4 +1,5 @@
-//! Labels of one grid on another: voxel by voxel where grids are the same, by the nearest voxel where they differ.
+//! Labels of one grid drawn on another: voxel by voxel where grids are the same, by the nearest voxel where
+//! they differ.
 
 use rayon::prelude::*;
 
@@ -6,7 +7,7 @@ use crate::volume::SizeMismatch;
 use crate::{Geometry, LabelMap, PatientPoint, Reject, VoxelIndex};
 
 impl LabelMap {
-    /// The same labels under other numbers (`label_of`; 0 is none), on another grid.
+    /// Draws the labels under other numbers (`label_of`; 0 is none) on another grid.
     ///
     /// Each voxel of the grid takes the label at its centre's place.
     ///
@@ -17,10 +18,11 @@ impl LabelMap {
         self.onto_telling(label_of, grid).map(|(labels, _)| labels)
     }
 
-    /// As [`onto`](Self::onto), with what of the labels lies beside the grid.
+    /// Draws the labels as [`onto`](Self::onto), and tells what of them lies beside the grid.
     ///
     /// # Errors
-    /// As [`onto`](Self::onto), and `OFF_GRID` when there are labels and all of them lie beside the grid.
+    /// The errors of [`onto`](Self::onto), and `OFF_GRID` when there are labels and all of them lie beside
+    /// the grid.
     pub fn onto_telling(
         &self,
         label_of: impl Fn(u16) -> u16 + Sync,
@@ -40,23 +42,23 @@ fn damaged(error: &SizeMismatch) -> Reject {
     Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged")
 }
 
-/// What of labels lies beside the grid that they were drawn onto.
+/// The labels that lie beside the grid that they were drawn onto.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beside {
-    /// Labelled voxels of the labels' own grid.
+    /// The number of labelled voxels of the labels' own grid.
     pub labelled: usize,
-    /// Those of them whose centres lie beside the other grid.
+    /// The number of those whose centres lie beside the other grid.
     pub beside: usize,
-    /// Labelled voxels of the other grid.
+    /// The number of labelled voxels of the other grid.
     pub drawn: usize,
-    /// Labels that have voxels, none of which is nearest to a voxel of the other grid, with how many they are; empty
-    /// where [`told`](Self::told) says it of all.
+    /// The labels that have voxels, none of which is nearest to a voxel of the other grid, with how many they
+    /// are; empty where [`told`](Self::told) says it of all.
     pub vanished: Vec<(u16, usize)>,
 }
 
 impl Beside {
-    /// What was lost, by name; none when nothing was: `LABEL_BEYOND_SCAN` for voxels beside the grid, and
-    /// `LABEL_TOO_FINE` when no voxel of it is nearest to a labelled one.
+    /// The refusal of what was lost; none when nothing was: `LABEL_BEYOND_SCAN` for voxels beside the grid,
+    /// and `LABEL_TOO_FINE` when no voxel of it is nearest to a labelled one.
     pub fn told(&self) -> Option<Reject> {
         let Self { labelled, beside, drawn, .. } = self;
         if *beside > 0 {
@@ -72,7 +74,8 @@ impl Beside {
         (*labelled > 0 && *drawn == 0).then(|| Reject::new("LABEL_TOO_FINE", message(), hint))
     }
 
-    /// Labels that were lost beside others that were not, by the names that `name_of` gives them: `LABEL_VANISHED`.
+    /// The refusals of labels that were lost beside others that were not, by the names that `name_of` gives
+    /// them: `LABEL_VANISHED`.
     ///
     /// # Examples
     /// ```
@@ -100,7 +103,7 @@ impl Beside {
     }
 }
 
-/// How many voxels each label has, by its number.
+/// The number of voxels that each label has, by its number.
 fn counts<'v>(voxels: impl ParallelIterator<Item = &'v [u16]>) -> Vec<usize> {
     let count = |mut counts: Vec<usize>, voxels: &[u16]| {
         for &label in voxels.iter().filter(|label| **label != 0) {
@@ -120,10 +123,10 @@ fn counts<'v>(voxels: impl ParallelIterator<Item = &'v [u16]>) -> Vec<usize> {
     voxels.fold(Vec::new, count).reduce(Vec::new, sum)
 }
 
-/// As [`onto`], with what of the labels lies beside the grid.
+/// Draws labels as [`onto`], and tells what of them lies beside the grid.
 ///
 /// # Errors
-/// As [`onto`], and `OFF_GRID` when all labels lie beside the grid.
+/// The errors of [`onto`], and `OFF_GRID` when all labels lie beside the grid.
 pub(crate) fn onto_telling(
     slabs: &[Option<Vec<u16>>],
     own: &Geometry,
@@ -151,12 +154,12 @@ pub(crate) fn onto_telling(
     let drawn: usize = found.iter().sum();
     let lost = |(label, _): &(u16, usize)| found.get(usize::from(*label)).is_none_or(|count| *count == 0);
     let there = (0..=u16::MAX).zip(own_counts).filter(|(_, count)| *count > 0);
-    // `LABEL_TOO_FINE` says it of all.
+    // The code `LABEL_TOO_FINE` says it of all labels.
     let vanished = if drawn + beside == 0 { Vec::new() } else { there.filter(lost).collect() };
     Ok((labels, Beside { labelled: all, beside, drawn, vanished }))
 }
 
-/// A grid without labels, if there is room for it.
+/// The voxels of a grid without labels, if there is room for them.
 pub(crate) fn room(geometry: &Geometry) -> Result<Vec<u16>, Reject> {
     let count = geometry.size.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
     let mut voxels = Vec::new();
@@ -169,8 +172,8 @@ pub(crate) fn room(geometry: &Geometry) -> Result<Vec<u16>, Reject> {
     Ok(voxels)
 }
 
-/// Labels of one grid, slice by slice where there are any, on another by the nearest voxel. Labels that are `thin`
-/// are no thicker than a voxel of the grid, however far apart their slices lie.
+/// Draws labels of one grid, slice by slice where there are any, on another by the nearest voxel. Labels that
+/// are `thin` are no thicker than a voxel of the grid, however far apart their slices lie.
 ///
 /// # Errors
 /// `BAD_GEOMETRY`, `OUT_OF_MEMORY`, and `OFF_GRID` when there are labels and none of their slices meets the grid.
@@ -187,7 +190,7 @@ pub(crate) fn onto(
     }
     let map = Map::new(grid, own)?;
     let voxel = map.steps.iter().map(|step| step[0].abs()).fold(0.0, f64::max);
-    // A little more, so that rounded decimals do not decide.
+    // The reach is a little more than half a voxel, so that rounded decimals do not decide.
     let reach = if thin { (0.5 * voxel + 1e-3).min(1.0) } else { 1.0 };
     let source = Slabs { slabs, size: own.size, reach };
     let met = voxels
@@ -205,16 +208,16 @@ pub(crate) fn onto(
     LabelMap::new(grid.clone(), voxels).map_err(|error| damaged(&error))
 }
 
-/// Labels to draw from.
+/// The slices of labels to draw from.
 struct Slabs<'s> {
     slabs: &'s [Option<Vec<u16>>],
     size: [usize; 3],
-    /// How far from a slice its labels reach, in slices; nothing is farther than half of one from the nearest.
+    /// The reach of labels from their slice, in slices; nothing is farther than half of one from the nearest.
     reach: f64,
 }
 
 impl Slabs<'_> {
-    /// The label at a place of the own grid; `None` beside its occupied slices.
+    /// The label at a place of the labels' own grid; `None` beside its occupied slices.
     fn at(&self, place: [f64; 3]) -> Option<u16> {
         if !self.reaches(place[0]) {
             return None;
@@ -255,14 +258,14 @@ impl Slabs<'_> {
     }
 }
 
-/// How far a row may drift from the other grid's, in voxels, and how far from its voxels' centres it may
-/// begin, so that every voxel of it is nearest to the one at the same distance from the beginning.
+/// The most that a row may drift from the other grid's, in voxels, and that it may begin away from its
+/// voxels' centres, so that every voxel of it is nearest to the one at the same distance from the beginning.
 const DRIFT: f64 = 0.1;
 const OFF_CENTRE: f64 = 0.25;
-/// How far beyond the edge of a voxel a place still counts as within it, in voxels.
+/// The distance beyond the edge of a voxel up to which a place still counts as within it, in voxels.
 const EDGE: f64 = 1e-2;
 
-/// From voxels of one grid to places on another.
+/// A map from voxels of one grid to places on another.
 struct Map {
     origin: [f64; 3],
     steps: [[f64; 3]; 3],
@@ -296,9 +299,10 @@ impl Map {
         [0, 1, 2].map(|i| self.origin[i] + along(i))
     }
 
-    /// How many labelled voxels of a slice lie beside a grid of this size.
+    /// The number of labelled voxels of a slice that lie beside a grid of this size.
     fn beside(&self, slice: usize, slab: &[u16], columns: usize, size: [usize; 3]) -> usize {
-        // Half a voxel around the centres, and a little more, so that rounded decimals do not decide.
+        // The bounds are half a voxel around the centres, and a little more, so that rounded decimals do not
+        // decide.
         let within = |place: [f64; 3]| {
             (0..3).all(|axis| place[axis] >= -0.5 - EDGE && place[axis] <= size[axis] as f64 - 0.5 + EDGE)
         };
@@ -322,7 +326,7 @@ impl Map {
         let along = corners.map(|[row, column]| self.place([slice as f64, row, column])[0]);
         let low = along.into_iter().fold(f64::INFINITY, f64::min).floor().max(0.0);
         let high = along.into_iter().fold(f64::NEG_INFINITY, f64::max).ceil();
-        // Empty for NaN too.
+        // The range is empty for NaN too.
         if (low..=high).is_empty() {
             return false;
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-/// Voxels that a label took from another one, by the two, and those that no other had.
+/// The voxels that a label took from another one, by the two, and those that no other label had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overlap {
     shared: BTreeMap<(u16, u16), usize>,
-    /// By label.
+    /// The number of voxels that no other label had, by label.
     alone: Vec<usize>,
 }
 
@@ -35,13 +35,13 @@ impl Overlap {
         voxels.fill(label);
     }
 
-    /// The label that has voxels, the one that had them, and how many they are.
+    /// The overlaps: the label that has voxels, the one that had them, and how many they are.
     pub fn iter(&self) -> impl Iterator<Item = ((u16, u16), usize)> {
         self.shared.iter().map(|(pair, voxels)| (*pair, *voxels))
     }
 
-    /// How many voxels a label got that lie in none of the labels `within`, which were drawn before it, and how many it
-    /// got in all.
+    /// The number of voxels that a label got which lie in none of the labels `within`, which were drawn
+    /// before it, and the number that it got in all.
     ///
     /// # Examples
     /// ```

@@ -3,7 +3,7 @@
 
 /// The size of a large page on the machines that we know.
 const LARGE: usize = 2 << 20;
-/// The memory that a processor fetches at once.
+/// The bytes of memory that a processor fetches at once.
 const LINE: usize = 64;
 
 /// Asks for large pages where a volume lies, before it is first touched. A system that has none, or does not
@@ -34,7 +34,7 @@ pub fn prefetch<T>(values: &[T]) {
     let _ = (values, LINE);
 }
 
-/// The large pages that lie wholly within a range: where they begin, and their bytes.
+/// The large pages that lie wholly within a range: the place where they begin, and their bytes.
 fn whole_pages(start: usize, length: usize) -> Option<(usize, usize)> {
     let end = start.checked_add(length)? / LARGE * LARGE;
     let start = start.checked_next_multiple_of(LARGE)?;

@@ -1,30 +1,30 @@
-//! Planes of a grid that lie between slices: what each is made from.
+//! Planes of a grid that lie between slices, and what each is made from.
 
 use std::collections::BTreeMap;
 
 use crate::{Geometry, LabelMap, Reject};
 
-/// Nearer than this to a plane a slice lies on it, in planes: what rounded decimals leave.
+/// The distance from a plane below which a slice lies on it, in planes: what rounded decimals leave.
 const ON_PLANE: f64 = 1e-4;
-/// How far before the last plane the last slice may lie, in planes.
+/// The most that the last slice may lie before the last plane, in planes.
 const SHORT_OF_LAST: f64 = 0.01;
 
-/// What one plane of a grid is made from.
+/// The slice or slices that one plane of a grid is made from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Plane {
-    /// A slice lies on it, by its place in the list.
+    /// A slice that lies on the plane, by its place in the list.
     Slice(usize),
-    /// It lies between two slices.
+    /// Two slices that the plane lies between.
     Between {
         /// The slice below; the next one lies above.
         below: usize,
-        /// How far it is from there to the next, from 0 to 1.
+        /// The share of the way from there to the next slice, from 0 to 1.
         share: f64,
     },
 }
 
-/// What each of `depth` planes is made from, with slices at `heights`, in planes; without heights every
-/// plane has its own slice.
+/// The slices that each of `depth` planes is made from, with slices at `heights`, in planes; without heights
+/// every plane has its own slice.
 ///
 /// `None` for heights that do not ascend, or that leave planes beyond the first or last slice.
 ///
@@ -158,7 +158,7 @@ mod tests {
             fill_between(&mut labels, &planes(5, heights).unwrap(), heights.len(), &BTreeMap::new());
             labels.into_voxels()
         };
-        // Halfway what both have, else the nearer one's; what was drawn stays.
+        // Halfway a voxel takes what both slices have, else the nearer one's label; what was drawn stays.
         let halfway = [1, 1, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 1, 1, 1];
         assert_eq!(fill(halfway, &[0.0, 2.0, 3.0, 4.0])[3..6], [1, 0, 0]);
         let nearer = [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 1, 1, 1];

@@ -50,7 +50,7 @@ pub const WORKER_BATCH: &str = "worker.batch";
 /// What a full disk would answer, when a test asks for that.
 ///
 /// # Panics
-/// When a test asks for that.
+/// Panics when a test asks for that.
 pub fn pass(name: &str) -> io::Result<()> {
     #[cfg(feature = "points")]
     armed::pass(name)?;

@@ -12,7 +12,7 @@ const FILE: u32 = 0o600;
 /// Makes a folder, and those above it, as their owner's alone; one that is there keeps the rights that it has.
 ///
 /// # Errors
-/// What the system says.
+/// The system's errors.
 pub fn folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -24,7 +24,7 @@ pub fn folder(path: &Path) -> io::Result<()> {
 /// Makes a file, or empties the one that is there.
 ///
 /// # Errors
-/// What the system says.
+/// The system's errors.
 ///
 /// # Examples
 /// ```
@@ -42,7 +42,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// Writes a file.
 ///
 /// # Errors
-/// What the system says.
+/// The system's errors.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     create(path)?.write_all(bytes)
@@ -52,14 +52,14 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// as one that an earlier version made is, else its own files.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Fails when the folder cannot be read.
 pub fn tighten(root: &Path) -> io::Result<()> {
     let open = fs::metadata(root)?.permissions().mode() & 0o077 != 0;
     if open {
         tracing::info!("{} was open to other users, and is its owner's alone now", root.display());
     }
     below(root, open)?;
-    // The last of all: after a kill in between it begins again.
+    // The folder itself comes last: after a kill in between the work begins again.
     narrow(root, FOLDER)
 }
 
@@ -77,7 +77,7 @@ fn below(folder: &Path, deep: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the rights where they are others. A file system that has none is told of, once.
+/// Sets the rights where they are others. A file system without rights is told of, once.
 fn narrow(path: &Path, mode: u32) -> io::Result<()> {
     static TOLD: AtomicBool = AtomicBool::new(false);
     let now = match fs::metadata(path) {
@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(mode(folder), FOLDER, "{}", folder.display());
         }
         assert!(files.iter().all(|file| mode(file) == FILE));
-        // One file that somebody opened to others, in a folder that is tight.
+        // Somebody opened one file to others, in a folder that is tight.
         fs::set_permissions(&files[0], Permissions::from_mode(0o666)).unwrap();
         tighten(&root).unwrap();
         assert_eq!(mode(&files[0]), FILE);

@@ -1,4 +1,4 @@
-//! What may be opened, and how much of what is read may be in memory at once, all readers together.
+//! The files that may be opened, and how much of what is read may be in memory at once, all readers together.
 //!
 //! Only ordinary files are opened: a FIFO, a socket or a device may never answer, or never end. Whoever reads a file
 //! as a whole, or unpacks one, takes [`room`] for its bytes first. A file that needs more than there is at all is an
@@ -14,19 +14,20 @@ use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::{Reject, machine};
 
-/// The code of what needs more room than `memory` gives.
+/// The code of the refusal of what needs more room than `memory` gives.
 pub const OVER: &str = "OVER_BUDGET";
-/// The code of what found no room at the moment.
+/// The code of the error of what found no room at the moment.
 const BUSY: &str = "READING_BUSY";
-/// Bytes that reading may hold at once where nobody said how many: what `memory` is by default, and on a small machine a
-/// quarter of its memory.
+/// The bytes that reading may hold at once where nobody said how many: what `memory` is by default, and on a
+/// small machine a quarter of its memory.
 const USUAL: u64 = 4 << 30;
-/// A table of files or parts may have this share of what reading may hold: its rows take many times their bytes.
+/// The share of what reading may hold that a table of files or parts may have, one in so many bytes: its rows
+/// take many times their bytes.
 const TABLES: u64 = 32;
-/// Room is made in steps of this as bytes come.
+/// The step in bytes in which room is made as bytes come.
 const STEP: usize = 1 << 20;
 
-/// What is allowed, and what is held.
+/// The bytes that are allowed, and those that are held.
 struct State {
     allowed: Vec<u64>,
     held: u64,
@@ -35,14 +36,14 @@ struct State {
 static STATE: Mutex<State> = Mutex::new(State { allowed: Vec::new(), held: 0 });
 static FREED: Condvar = Condvar::new();
 
-/// What is allowed where nobody said otherwise.
+/// The bytes that are allowed where nobody said otherwise.
 static ON_THIS_MACHINE: LazyLock<u64> =
     LazyLock::new(|| machine::allowance().map_or(USUAL, |bytes| USUAL.min(bytes / 4)));
 
 thread_local! {
-    /// How many rooms this thread holds.
+    /// The number of rooms that this thread holds.
     static OWN: Cell<usize> = const { Cell::new(0) };
-    /// Whether it cannot come again.
+    /// Whether this thread is doing what cannot come again.
     static URGENT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -76,12 +77,12 @@ impl Drop for Allowed {
     }
 }
 
-/// Bytes that reading may hold at once, which is also what a single file may come to.
+/// The number of bytes that reading may hold at once, which is also what a single file may come to.
 pub fn allowed() -> u64 {
     state().allowed()
 }
 
-/// Bytes that reading holds now.
+/// The number of bytes that reading holds now.
 pub fn held() -> u64 {
     state().held
 }
@@ -109,7 +110,7 @@ pub fn room(bytes: u64) -> io::Result<Room> {
         if bytes > allowed {
             return Err(over_all(allowed));
         }
-        // Who holds room must not wait for more: the rest may be held by others who wait alike.
+        // A thread that holds room must not wait for more: the rest may be held by others who wait alike.
         let cannot_wait = URGENT.get() || (!in_pool && OWN.get() > 1);
         if state.held.saturating_add(bytes) <= allowed || cannot_wait {
             room.bytes = bytes;
@@ -124,8 +125,8 @@ pub fn room(bytes: u64) -> io::Result<Room> {
     }
 }
 
-/// What a thread does that cannot come again later: it is never told that there is no room at the moment, and goes beyond
-/// what is allowed by a file where it must.
+/// Runs what a thread cannot do again later: it is never told that there is no room at the moment, and goes
+/// beyond what is allowed by a file where it must.
 pub fn urgently<T>(run: impl FnOnce() -> T) -> T {
     let before = URGENT.replace(true);
     let done = run();
@@ -133,7 +134,8 @@ pub fn urgently<T>(run: impl FnOnce() -> T) -> T {
     done
 }
 
-/// What is read again, after others: it waits for room where a thread may wait, and goes beyond what is allowed elsewhere.
+/// Runs what is read again, after others: it waits for room where a thread may wait, and goes beyond what is
+/// allowed elsewhere.
 pub(crate) fn alone<T>(run: impl FnOnce() -> T) -> T {
     match rayon::current_thread_index() {
         Some(_) => urgently(run),
@@ -142,16 +144,16 @@ pub(crate) fn alone<T>(run: impl FnOnce() -> T) -> T {
 }
 
 impl Room {
-    /// None yet.
+    /// A room of no bytes yet.
     pub fn none() -> Self {
         OWN.set(OWN.get() + 1);
         Self { bytes: 0, own: PhantomData }
     }
 
-    /// Makes it larger, as bytes come of which nobody knew how many there would be. It never waits.
+    /// Makes the room larger, as bytes come of which nobody knew how many there would be. It never waits.
     ///
     /// # Errors
-    /// As [`room`].
+    /// The errors of [`room`].
     pub fn grow(&mut self, more: u64) -> io::Result<()> {
         let mut state = state();
         let allowed = state.allowed();
@@ -178,7 +180,7 @@ impl Drop for Room {
     }
 }
 
-/// Bytes of a file, with the room that they take.
+/// The bytes of a file, with the room that they take.
 #[derive(Debug)]
 pub struct Held {
     bytes: Vec<u8>,
@@ -214,7 +216,7 @@ impl AsRef<[u8]> for Held {
 /// Reads the whole of an ordinary file.
 ///
 /// # Errors
-/// As [`open`] and [`room`].
+/// The errors of [`open`] and [`room`].
 ///
 /// # Examples
 /// ```
@@ -239,7 +241,7 @@ pub fn whole(path: &Path) -> io::Result<Held> {
 /// Reads a table of text, which is held as rows afterwards.
 ///
 /// # Errors
-/// As [`whole`], and [`is_over`] for a table of which rows would fill all that reading may hold.
+/// The errors of [`whole`], and [`is_over`] for a table of which rows would fill all that reading may hold.
 pub fn table(path: &Path) -> io::Result<Held> {
     let most = allowed() / TABLES;
     match open(path)?.1.len() > most {
@@ -251,16 +253,16 @@ pub fn table(path: &Path) -> io::Result<Held> {
 /// Opens an ordinary file.
 ///
 /// # Errors
-/// What the system says; `InvalidInput` for a FIFO, a socket or a device, which is never waited for.
+/// The system's errors; `InvalidInput` for a FIFO, a socket or a device, which is never waited for.
 pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let mut options = File::options();
-    // Without it the opening of a FIFO waits for somebody who writes.
+    // Without this flag the opening of a FIFO waits for somebody who writes.
     let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let facts = ordinary(&file)?;
     Ok((file, facts))
 }
 
-/// What the system says of an open file, when it is an ordinary one.
+/// The metadata of an open file, when it is an ordinary one.
 ///
 /// # Errors
 /// `InvalidInput` when it is none.
@@ -360,7 +362,7 @@ pub(crate) fn passing(reject: &Reject) -> Option<io::Error> {
 mod tests {
     use super::*;
 
-    // One test: what is allowed is one figure for the process.
+    // This is one test, since what is allowed is one figure for the process.
     #[test]
     fn room_is_taken_given_back_and_refused() {
         let _all = allow(u64::MAX / 2);
@@ -370,7 +372,7 @@ mod tests {
         drop(first);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let most = room(u64::MAX / 2 - 1).unwrap();
-        // In the pool nobody waits; outside of it who holds room goes on.
+        // Nobody waits in the pool; outside of it whoever holds room goes on.
         assert!(is_busy(&pool.install(|| room(2).map(drop)).unwrap_err()));
         assert!(pool.install(|| urgently(|| room(2).map(drop))).is_ok());
         assert!(room(2).is_ok());

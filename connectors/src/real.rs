@@ -58,6 +58,6 @@ impl From<f64> for Real {
 /// Whether stored values up to `largest` stay numbers, and apart from each other, as the floats that voxels are.
 pub(crate) fn rescales(slope: f64, intercept: f64, largest: f64) -> bool {
     let top = slope.abs() * largest + intercept.abs();
-    // Written so that what is no number is refused too.
+    // The condition is written so that what is no number is refused too.
     slope.abs() >= f64::from(f32::MIN_POSITIVE) && top <= f64::from(f32::MAX)
 }

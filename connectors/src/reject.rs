@@ -1,4 +1,4 @@
-//! Why something was refused: a code, what was found, and a remedy.
+//! Refusals: a code, what was found, and a remedy.
 
 use std::fmt;
 

@@ -46,7 +46,7 @@ impl RunLength {
     /// Calls for each run with its part of a slice.
     ///
     /// # Errors
-    /// As [`decode`](Self::decode).
+    /// The errors of [`decode`](Self::decode).
     pub fn each(&self, slice: &mut [u16], mut run_of: impl FnMut(&mut [u16])) -> Option<()> {
         for run in self.0.chunks(2) {
             let &[start, length] = run else { return None };
@@ -56,7 +56,7 @@ impl RunLength {
         Some(())
     }
 
-    /// Pixels in all.
+    /// The number of pixels in all.
     pub fn area(&self) -> u64 {
         self.0.chunks(2).filter_map(|run| run.get(1)).map(|&n| u64::from(n)).sum()
     }

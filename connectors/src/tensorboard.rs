@@ -36,7 +36,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-/// As records carry it: a checksum of bytes that hold checksums would be weak.
+/// The masked checksum that records carry: a plain checksum of bytes that hold checksums would be weak.
 fn masked(bytes: &[u8]) -> [u8; 4] {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
@@ -92,7 +92,7 @@ impl Message {
     }
 }
 
-/// `Event`: `wall_time` (1), `step` (2), and what happened.
+/// An `Event`: `wall_time` (1), `step` (2), and what happened.
 fn event(at: SystemTime, step: u64) -> Message {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     Message::default().double(1, seconds).number(2, step)
@@ -110,7 +110,7 @@ impl EventFile {
     /// some steps twice.
     ///
     /// # Errors
-    /// When the folder or the file cannot be written.
+    /// Fails when the folder or the file cannot be written.
     pub fn begin(folder: &Path, at: SystemTime, first_step: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -125,9 +125,9 @@ impl EventFile {
             }
         };
         let mut file = Self { file };
-        // `file_version` (3).
+        // The record holds `file_version` (3).
         file.write(&event(at, 0).bytes(3, b"brain.Event:2"))?;
-        // `session_log` (7) with `status` (1) = START (1).
+        // The record holds `session_log` (7) with `status` (1) = START (1).
         file.write(&event(at, first_step).bytes(7, &Message::default().number(1, 1).0))?;
         Ok(file)
     }
@@ -135,15 +135,16 @@ impl EventFile {
     /// Adds one figure.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Fails when the file cannot be written.
     pub fn scalar(&mut self, at: SystemTime, step: u64, tag: &str, value: f64) -> io::Result<()> {
-        // `Summary.Value` with `tag` (1) and `simple_value` (2), in `Summary.value` (1), in `Event.summary` (5).
+        // The record holds `Summary.Value` with `tag` (1) and `simple_value` (2), in `Summary.value` (1), in
+        // `Event.summary` (5).
         let value = Message::default().bytes(1, tag.as_bytes()).float(2, value as f32);
         self.write(&event(at, step).bytes(5, &Message::default().bytes(1, &value.0).0))
     }
 
     fn write(&mut self, event: &Message) -> io::Result<()> {
-        // One write a record: a reader sees whole ones.
+        // Each record is one write, so that a reader sees whole ones.
         self.file.write_all(&record(&event.0))
     }
 }
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn checksums_of_the_standard() {
-        // RFC 3720, B.4.
+        // The value is that of RFC 3720, B.4.
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
@@ -188,12 +189,12 @@ mod tests {
         let found = records(&fs::read(entry.path()).unwrap());
         let time = [&[0x09][..], &1.5f64.to_le_bytes()].concat();
         let version = [&time, &[0x10, 0][..], &[0x1a, 13], b"brain.Event:2"].concat();
-        // 300 is 0b10_0101100: seven bits at a time, the lowest first.
+        // The number 300 is 0b10_0101100: seven bits at a time, the lowest first.
         let start = [&time, &[0x10, 0xac, 0x02][..], &[0x3a, 2, 0x08, 1]].concat();
         let value = [&[0x0a, 10][..], b"train/loss", &[0x15], &0.25f32.to_le_bytes()].concat();
         let scalar = [&time, &[0x10, 0xac, 0x02][..], &[0x2a, 19, 0x0a, 17], &value].concat();
         assert_eq!(found, [version, start, scalar]);
-        // Another one beside it within the same second.
+        // Another file is begun beside it within the same second.
         EventFile::begin(folder.path(), at, 0).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }

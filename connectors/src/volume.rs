@@ -23,10 +23,10 @@ mod sealed {
 
 /// A voxel of a scan: of a [`Scan`], or of a [`ShortScan`].
 pub trait Intensity: Copy + sealed::Sealed {
-    /// Itself as an integer of 16 bits, when it is one exactly.
+    /// The voxel as an integer of 16 bits, when it is one exactly.
     fn short(self) -> Option<i16>;
 
-    /// Itself as a float.
+    /// The voxel as a float.
     fn float(self) -> f32;
 }
 
@@ -58,9 +58,9 @@ pub type LabelMap = Volume<u16>;
 #[derive(Debug, thiserror::Error)]
 #[error("a grid of {expected} voxels was given {found}")]
 pub struct SizeMismatch {
-    /// Voxels of the geometry.
+    /// The number of voxels of the geometry.
     pub expected: usize,
-    /// Voxels given.
+    /// The number of voxels given.
     pub found: usize,
 }
 
@@ -81,7 +81,7 @@ impl<T> Volume<T> {
         &self.geometry
     }
 
-    /// `[D, H, W]`.
+    /// The size of the grid, `[D, H, W]`.
     pub fn size(&self) -> [usize; 3] {
         self.geometry.size
     }
@@ -107,7 +107,7 @@ impl<T> Volume<T> {
         &self.voxels[index * area..(index + 1) * area]
     }
 
-    /// Bytes of the voxels, for budgets.
+    /// The bytes that the voxels take, for budgets.
     pub fn bytes(&self) -> usize {
         self.voxels.len() * size_of::<T>()
     }

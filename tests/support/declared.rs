@@ -1,10 +1,10 @@
-//! What the pipelines of the repository need to be checked.
+//! The settings that the pipelines of the repository need to be checked.
 
 use std::fs;
 use std::path::Path;
 
-/// What is to be set of a pipeline of the repository so that it can be checked where its data are not: tables are read
-/// then, and each is one of one row below `place`.
+/// The settings of a pipeline of the repository with which it can be checked where its data are not: tables
+/// are read then, and each is one of one row below `place`.
 pub fn without_data(pipeline: &Path, place: &Path) -> Vec<String> {
     let name = pipeline.file_stem().and_then(|name| name.to_str()).unwrap();
     let given = |file: &str, text: &str| {

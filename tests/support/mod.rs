@@ -26,7 +26,7 @@ use tomoflow::pipeline::{self, Plan};
 
 pub use pipelines::{THRESHOLD, TRAINED};
 
-/// Small enough for seconds, large enough for a tumour.
+/// The size of a scan: small enough for seconds, large enough for a tumour.
 pub const SIZE: [usize; 3] = [8, 32, 32];
 
 /// A folder with an archive, a pipeline file, and what runs leave.
@@ -39,7 +39,7 @@ pub struct Workplace {
 }
 
 impl Workplace {
-    /// An archive of so many series, and the pipeline [`THRESHOLD`].
+    /// Makes an archive of so many series, and the pipeline [`THRESHOLD`].
     pub fn new(series: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let phantom = VsPhantom { series, first: 0, seed: 11, size: SIZE, ..VsPhantom::DEFAULT };
@@ -51,9 +51,10 @@ impl Workplace {
         place
     }
 
-    /// Four series, and the pipeline that trains on them.
+    /// Makes an archive of four series, and the pipeline that trains on them.
     pub fn trained() -> Self {
-        // Sums on one thread are the same on every machine, and two would wait for each other here.
+        // The sums on one thread are the same on every machine, and two threads would wait for each other
+        // here.
         networks::set_threads(1);
         let mut place = Self::new(4);
         let (head, _) = THRESHOLD.split_once("[operators.bright]").unwrap();
@@ -61,17 +62,17 @@ impl Workplace {
         place
     }
 
-    /// Everything lies below it.
+    /// The folder below which everything lies.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The DICOM files.
+    /// The folder of the DICOM files.
     pub fn archive(&self) -> PathBuf {
         self.path().join("archive")
     }
 
-    /// Store and tables.
+    /// The folder of store and tables.
     pub fn out(&self) -> PathBuf {
         self.path().join("out")
     }
@@ -169,12 +170,12 @@ impl Workplace {
         pipeline::load(&self.pipeline(), &[], registry).unwrap_or_else(|p| panic!("{p}"))
     }
 
-    /// What a run from nothing makes of the archive as it is now.
+    /// The contents that a run from nothing makes of the archive as it is now.
     pub fn anew(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
         self.anew_in(&Registry::builtin())
     }
 
-    /// The same, with a registry of one's own.
+    /// The contents of [`Workplace::anew`], with a registry of one's own.
     pub fn anew_in(&self, registry: &Registry) -> BTreeMap<&'static str, BTreeSet<String>> {
         let out = tempfile::tempdir().unwrap();
         let out_text = format!("{:?}", out.path().to_str().unwrap());
@@ -185,7 +186,7 @@ impl Workplace {
     }
 }
 
-/// For each table its rows as JSON lines.
+/// The rows of each table as JSON lines.
 pub type Contents = BTreeMap<&'static str, BTreeSet<String>>;
 
 /// The contents of the tables under an `out`, but for `runs`, which is about runs and not about data.
@@ -193,7 +194,7 @@ pub fn contents(out: &Path) -> Contents {
     let mut contents = BTreeMap::new();
     for &table in Table::ALL.iter().filter(|&&table| table != Table::Runs) {
         let rows = match read_rows(&out.join("tables").join(table.name()), table) {
-            // That of boxes is there where a stage gives these.
+            // The table of boxes is there where a stage gives these.
             Err(TableError::Absent { .. }) if table == Table::Detections => Rows::empty(table),
             rows => rows.unwrap(),
         };
@@ -233,7 +234,7 @@ pub fn lines(rows: &Rows) -> BTreeSet<String> {
     }
 }
 
-/// How many actions a stage ran.
+/// The number of actions that a stage ran.
 pub fn ran(summary: &Summary, stage: &str) -> usize {
     summary.stages.get(stage).map_or(0, |count| count.run)
 }

@@ -15,7 +15,7 @@ use super::{THRESHOLD, Workplace};
 
 type Do = Arc<dyn Fn(&Case) -> Result<(), Failure> + Send + Sync>;
 
-/// What probes do, by name: stages are built from text alone.
+/// The actions of probes, by name: stages are built from text alone.
 static HOOKS: Mutex<BTreeMap<String, Do>> = Mutex::new(BTreeMap::new());
 
 const fn spec(version: u32) -> Spec {
@@ -64,11 +64,11 @@ pub fn registry(version: usize) -> Registry {
     registry
 }
 
-/// What a probe does, as long as this lives.
+/// The action of a probe, which is set as long as this lives.
 pub struct Hook(&'static str);
 
 impl Hook {
-    /// From now on the probe with this name does this.
+    /// Sets what the probe with this name does from now on.
     pub fn set(
         name: &'static str,
         act: impl Fn(&Case) -> Result<(), Failure> + Send + Sync + 'static,
@@ -84,7 +84,8 @@ impl Drop for Hook {
     }
 }
 
-/// Series with a probe right after they are labelled; `fields` are more lines of its table.
+/// Makes a workplace of series with a probe right after they are labelled; `fields` are more lines of its
+/// table.
 pub fn place(series: usize, hook: &str, fields: &str) -> Workplace {
     let mut place = Workplace::new(series);
     let normal = "[operators.normal]\ntype = \"zscore\"\ninputs = [\"case\"]";
@@ -96,7 +97,7 @@ pub fn place(series: usize, hook: &str, fields: &str) -> Workplace {
     place
 }
 
-/// Which of the first series a case is.
+/// The index of the series that a case is of, among the first ones.
 pub fn whose(phantom: &VsPhantom, case: &Case) -> usize {
     let differing = |index: &usize| {
         let (scan, _) = vs::case(phantom, *index);

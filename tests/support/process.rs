@@ -6,16 +6,16 @@ use std::process::{Command, Output, Stdio};
 
 use super::Workplace;
 
-/// How a command ended, and what it said.
+/// The end of a command, and what it said.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code; none when a signal ended it.
+    /// The command's exit code; none when a signal ended it.
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Standard output.
+    /// The text on standard output.
     pub out: String,
-    /// Standard error.
+    /// The text on standard error.
     pub err: String,
 }
 
@@ -42,16 +42,16 @@ impl Ended {
         self.err.lines().filter_map(key).collect()
     }
 
-    /// As [`Ended::started`], each once.
+    /// The keys of [`Ended::started`], each once.
     pub fn keys(&self) -> BTreeSet<String> {
         self.started().into_iter().collect()
     }
 }
 
-/// `tomoflow SUBCOMMAND PIPELINE ARGUMENTS`.
+/// The command `tomoflow SUBCOMMAND PIPELINE ARGUMENTS`.
 pub fn command(subcommand: &str, pipeline: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tomoflow"));
-    // As many threads as in the tests' own process, so that sums are taken in the same order.
+    // The command runs as many threads as the tests' own process, so that sums are taken in the same order.
     command.env("OMP_NUM_THREADS", "1").env("MKL_NUM_THREADS", "1").env_remove("TOMOFLOW_POINT");
     command.arg("--log=json").env("RUST_LOG", "warn,tomoflow::actions=debug");
     command.arg(subcommand).arg(pipeline).args(arguments);

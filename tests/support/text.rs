@@ -1,8 +1,8 @@
-//! Text of pipelines, changed where it says what it is believed to say.
+//! Changes of a pipeline's text that fail where it does not say what it is believed to say.
 
-/// Replacing that cannot miss.
+/// A replacement that cannot miss.
 pub trait Rewrite {
-    /// As `str::replace`; panics when there is nothing to replace.
+    /// Replaces as `str::replace`; panics when there is nothing to replace.
     fn rewrite(&self, from: &str, to: &str) -> String;
 }
 

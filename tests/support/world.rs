@@ -21,7 +21,7 @@ use tomoflow::pipeline::{self, Plan};
 use super::text::Rewrite as _;
 use super::{Contents, THRESHOLD, Workplace, contents};
 
-/// Series that there may be.
+/// The number of series that there may be.
 const SERIES: usize = 4;
 
 /// A stage with a model from a file, beside the rest.
@@ -64,7 +64,7 @@ type = "delta"
 inputs = ["both"]
 "#;
 
-/// One slice of an archive: whose it is, and what was done to it.
+/// One slice of an archive: the series that it is of, and what was done to it.
 #[derive(Clone, Debug)]
 struct Slice {
     base: usize,
@@ -74,7 +74,7 @@ struct Slice {
     path: PathBuf,
 }
 
-/// What is declared beside the archive.
+/// The settings that are declared beside the archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Declared {
     above: &'static str,
@@ -91,16 +91,17 @@ pub struct World {
     phantom: VsPhantom,
     written: Vec<Written>,
     slices: Vec<Slice>,
-    /// Copies of slices: they change nothing that runs.
+    /// The copies of slices: they change nothing that runs.
     copies: Vec<PathBuf>,
-    /// For each base series with outlines: whose truth they show, and how far it was moved.
+    /// The series whose truth the outlines of each base series show, and how far it was moved.
     labels: BTreeMap<usize, (usize, usize)>,
-    /// Base series whose outlines name no series: their frame of reference and their images say whose they are.
+    /// The base series whose outlines name no series: their frame of reference and their images say whose
+    /// they are.
     nameless: BTreeSet<usize>,
-    /// Base series whose patient has another number than their outlines'.
+    /// The base series whose patient has another number than their outlines'.
     renamed: BTreeMap<usize, String>,
     declared: Declared,
-    /// For each base series with a second channel, what was added to its intensities.
+    /// The number that was added to the intensities of each base series with a second channel.
     seconds: BTreeMap<usize, usize>,
     model: usize,
     touched: BTreeSet<PathBuf>,
@@ -108,7 +109,7 @@ pub struct World {
 }
 
 impl World {
-    /// One series with its outlines.
+    /// Makes a world of one series with its outlines.
     pub fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let phantom = VsPhantom { series: SERIES, first: 0, seed, size: super::SIZE, ..VsPhantom::DEFAULT };
@@ -144,7 +145,7 @@ impl World {
         world
     }
 
-    /// What is declared now: when it differs from before, another plan must be opened.
+    /// The settings that are declared now: when they differ from before, another plan must be opened.
     pub fn declared(&self) -> Declared {
         self.declared.clone()
     }
@@ -154,12 +155,12 @@ impl World {
         self.declared = declared.clone();
     }
 
-    /// Files that came, changed or went since this was cleared.
+    /// The files that came, changed or went since this was cleared.
     pub fn touched(&mut self) -> &mut BTreeSet<PathBuf> {
         &mut self.touched
     }
 
-    /// One random change, and what it is called; none when the one drawn cannot be made now.
+    /// Makes one random change, and returns what it is called; none when the one drawn cannot be made now.
     pub fn change(&mut self, rng: &mut ChaCha8Rng) -> Option<&'static str> {
         let base = rng.random_range(0..SERIES);
         let there = self.slices.iter().any(|slice| slice.base == base);
@@ -221,7 +222,7 @@ impl World {
         let declared = &mut self.declared;
         let pick = |rng: &mut ChaCha8Rng, from: &[&'static str]| from[rng.random_range(0..from.len())];
         Some(match rng.random_range(0..6) {
-            // The second gives the masks of the first: what follows stays as it is.
+            // The second threshold gives the masks of the first: what follows stays as it is.
             0 | 1 => {
                 declared.above = pick(rng, &["0.5", "0.500000001", "0.6"]);
                 "a threshold changed"
@@ -254,7 +255,7 @@ impl World {
         self.slices.iter().map(|slice| slice.base).collect::<BTreeSet<_>>().len()
     }
 
-    /// How runs are made here.
+    /// The options with which runs are made here.
     pub fn options(&self) -> Options {
         Options { threads: 2, ..Options::default() }
     }
@@ -287,7 +288,7 @@ impl World {
         contents(&self.folder.path().join("out"))
     }
 
-    /// What a run from nothing makes of the archive and the pipeline as they are now.
+    /// The contents that a run from nothing makes of the archive and the pipeline as they are now.
     pub fn anew(&self) -> Contents {
         let out = tempfile::tempdir().unwrap();
         run(self.plan(Some(out.path())), &self.options(), &mut |_| {}).unwrap();
@@ -308,7 +309,7 @@ impl World {
         scans
     }
 
-    /// How many series are accepted.
+    /// The number of series that are accepted.
     pub fn accepted(&self) -> usize {
         self.scans().len()
     }
@@ -322,7 +323,7 @@ impl World {
         if self.scans().iter().filter(|(_, other, _)| *other == base).count() == 1 {
             return Some(format!("{label:?} of its frame"));
         }
-        // Of two in one frame those have them whose images they name.
+        // Outlines of two series in one frame belong to the one whose images they name.
         let (_, truth) = vs::case(&self.phantom, label.0);
         let drawn = places.iter().any(|place| truth.slice(*place).iter().any(|label| *label > 0));
         drawn.then(|| format!("{label:?} of its images"))
@@ -344,7 +345,7 @@ impl World {
             if let Some(whose) = self.labelled(&uid, base, &places) {
                 keys.push(format!("evaluate {scan} {level} label {whose} on {base} {metrics}"));
             }
-            // Of two series of one study nobody knows which is meant.
+            // Nobody knows which of two series of one study is meant.
             if self.scans().iter().filter(|(_, other, _)| *other == base).count() == 1 {
                 keys.push(format!("both {scan} with {:?} version {version}", self.seconds.get(&base)));
             }

@@ -19,42 +19,42 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::dicom::{FileStat, LeftOut};
 use crate::reading::{self, Held, Room};
 
-/// Containers whose lists of members are kept in memory: those that are read at the moment.
+/// The number of containers whose lists of members are kept in memory: those that are read at the moment.
 const KEPT: usize = 8;
-/// What the lists of members may come to, all of them together, of what reading may hold.
+/// The share of what reading may hold that all lists of members together may take: one in so many bytes.
 const LISTS: u64 = 4;
-/// Of a list that small nobody asks how large it is.
+/// The bytes that a list of members may always take, however little reading may hold.
 const SHORT: u64 = 1 << 20;
-/// Of larger files the beginning is looked at before the rest is read.
+/// The size in bytes above which the beginning of a file is looked at before the rest is read.
 const LARGE: u64 = 1 << 20;
-/// The beginning that is looked at.
+/// The number of bytes in the beginning that is looked at.
 const HEAD: usize = 8 << 10;
 
-/// What all members may come to, as a multiple of the archive, where that is more than reading may hold: archives of
-/// scans come to three times their size, those of masks to a few hundred.
+/// The multiple of an archive's size that all its members may come to, where that is more than reading may
+/// hold: archives of scans come to three times their size, those of masks to a few hundred.
 const FAR_MORE: u64 = 500;
 
 /// What a kind of container must be able to do.
 trait Members: Send + Sync {
     /// The members that are files, by name.
     fn list(&self) -> &BTreeMap<Vec<u8>, Member>;
-    /// What of it is not read.
+    /// The members of the container that are not read.
     fn left_out(&self) -> &LeftOut;
     /// Shows the content of a member as it is unpacked.
     fn stream(&self, file: &Arc<File>, member: &Member, show: &mut Show<'_>) -> io::Result<()>;
 }
 
-/// What is done with bytes as they come.
+/// A function that is shown bytes as they come.
 type Show<'s> = dyn FnMut(&mut dyn Read) -> io::Result<()> + 's;
 
-/// One file inside.
+/// One file inside a container.
 #[derive(Clone, Copy, Debug)]
 struct Member {
-    /// Its number, or where its bytes begin.
+    /// The member's number in the container, or the place where its bytes begin.
     place: u64,
-    /// Bytes, unpacked.
+    /// The member's size in bytes, unpacked.
     size: u64,
-    /// What tells it from another of the same name: its checksum, or its place.
+    /// The mark that tells the member from another of the same name: its checksum, or its place.
     mark: u64,
 }
 
@@ -63,11 +63,11 @@ struct Container {
     stat: FileStat,
     file: Arc<File>,
     members: Box<dyn Members>,
-    /// Bytes that the list of its members takes, about.
+    /// The bytes that the list of members takes in memory, about.
     list: u64,
 }
 
-/// Containers that were read last, the newest at the end.
+/// The containers that were read last, the newest at the end.
 static RECENT: Mutex<Vec<Arc<Container>>> = Mutex::new(Vec::new());
 
 /// Whether a file is a container, by its name.
@@ -104,22 +104,22 @@ fn kind(path: &Path) -> Option<ContainerFormat> {
 /// The files in a container, by the bytes of their paths. What is not among them [`left_out`] says.
 ///
 /// # Errors
-/// When it cannot be read, or is none.
+/// Fails when the file cannot be read, or is no container.
 pub fn members(path: &Path) -> io::Result<Vec<FileStat>> {
     listed(path).map(|(members, _)| members)
 }
 
-/// The [`members`] of a container, and what is not among them.
+/// The [`members`] of a container, and the members that are not among them.
 pub(crate) fn listed(path: &Path) -> io::Result<(Vec<FileStat>, LeftOut)> {
     let container = open(path)?;
     let members = container.members.list().iter().map(|(name, member)| container.stat_of(name, member));
     Ok((members.collect(), container.members.left_out().clone()))
 }
 
-/// What of a container is not among its [`members`], named below the container's path.
+/// The members of a container that are not among its [`members`], named below the container's path.
 ///
 /// # Errors
-/// As for [`members`].
+/// The errors of [`members`].
 pub fn left_out(path: &Path) -> io::Result<LeftOut> {
     listed(path).map(|(_, left_out)| left_out)
 }
@@ -128,25 +128,25 @@ pub fn left_out(path: &Path) -> io::Result<LeftOut> {
 /// [`hold`] counts them as long as they are there.
 ///
 /// # Errors
-/// What the system says; `InvalidData` for a damaged container, and [`reading::is_over`].
+/// The system's errors; `InvalidData` for a damaged container, and [`reading::is_over`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     hold(path).map(Held::into_bytes)
 }
 
-/// The same, with the room that it takes.
+/// The content of a file, as [`read`] gives it, with the room that it takes.
 ///
 /// # Errors
-/// As for [`read`], and [`reading::is_busy`] on a thread that must not wait.
+/// The errors of [`read`], and [`reading::is_busy`] on a thread that must not wait.
 pub fn hold(path: &Path) -> io::Result<Held> {
     let mut bytes = Vec::new();
     let room = read_into(path, &mut bytes)?;
     Ok(Held::new(bytes, room))
 }
 
-/// The same, at the end of a buffer.
+/// Appends the content of a file, as [`hold`] gives it, to a buffer.
 ///
 /// # Errors
-/// As for [`hold`].
+/// The errors of [`hold`].
 pub fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<Room> {
     match reading::open(path) {
         Ok((file, facts)) => {
@@ -162,7 +162,7 @@ pub fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<Room> {
 /// The content of a file, unless `decides` knows from its beginning and its length that the rest need not be read.
 ///
 /// # Errors
-/// As for [`hold`].
+/// The errors of [`hold`].
 pub(crate) fn hold_unless<T>(
     path: &Path,
     decides: impl FnOnce(&[u8], u64) -> Option<T>,
@@ -199,7 +199,7 @@ pub(crate) fn hold_unless<T>(
 /// The first bytes of a file, which may lie in a container; fewer when it is shorter.
 ///
 /// # Errors
-/// What the system says; `InvalidData` for a damaged container.
+/// The system's errors; `InvalidData` for a damaged container.
 pub(crate) fn head(path: &Path, count: usize) -> io::Result<Vec<u8>> {
     match reading::open(path) {
         Ok((file, _)) => {
@@ -242,7 +242,7 @@ impl In {
         let mut room = None;
         self.stream(&mut |bytes| {
             room = Some(reading::room(size)?);
-            // One more than it says, to find out that it lies.
+            // One byte more than the member declares is read, to find out whether its declared size is a lie.
             reading::read_coming(bytes, size.saturating_add(1), buffer)
         })?;
         let found = (buffer.len() - before) as u64;
@@ -256,7 +256,7 @@ impl In {
 /// What the system says of a file, which may lie in a container; of a link, of what it leads to.
 ///
 /// # Errors
-/// What the system says; `NotFound` for a member that is not there any more.
+/// The system's errors; `NotFound` for a member that is not there any more.
 pub fn stat(path: &Path) -> io::Result<FileStat> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(FileStat::new(path.to_owned(), &metadata)),
@@ -288,7 +288,7 @@ fn open(path: &Path) -> io::Result<Arc<Container>> {
     }
     let file = Arc::new(file);
     let kind = kind(path).ok_or(ErrorKind::InvalidInput)?;
-    // Of a byte that a list of members takes in the file, so many in memory at most.
+    // The list may take so many bytes in memory for each byte that it takes in the file.
     let grows = match kind {
         ContainerFormat::Zip => 16,
         ContainerFormat::Tar => 1,
@@ -301,7 +301,7 @@ fn open(path: &Path) -> io::Result<Arc<Container>> {
         ContainerFormat::Tar => Box::new(tar::Tar::open(at, path)?),
     };
     let list = (most - left.load(Ordering::Relaxed)) * grows;
-    // From now on its members are read, which takes room of its own.
+    // From now on the container's members are read, which takes room of its own.
     left.store(u64::MAX, Ordering::Relaxed);
     let container = Arc::new(Container { stat, file, members, list });
     let mut recent = recent();
@@ -363,17 +363,18 @@ struct At {
     file: Arc<File>,
     at: u64,
     length: u64,
-    /// Bytes that may still be read, by all who read it: while members are listed, not more than a list may have.
+    /// The bytes that may still be read, by all who read the container: while members are listed, not more
+    /// than a list may have.
     left: Arc<AtomicU64>,
 }
 
 impl At {
-    /// Reads from a place on, as much as there is.
+    /// Reads a file from a place on, as much as there is.
     fn of(file: &Arc<File>, at: u64) -> Self {
         Self { file: file.clone(), at, length: u64::MAX, left: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
-    /// Bytes that may still be read.
+    /// The number of bytes that may still be read.
     fn left(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
@@ -407,14 +408,14 @@ impl Seek for At {
     }
 }
 
-/// A container with more members than may be listed.
+/// The error of a container with more members than may be listed.
 fn too_long() -> io::Error {
     let message =
         "a list of members so long that `memory` of `[pipeline]` does not allow to hold it: raise it";
     io::Error::new(ErrorKind::FileTooLarge, message)
 }
 
-/// A container whose own words do not fit together.
+/// The error of a container whose own words do not fit together.
 fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what.into())
 }

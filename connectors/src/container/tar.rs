@@ -34,7 +34,7 @@ impl Tar {
                 continue;
             };
             all = all.saturating_add(member.size);
-            // Of two of one name the later one counts, as when it is unpacked.
+            // The later of two members of one name counts, as when the archive is unpacked.
             if tar.members.insert(name, member).is_some_and(|earlier| earlier.place != member.place) {
                 tar.left_out.twice.add(named(path, &entry.path_bytes()));
             }
@@ -48,7 +48,7 @@ impl Tar {
     fn name(&mut self, entry: &mut Entry<'_, At>, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let kind = entry.header().entry_type();
         let left_out = match kind {
-            // Folders, labels of volumes, and what holds for all members.
+            // Folders, labels of volumes and headers that hold for all members are no files.
             EntryType::Directory | EntryType::XGlobalHeader | EntryType::XHeader => return Ok(None),
             _ if matches!(kind.as_byte(), b'V' | b'D') => return Ok(None),
             _ if kind.is_gnu_sparse() || has_holes(entry)? => &mut self.left_out.sparse,
@@ -78,7 +78,7 @@ fn has_holes(entry: &mut Entry<'_, At>) -> io::Result<bool> {
     Ok(extensions.any(|one| one.is_ok_and(|one| one.key_bytes().starts_with(b"GNU.sparse."))))
 }
 
-/// Where an ordinary member lies.
+/// The place of an ordinary member.
 fn found(entry: &Entry<'_, At>, length: u64) -> io::Result<Member> {
     let (place, size) = (entry.raw_file_position(), entry.size());
     if place.checked_add(size).is_none_or(|end| end > length) {
@@ -97,7 +97,7 @@ impl Members for Tar {
     }
 
     fn stream(&self, file: &Arc<File>, member: &Member, show: &mut Show<'_>) -> io::Result<()> {
-        // Checked against the container's length when it was listed.
+        // The place was checked against the container's length when the container was listed.
         let mut at = At::of(file, member.place);
         show(&mut (&mut at).take(member.size))
     }

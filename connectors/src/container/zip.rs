@@ -13,14 +13,14 @@ use ::zip::result::ZipError;
 use super::{At, Member, Members, Show, below, damaged, named, plausible, too_long};
 use crate::dicom::{Few, LeftOut};
 
-/// Deflate packs no tighter than this.
+/// The most bytes that one packed byte unpacks to: deflate packs no tighter.
 const MAX_RATIO: u64 = 1100;
 
-/// The bytes of a member's own header, without its name.
+/// The length of a member's own header in bytes, without its name.
 const LOCAL: u64 = 30;
-/// The least that a member takes in the list of members.
+/// The fewest bytes that a member takes in the list of members.
 const SHORTEST: u64 = 46;
-/// Where the end of that list is looked for: a comment of 64 KiB may follow it.
+/// The number of last bytes in which the end of that list is looked for: a comment of 64 KiB may follow it.
 const TAIL: u64 = 160 << 10;
 
 pub(super) struct Zip {
@@ -37,13 +37,14 @@ impl Zip {
         let (mut members, mut places, mut all) = (BTreeMap::new(), Vec::new(), 0u64);
         let mut left_out = LeftOut::default();
         if archive.has_duplicate_names() {
-            // Which of them, the list of members does not say any more.
+            // The list of members does not say any more which of them share a name.
             let count = declared.saturating_sub(archive.len()).max(1);
             left_out.twice.extend(Few { count, first: vec![path.to_owned()] });
         }
         for index in 0..archive.len() {
             let entry = archive.by_index_data(index).map_err(refused)?;
-            // Its own header has a length of its own, which is left out: to read it of each takes long on a network.
+            // The name and extra fields of the member's own header are left out: reading their lengths for
+            // each member takes long on a network.
             let length = LOCAL.saturating_add(entry.compressed_size());
             places.push((entry.header_start(), entry.header_start().saturating_add(length)));
             all = all.saturating_add(entry.size());
@@ -58,7 +59,7 @@ impl Zip {
                 continue;
             };
             let mark = u64::from(entry.crc32()) ^ entry.header_start().rotate_left(32);
-            // Of two of one name the later one counts, as when it is unpacked.
+            // The later of two members of one name counts, as when the archive is unpacked.
             if members.insert(name, Member { place: index as u64, size: entry.size(), mark }).is_some() {
                 left_out.twice.add(named(path, entry.name_raw()));
             }
@@ -119,7 +120,7 @@ impl Members for Zip {
     }
 
     fn stream(&self, _file: &Arc<File>, member: &Member, show: &mut Show<'_>) -> io::Result<()> {
-        // Its own position in the file; the list of members is shared.
+        // The copy has a position of its own in the file; the list of members is shared.
         let mut archive = self.archive.clone();
         let mut entry = archive.by_index(member.place as usize).map_err(refused)?;
         let possible = entry.compressed_size().saturating_mul(MAX_RATIO);

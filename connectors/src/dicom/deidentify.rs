@@ -1,5 +1,5 @@
-//! Identity taken out of objects that tomoflow writes, by the basic application confidentiality profile of PS3.15
-//! (table E.1-1).
+//! Removal of identity from objects that tomoflow writes, by the basic application confidentiality profile of
+//! PS3.15 (table E.1-1).
 //!
 //! Every attribute that a SEG or an RTSTRUCT of ours holds has its action below; one that has none is left out, so that
 //! an attribute which comes later cannot leave unseen. Of pixels nothing is said: nobody has looked at them.
@@ -11,30 +11,30 @@ use dicom_object::InMemDicomObject;
 
 use super::write::put;
 
-/// How identity is taken out of an object.
+/// The way in which identity is taken out of an object.
 pub struct Deidentify<'a> {
-    /// What stands in the place of the patient's name and number.
+    /// The text in the place of the patient's name and number.
     pub patient: String,
-    /// A UID in the place of another: always the same one.
+    /// The function that gives a UID in the place of another: always the same one.
     pub uid: &'a (dyn Fn(&str) -> String + Sync),
-    /// What the profile was applied by.
+    /// The name of whoever applied the profile.
     pub by: String,
 }
 
-/// What becomes of an attribute: the letters of table E.1-1.
+/// The action on an attribute: the letters of table E.1-1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
-    /// K, or not in the table: it says nothing of a person.
+    /// K, or not in the table: the attribute says nothing of a person and stays.
     Keep,
-    /// X: it goes.
+    /// X: the attribute goes.
     Remove,
-    /// Z: it stays, with nothing in it.
+    /// Z: the attribute stays, with nothing in it.
     Empty,
-    /// D, Z/D or X/Z/D where the object must have a value: one that says nothing.
+    /// D, Z/D or X/Z/D where the object must have a value: the attribute gets one that says nothing.
     Dummy(&'static str),
     /// Z, with the pseudonym as a value.
     Patient,
-    /// U: another UID, the same in all objects.
+    /// U: the attribute gets another UID, the same in all objects.
     Uid,
 }
 
@@ -58,7 +58,7 @@ const ACTIONS: &[(Tag, Action)] = &[
     (tags::SERIES_DESCRIPTION, Remove),
     (tags::CONTENT_CREATOR_NAME, Empty),
     (tags::CONTENT_DESCRIPTION, Empty),
-    // A segmentation must have them.
+    // A segmentation must have a date and a time of its content.
     (tags::CONTENT_DATE, Dummy("20000101")),
     (tags::CONTENT_TIME, Dummy("000000")),
     (tags::DEVICE_SERIAL_NUMBER, Dummy("0")),
@@ -171,7 +171,7 @@ const KEPT: &[Tag] = &[
 ];
 
 impl Deidentify<'_> {
-    /// The object without identity, and with what says so.
+    /// The object without identity, and with the attributes that say so.
     pub(crate) fn apply(&self, object: InMemDicomObject) -> InMemDicomObject {
         let mut object = self.cleaned(object);
         put(&mut object, tags::PATIENT_IDENTITY_REMOVED, VR::CS, "YES");
@@ -205,7 +205,7 @@ impl Deidentify<'_> {
                         clean.put(DataElement::new(tag, vr, DataSetSequence::from(items)));
                     }
                     Value::Primitive(value) => _ = clean.put(DataElement::new(tag, vr, value)),
-                    // None of ours is compressed.
+                    // None of the objects that tomoflow writes here is compressed.
                     Value::PixelSequence(_) => {}
                 },
                 Empty => _ = clean.put(DataElement::new(tag, vr, PrimitiveValue::Empty)),

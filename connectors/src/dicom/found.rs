@@ -1,4 +1,4 @@
-//! What a walk finds of a file: its path alone, or with what tells whether it has changed.
+//! The files that a walk finds: their paths alone, or with what tells whether they have changed.
 
 use std::fs::{DirEntry, Metadata};
 use std::io;
@@ -12,16 +12,16 @@ use crate::imagefile;
 /// A file and what tells whether it has changed since it was read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileStat {
-    /// Where it lies.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// Time of the last change, in nanoseconds since 1970.
+    /// The time of the last change, in nanoseconds since 1970.
     pub mtime_ns: i64,
     /// The file's number on its device.
     pub inode: u64,
-    /// Time of the last change of content, name or rights, which no program can put back, in nanoseconds since 1970;
-    /// none in what was kept before it was.
+    /// The time of the last change of content, name or rights, which no program can put back, in nanoseconds
+    /// since 1970; none in what was kept before there was this field.
     pub ctime_ns: Option<i64>,
 }
 
@@ -39,12 +39,13 @@ impl FileStat {
         Self { path, size, mtime_ns, inode: metadata.ino(), ctime_ns: Some(ctime_ns) }
     }
 
-    /// Whether this is the file that it was, as far as the system tells. Where no ctime was kept, the rest decides.
+    /// Whether this is the file that it was, as far as the system tells. Where no ctime was kept, the other
+    /// fields decide.
     pub fn is_still(&self, now: &Self) -> bool {
         self.seems(now) && (self.ctime_ns.is_none() || self.ctime_ns == now.ctime_ns)
     }
 
-    /// Whether size, time and inode are what they were, which a program can put back.
+    /// Whether size, time and inode are what they were; programs can put all of these back.
     pub fn seems(&self, now: &Self) -> bool {
         (&self.path, self.size, self.mtime_ns, self.inode) == (&now.path, now.size, now.mtime_ns, now.inode)
     }
@@ -58,17 +59,17 @@ fn mtime_ns(metadata: &Metadata) -> i64 {
     metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
 }
 
-/// What a walk finds of each file: with [`FileStat`] it asks the system about every one, with [`PathBuf`] about
-/// folders alone.
+/// What a walk gives for each file: with [`FileStat`] it asks the system about every one, with [`PathBuf`]
+/// about folders alone.
 pub trait Found: Send + Sized {
-    /// From an entry of a folder that is a file.
+    /// Makes it from an entry of a folder that is a file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's errors.
     fn from_entry(path: PathBuf, entry: &DirEntry) -> io::Result<Self>;
-    /// From what is known of it.
+    /// Makes it from what is known of the file.
     fn from_stat(stat: FileStat) -> Self;
-    /// Where it lies.
+    /// The path of the file.
     fn path(&self) -> &Path;
 }
 

@@ -1,4 +1,4 @@
-//! DICOM: files to records, records to geometry, pixels to scans.
+//! DICOM: the way from files to records, from records to geometry, and from pixels to scans.
 
 pub(crate) mod codecs;
 pub mod deidentify;

@@ -10,7 +10,7 @@ use crate::geometry::norm;
 
 pub(super) const CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x1010);
 
-/// What the CSA header says of a mosaic.
+/// The content of the CSA header about a mosaic.
 struct Csa {
     images: u32,
     normal: [f64; 3],
@@ -21,7 +21,7 @@ pub(crate) fn is_mosaic(image_type: &str) -> bool {
     image_type.split('\\').any(|value| value.trim() == "MOSAIC")
 }
 
-/// Tiles as frames, and the size of one.
+/// The tiles of a mosaic as frames, and the size of one.
 ///
 /// # Errors
 /// The code of a mosaic that cannot be taken apart.
@@ -45,7 +45,7 @@ pub(crate) fn unfold(
     ) else {
         return Err("NO_GEOMETRY");
     };
-    // The position is that of a slice as large as the mosaic: its centre is right, its corner is not.
+    // The position is that of a slice as large as the mosaic, whose centre is right and whose corner is not.
     let shift_rows = f64::from(pixels.rows - tile[0]) / 2.0 * spacing[0].0;
     let shift_columns = f64::from(pixels.columns - tile[1]) / 2.0 * spacing[1].0;
     let frames = (0..csa.images).map(|index| {

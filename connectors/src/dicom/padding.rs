@@ -34,7 +34,7 @@ type Ends = Option<[f32; 2]>;
 /// padded where the nearest slice on either side is.
 ///
 /// # Errors
-/// As [`load_scan_between`](super::load_scan_between), of the same slices.
+/// The errors of [`load_scan_between`](super::load_scan_between), of the same slices.
 pub fn padding_of(
     scan: &Scan,
     slices: &[(PathBuf, u32)],
@@ -85,7 +85,7 @@ fn mark(padded: &mut [u16], values: &[f32], ends: Ends) {
     }
 }
 
-/// Planes between slices hold values of both.
+/// Marks padding on planes between slices, which hold values of both.
 fn between(padding: &mut LabelMap, planes: &[Plane]) {
     let on_slice = |plane: &Plane| matches!(plane, Plane::Slice(_));
     for (index, _) in planes.iter().enumerate().filter(|(_, plane)| !on_slice(plane)) {

@@ -1,4 +1,4 @@
-//! Pixels to scans: decode, unpack, rescale.
+//! The way from pixels to scans: decode, unpack, rescale.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use super::header::instance::Instance;
 use crate::{Geometry, Reject, Scan, Volume};
 use crate::{container, pages, reading};
 
-/// A thread's memory for files that is kept from one slice to the next.
+/// The most bytes of a thread's memory for files that are kept from one slice to the next.
 const KEPT: usize = 4 << 20;
 
 thread_local! {
@@ -32,11 +32,11 @@ pub fn load_scan(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Scan,
     load(geometry, slices)
 }
 
-/// Whether all frames of two files decode to the same values, however these are stored; not, when one cannot be decoded
-/// or is no longer what its record says.
+/// Whether all frames of two files decode to the same values, however these are stored; false when one cannot
+/// be decoded or is no longer what its record says.
 pub fn same_values(a: (&Path, &Instance), b: (&Path, &Instance)) -> bool {
     let size = |instance: &Instance| instance.pixels.frame_size.map(|length| length as usize);
-    // On a thread that may not wait: two files are read all the same.
+    // This runs on a thread that may not wait: two files are read all the same.
     let compared = reading::urgently(|| {
         with_image(a.0, size(a.1), |first| {
             with_image(b.0, size(b.1), |second| {
@@ -52,7 +52,7 @@ pub fn same_values(a: (&Path, &Instance), b: (&Path, &Instance)) -> bool {
     compared.unwrap_or(false)
 }
 
-/// The values of a frame, bit by bit: what is no number is like itself.
+/// The values of a frame, bit by bit, so that a NaN equals itself.
 fn values(image: &Image<'_>, frame: usize) -> Option<Vec<u64>> {
     let mut found = Vec::new();
     let stored = image.frame(frame).ok()?;
@@ -60,9 +60,9 @@ fn values(image: &Image<'_>, frame: usize) -> Option<Vec<u64>> {
     Some(found)
 }
 
-/// What a scan's values become.
+/// A voxel that a scan's values become.
 pub(super) trait Voxel: Copy + Default + Send {
-    /// Why there is no volume of them.
+    /// The reason why there is no volume of them.
     type Error: From<Reject> + Send;
 
     fn of(value: f64) -> Self;
@@ -90,7 +90,7 @@ impl Voxel for f32 {
     }
 }
 
-/// Slices as a volume, each decoded to where it belongs.
+/// Loads slices as a volume, each decoded to where it belongs.
 pub(super) fn load<T: Voxel>(geometry: &Geometry, slices: &[(PathBuf, u32)]) -> Result<Volume<T>, T::Error> {
     let [depth, rows, columns] = geometry.size;
     if depth != slices.len() || rows == 0 || columns == 0 {
@@ -118,7 +118,7 @@ pub(super) fn decode<T: Voxel>(
         Err(error) => Err(error),
     });
     let later: Vec<_> = filled.collect::<Result<_, _>>()?;
-    // What found no room beside others is read alone.
+    // A file that found no room beside others is read alone.
     later
         .into_iter()
         .flatten()
@@ -131,7 +131,7 @@ pub(super) fn changed(what: String) -> Reject {
 
 /// Zeros that take up memory where they are first written, which the threads do side by side.
 pub(super) fn zeros<T: Voxel>(count: usize) -> Result<Vec<T>, Reject> {
-    // Asked for room first, since `vec!` ends the process where there is none.
+    // Room is asked for first, since `vec!` ends the process where there is none.
     Vec::<T>::new().try_reserve_exact(count).map_err(|_| {
         Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
     })?;
@@ -161,7 +161,8 @@ pub(super) fn with_image<T, E: From<Reject>>(
     size: [usize; 2],
     using: impl FnOnce(&Image<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    // Taken, not borrowed: a thread that waits for frames may begin with another file meanwhile.
+    // The memory is taken, not borrowed: a thread that waits for frames may begin with another file
+    // meanwhile.
     let mut bytes = FILE.take();
     bytes.clear();
     let read = container::read_into(path, &mut bytes);
@@ -212,7 +213,8 @@ impl Image<'_> {
         format.frame_size != [format.rows, format.columns]
     }
 
-    /// Decodes a compressed mosaic once, for all of its tiles. One that cannot be is left as it is: its tiles say why.
+    /// Decodes a compressed mosaic once, for all of its tiles. A mosaic that cannot be decoded is left as it
+    /// is: its tiles say why.
     fn unfold_once(&mut self) {
         if !self.is_mosaic() || !matches!(self.stored, Stored::Fragments { .. }) {
             return;
@@ -228,8 +230,8 @@ impl Image<'_> {
         self.frame(frame)?.fill(slice, T::of)
     }
 
-    /// The lowest and the highest value of a frame that padding becomes; `None` where nothing says what padding is, or
-    /// a table makes other values of it.
+    /// The lowest and the highest value of a frame that padding becomes; `None` where nothing says what
+    /// padding is, or a table makes other values of it.
     pub(super) fn padding(&self, frame: usize) -> Option<[f64; 2]> {
         let [slope, intercept] = self.instance.frames.get(frame)?.rescale.map(|number| number.0);
         let ends = self.padding.filter(|_| self.lut.is_none())?.map(|sample| sample * slope + intercept);

@@ -8,15 +8,15 @@ use crate::reading;
 use crate::volume::ShortScan;
 use crate::{Geometry, Reject};
 
-/// Why a scan is no volume of 16-bit integers.
+/// The reason why a scan is no volume of 16-bit integers.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ShortError {
-    /// A slice may hold values that are none.
+    /// A slice may hold values that are no 16-bit integers.
     #[error("16-bit integers expected, frame {frame} may hold others: {why}")]
     Unfit {
         /// The frame of its file, from 0 on.
         frame: u32,
-        /// What they may be.
+        /// The kind of these values.
         why: Unfit,
     },
     /// A slice cannot be decoded at all.
@@ -24,7 +24,7 @@ pub enum ShortError {
     Reject(#[from] Reject),
 }
 
-/// What a slice may hold beside integers of 16 bits.
+/// The kind of values that a slice may hold beside integers of 16 bits.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Unfit {
     /// Floating-point samples.
@@ -46,13 +46,13 @@ pub enum Unfit {
     Range {
         /// The lowest value that its header allows.
         lowest: f64,
-        /// The highest.
+        /// The highest value that its header allows.
         highest: f64,
     },
 }
 
-/// As [`load_scan`](super::load_scan), in half the memory: for slices whose values are integers of 16 bits,
-/// whatever their samples are. Their headers say so before anything is decoded.
+/// Loads a scan as [`load_scan`](super::load_scan), in half the memory: for slices whose values are integers
+/// of 16 bits, whatever their samples are. Their headers say so before anything is decoded.
 ///
 /// # Errors
 /// [`ShortError::Unfit`] when a slice may hold other values; else as `load_scan`.
@@ -89,7 +89,7 @@ fn fits(image: &Image<'_>, frame: usize) -> Result<(), Unfit> {
     let [lowest, highest] = match &image.lut {
         Some(lut) => lut.range(),
         None => {
-            // As samples are unpacked.
+            // The bits that count are those with which samples are unpacked.
             let bits = format.bits_stored.clamp(1, 32);
             if bits > 16 {
                 return Err(Unfit::Bits(bits));

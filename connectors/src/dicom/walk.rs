@@ -30,7 +30,7 @@ pub use passed::{Few, LeftOut, PassedOver, is_passed_over, is_remnant};
 pub struct WalkError {
     /// The root.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's answer.
     pub source: io::Error,
 }
 
@@ -38,13 +38,14 @@ pub struct WalkError {
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.shown())]
 pub struct Unseen {
-    /// Where it lies.
+    /// The path of the folder or file.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's answer.
     pub source: io::Error,
 }
 
-/// Folders listed at once: on a network each look takes its time. Bounds what a walk holds in memory.
+/// The number of folders listed at once, which bounds what a walk holds in memory: on a network each look
+/// takes its time.
 const AHEAD: usize = 128;
 
 /// Every file below `root`, in the order of the bytes of their paths. Links are passed over; what cannot be
@@ -72,20 +73,21 @@ pub fn walk(root: &Path) -> Result<Vec<FileStat>, WalkError> {
 /// It looks a few folders ahead, several at once, and holds no more than what lies in those.
 #[derive(Debug)]
 pub struct Walk<F = FileStat> {
-    /// What comes next, in order.
+    /// The files and folders that come next, in order.
     next: VecDeque<Entry<F>>,
-    /// A folder that a bind mount shows again is known by its device and inode; one that links lead to counts once more.
+    /// The folders that were seen, by device and inode, so that one that a bind mount shows again is known;
+    /// one that links lead to counts once more.
     seen: HashSet<(bool, Id)>,
-    /// Files that links have led to.
+    /// The files that links have led to.
     linked: HashSet<Id>,
-    /// What lies in these is not looked at.
+    /// The folders that are not looked at, nor what lies in them.
     left_out: Vec<PathBuf>,
     links: Links,
     notes: Vec<Unseen>,
     passed: PassedOver,
 }
 
-/// Device and inode.
+/// The device and the inode of a file or folder.
 type Id = (u64, u64);
 
 fn id(metadata: &std::fs::Metadata) -> Id {
@@ -97,7 +99,7 @@ enum Entry<F> {
     File(F),
     /// A file that counts unless a link has led to it.
     Once(F, Id),
-    /// A folder or container that has not been listed yet, and where it lies without links when one led to it.
+    /// A folder or container that has not been listed yet, with its place without links when one led to it.
     Folder(PathBuf, Id, Option<PathBuf>),
 }
 
@@ -112,10 +114,10 @@ impl Walk {
 }
 
 impl Walk<PathBuf> {
-    /// The same walk, of which only the paths matter.
+    /// The walk that [`Walk::new`] gives, of which only the paths matter.
     ///
     /// # Errors
-    /// As of [`Walk::new`].
+    /// The errors of [`Walk::new`].
     pub fn paths(root: &Path) -> Result<Self, WalkError> {
         Self::below(root)
     }
@@ -206,12 +208,12 @@ impl<F: Found> Walk<F> {
         self.passed.remnants.count
     }
 
-    /// What was passed over so far.
+    /// The files and folders that were passed over so far.
     pub fn passed_over(&self) -> &PassedOver {
         &self.passed
     }
 
-    /// The first entry counts unless a link has led to the same file.
+    /// Decides about the first entry: it counts unless a link has led to the same file.
     fn decide(&mut self) {
         match self.next.pop_front() {
             Some(Entry::Once(file, id)) if self.linked.insert(id) => self.next.push_front(Entry::File(file)),
@@ -220,7 +222,7 @@ impl<F: Found> Walk<F> {
         }
     }
 
-    /// Lists the first folders that wait; what lies in each takes its place.
+    /// Lists the first folders that wait; the content of each takes its place.
     fn list(&mut self) {
         let (mut head, mut folders) = (Vec::new(), 0);
         while folders < AHEAD
@@ -229,7 +231,8 @@ impl<F: Found> Walk<F> {
             folders += usize::from(matches!(entry, Entry::Folder(..)));
             head.push(entry);
         }
-        // In order, so that of a folder that is shown twice the first counts, however many threads there are.
+        // The order is kept, so that the first sight of a folder that is shown twice counts, however many
+        // threads there are.
         head.retain(|entry| match entry {
             Entry::Folder(path, _, _) if self.left_out.contains(path) => false,
             Entry::Folder(path, id, real) => {

@@ -1,4 +1,4 @@
-//! Slices to files: MR Image Storage, explicit VR little endian.
+//! Writing of slices to files: MR Image Storage, explicit VR little endian.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub enum WriteError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's answer.
         source: std::io::Error,
     },
     /// The data set has no encoding.
@@ -26,7 +26,7 @@ pub enum WriteError {
     Encode {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The pixels do not fit the matrix.
@@ -35,16 +35,16 @@ pub enum WriteError {
          hint: a slice holds H x W pixels"
     )]
     Pixels {
-        /// The slice's place along D, from 0.
+        /// The place of the slice along D, from 0.
         slice: usize,
-        /// The grid.
+        /// The size of the grid.
         size: [usize; 3],
-        /// Pixels given.
+        /// The number of pixels given.
         found: usize,
     },
 }
 
-/// Who was examined, when, and in which study: what a scan and its outlines have in common.
+/// The person examined, the time, and the study: what a scan and its outlines have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Study {
     /// PatientID.
@@ -76,7 +76,7 @@ pub struct Study {
 /// An MR series: what all its slices have in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MrSeries {
-    /// The study it belongs to.
+    /// The study that the series belongs to.
     pub study: Study,
     /// SeriesInstanceUID.
     pub uid: String,
@@ -104,11 +104,11 @@ pub struct MrSeries {
     pub echo_time_ms: f64,
     /// FlipAngle.
     pub flip_angle_deg: f64,
-    /// Where the voxels lie.
+    /// The grid on which the voxels lie.
     pub geometry: Geometry,
     /// RescaleSlope and RescaleIntercept, where the vendor writes them.
     pub rescale: Option<[f64; 2]>,
-    /// BitsStored, of 16 allocated.
+    /// BitsStored, out of 16 bits allocated.
     pub bits_stored: u16,
     /// WindowCenter and WindowWidth.
     pub window: [f64; 2],
@@ -117,22 +117,22 @@ pub struct MrSeries {
 /// Stored values, one for each pixel, row by row.
 #[derive(Clone, Copy, Debug)]
 pub enum Pixels<'a> {
-    /// PixelRepresentation 0.
+    /// The pixels of PixelRepresentation 0.
     Unsigned(&'a [u16]),
-    /// PixelRepresentation 1.
+    /// The pixels of PixelRepresentation 1.
     Signed(&'a [i16]),
 }
 
-/// What one slice has of its own.
+/// The part of a series that one slice has of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Slice<'a> {
-    /// Its place along D, from 0.
+    /// The slice's place along D, from 0.
     pub index: usize,
     /// InstanceNumber, which need not follow the place.
     pub instance_number: i32,
     /// SOPInstanceUID.
     pub sop_instance_uid: &'a str,
-    /// Its values.
+    /// The slice's values.
     pub pixels: Pixels<'a>,
 }
 

@@ -1,4 +1,4 @@
-//! Pixels of a frame to runs: packed bits, thresholded fractions, and labels.
+//! The way from the pixels of a frame to runs: packed bits, thresholded fractions, and labels.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_lowest_bit_comes_first_and_frames_share_bytes() {
-        // Frames of three pixels: 1 0 1, 1 1 1, 0 0 1.
+        // The frames of three pixels are 1 0 1, 1 1 1 and 0 0 1.
         let bytes = [0b0011_1101, 0b0000_0001];
         let frame = |index: usize| runs_of_bits(&bytes, 3 * index, 3).0;
         assert_eq!((frame(0), frame(1), frame(2)), (vec![0, 1, 2, 1], vec![0, 3], vec![2, 1]));

@@ -21,42 +21,42 @@ impl Code {
         Self { value: value.to_owned(), scheme: scheme.to_owned(), meaning: meaning.to_owned() }
     }
 
-    /// Tissue.
+    /// The concept of tissue.
     pub fn tissue() -> Self {
         Self::new("85756007", "SCT", "Tissue")
     }
 
-    /// A morphologically abnormal structure: a lesion of whatever kind.
+    /// The concept of a morphologically abnormal structure: a lesion of whatever kind.
     pub fn abnormal_structure() -> Self {
         Self::new("49755003", "SCT", "Morphologically Abnormal Structure")
     }
 }
 
-/// How a segment was drawn.
+/// The way a segment was drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// By a person.
+    /// Drawn by a person.
     Manual,
-    /// By a person with a program.
+    /// Drawn by a person with a program.
     SemiAutomatic {
-        /// The program.
+        /// The name of the program.
         name: String,
-        /// Its version.
+        /// The version of the program.
         version: String,
     },
-    /// By a program, a network for one.
+    /// Drawn by a program, a network for one.
     Automatic {
-        /// The program.
+        /// The name of the program.
         name: String,
-        /// Its version.
+        /// The version of the program.
         version: String,
     },
 }
 
-/// What is said of one segment.
+/// The description of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentText {
-    /// Its label in the label map.
+    /// The segment's label in the label map.
     pub label: u16,
     /// SegmentLabel.
     pub name: String,
@@ -64,14 +64,14 @@ pub struct SegmentText {
     pub category: Code,
     /// SegmentedPropertyTypeCodeSequence.
     pub property: Code,
-    /// AnatomicRegionSequence: where in the body it lies.
+    /// AnatomicRegionSequence: the place in the body.
     pub region: Option<Code>,
-    /// How it was drawn.
+    /// The way the segment was drawn.
     pub algorithm: Algorithm,
 }
 
 impl SegmentText {
-    /// A lesion: an abnormal structure among tissues.
+    /// The description of a lesion: an abnormal structure among tissues.
     pub fn new(label: u16, name: &str, algorithm: Algorithm) -> Self {
         let (category, property) = (Code::tissue(), Code::abnormal_structure());
         Self { label, name: name.to_owned(), category, property, region: None, algorithm }
@@ -83,11 +83,11 @@ impl SegmentText {
 pub struct Source {
     /// SOPInstanceUID.
     pub sop_instance_uid: String,
-    /// The frame, from 1, of a multi-frame image.
+    /// The frame, from 1 on, of a multi-frame image.
     pub frame: Option<u32>,
 }
 
-/// What a segmentation says of itself, and of the series that it was made from.
+/// The description of a segmentation, and of the series that it was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentationHeader {
     /// The study that it belongs to, which is the scan's.
@@ -122,10 +122,10 @@ pub struct SegmentationHeader {
     pub sources: Vec<Option<Source>>,
 }
 
-/// How segments are stored.
+/// The way segments are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// A bit for each voxel of each segment; what nearly every reader knows.
+    /// A bit for each voxel of each segment, which nearly every reader knows.
     Binary,
     /// A label for each voxel (Label Map Segmentation Storage, of 2024).
     LabelMap,

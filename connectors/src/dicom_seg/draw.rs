@@ -27,17 +27,17 @@ impl Segmentation {
     fn chosen(&self, label_of: &dyn Fn(&str) -> Option<u16>) -> Vec<(u16, &Segment)> {
         let chosen = self.segments().iter().filter_map(|s| label_of(&s.name).map(|label| (label, s)));
         let mut chosen: Vec<_> = chosen.collect();
-        // A stable sort: the higher label is drawn later.
+        // The sort is stable: the higher label is drawn later.
         chosen.sort_by_key(|(label, _)| *label);
         chosen
     }
 
-    /// As [`draw`](Self::draw), on a grid with planes between slices, which lie at `heights`
-    /// ([`planes()`]). A plane between slices without any label takes those of the nearer
-    /// slice; halfway, those that both have.
+    /// Draws segments as [`draw`](Self::draw), on a grid with planes between slices, which lie at `heights`
+    /// ([`planes()`]). A plane between slices without any label takes those of the nearer slice; halfway,
+    /// those that both have.
     ///
     /// # Errors
-    /// As [`draw`](Self::draw), and `BAD_GEOMETRY` for heights that do not fit the grid.
+    /// The errors of [`draw`](Self::draw), and `BAD_GEOMETRY` for heights that do not fit the grid.
     pub fn draw_between(
         &self,
         label_of: impl Fn(&str) -> Option<u16>,
@@ -47,11 +47,12 @@ impl Segmentation {
         self.draw_telling(label_of, grid, heights).map(|(labels, ..)| labels)
     }
 
-    /// As [`draw_between`](Self::draw_between), with what of the segments lies beside the grid, and where they overlap on
-    /// their own grid.
+    /// Draws segments as [`draw_between`](Self::draw_between), and tells what of them lies beside the grid,
+    /// and where they overlap on their own grid.
     ///
     /// # Errors
-    /// As [`draw_between`](Self::draw_between), and `OFF_GRID` when all voxels lie beside the grid.
+    /// The errors of [`draw_between`](Self::draw_between), and `OFF_GRID` when all voxels lie beside the
+    /// grid.
     pub fn draw_telling(
         &self,
         label_of: impl Fn(&str) -> Option<u16>,
@@ -68,7 +69,7 @@ impl Segmentation {
         Ok((labels, beside, over))
     }
 
-    /// The labels on each slice of the own grid that has any.
+    /// The labels on each slice of the segmentation's own grid that has any.
     fn slabs(&self, chosen: &[(u16, &Segment)], over: &mut Overlap) -> Result<Vec<Option<Vec<u16>>>, Reject> {
         let [depth, rows, columns] = self.geometry().size;
         let mut slabs: Vec<Option<Vec<u16>>> = vec![None; depth];

@@ -1,29 +1,29 @@
-//! How thick frames are: what the file says of it, and how far apart they lie when it says nothing.
+//! The thickness of frames: what the file says of it, and how far apart they lie when it says nothing.
 
 use crate::Reject;
 
-/// Positions nearer than this along the normal are one slice.
+/// The distance along the normal below which positions are one slice.
 pub(super) const ONE_SLICE_MM: f64 = 1e-3;
-/// How far a slice may lie from its place: a share of the gap, and what rounded decimals leave.
+/// The most that a slice may lie from its place: a share of the gap, beside what rounded decimals leave.
 pub(super) const JITTER: f64 = 0.01;
 pub(super) const ROUNDED_MM: f64 = 0.01;
 
-/// No grid has this many slices, whatever was left out.
+/// The number of slices that no grid has, whatever was left out.
 const MAX_SLICES: f64 = 65_536.0;
-/// Frames that lie this many times their thickness apart have others between them, which were left out.
+/// The ratio of distance to thickness from which on frames have others between them, which were left out.
 const APART: f64 = 1.5;
-/// How far a gap may be from the thickness that it is taken for, as a share of it.
+/// The most that a gap may be off the thickness that it is taken for, as a share of it.
 const SAME: f64 = 0.02;
-/// A gap may be the smallest distance found, or a part of it as small as these.
+/// The greatest number of parts of the smallest distance found of which one may be the gap.
 const PARTS: u32 = 4;
 const MORE_PARTS: u32 = 32;
-/// Below this everything is near a multiple of a gap that was found by trial.
+/// The gap below which, by trial, everything is near a multiple of it.
 const LEAST_BY_TRIAL_MM: f64 = 0.4;
 
-/// Slices from the first frame to the last.
+/// The slices from the first frame to the last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stride {
-    /// Gaps between them.
+    /// The number of gaps between them.
     pub(super) count: usize,
     /// Whether a frame is no thicker than a slice of what it is drawn on.
     pub(super) thin: bool,
@@ -77,7 +77,7 @@ pub(super) fn stride(
     Ok(Stride { count: count as usize, thin, anew })
 }
 
-/// How many gaps of about this length there are, if every frame lies at one.
+/// The number of gaps of about this length, if every frame lies at one.
 fn fits(offsets: &[f64], extent: f64, smallest: f64, gap: f64) -> Option<f64> {
     let count = (extent / gap).round();
     let gap = extent / count;

@@ -5,12 +5,12 @@ use crate::dicom::Frame;
 use crate::geometry::{cross, dot, norm};
 use crate::{Geometry, Reject};
 
-/// How far cosines of orientations may differ, and spacings relative to one another.
+/// The most by which cosines of orientations may differ, and spacings relative to one another.
 const ALIKE: f64 = 1e-4;
-/// How far across, in pixels.
+/// The most that a frame may lie across the line of the others, in pixels.
 const ACROSS: f64 = 0.1;
 
-/// A grid, and each frame's slice on it.
+/// A grid, and the slice of each frame on it.
 pub(super) struct Placed {
     pub(super) geometry: Geometry,
     pub(super) slices: Vec<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Placed {
     pub(super) anew: bool,
 }
 
-/// What all frames have in common.
+/// The orientation and spacing that all frames have in common.
 struct Plane {
     row: [f64; 3],
     column: [f64; 3],
@@ -37,7 +37,7 @@ pub(super) fn place(frames: &[Frame], size: [usize; 2], sourced: bool) -> Result
     let along: Vec<f64> = positions.iter().map(|&p| dot(plane.normal, p)).collect();
     let mut order: Vec<usize> = (0..frames.len()).collect();
     order.sort_by(|&a, &b| along[a].total_cmp(&along[b]));
-    // One frame for each slice, from the lowest up.
+    // One frame is taken for each slice, from the lowest up.
     let mut distinct: Vec<usize> = Vec::new();
     for index in order {
         if distinct.last().is_none_or(|&last| along[index] - along[last] > ONE_SLICE_MM) {
@@ -101,7 +101,7 @@ fn plane(frames: &[Frame]) -> Result<Plane, Reject> {
     let unit = |v: [f64; 3]| v.map(|x| x / norm(v));
     let (row, column) = (unit([a, b, c]), unit([d, e, f]));
     let normal = unit(cross(row, column));
-    // Written so that NaN is refused too.
+    // The condition is written so that NaN is refused too.
     if !(dot(row, column).abs() < 1e-3 && spacing_mm.iter().all(|&length| length > 0.0)) {
         return Err(geometry("axes that span no plane"));
     }
@@ -155,7 +155,7 @@ mod tests {
         };
         assert_eq!(sparse(&[1.0, 4.0, 7.0], None, 1.0, false), (7, false, true));
         assert_eq!(sparse(&[1.0, 4.0, 7.0], None, 1.0, true), (7, true, true));
-        // What is declared goes first.
+        // The declared distance goes first.
         assert_eq!(sparse(&[1.0, 4.0, 7.0], Some(3.0), 1.0, true), (3, false, false));
         // Slices that touch are as thick as that; others overlap, or leave gaps narrower than they are thick.
         assert_eq!(sparse(&[1.0, 4.0, 7.0], None, 3.0, true), (3, false, false));
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(sparse(&[1.0], None, 5.0, true), (1, true, true));
         assert_eq!(sparse(&[1.0], None, 5.0, false), (1, false, false));
         assert_eq!(sparse(&[1.0], Some(5.0), 5.0, true), (1, false, false));
-        // A gap of 3 mm between slices of 2.5 mm, of which five and seven were left out.
+        // There is a gap of 3 mm between slices of 2.5 mm, of which five and seven were left out.
         assert_eq!(sparse(&[0.0, 15.0, 36.0], None, 2.5, false), (13, true, true));
     }
 

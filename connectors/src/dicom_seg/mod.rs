@@ -1,4 +1,4 @@
-//! DICOM SEG: segments as records and masks, drawn on a grid, and written.
+//! DICOM SEG: segments read as records and masks, drawn on a grid, and written.
 
 mod bits;
 mod describe;

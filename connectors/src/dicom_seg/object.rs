@@ -1,4 +1,4 @@
-//! What both the record and the masks are made from: a SEG's data set, its segments and its frames.
+//! The common source of the record and the masks: a SEG's data set, its segments and its frames.
 
 use dicom_dictionary_std::{tags, uids};
 
@@ -19,7 +19,8 @@ pub(super) struct Object<'d, 'a> {
     pub(super) dataset: &'d Dataset<'a>,
     pub(super) image: image::Image<'a>,
     pub(super) kind: SegmentationType,
-    /// Numbers and labels, in the file's order; a label map's background is not among them.
+    /// The numbers and labels of the segments, in the file's order; a label map's background is not among
+    /// them.
     pub(super) segments: Vec<(u16, String)>,
     /// The value of a label map's pixels that belong to nothing, beside 0.
     pub(super) padding: Option<u16>,
@@ -85,7 +86,7 @@ impl<'d, 'a> Object<'d, 'a> {
             && self.sources().all(|images| images.filter(|item| named(item)).count() == 1)
     }
 
-    /// Where each frame lies.
+    /// The place of each frame.
     pub(super) fn frames(&self) -> Result<Vec<Frame>, Reject> {
         let declared = self.image.instance.pixels.stored_frames;
         let found = self.per_frame().len();

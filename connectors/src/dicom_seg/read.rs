@@ -1,4 +1,5 @@
-//! SEG files to masks: each frame goes to its segment and to its slice, whatever its place in the file.
+//! Reading of SEG files to masks: each frame goes to its segment and to its slice, whatever its place in the
+//! file.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,14 +33,15 @@ pub struct Segment {
     pub number: u16,
     /// SegmentLabel.
     pub name: String,
-    /// Its pixels by slice; slices without any are left out.
+    /// The segment's pixels by slice; slices without any are left out.
     pub slices: BTreeMap<usize, RunLength>,
-    /// Voxels of fractions above 0 in a segment that has none of at least the threshold; 0 in all others.
+    /// The number of voxels of fractions above 0 in a segment that has none of at least the threshold; 0 in
+    /// all others.
     pub faint: usize,
 }
 
 impl Segment {
-    /// Voxels in all.
+    /// The number of voxels in all.
     pub fn voxels(&self) -> u64 {
         self.slices.values().map(RunLength::area).sum()
     }
@@ -81,10 +83,10 @@ pub fn read(path: &Path) -> Result<Segmentation, Reject> {
     read_with_threshold(path, 0.5)
 }
 
-/// Reads a SEG; of a FRACTIONAL one the voxels whose fraction is at least `threshold` count.
+/// Reads a SEG, where the voxels of a FRACTIONAL one count whose fraction is at least `threshold`.
 ///
 /// # Errors
-/// As [`read`].
+/// The errors of [`read`].
 pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, Reject> {
     let bytes = crate::container::hold(path).map_err(|error| crate::reading::refused(&error))?;
     let head = Head::find(&bytes, |code| {
@@ -126,7 +128,7 @@ pub fn read_with_threshold(path: &Path, threshold: f64) -> Result<Segmentation, 
     Ok(Segmentation { geometry: placed.geometry, segments, thin: placed.thin })
 }
 
-/// Names what shares a number.
+/// The refusal of segments that share a number.
 fn repeated(segments: &[(u16, String)]) -> Reject {
     let mut of_number: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for (number, name) in segments {
@@ -138,10 +140,10 @@ fn repeated(segments: &[(u16, String)]) -> Reject {
     bad(format!("one segment for each SegmentNumber expected, {} found", shared.join(", ")))
 }
 
-/// Stored frames, and what their values mean.
+/// The stored frames, and what their values mean.
 struct Pixels<'o, 'd, 'a> {
     object: &'o Object<'d, 'a>,
-    /// Pixels of a frame.
+    /// The number of pixels of a frame.
     area: usize,
     frames: usize,
     /// The least value of a BINARY or FRACTIONAL frame that counts.
@@ -155,7 +157,7 @@ impl<'o, 'd, 'a> Pixels<'o, 'd, 'a> {
             SegmentationType::Fractional => {
                 let most = object.dataset.number(tags::MAXIMUM_FRACTIONAL_VALUE);
                 let most = most.filter(|&most| most >= 1.0);
-                // Nothing is not a part of anything, whatever the threshold.
+                // A fraction of zero is part of nothing, whatever the threshold.
                 (most.ok_or_else(|| bad("a MaximumFractionalValue expected, none found"))? * threshold)
                     .max(f64::MIN_POSITIVE)
             }

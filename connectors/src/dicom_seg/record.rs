@@ -1,4 +1,4 @@
-//! What an index keeps of one SEG file.
+//! The record that an index keeps of one SEG file.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +14,13 @@ use crate::digest::Parts;
 use crate::rtstruct::{Form, Instances, OutlinePart, Outlines, moment};
 use crate::{Digest, Reject};
 
-/// What an index keeps of a SEG file's bytes; `None` when they are none that can be read.
+/// The record that an index keeps of a SEG file's bytes; `None` when they are none that can be read.
 pub fn record(bytes: &[u8]) -> Option<Outlines> {
     let head = Head::find(bytes, |code| Reject::new(code, "", "")).ok()?;
     outlines(&head, &head.dataset().ok()?)
 }
 
-/// The same, of a data set.
+/// The record that an index keeps of a SEG's data set.
 pub(crate) fn outlines(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<Outlines> {
     let object = Object::new(head, dataset).ok()?;
     let text = |tag: Tag| dataset.text_or_empty(tag);
@@ -74,7 +74,7 @@ fn instances(object: &Object<'_, '_>) -> Instances {
     Instances::of(uids.iter().map(String::as_str))
 }
 
-/// Series of the same study, and of others.
+/// The series of the same study that the file refers to, and those of others.
 fn referenced_series(dataset: &Dataset<'_>) -> Vec<String> {
     let others = dataset.items(tags::STUDIES_CONTAINING_OTHER_REFERENCED_INSTANCES_SEQUENCE);
     let series = std::iter::once(dataset).chain(others);
@@ -104,7 +104,7 @@ fn digest(object: &Object<'_, '_>, referenced_series: &[String]) -> Digest {
         part(&place(frame));
         part(&segment.unwrap_or_default().to_le_bytes());
     }
-    // Drawn otherwise than once under the same content.
+    // These frames were once drawn otherwise under the same content: their digest must be another.
     let size = [format.rows as usize, format.columns as usize];
     if grid::place(&frames, size, object.sourced()).is_ok_and(|placed| placed.anew) {
         part(b"as thick as it says");

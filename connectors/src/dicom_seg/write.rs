@@ -1,4 +1,4 @@
-//! Label maps to SEG files: BINARY or LABELMAP, explicit VR little endian, empty frames left out.
+//! Writing of label maps to SEG files: BINARY or LABELMAP, explicit VR little endian, empty frames left out.
 
 use std::path::Path;
 
@@ -32,10 +32,10 @@ pub fn write(
     write_as(path, header, labels, segments, encoding, None)
 }
 
-/// The same, without identity where that is asked for.
+/// Writes a label map as [`write()`], without identity where that is asked for.
 ///
 /// # Errors
-/// As for [`write()`].
+/// The errors of [`write()`].
 pub fn write_as(
     path: &Path,
     header: &SegmentationHeader,
@@ -51,7 +51,7 @@ pub fn write_as(
 /// Writes segments that may overlap, as BINARY: a voxel of value `n`, from 1 on, is of all labels of the set `n - 1`.
 ///
 /// # Errors
-/// As for [`write()`].
+/// The errors of [`write()`].
 pub fn write_overlapping(
     path: &Path,
     header: &SegmentationHeader,
@@ -63,7 +63,7 @@ pub fn write_overlapping(
     put_all(path, header, &held, segments, Encoding::Binary, deidentify)
 }
 
-/// What voxels hold: a label each, or a set of labels each.
+/// The content of voxels: a label each, or a set of labels each.
 struct Held<'a> {
     labels: &'a LabelMap,
     sets: Option<&'a [Vec<u16>]>,
@@ -142,7 +142,7 @@ const COLOURS: [[u16; 3]; 6] = [
 ];
 const BLACK: [u16; 3] = [0, 32_896, 32_896];
 
-/// What is wrong with what is to be written.
+/// The refusal of what cannot be written.
 fn check(header: &SegmentationHeader, held: &Held<'_>, segments: &[SegmentText]) -> Result<(), String> {
     let labels = held.labels;
     let [depth, rows, columns] = labels.size();
@@ -171,7 +171,7 @@ fn check(header: &SegmentationHeader, held: &Held<'_>, segments: &[SegmentText])
     }
 }
 
-/// One frame: a slice, and in BINARY the segment.
+/// One frame that is to be written: a slice, and in BINARY the segment.
 struct Planned {
     slice: usize,
     /// The slice's rank among those that have a frame, from 1.
@@ -378,7 +378,7 @@ fn put_references(object: &mut InMemDicomObject, header: &SegmentationHeader) {
 }
 
 fn put_dimensions(object: &mut InMemDicomObject, header: &SegmentationHeader, encoding: Encoding) {
-    // A UID of its own that is the same for the same object.
+    // The UID is the object's own, and the same for the same object.
     let digest = Digest::of_parts([b"dimensions".as_slice(), header.sop_instance_uid.as_bytes()]);
     let number = digest.0.iter().take(16).fold(0u128, |number, &byte| number << 8 | u128::from(byte));
     let uid = format!("2.25.{number}");
@@ -407,7 +407,7 @@ fn decimals(values: &[f64]) -> String {
     values.iter().map(|&value| decimal(value)).collect::<Vec<_>>().join("\\")
 }
 
-/// What all frames share: orientation, spacing and thickness.
+/// The groups that all frames share: orientation, spacing and thickness.
 fn shared(geometry: &Geometry) -> InMemDicomObject {
     let [step, down, across] = geometry.steps_mm;
     let unit = |v: [f64; 3]| v.map(|x| x / norm(v).max(f64::MIN_POSITIVE));

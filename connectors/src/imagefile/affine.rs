@@ -1,11 +1,11 @@
-//! From what headers say of axes to a grid.
+//! The way from what headers say of axes to a grid.
 
 use crate::geometry::{cross, dot, norm};
 use crate::{Geometry, Reject};
 
-/// Below this sine of the angle between axes a grid is flat.
+/// The sine of the angle between axes below which a grid is flat.
 const FLAT: f64 = 1e-6;
-/// More voxels than any file holds; the product of sizes must not wrap.
+/// The number of voxels that no file exceeds; the product of sizes must not wrap.
 const MAX_VOXELS: u64 = 1 << 48;
 
 /// A grid of `size` along the file's axes i, j, k (the fastest first), each of which goes `steps_mm`

@@ -1,10 +1,11 @@
-//! Members of gzip one after the other, and what may follow them: padding to a block, or anything else.
+//! Reading of the members of a gzip file one after the other, and of what may follow them: padding to a
+//! block, or anything else.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// What a member begins with.
+/// The bytes that a member begins with.
 pub(super) const MAGIC: [u8; 2] = [0x1F, 0x8B];
 
 /// Unpacks member after member; bytes after the last that begin no member are passed over, as gzip itself does.
@@ -12,10 +13,10 @@ pub(super) struct Gzip<R> {
     member: Option<GzDecoder<Source<R>>>,
 }
 
-/// Bytes of which the first two may have been looked at before.
+/// The bytes of a file, of which the first two may have been looked at before.
 struct Source<R> {
     seen: [u8; 2],
-    /// How many of those are left.
+    /// The number of those that are left.
     left: usize,
     reader: R,
 }
@@ -41,7 +42,7 @@ impl<R: BufRead> Read for Gzip<R> {
 }
 
 impl<R: BufRead> Source<R> {
-    /// Itself at the next member; none when no member follows.
+    /// The reader at the next member; none when no member follows.
     fn next(mut self) -> io::Result<Option<Self>> {
         let mut seen = [0; 2];
         match self.read_exact(&mut seen) {
@@ -106,7 +107,7 @@ mod tests {
     fn members_follow_one_another_and_anything_may_follow_them() {
         let two = [member(b"one"), member(b""), member(b", two")].concat();
         for tail in [&b""[..], b"\0", &[0; 4096], b"text", &[0x1F], b"\x1F\0"] {
-            // Whatever lies across the border of a buffer.
+            // The capacities put every part of a file across the border of a buffer.
             for capacity in [1, 2, 3, 64] {
                 assert_eq!(unpacked(&[&two[..], tail].concat(), capacity).unwrap(), b"one, two", "{tail:?}");
             }

@@ -1,4 +1,5 @@
-//! What a file's header says of its volume, and figures over its voxels, which are looked at one by one.
+//! The content of a file's header about its volume, and figures over its voxels, which are looked at one by
+//! one.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +8,10 @@ use serde::Serialize;
 use super::{Opened, Scalar, several_volumes};
 use crate::{Geometry, Reject};
 
-/// Values that a label map may have, at most, to be known as one.
+/// The greatest number of values of a label map that is known as one.
 const VALUES: usize = 256;
 
-/// What a file's header says.
+/// The content of a file's header.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageHead {
     /// The format: `NIfTI`, `MetaImage`, `NRRD`.
@@ -19,11 +20,11 @@ pub struct ImageHead {
     pub voxel_type: &'static str,
     /// The grid.
     pub geometry: Geometry,
-    /// How many volumes lie on it, at least 1.
+    /// The number of volumes that lie on the grid, at least 1.
     pub volumes: usize,
-    /// What is worth knowing of it, by name.
+    /// The notes on what is worth knowing, by name.
     pub notes: Vec<String>,
-    /// What its voxels come to, where they were read.
+    /// The figures over the voxels, where they were read.
     pub figures: Option<ImageFigures>,
 }
 
@@ -32,20 +33,20 @@ pub struct ImageHead {
 pub struct ImageFigures {
     /// The smallest value, after slope and intercept; none where no voxel is a number.
     pub min: Option<f64>,
-    /// The largest.
+    /// The largest value.
     pub max: Option<f64>,
-    /// Their mean.
+    /// The mean of the values.
     pub mean: Option<f64>,
-    /// Voxels that are no number.
+    /// The number of voxels that are no number.
     #[serde(skip_serializing_if = "is_none")]
     pub no_number: u64,
-    /// All values, of few whole numbers from 0 on: what a label map has.
+    /// All values, where these are few whole numbers from 0 on, as in a label map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<BTreeSet<u16>>,
 }
 
 impl ImageHead {
-    /// Itself, of a file of one volume.
+    /// The header itself, if the file holds one volume.
     pub(crate) fn of_one_volume(self) -> Result<Self, Reject> {
         if self.volumes == 1 {
             Ok(self)
@@ -61,7 +62,7 @@ fn is_none(count: &u64) -> bool {
 }
 
 impl Opened {
-    /// What the header says; voxels are read when `wanted` of their bytes says so.
+    /// Reads the header; voxels are read when `wanted` of their bytes says so.
     pub(super) fn head(
         self,
         format: &'static str,
@@ -81,7 +82,7 @@ impl Opened {
     }
 }
 
-/// A type of voxels, as Python has it.
+/// The name of a type of voxels, as Python has it.
 fn name(scalar: Scalar) -> &'static str {
     match scalar {
         Scalar::I8 => "int8",
@@ -97,7 +98,7 @@ fn name(scalar: Scalar) -> &'static str {
     }
 }
 
-/// Sums over voxels so far.
+/// The sums over voxels so far.
 #[derive(Default)]
 struct Tally {
     range: Option<[f64; 2]>,

@@ -10,12 +10,12 @@ use super::{Layout, Opened, Scalar, Stream, bad_header, several_volumes, unsuppo
 use crate::reading::{self, Held};
 use crate::{Geometry, Reject, container};
 
-/// What an array begins with.
+/// The bytes that an array begins with.
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// No header of an array of three axes is as long.
+/// The length in bytes that no header of an array of three axes has.
 const LONGEST: usize = 1 << 16;
 
-/// A label map on a grid of 1 mm at the origin.
+/// Opens a label map on a grid of 1 mm at the origin.
 pub(super) fn open(path: &Path) -> Result<Opened, Reject> {
     let array = match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz")) {
         true => only_member(path)?,
@@ -86,7 +86,7 @@ fn only_member(path: &Path) -> Result<Held, Reject> {
     array.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX)).map_err(|_| {
         Reject::new("OUT_OF_MEMORY", format!("no room for {size} bytes"), "give the run more memory")
     })?;
-    // One more byte than was declared tells that it lied.
+    // One more byte than was declared is asked for: it tells that the declared size was a lie.
     member
         .by_ref()
         .take(size.saturating_add(1))
@@ -98,7 +98,7 @@ fn only_member(path: &Path) -> Result<Held, Reject> {
     Ok(Held::new(array, room))
 }
 
-/// What the header of an array says.
+/// The content of an array's header.
 #[derive(Debug, PartialEq)]
 struct Header {
     scalar: Scalar,
@@ -106,7 +106,7 @@ struct Header {
     /// Whether the first axis runs fastest.
     fortran: bool,
     shape: Vec<usize>,
-    /// Where the numbers begin.
+    /// The place where the numbers begin.
     offset: usize,
 }
 
@@ -155,7 +155,7 @@ fn header(array: &[u8]) -> Result<Header, Reject> {
     Ok(Header { scalar, big_endian: order == ">", fortran, shape, offset })
 }
 
-/// Voxels whose first axis runs fastest as those whose last one does.
+/// Puts voxels whose first axis runs fastest in the order in which the last one does.
 fn turned(voxels: &[u8], [depth, height, width]: [usize; 3], bytes: usize) -> Vec<u8> {
     let mut turned = Vec::with_capacity(voxels.len());
     for d in 0..depth {

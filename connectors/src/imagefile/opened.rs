@@ -5,33 +5,33 @@ use std::path::PathBuf;
 use super::{Layout, Stream, several_volumes};
 use crate::{Digest, Geometry, LabelMap, Reject, Scan};
 
-/// Where voxels lie, how they are kept, and the bytes that hold them.
+/// The grid of voxels, the way they are kept, and the bytes that hold them.
 pub(crate) struct Opened {
     pub(crate) geometry: Geometry,
     pub(crate) layout: Layout,
-    /// How many volumes lie one behind the other, at least 1.
+    /// The number of volumes that lie one behind the other, at least 1.
     pub(crate) volumes: usize,
-    /// It stands at the first voxel.
+    /// The stream, which stands at the first voxel.
     pub(crate) stream: Stream,
     /// The file beside the header that holds the voxels, if one does.
     pub(crate) beside: Option<PathBuf>,
-    /// What is worth knowing of it, by name.
+    /// The notes on what is worth knowing, by name.
     pub(crate) notes: Vec<String>,
 }
 
 impl Opened {
-    /// Intensities.
+    /// Reads intensities.
     pub(crate) fn scan(self) -> Result<Scan, Reject> {
         self.one_volume()?;
         self.layout.scan(self.geometry, self.stream)
     }
 
-    /// Intensities of each volume, in the order of the file.
+    /// Reads the intensities of each volume, in the order of the file.
     pub(crate) fn scans(self) -> Result<Vec<Scan>, Reject> {
         self.layout.scans(&self.geometry, self.volumes, self.stream)
     }
 
-    /// Classes.
+    /// Reads classes.
     pub(crate) fn labels(self) -> Result<LabelMap, Reject> {
         self.one_volume()?;
         self.layout.labels(self.geometry, self.stream)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What a volume is to others, by its name.
+/// The role of a volume among others, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A scan, and whether there are labels of it; `None` where no scan of its folder has any.
@@ -11,14 +11,14 @@ pub enum Role {
         /// Whether there are labels of it.
         labelled: Option<bool>,
     },
-    /// Labels, of the scans at these places of the list; of none where none is found.
+    /// Labels of the scans at these places of the list; of none where none is found.
     Labels {
-        /// The scans.
+        /// The places of the scans.
         of: Vec<usize>,
     },
 }
 
-/// Folders of labels; `labelsTr` is one as well.
+/// The names of folders of labels; `labelsTr` is one as well.
 const FOLDERS: [&str; 9] = [
     "labels",
     "label",
@@ -30,17 +30,17 @@ const FOLDERS: [&str; 9] = [
     "annotations",
     "groundtruth",
 ];
-/// What follows such a word in the name of a folder, and follows `images` in that of its scans.
+/// The endings that follow such a word in the name of a folder, and follow `images` in that of its scans.
 const PARTS: [&str; 5] = ["", "tr", "ts", "va", "val"];
-/// Words that the names of labels end in or begin with, apart from the rest by one of [`SIGNS`].
+/// The words that the names of labels end in or begin with, apart from the rest by one of [`SIGNS`].
 const WORDS: [&str; 7] = ["seg", "segmentation", "label", "labels", "mask", "masks", "gt"];
 const SIGNS: [char; 3] = ['_', '-', '.'];
-/// Folders above a file that may say something of it.
+/// The number of folders above a file that may say something of it.
 const LEVELS: usize = 8;
-/// Endings that say the format.
+/// The endings that say the format.
 const ENDINGS: [&str; 8] = [".nii.gz", ".hdr.gz", ".nii", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr"];
 
-/// What each of these files is to the others.
+/// The role of each of these files among the others.
 pub fn pairs(paths: &[PathBuf]) -> Vec<Role> {
     let mut names: Vec<Named> = paths.iter().map(|path| Named::new(path)).collect();
     called_by_a_word(&mut names);
@@ -70,19 +70,20 @@ struct Named {
     labels: Option<Said>,
 }
 
-/// How a name says that it is of labels.
+/// The way a name says that it is of labels.
 enum Said {
-    /// By a folder, whose name ends so.
+    /// A folder, whose name ends so.
     Folder(Around, &'static str),
-    /// By a word behind the name of its scan.
+    /// A word behind the name of its scan.
     Behind(String),
-    /// By a word before what it has in common with its scan.
+    /// A word before what it has in common with its scan.
     Before(String),
-    /// By a word alone, beside the one scan of its folder.
+    /// A word alone, beside the one scan of its folder.
     Beside,
 }
 
-/// Has files that are called `mask` or `segmentation` and nothing else be labels, where one scan lies beside them.
+/// Marks files that are called `mask` or `segmentation` and nothing else as labels, where one scan lies
+/// beside them.
 fn called_by_a_word(names: &mut [Named]) {
     let is_word = |name: &Named| WORDS.iter().any(|known| name.stem.eq_ignore_ascii_case(known));
     let mut scans: BTreeMap<PathBuf, usize> = BTreeMap::new();
@@ -96,7 +97,7 @@ fn called_by_a_word(names: &mut [Named]) {
     }
 }
 
-/// Where a folder lies: what it lies in, and the way from it to the file's folder.
+/// The place of a folder: what it lies in, and the way from it to the file's folder.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Around {
     above: PathBuf,
@@ -140,25 +141,25 @@ fn said(folder: &Path, stem: &str) -> Option<Said> {
     })
 }
 
-/// `x` of `x_seg`.
+/// The rest of a stem without its word: `x` of `x_seg`.
 fn without_word(stem: &str) -> Option<String> {
     let (rest, word) = stem.rsplit_once(SIGNS)?;
     let is_word = WORDS.iter().any(|known| word.eq_ignore_ascii_case(known));
     (is_word && !rest.is_empty()).then(|| rest.to_owned())
 }
 
-/// `x` of `x_0001`, which is one of several channels.
+/// The rest of a stem that is one of several channels: `x` of `x_0001`.
 fn without_channel(stem: &str) -> Option<&str> {
     let (rest, number) = stem.rsplit_once('_')?;
     (number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(rest)
 }
 
-/// Scans by what may name them.
+/// The scans, by what may name them.
 #[derive(Default)]
 struct Scans {
-    /// By a folder's place and the stem, with the folder's name.
+    /// The scans by a folder's place and the stem, with the folder's name.
     beside: BTreeMap<(Around, String), Vec<(usize, String)>>,
-    /// By their folder and stem.
+    /// The scans by their folder and stem.
     within: BTreeMap<PathBuf, BTreeMap<String, Vec<usize>>>,
 }
 
@@ -190,7 +191,7 @@ impl Scans {
                         return found;
                     }
                 }
-                // A folder of structures within that of a single scan.
+                // A folder of structures lies within that of a single scan.
                 let within = self.within.get(&around.above);
                 let found: Vec<usize> =
                     within.into_iter().flat_map(BTreeMap::values).flatten().copied().collect();
@@ -205,7 +206,7 @@ impl Scans {
                 if let Some(exact) = within.get(stem) {
                     return exact.clone();
                 }
-                // Channels of one case: `x_t1`, `x_t2`, and `x_seg`.
+                // The channels of one case are named like `x_t1` and `x_t2`, its labels `x_seg`.
                 let channels = within.range(stem.clone()..).take_while(|(other, _)| other.starts_with(stem));
                 let of =
                     channels.filter(|(other, _)| other.get(stem.len()..).unwrap_or("").starts_with(SIGNS));
@@ -227,7 +228,8 @@ impl Scans {
 mod tests {
     use super::*;
 
-    /// What each file is: `-` a scan of which nothing is known, `+` one with labels, `0` one without, or its scans.
+    /// The role of each file: `-` a scan of which nothing is known, `+` one with labels, `0` one without, or
+    /// its scans.
     fn roles(names: &[&str]) -> Vec<String> {
         let paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
         let word = |role: Role| match role {

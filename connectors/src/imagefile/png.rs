@@ -10,7 +10,7 @@ use super::{Layout, Opened, Scalar, Stream, bad_header, unsupported_type};
 use crate::reading::{self, Held};
 use crate::{Geometry, Reject};
 
-/// A slice on a grid of 1 mm at the origin.
+/// Opens a slice on a grid of 1 mm at the origin.
 pub(super) fn open(path: &Path) -> Result<Opened, Reject> {
     let (bytes, length) = open_bytes(path)?;
     let mut reader = png::Decoder::new(BufReader::new(bytes)).read_info().map_err(|error| damaged(&error))?;

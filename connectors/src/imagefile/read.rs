@@ -1,4 +1,4 @@
-//! Files by their names: which format reads them, and what the index keeps of them.
+//! Reading of files by their names: which format reads them, and what the index keeps of them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,18 +12,18 @@ use super::{ImageHead, Opened, npz, of_labels, png};
 use crate::geometry::Grid;
 use crate::{Digest, LabelMap, Reject, Scan, container, metaimage, nifti, nrrd, reading};
 
-/// What the index keeps of one file that holds a volume, or one slice of it.
+/// The record that the index keeps of one file that holds a volume, or one slice of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ImageFile {
-    /// Its grid; that of a PNG is one slice of 1 mm at the origin.
+    /// The grid of the file; that of a PNG is one slice of 1 mm at the origin.
     pub grid: Grid,
-    /// The digest of its grid and voxels.
+    /// The digest of the grid and the voxels.
     pub digest: Digest,
-    /// What is worth knowing of it: `FORMS_DISAGREE: …`.
+    /// The notes on what is worth knowing: `FORMS_DISAGREE: …`.
     pub notes: Vec<String>,
 }
 
-/// How a file is read.
+/// The way a file is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Nifti,
@@ -36,7 +36,7 @@ enum Format {
     Array,
 }
 
-/// Endings of files that hold the voxels of a header beside them.
+/// The endings of files that hold the voxels of a header beside them.
 const VOXELS: [&str; 5] = ["raw", "zraw", "raw.gz", "img", "bin"];
 
 fn format(path: &Path) -> Option<Format> {
@@ -101,10 +101,11 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
     open(path)?.scan()
 }
 
-/// Reads the scans of a file that holds several volumes, in the order of the file; of one volume that one.
+/// Reads the scans of a file that holds several volumes, in the order of the file; a file of one volume gives
+/// that one.
 ///
 /// # Errors
-/// As for [`read_scan`], but for `SEVERAL_VOLUMES`.
+/// The errors of [`read_scan`], but for `SEVERAL_VOLUMES`.
 pub fn read_scans(path: &Path) -> Result<Vec<Scan>, Reject> {
     if is_array(path) {
         return Err(npz::no_geometry());
@@ -112,17 +113,17 @@ pub fn read_scans(path: &Path) -> Result<Vec<Scan>, Reject> {
     open(path)?.scans()
 }
 
-/// The note of a file that holds several volumes.
+/// The beginning of the note of a file that holds several volumes.
 const VOLUMES: &str = "VOLUMES: ";
 
 impl ImageFile {
-    /// How many volumes it holds, at least 1.
+    /// The number of volumes that the file holds, at least 1.
     pub fn volumes(&self) -> usize {
         let note = self.notes.iter().find_map(|note| note.strip_prefix(VOLUMES));
         note.and_then(|count| count.parse().ok()).unwrap_or(1)
     }
 
-    /// What is worth knowing of it beside how many volumes it holds.
+    /// The notes beside the one on how many volumes the file holds.
     pub fn other_notes(&self) -> Vec<String> {
         self.notes.iter().filter(|note| !note.starts_with(VOLUMES)).cloned().collect()
     }
@@ -131,15 +132,16 @@ impl ImageFile {
 /// Reads a label map: whole numbers from 0 to 65,535.
 ///
 /// # Errors
-/// As for [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
+/// The errors of [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
     open(path).and_then(Opened::labels).map_err(of_labels)
 }
 
-/// What the index keeps of a file; `None` when it is none of these formats, or DICOM under another name.
+/// Reads the record that the index keeps of a file; `None` when it is none of these formats, or DICOM under
+/// another name.
 ///
 /// # Errors
-/// Only what the system says. What is wrong inside the file is the answer.
+/// Only the system's errors. What is wrong inside the file is the answer.
 pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Reject>>> {
     let Some(format) = format(path) else { return Ok(None) };
     if is_dicom(path)? {
@@ -158,11 +160,11 @@ pub fn read_image_file(path: &Path) -> io::Result<Option<Result<ImageFile, Rejec
     }))
 }
 
-/// What the header of a volume says; its voxels are read when `wanted` of their bytes says so. `None` when the file is
-/// none of these formats, or one whose slices are no volumes (PNG), or DICOM under another name.
+/// Reads the header of a volume; its voxels are read when `wanted` of their bytes says so. `None` when the
+/// file is none of these formats, or one whose slices are no volumes (PNG), or DICOM under another name.
 ///
 /// # Errors
-/// Only what the system says. What is wrong inside the file is the answer.
+/// Only the system's errors. What is wrong inside the file is the answer.
 pub fn read_image_head(
     path: &Path,
     wanted: impl FnOnce(u64) -> bool,
@@ -184,7 +186,7 @@ pub fn read_image_head(
     kept(opened.and_then(|opened| opened.own_voxels(path)?.head(name, wanted)))
 }
 
-/// What a file came to; that there was no room for it says nothing of the file.
+/// The result for a file; an error where there was no room for it, which says nothing of the file.
 fn kept<T>(read: Result<T, Reject>) -> io::Result<Option<Result<T, Reject>>> {
     match read.as_ref().err().and_then(reading::passing) {
         Some(error) => Err(error),
@@ -193,7 +195,7 @@ fn kept<T>(read: Result<T, Reject>) -> io::Result<Option<Result<T, Reject>>> {
 }
 
 impl Opened {
-    /// The same, unless its voxels lie where a change of them would not be seen.
+    /// The opened file, unless its voxels lie where a change of them would not be seen.
     fn own_voxels(self, path: &Path) -> Result<Self, Reject> {
         if self.beside.as_ref().is_some_and(|beside| !companion_paths(path).any(|path| path == *beside)) {
             let message =
@@ -221,14 +223,15 @@ fn is_of(voxels: &Path, header: &Path) -> bool {
     common.is_some_and(|common| voxels.starts_with(common))
 }
 
-/// DICOM keeps its magic after a preamble; text and other headers do not reach that far, or have none.
+/// Whether a file is DICOM, which keeps its magic after a preamble; text and other headers do not reach that
+/// far, or have none.
 fn is_dicom(path: &Path) -> io::Result<bool> {
     Ok(container::head(path, 132)?.get(128..132) == Some(b"DICM"))
 }
 
-/// Where the voxels of a header (`.mhd`, `.nhdr`, `.hdr`, `.hdr.gz`) may lie beside it.
+/// The paths beside a header (`.mhd`, `.nhdr`, `.hdr`, `.hdr.gz`) at which its voxels may lie.
 fn companion_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
-    // Asked of every file of a walk.
+    // The endings are compared without a copy, since every file of a walk is asked for them.
     let is = |ending: &OsStr, wanted: &str| ending.eq_ignore_ascii_case(wanted);
     let ending = path.extension();
     let packed = ending.is_some_and(|ending| is(ending, "gz"));

@@ -21,22 +21,22 @@ pub(crate) enum Scalar {
     F64,
 }
 
-/// How stored voxels become values.
+/// The way from stored voxels to values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub(crate) scalar: Scalar,
     pub(crate) big_endian: bool,
-    /// Value = stored · slope + intercept.
+    /// The factor of a stored value: value = stored · slope + intercept.
     pub(crate) slope: f64,
     pub(crate) intercept: f64,
 }
 
-/// Bytes converted at a time; a multiple of every scalar's size.
+/// The number of bytes converted at a time; a multiple of every scalar's size.
 const CHUNK: usize = 1 << 18;
-/// How far a rescaled label may be from a whole number: slopes have the precision of a float.
+/// The most that a rescaled label may be off a whole number: slopes have the precision of a float.
 const INTEGRAL: f64 = 1e-4;
-/// How far it may be where floats were stored as scaled integers, which is half a step of these, but no more than
-/// leaves whole numbers apart.
+/// The most that it may be off where floats were stored as scaled integers: half a step of these, but no more
+/// than leaves whole numbers apart.
 const SCALED: f64 = 0.2;
 
 impl Scalar {
@@ -91,7 +91,7 @@ impl Scalar {
 }
 
 impl Layout {
-    /// Stored values that are the values.
+    /// A layout whose stored values are the values.
     pub(crate) fn plain(scalar: Scalar, big_endian: bool) -> Self {
         Self { scalar, big_endian, slope: 1.0, intercept: 0.0 }
     }
@@ -146,7 +146,8 @@ impl Layout {
         (self.slope, self.intercept) != (1.0, 0.0)
     }
 
-    /// How far a label may be from a whole number: programs that keep floats as integers round to their steps.
+    /// The most that a label may be off a whole number: programs that keep floats as integers round to their
+    /// steps.
     fn label_tolerance(&self) -> f64 {
         let float = matches!(self.scalar, Scalar::F32 | Scalar::F64);
         let step = self.slope.abs();
@@ -240,7 +241,7 @@ impl Layout {
         let count = geometry.voxels();
         let needed = self.needed(geometry, stream)?;
         let mut voxels = Vec::new();
-        // What is packed is believed as it comes.
+        // The room for packed voxels is made as they come: their declared number is not believed.
         let room = if stream.packed() { count.min(CHUNK) } else { count };
         voxels.try_reserve_exact(room).map_err(|_| {
             Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")

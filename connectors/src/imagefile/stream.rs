@@ -9,21 +9,21 @@ use super::gzip::{self, Gzip};
 use crate::reading::{self, Held};
 use crate::{Reject, container};
 
-/// No deflate stream unpacks to more than 1032 times its size.
+/// The most bytes that a deflated byte comes to: no deflate stream unpacks to more than 1032 times its size.
 const MAX_INFLATION: u64 = 1032;
-/// Bytes after the voxels that are read for the sake of the checksum at the end.
+/// The most bytes after the voxels that are read for the sake of the checksum at the end.
 const TAIL: u64 = 1 << 20;
 
-/// How bytes are packed.
+/// The way bytes are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
-    /// Not at all.
+    /// Bytes that are not packed at all.
     Raw,
-    /// As gzip or zlib, whichever they begin as.
+    /// Bytes packed as gzip or zlib, whichever they begin as.
     Deflated,
 }
 
-/// Bytes of a file from some place on.
+/// The bytes of a file from some place on.
 pub(crate) struct Stream {
     reader: Box<dyn Read>,
     packed: bool,
@@ -55,7 +55,7 @@ impl Stream {
         Self::open_at(path, offset, Packing::Raw)
     }
 
-    /// Bytes that are in memory already.
+    /// A stream of bytes that are in memory already.
     pub(crate) fn of(bytes: Held) -> Self {
         let left = bytes.len() as u64;
         Self { reader: Box::new(Cursor::new(bytes)), packed: false, left }
@@ -144,7 +144,7 @@ impl Read for Stream {
 pub(super) trait Bytes: Read + Seek {}
 impl<T: Read + Seek> Bytes for T {}
 
-/// Opens a file, and says how long it is. What lies in a container is unpacked in memory.
+/// Opens a file, and says how long it is. A member of a container is unpacked in memory.
 pub(super) fn open(path: &Path) -> Result<(Box<dyn Bytes>, u64), Reject> {
     match reading::open(path) {
         Ok((file, facts)) => Ok((Box::new(file), facts.len())),

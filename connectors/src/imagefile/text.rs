@@ -6,9 +6,9 @@ use std::path::Path;
 use super::stream::open;
 use crate::Reject;
 
-/// No header is longer than this.
+/// The length in bytes that no header exceeds.
 const MAX_HEADER: u64 = 1 << 20;
-/// Nor of more lines.
+/// The number of lines that no header exceeds.
 const MAX_LINES: usize = 1 << 16;
 
 /// The lines of a header up to the one where `last` is true (which is the last one given), and the
@@ -40,7 +40,7 @@ pub(crate) fn header_lines(
     }
 }
 
-/// Numbers separated by white space; `None` when one is none.
+/// The numbers of a text, separated by white space; `None` when one is none.
 pub(crate) fn numbers(text: &str) -> Option<Vec<f64>> {
     text.split_whitespace().map(|word| word.parse().ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! Voxels to bytes, in the smallest type that loses nothing.
+//! Writing of voxels to bytes, in the smallest type that loses nothing.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use super::scalar::Scalar;
 use crate::dicom::write::WriteError;
 use crate::{Intensity, LabelMap, Volume};
 
-/// Voxels converted at a time.
+/// The number of voxels converted at a time.
 const PORTION: usize = 1 << 16;
 
-/// What a format cannot hold.
+/// The reason why a format cannot hold a volume.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unfit(pub(crate) String);
@@ -21,13 +21,13 @@ pub(crate) fn unfit(path: &Path, message: String) -> WriteError {
     WriteError::Encode { path: path.to_owned(), source: Box::new(Unfit(message)) }
 }
 
-/// 16-bit integers when they are the values exactly, else floats.
+/// The type of a scan's voxels: 16-bit integers when they are the values exactly, else floats.
 pub(crate) fn scan_scalar<T: Intensity>(scan: &Volume<T>) -> Scalar {
     let whole = |value: &T| value.short().is_some();
     if scan.voxels().iter().all(whole) { Scalar::I16 } else { Scalar::F32 }
 }
 
-/// 8 bits when all labels fit, else 16.
+/// The type of a label map's voxels: 8 bits when all labels fit, else 16.
 pub(crate) fn label_scalar(labels: &LabelMap) -> Scalar {
     if labels.voxels().iter().all(|&label| label <= 255) { Scalar::U8 } else { Scalar::U16 }
 }
@@ -52,7 +52,7 @@ pub(crate) fn put_labels(out: &mut dyn Write, labels: &LabelMap, scalar: Scalar)
     }
 }
 
-/// In portions, so that no second copy of a volume is held.
+/// Writes voxels in portions, so that no second copy of a volume is held.
 fn put<T: Copy, const N: usize>(
     out: &mut dyn Write,
     voxels: &[T],

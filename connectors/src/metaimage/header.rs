@@ -7,7 +7,7 @@ use crate::imagefile::{
 };
 use crate::{Geometry, Reject};
 
-/// Keys and values, as text.
+/// The keys and values of a header, as text.
 #[derive(Clone, Debug)]
 pub(super) struct Header(BTreeMap<String, String>);
 
@@ -33,7 +33,7 @@ impl Header {
         }
     }
 
-    /// The value of the first of these keys that is there: most have several names.
+    /// The value of the first of these keys that is there: most keys have several names.
     fn get(&self, keys: &[&str]) -> Option<&str> {
         keys.iter().find_map(|&key| self.0.get(key)).map(String::as_str)
     }
@@ -46,7 +46,7 @@ impl Header {
         self.get(keys).is_some_and(|value| value.starts_with(['T', 't', '1', 'Y', 'y']))
     }
 
-    /// As many numbers as are asked for.
+    /// The numbers of a key, as many as are asked for.
     fn vector(&self, keys: &[&str], count: usize) -> Result<Option<Vec<f64>>, Reject> {
         let Some(text) = self.get(keys) else { return Ok(None) };
         match numbers(text).filter(|found| found.len() == count) {
@@ -68,7 +68,7 @@ impl Header {
         Ok(self.flag(&["CompressedData"]))
     }
 
-    /// Bytes before the voxels; `None` when they are at the end of the file.
+    /// The number of bytes before the voxels; `None` when they are at the end of the file.
     pub(super) fn skip(&self) -> Result<Option<u64>, Reject> {
         match self.get(&["HeaderSize"]) {
             None => Ok(Some(0)),
@@ -80,7 +80,7 @@ impl Header {
         }
     }
 
-    /// Voxels along each axis of the file; one along those it has not.
+    /// The number of axes, and of voxels along each; one along those that the file has not.
     fn size(&self) -> Result<(usize, [u64; 3]), Reject> {
         let axes = self.needed("NDims")?;
         let Some(axes) = axes.parse().ok().filter(|n| (1..=4).contains(n)) else {
@@ -122,7 +122,7 @@ impl Header {
         if let Some(channels) = self.get(&["ElementNumberOfChannels"]).filter(|&channels| channels != "1") {
             return Err(unsupported_type(&format!("{channels} channels")));
         }
-        // A long has four bytes here, whatever the machine.
+        // A long has four bytes in this format, whatever the machine.
         let scalar = match self.needed("ElementType")? {
             "MET_CHAR" => Scalar::I8,
             "MET_UCHAR" => Scalar::U8,
@@ -139,7 +139,7 @@ impl Header {
         Ok(Layout::plain(scalar, self.flag(&["BinaryDataByteOrderMSB", "ElementByteOrderMSB"])))
     }
 
-    /// Bytes of all voxels.
+    /// The number of bytes of all voxels.
     pub(super) fn bytes(&self) -> Result<u64, Reject> {
         let voxels = self.geometry()?.voxels() as u64;
         Ok(voxels.saturating_mul(self.layout()?.scalar.bytes() as u64))

@@ -27,14 +27,14 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// Reads a label map: whole numbers from 0 to 65,535.
 ///
 /// # Errors
-/// As [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
+/// The errors of [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
     open(path)?.labels()
 }
 
-/// The grid, and the stream at the first voxel.
+/// Opens a file: its grid, and the stream at the first voxel.
 pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
-    // The name of the data's file is the header's last line.
+    // The header's last line is the name of the data's file.
     let (lines, end) =
         header_lines(path, |line| header::pair(line).is_some_and(|(key, _)| key == "ElementDataFile"))?;
     let header = Header::parse(&lines)?;

@@ -1,4 +1,4 @@
-//! Volumes to `.mha` files, header and voxels in one.
+//! Writing of volumes to `.mha` files, header and voxels in one.
 
 use std::io::Write;
 use std::path::Path;

@@ -4,34 +4,34 @@ use crate::Reject;
 use crate::imagefile::{Layout, Scalar, Stream, bad_header, several_volumes, unsupported_type};
 use crate::real::rescales;
 
-/// Bytes of the two versions' headers.
+/// The numbers of bytes of the two versions' headers.
 const LENGTH_1: usize = 348;
 const LENGTH_2: usize = 540;
 
-/// What the header says, as far as it matters.
+/// The content of the header, as far as it matters.
 #[derive(Clone, Debug)]
 pub(super) struct Header {
     big_endian: bool,
-    /// How many axes, then their sizes.
+    /// The number of axes, then their sizes.
     dims: [i64; 8],
     datatype: i16,
     slope: f64,
     intercept: f64,
-    /// Where the voxels begin.
+    /// The place where the voxels begin.
     pub(super) voxels_at: u64,
-    /// Whether they lie in a file of their own.
+    /// Whether the voxels lie in a file of their own.
     pub(super) pair: bool,
     /// The sign of the third axis of the quaternion's pose, then spacings.
     pub(super) pixdim: [f64; 8],
     pub(super) units: u8,
     pub(super) qform_code: i32,
     pub(super) sform_code: i32,
-    /// b, c, d, then the origin.
+    /// The numbers b, c, d of the quaternion, then the origin.
     pub(super) quaternion: [f64; 6],
     pub(super) rows: [[f64; 4]; 3],
 }
 
-/// A header's bytes; what lies past their end reads as zero, and their length is checked before.
+/// The bytes of a header; what lies past their end reads as zero, and their length is checked before.
 struct Fields {
     bytes: Vec<u8>,
     big_endian: bool,
@@ -88,7 +88,7 @@ impl Header {
         let magic = bytes.get(if second { 4..8 } else { 344..348 }).unwrap_or_default();
         match magic {
             b"n+1\0" | b"n+2\0" | b"ni1\0" | b"ni2\0" => {}
-            // Without the magic word it is the format before it, which says nothing of orientation.
+            // A header without the magic word is of the format before it, which says nothing of orientation.
             _ if !second && magic == b"\0\0\0\0" => {
                 let message =
                     "a NIfTI header expected, one of ANALYZE 7.5 found, whose left and right cannot be told";
@@ -154,7 +154,7 @@ impl Header {
         })
     }
 
-    /// How voxels are stored.
+    /// The layout in which voxels are stored.
     pub(super) fn layout(&self) -> Result<Layout, Reject> {
         let scalar = match self.datatype {
             2 => Scalar::U8,
@@ -188,13 +188,13 @@ impl Header {
         Ok(Layout { slope: self.slope, intercept: self.intercept, ..plain })
     }
 
-    /// Voxels along i, j and k.
+    /// The numbers of voxels along i, j and k.
     pub(super) fn size(&self) -> Result<[u64; 3], Reject> {
         let [i, j, k, ..] = self.sizes()?;
         Ok([i, j, k])
     }
 
-    /// How many volumes lie one behind the other along the fourth axis.
+    /// The number of volumes that lie one behind the other along the fourth axis.
     pub(super) fn volumes(&self) -> Result<usize, Reject> {
         let [.., volumes] = self.sizes()?;
         usize::try_from(volumes).map_err(|_| several_volumes(&format!("{volumes}")))
@@ -223,10 +223,10 @@ fn not_nifti(found: &str) -> Reject {
     Reject::new("NOT_NIFTI", format!("a NIfTI header expected, {found} found"), "is this another format?")
 }
 
-/// Where voxels begin: some writers leave 0 for "right after the header", which four bytes follow.
+/// The place where voxels begin: some writers leave 0 for "right after the header", which four bytes follow.
 fn voxels_at(offset: u64, header: usize, pair: bool) -> Result<u64, Reject> {
     match offset {
-        // In a file of their own they begin where it says.
+        // Voxels in a file of their own begin where the header says.
         offset if pair => Ok(offset),
         0 => Ok(header as u64 + 4),
         offset if offset >= header as u64 => Ok(offset),

@@ -31,12 +31,12 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// Reads a label map: whole numbers from 0 to 65,535, after slope and intercept.
 ///
 /// # Errors
-/// As [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
+/// The errors of [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
     open(path)?.labels()
 }
 
-/// The grid, and the stream at the first voxel.
+/// Opens a file: its grid, and the stream at the first voxel.
 pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     let mut stream = Stream::open(path)?;
     let (header, read) = Header::read(&mut stream)?;
@@ -52,19 +52,19 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     Ok(Opened { layout, geometry, volumes, stream, beside: Some(voxels), notes })
 }
 
-/// What the voxels of the header `x.hdr` may be called; its own name is without `.gz`.
+/// The names that the voxels of the header `x.hdr` may have; its own name is without `.gz`.
 pub(crate) fn voxels_beside(header: &Path) -> [std::ffi::OsString; 2] {
     let upper = header.extension().is_some_and(|ending| ending == "HDR");
     let endings = if upper { ["IMG", "IMG.GZ"] } else { ["img", "img.gz"] };
     endings.map(|ending| header.with_extension(ending).file_name().unwrap_or_default().to_owned())
 }
 
-/// Where the voxels of a header lie.
+/// The path of a header's voxels.
 fn voxels_of(header: &Path) -> Result<PathBuf, Reject> {
     let packed = header.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
     let own = if packed { header.file_stem().map(Path::new) } else { Some(header) };
     let mut names = own.map(voxels_beside).unwrap_or_default();
-    // Packed ones beside a packed header, where there are both.
+    // Packed voxels are taken beside a packed header, where there are both.
     if packed {
         names.reverse();
     }

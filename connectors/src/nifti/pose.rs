@@ -1,25 +1,25 @@
-//! Where voxels lie: three ways to say it in a NIfTI header, and how ours is said.
+//! The place of voxels: three ways to say it in a NIfTI header, and how ours is said.
 
 use super::header::Header;
 use crate::geometry::{cross, dot, norm};
 use crate::imagefile::{bad_header, grid};
 use crate::{Geometry, Reject};
 
-/// Axes whose cosine is below this are at right angles: a rotation says where they point.
+/// The cosine below which axes are at right angles: a rotation says where they point.
 const RIGHT_ANGLE: f64 = 1e-4;
-/// How far apart two forms may place a corner, in voxels.
+/// The distance in voxels up to which two forms place a corner alike.
 const AGREE: f64 = 0.1;
 
-/// Right, anterior to left, posterior, and back.
+/// Turns right, anterior to left, posterior, and back.
 pub(super) fn turned([x, y, z]: [f64; 3]) -> [f64; 3] {
     [-x, -y, z]
 }
 
-/// Steps along i, j and k, and the origin, in the file's own axes and unit.
+/// The steps along i, j and k, and the origin, in the file's own axes and unit.
 type Form = ([[f64; 3]; 3], [f64; 3]);
 
 impl Header {
-    /// What is worth knowing of how the header places the grid.
+    /// The notes on what is worth knowing of how the header places the grid.
     pub(super) fn notes(&self, geometry: &Geometry) -> Vec<String> {
         let [depth, rows, columns] = geometry.size.map(|n| n as u64);
         disagreement(self, [columns, rows, depth]).into_iter().chain(unplaced(self)).collect()
@@ -83,14 +83,14 @@ fn disagreement(header: &Header, size: [u64; 3]) -> Option<String> {
     };
     let apart = (0..8).map(apart).fold(0.0, f64::max);
     let pixel = s.iter().map(|&step| norm(step)).fold(f64::INFINITY, f64::min);
-    // Written so that what is no number is told as well.
+    // The condition is written so that a NaN is told as well.
     let agree = apart <= AGREE * pixel;
     let to_mm = to_mm(header).unwrap_or(1.0);
     let mm = apart * to_mm;
     (!agree).then(|| format!("FORMS_DISAGREE: sform and qform lie up to {mm:.1} mm apart, sform is taken"))
 }
 
-/// Spacings along i, j, k; one for an axis of one voxel that has none.
+/// The spacings along i, j, k; one for an axis of one voxel that has none.
 fn spacing(header: &Header, size: [u64; 3]) -> [f64; 3] {
     let [_, i, j, k, ..] = header.pixdim;
     let mut spacing = [i, j, k].map(f64::abs);
@@ -118,11 +118,11 @@ fn rotation([b, c, d]: [f64; 3]) -> [[f64; 3]; 3] {
     ]
 }
 
-/// A pose as a quaternion: b, c, d, and the sign of the third axis; and its origin.
+/// A pose as a quaternion (b, c, d, and the sign of the third axis), and its origin.
 pub(super) struct Turn {
     pub(super) quaternion: [f64; 3],
     pub(super) handed: f64,
-    /// Where the first voxel lies when the grid's middle stays where it is.
+    /// The place of the first voxel when the grid's middle stays where it is.
     pub(super) origin: [f64; 3],
 }
 
@@ -133,7 +133,7 @@ pub(super) struct Turn {
 pub(super) fn turn(axes: [[f64; 3]; 3], origin: [f64; 3], size: [usize; 3]) -> Turn {
     let unit = |v: [f64; 3]| v.map(|x| x / norm(v).max(f64::MIN_POSITIVE));
     let [i, j, k] = axes.map(unit);
-    // What is left of a shear must not enter a rotation.
+    // The rest of a shear must not enter a rotation.
     let along = dot(i, j);
     let j = unit([0, 1, 2].map(|axis| j[axis] - along * i[axis]));
     let third = cross(i, j);
@@ -152,7 +152,8 @@ pub(super) fn turn(axes: [[f64; 3]; 3], origin: [f64; 3], size: [usize; 3]) -> T
     Turn { quaternion: quaternion([x, y, z]), handed, origin }
 }
 
-/// b, c, d of a rotation given by rows, with a not negative; by the largest of the four, for precision.
+/// The numbers b, c, d of a rotation given by rows, with a not negative; by the largest of the four, for
+/// precision.
 fn quaternion([x, y, z]: [[f64; 3]; 3]) -> [f64; 3] {
     let squares = [
         1.0 + x[0] + y[1] + z[2],

@@ -1,4 +1,5 @@
-//! Volumes to NIfTI-1 files: sform, and a qform that agrees with it as far as a turn without shear can.
+//! Writing of volumes to NIfTI-1 files: sform, and a qform that agrees with it as far as a turn without shear
+//! can.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ use super::pose::{turn, turned};
 use crate::imagefile::{Scalar, create, label_scalar, put_labels, put_scan, scan_scalar, unfit};
 use crate::{Geometry, Intensity, LabelMap, Volume};
 
-/// Where voxels begin: the header, and four bytes that say that no extension follows.
+/// The place where voxels begin: behind the header, and four bytes that say that no extension follows.
 const VOXELS_AT: usize = 352;
 
 /// Writes a scan, packed when the name ends in `.gz`: as 16-bit integers when these are its values
@@ -101,7 +102,7 @@ fn header(geometry: &Geometry, scalar: Scalar) -> Option<[u8; VOXELS_AT]> {
             float(280 + 16 * row + 4 * column, vector[row]);
         }
     }
-    // Millimetres and seconds.
+    // The units are millimetres and seconds.
     put(123, &[2 | 8]);
     put(148, b"tomoflow");
     put(252, &1i16.to_le_bytes());

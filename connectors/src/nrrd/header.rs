@@ -8,7 +8,7 @@ use crate::imagefile::{
 };
 use crate::{Geometry, Reject};
 
-/// Fields (`name: value`) by their names in small letters, and key/value pairs (`key:=value`).
+/// The fields (`name: value`) by their names in small letters, and key/value pairs (`key:=value`).
 #[derive(Clone, Debug)]
 pub(super) struct Header {
     fields: BTreeMap<String, String>,
@@ -52,7 +52,7 @@ impl Header {
         }
     }
 
-    /// Bytes before the voxels; `None` when they are at the end of the file.
+    /// The number of bytes before the voxels; `None` when they are at the end of the file.
     pub(super) fn skip(&self) -> Result<Option<u64>, Reject> {
         if self.get(&["line skip", "lineskip"]).is_some_and(|lines| lines != "0") {
             return Err(unsupported_encoding("lines to be skipped before the voxels"));
@@ -98,7 +98,7 @@ impl Header {
         Ok(Layout::plain(scalar, big_endian))
     }
 
-    /// Bytes of all voxels.
+    /// The number of bytes of all voxels.
     pub(super) fn bytes(&self) -> Result<u64, Reject> {
         let voxels = self.geometry()?.voxels() as u64;
         Ok(voxels.saturating_mul(self.layout()?.scalar.bytes() as u64))
@@ -147,10 +147,10 @@ impl Header {
         meant.then(|| format!("AXIS_MINS_UNUSED: {mins}, the origin is taken for 0"))
     }
 
-    /// How the first two world axes turn to left and posterior.
+    /// The signs with which the first two world axes turn to left and posterior.
     fn signs(&self) -> Result<[f64; 2], Reject> {
         match self.get(&["space"]).map(str::to_ascii_lowercase).as_deref() {
-            // Without a space, ITK too takes the axes as they are.
+            // ITK too takes the axes as they are where there is no space.
             None | Some("left-posterior-superior" | "lps") => Ok([1.0, 1.0]),
             Some("right-anterior-superior" | "ras") => Ok([-1.0, -1.0]),
             Some("left-anterior-superior" | "las") => Ok([1.0, -1.0]),
@@ -161,7 +161,7 @@ impl Header {
         }
     }
 
-    /// For each axis its step; `None` for one that does not lie in space.
+    /// The step of each axis; `None` for one that does not lie in space.
     fn steps(&self, axes: usize) -> Result<Vec<Option<[f64; 3]>>, Reject> {
         if let Some(text) = self.get(&["space directions"]) {
             let steps = vectors(text)?;
@@ -188,7 +188,7 @@ impl Header {
     }
 }
 
-/// `(1,0,0)`.
+/// Reads a vector such as `(1,0,0)`.
 fn vector(text: &str) -> Result<[f64; 3], Reject> {
     let wrong = || bad_header(format!("a vector of three numbers expected, `{text}` found"));
     let inner = text.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).ok_or_else(wrong)?;
@@ -196,7 +196,7 @@ fn vector(text: &str) -> Result<[f64; 3], Reject> {
     numbers.and_then(|found| <[f64; 3]>::try_from(found).ok()).ok_or_else(wrong)
 }
 
-/// `none (1,0,0) (0,1,0) (0,0,1)`.
+/// Reads vectors such as `none (1,0,0) (0,1,0) (0,0,1)`.
 fn vectors(text: &str) -> Result<Vec<Option<[f64; 3]>>, Reject> {
     let mut found = Vec::new();
     let mut rest = text.trim();

@@ -27,7 +27,7 @@ pub fn read_scan(path: &Path) -> Result<Scan, Reject> {
 /// Reads a label map: whole numbers from 0 to 65,535.
 ///
 /// # Errors
-/// As [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
+/// The errors of [`read_scan`], and `NOT_A_LABEL_MAP` for other values.
 pub fn read_labels(path: &Path) -> Result<LabelMap, Reject> {
     open(path)?.labels()
 }
@@ -38,7 +38,7 @@ fn read_header(path: &Path) -> Result<(Header, u64), Reject> {
     Ok((Header::parse(&lines)?, end))
 }
 
-/// The grid, and the stream at the first voxel.
+/// Opens a file: its grid, and the stream at the first voxel.
 pub(crate) fn open(path: &Path) -> Result<Opened, Reject> {
     let (header, end) = read_header(path)?;
     let (file, start) = match header.data_file() {

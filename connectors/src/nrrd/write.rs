@@ -1,4 +1,4 @@
-//! Volumes to `.nrrd` files, label maps with their names as 3D Slicer reads them.
+//! Writing of volumes to `.nrrd` files, label maps with their names as 3D Slicer reads them.
 
 use std::io::Write;
 use std::path::Path;

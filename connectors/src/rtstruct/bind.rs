@@ -1,19 +1,19 @@
-//! Which of a file's structures and contours were drawn on one scan.
+//! The choice of those of a file's structures and contours that were drawn on one scan.
 
 use super::read::StructureSet;
 
-/// Whose image a contour names.
+/// The owner of the image that a contour names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// The scan's.
+    /// The scan.
     Ours,
-    /// Another scan's.
+    /// Another scan.
     Others,
-    /// Nobody's that is known, as after an export that renumbers images.
+    /// Nobody that is known, as after an export that renumbers images.
     Unknown,
 }
 
-/// What was drawn on other images than the scan's.
+/// The structures and contours that were drawn on other images than the scan's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
     /// Structures that lie in another frame of reference, or all on images of another scan, by name.
@@ -59,7 +59,7 @@ impl StructureSet {
             structure.contours.retain(|contour| of(&contour.sop_uid) != Whose::Others);
             elsewhere.contours += before - structure.contours.len();
             if before > 0 && structure.contours.is_empty() {
-                // It is not empty: all of it is another scan's.
+                // The structure is not empty: all of it is another scan's.
                 elsewhere.structures.push(std::mem::take(&mut structure.name));
                 return false;
             }

@@ -1,4 +1,4 @@
-//! Which images labels name, in a few numbers: enough to tell which of several scans they were drawn on.
+//! The images that labels name, in a few numbers: enough to tell which of several scans they were drawn on.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// As many marks are kept at most, so that a record stays small whatever was drawn.
+/// The most marks that are kept, so that a record stays small whatever was drawn.
 const MOST: usize = 512;
 
 /// The images that labels name, as marks of their SOPInstanceUIDs.
@@ -28,7 +28,7 @@ pub struct Instances {
 }
 
 impl Instances {
-    /// Of SOPInstanceUIDs, each counted once; empty ones are none.
+    /// Makes the marks of SOPInstanceUIDs, each counted once; empty ones are none.
     pub fn of<'u>(uids: impl IntoIterator<Item = &'u str>) -> Self {
         let uids: BTreeSet<&str> = uids.into_iter().filter(|uid| !uid.is_empty()).collect();
         let mut marks: Vec<u64> = uids.iter().map(|uid| Self::mark(uid)).collect();
@@ -42,7 +42,7 @@ impl Instances {
         Digest::of(uid.as_bytes()).0.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// How many images are named.
+    /// The number of images that are named.
     pub fn count(&self) -> u32 {
         self.count
     }

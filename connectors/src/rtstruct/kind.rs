@@ -1,14 +1,15 @@
 //! ContourGeometricType: the standard's five, and what programs write beside them.
 
-/// What a contour is, by its ContourGeometricType.
+/// The kind of a contour, by its ContourGeometricType.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContourKind {
-    /// It bounds an area: CLOSED_PLANAR and CLOSEDPLANAR_XOR, their other spellings, and what programs call a
-    /// contour that they made between drawn ones (INTERPOLATED_PLANAR, CLOSEDPLANAR_INTERPOLATED).
+    /// A contour that bounds an area: CLOSED_PLANAR and CLOSEDPLANAR_XOR, their other spellings, and what
+    /// programs call a contour that they made between drawn ones (INTERPOLATED_PLANAR,
+    /// CLOSEDPLANAR_INTERPOLATED).
     Closed,
-    /// POINT, OPEN_PLANAR and OPEN_NONPLANAR: it bounds no area.
+    /// A contour that bounds no area: POINT, OPEN_PLANAR and OPEN_NONPLANAR.
     Open,
-    /// None of these.
+    /// A contour of none of these types.
     Unknown,
 }
 

@@ -1,40 +1,40 @@
-//! What of outlines could not be drawn on a grid, by structure, and in words.
+//! The outlines that could not be drawn on a grid, by structure, and in words.
 
 use std::collections::BTreeMap;
 
 use super::read::Shared;
 use crate::Reject;
 
-/// A share of the area beyond the grid below this is what rounded decimals leave, and is not told.
+/// The share of the area beyond the grid below which it is what rounded decimals leave, and is not told.
 const TOLD_BEYOND: f64 = 1e-3;
 
-/// What became of the contours of one structure.
+/// The fate of the contours of one structure.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeftOut {
     /// The structure's name.
     pub structure: String,
     /// The label that it is drawn as.
     pub label: u16,
-    /// Its contours in the file.
+    /// The number of the structure's contours in the file.
     pub contours: usize,
-    /// Those that were drawn.
+    /// The number of contours that were drawn.
     pub drawn: usize,
-    /// Those between slices.
+    /// The number of contours between slices.
     pub off_slice: usize,
-    /// Those before the first or after the last slice.
+    /// The number of contours before the first or after the last slice.
     pub beyond: usize,
     /// The share of the area of all contours that lies beyond the grid, of those beside it and of those that it
     /// cuts, from 0 to 1.
     pub beyond_share: f64,
-    /// Those that are there a second time, which would undo the first.
+    /// The number of contours that are there a second time, which would undo the first.
     pub repeated: usize,
-    /// Points, lines, and closed contours of fewer than three corners.
+    /// The number of points, lines, and closed contours of fewer than three corners.
     pub without_area: usize,
-    /// Closed contours whose corners are no triples of numbers.
+    /// The number of closed contours whose corners are no triples of numbers.
     pub unreadable: usize,
-    /// Contours of types that are not known, by type.
+    /// The number of contours of types that are not known, by type.
     pub unknown_types: BTreeMap<String, usize>,
-    /// Whether its ROINumber is that of other structures as well.
+    /// Whether the structure's ROINumber is that of other structures as well.
     pub shared: Shared,
 }
 
@@ -47,7 +47,7 @@ impl LeftOut {
         self.drawn == 0 && bounding + self.without_area > 0
     }
 
-    /// What was left out, by name; none when all was drawn.
+    /// The refusals of what was left out, by name; none when all was drawn.
     ///
     /// | code | meaning |
     /// | --- | --- |
@@ -146,7 +146,7 @@ mod tests {
         assert!(left.all());
         let part = LeftOut { contours: 3, drawn: 2, without_area: 1, ..LeftOut::default() };
         assert!(part.told()[0].message.contains("1 of 3 are points") && !part.all());
-        // Points alone are no empty structure: whoever asks for an isocentre asks for no volume.
+        // A structure of points alone is not empty: whoever asks for an isocentre asks for no volume.
         assert!(LeftOut { contours: 1, without_area: 1, ..LeftOut::default() }.all());
         let whole = LeftOut { contours: 3, drawn: 3, ..LeftOut::default() };
         assert!(whole.told().is_empty() && !whole.all());

@@ -1,4 +1,4 @@
-//! RTSTRUCT: outlines as records, rasterised on a geometry, and written.
+//! RTSTRUCT: outlines read as records, rasterised on a geometry, and written.
 
 pub mod bind;
 pub mod instances;

@@ -1,4 +1,4 @@
-//! Outlines to label maps: even-odd at voxel centres, in index space.
+//! Drawing of outlines as label maps: even-odd at voxel centres, in index space.
 
 mod area;
 #[cfg(test)]
@@ -12,34 +12,35 @@ use super::read::{Contour, Shared, Structure, StructureSet};
 use crate::planes::{self, Plane};
 use crate::{Geometry, LabelMap, Overlap, Reject};
 
-/// How far a contour may lie from a slice's plane, in slices.
+/// The most that a contour may lie from a slice's plane, in slices.
 const PLANE_TOLERANCE: f64 = 0.2;
-/// How far contours of one plane may lie from each other, in slices: what exports round, and no more.
+/// The most that contours of one plane may lie from each other, in slices: what exports round, and no more.
 const SAME_PLANE: f64 = 0.05;
 
 /// Outlines on a grid.
 #[derive(Clone, Debug)]
 pub struct Drawn {
-    /// Classes, 0 for background.
+    /// The classes of the voxels, 0 for background.
     pub labels: LabelMap,
-    /// Contours that lie on no slice of the grid.
+    /// The number of contours that lie on no slice of the grid.
     pub off_slice: usize,
-    /// Contours that bound no area: points, open lines, fewer than three corners, unknown types.
+    /// The number of contours that bound no area: points, open lines, fewer than three corners, unknown
+    /// types.
     pub skipped: usize,
-    /// What became of the contours of each structure that was asked for, in the order of their labels.
+    /// The fate of the contours of each structure that was asked for, in the order of their labels.
     pub structures: Vec<LeftOut>,
-    /// Where labels share voxels.
+    /// The voxels that labels share.
     pub over: Overlap,
 }
 
 impl Drawn {
-    /// What was left out, by name; none when all was drawn.
+    /// The refusals of what was left out, by name; none when all was drawn.
     pub fn told(&self) -> Vec<Reject> {
         self.structures.iter().flat_map(LeftOut::told).collect()
     }
 
-    /// Why nothing at all was drawn of a label that the file has contours for, if so: an empty label map would
-    /// say that nothing is there.
+    /// The reason why nothing at all was drawn of a label that the file has contours for, if so: an empty
+    /// label map would say that nothing is there.
     pub fn nothing(&self) -> Option<Reject> {
         let empty = |label| self.structures.iter().filter(|one| one.label == label).all(|one| one.drawn == 0);
         let left_out = self.structures.iter().find(|one| one.all() && empty(one.label))?;
@@ -78,14 +79,14 @@ pub fn rasterise(
     rasterise_between(set, label_of, geometry, &[])
 }
 
-/// As [`rasterise`], on a grid with planes between slices, which lie at `heights`
+/// Draws structures as [`rasterise`], on a grid with planes between slices, which lie at `heights`
 /// ([`planes`](planes::planes)).
 ///
 /// A contour is drawn on the plane or slice that it lies on. A plane between slices without one takes the
 /// labels of the nearer slice; halfway, those that both have.
 ///
 /// # Errors
-/// As [`rasterise`], and for a grid that heights do not fit.
+/// The errors of [`rasterise`], and one for a grid that heights do not fit.
 pub fn rasterise_between(
     set: &StructureSet,
     label_of: &dyn Fn(&str) -> Option<u16>,
@@ -95,7 +96,7 @@ pub fn rasterise_between(
     let sites = Sites::new(geometry, heights)?;
     let labelled = set.structures.iter().filter_map(|s| label_of(&s.name).map(|label| (label, s)));
     let mut wanted: Vec<_> = labelled.collect();
-    // A stable sort: the higher label is drawn later.
+    // The sort is stable: the higher label is drawn later.
     wanted.sort_by_key(|(label, _)| *label);
     if let Some((_, structure)) = wanted.iter().find(|(_, one)| one.shared == Shared::Ambiguous) {
         return Err(ambiguous(structure));
@@ -144,7 +145,7 @@ fn ambiguous(structure: &Structure) -> Reject {
 /// The planes at one slice in which contours lie: their heights, and where these cross its rows.
 type PlanesAt = Vec<(f64, Crossings)>;
 
-/// A structure's contours by the slice that they lie on, and what became of them.
+/// Sorts a structure's contours by the slice that they lie on, and says what became of them.
 fn sorted(
     structure: &Structure,
     label: u16,
@@ -164,7 +165,7 @@ fn sorted(
     let mut seen = HashSet::new();
     for contour in &structure.contours {
         match (contour.kind, contour.points.len()) {
-            // Counted by type.
+            // Contours of unknown types are counted by type.
             (ContourKind::Unknown, _) => continue,
             (ContourKind::Closed, 0) => {
                 left_out.unreadable += 1;
@@ -203,12 +204,12 @@ fn sorted(
     Ok((slices, left_out))
 }
 
-/// What contours may lie on: the planes of the grid, then the slices that lie between them.
+/// The sites that contours may lie on: the planes of the grid, then the slices that lie between them.
 struct Sites {
     depth: usize,
     planes: Vec<Plane>,
     slices: usize,
-    /// Slices between planes, by their places in the list, with their heights.
+    /// The slices between planes, by their places in the list, with their heights.
     beside: Vec<(usize, f64)>,
 }
 
@@ -224,7 +225,7 @@ impl Sites {
         Ok(Self { depth, planes, slices: heights.len(), beside })
     }
 
-    /// The site nearest to a height along the grid, and its own.
+    /// The site nearest to a height along the grid, and that site's own height.
     fn nearest(&self, height: f64) -> Option<(usize, f64)> {
         let plane = height.round();
         let on_grid = plane >= 0.0 && plane < self.depth as f64;
@@ -246,13 +247,13 @@ impl Sites {
     }
 }
 
-/// Where a contour lies, with its corners as (row, column).
+/// The place of a contour, with its corners as (row, column).
 enum ContourPlace {
-    /// On a site, at a height along the grid.
+    /// A site that the contour lies on, with its height along the grid.
     On(usize, f64, Vec<[f64; 2]>),
-    /// Before the first slice, or after the last.
+    /// The space before the first slice, or after the last.
     Beyond(Vec<[f64; 2]>),
-    /// Between slices, or across them.
+    /// The space between slices; or the contour lies across them.
     Between,
 }
 
@@ -274,7 +275,7 @@ fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Contou
     let middle = (lowest + highest) / 2.0;
     if let Some((site, height)) = sites.nearest(middle) {
         let away = (lowest - height).abs().max((highest - height).abs());
-        // A little more than the tolerance, so that rounded decimal strings do not decide.
+        // The bound is a little more than the tolerance, so that rounded decimal strings do not decide.
         if away <= PLANE_TOLERANCE + 1e-6 {
             return Ok(ContourPlace::On(site, middle, corners));
         }
@@ -283,7 +284,8 @@ fn place(contour: &Contour, geometry: &Geometry, sites: &Sites) -> Result<Contou
     Ok(if beyond { ContourPlace::Beyond(corners) } else { ContourPlace::Between })
 }
 
-/// Where the edges of contours cross the lines of a slice through voxel centres, as columns, by row.
+/// The places where the edges of contours cross the lines of a slice through voxel centres, as columns, by
+/// row.
 struct Crossings(Vec<Vec<f64>>);
 
 impl Crossings {
@@ -295,7 +297,8 @@ impl Crossings {
         let next = corners.iter().skip(1).chain(corners.first());
         for (&[row_a, column_a], &[row_b, column_b]) in corners.iter().zip(next) {
             let (top, bottom) = (row_a.min(row_b), row_a.max(row_b));
-            // Half open: a corner on a line belongs to the edge below it, so that none counts twice.
+            // The range is half open: a corner on a line belongs to the edge below it, so that none counts
+            // twice.
             let first = top.ceil().max(0.0) as usize;
             let end = bottom.ceil().clamp(0.0, self.0.len() as f64) as usize;
             let slope = (column_b - column_a) / (row_b - row_a);

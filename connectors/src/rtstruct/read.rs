@@ -9,22 +9,23 @@ use super::kind::ContourKind;
 use crate::dicom::{Dataset, Head, decimal_strings};
 use crate::{PatientPoint, Reject};
 
-/// Contour types beside the standard's that are told by name; more of them are counted under one.
+/// The number of contour types beside the standard's that are told by name; more of them are counted under
+/// one.
 const MOST_TYPES: usize = 8;
 
 /// The structures of one RTSTRUCT file, with their contours.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StructureSet {
-    /// In the file's order.
+    /// The structures, in the file's order.
     pub structures: Vec<Structure>,
-    /// Contours of a ROINumber that no structure has: they are part of nothing.
+    /// The number of contours of a ROINumber that no structure has: they are part of nothing.
     pub nameless: usize,
     /// Whether the file has no list of contours at all, not even an empty one.
     pub unlisted: bool,
 }
 
 impl StructureSet {
-    /// What structures may lack of their contours; none when all contours are of a structure.
+    /// The refusal for contours that structures may lack; none when all contours are of a structure.
     ///
     /// | code | meaning |
     /// | --- | --- |
@@ -56,15 +57,15 @@ pub struct Structure {
     pub number: i64,
     /// The frame of reference that it lies in, or empty.
     pub frame_of_reference: String,
-    /// Whether other structures have its number, which must be its own.
+    /// Whether other structures have the number, which must be the structure's own.
     pub shared: Shared,
-    /// Its contours, in the file's order.
+    /// The structure's contours, in the file's order.
     pub contours: Vec<Contour>,
-    /// Contour types that are not in the standard and bound no area that is known, with how many contours.
+    /// The number of contours of each type that is not in the standard and bounds no area that is known.
     pub unknown_types: BTreeMap<String, usize>,
 }
 
-/// What becomes of a ROINumber that several structures have.
+/// The fate of a ROINumber that several structures have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shared {
     /// The number is this structure's own.
@@ -72,23 +73,24 @@ pub enum Shared {
     No,
     /// There are as many groups of contours as structures of the number: each has its own, in the file's order.
     InOrder,
-    /// Whose the contours are cannot be told; it has none.
+    /// Nobody can tell whose the contours are; the structure has none.
     Ambiguous,
 }
 
 /// One contour in a plane.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contour {
-    /// Its geometric type.
+    /// The contour's geometric type.
     pub kind: ContourKind,
-    /// The image it was drawn on, or empty.
+    /// The image that the contour was drawn on, or empty.
     pub sop_uid: String,
-    /// Its corners, LPS mm; empty when they are not triples of numbers.
+    /// The contour's corners, LPS mm; empty when they are not triples of numbers.
     pub points: Vec<PatientPoint>,
 }
 
 impl Contour {
-    /// Whether it bounds no area by its type, or by too few corners; what is unknown or unreadable is neither.
+    /// Whether the contour bounds no area by its type, or by too few corners; what is unknown or unreadable
+    /// is neither.
     pub(super) fn encloses_nothing(&self) -> bool {
         match self.kind {
             ContourKind::Unknown => false,
@@ -97,7 +99,7 @@ impl Contour {
         }
     }
 
-    /// Its corners as they are, so that one that is there twice can be told.
+    /// The contour's corners as bits, so that a contour that is there twice can be told.
     pub(super) fn corners_as_bits(&self) -> Vec<[u64; 3]> {
         self.points.iter().map(|point| point.0.map(f64::to_bits)).collect()
     }
@@ -144,7 +146,7 @@ pub(super) fn structures(dataset: &Dataset<'_>) -> StructureSet {
             name: roi.decoded_text(tags::ROI_NAME, characters.as_ref()).unwrap_or_default(),
             number,
             frame_of_reference: match roi.text(tags::REFERENCED_FRAME_OF_REFERENCE_UID) {
-                // One that the file lists nowhere says nothing: an export replaced the others.
+                // A frame that the file lists nowhere says nothing: an export replaced the others.
                 Some(own) if listed.is_empty() || listed.contains(&*own) => own.into_owned(),
                 Some(_) => String::new(),
                 None => frame.clone(),
@@ -156,7 +158,7 @@ pub(super) fn structures(dataset: &Dataset<'_>) -> StructureSet {
     for (number, places) in of_number {
         let groups = groups.remove(&number).unwrap_or_default();
         let shared = match (places.len(), groups.len()) {
-            // Without contours there is nothing to mix up.
+            // There is nothing to mix up without contours.
             (1, _) | (_, 0) => Shared::No,
             (structures, groups) if structures == groups => Shared::InOrder,
             _ => Shared::Ambiguous,
@@ -181,7 +183,7 @@ fn contours_of(groups: &[&Dataset<'_>]) -> usize {
     groups.iter().map(|roi| roi.items(tags::CONTOUR_SEQUENCE).len()).sum()
 }
 
-/// The number of a ROI that has none; no program gives it.
+/// The number that stands for a ROI without one; no program gives it.
 const NONE: i64 = i64::MIN;
 
 fn number(found: Option<f64>) -> i64 {
@@ -226,7 +228,7 @@ impl Structure {
 fn contour(item: &Dataset<'_>, kind: ContourKind) -> Contour {
     let image = item.items(tags::CONTOUR_IMAGE_SEQUENCE).first();
     let sop_uid = image.map(|image| image.text_or_empty(tags::REFERENCED_SOP_INSTANCE_UID));
-    // Decimal strings whatever the VR says: beyond 65,534 bytes it is UN.
+    // The corners are read as decimal strings whatever the VR says: beyond 65,534 bytes it is UN.
     let numbers = decimal_strings(item.bytes(tags::CONTOUR_DATA).unwrap_or_default());
     let (triples, rest) = numbers.as_chunks::<3>();
     let sound = rest.is_empty() && numbers.iter().all(|number| number.is_finite());

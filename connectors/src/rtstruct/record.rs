@@ -1,4 +1,4 @@
-//! What the index keeps of a file of labels.
+//! The record that the index keeps of a file of labels.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -13,26 +13,26 @@ use crate::Digest;
 use crate::dicom::Dataset;
 use crate::digest::Parts;
 
-/// How labels lie in their file.
+/// The form in which labels lie in their file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Form {
-    /// As contours (RTSTRUCT).
+    /// Contours (RTSTRUCT).
     #[default]
     Contours,
-    /// As voxels (DICOM SEG).
+    /// Voxels (DICOM SEG).
     Voxels,
 }
 
-/// What the index keeps of one file of labels: an RTSTRUCT, or a DICOM SEG.
+/// The record that the index keeps of one file of labels: an RTSTRUCT, or a DICOM SEG.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Outlines {
-    /// How they are drawn.
+    /// The form in which the labels are drawn.
     pub form: Form,
     /// SOPInstanceUID.
     pub sop_uid: String,
     /// PatientID, or empty.
     pub patient_id: String,
-    /// The SeriesInstanceUIDs it was drawn on, sorted.
+    /// The SeriesInstanceUIDs that the labels were drawn on, sorted.
     pub referenced_series: Vec<String>,
     /// The names of its structures (ROIs) or segments, in the file's order.
     pub structures: Vec<String>,
@@ -40,22 +40,23 @@ pub struct Outlines {
     pub date_time: String,
     /// The digest of contours or voxels, names and references.
     pub digest: Digest,
-    /// The frames of reference that it refers to, sorted.
+    /// The frames of reference that the file refers to, sorted.
     pub frames: Vec<String>,
-    /// What is known of each of `structures`, in their order; none in files that say nothing of them.
+    /// The parts, one for each of `structures`, in their order; none in files that say nothing of them.
     pub parts: Vec<OutlinePart>,
-    /// The images that its contours or frames name; when they name none, those that it says it was drawn on.
+    /// The images that the contours or frames name; when they name none, those that the file says it was
+    /// drawn on.
     pub instances: Instances,
 }
 
-/// What an index keeps of one structure or segment, beside its name.
+/// The record that an index keeps of one structure or segment, beside its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OutlinePart {
     /// ROINumber or SegmentNumber.
     pub number: i64,
-    /// The place in `frames` of the frame of reference that it lies in.
+    /// The place in `frames` of the frame of reference that the part lies in.
     pub frame: Option<u16>,
-    /// Its contours or frames; none is a structure that is there and empty.
+    /// The number of the part's contours or frames; a part of none is there and empty.
     pub drawn: u32,
 }
 
@@ -72,7 +73,7 @@ impl Outlines {
         !frame.is_empty() && (0..self.parts.len()).any(other)
     }
 
-    /// Of each structure or segment, whether it lies in this frame of reference or names none, where the file's
+    /// Whether each structure or segment lies in this frame of reference or names none, where the file's
     /// structures lie in several; nothing where all lie in one.
     pub fn frames_beside(&self, frame: &str) -> impl Iterator<Item = bool> {
         let named: BTreeSet<&str> = (0..self.parts.len()).map(|place| self.frame_of(place)).collect();
@@ -81,7 +82,7 @@ impl Outlines {
     }
 }
 
-/// What the index keeps.
+/// The record that the index keeps of a data set.
 pub(crate) fn outlines(dataset: &Dataset<'_>) -> Outlines {
     let text = |tag| dataset.text_or_empty(tag);
     let set = structures(dataset);
@@ -122,7 +123,7 @@ fn part(structure: &Structure, frames: &[String]) -> OutlinePart {
     }
 }
 
-/// Of structures, and of series; sorted, each once.
+/// The frames of reference of structures and of series; sorted, each once.
 fn frames(dataset: &Dataset<'_>, set: &StructureSet) -> Vec<String> {
     let referenced = dataset.items(tags::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE).iter();
     let referenced = referenced.map(|frame| frame.text_or_empty(tags::FRAME_OF_REFERENCE_UID));
@@ -131,7 +132,7 @@ fn frames(dataset: &Dataset<'_>, set: &StructureSet) -> Vec<String> {
     frames.into_iter().collect()
 }
 
-/// What contours name, or else what the file says that they were drawn on.
+/// The images that contours name, or else those that the file says that they were drawn on.
 fn instances(dataset: &Dataset<'_>, set: &StructureSet) -> Instances {
     let contours = set.structures.iter().flat_map(|structure| &structure.contours);
     let named = Instances::of(contours.map(|contour| contour.sop_uid.as_str()));
@@ -163,7 +164,7 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
     for uid in referenced_series {
         part(uid.as_bytes());
     }
-    // It is told of, and was an empty structure once.
+    // A missing list of contours is told of, and was an empty structure once.
     if set.unlisted {
         part(b"unlisted");
     }
@@ -175,17 +176,17 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
         part(structure.name.as_bytes());
         match structure.shared {
             Shared::No => {}
-            // It is told of.
+            // Such a number is told of.
             Shared::InOrder => part(b"in order"),
-            // It was drawn once with contours of others.
+            // The structure was drawn once with contours of others.
             Shared::Ambiguous => part(b"ambiguous"),
         }
-        // They are told of by their words.
+        // Unknown types are told of by their words.
         for (kind, count) in &structure.unknown_types {
             part(kind.as_bytes());
             part(&count.to_le_bytes());
         }
-        // Outlines that nobody closed were left out untold once. Points and specks change nothing.
+        // Outlines that nobody closed were once left out without a word. Points and specks change nothing.
         let open = |one: &Contour| one.kind == ContourKind::Open && one.points.len() > 2;
         if structure.contours.iter().any(open) {
             part(b"open");
@@ -193,7 +194,7 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
         let mut seen = HashSet::new();
         for contour in &structure.contours {
             if !contour.points.is_empty() && !seen.insert(contour.corners_as_bits()) {
-                // It undid the first once.
+                // A repeated contour once undid the first.
                 part(b"once");
             }
             part(&[u8::from(contour.kind == ContourKind::Closed)]);
@@ -221,7 +222,7 @@ mod tests {
             moment("20210101", ""),
         ];
         assert!(sorted.is_sorted(), "{sorted:?}");
-        // As earlier versions kept them.
+        // The text is as earlier versions kept it.
         assert_eq!(moment("20200105", "120000.25"), "20200105120000.25");
         assert_eq!(moment("2020.01.05", "12:00:00"), moment("20200105", "120000"));
     }

@@ -1,4 +1,5 @@
-//! Masks to outlines, and outlines to files: RT Structure Set Storage, implicit VR little endian.
+//! Writing of masks to outlines, and of outlines to files: RT Structure Set Storage, implicit VR little
+//! endian.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::volume::LabelMap;
 /// The class by which a structure set refers to a study; retired, and still what exports hold.
 const DETACHED_STUDY_MANAGEMENT: &str = "1.2.840.10008.3.1.2.3.1";
 
-/// What a structure set says of itself, and of the series that it was drawn on.
+/// The description of a structure set, and of the series that it was drawn on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StructureSetHeader {
     /// The study that it belongs to, which is the scan's.
@@ -43,7 +44,7 @@ pub struct StructureSetHeader {
 /// A closed planar contour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contour {
-    /// Its corners in patient space, LPS, mm.
+    /// The contour's corners in patient space, LPS, mm.
     pub points_mm: Vec<[f64; 3]>,
     /// SOPInstanceUID of the slice that it lies on; empty between slices.
     pub sop_instance_uid: String,
@@ -64,7 +65,7 @@ pub fn write_structures(
     write_structures_as(path, header, structures, None)
 }
 
-/// The same, without identity where that is asked for.
+/// Writes structures as [`write_structures`], without identity where that is asked for.
 ///
 /// # Errors
 /// [`WriteError`] when the file cannot be written.
@@ -177,7 +178,7 @@ fn contour_item(header: &StructureSetHeader, contour: &Contour) -> InMemDicomObj
     }
     put(&mut item, tags::CONTOUR_GEOMETRIC_TYPE, VR::CS, "CLOSED_PLANAR");
     put(&mut item, tags::NUMBER_OF_CONTOUR_POINTS, VR::IS, contour.points_mm.len().to_string());
-    // A hundredth of a micrometre: far finer than half a voxel, and short.
+    // The numbers are rounded to a hundredth of a micrometre: far finer than half a voxel, and short.
     let data: Vec<String> = contour.points_mm.iter().flatten().map(|x| format!("{x:.5}")).collect();
     let data = PrimitiveValue::Strs(data.into());
     item.put(DataElement::new(tags::CONTOUR_DATA, VR::DS, data));
@@ -229,11 +230,11 @@ pub fn trace(slice: &[u16], width: usize, label: u16) -> Vec<Vec<[f64; 2]>> {
     polygons
 }
 
-/// Edges between a label and the rest by the corner that they leave: one bit a direction (right, down,
+/// The edges between a label and the rest by the corner that they leave: one bit a direction (right, down,
 /// left, up), the label on the right hand.
 struct Edges {
     leaving: Vec<u8>,
-    /// Corners in a row: one more than pixels.
+    /// The number of corners in a row: one more than pixels.
     corners: usize,
 }
 
@@ -250,7 +251,7 @@ impl Edges {
                     continue;
                 }
                 let corner = row * corners + column;
-                // A wrapped row or column is past the border, and so outside.
+                // A row or column that wrapped is past the border, and so outside.
                 let sides = [
                     (corner, inside(row.wrapping_sub(1), column)),
                     (corner + 1, inside(row, column + 1)),
@@ -281,8 +282,8 @@ impl Edges {
                 2 => at - 1,
                 _ => at - self.corners,
             };
-            // Where two pixels touch at a corner alone, the right turn stays with the same pixel. The
-            // first edge is taken already, and ends the walk.
+            // The right turn stays with the same pixel where two pixels touch at a corner alone. The first
+            // edge is taken already, and ends the walk.
             let next = [1, 0, 3]
                 .map(|turn| (heading + turn) % 4)
                 .into_iter()
@@ -309,7 +310,7 @@ mod tests {
     use crate::geometry::Geometry;
     use proptest::prelude::*;
 
-    /// Even-odd at the voxel centres, over all polygons.
+    /// Fills polygons even-odd at the voxel centres, over all of them.
     fn fill(polygons: &[Vec<[f64; 2]>], height: usize, width: usize) -> Vec<u16> {
         let inside = |row: f64, column: f64| {
             let crossings = polygons.iter().map(|polygon| {

@@ -1,4 +1,4 @@
-//! How one column of plain values becomes an Arrow array, and back.
+//! The way from one column of plain values to an Arrow array, and back.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 /// The values of a column could not be put into Arrow, or an array does not hold what is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CellError {
-    /// The index of the value, where one value is at fault.
+    /// The index of the row, where one value is at fault.
     pub row: Option<usize>,
-    /// What is wrong with it.
+    /// The description of what is wrong.
     pub found: String,
 }
 
@@ -54,7 +54,7 @@ fn mismatch(expected: &DataType, array: &dyn Array) -> CellError {
     CellError { row: None, found: format!("{expected} expected, {} found", array.data_type()) }
 }
 
-/// Every value of a primitive column, none of them null.
+/// The values of a primitive column, none of which may be null.
 fn filled<T>(values: impl Iterator<Item = Option<T>>) -> Result<Vec<T>, CellError> {
     values.enumerate().map(|(row, value)| value.ok_or_else(|| CellError::at(row, "null"))).collect()
 }
@@ -156,7 +156,7 @@ impl Cell for Moment {
         Ok(Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC")))
     }
     fn values(array: &dyn Array) -> Result<Vec<Self>, CellError> {
-        // Earlier versions wrote text.
+        // Earlier versions wrote moments as text.
         if let Some(texts) = array.as_string_opt::<i32>() {
             let parsed = |(row, text): (usize, String)| {
                 let nanos = string_to_timestamp_nanos(&text).map_err(|_| {
@@ -179,7 +179,7 @@ impl Cell for Moment {
 
 /// A list column from its items, laid end to end, and the length of each list.
 fn list(items: ArrayRef, lengths: Vec<usize>) -> Result<ArrayRef, CellError> {
-    // Offsets of a Delta list are 32 bits: a batch that cannot be addressed is refused, not wrapped.
+    // The offsets of a Delta list are 32 bits: a batch that cannot be addressed is refused, not wrapped.
     if i32::try_from(items.len()).is_err() {
         let found = format!("{} list items in one batch, more than Arrow can address", items.len());
         return Err(CellError { row: None, found });

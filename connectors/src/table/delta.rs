@@ -12,9 +12,9 @@ use super::migrate;
 use super::rows::{Rows, Table};
 use crate::points;
 
-/// A file below this size is small: many of them slow every reader down.
+/// The size in bytes below which a file is small: many of them slow every reader down.
 const SMALL_BYTES: u64 = 16 << 20;
-/// So many small files are left alone; one more, and a commit writes them into one.
+/// The number of small files that are left alone; one more, and a commit writes them into one.
 const SMALL_FILES: usize = 16;
 
 /// A Delta table, open for asking what it holds and for commits.
@@ -57,7 +57,7 @@ impl DeltaTable {
     /// again.
     ///
     /// # Errors
-    /// When the folder cannot be read or written, the log or a file is damaged, or the folder holds a
+    /// Fails when the folder cannot be read or written, the log or a file is damaged, or the folder holds a
     /// table with other columns ([`TableError::Foreign`]).
     pub fn open(dir: &Path, table: Table) -> Result<Self, TableError> {
         let log = Log::open_or_create(dir, table)?;
@@ -69,7 +69,7 @@ impl DeltaTable {
         Ok(opened)
     }
 
-    /// Writes the rows of an earlier version again, in the columns of this one: one version more.
+    /// Writes the rows of an earlier version again, in the columns of this one, as one version more.
     fn migrate(&mut self) -> Result<(), TableError> {
         let mut staging = Staging::new(self.log.dir(), self.table.schema());
         for name in self.files.keys() {
@@ -101,12 +101,12 @@ impl DeltaTable {
     /// The version of the last commit of `app`, for numbering the next one.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// Fails when the log cannot be read.
     pub fn last_commit(&self, app: &str) -> Result<Option<i64>, TableError> {
         self.log.last_commit(app)
     }
 
-    /// One commit: the rows of `remove` go, those of `add` come. Returns the new version, or `None` when
+    /// Commits once: the rows of `remove` go, those of `add` come. Returns the new version, or `None` when
     /// there was nothing to write or this very commit is there already.
     ///
     /// An entry that is added while it is present is replaced as a whole. `add` is taken piece by piece
@@ -114,9 +114,9 @@ impl DeltaTable {
     /// written again without it, and many small files are written into one.
     ///
     /// # Errors
-    /// When a row does not fit, a file cannot be read or written, or another process committed at the same
-    /// time ([`TableError::Conflict`]). The table is as it was; or, if the answer was lost on its way, as it
-    /// was to become, and a retry with the same `commit` finds that out.
+    /// Fails when a row does not fit, a file cannot be read or written, or another process committed at the
+    /// same time ([`TableError::Conflict`]). The table is as it was; or, if the answer was lost on its way,
+    /// as it was to become, and a retry with the same `commit` finds that out.
     pub fn replace(
         &mut self,
         remove: &BTreeSet<String>,
@@ -189,7 +189,7 @@ impl DeltaTable {
         Ok(())
     }
 
-    /// Writes the new rows; their entries.
+    /// Writes the new rows; returns their entries.
     fn stage(
         &self,
         add: impl IntoIterator<Item = Rows>,
@@ -213,8 +213,8 @@ impl DeltaTable {
         Ok(added)
     }
 
-    /// Writes again, without the rows that go, the files that hold such rows, and the small files when
-    /// they have become many; their names.
+    /// Writes again, without the rows that go, the files that hold such rows, and the small files when they
+    /// have become many; returns their names.
     fn rewrite(
         &self,
         gone: &BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! What can go wrong with a table: what was expected, what was found, where, and a remedy.
+//! The errors of tables: what was expected, what was found, where, and a remedy.
 
 use std::fmt::Display;
 use std::io;
@@ -14,11 +14,11 @@ pub enum TableError {
     /// A file or folder could not be read or written.
     #[error("{}: could not be {doing}: {source}\nhint: {hint}", path.shown())]
     Io {
-        /// Where.
+        /// The path of the file or folder.
         path: PathBuf,
         /// What was being done: `read`, `written`, …
         doing: &'static str,
-        /// What the user can do about it.
+        /// The remedy: what the user can do about it.
         hint: &'static str,
         /// The system's answer.
         source: io::Error,
@@ -33,7 +33,7 @@ pub enum TableError {
         column: &'static str,
         /// The row within its batch.
         row: Option<usize>,
-        /// What was found.
+        /// The description of what was found.
         found: String,
     },
     /// A column is absent.
@@ -79,7 +79,7 @@ pub enum TableError {
     Delta {
         /// The table's folder.
         dir: PathBuf,
-        /// What was being done.
+        /// The word for what was being done.
         doing: &'static str,
         /// The kernel's answer.
         source: Box<delta_kernel::KernelError>,
@@ -96,9 +96,9 @@ pub enum TableError {
     Foreign {
         /// The table's folder.
         dir: PathBuf,
-        /// What a table of ours has.
+        /// The description of what a table of ours has.
         expected: String,
-        /// What this one has.
+        /// The description of what this table has.
         found: String,
     },
     /// Somebody else committed at the same time.
@@ -112,12 +112,12 @@ pub enum TableError {
     },
 }
 
-/// What to do about a file that Parquet or Delta could not read or write. Both pass on what the system said as text
-/// alone, so that its number is looked for there.
+/// The remedy for a file that Parquet or Delta could not read or write. Both pass on what the system said as
+/// text alone, so that its number is looked for there.
 fn remedy(source: &impl Display, what: &str) -> String {
     let said = source.to_string();
     let is = |numbers: &[u32]| numbers.iter().any(|number| said.contains(&format!("(os error {number})")));
-    // ENOSPC and EDQUOT; EACCES, EPERM and EROFS; EIO and ESTALE; EMFILE and ENFILE.
+    // The numbers are those of ENOSPC and EDQUOT; EACCES, EPERM and EROFS; EIO and ESTALE; EMFILE and ENFILE.
     if is(&[28, 122]) {
         "free some space and run again; what is committed stays".to_owned()
     } else if is(&[13, 1, 30]) {

@@ -17,14 +17,14 @@ use super::TableError;
 use super::rows::ENTRY;
 use crate::reading;
 
-/// A file that is at least this big is closed, and the next rows go to a new one.
+/// The size in bytes from which on a file is closed, and the next rows go to a new one.
 const FILE_BYTES: usize = 64 << 20;
-/// A row group that is at least this big is written out: what a writer holds in memory.
+/// The size in bytes from which on a row group is written out: what a writer holds in memory.
 const ROW_GROUP_BYTES: usize = 16 << 20;
-/// Rows that are read at once; a row of `masks` can hold thousands of runs.
+/// The number of rows that are read at once; a row of `masks` can hold thousands of runs.
 const BATCH_ROWS: usize = 4096;
 
-/// How every Parquet file of a table is written.
+/// The properties with which every Parquet file of a table is written.
 pub(super) fn properties() -> WriterProperties {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -36,15 +36,15 @@ pub(super) fn properties() -> WriterProperties {
 /// A file that was written for a table and is not in its log yet.
 #[derive(Debug)]
 pub(super) struct StagedFile {
-    /// The name within the table's folder.
+    /// The name of the file within the table's folder.
     pub name: String,
-    /// Bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// Rows.
+    /// The number of rows in the file.
     pub rows: u64,
-    /// Milliseconds since 1970.
+    /// The time of the file's last change, in milliseconds since 1970.
     pub modified_ms: i64,
-    /// The entries that have rows in it.
+    /// The entries that have rows in the file.
     pub entries: BTreeSet<String>,
 }
 
@@ -90,7 +90,7 @@ impl Staging {
         Ok(&self.closed)
     }
 
-    /// The files of [`Staging::finish`], from now on somebody else's.
+    /// Returns the files of [`Staging::finish`], which are somebody else's from now on.
     pub(super) fn keep(mut self) -> Vec<StagedFile> {
         self.keep = true;
         std::mem::take(&mut self.closed)
@@ -99,7 +99,7 @@ impl Staging {
     fn close(&mut self) -> Result<(), TableError> {
         let Some((mut file, writer)) = self.open.take() else { return Ok(()) };
         let path = self.dir.join(&file.name);
-        // In the list before it can fail, so that it is removed if it does.
+        // The file is put in the list before it can fail, so that it is removed if it does.
         let written = writer.into_inner().map_err(TableError::parquet(&path)).and_then(|inner| {
             inner.sync_all().and_then(|()| inner.metadata()).map_err(TableError::write(&path))
         });
@@ -131,7 +131,7 @@ pub fn is_ours(name: &str) -> bool {
     digest.is_some_and(|digest| digest.len() == 32 && digest.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// A new file, under a name that no other has.
+/// Creates a new file, under a name that no other has.
 fn create(dir: &Path, schema: SchemaRef) -> Result<(StagedFile, ArrowWriter<File>), TableError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());

@@ -1,4 +1,4 @@
-//! What is asked of `delta_kernel`: a table's current version, its files, and one commit.
+//! The questions to `delta_kernel`: a table's current version, its files, and one commit.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,25 +28,25 @@ use super::files::StagedFile;
 use super::rows::Table;
 use crate::reading;
 
-/// The folder of the log, within the table's.
+/// The name of the log's folder, within the table's.
 pub(super) const LOG: &str = "_delta_log";
-/// Who wrote a version, in the table's history.
+/// The name of whoever wrote a version, in the table's history.
 pub(super) const WRITER: &str = concat!("tomoflow/", env!("CARGO_PKG_VERSION"));
 /// The pointer to the last checkpoint, within the log: a hint to readers.
 const POINTER: &str = "_last_checkpoint";
-/// A pointer holds a few numbers, and may hold a schema beside them.
+/// The bytes that no pointer exceeds: it holds a few numbers, and may hold a schema beside them.
 const MOST_POINTER: u64 = 1 << 20;
-/// The log is summed up in a checkpoint after so many versions, so that opening stays quick.
+/// The number of versions after which the log is summed up in a checkpoint, so that opening stays quick.
 const CHECKPOINT_EVERY: u64 = 10;
 
 type Engine = DefaultEngine<TokioMultiThreadExecutor>;
 
-/// Names a commit, so that a retry of it commits nothing twice.
+/// The name of a commit, so that a retry of it commits nothing twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitId {
-    /// Who commits: one committer, one name.
+    /// The name of the committer: one committer, one name.
     pub app: String,
-    /// Grows with each commit of the same `app`.
+    /// The number of the commit, which grows with each commit of the same `app`.
     pub version: i64,
 }
 
@@ -58,16 +58,16 @@ pub(super) struct Log {
     engine: &'static Engine,
 }
 
-/// What became of a commit.
+/// The outcome of a commit.
 pub(super) enum Commit {
-    /// It is the current version now.
+    /// The commit is the current version now.
     Done,
     /// Somebody had written this version before.
     Conflict(u64),
 }
 
 impl Log {
-    /// The log below a folder; `None` when there is none.
+    /// Opens the log below a folder; `None` when there is none.
     pub(super) fn open(dir: &Path, table: Table) -> Result<Option<Self>, TableError> {
         let log = dir.join(LOG);
         if !has_versions(&log)? {
@@ -84,7 +84,7 @@ impl Log {
         Ok(Some(opened))
     }
 
-    /// The log below a folder, created when there is none.
+    /// Opens the log below a folder, and creates it when there is none.
     pub(super) fn open_or_create(dir: &Path, table: Table) -> Result<Self, TableError> {
         if let Some(log) = Self::open(dir, table)? {
             return Ok(log);
@@ -124,7 +124,7 @@ impl Log {
         files_of(&self.dir, self.snapshot.clone(), self.engine)
     }
 
-    /// One version more: `remove` goes, `add` comes.
+    /// Writes one version more: `remove` goes, `add` comes.
     pub(super) fn commit(
         &mut self,
         remove: &BTreeSet<String>,
@@ -174,7 +174,7 @@ impl Log {
                 .iter()
                 .enumerate()
                 .map(|(row, path)| {
-                    // Rows beyond the selection's end count as selected.
+                    // The rows beyond the selection's end count as selected.
                     live.get(row).copied().unwrap_or(true) && path.is_some_and(|path| names.contains(path))
                 })
                 .collect();
@@ -247,8 +247,8 @@ pub(super) fn live_files(
     Ok(Some((version, files.into_iter().map(|(name, _)| name).collect())))
 }
 
-/// What a log says. Its reader panics on some files that are not whole (a turned bit in a checkpoint), on a thread of its
-/// own and then here: that is an error like others.
+/// Reads from a log. Its reader panics on some files that are not whole (a turned bit in a checkpoint), on a
+/// thread of its own and then here: that is an error like others.
 fn guarded<T>(read: impl FnOnce() -> KernelResult<T>) -> KernelResult<T> {
     let read = catch_unwind(AssertUnwindSafe(read));
     read.unwrap_or_else(|_| {
@@ -319,7 +319,7 @@ fn has_versions(log: &Path) -> Result<bool, TableError> {
 /// Refuses what the log's reader would wait for, or read without end: what is no ordinary file, or larger than `most`.
 fn readable(path: &Path, most: u64) -> Result<(), TableError> {
     let found = match fs::metadata(path) {
-        // Gone in the meantime, or never there.
+        // The file is gone in the meantime, or was never there.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(TableError::read(path)(error)),
         Ok(facts) if !facts.is_file() => "another thing".to_owned(),
@@ -337,7 +337,7 @@ fn readable(path: &Path, most: u64) -> Result<(), TableError> {
     })
 }
 
-/// Commits and checkpoints of a log, all of which can be read.
+/// The commits and checkpoints of a log, all of which can be read.
 fn versions(log: &Path) -> Result<Vec<PathBuf>, TableError> {
     let listing = match fs::read_dir(log) {
         Ok(listing) => listing,
@@ -375,12 +375,12 @@ fn create(dir: &Path, table: Table) -> Result<(), TableError> {
     }
 }
 
-/// Names and types, without the marks that a schema's way through JSON adds.
+/// The names and types of a schema, without the marks that its way through JSON adds.
 fn columns(schema: &Schema) -> Vec<(&str, &DataType)> {
     schema.fields().iter().map(|field| (field.name().as_str(), field.data_type())).collect()
 }
 
-/// What a commit says about new files, in the kernel's schema for it.
+/// The rows of a commit about new files, in the kernel's schema for them.
 fn add_metadata(files: &[StagedFile]) -> KernelResult<Box<ArrowEngineData>> {
     let long = |values: Vec<u64>| -> KernelResult<ArrayRef> {
         let values: Result<Vec<i64>, _> = values.into_iter().map(i64::try_from).collect();

@@ -1,5 +1,5 @@
-//! What is done about a table whose files are damaged: they leave the current version, so that whoever fills it finds
-//! their rows missing.
+//! The mending of a table whose files are damaged: they leave the current version, so that whoever fills it
+//! finds their rows missing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,23 +8,23 @@ use super::log::{Commit, Log, live_files};
 use super::rows::Table;
 use super::{CommitId, TableError};
 
-/// Who commits.
+/// The name under which files are taken out.
 const MENDER: &str = "tomoflow mend";
 
 /// The current version of the table below a folder and the names of its files, whatever its columns are; `None` when
 /// there is no log. Nothing is written.
 ///
 /// # Errors
-/// When the log cannot be read.
+/// Fails when the log cannot be read.
 pub fn current_files(dir: &Path) -> Result<Option<(u64, BTreeSet<String>)>, TableError> {
     live_files(dir, None)
 }
 
-/// Takes files out of the current version of a table, as one version more; which ones were there. The files themselves
-/// stay for the versions before.
+/// Takes files out of the current version of a table, as one version more, and returns those that were there.
+/// The files themselves stay for the versions before.
 ///
 /// # Errors
-/// When the log cannot be read or written.
+/// Fails when the log cannot be read or written.
 ///
 /// # Examples
 /// ```

@@ -17,7 +17,7 @@ use super::rows::Table;
 /// Writes a version in which `old` files are gone, `new` ones have come, and columns are those of now.
 ///
 /// # Errors
-/// When it cannot be written; [`TableError::Conflict`] when somebody else has written this version.
+/// Fails when the version cannot be written; [`TableError::Conflict`] when somebody else has written this one.
 pub(super) fn commit(
     dir: &Path,
     table: Table,
@@ -58,7 +58,7 @@ pub(super) fn commit(
     }
 }
 
-/// What the log says of the table: as its first version does, with the columns of now.
+/// The log's description of the table: as its first version has it, with the columns of now.
 fn metadata(dir: &Path, table: Table, now: i64) -> Result<Value, TableError> {
     let failed = || TableError::delta(dir, "the columns could not be written");
     let schema = StructType::try_from_arrow(table.schema())

@@ -1,4 +1,5 @@
-//! What other programs made of a table: rows that they brought or changed, and rows that they took away.
+//! The changes that other programs made to a table: rows that they brought or changed, and rows that they
+//! took away.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -14,17 +15,17 @@ use super::read::read_parquet;
 use super::rows::Table;
 use crate::reading;
 
-/// Characters of what another program calls itself.
+/// The number of characters kept of the name that another program gives itself.
 const NAME: usize = 60;
 
-/// What the rows of a table are beside those that tomoflow wrote.
+/// The rows of a table beside those that tomoflow wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Others {
-    /// Rows that tomoflow did not write.
+    /// The number of rows that tomoflow did not write.
     pub came: usize,
-    /// Rows of tomoflow's that are not there any more, or were changed.
+    /// The number of tomoflow's rows that are not there any more, or were changed.
     pub gone: usize,
-    /// Versions that other programs wrote, and what they call themselves.
+    /// The versions that other programs wrote, with the names that they give themselves.
     pub versions: BTreeMap<u64, String>,
     /// Whether there are versions whose rows cannot be compared, since what was before them is gone.
     pub unsure: bool,
@@ -64,7 +65,7 @@ struct Info {
 /// otherwise, as after a compaction, is the same.
 ///
 /// # Errors
-/// When the log cannot be read.
+/// Fails when the log cannot be read.
 ///
 /// # Examples
 /// ```
@@ -106,12 +107,12 @@ pub fn by_others(dir: &Path, table: Table) -> Result<Others, TableError> {
     Ok(found)
 }
 
-/// Who wrote a version.
+/// The writer of a version.
 enum Writer {
     Own,
-    /// What it calls itself.
+    /// Another program, by the name that it gives itself.
     Other(String),
-    /// Its commit is not there.
+    /// Nobody knows: the commit is not there.
     Unknown,
 }
 
@@ -132,7 +133,7 @@ fn writer(dir: &Path, version: u64) -> Result<Writer, TableError> {
     Ok(Writer::Other(who.chars().filter(|sign| !sign.is_control()).take(NAME).collect()))
 }
 
-/// Rows of two versions, by the digest of each.
+/// Compares the rows of two versions, by the digest of each.
 fn compare(
     dir: &Path,
     table: Table,
@@ -144,7 +145,7 @@ fn compare(
         let Some(version) = version else { continue };
         match live_files(dir, Some(version)) {
             Ok(Some((_, files))) => *names = files,
-            // A cleaned log does not lead there any more.
+            // A log that was cleaned does not lead there any more.
             _ => {
                 found.unsure = true;
                 return Ok(());

@@ -14,7 +14,7 @@ use super::rows::Rows;
 /// and renamed.
 ///
 /// # Errors
-/// When a row does not fit its table, or the file cannot be written; what was there before stays.
+/// Fails when a row does not fit its table, or the file cannot be written; what was there before stays.
 pub fn write_parquet(path: &Path, rows: &Rows) -> Result<(), TableError> {
     let batch = rows.to_batch()?;
     let folder = match path.parent() {
@@ -34,8 +34,8 @@ pub fn write_parquet(path: &Path, rows: &Rows) -> Result<(), TableError> {
     files::sync_folder(folder)
 }
 
-/// Where a file is written before it takes its place. The name is always the same, so that what a killed
-/// run left is overwritten, and it is hidden from readers that take `*.parquet`.
+/// The path at which a file is written before it takes its place. The name is always the same, so that what a
+/// killed run left is overwritten, and it is hidden from readers that take `*.parquet`.
 fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

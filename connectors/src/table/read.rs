@@ -1,4 +1,4 @@
-//! Tables back as typed rows.
+//! Reading of tables back as typed rows.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub fn read_rows(dir: &Path, table: Table) -> Result<Rows, TableError> {
 /// The rows of one Parquet file.
 ///
 /// # Errors
-/// When the file cannot be read, is damaged, or has other columns.
+/// Fails when the file cannot be read, is damaged, or has other columns.
 pub fn read_parquet(path: &Path, table: Table) -> Result<Rows, TableError> {
     let mut rows = Rows::empty(table);
     extend_from_file(&mut rows, path)?;

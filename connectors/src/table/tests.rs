@@ -1,4 +1,4 @@
-//! Tables against a plain map, and against what a crash leaves behind.
+//! Tests of tables against a plain map, and against what a crash leaves behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -121,11 +121,11 @@ fn entries_come_go_and_are_replaced() {
         [("b", 5), ("c", 1)]
     );
 
-    // Nothing to do leaves no version.
+    // A commit with nothing to do leaves no version.
     assert_eq!(table.replace(&BTreeSet::new(), [], &commit(4)).unwrap(), None);
     assert_eq!(table.replace(&set(["a"]), [masks("x", 0)], &commit(4)).unwrap(), None);
     assert_eq!(table.version(), 3);
-    // Everything goes.
+    // All entries go.
     assert_eq!(table.replace(&set(["b", "c"]), [], &commit(4)).unwrap(), Some(4));
     assert!(read_rows(dir.path(), Table::Masks).unwrap().is_empty());
     assert_eq!(DeltaTable::open(dir.path(), Table::Masks).unwrap().entries().len(), 0);
@@ -175,7 +175,7 @@ fn files_without_a_commit_are_not_seen() {
     let dir = tempfile::tempdir().unwrap();
     let mut table = DeltaTable::open(dir.path(), Table::Masks).unwrap();
     table.replace(&BTreeSet::new(), [masks("a", 2)], &commit(1)).unwrap();
-    // What a killed run leaves: a whole file, half a file, and half a commit under its staging name.
+    // A killed run leaves a whole file, half a file, and half a commit under its staging name.
     let mut staging = files::Staging::new(dir.path(), Table::Masks.schema());
     staging.write(&masks("ghost", 4).to_batch().unwrap()).unwrap();
     staging.finish().unwrap();
@@ -325,7 +325,7 @@ fn a_moment_is_a_timestamp_and_was_text_once() {
     let mut back = Rows::empty(Table::Runs);
     back.extend_from_batch(&batch).unwrap();
     assert_eq!(back, rows);
-    // As 0.1.0 wrote it.
+    // The column is as 0.1.0 wrote it.
     let with = |text: &str| {
         let (schema, mut columns, rows) = batch.clone().into_parts();
         let at = schema.index_of("started").unwrap();
@@ -350,7 +350,7 @@ fn a_table_with_the_columns_of_before_is_read_and_written_on() {
     let mut table = DeltaTable::open(dir.path(), Table::Runs).unwrap();
     table.replace(&set([]), [Rows::Runs(vec![row("a"), row("b")])], &commit(1)).unwrap();
     drop(table);
-    // The same table, as 0.1.0 left it.
+    // The table is the same, as 0.1.0 left it.
     let text = |path: &Path| fs::read_to_string(path).unwrap();
     let first = dir.path().join("_delta_log/00000000000000000000.json");
     fs::write(&first, text(&first).replace(r#"\"type\":\"timestamp\""#, r#"\"type\":\"string\""#)).unwrap();

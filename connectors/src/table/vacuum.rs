@@ -1,4 +1,4 @@
-//! Files of a table that no version which is still kept needs, and why each may go.
+//! The files of a table that no version which is still kept needs, and why each may go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,34 +23,34 @@ struct Action {
 #[serde(rename_all = "camelCase")]
 struct Named {
     path: String,
-    /// Milliseconds since 1970.
+    /// The time of the removal, in milliseconds since 1970.
     deletion_timestamp: Option<u64>,
 }
 
 /// A Parquet file that nobody needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unneeded {
-    /// Where it lies.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// Why it may go.
+    /// The reason why the file may go.
     pub why: String,
 }
 
 /// The Parquet files of a table, told apart by whether a kept version needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableFiles {
-    /// Those of the current version, of every version that was current at `since` or later, and those of which
-    /// nothing says that they may go.
+    /// The files of the current version, of every version that was current at `since` or later, and those of
+    /// which nothing says that they may go.
     pub needed: BTreeSet<PathBuf>,
-    /// Those that nobody needs.
+    /// The files that nobody needs.
     pub unneeded: Vec<Unneeded>,
-    /// Those of others that no version names, whatever they hold: they stay.
+    /// The files of others that no version names, whatever they hold: they stay.
     pub foreign: BTreeSet<PathBuf>,
 }
 
-/// What the log says of a file that the current version does not hold.
+/// The log's word about a file that the current version does not hold.
 enum Fate {
     /// A commit added it, and none that is there took it away: its removal was cleaned away.
     Added,
@@ -58,7 +58,7 @@ enum Fate {
     Removed { version: u64, at: SystemTime },
 }
 
-/// Which files of a table the versions need that were current at `since` or later.
+/// Tells apart which files of a table the versions need that were current at `since` or later.
 ///
 /// What the current version holds is read from the log with its checkpoints, as every reader does: other tools clean
 /// commits away once a checkpoint sums them up. A file may go when a commit that is there took it away before `since`;
@@ -66,8 +66,8 @@ enum Fate {
 /// as a killed run leaves it. All others stay.
 ///
 /// # Errors
-/// When the log, a commit or a checkpoint of it cannot be read, when there are Parquet files and no log, or when the log
-/// names files in a way that no table of ours does: then nothing may be freed.
+/// Fails when the log, a commit or a checkpoint of it cannot be read, when there are Parquet files and no
+/// log, or when the log names files in a way that no table of ours does: then nothing may be freed.
 ///
 /// # Examples
 /// ```
@@ -91,7 +91,7 @@ pub fn table_files(dir: &Path, since: SystemTime) -> Result<TableFiles, TableErr
     let commits = commits(&dir.join(LOG))?;
     let mut summed = BTreeSet::new();
     for version in checkpoints(&dir.join(LOG))? {
-        // The version after it ended it; where nothing says when, it is kept.
+        // The version was ended by the one after it; where nothing says when, it is kept.
         let ended = commits.get(&(version + 1)).is_some_and(|commit| commit.at < since);
         let names = live_files(dir, Some(version))?.map(|(_, names)| names).unwrap_or_default();
         if ended { summed.extend(names) } else { needed.extend(names) }
@@ -125,7 +125,7 @@ pub fn table_files(dir: &Path, since: SystemTime) -> Result<TableFiles, TableErr
     Ok(found)
 }
 
-/// What commits say of files, the last word of each.
+/// The last word of the commits about each file.
 fn fates(commits: &BTreeMap<u64, Commit>) -> Result<BTreeMap<String, Fate>, TableError> {
     let mut fates = BTreeMap::new();
     for (&version, Commit { path, at }) in commits {
@@ -144,7 +144,7 @@ fn fates(commits: &BTreeMap<u64, Commit>) -> Result<BTreeMap<String, Fate>, Tabl
             let at = said.map_or(*at, |said| said.max(*at));
             fates.insert(path, Fate::Removed { version, at });
         }
-        // What a commit takes away and gives again stays, in whatever order it says so.
+        // A file that a commit takes away and gives again stays, in whatever order the commit says so.
         fates.extend(added.into_iter().map(|path| (path, Fate::Added)));
     }
     Ok(fates)
@@ -210,7 +210,7 @@ fn data_files(dir: &Path) -> Result<Vec<DataFile>, TableError> {
     let mut files = Vec::new();
     for path in listed(dir)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "parquet")) {
         let metadata = fs::metadata(&path).map_err(TableError::read(&path))?;
-        // One whose age nobody knows counts as young.
+        // A file whose age nobody knows counts as young.
         let written = metadata.modified().unwrap_or_else(|_| SystemTime::now());
         files.push(DataFile { path, size: metadata.len(), written });
     }
@@ -218,7 +218,7 @@ fn data_files(dir: &Path) -> Result<Vec<DataFile>, TableError> {
     Ok(files)
 }
 
-/// What a folder holds; nothing when it is not there.
+/// The paths in a folder; none when it is not there.
 fn listed(dir: &Path) -> Result<Vec<PathBuf>, TableError> {
     match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -289,7 +289,8 @@ mod tests {
     #[test]
     fn a_cleaned_log_costs_no_file_of_the_current_version() {
         let later = SystemTime::now() + Duration::from_secs(60);
-        // As Spark and delta-rs clean it: no commit up to the checkpoint is left; or some of them.
+        // The log is cleaned as Spark and delta-rs do it: no commit up to the checkpoint is left; or some of
+        // them are.
         for gone in [0..=20, 0..=19, 3..=7, 12..=12] {
             let dir = tempfile::tempdir().unwrap();
             replaced(dir.path(), 23);
@@ -327,9 +328,9 @@ mod tests {
             break_it(dir.path());
             table_files(dir.path(), later).unwrap_err().to_string()
         };
-        // A version that is missing behind the checkpoint.
+        // One version behind the checkpoint is missing.
         refused(&|dir| fs::remove_file(commit_path(dir, 12)).unwrap());
-        // The checkpoint, with the commits before it cleaned away.
+        // The checkpoint is missing, with the commits before it cleaned away.
         refused(&|dir| {
             (0..=10).for_each(|version| fs::remove_file(commit_path(dir, version)).unwrap());
             let checkpoint = dir.join(LOG).join(format!("{:020}.checkpoint.parquet", 10));

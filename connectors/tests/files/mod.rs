@@ -26,7 +26,7 @@ pub struct SliceFile {
     elements: Vec<Element>,
 }
 
-/// Tag, representation, value.
+/// The tag, representation and value of an element.
 type Element = ((u16, u16), [u8; 2], Vec<u8>);
 
 impl SliceFile {

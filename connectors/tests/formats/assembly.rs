@@ -1,4 +1,4 @@
-//! Hazards of a series, each on instances made in memory.
+//! The hazards of a series, each on instances made in memory.
 
 use proptest::prelude::*;
 use tomoflow_connectors::dicom::{
@@ -43,7 +43,7 @@ fn with(mut instance: Instance, keyword: &str, value: &str) -> Instance {
     instance
 }
 
-/// The same, by a tag that a filter asks for.
+/// The instance with a tag that a filter asks for.
 fn tagged(mut instance: Instance, keyword: &'static str, value: &str) -> Instance {
     std::sync::Arc::make_mut(&mut instance.tags).insert(keyword.into(), value.to_owned());
     instance
@@ -73,7 +73,7 @@ fn a_series_with_a_gap_is_split_when_asked() {
     assert!(parts[..2].iter().all(|part| self::found(part).unwrap().1.is_empty()));
     let noted = |part: &StackPart| part.verdict.as_ref().unwrap().notes.concat().contains("split at the gap");
     assert!(noted(&parts[0]) && noted(&parts[1]));
-    // Neither without a gap, nor with uneven ones.
+    // There is nothing to split without a gap, or with uneven ones.
     assert_eq!(split(&stack(&[0.0, 3.0, 6.0])), self::parts(&stack(&[0.0, 3.0, 6.0])));
     let uneven = split(&stack(&[0.0, 3.0, 7.0]));
     assert_eq!(uneven[0].verdict.as_ref().unwrap_err().code, "VARIABLE_SPACING");
@@ -90,7 +90,7 @@ fn parts_with(instances: &[Instance], rules: Rules) -> Vec<StackPart> {
 /// The size, heights and notes of a stack.
 type Stacked<'a> = ([usize; 3], &'a [f64], &'a [String]);
 
-/// What a part came to, or the code of its refusal.
+/// The outcome of a part, or the code of its refusal.
 fn found(part: &StackPart) -> Result<Stacked<'_>, &str> {
     let stack = part.verdict.as_ref().map_err(|reject| reject.code.as_str())?;
     assert_eq!(stack.notes.iter().any(|note| says_between(note)), !stack.heights.is_empty());
@@ -115,7 +115,7 @@ fn missing_slices_are_interpolated_when_asked() {
             assert_eq!(parts_with(&plain, rules), self::parts(&plain));
         }
     }
-    // What else is wrong still refuses.
+    // A stack that has another fault is still refused.
     let mut moved = gapped.clone();
     moved[2] = at(2, [1.0, 0.0, 6.0]);
     assert_eq!(found(&parts_with(&moved, INTERPOLATE)[0]), Err("NON_COLLINEAR_POSITIONS"));
@@ -129,7 +129,7 @@ fn missing_slices_are_interpolated_when_asked() {
 
 #[test]
 fn uneven_slices_are_resampled_when_asked() {
-    // Sheared: a quarter of a millimetre across for each along.
+    // The positions are sheared: a quarter of a millimetre across for each along.
     let tilted = |heights: &[f64]| -> Vec<Instance> {
         (0u32..).zip(heights).map(|(number, &z)| at(number, [0.0, 0.25 * z, z])).collect()
     };
@@ -149,7 +149,7 @@ fn uneven_slices_are_resampled_when_asked() {
     assert_eq!(found(&parts_with(&tilted(&[0.0, 2.0, 4.0, 12.0]), RESAMPLE)[0]), Err("MISSING_SLICE"));
 }
 
-/// Codes of refusals, and sizes of stacks, in order.
+/// The codes of refusals, and sizes of stacks, in order.
 fn outcomes(instances: &[Instance]) -> Vec<String> {
     let outcome = |part: StackPart| match part.verdict {
         Ok(assembled) => format!("{:?}", assembled.geometry.size),
@@ -183,7 +183,7 @@ fn slices_farther_apart_than_they_declare_are_told_and_refused_where_numbers_say
         };
         (0..4).map(one).collect()
     };
-    // Numbered one after another, the gap may be that of faces.
+    // Slices that are numbered one after another may have the gap of faces declared.
     assert_eq!(accepted(&series(3.0, 1)).notes, ["GAP_DECLARED: slices 3 mm apart declared, 6.000 mm found"]);
     let reject = parts(&series(3.0, 2)).remove(0).verdict.unwrap_err();
     assert_eq!(reject.code, "MISSING_SLICE");
@@ -196,7 +196,7 @@ fn slices_farther_apart_than_they_declare_are_told_and_refused_where_numbers_say
         slice.frames[0].order.insert("InstanceNumber".into(), number.to_owned());
     }
     assert_eq!(outcomes(&down), ["MISSING_SLICE"]);
-    // As declared, smaller than declared, or no whole part of it.
+    // The gap is as declared, smaller than declared, or no whole multiple of the declared one.
     for declared in [6.0, 12.0, 4.0] {
         assert_eq!(accepted(&series(declared, 2)).notes, [""; 0], "{declared}");
     }
@@ -239,7 +239,7 @@ fn duplicates() {
 #[test]
 fn stacks_at_the_same_positions_are_told_apart() {
     for keyword in ["EchoTime", "TemporalPosition", "AcquisitionNumber", "InstanceNumber"] {
-        // Ten sorts after nine: values are numbers.
+        // The values sort as numbers: ten after nine.
         let both = (0u32..).zip([0.0, 2.0, 0.0, 2.0]).map(|(number, z)| {
             let value = if number < 2 { 10 } else { 9 };
             with(slice(number, z), keyword, &value.to_string())
@@ -267,7 +267,7 @@ fn two_at_once(number: fn(u32, u32) -> u32, say: fn(Instance, u32, u32) -> Insta
     (0..2).flat_map(|t| (0..8).map(move |k| one(t, k))).collect()
 }
 
-/// Of each accepted stack, which acquisitions its slices are of; or the code of a refusal.
+/// The acquisitions that the slices of each accepted stack are of; or the code of a refusal.
 fn acquisitions(instances: &[Instance]) -> Vec<Result<Vec<usize>, String>> {
     let of = |assembled: Assembled| {
         let mut found: Vec<usize> = assembled.slices.iter().map(|slice| slice.instance / 8).collect();
@@ -308,7 +308,7 @@ fn acquisitions_numbered_up_and_down_are_never_mixed() {
         |t, k| 2 * k + t + 1,
         |t, k| 16 - 8 * t - k,
         |t, k| if t == 0 { k + 1 } else { 16 - k },
-        // Odd slices before even ones, twice.
+        // Odd slices come before even ones, twice.
         |t, k| 8 * t + k / 2 + 4 * (k % 2) + 1,
     ];
     for (way, number) in ways.into_iter().enumerate() {
@@ -381,7 +381,7 @@ fn what_is_no_slice_is_set_aside_by_name() {
     assert_eq!(outcomes(&[]), Vec::<String>::new());
 }
 
-/// What a part came to, with the names of its slices.
+/// The outcome of a part, with the names of its slices.
 type Named = Result<(Geometry, Vec<f64>, Vec<String>, Vec<String>), Reject>;
 
 fn named(instances: &[Instance], rules: Rules) -> Vec<Named> {
@@ -436,7 +436,7 @@ proptest! {
     }
 }
 
-/// A pass: slices from a height on, so far apart, of an acquisition.
+/// A pass of an acquisition: slices from a height on, so far apart.
 fn pass(first: u32, from: f64, gap: f64, count: u32, acquisition: &str, thickness: f64) -> Vec<Instance> {
     let one = |k: u32| {
         let mut slice = slice(first + k, from + gap * f64::from(k));
@@ -476,15 +476,16 @@ fn passes_between_one_another_are_scans_of_their_own_and_packages_one() {
     assert_eq!(outcomes(&two(5.0)), ["[8, 8, 8]", "[8, 8, 8]"]);
     assert_eq!(accepted(&two(5.0)).geometry.spacing_mm()[0], 5.0);
     assert_eq!(accepted(&two(5.0)).notes, ["INTERLEAVED_ACQUISITIONS: split by AcquisitionNumber"]);
-    // Packages: odd and even slices, as thick as the distance of neighbours, or with that declared.
+    // The passes are packages: odd and even slices, as thick as the distance of neighbours, or with that
+    // declared.
     assert_eq!(outcomes(&two(2.5)), ["[16, 8, 8]"]);
     let mut declared = two(5.0);
     declared.iter_mut().for_each(|slice| slice.frames[0].gap_mm = Some(Real::new(2.5)));
     assert_eq!(outcomes(&declared), ["[16, 8, 8]"]);
-    // Passes that are neither equally long nor half a gap apart.
+    // These passes are neither equally long nor half a gap apart.
     let other = [pass(0, 0.0, 5.0, 8, "1", 5.0), pass(20, 1.0, 5.0, 6, "2", 5.0)].concat();
     assert_eq!(outcomes(&other), ["[8, 8, 8]", "[6, 8, 8]"]);
-    // Overlapping slices whose acquisition goes on with another number.
+    // The acquisition of overlapping slices goes on with another number.
     let on = [pass(0, 0.0, 2.5, 8, "1", 5.0), pass(20, 20.0, 2.5, 8, "2", 5.0)].concat();
     assert_eq!(outcomes(&on), ["[16, 8, 8]"]);
     // A number for each slice says nothing.
@@ -521,7 +522,7 @@ fn passes_between_one_another_differ_in_more_than_a_number() {
         slice
     });
     assert_eq!(outcomes(&described), ["[8, 8, 8]", "[8, 8, 8]"]);
-    // What differs by little is one scan.
+    // Values that differ by little are of one scan.
     let jitter = two(&|slice, t| with(slice, "EchoTime", ["10", "10.2"][t]));
     assert_eq!((outcomes(&jitter), accepted(&jitter).notes.len()), (vec!["[16, 8, 8]".to_owned()], 0));
     // A pass with a gap is told, and so are acquisitions of unknown thickness.
@@ -571,7 +572,8 @@ fn slices_of_a_series_each_are_gathered_to_one_scan() {
     assert_eq!(scan.notes, ["SERIES_PER_SLICE: 8 series of one slice are one scan"]);
     assert_eq!(eight.iter().map(stray_series).collect::<std::collections::BTreeSet<_>>().len(), 1);
     assert_ne!(stray_series(&eight[0]).unwrap(), eight[0].series_uid);
-    // What is no even stack of all stays what it is, as does what says another thing of itself.
+    // Slices that are no even stack stay what they are, as do those of which one says another thing of
+    // itself.
     let mut uneven = eight.clone();
     uneven[7] = stray(7, 100.0);
     assert_eq!(gathered(&uneven), None);
@@ -597,7 +599,7 @@ fn slices_of_two_patients_are_no_scan_and_those_of_two_studies_are_told() {
     let [part] = &parts[..] else { panic!("{parts:?}") };
     assert_eq!(part.verdict.as_ref().unwrap_err().code, "MIXED_PATIENTS");
     assert_eq!(part.instances.len(), 4);
-    // One that says nothing is nobody else's.
+    // A slice that says nothing of its patient is nobody else's.
     slices[2].patient_id.clear();
     slices[0].study_uid = "1.2.8".to_owned();
     slices[1].study_uid = "1.2.9".to_owned();

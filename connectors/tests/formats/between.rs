@@ -33,7 +33,7 @@ fn a_missing_slice_is_halfway_between_its_neighbours_and_the_others_are_as_they_
     let folder = TempDir::new().unwrap();
     for number in 0..40 {
         let mut file = SliceFile::new(number);
-        // Another scale for each slice: what lies between is made after rescale.
+        // Each slice has another scale: planes between slices are made after rescale.
         file.set((0x0028, 0x1053), b"DS", format!("{}", 1 + number % 3).into_bytes());
         file.set((0x0028, 0x1052), b"DS", format!("-{}.5", number * number).into_bytes());
         file.write(folder.path(), &format!("{number:02}.dcm"));
@@ -41,7 +41,7 @@ fn a_missing_slice_is_halfway_between_its_neighbours_and_the_others_are_as_they_
     let (whole, full) = load(folder.path(), Rules::default());
     assert_eq!(whole.heights, [0.0; 0]);
     assert_eq!(load(folder.path(), RULES), (whole.clone(), full.clone()));
-    // At the border of what is held at a time, too.
+    // The numbers include the border of what is held at a time.
     for number in [3, 10, 11, 32, 33] {
         std::fs::remove_file(folder.path().join(format!("{number:02}.dcm"))).unwrap();
     }
@@ -85,7 +85,7 @@ fn heights_that_do_not_fit_are_refused() {
 /// A ramp along z, in values for a millimetre.
 const SLOPE: f64 = 8.0;
 
-/// Sixteen letters at most, as a decimal string has them.
+/// A number in sixteen letters at most, as a decimal string has them.
 fn decimal(value: f64) -> String {
     format!("{value:.6}")
 }

@@ -46,7 +46,7 @@ fn with_meta(dataset: &[u8], transfer_syntax: &str) -> Vec<u8> {
     [&[0; 128][..], b"DICM", &length, &meta, dataset].concat()
 }
 
-/// The same elements, implicit.
+/// The same elements, in implicit representation.
 fn implicit(number: u16) -> Vec<u8> {
     let explicit = SliceFile::new(number).dataset();
     let (mut at, mut dataset) = (0, Vec::new());
@@ -78,7 +78,7 @@ fn rle(number: u16) -> Vec<u8> {
     with_meta(&bytes[dataset..], "1.2.840.10008.1.2.5")
 }
 
-/// What a file of these bytes is, by its header and as a whole.
+/// The record of a file of these bytes, by its header and as a whole.
 fn record(path: &Path, bytes: &[u8]) -> Record {
     std::fs::write(path, bytes).unwrap();
     let (header, whole) = (HeaderReader::default().read(path).unwrap(), read_record(path).unwrap());
@@ -149,7 +149,7 @@ fn a_header_without_a_size_leaves_a_hole() {
 fn what_is_no_image_stays_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file.dcm");
-    // A report and a spectrum, whole.
+    // The classes are of a report and a spectrum, both whole.
     for class in ["1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.4.2"] {
         let head = [
             element((0x0008, 0x0016), b"UI", class.as_bytes()),
@@ -181,7 +181,7 @@ fn a_concatenation_without_all_its_files_is_told() {
     let incomplete = "CONCATENATION_INCOMPLETE: 1 of 4 files of a multi-frame image are missing";
     assert_eq!(notes(&all[..3]), [incomplete]);
     assert_eq!(notes(&all[1..]), [incomplete]);
-    // One that is there twice stands for no other.
+    // A file that is there twice stands for no other.
     let twice: Vec<Instance> = all[..3].iter().chain(&all[..1]).cloned().collect();
     assert!(notes(&twice).contains(&incomplete.to_owned()), "{:?}", notes(&twice));
     // A single file says no more than that it is one.

@@ -86,7 +86,7 @@ fn jpeg_2000_without_length_or_end_is_read() {
         for stream in [unended, &open] {
             assert!(decoded(stream).unwrap() == wanted, "{name}");
         }
-        // Nothing tells then whether it is all there.
+        // The stream does not tell then whether it is all there.
         let cut = open.strip_suffix(&[0xFF, 0xD9]).unwrap();
         for stream in [cut, &unended[..unended.len() - 1]] {
             assert!(decoded(stream).unwrap_err().contains("ends early"), "{name}");
@@ -119,7 +119,7 @@ fn damaged_streams_are_refused_and_never_panic() {
                 _ => broken[at..].fill(0xFF),
             }
             std::fs::write(&path, file(&broken, transfer_syntax, bits)).unwrap();
-            // Decoded to something else or refused: both are answers.
+            // The stream may be decoded to something else, or refused: both are answers.
             drop(decode(&path, SIZE));
         }
         std::fs::write(&path, file(&stream[..stream.len() / 2], transfer_syntax, bits)).unwrap();
@@ -159,7 +159,7 @@ fn samples_that_are_missing_are_never_filled_up() {
             );
         }
     }
-    // The last interval alone, where no marker is missed.
+    // The last interval alone is cut, where no marker is missed.
     let open = data("jpeg_restart_8.stream");
     let interval = open.windows(4).position(|four| four == [0xFF, 0xDD, 0, 4]).unwrap();
     let cut = [&open[..interval], &open[interval + 6..open.len() / 2]].concat();
@@ -172,7 +172,7 @@ fn samples_that_are_missing_are_never_filled_up() {
 fn what_has_no_decoder_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file.dcm");
-    // MPEG-4, a lossless JPEG in 32 bits, and a syntax of somebody's own.
+    // The syntaxes are MPEG-4, a lossless JPEG in 32 bits, and somebody's own.
     for transfer_syntax in ["1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.95", "1.2.3.4"] {
         std::fs::write(&path, file(b"stream", transfer_syntax, 8)).unwrap();
         for record in [read_record(&path).unwrap(), HeaderReader::default().read(&path).unwrap()] {
@@ -213,7 +213,7 @@ fn real_files_decode_to_their_samples() {
         let copy = as_mr(find(name), folder.path());
         let found = statistics(&[(copy, 0)], size).unwrap();
         if digest.is_empty() {
-            // Fifteen bits with a sign.
+            // The samples have fifteen bits with a sign.
             assert_eq!((found.min, found.max), (-16384.0, 16383.0));
             assert!((found.mean - -4_043.623_962).abs() < 1e-3);
         } else {

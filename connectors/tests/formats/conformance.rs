@@ -34,7 +34,7 @@ fn case_folder(folder: &Path, case: &Value) -> PathBuf {
     folder.join(case["dir"].as_str().unwrap_or(case["id"].as_str().unwrap()))
 }
 
-/// What came of a folder: volumes with what decodes them, refusals, and codes of skipped files.
+/// The findings in a folder: volumes with what decodes them, refusals, and codes of skipped files.
 #[derive(Default)]
 struct Found {
     volumes: Vec<(Assembled, Vec<(PathBuf, u32)>)>,
@@ -212,7 +212,7 @@ fn every_encoding_gives_the_same_values() {
             let path = case_folder(&folder, &case).join(name);
             let values = &file["decoded"]["values"];
             let Ok(Record::Instance(instance)) = read_record(&path) else { continue };
-            // Without a geometry of their own, files are decoded on a made-up grid of their size.
+            // Files without a geometry of their own are decoded on a made-up grid of their size.
             let [rows, columns] = instance.pixels.frame_size.map(|n| n as usize);
             let mosaic = instance.pixels.frame_size != [instance.pixels.rows, instance.pixels.columns];
             if values.is_null() || mosaic {

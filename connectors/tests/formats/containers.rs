@@ -25,7 +25,7 @@ fn write_tar(path: &Path, files: &[(&str, &[u8])]) {
     let mut tar = tar::Builder::new(File::create(path).unwrap());
     for (name, bytes) in files {
         let mut header = tar::Header::new_gnu();
-        // As it is: the writer's own check of names would refuse what a test is about.
+        // The name is written as it is: the writer's own check of names would refuse what a test is about.
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
@@ -91,7 +91,7 @@ fn a_changed_container_is_read_anew() {
     for container in &containers {
         let before = stat(&container.join("a")).unwrap();
         let other: [(&str, &[u8]); 1] = [("a", b"another, and longer")];
-        // Another file in its place, as copying programs leave it.
+        // Another file takes its place, as copying programs leave it.
         let beside = container.with_extension("new");
         if container.extension().unwrap() == "tar" {
             write_tar(&beside, &other);
@@ -205,7 +205,7 @@ fn a_size_that_is_a_lie_is_refused() {
     let path = folder.path().join("lie.zip");
     write_zip(&path, &[("a", b"small small small small small")], CompressionMethod::Deflated);
     let mut bytes = fs::read(&path).unwrap();
-    // The unpacked size in the local header and in the list at the end.
+    // The unpacked size stands in the local header and in the list at the end.
     let central = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
     for at in [22, central + 24] {
         bytes[at..at + 4].copy_from_slice(&0xF000_0000_u32.to_le_bytes());

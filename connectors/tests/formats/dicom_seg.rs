@@ -198,7 +198,7 @@ fn where_segments_overlap_the_higher_label_wins() {
 fn another_grid_takes_the_nearest_voxel() {
     let (_folder, path) = written(&small(), Encoding::Binary);
     let seg = read(&path).unwrap();
-    // Twice as fine across, one slice more below, and the slices in falling order.
+    // The grid is twice as fine across, with one slice more below, and the slices in falling order.
     let fine = Geometry {
         size: [4, 2, 6],
         origin_mm: [-0.125, 0.0, 5.0],
@@ -213,7 +213,7 @@ fn another_grid_takes_the_nearest_voxel() {
     assert_eq!(only.slice(0), [0, 0, 0, 0, 0, 9]);
 }
 
-/// The nearest voxel by definition, one voxel after the other.
+/// The labels by the nearest voxel as it is defined, one voxel after the other.
 fn nearest(seg: &Segmentation, grid: &Geometry) -> Vec<u16> {
     let own = seg.geometry();
     let mut labels = vec![0u16; own.voxels()];
@@ -270,7 +270,7 @@ fn what_breaks_the_standard_is_refused_by_name() {
 
 #[test]
 fn segments_that_share_voxels_come_back_as_they_were() {
-    // Voxels of the first label alone, of both, and of the second alone.
+    // The sets are of voxels of the first label alone, of both, and of the second alone.
     let sets = [vec![1], vec![1, 2], vec![2]];
     let values = [1, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3];
     let values = LabelMap::new(small().geometry().clone(), values.to_vec()).unwrap();

@@ -78,7 +78,7 @@ fn a_deflated_object_is_what_it_was() {
         assert_eq!(read(&path).unwrap(), seg);
         let found = record(&bytes).unwrap();
         assert_eq!((found.structures, found.sop_uid), (kept.structures, kept.sop_uid));
-        // What breaks off is no smaller segmentation.
+        // A stream that breaks off is no smaller segmentation.
         std::fs::write(&path, &bytes[..bytes.len() * 2 / 3]).unwrap();
         assert!(read(&path).is_err());
     }
@@ -112,7 +112,7 @@ fn frames_that_are_deflated_each_are_read() {
         let area = SIZE[1] * SIZE[2];
         let length = if labels == 1 { area.div_ceil(8) } else { area };
         assert_eq!(read(&replaced(&path, deflated(&pixels[..length]), FRAMES)).unwrap(), seg);
-        // Fewer pixels than the frame has, and more.
+        // There are fewer pixels than the frame has, and more.
         let long = [&pixels[..length], &[0; 4]].concat();
         for wrong in [&pixels[..length - 1], &long] {
             let packed = replaced(&path, deflated(wrong), FRAMES);

@@ -97,7 +97,7 @@ fn fractions_count_from_the_threshold_on() {
     let Some(folder) = samples() else { return };
     let path = folder.join("seg_highdicom_ct/seg_image_ct_true_fractional.dcm");
     let voxels = |threshold| read_with_threshold(&path, threshold).unwrap().segments()[0].voxels();
-    // As pydicom reads them: voxels at or over the threshold of the 255 that are one.
+    // The counts are those of pydicom: voxels at or over the threshold of the 255 that are one.
     let expected = [(0.1, 661), (0.25, 661), (0.5, 638), (0.51, 0)];
     for (threshold, count) in expected {
         assert_eq!(voxels(threshold), count, "{threshold}");

@@ -60,7 +60,7 @@ fn a_reader_goes_from_folder_to_folder_and_from_long_headers_to_short_ones() {
         let folder = root.path().join(format!("{}", number % 3));
         std::fs::create_dir_all(&folder).unwrap();
         for (name, body) in [("a", private), ("b", private), ("c", private / 7)] {
-            // Behind the elements that a record needs, and before the pixels.
+            // The private element lies behind the elements that a record needs, and before the pixels.
             let mut file = SliceFile::new(3);
             file.set((0x0029, 0x1010), b"OB", vec![1; body]);
             file.set((0x0020, 0x000D), b"UI", format!("1.2.{number}").into_bytes());
@@ -114,7 +114,7 @@ fn what_the_file_before_had_is_not_taken_for_what_another_has() {
     }
 }
 
-/// Tag, representation and value of an element.
+/// The tag, representation and value of an element.
 type Element = ((u16, u16), &'static [u8; 2], Vec<u8>);
 
 /// A file with one more element.

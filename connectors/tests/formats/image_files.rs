@@ -50,7 +50,7 @@ fn shorts() -> Vec<u8> {
     [header(4, 16), [7i16, -3, 700].into_iter().flat_map(i16::to_le_bytes).collect()].concat()
 }
 
-/// The same, as a header and its voxels.
+/// The same file, as a header and its voxels.
 fn pair() -> (Vec<u8>, Vec<u8>) {
     let mut whole = shorts();
     let voxels = whole.split_off(352);
@@ -238,11 +238,11 @@ fn voxels_are_of_the_folder_of_their_header() {
     assert_eq!(code(), Err("VOXELS_ELSEWHERE".to_owned()));
     link(at("secret").to_str().unwrap(), "site/case/a.raw");
     assert_eq!(code(), Err("VOXELS_ELSEWHERE".to_owned()));
-    // Nor where the header is a link into the same archive.
+    // Neither is it one where the header is a link into the same archive.
     std::fs::rename(at("site/case/a.mhd"), at("site/other/a.mhd")).unwrap();
     link("../other/a.mhd", "site/case/a.mhd");
     assert_eq!(code(), Err("VOXELS_ELSEWHERE".to_owned()));
-    // As git-annex keeps both.
+    // The header and its voxels are kept as git-annex keeps both.
     std::fs::rename(at("site/other/a.mhd"), at("site/.git/objects/1")).unwrap();
     std::fs::rename(at("site/case/voxels"), at("site/.git/objects/2")).unwrap();
     link("../.git/objects/1", "site/case/a.mhd");

@@ -31,7 +31,7 @@ fn code(header: &str, voxels: &[u8]) -> String {
     read_scan(&path).unwrap_err().code
 }
 
-/// 1, -2, 3, 4 as little-endian shorts.
+/// The numbers 1, -2, 3, 4 as little-endian shorts.
 const SHORTS: [u8; 8] = [1, 0, 0xFE, 0xFF, 3, 0, 4, 0];
 
 #[test]

@@ -211,7 +211,7 @@ fn broken_headers_are_refused_by_name() {
     assert_eq!(with(&|f| f.bytes.truncate(200)), "NOT_NIFTI");
     // A pair without its other half.
     assert_eq!(with(&|f| f.bytes[345] = b'i'), "TRUNCATED");
-    // ANALYZE 7.5.
+    // The header is of ANALYZE 7.5.
     assert_eq!(with(&|f| f.bytes[344..348].fill(0)), "UNSUPPORTED_ENCODING");
     assert_eq!(with(&|f| f.short(40, 0)), "BAD_HEADER");
     assert_eq!(with(&|f| f.short(42, -2)), "BAD_HEADER");
@@ -354,7 +354,7 @@ fn volumes_of_one_file_are_read_in_their_order() {
     let scan = tomoflow_connectors::imagefile::read_scan(&path).unwrap_err();
     assert_eq!([&*labels.code, &*scan.code], ["SEVERAL_VOLUMES"; 2]);
     assert!(scan.hint.contains("channels") && !labels.hint.contains("channels"), "{labels}");
-    // One that ends within its last volume, and a fifth axis.
+    // The file ends within its last volume; another has a fifth axis.
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
     let code = |path: &std::path::Path| tomoflow_connectors::imagefile::read_scans(path).unwrap_err().code;

@@ -12,7 +12,7 @@ const HEADER: &str = "NRRD0004\n# a comment\ntype: short\ndimension: 3\nspace: l
     sizes: 2 1 2\nspace directions: (0,0.5,0) (-2,0,0) (0,0,3)\nkinds: domain domain domain\n\
     endian: little\nencoding: raw\nspace origin: (10,-20,30.5)\nkey:=value\n";
 
-/// 1, -2, 3, 4 as little-endian shorts.
+/// The numbers 1, -2, 3, 4 as little-endian shorts.
 const SHORTS: [u8; 8] = [1, 0, 0xFE, 0xFF, 3, 0, 4, 0];
 
 fn folder_with(files: &[(&str, &[u8])]) -> (TempDir, PathBuf) {

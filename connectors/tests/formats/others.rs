@@ -33,7 +33,7 @@ fn grids() -> Vec<(&'static str, Geometry, bool)> {
         origin_mm: [1.0, 2.0, 3.0],
         size,
     };
-    // Turned by 30° about the third axis, then by 20° about the first.
+    // The grid is turned by 30° about the third axis, then by 20° about the first.
     let (s, c) = 30f64.to_radians().sin_cos();
     let (u, v) = 20f64.to_radians().sin_cos();
     let axes = [[s * u, -c * u, v], [-s * v, c * v, u], [c, s, 0.0]];

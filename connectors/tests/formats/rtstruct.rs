@@ -77,7 +77,7 @@ fn voxels(path: &Path, name: &str) -> Result<usize, String> {
     Ok(drawn.labels.voxels().iter().filter(|&&label| label == 1).count())
 }
 
-/// All have the number of the first.
+/// Gives all structures the number of the first.
 fn one_number(tag: Tag, items: &mut [InMemDicomObject]) {
     items.iter_mut().for_each(|item| put(item, tag, VR::IS, "1"));
 }
@@ -109,7 +109,7 @@ fn contours_that_may_be_either_structures_are_refused_and_never_mixed() {
     ]);
     let repeated = || Err("ROI_NUMBER_REPEATED".to_owned());
     assert_eq!([voxels(&path, "a"), voxels(&path, "b")], [repeated(), repeated()]);
-    // What was drawn before under the same content was a mixture.
+    // What was drawn before under the same content was a mixture of structures.
     let (_folder, plain) = written(&[]);
     assert_ne!(outlines(&path).digest, outlines(&plain).digest);
     // Two groups of one structure are its own.
@@ -124,7 +124,7 @@ fn contours_of_a_number_without_a_structure_are_counted() {
     })]);
     assert_eq!(read_structures(&path).unwrap().nameless, 1);
     assert_eq!([voxels(&path, "a"), voxels(&path, "b")], [Ok(8), Ok(0)]);
-    // So are those of no number, even beside a structure of none.
+    // Contours of no number are counted too, even beside a structure of none.
     let (_folder, path) = written(&[
         (tags::STRUCTURE_SET_ROI_SEQUENCE, |items| put(&mut items[1], tags::ROI_NUMBER, VR::IS, "")),
         (tags::ROI_CONTOUR_SEQUENCE, |items| put(&mut items[1], tags::REFERENCED_ROI_NUMBER, VR::IS, "x")),
@@ -162,7 +162,7 @@ fn contours_that_no_structure_has_and_a_missing_list_are_told_by_name() {
     assert_ne!(outlines(&bare).digest, outlines(&empty).digest);
 }
 
-/// The second contour of the first structure has another type.
+/// Gives the second contour of the first structure another type.
 fn kind(items: &mut [InMemDicomObject], kind: &str) {
     edit(&mut items[0], tags::CONTOUR_SEQUENCE, |contours| {
         put(&mut contours[1], tags::CONTOUR_GEOMETRIC_TYPE, VR::CS, kind);

@@ -5,18 +5,18 @@ use tomoflow_connectors::dicom_seg::{Segmentation, read, read_with_threshold, re
 use tomoflow_connectors::rtstruct::Form;
 use tomoflow_connectors::{Geometry, Reject};
 
-/// Transfer syntaxes whose decoders are not ours: their panics, which are caught where they are called, would end the
-/// fuzzer.
+/// The transfer syntaxes whose decoders are not ours: their panics, which are caught where they are called,
+/// would end the fuzzer.
 const THEIRS: [&[u8]; 4] = [
     b"1.2.840.10008.1.2.4.5",
     b"1.2.840.10008.1.2.4.7",
     b"1.2.840.10008.1.2.4.11",
     b"1.2.840.10008.1.2.4.10",
 ];
-/// Voxels that a grid may have: time goes into headers.
+/// The number of voxels that a grid may have: time goes into headers.
 const VOXELS: usize = 1 << 20;
 
-/// Does it.
+/// Feeds the bytes of one file.
 pub fn feed(bytes: &[u8]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();

@@ -9,7 +9,7 @@ use tomoflow_connectors::{LabelMap, Reject, Scan, metaimage, nifti, nrrd};
 /// The file that holds the voxels of headers that name one.
 const BESIDE: &str = "v.raw";
 
-/// Does it.
+/// Feeds the bytes of one file.
 pub fn feed(bytes: &[u8]) {
     let Some((&kind, bytes)) = bytes.split_first() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -41,7 +41,7 @@ fn at(folder: &TempDir, name: &str, bytes: &[u8]) -> std::path::PathBuf {
     path
 }
 
-/// What is read as a scan, and as a label map.
+/// The file as a scan, and as a label map.
 fn both(
     path: &Path,
     scan: impl Fn(&Path) -> Result<Scan, Reject>,

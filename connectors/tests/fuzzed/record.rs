@@ -6,8 +6,8 @@ use std::path::Path;
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::{HeaderReader, Instance, Record, assemble, load_scan, read_record};
 
-/// Transfer syntaxes whose decoders stand any bytes. A panic of the others, which is caught where they are called,
-/// would end the fuzzer.
+/// The transfer syntaxes whose decoders stand any bytes. A panic of the others, which is caught where they
+/// are called, would end the fuzzer.
 const OURS: [&str; 13] = [
     "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1",
@@ -23,10 +23,10 @@ const OURS: [&str; 13] = [
     "1.2.840.10008.1.2.4.202",
     "1.2.840.10008.1.2.4.203",
 ];
-/// Voxels that are decoded at most: time goes into headers.
+/// The number of voxels that are decoded at most: time goes into headers.
 const VOXELS: usize = 1 << 20;
 
-/// Does it.
+/// Feeds the bytes of one file.
 pub fn feed(bytes: &[u8]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();

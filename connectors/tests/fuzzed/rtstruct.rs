@@ -4,7 +4,7 @@ use tomoflow_connectors::Geometry;
 use tomoflow_connectors::dicom::read_record;
 use tomoflow_connectors::rtstruct::{rasterise, read_structures};
 
-/// Does it.
+/// Feeds the bytes of one file.
 pub fn feed(bytes: &[u8]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();

@@ -15,11 +15,11 @@ use zip::write::SimpleFileOptions;
 
 use crate::files::{SliceFile, element};
 
-/// What reading may hold.
+/// The bytes that reading may hold.
 const MEMORY: u64 = 64 << 20;
-/// What the process may have beside it: its program, stacks of threads, buffers.
+/// The bytes that the process may have beside it: its program, stacks of threads, buffers.
 const BESIDE: u64 = 192 << 20;
-/// Where the child finds the files.
+/// The variable that tells the child where the files are.
 const FOLDER: &str = "TOMOFLOW_HOSTILE_FOLDER";
 
 const GIGABYTE: u64 = 1 << 30;
@@ -171,7 +171,7 @@ fn write_all(folder: &Path) {
     put("long.dcm", &long.bytes());
 }
 
-/// What reading a file came to.
+/// The outcome of reading a file.
 fn outcome(path: &Path) -> String {
     match read_record(path) {
         Ok(Record::Instance(instance)) => instance.refusal.unwrap_or_else(|| "an image".to_owned()),
@@ -206,7 +206,7 @@ fn read_all(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// What runs in the child: the test itself, which finds the folder in its environment.
+/// The part that runs in the child: the test itself, which finds the folder in its environment.
 fn child(folder: &Path) {
     let _allowed = reading::allow(MEMORY);
     for (path, outcome) in read_all(folder) {
@@ -230,7 +230,8 @@ fn hostile_files_end_by_name_in_a_process_with_a_hard_limit() {
         .args(["--exact", "--nocapture", "bounded::hostile_files_end_by_name_in_a_process_with_a_hard_limit"])
         .env(FOLDER, folder.path())
         .env("RAYON_NUM_THREADS", "4")
-        // As the program itself bounds it: glibc reserves addresses for each heap, and keeps what was freed.
+        // The allocator is bounded as the program itself bounds it: glibc reserves addresses for each heap,
+        // and keeps what was freed.
         .env("MALLOC_ARENA_MAX", "1")
         .env("MALLOC_MMAP_THRESHOLD_", "1048576")
         .output()

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText};
 use tomoflow_connectors::{Geometry, LabelMap, Scan, metaimage, nifti, nrrd};
 
-/// Files here hold a few thousand bytes; a thousandfold is what deflate may make of them.
+/// The largest request for memory in bytes: files here hold a few thousand bytes, of which deflate may make a
+/// thousandfold.
 const LARGE: usize = 32 << 20;
 
 const NAMES: [&str; 9] =
@@ -36,7 +37,7 @@ fn write_all(folder: &Path) {
     }
 }
 
-/// Reads a file in every way that its format knows; whether one of them gave a value.
+/// Reads a file in every way that its format knows; returns whether one of them gave a value.
 fn read(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_str().unwrap();
     if name.ends_with(".dcm") {
@@ -57,7 +58,7 @@ fn read(path: &Path) -> bool {
     scan.is_ok() || labels.is_ok()
 }
 
-/// How a file was damaged: bytes replaced by place and value, then cut.
+/// The damage to a file: bytes replaced by place and value, then cut.
 type Damage = (Vec<(prop::sample::Index, u8)>, Option<prop::sample::Index>);
 
 fn damages() -> impl Strategy<Value = Damage> {

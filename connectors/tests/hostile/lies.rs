@@ -9,7 +9,7 @@ use tomoflow_connectors::dicom_seg::{self, Algorithm, Encoding, SegmentText};
 use tomoflow_connectors::rtstruct::read_structures;
 use tomoflow_connectors::{Geometry, LabelMap, container, metaimage, nifti, nrrd};
 
-/// What reading a few kilobytes may ask for at once.
+/// The bytes that reading a few kilobytes may ask for at once.
 const LARGE: usize = 8 << 20;
 const GIGABYTES: u32 = 0xFFFF_FFF0;
 
@@ -73,7 +73,7 @@ fn lie(what: &'static str, bytes: Vec<u8>, read: Reader, code: &'static str) -> 
     Lie { what, name: "file", bytes, read, code }
 }
 
-/// Tag, representation, value.
+/// The tag, representation and value of an element.
 type Element<'e> = ((u16, u16), &'e [u8; 2], &'e [u8]);
 
 /// A slice with some elements replaced.
@@ -139,7 +139,7 @@ fn compressed() -> Vec<Lie> {
     let mut long = fragmented(RLE, 8, &slice(&[]), &[0; 80]);
     let at = long.len() - 8 - 80 - 4;
     long[at..at + 4].copy_from_slice(&GIGABYTES.to_le_bytes());
-    // The size in the marker segment that begins so.
+    // The size stands in the marker segment that begins so.
     let sized = |name: &str, marker: &[u8], at: usize| {
         let mut stream = stream(name);
         let start = stream.windows(marker.len()).position(|run| run == marker).unwrap() + marker.len();
@@ -248,7 +248,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What a reader of volumes says, as a scan and as a label map.
+/// The answer of a reader of volumes, as a scan and as a label map.
 fn either<A, B>(
     path: &Path,
     scan: impl Fn(&Path) -> Result<A, tomoflow_connectors::Reject>,
@@ -302,7 +302,7 @@ fn volumes() -> Vec<Lie> {
     ]
 }
 
-/// What reading the first member of a container comes to.
+/// The outcome of reading the first member of a container.
 fn member(path: &Path) -> String {
     let first: std::io::Result<PathBuf> = container::members(path).map(|all| all[0].path.clone());
     match first.and_then(|first| container::read(&first)) {

@@ -1,15 +1,15 @@
 //! An encoder of lossless JPEG (ITU-T T.81, process 14), as the standard has it and no faster.
 
-/// How a frame is written.
+/// The way a frame is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Writing {
-    /// Bits of a sample.
+    /// The number of bits of a sample.
     pub precision: u8,
-    /// From 1 to 7.
+    /// The number of the predictor, from 1 to 7.
     pub predictor: u8,
-    /// Low bits that are left out.
+    /// The number of low bits that are left out.
     pub left_out: u8,
-    /// Lines between two restart markers; 0 for none.
+    /// The number of lines between two restart markers; 0 for none.
     pub lines: usize,
     /// Whether codes of 9 bits and more are used for small differences, which come most often.
     pub long_codes: bool,
@@ -48,10 +48,12 @@ impl Bits {
 /// Sizes in the order of their codes, and how many codes of each length there are.
 fn table(writing: Writing) -> ([u8; 16], Vec<u8>) {
     let mut counts = [0; 16];
-    // 17 sizes: two codes of 2 bits, one of each length from 3 on, and the rest where there is room.
+    // There are 17 sizes: two codes of 2 bits, one of each length from 3 on, and the rest where there is
+    // room.
     let sizes = (0..=16u8).collect::<Vec<_>>();
     if writing.long_codes {
-        // From code 0 on, all of 9 and more bits: larger ones first, so that small ones are the longest.
+        // The codes from 0 on are all of 9 and more bits: larger sizes first, so that small ones are the
+        // longest.
         (counts[8], counts[9], counts[15]) = (5, 5, 7);
         return (counts, sizes.into_iter().rev().collect());
     }
@@ -105,7 +107,7 @@ pub fn encode(samples: &[u16], [rows, columns]: [usize; 2], writing: Writing) ->
                         [usize::from(predictor) - 1]
                 }
             };
-            // Modulo 2^16, from -32767 to 32768.
+            // The difference is taken modulo 2^16, from -32767 to 32768.
             let wrapped = (at(row, column) - expected).rem_euclid(1 << 16);
             let difference = if wrapped > 1 << 15 { wrapped - (1 << 16) } else { wrapped };
             let size = 64 - difference.unsigned_abs().leading_zeros();

@@ -6,14 +6,14 @@ pub mod seg;
 use proptest::prelude::*;
 use tomoflow_connectors::{Geometry, LabelMap, Scan};
 
-/// How axes may lie.
+/// The way axes may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axes {
-    /// At right angles.
+    /// Axes at right angles.
     Orthogonal,
     /// Slices at right angles within, moved against one another, as a tilted gantry does.
     Tilted,
-    /// At any angle up to a third of a step's length.
+    /// Axes at any angle up to a third of a step's length.
     Sheared,
 }
 

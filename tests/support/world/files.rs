@@ -1,4 +1,4 @@
-//! What happens to the files of an archive that changes.
+//! Changes to the files of an archive.
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl World {
         })
     }
 
-    /// Never so many that those left stand at regular distances again.
+    /// Drops a slice, but never so many that those left stand at regular distances again.
     pub(super) fn drop_slice(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
         let parts = self.parts(base);
         let missing = self.written[base].slices.len() - parts[0].len() - parts[1].len();
@@ -119,7 +119,7 @@ impl World {
         true
     }
 
-    /// An identifier, and no content: tables show it, and nothing runs.
+    /// Changes an identifier, and no content: tables show it, and nothing runs.
     pub(super) fn rename_patient(&mut self, base: usize, rng: &mut ChaCha8Rng) -> bool {
         // Outlines without a series are none of another patient's scans, and neither is a second channel.
         if self.nameless.contains(&base) || self.seconds.contains_key(&base) {
@@ -142,7 +142,7 @@ impl World {
         !of.is_empty()
     }
 
-    /// Outlines that name no series any more.
+    /// Makes outlines name no series any more.
     pub(super) fn forget_series(&mut self, base: usize) -> bool {
         if !self.labels.contains_key(&base) || self.renamed.contains_key(&base) || !self.nameless.insert(base)
         {
@@ -260,8 +260,8 @@ impl World {
         written.map(|(at, slice)| (slice.clone(), self.archive().join(format!("pet-{base}-{at}")))).collect()
     }
 
-    /// Writes a series of another modality in the study of `base`, whose intensities are so much higher.
-    /// That of a patient whose number was corrected would be another patient's.
+    /// Writes a series of another modality in the study of `base`, whose intensities are so much higher. The
+    /// series of a patient whose number was corrected would be another patient's.
     pub(super) fn second(&mut self, base: usize, added: usize) -> bool {
         if self.renamed.contains_key(&base) {
             return false;

@@ -14,9 +14,10 @@ use jxl_oxide::{AllocTracker, JxlImage};
 use super::jpeg::{segments, word};
 use crate::dicom::header::instance::PixelFormat;
 
-/// A blank frame compresses well, but not without bound.
+/// The greatest ratio of a frame's size to its stored bytes: a blank frame compresses well, but not without
+/// bound.
 const MAX_RATIO: u64 = 20_000;
-/// Below this a frame is never implausible.
+/// The size in bytes below which a frame is never implausible.
 const SMALL: u64 = 1 << 20;
 
 /// Whether a frame stored like this can be decoded.
@@ -42,15 +43,15 @@ pub(crate) fn implausible(frame_bytes: u64, frames: u32, stored_bytes: u64) -> b
 enum Family {
     Rle,
     Jpeg,
-    /// High throughput included.
+    /// JPEG 2000, high throughput included.
     Jpeg2000,
     JpegLs,
     JpegXl,
-    /// Each frame deflated by itself.
+    /// Frames that are each deflated by themselves.
     Deflated,
 }
 
-/// Deflated Image Frame Compression.
+/// The transfer syntax Deflated Image Frame Compression.
 const DEFLATED_FRAMES: &str = "1.2.840.10008.1.2.8.1";
 
 impl Family {
@@ -98,7 +99,7 @@ pub(crate) fn frame_bytes<'a>(
     Some(Cow::Owned(fragments.get(*starts.get(frame)?..end)?.concat()))
 }
 
-/// Each frame's first fragment, by the offset table, which counts the 8 bytes before each fragment.
+/// The first fragment of each frame, by the offset table, which counts the 8 bytes before each fragment.
 fn starts_by_offset(offsets: &[u64], fragments: &[&[u8]]) -> Option<Vec<usize>> {
     let mut at = 0u64;
     let mut places = Vec::with_capacity(fragments.len());
@@ -109,7 +110,7 @@ fn starts_by_offset(offsets: &[u64], fragments: &[&[u8]]) -> Option<Vec<usize>> 
     offsets.iter().map(|offset| places.binary_search(offset).ok()).collect()
 }
 
-/// Each frame's first fragment, by the marker with which a JPEG or JPEG 2000 stream begins.
+/// The first fragment of each frame, by the marker with which a JPEG or JPEG 2000 stream begins.
 fn starts_by_marker(fragments: &[&[u8]]) -> Vec<usize> {
     let begins = |fragment: &[u8]| {
         fragment.starts_with(&[0xFF, 0xD8, 0xFF]) || fragment.starts_with(&[0xFF, 0x4F, 0xFF, 0x51])
@@ -120,18 +121,19 @@ fn starts_by_marker(fragments: &[&[u8]]) -> Vec<usize> {
 /// Decodes one frame to little-endian samples, and says how many bytes each takes.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usize), String> {
     let area = pixels.rows as usize * pixels.columns as usize;
     let allocated = usize::from(pixels.bits_allocated / 8);
     let sample_bytes = match Family::of(&pixels.transfer_syntax) {
         Some(Family::Rle) => return Ok((super::rle::decode(frame, area, allocated)?, allocated)),
-        // The decoder writes by the stream's own size and precision: they must be what we make room for.
+        // The decoder writes by the stream's own size and precision: they must be those that room is made
+        // for.
         Some(Family::Jpeg) => match jpeg_size(frame) {
             Some((process, size)) => {
                 check(size, pixels)?;
                 let wide = [pixels.rows as usize, pixels.columns as usize];
-                // What the stream is counts, whatever the file says that it should be.
+                // The stream's own process counts, whatever the file says that it should be.
                 match process {
                     LOSSLESS => {
                         let width = if size.precision > 8 { 2 } else { 1 };
@@ -188,7 +190,7 @@ pub(crate) fn decode(pixels: &PixelFormat, frame: &[u8]) -> Result<(Vec<u8>, usi
 /// Decodes one frame of one bit a pixel: whether each is set.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode_bits(pixels: &PixelFormat, frame: &[u8]) -> Result<Vec<u16>, String> {
     let area = pixels.rows as usize * pixels.columns as usize;
     if Family::of(&pixels.transfer_syntax) == Some(Family::Deflated) {
@@ -201,7 +203,7 @@ pub(crate) fn decode_bits(pixels: &PixelFormat, frame: &[u8]) -> Result<Vec<u16>
     Ok(values.into_iter().map(u16::from).collect())
 }
 
-/// Exactly as many bytes as a deflated frame must hold; one more pads it to an even length.
+/// Inflates a frame to exactly as many bytes as it must hold; one more pads it to an even length.
 fn inflate(frame: &[u8], length: usize) -> Result<Vec<u8>, String> {
     let (mut bytes, most) = (Vec::new(), length as u64 + 2);
     let read = DeflateDecoder::new(frame).take(most).read_to_end(&mut bytes);
@@ -213,7 +215,7 @@ fn inflate(frame: &[u8], length: usize) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Samples as bytes, as wide as a sample is in the file, and that width.
+/// The samples as bytes, as wide as a sample is in the file, and that width.
 fn little(samples: &[u16], width: usize) -> (Vec<u8>, usize) {
     match width {
         1 => (samples.iter().map(|&sample| sample as u8).collect(), 1),
@@ -221,11 +223,11 @@ fn little(samples: &[u16], width: usize) -> (Vec<u8>, usize) {
     }
 }
 
-/// A JPEG XL stream, whose decoder gives fractions of the largest value.
+/// Decodes a JPEG XL stream, whose decoder gives fractions of the largest value.
 fn jpeg_xl(pixels: &PixelFormat, frame: &[u8]) -> Result<Vec<u16>, String> {
     let area = pixels.rows as usize * pixels.columns as usize;
     let decode = || {
-        // What the stream claims for itself must not take more memory than its frame explains.
+        // The size that the stream claims for itself must not take more memory than its frame explains.
         let tracker = AllocTracker::with_limit(area.saturating_mul(64).saturating_add(64 << 20));
         let image = JxlImage::builder().alloc_tracker(tracker).read(frame).map_err(|e| e.to_string())?;
         let depth = image.image_header().metadata.bit_depth.bits_per_sample();
@@ -249,7 +251,7 @@ fn jpeg_xl(pixels: &PixelFormat, frame: &[u8]) -> Result<Vec<u16>, String> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err("the decoder gave up".to_owned()))
 }
 
-/// What a compressed stream says of itself.
+/// The size that a compressed stream declares for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StreamSize {
     rows: u32,
@@ -281,7 +283,8 @@ fn check(size: StreamSize, pixels: &PixelFormat) -> Result<(), String> {
 /// The marker of a frame of lossless samples.
 const LOSSLESS: u8 = 0xC3;
 
-/// The start-of-frame segment of a JPEG stream: its marker, which names the process, and what it says.
+/// The start-of-frame segment of a JPEG stream: its marker, which names the process, and the size that it
+/// declares.
 fn jpeg_size(stream: &[u8]) -> Option<(u8, StreamSize)> {
     let is_frame = |marker: u8| (0xC0..=0xCF).contains(&marker) && ![0xC4, 0xC8, 0xCC].contains(&marker);
     let segment = segments(stream).find(|segment| is_frame(segment.marker))?;

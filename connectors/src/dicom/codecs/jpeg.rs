@@ -4,19 +4,19 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment<'a> {
     pub(crate) marker: u8,
-    /// Its content, and all that follows it: a damaged length may be told by what it does not hold.
+    /// The segment's content, and all that follows it: a damaged length may be told by what it does not hold.
     pub(crate) from: &'a [u8],
-    /// The bytes of its content, as declared.
+    /// The number of bytes of the segment's content, as declared.
     pub(crate) length: usize,
 }
 
 impl<'a> Segment<'a> {
-    /// Its content, when the stream holds all of it.
+    /// The segment's content, when the stream holds all of it.
     pub(crate) fn content(&self) -> Option<&'a [u8]> {
         self.from.get(..self.length)
     }
 
-    /// What follows it; of the segment before a scan, the samples.
+    /// The bytes that follow the segment; for the segment before a scan, these are the samples.
     pub(crate) fn after(&self) -> &'a [u8] {
         self.from.get(self.length..).unwrap_or_default()
     }
@@ -27,7 +27,7 @@ impl<'a> Segment<'a> {
 pub(crate) fn segments(stream: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut rest = stream.get(2..).unwrap_or_default();
     std::iter::from_fn(move || {
-        // Fill bytes before a marker.
+        // Fill bytes may come before a marker.
         while let [0xFF, 0xFF, ..] = rest {
             rest = rest.get(1..)?;
         }
@@ -39,7 +39,7 @@ pub(crate) fn segments(stream: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     })
 }
 
-/// Two bytes, the greater first.
+/// A word of two bytes, the greater first.
 pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk::<2>()?))
 }
@@ -60,8 +60,8 @@ pub(crate) fn next_marker(bytes: &[u8]) -> Option<(usize, u8, &[u8])> {
     None
 }
 
-/// What follows the restart marker that must come next, behind an interval that ended like this; samples that nobody
-/// asked for are damage.
+/// The bytes that follow the restart marker which must come next, behind an interval that ended like this;
+/// samples that nobody asked for are damage.
 pub(crate) fn behind_restart((unread, rest): (usize, &[u8]), number: usize) -> Result<&[u8], String> {
     let wanted = 0xD0 + (number % 8) as u8;
     match next_marker(rest) {
@@ -78,7 +78,7 @@ pub(crate) fn behind_restart((unread, rest): (usize, &[u8]), number: usize) -> R
 /// anything else behind it is a marker, where the bits end.
 pub(crate) struct Entropy<'a> {
     bytes: &'a [u8],
-    /// The next bits, from the top; zeros behind the last.
+    /// The next bits, from the top, with zeros behind the last.
     held: u64,
     count: u32,
 }
@@ -88,7 +88,7 @@ impl<'a> Entropy<'a> {
         Self { bytes, held: 0, count: 0 }
     }
 
-    /// The next 32 bits; zeros where there are no more.
+    /// The next 32 bits, with zeros where there are no more.
     #[inline]
     pub(crate) fn peek(&mut self) -> u32 {
         if self.count < 32 {
@@ -132,7 +132,7 @@ impl<'a> Entropy<'a> {
         }
     }
 
-    /// How many whole bytes were held and not taken, and what follows them.
+    /// The number of whole bytes that were held and not taken, and the bytes that follow them.
     pub(crate) fn end(self) -> (usize, &'a [u8]) {
         ((self.count / 8) as usize, self.bytes)
     }
@@ -149,7 +149,7 @@ mod tests {
         let seen: Vec<_> = found.iter().map(|segment| (segment.marker, segment.content().unwrap())).collect();
         assert_eq!(seen, [(0xDB, &[7][..]), (0xDA, &[1, 2])]);
         assert_eq!(found[1].after(), [9, 9]);
-        // Cut off: what is there can be looked at.
+        // A segment that is cut off can be looked at as far as it is there.
         let cut: Vec<_> = segments(&stream[..13]).collect();
         assert_eq!((cut.len(), cut[1].content(), cut[1].from, cut[1].after()), (2, None, &[1][..], &[][..]));
         for broken in [&[][..], &[0xFF], &[0xFF, 0xD8, 0], &[0xFF, 0xD8, 0xFF, 0xC0, 0, 1, 0]] {

@@ -17,7 +17,7 @@ struct Huffman {
     values: Vec<u8>,
 }
 
-/// What the segments before the samples say.
+/// The content of the segments before the samples.
 #[derive(Default)]
 struct Tables {
     quantisers: [Option<[u16; 64]>; 4],
@@ -33,7 +33,7 @@ struct Tables {
 /// Decodes a frame of so many rows and columns, to one sample a word.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String> {
     let mut tables = Tables::default();
     let (selectors, data) = tables.read(stream).ok_or("a JPEG stream of 12 bits that cannot be read")?;
@@ -63,7 +63,7 @@ pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String
 /// Whether a stream of 8 bits in one sequential scan holds all of its blocks: decoders fill up what is missing.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn complete(stream: &[u8]) -> Result<(), String> {
     let mut tables = Tables::default();
     let (selectors, data) = tables.read(stream).ok_or("a JPEG stream that cannot be read")?;
@@ -88,7 +88,7 @@ impl Tables {
                     self.columns = u16::from_be_bytes([c0, c1]).into();
                     self.quantiser = quantiser;
                 }
-                // Other processes: progressive, lossless, arithmetic.
+                // These markers name other processes: progressive, lossless, arithmetic.
                 0xC2 | 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCF => return None,
                 0xDA => return Some((*content.get(2)?, segment.after())),
                 _ => {}
@@ -154,7 +154,7 @@ impl Tables {
     }
 }
 
-/// `cosines[x][u]`: what frequency `u` adds to sample `x`.
+/// `cosines[x][u]` is what frequency `u` adds to sample `x`.
 fn cosines() -> [[f32; 8]; 8] {
     std::array::from_fn(|x| {
         std::array::from_fn(|u| {
@@ -201,7 +201,7 @@ impl Bits<'_> {
         None
     }
 
-    /// A number of so many bits, 15 at most; those that begin with a zero are negative.
+    /// Reads a number of so many bits, 15 at most; those that begin with a zero are negative.
     fn number(&mut self, size: u8) -> Option<i32> {
         if size == 0 {
             return Some(0);
@@ -212,7 +212,7 @@ impl Bits<'_> {
         Some(if negative { value - (1 << size) + 1 } else { value })
     }
 
-    /// The frequencies of a block.
+    /// Reads the frequencies of a block.
     fn block(
         &mut self,
         direct: &Huffman,

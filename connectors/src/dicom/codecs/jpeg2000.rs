@@ -7,22 +7,23 @@ use super::jpeg::word;
 
 const START: [u8; 4] = [0xFF, 0x4F, 0xFF, 0x51];
 const END: [u8; 2] = [0xFF, 0xD9];
-/// Markers: the style of coding, of all components or of one, the start of a tile's part, and of its samples.
+/// The markers of the style of coding, of all components or of one, of the start of a tile's part, and of its
+/// samples.
 const COD: u8 = 0x52;
 const COC: u8 = 0x53;
 const SOT: u8 = 0x90;
 const SOD: u8 = 0x93;
 
-/// What decoders keep of each precinct, code block, layer of a block and tile, in bytes.
+/// The memory that decoders keep for each precinct, code block, layer of a block and tile, in bytes.
 const PRECINCT: u64 = 320;
 const BLOCK: u64 = 160;
 const LAYER: u64 = 24;
 const TILE: u64 = 512;
-/// How much they may keep for each pixel, and for a small frame.
+/// The most memory that decoders may keep for each pixel, and for a small frame, in bytes.
 const MOST_PER_PIXEL: u64 = 8;
 const SMALL: u64 = 64 << 20;
 
-/// What the segment of sizes says.
+/// The content of the segment of sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) rows: u32,
@@ -31,7 +32,7 @@ pub(crate) struct Size {
     pub(crate) precision: u8,
     pub(crate) subsampled: bool,
     signed: bool,
-    /// Rows and columns of a tile.
+    /// The rows and columns of a tile.
     tile: [u32; 2],
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn size(frame: &[u8]) -> Option<Size> {
     })
 }
 
-/// How samples are coded, as one marker segment has it.
+/// The style in which samples are coded, as one marker segment has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Style {
     /// The exponents of a code block's rows and columns.
@@ -72,7 +73,7 @@ struct Style {
 }
 
 impl Style {
-    /// What a COD or COC segment ends with; `None` when it is not as long as it should be.
+    /// Reads the end of a COD or COC segment; `None` when it is not as long as it should be.
     fn read(scheme: u8, rest: &[u8]) -> Option<Self> {
         let &[levels, columns, rows, style, _, ref precincts @ ..] = rest else { return None };
         let resolutions = usize::from(levels) + 1;
@@ -87,7 +88,7 @@ impl Style {
         Some(Self { block, high_throughput: style & 0x40 != 0, precincts })
     }
 
-    /// What a tile takes beside its samples, in bytes at most.
+    /// The most bytes of memory that a tile takes beside its samples.
     fn bookkeeping(&self, tile: [u32; 2], layers: u16) -> u64 {
         let mut bytes = 0u64;
         for (down, precinct) in self.precincts.iter().rev().enumerate() {
@@ -96,7 +97,7 @@ impl Style {
             let (bands, half) = if lowest { (1, 0) } else { (3, 1) };
             let count = |axis: usize, exponent: u32| {
                 let length = u64::from(tile[axis]).checked_shr(down as u32 + half).unwrap_or(0);
-                // Tiles may begin anywhere.
+                // Two more are counted, since tiles may begin anywhere.
                 length.checked_shr(exponent).unwrap_or(0) + 2
             };
             let precinct = precinct.map(|exponent| exponent.saturating_sub(half));
@@ -111,16 +112,16 @@ impl Style {
     }
 }
 
-/// What the markers of a stream say.
+/// The content of a stream's markers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Outline {
-    /// In the main header, and in those of all tiles' parts.
+    /// The styles of coding in the main header, and in the headers of all tiles' parts.
     styles: Vec<Style>,
-    /// The most layers.
+    /// The greatest number of layers.
     layers: u16,
-    /// Where the last tile's part ends.
+    /// The place where the last tile's part ends.
     end: usize,
-    /// Where the length of a part lies that says "to the end", and where that part begins.
+    /// The place of the length of a part that says "to the end", and the place where that part begins.
     open: Option<[usize; 2]>,
 }
 
@@ -128,7 +129,7 @@ struct Outline {
 fn outline(stream: &[u8]) -> Option<Outline> {
     let mut outline = Outline::default();
     let mut at = 2;
-    // Where the part of a tile ends whose header is being read.
+    // The end of the tile's part whose header is being read.
     let mut part_end = None;
     while let Some(&[0xFF, marker]) = stream.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
         match marker {
@@ -139,7 +140,7 @@ fn outline(stream: &[u8]) -> Option<Outline> {
                 outline.end = at;
                 continue;
             }
-            // Markers that stand alone.
+            // These markers stand alone, without a length.
             0x30..=0x3F => {
                 at += 2;
                 continue;
@@ -187,7 +188,7 @@ impl Outline {
 /// Decodes a frame whose size was checked, to one sample a word; negative ones in two's complement.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(frame: &[u8]) -> Result<Vec<u16>, String> {
     let broken = || "a JPEG 2000 stream whose headers make no sense".to_owned();
     let size = size(frame).ok_or_else(broken)?;
@@ -213,7 +214,7 @@ fn check(size: &Size, outline: &Outline) -> Result<(), String> {
     }
     let sides = [size.rows, size.columns].map(u64::from);
     let tile = [size.tile[0].min(size.rows), size.tile[1].min(size.columns)];
-    // They may begin anywhere.
+    // Two more are counted, since tiles may begin anywhere.
     let across = |axis: usize| sides[axis] / u64::from(size.tile[axis]) + 2;
     let tiles = across(0).saturating_mul(across(1)).saturating_mul(TILE);
     let styles = outline.styles.iter().map(|style| style.bookkeeping(tile, outline.layers));
@@ -225,7 +226,7 @@ fn check(size: &Size, outline: &Outline) -> Result<(), String> {
     Ok(())
 }
 
-/// The first part of the standard; a stream that is cut is refused.
+/// Decodes a stream of the first part of the standard; a stream that is cut is refused.
 fn plain(stream: &[u8]) -> Result<Vec<f32>, String> {
     use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
     let settings = DecodeSettings { resolve_palette_indices: false, strict: true, target_resolution: None };
@@ -234,12 +235,12 @@ fn plain(stream: &[u8]) -> Result<Vec<f32>, String> {
         let mut context = DecoderContext::default();
         let decoded = image.decode(&mut context).map_err(|error| error.to_string())?;
         let component = decoded.components().first().ok_or("no samples")?;
-        // As the reference rounds.
+        // Samples are rounded as the reference decoder rounds.
         Ok(component.samples().iter().map(|sample| sample.round_ties_even()).collect())
     })
 }
 
-/// High throughput, which the other decoder does not know.
+/// Decodes a high-throughput stream, which the other decoder does not know.
 fn high_throughput(stream: &[u8]) -> Result<Vec<f32>, String> {
     use dicom_toolkit_jpeg2000::{DecodeSettings, Image};
     let settings = DecodeSettings { resolve_palette_indices: false, strict: true, target_resolution: None };
@@ -253,7 +254,7 @@ fn high_throughput(stream: &[u8]) -> Result<Vec<f32>, String> {
     })
 }
 
-/// The decoders are not ours, and a damaged stream may trip them.
+/// Runs a decoder that is not ours, which a damaged stream may make panic.
 fn caught<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err("the decoder gave up".to_owned()))
 }
@@ -262,7 +263,7 @@ fn caught<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 mod tests {
     use super::*;
 
-    /// Two bytes, the greater first.
+    /// Words as bytes, the greater byte first.
     fn be(words: &[u16]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
@@ -279,7 +280,7 @@ mod tests {
         bytes
     }
 
-    /// The part of a tile.
+    /// The header of a tile's part.
     fn part(length: u32) -> Vec<u8> {
         [&[0xFF, SOT, 0, 10, 0, 0][..], &length.to_be_bytes(), &[0, 1, 0xFF, SOD, 1, 2]].concat()
     }

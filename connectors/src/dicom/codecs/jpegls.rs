@@ -2,7 +2,7 @@
 
 use super::jpeg::{behind_restart, segments, word};
 
-/// What the segments before the samples say.
+/// The content of the segments before the samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub(crate) rows: u32,
@@ -12,7 +12,7 @@ pub(crate) struct Frame<'a> {
     /// MAXVAL, the three thresholds and RESET, when the stream sets its own.
     preset: Option<[i32; 5]>,
     near: i32,
-    /// Lines between two restart markers; 0 for none.
+    /// The number of lines between two restart markers; 0 for none.
     restart: u32,
     /// The coded samples.
     data: &'a [u8],
@@ -38,7 +38,7 @@ pub(crate) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
                 }
                 frame.preset = Some(preset);
             }
-            // Two to four bytes.
+            // The interval between restarts takes two to four bytes.
             0xDD => {
                 let lines = segment.content().filter(|lines| (2..=4).contains(&lines.len()))?;
                 frame.restart = lines.iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
@@ -59,7 +59,7 @@ pub(crate) fn frame(stream: &[u8]) -> Option<Frame<'_>> {
 /// Decodes a frame whose size was checked, to one sample a word.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
     let frame = frame(stream).ok_or("a JPEG-LS stream that cannot be read")?;
     let (rows, columns) = (frame.rows as usize, frame.columns as usize);
@@ -73,7 +73,7 @@ pub(crate) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
         // All that was learnt is forgotten behind a restart.
         let mut decoder =
             Decoder::new(&frame, Bits::new(data)).ok_or("parameters of JPEG-LS out of range")?;
-        // A sample before the line and one after it, as the contexts need them.
+        // The lines have a sample more before and after them, as the contexts need them.
         let (mut before, mut line) = (vec![0i32; columns + 2], vec![0i32; columns + 2]);
         for row in first..rows.min(first.saturating_add(lines)) {
             decoder.line(&mut before, &mut line).ok_or_else(|| format!("the stream ends in line {row}"))?;
@@ -85,7 +85,7 @@ pub(crate) fn decode(stream: &[u8]) -> Result<Vec<u16>, String> {
     Ok(samples)
 }
 
-/// Bits, most significant first; after a byte of ones the next has seven.
+/// Bits of coded samples, most significant first; after a byte of ones the next byte has seven.
 struct Bits<'a> {
     bytes: std::slice::Iter<'a, u8>,
     held: u32,
@@ -113,12 +113,13 @@ impl<'a> Bits<'a> {
         Some(self.held >> self.count & 1)
     }
 
-    /// What follows the byte in which the last bit lay that was taken; after a byte of ones that is one more.
+    /// The bytes that follow the byte in which the last bit that was taken lay; after a byte of ones one more
+    /// is passed over.
     fn end(self) -> &'a [u8] {
         let rest = self.bytes.as_slice();
         match rest.split_first() {
             Some((..0x80, rest)) if self.after_ones => rest,
-            // It belongs to the marker.
+            // The byte belongs to the marker.
             _ => rest,
         }
     }
@@ -132,7 +133,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Statistics of one context.
+/// The statistics of one context.
 #[derive(Clone, Copy, Default)]
 struct Context {
     a: i32,
@@ -149,13 +150,14 @@ struct Decoder<'a> {
     maximum: i32,
     near: i32,
     range: i32,
-    /// Bits of a value that escapes the code, and the longest code.
+    /// The number of bits of a value that escapes the code, and of the longest code.
     escape: u32,
     limit: u32,
     thresholds: [i32; 3],
     reset: i32,
     regular: [Context; 365],
-    /// Of the sample that ends a run, by whether its neighbours are alike; `b` counts negative errors.
+    /// The contexts of the sample that ends a run, by whether its neighbours are alike; `b` counts negative
+    /// errors.
     ending: [Context; 2],
     run_index: usize,
 }
@@ -190,7 +192,7 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Decodes a line; both have a sample more at each end.
+    /// Decodes a line; `before` and `line` both have a sample more at each end.
     fn line(&mut self, before: &mut [i32], line: &mut [i32]) -> Option<()> {
         let columns = line.len().checked_sub(2)?;
         *before.get_mut(columns + 1)? = *before.get(columns)?;
@@ -244,7 +246,7 @@ impl<'a> Decoder<'a> {
             (true, false) | (false, true) => -half - 1,
             (false, false) => half,
         };
-        // No encoder writes a larger one; sums of them stay within bounds.
+        // No encoder writes a larger error; sums of them stay within bounds.
         if error.abs() > self.range {
             return None;
         }
@@ -254,7 +256,7 @@ impl<'a> Decoder<'a> {
         Some(self.settle(guess + sign * error * step))
     }
 
-    /// Into the range: errors are coded modulo its size.
+    /// Brings a value into the range: errors are coded modulo its size.
     fn settle(&self, value: i32) -> i32 {
         let turn = self.range * (2 * self.near + 1);
         let value = if value < -self.near {
@@ -267,7 +269,7 @@ impl<'a> Decoder<'a> {
         value.clamp(0, self.maximum)
     }
 
-    /// A number in limited-length Golomb code.
+    /// Reads a number in limited-length Golomb code.
     fn code(&mut self, k: u32, limit: u32) -> Option<i32> {
         let longest = limit.checked_sub(self.escape + 1)?;
         let mut zeros = 0;
@@ -283,7 +285,7 @@ impl<'a> Decoder<'a> {
         Some(((zeros as i32) << k) + self.bits.bits(k)?)
     }
 
-    /// Decodes a run from `at` on, and the sample that ends it; where the next begins.
+    /// Decodes a run from `at` on, and the sample that ends it; returns the place where the next begins.
     fn run(&mut self, before: &[i32], line: &mut [i32], at: usize) -> Option<usize> {
         let columns = line.len() - 2;
         let value = *line.get(at - 1)?;
@@ -365,7 +367,7 @@ impl Context {
     }
 }
 
-/// The Golomb parameter.
+/// The parameter of the Golomb code.
 fn shift(a: i32, n: i32) -> u32 {
     (0..16).find(|&k| i64::from(n) << k >= i64::from(a)).unwrap_or(16)
 }

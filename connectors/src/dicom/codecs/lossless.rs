@@ -2,27 +2,28 @@
 
 use super::jpeg::{Entropy, behind_restart, segments, word};
 
-/// Bits that are looked up at once: most codes are shorter, and often the difference fits in as well.
+/// The number of bits that are looked up at once: most codes are shorter, and often the difference fits in as
+/// well.
 const GLANCE: u32 = 11;
 
-/// What the segments before the samples say.
+/// The content of the segments before the samples.
 #[derive(Default)]
 struct Header {
     precision: u8,
     rows: usize,
     columns: usize,
-    /// Samples between two restart markers; 0 for none.
+    /// The number of samples between two restart markers; 0 for none.
     restart: usize,
     /// The number of the rule by which a sample is guessed from its neighbours.
     predictor: u8,
-    /// Low bits that were left out (the point transform).
+    /// The number of low bits that were left out (the point transform).
     left_out: u8,
 }
 
 /// Decodes a frame of so many rows and columns, to one sample a word.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String> {
     let (header, table, data) = read(stream)?;
     let (rows, columns) = (header.rows, header.columns);
@@ -56,7 +57,7 @@ pub(crate) fn decode(stream: &[u8], size: [usize; 2]) -> Result<Vec<u16>, String
     Ok(samples)
 }
 
-/// The segments up to the scan: what they say, the table it uses, and its bytes.
+/// Reads the segments up to the scan: their content, the table that the scan uses, and its bytes.
 fn read(stream: &[u8]) -> Result<(Header, Table, &[u8]), String> {
     let unread = || "a lossless JPEG stream that cannot be read".to_owned();
     let mut header = Header::default();
@@ -74,7 +75,7 @@ fn read(stream: &[u8]) -> Result<(Header, Table, &[u8]), String> {
                 header.rows = u16::from_be_bytes([r0, r1]).into();
                 header.columns = u16::from_be_bytes([c0, c1]).into();
             }
-            // Other processes.
+            // These markers name other processes.
             0xC0..=0xC2 | 0xC5..=0xC7 | 0xC9..=0xCF => return Err(unread()),
             0xDA => {
                 let Some(&[1, _, table, predictor, _, shifts]) = content.first_chunk::<6>() else {
@@ -100,7 +101,8 @@ fn read(stream: &[u8]) -> Result<(Header, Table, &[u8]), String> {
     Err(unread())
 }
 
-/// Decodes the lines of one restart interval; what is left of its bytes and follows them, or the line where they end.
+/// Decodes the lines of one restart interval; returns the rest of its bytes and what follows them, or the
+/// line where they end.
 fn interval<'s>(
     part: &mut [u16],
     header: &Header,
@@ -124,7 +126,7 @@ fn interval<'s>(
     Ok(bits.end())
 }
 
-/// Differences from the sample before, as samples.
+/// Turns differences from the sample before into samples.
 fn sum(line: &mut [u16], mut left: u16) {
     for place in line {
         left = left.wrapping_add(*place);
@@ -132,7 +134,8 @@ fn sum(line: &mut [u16], mut left: u16) {
     }
 }
 
-/// Differences from what the neighbours let expect, as samples. The first is expected to be as the one above it.
+/// Turns differences from what the neighbours let expect into samples. The first sample is expected to be as
+/// the one above it.
 fn guess(predictor: u8, line: &mut [u16], above: &[u16], first: u16) {
     match predictor {
         1 => sum(line, first),
@@ -150,7 +153,7 @@ fn half(plus: u16, minus: u16) -> u16 {
     ((i32::from(plus) - i32::from(minus)) >> 1) as u16
 }
 
-/// With the samples to the left, above, and above to the left.
+/// Turns differences into samples, each expected from the samples to the left, above, and above to the left.
 fn along(line: &mut [u16], above: &[u16], expected: impl Fn(u16, u16, u16) -> u16) {
     let Some((place, rest)) = line.split_first_mut() else { return };
     let mut corner = above.first().copied().unwrap_or_default();
@@ -165,19 +168,20 @@ fn along(line: &mut [u16], above: &[u16], expected: impl Fn(u16, u16, u16) -> u1
 
 /// A Huffman table of the sizes of differences.
 struct Table {
-    /// For the next bits: how many are taken, and by what; `taken` 0 where more have to be seen.
+    /// The code at the beginning of the next bits, by these: how many bits are taken, and what they stand
+    /// for; `taken` is 0 where more have to be seen.
     glance: Vec<Glance>,
-    /// For each length from 1 on: the first code that is longer, as if it had 16 bits, and what to add to a code of the
-    /// length to find its place.
+    /// The first code that is longer, for each length from 1 on, as if it had 16 bits, and what to add to a
+    /// code of the length to find its place.
     longer: [(u32, i32); 16],
     sizes: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Glance {
-    /// Bits of the code, and of the difference if that is known.
+    /// The number of bits of the code, and of the difference if that is known.
     taken: u8,
-    /// Bits of the difference that follow.
+    /// The number of bits of the difference that follow.
     size: u8,
     /// The difference, when none follow.
     difference: u16,
@@ -208,7 +212,7 @@ impl Table {
         for (length, (&count, entry)) in (1u32..).zip(counts.iter().zip(&mut longer)) {
             *entry = ((code + u32::from(count)) << (16 - length), index as i32 - code as i32);
             (code, index) = (code + u32::from(count), index + u32::from(count));
-            // More codes than there is room for.
+            // There are more codes than there is room for.
             if code > 1 << length {
                 return None;
             }
@@ -229,7 +233,7 @@ impl Table {
         Some((length, *self.sizes.get(index)?))
     }
 
-    /// What the first bits alone tell.
+    /// Looks up what the first bits alone tell.
     fn look(&self, bits: u32) -> Glance {
         match self.code(bits) {
             Some((length, size)) if length <= GLANCE => {
@@ -243,7 +247,7 @@ impl Table {
         }
     }
 
-    /// The next difference, modulo 2^16.
+    /// Reads the next difference, modulo 2^16.
     #[inline]
     fn difference(&self, bits: &mut Entropy<'_>) -> Option<u16> {
         let ahead = bits.peek();
@@ -258,7 +262,7 @@ impl Table {
         };
         let follow = if size == 16 { 0 } else { u32::from(size) };
         bits.take(length + follow)?;
-        // Both fit into 32 bits, of which one is always left.
+        // The code and the difference both fit into 32 bits, of which one is always left.
         Some(extend((ahead << length) >> 1, size))
     }
 }

@@ -4,11 +4,11 @@ use dicom_dictionary_std::tags;
 
 use crate::dicom::header::dataset::Dataset;
 
-/// ModalityLUTSequence, read.
+/// The content of ModalityLUTSequence.
 pub(crate) struct ModalityLut {
-    /// The sample that the first entry is for; what lies below takes the first entry too.
+    /// The sample that the first entry is for; samples below it take the first entry too.
     first: i64,
-    /// One at least. What lies above takes the last.
+    /// The values for samples from `first` on, one at least; samples above the last take the last.
     entries: Vec<u16>,
 }
 
@@ -25,7 +25,7 @@ impl ModalityLut {
             true => u16::from_be_bytes([a, b]),
             false => u16::from_le_bytes([a, b]),
         };
-        // Its representation follows PixelRepresentation, whatever the file says it is.
+        // The representation of the first sample follows PixelRepresentation, whatever the file says it is.
         let &[count, first, bits] =
             item.bytes(tags::LUT_DESCRIPTOR)?.as_chunks::<2>().0.first_chunk::<3>()?;
         let count = match word(&count) {
@@ -35,7 +35,7 @@ impl ModalityLut {
         let first = if signed { i64::from(word(&first) as i16) } else { i64::from(word(&first)) };
         let data = item.bytes(tags::LUT_DATA)?;
         let words = data.as_chunks::<2>().0;
-        // Entries of eight bits lie close together, or in a word each.
+        // Entries of eight bits lie close together, or each in a word.
         let entries: Vec<u16> = match words.get(..count) {
             Some(words) => words.iter().map(word).collect(),
             None if word(&bits) <= 8 => data.get(..count)?.iter().map(|&byte| byte.into()).collect(),
@@ -44,7 +44,7 @@ impl ModalityLut {
         Some(Self { first, entries })
     }
 
-    /// What a sample stands for.
+    /// The value that a sample stands for.
     pub(crate) fn value(&self, sample: i64) -> f64 {
         let last = self.entries.len().saturating_sub(1) as i64;
         let index = sample.saturating_sub(self.first).clamp(0, last) as usize;
@@ -57,7 +57,7 @@ impl ModalityLut {
         ends.map(|entry| entry.copied().unwrap_or_default().into())
     }
 
-    /// Everything that values depend on.
+    /// The bytes of everything that values depend on.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let entries = self.entries.iter().flat_map(|entry| entry.to_le_bytes());
         self.first.to_le_bytes().into_iter().chain(entries).collect()

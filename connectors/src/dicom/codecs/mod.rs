@@ -1,4 +1,4 @@
-//! Compressed frames to stored samples, and stored samples to values.
+//! Decoding of compressed frames to stored samples, and of stored samples to values.
 
 pub(crate) mod codec;
 mod jpeg;

@@ -3,7 +3,7 @@
 /// Decodes one frame of one sample a pixel to little-endian samples.
 ///
 /// # Errors
-/// What was wrong, in words.
+/// A description of what was wrong.
 pub(crate) fn decode(frame: &[u8], area: usize, sample_bytes: usize) -> Result<Vec<u8>, String> {
     let word = |index: usize| {
         let bytes = frame.get(index * 4..index * 4 + 4)?;
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn planes_are_woven_into_samples() {
-        // 0x0102 three times, then 0x0304.
+        // The frame holds 0x0102 three times, then 0x0304.
         let packed = frame(&[&[0xFE, 1, 0, 3], &[0xFE, 2, 0, 4]]);
         assert_eq!(decode(&packed, 4, 2).unwrap(), [2, 1, 2, 1, 2, 1, 4, 3]);
     }

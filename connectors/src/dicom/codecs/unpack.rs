@@ -9,24 +9,24 @@ use crate::dicom::header::instance::PixelFormat;
 
 const SHORT: &str = "the frame is shorter than its size";
 
-/// Stored samples of one frame.
+/// The stored samples of one frame.
 pub(crate) struct Samples<'a> {
     pub(crate) bytes: Cow<'a, [u8]>,
     pub(crate) width: usize,
     pub(crate) big_endian: bool,
 }
 
-/// One frame as stored: its samples, and where its lines lie among them.
+/// One frame as stored: its samples, and the places of its lines among them.
 pub(crate) struct StoredFrame<'a> {
     pub(crate) format: &'a PixelFormat,
     pub(crate) samples: Samples<'a>,
-    /// The first sample, and how many lie from one line to the next.
+    /// The first sample, and the number of samples from one line to the next.
     pub(crate) first: usize,
     pub(crate) stride: usize,
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) rescale: [f64; 2],
-    /// Takes the place of the rescale.
+    /// The look-up table that takes the place of the rescale.
     pub(crate) lut: Option<&'a ModalityLut>,
 }
 
@@ -100,7 +100,7 @@ fn is_lossy(format: &PixelFormat) -> bool {
     LOSSY.contains(&format.transfer_syntax.as_str())
 }
 
-/// How a stored sample becomes a value: BitsStored ending at HighBit, the rest masked away.
+/// The way from a stored sample to a value: BitsStored ending at HighBit, the rest masked away.
 struct Unpack<'a> {
     samples: &'a Samples<'a>,
     float: bool,
@@ -120,7 +120,8 @@ impl<'a> Unpack<'a> {
         lut: Option<&'a ModalityLut>,
     ) -> Self {
         let bits = match is_lossy(format) {
-            // What a lossy codec gives may lie a little above the greatest that BitsStored hold: nothing is masked away.
+            // A lossy codec may give samples a little above the greatest that BitsStored hold: nothing is
+            // masked away.
             true if !format.signed && format.high_bit + 1 == format.bits_stored => 32,
             _ => u32::from(format.bits_stored.clamp(1, 32)),
         };
@@ -145,7 +146,8 @@ impl<'a> Unpack<'a> {
         Some(())
     }
 
-    /// One loop for each kind of sample, without a choice inside, so that it runs on vectors.
+    /// Unpacks integers in one loop for each kind of sample, without a choice inside, so that it runs on
+    /// vectors.
     fn integers<T, const N: usize>(
         &self,
         bytes: &[u8],
@@ -162,7 +164,8 @@ impl<'a> Unpack<'a> {
             (Some(lut), true) => self.convert(bytes, values, |b| to(lut.value(signed(b).into()))),
             (Some(lut), false) => self.convert(bytes, values, |b| to(lut.value(unsigned(b).into()))),
             (None, true) => self.convert(bytes, values, |b| rescaled(signed(b).into())),
-            // Below 32 bits none is negative as a signed number either, and those convert faster.
+            // No sample below 32 bits is negative as a signed number either, and signed numbers convert
+            // faster.
             (None, false) if self.bits < 32 => {
                 self.convert(bytes, values, |b| rescaled((unsigned(b) as i32).into()));
             }

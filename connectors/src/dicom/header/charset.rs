@@ -9,20 +9,20 @@ const ESCAPE: u8 = 0x1B;
 /// The character sets of a data set.
 #[derive(Debug)]
 pub(crate) struct CharacterSet {
-    /// The one that is named first, in which texts begin.
+    /// The character set that is named first, in which texts begin.
     first: Set,
-    /// Whether others may follow it: UTF-8 and the Chinese sets of many bytes stand alone.
+    /// Whether other sets may follow the first: UTF-8 and the Chinese sets of many bytes stand alone.
     switches: bool,
 }
 
 #[derive(Debug)]
 enum Set {
     Known(SpecificCharacterSet),
-    /// Turkish, which the codecs above leave out.
+    /// The Turkish set, which the codecs above leave out.
     Turkish,
 }
 
-/// What a name stands for: `ISO_IR 100`, `ISO 2022 IR 100`, and how these are misspelt.
+/// The set that a name stands for: `ISO_IR 100`, `ISO 2022 IR 100`, and how these are misspelt.
 fn named(name: &str) -> Option<Set> {
     let name = name.trim().to_ascii_uppercase().replace(['_', '-'], " ");
     let number = name.strip_prefix("ISO ").and_then(|rest| rest.rsplit(' ').next()).map(str::to_owned);
@@ -47,9 +47,9 @@ pub(crate) fn is_known(names: &str) -> bool {
 /// The sets that may be switched to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Switched {
-    /// What the text began with.
+    /// The set that the text began with.
     First,
-    /// Two bytes below 0x80: Japanese.
+    /// Two bytes below 0x80 for a character: Japanese.
     Jis0208,
     Jis0212,
     /// Bytes from 0x80 on, one or two for a character.
@@ -57,11 +57,12 @@ enum Switched {
 }
 
 impl CharacterSet {
-    /// From a value of SpecificCharacterSet, whose first name may be empty; `None` when nothing is named that is known.
+    /// Reads a value of SpecificCharacterSet, whose first name may be empty; `None` when nothing is named
+    /// that is known.
     pub(crate) fn of(names: &str) -> Option<Self> {
         let first = names.split('\\').find(|name| !name.trim().is_empty()).and_then(named)?;
         let alone = matches!(first.name().as_str(), "ISO_IR 192" | "GB18030" | "GBK");
-        // GB 2312 is GBK's to the codec, and is switched to.
+        // The codec takes GB 2312 for GBK, but other sets may follow it.
         let switches = !alone || names.contains("58");
         Some(Self { first, switches })
     }
@@ -72,7 +73,7 @@ impl CharacterSet {
             && matches!(self.first.name().as_str(), "ISO_IR 6" | "ISO_IR 100" | "ISO_IR 148" | "ISO_IR 192")
     }
 
-    /// A text of a representation; `None` where it is not one of its set.
+    /// Decodes a text of a representation; `None` where it is not one of its set.
     pub(crate) fn decode(&self, bytes: &[u8], vr: VR) -> Option<String> {
         if !self.switches || !bytes.contains(&ESCAPE) {
             return self.first.decode(bytes);
@@ -109,7 +110,7 @@ impl CharacterSet {
         Some(text)
     }
 
-    /// Bytes of one set.
+    /// Decodes bytes of one set.
     fn run(&self, run: &[u8], set: Switched) -> Option<String> {
         let high = |prefix: &[u8]| {
             let pair =
@@ -145,11 +146,12 @@ fn sound(encoding: &'static Encoding, bytes: &[u8]) -> Option<String> {
     encoding.decode_without_bom_handling_and_without_replacement(bytes).map(std::borrow::Cow::into_owned)
 }
 
-/// The escape sequence ahead (PS3.3, tables C.12-3 and C.12-4): what it switches to, and what follows it.
+/// Reads the escape sequence ahead (PS3.3, tables C.12-3 and C.12-4): what it switches to, and what follows
+/// it.
 fn escape(bytes: &[u8]) -> Option<(Switched, &[u8])> {
     let rest = bytes.strip_prefix(&[ESCAPE])?;
     Some(match rest {
-        // ASCII, and the Latin of JIS X 0201, which is nearly the same.
+        // These switch to ASCII, or to the Latin of JIS X 0201, which is nearly the same.
         [b'(', b'B' | b'J', rest @ ..] => (Switched::First, rest),
         [b'$', b'@' | b'B', rest @ ..] => (Switched::Jis0208, rest),
         [b'$', b'(', b'D', rest @ ..] => (Switched::Jis0212, rest),
@@ -161,7 +163,7 @@ fn escape(bytes: &[u8]) -> Option<(Switched, &[u8])> {
     })
 }
 
-/// The right-hand parts of one byte.
+/// The encoding of a set whose right-hand part takes one byte a character.
 fn single(set: u8) -> Option<&'static Encoding> {
     Some(match set {
         b'A' => encoding_rs::WINDOWS_1252,
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_first_set_holds_again_behind_a_component_of_a_name() {
-        // Yamada^Tarou in PS3.5, H.3.1, and Hong^Gildong in I.2.
+        // The names are Yamada^Tarou in PS3.5, H.3.1, and Hong^Gildong in I.2.
         let japanese =
             b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B";
         let name = decoded("\\ISO 2022 IR 87", japanese, VR::PN);

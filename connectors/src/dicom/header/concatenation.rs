@@ -1,18 +1,19 @@
-//! Multi-frame images that were stored in several files: whether all of them are there.
+//! Multi-frame images that were stored in several files, and whether all of these are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::instance::Instance;
 
-/// How a note of an instance begins that says which file of a concatenation it is.
+/// The beginning of an instance's note that says which file of a concatenation it is.
 const PART: &str = "CONCATENATION: ";
 
-/// The note of an instance that is one of several files: its number, how many there are, and the concatenation's UID.
+/// The note of an instance that is one of several files: its number, how many there are, and the
+/// concatenation's UID.
 pub(crate) fn part(number: u32, total: u32, uid: &str) -> String {
     format!("{PART}{number} of {total} of {uid}")
 }
 
-/// Whether a note is such a one, which says nothing of a scan.
+/// Whether a note says which file of a concatenation an instance is, which says nothing of a scan.
 pub(crate) fn is_part(note: &str) -> bool {
     note.starts_with(PART)
 }

@@ -8,7 +8,7 @@ use dicom_dictionary_std::StandardDataDictionary;
 
 use super::charset::CharacterSet;
 
-/// Elements in the order of the file.
+/// The elements of a data set, in the order of the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dataset<'a> {
     pub(crate) elements: Vec<Element<'a>>,
@@ -30,7 +30,7 @@ pub(crate) struct Element<'a> {
 /// What an element holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Value<'a> {
-    /// Anything but a sequence.
+    /// The bytes of a value that is no sequence.
     Bytes(&'a [u8]),
     /// The items of a sequence.
     Items(Vec<Dataset<'a>>),
@@ -67,7 +67,7 @@ impl<'a> Dataset<'a> {
         self.elements.iter().find(|element| element.tag == tag)
     }
 
-    /// An empty one in the memory of another.
+    /// An empty data set in the memory of this one.
     pub(crate) fn reuse<'b>(self) -> Dataset<'b> {
         let Self { mut elements, .. } = self;
         elements.clear();
@@ -83,7 +83,7 @@ impl<'a> Dataset<'a> {
         self.elements.push(element);
     }
 
-    /// Adds to `raw` what values depend on: the same bytes mean the same values.
+    /// Adds the bytes that values depend on to `raw`: the same bytes mean the same values.
     pub(crate) fn spell(&self, tags: impl IntoIterator<Item = Tag>, raw: &mut Vec<u8>) {
         raw.push(u8::from(self.big_endian));
         for element in tags.into_iter().map(|tag| self.get(tag)) {
@@ -116,7 +116,7 @@ impl<'a> Dataset<'a> {
         }
     }
 
-    /// An identifier or code, without padding; `None` when absent or empty.
+    /// The text of an identifier or code, without padding; `None` when absent or empty.
     pub(crate) fn text(&self, tag: Tag) -> Option<Cow<'a, str>> {
         let bytes = trim_ascii(self.bytes(tag)?);
         let text = match std::str::from_utf8(bytes) {
@@ -126,12 +126,12 @@ impl<'a> Dataset<'a> {
         Some(text).filter(|text| !text.is_empty())
     }
 
-    /// As [`Dataset::text`], of its own; empty when absent.
+    /// The text of [`Dataset::text`] as a string of its own; empty when absent.
     pub(crate) fn text_or_empty(&self, tag: Tag) -> String {
         self.text(tag).unwrap_or_default().into_owned()
     }
 
-    /// A text for people, decoded by the character set of the data set around it, or its own.
+    /// The text of an element for people, decoded by the character set of the data set around it, or its own.
     pub(crate) fn decoded_text(&self, tag: Tag, characters: Option<&CharacterSet>) -> Option<String> {
         let bytes = self.bytes(tag)?;
         let plain = || self.text(tag).map(Cow::into_owned);
@@ -178,7 +178,7 @@ impl<'a> Dataset<'a> {
 
     pub(crate) fn number(&self, tag: Tag) -> Option<f64> {
         match self.get(tag)? {
-            // The two that come most often, without a list of one.
+            // The two representations that come most often are read without a list of one.
             Element { vr: VR::US, value: Value::Bytes(bytes), .. } => {
                 let &pair = bytes.first_chunk::<2>()?;
                 let number =
@@ -192,13 +192,13 @@ impl<'a> Dataset<'a> {
         }
     }
 
-    /// A whole number that is not negative.
+    /// The whole number of an element, where it is not negative.
     pub(crate) fn count(&self, tag: Tag) -> Option<u32> {
         let number = self.number(tag)?;
         (number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number)).then_some(number as u32)
     }
 
-    /// Exactly `N` finite numbers.
+    /// The numbers of an element, if they are exactly `N` finite ones.
     pub(crate) fn vector<const N: usize>(&self, tag: Tag) -> Option<[f64; N]> {
         if let Element { vr: VR::DS, value: Value::Bytes(bytes), .. } = self.get(tag)? {
             let mut parts = std::str::from_utf8(trim_ascii(bytes)).ok()?.split('\\');
@@ -212,7 +212,7 @@ impl<'a> Dataset<'a> {
     }
 }
 
-/// Without the padding of ASCII at both ends.
+/// The bytes without the padding of ASCII at both ends.
 pub(crate) fn trim_ascii(mut bytes: &[u8]) -> &[u8] {
     while let [0 | b' ' | b'\t'..=b'\r', rest @ ..] | [rest @ .., 0 | b' ' | b'\t'..=b'\r'] = bytes {
         bytes = rest;
@@ -232,7 +232,7 @@ fn binary<const N: usize>(bytes: &[u8], big_endian: bool, read: impl Fn([u8; N])
     chunks.iter().map(number).collect()
 }
 
-/// Numbers separated by backslashes; empty when one of them is none.
+/// The numbers of a text, separated by backslashes; empty when one of them is none.
 pub(crate) fn decimal_strings(bytes: &[u8]) -> Vec<f64> {
     let Ok(text) = std::str::from_utf8(trim_ascii(bytes)) else { return Vec::new() };
     if text.trim_matches(padding).is_empty() {
@@ -245,7 +245,7 @@ fn padding(c: char) -> bool {
     c == '\0' || c.is_whitespace()
 }
 
-/// One decimal string, when it is a finite number.
+/// The number of one decimal string, when it is finite.
 fn decimal(text: &str) -> Option<f64> {
     text.trim_matches(padding).parse().ok().filter(|number: &f64| number.is_finite())
 }

@@ -1,4 +1,4 @@
-//! Where each frame lies: from functional groups for each frame, then shared ones, then the root.
+//! The place of each frame: from functional groups for each frame, then shared ones, then the root.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::dataset::{Dataset, trim_ascii};
 use super::instance::{Frame, Tags};
 use crate::Real;
 
-/// The frames of an image; one for an ordinary one.
+/// The frames of an image; an ordinary image has one.
 pub(crate) fn read(root: &Dataset<'_>, count: u32) -> Vec<Frame> {
     let per_frame = root.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
     let shared = root.items(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE).first();
@@ -39,15 +39,15 @@ pub(crate) fn rescale_is_empty(root: &Dataset<'_>) -> bool {
     })
 }
 
-/// The frame of the image before.
+/// What is kept of the frame of the image before.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// What its values were made from as far as these are [`STEADY`], and a place for that of the next.
+    /// The bytes of the [`STEADY`] values that the frame was made from, and a place for those of the next.
     raw: [Vec<u8>; 2],
     frame: Frame,
 }
 
-/// Values of a frame that slices of a series mostly share.
+/// The tags of a frame's values that slices of a series mostly share.
 const STEADY: [Tag; 6] = [
     tags::IMAGE_ORIENTATION_PATIENT,
     tags::PIXEL_SPACING,
@@ -58,7 +58,7 @@ const STEADY: [Tag; 6] = [
 ];
 
 impl Recent {
-    /// As [`read`], of an image of one frame without functional groups.
+    /// The frame that [`read`] gives of an image of one frame without functional groups.
     pub(crate) fn read(&mut self, root: &Dataset<'_>) -> Frame {
         let [before, raw] = &mut self.raw;
         raw.clear();
@@ -99,7 +99,7 @@ impl<'d, 'a> Groups<'d, 'a> {
             .find(|item| item.get(wanted).is_some())
     }
 
-    /// As [`Groups::group`], or else the root, which speaks for all frames alike.
+    /// The item of [`Groups::group`], or else the root, which speaks for all frames alike.
     fn group_or_root(&self, sequence: Tag, wanted: Tag) -> &'d Dataset<'a> {
         self.group(sequence, wanted).unwrap_or(self.root)
     }
@@ -132,7 +132,7 @@ impl<'d, 'a> Groups<'d, 'a> {
         }
     }
 
-    /// What sets this frame apart from others at the same place.
+    /// Adds what sets this frame apart from others at the same place.
     fn order(&self, order: &mut Tags) {
         let content = tags::FRAME_CONTENT_SEQUENCE;
         let mut put = |keyword: &'static str, sequence: Tag, wanted: Tag| {
@@ -163,7 +163,7 @@ impl<'d, 'a> Groups<'d, 'a> {
     }
 }
 
-/// What sets slices of one place apart, at the root.
+/// The attributes at the root that set slices of one place apart.
 const ROOT_ORDER: [(&str, Tag); 10] = [
     ("SeriesNumber", tags::SERIES_NUMBER),
     ("ImageType", tags::IMAGE_TYPE),
@@ -177,18 +177,18 @@ const ROOT_ORDER: [(&str, Tag); 10] = [
     ("InstanceNumber", tags::INSTANCE_NUMBER),
 ];
 
-/// Those of it that change from slice to slice.
+/// The tags among them that change from slice to slice.
 const PASSING: [Tag; 3] = [tags::TRIGGER_TIME, tags::ACQUISITION_TIME, tags::INSTANCE_NUMBER];
 
 fn root_order(root: &Dataset<'_>) -> Tags {
     ROOT_ORDER.into_iter().filter_map(|(keyword, tag)| Some((keyword.into(), value(root, tag)?))).collect()
 }
 
-/// A value as text; numbers in one spelling, so that `12` and `12.0` are the same.
+/// The value of an element as text; numbers in one spelling, so that `12` and `12.0` are the same.
 fn value(item: &Dataset<'_>, tag: Tag) -> Option<String> {
     if let (Some(bytes), true) = (item.bytes(tag), tag != tags::ACQUISITION_TIME) {
         let digits = trim_ascii(bytes);
-        // Most are short counts, spelt as they would be spelt again.
+        // Most values are short counts, spelt as they would be spelt again.
         if (1..=9).contains(&digits.len())
             && digits.iter().all(u8::is_ascii_digit)
             && (digits.first() != Some(&b'0') || digits.len() == 1)

@@ -1,4 +1,4 @@
-//! A file's head: where the data set begins, and how it is written.
+//! A file's head: the place where the data set begins, and the way it is written.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -14,48 +14,48 @@ use super::parse::{Encoding, parse, parse_meta};
 use crate::Reject;
 use crate::reading::{self, Room};
 
-/// What a file turned out to be before its data set was parsed.
+/// The head of a file, known before its data set is parsed.
 pub(crate) struct Head<'a> {
     /// The data set's bytes, inflated when they were deflated.
     body: Cow<'a, [u8]>,
-    /// Where they begin in the file.
+    /// The place in the file where the data set's bytes begin.
     pub(crate) start: usize,
     pub(crate) encoding: Encoding,
     /// TransferSyntaxUID, as the file says or as its bytes show.
     pub(crate) transfer_syntax: Cow<'a, str>,
-    /// Whether preamble and magic number were there.
+    /// Whether preamble and magic number are there.
     pub(crate) magic: bool,
     /// MediaStorageSOPClassUID.
     pub(crate) media_class: Option<Cow<'a, str>>,
     /// Whether a deflated data set breaks off.
     cut: bool,
-    /// For what was inflated.
+    /// The room for what was inflated.
     _room: Option<Room>,
-    /// For the elements.
+    /// The room for the elements.
     parsed: Cell<Option<Room>>,
 }
 
-/// Why there is no head.
+/// The reason why there is no head.
 #[derive(Debug)]
 pub(crate) enum NoHead {
     /// The code of a file without a data set: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`.
     Code(&'static str),
     /// The file's beginning is not enough to tell.
     Unknown,
-    /// What a deflated data set comes to found no room.
+    /// A deflated data set found no room.
     Unread(io::Error),
 }
 
-/// The longest head of an element, with room to spare.
+/// The number of bytes of the longest head of an element, with room to spare.
 pub(crate) const ELEMENT_HEAD: usize = 16;
 
-/// Retired, and still in archives.
+/// The explicit big-endian transfer syntax: retired, and still in archives.
 const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
-/// No compressor packs tighter than about a thousand to one.
+/// The most bytes that one deflated byte comes to: no compressor packs tighter than about a thousand to one.
 const MAX_INFLATION: u64 = 1100;
-/// And no data set is larger than this: the standard's lengths end there.
+/// The size in bytes that no data set exceeds: the standard's lengths end there.
 const MAX_INFLATED: u64 = 1 << 32;
-/// Room is made for so many bytes first, and for so many more at most.
+/// The number of bytes that room is made for first, and the most that room is made for at a time.
 const FIRST_PIECE: usize = 64 << 10;
 const LAST_PIECE: usize = 64 << 20;
 
@@ -76,7 +76,7 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// As [`Head::find`], of a file of `length` bytes whose beginning is known.
+    /// The head that [`Head::find`] gives of a file of `length` bytes whose beginning is known.
     pub(crate) fn find_in(bytes: &'a [u8], length: u64) -> Result<Self, NoHead> {
         if bytes.is_empty() {
             return Err(NoHead::Code("EMPTY_FILE"));
@@ -104,7 +104,7 @@ impl<'a> Head<'a> {
             false => (Cow::Borrowed(rest), false, None),
         };
         let body_length = if whole { body.len() as u64 } else { length.saturating_sub(start as u64) };
-        // Deflated, as the meta group says, and hardly a byte came of it.
+        // The data set is deflated, as the meta group says, and hardly a byte came of it.
         let missing = if deflated && body.len() < 8 { NoHead::Code("TRUNCATED") } else { missing };
         let encoding = sniff(&body, magic || meta_length > 0, body_length).ok_or(missing)?;
         let transfer_syntax = declared.unwrap_or_else(|| {
@@ -137,7 +137,7 @@ impl<'a> Head<'a> {
     /// Parses the data set, whose elements take room as long as this lives.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails when there is no room.
     pub(crate) fn dataset(&self) -> io::Result<Dataset<'_>> {
         let (mut dataset, bytes) = parse(&self.body, self.encoding)?;
         let mut room = Room::none();
@@ -153,18 +153,18 @@ fn broken_off(meta: &Dataset<'_>, length: usize, magic: bool, rest: &[u8]) -> bo
     let named = [tags::MEDIA_STORAGE_SOP_CLASS_UID, tags::TRANSFER_SYNTAX_UID];
     let named = named.iter().any(|&tag| meta.text(tag).is_some());
     let declared = meta.count(tags::FILE_META_INFORMATION_GROUP_LENGTH);
-    // Its own element takes twelve bytes.
+    // The element of the group's length itself takes twelve bytes.
     let short = declared.is_some_and(|declared| (length as u64) < u64::from(declared) + 12);
     match rest.len() {
         0 => meta.cut && magic || short || named,
-        // Less than an element's head.
+        // The rest is shorter than an element's head.
         1..8 => magic,
         8..ELEMENT_HEAD => meta.cut && (magic || named),
         _ => false,
     }
 }
 
-/// How a data set is written, from its first bytes: what the meta group says is often wrong.
+/// The way a data set is written, from its first bytes: what the meta group says is often wrong.
 fn sniff(bytes: &[u8], trusted: bool, length_of_all: u64) -> Option<Encoding> {
     let head = <[u8; 8]>::try_from(bytes.get(..8)?).ok()?;
     let [a, b, c, d, e, f, ..] = head;
@@ -183,13 +183,13 @@ fn sniff(bytes: &[u8], trusted: bool, length_of_all: u64) -> Option<Encoding> {
     } else if plausible(little) && (trusted || u64::from(length) <= length_of_all) {
         Some(Encoding::IMPLICIT)
     } else {
-        // Private groups or group lengths first: trust what the letters say.
+        // Private groups or group lengths come first: the letters of the representation are trusted.
         (trusted && letters).then_some(Encoding::EXPLICIT)
     }
 }
 
-/// What a deflated data set holds, whether it breaks off, and the room that it takes: how much that is shows as it
-/// comes.
+/// Inflates a deflated data set: its content, whether it breaks off, and the room that it takes, which grows
+/// as the content comes.
 fn inflate(bytes: &[u8]) -> io::Result<(Cow<'_, [u8]>, bool, Option<Room>)> {
     let syntax = TransferSyntaxRegistry.get(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
     let (mut inflated, mut cut) = (Vec::new(), false);
@@ -198,7 +198,7 @@ fn inflate(bytes: &[u8]) -> io::Result<(Cow<'_, [u8]>, bool, Option<Room>)> {
         let limit = (bytes.len() as u64).saturating_mul(MAX_INFLATION).min(MAX_INFLATED);
         let mut reader = adapter.adapt_reader(Box::new(bytes)).take(limit);
         loop {
-            // As much again as has come: room is never twice of what is needed.
+            // Room is made for as much again as has come: it is never more than twice of what is needed.
             let step = inflated.len().clamp(FIRST_PIECE, LAST_PIECE);
             room.grow(step as u64)?;
             inflated.try_reserve_exact(step).map_err(|_| io::ErrorKind::OutOfMemory)?;

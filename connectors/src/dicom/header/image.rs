@@ -23,13 +23,13 @@ use crate::{Digest, Real};
 /// Pixels as they lie in the file.
 #[derive(Clone, Debug)]
 pub(crate) enum Stored<'a> {
-    /// None at all.
+    /// No pixels at all.
     Missing,
-    /// One frame after the other.
+    /// Uncompressed pixels, one frame after the other.
     Native { bytes: &'a [u8], big_endian: bool },
     /// Compressed fragments, with the offset tables.
     Fragments { offsets: Vec<u64>, fragments: Vec<&'a [u8]>, cut: bool },
-    /// A frame that many are tiles of, decoded: little-endian samples of so many bytes each.
+    /// One decoded frame of which the image's frames are tiles: little-endian samples of so many bytes each.
     Decoded { bytes: Vec<u8>, width: usize },
 }
 
@@ -42,10 +42,10 @@ pub(crate) struct Image<'a> {
     pub(crate) padding: Option<[f64; 2]>,
 }
 
-/// What the image before had: in a series most is the same from file to file.
+/// What is kept of the image before: in a series most is the same from file to file.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// The values as they stand in the file, and a place for those of the next.
+    /// The bytes of the values as they stand in the file, and a place for those of the next.
     raw: [Vec<u8>; 2],
     tags: Arc<Tags>,
     frame: frames::Recent,
@@ -64,7 +64,8 @@ pub(crate) fn read<'a>(head: &Head<'_>, dataset: &Dataset<'a>) -> Option<Image<'
     Some(Image { instance, stored: stored(dataset), lut, padding })
 }
 
-/// PixelPaddingValue, with PixelPaddingRangeLimit where there is one.
+/// The lowest and the highest sample of padding: PixelPaddingValue, with PixelPaddingRangeLimit where there
+/// is one.
 fn padding(dataset: &Dataset<'_>, pixels: &PixelFormat) -> Option<[f64; 2]> {
     if pixels.float {
         let tags = [tags::FLOAT_PIXEL_PADDING_VALUE, tags::DOUBLE_FLOAT_PIXEL_PADDING_VALUE];
@@ -72,7 +73,7 @@ fn padding(dataset: &Dataset<'_>, pixels: &PixelFormat) -> Option<[f64; 2]> {
         let number = |tags: [Tag; 2]| tags.into_iter().find_map(|tag| dataset.number(tag));
         return number(tags).map(|value| [value, number(limits).unwrap_or(value)]);
     }
-    // Its representation follows PixelRepresentation, whatever the file says it is.
+    // The representation of the value follows PixelRepresentation, whatever the file says it is.
     let sample = |tag: Tag| {
         let &pair = dataset.bytes(tag)?.first_chunk::<2>()?;
         let word = if dataset.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
@@ -86,13 +87,13 @@ fn padding(dataset: &Dataset<'_>, pixels: &PixelFormat) -> Option<[f64; 2]> {
 /// The code of a data set in which [`instance`] finds no image: it may have been one until it was cut.
 pub(crate) fn absent(head: &Head<'_>, dataset: &Dataset<'_>) -> &'static str {
     let class = sop_class(head, dataset);
-    // Each object has a class, and one of images their pixels: the file may also end between two elements.
+    // Each object has a class, and images have pixels: the file may also end between two elements.
     let unfinished = refuse::is_image(&class) || (class.is_empty() && head.magic);
     let bare = layout(dataset) == Layout::Missing;
     if dataset.cut || (unfinished && bare) { "TRUNCATED" } else { "NOT_AN_IMAGE" }
 }
 
-/// Rows and columns; none of what must be an image of some series: its stack lacks a slice.
+/// The rows and columns; zeros for an image of some series that has none: its stack lacks a slice.
 fn matrix(head: &Head<'_>, dataset: &Dataset<'_>) -> Option<[u32; 2]> {
     if let (Some(rows), Some(columns)) = (dataset.count(tags::ROWS), dataset.count(tags::COLUMNS)) {
         return Some([rows, columns]);
@@ -154,7 +155,7 @@ pub(crate) fn instance(head: &Head<'_>, dataset: &Dataset<'_>, recent: &mut Rece
         let to = if low == high { String::new() } else { format!(" to {high}") };
         instance.notes.push(match table {
             false => format!("{PADDED}: {low}{to}"),
-            // A table makes other values of it, and may make them of other samples as well.
+            // A look-up table makes other values of the padding, and may make them of other samples as well.
             true => format!("PADDING_UNUSED: {low}{to}, which a look-up table changes"),
         });
     }
@@ -208,12 +209,13 @@ impl Image<'_> {
     }
 }
 
-/// SOPClassUID, of the data set or else of the file; empty without.
+/// The SOPClassUID of the data set or else of the file; empty where neither has one.
 pub(crate) fn sop_class<'d>(head: &'d Head<'_>, dataset: &'d Dataset<'_>) -> Cow<'d, str> {
     dataset.text(tags::SOP_CLASS_UID).or_else(|| head.media_class.clone()).unwrap_or_default()
 }
 
-/// Identifiers for an instance without: the series' from what its slices share, the folder included.
+/// Sets identifiers that an instance lacks: the series' comes from what its slices share, the folder
+/// included.
 pub(crate) fn surrogates(instance: &mut Instance, path: &Path) {
     if !instance.series_uid.is_empty() && !instance.sop_uid.is_empty() {
         return;
@@ -223,7 +225,7 @@ pub(crate) fn surrogates(instance: &mut Instance, path: &Path) {
         let folder = path.parent().unwrap_or(Path::new("")).to_string_lossy();
         let number = instance.tags.get("SeriesNumber").cloned().unwrap_or_default();
         let orientation = instance.frames.first().and_then(|frame| frame.orientation);
-        // Rounded, so that the jitter of decimal strings does not tear a series apart.
+        // The cosines are rounded, so that the jitter of decimal strings does not tear a series apart.
         let orientation = orientation.map(|o| o.map(|cosine| (cosine.0 * 100.0).round() as i64));
         let matrix = (instance.pixels.rows, instance.pixels.columns);
         let rest = format!("{number}\n{}\n{orientation:?}\n{matrix:?}", instance.frame_of_reference);
@@ -265,7 +267,7 @@ fn filter_tags(dataset: &Dataset<'_>) -> Tags {
 
 fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32) -> PixelFormat {
     let small = |tag| dataset.count(tag).and_then(|count| u16::try_from(count).ok());
-    // Under a damaged tag there may be a sequence, which is no pixels.
+    // There may be a sequence under a damaged tag, which is no pixels.
     let holds = |tag| dataset.get(tag).is_some_and(|element| !matches!(element.value, Value::Items(_)));
     let (float, double) = (holds(tags::FLOAT_PIXEL_DATA), holds(tags::DOUBLE_FLOAT_PIXEL_DATA));
     let bits_allocated = small(tags::BITS_ALLOCATED).unwrap_or(0);
@@ -288,7 +290,7 @@ fn format(dataset: &Dataset<'_>, transfer_syntax: &str, rows: u32, columns: u32)
     }
 }
 
-/// Where pixels may lie; the first that is there counts.
+/// The tags that may hold pixels; the first that is there counts.
 pub(crate) const PIXELS: [Tag; 3] = [tags::PIXEL_DATA, tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
 
 fn layout(dataset: &Dataset<'_>) -> Layout {

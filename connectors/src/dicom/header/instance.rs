@@ -1,4 +1,4 @@
-//! One SOP instance: its identity, its geometry, how its pixels lie, and the digest of it all.
+//! One SOP instance: its identity, its geometry, the layout of its pixels, and the digest of it all.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,13 +28,13 @@ pub struct Instance {
     pub sop_class: String,
     /// FrameOfReferenceUID, or empty.
     pub frame_of_reference: String,
-    /// How the pixels lie in the file.
+    /// The way the pixels lie in the file.
     pub pixels: PixelFormat,
-    /// Where each frame lies; one entry for an image of a single frame, a tile each for a mosaic.
+    /// The place of each frame; one entry for an image of a single frame, a tile each for a mosaic.
     pub frames: Vec<Frame>,
-    /// Why its pixels cannot become a volume, by name, when that shows in the file alone.
+    /// The name of the reason why the pixels cannot become a volume, when that shows in the file alone.
     pub refusal: Option<String>,
-    /// What was put right while reading: `EMPTY_UID`, `NO_PREAMBLE`, …
+    /// The notes on what was put right while reading: `EMPTY_UID`, `NO_PREAMBLE`, …
     pub notes: Vec<String>,
     /// The digest of the pixel bytes as stored, and of the modality look-up table where there is one.
     pub pixel_digest: Digest,
@@ -45,7 +45,7 @@ pub struct Instance {
     pub digest: Digest,
 }
 
-/// Where one frame lies in patient space, and what sets it apart from others at the same place.
+/// The place of one frame in patient space, and what sets it apart from others at the same place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// ImagePositionPatient, mm.
@@ -60,11 +60,11 @@ pub struct Frame {
     pub thickness_mm: Option<Real>,
     /// RescaleSlope and RescaleIntercept.
     pub rescale: [Real; 2],
-    /// Values that tell stacks at the same positions apart: keyword to value.
+    /// The values that tell stacks at the same positions apart: keyword to value.
     pub order: Tags,
 }
 
-/// How pixels lie in a file.
+/// The format of the pixels in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PixelFormat {
     /// TransferSyntaxUID.
@@ -87,8 +87,8 @@ pub struct PixelFormat {
     pub photometric: String,
     /// Whether the samples are floating point (FloatPixelData, DoubleFloatPixelData).
     pub float: bool,
-    /// Frames as stored; a mosaic is one.
+    /// The number of frames as stored; a mosaic is one.
     pub stored_frames: u32,
-    /// Rows and columns of a frame in the volume, smaller than the stored matrix for a mosaic.
+    /// The rows and columns of a frame in the volume, fewer than the stored matrix has for a mosaic.
     pub frame_size: [u32; 2],
 }

@@ -41,7 +41,7 @@ impl MoreTags {
         digest.0.first_chunk::<8>().map_or(READING, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// Adds their values in a data set, numbers as text, several with backslashes between them.
+    /// Adds the values of these tags in a data set: numbers as text, several with backslashes between them.
     pub(crate) fn add(&self, dataset: &Dataset<'_>, tags: &mut Arc<Tags>) {
         if self.0.is_empty() {
             return;
@@ -70,7 +70,7 @@ fn tag_of(keyword: &str) -> Option<Tag> {
     let tag = StandardDataDictionary.by_name(keyword)?.tag();
     let bulk =
         matches!(vr_of(tag), VR::SQ | VR::OB | VR::OW | VR::OF | VR::OD | VR::OL | VR::OV | VR::UN | VR::AT);
-    // The meta group is about the file.
+    // The meta group is about the file, and not about the image.
     (!bulk && tag.0 > 0x0002 && !image::PIXELS.contains(&tag)).then_some(tag)
 }
 

@@ -1,6 +1,6 @@
-//! How the pixels of an image lie in its file.
+//! The layout of an image's pixels in its file.
 
-/// How pixels lie in the file, as far as their lengths tell.
+/// The layout of pixels in a file, as far as their lengths tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     Missing,

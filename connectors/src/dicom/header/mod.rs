@@ -1,4 +1,4 @@
-//! Files to records: the head of a file, its data set, and what a record keeps of it.
+//! The way from files to records: the head of a file, its data set, and what a record keeps of it.
 
 mod charset;
 pub(crate) mod concatenation;
@@ -24,5 +24,6 @@ pub use keywords::{MoreTags, can_be_kept};
 pub use peek::HeaderReader;
 pub use record::{Record, read_record, read_record_with};
 
-/// Raised when a file may come out as another record than before: all are read anew then.
+/// The version of reading, raised when a file may come out as another record than before: all are read anew
+/// then.
 pub const READING: u64 = 5;

@@ -1,4 +1,4 @@
-//! Bytes to a data set: explicit and implicit, little and big endian, sequences, fragments.
+//! Parsing of bytes to a data set: explicit and implicit, little and big endian, sequences, fragments.
 
 use std::cell::Cell;
 use std::io;
@@ -9,7 +9,7 @@ use dicom_dictionary_std::tags;
 use super::dataset::{Dataset, Element, Fragments, Value, vr_of};
 use crate::reading;
 
-/// How a data set is written.
+/// The way a data set is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoding {
     pub(crate) explicit: bool,
@@ -23,18 +23,19 @@ impl Encoding {
 }
 
 pub(crate) const UNDEFINED: u32 = u32::MAX;
-/// Real files nest five deep; a damaged one must not exhaust the stack.
+/// The greatest depth of sequences: real files nest five deep, and a damaged one must not exhaust the stack.
 const MAX_DEPTH: u32 = 16;
 
-/// What an element or an item takes in memory, with what is made of it. The shortest take eight bytes of a file.
+/// The bytes that an element or an item takes in memory, with what is made of it. The shortest take eight
+/// bytes of a file.
 const PIECE: u64 = 128;
 
 thread_local! {
-    /// Elements and items that the data set at hand may still have.
+    /// The number of elements and items that the data set at hand may still have.
     static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
 }
 
-/// Counts an element or an item; whether there may be more.
+/// Counts an element or an item; returns whether there may be more.
 fn counted() -> bool {
     LEFT.set(LEFT.get().saturating_sub(1));
     LEFT.get() > 0
@@ -52,7 +53,7 @@ pub(crate) fn parse(bytes: &[u8], encoding: Encoding) -> io::Result<(Dataset<'_>
     if left == 0 { Err(reading::over()) } else { Ok((dataset, (most - left) * PIECE)) }
 }
 
-/// The file meta group, which is explicit little endian whatever follows, and where it ends.
+/// Parses the file meta group, which is explicit little endian whatever follows, and says where it ends.
 pub(crate) fn parse_meta(bytes: &[u8]) -> (Dataset<'_>, usize) {
     let mut reader = Reader::new(bytes, Encoding::EXPLICIT);
     let mut meta = Dataset::default();
@@ -63,7 +64,7 @@ pub(crate) fn parse_meta(bytes: &[u8]) -> (Dataset<'_>, usize) {
     (meta, reader.at)
 }
 
-/// The representation that two letters name: [`VR::from_binary`] for those that come often, at a glance.
+/// The representation that two letters name: as [`VR::from_binary`], quicker for those that come often.
 pub(super) fn vr_from(letters: &[u8; 2]) -> Option<VR> {
     Some(match letters {
         b"UI" => VR::UI,
@@ -86,7 +87,7 @@ pub(super) fn vr_from(letters: &[u8; 2]) -> Option<VR> {
     })
 }
 
-/// Whether a length of 32 bits follows, after two bytes that mean nothing.
+/// Whether a length of 32 bits follows the representation, after two bytes that mean nothing.
 fn has_long_length(vr: VR) -> bool {
     matches!(
         vr,
@@ -158,7 +159,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Eight bytes of explicit little endian, as most heads are.
+    /// Reads a head of eight bytes of explicit little endian, as most heads are.
     fn short_header(&mut self) -> Option<Header> {
         let &[a, b, c, d, e, f, g, h] = self.rest().first_chunk::<8>()?;
         if self.encoding != Encoding::EXPLICIT {
@@ -193,7 +194,7 @@ impl<'a> Reader<'a> {
         Some(Header { tag, vr, length })
     }
 
-    /// Elements up to the end of the bytes, or of the item when it has no length of its own.
+    /// Reads elements up to the end of the bytes, or of the item when it has no length of its own.
     fn dataset(&mut self, depth: u32, in_item: bool) -> Dataset<'a> {
         let mut dataset = Dataset { big_endian: self.encoding.big_endian, ..Dataset::default() };
         while self.at < self.bytes.len() {
@@ -212,7 +213,7 @@ impl<'a> Reader<'a> {
         dataset
     }
 
-    /// One element; `None` where the bytes end or make no sense.
+    /// Reads one element; `None` where the bytes end or make no sense.
     fn element(&mut self, depth: u32, cut: &mut bool) -> Option<Element<'a>> {
         let Some(Header { tag, vr, length }) = self.header() else {
             *cut |= self.rest().iter().any(|&byte| byte != 0);
@@ -232,13 +233,13 @@ impl<'a> Reader<'a> {
             *cut = true;
             let rest = self.rest();
             self.at = self.bytes.len();
-            // Of cut pixel data the part that is there is still worth hashing.
+            // The part that is there of cut pixel data is still worth hashing.
             return (tag == tags::PIXEL_DATA).then_some(Element { tag, vr, value: Value::Bytes(rest) });
         };
         Some(Element { tag, vr, value: self.value(tag, vr, bytes, depth) })
     }
 
-    /// The items of a sequence that ends with a delimiter.
+    /// Reads the items of a sequence that ends with a delimiter.
     pub(crate) fn open_sequence(&mut self, vr: VR, depth: u32, cut: &mut bool) -> Option<Vec<Dataset<'a>>> {
         let encoding = if vr == VR::UN { self.inside_unknown() } else { self.encoding };
         let mut inner = Reader { bytes: self.bytes, at: self.at, encoding };
@@ -247,7 +248,7 @@ impl<'a> Reader<'a> {
         Some(items)
     }
 
-    /// A value of known length; sequences are parsed when they parse, and stay bytes when not.
+    /// Reads a value of known length; sequences are parsed when they parse, and stay bytes when not.
     pub(crate) fn value(&self, tag: Tag, vr: VR, bytes: &'a [u8], depth: u32) -> Value<'a> {
         let encoding = match vr {
             VR::SQ => self.encoding,
@@ -286,7 +287,7 @@ impl<'a> Reader<'a> {
                     *cut = true;
                 }
                 items.push(item);
-                // The item's own delimiter.
+                // The item ends with a delimiter of its own.
                 self.take(8);
             } else {
                 let Some(bytes) = self.take(length as usize) else {

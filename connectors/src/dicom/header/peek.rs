@@ -21,15 +21,15 @@ use super::scanner::{Ended, Scan};
 use crate::container;
 use crate::reading::{self, Room};
 
-/// What most headers fit into.
+/// The number of bytes that most headers fit into.
 const FIRST: usize = 8 << 10;
-/// What is read first is a multiple of this.
+/// The number of bytes of which the first read takes a multiple.
 const STEP: usize = 1 << 8;
-/// What is read first at most, however long the header before was.
+/// The most bytes that are read first, however long the header before was.
 const LONG: usize = 128 << 10;
-/// What lies behind the pixels is mostly nothing, or padding.
+/// The most bytes behind the pixels that are scanned: mostly there is nothing, or padding.
 const TAIL: u64 = 64 << 10;
-/// Beyond this a file is read as a whole.
+/// The number of header bytes beyond which a file is read as a whole.
 const MOST: usize = 256 << 20;
 
 /// Reads headers, one after the other, into memory that it keeps.
@@ -56,7 +56,7 @@ pub struct HeaderReader {
     tail: Vec<u8>,
     room: Dataset<'static>,
     recent: Recent,
-    /// Bytes that the last header took: those of a series are about as long as each other.
+    /// The number of bytes that the last header took: those of a series are about as long as each other.
     first: usize,
     folder: Option<Folder>,
 }
@@ -81,7 +81,7 @@ struct Folder {
     open: OwnedFd,
 }
 
-/// Why the whole file has to be read.
+/// The reason why the whole file has to be read.
 #[derive(Debug)]
 enum Stop {
     NeedsAll,
@@ -100,20 +100,20 @@ impl HeaderReader {
     /// other formats have no such header: they are `NOT_DICOM`.
     ///
     /// # Errors
-    /// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
+    /// Only the system's errors (no permission, vanished). What is wrong inside the file is a record.
     pub fn read(&mut self, path: &Path) -> io::Result<Record> {
         self.read_sized(path).map(|(record, _)| record)
     }
 
-    /// As [`HeaderReader::read`], with the file's bytes.
+    /// Reads a record as [`HeaderReader::read`], with the number of the file's bytes.
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`HeaderReader::read`].
     pub fn read_sized(&mut self, path: &Path) -> io::Result<(Record, u64)> {
         match self.peek(path) {
             Ok(read) => Ok(read),
             Err(Stop::NeedsAll) => {
-                // What is no DICOM shows at its beginning, also in a container.
+                // A file that is no DICOM shows this at its beginning, also in a container.
                 let decides = |head: &[u8], length| Some((no_dicom(head, length)?, length));
                 match container::hold_unless(path, decides)? {
                     Ok(read) => Ok(read),
@@ -129,13 +129,13 @@ impl HeaderReader {
 
     fn peek(&mut self, path: &Path) -> Result<(Record, u64), Stop> {
         let file = match self.open(path) {
-            // In a container: its members are read whole.
+            // The file lies in a container, whose members are read whole.
             Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(Stop::NeedsAll),
             file => file?,
         };
         reading::ordinary(&file)?;
         let first = self.first;
-        // Given back with the file; what is small is kept for the next one.
+        // Large memory is given back with the file; what is small is kept for the next one.
         self.head.truncate(LONG);
         self.head.shrink_to(LONG);
         let mut room = Room::none();
@@ -184,13 +184,14 @@ impl HeaderReader {
                 folder.insert(Folder { path: above.to_owned(), open })
             }
         };
-        // A FIFO is not waited for.
+        // The file is opened without blocking: a FIFO is not waited for.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         Ok(rustix::fs::openat(&folder.open, OsStr::from_bytes(name), flags, Mode::empty())?.into())
     }
 }
 
-/// Reads on behind the `known` bytes, until `wanted` are there or the file ends; how many are known then.
+/// Reads on behind the `known` bytes, until `wanted` are there or the file ends; returns how many are known
+/// then.
 fn grow(file: &File, bytes: &mut Vec<u8>, mut known: usize, wanted: usize) -> io::Result<usize> {
     if bytes.len() < wanted {
         bytes.resize(wanted, 0);
@@ -206,18 +207,18 @@ fn grow(file: &File, bytes: &mut Vec<u8>, mut known: usize, wanted: usize) -> io
     Ok(known)
 }
 
-/// A file of which the beginning is known.
+/// A file whose beginning is known.
 struct Source<'f> {
     file: &'f File,
     length: u64,
     path: &'f Path,
 }
 
-/// Outcome of a look at a beginning: something, or how many bytes of the file it takes.
+/// The outcome of a look at a beginning: something, or the number of bytes of the file that it takes.
 type OrMore<T> = Result<T, usize>;
 
 impl Source<'_> {
-    /// The record, and how many bytes it took.
+    /// The record of a file, and the number of bytes that it took.
     fn record(
         &self,
         known: &[u8],
@@ -254,7 +255,7 @@ impl Source<'_> {
             ObjectKind::Skip(code) => skip(code),
             ObjectKind::Outlines | ObjectKind::Segments => return Err(Stop::NeedsAll),
             ObjectKind::Image => match image::instance(&head, &dataset, recent) {
-                // Its surrogate comes from the digest.
+                // The surrogate of a SOPInstanceUID comes from the digest.
                 Some(instance) if instance.sop_uid.is_empty() => return Err(Stop::NeedsAll),
                 Some(mut instance) => {
                     image::surrogates(&mut instance, self.path);
@@ -293,7 +294,7 @@ impl Source<'_> {
         }
     }
 
-    /// Walks along fragments by their heads; what there is, and where the next element begins.
+    /// Walks along fragments by their heads; returns what there is, and where the next element begins.
     fn fragments(
         &self,
         start: usize,
@@ -315,7 +316,7 @@ impl Source<'_> {
                     break;
                 }
                 Tag(0xFFFE, 0xE000) => {}
-                // Something else follows without a delimiter.
+                // Another element follows without a delimiter.
                 _ => return Err(Stop::NeedsAll),
             }
             let stored = (length as usize).min(end - at);

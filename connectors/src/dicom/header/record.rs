@@ -1,4 +1,4 @@
-//! What one file holds.
+//! The record of what one file holds.
 
 use std::io;
 use std::path::Path;
@@ -15,31 +15,32 @@ use crate::imagefile::{self, ImageFile};
 use crate::rtstruct::Outlines;
 use crate::{Reject, container, dicom_seg};
 
-/// What one file holds.
+/// The content of one file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Record {
     /// An image.
     Instance(Instance),
     /// Labels of a series (RTSTRUCT, SEG).
     Outlines(Outlines),
-    /// A volume, or a slice of one, of another format than DICOM; or why it is none.
+    /// A volume, or a slice of one, of another format than DICOM; or the reason why it is none.
     Image(Result<ImageFile, Reject>),
-    /// Nothing that can be used.
+    /// A file with nothing that can be used.
     Skip {
-        /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`, `DICOMDIR`, `NOT_AN_IMAGE`.
+        /// The code of the reason: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`, `DICOMDIR`,
+        /// `NOT_AN_IMAGE`.
         code: String,
     },
-    /// The same as [`Record::Image`], as a reader beyond these formats read it.
+    /// A volume or slice as in [`Record::Image`], as a reader beyond these formats read it.
     Read {
         /// The reader's name and version.
         reader: String,
-        /// A grid and a digest, or why there is none.
+        /// A grid and a digest, or the reason why there is none.
         image: Result<ImageFile, Reject>,
     },
 }
 
 impl Record {
-    /// What it says of a file of another format than DICOM, and the reader's name, where it was a reader beyond
+    /// The volume of a file of another format than DICOM, and the reader's name, where it was a reader beyond
     /// tomoflow's own.
     pub fn image(&self) -> Option<(Option<&str>, &Result<ImageFile, Reject>)> {
         match self {
@@ -53,15 +54,15 @@ impl Record {
 /// Reads a file once: its header, its geometry and the digest of its content.
 ///
 /// # Errors
-/// Only what the system says (no permission, vanished). What is wrong inside the file is a record.
+/// Only the system's errors (no permission, vanished). What is wrong inside the file is a record.
 pub fn read_record(path: &Path) -> io::Result<Record> {
     read_record_with(path, &MoreTags::default())
 }
 
-/// The same, with the values of more tags.
+/// Reads a file as [`read_record`], with the values of more tags.
 ///
 /// # Errors
-/// As for [`read_record`].
+/// The errors of [`read_record`].
 pub fn read_record_with(path: &Path, more: &MoreTags) -> io::Result<Record> {
     match imagefile::read_image_file(path)? {
         Some(image) => Ok(Record::Image(image)),
@@ -94,7 +95,8 @@ pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> io::Resul
     Ok(match kind(&head, &dataset, dataset.elements.is_empty()) {
         ObjectKind::Skip(code) => skip(code),
         ObjectKind::Outlines => match crate::rtstruct::record::outlines(&dataset) {
-            // What it was drawn on, and all contours, lie behind its end: no scan is missing, but the rest of it.
+            // The references to a scan, and all contours, lie behind the file's end: no scan is missing, but
+            // the rest of these labels.
             cut if dataset.cut
                 && cut.referenced_series.is_empty()
                 && cut.parts.iter().all(|part| part.drawn == 0) =>
@@ -115,7 +117,7 @@ pub(crate) fn record_of(bytes: &[u8], path: &Path, more: &MoreTags) -> io::Resul
     })
 }
 
-/// What a data set is, by its class.
+/// The kind of a data set, by its class.
 pub(crate) enum ObjectKind {
     Skip(&'static str),
     Outlines,

@@ -1,4 +1,4 @@
-//! What shows in one file that its pixels cannot become a volume, by name.
+//! The reasons, by name, why pixels cannot become a volume, as far as they show in one file.
 
 use dicom_core::dictionary::UidDictionary;
 use dicom_dictionary_std::sop_class::StandardSopClassDictionary;
@@ -11,7 +11,7 @@ use crate::dicom::codecs::codec;
 use crate::dicom::codecs::lut::ModalityLut;
 
 const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
-/// Radiographs, mammograms, angiograms and fluoroscopy: sums along the beam.
+/// The classes of radiographs, mammograms, angiograms and fluoroscopy: sums along the beam.
 const PROJECTIONS: &[&str] = &[
     "1.2.840.10008.5.1.4.1.1.1",
     "1.2.840.10008.5.1.4.1.1.12.1",
@@ -19,11 +19,11 @@ const PROJECTIONS: &[&str] = &[
     "1.2.840.10008.5.1.4.1.1.12.3",
 ];
 
-/// Frames without functional groups of their own: what is kept of each takes far more memory than a few pixels, which
-/// may be packed besides.
+/// The most frames without functional groups of their own: what is kept of each takes far more memory than a
+/// few pixels, which may be packed besides.
 const MOST_UNDESCRIBED: u32 = 1 << 16;
 
-/// Codes that set an instance apart from the stacks of its series: it was never part of a volume.
+/// The codes that set an instance apart from the stacks of its series: it was never part of a volume.
 pub(crate) const ASIDE: &[&str] = &["COLOUR", "SECONDARY_CAPTURE", "PROJECTION", "LOCALIZER"];
 
 /// Whether the standard counts objects of the class among the images.
@@ -37,13 +37,13 @@ pub(crate) fn is_segmentation(sop_class: &str) -> bool {
     [uids::SEGMENTATION_STORAGE, uids::LABEL_MAP_SEGMENTATION_STORAGE].contains(&sop_class)
 }
 
-/// Objects that hold no image of their own kind: segmentations, doses, maps of other objects.
+/// Whether objects of the class hold no image of their own kind: segmentations, doses, maps of other objects.
 pub(crate) fn not_an_image(sop_class: &str) -> bool {
     sop_class.starts_with("1.2.840.10008.5.1.4.1.1.66")
         || sop_class.starts_with("1.2.840.10008.5.1.4.1.1.481")
 }
 
-/// Refusals for what the image shows.
+/// The refusal for what the image shows.
 pub(crate) fn on_content(
     dataset: &Dataset<'_>,
     sop_class: &str,
@@ -71,14 +71,14 @@ pub(crate) fn on_content(
     }
 }
 
-/// Refusals for how the pixels are stored, or not.
+/// The refusal for how the pixels are stored, or not.
 pub(crate) fn on_storage(
     dataset: &Dataset<'_>,
     pixels: &PixelFormat,
     layout: Layout,
 ) -> Option<&'static str> {
     if layout == Layout::Missing {
-        // A header without a size ends early, be it between two elements.
+        // A header without a size ends early, possibly between two elements.
         let sized = [tags::ROWS, tags::COLUMNS].iter().all(|&tag| dataset.get(tag).is_some());
         return Some(if dataset.cut || !sized { "TRUNCATED" } else { "NO_PIXEL_DATA" });
     }
@@ -99,7 +99,7 @@ pub(crate) fn on_storage(
     }
     let described = dataset.items(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).len();
     if described > pixels.stored_frames as usize {
-        // A shorter volume would be called whole.
+        // A volume of fewer frames would be called whole.
         return Some("FRAME_COUNT");
     }
     let undescribed = pixels.stored_frames > MOST_UNDESCRIBED && pixels.stored_frames as usize > described;
@@ -132,7 +132,7 @@ fn on_layout(pixels: &PixelFormat, layout: Layout) -> Option<&'static str> {
     }
 }
 
-/// Whether an RTSTRUCT.
+/// Whether the object is an RTSTRUCT.
 pub(crate) fn is_structure_set(sop_class: &str) -> bool {
     sop_class == uids::RT_STRUCTURE_SET_STORAGE
 }

@@ -9,7 +9,7 @@ use super::image::PIXELS;
 use super::parse::{Encoding, Header, Reader, UNDEFINED};
 use crate::dicom::mosaic::{self, CSA_IMAGE_HEADER};
 
-/// What a record is made of, but for pixels and the CSA header; sorted.
+/// The tags that a record is made of, but for pixels and the CSA header; sorted.
 const WANTED: [Tag; 49] = [
     tags::DIRECTORY_RECORD_SEQUENCE,
     tags::SPECIFIC_CHARACTER_SET,
@@ -62,21 +62,21 @@ const WANTED: [Tag; 49] = [
     tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
 ];
 
-/// Where a scan ended.
+/// The place where a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// At the end of the data set, or where it makes no sense.
+    /// The end of the data set, or the place where it makes no sense.
     AtEnd,
-    /// More must be known: at least so many bytes.
+    /// The end of what is known: at least so many bytes must be.
     Short(usize),
-    /// Behind pixel data that were stepped over, where the known bytes end.
+    /// The place behind pixel data that were stepped over, where the known bytes end.
     BehindPixels(usize),
-    /// At the first fragment of encapsulated pixel data; their representation.
+    /// The first fragment of encapsulated pixel data, with their representation.
     AtFragments(usize, VR),
 }
 
 impl Ended {
-    /// Where the pixels begin, as far as there are some behind what is known.
+    /// The place where the pixels begin, as far as there are some behind what is known.
     pub(crate) fn pixels(self, dataset: &Dataset<'_>) -> Option<usize> {
         match (self, &dataset.elements.last()?.value) {
             (Self::BehindPixels(end), &Value::Unread(length)) => end.checked_sub(length.try_into().ok()?),
@@ -94,7 +94,7 @@ pub(crate) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Adds the wanted elements to `dataset`; whether there were elements at all comes first.
+    /// Adds the wanted elements to `dataset`; returns first whether there were elements at all.
     ///
     /// It must come to what [`parse`](super::parse::parse) finds in all of the bytes.
     pub(crate) fn run(&self, dataset: &mut Dataset<'a>) -> (bool, Ended) {
@@ -102,7 +102,7 @@ impl<'a> Scan<'a> {
         let (mut at, mut any) = (0usize, false);
         let mut list = List::default();
         while at < self.length {
-            // Near the end of what is known an element's head may be cut off.
+            // An element's head may be cut off near the end of what is known.
             if self.bytes.len() < self.length && at + ELEMENT_HEAD > self.bytes.len() {
                 return (any, Ended::Short(at + ELEMENT_HEAD));
             }
@@ -188,7 +188,7 @@ impl List {
     /// Whether a record needs an element of the root.
     fn wants(&mut self, tag: Tag, dataset: &Dataset<'_>) -> bool {
         if tag == CSA_IMAGE_HEADER {
-            // Tens of kilobytes that tell of mosaics alone.
+            // The CSA header takes tens of kilobytes, and tells of mosaics alone.
             let kind = dataset.text(tags::IMAGE_TYPE);
             return kind.is_none_or(|kind| mosaic::is_mosaic(&kind));
         }

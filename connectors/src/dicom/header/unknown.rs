@@ -1,12 +1,13 @@
-//! Sequences of unknown representation: whether their items are written as the standard has it, or as all around them.
+//! Sequences of unknown representation, whose items are written as the standard has it, or as all around
+//! them.
 
 use dicom_core::Tag;
 
 use super::parse::{Encoding, Header, Reader, UNDEFINED, vr_from};
 
 impl<'a> Reader<'a> {
-    /// How the items ahead are written in a sequence of unknown representation: implicit, by the standard, and by some
-    /// writers as everything around it.
+    /// The way the items ahead are written in a sequence of unknown representation: implicit, by the
+    /// standard, and by some writers as everything around it.
     pub(super) fn inside_unknown(&self) -> Encoding {
         let explicit = self.encoding.explicit && self.first_item_is_explicit().unwrap_or(false);
         if explicit { self.encoding } else { Encoding::IMPLICIT }
@@ -23,7 +24,7 @@ impl<'a> Reader<'a> {
                 Tag(0xFFFE, 0xE000) if length == UNDEFINED => break None,
                 Tag(0xFFFE, 0xE000) if length == 0 => {}
                 Tag(0xFFFE, 0xE000) => break Some(ahead.at.checked_add(length as usize)?),
-                // The end of an empty item.
+                // An empty item ends here.
                 Tag(0xFFFE, 0xE00D) => {}
                 _ => return Some(false),
             }
@@ -87,7 +88,8 @@ mod tests {
         let long = vec![b'x'; usize::from(u16::from_le_bytes(*b"SH"))];
         let insides =
             [pair(b"L-80A4A "), pair(b""), [pair(&long)[1].clone(), explicit(NUMBER, b"IS", b"7 ")]];
-        // A standard sequence, and a private one, which is known for one by its undefined length alone.
+        // The sequences are a standard one, and a private one, which is known for one by its undefined length
+        // alone.
         for (inside, tag) in
             insides.iter().flatten().flat_map(|inside| [(inside, SEQUENCE), (inside, (0x3007, 0x1001))])
         {

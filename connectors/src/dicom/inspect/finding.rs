@@ -1,4 +1,4 @@
-//! What an archive turns out to hold, one finding at a time; serialised, each is a line of `inspect --json`.
+//! The findings in an archive, one at a time; serialised, each is a line of `inspect --json`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,19 +39,19 @@ pub struct FoundImage {
     pub voxel_type: String,
     /// Slices, rows, columns.
     pub shape: [usize; 3],
-    /// How many volumes it holds, where that is more than one.
+    /// The number of volumes that the file holds, where that is more than one.
     #[serde(skip_serializing_if = "is_one")]
     pub volumes: usize,
     /// Distance between slices, between rows, between columns, mm.
     pub spacing_mm: [f64; 3],
     /// Maps (column i, row j, slice k, 1) to LPS mm.
     pub affine_lps: [[f64; 4]; 4],
-    /// Of a file that is called as labels are: the scans of the same name; none are there where it is empty.
+    /// The scans of the same name, for a file that is called as labels are; empty where none are there.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_paths")]
     pub labels_of: Option<Vec<PathBuf>>,
-    /// What is worth knowing of it: `FORMS_DISAGREE`, `OTHER_GRID`, …
+    /// The notes on what is worth knowing: `FORMS_DISAGREE`, `OTHER_GRID`, …
     pub notes: Vec<String>,
-    /// What its voxels come to, where they were read: when that was asked for, or the file is small.
+    /// The figures over the voxels, where they were read: when that was asked for, or the file is small.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub figures: Option<ImageFigures>,
 }
@@ -66,23 +66,23 @@ fn is_one(volumes: &usize) -> bool {
 pub struct FoundVolume {
     /// SeriesInstanceUID.
     pub series_uid: String,
-    /// Which stack of the series: 0, or several when it is split.
+    /// The number of the stack in its series: 0, or several when the series is split.
     pub part: u32,
-    /// Its files, each once, in the order of its slices.
+    /// The stack's files, each once, in the order of its slices.
     #[serde(serialize_with = "paths")]
     pub files: Vec<PathBuf>,
     /// Slices, rows, columns.
     pub shape: [usize; 3],
     /// Distance between slices, between rows, between columns, mm.
     pub spacing_mm: [f64; 3],
-    /// Maps (column i, row j, slice k, 1) to LPS mm. Each column is as long as the spacing along it; of a lone slice
-    /// that is its thickness.
+    /// The matrix that maps (column i, row j, slice k, 1) to LPS mm. Each column is as long as the spacing
+    /// along it; for a lone slice that is its thickness.
     pub affine_lps: [[f64; 4]; 4],
-    /// Modality, or empty.
+    /// The Modality, or empty.
     pub modality: String,
-    /// What was put right or is worth knowing: `GANTRY_TILT`, …
+    /// The notes on what was put right or is worth knowing: `GANTRY_TILT`, …
     pub notes: Vec<String>,
-    /// What decoding told, when it was asked for.
+    /// The figures that decoding gave, when it was asked for.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<Statistics>,
     /// The tags of its first slice.
@@ -95,10 +95,10 @@ pub struct FoundVolume {
 pub struct Refused {
     /// SeriesInstanceUID.
     pub series_uid: String,
-    /// Its files, each once: those at fault first where single ones are, then in the order of slices.
+    /// The refused files, each once: those at fault first where single ones are, then in the order of slices.
     #[serde(serialize_with = "paths")]
     pub files: Vec<PathBuf>,
-    /// Why.
+    /// The reason of the refusal.
     #[serde(flatten)]
     pub reject: Reject,
     /// The tags of its first file.
@@ -112,7 +112,8 @@ pub struct Skipped {
     /// The file; a folder when it could not be opened.
     #[serde(serialize_with = "path")]
     pub file: PathBuf,
-    /// Why: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`, `DICOMDIR`, `NOT_AN_IMAGE`, `UNREADABLE`.
+    /// The code of the reason: `EMPTY_FILE`, `NOT_DICOM`, `NO_DATASET`, `TRUNCATED`, `DICOMDIR`,
+    /// `NOT_AN_IMAGE`, `UNREADABLE`.
     pub code: String,
 }
 
@@ -122,39 +123,39 @@ pub struct FoundOutlines {
     /// The file.
     #[serde(serialize_with = "path")]
     pub file: PathBuf,
-    /// The SeriesInstanceUIDs that it was drawn on.
+    /// The SeriesInstanceUIDs that the outlines were drawn on.
     pub series: Vec<String>,
     /// The names of its structures.
     pub structures: Vec<String>,
 }
 
-/// What an archive holds in all.
+/// The figures over all of an archive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Total {
-    /// Files that were looked at.
+    /// The number of files that were looked at.
     pub files: usize,
-    /// Their bytes.
+    /// The bytes of these files.
     pub bytes: u64,
-    /// Those that hold an image.
+    /// The number of files that hold an image.
     pub instances: usize,
-    /// Series that these belong to.
+    /// The number of series that these belong to.
     pub series: usize,
-    /// Stacks that a pipeline gets.
+    /// The number of stacks that a pipeline gets.
     pub volumes: usize,
-    /// Files of outlines.
+    /// The number of files of outlines.
     pub outlines: usize,
-    /// Volumes of other formats.
+    /// The number of volumes of other formats.
     #[serde(skip_serializing_if = "is_none")]
     pub images: usize,
-    /// Stacks that a pipeline refuses, by code.
+    /// The number of stacks that a pipeline refuses, by code.
     pub rejects: BTreeMap<String, usize>,
-    /// Files without anything for a pipeline, by code.
+    /// The number of files without anything for a pipeline, by code.
     pub skipped: BTreeMap<String, usize>,
-    /// What was passed over without being looked at, in lines: what macOS leaves beside files, links to what is looked at
-    /// anyway.
+    /// The files and folders that were passed over without being looked at, in lines: what macOS leaves
+    /// beside files, links to what is looked at anyway.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<String>,
-    /// How long it took, s.
+    /// The time that the inspection took, s.
     pub seconds: f64,
 }
 
@@ -171,7 +172,7 @@ impl Total {
     }
 }
 
-/// A name that is no text is shown as well as it can be.
+/// Serialises a path; one that is no text is shown as well as it can be.
 fn path<S: Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&path.to_string_lossy())
 }

@@ -7,7 +7,7 @@ use postcard::Error;
 
 use crate::dicom::header::instance::Instance;
 
-/// A series' records. Its instances differ in little, so that all are packed against the first.
+/// The records of a series. Its instances differ in little, so that all are packed against the first.
 #[derive(Debug, Default)]
 pub(super) struct HeldSeries {
     first: Box<[u8]>,
@@ -24,7 +24,7 @@ struct Held {
 }
 
 impl HeldSeries {
-    /// Holds one more.
+    /// Holds one more record.
     pub(super) fn push(&mut self, path: PathBuf, instance: &Instance) -> Result<(), Error> {
         let record = postcard::to_stdvec(instance)?;
         let length = u32::try_from(record.len()).map_err(|_| Error::SerializeBufferFull)?;
@@ -36,7 +36,7 @@ impl HeldSeries {
         Ok(())
     }
 
-    /// All of them, in the order in which they came.
+    /// All records, in the order in which they came.
     pub(super) fn unpack(self) -> Result<(Vec<PathBuf>, Vec<Instance>), Error> {
         let mut paths = Vec::with_capacity(self.held.len());
         let mut instances = Vec::with_capacity(self.held.len());

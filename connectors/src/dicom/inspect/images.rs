@@ -1,4 +1,5 @@
-//! Volumes of other formats than DICOM: what their headers say, and whether labels and scans go together.
+//! Volumes of other formats than DICOM: the content of their headers, and whether labels and scans go
+//! together.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,11 +8,11 @@ use super::finding::{Finding, FoundImage, Refused};
 use crate::imagefile::{ImageHead, Role, headers_of, is_image_file, pairs, read_image_head};
 use crate::{Geometry, Reject};
 
-/// Voxels of so many bytes are read for their figures whether these are asked for or not.
+/// The size in bytes up to which voxels are read for their figures whether these are asked for or not.
 const CHEAP: u64 = 1 << 20;
-/// How far corners of grids may lie apart, in voxels, that are taken for one.
+/// The distance in voxels up to which corners of grids are taken for one.
 const APART: f64 = 0.1;
-/// Values that a note lists.
+/// The number of values that a note lists.
 const VALUES: usize = 8;
 
 /// What a file is to the formats that are not DICOM.
@@ -20,9 +21,9 @@ const VALUES: usize = 8;
     reason = "where there are such files most are volumes, and few are held at once"
 )]
 pub(super) enum Seen {
-    /// A volume, or why it is none.
+    /// A volume, or the reason why it is none.
     Image(Result<ImageHead, Reject>),
-    /// The voxels of a header beside it.
+    /// The voxels of a header that lies beside this file.
     Voxels,
 }
 
@@ -35,12 +36,12 @@ pub(super) fn see(path: &Path, figures: bool) -> io::Result<Option<Seen>> {
     Ok(head.map(Seen::Image))
 }
 
-/// What the volumes come to, in the order of their paths.
+/// The findings about the volumes, in the order of their paths.
 pub(super) fn judge(mut seen: Vec<(PathBuf, Result<ImageHead, Reject>)>) -> Vec<Finding> {
     seen.sort_by(|a, b| a.0.cmp(&b.0));
     let (paths, heads): (Vec<PathBuf>, Vec<_>) = seen.into_iter().unzip();
     let roles = pairs(&paths);
-    // Labels are one volume.
+    // Labels must be one volume.
     let one = |(head, role): (Result<ImageHead, Reject>, &Role)| match role {
         Role::Labels { .. } => head.and_then(ImageHead::of_one_volume),
         Role::Scan { .. } => head,

@@ -1,5 +1,5 @@
-//! What an archive holds and what is wrong with it: files to findings, by the code that a pipeline's source
-//! uses.
+//! What an archive holds and what is wrong with it: the way from files to findings, by the code that a
+//! pipeline's source uses.
 
 mod finding;
 mod held;
@@ -34,35 +34,35 @@ use super::walk::{Walk, WalkError};
 pub use finding::{Finding, FoundImage, FoundOutlines, FoundVolume, Refused, Skipped, Total};
 pub use statistics::{Statistics, statistics};
 
-/// Files read before their records are put in order.
+/// The number of files that are read before their records are put in order.
 const FILES: usize = 1024;
-/// Files in flight: a cold disk or a network answers many questions in the time of one.
+/// The number of files in flight: a cold disk or a network answers many questions in the time of one.
 const READERS: usize = 32;
-/// Series judged at once.
+/// The number of series that are judged at once.
 const SERIES: usize = 64;
 
-/// How closely an archive is looked at.
+/// The options that say how closely an archive is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InspectOptions {
-    /// Whether volumes are decoded: their [`Statistics`] then, and what cannot be decoded is a reject.
+    /// Whether volumes are decoded: this gives their [`Statistics`], and what cannot be decoded is a reject.
     pub stats: bool,
 }
 
-/// What [`inspect`] tells while it works.
+/// The events that [`inspect`] tells of while it works.
 #[derive(Clone, Debug, PartialEq)]
 pub enum InspectEvent {
-    /// So many files, of so many, have been read.
+    /// So many files, of so many in all, have been read.
     Read {
-        /// Files read.
+        /// The number of files read.
         done: usize,
-        /// Files in all.
+        /// The number of files in all.
         of: usize,
     },
-    /// So many series, of so many, have been judged.
+    /// So many series, of so many in all, have been judged.
     Judged {
-        /// Series judged.
+        /// The number of series judged.
         done: usize,
-        /// Series in all.
+        /// The number of series in all.
         of: usize,
     },
     /// Something was found.
@@ -137,7 +137,7 @@ pub fn inspect(
     }
 }
 
-/// Why an inspection ended early.
+/// The reason why an inspection ended early.
 enum Stop {
     BrokenOff,
     Failed(InspectError),
@@ -154,19 +154,19 @@ struct Inspection<'t> {
     tell: &'t mut dyn FnMut(InspectEvent) -> ControlFlow<()>,
     total: Total,
     series: BTreeMap<String, HeldSeries>,
-    /// Volumes of other formats.
+    /// The volumes of other formats.
     images: Vec<(PathBuf, Result<ImageHead, Reject>)>,
     readers: ThreadPool,
 }
 
-/// What was read of a file, and its bytes.
+/// The content that was read of a file, and its bytes.
 enum Read {
     Record(Record, u64),
     Other(Seen, u64),
 }
 
 impl Inspection<'_> {
-    /// Walks and reads.
+    /// Walks the roots and reads their files.
     fn look(&mut self, roots: &[PathBuf]) -> Result<(), Stop> {
         let (mut files, mut unseen) = (Vec::new(), Vec::new());
         let roots: Vec<PathBuf> = roots.iter().map(|root| folder_of(root).to_owned()).collect();
@@ -190,7 +190,7 @@ impl Inspection<'_> {
             let records: Vec<std::io::Result<Read>> = self.readers.install(read_all);
             for (file, record) in batch.into_iter().zip(records) {
                 let record = match record {
-                    // What found no room beside others is read alone.
+                    // A file that found no room beside others is read alone.
                     Err(error) if reading::is_busy(&error) => {
                         reading::alone(|| self::read(&mut HeaderReader::default(), &file, stats))
                     }
@@ -289,7 +289,7 @@ impl Inspection<'_> {
 fn read(reader: &mut HeaderReader, file: &PathBuf, stats: bool) -> std::io::Result<Read> {
     let path = std::path::absolute(file)?;
     if let Some(seen) = images::see(&path, stats)? {
-        // The size of a header is that of its voxels, too.
+        // The size of a header includes that of its voxels.
         let bytes = match &seen {
             Seen::Image(_) => container::stat(&path)?.size,
             Seen::Voxels => 0,
@@ -299,7 +299,7 @@ fn read(reader: &mut HeaderReader, file: &PathBuf, stats: bool) -> std::io::Resu
     reader.read_sized(&path).map(|(record, bytes)| Read::Record(record, bytes))
 }
 
-/// Reads the pixels' digests where they matter: of instances that share a SOPInstanceUID.
+/// Reads the pixels' digests where they matter: for instances that share a SOPInstanceUID.
 fn complete(paths: &[PathBuf], instances: &mut [Instance]) {
     let mut by_uid: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, instance) in instances.iter().enumerate() {
@@ -310,7 +310,7 @@ fn complete(paths: &[PathBuf], instances: &mut [Instance]) {
         let path = std::path::absolute(paths.get(index)?).ok()?;
         match reading::urgently(|| read_record(&path)) {
             Ok(Record::Instance(instance)) => Some((index, instance)),
-            // It changed since its header was read: without a digest it is like no other.
+            // The file changed since its header was read: without a digest it is like no other.
             _ => None,
         }
     };
@@ -322,9 +322,9 @@ fn complete(paths: &[PathBuf], instances: &mut [Instance]) {
     }
 }
 
-/// Roots without those that are there twice, or lie in another one.
+/// The roots without those that are there twice, or lie in another one.
 fn distinct_roots(roots: &[PathBuf]) -> Vec<&Path> {
-    // What cannot be resolved stays, wherever it would lie: the walk says why.
+    // A root that cannot be resolved stays, wherever it would lie: the walk says why.
     let real: Vec<Option<PathBuf>> = roots.iter().map(|root| root.canonicalize().ok()).collect();
     let covered = |own: usize| {
         let Some(Some(path)) = real.get(own) else { return false };
@@ -334,7 +334,7 @@ fn distinct_roots(roots: &[PathBuf]) -> Vec<&Path> {
     roots.iter().enumerate().filter(|(own, _)| !covered(*own)).map(|(_, root)| root.as_path()).collect()
 }
 
-/// What one series comes to.
+/// The findings about one series.
 fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<Finding>, InspectError> {
     let (paths, mut instances) = held.unpack()?;
     complete(&paths, &mut instances);
@@ -345,7 +345,7 @@ fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<
         same_values((&a.0, a.1), (&b.0, b.1))
     };
     let findings = assemble_comparing(&all, Rules::default(), same).into_iter().map(|part| {
-        // The indices are those of what was given.
+        // The part's indices are those of the instances that were given.
         let files: Vec<PathBuf> = part.instances.iter().map(|&index| paths[index].clone()).collect();
         let tags = part.instances.first().map(|&index| instances[index].tags.clone()).unwrap_or_default();
         let refused = |reject, files, tags| {
@@ -394,7 +394,7 @@ mod tests {
         let ab = folder.path().join("ab");
         std::fs::create_dir(&ab).unwrap();
         let twice = folder.path().join("ab/../a");
-        // A slip of the pen below a root must not go unnoticed.
+        // A mistyped folder below a root must not go unnoticed.
         let missing = folder.path().join("a/missing");
         let roots = [b, a.clone(), twice, ab.clone(), missing.clone()];
         assert_eq!(distinct_roots(&roots), [a.as_path(), &ab, &missing]);

@@ -1,4 +1,4 @@
-//! What decoding tells of a volume, slice by slice: no more than a few of them are held at once.
+//! The figures that decoding gives of a volume, slice by slice: no more than a few of them are held at once.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::super::pixels::{failed, with_image};
 use crate::Reject;
 use crate::dicom::header::image::Image;
 
-/// Bytes of pixels that are decoded at once.
+/// The bytes of pixels that are decoded at once.
 const WINDOW: usize = 32 << 20;
 
 /// Figures over the voxels of a volume, without those that only pad it (PixelPaddingValue).
@@ -18,14 +18,15 @@ const WINDOW: usize = 32 << 20;
 pub struct Statistics {
     /// The smallest value, after each slice's rescale.
     pub min: f64,
-    /// The largest.
+    /// The largest value.
     pub max: f64,
-    /// Their mean.
+    /// The mean of the values.
     pub mean: f64,
-    /// Voxels of padding, which the figures above leave out.
+    /// The number of voxels of padding, which the figures above leave out.
     #[serde(skip_serializing_if = "is_none")]
     pub padding: usize,
-    /// SHA-256 of the samples as stored and decoded: little endian, BitsAllocated wide, slice after slice.
+    /// The SHA-256 of the samples as stored and decoded: little endian, BitsAllocated wide, slice after
+    /// slice.
     pub sha256_stored: String,
 }
 
@@ -40,7 +41,7 @@ fn is_none(count: &usize) -> bool {
 /// What a pipeline would refuse the volume for: a slice that cannot be decoded, or changed meanwhile.
 pub fn statistics(slices: &[(PathBuf, u32)], size: [usize; 2]) -> Result<Statistics, Reject> {
     let mut sums = Sums::default();
-    // Two bytes a voxel is what there mostly is.
+    // A voxel mostly takes two bytes.
     let window = (WINDOW / (size[0].saturating_mul(size[1]).saturating_mul(2)).max(1)).max(1);
     if slices.windows(2).all(|pair| matches!(pair, [a, b] if a.0 != b.0)) {
         for slices in slices.chunks(window) {
@@ -52,7 +53,7 @@ pub fn statistics(slices: &[(PathBuf, u32)], size: [usize; 2]) -> Result<Statist
         }
         return Ok(sums.statistics());
     }
-    // Frames that follow each other in one file: it is read once for all of them.
+    // A file is read once for all frames of it that follow each other.
     for run in slices.chunk_by(|a, b| a.0 == b.0) {
         let Some((path, _)) = run.first() else { continue };
         with_image(path, size, |image| {
@@ -66,7 +67,7 @@ pub fn statistics(slices: &[(PathBuf, u32)], size: [usize; 2]) -> Result<Statist
     Ok(sums.statistics())
 }
 
-/// One slice.
+/// One decoded slice.
 struct Decoded {
     stored: Vec<u8>,
     min: f64,
@@ -105,7 +106,7 @@ fn decode(image: &Image<'_>, frame: u32) -> Result<Decoded, Reject> {
     Ok(decoded)
 }
 
-/// Sums over the slices so far, taken in their order, so that threads change nothing.
+/// The sums over the slices so far, taken in their order, so that threads change nothing.
 struct Sums {
     hasher: Sha256,
     min: f64,

@@ -1,4 +1,5 @@
-//! A series' instances to stacks, each with one geometry, or the name of what is wrong with it.
+//! The way from a series' instances to stacks, each with one geometry, or to the name of what is wrong with
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,26 +18,26 @@ use crate::{Geometry, Reject};
 /// One stack of a series: number 0, or several when a series is split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StackPart {
-    /// From 0 on, in an order that depends on content alone.
+    /// The number of the stack, from 0 on, in an order that depends on content alone.
     pub number: u32,
-    /// The stack, or why it was refused.
+    /// The stack, or the reason why it was refused.
     pub verdict: Result<Assembled, Reject>,
-    /// What the verdict is about, as indices into the instances that were given: in the order of the
-    /// slices, and of a refused stack those at fault first, where single ones are.
+    /// The instances that the verdict is about, as indices into those that were given: in the order of the
+    /// slices, and for a refused stack those at fault first, where single ones are.
     pub instances: Vec<usize>,
 }
 
 /// A stack with one geometry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assembled {
-    /// Its grid.
+    /// The grid of the stack.
     pub geometry: Geometry,
-    /// Its slices, ascending along the normal.
+    /// The slices of the stack, ascending along the normal.
     pub slices: Vec<SliceRef>,
-    /// Where they lie along the grid's first axis, in planes; empty when each plane is a slice. Planes
-    /// between slices are interpolated ([`planes`](crate::planes::planes)).
+    /// The heights of the slices along the grid's first axis, in planes; empty when each plane is a slice.
+    /// Planes between slices are interpolated ([`planes`](crate::planes::planes)).
     pub heights: Vec<f64>,
-    /// What was put right or is worth knowing: `GANTRY_TILT`, `DUPLICATE_INSTANCE`, …
+    /// The notes on what was put right or is worth knowing: `GANTRY_TILT`, `DUPLICATE_INSTANCE`, …
     pub notes: Vec<String>,
 }
 
@@ -86,14 +87,14 @@ pub fn assemble_comparing(
     (0..).zip(judged).map(part).collect()
 }
 
-/// How many different texts there are, empty ones apart.
+/// The number of different texts, empty ones apart.
 fn several<'t>(texts: impl Iterator<Item = &'t str>) -> usize {
     texts.filter(|text| !text.is_empty()).collect::<BTreeSet<_>>().len()
 }
 
 type Verdict = Result<Assembled, Reject>;
 
-/// Codes of instances that were to be slices of a stack.
+/// The codes of instances that were to be slices of a stack.
 const LOST: [&str; 2] = ["TRUNCATED", "NO_PIXEL_DATA"];
 
 /// A verdict, and the instances that it is about.
@@ -103,13 +104,14 @@ struct Judged {
 }
 
 impl Judged {
-    /// Each instance is named once, where it comes first.
+    /// A verdict on these instances, each named once, where it comes first.
     fn new(verdict: Verdict, instances: impl IntoIterator<Item = usize>) -> Self {
         let mut seen = BTreeSet::new();
         Self { verdict, instances: instances.into_iter().filter(|&index| seen.insert(index)).collect() }
     }
 
-    /// Any stack of the series may be the one that lost a slice whose place nobody knows.
+    /// Notes the loss of slices whose place nobody knows: any stack of the series may be the one that lost
+    /// them.
     fn without(&mut self, code: &str, lost: &[usize]) {
         let message =
             format!("{} instance(s) of the series break off before they say where they lie", lost.len());
@@ -129,10 +131,10 @@ impl Judged {
 /// An instance, and its place among those that were given.
 type Indexed<'a> = (usize, &'a Instance);
 
-/// Instances that are left, with what was noted; or why none are, with those at fault first.
+/// The instances that are left, with notes; or the reason why none are, with those at fault first.
 type Distinct<'a> = Result<(Vec<Indexed<'a>>, Vec<String>), (Reject, Vec<usize>)>;
 
-/// Instances in an order of their content, without those that are there twice.
+/// Puts instances in an order of their content, without those that are there twice.
 fn distinct<'a>(instances: &[&'a Instance], mut same: impl FnMut(usize, usize) -> bool) -> Distinct<'a> {
     let mut sorted: Vec<Indexed<'a>> = instances.iter().copied().enumerate().collect();
     sorted.sort_by(|(i, a), (j, b)| (&a.sop_uid, a, i).cmp(&(&b.sop_uid, b, j)));
@@ -171,7 +173,7 @@ fn comparable(a: &Instance, b: &Instance) -> bool {
 
 fn judge_all(kept: &[Indexed<'_>], notes: &[String], rules: Rules) -> Vec<Judged> {
     let mut slices = Vec::new();
-    // What has no place in a stack, by code, an instance for each slice.
+    // The instances that have no place in a stack, by code, an instance for each slice.
     let mut aside: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, instance) in kept {
         if let Some(code) = instance.refusal.as_deref().filter(|code| ASIDE.contains(code)) {
@@ -272,12 +274,13 @@ fn judge_whole(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: 
     judged
 }
 
-/// Passes whose slices lie between one another, where each position has one slice.
+/// The passes whose slices lie between one another, where each position has one slice.
 fn passes_between<'a>(places: &[Position<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
     places.iter().all(|place| place.len() == 1).then(|| passes::between(&places.concat(), normal))?
 }
 
-/// A stack that lost slices to truncation is never accepted, even when no gap shows it.
+/// The verdict on a stack that lost slices to truncation: it is never accepted, even when no gap shows the
+/// loss.
 fn with_truncated(judged: Vec<Judged>, cut: &[Slice<'_>]) -> Judged {
     let message = format!("the pixel data of {} instance(s) end early", cut.len());
     let mut instances: Vec<usize> = cut.iter().map(|slice| slice.source.instance).collect();
@@ -363,7 +366,7 @@ fn place(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules)
     Ok(Assembled { geometry, slices, heights, notes })
 }
 
-/// How thick a lone slice is: as far as to the next that was planned, or as it says itself.
+/// The thickness of a lone slice: as far as to the next that was planned, or as the slice says itself.
 fn single_step(slice: &Slice<'_>, normal: [f64; 3], notes: &mut Vec<String>) -> Result<[f64; 3], Reject> {
     let sound = |length: &f64| *length > 0.0 && length.is_finite();
     let gap = slice.frame.gap_mm.map(|gap| gap.0.abs()).filter(sound);

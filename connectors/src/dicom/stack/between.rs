@@ -8,16 +8,16 @@ use crate::dicom::pixels::{changed, decode, load_scan, zeros};
 use crate::planes::{self, Plane, planes};
 use crate::{Geometry, Reject, Scan};
 
-/// Slices held beside the volume at a time, and one more.
+/// The number of slices held beside the volume at a time; one more is held with them.
 const WINDOW: usize = 32;
 
-/// As [`load_scan`], with slices at `heights` along the grid's first axis, in planes
+/// Loads a scan as [`load_scan`], with slices at `heights` along the grid's first axis, in planes
 /// ([`planes()`]); without heights each plane is a slice.
 ///
 /// A plane that a slice lies on holds its values as they are.
 ///
 /// # Errors
-/// As [`load_scan`], and `BAD_GEOMETRY` for heights that do not fit the grid.
+/// The errors of [`load_scan`], and `BAD_GEOMETRY` for heights that do not fit the grid.
 pub fn load_scan_between(
     geometry: &Geometry,
     slices: &[(PathBuf, u32)],
@@ -62,7 +62,7 @@ fn fill(voxels: &mut [f32], plane: Plane, from: usize, window: &[f32]) {
         Plane::Between { below, share } => {
             let (Some(low), Some(high)) = (slice(below), slice(below + 1)) else { return };
             for ((voxel, &low), &high) in voxels.iter_mut().zip(low).zip(high) {
-                // Where both are the same, so is what lies between.
+                // Where both voxels are the same, so is what lies between.
                 let (low, high) = (f64::from(low), f64::from(high));
                 *voxel = (low + share * (high - low)) as f32;
             }

@@ -4,24 +4,25 @@ use super::slices::Slice;
 use crate::Reject;
 use crate::geometry::dot;
 
-/// How far what is declared may be from a whole part of what is found, as a share of it.
+/// The most by which the distance found may be off a multiple of the declared one, as a share of the declared
+/// one.
 const TOLERANCE: f64 = 0.1;
-/// Share by which slices may differ in what they declare.
+/// The share by which slices may differ in the distance that they declare.
 const ALIKE: f64 = 0.01;
 
 /// A distance of neighbours that is a multiple of the one that is declared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Wider {
-    /// SpacingBetweenSlices, mm.
+    /// The declared SpacingBetweenSlices, mm.
     declared: f64,
-    /// Along the normal, mm.
+    /// The distance found along the normal, mm.
     found: f64,
     times: f64,
 }
 
 impl Wider {
-    /// Of slices of one stack, ascending along the normal and evenly apart; `None` when they lie as they declare, or
-    /// declare nothing, or different things.
+    /// Looks at slices of one stack, ascending along the normal and evenly apart; `None` when they lie as
+    /// they declare, or declare nothing, or different things.
     pub(crate) fn find(slices: &[Slice<'_>], normal: [f64; 3]) -> Option<Self> {
         let (first, last) = (slices.first()?, slices.last()?);
         let gaps = slices.len().checked_sub(1).filter(|&gaps| gaps > 0)?;
@@ -34,12 +35,13 @@ impl Wider {
         (multiple && slices.iter().all(alike)).then_some(Self { declared, found, times })
     }
 
-    /// A note: some scanners declare the distance between the faces of slices.
+    /// The note on the distance, which is no refusal: some scanners declare the distance between the faces of
+    /// slices.
     pub(crate) fn note(&self) -> String {
         format!("GAP_DECLARED: slices {} mm apart declared, {:.3} mm found", self.declared, self.found)
     }
 
-    /// Why the stack is none, where InstanceNumbers leave out as many slices as the distance does.
+    /// The refusal of the stack, where InstanceNumbers leave out as many slices as the distance does.
     pub(crate) fn refusal(&self, slices: &[Slice<'_>]) -> Option<Reject> {
         let number = |slice: &Slice<'_>| slice.said("InstanceNumber").parse::<f64>().ok();
         let steps: Option<Vec<f64>> =

@@ -5,19 +5,19 @@ use std::ops::Range;
 use crate::Reject;
 use crate::geometry::{dot, norm};
 
-/// Share of the modal gap by which a gap may differ.
+/// The share of the modal gap by which a gap may differ.
 const GAP_TOLERANCE: f64 = 0.01;
-/// How far a slice may lie from its place in an even stack, mm: what positions with two decimals leave in each of
-/// three coordinates, at both ends.
+/// The most that a slice may lie from its place in an even stack, mm: what positions with two decimals leave
+/// in each of three coordinates, at both ends.
 const ROUNDED_MM: f64 = 0.0174;
-/// But no more than this share of a gap.
+/// The share of the mean gap that this may not exceed.
 const ROUNDED_SHARE: f64 = 0.1;
-/// Share of a pixel by which a position may lie beside the line.
+/// The share of a pixel by which a position may lie beside the line.
 const LINE_TOLERANCE: f64 = 0.1;
-/// Tilt below this is rounding, degrees.
+/// The tilt in degrees below which it is rounding.
 const TILT_DEGREES: f64 = 0.1;
 
-/// From the largest gap to the modal one, beyond which uneven slices are not resampled.
+/// The ratio of the largest gap to the modal one beyond which uneven slices are not resampled.
 const WIDEST: f64 = 3.0;
 
 /// What becomes of a stack with missing slices.
@@ -44,12 +44,12 @@ pub enum OnUneven {
     Resample,
 }
 
-/// What becomes of stacks whose slices do not all lie the same way apart.
+/// The rules for stacks whose slices do not all lie the same way apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// When gaps are multiples of one another.
+    /// The rule for gaps that are multiples of one another.
     pub on_gap: OnGap,
-    /// When they are not.
+    /// The rule for gaps that are not.
     pub on_uneven: OnUneven,
 }
 
@@ -62,17 +62,17 @@ pub fn says_between(note: &str) -> bool {
     }
 }
 
-/// A line of planes, and where slices lie on it.
+/// A line of planes, and the places of slices on it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlaneLine {
-    /// From one plane to the next, mm.
+    /// The step from one plane to the next, mm.
     pub(crate) step: [f64; 3],
     /// Whether the step leaves the normal (gantry tilt).
     pub(crate) tilted: bool,
     pub(crate) planes: usize,
-    /// Where slices lie, in planes; empty when each plane is a slice.
+    /// The places of slices on the line, in planes; empty when each plane is a slice.
     pub(crate) heights: Vec<f64>,
-    /// What was done about gaps.
+    /// The note on what was done about gaps.
     pub(crate) note: Option<String>,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn judge(
     let highest = spread.heights().last().copied();
     let span = sub(last, first);
     let step = span.map(|x| x / highest.unwrap_or(count));
-    // What is left of a step at the end gives no plane.
+    // The rest of a step at the end gives no plane.
     let planes = highest.map_or(positions.len(), |highest| (highest + GAP_TOLERANCE).floor() as usize + 1);
     let sideways = norm(sub(step, normal.map(|x| x * dot(step, normal))));
     let tilted = sideways.atan2(dot(step, normal)).to_degrees() > TILT_DEGREES
@@ -139,13 +139,13 @@ pub(crate) fn runs(positions: &[[f64; 3]], normal: [f64; 3]) -> Vec<Range<usize>
     starts.iter().zip(starts.iter().skip(1)).map(|(&from, &to)| from..to).collect()
 }
 
-/// From each position to the next, along the normal.
+/// The distances from each position to the next, along the normal.
 fn gaps(positions: &[[f64; 3]], normal: [f64; 3]) -> Vec<f64> {
     let along: Vec<f64> = positions.iter().map(|&position| dot(position, normal)).collect();
     along.iter().zip(along.iter().skip(1)).map(|(a, b)| b - a).collect()
 }
 
-/// How slices lie along the normal; with the heights of all, in planes, where planes lie between them.
+/// The way slices lie along the normal; with the heights of all, in planes, where planes lie between them.
 enum Spread {
     Even,
     Missing(Vec<f64>),
@@ -204,8 +204,8 @@ fn spread(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
     Ok(Spread::Uneven(heights(gaps, |gap| gap / modal)))
 }
 
-/// Whether every slice lies where an even stack has it, but for the rounding of positions. Of thin slices that is more
-/// than a share of a gap.
+/// Whether every slice lies where an even stack has it, but for the rounding of positions. For thin slices
+/// that is more than a share of a gap.
 fn rounded(gaps: &[f64]) -> bool {
     let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
     let most = ROUNDED_MM.min(ROUNDED_SHARE * mean);
@@ -216,7 +216,7 @@ fn rounded(gaps: &[f64]) -> bool {
     })
 }
 
-/// Where slices lie, in planes, by how many each gap takes.
+/// The heights of slices, in planes, by how many planes each gap takes.
 fn heights(gaps: &[f64], planes: impl Fn(f64) -> f64) -> Vec<f64> {
     let mut height = 0.0;
     let above = gaps.iter().map(|&gap| {
@@ -226,7 +226,7 @@ fn heights(gaps: &[f64], planes: impl Fn(f64) -> f64) -> Vec<f64> {
     std::iter::once(0.0).chain(above).collect()
 }
 
-/// The gap that most others equal; the smallest of several.
+/// The gap that most others equal; the smallest where there are several.
 fn modal(gaps: &[f64]) -> f64 {
     let mut sorted = gaps.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -287,7 +287,7 @@ mod tests {
             assert_eq!((line.planes, line.heights.len()), (33, 0));
             assert!((line.step[2] - gap).abs() < 4e-4, "{gap} {}", line.step[2]);
         }
-        // Unevenness that adds up is none of rounding.
+        // Unevenness that adds up does not come from rounding.
         assert_eq!(at(&[0.0, 0.60, 1.20, 1.80, 2.45, 3.10, 3.75]).unwrap_err(), "VARIABLE_SPACING");
         assert_eq!(at(&[0.0, 0.1, 0.2, 0.32, 0.4]).unwrap_err(), "VARIABLE_SPACING");
         let mut missing = thin(0.625, 16);
@@ -304,7 +304,7 @@ mod tests {
         let even = with(&[0.0, 1.0, 2.0], INTERPOLATE).unwrap();
         assert_eq!((even.planes, even.heights.len(), even.note), (3, 0, None));
         assert_eq!(with(&[0.0, 1.0, 2.5], INTERPOLATE).unwrap_err().code, "VARIABLE_SPACING");
-        // As many missing as there, and no more.
+        // As many planes may be missing as there are slices, and no more.
         assert_eq!(with(&[0.0, 1.0, 5.0], INTERPOLATE).unwrap().planes, 6);
         let reject = with(&[0.0, 1.0, 6.0], INTERPOLATE).unwrap_err();
         assert_eq!(reject.code, "MISSING_SLICE");

@@ -1,4 +1,4 @@
-//! What a user can do about each refusal.
+//! The remedies: what a user can do about each refusal.
 
 use crate::Reject;
 

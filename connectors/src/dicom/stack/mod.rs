@@ -1,4 +1,5 @@
-//! The slices of a series to stacks, each with one geometry, or the name of what is wrong with it.
+//! The way from the slices of a series to stacks, each with one geometry, or to the name of what is wrong
+//! with it.
 
 pub mod assemble;
 mod between;

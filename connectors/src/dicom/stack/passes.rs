@@ -7,10 +7,11 @@ use super::slices::{Slice, natural};
 use super::split::Position;
 use crate::geometry::dot;
 
-/// Attributes that number acquisitions. Those of one acquisition, as echoes, are equally many, or some are lost.
+/// The attributes that number acquisitions. Those of one acquisition, as echoes, are equally many, or some
+/// are lost.
 const ATTRIBUTES: [&str; 4] = ["SeriesNumber", "StackID", "AcquisitionNumber", "AcquisitionTime"];
-/// What slices of one scan have in common. Of all images echo time, descriptions and study are known, and the rest where
-/// a filter asks for it.
+/// The attributes that slices of one scan have in common. Echo time, descriptions and study are known of all
+/// images, and the rest where a filter asks for it.
 const CONTENT: [&str; 10] = [
     "EchoTime",
     "FlipAngle",
@@ -23,19 +24,20 @@ const CONTENT: [&str; 10] = [
     "SequenceName",
     "StudyInstanceUID",
 ];
-/// Numbers that differ by less than this share are those of one scan.
+/// The share by which numbers of one scan may differ.
 const JITTER: f64 = 0.05;
-/// Slices nearer than their thickness by this share overlap one another.
+/// The ratio of thickness to distance above which slices overlap one another.
 const OVERLAP: f64 = 1.5;
-/// How far the gap that is declared may be from that of neighbours, as a share.
+/// The share by which the declared gap may differ from that of neighbours.
 const DECLARED: f64 = 0.1;
-/// Fewer slices are no pass.
+/// The fewest slices of a pass.
 const LEAST: usize = 3;
 
-/// Stacks of an attribute's values.
+/// An attribute, and the stack of each of its values.
 pub(crate) type Passes<'a> = (&'static str, Vec<Vec<Slice<'a>>>);
 
-/// Slices by an attribute that each has, each value's ascending along the normal as they were given.
+/// Groups slices by an attribute that each has; those of each value ascend along the normal as they were
+/// given.
 fn by<'a>(slices: impl IntoIterator<Item = Slice<'a>>, attribute: &str) -> Option<Vec<Vec<Slice<'a>>>> {
     let mut of_value: BTreeMap<String, Vec<Slice<'a>>> = BTreeMap::new();
     for slice in slices {
@@ -75,8 +77,8 @@ pub(crate) fn between<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Pass
     })
 }
 
-/// Slices by what they say of an attribute, be it nothing; `None` where all say the same, or numbers that differ by
-/// little, as they do from slice to slice.
+/// Groups slices by what they say of an attribute, including nothing; `None` where all say the same, or
+/// numbers that differ by little, as they do from slice to slice.
 fn by_content<'a>(slices: &[Slice<'a>], attribute: &str) -> Option<Vec<Vec<Slice<'a>>>> {
     let first = slices.first()?.said(attribute);
     if slices.iter().all(|slice| slice.said(attribute) == first) {
@@ -160,7 +162,7 @@ fn are_interleaved(passes: &[Vec<Slice<'_>>], normal: [f64; 3]) -> bool {
     let along = |slice: &Slice<'_>| dot(slice.position, normal);
     let ends = |pass: &Vec<Slice<'_>>| Some((along(pass.first()?), along(pass.last()?)));
     let ends: Vec<_> = passes.iter().filter_map(ends).collect();
-    // One that begins where another ended goes on with it.
+    // A pass that begins where another ended goes on with it.
     let meets = |index: usize, &(low, high): &(f64, f64)| {
         ends.iter().enumerate().any(|(other, &(from, to))| other != index && from < high && low < to)
     };

@@ -5,26 +5,26 @@ use std::cmp::Ordering;
 use crate::dicom::header::instance::{Frame, Instance};
 use crate::geometry::{cross, dot, is_spacing, norm};
 
-/// Where a slice comes from.
+/// The origin of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliceRef {
-    /// Index into the instances that were given.
+    /// The index of the instance among those that were given.
     pub instance: usize,
-    /// Frame of the instance, from 0 on.
+    /// The frame of the instance, from 0 on.
     pub frame: u32,
 }
 
-/// Cosines may differ by this much within a stack; rounded decimal strings do.
+/// The most by which cosines may differ within a stack; rounded decimal strings do.
 const ORIENTATION_TOLERANCE: f64 = 1e-3;
-/// From here on a difference is worth a note.
+/// The difference of cosines from which on it is worth a note.
 const ORIENTATION_NOTE: f64 = 1e-4;
-/// Share by which the pixel spacing may differ within a stack.
+/// The share by which the pixel spacing may differ within a stack.
 const SPACING_TOLERANCE: f64 = 1e-4;
 
-/// So many slices, each with a frame of reference of its own, have none that says anything.
+/// The number of slices that, each with a frame of reference of its own, have none that says anything.
 const FRAMES_OF_NOTHING: usize = 3;
 
-/// One slice, with what places it.
+/// One slice, with what places it in space.
 #[derive(Clone, Debug)]
 pub(crate) struct Slice<'a> {
     pub(crate) source: SliceRef,
@@ -32,9 +32,9 @@ pub(crate) struct Slice<'a> {
     pub(crate) frame: &'a Frame,
     /// The centre of its first pixel, mm.
     pub(crate) position: [f64; 3],
-    /// Unit vectors along a row and along a column.
+    /// The unit vectors along a row and along a column.
     pub(crate) axes: [[f64; 3]; 2],
-    /// Between rows, between columns, mm.
+    /// The distances between rows and between columns, mm.
     pub(crate) spacing: [f64; 2],
 }
 
@@ -81,7 +81,7 @@ impl<'a> Slice<'a> {
         normal.map(|x| x / length)
     }
 
-    /// What its frame says of an attribute, or else its image; empty when neither says anything.
+    /// The value of an attribute in the slice's frame, or else in its image; empty when neither has one.
     pub(crate) fn said(&self, attribute: &str) -> &str {
         self.frame
             .order
@@ -105,7 +105,7 @@ impl<'a> Slice<'a> {
     }
 }
 
-/// Slices of one orientation, matrix, pixel spacing and frame of reference.
+/// A stack of slices of one orientation, matrix, pixel spacing and frame of reference.
 #[derive(Clone, Debug)]
 pub(crate) struct Stack<'a> {
     pub(crate) slices: Vec<Slice<'a>>,
@@ -113,7 +113,7 @@ pub(crate) struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    /// Why a slice does not belong here: `None` when it does.
+    /// The reason why a slice does not belong in this stack: `None` when it does.
     fn differs(&self, slice: &Slice<'a>) -> Option<&'static str> {
         let first = self.slices.first()?;
         if !first.same_matrix(slice) {
@@ -145,7 +145,7 @@ pub(crate) fn stacks<'a>(slices: Vec<Slice<'a>>) -> (Vec<Stack<'a>>, Vec<Leftove
         }
     }
     let mut stacks = with_own_frames(stacks);
-    // A stable sort: stacks of one size keep the order of their content.
+    // The sort is stable: stacks of one size keep the order of their content.
     stacks.sort_by_key(|stack| std::cmp::Reverse(stack.slices.len()));
     let largest = stacks.first().map_or(0, |stack| stack.slices.len());
     let scouts = largest == 1 && stacks.len() > 1;
@@ -157,7 +157,7 @@ pub(crate) fn stacks<'a>(slices: Vec<Slice<'a>>) -> (Vec<Stack<'a>>, Vec<Leftove
         let code = match kept.first().map(|main| stack.slices.first().and_then(|slice| main.differs(slice))) {
             Some(Some("MIXED_MATRIX")) => "MIXED_MATRIX",
             Some(Some("MIXED_FRAME_OF_REFERENCE")) => "MIXED_FRAME_OF_REFERENCE",
-            // Single slices across each other: the planes of a localizer.
+            // Single slices across each other are the planes of a localizer.
             _ => "LOCALIZER",
         };
         leftovers.push(Leftover { code, slices: stack.slices });
@@ -169,7 +169,7 @@ pub(crate) fn stacks<'a>(slices: Vec<Slice<'a>>) -> (Vec<Stack<'a>>, Vec<Leftove
 /// Puts slices together that differ by nothing but a frame of reference of their own: a frame for each of at least
 /// three files is no frame, but an identifier that somebody replaced.
 fn with_own_frames<'a>(stacks: Vec<Stack<'a>>) -> Vec<Stack<'a>> {
-    // The stacks that are alike but for their frame, in the order of the first of each.
+    // The stacks that are alike but for their frame of reference, in the order of the first of each.
     let mut alike: Vec<Vec<Stack<'a>>> = Vec::new();
     for stack in stacks {
         let Some(slice) = stack.slices.first().cloned() else { continue };

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::slices::{Slice, SliceRef, natural};
 
-/// Positions closer than this along the normal are one, mm.
+/// The distance along the normal below which positions are one, mm.
 pub(crate) const SAME_POSITION_MM: f64 = 1e-3;
 
-/// In the order in which they are tried.
+/// The attributes that tell stacks apart, in the order in which they are tried.
 const ATTRIBUTES: &[&str] = &[
     "SeriesNumber",
     "StackID",
@@ -26,8 +26,9 @@ const ATTRIBUTES: &[&str] = &[
     "DimensionIndex5",
 ];
 
-/// What acquisitions differ in, in the order in which it is tried before InstanceNumbers are believed; a value that is
-/// absent is one as well. Of all images descriptions are known, and the rest where a filter asks for it.
+/// The attributes in which acquisitions differ, in the order in which they are tried before InstanceNumbers
+/// are believed; a value that is absent is one as well. Descriptions are known of all images, and the rest
+/// where a filter asks for it.
 const CONTENT: &[&str] = &[
     "FlipAngle",
     "InversionTime",
@@ -39,7 +40,8 @@ const CONTENT: &[&str] = &[
     "SequenceName",
 ];
 
-/// Numbers that may jitter from slice to slice: those of one stack are all smaller than those of the next.
+/// The numbers that may jitter from slice to slice: those of one stack are all smaller than those of the
+/// next.
 const RANGES: &[&str] =
     &["EchoTime", "FlipAngle", "InversionTime", "TriggerTime", "AcquisitionNumber", "AcquisitionTime"];
 
@@ -79,9 +81,9 @@ pub(crate) fn split<'a>(places: &[Position<'a>]) -> Option<(String, Vec<Vec<Slic
         .or_else(|| by_number_or_content(places, copies))
 }
 
-/// By InstanceNumber, as long as it tells the same stacks apart as what acquisitions differ in, or runs through each
-/// stack in a like way; else by what they differ in: numbers that run up in one acquisition and down in another would
-/// give stacks that are each half of both.
+/// Splits by InstanceNumber, as long as it tells the same stacks apart as what acquisitions differ in, or
+/// runs through each stack in a like way; else by what they differ in: numbers that run up in one acquisition
+/// and down in another would give stacks that are each half of both.
 fn by_number_or_content<'a>(places: &[Position<'a>], copies: usize) -> Option<(String, Vec<Vec<Slice<'a>>>)> {
     let ranked = by_rank(places, copies, number);
     let content = by_content(places, copies);
@@ -98,7 +100,7 @@ fn by_number_or_content<'a>(places: &[Position<'a>], copies: usize) -> Option<(S
     }
 }
 
-/// By what acquisitions differ in beside [`ATTRIBUTES`].
+/// Splits by what acquisitions differ in beside [`ATTRIBUTES`].
 fn by_content<'a>(places: &[Position<'a>], copies: usize) -> Option<(&'static str, Vec<Vec<Slice<'a>>>)> {
     let said = CONTENT.iter().find_map(|&attribute| {
         let stacks = by_values(places, copies, |slice| Some(vec![slice.said(attribute).to_owned()]))?;
@@ -145,7 +147,7 @@ fn numbered_alike(stacks: &[Vec<Slice<'_>>]) -> bool {
     are_ranges(stacks, number) && stacks.iter().all(monotone)
 }
 
-/// Values of a slice for the attributes; `None` when one is missing.
+/// The values of a slice for the attributes; `None` when one is missing.
 fn values(slice: &Slice<'_>, attributes: &[&str]) -> Option<Vec<String>> {
     attributes
         .iter()
@@ -184,7 +186,7 @@ fn by_values<'a>(
     Some(stacks)
 }
 
-/// Multi-frame instances that are each a whole stack, in the order of their InstanceNumber.
+/// Splits into multi-frame instances that are each a whole stack, in the order of their InstanceNumber.
 fn by_instance<'a>(places: &[Position<'a>], copies: usize) -> Option<Vec<Vec<Slice<'a>>>> {
     if places.len() < 2 {
         return None;
@@ -205,7 +207,8 @@ fn by_instance<'a>(places: &[Position<'a>], copies: usize) -> Option<Vec<Vec<Sli
     Some(stacks)
 }
 
-/// The n-th of each place by a number, whether volumes or positions were numbered first.
+/// Splits by rank: the n-th slice of each place by a number, whether volumes or positions were numbered
+/// first.
 fn by_rank<'a>(
     places: &[Position<'a>],
     copies: usize,
@@ -229,7 +232,7 @@ fn by_rank<'a>(
     Some(stacks)
 }
 
-/// InstanceNumber; not a number when absent, which is distinct from nothing.
+/// The InstanceNumber of a slice; NaN when absent, which is distinct from every number.
 fn number(slice: &Slice<'_>) -> f64 {
     slice.frame.order.get("InstanceNumber").and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }

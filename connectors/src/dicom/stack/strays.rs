@@ -7,7 +7,7 @@ use crate::Digest;
 use crate::dicom::header::image::surrogate;
 use crate::dicom::header::instance::Instance;
 
-/// Two slices of series of their own may be anything.
+/// The fewest slices that are gathered: two slices of series of their own may be anything.
 const LEAST: usize = 3;
 /// The note of a scan that was gathered.
 const NOTE: &str = "SERIES_PER_SLICE";
@@ -23,7 +23,7 @@ pub fn stray_series(instance: &Instance) -> Option<String> {
         && !tag("SeriesNumber").is_empty()
         && frame.position_mm.is_some()
         && frame.order.contains_key("InstanceNumber");
-    // Rounded, so that the jitter of decimal strings does not tear a stack apart.
+    // The cosines are rounded, so that the jitter of decimal strings does not tear a stack apart.
     let orientation = frame.orientation?.map(|cosine| (cosine.0 * 100.0).round() as i64);
     let spacing = frame.spacing_mm?.map(|length| (length.0 * 1e3).round() as i64);
     let tags = ["Modality", "SeriesNumber", "SeriesDescription", "ProtocolName", "SequenceName"].map(tag);

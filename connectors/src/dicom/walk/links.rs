@@ -11,26 +11,26 @@ use super::passed::is_passed_over;
 /// What the name of a file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// Nothing: the content says what it is, and counts once under any name.
+    /// Nothing: the content says what the file is, and counts once under any name.
     Nothing,
-    /// What it is. A link does not count where the name of what it leads to says so as well.
+    /// What the file is. A link does not count where the name of what it leads to says so as well.
     Itself,
-    /// Something of its own: it counts whatever it leads to.
+    /// Something of its own: the file counts whatever its name leads to.
     Apart,
 }
 
-/// Says what the name of a file says.
+/// A function that says what the name of a file says.
 pub type Names = Arc<dyn Fn(&Path) -> Named + Send + Sync>;
 
-/// How a walk takes links.
+/// The way a walk takes links.
 #[derive(Clone)]
 pub(super) struct Links {
-    /// Whether any is followed.
+    /// Whether any link is followed.
     pub followed: bool,
-    /// The root as it was given, and as it lies without links.
+    /// The root as it was given, and its place without links.
     root: PathBuf,
     real: PathBuf,
-    /// Places, without links, that no link leads into: what the walker writes himself.
+    /// The places, without links, that no link leads into: what the walker writes himself.
     pub own: Vec<PathBuf>,
     pub names: Option<Names>,
 }
@@ -41,7 +41,7 @@ impl fmt::Debug for Links {
     }
 }
 
-/// What becomes of something that a link leads to, or that lies in a folder that one leads to.
+/// The fate of something that a link leads to, or that lies in a folder that one leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// It counts.
@@ -57,7 +57,7 @@ pub(super) enum Taken {
 }
 
 impl Links {
-    /// How links below a root are taken, as long as nothing else is said: followed, by content.
+    /// The way links below a root are taken, as long as nothing else is said: followed, by content.
     pub fn below(root: &Path) -> io::Result<Self> {
         let real = root.canonicalize()?;
         Ok(Self { followed: true, root: root.to_owned(), real, own: Vec::new(), names: None })
@@ -68,7 +68,7 @@ impl Links {
         self.own.iter().any(|own| real.starts_with(own))
     }
 
-    /// What is looked at under its own name below the root: that name.
+    /// The path below the root of what is looked at under its own name there.
     fn walked(&self, real: &Path) -> Option<PathBuf> {
         let below = real.strip_prefix(&self.real).ok()?;
         // A root that is a file has no name below itself.
@@ -84,7 +84,7 @@ impl Links {
         } else if self.names.is_none() && self.walked(real).is_some() {
             Taken::Again
         } else {
-            // Names may say something of what lies in there that the folder's own name does not.
+            // Names may say something of what lies in the folder that the folder's own name does not.
             Taken::Once
         }
     }
@@ -108,13 +108,13 @@ impl Links {
     }
 }
 
-/// Where a link leads, without links, and what lies there.
+/// The place that a link leads to, without links, and what lies there.
 ///
 /// # Errors
-/// What the system says; of a link that leads nowhere, in words.
+/// The system's errors; of a link that leads nowhere, in words.
 pub(super) fn target(link: &Path) -> io::Result<(PathBuf, Metadata)> {
     let nowhere = |error: io::Error| {
-        // Of links that lead to each other the system says that there are too many.
+        // The system says of links that lead to each other that there are too many.
         match matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
             || error.raw_os_error() == Some(libc::ELOOP)
         {

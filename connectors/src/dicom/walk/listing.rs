@@ -1,4 +1,4 @@
-//! What lies in one folder or container, and what of it is passed over.
+//! The content of one folder or container, and what of it is passed over.
 
 use std::fs::DirEntry;
 use std::io;
@@ -10,7 +10,7 @@ use super::passed::{PassedOver, is_remnant, is_versions};
 use super::{Entry, Unseen, id};
 use crate::container;
 
-/// What lies in one folder, in the order in which the bytes of all paths below come.
+/// The content of one folder, in the order in which the bytes of all paths below come.
 pub(super) struct Listed<F> {
     pub entries: Vec<Entry<F>>,
     pub notes: Vec<Unseen>,
@@ -53,7 +53,7 @@ pub(super) fn list<F: Found>(folder: &Path, real: Option<&Path>, links: &Links) 
             Err(source) => listed.notes.push(Unseen { path, source }),
         }
     }
-    // They have their folder in common.
+    // The paths have their folder in common.
     let from = folder.as_os_str().len();
     listed.entries.sort_unstable_by(|a, b| a.order(b, from));
     listed

@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Paths that are kept of each kind: enough to find the place.
+/// The number of paths that are kept of each kind: enough to find the place.
 const NAMED: usize = 3;
 
-/// Folders in which programs keep versions of what lies beside them.
+/// The folders in which programs keep versions of what lies beside them.
 const VERSIONS: [&str; 4] = [".git", ".dvc", ".hg", ".svn"];
 
 /// Whether a file or folder is what macOS leaves beside others, on shares and in archives, by its name: `._` before
@@ -28,26 +28,26 @@ pub fn is_passed_over(below: &Path) -> bool {
     below.iter().any(|name| is_remnant(name) || is_versions(name))
 }
 
-/// How many there are of a kind, and where the first lie.
+/// The number of files or folders of a kind, and the paths of the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Few {
-    /// How many.
+    /// The number of them.
     pub count: usize,
-    /// Where the first of them lie.
+    /// The paths of the first of them.
     pub first: Vec<PathBuf>,
 }
 
 impl Few {
-    /// One more.
+    /// Counts one more.
     pub fn add(&mut self, path: PathBuf) {
         self.extend(Self { count: 1, first: vec![path] });
     }
 
-    /// Those of another walk as well.
+    /// Counts those of another walk as well.
     pub fn extend(&mut self, more: Self) {
         self.count += more.count;
         self.first.extend(more.first);
-        // The same ones in whatever order they come.
+        // The same paths are kept in whatever order they come.
         self.first.sort();
         self.first.truncate(NAMED);
     }
@@ -60,7 +60,7 @@ impl Few {
     }
 }
 
-/// What of a `.zip` or `.tar` is not read, by what it is.
+/// The members of a `.zip` or `.tar` that are not read, by what they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Members whose names are absolute, or lead out of the archive.
@@ -69,13 +69,13 @@ pub struct LeftOut {
     pub links: Few,
     /// Members that are stored with holes.
     pub sparse: Few,
-    /// Members of which a later one has the name; the archive itself where it does not name them.
+    /// Members that share their name with a later one; the archive itself where it does not name them.
     pub twice: Few,
     /// Pipes, sockets and devices.
     pub special: Few,
 }
 
-/// What a walk passed over, by what it is.
+/// The files and folders that a walk passed over, by what they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
     /// Files and folders that macOS left beside others ([`is_remnant`]); in a container, files.
@@ -92,11 +92,11 @@ pub struct PassedOver {
     pub members: LeftOut,
 }
 
-/// What is said of a kind: of one, and of several.
+/// The words for a kind: for one, and for several.
 type Said = [&'static str; 2];
 
 impl PassedOver {
-    /// What another walk passed over as well.
+    /// Adds what another walk passed over.
     pub fn extend(&mut self, more: Self) {
         self.remnants.extend(more.remnants);
         self.versions.extend(more.versions);
@@ -106,7 +106,7 @@ impl PassedOver {
         self.extend_members(more.members);
     }
 
-    /// What of an archive is not read.
+    /// Adds the members of an archive that are not read.
     pub(super) fn extend_members(&mut self, more: LeftOut) {
         self.members.outside.extend(more.outside);
         self.members.links.extend(more.links);

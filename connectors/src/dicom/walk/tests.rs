@@ -55,7 +55,7 @@ fn more_folders_than_are_listed_at_once_come_in_order() {
     let root = folder.path();
     let mut expected = Vec::new();
     for patient in 0..3 * AHEAD {
-        // Uneven depths, so that what is listed ahead ends at many places.
+        // The depths are uneven, so that what is listed ahead ends at many places.
         let folder = root.join(format!("p{patient}")).join("x".repeat(1 + patient % 3));
         let folder = if patient % 2 == 0 { folder.join("deep") } else { folder };
         std::fs::create_dir_all(&folder).unwrap();
@@ -130,11 +130,11 @@ fn links_are_followed_to_files_and_folders_once() {
     let files = ["root/a", "root/z/1", "store/x", "store/deep/y", "other"];
     let links = [
         ("root/b", "../store/x"),
-        // The same file, and the folder that holds it.
+        // These links lead to the same file, and to the folder that holds it.
         ("root/c", "../store/x"),
         ("root/d", "../store"),
         ("root/e", "../store/deep"),
-        // What is looked at anyway, whatever comes first.
+        // These lead to what is looked at anyway, whatever comes first.
         ("root/0", "z/1"),
         ("root/1", "z"),
         ("root/f", "../gone"),
@@ -165,7 +165,7 @@ fn loops_end_and_folders_above_the_root_are_not_taken_in() {
             false => walk,
         });
         assert_eq!(files, paths(&["a/1", "b/2", "b/out/3"]), "{naming}");
-        // Under each name of a folder where names may count.
+        // A link to a folder above counts under each name of a folder where names may count.
         assert_eq!(passed.above.count, if naming { 5 } else { 3 }, "{naming}");
         assert!(notes.is_empty());
     }
@@ -175,12 +175,12 @@ fn loops_end_and_folders_above_the_root_are_not_taken_in() {
 fn names_say_whether_a_link_counts_beside_its_target() {
     let files = ["root/store/1.nii", "root/.git/x", "root/store/2.raw", "root/c9.nii", "keys/1"];
     let links = [
-        // What it leads to has a name of its own.
+        // The file that this leads to has a name of its own.
         ("root/again.nii", "c9.nii"),
-        // What it leads to has none that says anything.
+        // The file that this leads to has no name that says anything.
         ("root/c2.nii", "store/2.raw"),
         ("root/c3.nii", ".git/x"),
-        // Two names for one content, as stores by content give them.
+        // These are two names for one content, as stores by content give them.
         ("root/c4.nii", "../keys/1"),
         ("root/c5.nii", "../keys/1"),
         ("root/label.nii.seg", "c9.nii"),

@@ -3,14 +3,14 @@
 /// The area that a polygon bounds; bridges to holes take them away.
 pub(super) fn of(corners: &[[f64; 2]]) -> f64 {
     let next = corners.iter().skip(1).chain(corners.first());
-    // Around the first corner, so that far places lose no digits.
+    // Areas are taken around the first corner, so that far places lose no digits.
     let [y, x] = corners.first().copied().unwrap_or_default();
     let twice: f64 =
         corners.iter().zip(next).map(|(a, b)| (a[0] - y) * (b[1] - x) - (b[0] - y) * (a[1] - x)).sum();
     twice.abs() / 2.0
 }
 
-/// The area of its part on a slice of these rows and columns.
+/// The area of a polygon's part on a slice of these rows and columns.
 pub(super) fn within(corners: &[[f64; 2]], size: [usize; 2]) -> f64 {
     let mut polygon = corners.to_vec();
     for (axis, count) in size.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Contours by hand.
+//! Tests on contours made by hand.
 
 use super::*;
 use crate::PatientPoint;
@@ -136,7 +136,7 @@ fn a_flat_grid_is_refused() {
 fn a_contour_that_is_there_twice_is_drawn_once_and_told() {
     let twice = vec![square(1.5, 4.5, 0.0), square(1.5, 4.5, 0.0), square(2.5, 3.5, 0.0)];
     let drawn = draw(&set(&[("a", twice)]));
-    // Nine voxels and a hole of one.
+    // There are nine voxels and a hole of one.
     assert_eq!(count(&drawn, 0, 1), 8);
     assert_eq!((drawn.structures[0].drawn, drawn.structures[0].repeated), (2, 1));
     let told: Vec<String> = drawn.told().into_iter().map(|told| told.code).collect();
@@ -145,10 +145,10 @@ fn a_contour_that_is_there_twice_is_drawn_once_and_told() {
 
 #[test]
 fn planes_at_one_slice_do_not_undo_each_other() {
-    // A sixth of a slice before and behind the second slice, at 2 mm.
+    // The contours lie a sixth of a slice before and behind the second slice, at 2 mm.
     let drawn = draw(&set(&[("a", vec![square(1.5, 4.5, 1.7), square(1.5, 4.5, 2.3)])]));
     assert_eq!((count(&drawn, 1, 1), drawn.structures[0].drawn), (9, 2));
-    // What an export rounds is one plane, and a hole stays one.
+    // Planes that differ by what an export rounds are one, and a hole stays one.
     let drawn = draw(&set(&[("a", vec![square(1.5, 4.5, 2.0), square(2.5, 3.5, 2.01)])]));
     assert_eq!(count(&drawn, 1, 1), 8);
 }

@@ -40,7 +40,7 @@ static ALLOCATOR: Noting = Noting;
 
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// What a test holds while it runs: what another one asks for would be taken for its own.
+/// The lock that a test holds while it runs: what another one asks for would be taken for its own.
 pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
