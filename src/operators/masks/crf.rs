@@ -19,7 +19,7 @@ const LEAST: f64 = 0.5 / STEPS as f64;
 const LENGTH: FieldKind = FieldKind::Number { min: 1e-3, max: 1000.0, unit: "mm" };
 const WEIGHT: FieldKind = FieldKind::Number { min: 0.0, max: 1000.0, unit: "" };
 
-/// What the type declares.
+/// The declaration of the type `crf`.
 pub static SPEC: Spec = Spec {
     name: "crf",
     section: Section::Operators,
@@ -103,7 +103,7 @@ impl Crf {
             return Err(Failure::new("BAD_GRID", message, "please report this"));
         }
         let Some(found) = about(size, shares) else { return Ok(labels) };
-        // Whose labels may change, and these with all their neighbours.
+        // The inner voxels are those whose labels may change, the outer ones these with all their neighbours.
         let inner: [Range<usize>; 3] =
             std::array::from_fn(|axis| wider(&found[axis], self.reach, size[axis]));
         let outer: [Range<usize>; 3] =
@@ -194,7 +194,7 @@ fn intensities(voxels: &[f32], size: [usize; 3], within: &[Range<usize>; 3]) -> 
     }
 }
 
-/// Of the background and of each label; none is 0, and all are 1.
+/// Returns the probabilities of the background and of each label; none is 0, and their sum is 1.
 fn probabilities(
     shares: &[Vec<u8>],
     size: [usize; 3],
@@ -207,7 +207,7 @@ fn probabilities(
             let message = "a probability expected, a voxel of which nothing is known found";
             return Err(Failure::new("NOT_FINITE", message, "the network gave what is no number there"));
         }
-        // In steps, so that what is equally likely is so to the last bit.
+        // The sums are made in steps, so that what is equally likely is so to the last bit.
         let labels: u32 = shares.iter().map(|map| u32::from(map[voxel])).sum();
         let each = std::iter::once(u32::from(STEPS).saturating_sub(labels));
         let each = each.chain(shares.iter().map(|map| u32::from(map[voxel])));
