@@ -15,11 +15,11 @@ use super::{Activation, Figure, InputView, NetworkConfig, NetworkError};
 pub struct ModelCard {
     /// The architecture.
     pub network: NetworkConfig,
-    /// How a volume is shown to it.
+    /// How a volume is shown to the network.
     pub view: InputView,
     /// The names of the labels, from label 1 on.
     pub label_names: Vec<String>,
-    /// Where it comes from. Cards of earlier models do not say it.
+    /// Where the model comes from. Cards of earlier models do not say it.
     #[serde(default, flatten)]
     pub origin: Origin,
     /// The figures of its training.
@@ -50,16 +50,16 @@ pub struct Origin {
     /// The cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Data>,
-    /// For each class of a network that gives boxes the labels that its things are made of.
+    /// The labels that things are made of, for each class of a network that gives boxes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub things: Vec<Vec<String>>,
     /// The names of the channels of its scans, in their order; none of scans of one channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
-    /// What the numbers of its last layer are.
+    /// What the numbers of the network's last layer are.
     #[serde(default, skip_serializing_if = "Activation::is_default")]
     pub activation: Activation,
-    /// For each label that holds others those within it, where it was learned as such.
+    /// The labels within each label that holds others, where it was learned as such.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub regions: BTreeMap<String, Vec<String>>,
     /// The content of the model or file that its training began with; none of one that began with numbers of its own.
@@ -68,7 +68,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// How many channels its scans have, at least 1.
+    /// Returns the number of channels that the model's scans have, at least 1.
     pub fn channel_count(&self) -> usize {
         self.channels.len().max(1)
     }
@@ -77,25 +77,25 @@ impl Origin {
 /// One operator of a preparation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Its type, as in a pipeline file.
+    /// The operator's type, as in a pipeline file.
     #[serde(rename = "type")]
     pub operator: String,
     /// The version of its code.
     pub version: u32,
-    /// Those of its fields that results depend on.
+    /// Those of the operator's fields that results depend on.
     pub settings: Map<String, Value>,
 }
 
 /// The cases of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Data {
-    /// Of the prepared voxels and labels of all of them, in their parts.
+    /// The digest of the prepared voxels and labels of all cases, in their parts.
     pub digest: Digest,
-    /// Cases to learn from.
+    /// The number of cases to learn from.
     pub train: usize,
-    /// Cases by which the best epoch was chosen.
+    /// The number of cases by which the best epoch was chosen.
     pub validation: usize,
-    /// Cases to learn from that nobody has drawn.
+    /// The number of cases to learn from that nobody has drawn.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unlabelled: usize,
 }

@@ -19,7 +19,7 @@ use super::train::adam::Adam;
 use super::{Activation, Device, set_threads};
 
 const TOLERANCE: f64 = 1e-10;
-/// Of peers that compute in single precision.
+/// The tolerance for peers that compute in single precision.
 const PEER_TOLERANCE: f64 = 1e-6;
 
 fn path(name: &str) -> PathBuf {
@@ -139,7 +139,7 @@ fn check_scales(unet: &Unet, output: &UnetOutput, multiple: &[i64; 3], input: &T
 fn check_gradient(unet: &Unet, weights: &Weights, flat: &Tensor, golden: &Golden) {
     let expected = golden.under("gradient/");
     let (_, buffers) = weights.snapshot().unwrap();
-    // It lies as the weights do.
+    // The gradient lies as the weights do.
     let gradient = Weights::from_flat(unet.layout(), flat.detach(), buffers).unwrap();
     let named = gradient.named().filter(|(name, _)| expected.contains_key(*name));
     let numbers: usize = named

@@ -87,7 +87,7 @@ pub(in crate::networks) fn probabilities(logits: &Tensor) -> Result<Tensor, Netw
     logits.f_softmax(1, None::<Kind>).doing("loss")
 }
 
-/// Their logarithms.
+/// Returns the logarithms of the probabilities of classes.
 pub(in crate::networks) fn logarithms(logits: &Tensor) -> Result<Tensor, NetworkError> {
     logits.f_log_softmax(1, None::<Kind>).doing("loss")
 }

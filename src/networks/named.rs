@@ -9,7 +9,7 @@ pub struct Named {
     /// The name that it is registered by.
     #[serde(rename = "type")]
     pub name: String,
-    /// Its own fields, defaults included.
+    /// The fields of the network or loss itself, defaults included.
     #[serde(flatten)]
     pub settings: Map<String, Value>,
 }

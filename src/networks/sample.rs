@@ -9,11 +9,11 @@ use super::NetworkError;
 /// One input and what should come out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// `[C, D, H, W]`, the last axis fastest.
+    /// The numbers `[C, D, H, W]`, the last axis fastest.
     pub input: Vec<f32>,
-    /// `[C, D, H, W]`
+    /// The shape of the input, `[C, D, H, W]`.
     pub shape: [usize; 4],
-    /// What it teaches.
+    /// What the sample teaches.
     pub target: Target,
 }
 
@@ -23,7 +23,7 @@ pub enum Target {
     /// A class for each voxel, `[D, H, W]`; [`IGNORED_CLASS`](crate::voxels::ignored::IGNORED_CLASS) for one that nobody
     /// labelled.
     Classes(Vec<u8>),
-    /// The same, where nobody looked for some labels: a voxel of the background may be theirs.
+    /// A class for each voxel, where nobody looked for some labels: a voxel of the background may be theirs.
     Partly {
         /// A class for each voxel.
         classes: Vec<u8>,
@@ -32,20 +32,20 @@ pub enum Target {
     },
     /// Things, each with its class and its box; none where there is nothing to find.
     Instances(Vec<Instance>),
-    /// Nothing: nobody has drawn or marked anything.
+    /// The sample teaches nothing: nobody has drawn or marked anything.
     None,
 }
 
 /// One thing of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
-    /// From 1 on.
+    /// The class of the thing, from 1 on.
     pub class: u8,
     /// The edges of its box at the lower ends of `[D, H, W]`, in voxels: the first voxel begins at 0.
     pub low: [f32; 3],
-    /// Those at the upper ends.
+    /// The edges of its box at the upper ends.
     pub high: [f32; 3],
-    /// Its pixels on the target slice; none of a thing of which a box alone is known.
+    /// The thing's pixels on the target slice; none of a thing of which a box alone is known.
     pub mask: Option<PlaneMask>,
 }
 
@@ -98,7 +98,7 @@ impl Target {
 pub struct PlaneMask {
     /// The rectangle's first row and column.
     pub start: [usize; 2],
-    /// Its rows and columns.
+    /// The numbers of the rectangle's rows and columns.
     pub size: [usize; 2],
     /// Whether each pixel of the rectangle is in it, row by row.
     pub pixels: Arc<[bool]>,
@@ -150,11 +150,11 @@ pub fn around(voxels: &[f32]) -> f32 {
 /// A whole case, as inference sees it and somebody drew it.
 #[derive(Clone, Copy, Debug)]
 pub struct WholeCase<'a> {
-    /// What errors call it.
+    /// The name of the case in errors.
     pub name: &'a str,
     /// Intensities `[D, H, W]`, of several channels `[C, D, H, W]`.
     pub voxels: &'a [f32],
-    /// `[D, H, W]`.
+    /// The size of the case, `[D, H, W]`.
     pub size: [usize; 3],
     /// Classes `[D, H, W]`.
     pub classes: &'a [u8],
@@ -164,7 +164,7 @@ pub struct WholeCase<'a> {
 
 /// A dataset as the training loop sees it.
 pub trait SampleSource: Send + Sync {
-    /// Samples in one epoch.
+    /// Returns the number of samples in one epoch.
     fn len(&self) -> usize;
 
     /// Whether there are none.
@@ -172,7 +172,7 @@ pub trait SampleSource: Send + Sync {
         self.len() == 0
     }
 
-    /// What errors call a sample: with the case that it is from, where the source knows it.
+    /// Returns the name of a sample in errors: with the case that it is from, where the source knows it.
     fn name(&self, index: usize) -> String {
         format!("sample {index}")
     }
@@ -209,21 +209,21 @@ pub trait SampleSource: Send + Sync {
 pub enum InputView {
     /// Windows `[D, H, W]` of the volume, one channel for each of the scan's.
     Patch {
-        /// Voxels along `[D, H, W]`.
+        /// The number of voxels along `[D, H, W]`.
         size: [usize; 3],
     },
     /// `slices` adjacent slices as channels, the centre one predicted (`[slices, 1, H, W]`).
     Stack {
-        /// Odd.
+        /// The number of slices, odd.
         slices: usize,
         /// Slices from one channel to the next, at least 1.
         stride: usize,
     },
     /// `stacks` stacks around the target stack, `gap` slices apart (`[stacks * slices, 1, H, W]`).
     Bag {
-        /// Odd.
+        /// The number of stacks, odd.
         stacks: usize,
-        /// Slices of one stack, odd.
+        /// The number of slices of one stack, odd.
         slices: usize,
         /// Slices between the centres of neighbouring stacks, at least 1.
         gap: usize,

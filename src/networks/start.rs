@@ -27,7 +27,7 @@ pub fn named_in(bytes: impl Read, what: &str, names: &Names) -> Result<Vec<Strin
 
 /// Weights to begin with, by the names that this network has for them.
 pub struct Start {
-    /// What they are of, in messages: a stage, or a file.
+    /// The source of the weights, in messages: a stage, or a file.
     what: String,
     digest: Digest,
     tensors: BTreeMap<String, Tensor>,
@@ -40,7 +40,7 @@ pub struct Start {
 /// What of some weights a network took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// What they are of.
+    /// The source of the weights: a stage, or a file.
     pub what: String,
     /// The names of tensors that were taken.
     pub loaded: Vec<String>,
@@ -48,7 +48,7 @@ pub struct Loaded {
     pub numbers: [i64; 2],
     /// The names of the network's tensors that there is none for: they begin as without `start`.
     pub missing: Vec<String>,
-    /// Of another shape than the network's, which begin as without `start`: name, expected, found.
+    /// Tensors of another shape than the network's, which begin as without `start`: name, expected, found.
     pub mismatched: Vec<(String, Vec<i64>, Vec<i64>)>,
     /// The names of tensors that the network has no place for.
     pub unused: Vec<String>,
@@ -56,7 +56,7 @@ pub struct Loaded {
     pub rounded: BTreeMap<String, usize>,
     /// The names of what is no weight: whole numbers, such as counters of batches.
     pub passed: Vec<String>,
-    /// How many tensors stay as they are.
+    /// The number of tensors that stay as they are.
     pub frozen: usize,
 }
 
@@ -93,12 +93,12 @@ impl Start {
         Ok(Self { what: what.to_owned(), digest, tensors, rounded, passed })
     }
 
-    /// Of their content, and of how names are read.
+    /// Returns the digest of the weights' content and of how their names are read.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// What a network takes of them.
+    /// Returns what a network takes of the weights.
     ///
     /// # Errors
     /// [`NetworkError::File`] where that is nothing.
@@ -156,7 +156,7 @@ impl Loaded {
         self.loaded.iter().chain(&self.missing).chain(self.mismatched.iter().map(|(name, ..)| name))
     }
 
-    /// The same, where tensors whose names begin so stay as they are.
+    /// Returns the same weights, where tensors whose names begin so stay as they are.
     ///
     /// # Errors
     /// [`NetworkError::Config`] for a beginning that no name has, for tensors that were not loaded, and where all are

@@ -42,18 +42,18 @@ pub struct Running<'a> {
     pub checkpoint_every: Duration,
     /// Threads that read samples ahead, at least 1.
     pub readers: usize,
-    /// Where.
+    /// The device that the training runs on.
     pub device: Device,
 }
 
-/// How long an epoch took; of one that was interrupted, what came after.
+/// The time that an epoch took; of one that was interrupted, of what came after.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timing {
-    /// Epochs done.
+    /// The number of epochs done.
     pub epoch: u64,
-    /// Steps done.
+    /// The number of steps done.
     pub step: u64,
-    /// Training and validation.
+    /// The time of training and validation, in seconds.
     pub seconds: f64,
     /// The share of them in which the device had work, 0 to 1; in the rest it waited for samples and
     /// checkpoints.
@@ -62,7 +62,8 @@ pub struct Timing {
 
 /// Who watches a training.
 pub trait Observer {
-    /// What of given weights the training begins with, where it begins with such; also when it goes on from a checkpoint.
+    /// Called with what of given weights the training begins with, where it begins with such; also when it
+    /// goes on from a checkpoint.
     fn begun(&mut self, _loaded: &Loaded) {}
 
     /// A figure, after each epoch.
@@ -71,10 +72,10 @@ pub trait Observer {
     /// Whether to stop; asked before every batch.
     fn cancelled(&self) -> bool;
 
-    /// After every batch: how many steps are done, of how many at most.
+    /// Called after every batch: how many steps are done, of how many at most.
     fn progress(&mut self, _step: u64, _steps: u64) {}
 
-    /// How long an epoch took, after its figures.
+    /// Called after an epoch's figures: how long the epoch took.
     fn timing(&mut self, _timing: &Timing) {}
 }
 
@@ -85,7 +86,7 @@ pub struct Trained {
     pub safetensors: Vec<u8>,
     /// All figures, also those from before an interruption.
     pub figures: Vec<Figure>,
-    /// What of given weights it began with.
+    /// What of given weights the training began with.
     pub loaded: Option<Loaded>,
 }
 
@@ -112,17 +113,17 @@ pub fn train(
 /// The samples of a training.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
-    /// Those it learns from.
+    /// The samples that the training learns from.
     pub train: &'a dyn SampleSource,
-    /// Those that nobody has drawn, which an objective may learn from beside them: as many in each batch. Only those
-    /// of the shape of the batch take part.
+    /// The samples that nobody has drawn, which an objective may learn from beside the others: as many in
+    /// each batch. Only those of the shape of the batch take part.
     pub unlabelled: Option<&'a dyn SampleSource>,
-    /// Those by which epochs are judged.
+    /// The samples by which epochs are judged.
     pub validation: &'a dyn SampleSource,
 }
 
 impl Sources<'_> {
-    /// How many samples there are.
+    /// Returns the numbers of samples that there are.
     fn counts(&self) -> Counts {
         let unlabelled = self.unlabelled.map(|source| source.len()).filter(|count| *count > 0);
         Counts { train: self.train.len(), unlabelled, validation: self.validation.len() }
@@ -153,7 +154,7 @@ pub fn train_by(
     train_on(objective, settings, task, Sources { train, unlabelled: None, validation }, running, observer)
 }
 
-/// The same, with samples that nobody has drawn beside the others.
+/// Trains as [`train_by`] does, with samples that nobody has drawn beside the others.
 ///
 /// # Errors
 /// As [`train_by`].
@@ -168,7 +169,8 @@ pub fn train_on(
     train_from(None, objective, settings, task, sources, running, observer)
 }
 
-/// The same from weights that there are, as far as the model, the first learner, has tensors of their names and shapes.
+/// Trains as [`train_on`] does, from weights that there are, as far as the model, the first learner, has
+/// tensors of their names and shapes.
 ///
 /// # Errors
 /// As [`train_by`]; [`NetworkError::File`] where the model takes none of them.

@@ -34,7 +34,8 @@ pub trait Transform: Send + Sync {
         grid.clone()
     }
 
-    /// What it does to the axes of a grid: a rule over the archive must know it of what stands before.
+    /// Returns what the transform does to the axes of a grid: a rule over the archive must know it of what
+    /// stands before.
     fn axes(&self) -> Axes {
         Axes::Other
     }
@@ -55,12 +56,14 @@ pub trait Transform: Send + Sync {
         None
     }
 
-    /// What is measured of each case that comes to it, whether its rule over intensities is settled or not.
+    /// Returns what is measured of each case that comes to the transform, whether its rule over intensities
+    /// is settled or not.
     fn measures(&self) -> Option<Measured> {
         None
     }
 
-    /// Its configuration and itself with what the rule was settled on in its place; none when it has no such rule.
+    /// Returns the transform's configuration and itself with what the rule was settled on in its place; none
+    /// when it has no such rule.
     fn settled(&self, _config: &Config, _settled: &Settled) -> Option<(Config, Stage)> {
         None
     }
@@ -69,9 +72,9 @@ pub trait Transform: Send + Sync {
 /// What a transform does to the axes of a scan's grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axes {
-    /// They stay, and so do their spacings.
+    /// The axes stay, and so do their spacings.
     Kept,
-    /// They are exchanged and turned round, each with its spacing.
+    /// The axes are exchanged and turned round, each with its spacing.
     Turned(Reorient),
     /// Spacings may be others afterwards.
     Other,
@@ -127,37 +130,37 @@ pub enum Stage {
     Adopt,
     /// Scans of several sources to one case.
     Channels(super::cases::channels::join::JoinChannels),
-    /// Case to case.
+    /// A transform, from case to case.
     Transform(Arc<dyn Transform>),
-    /// Case to samples.
+    /// A view, from case to samples.
     View(super::samples::view::View),
-    /// Samples with random changes.
+    /// An augmentation: samples with random changes.
     Augment(Arc<super::samples::augment::changes::Augment>),
-    /// Samples to a model.
+    /// A training, from samples to a model.
     Train(Train),
-    /// Case and model to masks.
+    /// An inference, from case and model to masks.
     Infer(super::models::infer::Infer),
-    /// Case and atlases to masks.
+    /// A fusion, from case and atlases to masks.
     Fuse(super::models::fuse_atlases::Fuse),
     /// Case to masks without a model.
     Segment(Arc<dyn Segmenter>),
     /// The labels of cases as masks.
     LabelsAsMasks,
-    /// Masks to masks.
+    /// An operator from masks to masks.
     Mask(Arc<dyn MaskTransform>),
     /// Probabilities of labels and cases to masks.
     Crf(super::masks::crf::Crf),
     /// Masks of several stages to masks.
     Combine(Arc<dyn MaskCombiner>),
-    /// Boxes with masks to masks.
+    /// A painting, from boxes with masks to masks.
     Paint(super::masks::paint::Paint),
-    /// Masks and cases to metrics.
+    /// A comparison, from masks and cases to metrics.
     Evaluate(Arc<dyn Evaluator>),
-    /// Boxes and cases to metrics.
+    /// A comparison, from boxes and cases to metrics.
     EvaluateBoxes(super::scores::evaluate_boxes::boxes::EvaluateBoxes),
-    /// Masks to files.
+    /// A sink that writes masks to files.
     Files(super::sinks::files::Files),
-    /// Rows to a table.
+    /// A sink that writes rows to a table.
     Sink(super::sinks::format::Sink),
 }
 
@@ -167,9 +170,9 @@ pub type Build = fn(&Config) -> Result<Stage, Vec<FieldProblem>>;
 /// One stage type.
 #[derive(Clone, Copy)]
 pub struct Entry {
-    /// What it declares.
+    /// The declaration of the stage type.
     pub spec: &'static Spec,
-    /// How it is made.
+    /// The function that makes a stage of the type.
     pub build: Build,
 }
 
@@ -178,11 +181,11 @@ pub struct Entry {
 pub struct Extension<B> {
     /// The `type` in TOML and in models' cards.
     pub name: &'static str,
-    /// Raised whenever its code comes to other numbers: it is part of each training's key.
+    /// The version, raised whenever its code comes to other numbers: it is part of each training's key.
     pub version: u32,
     /// The fields beside `type`.
     pub fields: &'static [Field],
-    /// How it is made from its checked fields.
+    /// The function that makes it from its checked fields.
     pub build: B,
 }
 
@@ -219,7 +222,7 @@ fn with_variant(
     Ok(Box::leak(Box::new(Spec { fields: fields.leak(), ..*spec })))
 }
 
-/// By this field the version of its code is part of what a training's key is made from.
+/// Makes the field by which the version of an extension's code is part of what a training's key is made from.
 fn version_field(version: u32) -> Field {
     let default: &'static str = Box::leak(version.to_string().into_boxed_str());
     let (min, max) = (i64::from(version), i64::from(version));
@@ -305,7 +308,7 @@ impl Registry {
         self.entries.get(name)
     }
 
-    /// All types, by name.
+    /// Returns all types, by name.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }

@@ -26,7 +26,7 @@ pub trait InstanceSource: Send + Sync {
     fn keeps(&self, tags: &Tags) -> bool;
 }
 
-/// Whose a file is.
+/// The case and patient that a file belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claim {
@@ -34,8 +34,8 @@ pub struct Claim {
     pub case: String,
     /// The patient's name.
     pub patient: String,
-    /// Of labels that lie in a file each: the label that it holds, from 1 on. All such files of a case are one set of
-    /// labels.
+    /// The label that the file holds, from 1 on, where labels lie in a file each. All such files of a case
+    /// are one set of labels.
     pub label: Option<u16>,
 }
 
@@ -45,7 +45,7 @@ impl Claim {
         Self { case: case.into(), patient: patient.into(), label: None }
     }
 
-    /// The same, of one label.
+    /// Returns the same claim for the file of one label.
     #[must_use]
     pub fn of_label(self, label: u16) -> Self {
         Self { label: Some(label), ..self }
@@ -72,25 +72,25 @@ pub struct Reader {
 pub struct Unmet {
     /// The case that it would be of, where that is known.
     pub case: Option<String>,
-    /// What it is called, which may name a person: shown where identifiers are.
+    /// The name of what is missing, which may name a person: shown where identifiers are.
     pub name: String,
     /// What was expected, and what there is. It names nobody.
     pub reject: Reject,
 }
 
 impl Unmet {
-    /// Of no case, without a name.
+    /// Makes one of no case, without a name.
     pub fn new(reject: Reject) -> Self {
         Self { case: None, name: String::new(), reject }
     }
 
-    /// The same, of a case.
+    /// Returns the same for a case.
     #[must_use]
     pub fn of(self, case: &str) -> Self {
         Self { case: Some(case.to_owned()), ..self }
     }
 
-    /// The same, called so.
+    /// Returns the same by this name.
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self { name, ..self }
@@ -102,10 +102,11 @@ pub trait FileSource: Send + Sync {
     /// The folder, `.zip` or `.tar`.
     fn root(&self) -> &Path;
 
-    /// Whose the file at a path is; `None` for one that is not asked for.
+    /// Returns whose the file at a path is; `None` for one that is not asked for.
     fn claim(&self, path: &Path) -> Option<Claim>;
 
-    /// What it asks for and is not there: `there` are the files that it claims, of `of` below its folder.
+    /// Returns what the source asks for and is not there: `there` are the files that it claims, of `of` below
+    /// its folder.
     fn unmet(&self, there: &[&Path], of: usize) -> Vec<Unmet> {
         if !there.is_empty() {
             return Vec::new();
@@ -115,7 +116,7 @@ pub trait FileSource: Send + Sync {
         vec![Unmet::new(Reject::new("NO_FILE_FITS", message, hint))]
     }
 
-    /// How headers of its files are read; `None` for formats that tomoflow reads itself.
+    /// Returns how headers of the source's files are read; `None` for formats that tomoflow reads itself.
     fn reader(&self) -> Option<Reader> {
         None
     }
@@ -124,9 +125,9 @@ pub trait FileSource: Send + Sync {
 /// One file of a case.
 #[derive(Clone, Copy, Debug)]
 pub struct CaseFile<'a> {
-    /// Where it lies.
+    /// The path where the file lies.
     pub path: &'a Path,
-    /// What was read of it, or why it cannot be read.
+    /// The header that was read of the file, or why it cannot be read.
     pub header: &'a Result<ImageFile, Reject>,
 }
 
@@ -142,9 +143,9 @@ pub enum Layout {
 /// A file of a case, or a frame of one, that a scan is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileSlice {
-    /// Its place among the files that were judged.
+    /// The file's place among those that were judged.
     pub file: usize,
-    /// Its frame, 0 in a file of one.
+    /// The number of the frame, 0 in a file of one.
     pub frame: u32,
 }
 
@@ -154,7 +155,7 @@ pub struct FileSlice {
 pub struct FoundScan {
     /// The scan's grid.
     pub grid: Grid,
-    /// How it lies in its files.
+    /// How the scan lies in its files.
     pub layout: Layout,
     /// The files that it is read from, in this order.
     pub slices: Vec<FileSlice>,
@@ -193,7 +194,7 @@ impl FoundScan {
     }
 }
 
-/// Where a slice lies now.
+/// The place where a slice lies now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceFile {
     /// The file.
@@ -204,8 +205,8 @@ pub struct SliceFile {
 
 /// Scans in files that a source claims.
 pub trait ScanSource: FileSource {
-    /// What the files of one case are, in the order of their paths: a scan, several parts of one, or why none. Each
-    /// answer but the first is a part of its own, `CASE#1`, `CASE#2`, …
+    /// Returns what the files of one case are, in the order of their paths: a scan, several parts of one, or
+    /// why none. Each answer but the first is a part of its own, `CASE#1`, `CASE#2`, …
     fn judge(&self, case: &str, files: &[CaseFile<'_>]) -> Vec<Result<FoundScan, Reject>>;
 
     /// The names of the channels that each of its scans has; none where it has one, without a name.
@@ -251,7 +252,7 @@ pub enum LabelsIn<'a> {
 pub struct LabelPart<'a> {
     /// The label, from 1 on.
     pub label: u16,
-    /// Its file.
+    /// The file that holds it.
     pub file: &'a Path,
 }
 
@@ -259,24 +260,24 @@ pub struct LabelPart<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LabelsAt<'a> {
-    /// Their file; none for those of a table, and for those that lie in a file each.
+    /// The file of the labels; none for those of a table, and for those that lie in a file each.
     pub file: Option<&'a Path>,
     /// The files of labels that lie in one each, by label.
     pub parts: &'a [LabelPart<'a>],
     /// The series of the scan that they are drawn on.
     pub series: &'a str,
-    /// Their record in the index; of a table, the digest that it listed.
+    /// The labels' record in the index; of a table, the digest that it listed.
     pub record: Digest,
-    /// What tells which images and structures they name are the scan's.
+    /// The scan, by which images and structures that the labels name are known as its own.
     pub scan: &'a DrawnOn,
 }
 
 /// A scan, as contours tell it from others.
 #[derive(Clone, Debug, Default)]
 pub struct DrawnOn {
-    /// Its FrameOfReferenceUID, or empty.
+    /// The scan's FrameOfReferenceUID, or empty.
     pub frame_of_reference: String,
-    /// The SOPInstanceUIDs of its slices.
+    /// The SOPInstanceUIDs of the scan's slices.
     pub images: BTreeSet<String>,
     /// Whether images that are not its own are another scan's.
     pub apart: bool,
@@ -285,7 +286,7 @@ pub struct DrawnOn {
 }
 
 impl DrawnOn {
-    /// Whose image this SOPInstanceUID names.
+    /// Returns whose image this SOPInstanceUID names.
     pub fn whose(&self, uid: &str) -> Whose {
         match (self.images.contains(uid), self.apart) {
             (true, _) => Whose::Ours,
@@ -300,7 +301,7 @@ impl DrawnOn {
 pub struct Planes<'a> {
     /// The scan's own grid.
     pub grid: &'a Geometry,
-    /// Where slices lie, in planes; empty when each plane is a slice.
+    /// The heights of slices, in planes; empty when each plane is a slice.
     pub heights: &'a [f64],
 }
 
@@ -321,13 +322,13 @@ pub struct Drawing {
 /// A thing that was marked by a box on a slice of the scan's own grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DrawnBox {
-    /// Its label, from 1 on.
+    /// The label of the thing, from 1 on.
     pub label: u16,
     /// The slice, from 0.
     pub slice: u32,
     /// The edges along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
     pub low: [f64; 2],
-    /// Those at the upper ends.
+    /// The edges at the upper ends.
     pub high: [f64; 2],
 }
 
@@ -342,7 +343,7 @@ pub trait LabelSource: Send + Sync {
     /// Label names, from label 1 on.
     fn label_names(&self) -> Vec<String>;
 
-    /// What they lie in.
+    /// Returns what the labels lie in.
     fn lies_in(&self) -> LabelsIn<'_>;
 
     /// The labels of a table, with what each refers to; of [`LabelsIn::Table`] alone.
@@ -350,9 +351,9 @@ pub trait LabelSource: Send + Sync {
         Vec::new()
     }
 
-    /// Which labels, from 1 on and ascending, an object below [`LabelsIn::Objects`] has nothing of, among those of its
-    /// structures that lie where the scan does (`here`, by their places in the object from 0 on). The scan has no
-    /// truth for these labels, which is not the same as an empty one.
+    /// Returns which labels, from 1 on and ascending, an object below [`LabelsIn::Objects`] has nothing of,
+    /// among those of its structures that lie where the scan does (`here`, by their places in the object from
+    /// 0 on). The scan has no truth for these labels, which is not the same as an empty one.
     ///
     /// # Errors
     /// `NO_STRUCTURE` when it has nothing of any label: the names that it has. `DRAWN_ELSEWHERE` when all of it lies
@@ -361,8 +362,9 @@ pub trait LabelSource: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// For each label, from 1 on, the other labels whose voxels are its own as well: a liver holds its lesions. A map
-    /// has one label a voxel, the innermost; scores count a label's region. Empty when labels do not overlap.
+    /// Returns, for each label from 1 on, the other labels whose voxels are its own as well: a liver holds
+    /// its lesions. A map has one label a voxel, the innermost; scores count a label's region. Empty when
+    /// labels do not overlap.
     fn nested(&self) -> Vec<Vec<u16>> {
         Vec::new()
     }

@@ -7,16 +7,16 @@ pub(super) use crate::fields::{is_default, one_of};
 /// The section of a pipeline file that a stage type belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
-    /// `[sources.*]`
+    /// The section `[sources.*]`.
     Sources,
-    /// `[operators.*]`
+    /// The section `[operators.*]`.
     Operators,
-    /// `[sinks.*]`
+    /// The section `[sinks.*]`.
     Sinks,
 }
 
 impl Section {
-    /// All of them, in the order of a pipeline file.
+    /// All sections, in the order of a pipeline file.
     pub const ALL: [Self; 3] = [Self::Sources, Self::Operators, Self::Sinks];
 
     /// The table's name in TOML.
@@ -32,9 +32,9 @@ impl Section {
 /// One input of a stage.
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
-    /// What it is for, in messages.
+    /// The purpose of the input, in messages.
     pub name: &'static str,
-    /// What may be wired to it.
+    /// The kinds of outputs that may be wired to the input.
     pub accepts: &'static [Kind],
     /// Whether more than one stage may be wired here (sinks).
     pub many: bool,
@@ -43,11 +43,11 @@ pub struct Port {
 /// What a stage gives.
 #[derive(Clone, Copy, Debug)]
 pub enum Output {
-    /// Always this.
+    /// The stage always gives this.
     Is(Kind),
-    /// What its first input is (an intensity operator keeps labels).
+    /// The stage gives what its first input is (an intensity operator keeps labels).
     SameAsInput,
-    /// Nothing (sinks).
+    /// The stage gives nothing (sinks).
     Nothing,
 }
 
@@ -67,19 +67,19 @@ pub enum Aspects {
 pub struct Spec {
     /// The `type` in TOML.
     pub name: &'static str,
-    /// Where it may stand.
+    /// The section of a pipeline file where the stage may stand.
     pub section: Section,
-    /// One sentence.
+    /// A summary in one sentence.
     pub summary: &'static str,
-    /// Several sentences: shapes, units, source; Markdown.
+    /// The documentation in several sentences: shapes, units, source; Markdown.
     pub doc: &'static str,
-    /// Raised whenever the same input gives another output; a golden test holds it.
+    /// The version, raised whenever the same input gives another output; a golden test holds it.
     pub version: u32,
-    /// Inputs, in order.
+    /// The inputs, in order.
     pub inputs: &'static [Port],
-    /// Output.
+    /// The output.
     pub output: Output,
-    /// Which aspect of a case it changes (operators from case to case).
+    /// The aspects of a case that the stage changes (operators from case to case).
     pub aspects: Aspects,
     /// The fields beside `type` and `inputs`.
     pub fields: &'static [Field],

@@ -15,9 +15,9 @@ pub use channels::{Channel, Channels, listed};
 /// A scan, with its labels when it has any, on one grid.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What a scan of several channels has beside the first; none of a scan of one.
+    /// The channels beside the first of a scan of several; none of a scan of one.
     pub channels: Option<Arc<Channels>>,
-    /// Intensities, of several channels the first's.
+    /// The intensities; of several channels those of the first.
     pub scan: Arc<Scan>,
     /// Classes on the same grid, absent for a scan without labels.
     pub labels: Option<Arc<LabelMap>>,
@@ -52,13 +52,14 @@ pub struct Mask {
 /// Boxes that were found on a scan's original grid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detections {
-    /// `[D, H, W]` of the grid.
+    /// The size `[D, H, W]` of the grid.
     pub size: [usize; 3],
-    /// What was looked for, class 1 first.
+    /// The kinds of things that were looked for, class 1 first.
     pub things: Things,
-    /// By slice, the surest of each first.
+    /// The boxes slice by slice, the surest of each first.
     pub boxes: Vec<DetectedBox>,
-    /// Of each box the thing's pixels on its slice, where the network gives masks. They stand behind all else in an artifact.
+    /// The pixels of each box's thing on its slice, where the network gives masks. They stand behind all else
+    /// in an artifact.
     #[serde(skip)]
     pub masks: Option<Vec<RunLength>>,
 }
@@ -68,26 +69,26 @@ pub struct Detections {
 pub struct DetectedBox {
     /// The slice, from 0.
     pub slice: u32,
-    /// From 1 on.
+    /// The class of the thing, from 1 on.
     pub class: u8,
-    /// 0 to 1.
+    /// The score, 0 to 1.
     pub score: f64,
-    /// Its edges along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
+    /// The edges of the box along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
     pub low: [f64; 2],
-    /// Those at the upper ends.
+    /// The edges of the box at the upper ends.
     pub high: [f64; 2],
 }
 
 /// One figure of one label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
-    /// Which label, by name.
+    /// The name of the label.
     pub label: String,
-    /// `dice`, `assd`, `rve`, …
+    /// The name of the figure: `dice`, `assd`, `rve`, …
     pub metric: String,
     /// The figure; `None` where it is not defined (`state` says why).
     pub value: Option<f64>,
-    /// `1`, `mm`, …
+    /// The unit of the figure: `1`, `mm`, …
     pub unit: String,
     /// Which masks are empty, or what else there is to say.
     pub state: State,

@@ -103,7 +103,7 @@ impl Detector {
         self.network.gives_masks()
     }
 
-    /// For each class the names of the labels that its things are made of.
+    /// Returns, for each class, the names of the labels that its things are made of.
     pub fn things(&self) -> &[Vec<String>] {
         &self.things
     }
@@ -135,7 +135,7 @@ impl Detector {
         let [depth, height, width] = check(volume)?;
         let image = [height as i64, width as i64];
         let (stacks, gap) = match self.view {
-            // Without attention nobody asks for the images around.
+            // The images around are asked for only by networks with attention.
             InputView::Bag { stacks, gap, .. } if self.network.looks_around() => {
                 (stacks as isize, gap as isize)
             }
@@ -148,7 +148,8 @@ impl Detector {
         let mut all = Vec::with_capacity(depth);
         let follows = |target: isize| target + 1 >= depth as isize || wanted(target as usize + 1);
         for target in (0..depth as isize).filter(|target| wanted(*target as usize)) {
-            // Nothing before the bag is asked for again, and of what lies before its middle only what is lent.
+            // Nothing before the bag is asked for again, and of what lies before its middle only what is lent
+            // is kept.
             let low = (target - reach).clamp(first, last);
             while ring.front().is_some_and(|entry| entry.middle < low) {
                 ring.pop_front();

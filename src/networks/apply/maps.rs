@@ -24,7 +24,7 @@ impl MapKinds {
         self.probabilities || self.entropy || self.attention
     }
 
-    /// Those of either.
+    /// Returns the kinds of either.
     pub fn union(self, other: Self) -> Self {
         Self {
             probabilities: self.probabilities || other.probabilities,
@@ -42,11 +42,11 @@ impl MapKinds {
 /// The maps of one volume, on the network's grid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maps {
-    /// For each class from 1 on; empty when they were not asked for.
+    /// The maps of the classes from 1 on; empty when they were not asked for.
     pub probabilities: Vec<Planes>,
-    /// Of the softmax.
+    /// The entropy of the softmax.
     pub entropy: Option<Planes>,
-    /// The network's own.
+    /// The attention map that the network itself gives.
     pub attention: Option<Planes>,
 }
 
@@ -59,20 +59,20 @@ pub struct MapMaker {
     /// Whether each label has a head of its own, and the background none.
     heads: bool,
     size: [usize; 2],
-    /// In the order of [`shares`].
+    /// The maps that are being made, in the order of [`shares`].
     maps: Vec<Planes>,
 }
 
 impl MapMaker {
-    /// For planes `[H, W]` of a volume `[D, H, W]` with so many classes, background included.
+    /// Makes maps of planes `[H, W]` of a volume `[D, H, W]` with so many classes, background included.
     pub fn new(kinds: MapKinds, classes: usize, size: [usize; 3]) -> Self {
         let size = [size[1], size[2]];
         let count = count(kinds, classes);
         Self { kinds, classes, heads: false, size, maps: vec![Planes::new(size); count] }
     }
 
-    /// The same, of logits that each label has by itself: a label's probability is the sigmoid of its own, and the
-    /// entropy is the mean of what is uncertain of each.
+    /// Returns the same maker for logits that each label has by itself: a label's probability is the sigmoid
+    /// of its own, and the entropy is the mean of what is uncertain of each.
     #[must_use]
     pub fn of_heads(self) -> Self {
         Self { heads: true, ..self }
@@ -114,7 +114,7 @@ impl MapMaker {
         Ok(())
     }
 
-    /// All of them.
+    /// Returns all of the maps.
     pub fn finish(self) -> Maps {
         let mut maps = self.maps.into_iter();
         let labels = if self.kinds.probabilities { self.classes.saturating_sub(1) } else { 0 };
@@ -163,11 +163,11 @@ fn shares(kinds: MapKinds, rows: &[&[f32]], exponentials: &mut [f32], found: &mu
         let (mut sum, mut weighed) = (0f32, 0f32);
         for (row, place) in logits.iter().zip(exponentials.chunks_exact_mut(width)) {
             let below = row[w] / weight - largest;
-            // Of two classes one is the largest: half of all exponentials need not be made.
+            // One of two classes is the largest: half of all exponentials need not be made.
             let exponential = if below == 0.0 { 1.0 } else { below.exp() };
             place[w] = exponential;
             sum += exponential;
-            // Of a class that is out of the question: 0 · −∞ is nothing.
+            // A class that is out of the question adds nothing: 0 · −∞ is nothing.
             weighed += if exponential > 0.0 || below.is_nan() { exponential * below } else { 0.0 };
         }
         for (label, place) in exponentials.chunks_exact(width).skip(1).take(labels).enumerate() {
@@ -180,8 +180,8 @@ fn shares(kinds: MapKinds, rows: &[&[f32]], exponentials: &mut [f32], found: &mu
     }
 }
 
-/// As [`shares`], of sums of weighed logits for each label: p = 1 / (1 + exp(−l)), and the entropy is the mean over labels
-/// of −(p ln p + (1 − p) ln(1 − p)) / ln 2.
+/// Computes the same as [`shares`], from sums of weighed logits for each label: p = 1 / (1 + exp(−l)), and
+/// the entropy is the mean over labels of −(p ln p + (1 − p) ln(1 − p)) / ln 2.
 fn shares_of_heads(kinds: MapKinds, rows: &[&[f32]], found: &mut [f32]) {
     let Some((weights, rows)) = rows.split_last() else { return };
     let (attention, logits) = match rows.split_last() {

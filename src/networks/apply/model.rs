@@ -29,14 +29,14 @@ mod segment;
 pub use maps::Segmented;
 pub use segment::Volume;
 
-/// How many bits features and weights have.
+/// The number of bits that features and weights have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32.
+    /// 32 bits.
     #[default]
     Float32,
-    /// 16, of which 8 are the exponent's.
+    /// 16 bits, of which 8 are the exponent's.
     Bfloat16,
 }
 
@@ -53,7 +53,7 @@ pub struct InferOptions {
     pub overlap: f64,
     /// Windows or slices in one pass.
     pub batch: usize,
-    /// Whose placement and Gaussian windows follow.
+    /// The program whose placement and Gaussian windows are followed.
     #[serde(default)]
     pub convention: Convention,
     /// How windows that overlap are weighed.
@@ -62,7 +62,7 @@ pub struct InferOptions {
     /// Axes `[D, H, W]` that the input is mirrored along as well: the logits are the mean over all combinations.
     #[serde(default)]
     pub flips: [bool; 3],
-    /// How many bits features and weights have.
+    /// The number of bits that features and weights have.
     #[serde(default)]
     pub precision: Precision,
     /// Which maps are made beside the classes.
@@ -94,7 +94,7 @@ struct Ready {
     network: Dense,
     weights: Weights,
     mode: Mode,
-    /// The same in 16 bits, once they were asked for.
+    /// The same weights in 16 bits, once they were asked for.
     half: OnceCell<Weights>,
 }
 
@@ -136,9 +136,9 @@ pub struct Model {
     channel_names: Option<Vec<String>>,
     /// What logits are of.
     activation: Activation,
-    /// For labels with a head each: the logit above which a voxel is inside, 0 where it is not said.
+    /// The logits above which a voxel is inside, for labels with a head each; 0 where it is not said.
     thresholds: Vec<f32>,
-    /// For each label that holds others those within it, where the card says so.
+    /// The labels within each label that holds others, where the card says so.
     regions: BTreeMap<String, Vec<String>>,
     device: Device,
 }
@@ -244,7 +244,7 @@ impl Model {
         Ok(Self::of(networks, view, label_names, channel_names, device))
     }
 
-    /// With a class for each voxel.
+    /// Makes a model that decides on a class for each voxel.
     fn of(
         networks: Vec<Network>,
         view: InputView,
@@ -256,7 +256,7 @@ impl Model {
         Self { networks, view, label_names, channel_names, activation, thresholds, regions, device }
     }
 
-    /// The same, for scans whose channels are these.
+    /// Returns the same model for scans whose channels are these.
     #[must_use]
     pub fn of_channels(self, names: Vec<String>) -> Self {
         Self { channel_names: Some(names), ..self }
@@ -350,7 +350,7 @@ impl Model {
                     Some(names) => format!("{names:?}"),
                     None => "those of a TorchScript network".to_owned(),
                 };
-                // What a network of another program takes it does not say.
+                // A network of another program does not say which channels it takes.
                 if whole.channel_names.is_some() && model.channel_names.is_some() {
                     return differs("channels", names(&whole), names(&model));
                 }
@@ -364,7 +364,7 @@ impl Model {
         Ok(whole)
     }
 
-    /// How a volume is shown to it.
+    /// Returns how a volume is shown to the model.
     pub fn view(&self) -> &InputView {
         &self.view
     }
@@ -379,7 +379,7 @@ impl Model {
         self.channel_names.as_deref()
     }
 
-    /// Channels of the logits.
+    /// Returns the number of the logits' channels.
     fn classes(&self) -> i64 {
         self.activation.channels(self.label_names.len()) as i64
     }

@@ -38,7 +38,7 @@ pub struct Slab {
     walk: Walk,
     weights: Weights,
     classes: usize,
-    /// What is summed: classes, what else comes with them, and perhaps the weights themselves.
+    /// The number of sums a voxel: classes, what else comes with them, and perhaps the weights themselves.
     channels: usize,
     weighed: bool,
     sums: Vec<f32>,

@@ -1,4 +1,4 @@
-//! From which probability on a voxel is inside of a label that has a head of its own.
+//! The probabilities from which on a voxel is inside of a label that has a head of its own.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use crate::networks::{Activation, NetworkError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Thresholds {
-    /// For all.
+    /// One probability for all labels.
     One(f64),
-    /// By the names of labels.
+    /// Probabilities by the names of labels.
     Named(BTreeMap<String, f64>),
 }
 

@@ -10,7 +10,7 @@ pub(in crate::networks) const ROWS: usize = 64;
 /// Rows that are asked for before their turn: each is a piece of its own.
 pub(in crate::networks) const AHEAD: usize = 4;
 
-/// Where windows lie in a volume, and in which order they are taken: slab by slab along D.
+/// The places of windows in a volume, in the order in which they are taken: slab by slab along D.
 #[derive(Clone, Debug)]
 pub struct Walk {
     /// The volume `[D, H, W]`.
@@ -36,7 +36,7 @@ impl Walk {
         Self { size, window, before, outside: Vec::new(), slabs: starts(0), places }
     }
 
-    /// The same, with another intensity than 0 beyond the volume, for each of its channels.
+    /// Returns the same walk with another intensity than 0 beyond the volume, for each of its channels.
     #[must_use]
     pub fn padded_with(self, outside: Vec<f32>) -> Self {
         Self { outside, ..self }
@@ -62,12 +62,12 @@ impl Walk {
         self.before
     }
 
-    /// Where slabs start along D, in planes of the padded volume.
+    /// Returns where slabs start along D, in planes of the padded volume.
     pub fn slabs(&self) -> &[usize] {
         &self.slabs
     }
 
-    /// Where the windows of a slab start along `[H, W]`, in voxels of the padded volume.
+    /// Returns where the windows of a slab start along `[H, W]`, in voxels of the padded volume.
     pub fn places(&self) -> &[[usize; 2]] {
         &self.places
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whose placement and Gaussian windows follow.
+/// The program whose placement and Gaussian windows are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Convention {
@@ -25,8 +25,8 @@ pub enum Blend {
 }
 
 impl Convention {
-    /// Where windows of `window` voxels start along an axis of `length` voxels; ascending, the first at 0, the
-    /// last ending with the axis. An axis shorter than a window has one, at 0.
+    /// Returns where windows of `window` voxels start along an axis of `length` voxels; ascending, the first
+    /// at 0, the last ending with the axis. An axis shorter than a window has one, at 0.
     ///
     /// nnU-Net takes a step, which is `1 - overlap`. Steps of less than a voxel are a voxel.
     ///
@@ -58,7 +58,7 @@ impl Convention {
         }
     }
 
-    /// How much each voxel of a window `[D, H, W]` counts.
+    /// Returns how much each voxel of a window `[D, H, W]` counts.
     pub fn weights(self, blend: Blend, window: [usize; 3]) -> Weights {
         let axis = |length: usize| -> Vec<f32> {
             let middle = match self {
@@ -99,7 +99,7 @@ impl Weights {
         self.axes.each_ref().map(Vec::len)
     }
 
-    /// Those of the row `h` of the plane `d`; left as it was when there is none.
+    /// Writes the weights of the row `h` of the plane `d`; the row is left as it was when there is none.
     pub fn row(&self, d: usize, h: usize, row: &mut [f32]) {
         let (Some(d), Some(h)) = (self.axes[0].get(d), self.axes[1].get(h)) else { return };
         // MONAI multiplies in this order too.
@@ -107,7 +107,7 @@ impl Weights {
         row.iter_mut().zip(&self.axes[2]).for_each(|(weight, w)| *weight = (plane * w).max(self.least));
     }
 
-    /// All of them, `[D, H, W]`.
+    /// Returns all weights, `[D, H, W]`.
     pub fn whole(&self) -> Vec<f32> {
         let [depth, height, width] = self.window();
         let mut whole = vec![0.0; depth * height * width];

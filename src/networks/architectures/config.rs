@@ -22,7 +22,7 @@ pub enum Attention {
     Gate,
     /// Maps on the decoder's features that the segmentation loss alone shapes (Wang et al. 2019, "PA").
     Unsupervised,
-    /// Such maps, also compared with the foreground at their resolution ("SpvPA").
+    /// The same maps, also compared with the foreground at their resolution ("SpvPA").
     Supervised,
 }
 
@@ -57,16 +57,16 @@ pub enum Head {
 /// The convolutions of levels, of variants that let one choose.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Units {
-    /// How many each level has, from full resolution down; on the way up as many.
+    /// The number of convolutions on each level, from full resolution down; on the way up there are as many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub convolutions: Vec<i64>,
-    /// Their norm.
+    /// The norm of the convolutions.
     #[serde(default, skip_serializing_if = "is_batch")]
     pub norm: NormKind,
     /// What gives the logits.
     #[serde(default, skip_serializing_if = "is_point")]
     pub head: Head,
-    /// How much the losses of heads on coarser levels count, from the finest of these on.
+    /// The weights of the losses of heads on coarser levels, from the finest of these on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heads: Vec<f64>,
 }
@@ -96,7 +96,7 @@ pub enum Pooling {
     Maximum,
 }
 
-/// By which loss attention maps are compared with the foreground.
+/// The loss by which attention maps are compared with the foreground.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MapLoss {
@@ -110,9 +110,9 @@ pub enum MapLoss {
 /// How attention maps are supervised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supervision {
-    /// Of the foreground.
+    /// How the foreground comes to the resolution of a map.
     pub pooling: Pooling,
-    /// Against it.
+    /// The loss by which a map is compared with the foreground.
     pub loss: MapLoss,
 }
 
@@ -122,7 +122,7 @@ impl Supervision {
     }
 }
 
-/// More than this leaves too little to learn from.
+/// The greatest dropout: more than this leaves too little to learn from.
 const MOST_DROPOUT: f64 = 0.9;
 
 /// One level of a U-Net.
@@ -130,9 +130,9 @@ const MOST_DROPOUT: f64 = 0.9;
 pub struct Level {
     /// Feature channels.
     pub channels: i64,
-    /// Of its convolutions, `[D, H, W]`, odd.
+    /// The kernel of the level's convolutions, `[D, H, W]`, odd.
     pub kernel: [i64; 3],
-    /// From this level to the next, `[D, H, W]`; the last level's is not used.
+    /// The pooling from this level to the next, `[D, H, W]`; the last level's is not used.
     pub pool: [i64; 3],
 }
 
@@ -143,9 +143,9 @@ pub struct UnetConfig {
     pub in_channels: i64,
     /// Classes that come out, background included.
     pub classes: i64,
-    /// From full resolution down.
+    /// The levels, from full resolution down.
     pub levels: Vec<Level>,
-    /// On the features of each decoder level.
+    /// The attention maps on the features of each decoder level.
     pub attention: Attention,
     /// How levels are made and joined.
     #[serde(default)]
@@ -209,7 +209,7 @@ impl UnetConfig {
         Ok(())
     }
 
-    /// What only some variants let one choose.
+    /// Refuses what only some variants let one choose.
     fn check_units(&self) -> Result<(), NetworkError> {
         let refuse =
             |field: &str, message: String| Err(NetworkError::Config { field: field.to_owned(), message });
@@ -258,7 +258,7 @@ impl UnetConfig {
         }
     }
 
-    /// What the input's `[D, H, W]` are padded to a multiple of.
+    /// Returns what the input's `[D, H, W]` are padded to a multiple of.
     pub fn multiple(&self) -> [i64; 3] {
         let pools = self.levels.len().saturating_sub(1);
         self.levels
@@ -278,7 +278,7 @@ pub struct OwnConfig {
     pub in_channels: usize,
     /// Classes that come out, background included.
     pub classes: usize,
-    /// Its own fields, defaults included.
+    /// The architecture's own fields, defaults included.
     pub settings: Map<String, Value>,
 }
 
@@ -290,12 +290,12 @@ pub enum NetworkConfig {
     Unet(UnetConfig),
     /// A detector.
     Rcnn(RcnnConfig),
-    /// One of a downstream crate.
+    /// An architecture of a downstream crate.
     #[serde(untagged)]
     Own(OwnConfig),
 }
 
-// By hand, so that a card that is wrong is told of in the words of its own network.
+// This is implemented by hand, so that a card that is wrong is told of in the words of its own network.
 impl<'de> Deserialize<'de> for NetworkConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut table = Map::deserialize(deserializer)?;

@@ -29,19 +29,20 @@ const HIDDEN: i64 = 32;
 /// which shifts maps by one, and leaves its deepest level without an effect; here maps lie where the input lies, and the
 /// deepest level takes part.
 pub(in crate::networks) enum Critic {
-    /// One logit a voxel.
+    /// A critic that gives one logit a voxel.
     Voxels(Fcn),
-    /// One logit a sample.
+    /// A critic that gives one logit a sample.
     Samples(Cnn),
 }
 
 impl Critic {
-    /// Of so many classes; one that says something of each voxel.
+    /// Makes a critic of so many classes that says something of each voxel.
     pub fn of_voxels(classes: i64, width: i64) -> Self {
         Self::Voxels(Fcn::new(classes, width))
     }
 
-    /// Of so many classes, for windows `[D, H, W]` of one size.
+    /// Makes a critic of so many classes, for windows `[D, H, W]` of one size, that says something of each
+    /// sample.
     pub fn of_samples(classes: i64, width: i64, window: [i64; 3]) -> Self {
         Self::Samples(Cnn::new(classes, width, window))
     }
@@ -112,7 +113,7 @@ impl Fcn {
     }
 }
 
-/// `x` above zero, a fifth of it below: both keep their gradient.
+/// Returns `x` above zero, a fifth of it below: both keep their gradient.
 fn leaky(x: &Tensor) -> Result<Tensor, NetworkError> {
     let slope = Tensor::f_from_slice(&[LEAK])?.f_to_kind(x.kind())?.f_to_device(x.device())?;
     x.f_prelu(&slope).doing("critic")

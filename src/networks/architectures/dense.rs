@@ -133,7 +133,8 @@ impl Dense {
         matches!(self, Self::Residual(_) | Self::Vnet(_))
     }
 
-    /// How attention maps are supervised, and by which network's grids, where they are.
+    /// Returns how attention maps are supervised, and the network whose grids they have, where they are
+    /// supervised.
     pub fn supervision(&self) -> Option<(&Unet, Supervision)> {
         match self {
             Self::Unet(unet) => Some((unet, unet.supervision()?)),
@@ -141,7 +142,7 @@ impl Dense {
         }
     }
 
-    /// How much the losses of heads on coarser levels count, where it has such.
+    /// Returns the weights of the losses of heads on coarser levels, where the network has such.
     pub fn heads(&self) -> &[f64] {
         match self {
             Self::Residual(residual) => residual.weights_of_heads(),
@@ -161,16 +162,16 @@ impl Dense {
     pub fn ready(&self, weights: Weights) -> Result<(Weights, Mode), NetworkError> {
         match self {
             Self::Unet(unet) => Ok((unet.folded(&weights, Kind::Float)?, Mode::Folded)),
-            // What could be folded of another's, nobody knows.
+            // Nobody knows what could be folded in a network of another kind.
             Self::Vnet(_) | Self::Residual(_) | Self::Own(..) => Ok((weights, Mode::Infer)),
         }
     }
 
-    /// The same in fewer bits.
+    /// Returns the same weights in fewer bits.
     pub fn halved(&self, ready: &Weights) -> Result<Weights, NetworkError> {
         match self {
             Self::Unet(_) => ready.to_kind(Kind::BFloat16),
-            // With its running statistics, as in training.
+            // These are rounded as in training: the running statistics of their norms keep all bits.
             Self::Vnet(_) | Self::Residual(_) | Self::Own(..) => ready.rounded(Kind::BFloat16),
         }
     }

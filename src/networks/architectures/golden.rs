@@ -29,9 +29,9 @@ use crate::networks::{
 };
 
 const SIZE: [i64; 3] = [5, 8, 9];
-/// As near as two orders of the same sums come, of numbers around 1.
+/// The difference that two orders of the same sums may have, of numbers around 1.
 const NEAR: f64 = 1e-10;
-/// The same of single precision.
+/// The same difference in single precision.
 const NEAR_SINGLE: f64 = 2e-5;
 
 struct Golden {
@@ -227,7 +227,7 @@ fn drawn(size: [i64; 3]) -> Vec<Sample> {
     vec![sample(0), sample(1)]
 }
 
-/// Both networks, both halves of a batch, and all terms.
+/// The test takes both networks, both halves of a batch, and all terms.
 #[test]
 fn a_step_of_asdnet_is_pytorchs_loss_by_loss() {
     set_threads(1);

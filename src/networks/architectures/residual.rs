@@ -26,11 +26,11 @@ pub struct Residual {
     encoder: Vec<Block>,
     decoder: Vec<(Convolution, Block)>,
     head: (Option<Norm>, Convolution),
-    /// From the finest of the coarser levels on.
+    /// The heads of coarser levels, from the finest of these on.
     heads: Vec<Convolution>,
 }
 
-/// Twice norm, ReLU, convolution, and a shortcut.
+/// A block of norm, ReLU and convolution, twice, and a shortcut.
 struct Block {
     layers: [(Option<Norm>, Convolution); 2],
     shortcut: Option<Convolution>,
@@ -116,7 +116,7 @@ impl Residual {
         &self.layout
     }
 
-    /// How much the losses of the heads on coarser levels count, from the finest on.
+    /// Returns the weights of the losses of the heads on coarser levels, from the finest on.
     pub fn weights_of_heads(&self) -> &[f64] {
         &self.config.units.heads
     }

@@ -16,10 +16,10 @@ use crate::networks::blocks::mode::Mode;
 
 /// What a U-Net gives.
 pub struct UnetOutput {
-    /// `[N, classes, D, H, W]`, on the input's grid.
+    /// The logits `[N, classes, D, H, W]`, on the input's grid.
     pub logits: Tensor,
-    /// `[N, 1, …]` for each decoder level from the finest down, and VS_Seg's at the bottleneck last; empty
-    /// without attention. Each lies on the padded input's grid, coarser by the
+    /// The attention maps `[N, 1, …]`, one for each decoder level from the finest down, and VS_Seg's at the
+    /// bottleneck last; empty without attention. Each lies on the padded input's grid, coarser by the
     /// [scale](Unet::attention_scales) at its place.
     pub attention: Vec<Tensor>,
     /// Logits of heads on coarser levels, from the finest of these on, in training; empty where there are none.
@@ -100,7 +100,7 @@ impl Unet {
         &self.layout
     }
 
-    /// How attention maps are compared with the foreground, where they are.
+    /// Returns how attention maps are compared with the foreground, where they are.
     pub fn supervision(&self) -> Option<Supervision> {
         (self.config.attention == Attention::Supervised).then_some(self.config.supervision)
     }
@@ -142,7 +142,8 @@ impl Unet {
         Ok(UnetOutput { logits: crop(logits, size)?, attention, auxiliary: Vec::new() })
     }
 
-    /// How many voxels `[D, H, W]` of the padded input a voxel of each attention map covers, in their order.
+    /// Returns how many voxels `[D, H, W]` of the padded input a voxel of each attention map covers, in their
+    /// order.
     pub fn attention_scales(&self) -> Vec<[i64; 3]> {
         let levels = match self.config.attention {
             Attention::Off => 0,
@@ -212,7 +213,7 @@ fn down_from(parts: &mut Parts, index: usize, level: &Level, variant: Variant) -
     }
 }
 
-/// How a level is joined with the one below it.
+/// Returns how a level is joined with the one below it.
 fn joined(config: &UnetConfig, index: usize, level: &Level, below: &Level) -> Joined {
     let vs_seg = config.variant == Variant::VsSeg;
     let weighed = match config.attention {
@@ -274,7 +275,7 @@ mod tests {
 
     #[test]
     fn one_voxel_and_one_slice_go_through_every_network() {
-        // More threads would only wait for one another.
+        // The test runs on one thread, since more would only wait for one another.
         set_threads(1);
         for variant in [Variant::Paper, Variant::VsSeg] {
             for attention in [Attention::Off, Attention::Gate, Attention::Unsupervised, Attention::Supervised]

@@ -66,7 +66,7 @@ impl Residual {
         last.with_sum(weights, &features, x, mode)
     }
 
-    /// Of an input whose channels are not those of the level.
+    /// Computes the features from an input whose channels are not those of the level.
     fn first(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
         let Some((last, before)) = self.0.split_last() else { return Ok(x.shallow_clone()) };
         let spread = x.f_mean_dim([1i64].as_slice(), true, None::<Kind>)?;
@@ -187,7 +187,7 @@ impl Vnet {
     }
 }
 
-/// `[N, C, …]` with a share of the channels of each sample left out.
+/// Returns `[N, C, …]` with a share of the channels of each sample left out.
 fn without_channels(x: &Tensor, rate: f64, key: u64) -> Result<Tensor, NetworkError> {
     let (samples, channels) = match x.size()[..] {
         [samples, channels, ..] => (samples, channels),

@@ -29,14 +29,14 @@ impl Parts {
     }
 }
 
-/// Where a convolution goes.
+/// The grid that a convolution goes to.
 #[derive(Clone, Copy)]
 pub(in crate::networks) enum Step {
     /// It stays on its grid.
     Along,
-    /// To a grid that is this much coarser.
+    /// It goes to a grid that is this much coarser.
     Down([i64; 3]),
-    /// To a grid that is this much finer.
+    /// It goes to a grid that is this much finer.
     Up([i64; 3]),
 }
 
@@ -82,7 +82,7 @@ impl ConvNorm {
             return activate(x, weights.get(self.slope));
         }
         let x = self.convolve(weights, x, self.bias)?;
-        // One number a channel has no variance: the running statistics would turn to NaN.
+        // The variance of one number a channel is not defined: the running statistics would turn to NaN.
         let numbers: i64 = x.size().iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, n)| n).product();
         let (training, momentum) = match mode {
             Mode::Train { momentum, .. } => (numbers > 1 && !weights.is_frozen(self.mean), momentum),
@@ -139,7 +139,7 @@ impl ConvNorm {
             Step::Along => conv(x, weight, bias, [1; 3], self.padding),
             Step::Down(stride) => conv(x, weight, bias, stride, self.padding),
             Step::Up(stride) => x
-                // With an odd kernel this much more at the far end gives n * stride voxels for n.
+                // With an odd kernel, this much more padding at the far end gives n * stride voxels for n.
                 .f_conv_transpose3d(weight, bias, stride, self.padding, stride.map(|s| s - 1), 1, [1; 3])
                 .doing("transposed convolution"),
         }

@@ -23,7 +23,7 @@ impl Dropout {
         (rate > 0.0).then(|| Self { rate, layer: fnv(name.as_bytes()) })
     }
 
-    /// `x * mask / (1 - rate)`, with the mask of this draw.
+    /// Returns `x * mask / (1 - rate)`, with the mask of this draw.
     pub fn forward(&self, x: &Tensor, draw: u64) -> Result<Tensor, NetworkError> {
         let mask = Mask::new(draw, self.layer, self.rate);
         let kept = if x.device().is_cuda() {
@@ -36,7 +36,8 @@ impl Dropout {
     }
 }
 
-/// What one step of one training draws from: give it to [`Mode::Train`](crate::networks::blocks::mode::Mode::Train).
+/// Returns what one step of one training draws from: give it to
+/// [`Mode::Train`](crate::networks::blocks::mode::Mode::Train).
 pub fn draw(seed: u64, step: u64) -> u64 {
     split_mix(split_mix(seed).wrapping_add(step))
 }

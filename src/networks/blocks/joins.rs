@@ -9,14 +9,14 @@ use crate::networks::NetworkError;
 use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::weights::{Parameter, Weights};
 
-/// From one level down to the next coarser one.
+/// The way from one level down to the next coarser one.
 pub(in crate::networks) enum Down {
     Pool([i64; 3]),
     Strided(ConvNorm),
 }
 
 impl Down {
-    /// By a convolution that keeps the width.
+    /// Goes down by a convolution that keeps the width.
     pub fn strided(parts: &mut Parts, name: &str, channels: i64, kernel: [i64; 3], pool: [i64; 3]) -> Self {
         Self::Strided(ConvNorm::new(parts, name, channels, channels, kernel, Step::Down(pool)))
     }
@@ -36,7 +36,7 @@ impl Down {
     }
 }
 
-/// From one level up to the next finer one.
+/// The way from one level up to the next finer one.
 enum Up {
     Deconvolution { pool: [i64; 3], weight: Parameter, bias: Parameter },
     Strided(ConvNorm),
@@ -70,11 +70,11 @@ impl Up {
 /// Which features of a level are weighed by a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::networks) enum Weighed {
-    /// None.
+    /// No features.
     Nothing,
-    /// What skips, by a gate that what comes from below opens.
+    /// The features that skip, weighed by a gate that what comes from below opens.
     Skip,
-    /// Both halves, by a map of themselves.
+    /// Both halves, weighed by a map of themselves.
     Both,
 }
 
@@ -83,16 +83,16 @@ pub(in crate::networks) enum Weighed {
 pub(in crate::networks) struct Joined {
     /// Feature channels of the level.
     pub channels: i64,
-    /// Of its convolutions.
+    /// The kernel of the level's convolutions.
     pub kernel: [i64; 3],
-    /// To the level below.
+    /// The pool between the level and the one below.
     pub pool: [i64; 3],
     /// Feature channels of the level below.
     pub below: i64,
     /// Whether a convolution with norm and activation goes up, with the level's kernel, in place of a
     /// deconvolution with the pool's.
     pub strided: bool,
-    /// By what.
+    /// The features that are weighed by a map.
     pub weighed: Weighed,
     /// The classes whose logits the level gives itself, where it does.
     pub classes: Option<i64>,
@@ -100,9 +100,9 @@ pub(in crate::networks) struct Joined {
 
 enum Weighing {
     Nothing,
-    /// What skips, before it is joined.
+    /// A gate on what skips, before it is joined.
     Gate(Gate),
-    /// Both halves, after.
+    /// A map on both halves, after they are joined.
     Map(AttentionMap),
 }
 

@@ -11,7 +11,7 @@ const EPSILON: f64 = 1e-5;
 /// Groups of channels, where there are as many channels.
 const GROUPS: i64 = 8;
 
-/// What features are brought to one scale over.
+/// The numbers over which features are brought to one scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
@@ -20,7 +20,7 @@ pub enum NormKind {
     Batch,
     /// Groups of channels of one sample: eight, or as many as divide the channels.
     Group,
-    /// Nothing: there is no norm.
+    /// No numbers: there is no norm.
     None,
 }
 
@@ -32,18 +32,18 @@ pub(in crate::networks) struct Norm {
 }
 
 enum Over {
-    /// With running statistics.
+    /// The batch, with running statistics.
     Batch {
         mean: Buffer,
         variance: Buffer,
     },
-    /// With the batch's own statistics always: of a network that never infers.
+    /// The batch, always by its own statistics: for a network that never infers.
     ThisBatch,
     Groups(i64),
 }
 
 impl Norm {
-    /// None where nothing is to be brought to one scale.
+    /// Makes a norm; none where nothing is to be brought to one scale.
     pub fn new(layout: &mut Layout, name: &str, channels: i64, kind: NormKind) -> Option<Self> {
         let over = match kind {
             NormKind::None => return None,
@@ -56,7 +56,7 @@ impl Norm {
         Some(Self::over(layout, name, channels, over))
     }
 
-    /// One of a network that is only trained: it keeps no statistics.
+    /// Makes a norm for a network that is only trained: it keeps no statistics.
     pub fn of_this_batch(layout: &mut Layout, name: &str, channels: i64) -> Self {
         Self::over(layout, name, channels, Over::ThisBatch)
     }
@@ -71,7 +71,7 @@ impl Norm {
 
     pub fn forward(&self, weights: &Weights, x: &Tensor, mode: Mode) -> Result<Tensor, NetworkError> {
         let (scale, shift) = (weights.whole(self.scale), weights.whole(self.shift));
-        // One number a channel has no variance: running statistics would turn to NaN.
+        // The variance of one number a channel is not defined: running statistics would turn to NaN.
         let numbers: i64 = x.size().iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, n)| n).product();
         let none = None::<&Tensor>;
         Ok(match &self.over {

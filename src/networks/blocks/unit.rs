@@ -21,7 +21,7 @@ pub(in crate::networks) struct Convolution {
 }
 
 impl Convolution {
-    /// One that stays on its grid has an odd kernel, and sees zeros beyond it.
+    /// Makes a unit; one that stays on its grid has an odd kernel, and sees zeros beyond it.
     pub fn new(
         layout: &mut Layout,
         name: &str,

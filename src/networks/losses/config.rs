@@ -16,7 +16,7 @@ macro_rules! losses {
                 #[serde(rename = $name)]
                 $Tag($module::$Loss),
             )+
-            /// One of a downstream crate.
+            /// A loss of a downstream crate.
             #[serde(untagged)]
             Own($crate::networks::Named),
         }
@@ -34,7 +34,7 @@ macro_rules! losses {
         /// The names of losses, each with what is set beside it.
         pub(crate) const FIELDS: &[(&str, &[$crate::fields::Field])] = &[$(($name, $module::FIELDS)),+];
 
-        /// What each of them is.
+        /// The documentation of all losses.
         pub(crate) const DOC: &str =
             $crate::fields::text::joined!(&["What training minimises.", $(" `", $name, "`: ", $module::DOC, "."),+]);
     };

@@ -17,8 +17,8 @@ pub fn real_or_not(logits: &Tensor, real: bool) -> Result<Tensor, NetworkError> 
     times(&logits.f_log_sigmoid()?.f_mean(None::<Kind>)?, -1.0)
 }
 
-/// Where a critic takes probabilities for an outline: `[N, 1, …]` of its logits, 1 where their sigmoid is above `gamma`,
-/// else 0; without a gradient.
+/// Returns where a critic takes probabilities for an outline: `[N, 1, …]` of its logits, 1 where their
+/// sigmoid is above `gamma`, else 0; without a gradient.
 ///
 /// # Errors
 /// [`NetworkError::Torch`] when libtorch refuses.
@@ -110,7 +110,7 @@ mod tests {
             (0.5, Absent::Skip, 0.157_894_736_8),
             (0.2, Absent::Max, 0.255_813_953_5),
             (0.5, Absent::Max, 0.2),
-            // Nothing is taken.
+            // Here nothing is taken.
             (0.95, Absent::Skip, 0.0),
         ] {
             let taken = taken(&sure, gamma).unwrap();

@@ -16,7 +16,7 @@ pub fn logarithms_of(probability: &Tensor) -> Result<Tensor, NetworkError> {
     Ok(at_least(&with_rest(probability)?, SMALLEST)?.f_log()?)
 }
 
-/// `1 - x` and `x` as two channels, of `[N, 1, …]`.
+/// Returns `1 - x` and `x` as two channels, of `[N, 1, …]`.
 ///
 /// # Errors
 /// [`NetworkError::Torch`] when libtorch refuses.

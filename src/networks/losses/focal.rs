@@ -72,7 +72,7 @@ pub fn focal(
     weighed_focal(logarithms, truth, (gamma, alpha), None)
 }
 
-/// The same, as a mean over voxels by the weight `[C]` of their class.
+/// Returns the same loss as a mean over voxels by the weight `[C]` of their class.
 fn weighed_focal(
     logarithms: &Tensor,
     truth: &Tensor,

@@ -28,10 +28,10 @@ pub(super) const FIELDS: &[Field] = &[Field {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Absent {
-    /// That of the rarest class which is there: what is found of the class counts as an error.
+    /// The weight of the rarest class which is there: what is found of the class counts as an error.
     #[default]
     Max,
-    /// None: the sample says nothing of the class.
+    /// No weight: the sample says nothing of the class.
     Skip,
 }
 
@@ -44,7 +44,7 @@ impl Absent {
 /// Soft Dice over all classes at once, each weighed by 1 over its squared volume (Sudre et al. 2017).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneralizedDiceLoss {
-    /// Of classes that a sample has no voxel of.
+    /// The weight of classes that a sample has no voxel of.
     #[serde(default, skip_serializing_if = "Absent::is_default")]
     pub absent: Absent,
 }
@@ -83,7 +83,7 @@ pub fn generalized_dice(prediction: &Tensor, truth: &Tensor, absent: Absent) -> 
     one_minus_ratio(&above, &below)
 }
 
-/// The same for each sample, `[N]`.
+/// Returns the generalised Dice loss of each sample, `[N]`.
 ///
 /// # Errors
 /// As [`generalized_dice`].
@@ -100,7 +100,7 @@ fn each(prediction: &Tensor, truth: &Tensor, absent: Absent, epsilon: f64) -> Re
     one_minus(&ratio(&above, &below, epsilon)?)
 }
 
-/// What both cover and what either covers, by weight: `[N]` each.
+/// Returns what both cover and what either covers, by weight: `[N]` each.
 fn weighed(
     prediction: &Tensor,
     truth: &Tensor,
@@ -159,7 +159,7 @@ mod tests {
         let found = value(generalized_dice(&p, &g, Absent::Max));
         let expected = 1.0 - (2.0 * 1.7 + 1e-5) / (1.7 + 2.0 + 0.3 + 1e-5);
         assert!((found - expected).abs() < 1e-12, "{found}");
-        // Nothing there and nothing found is no loss; nothing there and something found is all of it.
+        // Where there is nothing, finding nothing is no loss, and finding something is all of it.
         let empty = Tensor::from_slice(&[0.0, 0.0]).view([1, 1, 2]);
         assert_eq!(value(generalized_dice(&empty, &empty, Absent::Max)), 0.0);
         let all = Tensor::from_slice(&[1.0, 1.0]).view([1, 1, 2]);

@@ -55,7 +55,7 @@ pub fn hardness_dice(prediction: &Tensor, truth: &Tensor, lambda: f64) -> Result
     weighed_dice(prediction, truth, lambda, None)
 }
 
-/// The same, as a mean over channels by weights `[C]`.
+/// Returns the same loss as a mean over channels by weights `[C]`.
 pub(super) fn weighed_dice(
     prediction: &Tensor,
     truth: &Tensor,

@@ -25,18 +25,18 @@ pub(super) fn weighed_one_minus_ratio(
     Ok(over_classes.f_div(&whole)?.f_mean(None::<Kind>)?)
 }
 
-/// `(2 above + ε) / (below + ε)`
+/// Returns `(2 above + ε) / (below + ε)`.
 pub(super) fn ratio(above: &Tensor, below: &Tensor, epsilon: f64) -> Result<Tensor, NetworkError> {
     let above = plus(&times(above, 2.0)?, epsilon)?;
     Ok(above.f_div(&plus(below, epsilon)?)?)
 }
 
-/// `1 - x`
+/// Returns `1 - x`.
 pub(super) fn one_minus(x: &Tensor) -> Result<Tensor, NetworkError> {
     plus(&times(x, -1.0)?, 1.0)
 }
 
-/// `[N, C]` of `[N, C, …]`.
+/// Returns the sums `[N, C]` of `[N, C, …]` over voxels.
 pub(super) fn over_voxels(x: &Tensor) -> Result<Tensor, NetworkError> {
     let voxels: Vec<i64> = (2..x.dim() as i64).collect();
     Ok(x.f_sum_dim_intlist(voxels.as_slice(), false, None::<Kind>)?)

@@ -17,15 +17,16 @@ use crate::networks::tensors::weights::Weights;
 use crate::networks::train::rule::Rule;
 use crate::networks::{InputView, NetworkConfig, NetworkError, Task, TrainSettings};
 
-/// Raised when the same settings come to other numbers.
+/// The version, raised when the same settings come to other numbers.
 const VERSION: u32 = 1;
 /// The critic's name among the learners.
 const CRITIC: &str = "critic";
 /// The share of voxels of unlabelled samples that count as drawn.
 pub const SHARE: &str = "semi.share";
-/// Before a label's name: the share of voxels that count as drawn, and as this label.
+/// The beginning of a figure's name, before a label's: the share of voxels that count as drawn, and as this
+/// label.
 const PSEUDO: &str = "semi.label.";
-/// Before a label's name: its share of voxels in what was drawn.
+/// The beginning of a figure's name, before a label's: the label's share of voxels in what was drawn.
 const DRAWN: &str = "drawn.";
 
 /// Supervised segmentation, and beside it a critic.
@@ -93,7 +94,7 @@ impl Adversarial {
         (0..self.label_names.len()).map(share).collect()
     }
 
-    /// One forward pass of both halves of a batch.
+    /// Makes one forward pass of both halves of a batch.
     fn pass(&self, network: &Weights, batch: &Batch, moment: &Moment) -> Result<Passed, NetworkError> {
         let drawn = batch.samples.len() as i64;
         let undrawn = batch.unlabelled.as_ref().and_then(|input| input.size().first().copied()).unwrap_or(0);
@@ -116,7 +117,8 @@ impl Adversarial {
         Ok(Passed { drawn, undrawn, labelled, logits, probabilities, labels, truth })
     }
 
-    /// What the network minimises beside the loss of outlines, each with its weight; what has none is told.
+    /// Returns what the network minimises beside the loss of outlines, each with its weight; what has none is
+    /// told.
     fn terms(
         &self,
         critic: &Weights,
@@ -131,7 +133,7 @@ impl Adversarial {
         };
         let judged = match settings.adversarial > 0.0 {
             true => Some(self.critic.forward(critic, probabilities)?),
-            // What nobody learns from needs no graph.
+            // An output that nobody learns from needs no graph.
             false if gamma.is_some() => Some(tch::no_grad(|| self.critic.forward(critic, probabilities))?),
             false => None,
         };
@@ -156,7 +158,7 @@ impl Adversarial {
         Ok(terms)
     }
 
-    /// How badly the critic tells outlines from what was made of the same scans.
+    /// Returns how badly the critic tells outlines from what was made of the same scans.
     fn critic_losses(&self, critic: &Weights, passed: &Passed) -> Result<[Tensor; 2], NetworkError> {
         let Passed { drawn, undrawn, probabilities, truth, .. } = passed;
         let shown = if self.settings.critic_unlabelled { drawn + undrawn } else { *drawn };
@@ -277,15 +279,15 @@ impl Objective for Adversarial {
 /// A label that the network's own predictions have lost, where it teaches itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vanished {
-    /// Its name.
+    /// The label's name.
     pub label: String,
-    /// The first epoch in which it had.
+    /// The first epoch in which the predictions had lost it.
     pub epoch: u64,
-    /// In so many epochs.
+    /// The number of epochs in which they had.
     pub epochs: usize,
-    /// Its share of what counted as drawn in the last of them.
+    /// The label's share of what counted as drawn in the last of them.
     pub share: f64,
-    /// Its share of what was drawn.
+    /// The label's share of what was drawn.
     pub drawn: f64,
 }
 

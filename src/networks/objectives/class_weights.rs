@@ -6,14 +6,14 @@ use tch::{Kind, Tensor};
 
 use crate::networks::NetworkError;
 
-/// What the background is called among labels.
+/// The name of the background among labels.
 const BACKGROUND: &str = "background";
 
-/// How much each class counts, the background first; nothing where all count alike.
+/// The weight of each class in the loss, the background first; none where all count alike.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClassWeights(Vec<f64>);
 
-/// All count alike.
+/// The weights of classes that all count alike.
 pub static ALIKE: ClassWeights = ClassWeights(Vec::new());
 
 impl ClassWeights {
@@ -46,12 +46,12 @@ impl ClassWeights {
         Ok(Self(weights))
     }
 
-    /// Of a label, from 1 on.
+    /// Returns the weight of a label, from 1 on.
     pub(super) fn of(&self, label: usize) -> f64 {
         self.0.get(label).copied().unwrap_or(1.0)
     }
 
-    /// Of some classes, as a tensor beside another one; none where all count alike.
+    /// Returns the weights of some classes as a tensor beside another one; none where all count alike.
     pub(super) fn tensor(&self, classes: &[i64], like: &Tensor) -> Result<Option<Tensor>, NetworkError> {
         if self.0.is_empty() {
             return Ok(None);

@@ -18,7 +18,7 @@ use crate::networks::tensors::weights::Weights;
 use crate::networks::{NetworkConfig, NetworkError};
 use crate::voxels::components::{Connectivity, components};
 
-/// Raised when the same settings come to other numbers.
+/// The version, raised when the same settings come to other numbers.
 const VERSION: u32 = 1;
 const SEGMENTATION: &str = "segmentation";
 const PASTED: &str = "copy_paste";
@@ -46,7 +46,7 @@ impl CopyPaste {
         moment.step > 0 && moment.step as f64 >= self.settings.start * moment.steps as f64
     }
 
-    /// What the teacher takes samples for: `[N, D, H, W]`.
+    /// Returns the classes that the teacher takes samples for: `[N, D, H, W]`.
     fn taken_for(&self, teacher: &Weights, x: &Tensor) -> Result<Tensor, NetworkError> {
         let output = tch::no_grad(|| self.supervised.forward(teacher, x, Mode::Infer))?;
         let classes = output.logits.f_argmax(1, false)?;
@@ -92,7 +92,7 @@ fn largest_of_each(classes: &mut [u16], size: [usize; 3]) {
     let mut largest: BTreeMap<u16, usize> = BTreeMap::new();
     for (index, component) in found.components.iter().enumerate() {
         let kept = largest.entry(component.label).or_insert(index);
-        // They come by their lowest voxel, so an equal one comes too late.
+        // The components come by their lowest voxel, so an equal one comes too late.
         if found.components.get(*kept).is_some_and(|best| component.voxels > best.voxels) {
             *kept = index;
         }
@@ -225,7 +225,7 @@ mod tests {
         let within = |key| 648.0 - f64::try_from(mask(key).sum(Kind::Double)).unwrap();
         assert!((0..9).all(|key| within(key) == f64::from(4 * 6 * 8)));
         assert!(mask(5).equal(&mask(5)) && (0..9).any(|key| !mask(key).equal(&mask(5))));
-        // Never less than a voxel, and never more than there are.
+        // A box has never less than a voxel, and never more than there are.
         let one = around_box([1, 1, 2], 0.01, 1, &like).unwrap();
         assert_eq!(f64::try_from(one.sum(Kind::Double)).unwrap(), 1.0);
     }

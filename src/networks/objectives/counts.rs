@@ -43,7 +43,7 @@ impl Counts {
         }
     }
 
-    /// As [`add`](Self::add), where nobody looked for some labels: these are found nowhere.
+    /// Adds as [`add`](Self::add) does, where nobody looked for some labels: these are found nowhere.
     pub fn add_known(
         &mut self,
         prediction: &Tensor,
@@ -59,7 +59,7 @@ impl Counts {
         self.add(&looked_up(&table, prediction)?, truth)
     }
 
-    /// For each label, none where it is neither predicted nor true.
+    /// Returns the Dice of each label, none where it is neither predicted nor true.
     pub fn dice(&self) -> Vec<Option<f64>> {
         let row = |i: usize| self.matrix.iter().skip(i * self.classes).take(self.classes).sum::<u64>();
         let column = |i: usize| self.matrix.iter().skip(i).step_by(self.classes).sum::<u64>();
@@ -73,7 +73,7 @@ impl Counts {
     }
 }
 
-/// What a table says of each class of a tensor, on the same device.
+/// Returns what a table says of each class of a tensor, on the same device.
 fn looked_up(table: &[i64], classes: &Tensor) -> Result<Tensor, NetworkError> {
     let table = Tensor::f_from_slice(table)?.f_to_device(classes.device())?;
     let flat = classes.f_to_kind(Kind::Int64)?.f_reshape([-1])?;
@@ -85,9 +85,9 @@ pub(in crate::networks) struct Insides {
     regions: Vec<Vec<i64>>,
     /// Whether each has a head of its own, in place of a class for each voxel.
     heads: bool,
-    /// Found and true.
+    /// The number of voxels that are both found and true.
     both: Vec<u64>,
-    /// Found, and true: those of both count twice.
+    /// The number of voxels that are found, and of those that are true: those of both count twice.
     either: Vec<u64>,
 }
 
@@ -140,7 +140,7 @@ impl Insides {
         }
     }
 
-    /// For each label, none where nothing of its region is found or true.
+    /// Returns the Dice of each label, none where nothing of its region is found or true.
     pub fn dice(&self) -> Vec<Option<f64>> {
         let of = |(both, either): (&u64, &u64)| (*either > 0).then(|| 2.0 * *both as f64 / *either as f64);
         self.both.iter().zip(&self.either).map(of).collect()

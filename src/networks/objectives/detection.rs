@@ -26,7 +26,7 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// What these settings ask for.
+    /// Makes what these settings ask for.
     ///
     /// # Errors
     /// [`NetworkError::Config`] where no detector can be built from them, or trained so.
@@ -71,7 +71,7 @@ fn things(sample: &Sample) -> Result<&[Instance], NetworkError> {
     }
 }
 
-/// What there is on the image of a sample; of masks what is known, where these are learned.
+/// Returns what there is on the image of a sample; of masks what is known, where these are learned.
 fn truth(sample: &Sample, masks: bool) -> Result<Truth, NetworkError> {
     let things = things(sample)?;
     let [.., height, width] = sample.shape;
@@ -156,7 +156,7 @@ impl Objective for Detection {
     }
 }
 
-/// For each class all images with what was found and what is there.
+/// The average precisions of a validation: for each class all images with what was found and what is there.
 struct Precisions<'a> {
     objective: &'a Detection,
     images: Vec<Vec<Found<2>>>,

@@ -11,9 +11,9 @@ use crate::networks::losses::embedding::embedding;
 use crate::networks::tensors::scalar::times;
 use crate::networks::{NetworkConfig, NetworkError};
 
-/// Raised when the same settings come to other numbers.
+/// The version, raised when the same settings come to other numbers.
 const VERSION: u32 = 1;
-/// What is recorded: the loss of outlines, and that of features.
+/// The names of what is recorded: the loss of outlines, and that of features.
 const SEGMENTATION: &str = "segmentation";
 const EMBEDDING: &str = "embedding";
 
@@ -51,7 +51,7 @@ struct Chosen {
     classes: Vec<i64>,
 }
 
-/// So many voxels at most of each class and sample; which ones follows from `key` alone.
+/// Chooses so many voxels at most of each class and sample; which ones follows from `key` alone.
 fn choose(classes: &[i64], voxels: usize, most: usize, key: u64) -> Chosen {
     let mut chosen = Chosen::default();
     for (sample, classes) in classes.chunks_exact(voxels.max(1)).enumerate() {

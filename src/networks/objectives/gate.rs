@@ -1,10 +1,10 @@
-//! When what nobody drew begins to teach: not before a network is good enough to teach itself.
+//! The moment when what nobody drew begins to teach: not before a network is good enough to teach itself.
 
 use super::Moment;
 use super::strategy::{AdversarialSettings, Gamma, GammaWord};
 use crate::networks::Figure;
 
-/// When unlabelled voxels count, and how sure a critic must be of them.
+/// The gate that says when unlabelled voxels count, and how sure a critic must be of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Gate {
     asked: bool,
@@ -20,9 +20,9 @@ impl Gate {
         Self { asked: semi > 0.0, gamma, start, least_dice, least_label_dice }
     }
 
-    /// How sure a critic must be now; none while nothing that is unlabelled counts: before its share of all steps, and
-    /// as long as the last validation had a Dice below the least, in the mean or of a label. A label that a validation
-    /// neither found nor has is not judged.
+    /// Returns how sure a critic must be now; none while nothing that is unlabelled counts: before its share
+    /// of all steps, and as long as the last validation had a Dice below the least, in the mean or of a
+    /// label. A label that a validation neither found nor has is not judged.
     pub fn open(&self, moment: &Moment, label_names: &[String]) -> Option<f64> {
         if !self.asked || (moment.step as f64) < self.start * moment.steps as f64 {
             return None;
@@ -42,7 +42,7 @@ impl Gate {
         if self.least_dice <= 0.0 && self.least_label_dice <= 0.0 {
             return Some(gamma);
         }
-        // What is no number is not enough.
+        // A mean that is NaN is not enough.
         let enough = mean? >= self.least_dice;
         let below =
             |name: &String| of(&format!("dice.{name}")).is_some_and(|dice| dice < self.least_label_dice);
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(open(&fixed, 40, &risen), Some(0.2));
         let by_dice = gate(Gamma::Word(GammaWord::OneMinusDice));
         assert_eq!(open(&by_dice, 40, &risen), Some(1.0 - 0.8));
-        // By steps alone, where nothing else is asked for.
+        // The gate opens by steps alone where nothing else is asked for.
         let steps = Gate { least_dice: 0.0, least_label_dice: 0.0, ..fixed };
         assert_eq!((open(&steps, 24, &[]), open(&steps, 25, &[])), (None, Some(0.2)));
         assert_eq!(open(&Gate { asked: false, ..steps }, 99, &[]), None);

@@ -8,21 +8,21 @@ use crate::networks::architectures::unet::UnetOutput;
 
 /// Both halves in one tensor, those that somebody has drawn first.
 pub(super) struct Halves {
-    /// `[N, C, D, H, W]`
+    /// The samples of both halves, `[N, C, D, H, W]`.
     pub input: Tensor,
-    /// How many somebody has drawn.
+    /// The number of samples that somebody has drawn.
     pub drawn: i64,
-    /// How many nobody has.
+    /// The number of samples that nobody has drawn.
     pub undrawn: i64,
 }
 
 impl Halves {
-    /// Of a batch.
+    /// Joins the two halves of a batch.
     pub fn of(batch: &Batch) -> Result<Self, NetworkError> {
         Self::with(batch, batch.unlabelled.as_ref())
     }
 
-    /// Of a batch with others in the place of those that nobody has drawn.
+    /// Joins the drawn half of a batch with others in the place of those that nobody has drawn.
     pub fn with(batch: &Batch, unlabelled: Option<&Tensor>) -> Result<Self, NetworkError> {
         let drawn = batch.samples.len() as i64;
         let undrawn = unlabelled.and_then(|input| input.size().first().copied()).unwrap_or(0);
@@ -43,7 +43,7 @@ impl Halves {
         Ok(all.f_narrow(0, self.drawn, self.undrawn)?)
     }
 
-    /// What a network gave of the first half.
+    /// Returns what a network gave of the first half.
     pub fn first_of(&self, output: &UnetOutput) -> Result<UnetOutput, NetworkError> {
         let all = |tensors: &[Tensor]| -> Result<Vec<Tensor>, NetworkError> {
             tensors.iter().map(|tensor| self.first(tensor)).collect()

@@ -11,7 +11,7 @@ use crate::networks::blocks::mode::Mode;
 use crate::networks::tensors::scalar::times;
 use crate::networks::{NetworkConfig, NetworkError};
 
-/// Raised when the same settings come to other numbers.
+/// The version, raised when the same settings come to other numbers.
 const VERSION: u32 = 1;
 /// The teacher's name among the learners.
 pub(super) const TEACHER: &str = "teacher";
@@ -52,7 +52,8 @@ pub(super) fn with_teacher(mut learners: Vec<Pupil>) -> Vec<Pupil> {
     learners
 }
 
-/// So much noise of a normal distribution, at most twice its deviation, which follows from `key` alone.
+/// Makes noise of a normal distribution with this deviation, at most twice as far from 0, which follows from
+/// `key` alone.
 fn noise(key: u64, like: &Tensor, deviation: f64) -> Result<Tensor, NetworkError> {
     let number = |place: u64| {
         let drawn = draw(key, place);

@@ -34,7 +34,7 @@ impl Minimised {
     ) -> Result<Tensor, NetworkError> {
         match self {
             Self::Known(loss) => of_weighed(loss, logits, truth, weights),
-            // One of another crate is refused beside weights.
+            // A loss of another crate is refused beside weights.
             Self::Own(loss) => loss(logits, truth),
         }
     }
@@ -42,7 +42,7 @@ impl Minimised {
     fn of_map(&self, loss: MapLoss, map: &Tensor, target: &Tensor) -> Result<Tensor, NetworkError> {
         match (loss, self) {
             (MapLoss::Segmentation, Self::Known(loss)) => of_map(loss, map, target),
-            // One of another crate is refused for such maps.
+            // A loss of another crate is refused for such maps.
             (MapLoss::Dice, _) | (_, Self::Own(_)) => of_map(&LossConfig::Dice(DiceLoss {}), map, target),
         }
     }
@@ -50,19 +50,19 @@ impl Minimised {
 
 /// What is minimised.
 pub(in crate::networks) struct Whole<'a> {
-    /// Of a segmentation, and of maps.
+    /// The loss of a segmentation, and of maps.
     pub loss: &'a Minimised,
-    /// The weight of the maps' own.
+    /// The weight of the maps' own loss.
     pub attention_weight: f64,
-    /// How much more a sample counts the worse it is segmented; 0 for as much as any other.
+    /// The power by which a sample counts the more, the worse it is segmented; 0 for as much as any other.
     pub sample_attention: f64,
     /// Labels that hold others, if they count so.
     pub regions: &'a Regions,
-    /// How much the losses of heads on coarser levels count.
+    /// The weights of the losses of heads on coarser levels.
     pub heads: &'a [f64],
     /// What logits are of.
     pub activation: Activation,
-    /// How much classes count.
+    /// The weights of classes.
     pub weights: &'a ClassWeights,
 }
 
@@ -123,7 +123,7 @@ pub(super) fn segmentation(
 }
 
 impl Whole<'_> {
-    /// One channel for each class of a truth, beside such logits.
+    /// Returns a truth with one channel for each class, beside such logits.
     pub(super) fn truth(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor, NetworkError> {
         let channels = logits.size().get(1).copied().unwrap_or(0);
         one_hot(labels, channels + i64::from(self.activation.overlaps()), logits.kind())
@@ -164,7 +164,7 @@ fn of_all(
         }
         Activation::Softmax => regions.split(logits, truth)?,
     };
-    // Of a label that nobody looked for nothing is learned.
+    // Nothing is learned of a label that nobody looked for.
     let known =
         (1..).zip(&pairs).filter(|(label, _)| !unknown.iter().any(|other| usize::from(*other) == *label));
     let (mut each, mut sum) = (Vec::with_capacity(pairs.len()), 0.0);

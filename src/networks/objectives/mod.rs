@@ -32,8 +32,8 @@ use super::{Device, Figure, NetworkConfig, NetworkError, Sample};
 /// Nothing of it may depend on anything but its arguments and itself: a training that was interrupted then ends as if
 /// it had not been, to the byte.
 pub trait Objective: Send + Sync {
-    /// What results depend on and neither settings nor task say: a checkpoint of another identity is not gone on
-    /// with. None where they say all of it.
+    /// Returns what results depend on and neither settings nor task say: a checkpoint of another identity is
+    /// not gone on with. None where they say all of it.
     fn identity(&self) -> Option<String>;
 
     /// Who learns. The first is the model: its weights are kept, judged and written; the others are there for its
@@ -45,10 +45,10 @@ pub trait Objective: Send + Sync {
         Vec::new()
     }
 
-    /// What the model's card says of the first learner.
+    /// Returns the configuration of the first learner's network, for the model's card.
     fn network(&self) -> &NetworkConfig;
 
-    /// What samples must teach.
+    /// Returns what samples must teach.
     fn teaches(&self) -> Teaches;
 
     /// Whether voxels that nobody labelled, and labels that nobody looked for, may be left out of its losses. Samples with
@@ -105,18 +105,18 @@ pub trait Score {
 /// A learner before its training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pupil {
-    /// What figures and checkpoints call it; letters, digits and `_`.
+    /// The learner's name in figures and checkpoints; letters, digits and `_`.
     pub name: String,
-    /// Its tensors, and how each begins.
+    /// The learner's tensors, and how each begins.
     pub layout: Layout,
-    /// How it steps, where not as the training's settings say.
+    /// The rule by which the learner steps, where it is not as the training's settings say.
     pub rule: Option<Rule>,
 }
 
 /// A learner whose weights are the running mean of the first one's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Follower {
-    /// Its place among the learners; it has the first one's tensors.
+    /// The follower's place among the learners; it has the first one's tensors.
     pub place: usize,
     /// The share of the mean that stays at each step, 0 to 1; in the first steps less, so that nothing of the numbers
     /// that it began with is kept.
@@ -126,18 +126,18 @@ pub struct Follower {
 /// A learner in the midst of its training.
 #[derive(Clone, Copy)]
 pub struct Learner<'a> {
-    /// Its name.
+    /// The learner's name.
     pub name: &'a str,
-    /// Its numbers, as features are to see them.
+    /// The learner's numbers, as features are to see them.
     pub weights: &'a Weights,
 }
 
 /// One loss of one batch.
 #[derive(Debug)]
 pub struct Loss {
-    /// By which [`Objective::figures`] finds it.
+    /// The name by which [`Objective::figures`] finds the loss.
     pub name: String,
-    /// One number, in 32 bits.
+    /// The loss, one number in 32 bits.
     pub value: Tensor,
     /// The place of the learner that it moves; none for what is only recorded.
     pub moves: Option<usize>,
@@ -148,7 +148,8 @@ pub struct Loss {
 pub struct Recorded {
     /// The name of the loss.
     pub loss: String,
-    /// What its mean over an epoch's batches is called, those without it counting as 0; none for one that is summed up and not told.
+    /// The name of the loss's mean over an epoch's batches, those without it counting as 0; none for one that
+    /// is summed up and not told.
     pub figure: Option<String>,
 }
 
@@ -159,13 +160,13 @@ pub enum Teaches {
     Classes,
     /// Things, each with its class and its box.
     Instances,
-    /// Any of it, or nothing.
+    /// Either of these, or nothing.
     Anything,
 }
 
 /// Samples of one shape, which go through a network together.
 pub struct Batch<'a> {
-    /// `[N, C, D, H, W]` on the device, with as many bits as features have.
+    /// The inputs `[N, C, D, H, W]` on the device, with as many bits as features have.
     pub input: Tensor,
     /// The samples, in the same order.
     pub samples: &'a [Sample],
@@ -182,7 +183,7 @@ impl<'a> Batch<'a> {
         Ok(Self { input: inputs(samples.iter(), kind, device)?, samples, unlabelled: None })
     }
 
-    /// The same beside those of `unlabelled` that have the shape of these.
+    /// Returns the same batch beside those of `unlabelled` that have the shape of its samples.
     ///
     /// # Errors
     /// [`NetworkError::Torch`] when the memory is refused.
@@ -230,12 +231,12 @@ fn inputs<'a>(
     Ok(input.f_to_kind(kind)?)
 }
 
-/// Where in a training a batch stands.
+/// The place of a batch in a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment<'a> {
-    /// Epochs done.
+    /// The number of epochs done.
     pub epoch: u64,
-    /// Steps done.
+    /// The number of steps done.
     pub step: u64,
     /// Batches done since the training began.
     pub batch: u64,
@@ -248,7 +249,7 @@ pub struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// What layers are asked for now: what dropout draws depends on the seed and the batch alone.
+    /// Returns what layers are asked for now: what dropout draws depends on the seed and the batch alone.
     pub fn mode(&self) -> Mode {
         Mode::Train { momentum: momentum(self.batch), draw: draw(self.seed, self.batch) }
     }

@@ -11,7 +11,7 @@ use crate::networks::sample::Sample;
 use crate::networks::tensors::scalar::times;
 use crate::voxels::ignored::IGNORED_CLASS;
 
-/// What of a sample does not count.
+/// The part of a sample that does not count.
 pub(super) struct Part<'a> {
     /// Whether nobody labelled some voxels.
     ignores: bool,
@@ -20,7 +20,7 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Of a sample, where there are so many labels.
+    /// Finds the part of a sample, where there are so many labels.
     fn of(sample: &'a Sample, labels: usize) -> Self {
         let classes = sample.target.classes().unwrap_or_default();
         let ignores = labels < usize::from(IGNORED_CLASS) && classes.contains(&IGNORED_CLASS);
@@ -32,7 +32,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// What of each sample does not count; none where all of all of them does.
+/// Returns what of each sample does not count; none where all of all of them does.
 pub(super) fn of_batch<'a>(batch: &Batch<'a>, labels: usize) -> Option<Vec<Part<'a>>> {
     let parts: Vec<Part<'a>> = batch.samples.iter().map(|sample| Part::of(sample, labels)).collect();
     (!parts.iter().all(Part::is_whole)).then_some(parts)
@@ -259,7 +259,7 @@ mod tests {
         let (value, _) = loss(&entropy, softmax, &logits(), vec![partly(vec![1, 0, 0, HIDDEN])]);
         let expected = -(0.7f64.ln() + 0.7f64.ln() + 0.8f64.ln()) / 3.0;
         assert!((value - expected).abs() < 1e-12, "{value} for {expected}");
-        // Of heads the unknown one has no gradient.
+        // Of a network with heads, the head of the unknown label has no gradient.
         let heads = Tensor::from_slice(&[1.0f64, -1.0, 0.5, 0.0, 2.0, 3.0, 1.0, 0.0]).view([1, 2, 1, 2, 2]);
         let regions = Regions::each(&[], 2);
         let sigmoid = (Activation::Sigmoid, &regions);

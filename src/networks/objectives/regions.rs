@@ -9,7 +9,7 @@ use crate::networks::tensors::scalar::{plus, times};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Regions(Vec<Vec<i64>>);
 
-/// Labels that exclude each other.
+/// The regions of labels that exclude each other.
 pub static NONE: Regions = Regions(Vec::new());
 
 impl Regions {
@@ -37,9 +37,9 @@ impl Regions {
         &self.0
     }
 
-    /// For each region, of a head of its own, logits and truth of two classes, outside and inside: `[N, 2, …]` of heads
-    /// `[N, K, …]` and of one channel a class. The softmax of the logits is the sigmoid of the head's, and what that
-    /// leaves.
+    /// Returns, for each region with a head of its own, logits and truth of two classes, outside and inside:
+    /// `[N, 2, …]` of heads `[N, K, …]` and of one channel a class. The softmax of the logits is the sigmoid
+    /// of the head's, and what that leaves.
     ///
     /// # Errors
     /// [`NetworkError::Torch`] for tensors of another shape.
@@ -57,8 +57,9 @@ impl Regions {
         Ok(regions)
     }
 
-    /// For each region logits and truth of two classes, outside and inside: `[N, 2, …]` of `[N, C, …]`. The softmax of
-    /// the logits is the sum of the probabilities of a region's classes, and what that leaves.
+    /// Returns, for each region, logits and truth of two classes, outside and inside: `[N, 2, …]` of
+    /// `[N, C, …]`. The softmax of the logits is the sum of the probabilities of a region's classes, and
+    /// what that leaves.
     ///
     /// # Errors
     /// [`NetworkError::Torch`] for tensors with fewer classes.

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Strategy {
-    /// Beside a critic, and on cases that nobody has drawn.
+    /// The network is trained beside a critic, and on cases that nobody has drawn.
     Adversarial(AdversarialSettings),
     /// Features of one label lie together, of cases that nobody has drawn as well.
     Embedding(EmbeddingSettings),
-    /// In agreement with the running mean of its own weights.
+    /// The network is trained to agree with the running mean of its own weights.
     MeanTeacher(MeanTeacherSettings),
-    /// On boxes of one scan in another.
+    /// The network is trained on boxes of one scan that are pasted in another.
     CopyPaste(CopyPasteSettings),
-    /// On what it is sure of, seen otherwise.
+    /// The network is trained on what it is sure of, seen otherwise.
     Unimatch(UnimatchSettings),
 }
 
@@ -37,7 +37,7 @@ impl Strategy {
         }
     }
 
-    /// What does not go together in it: a field, what is wrong with it, and a remedy.
+    /// Returns what does not go together in it: a field, what is wrong with it, and a remedy.
     pub fn problem(&self) -> Option<(&'static str, String, &'static str)> {
         let Self::Adversarial(settings) = self else { return None };
         (settings.critic == CriticKind::Cnn && settings.semi > 0.0).then(|| {
@@ -80,7 +80,7 @@ pub struct EmbeddingSettings {
     pub weight: f64,
     /// The distance beyond which features of unequal labels are far enough from each other.
     pub margin: f64,
-    /// How many voxels of each class and sample take part.
+    /// The number of voxels of each class and sample that take part.
     pub voxels: usize,
 }
 
@@ -112,7 +112,7 @@ pub struct CopyPasteSettings {
     pub largest_component: bool,
 }
 
-/// What a critic says something of.
+/// What a critic judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CriticKind {
@@ -126,9 +126,9 @@ pub enum CriticKind {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Gamma {
-    /// So sure.
+    /// A fixed probability.
     Fixed(f64),
-    /// As sure as the last validation was bad.
+    /// A word that says how it follows from the last validation.
     Word(GammaWord),
 }
 
@@ -143,17 +143,17 @@ pub enum GammaWord {
 /// Training beside a critic (Nie et al., MICCAI 2018).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdversarialSettings {
-    /// What the critic says something of.
+    /// What the critic judges.
     pub critic: CriticKind,
-    /// Channels of its first convolution.
+    /// The channels of the critic's first convolution.
     pub critic_width: i64,
-    /// Its learning rate; all else of its steps is as the network's.
+    /// The critic's learning rate; all else of its steps is as the network's.
     pub critic_rate: f64,
-    /// The weight of what the network learns from it.
+    /// The weight of what the network learns from the critic.
     pub adversarial: f64,
     /// The weight of what the network learns from voxels that nobody drew, where the critic takes them for drawn.
     pub semi: f64,
-    /// How sure it must be.
+    /// How sure the critic must be.
     pub gamma: Gamma,
     /// The share of all steps after which such voxels count.
     pub start: f64,

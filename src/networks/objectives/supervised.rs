@@ -31,7 +31,7 @@ pub struct Supervised {
     config: NetworkConfig,
     network: Dense,
     loss: Minimised,
-    /// Of the code that a downstream crate brings: the network's and the loss's.
+    /// The versions of code that a downstream crate brings: the network's and the loss's.
     versions: [Option<u32>; 2],
     attention_weight: f64,
     sample_attention: f64,
@@ -46,7 +46,7 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// What these settings ask for, of the networks and losses that there are.
+    /// Makes what these settings ask for, of the networks and losses that there are.
     ///
     /// # Errors
     /// [`NetworkError::Config`] where no network can be built from them.

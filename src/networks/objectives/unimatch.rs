@@ -14,13 +14,13 @@ use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::scalar::times;
 use crate::networks::{NetworkConfig, NetworkError};
 
-/// Raised when the same settings come to other numbers.
+/// The version, raised when the same settings come to other numbers.
 const VERSION: u32 = 1;
 const SEGMENTATION: &str = "segmentation";
 const AGAIN: &str = "unimatch";
 /// The share of voxels that the network is sure of.
 const SURE: &str = "unimatch.share";
-/// Of the views with other intensities each, and of that with channels left out.
+/// The weights of the views with other intensities each, and of that with channels left out.
 const WEIGHTS: [f64; 3] = [0.25, 0.25, 0.5];
 /// The share of each axis that a box of another scan has.
 const BOX: f64 = 0.5;
@@ -58,7 +58,7 @@ impl Unimatch {
     /// Samples with a factor, a shift and every second time a blur in the plane, each of its own.
     fn strong(&self, x: &Tensor, key: u64) -> Result<Tensor, NetworkError> {
         let samples = x.size().first().copied().unwrap_or(0);
-        // From 0 to below 1.
+        // The number is drawn from 0 to below 1.
         let number =
             |place: i64, of: u64| (draw(draw(key, of), place as u64) >> 11) as f64 / (1u64 << 53) as f64;
         let each = |value: &dyn Fn(i64) -> f64| -> Result<Tensor, NetworkError> {
@@ -78,7 +78,7 @@ impl Unimatch {
 
 /// What a network was sure of.
 struct Known {
-    /// `[N, D, H, W]`
+    /// The classes that it was sure of, `[N, D, H, W]`.
     classes: Tensor,
     /// 1 where it is sure, `[N, 1, D, H, W]`.
     sure: Tensor,

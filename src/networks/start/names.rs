@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Declared", into = "Declared")]
 pub enum Names {
-    /// They are the same.
+    /// The names are the same.
     #[default]
     Same,
-    /// Those of torchvision's residual networks and detectors, of any version.
+    /// The names are those of torchvision's residual networks and detectors, of any version.
     Torchvision,
     /// A prefix of the file's is one of the network's; of several that fit the longest counts.
     Prefixes(BTreeMap<String, String>),
@@ -51,7 +51,7 @@ impl From<Names> for Declared {
     }
 }
 
-/// Where a residual network's own tensors stand in a detector.
+/// The place of a residual network's own tensors in a detector.
 const BODY: &str = "backbone.body.";
 
 impl Names {
@@ -77,7 +77,7 @@ impl Names {
         prefixes.keys().map(String::as_str).find(|prefix| !met(prefix))
     }
 
-    /// What results depend on.
+    /// Returns what results depend on.
     pub(super) fn said(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

@@ -57,7 +57,8 @@ pub fn device(name: &str) -> Result<Device, NetworkError> {
     }
 }
 
-/// How many threads one operation of libtorch may use on the CPU; results depend on it in the last bits.
+/// Sets the number of threads that one operation of libtorch may use on the CPU; results depend on it in the
+/// last bits.
 pub fn set_threads(intra: usize) {
     tch::set_num_threads(i32::try_from(intra.max(1)).unwrap_or(i32::MAX));
 }

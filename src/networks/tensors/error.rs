@@ -18,7 +18,7 @@ pub enum NetworkError {
     /// Numbers that do not have the shape they should.
     #[error("{what}: {expected} expected, {found} found")]
     Shape {
-        /// Which numbers.
+        /// The name of the numbers.
         what: String,
         /// The shape or count expected.
         expected: String,
@@ -38,7 +38,7 @@ pub enum NetworkError {
     /// A sample that could not be read.
     #[error("sample {index}: {message}")]
     Sample {
-        /// Its index in the source.
+        /// The sample's index in the source.
         index: usize,
         /// The source's own words.
         message: String,
@@ -48,7 +48,7 @@ pub enum NetworkError {
         "a finite {what} expected in step {step} (epoch {epoch}), {value} found: {samples}\nhint: where intensities are not finite, look at the scan; else a smaller `learning_rate` or `clip_norm = 1.0` may help"
     )]
     NotFinite {
-        /// `loss`, or `gradient norm`; with several learners, whose.
+        /// The name of the number: `loss`, or `gradient norm`; with several learners, whose.
         what: String,
         /// The value found.
         value: f64,

@@ -96,7 +96,7 @@ fn texts(bytes: impl Read) -> std::io::Result<HashMap<String, String>> {
     Ok(serde_json::from_slice::<Texts>(&header_text(bytes)?)?.texts)
 }
 
-/// Its length in eight bytes, the lowest first, and then JSON.
+/// Reads the text of a header: its length in eight bytes, the lowest first, and then JSON.
 fn header_text(mut bytes: impl Read) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 8];
     bytes.read_exact(&mut length)?;
@@ -131,7 +131,7 @@ pub(in crate::networks) fn read<H: DeserializeOwned>(
 
 /// Tensors of anybody's file.
 pub(in crate::networks) struct Imported {
-    /// On the CPU, in 32 bits.
+    /// The tensors, on the CPU, in 32 bits.
     pub tensors: BTreeMap<String, Tensor>,
     /// Tensors that had another number of bits, by their type.
     pub rounded: BTreeMap<String, usize>,
@@ -139,7 +139,7 @@ pub(in crate::networks) struct Imported {
     pub passed: Vec<String>,
 }
 
-/// How pickled weights become a file of numbers.
+/// A remedy: how pickled weights become a file of numbers.
 pub const CONVERSION: &str = "convert it once, with PyTorch and the package `safetensors`: \
      import torch; from safetensors.torch import save_file; \
      w = torch.load(\"IN\", map_location=\"cpu\", weights_only=True); w = w.get(\"state_dict\", w.get(\"model\", w)); \

@@ -1,6 +1,6 @@
 //! Large pages for tensors.
 
-/// What libtorch looks for before its first tensor.
+/// The environment variable that libtorch looks for before its first tensor.
 const VARIABLE: &str = "THP_MEM_ALLOC_ENABLE";
 
 /// Has libtorch ask the system for large pages, unless the environment says otherwise: a network's features are

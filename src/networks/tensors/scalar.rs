@@ -10,23 +10,23 @@ fn number(value: f64) -> Result<Tensor, NetworkError> {
     Ok(Tensor::f_from_slice(&[value])?.f_view(())?)
 }
 
-/// `x * value`
+/// Returns `x * value`.
 pub(in crate::networks) fn times(x: &Tensor, value: f64) -> Result<Tensor, NetworkError> {
     Ok(x.f_mul(&number(value)?)?)
 }
 
-/// `x + value`
+/// Returns `x + value`.
 pub(in crate::networks) fn plus(x: &Tensor, value: f64) -> Result<Tensor, NetworkError> {
     Ok(x.f_add(&number(value)?)?)
 }
 
-/// `x *= value`
+/// Makes `x *= value` in place.
 pub(in crate::networks) fn scale(x: &mut Tensor, value: f64) -> Result<(), NetworkError> {
     let _ = x.f_mul_(&number(value)?)?;
     Ok(())
 }
 
-/// `x ^ exponent`
+/// Returns `x ^ exponent`.
 pub(in crate::networks) fn power(x: &Tensor, exponent: f64) -> Result<Tensor, NetworkError> {
     Ok(x.f_pow(&number(exponent)?)?)
 }

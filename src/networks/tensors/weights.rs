@@ -20,22 +20,22 @@ pub(in crate::networks) use frozen::begins;
 /// How a tensor starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// Everywhere the same.
+    /// The number is everywhere the same.
     Constant(f64),
-    /// Uniform between `-bound` and `bound`.
+    /// The numbers are uniform between `-bound` and `bound`.
     Uniform(f64),
-    /// Normal around 0, with this standard deviation.
+    /// The numbers are normal around 0, with this standard deviation.
     Normal(f64),
 }
 
 /// A tensor that an architecture asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Declared {
-    /// `encoder.0.first.weight`
+    /// The tensor's name, such as `encoder.0.first.weight`.
     pub name: String,
-    /// Its lengths.
+    /// The tensor's lengths along its axes.
     pub shape: Vec<i64>,
-    /// How it starts.
+    /// How the tensor starts.
     pub init: Init,
 }
 
@@ -50,7 +50,7 @@ impl Declared {
 pub struct Parameter(usize);
 
 impl Parameter {
-    /// Its place among all parameters.
+    /// Returns the tensor's place among all parameters.
     pub(in crate::networks) fn place(self) -> usize {
         self.0
     }
@@ -60,7 +60,7 @@ impl Parameter {
 #[derive(Clone, Copy, Debug)]
 pub struct Buffer(usize);
 
-/// What an architecture asks for, before any memory is taken.
+/// The tensors that an architecture asks for, before any memory is taken.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
     parameters: Vec<Declared>,
@@ -80,12 +80,12 @@ impl Layout {
         Buffer(self.buffers.len() - 1)
     }
 
-    /// All tensors: parameters, then buffers.
+    /// Returns all tensors: parameters, then buffers.
     pub(in crate::networks) fn declared(&self) -> impl Iterator<Item = &Declared> {
         self.parameters.iter().chain(&self.buffers)
     }
 
-    /// Numbers in all parameters.
+    /// Returns how many numbers all parameters have.
     pub fn parameter_count(&self) -> i64 {
         self.parameters.iter().map(Declared::count).sum()
     }
@@ -271,24 +271,24 @@ impl Weights {
         self.frozen.holds_buffer(buffer.0)
     }
 
-    /// What a training leaves as it is.
+    /// Returns what a training leaves as it is.
     pub(in crate::networks) fn frozen(&self) -> &Frozen {
         &self.frozen
     }
 
-    /// All of them by name.
+    /// Returns all tensors by name.
     pub fn named(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         [&self.parameters, &self.buffers]
             .into_iter()
             .flat_map(|flat| flat.declared.iter().map(|tensor| tensor.name.as_str()).zip(&flat.views))
     }
 
-    /// All parameters, one after another: written to in place by the optimizer.
+    /// Returns all parameters, one after another: written to in place by the optimizer.
     pub fn flat(&self) -> &Tensor {
         &self.parameters.flat
     }
 
-    /// All buffers, one after another.
+    /// Returns all buffers, one after another.
     pub fn flat_buffers(&self) -> &Tensor {
         &self.buffers.flat
     }

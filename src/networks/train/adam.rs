@@ -13,7 +13,7 @@ pub(in crate::networks) struct Adam {
     pub square: Tensor,
     /// How slowly the two means forget.
     pub betas: [f64; 2],
-    /// Added to the root of the squares.
+    /// The number that is added to the root of the squares.
     pub epsilon: f64,
     /// Whether weights decay by themselves (AdamW), not by the gradient.
     pub decoupled: bool,
@@ -25,7 +25,7 @@ impl Adam {
         Ok(Self { mean: flat.f_zeros_like()?, square: flat.f_zeros_like()?, betas, epsilon, decoupled })
     }
 
-    /// One step in place; `count` is 1 for the first. Weight decay is added to the gradient, as in
+    /// Makes one step in place; `count` is 1 for the first. Weight decay is added to the gradient, as in
     /// PyTorch's `Adam`, or takes its share of the weights first, as in its `AdamW`.
     pub fn step(
         &mut self,

@@ -19,7 +19,7 @@ pub(super) const STEPS: &str = "steps";
 /// Batches of an epoch in which nothing moved a learner; counted only where there are such.
 pub(super) const IDLE: &str = "idle";
 
-/// What a figure of one learner is called: that of the first, the model, as if there were no other.
+/// Returns the name of a figure of one learner: that of the first, the model, as if there were no other.
 pub(super) fn named(what: &str, place: usize, learner: &str) -> String {
     if place == 0 { what.to_owned() } else { format!("{what}.{learner}") }
 }
@@ -32,20 +32,20 @@ pub(in crate::networks) struct Cast {
     pub recorded: Vec<Recorded>,
     /// The names of an epoch's sums.
     pub sums: Vec<String>,
-    /// Of everything that the result depends on.
+    /// The digest of everything that the result depends on.
     pub digest: Digest,
-    /// Of the first weights.
+    /// The seed of the first weights.
     pub seed: u64,
     /// What of given weights the model begins with.
     pub loaded: Option<Loaded>,
     /// The beginnings of the names of the model's tensors that stay as they are.
     pub freeze: Vec<String>,
-    /// Where.
+    /// The device that the weights are on.
     pub device: Device,
 }
 
 impl Cast {
-    /// For so many samples to train and to validate on, and for weights to begin with.
+    /// Makes the cast for so many samples to train and to validate on, and for weights to begin with.
     pub fn new(
         objective: &dyn Objective,
         settings: &TrainSettings,
@@ -79,7 +79,7 @@ pub(super) fn no_model() -> NetworkError {
     }
 }
 
-/// Who learns, and how each steps.
+/// Returns who learns, and how each steps.
 fn pupils(objective: &dyn Objective, settings: &TrainSettings) -> Vec<(Pupil, Rule)> {
     let with_rule = |pupil: Pupil| {
         let rule = pupil.rule.unwrap_or_else(|| settings.rule());
@@ -88,7 +88,7 @@ fn pupils(objective: &dyn Objective, settings: &TrainSettings) -> Vec<(Pupil, Ru
     objective.learners().into_iter().map(with_rule).collect()
 }
 
-/// What is summed up over an epoch, in the order of checkpoints.
+/// Returns the names of what is summed up over an epoch, in the order of checkpoints.
 fn sums(pupils: &[(Pupil, Rule)], recorded: &[Recorded]) -> Vec<String> {
     let mut sums = Vec::new();
     for (place, (Pupil { name, .. }, _)) in pupils.iter().enumerate() {
@@ -133,7 +133,7 @@ fn refuse_unclear(pupils: &[(Pupil, Rule)], recorded: &[Recorded]) -> Result<(),
     }
 }
 
-/// Of everything that the result depends on.
+/// Returns the digest of everything that the result depends on.
 fn digest(
     objective: &dyn Objective,
     pupils: &[(Pupil, Rule)],
@@ -148,7 +148,7 @@ fn digest(
     let rules: Vec<_> = pupils.iter().map(|(pupil, _)| (&pupil.name, &pupil.rule)).collect();
     let plain = matches!(rules[..], [(_, None)]);
     let text = match (objective.identity(), unlabelled) {
-        // As it was before there were objectives.
+        // The digest is as it was before there were objectives.
         (None, None) if plain => serde_json::to_vec(&all),
         (identity, None) => serde_json::to_vec(&(all, identity, rules)),
         (identity, Some(unlabelled)) => serde_json::to_vec(&(all, identity, rules, unlabelled)),

@@ -28,18 +28,18 @@ const BEST: [&str; 2] = ["best.parameters", "best.buffers"];
 /// The gradient of the batches since the last step; only where there are such.
 const PENDING: &str = "pending";
 
-/// Where a training stands between two batches.
+/// The place of a training between two batches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::networks) struct Progress {
-    /// Of everything that the result depends on.
+    /// The digest of everything that the result depends on.
     pub digest: Digest,
-    /// Epochs done.
+    /// The number of epochs done.
     pub epoch: u64,
-    /// Batches of this epoch done.
+    /// The number of batches of this epoch done.
     pub batch: u64,
-    /// Steps done.
+    /// The number of steps done.
     pub step: u64,
-    /// Sums over this epoch.
+    /// The sums over this epoch.
     pub sums: Sums,
     /// All figures so far.
     #[serde(with = "exact")]
@@ -108,7 +108,7 @@ pub(in crate::networks) struct State {
     pub best: (Tensor, Tensor),
 }
 
-/// What of given weights a training began with, as figures before its first step.
+/// Returns what of given weights a training began with, as figures before its first step.
 fn begun(loaded: &Loaded) -> impl Iterator<Item = Figure> + use<> {
     loaded.figures().into_iter().map(|(name, value)| Figure {
         step: 0,
@@ -119,7 +119,8 @@ fn begun(loaded: &Loaded) -> impl Iterator<Item = Figure> + use<> {
     })
 }
 
-/// What a learner's tensors are called behind: nothing for the first one's, as there was one alone for long.
+/// Returns what the names of a learner's tensors begin with: nothing for the first one's, since it was the
+/// only one for long.
 fn prefix(place: usize, name: &str) -> String {
     if place == 0 { String::new() } else { format!("{name}/") }
 }
@@ -280,7 +281,7 @@ fn unreadable(file: &str, message: String) -> NetworkError {
     NetworkError::File { file: file.to_owned(), message, hint }
 }
 
-/// Of everything that a checkpoint holds, so that a damaged one is no state that never was.
+/// Returns the digest of everything that a checkpoint holds, so that a damaged one is not taken for a state.
 fn content<'a>(
     progress: &str,
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
@@ -291,7 +292,7 @@ fn content<'a>(
     for (name, tensor) in named {
         let numbers = file::floats(tensor)?;
         parts.push(name.as_bytes().to_vec());
-        // Of each tensor its digest: no second copy of all.
+        // Each tensor enters by its digest: there is no second copy of all.
         let bytes: Vec<u8> = numbers.iter().flat_map(|value| value.to_le_bytes()).collect();
         parts.push(Digest::of(&bytes).0.to_vec());
     }

@@ -9,11 +9,11 @@ use crate::voxels::ignored::IGNORED_CLASS;
 
 /// Samples that go through the network together.
 pub(super) struct Portion<'a> {
-    /// Their numbers in the source.
+    /// The numbers of the samples in the source.
     pub indices: &'a [usize],
     /// The samples.
     pub samples: Vec<Sample>,
-    /// Those beside them that nobody has drawn.
+    /// The samples beside them that nobody has drawn.
     pub unlabelled: Vec<Sample>,
 }
 
@@ -32,13 +32,13 @@ impl Portion<'_> {
 /// What every sample of a training must be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fit {
-    /// Of the input.
+    /// The number of channels of the input.
     pub channels: usize,
     /// The greatest class.
     pub labels: usize,
-    /// What it must teach.
+    /// What the sample must teach.
     pub teaches: Teaches,
-    /// Whether it may leave voxels and labels out.
+    /// Whether the sample may leave voxels and labels out.
     pub leaves_out: bool,
 }
 
@@ -125,11 +125,12 @@ pub(super) struct Beside<'a> {
     pub first: u64,
 }
 
-/// What their orders are drawn by beside the seed, so that they are not those of the others.
+/// The number that the orders of samples beside a batch are drawn by, with the seed, so that they are not
+/// those of the others.
 const BESIDE: u64 = 0x756e_6c61_6265_6c6c;
 
 impl Beside<'_> {
-    /// What goes with a batch, by its number among those of the feed.
+    /// Reads what goes with a batch, by its number among those of the feed.
     fn read(
         &self,
         number: usize,
@@ -238,7 +239,7 @@ mod tests {
             if index >= self.broken {
                 return Err("unreadable".to_owned());
             }
-            // Those that come first take longest.
+            // The samples that come first take longest.
             std::thread::sleep(Duration::from_micros(200 / (index as u64 + 1)));
             let value = index as f32 + 100.0 * epoch as f32 + 1000.0 * seed as f32;
             Ok(Sample { input: vec![value], shape: [1; 4], target: Target::Classes(vec![0]) })

@@ -9,7 +9,7 @@ pub struct Figure {
     pub step: u64,
     /// Epochs done when it was taken.
     pub epoch: u64,
-    /// `train` or `validation`
+    /// The part of the split: `train` or `validation`.
     pub split: String,
     /// `loss`, `attention_loss` (of supervised maps, before it is weighed) and `gradient_norm` (means over the
     /// epoch, the norm before it is clipped), `learning_rate` (of the epoch's last step), `dice`, and for several

@@ -15,14 +15,14 @@ pub enum OptimizerConfig {
     Adam {
         /// How slowly the means of gradients and of their squares forget, 0 to 1.
         betas: [f64; 2],
-        /// Added to the root of the squares.
+        /// The number that is added to the root of the squares.
         epsilon: f64,
     },
     /// Loshchilov and Hutter, arXiv 1711.05101; weights decay by themselves.
     AdamW {
-        /// As Adam's.
+        /// How slowly the means forget, as Adam's.
         betas: [f64; 2],
-        /// As Adam's.
+        /// The number that is added to the root of the squares, as Adam's.
         epsilon: f64,
     },
     /// Stochastic gradient descent; weight decay is added to the gradient.
@@ -74,7 +74,7 @@ impl Optimizer {
         }
     }
 
-    /// One step in place; `count` is 1 for the first.
+    /// Makes one step in place; `count` is 1 for the first.
     pub fn step(
         &mut self,
         flat: &Tensor,

@@ -9,35 +9,36 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Schedule {
-    /// It stays.
+    /// The rate stays.
     Constant {
-        /// Steps of the warm-up.
+        /// The steps of the warm-up.
         warm_up: u64,
     },
-    /// It is halved every so many steps.
+    /// The rate is halved every so many steps.
     Halve {
-        /// Steps of the warm-up.
+        /// The steps of the warm-up.
         warm_up: u64,
     },
-    /// `(1 - t / T)^power`, nnU-Net's with a power of 0.9 and t in steps.
+    /// The share of the rate is `(1 - t / T)^power`, nnU-Net's with a power of 0.9 and t in steps.
     Polynomial {
-        /// How fast.
+        /// The power, which says how fast the rate falls.
         power: f64,
-        /// Steps of the warm-up.
+        /// The steps of the warm-up.
         warm_up: u64,
     },
-    /// It falls to a share of itself after each of `drops + 1` equal parts of all steps but the last.
+    /// The rate falls to a share of itself after each of `drops + 1` equal parts of all steps but the last.
     Drop {
-        /// The share.
+        /// The share that is left of the rate.
         factor: f64,
-        /// How often it falls.
+        /// The number of times that it falls.
         drops: u64,
-        /// Steps of the warm-up.
+        /// The steps of the warm-up.
         warm_up: u64,
     },
-    /// `(1 + cos(π t / T)) / 2`, of Loshchilov and Hutter (arXiv 1608.03983) without restarts.
+    /// The share of the rate is `(1 + cos(π t / T)) / 2`, of Loshchilov and Hutter (arXiv 1608.03983) without
+    /// restarts.
     Cosine {
-        /// Steps of the warm-up.
+        /// The steps of the warm-up.
         warm_up: u64,
     },
 }

@@ -15,11 +15,11 @@ use crate::networks::{Activation, InputView, LossConfig, NetworkSettings, Origin
 pub struct TrainSettings {
     /// The architecture.
     pub network: NetworkSettings,
-    /// What is minimised.
+    /// The loss that is minimised.
     pub loss: LossConfig,
     /// The weight of the attention maps' own loss, where they are supervised.
     pub attention_weight: f64,
-    /// Passes over the training samples.
+    /// The number of passes over the training samples.
     pub epochs: u64,
     /// Steps after which it ends, in place of passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,10 +42,10 @@ pub struct TrainSettings {
     pub clip_norm: f64,
     /// Epochs without a better validation Dice after which training stops; 0 for never.
     pub patience: u64,
-    /// How many bits features have in a step; weights, norms' statistics and the loss keep 32.
+    /// The number of bits that features have in a step; weights, norms' statistics and the loss keep 32.
     #[serde(default, skip_serializing_if = "Precision::is_default")]
     pub precision: Precision,
-    /// Whose weights the model has.
+    /// The weights that the model has: the last ones, or those of the best epoch.
     pub weights: Keep,
     /// Whether labels that hold others count as regions, each inside against outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -53,23 +53,23 @@ pub struct TrainSettings {
     /// What logits are of: classes that exclude each other, or a head for each label.
     #[serde(default, skip_serializing_if = "Activation::is_default")]
     pub activation: Activation,
-    /// How much labels count in the loss, by name; 1 for those that are not named.
+    /// The weights of labels in the loss, by name; 1 for those that are not named.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub class_weights: BTreeMap<String, f64>,
     /// What a validation looks at.
     #[serde(default, skip_serializing_if = "Validate::is_default")]
     pub validate: Validate,
-    /// How much more a sample counts the worse it is segmented, as a power of what its Dice lacks; 0 for as much as any
-    /// other.
+    /// The power of what its Dice lacks by which a sample counts the more, the worse it is segmented; 0 for
+    /// as much as any other.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sample_attention: f64,
-    /// How, where a loss of logits is not all.
+    /// The strategy, where a loss of logits is not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// The beginnings of the names of tensors that stay as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
-    /// Of the first weights and of the order of samples.
+    /// The seed of the first weights and of the order of samples.
     pub seed: u64,
 }
 
@@ -102,7 +102,7 @@ impl Validate {
     }
 }
 
-/// Whose weights a model has.
+/// The weights that a model has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
@@ -120,7 +120,7 @@ pub struct Task {
     pub view: InputView,
     /// The names of the labels, from label 1 on.
     pub label_names: Vec<String>,
-    /// What the model's card says of them; nothing is computed from it but how many channels scans have.
+    /// What the model's card says of the data; nothing is computed from it but how many channels scans have.
     #[serde(default)]
     pub origin: Origin,
 }

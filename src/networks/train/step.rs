@@ -22,12 +22,12 @@ const NAMED: usize = 8;
 struct Moved {
     /// The sum of the losses that move it.
     loss: f64,
-    /// Its gradient, by the batch's share of a step; none when nothing moves it.
+    /// The learner's gradient, by the batch's share of a step; none when nothing moves it.
     gradient: Option<Tensor>,
 }
 
 impl Training<'_> {
-    /// What is left of an epoch, and the time that the device took for it.
+    /// Trains on what is left of an epoch, and returns the time that the device took for it.
     pub(super) fn epoch(
         &self,
         state: &mut State,
@@ -116,8 +116,9 @@ impl Training<'_> {
         if whole { self.step(state, portion) } else { Ok(()) }
     }
 
-    /// For each learner the loss of one batch and its gradient times `share`, and the means of losses that are
-    /// recorded. Samples of unequal shape go through one after another, and their gradients are averaged.
+    /// Returns, for each learner, the loss of one batch and its gradient times `share`, and the means of
+    /// losses that are recorded. Samples of unequal shape go through one after another, and their gradients
+    /// are averaged.
     fn gradients(
         &self,
         state: &State,
@@ -143,7 +144,7 @@ impl Training<'_> {
             let losses = self.objective.losses(&learners, &batch, &self.moment(state))?;
             let totals = totals(&losses, learners.len())?;
             add_gradients(&mut moved, state, &totals, part * share)?;
-            // Only now: until a number is asked for, a GPU works on alone.
+            // The numbers are asked for only now: until then a GPU works on alone.
             for ((total, moved), learner) in totals.iter().zip(&mut moved).zip(&learners) {
                 let Some(total) = total else { continue };
                 let number = total.f_double_value(&[])?;
@@ -253,7 +254,7 @@ fn follow(state: &State, place: usize, decay: f64) -> Result<(), NetworkError> {
     })
 }
 
-/// For each learner the sum of the losses that move it; none where nothing does.
+/// Returns, for each learner, the sum of the losses that move it; none where nothing does.
 fn totals(losses: &[Loss], learners: usize) -> Result<Vec<Option<Tensor>>, NetworkError> {
     let mut totals: Vec<Option<Tensor>> = (0..learners).map(|_| None).collect();
     for Loss { name, value, moves } in losses {

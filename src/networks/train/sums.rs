@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    /// As checkpoints were before losses had names.
+    /// Sums are written as checkpoints had them before losses had names.
     #[test]
     fn they_are_written_as_ever() {
         let mut sums = Sums::of(["loss", "attention", "gradient_norm", "steps"].map(str::to_owned));

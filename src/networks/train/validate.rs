@@ -27,7 +27,7 @@ impl Training<'_> {
             return Ok((score, begun.elapsed()));
         }
         let order: Vec<usize> = (0..self.validation.len()).collect();
-        // Always epoch 0: the same validation samples, so that epochs can be compared.
+        // The epoch is always 0: the same validation samples, so that epochs can be compared.
         let busy = self.feed(self.validation, 0).each(&order, |portion| {
             if observer.cancelled() {
                 return Err(NetworkError::Cancelled { step: state.progress.step });
@@ -85,7 +85,8 @@ impl Training<'_> {
         let Some((_, value)) = figures.iter().find(|(name, _)| name == decides) else {
             return state.keep();
         };
-        // Of equal epochs the later: its weights have learned more, and a training that finds nothing keeps not its first.
+        // The later of equal epochs is the best: its weights have learned more, and a training that finds
+        // nothing does not keep its first.
         let better = state.progress.best(decides).is_none_or(|(best, _)| *value >= best);
         for (name, value) in figures {
             push(state, "validation", &name, value);

@@ -3,7 +3,7 @@
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Kind, Output, Port, Section, Spec};
 
-/// What the type declares.
+/// The declaration of the type `adopt`.
 pub static SPEC: Spec = Spec {
     name: "adopt",
     section: Section::Operators,

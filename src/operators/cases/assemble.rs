@@ -7,7 +7,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `assemble`.
 pub static SPEC: Spec = Spec {
     name: "assemble",
     section: Section::Operators,

@@ -11,7 +11,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `channels`.
 pub static SPEC: Spec = Spec {
     name: "channels",
     section: Section::Operators,

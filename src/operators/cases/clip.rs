@@ -14,7 +14,7 @@ use crate::voxels::values;
 
 const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "HU" };
 
-/// What the type declares.
+/// The declaration of the type `clip`.
 pub static SPEC: Spec = Spec {
     name: "clip",
     section: Section::Operators,
@@ -47,12 +47,12 @@ pub static SPEC: Spec = Spec {
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// Bounds.
+/// The bounds of a clipping.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Clip {
-    /// What lies below becomes this.
+    /// The least intensity: what lies below becomes this.
     pub min: Option<f32>,
-    /// What lies above becomes this.
+    /// The largest intensity: what lies above becomes this.
     pub max: Option<f32>,
 }
 

@@ -14,7 +14,7 @@ use crate::operators::spec::{
 use crate::operators::value::{Case, Failure};
 use crate::voxels::grid;
 
-/// What the type declares.
+/// The declaration of the type `crop`.
 pub static SPEC: Spec = Spec {
     name: "crop",
     section: Section::Operators,
@@ -83,19 +83,19 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A crop.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Crop {
-    /// Along `[D, H, W]`, around the centre; this or `above`.
+    /// The lengths along `[D, H, W]`, in mm, around the centre; this or `above`.
     #[serde(default)]
     pub size_mm: Option<[f64; 3]>,
-    /// Where the middle of `size_mm` lies in patient space; the scan's centre when absent.
+    /// The place in patient space where the middle of `size_mm` lies; the scan's centre when absent.
     #[serde(default)]
     pub centre_mm: Option<[f64; 3]>,
     /// The label in whose middle `size_mm` lies.
     #[serde(default)]
     pub around: Option<String>,
-    /// Voxels that are brighter are kept.
+    /// The intensity above which voxels are kept.
     #[serde(default)]
     pub above: Option<f32>,
-    /// Around voxels `above`.
+    /// The margin around voxels `above`, in mm.
     #[serde(default)]
     pub margin_mm: f64,
 }
@@ -169,16 +169,17 @@ fn bright(case: &Case, above: f32) -> Result<Option<Extent>, Failure> {
     Ok(bounding_box(&bright, |bright| bright != 0))
 }
 
-/// Where a box of so many voxels begins whose middle is as near to a place as whole voxels go, within the grid.
+/// Returns where a box of so many voxels begins whose middle is as near to a place as whole voxels go, within
+/// the grid.
 fn around(geometry: &Geometry, voxel: [f64; 3], size: [usize; 3]) -> [i64; 3] {
     [0, 1, 2].map(|axis| {
-        // Between two voxels the earlier one, as around the scan's centre.
+        // The earlier one of two voxels is taken, as around the scan's centre.
         let start = (voxel[axis] - (size[axis] as f64 - 1.0) / 2.0 - 0.5 - SNAP).ceil();
         (start as i64).clamp(0, (geometry.size[axis] - size[axis]) as i64)
     })
 }
 
-/// Where a point lies among the voxels of a scan.
+/// Returns where a point lies among the voxels of a scan.
 fn voxel_of(geometry: &Geometry, point: PatientPoint) -> Result<[f64; 3], Failure> {
     let outside = || {
         let [x, y, z] = point.0;
@@ -245,7 +246,7 @@ impl Transform for Crop {
         self.cuboid(case)?.cut(case, 0.0)
     }
 
-    /// One box for all channels.
+    /// Crops all channels to one box.
     fn apply_to_all(&self, case: &Case) -> Result<Case, Failure> {
         let cuboid = self.cuboid(case)?;
         case.channel_by_channel(|channel| cuboid.cut(channel, 0.0))

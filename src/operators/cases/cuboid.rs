@@ -17,7 +17,7 @@ pub(super) const SNAP: f64 = 1e-6;
 pub(in crate::operators) const LENGTHS_MM: FieldKind =
     FieldKind::List { of: &FieldKind::Number { min: 0.01, max: 10_000.0, unit: "mm" }, len: Some(3) };
 
-/// Where a box begins, in voxels of the grid, and how many it has along each axis.
+/// The place where a box begins, in voxels of the grid, and its number of voxels along each axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cuboid {
     /// The first voxel along `[D, H, W]`; negative before the grid begins.
@@ -52,7 +52,7 @@ impl Cuboid {
         Volume::new(self.geometry(volume.geometry()), self.voxels(volume.voxels(), volume.size(), fill))
     }
 
-    /// Its grid within another.
+    /// Returns the grid of the box within another.
     pub(super) fn geometry(&self, geometry: &Geometry) -> Geometry {
         let origin = geometry.to_patient(VoxelIndex(self.start.map(|voxel| voxel as f64)));
         Geometry { size: self.size, origin_mm: origin.0, steps_mm: geometry.steps_mm }
@@ -61,7 +61,7 @@ impl Cuboid {
     fn voxels<T: Copy + Send + Sync>(&self, voxels: &[T], size: [usize; 3], fill: T) -> Vec<T> {
         let [_, rows, width] = self.size;
         let mut output = vec![fill; self.size.iter().product()];
-        // Where the old columns lie among the new ones.
+        // The old columns lie here among the new ones.
         let first = self.start[2].max(0) as usize;
         let to = (-self.start[2]).max(0) as usize;
         let count = size[2].saturating_sub(first).min(width.saturating_sub(to));

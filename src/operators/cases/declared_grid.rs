@@ -7,7 +7,7 @@ use tomoflow_connectors::geometry::norm;
 use crate::operators::spec::{Default, Field, FieldKind, FieldProblem, Role};
 use crate::voxels::grid;
 
-/// How far a direction's length may be from 1.
+/// The most that a direction's length may differ from 1.
 const UNIT: f64 = 1e-4;
 
 const DIRECTION: FieldKind =
@@ -52,19 +52,19 @@ pub const GRID: Field = Field {
 /// A grid in numbers that a file can say.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeclaredGrid {
-    /// Voxels along `[D, H, W]`.
+    /// The number of voxels along `[D, H, W]`.
     pub size: [usize; 3],
-    /// From voxel to voxel along `[D, H, W]`, in mm.
+    /// The distance from voxel to voxel along `[D, H, W]`, in mm.
     pub spacing_mm: [f64; 3],
     /// The centre of the first voxel in LPS, in mm.
     pub origin_mm: [f64; 3],
-    /// Where `[D, H, W]` run to, in LPS.
+    /// The directions in which `[D, H, W]` run, in LPS.
     pub direction: [[f64; 3]; 3],
 }
 
 impl From<&Geometry> for DeclaredGrid {
-    /// In as many digits as tell anything, so that what is settled can be said: nine of a spacing, a millionth of a
-    /// millimetre of a place, nine decimals of a direction.
+    /// Rounds a grid to as many digits as tell anything, so that what is settled can be said: nine of a
+    /// spacing, a millionth of a millimetre of a place, nine decimals of a direction.
     fn from(geometry: &Geometry) -> Self {
         // `+ 0.0` makes −0 0.
         let rounded = |value: f64, steps: f64| (value * steps).round() / steps + 0.0;

@@ -15,12 +15,13 @@ use crate::voxels::values::{self, Foreground};
 
 /// The percentiles that landmarks stand for, in TorchIO's order.
 pub const PERCENTS: [f64; 13] = [1.0, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0, 99.0];
-/// Those between which TorchIO draws lines: the quartiles at 25 and 75 are not among them.
+/// The places of the percentiles between which TorchIO draws lines: the quartiles at 25 and 75 are not among
+/// them.
 const USED: [usize; 11] = [0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12];
 /// Percentiles of a scan that lie nearer to each other are one (TorchIO).
 const SAME: f64 = 1e-5;
 
-/// What the type declares.
+/// The declaration of the type `histogram_match`.
 pub static SPEC: Spec = Spec {
     name: "histogram_match",
     section: Section::Operators,
@@ -62,9 +63,9 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A standardisation.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct HistogramMatch {
-    /// What the percentiles of [`PERCENTS`] become.
+    /// The intensities that the percentiles of [`PERCENTS`] become.
     pub landmarks: [f64; PERCENTS.len()],
-    /// Which voxels count.
+    /// The voxels that count.
     pub foreground: Foreground,
 }
 
@@ -110,7 +111,7 @@ impl Lines {
 
     fn at(&self, value: f32) -> f32 {
         let value = f64::from(value);
-        // Without a jump: a line is the number of percentiles that are not above.
+        // The line is found without a jump: it is the number of percentiles that are not above.
         let line: usize = self.bounds.iter().map(|bound| usize::from(value >= *bound)).sum();
         (value * self.slopes[line] + self.added[line]) as f32
     }

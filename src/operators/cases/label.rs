@@ -5,7 +5,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `label`.
 pub static SPEC: Spec = Spec {
     name: "label",
     section: Section::Operators,

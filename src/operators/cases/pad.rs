@@ -13,7 +13,7 @@ use crate::operators::spec::{
 use crate::operators::value::{Case, Failure};
 use crate::voxels::grid;
 
-/// What the type declares.
+/// The declaration of the type `pad`.
 pub static SPEC: Spec = Spec {
     name: "pad",
     section: Section::Operators,
@@ -56,10 +56,10 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A padding.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Pad {
-    /// Voxels along `[D, H, W]`; this or `size_mm`.
+    /// The number of voxels along `[D, H, W]`; this or `size_mm`.
     #[serde(default)]
     pub size: Option<[usize; 3]>,
-    /// Lengths along `[D, H, W]`.
+    /// The lengths along `[D, H, W]`, in mm.
     #[serde(default)]
     pub size_mm: Option<[f64; 3]>,
     /// The intensity around the scan.

@@ -17,7 +17,7 @@ const PERCENT: FieldKind = FieldKind::Number { min: 0.0, max: 100.0, unit: "%" }
 const ENDS: FieldKind =
     FieldKind::List { of: &FieldKind::Number { min: -1e9, max: 1e9, unit: "" }, len: Some(2) };
 
-/// What the type declares.
+/// The declaration of the type `percentiles`.
 pub static SPEC: Spec = Spec {
     name: "percentiles",
     section: Section::Operators,
@@ -80,11 +80,11 @@ pub struct Percentiles {
     pub lower: f64,
     /// The percentile that becomes `to[1]`, 0 to 100.
     pub upper: f64,
-    /// What they become.
+    /// The intensities that the two percentiles become.
     pub to: [f64; 2],
     /// Whether what lies beyond becomes an end.
     pub clip: bool,
-    /// Which voxels count.
+    /// The voxels that count.
     pub foreground: Foreground,
 }
 

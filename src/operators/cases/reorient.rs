@@ -14,7 +14,7 @@ use crate::operators::value::{Case, Failure};
 use crate::voxels::grid;
 pub use crate::voxels::orientation::Reorient;
 
-/// What the type declares.
+/// The declaration of the type `reorient`.
 pub static SPEC: Spec = Spec {
     name: "reorient",
     section: Section::Operators,

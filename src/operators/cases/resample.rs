@@ -25,7 +25,7 @@ use crate::voxels::values;
 use crate::voxels::votes;
 pub use settings::{LabelOrder, Resample, Target};
 
-/// What the type declares.
+/// The declaration of the type `resample`.
 pub static SPEC: Spec = Spec {
     name: "resample",
     section: Section::Operators,
@@ -184,7 +184,7 @@ impl Resample {
         }
     }
 
-    /// Where the new voxels of a grid lie among its old ones.
+    /// Returns where the new voxels of a grid lie among its old ones.
     fn plan(&self, geometry: &Geometry) -> Result<Plan, Failure> {
         grid::check(geometry)?;
         let old_mm = geometry.spacing_mm();
@@ -249,7 +249,7 @@ impl Resample {
     }
 }
 
-/// Where new voxels lie among the old ones, and which axis nnU-Net takes apart.
+/// The places of new voxels among the old ones, and the axis that nnU-Net takes apart.
 struct Plan {
     samplings: [Sampling; 3],
     apart: Option<usize>,
@@ -299,8 +299,8 @@ impl Resample {
         Ok(Case { scan: Arc::new(scan), labels, ..case.clone() })
     }
 
-    /// What is made of a case whose scan is padded: nothing is interpolated with padding, and voxels whose nearest one
-    /// pads the scan pad it afterwards.
+    /// Returns what is made of a case whose scan is padded: nothing is interpolated with padding, and voxels
+    /// whose nearest one pads the scan pad it afterwards.
     fn padded(&self, case: &Case, padding: &LabelMap) -> Result<Case, Failure> {
         let scan = &case.scan;
         grid::check_same_size("padding", scan.size(), padding.size())?;

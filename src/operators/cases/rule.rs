@@ -14,7 +14,7 @@ use crate::voxels::grid::nine_digits;
 
 use crate::metrics::Statistics;
 
-/// How many times as coarse, and as short, an axis must be before nnU-Net does not take its median.
+/// The factor by which an axis must be as coarse, and as short, before nnU-Net does not take its median.
 const ANISOTROPIC: f64 = 3.0;
 
 /// What stands where a stage's own setting belongs, until the archive says what that is.
@@ -31,14 +31,15 @@ pub enum Rule {
 /// What is measured of the intensities of each case, and what is made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Which voxels are counted.
+    /// The voxels that are counted.
     pub counted: Counted,
     /// The percentiles of the archive, 0 to 100, beyond which nothing is.
     pub percentiles: Option<[f64; 2]>,
 }
 
 impl Measured {
-    /// What an archive comes to; none of an archive without a voxel that counts, or whose voxels are all alike.
+    /// Returns what an archive comes to; none of an archive without a voxel that counts, or whose voxels are
+    /// all alike.
     pub fn settled(self, all: &Together) -> Option<Settled> {
         let (mean, std) = (all.mean()?, all.deviation()?);
         let clip = match self.percentiles {
@@ -51,7 +52,7 @@ impl Measured {
 }
 
 impl Rule {
-    /// As it stands in the name of what it is settled on.
+    /// Returns the rule as it stands in the name of what it is settled on.
     pub fn said(&self) -> Json {
         match self {
             Self::Spacing(rule) => json!(rule),
@@ -98,11 +99,11 @@ pub enum Settled {
     SpacingMm([f64; 3]),
     /// A grid.
     Grid(DeclaredGrid),
-    /// What intensities are normalised by.
+    /// The numbers that intensities are normalised by.
     Intensities {
-        /// What is taken away.
+        /// The number that is taken away.
         mean: f64,
-        /// What the rest is divided by.
+        /// The number that the rest is divided by.
         std: f64,
         /// The least and the largest intensity, before.
         clip: Option<[f64; 2]>,
@@ -134,9 +135,9 @@ impl fmt::Display for SpacingRule {
 /// What rules see of a scan, along `[D, H, W]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampled {
-    /// Its spacing, in mm.
+    /// The scan's spacing, in mm.
     pub spacing_mm: [f64; 3],
-    /// Its voxels.
+    /// The number of the scan's voxels.
     pub size: [usize; 3],
 }
 
@@ -203,7 +204,7 @@ fn nnunet(spacings: &[Vec<f64>; 3], size: [f64; 3]) -> [f64; 3] {
     target
 }
 
-/// Between neighbours by their distance; 0 of none.
+/// Returns a percentile, between neighbours by their distance; 0 of no figures.
 fn percentile(figures: &[f64], percent: f64) -> f64 {
     Statistics::of(figures.iter().copied()).map_or(0.0, |figures| figures.quantile(percent / 100.0))
 }
@@ -253,11 +254,11 @@ mod tests {
         };
         // The 10th percentile of 5, 10, 10 is 6.
         assert_eq!(with([10.0, 10.0, 5.0], 10), [6.0, 1.5, 1.25]);
-        // Not where it is not more than three times as coarse, or not that short.
+        // An axis is left alone where it is not more than three times as coarse, or not that short.
         assert_eq!(with([4.5, 4.5, 4.5], 10), [4.5, 1.5, 1.25]);
         assert_eq!(with([10.0, 10.0, 5.0], 72), [10.0, 1.5, 1.25]);
         assert_eq!(with([10.0, 10.0, 5.0], 71), [6.0, 1.5, 1.25]);
-        // It never becomes finer than the others.
+        // The axis never becomes finer than the others.
         assert_eq!(with([10.0, 10.0, 0.1], 10), [2.08, 1.5, 1.25]);
         assert_eq!(with([6.0, 0.5, 6.0], 10), [1.6, 1.5, 1.25]);
         assert_eq!(with([4.6, 0.5, 4.6], 10), [1.50001, 1.5, 1.25]);

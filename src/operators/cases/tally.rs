@@ -22,9 +22,9 @@ const CHUNK: usize = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Counted {
-    /// Those that have a label.
+    /// The voxels that have a label.
     Labelled,
-    /// By their own intensity.
+    /// The voxels that a rule picks by their own intensity.
     #[serde(untagged)]
     By(Foreground),
 }
@@ -32,13 +32,13 @@ pub enum Counted {
 /// The intensities of one case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Voxels.
+    /// The number of voxels.
     pub count: u64,
     /// The sum of their intensities.
     pub sum: f64,
     /// The sum of their squares.
     pub squares: f64,
-    /// How many have which intensity, ascending.
+    /// The number of voxels of each intensity, ascending.
     bins: Vec<(i32, u64)>,
 }
 
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn each_case_weighs_alike() {
         let all = |voxels: &[f32]| Tally::of(&case(voxels, None), Counted::By(Foreground::None)).unwrap();
-        // One of two voxels and one of four: means 2 and 6, mean squares 8 and 40.
+        // One case has two voxels and one has four: means 2 and 6, mean squares 8 and 40.
         let found = together(&[all(&[0.0, 4.0]), all(&[4.0, 8.0, 4.0, 8.0])]);
         assert_eq!((found.cases, found.mean()), (2, Some(4.0)));
         assert_eq!(found.deviation(), Some(nine_digits(8.0_f64.sqrt())));

@@ -14,7 +14,7 @@ use crate::operators::spec::{
 use crate::operators::value::{Case, Failure};
 use crate::voxels::values;
 
-/// What the type declares.
+/// The declaration of the type `window`.
 pub static SPEC: Spec = Spec {
     name: "window",
     section: Section::Operators,
@@ -49,9 +49,9 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A window.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Window {
-    /// Becomes 0.
+    /// The intensity that becomes 0.
     pub low: f32,
-    /// Becomes 1.
+    /// The intensity that becomes 1.
     pub high: f32,
 }
 

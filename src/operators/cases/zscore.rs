@@ -24,7 +24,7 @@ use of_archive::OfArchive;
 /// Voxels that are summed as one: fixed, so that the sum does not depend on the number of threads.
 const CHUNK: usize = 1 << 16;
 
-/// What the type declares.
+/// The declaration of the type `zscore`.
 pub static SPEC: Spec = Spec {
     name: "zscore",
     section: Section::Operators,
@@ -105,11 +105,11 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Zscore {
-    /// Which voxels count.
+    /// The voxels that count.
     pub foreground: Foreground,
-    /// In place of the scan's own mean.
+    /// The mean that is taken in place of the scan's own.
     pub mean: Option<f64>,
-    /// In place of the scan's own deviation.
+    /// The deviation that is taken in place of the scan's own.
     pub std: Option<f64>,
     /// The least and the largest intensity.
     pub clip: Option<[f64; 2]>,
@@ -145,7 +145,7 @@ enum Clip {
 }
 
 impl Declared {
-    /// What does not go together.
+    /// Returns the fields that do not go together.
     fn problems(&self) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
         let mut add = |field, message: String, hint| problems.push(FieldProblem::new(field, message, hint));
@@ -208,7 +208,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
 type Sums = (u64, f64, f32, f32);
 
 impl Zscore {
-    /// By the scan's own mean and deviation.
+    /// Makes a normalisation by the scan's own mean and deviation.
     pub fn own(foreground: Foreground) -> Self {
         Self { foreground, mean: None, std: None, clip: None }
     }
@@ -269,7 +269,7 @@ impl Zscore {
         }
     }
 
-    /// By the mean and the deviation of these voxels.
+    /// Normalises by the mean and the deviation of these voxels.
     fn by_its_own(self, voxels: &[f32], counted: &[f32]) -> Result<Vec<f32>, Failure> {
         let (count, sum, least, most) = self.sums(counted);
         if count == 0 {

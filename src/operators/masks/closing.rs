@@ -21,7 +21,7 @@ pub(super) const RADIUS_MM: Field = Field {
     doc: "The radius of the ball, in mm; at most 127 voxels along any axis.",
 };
 
-/// What the type declares.
+/// The declaration of the type `closing`.
 pub static SPEC: Spec = Spec {
     name: "closing",
     section: Section::Operators,
@@ -47,9 +47,9 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A closing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Closing {
-    /// Of the ball.
+    /// The radius of the ball, in mm.
     pub radius_mm: f64,
-    /// Of which labels.
+    /// The labels that are closed.
     pub labels: Meant,
 }
 

@@ -18,7 +18,7 @@ const SAME_GRID_MM: f64 = 0.01;
 /// Voxels that one task works on.
 const CHUNK: usize = 1 << 16;
 
-/// What the type declares.
+/// The declaration of the type `combine`.
 pub static SPEC: Spec = Spec {
     name: "combine",
     section: Section::Operators,
@@ -58,20 +58,20 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Op {
-    /// Where all hold a voxel.
+    /// The voxels that all masks hold.
     And,
-    /// Where any holds it.
+    /// The voxels that any mask holds.
     Or,
-    /// Where the first alone holds it.
+    /// The voxels that the first mask alone holds.
     Minus,
-    /// Where an odd number holds it.
+    /// The voxels that an odd number of masks holds.
     Xor,
 }
 
 /// A combination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Combine {
-    /// Of the first mask with the others.
+    /// The operation on the first mask and the others.
     pub op: Op,
 }
 
@@ -132,7 +132,7 @@ impl Combine {
 struct Merged {
     /// All names, those of the first mask in front.
     names: Arc<[String]>,
-    /// For each other mask what its labels become; none where they play no part.
+    /// The labels that each other mask's labels become; none where they play no part.
     tables: Vec<Vec<u16>>,
 }
 

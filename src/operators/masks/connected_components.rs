@@ -15,7 +15,7 @@ use crate::operators::spec::{
 use crate::operators::value::{Failure, Mask};
 use crate::voxels::components::{Connectivity, components};
 
-/// What the type declares.
+/// The declaration of the type `connected_components`.
 pub static SPEC: Spec = Spec {
     name: "connected_components",
     section: Section::Operators,
@@ -47,14 +47,14 @@ pub static SPEC: Spec = Spec {
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// Which parts are told apart.
+/// The parts that are told apart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectedComponents {
-    /// What is smaller goes.
+    /// The least volume in ml: what is smaller goes.
     pub min_ml: f64,
-    /// By faces, edges or corners.
+    /// The neighbours that connect voxels: by faces, edges or corners.
     pub connectivity: Connectivity,
-    /// Of which labels.
+    /// The labels that are taken apart.
     pub labels: Meant,
 }
 

@@ -12,7 +12,7 @@ use crate::operators::spec::{
 use crate::operators::value::{Failure, Mask};
 use crate::voxels::components::{Components, Connectivity, Run, components};
 
-/// What the type declares.
+/// The declaration of the type `fill_holes`.
 pub static SPEC: Spec = Spec {
     name: "fill_holes",
     section: Section::Operators,
@@ -49,14 +49,14 @@ pub static SPEC: Spec = Spec {
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// Which holes are filled.
+/// The holes that are filled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FillHoles {
     /// Whether each slice is filled by itself.
     pub by_slice: bool,
-    /// Of the background.
+    /// The neighbours that connect voxels of the background.
     pub connectivity: Connectivity,
-    /// Of which labels.
+    /// The labels whose holes are filled.
     pub labels: Meant,
 }
 
@@ -88,9 +88,9 @@ impl MaskTransform for FillHoles {
 enum Around {
     /// Nothing was seen yet.
     Unknown,
-    /// One label.
+    /// One label lies around it.
     Label(u16),
-    /// The border, or several labels.
+    /// The border lies around it, or several labels.
     Open,
 }
 
@@ -121,7 +121,7 @@ fn fill(
     });
 }
 
-/// What lies around each part of the background.
+/// Returns what lies around each part of the background.
 fn enclosing(
     labels: &[u16],
     size: [usize; 3],
@@ -154,7 +154,8 @@ fn enclosing(
     around
 }
 
-/// How far neighbours of a run lie beyond its ends, in a row that is `away` steps off; `None` when it has none.
+/// Returns how far neighbours of a run lie beyond its ends, in a row that is `away` steps off; `None` when it
+/// has none.
 fn reach(connectivity: Connectivity, away: usize) -> Option<usize> {
     match (away, connectivity) {
         (0, _) | (1, Connectivity::Edges | Connectivity::Corners) | (2, Connectivity::Corners) => Some(1),

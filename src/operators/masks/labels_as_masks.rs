@@ -3,7 +3,7 @@
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Kind, Output, Port, Section, Spec};
 
-/// What the type declares.
+/// The declaration of the type `labels_as_masks`.
 pub static SPEC: Spec = Spec {
     name: "labels_as_masks",
     section: Section::Operators,

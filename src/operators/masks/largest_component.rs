@@ -11,7 +11,7 @@ use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, 
 use crate::operators::value::{Failure, Mask};
 use crate::voxels::components::{Connectivity, components};
 
-/// What the type declares.
+/// The declaration of the type `largest_component`.
 pub static SPEC: Spec = Spec {
     name: "largest_component",
     section: Section::Operators,
@@ -28,10 +28,10 @@ pub static SPEC: Spec = Spec {
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// Which voxels are connected.
+/// The operator that keeps largest components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LargestComponent {
-    /// By faces, edges or corners.
+    /// The neighbours that connect voxels: by faces, edges or corners.
     pub connectivity: Connectivity,
 }
 
@@ -47,7 +47,7 @@ impl MaskTransform for LargestComponent {
         let mut largest: BTreeMap<u16, usize> = BTreeMap::new();
         for (index, component) in found.components.iter().enumerate() {
             let kept = largest.entry(component.label).or_insert(index);
-            // They come by their lowest voxel, so an equal one comes too late.
+            // The components come by their lowest voxel, so an equal one comes too late.
             if component.voxels > found.components[*kept].voxels {
                 *kept = index;
             }

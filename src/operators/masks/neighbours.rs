@@ -6,7 +6,7 @@ use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Ro
 use crate::operators::value::{Failure, Mask};
 use crate::voxels::components::Connectivity;
 
-/// Which voxels are connected.
+/// The field for the neighbours that connect voxels.
 pub(super) const CONNECTIVITY: Field = Field {
     name: "connectivity",
     kind: FieldKind::Integer { min: 6, max: 26 },
@@ -15,7 +15,7 @@ pub(super) const CONNECTIVITY: Field = Field {
     doc: "The neighbours that a voxel is joined with: 6 (faces), 18 (and edges) or 26 (and corners).",
 };
 
-/// Which labels an operator works on.
+/// The field for the labels that an operator works on.
 pub(super) const LABELS: Field = Field {
     name: "labels",
     kind: FieldKind::List { of: &FieldKind::Text, len: None },

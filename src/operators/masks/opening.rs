@@ -11,7 +11,7 @@ use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, 
 use crate::operators::value::{Failure, Mask};
 use crate::voxels::ball::{Ball, Room};
 
-/// What the type declares.
+/// The declaration of the type `opening`.
 pub static SPEC: Spec = Spec {
     name: "opening",
     section: Section::Operators,
@@ -37,9 +37,9 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// An opening.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opening {
-    /// Of the ball.
+    /// The radius of the ball, in mm.
     pub radius_mm: f64,
-    /// Of which labels.
+    /// The labels that are opened.
     pub labels: Meant,
 }
 

@@ -9,7 +9,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `paint`.
 pub static SPEC: Spec = Spec {
     name: "paint",
     section: Section::Operators,

@@ -16,7 +16,7 @@ use crate::voxels::components::{Connectivity, components};
 /// fractions.
 const ROUNDING: f64 = 1e-9;
 
-/// What the type declares.
+/// The declaration of the type `remove_small`.
 pub static SPEC: Spec = Spec {
     name: "remove_small",
     section: Section::Operators,
@@ -51,17 +51,17 @@ pub static SPEC: Spec = Spec {
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 
-/// How large a part must be.
+/// The least size of a part that stays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Least {
-    /// In ml.
+    /// A volume in ml.
     Ml(f64),
-    /// In voxels.
+    /// A number of voxels.
     Voxels(u64),
 }
 
 impl Least {
-    /// The same in voxels of a mask's grid.
+    /// Returns the same size in voxels of a mask's grid.
     ///
     /// # Errors
     /// When voxels of the grid have no volume.
@@ -77,14 +77,14 @@ impl Least {
     }
 }
 
-/// Which parts are removed.
+/// The parts that are removed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoveSmall {
-    /// What is smaller goes.
+    /// The least size: what is smaller goes.
     pub least: Least,
-    /// By faces, edges or corners.
+    /// The neighbours that connect voxels: by faces, edges or corners.
     pub connectivity: Connectivity,
-    /// Of which labels.
+    /// The labels whose parts are removed.
     pub labels: Meant,
 }
 

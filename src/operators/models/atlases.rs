@@ -8,7 +8,7 @@ use super::train::{
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, Section, Spec};
 
-/// What the type declares.
+/// The declaration of the type `atlases`.
 pub static SPEC: Spec = Spec {
     name: "atlases",
     section: Section::Operators,

@@ -10,7 +10,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `detect`.
 pub static SPEC: Spec = Spec {
     name: "detect",
     section: Section::Operators,
@@ -89,7 +89,7 @@ struct Declared {
     batch: usize,
 }
 
-/// Which slices are looked at.
+/// The slices that are looked at.
 #[derive(PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Slices {

@@ -103,7 +103,7 @@ const DEMONS: &[Field] = &[
     ),
 ];
 
-/// What the type declares.
+/// The declaration of the type `fuse_atlases`.
 pub static SPEC: Spec = Spec {
     name: "fuse_atlases",
     section: Section::Operators,

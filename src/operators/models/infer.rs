@@ -18,13 +18,13 @@ pub(super) const PREPARE: Field = Field {
     name: "prepare",
     kind: FieldKind::Choice(&["pipeline", "model"]),
     default: Default::Json("\"pipeline\""),
-    // What is done to scans enters a result's key by itself.
+    // This is operational, since what is done to scans enters a result's key by itself.
     role: Role::Operational,
     doc: "Who says how scans are prepared: the stages before this one, or the card of the model's file, whose \
           operators then run here on scans as they were assembled.",
 };
 
-/// What the type declares.
+/// The declaration of the type `infer`.
 pub static SPEC: Spec = Spec {
     name: "infer",
     section: Section::Operators,

@@ -1,4 +1,4 @@
-//! Where an inference takes its weights from: a stage, a file, or several of one kind that are an ensemble.
+//! The source of an inference's weights: a stage, a file, or several of one kind that are an ensemble.
 
 use std::path::{Path, PathBuf};
 
@@ -81,7 +81,7 @@ pub(super) const FILE: &[Field] = &[
     ),
 ];
 
-/// Where the weights come from.
+/// The place where the weights come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelSource {
     /// The stage of this name, or several whose models are an ensemble.
@@ -99,7 +99,7 @@ impl ModelSource {
         }
     }
 
-    /// What names models of these contents: the content itself of a single one.
+    /// Returns what names models of these contents: the content itself of a single one.
     pub fn content(models: &[Digest]) -> Digest {
         match models {
             [model] => *model,
@@ -127,11 +127,11 @@ pub enum ModelFile {
     Torchscript {
         /// The file, as written in the pipeline.
         path: PathBuf,
-        /// How a volume is shown to it.
+        /// How a volume is shown to the model.
         view: InputView,
-        /// Channels of its logits: classes with the background, or labels.
+        /// The channels of its logits: classes with the background, or labels.
         classes: usize,
-        /// What its logits are of.
+        /// What the model's logits are of.
         activation: Activation,
         /// The names of the labels, from label 1 on.
         label_names: Vec<String>,
@@ -181,7 +181,7 @@ pub(super) fn source(declared: DeclaredModel) -> Result<ModelSource, FieldProble
         DeclaredModel::File(declared) => vec![file(declared)?],
         DeclaredModel::Ensemble(declared) => declared.into_iter().map(file).collect::<Result<_, _>>()?,
     };
-    // What the cards of other models say is seen when they are loaded.
+    // The cards of other models are read only when these are loaded.
     let mut said = files.iter().filter_map(|file| match file {
         ModelFile::Torchscript { view, label_names, activation, .. } => Some((view, label_names, activation)),
         ModelFile::Safetensors { .. } => None,

@@ -14,7 +14,7 @@ use crate::operators::value::{Case, Failure, listed};
 
 const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "" };
 
-/// What the type declares.
+/// The declaration of the type `threshold`.
 pub static SPEC: Spec = Spec {
     name: "threshold",
     section: Section::Operators,
@@ -64,9 +64,9 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 /// A threshold.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Threshold {
-    /// Foreground is greater.
+    /// The bound that foreground is greater than.
     pub above: Option<f32>,
-    /// Foreground is less.
+    /// The bound that foreground is less than.
     pub below: Option<f32>,
     /// The label's name.
     pub label: String,
@@ -159,7 +159,7 @@ mod tests {
         let threshold = Threshold { above, below, label: "bone".to_owned(), channel: None };
         let (labels, names) = threshold.segment(&case).unwrap();
         assert_eq!(names, ["bone"]);
-        // Of several channels the one that is named.
+        // The channel that is named is taken, where there are several.
         let both =
             Case::of_channels(vec![case.clone(), case], ["a".to_owned(), "b".to_owned()].into()).unwrap();
         assert_eq!(threshold.segment(&both).unwrap_err().code, "SEVERAL_CHANNELS");

@@ -20,7 +20,7 @@ pub use start::Begin;
 pub(in crate::operators) use training::NAME;
 pub use training::{Enough, Learns, Operation, PartlyLabelled, Retrain, Train};
 
-/// What the type declares.
+/// The declaration of the stage type.
 pub static SPEC: Spec = Spec {
     name: NAME,
     section: Section::Operators,
@@ -98,7 +98,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
 }
 
-/// `halve_every` beside a schedule that does not halve: somebody expects it to.
+/// Refuses `halve_every` beside a schedule that does not halve: somebody expects it to.
 fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldProblem> {
     if settings.schedule.halves() || settings.halve_every == 0 || !given("halve_every", config) {
         return None;
@@ -147,7 +147,7 @@ fn features_problem(settings: &TrainSettings) -> Option<FieldProblem> {
     let variant = match settings.network.resolve(1, 2) {
         Ok(NetworkConfig::Unet(config)) => Some(config.variant),
         Ok(_) => None,
-        // It is refused for itself.
+        // A configuration that cannot be resolved is refused for itself.
         Err(_) => return None,
     };
     let told = matches!(variant, Some(Variant::Vnet | Variant::Residual));
@@ -169,7 +169,7 @@ fn given(name: &str, config: &Config) -> bool {
     fields.into_iter().any(|field| config.get(name).is_some_and(|value| !is_default(field, value)))
 }
 
-/// `epochs` beside `steps`: one of them would have no say.
+/// Refuses `epochs` beside `steps`: one of them would have no say.
 fn length_problem(settings: &TrainSettings, config: &Config) -> Option<FieldProblem> {
     if settings.steps.is_none() || !given("epochs", config) {
         return None;
@@ -213,7 +213,7 @@ mod tests {
             };
             config.insert(field.name.to_owned(), value);
         }
-        // As the checker hands a duration on.
+        // This is how the checker hands a duration on.
         config["checkpoint_every"] = json!(60_000);
         config
     }
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(problem(json!({ "strategy": asdnet("fcn", 0.3) })), None);
         assert_eq!(problem(json!({ "strategy": asdnet("cnn", 0.0) })), None);
         assert_eq!(problem(json!({ "strategy": asdnet("cnn", 0.3) })).as_deref(), Some("strategy.semi"));
-        // What waits for a validation has one.
+        // A training that waits for a validation must have one.
         let alone = json!({ "train": 0.8, "validation": 0, "test": 0.2, "seed": 0 });
         let with = |field: &str, value: serde_json::Value| {
             let mut strategy = asdnet("fcn", 0.3);
@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(semantic(FIELDS, &config), bare);
         config["split"]["fold"] = json!(1);
         assert_ne!(semantic(FIELDS, &config), bare);
-        // What a file decides enters by the parts of cases, its path does not.
+        // The parts of cases in a file enter the key, its path does not.
         (config["split"]["fold"], config["split"]["file"]) = (json!(null), json!("splits.csv"));
         (config["retrain"], config["split"]["stratify"]) = (json!({ "new_cases": 3 }), json!(null));
         assert_eq!(semantic(FIELDS, &config), bare);

@@ -16,7 +16,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `augment`.
 pub static SPEC: Spec = Spec {
     name: "augment",
     section: Section::Operators,

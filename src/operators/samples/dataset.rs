@@ -24,7 +24,7 @@ use places::{Grid, Places, around};
 /// The most voxels of one sample: 8 GiB of intensities.
 const MOST_VOXELS: usize = 1 << 31;
 
-/// Where a sample lies in its case.
+/// The place of a sample in its case.
 #[derive(Clone, Copy, Debug)]
 enum SamplePlace {
     Window(Window),
@@ -40,7 +40,7 @@ pub struct Dataset {
     places: Places,
     cases: Vec<Arc<PreparedCase>>,
     augmentations: Vec<Arc<Augment>>,
-    /// What boxes are put around, where samples teach these.
+    /// The kinds of things that boxes are put around, where samples teach these.
     things: Option<Numbered>,
 }
 
@@ -67,19 +67,19 @@ impl Dataset {
         Self { view, input, places, cases, augmentations: Vec::new(), things: None }
     }
 
-    /// The same, with samples changed one after the other.
+    /// Returns the same dataset with samples changed one after the other.
     #[must_use]
     pub fn augmented(self, augmentations: Vec<Arc<Augment>>) -> Self {
         Self { augmentations, ..self }
     }
 
-    /// The same, whose samples teach things with a box each, and no class of each voxel.
+    /// Returns the same dataset, whose samples teach things with a box each, and no class of each voxel.
     #[must_use]
     pub fn teaching(self, things: Numbered) -> Self {
         Self { things: Some(things), ..self }
     }
 
-    /// What boxes are put around.
+    /// Returns the kinds of things that boxes are put around.
     pub fn things(&self) -> Option<&Numbered> {
         self.things.as_ref()
     }
@@ -89,7 +89,7 @@ impl Dataset {
         &self.input
     }
 
-    /// Its cases.
+    /// Returns the cases of the dataset.
     pub fn cases(&self) -> &[Arc<PreparedCase>] {
         &self.cases
     }
@@ -106,7 +106,7 @@ impl Dataset {
         }
     }
 
-    /// Where the sample `number` of the case `of` lies.
+    /// Returns where the sample `number` of the case `of` lies.
     fn place(
         &self,
         of: usize,
@@ -129,7 +129,7 @@ impl Dataset {
         }
     }
 
-    /// Where a sample lies that holds foreground as often as the view says.
+    /// Returns where a sample lies that holds foreground as often as the view says.
     fn biased(&self, case: &PreparedCase, rng: &mut ChaCha8Rng) -> Result<SamplePlace, String> {
         let around_foreground = rng.random_bool(self.view.foreground.clamp(0.0, 1.0));
         Ok(match self.input {
@@ -333,7 +333,7 @@ mod tests {
         let data = Dataset::new(data.view.clone(), vec![Arc::new(undrawn)]);
         let found: Vec<Sample> = (0..8).map(|index| data.sample(index, 0, 0).unwrap()).collect();
         assert!(found.iter().all(|sample| sample.target == Target::None && sample.shape == [1, 2, 3, 4]));
-        // They lie anywhere.
+        // The samples lie anywhere.
         assert!(found.iter().any(|sample| sample.input != found[0].input));
     }
 

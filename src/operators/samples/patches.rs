@@ -11,7 +11,7 @@ use crate::operators::spec::{
     is_default,
 };
 
-/// What the type declares.
+/// The declaration of the type `patches`.
 pub static SPEC: Spec = Spec {
     name: "patches",
     section: Section::Operators,

@@ -10,7 +10,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `stack`.
 pub static SPEC: Spec = Spec {
     name: "stack",
     section: Section::Operators,

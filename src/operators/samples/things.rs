@@ -28,9 +28,9 @@ pub const INSTANCES: Field = Field::absent(
 /// A kind of thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kind {
-    /// Its name.
+    /// The name of the kind.
     pub name: String,
-    /// The names of the labels that it is made of.
+    /// The names of the labels that things of the kind are made of.
     pub labels: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub struct Kind {
 pub struct Things(pub Vec<Kind>);
 
 impl Things {
-    /// What a stage's checked configuration declares.
+    /// Returns what a stage's checked configuration declares.
     ///
     /// # Errors
     /// No kind at all, or one without labels.
@@ -81,7 +81,7 @@ impl Things {
         self.0.iter().map(|kind| kind.name.clone()).collect()
     }
 
-    /// The same by the numbers that labels of these names have.
+    /// Returns the same kinds by the numbers that labels of these names have.
     ///
     /// # Errors
     /// `UNKNOWN_LABEL` for a name that no label has.
@@ -99,7 +99,7 @@ impl Things {
     }
 }
 
-/// For each kind of thing the labels that it is made of.
+/// The labels that each kind of thing is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Numbered(Vec<Vec<u16>>);
 

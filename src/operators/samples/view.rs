@@ -9,7 +9,7 @@ use crate::operators::spec::{Default, Field, FieldKind, FieldProblem, Role};
 /// The shape of a sample, as it was declared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Input {
-    /// In voxels, whatever their spacing.
+    /// A shape in voxels, whatever their spacing.
     Voxels(InputView),
     /// A patch by its lengths along `[D, H, W]` in mm; voxels follow from the dataset's spacing.
     PatchMm([f64; 3]),
@@ -38,13 +38,13 @@ pub struct View {
     pub input: Input,
     /// How the windows of a patch are chosen.
     pub placement: Placement,
-    /// Samples of each case in an epoch, except in a grid.
+    /// The number of samples of each case in an epoch, except in a grid.
     pub per_case: usize,
     /// The share of samples that hold foreground, 0 to 1, where they are biased.
     pub foreground: f64,
     /// Whether half of the samples are mirrored along W.
     pub flip: bool,
-    /// What a network that gives boxes is to find, where it is declared.
+    /// The kinds of things that a network that gives boxes is to find, where they are declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub things: Option<Things>,
 }

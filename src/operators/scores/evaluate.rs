@@ -31,14 +31,14 @@ use crate::voxels::ignored::{self, IGNORED};
 /// Corners of two grids that lie nearer than this are the same.
 const SAME_GRID_MM: f64 = 0.01;
 
-/// What the reference says before the table of figures.
+/// The text of the reference before the table of figures.
 const MATCHED: &str = "\
     Labels are matched by name, and one at least must be found; a label of the truth that the masks do not \
     have gets rows without a figure, of the state `not_in_mask`, and one that nobody drew in the case of the state \
     `not_in_truth`. A case without labels gives no figures. Voxels are counted on the \
     scan's original grid.\n\n";
 
-/// What it says behind it.
+/// The text of the reference behind it.
 const MEANT: &str = "\n\
     A surface is the mask without its erosion by six neighbours; distances are Euclidean, in mm, from \
     voxel centre to voxel centre.\n\n\
@@ -73,7 +73,7 @@ const MEANT: &str = "\n\
     neither the mean nor its interval knows; of a single figure both ends are the figure. The same cases \
     give the same interval, whatever order they came in and however many workers there are.";
 
-/// What the type declares.
+/// The declaration of the type `evaluate`.
 pub static SPEC: Spec = Spec {
     name: "evaluate",
     section: Section::Operators,
@@ -157,19 +157,20 @@ struct Fields {
 /// A comparison.
 #[derive(Clone, Debug)]
 pub struct Evaluate {
-    /// Which figures, in order.
+    /// The figures that are made, in order.
     pub metrics: Vec<&'static Figure>,
     /// What stands for a figure without a value.
     pub empty: Empty,
-    /// Up to where the surface Dice counts a surface voxel as right.
+    /// The distance up to which the surface Dice counts a surface voxel as right.
     pub tolerance_mm: f64,
-    /// From which intersection over union on a lesion is found.
+    /// The intersection over union from which on a lesion is found.
     pub lesion_iou: f64,
     /// What a second observer reaches, for scores.
     pub second_observer: Option<Observer>,
 }
 
-/// How sure the means of figures are to be said, when the checked configuration of a stage asks for it.
+/// Returns how sure the means of figures are to be said, when the checked configuration of a stage asks for
+/// it.
 pub fn interval(config: &Config) -> Option<Bootstrap> {
     let whole = |name: &str| config.get(name).and_then(serde_json::Value::as_u64);
     Some(Bootstrap {
@@ -291,7 +292,7 @@ impl Evaluate {
         self.metrics.iter().any(|figure| figure.needs == what)
     }
 
-    /// What the figures of a label need, but for its lesions.
+    /// Returns what the figures of a label need, but for its lesions.
     fn find(&self, packed: &Packed, place: usize, geometry: &Geometry) -> Result<Findings, Failure> {
         let mut found = Findings {
             counts: packed.counts(place),
@@ -348,7 +349,7 @@ impl Evaluate {
     }
 }
 
-/// What is said of a label that the masks do not have.
+/// Returns what is said of a label that the masks do not have.
 fn not_in_mask(label: &str, figure: &Figure) -> Metric {
     Metric {
         label: label.to_owned(),
@@ -359,8 +360,8 @@ fn not_in_mask(label: &str, figure: &Figure) -> Metric {
     }
 }
 
-/// For each label of the truth, which one it is in the prediction and which in the truth; none for one that the
-/// prediction does not have. They must have one in common: else one of them is called otherwise.
+/// Returns, for each label of the truth, which one it is in the prediction and which in the truth; none for
+/// one that the prediction does not have. They must have one in common: else one of them is called otherwise.
 fn pair_by_name(mask: &Mask, truth: &Mask) -> Result<Vec<Option<(u16, u16)>>, Failure> {
     let pair = |(index, name): (usize, &String)| {
         let found = mask.label_names.iter().position(|other| other == name);

@@ -71,7 +71,7 @@ pub fn evaluate_each(
         return Err(Failure::new("LABEL_MISMATCH", message, hint));
     };
     let figures: Vec<Metric> = metrics.iter().filter(|metric| metric.label == first).cloned().collect();
-    // From behind, so that places stay what they were.
+    // The missing rows are put in from behind, so that places stay what they were.
     for (place, name) in missing.into_iter().rev() {
         let none = |figure: &Metric| Metric {
             label: name.clone(),
@@ -155,7 +155,7 @@ mod tests {
         let nested = [("liver".to_owned(), vec!["lesion".to_owned()])];
         assert_eq!(dice(&found, &truth, &nested), [value("liver", 1.0), value("lesion", 0.0)]);
         assert_eq!(dice(&found, &truth, &[])[0], value("liver", 2.0 * 2.0 / 6.0));
-        // What was found as lesion is liver as well, in a mask whose labels are numbered otherwise.
+        // The voxel that was found as lesion is liver as well, in a mask whose labels are numbered otherwise.
         let turned = mask(&["lesion", "liver"], &[0, 2, 2, 1, 1, 0]);
         assert_eq!(dice(&turned, &truth, &nested), [value("liver", 1.0), value("lesion", 1.0)]);
         // A mask of the liver alone is compared with all of the liver.

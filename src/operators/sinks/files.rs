@@ -14,7 +14,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `files`.
 pub static SPEC: Spec = Spec {
     name: "files",
     section: Section::Sinks,
@@ -120,7 +120,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let (mut codes, mut problems) = (BTreeMap::new(), Vec::new());
     for (name, DeclaredCodes { category, r#type, region }) in declared {
         let mut code = |field: &str, parts: [String; 3]| {
-            // What DICOM has room for: SH, SH and LO.
+            // DICOM has room for so many characters: SH, SH and LO.
             let fits = parts
                 .iter()
                 .zip([16, 16, 64])

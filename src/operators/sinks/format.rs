@@ -11,7 +11,7 @@ pub enum Format {
     Parquet,
 }
 
-/// Where rows go.
+/// The place where rows go.
 #[derive(Clone, Copy, Debug)]
 pub struct Sink {
     /// The format.

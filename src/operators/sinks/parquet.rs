@@ -4,7 +4,7 @@ use super::format::{self as sink, Format, Sink};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{Aspects, Config, FieldProblem, Output, Section, Spec};
 
-/// What the type declares.
+/// The declaration of the type `parquet`.
 pub static SPEC: Spec = Spec {
     name: "parquet",
     section: Section::Sinks,

@@ -26,7 +26,7 @@ const INFO: Field = Field {
     doc: "The path of `DL_info.csv` as it was published; it is read when a run starts.",
 };
 
-/// What the type `deeplesion` declares.
+/// The declaration of the type `deeplesion`.
 pub static SCANS: Spec = Spec {
     name: "deeplesion",
     section: Section::Sources,
@@ -42,7 +42,7 @@ pub static SCANS: Spec = Spec {
     fields: &[PATH, INFO],
 };
 
-/// What the type `deeplesion_boxes` declares.
+/// The declaration of the type `deeplesion_boxes`.
 pub static BOXES: Spec = Spec {
     name: "deeplesion_boxes",
     section: Section::Sources,
@@ -86,7 +86,7 @@ struct Slices {
 struct Boxes {
     /// The table.
     path: PathBuf,
-    /// What it says.
+    /// The content of the table of boxes.
     info: Arc<Info>,
     /// Whether they are boxes as they were published.
     published: bool,
@@ -149,7 +149,7 @@ fn scan(
     series: &SeriesInfo,
 ) -> Result<FoundScan, Reject> {
     let lowest = run.first().map_or(0, |(number, _)| *number);
-    // From the feet up.
+    // The run goes from the feet up.
     run.reverse();
     let mut size = None;
     for (_, file) in &run {
@@ -253,7 +253,7 @@ mod tests {
         let lesion = |slice, corners| Lesion { slice, corners };
         let lesions = vec![
             lesion(9, [1.25, 0.0, 2.5, 1.0]),
-            // It touches the first one.
+            // This lesion touches the first one.
             lesion(9, [3.5, 0.0, 4.0, 0.5]),
             lesion(8, [-3.0, 2.0, 99.0, 2.0]),
             lesion(8, [4.0, 2.0, 2.0, 2.0]),

@@ -15,7 +15,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `dicom`.
 pub static SPEC: Spec = Spec {
     name: "dicom",
     section: Section::Sources,

@@ -11,7 +11,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `dicom_seg`.
 pub static SPEC: Spec = Spec {
     name: "dicom_seg",
     section: Section::Sources,

@@ -19,7 +19,7 @@ use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Ro
 #[derive(Clone, Debug)]
 pub struct DrawnSource {
     path: PathBuf,
-    /// What its files hold.
+    /// The form of what the files hold.
     form: Form,
     /// Whether a structure that an object does not have is an empty one.
     absent_is_empty: bool,
@@ -27,11 +27,11 @@ pub struct DrawnSource {
     threshold: f64,
     /// Label names, from label 1 on, with the patterns of their structures or segments.
     labels: Vec<(String, Vec<GlobMatcher>)>,
-    /// For each label those that are a part of it; empty when none is.
+    /// The parts of each label, as labels; empty when none has any.
     nested: Vec<Vec<u16>>,
 }
 
-/// What a label is of which an object has no structure.
+/// The field for what a label is of which an object has no structure.
 pub const ABSENT: Field = Field {
     name: "absent",
     kind: FieldKind::Choice(&["unknown", "empty"]),
@@ -41,7 +41,7 @@ pub const ABSENT: Field = Field {
           on nor scored for this label), or there is none (`empty`).",
 };
 
-/// Which labels are a part of which.
+/// The field for which labels are a part of which.
 pub const HOLDS: Field = Field {
     name: "holds",
     kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
@@ -52,7 +52,7 @@ pub const HOLDS: Field = Field {
           (`LABELS_OVERLAP`).",
 };
 
-/// How a structure is asked for by its place in the file.
+/// Returns how a structure is asked for by its place in the file.
 fn placed(place: usize) -> String {
     format!("#{place}")
 }
@@ -72,8 +72,8 @@ impl DrawnSource {
         Ok(Self { path: folder_of(path).to_owned(), form, absent_is_empty, threshold, labels, nested })
     }
 
-    /// What the structure at a place of its file, from 1 on, is to be asked for by: `#1` where that place is asked for,
-    /// else its own name.
+    /// Returns what the structure at a place of its file, from 1 on, is to be asked for by: `#1` where that
+    /// place is asked for, else its own name.
     pub fn name_of<'a>(&self, place: usize, name: &'a str) -> Cow<'a, str> {
         let placed = placed(place);
         let asked =
@@ -92,7 +92,7 @@ impl DrawnSource {
         placed.or_else(|| label(&|pattern| pattern.is_match(name))).map(|index| index as u16 + 1)
     }
 
-    /// Outlines, drawn on a grid.
+    /// Reads outlines and draws them on a grid.
     fn contours(&self, path: &Path, scan: &DrawnOn, on: &Planes<'_>) -> Result<Drawing, Reject> {
         let mut structures = rtstruct::read_structures(path)?;
         for (place, structure) in (1..).zip(&mut structures.structures) {
@@ -133,7 +133,8 @@ impl DrawnSource {
         labels(false).difference(&labels(true)).copied().collect()
     }
 
-    /// What is told of a fractional segment that was asked for and lies below the threshold everywhere.
+    /// Returns what is told of a fractional segment that was asked for and lies below the threshold
+    /// everywhere.
     fn faint(&self, segment: &dicom_seg::Segment) -> Option<Reject> {
         let asked = segment.faint > 0 && self.label_of(&segment.name).is_some();
         let message = || {
@@ -146,7 +147,7 @@ impl DrawnSource {
         asked.then(|| Reject::new("BELOW_THRESHOLD", message(), hint))
     }
 
-    /// What is told of labels that share voxels, and of parts beyond what holds them.
+    /// Returns what is told of labels that share voxels, and of parts beyond what holds them.
     fn overlaps(&self, over: &Overlap, absent: &[u16]) -> impl Iterator<Item = Reject> {
         let names = self.label_names();
         let shared = overlaps::told(over, &names, &self.nested);

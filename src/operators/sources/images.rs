@@ -15,7 +15,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `images`.
 pub static SPEC: Spec = Spec {
     name: "images",
     section: Section::Sources,
@@ -190,7 +190,7 @@ impl FileSource for Images {
 }
 
 impl ScanSource for Images {
-    /// One file, one scan, or a file for each channel of it.
+    /// Judges one file to be one scan, or a file for each channel of it.
     fn judge(&self, _case: &str, files: &[CaseFile<'_>]) -> Vec<Result<FoundScan, Reject>> {
         vec![match (self.channels.is_empty(), self.names.say_channels()) {
             (true, _) => FoundScan::of_one_file(files, self.modality.clone()),
@@ -247,7 +247,7 @@ fn numbered(place: usize) -> String {
     format!("{place:04}")
 }
 
-/// What files of channels may be called by: their names and their places.
+/// Returns what files of channels may be called by: their names and their places.
 pub fn words(channels: &[String]) -> Vec<String> {
     channels.iter().cloned().chain((0..channels.len()).map(numbered)).collect()
 }

@@ -21,7 +21,7 @@ use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
 };
 
-/// What the type declares.
+/// The declaration of the type `label_images`.
 pub static SPEC: Spec = Spec {
     name: "label_images",
     section: Section::Sources,
@@ -100,7 +100,7 @@ pub struct LabelImages {
     label_names: Vec<String>,
     /// The label of each value in the files, up to the highest that was asked for.
     labels: Vec<u16>,
-    /// For each label those that lie within it; empty when none does.
+    /// The labels that lie within each label; empty when none does.
     nested: Vec<Vec<u16>>,
     /// Values that count as background.
     background: Vec<u16>,
@@ -118,7 +118,7 @@ impl LabelImages {
         self.labels.get(usize::from(value)).copied().unwrap_or(0)
     }
 
-    /// What a label is called; empty for one that was not asked for.
+    /// Returns the name of a label; empty for one that was not asked for.
     fn name_of(&self, label: u16) -> &str {
         self.label_names.get(usize::from(label).wrapping_sub(1)).map_or("", String::as_str)
     }
@@ -272,7 +272,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
         let message = format!("values that are no background expected, {value} is listed as such");
         problems.push(FieldProblem::new("ignore", message, "list it in one of the two"));
     }
-    // In files of their own values of several labels are no region of each other.
+    // The values of several labels are no region of each other where each label lies in a file of its own.
     let in_files = names.as_ref().is_ok_and(Names::say_labels);
     let nested = if in_files {
         match nested::held(config, &label_names) {

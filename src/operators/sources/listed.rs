@@ -16,16 +16,16 @@ pub struct Listed {
     /// The table's own name.
     name: String,
     rows: Vec<Row>,
-    /// The row that names a file below the folder.
+    /// The row that names each file below the folder.
     places: BTreeMap<PathBuf, usize>,
-    /// The same for paths that are meant from the table's own folder, or were written on Windows.
+    /// The row of each path that is meant from the table's own folder, or was written on Windows.
     instead: BTreeMap<PathBuf, usize>,
 }
 
 /// A row that names a file.
 #[derive(Clone, Debug)]
 struct Row {
-    /// Its number, as programs for tables count: the heading is row 1.
+    /// The row's number, as programs for tables count: the heading is row 1.
     number: u64,
     /// The path as it stands there.
     said: String,
@@ -103,7 +103,7 @@ impl Listed {
         Ok(())
     }
 
-    /// Whose a file is, by its path below the folder, and the name of the label that it holds.
+    /// Returns whose a file is, by its path below the folder, and the name of the label that it holds.
     pub fn place(&self, below: &Path) -> Option<(Claim, Option<String>)> {
         let row = self.row(below).and_then(|row| self.rows.get(row))?;
         Some((row.claim.clone(), (!row.label.is_empty()).then(|| row.label.clone())))
@@ -168,7 +168,7 @@ impl Lines<'_> {
     }
 }
 
-/// Where paths of a table may start.
+/// The folders in which paths of a table may start.
 struct Around {
     /// The source's folder, as it is called and as it truly is.
     roots: [PathBuf; 2],
@@ -200,7 +200,7 @@ impl Around {
         (place, others)
     }
 
-    /// What lies below the folder, whichever name that goes by.
+    /// Returns the part of a path below the folder, whichever name the folder goes by.
     fn below(&self, path: &Path) -> Option<PathBuf> {
         let path = plain(path);
         let below = self.roots.iter().find_map(|root| path.strip_prefix(root).ok())?;
@@ -331,7 +331,7 @@ mod tests {
                 "{problem:?}"
             );
         }
-        // What spreadsheets leave at the end of a table is no case.
+        // An empty row, such as spreadsheets leave at the end of a table, is no case.
         let listed = listed(folder.path(), "file,case\na.nii,a\n,\n").unwrap();
         assert_eq!(listed.unmet([Path::new("a.nii")].into_iter()).len(), 1);
     }

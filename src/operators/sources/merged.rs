@@ -30,7 +30,7 @@ impl Merged {
         }
     }
 
-    /// Where labels were put onto others.
+    /// Returns where labels were put onto others.
     pub fn overlap(&self) -> &Overlap {
         &self.overlap
     }

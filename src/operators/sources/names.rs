@@ -39,21 +39,21 @@ pub const TABLE: Field = Field {
 /// How files are found, and whose they are.
 #[derive(Clone, Debug)]
 pub enum Names {
-    /// By patterns, of which those that begin with `!` leave files out.
+    /// Files are found by patterns, of which those that begin with `!` leave files out.
     Patterns {
-        /// Any of these must fit.
+        /// The patterns of which any must fit.
         wanted: Vec<Wanted>,
-        /// None of these may fit.
+        /// The patterns of which none may fit.
         unwanted: Vec<Regex>,
     },
-    /// By a table.
+    /// Files are found by a table.
     Table(Listed),
 }
 
 /// A pattern that may fit.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// As it was declared.
+    /// The pattern as it was declared.
     text: String,
     fits: Regex,
 }
@@ -73,10 +73,10 @@ impl Names {
         Self::read_with(config, Known { names: &["case", "patient"], channels: &[] })
     }
 
-    /// The same of files of which each may hold one label, `{label}`.
+    /// Reads the names of files of which each may hold one label, `{label}`.
     ///
     /// # Errors
-    /// The same, and of names of which some alone say a label.
+    /// As for [`read`](Self::read), and for names of which some alone say a label.
     pub fn read_labels(config: &Config) -> Result<Self, Vec<FieldProblem>> {
         let known = Known { names: &["case", "patient", "label"], channels: &[] };
         let names = Self::read_with(config, known)?;
@@ -98,10 +98,10 @@ impl Names {
         problem.map_or(Ok(names), Err)
     }
 
-    /// The same of files of which each may hold one channel, `{channel}`: one of these words.
+    /// Reads the names of files of which each may hold one channel, `{channel}`: one of these words.
     ///
     /// # Errors
-    /// The same, and of names of which some alone say a channel.
+    /// As for [`read`](Self::read), and for names of which some alone say a channel.
     pub fn read_channels(config: &Config, words: &[String]) -> Result<Self, Vec<FieldProblem>> {
         let known = Known { names: &["case", "patient", "channel"], channels: words };
         let names = Self::read_with(config, known)?;
@@ -121,7 +121,7 @@ impl Names {
         matches!(self, Self::Patterns { wanted, .. } if wanted.iter().any(|pattern| pattern.says("channel")))
     }
 
-    /// What the name of a file says of its channel.
+    /// Returns what the name of a file says of its channel.
     pub fn channel(&self, below: &Path) -> Option<String> {
         let Self::Patterns { wanted, .. } = self else { return None };
         let name = below.to_str()?;
@@ -174,7 +174,7 @@ impl Names {
         if problems.is_empty() { Ok(Self::Patterns { wanted, unwanted }) } else { Err(problems) }
     }
 
-    /// Whose a file is, by its path below the source's folder; `None` for one that is not asked for.
+    /// Returns whose a file is, by its path below the source's folder; `None` for one that is not asked for.
     pub fn place(&self, below: &Path) -> Option<Claim> {
         self.place_of_label(below).map(|(claim, _)| claim)
     }
@@ -193,7 +193,8 @@ impl Names {
         }
     }
 
-    /// What is asked for and none of the claimed files is, of which `there` are all, by their paths below the folder.
+    /// Returns what is asked for and none of the claimed files is, of which `there` are all, by their paths
+    /// below the folder.
     pub fn unmet<'a>(&self, there: impl Iterator<Item = &'a Path>, of: usize) -> Vec<Unmet> {
         let wanted = match self {
             Self::Table(listed) => return listed.unmet(there),
@@ -218,7 +219,7 @@ impl Names {
     }
 }
 
-/// What a pattern says of a name that fits it.
+/// Returns what a pattern says of a name that fits it.
 fn named(pattern: &Regex, name: &str) -> Option<(Claim, Option<String>)> {
     let found = pattern.captures(name)?;
     let all = |what: &str| group(pattern, &found, what);
@@ -228,8 +229,8 @@ fn named(pattern: &Regex, name: &str) -> Option<(Claim, Option<String>)> {
     Some((Claim::new(case, patient), all("label")?))
 }
 
-/// What stands for `{what}` in a name: none where the pattern has no such group, and no answer where it stands for
-/// different texts.
+/// Returns what stands for `{what}` in a name: none where the pattern has no such group, and no answer where
+/// it stands for different texts.
 fn group(pattern: &Regex, found: &regex::Captures<'_>, what: &str) -> Option<Option<String>> {
     let mut values = pattern
         .capture_names()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::operators::spec::{Config, FieldProblem};
 
-/// For each label those that are declared as a part of it, and the parts of these.
+/// Returns, for each label, those that are declared as a part of it, and the parts of these.
 ///
 /// # Errors
 /// Names that no label has, and parts that are declared before what holds them.
@@ -30,7 +30,7 @@ pub fn held(config: &Config, labels: &[String]) -> Result<Vec<Vec<u16>>, Vec<Fie
             }
         }
     }
-    // Parts of parts.
+    // The parts of a label's parts are its parts, too.
     for _ in 0..labels.len() {
         for outer in 0..nested.len() {
             let parts: Vec<u16> =

@@ -31,7 +31,7 @@ pub fn told_outside(
     let name = |label: u16| names.get(usize::from(label).wrapping_sub(1)).map_or("", String::as_str);
     let mut listed = Vec::new();
     for (whole, parts) in (1..).zip(nested).filter(|(whole, _)| !absent.contains(whole)) {
-        // What lies in another part of the same is within.
+        // A label that lies in another part of the same one is within.
         let within: Vec<u16> = parts.iter().copied().chain([whole]).collect();
         for part in parts {
             let [outside, all] = overlap.outside(*part, &within);

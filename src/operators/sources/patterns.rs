@@ -66,7 +66,7 @@ impl Pattern {
     }
 }
 
-/// One end of a range; an empty one is open.
+/// Reads one end of a range; an empty one is open.
 fn bound(text: &str, open: f64) -> Option<f64> {
     let text = text.trim();
     if text.is_empty() { Some(open) } else { text.parse().ok().filter(|number: &f64| number.is_finite()) }
@@ -115,7 +115,7 @@ mod tests {
         assert!(fit(&["20190101..20191231"], "20190704") && !fit(&["20190101..20191231"], "20200101"));
         assert!(!fit(&["..3"], "") && !fit(&["..3"], "thin") && fit(&["!..3"], "thin"));
         assert!(Patterns::parse(["3..1"]).is_err());
-        // Not numbers: a text with two dots.
+        // A text with two dots is not a range of numbers.
         assert!(fit(&["a..b"], "A..B") && fit(&[".."], ".."));
     }
 

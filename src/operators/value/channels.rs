@@ -11,13 +11,13 @@ use crate::voxels::grid::check_same_size;
 /// One channel of a scan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channel {
-    /// Its intensities, on the grid of the first.
+    /// The channel's intensities, on the grid of the first.
     pub scan: Arc<Scan>,
-    /// Its voxels that only pad it, as 1.
+    /// The voxels that only pad the channel, as 1.
     pub padding: Option<Arc<LabelMap>>,
 }
 
-/// What a scan of several channels has beside the first, which is the case's `scan`.
+/// The channels of a scan beside the first, which is the case's `scan`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channels {
     names: Arc<[String]>,
@@ -54,7 +54,7 @@ impl Channels {
 }
 
 impl Case {
-    /// How many channels its scan has, at least 1.
+    /// Returns the number of channels that the case's scan has, at least 1.
     pub fn channel_count(&self) -> usize {
         self.channels.as_ref().map_or(1, |channels| channels.names.len())
     }
@@ -84,7 +84,7 @@ impl Case {
         std::iter::once(first).chain(others.into_iter().map(other))
     }
 
-    /// What `change` makes of each channel by itself, put together again.
+    /// Returns what `change` makes of each channel by itself, put together again.
     ///
     /// # Errors
     /// The first refusal, with the channel's name; `GRID_MISMATCH` when channels come out on different grids.

@@ -24,7 +24,7 @@ fn two_classes_through_two_windows_as_by_hand() {
     assert_eq!(walk.places(), [[0, 0], [0, 2]]);
     let weights = Convention::Monai.weights(Blend::Gaussian, [1, 1, 3]);
     let mut slab = Slab::weighed(walk.clone(), weights, 2, 3).unwrap();
-    // For each window: background, tumour, attention.
+    // The numbers for each window are those of background, tumour and attention.
     let windows: [f32; 18] = [
         0.0, 1.0, 2.0, 1.0, 1.0, -1.0, 0.1, 0.2, 0.3, //
         4.0, 0.5, 0.0, 0.0, 3.0, 90.0, 0.9, 0.8, 0.7,
@@ -54,7 +54,7 @@ fn two_classes_through_two_windows_as_by_hand() {
     assert_eq!(maps.attention.unwrap().plane(0).unwrap(), [25, 51, 152, 203, 178]);
     let mut decided = Vec::new();
     slab.decide(walk.decided(0), &mut decided).unwrap();
-    // Of equal logits the first class, whose map says a half.
+    // Equal logits are decided for the first class, whose map says a half.
     assert_eq!(decided, [1, 0, 0, 1, 1]);
 }
 

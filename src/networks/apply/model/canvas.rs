@@ -28,8 +28,8 @@ impl Window {
 }
 
 impl Model {
-    /// As on the CPU, with sums on the device. A volume's memory is taken with its first window and freed with its
-    /// last.
+    /// Walks volumes window by window as on the CPU, with sums on the device. A volume's memory is taken with
+    /// its first window and freed with its last.
     pub(super) fn by_window_on_device(
         &self,
         volumes: &[Volume<'_>],
@@ -85,11 +85,11 @@ impl Model {
 /// The weighted logits of one volume's planes that windows still reach, and what was decided of the others.
 struct Canvas<'a> {
     walk: &'a Walk,
-    /// `[C, D, H, W]` with its padding, on the CPU.
+    /// The intensities `[C, D, H, W]` with their padding, on the CPU.
     volume: Tensor,
-    /// `[C, D, H, W]`, as deep as a window; with maps the weights' sums last.
+    /// The sums of weighted logits `[C, D, H, W]`, as deep as a window; with maps the weights' sums last.
     sums: Tensor,
-    /// Channels of the logits.
+    /// The number of the logits' channels.
     channels: i64,
     /// Whether the weights' sums stand behind them.
     weighed: bool,
@@ -126,7 +126,7 @@ impl<'a> Canvas<'a> {
         Ok(Self { walk, volume, sums, channels, weighed, decided: Vec::new(), maker })
     }
 
-    /// Where a window begins: its plane, row and column.
+    /// Returns where a window begins: its plane, row and column.
     fn start(&self, window: Window) -> [i64; 3] {
         let d = self.walk.slabs().get(window.slab).copied().unwrap_or_default();
         let [h, w] = self.walk.places().get(window.place).copied().unwrap_or_default();

@@ -43,7 +43,7 @@ fn slabs_and_tensors_decide_alike_and_both_channels_count() {
     let input = Tensor::from_slice(&voxels(window)).view([1, 2, 2, 8, 8]);
     let logits = |input: &Tensor| model.logits(input, &InferOptions::default()).unwrap();
     assert_ne!(logits(&input), logits(&input.flip([1])));
-    // One channel, and three, are none that it takes.
+    // A scan of one channel, or of three, is none that the model takes.
     let short = voxels([2, 8, 4]);
     assert!(model.segment(&short, window, &options).is_err());
     assert!(model.segment(&voxels([6, 8, 8])[..3 * 128], window, &options).is_err());

@@ -23,7 +23,7 @@ impl Model {
                     let mirrored = self.mirrored(input, axes)?;
                     self.logits_of(network, &mirrored, options)?.f_flip(axes.as_slice())?
                 };
-                // Never in place: a network may give what is its own.
+                // The sum is never made in place: a network may give what is its own.
                 sum = Some(match sum {
                     Some(sum) => sum.f_add(&logits)?,
                     None => logits,

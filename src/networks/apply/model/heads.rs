@@ -9,7 +9,7 @@ use crate::networks::tensors::scalar::{plus, times};
 use crate::networks::{Activation, Thresholds};
 
 impl Model {
-    /// The same, whose logits are these.
+    /// Returns the same model, whose logits are these.
     #[must_use]
     pub(in crate::networks) fn activated_by(self, activation: Activation) -> Self {
         Self { activation, ..self }
@@ -26,18 +26,18 @@ impl Model {
         Ok(Self { thresholds: logits, ..self })
     }
 
-    /// What its logits are of.
+    /// Returns what the model's logits are of.
     pub fn activation(&self) -> Activation {
         self.activation
     }
 
-    /// For each label that holds others those within it, where its card says so.
+    /// Returns the labels within each label that holds others, where the model's card says so.
     pub fn regions(&self) -> &BTreeMap<String, Vec<String>> {
         &self.regions
     }
 
-    /// What is decided of sums of logits, whose channels lie along an axis, and of their weights: a class for each voxel, or
-    /// a bit for each label.
+    /// Returns what is decided of sums of logits, whose channels lie along an axis, and of their weights: a
+    /// class for each voxel, or a bit for each label.
     pub(super) fn decided(
         &self,
         sums: &Tensor,
@@ -136,7 +136,7 @@ mod tests {
                     }
                 }
                 assert!(sure > 0, "probabilities all about the threshold");
-                // Without maps, and as a GPU does it, the same.
+                // The classes are the same without maps, and as a GPU decides them.
                 let plain = InferOptions { keep: MapKinds::default(), ..options };
                 assert_eq!(model.segment(&voxels, SIZE, &plain).unwrap(), found.classes);
                 if let InputView::Patch { size } = view {

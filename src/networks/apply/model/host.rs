@@ -21,7 +21,7 @@ impl Windows {
         Ok(self.0.f_narrow(0, 0, count as i64)?)
     }
 
-    /// Their numbers, `[N, C, D, H, W]`.
+    /// Returns the numbers of the windows, `[N, C, D, H, W]`.
     pub(super) fn numbers_mut(&mut self) -> &mut [f32] {
         let count = self.0.numel();
         // SAFETY: the tensor was made here: 32-bit floats on the CPU, one after the other, as many as it says.

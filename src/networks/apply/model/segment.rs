@@ -126,8 +126,8 @@ impl Model {
         Ok(segmented(decided, maker))
     }
 
-    /// Where windows lie in a volume, and what lies around it: what the network saw there in its training. Networks
-    /// of other programs are shown zeros, as MONAI and nnU-Net do.
+    /// Returns where windows lie in a volume, and what lies around it: what the network saw there in its
+    /// training. Networks of other programs are shown zeros, as MONAI and nnU-Net do.
     pub(super) fn walk(
         &self,
         volume: &Volume<'_>,
@@ -195,8 +195,8 @@ impl Model {
         found.map(|(decided, maker)| Ok(segmented(numbers(&Tensor::f_cat(decided, 0)?)?, maker))).collect()
     }
 
-    /// What shows a slice of a volume `[C, D, H, W]` to the network, `[C · slices, H, W]`: all slices of the first channel,
-    /// then all of the second.
+    /// Returns what shows a slice of a volume `[C, D, H, W]` to the network, `[C · slices, H, W]`: all slices
+    /// of the first channel, then all of the second.
     pub(super) fn channels_of(&self, volume: &Tensor, target: usize) -> Result<Tensor, NetworkError> {
         let size = volume.size();
         let &[_, depth, height, width] = size.as_slice() else { return Err(super::no_logits("no volume")) };
@@ -210,14 +210,14 @@ impl Model {
 /// Voxels that are to be segmented.
 #[derive(Clone, Copy, Debug)]
 pub struct Volume<'a> {
-    /// `[D, H, W]`, W fastest; of several channels `[C, D, H, W]`.
+    /// The intensities `[D, H, W]`, W fastest; of several channels `[C, D, H, W]`.
     pub voxels: &'a [f32],
-    /// `[D, H, W]`
+    /// The size of the volume, `[D, H, W]`.
     pub size: [usize; 3],
 }
 
 impl<'a> Volume<'a> {
-    /// How many channels it has.
+    /// Returns the number of channels that the volume has.
     pub(super) fn channels(&self) -> usize {
         self.voxels.len() / self.count()
     }
@@ -244,8 +244,9 @@ pub(super) fn segmented(classes: Vec<u16>, maker: Option<MapMaker>) -> Segmented
     Segmented { classes, maps: maker.map(MapMaker::finish).unwrap_or_default() }
 }
 
-/// What `make` gives for the next items, at most `batch` of them, which are taken off the rest. Where memory does not
-/// suffice for them, half as many are tried, and taken from then on; `make` must leave nothing behind when it fails.
+/// Returns what `make` gives for the next items, at most `batch` of them, which are taken off the rest. Where
+/// memory does not suffice for them, half as many are tried, and taken from then on; `make` must leave
+/// nothing behind when it fails.
 pub(super) fn next_batch<'t, T, R>(
     rest: &mut &'t [T],
     batch: &mut usize,

@@ -189,7 +189,7 @@ fn of_equal_sums_the_first() {
         0.0, 1.0, most, 2.0, least, -1.0, 0.0, 2.0, 5.0, most, least, -2.0, 0.0, 3.0, most, most, least, 0.0,
     ];
     assert_eq!(decided(&sums, 6), [0, 2, 0, 1, 0, 2]);
-    // More classes than fit a byte, and a width that lanes do not divide.
+    // There are more classes than fit a byte, and a width that lanes do not divide.
     let many: Vec<f32> = (0..300 * 33).map(|i| if i / 33 == i % 33 * 9 { 1.0 } else { 0.0 }).collect();
     let expected: Vec<u16> = (0..33).map(|w| w * 9).collect();
     assert_eq!(decided(&many, 33), expected);

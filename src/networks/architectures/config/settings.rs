@@ -12,16 +12,16 @@ use crate::networks::{InputView, NetworkError};
 
 const VS_SEG_DROPOUT: f64 = 0.1;
 
-/// Which levels see across slices.
+/// The levels that see across slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dims {
-    /// None: every level works in-plane.
+    /// No level: every one works in-plane.
     #[serde(rename = "2d")]
     Two,
-    /// All but the first two.
+    /// All levels but the first two.
     #[serde(rename = "2.5d")]
     TwoAndHalf,
-    /// All.
+    /// All levels.
     #[serde(rename = "3d")]
     Three,
 }
@@ -37,13 +37,13 @@ impl Dims {
     }
 }
 
-/// Channels of each level.
+/// The numbers of channels of all levels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Channels {
     /// Level `l` has `base * l`.
     Base(i64),
-    /// One number for each level.
+    /// The number for each level.
     Each(Vec<i64>),
 }
 
@@ -51,7 +51,7 @@ pub enum Channels {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Levels {
-    /// So many, made by `dims` and `channels`.
+    /// A number of levels, which are made by `dims` and `channels`.
     Count(usize),
     /// Each as it says, from full resolution down.
     Each(Vec<Level>),
@@ -68,9 +68,9 @@ impl From<usize> for Levels {
 pub struct UnetSettings {
     /// Which levels see across slices, where `levels` is their number.
     pub dims: Dims,
-    /// How many, or each of them.
+    /// The number of levels, or each of them.
     pub levels: Levels,
-    /// Their widths, where `levels` is their number.
+    /// The widths of the levels, where `levels` is their number.
     pub channels: Channels,
     /// Which features are weighed by maps.
     pub attention: Attention,
@@ -83,7 +83,7 @@ pub struct UnetSettings {
     /// How the foreground comes to a map's resolution; by the variant where it is left open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_pooling: Option<Pooling>,
-    /// By which loss maps are supervised; by the variant where it is left open.
+    /// The loss by which maps are supervised; by the variant where it is left open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map_loss: Option<MapLoss>,
     /// The length of kernels along axes that a level sees along, where `levels` is a number; 3 where it is left open.
@@ -98,7 +98,7 @@ pub struct UnetSettings {
     /// What gives the logits of a `vnet`; a 1x1x1 convolution where it is left open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
-    /// How much the heads of a `residual` on coarser levels count; 0.4 and 0.2 where it is left open.
+    /// The weights of the heads of a `residual` on coarser levels; 0.4 and 0.2 where they are left open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<Vec<f64>>,
 }
@@ -217,7 +217,7 @@ pub enum NetworkSettings {
     Unet(UnetSettings),
     /// A detector.
     Rcnn(RcnnSettings),
-    /// One of a downstream crate.
+    /// An architecture of a downstream crate.
     #[serde(untagged)]
     Own(Named),
 }
@@ -261,7 +261,7 @@ impl NetworkSettings {
     pub fn resolve(&self, in_channels: usize, classes: usize) -> Result<NetworkConfig, NetworkError> {
         match self {
             Self::Unet(settings) => Ok(NetworkConfig::Unet(settings.resolve(in_channels, classes)?)),
-            // Which slices make an image the view says; without it they are one.
+            // The view says which slices make an image; without it they are one.
             Self::Rcnn(settings) => {
                 let view = InputView::Bag { stacks: 1, slices: in_channels, gap: 1 };
                 Ok(NetworkConfig::Rcnn(settings.resolve(&view, classes)?))
@@ -316,7 +316,7 @@ mod tests {
         let config: NetworkConfig = serde_json::from_str(own).unwrap();
         assert!(matches!(config, NetworkConfig::Own(_)));
         assert_eq!(serde_json::to_string(&config).unwrap(), own);
-        // In the words of the network that it is meant for.
+        // The error is in the words of the network that the card is meant for.
         let read = |text: &str| serde_json::from_str::<NetworkConfig>(text).unwrap_err().to_string();
         assert!(read(r#"{"type":"unet","classes":2}"#).contains("in_channels"));
         assert!(read(r#"{"classes":2}"#).contains("`type`"));

@@ -13,7 +13,8 @@ const SAMPLES: usize = 2;
 const BILINEAR: i64 = 0;
 const BORDER: i64 = 1;
 
-/// Where the samples of a region lie along one axis, in places of the map, and whether each lies on it.
+/// Returns where the samples of a region lie along one axis, in places of the map, and whether each lies on
+/// it.
 fn places(start: f64, end: f64, bins: usize, length: f64) -> impl Iterator<Item = (f64, bool)> {
     let bin = (end - start).max(1.0) / bins as f64;
     (0..bins * SAMPLES).map(move |place| {
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_ramp_is_read_in_its_middle() {
-        // Of a map whose places hold their column the mean of a bin is the column of its middle.
+        // On a map whose places hold their column, the mean of a bin is the column of its middle.
         let map =
             Tensor::arange(8, (Kind::Double, tch::Device::Cpu)).view([1, 1, 1, 8]).expand([1, 1, 6, 8], true);
         let found = regions(&map, &[[4.0, 2.0, 12.0, 10.0]], 0.5, 2).unwrap();

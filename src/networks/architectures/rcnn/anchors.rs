@@ -2,7 +2,7 @@
 
 use super::boxes::Box2;
 
-/// Height over width.
+/// The ratios of height over width.
 const RATIOS: [f64; 3] = [0.5, 1.0, 2.0];
 
 /// Anchors of one place and size.

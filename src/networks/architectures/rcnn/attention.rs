@@ -9,7 +9,7 @@ use crate::networks::NetworkError;
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::{Init, Layout, Parameter, Weights};
 
-/// Of the convolution over the greatest and the mean of all channels.
+/// The kernel of the convolution over the greatest and the mean of all channels.
 const KERNEL: i64 = 7;
 
 /// One level's module: first channels are weighed, then pixels.
@@ -21,14 +21,14 @@ pub(super) struct Attention {
 
 /// What an image of a volume lends to others: all that is needed of it once it is not looked at itself.
 pub(super) struct Keys {
-    /// `[M, hidden]`.
+    /// The keys for the weights of channels, `[M, hidden]`.
     channel: Option<Tensor>,
-    /// `[M, H * W]`.
+    /// The keys for the weights of pixels, `[M, H * W]`.
     spatial: Option<Tensor>,
 }
 
 impl Keys {
-    /// Those of several images, one after another.
+    /// Joins the keys of several images, one after another.
     pub fn together(all: &[&Self]) -> Result<Self, NetworkError> {
         let part = |of: fn(&Self) -> Option<&Tensor>| -> Result<Option<Tensor>, NetworkError> {
             let parts: Option<Vec<&Tensor>> = all.iter().map(|keys| of(keys)).collect();
@@ -40,7 +40,7 @@ impl Keys {
         })
     }
 
-    /// Those of one image among several.
+    /// Returns the keys of one image among several.
     pub fn of(&self, image: i64) -> Result<Self, NetworkError> {
         let part = |all: &Option<Tensor>| -> Result<Option<Tensor>, NetworkError> {
             all.as_ref().map(|all| Ok(all.f_narrow(0, image, 1)?.f_contiguous()?)).transpose()
@@ -51,7 +51,7 @@ impl Keys {
 
 /// Features that were weighed.
 pub(super) struct Attended {
-    /// `[B, C, H, W]`.
+    /// The features, `[B, C, H, W]`.
     pub features: Tensor,
     /// How evenly the images of the bag took part, 0 to 1: the entropy of their weights over its greatest, a mean over
     /// all bags; of channels and of pixels, where these are weighed.
@@ -80,7 +80,7 @@ impl Attention {
         Self { channel, spatial, scale: wanted.scale }
     }
 
-    /// What images `[M, C, H, W]` lend.
+    /// Returns what images `[M, C, H, W]` lend.
     pub fn keys(&self, weights: &Weights, images: &Tensor) -> Result<Keys, NetworkError> {
         let channel = self.channel.map(|[squeeze, embed, _]| -> Result<Tensor, NetworkError> {
             let pooled = images.f_mean_dim([2, 3].as_slice(), false, None::<Kind>)?;
@@ -123,7 +123,7 @@ impl Attention {
     }
 }
 
-/// One number a pixel, from the greatest and the mean of all channels: `[M, H * W]`.
+/// Returns one number a pixel, from the greatest and the mean of all channels: `[M, H * W]`.
 fn embedded(images: &Tensor, weight: &Tensor) -> Result<Tensor, NetworkError> {
     let greatest = images.f_amax([1].as_slice(), true)?;
     let mean = images.f_mean_dim([1].as_slice(), true, None::<Kind>)?;

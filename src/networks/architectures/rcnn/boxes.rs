@@ -1,6 +1,6 @@
 //! Boxes on a plane: overlap, their code against anchors, suppression, matching and sampling. Plain numbers, no tensors.
 
-/// `[x1, y1, x2, y2]`: edges, in pixels of the image; the first pixel begins at 0.
+/// A box `[x1, y1, x2, y2]`: edges, in pixels of the image; the first pixel begins at 0.
 pub type Box2 = [f64; 4];
 
 /// The greatest logarithm of a scale that a code is followed to: ln(1000 / 16).
@@ -41,17 +41,17 @@ pub fn is_large(bounds: Box2, least: f64) -> bool {
     x2 - x1 >= least && y2 - y1 >= least
 }
 
-/// How boxes are written as offsets from others: by how much each number is multiplied.
+/// How boxes are written as offsets from others: the factor of each number.
 #[derive(Clone, Copy, Debug)]
 pub struct Coder(pub [f64; 4]);
 
 impl Coder {
-    /// Of proposals against anchors.
+    /// The factors for proposals against anchors.
     pub const RPN: Self = Self([1.0; 4]);
-    /// Of boxes against proposals.
+    /// The factors for boxes against proposals.
     pub const HEAD: Self = Self([10.0, 10.0, 5.0, 5.0]);
 
-    /// `[dx, dy, dw, dh]` of a box as seen from another.
+    /// Returns `[dx, dy, dw, dh]` of a box as seen from another.
     pub fn encode(self, from: Box2, bounds: Box2) -> [f64; 4] {
         let Self([wx, wy, ww, wh]) = self;
         let (width, height) = (from[2] - from[0], from[3] - from[1]);
@@ -146,9 +146,9 @@ pub fn suppress_in_groups(boxes: &[Box2], scores: &[f64], groups: &[usize], most
 pub enum Match {
     /// A thing of the truth.
     Thing(usize),
-    /// None: background.
+    /// No thing: the box is background.
     Nothing,
-    /// Neither: it is left out.
+    /// Neither a thing nor background: the box is left out.
     Between,
 }
 
@@ -189,16 +189,16 @@ pub fn matched(truth: &[Box2], boxes: &[Box2], [low, high]: [f64; 2], low_qualit
     boxes.iter().zip(nearest).map(judge).collect()
 }
 
-/// Where a draw stands: what it depends on, and nothing else.
+/// The numbers that a draw depends on, and nothing else.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
-    /// The training's.
+    /// The seed of the training.
     pub seed: u64,
-    /// Batches since the training began.
+    /// The number of batches since the training began.
     pub batch: u64,
     /// The image in its batch.
     pub image: u64,
-    /// What is drawn: two draws of one image are not one.
+    /// What is drawn: two kinds of draws for one image are not the same.
     pub what: u64,
 }
 
@@ -209,7 +209,7 @@ impl Draw {
         [batch, image, what, place as u64].into_iter().fold(mixed(seed), |hash, part| mixed(hash ^ part))
     }
 
-    /// So many of these places at most, those of the smallest numbers; ascending.
+    /// Takes so many of these places at most, those of the smallest numbers; ascending.
     fn take(&self, mut places: Vec<usize>, most: usize) -> Vec<usize> {
         if places.len() > most {
             places.sort_by_key(|place| (self.of(*place), *place));

@@ -11,23 +11,23 @@ pub const LEVELS: usize = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backbone {
-    /// 18 convolutions, in basic blocks.
+    /// ResNet-18: 18 convolutions, in basic blocks.
     Resnet18,
-    /// 34, in basic blocks.
+    /// ResNet-34: 34 convolutions, in basic blocks.
     Resnet34,
-    /// 50, in bottlenecks.
+    /// ResNet-50: 50 convolutions, in bottlenecks.
     #[default]
     Resnet50,
-    /// 101, in bottlenecks.
+    /// ResNet-101: 101 convolutions, in bottlenecks.
     Resnet101,
-    /// 152, in bottlenecks.
+    /// ResNet-152: 152 convolutions, in bottlenecks.
     Resnet152,
     /// VGG-16, without a pyramid: features of an eighth of the image's resolution.
     Vgg16,
 }
 
 impl Backbone {
-    /// Blocks of each stage.
+    /// Returns the number of blocks of each stage.
     pub fn blocks(self) -> [usize; LEVELS] {
         match self {
             Self::Resnet18 => [2, 2, 2, 2],
@@ -58,7 +58,7 @@ pub enum HeadKind {
     Fc,
     /// Maps of which each channel is for one place of a region (R-FCN).
     Rfcn,
-    /// Such maps of all images of a bag, and a layer of numbers (3DCE).
+    /// The same maps of all images of a bag, and a layer of numbers (3DCE).
     Context,
 }
 
@@ -81,7 +81,7 @@ pub enum Norm {
     Group,
 }
 
-/// Where a network attends to the rest of the volume.
+/// The place where a network attends to the rest of the volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum At {
@@ -99,14 +99,15 @@ pub enum Scale {
     /// Divided by the number of pixels.
     #[default]
     Area,
-    /// As the paper writes them: sums over all pixels, by which one slice soon takes all the weight.
+    /// The logits as the paper writes them: sums over all pixels, by which one slice soon takes all the
+    /// weight.
     Literal,
 }
 
 /// Volumetric attention (Wang et al. 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumetricAttention {
-    /// Where.
+    /// The place where the network attends.
     pub at: At,
     /// Whether channels are weighed.
     pub channel: bool,
@@ -114,7 +115,7 @@ pub struct VolumetricAttention {
     pub spatial: bool,
     /// The logits of the spatial part.
     pub scale: Scale,
-    /// By what the channel part's hidden layer is narrower than the pyramid.
+    /// The factor by which the channel part's hidden layer is narrower than the pyramid.
     pub reduction: i64,
 }
 
@@ -122,9 +123,9 @@ pub struct VolumetricAttention {
 /// and the longer one `longer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageScale {
-    /// Pixels.
+    /// The most pixels of the shorter side.
     pub shorter: i64,
-    /// Pixels.
+    /// The most pixels of the longer side.
     pub longer: i64,
 }
 
@@ -149,11 +150,11 @@ pub struct RcnnConfig {
     pub classes: i64,
     /// The backbone.
     pub backbone: Backbone,
-    /// Channels of its first stage.
+    /// The channels of the backbone's first stage.
     pub width: i64,
-    /// Behind its convolutions.
+    /// The norm behind the backbone's convolutions.
     pub norm: Norm,
-    /// Channels of the pyramid.
+    /// The channels of the pyramid.
     pub pyramid: i64,
     /// Numbers of the head's two layers.
     pub hidden: i64,
@@ -243,7 +244,7 @@ impl RcnnConfig {
 }
 
 impl RcnnConfig {
-    /// What does not go together: a field, and why.
+    /// Returns a field that does not go together with others, and why.
     fn apart(&self) -> Option<(&'static str, &'static str)> {
         let plain = self.backbone.is_plain();
         match () {
@@ -269,11 +270,11 @@ impl RcnnConfig {
 pub struct RcnnSettings {
     /// The backbone.
     pub backbone: Backbone,
-    /// Channels of its first stage.
+    /// The channels of the backbone's first stage.
     pub width: i64,
-    /// Behind its convolutions.
+    /// The norm behind the backbone's convolutions.
     pub norm: Norm,
-    /// Channels of the pyramid.
+    /// The channels of the pyramid.
     pub pyramid: i64,
     /// Numbers of the head's two layers.
     pub hidden: i64,
@@ -285,7 +286,7 @@ pub struct RcnnSettings {
     pub region_samples: usize,
     /// Proposals of an image in training and afterwards.
     pub proposals: [usize; 2],
-    /// Of the head's smooth L1 loss.
+    /// The beta of the head's smooth L1 loss.
     pub beta: f64,
     /// Attention to the rest of the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]

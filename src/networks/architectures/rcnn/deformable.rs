@@ -33,7 +33,7 @@ pub(super) fn convolution(
     let on = |numbers: &[f64], shape: [i64; 3]| -> Result<Tensor, NetworkError> {
         Ok(numbers::like(numbers, x)?.f_view(shape)?)
     };
-    // To libtorch a map reaches from -1 to 1.
+    // For libtorch a map reaches from -1 to 1.
     let scaled = |axis: i64, rest: Tensor, length: i64| -> Result<Tensor, NetworkError> {
         let at = moved.f_select(2, axis)?.f_add(&rest)?;
         plus(&times(&at, 2.0 / length as f64)?, 1.0 / length as f64 - 1.0)

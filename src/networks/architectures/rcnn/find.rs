@@ -56,7 +56,7 @@ impl Rcnn {
     ) -> Result<Vec<Vec<FoundBox>>, NetworkError> {
         let image = self.shown(was);
         let (said, anchors) = self.propose(weights, &seen.levels, image)?;
-        // No box is told of by a number that is none: an image would seem to show nothing.
+        // No box is told of where a number is not finite: an image would seem to show nothing.
         if !numbers::all_finite(&said.objectness)? || !numbers::all_finite(&said.offsets)? {
             return Err(NetworkError::Logits { slice: 0 });
         }

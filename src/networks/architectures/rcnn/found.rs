@@ -1,4 +1,4 @@
-//! What a head says of regions, to boxes that are found.
+//! The boxes that are found from what a head says of regions.
 
 use super::boxes::{Box2, Coder, clip, is_large, suppress_in_groups};
 use crate::networks::sample::PlaneMask;
@@ -26,11 +26,11 @@ impl Default for FindOptions {
 /// A box that was found on an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundBox {
-    /// From 1 on.
+    /// The class of the thing, from 1 on.
     pub class: u8,
-    /// 0 to 1.
+    /// The score, 0 to 1.
     pub score: f64,
-    /// `[x1, y1, x2, y2]`, in pixels' edges.
+    /// The box `[x1, y1, x2, y2]`, in pixels' edges.
     pub bounds: Box2,
     /// The thing's pixels on the image, where the network gives masks.
     pub mask: Option<PlaneMask>,

@@ -22,16 +22,17 @@ pub(super) struct Proposer {
 
 /// What the proposer says of all anchors of images.
 pub(super) struct Proposed {
-    /// `[N, anchors]`, level after level.
+    /// The logits that an anchor holds a thing, `[N, anchors]`, level after level.
     pub objectness: Tensor,
-    /// `[N, anchors, 4]`.
+    /// The offsets of boxes from their anchors, `[N, anchors, 4]`.
     pub offsets: Tensor,
-    /// `[H, W]` of each level.
+    /// The size `[H, W]` of each level.
     pub levels: Vec<[i64; 2]>,
 }
 
 impl Proposer {
-    /// On features of so many channels, with so many of its own, for so many anchors at a place.
+    /// Makes a proposer on features of so many channels, with so many of its own, for so many anchors at a
+    /// place.
     pub fn new(layout: &mut Layout, name: &str, [input, width, at_a_place]: [i64; 3]) -> Self {
         let (init, bias) = (Init::Normal(SMALL), Some(Init::Constant(0.0)));
         let mut conv = |part: &str, shape| Conv::new(layout, &format!("{name}.{part}"), shape, init, bias);
@@ -71,9 +72,9 @@ pub(super) struct Head {
 
 /// What the head says of regions.
 pub(super) struct Named {
-    /// Logits `[R, classes]`.
+    /// The logits of classes, `[R, classes]`.
     pub classes: Tensor,
-    /// `[R, classes * 4]`.
+    /// The offsets of boxes from their regions, `[R, classes * 4]`.
     pub offsets: Tensor,
 }
 
@@ -90,7 +91,7 @@ impl Head {
         Self { layers, classes: classes_of, offsets }
     }
 
-    /// Of regions `[R, C, 7, 7]`.
+    /// Computes what the head says of regions `[R, C, 7, 7]`.
     pub fn forward(&self, weights: &Weights, regions: &Tensor) -> Result<Named, NetworkError> {
         let mut x = regions.f_flatten(1, -1)?;
         for layer in &self.layers {

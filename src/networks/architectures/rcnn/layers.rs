@@ -10,7 +10,7 @@ use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::scalar::plus;
 use crate::networks::tensors::weights::{Buffer, Init, Layout, Parameter, Weights};
 
-/// In norms.
+/// The epsilon in norms.
 const EPSILON: f64 = 1e-5;
 
 /// Groups of a group norm, where there are channels enough.
@@ -40,7 +40,7 @@ pub(super) struct Conv {
 }
 
 impl Conv {
-    /// With a bias of its own beginning, or without.
+    /// Makes a convolution with a bias that begins as `bias` says, or without one.
     pub fn new(
         layout: &mut Layout,
         name: &str,
@@ -54,7 +54,8 @@ impl Conv {
         Self { weight, bias, stride, padding: kernel / 2 }
     }
 
-    /// The same with its places moved by what another convolution says of the map; without its bias.
+    /// Computes the same convolution with its places moved by what another one says of the map; without its
+    /// bias.
     pub fn deformed(&self, weights: &Weights, x: &Tensor, moved: &Tensor) -> Result<Tensor, NetworkError> {
         deformable::convolution(x, moved, weights.get(self.weight), self.stride)
     }
@@ -110,7 +111,8 @@ impl Normal {
                 let variance = layout.buffer(named("running_var"), &channels_of, one);
                 Self::Batch { scale, shift, mean, variance }
             }
-            // As many as divide the channels, and no group of fewer than eight where there are more.
+            // The groups are as many as divide the channels, 32 at most, and none has fewer than eight
+            // channels where there are more.
             _ => {
                 let most = GROUPS.min(channels / 8).max(1);
                 let groups = (1..=most).rev().find(|groups| channels % groups == 0).unwrap_or(1);
@@ -132,7 +134,7 @@ impl Normal {
             }
             Self::Batch { scale, shift, mean, variance } => {
                 let (trains, momentum) = match mode {
-                    // One number a channel has no variance.
+                    // The variance of one number a channel is not defined.
                     Mode::Train { momentum, .. } => {
                         let several = x.size()[0] * x.size()[2] * x.size()[3] > 1;
                         (several && !weights.is_frozen(*mean), momentum)

@@ -21,14 +21,14 @@ const BEFORE: [usize; 2] = [12_000, 6_000];
 /// What is told of regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
-    /// Their classes and boxes.
+    /// The classes and boxes of regions.
     Boxes,
-    /// Their masks.
+    /// The masks of regions.
     Masks,
 }
 
 impl Rcnn {
-    /// What the proposer says, and of which anchors.
+    /// Returns what the proposer says, and of which anchors.
     pub(super) fn propose(
         &self,
         weights: &Weights,
@@ -72,7 +72,8 @@ impl Rcnn {
             .collect()
     }
 
-    /// How many regions there may be in training (0) and afterwards (1), and how small: those of VGG-16 are Yan et al.'s.
+    /// Returns how many regions there may be in training (0) and afterwards (1), and how small: those of
+    /// VGG-16 are Yan et al.'s.
     pub(super) fn limits(&self, afterwards: usize) -> Limits {
         let most = self.config.proposals.get(afterwards).copied().unwrap_or(1);
         match self.config.backbone.is_plain() {
@@ -81,7 +82,7 @@ impl Rcnn {
         }
     }
 
-    /// What the head says of the regions of each image.
+    /// Returns what the head says of the regions of each image.
     pub(super) fn named(
         &self,
         weights: &Weights,

@@ -1,4 +1,4 @@
-//! What a detector's parts are told, and how far off they are.
+//! The targets that a detector's parts are trained towards, and how far off they are.
 
 use tch::{Kind, Reduction, Tensor};
 
@@ -17,9 +17,9 @@ const REGION: [f64; 2] = [0.5, 0.5];
 /// The share of an image's sampled anchors, and of its regions, that are of things at most.
 const POSITIVE_ANCHORS: f64 = 0.5;
 const POSITIVE_REGIONS: f64 = 0.25;
-/// Of the proposer's smooth L1 loss.
+/// The beta of the proposer's smooth L1 loss.
 const BETA: f64 = 1.0 / 9.0;
-/// What is drawn, so that two draws of one image are not one.
+/// The kinds of draws, so that two draws of one image are not the same.
 const OF_ANCHORS: u64 = 0;
 const OF_REGIONS: u64 = 8;
 
@@ -33,12 +33,12 @@ fn draw((seed, batch): Seed, image: usize, what: u64) -> Draw {
 /// The anchors that a step may take its losses of.
 pub(super) struct Considered<'a> {
     all: &'a [Box2],
-    /// Those that lie in the image, where only these count.
+    /// The anchors that lie in the image, where only these count.
     inside: Option<(Vec<usize>, Vec<Box2>)>,
 }
 
 impl<'a> Considered<'a> {
-    /// All of them, or those in an image `[H, W]`.
+    /// Takes all anchors, or those in an image `[H, W]`.
     pub fn of(all: &'a [Box2], image: Option<[i64; 2]>) -> Self {
         let inside = image.map(|[height, width]| {
             let within = |[x1, y1, x2, y2]: &Box2| {
@@ -98,13 +98,13 @@ pub(super) fn of_proposer(
 
 /// Regions of which the head's losses are taken.
 pub(super) struct Sampled {
-    /// Those of each image.
+    /// The regions of each image.
     pub boxes: Vec<Vec<Box2>>,
-    /// Their classes, all images' one after another; 0 for background.
+    /// The classes of the regions, all images' one after another; 0 for background.
     pub classes: Vec<i64>,
     /// The code of the thing that each is matched with; zeros for background.
     codes: Vec<[f64; 4]>,
-    /// Of each the thing of its image that it is matched with.
+    /// The thing of its image that each region is matched with.
     things: Vec<Option<usize>>,
 }
 

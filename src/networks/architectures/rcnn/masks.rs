@@ -18,10 +18,10 @@ pub(super) const BINS: usize = 14;
 /// Convolutions before the mask is enlarged.
 const CONVOLUTIONS: usize = 4;
 
-/// By so many places a mask is enlarged on each side, before it comes onto an image.
+/// The number of places by which a mask is enlarged on each side, before it comes onto an image.
 const PADDING: usize = 1;
 
-/// From more than this on a pixel is of a thing.
+/// The share above which a pixel is of a thing.
 const INSIDE: f64 = 0.5;
 
 /// Gives each region a mask for each class, by torchvision's names.
@@ -132,8 +132,8 @@ pub(super) fn pasted(shares: &[f64], bounds: Box2, image: [i64; 2]) -> PlaneMask
     PlaneMask { start, size: [along_rows.len(), along_columns.len()], pixels: pixels.into() }
 }
 
-/// For each of some pixels of a box `[first, last]` the place of the bordered mask that it is read from, and how far it lies
-/// towards the next one.
+/// Returns, for each of some pixels of a box `[first, last]`, the place of the bordered mask that it is read
+/// from, and how far it lies towards the next one.
 fn read([first, last]: [i64; 2], wanted: std::ops::Range<i64>) -> Vec<(usize, f64)> {
     let side = SIDE + 2 * PADDING;
     let length = (last - first + 1).max(1);
@@ -147,7 +147,7 @@ fn read([first, last]: [i64; 2], wanted: std::ops::Range<i64>) -> Vec<(usize, f6
     wanted.map(place).collect()
 }
 
-/// What a head says of masks `[R, classes, 28, 28]`: of each region the shares of its class.
+/// Returns the shares of each region's class, from what a head says of masks `[R, classes, 28, 28]`.
 pub(super) fn of_classes(logits: &Tensor, classes: &[u8]) -> Result<Vec<Vec<f64>>, NetworkError> {
     let (size, side) = (logits.size(), SIDE as i64);
     let count = usize::try_from(size[1]).unwrap_or(1);

@@ -47,7 +47,7 @@ use crate::networks::blocks::mode::Mode;
 use crate::networks::tensors::scalar::times;
 use crate::networks::tensors::weights::{Layout, Weights};
 
-/// By the level or place of a module of attention how evenly images took part: of channels, and of pixels.
+/// How evenly images took part, of channels and of pixels, by the level or place of a module of attention.
 pub(in crate::networks) type Spread = Vec<(String, [Option<f64>; 2])>;
 
 /// Images are padded on their right and below to a multiple of so many pixels.
@@ -61,7 +61,8 @@ pub(in crate::networks) struct Rcnn {
     proposer: Proposer,
     head: Head,
     masks: Option<MaskHead>,
-    /// On P2 to P5, or on regions alone: those that boxes are told from, and those that masks are.
+    /// The modules of attention, on P2 to P5 or on regions alone: those that boxes are told from, and those
+    /// that masks are.
     attention: Vec<Attention>,
 }
 
@@ -79,9 +80,9 @@ enum Head {
 
 /// The losses of a batch of images, and how evenly the images of bags took part.
 pub(in crate::networks) struct Losses {
-    /// By [`Rcnn::told_by`].
+    /// The losses, in the order of [`Rcnn::told_by`].
     pub losses: Vec<Tensor>,
-    /// Of all modules.
+    /// The spread of all modules of attention.
     pub spread: Spread,
 }
 
@@ -152,7 +153,7 @@ impl Rcnn {
         self.config.attention.is_some() || (self.config.head == HeadKind::Context && self.config.stacks > 1)
     }
 
-    /// How the head writes boxes: VGG-16's as Yan et al. do, all others' as torchvision does.
+    /// Returns how the head writes boxes: VGG-16's as Yan et al. do, all others' as torchvision does.
     fn coder(&self) -> Coder {
         if self.config.backbone.is_plain() { Coder::RPN } else { Coder::HEAD }
     }
@@ -221,7 +222,7 @@ fn padded(length: i64) -> i64 {
     length + (MULTIPLE - length % MULTIPLE) % MULTIPLE
 }
 
-/// What a spread is called in a training's figures.
+/// Returns the name of a spread in a training's figures.
 pub(in crate::networks) fn spread_name(module: &str, pixels: bool) -> String {
     format!("attention.spread.{}.{module}", if pixels { "spatial" } else { "channel" })
 }

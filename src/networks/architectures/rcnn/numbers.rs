@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::boxes::Box2;
 use crate::networks::NetworkError;
 
-/// All numbers of a tensor, the last axis fastest.
+/// Returns all numbers of a tensor, the last axis fastest.
 pub(super) fn of(tensor: &Tensor) -> Result<Vec<f64>, NetworkError> {
     let flat = tensor.f_detach()?.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?.f_reshape([-1])?;
     Ok(Vec::try_from(flat)?)

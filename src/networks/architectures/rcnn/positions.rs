@@ -16,14 +16,15 @@ const OF_CONTEXT: i64 = 10;
 
 /// A head on maps.
 pub(super) enum Positions {
-    /// What is said of a region is the mean of what its places say.
+    /// A head for which what is said of a region is the mean of what its places say.
     Rfcn { conv: Conv, classes: Conv, offsets: Conv },
-    /// What its places show in all images goes through layers of numbers.
+    /// A head for which what a region's places show in all images goes through layers of numbers.
     Context { conv: Conv, layer: Linear, classes: Linear, offsets: Linear },
 }
 
 impl Positions {
-    /// On features of so many channels, of `images` images for `Context`; none for a head that reads regions.
+    /// Makes a head on features of so many channels, of `images` images for `Context`; none for a kind that
+    /// reads regions.
     pub fn new(
         layout: &mut Layout,
         name: &str,
@@ -54,8 +55,8 @@ impl Positions {
         }
     }
 
-    /// What is said of the regions of each image, whose features are `[B, C, H, W]`, those of the images of its bag
-    /// `[B * images, C, H, W]`; `image` is the size that regions lie in.
+    /// Returns what is said of the regions of each image, whose features are `[B, C, H, W]`, those of the
+    /// images of its bag `[B * images, C, H, W]`; `image` is the size that regions lie in.
     pub fn forward(
         &self,
         weights: &Weights,

@@ -8,20 +8,20 @@ const MOST_OVERLAP: f64 = 0.7;
 
 /// The anchors of all levels of an image.
 pub(super) struct Anchors {
-    /// Level after level.
+    /// The boxes of the anchors, level after level.
     pub boxes: Vec<Box2>,
-    /// How many there are of each level.
+    /// The number of anchors of each level.
     pub counts: Vec<usize>,
 }
 
 /// How many regions there may be, and how small.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The most of each level that are looked at.
+    /// The most regions of each level that are looked at.
     pub before: usize,
-    /// The most in all.
+    /// The most regions in all.
     pub most: usize,
-    /// Boxes of which a side is shorter are none.
+    /// The shortest side of a box: boxes with a shorter one are left out.
     pub side: f64,
 }
 

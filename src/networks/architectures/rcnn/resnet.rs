@@ -59,7 +59,7 @@ impl Block {
             let mut step = Step::new(layout, [&conv, &format!("{name}.bn{number}")], shape, norm);
             let [input, _, kernel, stride] = shape;
             if deformable && kernel > 1 {
-                // At first nothing is moved.
+                // The convolution's places begin unmoved.
                 let (nothing, shape) = (Init::Constant(0.0), [input, 2 * kernel * kernel, kernel, stride]);
                 step.moves =
                     Some(Conv::new(layout, &format!("{conv}_offset"), shape, nothing, Some(nothing)));

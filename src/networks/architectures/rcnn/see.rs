@@ -13,7 +13,7 @@ use crate::networks::tensors::weights::Weights;
 pub(super) struct Seen {
     /// P2 to P5 of the images to look at, `[B, C, H, W]`.
     pub levels: Vec<Tensor>,
-    /// Of all images of the bags, where regions are to attend to them.
+    /// The features of all images of the bags, where regions are to attend to them.
     pub around: Option<Vec<Tensor>>,
     pub spread: Spread,
 }
@@ -21,7 +21,7 @@ pub(super) struct Seen {
 /// What one image of a volume leaves, for it to be looked at and for others to attend to.
 #[derive(Default)]
 pub(in crate::networks) struct Prepared {
-    /// P2 to P5.
+    /// P2 to P5 of the image.
     pub(super) levels: Vec<Tensor>,
     pub(super) keys: Vec<Keys>,
 }
@@ -92,7 +92,7 @@ impl Rcnn {
         Ok(Seen { levels, around: None, spread })
     }
 
-    /// What images `[M, slices, H, W]` of a volume leave, one for each.
+    /// Returns what images `[M, slices, H, W]` of a volume leave, one for each.
     pub fn prepare(&self, weights: &Weights, images: &Tensor) -> Result<Vec<Prepared>, NetworkError> {
         let levels = self.levels(weights, &self.resized(images)?, Mode::Infer)?;
         let on_levels = self.config.attention.is_some_and(|attention| attention.at == At::Rpn);

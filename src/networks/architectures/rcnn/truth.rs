@@ -11,14 +11,14 @@ pub(super) const SIDE: usize = 28;
 pub(in crate::networks) struct Truth {
     /// The boxes of things.
     pub boxes: Vec<Box2>,
-    /// Their classes, from 1 on.
+    /// The classes of the boxes, from 1 on.
     pub classes: Vec<i64>,
-    /// Their masks, where masks are learned.
+    /// The masks of the boxes, where masks are learned.
     pub masks: Vec<TruthMask>,
 }
 
 impl Truth {
-    /// The same of an image `[H, W]` in another size.
+    /// Returns the truth of an image `[H, W]` that is shown in another size.
     pub fn scaled(&self, from: [i64; 2], to: [i64; 2]) -> Self {
         let boxes = self.boxes.iter().map(|bounds| scaled(*bounds, from, to)).collect();
         let masks = self.masks.iter().map(|mask| mask.shown(to)).collect();
@@ -41,12 +41,13 @@ impl TruthMask {
         Self { cut, sizes: [image; 2] }
     }
 
-    /// The same of the image in another size: a pixel is the nearest one.
+    /// Returns the same mask for the image in another size: a pixel is the nearest one.
     pub fn shown(&self, to: [i64; 2]) -> Self {
         Self { cut: self.cut.clone(), sizes: [self.sizes[0], to] }
     }
 
-    /// Where a pixel of the shown image lies among those of the image where it was drawn, along an axis.
+    /// Returns where a pixel of the shown image lies among those of the image where it was drawn, along an
+    /// axis.
     fn drawn(&self, axis: usize, place: usize) -> usize {
         let [from, to] = self.sizes.map(|size| size[axis]);
         let factor = from as f32 / to.max(1) as f32;
@@ -82,7 +83,8 @@ impl TruthMask {
     }
 }
 
-/// For each place of a region along an axis of so many pixels: the pixels that it is an average of, with their shares.
+/// Returns, for each place of a region along an axis of so many pixels, the pixels that it is an average of,
+/// with their shares.
 fn shares(start: f64, end: f64, length: usize) -> Vec<Vec<(usize, f64)>> {
     let bin = (end - start).max(1.0) / SIDE as f64;
     let samples = bin.ceil().max(1.0) as usize;

@@ -6,7 +6,8 @@ use super::layers::{Conv, fan_out};
 use crate::networks::NetworkError;
 use crate::networks::tensors::weights::{Init, Layout, Weights};
 
-/// Of each convolution its place in torchvision's list, by what its channels exceed the width, and whether a pool follows.
+/// The convolutions: the place of each in torchvision's list, the factor by which its channels exceed the
+/// width, and whether a pool follows.
 const LAYERS: [(usize, i64, bool); 13] = [
     (0, 1, false),
     (2, 1, true),

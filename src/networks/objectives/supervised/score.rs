@@ -17,7 +17,7 @@ pub(super) struct Dice<'a> {
     counts: Sums,
     /// The model for whole cases, once there was one.
     whole: Option<Model>,
-    /// For each case the Dice of each label, none where it is neither found nor true.
+    /// The Dice of each label in each case, none where it is neither found nor true.
     cases: Vec<Vec<Option<f64>>>,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Dice<'a> {
         Self { objective, counts: Sums::new(objective), whole: None, cases: Vec::new() }
     }
 
-    /// For each label, over all samples, or its mean over cases that have one.
+    /// Returns the Dice of each label, over all samples, or its mean over cases that have one.
     fn of_labels(&self) -> Vec<Option<f64>> {
         if self.cases.is_empty() {
             return self.counts.dice();

@@ -11,7 +11,7 @@ use crate::networks::NetworkError;
 /// How the numbers of a convolution's weights `[O, I, D, H, W]` lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(in crate::networks) enum Order {
-    /// As the axes are written.
+    /// The order in which the axes are written.
     ChannelsFirst,
     /// The input's channels side by side, so that features have them so, too.
     ChannelsLast,
@@ -46,7 +46,7 @@ impl Order {
 
 /// A standard normal number (Box and Muller), of two uniform ones.
 fn normal(random: &mut ChaCha8Rng) -> f64 {
-    // Never 0, of which there is no logarithm.
+    // The length is never 0, of which there is no logarithm.
     let [length, turn] = [1.0 - random.random::<f64>(), random.random::<f64>()];
     (-2.0 * length.ln()).sqrt() * (turn * std::f64::consts::TAU).cos()
 }

@@ -8,9 +8,9 @@ use crate::networks::NetworkError;
 /// Which tensors of a network a training leaves as they are.
 #[derive(Default)]
 pub(in crate::networks) struct Frozen {
-    /// Where they lie among all parameters: the first number, how many, and which.
+    /// The frozen numbers among all parameters: the first number, how many, and which.
     kept: Vec<(i64, i64, Tensor)>,
-    /// Of all buffers, by their places.
+    /// Whether each buffer is frozen, by the buffers' places.
     buffers: Vec<bool>,
 }
 
@@ -66,7 +66,7 @@ impl Frozen {
         Ok(())
     }
 
-    /// The same once more.
+    /// Returns the same once more.
     pub fn shared(&self) -> Self {
         let kept = self.kept.iter().map(|(first, length, kept)| (*first, *length, kept.shallow_clone()));
         Self { kept: kept.collect(), buffers: self.buffers.clone() }

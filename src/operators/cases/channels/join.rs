@@ -19,29 +19,29 @@ pub const SAME_GRID_MM: f64 = 0.01;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMissing {
-    /// It is refused.
+    /// The case is refused.
     Reject,
     /// The channel is 0 everywhere.
     Zero,
 }
 
-/// Whose positions are comparable.
+/// The scans whose positions are comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Frames {
-    /// Those of one frame of reference.
+    /// The scans of one frame of reference.
     Same,
-    /// All.
+    /// All scans.
     Trusted,
 }
 
-/// Which scans are of one case.
+/// The scans that are of one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pair {
-    /// Those of one study.
+    /// The scans of one study.
     Study,
-    /// Those of one patient.
+    /// The scans of one patient.
     Patient,
 }
 
@@ -51,12 +51,12 @@ pub enum Pair {
 pub enum Fill {
     /// The same for all.
     One(f32),
-    /// One for each.
+    /// One number for each other input.
     Each(Vec<f32>),
 }
 
 impl Fill {
-    /// That of the other input at this place, from 0 on.
+    /// Returns the number for the other input at this place, from 0 on.
     pub fn of(&self, place: usize) -> f32 {
         match self {
             Self::One(fill) => *fill,
@@ -72,9 +72,9 @@ pub struct JoinChannels {
     pub names: Option<Vec<String>>,
     /// What becomes of a case without one of its channels.
     pub on_missing: OnMissing,
-    /// Whose positions are comparable.
+    /// The scans whose positions are comparable.
     pub frames: Frames,
-    /// Which scans are of one case.
+    /// The scans that are of one case.
     pub pair: Pair,
     /// The intensity where a scan does not reach.
     pub fill: Fill,
@@ -84,12 +84,12 @@ pub struct JoinChannels {
 pub enum Other {
     /// A scan, of one channel or several.
     There(Case),
-    /// None; so many channels are 0 everywhere.
+    /// No scan: so many channels are 0 everywhere.
     Missing(usize),
 }
 
 impl JoinChannels {
-    /// One case of the first and the others, on the grid of the first.
+    /// Joins the first case and the others to one, on the grid of the first.
     ///
     /// # Errors
     /// `NO_OVERLAP` for a scan that lies beside the grid, and others of [`onto`]; `CHANNELS_DIFFER` for names that are
@@ -122,8 +122,8 @@ impl JoinChannels {
 }
 
 impl JoinChannels {
-    /// One case of scans as they were scanned: where one does not reach lies the least of its own intensities, since
-    /// `fill` is in the scale that transforms give.
+    /// Joins scans as they were scanned to one case: where one does not reach lies the least of its own
+    /// intensities, since `fill` is in the scale that transforms give.
     ///
     /// # Errors
     /// As for [`JoinChannels::join`].
@@ -286,7 +286,7 @@ mod tests {
         let joined = joining(json!({})).join(&first, vec![Other::There(other)], names(&["a", "b"])).unwrap();
         let second = joined.each_channel().nth(1).unwrap();
         let padded = second.padding.unwrap().voxels().to_vec();
-        // Between 10 and 20 lies 15; halfway to the padding the next voxel is the nearest.
+        // The middle between 10 and 20 is 15; halfway to the padding the next voxel is the nearest.
         assert_eq!(second.scan.voxels()[0], 15.0);
         assert_eq!(padded[2], 1);
         assert!(second.scan.voxels().iter().zip(&padded).all(|(value, pads)| match pads {

@@ -11,19 +11,19 @@ use crate::voxels::grid::{Convention, Order};
 /// A resampling.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Resample {
-    /// Along `[D, H, W]`; this, `to` or `grid`.
+    /// The spacing along `[D, H, W]`, in mm; this, `to` or `grid`.
     #[serde(default)]
     pub spacing_mm: Option<[f64; 3]>,
-    /// A rule in its place.
+    /// A rule in place of a spacing.
     #[serde(default)]
     pub to: Option<Target>,
-    /// One grid for all.
+    /// One grid for all scans.
     #[serde(default)]
     pub grid: Option<DeclaredGrid>,
     /// The intensity beyond a scan on that grid.
     #[serde(default)]
     pub fill: f32,
-    /// Whose grid.
+    /// The program whose grid is made.
     pub convention: Convention,
     /// How intensities are made.
     pub order: Order,
@@ -121,14 +121,15 @@ impl Resample {
         if problems.is_empty() { Ok(resample) } else { Err(problems) }
     }
 
-    /// To a spacing, labels by the nearest voxel and nothing smoothed before.
+    /// Makes a resampling to a spacing, labels by the nearest voxel and nothing smoothed before.
     pub fn to_spacing(spacing_mm: [f64; 3], convention: Convention, order: Order) -> Self {
         let spacing_mm = Some(spacing_mm);
         let (to, grid, fill) = (None, None, 0.0);
         Self { spacing_mm, to, grid, fill, convention, order, labels: LabelOrder::Nearest, antialias: false }
     }
 
-    /// What is asked for beside a grid and has no say there, or asked of a grid where there is none.
+    /// Returns the problems of what is asked for beside a grid and has no say there, or asked of a grid where
+    /// there is none.
     fn in_vain(&self) -> Vec<FieldProblem> {
         let grid = self.grid.is_some() || matches!(self.to, Some(Target::Archive(Rule::Like(_))));
         if !grid {

@@ -17,9 +17,9 @@ use crate::voxels::values::Foreground;
 pub(super) struct OfArchive {
     /// What is measured.
     pub measured: Measured,
-    /// As it was said; the percentiles of the archive in its place are settled.
+    /// The limits as they were said; the percentiles of the archive in their place are settled.
     pub clip: Option<[f64; 2]>,
-    /// The numbers, once there are some.
+    /// The normalisation by the archive's numbers, once there are some.
     pub settled: Option<Zscore>,
 }
 

@@ -101,7 +101,7 @@ fn numbers_of_an_archive_are_those_said_outright() {
     };
     let outright = config(json!({ "mean": 10.0, "std": 4.0, "clip": [4.0, 11.0] }));
     assert_eq!(Value::Object(settled), Value::Object(outright));
-    // It is measured on, for the archive may drift.
+    // The archive is measured on, for it may drift.
     assert_eq!((stage.rule(), stage.measures()), (None, Some(measured)));
     assert_eq!(stage.apply(&case).unwrap().scan.voxels(), [-1.5, 0.0, 0.25]);
     let nonzero = json!({ "statistics": "archive", "foreground": "nonzero", "clip": [4.0, 11.0] });

@@ -14,7 +14,7 @@ use crate::operators::value::{Detections, Failure, Mask};
 pub struct Paint {
     /// The score that a box must exceed.
     pub score: f64,
-    /// By a kind of thing the kind that it lies in.
+    /// The kind of thing that each kind lies in.
     pub within: BTreeMap<String, String>,
 }
 
@@ -101,7 +101,7 @@ impl Paint {
     }
 }
 
-/// How many labels a kind of thing is made of.
+/// Returns how many labels a kind of thing is made of.
 fn made_of(things: &Things, class: u8) -> usize {
     let kind = usize::from(class).checked_sub(1).and_then(|place| things.0.get(place));
     kind.map_or(0, |kind| kind.labels.len())

@@ -11,11 +11,11 @@ use crate::voxels::register::{self, Affine, Deformation, Demons, NOWHERE};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Registration {
-    /// As both lie in patient space.
+    /// An atlas is taken as both lie in patient space.
     None,
-    /// By an affine map.
+    /// An atlas is brought to the scan by an affine map.
     Affine,
-    /// By a field behind it.
+    /// An atlas is brought to the scan by an affine map and a field behind it.
     Demons,
 }
 
@@ -23,12 +23,12 @@ pub enum Registration {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Fusion {
-    /// By votes.
+    /// Labels are decided by votes.
     Majority,
-    /// By votes that likeness weighs.
+    /// Labels are decided by votes that likeness weighs.
     #[expect(missing_docs, reason = "the fields' own texts say what they are")]
     Joint { patch_mm: f64, search_mm: f64, alpha: f64, beta: f64 },
-    /// By what a patch is made of.
+    /// Labels are decided by the atlases' patches that a patch of the scan is made of.
     #[expect(missing_docs, reason = "the fields' own texts say what they are")]
     Sparse { patch_mm: f64, search_mm: f64, candidates: usize, l1: f64, l2: f64 },
 }
@@ -36,13 +36,13 @@ pub enum Fusion {
 /// Labels from atlases.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fuse {
-    /// How each is brought to a scan.
+    /// How each atlas is brought to a scan.
     pub registration: Registration,
-    /// How demons run.
+    /// The settings of the demons.
     pub demons: Demons,
-    /// The most that take part.
+    /// The most atlases that take part.
     pub most: usize,
-    /// How they are put together.
+    /// How the atlases' labels are put together.
     pub fusion: Fusion,
 }
 
@@ -56,13 +56,13 @@ pub struct Atlas {
 
 /// Atlases that are read one by one.
 pub trait Library {
-    /// How many there are.
+    /// Returns the number of atlases.
     fn count(&self) -> usize;
 
-    /// One of them.
+    /// Reads one of the atlases.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// [`Failure`] where it cannot be read.
     fn atlas(&self, number: usize) -> Result<Atlas, Failure>;
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Chosen {
 pub(super) struct LeftOut(Vec<Failure>);
 
 impl LeftOut {
-    /// What went wrong with an atlas is told; what went wrong with reading it ends the action.
+    /// Notes what went wrong with an atlas; what went wrong with reading it ends the action.
     fn or<T>(&mut self, found: Result<T, Failure>) -> Option<T> {
         found.map_err(|failure| self.0.push(failure)).ok()
     }
@@ -141,7 +141,7 @@ impl Fuse {
                 chosen.push(Chosen { number, affine, correlation });
             }
         }
-        // Of equal ones the earlier.
+        // The earlier of equal ones comes first.
         chosen.sort_by(|a, b| b.correlation.total_cmp(&a.correlation));
         chosen.truncate(self.most);
         Ok(chosen)

@@ -49,7 +49,7 @@ impl Library for Shifted {
     fn atlas(&self, number: usize) -> Result<Atlas, Failure> {
         let shift = self.0[number];
         let made = atlas(if shift.is_finite() { shift } else { 0.0 });
-        // One without a shift is a scan without structure.
+        // An atlas without a finite shift is a scan without structure.
         let scan = if shift.is_finite() {
             made.scan.voxels().to_vec()
         } else {

@@ -1,4 +1,4 @@
-//! What an inference is.
+//! The settings of an inference.
 
 use serde::Deserialize;
 
@@ -8,11 +8,11 @@ use crate::operators::models::origin::ModelSource;
 /// An inference.
 #[derive(Clone, Debug)]
 pub struct Infer {
-    /// Where the weights come from.
+    /// The source of the weights.
     pub model: ModelSource,
     /// How a volume is walked through.
     pub options: InferOptions,
-    /// From which probability on a voxel is inside, of labels that have a head each.
+    /// The probabilities above which a voxel is inside, of labels that have a head each.
     pub thresholds: Thresholds,
     /// Whether a case is segmented only by models that were not trained on it.
     pub out_of_fold: bool,
@@ -20,9 +20,9 @@ pub struct Infer {
     pub prepare: Prepare,
     /// The preparation that the stages before it follow, where a model's card says it.
     pub follows: Option<Vec<Step>>,
-    /// Which boxes are told of, where it gives boxes and no masks.
+    /// The boxes that are told of, where the network gives boxes and no masks.
     pub boxes: Option<FindOptions>,
-    /// Whether it looks at slices with labels alone.
+    /// Whether the inference looks at slices with labels alone.
     pub marked: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a training can be told.
+//! The fields of a training.
 
 use super::networks::{LOSS, NETWORK};
 use super::start::{FREEZE, START};

@@ -1,4 +1,4 @@
-//! What a training can be told about its network and its loss.
+//! The fields of a training for its network and its loss.
 
 use crate::networks::losses;
 use crate::operators::spec::{Field, FieldKind, Role};
@@ -239,6 +239,6 @@ pub(super) const NETWORK: Field = Field::semantic(
     "The architecture that is trained.",
 );
 
-/// What training minimises.
+/// The field for the loss that training minimises.
 pub(super) const LOSS: Field =
     Field::semantic("loss", FieldKind::Tagged(losses::FIELDS), r#"{"type":"dice"}"#, losses::DOC);

@@ -15,23 +15,23 @@ use crate::connectors::Digest;
 use crate::operators::spec::FieldProblem;
 pub use named::Named;
 
-/// On which side of the split a patient stands. It is written as its word.
+/// The side of the split on which a patient stands. It is written as its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// Trained on.
+    /// The patient is trained on.
     Train,
-    /// Learned from, without labels.
+    /// The patient is learned from, without labels.
     Unlabelled,
-    /// Chooses the best epoch.
+    /// The patient chooses the best epoch.
     Validation,
-    /// Never seen by training.
+    /// The patient is never seen by training.
     Test,
 }
 
 /// The word for cases without labels.
 const UNLABELLED: &str = "unlabelled";
 
-/// What the patients of a fold are for.
+/// The purpose of a fold's patients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FoldIs {
@@ -43,7 +43,7 @@ pub enum FoldIs {
 }
 
 impl Part {
-    /// Those of labelled cases, from the one that training sees most of.
+    /// The parts of labelled cases, from the one that training sees most of.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
     /// The word in tables and datasets.
@@ -79,13 +79,13 @@ impl<'de> Deserialize<'de> for Part {
     }
 }
 
-/// How many patients a part gets.
+/// The number or the share of patients that a part gets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Share {
-    /// So many.
+    /// So many patients.
     Count(u64),
-    /// This share of all, 0 to 1.
+    /// This share of all patients, 0 to 1.
     Fraction(f64),
 }
 
@@ -99,7 +99,7 @@ impl Share {
     }
 }
 
-/// What parts and folds hold alike shares of.
+/// The property of cases of which parts and folds hold alike shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stratify {
@@ -124,36 +124,36 @@ pub struct Split {
     pub validation: Share,
     /// Patients that training never sees.
     pub test: Share,
-    /// Of who comes where.
+    /// The seed by which patients come to parts and folds.
     pub seed: u64,
     /// Folds of all patients but those to test on.
     pub folds: Option<usize>,
     /// The fold that chooses the best epoch, from 0 on.
     pub fold: Option<usize>,
-    /// What it is for.
+    /// The purpose of the fold.
     #[serde(default)]
     pub fold_is: FoldIs,
-    /// What parts and folds hold alike shares of.
+    /// The property of cases of which parts and folds hold alike shares.
     pub stratify: Option<Stratify>,
-    /// The file that says it instead.
+    /// The file that names the parts instead.
     pub file: Option<PathBuf>,
-    /// What that file says.
+    /// The parts that the file names.
     #[serde(skip)]
     pub named: Option<Arc<Named>>,
 }
 
-/// What a split knows of a case.
+/// A case as a split knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject<'a> {
     /// The case's key.
     pub case: &'a str,
-    /// Its patient.
+    /// The case's patient.
     pub patient: &'a str,
-    /// What it is stratified by; empty where nothing is asked for.
+    /// The stratum of the case; empty where nothing is stratified.
     pub stratum: &'a str,
 }
 
-/// Where patients stand.
+/// The parts in which patients stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assigned {
     /// Each patient's part.
@@ -180,7 +180,7 @@ impl Split {
         if problems.is_empty() { Ok(self) } else { Err(problems) }
     }
 
-    /// Where each patient stands, all of its cases on one side.
+    /// Returns where each patient stands, all of its cases on one side.
     ///
     /// By shares: patients in the order of a hash of seed and name, the first of them trained on, the next for
     /// validation, all others for testing. Parts that ask for more patients than there are get fewer in
@@ -222,7 +222,7 @@ impl Split {
     fn test_fold(&self, order: &[Ranked], folds: usize, fold: usize) -> BTreeMap<String, Part> {
         let dealt = deal::deal(order, folds, self.seed);
         let seen = dealt.iter().filter(|dealt| **dealt != fold).count();
-        // One is left to be trained on.
+        // One patient is left to be trained on.
         let asked = self.validation.of(seen as f64).round() as usize;
         let mut validation = asked.min(seen.saturating_sub(1));
         let mut parts = BTreeMap::new();
@@ -294,7 +294,7 @@ impl Split {
 
     /// Patients to test on, of `count`, before the others are dealt to folds.
     fn test_size(&self, count: usize) -> usize {
-        // One is left to be dealt.
+        // One patient is left to be dealt.
         (self.test.of(count as f64).round() as usize).min(count.saturating_sub(1))
     }
 

@@ -53,7 +53,7 @@ pub(super) const FREEZE: Field = Field {
 /// The weights that a training begins with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Begin {
-    /// A stage, or a file.
+    /// The stage or the file that the weights come from.
     pub source: ModelSource,
     /// How names of tensors are read.
     pub names: Names,
@@ -70,10 +70,10 @@ pub(super) enum Declared {
     },
 }
 
-/// How files of pickled weights end.
+/// The endings of files of pickled weights.
 const PICKLED: [&str; 6] = ["pt", "pth", "pkl", "pickle", "ckpt", "bin"];
 
-/// What was declared.
+/// Makes the beginning that was declared.
 pub(super) fn begin(declared: Declared) -> Result<Begin, FieldProblem> {
     let (path, names) = match declared {
         Declared::Stage(name) => {

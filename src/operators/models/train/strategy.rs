@@ -1,4 +1,4 @@
-//! What a training can be told of learning from more than the loss of its outlines.
+//! The field of a training for learning from more than the loss of its outlines.
 
 use crate::operators::spec::{Field, FieldKind, Role};
 
@@ -160,7 +160,7 @@ const UNIMATCH: &[Field] = &[
     ),
 ];
 
-/// How a network is trained, where a loss is not all.
+/// The field for how a network is trained, where a loss is not all.
 pub(super) const STRATEGY: Field = Field::absent(
     "strategy",
     FieldKind::Tagged(&[

@@ -1,4 +1,4 @@
-//! What a training is.
+//! The settings of a training.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ pub(in crate::operators) const NAME: &str = "train";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "DeclaredRetrain")]
 pub enum Retrain {
-    /// It stays.
+    /// The model stays.
     Never,
-    /// It is trained anew.
+    /// The model is trained anew.
     Always,
-    /// It stays until so many cases stand beside those that it has seen.
+    /// The model stays until so many cases stand beside those that it has seen.
     At(Enough),
 }
 
@@ -28,9 +28,9 @@ pub enum Retrain {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Enough {
-    /// Labelled ones.
+    /// The number of new labelled cases.
     pub new_cases: Option<u64>,
-    /// Unlabelled ones, where a training learns from such.
+    /// The number of new unlabelled cases, where a training learns from such.
     pub new_unlabelled: Option<u64>,
 }
 
@@ -81,9 +81,9 @@ fn milliseconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Dur
 pub enum Learns {
     /// The weights of a network.
     Network {
-        /// How.
+        /// How the network is trained.
         settings: Box<TrainSettings>,
-        /// How it is carried out, which no result depends on.
+        /// How the training is carried out, which no result depends on.
         running: Operation,
     },
     /// A library of them, as they are.
@@ -93,13 +93,13 @@ pub enum Learns {
 /// A training.
 #[derive(Clone, Debug)]
 pub struct Train {
-    /// What comes of it.
+    /// What its cases are made into.
     pub learns: Learns,
-    /// On whom.
+    /// The patients that it is trained, chosen and tested on.
     pub split: Split,
     /// Whether anew when cases change.
     pub retrain: Retrain,
-    /// What it begins with; none where with numbers of its own.
+    /// The weights that it begins with; none where it begins with numbers of its own.
     pub start: Option<Begin>,
     /// What becomes of cases in which nobody looked for some labels.
     pub partly_labelled: PartlyLabelled,
@@ -109,10 +109,10 @@ pub struct Train {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartlyLabelled {
-    /// They are not trained on.
+    /// The cases are not trained on.
     #[default]
     LeaveOut,
-    /// They teach what was looked for.
+    /// The cases teach what was looked for.
     Learn,
 }
 
@@ -127,7 +127,7 @@ impl Train {
         self.partly_labelled == PartlyLabelled::Learn
     }
 
-    /// How a network is trained, where one is.
+    /// Returns how a network is trained, where one is.
     pub fn network(&self) -> Option<&TrainSettings> {
         match &self.learns {
             Learns::Network { settings, .. } => Some(settings),

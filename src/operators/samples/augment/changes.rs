@@ -59,13 +59,13 @@ impl Augment {
         random.random_bool(self.probability.clamp(0.0, 1.0)).then_some(random)
     }
 
-    /// One number of a range, when the operation's turn has come.
+    /// Draws one number of a range, when the operation's turn has come.
     fn chosen(&self, source: &Source, operation: Operation, range: Option<[f64; 2]>) -> Option<f64> {
         let range = range?;
         self.drawn(source, operation).map(|mut random| between(&mut random, range))
     }
 
-    /// What moves in a window; `None` when nothing does. `flat` samples move within their slices.
+    /// Returns what moves in a window; `None` when nothing does. `flat` samples move within their slices.
     pub fn warp(&self, source: &Source, window: &Window, flat: bool) -> Option<Warp> {
         let turned = self.rotate_deg.and_then(|most| {
             let mut random = self.drawn(source, Operation::Rotate)?;
@@ -93,7 +93,7 @@ impl Augment {
         target: &mut Target,
     ) {
         let [_, size @ ..] = shape;
-        // What one channel of the scan has: all of its slices in stacks and bags.
+        // One channel of the scan has so many numbers: all of its slices in stacks and bags.
         let each = input.len().div_ceil(channels.max(1)).max(1);
         if let Some(most) = self.bias_field
             && let Some(mut random) = self.drawn(source, Operation::BiasField)

@@ -10,7 +10,7 @@ use crate::voxels::separable::{self, Clip};
 
 /// The degree of a bias field's polynomial, as in TorchIO.
 const DEGREE: usize = 3;
-/// Its coefficients: of all terms up to [`DEGREE`] in three axes.
+/// The number of the field's coefficients: of all terms up to [`DEGREE`] in three axes.
 pub const TERMS: usize = 20;
 
 /// Replaces each channel, a volume of `size`, by what `make` makes of it.
@@ -187,7 +187,7 @@ mod tests {
         assert!(input.iter().step_by(2).all(|v| (v - 3.0).abs() < 1e-5));
         let touched = input.iter().skip(1).step_by(2).filter(|v| **v > 1e-3).count();
         assert!(touched >= 4 && input[13] < 0.6, "{input:?}");
-        // One slice has no other.
+        // One slice has no other that it could be mixed with.
         let mut one = vec![2.0, 3.0];
         thick_slices(&mut one, [1, 1, 2], [1.0; 3], 9.0);
         assert_eq!(one, [2.0, 3.0]);

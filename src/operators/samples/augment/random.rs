@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tomoflow_connectors::Digest;
 
-/// Where the random numbers of one sample come from.
+/// The source of the random numbers of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     key: [u8; 32],
@@ -12,18 +12,18 @@ pub struct Source {
     first: u64,
 }
 
-/// More than an augmentation has operations.
+/// The number of streams of an augmentation: more than it has operations.
 const STREAMS: u64 = 64;
 
 impl Source {
-    /// That of one sample: `number` counts the case's own samples.
+    /// Makes the source of one sample: `number` counts the case's own samples.
     pub fn new(seed: u64, case: &str, epoch: u64, number: u64) -> Self {
         let numbers = [seed, epoch, number].map(u64::to_le_bytes);
         let parts = [case.as_bytes(), &numbers[0], &numbers[1], &numbers[2]];
         Self { key: Digest::of_parts(parts).0, first: 0 }
     }
 
-    /// That of the augmentation so many places behind the first.
+    /// Returns the source of the augmentation so many places behind the first.
     #[must_use]
     pub fn of(self, augmentation: usize) -> Self {
         Self { first: STREAMS.wrapping_mul(augmentation as u64), ..self }
@@ -37,10 +37,10 @@ impl Source {
     }
 }
 
-/// From the standard normal distribution (Box and Muller 1958).
+/// Draws a number from the standard normal distribution (Box and Muller 1958).
 pub fn normal(random: &mut ChaCha8Rng) -> f64 {
     let (radius, angle): (f64, f64) = (random.random(), random.random());
-    // Never the logarithm of 0.
+    // The logarithm is never taken of 0.
     (-2.0 * (1.0 - radius).ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }
 

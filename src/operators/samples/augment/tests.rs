@@ -94,7 +94,7 @@ fn all_together_depend_on_their_numbers_alone() {
     let warp = |number| all.warp(&Source::new(1, "case", 2, number), &window, false);
     assert_eq!(warp(1), warp(1));
     assert_ne!(warp(1), warp(2));
-    // In the plane a slice shows nothing of its neighbours.
+    // A slice that is moved in its plane shows nothing of its neighbours.
     let scan: Vec<f32> = (0..60).map(|i| (i / 20) as f32).collect();
     let size = [3, 4, 5];
     let volume = Volume { size, first: [0; 3], held: size, scan: &scan, labels: &[0; 60], outside: -1.0 };

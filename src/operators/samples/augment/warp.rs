@@ -6,21 +6,21 @@ use rayon::prelude::*;
 
 use super::random::normal;
 
-/// Where a window of a volume lies, and how large its voxels are.
+/// The place of a window in a volume, and the size of its voxels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
     /// The first voxel of the volume along `[D, H, W]`; before it begins where negative.
     pub start: [isize; 3],
-    /// Voxels along `[D, H, W]`.
+    /// The number of voxels along `[D, H, W]`.
     pub size: [usize; 3],
-    /// Along `[D, H, W]`.
+    /// The spacing along `[D, H, W]`, in mm.
     pub spacing_mm: [f64; 3],
 }
 
 /// A volume with classes.
 #[derive(Clone, Copy, Debug)]
 pub struct Volume<'v> {
-    /// `[D, H, W]`
+    /// The size of the volume, `[D, H, W]`.
     pub size: [usize; 3],
     /// The first voxel of the part of it that is at hand.
     pub first: [usize; 3],
@@ -30,20 +30,21 @@ pub struct Volume<'v> {
     pub scan: &'v [f32],
     /// Classes `[D, H, W]` of that part.
     pub labels: &'v [u8],
-    /// What lies beyond the volume; its class is 0.
+    /// The intensity beyond the volume; the class there is 0.
     pub outside: f32,
 }
 
 /// A movement of what a window shows, around the window's middle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Warp {
-    /// From an offset in the window to one in the volume, both in mm along `[D, H, W]`.
+    /// The matrix from an offset in the window to one in the volume, both in mm along `[D, H, W]`.
     matrix: [[f64; 3]; 3],
     elastic: Option<Elastic>,
 }
 
 impl Warp {
-    /// What is shown turns by `degrees` about the axes D, H and W, in this order, and grows by `scale`.
+    /// Makes a warp in which what is shown turns by `degrees` about the axes D, H and W, in this order, and
+    /// grows by `scale`.
     pub fn new(degrees: [f64; 3], scale: f64, elastic: Option<Elastic>) -> Self {
         let [d, h, w] = degrees.map(f64::to_radians);
         let turn = |sin: f64, cos: f64, [a, b]: [usize; 2]| {
@@ -136,7 +137,7 @@ impl Warp {
             let far = (corner + moved) / window.spacing_mm[axis];
             let centre = window.start[axis] as f64 + middle[axis];
             let last = size[axis].saturating_sub(1) as f64;
-            // With a neighbour on either side, and one more against the last bits of sums.
+            // The range has a neighbour on either side, and one more against the last bits of sums.
             let low = (centre - far - 2.0).floor().clamp(0.0, last);
             let high = (centre + far + 2.0).ceil().clamp(0.0, last);
             (first[axis], held[axis]) = (low as usize, (high - low) as usize + usize::from(size[axis] > 0));
@@ -144,7 +145,7 @@ impl Warp {
         (first, held)
     }
 
-    /// Where in the volume, in voxels, a voxel of the window comes from.
+    /// Returns where in the volume, in voxels, a voxel of the window comes from.
     fn source(&self, window: &Window, voxel: [usize; 3], moved_mm: [f64; 3]) -> [f64; 3] {
         let middle = window.size.map(|n| (n as f64 - 1.0) / 2.0);
         let offset = [0, 1, 2].map(|axis| (voxel[axis] as f64 - middle[axis]) * window.spacing_mm[axis]);
@@ -193,9 +194,9 @@ impl Volume<'_> {
 /// Random displacements on a coarse grid, with cubic B-splines between.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Elastic {
-    /// Between grid points.
+    /// The distance between grid points, in mm.
     grid_mm: f64,
-    /// Grid points along `[D, H, W]`; one along an axis that nothing moves along.
+    /// The number of grid points along `[D, H, W]`; one along an axis that nothing moves along.
     points: [usize; 3],
     /// Displacements `[D, H, W, 3]` in mm.
     moved_mm: Vec<[f64; 3]>,

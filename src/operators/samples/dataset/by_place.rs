@@ -27,7 +27,7 @@ impl ByPlace for Elsewhere {
     }
 }
 
-/// One that cannot be read any more.
+/// A case whose voxels cannot be read any more.
 #[derive(Debug)]
 struct Gone;
 

@@ -27,9 +27,9 @@ pub struct PreparedCase {
     ignores: bool,
     /// The labels that nobody looked for.
     unknown: Arc<[u8]>,
-    /// Of each channel.
+    /// The least intensity of each channel.
     least: Vec<f32>,
-    /// Foreground voxels of all slices up to and with each.
+    /// The number of foreground voxels in all slices up to and with each.
     foreground: Vec<u64>,
     /// The boxes of things, where these were marked by boxes.
     boxes: Option<Arc<[CaseBox]>>,
@@ -38,13 +38,13 @@ pub struct PreparedCase {
 /// A thing that was marked by a box on a slice of a prepared case.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CaseBox {
-    /// Its label, from 1 on.
+    /// The label of the thing, from 1 on.
     pub label: u8,
     /// The slice, from 0.
     pub slice: u32,
     /// The edges along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
     pub low: [f32; 2],
-    /// Those at the upper ends.
+    /// The edges at the upper ends.
     pub high: [f32; 2],
 }
 
@@ -146,13 +146,14 @@ impl PreparedCase {
         spacing_mm: [f64; 3],
         scan: Arc<[f32]>,
     ) -> Result<Self, Failure> {
-        // One label for each voxel, however many channels there are; a size that is none is refused below.
+        // There is one label for each voxel, however many channels there are; a size that is none is refused
+        // below.
         let voxels = size.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
         let nothing: Arc<[u8]> = vec![0; voxels.unwrap_or(0).min(scan.len())].into();
         Ok(Self { drawn: false, ..Self::new(name, size, spacing_mm, scan, nothing)? })
     }
 
-    /// The same, of which things are marked by boxes.
+    /// Returns the same case, of which things are marked by boxes.
     #[must_use]
     pub fn marked(self, boxes: Option<Vec<CaseBox>>) -> Self {
         Self { boxes: boxes.map(Arc::from), ..self }
@@ -183,7 +184,7 @@ impl PreparedCase {
         self
     }
 
-    /// The same, where nobody looked for these labels.
+    /// Returns the same case, where nobody looked for these labels.
     #[must_use]
     pub fn without(self, unknown: Arc<[u8]>) -> Self {
         Self { unknown, ..self }
@@ -230,7 +231,7 @@ impl PreparedCase {
         Self::new(name, geometry.size, geometry.spacing_mm(), scan, classes)
     }
 
-    /// Which classes have voxels.
+    /// Returns which classes have voxels.
     pub fn present(&self) -> [bool; 256] {
         let mut present = [false; 256];
         match &self.voxels {
@@ -257,32 +258,32 @@ impl PreparedCase {
         Classes(classes)
     }
 
-    /// Voxels of a slice.
+    /// Returns the number of voxels of a slice.
     fn area(&self) -> usize {
         self.size[1] * self.size[2]
     }
 
-    /// Voxels of a channel.
+    /// Returns the number of voxels of a channel.
     fn count(&self) -> usize {
         self.size[0] * self.area()
     }
 
-    /// What errors call it.
+    /// Returns the name of the case in errors.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// `[D, H, W]`.
+    /// Returns the size `[D, H, W]`.
     pub fn size(&self) -> [usize; 3] {
         self.size
     }
 
-    /// Along `[D, H, W]`.
+    /// Returns the spacing along `[D, H, W]`, in mm.
     pub fn spacing_mm(&self) -> [f64; 3] {
         self.spacing_mm
     }
 
-    /// How many channels its scan has.
+    /// Returns the number of channels that the case's scan has.
     pub fn channels(&self) -> usize {
         self.least.len()
     }
@@ -374,7 +375,8 @@ impl PreparedCase {
         let (rows, length) = (inside[1].clone(), inside[2].len());
         if !rows.is_empty() && length > 0 {
             for d in inside[0].clone() {
-                // From the first row's first voxel to the last row's last: one run of each channel.
+                // The run goes from the first row's first voxel to the last row's last: one run of each
+                // channel.
                 let first = (from(0, d) * self.size[1] + from(1, rows.start)) * self.size[2]
                     + from(2, inside[2].start);
                 let run = (rows.len() - 1) * self.size[2] + length;
@@ -409,7 +411,7 @@ impl PreparedCase {
         let [_, height, width] = self.size;
         let voxels = held.iter().product();
         let (mut scan, mut labels) = (Vec::with_capacity(voxels), Vec::with_capacity(voxels));
-        // From the first row's first voxel to the last row's last.
+        // The run goes from the first row's first voxel to the last row's last.
         let run = (held[1].max(1) - 1) * width + held[2];
         for d in first[0]..first[0] + held[0] {
             let at = (d * height + first[1]) * width + first[2];
@@ -443,7 +445,7 @@ impl PreparedCase {
         Ok(Sample { input, shape: [self.channels(), depth, height, width], target: Target::Classes(label) })
     }
 
-    /// As [`PreparedCase::slices`], each slice moved alike.
+    /// Cuts slices as [`PreparedCase::slices`] does, each slice moved alike.
     pub(super) fn moved_slices(
         &self,
         view: &InputView,
@@ -484,9 +486,9 @@ impl PreparedCase {
 
 /// A part of a case.
 struct Part<'c> {
-    /// Its first voxel.
+    /// The part's first voxel.
     first: [usize; 3],
-    /// Its voxels along each axis.
+    /// The number of the part's voxels along each axis.
     held: [usize; 3],
     scan: Cow<'c, [f32]>,
     labels: Cow<'c, [u8]>,

@@ -16,7 +16,7 @@ pub(super) struct Classes(pub Vec<Class>);
 pub(super) struct Counting(Vec<Class>);
 
 impl Counting {
-    /// Before the first slice.
+    /// Begins to count, before the first slice.
     pub fn new() -> Self {
         Self((0..=u8::MAX).map(|label| Class { label, slices: Vec::new() }).collect())
     }
@@ -36,7 +36,7 @@ impl Counting {
         }
     }
 
-    /// Those that there are.
+    /// Returns the classes that there are.
     pub fn done(mut self) -> Classes {
         self.0.retain(|class| !class.slices.is_empty());
         self.0.iter_mut().for_each(|class| class.slices.shrink_to_fit());

@@ -23,7 +23,7 @@ pub trait ByPlace: Debug + Send + Sync {
     fn classes(&self, first: usize, into: &mut [u8]) -> Result<(), String>;
 }
 
-/// Where voxels are.
+/// The place where voxels are.
 #[derive(Clone, Debug)]
 pub(super) enum Voxels {
     /// In memory: intensities `[C, D, H, W]` and classes `[D, H, W]`.
@@ -68,9 +68,9 @@ fn beyond() -> String {
 
 /// What is known of a case before a sample is cut from it.
 pub(super) struct Known {
-    /// Of each channel.
+    /// The least intensity of each channel.
     pub least: Vec<f32>,
-    /// Foreground voxels of all slices up to and with each.
+    /// The number of foreground voxels in all slices up to and with each.
     pub foreground: Vec<u64>,
     pub classes: Classes,
 }
@@ -148,13 +148,13 @@ impl Gathering {
         self.foreground.push(before + bytes.iter().map(|&label| u64::from(label != 0)).sum::<u64>());
     }
 
-    /// What was found, once all bytes have come.
+    /// Returns what was found, once all bytes have come.
     pub(super) fn done(self, drawn: bool) -> Option<Known> {
         if self.slices != [0, 0] {
             return None;
         }
         let Self { depth, area, least, mut foreground, mut counting, .. } = self;
-        // As the whole channel's lowest, of the lowest of its slices.
+        // The lowest of the slices' lowest is the whole channel's lowest.
         let least = least.chunks_exact(depth).map(around).collect();
         if !drawn {
             foreground = vec![0; depth];

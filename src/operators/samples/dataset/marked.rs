@@ -69,7 +69,7 @@ fn boxes_go_where_their_slice_goes() {
         _ => panic!("an augmentation expected"),
     };
     let larger = data(false).augmented(vec![built(json!({ "scale": [2.0, 2.0], "probability": 1.0 }))]);
-    // Twice as large around the middle (4, 6), cut at the slice's end.
+    // The boxes are twice as large around the middle (4, 6), and cut at the slice's end.
     let found = things(&larger, 0);
     assert_eq!((found[0].low, found[0].high), ([0.0, 0.0, 0.0], [1.0, 4.0, 4.5]));
     assert_eq!((found[1].low, found[1].high), ([0.0, 0.0, 4.5], [1.0, 2.0, 8.0]));

@@ -1,4 +1,4 @@
-//! Where the windows of cases lie: around each class alike, or in a grid.
+//! The places of the windows of cases: around each class alike, or in a grid.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Classes {
         Some((*slice, chosen - before, *label))
     }
 
-    /// Where a window of `size` around a voxel of a class starts.
+    /// Returns where a window of `size` around a voxel of a class starts.
     pub fn start(
         &self,
         case: &PreparedCase,
@@ -42,8 +42,8 @@ impl Classes {
     }
 }
 
-/// Where a window starts along an axis of `length` voxels, with its middle as near `centre` as the axis allows; an
-/// axis shorter than the window lies in its middle.
+/// Returns where a window starts along an axis of `length` voxels, with its middle as near `centre` as the
+/// axis allows; an axis shorter than the window lies in its middle.
 pub(super) fn around(length: usize, window: usize, centre: usize) -> isize {
     match length as isize - window as isize {
         room if room <= 0 => -((-room) / 2),
@@ -54,9 +54,9 @@ pub(super) fn around(length: usize, window: usize, centre: usize) -> isize {
 /// The windows of several cases, one case after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Grid {
-    /// Where windows start along `[D, H, W]`, of each case.
+    /// The places along `[D, H, W]` where windows of each case start.
     starts: Vec<[Vec<isize>; 3]>,
-    /// Windows of all cases up to and with each.
+    /// The number of windows of all cases up to and with each.
     up_to: Vec<usize>,
 }
 
@@ -77,7 +77,7 @@ impl Grid {
         Self { starts, up_to }
     }
 
-    /// Windows in all.
+    /// Returns the number of windows in all.
     pub fn len(&self) -> usize {
         self.up_to.last().copied().unwrap_or(0)
     }
@@ -89,7 +89,7 @@ impl Grid {
         (case < self.up_to.len()).then(|| (case, index - before))
     }
 
-    /// Where the window `number` of a case starts: W runs fastest.
+    /// Returns where the window `number` of a case starts: W runs fastest.
     pub fn start(&self, case: usize, number: usize) -> Option<[isize; 3]> {
         let [d, h, w] = self.starts.get(case)?;
         let (plane, column) = (number.checked_div(w.len())?, number.checked_rem(w.len())?);

@@ -14,17 +14,17 @@ use crate::metrics::{Emptiness, SurfaceDistances};
 pub struct Figure {
     /// The word in `metrics`.
     pub name: &'static str,
-    /// What it is, for the reference.
+    /// The description of the figure, for the reference.
     pub is: &'static str,
-    /// `1`, `mm`, `ml` or `points`.
+    /// The unit: `1`, `mm`, `ml` or `points`.
     pub unit: &'static str,
-    /// What stands for it where it has no value.
+    /// The kind of figure, by which something stands for it where it has no value.
     pub kind: FigureKind,
-    /// What has to be found out for it.
+    /// The findings that it is made from.
     pub needs: Needs,
-    /// Of which end of the structure it is; of none, of the whole.
+    /// The end of the structure that the figure is of; none for the whole.
     pub end: Option<End>,
-    /// By its formula; `None` where it has no value.
+    /// The figure's formula, which gives `None` where it has no value.
     of: fn(&Findings) -> Option<f64>,
 }
 
@@ -37,7 +37,7 @@ pub enum FigureKind {
     ShareOfSome,
     /// 0 is perfect; nothing is the worst.
     Error,
-    /// As an error, in mm.
+    /// An error, in mm.
     Distance,
     /// 100 is perfect, 0 the worst.
     Points,
@@ -74,7 +74,7 @@ impl Needs {
     }
 }
 
-/// All of them, in the order of the reference.
+/// All figures, in the order of the reference.
 pub const FIGURES: &[Figure] = &{
     use End::{Apex, Base};
     use FigureKind::{Amount, Distance, Error, Share, ShareOfSome};
@@ -288,7 +288,7 @@ pub const NAMES: [&str; FIGURES.len()] = {
     names
 };
 
-/// What the reference says of them: a row of a table in Markdown for each.
+/// The text of the reference on all figures: a row of a table in Markdown for each.
 pub const TABLE: &str = joined!(&{
     const CELLS: usize = 7;
     let mut texts = [""; CELLS * FIGURES.len() + 1];
@@ -344,12 +344,12 @@ impl Figure {
         FIGURES.iter().find(|figure| figure.name == name)
     }
 
-    /// By its formula, or what stands for it in a volume with this diagonal.
+    /// Returns the figure by its formula, or what stands for it in a volume with this diagonal.
     pub fn value(&self, found: &Findings, empty: Empty, diagonal_mm: f64) -> Option<f64> {
         (self.of)(found).or_else(|| empty.value(self.kind, self.state(found), diagonal_mm))
     }
 
-    /// Which masks are empty, of the part that the figure is of.
+    /// Returns which masks are empty, of the part that the figure is of.
     pub fn state(&self, found: &Findings) -> Emptiness {
         let third = self.end.and_then(|end| found.thirds.as_ref().map(|thirds| thirds.at(end)));
         third.map_or(found.counts, |third| third.counts).state()
@@ -360,11 +360,11 @@ impl Figure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Empty {
-    /// Nothing.
+    /// Nothing stands for it.
     Nan,
     /// 1 for agreement, 0 for none.
     OneZero,
-    /// As `OneZero`, and the worst there can be where there is no 0.
+    /// The same as `OneZero`, and the worst there can be where there is no 0.
     Penalty,
 }
 

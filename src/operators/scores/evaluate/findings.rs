@@ -9,17 +9,17 @@ use crate::metrics::{Confusion, SurfaceDistances};
 /// What was found out about one label.
 #[derive(Debug)]
 pub struct Findings {
-    /// Voxels.
+    /// The counts of voxels.
     pub counts: Confusion,
-    /// The volume of one.
+    /// The volume of a voxel.
     pub voxel_mm3: f64,
     /// Distances between the surfaces; none where a mask is empty, or nobody asked.
     pub distances: Option<SurfaceDistances>,
     /// The tolerance of the surface Dice.
     pub tolerance_mm: f64,
-    /// How far the centres of mass lie apart; none where a mask is empty, or nobody asked.
+    /// The distance between the centres of mass; none where a mask is empty, or nobody asked.
     pub centres_mm: Option<f64>,
-    /// Components; none where nobody asked.
+    /// The lesions, which are components; none where nobody asked.
     pub lesions: Option<Lesions>,
     /// Base and apex; none where the truth is empty, or nobody asked.
     pub thirds: Option<Thirds>,
@@ -61,10 +61,10 @@ pub struct Reached {
 /// What a second observer reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Observer {
-    /// On the whole structure.
+    /// What the observer reaches on the whole structure.
     pub whole: Reached,
-    /// On its cranial third.
+    /// What the observer reaches on its cranial third.
     pub base: Reached,
-    /// On its caudal third.
+    /// What the observer reaches on its caudal third.
     pub apex: Reached,
 }

@@ -9,24 +9,24 @@ use std::collections::BTreeMap;
 use crate::operators::value::Mask;
 use crate::voxels::components::{Components, Connectivity, components};
 
-/// From this diameter on a lesion is not small any more.
+/// The diameter from which on a lesion is not small any more.
 const MEDIUM_MM: f64 = 15.0;
-/// Up to this diameter it is not large.
+/// The diameter up to which a lesion is not large.
 const LARGE_MM: f64 = 30.0;
 
-/// How large a lesion is, by the diameter of a ball of its volume.
+/// The size of a lesion, by the diameter of a ball of its volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// Under 15 mm.
+    /// A diameter under 15 mm.
     Small,
-    /// From 15 to 30 mm.
+    /// A diameter from 15 to 30 mm.
     Medium,
-    /// Over 30 mm.
+    /// A diameter over 30 mm.
     Large,
 }
 
 impl Size {
-    /// Of a volume.
+    /// Returns the size of a lesion of this volume.
     pub fn of(volume_mm3: f64) -> Self {
         let diameter_mm = (6.0 * volume_mm3 / std::f64::consts::PI).cbrt();
         match diameter_mm {
@@ -41,12 +41,12 @@ impl Size {
 pub struct Overlaps {
     prediction: Components,
     reference: Components,
-    /// By component of the prediction and of the truth.
+    /// The number of shared voxels, by component of the prediction and of the truth.
     shared: BTreeMap<(usize, usize), u64>,
 }
 
 impl Overlaps {
-    /// Of two masks on one grid.
+    /// Finds the overlaps of two masks on one grid.
     pub fn new(prediction: &Mask, reference: &Mask) -> Self {
         let parts = |mask: &Mask| components(mask.labels.voxels(), mask.labels.size(), Connectivity::Faces);
         let (prediction, reference) = rayon::join(|| parts(prediction), || parts(reference));
@@ -92,7 +92,7 @@ impl Overlaps {
     }
 }
 
-/// How many voxels each component of one map shares with each of another.
+/// Counts how many voxels each component of one map shares with each of another.
 fn shared(prediction: &Components, reference: &Components) -> BTreeMap<(usize, usize), u64> {
     let mut shared = BTreeMap::new();
     let mut lesions = reference.runs().peekable();
@@ -107,7 +107,7 @@ fn shared(prediction: &Components, reference: &Components) -> BTreeMap<(usize, u
                 let both = end.min(other_end) - run.start.max(other.start);
                 *shared.entry((part, lesion)).or_default() += both as u64;
             }
-            // One that reaches further is met again by the next run.
+            // A run that reaches further is met again by the next run.
             if other_end > end {
                 break;
             }
@@ -120,9 +120,9 @@ fn shared(prediction: &Components, reference: &Components) -> BTreeMap<(usize, u
 /// One lesion of the truth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lesion {
-    /// How large it is.
+    /// The size of the lesion.
     pub size: Size,
-    /// Its Dice with all components of the prediction that belong to it.
+    /// The lesion's Dice with all components of the prediction that belong to it.
     pub dice: f64,
     /// Whether their intersection over union is enough.
     pub found: bool,
@@ -131,9 +131,9 @@ pub struct Lesion {
 /// All lesions of one label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lesions {
-    /// Those of the truth.
+    /// The lesions of the truth.
     pub each: Vec<Lesion>,
-    /// Components of the prediction that belong to no lesion that was found.
+    /// The number of components of the prediction that belong to no lesion that was found.
     pub invented: usize,
 }
 
@@ -148,7 +148,7 @@ impl Lesions {
         self.mean(size, |lesion| lesion.dice)
     }
 
-    /// tp / (tp + fp); `None` when nothing was found or invented.
+    /// Returns tp / (tp + fp); `None` when nothing was found or invented.
     pub fn precision(&self) -> Option<f64> {
         ratio(self.found(), self.found() + self.invented)
     }

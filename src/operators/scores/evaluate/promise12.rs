@@ -38,20 +38,20 @@ pub const SECOND_OBSERVER: Field = Field {
 /// The figures that are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scored {
-    /// `dice`
+    /// The figure `dice`.
     Dice,
-    /// `rve`
+    /// The figure `rve`.
     Rve,
-    /// `assd`
+    /// The figure `assd`.
     Assd,
-    /// `hd95`
+    /// The figure `hd95`.
     Hd95,
 }
 
 impl Scored {
     const ALL: [Self; 4] = [Self::Dice, Self::Rve, Self::Assd, Self::Hd95];
 
-    /// How far a figure is from perfect.
+    /// Returns how far a figure is from perfect.
     fn error(self, counts: &Confusion, distances: Option<&SurfaceDistances>) -> Option<f64> {
         match self {
             Self::Dice => counts.dice().map(|dice| 1.0 - dice),

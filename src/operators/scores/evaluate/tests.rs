@@ -117,14 +117,14 @@ fn lesions_one_by_one() {
     assert_eq!(metrics(0.5), [third, third, third, dice, third]);
     assert_eq!(metrics(0.75)[0], third);
     assert_eq!(metrics(0.76)[0], 0.0);
-    // With the second found too, one part alone belongs to nothing.
+    // Where the second lesion is found too, one part alone belongs to nothing.
     assert_eq!(metrics(0.25), [two, two, two, dice, two]);
     assert_eq!(metrics(0.0), metrics(0.25), "what shares nothing is never found");
 }
 
 #[test]
 fn a_part_belongs_to_the_lesion_that_it_shares_most_with() {
-    // One part over two lesions: of 1 and of 2 voxels, then of the same size.
+    // One part lies over two lesions: of 1 and of 2 voxels, then of the same size.
     let lesions = |truth: &[u16]| {
         let overlaps = Overlaps::new(&mask(&["a"], &[1, 1, 1, 1, 1]), &mask(&["a"], truth));
         overlaps.lesions((1, 1), 1.0, 0.25).each.iter().map(|lesion| lesion.found).collect::<Vec<_>>()
@@ -254,7 +254,8 @@ fn base_and_apex_by_hand() {
 #[test]
 fn the_score_of_promise12_by_hand() {
     let found = judged(&SCORES, Empty::Nan, &[0, 1, 1, 1, 1, 1, 0, 0], &[0, 1, 1, 1, 1, 1, 1, 0]);
-    // Of errors 1/11, 1/6, 3/11 mm and 2.25 mm; of the base 1/3, 1/2, 1 mm and 2.85 mm; none of the apex.
+    // These come of errors of 1/11, 1/6, 3/11 mm and 2.25 mm; of the base 1/3, 1/2, 1 mm and 2.85 mm; none of
+    // the apex.
     let each = [
         100.0 - 150.0 / 11.0,
         75.0,
@@ -283,7 +284,7 @@ fn an_observer_is_worth_85_points_and_nothing_less_than_none() {
         let found = judged(&SCORES, empty, prediction, reference);
         found.iter().map(|metric| metric.value).collect::<Vec<_>>()
     };
-    // One slice of ten is missing: as far off as the observer in volume.
+    // One slice of ten is missing: the volume is as far off as the observer's.
     let mut missed = vec![1; 10];
     missed[4] = 0;
     assert!((value(Empty::Nan, &missed, &[1; 10])[2].unwrap() - 85.0).abs() < 1e-9);
@@ -390,7 +391,7 @@ fn metrics_are_named_once_and_documented() {
     assert_eq!(field(json!(["dize"])).as_deref(), Some("metrics"));
     assert_eq!(field(json!(NAMES.to_vec())), None);
     for figure in FIGURES {
-        // Of a table's cell that would end early, or be empty, the reference would say less.
+        // The reference would say less of a figure whose cell in the table ends early, or is empty.
         assert!(!figure.is.is_empty() && !figure.is.contains('|'), "{}: {}", figure.name, figure.is);
         let row = format!("\n| `{}` | {} | {} |\n", figure.name, figure.is, figure.unit);
         assert!(SPEC.doc.contains(&row), "{row} is not in the table");

@@ -22,19 +22,19 @@ pub enum End {
 /// What was found out about one end.
 #[derive(Debug)]
 pub struct Third {
-    /// Voxels.
+    /// The counts of voxels.
     pub counts: Confusion,
     /// Distances between the surfaces of the two parts; none where one is empty.
     pub distances: Option<SurfaceDistances>,
 }
 
 impl Third {
-    /// [`SurfaceDistances::assd_mm`], where there are distances.
+    /// Returns [`SurfaceDistances::assd_mm`], where there are distances.
     pub fn assd_mm(&self) -> Option<f64> {
         self.distances.as_ref().map(SurfaceDistances::assd_mm)
     }
 
-    /// [`SurfaceDistances::hausdorff_95_mm`], where there are distances.
+    /// Returns [`SurfaceDistances::hausdorff_95_mm`], where there are distances.
     pub fn hausdorff_95_mm(&self) -> Option<f64> {
         self.distances.as_ref().map(SurfaceDistances::hausdorff_95_mm)
     }
@@ -79,7 +79,7 @@ impl Thirds {
         Ok(Some(if upwards { Self { base: high, apex: low } } else { Self { base: low, apex: high } }))
     }
 
-    /// One of them.
+    /// Returns one of the two thirds.
     pub fn at(&self, end: End) -> &Third {
         match end {
             End::Base => &self.base,

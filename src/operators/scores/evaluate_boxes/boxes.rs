@@ -17,7 +17,7 @@ pub(super) enum Figure {
     Ap50,
 }
 
-/// Which slices are images.
+/// The slices that are images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Slices {
@@ -142,12 +142,12 @@ impl EvaluateBoxes {
     }
 }
 
-/// What a case comes to.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
-    /// Its own figures.
+    /// The case's own figures.
     pub metrics: Vec<Metric>,
-    /// What it adds to figures over several cases.
+    /// The case's part in figures over several cases.
     pub pools: Vec<Pool>,
 }
 
@@ -156,7 +156,7 @@ pub struct Judged {
 pub struct Pool {
     /// The class, by name.
     pub label: String,
-    /// Its boxes and things.
+    /// The boxes and things of the class.
     pub steps: Steps,
 }
 
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(values(&metrics, "a"), [Some(0.0), Some(1.0), Some(0.5)]);
         assert_eq!(values(&metrics, "b"), [None; 3]);
         assert_eq!(metrics[0].state, Emptiness::EmptyReference.into());
-        // On the slice that holds a thing there is none.
+        // On the slice that holds a thing there is no false positive.
         let marked = built(json!({ "slices": "marked" }))
             .unwrap()
             .evaluate(&boxes, &truth(), &[], None)
@@ -245,7 +245,7 @@ mod tests {
         let mask = Mask { label_names: ["a".to_owned()].into(), ..truth() };
         let Judged { metrics, pools } =
             evaluate.evaluate(&found(&[]), &mask, &["b".to_owned()], None).unwrap();
-        // Over several cases it is not counted among those that have the label.
+        // The case is not counted among those that have the label, over several cases.
         assert_eq!(pools.iter().map(|pool| pool.label.as_str()).collect::<Vec<_>>(), ["a"]);
         let states: Vec<_> =
             metrics.iter().map(|metric| (metric.label.as_str(), metric.state.clone())).collect();

@@ -1,4 +1,4 @@
-//! What masks become as files.
+//! The settings of masks that become files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tomoflow_connectors::dicom_seg::Code;
 
-/// What masks are written as.
+/// The format that masks are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
@@ -31,7 +31,7 @@ impl FileFormat {
     }
 }
 
-/// What a label is, by codes.
+/// The meaning of a label, by codes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coded {
     /// SegmentedPropertyCategory.
@@ -47,10 +47,10 @@ pub struct Coded {
 pub struct Files {
     /// The folder.
     pub path: PathBuf,
-    /// What masks are written as.
+    /// The format that masks are written in.
     pub format: FileFormat,
     /// Whether scans are written beside them.
     pub scans: bool,
-    /// What labels are, by name.
+    /// The meanings of labels, by name.
     pub codes: BTreeMap<String, Coded>,
 }

@@ -51,12 +51,13 @@ impl On<'_> {
 }
 
 impl LabelImages {
-    /// How a file is drawn onto a grid; an array says nothing of where it lies.
+    /// Returns how a file is drawn onto a grid; an array says nothing of where it lies.
     pub(super) fn on<'a>(&self, file: &Path, grid: &'a Geometry) -> On<'a> {
         On { grid, by_index: self.by_index || imagefile::is_array(file) }
     }
 
-    /// Where a file says that nobody labelled a voxel, on the scan's grid; none where it says so nowhere.
+    /// Returns where a file says that nobody labelled a voxel, on the scan's grid; none where it says so
+    /// nowhere.
     pub(super) fn ignored_in(&self, found: &LabelMap, on: On<'_>) -> Result<Option<LabelMap>, Reject> {
         let is_ignored = |value: u16| self.ignored.contains(&value);
         if self.ignored.is_empty() || !found.voxels().iter().any(|value| is_ignored(*value)) {

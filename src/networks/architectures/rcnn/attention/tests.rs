@@ -8,7 +8,7 @@ fn wanted(channel: bool, spatial: bool, scale: Scale) -> VolumetricAttention {
     VolumetricAttention { at: At::Rpn, channel, spatial, scale, reduction: 2 }
 }
 
-/// `(index * by mod of - less) / over`, in the order of the axes.
+/// Makes numbers `(index * by mod of - less) / over`, in the order of the axes.
 fn pattern(shape: &[i64], [by, of, less, over]: [i64; 4]) -> Tensor {
     let count: i64 = shape.iter().product();
     let values: Vec<f64> = (0..count).map(|i| ((i * by % of) - less) as f64 / over as f64).collect();

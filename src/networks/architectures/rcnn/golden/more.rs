@@ -10,7 +10,7 @@ fn places_of_regions_are_torchvisions() {
     let small = Tensor::from_slice(&small).view([1, 4, 4, 4]);
     let found = numbers::of(&align::positions(&small, &[[4.0, 2.0, 28.0, 30.0]], 0.125, 2).unwrap()).unwrap();
     near("small", &found, &golden.numbers("position.small"), 1e-12);
-    // As they were worked out by hand.
+    // The numbers were worked out by hand.
     near(
         "by hand",
         &found,
@@ -116,7 +116,7 @@ fn every_head_learns_and_looks_where_it_should() {
         for (name, own) in gradient.named() {
             let numbers = numbers::of(own).unwrap();
             assert!(numbers.iter().all(|number| number.is_finite()), "{name}");
-            // What a step says of boxes of class 2 nobody asks; all else moves.
+            // Nobody asks what a step says of boxes of class 2; all else moves.
             assert!(numbers.iter().any(|number| *number != 0.0), "{name} of {:?}", config.head);
         }
         // The first image of a bag matters to those that look around alone.

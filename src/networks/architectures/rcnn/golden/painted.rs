@@ -128,7 +128,7 @@ fn masks_come_back_from_the_size_that_images_are_shown_in() {
         let mask = found.mask.unwrap();
         let ends = [0, 1].map(|axis| (mask.start[axis] + mask.size[axis]) as i64);
         assert!(ends[0] <= IMAGE[0] && ends[1] <= IMAGE[1], "{mask:?}");
-        // It lies around its box on the image as it was.
+        // The mask lies around its box on the image as it was.
         let [x1, y1, x2, y2] = found.bounds;
         assert!((mask.start[0] as f64 - y1).abs() < 4.0 && (ends[1] as f64 - x2).abs() < 4.0, "{x1} {y2}");
     }

@@ -15,7 +15,7 @@ pub(super) fn deal(patients: &[Ranked], folds: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..patients.len()).collect();
     order.sort_unstable_by_key(|&place| patients[place]);
     let mut dealt = vec![0; patients.len()];
-    // Where the last stratum left a fold with one more than the others, the next one goes on.
+    // The next stratum goes on where the last one left a fold with one more than the others.
     let mut first = 0;
     for stratum in order.chunk_by(|&a, &b| patients[a].stratum == patients[b].stratum) {
         let (each, over) = (stratum.len() / folds, stratum.len() % folds);

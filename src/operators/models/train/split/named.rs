@@ -53,8 +53,8 @@ impl Named {
         }
     }
 
-    /// What it decides, however it is written. Whom it does not name stands in `test`, so that naming a patient
-    /// for `test` changes nothing where others are named.
+    /// Returns the digest of what the file decides, however it is written. Whom it does not name stands in
+    /// `test`, so that naming a patient for `test` changes nothing where others are named.
     pub fn digest(&self) -> Digest {
         // A series that stands in `test` takes the others of its patient there.
         let counts = |part: Part| self.of != Of::Patients || part != Part::Test;
@@ -120,7 +120,7 @@ impl Named {
     }
 }
 
-/// What is wrong, after the file's name, and a remedy.
+/// A problem, told after the file's name, and a remedy.
 type Wrong = (String, &'static str);
 
 fn csv(bytes: &[u8], fold: Option<usize>) -> Result<Named, Wrong> {

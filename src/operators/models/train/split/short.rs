@@ -10,14 +10,14 @@ use super::{FoldIs, Part, Share, Split, Subject};
 pub struct Short {
     /// Labelled cases.
     pub cases: usize,
-    /// Their patients.
+    /// The patients of these cases.
     pub patients: usize,
-    /// What cannot be had.
+    /// The parts of the split that cannot be had.
     missing: Vec<String>,
 }
 
 impl Split {
-    /// What of the split these cases do not suffice for; none where it can be had, and of no cases.
+    /// Returns what of the split these cases do not suffice for; none where it can be had, and of no cases.
     ///
     /// Said are a part that is asked for and empty, a count that is not reached, and fewer patients than folds.
     pub fn short(&self, subjects: &[Subject]) -> Option<Short> {

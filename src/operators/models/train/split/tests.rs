@@ -316,7 +316,8 @@ proptest! {
 
 #[test]
 fn over_folds_that_are_tested_on_everybody_is_tested_on_once() {
-    // As Nie et al. have it: of 50 ten are tested on, five choose the best epoch, 35 are trained on.
+    // The folds are as Nie et al. have them: of 50 ten are tested on, five choose the best epoch, 35 are
+    // trained on.
     let of = |fold| Split { fold_is: FoldIs::Test, validation: Share::Count(5), ..folds(5, fold, 0.2) };
     let mut tested = BTreeSet::new();
     for fold in 0..5 {
@@ -327,7 +328,7 @@ fn over_folds_that_are_tested_on_everybody_is_tested_on_once() {
         tested.extend(parts.into_iter().filter(|(_, part)| *part == Part::Test).map(|(patient, _)| patient));
     }
     assert_eq!(tested.len(), 50);
-    // One is left to be trained on, however many are asked for; and what cannot be had is said.
+    // One patient is left to be trained on, however many are asked for; and what cannot be had is said.
     let many = Split { validation: Share::Count(99), ..of(0) };
     assert_eq!(parts(&many, 10).values().filter(|part| **part == Part::Train).count(), 1);
     let (few, all) = (patients(4), patients(50));
