@@ -54,7 +54,7 @@ pub struct Driver {
     began: HashMap<Digest, Digest>,
     /// Keys that wait: for each process those for the CPU, and those for the device.
     queues: Vec<VecDeque<Digest>>,
-    /// Since when each key waits.
+    /// The time since when each key waits.
     queued: HashMap<Digest, Instant>,
     /// Keys that failed for a passing reason, by when they are tried again.
     delayed: BTreeMap<(Instant, Digest), Instant>,
@@ -91,11 +91,11 @@ pub struct Driver {
 /// An action under way.
 struct Running {
     cancelled: Arc<AtomicBool>,
-    /// Since when it is wanted.
+    /// The time since when it is wanted.
     wanted: Instant,
 }
 
-/// How long to wait before the second try; each further one waits four times as long.
+/// The wait before the second try; each further one waits four times as long.
 const BACKOFF: Duration = Duration::from_millis(250);
 
 /// Where a result came from.
@@ -410,7 +410,7 @@ impl Driver {
         }
     }
 
-    /// There is no more to do, and workers that came are told so.
+    /// Ends the work: there is no more to do, and workers that came are told so.
     pub fn end(&mut self) {
         self.crew.iter_mut().for_each(Crew::end);
     }

@@ -1,4 +1,4 @@
-//! Why a run could not be done.
+//! The reasons why a run could not be done.
 
 use tomoflow_connectors::table::TableError;
 
@@ -7,7 +7,7 @@ use super::control;
 use crate::networks::NetworkError;
 use crate::store::StoreError;
 
-/// Why a run could not be done. A bad series never is one.
+/// The reason why a run could not be done. A bad series never is one.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The sources.
@@ -66,7 +66,7 @@ pub enum RunError {
     ModelFile {
         /// The training.
         stage: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// A file of an export that cannot be written.
@@ -74,7 +74,7 @@ pub enum RunError {
     Unwritten {
         /// The file.
         path: std::path::PathBuf,
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// An export into what a source reads.
@@ -111,7 +111,7 @@ pub enum RunError {
         /// The stage with the rule.
         stage: String,
     },
-    /// Threads.
+    /// The system gives no more threads.
     #[error("no more threads: {0}")]
     Threads(#[source] std::io::Error),
 }

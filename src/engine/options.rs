@@ -24,9 +24,9 @@ pub struct Options {
     pub accept_empty: bool,
     /// Folders that may be empty now although they were not, with all that lies below them.
     pub emptied: Vec<PathBuf>,
-    /// Set from outside to stop.
+    /// The flag that is set from outside to stop.
     pub stop: Arc<AtomicBool>,
-    /// Set by a run that has seen it, and ends in order.
+    /// The flag that a run sets once it has seen `stop`; it then ends in order.
     pub stopping: Arc<AtomicBool>,
     /// The processes that take part; none for this one alone.
     pub cluster: Option<Cluster>,

@@ -124,7 +124,7 @@ pub enum Desired {
     },
     /// Rows of `masks`.
     Masks {
-        /// The scan.
+        /// The scan that the mask is of.
         series: Arc<SeriesRow>,
         /// The mask.
         mask: Digest,
@@ -167,7 +167,7 @@ pub enum Desired {
     },
     /// Rows of `summary` over the images of all cases of a group together.
     Pooled {
-        /// Which cases, of which label; any metric of the stage.
+        /// The cases that enter, of which label; any metric of the stage.
         group: Arc<Group>,
         /// The stage's settings.
         by: Digest,
@@ -222,7 +222,7 @@ pub struct Group {
 pub struct Sums {
     /// All figures.
     pub figures: u64,
-    /// Those with a value: whatever their state, they and no others enter what follows.
+    /// The figures with a value: whatever their state, they and no others enter what follows.
     pub count: u64,
     /// Their mean.
     pub mean: Option<Real>,
@@ -249,7 +249,7 @@ pub struct Sums {
 /// What an interval of a mean is made from. It is made where the row is: drawing takes too long for the dataflow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Resampled {
-    /// How.
+    /// The way of drawing.
     pub by: Bootstrap,
     /// The figures that have a value, ascending.
     pub figures: Arc<[Real]>,
@@ -309,7 +309,7 @@ impl Stands {
 pub struct Used {
     /// Its content; of an ensemble what names all of them.
     pub model: Digest,
-    /// On which side of its split the case stands.
+    /// The side of its model's split on which the case stands.
     pub stands: Option<Stands>,
 }
 

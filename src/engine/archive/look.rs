@@ -69,7 +69,7 @@ pub(super) struct Compared {
     filed: Vec<(FileStat, Digest)>,
     /// Files that are as they were and hold nothing for a pipeline, by code.
     skipped: BTreeMap<String, usize>,
-    /// Those of them that were DICOM once.
+    /// The files among them that were DICOM once.
     damaged: Damaged,
 }
 
@@ -375,7 +375,7 @@ fn batches<T>(mut files: &[(FileStat, T)]) -> impl Iterator<Item = &[(FileStat, 
     })
 }
 
-/// One file more that holds nothing for a pipeline.
+/// Counts one file more that holds nothing for a pipeline.
 fn count(skipped: &mut BTreeMap<String, usize>, code: &str) {
     match skipped.get_mut(code) {
         Some(count) => *count += 1,

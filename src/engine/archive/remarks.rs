@@ -73,7 +73,7 @@ impl Archive {
         Ok(all)
     }
 
-    /// All remarks that hold, for another control plane.
+    /// Returns all remarks that hold, for another control plane.
     pub(super) fn remarked(&self) -> impl Iterator<Item = Change> {
         self.remarks.told.iter().map(|(stage, remark)| (Input::Remark(*stage, remark.clone()), 1))
     }
@@ -148,7 +148,7 @@ impl Archive {
             }
             LabelsIn::Objects { root, form } => {
                 let mut told = Vec::new();
-                // Of another source's scans they may well be.
+                // The labels may well belong to another source's scans.
                 let readers: Vec<usize> = (0..self.readers.len()).collect();
                 let rows = self.outlines.iter().filter(|(path, _)| path.starts_with(root));
                 for (path, row) in rows.filter(|(_, row)| row.outlines.form == form) {
@@ -255,7 +255,7 @@ impl Archive {
         if readers.iter().any(|reader| judged(&reader)) {
             return Ok(true);
         }
-        // One of the scans of a series, by its own name.
+        // The case may be one of several scans of a series, with a name of its own.
         let series = series_of(case);
         let told =
             readers.iter().filter_map(|reader| self.told.get(*reader)).filter_map(|told| told.get(series));

@@ -10,14 +10,15 @@ use tomoflow_connectors::shown::Shown as _;
 use super::Archive;
 use crate::pipeline::Identifiers;
 
-/// What could not be looked at and gets a row; a line tells how many there are in all.
+/// The largest number of paths that could not be looked at and get a row; a line tells how many there are in
+/// all.
 const ROWS: usize = 1000;
 
 /// A folder that held cases at the last run, and holds none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Emptied {
     pub(super) folder: PathBuf,
-    /// How many it held.
+    /// The number of cases that the folder held.
     pub(super) cases: usize,
 }
 
@@ -67,7 +68,7 @@ impl ToldOf {
         }
     }
 
-    /// Something could not be looked at.
+    /// Notes that something could not be looked at.
     pub(super) fn unread(&mut self, path: &Path, error: &io::Error) {
         tracing::debug!("{}: {error}", path.shown());
         let few = self.unseen.entry(error.to_string()).or_default();
@@ -80,7 +81,7 @@ impl ToldOf {
         }
     }
 
-    /// Something was looked at that could not be before.
+    /// Notes that something was looked at that could not be before.
     pub(super) fn read(&mut self, path: &Path) {
         self.rows.remove(path);
     }

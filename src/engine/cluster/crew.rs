@@ -112,7 +112,7 @@ impl Crew {
         self.own.leave();
     }
 
-    /// How many queues there are: one for the CPU and one for the device, for each process.
+    /// Returns the number of queues: one for the CPU and one for the device, for each process.
     pub fn queues(&self) -> usize {
         2 * (1 + self.peers.len())
     }
@@ -143,7 +143,8 @@ impl Crew {
         let Some(remote) = process.checked_sub(1).and_then(|place| self.peers.get_mut(place)) else {
             return self.own.submit(job);
         };
-        // As many as it works on, and as many again, so that it never waits for the next.
+        // A process has as many actions as it works on, and as many again, so that it never waits for the
+        // next.
         if remote.jobs.len() >= 2 * remote.peer.threads + 2 {
             return Err(Box::new(job));
         }
@@ -201,7 +202,7 @@ impl Crew {
         }
     }
 
-    /// What is done, by whomever.
+    /// Returns the receiver of all that is done, by whichever process.
     pub fn finished(&self) -> &Receiver<Finished> {
         self.own.finished()
     }
@@ -212,10 +213,10 @@ impl Crew {
     }
 }
 
-/// Why the crew cannot go on.
+/// The reasons why the crew cannot go on.
 #[derive(Debug)]
 pub enum TendError {
-    /// No more threads.
+    /// The system gives no more threads.
     Threads(std::io::Error),
     /// A process is gone.
     Peer(ClusterError),

@@ -15,7 +15,7 @@ use crate::store::Recorded;
 /// No message is longer: a length beyond it is not one of ours.
 const LONGEST: u64 = 256 << 20;
 
-/// What somebody says first is no longer: a plan.
+/// The greatest length of the first message, which holds a plan, in bytes.
 pub const LONGEST_HELLO: u64 = 16 << 20;
 
 /// What a link is for; the first thing said on it.
@@ -23,12 +23,12 @@ pub const LONGEST_HELLO: u64 = 16 << 20;
 pub enum Hello {
     /// Rows of the dataflow, by timely.
     Rows {
-        /// Who speaks.
+        /// The number of the process that speaks.
         process: usize,
     },
     /// Actions and what they led to.
     Work {
-        /// Who speaks.
+        /// The number of the process that speaks.
         process: usize,
         /// What it would do.
         agreement: Agreement,
@@ -46,9 +46,9 @@ pub enum ToPeer {
     Settled(Vec<(usize, Settled)>),
     /// They do not, so nobody starts.
     Refused(String),
-    /// To do, with all that is needed to find its files.
+    /// An action to do, with all that is needed to find its files.
     Job(Box<(Action, Packed)>),
-    /// No longer wanted.
+    /// The action with this key is no longer wanted.
     Cancel(Digest),
     /// There is no more.
     End,

@@ -102,7 +102,7 @@ impl Packed {
         for (stage, planned) in context.plan.stages.iter().enumerate() {
             if planned.keep && matches!(planned.stage, Stage::Transform(_) | Stage::Channels(_)) {
                 let chain = keys::Chain::to(&context.plan, stage);
-                // What was done to channels before they were put together may be kept, too.
+                // What was done to channels before they were put together may be kept as well.
                 let each = row.scans().map(|series| BoundCase::of(series.clone()));
                 let rows = each.filter(|_| row.beside.is_some());
                 for row in std::iter::once(row.clone()).chain(rows) {

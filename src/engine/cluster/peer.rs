@@ -46,7 +46,7 @@ pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunE
     let context = Context {
         plan: plan.clone(),
         artifacts: Artifacts::new(&plan.settings.out.join("store")),
-        // Each job brings what it needs.
+        // The context looks nothing up: each job brings what it needs.
         lookup: std::sync::Weak::<Packed>::new(),
         bytes_read: Arc::default(),
         told: Arc::default(),

@@ -88,7 +88,7 @@ impl Secret {
         hasher.finalize()
     }
 
-    /// As the one who called: proves itself, and has the other end prove itself.
+    /// Proves itself as the one who called, and has the other end prove itself.
     pub(super) fn call(&self, link: &mut TcpStream, deadline: Instant) -> io::Result<()> {
         let own: [u8; NUMBER] = rand::random();
         let theirs = read(link, deadline)?;
@@ -101,7 +101,7 @@ impl Secret {
         }
     }
 
-    /// As the one who was called: the caller has to prove itself first.
+    /// Answers as the one who was called: the caller has to prove itself first.
     pub(super) fn answer(&self, link: &mut TcpStream, deadline: Instant) -> io::Result<()> {
         let own: [u8; NUMBER] = rand::random();
         link.write_all(&own)?;

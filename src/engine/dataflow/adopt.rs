@@ -17,9 +17,9 @@ type Cases<'s> = Rows<'s, (Arc<str>, BoundCase)>;
 
 /// Cases of a training with masks in the place of labels.
 pub(super) struct Adopted<'s> {
-    /// Those that nobody has drawn.
+    /// The cases that nobody has drawn.
     pub adopted: Cases<'s>,
-    /// Those whose mask is still to come.
+    /// The cases whose mask is still to come.
     pub pending: Cases<'s>,
     /// All that have a mask, whether somebody has drawn them since or not: a kept model learned from it all the same.
     pub lent: Cases<'s>,

@@ -270,7 +270,7 @@ mod tests {
             || [(scan("s", "f", &cube()), &["1", "2"][..]), (scan("s#1", "f", &cube()), &["3", "4"])];
         assert_eq!(of(&outlines(&["s"], &["f"], &["3", "4"]), &phases()), ["drawn_elsewhere", "apart"]);
         assert_eq!(of(&outlines(&["s"], &["f"], &["1", "3"]), &phases()), ["apart", "apart"]);
-        // Nothing says which.
+        // Nothing says which scan is meant.
         for unknown in [&[][..], &["old"]] {
             assert_eq!(of(&outlines(&["s"], &["f"], unknown), &phases()), ["labels_ambiguous"; 2]);
         }
@@ -282,7 +282,7 @@ mod tests {
     fn two_series_that_are_named_have_their_labels_each() {
         let days = || [(scan("a", "f", &cube()), &["1"][..]), (scan("b", "g", &cube()), &["2"])];
         assert_eq!(of(&outlines(&["a", "b"], &["f", "g"], &["1", "2"]), &days()), ["apart"; 2]);
-        // One without images has them by its frame of reference, unless nothing is drawn in it.
+        // Labels without images are bound by their frame of reference, unless nothing is drawn in it.
         assert_eq!(of(&outlines(&["a", "b"], &["f", "g"], &["1"]), &days()), ["apart"; 2]);
         assert_eq!(of(&outlines(&["a", "b"], &["f"], &["1"]), &days()), ["apart", "drawn_elsewhere"]);
         assert_eq!(of(&outlines(&["a", "b"], &["f", "g"], &[]), &days()), ["here"; 2]);

@@ -9,11 +9,11 @@ use tomoflow_connectors::{Geometry, Reject};
 use super::Rows;
 use crate::executor::work::{ScanForm, SeriesRow, Verdict};
 
-/// As many slices at least: two of series of their own may be anything.
+/// The least number of slices of a stack: two series of one slice may be anything.
 const LEAST: usize = 3;
-/// So many places at least of a stack that has a gap.
+/// The least number of places of a stack that has a gap.
 const LEAST_WITH_GAP: usize = 4;
-/// How far slices of a stack may lie beside one another, and how unevenly, in mm.
+/// The distance that slices of a stack may lie beside one another, and the unevenness of their gaps, in mm.
 const JITTER_MM: f64 = 0.1;
 
 /// What slices of one stack have in common.
@@ -88,7 +88,7 @@ fn stack_of(slices: &[Geometry]) -> Option<String> {
     Some(format!("a stack together, of which {missing} slice(s) are missing{repeated}"))
 }
 
-/// How high slices lie, ascending; `None` when they are too few, or do not lie above one another.
+/// Returns the heights of slices, ascending; `None` when they are too few, or do not lie above one another.
 fn heights(slices: &[Geometry]) -> Option<Vec<f64>> {
     let first = slices.first()?;
     let normal = cross(first.steps_mm[1], first.steps_mm[2]);

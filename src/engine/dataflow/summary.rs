@@ -24,7 +24,7 @@ pub(super) struct Judged {
     pub vendor: Arc<str>,
     /// What was found.
     pub figures: Arc<[FigureRow]>,
-    /// By which stage, and of which model.
+    /// The stage and the model that the figures come from.
     pub from: Provenance,
 }
 
@@ -191,7 +191,7 @@ mod tests {
         ]);
         assert_eq!((found.figures, found.count, found.mean), (5, 1, Some(Real(0.25))));
         assert_eq!((found.both_empty, found.empty_reference, found.other_states), (1, 2, 1));
-        // Of one figure there is no deviation.
+        // One figure alone has no deviation.
         assert_eq!((found.sd, found.min, found.max), (None, Some(Real(0.25)), Some(Real(0.25))));
         let none = sums(&[(None, "both_empty")]);
         assert_eq!(none, Sums { figures: 1, both_empty: 1, ..Sums::default() });

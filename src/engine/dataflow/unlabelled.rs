@@ -35,7 +35,7 @@ impl<'s> Admits<'s> {
         Self { known, judged: judged.concat(judged_anyhow(all, train)).distinct() }
     }
 
-    /// Those of these cases.
+    /// Returns those of these cases that are admitted.
     pub fn of(&self, cases: Rows<'s, (Arc<str>, BoundCase)>) -> Rows<'s, BoundCase> {
         let admitted = cases
             .map(|(_, case)| ((), case))
@@ -78,7 +78,7 @@ impl<'s> Built<'s, '_> {
     ) {
         let prepares = self.prepares_scan(index);
         let seen = pins.flat_map(|(_, pin)| {
-            // One that could not be prepared stands in no part.
+            // A case that could not be prepared stands in no part.
             let may =
                 pin.parts.into_iter().filter(|(_, part)| part.is_none_or(|part| part == Part::Unlabelled));
             may.map(|(case, part)| (Arc::<str>::from(case), part.is_some())).collect::<Vec<_>>()
@@ -90,7 +90,7 @@ impl<'s> Built<'s, '_> {
         );
     }
 
-    /// How the scan alone of a case is prepared for a training.
+    /// Returns the way in which the scan alone of a case is prepared for a training.
     fn prepares_scan(&self, index: usize) -> impl Fn(BoundCase) -> Action + Clone + use<> {
         let chain = keys::Chain::to(self.plan, self.plan.prepared(index));
         let stage = StageId::at(index);

@@ -176,7 +176,8 @@ impl Driver {
                 let Desired::Case(case) = &**desired else { continue };
                 let wholly = case.labels.as_ref().map(|_| learns_partly || !case.is_partly_labelled());
                 match (wholly, seen.get(&*case.series.key)) {
-                    // One that was learned from without labels is new with them; one that lacks some is not trained on.
+                    // A case that was learned from without labels is new with them; one that lacks some is
+                    // not trained on.
                     (Some(true), None | Some(Some(Part::Unlabelled))) => new += 1,
                     (None, None) if asks && !judged.contains(&case.series.patient) => new_unlabelled += 1,
                     _ => {}
@@ -214,7 +215,7 @@ impl Driver {
         self.desired.keys().filter_map(of).collect()
     }
 
-    /// How many of the cases that a kept model was trained on, or chosen by, are others now, and how many are gone.
+    /// Counts the cases that a kept model was trained on, or chosen by, and that are others now or gone.
     fn departed(&self, stage: StageId, pin: &Pin) -> (usize, usize) {
         let asked =
             self.recalled.iter().flat_map(|(key, asked)| asked.actions().map(move |action| (*key, action)));

@@ -101,7 +101,7 @@ pub enum Difference {
 }
 
 impl Difference {
-    /// In a word or two, for counts: `scan changed`, `` `above` of bright changed ``.
+    /// The difference in a word or two, for counts: `scan changed`, `` `above` of bright changed ``.
     pub fn reason(&self) -> String {
         match self {
             Self::Setting { stage, field, .. } => format!("`{field}` of {stage} changed"),
@@ -148,7 +148,7 @@ pub fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// Everything that lies between what entered one action and what entered another.
+/// Finds everything that lies between what entered one action and what entered another.
 ///
 /// `parts` are descriptions that the store may not hold yet (of an action that has not run).
 ///

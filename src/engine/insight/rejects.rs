@@ -28,7 +28,7 @@ pub struct Rejected {
     pub stage: String,
     /// What was expected, and what was found.
     pub message: String,
-    /// A remedy.
+    /// The remedy.
     pub hint: String,
     /// How often it was tried; 0 for what is told of a case that was not refused.
     pub attempts: u32,

@@ -26,7 +26,7 @@ use crate::store::{Since, Store, Written};
 /// Raised when the same mask would be written in another way.
 const FILES: &[u8] = b"tomoflow files 1";
 
-/// In each folder, what it holds.
+/// The name of the file in each folder that says what it holds.
 const NOTE: &str = ".tomoflow.json";
 
 /// Cases written before the note is: a crash leaves no more of them to be written again.
@@ -122,10 +122,10 @@ struct Note {
     present: BTreeMap<String, Vec<String>>,
     /// Files that were being written: after a crash, nobody knows whether they are there.
     pending: BTreeSet<String>,
-    /// Whose it is; an earlier version did not say it.
+    /// The owner of the folder; an earlier version did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<Owner>,
-    /// By entry, what a DICOM object carries of its scan's file.
+    /// The patient's and study's fields that a DICOM object carries of its scan's file, by entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     carried: BTreeMap<String, Carried>,
 }
@@ -233,7 +233,7 @@ impl Folder {
         }
     }
 
-    /// What a mask's file is made from, if it goes here.
+    /// Returns what a mask's file is made from, if it goes here.
     fn entry(&self, identity: &Identity, row: &Desired) -> Option<String> {
         let Desired::Masks { series, mask, from } = row else { return None };
         self.stages.contains(&*from.stage).then_some(())?;
@@ -399,7 +399,7 @@ impl Folder {
         let (whole, others) =
             std::mem::take(&mut note.present).into_iter().partition(|(_, names)| names.iter().all(is_whole));
         note.present = whole;
-        // What nothing desired is made into goes as well.
+        // A file that nothing desired is made into goes as well.
         let others: BTreeMap<String, Vec<String>> = others;
         note.pending.extend(others.into_values().flatten());
         keep_written(with.store, keep);
@@ -437,7 +437,7 @@ fn found((path, known): (PathBuf, Option<Written>)) -> Found {
     Found { path, whole, written }
 }
 
-/// What is not kept is written once more by the next run.
+/// Keeps how files were written; what is not kept is written once more by the next run.
 fn keep_written(store: &Store, files: Vec<(Option<Written>, PathBuf)>) {
     let files: Vec<_> = files.into_iter().map(|(written, path)| (path, written)).collect();
     if let Err(error) = store.keep_written(&files) {

@@ -32,7 +32,7 @@ impl Identity {
         self.mode == Identifiers::Clear
     }
 
-    /// Text that people typed, if it is shown at all.
+    /// Returns text that people typed, if it is shown at all.
     pub fn text<'a>(&self, text: &'a str) -> &'a str {
         if self.free_text { text } else { "" }
     }

@@ -48,7 +48,7 @@ pub struct Tables {
     store: Arc<Store>,
     folder: PathBuf,
     parquet: PathBuf,
-    /// For each stage that a sink names, the formats asked for.
+    /// The formats asked for, by stage that a sink names.
     sinks: BTreeMap<String, BTreeSet<Format>>,
     /// Tables that have been opened; one that was is kept, since reading what it holds takes a while.
     open: BTreeMap<Table, DeltaTable>,
@@ -172,7 +172,8 @@ impl Tables {
         changes: &mut Changes,
     ) -> Result<(), TableError> {
         let mut add: BTreeMap<Table, BTreeMap<String, &Arc<Desired>>> = BTreeMap::new();
-        // What went before what came: a case with other labels is another desired row and the same entry.
+        // What went comes before what came: a case with other labels is another desired row and the same
+        // entry.
         let (came, went): (Vec<&Arc<Desired>>, Vec<&Arc<Desired>>) = changed
             .iter()
             .filter(|row| self.goes_to(row, Format::Delta))

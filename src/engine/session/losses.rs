@@ -38,7 +38,7 @@ impl Losses {
         let scans: BTreeSet<&str> = accepted.iter().map(|key| series_of(key)).collect();
         for desired in driver.desired().keys() {
             let Desired::Reject { case, stage, reject, attempts } = &**desired else { continue };
-            // Told in lines of their own.
+            // Remarks are told in lines of their own.
             if is_remark(&reject.code) {
                 continue;
             }
@@ -104,7 +104,7 @@ fn in_no_file(plan: &Plan, driver: &Driver) -> Vec<String> {
             *having.entry((labels.source, label)).or_default() += 1;
         }
     }
-    // Of those that have none at all there is a row, by the stage that would label with them.
+    // Labels of a source that has none at all have a row, by the stage that would label with them.
     for desired in driver.desired().keys() {
         let Desired::Reject { stage, reject, attempts, .. } = &**desired else { continue };
         let named = plan.stages.iter().find(|planned| planned.name == **stage);

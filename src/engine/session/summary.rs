@@ -51,7 +51,7 @@ pub struct Summary {
     pub actions_run: usize,
     /// Actions found done.
     pub actions_cached: usize,
-    /// By stage.
+    /// The counts of actions, by stage.
     pub stages: BTreeMap<String, StageCount>,
     /// Rejected cases by code.
     pub rejects: BTreeMap<String, usize>,

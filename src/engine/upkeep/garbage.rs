@@ -20,24 +20,24 @@ use crate::store::{Outcome, Owner, Recorded, Store, StoreError};
 /// Something that nobody needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// Where it lies.
+    /// The path of the file.
     pub path: PathBuf,
     /// Bytes.
     pub bytes: u64,
-    /// Why it may go.
+    /// The reason why it may go.
     pub why: String,
 }
 
 /// What could be freed, or was.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Garbage {
-    /// By what it is: `artifacts`, `checkpoints`, or the files of a table.
+    /// The items by what they are: `artifacts`, `checkpoints`, or the files of a table.
     pub items: BTreeMap<String, Vec<Item>>,
     /// Outcomes that are forgotten with their artifacts.
     pub outcomes: usize,
     /// Whether it was freed.
     pub freed: bool,
-    /// How old a version must be before its files may go.
+    /// The age from which on a version's files may go.
     pub older_than: Duration,
 }
 
@@ -197,7 +197,7 @@ fn checkpoints(store: &Store, since: SystemTime, garbage: &mut Garbage) -> Resul
 impl fmt::Display for Garbage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, items) in &self.items {
-            // One line for each reason: versions replace files one by one, and are counted.
+            // Each reason has one line: versions replace files one by one, and are counted.
             let mut reasons: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
             for item in items {
                 let why =

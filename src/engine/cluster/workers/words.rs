@@ -20,15 +20,15 @@ pub const MAGIC: [u8; 8] = *b"tomowork";
 /// Raised whenever what is said changes.
 pub const PROTOCOL: u32 = 1;
 
-/// What a worker says first is no longer; it is in every version the same.
+/// The greatest length of a worker's first message, in bytes; it is the same in every version.
 pub const LONGEST_HELLO: u64 = 4096;
 
 /// What a worker says first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`MAGIC`].
+    /// The fixed bytes [`MAGIC`].
     pub magic: [u8; 8],
-    /// [`PROTOCOL`].
+    /// The version of the conversation, [`PROTOCOL`].
     pub protocol: u32,
     /// tomoflow's version.
     pub version: String,
@@ -68,7 +68,7 @@ pub struct Offer {
     pub memory_bytes: u64,
     /// What the worker is asked to look at.
     pub sight: Question,
-    /// How often a worker says that it is there.
+    /// The interval at which a worker says that it is there, in milliseconds.
     pub beat_ms: u64,
 }
 
@@ -152,7 +152,7 @@ impl<'de> Deserialize<'de> for Bytes {
 pub struct Piece {
     /// The lease that it is for.
     pub lease: u64,
-    /// Of which file.
+    /// The file that the bytes belong to.
     pub what: What,
     /// The bytes.
     pub bytes: Bytes,
@@ -175,7 +175,7 @@ pub fn pieces(lease: u64, what: What, bytes: &[u8]) -> impl Iterator<Item = Piec
 /// What a run says then.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// To do, under this lease, with all that is needed to find its files.
+    /// An action to do, under this lease, with all that is needed to find its files.
     Job(u64, Box<(Action, Packed)>),
     /// What was given under this lease is no longer wanted, or another has it.
     Cancel(u64),
