@@ -42,7 +42,7 @@ impl BoundCase {
         Self { beside: None, ..self.clone() }
     }
 
-    /// All its scans that are there, the first one before the others.
+    /// Returns all its scans that are there, the first one before the others.
     pub fn scans(&self) -> impl Iterator<Item = &Arc<SeriesRow>> {
         let others = self.beside.iter().flat_map(|beside| &beside.others);
         std::iter::once(&self.series).chain(others.filter_map(|other| other.series.as_ref()))
