@@ -5,9 +5,9 @@ use std::path::PathBuf;
 /// A table of the pipeline file: its comments, its heading and its fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Block {
-    /// `sources.scans`.
+    /// The heading of its TOML table: `sources.scans`.
     pub heading: String,
-    /// Why it is as it is, a paragraph each.
+    /// The reasons why it is as it is, a paragraph each.
     pub why: Vec<String>,
     /// Fields and their values as TOML has them.
     pub fields: Vec<(String, String)>,
@@ -51,9 +51,9 @@ pub struct Seen {
     pub file: Option<PathBuf>,
     /// Distances between its voxels along `[D, H, W]`, mm.
     pub spacing_mm: [f64; 3],
-    /// Slices, rows, columns.
+    /// The size in slices, rows and columns.
     pub size: [usize; 3],
-    /// Where columns, rows and slices grow to: `LPS`.
+    /// The directions in which columns, rows and slices grow: `LPS`.
     pub axes: String,
     /// Whether it has labels.
     pub labelled: bool,
@@ -85,7 +85,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Scans with labels.
+    /// Counts the scans with labels.
     pub fn labelled(&self) -> usize {
         self.scans.iter().filter(|scan| scan.labelled).count()
     }
