@@ -110,7 +110,7 @@ pub enum ClusterError {
     Listen {
         /// The number of this process.
         process: usize,
-        /// Its address.
+        /// The address of this process.
         host: String,
         /// The system's error.
         source: std::io::Error,
@@ -194,7 +194,7 @@ pub enum ClusterError {
         host: String,
         /// What it said.
         why: String,
-        /// A remedy.
+        /// The remedy.
         hint: &'static str,
     },
     /// The token cannot be read, or the user's own key neither read nor made.
@@ -239,7 +239,7 @@ pub enum ClusterError {
 /// What processes must agree on: the same program, numbers and resolved plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
-    /// tomoflow's version.
+    /// The version of tomoflow.
     pub version: String,
     /// The number of processes that take part.
     pub processes: usize,

@@ -44,7 +44,7 @@ pub enum ControlError {
     /// Its threads could not be started.
     #[error("the control plane did not start: {0}")]
     Start(String),
-    /// Its threads ended.
+    /// The control plane's threads ended.
     #[error("the control plane ended before its work was done")]
     Ended,
 }

@@ -268,7 +268,7 @@ impl<'s> Built<'s, '_> {
         })
     }
 
-    /// What actions led to that nobody asks for any more, as rows that hold all the same.
+    /// Recalls what actions led to that nobody asks for any more, as rows that hold all the same.
     pub(super) fn recall(&mut self, actions: Rows<'s, Action>) {
         let actions = actions.map(|action| (action.key, (Arc::new(action), ())));
         self.outputs.push(actions.clone().map(|(_, (action, ()))| Conclusion::Recalled(action)));
@@ -295,7 +295,7 @@ impl<'s> Built<'s, '_> {
         }));
     }
 
-    /// What was left out of labels that took part, as rows of their source: nothing was refused.
+    /// Tells what was left out of labels that took part, as rows of their source: nothing was refused.
     fn tell<D>(&mut self, done: &Rows<'s, ((Arc<Action>, D), Outcome)>)
     where
         D: differential_dataflow::ExchangeData + std::hash::Hash,

@@ -77,7 +77,7 @@ pub struct Driver {
     texts: Texts,
     /// Changes for the control plane that have not been fed yet.
     batch: Vec<(Input, isize)>,
-    /// For each key, where its result came from in this run.
+    /// The origin of each key's result in this run.
     origin: HashMap<Digest, Origin>,
     touched: BTreeSet<String>,
     /// Results of this run by stage, also those that nobody wants any more (a dataset, once its model is
@@ -98,7 +98,7 @@ struct Running {
 /// The wait before the second try; each further one waits four times as long.
 const BACKOFF: Duration = Duration::from_millis(250);
 
-/// Where a result came from.
+/// The origin of a result.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Cache,

@@ -16,7 +16,7 @@ pub enum RunError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A table.
+    /// A table failed.
     #[error(transparent)]
     Table(#[from] TableError),
     /// A table that does not say which files it needs.
@@ -38,10 +38,10 @@ pub enum RunError {
     /// The address where metrics are to be given.
     #[error(transparent)]
     Status(#[from] super::status::StatusError),
-    /// Other processes.
+    /// Other processes failed.
     #[error(transparent)]
     Cluster(#[from] super::cluster::ClusterError),
-    /// Nothing to export.
+    /// There is nothing to export.
     #[error("masks of a stage{} expected, there are none\nhint: run the pipeline first; `check` names its stages", named(.stage))]
     NoMasks {
         /// The stage that was asked for, or empty.
@@ -86,7 +86,7 @@ pub enum RunError {
         folder: String,
         /// What it is to the source's place.
         how: &'static str,
-        /// Where the source reads.
+        /// The place where the source reads.
         read: String,
         /// The source.
         source_stage: String,

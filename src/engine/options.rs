@@ -12,7 +12,7 @@ use super::session::summary::StageCount;
 /// How a pipeline is run; none of it changes results.
 #[derive(Clone)]
 pub struct Options {
-    /// Timely threads.
+    /// The number of timely threads.
     pub workers: usize,
     /// Threads of the CPU pool; 0 for one a core.
     pub threads: usize,
@@ -30,12 +30,12 @@ pub struct Options {
     pub stopping: Arc<AtomicBool>,
     /// The processes that take part; none for this one alone.
     pub cluster: Option<Cluster>,
-    /// Where workers that come and go may join; none when the run takes none.
+    /// The address where workers that come and go may join; `None` when the run takes none.
     pub listening: Option<Listening>,
 }
 
 impl Options {
-    /// What may be empty although it was not.
+    /// Returns what may be empty although it was not.
     pub(in crate::engine) fn accept(&self) -> Accept {
         Accept::new(self.accept_empty, &self.emptied)
     }

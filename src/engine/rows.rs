@@ -95,7 +95,7 @@ impl Conclusion {
 /// Rows that belong in tables, with how often each was asked for.
 pub type DesiredRows = BTreeMap<Arc<Desired>, isize>;
 
-/// Where a result comes from.
+/// The origin of a result.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Provenance {
     /// The stage, by name.
@@ -128,7 +128,7 @@ pub enum Desired {
         series: Arc<SeriesRow>,
         /// The mask.
         mask: Digest,
-        /// Where it comes from.
+        /// The origin of the mask.
         from: Provenance,
     },
     /// Rows of `metrics`.
@@ -139,19 +139,19 @@ pub enum Desired {
         figures: Arc<[FigureRow]>,
         /// `train`, `validation`, `test`, or `new` for a case that the model's dataset did not hold.
         split: String,
-        /// Where they come from.
+        /// The origin of the figures.
         from: Provenance,
     },
     /// Rows of `training`.
     Training {
         /// The figures.
         figures: Digest,
-        /// Where they come from; `model` is set.
+        /// The origin of the figures; `model` is set.
         from: Provenance,
     },
     /// A row of `summary`.
     Summary {
-        /// Which figures.
+        /// The group of the figures.
         group: Arc<Group>,
         /// What they come to.
         sums: Sums,
@@ -162,7 +162,7 @@ pub enum Desired {
         series: Arc<SeriesRow>,
         /// The boxes.
         found: Digest,
-        /// Where they come from.
+        /// The origin of the boxes.
         from: Provenance,
     },
     /// Rows of `summary` over the images of all cases of a group together.
@@ -220,7 +220,7 @@ pub struct Group {
 /// What the figures of a group come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sums {
-    /// All figures.
+    /// The number of all figures.
     pub figures: u64,
     /// The figures with a value: whatever their state, they and no others enter what follows.
     pub count: u64,
@@ -271,23 +271,23 @@ pub type Parts = Arc<BTreeMap<String, Part>>;
 /// A model that is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ModelRow {
-    /// Its content.
+    /// The model's content.
     pub model: Digest,
     /// What it was trained on; empty for a file.
     pub parts: Parts,
 }
 
-/// On which side of a model's split a case stands.
+/// The side of a model's split on which a case stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stands {
-    /// In a part of the model's dataset.
+    /// The case stands in a part of the model's dataset.
     In(Part),
     /// It came after the training.
     New,
 }
 
 impl Stands {
-    /// Where a case stands for a model; none for a model of which nothing is known.
+    /// Returns where a case stands for a model; `None` for a model of which nothing is known.
     pub fn of(case: &str, parts: &Parts) -> Option<Self> {
         match parts.get(case) {
             Some(part) => Some(Self::In(*part)),
@@ -322,6 +322,6 @@ pub struct MadeMask {
     pub mask: Digest,
     /// The model that took part.
     pub model: Option<Used>,
-    /// Where it comes from.
+    /// The origin of the mask.
     pub from: Provenance,
 }

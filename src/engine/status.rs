@@ -82,7 +82,7 @@ pub struct StageStatus {
 pub struct WorkerStatus {
     /// What it is called.
     pub name: String,
-    /// Where it called from.
+    /// The address from which it called.
     pub address: String,
     /// Its device: `cpu` or `cuda:N`.
     pub device: String,

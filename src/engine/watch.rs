@@ -169,7 +169,7 @@ impl Watching {
         .ok()
     }
 
-    /// What the events come to.
+    /// Returns what the events come to.
     fn resolve(&mut self, pending: Pending) -> Option<Change> {
         if pending.is_empty() {
             return None;

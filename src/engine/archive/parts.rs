@@ -88,7 +88,7 @@ impl Parts {
 }
 
 impl Archive {
-    /// What follows from files of labels that came, changed or went.
+    /// Returns what follows from files of labels that came, changed or went.
     pub(super) fn gather(&mut self, looked: &mut Looked) -> Result<(), StoreError> {
         let mut lists = Vec::new();
         for key in std::mem::take(&mut self.parts.changed) {
@@ -168,7 +168,7 @@ fn row(
     let own = parts.iter().filter(|part| several.contains(&part.label)).map(|part| part.below.as_str());
     let outlines = Outlines {
         sop_uid: own.collect::<Vec<_>>().join(" + "),
-        // Of sets that differ in one file the newer one comes last by this.
+        // The newer one of sets that differ in one file comes last by this.
         date_time: parts.iter().map(|part| format!("{:020}", part.filed.mtime_ns.max(0))).collect(),
         structures: parts.iter().filter_map(|part| name(part)).cloned().collect(),
         ..labels_of(case.to_owned(), digest)

@@ -39,7 +39,7 @@ struct Told {
 }
 
 impl Archive {
-    /// What is to be told of the sources beside their cases, as changes for the control plane.
+    /// Returns what is to be told of the sources beside their cases, as changes for the control plane.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -83,7 +83,8 @@ impl Archive {
         &self.remarks.lines
     }
 
-    /// What could not be looked at, by the first source below whose folder it lies; lines tell of it elsewhere.
+    /// Returns what could not be looked at, by the first source below whose folder it lies; lines tell of it
+    /// elsewhere.
     fn unreadable(&self) -> BTreeSet<(StageId, Remark)> {
         let (mut rows, mut told) = (BTreeSet::new(), BTreeSet::new());
         for (number, root) in self.rooted() {
@@ -100,7 +101,7 @@ impl Archive {
         rows
     }
 
-    /// What a source asks for and is not there.
+    /// Returns what a source asks for and is not there.
     fn unmet(&self, number: StageId) -> Result<Vec<Told>, SourceError> {
         let Some(source) = self.plan.stages.get(number.place()).and_then(|stage| claimed(&stage.stage))
         else {
@@ -294,7 +295,7 @@ impl Archive {
         none.is_none().then_some(hint)
     }
 
-    /// What a line says of remarks of one kind.
+    /// Writes what a line says of remarks of one kind.
     fn line(&self, code: &str, told: &[Told]) -> String {
         let count = told.len();
         let (first, clear) = (told.first(), self.plan.settings.identifiers == Identifiers::Clear);

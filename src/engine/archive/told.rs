@@ -86,7 +86,7 @@ impl ToldOf {
         self.rows.remove(path);
     }
 
-    /// What lies below a folder and could not be looked at, with what the system said.
+    /// Returns what lies below a folder and could not be looked at, with what the system said.
     pub(super) fn unread_below<'a>(&'a self, root: &'a Path) -> impl Iterator<Item = (&'a Path, &'a str)> {
         let rows = self.rows.iter().filter(move |(path, _)| path.starts_with(root));
         rows.map(|(path, why)| (path.as_path(), why.as_str()))
@@ -94,7 +94,7 @@ impl ToldOf {
 }
 
 impl Archive {
-    /// What the last look left out, could not read or kept although it is gone, in lines.
+    /// Returns what the last look left out, could not read or kept although it is gone, in lines.
     pub fn told_of(&self) -> Vec<String> {
         // Paths may hold names: they are for those who ask for them.
         let clear = self.plan.settings.identifiers == Identifiers::Clear;

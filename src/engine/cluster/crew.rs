@@ -45,7 +45,7 @@ pub struct Crew {
     workers: Option<Workers>,
     /// What others say beside their reports, which come where the executor's come.
     said: Receiver<(usize, Said)>,
-    /// Set when another process was told to stop.
+    /// The flag that is set when another process was told to stop.
     stop: Arc<AtomicBool>,
     /// Says to the others that this process is there.
     _pulse: Option<Pulse>,

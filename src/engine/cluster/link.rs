@@ -34,7 +34,7 @@ impl Link {
         Self { writing: Arc::new(Mutex::new(stream)), heard: Arc::default() }
     }
 
-    /// Says something.
+    /// Sends a message.
     ///
     /// # Errors
     /// When the link is broken.

@@ -51,7 +51,7 @@ pub struct Links {
 pub struct Peer {
     /// The other end.
     pub process: usize,
-    /// Its address.
+    /// The address of the other end.
     pub host: String,
     /// Threads of its pool.
     pub threads: usize,

@@ -40,7 +40,7 @@ pub enum Hello {
 /// What process 0 says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToPeer {
-    /// All agree.
+    /// All processes agree.
     Welcome,
     /// What rules over the archive are settled on, by stage; said once, first, when the pipeline has any.
     Settled(Vec<(usize, Settled)>),
@@ -63,11 +63,11 @@ pub enum FromPeer {
     Finished(Box<(Action, Recorded)>),
     /// Somebody told that process to stop: the run ends.
     Stop,
-    /// It is there.
+    /// The process is there.
     Beat,
 }
 
-/// Says something.
+/// Sends a message.
 ///
 /// # Errors
 /// When the link is broken.

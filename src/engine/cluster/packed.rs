@@ -20,7 +20,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// What one action needs. What the index does not know is left out: the action fails where it is
+    /// Packs what one action needs. What the index does not know is left out: the action fails where it is
     /// done, by name, as it would here.
     pub fn of(context: &Context, action: &Action) -> Self {
         let mut packed = Self::default();

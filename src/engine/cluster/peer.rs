@@ -66,7 +66,7 @@ struct Work {
     under_way: HashMap<Digest, Arc<AtomicBool>>,
 }
 
-/// What process 0 says, heard from now on.
+/// Returns what process 0 says, heard from now on.
 fn hear_first(first: &Peer) -> Result<Receiver<ToPeer>, RunError> {
     let (to_us, said) = bounded(64);
     let link = first.link.clone();

@@ -75,7 +75,7 @@ impl Pulse {
         Ok(Self { told, ending: Some(ending), thread: Some(thread) })
     }
 
-    /// Who is told of processes that are silent.
+    /// Says who is told of processes that are silent.
     pub fn tell(&self, told: impl Fn(&[usize]) + Send + 'static) {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(told));
     }

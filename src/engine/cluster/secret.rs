@@ -32,7 +32,8 @@ pub(super) struct Secret([u8; 32]);
 const NUMBER: usize = 32;
 
 impl Secret {
-    /// What the environment says, or else what lies in the store below `out`: the first process makes it.
+    /// Reads the secret from the environment, or else from the store below `out`, where the first process
+    /// makes it.
     pub(super) fn of(out: &Path) -> Result<Self, ClusterError> {
         if let Some(text) = std::env::var_os(VARIABLE) {
             return Self::new(text.as_encoded_bytes());
@@ -46,8 +47,9 @@ impl Secret {
         Self::for_links(bytes, "tomoflow links between processes")
     }
 
-    /// What a run and its workers know: what the file holds, or the environment says. Without either it is a key that
-    /// lies with the user's own state, so that nobody but the same user can join; only on this machine alone.
+    /// Reads what a run and its workers know from the file, or the environment. Without either it is a key
+    /// that lies with the user's own state, so that nobody but the same user can join; only on this machine
+    /// alone.
     pub(super) fn of_workers(token: Option<&Path>, loopback: bool) -> Result<Self, ClusterError> {
         let refused = |path: &Path| {
             let path = path.to_owned();
@@ -138,7 +140,7 @@ impl Read for Until<'_> {
     }
 }
 
-/// Where the user's own key lies: below `XDG_STATE_HOME`, or `.local/state` at home.
+/// Returns where the user's own key lies: below `XDG_STATE_HOME`, or `.local/state` at home.
 fn own_key() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")))?;
@@ -184,7 +186,7 @@ mod tests {
         Instant::now() + Duration::from_secs(5)
     }
 
-    /// What a caller and the called one come to.
+    /// Returns what a caller and the called one come to.
     fn meet(caller: &Secret, called: &Secret) -> [io::Result<()>; 2] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -26,7 +26,7 @@ pub(super) enum Bound {
     Elsewhere(Reject),
 }
 
-/// What an object of labels is to each of the scans that it may be of, in their order.
+/// Returns what an object of labels is to each of the scans that it may be of, in their order.
 ///
 /// Images that it names decide. Where it names none that is known, the series that it names decide, and where it names
 /// no series, its frame of reference. Several parts of one series, or several scans of one frame that fill the same
@@ -64,7 +64,8 @@ pub(super) fn bind(outlines: &Outlines, scans: &[Candidate<'_>]) -> Vec<Bound> {
     scans.iter().enumerate().map(bound).collect()
 }
 
-/// What files of labels, by their names, are to scans of one series: nothing to a scan that a file of its own name has.
+/// Returns what files of labels, by their names, are to scans of one series: nothing to a scan that a file of
+/// its own name has.
 ///
 /// A file with the series' name is of the scan that is left; of several at the same place it is the labels of none.
 pub(super) fn by_name(pairs: &[(&OutlinesRow, &SeriesRow)]) -> Vec<Option<Bound>> {

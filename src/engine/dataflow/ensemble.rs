@@ -35,8 +35,8 @@ impl Ensemble {
         (self.contents.clone(), stands(case, self.models.iter()))
     }
 
-    /// Of these models the ones that tested on a case, where folds are for that, or validated on it; else those that were
-    /// not trained on it; else all.
+    /// Returns those of these models that tested on a case, where folds are for that, or validated on it;
+    /// else those that were not trained on it; else all.
     fn out_of_fold(&self, case: &str, fold_is: FoldIs) -> (Arc<[Digest]>, Option<Stands>) {
         let where_it = |stands: fn(Option<Stands>) -> bool| -> Vec<&ModelRow> {
             self.models.iter().filter(|model| stands(Stands::of(case, &model.parts))).collect()

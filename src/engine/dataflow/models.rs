@@ -122,7 +122,8 @@ impl<'s> Built<'s, '_> {
         self.model(index, fresh, pinned);
     }
 
-    /// What the labelled cases of a kept model came to holds as long as they are what they were then.
+    /// Recalls what the labelled cases of a kept model came to; it holds as long as they are what they were
+    /// then.
     fn recall_labelled(
         &mut self,
         cases: Rows<'s, (Arc<str>, BoundCase)>,

@@ -58,7 +58,7 @@ fn refusal(slices: usize, stack: &str) -> Reject {
     Reject::new("SERIES_PER_SLICE", message, hint)
 }
 
-/// What a scan of one slice has in common with others of its stack; none for every other verdict.
+/// Returns what a scan of one slice has in common with others of its stack; `None` for every other verdict.
 fn alike(verdict: &Verdict) -> Option<Alike> {
     let row = verdict.accepted().filter(|row| row.form == ScanForm::Instances && row.part == 0)?;
     let grid = Geometry::from(&row.grid);
@@ -71,8 +71,8 @@ fn alike(verdict: &Verdict) -> Option<Alike> {
     })
 }
 
-/// What slices that lie above one another are together: a stack that is even, one of which slices are missing, or one
-/// with several slices at some place, as in time; `None` when they are none.
+/// Returns what slices that lie above one another are together: a stack that is even, one of which slices are
+/// missing, or one with several slices at some place, as in time; `None` when they are none.
 fn stack_of(slices: &[Geometry]) -> Option<String> {
     let heights = heights(slices)?;
     if is_even(&heights) {
@@ -120,8 +120,8 @@ fn is_even(places: &[f64]) -> bool {
     gap > JITTER_MM && places.windows(2).all(|pair| (pair[1] - pair[0] - gap).abs() <= JITTER_MM)
 }
 
-/// How many places are missing where most neighbours are equally far apart and the others a multiple of that; `None`
-/// where they lie otherwise, or more are missing than are there.
+/// Counts the places that are missing where most neighbours are equally far apart and the others a multiple
+/// of that; `None` where they lie otherwise, or more are missing than are there.
 fn missing(places: &[f64]) -> Option<usize> {
     let gaps: Vec<f64> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let least = gaps.iter().copied().fold(f64::INFINITY, f64::min);

@@ -77,7 +77,7 @@ impl<'s> Built<'s, '_> {
     }
 }
 
-/// What every group comes to.
+/// Returns what every group comes to.
 fn summaries<'s>(judged: Rows<'s, Judged>, interval: Option<Bootstrap>) -> Rows<'s, (Group, Sums)> {
     // What is asked for twice is one row of `metrics`, and counts once.
     judged.distinct().flat_map(parts_of).reduce(move |_, parts, output| {
@@ -112,7 +112,7 @@ fn parts_of(judged: Judged) -> Vec<(Group, Contribution)> {
     figures.iter().flat_map(|figure| groups.iter().map(move |group| part(figure, group))).collect()
 }
 
-/// What the figures of a group come to, whatever order they come in.
+/// Returns what the figures of a group come to, whatever order they come in.
 fn sum_up(parts: impl Iterator<Item = Contribution>, interval: Option<Bootstrap>) -> Sums {
     let (mut sums, mut values) = (Sums::default(), Vec::new());
     for (value, state) in parts {
@@ -274,7 +274,7 @@ mod tests {
         standing.retain(|_, count| *count != 0);
     }
 
-    /// What stands after each epoch.
+    /// Returns what stands after each epoch.
     fn streamed(epochs: Vec<Vec<(Judged, isize)>>) -> Vec<Standing<(Group, Sums)>> {
         timely::execute_directly(move |worker| {
             let (mut input, probe) = (InputSession::new(), ProbeHandle::new());
@@ -297,7 +297,7 @@ mod tests {
         })
     }
 
-    /// What must stand, from nothing but the cases that are there.
+    /// Returns what must stand, from nothing but the cases that are there.
     fn anew(there: &Standing<Judged>) -> Standing<(Group, Sums)> {
         let mut groups: BTreeMap<Group, Vec<Contribution>> = BTreeMap::new();
         // Backwards, since the order of cases must not matter.

@@ -52,8 +52,8 @@ impl<'s> Built<'s, '_> {
         admitted.map(move |case| (prepares(case), Part::Unlabelled))
     }
 
-    /// What cases came to that a kept model has learned from by masks in the place of labels, as far as these are what
-    /// they were then.
+    /// Recalls what cases came to that a kept model has learned from by masks in the place of labels, as far
+    /// as these are what they were then.
     pub(super) fn recall_adopted(
         &mut self,
         lent: Rows<'s, (Arc<str>, BoundCase)>,
@@ -69,7 +69,8 @@ impl<'s> Built<'s, '_> {
         self.recall(recalled.flat_map(move |(_, case)| prepares(case)));
     }
 
-    /// What cases came to that a kept model has learned from without labels, whether they have some now or not.
+    /// Recalls what cases came to that a kept model has learned from without labels, whether they have some
+    /// now or not.
     pub(super) fn recall_unlabelled(
         &mut self,
         index: usize,

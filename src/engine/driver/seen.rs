@@ -20,12 +20,13 @@ use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
 
 impl Driver {
-    /// What tables must hold.
+    /// Returns what tables must hold.
     pub fn desired(&self) -> &DesiredRows {
         &self.desired
     }
 
-    /// What cases came to for rules over intensities: stages and artifacts, with how many cases came to each.
+    /// Returns what cases came to for rules over intensities: stages and artifacts, with how many cases came
+    /// to each.
     pub fn measured(&self) -> &BTreeMap<(StageId, Digest), isize> {
         &self.measured
     }
@@ -70,7 +71,7 @@ impl Driver {
         self.crew.as_ref().map_or_else(Vec::new, Crew::status)
     }
 
-    /// What waits and what runs: stage, since when it is wanted, whether it runs.
+    /// Returns what waits and what runs: stage, since when it is wanted, whether it runs.
     pub fn waiting(&self) -> impl Iterator<Item = (&str, Instant, bool)> {
         let queued = self.queued.iter().map(|(key, since)| (key, *since, false));
         let delayed = self.delayed.iter().map(|((_, key), since)| (key, *since, false));
@@ -135,7 +136,8 @@ impl Driver {
         StageId::at(plan.transforms(plan.prepared(action.stage.place())).1)
     }
 
-    /// What inferences of a stage left beside their masks: by the case's key, the artifact of its maps.
+    /// Returns what inferences of a stage left beside their masks: by the case's key, the artifact of its
+    /// maps.
     pub fn maps(&self, stage: usize) -> BTreeMap<Arc<str>, Digest> {
         let of = |key, action: &Action| match (action.work.series(), self.fed.get(key)) {
             (Some(series), Some(Outcome::Ok { detail: Some(maps), .. })) if action.stage.place() == stage => {

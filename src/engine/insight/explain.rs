@@ -36,7 +36,7 @@ pub struct Explanation {
     pub outputs: Vec<Explained>,
     /// How many outputs more there are, of a stage or a prefix.
     pub more: usize,
-    /// Where there is no output: what was refused or left out.
+    /// The refusals and remarks where there is no output.
     pub rejects: Vec<Rejected>,
 }
 
@@ -165,7 +165,7 @@ struct Explain<'a> {
 }
 
 impl Explain<'_> {
-    /// What stands in the pipeline's stages, of stages and cases that are meant.
+    /// Returns what stands in the pipeline's stages, of stages and cases that are meant.
     fn standing(&self, meant: impl Fn(&str, Option<&str>) -> bool) -> Result<Vec<Explained>, RunError> {
         let stages: BTreeSet<&str> = self.plan.stages.iter().map(|stage| stage.name.as_str()).collect();
         let mut outputs = Vec::new();
@@ -207,8 +207,8 @@ impl Explain<'_> {
         Ok(outputs)
     }
 
-    /// What the rows come from whose `entry` in a table begins so: an action; of a row of `cases` all that the case
-    /// has, and of one of `summary` all that its stage has.
+    /// Returns what the rows come from whose `entry` in a table begins so: an action; of a row of `cases` all
+    /// that the case has, and of one of `summary` all that its stage has.
     fn by_entry(&self, prefix: &str) -> Result<Vec<Explained>, RunError> {
         let outlook = Outlook::to_show(self.plan.clone())?;
         let mut outputs = Vec::new();
@@ -317,7 +317,7 @@ impl Explain<'_> {
         Ok((!channels.is_empty()).then_some(slices))
     }
 
-    /// What the scans of a case gave, where it has several.
+    /// Returns what the scans of a case gave, where it has several.
     fn used(&self, made: &Made) -> Result<Vec<ChannelUsed>, RunError> {
         let Some(scan) = made.scan else { return Ok(Vec::new()) };
         Ok(channels(self.store.part(scan)?))

@@ -20,9 +20,9 @@ use crate::store::{Described, Made};
 pub struct OperatorUsed {
     /// The stage, as it was called.
     pub stage: String,
-    /// Its type.
+    /// The operator's type.
     pub operator: String,
-    /// Its code version.
+    /// The operator's code version.
     pub version: u32,
     /// The half of its settings that results depend on, defaults included.
     pub settings: Config,
@@ -39,7 +39,7 @@ pub struct ChannelUsed {
     pub list: Option<Digest>,
 }
 
-/// What the scans of a case gave, with its description; none of a case of one scan.
+/// Returns what the scans of a case gave, with its description; `None` for a case of one scan.
 fn channels(case: &BoundCase) -> Option<(Digest, Vec<u8>)> {
     let beside = case.beside.as_ref()?;
     let mut names = beside.names.iter().cloned();
@@ -83,13 +83,13 @@ impl Ledger {
         }
     }
 
-    /// What was noted since this was last asked.
+    /// Returns what was noted since this was last asked.
     pub fn take(&mut self) -> Described {
         std::mem::take(&mut self.described)
     }
 }
 
-/// What enters an action, and the descriptions that it names.
+/// Returns what enters an action, and the descriptions that it names.
 pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
     let stage = action.stage.place();
     let recipe = serde_json::to_vec(&recipe(plan, stage, &action.work)).unwrap_or_default();

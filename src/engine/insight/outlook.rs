@@ -41,7 +41,7 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    /// Looks at everything.
+    /// Looks at all sources.
     ///
     /// # Errors
     /// When a source cannot be read.

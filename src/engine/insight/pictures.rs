@@ -60,7 +60,7 @@ pub struct PictureBox {
 /// One slice of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heat {
-    /// `entropy` or `attention`.
+    /// The name of the map: `entropy` or `attention`.
     pub name: String,
     /// `[H, W]`, shares in steps of 1/254; 255 where nothing is known.
     pub shares: Vec<u8>,

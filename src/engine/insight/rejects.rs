@@ -42,7 +42,7 @@ pub struct Rejected {
     pub entry: String,
 }
 
-/// What `rejects` holds after a run of this pipeline now, as far as no action has still to run.
+/// Returns what `rejects` holds after a run of this pipeline now, as far as no action has still to run.
 ///
 /// # Errors
 /// When a source cannot be read, or the store is damaged.

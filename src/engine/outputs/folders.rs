@@ -355,7 +355,7 @@ impl Folder {
         keep_written(with.store, forgotten);
     }
 
-    /// What the folder held when it was last written to.
+    /// Reads what the folder held when it was last written to.
     fn read_note(&self) -> Note {
         let text = fs::read(self.files.path.join(NOTE)).unwrap_or_default();
         let mut note: Note = serde_json::from_slice(&text).unwrap_or_default();
@@ -459,7 +459,7 @@ pub(in crate::engine) fn written_by(plan: &Plan) -> Vec<PathBuf> {
     folders(plan).into_iter().flat_map(of).collect()
 }
 
-/// Where the notes of a pipeline's folders lie, or should.
+/// Returns where the notes of a pipeline's folders lie, or should.
 pub(in crate::engine) fn notes(plan: &Plan) -> Vec<PathBuf> {
     folders(plan).into_iter().map(|folder| folder.files.path.join(NOTE)).collect()
 }

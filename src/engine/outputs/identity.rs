@@ -17,7 +17,7 @@ impl Identity {
         Self { key, mode, free_text: true }
     }
 
-    /// What a pipeline's tables show.
+    /// Returns what a pipeline's tables show.
     pub fn of(key: [u8; 32], settings: &Settings) -> Self {
         Self { key, mode: settings.identifiers, free_text: settings.free_text }
     }

@@ -92,7 +92,7 @@ impl Tables {
         }
     }
 
-    /// Where the Delta tables lie.
+    /// Returns the folder of the Delta tables.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

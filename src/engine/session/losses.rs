@@ -17,7 +17,7 @@ use crate::pipeline::{Plan, PlannedStage, StageId};
 pub struct Losses {
     /// Cases with at least one row in `rejects`; of a scan that goes by the name of one that was accepted, with its stage.
     pub cases: BTreeSet<String>,
-    /// Rows by code.
+    /// The numbers of rows, by code.
     pub rejects: BTreeMap<String, usize>,
     /// Rows that tell of cases which were not refused, by code.
     pub remarked: BTreeMap<String, usize>,
@@ -31,7 +31,7 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// What the rows say that tables must hold.
+    /// Counts what the rows say that tables must hold.
     pub fn of(plan: &Plan, driver: &Driver) -> Self {
         let mut lost = Self::default();
         let accepted: BTreeSet<&str> = cases(driver).map(|(key, _)| key).collect();

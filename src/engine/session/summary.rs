@@ -18,7 +18,7 @@ pub struct StageCount {
     /// The stage's place in the plan.
     #[serde(skip)]
     pub order: usize,
-    /// Actions wanted now.
+    /// The number of actions wanted now.
     pub wanted: usize,
     /// Found done in the cache.
     pub cached: usize,
@@ -47,9 +47,9 @@ pub struct Summary {
     pub trained: usize,
     /// Trainings that gave no model.
     pub trainings_failed: usize,
-    /// Actions that ran.
+    /// The number of actions that ran.
     pub actions_run: usize,
-    /// Actions found done.
+    /// The number of actions found done.
     pub actions_cached: usize,
     /// The counts of actions, by stage.
     pub stages: BTreeMap<String, StageCount>,
@@ -64,7 +64,7 @@ pub struct Summary {
     /// Cases that came, went and changed since this was told the last time; nothing at the end of a run that looks once.
     #[serde(skip_serializing_if = "Moved::is_empty")]
     pub moved: Moved,
-    /// Files looked at.
+    /// The number of files looked at.
     pub files: usize,
     /// Files read, since they were new or changed.
     pub files_read: usize,
@@ -88,7 +88,7 @@ pub struct Summary {
     pub folders_changed: Vec<String>,
     /// Files of masks that could not be written; the log says why.
     pub unwritten: usize,
-    /// Where the tables lie.
+    /// The folder of the tables.
     pub tables: PathBuf,
     /// Whether the run was stopped before its end.
     pub interrupted: bool,

@@ -66,7 +66,7 @@ impl Monitor {
         }
     }
 
-    /// Counts anew.
+    /// Counts everything anew.
     pub fn count(&mut self, driver: &Driver, archive: &Archive, settling: usize) {
         let now = Instant::now();
         let (in_flight, read) = driver.bytes();

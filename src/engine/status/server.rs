@@ -262,7 +262,7 @@ mod tests {
         assert!(taken.ends_with("listens there: take another port"), "{taken}");
     }
 
-    /// What comes back for bytes that may be no request.
+    /// Returns what comes back for bytes that may be no request.
     fn send(address: SocketAddr, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(TIME)).unwrap();

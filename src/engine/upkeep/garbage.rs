@@ -22,7 +22,7 @@ use crate::store::{Outcome, Owner, Recorded, Store, StoreError};
 pub struct Item {
     /// The path of the file.
     pub path: PathBuf,
-    /// Bytes.
+    /// The size in bytes.
     pub bytes: u64,
     /// The reason why it may go.
     pub why: String,
@@ -42,7 +42,7 @@ pub struct Garbage {
 }
 
 impl Garbage {
-    /// All bytes.
+    /// Returns the size of all items in bytes.
     pub fn bytes(&self) -> u64 {
         self.items.values().flatten().map(|item| item.bytes).sum()
     }

@@ -207,7 +207,7 @@ impl Board {
         }
     }
 
-    /// How a worker is.
+    /// Notes how a worker is.
     pub fn pulse(&self, number: u64, pulse: Pulse) {
         if let Some(member) = self.lock().members.get_mut(&number) {
             member.pulse = pulse;
@@ -421,7 +421,7 @@ impl Board {
         }
     }
 
-    /// Who takes part, for `status`.
+    /// Returns who takes part, for `status`.
     pub fn status(&self) -> Vec<WorkerStatus> {
         let inner = self.lock();
         inner.members.values().map(Member::status).collect()

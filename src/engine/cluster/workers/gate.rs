@@ -46,7 +46,7 @@ pub struct Task {
     pub sight: Sight,
 }
 
-/// Where workers call while a run lasts.
+/// The place where workers call while a run lasts.
 pub struct Gate {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -96,12 +96,12 @@ impl Gate {
         Ok(Self { shared, address, beat, listening: listening.clone() })
     }
 
-    /// Where it listens.
+    /// Returns the address where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How often workers are to say that they are there.
+    /// Returns how often workers are to say that they are there.
     pub fn beat(&self) -> Duration {
         self.beat
     }
@@ -272,7 +272,7 @@ fn in_order(value: Json) -> Json {
     }
 }
 
-/// What a worker must come to when it reads what it was told.
+/// Returns what a worker must come to when it reads what it was told.
 pub fn digest(offer: &Offer) -> Digest {
     digest_of(&offer.agreement, &offer.out)
 }

@@ -15,7 +15,7 @@ use crate::engine::status::WorkerStatus;
 pub struct Member {
     /// What it said of itself.
     pub join: Join,
-    /// Where it called from.
+    /// The address from which it called.
     pub address: String,
     /// Whether its device is a GPU.
     pub gpu: bool,
@@ -45,7 +45,7 @@ pub enum ToSend {
         lease: u64,
         /// What was asked for.
         what: What,
-        /// Where it lies.
+        /// The path of the file.
         path: PathBuf,
         /// A source's file must still be this one.
         indexed: Option<FileStat>,

@@ -178,7 +178,7 @@ impl Workers {
         self.board.wait_until_left(LEAVING);
     }
 
-    /// Who takes part, for `status`.
+    /// Returns who takes part, for `status`.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.board.status()
     }

@@ -117,7 +117,7 @@ fn staging(store: &Path) -> PathBuf {
     store.join("staging")
 }
 
-/// What a file holds at its beginning, and how long it is.
+/// Hashes what a file holds at its beginning, and how long it is.
 fn content(path: &Path) -> io::Result<Digest> {
     let (file, facts) = reading::open(path)?;
     let mut bytes = Vec::new();

@@ -135,7 +135,7 @@ impl Supply {
         self.leases.get(&lease).is_some_and(|held| held.job.is_some())
     }
 
-    /// What was begun under one lease goes on under another.
+    /// Moves what was begun under one lease to another.
     pub fn renumber(&mut self, before: u64, now: u64) {
         if let Some(held) = self.leases.remove(&before) {
             self.leases.insert(now, held);
@@ -150,7 +150,7 @@ impl Supply {
         left.for_each(|digest| self.keep(digest));
     }
 
-    /// Where artifacts lie.
+    /// Returns where artifacts lie.
     pub fn artifacts(&self) -> &Artifacts {
         &self.artifacts
     }

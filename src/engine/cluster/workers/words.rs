@@ -30,12 +30,12 @@ pub struct Hello {
     pub magic: [u8; 8],
     /// The version of the conversation, [`PROTOCOL`].
     pub protocol: u32,
-    /// tomoflow's version.
+    /// The version of tomoflow.
     pub version: String,
 }
 
 impl Hello {
-    /// What this program says.
+    /// Makes what this program says.
     pub fn new() -> Self {
         Self { magic: MAGIC, protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() }
     }
@@ -55,9 +55,9 @@ pub enum Offered {
 pub struct Offer {
     /// The pipeline as one text, which means the same in any folder.
     pub text: String,
-    /// Where its file lies for the run.
+    /// The path of its file for the run.
     pub file: PathBuf,
-    /// Where its results lie for the run.
+    /// The folder of its results for the run.
     pub out: PathBuf,
     /// What is to be done, so that a difference can be named.
     pub agreement: Agreement,
@@ -77,7 +77,7 @@ pub struct Offer {
 pub enum Joining {
     /// It would do something else.
     Refuses(String),
-    /// It takes part.
+    /// The worker takes part.
     Joins(Box<Join>),
 }
 
@@ -196,7 +196,7 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// What was given under this lease has ended.
     Finished(u64, Box<Recorded>),
-    /// It is there.
+    /// The worker is there.
     Beat(Pulse),
     /// It needs these for what was given under this lease.
     Want(u64, Vec<What>),

@@ -59,7 +59,8 @@ pub struct Joined {
     pub threads: usize,
     /// Whether it ends with the run that it worked for.
     pub once: bool,
-    /// Where it keeps what it is sent, where it does not see the run's files; a folder for what passes when it is none.
+    /// The folder in which it keeps what it is sent, where it does not see the run's files; when it is none,
+    /// a folder for what passes.
     pub scratch: Option<PathBuf>,
     /// The time for which it tries to reach a run; `None` for ever.
     pub patience: Option<Duration>,

@@ -50,7 +50,7 @@ impl Place {
         said.try_iter().find_map(lease).unwrap()
     }
 
-    /// What the driver is told, by code; `ok` for what is done.
+    /// Returns what the driver is told, by code; `ok` for what is done.
     fn told(&self) -> Vec<String> {
         let code = |finished: Finished| {
             assert!(self.board.ended(finished.action.key));
