@@ -235,7 +235,7 @@ impl Working<'_> {
         }
     }
 
-    /// How long the work of this thread may take.
+    /// Returns how long the work of this thread may take.
     fn limit(&self, action: &Action) -> Option<Duration> {
         let plan = &self.shared.context.plan;
         let stage = action.stage.place();

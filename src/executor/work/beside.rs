@@ -53,14 +53,15 @@ impl BoundCase {
         self.scans().any(|series| series.is_padded())
     }
 
-    /// What of the padding of its scans a result depends on: that they have some, and the values where they are known.
+    /// Returns what of the padding of its scans a result depends on: that they have some, and the values
+    /// where they are known.
     pub fn padding(&self) -> Option<Vec<u8>> {
         let values = self.scans().flat_map(|series| series.padding());
         self.is_padded()
             .then(|| std::iter::once("padding").chain(values).collect::<Vec<_>>().join("\0").into())
     }
 
-    /// What is worth knowing of its channels, for tables: their names, and which are missing.
+    /// Returns what is worth knowing of its channels, for tables: their names, and which are missing.
     pub fn channel_notes(&self) -> Vec<String> {
         let Some(beside) = &self.beside else { return Vec::new() };
         let mut notes = vec![format!("CHANNELS: {}", beside.names.join(", "))];
