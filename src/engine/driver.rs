@@ -31,7 +31,7 @@ use crate::store::{Outcome, Pin, Recorded, Store, Texts};
 
 /// The state of one run.
 pub struct Driver {
-    /// None when nothing is to be run, only looked at. Dropped first: its threads use the store to their end,
+    /// The crew; none when nothing is to be run. It is dropped first: its threads use the store to their end,
     /// and other processes must be told that there is no more, or the control plane would wait for theirs.
     crew: Option<Crew>,
     context: Context,

@@ -14,7 +14,7 @@ use super::session::summary::StageCount;
 pub struct Options {
     /// The number of timely threads.
     pub workers: usize,
-    /// Threads of the CPU pool; 0 for one a core.
+    /// The number of threads of the CPU pool; 0 for one a core.
     pub threads: usize,
     /// Whether models are trained anew when their cases have changed, whatever the pipeline says.
     pub retrain: bool,

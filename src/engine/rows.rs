@@ -224,11 +224,11 @@ pub struct Sums {
     pub figures: u64,
     /// The figures with a value: whatever their state, they and no others enter what follows.
     pub count: u64,
-    /// Their mean.
+    /// The mean of the values.
     pub mean: Option<Real>,
-    /// Their median.
+    /// The median of the values.
     pub median: Option<Real>,
-    /// Their sample standard deviation; none of one value.
+    /// The sample standard deviation of the values; none of one value.
     pub sd: Option<Real>,
     /// The smallest.
     pub min: Option<Real>,
@@ -307,7 +307,7 @@ impl Stands {
 /// The model that made a mask, and where the case stands for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Used {
-    /// Its content; of an ensemble what names all of them.
+    /// Its content; for an ensemble, a digest that names all of its models.
     pub model: Digest,
     /// The side of its model's split on which the case stands.
     pub stands: Option<Stands>,

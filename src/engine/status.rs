@@ -80,7 +80,7 @@ pub struct StageStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerStatus {
-    /// What it is called.
+    /// The worker's name.
     pub name: String,
     /// The address from which it called.
     pub address: String,
@@ -166,7 +166,7 @@ pub enum StatusError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file could not be read.
@@ -174,7 +174,7 @@ pub enum StatusError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is not a status.
@@ -199,7 +199,7 @@ pub enum StatusError {
     Bind {
         /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

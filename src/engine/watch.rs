@@ -48,7 +48,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Watcher {
     changes: Receiver<Change>,
-    /// Its end tells the thread to stop.
+    /// The sender whose end tells the thread to stop.
     _stop: Sender<()>,
 }
 

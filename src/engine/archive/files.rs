@@ -74,7 +74,7 @@ impl Archive {
 
     /// The readers of a file beyond tomoflow's own, each once; and their names, none where there are none.
     fn readers_of(&self, path: &Path) -> (Vec<Option<Reader>>, Option<String>) {
-        // Asked of every file of a look.
+        // A look asks this of every file.
         if !self.own_readers {
             return (Vec::new(), None);
         }

@@ -113,7 +113,7 @@ impl Archive {
         let there: Vec<&Path> = scans.chain(labels).map(PathBuf::as_path).collect();
         let mut unmet = source.unmet(&there, 0);
         if unmet.iter().any(|unmet| unmet.reject.code == "NO_FILE_FITS") {
-            // Counted for those alone who hear of it.
+            // Remarks are counted for those alone who hear of them.
             let mut files = 0;
             self.store.visit_files(source.root(), |_| files += 1)?;
             unmet = source.unmet(&there, files);

@@ -53,7 +53,7 @@ pub struct Peer {
     pub process: usize,
     /// The address of the other end.
     pub host: String,
-    /// Threads of its pool.
+    /// The number of threads of its pool.
     pub threads: usize,
     /// The link.
     pub link: Link,

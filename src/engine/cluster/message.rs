@@ -32,7 +32,7 @@ pub enum Hello {
         process: usize,
         /// What it would do.
         agreement: Agreement,
-        /// Threads of its pool.
+        /// The number of threads of its pool.
         threads: usize,
     },
 }

@@ -108,7 +108,7 @@ impl Secret {
         let own: [u8; NUMBER] = rand::random();
         link.write_all(&own)?;
         let theirs = read(link, deadline)?;
-        // Compared in constant time.
+        // Digests are compared in constant time.
         if blake3::Hash::from_bytes(read(link, deadline)?) != self.proof("who called", [&own, &theirs]) {
             return Err(ErrorKind::PermissionDenied.into());
         }

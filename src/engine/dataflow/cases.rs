@@ -1,4 +1,4 @@
-//! Series to cases.
+//! The step from series to cases.
 
 use super::super::rows::{Conclusion, Desired};
 use super::strays::refuse_stacks;

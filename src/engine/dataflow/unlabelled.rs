@@ -18,8 +18,9 @@ pub(super) struct Admits<'s> {
 }
 
 impl<'s> Admits<'s> {
-    /// Those whose patient is neither validated nor tested on, nor judged as one who is new: scans of such a patient would
-    /// teach what is then judged. There are none before it is known where labelled patients stand.
+    /// Admits cases whose patient is neither validated nor tested on, nor judged as one who is new: scans of
+    /// such a patient would teach what is then judged. There are none before it is known where labelled
+    /// patients stand.
     pub fn new(
         all: Rows<'s, (Arc<str>, BoundCase)>,
         labelled: Rows<'s, (Arc<str>, BoundCase)>,

@@ -8,7 +8,7 @@ use crate::operators::models::train::Enough;
 
 /// A model that is kept.
 pub struct Kept {
-    /// Its training, by name.
+    /// The name of its training.
     pub stage: String,
     /// Labelled cases that it has not seen.
     pub new: usize,

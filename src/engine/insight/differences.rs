@@ -25,16 +25,16 @@ pub enum Difference {
         field: String,
         /// Its value then, as JSON.
         before: String,
-        /// Its value now.
+        /// The field's value now.
         now: String,
     },
     /// The code of an operator.
     Code {
         /// The operator's type.
         operator: String,
-        /// Its version then.
+        /// The operator's version then.
         before: u32,
-        /// Its version now.
+        /// The operator's version now.
         now: u32,
     },
     /// An operator came into the chain.

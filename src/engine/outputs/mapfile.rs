@@ -23,7 +23,7 @@ pub(in crate::engine) struct KeptMaps {
 }
 
 impl KeptMaps {
-    /// Those of the inferences that the masks of `stage` come from. `declared` is the plan with what is asked for:
+    /// Takes the maps behind the masks of `stage`. `declared` is the plan with what is asked for:
     /// who only shows works on one that asks for nothing.
     pub fn of(declared: &AskedMaps, plan: &Plan, driver: &Driver, stage: usize) -> Self {
         let stages = inferences(plan, stage).into_iter().filter_map(|index| {

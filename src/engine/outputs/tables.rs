@@ -58,7 +58,7 @@ pub struct Tables {
     outdated: BTreeMap<Table, BTreeSet<String>>,
     /// Rows that could not be made: tried again.
     missed: BTreeSet<Arc<Desired>>,
-    /// Whether Parquet files may be behind.
+    /// Whether Parquet files may be behind the Delta tables.
     behind: bool,
     /// Files of tables whose content the store knows.
     kept: BTreeSet<PathBuf>,

@@ -56,7 +56,7 @@ impl Rules {
         let of_these = tallies.iter().filter(|((stage, _), _)| stages.contains(&stage.place()));
         let mut of: Vec<(Digest, u64)> =
             of_these.map(|((_, artifact), times)| (*artifact, times.unsigned_abs() as u64)).collect();
-        // Sums hang on their order in their last bits.
+        // The last bits of sums depend on their order.
         of.sort_unstable();
         of
     }

@@ -51,8 +51,8 @@ impl Garbage {
 /// Finds what nobody needs, and frees it when `free` says so.
 ///
 /// Kept are: what stands for a stage of the pipeline, pinned models, what any kept version of a table names,
-/// and whatever is younger than `older_than`. A version of a table is kept while it is the current one, or was
-/// at that time.
+/// and whatever is younger than `older_than`. A version of a table is kept while it is the current one, or
+/// was at that time.
 ///
 /// # Errors
 /// When a run holds the output, or something cannot be read or removed. Nothing is freed when a table's log cannot be

@@ -181,7 +181,7 @@ mod tests {
         let sight = sight(place.path());
         sight.judge(&look(&sight.question())).unwrap();
         assert_eq!(fs::read_dir(staging(&sight.question.store)).unwrap().count(), 1, "nothing is left");
-        // Another file of the same name, none, and a store of one's own.
+        // Refused: another file of the same name, no file, and a store of the worker's own.
         let refused = |answer: &Answer| sight.judge(answer).unwrap_err();
         let mut answer = look(&sight.question());
         answer.files[1] = Ok(Digest::of(b"others"));

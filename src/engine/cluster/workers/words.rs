@@ -86,7 +86,7 @@ pub enum Joining {
 pub struct Join {
     /// What it is called.
     pub name: String,
-    /// Threads of its pool.
+    /// The number of threads of its pool.
     pub threads: u32,
     /// Bytes that its actions may hold at once.
     pub memory_bytes: u64,

@@ -55,7 +55,7 @@ pub struct Joined {
     pub device: Option<String>,
     /// Bytes that its actions may hold at once, where they are not the pipeline's.
     pub memory_bytes: Option<u64>,
-    /// Threads of its pool.
+    /// The number of threads of its pool.
     pub threads: usize,
     /// Whether it ends with the run that it worked for.
     pub once: bool,
