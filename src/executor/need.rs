@@ -58,7 +58,7 @@ fn others(plan: &Plan, action: &Action, largest: u64) -> u64 {
         let own = other.series.as_ref().map_or(0, |series| voxels(&Geometry::from(&series.grid)));
         (u64::from(other.channels), own)
     });
-    // Those of one file have one grid.
+    // Channels of one file have one grid.
     let within = plan.channels(plan.origin(action.stage.place())).len().saturating_sub(1) as u64;
     let within = (within > 0).then(|| (within, voxels(&Geometry::from(&case.series.grid))));
     let bytes = |(channels, own): (u64, u64)| {

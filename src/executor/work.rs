@@ -24,7 +24,7 @@ pub struct SliceRow {
     pub record: Digest,
     /// What decoding it depends on.
     pub content: Digest,
-    /// Its frame.
+    /// The number of its frame.
     pub frame: u32,
     /// Its SOPInstanceUID; of another format's file, its name below the source's folder.
     pub sop_uid: String,
@@ -97,17 +97,17 @@ pub struct SeriesRow {
     pub part: u32,
     /// The form in which it lies in its files.
     pub form: ScanForm,
-    /// StudyInstanceUID.
+    /// The StudyInstanceUID.
     pub study_uid: Arc<str>,
     /// PatientID; the study where it is empty.
     pub patient: Arc<str>,
-    /// Modality.
+    /// The modality.
     pub modality: Arc<str>,
-    /// Manufacturer.
+    /// The manufacturer.
     pub manufacturer: Arc<str>,
-    /// ManufacturerModelName.
+    /// The ManufacturerModelName.
     pub model_name: Arc<str>,
-    /// SeriesDescription.
+    /// The SeriesDescription.
     pub description: Arc<str>,
     /// FrameOfReferenceUID; empty where slices say none, or several.
     pub frame_of_reference: Arc<str>,
@@ -463,7 +463,7 @@ mod tests {
             let list = list(heights);
             assert_eq!(SliceList::decode(&list.encode()).unwrap(), list);
         }
-        // Without planes between them it is the slices alone.
+        // A list without planes between slices is the slices alone.
         assert_eq!(list(&[]).encode(), postcard::to_stdvec(&list(&[]).slices).unwrap());
         let bytes = list(&[0.0, 1.0, 3.0]).encode();
         assert!(
@@ -527,7 +527,7 @@ mod tests {
             LabelRow { source: StageId::default(), record, digest, apart: false, absent: Arc::default() };
         let case = BoundCase { labels: Some(labels), ..BoundCase::of(series.clone()) };
         let scan = BoundCase::of(series.clone());
-        // Artifacts, models, labels, the scan's voxels, a device.
+        // The expected rows say: artifacts, models, labels, the scan's voxels, a device.
         let enters = |work: &Work| {
             let counts = (work.artifacts().len(), work.models().len());
             (counts, work.labels().is_some(), work.reads_scan(), work.needs_device())

@@ -18,7 +18,7 @@ pub struct Beside {
 /// A scan beside the first one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Other {
-    /// How many channels it has.
+    /// The number of channels that it has.
     pub channels: u16,
     /// The scan; none where it is missing, and its channels are 0.
     pub series: Option<Arc<SeriesRow>>,
