@@ -17,13 +17,13 @@ const EXAMPLES: usize = 50;
 /// One or more stacks of a series that are alike.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ArchiveRow {
-    /// Modality, or empty.
+    /// The modality, or empty.
     pub modality: String,
-    /// SeriesDescription, or empty.
+    /// The SeriesDescription, or empty.
     pub description: String,
-    /// Manufacturer, or empty.
+    /// The manufacturer, or empty.
     pub manufacturer: String,
-    /// ManufacturerModelName, or empty.
+    /// The ManufacturerModelName, or empty.
     pub scanner: String,
     /// Slices, rows and columns, and their distances in mm; `None` for what was refused.
     pub grid: Option<([usize; 3], [f64; 3])>,
@@ -35,7 +35,7 @@ pub struct ArchiveRow {
     pub stacks: usize,
     /// The number of files.
     pub files: usize,
-    /// SeriesInstanceUID.
+    /// The SeriesInstanceUID.
     pub series_uid: String,
     /// The name that files of a folder have in common that are alike; empty for DICOM.
     pub folder: String,
@@ -68,7 +68,7 @@ impl<T> Default for CodeGroup<T> {
 /// One refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefusedExample {
-    /// SeriesInstanceUID.
+    /// The SeriesInstanceUID.
     pub series_uid: String,
     /// What was expected and what was found.
     pub message: String,

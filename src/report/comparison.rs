@@ -60,7 +60,7 @@ pub struct Compared {
     pub systems: Vec<Standing>,
 }
 
-/// How one system does.
+/// The figures of one system.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standing {
     /// The system's name.

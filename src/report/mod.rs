@@ -80,7 +80,7 @@ pub struct BoxPicture {
 /// A map over a slice.
 #[derive(Clone, Debug)]
 pub struct HeatMap {
-    /// `entropy`, `attention`, …
+    /// The name of the map: `entropy`, `attention`, …
     pub name: String,
     /// Row-major shares, 0 to 254 for 0 to 1, and 255 where nothing is known.
     pub shares: Vec<u8>,
@@ -112,7 +112,7 @@ pub enum ReportError {
         name: String,
         /// What it should be one of.
         kind: &'static str,
-        /// All of these.
+        /// The names that are known.
         known: String,
     },
     /// The page could not be written.
