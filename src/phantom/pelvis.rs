@@ -141,7 +141,7 @@ pub fn case(settings: &PelvisPhantom, index: usize) -> (Scan, LabelMap) {
     }
     let voxels = acquire(settings, index, &geometry, &shares);
     let scan = Scan::new(geometry, voxels);
-    // Counted by the same grid.
+    // The voxels always fit: they were counted by the same grid.
     (scan.unwrap_or_else(|_| Scan::zeros(settings.geometry())), truth)
 }
 

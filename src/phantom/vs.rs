@@ -81,7 +81,7 @@ pub enum PhantomError {
         what: &'static str,
         /// What was asked for.
         found: f64,
-        /// What to do.
+        /// The remedy.
         hint: &'static str,
     },
     /// A matrix that no liver fits into, or that no file holds.
@@ -110,18 +110,18 @@ pub enum PhantomError {
     Write(#[from] WriteError),
 }
 
-/// The smallest matrix.
+/// The smallest matrix, `[D, H, W]`.
 pub const MIN_SIZE: [usize; 3] = [4, 16, 16];
 
-/// The largest matrix.
+/// The largest matrix, `[D, H, W]`.
 pub const MAX_SIZE: [usize; 3] = [512, 4096, 4096];
 
 /// One series as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Its number.
+    /// The number of the series.
     pub index: usize,
-    /// SeriesInstanceUID.
+    /// The SeriesInstanceUID.
     pub series_uid: String,
     /// SOPInstanceUID of each slice, ascending along the normal.
     pub instance_uids: Vec<String>,
