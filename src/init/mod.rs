@@ -70,7 +70,7 @@ pub enum InitError {
         path: PathBuf,
         /// What there is instead.
         found: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// It holds several data sets.
@@ -92,7 +92,7 @@ pub enum InitError {
         first: String,
         /// What its reader says.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// What describes it cannot be understood.
@@ -102,7 +102,7 @@ pub enum InitError {
         path: PathBuf,
         /// What is wrong with it.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
 }

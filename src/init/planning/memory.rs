@@ -9,7 +9,7 @@ const CONVOLUTIONS: usize = 2;
 /// The memory that the figures of [`reference`] are of.
 const REFERENCE_GIGABYTES: f64 = 8.0;
 
-/// What fits.
+/// The network that fits into memory.
 pub(super) struct Reference {
     /// Values of features of a batch of two, more or less.
     pub features: f64,
