@@ -22,7 +22,7 @@ pub enum Kind {
     Model,
     /// A label map on the scan's original grid.
     Masks,
-    /// Figures.
+    /// The figures of an evaluation.
     Metrics,
     /// Boxes on the scan's original grid, with a class and a score each.
     Detections,
@@ -63,7 +63,7 @@ pub enum Role {
 /// The values that a field takes.
 #[derive(Clone, Copy, Debug)]
 pub enum FieldKind {
-    /// `true` or `false`
+    /// A truth value: `true` or `false`.
     Bool,
     /// A whole number within bounds, ends included.
     Integer {
@@ -78,7 +78,7 @@ pub enum FieldKind {
         min: f64,
         /// The largest number.
         max: f64,
-        /// `mm`, `HU`, … or empty.
+        /// The unit: `mm`, `HU`, … or empty.
         unit: &'static str,
     },
     /// Any text.
@@ -87,9 +87,9 @@ pub enum FieldKind {
     Path,
     /// A number of bytes: `"256 MiB"`.
     Bytes,
-    /// `"10s"`, at least a millisecond; canonical as whole milliseconds.
+    /// A duration of at least a millisecond: `"10s"`; canonical as whole milliseconds.
     Duration,
-    /// One word of these.
+    /// One of these words.
     Choice(&'static [&'static str]),
     /// The name of another stage that gives this.
     Stage(Kind),
@@ -117,7 +117,7 @@ pub enum Default {
     Required,
     /// It stays absent (JSON null).
     Absent,
-    /// This JSON text.
+    /// The value of this JSON text.
     Json(&'static str),
 }
 
