@@ -322,7 +322,7 @@ impl<'s> Built<'s, '_> {
         self.outputs.push(told);
     }
 
-    /// Everything that is wanted, by the action's key, with what came of it; none while it is not done.
+    /// Returns all that is wanted, by the action's key, with what came of it; nothing while it is not done.
     pub(super) fn awaited<D>(&self, wanted: Rows<'s, (Digest, D)>) -> Rows<'s, (D, Option<Outcome>)>
     where
         D: differential_dataflow::ExchangeData + std::hash::Hash,
@@ -342,7 +342,7 @@ impl<'s> Built<'s, '_> {
         known.map(|(_, known)| known)
     }
 
-    /// `keep = true`: the transformed scan is written, and later actions on it start from there.
+    /// Has the transformed scan written (`keep = true`), so that later actions on it start from there.
     fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, BoundCase)>) {
         let chain = keys::Chain::to(self.plan, index);
         let wanted = cases.map(move |(_, case)| {

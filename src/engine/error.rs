@@ -38,7 +38,7 @@ pub enum RunError {
     /// The address where metrics are to be given.
     #[error(transparent)]
     Status(#[from] super::status::StatusError),
-    /// Other processes failed.
+    /// Other processes cannot take part.
     #[error(transparent)]
     Cluster(#[from] super::cluster::ClusterError),
     /// There is nothing to export.

@@ -117,7 +117,7 @@ pub enum Desired {
         case: Option<String>,
         /// The stage, by name.
         stage: Arc<str>,
-        /// Why.
+        /// The reason.
         reject: Reject,
         /// How often it was tried; 0 for what is told of a case that was not refused.
         attempts: u32,

@@ -188,7 +188,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Must be told of every report, so that the next job for the device may come.
+    /// Notes a report: it must be told of every one, so that the next job for the device may come.
     pub fn ended(&mut self, action: &Action) {
         if let Some(workers) = &mut self.workers {
             if workers.ended(action) {

@@ -305,7 +305,7 @@ impl Door {
         Ok(Self { callers, closed })
     }
 
-    /// Somebody who has called, knows the secret and has said who it is; none after a while.
+    /// Returns who has called, knows the secret and has said who it is; `None` after a while.
     fn caller(&self) -> Option<(Hello, TcpStream)> {
         self.callers.recv_timeout(PAUSE).ok()
     }

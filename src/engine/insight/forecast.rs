@@ -270,7 +270,7 @@ impl Foresee<'_> {
     }
 }
 
-/// `3 labels changed`; a setting or a model is one thing, however many outputs it touches.
+/// Writes `3 labels changed`; a setting or a model is one thing, however many outputs it touches.
 fn counted(reason: &str, count: usize) -> String {
     let nouns =
         [("new scan", "new scans"), ("new label", "new labels"), ("scan ", "scans "), ("label ", "labels ")];

@@ -186,7 +186,7 @@ fn draw(
     })
 }
 
-/// Entropy and attention of a slice, of the first inference that kept any; none where they are gone.
+/// Reads entropy and attention of a slice, of the first inference that kept any; none where they are gone.
 fn heats(context: &Context, maps: &KeptMaps, case: &str, slice: usize) -> Vec<Heat> {
     let found = maps.read(context, case).unwrap_or_default();
     let Some((_, maps)) = found.into_iter().next() else { return Vec::new() };

@@ -211,7 +211,7 @@ impl Folder {
         self.note = Some(note);
     }
 
-    /// DICOM objects whose scan's file names another patient or study by now are written again.
+    /// Has DICOM objects written again whose scan's file names another patient or study by now.
     fn renew(&self, with: &With<'_>, wanted: &BTreeMap<String, &Arc<Desired>>, note: &mut Note) {
         if a_file_each(self.files.format) {
             return;

@@ -32,7 +32,7 @@ impl<K: Ord + Clone> Settle<K> {
         Self { quiet: quiet.min(LONGEST), due: BTreeMap::new(), order: BTreeSet::new() }
     }
 
-    /// Something happened to a key: it waits anew. A touch from before the last one changes nothing.
+    /// Makes a key to which something happened wait anew. A touch from before the last one changes nothing.
     pub fn touch(&mut self, key: K, now: Instant) {
         let due = now + self.quiet;
         if let Some(before) = self.due.get(&key).copied() {
