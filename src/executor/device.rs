@@ -486,7 +486,7 @@ fn data(members: &[Member]) -> Data {
     }
 }
 
-/// Nothing that the cache keeps: what maps are asked for is in no key.
+/// Returns a reject that the cache does not keep: what maps are asked for is in no key.
 fn without_attention() -> Reject {
     let message = "a network with attention maps expected, one without found";
     Reject::new("NO_ATTENTION", message, "leave `attention` out of `keep`, or train with `attention`")

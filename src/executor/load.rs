@@ -87,7 +87,7 @@ fn unchanged(files: &[FileStat]) -> Result<(), Reject> {
 pub struct Context {
     /// The pipeline.
     pub plan: Arc<Plan>,
-    /// Artifacts.
+    /// The artifacts of the store.
     pub artifacts: Artifacts,
     /// The lookup of where content lies. Whoever runs the pipeline holds it: a thread that was given up must
     /// not keep the store open, and with it held, for ever.

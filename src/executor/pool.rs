@@ -82,7 +82,7 @@ impl Executor {
         Ok(executor)
     }
 
-    /// Nobody waits for its threads when it is dropped: each ends after what it is at.
+    /// Leaves its threads when it is dropped: nobody waits for them, and each ends after what it is at.
     pub fn leave(&mut self) {
         self.left = true;
     }
@@ -164,7 +164,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Must be told of every report, so that the next job for the device may come.
+    /// Notes a report: it must be told of every one, so that the next job for the device may come.
     pub fn ended(&self, action: &Action) {
         if action.work.needs_device() {
             self.on_device.fetch_sub(1, Ordering::Relaxed);

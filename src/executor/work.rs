@@ -351,7 +351,7 @@ impl Work {
         Self::Apply { case, artifacts: artifacts.into(), models: Arc::default() }
     }
 
-    /// Compare an artifact that was made of a scan with what the scan's labels say.
+    /// Compares an artifact that was made of a scan with what the scan's labels say.
     pub fn against_labels(case: BoundCase, artifact: Digest) -> Self {
         Self::Apply { case, artifacts: [artifact].into(), models: Arc::default() }
     }
