@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 /// A corner between pixels: column and row.
 type Corner = (usize, usize);
 
-/// Closed loops around the pixels of a mask, in pixel units; the mask lies to the right of each step.
+/// Draws closed loops around the pixels of a mask, in pixel units; the mask lies to the right of each step.
 pub(super) fn outline(mask: &[bool], columns: usize) -> String {
     let mut out = String::new();
     for corners in loops(edges(mask, columns)) {
