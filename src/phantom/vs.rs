@@ -351,7 +351,7 @@ fn slice_count(rng: &mut ChaCha8Rng, slices: usize) -> usize {
     (slices as f64 + uniform(rng, -spread, spread).round()).max(1.0) as usize
 }
 
-/// 5 to 25 mm, small ones more often; in a small field of view neither tiny nor more than it shows well.
+/// Draws a tumour of 5 to 25 mm, mostly small; in a small field of view neither tiny nor too large to show.
 fn tumour(rng: &mut ChaCha8Rng, canal: Canal, extent_mm: [f64; 3], hard: f64) -> Tumour {
     let narrowest = extent_mm.into_iter().fold(f64::MAX, f64::min);
     let largest = (0.6 * narrowest).min(25.0);
