@@ -233,8 +233,8 @@ pub(super) fn fail(error: &RunError) -> ExitCode {
     ExitCode::from(exit_code(error))
 }
 
-/// 65 for sources that cannot be read, 75 for a store in use, 78 for a device that is not there, 74 for
-/// files that cannot be written.
+/// Returns the exit code: 65 for sources that cannot be read, 75 for a store in use, 78 for a device that is
+/// not there, 74 for files that cannot be written.
 pub(super) fn exit_code(error: &RunError) -> u8 {
     match error {
         RunError::Source(SourceError::Store(_)) => 74,
