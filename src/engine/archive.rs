@@ -274,7 +274,7 @@ impl Archive {
         changes
     }
 
-    /// All that follows from a look: outlines and models that came or went, and series judged anew.
+    /// Returns all that follows from a look: outlines and models that came or went, and series judged anew.
     ///
     /// # Errors
     /// When the index or a model file cannot be read.

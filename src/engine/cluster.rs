@@ -293,7 +293,7 @@ impl Agreement {
         self.differs_from(other, "on process 0", &format!("on process {process}"))
     }
 
-    /// The same, of two that are called so.
+    /// Returns the same difference, of two that are called so.
     pub fn differs_from(&self, other: &Self, here_is: &str, there_is: &str) -> Option<String> {
         let differs = |what: &str, here: &dyn fmt::Display, there: &dyn fmt::Display| {
             Some(format!("{what} is {here} {here_is} and {there} {there_is}"))

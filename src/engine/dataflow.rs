@@ -435,7 +435,7 @@ impl<'s> Built<'s, '_> {
         self.masks_of(index, wanted);
     }
 
-    /// Masks of one scan, one of each input; a scan that has none in one of them is not there.
+    /// Combines masks of one scan, one of each input; a scan that has none in one of them is not there.
     fn combine(&mut self, index: usize) {
         let inputs = &self.plan.stages[index].inputs;
         let operator = keys::operator(&self.plan.stages[index]);

@@ -49,7 +49,7 @@ impl Options {
         stop
     }
 
-    /// Threads of the CPU pool: as many as were asked for, or one a core.
+    /// Returns the number of threads of the CPU pool: as many as were asked for, or one a core.
     pub fn pool_threads(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

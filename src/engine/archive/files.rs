@@ -183,7 +183,7 @@ impl Archive {
         own.map(|((_, path), row)| (path, row))
     }
 
-    /// Labels of tables, which no file below a folder holds.
+    /// Returns the labels of tables, which no file below a folder holds.
     pub(super) fn listed(&self) -> impl Iterator<Item = (PathBuf, Change)> {
         let plan = self.plan.clone();
         (0..plan.stages.len()).flat_map(move |number| {

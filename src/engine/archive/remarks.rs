@@ -78,7 +78,7 @@ impl Archive {
         self.remarks.told.iter().map(|(stage, remark)| (Input::Remark(*stage, remark.clone()), 1))
     }
 
-    /// The same as lines, one for each kind and source.
+    /// Returns the remarks as lines, one for each kind and source.
     pub fn remarks(&self) -> &[String] {
         &self.remarks.lines
     }
@@ -207,7 +207,7 @@ impl Archive {
         }
     }
 
-    /// The same of labels that have a file each, and cases that have none for some of them.
+    /// Tells the same of labels that have a file each, and cases that have none for some of them.
     fn in_parts(
         &self,
         number: StageId,

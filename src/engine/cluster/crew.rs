@@ -91,13 +91,13 @@ impl Crew {
         Ok(Self { own, context, peers, workers: None, said, stop, _pulse: pulse })
     }
 
-    /// The same, with workers that come and go.
+    /// Returns the same crew with workers that come and go.
     pub fn with(mut self, workers: Option<Workers>) -> Self {
         self.workers = workers;
         self
     }
 
-    /// The run has come to its end, and workers are told so.
+    /// Ends the run's work and tells workers so.
     pub fn end(&mut self) {
         self.workers.iter_mut().for_each(Workers::end);
     }

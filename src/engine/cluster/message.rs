@@ -86,7 +86,7 @@ pub fn hear<T: DeserializeOwned>(link: &mut impl Read) -> io::Result<T> {
     hear_short(link, LONGEST)
 }
 
-/// The same, of a message of so many bytes at most.
+/// Hears a message as [`hear`] does, but one of so many bytes at most.
 ///
 /// # Errors
 /// As for [`hear`].

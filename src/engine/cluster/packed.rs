@@ -58,7 +58,7 @@ impl Packed {
         self.done.iter().map(|(_, artifact)| *artifact)
     }
 
-    /// The same with files that lie elsewhere: each as it is there, by the path that it has here.
+    /// Returns the same with files that lie elsewhere: each as it is there, by the path that it has here.
     pub fn moved(mut self, to: &HashMap<PathBuf, FileStat>) -> Self {
         for (.., file) in &mut self.places {
             if let Some(there) = to.get(&file.path) {

@@ -120,7 +120,7 @@ impl<'s> Built<'s, '_> {
     }
 }
 
-/// Files of labels with the scans that their names say.
+/// Returns files of labels with the scans that their names say.
 fn named_apart<'s>(meant: Rows<'s, (Arc<OutlinesRow>, Arc<SeriesRow>)>) -> Rows<'s, (Arc<str>, Found)> {
     let of_series = meant.map(|(labels, scan)| (Arc::<str>::from(scan.series_uid()), (labels, scan)));
     let bound = of_series.reduce(|_, meant, output| {
@@ -145,7 +145,7 @@ fn named_alone((labels, scan): (Arc<OutlinesRow>, Arc<SeriesRow>)) -> (Arc<str>,
     (scan.key.clone(), Found { labels, apart: false, images: Digest::default(), named: true, refused: None })
 }
 
-/// Objects of labels with the scans that they were drawn on, and with those that they were not.
+/// Returns objects of labels with the scans that they were drawn on, and with those that they were not.
 fn told_apart<'s>(
     meant: Rows<'s, (Arc<OutlinesRow>, Arc<SeriesRow>)>,
     images: Rows<'s, Arc<ImagesRow>>,

@@ -66,7 +66,7 @@ pub struct Heat {
     pub shares: Vec<u8>,
 }
 
-/// Slices of at most `limit` cases, from the worst Dice to the best, evenly spread.
+/// Returns slices of at most `limit` cases, from the worst Dice to the best, evenly spread.
 ///
 /// # Errors
 /// When the store is in use, or the sources cannot be read.

@@ -75,7 +75,8 @@ impl Folders {
         (count > 0).then_some(text)
     }
 
-    /// Folders of other pipelines and files of somebody else that sinks would have replaced, a line for each kind.
+    /// Names folders of other pipelines and files of somebody else that sinks would have replaced, a line for
+    /// each kind.
     pub fn refused(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.folders.iter().filter_map(|folder| folder.others.clone()).collect();
         let foreign = self.folders.iter().filter(|folder| !folder.foreign.is_empty());

@@ -22,7 +22,7 @@ impl Identity {
         Self { key, mode: settings.identifiers, free_text: settings.free_text }
     }
 
-    /// The same for what leaves: never an identifier as it is.
+    /// Returns the identity for what leaves: never an identifier as it is.
     pub fn hidden(&self) -> Self {
         Self { mode: Identifiers::Pseudonymous, ..self.clone() }
     }

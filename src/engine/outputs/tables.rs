@@ -198,7 +198,7 @@ impl Tables {
         Ok(())
     }
 
-    /// One commit of one table; what is outdated goes at the end of a run.
+    /// Makes one commit of one table; what is outdated goes at the end of a run.
     fn commit(
         &mut self,
         table: Table,

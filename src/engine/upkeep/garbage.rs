@@ -179,7 +179,7 @@ fn older(file: &FileStat, since: SystemTime) -> bool {
     u128::try_from(file.mtime_ns).is_ok_and(|written| written < since)
 }
 
-/// Checkpoints of trainings that nobody has gone on with.
+/// Finds checkpoints of trainings that nobody has gone on with.
 fn checkpoints(store: &Store, since: SystemTime, garbage: &mut Garbage) -> Result<(), RunError> {
     let folder = store.root().join("checkpoints");
     let mut items = Vec::new();

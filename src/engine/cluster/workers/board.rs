@@ -108,7 +108,7 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody takes part from now on: its number, or what it is told when there is no more.
+    /// Lets a worker take part from now on, and returns its number, or what it is told when there is no more.
     ///
     /// # Errors
     /// What it is to be told.

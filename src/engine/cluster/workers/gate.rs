@@ -259,7 +259,7 @@ fn fits(hello: &Hello) -> Result<(), String> {
     Ok(())
 }
 
-/// The same with the fields of all tables in order.
+/// Returns the same with the fields of all tables in order.
 fn in_order(value: Json) -> Json {
     match value {
         Json::Object(fields) => {

@@ -160,7 +160,8 @@ impl Workers {
         tracing::warn!("{what}: none is there (`tomoflow work --join`)");
     }
 
-    /// Must be told of every report: whether the action was at this machine, and whether the executor was given it.
+    /// Notes a report, of which it must be told each time, and returns whether the action was at this
+    /// machine, and whether the executor was given it.
     pub fn ended(&mut self, action: &Action) -> bool {
         !self.board.ended(action.key) && self.at_home.remove(&action.key).is_some()
     }
@@ -171,7 +172,7 @@ impl Workers {
         self.board.balance(self.own.threads > 0 && self.at_home.is_empty());
     }
 
-    /// The run has come to its end, and workers are told so.
+    /// Ends the run and tells workers so.
     pub fn end(&mut self) {
         self.ended = true;
         self.board.close(ToWorker::End);

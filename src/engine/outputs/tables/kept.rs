@@ -102,7 +102,7 @@ impl Tables {
         })
     }
 
-    /// Files of a table that somebody had changed or removed since they were written, in a line.
+    /// Names files of a table that somebody had changed or removed since they were written, in a line.
     pub fn edited(&self) -> Option<String> {
         let (count, names) = (self.edited.count, self.edited.names(&self.folder));
         let files = if count == 1 { "file of a table was" } else { "files of tables were" };
@@ -119,7 +119,7 @@ impl Tables {
         })
     }
 
-    /// Files of tables that another program had brought, in a line.
+    /// Names files of tables that another program had brought, in a line.
     pub fn foreign(&self) -> Option<String> {
         let (count, names) = (self.foreign.count, self.foreign.names(&self.folder));
         let files = if count == 1 { "file that another program" } else { "files that other programs" };
@@ -129,8 +129,8 @@ impl Tables {
         (count > 0).then_some(text)
     }
 
-    /// Files of the current version that are not what was written. The content is read where the system tells of a
-    /// change.
+    /// Returns the files of the current version that are not what was written. The content is read where the
+    /// system tells of a change.
     fn wrong_files(&self, folder: &Path) -> BTreeSet<String> {
         // A table that cannot be read is told of by whoever opens it.
         let Ok(Some((_, names))) = current_files(folder) else { return BTreeSet::new() };
