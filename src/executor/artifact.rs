@@ -26,7 +26,7 @@ pub struct MaskArtifact {
 }
 
 impl MaskArtifact {
-    /// Runs of a mask.
+    /// Returns the runs of a mask.
     pub fn of(mask: &Mask) -> Self {
         let size = mask.labels.size();
         let slices = (0..size[0])
@@ -143,7 +143,7 @@ impl PreparedArtifact {
         Self::encode_partly(case, boxes, &[])
     }
 
-    /// The same of a case in which nobody looked for some labels.
+    /// Writes a case in which nobody looked for some labels.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -244,7 +244,7 @@ impl PreparedArtifact {
         Ok(Heading { geometry, label_names, labelled, channels, boxes, unknown, first })
     }
 
-    /// It as a case without labels, whose scan had another grid at first.
+    /// Returns it as a case without labels, whose scan had another grid at first.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT` when its voxels do not fill its grid.
@@ -318,7 +318,7 @@ pub(super) fn damaged(what: &str, why: &str) -> Reject {
 /// Metrics of one case.
 pub type MetricsArtifact = Vec<Metric>;
 
-/// Metrics of one case, as rows.
+/// Returns the metrics of one case as rows.
 pub fn figure_rows(metrics: &[Metric]) -> Arc<[FigureRow]> {
     let row = |metric: &Metric| FigureRow {
         label: metric.label.as_str().into(),

@@ -29,7 +29,7 @@ pub(super) fn mask_bytes(
     artifact::encode(&MaskArtifact::of(&mask))
 }
 
-/// The same of labels with a bit each, which may overlap.
+/// Does the same for labels with a bit each, which may overlap.
 pub(super) fn bit_bytes(
     case: &Case,
     bits: tomoflow_connectors::LabelMap,

@@ -120,7 +120,7 @@ impl<'a> OnDisk<'a> {
         &self.index.label_names
     }
 
-    /// Voxels of the largest atlas.
+    /// Returns the number of voxels of the largest atlas.
     pub(super) fn largest(&self) -> u64 {
         self.index.atlases.iter().map(|entry| entry.voxels).max().unwrap_or(0)
     }

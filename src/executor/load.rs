@@ -341,8 +341,8 @@ impl Context {
         Err(Reject::new("PARTLY_LABELLED", message, hint))
     }
 
-    /// The same, with all labels and their numbers, where nobody need have drawn all of them: those that nobody did are
-    /// put down.
+    /// Returns the same, with all labels and their numbers, where nobody need have drawn all of them: those
+    /// that nobody did are put down.
     ///
     /// # Errors
     /// As [`Context::truth`], where nobody drew any of them or where they are more than a byte can number.
@@ -380,7 +380,7 @@ impl Context {
         Ok(Mask { labels: Arc::new(labels), label_names: names.into() })
     }
 
-    /// The same, where it is enough to know which labels nobody drew.
+    /// Returns the same, where it is enough to know which labels nobody drew.
     ///
     /// # Errors
     /// When the outlines cannot be read or drawn.
@@ -430,7 +430,7 @@ impl Context {
         Truth::new(drawn, source.label_names())
     }
 
-    /// Labels of a truth that hold others, each with these, by name.
+    /// Returns labels of a truth that hold others, each with these, by name.
     pub fn nested(&self, labels: &LabelRow) -> Vec<(String, Vec<String>)> {
         let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Vec::new();
@@ -499,7 +499,7 @@ fn frames(list: &SliceList, files: &[FileStat]) -> Vec<(PathBuf, u32)> {
     files.iter().zip(&list.slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect()
 }
 
-/// Bytes of files, each counted once however many of its frames are slices.
+/// Sums the bytes of files, each counted once however many of its frames are slices.
 fn distinct_bytes(files: &[FileStat]) -> u64 {
     let mut inodes: Vec<(u64, u64)> = files.iter().map(|file| (file.inode, file.size)).collect();
     inodes.sort_unstable();

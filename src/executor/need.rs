@@ -68,7 +68,8 @@ fn others(plan: &Plan, action: &Action, largest: u64) -> u64 {
     beside.chain(within).map(bytes).fold(0, u64::saturating_add)
 }
 
-/// Voxels of the largest grid on the way of a case to an action, by what each transform says of itself.
+/// Returns the voxels of the largest grid on the way of a case to an action, by what each transform says of
+/// itself.
 fn largest(plan: &Plan, action: &Action, original: &Geometry) -> u64 {
     let stages = &plan.stages;
     let mut at = action.stage.place();

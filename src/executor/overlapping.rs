@@ -47,7 +47,7 @@ impl MaskArtifact {
         Self { label_names: names.to_vec(), size: bits.size(), slices, overlaps: true }
     }
 
-    /// Masks of a label each, all on one grid, as one.
+    /// Puts masks of a label each, all on one grid, into one.
     fn of_layers(size: [usize; 3], layers: Vec<(String, Vec<Option<RunLength>>)>) -> Self {
         let mut slices: Vec<Vec<(u16, RunLength)>> = vec![Vec::new(); size[0]];
         let mut names = Vec::with_capacity(layers.len());
@@ -110,8 +110,8 @@ impl MaskArtifact {
         Ok(Self::of_layers(self.size, layers))
     }
 
-    /// All labels at once, on a grid of the same size: a map of values, and for each from 1 on the labels that such a
-    /// voxel has.
+    /// Returns all labels at once, on a grid of the same size: a map of values, and for each from 1 on the
+    /// labels that such a voxel has.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT` when the runs do not fit the grid, `TOO_MANY` for more sets than a map has values.

@@ -181,7 +181,7 @@ impl Executor {
         self.shared.report.clone()
     }
 
-    /// Threads of its pool.
+    /// Returns the number of threads of its pool.
     pub fn threads(&self) -> usize {
         self.settings.threads
     }

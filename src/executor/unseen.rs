@@ -105,7 +105,8 @@ const ATTENDS_TO_ONE: &str = "ATTENTION_TO_ONE";
 /// The spread of attention below which the number of images has no effect.
 const LEAST_SPREAD: f64 = 0.05;
 
-/// Parts of labels of the cases to train on that are too small to be things: no box is learned of them.
+/// Tells of parts of labels of the cases to train on that are too small to be things: no box is learned of
+/// them.
 pub(super) fn too_small(training: &Dataset) -> Result<Option<Reject>, Reject> {
     let Some(things) = training.things() else { return Ok(None) };
     let (mut parts, mut slices) = (0, 0);
@@ -132,7 +133,8 @@ pub(super) fn too_small(training: &Dataset) -> Result<Option<Reject>, Reject> {
     Ok(told)
 }
 
-/// Modules of attention that give one image nearly all the weight at the end of a training: the others have no say.
+/// Tells of modules of attention that give one image nearly all the weight at the end of a training: the
+/// others have no say.
 pub(super) fn alone(figures: &[Figure]) -> Vec<Reject> {
     let last = figures.iter().map(|figure| figure.epoch).max().unwrap_or(0);
     let such = figures.iter().filter(|figure| {

@@ -292,7 +292,7 @@ pub fn parts_of(members: &[Member]) -> impl Iterator<Item = (String, Part)> {
     members.iter().filter(stands).map(|member| (member.case.clone(), member.part))
 }
 
-/// The same, with those that stand in none: all that a training has seen.
+/// Returns the parts as [`parts_of`] does, with cases that stand in none: all that a training has seen.
 pub fn seen_by(members: &[Member]) -> impl Iterator<Item = (String, Option<Part>)> {
     let mut stands: std::collections::BTreeMap<String, Part> = parts_of(members).collect();
     members.iter().map(move |member| (member.case.clone(), stands.remove(&member.case)))

@@ -25,7 +25,7 @@ pub struct Other {
 }
 
 impl Other {
-    /// It as a case of its own.
+    /// Returns it as a case of its own.
     pub fn case(&self) -> Option<BoundCase> {
         self.series.as_ref().map(|series| BoundCase::of(series.clone()))
     }
