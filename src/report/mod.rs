@@ -242,7 +242,7 @@ impl Contents {
         tiles.concat()
     }
 
-    /// Rows of what was refused or failed, as opposed to what sources lack.
+    /// Counts the rows of what was refused or failed, as opposed to what sources lack.
     fn refused(&self) -> usize {
         self.rejects.iter().filter(|row| !is_remark(&row.code)).count()
     }
