@@ -145,7 +145,8 @@ pub fn case(settings: &PelvisPhantom, index: usize) -> (Scan, LabelMap) {
     (scan.unwrap_or_else(|_| Scan::zeros(settings.geometry())), truth)
 }
 
-/// Organs of one patient. Axes are `[D, H, W]`: up, towards the back, to the left, in mm from the middle.
+/// Makes the organs of one patient. Axes are `[D, H, W]`: up, towards the back, to the left, in mm from the
+/// middle.
 fn anatomy(rng: &mut ChaCha8Rng) -> Organs {
     // 40 to 250 ml, as bladders are filled, in equal ratios.
     let volume_ml = 40.0 * (250.0f64 / 40.0).powf(uniform(rng, 0.0, 1.0));
@@ -233,7 +234,7 @@ mod tests {
     const SMALL: PelvisPhantom =
         PelvisPhantom { labelled: 2, validation: 1, unlabelled: 2, test: 1, seed: 3, size: [14, 32, 32] };
 
-    /// Millilitres of each organ.
+    /// Returns the millilitres of each organ.
     fn volumes(index: usize) -> [f64; 3] {
         let (scan, truth) = case(&SMALL, index);
         let ml = scan.geometry().spacing_mm().iter().product::<f64>() / 1000.0;
