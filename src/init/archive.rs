@@ -22,21 +22,21 @@ impl Block {
         Self { heading: heading.to_owned(), fields, ..Self::default() }
     }
 
-    /// The same with one field more.
+    /// Returns the block with one field more.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<String>) -> Self {
         self.fields.push((field.to_owned(), value.into()));
         self
     }
 
-    /// The same with a reason more.
+    /// Returns the block with a reason more.
     #[must_use]
     pub fn why(mut self, reason: impl Into<String>) -> Self {
         self.why.push(reason.into());
         self
     }
 
-    /// The same with a remark behind it.
+    /// Returns the block with a remark behind it.
     #[must_use]
     pub fn after(mut self, remark: impl Into<String>) -> Self {
         self.after.push(remark.into());

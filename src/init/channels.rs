@@ -24,7 +24,7 @@ pub(super) struct Together {
 }
 
 impl Together {
-    /// Scans of one channel.
+    /// Takes scans of one channel.
     pub(super) fn of_one(pattern: Pattern, others: Vec<usize>) -> Self {
         Self { pattern, words: Vec::new(), names: Vec::new(), others, endings: Vec::new() }
     }

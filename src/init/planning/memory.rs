@@ -29,7 +29,7 @@ pub(super) fn features(levels: usize, axes: usize) -> Vec<usize> {
     (0..levels as u32).map(|level| BASE_FEATURES.saturating_mul(1 << level.min(16)).min(most)).collect()
 }
 
-/// Values of all feature maps that a sample of the topology's patch leaves on its way.
+/// Counts the values of all feature maps that a sample of the topology's patch leaves on its way.
 pub(super) fn estimate(topology: &Topology, classes: usize) -> f64 {
     let axes = topology.patch.len();
     let features = features(topology.strides.len(), axes);
