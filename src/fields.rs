@@ -22,7 +22,7 @@ pub enum Kind {
     Model,
     /// A label map on the scan's original grid.
     Masks,
-    /// Figures.
+    /// The figures of an evaluation.
     Metrics,
     /// Boxes on the scan's original grid, with a class and a score each.
     Detections,
@@ -63,33 +63,33 @@ pub enum Role {
 /// The values that a field takes.
 #[derive(Clone, Copy, Debug)]
 pub enum FieldKind {
-    /// `true` or `false`
+    /// A truth value: `true` or `false`.
     Bool,
     /// A whole number within bounds, ends included.
     Integer {
-        /// The smallest.
+        /// The smallest number.
         min: i64,
-        /// The largest.
+        /// The largest number.
         max: i64,
     },
     /// A number within bounds, ends included.
     Number {
-        /// The smallest.
+        /// The smallest number.
         min: f64,
-        /// The largest.
+        /// The largest number.
         max: f64,
-        /// `mm`, `HU`, … or empty.
+        /// The unit: `mm`, `HU`, … or empty.
         unit: &'static str,
     },
     /// Any text.
     Text,
     /// A path, relative to the pipeline file.
     Path,
-    /// `"256 MiB"`
+    /// A number of bytes: `"256 MiB"`.
     Bytes,
-    /// `"10s"`, at least a millisecond; canonical as whole milliseconds.
+    /// A duration of at least a millisecond: `"10s"`; canonical as whole milliseconds.
     Duration,
-    /// One word of these.
+    /// One of these words.
     Choice(&'static [&'static str]),
     /// The name of another stage that gives this.
     Stage(Kind),
@@ -117,7 +117,7 @@ pub enum Default {
     Required,
     /// It stays absent (JSON null).
     Absent,
-    /// This JSON text.
+    /// The value of this JSON text.
     Json(&'static str),
 }
 
@@ -128,7 +128,7 @@ pub struct Field {
     pub name: &'static str,
     /// Its values.
     pub kind: FieldKind,
-    /// When left out.
+    /// The value when it is left out.
     pub default: Default,
     /// Whether results depend on it.
     pub role: Role,
@@ -165,7 +165,7 @@ pub struct FieldProblem {
     pub field: String,
     /// What was expected and found.
     pub message: String,
-    /// A remedy.
+    /// The remedy.
     pub hint: String,
 }
 
@@ -192,7 +192,7 @@ pub(crate) fn one_of([a, b]: [(&str, bool); 2], hint: &str) -> Result<(), Vec<Fi
 /// A stage's checked configuration: every field present, defaults included, in canonical order.
 pub type Config = serde_json::Map<String, Json>;
 
-/// Only the fields that results depend on, nested ones too: what enters an action's key.
+/// Keeps only the fields that results depend on, nested ones too: what enters an action's key.
 pub fn semantic(fields: &[Field], config: &Config) -> Config {
     let mut kept = Config::new();
     for field in fields.iter().filter(|field| field.role != Role::Operational) {
@@ -217,7 +217,7 @@ pub(crate) fn is_default(field: &Field, value: &Json) -> bool {
 
 fn semantic_value(kind: &FieldKind, value: &Json) -> Json {
     match (kind, value) {
-        // Which stage it is enters by its output; its name does not, so that renaming is free.
+        // The stage enters by its output; its name does not, so that renaming is free.
         (FieldKind::Stage(_), Json::String(_)) => Json::from("stage"),
         (FieldKind::Either(kinds), Json::String(text)) if names_a_stage(kinds, text) => Json::from("stage"),
         (FieldKind::Table(fields), Json::Object(table)) => Json::Object(semantic(fields, table)),

@@ -76,7 +76,8 @@ pub fn run(args: &CompareArgs, registry: &Registry) -> ExitCode {
     }
 }
 
-/// What is said where the systems judge scans of several sources: cases are paired by their names alone.
+/// Returns what is said where the systems judge scans of several sources: cases are paired by their names
+/// alone.
 fn over_sources(plan: &Plan, question: &Question) -> Option<String> {
     let asked = |name: &str| {
         let mut stages = question.systems.iter().flat_map(|system| &system.stages);

@@ -98,7 +98,7 @@ impl Display for Explained {
 }
 
 impl Explained {
-    /// `model DIGEST`, and for an ensemble each of its models with its trainings.
+    /// Writes `model DIGEST`, and for an ensemble each of its models with its trainings.
     fn models(&self, model: &str) -> String {
         if self.ensemble.is_empty() {
             return format!("model {}", short(model));

@@ -38,7 +38,7 @@ pub struct InitArgs {
     gpu_memory: Option<f64>,
 }
 
-/// Why no pipeline was written.
+/// The reasons why no pipeline was written.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -211,7 +211,7 @@ fn tell(draft: &Draft, args: &InitArgs, file: Option<&Path>) {
     }
 }
 
-/// What was found, in lines of which no name of a file or of a label makes others.
+/// Returns what was found, in lines of which no name of a file or of a label makes others.
 fn said(draft: &Draft, path: &Path) -> String {
     let line = |line: &str| visible(line.replace(['\n', '\r'], " "));
     let mut text = format!("{}: {}\n", path.shown(), line(&draft.found.join("; ")));

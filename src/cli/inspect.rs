@@ -50,7 +50,7 @@ enum Look {
     Unread,
 }
 
-/// Why it came to nothing.
+/// The reasons why a look came to nothing.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -93,7 +93,7 @@ fn look(args: &InspectArgs) -> Result<Look, Failure> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let (mut contents, mut written) = (ArchiveContents::default(), Ok(()));
     let keep = !args.json || args.html.is_some();
-    // On one terminal lines and a count would run into each other.
+    // Lines and a count on one terminal would run into each other.
     let counter = Counter::new(!(args.json && io::stdout().is_terminal()));
     let options = InspectOptions { stats: args.stats };
     let mut tell = |event: InspectEvent| {
@@ -132,7 +132,8 @@ fn look(args: &InspectArgs) -> Result<Look, Failure> {
     if shown.is_err() { unread(shown) } else { Ok(Look::Done(total)) }
 }
 
-/// That nobody reads the output any more (`| head`) is no fault; that it cannot be written is one.
+/// Tells a reader who is gone (`| head`), which is no fault, from output that cannot be written, which is
+/// one.
 fn unread(written: io::Result<()>) -> Result<Look, Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

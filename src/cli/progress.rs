@@ -95,7 +95,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Nothing counted yet; nothing ever unless `wanted`.
+    /// Begins with nothing counted; nothing ever is unless `wanted`.
     pub fn new(wanted: bool) -> Self {
         let bar = || {
             let bar = super::log::bars().add(ProgressBar::new(0));

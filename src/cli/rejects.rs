@@ -75,7 +75,7 @@ pub(super) fn in_words(row: &Rejected) -> String {
     text
 }
 
-/// Why nothing is shown.
+/// Returns why nothing is shown.
 fn none(codes: &[String], rows: &[Rejected]) -> String {
     if codes.is_empty() || rows.is_empty() {
         return "nothing was refused or left out".to_owned();

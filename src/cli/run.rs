@@ -16,11 +16,11 @@ use crate::store::StoreError;
 
 /// A worker may be silent for so long at least and at most, whatever is asked for.
 const SILENCE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3600));
-/// How long a run that was told to stop may take to see it.
+/// The time that a run that was told to stop may take to see it.
 const UNSEEN: Duration = Duration::from_millis(800);
-/// How long it may take to bring what it has to an end then.
+/// The time that it may then take to bring what it has to an end.
 const IN_ORDER: Duration = Duration::from_secs(10);
-/// How long the checkpoints of trainings may take.
+/// The time that the checkpoints of trainings may take.
 const CHECKPOINT: Duration = Duration::from_secs(120);
 
 /// Arguments of `run`.
@@ -85,7 +85,7 @@ struct WorkersArgs {
 }
 
 impl RunArgs {
-    /// How the run takes workers, if it does.
+    /// Returns how the run takes workers, if it does.
     fn listening(&self, plan: &mut Plan, registry: &Registry) -> Result<Option<Listening>, Problems> {
         let WorkersArgs { listen, token_file, no_local, send, silence } = &self.joining;
         let of_pipeline = plan.settings.workers.clone().filter(|_| self.processes.is_none());
@@ -233,8 +233,8 @@ pub(super) fn fail(error: &RunError) -> ExitCode {
     ExitCode::from(exit_code(error))
 }
 
-/// 65 for sources that cannot be read, 75 for a store in use, 78 for a device that is not there, 74 for
-/// files that cannot be written.
+/// Returns the exit code: 65 for sources that cannot be read, 75 for a store in use, 78 for a device that is
+/// not there, 74 for files that cannot be written.
 pub(super) fn exit_code(error: &RunError) -> u8 {
     match error {
         RunError::Source(SourceError::Store(_)) => 74,

@@ -70,7 +70,7 @@ pub(super) fn refuse(error: &StatusError) -> ExitCode {
     ExitCode::from(74)
 }
 
-/// The screen.
+/// Draws the screen.
 pub(super) fn render(status: &Status, life: Life, now: SystemTime) -> String {
     let mut text = format!("{}: {}\n", status.pipeline, headline(status, life, now));
     table(&mut text, status);
@@ -101,7 +101,7 @@ pub(super) fn render(status: &Status, life: Life, now: SystemTime) -> String {
     text
 }
 
-/// What the run is doing, or what has become of it.
+/// Returns what the run is doing, or what has become of it.
 fn headline(status: &Status, life: Life, now: SystemTime) -> String {
     let ran = seconds(status.seconds);
     let told = since(&status.updated, now);
@@ -168,7 +168,7 @@ fn workers(text: &mut String, status: &Status) {
     }
 }
 
-/// `2m 3s`; a file may hold any number.
+/// Writes a time as `2m 3s`; a file may hold any number.
 fn seconds(seconds: f64) -> String {
     let whole = Duration::try_from_secs_f64(seconds.max(0.0).floor()).unwrap_or_default();
     humantime::format_duration(whole).to_string()

@@ -31,7 +31,7 @@ pub fn wait_passively() {
     note!("warning: idle threads of libtorch spin: {error}\nhint: set {WAIT_POLICY}=passive");
 }
 
-/// Elsewhere a process cannot take its own place.
+/// Does nothing: a process cannot take its own place here.
 #[cfg(not(unix))]
 pub fn wait_passively() {}
 

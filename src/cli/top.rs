@@ -12,7 +12,7 @@ use super::status::{read, render};
 use crate::engine::Life;
 use crate::operators::registry::Registry;
 
-/// Between two screens.
+/// The time between two screens.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The command line of `top`.

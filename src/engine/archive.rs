@@ -56,7 +56,7 @@ const OF_CHANNELS: u64 = 0x6368_616e_6e65_6c73;
 /// A change for the control plane.
 pub type Change = (Input, isize);
 
-/// Why the sources could not be looked at.
+/// The reasons why the sources could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The folder is not there, or may not be read.
@@ -77,7 +77,7 @@ pub enum SourceError {
     Model {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The index could not be read or written.
@@ -132,7 +132,7 @@ pub struct Archive {
     filed_labels: BTreeMap<(StageId, PathBuf), Arc<OutlinesRow>>,
     /// The images that the control plane was told of, by stage and scan.
     imaged: Imaged,
-    /// Those that have a file each.
+    /// The labels that have a file each.
     parts: Parts,
     models: BTreeMap<StageId, ModelState>,
     /// What is told of sources beside their cases.
@@ -250,7 +250,7 @@ impl Archive {
         verdicts.filter_map(Verdict::accepted)
     }
 
-    /// All that a control plane would have been told until now, for another one.
+    /// Returns all that a control plane would have been told until now, for another one.
     pub fn everything(&self) -> Vec<Change> {
         let mut changes: Vec<Change> = self.listed().map(|(_, change)| change).collect();
         for (path, row) in &self.outlines {
@@ -274,7 +274,7 @@ impl Archive {
         changes
     }
 
-    /// All that follows from a look: outlines and models that came or went, and series judged anew.
+    /// Returns all that follows from a look: outlines and models that came or went, and series judged anew.
     ///
     /// # Errors
     /// When the index or a model file cannot be read.

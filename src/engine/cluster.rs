@@ -30,7 +30,7 @@ pub use links::{Links, meet};
 pub use peer::join;
 pub use workers::{Gate, Joined, Listening, work};
 
-/// Who takes part.
+/// The processes that work together, with this one's place among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// This process's number, from 0.
@@ -68,13 +68,13 @@ impl Cluster {
         Ok(Self { process, hosts: hosts.into_iter().take(processes).collect(), workers: workers.max(1) })
     }
 
-    /// How many take part.
+    /// Returns the number of processes that take part.
     pub fn processes(&self) -> usize {
         self.hosts.len()
     }
 }
 
-/// Why processes do not work together.
+/// The reasons why processes do not work together.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// The list of hosts cannot be read.
@@ -82,7 +82,7 @@ pub enum ClusterError {
     Hosts {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Fewer hosts than processes.
@@ -90,15 +90,15 @@ pub enum ClusterError {
         "{expected} hosts expected, one `host:port` a line, {found} found\nhint: one line for each of `--processes`"
     )]
     TooFew {
-        /// Processes.
+        /// The number of processes.
         expected: usize,
-        /// Lines.
+        /// The number of lines in the file.
         found: usize,
     },
     /// A number that none has.
     #[error("process {process} of {processes} does not exist\nhint: processes are numbered from 0")]
     Number {
-        /// How many there are.
+        /// The number of processes.
         processes: usize,
         /// The number given.
         process: usize,
@@ -108,11 +108,11 @@ pub enum ClusterError {
         "process {process} cannot listen at {host}: {source}\nhint: its line of the hosts file must be an address of this machine with a free port"
     )]
     Listen {
-        /// This process.
+        /// The number of this process.
         process: usize,
-        /// Its address.
+        /// The address of this process.
         host: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Another process did not come.
@@ -120,11 +120,11 @@ pub enum ClusterError {
         "process {process} at {host} was not reached within {seconds} s: {why}\nhint: start all processes together"
     )]
     Absent {
-        /// Which one.
+        /// The number of the process that did not come.
         process: usize,
-        /// Where it was expected.
+        /// The address where it was expected.
         host: String,
-        /// How long it was waited for.
+        /// The time that it was waited for.
         seconds: u64,
         /// What was seen last.
         why: String,
@@ -139,9 +139,9 @@ pub enum ClusterError {
         "process {process} at {host} is gone\nhint: what was done is recorded; start all processes again, and the run goes on from there"
     )]
     Lost {
-        /// Which one.
+        /// The number of the process that is gone.
         process: usize,
-        /// Where it was.
+        /// The address where it was.
         host: String,
     },
     /// The secret that processes share can be neither read nor made.
@@ -152,7 +152,7 @@ pub enum ClusterError {
     Secret {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A secret that anybody could guess.
@@ -160,9 +160,9 @@ pub enum ClusterError {
         "a secret of at least {expected} bytes expected for links between processes, {found} found\nhint: take a long random text for `TOMOFLOW_SECRET`, or none at all: one is made in the store then"
     )]
     Short {
-        /// Bytes at least.
+        /// The least number of bytes.
         expected: usize,
-        /// Bytes.
+        /// The number of bytes found.
         found: usize,
     },
     /// Workers cannot call there.
@@ -172,7 +172,7 @@ pub enum ClusterError {
     Gate {
         /// The address.
         host: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// No run was reached.
@@ -180,9 +180,9 @@ pub enum ClusterError {
         "no run was reached at {host} within {seconds} s: {why}\nhint: `tomoflow run --listen` takes workers"
     )]
     Unreached {
-        /// Where it was expected.
+        /// The address where process 0 was expected.
         host: String,
-        /// How long it was tried.
+        /// The time for which it was tried.
         seconds: u64,
         /// What was seen last.
         why: String,
@@ -190,11 +190,11 @@ pub enum ClusterError {
     /// A run does not take this worker.
     #[error("the run at {host} refuses this worker: {why}\nhint: {hint}")]
     Refused {
-        /// Where it is.
+        /// The address of the process that refused.
         host: String,
         /// What it said.
         why: String,
-        /// A remedy.
+        /// The remedy.
         hint: &'static str,
     },
     /// The token cannot be read, or the user's own key neither read nor made.
@@ -202,7 +202,7 @@ pub enum ClusterError {
     Token {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// No token, where one is needed.
@@ -219,9 +219,9 @@ pub enum ClusterError {
         "process {process} at {host} does not know the same secret\nhint: all processes share one store, or one `TOMOFLOW_SECRET`; perhaps another run listens there"
     )]
     Stranger {
-        /// Who was expected.
+        /// The number of the process that was expected.
         process: usize,
-        /// Where.
+        /// The address where it was expected.
         host: String,
     },
     /// A link broke or said something that makes no sense.
@@ -229,9 +229,9 @@ pub enum ClusterError {
         "the link to process {process}: {source}\nhint: what was done is recorded; start all processes again"
     )]
     Link {
-        /// The other end.
+        /// The number of the process at the other end.
         process: usize,
-        /// What is wrong.
+        /// The link's error.
         source: std::io::Error,
     },
 }
@@ -239,9 +239,9 @@ pub enum ClusterError {
 /// What processes must agree on: the same program, numbers and resolved plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
-    /// tomoflow's version.
+    /// The version of tomoflow.
     pub version: String,
-    /// How many take part.
+    /// The number of processes that take part.
     pub processes: usize,
     /// Timely threads of each.
     pub workers: usize,
@@ -250,7 +250,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// What this process would do.
+    /// Returns what this process would do.
     pub fn of(plan: &Plan, cluster: &Cluster) -> Self {
         let stages: Vec<Json> = plan
             .stages
@@ -283,7 +283,7 @@ impl Agreement {
         }
     }
 
-    /// What a run would do whose control plane is in one process.
+    /// Returns what a run would do whose control plane is in one process.
     pub fn alone(plan: &Plan) -> Self {
         Self::of(plan, &Cluster { process: 0, hosts: vec![String::new()], workers: 1 })
     }
@@ -293,7 +293,7 @@ impl Agreement {
         self.differs_from(other, "on process 0", &format!("on process {process}"))
     }
 
-    /// The same, of two that are called so.
+    /// Returns the same difference, of two that are called so.
     pub fn differs_from(&self, other: &Self, here_is: &str, there_is: &str) -> Option<String> {
         let differs = |what: &str, here: &dyn fmt::Display, there: &dyn fmt::Display| {
             Some(format!("{what} is {here} {here_is} and {there} {there_is}"))

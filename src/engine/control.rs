@@ -21,7 +21,7 @@ use super::dataflow::{Inputs, build};
 use super::rows::{Conclusion, Input};
 use crate::pipeline::Plan;
 
-/// How long worker 0 sleeps at most while others work on an epoch; what comes wakes it before.
+/// The longest time that worker 0 sleeps while others work on an epoch; what comes wakes it before.
 const PARK: Duration = Duration::from_millis(1);
 
 /// What comes out of the timely workers.
@@ -38,13 +38,13 @@ pub struct Control {
     guards: Option<WorkerGuards<()>>,
 }
 
-/// Why the control plane could not start or go on.
+/// The reasons why the control plane could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Its threads could not be started.
     #[error("the control plane did not start: {0}")]
     Start(String),
-    /// Its threads ended.
+    /// The control plane's threads ended.
     #[error("the control plane ended before its work was done")]
     Ended,
 }
@@ -106,7 +106,7 @@ impl Control {
                     })
                     .probe_with(&probe);
             });
-            // Only worker 0 feeds; rows reach the others by their keys. They step until inputs close.
+            // Worker 0 alone feeds; rows reach the others by their keys. They step until inputs close.
             if worker.index() != 0 {
                 return;
             }

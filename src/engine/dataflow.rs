@@ -55,7 +55,7 @@ const UNREAD: &str = "NO_MASK_OF_LABELS";
 /// Time: an epoch for each batch of changes.
 pub type Time = u64;
 
-/// What actions led to, by key.
+/// The outcomes of actions, by key.
 type Outcomes<'s> = Arranged<'s, TraceAgent<ValSpine<Digest, Outcome, Time, isize>>>;
 
 pub(super) type Rows<'s, D> = VecCollection<'s, Time, D, isize>;
@@ -113,7 +113,7 @@ pub(super) struct Built<'s, 'p> {
     outlines: BTreeMap<usize, Rows<'s, Arc<OutlinesRow>>>,
     cases: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
-    /// What models have learned from, where any training begins with another one's.
+    /// The cases that models have learned from, where any training begins with another one's model.
     learned: BTreeMap<usize, Rows<'s, ((), Learned)>>,
     masks: BTreeMap<usize, Rows<'s, (Arc<str>, MadeMask)>>,
     /// What inferences left beside their masks, of those that somebody reads.
@@ -124,7 +124,7 @@ pub(super) struct Built<'s, 'p> {
     pending: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     /// Cases with the masks that an `adopt` is given, drawn ones too.
     lent: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
-    /// By key, arranged once for all stages that ask.
+    /// The outcomes by key, arranged once for all stages that ask.
     outcomes: Outcomes<'s>,
     /// Cases of every stage that makes some, for the table `cases`.
     described: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
@@ -268,7 +268,7 @@ impl<'s> Built<'s, '_> {
         })
     }
 
-    /// What actions led to that nobody asks for any more, as rows that hold all the same.
+    /// Recalls what actions led to that nobody asks for any more, as rows that hold all the same.
     pub(super) fn recall(&mut self, actions: Rows<'s, Action>) {
         let actions = actions.map(|action| (action.key, (Arc::new(action), ())));
         self.outputs.push(actions.clone().map(|(_, (action, ()))| Conclusion::Recalled(action)));
@@ -278,7 +278,7 @@ impl<'s> Built<'s, '_> {
         self.tell(&done);
     }
 
-    /// Failures as rejects.
+    /// Turns failures into rejects.
     fn refuse<D>(&mut self, done: &Rows<'s, ((Arc<Action>, D), Outcome)>)
     where
         D: differential_dataflow::ExchangeData + std::hash::Hash,
@@ -295,7 +295,7 @@ impl<'s> Built<'s, '_> {
         }));
     }
 
-    /// What was left out of labels that took part, as rows of their source: nothing was refused.
+    /// Tells what was left out of labels that took part, as rows of their source: nothing was refused.
     fn tell<D>(&mut self, done: &Rows<'s, ((Arc<Action>, D), Outcome)>)
     where
         D: differential_dataflow::ExchangeData + std::hash::Hash,
@@ -306,7 +306,8 @@ impl<'s> Built<'s, '_> {
                 Outcome::Ok { notes, .. } => notes,
                 Outcome::Failed { .. } => Arc::default(),
             };
-            // Of cases their labels' source; of what has none, a training for one, itself.
+            // The source of a case is that of its labels; what has none, as a training, is told of under its
+            // own name.
             let source = match action.work.labels() {
                 Some(labels) => names[labels.source.place()].clone(),
                 None => names[action.stage.place()].clone(),
@@ -321,7 +322,7 @@ impl<'s> Built<'s, '_> {
         self.outputs.push(told);
     }
 
-    /// Everything that is wanted, by the action's key, with what came of it; none while it is not done.
+    /// Returns all that is wanted, by the action's key, with what came of it; nothing while it is not done.
     pub(super) fn awaited<D>(&self, wanted: Rows<'s, (Digest, D)>) -> Rows<'s, (D, Option<Outcome>)>
     where
         D: differential_dataflow::ExchangeData + std::hash::Hash,
@@ -341,7 +342,7 @@ impl<'s> Built<'s, '_> {
         known.map(|(_, known)| known)
     }
 
-    /// `keep = true`: the transformed scan is written, and later actions on it start from there.
+    /// Has the transformed scan written (`keep = true`), so that later actions on it start from there.
     fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, BoundCase)>) {
         let chain = keys::Chain::to(self.plan, index);
         let wanted = cases.map(move |(_, case)| {
@@ -404,7 +405,7 @@ impl<'s> Built<'s, '_> {
         let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
         let operator = keys::operator(&self.plan.stages[index]);
         let name = self.names[index].clone();
-        // That nobody looked at a scan is a row, and no mask without labels.
+        // A scan that nobody looked at is a row, and so is a mask without labels.
         self.outputs.push(cases.clone().flat_map(move |(_, case)| {
             let (message, hint) = ("labels expected, none found", "figures are of the other cases alone");
             let reject = Reject::new(UNREAD, message, hint);
@@ -434,7 +435,7 @@ impl<'s> Built<'s, '_> {
         self.masks_of(index, wanted);
     }
 
-    /// Masks of one scan, one of each input; a scan that has none in one of them is not there.
+    /// Combines masks of one scan, one of each input; a scan that has none in one of them is not there.
     fn combine(&mut self, index: usize) {
         let inputs = &self.plan.stages[index].inputs;
         let operator = keys::operator(&self.plan.stages[index]);

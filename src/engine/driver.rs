@@ -31,7 +31,7 @@ use crate::store::{Outcome, Pin, Recorded, Store, Texts};
 
 /// The state of one run.
 pub struct Driver {
-    /// None when nothing is to be run, only looked at. Dropped first: its threads use the store to their end,
+    /// The crew; none when nothing is to be run. It is dropped first: its threads use the store to their end,
     /// and other processes must be told that there is no more, or the control plane would wait for theirs.
     crew: Option<Crew>,
     context: Context,
@@ -54,7 +54,7 @@ pub struct Driver {
     began: HashMap<Digest, Digest>,
     /// Keys that wait: for each process those for the CPU, and those for the device.
     queues: Vec<VecDeque<Digest>>,
-    /// Since when each key waits.
+    /// The time since when each key waits.
     queued: HashMap<Digest, Instant>,
     /// Keys that failed for a passing reason, by when they are tried again.
     delayed: BTreeMap<(Instant, Digest), Instant>,
@@ -77,7 +77,7 @@ pub struct Driver {
     texts: Texts,
     /// Changes for the control plane that have not been fed yet.
     batch: Vec<(Input, isize)>,
-    /// For each key, where its result came from in this run.
+    /// The origin of each key's result in this run.
     origin: HashMap<Digest, Origin>,
     touched: BTreeSet<String>,
     /// Results of this run by stage, also those that nobody wants any more (a dataset, once its model is
@@ -91,14 +91,14 @@ pub struct Driver {
 /// An action under way.
 struct Running {
     cancelled: Arc<AtomicBool>,
-    /// Since when it is wanted.
+    /// The time since when it is wanted.
     wanted: Instant,
 }
 
-/// How long to wait before the second try; each further one waits four times as long.
+/// The wait before the second try; each further one waits four times as long.
 const BACKOFF: Duration = Duration::from_millis(250);
 
-/// Where a result came from.
+/// The origin of a result.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Cache,
@@ -410,7 +410,7 @@ impl Driver {
         }
     }
 
-    /// There is no more to do, and workers that came are told so.
+    /// Ends the work: there is no more to do, and workers that came are told so.
     pub fn end(&mut self) {
         self.crew.iter_mut().for_each(Crew::end);
     }

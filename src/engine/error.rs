@@ -1,4 +1,4 @@
-//! Why a run could not be done.
+//! The reasons why a run could not be done.
 
 use tomoflow_connectors::table::TableError;
 
@@ -7,7 +7,7 @@ use super::control;
 use crate::networks::NetworkError;
 use crate::store::StoreError;
 
-/// Why a run could not be done. A bad series never is one.
+/// The reason why a run could not be done. A bad series never is one.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The sources.
@@ -16,7 +16,7 @@ pub enum RunError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A table.
+    /// A table failed.
     #[error(transparent)]
     Table(#[from] TableError),
     /// A table that does not say which files it needs.
@@ -38,10 +38,10 @@ pub enum RunError {
     /// The address where metrics are to be given.
     #[error(transparent)]
     Status(#[from] super::status::StatusError),
-    /// Other processes.
+    /// Other processes cannot take part.
     #[error(transparent)]
     Cluster(#[from] super::cluster::ClusterError),
-    /// Nothing to export.
+    /// There is nothing to export.
     #[error("masks of a stage{} expected, there are none\nhint: run the pipeline first; `check` names its stages", named(.stage))]
     NoMasks {
         /// The stage that was asked for, or empty.
@@ -66,7 +66,7 @@ pub enum RunError {
     ModelFile {
         /// The training.
         stage: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// A file of an export that cannot be written.
@@ -74,7 +74,7 @@ pub enum RunError {
     Unwritten {
         /// The file.
         path: std::path::PathBuf,
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// An export into what a source reads.
@@ -86,7 +86,7 @@ pub enum RunError {
         folder: String,
         /// What it is to the source's place.
         how: &'static str,
-        /// Where the source reads.
+        /// The place where the source reads.
         read: String,
         /// The source.
         source_stage: String,
@@ -111,7 +111,7 @@ pub enum RunError {
         /// The stage with the rule.
         stage: String,
     },
-    /// Threads.
+    /// The system gives no more threads.
     #[error("no more threads: {0}")]
     Threads(#[source] std::io::Error),
 }

@@ -12,9 +12,9 @@ use super::session::summary::StageCount;
 /// How a pipeline is run; none of it changes results.
 #[derive(Clone)]
 pub struct Options {
-    /// Timely threads.
+    /// The number of timely threads.
     pub workers: usize,
-    /// Threads of the CPU pool; 0 for one a core.
+    /// The number of threads of the CPU pool; 0 for one a core.
     pub threads: usize,
     /// Whether models are trained anew when their cases have changed, whatever the pipeline says.
     pub retrain: bool,
@@ -24,18 +24,18 @@ pub struct Options {
     pub accept_empty: bool,
     /// Folders that may be empty now although they were not, with all that lies below them.
     pub emptied: Vec<PathBuf>,
-    /// Set from outside to stop.
+    /// The flag that is set from outside to stop.
     pub stop: Arc<AtomicBool>,
-    /// Set by a run that has seen it, and ends in order.
+    /// The flag that a run sets once it has seen `stop`; it then ends in order.
     pub stopping: Arc<AtomicBool>,
     /// The processes that take part; none for this one alone.
     pub cluster: Option<Cluster>,
-    /// Where workers that come and go may join; none when the run takes none.
+    /// The address where workers that come and go may join; `None` when the run takes none.
     pub listening: Option<Listening>,
 }
 
 impl Options {
-    /// What may be empty although it was not.
+    /// Returns what may be empty although it was not.
     pub(in crate::engine) fn accept(&self) -> Accept {
         Accept::new(self.accept_empty, &self.emptied)
     }
@@ -49,7 +49,7 @@ impl Options {
         stop
     }
 
-    /// Threads of the CPU pool: as many as were asked for, or one a core.
+    /// Returns the number of threads of the CPU pool: as many as were asked for, or one a core.
     pub fn pool_threads(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -95,7 +95,7 @@ impl Conclusion {
 /// Rows that belong in tables, with how often each was asked for.
 pub type DesiredRows = BTreeMap<Arc<Desired>, isize>;
 
-/// Where a result comes from.
+/// The origin of a result.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Provenance {
     /// The stage, by name.
@@ -117,18 +117,18 @@ pub enum Desired {
         case: Option<String>,
         /// The stage, by name.
         stage: Arc<str>,
-        /// Why.
+        /// The reason.
         reject: Reject,
         /// How often it was tried; 0 for what is told of a case that was not refused.
         attempts: u32,
     },
     /// Rows of `masks`.
     Masks {
-        /// The scan.
+        /// The scan that the mask is of.
         series: Arc<SeriesRow>,
         /// The mask.
         mask: Digest,
-        /// Where it comes from.
+        /// The origin of the mask.
         from: Provenance,
     },
     /// Rows of `metrics`.
@@ -139,19 +139,19 @@ pub enum Desired {
         figures: Arc<[FigureRow]>,
         /// `train`, `validation`, `test`, or `new` for a case that the model's dataset did not hold.
         split: String,
-        /// Where they come from.
+        /// The origin of the figures.
         from: Provenance,
     },
     /// Rows of `training`.
     Training {
         /// The figures.
         figures: Digest,
-        /// Where they come from; `model` is set.
+        /// The origin of the figures; `model` is set.
         from: Provenance,
     },
     /// A row of `summary`.
     Summary {
-        /// Which figures.
+        /// The group of the figures.
         group: Arc<Group>,
         /// What they come to.
         sums: Sums,
@@ -162,12 +162,12 @@ pub enum Desired {
         series: Arc<SeriesRow>,
         /// The boxes.
         found: Digest,
-        /// Where they come from.
+        /// The origin of the boxes.
         from: Provenance,
     },
     /// Rows of `summary` over the images of all cases of a group together.
     Pooled {
-        /// Which cases, of which label; any metric of the stage.
+        /// The cases that enter, of which label; any metric of the stage.
         group: Arc<Group>,
         /// The stage's settings.
         by: Digest,
@@ -220,15 +220,15 @@ pub struct Group {
 /// What the figures of a group come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sums {
-    /// All figures.
+    /// The number of all figures.
     pub figures: u64,
-    /// Those with a value: whatever their state, they and no others enter what follows.
+    /// The figures with a value: whatever their state, they and no others enter what follows.
     pub count: u64,
-    /// Their mean.
+    /// The mean of the values.
     pub mean: Option<Real>,
-    /// Their median.
+    /// The median of the values.
     pub median: Option<Real>,
-    /// Their sample standard deviation; none of one value.
+    /// The sample standard deviation of the values; none of one value.
     pub sd: Option<Real>,
     /// The smallest.
     pub min: Option<Real>,
@@ -249,7 +249,7 @@ pub struct Sums {
 /// What an interval of a mean is made from. It is made where the row is: drawing takes too long for the dataflow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Resampled {
-    /// How.
+    /// The way of drawing.
     pub by: Bootstrap,
     /// The figures that have a value, ascending.
     pub figures: Arc<[Real]>,
@@ -271,23 +271,23 @@ pub type Parts = Arc<BTreeMap<String, Part>>;
 /// A model that is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ModelRow {
-    /// Its content.
+    /// The model's content.
     pub model: Digest,
     /// What it was trained on; empty for a file.
     pub parts: Parts,
 }
 
-/// On which side of a model's split a case stands.
+/// The side of a model's split on which a case stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stands {
-    /// In a part of the model's dataset.
+    /// The case stands in a part of the model's dataset.
     In(Part),
     /// It came after the training.
     New,
 }
 
 impl Stands {
-    /// Where a case stands for a model; none for a model of which nothing is known.
+    /// Returns where a case stands for a model; `None` for a model of which nothing is known.
     pub fn of(case: &str, parts: &Parts) -> Option<Self> {
         match parts.get(case) {
             Some(part) => Some(Self::In(*part)),
@@ -307,9 +307,9 @@ impl Stands {
 /// The model that made a mask, and where the case stands for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Used {
-    /// Its content; of an ensemble what names all of them.
+    /// Its content; for an ensemble, a digest that names all of its models.
     pub model: Digest,
-    /// On which side of its split the case stands.
+    /// The side of its model's split on which the case stands.
     pub stands: Option<Stands>,
 }
 
@@ -322,6 +322,6 @@ pub struct MadeMask {
     pub mask: Digest,
     /// The model that took part.
     pub model: Option<Used>,
-    /// Where it comes from.
+    /// The origin of the mask.
     pub from: Provenance,
 }

@@ -19,7 +19,7 @@ use crate::store::{Pinned, Store, StoreError};
 
 /// A rule has drifted when it comes to a length that differs by more than this share of it.
 const DRIFT: f64 = 1e-6;
-/// Or to a grid with a corner that lies farther off than this.
+/// A rule has also drifted when a corner of its grid lies farther off than this, in mm.
 const DRIFT_MM: f64 = 1e-3;
 
 /// The rules of a plan, as it was declared.
@@ -31,7 +31,7 @@ pub struct Rules {
     pinned: BTreeMap<Digest, Pinned>,
     /// What is given up for what is settled now, by name.
     replaced: BTreeMap<Digest, Pinned>,
-    /// Those that were settled here, and not before.
+    /// The rules that were settled here, and not before.
     new: BTreeSet<Digest>,
     /// Whether it was tried to settle them.
     tried: bool,
@@ -47,13 +47,13 @@ struct Ruled {
     /// The stage's name.
     shown: String,
     rule: Rule,
-    /// What it is called in the store.
+    /// The name under which the store knows it.
     name: Digest,
     /// The stage that makes the scans.
     root: StageId,
     /// All stages that make scans, this one first: a reference may be of another source.
     roots: Vec<StageId>,
-    /// How they are turned before, in this order.
+    /// The turns of the scans before, in this order.
     turns: Vec<Reorient>,
 }
 
@@ -108,7 +108,8 @@ impl Rules {
                 pins.insert(ruled.name, today);
             }
         }
-        // What cannot be settled anew, since its scan is gone or nothing counts any more, stays as it is known.
+        // A rule that cannot be settled anew, since its scan is gone or nothing counts any more, stays as it
+        // is known.
         for ruled in &self.ruled {
             let in_vain = match ruled.rule {
                 Rule::Spacing(_) => false,
@@ -141,7 +142,7 @@ impl Rules {
         plan
     }
 
-    /// What is settled, by stage.
+    /// Returns what rules are settled on, by stage.
     pub fn settled(&self) -> Vec<(usize, Settled)> {
         let settled = |ruled: &Ruled| Some((ruled.stage, self.pinned.get(&ruled.name)?.settled));
         self.ruled.iter().filter_map(settled).collect()
@@ -153,7 +154,7 @@ impl Rules {
         self.ruled.iter().find(waits).map(|ruled| ruled.shown.as_str())
     }
 
-    /// What a user should know: what was settled now, what waits, and where the archive has drifted.
+    /// Returns what a user should know: what was settled now, what waits, and where the archive has drifted.
     pub fn notes(&self, archive: &Archive) -> Vec<String> {
         self.ruled.iter().filter_map(|ruled| self.note(ruled, archive)).collect()
     }
@@ -179,7 +180,7 @@ impl Rules {
             if let Some(before) = self.replaced.get(name) {
                 let _ = write!(note, " (before: {})", said(&before.settled));
             }
-            // What came since is said from the next run on, unless this one goes on for long.
+            // Drift since the start is told from the next run on, unless this one goes on for long.
             if !today.as_ref().is_some_and(|today| drifted(&pinned.settled, &today.settled)) {
                 return Some(note);
             }
@@ -211,7 +212,7 @@ impl Rules {
         }
     }
 
-    /// What a rule comes to now: over all scans of all stages that share it, each scan once.
+    /// Returns what a rule comes to now: over all scans of all stages that share it, each scan once.
     fn today(&self, ruled: &Ruled, archive: &Archive) -> Option<Pinned> {
         let rule = match &ruled.rule {
             Rule::Spacing(rule) => rule,

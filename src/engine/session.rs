@@ -37,27 +37,27 @@ use crate::executor::work::Action;
 use crate::pipeline::Plan;
 use crate::store::{Owner, Store, StoreError};
 
-/// How often the tables are brought up to date during a long run.
+/// The interval at which the tables are brought up to date during a long run.
 const CONVERGE_EVERY: Duration = Duration::from_secs(60);
 
-/// How long an action that was told to stop is waited for.
+/// The time that an action that was told to stop is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How often progress is shown, at most.
+/// The least time between two showings of progress.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// A pipeline that is open. Everything done is recorded as it is done; dropping it loses nothing.
 pub struct Session {
-    /// As it is declared: rules over the archive stand in it.
+    /// The plan as it is declared: rules over the archive stand in it.
     declared: Plan,
-    /// With what they are settled on.
+    /// The plan with what its rules are settled on.
     pub(in crate::engine) plan: Arc<Plan>,
     pub(in crate::engine) rules: Rules,
     store: Arc<Store>,
     pub(in crate::engine) options: Options,
     pub(in crate::engine) archive: Archive,
     pub(in crate::engine) driver: Driver,
-    /// Where workers call, if the run takes any.
+    /// The gate where workers call, if the run takes any.
     gate: Option<Gate>,
     tables: Tables,
     folders: Folders,
@@ -78,7 +78,7 @@ impl Session {
     pub fn open(plan: Plan, options: Options) -> Result<Self, RunError> {
         let started = (SystemTime::now(), Instant::now());
         let declared = at_home(plan)?;
-        // Before anything else is touched: a device that is not there ends it.
+        // The device is looked up before anything else is touched: one that is not there ends the run.
         let device = own_device(&declared, &options)?;
         if device.is_none() {
             let wanted = &declared.settings.device;
@@ -187,7 +187,7 @@ impl Session {
         }
     }
 
-    /// Another control plane, with executors and tables, for the plan that holds now.
+    /// Begins another control plane, with executors and tables, for the plan that holds now.
     fn begin_anew(&mut self) -> Result<(), RunError> {
         // Stages that do not wait for a rule may be at work already; they go on from what is recorded.
         if let Some(finished) = self.driver.finished() {
@@ -255,7 +255,7 @@ impl Session {
             Err(RecvTimeoutError::Timeout) => return Ok(()),
             Err(RecvTimeoutError::Disconnected) => return Err(ControlError::Ended.into()),
         };
-        // What ended at the same time is recorded, and fed, in one step.
+        // Actions that ended at the same time are recorded, and fed, in one step.
         done.extend(finished.try_iter());
         self.driver.take(done)?;
         self.look_again()?;
@@ -317,7 +317,7 @@ impl Session {
     pub fn settle(&mut self) -> Result<Summary, RunError> {
         if !self.interrupted {
             self.driver.keep_history()?;
-            // What waits for numbers that are being measured is not gone.
+            // A row that waits for numbers that are being measured is not gone.
             let measuring = self.rules.measure() && self.rules.wait() && self.driver.measures();
             self.converge(!measuring)?;
         }

@@ -26,7 +26,7 @@ pub use server::MetricsServer;
 /// The file's name in the store's folder.
 const FILE: &str = "status.json";
 
-/// Who writes it.
+/// The lock of the thread that writes the file.
 static WRITING: Mutex<()> = Mutex::new(());
 
 /// What a run is doing.
@@ -64,15 +64,15 @@ pub struct StageStatus {
     pub order: usize,
     /// Actions wanted now, done or not.
     pub wanted: usize,
-    /// Those with a result.
+    /// The actions with a result.
     pub done: usize,
-    /// Those that ended without one.
+    /// The actions that ended without one.
     pub failed: usize,
-    /// Those that run now.
+    /// The actions that run now.
     pub running: usize,
-    /// Those that wait for their turn.
+    /// The actions that wait for their turn.
     pub queued: usize,
-    /// For how long the oldest one that is not done has been wanted, in seconds.
+    /// The time for which the oldest action that is not done has been wanted, in seconds.
     pub oldest_wanted_s: Option<f64>,
 }
 
@@ -80,9 +80,9 @@ pub struct StageStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerStatus {
-    /// What it is called.
+    /// The worker's name.
     pub name: String,
-    /// Where it called from.
+    /// The address from which it called.
     pub address: String,
     /// Its device: `cpu` or `cuda:N`.
     pub device: String,
@@ -98,7 +98,7 @@ pub struct WorkerStatus {
     pub held_bytes: u64,
     /// Bytes of source files that it has read.
     pub read_bytes: u64,
-    /// For how long nothing was heard of it, in seconds, where that is too long.
+    /// The time for which nothing was heard of it, in seconds, where that is too long.
     pub silent_s: Option<f64>,
     /// Whether it was told to stop.
     pub leaving: bool,
@@ -118,9 +118,9 @@ pub struct Status {
     pub process: u32,
     /// The machine it runs on.
     pub host: String,
-    /// When it was started, RFC 3339 in UTC.
+    /// The time when the run was started, RFC 3339 in UTC.
     pub started: String,
-    /// When this was written, RFC 3339 in UTC.
+    /// The time when this was written, RFC 3339 in UTC.
     pub updated: String,
     /// What it is doing.
     pub phase: Phase,
@@ -140,7 +140,7 @@ pub struct Status {
     pub rss_bytes: u64,
     /// Series that wait to be quiet.
     pub settling: usize,
-    /// Files looked at.
+    /// The number of files looked at.
     pub files: usize,
     /// Series looked at, accepted and rejected.
     pub cases: usize,
@@ -150,7 +150,7 @@ pub struct Status {
     pub trainings: BTreeMap<String, Training>,
     /// Seconds since the start.
     pub seconds: f64,
-    /// Where workers may join, if they may.
+    /// The address where workers may join, if they may.
     pub listening: Option<String>,
     /// Workers that take part.
     pub workers: Vec<WorkerStatus>,
@@ -158,7 +158,7 @@ pub struct Status {
     pub silent: Vec<usize>,
 }
 
-/// Why a status could not be written, read or served.
+/// The reasons why a status could not be written, read or served.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
     /// The file could not be written.
@@ -166,7 +166,7 @@ pub enum StatusError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file could not be read.
@@ -174,7 +174,7 @@ pub enum StatusError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is not a status.
@@ -199,7 +199,7 @@ pub enum StatusError {
     Bind {
         /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -283,7 +283,7 @@ impl Status {
         serde_json::from_slice(&bytes).map(Some).map_err(|source| StatusError::Damaged { path, source })
     }
 
-    /// What has become of the process, as far as this machine can tell.
+    /// Tells what has become of the process, as far as this machine can tell.
     pub fn life(&self) -> Life {
         if self.phase == Phase::Ended {
             Life::Ended

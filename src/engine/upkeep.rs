@@ -13,7 +13,7 @@ use super::outputs::identity::Identity;
 use crate::pipeline::Plan;
 use crate::store::{Failure, Owner, Store};
 
-/// Which failures are meant; all when nothing is given.
+/// The failures that are meant; all when nothing is given.
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
     /// The name of the failure.

@@ -21,10 +21,10 @@ use roots::{Root, add_files_below};
 pub use settle::Settle;
 use tomoflow_connectors::shown::Shown as _;
 
-/// How long to wait for more before what there is counts as one change.
+/// The time to wait for more before what there is counts as one change.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Between two looks at everything.
+/// The least and the greatest pause between two looks at everything.
 const REST: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(366 * 24 * 60 * 60));
 
 /// A path where nothing can lie.
@@ -48,7 +48,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Watcher {
     changes: Receiver<Change>,
-    /// Its end tells the thread to stop.
+    /// The sender whose end tells the thread to stop.
     _stop: Sender<()>,
 }
 
@@ -77,7 +77,7 @@ impl Watcher {
         Ok(Self { changes, _stop: stop })
     }
 
-    /// Where changes come in. It is disconnected when the watcher has ended.
+    /// Returns the channel where changes come in. It is disconnected when the watcher has ended.
     pub fn changes(&self) -> &Receiver<Change> {
         &self.changes
     }
@@ -160,7 +160,7 @@ impl Watching {
                 let _ = wake.try_send(());
             }
         };
-        // What changes behind a link that leads out of the folder, the next look at everything finds.
+        // A change behind a link that leads out of the folder is found by the next look at everything.
         let made = RecommendedWatcher::new(note, Config::default().with_follow_symlinks(false));
         made.map_err(|error| {
             let why = Why { reason: reason(&error), hint: "raise `fs.inotify.max_user_instances`" };
@@ -169,7 +169,7 @@ impl Watching {
         .ok()
     }
 
-    /// What the events come to.
+    /// Returns what the events come to.
     fn resolve(&mut self, pending: Pending) -> Option<Change> {
         if pending.is_empty() {
             return None;
@@ -220,7 +220,7 @@ fn files(pending: &Pending) -> Option<BTreeSet<PathBuf>> {
                     listed = Some(path);
                 }
             },
-            // What a link leads to, and whether it counts, a look at everything says.
+            // A look at everything says what a link leads to, and whether it counts.
             Ok(metadata) if metadata.is_symlink() => return None,
             Ok(metadata) if !metadata.is_file() => {}
             Ok(_) | Err(_) => drop(files.insert(path.clone())),
@@ -229,7 +229,7 @@ fn files(pending: &Pending) -> Option<BTreeSet<PathBuf>> {
     (files.len() <= MOST_PATHS).then_some(files)
 }
 
-/// Two changes as one.
+/// Merges two changes into one.
 fn merged(one: Option<Change>, two: Option<Change>) -> Option<Change> {
     match (one, two) {
         (None, change) | (change, None) => change,
@@ -241,7 +241,7 @@ fn merged(one: Option<Change>, two: Option<Change>) -> Option<Change> {
     }
 }
 
-/// Why a folder cannot be watched.
+/// The reason why a folder cannot be watched.
 struct Why {
     reason: String,
     hint: &'static str,
@@ -265,7 +265,7 @@ fn watch_one(notify: &mut RecommendedWatcher, root: &mut Root) -> Result<(), Why
     })
 }
 
-/// What the system said, without the folders below a root: their names may tell of patients.
+/// Returns what the system said, without the folders below a root: their names may tell of patients.
 fn reason(error: &notify::Error) -> String {
     match &error.kind {
         ErrorKind::Io(error) => error.to_string(),

@@ -18,7 +18,7 @@ pub struct MaskArtifact {
     pub label_names: Vec<String>,
     /// `[D, H, W]` of the scan's original grid.
     pub size: [usize; 3],
-    /// For each slice, label and runs, by label; empty slices are empty lists.
+    /// The slices, each with its labels and their runs, by label; empty slices are empty lists.
     pub slices: Vec<Vec<(u16, RunLength)>>,
     /// Whether each label stands by itself, so that they may overlap: a mark behind the rest says so.
     #[serde(skip)]
@@ -26,7 +26,7 @@ pub struct MaskArtifact {
 }
 
 impl MaskArtifact {
-    /// Runs of a mask.
+    /// Returns the runs of a mask.
     pub fn of(mask: &Mask) -> Self {
         let size = mask.labels.size();
         let slices = (0..size[0])
@@ -94,7 +94,7 @@ pub struct Heading {
     pub label_names: Vec<String>,
     /// Whether classes stand behind its intensities.
     pub labelled: bool,
-    /// How many channels it has, at least 1.
+    /// The number of channels, at least 1.
     pub channels: usize,
     /// The boxes of things, where these were marked by boxes.
     pub boxes: Option<Vec<CaseBox>>,
@@ -143,7 +143,7 @@ impl PreparedArtifact {
         Self::encode_partly(case, boxes, &[])
     }
 
-    /// The same of a case in which nobody looked for some labels.
+    /// Writes a case in which nobody looked for some labels.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -183,7 +183,7 @@ impl PreparedArtifact {
         Ok(bytes)
     }
 
-    /// Reads it back.
+    /// Reads a prepared case back.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT` when it is not whole.
@@ -213,7 +213,7 @@ impl PreparedArtifact {
         })
     }
 
-    /// What it says of its voxels before them, of a file of so many bytes.
+    /// Reads what an artifact says of its voxels before them, from its file.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT` when it is not whole, `STORE` when it cannot be read.
@@ -244,7 +244,7 @@ impl PreparedArtifact {
         Ok(Heading { geometry, label_names, labelled, channels, boxes, unknown, first })
     }
 
-    /// It as a case without labels, whose scan had another grid at first.
+    /// Returns it as a case without labels, whose scan had another grid at first.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT` when its voxels do not fill its grid.
@@ -318,7 +318,7 @@ pub(super) fn damaged(what: &str, why: &str) -> Reject {
 /// Metrics of one case.
 pub type MetricsArtifact = Vec<Metric>;
 
-/// Metrics of one case, as rows.
+/// Returns the metrics of one case as rows.
 pub fn figure_rows(metrics: &[Metric]) -> Arc<[FigureRow]> {
     let row = |metric: &Metric| FigureRow {
         label: metric.label.as_str().into(),
@@ -346,7 +346,7 @@ mod tests {
         let things = Things::of_labels(&["a".to_owned()], &[]);
         let plain = Detections { size: [2, 2, 3], things, boxes: vec![on(0), on(1)], masks: None };
         let bytes = encode_found(&plain).unwrap();
-        // As it was before there were masks.
+        // The bytes are as they were before there were masks.
         assert_eq!(bytes, encode(&plain).unwrap());
         assert_eq!(decode_found(&bytes).unwrap(), plain);
         let masks = Some(vec![RunLength(vec![1, 2]), RunLength(vec![])]);

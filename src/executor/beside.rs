@@ -12,6 +12,6 @@ pub(super) fn known(
     names: &[String],
 ) -> PreparedCase {
     let case = case.marked(boxes).without(unknown.into());
-    // With as many labels as a byte has values the greatest is one of them.
+    // Where there are as many labels as a byte has values, the greatest is one of them.
     if names.len() < usize::from(IGNORED_CLASS) { case.ignoring() } else { case }
 }

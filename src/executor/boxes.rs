@@ -98,7 +98,7 @@ fn one_channel(case: &Case) -> Result<(), Reject> {
     Err(Reject::new("CHANNELS_DIFFER", message, hint))
 }
 
-/// What a detector is to find: what its samples declare, or each label with those that it holds.
+/// Returns what a detector is to find: what its samples declare, or each label with those that it holds.
 pub(super) fn kinds(context: &Context, view: &View, stage: usize, names: &[String]) -> Things {
     view.things.clone().unwrap_or_else(|| Things::of_labels(names, &held(context, stage)))
 }

@@ -49,7 +49,7 @@ impl Budget {
         Ok(Permit { budget: self.clone(), bytes })
     }
 
-    /// Bytes held now.
+    /// Returns the bytes held now.
     pub fn held(&self) -> u64 {
         self.total - *self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -56,7 +56,7 @@ type Resident = (Digest, StageId);
 /// Takes jobs until there are no more, or until one was given up: then another thread has its place.
 pub fn run(context: &Context, device: Device, line: &JobLine, report: &Sender<Finished>, slot: &Slot) {
     let mut models = Models { context, device, resident: Vec::new(), detectors: Detectors::default() };
-    // On the CPU a case's windows are work enough, and the same batches give the same bytes.
+    // On the CPU one case's windows are work enough, and the same batches give the same bytes.
     let together = if device.is_gpu() { TOGETHER } else { 1 };
     while let Some(group) = line.next(together) {
         let (mut jobs, mut busy) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
@@ -101,7 +101,7 @@ struct Models<'a> {
 }
 
 impl Models<'_> {
-    /// What comes of jobs that stand in the line together, in their order.
+    /// Does jobs that stand in the line together, and returns what comes of each, in their order.
     fn work(&mut self, jobs: Vec<(Job, Option<Case>)>) -> Vec<Result<Step, Reject>> {
         let mut results: Vec<Option<Result<Step, Reject>>> = jobs.iter().map(|_| None).collect();
         let mut cases = Vec::new();
@@ -428,7 +428,7 @@ fn train(
     }
 }
 
-/// What a training minimises.
+/// Returns what a training minimises.
 fn objective(
     context: &Context,
     settings: &TrainSettings,
@@ -450,7 +450,7 @@ fn objective(
     lessons::objective(objective, settings, task).map_err(network)
 }
 
-/// For each label of a stage's cases those that it holds.
+/// Returns, for each label of a stage's cases, the labels that it holds.
 fn nested(context: &Context, stage: usize) -> Vec<Vec<u16>> {
     let source = context.plan.label_source(stage);
     match source.map(|source| &context.plan.stages[source].stage) {
@@ -470,7 +470,7 @@ fn regions(context: &Context, stage: usize) -> Result<Regions, Reject> {
     Ok(regions)
 }
 
-/// What a model's card says of the cases.
+/// Returns what a model's card says of the cases.
 fn data(members: &[Member]) -> Data {
     let prepared = members.iter().filter_map(|member| Some((member, member.prepared?)));
     let parts: Vec<[Vec<u8>; 2]> = prepared
@@ -486,7 +486,7 @@ fn data(members: &[Member]) -> Data {
     }
 }
 
-/// Nothing that the cache keeps: what maps are asked for is in no key.
+/// Returns a reject that the cache does not keep: what maps are asked for is in no key.
 fn without_attention() -> Reject {
     let message = "a network with attention maps expected, one without found";
     Reject::new("NO_ATTENTION", message, "leave `attention` out of `keep`, or train with `attention`")

@@ -29,7 +29,7 @@ pub(super) fn mask_bytes(
     artifact::encode(&MaskArtifact::of(&mask))
 }
 
-/// The same of labels with a bit each, which may overlap.
+/// Does the same for labels with a bit each, which may overlap.
 pub(super) fn bit_bytes(
     case: &Case,
     bits: tomoflow_connectors::LabelMap,
@@ -88,7 +88,7 @@ pub(super) fn misplaced() -> Reject {
     Reject::new("MISPLACED", "the stage does not do this kind of work", "this is a fault: please report it")
 }
 
-/// Why a network failed, as a reject: of the action, or of the machine.
+/// Turns a network's failure into a reject: of the action, or of the machine.
 pub(super) fn network(error: NetworkError) -> Reject {
     match error {
         NetworkError::Cancelled { .. } => cancelled(),

@@ -21,14 +21,14 @@ const OPEN: usize = 64;
 #[derive(Debug)]
 pub(super) struct Files {
     artifacts: Artifacts,
-    /// Those read last are the last ones.
+    /// The open files: those read last are the last ones.
     open: Mutex<VecDeque<(PathBuf, Arc<File>)>>,
-    /// Why one could not be read: it says nothing about the training.
+    /// The reason why a file could not be read: it says nothing about the training.
     failed: Mutex<Option<String>>,
 }
 
 impl Files {
-    /// None is open.
+    /// Begins with no file open.
     pub fn new(artifacts: Artifacts) -> Arc<Self> {
         Arc::new(Self { artifacts, open: Mutex::default(), failed: Mutex::default() })
     }
@@ -46,7 +46,7 @@ impl Files {
         let file = File::open(&path).map_err(|error| unread(&error))?;
         let Heading { geometry, label_names, labelled, channels, boxes, unknown, first } =
             PreparedArtifact::heading(&file).or_else(|reject| {
-                // One that is not what its name says is removed, and made again.
+                // An artifact that is not what its name says is removed, and made again.
                 self.artifacts.look(digest, |_| ()).map_err(|error| unread(&error))?;
                 Err(reject)
             })?;
@@ -56,7 +56,7 @@ impl Files {
         let mut seen = Gathering::new(geometry.size, channels, drawn)?;
         let mut before = first;
         let look = |bytes: &[u8]| {
-            // What stands before the voxels is passed over.
+            // The bytes before the voxels are passed over.
             let passed = before.min(bytes.len() as u64);
             before -= passed;
             seen.take(bytes.get(passed as usize..).unwrap_or_default());
@@ -71,7 +71,7 @@ impl Files {
         Ok((case, label_names))
     }
 
-    /// Why an artifact could not be read, if one could not.
+    /// Returns why an artifact could not be read, if one could not.
     pub fn failed(&self) -> Option<Reject> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(Reject::new("STORE", failed, "it is tried again at the next run"))
@@ -179,7 +179,7 @@ mod tests {
         );
         assert_eq!((filed.size(), filed.spacing_mm()), (held.size(), held.spacing_mm()));
         assert_eq!((filed.present(), filed.is_drawn(), filed.channels()), (held.present(), true, 1));
-        // As one that nobody has drawn, whatever its file says.
+        // The case is read as one that nobody has drawn, whatever its file says.
         let (undrawn, _) = files.case(digest, false).unwrap();
         assert!(!undrawn.is_drawn() && undrawn.labels().unwrap().iter().all(|label| *label == 0));
         let bare = Case { labels: None, ..case };
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(files.case(bare, true).unwrap_err().code, "NO_LABELS");
         assert!(files.case(bare, false).is_ok());
 
-        // One that goes while samples are cut says nothing about the training.
+        // An artifact that goes while samples are cut says nothing about the training.
         assert!(files.failed().is_none());
         std::fs::remove_file(store.artifacts().path(digest)).unwrap();
         let files = Files::new(store.artifacts().clone());
@@ -223,7 +223,7 @@ mod tests {
         assert!(!path.exists());
         std::fs::write(&path, [&bytes[..], &[0]].concat()).unwrap();
         assert_eq!(files.case(digest, true).unwrap_err().code, "STORE");
-        // What was written so is told as what it is.
+        // An artifact that was written damaged is told of as what it is.
         let short = store.artifacts().put(&bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(files.case(short, true).unwrap_err().code, "DAMAGED_ARTIFACT");
     }

@@ -11,7 +11,7 @@ use crate::operators::samples::things::Things;
 use crate::operators::source::DrawnBox;
 use crate::operators::value::{DetectedBox, Detections};
 
-/// How many planes, at most, a slice may reach over.
+/// The largest number of planes that a slice may reach over.
 const FLAT: f64 = 0.25;
 
 /// The boxes of each original slice: those of the nearest slice that the network saw.
@@ -218,7 +218,7 @@ mod tests {
         let original = Geometry::axis_aligned([3, 4, 6], [5.0, 1.0, 1.0]);
         let same = on_prepared(&[own], &original, &original).unwrap();
         assert_eq!(same, [CaseBox { label: 2, slice: 1, low: [1.5, 0.0], high: [2.0, 2.25] }]);
-        // Half the pixels.
+        // A grid with half the pixel size.
         let mut fine = Geometry::axis_aligned([3, 8, 12], [5.0, 0.5, 0.5]);
         fine.origin_mm = [-0.25, -0.25, 0.0];
         let finer = on_prepared(&[own], &original, &fine).unwrap();

@@ -12,16 +12,16 @@ use crate::store::Recorded;
 pub struct Job {
     /// What is to be done.
     pub action: Action,
-    /// Set when it is no longer wanted.
+    /// The flag that is set when it is no longer wanted.
     pub cancelled: Arc<AtomicBool>,
-    /// Where its files lie, when this process has no index of its own.
+    /// The lookup that says where its files lie, when this process has no index of its own.
     pub lookup: Option<Arc<dyn Lookup>>,
 }
 
 /// What an action led to.
 #[derive(Debug)]
 pub struct Finished {
-    /// Which one.
+    /// The action that ended.
     pub action: Action,
     /// What came of it.
     pub recorded: Recorded,

@@ -81,7 +81,8 @@ impl Joined {
         Self { operator, inputs: planned.inputs.iter().map(|&input| Chain::to(plan, input)).collect() }
     }
 
-    /// What the channels' intensities depend on: those of each input, or that it is missing.
+    /// Returns the digest of what the channels' intensities depend on: those of each input, or that it is
+    /// missing.
     fn scan(&self, case: &BoundCase) -> Digest {
         let others = case.beside.iter().flat_map(|beside| &beside.others);
         let cases = std::iter::once(Some(case.first())).chain(others.map(Other::case));
@@ -139,7 +140,7 @@ impl Chain {
         Self { root, assemble, scan, labels, by_labels, by_padding, channels }
     }
 
-    /// What the chain's intensities depend on.
+    /// Returns the digest of what the chain's intensities depend on.
     pub fn scan(&self, case: &BoundCase) -> Digest {
         let labels = self.labels(case).filter(|_| self.by_labels);
         let base = self.channels.as_ref().map_or(case.series.digest, |channels| channels.scan(case));
@@ -154,7 +155,7 @@ impl Chain {
         BoundCase { labels: case.labels.filter(|_| self.by_labels), ..case }
     }
 
-    /// What the chain's labels depend on, when the case has any.
+    /// Returns the digest of what the chain's labels depend on, when the case has any.
     pub fn labels(&self, case: &BoundCase) -> Option<Digest> {
         let labels = case.labels.as_ref()?;
         Some(Digest::of_parts([labels.digest.0.as_slice(), &self.labels.0]))
@@ -197,17 +198,17 @@ pub fn labels(
     absent: Vec<u16>,
 ) -> LabelRow {
     let mut grid = serde_json::to_vec(&series.grid).unwrap_or_default();
-    // Between slices labels depend on where these lie, which the scan's content tells.
+    // Labels between slices depend on where these lie, which the scan's content tells.
     if series.has_planes_between() {
         grid.extend(series.digest.0);
     }
-    // What was drawn elsewhere is left out, by the scan's frame of reference and its images.
+    // Structures drawn elsewhere are left out, by the scan's frame of reference and its images.
     let DrawnBy { apart, images } = drawn;
     if apart || outlines.outlines.leaves(&series.frame_of_reference) {
         grid.extend(series.frame_of_reference.as_bytes());
         grid.extend(images.0);
         grid.push(u8::from(apart));
-        // Of several frames, which structures lie in the scan's own.
+        // Where there are several frames, the key holds which structures lie in the scan's own.
         let own = outlines.outlines.frames_beside(&series.frame_of_reference);
         grid.extend(own.map(u8::from));
     }
@@ -254,26 +255,26 @@ pub fn measure(counted: Counted, scan: Digest, labels: Option<Digest>, padding: 
     Digest::of_parts(parts.into_iter().chain(padding))
 }
 
-/// What a training depends on beside its dataset: its configuration, that of its samples, and
-/// the chain that prepares them.
+/// Returns the digest of what a training depends on beside its dataset: its configuration, that of its
+/// samples, and the chain that prepares them.
 pub fn recipe(plan: &Plan, train: usize) -> Digest {
     let (view, augmentations) = plan.samples(train);
     let prepared = plan.prepared(train);
     let chain = Chain::to(plan, prepared);
     let mut parts = vec![operator(&plan.stages[train])];
-    // What has no view is made of the cases themselves.
+    // A training without a view is made of the cases themselves.
     if view != prepared {
         parts.push(operator(&plan.stages[view]));
     }
     parts.extend([chain.scan, chain.labels]);
     parts.extend(augmentations.iter().map(|&stage| operator(&plan.stages[stage])));
-    // Which model of a stage it begins with is known later; that it does so is of the recipe.
+    // The model that it begins with is known later; that it begins with one is part of the recipe.
     if plan.start(train).is_some() {
         parts.push(Digest::of(b"start"));
     }
     // Masks that are learned from are of the recipe by what makes them: each round is a training of its own.
     parts.extend(plan.adopting(view).map(|adopt| made_by(plan, adopt)));
-    // What makes the cases is of the recipe too: another label, or T1 instead of T2, asks for another model.
+    // The recipe includes what makes the cases: another label, or T1 instead of T2, asks for another model.
     let mut origins = vec![chain.root];
     while let Some(stage) = origins.pop() {
         let planned = &plan.stages[stage];
@@ -288,7 +289,8 @@ pub fn recipe(plan: &Plan, train: usize) -> Digest {
     Digest::of_parts([SCHEMA, NUMERICS].into_iter().chain(parts.iter().map(|part| part.0.as_slice())))
 }
 
-/// What makes masks, or puts them in the place of labels, with the recipes of the models that take part.
+/// Returns the digest of what makes masks, or puts them in the place of labels, with the recipes of the
+/// models that take part.
 fn made_by(plan: &Plan, stage: usize) -> Digest {
     let planned = &plan.stages[stage];
     let mut parts = vec![operator(planned)];
@@ -305,9 +307,11 @@ fn made_by(plan: &Plan, stage: usize) -> Digest {
     Digest::of_parts(parts.iter().map(|part| part.0.as_slice()))
 }
 
-/// What a model is kept under: its recipe, and what the file of its split says, if there is one.
+/// Returns the key that a model is kept under: its recipe, and what the file of its split says, if there is
+/// one.
 ///
-/// That is no part of the recipe: a training depends on where its own cases stand, which its dataset says.
+/// The split's file is no part of the recipe: a training depends on where its own cases stand, which its
+/// dataset says.
 pub fn pin(plan: &Plan, train: usize) -> Digest {
     let recipe = recipe(plan, train);
     match &plan.stages[train].stage {

@@ -20,7 +20,7 @@ const NEVER_SURE: &str = "SEMI_NEVER_STARTED";
 /// The code of a label that a network no longer found in what it taught itself with.
 const VANISHED: &str = "LABEL_VANISHED";
 
-/// What a training minimises.
+/// Returns what a training minimises.
 pub(super) fn objective(
     supervised: Supervised,
     settings: &TrainSettings,
@@ -36,12 +36,12 @@ pub(super) fn objective(
     })
 }
 
-/// How many cases of a dataset somebody has drawn for its training.
+/// Counts the cases of a dataset that somebody has drawn for its training.
 pub(super) fn drawn(members: &[Member]) -> usize {
     members.iter().filter(|member| member.part == Part::Train && member.prepared.is_some()).count()
 }
 
-/// What is told of a training that adopts masks where there is nothing to adopt.
+/// Returns the reject of a training that adopts masks where there is nothing to adopt.
 pub(super) fn nothing_adopted() -> Reject {
     let message =
         "cases without outlines, with a mask that a network made of them, expected by `adopt`, none found";
@@ -50,8 +50,8 @@ pub(super) fn nothing_adopted() -> Reject {
     Reject::new(NO_UNLABELLED, message, hint)
 }
 
-/// What is told of a training by a strategy: that nothing was there to learn from, or that it taught itself nothing,
-/// or something wrong.
+/// Returns what is told of a training by a strategy: that nothing was there to learn from, or that it taught
+/// itself nothing, or something wrong.
 pub(super) fn unlearned(
     settings: &TrainSettings,
     unlabelled: usize,

@@ -98,7 +98,7 @@ pub(super) struct OnDisk<'a> {
     context: &'a Context,
     digest: Digest,
     index: Index,
-    /// Where the first atlas begins.
+    /// The offset at which the first atlas begins.
     start: u64,
 }
 
@@ -110,7 +110,7 @@ impl<'a> OnDisk<'a> {
     pub(super) fn open(context: &'a Context, digest: Digest) -> Result<Self, Reject> {
         match front(context, digest) {
             Some((index, start)) => Ok(Self { context, digest, index, start }),
-            // What reads it whole says why, and makes it wanted again.
+            // A reader of the whole artifact says why, and makes it wanted again.
             None => Err(context.artifact(digest).map_or_else(|reject| reject, |_| unread())),
         }
     }
@@ -120,7 +120,7 @@ impl<'a> OnDisk<'a> {
         &self.index.label_names
     }
 
-    /// Voxels of the largest atlas.
+    /// Returns the number of voxels of the largest atlas.
     pub(super) fn largest(&self) -> u64 {
         self.index.atlases.iter().map(|entry| entry.voxels).max().unwrap_or(0)
     }
@@ -175,7 +175,7 @@ impl Library for OnDisk<'_> {
         };
         let PreparedArtifact { geometry, scan, labels, .. } = PreparedArtifact::decode(&bytes)?;
         drop(bytes);
-        // Of several channels the first.
+        // The first of several channels is used.
         let scan = scan.get(..geometry.voxels()).unwrap_or_default().to_vec();
         let labels = labels.iter().flat_map(|labels| labels.iter()).map(|&label| u16::from(label)).collect();
         let misfit =

@@ -19,7 +19,7 @@ pub struct DeviceJob {
 
 /// What the device's thread is told.
 pub enum ToDevice {
-    /// To do.
+    /// A job to do.
     Job(Box<DeviceJob>),
     /// There is no more.
     End,
@@ -29,7 +29,7 @@ pub enum ToDevice {
 #[derive(Clone)]
 pub struct JobLine {
     jobs: Receiver<ToDevice>,
-    /// What was taken from the line, and did not go with those before it.
+    /// The job that was taken from the line, and did not go with those before it.
     ahead: Arc<Mutex<Option<ToDevice>>>,
 }
 

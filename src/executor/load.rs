@@ -22,7 +22,7 @@ use crate::pipeline::Plan;
 use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
 use crate::voxels::ignored::IGNORED;
 
-/// Where content lies now. A renamed file changes this, and no row.
+/// The index that knows where content lies now. A renamed file changes its answers, and no row.
 pub trait Lookup: Send + Sync {
     /// The slices of a scan, by the list's digest.
     ///
@@ -30,7 +30,7 @@ pub trait Lookup: Send + Sync {
     /// `FILE_VANISHED` for a list that the index no longer holds.
     fn slices(&self, list: Digest) -> Result<SliceList, Reject>;
 
-    /// Where records of a series lie; of no series: outlines.
+    /// Returns where the records of a series lie; with no series, outlines.
     ///
     /// # Errors
     /// `FILE_VANISHED` for a record that no source holds any more.
@@ -87,21 +87,22 @@ fn unchanged(files: &[FileStat]) -> Result<(), Reject> {
 pub struct Context {
     /// The pipeline.
     pub plan: Arc<Plan>,
-    /// Artifacts.
+    /// The artifacts of the store.
     pub artifacts: Artifacts,
-    /// Where content lies. Whoever runs the pipeline holds it: a thread that was given up must not keep
-    /// the store open, and with it held, for ever.
+    /// The lookup of where content lies. Whoever runs the pipeline holds it: a thread that was given up must
+    /// not keep the store open, and with it held, for ever.
     pub lookup: Weak<dyn Lookup>,
     /// Bytes of source files read so far.
     pub bytes_read: Arc<AtomicU64>,
-    /// What the labels of the action at hand lack, by name, in the order in which it was found.
+    /// The labels that the action at hand lacks, told by name, in the order in which this was found.
     pub told: Arc<Mutex<Vec<Reject>>>,
-    /// Where cases may lack some labels: which ones the case at hand lacks, from 1 on. Else such a case is refused.
+    /// The labels that the case at hand lacks, from 1 on, where cases may lack some. Else such a case is
+    /// refused.
     pub unknown: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 impl Context {
-    /// Where content lies.
+    /// Returns the lookup, unless the run has ended.
     ///
     /// # Errors
     /// `CANCELLED` when the run has ended.
@@ -115,7 +116,7 @@ impl Context {
     /// Whatever refuses it on the way, by name.
     pub fn case(&self, stage: usize, row: &BoundCase) -> Result<Case, Reject> {
         let planned = &self.plan.stages[stage];
-        // What is kept does not say which voxels pad it.
+        // A case that was kept does not say which voxels pad it.
         if planned.keep
             && row.labels.is_none()
             && !row.is_padded()
@@ -125,7 +126,7 @@ impl Context {
         }
         match &planned.stage {
             Stage::Transform(transform) => {
-                // Before anything is read for it.
+                // A rule that is not settled is refused before anything is read.
                 if let Some(rule) = transform.rule() {
                     return Err(rule.unsettled());
                 }
@@ -171,7 +172,7 @@ impl Context {
             "a stage that puts these channels together expected",
             "run the pipeline again",
         );
-        // Which stage made it its row does not say: the first of those whose sources can read it.
+        // The row does not say which stage made it: the first of those whose sources can read it is taken.
         for (stage, join) in (0..self.plan.stages.len()).filter_map(of_these) {
             match self.scanned_by(stage, join, row, beside) {
                 Ok(case) => return Ok(case),
@@ -253,7 +254,7 @@ impl Context {
             padding: padding.clone(),
         };
         let cases: Vec<Case> = scans.into_iter().map(case).collect();
-        // One channel has no name, or one that nothing asks for.
+        // A single channel has no name, or one that nothing asks for.
         let names = if cases.len() > 1 { self.plan.channels(self.plan.origin(stage)) } else { Vec::new() };
         Case::of_channels(cases, names.into())
     }
@@ -263,7 +264,7 @@ impl Context {
     /// # Errors
     /// When a slice cannot be read or decoded.
     pub fn short(&self, series: &SeriesRow) -> Result<Option<ShortScan>, Reject> {
-        // What lies between integers is none; other formats are read as they are.
+        // Values between integers are no integers; other formats are read as they are.
         if series.form != ScanForm::Instances || series.has_planes_between() {
             return Ok(None);
         }
@@ -309,7 +310,7 @@ impl Context {
         Ok((scans, padding))
     }
 
-    /// What `decode` makes of a scan's slices and the files that hold them.
+    /// Decodes a scan's slices from the files that hold them, by `decode`.
     fn decoded<T>(
         &self,
         series: &SeriesRow,
@@ -340,8 +341,8 @@ impl Context {
         Err(Reject::new("PARTLY_LABELLED", message, hint))
     }
 
-    /// The same, with all labels and their numbers, where nobody need have drawn all of them: those that nobody did are
-    /// put down.
+    /// Returns the same, with all labels and their numbers, where nobody need have drawn all of them: those
+    /// that nobody did are put down.
     ///
     /// # Errors
     /// As [`Context::truth`], where nobody drew any of them or where they are more than a byte can number.
@@ -379,7 +380,7 @@ impl Context {
         Ok(Mask { labels: Arc::new(labels), label_names: names.into() })
     }
 
-    /// The same, where it is enough to know which labels nobody drew.
+    /// Returns the same, where it is enough to know which labels nobody drew.
     ///
     /// # Errors
     /// When the outlines cannot be read or drawn.
@@ -429,7 +430,7 @@ impl Context {
         Truth::new(drawn, source.label_names())
     }
 
-    /// Labels of a truth that hold others, each with these, by name.
+    /// Returns labels of a truth that hold others, each with these, by name.
     pub fn nested(&self, labels: &LabelRow) -> Vec<(String, Vec<String>)> {
         let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Vec::new();
@@ -443,7 +444,7 @@ impl Context {
         nested.filter(|(_, within)| !within.is_empty()).collect()
     }
 
-    /// What tells the scan from others that its labels name as well.
+    /// Returns what tells the scan from others that its labels name as well.
     fn drawn_on(&self, series: &SeriesRow, labels: &LabelRow) -> Result<DrawnOn, Reject> {
         let images = match by_images(&self.plan, series, labels) {
             true => {
@@ -467,7 +468,7 @@ impl Context {
         self.found(mask)?.on(&Geometry::from(&series.grid))
     }
 
-    /// What was found, as it is kept.
+    /// Reads a mask as it is kept.
     ///
     /// # Errors
     /// When the artifact is gone or damaged.
@@ -475,7 +476,7 @@ impl Context {
         MaskArtifact::decode(&self.artifact(mask)?)
     }
 
-    /// An artifact's bytes.
+    /// Reads an artifact's bytes.
     ///
     /// # Errors
     /// `STORE` when it is gone or damaged.
@@ -498,7 +499,7 @@ fn frames(list: &SliceList, files: &[FileStat]) -> Vec<(PathBuf, u32)> {
     files.iter().zip(&list.slices).map(|(file, slice)| (file.path.clone(), slice.frame)).collect()
 }
 
-/// Bytes of files, each counted once however many of its frames are slices.
+/// Sums the bytes of files, each counted once however many of its frames are slices.
 fn distinct_bytes(files: &[FileStat]) -> u64 {
     let mut inodes: Vec<(u64, u64)> = files.iter().map(|file| (file.inode, file.size)).collect();
     inodes.sort_unstable();

@@ -34,7 +34,7 @@ pub enum MapKind {
 struct Header {
     label_names: Vec<String>,
     size: [usize; 3],
-    /// Each map, and how many bytes its planes take.
+    /// The maps, each with the bytes that its planes take.
     maps: Vec<(MapKind, Vec<u32>)>,
 }
 
@@ -45,7 +45,7 @@ struct Header {
 pub struct MapsArtifact {
     /// The names of the labels, from label 1 on.
     pub label_names: Vec<String>,
-    /// Each map `[D, H, W]`.
+    /// The maps, each `[D, H, W]`.
     pub maps: Vec<(MapKind, Planes)>,
 }
 
@@ -72,7 +72,7 @@ impl MapsArtifact {
         Ok(Self { label_names: label_names.to_vec(), maps: maps? })
     }
 
-    /// As bytes.
+    /// Writes the maps as bytes.
     ///
     /// # Errors
     /// `NOT_ENCODED`, which would be a fault of tomoflow.
@@ -96,7 +96,7 @@ impl MapsArtifact {
         Ok(bytes)
     }
 
-    /// Reads them back.
+    /// Reads maps back.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT` when it is not whole.
@@ -125,7 +125,8 @@ impl MapsArtifact {
         Ok(Self { label_names: header.label_names, maps })
     }
 
-    /// What a map is called in a file's name and on a page: `probability.tumour`, `entropy`, `attention`.
+    /// Returns what a map is called in a file's name and on a page: `probability.tumour`, `entropy`,
+    /// `attention`.
     pub fn name(&self, kind: MapKind) -> String {
         match kind {
             MapKind::Probability(label) => {
@@ -181,12 +182,14 @@ fn header_in(path: &Path) -> Option<Header> {
     artifact::decode("map", &bytes).ok()
 }
 
-/// How many maps lie in an artifact, by its header alone; none of a file that is none, or not there.
+/// Counts the maps in an artifact, by its header alone; none in a file that is no such artifact, or not
+/// there.
 pub fn count_in(path: &Path) -> usize {
     header_in(path).map_or(0, |header| header.maps.len())
 }
 
-/// Which maps lie in an artifact, by its header alone; none of a file that is none, or not there.
+/// Returns which maps lie in an artifact, by its header alone; none of a file that is no such artifact, or
+/// not there.
 pub fn kinds_in(path: &Path) -> MapKinds {
     let has = |wanted: fn(&MapKind) -> bool, maps: &[(MapKind, Vec<u32>)]| {
         maps.iter().any(|(kind, _)| wanted(kind))

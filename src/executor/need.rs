@@ -10,7 +10,8 @@ use super::work::{Action, Work};
 use crate::operators::registry::Stage;
 use crate::pipeline::Plan;
 
-/// What an action holds at its peak: intensities, labels, a transformed copy, and the pieces between.
+/// Returns the bytes that an action holds at its peak: intensities, labels, a transformed copy, and the
+/// pieces between.
 pub fn bytes(context: &Context, action: &Action) -> u64 {
     let work = &action.work;
     let Some(series) = work.series() else {
@@ -23,7 +24,7 @@ pub fn bytes(context: &Context, action: &Action) -> u64 {
     // Packed maps on both grids, and one of them unpacked.
     let keeps_maps = !work.models().is_empty() && maps::wanted(&context.plan, action.stage.place()).any();
     let maps = if keeps_maps { 3 } else { 0 };
-    // Which voxels pad the scan, and values in their place.
+    // The marks of the voxels that pad the scan, and the values in their place.
     let padded = if series.is_padded() { 8 } else { 0 };
     let on_original = (14 + 2 * more + maps + padded).saturating_mul(voxels(&original));
     let one = on_original.saturating_add((14 + maps).saturating_mul(largest));
@@ -32,7 +33,8 @@ pub fn bytes(context: &Context, action: &Action) -> u64 {
         .saturating_add(fusing(context, action, largest))
 }
 
-/// What mending probabilities holds: of each class two numbers of 64 bits and a byte, and such a number for each channel.
+/// Returns the bytes that mending probabilities holds: of each class two numbers of 64 bits and a byte, and
+/// such a number for each channel.
 fn refined(context: &Context, action: &Action, largest: u64) -> u64 {
     let Work::Refine { case, maps: artifact } = &action.work else { return 0 };
     let classes = 1 + maps::count_in(&context.artifacts.path(*artifact)) as u64;
@@ -40,14 +42,15 @@ fn refined(context: &Context, action: &Action, largest: u64) -> u64 {
     largest.saturating_mul(classes.saturating_mul(17).saturating_add(channels.saturating_mul(8)))
 }
 
-/// What atlases hold that are brought to a scan of so many voxels.
+/// Returns the bytes that atlases hold that are brought to a scan of so many voxels.
 fn fusing(context: &Context, action: &Action, voxels: u64) -> u64 {
     let Stage::Fuse(fuse) = &context.plan.stages[action.stage.place()].stage else { return 0 };
     let libraries = action.work.models().iter().filter_map(|library| OnDisk::open(context, *library).ok());
     fuse.bytes(voxels, libraries.map(|library| library.largest()).max().unwrap_or(0))
 }
 
-/// What the channels beside the first hold: each on its own grid, on that of the first, and once more after a transform.
+/// Returns the bytes that the channels beside the first hold: each on its own grid, on that of the first, and
+/// once more after a transform.
 fn others(plan: &Plan, action: &Action, largest: u64) -> u64 {
     let Some(case) = action.work.case().filter(|_| action.work.reads_scan()) else { return 0 };
     let beside = case.beside.iter().flat_map(|beside| &beside.others);
@@ -55,7 +58,7 @@ fn others(plan: &Plan, action: &Action, largest: u64) -> u64 {
         let own = other.series.as_ref().map_or(0, |series| voxels(&Geometry::from(&series.grid)));
         (u64::from(other.channels), own)
     });
-    // Those of one file have one grid.
+    // Channels of one file have one grid.
     let within = plan.channels(plan.origin(action.stage.place())).len().saturating_sub(1) as u64;
     let within = (within > 0).then(|| (within, voxels(&Geometry::from(&case.series.grid))));
     let bytes = |(channels, own): (u64, u64)| {
@@ -65,7 +68,8 @@ fn others(plan: &Plan, action: &Action, largest: u64) -> u64 {
     beside.chain(within).map(bytes).fold(0, u64::saturating_add)
 }
 
-/// Voxels of the largest grid on the way of a case to an action, by what each transform says of itself.
+/// Returns the voxels of the largest grid on the way of a case to an action, by what each transform says of
+/// itself.
 fn largest(plan: &Plan, action: &Action, original: &Geometry) -> u64 {
     let stages = &plan.stages;
     let mut at = action.stage.place();

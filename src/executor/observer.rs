@@ -40,7 +40,7 @@ impl Observer for Watch<'_> {
 
     fn figure(&mut self, figure: &Figure) {
         let Figure { step, split, name, value, .. } = figure;
-        // Not a learning rate or a norm, nor each label: what a person waits for.
+        // The log shows what a person waits for: no learning rate or norm, nor each label.
         let (what, part) = name.split_once('.').unwrap_or((name, ""));
         if !matches!(what, "learning_rate" | "gradient_norm") && (split == "train" || part.is_empty()) {
             self.figures.push((format!("{split} {name}"), *value));

@@ -9,11 +9,11 @@ use super::artifact::{self, MaskArtifact, damaged};
 use crate::operators::registry::MaskTransform;
 use crate::operators::value::Mask;
 
-/// What stands behind the artifact of such a mask.
+/// The mark that stands behind the artifact of such a mask.
 const MARK: &[u8] = b"overlapping";
 
 impl MaskArtifact {
-    /// As bytes.
+    /// Writes the mask as bytes.
     ///
     /// # Errors
     /// `NOT_ENCODED`, which would be a fault of tomoflow.
@@ -25,7 +25,7 @@ impl MaskArtifact {
         Ok(bytes)
     }
 
-    /// Reads it back.
+    /// Reads a mask back.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT`
@@ -47,7 +47,7 @@ impl MaskArtifact {
         Self { label_names: names.to_vec(), size: bits.size(), slices, overlaps: true }
     }
 
-    /// Masks of a label each, all on one grid, as one.
+    /// Puts masks of a label each, all on one grid, into one.
     fn of_layers(size: [usize; 3], layers: Vec<(String, Vec<Option<RunLength>>)>) -> Self {
         let mut slices: Vec<Vec<(u16, RunLength)>> = vec![Vec::new(); size[0]];
         let mut names = Vec::with_capacity(layers.len());
@@ -60,8 +60,8 @@ impl MaskArtifact {
         Self { label_names: names, size, slices, overlaps: true }
     }
 
-    /// One label by its name, on a grid of the same size: a mask of all names with the voxels of this one alone. None
-    /// where there is no such label.
+    /// Returns one label by its name, on a grid of the same size: a mask of all names with the voxels of this
+    /// one alone. Returns `None` where there is no such label.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT` when the runs do not fit the grid.
@@ -82,8 +82,8 @@ impl MaskArtifact {
         Ok(Some(Mask { labels: Arc::new(labels), label_names: self.label_names.clone().into() }))
     }
 
-    /// What of each label an operator on masks leaves, the others being away meanwhile. Parts that it gives names of their
-    /// own are labels of their own.
+    /// Returns what an operator on masks leaves of each label, the others being away meanwhile. Parts that it
+    /// gives names of their own are labels of their own.
     ///
     /// # Errors
     /// As the operator, and as [`layer`](Self::layer).
@@ -110,8 +110,8 @@ impl MaskArtifact {
         Ok(Self::of_layers(self.size, layers))
     }
 
-    /// All labels at once, on a grid of the same size: a map of values, and for each from 1 on the labels that such a
-    /// voxel has.
+    /// Returns all labels at once, on a grid of the same size: a map of values, and for each from 1 on the
+    /// labels that such a voxel has.
     ///
     /// # Errors
     /// `DAMAGED_ARTIFACT` when the runs do not fit the grid, `TOO_MANY` for more sets than a map has values.
@@ -167,7 +167,7 @@ mod tests {
         Geometry::axis_aligned([2, 1, 4], [1.0; 3])
     }
 
-    /// Of label 1 voxels 0, 1, 2 and 6, of label 2 voxels 2, 3, 4 and 6.
+    /// A mask whose label 1 has voxels 0, 1, 2 and 6, and whose label 2 has voxels 2, 3, 4 and 6.
     fn overlapping() -> MaskArtifact {
         let bits = LabelMap::new(grid(), vec![1, 1, 3, 2, 2, 0, 3, 0]).unwrap();
         MaskArtifact::of_bits(&bits, &["a".to_owned(), "b".to_owned()])

@@ -19,14 +19,14 @@ use super::work::Action;
 use super::worker::{Shared, Worker};
 use crate::networks::Device;
 
-/// How much there is to work with.
+/// The threads, memory and device that there are to work with.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Threads of the CPU pool, at least 1.
     pub threads: usize,
     /// Bytes that actions may hold at once.
     pub memory_bytes: u64,
-    /// Where networks run.
+    /// The device on which networks run.
     pub device: Device,
 }
 
@@ -82,7 +82,7 @@ impl Executor {
         Ok(executor)
     }
 
-    /// Nobody waits for its threads when it is dropped: each ends after what it is at.
+    /// Leaves its threads when it is dropped: nobody waits for them, and each ends after what it is at.
     pub fn leave(&mut self) {
         self.left = true;
     }
@@ -148,8 +148,9 @@ impl Executor {
     /// The job.
     pub fn submit(&self, job: Job) -> Result<(), Box<Job>> {
         let Some(queue) = &self.queue else { return Err(Box::new(job)) };
-        // One runs, two wait, and all but one of the pool's threads may wait to hand theirs on: work that
-        // needs no device always finds a thread, however long a training takes.
+        // The device's queue is bounded: one action runs, two wait, and all but one of the pool's threads may
+        // wait to hand theirs on. Work that needs no device always finds a thread, however long a training
+        // takes.
         let device = job.action.work.needs_device();
         if device && self.on_device.load(Ordering::Relaxed) >= 2 + self.settings.threads {
             return Err(Box::new(job));
@@ -163,24 +164,24 @@ impl Executor {
         Ok(())
     }
 
-    /// Must be told of every report, so that the next job for the device may come.
+    /// Notes a report: it must be told of every one, so that the next job for the device may come.
     pub fn ended(&self, action: &Action) {
         if action.work.needs_device() {
             self.on_device.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// What is done.
+    /// Returns the receiver of what is done.
     pub fn finished(&self) -> &Receiver<Finished> {
         &self.finished
     }
 
-    /// Where others may report what they have done.
+    /// Returns the sender by which others may report what they have done.
     pub fn reporter(&self) -> Sender<Finished> {
         self.shared.report.clone()
     }
 
-    /// Threads of its pool.
+    /// Returns the number of threads of its pool.
     pub fn threads(&self) -> usize {
         self.settings.threads
     }
@@ -207,7 +208,7 @@ impl Drop for Executor {
         let (cpu, device): (Vec<_>, Vec<_>) =
             self.threads.drain(..).partition(|(_, role, _)| *role == Role::Cpu);
         wait_for(cpu);
-        // Told, since a thread that was given up keeps its sender for ever.
+        // The device's thread is told to end, since a thread that was given up keeps its sender for ever.
         drop(self.shared.to_device.send(ToDevice::End));
         wait_for(device);
     }

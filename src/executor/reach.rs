@@ -18,11 +18,12 @@ const EXACT: [&str; 8] =
 pub enum Windows {
     /// It has none: its networks see slices, or zeros around a scan.
     None,
-    /// Of so many voxels at most.
+    /// The windows have at most so many voxels.
     UpTo([usize; 3]),
-    /// Of these lengths in mm: voxels follow from the spacing that all scans of a training have in common.
+    /// The windows have these lengths in mm: voxels follow from the spacing that all scans of a training have
+    /// in common.
     Mm([f64; 3]),
-    /// Of any size.
+    /// The windows may have any size.
     Any,
 }
 
@@ -72,7 +73,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Of a stage of type `infer`.
+    /// Returns the reach of a stage of type `infer`.
     pub fn of(plan: &Plan, infer: usize) -> Self {
         let transforms = plan.regridded(plan.stages[infer].inputs[0]);
         let transforms = transforms.into_iter().map(|stage| plan.stages[stage].clone()).collect();

@@ -12,12 +12,12 @@ use crate::operators::models::train::{Learns, Part};
 use crate::operators::registry::Stage;
 use crate::operators::samples::view::View;
 
-/// What an artifact is looked at in, and what is left of allocations here and there.
+/// The room that an artifact is looked at in, and what is left of allocations here and there, in bytes.
 const BESIDE: u64 = 1 << 20;
 
 /// The room that a training's prepared cases take.
 pub(super) struct Room {
-    /// Bytes in memory.
+    /// The number of bytes in memory.
     pub bytes: u64,
     /// Whether voxels are read where a sample lies, as all of them would be more than `memory`.
     by_place: Option<u64>,
@@ -25,12 +25,12 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Of these cases, for the training at `stage`.
+    /// Returns the room of these cases, for the training at `stage`.
     pub fn of(context: &Context, stage: usize, members: &[Member]) -> Self {
         let files = Files::new(context.artifacts.clone());
         let held = members.iter().filter_map(|member| {
             let file = std::fs::metadata(context.artifacts.path(member.prepared?)).ok()?.len();
-            // Of a case that nobody drew there are labels in memory, and none in its file: a byte beside four.
+            // A case that nobody drew has labels in memory, and none in its file: a byte beside four.
             Some(if member.part == Part::Unlabelled { file.saturating_add(file / 4) } else { file })
         });
         let held = held.fold(0, u64::saturating_add);
@@ -63,7 +63,7 @@ fn in_parts(context: &Context, stage: usize, members: &[Member]) -> Option<u64> 
     for member in members {
         let Some(digest) = member.prepared else { continue };
         let file = File::open(context.artifacts.path(digest)).ok();
-        // What cannot be read is told of by the training.
+        // An artifact that cannot be read is told of by the training.
         let Some(case) = file.and_then(|file| PreparedArtifact::heading(&file).ok()) else { continue };
         let Counted { whole, slice, sample, index } = Counted::of(&case, view, !changes.is_empty());
         known = known.saturating_add(index);
@@ -81,13 +81,13 @@ fn in_parts(context: &Context, stage: usize, members: &[Member]) -> Option<u64> 
 
 /// What one case takes, in bytes.
 struct Counted {
-    /// All of it, once as it is read and once as numbers.
+    /// The room of the whole case, once as it is read and once as numbers.
     whole: u64,
-    /// A slice of it, twice as well.
+    /// The room of one slice, twice as well.
     slice: u64,
-    /// A sample of it, with the part of the case that it is cut from.
+    /// The room of one sample, with the part of the case that it is cut from.
     sample: u64,
-    /// What is known of it from its slices.
+    /// The room of what is known of it from its slices.
     index: u64,
 }
 

@@ -18,14 +18,14 @@ use crate::operators::samples::view::View;
 pub(super) struct Sets<'a> {
     pub context: &'a Context,
     pub members: &'a [Member],
-    /// Where they are read by place; none where all of them are held in memory.
+    /// The files from which cases are read by place; `None` where all of them are held in memory.
     pub filed: Option<&'a Arc<Files>>,
     /// Whether cases that nobody has drawn may have labels, by which they are trained on.
     pub adopts: bool,
 }
 
 impl Sets<'_> {
-    /// Those of one part, and the names of their labels.
+    /// Returns the cases of one part, and the names of their labels.
     pub fn of(&self, view: &View, part: Part) -> Result<(Dataset, Vec<String>), Reject> {
         let (mut cases, mut names) = (Vec::new(), Vec::new());
         for member in self.members {

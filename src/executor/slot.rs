@@ -10,9 +10,9 @@ use super::job::Job;
 pub struct Busy {
     /// The job.
     pub job: Job,
-    /// When it began.
+    /// The time when it began.
     pub started: Instant,
-    /// How long it may take.
+    /// The time that it may take.
     pub limit: Option<Duration>,
     /// The memory it was given. One that is given up gives it back, although its thread may keep some: a
     /// budget that never comes free would stop everything else.
@@ -55,7 +55,7 @@ impl Slot {
         std::mem::take(&mut *self.lock())
     }
 
-    /// From here on the job only waits for another thread.
+    /// Takes the limit away: from here on the job only waits for another thread.
     pub fn unlimited(&self) {
         if let Some(busy) = self.lock().first_mut() {
             busy.limit = None;

@@ -33,7 +33,7 @@ pub(super) fn weights(context: &Context, train: &Train, models: &[Digest]) -> Re
     }
 }
 
-/// That a training began with a part of them.
+/// Returns the reject that says that a training began with a part of the weights.
 pub(super) fn partly(loaded: &Loaded) -> Option<Reject> {
     let hint = "see `names` of `start`, or let the networks have the same fields; what was not loaded began as without `start`";
     (!loaded.is_whole()).then(|| Reject::new(PARTLY, loaded.to_string(), hint))

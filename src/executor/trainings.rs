@@ -20,7 +20,8 @@ pub struct Training {
     pub steps: u64,
     /// The figures of the last epoch that ended, as the log names them: `train loss`, `validation dice`.
     pub figures: Vec<(String, f64)>,
-    /// How long the rest takes at the pace so far, in seconds: an upper bound where `patience` may end it before.
+    /// The time that the rest takes at the pace so far, in seconds: an upper bound where `patience` may end
+    /// it before.
     pub left_s: Option<f64>,
 }
 
@@ -39,7 +40,7 @@ impl Training {
         Some(format!("about {} left", humantime::format_duration(Duration::from_secs(left))))
     }
 
-    /// All of it, in one line.
+    /// Writes all of it in one line.
     pub fn line(&self) -> String {
         let mut line =
             format!("epoch {} of {}, step {} of {}", self.epoch, self.epochs, self.step, self.steps);
@@ -56,7 +57,7 @@ impl Training {
 struct Running {
     stage: String,
     standing: Training,
-    /// When the first step of this process was done, and which it was.
+    /// The time when the first step of this process was done, and the number of that step.
     first: Option<(Instant, u64)>,
 }
 
@@ -71,7 +72,7 @@ pub fn trains() -> bool {
     !running().is_empty()
 }
 
-/// Where the trainings of this process stand, by stage.
+/// Returns where the trainings of this process stand, by stage.
 pub fn trainings() -> BTreeMap<String, Training> {
     running().values().map(|one| (one.stage.clone(), one.standing.clone())).collect()
 }
@@ -82,7 +83,7 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
-    /// Begins.
+    /// Enters a training that begins.
     pub fn new(stage: &str, epochs: u64) -> Self {
         let mut running = running();
         let number = running.last_key_value().map_or(0, |(number, _)| number + 1);
@@ -91,7 +92,7 @@ impl UnderWay {
         Self { number }
     }
 
-    /// So many steps are done, of so many.
+    /// Notes how many steps are done, of how many.
     pub fn step(&self, step: u64, steps: u64) {
         let mut running = running();
         let Some(one) = running.get_mut(&self.number) else { return };

@@ -20,7 +20,7 @@ pub const NEVER_JUDGED: &str = "LABEL_NEVER_JUDGED";
 
 /// What was found of a case.
 pub enum Found<'a> {
-    /// One label a voxel.
+    /// A mask with one label a voxel.
     Mask(Mask),
     /// Labels that may overlap, on a grid.
     Overlapping(&'a MaskArtifact, &'a Geometry),
@@ -47,7 +47,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// What was drawn, of these labels.
+    /// Takes what was drawn, of these labels.
     ///
     /// # Errors
     /// `BAD_GEOMETRY` when it is no label map.

@@ -27,7 +27,7 @@ pub(super) fn never_judged(validation: &Dataset, names: &[String], seed: u64) ->
     let drawn = drawn(validation);
     let mut judged = [false; 256];
     for index in 0..validation.len() {
-        // As the validation of every epoch cuts them.
+        // The samples are those that the validation of every epoch cuts.
         let sample = validation.sample(index, 0, seed);
         let sample = sample.map_err(|message| Reject::new("NETWORK", message, ""))?;
         sample.target.classes().into_iter().flatten().for_each(|class| judged[usize::from(*class)] = true);
@@ -62,7 +62,7 @@ pub(super) fn never_judged(validation: &Dataset, names: &[String], seed: u64) ->
 /// The code of labels that nobody looked for in some of the cases to train on.
 const UNKNOWN: &str = "LABELS_UNKNOWN";
 
-/// How many of the cases to train on teach nothing of a label, since nobody looked for it there.
+/// Tells how many of the cases to train on teach nothing of a label, since nobody looked for it there.
 pub(super) fn unknown(training: &Dataset, names: &[String]) -> Option<Reject> {
     let cases = training.cases();
     let lacking = |label: u8| cases.iter().filter(|case| case.unknown().contains(&label)).count();
@@ -105,11 +105,12 @@ const ATTENDS_TO_ONE: &str = "ATTENTION_TO_ONE";
 /// The spread of attention below which the number of images has no effect.
 const LEAST_SPREAD: f64 = 0.05;
 
-/// Parts of labels of the cases to train on that are too small to be things: no box is learned of them.
+/// Tells of parts of labels of the cases to train on that are too small to be things: no box is learned of
+/// them.
 pub(super) fn too_small(training: &Dataset) -> Result<Option<Reject>, Reject> {
     let Some(things) = training.things() else { return Ok(None) };
     let (mut parts, mut slices) = (0, 0);
-    // What was marked by boxes is no part of labels.
+    // Things marked by boxes are no part of labels.
     for case in training.cases().iter().filter(|case| case.boxes(0).is_none()) {
         let [depth, height, width] = case.size();
         for slice in 0..depth {
@@ -132,7 +133,8 @@ pub(super) fn too_small(training: &Dataset) -> Result<Option<Reject>, Reject> {
     Ok(told)
 }
 
-/// Modules of attention that give one image nearly all the weight at the end of a training: the others have no say.
+/// Tells of modules of attention that give one image nearly all the weight at the end of a training: the
+/// others have no say.
 pub(super) fn alone(figures: &[Figure]) -> Vec<Reject> {
     let last = figures.iter().map(|figure| figure.epoch).max().unwrap_or(0);
     let such = figures.iter().filter(|figure| {

@@ -24,7 +24,7 @@ pub struct SliceRow {
     pub record: Digest,
     /// What decoding it depends on.
     pub content: Digest,
-    /// Its frame.
+    /// The number of its frame.
     pub frame: u32,
     /// Its SOPInstanceUID; of another format's file, its name below the source's folder.
     pub sop_uid: String,
@@ -33,12 +33,12 @@ pub struct SliceRow {
 /// How a scan lies in its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ScanForm {
-    /// As DICOM instances.
+    /// The scan lies in DICOM instances.
     #[default]
     Instances,
-    /// As one file of another format.
+    /// The scan lies in one file of another format.
     Volume,
-    /// As slices of DeepLesion.
+    /// The scan lies in slices of DeepLesion.
     Slices,
 }
 
@@ -47,12 +47,12 @@ pub enum ScanForm {
 pub struct SliceList {
     /// The slices.
     pub slices: Vec<SliceRow>,
-    /// Where each lies, in planes; empty when each plane is a slice.
+    /// The place of each slice, in planes; empty when each plane is a slice.
     pub heights: Vec<Real>,
 }
 
 impl SliceList {
-    /// As it lies in the index: of a scan without planes between slices the slices alone.
+    /// Writes the list as it lies in the index: of a scan without planes between slices the slices alone.
     pub fn encode(&self) -> Vec<u8> {
         // Rows of plain values always serialise.
         let mut bytes = postcard::to_stdvec(&self.slices).unwrap_or_default();
@@ -62,7 +62,7 @@ impl SliceList {
         bytes
     }
 
-    /// What [`SliceList::encode`] gave.
+    /// Reads what [`SliceList::encode`] gave.
     ///
     /// # Errors
     /// When the bytes are none.
@@ -72,7 +72,7 @@ impl SliceList {
         Ok(Self { slices, heights })
     }
 
-    /// Where slices lie, in planes.
+    /// Returns where slices lie, in planes.
     pub fn heights(&self) -> Vec<f64> {
         self.heights.iter().map(|height| height.0).collect()
     }
@@ -93,21 +93,21 @@ impl SliceList {
 pub struct SeriesRow {
     /// The case's key: the SeriesInstanceUID, with `#part` for a later part of a split series.
     pub key: Arc<str>,
-    /// Which part of a split series; 0 for the first, and for a whole one.
+    /// The number of the part of a split series; 0 for the first, and for a whole one.
     pub part: u32,
-    /// How it lies in its files.
+    /// The form in which it lies in its files.
     pub form: ScanForm,
-    /// StudyInstanceUID.
+    /// The StudyInstanceUID.
     pub study_uid: Arc<str>,
     /// PatientID; the study where it is empty.
     pub patient: Arc<str>,
-    /// Modality.
+    /// The modality.
     pub modality: Arc<str>,
-    /// Manufacturer.
+    /// The manufacturer.
     pub manufacturer: Arc<str>,
-    /// ManufacturerModelName.
+    /// The ManufacturerModelName.
     pub model_name: Arc<str>,
-    /// SeriesDescription.
+    /// The SeriesDescription.
     pub description: Arc<str>,
     /// FrameOfReferenceUID; empty where slices say none, or several.
     pub frame_of_reference: Arc<str>,
@@ -117,22 +117,22 @@ pub struct SeriesRow {
     pub list: Digest,
     /// What was noticed and accepted.
     pub notes: Vec<String>,
-    /// What its voxels depend on: the content of all slices, in order, the grid, and where slices lie on it
-    /// when planes lie between them. No identifier.
+    /// The digest of all that its voxels depend on: the content of all slices, in order, the grid, and where
+    /// slices lie on it when planes lie between them. It holds no identifier.
     pub digest: Digest,
 }
 
-/// How a note begins that tells scans of one name apart.
+/// The beginning of a note that tells scans of one name apart.
 const SAME_NAME: &str = "SAME_NAME: this one is of the source `";
 
 impl SeriesRow {
-    /// SeriesInstanceUID.
+    /// Returns the SeriesInstanceUID.
     pub fn series_uid(&self) -> &str {
         if self.part == 0 { &self.key } else { self.key.rsplit_once('#').map_or(&self.key, |(uid, _)| uid) }
     }
 
-    /// What this scan alone is called among those of its series: `#1` after the series' name is the second one, `#0` the
-    /// first; none of what is no series.
+    /// Returns what this scan alone is called among those of its series: `#1` after the series' name is the
+    /// second one, `#0` the first. Returns `None` for what is no series.
     pub fn own_name(&self) -> Option<String> {
         (self.form == ScanForm::Instances).then(|| format!("{}#{}", self.series_uid(), self.part))
     }
@@ -157,7 +157,8 @@ impl SeriesRow {
         self.notes.iter().filter_map(|note| padding_values(note)).filter(|values| !values.is_empty())
     }
 
-    /// What tables show of it, or of what was made of it: rows are named by this, and by nothing else of a series.
+    /// Returns what tables show of it, or of what was made of it: rows are named by this, and by nothing else
+    /// of a series.
     pub fn shown(&self) -> impl Serialize + '_ {
         let texts = (&self.study_uid, &self.patient, &self.modality, &self.manufacturer, &self.model_name);
         (
@@ -173,7 +174,7 @@ impl SeriesRow {
         format!("{SAME_NAME}{source}`; {} {has} another of this name", others.join(", "))
     }
 
-    /// What tells the scan from others of the same name: its source. Empty where it is the only one.
+    /// Returns what tells the scan from others of the same name: its source. Empty where it is the only one.
     pub fn apart(&self) -> &str {
         let note = self.notes.iter().find_map(|note| note.strip_prefix(SAME_NAME));
         note.and_then(|note| note.split('`').next()).unwrap_or_default()
@@ -272,26 +273,26 @@ impl BoundCase {
 pub struct Member {
     /// The case.
     pub case: String,
-    /// Where it stands in the split.
+    /// The part of the split in which it stands.
     pub part: Part,
     /// Its prepared voxels; none for a case to test on, or one that could not be prepared.
     pub prepared: Option<Digest>,
 }
 
 impl Member {
-    /// By what datasets are in order: a training's key is made from their members as they stand.
+    /// Returns what datasets are ordered by: a training's key is made from their members as they stand.
     pub fn place(&self) -> impl Ord + '_ {
         (&self.case, self.part.name(), self.prepared)
     }
 }
 
-/// Which case stands in which part; one that could not be prepared stands in none.
+/// Returns which case stands in which part; one that could not be prepared stands in none.
 pub fn parts_of(members: &[Member]) -> impl Iterator<Item = (String, Part)> {
     let stands = |member: &&Member| member.prepared.is_some() || member.part == Part::Test;
     members.iter().filter(stands).map(|member| (member.case.clone(), member.part))
 }
 
-/// The same, with those that stand in none: all that a training has seen.
+/// Returns the parts as [`parts_of`] does, with cases that stand in none: all that a training has seen.
 pub fn seen_by(members: &[Member]) -> impl Iterator<Item = (String, Option<Part>)> {
     let mut stands: std::collections::BTreeMap<String, Part> = parts_of(members).collect();
     members.iter().map(move |member| (member.case.clone(), stands.remove(&member.case)))
@@ -312,7 +313,7 @@ pub enum Work {
         /// The content of the model, or of the file, that it begins with; none where with numbers of its own.
         start: Arc<[Digest]>,
     },
-    /// Apply a stage to a case.
+    /// Applies a stage to a case.
     Apply {
         /// The case; its labels only where they take part.
         case: BoundCase,
@@ -334,23 +335,23 @@ pub enum Work {
 }
 
 impl Work {
-    /// Apply a stage to a scan.
+    /// Applies a stage to a scan.
     pub fn on_scan(case: BoundCase) -> Self {
         Self::with_models(case, Arc::default())
     }
 
-    /// Apply a network, or several that are an ensemble, to a scan.
+    /// Applies a network, or several that are an ensemble, to a scan.
     pub fn with_models(case: BoundCase, models: Arc<[Digest]>) -> Self {
         Self::Apply { case, artifacts: Arc::default(), models }
     }
 
-    /// Apply a stage to artifacts that were made of a scan, at least one.
+    /// Applies a stage to artifacts that were made of a scan, at least one.
     pub fn on_artifacts(series: Arc<SeriesRow>, artifacts: impl Into<Arc<[Digest]>>) -> Self {
         let case = BoundCase::of(series);
         Self::Apply { case, artifacts: artifacts.into(), models: Arc::default() }
     }
 
-    /// Compare an artifact that was made of a scan with what the scan's labels say.
+    /// Compares an artifact that was made of a scan with what the scan's labels say.
     pub fn against_labels(case: BoundCase, artifact: Digest) -> Self {
         Self::Apply { case, artifacts: [artifact].into(), models: Arc::default() }
     }
@@ -462,7 +463,7 @@ mod tests {
             let list = list(heights);
             assert_eq!(SliceList::decode(&list.encode()).unwrap(), list);
         }
-        // Without planes between them it is the slices alone.
+        // A list without planes between slices is the slices alone.
         assert_eq!(list(&[]).encode(), postcard::to_stdvec(&list(&[]).slices).unwrap());
         let bytes = list(&[0.0, 1.0, 3.0]).encode();
         assert!(
@@ -526,7 +527,7 @@ mod tests {
             LabelRow { source: StageId::default(), record, digest, apart: false, absent: Arc::default() };
         let case = BoundCase { labels: Some(labels), ..BoundCase::of(series.clone()) };
         let scan = BoundCase::of(series.clone());
-        // Artifacts, models, labels, the scan's voxels, a device.
+        // The expected rows say: artifacts, models, labels, the scan's voxels, a device.
         let enters = |work: &Work| {
             let counts = (work.artifacts().len(), work.models().len());
             (counts, work.labels().is_some(), work.reads_scan(), work.needs_device())

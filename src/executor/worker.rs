@@ -51,7 +51,7 @@ impl Worker {
         let Self { shared, slot } = self;
         let jobs = shared.jobs.clone();
         for job in &jobs {
-            // What is told of an action's labels is told of no other's.
+            // Remarks on an action's labels are told of no other's.
             let mut context = Context { told: Arc::default(), ..shared.context.clone() };
             if let Some(lookup) = &job.lookup {
                 context.lookup = Arc::downgrade(lookup);
@@ -235,7 +235,7 @@ impl Working<'_> {
         }
     }
 
-    /// How long the work of this thread may take.
+    /// Returns how long the work of this thread may take.
     fn limit(&self, action: &Action) -> Option<Duration> {
         let plan = &self.shared.context.plan;
         let stage = action.stage.place();
@@ -262,7 +262,7 @@ impl Working<'_> {
 enum Applied {
     /// An artifact.
     Bytes(Vec<u8>),
-    /// Figures.
+    /// Figures of a case.
     Figures(MetricsArtifact),
     /// Figures, and an artifact of what the case adds to those over several cases.
     Pooled(MetricsArtifact, Vec<u8>),

@@ -10,7 +10,7 @@ pub const fn length(texts: &[&str]) -> usize {
     length
 }
 
-/// These texts, one behind another, in so many bytes as [`length`] says.
+/// Joins these texts, one behind another, in so many bytes as [`length`] says.
 pub const fn bytes<const LENGTH: usize>(texts: &[&str]) -> [u8; LENGTH] {
     let (mut all, mut end, mut place) = ([0; LENGTH], 0, 0);
     while place < texts.len() {

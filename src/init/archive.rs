@@ -5,9 +5,9 @@ use std::path::PathBuf;
 /// A table of the pipeline file: its comments, its heading and its fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Block {
-    /// `sources.scans`.
+    /// The heading of its TOML table: `sources.scans`.
     pub heading: String,
-    /// Why it is as it is, a paragraph each.
+    /// The reasons why it is as it is, a paragraph each.
     pub why: Vec<String>,
     /// Fields and their values as TOML has them.
     pub fields: Vec<(String, String)>,
@@ -22,21 +22,21 @@ impl Block {
         Self { heading: heading.to_owned(), fields, ..Self::default() }
     }
 
-    /// The same with one field more.
+    /// Returns the block with one field more.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<String>) -> Self {
         self.fields.push((field.to_owned(), value.into()));
         self
     }
 
-    /// The same with a reason more.
+    /// Returns the block with a reason more.
     #[must_use]
     pub fn why(mut self, reason: impl Into<String>) -> Self {
         self.why.push(reason.into());
         self
     }
 
-    /// The same with a remark behind it.
+    /// Returns the block with a remark behind it.
     #[must_use]
     pub fn after(mut self, remark: impl Into<String>) -> Self {
         self.after.push(remark.into());
@@ -51,9 +51,9 @@ pub struct Seen {
     pub file: Option<PathBuf>,
     /// Distances between its voxels along `[D, H, W]`, mm.
     pub spacing_mm: [f64; 3],
-    /// Slices, rows, columns.
+    /// The size in slices, rows and columns.
     pub size: [usize; 3],
-    /// Where columns, rows and slices grow to: `LPS`.
+    /// The directions in which columns, rows and slices grow: `LPS`.
     pub axes: String,
     /// Whether it has labels.
     pub labelled: bool,
@@ -85,7 +85,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Scans with labels.
+    /// Counts the scans with labels.
     pub fn labelled(&self) -> usize {
         self.scans.iter().filter(|scan| scan.labelled).count()
     }

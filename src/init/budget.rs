@@ -20,7 +20,7 @@ const SECONDS: [f64; 2] = [20.0 * 60.0, 4.0 * 3600.0];
 /// Passes over the samples, at least and at most.
 const EPOCHS: [f64; 2] = [10.0, 300.0];
 
-/// Operations of one sample on its way through the network and back.
+/// Counts the operations of one sample on its way through the network and back.
 pub fn operations(topology: &Topology, features: &[usize]) -> f64 {
     let mut voxels: f64 = topology.patch.iter().map(|&length| length as f64).product();
     let mut sum = 0.0;

@@ -13,7 +13,7 @@ use crate::operators::cases::channels::check_names;
 pub(super) struct Together {
     /// The pattern.
     pub(super) pattern: Pattern,
-    /// What stands for `{channel}` in it, in the order of the channels; none where nothing does.
+    /// The words that stand for `{channel}` in it, in the order of the channels; none where nothing does.
     words: Vec<String>,
     /// The names of the channels; none of scans of one.
     pub(super) names: Vec<String>,
@@ -24,7 +24,7 @@ pub(super) struct Together {
 }
 
 impl Together {
-    /// Scans of one channel.
+    /// Takes scans of one channel.
     pub(super) fn of_one(pattern: Pattern, others: Vec<usize>) -> Self {
         Self { pattern, words: Vec::new(), names: Vec::new(), others, endings: Vec::new() }
     }
@@ -39,7 +39,8 @@ impl Together {
         self.words.is_empty()
     }
 
-    /// What claims them; of channels as many as there are in a file, where no name tells them apart.
+    /// Returns what claims them; a source of channels takes as many as a file has, where no name tells them
+    /// apart.
     pub(super) fn claims(&self, root: &Path, patterns: &[String]) -> Option<Claims> {
         match self.names.is_empty() {
             true => Claims::by_patterns(root, patterns, false),

@@ -17,7 +17,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// By patterns of names below a folder; `None` where they are none.
+    /// Claims by patterns of names below a folder; `None` where they are none.
     pub fn by_patterns(root: &Path, patterns: &[String], labels: bool) -> Option<Self> {
         let config = json!({ "files": patterns });
         let config = config.as_object()?;
@@ -30,8 +30,8 @@ impl Claims {
         Some(Self { folder: root.to_owned(), fields, names: names.ok()? })
     }
 
-    /// By a pattern in which `{channel}` stands for these words, or where that is none by files that hold all channels, of
-    /// which the source is told so.
+    /// Claims by a pattern in which `{channel}` stands for these words, or where that is none by files that
+    /// hold all channels, of which the source is told so.
     pub fn of_channels(root: &Path, patterns: &[String], words: &[String], names: &[String]) -> Option<Self> {
         let config = json!({ "files": patterns });
         let names_of_files = Names::read_channels(config.as_object()?, words).ok()?;
@@ -47,7 +47,7 @@ impl Claims {
         Some(Self { names: names_of_files, ..claims })
     }
 
-    /// By a table, which the pipeline file names so; `None` where it cannot be read.
+    /// Claims by a table, which the pipeline file names so; `None` where it cannot be read.
     pub fn by_table(folder: &Path, table: &Path, written: &str) -> Option<Self> {
         let config = json!({ "table": table, "path": folder });
         let names = Names::read_labels(config.as_object()?).ok()?;

@@ -17,7 +17,7 @@ const SPLITS: &str = "splits_final.json";
 /// What it says of a data set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Described {
-    /// Whose layout it is.
+    /// The name of the layout that it follows.
     pub layout: &'static str,
     /// The names of the channels, from the first on.
     pub channels: Vec<String>,
@@ -29,7 +29,7 @@ pub struct Described {
     pub regions: bool,
     /// The file of folds, with how many there are.
     pub split: Option<(PathBuf, usize)>,
-    /// What of it is not taken, in lines.
+    /// The lines that say what of it is not taken.
     pub told: Vec<String>,
 }
 
@@ -154,7 +154,7 @@ fn splits(root: &Path, told: &mut Vec<String>) -> Option<(PathBuf, usize)> {
     None
 }
 
-/// How many folds a file has.
+/// Counts the folds of a file.
 fn folds(path: &Path) -> Result<usize, String> {
     let bytes = reading::table(path).map_err(|error| error.to_string())?;
     let folds: Vec<Fold> = serde_json::from_slice(&bytes)
@@ -216,7 +216,7 @@ mod tests {
             assert!(found.split.is_none() && found.told.len() == 1, "{found:?}");
             assert!(found.told[0].contains(why), "{:?}", found.told);
         }
-        // What is no ordinary file is not waited for.
+        // A file that is no ordinary one is not waited for.
         std::fs::remove_file(folder.path().join(SPLITS)).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(folder.path().join(SPLITS)).unwrap();
         let found = read(folder.path()).unwrap().unwrap();

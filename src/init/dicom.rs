@@ -10,7 +10,7 @@ use super::archive::{Archive, Block, Seen};
 use super::grids::axes;
 use super::{Survey, Wishes, toml};
 
-/// Of modalities that as many labels are of the first one is taken.
+/// The order of modalities: of several that as many labels are of, the first one is taken.
 const ORDER: [&str; 3] = ["CT", "MR", "PT"];
 /// Descriptions that a filter lists, at most.
 const DESCRIPTIONS: usize = 6;
@@ -27,7 +27,7 @@ fn drawn_on(survey: &Survey) -> BTreeSet<&str> {
     survey.outlines.iter().flat_map(|outlines| &outlines.series).map(String::as_str).collect()
 }
 
-/// What the archive is.
+/// Recognises what the archive is.
 pub fn recognise(survey: &Survey, wishes: &Wishes) -> Archive {
     let drawn = drawn_on(survey);
     let is_drawn = |volume: &FoundVolume| drawn.contains(volume.series_uid.as_str());
@@ -169,7 +169,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     if names.len() > LISTED { format!("{shown} and {} more", names.len() - LISTED) } else { shown }
 }
 
-/// What a file of outlines holds.
+/// Returns the form of a file of outlines.
 fn form(outlines: &FoundOutlines) -> Option<Form> {
     let path = std::path::absolute(&outlines.file).ok()?;
     match read_record(&path) {
@@ -190,7 +190,7 @@ fn label_blocks(
     let mut files: Vec<&FoundOutlines> = survey.outlines.iter().filter(here).collect();
     let strangers = survey.outlines.len() - files.len();
     if files.is_empty() {
-        // Without a series they belong to scans by their frame of reference.
+        // Outlines without a series belong to scans by their frame of reference.
         files = survey.outlines.iter().filter(|outlines| outlines.series.is_empty()).collect();
         archive.scans.iter_mut().for_each(|scan| scan.labelled = !files.is_empty());
     }

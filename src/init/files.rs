@@ -14,7 +14,7 @@ use super::paired::{Found, by_names};
 use super::{InitError, Survey, Wishes, intensity, table, toml};
 use crate::operators::registry::Registry;
 
-/// What the archive is.
+/// Recognises what the archive is.
 ///
 /// # Errors
 /// When no pattern fits its files.
@@ -94,7 +94,7 @@ fn by_table(survey: &Survey, wishes: &Wishes) -> Option<Found> {
     })
 }
 
-/// Label files that are claimed: case, structure and file.
+/// Returns the label files that are claimed: case, structure and file.
 fn label_files<'s>(survey: &'s Survey, found: &Found) -> Vec<(String, Option<String>, &'s FoundImage)> {
     let Some(claims) = &found.labels else { return Vec::new() };
     let labels = survey.images.iter().filter(|image| image.labels_of.is_some());
@@ -279,7 +279,7 @@ fn notes(survey: &Survey, found: &Found) -> Vec<String> {
     for image in survey.images.iter().filter(read) {
         for note in &image.notes {
             let code = note.split(':').next().unwrap_or(note);
-            // Of these there is a line already, or the values are known to be those of a scan.
+            // These codes have a line already, or the values are known to be those of a scan.
             if ["NO_LABELS_BESIDE", "NO_SCAN_BESIDE"].contains(&code)
                 || (code == "LIKE_LABELS" && found.labels.is_some())
             {

@@ -6,10 +6,10 @@ use super::archive::{Archive, Block, Seen};
 use super::planning::{Fingerprint, Planned, percentile};
 use super::toml;
 
-/// How far spacings may lie from the wanted one, as a share, that are left as they are.
+/// The share by which spacings may differ from the wanted one and are left as they are.
 const ALIKE: f64 = 0.02;
 
-/// Where columns, rows and slices of a grid grow to.
+/// Returns where columns, rows and slices of a grid grow to.
 pub fn axes(affine_lps: &[[f64; 4]; 4]) -> String {
     let letter = |column: usize| {
         let along = |row: usize| affine_lps[row][column];
@@ -35,7 +35,7 @@ fn pair(letter: char) -> usize {
     }
 }
 
-/// For each of `[D, H, W]` as `wanted` has them, the axis of a grid of these axes.
+/// Returns, for each of `[D, H, W]` as `wanted` has them, the axis of a grid of these axes.
 fn turned(own: &str, wanted: &str) -> [usize; 3] {
     let (own, wanted): (Vec<char>, Vec<char>) = (own.chars().collect(), wanted.chars().collect());
     std::array::from_fn(|axis| {

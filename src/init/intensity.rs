@@ -9,7 +9,7 @@ use super::toml;
 
 /// Scans that are read to learn what their intensities are.
 const READ: usize = 4;
-/// Below this value something is air in a CT.
+/// The value in HU below which something is air in a CT.
 const AIR_HU: f64 = -500.0;
 /// The share of a scan that is exactly 0, from which on it counts as a border that was cut off; nnU-Net's.
 const BORDER: f64 = 0.25;
@@ -34,7 +34,8 @@ pub fn named<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<(&'static s
     texts.into_iter().find_map(found)
 }
 
-/// What some scans' intensities tell: whether they are those of a CT, and the share that is exactly 0.
+/// Returns what some scans' intensities tell: whether they are those of a CT, and the share that is exactly
+/// 0.
 pub fn looked_at(files: &[&Path]) -> (bool, Option<f64>) {
     let step = files.len().div_ceil(READ).max(1);
     let (mut air, mut zeros) = (0, Vec::new());

@@ -25,7 +25,7 @@ pub struct Labels {
     pub entries: Vec<(String, Vec<u16>)>,
     /// The value of voxels that nobody labelled.
     pub ignore: Option<u16>,
-    /// Why they are called so.
+    /// The reasons why they are called so.
     pub why: Vec<String>,
     /// What was guessed.
     pub told: Vec<String>,
@@ -178,12 +178,12 @@ pub enum Known {
     Lits,
     /// `CaseNN`, `CaseNN_segmentation`: Prostate MR Image Segmentation 2012.
     Promise12,
-    /// None of these.
+    /// Any other data set.
     Other,
 }
 
 impl Known {
-    /// By the patterns of scans and labels.
+    /// Recognises a data set by the patterns of scans and labels.
     pub fn of(scans: &str, labels: &str, cases: &BTreeSet<String>) -> Self {
         let promise =
             |case: &String| case.strip_prefix("Case").is_some_and(|rest| rest.parse::<u32>().is_ok());
@@ -196,7 +196,7 @@ impl Known {
         }
     }
 
-    /// What it is called.
+    /// Returns what the data set is called.
     pub fn name(self) -> Option<&'static str> {
         match self {
             Self::Lits => Some("LiTS"),

@@ -35,7 +35,7 @@ pub struct Wishes {
     pub name: String,
     /// The folder as the pipeline file is to name it.
     pub path: String,
-    /// Where results go, as the pipeline file is to name it.
+    /// The folder where results go, as the pipeline file is to name it.
     pub out: String,
     /// The folder of the pipeline file.
     pub base: PathBuf,
@@ -56,7 +56,7 @@ pub struct Draft {
     pub told: Vec<String>,
 }
 
-/// Why there is no pipeline for a folder.
+/// The reasons why there is no pipeline for a folder.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
@@ -70,7 +70,7 @@ pub enum InitError {
         path: PathBuf,
         /// What there is instead.
         found: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// It holds several data sets.
@@ -78,7 +78,7 @@ pub enum InitError {
     SeveralSets {
         /// The folder.
         path: PathBuf,
-        /// Their folders.
+        /// The names of their folders.
         names: Vec<String>,
     },
     /// Its scans have several channels in one file.
@@ -86,13 +86,13 @@ pub enum InitError {
         "scans of one channel expected, {files} files of several volumes found ({first}: {message})\nhint: {hint}"
     )]
     SeveralChannels {
-        /// How many.
+        /// The number of files.
         files: usize,
-        /// One of them.
+        /// The path of one of them.
         first: String,
         /// What its reader says.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// What describes it cannot be understood.
@@ -102,7 +102,7 @@ pub enum InitError {
         path: PathBuf,
         /// What is wrong with it.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
 }
@@ -117,7 +117,7 @@ pub fn draft(survey: &Survey, wishes: &Wishes, registry: &Registry) -> Result<Dr
     Ok(text::write(archive, wishes))
 }
 
-/// What the folder is, by what it holds most of.
+/// Recognises what the folder is, by what it holds most of.
 fn recognise(survey: &Survey, wishes: &Wishes, registry: &Registry) -> Result<Archive, InitError> {
     survey.is_one_set()?;
     let described = described::read(&survey.root)?;
@@ -137,7 +137,7 @@ fn recognise(survey: &Survey, wishes: &Wishes, registry: &Registry) -> Result<Ar
     if archive.scans.is_empty() { Err(survey.unclaimed()) } else { Ok(archive) }
 }
 
-/// Where a path lies below another one; the whole of it where it does not.
+/// Returns a path as it lies below another one; the whole of it where it does not.
 fn below<'p>(path: &'p Path, root: &Path) -> &'p Path {
     path.strip_prefix(root).unwrap_or(path)
 }

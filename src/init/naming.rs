@@ -12,7 +12,7 @@ const SIGNS: [char; 3] = ['_', '-', '.'];
 const WORDS: [&str; 7] = ["seg", "segmentation", "label", "labels", "mask", "masks", "gt"];
 /// Ends of names that are left out, at most.
 const ENDS: usize = 8;
-/// How names of folders begin that hold all scans of a patient.
+/// The beginnings of names of folders that hold all scans of a patient.
 const PATIENTS: [&str; 4] = ["sub-", "patient", "pat_", "subject"];
 
 /// What names of labels say: the case, and the structure where each has a file.
@@ -40,14 +40,14 @@ fn is_word(word: &str) -> bool {
     WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
-/// `x` of `x_0001`, which is one of several channels.
+/// Returns `x` of `x_0001`, which is one of several channels.
 pub fn without_channel(stem: &str) -> Option<&str> {
     let (rest, number) = stem.rsplit_once('_')?;
     (number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit()) && !rest.is_empty())
         .then_some(rest)
 }
 
-/// What the names of labels and of their scan have in common, both below the same folder.
+/// Returns what the names of labels and of their scan have in common, both below the same folder.
 pub fn common(scan: &Path, label: &Path) -> Option<Called> {
     let (scan_stem, label_stem) = (split(scan).0, split(label).0);
     let of = |case: &str| Some(Called { case: case.to_owned(), structure: None });
@@ -83,7 +83,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// Of a path below the source's folder; `None` where the case stands nowhere in it.
+    /// Makes the template of a path below the source's folder; `None` where the case stands nowhere in it.
     pub fn of(path: &Path, called: &Called) -> Option<Self> {
         let (stem, ending) = split(path);
         let folders = path.parent()?.iter().map(|folder| {
@@ -99,7 +99,8 @@ impl Template {
         named.then_some(Self { folders, stem, ending })
     }
 
-    /// What files of one kind have in common: the name without folders, `.nii` packed or not. Patterns know capitals.
+    /// Returns what files of one kind have in common: the name without folders, `.nii` packed or not.
+    /// Patterns know capitals.
     fn kind(&self) -> (String, String) {
         (self.stem.clone(), unpacked(&self.ending).to_owned())
     }
@@ -129,7 +130,7 @@ fn with_case(stem: &str, case: &str) -> Option<String> {
 /// A pattern, and the files that gave it by their place in what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// As `files` takes it.
+    /// The pattern as `files` takes it.
     pub text: String,
     /// Its name without folders and ending.
     pub stem: String,
@@ -235,7 +236,7 @@ pub fn channels(patterns: &[Pattern]) -> Option<(String, Vec<String>)> {
     (both && distinct.len() == words.len()).then(|| (format!("{}{{channel}}{tail}", &first[..head]), words))
 }
 
-/// One pattern for files of one kind.
+/// Puts files of one kind into one pattern.
 fn together(templates: &[&Template]) -> String {
     let Some(first) = templates.first() else { return String::new() };
     let endings: BTreeSet<&str> = templates.iter().map(|template| template.ending.as_str()).collect();
@@ -397,7 +398,7 @@ mod tests {
             (members, taken.values().flatten().cloned().collect::<Vec<_>>())
         };
         assert_eq!(of(&["a", "b", "c", "d"]), (vec![3, 1], vec!["{case}.mha".to_owned()]));
-        // Of one case both are there: which is meant nobody knows.
+        // Where both are there of one case, nobody knows which is meant.
         assert_eq!(of(&["a", "b", "b", "d"]), (vec![2, 1, 1], Vec::new()));
     }
 

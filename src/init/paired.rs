@@ -36,7 +36,7 @@ struct Pair {
     called: Called,
 }
 
-/// By the names of label files and of their scans; by those of scans where there are no labels.
+/// Finds them by the names of label files and of their scans; by those of scans where there are no labels.
 pub(super) fn by_names(survey: &Survey, described: Option<&Described>) -> Option<Found> {
     let mut pairs = Vec::new();
     for (label, image) in survey.images.iter().enumerate() {
@@ -99,7 +99,7 @@ fn fits_any(claims: &Claims, files: &BTreeSet<PathBuf>) -> bool {
     files.iter().any(|file| claims.of(file).is_some())
 }
 
-/// What claims the scans, and none of the labels.
+/// Returns what claims the scans, and none of the labels.
 fn scan_claims(
     survey: &Survey,
     templates: &[Option<Template>],
@@ -113,7 +113,7 @@ fn scan_claims(
     if fits_any(&scans, of_labels) {
         patterns.extend(label_texts.iter().map(|text| format!("!{}", naming::any_case(text))));
         scans = together.claims(&survey.root, &patterns)?;
-        // One pattern for folders of both kinds leaves out scans with the labels.
+        // A single pattern for folders of both kinds leaves out scans with the labels.
         let all = own.iter().all(|file| scans.of(file).is_some());
         let folders = naming::by_folder(templates, &together.pattern.members);
         if !all && together.of_one_name() && folders.len() <= FOLDERS {
@@ -128,7 +128,7 @@ fn scan_claims(
     Some((scans, patterns))
 }
 
-/// What claims the scans but not those volumes of another number of channels that nobody labelled.
+/// Returns what claims the scans but not those volumes of another number of channels that nobody labelled.
 fn without_odd(
     survey: &Survey,
     together: &Together,
@@ -157,7 +157,7 @@ fn without_odd(
     together.claims(&survey.root, &patterns)
 }
 
-/// What claims the labels, and none of the scans.
+/// Returns what claims the labels, and none of the scans.
 fn label_claims(
     survey: &Survey,
     templates: &[Option<Template>],
@@ -196,7 +196,7 @@ fn is_like_labels(image: &FoundImage) -> bool {
     image.notes.iter().any(|note| note.starts_with("LIKE_LABELS"))
 }
 
-/// Scans without labels.
+/// Finds scans without labels.
 fn scans_alone(survey: &Survey) -> Option<Found> {
     let unpaired = survey.images.iter().filter(|image| image.labels_of.is_none());
     let (mut maps, mut scans): (Vec<&FoundImage>, Vec<&FoundImage>) =

@@ -68,7 +68,7 @@ pub struct Apart {
 }
 
 impl Apart {
-    /// All that a folder holds of them.
+    /// Returns all that a folder holds of them.
     pub fn of(survey: &Survey) -> Self {
         let mut found = Self::default();
         for image in &survey.images {

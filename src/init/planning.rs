@@ -9,7 +9,8 @@ mod topology;
 use memory::{BASE_FEATURES, features};
 pub use topology::Topology;
 
-/// How many times as coarse as the next one an axis must be for the data set to count as anisotropic.
+/// The number of times that an axis must be as coarse as the next one for the data set to count as
+/// anisotropic.
 const ANISOTROPIC: f64 = 3.0;
 /// The share of a data set's voxels that one batch sees at most.
 const COVERED: f64 = 0.05;
@@ -21,11 +22,11 @@ const LEAST_EDGE: f64 = 4.0;
 /// What is known of the scans of a data set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fingerprint {
-    /// For each scan the distance between its voxels along `[D, H, W]`, mm.
+    /// The distances between the voxels of each scan along `[D, H, W]`, in mm.
     pub spacings_mm: Vec<[f64; 3]>,
-    /// For each scan its voxels along `[D, H, W]`.
+    /// The voxels of each scan along `[D, H, W]`.
     pub sizes: Vec<[usize; 3]>,
-    /// Classes, background included.
+    /// The number of classes, background included.
     pub classes: usize,
 }
 
@@ -38,7 +39,7 @@ pub struct Configuration {
     pub median: Vec<f64>,
     /// The window that the network sees, voxels.
     pub patch: Vec<usize>,
-    /// Its levels.
+    /// The network's levels.
     pub topology: Topology,
     /// Feature channels of each level.
     pub features: Vec<usize>,
@@ -183,7 +184,7 @@ fn argmax(values: &[f64; 3]) -> usize {
     (1..3).fold(0, |best, axis| if values[axis] > values[best] { axis } else { best })
 }
 
-/// As NumPy: between neighbours by their distance.
+/// Returns a percentile as NumPy does: between neighbours by their distance.
 pub(super) fn percentile(mut values: Vec<f64>, percent: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
@@ -191,7 +192,7 @@ pub(super) fn percentile(mut values: Vec<f64>, percent: f64) -> f64 {
     let below = place.floor() as usize;
     let (low, high) = (values[below.min(last)], values[(below + 1).min(last)]);
     let share = place - place.floor();
-    // As NumPy's `_lerp`, to the last bit.
+    // The sum is that of NumPy's `_lerp`, to the last bit.
     if share < 0.5 { low + (high - low) * share } else { high - (high - low) * (1.0 - share) }
 }
 

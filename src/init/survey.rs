@@ -27,7 +27,7 @@ pub struct Survey {
     pub images: Vec<FoundImage>,
     /// What is refused.
     pub refused: Vec<Refused>,
-    /// All of it, counted.
+    /// The counts of all of it.
     pub total: Total,
 }
 
@@ -53,7 +53,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Label files whose scan is there.
+    /// Counts the label files whose scan is there.
     pub fn pairs(&self) -> usize {
         let paired = |image: &&FoundImage| image.labels_of.as_ref().is_some_and(|of| !of.is_empty());
         self.images.iter().filter(paired).count()
@@ -111,7 +111,7 @@ impl Survey {
         })
     }
 
-    /// That there is nothing to make a pipeline of, and what there is.
+    /// Returns the error that there is nothing to make a pipeline of, and what there is.
     pub fn nothing(&self) -> InitError {
         let counted = |(code, count): (&String, &usize)| format!("{count} {code}");
         let all = self.total.rejects.iter().chain(&self.total.skipped);
@@ -125,7 +125,7 @@ impl Survey {
         InitError::NoScan { path: self.root.clone(), found, hint }
     }
 
-    /// That no pattern tells scans from all else.
+    /// Returns the error that no pattern tells scans from all else.
     pub fn unclaimed(&self) -> InitError {
         let found =
             format!("; {} volumes are there, and no pattern of names fits scans alone", self.images.len());

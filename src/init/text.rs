@@ -63,7 +63,7 @@ pub fn write(archive: Archive, wishes: &Wishes) -> Draft {
     Draft { text, found, told }
 }
 
-/// What there is, in lines.
+/// Writes what there is, in lines.
 fn found(archive: &Archive, grids: &Grids) -> Vec<String> {
     let scans = archive.scans.len();
     let modality = if archive.modality.is_empty() { String::new() } else { format!(" {}", archive.modality) };
@@ -100,7 +100,7 @@ fn heading(wishes: &Wishes) -> Block {
     }
 }
 
-/// From cases to figures of what was learned.
+/// Writes the blocks from cases to figures of what was learned.
 fn learning(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f64>) -> Vec<Block> {
     let mut blocks = vec![intensity::operator(archive, &grids.stage, border)];
     blocks.extend(training::blocks(archive, grids, wishes, "normal"));
@@ -126,7 +126,7 @@ fn learning(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f6
     blocks
 }
 
-/// Of scans alone: what can be seen of them without a model.
+/// Writes the blocks for scans alone: what can be seen of them without a model.
 fn looking(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f64>) -> Vec<Block> {
     let ct = archive.modality == "CT" && archive.channels.is_empty();
     let mut blocks = Vec::new();

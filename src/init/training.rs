@@ -7,7 +7,7 @@ use super::grids::Grids;
 use super::planning::{Configuration, FINEST, Planned, Topology};
 use super::toml;
 
-/// What a network without a GPU has of nnU-Net's features.
+/// The divisor by which a network without a GPU has fewer features than nnU-Net's.
 const SHARE_ON_CPU: usize = 4;
 /// Levels that a network has at most.
 const LEVELS: usize = 8;
@@ -29,7 +29,7 @@ struct Network {
 /// The lengths of a plan's axes along `[D, H, W]`.
 fn along(planned: &Planned, lengths: &[usize]) -> [usize; 3] {
     let mut found = [1; 3];
-    // Of a slice the first axis is left out.
+    // The first axis of a slice is left out.
     let axes = planned.transpose.iter().skip(3 - lengths.len().min(3));
     for (axis, length) in axes.zip(lengths) {
         found[*axis] = *length;

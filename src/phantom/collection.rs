@@ -9,10 +9,10 @@ use super::noise::{pick, stream};
 use super::scanner::Weighting;
 use super::vs::{self, Anatomy, PhantomError, VsPhantom, Written};
 
-/// What those who draw call the tumour.
+/// The names that those who draw give the tumour.
 const TUMOUR: [&str; 5] = ["TV", "AN", "VS", "tv l", "Acoustic"];
 
-/// And the cochlea.
+/// The names that they give the cochlea.
 const COCHLEA: [&str; 3] = ["Cochlea", "COCHLEA", "cochlea lt"];
 
 /// A patient as it was written.
@@ -78,7 +78,7 @@ fn made(folder: PathBuf) -> Result<PathBuf, PhantomError> {
     }
 }
 
-/// What a folder's name holds of a UID.
+/// Returns what a folder's name holds of a UID.
 fn last_digits(uid: &str) -> &str {
     uid.get(uid.len().saturating_sub(5)..).unwrap_or(uid)
 }

@@ -14,7 +14,7 @@ use crate::voxels::separable::{self, Clip};
 /// The box around a tumour in which published figures are taken, along `[D, H, W]`.
 const BOX_MM: [f64; 3] = [50.0, 50.0, 100.0];
 
-/// How many tubes are drawn for one that lies well.
+/// The number of tubes that are drawn for one that lies well.
 const DRAWN: usize = 40;
 
 /// A nerve or a vessel of the tumour's intensity: a disc in a slice, and long across slices.
@@ -24,7 +24,7 @@ pub(super) struct Tube {
 }
 
 impl Tube {
-    /// How far outside of it a point lies, in mm; below 0 is inside.
+    /// Returns how far outside of it a point lies, in mm; below 0 is inside.
     pub fn distance(&self, point_mm: [f64; 3]) -> f64 {
         to_segment(point_mm, self.ends_mm) - self.radius_mm
     }
@@ -50,13 +50,13 @@ pub(super) struct Hardness {
 }
 
 impl Hardness {
-    /// Nothing is harder than the anatomy makes it.
+    /// Returns a hardness that makes nothing harder than the anatomy does.
     pub fn none() -> Self {
         Self { decoys: Vec::new(), tumour_mean: None, blur_mm: 0.0, jitter: Vec::new() }
     }
 
-    /// By a degree from 0 to 1; at 0 it is [`Hardness::none`]. Half of the tumours lose the fluid around them. `normal`
-    /// is the direction across slices.
+    /// Makes a patient hard by a degree from 0 to 1; at 0 it is [`Hardness::none`]. Half of the tumours lose
+    /// the fluid around them. `normal` is the direction across slices.
     pub fn new(
         (seed, index): (u64, usize),
         degree: f64,
@@ -87,7 +87,8 @@ impl Hardness {
         Self { decoys, tumour_mean: Some((own + degree * (close - own)) as f32), blur_mm, jitter }
     }
 
-    /// How far outside of the drawn outline a point lies that lies so far outside of the tumour, in mm.
+    /// Returns how far outside of the drawn outline a point lies that lies so far outside of the tumour, in
+    /// mm.
     pub fn drawn(&self, tumour: &Tumour, point_mm: [f64; 3], distance_mm: f64) -> f64 {
         let from = [0, 1, 2].map(|i| point_mm[i] - tumour.centre_mm[i]);
         let towards = from.map(|x| x / norm(from).max(1e-9));
@@ -139,13 +140,15 @@ fn tube(rng: &mut ChaCha8Rng, tumour: &Tumour, normal: [f64; 3]) -> Tube {
 /// What can be reached on a patient, as Dice with the drawn outline in the published box around the tumour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Oracle {
-    /// By whoever knows where the tumour ends: less than 1 because the observer's outlines are not exact.
+    /// The Dice of whoever knows where the tumour ends: less than 1 because the observer's outlines are not
+    /// exact.
     pub with_context: f64,
-    /// By whoever sees one slice at a time, and takes all that looks like the tumour there: the decoys as well.
+    /// The Dice of whoever sees one slice at a time, and takes all that looks like the tumour there: the
+    /// decoys as well.
     pub without_context: f64,
     /// The tumour's diameter, in mm: of a ball as large as what is drawn.
     pub diameter_mm: f64,
-    /// How many decoys lie in the box.
+    /// The number of decoys that lie in the box.
     pub decoys: usize,
 }
 

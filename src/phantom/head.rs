@@ -23,7 +23,8 @@ pub(super) enum Tissue {
     Tumour,
 }
 
-/// How a tissue looks in a T2-weighted series: its mean, and how much the fine and the coarse texture change it; fluid is 1.
+/// The look of each tissue in a T2-weighted series: its mean, and how much the fine and the coarse texture
+/// change it; fluid is 1.
 ///
 /// A tumour's mean lies between those of grey matter, cerebellum and scalp, so that no threshold finds it.
 pub(super) const T2: [[f32; 3]; 9] = [
@@ -65,7 +66,7 @@ impl Ellipsoid {
         Self::turned(tissue, centre_mm, half_mm, 0.0)
     }
 
-    /// Turned by an angle about the axis that points up.
+    /// Makes an ellipsoid turned by an angle about the axis that points up.
     fn turned(tissue: Tissue, centre_mm: [f64; 3], half_mm: [f64; 3], angle: f64) -> Self {
         let [a, b, c] = half_mm.map(|half| 1.0 / half);
         let (sin, cos) = angle.sin_cos();
@@ -103,9 +104,9 @@ pub(super) struct Head {
 /// Where the inner ear's canal opens and ends, on the tumour's side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Canal {
-    /// Towards the brain.
+    /// The end towards the brain, where the canal opens.
     pub opening_mm: [f64; 3],
-    /// Towards the cochlea.
+    /// The end towards the cochlea.
     pub end_mm: [f64; 3],
 }
 
@@ -166,7 +167,7 @@ impl Head {
         }
     }
 
-    /// What a point is made of.
+    /// Returns what a point is made of.
     pub fn tissue(&self, point_mm: [f64; 3]) -> Tissue {
         let bent = self.bent(point_mm);
         let around = self.parts.iter().rev().find(|part| {

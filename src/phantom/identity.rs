@@ -65,7 +65,7 @@ fn study(rng: &mut ChaCha8Rng, seed: u64, index: usize) -> Study {
     }
 }
 
-/// One of the two series of a patient of a research collection, all from scanners of one hospital.
+/// Describes one of the two series of a patient of a research collection, all from scanners of one hospital.
 pub(super) fn collected(
     seed: u64,
     index: usize,

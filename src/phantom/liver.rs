@@ -15,7 +15,7 @@ pub const SPACING_MM: [f64; 3] = [1.5, 0.8, 0.8];
 
 /// The smallest matrix: a vessel is as long as makes it unlike a lesion.
 const MIN_SIZE: [usize; 3] = [8, 48, 48];
-/// The largest.
+/// The largest matrix, `[D, H, W]`.
 const MAX_SIZE: [usize; 3] = [1024, 2048, 2048];
 
 /// Outside of the liver, inside of it, and in lesions and vessels, in HU.
@@ -23,7 +23,7 @@ const GROUND_HU: f64 = -100.0;
 const LIVER_HU: f64 = 110.0;
 const LESION_HU: f64 = 70.0;
 
-/// How far a vessel leans from the axis of the body, at most.
+/// The largest angle by which a vessel leans from the axis of the body.
 const LEAN_DEG: f64 = 25.0;
 /// The length of a vessel on either side of its middle.
 const HALF_VESSEL_MM: f64 = 20.0;
@@ -31,15 +31,16 @@ const HALF_VESSEL_MM: f64 = 20.0;
 /// What an archive is made of. The same settings give the same files, byte by byte.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiverPhantom {
-    /// How many cases.
+    /// The number of cases.
     pub cases: usize,
     /// The number of the first one.
     pub first: usize,
-    /// What the random numbers start from.
+    /// The seed of the random numbers.
     pub seed: u64,
     /// Voxels along `[D, H, W]`.
     pub size: [usize; 3],
-    /// How many vessels there are for each lesion, 0 to 1: with 1 half of what looks like a lesion in a slice is none.
+    /// The number of vessels for each lesion, 0 to 1: with 1 half of what looks like a lesion in a slice is
+    /// none.
     pub hard: f64,
 }
 
@@ -48,7 +49,7 @@ pub struct LiverPhantom {
 struct Shape {
     /// Its middle, patient LPS mm.
     centre_mm: [f64; 3],
-    /// In the plane.
+    /// The radius in the plane.
     radius_mm: f64,
     kind: Kind,
 }
@@ -118,7 +119,7 @@ pub fn write_cases(settings: &LiverPhantom, folder: &Path) -> Result<Vec<[PathBu
     cases.into_par_iter().map(write).collect()
 }
 
-/// One case: intensities in HU, and its labels.
+/// Makes one case: intensities in HU, and its labels.
 pub fn case(settings: &LiverPhantom, index: usize) -> (Scan, LabelMap) {
     let geometry = Geometry::axis_aligned(settings.size, SPACING_MM);
     let rng = &mut stream(settings.seed, index, "liver");
@@ -159,7 +160,7 @@ pub fn case(settings: &LiverPhantom, index: usize) -> (Scan, LabelMap) {
     let labels = LabelMap::new(grid(&geometry), labels);
     match (scan, labels) {
         (Ok(scan), Ok(labels)) => (scan, labels),
-        // As many values as voxels were written above.
+        // The buffers always fit: as many values as voxels were written above.
         _ => (Scan::zeros(grid(&geometry)), LabelMap::zeros(geometry)),
     }
 }
@@ -186,7 +187,7 @@ fn shapes(
             let (sin, cos) = uniform(rng, 0.0, std::f64::consts::TAU).sin_cos();
             Kind::Vessel([lean * cos, lean * sin])
         };
-        // Where there is no room the case has one less.
+        // The case has one shape less where there is no room.
         for _ in 0..200 {
             let centre_mm = [0, 1, 2].map(|axis| middle[axis] + reach[axis] * uniform(rng, -0.85, 0.85));
             let shape = Shape { centre_mm, radius_mm, kind: kind.clone() };
@@ -222,7 +223,7 @@ mod tests {
             values.iter().sum::<f64>() / values.len() as f64
         };
         assert!((mean(0) - GROUND_HU).abs() < 2.0 && (mean(2) - LESION_HU).abs() < 3.0, "{}", mean(2));
-        // Without vessels the liver is brighter.
+        // The liver is brighter without vessels.
         let easy = LiverPhantom { hard: 0.0, ..SMALL };
         let (plain, own) = case(&easy, 3);
         let liver = plain.voxels().iter().zip(own.voxels()).filter(|(_, label)| **label == 1);

@@ -17,7 +17,7 @@ pub(super) fn uniform(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
     low + (high - low) * (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// One of several.
+/// Picks one of several.
 pub(super) fn pick<T: Copy, const N: usize>(rng: &mut ChaCha8Rng, of: [T; N]) -> T {
     of[(rng.next_u64() % N as u64) as usize]
 }
@@ -77,7 +77,7 @@ pub(super) struct Rician {
 const QUANTILES: usize = 4096;
 
 impl Rician {
-    /// Noise of a standard deviation in each part.
+    /// Makes noise of a standard deviation in each part.
     pub fn new(rng: ChaCha8Rng, sigma: f32) -> Self {
         let quantiles = (0..QUANTILES)
             .map(|i| sigma * normal_quantile((i as f64 + 0.5) / QUANTILES as f64) as f32)

@@ -5,12 +5,12 @@
 pub(super) struct Ellipsoid {
     pub centre: [f64; 3],
     pub radii: [f64; 3],
-    /// Radians.
+    /// The angle by which it leans, in radians.
     pub lean: f64,
 }
 
 impl Ellipsoid {
-    /// Below 1 inside; `by` mm are added to its radii.
+    /// Returns a distance that is below 1 inside; `by` mm are added to its radii.
     fn distance(&self, point: [f64; 3], by: f64) -> f64 {
         let [z, y, x] = std::array::from_fn(|axis| point[axis] - self.centre[axis]);
         let (sin, cos) = self.lean.sin_cos();
@@ -22,23 +22,23 @@ impl Ellipsoid {
 /// A tube from top to bottom that bends to a side and towards the back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tube {
-    /// How far behind its middle lies.
+    /// The distance by which its middle lies behind.
     pub back: f64,
     pub radius: f64,
     /// The share by which the radius swells and shrinks.
     pub swell: f64,
-    /// Where along it, in radians.
+    /// The phase of the swelling along it, in radians.
     pub wave: f64,
-    /// How far it bends to a side.
+    /// The distance by which it bends to a side.
     pub bend: f64,
-    /// How far its upper end lies behind.
+    /// The distance by which its upper end lies behind.
     pub curve: f64,
     /// The thickness of its wall.
     pub wall: f64,
 }
 
 impl Tube {
-    /// How far a place lies from its middle, and its radius there.
+    /// Returns how far a place lies from its middle, and its radius there.
     fn distance(&self, [z, y, x]: [f64; 3]) -> (f64, f64) {
         let along = z / 56.0;
         let middle = [self.back + self.curve * along.max(0.0).powi(2), self.bend * (along * 2.0).sin()];
@@ -53,7 +53,7 @@ pub(super) struct Organs {
     pub bladder: Ellipsoid,
     pub prostate: Ellipsoid,
     pub rectum: Tube,
-    /// How far from the middle fat begins.
+    /// The distance from the middle at which fat begins, in mm.
     pub fat_mm: f64,
 }
 

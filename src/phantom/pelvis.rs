@@ -10,7 +10,7 @@ use super::organs::{Ellipsoid, Organs, Tube};
 use super::vs::{PhantomError, check_size};
 use crate::connectors::{Geometry, LabelMap, Scan, nifti};
 
-/// What is seen of a pelvis, in mm along `[D, H, W]`, whatever the matrix.
+/// The part of a pelvis that is seen, in mm along `[D, H, W]`, whatever the matrix.
 pub const WHOLE_MM: [f64; 3] = [112.0, 160.0, 160.0];
 
 /// The labels, from 1 on.
@@ -30,7 +30,7 @@ pub struct PelvisPhantom {
     pub unlabelled: usize,
     /// Cases that are drawn, to test on.
     pub test: usize,
-    /// What the random numbers start from.
+    /// The seed of the random numbers.
     pub seed: u64,
     /// Voxels along `[D, H, W]`.
     pub size: [usize; 3],
@@ -45,18 +45,18 @@ impl Default for PelvisPhantom {
 /// What a case is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To learn from.
+    /// A case to learn from.
     Train,
-    /// To choose the best epoch by.
+    /// A case to choose the best epoch by.
     Validation,
-    /// To learn from without labels.
+    /// A case to learn from without labels.
     Unlabelled,
-    /// To test on.
+    /// A case to test on.
     Test,
 }
 
 impl PelvisPhantom {
-    /// What each case is for, in their order.
+    /// Returns what each case is for, in their order.
     pub fn purposes(&self) -> Vec<Purpose> {
         let of = |purpose, count| std::iter::repeat_n(purpose, count);
         of(Purpose::Train, self.labelled)
@@ -141,11 +141,12 @@ pub fn case(settings: &PelvisPhantom, index: usize) -> (Scan, LabelMap) {
     }
     let voxels = acquire(settings, index, &geometry, &shares);
     let scan = Scan::new(geometry, voxels);
-    // Counted by the same grid.
+    // The voxels always fit: they were counted by the same grid.
     (scan.unwrap_or_else(|_| Scan::zeros(settings.geometry())), truth)
 }
 
-/// Organs of one patient. Axes are `[D, H, W]`: up, towards the back, to the left, in mm from the middle.
+/// Makes the organs of one patient. Axes are `[D, H, W]`: up, towards the back, to the left, in mm from the
+/// middle.
 fn anatomy(rng: &mut ChaCha8Rng) -> Organs {
     // 40 to 250 ml, as bladders are filled, in equal ratios.
     let volume_ml = 40.0 * (250.0f64 / 40.0).powf(uniform(rng, 0.0, 1.0));
@@ -179,7 +180,8 @@ fn anatomy(rng: &mut ChaCha8Rng) -> Organs {
     Organs { bladder, prostate, rectum, fat_mm: uniform(rng, 62.0, 74.0) }
 }
 
-/// What a scanner makes of tissues: three of them, each with gain, contrast, bias and noise of its own.
+/// Returns what a scanner makes of tissues: three of them, each with gain, contrast, bias and noise of its
+/// own.
 fn acquire(
     settings: &PelvisPhantom,
     index: usize,
@@ -232,7 +234,7 @@ mod tests {
     const SMALL: PelvisPhantom =
         PelvisPhantom { labelled: 2, validation: 1, unlabelled: 2, test: 1, seed: 3, size: [14, 32, 32] };
 
-    /// Millilitres of each organ.
+    /// Returns the millilitres of each organ.
     fn volumes(index: usize) -> [f64; 3] {
         let (scan, truth) = case(&SMALL, index);
         let ml = scan.geometry().spacing_mm().iter().product::<f64>() / 1000.0;

@@ -6,12 +6,12 @@ use super::noise::{Field, Rician, stream, uniform};
 use super::tumour::Tumour;
 use crate::connectors::{Geometry, VoxelIndex};
 
-/// What a series is weighted by.
+/// The weighting of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weighting {
-    /// Fluid is bright.
+    /// T2-weighted: fluid is bright.
     T2,
-    /// After contrast agent: the tumour is bright.
+    /// T1-weighted after contrast agent: the tumour is bright.
     T1,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// One row's signal from the tissues of its two thin slices.
+    /// Computes one row's signal from the tissues of its two thin slices.
     fn shade(
         &mut self,
         slice: usize,

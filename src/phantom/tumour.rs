@@ -66,7 +66,7 @@ impl Tumour {
         self.rim_mm *= share;
     }
 
-    /// How far outside of it a point lies, in mm (nearly; below 0 is inside), and how wide the rim of
+    /// Returns how far outside of it a point lies, in mm (nearly; below 0 is inside), and how wide the rim of
     /// fluid around it is there.
     pub fn distance(&self, point_mm: [f64; 3]) -> (f64, f64) {
         let from = [0, 1, 2].map(|i| (point_mm[i] - self.centre_mm[i]) * self.stretch[i]);
@@ -101,7 +101,7 @@ impl Tumour {
     }
 }
 
-/// How far a point lies from a segment, in mm.
+/// Returns how far a point lies from a segment, in mm.
 pub(super) fn to_segment(point_mm: [f64; 3], [a, b]: [[f64; 3]; 2]) -> f64 {
     let along = [0, 1, 2].map(|i| b[i] - a[i]);
     let from = [0, 1, 2].map(|i| point_mm[i] - a[i]);

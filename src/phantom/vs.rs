@@ -29,19 +29,19 @@ const WHOLE_MM: [f64; 3] = [120.0, 204.8, 204.8];
 /// What an archive is made of. The same settings give the same files, byte by byte.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VsPhantom {
-    /// How many series.
+    /// The number of series.
     pub series: usize,
     /// The number of the first one: an archive grows by the series that follow.
     pub first: usize,
-    /// What the random numbers start from.
+    /// The seed of the random numbers.
     pub seed: u64,
     /// Voxels along `[D, H, W]`. D varies by up to a tenth from series to series; a matrix smaller than
     /// 512 x 512 shows the part of the head around the tumour.
     pub size: [usize; 3],
     /// The distance between the voxels of a slice, in mm.
     pub pixel_mm: f64,
-    /// How hard patients are, from 0 to 1: small tumours of low contrast beside decoys that one slice cannot tell from
-    /// them, blurred edges, and outlines that are not exact.
+    /// The difficulty of the patients, from 0 to 1: small tumours of low contrast beside decoys that one
+    /// slice cannot tell from them, blurred edges, and outlines that are not exact.
     pub hard: f64,
 }
 
@@ -50,7 +50,7 @@ impl VsPhantom {
     pub const DEFAULT: Self =
         Self { series: 12, first: 0, seed: 0, size: [60, 512, 512], pixel_mm: SPACING_MM[2], hard: 0.0 };
 
-    /// Distance between voxels along `[D, H, W]`, in mm.
+    /// Returns the distance between voxels along `[D, H, W]`, in mm.
     fn spacing_mm(&self) -> [f64; 3] {
         [SPACING_MM[0], self.pixel_mm, self.pixel_mm]
     }
@@ -81,7 +81,7 @@ pub enum PhantomError {
         what: &'static str,
         /// What was asked for.
         found: f64,
-        /// What to do.
+        /// The remedy.
         hint: &'static str,
     },
     /// A matrix that no liver fits into, or that no file holds.
@@ -92,9 +92,9 @@ pub enum PhantomError {
     LiverSize {
         /// What was asked for.
         found: [usize; 3],
-        /// The smallest.
+        /// The smallest size allowed.
         least: [usize; 3],
-        /// The largest.
+        /// The largest size allowed.
         most: [usize; 3],
     },
     /// The folder cannot be made.
@@ -102,7 +102,7 @@ pub enum PhantomError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file cannot be written.
@@ -110,18 +110,18 @@ pub enum PhantomError {
     Write(#[from] WriteError),
 }
 
-/// The smallest matrix.
+/// The smallest matrix, `[D, H, W]`.
 pub const MIN_SIZE: [usize; 3] = [4, 16, 16];
 
-/// The largest matrix.
+/// The largest matrix, `[D, H, W]`.
 pub const MAX_SIZE: [usize; 3] = [512, 4096, 4096];
 
 /// One series as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Its number.
+    /// The number of the series.
     pub index: usize,
-    /// SeriesInstanceUID.
+    /// The SeriesInstanceUID.
     pub series_uid: String,
     /// SOPInstanceUID of each slice, ascending along the normal.
     pub instance_uids: Vec<String>,
@@ -243,7 +243,7 @@ pub(super) fn write_outlines(
     Ok(write_structures(path, header, &structures)?)
 }
 
-/// What the outlines of a series say of themselves.
+/// Writes what the outlines of a series say of themselves.
 pub(super) fn structure_set(
     settings: &VsPhantom,
     index: usize,
@@ -271,7 +271,7 @@ fn header(settings: &VsPhantom, index: usize, geometry: &Geometry) -> MrSeries {
     identity::series(settings.seed, index, geometry.clone(), window)
 }
 
-/// Centre and width that show a series well.
+/// Returns the centre and width that show a series well.
 pub(super) fn window(settings: &VsPhantom, index: usize, weighting: Weighting) -> [f64; 2] {
     let bright = brightness(settings, index, weighting);
     [(0.5 * bright).round(), bright.round()]
@@ -291,7 +291,7 @@ pub fn case(settings: &VsPhantom, index: usize) -> (Scan, LabelMap) {
     (anatomy.scan(settings, index, Weighting::T2), anatomy.truth())
 }
 
-/// What can be reached on the patient of this number.
+/// Returns what can be reached on the patient of this number.
 pub fn oracle(settings: &VsPhantom, index: usize) -> Oracle {
     let Anatomy { tumour, hardness, geometry, .. } = Anatomy::new(settings, index);
     super::hard::oracle(&tumour, &hardness, &geometry)
@@ -338,7 +338,7 @@ impl Anatomy {
         scan
     }
 
-    /// 1 for the tumour, 2 for the cochlea.
+    /// Draws the truth: 1 for the tumour, 2 for the cochlea.
     pub fn truth(&self) -> LabelMap {
         let mut truth = LabelMap::zeros(self.shifted.clone());
         mark(&self.head, (&self.tumour, &self.hardness), &self.geometry, truth.voxels_mut());
@@ -351,7 +351,7 @@ fn slice_count(rng: &mut ChaCha8Rng, slices: usize) -> usize {
     (slices as f64 + uniform(rng, -spread, spread).round()).max(1.0) as usize
 }
 
-/// 5 to 25 mm, small ones more often; in a small field of view neither tiny nor more than it shows well.
+/// Draws a tumour of 5 to 25 mm, mostly small; in a small field of view neither tiny nor too large to show.
 fn tumour(rng: &mut ChaCha8Rng, canal: Canal, extent_mm: [f64; 3], hard: f64) -> Tumour {
     let narrowest = extent_mm.into_iter().fold(f64::MAX, f64::min);
     let largest = (0.6 * narrowest).min(25.0);

@@ -11,40 +11,40 @@ use tomoflow_connectors::shown::Shown as _;
 
 use super::ReportError;
 
-/// So many refusals of a code are named one by one.
+/// The number of refusals of a code that are named one by one.
 const EXAMPLES: usize = 50;
 
 /// One or more stacks of a series that are alike.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ArchiveRow {
-    /// Modality, or empty.
+    /// The modality, or empty.
     pub modality: String,
-    /// SeriesDescription, or empty.
+    /// The SeriesDescription, or empty.
     pub description: String,
-    /// Manufacturer, or empty.
+    /// The manufacturer, or empty.
     pub manufacturer: String,
-    /// ManufacturerModelName, or empty.
+    /// The ManufacturerModelName, or empty.
     pub scanner: String,
     /// Slices, rows and columns, and their distances in mm; `None` for what was refused.
     pub grid: Option<([usize; 3], [f64; 3])>,
     /// What was put right or is worth knowing.
     pub notes: Vec<String>,
-    /// Why it was refused, or empty.
+    /// The code of the refusal, or empty.
     pub code: String,
-    /// How many stacks.
+    /// The number of stacks.
     pub stacks: usize,
-    /// How many files.
+    /// The number of files.
     pub files: usize,
-    /// SeriesInstanceUID.
+    /// The SeriesInstanceUID.
     pub series_uid: String,
-    /// What files of a folder are called that are alike; empty for DICOM.
+    /// The name that files of a folder have in common that are alike; empty for DICOM.
     pub folder: String,
 }
 
 /// What is alike in its code: how often, and which.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CodeGroup<T> {
-    /// How often.
+    /// The number of them.
     pub count: usize,
     /// The first of them.
     pub examples: Vec<T>,
@@ -68,15 +68,15 @@ impl<T> Default for CodeGroup<T> {
 /// One refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefusedExample {
-    /// SeriesInstanceUID.
+    /// The SeriesInstanceUID.
     pub series_uid: String,
     /// What was expected and what was found.
     pub message: String,
-    /// What can be done about it.
+    /// The remedy.
     pub hint: String,
     /// A file of it, one at fault where single ones are.
     pub file: String,
-    /// How many files.
+    /// The number of files.
     pub files: usize,
 }
 
@@ -149,7 +149,7 @@ impl ArchiveContents {
         rows
     }
 
-    /// What was refused, by code.
+    /// Returns what was refused, by code.
     pub fn refused(&self) -> &BTreeMap<String, CodeGroup<RefusedExample>> {
         &self.refused
     }

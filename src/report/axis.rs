@@ -8,7 +8,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// With about `count` ticks.
+    /// Makes an axis with about `count` ticks.
     pub(super) fn over(low: f64, high: f64, count: usize) -> Self {
         // A single figure gets room on both sides.
         let (low, high) = if high > low {
@@ -30,7 +30,7 @@ impl Axis {
         Self { low: first * step, high: last * step, ticks }
     }
 
-    /// Where a figure lies between `start` and `end`.
+    /// Returns where a figure lies between `start` and `end`.
     pub(super) fn place(&self, figure: f64, start: f64, end: f64) -> f64 {
         start + (figure - self.low) / (self.high - self.low) * (end - start)
     }

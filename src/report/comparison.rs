@@ -13,13 +13,13 @@ use super::figures::value;
 use super::{ReportError, html};
 use crate::metrics::{Bootstrap, SignedRank, Statistics, difference, holm};
 
-/// Of the interval around a mean difference.
+/// The interval around a mean difference.
 const INTERVAL: Bootstrap = Bootstrap { level: Real(0.95), resamples: 2000, seed: 0 };
 
 /// Stages that are one system: trainings that differ in their seed alone, say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct System {
-    /// How it is called.
+    /// The name of the system.
     pub name: String,
     /// Stages of type `evaluate`.
     pub stages: Vec<String>,
@@ -56,20 +56,20 @@ pub struct Compared {
     pub label: String,
     /// The system that the others are held against.
     pub against: String,
-    /// In the order in which they were asked for.
+    /// The systems, in the order in which they were asked for.
     pub systems: Vec<Standing>,
 }
 
-/// How one system does.
+/// The figures of one system.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standing {
     /// The system's name.
     pub system: String,
     /// Cases with a figure from each of its stages.
     pub cases: usize,
-    /// All cases that any system was asked about.
+    /// The number of cases that any system was asked about.
     pub of: usize,
-    /// Why the others have no figure: by the state in `metrics`, or `no row`, how many cases. They are in no mean: of
+    /// The numbers of cases without a figure, by the state in `metrics`, or `no row`. They are in no mean: of
     /// a distance `empty_prediction` are those that the system missed.
     pub without: BTreeMap<String, usize>,
     /// The mean over cases, each the mean over the system's stages; absent without cases.
@@ -78,20 +78,21 @@ pub struct Standing {
     pub sd: Option<f64>,
     /// The means of its stages, each over its own cases.
     pub stages: BTreeMap<String, f64>,
-    /// Against the other system; absent for that system itself, and where no case has a figure from both.
+    /// The comparison with the other system; absent for that system itself, and where no case has a figure
+    /// from both.
     pub paired: Option<Paired>,
 }
 
 /// A system against another on the cases that both have figures of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Paired {
-    /// How many.
+    /// The number of cases.
     pub cases: usize,
     /// The mean of the differences.
     pub difference: f64,
-    /// Where 95 % of resampled means lie.
+    /// The interval in which 95 % of resampled means lie.
     pub interval: [f64; 2],
-    /// Of Wilcoxon's signed-rank test; 1 where no case differs.
+    /// The p of Wilcoxon's signed-rank test; 1 where no case differs.
     pub p: f64,
     /// The same, held to one error over all systems (Holm).
     pub p_holm: f64,
@@ -103,9 +104,9 @@ type ByCase<'a> = BTreeMap<&'a str, f64>;
 /// Each case's figure, or the state of a row that has none.
 type Rated<'a> = BTreeMap<&'a str, Result<f64, &'a str>>;
 
-/// Where a system has no row of a case.
+/// The state where a system has no row of a case.
 const NO_ROW: &str = "no row";
-/// Where a stage has several rows of a case: scans of two sources may have the same name.
+/// The state where a stage has several rows of a case: scans of two sources may have the same name.
 const SEVERAL: &str = "several rows";
 
 impl Comparison {
@@ -139,7 +140,7 @@ impl Comparison {
             let rated = value(row).ok_or(if row.state == "ok" { "not finite" } else { &row.state });
             let figure = (row.metric != "dice", row.metric.as_str(), row.label.as_str(), row.unit.as_str());
             let cases = figures.entry(figure).or_default().entry(&row.stage).or_default();
-            // Which of them is another system's counterpart nothing says.
+            // Nothing says which of several rows is another system's counterpart.
             let rated = if cases.contains_key(&*row.case) { Err(SEVERAL) } else { rated };
             cases.insert(&row.case, rated);
         }
@@ -238,7 +239,7 @@ fn by_case<'a>(system: &System, stages: &BTreeMap<&str, Rated<'a>>) -> ByCase<'a
     complete.map(|(case, figures)| (case, figures.iter().sum::<f64>() / figures.len() as f64)).collect()
 }
 
-/// Why a system has no figure of these cases, and of how many each.
+/// Returns why a system has no figure of these cases, and of how many each.
 fn without<'a>(
     system: &System,
     stages: &BTreeMap<&str, Rated<'_>>,

@@ -87,9 +87,10 @@ fn one_metric(
     )
 }
 
-/// One group as a line of the table.
+/// Writes one group as a line of the table.
 fn line(name: &str, rows: &[&MetricRow]) -> Vec<String> {
-    // By state: how many rows, and how many of them have a figure that counts.
+    // The rows that are not `ok` or have no figure that counts, by state: all of them, and those with such a
+    // figure.
     let mut states: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for row in rows {
         let counted = value(row).is_some();

@@ -14,13 +14,13 @@ const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 34.0;
 
-/// What pooled sensitivities are called, before the number of false positives.
+/// The beginning of the names of pooled sensitivities, before the number of false positives.
 const METRIC: &str = "pooled_sensitivity_at_";
 
 /// The colours of lines, as often as there are lines.
 const COLOURS: [&str; 3] = ["one", "two", "three"];
 
-/// By split the sensitivities at false positives an image.
+/// The sensitivities at false positives an image, by split.
 type Lines<'a> = BTreeMap<&'a str, Vec<(f64, f64)>>;
 
 /// The section; empty where no boxes were judged.

@@ -42,9 +42,9 @@ const INFERNO: [[u8; 3]; 33] = [
 
 /// The largest byte of a share.
 const ONE: u8 = 254;
-/// Below this share a colour is the more transparent the nearer it is to 0.
+/// The share below which a colour is the more transparent the nearer it is to 0.
 const OPAQUE_FROM: f64 = 0.1;
-/// What the colours hide of the image at most, of 255.
+/// The most that the colours hide of the image, of 255.
 const MOST: f64 = 200.0;
 
 /// The colour of a share from 0 to 1.
@@ -58,7 +58,7 @@ fn colour(share: f64) -> [u8; 3] {
     })
 }
 
-/// Colour and opacity of a byte; nothing where nothing is known.
+/// Returns the colour and opacity of a byte; nothing where nothing is known.
 fn shown(byte: u8) -> [u8; 4] {
     if byte > ONE {
         return [0; 4];
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(shown(127), [188, 55, 84, 200]);
     }
 
-    /// L* of CIE 1976, of an sRGB colour.
+    /// Returns the L* of CIE 1976 of an sRGB colour.
     fn lightness(byte: u8) -> f64 {
         let linear = colour(f64::from(byte) / 254.0).map(|channel| {
             let value = f64::from(channel) / 255.0;

@@ -44,7 +44,7 @@ pub struct ReportContext {
 pub struct CasePicture {
     /// The case's key.
     pub case: String,
-    /// Why it is shown: `worst Dice, 0.41`, …
+    /// The reason why it is shown: `worst Dice, 0.41`, …
     pub caption: String,
     /// Rows of the slice.
     pub rows: usize,
@@ -71,7 +71,7 @@ pub struct CasePicture {
 pub struct BoxPicture {
     /// Edges along rows and columns at the lower ends, in pixels: the first pixel begins at 0.
     pub low: [f64; 2],
-    /// Those at the upper ends.
+    /// The edges at the upper ends.
     pub high: [f64; 2],
     /// How sure the model is; none of a thing of the truth.
     pub score: Option<f64>,
@@ -80,7 +80,7 @@ pub struct BoxPicture {
 /// A map over a slice.
 #[derive(Clone, Debug)]
 pub struct HeatMap {
-    /// `entropy`, `attention`, …
+    /// The name of the map: `entropy`, `attention`, …
     pub name: String,
     /// Row-major shares, 0 to 254 for 0 to 1, and 255 where nothing is known.
     pub shares: Vec<u8>,
@@ -112,7 +112,7 @@ pub enum ReportError {
         name: String,
         /// What it should be one of.
         kind: &'static str,
-        /// All of these.
+        /// The names that are known.
         known: String,
     },
     /// The page could not be written.
@@ -182,7 +182,7 @@ impl Contents {
                 Ok(Rows::Metrics(rows)) => contents.metrics = rows,
                 Ok(Rows::Training(rows)) => contents.training = rows,
                 Ok(Rows::Runs(rows)) => contents.runs = rows,
-                // Of boxes alone: all other figures the page sums up itself.
+                // The rows are those of boxes alone: the page sums up all other figures itself.
                 Ok(Rows::Summary(rows)) => contents.summary = rows,
                 // Masks and boxes have no part in the page; a table that nobody wrote yet has no rows.
                 Ok(Rows::Masks(_) | Rows::Detections(_)) | Err(TableError::Absent { .. }) => {}
@@ -242,7 +242,7 @@ impl Contents {
         tiles.concat()
     }
 
-    /// Rows of what was refused or failed, as opposed to what sources lack.
+    /// Counts the rows of what was refused or failed, as opposed to what sources lack.
     fn refused(&self) -> usize {
         self.rejects.iter().filter(|row| !is_remark(&row.code)).count()
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 /// A corner between pixels: column and row.
 type Corner = (usize, usize);
 
-/// Closed loops around the pixels of a mask, in pixel units; the mask lies to the right of each step.
+/// Draws closed loops around the pixels of a mask, in pixel units; the mask lies to the right of each step.
 pub(super) fn outline(mask: &[bool], columns: usize) -> String {
     let mut out = String::new();
     for corners in loops(edges(mask, columns)) {
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn loops_around_pixels() {
         assert_eq!(outline(&[true, true, false, false], 2), "M0 0L2 0L2 1L0 1Z");
-        // Touching at a corner: two loops.
+        // Pixels that touch at a corner give two loops.
         assert_eq!(outline(&[true, false, false, true], 2), "M0 0L1 0L1 1L0 1ZM1 1L2 1L2 2L1 2Z");
         assert_eq!(outline(&[], 0), "");
     }

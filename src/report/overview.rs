@@ -7,7 +7,7 @@ use tomoflow_connectors::table::{CaseRow, RejectRow, RunRow};
 use super::html::{Text, count, number, seconds, section, table};
 use crate::metrics::Statistics;
 
-/// So many runs and keys are shown.
+/// The number of runs and keys that are shown.
 const SHOWN: usize = 10;
 
 /// A figure in large type, what it counts, and a remark.
@@ -74,10 +74,10 @@ pub(super) fn cases(rows: &[CaseRow]) -> String {
     section("Archive", "Slices and spacings: the median, and the range where they differ.", &body)
 }
 
-/// How a note begins that names the channels of a scan: nothing odd.
+/// The beginning of a note that names the channels of a scan: nothing odd.
 const CHANNELS: &str = "CHANNELS: ";
 
-/// How many cases carry each note of a kind, the most frequent first.
+/// Counts the cases that carry each note of a kind, the most frequent first.
 fn noted(rows: &[CaseRow], kind: impl Fn(&str) -> bool) -> Vec<Vec<String>> {
     let mut notes: BTreeMap<&str, usize> = BTreeMap::new();
     for note in rows.iter().flat_map(|row| &row.notes).filter(|note| kind(note)) {

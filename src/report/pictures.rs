@@ -8,7 +8,7 @@ use super::html::{Text, section};
 use super::outline::outline;
 use super::{BoxPicture, CasePicture, ReportError, heat, slice};
 
-/// So many pictures are shown.
+/// The number of pictures that are shown.
 const SHOWN: usize = 6;
 /// A detail is at least this wide, mm.
 const DETAIL_MM: f64 = 30.0;
@@ -147,7 +147,7 @@ fn image(png: &[u8], [_, _, width, height]: Window) -> String {
     )
 }
 
-/// Which pixels a label covers.
+/// Returns which pixels a label covers.
 fn mask(case: &CasePicture, runs: Option<&RunLength>, what: &str) -> Result<Vec<bool>, ReportError> {
     let mut slice = vec![0u16; case.pixels.len()];
     if let Some(runs) = runs {

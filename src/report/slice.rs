@@ -2,7 +2,7 @@
 
 use super::CasePicture;
 
-/// Pixels of a case's slice as a PNG.
+/// Writes the pixels of a case's slice as a PNG.
 pub(super) fn encode(
     case: &CasePicture,
     colour: png::ColorType,

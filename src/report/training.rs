@@ -15,7 +15,7 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 34.0;
-/// More points than this on a line cannot be told apart.
+/// The number of points on a line above which they cannot be told apart.
 const POINTS: usize = 400;
 
 /// A figure's mean by epoch, by split.
@@ -54,10 +54,11 @@ pub(super) fn training(rows: &[TrainingRow]) -> String {
     )
 }
 
-/// What figures of the weights that a training began with are called, which stand before its first epoch.
+/// The beginning of the names of figures of the weights that a training began with; they stand before its
+/// first epoch.
 const START: &str = "start.";
 
-/// What a training began with, in words; empty where with numbers of its own.
+/// Returns what a training began with, in words; empty where it began with numbers of its own.
 fn begun(figures: &BTreeMap<&str, Curves<'_>>) -> String {
     let counts = figures.iter().filter_map(|(name, curves)| {
         let (count, _) = curves.values().next()?.values().next()?;

@@ -7,9 +7,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::report::{ArchiveContents, ArchiveRow};
 
-/// Between two columns of the table.
+/// The gap between two columns of the table.
 const GAP: usize = 2;
-/// Of a hundred columns so many are for notes, which go on in the next line beyond.
+/// The columns of a hundred that are for notes, which go on in the next line beyond.
 const NOTES: usize = 29;
 /// The longest code of a note is about so long.
 const LEAST_NOTES: usize = 20;
@@ -160,7 +160,7 @@ fn indented(text: &mut String, message: &str, columns: usize) {
     }
 }
 
-/// Text from a file, without what a terminal would take as a command.
+/// Returns text from a file without what a terminal would take as a command.
 fn clean(text: &str) -> String {
     let harmless = |letter: char| match letter {
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
@@ -170,7 +170,7 @@ fn clean(text: &str) -> String {
     text.chars().map(harmless).collect()
 }
 
-/// Text that is no wider than this.
+/// Cuts text to be no wider than this.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();

@@ -1,28 +1,28 @@
-//! What may be empty although it was not.
+//! The archive's sources and folders that may be empty although they were not at the last look.
 
 use std::path::{Path, PathBuf};
 
 use crate::pipeline::resolved;
 
-/// What may be empty although it was not.
+/// The sources and folders that may be empty although they were not at the last look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accept {
-    /// Whole sources.
+    /// Whether whole sources may be.
     pub sources: bool,
-    /// Any folder below one.
+    /// Whether any folder below a source may be.
     pub folders: bool,
-    /// These, and what lies below them; they have no links.
+    /// The folders that may be, with what lies below them; the paths have no links.
     named: Vec<PathBuf>,
 }
 
 impl Accept {
-    /// Everything may be empty, or these folders.
+    /// Accepts that everything is empty, or these folders.
     pub fn new(everything: bool, named: &[PathBuf]) -> Self {
         let named = named.iter().map(|path| resolved(path)).collect();
         Self { sources: everything, folders: everything, named }
     }
 
-    /// Whole sources may be empty: for those who only show what there is.
+    /// Accepts that whole sources are empty: for those who only show what there is.
     pub fn all_sources() -> Self {
         Self { sources: true, ..Self::default() }
     }

@@ -16,7 +16,7 @@ use crate::store::Holds;
 
 /// Files that get a row; all are counted by code.
 const ROWS: usize = 1000;
-/// So many images beside a file say that it was one of them.
+/// The number of images beside a file from which on the file is taken for one of them.
 const IMAGES: usize = 3;
 /// Endings that say DICOM.
 const ENDINGS: [&str; 3] = ["dcm", "dicom", "ima"];
@@ -24,9 +24,9 @@ const ENDINGS: [&str; 3] = ["dcm", "dicom", "ima"];
 /// The first files that were DICOM once, with the code of what they are now.
 #[derive(Debug, Default)]
 pub(super) struct Damaged {
-    /// Those that say so themselves.
+    /// The files that say so themselves.
     sure: BTreeMap<PathBuf, String>,
-    /// Those of which only the files beside them can say so.
+    /// The files of which only those beside them can say so.
     perhaps: BTreeMap<PathBuf, String>,
 }
 
@@ -51,7 +51,7 @@ impl Damaged {
         self.perhaps.remove(path);
     }
 
-    /// Those of another folder as well.
+    /// Adds those of another folder as well.
     pub(super) fn extend(&mut self, more: Self) {
         more.sure.iter().chain(&more.perhaps).for_each(|(path, code)| self.add(path, code));
     }

@@ -45,7 +45,7 @@ impl Archive {
         self.claims(path).next().is_some()
     }
 
-    /// What names of files say to a walk, where a source claims files by their names.
+    /// Returns what names of files say to a walk, where a source claims files by their names.
     pub(super) fn names(&self) -> Option<Names> {
         let plan = self.plan.clone();
         plan.stages.iter().any(|stage| claimed(&stage.stage).is_some()).then(|| {
@@ -74,7 +74,7 @@ impl Archive {
 
     /// The readers of a file beyond tomoflow's own, each once; and their names, none where there are none.
     fn readers_of(&self, path: &Path) -> (Vec<Option<Reader>>, Option<String>) {
-        // Asked of every file of a look.
+        // A look asks this of every file.
         if !self.own_readers {
             return (Vec::new(), None);
         }
@@ -183,7 +183,7 @@ impl Archive {
         own.map(|((_, path), row)| (path, row))
     }
 
-    /// Labels of tables, which no file below a folder holds.
+    /// Returns the labels of tables, which no file below a folder holds.
     pub(super) fn listed(&self) -> impl Iterator<Item = (PathBuf, Change)> {
         let plan = self.plan.clone();
         (0..plan.stages.len()).flat_map(move |number| {
@@ -197,7 +197,7 @@ impl Archive {
         })
     }
 
-    /// What cases were judged to be, by their files.
+    /// Returns what cases were judged to be, by their files.
     pub(super) fn file_verdicts(
         &self,
         reader: usize,
@@ -242,7 +242,8 @@ fn label_row(filed: &Filed, below: &Path, case: String) -> Arc<OutlinesRow> {
     Arc::new(OutlinesRow { record: filed.record, outlines })
 }
 
-/// What a source says that the files of a case are; `lists` takes the lists of slices that verdicts name.
+/// Returns what a source says that the files of a case are; `lists` takes the lists of slices that verdicts
+/// name.
 fn judged(
     source: &dyn ScanSource,
     case: &str,

@@ -12,7 +12,7 @@ use crate::executor::work::{ScanForm, SeriesRow, SliceList, Verdict};
 use crate::pipeline::StageId;
 use crate::store::StoreError;
 
-/// What was told: by stage and scan, the list of its slices, and their marks.
+/// The rows that were told: by stage and scan, the list of its slices, and their marks.
 pub(super) type Imaged = BTreeMap<(StageId, Arc<str>), (Digest, Arc<ImagesRow>)>;
 
 impl Archive {
@@ -45,7 +45,7 @@ impl Archive {
         Ok(changes)
     }
 
-    /// What was told, for another control plane.
+    /// Returns the rows that were told, for another control plane.
     pub(super) fn imaged_now(&self) -> impl Iterator<Item = Change> {
         self.imaged.iter().map(|((stage, _), (_, row))| (Input::Images(*stage, row.clone()), 1))
     }
@@ -82,7 +82,7 @@ impl Archive {
     }
 }
 
-/// Accepted scans that are DICOM instances.
+/// Returns the accepted scans that are DICOM instances.
 fn accepted(verdicts: &[Verdict]) -> impl Iterator<Item = &Arc<SeriesRow>> {
     verdicts.iter().filter_map(Verdict::accepted).filter(|row| row.form == ScanForm::Instances)
 }

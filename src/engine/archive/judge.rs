@@ -22,7 +22,8 @@ const BATCH: usize = 256;
 type Judgement = (Vec<Verdict>, Vec<(Digest, Vec<u8>)>);
 
 impl Archive {
-    /// What follows from series that may have changed: each is judged again, unless the index knows.
+    /// Judges each series that may have changed again, unless the index knows the verdict, and returns what
+    /// follows.
     ///
     /// # Errors
     /// When the index cannot be read or written.
@@ -122,7 +123,8 @@ impl Archive {
         if all.is_empty() {
             return Ok(judgement);
         }
-        // Where a record's file lies; of several, any: they hold the same.
+        // The path of a record's file; of several files with this record any will do, since they hold the
+        // same.
         let path =
             |digest: Digest| members.iter().find(|(_, record)| *record == digest).map(|(path, _)| path);
         let place =
@@ -231,7 +233,7 @@ fn series_row(
     (row, list)
 }
 
-/// What a scan's voxels depend on, and the list of its slices as it is kept.
+/// Returns the digest of all that a scan's voxels depend on, and the list of its slices as it is kept.
 pub(super) fn described(list: &SliceList, grid: &Grid) -> (Digest, Vec<u8>) {
     let content: Vec<(Digest, u32)> = list.slices.iter().map(|slice| (slice.content, slice.frame)).collect();
     // Rows of plain values always serialise.

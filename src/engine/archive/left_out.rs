@@ -18,7 +18,7 @@ const PLAIN: [&str; 6] =
     ["BodyPartExamined", "ImageType", "Manufacturer", "ManufacturerModelName", "Modality", "SequenceName"];
 
 impl Archive {
-    /// For each source whose `where` leaves out all instances, a line that says so.
+    /// Returns, for each source whose `where` leaves out all instances, a line that says so.
     ///
     /// # Errors
     /// When the index cannot be read.

@@ -26,7 +26,7 @@ pub(super) struct Filed {
     pub(super) record: Digest,
     /// The record: a grid and a digest, or why there is none.
     pub(super) image: Result<ImageFile, Reject>,
-    /// When it was changed last, in nanoseconds since 1970.
+    /// The time when it was changed last, in nanoseconds since 1970.
     pub(super) mtime_ns: i64,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Compared {
     filed: Vec<(FileStat, Digest)>,
     /// Files that are as they were and hold nothing for a pipeline, by code.
     skipped: BTreeMap<String, usize>,
-    /// Those of them that were DICOM once.
+    /// The files among them that were DICOM once.
     damaged: Damaged,
 }
 
@@ -217,7 +217,7 @@ impl Archive {
         !matches!(known.holds, Holds::File { .. }) && !self.reads_as(known.path, None)
     }
 
-    /// What a look at everything found of files that have not changed.
+    /// Takes in what a look at everything found of files that have not changed.
     pub(super) fn known(&mut self, found: &mut Compared, looked: &mut Looked) -> Result<(), SourceError> {
         self.files += found.files;
         for uid in std::mem::take(&mut found.series) {
@@ -263,7 +263,7 @@ impl Archive {
         looked: &mut Looked,
     ) -> Result<Vec<Digest>, SourceError> {
         let (mut unread, mut new) = (0, Vec::new());
-        // At a first look nothing can have had another name.
+        // Nothing can have had another name at a first look.
         let renamed = self.loaded || self.store.knows_files()?;
         for batch in batches(changed) {
             let read: Vec<_> = batch.par_iter().map(|(stat, _)| self.read(&stat.path)).collect();
@@ -299,7 +299,7 @@ impl Archive {
         Ok(new)
     }
 
-    /// What a file held until now no longer counts.
+    /// Forgets what a file held until now: it no longer counts.
     fn forget(&mut self, path: &Path, held: &Held, looked: &mut Looked) {
         match held {
             // A file that goes, or is another now, is a change of this moment.
@@ -375,7 +375,7 @@ fn batches<T>(mut files: &[(FileStat, T)]) -> impl Iterator<Item = &[(FileStat, 
     })
 }
 
-/// One file more that holds nothing for a pipeline.
+/// Counts one file more that holds nothing for a pipeline.
 fn count(skipped: &mut BTreeMap<String, usize>, code: &str) {
     match skipped.get_mut(code) {
         Some(count) => *count += 1,

@@ -24,7 +24,7 @@ type Key = (StageId, String);
 #[derive(Default)]
 pub(super) struct Parts {
     files: BTreeMap<Key, BTreeMap<PathBuf, LabelFile>>,
-    /// What the control plane was told of each case.
+    /// The rows that the control plane was told of each case.
     told: BTreeMap<Key, Vec<Arc<OutlinesRow>>>,
     /// Cases with a file that came, changed or went.
     changed: BTreeSet<Key>,
@@ -80,7 +80,7 @@ impl Parts {
         own.flat_map(|(_, files)| files.keys())
     }
 
-    /// All that the control plane was told.
+    /// Returns all that the control plane was told.
     pub(super) fn everything(&self) -> impl Iterator<Item = Change> {
         let rows = self.told.iter().flat_map(|((stage, _), rows)| rows.iter().map(|row| (*stage, row)));
         rows.map(|(stage, row)| (Input::Outlines(stage, row.clone()), 1))
@@ -88,7 +88,7 @@ impl Parts {
 }
 
 impl Archive {
-    /// What follows from files of labels that came, changed or went.
+    /// Returns what follows from files of labels that came, changed or went.
     pub(super) fn gather(&mut self, looked: &mut Looked) -> Result<(), StoreError> {
         let mut lists = Vec::new();
         for key in std::mem::take(&mut self.parts.changed) {
@@ -105,7 +105,7 @@ impl Archive {
             });
             let before = self.parts.told.remove(&key).unwrap_or_default();
             if before != rows {
-                // One name for all changes of a case, so that they come in order.
+                // All changes of a case have one name, so that they come in order.
                 let name = PathBuf::from(format!("labels of {} {case}", stage.place()));
                 let change = |row: &Arc<OutlinesRow>, diff| {
                     (name.clone(), (Input::Outlines(*stage, row.clone()), diff))
@@ -164,11 +164,11 @@ fn row(
         parts.iter().map(|part| (name(part).map_or("", String::as_str), content(part))).collect();
     let held = digests.iter().flat_map(|(name, content)| [name.as_bytes(), content.0.as_slice()]);
     let digest = Digest::of_parts(std::iter::once(b"a file a label".as_slice()).chain(held));
-    // What tells sets apart.
+    // The folders of the files whose labels occur several times: they tell sets apart.
     let own = parts.iter().filter(|part| several.contains(&part.label)).map(|part| part.below.as_str());
     let outlines = Outlines {
         sop_uid: own.collect::<Vec<_>>().join(" + "),
-        // Of sets that differ in one file the newer one comes last by this.
+        // The newer one of sets that differ in one file comes last by this.
         date_time: parts.iter().map(|part| format!("{:020}", part.filed.mtime_ns.max(0))).collect(),
         structures: parts.iter().filter_map(|part| name(part)).cloned().collect(),
         ..labels_of(case.to_owned(), digest)

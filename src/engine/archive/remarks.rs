@@ -39,7 +39,7 @@ struct Told {
 }
 
 impl Archive {
-    /// What is to be told of the sources beside their cases, as changes for the control plane.
+    /// Returns what is to be told of the sources beside their cases, as changes for the control plane.
     ///
     /// # Errors
     /// When the index cannot be read.
@@ -73,17 +73,18 @@ impl Archive {
         Ok(all)
     }
 
-    /// All remarks that hold, for another control plane.
+    /// Returns all remarks that hold, for another control plane.
     pub(super) fn remarked(&self) -> impl Iterator<Item = Change> {
         self.remarks.told.iter().map(|(stage, remark)| (Input::Remark(*stage, remark.clone()), 1))
     }
 
-    /// The same as lines, one for each kind and source.
+    /// Returns the remarks as lines, one for each kind and source.
     pub fn remarks(&self) -> &[String] {
         &self.remarks.lines
     }
 
-    /// What could not be looked at, by the first source below whose folder it lies; lines tell of it elsewhere.
+    /// Returns what could not be looked at, by the first source below whose folder it lies; lines tell of it
+    /// elsewhere.
     fn unreadable(&self) -> BTreeSet<(StageId, Remark)> {
         let (mut rows, mut told) = (BTreeSet::new(), BTreeSet::new());
         for (number, root) in self.rooted() {
@@ -100,7 +101,7 @@ impl Archive {
         rows
     }
 
-    /// What a source asks for and is not there.
+    /// Returns what a source asks for and is not there.
     fn unmet(&self, number: StageId) -> Result<Vec<Told>, SourceError> {
         let Some(source) = self.plan.stages.get(number.place()).and_then(|stage| claimed(&stage.stage))
         else {
@@ -112,7 +113,7 @@ impl Archive {
         let there: Vec<&Path> = scans.chain(labels).map(PathBuf::as_path).collect();
         let mut unmet = source.unmet(&there, 0);
         if unmet.iter().any(|unmet| unmet.reject.code == "NO_FILE_FITS") {
-            // Counted for those alone who hear of it.
+            // Remarks are counted for those alone who hear of them.
             let mut files = 0;
             self.store.visit_files(source.root(), |_| files += 1)?;
             unmet = source.unmet(&there, files);
@@ -148,7 +149,7 @@ impl Archive {
             }
             LabelsIn::Objects { root, form } => {
                 let mut told = Vec::new();
-                // Of another source's scans they may well be.
+                // The labels may well belong to another source's scans.
                 let readers: Vec<usize> = (0..self.readers.len()).collect();
                 let rows = self.outlines.iter().filter(|(path, _)| path.starts_with(root));
                 for (path, row) in rows.filter(|(_, row)| row.outlines.form == form) {
@@ -206,7 +207,7 @@ impl Archive {
         }
     }
 
-    /// The same of labels that have a file each, and cases that have none for some of them.
+    /// Tells the same of labels that have a file each, and cases that have none for some of them.
     fn in_parts(
         &self,
         number: StageId,
@@ -255,7 +256,7 @@ impl Archive {
         if readers.iter().any(|reader| judged(&reader)) {
             return Ok(true);
         }
-        // One of the scans of a series, by its own name.
+        // The case may be one of several scans of a series, with a name of its own.
         let series = series_of(case);
         let told =
             readers.iter().filter_map(|reader| self.told.get(*reader)).filter_map(|told| told.get(series));
@@ -294,7 +295,7 @@ impl Archive {
         none.is_none().then_some(hint)
     }
 
-    /// What a line says of remarks of one kind.
+    /// Writes what a line says of remarks of one kind.
     fn line(&self, code: &str, told: &[Told]) -> String {
         let count = told.len();
         let (first, clear) = (told.first(), self.plan.settings.identifiers == Identifiers::Clear);

@@ -10,14 +10,15 @@ use tomoflow_connectors::shown::Shown as _;
 use super::Archive;
 use crate::pipeline::Identifiers;
 
-/// What could not be looked at and gets a row; a line tells how many there are in all.
+/// The largest number of paths that could not be looked at and get a row; a line tells how many there are in
+/// all.
 const ROWS: usize = 1000;
 
 /// A folder that held cases at the last run, and holds none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Emptied {
     pub(super) folder: PathBuf,
-    /// How many it held.
+    /// The number of cases that the folder held.
     pub(super) cases: usize,
 }
 
@@ -67,7 +68,7 @@ impl ToldOf {
         }
     }
 
-    /// Something could not be looked at.
+    /// Notes that something could not be looked at.
     pub(super) fn unread(&mut self, path: &Path, error: &io::Error) {
         tracing::debug!("{}: {error}", path.shown());
         let few = self.unseen.entry(error.to_string()).or_default();
@@ -80,12 +81,12 @@ impl ToldOf {
         }
     }
 
-    /// Something was looked at that could not be before.
+    /// Notes that something was looked at that could not be before.
     pub(super) fn read(&mut self, path: &Path) {
         self.rows.remove(path);
     }
 
-    /// What lies below a folder and could not be looked at, with what the system said.
+    /// Returns what lies below a folder and could not be looked at, with what the system said.
     pub(super) fn unread_below<'a>(&'a self, root: &'a Path) -> impl Iterator<Item = (&'a Path, &'a str)> {
         let rows = self.rows.iter().filter(move |(path, _)| path.starts_with(root));
         rows.map(|(path, why)| (path.as_path(), why.as_str()))
@@ -93,7 +94,7 @@ impl ToldOf {
 }
 
 impl Archive {
-    /// What the last look left out, could not read or kept although it is gone, in lines.
+    /// Returns what the last look left out, could not read or kept although it is gone, in lines.
     pub fn told_of(&self) -> Vec<String> {
         // Paths may hold names: they are for those who ask for them.
         let clear = self.plan.settings.identifiers == Identifiers::Clear;

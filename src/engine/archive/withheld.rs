@@ -151,13 +151,14 @@ impl Archive {
         }
     }
 
-    /// How many cases files are of: scans, or labels where there are no scans.
+    /// Counts the cases that files are of: scans, or labels where there are no scans.
     fn cases_of<'a>(&self, files: impl Iterator<Item = &'a Indexed>) -> usize {
         let mut lay = Lay::default();
         for file in files {
             match &file.held {
                 Held::Image { series, .. } => drop(lay.scans.insert(series.clone())),
-                // Whose they are, their record says; structure sets of one folder are mostly of several scans.
+                // The record says whose the structure sets are; those of one folder are mostly of several
+                // scans.
                 Held::Outlines { .. } => {
                     lay.labels.insert(file.stat.path.to_string_lossy().into_owned());
                 }

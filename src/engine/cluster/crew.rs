@@ -45,7 +45,7 @@ pub struct Crew {
     workers: Option<Workers>,
     /// What others say beside their reports, which come where the executor's come.
     said: Receiver<(usize, Said)>,
-    /// Set when another process was told to stop.
+    /// The flag that is set when another process was told to stop.
     stop: Arc<AtomicBool>,
     /// Says to the others that this process is there.
     _pulse: Option<Pulse>,
@@ -91,13 +91,13 @@ impl Crew {
         Ok(Self { own, context, peers, workers: None, said, stop, _pulse: pulse })
     }
 
-    /// The same, with workers that come and go.
+    /// Returns the same crew with workers that come and go.
     pub fn with(mut self, workers: Option<Workers>) -> Self {
         self.workers = workers;
         self
     }
 
-    /// The run has come to its end, and workers are told so.
+    /// Ends the run's work and tells workers so.
     pub fn end(&mut self) {
         self.workers.iter_mut().for_each(Workers::end);
     }
@@ -112,7 +112,7 @@ impl Crew {
         self.own.leave();
     }
 
-    /// How many queues there are: one for the CPU and one for the device, for each process.
+    /// Returns the number of queues: one for the CPU and one for the device, for each process.
     pub fn queues(&self) -> usize {
         2 * (1 + self.peers.len())
     }
@@ -143,7 +143,8 @@ impl Crew {
         let Some(remote) = process.checked_sub(1).and_then(|place| self.peers.get_mut(place)) else {
             return self.own.submit(job);
         };
-        // As many as it works on, and as many again, so that it never waits for the next.
+        // A process has as many actions as it works on, and as many again, so that it never waits for the
+        // next.
         if remote.jobs.len() >= 2 * remote.peer.threads + 2 {
             return Err(Box::new(job));
         }
@@ -187,7 +188,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Must be told of every report, so that the next job for the device may come.
+    /// Notes a report: it must be told of every one, so that the next job for the device may come.
     pub fn ended(&mut self, action: &Action) {
         if let Some(workers) = &mut self.workers {
             if workers.ended(action) {
@@ -201,7 +202,7 @@ impl Crew {
         }
     }
 
-    /// What is done, by whomever.
+    /// Returns the receiver of all that is done, by whichever process.
     pub fn finished(&self) -> &Receiver<Finished> {
         self.own.finished()
     }
@@ -212,10 +213,10 @@ impl Crew {
     }
 }
 
-/// Why the crew cannot go on.
+/// The reasons why the crew cannot go on.
 #[derive(Debug)]
 pub enum TendError {
-    /// No more threads.
+    /// The system gives no more threads.
     Threads(std::io::Error),
     /// A process is gone.
     Peer(ClusterError),

@@ -18,7 +18,7 @@ const ASKED_TIMES: libc::c_int = 4;
 /// A link to another process.
 pub struct Link {
     writing: Arc<Mutex<TcpStream>>,
-    /// When something was heard last; none before anybody listens.
+    /// The time when something was heard last; `None` before anybody listens.
     heard: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -34,7 +34,7 @@ impl Link {
         Self { writing: Arc::new(Mutex::new(stream)), heard: Arc::default() }
     }
 
-    /// Says something.
+    /// Sends a message.
     ///
     /// # Errors
     /// When the link is broken.
@@ -58,12 +58,12 @@ impl Link {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).try_clone()
     }
 
-    /// Something was heard, or somebody begins to listen.
+    /// Notes that something was heard, or that somebody begins to listen.
     pub fn heard(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// For how long nothing was heard, since somebody listens.
+    /// Returns the time for which nothing was heard, since somebody listens.
     pub fn silent(&self) -> Duration {
         let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.map_or(Duration::ZERO, |heard| heard.elapsed())

@@ -18,29 +18,30 @@ use super::pulse::{Beat, Pulse};
 use super::secret::{Secret, Until};
 use super::{Agreement, Cluster, ClusterError};
 
-/// How long all may take to come.
+/// The longest time that all processes may take to come.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long one that has called may take to say who it is.
+/// The longest time that a process that has called may take to say who it is.
 const HELLO: Duration = Duration::from_secs(10);
 
 /// Callers that are heard at once; more are hung up on, and those of ours call again.
 const CALLERS: usize = 64;
 
-/// So many times another end may hang up on us before we take it for a stranger.
+/// The number of times that another end may hang up before it is taken for a stranger.
 const HUNG_UP: usize = 20;
 
-/// Between two tries.
+/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Those who do not come are named this often.
+/// The interval at which processes that do not come are named.
 const NAMED: Duration = Duration::from_secs(8);
 
 /// The links of one process.
 pub struct Links {
-    /// For timely: one to every other process, none at this one's own place.
+    /// The connections for timely: one to every other process, none at this one's own place.
     pub rows: Vec<Option<TcpStream>>,
-    /// For actions: on process 0 one from each other, with its threads; elsewhere one to process 0.
+    /// The links for actions: on process 0 one from each other process, with its threads; elsewhere one to
+    /// process 0.
     pub work: Vec<Peer>,
     /// Says on these that this process is there.
     pub pulse: Pulse,
@@ -50,9 +51,9 @@ pub struct Links {
 pub struct Peer {
     /// The other end.
     pub process: usize,
-    /// Its address.
+    /// The address of the other end.
     pub host: String,
-    /// Threads of its pool.
+    /// The number of threads of its pool.
     pub threads: usize,
     /// The link.
     pub link: Link,
@@ -133,7 +134,7 @@ fn welcome(
             }
             _ => waited(cluster, absent + 1, deadline, &mut named)?,
         }
-        // One that is gone again may be started again, and call anew.
+        // A process that is gone again may be started again, and call anew.
         for place in &mut peers {
             if place.as_ref().is_some_and(|(peer, _)| is_gone(&peer.link)) {
                 *place = None;
@@ -156,7 +157,7 @@ fn welcome(
 
 fn refuse(peers: Vec<(Peer, Agreement)>, why: String) -> ClusterError {
     for (peer, _) in peers {
-        // One that is gone already needs no answer.
+        // A process that is gone already needs no answer.
         drop(peer.link.say(&ToPeer::Refused(why.clone())));
     }
     ClusterError::Disagree(why)
@@ -256,7 +257,7 @@ fn reach(host: &str) -> io::Result<TcpStream> {
     Err(failed)
 }
 
-/// Where others call.
+/// The listening end, to which other processes call.
 struct Door {
     callers: Receiver<(Hello, TcpStream)>,
     closed: Arc<AtomicBool>,
@@ -304,7 +305,7 @@ impl Door {
         Ok(Self { callers, closed })
     }
 
-    /// Somebody who has called, knows the secret and has said who it is; none after a while.
+    /// Returns who has called, knows the secret and has said who it is; `None` after a while.
     fn caller(&self) -> Option<(Hello, TcpStream)> {
         self.callers.recv_timeout(PAUSE).ok()
     }

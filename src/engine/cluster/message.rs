@@ -15,7 +15,7 @@ use crate::store::Recorded;
 /// No message is longer: a length beyond it is not one of ours.
 const LONGEST: u64 = 256 << 20;
 
-/// What somebody says first is no longer: a plan.
+/// The greatest length of the first message, which holds a plan, in bytes.
 pub const LONGEST_HELLO: u64 = 16 << 20;
 
 /// What a link is for; the first thing said on it.
@@ -23,16 +23,16 @@ pub const LONGEST_HELLO: u64 = 16 << 20;
 pub enum Hello {
     /// Rows of the dataflow, by timely.
     Rows {
-        /// Who speaks.
+        /// The number of the process that speaks.
         process: usize,
     },
     /// Actions and what they led to.
     Work {
-        /// Who speaks.
+        /// The number of the process that speaks.
         process: usize,
         /// What it would do.
         agreement: Agreement,
-        /// Threads of its pool.
+        /// The number of threads of its pool.
         threads: usize,
     },
 }
@@ -40,15 +40,15 @@ pub enum Hello {
 /// What process 0 says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToPeer {
-    /// All agree.
+    /// All processes agree.
     Welcome,
     /// What rules over the archive are settled on, by stage; said once, first, when the pipeline has any.
     Settled(Vec<(usize, Settled)>),
     /// They do not, so nobody starts.
     Refused(String),
-    /// To do, with all that is needed to find its files.
+    /// An action to do, with all that is needed to find its files.
     Job(Box<(Action, Packed)>),
-    /// No longer wanted.
+    /// The action with this key is no longer wanted.
     Cancel(Digest),
     /// There is no more.
     End,
@@ -63,11 +63,11 @@ pub enum FromPeer {
     Finished(Box<(Action, Recorded)>),
     /// Somebody told that process to stop: the run ends.
     Stop,
-    /// It is there.
+    /// The process is there.
     Beat,
 }
 
-/// Says something.
+/// Sends a message.
 ///
 /// # Errors
 /// When the link is broken.
@@ -86,7 +86,7 @@ pub fn hear<T: DeserializeOwned>(link: &mut impl Read) -> io::Result<T> {
     hear_short(link, LONGEST)
 }
 
-/// The same, of a message of so many bytes at most.
+/// Hears a message as [`hear`] does, but one of so many bytes at most.
 ///
 /// # Errors
 /// As for [`hear`].

@@ -20,7 +20,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// What one action needs. What the index does not know is left out: the action fails where it is
+    /// Packs what one action needs. What the index does not know is left out: the action fails where it is
     /// done, by name, as it would here.
     pub fn of(context: &Context, action: &Action) -> Self {
         let mut packed = Self::default();
@@ -58,7 +58,7 @@ impl Packed {
         self.done.iter().map(|(_, artifact)| *artifact)
     }
 
-    /// The same with files that lie elsewhere: each as it is there, by the path that it has here.
+    /// Returns the same with files that lie elsewhere: each as it is there, by the path that it has here.
     pub fn moved(mut self, to: &HashMap<PathBuf, FileStat>) -> Self {
         for (.., file) in &mut self.places {
             if let Some(there) = to.get(&file.path) {
@@ -102,7 +102,7 @@ impl Packed {
         for (stage, planned) in context.plan.stages.iter().enumerate() {
             if planned.keep && matches!(planned.stage, Stage::Transform(_) | Stage::Channels(_)) {
                 let chain = keys::Chain::to(&context.plan, stage);
-                // What was done to channels before they were put together may be kept, too.
+                // What was done to channels before they were put together may be kept as well.
                 let each = row.scans().map(|series| BoundCase::of(series.clone()));
                 let rows = each.filter(|_| row.beside.is_some());
                 for row in std::iter::once(row.clone()).chain(rows) {

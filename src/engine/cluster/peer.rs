@@ -46,7 +46,7 @@ pub fn join(plan: Plan, options: &Options, cluster: &Cluster) -> Result<(), RunE
     let context = Context {
         plan: plan.clone(),
         artifacts: Artifacts::new(&plan.settings.out.join("store")),
-        // Each job brings what it needs.
+        // The context looks nothing up: each job brings what it needs.
         lookup: std::sync::Weak::<Packed>::new(),
         bytes_read: Arc::default(),
         told: Arc::default(),
@@ -66,7 +66,7 @@ struct Work {
     under_way: HashMap<Digest, Arc<AtomicBool>>,
 }
 
-/// What process 0 says, heard from now on.
+/// Returns what process 0 says, heard from now on.
 fn hear_first(first: &Peer) -> Result<Receiver<ToPeer>, RunError> {
     let (to_us, said) = bounded(64);
     let link = first.link.clone();

@@ -8,11 +8,11 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::link::Link;
 
-/// How often a process says that it is there.
+/// The interval at which a process says that it is there.
 const EVERY: Duration = Duration::from_secs(1);
-/// After so long without a word a process is named.
+/// The time without a word after which a process is named.
 const SILENT: Duration = Duration::from_secs(6);
-/// As long as it stays silent it is named again this often.
+/// The time after which a process that stays silent is named again.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// How it is said that a process is there, with those of which it hears nothing.
@@ -26,7 +26,7 @@ struct Other {
     process: usize,
     host: String,
     link: Link,
-    /// When it was named last; none while it is heard.
+    /// The time when it was named last; `None` while it is heard.
     named: Option<Instant>,
 }
 
@@ -75,7 +75,7 @@ impl Pulse {
         Ok(Self { told, ending: Some(ending), thread: Some(thread) })
     }
 
-    /// Who is told of processes that are silent.
+    /// Says who is told of processes that are silent.
     pub fn tell(&self, told: impl Fn(&[usize]) + Send + 'static) {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(told));
     }

@@ -32,7 +32,8 @@ pub(super) struct Secret([u8; 32]);
 const NUMBER: usize = 32;
 
 impl Secret {
-    /// What the environment says, or else what lies in the store below `out`: the first process makes it.
+    /// Reads the secret from the environment, or else from the store below `out`, where the first process
+    /// makes it.
     pub(super) fn of(out: &Path) -> Result<Self, ClusterError> {
         if let Some(text) = std::env::var_os(VARIABLE) {
             return Self::new(text.as_encoded_bytes());
@@ -46,8 +47,9 @@ impl Secret {
         Self::for_links(bytes, "tomoflow links between processes")
     }
 
-    /// What a run and its workers know: what the file holds, or the environment says. Without either it is a key that
-    /// lies with the user's own state, so that nobody but the same user can join; only on this machine alone.
+    /// Reads what a run and its workers know from the file, or the environment. Without either it is a key
+    /// that lies with the user's own state, so that nobody but the same user can join; only on this machine
+    /// alone.
     pub(super) fn of_workers(token: Option<&Path>, loopback: bool) -> Result<Self, ClusterError> {
         let refused = |path: &Path| {
             let path = path.to_owned();
@@ -88,7 +90,7 @@ impl Secret {
         hasher.finalize()
     }
 
-    /// As the one who called: proves itself, and has the other end prove itself.
+    /// Proves itself as the one who called, and has the other end prove itself.
     pub(super) fn call(&self, link: &mut TcpStream, deadline: Instant) -> io::Result<()> {
         let own: [u8; NUMBER] = rand::random();
         let theirs = read(link, deadline)?;
@@ -101,12 +103,12 @@ impl Secret {
         }
     }
 
-    /// As the one who was called: the caller has to prove itself first.
+    /// Answers as the one who was called: the caller has to prove itself first.
     pub(super) fn answer(&self, link: &mut TcpStream, deadline: Instant) -> io::Result<()> {
         let own: [u8; NUMBER] = rand::random();
         link.write_all(&own)?;
         let theirs = read(link, deadline)?;
-        // Compared in constant time.
+        // Digests are compared in constant time.
         if blake3::Hash::from_bytes(read(link, deadline)?) != self.proof("who called", [&own, &theirs]) {
             return Err(ErrorKind::PermissionDenied.into());
         }
@@ -138,7 +140,7 @@ impl Read for Until<'_> {
     }
 }
 
-/// Where the user's own key lies: below `XDG_STATE_HOME`, or `.local/state` at home.
+/// Returns where the user's own key lies: below `XDG_STATE_HOME`, or `.local/state` at home.
 fn own_key() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")))?;
@@ -184,7 +186,7 @@ mod tests {
         Instant::now() + Duration::from_secs(5)
     }
 
-    /// What a caller and the called one come to.
+    /// Returns what a caller and the called one come to.
     fn meet(caller: &Secret, called: &Secret) -> [io::Result<()>; 2] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -17,9 +17,9 @@ type Cases<'s> = Rows<'s, (Arc<str>, BoundCase)>;
 
 /// Cases of a training with masks in the place of labels.
 pub(super) struct Adopted<'s> {
-    /// Those that nobody has drawn.
+    /// The cases that nobody has drawn.
     pub adopted: Cases<'s>,
-    /// Those whose mask is still to come.
+    /// The cases whose mask is still to come.
     pub pending: Cases<'s>,
     /// All that have a mask, whether somebody has drawn them since or not: a kept model learned from it all the same.
     pub lent: Cases<'s>,
@@ -103,7 +103,8 @@ impl<'s> Built<'s, '_> {
         })
     }
 
-    /// Of the cases of a training: all of them without borrowed labels, and where masks are adopted more.
+    /// Returns the cases of a training: all of them without borrowed labels, and where masks are adopted
+    /// more.
     pub(super) fn told_from_adopted(&self, view: usize) -> (Cases<'s>, Option<Adopted<'s>>) {
         let all = self.cases[&view].clone();
         let Some(adopt) = self.plan.adopting(view) else { return (all, None) };
@@ -119,7 +120,8 @@ impl<'s> Built<'s, '_> {
         (bare, Some(Adopted { adopted, pending, lent }))
     }
 
-    /// How a case with its labels is prepared for a training, which `partly` learns of cases that lack some labels.
+    /// Returns how a case with its labels is prepared for a training, which `partly` learns of cases that
+    /// lack some labels.
     pub(super) fn prepares_case(
         &self,
         index: usize,

@@ -26,7 +26,7 @@ pub(super) enum Bound {
     Elsewhere(Reject),
 }
 
-/// What an object of labels is to each of the scans that it may be of, in their order.
+/// Returns what an object of labels is to each of the scans that it may be of, in their order.
 ///
 /// Images that it names decide. Where it names none that is known, the series that it names decide, and where it names
 /// no series, its frame of reference. Several parts of one series, or several scans of one frame that fill the same
@@ -64,7 +64,8 @@ pub(super) fn bind(outlines: &Outlines, scans: &[Candidate<'_>]) -> Vec<Bound> {
     scans.iter().enumerate().map(bound).collect()
 }
 
-/// What files of labels, by their names, are to scans of one series: nothing to a scan that a file of its own name has.
+/// Returns what files of labels, by their names, are to scans of one series: nothing to a scan that a file of
+/// its own name has.
 ///
 /// A file with the series' name is of the scan that is left; of several at the same place it is the labels of none.
 pub(super) fn by_name(pairs: &[(&OutlinesRow, &SeriesRow)]) -> Vec<Option<Bound>> {
@@ -270,7 +271,7 @@ mod tests {
             || [(scan("s", "f", &cube()), &["1", "2"][..]), (scan("s#1", "f", &cube()), &["3", "4"])];
         assert_eq!(of(&outlines(&["s"], &["f"], &["3", "4"]), &phases()), ["drawn_elsewhere", "apart"]);
         assert_eq!(of(&outlines(&["s"], &["f"], &["1", "3"]), &phases()), ["apart", "apart"]);
-        // Nothing says which.
+        // Nothing says which scan is meant.
         for unknown in [&[][..], &["old"]] {
             assert_eq!(of(&outlines(&["s"], &["f"], unknown), &phases()), ["labels_ambiguous"; 2]);
         }
@@ -282,7 +283,7 @@ mod tests {
     fn two_series_that_are_named_have_their_labels_each() {
         let days = || [(scan("a", "f", &cube()), &["1"][..]), (scan("b", "g", &cube()), &["2"])];
         assert_eq!(of(&outlines(&["a", "b"], &["f", "g"], &["1", "2"]), &days()), ["apart"; 2]);
-        // One without images has them by its frame of reference, unless nothing is drawn in it.
+        // Labels without images are bound by their frame of reference, unless nothing is drawn in it.
         assert_eq!(of(&outlines(&["a", "b"], &["f", "g"], &["1"]), &days()), ["apart"; 2]);
         assert_eq!(of(&outlines(&["a", "b"], &["f"], &["1"]), &days()), ["apart", "drawn_elsewhere"]);
         assert_eq!(of(&outlines(&["a", "b"], &["f", "g"], &[]), &days()), ["here"; 2]);

@@ -1,4 +1,4 @@
-//! Series to cases.
+//! The step from series to cases.
 
 use super::super::rows::{Conclusion, Desired};
 use super::strays::refuse_stacks;
@@ -25,7 +25,7 @@ impl<'s> Built<'s, '_> {
         self.cases.insert(index, cases);
     }
 
-    /// One row for each scan, however many stages assemble or label it: labelled when any does.
+    /// Gives one row for each scan, however many stages assemble or label it: labelled when any does.
     pub(super) fn describe_all(&mut self) {
         let Some((_, first)) = self.described.pop_first() else { return };
         let cases = if self.described.is_empty() {

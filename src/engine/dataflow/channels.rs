@@ -277,7 +277,7 @@ mod tests {
         Pairing { join, names: names.iter().map(|name| vec![name.clone()]).collect(), all: names.into() }
     }
 
-    /// `key:code`, or the keys of the channels of a case.
+    /// Returns `key:code`, or the keys of the channels of a case.
     fn words(pairing: &Pairing, scans: &[(u16, BoundCase)]) -> Vec<String> {
         let word = |paired| match paired {
             Paired::Case(case) => {
@@ -330,7 +330,7 @@ mod tests {
         // Two patients whose files lost their StudyInstanceUID are no case.
         assert_eq!(words(&pairing, &[of("", "p", a()), of("", "q", b())]), ["a:NO_STUDY", "b:NO_STUDY"]);
         assert_eq!(words(&pairing, &[of("s", "p", a()), of("s", "q", b())]), ["a:PATIENTS_DIFFER"]);
-        // One that does not say whose it is has its study in the patient's place.
+        // A scan that does not say whose it is has its study in the patient's place.
         assert_eq!(words(&pairing, &[of("s", "p", a()), of("s", "s", b())]), ["a+b"]);
         pairing.join.pair = Pair::Patient;
         assert_eq!(words(&pairing, &[of("", "p", a()), of("", "p", b())]), ["a+b"]);

@@ -35,8 +35,8 @@ impl Ensemble {
         (self.contents.clone(), stands(case, self.models.iter()))
     }
 
-    /// Of these models the ones that tested on a case, where folds are for that, or validated on it; else those that were
-    /// not trained on it; else all.
+    /// Returns those of these models that tested on a case, where folds are for that, or validated on it;
+    /// else those that were not trained on it; else all.
     fn out_of_fold(&self, case: &str, fold_is: FoldIs) -> (Arc<[Digest]>, Option<Stands>) {
         let where_it = |stands: fn(Option<Stands>) -> bool| -> Vec<&ModelRow> {
             self.models.iter().filter(|model| stands(Stands::of(case, &model.parts))).collect()
@@ -62,7 +62,7 @@ fn contents(models: &[&ModelRow]) -> Arc<[Digest]> {
     ModelSource::in_order(models.iter().map(|model| model.model)).into()
 }
 
-/// Where a case stands for several models: what any of them has seen most of it.
+/// Returns where a case stands for several models: the part in which any of them has seen most of it.
 fn stands<'a>(case: &str, models: impl Iterator<Item = &'a ModelRow>) -> Option<Stands> {
     models.filter_map(|model| Stands::of(case, &model.parts)).min()
 }
@@ -97,7 +97,7 @@ impl<'s> Built<'s, '_> {
                 false => ensemble.whole(&case.series.key),
             };
             let model = ModelSource::content(&models);
-            // Which slices are looked at the labels say.
+            // The labels say which slices are looked at.
             let labels = chain.labels(&case).filter(|_| marked);
             let case = if marked { case } else { chain.seen(case) };
             let operator = reach.operator(operator, &case.series.grid);
@@ -109,7 +109,7 @@ impl<'s> Built<'s, '_> {
         self.masks_of(index, wanted);
     }
 
-    /// What the folds of an inference's trainings are for: those of all of them.
+    /// Returns what the folds of all trainings of an inference are for.
     fn fold_is(&self, index: usize) -> FoldIs {
         let mut trainings = self.plan.stages[index].named().peekable();
         let tests = |stage: usize| match &self.plan.stages[stage].stage {

@@ -28,7 +28,7 @@ enum Named {
 struct Found {
     labels: Arc<OutlinesRow>,
     apart: bool,
-    /// Of the scan's images, where they were looked at.
+    /// The digest of the scan's images, where they were looked at.
     images: Digest,
     named: bool,
     refused: Option<Reject>,
@@ -120,7 +120,7 @@ impl<'s> Built<'s, '_> {
     }
 }
 
-/// Files of labels with the scans that their names say.
+/// Returns files of labels with the scans that their names say.
 fn named_apart<'s>(meant: Rows<'s, (Arc<OutlinesRow>, Arc<SeriesRow>)>) -> Rows<'s, (Arc<str>, Found)> {
     let of_series = meant.map(|(labels, scan)| (Arc::<str>::from(scan.series_uid()), (labels, scan)));
     let bound = of_series.reduce(|_, meant, output| {
@@ -140,12 +140,12 @@ fn named_apart<'s>(meant: Rows<'s, (Arc<OutlinesRow>, Arc<SeriesRow>)>) -> Rows<
     bound.map(|(_, found)| found)
 }
 
-/// What a name or a table binds.
+/// Returns what a name or a table binds.
 fn named_alone((labels, scan): (Arc<OutlinesRow>, Arc<SeriesRow>)) -> (Arc<str>, Found) {
     (scan.key.clone(), Found { labels, apart: false, images: Digest::default(), named: true, refused: None })
 }
 
-/// Objects of labels with the scans that they were drawn on, and with those that they were not.
+/// Returns objects of labels with the scans that they were drawn on, and with those that they were not.
 fn told_apart<'s>(
     meant: Rows<'s, (Arc<OutlinesRow>, Arc<SeriesRow>)>,
     images: Rows<'s, Arc<ImagesRow>>,
@@ -238,7 +238,7 @@ fn choose<'a>(
     }
 }
 
-/// What is told of labels that an object has nothing of.
+/// Returns what is told of labels that an object has nothing of.
 fn lacks(source: &dyn LabelSource, found: &Found, absent: &[u16]) -> Reject {
     let names = source.label_names();
     let name = |label: &u16| names.get(usize::from(*label).wrapping_sub(1)).map_or("", String::as_str);

@@ -122,7 +122,8 @@ impl<'s> Built<'s, '_> {
         self.model(index, fresh, pinned);
     }
 
-    /// What the labelled cases of a kept model came to holds as long as they are what they were then.
+    /// Recalls what the labelled cases of a kept model came to; it holds as long as they are what they were
+    /// then.
     fn recall_labelled(
         &mut self,
         cases: Rows<'s, (Arc<str>, BoundCase)>,
@@ -240,7 +241,7 @@ fn seen<'s>(pins: &Rows<'s, ((), Pin)>, stands: fn(&Option<Part>) -> bool) -> Ro
     cases.distinct()
 }
 
-/// One row where so many cases at least are not among those seen.
+/// Gives one row where at least so many cases are not among those seen.
 fn enough<'s>(cases: Rows<'s, (Arc<str>, BoundCase)>, seen: Rows<'s, Arc<str>>, least: u64) -> Rows<'s, ()> {
     let new = cases.map(|(case, _)| (case, ())).antijoin(seen);
     let count = new.map(|_| ((), ())).reduce(move |_, new, output| {

@@ -30,7 +30,7 @@ impl<'s> Built<'s, '_> {
     /// map that is kept beside them later asks for nothing here.
     pub(super) fn refine(&mut self, index: usize) {
         let (from, cases) = (self.plan.stages[index].inputs[0], self.plan.stages[index].inputs[1]);
-        // Of what keeps no maps, which the checker refuses, there are none.
+        // A stage that keeps no maps, which the checker refuses, has none here.
         let Some(maps) = self.maps.get(&from).cloned() else {
             let none = self.cases[&cases].clone().flat_map(|_| None);
             return self.masks_of(index, none);

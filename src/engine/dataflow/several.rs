@@ -7,7 +7,7 @@ use crate::executor::work::OutlinesRow;
 /// Labels that are shown by name.
 const NAMED: usize = 5;
 
-/// Those of the newest date; of labels that carry none, all of them. The newest come first.
+/// Returns the labels of the newest date; where they carry none, all of them. The newest come first.
 pub(super) fn newest<'o, 'a>(outlines: &'o [&'a OutlinesRow]) -> &'o [&'a OutlinesRow] {
     let Some(first) = outlines.first() else { return outlines };
     let date = |row: &&OutlinesRow| row.outlines.date_time == first.outlines.date_time;

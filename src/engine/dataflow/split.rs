@@ -23,8 +23,8 @@ enum Placed {
 }
 
 impl<'s> Built<'s, '_> {
-    /// Which case stands in which part; what a file says in vain becomes a reject. That it names nobody matters to a
-    /// training alone: while `open` is not empty.
+    /// Returns which case stands in which part; what a file says in vain becomes a reject. That it names
+    /// nobody matters to a training alone: while `open` is not empty.
     pub(super) fn split(
         &mut self,
         index: usize,
@@ -209,7 +209,7 @@ fn torn(named: &str, stands: &str) -> Reject {
     Reject::new("TORN_PATIENT", message, "name all series of a patient for one part")
 }
 
-/// What a scan is alike to others in.
+/// Returns what a scan is alike to others in.
 fn stratum(series: &SeriesRow, by: Stratify) -> Arc<str> {
     match by {
         // `SIEMENS`, `Siemens` and `Siemens Healthineers` are one.

@@ -37,7 +37,7 @@ pub(in crate::engine) const SAW: &str = "START_SAW_JUDGED";
 
 impl Built<'_, '_> {
     /// Tells of cases that are validated or tested on, and that the model which a training begins with, or one before
-    /// that, has learned from. Of weights in files nobody knows.
+    /// that, has learned from. Nobody knows what weights in files have learned from.
     pub(super) fn tell_learned(&mut self, index: usize) {
         if !(0..self.plan.stages.len()).any(|stage| self.plan.start(stage).is_some()) {
             return;

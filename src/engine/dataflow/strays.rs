@@ -9,11 +9,11 @@ use tomoflow_connectors::{Geometry, Reject};
 use super::Rows;
 use crate::executor::work::{ScanForm, SeriesRow, Verdict};
 
-/// As many slices at least: two of series of their own may be anything.
+/// The least number of slices of a stack: two series of one slice may be anything.
 const LEAST: usize = 3;
-/// So many places at least of a stack that has a gap.
+/// The least number of places of a stack that has a gap.
 const LEAST_WITH_GAP: usize = 4;
-/// How far slices of a stack may lie beside one another, and how unevenly, in mm.
+/// The distance that slices of a stack may lie beside one another, and the unevenness of their gaps, in mm.
 const JITTER_MM: f64 = 0.1;
 
 /// What slices of one stack have in common.
@@ -58,7 +58,7 @@ fn refusal(slices: usize, stack: &str) -> Reject {
     Reject::new("SERIES_PER_SLICE", message, hint)
 }
 
-/// What a scan of one slice has in common with others of its stack; none for every other verdict.
+/// Returns what a scan of one slice has in common with others of its stack; `None` for every other verdict.
 fn alike(verdict: &Verdict) -> Option<Alike> {
     let row = verdict.accepted().filter(|row| row.form == ScanForm::Instances && row.part == 0)?;
     let grid = Geometry::from(&row.grid);
@@ -71,8 +71,8 @@ fn alike(verdict: &Verdict) -> Option<Alike> {
     })
 }
 
-/// What slices that lie above one another are together: a stack that is even, one of which slices are missing, or one
-/// with several slices at some place, as in time; `None` when they are none.
+/// Returns what slices that lie above one another are together: a stack that is even, one of which slices are
+/// missing, or one with several slices at some place, as in time; `None` when they are none.
 fn stack_of(slices: &[Geometry]) -> Option<String> {
     let heights = heights(slices)?;
     if is_even(&heights) {
@@ -88,7 +88,7 @@ fn stack_of(slices: &[Geometry]) -> Option<String> {
     Some(format!("a stack together, of which {missing} slice(s) are missing{repeated}"))
 }
 
-/// How high slices lie, ascending; `None` when they are too few, or do not lie above one another.
+/// Returns the heights of slices, ascending; `None` when they are too few, or do not lie above one another.
 fn heights(slices: &[Geometry]) -> Option<Vec<f64>> {
     let first = slices.first()?;
     let normal = cross(first.steps_mm[1], first.steps_mm[2]);
@@ -120,8 +120,8 @@ fn is_even(places: &[f64]) -> bool {
     gap > JITTER_MM && places.windows(2).all(|pair| (pair[1] - pair[0] - gap).abs() <= JITTER_MM)
 }
 
-/// How many places are missing where most neighbours are equally far apart and the others a multiple of that; `None`
-/// where they lie otherwise, or more are missing than are there.
+/// Counts the places that are missing where most neighbours are equally far apart and the others a multiple
+/// of that; `None` where they lie otherwise, or more are missing than are there.
 fn missing(places: &[f64]) -> Option<usize> {
     let gaps: Vec<f64> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let least = gaps.iter().copied().fold(f64::INFINITY, f64::min);

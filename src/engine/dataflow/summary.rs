@@ -24,7 +24,7 @@ pub(super) struct Judged {
     pub vendor: Arc<str>,
     /// What was found.
     pub figures: Arc<[FigureRow]>,
-    /// By which stage, and of which model.
+    /// The stage and the model that the figures come from.
     pub from: Provenance,
 }
 
@@ -77,7 +77,7 @@ impl<'s> Built<'s, '_> {
     }
 }
 
-/// What every group comes to.
+/// Returns what every group comes to.
 fn summaries<'s>(judged: Rows<'s, Judged>, interval: Option<Bootstrap>) -> Rows<'s, (Group, Sums)> {
     // What is asked for twice is one row of `metrics`, and counts once.
     judged.distinct().flat_map(parts_of).reduce(move |_, parts, output| {
@@ -112,7 +112,7 @@ fn parts_of(judged: Judged) -> Vec<(Group, Contribution)> {
     figures.iter().flat_map(|figure| groups.iter().map(move |group| part(figure, group))).collect()
 }
 
-/// What the figures of a group come to, whatever order they come in.
+/// Returns what the figures of a group come to, whatever order they come in.
 fn sum_up(parts: impl Iterator<Item = Contribution>, interval: Option<Bootstrap>) -> Sums {
     let (mut sums, mut values) = (Sums::default(), Vec::new());
     for (value, state) in parts {
@@ -191,7 +191,7 @@ mod tests {
         ]);
         assert_eq!((found.figures, found.count, found.mean), (5, 1, Some(Real(0.25))));
         assert_eq!((found.both_empty, found.empty_reference, found.other_states), (1, 2, 1));
-        // Of one figure there is no deviation.
+        // One figure alone has no deviation.
         assert_eq!((found.sd, found.min, found.max), (None, Some(Real(0.25)), Some(Real(0.25))));
         let none = sums(&[(None, "both_empty")]);
         assert_eq!(none, Sums { figures: 1, both_empty: 1, ..Sums::default() });
@@ -274,7 +274,7 @@ mod tests {
         standing.retain(|_, count| *count != 0);
     }
 
-    /// What stands after each epoch.
+    /// Returns what stands after each epoch.
     fn streamed(epochs: Vec<Vec<(Judged, isize)>>) -> Vec<Standing<(Group, Sums)>> {
         timely::execute_directly(move |worker| {
             let (mut input, probe) = (InputSession::new(), ProbeHandle::new());
@@ -297,7 +297,7 @@ mod tests {
         })
     }
 
-    /// What must stand, from nothing but the cases that are there.
+    /// Returns what must stand, from nothing but the cases that are there.
     fn anew(there: &Standing<Judged>) -> Standing<(Group, Sums)> {
         let mut groups: BTreeMap<Group, Vec<Contribution>> = BTreeMap::new();
         // Backwards, since the order of cases must not matter.

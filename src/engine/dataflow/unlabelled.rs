@@ -18,8 +18,9 @@ pub(super) struct Admits<'s> {
 }
 
 impl<'s> Admits<'s> {
-    /// Those whose patient is neither validated nor tested on, nor judged as one who is new: scans of such a patient would
-    /// teach what is then judged. There are none before it is known where labelled patients stand.
+    /// Admits cases whose patient is neither validated nor tested on, nor judged as one who is new: scans of
+    /// such a patient would teach what is then judged. There are none before it is known where labelled
+    /// patients stand.
     pub fn new(
         all: Rows<'s, (Arc<str>, BoundCase)>,
         labelled: Rows<'s, (Arc<str>, BoundCase)>,
@@ -35,7 +36,7 @@ impl<'s> Admits<'s> {
         Self { known, judged: judged.concat(judged_anyhow(all, train)).distinct() }
     }
 
-    /// Those of these cases.
+    /// Returns those of these cases that are admitted.
     pub fn of(&self, cases: Rows<'s, (Arc<str>, BoundCase)>) -> Rows<'s, BoundCase> {
         let admitted = cases
             .map(|(_, case)| ((), case))
@@ -52,8 +53,8 @@ impl<'s> Built<'s, '_> {
         admitted.map(move |case| (prepares(case), Part::Unlabelled))
     }
 
-    /// What cases came to that a kept model has learned from by masks in the place of labels, as far as these are what
-    /// they were then.
+    /// Recalls what cases came to that a kept model has learned from by masks in the place of labels, as far
+    /// as these are what they were then.
     pub(super) fn recall_adopted(
         &mut self,
         lent: Rows<'s, (Arc<str>, BoundCase)>,
@@ -69,7 +70,8 @@ impl<'s> Built<'s, '_> {
         self.recall(recalled.flat_map(move |(_, case)| prepares(case)));
     }
 
-    /// What cases came to that a kept model has learned from without labels, whether they have some now or not.
+    /// Recalls what cases came to that a kept model has learned from without labels, whether they have some
+    /// now or not.
     pub(super) fn recall_unlabelled(
         &mut self,
         index: usize,
@@ -78,7 +80,7 @@ impl<'s> Built<'s, '_> {
     ) {
         let prepares = self.prepares_scan(index);
         let seen = pins.flat_map(|(_, pin)| {
-            // One that could not be prepared stands in no part.
+            // A case that could not be prepared stands in no part.
             let may =
                 pin.parts.into_iter().filter(|(_, part)| part.is_none_or(|part| part == Part::Unlabelled));
             may.map(|(case, part)| (Arc::<str>::from(case), part.is_some())).collect::<Vec<_>>()
@@ -90,7 +92,7 @@ impl<'s> Built<'s, '_> {
         );
     }
 
-    /// How the scan alone of a case is prepared for a training.
+    /// Returns the way in which the scan alone of a case is prepared for a training.
     fn prepares_scan(&self, index: usize) -> impl Fn(BoundCase) -> Action + Clone + use<> {
         let chain = keys::Chain::to(self.plan, self.plan.prepared(index));
         let stage = StageId::at(index);

@@ -31,12 +31,12 @@ impl Asked {
         self.actions().next()
     }
 
-    /// All of them.
+    /// Returns all actions that ask.
     pub fn actions(&self) -> impl Iterator<Item = &Action> {
         self.0.iter().map(|(action, _)| &**action)
     }
 
-    /// How often each is asked for.
+    /// Returns how often each is asked for.
     #[cfg(test)]
     pub fn counts(&self) -> impl Iterator<Item = isize> {
         self.0.iter().map(|(_, count)| *count)

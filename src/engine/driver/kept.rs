@@ -8,7 +8,7 @@ use crate::operators::models::train::Enough;
 
 /// A model that is kept.
 pub struct Kept {
-    /// Its training, by name.
+    /// The name of its training.
     pub stage: String,
     /// Labelled cases that it has not seen.
     pub new: usize,
@@ -16,9 +16,9 @@ pub struct Kept {
     pub new_unlabelled: usize,
     /// Cases that it was trained on or chosen by, and whose voxels or labels are others now.
     pub changed: usize,
-    /// Those of which there is none any more, or which have no labels now.
+    /// The number of cases of which there is none any more, or which have no labels now.
     pub gone: usize,
-    /// From how many new ones on it is trained anew; nothing where that is not asked for.
+    /// The number of new cases from which on it is trained anew; nothing where that is not asked for.
     pub at: Enough,
 }
 

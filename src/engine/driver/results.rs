@@ -52,7 +52,7 @@ impl Driver {
         for (key, outcome) in fed {
             self.feed(key, outcome);
         }
-        // Only now is the way to a model not needed any more.
+        // The way to a model is not needed any more only now.
         for key in trained {
             if let Err(error) = std::fs::remove_dir_all(self.context.artifacts.checkpoint(key)) {
                 tracing::debug!(%error, "no checkpoint to remove");
@@ -78,7 +78,7 @@ impl Driver {
             return true;
         }
         if matches!(code.as_str(), "CHANGED" | "FILE_VANISHED" | "UNREADABLE") {
-            // Each of its channels may be the one.
+            // Each of the case's channels may be the one that changed.
             let scans = action.work.case().into_iter().flat_map(|case| case.scans());
             self.suspects.extend(scans.map(|series| series.series_uid().to_owned()));
         }
@@ -86,7 +86,7 @@ impl Driver {
         let tried = self.attempts.entry(action.key).or_default();
         *tried += 1;
         *attempts = *tried;
-        // More memory will not be there within this run.
+        // There will be no more memory within this run.
         if *tried > retries || self.stopped || code == "OVER_BUDGET" {
             return false;
         }
@@ -121,7 +121,7 @@ impl Driver {
         let stands = stood.iter().filter(|key| self.fed.get(*key).is_some_and(Outcome::lasts));
         let stands = stands.flat_map(|key| {
             let asked = self.wanted.get(key).into_iter().flat_map(Asked::actions);
-            // Of a stage that keeps its cases these stand there, and not what was measured for them.
+            // A stage that keeps its cases has these in its row, and not what was measured for them.
             let stands =
                 |action: &&Action| !(action.work.measures() && plan.stages[action.stage.place()].keep);
             asked.filter(stands).map(|action| {

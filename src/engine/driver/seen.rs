@@ -20,12 +20,13 @@ use crate::pipeline::StageId;
 use crate::store::{Outcome, Pin};
 
 impl Driver {
-    /// What tables must hold.
+    /// Returns what tables must hold.
     pub fn desired(&self) -> &DesiredRows {
         &self.desired
     }
 
-    /// What cases came to for rules over intensities: stages and artifacts, with how many cases came to each.
+    /// Returns what cases came to for rules over intensities: stages and artifacts, with how many cases came
+    /// to each.
     pub fn measured(&self) -> &BTreeMap<(StageId, Digest), isize> {
         &self.measured
     }
@@ -70,7 +71,7 @@ impl Driver {
         self.crew.as_ref().map_or_else(Vec::new, Crew::status)
     }
 
-    /// What waits and what runs: stage, since when it is wanted, whether it runs.
+    /// Returns what waits and what runs: stage, since when it is wanted, whether it runs.
     pub fn waiting(&self) -> impl Iterator<Item = (&str, Instant, bool)> {
         let queued = self.queued.iter().map(|(key, since)| (key, *since, false));
         let delayed = self.delayed.iter().map(|((_, key), since)| (key, *since, false));
@@ -135,7 +136,8 @@ impl Driver {
         StageId::at(plan.transforms(plan.prepared(action.stage.place())).1)
     }
 
-    /// What inferences of a stage left beside their masks: by the case's key, the artifact of its maps.
+    /// Returns what inferences of a stage left beside their masks: by the case's key, the artifact of its
+    /// maps.
     pub fn maps(&self, stage: usize) -> BTreeMap<Arc<str>, Digest> {
         let of = |key, action: &Action| match (action.work.series(), self.fed.get(key)) {
             (Some(series), Some(Outcome::Ok { detail: Some(maps), .. })) if action.stage.place() == stage => {
@@ -176,7 +178,8 @@ impl Driver {
                 let Desired::Case(case) = &**desired else { continue };
                 let wholly = case.labels.as_ref().map(|_| learns_partly || !case.is_partly_labelled());
                 match (wholly, seen.get(&*case.series.key)) {
-                    // One that was learned from without labels is new with them; one that lacks some is not trained on.
+                    // A case that was learned from without labels is new with them; one that lacks some is
+                    // not trained on.
                     (Some(true), None | Some(Some(Part::Unlabelled))) => new += 1,
                     (None, None) if asks && !judged.contains(&case.series.patient) => new_unlabelled += 1,
                     _ => {}
@@ -214,7 +217,7 @@ impl Driver {
         self.desired.keys().filter_map(of).collect()
     }
 
-    /// How many of the cases that a kept model was trained on, or chosen by, are others now, and how many are gone.
+    /// Counts the cases that a kept model was trained on, or chosen by, and that are others now or gone.
     fn departed(&self, stage: StageId, pin: &Pin) -> (usize, usize) {
         let asked =
             self.recalled.iter().flat_map(|(key, asked)| asked.actions().map(move |action| (*key, action)));

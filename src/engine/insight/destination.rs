@@ -14,7 +14,7 @@ use crate::engine::outputs::maskfile::whole;
 use crate::pipeline::{Plan, resolved};
 use crate::store::{Since, Written};
 
-/// In the folder: what exports wrote there.
+/// The name of the file in the folder that lists what exports wrote there.
 const NOTE: &str = ".tomoflow-export.json";
 
 /// No note is longer.
@@ -38,7 +38,7 @@ impl Destination {
     /// # Errors
     /// When it is, holds or lies in what a source reads.
     pub fn of(plan: &Plan, folder: &Path) -> Result<Self, RunError> {
-        // What is not there yet is looked up by its parents, which a relative path may lack.
+        // A path that is not there yet is looked up by its parents, which a relative path may lack.
         let real = resolved(&std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()));
         for (source, read) in plan.read_places() {
             let how = if real == read {
@@ -139,7 +139,7 @@ impl Drop for Destination {
             }
         }
         for folder in &self.absent {
-            // What is not empty stays.
+            // A folder that is not empty stays.
             let _ = fs::remove_dir(folder);
         }
     }

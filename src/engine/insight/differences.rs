@@ -25,16 +25,16 @@ pub enum Difference {
         field: String,
         /// Its value then, as JSON.
         before: String,
-        /// Its value now.
+        /// The field's value now.
         now: String,
     },
     /// The code of an operator.
     Code {
         /// The operator's type.
         operator: String,
-        /// Its version then.
+        /// The operator's version then.
         before: u32,
-        /// Its version now.
+        /// The operator's version now.
         now: u32,
     },
     /// An operator came into the chain.
@@ -49,17 +49,17 @@ pub enum Difference {
     },
     /// A slice of the scan came.
     InstanceAdded {
-        /// SOPInstanceUID.
+        /// The SOPInstanceUID of the instance.
         sop_instance: String,
     },
     /// A slice of the scan went.
     InstanceRemoved {
-        /// SOPInstanceUID.
+        /// The SOPInstanceUID of the instance.
         sop_instance: String,
     },
     /// A slice's pixels, or how they are decoded.
     InstanceChanged {
-        /// SOPInstanceUID.
+        /// The SOPInstanceUID of the instance.
         sop_instance: String,
     },
     /// Slices lie elsewhere in patient space, or in another order.
@@ -68,11 +68,11 @@ pub enum Difference {
     LabelsAdded,
     /// The case has no labels any more.
     LabelsRemoved,
-    /// Other outlines.
+    /// The outlines are others.
     LabelsChanged,
     /// Another mask to start from.
     Mask,
-    /// Other weights.
+    /// The weights are others.
     Model {
         /// The weights' digest then.
         before: String,
@@ -101,7 +101,7 @@ pub enum Difference {
 }
 
 impl Difference {
-    /// In a word or two, for counts: `scan changed`, `` `above` of bright changed ``.
+    /// The difference in a word or two, for counts: `scan changed`, `` `above` of bright changed ``.
     pub fn reason(&self) -> String {
         match self {
             Self::Setting { stage, field, .. } => format!("`{field}` of {stage} changed"),
@@ -148,7 +148,7 @@ pub fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// Everything that lies between what entered one action and what entered another.
+/// Finds everything that lies between what entered one action and what entered another.
 ///
 /// `parts` are descriptions that the store may not hold yet (of an action that has not run).
 ///
@@ -211,7 +211,7 @@ pub fn differences(
     Ok(found)
 }
 
-/// What the scans of a case gave, by their description; none for a case of one scan.
+/// Returns what the scans of a case gave, by their description; nothing for a case of one scan.
 pub fn channels(described: Option<Vec<u8>>) -> Vec<ChannelUsed> {
     described.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default()
 }
@@ -230,7 +230,8 @@ pub fn of_channels(store: &Store, channels: &[ChannelUsed]) -> Result<Vec<SliceR
     Ok(slices)
 }
 
-/// What changed between two models, each with those that it is an ensemble of: the one that did, if it is one.
+/// Returns what changed between two models, each with those that it is an ensemble of: the one that did, if
+/// it is one.
 fn changed_model(before: (Digest, &[Digest]), now: (Digest, &[Digest])) -> Difference {
     let only = |a: &[Digest], b: &[Digest]| -> Vec<Digest> {
         a.iter().filter(|model| !b.contains(model)).copied().collect()

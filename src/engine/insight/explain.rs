@@ -36,7 +36,7 @@ pub struct Explanation {
     pub outputs: Vec<Explained>,
     /// How many outputs more there are, of a stage or a prefix.
     pub more: usize,
-    /// Where there is no output: what was refused or left out.
+    /// The refusals and remarks where there is no output.
     pub rejects: Vec<Rejected>,
 }
 
@@ -51,9 +51,9 @@ pub struct Explained {
     pub action: String,
     /// `artifact DIGEST`, or `failed CODE: message`.
     pub outcome: String,
-    /// When it was made: seconds since 1970.
+    /// The time when it was made, in seconds since 1970.
     pub at: i64,
-    /// How long it took.
+    /// The time that it took, in seconds.
     pub seconds: f64,
     /// The operators that took part, with the settings that count.
     pub operators: Vec<OperatorUsed>,
@@ -81,7 +81,7 @@ pub struct Explained {
 pub struct Before {
     /// Its action's key.
     pub action: String,
-    /// Since when: seconds since 1970.
+    /// The time since when, in seconds since 1970.
     pub since: i64,
     /// What lies between the two.
     pub differences: Vec<Difference>,
@@ -89,7 +89,7 @@ pub struct Before {
     pub files: Vec<PathBuf>,
 }
 
-/// Why nothing could be explained.
+/// The reasons why nothing could be explained.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// No output, series or case of this name.
@@ -165,7 +165,7 @@ struct Explain<'a> {
 }
 
 impl Explain<'_> {
-    /// What stands in the pipeline's stages, of stages and cases that are meant.
+    /// Returns what stands in the pipeline's stages, of stages and cases that are meant.
     fn standing(&self, meant: impl Fn(&str, Option<&str>) -> bool) -> Result<Vec<Explained>, RunError> {
         let stages: BTreeSet<&str> = self.plan.stages.iter().map(|stage| stage.name.as_str()).collect();
         let mut outputs = Vec::new();
@@ -207,8 +207,8 @@ impl Explain<'_> {
         Ok(outputs)
     }
 
-    /// What the rows come from whose `entry` in a table begins so: an action; of a row of `cases` all that the case
-    /// has, and of one of `summary` all that its stage has.
+    /// Returns what the rows come from whose `entry` in a table begins so: an action; of a row of `cases` all
+    /// that the case has, and of one of `summary` all that its stage has.
     fn by_entry(&self, prefix: &str) -> Result<Vec<Explained>, RunError> {
         let outlook = Outlook::to_show(self.plan.clone())?;
         let mut outputs = Vec::new();
@@ -317,7 +317,7 @@ impl Explain<'_> {
         Ok((!channels.is_empty()).then_some(slices))
     }
 
-    /// What the scans of a case gave, where it has several.
+    /// Returns what the scans of a case gave, where it has several.
     fn used(&self, made: &Made) -> Result<Vec<ChannelUsed>, RunError> {
         let Some(scan) = made.scan else { return Ok(Vec::new()) };
         Ok(channels(self.store.part(scan)?))
@@ -336,7 +336,7 @@ impl Explain<'_> {
         self.used(made)?.into_iter().map(shown).collect()
     }
 
-    /// How many slices a scan has; a file of another format than DICOM may hold all of them.
+    /// Counts a scan's slices; a file of another format than DICOM may hold all of them.
     fn count(&self, slices: &[SliceRow]) -> Result<usize, RunError> {
         let [only] = slices else { return Ok(slices.len()) };
         Ok(match self.store.records(&[only.record])?.first() {
@@ -374,7 +374,7 @@ impl Explain<'_> {
         }
     }
 
-    /// Where the instances lie that came or changed.
+    /// Returns the paths of the instances that came or changed.
     fn files(&self, now: &Made, found: &[Difference]) -> Result<Vec<PathBuf>, RunError> {
         let changed: BTreeSet<&str> = found
             .iter()

@@ -33,7 +33,7 @@ pub struct StageForecast {
     pub unchanged: usize,
     /// Actions that failed, and would not be tried again: `tomoflow retry` does.
     pub failed: usize,
-    /// Why they would run, with how many for each reason.
+    /// The reasons why they would run, with how many for each reason.
     pub reasons: BTreeMap<String, usize>,
     /// Seconds of one action, as past runs took on average.
     pub seconds_each: Option<f64>,
@@ -46,9 +46,9 @@ pub struct Forecast {
     pub cases: usize,
     /// Files that would be read, since they are new or have changed.
     pub files_read: usize,
-    /// By stage.
+    /// The forecasts, by stage.
     pub stages: BTreeMap<String, StageForecast>,
-    /// How long it would take, as far as past runs tell, with what may follow.
+    /// The time that it would take in seconds, as far as past runs tell, with what may follow.
     pub seconds: f64,
     /// Stages that no past run has a time for.
     pub unknown: BTreeSet<String>,
@@ -100,7 +100,7 @@ impl Foresee<'_> {
             let stage = forecast.stages.entry(name).or_default();
             (stage.order, stage.unchanged, stage.failed) = (count.order, count.cached, count.failed);
         }
-        // For each stage of the plan, the cases on which something would run.
+        // The cases of each stage on which something would run.
         let mut pending: BTreeMap<usize, BTreeSet<Arc<str>>> = BTreeMap::new();
         for action in self.driver.pending() {
             let stage = forecast.stages.entry(self.name(action)).or_default();
@@ -149,7 +149,8 @@ impl Foresee<'_> {
                 // The training itself, once its cases are prepared.
                 Stage::Train(_) => {
                     let prepares = after(Some(&index)).iter().any(|case| !case.is_empty());
-                    // Or once there is the model that it begins with, or the masks that it learns from.
+                    // A training waits, too, for the model that it begins with, or for the masks that it
+                    // learns from.
                     let start = self.plan.start(index);
                     let start =
                         start.and_then(|start| stage.references.values().flatten().find(|at| **at == start));
@@ -188,12 +189,12 @@ impl Foresee<'_> {
         self.plan.stages[self.driver.shown(action).place()].name.clone()
     }
 
-    /// Why an action would run: what changed since what stood there last.
+    /// Returns why an action would run: what changed since what stood there last.
     fn reasons(&self, action: &Action) -> Result<BTreeSet<String>, RunError> {
         let stage = &self.plan.stages[action.stage.place()].name;
         let case = action.work.series().map(|series| &*series.key);
         let one = |reason: &str| Ok(BTreeSet::from([reason.to_owned()]));
-        // Only what `keep` asks for has an action done that is wanted once more.
+        // An action that is wanted once more is done only for what `keep` asks for.
         if !action.work.models().is_empty()
             && let Some(Some(_)) = self.store.outcomes(&[action.key])?.pop()
         {
@@ -269,7 +270,7 @@ impl Foresee<'_> {
     }
 }
 
-/// `3 labels changed`; a setting or a model is one thing, however many outputs it touches.
+/// Writes `3 labels changed`; a setting or a model is one thing, however many outputs it touches.
 fn counted(reason: &str, count: usize) -> String {
     let nouns =
         [("new scan", "new scans"), ("new label", "new labels"), ("scan ", "scans "), ("label ", "labels ")];

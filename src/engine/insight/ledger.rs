@@ -20,9 +20,9 @@ use crate::store::{Described, Made};
 pub struct OperatorUsed {
     /// The stage, as it was called.
     pub stage: String,
-    /// Its type.
+    /// The operator's type.
     pub operator: String,
-    /// Its code version.
+    /// The operator's code version.
     pub version: u32,
     /// The half of its settings that results depend on, defaults included.
     pub settings: Config,
@@ -39,7 +39,7 @@ pub struct ChannelUsed {
     pub list: Option<Digest>,
 }
 
-/// What the scans of a case gave, with its description; none of a case of one scan.
+/// Returns what the scans of a case gave, with its description; `None` for a case of one scan.
 fn channels(case: &BoundCase) -> Option<(Digest, Vec<u8>)> {
     let beside = case.beside.as_ref()?;
     let mut names = beside.names.iter().cloned();
@@ -65,7 +65,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty one.
+    /// Returns an empty ledger.
     pub fn new(plan: Arc<Plan>) -> Self {
         Self { plan, described: Described::default(), written: HashSet::new() }
     }
@@ -83,13 +83,13 @@ impl Ledger {
         }
     }
 
-    /// What was noted since this was last asked.
+    /// Returns what was noted since this was last asked.
     pub fn take(&mut self) -> Described {
         std::mem::take(&mut self.described)
     }
 }
 
-/// What enters an action, and the descriptions that it names.
+/// Returns what enters an action, and the descriptions that it names.
 pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
     let stage = action.stage.place();
     let recipe = serde_json::to_vec(&recipe(plan, stage, &action.work)).unwrap_or_default();
@@ -98,13 +98,13 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
         stage: plan.stages[stage].name.clone(),
         case: action.work.series().map(|series| series.key.to_string()),
         recipe: parts[0].0,
-        // What takes part through an artifact alone is not named.
+        // A scan that takes part through an artifact alone is not named.
         scan: action.work.series().filter(|_| action.work.reads_scan()).map(|series| series.list),
         labels: action.work.labels().map(|labels| labels.record),
         mask: match action.work.artifacts() {
             [] => None,
             [mask] => Some(*mask),
-            // One digest stands for all of them.
+            // One digest stands for all masks.
             masks => Some(Digest::of_parts(masks.iter().map(|mask| mask.0.as_slice()))),
         },
         ..Made::default()
@@ -112,7 +112,7 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
     if let Some(case) = action.work.case().filter(|_| action.work.reads_scan())
         && let Some((digest, bytes)) = channels(case)
     {
-        // One digest stands for all of them.
+        // One digest stands for all channels' scans.
         made.scan = Some(digest);
         parts.push((digest, bytes));
     }
@@ -134,7 +134,7 @@ pub fn enters(plan: &Plan, action: &Action) -> (Made, Vec<(Digest, Vec<u8>)>) {
 
 /// The operators that an action fuses, in the order in which they run.
 fn recipe(plan: &Plan, stage: usize, work: &Work) -> Vec<OperatorUsed> {
-    // What a training asks for of a case is done by what comes before it: the training itself takes no part.
+    // A case is prepared for a training by the stages before it: the training itself takes no part.
     let before_training = work.case().is_some() && matches!(plan.stages[stage].stage, Stage::Train(_));
     let mut stages = if before_training { Vec::new() } else { vec![stage] };
     if work.reads_scan() || work.members().is_some() {
@@ -184,7 +184,7 @@ fn part(stage: &PlannedStage) -> OperatorUsed {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the time now, in seconds since 1970.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }

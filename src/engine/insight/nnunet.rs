@@ -159,7 +159,8 @@ fn shown(identity: &Identity, row: &BoundCase) -> String {
     }
 }
 
-/// What cases are called: as tables show them; where these show identifiers, DICOM's by their patient.
+/// Returns what cases are called: as tables show them; where these show identifiers, DICOM's by their
+/// patient.
 fn names(cases: &Cases, identity: &Identity) -> BTreeMap<String, String> {
     let clear = identity.is_clear();
     let mut of_patient: BTreeMap<&str, usize> = BTreeMap::new();
@@ -311,7 +312,7 @@ impl<'a> Writing<'a> {
         self.table.push_str(&format!("{name},{},{}\n", quoted(case), quoted(patient)));
     }
 
-    /// `dataset.json`.
+    /// Writes `dataset.json`.
     fn description(&self, channel: &str) -> String {
         let number =
             |name: &str| self.labels.iter().position(|(known, _)| known == name).map(|place| place + 1);

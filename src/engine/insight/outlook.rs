@@ -41,7 +41,7 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    /// Looks at everything.
+    /// Looks at all sources.
     ///
     /// # Errors
     /// When a source cannot be read.
@@ -85,8 +85,8 @@ impl Outlook {
         Ok(Self { plan, store, context, identity, driver, archive, files_read, notes, unmatched, told })
     }
 
-    /// The same for those who only show what there is: an archive that is not mounted is not an empty one, and a
-    /// mask without the maps that are asked for now is a mask.
+    /// Makes the same for those who only show what there is: an archive that is not mounted is not an empty
+    /// one, and a mask without the maps that are asked for now is a mask.
     ///
     /// # Errors
     /// As for [`Outlook::of`].

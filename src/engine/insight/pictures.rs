@@ -30,7 +30,7 @@ pub struct Picture {
     pub dice: Option<f64>,
     /// `train`, `validation`, `test`, `new` or empty.
     pub split: String,
-    /// Which slice, from 0.
+    /// The slice's number, from 0.
     pub slice: usize,
     /// The scan's grid.
     pub geometry: Geometry,
@@ -51,7 +51,7 @@ pub struct Picture {
 pub struct PictureBox {
     /// Edges along `[H, W]` at the lower ends, in voxels: the first voxel begins at 0.
     pub low: [f64; 2],
-    /// Those at the upper ends.
+    /// Edges along `[H, W]` at the upper ends, in voxels.
     pub high: [f64; 2],
     /// How sure the network is; none of a thing of the truth.
     pub score: Option<f64>,
@@ -60,13 +60,13 @@ pub struct PictureBox {
 /// One slice of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heat {
-    /// `entropy` or `attention`.
+    /// The name of the map: `entropy` or `attention`.
     pub name: String,
     /// `[H, W]`, shares in steps of 1/254; 255 where nothing is known.
     pub shares: Vec<u8>,
 }
 
-/// Slices of at most `limit` cases, from the worst Dice to the best, evenly spread.
+/// Returns slices of at most `limit` cases, from the worst Dice to the best, evenly spread.
 ///
 /// # Errors
 /// When the store is in use, or the sources cannot be read.
@@ -120,7 +120,7 @@ fn candidates(context: &Context, driver: &Driver) -> Option<(usize, Vec<Candidat
             _ => {}
         }
     }
-    // With several evaluations the pictures show the last one of the pipeline.
+    // The pictures show the last of several evaluations of the pipeline.
     let last = stages.iter().rev().find(|stage| metrics.iter().any(|(name, ..)| *name == stage.name))?;
     let segmented = &stages[last.inputs[0]].name;
     let mut found: Vec<Candidate> = metrics
@@ -155,7 +155,7 @@ fn draw(
     };
     let found = context.found(mask).ok()?;
     let geometry = Geometry::from(&candidate.case.series.grid);
-    // Of labels that overlap a voxel has any.
+    // Labels that overlap are drawn as one: a voxel shows any of those that it has.
     let found = match found.overlaps {
         true => found.sets(&geometry).ok()?.0,
         false => LabelMap::clone(&found.on(&geometry).ok()?.labels),
@@ -166,7 +166,7 @@ fn draw(
         (count(truth.slice(slice)), count(found.slice(slice)))
     };
     let slice = (0..case.scan.size()[0]).max_by_key(|&slice| area(slice))?;
-    // Of several channels the first is seen.
+    // The first of several channels is shown.
     let beside = candidate.case.beside.as_ref().map_or(&[][..], |beside| &*beside.names);
     let channel = beside.first().or(case.channel_names().first());
     let key = identity.show(&candidate.case.series.key);
@@ -186,7 +186,7 @@ fn draw(
     })
 }
 
-/// Entropy and attention of a slice, of the first inference that kept any; none where they are gone.
+/// Reads entropy and attention of a slice, of the first inference that kept any; none where they are gone.
 fn heats(context: &Context, maps: &KeptMaps, case: &str, slice: usize) -> Vec<Heat> {
     let found = maps.read(context, case).unwrap_or_default();
     let Some((_, maps)) = found.into_iter().next() else { return Vec::new() };

@@ -28,7 +28,7 @@ pub struct Rejected {
     pub stage: String,
     /// What was expected, and what was found.
     pub message: String,
-    /// A remedy.
+    /// The remedy.
     pub hint: String,
     /// How often it was tried; 0 for what is told of a case that was not refused.
     pub attempts: u32,
@@ -42,7 +42,7 @@ pub struct Rejected {
     pub entry: String,
 }
 
-/// What `rejects` holds after a run of this pipeline now, as far as no action has still to run.
+/// Returns what `rejects` holds after a run of this pipeline now, as far as no action has still to run.
 ///
 /// # Errors
 /// When a source cannot be read, or the store is damaged.

@@ -15,7 +15,8 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// Of a scan as its first file is now; a file that is as `known` is not read again. None where there is no such file.
+    /// Reads what a scan's first file carries now; a file that is as `known` is not read again. Returns
+    /// `None` where there is no such file.
     pub fn of(context: &Context, series: &SeriesRow, known: Option<&Self>) -> Option<Self> {
         if series.form != ScanForm::Instances {
             return None;

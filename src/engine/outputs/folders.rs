@@ -26,7 +26,7 @@ use crate::store::{Since, Store, Written};
 /// Raised when the same mask would be written in another way.
 const FILES: &[u8] = b"tomoflow files 1";
 
-/// In each folder, what it holds.
+/// The name of the file in each folder that says what it holds.
 const NOTE: &str = ".tomoflow.json";
 
 /// Cases written before the note is: a crash leaves no more of them to be written again.
@@ -75,7 +75,8 @@ impl Folders {
         (count > 0).then_some(text)
     }
 
-    /// Folders of other pipelines and files of somebody else that sinks would have replaced, a line for each kind.
+    /// Names folders of other pipelines and files of somebody else that sinks would have replaced, a line for
+    /// each kind.
     pub fn refused(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.folders.iter().filter_map(|folder| folder.others.clone()).collect();
         let foreign = self.folders.iter().filter(|folder| !folder.foreign.is_empty());
@@ -122,10 +123,10 @@ struct Note {
     present: BTreeMap<String, Vec<String>>,
     /// Files that were being written: after a crash, nobody knows whether they are there.
     pending: BTreeSet<String>,
-    /// Whose it is; an earlier version did not say it.
+    /// The owner of the folder; an earlier version did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<Owner>,
-    /// By entry, what a DICOM object carries of its scan's file.
+    /// The patient's and study's fields that a DICOM object carries of its scan's file, by entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     carried: BTreeMap<String, Carried>,
 }
@@ -212,7 +213,7 @@ impl Folder {
         self.note = Some(note);
     }
 
-    /// DICOM objects whose scan's file names another patient or study by now are written again.
+    /// Has DICOM objects written again whose scan's file names another patient or study by now.
     fn renew(&self, with: &With<'_>, wanted: &BTreeMap<String, &Arc<Desired>>, note: &mut Note) {
         if a_file_each(self.files.format) {
             return;
@@ -234,7 +235,7 @@ impl Folder {
         }
     }
 
-    /// What a mask's file is made from, if it goes here.
+    /// Returns what a mask's file is made from, if it goes here.
     fn entry(&self, identity: &Identity, row: &Desired) -> Option<String> {
         let Desired::Masks { series, mask, from } = row else { return None };
         self.stages.contains(&*from.stage).then_some(())?;
@@ -356,7 +357,7 @@ impl Folder {
         keep_written(with.store, forgotten);
     }
 
-    /// What the folder held when it was last written to.
+    /// Reads what the folder held when it was last written to.
     fn read_note(&self) -> Note {
         let text = fs::read(self.files.path.join(NOTE)).unwrap_or_default();
         let mut note: Note = serde_json::from_slice(&text).unwrap_or_default();
@@ -400,7 +401,7 @@ impl Folder {
         let (whole, others) =
             std::mem::take(&mut note.present).into_iter().partition(|(_, names)| names.iter().all(is_whole));
         note.present = whole;
-        // What nothing desired is made into goes as well.
+        // A file that nothing desired is made into goes as well.
         let others: BTreeMap<String, Vec<String>> = others;
         note.pending.extend(others.into_values().flatten());
         keep_written(with.store, keep);
@@ -438,7 +439,7 @@ fn found((path, known): (PathBuf, Option<Written>)) -> Found {
     Found { path, whole, written }
 }
 
-/// What is not kept is written once more by the next run.
+/// Keeps how files were written; what is not kept is written once more by the next run.
 fn keep_written(store: &Store, files: Vec<(Option<Written>, PathBuf)>) {
     let files: Vec<_> = files.into_iter().map(|(written, path)| (path, written)).collect();
     if let Err(error) = store.keep_written(&files) {
@@ -460,7 +461,7 @@ pub(in crate::engine) fn written_by(plan: &Plan) -> Vec<PathBuf> {
     folders(plan).into_iter().flat_map(of).collect()
 }
 
-/// Where the notes of a pipeline's folders lie, or should.
+/// Returns where the notes of a pipeline's folders lie, or should.
 pub(in crate::engine) fn notes(plan: &Plan) -> Vec<PathBuf> {
     folders(plan).into_iter().map(|folder| folder.files.path.join(NOTE)).collect()
 }

@@ -17,12 +17,12 @@ impl Identity {
         Self { key, mode, free_text: true }
     }
 
-    /// What a pipeline's tables show.
+    /// Returns what a pipeline's tables show.
     pub fn of(key: [u8; 32], settings: &Settings) -> Self {
         Self { key, mode: settings.identifiers, free_text: settings.free_text }
     }
 
-    /// The same for what leaves: never an identifier as it is.
+    /// Returns the identity for what leaves: never an identifier as it is.
     pub fn hidden(&self) -> Self {
         Self { mode: Identifiers::Pseudonymous, ..self.clone() }
     }
@@ -32,7 +32,7 @@ impl Identity {
         self.mode == Identifiers::Clear
     }
 
-    /// Text that people typed, if it is shown at all.
+    /// Returns text that people typed, if it is shown at all.
     pub fn text<'a>(&self, text: &'a str) -> &'a str {
         if self.free_text { text } else { "" }
     }

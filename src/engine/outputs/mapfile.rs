@@ -17,13 +17,13 @@ use crate::pipeline::Plan;
 
 /// The maps that stand behind the masks of one stage.
 pub(in crate::engine) struct KeptMaps {
-    /// For each inference whose masks these are made from: its name, what its `keep` asks for, and the artifact of
-    /// each case.
+    /// The inferences whose masks these are made from: each with its name, what its `keep` asks for, and the
+    /// artifact of each case.
     stages: Vec<(String, MapKinds, BTreeMap<Arc<str>, Digest>)>,
 }
 
 impl KeptMaps {
-    /// Those of the inferences that the masks of `stage` come from. `declared` is the plan with what is asked for:
+    /// Takes the maps behind the masks of `stage`. `declared` is the plan with what is asked for:
     /// who only shows works on one that asks for nothing.
     pub fn of(declared: &AskedMaps, plan: &Plan, driver: &Driver, stage: usize) -> Self {
         let stages = inferences(plan, stage).into_iter().filter_map(|index| {
@@ -104,7 +104,7 @@ impl KeptMaps {
 pub(in crate::engine) struct AskedMaps(BTreeMap<String, MapKinds>);
 
 impl AskedMaps {
-    /// Of a pipeline.
+    /// Returns the maps that the inferences of a pipeline keep.
     pub fn of(plan: &Plan) -> Self {
         let kinds = plan.stages.iter().filter_map(|stage| match &stage.stage {
             Stage::Infer(infer) => Some((stage.name.clone(), infer.options.keep)),

@@ -303,7 +303,7 @@ struct Drawn<'a> {
     series: &'a SeriesRow,
     mask: Digest,
     labels: &'a LabelMap,
-    /// Of labels that may overlap: for each value from 1 on the labels that such a voxel has.
+    /// The labels of each value from 1 on, where labels may overlap: those that such a voxel has.
     sets: Option<&'a [Vec<u16>]>,
     names: &'a [(u16, String)],
 }
@@ -362,7 +362,7 @@ fn uid(what: &[u8], series: &SeriesRow, mask: Digest) -> String {
     format!("2.25.{}", u128::from_be_bytes(number))
 }
 
-/// Date and time as DICOM writes them.
+/// Returns date and time as DICOM writes them.
 fn now() -> (String, String) {
     let text = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let (date, time) = text.split_once('T').unwrap_or_default();

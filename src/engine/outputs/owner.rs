@@ -39,7 +39,7 @@ impl Owner {
         self.store == other.store || self.out == other.out
     }
 
-    /// What is said of a folder that is another's.
+    /// Returns what is said of a folder that is another's.
     pub fn told(&self, folder: &Path) -> String {
         let (folder, name) = (folder.shown(), Path::new(&self.pipeline).shown().to_string());
         format!(
@@ -49,7 +49,7 @@ impl Owner {
     }
 }
 
-/// What is said of files of somebody else that stand where masks belong.
+/// Returns what is said of files of somebody else that stand where masks belong.
 pub(super) fn told_of_foreign(folder: &Path, files: &BTreeSet<PathBuf>) -> String {
     let mut few = Few::default();
     files.iter().for_each(|path| few.add(path.clone()));
@@ -72,7 +72,8 @@ fn between(from: &Path, to: &Path) -> PathBuf {
     up.chain(to.into_iter().skip(common)).collect()
 }
 
-/// Which of some files are there and were written by somebody else; `ours` knows names that the folder's note has.
+/// Returns which of some files are there and were written by somebody else; `ours` knows names that the
+/// folder's note has.
 pub(super) fn foreign(
     store: &Store,
     folder: &Path,

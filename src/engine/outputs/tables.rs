@@ -48,7 +48,7 @@ pub struct Tables {
     store: Arc<Store>,
     folder: PathBuf,
     parquet: PathBuf,
-    /// For each stage that a sink names, the formats asked for.
+    /// The formats asked for, by stage that a sink names.
     sinks: BTreeMap<String, BTreeSet<Format>>,
     /// Tables that have been opened; one that was is kept, since reading what it holds takes a while.
     open: BTreeMap<Table, DeltaTable>,
@@ -58,7 +58,7 @@ pub struct Tables {
     outdated: BTreeMap<Table, BTreeSet<String>>,
     /// Rows that could not be made: tried again.
     missed: BTreeSet<Arc<Desired>>,
-    /// Whether Parquet files may be behind.
+    /// Whether Parquet files may be behind the Delta tables.
     behind: bool,
     /// Files of tables whose content the store knows.
     kept: BTreeSet<PathBuf>,
@@ -92,7 +92,7 @@ impl Tables {
         }
     }
 
-    /// Where the Delta tables lie.
+    /// Returns the folder of the Delta tables.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -172,7 +172,8 @@ impl Tables {
         changes: &mut Changes,
     ) -> Result<(), TableError> {
         let mut add: BTreeMap<Table, BTreeMap<String, &Arc<Desired>>> = BTreeMap::new();
-        // What went before what came: a case with other labels is another desired row and the same entry.
+        // What went comes before what came: a case with other labels is another desired row and the same
+        // entry.
         let (came, went): (Vec<&Arc<Desired>>, Vec<&Arc<Desired>>) = changed
             .iter()
             .filter(|row| self.goes_to(row, Format::Delta))
@@ -197,7 +198,7 @@ impl Tables {
         Ok(())
     }
 
-    /// One commit of one table; what is outdated goes at the end of a run.
+    /// Makes one commit of one table; what is outdated goes at the end of a run.
     fn commit(
         &mut self,
         table: Table,

@@ -11,14 +11,14 @@ use crate::operators::cases::tally::{Tally, Together};
 use crate::pipeline::StageId;
 use crate::store::{Artifacts, Pinned};
 
-/// What cases came to: stages and artifacts, with how many cases came to each.
+/// The artifacts that cases came to, by stage, with the number of cases for each.
 pub type Tallies = BTreeMap<(StageId, Digest), isize>;
 
 /// What a rule over intensities comes to now.
 pub(super) struct Weighed {
-    /// Of what.
+    /// The digest of what the rule was weighed over.
     of: Digest,
-    /// None where no number follows.
+    /// The value that follows now; `None` where no number does.
     pub today: Option<Pinned>,
 }
 
@@ -48,7 +48,7 @@ impl Rules {
         self.fresh
     }
 
-    /// What the cases of all stages that share a rule came to, each case once.
+    /// Counts what the cases of all stages that share a rule came to, each case once.
     fn tallied(&self, ruled: &Ruled, tallies: &Tallies) -> Vec<(Digest, u64)> {
         let mut roots = BTreeSet::new();
         let sharing = self.ruled.iter().filter(|other| other.name == ruled.name && roots.insert(other.root));
@@ -56,7 +56,7 @@ impl Rules {
         let of_these = tallies.iter().filter(|((stage, _), _)| stages.contains(&stage.place()));
         let mut of: Vec<(Digest, u64)> =
             of_these.map(|((_, artifact), times)| (*artifact, times.unsigned_abs() as u64)).collect();
-        // Sums hang on their order in their last bits.
+        // The last bits of sums depend on their order.
         of.sort_unstable();
         of
     }
@@ -67,7 +67,8 @@ fn digest(of: &[(Digest, u64)]) -> Digest {
     Digest::of_parts(of.iter().zip(&times).flat_map(|((artifact, _), times)| [&artifact.0[..], &times[..]]))
 }
 
-/// What all of these come to; none, with a warning, where one cannot be read: numbers of a part are not those of all.
+/// Puts all of these together; `None`, with a warning, where one cannot be read: numbers of a part are not
+/// those of all.
 fn together(measured: Measured, of: &[(Digest, u64)], artifacts: &Artifacts) -> Option<Pinned> {
     let mut all = Together::default();
     for (digest, times) in of {

@@ -17,11 +17,11 @@ const NAMES: usize = 10;
 /// Cases that came, went and changed, as tables name them, with the description of their series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Moved {
-    /// Those that were not there before.
+    /// The cases that were not there before.
     pub came: Vec<String>,
-    /// Those that are not there any more.
+    /// The cases that are not there any more.
     pub went: Vec<String>,
-    /// Those whose voxels or labels are others.
+    /// The cases whose voxels or labels are others.
     pub changed: Vec<String>,
 }
 
@@ -55,12 +55,13 @@ pub(super) struct Comings {
 }
 
 impl Comings {
-    /// Nothing was there.
+    /// Begins as if nothing had been there.
     pub fn new(identity: Identity) -> Self {
         Self { identity, seen: Seen::new() }
     }
 
-    /// What moved since this was asked the last time; names carry descriptions where `free_text` may be shown.
+    /// Returns what moved since this was asked the last time; names carry descriptions where `free_text` may
+    /// be shown.
     pub fn since(&mut self, driver: &Driver, free_text: bool) -> Moved {
         let mut now = Seen::new();
         for desired in driver.desired().keys() {
@@ -80,7 +81,7 @@ impl Comings {
     }
 }
 
-/// What a case's voxels depend on, those of all of its channels.
+/// Returns the digest of all that a case's voxels depend on, those of all of its channels.
 fn voxels(case: &BoundCase) -> Digest {
     match case.beside {
         None => case.series.digest,

@@ -17,7 +17,7 @@ use crate::pipeline::{Plan, PlannedStage, StageId};
 pub struct Losses {
     /// Cases with at least one row in `rejects`; of a scan that goes by the name of one that was accepted, with its stage.
     pub cases: BTreeSet<String>,
-    /// Rows by code.
+    /// The numbers of rows, by code.
     pub rejects: BTreeMap<String, usize>,
     /// Rows that tell of cases which were not refused, by code.
     pub remarked: BTreeMap<String, usize>,
@@ -31,14 +31,14 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// What the rows say that tables must hold.
+    /// Counts what the rows say that tables must hold.
     pub fn of(plan: &Plan, driver: &Driver) -> Self {
         let mut lost = Self::default();
         let accepted: BTreeSet<&str> = cases(driver).map(|(key, _)| key).collect();
         let scans: BTreeSet<&str> = accepted.iter().map(|key| series_of(key)).collect();
         for desired in driver.desired().keys() {
             let Desired::Reject { case, stage, reject, attempts } = &**desired else { continue };
-            // Told in lines of their own.
+            // Remarks are told in lines of their own.
             if is_remark(&reject.code) {
                 continue;
             }
@@ -104,7 +104,7 @@ fn in_no_file(plan: &Plan, driver: &Driver) -> Vec<String> {
             *having.entry((labels.source, label)).or_default() += 1;
         }
     }
-    // Of those that have none at all there is a row, by the stage that would label with them.
+    // Labels of a source that has none at all have a row, by the stage that would label with them.
     for desired in driver.desired().keys() {
         let Desired::Reject { stage, reject, attempts, .. } = &**desired else { continue };
         let named = plan.stages.iter().find(|planned| planned.name == **stage);

@@ -8,7 +8,7 @@ use crate::pipeline::Plan;
 
 /// Runs a pipeline once: over all that its sources hold now.
 ///
-/// `progress` is told the counts by stage whenever they may have changed.
+/// Runs a pipeline; `progress` is told the counts by stage whenever they may have changed.
 ///
 /// # Errors
 /// [`RunError`]; what was done until then is kept.

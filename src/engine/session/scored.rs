@@ -76,7 +76,7 @@ pub fn scored(plan: &Plan, driver: &Driver) -> Vec<Scored> {
     scored
 }
 
-/// What a model is judged by comes first.
+/// Orders parts of a split: the one that a model is judged by comes first.
 fn rank(split: &str) -> usize {
     ["test", "new", "validation", "unlabelled", "train"].iter().position(|known| *known == split).unwrap_or(0)
 }
@@ -104,7 +104,7 @@ pub fn lines(scored: &[Scored]) -> Vec<String> {
         .collect()
 }
 
-/// One figure in words; of how many cases, where not of all.
+/// The words for one figure, with the number of cases where it is not of all.
 struct Told<'a> {
     one: &'a Scored,
     cases: u64,
@@ -128,7 +128,7 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-/// Three digits that count, and no more than that of a share.
+/// Writes three digits that count, and no more than that of a share.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

@@ -63,7 +63,7 @@ pub fn summarise(plan: &Plan, driver: &Driver) -> Summary {
 fn idle(plan: &Plan, driver: &Driver, stages: &BTreeMap<String, StageCount>) -> Vec<String> {
     let mut notes = Vec::new();
     for stage in &plan.stages {
-        // What a training waits for is another one's model.
+        // A training waits for another one's model.
         let (Stage::Infer(_) | Stage::Fuse(_) | Stage::Train(_)) = stage.stage else { continue };
         if stages.contains_key(&stage.name) {
             continue;

@@ -18,13 +18,13 @@ pub struct StageCount {
     /// The stage's place in the plan.
     #[serde(skip)]
     pub order: usize,
-    /// Actions wanted now.
+    /// The number of actions wanted now.
     pub wanted: usize,
-    /// Found done in the cache.
+    /// The number of actions found done in the cache.
     pub cached: usize,
-    /// Run now, with a result.
+    /// The number of actions run now, with a result.
     pub run: usize,
-    /// Run now or before, without a result.
+    /// The number of actions run now or before, without a result.
     pub failed: usize,
 }
 
@@ -35,9 +35,9 @@ pub struct Summary {
     pub pipeline: String,
     /// Series looked at: accepted and rejected.
     pub cases: usize,
-    /// Accepted ones for which something ran.
+    /// Accepted series for which something ran.
     pub processed: usize,
-    /// Accepted ones for which nothing had to run.
+    /// Accepted series for which nothing had to run.
     pub unchanged: usize,
     /// Cases with at least one row in `rejects`.
     pub rejected: usize,
@@ -47,11 +47,11 @@ pub struct Summary {
     pub trained: usize,
     /// Trainings that gave no model.
     pub trainings_failed: usize,
-    /// Actions that ran.
+    /// The number of actions that ran.
     pub actions_run: usize,
-    /// Actions found done.
+    /// The number of actions found done.
     pub actions_cached: usize,
-    /// By stage.
+    /// The counts of actions, by stage.
     pub stages: BTreeMap<String, StageCount>,
     /// Rejected cases by code.
     pub rejects: BTreeMap<String, usize>,
@@ -64,7 +64,7 @@ pub struct Summary {
     /// Cases that came, went and changed since this was told the last time; nothing at the end of a run that looks once.
     #[serde(skip_serializing_if = "Moved::is_empty")]
     pub moved: Moved,
-    /// Files looked at.
+    /// The number of files looked at.
     pub files: usize,
     /// Files read, since they were new or changed.
     pub files_read: usize,
@@ -82,13 +82,13 @@ pub struct Summary {
     pub told: Vec<String>,
     /// Folders that held cases at the last run and hold none now: what was known of them was kept.
     pub emptied: usize,
-    /// The whole run.
+    /// The time of the whole run, in seconds.
     pub seconds: f64,
     /// Folders of mask files that changed.
     pub folders_changed: Vec<String>,
     /// Files of masks that could not be written; the log says why.
     pub unwritten: usize,
-    /// Where the tables lie.
+    /// The folder of the tables.
     pub tables: PathBuf,
     /// Whether the run was stopped before its end.
     pub interrupted: bool,
@@ -113,8 +113,9 @@ impl Summary {
         format!(", for example: {short}{more}")
     }
 
-    /// 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1); 65 nothing could be used, or a
-    /// folder below a source is suddenly empty; 74 a file of a mask could not be written; 130 interrupted.
+    /// Returns the exit code: 0 done; 1 a training failed, or more rejects than `allowed` (a share, 0 to 1);
+    /// 65 nothing could be used, or a folder below a source is suddenly empty; 74 a file of a mask could not
+    /// be written; 130 interrupted.
     pub fn exit_code(&self, allowed: f64) -> u8 {
         if self.interrupted {
             130

@@ -16,7 +16,7 @@ use crate::engine::status::Phase;
 use crate::engine::watch::{Change, Settle, Watcher};
 use crate::executor::Finished;
 
-/// How long a moment is: between looks at what has become quiet.
+/// The time between two looks at what has become quiet.
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// A change is told after this time at the latest: what the system says is gathered for a while.
@@ -25,7 +25,7 @@ const TOLD_WITHIN: Duration = Duration::from_millis(100);
 /// Tables are brought up to date when nothing is under way, but not more often than this.
 const CONVERGE_APART: Duration = Duration::from_secs(2);
 
-/// Without a pause for so long, rows that were replaced go although more work is under way.
+/// The time without a pause after which replaced rows go although more work is under way.
 const CONVERGE_ANYWAY: Duration = Duration::from_secs(300);
 
 /// What has changed and is not yet quiet.
@@ -59,7 +59,8 @@ impl Session {
         let settle = Settle::new(self.plan.settings.settle);
         let mut waiting = Waiting { settle, outlines: BTreeMap::new() };
         let (mut converged, mut looked_once) = (Instant::now(), false);
-        // Until when all changes are known: what is still to be taken in may touch what seems quiet.
+        // The time up to which all changes are known: what is still to be taken in may touch what seems
+        // quiet.
         let mut known = Instant::now();
         self.monitor.phase(Phase::Watching);
         while !self.options.told_to_stop() {
@@ -157,7 +158,7 @@ impl Session {
     }
 }
 
-/// How long ago a file was written, by its own time; none when that lies in the future.
+/// Returns the time since a file was written, by its own time; `None` when that lies in the future.
 fn age(mtime_ns: i64) -> Option<Duration> {
     let written = UNIX_EPOCH + Duration::from_nanos(u64::try_from(mtime_ns).unwrap_or_default());
     SystemTime::now().duration_since(written).ok()

@@ -29,7 +29,7 @@ pub(super) struct Works {
 }
 
 impl Works {
-    /// Starts it all.
+    /// Starts the control plane and its executors, and opens the tables.
     pub fn start(
         plan: &Arc<Plan>,
         options: &Options,
@@ -70,7 +70,7 @@ pub(super) fn own_device(plan: &Plan, options: &Options) -> Result<Option<Device
     }
 }
 
-/// What actions may use, with the index to find files.
+/// Returns what actions may use, with the index to find files.
 pub(in crate::engine) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Context {
     Context {
         plan: plan.clone(),
@@ -82,7 +82,7 @@ pub(in crate::engine) fn context(plan: &Arc<Plan>, store: &Arc<Store>) -> Contex
     }
 }
 
-/// How much there is to work with here.
+/// Returns the threads, memory and device that there are to work with here.
 pub(in crate::engine) fn executor_settings(
     plan: &Plan,
     options: &Options,

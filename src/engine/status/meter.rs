@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What a rate is taken over.
+/// The time over which a rate is taken.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Samples that lie closer together are one; so a window holds few.

@@ -16,9 +16,9 @@ use crate::executor::Training;
 type Count = Gauge<u64, AtomicU64>;
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// `stage="…"`
+/// The labels of a stage's metric: `stage="…"`.
 type Stage = [(&'static str, String); 1];
-/// `worker="…",device="…"`
+/// The labels of a worker's metric: `worker="…",device="…"`.
 type Worker = [(&'static str, String); 2];
 
 /// The metrics of a status, as OpenMetrics text. They name stages, never series or patients.
@@ -85,7 +85,7 @@ fn stages(registry: &mut Registry, status: &Status) {
     registry.register("oldest_wanted_seconds", "For how long the oldest action has been wanted", oldest);
 }
 
-/// Where trainings stand; nothing while none is under way.
+/// Registers where trainings stand; nothing while none is under way.
 fn trainings(registry: &mut Registry, status: &Status) {
     if status.trainings.is_empty() {
         return;

@@ -12,7 +12,7 @@ use crate::engine::rows::Desired;
 use crate::executor::trainings;
 use crate::pipeline::Plan;
 
-/// How often a status is written, at most.
+/// The least time between two writings of a status.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps a run's status up to date.
@@ -66,7 +66,7 @@ impl Monitor {
         }
     }
 
-    /// Counts anew.
+    /// Counts everything anew.
     pub fn count(&mut self, driver: &Driver, archive: &Archive, settling: usize) {
         let now = Instant::now();
         let (in_flight, read) = driver.bytes();
@@ -99,7 +99,7 @@ impl Monitor {
             _ => (cases, rejected),
         });
         let workers = driver.workers();
-        // Of a stage that trains at two places the worker's is shown.
+        // A stage that trains at two places is shown by the worker's training.
         let mut trainings = trainings();
         trainings.extend(workers.iter().flat_map(|worker| worker.trainings.clone()));
         {

@@ -16,13 +16,13 @@ use super::{Status, StatusError, metrics};
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// A request's head is no longer than this.
 const HEAD: usize = 8 << 10;
-/// Nor has it more lines.
+/// A request's head has no more lines than this.
 const LINES: usize = 64;
 /// Connections at once; more are closed at once.
 const CONNECTIONS: usize = 16;
-/// How long one may take, from the first byte to the last.
+/// The longest time that a connection may take, from the first byte to the last.
 const TIME: Duration = Duration::from_secs(5);
-/// Between looks for somebody who calls, and for the end.
+/// The pause between looks for somebody who calls, and for the end.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What came after a request is read, so that the answer arrives, but no more of it than this.
 const REST: usize = 64 << 10;
@@ -56,7 +56,7 @@ impl MetricsServer {
         Ok(Self { address: local, ending, thread: Some(thread) })
     }
 
-    /// Where it listens, with the port that was taken.
+    /// Returns the address where it listens, with the port that was taken.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -66,7 +66,7 @@ impl Drop for MetricsServer {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // That it failed was logged by itself.
+            // The thread's failure was logged by itself.
             let _ = thread.join();
         }
     }
@@ -241,7 +241,7 @@ mod tests {
         let latest = Arc::new(Mutex::new(Status::new("vs", 1)));
         let server = MetricsServer::start(local(), latest.clone()).unwrap();
         let address = server.local_addr();
-        // One that asks for nothing keeps nobody.
+        // A connection that asks for nothing keeps nobody.
         let _silent = TcpStream::connect(address).unwrap();
         drop(server);
         assert_eq!(Arc::strong_count(&latest), 1);
@@ -262,7 +262,7 @@ mod tests {
         assert!(taken.ends_with("listens there: take another port"), "{taken}");
     }
 
-    /// What comes back for bytes that may be no request.
+    /// Returns what comes back for bytes that may be no request.
     fn send(address: SocketAddr, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(TIME)).unwrap();
@@ -302,7 +302,7 @@ mod tests {
         let latest = Arc::new(Mutex::new(Status::new("vs", 1)));
         let server = MetricsServer::start(local(), latest.clone()).unwrap();
         let address = server.local_addr();
-        // As many as there may be: they ask without end, and read nothing; the next one is hung up on.
+        // As many connections as there may be ask without end, and read nothing; the next one is hung up on.
         let mut stuck = Vec::new();
         for _ in 0..CONNECTIONS {
             let mut stream = TcpStream::connect(address).unwrap();

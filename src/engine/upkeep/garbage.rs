@@ -20,29 +20,29 @@ use crate::store::{Outcome, Owner, Recorded, Store, StoreError};
 /// Something that nobody needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// Where it lies.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// Why it may go.
+    /// The reason why it may go.
     pub why: String,
 }
 
 /// What could be freed, or was.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Garbage {
-    /// By what it is: `artifacts`, `checkpoints`, or the files of a table.
+    /// The items by what they are: `artifacts`, `checkpoints`, or the files of a table.
     pub items: BTreeMap<String, Vec<Item>>,
     /// Outcomes that are forgotten with their artifacts.
     pub outcomes: usize,
     /// Whether it was freed.
     pub freed: bool,
-    /// How old a version must be before its files may go.
+    /// The age from which on a version's files may go.
     pub older_than: Duration,
 }
 
 impl Garbage {
-    /// All bytes.
+    /// Returns the size of all items in bytes.
     pub fn bytes(&self) -> u64 {
         self.items.values().flatten().map(|item| item.bytes).sum()
     }
@@ -51,8 +51,8 @@ impl Garbage {
 /// Finds what nobody needs, and frees it when `free` says so.
 ///
 /// Kept are: what stands for a stage of the pipeline, pinned models, what any kept version of a table names,
-/// and whatever is younger than `older_than`. A version of a table is kept while it is the current one, or was
-/// at that time.
+/// and whatever is younger than `older_than`. A version of a table is kept while it is the current one, or
+/// was at that time.
 ///
 /// # Errors
 /// When a run holds the output, or something cannot be read or removed. Nothing is freed when a table's log cannot be
@@ -179,7 +179,7 @@ fn older(file: &FileStat, since: SystemTime) -> bool {
     u128::try_from(file.mtime_ns).is_ok_and(|written| written < since)
 }
 
-/// Checkpoints of trainings that nobody has gone on with.
+/// Finds checkpoints of trainings that nobody has gone on with.
 fn checkpoints(store: &Store, since: SystemTime, garbage: &mut Garbage) -> Result<(), RunError> {
     let folder = store.root().join("checkpoints");
     let mut items = Vec::new();
@@ -197,7 +197,7 @@ fn checkpoints(store: &Store, since: SystemTime, garbage: &mut Garbage) -> Resul
 impl fmt::Display for Garbage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, items) in &self.items {
-            // One line for each reason: versions replace files one by one, and are counted.
+            // Each reason has one line: versions replace files one by one, and are counted.
             let mut reasons: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
             for item in items {
                 let why =

@@ -122,7 +122,7 @@ enum Verdict {
 fn files(plan: &Arc<Plan>, store: &Arc<Store>, verified: &mut Verified) -> Result<(), RunError> {
     let mut known = Vec::new();
     let archive = Archive::new(plan.clone(), store.clone());
-    // Read otherwise, every file would seem altered.
+    // If read otherwise, every file would seem altered.
     archive.forget_other_readings()?;
     for root in archive.roots() {
         store.visit_files(&root, |file| known.push(Indexed::from(file)))?;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use notify::event::{AccessKind, AccessMode, ModifyKind, RemoveKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind};
 
-/// More paths than these are one look at everything: that is cheaper then, and bounds the memory.
+/// The number of paths above which a look at everything replaces them: it is cheaper then, and bounds the
+/// memory.
 pub(super) const MOST_PATHS: usize = 10_000;
 
 /// What happened to a path; what comes later here outweighs what comes before.
@@ -135,7 +136,7 @@ impl Pending {
         self.moved.clear();
     }
 
-    /// What moved away and did not come back may have been a folder.
+    /// Whether something moved away and did not come back: it may have been a folder.
     pub fn has_lost_names(&self) -> bool {
         !self.moved.is_empty()
     }

@@ -33,9 +33,9 @@ const REMOTE_FUSE: [&str; 10] =
 /// One folder (or file) as it was asked for, and where it lies in truth.
 #[derive(Debug)]
 pub(super) struct Root {
-    /// As in the pipeline, absolute.
+    /// The path as in the pipeline, absolute.
     pub given: PathBuf,
-    /// Without links; events come by these names.
+    /// The path without links; events come by these names.
     pub real: PathBuf,
     /// Device and inode of what is watched; `None` when nothing is.
     pub watched: Option<(u64, u64)>,
@@ -51,7 +51,7 @@ impl Root {
         Self { real: given.clone(), given, watched: None, given_up: false, told: false }
     }
 
-    /// What lies there now: device and inode. Its name without links is looked up anew.
+    /// Looks up what lies there now: device and inode. Its name without links is looked up anew.
     pub fn locate(&mut self) -> Option<(u64, u64)> {
         self.real = fs::canonicalize(&self.given).ok()?;
         let metadata = fs::metadata(&self.real).ok()?;
@@ -83,7 +83,7 @@ fn file_system<'m>(mounts: &'m str, path: &Path) -> Option<&'m str> {
         let at = unescaped(left.split(' ').nth(4)?);
         path.starts_with(&at).then(|| (at.len(), right.split(' ').next()))
     };
-    // Of two at one place the later one hides the other; `max_by_key` takes the last of equals.
+    // The later of two mounts at one place hides the other; `max_by_key` takes the last of equals.
     mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length)?.1
 }
 

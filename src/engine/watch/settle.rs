@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// What is longer was not meant, and would overflow the clock.
+/// The longest time that counts: a longer one was not meant, and would overflow the clock.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Keys that wait to be quiet. It has no clock of its own; only keys that wait take memory.
@@ -32,7 +32,7 @@ impl<K: Ord + Clone> Settle<K> {
         Self { quiet: quiet.min(LONGEST), due: BTreeMap::new(), order: BTreeSet::new() }
     }
 
-    /// Something happened to a key: it waits anew. A touch from before the last one changes nothing.
+    /// Makes a key to which something happened wait anew. A touch from before the last one changes nothing.
     pub fn touch(&mut self, key: K, now: Instant) {
         let due = now + self.quiet;
         if let Some(before) = self.due.get(&key).copied() {
@@ -70,12 +70,12 @@ impl<K: Ord + Clone> Settle<K> {
         self.order.last().is_none_or(|(due, _)| *due <= now)
     }
 
-    /// When the next key is ready, if none is touched until then.
+    /// Returns the time when the next key is ready, if none is touched until then.
     pub fn next(&self) -> Option<Instant> {
         self.order.first().map(|(due, _)| *due)
     }
 
-    /// How many keys wait.
+    /// Returns the number of keys that wait.
     pub fn len(&self) -> usize {
         self.due.len()
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plain rule: last touch of each key, all of them looked at each time.
+        /// Compares with the plain rule: last touch of each key, all of them looked at each time.
         #[test]
         fn it_is_as_looking_at_every_key(
             quiet in 0_u64..30,

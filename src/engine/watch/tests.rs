@@ -81,7 +81,7 @@ fn files_that_come_with_their_folder_are_told() {
     }
     let seen = told(&watcher, &files);
     assert!(seen.iter().all(|path| path.starts_with(&series) && path != &series), "{seen:?}");
-    // One that is moved in, with folders below, and what is then written into it.
+    // A folder is moved in, with folders below, and files are then written into it.
     let outside = folder.path().join("outside");
     fs::create_dir_all(outside.join("deep")).unwrap();
     fs::write(outside.join("deep/1.dcm"), "1").unwrap();

@@ -18,14 +18,14 @@ pub struct Beside {
 /// A scan beside the first one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Other {
-    /// How many channels it has.
+    /// The number of channels that it has.
     pub channels: u16,
     /// The scan; none where it is missing, and its channels are 0.
     pub series: Option<Arc<SeriesRow>>,
 }
 
 impl Other {
-    /// It as a case of its own.
+    /// Returns it as a case of its own.
     pub fn case(&self) -> Option<BoundCase> {
         self.series.as_ref().map(|series| BoundCase::of(series.clone()))
     }
@@ -42,7 +42,7 @@ impl BoundCase {
         Self { beside: None, ..self.clone() }
     }
 
-    /// All its scans that are there, the first one before the others.
+    /// Returns all its scans that are there, the first one before the others.
     pub fn scans(&self) -> impl Iterator<Item = &Arc<SeriesRow>> {
         let others = self.beside.iter().flat_map(|beside| &beside.others);
         std::iter::once(&self.series).chain(others.filter_map(|other| other.series.as_ref()))
@@ -53,14 +53,15 @@ impl BoundCase {
         self.scans().any(|series| series.is_padded())
     }
 
-    /// What of the padding of its scans a result depends on: that they have some, and the values where they are known.
+    /// Returns what of the padding of its scans a result depends on: that they have some, and the values
+    /// where they are known.
     pub fn padding(&self) -> Option<Vec<u8>> {
         let values = self.scans().flat_map(|series| series.padding());
         self.is_padded()
             .then(|| std::iter::once("padding").chain(values).collect::<Vec<_>>().join("\0").into())
     }
 
-    /// What is worth knowing of its channels, for tables: their names, and which are missing.
+    /// Returns what is worth knowing of its channels, for tables: their names, and which are missing.
     pub fn channel_notes(&self) -> Vec<String> {
         let Some(beside) = &self.beside else { return Vec::new() };
         let mut notes = vec![format!("CHANNELS: {}", beside.names.join(", "))];

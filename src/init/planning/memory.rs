@@ -9,7 +9,7 @@ const CONVOLUTIONS: usize = 2;
 /// The memory that the figures of [`reference`] are of.
 const REFERENCE_GIGABYTES: f64 = 8.0;
 
-/// What fits.
+/// The network that fits into memory.
 pub(super) struct Reference {
     /// Values of features of a batch of two, more or less.
     pub features: f64,
@@ -17,19 +17,19 @@ pub(super) struct Reference {
     pub batch: f64,
 }
 
-/// What fits into so much memory, for networks of so many axes.
+/// Returns what fits into so much memory, for networks of so many axes.
 pub(super) fn reference(axes: usize, gigabytes: f64) -> Reference {
     let (features, batch) = if axes == 2 { (85_000_000.0, 12.0) } else { (560_000_000.0, 2.0) };
     Reference { features: features * (gigabytes / REFERENCE_GIGABYTES), batch }
 }
 
-/// Feature channels by level: doubled at each, up to a bound.
+/// Returns feature channels by level: doubled at each, up to a bound.
 pub(super) fn features(levels: usize, axes: usize) -> Vec<usize> {
     let most = if axes == 2 { 512 } else { 320 };
     (0..levels as u32).map(|level| BASE_FEATURES.saturating_mul(1 << level.min(16)).min(most)).collect()
 }
 
-/// Values of all feature maps that a sample of the topology's patch leaves on its way.
+/// Counts the values of all feature maps that a sample of the topology's patch leaves on its way.
 pub(super) fn estimate(topology: &Topology, classes: usize) -> f64 {
     let axes = topology.patch.len();
     let features = features(topology.strides.len(), axes);
@@ -43,7 +43,7 @@ pub(super) fn estimate(topology: &Topology, classes: usize) -> f64 {
         maps.push((voxels, *features as f64));
     }
     let down: f64 = maps.iter().map(|(voxels, features)| CONVOLUTIONS as f64 * voxels * features).sum();
-    // On the way up a level has a transposed convolution more.
+    // A level has a transposed convolution more on the way up.
     let levels_above = maps.len().saturating_sub(1);
     let up: f64 = maps
         .iter()

@@ -7,11 +7,11 @@ use super::LEAST_EDGE;
 pub struct Topology {
     /// The patch, each axis a multiple of [`Topology::multiple`].
     pub patch: Vec<usize>,
-    /// What the axes of a patch are multiples of.
+    /// The numbers that the axes of a patch are multiples of.
     pub multiple: Vec<usize>,
-    /// For each level its kernel.
+    /// The kernel of each level.
     pub kernels: Vec<Vec<usize>>,
-    /// For each level the stride from the one before; the first has ones.
+    /// The stride of each level from the one before; the first has ones.
     pub strides: Vec<Vec<usize>>,
 }
 
@@ -23,7 +23,7 @@ impl Topology {
         let mut strides = vec![vec![1; axes]];
         let (mut kernels, mut kernel, mut halvings) = (Vec::new(), vec![1; axes], vec![0u32; axes]);
         while let Some(halved) = halved(&spacing, &size) {
-            // Once an axis is as fine as the others, to a factor of two, kernels look along it.
+            // Kernels look along an axis once it is as fine as the others, to a factor of two.
             let finest = spacing.iter().copied().fold(f64::INFINITY, f64::min);
             for (kernel, length) in kernel.iter_mut().zip(&spacing) {
                 if length / finest < 2.0 {

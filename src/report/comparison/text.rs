@@ -7,7 +7,7 @@ use super::super::html::{Text, count, figure, section, table};
 use super::{Compared, Comparison, Paired, Standing};
 
 impl Compared {
-    /// `dice, tumour`, with its unit where it has one.
+    /// Writes `dice, tumour`, with its unit where it has one.
     fn title(&self) -> String {
         let mut title = words(&self.metric);
         if !self.label.is_empty() {
@@ -17,13 +17,13 @@ impl Compared {
     }
 }
 
-/// `0.812 ± 0.054`
+/// Writes mean and deviation: `0.812 ± 0.054`.
 fn mean(standing: &Standing) -> String {
     let sd = standing.sd.map_or(String::new(), |sd| format!(" ± {}", figure(sd)));
     standing.mean.map_or("–".to_owned(), |mean| format!("{}{sd}", figure(mean)))
 }
 
-/// `10`, or `5 of 10` where some have no figure.
+/// Writes `10`, or `5 of 10` where some have no figure.
 fn cases(standing: &Standing) -> String {
     match standing.cases == standing.of {
         true => count(standing.cases),
@@ -31,18 +31,18 @@ fn cases(standing: &Standing) -> String {
     }
 }
 
-/// `5 empty prediction`: why cases are in no mean.
+/// Writes `5 empty prediction`: why cases are in no mean.
 fn without(standing: &Standing) -> String {
     let each = standing.without.iter().map(|(why, n)| format!("{} {}", count(*n), words(why)));
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// With its sign, always.
+/// Writes a figure with its sign, always.
 fn signed(value: f64) -> String {
     if value > 0.0 { format!("+{}", figure(value)) } else { figure(value) }
 }
 
-/// `+0.125 (+0.101 … +0.149)`
+/// Writes `+0.125 (+0.101 … +0.149)`.
 fn difference(paired: &Paired) -> String {
     let [low, high] = paired.interval.map(signed);
     format!("{} ({low} … {high})", signed(paired.difference))

@@ -27,14 +27,14 @@ use crate::store::{Artifacts, Incoming, Outcome, Recorded, StoreError};
 const LOST: u32 = 8;
 /// A worker at which so many actions fail in a row for passing reasons rests.
 const FAILING: u32 = 3;
-/// For so long the first time, and twice as long each time after.
+/// The time for which a worker that fails rests the first time; it doubles each time after.
 const REST: Duration = Duration::from_secs(30);
-/// What has waited with a busy worker for so long is given to one that has nothing to do.
+/// The time after which an action that waits with a busy worker is given to one that has nothing to do.
 const LATE: Duration = Duration::from_millis(100);
-/// How often an artifact that a worker tells of is looked for, and how far apart.
+/// The number of times that an artifact that a worker tells of is looked for, and the time between two looks.
 const SHOWN_WITHIN: u32 = 10;
 const APART: Duration = Duration::from_millis(100);
-/// One that is silent for so many times as long as is allowed is hung up on, and can call again.
+/// The multiple of the allowed silence after which a worker is hung up on; it can call again.
 const GIVEN_UP: u32 = 10;
 
 /// All who work for a run, under one plan.
@@ -65,7 +65,7 @@ struct Inner {
 struct Lease {
     member: u64,
     action: Action,
-    /// What its worker may ask for, where it does not see it.
+    /// The packed rows that its worker may ask for, where it does not see the files.
     packed: Option<Packed>,
     since: Instant,
     cancelled: Arc<AtomicBool>,
@@ -87,7 +87,7 @@ impl Inner {
         let late = |lease: &u64| self.leases.get(lease).is_some_and(|lease| lease.since.elapsed() > LATE);
         let busy = self.members.values().filter(|member| member.busy(device) > at_once(member));
         busy.flat_map(|member| {
-            // What came last has not begun.
+            // The leases that came last have not begun.
             let last = member.leases.iter().rev().filter(|(_, (_, of))| *of == device);
             let last = last.take(member.busy(device) - at_once(member));
             last.filter(|(lease, (needs, _))| late(lease) && could(member, *needs))
@@ -108,7 +108,7 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody takes part from now on: its number, or what it is told when there is no more.
+    /// Lets a worker take part from now on, and returns its number, or what it is told when there is no more.
     ///
     /// # Errors
     /// What it is to be told.
@@ -197,7 +197,7 @@ impl Board {
         self.lock().ended.remove(&key)
     }
 
-    /// Something was heard of a worker.
+    /// Notes that something was heard of a worker.
     pub fn heard(&self, number: u64) {
         if let Some(member) = self.lock().members.get_mut(&number) {
             member.heard = Instant::now();
@@ -207,7 +207,7 @@ impl Board {
         }
     }
 
-    /// How a worker is.
+    /// Notes how a worker is.
     pub fn pulse(&self, number: u64, pulse: Pulse) {
         if let Some(member) = self.lock().members.get_mut(&number) {
             member.pulse = pulse;
@@ -310,7 +310,8 @@ impl Board {
         let name = member.named();
         let failed = inner.failed.entry(key).or_default();
         failed.insert(number);
-        // What fails for a passing reason may be the machine's fault: another has a try before it counts.
+        // A failure for a passing reason may be the machine's fault: another worker has a try before it
+        // counts.
         let others = inner.local || inner.members.keys().any(|other| !failed.contains(other));
         if others && failed.len() == 1 && !cancelled.load(Ordering::Relaxed) {
             tracing::warn!(action = %key.short(), code, "failed at {name}, given to another");
@@ -398,11 +399,11 @@ impl Board {
                 revoked.extend(leases);
             }
         }
-        // One that is only slow, or cut off, says nothing about its actions.
+        // A worker that is only slow, or cut off, says nothing about its actions.
         self.revoke(&mut inner, revoked, false);
     }
 
-    /// There is no more of this plan: all are told so, and whoever comes.
+    /// Ends this plan's work: all are told so, and whoever comes.
     pub fn close(&self, said: ToWorker) {
         let mut inner = self.lock();
         for member in inner.members.values() {
@@ -420,7 +421,7 @@ impl Board {
         }
     }
 
-    /// Who takes part, for `status`.
+    /// Returns who takes part, for `status`.
     pub fn status(&self) -> Vec<WorkerStatus> {
         let inner = self.lock();
         inner.members.values().map(Member::status).collect()

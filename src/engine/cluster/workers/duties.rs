@@ -18,7 +18,7 @@ use crate::store::{Outcome, Recorded};
 /// A worker's work: jobs that wait for room, and those under way.
 pub struct Duties {
     pub executor: Executor,
-    /// What it is sent, where it does not see the run's files.
+    /// The files that the worker is sent, where it does not see the run's files.
     pub supply: Option<Supply>,
     pub link: Link,
     pub waiting: VecDeque<Job>,
@@ -51,7 +51,8 @@ impl Duties {
     fn begin(&mut self, lease: u64, action: Action, packed: Packed, leaving: bool) -> io::Result<()> {
         let key = action.key;
         let given = self.leases.insert(key, lease);
-        // One that was taken back and is given again may still be under way: its end is the end of this one.
+        // An action that was taken back and is given again may still be under way: its end is the end of this
+        // one.
         if let Some(before) = self.under_way.get(&key) {
             before.store(false, Ordering::Relaxed);
             if let (Some(supply), Some(given)) = (&mut self.supply, given) {
@@ -91,7 +92,7 @@ impl Duties {
         self.waiting.push_back(Job { action, cancelled, lookup: Some(Arc::new(packed)) });
     }
 
-    /// All that an action needs was sent.
+    /// Begins an action once all that it needs was sent.
     fn supplied(&mut self, lease: u64) -> io::Result<()> {
         match self.supply.as_mut().map(|supply| supply.take(lease)) {
             Some(Ok(Some((action, packed)))) => {
@@ -166,14 +167,14 @@ impl Duties {
         Ok(())
     }
 
-    /// Nobody asks for what is under way any more.
+    /// Ends what is under way: nobody asks for it any more.
     pub fn end(mut self) {
         self.under_way.values().for_each(|cancelled| cancelled.store(true, Ordering::Relaxed));
         self.executor.leave();
     }
 }
 
-/// How an action ends that is not done.
+/// Returns the record of an action that cannot be done.
 fn unable(why: Reject) -> Recorded {
     Recorded { outcome: Outcome::failed(why), seconds: 0.0 }
 }

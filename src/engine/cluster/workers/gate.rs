@@ -23,17 +23,17 @@ use super::sight::Sight;
 use super::talk::{listen, speak};
 use super::words::{Hello, Join, Joining, LONGEST_HELLO, MAGIC, Offer, Offered, PROTOCOL, Welcomed};
 
-/// How long one that has called may take to say who it is.
+/// The longest time that a worker that has called may take to say who it is.
 const HELLO: Duration = Duration::from_secs(10);
-/// How long it may then take to read the pipeline.
+/// The longest time that it may then take to read the pipeline.
 const READS: Duration = Duration::from_secs(60);
 /// Callers that are heard at once; more are hung up on, and workers call again.
 const CALLERS: usize = 64;
-/// Workers at once.
+/// The largest number of workers at once.
 const WORKERS: usize = 1024;
-/// Between two looks for callers.
+/// The pause between two looks for callers.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long one sentence may take to be sent.
+/// The longest time that one message may take to be sent.
 const SENDING: Duration = Duration::from_secs(120);
 
 /// What there is to do now, and who does it.
@@ -46,7 +46,7 @@ pub struct Task {
     pub sight: Sight,
 }
 
-/// Where workers call while a run lasts.
+/// The place where workers call while a run lasts.
 pub struct Gate {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -59,7 +59,7 @@ struct Shared {
     secret: Secret,
     /// Whether those who do not see the run's files are sent what they need.
     send: bool,
-    /// None before there is a plan.
+    /// The task; `None` before there is a plan.
     task: Mutex<Option<Arc<Task>>>,
     closed: AtomicBool,
     inside: AtomicUsize,
@@ -96,17 +96,17 @@ impl Gate {
         Ok(Self { shared, address, beat, listening: listening.clone() })
     }
 
-    /// Where it listens.
+    /// Returns the address where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How often workers are to say that they are there.
+    /// Returns how often workers are to say that they are there.
     pub fn beat(&self) -> Duration {
         self.beat
     }
 
-    /// There is something to do from now on.
+    /// Gives the workers something to do from now on.
     pub fn begin(&self, task: Task) {
         *self.shared.task() = Some(Arc::new(task));
     }
@@ -199,7 +199,7 @@ impl Shared {
             return refuse(&mut link, why);
         }
         let Some(task) = self.task().clone() else {
-            // It calls again.
+            // The caller hangs up and calls again.
             return Ok(None);
         };
         say(&mut link, &Offered::Pipeline(Box::new(task.offer.clone())))?;
@@ -259,7 +259,7 @@ fn fits(hello: &Hello) -> Result<(), String> {
     Ok(())
 }
 
-/// The same with the fields of all tables in order.
+/// Returns the same with the fields of all tables in order.
 fn in_order(value: Json) -> Json {
     match value {
         Json::Object(fields) => {
@@ -272,7 +272,7 @@ fn in_order(value: Json) -> Json {
     }
 }
 
-/// What a worker must come to when it reads what it was told.
+/// Returns what a worker must come to when it reads what it was told.
 pub fn digest(offer: &Offer) -> Digest {
     digest_of(&offer.agreement, &offer.out)
 }
@@ -330,7 +330,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        // Before there is a plan it is told nothing, and calls again.
+        // Before there is a plan a caller is told nothing, and calls again.
         assert!(answer(Hello::new()).is_none());
     }
 

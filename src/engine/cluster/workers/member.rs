@@ -15,7 +15,7 @@ use crate::engine::status::WorkerStatus;
 pub struct Member {
     /// What it said of itself.
     pub join: Join,
-    /// Where it called from.
+    /// The address from which it called.
     pub address: String,
     /// Whether its device is a GPU.
     pub gpu: bool,
@@ -45,7 +45,7 @@ pub enum ToSend {
         lease: u64,
         /// What was asked for.
         what: What,
-        /// Where it lies.
+        /// The path of the file.
         path: PathBuf,
         /// A source's file must still be this one.
         indexed: Option<FileStat>,
@@ -53,7 +53,7 @@ pub enum ToSend {
 }
 
 impl Member {
-    /// One of whom something was heard just now.
+    /// Returns a member of whom something was heard just now.
     pub fn new(join: Join, address: String, sees: bool, outbox: Sender<ToSend>, stream: TcpStream) -> Self {
         Self {
             gpu: join.device != "cpu",
@@ -79,7 +79,7 @@ impl Member {
         !(self.silent || self.leaving || rests)
     }
 
-    /// What `status` shows of it.
+    /// Returns what `status` shows of it.
     pub fn status(&self) -> WorkerStatus {
         WorkerStatus {
             name: self.join.name.clone(),
@@ -113,7 +113,7 @@ impl Member {
         drop(self.outbox.send(ToSend::Said(said)));
     }
 
-    /// As logs name it.
+    /// The member as logs name it.
     pub fn named(&self) -> String {
         format!("the worker `{}` at {}", self.join.name, self.address)
     }

@@ -33,7 +33,7 @@ use crate::networks::Device;
 use crate::operators::cases::rule::Settled;
 use crate::store::StoreError;
 
-/// How often somebody says that it is there, for each time that it may be silent.
+/// The number of beats in the time for which a worker may be silent.
 const BEATS: u32 = 5;
 
 /// How a run takes workers.
@@ -45,7 +45,7 @@ pub struct Listening {
     pub token: Option<PathBuf>,
     /// Whether the run's own machine does actions as well.
     pub local: bool,
-    /// For how long a worker may be silent before its actions are given to others.
+    /// The time for which a worker may be silent before its actions are given to others.
     pub silence: Duration,
     /// Whether workers that do not see the run's files are sent what they need.
     pub send: bool,
@@ -54,7 +54,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// For how long a worker may be silent unless somebody says otherwise.
+    /// The time for which a worker may be silent unless the user says otherwise.
     pub const SILENCE: Duration = Duration::from_secs(6);
 
     fn beat(&self) -> Duration {

@@ -14,13 +14,14 @@ use crate::engine::status::WorkerStatus;
 use crate::executor::work::Action;
 use crate::executor::{Context, Executor, Finished, Job, needed};
 
-/// As long as nobody can be given what waits, this is said again.
+/// The time after which it is said again that nobody can be given what waits.
 const SAID: Duration = Duration::from_secs(30);
-/// How long workers may take to hear that there is no more.
+/// The time that workers may take to hear that there is no more.
 const LEAVING: Duration = Duration::from_secs(2);
 /// Cases that a GPU takes together, and one that is prepared meanwhile.
 const ON_GPU: usize = 9;
-/// One that is at the device, and one that is prepared meanwhile.
+/// The actions at once of a worker without a GPU: one that is at the device, and one that is prepared
+/// meanwhile.
 const ON_CPU: usize = 2;
 
 /// The device that the pipeline's networks ask for.
@@ -35,7 +36,7 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// What `device` of a pipeline says.
+    /// Returns the device that `device` of a pipeline names.
     pub fn of(device: &str) -> Self {
         match device {
             "auto" => Self::Any,
@@ -92,7 +93,7 @@ enum Chosen {
 }
 
 impl Workers {
-    /// Those of a board, and this machine.
+    /// Takes the workers of a board, and this machine.
     pub fn new(board: Arc<Board>, wanted: Wanted, own: Own) -> Self {
         Self { board, wanted, own, at_home: HashMap::new(), said: None, ended: false }
     }
@@ -133,7 +134,7 @@ impl Workers {
         }
     }
 
-    /// This machine, if it does such actions.
+    /// Returns this machine, if it does such actions.
     fn candidate(&self, home: &Executor, device: bool) -> Option<Candidate> {
         let does = self.own.threads > 0 && (!device || self.own.networks);
         does.then(|| Candidate {
@@ -159,7 +160,8 @@ impl Workers {
         tracing::warn!("{what}: none is there (`tomoflow work --join`)");
     }
 
-    /// Must be told of every report: whether the action was at this machine, and whether the executor was given it.
+    /// Notes a report, of which it must be told each time, and returns whether the action was at this
+    /// machine, and whether the executor was given it.
     pub fn ended(&mut self, action: &Action) -> bool {
         !self.board.ended(action.key) && self.at_home.remove(&action.key).is_some()
     }
@@ -170,14 +172,14 @@ impl Workers {
         self.board.balance(self.own.threads > 0 && self.at_home.is_empty());
     }
 
-    /// The run has come to its end, and workers are told so.
+    /// Ends the run and tells workers so.
     pub fn end(&mut self) {
         self.ended = true;
         self.board.close(ToWorker::End);
         self.board.wait_until_left(LEAVING);
     }
 
-    /// Who takes part, for `status`.
+    /// Returns who takes part, for `status`.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.board.status()
     }
@@ -204,7 +206,7 @@ impl Candidate {
         }
     }
 
-    /// How many actions it may have at once: those that it is at, and the next.
+    /// Returns the number of actions that it may have at once: those that it is at, and the next.
     fn most(&self, device: bool) -> usize {
         match (device, self.gpu) {
             (false, _) => self.threads + 1,
@@ -227,7 +229,7 @@ fn too_large(action: Action, needs: u64, most: u64) -> Finished {
     failed(action, Reject::new("OVER_BUDGET", message, hint))
 }
 
-/// Who is given an action, of all who are there.
+/// Chooses who of all that are there is given an action.
 fn choose(all: &[Candidate], device: bool, wanted: Wanted, needs: u64) -> Chosen {
     let able = |one: &&Candidate| !device || wanted != Wanted::Gpu || one.gpu;
     let able: Vec<&Candidate> = all.iter().filter(able).collect();
@@ -299,7 +301,7 @@ mod tests {
             all[at].busy += 1;
             given.push(at);
         }
-        // Twice as many to twice as many threads, and one more each that waits there.
+        // Twice as many go to twice as many threads, and one more to each that waits there.
         assert_eq!(given, [0, 1, 1, 0, 1]);
     }
 }

@@ -11,15 +11,15 @@ use crate::operators::registry::Stage;
 use crate::operators::source::LabelsIn;
 use crate::pipeline::Plan;
 
-/// So much of a file is compared.
+/// The number of bytes of a file that are compared.
 const COMPARED: u64 = 64 << 10;
-/// So many entries of a source are looked at until a file is found.
+/// The number of entries of a source that are looked at until a file is found.
 const ENTRIES: usize = 4096;
 
 /// What a worker is asked to look at.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Question {
-    /// The store.
+    /// The folder of the store.
     pub store: PathBuf,
     /// A file in it that is of this run alone, then one of each source that has files.
     pub files: Vec<PathBuf>,
@@ -55,7 +55,7 @@ impl Sight {
         Ok(Self { question: Question { store, files }, mark })
     }
 
-    /// What to ask.
+    /// Returns the question that a worker is asked.
     pub fn question(&self) -> Question {
         self.question.clone()
     }
@@ -66,7 +66,7 @@ impl Sight {
     /// What it does not see.
     pub fn judge(&self, answer: &Answer) -> Result<(), String> {
         for (at, path) in self.question.files.iter().enumerate() {
-            // One that went meanwhile tells nothing.
+            // A file that went meanwhile tells nothing.
             let Ok(here) = content(path) else { continue };
             match answer.files.get(at) {
                 Some(Ok(there)) if *there == here => {}
@@ -117,7 +117,7 @@ fn staging(store: &Path) -> PathBuf {
     store.join("staging")
 }
 
-/// What a file holds at its beginning, and how long it is.
+/// Hashes what a file holds at its beginning, and how long it is.
 fn content(path: &Path) -> io::Result<Digest> {
     let (file, facts) = reading::open(path)?;
     let mut bytes = Vec::new();
@@ -181,7 +181,7 @@ mod tests {
         let sight = sight(place.path());
         sight.judge(&look(&sight.question())).unwrap();
         assert_eq!(fs::read_dir(staging(&sight.question.store)).unwrap().count(), 1, "nothing is left");
-        // Another file of the same name, none, and a store of one's own.
+        // Refused: another file of the same name, no file, and a store of the worker's own.
         let refused = |answer: &Answer| sight.judge(answer).unwrap_err();
         let mut answer = look(&sight.question());
         answer.files[1] = Ok(Digest::of(b"others"));

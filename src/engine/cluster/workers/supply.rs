@@ -27,7 +27,7 @@ pub struct Supply {
 
 /// What an action needs.
 struct Lease {
-    /// None once it has begun.
+    /// The action; `None` once it has begun.
     job: Option<(Action, Packed)>,
     missing: HashSet<What>,
     files: HashMap<What, Coming>,
@@ -54,7 +54,7 @@ impl Supply {
         Ok(Self { folder, artifacts, leases: HashMap::new(), kept: VecDeque::new(), bytes: 0, most })
     }
 
-    /// What is still needed for an action; nothing when it can begin ([`Supply::take`]).
+    /// Returns what is still needed for an action: nothing when it can begin ([`Supply::take`]).
     pub fn begin(&mut self, lease: u64, action: Action, packed: Packed) -> Vec<What> {
         let members = action.work.members().into_iter().flatten().filter_map(|member| member.prepared);
         let work = &action.work;
@@ -135,7 +135,7 @@ impl Supply {
         self.leases.get(&lease).is_some_and(|held| held.job.is_some())
     }
 
-    /// What was begun under one lease goes on under another.
+    /// Moves what was begun under one lease to another.
     pub fn renumber(&mut self, before: u64, now: u64) {
         if let Some(held) = self.leases.remove(&before) {
             self.leases.insert(now, held);
@@ -150,7 +150,7 @@ impl Supply {
         left.for_each(|digest| self.keep(digest));
     }
 
-    /// Where artifacts lie.
+    /// Returns where artifacts lie.
     pub fn artifacts(&self) -> &Artifacts {
         &self.artifacts
     }
@@ -179,7 +179,7 @@ impl Supply {
     }
 }
 
-/// Where a file lies here: under its own name, by whose ending its format is known.
+/// Returns the path of a file here: it keeps its own name, by whose ending its format is known.
 fn place_of(folder: &Path, place: u32, path: &Path) -> PathBuf {
     folder.join(place.to_string()).join(path.file_name().unwrap_or_default())
 }
@@ -221,7 +221,7 @@ mod tests {
         }
         assert!(supply.take(1).unwrap().is_some() && !supply.waits(1));
         assert_eq!(supply.artifacts().get(Digest::of(&large)).unwrap(), large);
-        // What is there already is asked for no more, and what nobody waits for is passed over.
+        // A file that is there already is asked for no more, and one that nobody waits for is passed over.
         assert!(supply.begin(2, training(&[&large]), Packed::default()).is_empty());
         for lease in [2, 9] {
             let what = What::Artifact(Digest::of(b"never"));

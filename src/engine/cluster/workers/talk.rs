@@ -47,7 +47,7 @@ fn send(
     }
 }
 
-/// What a file holds; or the name of what is wrong, what was found, and a remedy.
+/// Reads what a file holds; or gives the name of what is wrong, what was found, and a remedy.
 fn content(path: &Path, indexed: Option<&FileStat>) -> Result<Held, [String; 3]> {
     let failed = |code: &str, message: String, hint: &str| [code.to_owned(), message, hint.to_owned()];
     let is_still = || indexed.is_none_or(|file| container::stat(path).is_ok_and(|now| file.is_still(&now)));
@@ -63,7 +63,7 @@ fn content(path: &Path, indexed: Option<&FileStat>) -> Result<Held, [String; 3]>
     if !is_still() {
         return Err(changed());
     }
-    // Of a header whose voxels lie beside it the size is that of both.
+    // The size of a header whose voxels lie beside it is that of both files.
     if indexed.is_some_and(|file| file.size != bytes.len() as u64) {
         let message = "a file by itself expected, a header with voxels beside it found".to_owned();
         let hint = "such files are read by workers that see them";

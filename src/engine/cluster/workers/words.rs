@@ -20,22 +20,22 @@ pub const MAGIC: [u8; 8] = *b"tomowork";
 /// Raised whenever what is said changes.
 pub const PROTOCOL: u32 = 1;
 
-/// What a worker says first is no longer; it is in every version the same.
+/// The greatest length of a worker's first message, in bytes; it is the same in every version.
 pub const LONGEST_HELLO: u64 = 4096;
 
 /// What a worker says first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`MAGIC`].
+    /// The fixed bytes [`MAGIC`].
     pub magic: [u8; 8],
-    /// [`PROTOCOL`].
+    /// The version of the conversation, [`PROTOCOL`].
     pub protocol: u32,
-    /// tomoflow's version.
+    /// The version of tomoflow.
     pub version: String,
 }
 
 impl Hello {
-    /// What this program says.
+    /// Makes what this program says.
     pub fn new() -> Self {
         Self { magic: MAGIC, protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() }
     }
@@ -55,9 +55,9 @@ pub enum Offered {
 pub struct Offer {
     /// The pipeline as one text, which means the same in any folder.
     pub text: String,
-    /// Where its file lies for the run.
+    /// The path of its file for the run.
     pub file: PathBuf,
-    /// Where its results lie for the run.
+    /// The folder of its results for the run.
     pub out: PathBuf,
     /// What is to be done, so that a difference can be named.
     pub agreement: Agreement,
@@ -68,7 +68,7 @@ pub struct Offer {
     pub memory_bytes: u64,
     /// What the worker is asked to look at.
     pub sight: Question,
-    /// How often a worker says that it is there.
+    /// The interval at which a worker says that it is there, in milliseconds.
     pub beat_ms: u64,
 }
 
@@ -77,7 +77,7 @@ pub struct Offer {
 pub enum Joining {
     /// It would do something else.
     Refuses(String),
-    /// It takes part.
+    /// The worker takes part.
     Joins(Box<Join>),
 }
 
@@ -86,7 +86,7 @@ pub enum Joining {
 pub struct Join {
     /// What it is called.
     pub name: String,
-    /// Threads of its pool.
+    /// The number of threads of its pool.
     pub threads: u32,
     /// Bytes that its actions may hold at once.
     pub memory_bytes: u64,
@@ -152,7 +152,7 @@ impl<'de> Deserialize<'de> for Bytes {
 pub struct Piece {
     /// The lease that it is for.
     pub lease: u64,
-    /// Of which file.
+    /// The file that the bytes belong to.
     pub what: What,
     /// The bytes.
     pub bytes: Bytes,
@@ -175,7 +175,7 @@ pub fn pieces(lease: u64, what: What, bytes: &[u8]) -> impl Iterator<Item = Piec
 /// What a run says then.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// To do, under this lease, with all that is needed to find its files.
+    /// An action to do, under this lease, with all that is needed to find its files.
     Job(u64, Box<(Action, Packed)>),
     /// What was given under this lease is no longer wanted, or another has it.
     Cancel(u64),
@@ -196,7 +196,7 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// What was given under this lease has ended.
     Finished(u64, Box<Recorded>),
-    /// It is there.
+    /// The worker is there.
     Beat(Pulse),
     /// It needs these for what was given under this lease.
     Want(u64, Vec<What>),

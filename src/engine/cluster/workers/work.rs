@@ -27,19 +27,19 @@ use crate::operators::registry::Registry;
 use crate::pipeline::{self, Plan};
 use crate::store::Artifacts;
 
-/// How long a call, and each step of the meeting, may take.
+/// The longest time that a call, and each step of the meeting, may take.
 const HELLO: Duration = Duration::from_secs(10);
-/// How long the run may take to look at what this worker sees.
+/// The longest time that the run may take to look at what this worker sees.
 const JUDGES: Duration = Duration::from_secs(60);
-/// Between two calls, the first time and at most.
+/// The pauses between two calls: the first one and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
 /// Artifacts that were sent are kept up to so many bytes.
 const KEPT: u64 = 16 << 30;
-/// So many times in a row a run may hang up on us before we take it for one with another secret.
+/// The number of times in a row that a run may hang up before it is taken for one with another secret.
 const HUNG_UP: u32 = 5;
 /// A run of which nothing is heard for so long is named, and called anew after as long again.
 const SILENT: Duration = Duration::from_secs(30);
-/// A moment.
+/// The longest time for which a worker sleeps before it looks again whether it is to stop.
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// How a worker takes part.
@@ -55,19 +55,20 @@ pub struct Joined {
     pub device: Option<String>,
     /// Bytes that its actions may hold at once, where they are not the pipeline's.
     pub memory_bytes: Option<u64>,
-    /// Threads of its pool.
+    /// The number of threads of its pool.
     pub threads: usize,
     /// Whether it ends with the run that it worked for.
     pub once: bool,
-    /// Where it keeps what it is sent, where it does not see the run's files; a folder for what passes when it is none.
+    /// The folder in which it keeps what it is sent, where it does not see the run's files; when it is none,
+    /// a folder for what passes.
     pub scratch: Option<PathBuf>,
-    /// For how long it tries to reach a run; none for ever.
+    /// The time for which it tries to reach a run; `None` for ever.
     pub patience: Option<Duration>,
-    /// How long what is under way may take when it is told to stop.
+    /// The time that actions under way may take once the worker is told to stop.
     pub grace: Duration,
-    /// Set from outside to stop.
+    /// The flag that is set from outside to stop.
     pub stop: Arc<AtomicBool>,
-    /// Set once it has seen that.
+    /// The flag that the worker sets once it has seen `stop`.
     pub stopping: Arc<AtomicBool>,
 }
 
@@ -83,7 +84,7 @@ impl Joined {
 
 /// How one conversation ended.
 enum Ended {
-    /// The run has.
+    /// The run has ended.
     Run,
     /// There is another plan.
     Again,
@@ -147,7 +148,7 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
     Ok(())
 }
 
-/// Why a worker and a run did not meet.
+/// The reasons why a worker and a run did not meet.
 enum Unmet {
     /// Trying again mends nothing.
     Refused(RunError),
@@ -375,7 +376,7 @@ fn context(plan: Plan) -> Context {
     Context {
         artifacts: Artifacts::new(&plan.settings.out.join("store")),
         plan: Arc::new(plan),
-        // Each job brings what it needs.
+        // The context looks nothing up: each job brings what it needs.
         lookup: std::sync::Weak::<Packed>::new(),
         bytes_read: Arc::default(),
         told: Arc::default(),
@@ -395,7 +396,7 @@ fn reach(host: &str) -> io::Result<TcpStream> {
     Err(failed)
 }
 
-/// What the run says, heard in a thread of its own.
+/// Listens to what the run says, in a thread of its own.
 fn listen(mut hearing: TcpStream, link: &Link) -> io::Result<Receiver<ToWorker>> {
     let (to_us, said) = bounded(64);
     let link = link.clone();

@@ -9,7 +9,7 @@ use tomoflow_connectors::table::{DeltaTable, Table, TableError, current_files, d
 use super::Tables;
 use crate::store::{Since, Written};
 
-/// Where `verify --mend` moves tables that do not read, beside those that do.
+/// The folder into which `verify --mend` moves tables that do not read, beside those that do.
 pub const ASIDE: &str = ".damaged";
 
 /// Tables, and files of tables, that were set aside as damaged.
@@ -75,7 +75,8 @@ impl Tables {
         self.edited.add(path);
     }
 
-    /// What was set aside as damaged shows identifiers and texts as tables did then: told of where they must not show now.
+    /// Tells of tables set aside as damaged, which show identifiers and texts as tables did then, where they
+    /// must not show now.
     pub fn aside(&self) -> Option<String> {
         let count = match self.identity.is_clear() && self.identity.shows_text() {
             true => 0,
@@ -101,7 +102,7 @@ impl Tables {
         })
     }
 
-    /// Files of a table that somebody had changed or removed since they were written, in a line.
+    /// Names files of a table that somebody had changed or removed since they were written, in a line.
     pub fn edited(&self) -> Option<String> {
         let (count, names) = (self.edited.count, self.edited.names(&self.folder));
         let files = if count == 1 { "file of a table was" } else { "files of tables were" };
@@ -118,7 +119,7 @@ impl Tables {
         })
     }
 
-    /// Files of tables that another program had brought, in a line.
+    /// Names files of tables that another program had brought, in a line.
     pub fn foreign(&self) -> Option<String> {
         let (count, names) = (self.foreign.count, self.foreign.names(&self.folder));
         let files = if count == 1 { "file that another program" } else { "files that other programs" };
@@ -128,10 +129,10 @@ impl Tables {
         (count > 0).then_some(text)
     }
 
-    /// Files of the current version that are not what was written. The content is read where the system tells of a
-    /// change.
+    /// Returns the files of the current version that are not what was written. The content is read where the
+    /// system tells of a change.
     fn wrong_files(&self, folder: &Path) -> BTreeSet<String> {
-        // What cannot be read is told by who opens it.
+        // A table that cannot be read is told of by whoever opens it.
         let Ok(Some((_, names))) = current_files(folder) else { return BTreeSet::new() };
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         let known = self.store.written(&paths).unwrap_or_else(|_| vec![None; paths.len()]);
@@ -167,7 +168,7 @@ impl Tables {
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
             .map(|entry| entry.path())
             .collect();
-        // What others wrote into a table that can be made again is never known as its own.
+        // Rows that others wrote into a table that can be made again are never known as its own.
         let runs = folder.ends_with(Table::Runs.name());
         let theirs = |path: &Path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -20,7 +20,7 @@ use crate::operators::scores::evaluate_boxes::Pool;
 use crate::operators::value::DetectedBox;
 use crate::store::FigureRow;
 
-/// In the place of a message that may quote what somebody typed.
+/// The text that stands in the place of a message that may quote what somebody typed.
 const LEFT_OUT: &str = "left out (`free_text = \"drop\"`): `tomoflow rejects` shows it";
 
 /// Names a group of rows by all that they are made from, and by how identifiers are shown: the column `entry`.
@@ -33,7 +33,8 @@ pub fn entry_of(identity: &Identity, desired: &Desired) -> Digest {
         Desired::Case(case) => {
             postcard::to_stdvec(&(case.series.shown(), case.labels.is_some(), case.channel_notes()))
         }
-        // As the variants are encoded: a row shows nothing of what else is known of its series.
+        // The tuples are encoded as the variants are: a row shows nothing of what else is known of its
+        // series.
         Desired::Masks { series, mask, from } => postcard::to_stdvec(&(2u32, series.shown(), mask, from)),
         Desired::Metrics { series, figures, split, from } => {
             postcard::to_stdvec(&(3u32, series.shown(), figures, split, from))

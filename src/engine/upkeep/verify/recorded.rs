@@ -126,7 +126,7 @@ fn outcomes(store: &Store, verified: &mut Verified) -> Result<Vec<Digest>, RunEr
     verified.missing.dedup();
     let wrong = figures.into_par_iter().filter(|(_, artifact, rows)| {
         let bytes = std::fs::read(store.artifacts().path(*artifact)).unwrap_or_default();
-        // One that is damaged is told of as such.
+        // An artifact that is damaged is told of as such.
         Digest::of(&bytes) == *artifact && !same(&bytes, rows)
     });
     verified.figures = wrong.map(|(key, ..)| key).collect();

@@ -24,7 +24,7 @@ struct Held {
     folder: PathBuf,
     /// Files that are not what was written.
     damaged: BTreeSet<PathBuf>,
-    /// Why it does not read.
+    /// The reason why it does not read.
     unread: Option<String>,
     /// Whether other programs changed its rows.
     changed: bool,
@@ -146,7 +146,7 @@ impl Held {
             self.damaged.contains(&path) || read_parquet(&path, self.table).is_err()
         };
         let lost = self.table == Table::Runs;
-        // What can be made again is written again by the next run.
+        // A table that can be made again is written again by the next run.
         let theirs = |file: &String| self.changed && !lost && !is_ours(file);
         let wrong: BTreeSet<String> = live.into_iter().filter(|file| damaged(file) || theirs(file)).collect();
         if self.changed && lost {

@@ -50,7 +50,7 @@ impl Place {
         said.try_iter().find_map(lease).unwrap()
     }
 
-    /// What the driver is told, by code; `ok` for what is done.
+    /// Returns what the driver is told, by code; `ok` for what is done.
     fn told(&self) -> Vec<String> {
         let code = |finished: Finished| {
             assert!(self.board.ended(finished.action.key));
@@ -111,13 +111,13 @@ fn what_fails_for_a_passing_reason_is_tried_by_another_first() {
     let lease = place.give(other, 1, &heard);
     place.board.finished(other, lease, failure("FILE_VANISHED")).unwrap();
     assert_eq!(place.told(), ["FILE_VANISHED"], "two of them say so");
-    // One that fails at everything rests.
+    // A worker that fails at everything rests.
     for key in [2, 3] {
         let lease = place.give(one, key, &said);
         place.board.finished(one, lease, failure("STORE")).unwrap();
     }
     assert_eq!(fit(9), [other]);
-    // What lasts is believed at once.
+    // A failure that lasts is believed at once.
     let lease = place.give(other, 4, &heard);
     place.board.finished(other, lease, failure("NETWORK")).unwrap();
     assert_eq!(place.told(), ["CANCELLED", "CANCELLED", "NETWORK"]);
