@@ -77,10 +77,10 @@ fn main() {
     let whole = SIZE.map(|length| 0..length);
     let known = PAIRWISE.mean_field(&field, &whole, ROUNDS);
     let mut counts = [0; 3];
-    for voxel in 0..field.intensities[0].len() {
+    (0..field.intensities[0].len()).for_each(|voxel| {
         let class = (0..3).max_by(|a, b| known[*a][voxel].total_cmp(&known[*b][voxel])).expect("a class");
         counts[class] += 1;
-    }
+    });
     println!("voxels of each class: {counts:?}");
     let counts = counts.map(|count| count.to_string()).join(",");
     let ours = || {

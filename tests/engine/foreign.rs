@@ -147,7 +147,8 @@ fn what_no_log_holds_is_an_error_by_name_and_is_mended() {
     let large = |path: &Path| fs::File::create(path).unwrap().set_len(20 << 30).unwrap();
     let fifo = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     let device = |path: &Path| std::os::unix::fs::symlink("/dev/zero", path).unwrap();
-    let tried: [(&Path, &dyn Fn(&Path)); 3] = [(&pointer, &large), (&next, &fifo), (&next, &device)];
+    type Making<'m> = (&'m Path, &'m dyn Fn(&Path));
+    let tried: [Making<'_>; 3] = [(&pointer, &large), (&next, &fifo), (&next, &device)];
     for (path, make) in tried {
         make(path);
         let refused = engine::gc(&place.plan(&Registry::builtin()), Duration::ZERO, true).unwrap_err();

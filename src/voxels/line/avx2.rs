@@ -159,6 +159,7 @@ unsafe fn pairs(voxels: &[f32], at: __m256i) -> (__m256, __m256) {
     let two = |lane: usize| {
         // SAFETY: a pair is 64 bits of the slice, and may lie at any address.
         let pair = |at: u32| unsafe { voxels.as_ptr().add(at as usize).cast::<f64>() };
+        // SAFETY: both pairs are 64 bits that may be read.
         unsafe { _mm_loadh_pd(_mm_load_sd(pair(at[lane])), pair(at[lane + 1])) }
     };
     let low = _mm256_castpd_ps(_mm256_set_m128d(two(2), two(0)));

@@ -253,7 +253,7 @@ fn centre_of_mass(scan: &Scan) -> [f64; 3] {
     let slices: Vec<[f64; 4]> = (0..depth).into_par_iter().map(of_slice).collect();
     let mut sums = [0.0; 4];
     slices.iter().for_each(|slice| (0..4).for_each(|i| sums[i] += slice[i]));
-    if !(sums[0] > 0.0) || height == 0 {
+    if sums[0].is_nan() || sums[0] <= 0.0 || height == 0 {
         return middle(scan);
     }
     scan.geometry().to_patient(VoxelIndex([0, 1, 2].map(|axis| sums[axis + 1] / sums[0]))).0

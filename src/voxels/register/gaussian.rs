@@ -14,7 +14,7 @@ fn weights(sigma: f64) -> Vec<f32> {
 }
 
 /// Smooths a volume in place, `sigma` in voxels; nothing is done for 0.
-pub(super) fn smooth(voxels: &mut Vec<f32>, between: &mut Vec<f32>, size: [usize; 3], sigma: f64) {
+pub(super) fn smooth(voxels: &mut [f32], between: &mut Vec<f32>, size: [usize; 3], sigma: f64) {
     if sigma <= 0.0 {
         return;
     }

@@ -96,7 +96,7 @@ fn solve(mut matrix: Vec<Vec<f64>>) -> Option<Vec<f64>> {
             (column..n).max_by(|&a, &b| matrix[a][column].abs().total_cmp(&matrix[b][column].abs()))?;
         matrix.swap(column, largest);
         let pivot = matrix[column].clone();
-        if !(pivot[column].abs() > 1e-12) {
+        if pivot[column].is_nan() || pivot[column].abs() <= 1e-12 {
             return None;
         }
         for row in matrix.iter_mut().skip(column + 1) {
