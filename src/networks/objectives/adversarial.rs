@@ -199,11 +199,7 @@ fn recorded(name: &str, figure: &str) -> Recorded {
 
 impl Objective for Adversarial {
     fn identity(&self) -> Option<String> {
-        let own = format!("adversarial {VERSION}");
-        Some(match self.supervised.identity() {
-            Some(inner) => format!("{own}, {inner}"),
-            None => own,
-        })
+        Some(self.supervised.identity_within(&format!("adversarial {VERSION}")))
     }
 
     fn learners(&self) -> Vec<Pupil> {
@@ -223,15 +219,15 @@ impl Objective for Adversarial {
 
     fn figures(&self) -> Vec<Recorded> {
         let mut figures = self.supervised.figures();
-        figures.push(recorded("segmentation", "segmentation_loss"));
-        figures.push(recorded("adversarial", "adversarial_loss"));
+        figures.push(Recorded::of_loss("segmentation"));
+        figures.push(Recorded::of_loss("adversarial"));
         figures.push(recorded("critic.real", "critic_loss.real"));
         figures.push(recorded("critic.predicted", "critic_loss.predicted"));
         if self.settings.semi > 0.0 {
-            figures.extend([recorded("semi", "semi_loss"), recorded(SHARE, SHARE)]);
+            figures.extend([Recorded::of_loss("semi"), Recorded::by_name(SHARE)]);
             for name in &self.label_names {
                 let [pseudo, drawn] = [PSEUDO, DRAWN].map(|before| format!("{before}{name}"));
-                figures.extend([recorded(&pseudo, &pseudo), recorded(&drawn, &drawn)]);
+                figures.extend([Recorded::by_name(&pseudo), Recorded::by_name(&drawn)]);
             }
         }
         figures

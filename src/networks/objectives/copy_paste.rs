@@ -126,8 +126,7 @@ pub(super) fn around_box(
 
 impl Objective for CopyPaste {
     fn identity(&self) -> Option<String> {
-        let own = format!("copy and paste {VERSION}");
-        Some(self.supervised.identity().map_or_else(|| own.clone(), |inner| format!("{own}, {inner}")))
+        Some(self.supervised.identity_within(&format!("copy and paste {VERSION}")))
     }
 
     fn learners(&self) -> Vec<Pupil> {
@@ -147,9 +146,8 @@ impl Objective for CopyPaste {
     }
 
     fn figures(&self) -> Vec<Recorded> {
-        let told = |name: &str| Recorded { loss: name.to_owned(), figure: Some(format!("{name}_loss")) };
         let mut figures = self.supervised.figures();
-        figures.extend([told(SEGMENTATION), told(PASTED)]);
+        figures.extend([Recorded::of_loss(SEGMENTATION), Recorded::of_loss(PASTED)]);
         figures
     }
 

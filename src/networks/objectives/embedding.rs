@@ -78,8 +78,7 @@ fn choose(classes: &[i64], voxels: usize, most: usize, key: u64) -> Chosen {
 
 impl Objective for Embedding {
     fn identity(&self) -> Option<String> {
-        let own = format!("embedding {VERSION}");
-        Some(self.supervised.identity().map_or_else(|| own.clone(), |inner| format!("{own}, {inner}")))
+        Some(self.supervised.identity_within(&format!("embedding {VERSION}")))
     }
 
     fn learners(&self) -> Vec<Pupil> {
@@ -95,9 +94,8 @@ impl Objective for Embedding {
     }
 
     fn figures(&self) -> Vec<Recorded> {
-        let told = |name: &str| Recorded { loss: name.to_owned(), figure: Some(format!("{name}_loss")) };
         let mut figures = self.supervised.figures();
-        figures.extend([told(SEGMENTATION), told(EMBEDDING)]);
+        figures.extend([Recorded::of_loss(SEGMENTATION), Recorded::of_loss(EMBEDDING)]);
         figures
     }
 

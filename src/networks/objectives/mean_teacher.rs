@@ -70,8 +70,7 @@ fn noise(key: u64, like: &Tensor, deviation: f64) -> Result<Tensor, NetworkError
 
 impl Objective for MeanTeacher {
     fn identity(&self) -> Option<String> {
-        let own = format!("mean teacher {VERSION}");
-        Some(self.supervised.identity().map_or_else(|| own.clone(), |inner| format!("{own}, {inner}")))
+        Some(self.supervised.identity_within(&format!("mean teacher {VERSION}")))
     }
 
     fn learners(&self) -> Vec<Pupil> {
@@ -91,9 +90,8 @@ impl Objective for MeanTeacher {
     }
 
     fn figures(&self) -> Vec<Recorded> {
-        let told = |name: &str| Recorded { loss: name.to_owned(), figure: Some(format!("{name}_loss")) };
         let mut figures = self.supervised.figures();
-        figures.extend([told(SEGMENTATION), told(CONSISTENCY)]);
+        figures.extend([Recorded::of_loss(SEGMENTATION), Recorded::of_loss(CONSISTENCY)]);
         figures
     }
 

@@ -153,6 +153,18 @@ pub struct Recorded {
     pub figure: Option<String>,
 }
 
+impl Recorded {
+    /// The loss of this name as the figure `NAME_loss`.
+    pub(super) fn of_loss(name: &str) -> Self {
+        Self { loss: name.to_owned(), figure: Some(format!("{name}_loss")) }
+    }
+
+    /// The loss of this name as a figure of the same name.
+    pub(super) fn by_name(name: &str) -> Self {
+        Self { loss: name.to_owned(), figure: Some(name.to_owned()) }
+    }
+}
+
 /// What samples must teach for an objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Teaches {

@@ -219,6 +219,16 @@ fn in_32_bits(output: UnetOutput) -> Result<UnetOutput, NetworkError> {
     })
 }
 
+impl Supervised {
+    /// The identity of an objective that has this one within it.
+    pub(super) fn identity_within(&self, own: &str) -> String {
+        match self.identity() {
+            Some(inner) => format!("{own}, {inner}"),
+            None => own.to_owned(),
+        }
+    }
+}
+
 /// The losses of a batch, each by its name.
 fn told(Total { whole, attention, weight }: Total) -> Vec<Loss> {
     let mut losses = vec![Loss { name: WHOLE.to_owned(), value: whole, moves: Some(0) }];
@@ -261,7 +271,7 @@ impl Objective for Supervised {
         let figure = self.network.supervision().map(|_| "attention_loss".to_owned());
         let mut figures = vec![Recorded { loss: ATTENTION.to_owned(), figure }];
         if self.sample_attention > 0.0 {
-            figures.push(Recorded { loss: SAMPLE_WEIGHT.to_owned(), figure: Some(SAMPLE_WEIGHT.to_owned()) });
+            figures.push(Recorded::by_name(SAMPLE_WEIGHT));
         }
         figures
     }

@@ -104,8 +104,7 @@ impl Known {
 
 impl Objective for Unimatch {
     fn identity(&self) -> Option<String> {
-        let own = format!("unimatch {VERSION}");
-        Some(self.supervised.identity().map_or_else(|| own.clone(), |inner| format!("{own}, {inner}")))
+        Some(self.supervised.identity_within(&format!("unimatch {VERSION}")))
     }
 
     fn learners(&self) -> Vec<Pupil> {
@@ -121,10 +120,8 @@ impl Objective for Unimatch {
     }
 
     fn figures(&self) -> Vec<Recorded> {
-        let told = |name: &str| Recorded { loss: name.to_owned(), figure: Some(format!("{name}_loss")) };
         let mut figures = self.supervised.figures();
-        let share = Recorded { loss: SURE.to_owned(), figure: Some(SURE.to_owned()) };
-        figures.extend([told(SEGMENTATION), told(AGAIN), share]);
+        figures.extend([Recorded::of_loss(SEGMENTATION), Recorded::of_loss(AGAIN), Recorded::by_name(SURE)]);
         figures
     }
 
