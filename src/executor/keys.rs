@@ -145,7 +145,7 @@ impl Chain {
         let labels = self.labels(case).filter(|_| self.by_labels);
         let base = self.channels.as_ref().map_or(case.series.digest, |channels| channels.scan(case));
         let parts = [&base, &self.assemble, &self.scan].into_iter().chain(labels.as_ref());
-        let padding = case.padding().filter(|_| self.by_padding);
+        let padding = if self.by_padding { case.padding() } else { None };
         Digest::of_parts(parts.map(|part| part.0.as_slice()).chain(padding.as_deref()))
     }
 

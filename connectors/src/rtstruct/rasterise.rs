@@ -10,7 +10,7 @@ use super::kind::ContourKind;
 use super::left_out::LeftOut;
 use super::read::{Contour, Shared, Structure, StructureSet};
 use crate::planes::{self, Plane};
-use crate::{Geometry, LabelMap, Overlap, Reject};
+use crate::{Digest, Geometry, LabelMap, Overlap, Reject};
 
 /// The most that a contour may lie from a slice's plane, in slices.
 const PLANE_TOLERANCE: f64 = 0.2;
@@ -178,7 +178,9 @@ fn sorted(
             _ => {}
         }
         match place(contour, geometry, sites)? {
-            ContourPlace::On(..) if !seen.insert(contour.corners_as_bits()) => left_out.repeated += 1,
+            ContourPlace::On(..) if !seen.insert(Digest::of(&contour.corner_bytes())) => {
+                left_out.repeated += 1
+            }
             ContourPlace::On(site, height, corners) => {
                 left_out.drawn += 1;
                 whole += area::of(&corners);

@@ -99,9 +99,9 @@ impl Contour {
         }
     }
 
-    /// The contour's corners as bits, so that a contour that is there twice can be told.
-    pub(super) fn corners_as_bits(&self) -> Vec<[u64; 3]> {
-        self.points.iter().map(|point| point.0.map(f64::to_bits)).collect()
+    /// The contour's corners as bytes, by which a contour that is there twice is told.
+    pub(super) fn corner_bytes(&self) -> Vec<u8> {
+        self.points.iter().flat_map(|point| point.0).flat_map(f64::to_le_bytes).collect()
     }
 }
 

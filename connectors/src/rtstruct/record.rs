@@ -193,14 +193,13 @@ fn digest(set: &StructureSet, referenced_series: &[String]) -> Digest {
         }
         let mut seen = HashSet::new();
         for contour in &structure.contours {
-            if !contour.points.is_empty() && !seen.insert(contour.corners_as_bits()) {
+            let points = contour.corner_bytes();
+            if !points.is_empty() && !seen.insert(Digest::of(&points)) {
                 // A repeated contour once undid the first.
                 part(b"once");
             }
             part(&[u8::from(contour.kind == ContourKind::Closed)]);
             part(contour.sop_uid.as_bytes());
-            let points: Vec<u8> =
-                contour.points.iter().flat_map(|point| point.0).flat_map(f64::to_le_bytes).collect();
             part(&points);
         }
     }
