@@ -5,35 +5,11 @@ use std::fs;
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::networks;
 
+use crate::support::pipelines::OF_FILES;
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
-const PIPELINE: &str = r#"
-[pipeline]
-name = "regions"
-out = "out"
-identifiers = "clear"
-allowed_rejects = 1.0
-
-[sources.scans]
-type = "images"
-path = "data"
-files = "{case}/scan.nii"
-
-[sources.truth]
-type = "label_images"
-path = "data"
-files = "{case}/labels.nii"
-labels = { organ = [1, 2], lesion = [2] }
-
-[operators.case]
-type = "label"
-inputs = ["scans", "truth"]
-
-[operators.normal]
-type = "zscore"
-inputs = ["case"]
-
+const TRAINING: &str = r#"
 [operators.samples]
 type = "patches"
 inputs = ["normal"]
@@ -70,7 +46,7 @@ inputs = ["masks", "scores"]
 fn archive() -> Workplace {
     networks::set_threads(1);
     let mut place = Workplace::new(0);
-    place.text = PIPELINE.to_owned();
+    place.text = format!("{OF_FILES}{TRAINING}");
     let grid = Geometry::axis_aligned([4, 16, 16], [2.0, 1.0, 1.0]);
     for case in 0..4 {
         let class = |at: usize| {

@@ -50,6 +50,34 @@ type = "delta"
 inputs = ["bright", "largest", "scores"]
 "#;
 
+/// Scans and label maps in files, of organs that hold lesions: what trainings on labels of all kinds begin with.
+pub const OF_FILES: &str = r#"
+[pipeline]
+name = "files"
+out = "out"
+identifiers = "clear"
+allowed_rejects = 1.0
+
+[sources.scans]
+type = "images"
+path = "data"
+files = "{case}/scan.nii"
+
+[sources.truth]
+type = "label_images"
+path = "data"
+files = "{case}/labels.nii"
+labels = { organ = [1, 2], lesion = [2] }
+
+[operators.case]
+type = "label"
+inputs = ["scans", "truth"]
+
+[operators.normal]
+type = "zscore"
+inputs = ["case"]
+"#;
+
 /// The smallest training that is one: the control plane is what is tested.
 pub const TRAINED: &str = r#"
 [operators.samples]

@@ -14,8 +14,8 @@ pub static SPEC: Spec = Spec {
     name: "paint",
     section: Section::Operators,
     summary: "Masks from boxes with masks: the pixels of all things that are sure enough, slice by slice.",
-    doc: "Of each slice of the scan's original grid the masks of boxes whose score exceeds `score` are put together; slices \
-          are then one mask of the scan. Its labels are the kinds of things that the detector was trained to find, in their \
+    doc: "The masks of boxes whose score exceeds `score` are put together in each slice of the scan's original grid, and the \
+          slices are one mask of the scan. Its labels are the kinds of things that the detector was trained to find, in their \
           order. Where things of different kinds share a pixel, it is of the kind that is made of fewer labels (a lesion on \
           its liver), and among kinds of as many of the surer thing's.\n\n\
           `within = { lesion = \"liver\" }` leaves out pixels of a lesion that are of no liver. It is decided by what is \
