@@ -9,6 +9,8 @@ from .declared import PaperError, merged
 # What belongs to one system and one seed, and never to others.
 OWN = {"train", "infer", "detect", "crf", "adopt", "atlases", "fuse_atlases", "evaluate", "evaluate_boxes"}
 JUDGES = {"evaluate", "evaluate_boxes"}
+# What stands between a network and its judge, case by case.
+BETWEEN = {"paint", "combine", "crf"}
 # Fields that name a stage with a model, or with a library of atlases.
 NAMES = ("model", "start", "atlases")
 
@@ -99,11 +101,19 @@ class Composed:
         self.stages[name] = (kind, stage)
         return name
 
+    def only_judged(self, name):
+        """Whether nothing but figures comes of a stage."""
+        users = [(user, stage["type"]) for user, (_, stage) in self.stages.items() if name in stage.get("inputs", ())]
+        return all(kind in JUDGES or (kind in BETWEEN and self.only_judged(user)) for user, kind in users)
+
     def text(self, memory, device, out="out"):
         """The pipeline as TOML."""
         lines = ["[pipeline]", f"name = {toml('paper-' + self.paper.name)}", f"out = {toml(out)}"]
         lines += [f"memory = {toml(memory)}", f"device = {toml(device)}"]
         for name, (kind, stage) in self.stages.items():
+            if stage["type"] in {"infer", "detect"} and self.only_judged(name):
+                # The figures are those of test cases: masks of others would be made for nobody.
+                stage = {**stage, "parts": ["test"]}
             lines += ["", f"[{kind}.{name}]", *(f"{field} = {toml(value)}" for field, value in stage.items())]
         figures = sorted(set(self.figures.values()))
         return "\n".join([*lines, "", "[sinks.results]", 'type = "delta"', f"inputs = {toml(figures)}", ""])

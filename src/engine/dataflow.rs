@@ -234,7 +234,7 @@ impl<'s> Built<'s, '_> {
                 self.tell_learned(index);
             }
             Stage::Infer(infer) => self.infer(index, infer, own(&known.files, index)),
-            Stage::Fuse(_) => self.apply_models(index, false, false, own(&known.files, index)),
+            Stage::Fuse(_) => self.apply_models(index, ensemble::Chosen::ALL, own(&known.files, index)),
             Stage::Segment(_) => self.segment(index),
             Stage::Mask(_) | Stage::Paint(_) => self.mask(index),
             Stage::LabelsAsMasks => self.labels_as_masks(index),

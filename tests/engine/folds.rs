@@ -146,6 +146,30 @@ fn out_of_fold_each_case_is_segmented_by_the_model_that_did_not_learn_from_it() 
 }
 
 #[test]
+fn only_cases_of_the_parts_that_are_named_are_segmented() {
+    let mut place = Workplace::trained();
+    place.text = place.text.rewrite("model = \"net\"", "model = \"net\"\nparts = [\"test\", \"new\"]");
+    let first = place.run();
+    assert_eq!((first.trained, first.rejected, ran(&first, "segment")), (1, 0, 1), "{first}");
+    assert_eq!(splits(&place), ["test"]);
+    let test = stand(&place);
+    assert_eq!(place.tables(), place.anew());
+
+    // A case that comes after the training stands in no part.
+    place.add(4);
+    let second = place.run();
+    assert_eq!((second.trained, ran(&second, "segment")), (0, 1), "{second}");
+    assert_eq!(splits(&place), ["new", "test"]);
+
+    // Which cases are looked at changes nothing in what one of them has: the others alone are run.
+    place.text = place.text.rewrite("\nparts = [\"test\", \"new\"]", "");
+    let third = place.run();
+    assert_eq!((third.trained, ran(&third, "segment")), (0, 3), "{third}");
+    let all = stand(&place);
+    assert!(test.iter().all(|(key, stands)| all.get(key) == Some(stands)), "{test:?} {all:?}");
+}
+
+#[test]
 fn folds_hold_alike_shares_of_small_and_large_structures() {
     let mut place = Workplace::trained();
     let split = "split = { folds = 2, fold = 0, test = 0, stratify = \"volume\" }\nretrain = \"always\"";

@@ -10,7 +10,7 @@ use super::{Built, Rows};
 use crate::executor::keys;
 use crate::executor::reach::Reach;
 use crate::executor::work::{Action, Work};
-use crate::operators::models::infer::Infer;
+use crate::operators::models::infer::{Infer, Side};
 use crate::operators::models::origin::ModelSource;
 use crate::operators::models::train::{FoldIs, Part};
 use crate::operators::registry::Stage;
@@ -67,20 +67,43 @@ fn stands<'a>(case: &str, models: impl Iterator<Item = &'a ModelRow>) -> Option<
     models.filter_map(|model| Stands::of(case, &model.parts)).min()
 }
 
+/// The cases that models are applied to, and the models that each of them gets.
+#[derive(Clone, Copy)]
+pub(super) struct Chosen<'a> {
+    /// Whether a case is segmented only by models that were not trained on it.
+    out_of_fold: bool,
+    /// Whether cases with labels alone are looked at.
+    marked: bool,
+    /// The sides of the models' split whose cases are looked at; empty for all.
+    sides: &'a [Side],
+}
+
+impl Chosen<'static> {
+    /// All cases, by all models.
+    pub const ALL: Self = Self { out_of_fold: false, marked: false, sides: &[] };
+}
+
+/// Returns whether a case stands on one of these sides; on none named, every case does.
+fn on_side(sides: &[Side], stands: Option<Stands>) -> bool {
+    let side = stands.map(|stands| match stands {
+        Stands::In(part) => Side::In(part),
+        Stands::New => Side::New,
+    });
+    sides.is_empty() || side.is_some_and(|side| sides.contains(&side))
+}
+
 impl<'s> Built<'s, '_> {
     /// A mask of every case, once all models are there.
     pub(super) fn infer(&mut self, index: usize, infer: &Infer, files: Rows<'s, Digest>) {
-        self.apply_models(index, infer.out_of_fold, infer.marked, files);
+        let Infer { out_of_fold, marked, sides, .. } = infer;
+        let chosen = Chosen { out_of_fold: *out_of_fold, marked: *marked, sides };
+        self.apply_models(index, chosen, files);
     }
 
-    /// Applies models, or a library of atlases, to each case; with `marked` to those alone that have labels.
-    pub(super) fn apply_models(
-        &mut self,
-        index: usize,
-        out_of_fold: bool,
-        marked: bool,
-        files: Rows<'s, Digest>,
-    ) {
+    /// Applies models, or a library of atlases, to the cases that are chosen.
+    pub(super) fn apply_models(&mut self, index: usize, chosen: Chosen<'_>, files: Rows<'s, Digest>) {
+        let Chosen { out_of_fold, marked, sides } = chosen;
+        let sides = sides.to_vec();
         let ensembles = self.ensembles(index, files);
         let mut cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
         if marked {
@@ -91,21 +114,25 @@ impl<'s> Built<'s, '_> {
         let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
         let reach = Reach::of(self.plan, index);
         let fold_is = self.fold_is(index);
-        let wanted = cases.map(|(_, case)| ((), case)).join(ensembles).map(move |(_, (case, ensemble))| {
-            let (models, stands) = match out_of_fold {
-                true => ensemble.out_of_fold(&case.series.key, fold_is),
-                false => ensemble.whole(&case.series.key),
-            };
-            let model = ModelSource::content(&models);
-            // The labels say which slices are looked at.
-            let labels = chain.labels(&case).filter(|_| marked);
-            let case = if marked { case } else { chain.seen(case) };
-            let operator = reach.operator(operator, &case.series.grid);
-            let inputs: Vec<Digest> = [chain.scan(&case), model].into_iter().chain(labels).collect();
-            let key = keys::action(operator, &inputs);
-            let work = Work::with_models(case, models);
-            (Action { key, stage: StageId::at(index), work }, Some(Used { model, stands }))
-        });
+        let wanted =
+            cases.map(|(_, case)| ((), case)).join(ensembles).flat_map(move |(_, (case, ensemble))| {
+                let (models, stands) = match out_of_fold {
+                    true => ensemble.out_of_fold(&case.series.key, fold_is),
+                    false => ensemble.whole(&case.series.key),
+                };
+                if !on_side(&sides, stands) {
+                    return None;
+                }
+                let model = ModelSource::content(&models);
+                // The labels say which slices are looked at.
+                let labels = chain.labels(&case).filter(|_| marked);
+                let case = if marked { case } else { chain.seen(case) };
+                let operator = reach.operator(operator, &case.series.grid);
+                let inputs: Vec<Digest> = [chain.scan(&case), model].into_iter().chain(labels).collect();
+                let key = keys::action(operator, &inputs);
+                let work = Work::with_models(case, models);
+                Some((Action { key, stage: StageId::at(index), work }, Some(Used { model, stands })))
+            });
         self.masks_of(index, wanted);
     }
 
@@ -185,6 +212,16 @@ mod tests {
         }
         let validated = ensemble.out_of_fold("x", FoldIs::Validation);
         assert_eq!(validated, (contents(&[&b]), Some(Stands::In(Part::Validation))));
+    }
+
+    #[test]
+    fn cases_of_the_sides_that_were_named_are_looked_at() {
+        let test = Some(Stands::In(Part::Test));
+        assert!(on_side(&[], None) && on_side(&[], test));
+        let sides = [Side::of_word("test").unwrap(), Side::of_word("new").unwrap()];
+        assert!(on_side(&sides, test) && on_side(&sides, Some(Stands::New)));
+        assert!(!on_side(&sides, Some(Stands::In(Part::Train))) && !on_side(&sides, None));
+        assert!(Side::WORDS.iter().all(|word| Side::of_word(word).is_some()));
     }
 
     #[test]

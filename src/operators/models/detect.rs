@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::infer::{Infer, PREPARE, Prepare};
+use super::infer::{Infer, PARTS, PREPARE, Prepare, sides};
 use super::origin::{self, DeclaredModel, FILE, ModelFile, ModelSource};
 use crate::networks::{FindOptions, InferOptions, Thresholds};
 use crate::operators::registry::{Entry, Stage};
@@ -64,6 +64,7 @@ pub static SPEC: Spec = Spec {
             doc: "The slices that are looked at: all of them, or those of which something is labelled, as key slices of DeepLesion \
                   are; results then depend on the case's labels, and a case without any is refused as `NO_LABELS`.",
         },
+        PARTS,
         PREPARE,
         Field {
             name: "batch",
@@ -85,6 +86,8 @@ struct Declared {
     overlap: f64,
     most: usize,
     slices: Slices,
+    #[serde(default)]
+    parts: Vec<String>,
     prepare: Prepare,
     batch: usize,
 }
@@ -98,9 +101,10 @@ enum Slices {
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let Declared { model, score, overlap, most, slices, prepare, batch } =
+    let Declared { model, score, overlap, most, slices, parts, prepare, batch } =
         crate::operators::read_config(config)?;
     let model = origin::source(model).map_err(|problem| vec![problem])?;
+    let sides = sides(&parts, &model).map_err(|problem| vec![problem])?;
     if model.files().iter().any(|file| matches!(file, ModelFile::Torchscript { .. })) {
         let message = "a model that `train` wrote expected, a TorchScript network found";
         let hint = "`{ safetensors = \"net.safetensors\" }`";
@@ -119,6 +123,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         options,
         thresholds: Thresholds::default(),
         out_of_fold: false,
+        sides,
         prepare,
         follows: None,
         boxes,

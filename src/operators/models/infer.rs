@@ -5,7 +5,7 @@ mod settings;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-pub use self::settings::{Infer, Prepare};
+pub use self::settings::{Infer, Prepare, Side};
 use super::origin::{self, DeclaredModel, FILE, ModelFile, ModelSource};
 use crate::networks::{Blend, Convention, InferOptions, MapKinds, Precision, Thresholds};
 use crate::operators::registry::{Entry, Stage};
@@ -23,6 +23,31 @@ pub(super) const PREPARE: Field = Field {
     doc: "Who says how scans are prepared: the stages before this one, or the card of the model's file, whose \
           operators then run here on scans as they were assembled.",
 };
+
+/// The field of `infer` and `detect` that says whose cases are looked at.
+pub(super) const PARTS: Field = Field {
+    name: "parts",
+    kind: FieldKind::List { of: &FieldKind::Choice(Side::WORDS), len: None },
+    default: Default::Json("[]"),
+    // This is operational, since it says which cases are looked at, and changes nothing in what one of them gets.
+    role: Role::Operational,
+    doc: "The parts of the model's split whose cases are looked at, `new` being those that came after its training, e.g. \
+          `[\"test\", \"new\"]`; with none named, all cases are. For several models a case stands where any of them has \
+          seen most of it. The model must come from a stage, since a file does not say what it was trained on.",
+};
+
+/// Reads what `parts` names.
+pub(super) fn sides(words: &[String], model: &ModelSource) -> Result<Vec<Side>, FieldProblem> {
+    if !words.is_empty() && !matches!(model, ModelSource::Stages(_)) {
+        let message = "the model of a stage expected, of which the split is known, a file found";
+        return Err(FieldProblem::new(
+            "parts",
+            message,
+            "leave `parts` out, or exclude cases by `where` of their source",
+        ));
+    }
+    Ok(words.iter().filter_map(|word| Side::of_word(word)).collect())
+}
 
 /// The declaration of the type `infer`.
 pub static SPEC: Spec = Spec {
@@ -139,6 +164,7 @@ pub static SPEC: Spec = Spec {
                   \"sigmoid\"`): one for all, or by label, `{ lesion = 0.4 }`. A model with a class for each voxel has none, and \
                   is refused beside another one than 0.5.",
         },
+        PARTS,
         PREPARE,
         Field {
             name: "batch",
@@ -176,6 +202,8 @@ struct Declared {
     flips: Vec<String>,
     precision: Precision,
     out_of_fold: bool,
+    #[serde(default)]
+    parts: Vec<String>,
     prepare: Prepare,
     keep: Json,
     #[serde(default)]
@@ -208,6 +236,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         return Err(vec![FieldProblem::new("flips", message, "e.g. flips = [\"h\", \"w\"]")]);
     }
     let keep = kinds(&declared.keep).map_err(|problem| vec![problem])?;
+    let sides = sides(&declared.parts, &model).map_err(|problem| vec![problem])?;
     let Declared { overlap, batch, convention, blend, out_of_fold, precision, prepare, .. } = declared;
     if out_of_fold && !matches!(&model, ModelSource::Stages(names) if names.len() > 1) {
         let message = "`out_of_fold` chooses among the models of several stages, one source of a model found";
@@ -236,6 +265,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         options,
         thresholds: declared.threshold,
         out_of_fold,
+        sides,
         prepare,
         follows: None,
         boxes: None,
