@@ -49,6 +49,7 @@ mod pelvis;
 mod phantom;
 mod places;
 mod planning;
+mod pooled;
 mod privacy;
 mod readers;
 mod real_dicom;
