@@ -286,6 +286,17 @@ mod tests {
     }
 
     #[test]
+    fn falls_at_no_step_are_named() {
+        let mut config = defaults();
+        config["schedule"] =
+            json!({ "type": "steps", "at": [60000, 0.9], "factor": 0.1, "warm_up": 500, "warm_up_from": 0.25 });
+        assert!(build(&config).is_ok());
+        config["schedule"]["at"] = json!([]);
+        let problems = build(&config).err().unwrap();
+        assert_eq!(problems[0].field, "schedule.at");
+    }
+
+    #[test]
     fn halving_by_another_schedule_is_named() {
         let mut config = defaults();
         config["schedule"] = json!({ "type": "cosine", "warm_up": 10 });
