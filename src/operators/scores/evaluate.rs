@@ -78,7 +78,7 @@ const MEANT: &str = "\n\
     `pooled_dice`, `pooled_lesion_recall_small` and so on, in the column `mean`: by their formula, of the voxels and \
     lesions of all cases of a group together. `pooled_dice` is the global Dice of LiTS, `dice` its Dice per case. Each \
     lesion counts the same there, whatever else its case holds. The column `count` says how many cases enter, \
-    `other_states` how many do not know the label.";
+    `other_states` how many do not know the label. There is no interval of them.";
 
 /// The declaration of the type `evaluate`.
 pub static SPEC: Spec = Spec {
