@@ -37,6 +37,7 @@ mod label_maps;
 mod labels;
 mod larger;
 mod left_out;
+mod livers;
 mod maps;
 mod marked;
 mod models;
