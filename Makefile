@@ -33,6 +33,7 @@ paper-asdnet: build ## Train the rows of the semi-supervised paper on synthetic 
 
 paper-va: build ## Train the small rows of the detection paper on synthetic livers and judge its claims
 	.venv/bin/python scripts/papers papers/va.toml $(PAPER)
+	.venv/bin/python scripts/papers papers/va_masks.toml $(PAPER)
 
 lint: setup ## Check format, clippy, documentation and dependencies (installs cargo-deny where it is absent)
 	scripts/lint.sh

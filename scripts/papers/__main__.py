@@ -105,6 +105,22 @@ def read(table):
     return duckdb.execute(query, [files]).fetchall()
 
 
+def together(paper, composed, tables):
+    """(system, metric, seed) -> the figure over all test cases together, of the first of the paper's labels."""
+    import duckdb
+    from deltalake import DeltaTable
+
+    files = DeltaTable(str(tables / "summary")).file_uris()
+    if not files:
+        return {}
+    systems = {stage: (system, seed) for (system, seed, place), stage in composed.figures.items() if place == "box"}
+    query = """select stage, metric, mean from read_parquet(?)
+               where grouped_by = 'split' and "group" = 'test' and label = ? and starts_with(metric, 'pooled_')"""
+    rows = duckdb.execute(query, [files, paper.labels[0]]).fetchall()
+    named = ((*systems[stage], metric.removeprefix("pooled_"), mean) for stage, metric, mean in rows if stage in systems)
+    return {(system, metric, seed): mean for system, seed, metric, mean in named if metric in paper.metrics}
+
+
 def lines(paper, composed, found, seconds):
     """An object for each system, seed, place and case."""
     for (system, seed, place), stage in sorted(composed.figures.items()):
@@ -143,14 +159,16 @@ def main():
 
     claims = verdicts(paper.claims, found, sizes, LOWER)
     closed = headroom(paper, found)
-    write(paper, results, composed, found, (claims, closed), reachable, planned["stages"], time.monotonic() - began)
+    pooled = together(paper, composed, results / out / "tables")
+    write(paper, results, composed, (found, pooled), (claims, closed), reachable, planned["stages"], time.monotonic() - began)
     systems = [row["system"] for row in paper.rows]
     whole = all((system, next(iter(paper.metrics)), "box") in found for system in systems)
     return 0 if whole else 1
 
 
-def write(paper, results, composed, found, judged, reachable, seconds, took):
+def write(paper, results, composed, figured, judged, reachable, seconds, took):
     """The JSON, the tables and the page."""
+    found, pooled = figured
     systems = [row["system"] for row in paper.rows]
     claims, closed = judged
     kind = "quick-" if paper.quick else ""
@@ -165,6 +183,7 @@ def write(paper, results, composed, found, judged, reachable, seconds, took):
         sections.append(("Headroom", page.headroom(paper, closed)))
     heading = "In a box around the target" if boxed else "Test cases"
     sections.append((heading, page.table(paper, systems, found, "box")))
+    sections.append(("Over all test cases together", page.pooled(paper, systems, pooled)))
     if boxed:
         sections.append(("On whole scans", page.table(paper, systems, found, "whole")))
     if paper.sweep:

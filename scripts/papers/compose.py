@@ -8,7 +8,8 @@ from .declared import PaperError, merged
 
 # What belongs to one system and one seed, and never to others.
 OWN = {"train", "infer", "detect", "crf", "adopt", "atlases", "fuse_atlases", "evaluate", "evaluate_boxes"}
-JUDGES = {"evaluate", "evaluate_boxes"}
+# What judges, and the figures that each gives where its stage names none.
+JUDGES = {"evaluate": ["dice", "assd", "rve"], "evaluate_boxes": ["sensitivity", "ap50"]}
 # What stands between a network and its judge, case by case.
 BETWEEN = {"paint", "combine", "crf"}
 # Fields that name a stage with a model, or with a library of atlases.
@@ -53,6 +54,8 @@ class Composed:
             change = changes.get(stage["type"], {})
             if change:
                 stage = placed(without(merged(stage, change)), str(self.archive))
+            if stage["type"] in JUDGES and not self.asked(stage):
+                continue
             if stage["type"] == "train":
                 stage["seed"] = seed
             for field in NAMES:
@@ -68,7 +71,7 @@ class Composed:
     def judged(self, declared, names, slug, system, seed, boxes):
         """Which stage's figures are meant; and, where a box was cut, the same network on whole scans."""
         for name, stage in declared["operators"].items():
-            if stage["type"] not in JUDGES:
+            if stage["type"] not in JUDGES or not self.asked(stage):
                 continue
             evaluate = self.stages[names[name]][1]
             self.figures[system, seed, "box"] = names[name]
@@ -79,6 +82,11 @@ class Composed:
             segment = self.stand("operators", "whole", {**infer, "inputs": [whole]}, f"whole_{slug}")
             judge = {**evaluate, "inputs": [segment, *evaluate["inputs"][1:]]}
             self.figures[system, seed, "whole"] = self.stand("operators", "scores_whole", judge, f"scores_whole_{slug}")
+
+    def asked(self, stage):
+        """Whether a stage gives one of the paper's figures: masks may be judged beside the boxes that they come from."""
+        given = stage.get("metrics", JUDGES[stage["type"]])
+        return any(metric.split("_at_")[0] in given for metric in self.paper.metrics)
 
     def read(self, pipeline):
         """A row's pipeline, written out."""

@@ -78,7 +78,10 @@ def refuse(path, where, table, known):
 
 
 def merged(below, above):
-    """One table over another, table by table."""
+    """One table over another, table by table. One that names another `type` takes the place of the other whole: the fields of
+    one type mean nothing to another."""
+    if above.get("type", below.get("type")) != below.get("type"):
+        return dict(above)
     result = dict(below)
     for field, value in above.items():
         inner = result.get(field)

@@ -5,6 +5,8 @@ import html
 import numpy as np
 
 SCALE = {"ap50": 100, "sensitivity_at_1": 100, "dice": 100, "rve": 100, "iou": 100, "recall": 100, "precision": 100}
+# So are the figures of lesions, whatever their size.
+SCALE.update({f"lesion_{figure}{size}": 100 for figure in ("recall", "precision", "f1", "dice") for size in ("", "_small", "_medium", "_large")})
 
 
 def table(paper, systems, figures, place):
@@ -34,6 +36,25 @@ def table(paper, systems, figures, place):
             cells.append(f"{scale * valued.mean():.2f} ± {scale * valued.std():.2f}{missing}")
         if beside:
             cells += [str(published[system].get(metric, "–")) if system in published else "–" for metric in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def pooled(paper, systems, found):
+    """Figures over all test cases together, means over seeds; nothing where no row has any."""
+    columns = {metric: title for metric, title in paper.metrics.items() if any(key[1] == metric for key in found)}
+    if not columns:
+        return ""
+    lines = ["| system | seeds | " + " | ".join(columns.values()) + " |", "|" + " --- |" * (2 + len(columns))]
+    for system in systems:
+        of = {metric: [value for key, value in sorted(found.items()) if key[:2] == (system, metric)] for metric in columns}
+        seeds = max(len(values) for values in of.values())
+        if seeds == 0:
+            continue
+        cells = [system, str(seeds)]
+        for metric, values in of.items():
+            known = [value for value in values if value is not None]
+            cells.append(f"{SCALE.get(metric, 1) * sum(known) / len(known):.2f}" if known else "–")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -24,6 +24,7 @@ use crate::metrics::State;
 use crate::operators::cases::tally::Tally;
 use crate::operators::registry::Stage;
 use crate::operators::scores::evaluate_boxes::Judged;
+use crate::operators::scores::pooling::Pooling;
 use crate::operators::value::{Case, Mask, Metric};
 use crate::store::{FigureRow, Outcome};
 use crate::voxels::grid::check_same_size;
@@ -220,6 +221,11 @@ impl Working<'_> {
                     true => Found::Overlapping(&found, &grid),
                     false => Found::Mask(found.on(&grid)?),
                 };
+                if evaluator.pools() {
+                    let pooling = Pooling::new(&**evaluator);
+                    let metrics = truth.compare(&pooling, &found, &nested)?;
+                    return Ok(Applied::Pooled(metrics, artifact::encode(&pooling.into_pools())?));
+                }
                 truth.compare(&**evaluator, &found, &nested).map(Applied::Figures)
             }
             Stage::EvaluateBoxes(evaluator) => {

@@ -8,6 +8,7 @@ use tomoflow_connectors::{Geometry, LabelMap};
 
 use super::cases::rule::{Measured, Rule, Settled};
 use super::models::train::{NAME as TRAIN, Train};
+use super::scores::evaluate::pools::Pool;
 use super::source::{InstanceSource, LabelSource, ScanSource};
 use super::spec::{Config, Field, FieldKind, FieldProblem, Spec};
 use super::value::{Case, Failure, Mask, Metric};
@@ -107,6 +108,24 @@ pub trait Evaluator: Send + Sync {
     /// in both maps then; one that does not is shown background there in both.
     fn leaves_out(&self) -> bool {
         false
+    }
+
+    /// Whether there are figures over several cases together, made of what each case adds.
+    fn pools(&self) -> bool {
+        false
+    }
+
+    /// The figures, and what the case adds to those over several cases: of each label that was compared.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    fn judge(&self, mask: &Mask, truth: &Mask) -> Result<(Vec<Metric>, Vec<Pool>), Failure> {
+        Ok((self.evaluate(mask, truth)?, Vec::new()))
+    }
+
+    /// The figures of one label over several cases, by name.
+    fn pooled(&self, _pools: &[Pool]) -> Vec<(String, Option<f64>)> {
+        Vec::new()
     }
 }
 

@@ -11,6 +11,7 @@ mod html;
 mod outline;
 mod overview;
 mod pictures;
+mod pooled;
 mod slice;
 mod training;
 
@@ -182,7 +183,7 @@ impl Contents {
                 Ok(Rows::Metrics(rows)) => contents.metrics = rows,
                 Ok(Rows::Training(rows)) => contents.training = rows,
                 Ok(Rows::Runs(rows)) => contents.runs = rows,
-                // The rows are those of boxes alone: the page sums up all other figures itself.
+                // What is pooled stands there alone: the page sums up all other figures itself.
                 Ok(Rows::Summary(rows)) => contents.summary = rows,
                 // Masks and boxes have no part in the page; a table that nobody wrote yet has no rows.
                 Ok(Rows::Masks(_) | Rows::Detections(_)) | Err(TableError::Absent { .. }) => {}
@@ -206,6 +207,7 @@ impl Contents {
         let main = [
             format!("<div class=tiles>{}</div>", self.tiles()),
             figures::metrics(&self.metrics),
+            pooled::pooled(&self.summary),
             froc::froc(&self.summary),
             self.comparison(),
             pictures::pictures(&context.cases)?,

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "scripts"
 
 import numpy as np  # noqa: E402
 from papers import page  # noqa: E402
-from papers.declared import Paper, PaperError  # noqa: E402
+from papers.declared import Paper, PaperError, merged  # noqa: E402
 from papers.judge import difference, headroom, holm, needed, pooled, verdicts  # noqa: E402
 
 # Holm: 0.01 x 3, then 0.02 x 2, then 0.5 x 1; a later one is never below an earlier one.
@@ -80,6 +80,32 @@ ways = {(name, "dice", "box"): figures(offset) for name, offset in (("low", 0.0)
 closed = headroom(Closed, ways)
 assert list(closed) == ["half"] and abs(closed["half"]["share"] - 0.5) < 1e-9 and closed["half"]["cases"] == 12
 assert headroom(Closed, {**ways, ("high", "dice", "box"): figures(0.0)}) == {}
+
+
+class Scored:
+    """A paper of two figures."""
+
+    metrics = {"dice": "Dice (%)", "assd": "ASSD (mm)", "lesion_dice_small": "Dice of small ones (%)"}
+
+
+# Two seeds of one row, one of another whose figure of small lesions has no value; no row has a pooled distance.
+over_all = {
+    ("a", "dice", 1): 0.5,
+    ("a", "dice", 2): 0.75,
+    ("a", "lesion_dice_small", 1): 0.25,
+    ("a", "lesion_dice_small", 2): None,
+    ("b", "dice", 1): 1.0,
+    ("b", "lesion_dice_small", 1): None,
+}
+told = page.pooled(Scored, ["a", "b", "c"], over_all).splitlines()
+assert told[0] == "| system | seeds | Dice (%) | Dice of small ones (%) |", told
+assert told[2:] == ["| a | 2 | 62.50 | 25.00 |", "| b | 1 | 100.00 | – |"], told
+assert page.pooled(Scored, ["a"], {}) == ""
+
+# A table of another type takes the other's place; of the same, it is laid over it.
+steps = {"schedule": {"type": "steps", "at": [0.5], "warm_up": 4}, "seed": 1}
+assert merged(steps, {"schedule": {"type": "cosine", "warm_up": 1}}) == {"schedule": {"type": "cosine", "warm_up": 1}, "seed": 1}
+assert merged(steps, {"schedule": {"warm_up": 1}})["schedule"] == {"type": "steps", "at": [0.5], "warm_up": 1}
 
 
 class Written:

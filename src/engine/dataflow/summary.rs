@@ -41,7 +41,12 @@ impl<'s> Built<'s, '_> {
 
     /// Puts together what cases add to figures over several, if a sink keeps them.
     pub(super) fn pool(&mut self, index: usize, judged: Rows<'s, (Judged, Digest)>) {
-        if !self.is_kept(index) || !matches!(self.plan.stages[index].stage, Stage::EvaluateBoxes(_)) {
+        let pools = match &self.plan.stages[index].stage {
+            Stage::EvaluateBoxes(_) => true,
+            Stage::Evaluate(evaluator) => evaluator.pools(),
+            _ => false,
+        };
+        if !self.is_kept(index) || !pools {
             return;
         }
         let by = keys::operator(&self.plan.stages[index]);
@@ -49,7 +54,8 @@ impl<'s> Built<'s, '_> {
             let case = judged.case.clone();
             let mut groups: Vec<Group> = parts_of(judged)
                 .into_iter()
-                .map(|(group, _)| Group { metric: Arc::default(), ..group })
+                // What is pooled is a share, whatever the case's other figures are.
+                .map(|(group, _)| Group { metric: Arc::default(), unit: "1".into(), ..group })
                 .collect();
             groups.sort();
             groups.dedup();

@@ -2,6 +2,7 @@
 
 mod kept;
 mod made;
+mod pooled;
 
 pub use kept::{ASIDE, set_aside};
 pub use made::entry_of;

@@ -205,7 +205,7 @@ impl Objective for Adversarial {
     fn learners(&self) -> Vec<Pupil> {
         let mut learners = self.supervised.learners();
         let (name, layout) = (CRITIC.to_owned(), self.critic.layout().clone());
-        learners.push(Pupil { name, layout, rule: Some(self.rule) });
+        learners.push(Pupil { name, layout, rule: Some(self.rule.clone()) });
         learners
     }
 

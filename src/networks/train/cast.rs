@@ -82,7 +82,7 @@ pub(super) fn no_model() -> NetworkError {
 /// Returns who learns, and how each steps.
 fn pupils(objective: &dyn Objective, settings: &TrainSettings) -> Vec<(Pupil, Rule)> {
     let with_rule = |pupil: Pupil| {
-        let rule = pupil.rule.unwrap_or_else(|| settings.rule());
+        let rule = pupil.rule.clone().unwrap_or_else(|| settings.rule());
         (pupil, rule)
     };
     objective.learners().into_iter().map(with_rule).collect()

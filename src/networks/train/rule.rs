@@ -6,7 +6,7 @@ use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 
 /// How one learner steps.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// The rule of steps.
     pub optimizer: OptimizerConfig,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the learning rate goes on after its warm-up. With a warm-up of n steps, step s of these has the share
 /// (s + 1) / n of the rate; afterwards steps count from 0 again.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Schedule {
     /// The rate stays.
@@ -41,6 +41,18 @@ pub enum Schedule {
         /// The steps of the warm-up.
         warm_up: u64,
     },
+    /// The rate falls to a share of itself at some steps, as PyTorch's `MultiStepLR`. All steps count from 0, those of the
+    /// warm-up too, in which the rate rises in a straight line (`LinearLR`), as that of Mask R-CNN does.
+    Steps {
+        /// The steps from which on it is lower; below 1 the share of all steps that is done by then.
+        at: Vec<f64>,
+        /// The share that is left of the rate each time.
+        factor: f64,
+        /// The steps of the warm-up.
+        warm_up: u64,
+        /// The share of the rate that the first step of the warm-up has.
+        warm_up_from: f64,
+    },
 }
 
 impl Default for Schedule {
@@ -55,13 +67,19 @@ impl Schedule {
         matches!(self, Self::Halve { .. })
     }
 
+    /// Whether it is to fall at some steps, and names none.
+    pub fn names_no_step(&self) -> bool {
+        matches!(self, Self::Steps { at, .. } if at.is_empty())
+    }
+
     fn warm_up(&self) -> u64 {
         match *self {
             Self::Constant { warm_up }
             | Self::Halve { warm_up }
             | Self::Polynomial { warm_up, .. }
             | Self::Drop { warm_up, .. }
-            | Self::Cosine { warm_up } => warm_up,
+            | Self::Cosine { warm_up }
+            | Self::Steps { warm_up, .. } => warm_up,
         }
     }
 
@@ -69,6 +87,13 @@ impl Schedule {
     /// rate ends at 0. `halve_every` is 0 for never.
     pub(in crate::networks) fn share(&self, step: u64, steps: u64, halve_every: u64) -> f64 {
         let warm_up = self.warm_up();
+        if let Self::Steps { at, factor, warm_up_from, .. } = self {
+            let reached =
+                |place: &&f64| step as f64 >= if **place < 1.0 { **place * steps as f64 } else { **place };
+            let fallen = factor.powf(at.iter().filter(reached).count() as f64);
+            let risen = if step < warm_up { step as f64 / warm_up as f64 } else { 1.0 };
+            return (warm_up_from + (1.0 - warm_up_from) * risen) * fallen;
+        }
         if step < warm_up {
             return (step + 1) as f64 / warm_up as f64;
         }
@@ -76,7 +101,7 @@ impl Schedule {
         let whole = steps.saturating_sub(warm_up).max(1) as f64;
         let done = (step as f64 / whole).min(1.0);
         match *self {
-            Self::Constant { .. } => 1.0,
+            Self::Constant { .. } | Self::Steps { .. } => 1.0,
             Self::Halve { .. } => 0.5f64.powf(step.checked_div(halve_every).unwrap_or(0) as f64),
             Self::Polynomial { power, .. } => (1.0 - done).powf(power),
             Self::Drop { factor, drops, .. } => {
@@ -119,6 +144,31 @@ mod tests {
         assert_eq!(rise.share(3, 4, 0), 0.4);
         assert_eq!(rise.share(10, 4, 0), 1.0);
         assert_eq!(Schedule::Polynomial { power: 0.9, warm_up: 0 }.share(0, 0, 0), 1.0);
+    }
+
+    #[test]
+    fn steps_as_torchs_by_hand() {
+        // `LinearLR(rule, 1 / 3, 1.0, 4)` and `MultiStepLR(rule, [6, 8], 0.1)`, both stepped, of a rate of 1.
+        let torchs = [1.0 / 3.0, 0.5, 2.0 / 3.0, 5.0 / 6.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01];
+        let falls = |at: &[f64]| Schedule::Steps {
+            at: at.to_vec(),
+            factor: 0.1,
+            warm_up: 4,
+            warm_up_from: 1.0 / 3.0,
+        };
+        // The order has no say, and a share is one of all steps: 6 and 8 of 12.
+        for at in [[6.0, 8.0], [8.0, 6.0], [0.5, 8.0], [0.5, 0.66]] {
+            for (step, expected) in torchs.into_iter().enumerate() {
+                let share = falls(&at).share(step as u64, 12, 0);
+                assert!((share - expected).abs() < 1e-12, "{at:?}, step {step}: {share} for {expected}");
+            }
+        }
+        // A fall within the warm-up takes its share of what has risen; one step named twice falls twice.
+        assert!((falls(&[2.0]).share(3, 12, 0) - 5.0 / 60.0).abs() < 1e-12);
+        assert!((falls(&[5.0, 5.0]).share(5, 12, 0) - 0.01).abs() < 1e-12);
+        let at_once = Schedule::Steps { at: vec![2.0], factor: 0.5, warm_up: 0, warm_up_from: 0.2 };
+        assert_eq!([0, 1, 2, 99].map(|step| at_once.share(step, 4, 0)), [1.0, 1.0, 0.5, 0.5]);
+        assert!(falls(&[]).names_no_step() && !falls(&[1.0]).names_no_step());
     }
 
     #[test]

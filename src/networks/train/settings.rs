@@ -80,7 +80,8 @@ fn is_zero(value: &f64) -> bool {
 impl TrainSettings {
     /// The rule of a learner that has none of its own.
     pub(in crate::networks) fn rule(&self) -> Rule {
-        let Self { optimizer, learning_rate, weight_decay, schedule, halve_every, clip_norm, .. } = *self;
+        let Self { optimizer, learning_rate, weight_decay, ref schedule, halve_every, clip_norm, .. } = *self;
+        let schedule = schedule.clone();
         Rule { optimizer, learning_rate, weight_decay, schedule, halve_every, clip_norm }
     }
 }

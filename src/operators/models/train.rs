@@ -98,8 +98,13 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
 }
 
-/// Refuses `halve_every` beside a schedule that does not halve: somebody expects it to.
+/// Refuses falls at no step, and `halve_every` beside a schedule that does not halve: somebody expects it to.
 fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldProblem> {
+    if settings.schedule.names_no_step() {
+        let message = "at least one step expected at which the learning rate falls, none found";
+        let hint = "at = [60000, 80000], or shares of all steps: at = [0.67, 0.92]";
+        return Some(FieldProblem::new("schedule.at", message, hint));
+    }
     if settings.schedule.halves() || settings.halve_every == 0 || !given("halve_every", config) {
         return None;
     }
@@ -278,6 +283,16 @@ mod tests {
         let kept = semantic(FIELDS, &config);
         assert_eq!(kept["optimizer"]["momentum"], 0.9);
         assert!(!kept.contains_key("checkpoint_every"));
+    }
+
+    #[test]
+    fn falls_at_no_step_are_named() {
+        let mut config = defaults();
+        config["schedule"] = json!({ "type": "steps", "at": [60000, 0.9], "factor": 0.1, "warm_up": 500, "warm_up_from": 0.25 });
+        assert!(build(&config).is_ok());
+        config["schedule"]["at"] = json!([]);
+        let problems = build(&config).err().unwrap();
+        assert_eq!(problems[0].field, "schedule.at");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod figures;
 pub mod findings;
 pub mod lesions;
+pub mod pools;
 pub mod promise12;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use tomoflow_connectors::{Geometry, Real};
 use self::figures::{Empty, Figure, NAMES, Needs, TABLE};
 use self::findings::Findings;
 use self::lesions::Overlaps;
+use self::pools::{POOLED, Pool};
 use self::promise12::{Observer, SECOND_OBSERVER};
 use self::thirds::Thirds;
 use crate::fields::text::joined;
@@ -71,7 +73,12 @@ const MEANT: &str = "\n\
     With `interval = 0.95` each mean in `summary` gets the ends of its 95 % confidence interval (`mean_low`, \
     `mean_high`): the percentile bootstrap, with cases drawn `resamples` times. Of figures without a value \
     neither the mean nor its interval knows; of a single figure both ends are the figure. The same cases \
-    give the same interval, whatever order they came in and however many workers there are.";
+    give the same interval, whatever order they came in and however many workers there are.\n\n\
+    With `pooled = true` the shares of voxels and of lesions in `metrics` stand in `summary` a second time, as \
+    `pooled_dice`, `pooled_lesion_recall_small` and so on, in the column `mean`: by their formula, of the voxels and \
+    lesions of all cases of a group together. `pooled_dice` is the global Dice of LiTS, `dice` its Dice per case. Each \
+    lesion counts the same there, whatever else its case holds. The column `count` says how many cases enter, \
+    `other_states` how many do not know the label. There is no interval of them.";
 
 /// The declaration of the type `evaluate`.
 pub static SPEC: Spec = Spec {
@@ -116,6 +123,7 @@ pub static SPEC: Spec = Spec {
             doc: "The intersection over union from which on a lesion counts as found; with 0 a single voxel is enough.",
         },
         SECOND_OBSERVER,
+        POOLED,
         Field {
             name: "interval",
             kind: FieldKind::Number { min: 0.01, max: 0.9999, unit: "" },
@@ -152,6 +160,8 @@ struct Fields {
     lesion_iou: f64,
     #[serde(default)]
     second_observer: Option<Observer>,
+    #[serde(default)]
+    pooled: bool,
 }
 
 /// A comparison.
@@ -167,6 +177,8 @@ pub struct Evaluate {
     pub lesion_iou: f64,
     /// What a second observer reaches, for scores.
     pub second_observer: Option<Observer>,
+    /// Whether figures over several cases are made as well.
+    pub pooled: bool,
 }
 
 /// Returns how sure the means of figures are to be said, when the checked configuration of a stage asks for
@@ -181,7 +193,7 @@ pub fn interval(config: &Config) -> Option<Bootstrap> {
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
-    let Fields { metrics: names, empty, tolerance_mm, lesion_iou, second_observer } =
+    let Fields { metrics: names, empty, tolerance_mm, lesion_iou, second_observer, pooled } =
         crate::operators::read_config(config)?;
     let mut metrics = Vec::new();
     let mut problems = Vec::new();
@@ -213,10 +225,16 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
         let hint = "second_observer = { whole = { dice = 0.9, … }, base = { … }, apex = { … } }";
         problems.push(FieldProblem::new("second_observer", message, hint));
     }
+    if pooled && !metrics.is_empty() && !metrics.iter().any(|figure| pools::can_be_pooled(figure)) {
+        let message = "a share of voxels or of lesions in `metrics` expected, none found";
+        let hint = "metrics = [\"dice\", \"lesion_recall\"], or leave `pooled` out";
+        problems.push(FieldProblem::new("pooled", message, hint));
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Stage::Evaluate(Arc::new(Evaluate { metrics, empty, tolerance_mm, lesion_iou, second_observer })))
+    let evaluate = Evaluate { metrics, empty, tolerance_mm, lesion_iou, second_observer, pooled };
+    Ok(Stage::Evaluate(Arc::new(evaluate)))
 }
 
 impl Evaluator for Evaluate {
@@ -225,6 +243,18 @@ impl Evaluator for Evaluate {
     }
 
     fn evaluate(&self, mask: &Mask, truth: &Mask) -> Result<Vec<Metric>, Failure> {
+        Ok(self.judge(mask, truth)?.0)
+    }
+
+    fn pools(&self) -> bool {
+        self.pooled
+    }
+
+    fn pooled(&self, pools: &[Pool]) -> Vec<(String, Option<f64>)> {
+        pools::pooled(&self.metrics, pools)
+    }
+
+    fn judge(&self, mask: &Mask, truth: &Mask) -> Result<(Vec<Metric>, Vec<Pool>), Failure> {
         let geometry = truth.labels.geometry();
         self.check_grids(mask.labels.geometry(), geometry)?;
         let named = pair_by_name(mask, truth)?;
@@ -244,7 +274,7 @@ impl Evaluator for Evaluate {
         check_named("prediction", mask, of_prediction)?;
         check_named("reference", truth, of_reference)?;
         let overlaps = self.needs(Needs::Lesions).then(|| Overlaps::new(mask, truth));
-        let mut metrics = Vec::new();
+        let (mut metrics, mut added) = (Vec::new(), Vec::new());
         let mut places = 0..pairs.len();
         for (label, pair) in truth.label_names.iter().zip(&named) {
             let Some(place) = pair.and_then(|_| places.next()) else {
@@ -259,6 +289,7 @@ impl Evaluator for Evaluate {
                 false => None,
             };
             let found = Findings { lesions, thirds, ..self.find(&packed, place, geometry)? };
+            added.push(Pool::of(label, &found));
             metrics.extend(self.metrics.iter().map(|figure| Metric {
                 label: label.clone(),
                 metric: figure.name.to_owned(),
@@ -270,7 +301,7 @@ impl Evaluator for Evaluate {
                 state: state(figure, &found),
             }));
         }
-        Ok(metrics)
+        Ok((metrics, added))
     }
 }
 

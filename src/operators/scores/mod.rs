@@ -2,6 +2,7 @@
 
 pub mod evaluate;
 pub mod evaluate_boxes;
+pub mod pooling;
 pub mod regions;
 
 use super::registry::Entry;

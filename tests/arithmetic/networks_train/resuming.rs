@@ -88,6 +88,26 @@ fn stopped_after_any_batch_it_ends_alike() {
     }
 }
 
+#[test]
+fn a_rate_that_falls_at_named_steps_resumes_bit_for_bit() {
+    let schedule = Schedule::Steps { at: vec![2.0, 0.75], factor: 0.1, warm_up: 2, warm_up_from: 1.0 / 3.0 };
+    let settings = TrainSettings { schedule, ..small() };
+    let trained = |settings: &TrainSettings| {
+        let folder = tempfile::tempdir().unwrap();
+        run(settings, &Boxes(9), folder.path(), &mut Watch::new(u64::MAX)).unwrap()
+    };
+    let expected = trained(&settings);
+    // Within the warm-up, at the first fall, between the two, and behind the second.
+    for stop_after in [1, 4, 8, 12] {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(run(&settings, &Boxes(9), folder.path(), &mut Watch::new(stop_after)).is_err());
+        let resumed = run(&settings, &Boxes(9), folder.path(), &mut Watch::new(u64::MAX)).unwrap();
+        assert!(resumed == expected, "stopped after {stop_after}, it ended elsewhere");
+    }
+    let constant = TrainSettings { schedule: Schedule::Constant { warm_up: 2 }, ..settings };
+    assert_ne!(trained(&constant).safetensors, expected.safetensors);
+}
+
 /// Samples of which one, the last time it is asked for, ends the training without a word: a kill.
 struct Killed {
     left: AtomicU64,

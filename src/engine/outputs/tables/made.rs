@@ -13,10 +13,7 @@ use crate::engine::outputs::identity::Identity;
 use crate::engine::rows::{Desired, Group, Provenance, Sums};
 use crate::executor::artifact;
 use crate::executor::work::{ScanForm, SeriesRow};
-use crate::metrics::detection::Steps;
 use crate::networks::Figure;
-use crate::operators::registry::Stage;
-use crate::operators::scores::evaluate_boxes::Pool;
 use crate::operators::value::DetectedBox;
 use crate::store::FigureRow;
 
@@ -149,31 +146,6 @@ impl Tables {
         }
     }
 
-    /// The figures of a group over the images of all its cases together.
-    fn pooled_rows(&self, entry: &str, group: &Group, pools: &[Digest]) -> Result<Vec<SummaryRow>, Reject> {
-        let mut stages = self.context.plan.stages.iter().filter(|stage| *stage.name == *group.stage);
-        let Some(Stage::EvaluateBoxes(evaluate)) = stages.next().map(|stage| &stage.stage) else {
-            return Err(Reject::new("MISPLACED", "a stage that judges boxes expected", "please report it"));
-        };
-        let (mut all, mut known) = (Steps::default(), 0);
-        for pool in pools {
-            let pools: Vec<Pool> = artifact::decode("list of steps", &self.context.artifact(*pool)?)?;
-            // A case whose truth does not know the label has none of it.
-            let own: Vec<Pool> = pools.into_iter().filter(|pool| *pool.label == *group.label).collect();
-            known += u64::from(!own.is_empty());
-            own.into_iter().for_each(|pool| all.add(pool.steps));
-        }
-        let row = |(metric, value): (String, Option<f64>)| {
-            let group = Group { metric: format!("pooled_{metric}").into(), ..group.clone() };
-            let figures = pools.len() as u64;
-            let count = if value.is_some() { known } else { 0 };
-            let (mean, other_states) = (value.map(Real::new), figures - known);
-            let sums = Sums { figures, count, mean, other_states, ..Sums::default() };
-            summary_row(entry.to_owned(), &group, &sums)
-        };
-        Ok(evaluate.figures(&all).into_iter().map(row).collect())
-    }
-
     fn detection_rows(
         &self,
         entry: &str,
@@ -276,7 +248,8 @@ impl Tables {
     }
 }
 
-fn summary_row(entry: String, group: &Group, sums: &Sums) -> SummaryRow {
+/// The row of what a group's figures come to.
+pub(super) fn summary_row(entry: String, group: &Group, sums: &Sums) -> SummaryRow {
     let value = |real: Option<Real>| real.map(|real| real.0);
     let interval = sums.resampled.as_ref().and_then(|resampled| resampled.interval(group));
     SummaryRow {

@@ -132,12 +132,40 @@ const DROP: &[Field] = &[
     WARM_UP,
 ];
 
+const STEPS: &[Field] = &[
+    Field::required(
+        "at",
+        FieldKind::List { of: &FieldKind::Number { min: 0.0, max: 1e9, unit: "" }, len: None },
+        "The steps from which on the learning rate is lower, counted from the first step on, those of the warm-up too; a \
+         number below 1 is the share of all steps that is done by then: `[60000, 80000]`, or `[0.67, 0.92]`.",
+    ),
+    Field::semantic(
+        "factor",
+        FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+        "0.1",
+        "The share of itself that the learning rate falls to at each of them.",
+    ),
+    Field::semantic(
+        "warm_up",
+        COUNT_OR_NONE,
+        "0",
+        "The number of steps in which the learning rate rises to its full height, in a straight line.",
+    ),
+    Field::semantic(
+        "warm_up_from",
+        FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
+        "0.3333333333333333",
+        "The share of its full height from which it rises; Mask R-CNN's is a third.",
+    ),
+];
+
 const SCHEDULES: &[(&str, &[Field])] = &[
     ("constant", &[WARM_UP]),
     ("halve", &[WARM_UP]),
     ("polynomial", POLYNOMIAL),
     ("cosine", &[WARM_UP]),
     ("drop", DROP),
+    ("steps", STEPS),
 ];
 const RETRAIN: &[Field] = &[
     Field::absent(
@@ -227,7 +255,8 @@ pub(super) const FIELDS: &[Field] = &[
         FieldKind::Tagged(SCHEDULES),
         r#"{"type":"halve","warm_up":0}"#,
         "How the learning rate goes on: it stays, it is halved by `halve_every`, it falls to 0 after the last \
-         step, `(1 - t / T)^power` or along half a cosine, or it drops to a share of itself after equal parts of all steps.",
+         step, `(1 - t / T)^power` or along half a cosine, it drops to a share of itself after equal parts of all steps, or it does so at \
+         `steps` that are named, as PyTorch's `MultiStepLR`.",
     ),
     Field::semantic(
         "halve_every",

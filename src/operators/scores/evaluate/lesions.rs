@@ -6,6 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::operators::value::Mask;
 use crate::voxels::components::{Components, Connectivity, components};
 
@@ -15,7 +17,7 @@ const MEDIUM_MM: f64 = 15.0;
 const LARGE_MM: f64 = 30.0;
 
 /// The size of a lesion, by the diameter of a ball of its volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Size {
     /// A diameter under 15 mm.
     Small,
@@ -118,7 +120,7 @@ fn shared(prediction: &Components, reference: &Components) -> BTreeMap<(usize, u
 }
 
 /// One lesion of the truth.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lesion {
     /// The size of the lesion.
     pub size: Size,
@@ -129,7 +131,7 @@ pub struct Lesion {
 }
 
 /// All lesions of one label.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lesions {
     /// The lesions of the truth.
     pub each: Vec<Lesion>,

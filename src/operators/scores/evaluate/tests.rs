@@ -25,7 +25,7 @@ fn on(geometry: Geometry, names: &[&str], voxels: &[u16]) -> Mask {
 
 fn evaluate(metrics: &[&str], empty: Empty) -> Evaluate {
     let metrics = metrics.iter().map(|name| Figure::named(name).unwrap()).collect();
-    Evaluate { metrics, empty, tolerance_mm: 2.0, lesion_iou: 0.5, second_observer: None }
+    Evaluate { metrics, empty, tolerance_mm: 2.0, lesion_iou: 0.5, second_observer: None, pooled: false }
 }
 
 const OF_VOXELS: [&str; 13] = [

@@ -94,6 +94,38 @@ fn masks_that_are_found_are_torchvisions_to_the_pixel() {
     }
 }
 
+#[test]
+fn masks_that_hold_something_are_torchvisions_to_the_pixel() {
+    set_threads(1);
+    let golden = Golden::read("painted");
+    let network = Rcnn::new(&masked()).unwrap();
+    // What the last layer says of masks is on either side of nothing, as in the script.
+    let louder = |name: &str, tensor: &Tensor| match name {
+        "roi_heads.mask_predictor.mask_fcn_logits.weight" => tensor.detach() * 40.0,
+        "roi_heads.mask_predictor.mask_fcn_logits.bias" => tensor.detach() * 40.0 + 1.0,
+        _ => tensor.detach(),
+    };
+    let plain = weighed(network.layout());
+    let named = plain.named().map(|(name, tensor)| (name.to_owned(), louder(name, tensor))).collect();
+    let weights = Weights::from_named(network.layout(), named, Device::CPU).unwrap();
+    let images = uniform("images", &[3, 3, 64, 96]).narrow(0, 0, 2);
+    let places = numbers::of(&uniform("pasted", &[64, 96])).unwrap();
+    let find = || network.find_whole(&weights, &images, &FindOptions::default(), Mode::Infer);
+    for (place, found) in tch::no_grad(find).unwrap().into_iter().enumerate() {
+        let bits: Vec<Vec<f64>> = found.iter().map(|found| pixels(found.mask.as_ref().unwrap())).collect();
+        let counts: Vec<f64> = bits.iter().map(|bits| bits.iter().sum()).collect();
+        assert_eq!(counts, golden.numbers(&format!("count.{place}")));
+        assert!(counts.iter().filter(|count| **count > 0.0).count() > 90);
+        // Pixels are told apart by what each is worth.
+        let worth = |bits: &Vec<f64>| bits.iter().zip(&places).map(|(bit, worth)| bit * worth).sum();
+        let sums: Vec<f64> = bits.iter().map(worth).collect();
+        near("sum", &sums, &golden.numbers(&format!("sum.{place}")), 1e-9);
+        let most = golden.places(&format!("most.{place}"));
+        let most: Vec<f64> = most.into_iter().flat_map(|number| bits[number].clone()).collect();
+        assert_eq!(most, golden.numbers(&format!("bits.{place}")));
+    }
+}
+
 fn pixels(mask: &PlaneMask) -> Vec<f64> {
     let [height, width] = IMAGE.map(|length| length as usize);
     (0..height * width).map(|pixel| f64::from(u8::from(mask.holds([pixel / width, pixel % width])))).collect()
