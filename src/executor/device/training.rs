@@ -22,7 +22,7 @@ use crate::networks::objectives::Objective;
 use crate::networks::objectives::detection::Detection;
 use crate::networks::objectives::regions::Regions;
 use crate::networks::objectives::supervised::Supervised;
-use crate::networks::{self, Data, Device, Origin, Running, Sources, Task, TrainSettings, Validate};
+use crate::networks::{self, Data, Device, Origin, Running, Sources, Task, TrainSettings, Trained, Validate};
 use crate::operators::models::train::{Learns, Operation, Part};
 use crate::operators::registry::Stage;
 use crate::operators::samples::things::Things;
@@ -79,19 +79,7 @@ pub(super) fn train(
         Validate::Samples => never_judged(&validation, &names, settings.seed)?,
         Validate::Cases => Vec::new(),
     };
-    let of_things = things.iter().flat_map(|things| things.0.iter().map(|kind| kind.labels.clone()));
-    let origin = Origin {
-        preparation: Some(context.plan.preparation(prepared)),
-        data: Some(data(members)),
-        channels: context.plan.channels(prepared),
-        things: of_things.collect(),
-        activation: settings.activation,
-        regions: match settings.activation.overlaps() {
-            true => by_name(&names, &nested(context, prepared)),
-            false => BTreeMap::new(),
-        },
-        start: action.work.models().first().copied(),
-    };
+    let origin = origin(context, settings, action, (members, prepared), (&names, things.as_ref()));
     let names = things.as_ref().map_or(names, Things::names);
     let task = Task { view: training.input().clone(), label_names: names, origin };
     let name = &stages[action.stage.place()].name;
@@ -120,18 +108,41 @@ pub(super) fn train(
             })?;
     let unlearned =
         lessons::unlearned(settings, unlabelled.cases().len(), &trained.figures, &task.label_names);
+    let told = undrawn.into_iter().chain(unjudged).chain(small).chain(alone(&trained.figures));
+    let told = told.chain(none_adopted).chain(trained.loaded.as_ref().and_then(starting::partly));
+    left(context, &trained, told.chain(unlearned))
+}
+
+/// What a model's card says of how it came to be.
+fn origin(
+    context: &Context,
+    settings: &TrainSettings,
+    action: &Action,
+    (members, prepared): (&[Member], usize),
+    (names, things): (&[String], Option<&Things>),
+) -> Origin {
+    let of_things = things.iter().flat_map(|things| things.0.iter().map(|kind| kind.labels.clone()));
+    Origin {
+        preparation: Some(context.plan.preparation(prepared)),
+        data: Some(data(members)),
+        channels: context.plan.channels(prepared),
+        things: of_things.collect(),
+        activation: settings.activation,
+        regions: match settings.activation.overlaps() {
+            true => by_name(names, &nested(context, prepared)),
+            false => BTreeMap::new(),
+        },
+        start: action.work.models().first().copied(),
+    }
+}
+
+/// Keeps what a training left, with what is told of it.
+fn left(context: &Context, trained: &Trained, told: impl Iterator<Item = Reject>) -> Result<Outcome, Reject> {
     let figures = encode(&trained.figures)?;
     let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
     match (model, detail) {
         (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
-            let told = undrawn
-                .into_iter()
-                .chain(unjudged)
-                .chain(small)
-                .chain(alone(&trained.figures))
-                .chain(none_adopted);
-            let told = told.chain(trained.loaded.as_ref().and_then(starting::partly));
-            let notes = notes.iter().cloned().chain(told).chain(unlearned).collect();
+            let notes = notes.iter().cloned().chain(told).collect();
             Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
         }
         _ => Err(misplaced()),
