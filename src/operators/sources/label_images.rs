@@ -274,36 +274,8 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
         let message = format!("values that are no background expected, {value} is listed as such");
         problems.push(FieldProblem::new("ignore", message, "list it in one of the two"));
     }
-    // The values of several labels are no region of each other where each label lies in a file of its own.
     let in_files = names.as_ref().is_ok_and(Names::say_labels);
-    let nested = if in_files {
-        match nested::held(config, &label_names) {
-            Ok(nested) => Ok((Vec::new(), nested)),
-            Err(found) => {
-                problems.extend(found);
-                Ok((Vec::new(), Vec::new()))
-            }
-        }
-    } else {
-        if config.get("holds").and_then(|holds| holds.as_object()).is_some_and(|holds| !holds.is_empty()) {
-            let message =
-                "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `holds`";
-            let hint = "in one map values say it: `labels = { liver = [1, 2], lesion = [2] }`";
-            problems.push(FieldProblem::new("holds", message, hint));
-        }
-        nested::of_values(&regions)
-    };
-    let (labels, nested) = nested.unwrap_or_else(|[one, other]| {
-        let name = |label: u16| label_names.get(usize::from(label) - 1).map_or("", String::as_str);
-        let message = format!(
-            "labels of which one holds the other, or none of the other expected; `{}` and `{}` share values, and each \
-             has some of its own",
-            name(one),
-            name(other)
-        );
-        problems.push(FieldProblem::new("labels", message, "give the shared values a label of their own"));
-        (Vec::new(), Vec::new())
-    });
+    let (labels, nested) = nesting(config, in_files, &label_names, &regions, &mut problems);
     if declared.is_none_or(serde_json::Map::is_empty) {
         let hint = "for example `{ tumour = [1] }`";
         problems.push(FieldProblem::new("labels", "at least one label expected, none found", hint));
@@ -325,4 +297,43 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             Err(problems)
         }
     }
+}
+
+/// The label of each value, and the labels that lie within each.
+fn nesting(
+    config: &Config,
+    in_files: bool,
+    label_names: &[String],
+    regions: &[Vec<u16>],
+    problems: &mut Vec<FieldProblem>,
+) -> (Vec<u16>, Vec<Vec<u16>>) {
+    // The values of several labels are no region of each other where each label lies in a file of its own.
+    let nested = if in_files {
+        match nested::held(config, label_names) {
+            Ok(nested) => Ok((Vec::new(), nested)),
+            Err(found) => {
+                problems.extend(found);
+                Ok((Vec::new(), Vec::new()))
+            }
+        }
+    } else {
+        if config.get("holds").and_then(|holds| holds.as_object()).is_some_and(|holds| !holds.is_empty()) {
+            let message =
+                "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `holds`";
+            let hint = "in one map values say it: `labels = { liver = [1, 2], lesion = [2] }`";
+            problems.push(FieldProblem::new("holds", message, hint));
+        }
+        nested::of_values(regions)
+    };
+    nested.unwrap_or_else(|[one, other]| {
+        let name = |label: u16| label_names.get(usize::from(label) - 1).map_or("", String::as_str);
+        let message = format!(
+            "labels of which one holds the other, or none of the other expected; `{}` and `{}` share values, and each \
+             has some of its own",
+            name(one),
+            name(other)
+        );
+        problems.push(FieldProblem::new("labels", message, "give the shared values a label of their own"));
+        (Vec::new(), Vec::new())
+    })
 }
