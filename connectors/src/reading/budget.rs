@@ -81,11 +81,12 @@ pub struct Room {
 
 /// Takes room.
 ///
-/// Where others hold it at the moment, a thread of rayon's pool is told so at once ([`is_busy`]): one that waited there
-/// might be waited for by those who hold it. Other threads wait until there is room.
+/// Where others hold it at the moment, a thread of rayon's pool is told so at once
+/// ([`is_busy`](super::is_busy)): one that waited there might be waited for by those who hold it. Other threads
+/// wait until there is room.
 ///
 /// # Errors
-/// [`is_over`] for more than is allowed at all, and [`is_busy`].
+/// [`is_over`](super::is_over) for more than is allowed at all, and [`is_busy`](super::is_busy).
 pub fn room(bytes: u64) -> io::Result<Room> {
     let mut room = Room::none();
     let in_pool = rayon::current_thread_index().is_some();
