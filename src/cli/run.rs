@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{EmptyArgs, PipelineArgs};
-use crate::engine::{self, Cluster, ClusterError, Listening, Options, RunError, SourceError};
+use crate::engine::{self, Cluster, ClusterError, Listening, Options, RunError, SourceError, Summary};
 use crate::operators::registry::Registry;
 use crate::pipeline::{Plan, Problems};
 use crate::store::StoreError;
@@ -120,20 +120,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     }
     super::threads::share(args.threads);
     let (stop, stopping) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (flag, seen) = (stop.clone(), stopping.clone());
-    // The first Ctrl-C ends the run cleanly, a second one at once; a killed run resumes as well.
-    let handler = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "whoever presses twice wants the process to end now")]
-            std::process::exit(130);
-        }
-        note!("stopping; what is done is kept (press again to stop at once)");
-        let seen = seen.clone();
-        std::thread::spawn(move || end_anyhow(&seen));
-    });
-    if let Err(error) = handler {
-        tracing::warn!(%error, "Ctrl-C will stop at once");
-    }
+    stop_when_told(stop.clone(), stopping.clone());
     let options = Options {
         workers: usize::from(args.workers),
         threads: args.threads,
@@ -169,45 +156,64 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
     }
     let allowed = plan.settings.allowed_rejects;
     let mut progress = Progress::new();
-    let result = if args.watch {
-        let mut last = (0, 0);
-        engine::watch(plan, &options, &mut |_| {}, &mut |summary| {
-            let time = humantime::format_rfc3339_seconds(SystemTime::now());
-            if !summary.moved.is_empty() {
-                note!("{time} {}", summary.moved);
-            }
-            let now = (summary.actions_run, summary.cases);
-            if now != std::mem::replace(&mut last, now) {
-                note!("{time} {}", summary.line());
-            }
-        })
-    } else {
-        engine::run(plan, &options, &mut |stages| progress.show(stages))
+    let result = match args.watch {
+        true => watch(plan, &options),
+        false => engine::run(plan, &options, &mut |stages| progress.show(stages)),
     };
     progress.end();
     match result {
         Ok(summary) => {
-            super::show(&summary, args.json);
-            if !args.json && summary.accepted > 0 {
-                let file = args.pipeline.path().display();
-                super::print(super::visible(format!("report: `tomoflow report {file}` makes it\n")));
-            }
-            if summary.cases == 0 && !summary.left_out.is_empty() {
-                note!(
-                    "no series of {} files fits\nhint: ask for values that are there in `where`",
-                    summary.files
-                );
-            } else if summary.cases == 0 && !args.empty.any() {
-                note!(
-                    "no series found in {} files\nhint: `tomoflow check` shows the sources' paths",
-                    summary.files
-                );
-            }
+            tell(args, &summary);
             // An archive that was said to be empty is no failure.
             let emptied = args.empty.any() && summary.cases == 0 && !summary.interrupted;
             ExitCode::from(if emptied { 0 } else { summary.exit_code(allowed) })
         }
         Err(error) => fail(&error),
+    }
+}
+
+/// The first Ctrl-C ends the run cleanly, a second one at once; a killed run resumes as well.
+fn stop_when_told(stop: Arc<AtomicBool>, seen: Arc<AtomicBool>) {
+    let handler = ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "whoever presses twice wants the process to end now")]
+            std::process::exit(130);
+        }
+        note!("stopping; what is done is kept (press again to stop at once)");
+        let seen = seen.clone();
+        std::thread::spawn(move || end_anyhow(&seen));
+    });
+    if let Err(error) = handler {
+        tracing::warn!(%error, "Ctrl-C will stop at once");
+    }
+}
+
+/// Follows an archive, and tells of what moved.
+fn watch(plan: Plan, options: &Options) -> Result<Summary, RunError> {
+    let mut last = (0, 0);
+    engine::watch(plan, options, &mut |_| {}, &mut |summary| {
+        let time = humantime::format_rfc3339_seconds(SystemTime::now());
+        if !summary.moved.is_empty() {
+            note!("{time} {}", summary.moved);
+        }
+        let now = (summary.actions_run, summary.cases);
+        if now != std::mem::replace(&mut last, now) {
+            note!("{time} {}", summary.line());
+        }
+    })
+}
+
+/// Tells what a run came to.
+fn tell(args: &RunArgs, summary: &Summary) {
+    super::show(summary, args.json);
+    if !args.json && summary.accepted > 0 {
+        let file = args.pipeline.path().display();
+        super::print(super::visible(format!("report: `tomoflow report {file}` makes it\n")));
+    }
+    if summary.cases == 0 && !summary.left_out.is_empty() {
+        note!("no series of {} files fits\nhint: ask for values that are there in `where`", summary.files);
+    } else if summary.cases == 0 && !args.empty.any() {
+        note!("no series found in {} files\nhint: `tomoflow check` shows the sources' paths", summary.files);
     }
 }
 

@@ -3,12 +3,15 @@
 //! Every stage of the plan becomes a few operators over small rows. Actions that are done come in as
 //! `outcomes`, an input like any other, so that a change anywhere is only an update.
 
+mod acts;
 mod adopt;
 mod binding;
 mod cases;
 mod channels;
 mod ensemble;
+mod inputs;
 mod labels;
+mod masks;
 mod models;
 mod refine;
 mod remarks;
@@ -19,6 +22,7 @@ mod strays;
 mod summary;
 mod unlabelled;
 
+pub use inputs::Inputs;
 pub(super) use split::{SHORT, UNKNOWN_NAME};
 pub(super) use start::SAW;
 pub(super) use unlabelled::is_judged_anyhow;
@@ -27,30 +31,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
-use differential_dataflow::input::InputSession;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
-use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope;
 use tomoflow_connectors::{Digest, Reject};
 
 use start::{Begun, Learned};
 use summary::Judged;
 
-use super::rows::{
-    Conclusion, Desired, ImagesRow, Input, MadeMask, ModelRow, Provenance, Remark, Stands, Used,
-};
+use super::rows::{Conclusion, Desired, ImagesRow, MadeMask, ModelRow, Provenance, Stands};
 use crate::executor::keys;
 use crate::executor::work::{Action, BoundCase, OutlinesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
-use crate::operators::spec::Kind;
 use crate::pipeline::{Plan, StageId};
-use crate::store::{FigureRow, Outcome};
-
-/// The code of a case that should give a mask by its labels, and has none.
-const UNREAD: &str = "NO_MASK_OF_LABELS";
+use crate::store::Outcome;
 
 /// Time: an epoch for each batch of changes.
 pub type Time = u64;
@@ -59,53 +55,6 @@ pub type Time = u64;
 type Outcomes<'s> = Arranged<'s, TraceAgent<ValSpine<Digest, Outcome, Time, isize>>>;
 
 pub(super) type Rows<'s, D> = VecCollection<'s, Time, D, isize>;
-
-/// The inputs of one worker.
-pub struct Inputs {
-    series: InputSession<Time, (StageId, Verdict), isize>,
-    outlines: InputSession<Time, (StageId, Arc<OutlinesRow>), isize>,
-    images: InputSession<Time, (StageId, Arc<ImagesRow>), isize>,
-    outcomes: InputSession<Time, (Digest, Outcome), isize>,
-    pins: InputSession<Time, (StageId, Begun), isize>,
-    files: InputSession<Time, (StageId, Digest), isize>,
-    remarks: InputSession<Time, (StageId, Remark), isize>,
-}
-
-impl Inputs {
-    /// Inputs that are not yet part of a dataflow.
-    pub fn new() -> Self {
-        Self {
-            series: InputSession::new(),
-            outlines: InputSession::new(),
-            images: InputSession::new(),
-            outcomes: InputSession::new(),
-            pins: InputSession::new(),
-            files: InputSession::new(),
-            remarks: InputSession::new(),
-        }
-    }
-
-    /// Adds (`1`) or takes back (`-1`) something known.
-    pub fn update(&mut self, input: Input, diff: isize) {
-        match input {
-            Input::Series(stage, verdict) => self.series.update((stage, verdict), diff),
-            Input::Outlines(stage, outlines) => self.outlines.update((stage, outlines), diff),
-            Input::Images(stage, images) => self.images.update((stage, images), diff),
-            Input::Outcome(key, outcome) => self.outcomes.update((key, outcome), diff),
-            Input::Pin(stage, pin, start) => self.pins.update((stage, (pin, start)), diff),
-            Input::ModelFile(stage, digest) => self.files.update((stage, digest), diff),
-            Input::Remark(stage, remark) => self.remarks.update((stage, remark), diff),
-        }
-    }
-
-    /// Closes all epochs before `time`.
-    pub fn advance_to(&mut self, time: Time) {
-        macro_rules! advance {
-            ($($input:ident),*) => { $(self.$input.advance_to(time); self.$input.flush();)* };
-        }
-        advance!(series, outlines, images, outcomes, pins, files, remarks);
-    }
-}
 
 /// What stages have given so far, while the dataflow is built.
 pub(super) struct Built<'s, 'p> {
@@ -130,14 +79,6 @@ pub(super) struct Built<'s, 'p> {
     described: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     outputs: Vec<Rows<'s, Conclusion>>,
     names: Arc<[Arc<str>]>,
-}
-
-/// What a finished action left.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct Left {
-    artifact: Digest,
-    detail: Option<Digest>,
-    figures: Arc<[FigureRow]>,
 }
 
 /// Builds the dataflow of a plan; what comes out is all wanted actions and all desired rows.
@@ -245,103 +186,6 @@ impl<'s> Built<'s, '_> {
         }
     }
 
-    /// Asks for actions, and joins what they led to: the artifacts of those that are done.
-    ///
-    /// Failures become rejects. `D` is what the caller wants to know again with each artifact.
-    pub(super) fn act<D>(&mut self, wanted: Rows<'s, (Action, D)>) -> Rows<'s, (Arc<Action>, D, Left)>
-    where
-        D: differential_dataflow::ExchangeData + std::hash::Hash,
-    {
-        // Shared by all that hold it: the arrangements here, what is wanted, and the driver.
-        let wanted = wanted.map(|(action, more)| (Arc::new(action), more));
-        self.outputs.push(wanted.clone().map(|(action, _)| Conclusion::Wanted(action)));
-        let done = wanted
-            .map(|(action, more)| (action.key, (action, more)))
-            .join_core(self.outcomes.clone(), |_, wanted, outcome| Some((wanted.clone(), outcome.clone())));
-        self.refuse(&done);
-        self.tell(&done);
-        done.flat_map(|((action, more), outcome)| match outcome {
-            Outcome::Ok { artifact, detail, figures, .. } => {
-                Some((action, more, Left { artifact, detail, figures }))
-            }
-            Outcome::Failed { .. } => None,
-        })
-    }
-
-    /// Recalls what actions led to that nobody asks for any more, as rows that hold all the same.
-    pub(super) fn recall(&mut self, actions: Rows<'s, Action>) {
-        let actions = actions.map(|action| (action.key, (Arc::new(action), ())));
-        self.outputs.push(actions.clone().map(|(_, (action, ()))| Conclusion::Recalled(action)));
-        let done = actions
-            .join_core(self.outcomes.clone(), |_, action, outcome| Some((action.clone(), outcome.clone())));
-        self.refuse(&done);
-        self.tell(&done);
-    }
-
-    /// Turns failures into rejects.
-    fn refuse<D>(&mut self, done: &Rows<'s, ((Arc<Action>, D), Outcome)>)
-    where
-        D: differential_dataflow::ExchangeData + std::hash::Hash,
-    {
-        let names = self.names.clone();
-        self.outputs.push(done.clone().flat_map(move |((action, _), outcome)| match outcome {
-            Outcome::Failed { code, message, hint, attempts, .. } => {
-                let case = action.work.series().map(|series| series.key.to_string());
-                let reject = Reject { code, message, hint };
-                let stage = names[action.stage.place()].clone();
-                Some(Conclusion::desired(Desired::Reject { case, stage, reject, attempts }))
-            }
-            Outcome::Ok { .. } => None,
-        }));
-    }
-
-    /// Tells what was left out of labels that took part, as rows of their source: nothing was refused.
-    fn tell<D>(&mut self, done: &Rows<'s, ((Arc<Action>, D), Outcome)>)
-    where
-        D: differential_dataflow::ExchangeData + std::hash::Hash,
-    {
-        let names = self.names.clone();
-        let told = done.clone().flat_map(move |((action, _), outcome)| {
-            let notes = match outcome {
-                Outcome::Ok { notes, .. } => notes,
-                Outcome::Failed { .. } => Arc::default(),
-            };
-            // The source of a case is that of its labels; what has none, as a training, is told of under its
-            // own name.
-            let source = match action.work.labels() {
-                Some(labels) => names[labels.source.place()].clone(),
-                None => names[action.stage.place()].clone(),
-            };
-            let case = action.work.series().map(|series| series.key.to_string());
-            let row = move |reject: &Reject| {
-                let (case, reject, stage) = (case.clone(), reject.clone(), source.clone());
-                Conclusion::desired(Desired::Reject { case, stage, reject, attempts: 0 })
-            };
-            notes.iter().map(row).collect::<Vec<_>>()
-        });
-        self.outputs.push(told);
-    }
-
-    /// Returns all that is wanted, by the action's key, with what came of it; nothing while it is not done.
-    pub(super) fn awaited<D>(&self, wanted: Rows<'s, (Digest, D)>) -> Rows<'s, (D, Option<Outcome>)>
-    where
-        D: differential_dataflow::ExchangeData + std::hash::Hash,
-    {
-        let wanted = wanted.map(|(key, wanted)| (key, (Some(wanted), None)));
-        let done = wanted
-            .clone()
-            .join_core(self.outcomes.clone(), |key, _, outcome| Some((*key, (None, Some(outcome.clone())))));
-        let known = wanted.concat(done).reduce(|_, halves, output| {
-            let outcome = halves.iter().find_map(|((_, outcome), _)| outcome.clone());
-            for ((wanted, _), _) in halves {
-                if let Some(wanted) = wanted {
-                    output.push(((wanted.clone(), outcome.clone()), 1));
-                }
-            }
-        });
-        known.map(|(_, known)| known)
-    }
-
     /// Has the transformed scan written (`keep = true`), so that later actions on it start from there.
     fn keep(&mut self, index: usize, cases: Rows<'s, (Arc<str>, BoundCase)>) {
         let chain = keys::Chain::to(self.plan, index);
@@ -386,95 +230,6 @@ impl<'s> Built<'s, '_> {
             };
             case.labels.is_none().then(|| Conclusion::desired(told))
         }));
-    }
-
-    fn segment(&mut self, index: usize) {
-        let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
-        let operator = keys::operator(&self.plan.stages[index]);
-        let chain = keys::Chain::to(self.plan, self.plan.stages[index].inputs[0]);
-        let wanted = cases.map(move |(_, case)| {
-            let case = chain.seen(case);
-            let key = keys::action(operator, &[chain.scan(&case)]);
-            (Action { key, stage: StageId::at(index), work: Work::on_scan(case) }, None)
-        });
-        self.masks_of(index, wanted);
-    }
-
-    /// Labels are drawn on the scan's own grid, so that what transforms did to it takes no part.
-    fn labels_as_masks(&mut self, index: usize) {
-        let cases = self.cases[&self.plan.stages[index].inputs[0]].clone();
-        let operator = keys::operator(&self.plan.stages[index]);
-        let name = self.names[index].clone();
-        // A scan that nobody looked at is a row, and so is a mask without labels.
-        self.outputs.push(cases.clone().flat_map(move |(_, case)| {
-            let (message, hint) = ("labels expected, none found", "figures are of the other cases alone");
-            let reject = Reject::new(UNREAD, message, hint);
-            let told = Desired::Reject {
-                case: Some(case.series.key.to_string()),
-                stage: name.clone(),
-                reject,
-                attempts: 0,
-            };
-            case.labels.is_none().then(|| Conclusion::desired(told))
-        }));
-        let wanted = cases.flat_map(move |(_, case)| {
-            let key = keys::action(operator, &[case.labels.as_ref()?.digest]);
-            Some((Action { key, stage: StageId::at(index), work: Work::on_scan(case) }, None))
-        });
-        self.masks_of(index, wanted);
-    }
-
-    fn mask(&mut self, index: usize) {
-        let masks = self.masks[&self.plan.stages[index].inputs[0]].clone();
-        let operator = keys::operator(&self.plan.stages[index]);
-        let wanted = masks.map(move |(_, mask)| {
-            let key = keys::action(operator, &[mask.mask]);
-            let work = Work::on_artifacts(mask.series, [mask.mask]);
-            (Action { key, stage: StageId::at(index), work }, mask.model)
-        });
-        self.masks_of(index, wanted);
-    }
-
-    /// Combines masks of one scan, one of each input; a scan that has none in one of them is not there.
-    fn combine(&mut self, index: usize) {
-        let inputs = &self.plan.stages[index].inputs;
-        let operator = keys::operator(&self.plan.stages[index]);
-        let first = self.masks[&inputs[0]].clone();
-        let mut all = first.map(|(case, mask)| (case, (vec![mask.mask], mask.series, mask.model)));
-        for input in &inputs[1..] {
-            let joined = all.join(self.masks[input].clone());
-            all = joined.map(|(case, ((mut masks, series, model), other))| {
-                masks.push(other.mask);
-                (case, (masks, series, model.or(other.model)))
-            });
-        }
-        let wanted = all.map(move |(_, (masks, series, model))| {
-            let key = keys::action(operator, &masks);
-            (Action { key, stage: StageId::at(index), work: Work::on_artifacts(series, masks) }, model)
-        });
-        self.masks_of(index, wanted);
-    }
-
-    fn masks_of(&mut self, index: usize, wanted: Rows<'s, (Action, Option<Used>)>) {
-        let name = self.names[index].clone();
-        self.expect(index, &wanted);
-        let made = self.act(wanted).flat_map(move |(action, model, left)| {
-            let digest = model.as_ref().map(|model| model.model);
-            let from = Provenance { stage: name.clone(), action: action.key, model: digest };
-            let series = action.work.series()?.clone();
-            let mask = MadeMask { series, mask: left.artifact, model, from };
-            Some((mask.series.key.clone(), (mask, left.detail)))
-        });
-        self.keep_maps(index, &made);
-        let masks = made.map(|(case, (mask, _))| (case, mask));
-        let boxes = self.plan.stages[index].output == Some(Kind::Detections);
-        self.outputs.push(masks.clone().map(move |(_, MadeMask { series, mask, from, .. })| {
-            Conclusion::desired(match boxes {
-                true => Desired::Detections { series, found: mask, from },
-                false => Desired::Masks { series, mask, from },
-            })
-        }));
-        self.masks.insert(index, masks);
     }
 
     fn evaluate(&mut self, index: usize) {

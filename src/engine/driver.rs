@@ -3,6 +3,7 @@
 
 mod asked;
 mod kept;
+mod queue;
 mod results;
 mod seen;
 #[cfg(test)]
@@ -16,13 +17,13 @@ use std::time::{Duration, Instant};
 use tomoflow_connectors::Digest;
 
 use self::asked::Asked;
-use super::cluster::{Crew, TendError};
+use super::cluster::Crew;
 use super::control::Control;
 use super::error::RunError;
 use super::insight::ledger::Ledger;
 use super::rows::{Conclusion, Desired, DesiredRows, Input};
 use crate::executor::work::Action;
-use crate::executor::{Context, Finished, Job, keys, maps};
+use crate::executor::{Context, Finished, keys, maps};
 use crate::networks::MapKinds;
 use crate::operators::models::train::Retrain;
 use crate::operators::registry::Stage;
@@ -320,77 +321,8 @@ impl Driver {
         !wanted.any() || detail.as_ref().is_some_and(kept)
     }
 
-    /// Queues a key once; one that needs the device waits apart, so that it holds up nothing else.
-    fn enqueue(&mut self, key: Digest) {
-        self.enqueue_since(key, Instant::now());
-    }
-
-    fn enqueue_since(&mut self, key: Digest, since: Instant) {
-        if self.queued.insert(key, since).is_none() {
-            let queue = match (self.action(key), &self.crew) {
-                (Some(action), Some(crew)) => crew.queue_of(action),
-                _ => 0,
-            };
-            self.queues[queue].push_back(key);
-        }
-    }
-
     fn action(&self, key: Digest) -> Option<&Action> {
         self.wanted.get(&key).and_then(Asked::first)
-    }
-
-    fn drop_key(&mut self, key: Digest) {
-        if let Some(running) = self.running.get(&key) {
-            running.cancelled.store(true, Ordering::Relaxed);
-        }
-        self.delayed.retain(|(_, delayed), _| *delayed != key);
-        self.attempts.remove(&key);
-        self.origin.remove(&key);
-        // Its place in the queue is passed over when it comes up.
-        self.queued.remove(&key);
-        if self.pinned.contains(&key) {
-            return;
-        }
-        if let Some(outcome) = self.fed.remove(&key) {
-            self.batch.push((Input::Outcome(key, outcome), -1));
-        }
-    }
-
-    /// Hands queued actions to the executor while it has room, and gives up what takes too long.
-    pub fn dispatch(&mut self) -> Result<(), RunError> {
-        let now = Instant::now();
-        while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
-            let ((_, key), since) = entry.remove_entry();
-            self.enqueue_since(key, since);
-        }
-        let Some(crew) = &mut self.crew else { return Ok(()) };
-        crew.tend().map_err(|error| match error {
-            TendError::Threads(error) => RunError::Threads(error),
-            TendError::Peer(error) => RunError::Cluster(error),
-        })?;
-        for queue in &mut self.queues {
-            while let Some(&key) = queue.front() {
-                let action = self.wanted.get(&key).and_then(Asked::first);
-                let (Some(action), Some(&wanted)) = (action, self.queued.get(&key)) else {
-                    queue.pop_front();
-                    continue;
-                };
-                let cancelled = Arc::new(AtomicBool::new(false));
-                let job = Job { action: action.clone(), cancelled: cancelled.clone(), lookup: None };
-                if crew.submit(job).is_err() {
-                    break;
-                }
-                tracing::debug!(target: "tomoflow::actions", action = %key, "started");
-                if action.work.members().is_some() {
-                    let name = &self.context.plan.stages[action.stage.place()].name;
-                    kept::warn_of_short(&self.desired, name);
-                }
-                queue.pop_front();
-                self.queued.remove(&key);
-                self.running.insert(key, Running { cancelled, wanted });
-            }
-        }
-        Ok(())
     }
 
     /// Whether everything that is wanted is done.

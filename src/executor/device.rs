@@ -1,47 +1,31 @@
 //! The thread of one device: it keeps models resident, applies them and trains them.
 
+mod loading;
+mod training;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use tomoflow_connectors::{Digest, LabelMap, Reject};
 
-use super::artifact::encode;
+use self::loading::{load_detector, load_model};
+use self::training::train;
 use super::boxes::{self, Detectors};
 use super::ending::{bit_bytes, cancelled, finish, guarded, mask_bytes, misplaced, network, put};
 use super::job::{Finished, Job};
-use super::lessons;
-use super::library;
 use super::line::{DeviceJob, JobLine};
 use super::load::Context;
 use super::maps::{self, MapsArtifact};
-use super::model_files::unchanged;
-use super::observer::{Board, Watch};
-use super::room::Room;
-use super::sets::Sets;
 use super::slot::{Busy, Slot};
-use super::starting;
-use super::unseen::{alone, counts_wholly, never_drawn, never_judged, too_small, unknown};
-use super::work::{Action, Member, Work};
-use crate::networks::objectives::Objective;
-use crate::networks::objectives::detection::Detection;
-use crate::networks::objectives::regions::Regions;
-use crate::networks::objectives::supervised::Supervised;
-use crate::networks::{
-    self, Data, Detector, Device, InferOptions, Maps, Model, Origin, Running, Segmented, Sources, Task,
-    TrainSettings, Validate, Volume,
-};
+use super::work::{Action, Work};
+use crate::networks::{Device, InferOptions, Maps, Model, Segmented, Volume};
 use crate::operators::models::infer::Infer;
-use crate::operators::models::origin::{ModelFile, ModelSource};
-use crate::operators::models::train::{Learns, Operation, Part};
+use crate::operators::models::origin::ModelSource;
 use crate::operators::registry::Stage;
-use crate::operators::samples::things::Things;
-use crate::operators::samples::view::{Input, View};
 use crate::operators::value::{Case, listed};
-use crate::pipeline::{PlannedStage, StageId};
+use crate::pipeline::StageId;
 use crate::store::Outcome;
 
 /// Models kept on the device at once.
@@ -217,13 +201,6 @@ struct Gives {
     overlaps: bool,
 }
 
-/// Labels that hold others, each with these, by name.
-fn by_name(names: &[String], nested: &[Vec<u16>]) -> BTreeMap<String, Vec<String>> {
-    let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
-    let held = names.iter().zip(nested).filter(|(_, within)| !within.is_empty());
-    held.map(|(outer, within)| (outer.clone(), within.iter().filter_map(name).collect())).collect()
-}
-
 /// Refuses a case of other channels than the model was trained on.
 fn of_these_channels(model: &Model, case: &Case) -> Result<(), Reject> {
     let found = case.channel_names();
@@ -271,219 +248,6 @@ fn back_on_grid(
         *detail = Some(artifact);
     }
     Ok(outcome)
-}
-
-fn load_model(context: &Context, device: Device, infer: &Infer, digests: &[Digest]) -> Result<Model, Reject> {
-    let extensions = &context.plan.extensions;
-    let files = match &infer.model {
-        ModelSource::Stages(_) => {
-            let model = |&digest| {
-                Model::from_safetensors_with(&context.artifact(digest)?, device, extensions).map_err(network)
-            };
-            let models = digests.iter().map(model).collect::<Result<Vec<_>, _>>()?;
-            return Model::ensemble(models)
-                .and_then(|model| model.with_thresholds(&infer.thresholds))
-                .map_err(network);
-        }
-        ModelSource::Files(files) => files,
-    };
-    let contents = unchanged(files, ModelSource::content(digests))?;
-    let models = files.iter().zip(&contents).map(|(file, bytes)| match file {
-        ModelFile::Safetensors { .. } => Model::from_safetensors_with(bytes, device, extensions),
-        ModelFile::Torchscript { path, view, classes, activation, label_names } => {
-            let heads = (*classes, *activation);
-            Model::from_activated(path, view.clone(), heads, label_names.clone(), device)
-        }
-    });
-    let model = models.collect::<Result<Vec<_>, _>>().and_then(Model::ensemble);
-    model.and_then(|model| model.with_thresholds(&infer.thresholds)).map_err(network)
-}
-
-fn load_detector(
-    context: &Context,
-    device: Device,
-    infer: &Infer,
-    digests: &[Digest],
-) -> Result<Detector, Reject> {
-    let one =
-        |found: usize| Reject::new("NETWORK", format!("one detector expected, {found} models found"), "");
-    match &infer.model {
-        ModelSource::Stages(_) => {
-            let [digest] = digests else { return Err(one(digests.len())) };
-            Detector::from_safetensors(&context.artifact(*digest)?, device).map_err(network)
-        }
-        ModelSource::Files(files) => {
-            let contents = unchanged(files, ModelSource::content(digests))?;
-            let [bytes] = &contents[..] else { return Err(one(contents.len())) };
-            Detector::from_safetensors(bytes, device).map_err(network)
-        }
-    }
-}
-
-fn train(
-    context: &Context,
-    device: Device,
-    action: &Action,
-    members: &[Member],
-    cancel: &AtomicBool,
-) -> Result<Outcome, Reject> {
-    let stages = &context.plan.stages;
-    let Stage::Train(train) = &stages[action.stage.place()].stage else {
-        return Err(misplaced());
-    };
-    let Learns::Network { settings, running } = &train.learns else { return library::of(context, members) };
-    let (view, augmentations) = context.plan.samples(action.stage.place());
-    let PlannedStage { stage: Stage::View(view), inputs, .. } = &stages[view] else {
-        return Err(misplaced());
-    };
-    let prepared = inputs.first().copied().ok_or_else(misplaced)?;
-    let changes = augmentations.into_iter().filter_map(|stage| match &stages[stage].stage {
-        Stage::Augment(augment) => Some(Arc::clone(augment)),
-        _ => None,
-    });
-    let filed = Room::of(context, action.stage.place(), members).files(&stages[action.stage.place()].name);
-    let adopts = context.plan.adopting(prepared).is_some();
-    let sets = Sets { context, members, filed: filed.as_ref(), adopts };
-    let (training, names) = sets.of(view, Part::Train)?;
-    let undrawn: Vec<Reject> =
-        never_drawn(&training, &names).into_iter().chain(unknown(&training, &names)).collect();
-    let none_adopted =
-        (adopts && lessons::drawn(members) == training.cases().len()).then(lessons::nothing_adopted);
-    let changes: Vec<_> = changes.collect();
-    let training = training.augmented(changes.clone());
-    // Lengths in mm become voxels by the training cases alone: one network, one shape.
-    let same = View { input: Input::Voxels(training.input().clone()), ..view.clone() };
-    let (validation, _) = sets.of(&same, Part::Validation)?;
-    let (unlabelled, _) = sets.of(&same, Part::Unlabelled)?;
-    let things = settings.network.gives_boxes().then(|| boxes::kinds(context, view, prepared, &names));
-    let (training, validation, small) = match &things {
-        Some(things) => {
-            let numbered = things.numbered(&names)?;
-            let (training, validation) = (training.teaching(numbered.clone()), validation.teaching(numbered));
-            let small = too_small(&training)?;
-            (training, validation, small)
-        }
-        None => (training, validation, None),
-    };
-    let unjudged = match settings.validate {
-        Validate::Samples => never_judged(&validation, &names, settings.seed)?,
-        Validate::Cases => Vec::new(),
-    };
-    let of_things = things.iter().flat_map(|things| things.0.iter().map(|kind| kind.labels.clone()));
-    let origin = Origin {
-        preparation: Some(context.plan.preparation(prepared)),
-        data: Some(data(members)),
-        channels: context.plan.channels(prepared),
-        things: of_things.collect(),
-        activation: settings.activation,
-        regions: match settings.activation.overlaps() {
-            true => by_name(&names, &nested(context, prepared)),
-            false => BTreeMap::new(),
-        },
-        start: action.work.models().first().copied(),
-    };
-    let names = things.as_ref().map_or(names, Things::names);
-    let task = Task { view: training.input().clone(), label_names: names, origin };
-    let name = &stages[action.stage.place()].name;
-    let folder = context.plan.settings.out.join("tensorboard").join(name).join(action.key.short());
-    let board = running.tensorboard.then(|| Board::new(folder));
-    let mut observer = Watch::new(cancel, name, settings.epochs, board);
-    let Operation { checkpoint_every, readers, deterministic, .. } = *running;
-    if deterministic {
-        networks::set_deterministic();
-    }
-    let checkpoint = &*context.artifacts.checkpoint(action.key);
-    // More readers than threads would only wait for each other.
-    let readers = readers.clamp(1, rayon::current_num_threads());
-    let running = Running { checkpoint, checkpoint_every, readers, device };
-    let objective = objective(context, settings, &task, prepared)?;
-    if !objective.leaves_out() {
-        counts_wholly([&training, &validation])?;
-    }
-    let unlabelled = unlabelled.augmented(changes);
-    let sources = Sources { train: &training, unlabelled: Some(&unlabelled), validation: &validation };
-    let start = starting::weights(context, train, action.work.models())?;
-    let trained =
-        networks::train_from(start.as_ref(), &*objective, settings, &task, sources, &running, &mut observer)
-            .map_err(|error| {
-                filed.as_ref().and_then(|files| files.failed()).unwrap_or_else(|| network(error))
-            })?;
-    let unlearned =
-        lessons::unlearned(settings, unlabelled.cases().len(), &trained.figures, &task.label_names);
-    let figures = encode(&trained.figures)?;
-    let (model, detail) = (put(context, &trained.safetensors)?, put(context, &figures)?);
-    match (model, detail) {
-        (Outcome::Ok { artifact, figures, notes, .. }, Outcome::Ok { artifact: detail, .. }) => {
-            let told = undrawn
-                .into_iter()
-                .chain(unjudged)
-                .chain(small)
-                .chain(alone(&trained.figures))
-                .chain(none_adopted);
-            let told = told.chain(trained.loaded.as_ref().and_then(starting::partly));
-            let notes = notes.iter().cloned().chain(told).chain(unlearned).collect();
-            Ok(Outcome::Ok { artifact, detail: Some(detail), figures, notes })
-        }
-        _ => Err(misplaced()),
-    }
-}
-
-/// Returns what a training minimises.
-fn objective(
-    context: &Context,
-    settings: &TrainSettings,
-    task: &Task,
-    prepared: usize,
-) -> Result<Box<dyn Objective>, Reject> {
-    if settings.network.gives_boxes() {
-        return Ok(Box::new(Detection::new(settings, task).map_err(network)?));
-    }
-    let objective = Supervised::new(settings, task, &context.plan.extensions).map_err(network)?;
-    let objective = match (settings.activation.overlaps(), settings.regions) {
-        (true, _) => {
-            let regions = Regions::each(&nested(context, prepared), task.label_names.len());
-            objective.by_regions(regions)
-        }
-        (false, true) => objective.by_regions(regions(context, prepared)?),
-        (false, false) => objective,
-    };
-    lessons::objective(objective, settings, task).map_err(network)
-}
-
-/// Returns, for each label of a stage's cases, the labels that it holds.
-fn nested(context: &Context, stage: usize) -> Vec<Vec<u16>> {
-    let source = context.plan.label_source(stage);
-    match source.map(|source| &context.plan.stages[source].stage) {
-        Some(Stage::Labels(labels)) => labels.nested(),
-        _ => Vec::new(),
-    }
-}
-
-/// The regions of the labels that a stage's cases have.
-fn regions(context: &Context, stage: usize) -> Result<Regions, Reject> {
-    let regions = Regions::new(&nested(context, stage));
-    if regions.is_empty() {
-        let message = "a label that holds another expected for `regions`, none found";
-        let hint = "`labels = { liver = [1, 2], lesion = [2] }`, or `holds = { liver = [\"lesion\"] }` at their source";
-        return Err(Reject::new("NO_REGIONS", message, hint));
-    }
-    Ok(regions)
-}
-
-/// Returns what a model's card says of the cases.
-fn data(members: &[Member]) -> Data {
-    let prepared = members.iter().filter_map(|member| Some((member, member.prepared?)));
-    let parts: Vec<[Vec<u8>; 2]> = prepared
-        .clone()
-        .map(|(member, prepared)| [member.part.name().as_bytes().to_vec(), prepared.0.to_vec()])
-        .collect();
-    let count = |part: Part| prepared.clone().filter(|(member, _)| member.part == part).count();
-    Data {
-        digest: Digest::of_parts(parts.iter().flatten().map(Vec::as_slice)),
-        train: count(Part::Train),
-        validation: count(Part::Validation),
-        unlabelled: count(Part::Unlabelled),
-    }
 }
 
 /// Returns a reject that the cache does not keep: what maps are asked for is in no key.

@@ -1,86 +1,28 @@
 //! From a case's key to its voxels: decode, label, transform, fused in memory.
 
-use std::collections::BTreeSet;
+mod channels;
+mod labels;
+mod lookup;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tomoflow_connectors::dicom::{FileStat, ShortError};
-use tomoflow_connectors::rtstruct::Form;
 use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject, Scan, ShortScan, dicom};
 
+pub use self::labels::by_images;
+pub use self::lookup::Lookup;
+use self::lookup::unchanged;
 use super::artifact::{MaskArtifact, PreparedArtifact};
 use super::keys::{self, Chain};
-use super::truth::Truth;
-use super::work::{Beside, BoundCase, LabelRow, Other, ScanForm, SeriesRow, SliceList, SliceRow};
-use crate::operators::cases::channels::{self, JoinChannels};
+use super::work::{BoundCase, ScanForm, SeriesRow, SliceList};
 use crate::operators::registry::Stage;
+use crate::operators::source::SliceFile;
 pub use crate::operators::source::vanished;
-use crate::operators::source::{DrawnOn, LabelPart, LabelsAt, LabelsIn, Planes, SliceFile};
 use crate::operators::value::{Case, Mask};
 use crate::pipeline::Plan;
-use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
-use crate::voxels::ignored::IGNORED;
-
-/// The index that knows where content lies now. A renamed file changes its answers, and no row.
-pub trait Lookup: Send + Sync {
-    /// The slices of a scan, by the list's digest.
-    ///
-    /// # Errors
-    /// `FILE_VANISHED` for a list that the index no longer holds.
-    fn slices(&self, list: Digest) -> Result<SliceList, Reject>;
-
-    /// Returns where the records of a series lie; with no series, outlines.
-    ///
-    /// # Errors
-    /// `FILE_VANISHED` for a record that no source holds any more.
-    fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject>;
-
-    /// The artifact that an action left, if it is done.
-    fn done(&self, key: Digest) -> Option<Digest>;
-}
-
-impl Lookup for Store {
-    fn slices(&self, list: Digest) -> Result<SliceList, Reject> {
-        let bytes = self.list(list).map_err(refused)?;
-        bytes.and_then(|bytes| SliceList::decode(&bytes).ok()).ok_or_else(|| vanished(list))
-    }
-
-    fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject> {
-        let places = Store::places(self, series, records).map_err(refused)?;
-        places
-            .into_iter()
-            .zip(records)
-            .map(|(place, &record)| place.ok_or_else(|| vanished(record)))
-            .collect()
-    }
-
-    fn done(&self, key: Digest) -> Option<Digest> {
-        match self.outcomes(&[key]).ok()?.pop()?? {
-            Recorded { outcome: Outcome::Ok { artifact, .. }, .. } => Some(artifact),
-            _ => None,
-        }
-    }
-}
-
-fn refused(error: StoreError) -> Reject {
-    Reject::new("STORE", error.to_string(), "it is tried again at the next run")
-}
-
-/// Checks that files still are what was indexed.
-///
-/// # Errors
-/// `CHANGED` for a file with another size, time or inode.
-fn unchanged(files: &[FileStat]) -> Result<(), Reject> {
-    for file in files {
-        let now = tomoflow_connectors::container::stat(&file.path);
-        if !now.is_ok_and(|now| file.is_still(&now)) {
-            let message = format!("{} bytes were indexed, another file is there now", file.size);
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
-        }
-    }
-    Ok(())
-}
+use crate::store::Artifacts;
 
 /// What every action may use.
 #[derive(Clone)]
@@ -138,81 +80,6 @@ impl Context {
             Stage::View(_) | Stage::Augment(_) | Stage::Adopt => self.case(planned.inputs[0], row),
             _ => self.assembled(stage, row),
         }
-    }
-
-    /// A case of several channels, each as it comes to the stage that puts them together.
-    fn joined(&self, stage: usize, join: &JoinChannels, row: &BoundCase) -> Result<Case, Reject> {
-        let inputs = &self.plan.stages[stage].inputs;
-        let (Some((&first, inputs)), Some(beside)) = (inputs.split_first(), &row.beside) else {
-            return Err(Reject::new("CHANNELS_DIFFER", "a case of several channels expected, one found", ""));
-        };
-        let first = self.case(first, &row.first())?;
-        let other = |(&input, other): (&usize, &Other)| match other.case() {
-            Some(case) => self.case(input, &case).map(channels::Other::There),
-            None => Ok(channels::Other::Missing(other.channels.into())),
-        };
-        let others = inputs.iter().zip(&beside.others).map(other).collect::<Result<_, _>>()?;
-        join.join(&first, others, beside.names.clone())
-    }
-
-    /// A case with all of its channels as they were scanned, on the grid of the first, before any transform.
-    ///
-    /// # Errors
-    /// As for [`Context::assembled`]; `NO_STAGE` where nothing in the pipeline puts these channels together.
-    pub fn scanned(&self, row: &BoundCase) -> Result<Case, Reject> {
-        let Some(beside) = &row.beside else {
-            return Err(Reject::new("CHANNELS_DIFFER", "a case of several channels expected, one found", ""));
-        };
-        let of_these = |stage: usize| match &self.plan.stages[stage].stage {
-            Stage::Channels(join) if self.puts_together(stage, row, beside) => Some((stage, join)),
-            _ => None,
-        };
-        let mut last = Reject::new(
-            "NO_STAGE",
-            "a stage that puts these channels together expected",
-            "run the pipeline again",
-        );
-        // The row does not say which stage made it: the first of those whose sources can read it is taken.
-        for (stage, join) in (0..self.plan.stages.len()).filter_map(of_these) {
-            match self.scanned_by(stage, join, row, beside) {
-                Ok(case) => return Ok(case),
-                Err(reject) => last = reject,
-            }
-        }
-        Err(last)
-    }
-
-    /// Whether a stage puts such channels together, as many of each input and of sources of such a form.
-    fn puts_together(&self, stage: usize, row: &BoundCase, beside: &Beside) -> bool {
-        let counts: Vec<usize> = self.plan.input_channels(stage).iter().map(Vec::len).collect();
-        let others: Vec<usize> = beside.others.iter().map(|other| usize::from(other.channels)).collect();
-        let reads = |input: usize, series: &SeriesRow| match self.plan.stages[self.plan.origin(input)].stage {
-            Stage::Scans(_) => series.form != ScanForm::Instances,
-            _ => series.form == ScanForm::Instances,
-        };
-        let inputs = &self.plan.stages[stage].inputs;
-        let scans = std::iter::once(Some(&row.series));
-        let mut scans = scans.chain(beside.others.iter().map(|other| other.series.as_ref()));
-        *self.plan.channels(stage) == *beside.names
-            && counts.get(1..).is_some_and(|counts| *counts == *others)
-            && inputs.iter().all(|&input| scans.next().flatten().is_none_or(|series| reads(input, series)))
-    }
-
-    fn scanned_by(
-        &self,
-        stage: usize,
-        join: &JoinChannels,
-        row: &BoundCase,
-        beside: &Beside,
-    ) -> Result<Case, Reject> {
-        let origin = |place: usize| self.plan.origin(self.plan.stages[stage].inputs[place]);
-        let first = self.assembled(origin(0), &row.first())?;
-        let other = |(place, other): (usize, &Other)| match other.case() {
-            Some(case) => self.assembled(origin(place), &case).map(channels::Other::There),
-            None => Ok(channels::Other::Missing(other.channels.into())),
-        };
-        let others = (1..).zip(&beside.others).map(other).collect::<Result<_, _>>()?;
-        join.join_scanned(&first, others, beside.names.clone())
     }
 
     /// The transformed scan that `keep = true` left, if it is there already.
@@ -326,140 +193,6 @@ impl Context {
         Ok(decoded)
     }
 
-    /// The label map of a scan, drawn on its original grid.
-    ///
-    /// # Errors
-    /// When the outlines cannot be read or drawn, and `PARTLY_LABELLED` when nobody drew some of the labels: nothing
-    /// may take these for background.
-    pub fn truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Mask, Reject> {
-        let Truth { mask, absent, .. } = self.partial_truth(series, labels)?;
-        if absent.is_empty() {
-            return Ok(mask);
-        }
-        let message = format!("all labels drawn expected, none of {} found", absent.join(", "));
-        let hint = "give the case a file for each label, or ask for fewer labels";
-        Err(Reject::new("PARTLY_LABELLED", message, hint))
-    }
-
-    /// Returns the same, with all labels and their numbers, where nobody need have drawn all of them: those
-    /// that nobody did are put down.
-    ///
-    /// # Errors
-    /// As [`Context::truth`], where nobody drew any of them or where they are more than a byte can number.
-    fn truth_in_part(
-        &self,
-        series: &SeriesRow,
-        labels: &LabelRow,
-        unknown: &Mutex<Vec<u8>>,
-    ) -> Result<Mask, Reject> {
-        let Truth { mask, absent, .. } = self.partial_truth(series, labels)?;
-        if absent.is_empty() {
-            return Ok(mask);
-        }
-        let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
-            return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
-        };
-        let names = source.label_names();
-        if absent.len() >= names.len() || names.len() > usize::from(u8::MAX) {
-            let message = format!("a label drawn expected, none of {} found", absent.join(", "));
-            return Err(Reject::new("PARTLY_LABELLED", message, "the case has nothing to learn from"));
-        }
-        let number = |name: &String| names.iter().position(|known| known == name).map(|place| place + 1);
-        let numbers: Vec<u16> =
-            mask.label_names.iter().map(|name| number(name).unwrap_or(0) as u16).collect();
-        let all = |label: &u16| match label.checked_sub(1) {
-            _ if *label == IGNORED => IGNORED,
-            Some(place) => numbers.get(usize::from(place)).copied().unwrap_or(0),
-            None => 0,
-        };
-        let voxels = mask.labels.voxels().iter().map(all).collect();
-        let labels = LabelMap::new(mask.labels.geometry().clone(), voxels)
-            .map_err(|error| Reject::new("BAD_GEOMETRY", error.to_string(), ""))?;
-        let lacking = absent.iter().filter_map(number).map(|label| label as u8).collect();
-        *unknown.lock().unwrap_or_else(PoisonError::into_inner) = lacking;
-        Ok(Mask { labels: Arc::new(labels), label_names: names.into() })
-    }
-
-    /// Returns the same, where it is enough to know which labels nobody drew.
-    ///
-    /// # Errors
-    /// When the outlines cannot be read or drawn.
-    pub fn partial_truth(&self, series: &SeriesRow, labels: &LabelRow) -> Result<Truth, Reject> {
-        let geometry = Geometry::from(&series.grid);
-        if let Stage::Adopt = &self.plan.stages[labels.source.place()].stage {
-            return self.adopted(series, labels);
-        }
-        let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
-            return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
-        };
-        let lookup = self.lookup()?;
-        // Labels that have a file each are a list of files.
-        let list = match source.lies_in() {
-            LabelsIn::Files(_) => lookup.slices(labels.record).ok(),
-            _ => None,
-        };
-        let files = match (&list, source.lies_in()) {
-            (_, LabelsIn::Table(_)) => Vec::new(),
-            (None, _) => lookup.places("", &[labels.record])?,
-            (Some(list), _) => {
-                let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();
-                lookup.places("", &records)?
-            }
-        };
-        let heights = match series.has_planes_between() {
-            true => lookup.slices(series.list)?.heights(),
-            false => Vec::new(),
-        };
-        let of = list.iter().flat_map(|list| &list.slices).zip(&files);
-        let part = |(slice, file): (&SliceRow, &'_ FileStat)| (slice.frame as u16, file.path.clone());
-        let parts: Vec<(u16, PathBuf)> = of.map(part).collect();
-        let parts: Vec<LabelPart<'_>> =
-            parts.iter().map(|(label, file)| LabelPart { label: *label, file }).collect();
-        let file = files.first().map(|file| file.path.as_path()).filter(|_| parts.is_empty());
-        let (record, scan) = (labels.record, self.drawn_on(series, labels)?);
-        let at = LabelsAt { file, parts: &parts, series: series.series_uid(), record, scan: &scan };
-        let mut drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
-        unchanged(&files)?;
-        let notes = std::mem::take(&mut drawn.notes);
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
-        drawn.absent.extend(labels.absent.iter());
-        if drawn.labels.geometry() != &geometry {
-            let message = "labels on the scan's own grid expected, another found";
-            return Err(Reject::new("GRID_MISMATCH", message, "the source of the labels is at fault"));
-        }
-        Truth::new(drawn, source.label_names())
-    }
-
-    /// Returns labels of a truth that hold others, each with these, by name.
-    pub fn nested(&self, labels: &LabelRow) -> Vec<(String, Vec<String>)> {
-        let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
-            return Vec::new();
-        };
-        let names = source.label_names();
-        let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
-        let named = |(name_of, within): (&String, Vec<u16>)| {
-            (name_of.clone(), within.iter().filter_map(name).collect::<Vec<_>>())
-        };
-        let nested = names.iter().zip(source.nested()).map(named);
-        nested.filter(|(_, within)| !within.is_empty()).collect()
-    }
-
-    /// Returns what tells the scan from others that its labels name as well.
-    fn drawn_on(&self, series: &SeriesRow, labels: &LabelRow) -> Result<DrawnOn, Reject> {
-        let images = match by_images(&self.plan, series, labels) {
-            true => {
-                self.lookup()?.slices(series.list)?.slices.into_iter().map(|slice| slice.sop_uid).collect()
-            }
-            false => BTreeSet::new(),
-        };
-        Ok(DrawnOn {
-            frame_of_reference: series.frame_of_reference.to_string(),
-            images,
-            apart: labels.apart,
-            absent: labels.absent.to_vec(),
-        })
-    }
-
     /// A mask from its artifact, on the scan's original grid.
     ///
     /// # Errors
@@ -485,13 +218,6 @@ impl Context {
             .get(digest)
             .map_err(|error| Reject::new("STORE", error.to_string(), "it is made again at the next run"))
     }
-}
-
-/// Whether labels are drawn by the images that they name.
-pub fn by_images(plan: &Plan, series: &SeriesRow, labels: &LabelRow) -> bool {
-    let Stage::Labels(source) = &plan.stages[labels.source.place()].stage else { return false };
-    let contours = matches!(source.lies_in(), LabelsIn::Objects { form: Form::Contours, .. });
-    contours && series.form == ScanForm::Instances
 }
 
 /// The file and frame of each slice.

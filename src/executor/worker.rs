@@ -102,24 +102,7 @@ impl Working<'_> {
         let mut found: Arc<[FigureRow]> = Arc::default();
         let mut pools = None;
         let bytes = match &job.action.work {
-            Work::Prepare(row) => {
-                let planned = &context.plan.stages[stage];
-                let (trains, partly) = match &planned.stage {
-                    Stage::Train(train) => (true, train.learns_partly()),
-                    _ => (false, false),
-                };
-                let unknown = partly.then(Arc::default);
-                let context = Context { unknown: unknown.clone(), ..context.clone() };
-                let case = context.case(if trains { planned.inputs[0] } else { stage }, row)?;
-                if trains {
-                    fit_to_train(&case, row.labels.is_some())?;
-                }
-                let marked = if trains { marked(&context, row, &case)? } else { None };
-                let unknown = unknown.map(|unknown| {
-                    std::mem::take(&mut *unknown.lock().unwrap_or_else(PoisonError::into_inner))
-                });
-                PreparedArtifact::encode_partly(&case, marked.as_deref(), &unknown.unwrap_or_default())?
-            }
+            Work::Prepare(row) => prepared(context, stage, row)?,
             Work::Measure(row) => {
                 let Stage::Transform(transform) = &context.plan.stages[stage].stage else {
                     return Err(misplaced());
@@ -324,6 +307,25 @@ fn fit_to_train(case: &Case, labelled: bool) -> Result<(), Reject> {
         }
         None => Ok(()),
     }
+}
+
+/// A case as later actions on it start from, or as a training reads it.
+fn prepared(context: &Context, stage: usize, row: &BoundCase) -> Result<Vec<u8>, Reject> {
+    let planned = &context.plan.stages[stage];
+    let (trains, partly) = match &planned.stage {
+        Stage::Train(train) => (true, train.learns_partly()),
+        _ => (false, false),
+    };
+    let unknown = partly.then(Arc::default);
+    let context = Context { unknown: unknown.clone(), ..context.clone() };
+    let case = context.case(if trains { planned.inputs[0] } else { stage }, row)?;
+    if trains {
+        fit_to_train(&case, row.labels.is_some())?;
+    }
+    let marked = if trains { marked(&context, row, &case)? } else { None };
+    let unknown =
+        unknown.map(|unknown| std::mem::take(&mut *unknown.lock().unwrap_or_else(PoisonError::into_inner)));
+    PreparedArtifact::encode_partly(&case, marked.as_deref(), &unknown.unwrap_or_default())
 }
 
 /// The volume of a case's labels, all together, in ml.

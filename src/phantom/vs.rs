@@ -1,10 +1,13 @@
 //! T2-like MR series of heads with a tumour like a vestibular schwannoma, and its outlines.
 
+mod error;
+
 use std::path::{Path, PathBuf};
 
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+pub use self::error::PhantomError;
 use super::hard::Hardness;
 pub use super::hard::Oracle;
 use super::head::{Canal, Head};
@@ -12,7 +15,7 @@ use super::identity;
 use super::noise::{pick, stream, uniform};
 use super::scanner::{Scanner, Weighting};
 use super::tumour::Tumour;
-use crate::connectors::dicom::write::{MrSeries, Pixels, Slice, WriteError, write_slice};
+use crate::connectors::dicom::write::{MrSeries, Pixels, Slice, write_slice};
 use crate::connectors::geometry::{cross, norm};
 use crate::connectors::rtstruct::write::{StructureSetHeader, contours, write_structures};
 use crate::connectors::{Geometry, LabelMap, Scan, VoxelIndex};
@@ -60,54 +63,6 @@ impl Default for VsPhantom {
     fn default() -> Self {
         Self::DEFAULT
     }
-}
-
-/// An archive that could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum PhantomError {
-    /// A matrix that no tumour fits into, or that no file holds.
-    #[error(
-        "a size [D, H, W] of at least {MIN_SIZE:?} and at most {MAX_SIZE:?} voxels expected, {found:?} found\n\
-         hint: the order is slices, rows, columns, e.g. 24x96x96"
-    )]
-    Size {
-        /// What was asked for.
-        found: [usize; 3],
-    },
-    /// A degree of hardness or a distance of voxels that cannot be.
-    #[error("{what} expected, {found} found\nhint: {hint}")]
-    Setting {
-        /// What was expected.
-        what: &'static str,
-        /// What was asked for.
-        found: f64,
-        /// The remedy.
-        hint: &'static str,
-    },
-    /// A matrix that no liver fits into, or that no file holds.
-    #[error(
-        "a size [D, H, W] of at least {least:?} and at most {most:?} voxels expected, {found:?} found\n\
-         hint: the order is slices, rows, columns, e.g. 40x96x96"
-    )]
-    LiverSize {
-        /// What was asked for.
-        found: [usize; 3],
-        /// The smallest size allowed.
-        least: [usize; 3],
-        /// The largest size allowed.
-        most: [usize; 3],
-    },
-    /// The folder cannot be made.
-    #[error("cannot make the folder {}: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// A file cannot be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
 }
 
 /// The smallest matrix, `[D, H, W]`.

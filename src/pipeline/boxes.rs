@@ -18,17 +18,9 @@ pub(super) fn found_where_asked(
         let span = |field: &str| stage.table.key_at(field).map_or(stage.header, |key| key.span);
         match &built[index] {
             Some(Stage::Infer(infer)) => {
-                let mut models = wiring.references[index].iter().flatten();
-                let gives = |model: &usize| match &built[*model] {
-                    Some(Stage::Train(train)) => Some(train.gives_boxes()),
-                    _ => None,
-                };
                 let wanted = infer.boxes.is_some();
-                let Some(model) = models.find(|model| gives(model).is_some_and(|gives| gives != wanted))
-                else {
-                    continue;
-                };
-                let name = declaration.stages[*model].name;
+                let Some(model) = given_otherwise(wiring, built, index, wanted) else { continue };
+                let name = declaration.stages[model].name;
                 let (message, hint) = match wanted {
                     true => (format!("`{name}` gives a class for each voxel, and no boxes"), "use `infer`"),
                     false => (format!("`{name}` gives boxes, and no class for each voxel"), "use `detect`"),
@@ -55,69 +47,82 @@ pub(super) fn found_where_asked(
             Some(Stage::Train(train)) => {
                 let Some(view) = view(wiring, built, index) else { continue };
                 let Some(settings) = train.network() else { continue };
-                if !settings.network.gives_boxes() {
-                    if let Some((field, message, hint)) = not_on_slices(settings, view) {
-                        found.push(Found::new(span(field), message).hint(hint));
-                    }
-                    if view.things.is_some() {
-                        let message =
-                            "the network gives a class for each voxel: `instances` of its samples has no say";
-                        found.push(
-                            Found::new(span("network"), message)
-                                .hint("leave `instances` out, or take `type = \"rcnn\"`"),
-                        );
-                    }
-                    continue;
-                }
-                let shown = match &view.input {
-                    Input::Voxels(shown @ (InputView::Stack { .. } | InputView::Bag { .. })) => Some(shown),
-                    _ => None,
+                let wrong = match settings.network.gives_boxes() {
+                    true => of_a_detector(settings, view),
+                    false => of_classes(settings, view),
                 };
-                if shown.is_none() {
-                    let message =
-                        "`rcnn` looks at slices: samples of `stack` or `bag` expected, patches found";
-                    found.push(
-                        Found::new(span("network"), message).hint("`type = \"stack\"` in place of `patches`"),
-                    );
-                }
-                if let Some(Err(error)) = shown.map(|shown| settings.network.resolve_for(shown, 2)) {
-                    found.push(
-                        Found::new(span("network"), error.to_string())
-                            .hint("a `bag` of `stacks` has images around the one to look at"),
-                    );
-                }
-                if !matches!(settings.loss, LossConfig::Dice(_)) {
-                    let message = "`rcnn` has losses of its own: `loss` has no say";
-                    found.push(Found::new(span("loss"), message).hint("leave it out"));
-                }
-                if settings.regions {
-                    let message = "`regions` is for a class of each voxel, `rcnn` gives boxes";
-                    found.push(
-                        Found::new(span("regions"), message)
-                            .hint("`instances` of the samples says what holds what"),
-                    );
-                }
-                if settings.validate == crate::networks::Validate::Cases {
-                    let message = "`rcnn` is judged by samples alone";
-                    found.push(Found::new(span("validate"), message).hint("leave `validate` out"));
-                }
-                if settings.precision != crate::networks::Precision::Float32 {
-                    let message = "`rcnn` is trained with \"float32\" alone";
-                    found.push(Found::new(span("precision"), message).hint("leave it out"));
-                }
-                if settings.strategy.is_some() {
-                    let message =
-                        "`rcnn` is trained by the boxes of labelled cases alone: `strategy` has no say";
-                    found.push(Found::new(span("strategy"), message).hint("leave it out"));
-                }
-                if settings.sample_attention > 0.0 {
-                    let message = "`rcnn` has losses of its own: `sample_attention` has no say";
-                    found.push(Found::new(span("sample_attention"), message).hint("leave it out"));
-                }
+                let told = |(field, message, hint): Wrong| Found::new(span(field), message).hint(hint);
+                found.extend(wrong.into_iter().map(told));
             }
             _ => {}
         }
     }
+}
+
+/// What is wrong with a training: a field, a message and a remedy.
+type Wrong = (&'static str, String, &'static str);
+
+/// The model of an inference that gives something else than is wanted.
+fn given_otherwise(wiring: &Wiring, built: &[Option<Stage>], infer: usize, wanted: bool) -> Option<usize> {
+    let gives = |model: &usize| match &built[*model] {
+        Some(Stage::Train(train)) => Some(train.gives_boxes()),
+        _ => None,
+    };
+    let mut models = wiring.references[infer].iter().flatten();
+    models.find(|model| gives(model).is_some_and(|gives| gives != wanted)).copied()
+}
+
+/// What the training of a class for each voxel asks for, and its samples cannot have.
+fn of_classes(settings: &TrainSettings, view: &View) -> Vec<Wrong> {
+    let on_slices = not_on_slices(settings, view);
+    let mut wrong: Vec<Wrong> =
+        on_slices.map(|(field, message, hint)| (field, message.to_owned(), hint)).into_iter().collect();
+    if view.things.is_some() {
+        let message = "the network gives a class for each voxel: `instances` of its samples has no say";
+        let hint = "leave `instances` out, or take `type = \"rcnn\"`";
+        wrong.push(("network", message.to_owned(), hint));
+    }
+    wrong
+}
+
+/// What the training of boxes asks for, and cannot have.
+fn of_a_detector(settings: &TrainSettings, view: &View) -> Vec<Wrong> {
+    let mut wrong: Vec<Wrong> = Vec::new();
+    let mut add = |field, message: &str, hint| wrong.push((field, message.to_owned(), hint));
+    let shown = match &view.input {
+        Input::Voxels(shown @ (InputView::Stack { .. } | InputView::Bag { .. })) => Some(shown),
+        _ => None,
+    };
+    if shown.is_none() {
+        let message = "`rcnn` looks at slices: samples of `stack` or `bag` expected, patches found";
+        add("network", message, "`type = \"stack\"` in place of `patches`");
+    }
+    if let Some(Err(error)) = shown.map(|shown| settings.network.resolve_for(shown, 2)) {
+        let hint = "a `bag` of `stacks` has images around the one to look at";
+        add("network", &error.to_string(), hint);
+    }
+    if !matches!(settings.loss, LossConfig::Dice(_)) {
+        add("loss", "`rcnn` has losses of its own: `loss` has no say", "leave it out");
+    }
+    if settings.regions {
+        let message = "`regions` is for a class of each voxel, `rcnn` gives boxes";
+        add("regions", message, "`instances` of the samples says what holds what");
+    }
+    if settings.validate == crate::networks::Validate::Cases {
+        add("validate", "`rcnn` is judged by samples alone", "leave `validate` out");
+    }
+    if settings.precision != crate::networks::Precision::Float32 {
+        add("precision", "`rcnn` is trained with \"float32\" alone", "leave it out");
+    }
+    if settings.strategy.is_some() {
+        let message = "`rcnn` is trained by the boxes of labelled cases alone: `strategy` has no say";
+        add("strategy", message, "leave it out");
+    }
+    if settings.sample_attention > 0.0 {
+        let message = "`rcnn` has losses of its own: `sample_attention` has no say";
+        add("sample_attention", message, "leave it out");
+    }
+    wrong
 }
 
 /// The training behind boxes that are painted, where its network gives no masks.

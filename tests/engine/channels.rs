@@ -1,14 +1,16 @@
 //! Cases of several channels: as series of a study, as files, as volumes of one file; what changes, and what is missing.
 
+mod learned;
+mod problems;
+mod study;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use dicom_core::{Tag, VR};
-
-use crate::support::dicom::{SOP_UID, copied, put, text};
+use self::study::STUDY;
 use crate::support::text::Rewrite as _;
-use crate::support::{TRAINED, Workplace, assert_same, ran};
+use crate::support::{Workplace, assert_same, ran};
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::operators::registry::Registry;
 use tomoflow::phantom::vs;
@@ -224,21 +226,6 @@ fn a_missing_channel_may_be_zero() {
     assert_same(&place.tables(), &place.anew(), "the channel came");
 }
 
-/// What waits for numbers of the archive is not missing: nothing is learned from zeros in its place.
-#[test]
-fn channels_that_wait_for_the_archive_are_not_missing() {
-    tomoflow::networks::set_threads(1);
-    let mut place = with(&[JOINED, TRUTH, TRAINED]);
-    (0..4).for_each(|index| write(&place, index));
-    let scaled = "\n[operators.scaled]\ntype = \"zscore\"\ninputs = [\"t2\"]\nstatistics = \"archive\"\n";
-    let inputs = "inputs = [\"t1\", \"scaled\"]\non_missing = \"zero\"";
-    place.text = place.text.rewrite("inputs = [\"t1\", \"t2\"]", inputs) + scaled;
-    let summary = place.run();
-    assert_eq!((summary.trained, summary.rejected, ran(&summary, "segment")), (1, 0, 4), "{summary}");
-    assert!(notes(&place).iter().all(|notes| notes == "[\"CHANNELS: t1, scaled\"]"), "{:?}", notes(&place));
-    assert_eq!(place.run().actions_run, 0);
-}
-
 #[test]
 fn grids_are_brought_together_where_positions_are_trusted() {
     let mut place = with(&[JOINED, TRUTH, SEGMENTED]);
@@ -278,209 +265,6 @@ fn volumes_and_names_of_channels_are_as_many() {
         place.text.rewrite("channels = [\"t1\", \"t2\", \"flair\"]\n", "").rewrite("channel = \"t2\"\n", "");
     place.run();
     assert_eq!(codes(&place), code("vs0", "SEVERAL_VOLUMES"));
-}
-
-/// A network of two channels, in each view; its model says which they are.
-#[test]
-fn networks_learn_from_channels_and_take_no_others() {
-    tomoflow::networks::set_threads(1);
-    let mut place = with(&[JOINED, TRUTH, TRAINED]);
-    (0..4).for_each(|index| write(&place, index));
-    let summary = place.run();
-    assert_eq!((summary.trained, summary.rejected, ran(&summary, "segment")), (1, 0, 4), "{summary}");
-    assert_eq!(place.metrics().len(), 4);
-    // Channels that change redo what they touch: the case of a test, and no model.
-    let test = place.metrics().into_iter().find(|row| row.split == "test").unwrap().case;
-    let index = test.strip_prefix("vs").unwrap().parse().unwrap();
-    nifti::write_scan(&channel(&place, index, 1), &vs::case(&place.phantom, index).0).unwrap();
-    let summary = place.run();
-    assert_eq!((summary.trained, ran(&summary, "segment")), (0, 1), "{summary}");
-    let artifacts = tomoflow::connectors::dicom::walk(&place.out().join("store/artifacts")).unwrap();
-    let mut files = artifacts.iter().map(|file| fs::read(&file.path).unwrap());
-    let model = files.find(|bytes| bytes.get(8..10) == Some(b"{\"")).unwrap();
-    let card = tomoflow::networks::ModelCard::read(&model[..]).unwrap();
-    assert_eq!(card.origin.channels, ["t1", "t2"]);
-    assert_eq!(card.network.in_channels(), 2);
-    fs::write(place.path().join("net.safetensors"), &model).unwrap();
-    let (head, _) = place.text.split_once("[operators.samples]").unwrap();
-    let infer = "[operators.segment]\ntype = \"infer\"\ninputs = [\"normal\"]\nmodel = { safetensors = \"net.safetensors\" }\n\
-                 [sinks.learned]\ntype = \"delta\"\ninputs = [\"segment\"]\n";
-    place.text = format!("{head}{infer}");
-    let summary = place.run();
-    assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 4), "{summary}");
-    let whole = place.text.clone();
-    // It is told where channels are prepared otherwise, before they are put together or by that.
-    let mut warned = |text: String| {
-        place.text = text;
-        let plan = tomoflow::pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap();
-        plan.warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>().join("; ")
-    };
-    let found = warned(whole.clone());
-    assert!(!found.contains("prepared otherwise"), "{found}");
-    let wide = "inputs = [\"t1\", \"wide\"]\nnames = [\"t1\", \"t2\"]";
-    let wide = whole.rewrite("inputs = [\"t1\", \"t2\"]", wide)
-        + "\n[operators.wide]\ntype = \"zscore\"\ninputs = [\"t2\"]\n";
-    let found = warned(wide);
-    assert!(found.contains("input 2 of `channels` by nothing, here by `zscore`"), "{found}");
-    let trusted = "inputs = [\"t1\", \"t2\"]\nframes = \"trusted\"";
-    let found = warned(whole.rewrite("inputs = [\"t1\", \"t2\"]", trusted));
-    assert!(found.contains("`frames` of `channels` was \"same\", here it is \"trusted\""), "{found}");
-    // Its card says how they were prepared once they were put together.
-    place.text =
-        whole.rewrite("inputs = [\"normal\"]\nmodel", "inputs = [\"case\"]\nprepare = \"model\"\nmodel");
-    let summary = place.run();
-    assert_eq!((summary.rejected, ran(&summary, "segment")), (0, 0), "{summary}");
-    place.text = place.text.rewrite("inputs = [\"scans\", \"truth\"]", "inputs = [\"t1\", \"truth\"]");
-    let found =
-        tomoflow::pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap_err().to_string();
-    assert!(found.contains("the channels t1 and t2, this stage takes scans of one"), "{found}");
-    // The same scans under other names, and one of them alone.
-    place.text =
-        whole.rewrite("inputs = [\"t1\", \"t2\"]", "inputs = [\"t1\", \"t2\"]\nnames = [\"t1\", \"adc\"]");
-    place.run();
-    let all = codes(&place);
-    assert!(all.len() == 4 && all.iter().all(|(_, code)| code == "CHANNELS_DIFFER"), "{all:?}");
-    place.text = whole.rewrite("inputs = [\"scans\", \"truth\"]", "inputs = [\"t1\", \"truth\"]");
-    place.run();
-    let all = codes(&place);
-    assert!(all.len() == 4 && all.iter().all(|(_, code)| code == "CHANNELS_DIFFER"), "{all:?}");
-    for view in ["type = \"stack\"\nslices = 3", "type = \"bag\"\nstacks = 3\nslices = 1\ngap = 1"] {
-        let mut place = with(&[JOINED, TRUTH, TRAINED]);
-        (0..4).for_each(|index| write(&place, index));
-        place.text = place.text.rewrite("type = \"patches\"", view).rewrite("size = [4, 16, 16]\n", "");
-        place.text = place.text.rewrite("dims = \"2.5d\"", "dims = \"2d\"");
-        place.text = place.text.rewrite("model = \"net\"", "model = \"net\"\nflips = [\"d\", \"w\"]");
-        let summary = place.run();
-        assert_eq!((summary.trained, summary.rejected, ran(&summary, "segment")), (1, 0, 4), "{summary}");
-    }
-}
-
-#[test]
-fn what_does_not_go_together_is_a_problem_of_the_file() {
-    let problems = |text: String| {
-        let mut place = with(&[]);
-        place.text = text;
-        tomoflow::pipeline::load(&place.pipeline(), &[], &Registry::builtin()).unwrap_err().to_string()
-    };
-    let whole = [HEAD, JOINED, TRUTH, SEGMENTED].concat();
-    let inputs = "inputs = [\"t1\", \"t2\"]";
-    for (from, to, word) in [
-        (inputs, "inputs = [\"t1\"]", "at least two inputs"),
-        (inputs, "inputs = [\"t1\", \"t2\"]\nnames = [\"a\"]", "a name for each of 2 channels"),
-        (inputs, "inputs = [\"t1\", \"t2\"]\nnames = [\"a\", \"a\"]", "comes twice"),
-        (inputs, "inputs = [\"t1\", \"t2\"]\nfill = [0.0, 1.0]", "each of 1 other inputs"),
-        ("type = \"zscore\"", "type = \"zscore\"\nstatistics = \"archive\"", "looks at one channel"),
-    ] {
-        let found = problems(whole.rewrite(from, to));
-        assert!(found.contains(word), "{found}");
-    }
-    let twice = "\n[operators.more]\ntype = \"channels\"\ninputs = [\"scans\", \"t2\"]\n";
-    assert!(problems(whole.clone() + twice).contains("put together already"));
-    let trained = [HEAD, JOINED, TRUTH, TRAINED].concat();
-    let other = "\n[operators.alone]\ntype = \"zscore\"\ninputs = [\"t1\"]\n";
-    let found =
-        problems(trained.rewrite("inputs = [\"normal\"]\nmodel", "inputs = [\"alone\"]\nmodel") + other);
-    assert!(found.contains("was trained on channels t1, t2"), "{found}");
-    // What finds boxes would look at the first channel alone, in training and afterwards.
-    let boxes = "\n[operators.slices]\ntype = \"stack\"\ninputs = [\"normal\"]\nslices = 3\n\n\
-                 [operators.boxes]\ntype = \"train\"\ninputs = [\"slices\"]\nepochs = 1\nlearning_rate = 2e-3\n\
-                 split = { train = 2, validation = 1, test = 1, seed = 3 }\n\
-                 network = { type = \"rcnn\", backbone = \"resnet18\", width = 4 }\n\n\
-                 [operators.found]\ntype = \"detect\"\ninputs = [\"normal\"]\nmodel = \"boxes\"\n";
-    let found = problems(whole.clone() + boxes);
-    assert_eq!(found.matches("`rcnn` looks at one channel, t1, t2 found").count(), 2, "{found}");
-    let listed = [HEAD, &LISTED.rewrite("[\"t1\", \"t2\"]", "[\"t1\"]"), TRUTH, SEGMENTED].concat();
-    assert!(problems(listed).contains("at least two channels"));
-}
-
-const STUDY: &str = r#"
-[sources.t1]
-type = "dicom"
-path = "archive"
-where = { SeriesDescription = "!second*" }
-
-[sources.t2]
-type = "dicom"
-path = "archive"
-where = { SeriesDescription = "second*" }
-
-[sources.outlines]
-type = "rtstruct"
-path = "archive"
-structures = { tumour = ["TV"] }
-
-[operators.first]
-type = "assemble"
-inputs = ["t1"]
-
-[operators.second]
-type = "assemble"
-inputs = ["t2"]
-
-[operators.labelled]
-type = "label"
-inputs = ["first", "outlines"]
-
-[operators.case]
-type = "channels"
-inputs = ["labelled", "second"]
-names = ["t1", "t2"]
-
-[operators.normal]
-type = "zscore"
-inputs = ["case"]
-"#;
-
-/// Copies a series into the same study.
-fn beside(place: &Workplace, index: usize, number: usize, frame: Option<&str>) {
-    let (slices, outlines) = {
-        let mut files = place.files_of(index);
-        let outlines = files.pop().unwrap();
-        (files, outlines)
-    };
-    assert!(outlines.exists());
-    for (at, from) in slices.iter().enumerate() {
-        copied(from, &place.archive().join(format!("t2-{index}-{number}-{at}")), |object| {
-            let sop = format!("{}.{number}", text(object, SOP_UID));
-            put(object, SOP_UID, VR::UI, &sop);
-            let series = format!("{}.{number}", text(object, Tag(0x0020, 0x000E)));
-            put(object, Tag(0x0020, 0x000E), VR::UI, &series);
-            put(object, Tag(0x0008, 0x103E), VR::LO, &format!("second {number}"));
-            if let Some(frame) = frame {
-                put(object, Tag(0x0020, 0x0052), VR::UI, frame);
-            }
-        });
-    }
-}
-
-#[test]
-fn series_of_a_study_are_channels() {
-    let mut place = Workplace::new(3);
-    place.text = [HEAD, STUDY, SEGMENTED].concat();
-    (0..3).for_each(|index| beside(&place, index, 7, None));
-    let summary = place.run();
-    assert_eq!((summary.cases, summary.rejected, ran(&summary, "bright")), (3, 0, 3), "{summary}");
-    assert_eq!(rows(&place, "metrics").len(), 3);
-    assert_same(&place.tables(), &place.anew(), "series of a study");
-    // A second candidate, another frame of reference, and none.
-    beside(&place, 0, 8, None);
-    beside(&place, 1, 7, Some("1.2.3.4"));
-    for file in fs::read_dir(place.archive()).unwrap().map(|entry| entry.unwrap().path()) {
-        if file.file_name().unwrap().to_string_lossy().starts_with("t2-2-") {
-            fs::remove_file(file).unwrap();
-        }
-    }
-    let summary = place.run();
-    assert_eq!((summary.accepted, summary.actions_run), (0, 0), "{summary}");
-    let expected: BTreeSet<(String, String)> = ["SEVERAL_CANDIDATES", "FRAMES_DIFFER", "CHANNEL_MISSING"]
-        .into_iter()
-        .enumerate()
-        .map(|(index, code)| (place.phantom_series(index), code.to_owned()))
-        .collect();
-    assert_eq!(codes(&place), expected);
-    assert_same(&place.tables(), &place.anew(), "what makes no case");
-    let row = rows(&place, "rejects").into_iter().find(|row| row["code"] == "SEVERAL_CANDIDATES").unwrap();
-    assert!(row["message"].as_str().unwrap().contains("\"second 7\", \"second 8\""), "{row}");
 }
 
 /// Labels hold others, and are regions of a training, wherever they were bound.

@@ -1,18 +1,21 @@
 //! `verify` finds what is not as it was written: a turned bit anywhere, a database or a key that is gone; and mends it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod records;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{ReadableTable as _, TableDefinition};
 use tomoflow::connectors::dicom::walk;
 use tomoflow::connectors::table::{Table, read_rows};
 use tomoflow::engine::{self, Verified};
 use tomoflow::operators::registry::Registry;
 
+use self::records::records;
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
@@ -46,47 +49,6 @@ fn turn(path: &Path, at: u64, bit: u8) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1 << bit], at).unwrap();
-}
-
-/// Keys and values of a table.
-type Rows = BTreeSet<(Vec<u8>, Vec<u8>)>;
-
-/// All records of a database, read from a copy as they lie.
-fn records(path: &Path) -> BTreeMap<String, Rows> {
-    let copy = tempfile::tempdir().unwrap();
-    let copied = copy.path().join("copy");
-    fs::copy(path, &copied).unwrap();
-    let database = redb::Database::open(&copied).unwrap();
-    let read = database.begin_read().unwrap();
-    let mut all = BTreeMap::new();
-    for name in ["outcomes", "pins", "made", "parts", "records", "lists", "spacings", "settled"] {
-        let table: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new(name);
-        let Ok(table) = read.open_table(table) else { continue };
-        let rows = table.iter().unwrap().map(|row| row.unwrap());
-        all.insert(
-            name.to_owned(),
-            rows.map(|(key, row)| (key.value().to_vec(), row.value().to_vec())).collect(),
-        );
-    }
-    for name in ["files", "history", "written", "verdicts"] {
-        let table: TableDefinition<&[u8], &[u8]> = TableDefinition::new(name);
-        let Ok(table) = read.open_table(table) else { continue };
-        let rows = table.iter().unwrap().map(|row| row.unwrap());
-        all.insert(
-            name.to_owned(),
-            rows.map(|(key, row)| (key.value().to_vec(), row.value().to_vec())).collect(),
-        );
-    }
-    let members: TableDefinition<&[u8], ()> = TableDefinition::new("members");
-    let rows = read.open_table(members).unwrap();
-    let rows = rows.iter().unwrap().map(|row| (row.unwrap().0.value().to_vec(), Vec::new()));
-    all.insert("members".to_owned(), rows.collect());
-    let kept: TableDefinition<&str, &[u8]> = TableDefinition::new("kept files");
-    let rows = read.open_table(kept).unwrap();
-    let rows = rows.iter().unwrap().map(|row| row.unwrap());
-    let rows = rows.map(|(key, row)| (key.value().as_bytes().to_vec(), row.value().to_vec()));
-    all.insert("kept files".to_owned(), rows.collect());
-    all
 }
 
 #[test]

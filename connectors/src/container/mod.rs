@@ -3,19 +3,21 @@
 //! A member's path is the container's, a slash, and its name inside. Everything that reads files by path
 //! ([`read`], [`stat`]) takes such a path as well as a plain one.
 
+mod at;
 mod tar;
 mod zip;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::at::{At, too_long};
 use crate::dicom::{FileStat, LeftOut};
 use crate::reading::{self, Held, Room};
 
@@ -355,64 +357,6 @@ fn plausible(length: u64, all: u64) -> io::Result<()> {
         true => Err(damaged(format!("an archive of {length} bytes whose members come to {all} is refused"))),
         false => Ok(()),
     }
-}
-
-/// Reads a file from a place of its own, so that several threads read one container at once.
-#[derive(Clone)]
-struct At {
-    file: Arc<File>,
-    at: u64,
-    length: u64,
-    /// The bytes that may still be read, by all who read the container: while members are listed, not more
-    /// than a list may have.
-    left: Arc<AtomicU64>,
-}
-
-impl At {
-    /// Reads a file from a place on, as much as there is.
-    fn of(file: &Arc<File>, at: u64) -> Self {
-        Self { file: file.clone(), at, length: u64::MAX, left: Arc::new(AtomicU64::new(u64::MAX)) }
-    }
-
-    /// The number of bytes that may still be read.
-    fn left(&self) -> u64 {
-        self.left.load(Ordering::Relaxed)
-    }
-}
-
-impl Read for At {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.left();
-        if left == 0 {
-            return Err(too_long());
-        }
-        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let read = self.file.read_at(buffer.get_mut(..count).unwrap_or_default(), self.at)?;
-        if left != u64::MAX {
-            self.left.store(left - read as u64, Ordering::Relaxed);
-        }
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Seek for At {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.length.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = at.ok_or(ErrorKind::InvalidInput)?;
-        Ok(self.at)
-    }
-}
-
-/// The error of a container with more members than may be listed.
-fn too_long() -> io::Error {
-    let message =
-        "a list of members so long that `memory` of `[pipeline]` does not allow to hold it: raise it";
-    io::Error::new(ErrorKind::FileTooLarge, message)
 }
 
 /// The error of a container whose own words do not fit together.

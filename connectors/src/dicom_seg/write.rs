@@ -1,5 +1,9 @@
 //! Writing of label maps to SEG files: BINARY or LABELMAP, explicit VR little endian, empty frames left out.
 
+mod frames;
+mod groups;
+mod segments;
+
 use std::path::Path;
 
 use dicom_core::value::{DataSetSequence, PrimitiveValue};
@@ -7,10 +11,12 @@ use dicom_core::{DataElement, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 
-use super::describe::{Algorithm, Code, Encoding, SegmentText, SegmentationHeader};
+use self::frames::{Held, frames, pixels};
+use self::groups::{per_frame, shared};
+use self::segments::put_segments;
+use super::describe::{Code, Encoding, SegmentText, SegmentationHeader};
 use crate::dicom::deidentify::Deidentify;
-use crate::dicom::write::{WriteError, decimal, put, put_study, write_object};
-use crate::geometry::{VoxelIndex, cross, dot, norm};
+use crate::dicom::write::{WriteError, put, put_study, write_object};
 use crate::imagefile::unfit;
 use crate::{Digest, Geometry, LabelMap};
 
@@ -63,34 +69,6 @@ pub fn write_overlapping(
     put_all(path, header, &held, segments, Encoding::Binary, deidentify)
 }
 
-/// The content of voxels: a label each, or a set of labels each.
-struct Held<'a> {
-    labels: &'a LabelMap,
-    sets: Option<&'a [Vec<u16>]>,
-}
-
-impl Held<'_> {
-    /// The labels of a value.
-    fn of<'v>(&'v self, value: &'v u16) -> &'v [u16] {
-        match self.sets {
-            _ if *value == 0 => &[],
-            None => std::slice::from_ref(value),
-            Some(sets) => sets.get(usize::from(*value) - 1).map_or(&[], Vec::as_slice),
-        }
-    }
-
-    /// The labels of a slice, without background.
-    fn distinct(&self, slice: usize) -> Vec<u16> {
-        let values = distinct(self.labels.slice(slice));
-        let mut found: Vec<u16> = values.iter().flat_map(|value| self.of(value)).copied().collect();
-        if self.sets.is_some() {
-            found.sort_unstable();
-            found.dedup();
-        }
-        found
-    }
-}
-
 fn put_all(
     path: &Path,
     header: &SegmentationHeader,
@@ -131,17 +109,6 @@ fn put_all(
     write_object(path, object, uids::EXPLICIT_VR_LITTLE_ENDIAN)
 }
 
-/// Red, green, blue, yellow, violet and cyan in CIELab, for viewers to tell segments apart.
-const COLOURS: [[u16; 3]; 6] = [
-    [36_072, 48_104, 45_369],
-    [42_204, 19_569, 43_406],
-    [34_595, 33_948, 17_582],
-    [53_990, 32_423, 51_640],
-    [33_125, 47_206, 20_558],
-    [48_906, 22_692, 29_840],
-];
-const BLACK: [u16; 3] = [0, 32_896, 32_896];
-
 /// The refusal of what cannot be written.
 fn check(header: &SegmentationHeader, held: &Held<'_>, segments: &[SegmentText]) -> Result<(), String> {
     let labels = held.labels;
@@ -169,74 +136,6 @@ fn check(header: &SegmentationHeader, held: &Held<'_>, segments: &[SegmentText])
         Some(label) => Err(format!("a segment for each label expected, none for {label} found")),
         None => Ok(()),
     }
-}
-
-/// One frame that is to be written: a slice, and in BINARY the segment.
-struct Planned {
-    slice: usize,
-    /// The slice's rank among those that have a frame, from 1.
-    rank: u32,
-    /// The segment's number and label.
-    segment: Option<(u16, u16)>,
-}
-
-fn frames(held: &Held<'_>, segments: &[SegmentText], encoding: Encoding) -> Vec<Planned> {
-    let depth = held.labels.size()[0];
-    let mut present: Vec<Vec<u16>> = (0..depth).map(|slice| held.distinct(slice)).collect();
-    if present.iter().all(Vec::is_empty) {
-        // An object must have frames.
-        let first: Vec<u16> = segments.iter().take(1).map(|segment| segment.label).collect();
-        present.fill(first);
-    }
-    let occupied: Vec<usize> = (0..depth).filter(|&slice| !present[slice].is_empty()).collect();
-    let ranked = || (1..).zip(&occupied);
-    match encoding {
-        Encoding::LabelMap => ranked().map(|(rank, &slice)| Planned { slice, rank, segment: None }).collect(),
-        Encoding::Binary => (1..)
-            .zip(segments)
-            .flat_map(|(number, segment)| {
-                let present = &present;
-                let here = ranked().filter(move |(_, slice)| present[**slice].contains(&segment.label));
-                let segment = Some((number, segment.label));
-                here.map(move |(rank, &slice)| Planned { slice, rank, segment })
-            })
-            .collect(),
-    }
-}
-
-/// The labels of a slice, without background.
-fn distinct(slice: &[u16]) -> Vec<u16> {
-    let mut found = Vec::new();
-    let mut last = 0;
-    for &label in slice {
-        if label != last && label != 0 && !found.contains(&label) {
-            found.push(label);
-        }
-        last = label;
-    }
-    found
-}
-
-/// The pixels of all frames; bits run on from one frame to the next.
-fn pixels(held: &Held<'_>, frames: &[Planned], bits: u16) -> Vec<u8> {
-    let labels = held.labels;
-    let area = labels.size()[1] * labels.size()[2];
-    let mut bytes = vec![0u8; (area * frames.len() * usize::from(bits)).div_ceil(8).next_multiple_of(2)];
-    for (index, frame) in frames.iter().enumerate() {
-        for (pixel, &label) in labels.slice(frame.slice).iter().enumerate() {
-            let at = index * area + pixel;
-            match frame.segment {
-                Some((_, wanted)) if held.sets.is_none() && label == wanted => bytes[at / 8] |= 1 << (at % 8),
-                Some((_, wanted)) if held.sets.is_some() && held.of(&label).contains(&wanted) => {
-                    bytes[at / 8] |= 1 << (at % 8);
-                }
-                Some(_) => {}
-                None if bits == 8 => bytes[at] = label as u8,
-                None => bytes[2 * at..2 * at + 2].copy_from_slice(&label.to_le_bytes()),
-            }
-        }
-    }
-    bytes
 }
 
 fn put_items(object: &mut InMemDicomObject, tag: Tag, items: Vec<InMemDicomObject>) {
@@ -311,54 +210,6 @@ fn put_format(object: &mut InMemDicomObject, geometry: &Geometry, frames: usize,
     put(object, tags::NUMBER_OF_FRAMES, VR::IS, frames.to_string());
 }
 
-fn put_segments(object: &mut InMemDicomObject, segments: &[SegmentText], encoding: Encoding) {
-    let numbered = (1..).zip(segments).zip(COLOURS.into_iter().cycle());
-    let numbered = numbered.map(|((number, segment), colour)| match encoding {
-        Encoding::Binary => segment_item(number, segment, colour),
-        Encoding::LabelMap => segment_item(segment.label, segment, colour),
-    });
-    let background = Code::new("125040", "DCM", "Background");
-    let background = SegmentText {
-        label: 0,
-        name: "Background".to_owned(),
-        category: background.clone(),
-        property: background,
-        region: None,
-        algorithm: Algorithm::Manual,
-    };
-    let background = (encoding == Encoding::LabelMap).then(|| segment_item(0, &background, BLACK));
-    put_items(object, tags::SEGMENT_SEQUENCE, background.into_iter().chain(numbered).collect());
-}
-
-fn segment_item(number: u16, segment: &SegmentText, colour: [u16; 3]) -> InMemDicomObject {
-    let mut item = InMemDicomObject::new_empty();
-    put_word(&mut item, tags::SEGMENT_NUMBER, number);
-    put(&mut item, tags::SEGMENT_LABEL, VR::LO, &segment.name);
-    put_code(&mut item, tags::SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE, &segment.category);
-    put_code(&mut item, tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, &segment.property);
-    if let Some(region) = &segment.region {
-        put_code(&mut item, tags::ANATOMIC_REGION_SEQUENCE, region);
-    }
-    let (kind, program) = match &segment.algorithm {
-        Algorithm::Manual => ("MANUAL", None),
-        Algorithm::SemiAutomatic { name, version } => ("SEMIAUTOMATIC", Some((name, version))),
-        Algorithm::Automatic { name, version } => ("AUTOMATIC", Some((name, version))),
-    };
-    put(&mut item, tags::SEGMENT_ALGORITHM_TYPE, VR::CS, kind);
-    let colour = PrimitiveValue::U16(colour.into_iter().collect());
-    item.put(DataElement::new(tags::RECOMMENDED_DISPLAY_CIE_LAB_VALUE, VR::US, colour));
-    if let Some((name, version)) = program {
-        put(&mut item, tags::SEGMENT_ALGORITHM_NAME, VR::LO, name);
-        let mut algorithm = InMemDicomObject::new_empty();
-        let family = Code::new("123110", "DCM", "Artificial Intelligence");
-        put_code(&mut algorithm, tags::ALGORITHM_FAMILY_CODE_SEQUENCE, &family);
-        put(&mut algorithm, tags::ALGORITHM_NAME, VR::LO, name);
-        put(&mut algorithm, tags::ALGORITHM_VERSION, VR::LO, version);
-        put_items(&mut item, tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE, vec![algorithm]);
-    }
-    item
-}
-
 fn image_reference(class_uid: &str, instance_uid: &str) -> InMemDicomObject {
     let mut item = InMemDicomObject::new_empty();
     put(&mut item, tags::REFERENCED_SOP_CLASS_UID, VR::UI, class_uid);
@@ -401,66 +252,4 @@ fn put_dimensions(object: &mut InMemDicomObject, header: &SegmentationHeader, en
         item
     };
     put_items(object, tags::DIMENSION_INDEX_SEQUENCE, by_segment.chain([by_place]).map(index).collect());
-}
-
-fn decimals(values: &[f64]) -> String {
-    values.iter().map(|&value| decimal(value)).collect::<Vec<_>>().join("\\")
-}
-
-/// The groups that all frames share: orientation, spacing and thickness.
-fn shared(geometry: &Geometry) -> InMemDicomObject {
-    let [step, down, across] = geometry.steps_mm;
-    let unit = |v: [f64; 3]| v.map(|x| x / norm(v).max(f64::MIN_POSITIVE));
-    let gap = dot(unit(cross(across, down)), step).abs();
-    let mut orientation = InMemDicomObject::new_empty();
-    let cosines = [unit(across), unit(down)].concat();
-    put(&mut orientation, tags::IMAGE_ORIENTATION_PATIENT, VR::DS, decimals(&cosines));
-    let mut measures = InMemDicomObject::new_empty();
-    put(&mut measures, tags::SLICE_THICKNESS, VR::DS, decimal(gap));
-    put(&mut measures, tags::SPACING_BETWEEN_SLICES, VR::DS, decimal(gap));
-    put(&mut measures, tags::PIXEL_SPACING, VR::DS, decimals(&[norm(down), norm(across)]));
-    let mut groups = InMemDicomObject::new_empty();
-    put_items(&mut groups, tags::PLANE_ORIENTATION_SEQUENCE, vec![orientation]);
-    put_items(&mut groups, tags::PIXEL_MEASURES_SEQUENCE, vec![measures]);
-    groups
-}
-
-fn per_frame(header: &SegmentationHeader, geometry: &Geometry, frames: &[Planned]) -> Vec<InMemDicomObject> {
-    frames.iter().map(|frame| frame_item(header, geometry, frame)).collect()
-}
-
-fn frame_item(header: &SegmentationHeader, geometry: &Geometry, frame: &Planned) -> InMemDicomObject {
-    let mut groups = InMemDicomObject::new_empty();
-    let number = frame.segment.map(|(number, _)| number);
-    let mut content = InMemDicomObject::new_empty();
-    let indices = number.map(u32::from).into_iter().chain([frame.rank]);
-    let indices = PrimitiveValue::U32(indices.collect());
-    content.put(DataElement::new(tags::DIMENSION_INDEX_VALUES, VR::UL, indices));
-    put_items(&mut groups, tags::FRAME_CONTENT_SEQUENCE, vec![content]);
-
-    let place = geometry.to_patient(VoxelIndex([frame.slice as f64, 0.0, 0.0])).0;
-    let mut position = InMemDicomObject::new_empty();
-    put(&mut position, tags::IMAGE_POSITION_PATIENT, VR::DS, decimals(&place));
-    put_items(&mut groups, tags::PLANE_POSITION_SEQUENCE, vec![position]);
-
-    if let Some(number) = number {
-        let mut identification = InMemDicomObject::new_empty();
-        put_word(&mut identification, tags::REFERENCED_SEGMENT_NUMBER, number);
-        put_items(&mut groups, tags::SEGMENT_IDENTIFICATION_SEQUENCE, vec![identification]);
-    }
-    if let Some(Some(source)) = header.sources.get(frame.slice) {
-        let mut image = image_reference(&header.referenced_sop_class_uid, &source.sop_instance_uid);
-        if let Some(frame) = source.frame {
-            put(&mut image, tags::REFERENCED_FRAME_NUMBER, VR::IS, frame.to_string());
-        }
-        put(&mut image, tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, "YES");
-        let purpose = Code::new("121322", "DCM", "Source image for image processing operation");
-        put_code(&mut image, tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &purpose);
-        let mut derivation = InMemDicomObject::new_empty();
-        put_items(&mut derivation, tags::SOURCE_IMAGE_SEQUENCE, vec![image]);
-        let segmented = Code::new("113076", "DCM", "Segmentation");
-        put_code(&mut derivation, tags::DERIVATION_CODE_SEQUENCE, &segmented);
-        put_items(&mut groups, tags::DERIVATION_IMAGE_SEQUENCE, vec![derivation]);
-    }
-    groups
 }

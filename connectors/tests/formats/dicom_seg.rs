@@ -1,5 +1,9 @@
 //! DICOM SEG: what is written comes back, on its own grid and on others; what breaks the standard is refused.
 
+mod grids;
+mod refused;
+mod sources;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +15,8 @@ use dicom_dictionary_std::tags;
 use dicom_object::{InMemDicomObject, open_file};
 use proptest::prelude::*;
 use tomoflow_connectors::dicom_seg::{
-    Algorithm, Code, Encoding, SegmentText, Segmentation, SegmentationHeader, Source, read,
-    read_with_threshold, record, write, write_overlapping,
+    Algorithm, Code, Encoding, SegmentText, Segmentation, read, read_with_threshold, record, write,
+    write_overlapping,
 };
 use tomoflow_connectors::rtstruct::{Instances, OutlinePart};
 use tomoflow_connectors::{Geometry, LabelMap, VoxelIndex};
@@ -144,42 +148,6 @@ fn compressed_frames_are_read() {
 }
 
 #[test]
-fn a_frame_between_images_names_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("seg.dcm");
-    let mut header = header(3);
-    header.sources[0] = None;
-    write(&path, &header, &small(), &texts(&small()), Encoding::LabelMap).unwrap();
-    let object = open_file(&path).unwrap();
-    let items = |object: &InMemDicomObject, tag| object.element(tag).unwrap().items().unwrap().to_vec();
-    let series = items(&object, tags::REFERENCED_SERIES_SEQUENCE);
-    assert_eq!(items(&series[0], tags::REFERENCED_INSTANCE_SEQUENCE).len(), 2);
-    let groups = items(&object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
-    let named = groups.iter().map(|groups| groups.element(tags::DERIVATION_IMAGE_SEQUENCE).is_ok());
-    assert_eq!(named.collect::<Vec<_>>(), [false, true]);
-    assert_eq!(read(&path).unwrap().draw(|_| Some(1), small().geometry()).unwrap().size(), small().size());
-}
-
-#[test]
-fn frames_of_an_enhanced_image_are_named_by_number() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("seg.dcm");
-    let source = |slice: u32| Some(Source { sop_instance_uid: "2.25.7".to_owned(), frame: Some(3 - slice) });
-    let header = SegmentationHeader { sources: (0..3).map(source).collect(), ..header(3) };
-    write(&path, &header, &small(), &texts(&small()), Encoding::LabelMap).unwrap();
-    let object = open_file(&path).unwrap();
-    let items = |object: &InMemDicomObject, tag| object.element(tag).unwrap().items().unwrap().to_vec();
-    let series = items(&object, tags::REFERENCED_SERIES_SEQUENCE);
-    assert_eq!(items(&series[0], tags::REFERENCED_INSTANCE_SEQUENCE).len(), 1);
-    let numbers = items(&object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).into_iter().map(|groups| {
-        let derivation = items(&groups, tags::DERIVATION_IMAGE_SEQUENCE);
-        let image = items(&derivation[0], tags::SOURCE_IMAGE_SEQUENCE);
-        image[0].element(tags::REFERENCED_FRAME_NUMBER).unwrap().to_int::<u32>().unwrap()
-    });
-    assert_eq!(numbers.collect::<Vec<_>>(), [3, 1]);
-}
-
-#[test]
 fn where_segments_overlap_the_higher_label_wins() {
     let (_folder, path) = written(&small(), Encoding::Binary);
     // The first segment takes the whole of the first slice.
@@ -192,25 +160,6 @@ fn where_segments_overlap_the_higher_label_wins() {
     };
     assert_eq!(first([1, 2]), [1, 1, 1, 1, 1, 2]);
     assert_eq!(first([2, 1]), [2; 6]);
-}
-
-#[test]
-fn another_grid_takes_the_nearest_voxel() {
-    let (_folder, path) = written(&small(), Encoding::Binary);
-    let seg = read(&path).unwrap();
-    // The grid is twice as fine across, with one slice more below, and the slices in falling order.
-    let fine = Geometry {
-        size: [4, 2, 6],
-        origin_mm: [-0.125, 0.0, 5.0],
-        steps_mm: [[0.0, 0.0, -2.5], [0.0, 0.5, 0.0], [0.25, 0.0, 0.0]],
-    };
-    let drawn = seg.draw(label_of, &fine).unwrap();
-    assert_eq!(drawn.slice(0), [2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2]);
-    assert_eq!(drawn.slice(1), [0; 12]);
-    assert_eq!(drawn.slice(2), [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 2, 2]);
-    assert_eq!(drawn.slice(3), [0; 12]);
-    let only = seg.draw(|name| (name == "label 2").then_some(9), small().geometry()).unwrap();
-    assert_eq!(only.slice(0), [0, 0, 0, 0, 0, 9]);
 }
 
 /// The labels by the nearest voxel as it is defined, one voxel after the other.
@@ -235,40 +184,6 @@ fn nearest(seg: &Segmentation, grid: &Geometry) -> Vec<u16> {
 }
 
 #[test]
-fn a_grid_elsewhere_is_refused_unless_nothing_was_drawn() {
-    let (_folder, path) = written(&small(), Encoding::Binary);
-    let seg = read(&path).unwrap();
-    let elsewhere = Geometry { origin_mm: [0.0, 0.0, 900.0], ..small().geometry().clone() };
-    assert_eq!(seg.draw(label_of, &elsewhere).unwrap_err().code, "OFF_GRID");
-    assert!(seg.draw(|_| None, &elsewhere).unwrap().voxels().iter().all(|&label| label == 0));
-}
-
-#[test]
-fn what_breaks_the_standard_is_refused_by_name() {
-    let code = |change: &dyn Fn(&mut Vec<InMemDicomObject>, &mut Vec<u8>)| {
-        let (_folder, path) = written(&small(), Encoding::Binary);
-        changed(&path, change);
-        read(&path).map(|_| ()).unwrap_err().code
-    };
-    assert_eq!(code(&|groups, _| groups.truncate(2)), "BAD_SEGMENTATION");
-    assert_eq!(code(&|_, pixels| pixels.truncate(2)), "TRUNCATED");
-    assert_eq!(code(&|groups, _| groups[1] = groups[2].clone()), "DUPLICATE_POSITION_AMBIGUOUS");
-    let without = |tag| {
-        move |groups: &mut Vec<InMemDicomObject>, _: &mut Vec<u8>| {
-            groups[0].remove_element(tag);
-        }
-    };
-    assert_eq!(code(&without(tags::PLANE_POSITION_SEQUENCE)), "BAD_GEOMETRY");
-    assert_eq!(code(&without(tags::SEGMENT_IDENTIFICATION_SEQUENCE)), "BAD_SEGMENTATION");
-    let (folder, path) = written(&small(), Encoding::Binary);
-    let text = folder.path().join("a.txt");
-    std::fs::write(&text, "text").unwrap();
-    assert_eq!(read(&text).unwrap_err().code, "NOT_A_SEGMENTATION");
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(read(&path).unwrap_err().code, "UNREADABLE");
-}
-
-#[test]
 fn segments_that_share_voxels_come_back_as_they_were() {
     // The sets are of voxels of the first label alone, of both, and of the second alone.
     let sets = [vec![1], vec![1, 2], vec![2]];
@@ -290,20 +205,6 @@ fn segments_that_share_voxels_come_back_as_they_were() {
     for wrong in [&sets[..2], &[vec![1], vec![3], vec![2]][..]] {
         assert!(write_overlapping(&path, &header(3), (&values, wrong), &texts(&small()), None).is_err());
     }
-}
-
-#[test]
-fn what_cannot_be_written_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("seg.dcm");
-    let message = |header: &SegmentationHeader, texts: &[SegmentText]| {
-        let error = write(&path, header, &small(), texts, Encoding::Binary).unwrap_err();
-        std::error::Error::source(&error).unwrap().to_string()
-    };
-    let all = texts(&small());
-    assert!(message(&header(2), &all).contains("3 slices"));
-    assert!(message(&header(3), &all[..1]).contains("none for 2"));
-    assert!(message(&header(3), &[all[0].clone(), all[0].clone()]).contains("1 found again"));
 }
 
 #[test]
@@ -389,24 +290,6 @@ proptest! {
     }
 }
 
-/// Changes the only item of the shared groups' pixel measures.
-fn measures(path: &Path, change: impl FnOnce(&mut InMemDicomObject)) {
-    let mut object = open_file(path).unwrap();
-    let mut shared =
-        object.element(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE).unwrap().items().unwrap()[0].clone();
-    let mut item = shared.element(tags::PIXEL_MEASURES_SEQUENCE).unwrap().items().unwrap()[0].clone();
-    change(&mut item);
-    let sequence = |item| DataSetSequence::from(vec![item]);
-    shared.put(DataElement::new(tags::PIXEL_MEASURES_SEQUENCE, VR::SQ, sequence(item)));
-    object.put(DataElement::new(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, VR::SQ, sequence(shared)));
-    object.write_to_file(path).unwrap();
-}
-
-fn thickness(item: &mut InMemDicomObject, text: &str) {
-    item.remove_element(tags::SPACING_BETWEEN_SLICES);
-    item.put(DataElement::new(tags::SLICE_THICKNESS, VR::DS, PrimitiveValue::from(text)));
-}
-
 #[test]
 fn fractions_that_are_all_below_the_threshold_are_counted() {
     let (_folder, path) = written(&small(), Encoding::Binary);
@@ -431,65 +314,6 @@ fn fractions_that_are_all_below_the_threshold_are_counted() {
 }
 
 #[test]
-fn a_segment_that_no_voxel_of_a_scan_meets_is_told_beside_another() {
-    // A voxel of label 2 in the slice between those of the scan, and label 1 in all.
-    let fine = Geometry::axis_aligned([5, 2, 3], [1.0, 0.5, 0.5]);
-    let mut labels = LabelMap::zeros(fine);
-    (0..5).for_each(|slice| labels.voxels_mut()[6 * slice + 1] = 1);
-    labels.voxels_mut()[6 + 4] = 2;
-    let (_folder, path) = written(&labels, Encoding::Binary);
-    let coarse = Geometry::axis_aligned([2, 2, 3], [4.0, 0.5, 0.5]);
-    let (drawn, beside, _) = read(&path).unwrap().draw_telling(label_of, &coarse, &[]).unwrap();
-    assert_eq!(drawn.voxels(), [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
-    assert_eq!(beside.vanished, [(2, 1)]);
-    assert_eq!(beside.lost(&|label| format!("label {label}"))[0].code, "LABEL_VANISHED");
-}
-
-/// Twelve slices of 2 × 3, 1 mm apart, of which some are labelled.
-fn labelled(slices: &[usize]) -> LabelMap {
-    let mut labels = LabelMap::zeros(Geometry::axis_aligned([12, 2, 3], [1.0, 0.5, 0.5]));
-    slices.iter().for_each(|slice| labels.voxels_mut()[6 * slice + 1] = 1);
-    labels
-}
-
-#[test]
-fn frames_that_are_left_out_between_others_are_empty_without_a_spacing() {
-    for slices in [&[1, 4, 7, 10][..], &[2, 7], &[5]] {
-        let labels = labelled(slices);
-        for text in ["1", "4", "0.7", "2.5"] {
-            let (_folder, path) = written(&labels, Encoding::Binary);
-            measures(&path, |item| thickness(item, text));
-            let drawn = read(&path).unwrap().draw(label_of, labels.geometry()).unwrap();
-            assert_eq!(drawn, labels, "slices {slices:?} of {text} mm");
-        }
-    }
-}
-
-#[test]
-fn frames_as_thick_as_they_say_cover_thinner_slices() {
-    let thick = LabelMap::new(Geometry::axis_aligned([2, 2, 3], [3.0, 0.5, 0.5]), vec![1; 12]).unwrap();
-    let (_folder, path) = written(&thick, Encoding::Binary);
-    let fine = Geometry::axis_aligned([4, 2, 3], [1.0, 0.5, 0.5]);
-    let voxels = |path: &Path| read(path).unwrap().draw(label_of, &fine).unwrap().into_voxels();
-    assert_eq!(voxels(&path), [1; 24]);
-    // Touching frames say by their thickness alone what they cover.
-    measures(&path, |item| thickness(item, "3"));
-    assert_eq!(voxels(&path), [1; 24]);
-}
-
-#[test]
-fn what_is_drawn_otherwise_than_once_has_another_digest_and_nothing_else() {
-    let kept = |slices: &[usize], text: &str| {
-        let (_folder, path) = written(&labelled(slices), Encoding::Binary);
-        measures(&path, |item| thickness(item, text));
-        record(&std::fs::read(&path).unwrap()).unwrap().digest
-    };
-    // The thickness itself was never part of it.
-    assert_eq!(kept(&[3, 4, 5], "1"), kept(&[3, 4, 5], "1.01"));
-    assert_ne!(kept(&[3, 6], "1"), kept(&[3, 6], "3"));
-}
-
-#[test]
 fn a_segmentation_in_a_container_is_read_where_it_lies() {
     let (folder, path) = written(&small(), Encoding::Binary);
     let bytes = std::fs::read(&path).unwrap();
@@ -500,17 +324,4 @@ fn a_segmentation_in_a_container_is_read_where_it_lies() {
     tar.append_data(&mut header, "P1/seg.dcm", bytes.as_slice()).unwrap();
     tar.finish().unwrap();
     assert_eq!(read(&archive.join("P1/seg.dcm")).unwrap(), read(&path).unwrap());
-}
-
-#[test]
-fn segments_that_share_a_number_are_named() {
-    let (_folder, path) = written(&small(), Encoding::Binary);
-    let mut object = open_file(&path).unwrap();
-    let mut segments = object.element(tags::SEGMENT_SEQUENCE).unwrap().items().unwrap().to_vec();
-    segments[1].put(DataElement::new(tags::SEGMENT_NUMBER, VR::US, PrimitiveValue::from(1u16)));
-    object.put(DataElement::new(tags::SEGMENT_SEQUENCE, VR::SQ, DataSetSequence::from(segments)));
-    object.write_to_file(&path).unwrap();
-    let reject = read(&path).unwrap_err();
-    assert_eq!(reject.code, "BAD_SEGMENTATION");
-    assert!(reject.message.contains("number 1 of `label 1` and `label 2`"), "{}", reject.message);
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use tomoflow_connectors::rtstruct::Form;
 use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::{Digest, Reject};
 
@@ -132,79 +133,96 @@ impl Archive {
             return Ok(Vec::new());
         }
         match source.lies_in() {
-            LabelsIn::Files(files) => {
-                let mut told = Vec::new();
-                for (path, row) in self.labels_of(number) {
-                    let Some(case) = row.outlines.referenced_series.first() else { continue };
-                    if self.has_scan(&readers, case)? {
-                        continue;
-                    }
-                    let name = path.strip_prefix(files.root()).unwrap_or(path).shown().to_string();
-                    let message = "a scan of the same name as a label file expected, none found";
-                    let hint = self.alike(&readers, case).unwrap_or_else(|| COMPARED.to_owned());
-                    told.push(Told::new(case, None, message, &hint, name));
-                }
-                told.extend(self.in_parts(number, source, &readers)?);
-                Ok(told)
-            }
-            LabelsIn::Objects { root, form } => {
-                let mut told = Vec::new();
-                // The labels may well belong to another source's scans.
-                let readers: Vec<usize> = (0..self.readers.len()).collect();
-                let rows = self.outlines.iter().filter(|(path, _)| path.starts_with(root));
-                for (path, row) in rows.filter(|(_, row)| row.outlines.form == form) {
-                    let series = &row.outlines.referenced_series;
-                    if series.is_empty() {
-                        let frames = &row.outlines.frames;
-                        if !self.has_frame(&readers, frames) {
-                            let name = path.strip_prefix(root).unwrap_or(path).shown().to_string();
-                            let message = "a scan in the frame of reference of labels that name no series \
-                                           expected, none found";
-                            let hint =
-                                "copy the scan as well, or see whether its FrameOfReferenceUID is theirs";
-                            let of = &row.outlines.sop_uid;
-                            told.push(Told::new(of, Some(row.record), message, hint, name));
-                        }
-                        continue;
-                    }
-                    let Some(first) = series.first() else { continue };
-                    let mut has = false;
-                    for series in series {
-                        has = has || self.has_scan(&readers, series)?;
-                    }
-                    if has {
-                        continue;
-                    }
-                    let name = path.strip_prefix(root).unwrap_or(path).shown().to_string();
-                    let message =
-                        "the series that labels refer to expected in the archive, no image of it found";
-                    let hint = "copy the scan as well, or see whether it was given another SeriesInstanceUID";
-                    told.push(Told::new(first, Some(row.record), message, hint, name));
-                }
-                Ok(told)
-            }
-            LabelsIn::Table(table) => {
-                let cases = self.remarks.listed.entry(number).or_insert_with(|| {
-                    source.listed().into_iter().flat_map(|outlines| outlines.referenced_series).collect()
-                });
-                let cases = std::mem::take(cases);
-                let mut absent = 0;
-                for case in &cases {
-                    absent += usize::from(!self.has_scan(&readers, case)?);
-                }
-                let (of, name) = (cases.len(), table.file_name().unwrap_or_default().to_string_lossy());
-                self.remarks.listed.insert(number, cases);
-                if absent == 0 {
-                    return Ok(Vec::new());
-                }
-                let message =
-                    format!("a scan for each of {of} series of {name} expected, none found for {absent}");
-                let reject =
-                    Reject::new(OF_NO_SCAN, message, "a part of the data set has labels of the whole");
-                let remark = Remark { case: None, labels: None, reject };
-                Ok(vec![Told { remark, name: String::new() }])
-            }
+            LabelsIn::Files(files) => self.files_of_no_scan(number, source, files.root(), &readers),
+            LabelsIn::Objects { root, form } => self.objects_of_no_scan(root, form),
+            LabelsIn::Table(table) => self.rows_of_no_scan(number, source, table, &readers),
         }
+    }
+
+    /// Tells the same of labels in files that are claimed by name.
+    fn files_of_no_scan(
+        &self,
+        number: StageId,
+        source: &dyn LabelSource,
+        root: &Path,
+        readers: &[usize],
+    ) -> Result<Vec<Told>, SourceError> {
+        let mut told = Vec::new();
+        for (path, row) in self.labels_of(number) {
+            let Some(case) = row.outlines.referenced_series.first() else { continue };
+            if self.has_scan(readers, case)? {
+                continue;
+            }
+            let name = path.strip_prefix(root).unwrap_or(path).shown().to_string();
+            let message = "a scan of the same name as a label file expected, none found";
+            let hint = self.alike(readers, case).unwrap_or_else(|| COMPARED.to_owned());
+            told.push(Told::new(case, None, message, &hint, name));
+        }
+        told.extend(self.in_parts(number, source, readers)?);
+        Ok(told)
+    }
+
+    /// Tells the same of DICOM objects.
+    fn objects_of_no_scan(&self, root: &Path, form: Form) -> Result<Vec<Told>, SourceError> {
+        let mut told = Vec::new();
+        // The labels may well belong to another source's scans.
+        let readers: Vec<usize> = (0..self.readers.len()).collect();
+        let rows = self.outlines.iter().filter(|(path, _)| path.starts_with(root));
+        for (path, row) in rows.filter(|(_, row)| row.outlines.form == form) {
+            let series = &row.outlines.referenced_series;
+            if series.is_empty() {
+                let frames = &row.outlines.frames;
+                if !self.has_frame(&readers, frames) {
+                    let name = path.strip_prefix(root).unwrap_or(path).shown().to_string();
+                    let message = "a scan in the frame of reference of labels that name no series \
+                                   expected, none found";
+                    let hint = "copy the scan as well, or see whether its FrameOfReferenceUID is theirs";
+                    let of = &row.outlines.sop_uid;
+                    told.push(Told::new(of, Some(row.record), message, hint, name));
+                }
+                continue;
+            }
+            let Some(first) = series.first() else { continue };
+            let mut has = false;
+            for series in series {
+                has = has || self.has_scan(&readers, series)?;
+            }
+            if has {
+                continue;
+            }
+            let name = path.strip_prefix(root).unwrap_or(path).shown().to_string();
+            let message = "the series that labels refer to expected in the archive, no image of it found";
+            let hint = "copy the scan as well, or see whether it was given another SeriesInstanceUID";
+            told.push(Told::new(first, Some(row.record), message, hint, name));
+        }
+        Ok(told)
+    }
+
+    /// Tells the same of the rows of a table, in one.
+    fn rows_of_no_scan(
+        &mut self,
+        number: StageId,
+        source: &dyn LabelSource,
+        table: &Path,
+        readers: &[usize],
+    ) -> Result<Vec<Told>, SourceError> {
+        let cases = self.remarks.listed.entry(number).or_insert_with(|| {
+            source.listed().into_iter().flat_map(|outlines| outlines.referenced_series).collect()
+        });
+        let cases = std::mem::take(cases);
+        let mut absent = 0;
+        for case in &cases {
+            absent += usize::from(!self.has_scan(readers, case)?);
+        }
+        let (of, name) = (cases.len(), table.file_name().unwrap_or_default().to_string_lossy());
+        self.remarks.listed.insert(number, cases);
+        if absent == 0 {
+            return Ok(Vec::new());
+        }
+        let message = format!("a scan for each of {of} series of {name} expected, none found for {absent}");
+        let reject = Reject::new(OF_NO_SCAN, message, "a part of the data set has labels of the whole");
+        let remark = Remark { case: None, labels: None, reject };
+        Ok(vec![Told { remark, name: String::new() }])
     }
 
     /// Tells the same of labels that have a file each, and cases that have none for some of them.

@@ -94,14 +94,24 @@ struct Foresee<'a> {
     known: BTreeSet<String>,
 }
 
+/// The cases of each stage on which something would run.
+type Pending = BTreeMap<usize, BTreeSet<Arc<str>>>;
+
+/// What is known of cases and of models.
+struct Counted {
+    cases: BTreeSet<Arc<str>>,
+    labelled: BTreeSet<Arc<str>>,
+    /// Trainings whose model is kept and used.
+    held: BTreeSet<usize>,
+}
+
 impl Foresee<'_> {
     fn stages(&self, forecast: &mut Forecast) -> Result<(), RunError> {
         for (name, count) in self.driver.stages() {
             let stage = forecast.stages.entry(name).or_default();
             (stage.order, stage.unchanged, stage.failed) = (count.order, count.cached, count.failed);
         }
-        // The cases of each stage on which something would run.
-        let mut pending: BTreeMap<usize, BTreeSet<Arc<str>>> = BTreeMap::new();
+        let mut pending = Pending::new();
         for action in self.driver.pending() {
             let stage = forecast.stages.entry(self.name(action)).or_default();
             stage.order = self.driver.shown(action).place();
@@ -123,47 +133,9 @@ impl Foresee<'_> {
             }
         }
         forecast.cases = counted.len();
-        let held: BTreeSet<usize> = self.driver.holds().map(StageId::place).collect();
+        let known = Counted { cases, labelled, held: self.driver.holds().map(StageId::place).collect() };
         for (index, stage) in self.plan.stages.iter().enumerate() {
-            let after = |input: Option<&usize>| {
-                input.and_then(|input| pending.get(input)).cloned().unwrap_or_default()
-            };
-            let (mut follow, from) = match &stage.stage {
-                Stage::Mask(_) | Stage::Paint(_) | Stage::Crf(_) => {
-                    (after(stage.inputs.first()), stage.inputs.first())
-                }
-                Stage::Combine(_) => {
-                    let follows = |input: &&usize| !after(Some(input)).is_empty();
-                    let cases = stage.inputs.iter().flat_map(|input| after(Some(input))).collect();
-                    (cases, stage.inputs.iter().find(follows))
-                }
-                Stage::Evaluate(_) | Stage::EvaluateBoxes(_) => {
-                    let masks = after(stage.inputs.first());
-                    (masks.intersection(&labelled).cloned().collect(), stage.inputs.first())
-                }
-                Stage::Infer(_) | Stage::Fuse(_) => {
-                    let trains =
-                        stage.references.values().flatten().find(|model| pending.contains_key(model));
-                    (if trains.is_some() { cases.clone() } else { BTreeSet::new() }, trains)
-                }
-                // The training itself, once its cases are prepared.
-                Stage::Train(_) => {
-                    let prepares = after(Some(&index)).iter().any(|case| !case.is_empty());
-                    // A training waits, too, for the model that it begins with, or for the masks that it
-                    // learns from.
-                    let start = self.plan.start(index);
-                    let start =
-                        start.and_then(|start| stage.references.values().flatten().find(|at| **at == start));
-                    let adopt = self.plan.adopting(self.plan.samples(index).0);
-                    let masks = adopt.and_then(|adopt| self.plan.stages[adopt].inputs.get(1));
-                    let masks = masks.filter(|_| !held.contains(&index));
-                    let mut before = [start, masks].into_iter().flatten();
-                    let from = before.find(|at| pending.contains_key(at)).filter(|_| !prepares);
-                    let follows = prepares || from.is_some();
-                    (if follows { BTreeSet::from([Arc::default()]) } else { BTreeSet::new() }, from)
-                }
-                _ => continue,
-            };
+            let Some((mut follow, from)) = self.follows(index, &pending, &known) else { continue };
             let own = pending.entry(index).or_default();
             follow.retain(|case| !own.contains(case));
             own.extend(follow.iter().cloned());
@@ -174,7 +146,7 @@ impl Foresee<'_> {
                 continue;
             }
             let reason = match from {
-                Some(&from) => format!("after {}", self.plan.stages[from].name),
+                Some(from) => format!("after {}", self.plan.stages[from].name),
                 None => "once its cases are prepared".to_owned(),
             };
             let entry = forecast.stages.entry(stage.name.clone()).or_default();
@@ -183,6 +155,55 @@ impl Foresee<'_> {
             *entry.reasons.entry(reason).or_default() += follow.len();
         }
         Ok(())
+    }
+
+    /// The cases on which a stage may follow those before it, and the stage that it follows; `None` for a stage that
+    /// follows none.
+    fn follows(
+        &self,
+        index: usize,
+        pending: &Pending,
+        known: &Counted,
+    ) -> Option<(BTreeSet<Arc<str>>, Option<usize>)> {
+        let stage = &self.plan.stages[index];
+        let after =
+            |input: Option<&usize>| input.and_then(|input| pending.get(input)).cloned().unwrap_or_default();
+        let (follow, from) = match &stage.stage {
+            Stage::Mask(_) | Stage::Paint(_) | Stage::Crf(_) => {
+                (after(stage.inputs.first()), stage.inputs.first())
+            }
+            Stage::Combine(_) => {
+                let follows = |input: &&usize| !after(Some(input)).is_empty();
+                let cases = stage.inputs.iter().flat_map(|input| after(Some(input))).collect();
+                (cases, stage.inputs.iter().find(follows))
+            }
+            Stage::Evaluate(_) | Stage::EvaluateBoxes(_) => {
+                let masks = after(stage.inputs.first());
+                (masks.intersection(&known.labelled).cloned().collect(), stage.inputs.first())
+            }
+            Stage::Infer(_) | Stage::Fuse(_) => {
+                let trains = stage.references.values().flatten().find(|model| pending.contains_key(model));
+                (if trains.is_some() { known.cases.clone() } else { BTreeSet::new() }, trains)
+            }
+            // The training itself, once its cases are prepared.
+            Stage::Train(_) => {
+                let prepares = after(Some(&index)).iter().any(|case| !case.is_empty());
+                // A training waits, too, for the model that it begins with, or for the masks that it
+                // learns from.
+                let start = self.plan.start(index);
+                let start =
+                    start.and_then(|start| stage.references.values().flatten().find(|at| **at == start));
+                let adopt = self.plan.adopting(self.plan.samples(index).0);
+                let masks = adopt.and_then(|adopt| self.plan.stages[adopt].inputs.get(1));
+                let masks = masks.filter(|_| !known.held.contains(&index));
+                let mut before = [start, masks].into_iter().flatten();
+                let from = before.find(|at| pending.contains_key(at)).filter(|_| !prepares);
+                let follows = prepares || from.is_some();
+                (if follows { BTreeSet::from([Arc::default()]) } else { BTreeSet::new() }, from)
+            }
+            _ => return None,
+        };
+        Some((follow, from.copied()))
     }
 
     fn name(&self, action: &Action) -> String {

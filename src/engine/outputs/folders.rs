@@ -1,36 +1,31 @@
 //! Folders of mask files follow what is desired: what is missing is written, what is no longer desired goes.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs;
+mod masks;
+mod note;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use tomoflow_connectors::Digest;
 use tomoflow_connectors::dicom::Few;
-use tomoflow_connectors::shown::Shown as _;
 
+use self::note::{NOTE, Note};
 use super::carried::Carried;
 use super::identity::Identity;
-use super::maskfile::{MaskWriter, a_file_each};
-use super::owner::{Owner, foreign, told_of_foreign};
+use super::maskfile::a_file_each;
+use super::owner::{Owner, told_of_foreign};
 use super::tables::Changes;
 use crate::engine::rows::{Desired, DesiredRows};
 use crate::executor::Context;
 use crate::operators::registry::Stage;
 use crate::operators::sinks::files::Files;
 use crate::pipeline::Plan;
-use crate::store::{Since, Store, Written};
+use crate::store::Store;
 
 /// Raised when the same mask would be written in another way.
 const FILES: &[u8] = b"tomoflow files 1";
-
-/// The name of the file in each folder that says what it holds.
-const NOTE: &str = ".tomoflow.json";
-
-/// Cases written before the note is: a crash leaves no more of them to be written again.
-const BATCH: usize = 64;
 
 /// The folders of one pipeline's sinks.
 pub(in crate::engine) struct Folders {
@@ -114,21 +109,6 @@ struct Folder {
     others: Option<String>,
     /// Files of somebody else that stand where masks belong.
     foreign: BTreeSet<PathBuf>,
-}
-
-/// What a folder holds.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Note {
-    /// Files by entry: all that they are made from, by its digest.
-    present: BTreeMap<String, Vec<String>>,
-    /// Files that were being written: after a crash, nobody knows whether they are there.
-    pending: BTreeSet<String>,
-    /// The owner of the folder; an earlier version did not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner: Option<Owner>,
-    /// The patient's and study's fields that a DICOM object carries of its scan's file, by entry.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    carried: BTreeMap<String, Carried>,
 }
 
 impl Folder {
@@ -246,204 +226,6 @@ impl Folder {
         let parts =
             [FILES, identity.as_slice(), &how.unwrap_or_default(), from.stage.as_bytes(), &series, &mask.0];
         Some(Digest::of_parts(parts).to_string())
-    }
-
-    fn write(
-        &mut self,
-        with: &With<'_>,
-        add: BTreeMap<String, Arc<Desired>>,
-        note: &mut Note,
-        changes: &mut Changes,
-    ) {
-        let With { context, identity, store } = *with;
-        let rows: Vec<_> = add.into_iter().collect();
-        for batch in rows.chunks(BATCH) {
-            let writer = |row: &Desired| match row {
-                Desired::Masks { series, mask, from } => {
-                    let (files, stage) = (&self.files, from.stage.to_string());
-                    let several = self.stages.len() > 1;
-                    Some((
-                        series.clone(),
-                        *mask,
-                        MaskWriter { context, identity, files, stage, several, deidentify: false },
-                    ))
-                }
-                _ => None,
-            };
-            let mut work = Vec::new();
-            let own: HashSet<String> =
-                note.present.values().flatten().chain(&note.pending).cloned().collect();
-            for (entry, row) in batch {
-                let Some((series, mask, writer)) = writer(row) else { continue };
-                let names = writer.names(&series, mask);
-                let others = foreign(store, &self.files.path, &names, |name| own.contains(name));
-                self.foreign.retain(|path| !names.iter().any(|name| path.ends_with(name)));
-                if others.is_empty() {
-                    note.pending.extend(names);
-                    work.push((entry, row, (series, mask, writer)));
-                } else {
-                    for path in &others {
-                        tracing::error!("{} is there and no run wrote it: it is not replaced", path.shown());
-                    }
-                    self.foreign.extend(others);
-                    self.missed.insert(row.clone());
-                }
-            }
-            self.keep_note(store, note);
-            let written: Vec<_> = work
-                .par_iter()
-                .map(|(entry, row, (series, mask, writer))| (entry, row, writer.case(series, *mask)))
-                .collect();
-            let mut known = Vec::new();
-            for (entry, row, result) in written {
-                match result {
-                    Ok(names) => {
-                        let paths = names.iter().map(|name| self.files.path.join(name));
-                        known.extend(paths.map(|path| (Written::now(&path).ok(), path)));
-                        note.pending.retain(|name| !names.contains(name));
-                        note.present.insert((*entry).clone(), names);
-                        let series = match &***row {
-                            Desired::Masks { series, .. } if !a_file_each(self.files.format) => Some(series),
-                            _ => None,
-                        };
-                        let was = note.carried.get(*entry);
-                        if let Some(now) = series.and_then(|series| Carried::of(context, series, was)) {
-                            note.carried.insert((*entry).clone(), now);
-                        }
-                        changes.added += 1;
-                    }
-                    Err(reject) => {
-                        tracing::error!(
-                            entry,
-                            "a file of masks was not written, tried again later: {reject}"
-                        );
-                        self.missed.insert((*row).clone());
-                    }
-                }
-            }
-            self.keep_note(store, note);
-            keep_written(store, known);
-        }
-    }
-
-    /// Removes files that nothing desired is made into.
-    fn remove(
-        &self,
-        with: &With<'_>,
-        outdated: &mut BTreeSet<String>,
-        note: &mut Note,
-        changes: &mut Changes,
-    ) {
-        let mut gone: BTreeSet<String> = std::mem::take(&mut note.pending);
-        for entry in std::mem::take(outdated) {
-            gone.extend(note.present.remove(&entry).into_iter().flatten());
-            note.carried.remove(&entry);
-            changes.removed += 1;
-        }
-        // The mask of a scan replaces another under the same name.
-        let kept: BTreeSet<&String> = note.present.values().flatten().collect();
-        let mut forgotten = Vec::new();
-        for name in gone.iter().filter(|name| !kept.contains(name)) {
-            let path = self.files.path.join(name);
-            forgotten.push((None, path.clone()));
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::error!("{} was not removed: {error}", path.shown());
-                }
-                _ => {}
-            }
-        }
-        self.keep_note(with.store, note);
-        keep_written(with.store, forgotten);
-    }
-
-    /// Reads what the folder held when it was last written to.
-    fn read_note(&self) -> Note {
-        let text = fs::read(self.files.path.join(NOTE)).unwrap_or_default();
-        let mut note: Note = serde_json::from_slice(&text).unwrap_or_default();
-        let plain = |name: &String| !name.contains('/') && !name.starts_with('.');
-        note.pending.retain(plain);
-        note.present.retain(|_, names| names.iter().all(plain));
-        note
-    }
-
-    /// A folder whose note is gone holds what the store knows to be written there: it goes unless it is written again.
-    /// What somebody changed since stays.
-    fn recall(&self, with: &With<'_>, note: &mut Note) {
-        if !(note.present.is_empty() && note.pending.is_empty()) {
-            return;
-        }
-        for (path, written) in with.store.written_below(&self.files.path).unwrap_or_default() {
-            let whole = matches!(written.since(&path, false), Ok(Since::Same | Since::Touched(_)));
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(NOTE);
-            if whole && path.parent() == Some(&*self.files.path) && !name.starts_with('.') {
-                note.pending.insert(name.to_owned());
-            }
-        }
-    }
-
-    /// Entries whose files are not what was written are not there: they are written again.
-    fn check(&self, with: &With<'_>, note: &mut Note, edited: &mut Few) {
-        let paths: Vec<PathBuf> =
-            note.present.values().flatten().map(|name| self.files.path.join(name)).collect();
-        let known = with.store.written(&paths).unwrap_or_else(|_| vec![None; paths.len()]);
-        let found: Vec<Found> = paths.into_par_iter().zip(known).map(found).collect();
-        let mut wrong = BTreeSet::new();
-        let mut keep = Vec::new();
-        for Found { path, whole, written } in found {
-            if !whole {
-                edited.add(path.clone());
-                wrong.insert(path.clone());
-            }
-            keep.extend(written.map(|written| (Some(written), path)));
-        }
-        let is_whole = |name: &String| !wrong.contains(&self.files.path.join(name));
-        let (whole, others) =
-            std::mem::take(&mut note.present).into_iter().partition(|(_, names)| names.iter().all(is_whole));
-        note.present = whole;
-        // A file that nothing desired is made into goes as well.
-        let others: BTreeMap<String, Vec<String>> = others;
-        note.pending.extend(others.into_values().flatten());
-        keep_written(with.store, keep);
-    }
-
-    fn keep_note(&self, store: &Store, note: &Note) {
-        let (path, staged) = (self.files.path.join(NOTE), self.files.path.join(".tomoflow.json.partial"));
-        let kept = fs::create_dir_all(&self.files.path)
-            .and_then(|()| fs::write(&staged, serde_json::to_vec(note)?))
-            .and_then(|()| fs::rename(&staged, &path));
-        match kept {
-            Ok(()) => keep_written(store, vec![(Written::now(&path).ok(), path)]),
-            Err(error) => tracing::error!("{} was not written: {error}", path.shown()),
-        }
-    }
-}
-
-/// A file of a folder, as it was found.
-struct Found {
-    path: PathBuf,
-    /// Whether it is what was written.
-    whole: bool,
-    /// What is to be kept of it, where that is news.
-    written: Option<Written>,
-}
-
-fn found((path, known): (PathBuf, Option<Written>)) -> Found {
-    let (whole, written) = match known.map(|known| known.since(&path, false)) {
-        Some(Ok(Since::Same)) => (true, None),
-        Some(Ok(Since::Touched(now))) => (true, Some(now)),
-        Some(_) => (false, None),
-        // An earlier version wrote it, and nobody knows how it was.
-        None => (path.is_file(), Written::found(&path).ok()),
-    };
-    Found { path, whole, written }
-}
-
-/// Keeps how files were written; what is not kept is written once more by the next run.
-fn keep_written(store: &Store, files: Vec<(Option<Written>, PathBuf)>) {
-    let files: Vec<_> = files.into_iter().map(|(written, path)| (path, written)).collect();
-    if let Err(error) = store.keep_written(&files) {
-        tracing::error!("how masks were written is not kept: {error}");
     }
 }
 

@@ -199,8 +199,9 @@ fn unlooked(plan: &Plan, verified: &mut Verified) {
     verified.unlooked.sort();
 }
 
-impl fmt::Display for Verified {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Verified {
+    /// Tells what is whole, and what was not looked at.
+    fn tell_whole(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for why in &self.database {
             writeln!(f, "database: {why}")?;
         }
@@ -226,6 +227,11 @@ impl fmt::Display for Verified {
         for (table, rows) in &self.rows {
             writeln!(f, "table {table}: {rows} rows read")?;
         }
+        Ok(())
+    }
+
+    /// Tells of files and records that are not what was written.
+    fn tell_damaged(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for record in &self.records.damaged {
             writeln!(f, "damaged: record {record}")?;
         }
@@ -251,6 +257,11 @@ impl fmt::Display for Verified {
         for path in &self.damaged_files {
             writeln!(f, "damaged: {}: it is not what was written", path.shown())?;
         }
+        Ok(())
+    }
+
+    /// Tells of tables that hold other rows than were written, or cannot be compared.
+    fn tell_tables(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (table, what) in &self.changed {
             let next = if table == Table::Runs.name() {
                 "nothing tells of runs but its rows"
@@ -268,6 +279,15 @@ impl fmt::Display for Verified {
         for (table, why) in &self.unreadable {
             writeln!(f, "unreadable: table {table}: {why}")?;
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell_whole(f)?;
+        self.tell_damaged(f)?;
+        self.tell_tables(f)?;
         if let Some(salvaged) = &self.salvaged {
             let kept: Vec<String> =
                 salvaged.kept.iter().map(|(table, count)| format!("{count} of {table}")).collect();

@@ -1,36 +1,30 @@
 //! `tomoflow work`: a process that takes actions of a run for as long as it lives.
 
+mod meeting;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
 
-use super::super::link::{Link, keep_alive};
-use super::super::message::{LONGEST_HELLO, hear, hear_short, say};
-use super::super::packed::Packed;
-use super::super::secret::{Secret, Until};
-use super::super::{Agreement, ClusterError};
+use self::meeting::{Meeting, TOKEN, Unmet};
+use super::super::ClusterError;
+use super::super::link::Link;
+use super::super::message::hear;
+use super::super::secret::Secret;
 use super::duties::Duties;
-use super::gate::digest_of;
-use super::sight;
 use super::supply::Supply;
-use super::words::{Hello, Join, Joining, Offer, Offered, ToWorker, Welcomed};
+use super::words::ToWorker;
 use crate::engine::error::RunError;
-use crate::executor::{self, Context, Executor, Finished};
-use crate::networks::{self, Device};
+use crate::executor::{self, Finished};
 use crate::operators::registry::Registry;
-use crate::pipeline::{self, Plan};
-use crate::store::Artifacts;
+use crate::pipeline::Plan;
 
-/// The longest time that a call, and each step of the meeting, may take.
-const HELLO: Duration = Duration::from_secs(10);
-/// The longest time that the run may take to look at what this worker sees.
-const JUDGES: Duration = Duration::from_secs(60);
 /// The pauses between two calls: the first one and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
 /// Artifacts that were sent are kept up to so many bytes.
@@ -148,121 +142,7 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
     Ok(())
 }
 
-/// The reasons why a worker and a run did not meet.
-enum Unmet {
-    /// Trying again mends nothing.
-    Refused(RunError),
-    /// It knows another secret, or is busy with others: it cannot be told.
-    HungUp,
-    /// It may be there later.
-    Absent(String),
-}
-
-impl From<io::Error> for Unmet {
-    fn from(error: io::Error) -> Self {
-        Self::Absent(match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it hung up, perhaps it is not ready".to_owned(),
-            _ => error.to_string(),
-        })
-    }
-}
-
-/// A run that this worker has met.
-struct Meeting {
-    link: TcpStream,
-    executor: Executor,
-    scratch: Option<Scratch>,
-    beat: Duration,
-}
-
-/// A folder of this worker alone; it goes with it.
-struct Scratch(tempfile::TempDir);
-
-impl Scratch {
-    fn new(joined: &Joined) -> io::Result<Self> {
-        let mut named = tempfile::Builder::new();
-        named.prefix("tomoflow-worker-");
-        let folder = match &joined.scratch {
-            Some(folder) => named.tempdir_in(folder),
-            None => named.tempdir(),
-        };
-        folder.map(Self)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
 impl Meeting {
-    fn with(
-        joined: &Joined,
-        own: Option<&Plan>,
-        registry: &Registry,
-        secret: &Secret,
-    ) -> Result<Self, Unmet> {
-        let refused = |why: String, hint| {
-            Unmet::Refused(ClusterError::Refused { host: joined.address.clone(), why, hint }.into())
-        };
-        let mut link = reach(&joined.address)?;
-        let deadline = Instant::now() + HELLO;
-        link.set_write_timeout(Some(HELLO))?;
-        keep_alive(&link)?;
-        secret.call(&mut link, deadline).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => refused("it knows another token".to_owned(), TOKEN),
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Unmet::HungUp,
-            _ => error.into(),
-        })?;
-        say(&mut link, &Hello::new())?;
-        let offer = match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)? {
-            Offered::Refused(why) => return Err(refused(why, SAME)),
-            Offered::Pipeline(offer) => offer,
-        };
-        let leave = |link: &mut TcpStream, why: String| {
-            drop(say(link, &Joining::Refuses(why.clone())));
-            refused(why, SAME)
-        };
-        let plan = match read(&offer, own, registry) {
-            Ok(plan) => plan,
-            Err(why) => return Err(leave(&mut link, why)),
-        };
-        let device = match device(joined, &offer.device) {
-            Ok(device) => device,
-            Err(error) => {
-                drop(say(&mut link, &Joining::Refuses(error.to_string())));
-                return Err(Unmet::Refused(error.into()));
-            }
-        };
-        let memory_bytes = joined.memory_bytes.unwrap_or(offer.memory_bytes);
-        let join = Join {
-            name: joined.name.clone(),
-            threads: u32::try_from(joined.threads).unwrap_or(u32::MAX),
-            memory_bytes,
-            device: device.to_string(),
-            plan: digest_of(&Agreement::alone(&plan), &plan.settings.out),
-            sight: sight::look(&offer.sight),
-        };
-        say(&mut link, &Joining::Joins(Box::new(join)))?;
-        let deadline = Instant::now() + JUDGES;
-        let sees = match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)? {
-            Welcomed::Refused(why) => return Err(refused(why, UNSEEN)),
-            Welcomed::Welcome { sees } => sees,
-        };
-        link.set_read_timeout(None)?;
-        let mut plan = plan;
-        let scratch = if sees { None } else { Some(Scratch::new(joined)?) };
-        if let Some(scratch) = &scratch {
-            plan.settings.out = scratch.path().to_owned();
-            tracing::info!("what the run sends lies in {}", scratch.path().display());
-        }
-        let settings = executor::Settings { threads: joined.threads, memory_bytes, device };
-        let started = Executor::start(context(plan), settings);
-        let executor = started.map_err(|error| Unmet::Refused(RunError::Threads(error)))?;
-        let (threads, address) = (joined.threads, &joined.address);
-        tracing::info!("works for the run at {address} as `{}`: {threads} threads, {device}", joined.name);
-        Ok(Self { link, executor, scratch, beat: Duration::from_millis(offer.beat_ms.clamp(10, 10_000)) })
-    }
-
     /// Does what it is given, until there is no more.
     fn work(self, joined: &Joined) -> Result<Ended, RunError> {
         let link = Link::new(self.link.try_clone().map_err(RunError::Threads)?);
@@ -335,65 +215,6 @@ impl Meeting {
         drop(closing.shutdown(Shutdown::Both));
         Ok(if leaving.is_some() { Ended::Stopped } else { ended })
     }
-}
-
-const TOKEN: &str = "the run and its workers are given one `--token-file`, or one `TOMOFLOW_SECRET`";
-const UNSEEN: &str = "a worker sees the archive and `out` at the paths where the run sees them, or the run sends what it needs (`--send`)";
-const SAME: &str = "the run and its workers need the same tomoflow and the same pipeline, with the files that it names at the same paths";
-
-/// The pipeline that a run tells of, as it is read here; or what differs.
-fn read(offer: &Offer, own: Option<&Plan>, registry: &Registry) -> Result<Plan, String> {
-    let mut plan = match own {
-        Some(own) => own.clone(),
-        None => {
-            let folder = offer.file.parent().unwrap_or(Path::new("/"));
-            let name = offer.file.display().to_string();
-            let read = pipeline::parse(&name, &offer.text, folder, &[], registry);
-            read.map_err(|problems| format!("it cannot read the pipeline: {problems}"))?
-        }
-    };
-    plan.settings.out = match own {
-        Some(own) => std::fs::canonicalize(&own.settings.out).unwrap_or_else(|_| own.settings.out.clone()),
-        None => offer.out.clone(),
-    };
-    offer.settled.iter().for_each(|(stage, settled)| plan.settle(*stage, settled));
-    match offer.agreement.differs_from(&Agreement::alone(&plan), "for the run", "for the worker") {
-        Some(why) => Err(why),
-        None => Ok(plan),
-    }
-}
-
-/// The device that this worker was told, or the pipeline's where it is there. A worker without the pipeline's GPU does
-/// other work.
-fn device(joined: &Joined, of_pipeline: &str) -> Result<Device, networks::NetworkError> {
-    match &joined.device {
-        Some(device) => networks::device(device),
-        None => Ok(networks::device(of_pipeline).unwrap_or(Device::CPU)),
-    }
-}
-
-fn context(plan: Plan) -> Context {
-    Context {
-        artifacts: Artifacts::new(&plan.settings.out.join("store")),
-        plan: Arc::new(plan),
-        // The context looks nothing up: each job brings what it needs.
-        lookup: std::sync::Weak::<Packed>::new(),
-        bytes_read: Arc::default(),
-        told: Arc::default(),
-        unknown: None,
-    }
-}
-
-/// The first of a host's addresses that answers.
-fn reach(host: &str) -> io::Result<TcpStream> {
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "no such host");
-    for address in host.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, HELLO) {
-            Ok(link) => return Ok(link),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
 }
 
 /// Listens to what the run says, in a thread of its own.

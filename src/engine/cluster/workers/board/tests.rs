@@ -3,10 +3,13 @@
 use std::net::TcpListener;
 
 use crossbeam_channel::{Receiver, unbounded};
+use tomoflow_connectors::Reject;
 
+use super::ends::LOST;
 use super::*;
 use crate::executor::work::Work;
 use crate::pipeline::StageId;
+use crate::store::{Outcome, Recorded};
 
 struct Place {
     board: Board,
