@@ -7,7 +7,7 @@ use crate::operators::spec::{Aspects, Kind, Output, Port, Section, Spec};
 pub static SPEC: Spec = Spec {
     name: "adopt",
     section: Section::Operators,
-    summary: "Cases without outlines, with masks in their place: what a network found is learned from.",
+    summary: "Gives cases without outlines the masks that a network made of them, as labels to train on.",
     doc: "A case that has outlines keeps them. One without takes the mask that was made of it, by the names of its labels; \
           they are what a training learns from, and nothing else: such cases stand in the part `unlabelled` of its split, \
           whose shares and folds are dealt without them, so that rounds of learning from one another's masks share a \

@@ -11,7 +11,8 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "assemble",
     section: Section::Operators,
-    summary: "Instances of a series to one scan, or a named reason why not.",
+    summary: "Assembles the DICOM instances of a series into a scan, or refuses the series for a named \
+              reason.",
     doc: "Slices ascend along row × column of ImageOrientationPatient; the spacing comes from positions, \
           never from SliceThickness. Intensities are rescaled slice by slice (HU for CT). A gantry tilt is \
           kept as a sheared grid. What cannot be assembled safely is refused by name, a row in `rejects`.\n\n\

@@ -15,7 +15,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "channels",
     section: Section::Operators,
-    summary: "Several scans of a patient as one case, `[C, D, H, W]`, each channel with a name.",
+    summary: "Joins several scans of a patient into one case `[C, D, H, W]` with named channels.",
     doc: "The first input gives the grid, the labels and the case's name; scans of the other inputs are brought onto \
           that grid through patient space, linear between voxels, as by `resample` with a `grid`: within half a \
           voxel of the outermost centres these count, farther out lies `fill`. Nothing is registered. A scan whose \

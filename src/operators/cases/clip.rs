@@ -18,7 +18,7 @@ const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "HU" };
 pub static SPEC: Spec = Spec {
     name: "clip",
     section: Section::Operators,
-    summary: "Intensities kept within bounds.",
+    summary: "Clips intensities to a lower and an upper bound.",
     doc: "What lies below `min` becomes `min`, what lies above `max` becomes `max`, infinities too, in the \
           scale that the input has (HU for an untouched CT). At least one of both is given. A NaN stays one. \
           Where a network expects 0 to 1, `window` also scales.",

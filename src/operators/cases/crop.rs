@@ -18,7 +18,7 @@ use crate::voxels::grid;
 pub static SPEC: Spec = Spec {
     name: "crop",
     section: Section::Operators,
-    summary: "Scans and their labels within a box.",
+    summary: "Crops scans and their labels to a box.",
     doc: "Along the scan's own axes, by whole voxels: none is made anew. Either `size_mm` around the centre of \
           the scan, or around the point `centre_mm`, or `around` a label, or the smallest box of all voxels `above` \
           an intensity, with `margin_mm` around it as far as the scan goes. An axis that \

@@ -25,7 +25,7 @@ const SAME: f64 = 1e-5;
 pub static SPEC: Spec = Spec {
     name: "histogram_match",
     section: Section::Operators,
-    summary: "Intensities whose percentiles are those of a reference, scan by scan.",
+    summary: "Maps the intensities of each scan so that its percentiles become those of a reference.",
     doc: "Each scan's percentiles become the `landmarks`, with straight lines between them and beyond the \
           outermost, so that one tissue has about the same intensity on every scanner: the standardisation of \
           Nyúl, Udupa and Zhang (2000), as TorchIO's `HistogramStandardization` does it, with the landmarks that \

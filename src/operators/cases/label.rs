@@ -9,7 +9,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "label",
     section: Section::Operators,
-    summary: "Scans with the labels that refer to them.",
+    summary: "Joins scans with the labels that refer to them, into cases.",
     doc: "Labels are matched by the SeriesInstanceUID that they refer to and drawn on the scan's own grid \
           `[D, H, W]`; labels that belong to no scan are rows `LABEL_OF_NO_SCAN` in `rejects`. A scan without labels stays a case without truth: it is segmented, but neither \
           trained on nor evaluated.",

@@ -17,7 +17,7 @@ use crate::voxels::grid;
 pub static SPEC: Spec = Spec {
     name: "pad",
     section: Section::Operators,
-    summary: "Scans and their labels of a size at least.",
+    summary: "Pads scans and their labels to a least size.",
     doc: "Along the scan's own axes, as much before as after (the odd one after, as in MONAI); an axis that is \
           longer stays as it is. Labels are padded with background. Masks return to the scan's original grid by \
           themselves.",

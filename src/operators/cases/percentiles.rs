@@ -21,7 +21,7 @@ const ENDS: FieldKind =
 pub static SPEC: Spec = Spec {
     name: "percentiles",
     section: Section::Operators,
-    summary: "Intensities between two percentiles of each scan, scaled to a range.",
+    summary: "Scales the intensities between two percentiles of each scan to a range.",
     doc: "The percentiles `lower` and `upper` become the ends of `to`, all between them follows linearly, and \
           with `clip` what lies beyond becomes an end (MONAI's `ScaleIntensityRangePercentiles`). For MR, whose \
           scale is the scanner's own: a few very bright voxels change nothing, where mean and deviation would \

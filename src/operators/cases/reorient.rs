@@ -18,7 +18,7 @@ pub use crate::voxels::orientation::Reorient;
 pub static SPEC: Spec = Spec {
     name: "reorient",
     section: Section::Operators,
-    summary: "Scans and their labels with axes that run towards named sides.",
+    summary: "Turns scans and their labels so that their axes run towards named sides of the patient.",
     doc: "Axes are exchanged and turned round, voxels stay as they are, and so does where each lies in the \
           patient. Three letters say where columns, rows and slices grow to, in this order: `L`eft or `R`ight, \
           `P`osterior or `A`nterior, `S`uperior or `I`nferior, one of each pair. Axial slices as they are mostly \

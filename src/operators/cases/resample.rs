@@ -29,7 +29,7 @@ pub use settings::{LabelOrder, Resample, Target};
 pub static SPEC: Spec = Spec {
     name: "resample",
     section: Section::Operators,
-    summary: "Scans and their labels at another spacing, or on one grid.",
+    summary: "Brings scans and their labels to another spacing, or onto one common grid.",
     doc: "Along the scan's own axes, oblique and sheared ones too; beyond the outermost voxel centres the \
           outermost voxel counts. Masks return to the scan's original grid by themselves. Nothing is smoothed \
           before, as in the peers, unless `antialias` asks for it. Nothing is interpolated with voxels that only pad a DICOM scan \

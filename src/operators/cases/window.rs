@@ -18,7 +18,7 @@ use crate::voxels::values;
 pub static SPEC: Spec = Spec {
     name: "window",
     section: Section::Operators,
-    summary: "Intensities within a window, as 0 to 1.",
+    summary: "Scales the intensities within a window to 0 to 1, and clips the others.",
     doc: "What lies below `low` becomes 0, what lies above `high` becomes 1, infinities too. A NaN is \
           refused as `NOT_FINITE`. For CT the bounds are in HU: -160 to 240 shows soft tissue.",
     version: 1,

@@ -28,7 +28,8 @@ const CHUNK: usize = 1 << 16;
 pub static SPEC: Spec = Spec {
     name: "zscore",
     section: Section::Operators,
-    summary: "Intensities with zero mean and unit variance, scan by scan or by the same numbers for all.",
+    summary: "Normalises intensities to zero mean and unit variance, scan by scan or by the same numbers for \
+              all scans.",
     doc: "Mean and standard deviation (divided by n) are taken in double precision over the whole scan, or \
           over its foreground. With `foreground = \"nonzero\"` zeros take no part and stay 0, as in MONAI \
           and nnU-Net; with a number the voxels above it give the statistics and all voxels are scaled, as \

@@ -25,7 +25,7 @@ pub(super) const RADIUS_MM: Field = Field {
 pub static SPEC: Spec = Spec {
     name: "closing",
     section: Section::Operators,
-    summary: "Masks whose gaps and notches are closed, label by label.",
+    summary: "Closes the gaps and notches of each label, by a morphological closing.",
     doc: "A dilation and then an erosion by a ball: each label takes the voxels of the background that no ball \
           of `radius_mm` outside of it can reach. The ball holds every voxel whose centre lies within the radius \
           of its own, in mm along the scan's axes, so that it is flat on thick slices; one that is smaller than \

@@ -22,7 +22,7 @@ const CHUNK: usize = 1 << 16;
 pub static SPEC: Spec = Spec {
     name: "combine",
     section: Section::Operators,
-    summary: "Masks of one scan put together: and, or, minus, exclusive or.",
+    summary: "Combines several masks of a scan by and, or, minus or exclusive or.",
     doc: "The first input is changed by the others, voxel by voxel on the scan's original grid; a voxel is held by \
           a mask when it has any label there.\n\n\
           | op | a voxel stays | its label |\n\

@@ -19,7 +19,7 @@ use crate::voxels::components::{Connectivity, components};
 pub static SPEC: Spec = Spec {
     name: "connected_components",
     section: Section::Operators,
-    summary: "Masks with a label of its own for each connected part: instances.",
+    summary: "Gives each connected part of a mask a label of its own (instances).",
     doc: "Parts of one label are joined by `connectivity`; labels never join. Those of at least `min_ml` become \
           labels 1, 2, … in order of their size, the largest first; of two of one size the one with the lowest \
           voxel index (slice, then row, then column) comes first. Smaller ones, and labels that are not among \

@@ -16,7 +16,8 @@ const WEIGHT: FieldKind = FieldKind::Number { min: 0.0, max: 1000.0, unit: "" };
 pub static SPEC: Spec = Spec {
     name: "crf",
     section: Section::Operators,
-    summary: "Masks from a network's probabilities, mended by the scan's intensities: a dense conditional random field.",
+    summary: "Refines a network's probabilities by the scan's intensities into masks, with a dense \
+              conditional random field.",
     doc: "Takes what an `infer` with `keep = [\"probabilities\"]` kept beside its masks, and the scan, on whose grid as it \
           comes here it works: probabilities are brought there by linear interpolation, and the mask goes back to the \
           scan's original grid. Two voxels of unequal labels cost\n\n\

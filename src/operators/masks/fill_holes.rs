@@ -16,7 +16,7 @@ use crate::voxels::components::{Components, Connectivity, Run, components};
 pub static SPEC: Spec = Spec {
     name: "fill_holes",
     section: Section::Operators,
-    summary: "Masks whose holes are filled, label by label.",
+    summary: "Fills the holes of masks, label by label.",
     doc: "A hole is a connected part of the background that does not reach the volume's border. All of it \
           becomes the label that encloses it; a hole that touches several labels stays, as does one that \
           touches a label which is not among `labels`. Voxels with a label are never changed. Of one label this \

@@ -7,7 +7,7 @@ use crate::operators::spec::{Aspects, Kind, Output, Port, Section, Spec};
 pub static SPEC: Spec = Spec {
     name: "labels_as_masks",
     section: Section::Operators,
-    summary: "The labels of cases as masks.",
+    summary: "Turns the labels of cases into masks, as if a network had made them.",
     doc: "What another program found, or another reader drew, stands where a network's masks would: it is mended, \
           evaluated against the labels of another `label` stage over the same scans, compared, reported and \
           exported. Any source of labels will do: `label_images` (NIfTI, NRRD, MetaImage), `dicom_seg`, \

@@ -15,7 +15,7 @@ use crate::voxels::components::{Connectivity, components};
 pub static SPEC: Spec = Spec {
     name: "largest_component",
     section: Section::Operators,
-    summary: "Masks with only the largest connected part of each label.",
+    summary: "Keeps only the largest connected part of each label.",
     doc: "Voxels are counted on the scan's original grid. Of two parts of one size the one with the lowest \
           voxel index (slice, then row, then column) is kept. An empty label stays empty.",
     version: 1,

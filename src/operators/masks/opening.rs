@@ -15,7 +15,7 @@ use crate::voxels::ball::{Ball, Room};
 pub static SPEC: Spec = Spec {
     name: "opening",
     section: Section::Operators,
-    summary: "Masks without the parts of each label that are too thin.",
+    summary: "Removes the parts of each label that are too thin, by a morphological opening.",
     doc: "An erosion and then a dilation by a ball: of each label those voxels stay that a ball of `radius_mm` \
           covers which lies within the label; bridges, spikes and small parts become background. The ball holds \
           every voxel whose centre lies within the radius of its own, in mm along the scan's axes, so that it is \

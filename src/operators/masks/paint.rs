@@ -13,7 +13,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "paint",
     section: Section::Operators,
-    summary: "Masks from boxes with masks: the pixels of all things that are sure enough, slice by slice.",
+    summary: "Paints the masks of detected boxes into one mask for each scan, slice by slice.",
     doc: "The masks of boxes whose score exceeds `score` are put together in each slice of the scan's original grid, and the \
           slices are one mask of the scan. Its labels are the kinds of things that the detector was trained to find, in their \
           order. Where things of different kinds share a pixel, it is of the kind that is made of fewer labels (a lesion on \

@@ -20,7 +20,7 @@ const ROUNDING: f64 = 1e-9;
 pub static SPEC: Spec = Spec {
     name: "remove_small",
     section: Section::Operators,
-    summary: "Masks without the connected parts of each label that are too small.",
+    summary: "Removes the connected parts of each label that are too small.",
     doc: "Parts of one label are joined by `connectivity`; labels never join. A part is kept when it is not \
           smaller than `min_ml` or `min_voxels`, of which exactly one is given. Volumes and voxels are those of \
           the scan's original grid. A mask whose parts are all too small becomes an empty one.",

@@ -12,7 +12,7 @@ use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, 
 pub static SPEC: Spec = Spec {
     name: "atlases",
     section: Section::Operators,
-    summary: "Labelled cases to a library of atlases, for `fuse_atlases`.",
+    summary: "Collects labelled cases into a library of atlases, for `fuse_atlases`.",
     doc: "A library is to atlases what a model is to a network: the cases to train on of `split`, as they come to this \
           stage, with their labels. It is pinned as a model is: more cases change nothing until `retrain` says so, \
           figures of cases are told apart by the part in which they stand, and a case that came later is `new`. Cases to \

@@ -14,7 +14,8 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "detect",
     section: Section::Operators,
-    summary: "Boxes from a trained detector, each with a class and a score, on the scan's original grid.",
+    summary: "Finds boxes with a trained detector, each with a class and a score, on the scan's original \
+              grid.",
     doc: "The network (`network = { type = \"rcnn\" }` of `train`) looks at every slice of the volume, with its \
           neighbours as the samples of its training had them; past an end the end slice is repeated. Each slice goes through \
           the backbone once, whatever the number of stacks in a bag: what a bag needs of its neighbours is kept.\n\n\

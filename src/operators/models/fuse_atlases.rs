@@ -107,7 +107,7 @@ const DEMONS: &[Field] = &[
 pub static SPEC: Spec = Spec {
     name: "fuse_atlases",
     section: Section::Operators,
-    summary: "Masks from atlases: each is registered to the scan, and their labels are put together.",
+    summary: "Segments scans with atlases: each is registered to the scan, and their labels are fused.",
     doc: "Each atlas of the library is brought to the scan by an affine map (twelve parameters, by which intensities \
           correlate best; in voxels of about 8, 4 and 2 mm), in mm of patient space. Those `most` atlases whose \
           correlation is highest are then deformed by demons (symmetric forces, the field smoothed after each \

@@ -28,7 +28,7 @@ pub(super) const PREPARE: Field = Field {
 pub static SPEC: Spec = Spec {
     name: "infer",
     section: Section::Operators,
-    summary: "Masks from a trained network, on the scan's original grid.",
+    summary: "Segments scans with a trained network, into masks on the scan's original grid.",
     doc: "A network of windows walks through the volume. By MONAI's convention windows lie every \
           `size * (1 - overlap)` voxels, the last shifted back, and logits are blended by a Gaussian of σ = 0.125 of \
           the window around its middle, at least 0.001. By nnU-Net's windows are evenly spread, no farther apart \

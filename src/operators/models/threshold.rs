@@ -18,7 +18,7 @@ const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "" };
 pub static SPEC: Spec = Spec {
     name: "threshold",
     section: Section::Operators,
-    summary: "Voxels between two intensities, as a mask.",
+    summary: "Makes a mask of the voxels between two intensities.",
     doc: "A voxel is foreground where its intensity is greater than `above` and less than `below`, in the \
           scale that the input has (HU for an untouched CT). At least one of both is given. A NaN is \
           background. No training needed: a baseline, and a way to see a pipeline work. Of a scan of several channels \

@@ -24,7 +24,7 @@ pub use training::{Enough, Learns, Operation, PartlyLabelled, Retrain, Train};
 pub static SPEC: Spec = Spec {
     name: NAME,
     section: Section::Operators,
-    summary: "Samples to a trained network.",
+    summary: "Trains a network on samples.",
     doc: "Steps on the declared loss; batches are a permutation of the samples by seed and epoch. The best \
           epoch by the foreground Dice over all validation samples (true and false positives and negatives \
           are counted, and divided once) gives the model, of equal epochs the latest. A training that was interrupted goes on from its \

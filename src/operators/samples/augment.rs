@@ -20,7 +20,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "augment",
     section: Section::Operators,
-    summary: "Samples with random changes, other ones in each epoch.",
+    summary: "Changes samples at random, anew in each epoch (augmentation).",
     doc: "Only what is named is done, each with `probability` of its own, in the order of the list below; samples \
           to validate on stay as they are. The changes of a sample depend on the training's seed, the case's \
           content, the epoch and the number of the case's sample alone: not on threads, nor on other cases, and \

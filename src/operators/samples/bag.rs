@@ -14,7 +14,8 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "bag",
     section: Section::Operators,
-    summary: "Stacks around a target stack, for a network that attends to the whole volume.",
+    summary: "Makes samples of several stacks of slices around a target stack, for a network that attends to \
+              the volume.",
     doc: "A sample is `[stacks * slices, 1, H, W]`, stack after stack from the lowest on, with the classes \
           `[1, H, W]` of the target slice, the centre of the centre stack. Past an end of the volume the \
           end slice is repeated. Of a scan of several channels it is `[channels * stacks * slices, 1, H, W]`: all of the \

@@ -15,7 +15,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "patches",
     section: Section::Operators,
-    summary: "Windows of each case, for a network that sees volumes.",
+    summary: "Cuts windows from each case, as samples for a network that sees volumes.",
     doc: "A sample is `[1, D, H, W]` with classes `[D, H, W]`, of a scan of several channels `[C, D, H, W]`. It is cut when the network asks for it: \
           nothing is copied before. Where a case is smaller than the window it is padded, as much before \
           as after (the odd one after), with its lowest intensity and background. `size_mm` is divided by \

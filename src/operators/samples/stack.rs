@@ -14,7 +14,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "stack",
     section: Section::Operators,
-    summary: "Adjacent slices as channels, for a network that predicts the centre one.",
+    summary: "Makes samples of adjacent slices as channels, for a network that predicts the centre slice.",
     doc: "A sample is `[slices, 1, H, W]` with the classes `[1, H, W]` of the centre slice. Past an end of \
           the volume the end slice is repeated. Of a scan of several channels it is `[channels * slices, 1, H, W]`: all \
           slices of the first channel, then all of the second. Nothing is copied before the network asks for it. Which \

@@ -77,7 +77,7 @@ const MEANT: &str = "\n\
 pub static SPEC: Spec = Spec {
     name: "evaluate",
     section: Section::Operators,
-    summary: "Masks compared with the labels of their cases, label by label.",
+    summary: "Compares masks with the labels of their cases, label by label.",
     doc: joined!(&[MATCHED, TABLE, MEANT]),
     version: 2,
     inputs: &[

@@ -14,7 +14,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "evaluate_boxes",
     section: Section::Operators,
-    summary: "Boxes compared with the labels of their cases, class by class.",
+    summary: "Compares detected boxes with the labels of their cases, class by class.",
     doc: "The truth is made of the labels on the scan's original grid as the samples of the detector's training were: a \
           thing is a part of a slice whose pixels touch, corners included, of 4 pixels at least, and a class is made of the \
           labels that the model's card names. An image is a slice; with `slices = \"marked\"` only those that hold a thing of \

@@ -8,7 +8,7 @@ use crate::operators::spec::{Aspects, Config, FieldProblem, Output, Section, Spe
 pub static SPEC: Spec = Spec {
     name: "delta",
     section: Section::Sinks,
-    summary: "Masks, metrics and their summaries in Delta tables under `out/tables`.",
+    summary: "Writes masks, metrics and their summaries to Delta tables under `out/tables`.",
     doc: "A Delta table is a folder of Parquet files and a log. A reader (DuckDB, Polars, pandas, Spark, \
           Trino) always sees one consistent version, and earlier versions stay readable. The tables follow \
           what the pipeline now wants: rows of deleted scans go, nothing unchanged is written again.\n\n\

@@ -18,7 +18,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "files",
     section: Section::Sinks,
-    summary: "Masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT, one file for each scan.",
+    summary: "Writes masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT, one file for each scan.",
     doc: "The folder follows what the pipeline now wants: a file comes when its mask is there, is replaced when \
           the mask is another, and goes with its scan; files that the sink did not write stay. What somebody changed or removed since \
           is written again by the next run, which says so. Masks lie on the \

@@ -8,7 +8,8 @@ use crate::operators::spec::{Aspects, Config, FieldProblem, Output, Section, Spe
 pub static SPEC: Spec = Spec {
     name: "parquet",
     section: Section::Sinks,
-    summary: "Masks, metrics and their summaries in one Parquet file for each table, under `out/parquet`.",
+    summary: "Writes masks, metrics and their summaries to one Parquet file for each table, under \
+              `out/parquet`.",
     doc: "For readers without Delta. A file is replaced as a whole, by a rename, whenever its rows change; \
           it has no history.",
     version: 1,

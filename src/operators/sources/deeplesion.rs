@@ -30,7 +30,8 @@ const INFO: Field = Field {
 pub static SCANS: Spec = Spec {
     name: "deeplesion",
     section: Section::Sources,
-    summary: "Scans of DeepLesion: PNG slices in a folder for each series, with spacings from `DL_info.csv`.",
+    summary: "Reads the scans of DeepLesion: a folder of PNG slices for each series, with spacings from \
+              `DL_info.csv`.",
     doc: "HU = value − 32768. Slices with consecutive numbers are one scan, `[D, H, W]` from the feet up (the \
           data set numbers them from the head down); a series with several runs of them is several scans, \
           `000001_01_01`, `000001_01_01#1`, …. The patient is the folder's first number. A folder that the table \
@@ -46,7 +47,7 @@ pub static SCANS: Spec = Spec {
 pub static BOXES: Spec = Spec {
     name: "deeplesion_boxes",
     section: Section::Sources,
-    summary: "Boxes of `DL_info.csv`, as labels of the scans of `deeplesion`.",
+    summary: "Reads the lesions' boxes of `DL_info.csv`, as labels of the scans of `deeplesion`.",
     doc: "The box of each lesion on its key slice is label 1, `lesion`: voxels whose centres lie in it. Pixels \
           are counted from 1 in the table. Lesions that its authors call possibly noisy are left out.\n\n\
           With `drawn_as = \"boxes\"` a detector learns and is judged by the boxes as they were published: their first and last \

@@ -19,7 +19,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "dicom",
     section: Section::Sources,
-    summary: "DICOM instances of a folder and all folders below it.",
+    summary: "Reads the DICOM instances of a folder and all folders below it.",
     doc: "Every file is looked at, whatever its name; what is not DICOM is counted and skipped. Links to \
           files and folders are followed, and what they lead to counts once. A file that has not changed (path, \
           size, times, inode) is not read again. A `.zip` or `.tar` is read as a folder, without unpacking it; a \

@@ -15,7 +15,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "dicom_seg",
     section: Section::Sources,
-    summary: "Segmentations (DICOM SEG) of a folder, as labels of the series that they refer to.",
+    summary: "Reads the segmentations (DICOM SEG) of a folder, as labels of the series that they refer to.",
     doc: "`segments` names the labels, in order: the first is label 1. Each has one or more patterns for the \
           labels of its segments. Binary, fractional and label-map objects are read; frames find their slice \
           by position, so that left-out frames are empty slices. A grid that is not the scan's is drawn onto \

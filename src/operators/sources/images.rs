@@ -19,7 +19,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "images",
     section: Section::Sources,
-    summary: "Scans of a folder in NIfTI, MetaImage or NRRD, a file each.",
+    summary: "Reads the NIfTI, MetaImage and NRRD files of a folder, each as a scan.",
     doc: "A file (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`) is a scan, and its case is called as its \
           name or a table says. Grids are taken as the files have them: any orientation, in LPS and mm. Voxels \
           of an `.mhd` or `.nhdr` lie in a file of the same name beside it, so that a change of them is seen. \

@@ -25,7 +25,8 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "label_images",
     section: Section::Sources,
-    summary: "Label maps of a folder in NIfTI, MetaImage, NRRD or NumPy's arrays, as labels of the scans that their names say.",
+    summary: "Reads the label maps of a folder (NIfTI, MetaImage, NRRD, NumPy), as labels of the scans that \
+              their names say.",
     doc: "`labels` names the labels, in order: the first is label 1. Each has the values that its voxels have in \
           the files; a \
           value that several have is of all of them, as in `{ liver = [1, 2], tumour = [2] }`: a map shows the \

@@ -15,7 +15,7 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "rtstruct",
     section: Section::Sources,
-    summary: "Outlines (RTSTRUCT) of a folder, as labels of the series that they refer to.",
+    summary: "Reads the outlines (RTSTRUCT) of a folder, as labels of the series that they refer to.",
     doc: "`structures` names the labels, in order: the first is label 1. Each has one or more patterns for \
           the names of its structures (ROIs); `#1` is the first structure of a file, whatever it is called. Contours of one structure on a slice combine by exclusive or, \
           so that a contour inside another is a hole; where labels overlap, the later one wins.",
