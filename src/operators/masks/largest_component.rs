@@ -16,8 +16,9 @@ pub static SPEC: Spec = Spec {
     name: "largest_component",
     section: Section::Operators,
     summary: "Keeps only the largest connected part of each label.",
-    doc: "Voxels are counted on the scan's original grid. Of two parts of one size the one with the lowest \
-          voxel index (slice, then row, then column) is kept. An empty label stays empty.",
+    doc: "The size of a part is its number of voxels on the scan's original grid. Of two parts of the same \
+          size the one with the lowest voxel index (slice, then row, then column) is kept. A label without \
+          voxels stays so.",
     version: 1,
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),
