@@ -44,7 +44,7 @@ pub static SPEC: Spec = Spec {
           | `torchio` | ceil(n·old/new) | (i + 0.5)·new/old − 0.5: extents begin together; a single slice stays as it is |\n\n\
           Halves round to even. `torchio` is TorchIO up to 0.19, except for a voxel past the far end, which \
           is 0 in TorchIO. `nnunet` takes the nearest slice along an axis that is more than three times as \
-          coarse as the finest one, before or after resampling, unless two axes are equally coarse. \
+          coarse as the finest one, before or after resampling, unless two axes share the coarsest spacing. \
           nnU-Net's own values are `order = \"cubic\"` and `labels = \"linear\"`.\n\n\
           `order` names the interpolation of intensities between voxels:\n\n\
           | order | interpolates from | notes |\n\
