@@ -10,8 +10,8 @@ pub static SPEC: Spec = Spec {
     section: Section::Sinks,
     summary: "Writes masks, metrics and their summaries to one Parquet file for each table, under \
               `out/parquet`.",
-    doc: "For readers without Delta. A file is replaced as a whole, by a rename, whenever its rows change; \
-          it has no history.",
+    doc: "The files are for readers that do not know Delta. A file is replaced as a whole, by a rename, \
+          whenever its rows change; there is no history.",
     version: 1,
     inputs: sink::INPUTS,
     output: Output::Nothing,
