@@ -33,50 +33,47 @@ const SAME_GRID_MM: f64 = 0.01;
 
 /// The text of the reference before the table of figures.
 const MATCHED: &str = "\
-    Labels are matched by name, and at least one must be found. A label of the truth that the masks do not \
-    have gets rows in the state `not_in_mask`, and a label that nobody drew in the case gets rows in the \
-    state `not_in_truth`; neither has a figure. A case without labels gives no figures. Voxels are counted \
-    on the scan's original grid; tp, fp and fn are the numbers of true positive, false positive and false \
-    negative voxels of a label, V_pred and V_ref the volumes of the label in the prediction and in the \
-    truth.\n\n";
+    Labels are matched by name, and at least one must be found. A label of the truth that the masks do not have gets \
+    rows in the state `not_in_mask`, and a label that nobody drew in the case gets rows in the state `not_in_truth`; \
+    neither has a figure. A case without labels gives no figures. Voxels are counted on the scan's original grid; tp, \
+    fp and fn are the numbers of true positive, false positive and false negative voxels of a label, V_pred and V_ref \
+    the volumes of the label in the prediction and in the truth.\n\n";
 
 /// The text of the reference behind it.
 const MEANT: &str = "\n\
     The surface of a mask is the set of its voxels that an erosion by six neighbours removes; distances are \
     Euclidean, in mm, from voxel centre to voxel centre.\n\n\
-    A lesion is a connected part of the truth's label, whose voxels touch at faces; its size is the diameter \
-    of a ball of the same volume. Each connected part of the prediction belongs to the lesion with which it \
-    shares most voxels, and a lesion is compared with all parts that belong to it together (as in LiTS). A \
-    lesion is found if their intersection over union is at least `lesion_iou`.\n\n\
-    Base and apex are the upper and the lower third of the slices that the truth's label has, along the axis \
-    of the grid that runs most nearly from feet to head: the number of slices nearest to a third (5 of 14, 4 \
-    of 13), but at least one. Voxels of the prediction beyond the truth's last slice belong to the end next \
-    to them. Truth and prediction are cut there, and each end is compared as a mask of its own, whose cut \
-    faces are surface.\n\n\
-    Scores are those of PROMISE12 (Litjens et al., Medical Image Analysis 2014): linear, with 100 for a \
-    perfect figure and 85 for the figure that a `second_observer` reaches, and never below 0. A figure \
-    without a value because the prediction is empty there scores 0; where the truth is empty there is no \
-    score.\n\n\
-    The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so that a missed \
-    structure is always seen (for base and apex it is the state of that end). The field `empty` chooses the \
-    figure for empty masks, for which the formula has no value:\n\n\
+    A lesion is a connected part of the truth's label, whose voxels touch at faces; its size is the diameter of a \
+    ball of the same volume. Each connected part of the prediction belongs to the lesion with which it shares most \
+    voxels, and a lesion is compared with all parts that belong to it together (as in LiTS). A lesion is found if \
+    their intersection over union is at least `lesion_iou`.\n\n\
+    Base and apex are the upper and the lower third of the slices that the truth's label has, along the axis of the \
+    grid that runs most nearly from feet to head: the number of slices nearest to a third (5 of 14, 4 of 13), but at \
+    least one. Voxels of the prediction beyond the truth's last slice belong to the end next to them. Truth and \
+    prediction are cut there, and each end is compared as a mask of its own, whose cut faces are surface.\n\n\
+    Scores are those of PROMISE12 (Litjens et al., Medical Image Analysis 2014): linear, with 100 for a perfect \
+    figure and 85 for the figure that a `second_observer` reaches, and never below 0. A figure without a value \
+    because the prediction is empty there scores 0; where the truth is empty there is no score.\n\n\
+    The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so that a missed structure \
+    is always seen (for base and apex it is the state of that end). The field `empty` chooses the figure for empty \
+    masks, for which the formula has no value:\n\n\
     | `empty` | if both masks are empty | if one mask is empty |\n\
     | --- | --- | --- |\n\
     | `nan` | no figure | no figure |\n\
     | `one_zero` | a perfect one: 1, 100 points, or 0 for errors and distances | 0 for shares and points; no figure for errors and distances |\n\
     | `penalty` | a perfect one | 0 for shares and points, 1 for `rve`, the diagonal of the volume for distances |\n\n\
-    Dice and IoU of one empty mask are 0 by their formula. Figures for lesions of a size have no value, \
-    whatever `empty` says, if the truth has no lesion of that size.\n\n\
-    Voxels whose value the truth's source lists in `ignore` are left out of both masks: they count in no \
-    volume, lesion or centre. A mask has no surface where it ends at such voxels, since nobody drew a border \
-    there; if it ends nowhere else, its distances have the state `no_surface` and no figure. A lesion that \
-    such voxels divide counts as the parts that are left.\n\n\
-    If the labels of masks may overlap (`activation = \"sigmoid\"` of `train`), each label is compared by \
-    itself with its whole region in the truth: a liver with the lesions that it holds.\n\n\
+    Dice and IoU of one empty mask are 0 by their formula. Figures for lesions of a size have no value, whatever \
+    `empty` says, if the truth has no lesion of that size.\n\n\
+    Voxels whose value the truth's source lists in `ignore` are left out of both masks: they count in no volume, \
+    lesion or centre. A mask has no surface where it ends at such voxels, since nobody drew a border there; if it \
+    ends nowhere else, its distances have the state `no_surface` and no figure. A lesion that such voxels divide \
+    counts as the parts that are left.\n\n\
+    If the labels of masks may overlap (`activation = \"sigmoid\"` of `train`), each label is compared by itself with \
+    its whole region in the truth: a liver with the lesions that it holds.\n\n\
     With `interval = 0.95` each mean in `summary` has the ends of its 95 % confidence interval (`mean_low`, \
-    `mean_high`), by the percentile bootstrap with `resamples` resamples of the cases. Figures without a \
-    value enter neither the mean nor its interval; for a single figure both ends equal it. The same cases \
-    give the same interval, whatever their order and the number of workers.";
+    `mean_high`), by the percentile bootstrap with `resamples` resamples of the cases. Figures without a value enter \
+    neither the mean nor its interval; for a single figure both ends equal it. The same cases give the same interval, \
+    whatever their order and the number of workers.";
 
 /// The declaration of the type `evaluate`.
 pub static SPEC: Spec = Spec {
