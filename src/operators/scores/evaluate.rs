@@ -94,15 +94,14 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::List { of: &FieldKind::Choice(&NAMES), len: None },
             default: Default::Json("[\"dice\", \"assd\", \"rve\"]"),
             role: Role::Semantic,
-            doc: "The metrics that are computed, in this order; the table above says what each is.",
+            doc: "The metrics that are computed, in this order.",
         },
         Field {
             name: "empty",
             kind: FieldKind::Choice(&["nan", "one_zero", "penalty"]),
             default: Default::Json("\"nan\""),
             role: Role::Semantic,
-            doc: "The figure that is recorded for an empty mask, for which the formula has no value, as the \
-                  table above says.",
+            doc: "The figure that is recorded for an empty mask, for which the formula has no value.",
         },
         Field {
             name: "tolerance_mm",
