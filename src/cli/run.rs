@@ -165,7 +165,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         };
     }
     if options.cluster.is_some() && plan.settings.workers.is_some() {
-        note!("warning: `workers` of the pipeline is passed over: several processes take no workers");
+        note!("warning: `workers` of the pipeline is ignored: a run with `--processes` takes no workers");
     }
     let allowed = plan.settings.allowed_rejects;
     let mut progress = Progress::new();
@@ -194,7 +194,8 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
             }
             if summary.cases == 0 && !summary.left_out.is_empty() {
                 note!(
-                    "no series of {} files fits\nhint: ask for values that are there in `where`",
+                    "no series of {} files fits\n\
+                     hint: ask in `where` for values that the files have",
                     summary.files
                 );
             } else if summary.cases == 0 && !args.empty.any() {

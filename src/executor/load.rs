@@ -76,7 +76,7 @@ fn unchanged(files: &[FileStat]) -> Result<(), Reject> {
         let now = tomoflow_connectors::container::stat(&file.path);
         if !now.is_ok_and(|now| file.is_still(&now)) {
             let message = format!("{} bytes were indexed, another file is there now", file.size);
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+            return Err(Reject::new("CHANGED", message, "the next run reads the file again"));
         }
     }
     Ok(())
@@ -305,7 +305,7 @@ impl Context {
         })?;
         if scans.iter().any(|scan| scan.geometry() != grid) {
             let message = "a scan on the grid that was indexed expected, another found";
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+            return Err(Reject::new("CHANGED", message, "the next run reads the file again"));
         }
         Ok((scans, padding))
     }

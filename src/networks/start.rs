@@ -75,7 +75,7 @@ impl Start {
         };
         if let Some(prefix) = names.unmet(found.keys().chain(&passed)) {
             let message = format!("a tensor whose name begins with `{prefix}` expected, none found");
-            return Err(refuse(message, "`names` is a table of prefixes of the file's names"));
+            return Err(refuse(message, "each key of `names` is a prefix of the file's tensor names"));
         }
         let mut tensors = BTreeMap::new();
         for (name, tensor) in found {

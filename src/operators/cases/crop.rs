@@ -107,7 +107,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let given = [("size_mm", crop.size_mm.is_some()), ("above", crop.above.is_some())];
     one_of(given, "size_mm = [50, 100, 100], or above = -500 for a body in CT")?;
     if crop.centre_mm.is_some() && crop.size_mm.is_none() {
-        let hint = "what is `above` says itself where it is";
+        let hint = "`above` places its box by itself: leave `centre_mm` out";
         return Err(vec![FieldProblem::new("centre_mm", "a point goes with `size_mm` alone", hint)]);
     }
     if crop.around.is_some() && (crop.size_mm.is_none() || crop.centre_mm.is_some()) {
@@ -148,7 +148,7 @@ impl Crop {
             return Err(Failure::new(
                 "NO_FOREGROUND",
                 format!("voxels brighter than {above} expected, none found"),
-                "`above` is in the scale that the input has: HU for an untouched CT",
+                "`above` is in the scale of the intensities at this stage: HU for an untouched CT",
             ));
         };
         let margin = spacing.map(|mm| (self.margin_mm / mm - SNAP).ceil().max(0.0) as usize);

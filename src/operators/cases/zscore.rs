@@ -180,10 +180,14 @@ impl Declared {
         if self.foreground == Counted::Labelled && !archive {
             let hint =
                 "a scan is normalised alike whether it has labels or not; `nonzero` looks at intensities";
-            add("foreground", "labels count over an archive alone".to_owned(), hint);
+            add(
+                "foreground",
+                "`foreground = \"labelled\"` needs `statistics = \"archive\"`".to_owned(),
+                hint,
+            );
         }
         if self.mean.is_some() && matches!(self.foreground, Counted::By(Foreground::Above(_))) {
-            let message = "a scan's foreground has no say where its mean is given".to_owned();
+            let message = "`foreground` has no effect where `mean` and `std` are given".to_owned();
             add("foreground", message, "leave it out; `foreground = \"nonzero\"` lets zeros stay 0");
         }
         problems

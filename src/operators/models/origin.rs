@@ -272,7 +272,11 @@ fn view_fits(view: &InputView) -> Result<(), FieldProblem> {
             return Ok(());
         }
         let message = format!("an odd number expected, {count} found");
-        Err(FieldProblem::new(&format!("model.view.{field}"), message, "the target is the middle one"))
+        Err(FieldProblem::new(
+            &format!("model.view.{field}"),
+            message,
+            "the target is the middle one, with as many on each side",
+        ))
     };
     match *view {
         InputView::Patch { .. } => Ok(()),

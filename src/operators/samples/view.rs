@@ -108,7 +108,7 @@ pub(super) fn odd(field: &str, found: usize) -> Option<FieldProblem> {
         FieldProblem::new(
             field,
             format!("an odd number expected, {found} found"),
-            "the centre one is predicted, with as many on each side",
+            "the network predicts the centre slice, with as many slices on each side",
         )
     })
 }

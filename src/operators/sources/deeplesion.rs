@@ -228,7 +228,8 @@ fn as_published(info: &SeriesInfo, grid: &Geometry) -> Result<Drawing, Reject> {
         }
     }
     let message = || format!("boxes with an area on their slice expected, {without} without found");
-    let hint = "nothing is learned of them, and nothing is asked for: the table says otherwise than it was published";
+    let hint = "they are neither trained on nor evaluated: compare the table with `DL_info.csv` as it was \
+                published";
     let notes = (without > 0).then(|| Reject::new("BOX_WITHOUT_AREA", message(), hint)).into_iter().collect();
     Ok(Drawing { notes, boxes: Some(boxes), ..Drawing::from(labels) })
 }

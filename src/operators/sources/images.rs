@@ -166,7 +166,7 @@ impl Images {
         let same = |scan: &Scan| scan.geometry().same_grid(grid, SAME_GRID_MM);
         if scans.len() != self.channels.len() || !scans.iter().all(same) {
             let message = "channels on the grid that was indexed expected, others found";
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+            return Err(Reject::new("CHANGED", message, "the next run reads the file again"));
         }
         let on_grid = |scan: Scan| {
             Scan::new(grid.clone(), scan.into_voxels())
@@ -224,7 +224,7 @@ impl ScanSource for Images {
         let scan = imagefile::read_scan(&file.path)?;
         if scan.geometry() != grid {
             let message = "a scan on the grid that was indexed expected, another found";
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+            return Err(Reject::new("CHANGED", message, "the next run reads the file again"));
         }
         Ok(scan)
     }

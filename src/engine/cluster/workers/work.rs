@@ -122,7 +122,7 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
             }
             Err(Unmet::Refused(error)) => return Err(error),
             Err(Unmet::HungUp) if hung_up >= HUNG_UP => {
-                let why = "it hangs up before it says a word".to_owned();
+                let why = "the run closed the connection before it answered".to_owned();
                 let host = joined.address.clone();
                 return Err(ClusterError::Refused { host, why, hint: TOKEN }.into());
             }

@@ -70,7 +70,7 @@ impl Tables {
         }
         self.kept.remove(&path);
         if let Err(error) = self.store.keep_written(&[(path.clone(), None)]) {
-            tracing::error!("how tables were written is not kept: {error}");
+            tracing::error!("the digests of table files are not recorded: {error}");
         }
         self.edited.add(path);
     }
@@ -154,7 +154,7 @@ impl Tables {
         });
         let wrong = wrong.collect();
         if let Err(error) = self.store.keep_written(&touched) {
-            tracing::error!("how tables were written is not kept: {error}");
+            tracing::error!("the digests of table files are not recorded: {error}");
         }
         wrong
     }
@@ -190,7 +190,7 @@ impl Tables {
             }
         }
         if let Err(error) = self.store.keep_written(&new) {
-            tracing::error!("how tables were written is not kept: {error}");
+            tracing::error!("the digests of table files are not recorded: {error}");
         }
     }
 }

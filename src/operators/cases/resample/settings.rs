@@ -133,7 +133,7 @@ impl Resample {
     fn in_vain(&self) -> Vec<FieldProblem> {
         let grid = self.grid.is_some() || matches!(self.to, Some(Target::Archive(Rule::Like(_))));
         if !grid {
-            let hint = "a scan at another spacing ends where it ended";
+            let hint = "at a new spacing the grid ends where the scan ends: leave `fill` out";
             let fill = FieldProblem::new("fill", "a spacing takes no `fill`, it goes with a grid", hint);
             return if self.fill == 0.0 { Vec::new() } else { vec![fill] };
         }
