@@ -108,17 +108,25 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     one_of(given, "size_mm = [50, 100, 100], or above = -500 for a body in CT")?;
     if crop.centre_mm.is_some() && crop.size_mm.is_none() {
         let hint = "`above` places its box by itself: leave `centre_mm` out";
-        return Err(vec![FieldProblem::new("centre_mm", "a point goes with `size_mm` alone", hint)]);
+        return Err(vec![FieldProblem::new(
+            "centre_mm",
+            "`size_mm` alone expected beside `centre_mm`",
+            hint,
+        )]);
     }
     if crop.around.is_some() && (crop.size_mm.is_none() || crop.centre_mm.is_some()) {
         let found = if crop.centre_mm.is_some() { "`centre_mm`" } else { "`above`" };
-        let message = format!("a label goes with `size_mm` alone, {found} found");
+        let message = format!("`size_mm` alone expected beside `around`, {found} found");
         let hint = "e.g. size_mm = [50, 50, 100], around = \"tumour\"";
         return Err(vec![FieldProblem::new("around", message, hint)]);
     }
     if crop.size_mm.is_some() && crop.margin_mm > 0.0 {
         let hint = "make `size_mm` larger";
-        return Err(vec![FieldProblem::new("margin_mm", "a margin goes with `above` alone", hint)]);
+        return Err(vec![FieldProblem::new(
+            "margin_mm",
+            "`above` expected beside `margin_mm`, none found",
+            hint,
+        )]);
     }
     Ok(Stage::Transform(Arc::new(crop)))
 }

@@ -104,7 +104,7 @@ fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldPr
     if settings.schedule.halves() || settings.halve_every == 0 || !given("halve_every", config) {
         return None;
     }
-    let message = "`halve_every` has no say in this schedule";
+    let message = "`halve_every` has no effect in this schedule";
     let hint = "leave it out, or take `schedule = { type = \"halve\" }`";
     Some(FieldProblem::new("halve_every", message, hint))
 }

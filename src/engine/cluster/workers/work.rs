@@ -137,7 +137,7 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
             return Err(ClusterError::Unreached { host, seconds, why }.into());
         }
         if pause == PAUSES[0] {
-            tracing::warn!("no run at {}: {why}; it is called again", joined.address);
+            tracing::warn!("no run at {}: {why}; the worker tries again", joined.address);
         }
         let until = Instant::now() + pause;
         while Instant::now() < until && !joined.told_to_stop() {
