@@ -52,7 +52,8 @@ pub struct ExportArgs {
     #[arg(long)]
     scans: bool,
     /// Leave out everything that names a patient: DICOM attributes by the basic application confidentiality profile of
-    /// PS3.15, and names of files. Pixels stay as they are: a face, or text in a scan, may still be recognised
+    /// PS3.15, and files are named by pseudonyms. Pixels stay as they are: a face, or text in a scan, may still be
+    /// recognised
     #[arg(long)]
     deidentify: bool,
 }

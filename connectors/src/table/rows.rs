@@ -204,7 +204,7 @@ tables! {
     Cases, "cases", CaseRow {
         /// The key that names the case in every table; a pseudonym unless `identifiers = "clear"`.
         case: String,
-        /// The SeriesInstanceUID of the scan, shown as `case` is.
+        /// The SeriesInstanceUID of the scan, or its case's name where it is not DICOM; shown as `case` is.
         series: String,
         /// The study that the series belongs to, shown as `case` is.
         study: String,
@@ -250,7 +250,7 @@ tables! {
         code: String,
         /// What was expected and what was found; it is left out with `free_text = "drop"`.
         message: String,
-        /// What the user can do about it.
+        /// What the user can do about it; empty with `free_text = "drop"`.
         hint: String,
         /// The number of times that it was tried; 0 for a note about a case that was not refused.
         attempts: i64,
@@ -260,7 +260,7 @@ tables! {
     Masks, "masks", MaskRow {
         /// The key of the case, as in `cases`.
         case: String,
-        /// The SeriesInstanceUID of the scan, shown as `case` is.
+        /// The SeriesInstanceUID of the scan, or its case's name where it is not DICOM; shown as `case` is.
         series: String,
         /// The SOPInstanceUID of the slice, shown as `case` is; empty on a plane between slices, and where
         /// one file holds all slices.
@@ -299,7 +299,7 @@ tables! {
     Metrics, "metrics", MetricRow {
         /// The key of the case, as in `cases`.
         case: String,
-        /// The SeriesInstanceUID of the scan, shown as `case` is.
+        /// The SeriesInstanceUID of the scan, or its case's name where it is not DICOM; shown as `case` is.
         series: String,
         /// The part of the split that the case is in for the judged model: `train`, `validation`, `test`,
         /// `unlabelled`, or `new` for a case that came after its training.
@@ -424,7 +424,7 @@ tables! {
     Detections, "detections", DetectionRow {
         /// The key of the case, as in `cases`.
         case: String,
-        /// The SeriesInstanceUID of the scan, shown as `case` is.
+        /// The SeriesInstanceUID of the scan, or its case's name where it is not DICOM; shown as `case` is.
         series: String,
         /// The SOPInstanceUID of the slice, shown as `case` is; empty on a plane between slices, and where
         /// one file holds all slices.
