@@ -26,7 +26,7 @@ static SPEC: Spec = Spec {
     name: "gamma",
     section: Section::Operators,
     summary: "Raises intensities, scaled to 0 to 1, to a power.",
-    doc: "Below 1 dark tissue is spread, above 1 it is pressed together.",
+    doc: "A power below 1 spreads the intensities of dark tissue, and one above 1 presses them together.",
     version: 1,
     inputs: &[Port { name: "scans", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
@@ -36,7 +36,7 @@ static SPEC: Spec = Spec {
         kind: FieldKind::Number { min: 0.01, max: 100.0, unit: "" },
         default: Default::Json("2.0"),
         role: Role::Semantic,
-        doc: "The power.",
+        doc: "The power to which intensities are raised.",
     }],
 };
 

@@ -30,8 +30,8 @@ use tomoflow::pipeline::Draft;
 static SPEC: Spec = Spec {
     name: "numpy",
     section: Section::Sources,
-    summary: "Scans of a folder as NumPy arrays, `CASE.npy`.",
-    doc: "An array is `[D, H, W]` of little-endian 32-bit floats in C order. It says no spacing, so `spacing_mm` does.",
+    summary: "Reads the NumPy arrays of a folder, `CASE.npy`, each as a scan.",
+    doc: "An array is `[D, H, W]` of little-endian 32-bit floats in C order. It has no spacing, so that `spacing_mm` gives it.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Scan),
@@ -42,7 +42,7 @@ static SPEC: Spec = Spec {
             kind: FieldKind::Path,
             default: Default::Required,
             role: Role::Operational,
-            doc: "The folder.",
+            doc: "The folder that holds the arrays.",
         },
         // The grid is part of what a scan's key is made of, so a change of the spacing shows there.
         Field {
@@ -53,7 +53,7 @@ static SPEC: Spec = Spec {
             },
             default: Default::Required,
             role: Role::Operational,
-            doc: "The distances between slices, rows and columns.",
+            doc: "The distances between neighbouring slices, rows and columns, in mm.",
         },
     ],
 };

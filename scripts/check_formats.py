@@ -22,7 +22,7 @@ RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class Truth:
-    """What a file must hold."""
+    """The expected content of one file, as `truth.json` describes it."""
 
     def __init__(self, folder, entry):
         self.path = folder / entry["file"]
@@ -35,13 +35,13 @@ class Truth:
 
 
 def corners(affine, size):
-    """The outer corners of a grid, so that affines are compared in mm."""
+    """Returns the outer corners of a grid in patient space, so that affines are compared in mm."""
     ends = np.array(np.meshgrid(*[[0, n] for n in reversed(size)], [1], indexing="ij")).reshape(4, -1)
     return affine @ ends
 
 
 def compare(truth, voxels, affine):
-    """What differs, in words; nothing when all is well."""
+    """Describes in words how a volume differs from its truth; returns nothing when it does not."""
     if voxels.shape != truth.voxels.shape:
         return f"size {voxels.shape}, expected {truth.voxels.shape}"
     if not np.array_equal(voxels, truth.voxels):
@@ -82,7 +82,7 @@ def with_simpleitk(truth):
 
 
 def slice_of(truth, position):
-    """The slice whose first voxel lies at a position."""
+    """Returns the index of the slice whose first voxel lies at a position in patient space."""
     index = np.linalg.inv(truth.affine) @ [*position, 1.0]
     if np.abs(index[:3] - [0, 0, round(index[2])]).max() > 1e-3:
         raise ValueError(f"position {position} is voxel {index[:3]}")
@@ -90,7 +90,7 @@ def slice_of(truth, position):
 
 
 def with_pydicom(truth):
-    """Each frame by itself, which holds for tilted grids too."""
+    """Compares a DICOM SEG frame by frame, which works for tilted grids as well."""
     dataset = pydicom.dcmread(truth.path)
     frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
     labels = {item.SegmentNumber: item.SegmentLabel for item in dataset.SegmentSequence}
@@ -110,7 +110,7 @@ def with_pydicom(truth):
 
 
 def with_highdicom(truth):
-    """The volume that highdicom builds, slice by slice on our grid."""
+    """Compares the volume that highdicom builds from a DICOM SEG, slice by slice on our grid."""
     segmentation = highdicom.seg.segread(truth.path)
     describe = segmentation.get_segment_description
     names = {number: describe(number).segment_label for number in segmentation.segment_numbers}

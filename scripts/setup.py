@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Sets up what cargo cannot: libtorch in .libtorch, and Python packages for some tests in .venv.
+"""Sets up what cargo cannot fetch: libtorch in .libtorch, and Python packages for some tests in .venv.
 
-Needs Python 3.8 or newer, and neither pip nor venv: without pip the wheels are fetched from the package
-index by this script, without venv the tests that need Python are skipped.
+It needs Python 3.8 or newer, but neither pip nor venv: without pip this script fetches the wheels from the
+package index, and without venv the tests that need Python are skipped.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ KEPT = {"lib", "include", "share", "version.py"}
 
 
 class SetupError(Exception):
-    """A problem, and below it what can be done about it."""
+    """An error whose text has the problem, and on the line below what can be done about it."""
 
 
 def say(message):
@@ -68,7 +68,7 @@ def say(message):
 
 
 def run(*command):
-    """Whether a command succeeds; its output is shown."""
+    """Runs a command, showing its output, and returns whether it succeeded."""
     return subprocess.run([str(word) for word in command], check=False).returncode == 0
 
 
@@ -140,7 +140,7 @@ def fetch_by_hand(partial):
 
 
 def find_wheel(name, version, tags):
-    """The address of a wheel, by the index's JSON pages (PEP 691)."""
+    """Returns the address of a wheel, found in the JSON pages of the package index (PEP 691)."""
     index = (os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple").rstrip("/")
     page = f"{index}/{name}/"
     accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
@@ -160,7 +160,7 @@ def find_wheel(name, version, tags):
 
 
 def download(url, sha256, path):
-    """Fetches a file; what came before a connection broke is kept."""
+    """Fetches a file; after a broken connection it goes on from the bytes that have come."""
     error = None
     for _ in range(5):
         have = path.stat().st_size if path.exists() else 0
@@ -193,7 +193,7 @@ def digest(path):
 
 
 def prune(partial):
-    """Takes away what is Python's alone; licences stay."""
+    """Removes the files that only Python needs; licences stay."""
     for path in partial.iterdir():
         if path.name not in ("torch", "nvidia") and not path.name.endswith(".dist-info"):
             remove(path)
@@ -214,7 +214,7 @@ def remove(path):
 
 
 def check_loads(folder):
-    """libtorch finds its neighbours by paths relative to its own."""
+    """Checks that libtorch loads: it finds the libraries beside it by paths relative to its own."""
     library = folder / LIBRARY
     code = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
     loaded = subprocess.run(

@@ -1,1 +1,1 @@
-"""A published paper's rows: declared, composed, judged."""
+"""Runs the rows of a published paper: they are declared, composed into one pipeline, and judged."""

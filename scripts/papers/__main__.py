@@ -1,7 +1,7 @@
-"""A published paper's rows on data that has what they claim to need: made, trained, judged, and written down.
+"""Trains and judges the rows of a published paper, on data made for its claims, and writes the results down.
 
-    scripts/papers PAPER.toml            everything; what was trained before is found again
-    scripts/papers PAPER.toml --quick    the same way on little data, to see that it goes
+    scripts/papers PAPER.toml            trains all rows; what was trained before is found again
+    scripts/papers PAPER.toml --quick    does the same on little data, to see that it works
 
 Leaves target/paper-NAME.json, and a page, tables, plots and the pipeline in results/paper-NAME.
 """
@@ -44,7 +44,7 @@ def run(binary, *words, **options):
 
 
 def archive(paper, binary, results):
-    """The data, made whole or not at all; what can be reached on it is kept beside it."""
+    """Makes the data, whole or not at all, and keeps beside it the best figures that can be reached on it."""
     name = "archive-quick" if paper.quick else "archive"
     folder, said = results / name, results / f"{name}.txt"
     version = run(binary, "--version", stdout=subprocess.PIPE).stdout.strip()
@@ -62,7 +62,7 @@ def archive(paper, binary, results):
 
 
 def figures(paper, composed, tables):
-    """(system, metric, place) -> (seed, case) -> the figure, on test cases; and the size of each in mm."""
+    """Returns the figures of test cases, (system, metric, place) -> (seed, case) -> figure, and each structure's size in mm."""
     by_stage = {}
     for stage, case, split, label, metric, value in read(tables / "metrics"):
         if split == "test" and label in paper.labels:
@@ -80,12 +80,12 @@ def figures(paper, composed, tables):
 
 
 def of_label(paper, metric, label):
-    """What a figure of one of several labels is called."""
+    """Returns the name of a metric for one label: with the label's name if the paper has several."""
     return metric if len(paper.labels) == 1 else f"{metric} {label}"
 
 
 def averaged(paper, found):
-    """A case's mean over its labels, where all of them have a figure."""
+    """Adds the mean over all labels of each case in which every label has a figure."""
     for system, place in {(system, place) for system, _, place in found}:
         for metric in paper.metrics:
             each = [found.get((system, of_label(paper, metric, label), place), {}) for label in paper.labels]
@@ -94,7 +94,7 @@ def averaged(paper, found):
 
 
 def read(table):
-    """The rows of `metrics` that a query is about."""
+    """Returns the rows of the table `metrics`."""
     import duckdb
     from deltalake import DeltaTable
 
@@ -122,7 +122,7 @@ def together(paper, composed, tables):
 
 
 def lines(paper, composed, found, seconds):
-    """An object for each system, seed, place and case."""
+    """Returns an object with the figures for each system, seed, place and case."""
     for (system, seed, place), stage in sorted(composed.figures.items()):
         masks = composed.stages[stage][1]["inputs"][0]
         cases = sorted({case for metric in paper.metrics for s, case in found.get((system, metric, place), {}) if s == seed})
@@ -167,7 +167,7 @@ def main():
 
 
 def write(paper, results, composed, figured, judged, reachable, seconds, took):
-    """The JSON, the tables and the page."""
+    """Writes the JSON, the tables and the page."""
     found, pooled = figured
     systems = [row["system"] for row in paper.rows]
     claims, closed = judged

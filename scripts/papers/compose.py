@@ -1,4 +1,4 @@
-"""One pipeline out of a paper's rows: stages that are the same are one, so that preparation is shared."""
+"""Composes one pipeline of all rows of a paper; equal stages become one, so that rows share their preparation."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ NAMES = ("model", "start", "atlases")
 
 
 class Composed:
-    """The stages of all rows, and the stage of figures of each system, seed and place."""
+    """The stages of all rows, and the stage that evaluates each system, seed and place."""
 
     def __init__(self, paper, root, binary, archive):
         self.paper, self.root, self.binary, self.archive = paper, root, binary, archive
@@ -69,7 +69,7 @@ class Composed:
         self.judged(declared, names, slug, system, seed, boxes)
 
     def judged(self, declared, names, slug, system, seed, boxes):
-        """Which stage's figures are meant; and, where a box was cut, the same network on whole scans."""
+        """Finds the stage whose figures count; if it judges a box, adds the same network on whole scans."""
         for name, stage in declared["operators"].items():
             if stage["type"] not in JUDGES or not self.asked(stage):
                 continue
@@ -89,7 +89,7 @@ class Composed:
         return any(metric.split("_at_")[0] in given for metric in self.paper.metrics)
 
     def read(self, pipeline):
-        """A row's pipeline, written out."""
+        """Returns the complete pipeline of a row, as `tomoflow check --resolved` prints it."""
         if pipeline not in self.resolved:
             words = [self.binary, "check", "--resolved", self.root / pipeline]
             done = subprocess.run(words, check=False, capture_output=True, text=True)
@@ -99,7 +99,7 @@ class Composed:
         return self.resolved[pipeline]
 
     def stand(self, kind, base, stage, wanted):
-        """The name under which a stage stands: an equal one's, where there is one."""
+        """Adds a stage and returns its name: that of an equal stage, if there is one."""
         for name, (known_kind, known) in self.stages.items():
             if (known_kind, known) == (kind, stage):
                 return name
@@ -115,7 +115,7 @@ class Composed:
         return all(kind in JUDGES or (kind in BETWEEN and self.only_judged(user)) for user, kind in users)
 
     def text(self, memory, device, out="out"):
-        """The pipeline as TOML."""
+        """Returns the pipeline as TOML."""
         lines = ["[pipeline]", f"name = {toml('paper-' + self.paper.name)}", f"out = {toml(out)}"]
         lines += [f"memory = {toml(memory)}", f"device = {toml(device)}"]
         for name, (kind, stage) in self.stages.items():
@@ -128,7 +128,7 @@ class Composed:
 
 
 def ordered(operators, known):
-    """Stages after those that they take from: a file may name them in any order."""
+    """Returns the stages sorted so that each comes after its inputs: a file may name them in any order."""
     left = dict(operators)
     while left:
         ready = [
@@ -145,33 +145,33 @@ def ordered(operators, known):
 
 
 def without(value):
-    """A table without the fields that a paper takes away: those that it sets to "none"."""
+    """Returns a table without the fields that a paper removes by setting them to "none"."""
     if not isinstance(value, dict):
         return value
     return {field: without(inner) for field, inner in value.items() if inner != "none"}
 
 
 def placed(value, archive):
-    """Texts with the data's folder in the place of `{archive}`."""
+    """Returns a value in whose texts `{archive}` is replaced by the data's folder."""
     if isinstance(value, dict):
         return {field: placed(inner, archive) for field, inner in value.items()}
     return value.replace("{archive}", archive) if isinstance(value, str) else value
 
 
 def nested(field, value):
-    """`train.loss.lambda` as tables in each other."""
+    """Returns a field such as `train.loss.lambda` as nested tables that hold the value."""
     for part in reversed(field.split(".")):
         value = {part: value}
     return value
 
 
 def swept(sweep, value):
-    """What a swept value is called among the systems: `lambda 0.6`."""
+    """Returns the name that a swept value has among the systems, such as `lambda 0.6`."""
     return f"{sweep['field'].split('.')[-1]} {value}"
 
 
 def plain(system):
-    """A system's name as part of a stage's."""
+    """Returns a system's name in the form that it has in names of stages."""
     words = "".join(letter if letter.isalnum() else " " for letter in system.lower()).split()
     return "_".join(words)
 

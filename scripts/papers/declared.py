@@ -1,11 +1,11 @@
-"""A paper as `papers/NAME.toml` declares it: data, rows, what all of them share, a sweep, and claims."""
+"""Reads a paper as `papers/NAME.toml` declares it: data, rows, shared settings, a sweep, and claims."""
 
 import copy
 import tomllib
 
 
 class PaperError(Exception):
-    """What was expected, what was found, where, and what to do."""
+    """An error that says what was expected, what was found, where, and what to do."""
 
 
 KNOWN = {
@@ -16,7 +16,7 @@ CLAIM = {"text", "better", "worse", "metric", "below_mm"}
 
 
 class Paper:
-    """What the file says, with `--quick` taken into account."""
+    """The content of a paper's file, with the changes for `--quick` if it is given."""
 
     def __init__(self, path, quick):
         try:
@@ -58,12 +58,12 @@ class Paper:
         self.claim_seeds = 1 if quick else said.get("claim_seeds", 5)
 
     def seeds_of(self, system):
-        """How many trainings a row has: more of one that a claim names."""
+        """Returns the number of trainings of a row, which is greater for a row that a claim names."""
         claimed = any(system in (claim["better"], claim["worse"]) for claim in self.claims)
         return self.claim_seeds if claimed else self.seeds
 
     def changes(self, row):
-        """What is set by the type of a stage, the row's own last."""
+        """Returns the settings of a row by the type of a stage; the row's own override the shared ones."""
         changes = copy.deepcopy(self.shared)
         for more in (row.get("set", {}), self.quickly, row.get("quick", {}) if self.quick else {}):
             changes = merged(changes, more)
@@ -71,15 +71,15 @@ class Paper:
 
 
 def refuse(path, where, table, known):
-    """A misspelt field would be a setting that nobody has."""
+    """Refuses unknown fields, since a misspelt one would be ignored without a word."""
     for field in table:
         if field not in known:
             raise PaperError(f"{path}: {where} has the unknown field `{field}`; it takes {', '.join(sorted(known))}")
 
 
 def merged(below, above):
-    """One table over another, table by table. One that names another `type` takes the place of the other whole: the fields of
-    one type mean nothing to another."""
+    """Returns one table laid over another: values of `above` win, and nested tables are merged. One that names another `type`
+    takes the place of the other whole, since the fields of one type mean nothing to another."""
     if above.get("type", below.get("type")) != below.get("type"):
         return dict(above)
     result = dict(below)

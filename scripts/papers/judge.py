@@ -1,4 +1,4 @@
-"""Whether claims hold: differences of means over seeds, bootstrap over cases and seeds, Holm over the claims."""
+"""Decides whether claims hold: differences of means over seeds, a bootstrap over cases and seeds, and Holm's correction."""
 
 import math
 
@@ -11,12 +11,12 @@ LEAST_SEEDS, LEAST_CASES = 3, 8
 
 
 def pooled(found, seeds, cases):
-    """`[seeds, cases]` of a system's figures; NaN where there is none."""
+    """Returns the figures of a system as an array `[seeds, cases]`, with NaN where there is none."""
     return np.array([[found.get((seed, case), math.nan) for case in cases] for seed in seeds], dtype=float)
 
 
 def difference(better, worse, rng):
-    """The mean difference of two systems, its interval of 95 %, and the share of resamples on each side of 0.
+    """Returns the mean difference of two systems, its 95 % interval, and the share of resamples on each side of 0.
 
     Figures are `[seeds, cases]`, the same seeds and cases in both: one seed means the same first weights of what the
     systems share and the same order of samples. A case counts by the mean over its seeds in which both systems have a
@@ -56,7 +56,7 @@ def difference(better, worse, rng):
 
 
 def holm(values):
-    """Holm's corrected p values, in the order given; none stays none."""
+    """Returns Holm's corrected p values in the order given; `None` stays `None`."""
     order = sorted((p, at) for at, p in enumerate(values) if p is not None)
     corrected, least = [None] * len(values), 0.0
     for rank, (p, at) in enumerate(order):
@@ -66,8 +66,8 @@ def holm(values):
 
 
 def needed(found):
-    """About how many cases would resolve a difference of this size, by the spread of the resamples: it falls with the root
-    of their number, as far as cases and not seeds make it."""
+    """Estimates how many cases would resolve a difference of this size, from the spread of the resamples, which falls with
+    the square root of the number of cases (as far as it comes from cases and not from seeds)."""
     if found["difference"] == 0:
         return None
     ratio = found["resampled_sd"] * (1.96 + 0.84) / abs(found["difference"])
@@ -75,9 +75,9 @@ def needed(found):
 
 
 def headroom(paper, figures):
-    """The share of the way from one row to another that each row goes, with its interval by bootstrap over cases.
+    """Returns the share of the way from one row to another that each row goes, with its interval by bootstrap over cases.
 
-    Nothing where the two rows cannot be told apart: a share of nothing is no figure.
+    There is no share if the two rows cannot be told apart.
     """
     if not paper.headroom:
         return {}
@@ -111,7 +111,7 @@ def headroom(paper, figures):
 
 
 def verdicts(claims, figures, sizes, lower_is_better):
-    """Each claim with its difference, interval and verdict."""
+    """Returns each claim with its difference, interval and verdict."""
     rng = np.random.default_rng(1)
     found = []
     for claim in claims:

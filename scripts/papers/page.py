@@ -1,4 +1,4 @@
-"""What a paper's rows came to, for people: the table beside the published one, claims with intervals, a plot."""
+"""Writes the results of a paper's rows for people: a table beside the published one, claims with intervals, a plot."""
 
 import html
 
@@ -10,7 +10,7 @@ SCALE.update({f"lesion_{figure}{size}": 100 for figure in ("recall", "precision"
 
 
 def table(paper, systems, figures, place):
-    """Rows as the paper has them: means over cases of means over seeds, ± the standard deviation over cases."""
+    """Returns the table of rows as the paper has it: means over cases of means over seeds, ± the deviation over cases."""
     published = {row["system"]: row.get("published", {}) for row in paper.rows}
     beside = place == "box"
     columns = {metric: title for metric, title in paper.metrics.items()}
@@ -60,7 +60,7 @@ def pooled(paper, systems, found):
 
 
 def of_cases(figures, system, metric, place):
-    """Each case's mean over seeds; NaN where no seed has a figure."""
+    """Returns the mean over seeds of each case, with NaN where no seed has a figure."""
     by_case = {}
     for (_, case), value in figures.get((system, metric, place), {}).items():
         by_case.setdefault(case, []).append(value)
@@ -69,7 +69,7 @@ def of_cases(figures, system, metric, place):
 
 
 def claims(found):
-    """Claims as a table."""
+    """Returns the claims as a table."""
     lines = ["| claim | difference | 95 % | p (Holm) | cases | verdict |", "| --- | --- | --- | --- | --- | --- |"]
     for claim in found:
         if claim["difference"] is None:
@@ -85,7 +85,8 @@ def claims(found):
 
 
 def counted(claim):
-    """How many cases a difference is of: what has no figure in one of the systems is in its favour, so it is told."""
+    """Returns the number of cases behind a difference, and of how many: cases in which one system has no figure are left
+    out, which favours that system, so the table shows it."""
     text = str(claim["cases"])
     if claim["missing"]:
         text += f" of {claim['cases'] + claim['missing']}"
@@ -94,7 +95,7 @@ def counted(claim):
 
 
 def headroom(paper, closed):
-    """What share of the way from one row to another each row goes."""
+    """Returns the table of the share of the way from one row to another that each row goes."""
     lines = [f"| system | share of the way from {paper.headroom['from']} to {paper.headroom['to']} | 95 % |", "| --- | --- | --- |"]
     for system, one in closed.items():
         low, high = one["interval"]
@@ -103,7 +104,7 @@ def headroom(paper, closed):
 
 
 def forest(found):
-    """The claims' differences with their intervals as an SVG."""
+    """Returns the differences of the claims, with their intervals, as an SVG."""
     shown = [claim for claim in found if claim["difference"] is not None]
     if not shown:
         return ""
@@ -124,7 +125,7 @@ def forest(found):
 
 
 def curve(points, axis, name):
-    """A metric over a swept value as an SVG: a dot for each seed, a line through their means."""
+    """Returns a plot of a metric over a swept value as an SVG: a dot for each seed, and a line through their means."""
     points = sorted((value, seeds) for value, seeds in points if seeds)
     if len(points) < 2:
         return ""
@@ -155,7 +156,7 @@ def svg(width, height, parts):
 
 
 def page(title, sections):
-    """One HTML file: headings, tables of Markdown as they are, plots."""
+    """Returns one HTML page of headings, tables from Markdown, and plots."""
     body = [f"<h1>{html.escape(title)}</h1>"]
     for heading, text in sections:
         body.append(f"<h2>{html.escape(heading)}</h2>")
@@ -166,7 +167,7 @@ def page(title, sections):
 
 
 def markdown(text):
-    """A table, or a paragraph."""
+    """Returns a table, or a paragraph, of Markdown as HTML."""
     lines = text.strip().splitlines()
     if not lines or not lines[0].startswith("|"):
         return f"<p>{html.escape(text)}</p>"

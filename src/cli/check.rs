@@ -17,7 +17,7 @@ pub struct CheckArgs {
     /// Print each problem as a JSON object on a line of its own
     #[arg(long)]
     json: bool,
-    /// Print the whole pipeline, with all that it extends and all options in it, instead of a summary
+    /// Print the complete pipeline, with what it `extends` and each `--set` merged in, instead of a summary
     #[arg(long, conflicts_with = "json")]
     resolved: bool,
 }

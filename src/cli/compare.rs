@@ -16,12 +16,12 @@ use crate::report::{Comparison, Question, ReportError, System};
 pub struct CompareArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// A system that is compared: its name and its stages of type `evaluate`, over which the figures of each case are
-    /// averaged, for example `--system attention=scores_1,scores_2`; when it is left out, each
-    /// combination of `[sweep]` is a system, or else each such stage
+    /// A system to compare: a name, and its stages of type `evaluate`, over which the figures of each case are
+    /// averaged, for example `--system attention=scores_1,scores_2`; given once for each system. When it is left out,
+    /// each combination of `[sweep]` is a system, or, without a sweep, each stage of type `evaluate`
     #[arg(long, value_name = "NAME=STAGE,…", value_parser = system)]
     system: Vec<System>,
-    /// The system that the others are compared with; when it is left out, the first one
+    /// The name of the system that the others are compared with; when it is left out, the first one
     #[arg(long, value_name = "NAME")]
     against: Option<String>,
     /// The part of the split whose cases are compared, or `all` for every case

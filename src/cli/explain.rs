@@ -16,8 +16,8 @@ use tomoflow_connectors::shown::Shown as _;
 pub struct ExplainArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// What is to be explained: the first digits of the digest of an action, a mask or a model, a stage, a code of
-    /// `rejects`, or a case or series as tables show it, or how it begins
+    /// What is to be explained: the first digits of the digest of an action, a mask or a model; the name of a stage; a
+    /// code of `rejects`; or the first characters of a case or series as tables show it
     #[arg(value_name = "KEY|SERIES")]
     subject: String,
     /// Print the answer as JSON

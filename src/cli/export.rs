@@ -13,22 +13,22 @@ use crate::operators::sinks::files::FileFormat;
 /// The format of mask files.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// `.nii.gz`
+    /// NIfTI, `.nii.gz`
     Nifti,
-    /// `.seg.nrrd` with the labels' names, for 3D Slicer
+    /// NRRD, `.seg.nrrd` with the labels' names, for 3D Slicer
     Nrrd,
-    /// `.mha`
+    /// MetaImage, `.mha`
     Metaimage,
-    /// DICOM SEG that refers to the scan's instances, a bit a voxel
+    /// DICOM SEG that refers to the scan's instances, with one bit for each voxel of each label
     DicomSeg,
-    /// The same with a label a voxel (of 2024; fewer programs read it)
+    /// DICOM SEG with one label for each voxel (label maps came into DICOM in 2024, and fewer programs read them)
     DicomLabelmap,
-    /// RTSTRUCT: contours that refer to the scan's instances
+    /// RTSTRUCT, whose contours refer to the scan's instances
     Rtstruct,
-    /// nnU-Net's raw layout: `imagesTr`, `labelsTr` and `dataset.json`, with the truth that was drawn, or the masks of
-    /// `--stage`; scans without labels in `imagesTs`
+    /// nnU-Net's raw layout: `imagesTr`, `labelsTr` and `dataset.json`, with the labels of the cases, or the masks of
+    /// `--stage`; scans without labels go to `imagesTs`
     Nnunet,
-    /// Boxes as `STAGE.csv`, a line for each as in DeepLesion's `DL_info.csv`: `File_name`, `Key_slice_index`, `Bounding_boxes`
+    /// Boxes as `STAGE.csv`, one line for each, with columns as in DeepLesion's `DL_info.csv`: `File_name`, `Key_slice_index`, `Bounding_boxes`
     /// (first and last pixels, counted from 1), `Class` and `Score`
     Boxes,
 }
@@ -38,21 +38,22 @@ enum Format {
 pub struct ExportArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The folder that is written to; it is made when it is absent
+    /// The folder that is written to; it is created when it is absent
     #[arg(long, value_name = "FOLDER")]
     to: PathBuf,
-    /// The format of mask files
+    /// The format of the files that are written
     #[arg(long, value_enum, default_value_t = Format::Nifti)]
     format: Format,
     /// The stage whose masks are written, or the training whose model is written; when it is left out, the last stage
-    /// that has masks (with `--format nnunet` the truth then)
+    /// that has masks (with `--format nnunet`, the labels of the cases)
     #[arg(long)]
     stage: Option<String>,
-    /// Write the scans beside the masks
+    /// Write the scans beside their masks
     #[arg(long)]
     scans: bool,
-    /// Writes nothing that names a patient: DICOM by the basic application confidentiality profile of PS3.15, all files
-    /// under pseudonyms. Pixels are as they are: a face, or text in a scan, may still be recognised
+    /// Leave out everything that names a patient: DICOM attributes by the basic application confidentiality profile of
+    /// PS3.15, and files are named by pseudonyms. Pixels stay as they are: a face, or text in a scan, may still be
+    /// recognised
     #[arg(long)]
     deidentify: bool,
 }

@@ -20,9 +20,9 @@ pub struct GraphArgs {
 /// A language for drawings.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// For Markdown
+    /// Mermaid, for Markdown
     Mermaid,
-    /// For Graphviz: `tomoflow graph --format dot a.toml | dot -Tsvg`
+    /// DOT, for Graphviz: `tomoflow graph --format dot a.toml | dot -Tsvg`
     Dot,
 }
 

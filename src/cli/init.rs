@@ -23,17 +23,17 @@ const GIGABYTES: [f64; 2] = [1.0, 8.0];
 /// The command line of `init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// The folder, `.zip` or `.tar` with the archive
+    /// The folder, `.zip` or `.tar` that holds the scans
     path: PathBuf,
-    /// The pipeline file, which must not be there yet. When it is left out, or `-`, the pipeline is printed, with paths
-    /// from the current folder on
+    /// The pipeline file that is written, which must not exist yet. When it is left out, or `-`, the pipeline is
+    /// printed, with paths relative to the current folder
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Take the place of a pipeline file that is there
+    /// Replace the pipeline file if it exists
     #[arg(long)]
     force: bool,
-    /// Memory of the device that trains, in GB, which the size of windows and batches follows from; nnU-Net's 8 with a
-    /// GPU, and 1 without
+    /// The memory of the device that trains, in GB, from which the sizes of windows and batches follow; when it is left
+    /// out, 8 with a GPU, as in nnU-Net, and 1 without
     #[arg(long, value_name = "GB")]
     gpu_memory: Option<f64>,
 }

@@ -19,7 +19,7 @@ const MIN_THREADS: usize = 8;
 /// The command line of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The files and folders to look at; a folder is looked through with all folders below it
+    /// The files and folders to look at; a folder is searched with all folders below it
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Print a JSON object on each line: `volume`, `image` (a volume in another format than DICOM), `reject`,
@@ -33,11 +33,11 @@ pub struct InspectArgs {
     /// Write an HTML page for the owner of the archive as well; the page shows identifiers and paths as they are
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// End with exit code 1 when something was refused
+    /// Exit with code 1 when a file or series was refused
     #[arg(long)]
     strict: bool,
-    /// How many files are read at once, each held in memory meanwhile; when it is left out, as many as there are cores,
-    /// and at least 8
+    /// The number of files that are read at once, each held in memory meanwhile; when it is left out, the number of cores,
+    /// but at least 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }

@@ -10,9 +10,9 @@ use tracing_subscriber::EnvFilter;
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Lines for people to read.
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line, for programs.
     Json,
 }
 

@@ -44,7 +44,7 @@ use crate::pipeline::{self, Plan, Problems};
 #[derive(Debug, Parser)]
 #[command(name = "tomoflow", version, arg_required_else_help = true)]
 struct Cli {
-    /// The form of logs on standard error; `RUST_LOG` says how much is logged
+    /// The format of the log on standard error; the variable `RUST_LOG` sets how much is logged
     #[arg(long, global = true, value_enum, default_value_t = log::Format::Text)]
     log: log::Format,
     #[command(subcommand)]
@@ -54,44 +54,44 @@ struct Cli {
 /// What the command line asks for.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a pipeline over all that its sources hold
+    /// Run a pipeline over everything that its sources hold
     Run(run::RunArgs),
-    /// Work for a run that takes workers (`run --listen`), until told to stop
+    /// Work for a run on this or another machine (`run --listen`), until told to stop
     Work(work::WorkArgs),
-    /// Find every problem of a pipeline
+    /// Find every problem in a pipeline file; nothing is run
     Check(check::CheckArgs),
-    /// Show what a run would do, why, and how long it would take; nothing is written
+    /// Show what a run would do, why, and how long it would take; nothing is run or written
     Plan(plan::PlanArgs),
     /// Show how an output came to be, and what changed since the one before it
     Explain(explain::ExplainArgs),
-    /// Show what was refused or left out, in clear, with the files to look at
+    /// Show what was refused or left out and why, with real names and the files to look at
     Rejects(rejects::RejectsArgs),
-    /// Read files, artifacts and tables again, and compare them with what is recorded
+    /// Read the archive's files, artifacts and tables again, and check them against their recorded digests
     Verify(upkeep::VerifyArgs),
-    /// Show what nothing needs any more, and delete it with `--delete`
+    /// Show stored files that nothing needs any more, and delete them with `--delete`
     Gc(upkeep::GcArgs),
-    /// Try again what has failed
+    /// Run a pipeline again, and try what has failed once more
     Retry(upkeep::RetryArgs),
     /// Write a first pipeline for a folder, with a reason for each setting
     Init(init::InitArgs),
     /// Show what an archive holds and what is wrong with it, before any pipeline is written
     Inspect(inspect::InspectArgs),
-    /// Show where a run stands
+    /// Show how far a run is, from another terminal
     Status(status::StatusArgs),
-    /// Show where a run stands, and look again every second
+    /// Show how far a run is, updated every second
     Top(top::TopArgs),
-    /// Write one HTML page about what a pipeline's tables hold
+    /// Write an HTML page with the cases, rejects, metrics and trainings of a pipeline
     Report(report::ReportArgs),
-    /// Compare systems on the same cases: figures side by side, with a paired test
+    /// Compare the metrics of several systems on the same cases, with a paired test
     Compare(compare::CompareArgs),
     /// Write masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT
     Export(export::ExportArgs),
-    /// Write a synthetic archive with truth
+    /// Write a synthetic archive of scans with their true segmentations
     #[command(subcommand)]
     Phantom(phantom::PhantomCommand),
-    /// Draw a pipeline
+    /// Draw the stages of a pipeline, as Mermaid or Graphviz
     Graph(graph::GraphArgs),
-    /// Show the reference of stage types and tables, which is made from the code
+    /// Show the reference of stage types, their fields, and the tables' columns
     Types(types::TypesArgs),
     /// Print the JSON Schema of pipeline files, for editors
     Schema(schema::SchemaArgs),
@@ -102,7 +102,7 @@ enum Command {
 pub struct PipelineArgs {
     /// The path of the pipeline file
     pub pipeline: PathBuf,
-    /// Give a field another value than the file does, for example `--set operators.net.epochs=3`
+    /// Override a field of the pipeline file, for example `--set operators.net.epochs=3`; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -110,8 +110,8 @@ pub struct PipelineArgs {
 /// What may be empty although it was not.
 #[derive(Args, Debug)]
 pub struct EmptyArgs {
-    /// Accept that an archive, or a folder below it, held cases and is empty now: their rows are removed. With `=FOLDER`
-    /// this is accepted of that folder alone, and the option may be given several times
+    /// Accept that an archive, or a folder below it, held cases before and is empty now, and remove their rows; without
+    /// this option the rows are kept and the exit code is 65. `=FOLDER` accepts it for that folder alone, and may be repeated
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     accept_empty: Vec<String>,
 }

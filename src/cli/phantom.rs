@@ -13,11 +13,12 @@ use crate::phantom::vs::{Oracle, PhantomError, VsPhantom, oracle, write_archive}
 /// The kinds of archives.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PhantomCommand {
-    /// Write T2-like MR of heads with a tumour like a vestibular schwannoma, and its outlines.
+    /// Write T2-like MR scans of heads with a tumour like a vestibular schwannoma, and its outlines, as DICOM.
     Vs(VsArgs),
-    /// Write CT-like volumes of livers with lesions, and vessels that look like these in a slice, in the files of LiTS.
+    /// Write CT-like volumes of livers with lesions, and with vessels that look like lesions in a single slice, named as
+    /// LiTS names its files.
     Liver(LiverArgs),
-    /// Write T2-like MR of pelves with bladder, prostate and rectum as NIfTI files, of which only some have labels.
+    /// Write T2-like MR scans of pelves with bladder, prostate and rectum as NIfTI files; only some of them have labels.
     Pelvis(PelvisArgs),
 }
 
@@ -33,13 +34,14 @@ pub struct LiverArgs {
     /// The seed of the random numbers; the same seed gives the same files.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// The numbers of slices, rows and columns.
+    /// The numbers of slices, rows and columns of each volume.
     #[arg(long, value_name = "DxHxW", default_value = "40x96x96", value_parser = parse_size)]
     pub size: [usize; 3],
-    /// The number of vessels for each lesion, 0 to 1: with 1 half of what looks like a lesion in a slice is none.
+    /// The number of vessels for each lesion, from 0 to 1: with 1, half of what looks like a lesion in a slice is a
+    /// vessel.
     #[arg(long, default_value_t = 1.0)]
     pub hard: f64,
-    /// The folder that is written to; it is made when it is absent.
+    /// The folder that is written to; it is created when it is absent.
     #[arg(long)]
     pub out: PathBuf,
 }
@@ -53,7 +55,7 @@ pub struct PelvisArgs {
     /// The number of cases with labels to choose the best epoch by.
     #[arg(long, default_value_t = 2)]
     pub validation: usize,
-    /// The number of cases without labels; what they hold is written to a folder of its own.
+    /// The number of cases without labels; their true labels are written to a folder of their own.
     #[arg(long, default_value_t = 24)]
     pub unlabelled: usize,
     /// The number of cases with labels to test on.
@@ -62,10 +64,10 @@ pub struct PelvisArgs {
     /// The seed of the random numbers; the same seed gives the same files.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// The numbers of slices, rows and columns; all of them show the same 112 x 160 x 160 mm.
+    /// The numbers of slices, rows and columns of each volume; every size covers the same 112 x 160 x 160 mm.
     #[arg(long, value_name = "DxHxW", default_value = "28x64x64", value_parser = parse_size)]
     pub size: [usize; 3],
-    /// The folder that is written to; it is made when it is absent.
+    /// The folder that is written to; it is created when it is absent.
     #[arg(long)]
     pub out: PathBuf,
 }
@@ -82,8 +84,8 @@ pub struct VsArgs {
     /// The seed of the random numbers; the same seed gives the same files.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// The numbers of slices, rows and columns; with fewer than 512 rows or columns, a scan shows the part of the head
-    /// around the tumour.
+    /// The numbers of slices, rows and columns of each scan; with fewer than 512 rows or columns it shows only the part
+    /// of the head around the tumour.
     #[arg(long, value_name = "DxHxW", default_value = "60x512x512", value_parser = parse_size)]
     pub size: [usize; 3],
     /// Write two series for each patient, T1 and T2, in folders as in the TCIA collection Vestibular-Schwannoma-SEG;
@@ -93,11 +95,11 @@ pub struct VsArgs {
     /// The distance between the voxels of a slice, in mm.
     #[arg(long, value_name = "MM", default_value_t = VsPhantom::DEFAULT.pixel_mm)]
     pub pixel_mm: f64,
-    /// How hard the patients are, from 0 to 1: small tumours of low contrast beside nerves and vessels that a single slice
-    /// cannot tell from them, blurred edges, and outlines that are not exact. What can be reached then is printed.
+    /// The difficulty of the patients, from 0 to 1: small tumours of low contrast beside nerves and vessels that a single slice
+    /// cannot tell from them, blurred edges, and outlines that are not exact. The best Dice that can be reached then is printed.
     #[arg(long, value_name = "DEGREE", default_value_t = 0.0)]
     pub hard: f64,
-    /// The folder that is written to; it is made when it is absent.
+    /// The folder that is written to; it is created when it is absent.
     #[arg(long)]
     pub out: PathBuf,
 }

@@ -13,15 +13,15 @@ use crate::operators::registry::Registry;
 pub struct PlanArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Plan a run that trains models anew
+    /// Plan a run with `--retrain`, which trains models again whose training cases have changed
     #[arg(long)]
     retrain: bool,
-    /// Plan a run that settles rules over the archive anew
+    /// Plan a run with `--repin`, which computes the values of rules over the archive again
     #[arg(long)]
     repin: bool,
     #[command(flatten)]
     empty: EmptyArgs,
-    /// How many threads would do the work; when it is left out, one for each core
+    /// The number of threads that the run would have; 0 means one for each core
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Print the plan as JSON

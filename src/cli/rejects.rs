@@ -15,7 +15,7 @@ use tomoflow_connectors::shown::{Shown as _, visible};
 pub struct RejectsArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The codes whose rows are shown, for example `MISSING_SLICE`; when they are left out, all
+    /// The codes whose rows are shown, for example `MISSING_SLICE`; when they are left out, all rows are
     #[arg(value_name = "CODE")]
     codes: Vec<String>,
     /// Print a JSON object for each row, on a line of its own

@@ -18,7 +18,7 @@ const PICTURES: usize = 6;
 pub struct ReportArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The file that the page is written to; when it is left out, `report.html` in the pipeline's `out`.
+    /// The file that the page is written to; when it is left out, `report.html` in the pipeline's folder `out`.
     #[arg(long, short)]
     output: Option<PathBuf>,
 }

@@ -28,27 +28,27 @@ const CHECKPOINT: Duration = Duration::from_secs(120);
 pub struct RunArgs {
     #[command(flatten)]
     pub(super) pipeline: PipelineArgs,
-    /// End when all work is done (the default)
+    /// End when all work is done; this is the default
     #[arg(long, conflicts_with = "watch")]
     once: bool,
-    /// Go on, and work on what comes or changes once it has been quiet for the pipeline's `settle`
+    /// Keep running, and work on files that come or change once they have been quiet for the pipeline's `settle`
     #[arg(long)]
     watch: bool,
-    /// The number of threads of the control plane, which decides what is to be done.
+    /// The number of threads of the control plane, which decides what has to be done.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     workers: u8,
-    /// How many threads work at once, on voxels as on tensors; when it is left out, one for each core.
+    /// The number of threads that process voxels and tensors; 0 means one for each core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Train models anew when their cases have changed.
+    /// Train models again whose training cases have changed, instead of keeping the trained ones.
     #[arg(long)]
     retrain: bool,
-    /// Settle rules over the archive (`to = "median"`) anew, whatever they are pinned to.
+    /// Compute the values of rules over the archive (`to = "median"`) again, instead of keeping those they are pinned to.
     #[arg(long)]
     repin: bool,
     #[command(flatten)]
     empty: EmptyArgs,
-    /// The number of processes that take part, on one machine or several; all of them must be started
+    /// The number of processes that share the run, on one machine or several; each must be started by hand
     #[arg(long, requires = "hosts", value_name = "N")]
     processes: Option<usize>,
     /// The number of this process, from 0 on; process 0 keeps the store and the tables
@@ -59,7 +59,7 @@ pub struct RunArgs {
     hosts: Option<std::path::PathBuf>,
     #[command(flatten)]
     joining: WorkersArgs,
-    /// Print the closing summary as JSON.
+    /// Print the summary at the end as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -67,19 +67,19 @@ pub struct RunArgs {
 /// Workers that come and go.
 #[derive(Args, Debug)]
 struct WorkersArgs {
-    /// Let workers join at this address (`tomoflow work --join`); it goes before `workers` of the pipeline
+    /// The address at which workers may join (`tomoflow work --join`), in place of the pipeline's `workers`
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "processes")]
     listen: Option<String>,
-    /// The file that holds the token which workers and the run know; needed where other machines reach the address
+    /// The file with the secret token that the run and its workers share; needed if other machines can reach the address
     #[arg(long, value_name = "FILE", conflicts_with = "processes")]
     token_file: Option<std::path::PathBuf>,
-    /// Leave all actions to workers: this process decides, keeps the store and commits
+    /// Leave all actions to workers; this process only decides what is done, keeps the store and writes the tables
     #[arg(long, conflicts_with = "processes")]
     no_local: bool,
-    /// Send workers that do not see the archive and `out` what they need of them; links are not encrypted
+    /// Send files over the network to workers that cannot read the archive and `out` themselves; it is not encrypted
     #[arg(long, conflicts_with = "processes")]
     send: bool,
-    /// After how long without a word a worker's actions are given to others
+    /// The time without a message from a worker after which its actions are given to others
     #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = humantime::parse_duration)]
     silence: Duration,
 }
@@ -152,7 +152,7 @@ pub fn run(args: &RunArgs, registry: &Registry) -> ExitCode {
         };
     }
     if options.cluster.is_some() && plan.settings.workers.is_some() {
-        note!("warning: `workers` of the pipeline is passed over: several processes take no workers");
+        note!("warning: `workers` of the pipeline is ignored: a run with `--processes` takes no workers");
     }
     let allowed = plan.settings.allowed_rejects;
     let mut progress = Progress::new();
@@ -211,7 +211,7 @@ fn tell(args: &RunArgs, summary: &Summary) {
         super::print(super::visible(format!("report: `tomoflow report {file}` makes it\n")));
     }
     if summary.cases == 0 && !summary.left_out.is_empty() {
-        note!("no series of {} files fits\nhint: ask for values that are there in `where`", summary.files);
+        note!("no series of {} files fits\nhint: ask in `where` for values that the files have", summary.files);
     } else if summary.cases == 0 && !args.empty.any() {
         note!("no series found in {} files\nhint: `tomoflow check` shows the sources' paths", summary.files);
     }

@@ -15,8 +15,8 @@ const WIDTH: usize = 100;
 /// The command line of `types`.
 #[derive(Debug, Args)]
 pub struct TypesArgs {
-    /// The type or table whose page is shown; `pipeline` and `operators` show the fields that all of them have, `tables`
-    /// the columns of every table
+    /// The stage type or table whose page is shown. `pipeline` shows the fields of `[pipeline]`, `operators` the fields
+    /// that every operator has, `tables` the columns of every table; without a name all types are listed
     name: Option<String>,
     /// Print the whole reference as Markdown
     #[arg(long, conflicts_with = "name")]

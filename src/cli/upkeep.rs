@@ -14,7 +14,7 @@ use crate::operators::registry::Registry;
 pub struct VerifyArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Set right what is wrong, so that the next run makes it again
+    /// Remove or set aside what is damaged, so that the next run makes it again
     #[arg(long)]
     mend: bool,
     /// Print the answer as JSON
@@ -42,10 +42,10 @@ pub fn verify(args: &VerifyArgs, registry: &Registry) -> ExitCode {
 pub struct GcArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Delete what nothing needs; without this option it is only shown
+    /// Delete the files that nothing needs; without this option they are only shown
     #[arg(long)]
     delete: bool,
-    /// How long something stays after it was needed last; this holds for versions of tables, too
+    /// The time that a file stays after it was last needed; earlier versions of tables stay as long
     #[arg(long, default_value = "7d", value_parser = humantime::parse_duration)]
     older_than: Duration,
     /// Print the answer as JSON, with every file
@@ -68,16 +68,16 @@ pub fn gc(args: &GcArgs, registry: &Registry) -> ExitCode {
 /// Arguments of `retry`.
 #[derive(Args, Debug)]
 pub struct RetryArgs {
-    /// Take only failures of this name, as in the column `code` of `rejects`
+    /// Retry only failures with this code, as in the column `code` of `rejects`
     #[arg(long)]
     code: Option<String>,
-    /// Take only failures of this stage
+    /// Retry only failures of this stage
     #[arg(long)]
     stage: Option<String>,
-    /// Take only failures of this case or series, as tables show it
+    /// Retry only failures of this case or series, as tables show it
     #[arg(long)]
     case: Option<String>,
-    /// Forget the failures, and leave it to the next run to try again
+    /// Forget the failures without running now; the next run tries them again
     #[arg(long)]
     later: bool,
     #[command(flatten)]

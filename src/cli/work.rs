@@ -17,42 +17,43 @@ use crate::pipeline;
 /// Arguments of `work`.
 #[derive(Args, Debug)]
 pub struct WorkArgs {
-    /// The path of the pipeline file, where the worker is to refuse a run of any other; when it is left out the run says
-    /// what there is to do
+    /// The path of the pipeline file; the worker then refuses a run of any other pipeline. When it is left out, the
+    /// worker takes the pipeline from the run
     pipeline: Option<PathBuf>,
-    /// Give a field another value than the file does, for example `--set operators.net.epochs=3`
+    /// Override a field of the pipeline file, for example `--set operators.net.epochs=3`; may be given several times
     #[arg(long, value_name = "KEY=VALUE", requires = "pipeline")]
     set: Vec<String>,
-    /// Where the run listens
+    /// The address at which the run listens (`run --listen`)
     #[arg(long, value_name = "HOST:PORT")]
     join: String,
-    /// The file that holds the token which workers and the run know; on one machine alone none is needed
+    /// The file with the secret token that the run and its workers share; not needed on a single machine
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The device of this worker: `auto`, `cpu`, `cuda` or one GPU as `cuda:0`; when it is left out, the pipeline's
+    /// `device`
     #[arg(long)]
     device: Option<String>,
-    /// The number of bytes that this worker's actions may hold at once, such as `"16 GiB"`; when it is left out, the
+    /// The memory that this worker's actions may hold at once, such as `"16 GiB"`; when it is left out, the
     /// pipeline's `memory`
     #[arg(long, value_parser = pipeline::bytes_of)]
     memory: Option<u64>,
-    /// How many threads work at once, on voxels as on tensors; when it is left out, one for each core
+    /// The number of threads that process voxels and tensors; 0 means one for each core
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// What the worker is called; when it is left out, by the machine's name and the process's number
+    /// The name by which the run shows this worker; when it is left out, the machine's name and the process's number
     #[arg(long)]
     name: Option<String>,
-    /// End with the run, rather than wait for the next
+    /// End when the run ends; without this option the worker waits for the next run
     #[arg(long)]
     once: bool,
-    /// Where the worker keeps what a run sends it (`run --send`), until it ends; when it is left out, the system's folder for
-    /// what passes
+    /// The folder for files that a run sends (`run --send`), which are deleted when the worker ends; when it is left out,
+    /// the system's folder for temporary files
     #[arg(long, value_name = "FOLDER")]
     scratch: Option<PathBuf>,
-    /// How long a run is looked for before the worker gives up; when it is left out, for ever
+    /// The time after which the worker gives up looking for a run; when it is left out, it never does
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     patience: Option<Duration>,
-    /// How long what is under way may take when the worker is told to stop; trainings write how far they are first
+    /// The time that running actions have to finish when the worker is told to stop; trainings write a checkpoint first
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     grace: Duration,
 }

@@ -307,7 +307,10 @@ impl Archive {
                 Ok(None) => continue,
                 // While a model is being replaced the one that is known stays.
                 Err((path, error)) if self.models.contains_key(&number) => {
-                    tracing::warn!("the model {}: {error}; the one before stays", path.shown());
+                    tracing::warn!(
+                        "the model file {}: {error}; the previous model stays in use",
+                        path.shown()
+                    );
                     continue;
                 }
                 Err((path, source)) => return Err(SourceError::Model { path, source }),
@@ -348,7 +351,8 @@ fn model(
         if follows.is_some() {
             let card = ModelCard::read(&bytes).map_err(std::io::Error::other)?;
             if card.origin.preparation != *follows {
-                let message = "scans are prepared for a model that was there before: start again";
+                let message = "scans were prepared for the model file that was there before: start the run \
+                               again";
                 return Err(std::io::Error::other(message));
             }
         }

@@ -170,7 +170,10 @@ pub enum StatusError {
         source: io::Error,
     },
     /// The file could not be read.
-    #[error("{path}: {source}\nhint: it belongs to whoever runs the pipeline")]
+    #[error(
+        "{path}: {source}\n\
+             hint: only the user who runs the pipeline can read the file"
+    )]
     Read {
         /// The file.
         path: PathBuf,

@@ -26,7 +26,7 @@ impl Context {
         let lacks = (1..).zip(&*mask.label_names).filter(|(label, _)| !present.contains(label));
         let told = lacks.map(|(_, name)| {
             let message = format!("a voxel of `{name}` expected in a mask that is learned from, none found");
-            Reject::new(WITHOUT, message, "the case teaches that it is not there")
+            Reject::new(WITHOUT, message, "the network learns from this case that the label is not there")
         });
         self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
         Ok(Truth { mask, absent: Vec::new(), boxes: None })

@@ -45,8 +45,7 @@ pub(super) fn drawn(members: &[Member]) -> usize {
 pub(super) fn nothing_adopted() -> Reject {
     let message =
         "cases without outlines, with a mask that a network made of them, expected by `adopt`, none found";
-    let hint =
-        "the model learned from outlines alone; of patients who are validated or tested on none is taken";
+    let hint = "the model learned from outlines alone; cases of patients who are validated or tested on do not count";
     Reject::new(NO_UNLABELLED, message, hint)
 }
 
@@ -61,8 +60,8 @@ pub(super) fn unlearned(
     let Some(strategy) = settings.strategy.filter(Strategy::asks_for_unlabelled) else { return Vec::new() };
     if unlabelled == 0 {
         let message = "cases without labels expected by `strategy`, none found";
-        let hint =
-            "the model learned from outlines alone; of patients who are validated or tested on none is taken";
+        let hint = "the model learned from outlines alone; cases of patients who are validated or tested on do not \
+             count";
         return vec![Reject::new(NO_UNLABELLED, message, hint)];
     }
     let Strategy::Adversarial(own) = strategy else { return Vec::new() };

@@ -172,7 +172,7 @@ impl Context {
         })?;
         if scans.iter().any(|scan| scan.geometry() != grid) {
             let message = "a scan on the grid that was indexed expected, another found";
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+            return Err(Reject::new("CHANGED", message, "the next run reads the file again"));
         }
         Ok((scans, padding))
     }

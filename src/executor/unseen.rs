@@ -127,7 +127,8 @@ pub(super) fn too_small(training: &Dataset) -> Result<Option<Reject>, Reject> {
         Reject::new(
             TOO_SMALL,
             message,
-            "no box is learned of them, and none is asked for by `evaluate_boxes`; one of several kinds of things counts for each",
+            "such parts teach no box, and `evaluate_boxes` does not ask for them; a part of several classes \
+             is counted for each",
         )
     });
     Ok(told)

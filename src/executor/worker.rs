@@ -295,7 +295,7 @@ fn fit_to_train(case: &Case, labelled: bool) -> Result<(), Reject> {
         return Ok(());
     }
     let Some(labels) = &case.labels else {
-        let hint = "give it outlines, or leave it out with `where`";
+        let hint = "give the case outlines, or leave it out with `where`";
         return Err(Reject::new("NO_LABELS", "a case with labels expected, one without found", hint));
     };
     check_same_size("labels", case.scan.size(), labels.size())?;

@@ -56,7 +56,10 @@ pub fn recognise(survey: &Survey, wishes: &Wishes) -> Archive {
     let sources: Vec<String> = label_blocks.iter().map(|(name, _)| name.clone()).collect();
     archive.blocks.extend(label_blocks.into_iter().map(|(_, block)| block));
     let volume = Block::new("operators.volume", "assemble")
-        .why("Slices to volumes, by their positions; what cannot be one is a row of `rejects`.")
+        .why(
+            "Slices are assembled into volumes by their positions; a series that cannot be is a row of \
+              `rejects`.",
+        )
         .with("inputs", toml::list([toml::text("scans")]));
     archive.blocks.push(volume);
     if labelled {

@@ -41,9 +41,10 @@ pub fn described(described: &Described) -> Labels {
     };
     if let Some(told) = overlapping(&labels.entries) {
         labels.entries = shared_values(&labels.entries);
-        labels
-            .why
-            .push("Regions share values: what several have in common is a label of its own.".to_owned());
+        labels.why.push(
+            "Regions share values: the values that several of them share are a label of their own."
+                .to_owned(),
+        );
         labels.told.push(told);
         return labels;
     }

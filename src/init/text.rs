@@ -114,7 +114,7 @@ fn learning(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f6
         if archive.labels.len() > SURFACES { &["dice"] } else { &["dice", "hd95", "assd"] };
     blocks.push(
         Block::new("operators.scores", "evaluate")
-            .why("On the grid of the scan itself, whatever the network saw.")
+            .why("Masks are compared on the grid of the scan itself, whatever the network saw.")
             .with("inputs", toml::list(["segment", archive.cases.as_str()].map(toml::text)))
             .with("metrics", toml::list(metrics.iter().map(|name| toml::text(name)))),
     );
@@ -137,8 +137,8 @@ fn looking(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f64
         ("normal".to_owned(), "0.0")
     };
     let why = match ct {
-        true => "What is denser than -300 HU is no air: a mask of the body, to see a pipeline work.",
-        false => "What is brighter than the mean: a mask to see a pipeline work.",
+        true => "Voxels denser than -300 HU are no air: a mask of the body, to see a pipeline work.",
+        false => "Voxels brighter than the mean: a mask to see a pipeline work.",
     };
     let mut stage = Block::new("operators.bright", "threshold")
         .why(why)
@@ -157,7 +157,7 @@ fn looking(archive: &Archive, grids: &Grids, wishes: &Wishes, border: Option<f64
 
 fn masks(wishes: &Wishes, stage: &str, scans: bool) -> Block {
     let block = Block::new("sinks.masks", "files")
-        .why("For 3D Slicer, ITK-SNAP and others.")
+        .why("Mask files for 3D Slicer, ITK-SNAP and others.")
         .with("inputs", toml::list([toml::text(stage)]))
         .with("path", toml::path(&format!("{}/masks", wishes.out)))
         .with("format", toml::text("nifti"));

@@ -143,10 +143,16 @@ fn net(archive: &Archive, wishes: &Wishes, network: &Network) -> Block {
         .with("schedule", "{ type = \"polynomial\" }");
     match &archive.split {
         Some(split) => block
-            .why("Who is trained on says nnU-Net's file of folds; whom it does not name is for testing.")
+            .why(
+                "nnU-Net's file of folds says who is trained on; patients whom it does not name are tested \
+                  on.",
+            )
             .with("split", split),
         None => block
-            .why("Patients are dealt by a hash of seed and name: all cases of one stand on one side.")
+            .why(
+                "Patients are assigned by a hash of seed and name, and all cases of a patient are in one \
+                  part.",
+            )
             .with("split", "{ train = 0.7, validation = 0.1, test = 0.2, seed = 1 }"),
     }
 }

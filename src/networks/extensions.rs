@@ -98,7 +98,7 @@ fn found<B: Copy>(
     };
     match settings.get(VERSION) {
         Some(found) if found.as_u64() != Some(u64::from(*version)) => Err(refuse(format!(
-            "version {version} of `{name}` expected, version {found} found: the code is another one now"
+            "version {version} of `{name}` expected, version {found} found: its code has changed"
         ))),
         _ => Ok(*build),
     }

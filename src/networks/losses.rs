@@ -93,8 +93,7 @@ pub(in crate::networks) fn logarithms(logits: &Tensor) -> Result<Tensor, Network
 }
 
 fn not_ours(name: &str) -> NetworkError {
-    let message =
-        format!("`{name}` is not one of tomoflow's: it is what the crate that brings it makes of it");
+    let message = format!("`{name}` is not one of tomoflow's: only the crate that registers it can make it");
     NetworkError::Config { field: "loss".to_owned(), message }
 }
 

@@ -75,13 +75,13 @@ impl Start {
         };
         if let Some(prefix) = names.unmet(found.keys().chain(&passed)) {
             let message = format!("a tensor whose name begins with `{prefix}` expected, none found");
-            return Err(refuse(message, "`names` is a table of prefixes of the file's names"));
+            return Err(refuse(message, "each key of `names` is a prefix of the file's tensor names"));
         }
         let mut tensors = BTreeMap::new();
         for (name, tensor) in found {
             if !tensor.f_isfinite()?.f_all()?.f_double_value(&[])?.eq(&1.0) {
                 let message = format!("numbers in 32 bits expected, `{name}` holds some that are not finite");
-                return Err(refuse(message, "look at where the weights come from"));
+                return Err(refuse(message, "look at the training or conversion that made the weights"));
             }
             let own = names.own(&name);
             if tensors.insert(own.clone(), tensor).is_some() {
@@ -131,8 +131,8 @@ impl Start {
                 some(loaded.missing.iter().chain(loaded.mismatched.iter().map(|(name, ..)| name))),
                 some(self.tensors.keys()),
             );
-            let hint =
-                "weights of another architecture, or of other names: see `names` of `start`".to_owned();
+            let hint = "the weights are of another architecture, or have other names: see `names` of `start`"
+                .to_owned();
             return Err(NetworkError::File { file: self.what.clone(), message, hint });
         }
         Ok(loaded)
@@ -177,7 +177,7 @@ impl Loaded {
             unloaded.into_iter().filter(|name| !self.loaded.contains(name)).collect();
         if !unloaded.is_empty() {
             return refuse(format!(
-                "weights of {} expected for what stays as it is, none for {}",
+                "weights of {} expected for the tensors that `freeze` names, none for {}",
                 self.what,
                 some(unloaded.into_iter())
             ));

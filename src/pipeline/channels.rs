@@ -124,7 +124,7 @@ impl All<'_> {
             None => {
                 if let Err(message) = check_names(&given) {
                     found.push(
-                        Found::new(span("inputs"), message).hint("`names` gives each channel one of its own"),
+                        Found::new(span("inputs"), message).hint("give each channel its own name in `names`"),
                     );
                 }
             }
@@ -157,7 +157,7 @@ impl All<'_> {
         let stage = &self.stages[index];
         let span = stage.table.key_at("inputs").map_or(stage.header, |key| key.span);
         let message = format!("`rcnn` looks at one channel, {} found", listed(&names));
-        found.push(Found::new(span, message).hint("let it take the scans of one, before `channels`"));
+        found.push(Found::new(span, message).hint("let it take one channel, before the stage `channels`"));
     }
 
     /// A model is applied to cases of the channels that it was trained on.
@@ -180,7 +180,8 @@ impl All<'_> {
                     listed(&own)
                 );
                 found.push(
-                    Found::new(span, message).hint("both take cases of the same channels in one order"),
+                    Found::new(span, message)
+                        .hint("give both cases with the same channels in the same order"),
                 );
             }
         }

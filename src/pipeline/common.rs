@@ -16,15 +16,15 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Path,
         default: Default::Required,
         role: Role::Operational,
-        doc: "The folder for the store, the tables and the report, relative to the pipeline file.",
+        doc: "The folder for the store, the tables and the report, by its path relative to the pipeline file.",
     },
     Field {
         name: "memory",
         kind: FieldKind::Bytes,
         default: Default::Json("\"4 GiB\""),
         role: Role::Operational,
-        doc: "The number of bytes that actions may hold at once, and that reading files may: a file that needs more is \
-              refused by name.",
+        doc: "The memory that actions may hold at once, and likewise the memory for reading files; a file \
+              that needs more is refused by name.",
     },
     Field {
         name: "device",
@@ -38,7 +38,8 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Choice(&["pseudonymous", "clear"]),
         default: Default::Json("\"pseudonymous\""),
         role: Role::Operational,
-        doc: "Whether tables show identifiers as a keyed hash or as they are in the files.",
+        doc: "The form of identifiers in tables: a keyed hash (`pseudonymous`), or as they are in the files \
+              (`clear`).",
     },
     Field {
         name: "free_text",
@@ -54,36 +55,38 @@ pub const FIELDS: &[Field] = &[
         kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
         default: Default::Json("0.5"),
         role: Role::Operational,
-        doc: "The share of series that may be rejected before the exit code is 1.",
+        doc: "The share of series that may be rejected; with a greater share the exit code is 1.",
     },
     Field {
         name: "metrics",
         kind: FieldKind::Text,
         default: Default::Absent,
         role: Role::Operational,
-        doc: "The loopback address at which a run gives its metrics to Prometheus, such as `127.0.0.1:9464`.",
+        doc: "The loopback address at which Prometheus can read the metrics of a run, such as \
+              `127.0.0.1:9464`; when it is left out, there is none.",
     },
     Field {
         name: "workers",
         kind: FieldKind::Text,
         default: Default::Absent,
         role: Role::Operational,
-        doc: "The address at which a run lets workers join (`tomoflow work`), such as `0.0.0.0:7400`; `--listen` goes before \
-              it. A token is needed where other machines reach it.",
+        doc: "The address at which workers can join a run (`tomoflow work`), such as `0.0.0.0:7400`; the \
+              option `--listen` overrides it. A token is needed if other machines can reach the address.",
     },
     Field {
         name: "settle",
         kind: FieldKind::Duration,
         default: Default::Json("\"10s\""),
         role: Role::Operational,
-        doc: "The time for which a series must be quiet before `run --watch` works on it.",
+        doc: "The time for which the files of a series must not change before `run --watch` works on it.",
     },
     Field {
         name: "rescan",
         kind: FieldKind::Duration,
         default: Default::Json("\"60s\""),
         role: Role::Operational,
-        doc: "The time after which `run --watch` looks at all files again, for changes that the system did not report.",
+        doc: "The interval at which `run --watch` looks at all files again, for changes that the file system \
+              did not report.",
     },
 ];
 
@@ -104,8 +107,9 @@ pub const COMMON: &[Field] = &[
         kind: FieldKind::Duration,
         default: Default::Absent,
         role: Role::Operational,
-        doc: "The time that an action may take; one that takes longer becomes a row of `rejects`, TIMEOUT. \
-              Operators that run in one go take it from the last of them that says so.",
+        doc: "The time that an action may take; one that takes longer is given up and becomes a row \
+              `TIMEOUT` in `rejects`. Operators that run together in one action take the timeout of the last \
+              of them that has one.",
     },
     Field {
         name: "retries",

@@ -17,11 +17,12 @@ use super::syntax;
 use super::tree::{Node, Origin, Table, Value};
 
 /// How a file says what differs from another one.
-pub(super) const EXTENDS: &str = "A file that opens with `extends = \"base.toml\"`, before `[pipeline]`, says what differs \
-    from another pipeline. Tables are merged key by key; a list or any other value takes the place of the base's, and so \
-    does a table that names another `type`. `without = [\"operators.near\", \"operators.net.patience\"]` leaves out what \
-    the base has. A path is relative to the folder of the file that it stands in. What has been computed is found as if \
-    the whole stood in one file, which `tomoflow check --resolved` prints.";
+pub(super) const EXTENDS: &str = "A file that opens with `extends = \"base.toml\"`, before `[pipeline]`, \
+    says what differs from another pipeline. Tables are merged key by key; a list or any other value takes \
+    the place of the base's, and so does a table that names another `type`. `without = [\"operators.near\", \
+    \"operators.net.patience\"]` leaves out what the base has. A path is relative to the folder of the file \
+    that it stands in. Results are found as if everything were written in one file, which `tomoflow check \
+    --resolved` prints.";
 
 /// Files that extend each other, the first one included.
 const MAX_FILES: usize = 16;

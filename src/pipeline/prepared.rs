@@ -104,7 +104,10 @@ impl Cards<'_> {
             };
             if steps.as_ref().is_some_and(|first| *first != said) {
                 let message = "the models' scans were prepared in different ways".to_owned();
-                return Err(refuse(message, "such models are no ensemble: let each be a stage of its own"));
+                return Err(refuse(
+                    message,
+                    "such models cannot be an ensemble: let each have its own `infer`",
+                ));
             }
             steps = Some(said);
         }

@@ -90,7 +90,7 @@ impl Store {
                     Ok(recorded) => recorded,
                     Err(error) => {
                         // Nobody can use it; without it the action is wanted again.
-                        tracing::warn!("what action {} led to is forgotten: {error}", key.short());
+                        tracing::warn!("the outcome of action {} is forgotten: {error}", key.short());
                         return Ok(None);
                     }
                 };

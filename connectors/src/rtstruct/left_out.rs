@@ -93,10 +93,15 @@ impl LeftOut {
         }
         if self.repeated > 0 {
             let message = format!(
-                "each contour once expected, {} of {contours} are there before: drawn once",
+                "each contour once expected, {} of {contours} are repeated: each is drawn once",
                 self.repeated
             );
-            tell("CONTOUR_REPEATED", message, "the structure was exported twice: look at what it should be");
+            tell(
+                "CONTOUR_REPEATED",
+                message,
+                "the structure may have been exported twice: compare it with \
+                                               its original",
+            );
         }
         if self.without_area > 0 {
             let message = format!(

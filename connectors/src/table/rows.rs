@@ -44,211 +44,221 @@ impl Rows {
 }
 
 tables! {
-    /// A series that was accepted.
+    /// A series that was accepted: one row for each case.
     Cases, "cases", CaseRow {
-        /// The case's key.
+        /// The key that names the case in every table; a pseudonym unless `identifiers = "clear"`.
         case: String,
-        /// The scan's series.
+        /// The SeriesInstanceUID of the scan, or its case's name where it is not DICOM; shown as `case` is.
         series: String,
-        /// The study that the series belongs to.
+        /// The study that the series belongs to, shown as `case` is.
         study: String,
-        /// The patient.
+        /// The patient that the series belongs to, shown as `case` is.
         patient: String,
-        /// `CT`, `MR`, …
+        /// The modality of the scan as DICOM names it: `CT`, `MR`, …
         modality: String,
-        /// The scanner's manufacturer.
+        /// The manufacturer of the scanner.
         manufacturer: String,
-        /// The scanner's model name.
+        /// The name of the scanner's model.
         model_name: String,
-        /// The series' description.
+        /// The description of the series (SeriesDescription); empty with `free_text = "drop"`.
         description: String,
-        /// Slices of the volume.
+        /// The number of slices of the volume.
         slices: i64,
-        /// Rows of a slice.
+        /// The number of rows of each slice.
         rows: i64,
-        /// Columns of a slice.
+        /// The number of columns of each slice.
         columns: i64,
-        /// Distance of neighbouring slices, mm.
+        /// The distance between the centres of neighbouring slices, in mm.
         spacing_d_mm: f64,
-        /// Distance of neighbouring rows, mm.
+        /// The distance between the centres of neighbouring rows, in mm.
         spacing_h_mm: f64,
-        /// Distance of neighbouring columns, mm.
+        /// The distance between the centres of neighbouring columns, in mm.
         spacing_w_mm: f64,
-        /// Voxel `[d, h, w, 1]` to patient LPS in mm: sixteen numbers, row-major.
+        /// The 4 × 4 matrix that takes a voxel `[d, h, w, 1]` to a point in patient space (LPS), in mm;
+        /// row-major.
         affine_lps: Vec<f64>,
         /// Whether the case has labels.
         labelled: bool,
-        /// What was found odd and accepted.
+        /// What was unusual about the series and was accepted all the same, a text for each finding.
         notes: Vec<String>,
     }
 
-    /// What was refused or failed, and what sources lack or have no use for; gone again once it is mended.
+    /// What was refused or failed, and what a source lacks or has no use for. A row goes once its cause is
+    /// mended.
     Rejects, "rejects", RejectRow {
-        /// The key of what was refused; the stage where it is no case.
+        /// The key of the case that was refused, as in `cases`, or the stage's name where no case is meant.
         key: String,
-        /// The stage that refused it.
+        /// The name of the stage that refused it.
         stage: String,
-        /// The hazard's name, in capitals.
+        /// The name of the reason, in capitals, for example `MISSING_SLICE`.
         code: String,
-        /// What was expected and what was found.
+        /// What was expected and what was found; it is left out with `free_text = "drop"`.
         message: String,
-        /// What the user can do about it.
+        /// What the user can do about it; empty with `free_text = "drop"`.
         hint: String,
-        /// How often it was tried; 0 for what is told of a case that was not refused.
+        /// The number of times that it was tried; 0 for a note about a case that was not refused.
         attempts: i64,
     }
 
     /// One label on one slice of the original grid.
     Masks, "masks", MaskRow {
-        /// The case's key.
+        /// The key of the case, as in `cases`.
         case: String,
-        /// The scan's series.
+        /// The SeriesInstanceUID of the scan, or its case's name where it is not DICOM; shown as `case` is.
         series: String,
-        /// The slice's SOP instance; empty on a plane between slices.
+        /// The SOPInstanceUID of the slice, shown as `case` is; empty on a plane between slices, and where
+        /// one file holds all slices.
         sop_instance: String,
-        /// The slice's index along the volume's first axis.
+        /// The index of the slice along the volume's first axis, from 0 on.
         slice: i64,
-        /// The label's number.
+        /// The number of the label, from 1 on.
         label: i64,
-        /// The label's name.
+        /// The name of the label.
         label_name: String,
-        /// Rows of the slice.
+        /// The number of rows of the slice.
         rows: i64,
-        /// Columns of the slice.
+        /// The number of columns of the slice.
         columns: i64,
-        /// The pixels: `[start, length, start, length, …]`, row-major.
+        /// The pixels of the label as runs `[start, length, start, length, …]`, counted row by row from 0 on.
         runs: Vec<u32>,
-        /// Area, mm².
+        /// The area of the label on this slice, in mm².
         area_mm2: f64,
-        /// First row of the bounding box.
+        /// The first row that holds the label, from 0 on.
         row_min: i64,
-        /// First column of the bounding box.
+        /// The first column that holds the label, from 0 on.
         column_min: i64,
-        /// Last row of the bounding box.
+        /// The last row that holds the label.
         row_max: i64,
-        /// Last column of the bounding box.
+        /// The last column that holds the label.
         column_max: i64,
-        /// The stage that made the mask.
+        /// The name of the stage that made the mask.
         stage: String,
-        /// The action that made the mask.
+        /// The key of the action that made the mask, which `tomoflow explain` takes.
         action: String,
-        /// The model that made the mask; empty for labels drawn by hand.
+        /// The digest of the model that made the mask; empty where no model took part.
         model: String,
     }
 
-    /// One figure about one case.
+    /// One figure about one label of one case.
     Metrics, "metrics", MetricRow {
-        /// The case's key.
+        /// The key of the case, as in `cases`.
         case: String,
-        /// The scan's series.
+        /// The SeriesInstanceUID of the scan, or its case's name where it is not DICOM; shown as `case` is.
         series: String,
-        /// `train`, `validation` or `test`.
+        /// The part of the split that the case is in for the judged model: `train`, `validation`, `test`,
+        /// `unlabelled`, or `new` for a case that came after its training.
         split: String,
-        /// The label's name.
+        /// The name of the label.
         label: String,
-        /// The metric's name.
+        /// The name of the metric, for example `dice`.
         metric: String,
-        /// The figure, where there is one.
+        /// The value of the figure; null where its formula gives none.
         value: Option<f64>,
-        /// The figure's unit.
+        /// The unit of the value, for example `mm`; `1` for shares and ratios.
         unit: String,
-        /// `ok`, `both_empty`, `empty_prediction`, …
+        /// Which masks hold the label: `ok` (both), `both_empty`, `empty_reference`, `empty_prediction`,
+        /// `not_in_mask` or `not_in_truth`.
         state: String,
-        /// The stage that made the figure.
+        /// The name of the stage that computed the figure.
         stage: String,
-        /// The action that made the figure.
+        /// The key of the action that computed the figure, which `tomoflow explain` takes.
         action: String,
-        /// The model that was judged.
+        /// The digest of the model whose output was judged; empty where no model took part.
         model: String,
     }
 
-    /// What the figures of a group of cases come to, kept current as cases come and go. Figures of
+    /// Statistics over the figures of a group of cases, kept up to date as cases come and go. Figures of
     /// different stages, models, labels, metrics or units are never in one group.
     Summary, "summary", SummaryRow {
-        /// The stage that made the figures.
+        /// The name of the stage that computed the figures.
         stage: String,
-        /// The model that was judged; empty where none was.
+        /// The digest of the model whose output was judged; empty where no model took part.
         model: String,
-        /// The label's name.
+        /// The name of the label.
         label: String,
-        /// The metric's name.
+        /// The name of the metric.
         metric: String,
-        /// The figures' unit.
+        /// The unit of the figures.
         unit: String,
-        /// What the cases of the group have in common: `model`, `split` or `vendor`.
+        /// The property that the cases of the group share: `model`, `split` or `vendor`.
         grouped_by: String,
-        /// The model, the part of the split, or the scanner's manufacturer; empty where there is none.
+        /// The value of that property: the model, the part of the split, or the scanner's manufacturer; empty
+        /// where a case has none.
         group: String,
-        /// Figures of the group: rows of `metrics`, each counted by itself. `evaluate` gives a case one
-        /// for each label and metric, so these are cases.
+        /// The number of figures in the group, with a value or without. Each row of `metrics` counts once;
+        /// `evaluate` gives a case one row for each label and metric, so this is the number of cases.
         figures: i64,
-        /// Figures with a value: whatever their state, they and no others enter what follows.
+        /// The number of figures that have a value, whatever their state; the statistics below are over these
+        /// alone.
         count: i64,
-        /// Their mean.
+        /// The mean of the values.
         mean: Option<f64>,
-        /// The lower end of the interval of their mean, where `evaluate` is asked for one (`interval`).
+        /// The lower end of the confidence interval of the mean; null unless `interval` of `evaluate` asks
+        /// for one.
         mean_low: Option<f64>,
-        /// The upper end of it.
+        /// The upper end of the confidence interval of the mean; null unless `interval` of `evaluate` asks
+        /// for one.
         mean_high: Option<f64>,
-        /// Their median.
+        /// The median of the values.
         median: Option<f64>,
-        /// Their sample standard deviation (n − 1); none of one value.
+        /// The sample standard deviation of the values (divided by n − 1); null for a single value.
         sd: Option<f64>,
-        /// The smallest of them.
+        /// The smallest value.
         min: Option<f64>,
-        /// The greatest of them.
+        /// The greatest value.
         max: Option<f64>,
-        /// Figures of the state `both_empty`: neither mask holds the label.
+        /// The number of figures in the state `both_empty`: neither mask holds the label.
         both_empty: i64,
-        /// Figures of the state `empty_reference`: only the prediction holds the label.
+        /// The number of figures in the state `empty_reference`: only the prediction holds the label.
         empty_reference: i64,
-        /// Figures of the state `empty_prediction`: a missed structure.
+        /// The number of figures in the state `empty_prediction`: the prediction misses the structure.
         empty_prediction: i64,
-        /// Figures of any other state but `ok`.
+        /// The number of figures in any other state except `ok`.
         other_states: i64,
     }
 
-    /// One figure of a training run.
+    /// One figure of a training, measured at one step.
     Training, "training", TrainingRow {
-        /// The model that was trained.
+        /// The digest of the model that the training gave.
         model: String,
-        /// The stage that trained it.
+        /// The name of the stage that trained it.
         stage: String,
-        /// Steps of the optimiser so far.
+        /// The number of optimiser steps done so far.
         step: i64,
-        /// Passes over the samples so far.
+        /// The number of passes over the samples done so far.
         epoch: i64,
-        /// `train` or `validation`.
+        /// The samples that the figure is about: `train` or `validation`.
         split: String,
-        /// What was measured.
+        /// The name of the figure, for example `loss`.
         name: String,
-        /// The figure.
+        /// The value of the figure.
         value: f64,
     }
 
-    /// A run of a pipeline.
+    /// One run of a pipeline.
     Runs, "runs", RunRow {
-        /// When it started: a timestamp, UTC. Text in tables of 0.1.0, until a run writes to them.
+        /// The time at which the run started, in UTC. In tables of version 0.1.0 it is text, until a run
+        /// writes to them.
         started: Moment,
-        /// How long it took.
+        /// The time that the run took, in seconds.
         seconds: f64,
-        /// The pipeline's name.
+        /// The name of the pipeline.
         pipeline: String,
-        /// The digest of the resolved plan.
+        /// The digest of all stages with the settings that their results depend on.
         plan_digest: String,
-        /// The version of tomoflow.
+        /// The version of tomoflow that ran.
         version: String,
-        /// Cases that were wanted.
+        /// The number of cases that the run wanted.
         cases: i64,
-        /// Cases that were processed.
+        /// The number of cases that the run processed.
         processed: i64,
-        /// Cases that needed nothing.
+        /// The number of cases for which nothing had to be done.
         unchanged: i64,
-        /// Cases that were refused or failed.
+        /// The number of cases that were refused or failed.
         rejected: i64,
-        /// Actions that ran.
+        /// The number of actions that the run carried out.
         actions_run: i64,
-        /// Actions that were found done.
+        /// The number of actions whose results were already stored.
         actions_cached: i64,
         /// Whether the run came to its end.
         finished: bool,
@@ -256,45 +266,48 @@ tables! {
 
     /// One box on one slice of the original grid.
     Detections, "detections", DetectionRow {
-        /// The case's key.
+        /// The key of the case, as in `cases`.
         case: String,
-        /// The scan's series.
+        /// The SeriesInstanceUID of the scan, or its case's name where it is not DICOM; shown as `case` is.
         series: String,
-        /// The slice's SOP instance; empty on a plane between slices.
+        /// The SOPInstanceUID of the slice, shown as `case` is; empty on a plane between slices, and where
+        /// one file holds all slices.
         sop_instance: String,
-        /// The slice's index along the volume's first axis.
+        /// The index of the slice along the volume's first axis, from 0 on.
         slice: i64,
-        /// The class's number.
+        /// The number of the class, from 1 on.
         label: i64,
-        /// The class's name.
+        /// The name of the class.
         label_name: String,
-        /// How sure the detector is, 0 to 1.
+        /// The detector's confidence in the box, from 0 to 1.
         score: f64,
-        /// The edge towards the first column, in voxels: the first voxel begins at 0.
+        /// The edge of the box towards the first column, in voxels: the first voxel begins at 0.
         x1: f64,
-        /// The edge towards the first row.
+        /// The edge of the box towards the first row, in voxels: the first voxel begins at 0.
         y1: f64,
-        /// The edge towards the last column.
+        /// The edge of the box towards the last column, in voxels.
         x2: f64,
-        /// The edge towards the last row.
+        /// The edge of the box towards the last row, in voxels.
         y2: f64,
-        /// The corner `x1, y1` in the middle of the slice, patient LPS, mm.
+        /// The first coordinate of the corner `x1, y1` in patient space (LPS), in mm, in the middle of the
+        /// slice's thickness.
         x1_mm: f64,
-        /// The same corner.
+        /// The second coordinate of the corner `x1, y1` in patient space (LPS), in mm.
         y1_mm: f64,
-        /// The same corner.
+        /// The third coordinate of the corner `x1, y1` in patient space (LPS), in mm.
         z1_mm: f64,
-        /// The corner `x2, y2`, patient LPS, mm.
+        /// The first coordinate of the corner `x2, y2` in patient space (LPS), in mm, in the middle of the
+        /// slice's thickness.
         x2_mm: f64,
-        /// The same corner.
+        /// The second coordinate of the corner `x2, y2` in patient space (LPS), in mm.
         y2_mm: f64,
-        /// The same corner.
+        /// The third coordinate of the corner `x2, y2` in patient space (LPS), in mm.
         z2_mm: f64,
-        /// The stage that found the box.
+        /// The name of the stage that found the box.
         stage: String,
-        /// The action that found the box.
+        /// The key of the action that found the box, which `tomoflow explain` takes.
         action: String,
-        /// The model that found the box.
+        /// The digest of the model that found the box.
         model: String,
     }
 }

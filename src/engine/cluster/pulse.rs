@@ -106,8 +106,8 @@ fn listen(others: &mut [Other], now: Instant) -> Vec<usize> {
         if named.is_none_or(|at| now.duration_since(at) >= AGAIN) {
             let seconds = silent.as_secs();
             tracing::warn!(
-                "nothing was heard of process {process} at {host} for {seconds} s: it is waited for, \
-                 and where it is gone all can be stopped and started again"
+                "nothing was heard of process {process} at {host} for {seconds} s: the run waits for it; if \
+                 it is gone, stop all processes and start them again"
             );
             *named = Some(now);
         }

@@ -32,7 +32,10 @@ impl<'s> Built<'s, '_> {
         let name = self.names[index].clone();
         // A scan that nobody looked at is a row, and so is a mask without labels.
         self.outputs.push(cases.clone().flat_map(move |(_, case)| {
-            let (message, hint) = ("labels expected, none found", "figures are of the other cases alone");
+            let (message, hint) = (
+                "labels expected, none found",
+                "the case has no figures; those of the stage are over the other cases",
+            );
             let reject = Reject::new(UNREAD, message, hint);
             let told = Desired::Reject {
                 case: Some(case.series.key.to_string()),

@@ -86,17 +86,17 @@ impl<'s> Built<'s, '_> {
         let patients =
             cases.map(|(unit, case)| (unit, (case.series.key.clone(), case.series.patient.clone())));
         let short = patients.reduce(move |_, cases, output| {
-            let subject =
-                |((case, patient), _): &(&(Arc<str>, Arc<str>), isize)| -> (Arc<str>, Arc<str>) {
-                    (case.clone(), patient.clone())
-                };
+            let subject = |((case, patient), _): &(&(Arc<str>, Arc<str>), isize)| -> (Arc<str>, Arc<str>) {
+                (case.clone(), patient.clone())
+            };
             let known: Vec<_> = cases.iter().map(subject).collect();
             let subjects: Vec<Subject> =
                 known.iter().map(|(case, patient)| Subject { case, patient, stratum: "" }).collect();
             if let Some(short) = split.short(&subjects) {
                 let message = format!("a split that cannot be had: {short}");
-                let hint = "scans of one PatientID are one patient, also where an anonymiser gave all the same; \
-                            nobody to validate on leaves the last epoch's model";
+                let hint = "all scans with the same PatientID are one patient, even if an anonymiser gave \
+                            every scan the same; without anybody to validate on the model is that of the \
+                            last epoch";
                 output.push((Reject::new(SHORT, message, hint), 1));
             }
         });

@@ -54,7 +54,8 @@ impl Built<'_, '_> {
                      {seen} of {}",
                     judged.len()
                 );
-                let hint = "their figures are better than on new cases: give both trainings the same `split`";
+                let hint = "their figures are better than those of new cases would be: give both trainings \
+                            the same `split`";
                 let reject = Reject::new(SAW, message, hint);
                 let row = Desired::Reject { case: None, stage: stage.clone(), reject, attempts: 0 };
                 (seen > 0).then(|| Conclusion::desired(row))

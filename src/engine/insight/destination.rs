@@ -134,7 +134,7 @@ impl Drop for Destination {
             let text = serde_json::to_vec(&self.known).unwrap_or_default();
             if let Err(reject) = whole(self.folder.join(NOTE), |path| fs::write(path, &text)) {
                 tracing::error!(
-                    "what the export wrote is not noted, so that the next one stops there: {reject}"
+                    "the files of this export are not recorded, so that the next export stops there: {reject}"
                 );
             }
         }

@@ -76,7 +76,10 @@ fn together(measured: Measured, of: &[(Digest, u64)], artifacts: &Artifacts) -> 
         match read.and_then(|bytes| artifact::decode::<Tally>("tally", &bytes)) {
             Ok(tally) => all.add(&tally, *times),
             Err(reject) => {
-                tracing::warn!("what a case came to is not read back, nothing is settled: {reject}");
+                tracing::warn!(
+                    "the measured intensities of a case cannot be read, so that the rule is not \
+                                settled: {reject}"
+                );
                 return None;
             }
         }

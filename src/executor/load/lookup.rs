@@ -61,7 +61,7 @@ pub(super) fn unchanged(files: &[FileStat]) -> Result<(), Reject> {
         let now = tomoflow_connectors::container::stat(&file.path);
         if !now.is_ok_and(|now| file.is_still(&now)) {
             let message = format!("{} bytes were indexed, another file is there now", file.size);
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+            return Err(Reject::new("CHANGED", message, "the next run reads the file again"));
         }
     }
     Ok(())

@@ -262,7 +262,10 @@ fn on(error: NetworkError, slice: usize) -> NetworkError {
 }
 
 fn lost() -> NetworkError {
-    NetworkError::Config { field: "view".to_owned(), message: "an image of a bag was let go of".to_owned() }
+    NetworkError::Config {
+        field: "view".to_owned(),
+        message: "an image of a bag is no longer in memory".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ impl UnetConfig {
             return refuse("levels".into(), format!("1 to 8 expected, {} found", self.levels.len()));
         }
         if self.variant == Variant::VsSeg && self.levels.len() < 2 {
-            return refuse("levels".into(), "2 or more expected by `vs_seg`, 1 found".to_owned());
+            return refuse("levels".into(), "2 or more levels expected for `vs_seg`, 1 found".to_owned());
         }
         if !(0.0..=MOST_DROPOUT).contains(&self.dropout) {
             return refuse("dropout".into(), format!("0 to {MOST_DROPOUT} expected, {} found", self.dropout));
@@ -217,14 +217,23 @@ impl UnetConfig {
         if matches!(self.variant, Variant::Paper | Variant::VsSeg) {
             return match self.units.is_default() {
                 true => Ok(()),
-                false => refuse("units", "`vnet` or `residual` expected beside them".to_owned()),
+                false => refuse(
+                    "units",
+                    "`variant` \"vnet\" or \"residual\" expected beside their fields".to_owned(),
+                ),
             };
         }
         if self.attention != Attention::Off {
-            return refuse("attention", "\"off\" expected by `vnet` and `residual`".to_owned());
+            return refuse(
+                "attention",
+                "\"off\" expected for `vnet` and `residual`, which have no attention maps".to_owned(),
+            );
         }
         if self.dropout != 0.0 {
-            return refuse("dropout", format!("0 expected by `vnet` and `residual`, {} found", self.dropout));
+            return refuse(
+                "dropout",
+                format!("0 expected for `vnet` and `residual`, {} found", self.dropout),
+            );
         }
         let wanted = self.levels.len();
         if self.variant == Variant::Residual {
@@ -233,7 +242,7 @@ impl UnetConfig {
             if heads.len() > most {
                 return refuse(
                     "heads",
-                    format!("{most} at most expected of {wanted} levels, {} found", heads.len()),
+                    format!("at most {most} weights expected for {wanted} levels, {} found", heads.len()),
                 );
             }
             if let Some(weight) = heads.iter().find(|weight| !(0.0..=1000.0).contains(*weight)) {
@@ -241,11 +250,17 @@ impl UnetConfig {
             }
             return match convolutions.is_empty() && is_point(head) {
                 true => Ok(()),
-                false => refuse("convolutions", "nothing expected by `residual`".to_owned()),
+                false => refuse(
+                    "convolutions",
+                    "`convolutions` and `head` are fields of `vnet`, `residual` found".to_owned(),
+                ),
             };
         }
         if !heads.is_empty() {
-            return refuse("heads", "none expected by `vnet`".to_owned());
+            return refuse(
+                "heads",
+                "no weights expected for `vnet`, which has no heads on coarser levels".to_owned(),
+            );
         }
         if convolutions.len() != wanted {
             let message =
@@ -253,7 +268,9 @@ impl UnetConfig {
             return refuse("convolutions", message);
         }
         match convolutions.iter().find(|count| !(1..=8).contains(*count)) {
-            Some(count) => refuse("convolutions", format!("1 to 8 of a level expected, {count} found")),
+            Some(count) => {
+                refuse("convolutions", format!("1 to 8 convolutions on each level expected, {count} found"))
+            }
             None => Ok(()),
         }
     }

@@ -36,7 +36,7 @@ macro_rules! losses {
 
         /// The documentation of all losses.
         pub(crate) const DOC: &str =
-            $crate::fields::text::joined!(&["What training minimises.", $(" `", $name, "`: ", $module::DOC, "."),+]);
+            $crate::fields::text::joined!(&["The loss that training minimises.", $(" `", $name, "`: ", $module::DOC, "."),+]);
     };
 }
 pub(super) use losses;

@@ -9,7 +9,7 @@ use crate::fields::Field;
 use crate::networks::NetworkError;
 
 /// What the reference says of it.
-pub(super) const DOC: &str = "1 minus the soft Dice of each class, the mean over samples and classes";
+pub(super) const DOC: &str = "1 minus the soft Dice of each class, averaged over samples and classes";
 
 /// What a pipeline file sets beside `type`.
 pub(super) const FIELDS: &[Field] = &[];

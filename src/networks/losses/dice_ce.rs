@@ -11,14 +11,14 @@ use crate::fields::{Field, FieldKind};
 use crate::networks::NetworkError;
 
 /// What the reference says of it.
-pub(super) const DOC: &str = "the sum of soft Dice and cross entropy, as nnU-Net has it";
+pub(super) const DOC: &str = "the sum of soft Dice and cross entropy, as in nnU-Net";
 
 /// What a pipeline file sets beside `type`.
 pub(super) const FIELDS: &[Field] = &[Field::semantic(
     "include_background",
     FieldKind::Bool,
     "false",
-    "Whether Dice counts the background as a class; nnU-Net's does not.",
+    "Whether soft Dice counts the background as a class; in nnU-Net it does not.",
 )];
 
 /// The sum of soft Dice and cross entropy (nnU-Net).

@@ -11,8 +11,7 @@ use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::scalar::{at_least, plus, power, times};
 
 /// What the reference says of it.
-pub(super) const DOC: &str =
-    "cross entropy whose voxels count less the surer their class is (Lin et al. 2017)";
+pub(super) const DOC: &str = "cross entropy in which a voxel counts less, the higher the probability of its class is (Lin et al. 2017)";
 
 /// What a pipeline file sets beside `type`.
 pub(super) const FIELDS: &[Field] = &[
@@ -20,13 +19,15 @@ pub(super) const FIELDS: &[Field] = &[
         "gamma",
         FieldKind::Number { min: 0.0, max: 10.0, unit: "" },
         "2.0",
-        "The degree to which a voxel counts less the surer its class is; 0 is cross entropy.",
+        "The exponent by which a voxel counts less, the higher the probability of its class is; 0 gives \
+         cross entropy.",
     ),
     Field::absent(
         "alpha",
         FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
         Role::Semantic,
-        "The weight of foreground; that of the background is the rest. When it is left out, both are 1.",
+        "The weight of the foreground; the background has the weight 1 − alpha. When it is left out, both \
+         weights are 1.",
     ),
 ];
 

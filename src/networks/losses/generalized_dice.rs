@@ -11,7 +11,8 @@ use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::scalar::plus;
 
 /// What the reference says of it.
-pub(super) const DOC: &str = "soft Dice over all classes at once, each weighed by 1 over its squared volume (Sudre et al. 2017), the mean over samples";
+pub(super) const DOC: &str = "soft Dice over all classes at once, each weighted by 1 over its squared volume \
+                              (Sudre et al. 2017), averaged over samples";
 
 /// What a pipeline file sets beside `type`.
 pub(super) const FIELDS: &[Field] = &[Field {
@@ -20,7 +21,8 @@ pub(super) const FIELDS: &[Field] = &[Field {
         "absent",
         FieldKind::Choice(&["max", "skip"]),
         "\"max\"",
-        "The weight of a class that a sample has no voxel of: that of the rarest class which is there, or 0 (`skip`).",
+        "The weight of a class of which a sample has no voxel: that of the rarest class which is there \
+         (`max`), or 0 (`skip`).",
     )
 }];
 

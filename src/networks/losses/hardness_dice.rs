@@ -11,14 +11,15 @@ use crate::networks::tensors::error::Doing;
 use crate::networks::tensors::scalar::{plus, times};
 
 /// What the reference says of it.
-pub(super) const DOC: &str = "soft Dice whose voxels count more the more wrong they are (Wang et al. 2019)";
+pub(super) const DOC: &str = "soft Dice in which a voxel counts more, the more wrong its prediction is (Wang \
+                              et al. 2019)";
 
 /// What a pipeline file sets beside `type`.
 pub(super) const FIELDS: &[Field] = &[Field::semantic(
     "lambda",
     FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
     "0.6",
-    "The degree to which a wrong voxel counts more than a right one; 0 is plain Dice.",
+    "The degree to which a wrong voxel counts more than a right one; 0 gives plain soft Dice.",
 )];
 
 /// Soft Dice whose voxels count more the more wrong they are (Wang et al. 2019).

@@ -42,7 +42,7 @@ impl Strategy {
         let Self::Adversarial(settings) = self else { return None };
         (settings.critic == CriticKind::Cnn && settings.semi > 0.0).then(|| {
             let message =
-                "a critic of voxels expected beside `semi`: one of samples says nothing of a region";
+                "a critic of voxels expected beside `semi`: one of whole samples does not judge regions";
             ("semi", message.to_owned(), "let `critic` be \"fcn\", or `semi` 0")
         })
     }

@@ -65,7 +65,7 @@ impl Training<'_> {
         if cases == 0 && !self.validation.is_empty() {
             return Err(NetworkError::Config {
                 field: "validate".to_owned(),
-                message: "whole cases expected, a source of samples alone found".to_owned(),
+                message: "whole cases expected, a source that gives only samples found".to_owned(),
             });
         }
         Ok(())

@@ -7,17 +7,19 @@ use crate::operators::spec::{Aspects, Kind, Output, Port, Section, Spec};
 pub static SPEC: Spec = Spec {
     name: "adopt",
     section: Section::Operators,
-    summary: "Cases without outlines, with masks in their place: what a network found is learned from.",
-    doc: "A case that has outlines keeps them. One without takes the mask that was made of it, by the names of its labels; \
-          they are what a training learns from, and nothing else: such cases stand in the part `unlabelled` of its split, \
-          whose shares and folds are dealt without them, so that rounds of learning from one another's masks share a \
-          split. Of a patient who is validated or tested on none is taken. `evaluate` and `labels_as_masks` refuse \
-          adopted labels: no prediction is a truth.\n\n\
-          A training waits until every such case has its mask, or has failed for good; one whose mask failed stays \
-          without labels. A label of which a mask has no voxel is a row `ADOPTED_WITHOUT` of `rejects` beside the case, \
-          which refuses nothing: the case then teaches that it is not there. A case that gets outlines of its own is a new \
-          labelled one.\n\n\
-          Between rounds stand `infer` with `keep = [\"probabilities\"]`, `crf`, this, samples, and `train`.",
+    summary: "Gives cases without outlines the masks that a network made of them, as labels to train on.",
+    doc: "A case that has outlines keeps them. A case without outlines adopts the mask that was made of it, \
+          matched by the names of labels, and a training learns from it. Adopted labels serve for training \
+          alone: such cases are in the part `unlabelled` of the split, and the shares and folds are dealt \
+          without them, so that successive rounds share one split. Cases of patients who are validated or \
+          tested on adopt no mask. `evaluate` and `labels_as_masks` refuse adopted labels, since a \
+          prediction is no truth.\n\n\
+          A training waits until every such case has its mask, or its mask has failed for good; a case whose \
+          mask failed stays without labels. A label of which a mask has no voxel is noted as a row \
+          `ADOPTED_WITHOUT` in `rejects`; the case is not refused, and teaches that the label is not there. \
+          A case that later gets outlines of its own counts as a new labelled case.\n\n\
+          One round of learning from predictions is this chain of stages: `infer` with `keep = \
+          [\"probabilities\"]`, `crf`, `adopt`, samples (`patches`, `stack` or `bag`), and `train`.",
     version: 1,
     inputs: &[
         Port { name: "cases", accepts: &[Kind::Case], many: false },

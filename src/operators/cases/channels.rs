@@ -15,31 +15,34 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "channels",
     section: Section::Operators,
-    summary: "Several scans of a patient as one case, `[C, D, H, W]`, each channel with a name.",
-    doc: "The first input gives the grid, the labels and the case's name; scans of the other inputs are brought onto \
-          that grid through patient space, linear between voxels, as by `resample` with a `grid`: within half a \
-          voxel of the outermost centres these count, farther out lies `fill`. Nothing is registered. A scan whose \
-          grid is the first's within 0.01 mm is taken voxel for voxel. Nothing is interpolated with voxels that only \
-          pad a DICOM scan (PixelPaddingValue): a new voxel whose nearest one does is padding.\n\n\
-          Scans are of one case when they are of one study, or with `pair = \"patient\"` of one patient; of files in \
-          other formats than DICOM when their cases have one name (`{case}` in `files`). More than one scan of an \
-          input in a study is refused as `SEVERAL_CANDIDATES`: a `where` at its source says which is meant. Of the \
-          input that gives the grid there must be one: a scan without it is a row `CHANNEL_ALONE` in `rejects`. A \
-          case without a scan of another input is refused as `CHANNEL_MISSING`, or with `on_missing = \"zero\"` that \
-          channel is 0 everywhere, which a note of the case in `cases` says. A scan that its own source refused \
-          counts as missing.\n\n\
-          Positions are those of one patient at one time only within a frame of reference \
-          (FrameOfReferenceUID). Scans of different frames, and files, which say none, on different grids are refused \
-          as `FRAMES_DIFFER`; with `frames = \"trusted\"` their positions are taken as they are, as after a \
-          registration.\n\n\
-          Stages before this one see one channel each: a CT may be windowed and a PET normalised before both are put \
-          together. Stages after it see all: intensities are changed channel by channel, each by its own mean or \
-          percentiles, and grids alike. `crop` with `above` keeps what is brighter in any channel; `statistics = \
-          \"archive\"` belongs before this stage. Labels may be bound before, to the first input, or after: they are \
-          those of the first input's scans.\n\n\
-          In samples channels lie one behind the other, `[C, D, H, W]`; in stacks and bags all slices of the first \
-          channel come before all slices of the second. A model's card names the channels, and `infer` refuses cases \
-          of others as `CHANNELS_DIFFER`. One change of a channel's files redoes its case and no other.",
+    summary: "Joins several scans of a patient into one case `[C, D, H, W]` with named channels.",
+    doc: "The first input gives the grid, the labels and the case's name. Scans of the other inputs are \
+          resampled onto that grid through patient space, by linear interpolation, as `resample` does with a \
+          `grid`: up to half a voxel beyond the outermost voxel centres the outermost voxels count, and \
+          farther out is `fill`. Nothing is registered. A scan whose grid equals the first one's within 0.01 \
+          mm is taken voxel for voxel. Voxels that only pad a DICOM scan (PixelPaddingValue) take no part in \
+          interpolation; a new voxel whose nearest old voxel is padding is padding as well.\n\n\
+          Scans belong to one case if they are of one study, or, with `pair = \"patient\"`, of one patient; \
+          files in other formats than DICOM if their cases have the same name (`{case}` in `files`). Several \
+          scans of one input in a study are refused as `SEVERAL_CANDIDATES`; a `where` at the source selects \
+          the one that is meant. A scan in whose study the first input has none is a row `CHANNEL_ALONE` in \
+          `rejects`. A case without a scan of another input is refused as `CHANNEL_MISSING`; with \
+          `on_missing = \"zero\"` that channel is 0 everywhere instead, and a note in `cases` says so. A \
+          scan that its own source refused counts as missing.\n\n\
+          Positions of two scans can be compared only within one frame of reference (FrameOfReferenceUID). \
+          Scans of different frames are refused as `FRAMES_DIFFER`, and so are files, which name no frame, \
+          if their grids differ; with `frames = \"trusted\"` positions are taken as they are, which is right \
+          after a registration.\n\n\
+          Stages before this one see one channel each: a CT may be windowed and a PET normalised before both \
+          are joined. Stages after it see all channels: intensities are changed channel by channel, each by \
+          its own mean or percentiles, and grids are changed alike. `crop` with `above` keeps voxels that \
+          are brighter in any channel; `statistics = \"archive\"` belongs before this stage. A `label` stage \
+          may stand before this one, at the first input, or after it; labels are always those of the first \
+          input's scans.\n\n\
+          In samples channels lie one behind the other, `[C, D, H, W]`; in stacks and bags all slices of the \
+          first channel come before all slices of the second. A model's card names the channels, and `infer` \
+          refuses cases of others as `CHANNELS_DIFFER`. A change of one channel's files has only its own \
+          case computed again.",
     version: 1,
     inputs: &[
         Port { name: "first", accepts: &[Kind::Scan, Kind::Case], many: false },
@@ -52,7 +55,8 @@ pub static SPEC: Spec = Spec {
             "names",
             FieldKind::List { of: &FieldKind::Text, len: None },
             Role::Semantic,
-            "The names of the channels, in the order of the inputs; when they are left out, those of the inputs.",
+            "The names of the channels, in the order of the inputs; when they are left out, the names of the \
+             inputs.",
         ),
         Field {
             name: "on_missing",
@@ -67,23 +71,24 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Choice(&["same", "trusted"]),
             default: Default::Json("\"same\""),
             role: Role::Semantic,
-            doc: "Whether scans must be of one frame of reference, or on one grid where files say none; or whether \
-                  positions are taken as they are.",
+            doc: "Whether all scans of a case must have one frame of reference, or one grid where files name \
+                  no frame (`same`), or positions are compared without that check (`trusted`).",
         },
         Field {
             name: "pair",
             kind: FieldKind::Choice(&["study", "patient"]),
             default: Default::Json("\"study\""),
             role: Role::Semantic,
-            doc: "Whether scans of one study are one case, or those of one patient.",
+            doc: "Whether the scans of one study make a case, or those of one patient.",
         },
         Field {
             name: "fill",
             kind: FieldKind::Either(&[INTENSITY, FieldKind::List { of: &INTENSITY, len: None }]),
             default: Default::Json("0.0"),
             role: Role::Semantic,
-            doc: "The intensity where another channel's scan does not reach, in the scale that it has at this stage; a \
-                  list has one for each of the other inputs: `[-1024.0, 0.0]`.",
+            doc: "The intensity of voxels that the scan of another input does not cover, in the scale that \
+                  it has at this stage. A list has one intensity for each of the other inputs: `[-1024.0, \
+                  0.0]`.",
         },
     ],
 };

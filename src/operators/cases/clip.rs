@@ -18,10 +18,10 @@ const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "HU" };
 pub static SPEC: Spec = Spec {
     name: "clip",
     section: Section::Operators,
-    summary: "Intensities kept within bounds.",
-    doc: "What lies below `min` becomes `min`, what lies above `max` becomes `max`, infinities too, in the \
-          scale that the input has (HU for an untouched CT). At least one of both is given. A NaN stays one. \
-          Where a network expects 0 to 1, `window` also scales.",
+    summary: "Clips intensities to a lower and an upper bound.",
+    doc: "Intensities below `min` become `min` and those above `max` become `max`, infinities as well, in \
+          the scale that the input has (HU for an untouched CT). At least one of the two is given. NaN stays \
+          NaN. For a network that expects 0 to 1, use `window`, which also scales.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
@@ -32,14 +32,14 @@ pub static SPEC: Spec = Spec {
             kind: BOUND,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The least intensity that is kept, in HU for CT.",
+            doc: "The lower bound of intensities, in HU for CT; when it is left out, there is none.",
         },
         Field {
             name: "max",
             kind: BOUND,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The greatest intensity that is kept, in HU for CT.",
+            doc: "The upper bound of intensities, in HU for CT; when it is left out, there is none.",
         },
     ],
 };

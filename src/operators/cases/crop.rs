@@ -18,20 +18,21 @@ use crate::voxels::grid;
 pub static SPEC: Spec = Spec {
     name: "crop",
     section: Section::Operators,
-    summary: "Scans and their labels within a box.",
-    doc: "Along the scan's own axes, by whole voxels: none is made anew. Either `size_mm` around the centre of \
-          the scan, or around the point `centre_mm`, or `around` a label, or the smallest box of all voxels `above` \
-          an intensity, with `margin_mm` around it as far as the scan goes. An axis that \
-          is shorter than `size_mm` stays as it is. A box around a point or a label is moved inwards where it would \
-          pass the end of the scan, so that it keeps its size; a point that lies in no voxel of the scan is refused \
-          as `POINT_OUTSIDE`. Masks return to the scan's original \
-          grid by themselves; what was cut off is background there.\n\n\
-          The middle of a label is that of its bounding box, so that all of a structure that fits is within, however \
-          its volume is spread. What is made of the scan then depends on its labels: a corrected outline asks for a \
-          new mask, and a scan without labels, as a new one is, has no box: it is refused as `NO_LABELS` where it is \
-          to be segmented, and one whose label has no voxel as `EMPTY_LABEL`. No other place is taken instead. This \
-          is for experiments in which the place of a structure is known; what is to work on new scans has windows \
-          around labels for its training alone (`patches`).",
+    summary: "Crops scans and their labels to a box.",
+    doc: "The box lies along the scan's own axes and holds whole voxels, so that nothing is interpolated. It \
+          is either of `size_mm`, around the centre of the scan, the point `centre_mm`, or the label \
+          `around`; or it is the smallest box that holds all voxels `above` an intensity, widened by \
+          `margin_mm` as far as the scan goes. An axis along which the scan is shorter than `size_mm` stays \
+          as it is. A box around a point or a label is moved inwards where it would pass the end of the \
+          scan, so that it keeps its size; a scan that does not hold the point is refused as \
+          `POINT_OUTSIDE`. Masks are brought back to the scan's original grid at the end; voxels that were \
+          cut off are background there.\n\n\
+          With `around` the middle of a label is the middle of its bounding box, so that a structure that \
+          fits lies wholly within the box. Results then depend on the labels: a corrected outline leads to a \
+          new mask, and a new scan, which has no labels, has no box and is refused as `NO_LABELS`; a scan \
+          whose label has no voxel is refused as `EMPTY_LABEL`. This is for experiments in which the place \
+          of a structure is known; a pipeline for new scans takes windows around labels only in training \
+          (`patches`).",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
@@ -42,7 +43,8 @@ pub static SPEC: Spec = Spec {
             kind: LENGTHS_MM,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The box's lengths along `[D, H, W]`, in mm, rounded to the nearest voxel; either this or `above` is given.",
+            doc: "The lengths of the box along `[D, H, W]`, in mm, rounded to whole voxels; either this or \
+                  `above` is given.",
         },
         Field {
             name: "centre_mm",
@@ -58,7 +60,7 @@ pub static SPEC: Spec = Spec {
             "around",
             FieldKind::Text,
             Role::SemanticLater,
-            "The label in whose middle a box of `size_mm` lies, by its name: `around = \"tumour\"`.",
+            "The name of the label in whose middle a box of `size_mm` lies: `around = \"tumour\"`.",
         ),
         Field {
             name: "above",
@@ -72,7 +74,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Number { min: 0.0, max: 10_000.0, unit: "mm" },
             default: Default::Json("0.0"),
             role: Role::Semantic,
-            doc: "The margin that is kept around voxels `above`, in mm, rounded up to the next whole voxel.",
+            doc: "The margin around the box of voxels `above`, in mm, rounded up to whole voxels.",
         },
     ],
 };
@@ -105,18 +107,26 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     let given = [("size_mm", crop.size_mm.is_some()), ("above", crop.above.is_some())];
     one_of(given, "size_mm = [50, 100, 100], or above = -500 for a body in CT")?;
     if crop.centre_mm.is_some() && crop.size_mm.is_none() {
-        let hint = "what is `above` says itself where it is";
-        return Err(vec![FieldProblem::new("centre_mm", "a point goes with `size_mm` alone", hint)]);
+        let hint = "`above` places its box by itself: leave `centre_mm` out";
+        return Err(vec![FieldProblem::new(
+            "centre_mm",
+            "`size_mm` alone expected beside `centre_mm`",
+            hint,
+        )]);
     }
     if crop.around.is_some() && (crop.size_mm.is_none() || crop.centre_mm.is_some()) {
         let found = if crop.centre_mm.is_some() { "`centre_mm`" } else { "`above`" };
-        let message = format!("a label goes with `size_mm` alone, {found} found");
+        let message = format!("`size_mm` alone expected beside `around`, {found} found");
         let hint = "e.g. size_mm = [50, 50, 100], around = \"tumour\"";
         return Err(vec![FieldProblem::new("around", message, hint)]);
     }
     if crop.size_mm.is_some() && crop.margin_mm > 0.0 {
         let hint = "make `size_mm` larger";
-        return Err(vec![FieldProblem::new("margin_mm", "a margin goes with `above` alone", hint)]);
+        return Err(vec![FieldProblem::new(
+            "margin_mm",
+            "`above` expected beside `margin_mm`, none found",
+            hint,
+        )]);
     }
     Ok(Stage::Transform(Arc::new(crop)))
 }
@@ -146,7 +156,7 @@ impl Crop {
             return Err(Failure::new(
                 "NO_FOREGROUND",
                 format!("voxels brighter than {above} expected, none found"),
-                "`above` is in the scale that the input has: HU for an untouched CT",
+                "`above` is in the scale of the intensities at this stage: HU for an untouched CT",
             ));
         };
         let margin = spacing.map(|mm| (self.margin_mm / mm - SNAP).ceil().max(0.0) as usize);

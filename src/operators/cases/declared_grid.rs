@@ -40,13 +40,14 @@ pub const GRID: Field = Field {
             kind: FieldKind::List { of: &DIRECTION, len: Some(3) },
             default: Default::Json("[[0, 0, 1], [0, 1, 0], [1, 0, 0]]"),
             role: Role::Semantic,
-            doc: "The directions that `[D, H, W]` run to, each a vector `[x, y, z]` of length 1 in patient space.",
+            doc: "The directions in which `[D, H, W]` run, each a vector `[x, y, z]` of length 1 in patient \
+                  space.",
         },
     ]),
     default: Default::Absent,
     role: Role::SemanticLater,
-    doc: "One grid for all scans: `{ size = [20, 256, 256], spacing_mm = [3, 1, 1], origin_mm = [-128, -128, 0] }`, \
-          with a `direction` where its axes are not the patient's.",
+    doc: "The grid onto which all scans are brought: `{ size = [20, 256, 256], spacing_mm = [3, 1, 1], \
+          origin_mm = [-128, -128, 0] }`, with a `direction` where its axes are not the patient's.",
 };
 
 /// A grid in numbers that a file can say.

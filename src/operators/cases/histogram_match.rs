@@ -25,19 +25,20 @@ const SAME: f64 = 1e-5;
 pub static SPEC: Spec = Spec {
     name: "histogram_match",
     section: Section::Operators,
-    summary: "Intensities whose percentiles are those of a reference, scan by scan.",
-    doc: "Each scan's percentiles become the `landmarks`, with straight lines between them and beyond the \
-          outermost, so that one tissue has about the same intensity on every scanner: the standardisation of \
-          Nyúl, Udupa and Zhang (2000), as TorchIO's `HistogramStandardization` does it, with the landmarks that \
-          its `train` gives.\n\n\
-          There are 13 landmarks, for the percentiles 1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90 and 99; as in \
-          TorchIO those of 25 and 75 are given, and not used. Percentiles of a scan are exact, interpolated \
-          linearly, and taken over the whole scan or over its foreground: with `foreground = \"nonzero\"` zeros \
-          take no part and stay 0; with a number the voxels above it give the percentiles and all voxels are \
-          mapped. Where two of a scan's percentiles are equal, what lies between becomes the landmark of the \
-          lower one, so that a constant scan becomes the landmark of percentile 90. NaN and infinities take no \
-          part, and stay what they are. A scan without a finite voxel is refused as `NOT_FINITE`, one \
-          without a foreground above a number as `NO_FOREGROUND`.",
+    summary: "Maps the intensities of each scan so that its percentiles become those of a reference.",
+    doc: "The percentiles of each scan are mapped to the `landmarks`, linearly between them and beyond the \
+          outermost, so that one tissue has about the same intensity on every scanner: the standardisation \
+          of Nyúl, Udupa and Zhang (2000), as TorchIO's `HistogramStandardization` does it, with the \
+          landmarks that its `train` gives.\n\n\
+          There are 13 landmarks, for the percentiles 1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90 and 99; \
+          as in TorchIO, those of 25 and 75 are given but not used. The percentiles of a scan are exact, \
+          interpolated linearly, and taken over the whole scan or over its foreground: with `foreground = \
+          \"nonzero\"` zeros are left out and stay 0; with a number the voxels above it give the \
+          percentiles, and all voxels are mapped. Where two percentiles of a scan are equal, intensities \
+          between them become the landmark of the lower one, so that a constant scan becomes the landmark of \
+          percentile 90. NaN and infinities take no part and stay as they are. A scan without a finite voxel \
+          is refused as `NOT_FINITE`, and one without a voxel above the number of `foreground` as \
+          `NO_FOREGROUND`.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,

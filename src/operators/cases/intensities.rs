@@ -18,7 +18,8 @@ pub const FOREGROUND: Field = Field {
     ]),
     default: Default::Json("\"none\""),
     role: Role::Semantic,
-    doc: "The voxels that count: all (`none`), those that are not 0, or those above a number.",
+    doc: "The voxels that percentiles are taken over: all (`none`), those that are not 0 (`nonzero`), or \
+          those above a number.",
 };
 
 /// The intensities that statistics count: all but those that only pad the scan.

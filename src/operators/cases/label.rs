@@ -9,10 +9,11 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "label",
     section: Section::Operators,
-    summary: "Scans with the labels that refer to them.",
-    doc: "Labels are matched by the SeriesInstanceUID that they refer to and drawn on the scan's own grid \
-          `[D, H, W]`; labels that belong to no scan are rows `LABEL_OF_NO_SCAN` in `rejects`. A scan without labels stays a case without truth: it is segmented, but neither \
-          trained on nor evaluated.",
+    summary: "Joins scans with the labels that refer to them, into cases.",
+    doc: "Labels are matched to a scan by the SeriesInstanceUID that they refer to, or by the case's name, \
+          and drawn on the scan's own grid `[D, H, W]`. Labels that belong to no scan are rows \
+          `LABEL_OF_NO_SCAN` in `rejects`. A scan without labels is a case without truth: it is segmented, \
+          but neither trained on nor evaluated.",
     version: 1,
     inputs: &[
         Port { name: "scans", accepts: &[Kind::Scan], many: false },
@@ -25,9 +26,10 @@ pub static SPEC: Spec = Spec {
         kind: FieldKind::Choice(&["reject", "newest"]),
         default: Default::Json("\"reject\""),
         role: Role::Semantic,
-        doc: "When several structure sets or label maps refer to one scan: its labels are refused as `SEVERAL_LABELS`, \
-              or the one with the newest date and time is taken; several of that date are refused all the same. The \
-              date of a label map is the time at which its file was changed last, which a copy may not keep.",
+        doc: "What happens when several structure sets or label maps refer to one scan: its labels are \
+              refused as `SEVERAL_LABELS` (`reject`), or the one with the newest date and time is taken \
+              (`newest`); several of the same date are refused in either case. The date of a label map is \
+              the time at which its file was last changed, which copying the file may alter.",
     }],
 };
 

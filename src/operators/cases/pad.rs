@@ -17,10 +17,10 @@ use crate::voxels::grid;
 pub static SPEC: Spec = Spec {
     name: "pad",
     section: Section::Operators,
-    summary: "Scans and their labels of a size at least.",
-    doc: "Along the scan's own axes, as much before as after (the odd one after, as in MONAI); an axis that is \
-          longer stays as it is. Labels are padded with background. Masks return to the scan's original grid by \
-          themselves.",
+    summary: "Pads scans and their labels to a least size.",
+    doc: "Scans are padded along their own axes, by as many voxels before as after (an odd one comes after, \
+          as in MONAI); an axis that is long enough stays as it is. Labels are padded with background. Masks \
+          are brought back to the scan's original grid at the end.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
@@ -45,7 +45,8 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
             default: Default::Json("0.0"),
             role: Role::Semantic,
-            doc: "The intensity around the scan, in the scale that the input has: -1024 is air in an untouched CT.",
+            doc: "The intensity of added voxels, in the scale that the input has: -1024 is air in an \
+                  untouched CT.",
         },
     ],
 };

@@ -21,17 +21,18 @@ const ENDS: FieldKind =
 pub static SPEC: Spec = Spec {
     name: "percentiles",
     section: Section::Operators,
-    summary: "Intensities between two percentiles of each scan, scaled to a range.",
-    doc: "The percentiles `lower` and `upper` become the ends of `to`, all between them follows linearly, and \
-          with `clip` what lies beyond becomes an end (MONAI's `ScaleIntensityRangePercentiles`). For MR, whose \
-          scale is the scanner's own: a few very bright voxels change nothing, where mean and deviation would \
-          follow them.\n\n\
-          Percentiles are exact, interpolated linearly between neighbours as in NumPy, and taken over the whole \
-          scan or over its foreground, as in `zscore`: with `foreground = \"nonzero\"` zeros take no part and \
-          stay 0; with a number the voxels above it give the percentiles and all voxels are scaled. NaN and \
-          infinities take no part, nor do voxels that only pad a DICOM scan (PixelPaddingValue); a NaN stays one. Where both percentiles are equal, as in a constant scan, \
-          they become `to[0]` and intensities are moved without being scaled, as in MONAI, then clipped. A scan \
-          without a finite voxel is refused as `NOT_FINITE`, one without a foreground above a number as \
+    summary: "Scales the intensities between two percentiles of each scan to a range.",
+    doc: "The percentiles `lower` and `upper` are mapped to the ends of `to`, intensities between them \
+          linearly, and with `clip` intensities beyond them become an end (MONAI's \
+          `ScaleIntensityRangePercentiles`). This suits MR, whose scale is the scanner's own: a few very \
+          bright voxels hardly change the percentiles, but do change mean and deviation.\n\n\
+          Percentiles are exact, interpolated linearly between neighbours as in NumPy, and taken over the \
+          whole scan or over its foreground, as in `zscore`: with `foreground = \"nonzero\"` zeros are left \
+          out and stay 0; with a number the voxels above it give the percentiles, and all voxels are scaled. \
+          NaN and infinities are left out, and so are voxels that only pad a DICOM scan (PixelPaddingValue); \
+          NaN stays NaN. Where both percentiles are equal, as in a constant scan, they become `to[0]`: \
+          intensities are shifted without being scaled, as in MONAI, then clipped. A scan without a finite \
+          voxel is refused as `NOT_FINITE`, and one without a voxel above the number of `foreground` as \
           `NO_FOREGROUND`.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
@@ -43,21 +44,22 @@ pub static SPEC: Spec = Spec {
             kind: PERCENT,
             default: Default::Json("0.5"),
             role: Role::Semantic,
-            doc: "The percentile that becomes the first end of `to`, 0 to 100.",
+            doc: "The percentile that is mapped to the first end of `to`, from 0 to 100.",
         },
         Field {
             name: "upper",
             kind: PERCENT,
             default: Default::Json("99.5"),
             role: Role::Semantic,
-            doc: "The percentile that becomes the second end of `to`, 0 to 100; it lies above `lower`.",
+            doc: "The percentile that is mapped to the second end of `to`, from 0 to 100; it is greater than \
+                  `lower`.",
         },
         Field {
             name: "to",
             kind: ENDS,
             default: Default::Json("[0.0, 1.0]"),
             role: Role::Semantic,
-            doc: "The two values that the percentiles become, the lower one first.",
+            doc: "The two values that `lower` and `upper` are mapped to.",
         },
         Field {
             name: "clip",

@@ -18,12 +18,13 @@ pub use crate::voxels::orientation::Reorient;
 pub static SPEC: Spec = Spec {
     name: "reorient",
     section: Section::Operators,
-    summary: "Scans and their labels with axes that run towards named sides.",
-    doc: "Axes are exchanged and turned round, voxels stay as they are, and so does where each lies in the \
-          patient. Three letters say where columns, rows and slices grow to, in this order: `L`eft or `R`ight, \
-          `P`osterior or `A`nterior, `S`uperior or `I`nferior, one of each pair. Axial slices as they are mostly \
-          stored are `LPS`; NIfTI programs prefer `RAS`. An oblique scan stays oblique: its axes go where they \
-          point most. Masks return to the scan's original grid by themselves, voxel for voxel.",
+    summary: "Turns scans and their labels so that their axes run towards named sides of the patient.",
+    doc: "Axes are exchanged and reversed; the voxels' intensities and their positions in the patient stay \
+          the same. Three letters name the sides towards which columns, rows and slices run, in this order: \
+          `L`eft or `R`ight, `P`osterior or `A`nterior, `S`uperior or `I`nferior, one of each pair. Axial \
+          slices are mostly stored as `LPS`; NIfTI programs prefer `RAS`. An oblique scan stays oblique: \
+          each of its axes counts as the side that it points to most. Masks are brought back to the scan's \
+          original grid at the end, voxel for voxel.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
@@ -33,7 +34,8 @@ pub static SPEC: Spec = Spec {
         kind: FieldKind::Text,
         default: Default::Json("\"LPS\""),
         role: Role::Semantic,
-        doc: "The sides that columns, rows and slices grow to, in this order, e.g. `LPS` or `RAS`.",
+        doc: "The sides of the patient towards which columns, rows and slices run, in this order, e.g. `LPS` \
+              or `RAS`.",
     }],
 };
 

@@ -29,54 +29,58 @@ pub use settings::{LabelOrder, Resample, Target};
 pub static SPEC: Spec = Spec {
     name: "resample",
     section: Section::Operators,
-    summary: "Scans and their labels at another spacing, or on one grid.",
-    doc: "Along the scan's own axes, oblique and sheared ones too; beyond the outermost voxel centres the \
-          outermost voxel counts. Masks return to the scan's original grid by themselves. Nothing is smoothed \
-          before, as in the peers, unless `antialias` asks for it. Nothing is interpolated with voxels that only pad a DICOM scan \
-          (PixelPaddingValue): a new voxel whose nearest one does is padding.\n\n\
-          `convention` says whose grid it is, for `n` voxels of `old` mm at `new` mm:\n\n\
+    summary: "Brings scans and their labels to another spacing, or onto one common grid.",
+    doc: "Scans are resampled along their own axes, oblique and sheared ones as well; beyond the outermost \
+          voxel centres the outermost voxels count. Masks are brought back to the scan's original grid at \
+          the end. Scans are not smoothed before, as in MONAI, nnU-Net and TorchIO, unless `antialias` asks \
+          for it. Voxels that only pad a DICOM scan (PixelPaddingValue) take no part in interpolation; a new \
+          voxel whose nearest old voxel is padding is padding as well.\n\n\
+          `convention` names the program whose new grid is used, here for `n` voxels of `old` mm resampled \
+          to `new` mm:\n\n\
           | convention | voxels | new voxel i lies at |\n\
           | --- | --- | --- |\n\
           | `monai` | round((n − 1)·old/new + 1) | i·new/old: first voxel centres coincide |\n\
           | `nnunet` | round(n·old/new) = m | (i + 0.5)·n/m − 0.5: extents coincide, the spacing is n·old/m |\n\
           | `torchio` | ceil(n·old/new) | (i + 0.5)·new/old − 0.5: extents begin together; a single slice stays as it is |\n\n\
-          Halves round to even. `torchio` is TorchIO up to 0.19, but for a voxel past the far end, which is 0 \
-          there. `nnunet` takes the nearest slice along an axis that is more than three \
-          times as coarse as the finest one, before or after, unless two axes are the coarsest. nnU-Net's own \
-          values are `order = \"cubic\"` and `labels = \"linear\"`.\n\n\
-          `order` says how intensities between voxels are made:\n\n\
-          | order | from | |\n\
+          Halves round to even. `torchio` is TorchIO up to 0.19, except for a voxel past the far end, which \
+          is 0 in TorchIO. `nnunet` takes the nearest slice along an axis that is more than three times as \
+          coarse as the finest one, before or after resampling, unless two axes share the coarsest spacing. \
+          nnU-Net's own values are `order = \"cubic\"` and `labels = \"linear\"`.\n\n\
+          `order` names the interpolation of intensities between voxels:\n\n\
+          | order | interpolates from | notes |\n\
           | --- | --- | --- |\n\
-          | `nearest` | 1 voxel | halfway, the later one |\n\
-          | `linear` | 2 an axis | |\n\
-          | `cubic` | a cubic B-spline through all voxels | as SciPy's `order=3, mode=\"nearest\"`; ITK's B-spline mirrors at the borders, and differs there alone |\n\
-          | `lanczos` | 6 an axis | a sinc within three lobes, weights that sum to 1 |\n\n\
-          `to` takes a rule in place of a spacing. `isotropic` looks at each scan alone. The others look at the \
-          archive: at the spacings of all accepted scans that come to this stage, labelled or not, along the \
-          axes that they have there.\n\n\
+          | `nearest` | the nearest voxel | halfway between two, the later one |\n\
+          | `linear` | 2 voxels along each axis | |\n\
+          | `cubic` | a cubic B-spline through all voxels | the same as SciPy's `order=3, mode=\"nearest\"`; ITK's B-spline mirrors at the borders, and differs only there |\n\
+          | `lanczos` | 6 voxels along each axis | a sinc of three lobes, with weights that sum to 1 |\n\n\
+          `to` takes a rule in place of a spacing. `isotropic` depends on each scan alone. The other rules \
+          depend on the archive: on the spacings of all accepted scans that reach this stage, labelled or \
+          not, along the axes that they have here.\n\n\
           | rule | the spacing along each axis |\n\
           | --- | --- |\n\
-          | `median` | the median |\n\
-          | `{ percentile = 10 }` | that percentile, between neighbours by their distance |\n\
-          | `nnunet` | the median; the 10th percentile along the coarsest axis when its median is more than three \
-          times the next one's and its median size less than a third of the others', but never finer than these. \
-          Sizes are those of whole scans, where nnU-Net cuts empty borders off first |\n\n\
-          Such a rule is settled once, when there are scans, and *pinned*: what scans come or go later, results \
-          stay, and the run says when the rule would come to something else by now. `--repin` settles it anew, \
-          and all that follows is made again, models too. Keys hold the spacing and not the rule. Stages with the same rule over the same kind of scans (`where` \
-          filter and turns before it; neither names nor paths) share one pin, settled over all their scans.\n\n\
-          `to = { like = \"1.2.826…\" }` brings all scans to exactly the grid that one of them has: its size, spacing, \
-          origin and direction, as it comes to this stage (turned by a `reorient` before it). The scan is named by \
-          its SeriesInstanceUID, or by what `{case}` stands for in names of files, and may be of any source of the \
-          pipeline; its header alone is read. That grid is pinned as a rule's spacing is; the run says when the scan \
-          has another one by now, or is gone. Without such a scan each case of this stage is refused as \
-          `UNSETTLED`, and everything else runs. `grid` says the same outright, and gives the same keys. \
-          Voxels are made through patient space, `nearest` or `linear`, however the two grids lie to each other, as \
-          by SimpleITK's `Resample` with a reference: within half a voxel of the outermost centres these count, \
-          farther out lie `fill` and background. Nothing is registered: a scan that lies beside the grid is refused as \
-          `NO_OVERLAP`. `convention`, `antialias`, splines and `labels = \"linear\"` have no say there.\n\n\
-          A spline may overshoot at edges; with `nnunet` the result stays within the range of the scan, or of \
-          its slice where slices are taken apart, as there.",
+          | `median` | the median of the archive's spacings |\n\
+          | `{ percentile = 10 }` | that percentile of the archive's spacings, interpolated linearly |\n\
+          | `nnunet` | the median; the 10th percentile along the coarsest axis when its median is more than three times the next one's and its median size less than a third of the others', but never finer than these. Sizes are those of whole scans, where nnU-Net cuts empty borders off first |\n\n\
+          Such a rule is computed once, when there are scans, and its value is *pinned*: scans that come or \
+          go later do not change it, and the run says when the rule would give another value by now. \
+          `--repin` computes it again, and everything that follows is made again, models as well. The keys \
+          of results hold the spacing, not the rule. Stages with the same rule over the same kind of scans \
+          (the same `where` filter and the same turns before it, whatever their names and paths) share one \
+          pin, computed over all their scans.\n\n\
+          `to = { like = \"1.2.826…\" }` brings all scans to exactly the grid that one of them has: its \
+          size, spacing, origin and direction, as it comes to this stage (turned by a `reorient` before it). \
+          The scan is named by its SeriesInstanceUID, or by what `{case}` stands for in names of files, and \
+          may be of any source of the pipeline; only its header is read. Its grid is pinned as the spacing \
+          of a rule is; the run says when the scan has another grid by now, or is gone. While there is no \
+          such scan, each case of this stage is refused as `UNSETTLED`, and everything else runs. `grid` \
+          states a grid by its numbers, and gives the same keys. On such a grid intensities are interpolated \
+          in patient space, `nearest` or `linear`, whatever the position of the two grids to each other, as \
+          SimpleITK's `Resample` does with a reference image: up to half a voxel beyond the outermost voxel \
+          centres the outermost voxels count, and farther out are `fill` and background. Nothing is \
+          registered: a scan that does not overlap the grid is refused as `NO_OVERLAP`. `convention`, \
+          `antialias`, splines and `labels = \"linear\"` have no effect on such a grid.\n\n\
+          A spline may overshoot at edges; with `nnunet` the result is clipped to the range of the scan, or \
+          of its slice where slices are resampled one by one, as in nnU-Net.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
@@ -90,7 +94,8 @@ pub static SPEC: Spec = Spec {
             },
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The new spacing along `[D, H, W]`, in mm; one of this, `to` and `grid` is given.",
+            doc: "The new spacing along `[D, H, W]`, in mm; exactly one of `spacing_mm`, `to` and `grid` is \
+                  given.",
         },
         Field {
             name: "to",
@@ -101,21 +106,22 @@ pub static SPEC: Spec = Spec {
                         "percentile",
                         FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
                         Role::Semantic,
-                        "The percentile of each axis's spacings over the archive that is taken, 0 to 100.",
+                        "The percentile, from 0 to 100, of the archive's spacings along each axis.",
                     ),
                     Field::absent(
                         "like",
                         FieldKind::Text,
                         Role::SemanticLater,
-                        "The scan whose grid all others are brought to, by its SeriesInstanceUID or by its case's name.",
+                        "The scan onto whose grid all scans are brought, by its SeriesInstanceUID or its \
+                         case's name.",
                     ),
                 ]),
             ]),
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "In place of `spacing_mm`: `isotropic` is the smallest of the scan's own spacings along every axis; \
-                  `median`, `nnunet` and `{ percentile = 10 }` are rules over the archive; `{ like = \"1.2.826…\" }` is \
-                  the grid of a scan.",
+            doc: "The rule for the new spacing, in place of `spacing_mm`: `isotropic` is the smallest of the \
+                  scan's own spacings, along every axis; `median`, `nnunet` and `{ percentile = 10 }` are \
+                  rules over the archive; `{ like = \"1.2.826…\" }` is the grid of a named scan.",
         },
         GRID,
         Field {
@@ -123,8 +129,8 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
             default: Default::Json("0.0"),
             role: Role::SemanticLater,
-            doc: "The intensity beyond a scan on a `grid`, in the scale that the input has: -1024 is air in an \
-                  untouched CT.",
+            doc: "The intensity of voxels of a `grid` that a scan does not cover, in the scale that the \
+                  input has: -1024 is air in an untouched CT.",
         },
         Field {
             name: "convention",
@@ -145,16 +151,18 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Choice(&["nearest", "linear"]),
             default: Default::Json("\"nearest\""),
             role: Role::Semantic,
-            doc: "How labels between voxels are made: the nearest voxel's, or the one with the largest share when \
-                  each label is interpolated linearly on its own (of equal ones the nearest voxel's, else the lowest).",
+            doc: "The interpolation of labels: the label of the nearest voxel (`nearest`), or the label with \
+                  the largest share when each is interpolated linearly on its own (`linear`; of equal shares \
+                  that of the nearest voxel, else the lowest label).",
         },
         Field {
             name: "antialias",
             kind: FieldKind::Bool,
             default: Default::Json("false"),
             role: Role::Semantic,
-            doc: "Smooths intensities along axes that become coarser, before: a Gaussian of (f − 1)/2 voxels where \
-                  f old voxels go into a new one, as in scikit-image and MONAI.",
+            doc: "Whether intensities are smoothed before, along axes that become coarser: by a Gaussian \
+                  with a standard deviation of (f − 1)/2 voxels, where f old voxels go into a new one, as in \
+                  scikit-image and MONAI.",
         },
     ],
 };

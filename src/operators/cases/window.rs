@@ -18,9 +18,10 @@ use crate::voxels::values;
 pub static SPEC: Spec = Spec {
     name: "window",
     section: Section::Operators,
-    summary: "Intensities within a window, as 0 to 1.",
-    doc: "What lies below `low` becomes 0, what lies above `high` becomes 1, infinities too. A NaN is \
-          refused as `NOT_FINITE`. For CT the bounds are in HU: -160 to 240 shows soft tissue.",
+    summary: "Scales the intensities within a window to 0 to 1, and clips the others.",
+    doc: "Intensities from `low` to `high` are mapped linearly to 0 to 1; those below become 0 and those \
+          above become 1, infinities as well. A scan with a NaN is refused as `NOT_FINITE`. For CT the \
+          bounds are in HU: -160 to 240 shows soft tissue.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,

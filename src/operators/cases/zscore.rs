@@ -28,24 +28,29 @@ const CHUNK: usize = 1 << 16;
 pub static SPEC: Spec = Spec {
     name: "zscore",
     section: Section::Operators,
-    summary: "Intensities with zero mean and unit variance, scan by scan or by the same numbers for all.",
-    doc: "Mean and standard deviation (divided by n) are taken in double precision over the whole scan, or \
-          over its foreground. With `foreground = \"nonzero\"` zeros take no part and stay 0, as in MONAI \
-          and nnU-Net; with a number the voxels above it give the statistics and all voxels are scaled, as \
-          in TorchIO. A constant scan becomes zeros. NaN and infinities are refused as `NOT_FINITE`. Voxels that only pad a \
-          DICOM scan (PixelPaddingValue) are scaled with the others, and count in no mean or deviation.\n\n\
-          With `mean` and `std` these take the place of the scan's own, as in nnU-Net's scheme for CT, whose values mean \
-          the same in all scans: intensities are first brought within `clip`, then the mean is taken away, and the \
-          rest divided by the deviation. With `foreground = \"nonzero\"` zeros stay 0 there too.\n\n\
-          `statistics = \"archive\"` takes both from all cases that come to this stage, as it finds them there: each \
-          accepted one is measured once, and each weighs alike, however many voxels it has, as in nnU-Net, which draws as \
-          many from each. `foreground = \"labelled\"` counts voxels that have a label, and so cases that have labels \
-          alone. `clip = { percentiles = [0.5, 99.5] }` is settled with them: the least intensity that at \
-          least this share does not exceed, exact for whole numbers up to 8192, else within an 8192nd. Mean and \
-          deviation are those of what was not clipped yet, as in nnU-Net. Nothing that follows begins before all is \
-          measured. Then the numbers are pinned: what comes or goes later is measured too, and the run says when \
-          they would come to something else by now; `--repin` settles them anew. Keys hold the numbers alone. Cases \
-          of the test part are measured with the others: give `mean` and `std` where they must not be.",
+    summary: "Normalises intensities to zero mean and unit variance, scan by scan or by the same numbers for \
+              all scans.",
+    doc: "The mean is subtracted and the result divided by the standard deviation (over n). Both are \
+          computed in double precision over the whole scan, or over its foreground. With `foreground = \
+          \"nonzero\"` zeros are left out and stay 0, as in MONAI and nnU-Net; with a number the voxels \
+          above it give the statistics, and all voxels are scaled, as in TorchIO. A constant scan becomes \
+          zeros. A scan with NaN or infinities is refused as `NOT_FINITE`. Voxels that only pad a DICOM scan \
+          (PixelPaddingValue) are scaled with the others, but do not count in the mean or the deviation.\n\n\
+          When `mean` and `std` are given, they take the place of the scan's own, as in nnU-Net's scheme for \
+          CT, whose values mean the same in all scans: intensities are first clipped to `clip`, then the \
+          mean is subtracted and the result divided by the deviation. With `foreground = \"nonzero\"` zeros \
+          stay 0 in this case as well.\n\n\
+          With `statistics = \"archive\"` mean and deviation are taken over all cases that reach this stage. \
+          Each accepted case is measured once, and each has the same weight however many voxels it has, as \
+          in nnU-Net, which draws the same number of voxels from each. `foreground = \"labelled\"` counts \
+          only voxels that have a label, and so only cases with labels. `clip = { percentiles = [0.5, 99.5] \
+          }` is computed with them: a percentile is the least intensity that at least this share of voxels \
+          does not exceed, exact for whole numbers up to 8192, and else to one part in 8192. Mean and \
+          deviation are those before clipping, as in nnU-Net. Stages that follow wait until all cases are \
+          measured. Then the numbers are pinned: cases that come or go later do not change them, and the run \
+          says when they would be different by now; `--repin` computes them again. The keys of results hold \
+          the numbers, not the rule. Cases of the test part are measured with the others; give `mean` and \
+          `std` if they must not be.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::SameAsInput,
@@ -57,19 +62,21 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Choice(&["scan", "archive"]),
             default: Default::Json("\"scan\""),
             role: Role::SemanticLater,
-            doc: "The scans whose mean and deviation are taken: each scan's own, or those of all scans together.",
+            doc: "The scans that mean and deviation are taken over: each scan by itself (`scan`), or all \
+                  scans together (`archive`).",
         },
         Field::absent(
             "mean",
             FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
             Role::SemanticLater,
-            "The mean that is subtracted, in the scale that the input has; when it is left out, the scan's own.",
+            "The mean that is subtracted, in the scale that the input has; it is given together with `std`. \
+             When it is left out, the scan's or the archive's own is.",
         ),
         Field::absent(
             "std",
             FieldKind::Number { min: 1e-8, max: 1e9, unit: "" },
             Role::SemanticLater,
-            "The standard deviation that is divided by; it is given together with `mean`.",
+            "The standard deviation by which intensities are divided; it is given together with `mean`.",
         ),
         Field {
             name: "clip",
@@ -81,13 +88,14 @@ pub static SPEC: Spec = Spec {
                         of: &FieldKind::Number { min: 0.0, max: 100.0, unit: "" },
                         len: Some(2),
                     },
-                    "The two percentiles over the archive whose intensities are taken, 0 to 100: `[0.5, 99.5]`.",
+                    "The two percentiles over the archive, from 0 to 100, whose intensities are the bounds: \
+                     `[0.5, 99.5]`.",
                 )]),
             ]),
             default: Default::Absent,
             role: Role::SemanticLater,
-            doc: "The least and the largest intensity; before anything else, intensities beyond become one of them. \
-                  `{ percentiles = [0.5, 99.5] }` are those of the archive.",
+            doc: "The least and the greatest intensity, to which intensities are clipped before anything \
+                  else. `{ percentiles = [0.5, 99.5] }` takes both from the archive.",
         },
     ],
 };
@@ -96,8 +104,9 @@ const COUNTED: FieldKind = FieldKind::Either(&[
     FieldKind::Choice(&["none", "nonzero", "labelled"]),
     FieldKind::Number { min: -1e9, max: 1e9, unit: "" },
 ]);
-const COUNTED_DOC: &str = "The voxels that count: all (`none`), those that are not 0, those above a number, or, with \
-                           `statistics = \"archive\"`, those with a label (`labelled`).";
+const COUNTED_DOC: &str = "The voxels that mean and deviation are taken over: all (`none`), those that are \
+                           not 0 (`nonzero`), those above a number, or, with `statistics = \"archive\"`, \
+                           those with a label (`labelled`).";
 
 /// The registry's entry.
 pub const ENTRY: Entry = Entry { spec: &SPEC, build };
@@ -171,10 +180,14 @@ impl Declared {
         if self.foreground == Counted::Labelled && !archive {
             let hint =
                 "a scan is normalised alike whether it has labels or not; `nonzero` looks at intensities";
-            add("foreground", "labels count over an archive alone".to_owned(), hint);
+            add(
+                "foreground",
+                "`foreground = \"labelled\"` needs `statistics = \"archive\"`".to_owned(),
+                hint,
+            );
         }
         if self.mean.is_some() && matches!(self.foreground, Counted::By(Foreground::Above(_))) {
-            let message = "a scan's foreground has no say where its mean is given".to_owned();
+            let message = "`foreground` has no effect where `mean` and `std` are given".to_owned();
             add("foreground", message, "leave it out; `foreground = \"nonzero\"` lets zeros stay 0");
         }
         problems

@@ -18,22 +18,23 @@ pub(super) const RADIUS_MM: Field = Field {
     kind: FieldKind::Number { min: 0.0, max: 100.0, unit: "mm" },
     default: Default::Required,
     role: Role::Semantic,
-    doc: "The radius of the ball, in mm; at most 127 voxels along any axis.",
+    doc: "The radius of the ball, in mm; it may span at most 127 voxels along any axis.",
 };
 
 /// The declaration of the type `closing`.
 pub static SPEC: Spec = Spec {
     name: "closing",
     section: Section::Operators,
-    summary: "Masks whose gaps and notches are closed, label by label.",
-    doc: "A dilation and then an erosion by a ball: each label takes the voxels of the background that no ball \
-          of `radius_mm` outside of it can reach. The ball holds every voxel whose centre lies within the radius \
-          of its own, in mm along the scan's axes, so that it is flat on thick slices; one that is smaller than \
-          all spacings changes nothing.\n\n\
-          Labels are closed one by one, each from the mask as it came, and never take a voxel of another label; \
-          a voxel that two labels would take gets the lower one. Beyond the volume's border lies background and \
-          room for the ball, as with SciPy's `binary_closing` of a padded mask: no label grows into the border \
-          for want of room, and none is lost there. A scan of a tilted gantry is refused (`SHEARED_GRID`).",
+    summary: "Closes the gaps and notches of each label, by a morphological closing.",
+    doc: "A closing is a dilation followed by an erosion, both by a ball: each label takes the voxels of the \
+          background that no ball of `radius_mm` outside of the label can reach. The ball holds every voxel \
+          whose centre lies within the radius of the ball's own, in mm along the scan's axes, so that it is \
+          flat on thick slices; a ball smaller than all spacings changes nothing.\n\n\
+          Labels are closed one by one, each from the mask as it came, and never take a voxel of another \
+          label; a voxel that two labels would take gets the lower one. The space beyond the volume's border \
+          counts as background, as with SciPy's `binary_closing` of a padded mask: no label grows towards \
+          the border because of it, and none loses voxels there. A scan of a tilted gantry is refused \
+          (`SHEARED_GRID`).",
     version: 1,
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),

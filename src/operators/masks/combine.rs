@@ -22,19 +22,20 @@ const CHUNK: usize = 1 << 16;
 pub static SPEC: Spec = Spec {
     name: "combine",
     section: Section::Operators,
-    summary: "Masks of one scan put together: and, or, minus, exclusive or.",
-    doc: "The first input is changed by the others, voxel by voxel on the scan's original grid; a voxel is held by \
-          a mask when it has any label there.\n\n\
+    summary: "Combines several masks of a scan by and, or, minus or exclusive or.",
+    doc: "The other inputs change the first one, voxel by voxel on the scan's original grid; a mask holds a \
+          voxel if it has any label there.\n\n\
           | op | a voxel stays | its label |\n\
           | --- | --- | --- |\n\
           | `and` | where all inputs hold it | of the first input |\n\
           | `minus` | where the first holds it and no other does | of the first input |\n\
           | `or` | where any input holds it | of the first input that holds it |\n\
           | `xor` | where an odd number of inputs holds it | of the first input that holds it |\n\n\
-          `and` and `minus` keep the names of the first input's labels. With `or` and `xor` labels are merged by \
-          name: those of the first input keep their numbers, names that only others have follow. Lesions within a \
-          liver: `inputs = [\"lesions\", \"liver\"]`, `op = \"and\"`. As in `evaluate`, a scan that one of the \
-          inputs has no mask of gives none; the input's failure stands in `rejects`.",
+          `and` and `minus` keep the labels of the first input. With `or` and `xor` labels are merged by \
+          name: those of the first input keep their numbers, and labels that only other inputs have follow. \
+          This keeps the lesions within a liver: `inputs = [\"lesions\", \"liver\"]`, `op = \"and\"`. A scan \
+          for which one of the inputs has no mask gets none, as in `evaluate`; the reason is a row of that \
+          input in `rejects`.",
     version: 1,
     inputs: &[
         Port { name: "masks", accepts: &[Kind::Masks], many: false },

@@ -19,14 +19,15 @@ use crate::voxels::components::{Connectivity, components};
 pub static SPEC: Spec = Spec {
     name: "connected_components",
     section: Section::Operators,
-    summary: "Masks with a label of its own for each connected part: instances.",
-    doc: "Parts of one label are joined by `connectivity`; labels never join. Those of at least `min_ml` become \
-          labels 1, 2, … in order of their size, the largest first; of two of one size the one with the lowest \
-          voxel index (slice, then row, then column) comes first. Smaller ones, and labels that are not among \
-          `labels`, become background.\n\n\
-          Their names count the parts of each label: `lesion 1`, `lesion 2`, … So the labels of a mask differ \
-          from scan to scan, which the tables and files of masks can hold; `evaluate` matches labels by name and \
-          belongs before this operator. A mask of more than 65,535 parts is refused (`TOO_MANY`).",
+    summary: "Gives each connected part of a mask a label of its own (instances).",
+    doc: "Voxels of one label that are neighbours by `connectivity` are one part; different labels are never \
+          joined. Parts of at least `min_ml` become labels 1, 2, … in order of their size, the largest \
+          first; of two parts of the same size the one with the lowest voxel index (slice, then row, then \
+          column) comes first. Smaller parts, and labels that are not among `labels`, become background.\n\n\
+          The names of the new labels count the parts of each label: `lesion 1`, `lesion 2`, … The labels of \
+          masks then differ from scan to scan, which tables and mask files can hold; `evaluate` matches \
+          labels by name and belongs before this operator. A mask with more than 65,535 parts is refused \
+          (`TOO_MANY`).",
     version: 1,
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),
@@ -37,10 +38,14 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Number { min: 0.0, max: 1e6, unit: "ml" },
             default: Default::Json("0.0"),
             role: Role::Semantic,
-            doc: "The least volume of a part, in ml; smaller ones become background.",
+            doc: "The least volume of a part that is kept, in ml; smaller parts become background.",
         },
         CONNECTIVITY,
-        Field { doc: "The names of the labels whose parts are told apart; left out, all.", ..LABELS },
+        Field {
+            doc: "The names of the labels whose parts are told apart; when it is left out, all labels \
+                      are.",
+            ..LABELS
+        },
     ],
 };
 

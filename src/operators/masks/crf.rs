@@ -16,20 +16,25 @@ const WEIGHT: FieldKind = FieldKind::Number { min: 0.0, max: 1000.0, unit: "" };
 pub static SPEC: Spec = Spec {
     name: "crf",
     section: Section::Operators,
-    summary: "Masks from a network's probabilities, mended by the scan's intensities: a dense conditional random field.",
-    doc: "Takes what an `infer` with `keep = [\"probabilities\"]` kept beside its masks, and the scan, on whose grid as it \
-          comes here it works: probabilities are brought there by linear interpolation, and the mask goes back to the \
-          scan's original grid. Two voxels of unequal labels cost\n\n\
-          `appearance · exp(−|Δx|² / 2 appearance_mm² − |ΔI|² / 2 contrast²) + smoothness · exp(−|Δx|² / 2 smoothness_mm²)`\n\n\
-          with `|Δx|` in mm and `|ΔI|` in the scan's units, over all of its channels: intensities are those after \
-          `zscore` by default. Labels are those that are most likely after `iterations` rounds of mean field, of equally \
-          likely ones the lower. All neighbours of at most `reach` voxels along each axis are asked and none beyond \
-          (\"truncated\"); there is no approximation else. A label does not grow farther than `reach` voxels beyond where \
-          the network gave it, or any other, a probability. Probabilities are stored in steps of 1/254, and none counts \
+    summary: "Refines a network's probabilities by the scan's intensities into masks, with a dense \
+              conditional random field.",
+    doc: "The inputs are the masks of an `infer` with `keep = [\"probabilities\"]`, which has the \
+          probabilities kept beside them, and the scan. The operator works on the grid that the scan has at \
+          this stage: probabilities are brought onto it by linear interpolation, and the mask is brought \
+          back to the scan's original grid. Two voxels with different labels cost\n\n\
+          `appearance · exp(−|Δx|² / 2 appearance_mm² − |ΔI|² / 2 contrast²) + smoothness · exp(−|Δx|² / 2 \
+          smoothness_mm²)`\n\n\
+          where `|Δx|` is their distance in mm and `|ΔI|` the difference of their intensities over all \
+          channels; the defaults are made for intensities after `zscore`. Each voxel gets the label that is \
+          most likely after `iterations` rounds of mean field, and the lower one of equally likely labels. \
+          Only pairs at most `reach` voxels apart along each axis count (the sums are truncated); otherwise \
+          nothing is approximated. A label does not grow farther than `reach` voxels beyond the voxels for \
+          which the network gave a probability. Probabilities are stored in steps of 1/254, and none counts \
           as less than half a step.\n\n\
-          Sums are over neighbours, and not divided by their number, so that smaller voxels ask more of them.\n\n\
-          Source: Krähenbühl and Koltun, NeurIPS 2011, arXiv 1210.5644; between a network's rounds of learning from its own \
-          masks: Bai et al., MICCAI 2017.",
+          The sums over neighbours are not divided by their number, so that smaller voxels, which have more \
+          neighbours within the same distance, give them more weight.\n\n\
+          Source: Krähenbühl and Koltun, NeurIPS 2011, arXiv 1210.5644; between a network's rounds of \
+          learning from its own masks: Bai et al., MICCAI 2017.",
     version: 1,
     inputs: &[
         Port { name: "masks", accepts: &[Kind::Masks], many: false },
@@ -38,27 +43,48 @@ pub static SPEC: Spec = Spec {
     output: Output::Is(Kind::Masks),
     aspects: Aspects::Labels,
     fields: &[
-        Field::semantic("appearance", WEIGHT, "5.0", "The weight of neighbours of like intensity."),
-        Field::semantic("appearance_mm", LENGTH, "10.0", "How far such neighbours are asked."),
+        Field::semantic(
+            "appearance",
+            WEIGHT,
+            "5.0",
+            "The weight of the appearance term, for neighbours of similar intensity.",
+        ),
+        Field::semantic(
+            "appearance_mm",
+            LENGTH,
+            "10.0",
+            "The standard deviation of the distance in the appearance term, in mm.",
+        ),
         Field::semantic(
             "contrast",
             FieldKind::Number { min: 1e-6, max: 1e6, unit: "" },
             "0.5",
-            "The difference of intensities that tells neighbours apart.",
+            "The standard deviation of the intensity difference in the appearance term, in the scan's units.",
         ),
-        Field::semantic("smoothness", WEIGHT, "3.0", "The weight of neighbours whatever their intensity."),
-        Field::semantic("smoothness_mm", LENGTH, "3.0", "How far such neighbours are asked."),
+        Field::semantic(
+            "smoothness",
+            WEIGHT,
+            "3.0",
+            "The weight of the smoothness term, for neighbours of any intensity.",
+        ),
+        Field::semantic(
+            "smoothness_mm",
+            LENGTH,
+            "3.0",
+            "The standard deviation of the distance in the smoothness term, in mm.",
+        ),
         Field::semantic(
             "iterations",
             FieldKind::Integer { min: 1, max: 100 },
             "5",
-            "The number of rounds in which voxels hear their neighbours.",
+            "The number of rounds of mean field, in each of which every voxel takes its neighbours' \
+             probabilities into account.",
         ),
         Field::semantic(
             "reach",
             FieldKind::Integer { min: 1, max: 20 },
             "5",
-            "The greatest distance of neighbours that are asked, in voxels along each axis.",
+            "The greatest distance at which two voxels count as neighbours, in voxels along each axis.",
         ),
     ],
 };

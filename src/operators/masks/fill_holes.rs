@@ -16,14 +16,14 @@ use crate::voxels::components::{Components, Connectivity, Run, components};
 pub static SPEC: Spec = Spec {
     name: "fill_holes",
     section: Section::Operators,
-    summary: "Masks whose holes are filled, label by label.",
-    doc: "A hole is a connected part of the background that does not reach the volume's border. All of it \
-          becomes the label that encloses it; a hole that touches several labels stays, as does one that \
-          touches a label which is not among `labels`. Voxels with a label are never changed. Of one label this \
-          is SciPy's `binary_fill_holes`.\n\n\
+    summary: "Fills the holes of masks, label by label.",
+    doc: "A hole is a connected part of the background that does not reach the volume's border. The whole \
+          hole becomes the label that encloses it; a hole that touches several labels, or a label that is \
+          not among `labels`, stays. Voxels with a label are never changed. For a single label this is \
+          SciPy's `binary_fill_holes`.\n\n\
           With `dims = 2` each slice is filled by itself (6 neighbours are 4 then, 18 and 26 are 8), so that \
-          what is enclosed in a slice is a hole though it is open to the next. A volume of one slice has no \
-          holes with `dims = 3`: all of it is border.",
+          a part enclosed in its slice is a hole even if it is open to the next slice. A volume of one slice \
+          has no holes with `dims = 3`, since all of it is border.",
     version: 1,
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),
@@ -38,8 +38,9 @@ pub static SPEC: Spec = Spec {
         },
         Field {
             default: Default::Json("6"),
-            doc: "The neighbours that a voxel of the background is joined with: 6 (faces), 18 (and edges) or 26 (and corners). The \
-                  more, the smaller a gap through which a hole is open.",
+            doc: "The number of neighbours that a voxel of the background is joined with: 6 (across faces), \
+                  18 (also across edges) or 26 (also across corners). With more neighbours a hole is open \
+                  through smaller gaps.",
             ..CONNECTIVITY
         },
         LABELS,

@@ -15,9 +15,10 @@ use crate::voxels::components::{Connectivity, components};
 pub static SPEC: Spec = Spec {
     name: "largest_component",
     section: Section::Operators,
-    summary: "Masks with only the largest connected part of each label.",
-    doc: "Voxels are counted on the scan's original grid. Of two parts of one size the one with the lowest \
-          voxel index (slice, then row, then column) is kept. An empty label stays empty.",
+    summary: "Keeps only the largest connected part of each label.",
+    doc: "The size of a part is its number of voxels on the scan's original grid. Of two parts of the same \
+          size the one with the lowest voxel index (slice, then row, then column) is kept. A label without \
+          voxels stays so.",
     version: 1,
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),

@@ -12,7 +12,8 @@ pub(super) const CONNECTIVITY: Field = Field {
     kind: FieldKind::Integer { min: 6, max: 26 },
     default: Default::Json("26"),
     role: Role::Semantic,
-    doc: "The neighbours that a voxel is joined with: 6 (faces), 18 (and edges) or 26 (and corners).",
+    doc: "The number of neighbours that a voxel is joined with: 6 (across faces), 18 (also across edges) or \
+          26 (also across corners).",
 };
 
 /// The field for the labels that an operator works on.
@@ -21,7 +22,8 @@ pub(super) const LABELS: Field = Field {
     kind: FieldKind::List { of: &FieldKind::Text, len: None },
     default: Default::Absent,
     role: Role::Semantic,
-    doc: "The names of the labels that are changed; when it is left out, all are. Others stay as they are.",
+    doc: "The names of the labels that are changed; when it is left out, all labels are. Other labels stay \
+          as they are.",
 };
 
 /// Reads [`CONNECTIVITY`].

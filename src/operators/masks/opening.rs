@@ -15,15 +15,16 @@ use crate::voxels::ball::{Ball, Room};
 pub static SPEC: Spec = Spec {
     name: "opening",
     section: Section::Operators,
-    summary: "Masks without the parts of each label that are too thin.",
-    doc: "An erosion and then a dilation by a ball: of each label those voxels stay that a ball of `radius_mm` \
-          covers which lies within the label; bridges, spikes and small parts become background. The ball holds \
-          every voxel whose centre lies within the radius of its own, in mm along the scan's axes, so that it is \
-          flat on thick slices; one that is smaller than all spacings changes nothing.\n\n\
-          Beyond the volume's border lies background, as with SciPy's `binary_opening`: what is cut by the border \
-          is opened there too, and a volume of fewer slices than the ball becomes empty. A label loses what does \
-          not fit even where another label lies behind it. A scan of a tilted gantry is refused \
-          (`SHEARED_GRID`).",
+    summary: "Removes the parts of each label that are too thin, by a morphological opening.",
+    doc: "An opening is an erosion followed by a dilation, both by a ball: a label keeps the voxels that \
+          some ball of `radius_mm` within the label covers; bridges, spikes and small parts become \
+          background. The ball holds every voxel whose centre lies within the radius of the ball's own, in \
+          mm along the scan's axes, so that it is flat on thick slices; a ball smaller than all spacings \
+          changes nothing.\n\n\
+          The space beyond the volume's border counts as background, as with SciPy's `binary_opening`: a \
+          label that the border cuts is opened there as well, and a mask with fewer slices than the ball \
+          becomes empty. A label loses voxels that the ball does not cover even where it touches another \
+          label. A scan of a tilted gantry is refused (`SHEARED_GRID`).",
     version: 1,
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),

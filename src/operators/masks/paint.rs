@@ -13,14 +13,16 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "paint",
     section: Section::Operators,
-    summary: "Masks from boxes with masks: the pixels of all things that are sure enough, slice by slice.",
-    doc: "The masks of boxes whose score exceeds `score` are put together in each slice of the scan's original grid, and the \
-          slices are one mask of the scan. Its labels are the kinds of things that the detector was trained to find, in their \
-          order. Where things of different kinds share a pixel, it is of the kind that is made of fewer labels (a lesion on \
-          its liver), and among kinds of as many of the surer thing's.\n\n\
-          `within = { lesion = \"liver\" }` leaves out pixels of a lesion that are of no liver. It is decided by what is \
-          sure enough itself.\n\n\
-          It needs a detector that was trained with `masks = true`: boxes without masks are refused as `NO_MASKS`.",
+    summary: "Paints the masks of detected boxes into one mask for each scan, slice by slice.",
+    doc: "On each slice of the scan's original grid the masks of all boxes whose score exceeds `score` are \
+          painted; the slices together are the mask of the scan. Its labels are the classes that the \
+          detector was trained to find, in their order. A pixel that several classes share goes to the class \
+          that is made of fewer labels (a lesion on its liver), and among classes of equally many labels to \
+          that of the box with the higher score.\n\n\
+          With `within = { lesion = \"liver\" }` pixels of a lesion that lie in no liver are left out; only \
+          livers whose own score exceeds `score` count.\n\n\
+          The detector must have been trained with `masks = true`; boxes without masks are refused as \
+          `NO_MASKS`.",
     version: 1,
     inputs: &[Port { name: "detections", accepts: &[Kind::Detections], many: false }],
     output: Output::Is(Kind::Masks),
@@ -38,7 +40,8 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Map(&FieldKind::Text),
             default: Default::Json("{}"),
             role: Role::Semantic,
-            doc: "The kinds of things that lie in others, by name: pixels of the one that are of none of the other are left out.",
+            doc: "The classes that lie within others, by name, as in `{ lesion = \"liver\" }`: pixels of the \
+                  former outside of the latter are left out.",
         },
     ],
 };

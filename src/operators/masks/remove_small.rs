@@ -20,10 +20,11 @@ const ROUNDING: f64 = 1e-9;
 pub static SPEC: Spec = Spec {
     name: "remove_small",
     section: Section::Operators,
-    summary: "Masks without the connected parts of each label that are too small.",
-    doc: "Parts of one label are joined by `connectivity`; labels never join. A part is kept when it is not \
-          smaller than `min_ml` or `min_voxels`, of which exactly one is given. Volumes and voxels are those of \
-          the scan's original grid. A mask whose parts are all too small becomes an empty one.",
+    summary: "Removes the connected parts of each label that are too small.",
+    doc: "Voxels of one label that are neighbours by `connectivity` are one part; different labels are never \
+          joined. A part is kept if it is not smaller than `min_ml` or `min_voxels`, of which exactly one is \
+          given. Volumes and voxels are counted on the scan's original grid. A mask whose parts are all too \
+          small becomes empty.",
     version: 1,
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: false }],
     output: Output::Is(Kind::Masks),
@@ -41,7 +42,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Integer { min: 0, max: 1 << 40 },
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The least count of voxels of a part that is kept; either this or `min_ml` is given.",
+            doc: "The least number of voxels of a part that is kept; either this or `min_ml` is given.",
         },
         CONNECTIVITY,
         LABELS,

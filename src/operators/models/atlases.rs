@@ -12,13 +12,14 @@ use crate::operators::spec::{Aspects, Config, FieldProblem, Kind, Output, Port, 
 pub static SPEC: Spec = Spec {
     name: "atlases",
     section: Section::Operators,
-    summary: "Labelled cases to a library of atlases, for `fuse_atlases`.",
-    doc: "A library is to atlases what a model is to a network: the cases to train on of `split`, as they come to this \
-          stage, with their labels. It is pinned as a model is: more cases change nothing until `retrain` says so, \
-          figures of cases are told apart by the part in which they stand, and a case that came later is `new`. Cases to \
-          validate on and to test on are no atlases. A case that lacks some of the labels, or could not be prepared, is \
-          none either, and has its row in `rejects`; a label that no atlas has is told as `LABEL_NEVER_DRAWN`. Of several \
-          channels the first is what is registered. The table `training` says how many atlases there are.",
+    summary: "Collects labelled cases into a library of atlases, for `fuse_atlases`.",
+    doc: "The library holds the cases of the training part of `split`, as they reach this stage, with their \
+          labels. It is for `fuse_atlases` what a model is for `infer`, and is pinned as a model is: more \
+          cases change nothing until `retrain` says so, figures name the part of the split that a case is \
+          in, and a case that came later is `new`. Validation and test cases are no atlases. A case that \
+          lacks some of the labels, or could not be prepared, is no atlas either, and has a row in \
+          `rejects`; a label that no atlas has is reported as `LABEL_NEVER_DRAWN`. If cases have several \
+          channels, the first one is registered. The table `training` gives the number of atlases.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],
     output: Output::Is(Kind::Atlases),

@@ -14,14 +14,16 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "detect",
     section: Section::Operators,
-    summary: "Boxes from a trained detector, each with a class and a score, on the scan's original grid.",
-    doc: "The network (`network = { type = \"rcnn\" }` of `train`) looks at every slice of the volume, with its \
-          neighbours as the samples of its training had them; past an end the end slice is repeated. Each slice goes through \
-          the backbone once, whatever the number of stacks in a bag: what a bag needs of its neighbours is kept.\n\n\
-          Boxes lie in the voxels' edges of the scan as it was assembled: the first voxel begins at 0. Each of its slices \
-          has the boxes of the nearest slice that the network saw, and none where that is farther off than half a slice. A \
-          scan whose slices the preparation turned into another plane is refused as `GRID_MISMATCH`, one of which a score is \
-          no number as `NOT_FINITE`.\n\n\
+    summary: "Finds boxes with a trained detector, each with a class and a score, on the scan's original \
+              grid.",
+    doc: "The network (`network = { type = \"rcnn\" }` of `train`) looks at every slice of the volume \
+          together with its neighbours, as in the samples of its training; beyond an end the end slice is \
+          repeated. Each slice goes through the backbone once, whatever the number of stacks in a bag, since \
+          features are kept for the neighbours.\n\n\
+          The edges of boxes are in voxels of the scan as it was assembled: the first voxel begins at 0. \
+          Each slice of that scan has the boxes of the nearest slice that the network saw, and none if that \
+          is more than half a slice away. A scan whose slices the preparation turned into another plane is \
+          refused as `GRID_MISMATCH`, and one for which a score is not finite as `NOT_FINITE`.\n\n\
           The table `detections` has a row for each box.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
@@ -33,36 +35,41 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Either(&[FieldKind::Stage(Kind::Model), FieldKind::Table(FILE)]),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The stage that gives the model, or a file that `train` wrote: `{ safetensors = \"net.safetensors\" }`.",
+            doc: "The stage that gives the model, or a model file that `train` wrote: `{ safetensors = \
+                  \"net.safetensors\" }`.",
         },
         Field {
             name: "score",
             kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
             default: Default::Json("0.05"),
             role: Role::Semantic,
-            doc: "The score that a box must exceed; with 0 all are told of, as curves of sensitivity ask for.",
+            doc: "The score that a box must exceed to be kept; with 0 all boxes are kept, as a curve of \
+                  sensitivity (FROC) needs them.",
         },
         Field {
             name: "overlap",
             kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
             default: Default::Json("0.5"),
             role: Role::Semantic,
-            doc: "The intersection over union above which the less sure of two boxes of a class goes.",
+            doc: "The intersection over union above which, of two boxes of a class, the one with the lower \
+                  score is removed (non-maximum suppression).",
         },
         Field {
             name: "most",
             kind: FieldKind::Integer { min: 0, max: 100_000 },
             default: Default::Json("100"),
             role: Role::Semantic,
-            doc: "The most boxes of a slice, the surest; 0 for all.",
+            doc: "The greatest number of boxes of a slice, those with the highest scores; with 0 all are \
+                  kept.",
         },
         Field {
             name: "slices",
             kind: FieldKind::Choice(&["all", "marked"]),
             default: Default::Json("\"all\""),
             role: Role::SemanticLater,
-            doc: "The slices that are looked at: all of them, or those of which something is labelled, as key slices of DeepLesion \
-                  are; results then depend on the case's labels, and a case without any is refused as `NO_LABELS`.",
+            doc: "The slices that the network looks at: all of them (`all`), or those on which something is \
+                  labelled, as the key slices of DeepLesion (`marked`). With `marked` results depend on the \
+                  case's labels, and a case without labels is refused as `NO_LABELS`.",
         },
         PARTS,
         PREPARE,
@@ -71,7 +78,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Integer { min: 1, max: 4096 },
             default: Default::Json("4"),
             role: Role::Operational,
-            doc: "The number of slices in one pass through the backbone.",
+            doc: "The number of slices that go through the backbone together.",
         },
     ],
 };

@@ -19,13 +19,14 @@ const PATCH: Field = Field::semantic(
     "patch_mm",
     LENGTH,
     "2.0",
-    "How far a patch reaches from its middle along each axis, at least a voxel.",
+    "The distance, in mm, that a patch reaches from its middle along each axis; at least one voxel.",
 );
 const SEARCH: Field = Field::semantic(
     "search_mm",
     LENGTH,
     "3.0",
-    "How far from the voxel's place an atlas's patch may lie along each axis, at least a voxel.",
+    "The greatest distance, in mm, of an atlas's patch from the voxel's place along each axis; at least one \
+     voxel.",
 );
 
 const FUSIONS: &[(&str, &[Field])] = &[
@@ -39,13 +40,13 @@ const FUSIONS: &[(&str, &[Field])] = &[
                 "alpha",
                 FieldKind::Number { min: 1e-9, max: 1000.0, unit: "" },
                 "0.1",
-                "The number that is added to what an atlas errs with itself.",
+                "The number α that is added to the diagonal of `M`, the errors of each atlas with itself.",
             ),
             Field::semantic(
                 "beta",
                 FieldKind::Number { min: 0.0, max: 16.0, unit: "" },
                 "2.0",
-                "The power of what two atlases err together.",
+                "The exponent β of the joint errors of two atlases in `M`.",
             ),
         ],
     ),
@@ -58,19 +59,21 @@ const FUSIONS: &[(&str, &[Field])] = &[
                 "candidates",
                 FieldKind::Integer { min: 1, max: 10_000 },
                 "40",
-                "The most patches of all atlases that a voxel's patch is made of: those that correlate best.",
+                "The greatest number of patches, of all atlases together, from which a voxel's patch is \
+                 composed: those that correlate best.",
             ),
             Field::semantic(
                 "l1",
                 WEIGHT,
                 "0.1",
-                "The weight of the sum of all weights, by which few are above 0.",
+                "The weight of the L1 term `Σβ`; the greater it is, the fewer patches take part.",
             ),
             Field::semantic(
                 "l2",
                 FieldKind::Number { min: 1e-9, max: 1000.0, unit: "" },
                 "0.01",
-                "The weight of half the sum of their squares, by which patches that are alike share.",
+                "The weight of the L2 term `½ Σβ²`; the greater it is, the more evenly similar patches share \
+                 the weight.",
             ),
         ],
     ),
@@ -81,25 +84,26 @@ const DEMONS: &[Field] = &[
         "levels",
         FieldKind::Integer { min: 1, max: 8 },
         "3",
-        "The number of levels of voxels, each twice as wide as the next.",
+        "The number of resolution levels; the voxels of each are twice as wide as those of the next.",
     ),
     Field::semantic(
         "iterations",
         FieldKind::Integer { min: 1, max: 10_000 },
         "30",
-        "The most iterations of a level; it ends where five of them change next to nothing.",
+        "The greatest number of iterations on a level; a level ends earlier when five iterations have \
+         changed next to nothing.",
     ),
     Field::semantic(
         "fluid",
         FieldKind::Number { min: 0.0, max: 20.0, unit: "voxels" },
         "1.0",
-        "The standard deviation by which each change of the field is smoothed.",
+        "The standard deviation, in voxels, of the Gaussian that smooths each change of the field.",
     ),
     Field::semantic(
         "diffusion",
         FieldKind::Number { min: 0.0, max: 20.0, unit: "voxels" },
         "1.5",
-        "The standard deviation by which the field is smoothed after each change.",
+        "The standard deviation, in voxels, of the Gaussian that smooths the field after each change.",
     ),
 ];
 
@@ -107,24 +111,22 @@ const DEMONS: &[Field] = &[
 pub static SPEC: Spec = Spec {
     name: "fuse_atlases",
     section: Section::Operators,
-    summary: "Masks from atlases: each is registered to the scan, and their labels are put together.",
-    doc: "Each atlas of the library is brought to the scan by an affine map (twelve parameters, by which intensities \
-          correlate best; in voxels of about 8, 4 and 2 mm), in mm of patient space. Those `most` atlases whose \
-          correlation is highest are then deformed by demons (symmetric forces, the field smoothed after each \
-          change), and their labels are carried over by the nearest voxel.\n\n\
+    summary: "Segments scans with atlases: each is registered to the scan, and their labels are fused.",
+    doc: "Each atlas of the library is registered to the scan in patient space by an affine map, whose \
+          twelve parameters maximise the correlation of intensities (in voxels of about 8, 4 and 2 mm). The \
+          `most` atlases with the highest correlation are then deformed by demons (symmetric forces; the \
+          field is smoothed after each iteration), and their labels are carried over by the nearest \
+          voxel.\n\n\
           | fusion | a voxel's label |\n\
           | --- | --- |\n\
-          | `majority` | that of the most atlases, of equal ones the lower |\n\
-          | `joint` | every patch that holds the voxel votes, each atlas by a weight that falls with what it errs together \
-          with others there: `(M + alpha I)⁻¹ 1` with `M_ij = (Σ abs(d_i) abs(d_j) / (n − 1))^beta` for the \
-          differences d of patches after their mean and deviation, each atlas's at the best place within `search_mm` \
-          (Wang et al. 2013) |\n\
-          | `sparse` | that for which the patches say most that the scan's patch is made of: the weights β ≥ 0 minimise \
-          `½ abs(f − F β)² + l1 Σβ + ½ l2 Σβ²` over atlases' patches F within `search_mm` |\n\n\
-          Where atlases and the places that are searched hold one label, it stands. An atlas has no vote where it does not \
-          reach, and where none reaches is background. An atlas that is the case itself takes no part, so that figures of \
-          atlases are of the others. One that cannot be registered (`NO_OVERLAP`, `UNALIKE`, `FOLDED`, …) is left out \
-          and told as `ATLASES_LEFT_OUT`; without any the case is refused as `NO_ATLAS`. Of several channels the first is \
+          | `majority` | the label of the most atlases, the lower one of equally frequent labels |\n\
+          | `joint` | the label with the most votes of all patches that hold the voxel; an atlas has less weight the more its errors there agree with those of others: `(M + alpha I)⁻¹ 1` with `M_ij = (Σ abs(d_i) abs(d_j) / (n − 1))^beta` for the differences d of patches after their mean and deviation, each atlas's at the best place within `search_mm` (Wang et al. 2013) |\n\
+          | `sparse` | that for which the patches say most that the scan's patch is made of: the weights β ≥ 0 minimise `½ abs(f − F β)² + l1 Σβ + ½ l2 Σβ²` over atlases' patches F within `search_mm` |\n\n\
+          Where all atlases, at all places that are searched, hold the same label, that label is taken. An \
+          atlas has no vote where it does not cover the scan; voxels that no atlas covers are background. A \
+          case that is itself an atlas is segmented by the other atlases. An atlas that cannot be registered \
+          (`NO_OVERLAP`, `UNALIKE`, `FOLDED`, …) is left out and reported as `ATLASES_LEFT_OUT`; a case \
+          without any atlas is refused as `NO_ATLAS`. If scans have several channels, the first one is \
           registered. The same library and scan give the same mask on any number of threads.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
@@ -136,31 +138,33 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Stage(Kind::Atlases),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The stage that gives the library.",
+            doc: "The stage of type `atlases` that gives the library.",
         },
         Field::semantic(
             "registration",
             FieldKind::Choice(&["none", "affine", "demons"]),
             "\"demons\"",
-            "How an atlas is brought to the scan: as both lie in patient space, by an affine map, or by demons behind it.",
+            "The registration of an atlas to the scan: none, so that both stay where they lie in patient \
+             space (`none`); an affine map (`affine`); or an affine map followed by demons (`demons`).",
         ),
         Field::semantic(
             "demons",
             FieldKind::Table(DEMONS),
             r#"{"levels":3,"iterations":30,"fluid":1.0,"diffusion":1.5}"#,
-            "How long demons run, and how smooth their field is.",
+            "The settings of demons: their levels and iterations, and the smoothing of the field.",
         ),
         Field::semantic(
             "most",
             FieldKind::Integer { min: 1, max: 1000 },
             "10",
-            "The most atlases that take part: those whose correlation is highest after the affine map.",
+            "The greatest number of atlases that are fused: those with the highest correlation after the \
+             affine map.",
         ),
         Field::semantic(
             "fusion",
             FieldKind::Tagged(FUSIONS),
             r#"{"type":"majority"}"#,
-            "How the atlases' labels are put together.",
+            "The way in which the atlases' labels are fused.",
         ),
     ],
 };

@@ -20,8 +20,8 @@ pub(super) const PREPARE: Field = Field {
     default: Default::Json("\"pipeline\""),
     // This is operational, since what is done to scans enters a result's key by itself.
     role: Role::Operational,
-    doc: "Who says how scans are prepared: the stages before this one, or the card of the model's file, whose \
-          operators then run here on scans as they were assembled.",
+    doc: "The place that says how scans are prepared: the stages before this one (`pipeline`), or the card \
+          of the model's file, whose operators then run here on scans as they were assembled (`model`).",
 };
 
 /// The field of `infer` and `detect` that says whose cases are looked at.
@@ -53,43 +53,47 @@ pub(super) fn sides(words: &[String], model: &ModelSource) -> Result<Vec<Side>, 
 pub static SPEC: Spec = Spec {
     name: "infer",
     section: Section::Operators,
-    summary: "Masks from a trained network, on the scan's original grid.",
-    doc: "A network of windows walks through the volume. By MONAI's convention windows lie every \
-          `size * (1 - overlap)` voxels, the last shifted back, and logits are blended by a Gaussian of σ = 0.125 of \
-          the window around its middle, at least 0.001. By nnU-Net's windows are evenly spread, no farther apart \
-          than `size * (1 - overlap)` voxels, and the same Gaussian stands on the voxel `size / 2` without a least \
-          weight. Where a volume is smaller than a window it is padded on either side: for a network that \
-          `train` gave with the volume's lowest intensity, which it saw there in its training as well, and for a \
-          TorchScript network with zeros, as both conventions have it. A network of stacks or bags takes the volume \
-          slice by slice. A scan of which a logit is NaN or infinite has no mask, and is refused as `NOT_FINITE`.\n\n\
-          With `flips` the network sees each window mirrored along every combination of these axes, and the logits, \
-          mirrored back, are averaged before they are blended, as nnU-Net does. Several models are an ensemble: \
-          their logits are averaged, as nnU-Net does with its folds. Of stages it waits until all of them have \
-          given a model; the order in which they are named changes nothing.\n\n\
-          With `out_of_fold` a case on which some of an ensemble's models chose their best epoch is segmented by \
-          these alone, any other by those that were not trained on it: of the folds of a cross-validation each case \
-          gets a mask from a network that did not learn from it, as nnU-Net's find_best_configuration compares \
-          networks, and a new case one from all. A case that all models were trained on, which folds of one split \
-          leave none of, is segmented by all, and its figures say `train`.\n\n\
-          The card of a model that `train` wrote says how its scans were prepared. A pipeline that prepares them \
-          otherwise is told so; with `prepare = \"model\"` the card's operators run, and the file alone is all that is \
-          needed.\n\n\
-          A case of other channels than a model's card names is refused as `CHANNELS_DIFFER`. \
-          A TorchScript network takes `[N, C, D, H, W]` for windows, C being 1 or the scan's channels, and \
-          `[N, channels, H, W]` for stacks and bags, and gives logits `[N, classes, …]` on the same grid; where it gives a tuple, the first is \
-          taken. With `activation = \"sigmoid\"` it gives a logit for each label and none for the background, so that one \
-          of one label has one channel. What does not fit is refused with both shapes.\n\n\
-          A model whose labels have a head each (`activation = \"sigmoid\"` of `train`) gives masks that may overlap: each \
-          label has what is above its `threshold`. Where its card says that a label holds others, and the labels of the \
-          pipeline's cases say otherwise, the pipeline is refused.\n\n\
-          With `keep` maps stand beside the mask, on the same grid, for `export` and the report. `probabilities`: for \
-          each label its softmax p of the blended logits (averaged over networks and mirrored inputs before, as the \
-          mask's are). `entropy`: −Σ p ln p / ln(classes) over all classes, 0 where the network is certain and 1 where \
-          it holds all classes for equally likely. `attention`: the map of the finest level of a network with \
-          `attention`, 0 to 1, averaged and blended as logits are. They go back to the scan's grid by linear \
-          interpolation, and are 0 where the network saw nothing. A value is stored in a byte, in steps of 1/254. Maps are part of no key: asked for later, the network runs \
-          again, the mask comes out as it was, and nothing after it is done again; not asked for any more, they stay \
-          with their mask.",
+    summary: "Segments scans with a trained network, into masks on the scan's original grid.",
+    doc: "A network of windows is applied to the volume window by window. In MONAI's convention windows lie \
+          every `size * (1 - overlap)` voxels, the last one shifted back into the volume, and logits are \
+          blended by a Gaussian around the window's middle, with σ = 0.125 of the window's size and a weight \
+          of at least 0.001. In nnU-Net's convention windows are evenly spread, at most `size * (1 - \
+          overlap)` voxels apart, and the same Gaussian is centred on the voxel `size / 2`, without a least \
+          weight. A volume that is smaller than a window is padded on both sides: for a network of `train` \
+          with the volume's lowest intensity, as in its training, and for a TorchScript network with zeros, \
+          as in both conventions. A network of stacks or bags is applied slice by slice. A scan for which a \
+          logit is NaN or infinite gets no mask, and is refused as `NOT_FINITE`.\n\n\
+          With `flips` the network also sees each window mirrored along every combination of these axes; the \
+          logits are mirrored back and averaged before they are blended, as in nnU-Net. Several models are \
+          an ensemble, whose logits are averaged, as nnU-Net does with its folds. An ensemble of stages \
+          waits until each of them has given a model; the order in which they are named does not matter.\n\n\
+          With `out_of_fold` a case that was in the validation part of some of an ensemble's models is \
+          segmented by these models alone, and any other case by the models that were not trained on it. In \
+          a cross-validation each case then gets a mask from a network that did not learn from it, as when \
+          nnU-Net's find_best_configuration compares networks, and a new case gets a mask from all networks. \
+          A case that all models were trained on is segmented by all of them, and its figures say `train`; \
+          with the folds of one split there is no such case.\n\n\
+          The card of a model that `train` wrote says how its scans were prepared. If the pipeline prepares \
+          them differently, the run says so; with `prepare = \"model\"` the operators of the card run, so \
+          that the model's file is all that is needed.\n\n\
+          A case whose channels differ from those that a model's card names is refused as `CHANNELS_DIFFER`. \
+          A TorchScript network takes `[N, C, D, H, W]` for windows, where C is 1 or the number of the \
+          scan's channels, and `[N, channels, H, W]` for stacks and bags. It gives logits `[N, classes, …]` \
+          on the same grid; of a tuple the first element is taken. With `activation = \"sigmoid\"` it gives \
+          a logit for each label and none for the background, so that a network with one label has one \
+          output channel. An output of another shape is refused with both shapes.\n\n\
+          A model with a head for each label (`activation = \"sigmoid\"` of `train`) gives masks that may \
+          overlap: a label holds the voxels whose probability is above its `threshold`. If its card and the \
+          labels of the pipeline's cases disagree on which labels hold others, the pipeline is refused.\n\n\
+          With `keep` further maps are stored beside the mask, on the same grid, for `export` and the \
+          report. `probabilities` is, for each label, the softmax p of the blended logits (which are \
+          averaged over networks and mirrored inputs before, as for the mask). `entropy` is −Σ p ln p / \
+          ln(classes) over all classes: 0 where the network is certain, and 1 where all classes are equally \
+          likely. `attention` is the map of the finest level of a network with `attention`, from 0 to 1, \
+          averaged and blended as logits are. Maps are brought back to the scan's grid by linear \
+          interpolation, and are 0 where the network saw nothing. Values are stored in steps of 1/254. Maps \
+          are part of no key: when they are asked for later, the network runs again and gives the same mask, \
+          and no stage after it runs again; when they are no longer asked for, they stay with their mask.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::Is(Kind::Masks),
@@ -105,52 +109,55 @@ pub static SPEC: Spec = Spec {
             ]),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The stage that gives the model, or a file: `{ safetensors = \"net.safetensors\" }`; a list of stages \
-                  or of files, with the same view and labels, is an ensemble.",
+            doc: "The stage that gives the model, or a model file: `{ safetensors = \"net.safetensors\" }`. \
+                  A list of stages, or of files, with the same view and labels is an ensemble.",
         },
         Field {
             name: "out_of_fold",
             kind: FieldKind::Bool,
             default: Default::Json("false"),
             role: Role::SemanticLater,
-            doc: "Whether a case is segmented only by those of an ensemble's stages that were not trained on it.",
+            doc: "Whether a case is segmented only by those models of an ensemble that were not trained on \
+                  it.",
         },
         Field {
             name: "overlap",
             kind: FieldKind::Number { min: 0.0, max: 0.95, unit: "" },
             default: Default::Json("0.25"),
             role: Role::Semantic,
-            doc: "The share of a window that its neighbour covers again.",
+            doc: "The share of a window that the next window covers as well, along each axis.",
         },
         Field {
             name: "convention",
             kind: FieldKind::Choice(&["monai", "nnunet"]),
             default: Default::Json("\"monai\""),
             role: Role::SemanticLater,
-            doc: "The program whose placement of windows and whose Gaussian are followed.",
+            doc: "The program whose placement of windows and whose Gaussian weights are used.",
         },
         Field {
             name: "blend",
             kind: FieldKind::Choice(&["gaussian", "constant"]),
             default: Default::Json("\"gaussian\""),
             role: Role::SemanticLater,
-            doc: "The weights of windows that overlap: less towards their edges, or alike everywhere.",
+            doc: "The weights by which overlapping windows are averaged: less towards their edges \
+                  (`gaussian`), or the same everywhere (`constant`).",
         },
         Field {
             name: "flips",
             kind: FieldKind::List { of: &FieldKind::Choice(&["d", "h", "w"]), len: None },
             default: Default::Json("[]"),
             role: Role::SemanticLater,
-            doc: "The axes that the input is mirrored along as well; with three of them a network runs eight times.",
+            doc: "The axes along which the input is mirrored for test-time augmentation; with three axes a \
+                  network runs eight times.",
         },
         Field {
             name: "precision",
             kind: FieldKind::Choice(&["float32", "bfloat16"]),
             default: Default::Json("\"float32\""),
             role: Role::SemanticLater,
-            doc: "The precision of features and weights: with `bfloat16` a network takes half the time and memory \
-                  where the processor multiplies such numbers, and voxels at borders may fall otherwise. Not for \
-                  TorchScript, which runs as it was saved.",
+            doc: "The precision of features and weights: `bfloat16` halves time and memory on a processor \
+                  that multiplies such numbers, and may change the label of voxels at borders. It has no \
+                  effect on TorchScript, which runs as it was saved.",
         },
         Field {
             name: "threshold",
@@ -160,9 +167,9 @@ pub static SPEC: Spec = Spec {
             ]),
             default: Default::Json("0.5"),
             role: Role::SemanticLater,
-            doc: "The probability above which a voxel is inside of a label that has a head of its own (`activation = \
-                  \"sigmoid\"`): one for all, or by label, `{ lesion = 0.4 }`. A model with a class for each voxel has none, and \
-                  is refused beside another one than 0.5.",
+            doc: "The probability above which a voxel belongs to a label that has a head of its own \
+                  (`activation = \"sigmoid\"`): one number for all labels, or one by label, `{ lesion = 0.4 \
+                  }`. A model with `softmax` has no threshold, and is refused with a value other than 0.5.",
         },
         PARTS,
         PREPARE,
@@ -171,7 +178,7 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Integer { min: 1, max: 4096 },
             default: Default::Json("4"),
             role: Role::Operational,
-            doc: "The number of windows or slices in one pass through the network.",
+            doc: "The number of windows or slices that go through the network together.",
         },
         Field {
             name: "keep",
@@ -184,7 +191,8 @@ pub static SPEC: Spec = Spec {
             ]),
             default: Default::Json("[]"),
             role: Role::Operational,
-            doc: "The maps that are kept beside the mask; `true` keeps none, as masks are kept anyway.",
+            doc: "The maps that are kept beside the mask. `true`, as for other operators, adds none, since \
+                  masks are kept anyway.",
         },
     ],
 };

@@ -22,19 +22,24 @@ const VIEWS: &[(&str, &[Field])] = &[
     (
         "stack",
         &[
-            Field::required("slices", LENGTH, "Adjacent slices as channels, odd."),
-            Field::required("stride", LENGTH, "Slices from one channel to the next."),
+            Field::required("slices", LENGTH, "The number of slices that are channels, an odd number."),
+            Field::required(
+                "stride",
+                LENGTH,
+                "The distance from one slice to the next, in slices of the \
+                                               volume.",
+            ),
         ],
     ),
     (
         "bag",
         &[
-            Field::required("stacks", LENGTH, "The number of stacks around the target, an odd one."),
-            Field::required("slices", LENGTH, "The number of slices of a stack, an odd one."),
+            Field::required("stacks", LENGTH, "The number of stacks in the bag, an odd number."),
+            Field::required("slices", LENGTH, "The number of slices in each stack, an odd number."),
             Field::required(
                 "gap",
                 LENGTH,
-                "The number of slices from the centre of a stack to that of the next.",
+                "The number of slices from the centre of one stack to the centre of the next.",
             ),
         ],
     ),
@@ -45,20 +50,23 @@ pub(super) const FILE: &[Field] = &[
         "torchscript",
         FieldKind::Path,
         Role::Operational,
-        "A TorchScript file, relative to the pipeline file; it needs `view` and `labels`. It is a program, which may read \
-         and write files of yours: run those of people whom you trust, and prefer `safetensors`, which holds numbers alone.",
+        "A TorchScript file, by its path relative to the pipeline file; it needs `view` and `labels`. \
+         TorchScript is a program that may read and write your files: use it only from people whom you \
+         trust, and prefer `safetensors`, which holds only numbers.",
     ),
     Field::absent(
         "safetensors",
         FieldKind::Path,
         Role::Operational,
-        "A model that `train` wrote, relative to the pipeline file; its card says the rest.",
+        "A model file that `train` wrote, by its path relative to the pipeline file; its card holds \
+         everything else.",
     ),
     Field::absent(
         "view",
         FieldKind::Tagged(VIEWS),
         Role::Semantic,
-        "How a volume is shown to a TorchScript network.",
+        "The form in which a TorchScript network takes a volume: windows (`patch`), stacks of slices \
+         (`stack`) or bags of stacks (`bag`).",
     ),
     Field::absent(
         "classes",
@@ -76,8 +84,8 @@ pub(super) const FILE: &[Field] = &[
         "activation",
         FieldKind::Choice(&["softmax", "sigmoid"]),
         Role::SemanticLater,
-        "What a TorchScript network's logits are of: classes with the background first (`softmax`, when it is left out), or a \
-         head for each label (`sigmoid`), as many channels as labels.",
+        "The meaning of a TorchScript network's logits: one channel for each class, the background first \
+         (`softmax`, which is taken when it is left out), or one channel for each label (`sigmoid`).",
     ),
 ];
 
@@ -264,7 +272,11 @@ fn view_fits(view: &InputView) -> Result<(), FieldProblem> {
             return Ok(());
         }
         let message = format!("an odd number expected, {count} found");
-        Err(FieldProblem::new(&format!("model.view.{field}"), message, "the target is the middle one"))
+        Err(FieldProblem::new(
+            &format!("model.view.{field}"),
+            message,
+            "the target is the middle one, with as many on each side",
+        ))
     };
     match *view {
         InputView::Patch { .. } => Ok(()),

@@ -18,11 +18,12 @@ const BOUND: FieldKind = FieldKind::Number { min: -1e9, max: 1e9, unit: "" };
 pub static SPEC: Spec = Spec {
     name: "threshold",
     section: Section::Operators,
-    summary: "Voxels between two intensities, as a mask.",
+    summary: "Makes a mask of the voxels between two intensities.",
     doc: "A voxel is foreground where its intensity is greater than `above` and less than `below`, in the \
-          scale that the input has (HU for an untouched CT). At least one of both is given. A NaN is \
-          background. No training needed: a baseline, and a way to see a pipeline work. Of a scan of several channels \
-          it looks at one, which `channel` names; without a name it is refused as `SEVERAL_CHANNELS`.",
+          scale that the input has (HU for an untouched CT). At least one of the two is given. A NaN is \
+          background. Nothing is trained, so this is a baseline, and a quick way to see a pipeline work. For \
+          a scan with several channels `channel` names the one that is used; without it the scan is refused \
+          as `SEVERAL_CHANNELS`.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Scan, Kind::Case], many: false }],
     output: Output::Is(Kind::Masks),
@@ -33,27 +34,29 @@ pub static SPEC: Spec = Spec {
             kind: BOUND,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The intensity that voxels of the foreground are greater than.",
+            doc: "The intensity that foreground voxels exceed; when it is left out, there is no lower bound.",
         },
         Field {
             name: "below",
             kind: BOUND,
             default: Default::Absent,
             role: Role::Semantic,
-            doc: "The intensity that voxels of the foreground are less than.",
+            doc: "The intensity that foreground voxels stay below; when it is left out, there is no upper \
+                  bound.",
         },
         Field {
             name: "label",
             kind: FieldKind::Text,
             default: Default::Json("\"foreground\""),
             role: Role::Semantic,
-            doc: "The name of the label; `evaluate` compares it with the truth of the same name.",
+            doc: "The name of the label that the mask has; `evaluate` compares it with the truth of the same \
+                  name.",
         },
         Field::absent(
             "channel",
             FieldKind::Text,
             Role::SemanticLater,
-            "The channel that is looked at, by its name, where scans have several.",
+            "The name of the channel whose intensities are compared, for scans with several channels.",
         ),
     ],
 };

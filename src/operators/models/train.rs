@@ -26,15 +26,16 @@ pub use training::{Enough, Learns, Operation, PartlyLabelled, Retrain, Train};
 pub static SPEC: Spec = Spec {
     name: NAME,
     section: Section::Operators,
-    summary: "Samples to a trained network.",
-    doc: "Steps on the declared loss; batches are a permutation of the samples by seed and epoch. The best \
-          epoch by the foreground Dice over all validation samples (true and false positives and negatives \
-          are counted, and divided once) gives the model, of equal epochs the latest. A training that was interrupted goes on from its \
-          last checkpoint, on the CPU with the same result bit for bit. A loss or a gradient that is not finite \
-          ends it, and names the samples.\n\n\
-          As nnU-Net trains: `optimizer = { type = \"sgd\", momentum = 0.99, nesterov = true }`, \
-          `learning_rate = 0.01`, `weight_decay = 3e-5`, `schedule = { type = \"polynomial\" }` (nnU-Net \
-          counts epochs, this counts steps), `clip_norm = 12.0`, `weights = \"last\"`.",
+    summary: "Trains a network on samples.",
+    doc: "The network is trained by gradient steps on `loss`; the order of samples is a permutation that \
+          depends on seed and epoch. The model has the weights of the epoch with the best foreground Dice \
+          over all validation samples together (true and false positives and negatives are summed, and \
+          divided once); of equal epochs the latest counts. An interrupted training goes on from its last \
+          checkpoint, on the CPU with the same result bit for bit. A loss or a gradient that is not finite \
+          ends the training, with an error that names the samples.\n\n\
+          These settings train as nnU-Net does: `optimizer = { type = \"sgd\", momentum = 0.99, nesterov = \
+          true }`, `learning_rate = 0.01`, `weight_decay = 3e-5`, `schedule = { type = \"polynomial\" }` \
+          (nnU-Net counts epochs, `polynomial` counts steps), `clip_norm = 12.0`, `weights = \"last\"`.",
     version: 1,
     inputs: &[Port { name: "samples", accepts: &[Kind::Samples], many: false }],
     output: Output::Is(Kind::Model),
@@ -110,7 +111,7 @@ fn schedule_problem(settings: &TrainSettings, config: &Config) -> Option<FieldPr
     if settings.schedule.halves() || settings.halve_every == 0 || !given("halve_every", config) {
         return None;
     }
-    let message = "`halve_every` has no say in this schedule";
+    let message = "`halve_every` has no effect in this schedule";
     let hint = "leave it out, or take `schedule = { type = \"halve\" }`";
     Some(FieldProblem::new("halve_every", message, hint))
 }

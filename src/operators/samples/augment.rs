@@ -20,17 +20,19 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "augment",
     section: Section::Operators,
-    summary: "Samples with random changes, other ones in each epoch.",
-    doc: "Only what is named is done, each with `probability` of its own, in the order of the list below; samples \
-          to validate on stay as they are. The changes of a sample depend on the training's seed, the case's \
-          content, the epoch and the number of the case's sample alone: not on threads, nor on other cases, and \
-          one more operation leaves the others' numbers as they were. Of several of these in a row the first that \
-          turns, scales or displaces a sample does so.\n\n\
-          Turns, scales and displacements are read from the volume itself in one go (intensities linear, classes \
-          nearest), so that no window has empty corners where the volume goes on. In stacks and bags they stay \
-          within the slices, alike for all channels. The channels of a scan are changed by the same numbers, `gamma` \
-          and `noise` each by its own range and deviation.\n\n\
-          `gamma` and `low_resolution` are nnU-Net's, `bias_field` is TorchIO's.",
+    summary: "Changes samples at random, anew in each epoch (augmentation).",
+    doc: "Only the operations that are named are done, each with `probability` on its own, in the order of \
+          the fields below; validation samples stay as they are. The changes of a sample depend only on the \
+          training's seed, the case's content, the epoch and the number of the sample in its case: not on \
+          threads or other cases, and adding an operation does not change the random numbers of the others. \
+          Of several `augment` stages in a row, the first that turns, scales or displaces a sample does so, \
+          and no other.\n\n\
+          A turned, scaled or displaced sample is interpolated from the volume itself in one step \
+          (intensities linearly, classes by the nearest voxel), so that no window has empty corners where \
+          the volume goes on. In stacks and bags the movements stay within the slices, alike for all \
+          channels. The channels of a scan are changed by the same numbers, `gamma` and `noise` each by its \
+          own range and deviation.\n\n\
+          `gamma` and `low_resolution` follow nnU-Net, `bias_field` follows TorchIO.",
     version: 1,
     inputs: &[Port { name: "samples", accepts: &[Kind::Samples], many: false }],
     output: Output::SameAsInput,
@@ -49,24 +51,27 @@ const FIELDS: &[Field] = &[
     optional(
         "rotate_deg",
         FieldKind::List { of: &FieldKind::Number { min: 0.0, max: 180.0, unit: "degrees" }, len: Some(3) },
-        "The largest angle that samples are turned by about `[D, H, W]`, either way; stacks and bags turn about D alone.",
+        "The largest angle by which samples are turned about each of the axes `[D, H, W]`, in either \
+         direction, in degrees; stacks and bags are turned about D alone.",
     ),
     optional(
         "scale",
         FieldKind::List { of: &ZOOM, len: Some(2) },
-        "The least and the greatest factor that samples are enlarged by: `[0.7, 1.4]`.",
+        "The least and the greatest factor by which samples are enlarged: `[0.7, 1.4]`.",
     ),
     optional(
         "elastic_mm",
         LENGTH_MM,
-        "The standard deviation of random displacements at grid points; between these, cubic B-splines displace voxels.",
+        "The standard deviation of random displacements of the points of a grid, in mm; voxels between the \
+         points are displaced by cubic B-splines.",
     ),
     Field {
         name: "elastic_grid_mm",
         kind: FieldKind::Number { min: 1.0, max: 1000.0, unit: "mm" },
         default: Default::Json("32.0"),
         role: Role::Semantic,
-        doc: "The distance between the grid points of `elastic_mm`; at most 64 of them lie along a window.",
+        doc: "The distance between the grid points of `elastic_mm`, in mm; at most 64 points lie along an \
+              axis of the window.",
     },
     optional(
         "bias_field",
@@ -76,22 +81,24 @@ const FIELDS: &[Field] = &[
     optional(
         "gamma",
         FieldKind::List { of: &ZOOM, len: Some(2) },
-        "The least and the greatest power that intensities, from their least to their most, are raised to.",
+        "The least and the greatest exponent of a gamma correction, applied to intensities scaled to 0 to 1.",
     ),
     optional(
         "slice_mm",
         FieldKind::List { of: &LENGTH_MM, len: Some(2) },
-        "The least and the greatest thickness that slices of a patch are made to look like.",
+        "The least and the greatest thickness, in mm, of the slices that a patch is made to look like.",
     ),
     optional(
         "blur_mm",
         FieldKind::List { of: &LENGTH_MM, len: Some(2) },
-        "The least and the greatest standard deviation of a Gaussian that intensities are smoothed by.",
+        "The least and the greatest standard deviation, in mm, of the Gaussian by which intensities are \
+         smoothed.",
     ),
     optional(
         "low_resolution",
         FieldKind::List { of: &FieldKind::Number { min: 0.1, max: 1.0, unit: "" }, len: Some(2) },
-        "The least and the greatest share of voxels along each axis that are kept, before they are made up again.",
+        "The least and the greatest share of voxels along each axis to which a sample is downsampled, before \
+         it is upsampled again.",
     ),
     optional(
         "noise",
@@ -101,14 +108,15 @@ const FIELDS: &[Field] = &[
     optional(
         "flip",
         FieldKind::List { of: &FieldKind::Choice(&["d", "h", "w"]), len: None },
-        "The axes along which half of the samples are mirrored, each on its own, whatever `probability` says.",
+        "The axes along which samples are mirrored, each with a probability of one half, whatever \
+         `probability` says.",
     ),
     Field {
         name: "probability",
         kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
         default: Default::Json("0.2"),
         role: Role::Semantic,
-        doc: "The share of samples that each operation changes.",
+        doc: "The share of samples that each operation changes, except `flip`.",
     },
 ];
 

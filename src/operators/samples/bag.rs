@@ -14,12 +14,14 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "bag",
     section: Section::Operators,
-    summary: "Stacks around a target stack, for a network that attends to the whole volume.",
+    summary: "Makes samples of several stacks of slices around a target stack, for a network that attends to \
+              the volume.",
     doc: "A sample is `[stacks * slices, 1, H, W]`, stack after stack from the lowest on, with the classes \
-          `[1, H, W]` of the target slice, the centre of the centre stack. Past an end of the volume the \
-          end slice is repeated. Of a scan of several channels it is `[channels * stacks * slices, 1, H, W]`: all of the \
-          first channel, then all of the second. Nothing is copied before the network asks for it. Which slices are taken \
-          depends on the seed, the epoch and the sample's number alone.",
+          `[1, H, W]` of the target slice, which is the centre of the centre stack. Beyond an end of the \
+          volume the end slice is repeated. A sample of a scan with several channels is `[channels * stacks \
+          * slices, 1, H, W]`: all slices of the first channel, then all of the second. Slices are copied \
+          only when the network asks for the sample. Which slices are taken depends only on the seed, the \
+          epoch and the number of the sample.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],
     output: Output::Is(Kind::Samples),
@@ -30,21 +32,21 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Integer { min: 1, max: 255 },
             default: Default::Json("3"),
             role: Role::Semantic,
-            doc: "The number of stacks of the bag, an odd one.",
+            doc: "The number of stacks in the bag, an odd number.",
         },
         Field {
             name: "slices",
             kind: FieldKind::Integer { min: 1, max: 255 },
             default: Default::Json("3"),
             role: Role::Semantic,
-            doc: "The number of slices of each stack, an odd one.",
+            doc: "The number of slices in each stack, an odd number.",
         },
         Field {
             name: "gap",
             kind: FieldKind::Integer { min: 1, max: 4096 },
             default: Default::Json("3"),
             role: Role::Semantic,
-            doc: "The number of slices from the centre of a stack to that of the next.",
+            doc: "The number of slices from the centre of one stack to the centre of the next.",
         },
         view::PER_CASE,
         view::FOREGROUND,

@@ -15,19 +15,20 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "patches",
     section: Section::Operators,
-    summary: "Windows of each case, for a network that sees volumes.",
-    doc: "A sample is `[1, D, H, W]` with classes `[D, H, W]`, of a scan of several channels `[C, D, H, W]`. It is cut when the network asks for it: \
-          nothing is copied before. Where a case is smaller than the window it is padded, as much before \
-          as after (the odd one after), with its lowest intensity and background. `size_mm` is divided by \
-          the median spacing of the dataset. Which windows are taken depends on the seed, the epoch and \
-          the sample's number alone.\n\n\
-          With `sampling = \"biased\"` the share `foreground` of the windows lies around a foreground voxel, the \
-          others anywhere. With `\"balanced\"` a class is drawn first, each that the case holds as likely as any \
-          other and background among them, then a voxel of it, around which the window lies as far as the volume \
-          allows: what MONAI's RandCropByLabelClassesd does with equal ratios, so that a small lesion is seen as \
-          often as the organ around it. With `\"grid\"` each epoch holds every window of a grid once, placed as \
-          MONAI places those of inference: every `size * (1 - overlap)` voxels, the last shifted back; the larger \
-          a case, the more windows it has.",
+    summary: "Cuts windows from each case, as samples for a network that sees volumes.",
+    doc: "A sample is `[1, D, H, W]` with the classes `[D, H, W]`; a scan with several channels gives `[C, \
+          D, H, W]`. Windows are copied only when the network asks for them. A case that is smaller than the \
+          window is padded with its lowest intensity and with background, by as many voxels before as after \
+          (an odd one comes after). `size_mm` is divided by the median spacing of the dataset to get the \
+          window in voxels. Which windows are taken depends only on the seed, the epoch and the number of \
+          the sample.\n\n\
+          With `sampling = \"biased\"` the share `foreground` of the windows lies around a random foreground \
+          voxel, and the others lie anywhere. With `\"balanced\"` a class is drawn first, each class of the \
+          case with the same probability and the background among them, then a voxel of that class, around \
+          which the window lies as far as the volume allows. This is MONAI's RandCropByLabelClassesd with \
+          equal ratios: a small lesion is seen as often as the organ around it. With `\"grid\"` each epoch \
+          holds every window of a grid once, placed as MONAI places the windows of inference: every `size * \
+          (1 - overlap)` voxels, the last one shifted back into the volume; larger cases have more windows.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],
     output: Output::Is(Kind::Samples),
@@ -52,8 +53,9 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Choice(&["biased", "balanced", "grid"]),
             default: Default::Json("\"biased\""),
             role: Role::SemanticLater,
-            doc: "The way in which windows are chosen: by `foreground`, around each class alike, or all of a grid, where `per_case` \
-                  has no say.",
+            doc: "The way in which windows are chosen: by the share `foreground` (`biased`), around each \
+                  class equally often (`balanced`), or all windows of a grid (`grid`), for which `per_case` \
+                  has no effect.",
         },
         OVERLAP,
         view::PER_CASE,
@@ -67,7 +69,8 @@ const OVERLAP: Field = Field {
     kind: FieldKind::Number { min: 0.0, max: 0.95, unit: "" },
     default: Default::Json("0.0"),
     role: Role::SemanticLater,
-    doc: "The share of a window that its neighbour in a grid covers again.",
+    doc: "The share of a window that the next window of the grid covers as well, along each axis; it is used \
+          with `sampling = \"grid\"`.",
 };
 
 /// The registry's entry.

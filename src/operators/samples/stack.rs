@@ -14,11 +14,12 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "stack",
     section: Section::Operators,
-    summary: "Adjacent slices as channels, for a network that predicts the centre one.",
-    doc: "A sample is `[slices, 1, H, W]` with the classes `[1, H, W]` of the centre slice. Past an end of \
-          the volume the end slice is repeated. Of a scan of several channels it is `[channels * slices, 1, H, W]`: all \
-          slices of the first channel, then all of the second. Nothing is copied before the network asks for it. Which \
-          slices are taken depends on the seed, the epoch and the sample's number alone.",
+    summary: "Makes samples of adjacent slices as channels, for a network that predicts the centre slice.",
+    doc: "A sample is `[slices, 1, H, W]` with the classes `[1, H, W]` of the centre slice. Beyond an end of \
+          the volume the end slice is repeated. A sample of a scan with several channels is `[channels * \
+          slices, 1, H, W]`: all slices of the first channel, then all of the second. Slices are copied only \
+          when the network asks for the sample. Which slices are taken depends only on the seed, the epoch \
+          and the number of the sample.",
     version: 1,
     inputs: &[Port { name: "cases", accepts: &[Kind::Case], many: false }],
     output: Output::Is(Kind::Samples),
@@ -29,14 +30,14 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Integer { min: 1, max: 255 },
             default: Default::Json("3"),
             role: Role::Semantic,
-            doc: "The number of slices of the stack, an odd one.",
+            doc: "The number of slices in the stack, an odd number.",
         },
         Field {
             name: "stride",
             kind: FieldKind::Integer { min: 1, max: 255 },
             default: Default::Json("1"),
             role: Role::Semantic,
-            doc: "The number of slices from one channel to the next.",
+            doc: "The distance from one slice of the stack to the next, in slices of the volume.",
         },
         view::PER_CASE,
         view::FOREGROUND,

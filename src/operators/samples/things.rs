@@ -19,10 +19,11 @@ pub const INSTANCES: Field = Field::absent(
     "instances",
     FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
     Role::SemanticLater,
-    "The things that a network which gives boxes is to find, by name, and the labels that each is made of: \
-     `{ liver = [\"liver\", \"lesion\"], lesion = [\"lesion\"] }`. A thing is a part of the target slice whose pixels \
-     touch, corners included; parts below 4 pixels are left out, and counted in `rejects`. When it is left out, each label \
-     with those that it holds is one kind of thing.",
+    "The classes that a detector is trained to find, by name, each with the labels that it is made of: `{ \
+     liver = [\"liver\", \"lesion\"], lesion = [\"lesion\"] }`. An instance is a connected part of these \
+     labels on the target slice (pixels that touch at a corner are connected); parts below 4 pixels are left \
+     out, and counted in `rejects`. When it is left out, each label, with the labels that it holds, is a \
+     class.",
 );
 
 /// A kind of thing.

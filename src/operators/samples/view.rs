@@ -82,7 +82,7 @@ pub(super) const PER_CASE: Field = Field {
     kind: FieldKind::Integer { min: 1, max: 100_000 },
     default: Default::Json("2"),
     role: Role::Semantic,
-    doc: "The number of samples of each case in an epoch.",
+    doc: "The number of samples that each case gives in an epoch.",
 };
 
 pub(super) const FOREGROUND: Field = Field {
@@ -90,7 +90,8 @@ pub(super) const FOREGROUND: Field = Field {
     kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
     default: Default::Json("0.5"),
     role: Role::Semantic,
-    doc: "The share of samples around a foreground voxel, or on a slice with foreground; the others lie anywhere.",
+    doc: "The share of samples that are placed around a random foreground voxel, or on a slice with \
+          foreground; the others are placed anywhere.",
 };
 
 pub(super) const FLIP: Field = Field {
@@ -98,7 +99,7 @@ pub(super) const FLIP: Field = Field {
     kind: FieldKind::Bool,
     default: Default::Json("true"),
     role: Role::Semantic,
-    doc: "Whether half of the samples are mirrored along W (left and right in axial slices).",
+    doc: "Whether half of the samples are mirrored along W (left to right in axial slices).",
 };
 
 /// A problem unless a number of slices is odd.
@@ -107,7 +108,7 @@ pub(super) fn odd(field: &str, found: usize) -> Option<FieldProblem> {
         FieldProblem::new(
             field,
             format!("an odd number expected, {found} found"),
-            "the centre one is predicted, with as many on each side",
+            "the network predicts the centre slice, with as many slices on each side",
         )
     })
 }

@@ -35,45 +35,47 @@ const SAME_GRID_MM: f64 = 0.01;
 
 /// The text of the reference before the table of figures.
 const MATCHED: &str = "\
-    Labels are matched by name, and one at least must be found; a label of the truth that the masks do not \
-    have gets rows without a figure, of the state `not_in_mask`, and one that nobody drew in the case of the state \
-    `not_in_truth`. A case without labels gives no figures. Voxels are counted on the \
-    scan's original grid.\n\n";
+    Labels are matched by name, and at least one must be found. A label of the truth that the masks do not have gets \
+    rows in the state `not_in_mask`, and a label that nobody drew in the case gets rows in the state `not_in_truth`; \
+    neither has a figure. A case without labels gives no figures. Voxels are counted on the scan's original grid; tp, \
+    fp and fn are the numbers of true positive, false positive and false negative voxels of a label, V_pred and V_ref \
+    the volumes of the label in the prediction and in the truth.\n\n";
 
 /// The text of the reference behind it.
 const MEANT: &str = "\n\
-    A surface is the mask without its erosion by six neighbours; distances are Euclidean, in mm, from \
-    voxel centre to voxel centre.\n\n\
-    A lesion is a part of the truth's label whose voxels are joined by faces; its size is the diameter of \
-    a ball of its volume. Each such part of the prediction belongs to the lesion that it shares most \
-    voxels with, and a lesion is compared with all that belongs to it together (as in LiTS). It is found \
-    when their intersection over union is not below `lesion_iou`.\n\n\
-    Base and apex are the upper and the lower third of the slices that the truth's label has, along the axis of \
-    the grid that runs from feet to head most: as many slices as come next to a third (5 of 14, 4 of 13), one at \
-    least. What the prediction holds beyond the truth's last slice belongs to the end that lies next to it. \
-    Both masks are cut there and compared as masks of their own, whose cut faces are surface.\n\n\
-    Scores are those of PROMISE12 (Litjens et al., Medical Image Analysis 2014): linear, 100 for a perfect figure, \
-    85 for what a `second_observer` reaches, and never below 0. A figure without a value, since the \
-    prediction holds nothing there, is worth 0; where the truth holds nothing there is no score.\n\n\
-    The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so a missed \
-    structure is always seen (of base and apex, what is so there); `empty` chooses the figure where the formula has none:\n\n\
-    | empty | both empty | one empty |\n\
+    The surface of a mask is the set of its voxels that an erosion by six neighbours removes; distances are \
+    Euclidean, in mm, from voxel centre to voxel centre.\n\n\
+    A lesion is a connected part of the truth's label, whose voxels touch at faces; its size is the diameter of a \
+    ball of the same volume. Each connected part of the prediction belongs to the lesion with which it shares most \
+    voxels, and a lesion is compared with all parts that belong to it together (as in LiTS). A lesion is found if \
+    their intersection over union is at least `lesion_iou`.\n\n\
+    Base and apex are the upper and the lower third of the slices that the truth's label has, along the axis of the \
+    grid that runs most nearly from feet to head: the number of slices nearest to a third (5 of 14, 4 of 13), but at \
+    least one. Voxels of the prediction beyond the truth's last slice belong to the end next to them. Truth and \
+    prediction are cut there, and each end is compared as a mask of its own, whose cut faces are surface.\n\n\
+    Scores are those of PROMISE12 (Litjens et al., Medical Image Analysis 2014): linear, with 100 for a perfect \
+    figure and 85 for the figure that a `second_observer` reaches, and never below 0. A figure without a value \
+    because the prediction is empty there scores 0; where the truth is empty there is no score.\n\n\
+    The column `state` says `ok`, `both_empty`, `empty_reference` or `empty_prediction`, so that a missed structure \
+    is always seen (for base and apex it is the state of that end). The field `empty` chooses the figure for empty \
+    masks, for which the formula has no value:\n\n\
+    | `empty` | if both masks are empty | if one mask is empty |\n\
     | --- | --- | --- |\n\
     | `nan` | no figure | no figure |\n\
     | `one_zero` | a perfect one: 1, 100 points, or 0 for errors and distances | 0 for shares and points; no figure for errors and distances |\n\
     | `penalty` | a perfect one | 0 for shares and points, 1 for `rve`, the diagonal of the volume for distances |\n\n\
-    Dice and IoU of one empty mask are 0 by their formula. Nothing stands for a figure of a size that no \
-    lesion of the truth has.\n\n\
-    Voxels whose value the truth's source lists in `ignore` are no voxels of either mask: no count, volume, lesion or \
-    centre has them. Where a mask ends at such voxels it has no surface, since nobody drew a border there; a mask that ends \
-    nowhere else has distances of the state `no_surface` and no figure. A lesion that such voxels cut is counted by its \
-    parts that are left.\n\n\
-    Of masks whose labels may overlap (`activation = \"sigmoid\"` of `train`) each label is compared by itself, with the \
-    whole region of the truth's: a liver with the lesions that it holds.\n\n\
-    With `interval = 0.95` each mean in `summary` gets the ends of its 95 % confidence interval (`mean_low`, \
-    `mean_high`): the percentile bootstrap, with cases drawn `resamples` times. Of figures without a value \
-    neither the mean nor its interval knows; of a single figure both ends are the figure. The same cases \
-    give the same interval, whatever order they came in and however many workers there are.\n\n\
+    Dice and IoU of one empty mask are 0 by their formula. Figures for lesions of a size have no value, whatever \
+    `empty` says, if the truth has no lesion of that size.\n\n\
+    Voxels whose value the truth's source lists in `ignore` are left out of both masks: they count in no volume, \
+    lesion or centre. A mask has no surface where it ends at such voxels, since nobody drew a border there; if it \
+    ends nowhere else, its distances have the state `no_surface` and no figure. A lesion that such voxels divide \
+    counts as the parts that are left.\n\n\
+    If the labels of masks may overlap (`activation = \"sigmoid\"` of `train`), each label is compared by itself with \
+    its whole region in the truth: a liver with the lesions that it holds.\n\n\
+    With `interval = 0.95` each mean in `summary` has the ends of its 95 % confidence interval (`mean_low`, \
+    `mean_high`), by the percentile bootstrap with `resamples` resamples of the cases. Figures without a value enter \
+    neither the mean nor its interval; for a single figure both ends equal it. The same cases give the same interval, \
+    whatever their order and the number of workers.\n\n\
     With `pooled = true` the shares of voxels and of lesions in `metrics` stand in `summary` a second time, as \
     `pooled_dice`, `pooled_lesion_recall_small` and so on, in the column `mean`: by their formula, of the voxels and \
     lesions of all cases of a group together. `pooled_dice` is the global Dice of LiTS, `dice` its Dice per case. Each \
@@ -84,7 +86,7 @@ const MEANT: &str = "\n\
 pub static SPEC: Spec = Spec {
     name: "evaluate",
     section: Section::Operators,
-    summary: "Masks compared with the labels of their cases, label by label.",
+    summary: "Compares masks with the labels of their cases, label by label.",
     doc: joined!(&[MATCHED, TABLE, MEANT]),
     version: 2,
     inputs: &[
@@ -99,21 +101,21 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::List { of: &FieldKind::Choice(&NAMES), len: None },
             default: Default::Json("[\"dice\", \"assd\", \"rve\"]"),
             role: Role::Semantic,
-            doc: "The figures that are computed, in this order.",
+            doc: "The metrics that are computed, in this order.",
         },
         Field {
             name: "empty",
             kind: FieldKind::Choice(&["nan", "one_zero", "penalty"]),
             default: Default::Json("\"nan\""),
             role: Role::Semantic,
-            doc: "The figure that stands for an empty mask where the formula gives none.",
+            doc: "The figure that is recorded for an empty mask, for which the formula has no value.",
         },
         Field {
             name: "tolerance_mm",
             kind: FieldKind::Number { min: 0.0, max: 1000.0, unit: "mm" },
             default: Default::Json("1.0"),
             role: Role::Semantic,
-            doc: "The distance, in mm, up to which `nsd` counts a surface voxel as right, this distance included.",
+            doc: "The distance, in mm, up to and including which `nsd` counts a surface voxel as correct.",
         },
         Field {
             name: "lesion_iou",
@@ -129,21 +131,22 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Number { min: 0.01, max: 0.9999, unit: "" },
             default: Default::Absent,
             role: Role::Operational,
-            doc: "The confidence of the intervals of means in `summary`, 0.95 for 95 %; when it is left out, there are none.",
+            doc: "The confidence level of the intervals of means in `summary`, 0.95 for 95 %; when it is \
+                  left out, no intervals are computed.",
         },
         Field {
             name: "resamples",
             kind: FieldKind::Integer { min: 100, max: 1_000_000 },
             default: Default::Json("1000"),
             role: Role::Operational,
-            doc: "The number of times that cases are drawn anew for an interval.",
+            doc: "The number of bootstrap resamples for each interval.",
         },
         Field {
             name: "seed",
             kind: FieldKind::Integer { min: 0, max: i64::MAX },
             default: Default::Json("0"),
             role: Role::Operational,
-            doc: "The seed of the random numbers that intervals are drawn with.",
+            doc: "The seed of the random numbers of the bootstrap.",
         },
     ],
 };

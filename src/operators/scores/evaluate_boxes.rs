@@ -14,18 +14,21 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "evaluate_boxes",
     section: Section::Operators,
-    summary: "Boxes compared with the labels of their cases, class by class.",
-    doc: "The truth is made of the labels on the scan's original grid as the samples of the detector's training were: a \
-          thing is a part of a slice whose pixels touch, corners included, of 4 pixels at least, and a class is made of the \
-          labels that the model's card names. An image is a slice; with `slices = \"marked\"` only those that hold a thing of \
-          any class are images, as in DeepLesion.\n\n\
-          `sensitivity_at_N`: the share of things found at N false positives an image (FROC). A box hits every thing that \
-          it overlaps with `iou` or more; one that overlaps none is a false positive, one whose things are already hit is \
-          neither (Yan et al. 2018). `ap50` (by its usual `iou`): the average precision at 101 recalls (COCO). The figures \
-          of a case are of its slices together; a case without a thing of a class has none of that class, and its state is \
-          `empty_reference`.\n\n\
-          In `summary` the same figures over all images of a group of cases together, as the published ones are, are \
-          `pooled_sensitivity_at_N` and `pooled_ap50`, in the column `mean`; the others are means over cases.",
+    summary: "Compares detected boxes with the labels of their cases, class by class.",
+    doc: "The true boxes are made from the labels on the scan's original grid, as for the training of the \
+          detector: an instance is a connected part of a slice (pixels that touch at a corner are connected) \
+          of at least 4 pixels, and a class is made of the labels that the model's card names. Each slice \
+          counts as an image; with `slices = \"marked\"` only slices that hold an instance of some class do, \
+          as in DeepLesion.\n\n\
+          `sensitivity_at_N` is the share of instances that are found at N false positives per image (FROC). \
+          A box hits every instance that it overlaps by an intersection over union of at least `iou`; a box \
+          that hits none is a false positive, and one whose instances are already hit is neither (Yan et al. \
+          2018). `ap50` is the average precision at 101 recalls (COCO), named after its usual `iou` of 0.5. \
+          The figures of a case are over all its slices together; for a class without an instance in the \
+          case there is no figure, and the state is `empty_reference`.\n\n\
+          In `summary` the metrics `pooled_sensitivity_at_N` and `pooled_ap50` are the same figures over all \
+          images of a group of cases together, as published ones are, in the column `mean`; the other \
+          metrics are averaged over cases.",
     version: 1,
     inputs: &[
         Port { name: "detections", accepts: &[Kind::Detections], many: false },
@@ -39,28 +42,30 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::List { of: &FieldKind::Choice(&["sensitivity", "ap50"]), len: None },
             default: Default::Json("[\"sensitivity\", \"ap50\"]"),
             role: Role::Semantic,
-            doc: "The figures that are computed.",
+            doc: "The metrics that are computed: sensitivities at the numbers of `false_positives`, and the \
+                  average precision.",
         },
         Field {
             name: "false_positives",
             kind: FieldKind::List { of: &FieldKind::Number { min: 0.0, max: 1e6, unit: "" }, len: None },
             default: Default::Json("[0.5, 1.0, 2.0]"),
             role: Role::Semantic,
-            doc: "The false positives an image at which the sensitivity is read.",
+            doc: "The numbers of false positives per image at which the sensitivity is computed.",
         },
         Field {
             name: "iou",
             kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
             default: Default::Json("0.5"),
             role: Role::Semantic,
-            doc: "The intersection over union from which on a box hits a thing.",
+            doc: "The intersection over union from which on a box hits an instance.",
         },
         Field {
             name: "slices",
             kind: FieldKind::Choice(&["all", "marked"]),
             default: Default::Json("\"all\""),
             role: Role::Semantic,
-            doc: "The slices that are images: all of them, or those that hold a thing.",
+            doc: "The slices that count as images: all of them (`all`), or those that hold an instance \
+                  (`marked`).",
         },
     ],
 };

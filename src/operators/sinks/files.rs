@@ -18,13 +18,13 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "files",
     section: Section::Sinks,
-    summary: "Masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT, one file for each scan.",
-    doc: "The folder follows what the pipeline now wants: a file comes when its mask is there, is replaced when \
-          the mask is another, and goes with its scan; files that the sink did not write stay. What somebody changed or removed since \
-          is written again by the next run, which says so. Masks lie on the \
-          scan's own grid. DICOM objects refer to the scan's instances and carry its patient, so that they need \
-          `identifiers = \"clear\"`. Files are called as tables show the case, with the stage's name before the \
-          ending when the sink has several inputs.",
+    summary: "Writes masks as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT, one file for each scan.",
+    doc: "The folder always follows the pipeline and the archive: a file is written when its mask is made, \
+          replaced when the mask changes, and deleted with its scan; files that the sink did not write stay. \
+          A file that somebody changed or removed is written again by the next run, which says so. Masks are \
+          on the scan's original grid. DICOM objects refer to the scan's instances and name its patient, so \
+          that they need `identifiers = \"clear\"`. A file is named after its case as tables show it, with \
+          the stage's name before the ending if the sink has several inputs.",
     version: 1,
     inputs: &[Port { name: "masks", accepts: &[Kind::Masks], many: true }],
     output: Output::Nothing,
@@ -35,7 +35,8 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Path,
             default: Default::Required,
             role: Role::Operational,
-            doc: "The folder that files are written to, relative to the pipeline file; it is made when it is absent.",
+            doc: "The folder that files are written to, relative to the pipeline file; it is created when it \
+                  is absent.",
         },
         Field {
             name: "format",
@@ -49,24 +50,26 @@ pub static SPEC: Spec = Spec {
             ]),
             default: Default::Json("\"nifti\""),
             role: Role::Operational,
-            doc: "`.nii.gz`; `.seg.nrrd` with names, as 3D Slicer has them; `.mha`; DICOM SEG with a bit or with a \
-                  label for each voxel; RTSTRUCT.",
+            doc: "The format of the files: `.nii.gz` (`nifti`), `.seg.nrrd` with names as in 3D Slicer \
+                  (`nrrd`), `.mha` (`metaimage`), DICOM SEG with a bit for each voxel of each label \
+                  (`dicom_seg`) or with one label for each voxel (`dicom_labelmap`), or `rtstruct`.",
         },
         Field {
             name: "scans",
             kind: FieldKind::Bool,
             default: Default::Json("false"),
             role: Role::Operational,
-            doc: "Whether scans are written beside their masks (never as DICOM, which there is already).",
+            doc: "Whether scans are written beside their masks; they are never written as DICOM, since the \
+                  archive has them so.",
         },
         Field {
             name: "codes",
             kind: FieldKind::Map(&FieldKind::Table(&[CATEGORY, TYPE, REGION])),
             default: Default::Json("{}"),
             role: Role::Operational,
-            doc: "What labels are, for DICOM SEG, each code as value, scheme and meaning: `{ tumour = { type = \
-                  [\"86049000\", \"SCT\", \"Neoplasm, Primary\"], region = [\"12738006\", \"SCT\", \"Brain\"] } }`. \
-                  `export` takes them from here, too.",
+            doc: "The codes that say what each label is, for DICOM SEG, each as value, scheme and meaning: \
+                  `{ tumour = { type = [\"86049000\", \"SCT\", \"Neoplasm, Primary\"], region = \
+                  [\"12738006\", \"SCT\", \"Brain\"] } }`. `tomoflow export` takes them from here as well.",
         },
     ],
 };
@@ -78,7 +81,7 @@ const CATEGORY: Field = Field {
     kind: CODE,
     default: Default::Json("[\"49755003\", \"SCT\", \"Morphologically Abnormal Structure\"]"),
     role: Role::Operational,
-    doc: "The code of SegmentedPropertyCategory.",
+    doc: "The code of SegmentedPropertyCategory, the kind of structure.",
 };
 
 const TYPE: Field = Field {
@@ -86,7 +89,7 @@ const TYPE: Field = Field {
     kind: CODE,
     default: Default::Json("[\"52988006\", \"SCT\", \"Lesion\"]"),
     role: Role::Operational,
-    doc: "The code of SegmentedPropertyType.",
+    doc: "The code of SegmentedPropertyType, the structure itself.",
 };
 
 const REGION: Field = Field {
@@ -94,7 +97,8 @@ const REGION: Field = Field {
     kind: CODE,
     default: Default::Absent,
     role: Role::Operational,
-    doc: "The code of AnatomicRegion.",
+    doc: "The code of AnatomicRegion, the region of the body where it lies; when it is left out, none is \
+          written.",
 };
 
 /// The registry's entry.

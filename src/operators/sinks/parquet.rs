@@ -8,9 +8,10 @@ use crate::operators::spec::{Aspects, Config, FieldProblem, Output, Section, Spe
 pub static SPEC: Spec = Spec {
     name: "parquet",
     section: Section::Sinks,
-    summary: "Masks, metrics and their summaries in one Parquet file for each table, under `out/parquet`.",
-    doc: "For readers without Delta. A file is replaced as a whole, by a rename, whenever its rows change; \
-          it has no history.",
+    summary: "Writes masks, metrics and their summaries to one Parquet file for each table, under \
+              `out/parquet`.",
+    doc: "The files are for readers that do not know Delta. A file is replaced as a whole, by a rename, \
+          whenever its rows change; there is no history.",
     version: 1,
     inputs: sink::INPUTS,
     output: Output::Nothing,

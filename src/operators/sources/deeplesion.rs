@@ -30,11 +30,13 @@ const INFO: Field = Field {
 pub static SCANS: Spec = Spec {
     name: "deeplesion",
     section: Section::Sources,
-    summary: "Scans of DeepLesion: PNG slices in a folder for each series, with spacings from `DL_info.csv`.",
-    doc: "HU = value − 32768. Slices with consecutive numbers are one scan, `[D, H, W]` from the feet up (the \
-          data set numbers them from the head down); a series with several runs of them is several scans, \
-          `000001_01_01`, `000001_01_01#1`, …. The patient is the folder's first number. A folder that the table \
-          does not know is refused as `NOT_IN_TABLE`.",
+    summary: "Reads the scans of DeepLesion: a folder of PNG slices for each series, with spacings from \
+              `DL_info.csv`.",
+    doc: "Intensities in HU are the stored values minus 32768. Slices with consecutive numbers make one scan \
+          `[D, H, W]`, from the feet up (the data set numbers them from the head down); a series with \
+          several such runs gives several scans, `000001_01_01`, `000001_01_01#1`, …. The first number of \
+          the folder's name is the patient. A folder that the table does not list is refused as \
+          `NOT_IN_TABLE`.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Scan),
@@ -46,12 +48,13 @@ pub static SCANS: Spec = Spec {
 pub static BOXES: Spec = Spec {
     name: "deeplesion_boxes",
     section: Section::Sources,
-    summary: "Boxes of `DL_info.csv`, as labels of the scans of `deeplesion`.",
-    doc: "The box of each lesion on its key slice is label 1, `lesion`: voxels whose centres lie in it. Pixels \
-          are counted from 1 in the table. Lesions that its authors call possibly noisy are left out.\n\n\
-          With `drawn_as = \"boxes\"` a detector learns and is judged by the boxes as they were published: their first and last \
-          pixels belong to them, their corners need not be whole numbers, and two that touch are two. The labels are then all \
-          pixels that a box touches. A box that has no area on its slice is told of as `BOX_WITHOUT_AREA`.",
+    summary: "Reads the lesions' boxes of `DL_info.csv`, as labels of the scans of `deeplesion`.",
+    doc: "The box of each lesion on its key slice is label 1, `lesion`: voxels whose centres lie in it. The \
+          table counts pixels from 1. Lesions that its authors mark as possibly noisy are left out.\n\n\
+          With `drawn_as = \"boxes\"` a detector learns and is judged by the boxes as they were published: \
+          their first and last pixels belong to them, their corners need not be whole numbers, and two that \
+          touch are two. The labels are then all pixels that a box touches. A box that has no area on its \
+          slice is reported as `BOX_WITHOUT_AREA` in `rejects`.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -63,7 +66,8 @@ pub static BOXES: Spec = Spec {
             kind: FieldKind::Choice(&["pixels", "boxes"]),
             default: Default::Json("\"pixels\""),
             role: Role::SemanticLater,
-            doc: "What a detector is taught and judged by: the pixels' parts, or the boxes themselves.",
+            doc: "The truth that a detector is trained and evaluated with: the connected parts of the drawn \
+                  pixels (`pixels`), or the published boxes themselves (`boxes`).",
         },
     ],
 };
@@ -224,7 +228,8 @@ fn as_published(info: &SeriesInfo, grid: &Geometry) -> Result<Drawing, Reject> {
         }
     }
     let message = || format!("boxes with an area on their slice expected, {without} without found");
-    let hint = "nothing is learned of them, and nothing is asked for: the table says otherwise than it was published";
+    let hint = "they are neither trained on nor evaluated: compare the table with `DL_info.csv` as it was \
+                published";
     let notes = (without > 0).then(|| Reject::new("BOX_WITHOUT_AREA", message(), hint)).into_iter().collect();
     Ok(Drawing { notes, boxes: Some(boxes), ..Drawing::from(labels) })
 }

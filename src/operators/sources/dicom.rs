@@ -19,16 +19,17 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "dicom",
     section: Section::Sources,
-    summary: "DICOM instances of a folder and all folders below it.",
-    doc: "Every file is looked at, whatever its name; what is not DICOM is counted and skipped. Links to \
-          files and folders are followed, and what they lead to counts once. A file that has not changed (path, \
-          size, times, inode) is not read again. A `.zip` or `.tar` is read as a folder, without unpacking it; a \
-          DICOMDIR stands for the folder in which it lies.\n\n\
-          `where` keeps instances whose tags fit a pattern: `*` and `?` as in file names, upper and lower \
-          case alike; `\"0.5..2\"`, `\"..3\"` or `\"20190101..\"` for numbers in a range; `!` before \
-          either for what must not fit; a list for any of several. Of a tag with several values any may fit. \
-          Any tag at the top of a data set can be asked for by its keyword; the first time that another one is \
-          asked for reads all files once more.",
+    summary: "Reads the DICOM instances of a folder and all folders below it.",
+    doc: "Every file is looked at, whatever its name; files that are not DICOM are counted and skipped. \
+          Links to files and folders are followed, and a file that several links lead to counts once. A file \
+          whose path, size, times and inode are unchanged is not read again. A `.zip` or `.tar` is read as a \
+          folder, without unpacking it; a DICOMDIR stands for the folder in which it lies.\n\n\
+          With `where` only instances whose tags match its patterns are kept. A pattern is a text with `*` \
+          and `?` as in file names, in which upper and lower case are alike, or a range of numbers: \
+          `\"0.5..2\"`, `\"..3\"` or `\"20190101..\"`. A `!` before a pattern keeps what does not match it; \
+          a list matches if any of its patterns does, and a tag with several values if any of them does. Any \
+          tag at the top of a data set can be named by its keyword; a keyword that was never used before \
+          makes the next run read all files once more.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Instances),
@@ -43,7 +44,8 @@ pub static SPEC: Spec = Spec {
             ])),
             default: Default::Json("{}"),
             role: Role::Operational,
-            doc: "The patterns that an instance must fit, all of them, by DICOM keyword: `{ Modality = \"MR\", SeriesDescription = \"!*scout*\" }`.",
+            doc: "The patterns that an instance must match, all of them, by DICOM keyword: `{ Modality = \
+                  \"MR\", SeriesDescription = \"!*scout*\" }`.",
         },
     ],
 };

@@ -15,11 +15,12 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "dicom_seg",
     section: Section::Sources,
-    summary: "Segmentations (DICOM SEG) of a folder, as labels of the series that they refer to.",
-    doc: "`segments` names the labels, in order: the first is label 1. Each has one or more patterns for the \
-          labels of its segments. Binary, fractional and label-map objects are read; frames find their slice \
-          by position, so that left-out frames are empty slices. A grid that is not the scan's is drawn onto \
-          it by the nearest voxel. Where labels overlap, the later one wins.",
+    summary: "Reads the segmentations (DICOM SEG) of a folder, as labels of the series that they refer to.",
+    doc: "`segments` names the labels, in order: the first is label 1. Each label has one or more patterns, \
+          which the SegmentLabel of its segments must match. Binary, fractional and label-map objects are \
+          read. Frames are assigned to slices by position, so that a slice without a frame is empty. A \
+          segmentation on another grid than the scan's is resampled onto it by the nearest voxel. Where \
+          labels overlap, the later one wins.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -31,14 +32,16 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The labels, each with the patterns of its segments' labels: `{ liver = [\"Liver*\"] }`.",
+            doc: "The labels by name, each with the patterns that its segments' SegmentLabel must match: `{ \
+                  liver = [\"Liver*\"] }`.",
         },
         Field {
             name: "threshold",
             kind: FieldKind::Number { min: 0.0, max: 1.0, unit: "" },
             default: Default::Json("0.5"),
             role: Role::Semantic,
-            doc: "The share of a fractional segment from which a voxel belongs to it.",
+            doc: "The value of a fractional segment from which on a voxel belongs to it, as a share of the \
+                  greatest.",
         },
         ABSENT,
         HOLDS,

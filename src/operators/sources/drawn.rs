@@ -37,8 +37,8 @@ pub const ABSENT: Field = Field {
     kind: FieldKind::Choice(&["unknown", "empty"]),
     default: Default::Json("\"unknown\""),
     role: Role::SemanticLater,
-    doc: "What it means that a file has no structure of a label: nobody looked (`unknown`: the scan is neither trained \
-          on nor scored for this label), or there is none (`empty`).",
+    doc: "The meaning of a file without a structure for a label: nobody looked for it (`unknown`, so that \
+          the scan is neither trained on nor scored for this label), or it is not there (`empty`).",
 };
 
 /// The field for which labels are a part of which.
@@ -47,9 +47,9 @@ pub const HOLDS: Field = Field {
     kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
     default: Default::Json("{}"),
     role: Role::SemanticLater,
-    doc: "The labels that are a part of others and are scored with them: `{ liver = [\"lesion\"] }`. Without it a voxel \
-          that two structures share is the later label's alone, and how many there are is told of each case \
-          (`LABELS_OVERLAP`).",
+    doc: "The labels that are parts of other labels and are scored with them: `{ liver = [\"lesion\"] }`. \
+          For labels that are not listed here a voxel that two structures share belongs to the later label \
+          alone, and a row `LABELS_OVERLAP` in `rejects` gives the number of such voxels in each case.",
 };
 
 /// Returns how a structure is asked for by its place in the file.

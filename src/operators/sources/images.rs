@@ -19,20 +19,22 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "images",
     section: Section::Sources,
-    summary: "Scans of a folder in NIfTI, MetaImage or NRRD, a file each.",
-    doc: "A file (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`) is a scan, and its case is called as its \
-          name or a table says. Grids are taken as the files have them: any orientation, in LPS and mm. Voxels \
-          of an `.mhd` or `.nhdr` lie in a file of the same name beside it, so that a change of them is seen. \
-          Two files of one case are refused as `SEVERAL_FILES`; a file that cannot be read is a row in \
-          `rejects`. A `.zip` or `.tar` is read as a folder. Links are followed, under their own names; one to \
-          another scan of the source does not count again. Two sources may have cases of one name: each counts, \
-          and a note in `cases` names its source, unless `channels` makes one case of both.\n\n\
-          With `channels` each scan has as many, `[C, D, H, W]`. Either one NIfTI file holds all of them along its \
-          fourth axis, in this order, as in the Medical Segmentation Decathlon; or each has a file, which `{channel}` \
-          in `files` tells: by the channel's name, or by its place from `0000` on, as in nnU-Net's \
-          `\"{case}_{channel}.nii.gz\"`. Files of other channels are not asked for. A case without a file for a channel \
-          is refused as `CHANNEL_MISSING`, one of another number of volumes as `CHANNELS_DIFFER`, and channels on \
-          different grids as `GRID_MISMATCH`: the operator `channels` brings those onto one.",
+    summary: "Reads the NIfTI, MetaImage and NRRD files of a folder, each as a scan.",
+    doc: "Each file (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`) is a scan; its name, or a table, \
+          gives the name of its case. Grids are taken as the files have them, in any orientation, in LPS and \
+          mm. The voxels of an `.mhd` or `.nhdr` must lie in a file of the same name beside it, so that a \
+          change of them is noticed. Two files for one case are refused as `SEVERAL_FILES`; a file that \
+          cannot be read is a row in `rejects`. A `.zip` or `.tar` is read as a folder. Links are followed, \
+          under their own names; a link to another scan of the source does not count again. Two sources may \
+          have cases of the same name: both count, and a note in `cases` names the source of each, unless \
+          the operator `channels` joins them into one case.\n\n\
+          With the field `channels` each scan is `[C, D, H, W]`. Either one NIfTI file holds all channels \
+          along its fourth axis, in this order, as in the Medical Segmentation Decathlon; or each channel \
+          has a file of its own, which `{channel}` in `files` tells apart: by the channel's name, or by its \
+          place counted from `0000`, as in nnU-Net's `\"{case}_{channel}.nii.gz\"`. Files of channels that \
+          are not listed are not read. A case without a file for a channel is refused as `CHANNEL_MISSING`, \
+          a file with another number of volumes as `CHANNELS_DIFFER`, and channels on different grids as \
+          `GRID_MISMATCH`: the operator `channels` brings such scans onto one grid.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Scan),
@@ -55,7 +57,7 @@ pub const MODALITY: Field = Field {
     kind: FieldKind::Text,
     default: Default::Json("\"\""),
     role: Role::Operational,
-    doc: "The modality that tables show, as DICOM would call it: `\"CT\"`.",
+    doc: "The modality that tables show for these scans, as DICOM names it: `\"CT\"`.",
 };
 
 const CHANNELS: Field = Field {
@@ -164,7 +166,7 @@ impl Images {
         let same = |scan: &Scan| scan.geometry().same_grid(grid, SAME_GRID_MM);
         if scans.len() != self.channels.len() || !scans.iter().all(same) {
             let message = "channels on the grid that was indexed expected, others found";
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+            return Err(Reject::new("CHANGED", message, "the next run reads the file again"));
         }
         let on_grid = |scan: Scan| {
             Scan::new(grid.clone(), scan.into_voxels())
@@ -222,7 +224,7 @@ impl ScanSource for Images {
         let scan = imagefile::read_scan(&file.path)?;
         if scan.geometry() != grid {
             let message = "a scan on the grid that was indexed expected, another found";
-            return Err(Reject::new("CHANGED", message, "it is read anew at the next run"));
+            return Err(Reject::new("CHANGED", message, "the next run reads the file again"));
         }
         Ok(scan)
     }

@@ -27,20 +27,23 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "label_images",
     section: Section::Sources,
-    summary: "Label maps of a folder in NIfTI, MetaImage, NRRD or NumPy's arrays, as labels of the scans that their names say.",
-    doc: "`labels` names the labels, in order: the first is label 1. Each has the values that its voxels have in \
-          the files; a \
-          value that several have is of all of them, as in `{ liver = [1, 2], tumour = [2] }`: a map shows the \
-          innermost, and scores count a label's whole region. Values that nobody declared are told of each case (`LABEL_VALUE`). The \
-          case that a file's name or the table says is the scan's: the name that `images` gives it, or its \
-          SeriesInstanceUID. With `{label}` in `files`, as in `\"{case}/segmentations/{label}.nii.gz\"`, each label has \
-          a file of its own, in which voxels of its values are the label; files of other labels are not asked for. \
-          Where labels overlap the last one of `labels` counts, and a row says how many voxels that is (`LABELS_OVERLAP`), \
-          unless one is a part of the other (`holds`). A case \
-          without a file for a label is unlabelled for it: a row `NO_LABEL_FILE` in `rejects`, figures of the state \
-          `not_in_truth`, and no training learns from it. A map on another grid is drawn onto the scan's by the nearest voxel; with `grid = \
-          \"index\"` its header is not believed, and voxels are taken one by one. So are those of NumPy's arrays (`.npz` with one \
-          array, `.npy`): whole numbers `[D, H, W]` on the scan's own grid, refused as `LABEL_SIZE` where the shape is another one.",
+    summary: "Reads the label maps of a folder (NIfTI, MetaImage, NRRD, NumPy), as labels of the scans that \
+              their names say.",
+    doc: "`labels` names the labels, in order: the first is label 1. Each label lists the values that its \
+          voxels have in the files. A value may belong to several labels, as 2 in `{ liver = [1, 2], tumour \
+          = [2] }`: a label map then shows the innermost label, and scores count a label's whole region. \
+          Values that no label lists are reported for each case (`LABEL_VALUE`). The case that a file's name \
+          or the table gives must be that of the scan: the name that `images` gives it, or its \
+          SeriesInstanceUID. With `{label}` in `files`, as in `\"{case}/segmentations/{label}.nii.gz\"`, \
+          each label has a file of its own, in which the voxels with its values are the label; files of \
+          labels that are not listed are not read. Where labels overlap, the last one in `labels` counts, \
+          and a row `LABELS_OVERLAP` in `rejects` gives the number of voxels, unless one label is a part of \
+          the other (`holds`). A case without a file for a label is unlabelled for it: it has a row \
+          `NO_LABEL_FILE` in `rejects`, its figures for that label have the state `not_in_truth`, and no \
+          training learns from it. A map on another grid is resampled onto the scan's by the nearest voxel; \
+          with `grid = \"index\"` its header is ignored, and voxels are matched by index. NumPy arrays \
+          (`.npy`, or `.npz` with one array) have no header and are matched by index, too: whole numbers \
+          `[D, H, W]` on the scan's own grid. An array of another shape is refused as `LABEL_SIZE`.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -57,27 +60,31 @@ pub static SPEC: Spec = Spec {
             }),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The labels, each with its values in the files: `{ liver = [1, 2], tumour = [2] }`.",
+            doc: "The labels by name, each with the values of its voxels in the files: `{ liver = [1, 2], \
+                  tumour = [2] }`.",
         },
         Field {
             name: "background",
             kind: FieldKind::List { of: &FieldKind::Integer { min: 1, max: 65_535 }, len: None },
             default: Default::Json("[]"),
             role: Role::SemanticLater,
-            doc: "The values that count as background, so that no row tells of them: `[2, 3]`.",
+            doc: "The values that count as background beside 0, so that no row `LABEL_VALUE` reports them: \
+                  `[2, 3]`.",
         },
         Field {
             name: "ignore",
             kind: FieldKind::List { of: &FieldKind::Integer { min: 1, max: 65_535 }, len: None },
             default: Default::Json("[]"),
             role: Role::SemanticLater,
-            doc: "The values of voxels that nobody labelled: `[255]`. They are neither background nor any label. No loss sees \
-                  them, no sample is put around them, and figures of `evaluate` leave them out of the mask and of the truth; a \
-                  row `IGNORED` in `rejects` says of each case how many there are.",
+            doc: "The values of voxels that nobody labelled: `[255]`. Such voxels are neither background nor \
+                  any label: losses leave them out, no sample is centred on them, and `evaluate` leaves them \
+                  out of the mask and of the truth. A row `IGNORED` in `rejects` gives their number in each \
+                  case.",
         },
         Field {
-            doc: "The labels with a file each that are a part of others, which are scored with them: \
-                  `{ liver = [\"lesion\"] }`. In one map values say it: `{ liver = [1, 2], lesion = [2] }`.",
+            doc: "The labels that are parts of other labels and are scored with them, where each label has a \
+                  file of its own: `{ liver = [\"lesion\"] }`. In a single map the values of `labels` say \
+                  the same: `{ liver = [1, 2], lesion = [2] }`.",
             ..HOLDS
         },
         Field {
@@ -85,8 +92,9 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Choice(&["patient", "index"]),
             default: Default::Json("\"patient\""),
             role: Role::Semantic,
-            doc: "Whether voxels are matched by their place in the patient, or by their index: for files whose \
-                  header is known to be wrong. The sizes must be the same then.",
+            doc: "How voxels of a label map are matched to those of the scan: by their position in the \
+                  patient, or by their index, for files whose header is known to be wrong. With `index` both \
+                  sizes must be equal.",
         },
     ],
 };

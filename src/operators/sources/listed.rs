@@ -75,7 +75,7 @@ impl Listed {
                     "{name}, row {number}: a case's name expected for {}, none found",
                     Path::new(&file).shown()
                 );
-                let hint = "say whose file it is, or take the row out";
+                let hint = "name the case of the file, or delete the row";
                 return Err(FieldProblem::new("table", message, hint));
             }
             let patient = if patient.is_empty() { case.clone() } else { patient };
@@ -139,7 +139,7 @@ impl Listed {
             let hint = "paths are relative to the source's `path`; compare names letter for letter";
             ("FILE_MISSING", "no scan or label map of this name is there", hint)
         } else {
-            let hint = "a table names files below the source's `path`, relative to it or absolute";
+            let hint = "name a file below the source's `path`, by a path relative to it or an absolute one";
             ("OUTSIDE_PATH", "a place outside of `path` is named", hint)
         };
         let reject =

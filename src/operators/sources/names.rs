@@ -15,12 +15,13 @@ pub const FILES: Field = Field {
     kind: FieldKind::Either(&[FieldKind::Text, FieldKind::List { of: &FieldKind::Text, len: None }]),
     default: Default::Absent,
     role: Role::Operational,
-    doc: "The patterns of the files' names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` is the case's name \
-          (without it, the name below `path` without its ending), `{patient}` the patient's (else each case is a \
-          patient), of label maps `{label}` the label that a file holds, and of scans with `channels` `{channel}` the \
-          channel; `*` and `?` stop at a `/`, `**/` does \
-          not; `!` before a pattern leaves out what fits it. A pattern that fits no file is a row `NO_FILE_FITS` in \
-          `rejects`.",
+    doc: "The patterns of the files' names below `path`: `\"{patient}/volume-{case}.nii*\"`. `{case}` stands \
+          for the case's name (when it is left out, the file's name below `path` without its ending is the \
+          case's name) and `{patient}` for the patient's (when it is left out, each case is a patient of its \
+          own). In label maps `{label}` stands for the label that a file holds, and in scans with `channels` \
+          `{channel}` for the channel. `*` and `?` match any characters except `/`, and `**/` any folders; a \
+          `!` before a pattern leaves out the files that match it. A pattern that no file matches is a row \
+          `NO_FILE_FITS` in `rejects`.",
 };
 
 /// The field `table` of the same sources.
@@ -29,11 +30,11 @@ pub const TABLE: Field = Field {
     kind: FieldKind::Path,
     default: Default::Absent,
     role: Role::Operational,
-    doc: "A table in place of `files`: a CSV with the columns `file`, `case`, and perhaps `patient` and, of label maps that \
-          hold one label each, `label`. A file is named by its \
-          path from `path` on, `./` and `..` included, from the table's own folder, or as a whole; what lies outside \
-          of `path` is a row `OUTSIDE_PATH` in `rejects`, and a file that is not there a row `FILE_MISSING`. The \
-          table is read when a run starts.",
+    doc: "A table that lists the files, in place of `files`: a CSV with the columns `file` and `case`, \
+          optionally `patient`, and, for label maps that hold one label each, `label`. A file is named by \
+          its path relative to `path` (also with `./` and `..`), relative to the table's own folder, or as \
+          an absolute path; a file outside of `path` is a row `OUTSIDE_PATH` in `rejects`, and one that does \
+          not exist a row `FILE_MISSING`. The table is read when a run starts.",
 };
 
 /// How files are found, and whose they are.

@@ -15,10 +15,11 @@ use crate::operators::spec::{
 pub static SPEC: Spec = Spec {
     name: "rtstruct",
     section: Section::Sources,
-    summary: "Outlines (RTSTRUCT) of a folder, as labels of the series that they refer to.",
-    doc: "`structures` names the labels, in order: the first is label 1. Each has one or more patterns for \
-          the names of its structures (ROIs); `#1` is the first structure of a file, whatever it is called. Contours of one structure on a slice combine by exclusive or, \
-          so that a contour inside another is a hole; where labels overlap, the later one wins.",
+    summary: "Reads the outlines (RTSTRUCT) of a folder, as labels of the series that they refer to.",
+    doc: "`structures` names the labels, in order: the first is label 1. Each label has one or more \
+          patterns, which the names of its structures (ROIs) must match; `#1` is the first structure of a \
+          file, whatever its name. Contours of one structure on a slice combine by exclusive or, so that a \
+          contour inside another is a hole. Where labels overlap, the later one wins.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -30,7 +31,8 @@ pub static SPEC: Spec = Spec {
             kind: FieldKind::Map(&FieldKind::List { of: &FieldKind::Text, len: None }),
             default: Default::Required,
             role: Role::Semantic,
-            doc: "The labels, each with the patterns of its structures' names: `{ tumour = [\"TV\", \"*schwannoma*\"] }`.",
+            doc: "The labels by name, each with the patterns that its structures' names must match: `{ \
+                  tumour = [\"TV\", \"*schwannoma*\"] }`.",
         },
         ABSENT,
         HOLDS,

@@ -209,14 +209,14 @@ fn settings() {
               |
             5 | identifiers = "plain"
               |               ^^^^^^^ `plain` found
-            hint: whether tables show identifiers as a keyed hash or as they are in the files
+            hint: the form of identifiers in tables: a keyed hash (`pseudonymous`), or as they are in the files (`clear`)
 
             error: `allowed_rejects` takes a number from 0 to 1
              --> vs.toml:6:19
               |
             6 | allowed_rejects = 2
               |                   ^ 2 found
-            hint: the share of series that may be rejected before the exit code is 1
+            hint: the share of series that may be rejected; with a greater share the exit code is 1
 
             error: `pipeline` has no field `outs`
              --> vs.toml:7:1

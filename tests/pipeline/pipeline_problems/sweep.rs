@@ -198,7 +198,7 @@ fn mistakes_are_located_in_the_sweep() {
            |
         53 | "operators.net.loss.lambda" = [0.1, "much"]
            |                                     ^^^^^^ text found
-        hint: the degree to which a wrong voxel counts more than a right one; 0 is plain Dice
+        hint: the degree to which a wrong voxel counts more than a right one; 0 gives plain soft Dice
     "#]],
     );
     let many = (0..1001).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");

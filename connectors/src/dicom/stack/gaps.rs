@@ -187,7 +187,11 @@ fn spread(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
         let slices = gaps.len() + 1;
         if missing > slices as f64 {
             let message = format!("{message}; {missing} are missing, more than the {slices} that are there");
-            return Err(Reject::new("MISSING_SLICE", message, "too little is known of what lies between"));
+            return Err(Reject::new(
+                "MISSING_SLICE",
+                message,
+                "too much is missing to interpolate: look for the instances in the archive",
+            ));
         }
         return Ok(Spread::Missing(heights(gaps, multiple)));
     }
@@ -199,7 +203,11 @@ fn spread(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
     if widest > WIDEST * modal {
         let message =
             format!("gaps of at most {WIDEST} times {modal:.3} mm expected, one of {widest:.3} mm found");
-        return Err(Reject::new("VARIABLE_SPACING", message, "too little is known of what lies between"));
+        return Err(Reject::new(
+            "VARIABLE_SPACING",
+            message,
+            "too much is missing to interpolate: look for the instances in the archive",
+        ));
     }
     Ok(Spread::Uneven(heights(gaps, |gap| gap / modal)))
 }

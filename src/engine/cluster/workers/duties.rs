@@ -181,5 +181,5 @@ fn unable(why: Reject) -> Recorded {
 
 fn stored(error: &io::Error) -> Reject {
     let hint = "free some space, or take another `--scratch`";
-    Reject::new("STORE", format!("what was sent cannot be kept: {error}"), hint)
+    Reject::new("STORE", format!("the files that the run sent cannot be kept: {error}"), hint)
 }

@@ -53,7 +53,7 @@ fn content(path: &Path, indexed: Option<&FileStat>) -> Result<Held, [String; 3]>
     let is_still = || indexed.is_none_or(|file| container::stat(path).is_ok_and(|now| file.is_still(&now)));
     let changed = || {
         let message = "the file that was indexed expected, another is there now".to_owned();
-        failed("CHANGED", message, "it is read anew at the next run")
+        failed("CHANGED", message, "the next run reads the file again")
     };
     if !is_still() {
         return Err(changed());

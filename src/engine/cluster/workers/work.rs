@@ -116,7 +116,7 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
             }
             Err(Unmet::Refused(error)) => return Err(error),
             Err(Unmet::HungUp) if hung_up >= HUNG_UP => {
-                let why = "it hangs up before it says a word".to_owned();
+                let why = "the run closed the connection before it answered".to_owned();
                 let host = joined.address.clone();
                 return Err(ClusterError::Refused { host, why, hint: TOKEN }.into());
             }
@@ -131,7 +131,7 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
             return Err(ClusterError::Unreached { host, seconds, why }.into());
         }
         if pause == PAUSES[0] {
-            tracing::warn!("no run at {}: {why}; it is called again", joined.address);
+            tracing::warn!("no run at {}: {why}; the worker tries again", joined.address);
         }
         let until = Instant::now() + pause;
         while Instant::now() < until && !joined.told_to_stop() {

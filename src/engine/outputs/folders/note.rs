@@ -119,6 +119,6 @@ fn found((path, known): (PathBuf, Option<Written>)) -> Found {
 pub(super) fn keep_written(store: &Store, files: Vec<(Option<Written>, PathBuf)>) {
     let files: Vec<_> = files.into_iter().map(|(written, path)| (path, written)).collect();
     if let Err(error) = store.keep_written(&files) {
-        tracing::error!("how masks were written is not kept: {error}");
+        tracing::error!("the digests of mask files are not recorded: {error}");
     }
 }

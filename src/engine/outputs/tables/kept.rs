@@ -56,7 +56,7 @@ impl Tables {
             self.store.keep_written(&gone)
         });
         if let Err(error) = forgotten {
-            tracing::error!("how tables were written is not forgotten: {error}");
+            tracing::error!("the digests of table files are not deleted: {error}");
         }
     }
 
@@ -66,11 +66,11 @@ impl Tables {
         if let Err(error) = fs::rename(&path, aside)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::error!("{} stays in its place: {error}", path.display());
+            tracing::error!("{} could not be moved away: {error}", path.display());
         }
         self.kept.remove(&path);
         if let Err(error) = self.store.keep_written(&[(path.clone(), None)]) {
-            tracing::error!("how tables were written is not kept: {error}");
+            tracing::error!("the digests of table files are not recorded: {error}");
         }
         self.edited.add(path);
     }
@@ -154,7 +154,7 @@ impl Tables {
         });
         let wrong = wrong.collect();
         if let Err(error) = self.store.keep_written(&touched) {
-            tracing::error!("how tables were written is not kept: {error}");
+            tracing::error!("the digests of table files are not recorded: {error}");
         }
         wrong
     }
@@ -190,7 +190,7 @@ impl Tables {
             }
         }
         if let Err(error) = self.store.keep_written(&new) {
-            tracing::error!("how tables were written is not kept: {error}");
+            tracing::error!("the digests of table files are not recorded: {error}");
         }
     }
 }

@@ -169,7 +169,7 @@ impl UnetSettings {
         {
             let of: Vec<&str> =
                 of.iter().map(|of| if *of == Variant::Vnet { "`vnet`" } else { "`residual`" }).collect();
-            let message = format!("{} expected beside it", of.join(" or "));
+            let message = format!("`variant` {} expected beside it", of.join(" or "));
             return Err(NetworkError::Config { field: (*field).to_owned(), message });
         }
         let norm = norm.unwrap_or_default();

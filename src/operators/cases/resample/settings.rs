@@ -133,8 +133,8 @@ impl Resample {
     fn in_vain(&self) -> Vec<FieldProblem> {
         let grid = self.grid.is_some() || matches!(self.to, Some(Target::Archive(Rule::Like(_))));
         if !grid {
-            let hint = "a scan at another spacing ends where it ended";
-            let fill = FieldProblem::new("fill", "a spacing takes no `fill`, it goes with a grid", hint);
+            let hint = "at a new spacing the grid ends where the scan ends: leave `fill` out";
+            let fill = FieldProblem::new("fill", "`fill` is for a grid, a spacing found", hint);
             return if self.fill == 0.0 { Vec::new() } else { vec![fill] };
         }
         let given = [

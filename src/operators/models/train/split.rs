@@ -306,7 +306,7 @@ impl Split {
             && self.fold_is == FoldIs::Validation
             && matches!(self.test, Share::Fraction(f) if f >= 1.0)
         {
-            let hint = "a share below 1; folds are of the patients that are left";
+            let hint = "give a share below 1: folds are made of the patients who are not in `test`";
             problems.push(FieldProblem::new("split.test", "nobody is left to train on", hint));
         }
         problems
@@ -325,7 +325,7 @@ impl Split {
                 problem("split.folds", "one of `folds` and `file` expected, both found".to_owned(), hint)
             }
             (_, _, Some(_)) if self.stratify.is_some() => {
-                let message = "a file says who stands where, so that nothing is left to stratify";
+                let message = "`stratify` has no effect beside `file`, which assigns all patients";
                 problem("split.stratify", message.to_owned(), "leave out `stratify` or `file`")
             }
             (Some(folds), None, None) => {
@@ -334,7 +334,7 @@ impl Split {
                 problem("split.folds", message, "e.g. split = { folds = 5, fold = 0 }")
             }
             (None, Some(_), None) => {
-                let message = "a fold of how many is not said".to_owned();
+                let message = "`fold` is given without the number of `folds`".to_owned();
                 problem("split.fold", message, "e.g. split = { folds = 5, fold = 0 }")
             }
             (Some(folds), Some(fold), None) if fold >= folds => {

@@ -14,17 +14,18 @@ const FILE: &[Field] = &[
         kind: FieldKind::Path,
         default: Default::Required,
         role: Role::Operational,
-        doc: "A file of named numbers, relative to the pipeline file: a model that `train` wrote, or weights of anybody. \
-              Numbers of 16 and 64 bits become such of 32. Pickled weights (`.pt`, `.pth`) are a program and are refused, \
-              with the few lines that convert them.",
+        doc: "A file of named tensors, by its path relative to the pipeline file: a model that `train` \
+              wrote, or weights from elsewhere. Numbers of 16 and 64 bits are converted to 32 bits. Pickled \
+              weights (`.pt`, `.pth`) are a program and are refused, with a few lines of Python that convert \
+              them.",
     },
     Field::absent(
         "names",
         FieldKind::Either(&[FieldKind::Choice(&["torchvision"]), FieldKind::Map(&FieldKind::Text)]),
         Role::SemanticLater,
-        "How the file's names become the network's, where they are not the same: `\"torchvision\"` for its residual networks \
-         and detectors of any version, which `rcnn` begins with, or a table of prefixes, the file's and the network's: \
-         `{ \"module.\" = \"\" }`.",
+        "The translation of the file's tensor names to the network's, if they differ: `\"torchvision\"` for \
+         residual networks and detectors of any version of torchvision, for `rcnn`; or a table of prefixes, \
+         the file's and the network's: `{ \"module.\" = \"\" }`.",
     ),
 ];
 
@@ -33,10 +34,11 @@ pub(super) const START: Field = Field::absent(
     "start",
     FieldKind::Either(&[FieldKind::Stage(Kind::Model), FieldKind::Table(FILE)]),
     Role::SemanticLater,
-    "The weights that training begins with: another stage of type `train`, or a file: `{ safetensors = \"weights.safetensors\" }`. \
-     Tensors of the same name and shape are taken, all others begin as without it. What was loaded, missing, of another \
-     shape or unused is told in the log, in `rejects` and in the training's figures; that nothing is loaded is an error. \
-     Another model of that stage, or another file, has the network trained anew.",
+    "The weights with which training begins: those of another stage of type `train`, or of a file: `{ \
+     safetensors = \"weights.safetensors\" }`. Tensors of the same name and shape are loaded, and all others \
+     begin as without `start`. The log, `rejects` and the figures of the training say which were loaded, \
+     missing, of another shape or unused; it is an error if none is loaded. When that stage gives another \
+     model, or the file changes, the network is trained again.",
 );
 
 /// The field beside it.
@@ -45,9 +47,10 @@ pub(super) const FREEZE: Field = Field {
     kind: FieldKind::List { of: &FieldKind::Text, len: None },
     default: Default::Json("[]"),
     role: Role::SemanticLater,
-    doc: "The beginnings of the names of tensors that stay as `start` gave them, to the byte: `[\"encoder.\"]`. Their gradient \
-          has no part in `clip_norm`, their weights do not decay, and norms over the batch use their running statistics in \
-          training too, as in inference. All of them must have been loaded. It takes no less time.",
+    doc: "The tensors that are not trained, by the beginnings of their names: `[\"encoder.\"]`. They stay \
+          exactly as `start` gave them, and all of them must have been loaded. Their gradient has no part in \
+          `clip_norm`, their weights do not decay, and their batch norms use the running statistics in \
+          training, as in inference. Training takes no less time.",
 };
 
 /// The weights that a training begins with.

@@ -90,7 +90,7 @@ pub const FIGURES: &[Figure] = &{
         }),
         figure(
             "assd",
-            "mean distance between the surfaces, both ways pooled",
+            "mean distance between the two surfaces, over both directions together",
             "mm",
             Distance,
             Surfaces,
@@ -98,7 +98,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "asd_pred_to_ref",
-            "mean distance of the prediction's surface from the truth's",
+            "mean distance from the prediction's surface to the truth's",
             "mm",
             Distance,
             Surfaces,
@@ -106,7 +106,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "asd_ref_to_pred",
-            "mean distance of the truth's surface from the prediction's",
+            "mean distance from the truth's surface to the prediction's",
             "mm",
             Distance,
             Surfaces,
@@ -114,7 +114,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "hd",
-            "the Hausdorff distance: the largest of these distances",
+            "the Hausdorff distance: the largest distance between the surfaces, in either direction",
             "mm",
             Distance,
             Surfaces,
@@ -122,7 +122,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "hd95",
-            "the larger of the two 95th percentiles of these distances",
+            "the larger of the 95th percentiles of these distances in the two directions",
             "mm",
             Distance,
             Surfaces,
@@ -130,7 +130,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "nsd",
-            "normalised surface Dice: share of both surfaces within `tolerance_mm` of the other",
+            "normalised surface Dice: the share of both surfaces that lies within `tolerance_mm` of the other",
             "1",
             Share,
             Surfaces,
@@ -150,7 +150,7 @@ pub const FIGURES: &[Figure] = &{
         }),
         figure(
             "lesion_precision",
-            "lesions found / (lesions found + components of the prediction that belong to none)",
+            "lesions found / (lesions found + parts of the prediction that belong to no lesion)",
             "1",
             Share,
             Parts,
@@ -161,7 +161,7 @@ pub const FIGURES: &[Figure] = &{
         }),
         figure(
             "lesion_dice",
-            "mean Dice of the lesions of the truth, 0 of one that was missed",
+            "mean Dice of the lesions of the truth, 0 for a lesion that was missed",
             "1",
             Share,
             Parts,
@@ -169,7 +169,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "lesion_recall_small",
-            "`lesion_recall` of lesions under 15 mm",
+            "`lesion_recall` of lesions smaller than 15 mm",
             "1",
             ShareOfSome,
             Parts,
@@ -185,7 +185,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "lesion_recall_large",
-            "`lesion_recall` of lesions over 30 mm",
+            "`lesion_recall` of lesions larger than 30 mm",
             "1",
             ShareOfSome,
             Parts,
@@ -193,7 +193,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "lesion_dice_small",
-            "`lesion_dice` of lesions under 15 mm",
+            "`lesion_dice` of lesions smaller than 15 mm",
             "1",
             ShareOfSome,
             Parts,
@@ -209,7 +209,7 @@ pub const FIGURES: &[Figure] = &{
         ),
         figure(
             "lesion_dice_large",
-            "`lesion_dice` of lesions over 30 mm",
+            "`lesion_dice` of lesions larger than 30 mm",
             "1",
             ShareOfSome,
             Parts,

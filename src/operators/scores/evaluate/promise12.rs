@@ -15,7 +15,11 @@ const ERROR: FieldKind = FieldKind::Number { min: 1e-6, max: 1000.0, unit: "" };
 const LENGTH: FieldKind = FieldKind::Number { min: 1e-6, max: 1000.0, unit: "mm" };
 
 const REACHED: &[Field] = &[
-    Field::required("dice", FieldKind::Number { min: 0.0, max: 0.999_999, unit: "" }, "Dice, below 1."),
+    Field::required(
+        "dice",
+        FieldKind::Number { min: 0.0, max: 0.999_999, unit: "" },
+        "The Dice coefficient, less than 1.",
+    ),
     Field::required("rve", ERROR, "The relative volume error as a share: 0.06 for 6 %."),
     Field::required("assd_mm", LENGTH, "The average boundary distance, in mm."),
     Field::required("hd95_mm", LENGTH, "The 95 % Hausdorff distance, in mm."),
@@ -25,14 +29,15 @@ const REACHED: &[Field] = &[
 pub const SECOND_OBSERVER: Field = Field {
     name: "second_observer",
     kind: FieldKind::Table(&[
-        Field::required("whole", FieldKind::Table(REACHED), "On the whole structure."),
-        Field::required("base", FieldKind::Table(REACHED), "On its base."),
-        Field::required("apex", FieldKind::Table(REACHED), "On its apex."),
+        Field::required("whole", FieldKind::Table(REACHED), "The figures on the whole structure."),
+        Field::required("base", FieldKind::Table(REACHED), "The figures on the structure's base."),
+        Field::required("apex", FieldKind::Table(REACHED), "The figures on the structure's apex."),
     ]),
     default: Default::Absent,
     role: Role::SemanticLater,
-    doc: "What a second observer reaches against the truth, which is worth 85 points of `promise12`: \
-          `{ whole = { dice, rve, assd_mm, hd95_mm }, base = { … }, apex = { … } }`.",
+    doc: "The figures that a second observer reaches against the truth, each of which scores 85 points in \
+          `promise12`; they are needed by the metrics of that name: `{ whole = { dice, rve, assd_mm, hd95_mm \
+          }, base = { … }, apex = { … } }`.",
 };
 
 /// The figures that are scored.

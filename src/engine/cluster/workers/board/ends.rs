@@ -150,9 +150,9 @@ fn passed_on(action: Action) -> Finished {
 
 /// The end of an action that nobody is to try again in this run.
 fn given_up(action: Action, lost: u32) -> Finished {
-    let message = format!("a worker that does it expected, {lost} went while they had it");
-    let hint =
-        "it may need more memory than they have: give it to one with more, or look at what they said last";
+    let message = format!("a worker that does the action expected, {lost} workers went while they had it");
+    let hint = "the action may need more memory than they have: start a worker with more, or look at the last lines \
+         of their logs";
     failed(action, Reject::new("WORKERS_LOST", message, hint))
 }
 

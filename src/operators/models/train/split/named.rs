@@ -170,7 +170,7 @@ fn csv(bytes: &[u8], fold: Option<usize>) -> Result<Named, Wrong> {
                     part.name(),
                     before.name()
                 );
-                return Err((message, "take one of the two lines out"));
+                return Err((message, "delete one of the two lines"));
             }
             _ => drop(lines.entry(name.to_owned()).or_insert(line)),
         }
@@ -241,7 +241,7 @@ fn json(bytes: &[u8], fold: Option<usize>) -> Result<Named, Wrong> {
     for name in val {
         if parts.insert(name.clone(), Part::Validation) == Some(Part::Train) {
             let message = format!(": one side expected for each name, `{name}` is in both of fold {fold}");
-            return Err((message, "take it out of one of the two"));
+            return Err((message, "delete the name in one of the two"));
         }
     }
     sound(Named { of: Of::Either, parts }, None, &BTreeSet::new())
