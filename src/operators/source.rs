@@ -362,6 +362,11 @@ pub trait LabelSource: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Returns what the source asks for, beside its labels, that none of the objects below [`LabelsIn::Objects`] has.
+    fn unmet_in(&self, _objects: &[&Outlines]) -> Vec<Reject> {
+        Vec::new()
+    }
+
     /// Returns, for each label from 1 on, the other labels whose voxels are its own as well: a liver holds
     /// its lesions. A map has one label a voxel, the innermost; scores count a label's region. Empty when
     /// labels do not overlap.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tomoflow_connectors::rtstruct::Form;
 
 use super::dicom::PATH;
-use super::drawn::{ABSENT, DrawnSource, HOLDS};
+use super::drawn::{ABSENT, DrawnSource, HOLDS, IGNORE};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -42,6 +42,7 @@ pub static SPEC: Spec = Spec {
         },
         ABSENT,
         HOLDS,
+        IGNORE,
     ],
 };
 

@@ -4,6 +4,7 @@ pub mod deeplesion;
 pub mod dicom;
 pub mod dicom_seg;
 pub mod drawn;
+pub mod ignore;
 pub mod images;
 pub mod label_images;
 pub mod listed;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
+use super::super::ignore::left_out;
 use super::LabelImages;
 use crate::operators::source::Drawing;
-use crate::voxels::ignored::IGNORED;
 
 /// The grid that a file's labels are drawn onto.
 #[derive(Clone, Copy)]
@@ -73,30 +73,6 @@ impl LabelImages {
 
     /// A drawing without the voxels that any of these maps has, with a row that says how many they are.
     pub(super) fn left_out(&self, drawn: Drawing, ignored: &[LabelMap]) -> Result<Drawing, Reject> {
-        let misfit = |error: tomoflow_connectors::volume::SizeMismatch| {
-            Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged")
-        };
-        if ignored.is_empty() {
-            return Ok(drawn);
-        }
-        let mut voxels = drawn.labels.voxels().to_vec();
-        for map in ignored {
-            let both = voxels.iter_mut().zip(map.voxels());
-            both.filter(|(_, ignored)| **ignored != 0).for_each(|(voxel, _)| *voxel = IGNORED);
-        }
-        let (all, count) = (voxels.len(), voxels.iter().filter(|voxel| **voxel == IGNORED).count());
-        if count == all {
-            let message =
-                format!("labelled voxels or background expected, all {all} have values of `ignore`");
-            return Err(Reject::new("NOTHING_LABELLED", message, "nobody labelled anything of this case"));
-        }
-        let mut notes = drawn.notes;
-        if count > 0 {
-            let message = format!("{count} of {all} voxels have values of `ignore`");
-            let hint = "they are left out of losses and of figures";
-            notes.push(Reject::new("IGNORED", message, hint));
-        }
-        let labels = LabelMap::new(drawn.labels.geometry().clone(), voxels).map_err(misfit)?;
-        Ok(Drawing { labels, notes, ..drawn })
+        left_out(drawn, ignored, "have values of `ignore`")
     }
 }
