@@ -374,6 +374,18 @@ pub trait LabelSource: Send + Sync {
         Vec::new()
     }
 
+    /// The sets of labels that a voxel may have at once though none of a set holds another: labels that cross. A map shows
+    /// the first set by the value after the last label, and so on; such values are among those that [`Self::nested`]
+    /// says to be a label's own.
+    fn sets(&self) -> Vec<Vec<u16>> {
+        Vec::new()
+    }
+
+    /// The names of all values of a map, from 1 on: labels, then sets of them.
+    fn value_names(&self) -> Vec<String> {
+        value_names(&self.label_names(), &self.sets())
+    }
+
     /// Whether things are marked by their boxes, which [`Drawing::boxes`] then has.
     fn gives_boxes(&self) -> bool {
         false
@@ -384,6 +396,13 @@ pub trait LabelSource: Send + Sync {
     /// # Errors
     /// Whatever refuses them, by name. Labels that cannot be drawn are never an empty map.
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject>;
+}
+
+/// The names of labels, and of sets of them: `tumour & oedema`.
+pub fn value_names(labels: &[String], sets: &[Vec<u16>]) -> Vec<String> {
+    let name = |label: &u16| labels.get(usize::from(*label).wrapping_sub(1)).map_or("", String::as_str);
+    let of_set = |set: &Vec<u16>| set.iter().map(name).collect::<Vec<_>>().join(" & ");
+    labels.iter().cloned().chain(sets.iter().map(of_set)).collect()
 }
 
 /// A file that was indexed and is not found any more.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tomoflow_connectors::rtstruct::Form;
 
+use super::crossing::CROSSES;
 use super::dicom::PATH;
 use super::drawn::{ABSENT, DrawnSource, HOLDS, IGNORE};
 use crate::operators::registry::{Entry, Stage};
@@ -19,7 +20,7 @@ pub static SPEC: Spec = Spec {
     doc: "`segments` names the labels, in order: the first is label 1. Each has one or more patterns for the \
           labels of its segments. Binary, fractional and label-map objects are read; frames find their slice \
           by position, so that left-out frames are empty slices. A grid that is not the scan's is drawn onto \
-          it by the nearest voxel. Where labels overlap, the later one wins.",
+          it by the nearest voxel. Where labels overlap, the later one wins, unless they may share voxels (`crosses`).",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -42,6 +43,7 @@ pub static SPEC: Spec = Spec {
         },
         ABSENT,
         HOLDS,
+        CROSSES,
         IGNORE,
     ],
 };

@@ -2,6 +2,8 @@
 
 mod ignore;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod written;
 
 use std::borrow::Cow;
@@ -14,8 +16,8 @@ use tomoflow_connectors::rtstruct::{Elsewhere, Form, Outlines};
 use tomoflow_connectors::{Overlap, Reject, dicom_seg, rtstruct};
 
 pub use self::ignore::IGNORE;
+use super::crossing::{self, Shares};
 use super::nested::held;
-use super::overlaps;
 use super::patterns::glob;
 use crate::operators::source::{Drawing, DrawnOn, LabelSource, LabelsAt, LabelsIn, Planes, quoted, vanished};
 use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
@@ -32,8 +34,8 @@ pub struct DrawnSource {
     threshold: f64,
     /// Label names, from label 1 on, with the patterns of their structures or segments.
     labels: Vec<(String, Vec<GlobMatcher>)>,
-    /// The parts of each label, as labels; empty when none has any.
-    nested: Vec<Vec<u16>>,
+    /// What labels hold, and which may share voxels.
+    shares: Shares,
     /// The patterns of structures or segments whose voxels nobody labelled.
     ignored: Vec<GlobMatcher>,
 }
@@ -76,8 +78,10 @@ impl DrawnSource {
         let absent_is_empty = config.get("absent").and_then(|absent| absent.as_str()) == Some("empty");
         let names: Vec<String> = labels.iter().map(|(name, _)| name.clone()).collect();
         let nested = held(config, &names)?;
+        let sets = crossing::declared(config, &names, &nested)?;
+        let shares = Shares::new(names.len(), nested, sets);
         let (path, ignored) = (folder_of(path).to_owned(), ignore::patterns(config, &labels)?);
-        Ok(Self { path, form, absent_is_empty, threshold, labels, nested, ignored })
+        Ok(Self { path, form, absent_is_empty, threshold, labels, shares, ignored })
     }
 
     /// Returns what the structure at a place of its file, from 1 on, is to be asked for by: `#1` where that
@@ -121,7 +125,8 @@ impl DrawnSource {
         if let Some((name, _)) = lost.and_then(|label| self.labels.get(usize::from(*label) - 1)) {
             return Err(all_elsewhere(name, &elsewhere));
         }
-        let drawn = rtstruct::rasterise_between(&structures, &label_of, on.grid, on.heights)?;
+        let over = self.shares.overlap();
+        let drawn = rtstruct::rasterise_over(&structures, &label_of, on.grid, on.heights, over)?;
         if let (Some(lost), Some(label)) = (&lost_contours, bare.intersection(&here).next()) {
             let name = self.labels.get(usize::from(*label) - 1).map_or("", |(name, _)| name.as_str());
             let message = format!("`{name}` has no contours: {}", lost.message);
@@ -163,16 +168,18 @@ impl DrawnSource {
     }
 
     /// Returns what is told of labels that share voxels, and of parts beyond what holds them.
-    fn overlaps(&self, over: &Overlap, absent: &[u16]) -> impl Iterator<Item = Reject> {
-        let names = self.label_names();
-        let shared = overlaps::told(over, &names, &self.nested);
-        shared.into_iter().chain(overlaps::told_outside(over, &names, &self.nested, absent))
+    fn overlaps(&self, over: &Overlap, absent: &[u16]) -> Vec<Reject> {
+        self.shares.told(over, &self.label_names(), absent)
     }
 }
 
 impl LabelSource for DrawnSource {
     fn nested(&self) -> Vec<Vec<u16>> {
-        self.nested.clone()
+        self.shares.nested().to_vec()
+    }
+
+    fn sets(&self) -> Vec<Vec<u16>> {
+        self.shares.sets().to_vec()
     }
 
     fn unmet_in(&self, objects: &[&Outlines]) -> Vec<Reject> {
@@ -219,11 +226,13 @@ impl LabelSource for DrawnSource {
             Form::Voxels => {
                 let absent = &labels.scan.absent;
                 let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
+                let over = self.shares.overlap();
                 let (labels, beside, over) =
-                    segments.draw_telling(|name| self.label_of(name), on.grid, on.heights)?;
+                    segments.draw_over(|name| self.label_of(name), on.grid, on.heights, over)?;
+                let (beside, names) = (self.shares.shown(beside, &labels), self.value_names());
                 let name_of = |label: u16| {
                     let place = usize::from(label).wrapping_sub(1);
-                    self.labels.get(place).map_or(String::new(), |(name, _)| name.clone())
+                    names.get(place).cloned().unwrap_or_default()
                 };
                 let faint = segments.segments().iter().filter_map(|segment| self.faint(segment));
                 let told = beside.told().into_iter().chain(beside.lost(&name_of)).chain(faint);

@@ -1,5 +1,6 @@
 //! Files to scans and labels: which they claim, and whose they are.
 
+pub mod crossing;
 pub mod deeplesion;
 pub mod dicom;
 pub mod dicom_seg;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tomoflow_connectors::rtstruct::Form;
 
+use super::crossing::CROSSES;
 use super::dicom::PATH;
 use super::drawn::{ABSENT, DrawnSource, HOLDS, IGNORE};
 use crate::operators::registry::{Entry, Stage};
@@ -18,7 +19,7 @@ pub static SPEC: Spec = Spec {
     summary: "Outlines (RTSTRUCT) of a folder, as labels of the series that they refer to.",
     doc: "`structures` names the labels, in order: the first is label 1. Each has one or more patterns for \
           the names of its structures (ROIs); `#1` is the first structure of a file, whatever it is called. Contours of one structure on a slice combine by exclusive or, \
-          so that a contour inside another is a hole; where labels overlap, the later one wins.",
+          so that a contour inside another is a hole; where labels overlap, the later one wins, unless they may share voxels (`crosses`).",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -34,6 +35,7 @@ pub static SPEC: Spec = Spec {
         },
         ABSENT,
         HOLDS,
+        CROSSES,
         IGNORE,
     ],
 };

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
+use super::super::crossing::Shares;
 use super::super::ignore::left_out;
 use super::LabelImages;
 use crate::operators::source::Drawing;
@@ -18,7 +19,8 @@ pub(super) struct On<'a> {
 }
 
 impl On<'_> {
-    /// The labels that `label_of` makes of values; `name_of` says what they are called.
+    /// The labels that `label_of` makes of values; `name_of` says what they are called, and `shares` which of them show
+    /// others.
     ///
     /// # Errors
     /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as [`LabelMap::onto`].
@@ -27,6 +29,7 @@ impl On<'_> {
         found: &LabelMap,
         label_of: &(dyn Fn(u16) -> u16 + Sync),
         name_of: &dyn Fn(u16) -> String,
+        shares: &Shares,
     ) -> Result<Drawing, Reject> {
         let (wanted, size) = (self.grid.size, found.size());
         if self.by_index && size != wanted {
@@ -45,6 +48,7 @@ impl On<'_> {
             return Ok(Drawing::from(labels));
         }
         let (labels, beside) = found.onto_telling(label_of, self.grid)?;
+        let beside = shares.shown(beside, &labels);
         let notes = beside.told().into_iter().chain(beside.lost(name_of)).collect();
         Ok(Drawing { notes, ..Drawing::from(labels) })
     }
@@ -63,7 +67,8 @@ impl LabelImages {
         if self.ignored.is_empty() || !found.voxels().iter().any(|value| is_ignored(*value)) {
             return Ok(None);
         }
-        match on.draw(found, &|value| u16::from(is_ignored(value)), &|_| String::new()) {
+        let shares = Shares::default();
+        match on.draw(found, &|value| u16::from(is_ignored(value)), &|_| String::new(), &shares) {
             Ok(drawn) => Ok(Some(drawn.labels)),
             // Beside the scan there is nothing to leave out.
             Err(reject) if reject.code == "OFF_GRID" => Ok(None),
