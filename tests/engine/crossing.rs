@@ -83,6 +83,24 @@ path = "masks"
 format = "nifti"
 "#;
 
+/// What is bright, as a mask of one label.
+const BRIGHT: &str = r#"
+[operators.bright]
+type = "threshold"
+inputs = ["case"]
+above = 50
+label = "a"
+
+[operators.scores]
+type = "evaluate"
+inputs = ["bright", "case"]
+metrics = ["dice"]
+
+[sinks.results]
+type = "delta"
+inputs = ["scores"]
+"#;
+
 const SIZE: [usize; 3] = [6, 20, 20];
 
 /// Whether a voxel lies within the spheres `a` and `b` of a case, which lie a little elsewhere in each.
@@ -184,6 +202,7 @@ fn two_crossing_spheres_are_learned_and_scored_as_they_were_drawn() {
     let live = place.tables();
     place.text = place.text.rewrite("path = \"masks\"", "path = \"masks_anew\"");
     assert_same(&live, &place.anew(), "spheres that cross");
+    place.text = place.text.rewrite("path = \"masks_anew\"", "path = \"masks\"");
     // The card names the labels alone: the network has two heads.
     let exported = tomoflow(&place, "export", &["--stage", "net", "--to", "model"]);
     assert!(exported.status.success(), "{}", said(&exported));
@@ -214,6 +233,40 @@ fn what_takes_one_label_for_a_voxel_is_refused_before_a_run() {
 }
 
 #[test]
+fn masks_of_one_label_a_voxel_are_compared_with_whole_spheres() {
+    let mut place = archive();
+    let (head, _) = place.text.split_once("[operators.normal]").unwrap();
+    place.text = format!("{head}{BRIGHT}");
+    let summary = place.run();
+    assert_eq!(summary.rejected, 0, "{summary}");
+    // All that is bright is called `a`: both spheres, less what they share once.
+    let [a, b, shared] = counts(0);
+    let expected = 2.0 * a as f64 / (a + b - shared + a) as f64;
+    let dice = figures(&place, "dice", "a");
+    assert!(dice.len() == 4 && dice.iter().all(|(_, dice)| (dice - expected).abs() < 1e-12), "{dice:?}");
+    let states: Vec<String> = place
+        .metrics()
+        .iter()
+        .filter(|row| row.label != "a")
+        .map(|row| format!("{} {}", row.label, row.state))
+        .collect();
+    assert_eq!(states, ["b not_in_mask"; 4]);
+    // A data set for nnU-Net has what they share as a value of both.
+    let exported = tomoflow(&place, "export", &["--to", "set", "--format", "nnunet"]);
+    assert!(exported.status.success(), "{}", said(&exported));
+    let text = fs::read_to_string(place.path().join("set/dataset.json")).unwrap();
+    let description: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let labels = serde_json::json!({ "background": 0, "a": [1, 3], "b": [2, 3], "a & b": 3 });
+    assert_eq!(description["labels"], labels);
+    let mut maps =
+        fs::read_dir(place.path().join("set/labelsTr")).unwrap().map(|entry| entry.unwrap().path());
+    let map = maps.find(|path| path.to_string_lossy().ends_with(".nii.gz")).unwrap();
+    let map = nifti::read_labels(&map).unwrap();
+    let voxels = |value: u16| map.voxels().iter().filter(|found| **found == value).count();
+    assert_eq!([1, 2, 3].map(voxels), [a - shared, b - shared, shared]);
+}
+
+#[test]
 fn readers_are_compared_by_what_they_drew() {
     let mut place = archive();
     let (head, _) = place.text.split_once("[operators.normal]").unwrap();
@@ -230,14 +283,6 @@ fn readers_are_compared_by_what_they_drew() {
         }
     }
     assert!(place.tables()["rejects"].is_empty(), "{:?}", place.tables()["rejects"]);
-    // A data set for nnU-Net has what they share as a value of both.
-    let exported = tomoflow(&place, "export", &["--to", "set", "--format", "nnunet"]);
-    assert!(exported.status.success(), "{}", said(&exported));
-    let text = fs::read_to_string(place.path().join("set/dataset.json")).unwrap();
-    let description: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let labels = serde_json::json!({ "background": 0, "a": [1, 3], "b": [2, 3], "a & b": 3 });
-    assert_eq!(description["labels"], labels);
-
     // Where nobody says that they may, the later one has what they share, and a row says how much that is.
     place.text = place.text.rewrite("crosses = [[\"a\", \"b\"]]\n", "");
     place.text = place.text.rewrite("path = \"masks\"", "path = \"masks_anew\"");

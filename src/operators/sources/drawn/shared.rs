@@ -47,7 +47,7 @@ fn what_two_labels_share_is_of_both_where_they_may_cross() {
 fn parts_and_what_is_ignored_cross_as_well() {
     // A vessel crosses a liver and its lesion; what nobody labelled is of none of them.
     let parts: [Part<'_>; 4] =
-        [("liver", &[4, 5, 6, 7]), ("vessel", &[5, 6, 9]), ("lesion", &[6, 7]), ("open", &[7, 9])];
+        [("liver", &[4, 5, 6, 7, 16]), ("vessel", &[5, 6, 9]), ("lesion", &[6, 7]), ("open", &[7, 9])];
     let labels = json!({ "liver": ["liver"], "vessel": ["vessel"], "lesion": ["lesion"] });
     let more = [
         ("holds", json!({ "liver": ["lesion"] })),
@@ -58,7 +58,7 @@ fn parts_and_what_is_ignored_cross_as_well() {
         let crossing = source(form, labels.clone(), &more);
         assert_eq!(crossing.sets(), [vec![1, 2], vec![2, 3]]);
         let (voxels, drawing) = found(&crossing, form, &parts);
-        assert_eq!(voxels, [(4, 1), (5, 4), (6, 5), (7, IGNORED), (9, IGNORED)], "{form:?}");
+        assert_eq!(voxels, [(4, 1), (5, 4), (6, 5), (7, IGNORED), (9, IGNORED), (16, 1)], "{form:?}");
         assert_eq!(drawing.notes.iter().map(|note| note.code.as_str()).collect::<Vec<_>>(), ["IGNORED"]);
     }
 }
