@@ -386,6 +386,12 @@ pub trait LabelSource: Send + Sync {
         value_names(&self.label_names(), &self.sets())
     }
 
+    /// Whether segments are asked for by their places, which once were taken for names: their keys are others than those of
+    /// that time.
+    fn by_place(&self) -> bool {
+        false
+    }
+
     /// Whether things are marked by their boxes, which [`Drawing::boxes`] then has.
     fn gives_boxes(&self) -> bool {
         false

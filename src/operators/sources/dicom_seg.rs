@@ -18,9 +18,10 @@ pub static SPEC: Spec = Spec {
     section: Section::Sources,
     summary: "Segmentations (DICOM SEG) of a folder, as labels of the series that they refer to.",
     doc: "`segments` names the labels, in order: the first is label 1. Each has one or more patterns for the \
-          labels of its segments. Binary, fractional and label-map objects are read; frames find their slice \
-          by position, so that left-out frames are empty slices. A grid that is not the scan's is drawn onto \
-          it by the nearest voxel. Where labels overlap, the later one wins, unless they may share voxels (`crosses`).",
+          labels of its segments; `#1` is the first segment of a file, whatever it is called. Binary, fractional and \
+          label-map objects are read; frames find their slice by position, so that left-out frames are empty slices. A \
+          grid that is not the scan's is drawn onto it by the nearest voxel. Where labels overlap, the later one wins, \
+          unless they may share voxels (`crosses`).",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),

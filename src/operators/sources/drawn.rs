@@ -178,6 +178,12 @@ impl LabelSource for DrawnSource {
         self.shares.nested().to_vec()
     }
 
+    fn by_place(&self) -> bool {
+        // Structures always were.
+        let patterns = self.labels.iter().flat_map(|(_, patterns)| patterns);
+        self.form == Form::Voxels && patterns.into_iter().any(|one| one.glob().glob().starts_with('#'))
+    }
+
     fn sets(&self) -> Vec<Vec<u16>> {
         self.shares.sets().to_vec()
     }
@@ -226,6 +232,7 @@ impl LabelSource for DrawnSource {
             Form::Voxels => {
                 let absent = &labels.scan.absent;
                 let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
+                let segments = segments.renamed(|place, name| self.name_of(place, name).into_owned());
                 let over = self.shares.overlap();
                 let (labels, beside, over) =
                     segments.draw_over(|name| self.label_of(name), on.grid, on.heights, over)?;

@@ -19,7 +19,8 @@ pub static SPEC: Spec = Spec {
     summary: "Outlines (RTSTRUCT) of a folder, as labels of the series that they refer to.",
     doc: "`structures` names the labels, in order: the first is label 1. Each has one or more patterns for \
           the names of its structures (ROIs); `#1` is the first structure of a file, whatever it is called. Contours of one structure on a slice combine by exclusive or, \
-          so that a contour inside another is a hole; where labels overlap, the later one wins, unless they may share voxels (`crosses`).",
+          so that a contour inside another is a hole; where labels overlap, the later one wins, unless they may share \
+          voxels (`crosses`).",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),

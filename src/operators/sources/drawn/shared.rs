@@ -64,6 +64,17 @@ fn parts_and_what_is_ignored_cross_as_well() {
 }
 
 #[test]
+fn parts_are_found_by_their_places() {
+    let parts: [Part<'_>; 3] = [("a", &[5]), ("b", &[6, 17]), ("c", &[7])];
+    for form in FORMS {
+        let placed = source(form, json!({ "tumour": ["#2"] }), &[("ignore", json!(["#1"]))]);
+        assert_eq!(found(&placed, form, &parts).0, [(5, IGNORED), (6, 1), (17, 1)], "{form:?}");
+        assert_eq!(placed.by_place(), form == Form::Voxels);
+        assert!(!source(form, json!({ "tumour": ["b"] }), &[]).by_place());
+    }
+}
+
+#[test]
 fn labels_that_hold_each_other_cannot_cross() {
     let config = json!({
         "path": "a", "segments": { "liver": ["liver"], "lesion": ["lesion"] },
