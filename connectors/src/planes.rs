@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Geometry, LabelMap, Reject};
+use crate::{Geometry, LabelMap, Overlap, Reject};
 
 /// The distance from a plane below which a slice lies on it, in planes: what rounded decimals leave.
 const ON_PLANE: f64 = 1e-4;
@@ -87,12 +87,13 @@ pub(crate) fn of_slices(planes: &[Plane], slices: usize) -> Vec<Option<usize>> {
 /// halfway as on both or not at all. It is what a linear interpolation comes to when a voxel takes the
 /// label that it has more than half of.
 ///
-/// `beside` are the labels of slices that lie on no plane.
+/// `beside` are the labels of slices that lie on no plane; `over` says what two labels have in common.
 pub(crate) fn fill_between(
     labels: &mut LabelMap,
     planes: &[Plane],
     slices: usize,
     beside: &BTreeMap<usize, Vec<u16>>,
+    over: &Overlap,
 ) {
     let places = of_slices(planes, slices);
     let [depth, rows, columns] = labels.size();
@@ -108,9 +109,9 @@ pub(crate) fn fill_between(
         let (Some(low), Some(high)) = (of(below), of(below + 1)) else { continue };
         let halfway = (share - 0.5).abs() <= ON_PLANE;
         let nearer = if share < 0.5 { low } else { high };
-        let voxel = |((&low, &high), &nearer): ((&u16, &u16), &u16)| match low == high || !halfway {
-            true => nearer,
-            false => 0,
+        let voxel = |((&low, &high), &nearer): ((&u16, &u16), &u16)| match halfway {
+            true => over.both(low, high),
+            false => nearer,
         };
         let made: Vec<u16> = low.iter().zip(high).zip(nearer).map(voxel).collect();
         let area = index * rows * columns..(index + 1) * rows * columns;
@@ -155,7 +156,8 @@ mod tests {
         let geometry = Geometry::axis_aligned([5, 1, 3], [1.0; 3]);
         let fill = |voxels: [u16; 15], heights: &[f64]| {
             let mut labels = LabelMap::new(geometry.clone(), voxels.to_vec()).unwrap();
-            fill_between(&mut labels, &planes(5, heights).unwrap(), heights.len(), &BTreeMap::new());
+            let over = Overlap::default();
+            fill_between(&mut labels, &planes(5, heights).unwrap(), heights.len(), &BTreeMap::new(), &over);
             labels.into_voxels()
         };
         // Halfway a voxel takes what both slices have, else the nearer one's label; what was drawn stays.

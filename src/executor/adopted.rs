@@ -29,7 +29,7 @@ impl Context {
             Reject::new(WITHOUT, message, "the network learns from this case that the label is not there")
         });
         self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
-        Ok(Truth { mask, absent: Vec::new(), boxes: None })
+        Ok(Truth { mask, absent: Vec::new(), boxes: None, sets: Vec::new() })
     }
 }
 

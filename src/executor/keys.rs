@@ -217,6 +217,11 @@ pub fn labels(
     {
         grid.extend(b"nested");
     }
+    if let Stage::Labels(source) = &plan.stages[source].stage
+        && source.by_place()
+    {
+        grid.extend(b"by place");
+    }
     grid.extend(absent.iter().flat_map(|label| label.to_le_bytes()));
     let (label, reader) = (&plan.stages[label].spec, operator(&plan.stages[source]));
     let digest = Digest::of_parts([

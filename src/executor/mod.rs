@@ -5,6 +5,7 @@ pub mod artifact;
 mod beside;
 mod boxes;
 pub mod budget;
+mod crossing;
 mod device;
 mod ending;
 mod filed;

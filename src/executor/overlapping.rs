@@ -47,6 +47,20 @@ impl MaskArtifact {
         Self { label_names: names.to_vec(), size: bits.size(), slices, overlaps: true }
     }
 
+    /// Labels that may overlap, each the voxels whose value in a map its table says to be its own.
+    pub fn of_regions(values: &LabelMap, labels: Vec<(String, Vec<bool>)>) -> Self {
+        let of_slice = |slice: &[u16], own: &[bool]| {
+            let inside = |value: &u16| u16::from(own.get(usize::from(*value)).copied().unwrap_or(false));
+            let inside: Vec<u16> = slice.iter().map(inside).collect();
+            inside.contains(&1).then(|| RunLength::encode(&inside, 1))
+        };
+        let layer = |(name, own): (String, Vec<bool>)| {
+            let slices = 0..values.size()[0];
+            (name, slices.map(|slice| of_slice(values.slice(slice), &own)).collect())
+        };
+        Self::of_layers(values.size(), labels.into_iter().map(layer).collect())
+    }
+
     /// Puts masks of a label each, all on one grid, into one.
     fn of_layers(size: [usize; 3], layers: Vec<(String, Vec<Option<RunLength>>)>) -> Self {
         let mut slices: Vec<Vec<(u16, RunLength)>> = vec![Vec::new(); size[0]];

@@ -2,14 +2,16 @@
 
 use tomoflow_connectors::Reject;
 
+use super::crossing::seen;
 use super::truth::{NEVER_DRAWN, NEVER_JUDGED};
 use crate::networks::{Figure, SampleSource, Target};
 use crate::operators::samples::dataset::Dataset;
 use crate::operators::samples::things::LEAST_PIXELS;
 
-/// Labels that no case to train on has a voxel of: a network learns that they are never there.
-pub(super) fn never_drawn(training: &Dataset, names: &[String]) -> Vec<Reject> {
-    let drawn = drawn(training);
+/// Labels that no case to train on has a voxel of: a network learns that they are never there. `of_sets` are the values,
+/// for each label, that show it with others.
+pub(super) fn never_drawn(training: &Dataset, names: &[String], of_sets: &[Vec<u16>]) -> Vec<Reject> {
+    let drawn = seen(drawn(training), of_sets);
     let absent = names.iter().zip(drawn.iter().skip(1)).filter(|(_, drawn)| !**drawn);
     let tell = |(name, _): (&String, &bool)| {
         let of = match training.cases().len() {
@@ -23,8 +25,13 @@ pub(super) fn never_drawn(training: &Dataset, names: &[String]) -> Vec<Reject> {
 }
 
 /// Labels that cases to validate on have, and none of the samples that are cut from them: an epoch is chosen without them.
-pub(super) fn never_judged(validation: &Dataset, names: &[String], seed: u64) -> Result<Vec<Reject>, Reject> {
-    let drawn = drawn(validation);
+pub(super) fn never_judged(
+    validation: &Dataset,
+    names: &[String],
+    seed: u64,
+    of_sets: &[Vec<u16>],
+) -> Result<Vec<Reject>, Reject> {
+    let drawn = seen(drawn(validation), of_sets);
     let mut judged = [false; 256];
     for index in 0..validation.len() {
         // The samples are those that the validation of every epoch cuts.
@@ -36,6 +43,7 @@ pub(super) fn never_judged(validation: &Dataset, names: &[String], seed: u64) ->
             labels.for_each(|label| judged[usize::from(*label).min(255)] = true);
         }
     }
+    let judged = seen(judged, of_sets);
     // A label that no thing is made of is nothing to be judged by.
     let asked = |label: usize| validation.things().is_none_or(|things| things.are_made_of(label));
     let missed = names.iter().zip(drawn.iter().zip(&judged).skip(1)).zip(1..);
@@ -212,7 +220,7 @@ mod tests {
         let of = |made_of: &[String]| {
             let things = Things::of_labels(made_of, &[]).numbered(&names).unwrap();
             let data = Dataset::new(view.clone(), vec![Arc::new(case.clone())]).teaching(things);
-            never_judged(&data, &names, 0).unwrap()
+            never_judged(&data, &names, 0, &[]).unwrap()
         };
         // One sample shows one of the two squares at most.
         let both = of(&names);

@@ -10,6 +10,7 @@ use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject};
 use super::artifact::{self, MaskArtifact, MetricsArtifact, PreparedArtifact};
 use super::boxes::marked;
 use super::budget::Budget;
+use super::crossing;
 use super::ending::{cancelled, finish, guarded, keep, mask_bytes, misplaced, put};
 use super::job::{Finished, Job};
 use super::library::OnDisk;
@@ -18,7 +19,7 @@ use super::load::Context;
 use super::need;
 use super::refine;
 use super::slot::{Busy, Slot};
-use super::truth::{Found, Truth};
+use super::truth::Found;
 use super::work::{Action, BoundCase, Work};
 use crate::metrics::State;
 use crate::operators::cases::tally::Tally;
@@ -173,8 +174,9 @@ impl Working<'_> {
             }
             Stage::LabelsAsMasks => {
                 let labels = row.labels.as_ref().ok_or_else(misplaced)?;
-                let Truth { mask, .. } = context.partial_truth(&row.series, labels)?;
-                artifact::encode(&MaskArtifact::of(&without_ignored(mask)?)).map(Applied::Bytes)
+                let truth = context.partial_truth(&row.series, labels)?;
+                let mask = without_ignored(truth.mask.clone())?;
+                crossing::as_mask(&truth, &mask, &context.nested(labels)).encode().map(Applied::Bytes)
             }
             Stage::Mask(operator) => {
                 let found = context.found(*first()?)?;

@@ -266,7 +266,7 @@ impl Training<'_> {
     }
 
     fn feed<'b>(&'b self, source: &'b dyn SampleSource, epoch: u64) -> Feed<'b> {
-        let labels = self.task.label_names.len();
+        let labels = self.task.label_names.len().max(self.objective.greatest_class());
         let (teaches, leaves_out) = (self.objective.teaches(), self.objective.leaves_out());
         let fit = Fit { channels: self.task.in_channels(), labels, teaches, leaves_out };
         let Running { readers, .. } = *self.running;

@@ -234,6 +234,13 @@ pub trait ScanSource: FileSource {
     fn load(&self, grid: &Geometry, slices: &[SliceFile]) -> Result<Scan, Reject>;
 }
 
+/// The names of labels, and of sets of them: `tumour & oedema`.
+pub fn value_names(labels: &[String], sets: &[Vec<u16>]) -> Vec<String> {
+    let name = |label: &u16| labels.get(usize::from(*label).wrapping_sub(1)).map_or("", String::as_str);
+    let of_set = |set: &Vec<u16>| set.iter().map(name).collect::<Vec<_>>().join(" & ");
+    labels.iter().cloned().chain(sets.iter().map(of_set)).collect()
+}
+
 /// A file that was indexed and is not found any more.
 pub fn vanished(content: Digest) -> Reject {
     let message = format!("a file with content {} was indexed, none found now", content.short());

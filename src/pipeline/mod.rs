@@ -10,6 +10,7 @@ mod boxes;
 mod bytes;
 mod channels;
 mod common;
+mod crossing;
 mod declare;
 mod describe;
 mod draft;
@@ -187,6 +188,7 @@ fn read(
     let cards = Cards { stages: &declaration.stages, inputs: &wiring.inputs, built: &stages, registry };
     let prepared = cards.read(&mut found);
     found.extend(regions::differ(&cards));
+    found.extend(crossing::refused(&cards));
     let (errors, warnings) = settle(&sources, syntax, found);
     if !errors.is_empty() {
         return Err(Problems(errors));

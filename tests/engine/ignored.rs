@@ -4,6 +4,7 @@ use std::fs;
 
 use tomoflow::connectors::{Geometry, LabelMap, Scan, nifti};
 use tomoflow::networks;
+use tomoflow::phantom::vs;
 
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
@@ -169,4 +170,46 @@ fn what_is_wrong_where_nobody_labelled_is_not_learned() {
     let summary = place.run();
     assert_eq!((summary.trained, summary.trainings_failed), (0, 1), "{summary}");
     assert!(summary.to_string().contains("IGNORED_VOXELS"), "{summary}");
+}
+
+#[test]
+fn structures_that_are_ignored_count_in_no_figure() {
+    let mut place = Workplace::new(2);
+    // Everything is bright, so that a mask is as large as what counts.
+    place.text = place.text.rewrite("above = 0.5", "above = -1000");
+    place.text = place.text.rewrite(r#"["dice", "assd", "rve"]"#, r#"["volume_ml"]"#);
+    let (_, truth) = vs::case(&place.phantom, 0);
+    let (width, all) = (truth.size()[2], truth.voxels().len());
+    // The artefact is the right half of the scan, but for what is drawn there.
+    let drawn = |at: usize| match truth.voxels()[at] {
+        0 if at % width >= width / 2 => 3,
+        label => label,
+    };
+    let voxels: Vec<u16> = (0..all).map(drawn).collect();
+    let ignored = voxels.iter().filter(|label| **label == 3).count();
+    let labels = LabelMap::new(truth.geometry().clone(), voxels).unwrap();
+    let names = ["TV", "cochlea", "artefact"];
+    vs::write_rtstruct(&place.phantom, 0, &labels, &names, &place.archive()).unwrap();
+    let (series, other) = (place.phantom_series(0), place.phantom_series(1));
+    let asked = r#"structures = { tumour = ["TV"] }"#;
+    place.run();
+    let whole = figure(&place, &series, "volume_ml").unwrap();
+    let of_other = figure(&place, &other, "volume_ml");
+    place.text = place.text.rewrite(asked, &format!("{asked}\nignore = [\"artefact\"]"));
+    let summary = place.run();
+    let left = figure(&place, &series, "volume_ml").unwrap();
+    let expected = whole * (all - ignored) as f64 / all as f64;
+    assert!((left - expected).abs() < 1e-9, "{left} of {whole}, {expected} expected: {summary}");
+    let message = format!("{ignored} of {all} voxels lie in structures of `ignore`");
+    assert_eq!(told(&place, &series), [("IGNORED".to_owned(), message)]);
+    assert_eq!(figure(&place, &other, "volume_ml"), of_other);
+    assert_same(&place.tables(), &place.anew(), "ignored structures");
+    // A name that no file has is a row, and leaves nothing out.
+    place.text = place.text.rewrite("ignore = [\"artefact\"]", "ignore = [\"streaks\"]");
+    place.run();
+    assert_eq!(figure(&place, &series, "volume_ml"), Some(whole));
+    let rows = place.tables()["rejects"].clone();
+    assert!(rows.iter().any(|row| row.contains("IGNORED_NOWHERE") && row.contains("streaks")), "{rows:?}");
+    place.text = place.text.rewrite("\nignore = [\"streaks\"]", "");
+    assert_eq!(place.run().actions_run, 0);
 }

@@ -22,6 +22,7 @@ mod cleaned;
 mod collection;
 mod combining;
 mod crash;
+mod crossing;
 mod earlier;
 mod export;
 mod folds;

@@ -59,12 +59,25 @@ impl Segmentation {
         grid: &Geometry,
         heights: &[f64],
     ) -> Result<(LabelMap, Beside, Overlap), Reject> {
-        let mut over = Overlap::default();
+        self.draw_over(label_of, grid, heights, Overlap::default())
+    }
+
+    /// Draws segments as [`draw_telling`](Self::draw_telling), where some labels may share voxels: `over` says which.
+    ///
+    /// # Errors
+    /// The errors of [`draw_telling`](Self::draw_telling).
+    pub fn draw_over(
+        &self,
+        label_of: impl Fn(&str) -> Option<u16>,
+        grid: &Geometry,
+        heights: &[f64],
+        mut over: Overlap,
+    ) -> Result<(LabelMap, Beside, Overlap), Reject> {
         let slabs = self.slabs(&self.chosen(&label_of), &mut over)?;
         let (mut labels, beside) = onto_telling(&slabs, self.geometry(), grid, self.thin)?;
         if !heights.is_empty() {
             let planes = planes(grid.size[0], heights).ok_or_else(|| planes::unfit(grid, heights))?;
-            planes::fill_between(&mut labels, &planes, heights.len(), &BTreeMap::new());
+            planes::fill_between(&mut labels, &planes, heights.len(), &BTreeMap::new(), &over);
         }
         Ok((labels, beside, over))
     }

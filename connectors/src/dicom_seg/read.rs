@@ -58,6 +58,15 @@ impl Segmentation {
         &self.segments
     }
 
+    /// The same segments by other names: `name_of` gives each one's, by its place in the file, from 1 on, and its own name.
+    #[must_use]
+    pub fn renamed(mut self, name_of: impl Fn(usize, &str) -> String) -> Self {
+        for (place, segment) in (1..).zip(&mut self.segments) {
+            segment.name = name_of(place, &segment.name);
+        }
+        self
+    }
+
     /// One segment as voxels of 1 on the segmentation's own grid.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ pub use bind::{Elsewhere, Whose};
 pub use instances::Instances;
 pub use kind::ContourKind;
 pub use left_out::LeftOut;
-pub use rasterise::{Drawn, rasterise, rasterise_between};
+pub use rasterise::{Drawn, rasterise, rasterise_between, rasterise_over};
 pub use read::{Contour, Shared, Structure, StructureSet, read_structures};
 pub(crate) use record::moment;
 pub use record::{Form, OutlinePart, Outlines};

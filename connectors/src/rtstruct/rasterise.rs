@@ -93,6 +93,20 @@ pub fn rasterise_between(
     geometry: &Geometry,
     heights: &[f64],
 ) -> Result<Drawn, Reject> {
+    rasterise_over(set, label_of, geometry, heights, Overlap::default())
+}
+
+/// Draws structures as [`rasterise_between`], where some labels may share voxels: `over` says which.
+///
+/// # Errors
+/// The errors of [`rasterise_between`].
+pub fn rasterise_over(
+    set: &StructureSet,
+    label_of: &dyn Fn(&str) -> Option<u16>,
+    geometry: &Geometry,
+    heights: &[f64],
+    mut over: Overlap,
+) -> Result<Drawn, Reject> {
     let sites = Sites::new(geometry, heights)?;
     let labelled = set.structures.iter().filter_map(|s| label_of(&s.name).map(|label| (label, s)));
     let mut wanted: Vec<_> = labelled.collect();
@@ -105,7 +119,7 @@ pub fn rasterise_between(
     let [_, rows, columns] = geometry.size;
     let area = rows * columns;
     let mut beside = vec![0; sites.beside.len() * area];
-    let (mut structures, mut over) = (Vec::new(), Overlap::default());
+    let mut structures = Vec::new();
     for (label, structure) in wanted {
         let (slices, left_out) = sorted(structure, label, geometry, &sites)?;
         let sites_of =
@@ -121,7 +135,7 @@ pub fn rasterise_between(
         }
         structures.push(left_out);
     }
-    sites.fill(&mut labels, &beside);
+    sites.fill(&mut labels, &beside, &over);
     let sum = |count: fn(&LeftOut) -> usize| structures.iter().map(count).sum();
     let skipped =
         |one: &LeftOut| one.without_area + one.unreadable + one.unknown_types.values().sum::<usize>();
@@ -238,14 +252,14 @@ impl Sites {
     }
 
     /// Labels the planes between slices.
-    fn fill(&self, labels: &mut LabelMap, beside: &[u16]) {
+    fn fill(&self, labels: &mut LabelMap, beside: &[u16], over: &Overlap) {
         if self.slices == 0 {
             return;
         }
         let area = (labels.size()[1] * labels.size()[2]).max(1);
         let slices = self.beside.iter().zip(beside.chunks_exact(area));
         let beside = slices.map(|(&(slice, _), labels)| (slice, labels.to_vec())).collect();
-        planes::fill_between(labels, &self.planes, self.slices, &beside);
+        planes::fill_between(labels, &self.planes, self.slices, &beside, over);
     }
 }
 

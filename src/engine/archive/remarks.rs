@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tomoflow_connectors::rtstruct::Form;
+use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::{Digest, Reject};
 
@@ -55,6 +56,7 @@ impl Archive {
             };
             if let Stage::Labels(source) = &stage.stage {
                 told.extend(self.of_no_scan(number, &**source)?);
+                told.extend(self.unmet_in(&**source));
             }
             let mut kinds: BTreeMap<String, Vec<Told>> = BTreeMap::new();
             for told in told {
@@ -124,6 +126,16 @@ impl Archive {
             name: unmet.name,
         };
         Ok(unmet.into_iter().map(told).collect())
+    }
+
+    /// What a source of objects asks for beside its labels, and no object has.
+    fn unmet_in(&self, source: &dyn LabelSource) -> Vec<Told> {
+        let LabelsIn::Objects { root, form } = source.lies_in() else { return Vec::new() };
+        let own =
+            self.outlines.iter().filter(|(path, row)| path.starts_with(root) && row.outlines.form == form);
+        let objects: Vec<&Outlines> = own.map(|(_, row)| &row.outlines).collect();
+        let told = |reject| Told { remark: Remark { case: None, labels: None, reject }, name: String::new() };
+        source.unmet_in(&objects).into_iter().map(told).collect()
     }
 
     /// Labels that belong to no scan of those that the source's labels are matched with.

@@ -196,7 +196,8 @@ fn labels(plan: &Plan) -> Vec<(String, BTreeSet<String>)> {
     let mut labels: Vec<(String, BTreeSet<String>)> = Vec::new();
     for stage in &plan.stages {
         let Stage::Labels(source) = &stage.stage else { continue };
-        let names = source.label_names();
+        // A set of labels that cross is a region of its own, which they hold.
+        let names = source.value_names();
         let nested = source.nested();
         for (place, name) in names.iter().enumerate() {
             let within = nested.get(place).into_iter().flatten();

@@ -127,11 +127,12 @@ impl MaskWriter<'_> {
         self.names_of(series, labels.as_deref())
     }
 
-    /// Whether any model of the pipeline may give labels that overlap.
+    /// Whether any model or source of the pipeline may give labels that overlap.
     fn may_overlap(&self) -> bool {
         self.context.plan.stages.iter().any(|stage| match &stage.stage {
             Stage::Train(train) => train.network().is_some_and(|settings| settings.activation.overlaps()),
             Stage::Infer(infer) => !infer.model.files().is_empty(),
+            Stage::Labels(labels) => !labels.sets().is_empty(),
             _ => false,
         })
     }

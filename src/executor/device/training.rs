@@ -55,8 +55,9 @@ pub(super) fn train(
     let adopts = context.plan.adopting(prepared).is_some();
     let sets = Sets { context, members, filed: filed.as_ref(), adopts };
     let (training, names) = sets.of(view, Part::Train)?;
+    let (names, of_sets) = crossing::labels_of(context, prepared, names);
     let undrawn: Vec<Reject> =
-        never_drawn(&training, &names).into_iter().chain(unknown(&training, &names)).collect();
+        never_drawn(&training, &names, &of_sets).into_iter().chain(unknown(&training, &names)).collect();
     let none_adopted =
         (adopts && lessons::drawn(members) == training.cases().len()).then(lessons::nothing_adopted);
     let changes: Vec<_> = changes.collect();
@@ -76,7 +77,7 @@ pub(super) fn train(
         None => (training, validation, None),
     };
     let unjudged = match settings.validate {
-        Validate::Samples => never_judged(&validation, &names, settings.seed)?,
+        Validate::Samples => never_judged(&validation, &names, settings.seed, &of_sets)?,
         Validate::Cases => Vec::new(),
     };
     let origin = origin(context, settings, action, (members, prepared), (&names, things.as_ref()));
@@ -174,8 +175,9 @@ fn objective(
 /// Labels that hold others, each with these, by name.
 fn by_name(names: &[String], nested: &[Vec<u16>]) -> BTreeMap<String, Vec<String>> {
     let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
-    let held = names.iter().zip(nested).filter(|(_, within)| !within.is_empty());
-    held.map(|(outer, within)| (outer.clone(), within.iter().filter_map(name).collect())).collect()
+    let held = names.iter().zip(nested).map(|(outer, within)| (outer, within.iter().filter_map(name)));
+    let held = held.map(|(outer, within)| (outer.clone(), within.collect::<Vec<_>>()));
+    held.filter(|(_, within)| !within.is_empty()).collect()
 }
 
 /// Returns, for each label of a stage's cases, the labels that it holds.

@@ -52,8 +52,8 @@ impl Context {
         let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };
-        let names = source.label_names();
-        if absent.len() >= names.len() || names.len() > usize::from(u8::MAX) {
+        let names = source.value_names();
+        if absent.len() >= source.label_names().len() || names.len() > usize::from(u8::MAX) {
             let message = format!("a label drawn expected, none of {} found", absent.join(", "));
             return Err(Reject::new("PARTLY_LABELLED", message, "the case has nothing to learn from"));
         }
@@ -120,7 +120,9 @@ impl Context {
             let message = "labels on the scan's own grid expected, another found";
             return Err(Reject::new("GRID_MISMATCH", message, "the source of the labels is at fault"));
         }
-        Truth::new(drawn, source.label_names())
+        let names = source.value_names();
+        let sets = names.get(source.label_names().len()..).unwrap_or_default().to_vec();
+        Ok(Truth::new(drawn, names)?.sharing(sets))
     }
 
     /// Returns labels of a truth that hold others, each with these, by name.
@@ -128,7 +130,8 @@ impl Context {
         let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Vec::new();
         };
-        let names = source.label_names();
+        // Labels come first; what lies within them may stand for a set of some.
+        let names = source.value_names();
         let name = |label: &u16| names.get(usize::from(*label).checked_sub(1)?).cloned();
         let named = |(name_of, within): (&String, Vec<u16>)| {
             (name_of.clone(), within.iter().filter_map(name).collect::<Vec<_>>())

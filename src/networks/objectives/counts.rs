@@ -198,6 +198,14 @@ mod tests {
         let pairs = [2, 1, 3, 0].into_iter().zip([1, 2, 2, 0]);
         pairs.for_each(|(found, truth)| voxels.add_voxel(found, truth, &[]));
         assert_eq!(voxels.dice(), heads.dice());
+        // Class 3 is of both labels, where these cross.
+        let mut crossing = Insides::new(&Regions::each(&[vec![3], vec![3]], 2), true);
+        let found = Tensor::from_slice(&[1f32, 1.0, -1.0, -1.0, -1.0, 1.0, 1.0, -1.0]).view([1, 2, 1, 1, 4]);
+        let drawn = Tensor::from_slice(&[1u8, 3, 2, 3]).view([1, 1, 1, 4]);
+        crossing.add(&found, &drawn, &[]).unwrap();
+        assert_eq!(crossing.dice(), [Some(0.8), Some(0.8)]);
+        crossing.add_voxel(3, 3, &[]);
+        assert_eq!(crossing.dice(), [Some(6.0 / 7.0), Some(6.0 / 7.0)]);
         let mut tensors = Insides::new(&nested, false);
         let logits = [0f32, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
         tensors.add(&Tensor::from_slice(&logits).view([1, 3, 1, 1, 4]), &truth, &[1]).unwrap();

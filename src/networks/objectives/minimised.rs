@@ -126,7 +126,12 @@ impl Whole<'_> {
     /// Returns a truth with one channel for each class, beside such logits.
     pub(super) fn truth(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor, NetworkError> {
         let channels = logits.size().get(1).copied().unwrap_or(0);
-        one_hot(labels, channels + i64::from(self.activation.overlaps()), logits.kind())
+        let classes = match self.activation {
+            Activation::Softmax => channels,
+            // A class of labels that cross is of several heads.
+            Activation::Sigmoid => channels.max(self.regions.highest() as i64) + 1,
+        };
+        one_hot(labels, classes, logits.kind())
     }
 
     pub(super) fn of_map(
@@ -273,10 +278,20 @@ mod tests {
         let known = number(&of_all(&whole, &logits, &truth, &[1]).unwrap());
         assert!((known - second).abs() < 1e-12, "{known}");
         assert_eq!(number(&of_all(&whole, &logits, &truth, &[1, 2]).unwrap()), 0.0);
+        // A voxel of class 3 is inside of both where labels cross.
+        let sets = Regions::each(&[vec![3], vec![3]], 2);
+        let crossing = Whole { regions: &sets, ..whole };
+        let three = Tensor::from_slice(&[1.0f64, -2.0, 0.5, 3.0, 0.0, -1.0]).view([1, 2, 1, 1, 3]);
+        let labels = Tensor::from_slice(&[1u8, 3, 2]).view([1, 1, 1, 3]);
+        let drawn = crossing.truth(&three, &labels).unwrap();
+        assert_eq!(drawn.size(), [1, 4, 1, 1, 3]);
+        let each = [-1.0, 2.0, 0.5, 3.0, 0.0, 1.0].map(logistic);
+        let found = number(&of_all(&crossing, &three, &drawn, &[]).unwrap());
+        assert!((found - each.iter().sum::<f64>() / 6.0).abs() < 1e-12, "{found}");
         let names = ["a", "b"].map(str::to_owned);
         let weights = [("b".to_owned(), 3.0)].into_iter().collect();
         let weights = ClassWeights::new(&weights, &names, false).unwrap();
-        let weighed = Whole { weights: &weights, ..whole };
+        let weighed = Whole { weights: &weights, regions: &regions, ..crossing };
         let weighed = number(&of_all(&weighed, &logits, &truth, &[]).unwrap());
         assert!((weighed - (first + 3.0 * second) / 4.0).abs() < 1e-12, "{weighed}");
     }

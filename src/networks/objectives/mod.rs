@@ -48,6 +48,11 @@ pub trait Objective: Send + Sync {
     /// Returns the configuration of the first learner's network, for the model's card.
     fn network(&self) -> &NetworkConfig;
 
+    /// The greatest class of samples, where it may be greater than the number of labels.
+    fn greatest_class(&self) -> usize {
+        0
+    }
+
     /// Returns what samples must teach.
     fn teaches(&self) -> Teaches;
 

@@ -37,6 +37,12 @@ impl Regions {
         &self.0
     }
 
+    /// The greatest class of any region, 0 where there are none.
+    pub fn highest(&self) -> usize {
+        let highest = self.0.iter().flatten().copied().max().unwrap_or(0);
+        usize::try_from(highest).unwrap_or(0)
+    }
+
     /// Returns, for each region with a head of its own, logits and truth of two classes, outside and inside:
     /// `[N, 2, …]` of heads `[N, K, …]` and of one channel a class. The softmax of the logits is the sigmoid
     /// of the head's, and what that leaves.

@@ -259,6 +259,11 @@ impl Objective for Supervised {
         &self.config
     }
 
+    fn greatest_class(&self) -> usize {
+        // Labels that cross have classes of their own, of which a network of classes knows nothing.
+        if self.activation.overlaps() { self.regions.highest() } else { 0 }
+    }
+
     fn teaches(&self) -> Teaches {
         Teaches::Classes
     }

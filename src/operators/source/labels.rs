@@ -139,11 +139,34 @@ pub trait LabelSource: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Returns what the source asks for, beside its labels, that none of the objects below [`LabelsIn::Objects`] has.
+    fn unmet_in(&self, _objects: &[&Outlines]) -> Vec<Reject> {
+        Vec::new()
+    }
+
     /// Returns, for each label from 1 on, the other labels whose voxels are its own as well: a liver holds
     /// its lesions. A map has one label a voxel, the innermost; scores count a label's region. Empty when
     /// labels do not overlap.
     fn nested(&self) -> Vec<Vec<u16>> {
         Vec::new()
+    }
+
+    /// The sets of labels that a voxel may have at once though none of a set holds another: labels that cross. A map shows
+    /// the first set by the value after the last label, and so on; such values are among those that [`Self::nested`]
+    /// says to be a label's own.
+    fn sets(&self) -> Vec<Vec<u16>> {
+        Vec::new()
+    }
+
+    /// The names of all values of a map, from 1 on: labels, then sets of them.
+    fn value_names(&self) -> Vec<String> {
+        value_names(&self.label_names(), &self.sets())
+    }
+
+    /// Whether segments are asked for by their places, which once were taken for names: their keys are others than those of
+    /// that time.
+    fn by_place(&self) -> bool {
+        false
     }
 
     /// Whether things are marked by their boxes, which [`Drawing::boxes`] then has.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tomoflow_connectors::rtstruct::Form;
 
+use super::crossing::CROSSES;
 use super::dicom::PATH;
-use super::drawn::{ABSENT, DrawnSource, HOLDS};
+use super::drawn::{ABSENT, DrawnSource, HOLDS, IGNORE};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -17,10 +18,10 @@ pub static SPEC: Spec = Spec {
     section: Section::Sources,
     summary: "Reads the segmentations (DICOM SEG) of a folder, as labels of the series that they refer to.",
     doc: "`segments` names the labels, in order: the first is label 1. Each label has one or more patterns, \
-          which the SegmentLabel of its segments must match. Binary, fractional and label-map objects are \
+          which the SegmentLabel of its segments must match; `#1` is the first segment of a file, whatever its name. Binary, fractional and label-map objects are \
           read. Frames are assigned to slices by position, so that a slice without a frame is empty. A \
           segmentation on another grid than the scan's is resampled onto it by the nearest voxel. Where \
-          labels overlap, the later one wins.",
+          labels overlap, the later one wins, unless they may share voxels (`crosses`).",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -45,6 +46,8 @@ pub static SPEC: Spec = Spec {
         },
         ABSENT,
         HOLDS,
+        CROSSES,
+        IGNORE,
     ],
 };
 

@@ -1,5 +1,11 @@
 //! Labels in files of their own that refer to a series: what their sources have in common.
 
+mod ignore;
+#[cfg(test)]
+mod shared;
+#[cfg(test)]
+mod written;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,8 +15,9 @@ use tomoflow_connectors::container::folder_of;
 use tomoflow_connectors::rtstruct::{Elsewhere, Form, Outlines};
 use tomoflow_connectors::{Overlap, Reject, dicom_seg, rtstruct};
 
+pub use self::ignore::IGNORE;
+use super::crossing::{self, Shares};
 use super::nested::held;
-use super::overlaps;
 use super::patterns::glob;
 use crate::operators::source::{Drawing, DrawnOn, LabelSource, LabelsAt, LabelsIn, Planes, quoted, vanished};
 use crate::operators::spec::{Config, Default, Field, FieldKind, FieldProblem, Role};
@@ -27,8 +34,10 @@ pub struct DrawnSource {
     threshold: f64,
     /// Label names, from label 1 on, with the patterns of their structures or segments.
     labels: Vec<(String, Vec<GlobMatcher>)>,
-    /// The parts of each label, as labels; empty when none has any.
-    nested: Vec<Vec<u16>>,
+    /// What labels hold, and which may share voxels.
+    shares: Shares,
+    /// The patterns of structures or segments whose voxels nobody labelled.
+    ignored: Vec<GlobMatcher>,
 }
 
 /// The field for what a label is of which an object has no structure.
@@ -69,27 +78,34 @@ impl DrawnSource {
         let absent_is_empty = config.get("absent").and_then(|absent| absent.as_str()) == Some("empty");
         let names: Vec<String> = labels.iter().map(|(name, _)| name.clone()).collect();
         let nested = held(config, &names)?;
-        Ok(Self { path: folder_of(path).to_owned(), form, absent_is_empty, threshold, labels, nested })
+        let sets = crossing::declared(config, &names, &nested)?;
+        let shares = Shares::new(names.len(), nested, sets);
+        let (path, ignored) = (folder_of(path).to_owned(), ignore::patterns(config, &labels)?);
+        Ok(Self { path, form, absent_is_empty, threshold, labels, shares, ignored })
     }
 
     /// Returns what the structure at a place of its file, from 1 on, is to be asked for by: `#1` where that
     /// place is asked for, else its own name.
     pub fn name_of<'a>(&self, place: usize, name: &'a str) -> Cow<'a, str> {
         let placed = placed(place);
-        let asked =
-            self.labels.iter().flat_map(|(_, patterns)| patterns).any(|one| one.glob().glob() == placed);
+        let patterns = self.labels.iter().flat_map(|(_, patterns)| patterns).chain(&self.ignored);
+        let asked = patterns.into_iter().any(|one| one.glob().glob() == placed);
         if asked { Cow::Owned(placed) } else { Cow::Borrowed(name) }
     }
 
-    /// The label of a structure or segment, from 1 on; `None` for one that was not asked for.
+    /// The label of a structure or segment, from 1 on; `None` for one that was not asked for, or that `ignore` names.
     ///
-    /// A label that asks for a place goes before all others, whose patterns may fit it, too.
+    /// A label that asks for a place goes before all others, whose patterns may fit it, too; then goes `ignore`.
     pub fn label_of(&self, name: &str) -> Option<u16> {
         let label = |fits: &dyn Fn(&GlobMatcher) -> bool| {
             self.labels.iter().position(|(_, patterns)| patterns.iter().any(fits))
         };
         let placed = label(&|pattern| name.starts_with('#') && pattern.glob().glob() == name);
-        placed.or_else(|| label(&|pattern| pattern.is_match(name))).map(|index| index as u16 + 1)
+        let named = || match self.ignored.iter().any(|pattern| pattern.is_match(name)) {
+            true => None,
+            false => label(&|pattern| pattern.is_match(name)),
+        };
+        placed.or_else(named).map(|index| index as u16 + 1)
     }
 
     /// Reads outlines and draws them on a grid.
@@ -102,13 +118,15 @@ impl DrawnSource {
         let asked: BTreeSet<u16> = structures.structures.iter().filter_map(|s| label_of(&s.name)).collect();
         let lost_contours = structures.lost();
         let bare = self.without_contours(&structures);
+        let ignored = self.ignored_of(structures.structures.iter().map(|one| one.name.as_str()));
         let elsewhere = structures.keep_on(&scan.frame_of_reference, |uid| scan.whose(uid));
         let here: BTreeSet<u16> = structures.structures.iter().filter_map(|s| label_of(&s.name)).collect();
         let lost = asked.difference(&here).find(|label| !scan.absent.contains(label));
         if let Some((name, _)) = lost.and_then(|label| self.labels.get(usize::from(*label) - 1)) {
             return Err(all_elsewhere(name, &elsewhere));
         }
-        let drawn = rtstruct::rasterise_between(&structures, &label_of, on.grid, on.heights)?;
+        let over = self.shares.overlap();
+        let drawn = rtstruct::rasterise_over(&structures, &label_of, on.grid, on.heights, over)?;
         if let (Some(lost), Some(label)) = (&lost_contours, bare.intersection(&here).next()) {
             let name = self.labels.get(usize::from(*label) - 1).map_or("", |(name, _)| name.as_str());
             let message = format!("`{name}` has no contours: {}", lost.message);
@@ -117,9 +135,11 @@ impl DrawnSource {
         if let Some(nothing) = drawn.nothing() {
             return Err(nothing);
         }
+        let left_out =
+            self.ignored_contours(&structures, &ignored, (lost_contours.as_ref(), &elsewhere), on)?;
         let told = lost_contours.into_iter().chain(drawn.told());
         let notes = told.chain(self.overlaps(&drawn.over, &scan.absent)).collect();
-        Ok(Drawing { notes, ..Drawing::from(drawn.labels) })
+        left_out.of(Drawing { notes, ..Drawing::from(drawn.labels) })
     }
 }
 
@@ -136,7 +156,7 @@ impl DrawnSource {
     /// Returns what is told of a fractional segment that was asked for and lies below the threshold
     /// everywhere.
     fn faint(&self, segment: &dicom_seg::Segment) -> Option<Reject> {
-        let asked = segment.faint > 0 && self.label_of(&segment.name).is_some();
+        let asked = self.label_of(&segment.name).is_some() || self.ignores(&segment.name);
         let message = || {
             format!(
                 "`{}`: fractions of at least {} expected, none of {} voxels above 0 has one",
@@ -144,20 +164,32 @@ impl DrawnSource {
             )
         };
         let hint = "nothing of it is drawn; `threshold` says from which fraction a voxel counts";
-        asked.then(|| Reject::new("BELOW_THRESHOLD", message(), hint))
+        (asked && segment.faint > 0).then(|| Reject::new("BELOW_THRESHOLD", message(), hint))
     }
 
     /// Returns what is told of labels that share voxels, and of parts beyond what holds them.
-    fn overlaps(&self, over: &Overlap, absent: &[u16]) -> impl Iterator<Item = Reject> {
-        let names = self.label_names();
-        let shared = overlaps::told(over, &names, &self.nested);
-        shared.into_iter().chain(overlaps::told_outside(over, &names, &self.nested, absent))
+    fn overlaps(&self, over: &Overlap, absent: &[u16]) -> Vec<Reject> {
+        self.shares.told(over, &self.label_names(), absent)
     }
 }
 
 impl LabelSource for DrawnSource {
     fn nested(&self) -> Vec<Vec<u16>> {
-        self.nested.clone()
+        self.shares.nested().to_vec()
+    }
+
+    fn by_place(&self) -> bool {
+        // Structures always were.
+        let patterns = self.labels.iter().flat_map(|(_, patterns)| patterns);
+        self.form == Form::Voxels && patterns.into_iter().any(|one| one.glob().glob().starts_with('#'))
+    }
+
+    fn sets(&self) -> Vec<Vec<u16>> {
+        self.shares.sets().to_vec()
+    }
+
+    fn unmet_in(&self, objects: &[&Outlines]) -> Vec<Reject> {
+        self.ignored_nowhere(objects)
     }
 
     fn label_names(&self) -> Vec<String> {
@@ -200,16 +232,19 @@ impl LabelSource for DrawnSource {
             Form::Voxels => {
                 let absent = &labels.scan.absent;
                 let segments = dicom_seg::read_with_threshold(path, self.threshold)?;
+                let segments = segments.renamed(|place, name| self.name_of(place, name).into_owned());
+                let over = self.shares.overlap();
                 let (labels, beside, over) =
-                    segments.draw_telling(|name| self.label_of(name), on.grid, on.heights)?;
+                    segments.draw_over(|name| self.label_of(name), on.grid, on.heights, over)?;
+                let (beside, names) = (self.shares.shown(beside, &labels), self.value_names());
                 let name_of = |label: u16| {
                     let place = usize::from(label).wrapping_sub(1);
-                    self.labels.get(place).map_or(String::new(), |(name, _)| name.clone())
+                    names.get(place).cloned().unwrap_or_default()
                 };
                 let faint = segments.segments().iter().filter_map(|segment| self.faint(segment));
                 let told = beside.told().into_iter().chain(beside.lost(&name_of)).chain(faint);
                 let notes = told.chain(self.overlaps(&over, absent)).collect();
-                Ok(Drawing { notes, ..Drawing::from(labels) })
+                self.ignored_segments(&segments, on)?.of(Drawing { notes, ..Drawing::from(labels) })
             }
         }
     }

@@ -8,13 +8,16 @@ use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 mod onto;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod shared;
 
 use self::onto::On;
+use super::crossing::{self, CROSSES, Shares};
 use super::drawn::HOLDS;
 use super::images::{PATH, text};
 use super::merged::Merged;
 use super::names::{FILES, Names, TABLE};
-use super::{nested, overlaps};
+use super::nested::{self, OfValues};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::source::{
     Claim, Drawing, FileSource, LabelPart, LabelSource, LabelsAt, LabelsIn, Planes, Unmet, vanished,
@@ -32,13 +35,14 @@ pub static SPEC: Spec = Spec {
     doc: "`labels` names the labels, in order: the first is label 1. Each label lists the values that its \
           voxels have in the files. A value may belong to several labels, as 2 in `{ liver = [1, 2], tumour \
           = [2] }`: a label map then shows the innermost label, and scores count a label's whole region. \
+          Labels that share a value without one holding the other cross, and each has all of its values. \
           Values that no label lists are reported for each case (`LABEL_VALUE`). The case that a file's name \
           or the table gives must be that of the scan: the name that `images` gives it, or its \
           SeriesInstanceUID. With `{label}` in `files`, as in `\"{case}/segmentations/{label}.nii.gz\"`, \
           each label has a file of its own, in which the voxels with its values are the label; files of \
-          labels that are not listed are not read. Where labels overlap, the last one in `labels` counts, \
-          and a row `LABELS_OVERLAP` in `rejects` gives the number of voxels, unless one label is a part of \
-          the other (`holds`). A case without a file for a label is unlabelled for it: it has a row \
+          labels that are not listed are not read. Where labels of several files overlap, the last one in \
+          `labels` counts, and a row `LABELS_OVERLAP` in `rejects` gives the number of voxels, unless one label is a \
+          part of the other (`holds`) or both may have the voxel (`crosses`). A case without a file for a label is unlabelled for it: it has a row \
           `NO_LABEL_FILE` in `rejects`, its figures for that label have the state `not_in_truth`, and no \
           training learns from it. A map on another grid is resampled onto the scan's by the nearest voxel; \
           with `grid = \"index\"` its header is ignored, and voxels are matched by index. NumPy arrays \
@@ -88,6 +92,12 @@ pub static SPEC: Spec = Spec {
             ..HOLDS
         },
         Field {
+            doc: "The labels with a file each that may share voxels though none is a part of the other: `[[\"tumour\", \
+                  \"oedema\"]]`. In one map values say it: `{ tumour = [1, 2], oedema = [2, 3] }`. Each is learned with \
+                  `activation = \"sigmoid\"` and scored as it was drawn.",
+            ..CROSSES
+        },
+        Field {
             name: "grid",
             kind: FieldKind::Choice(&["patient", "index"]),
             default: Default::Json("\"patient\""),
@@ -110,8 +120,8 @@ pub struct LabelImages {
     label_names: Vec<String>,
     /// The label of each value in the files, up to the highest that was asked for.
     labels: Vec<u16>,
-    /// The labels that lie within each label; empty when none does.
-    nested: Vec<Vec<u16>>,
+    /// What labels hold, and which share values or voxels.
+    shares: Shares,
     /// Values that count as background.
     background: Vec<u16>,
     /// Values of voxels that nobody labelled.
@@ -133,6 +143,11 @@ impl LabelImages {
         self.label_names.get(usize::from(label).wrapping_sub(1)).map_or("", String::as_str)
     }
 
+    /// Returns the name of a value of the map: a label's, or that of a set of labels that cross.
+    fn value_name(&self, value: u16) -> String {
+        self.value_names().get(usize::from(value).wrapping_sub(1)).cloned().unwrap_or_default()
+    }
+
     /// A file's labels on the scan's grid.
     ///
     /// # Errors
@@ -144,7 +159,7 @@ impl LabelImages {
 
     fn draw_onto(&self, found: &LabelMap, on: On<'_>) -> Result<Drawing, Reject> {
         let mut drawn =
-            on.draw(found, &|value| self.label_of(value), &|label| self.name_of(label).to_owned())?;
+            on.draw(found, &|value| self.label_of(value), &|label| self.value_name(label), &self.shares)?;
         drawn.notes.extend(self.undeclared(found));
         let ignored = self.ignored_in(found, on)?;
         self.left_out(drawn, ignored.as_slice())
@@ -152,7 +167,7 @@ impl LabelImages {
 
     /// Labels that have a file each, as one map.
     fn draw_parts(&self, parts: &[LabelPart<'_>], grid: &Geometry) -> Result<Drawing, Reject> {
-        let mut merged = Merged::new(grid)?;
+        let mut merged = Merged::over(grid, self.shares.overlap())?;
         let mut parts: Vec<&LabelPart<'_>> = parts.iter().collect();
         parts.sort_by_key(|part| part.label);
         let name = |label: u16| self.name_of(label);
@@ -170,9 +185,12 @@ impl LabelImages {
                 return Err(Reject::new("OTHER_VALUE", message, hint));
             }
             let on = self.on(part.file, grid);
-            let drawn = on.draw(&found, &|value| u16::from(values.contains(&value)), &|_| {
-                name(part.label).to_owned()
-            })?;
+            let drawn = on.draw(
+                &found,
+                &|value| u16::from(values.contains(&value)),
+                &|_| name(part.label).to_owned(),
+                &Shares::default(),
+            )?;
             let of_label = |note: Reject| Reject {
                 message: format!("`{}`: {}", name(part.label), note.message),
                 ..note
@@ -183,8 +201,7 @@ impl LabelImages {
         }
         let there = |label: &u16| parts.iter().any(|part| part.label == *label);
         let absent: Vec<u16> = (1..=self.label_names.len() as u16).filter(|label| !there(label)).collect();
-        notes.extend(overlaps::told(merged.overlap(), &self.label_names, &self.nested));
-        notes.extend(overlaps::told_outside(merged.overlap(), &self.label_names, &self.nested, &absent));
+        notes.extend(self.shares.told(merged.overlap(), &self.label_names, &absent));
         let drawn = Drawing { notes, absent, ..Drawing::from(merged.labels(grid)?) };
         self.left_out(drawn, &ignored)
     }
@@ -247,7 +264,11 @@ impl LabelSource for LabelImages {
     }
 
     fn nested(&self) -> Vec<Vec<u16>> {
-        self.nested.clone()
+        self.shares.nested().to_vec()
+    }
+
+    fn sets(&self) -> Vec<Vec<u16>> {
+        self.shares.sets().to_vec()
     }
 }
 
@@ -283,7 +304,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
         problems.push(FieldProblem::new("ignore", message, "list it in one of the two"));
     }
     let in_files = names.as_ref().is_ok_and(Names::say_labels);
-    let (labels, nested) = nesting(config, in_files, &label_names, &regions, &mut problems);
+    let (labels, shares) = shares_of(config, in_files, &label_names, &regions, &mut problems);
     if declared.is_none_or(serde_json::Map::is_empty) {
         let hint = "for example `{ tumour = [1] }`";
         problems.push(FieldProblem::new("labels", "at least one label expected, none found", hint));
@@ -294,7 +315,7 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
             names,
             label_names,
             labels,
-            nested,
+            shares,
             background,
             ignored,
             by_index: text(config, "grid") == "index",
@@ -307,41 +328,42 @@ fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
     }
 }
 
-/// The label of each value, and the labels that lie within each.
-fn nesting(
+/// The label of each value, and what labels hold and share.
+fn shares_of(
     config: &Config,
     in_files: bool,
     label_names: &[String],
     regions: &[Vec<u16>],
     problems: &mut Vec<FieldProblem>,
-) -> (Vec<u16>, Vec<Vec<u16>>) {
+) -> (Vec<u16>, Shares) {
     // The values of several labels are no region of each other where each label lies in a file of its own.
-    let nested = if in_files {
-        match nested::held(config, label_names) {
-            Ok(nested) => Ok((Vec::new(), nested)),
-            Err(found) => {
-                problems.extend(found);
-                Ok((Vec::new(), Vec::new()))
-            }
-        }
-    } else {
-        if config.get("holds").and_then(|holds| holds.as_object()).is_some_and(|holds| !holds.is_empty()) {
-            let message =
-                "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `holds`";
-            let hint = "in one map values say it: `labels = { liver = [1, 2], lesion = [2] }`";
-            problems.push(FieldProblem::new("holds", message, hint));
-        }
-        nested::of_values(regions)
-    };
-    nested.unwrap_or_else(|[one, other]| {
-        let name = |label: u16| label_names.get(usize::from(label) - 1).map_or("", String::as_str);
-        let message = format!(
-            "labels of which one holds the other, or none of the other expected; `{}` and `{}` share values, and each \
-             has some of its own",
-            name(one),
-            name(other)
-        );
-        problems.push(FieldProblem::new("labels", message, "give the shared values a label of their own"));
-        (Vec::new(), Vec::new())
-    })
+    if in_files {
+        let shares = in_files_of(config, label_names).unwrap_or_else(|found| {
+            problems.extend(found);
+            Shares::default()
+        });
+        return (Vec::new(), shares);
+    }
+    if config.get("holds").and_then(|holds| holds.as_object()).is_some_and(|holds| !holds.is_empty()) {
+        let message = "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `holds`";
+        let hint = "in one map values say it: `labels = { liver = [1, 2], lesion = [2] }`";
+        problems.push(FieldProblem::new("holds", message, hint));
+    }
+    if config.get("crosses").and_then(|lists| lists.as_array()).is_some_and(|lists| !lists.is_empty()) {
+        let message = "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `crosses`";
+        let hint = "in one map values say it: `labels = { tumour = [1, 2], oedema = [2, 3] }`";
+        problems.push(FieldProblem::new("crosses", message, hint));
+    }
+    let OfValues { labels, nested, sets } = nested::of_values(regions);
+    if let Some(message) = crossing::unfit(label_names, &sets) {
+        problems.push(FieldProblem::new("labels", message, "let fewer labels share values"));
+    }
+    (labels, Shares::of_map(nested, sets))
+}
+
+/// What labels with a file each hold and share.
+fn in_files_of(config: &Config, label_names: &[String]) -> Result<Shares, Vec<FieldProblem>> {
+    let nested = nested::held(config, label_names)?;
+    let sets = crossing::declared(config, label_names, &nested)?;
+    Ok(Shares::new(label_names.len(), nested, sets))
 }

@@ -15,12 +15,20 @@ impl Merged {
     /// # Errors
     /// `OUT_OF_MEMORY` when there is no room for it.
     pub fn new(grid: &Geometry) -> Result<Self, Reject> {
+        Self::over(grid, Overlap::default())
+    }
+
+    /// A grid without labels, of which some may share voxels: `overlap` says which.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY` when there is no room for it.
+    pub fn over(grid: &Geometry, overlap: Overlap) -> Result<Self, Reject> {
         let (count, mut voxels) = (grid.voxels(), Vec::new());
         voxels.try_reserve_exact(count).map_err(|_| {
             Reject::new("OUT_OF_MEMORY", format!("no room for {count} voxels"), "give the run more memory")
         })?;
         voxels.resize(count, 0);
-        Ok(Self { voxels, overlap: Overlap::default() })
+        Ok(Self { voxels, overlap })
     }
 
     /// Puts a label where a map of the same grid has any, also on others.

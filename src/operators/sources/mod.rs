@@ -1,9 +1,11 @@
 //! Files to scans and labels: which they claim, and whose they are.
 
+pub mod crossing;
 pub mod deeplesion;
 pub mod dicom;
 pub mod dicom_seg;
 pub mod drawn;
+pub mod ignore;
 pub mod images;
 pub mod label_images;
 pub mod listed;

@@ -56,34 +56,80 @@ pub fn held(config: &Config, labels: &[String]) -> Result<Vec<Vec<u16>>, Vec<Fie
     Ok(if none { Vec::new() } else { nested.into_iter().map(|parts| parts.into_iter().collect()).collect() })
 }
 
-/// The label of each value, the innermost of those that have it, and for each label those within it; or two labels that
-/// overlap otherwise.
-#[expect(clippy::type_complexity, reason = "two lists, named where they are used")]
-pub fn of_values(regions: &[Vec<u16>]) -> Result<(Vec<u16>, Vec<Vec<u16>>), [u16; 2]> {
-    let holds = |one: &[u16], other: &[u16]| other.iter().all(|value| one.contains(value));
-    let places = || (1..).zip(regions);
-    let mut nested = Vec::new();
-    for (label, values) in places() {
-        let mut within = Vec::new();
-        for (other, inner) in places().filter(|(other, _)| *other != label) {
-            let meet = inner.iter().any(|value| values.contains(value));
-            if meet && !holds(values, inner) && !holds(inner, values) {
-                return Err([label.min(other), label.max(other)]);
-            }
-            if meet && holds(values, inner) {
-                within.push(other);
-            }
-        }
-        nested.push(within);
-    }
+/// What the values of a map say of labels.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OfValues {
+    /// The label of each value, the innermost of those that have it; where several are, what stands for their set.
+    pub labels: Vec<u16>,
+    /// For each label those within it, sets among them; empty when there are none.
+    pub nested: Vec<Vec<u16>>,
+    /// Sets of labels that cross, ascending, in the order of what stands for them: the first one's is the number after
+    /// the last label.
+    pub sets: Vec<Vec<u16>>,
+}
+
+/// What stands for each value of a map, of labels with these values.
+pub fn of_values(regions: &[Vec<u16>]) -> OfValues {
+    let regions: Vec<BTreeSet<u16>> = regions.iter().map(|values| values.iter().copied().collect()).collect();
+    let places = || (1..).zip(&regions);
+    let parts = |label: u16, values: &BTreeSet<u16>| -> Vec<u16> {
+        let meets = |inner: &BTreeSet<u16>| !inner.is_empty() && inner.is_subset(values);
+        places().filter(|(other, inner)| *other != label && meets(inner)).map(|(other, _)| other).collect()
+    };
+    let mut nested: Vec<Vec<u16>> = places().map(|(label, values)| parts(label, values)).collect();
     let highest = regions.iter().flatten().max().map_or(0, |value| usize::from(*value) + 1);
-    let mut labels = vec![0; highest];
-    // The larger first, so that what lies within it is written over it; of equals the later.
-    let mut order: Vec<(u16, &Vec<u16>)> = places().collect();
-    order.sort_by_key(|(_, values)| std::cmp::Reverse(values.iter().collect::<BTreeSet<_>>().len()));
-    for (label, values) in order {
-        values.iter().for_each(|value| labels[usize::from(*value)] = label);
+    let (mut labels, mut sets) = (vec![0; highest], Vec::<Vec<u16>>::new());
+    for value in regions.iter().flatten().copied().collect::<BTreeSet<u16>>() {
+        let having: Vec<(u16, &BTreeSet<u16>)> =
+            places().filter(|(_, values)| values.contains(&value)).collect();
+        // Of labels of the same values the later is the inner one.
+        let inner = |(label, values): &&(u16, &BTreeSet<u16>)| {
+            !having.iter().any(|(other, own)| {
+                other != label && own.is_subset(values) && (own.len() < values.len() || other > label)
+            })
+        };
+        let set: Vec<u16> = having.iter().filter(inner).map(|(label, _)| *label).collect();
+        labels[usize::from(value)] = match set[..] {
+            [label] => label,
+            _ => {
+                let place = sets.iter().position(|known| *known == set).unwrap_or(sets.len());
+                let code = (regions.len() + place + 1) as u16;
+                if place == sets.len() {
+                    having.iter().for_each(|(label, _)| nested[usize::from(*label) - 1].push(code));
+                    sets.push(set);
+                }
+                code
+            }
+        };
     }
-    let none = nested.iter().all(Vec::is_empty);
-    Ok((labels, if none { Vec::new() } else { nested }))
+    if nested.iter().all(Vec::is_empty) {
+        nested.clear();
+    }
+    OfValues { labels, nested, sets }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_cross_have_values_of_their_own() {
+        // Values 2 and 3 are of two labels each, none of which holds the other; 4 is of a label within one of them.
+        let found = of_values(&[vec![1, 2, 4], vec![2, 3], vec![3, 5], vec![4]]);
+        assert_eq!(found.labels, [0, 1, 5, 6, 4, 3]);
+        assert_eq!(found.sets, [vec![1, 2], vec![2, 3]]);
+        assert_eq!(found.nested, [vec![4, 5], vec![5, 6], vec![6], vec![]]);
+        // A label within both is the inner one.
+        let within = of_values(&[vec![1, 2], vec![2, 3], vec![2]]);
+        assert_eq!((&within.labels[..], within.sets.len()), (&[0, 1, 3, 2][..], 0));
+        assert_eq!(within.nested, [vec![3], vec![3], vec![]]);
+    }
+
+    #[test]
+    fn chains_have_none() {
+        let found = of_values(&[vec![1, 3], vec![1, 2, 3], vec![3], vec![3]]);
+        assert_eq!((&found.labels[..], found.sets.len()), (&[0, 1, 2, 4][..], 0));
+        assert_eq!(found.nested, [vec![3, 4], vec![1, 3, 4], vec![4], vec![3]]);
+        assert!(of_values(&[vec![1], vec![2]]).nested.is_empty());
+    }
 }

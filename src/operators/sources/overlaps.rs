@@ -2,21 +2,22 @@
 
 use tomoflow_connectors::{Overlap, Reject};
 
-/// The row of labels that share voxels, but for those that are declared as a part of another (`nested`, for each label
-/// from 1 on); none where no others do.
+/// The row of labels that share voxels, but for those that may, and those that are declared as a part of another
+/// (`nested`, for each label from 1 on); none where no others do.
 pub fn told(overlap: &Overlap, names: &[String], nested: &[Vec<u16>]) -> Option<Reject> {
     let place = |label: u16| usize::from(label).wrapping_sub(1);
     let name = |label: u16| names.get(place(label)).map_or("", String::as_str);
     let part =
         |(has, had): (u16, u16)| nested.get(place(had)).is_some_and(|parts: &Vec<u16>| parts.contains(&has));
-    let shared = overlap.iter().filter(|(pair, _)| !part(*pair));
+    let shared = overlap.iter().filter(|(pair, _)| !part(*pair) && !overlap.keeps(*pair));
     let listed = |((has, had), voxels): ((u16, u16), usize)| {
         format!("{voxels} of `{}` are `{}` as well", name(had), name(has))
     };
     let listed: Vec<String> = shared.map(listed).collect();
     let message =
         || format!("voxels of one label each expected, {}; they count as the latter", listed.join(", "));
-    let hint = "where one is a part of the other, say so: `holds = { liver = [\"lesion\"] }`";
+    let hint = "where one is a part of the other, say so: `holds = { liver = [\"lesion\"] }`; where they cross and each is to \
+                be learned and scored as it was drawn: `crosses = [[\"tumour\", \"oedema\"]]`, with `activation = \"sigmoid\"`";
     (!listed.is_empty()).then(|| Reject::new("LABELS_OVERLAP", message(), hint))
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tomoflow_connectors::rtstruct::Form;
 
+use super::crossing::CROSSES;
 use super::dicom::PATH;
-use super::drawn::{ABSENT, DrawnSource, HOLDS};
+use super::drawn::{ABSENT, DrawnSource, HOLDS, IGNORE};
 use crate::operators::registry::{Entry, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Role, Section, Spec,
@@ -19,7 +20,7 @@ pub static SPEC: Spec = Spec {
     doc: "`structures` names the labels, in order: the first is label 1. Each label has one or more \
           patterns, which the names of its structures (ROIs) must match; `#1` is the first structure of a \
           file, whatever its name. Contours of one structure on a slice combine by exclusive or, so that a \
-          contour inside another is a hole. Where labels overlap, the later one wins.",
+          contour inside another is a hole. Where labels overlap, the later one wins, unless they may share voxels (`crosses`).",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Outlines),
@@ -36,6 +37,8 @@ pub static SPEC: Spec = Spec {
         },
         ABSENT,
         HOLDS,
+        CROSSES,
+        IGNORE,
     ],
 };
 

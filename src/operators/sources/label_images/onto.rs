@@ -4,9 +4,10 @@ use std::path::Path;
 
 use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
+use super::super::crossing::Shares;
+use super::super::ignore::left_out;
 use super::LabelImages;
 use crate::operators::source::Drawing;
-use crate::voxels::ignored::IGNORED;
 
 /// The grid that a file's labels are drawn onto.
 #[derive(Clone, Copy)]
@@ -18,7 +19,8 @@ pub(super) struct On<'a> {
 }
 
 impl On<'_> {
-    /// The labels that `label_of` makes of values; `name_of` says what they are called.
+    /// The labels that `label_of` makes of values; `name_of` says what they are called, and `shares` which of them show
+    /// others.
     ///
     /// # Errors
     /// `LABEL_SIZE` when voxels are matched by their index and the sizes differ; else as [`LabelMap::onto`].
@@ -27,6 +29,7 @@ impl On<'_> {
         found: &LabelMap,
         label_of: &(dyn Fn(u16) -> u16 + Sync),
         name_of: &dyn Fn(u16) -> String,
+        shares: &Shares,
     ) -> Result<Drawing, Reject> {
         let (wanted, size) = (self.grid.size, found.size());
         if self.by_index && size != wanted {
@@ -45,6 +48,7 @@ impl On<'_> {
             return Ok(Drawing::from(labels));
         }
         let (labels, beside) = found.onto_telling(label_of, self.grid)?;
+        let beside = shares.shown(beside, &labels);
         let notes = beside.told().into_iter().chain(beside.lost(name_of)).collect();
         Ok(Drawing { notes, ..Drawing::from(labels) })
     }
@@ -63,7 +67,8 @@ impl LabelImages {
         if self.ignored.is_empty() || !found.voxels().iter().any(|value| is_ignored(*value)) {
             return Ok(None);
         }
-        match on.draw(found, &|value| u16::from(is_ignored(value)), &|_| String::new()) {
+        let shares = Shares::default();
+        match on.draw(found, &|value| u16::from(is_ignored(value)), &|_| String::new(), &shares) {
             Ok(drawn) => Ok(Some(drawn.labels)),
             // Beside the scan there is nothing to leave out.
             Err(reject) if reject.code == "OFF_GRID" => Ok(None),
@@ -73,30 +78,6 @@ impl LabelImages {
 
     /// A drawing without the voxels that any of these maps has, with a row that says how many they are.
     pub(super) fn left_out(&self, drawn: Drawing, ignored: &[LabelMap]) -> Result<Drawing, Reject> {
-        let misfit = |error: tomoflow_connectors::volume::SizeMismatch| {
-            Reject::new("BAD_GEOMETRY", error.to_string(), "the file may be damaged")
-        };
-        if ignored.is_empty() {
-            return Ok(drawn);
-        }
-        let mut voxels = drawn.labels.voxels().to_vec();
-        for map in ignored {
-            let both = voxels.iter_mut().zip(map.voxels());
-            both.filter(|(_, ignored)| **ignored != 0).for_each(|(voxel, _)| *voxel = IGNORED);
-        }
-        let (all, count) = (voxels.len(), voxels.iter().filter(|voxel| **voxel == IGNORED).count());
-        if count == all {
-            let message =
-                format!("labelled voxels or background expected, all {all} have values of `ignore`");
-            return Err(Reject::new("NOTHING_LABELLED", message, "nobody labelled anything of this case"));
-        }
-        let mut notes = drawn.notes;
-        if count > 0 {
-            let message = format!("{count} of {all} voxels have values of `ignore`");
-            let hint = "they are left out of losses and of figures";
-            notes.push(Reject::new("IGNORED", message, hint));
-        }
-        let labels = LabelMap::new(drawn.labels.geometry().clone(), voxels).map_err(misfit)?;
-        Ok(Drawing { labels, notes, ..drawn })
+        left_out(drawn, ignored, "have values of `ignore`")
     }
 }
