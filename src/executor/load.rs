@@ -22,6 +22,8 @@ use crate::pipeline::Plan;
 use crate::store::{Artifacts, Outcome, Recorded, Store, StoreError};
 use crate::voxels::ignored::IGNORED;
 
+pub mod label_series;
+
 /// The index that knows where content lies now. A renamed file changes its answers, and no row.
 pub trait Lookup: Send + Sync {
     /// The slices of a scan, by the list's digest.
@@ -35,6 +37,12 @@ pub trait Lookup: Send + Sync {
     /// # Errors
     /// `FILE_VANISHED` for a record that no source holds any more.
     fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject>;
+
+    /// The series that labels are, by the record of the labels.
+    ///
+    /// # Errors
+    /// `FILE_VANISHED` for one that the index no longer holds.
+    fn label_series(&self, record: Digest) -> Result<SeriesRow, Reject>;
 
     /// The artifact that an action left, if it is done.
     fn done(&self, key: Digest) -> Option<Digest>;
@@ -53,6 +61,11 @@ impl Lookup for Store {
             .zip(records)
             .map(|(place, &record)| place.ok_or_else(|| vanished(record)))
             .collect()
+    }
+
+    fn label_series(&self, record: Digest) -> Result<SeriesRow, Reject> {
+        let bytes = self.list(record).map_err(refused)?;
+        bytes.and_then(|bytes| label_series::read(&bytes)).ok_or_else(|| vanished(record))
     }
 
     fn done(&self, key: Digest) -> Option<Digest> {
@@ -392,6 +405,9 @@ impl Context {
         let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };
+        if let LabelsIn::Series { .. } = source.lies_in() {
+            return self.of_label_series(&**source, series, labels);
+        }
         let lookup = self.lookup()?;
         // Labels that have a file each are a list of files.
         let list = match source.lies_in() {
@@ -417,7 +433,8 @@ impl Context {
             parts.iter().map(|(label, file)| LabelPart { label: *label, file }).collect();
         let file = files.first().map(|file| file.path.as_path()).filter(|_| parts.is_empty());
         let (record, scan) = (labels.record, self.drawn_on(series, labels)?);
-        let at = LabelsAt { file, parts: &parts, series: series.series_uid(), record, scan: &scan };
+        let at =
+            LabelsAt { file, parts: &parts, stack: None, series: series.series_uid(), record, scan: &scan };
         let mut drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
         unchanged(&files)?;
         let notes = std::mem::take(&mut drawn.notes);

@@ -34,6 +34,7 @@ mod init;
 mod init_layouts;
 mod inspect;
 mod label_maps;
+mod label_series;
 mod labels;
 mod larger;
 mod left_out;

@@ -10,9 +10,10 @@ use tomoflow_connectors::dicom::{
 use tomoflow_connectors::{Digest, Real};
 
 use super::super::rows::Input;
+use super::label_series::instances_of;
 use super::{Archive, Change, Instances, Origin, SourceError};
+use crate::executor::label_series;
 use crate::executor::work::{Grid, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
-use crate::operators::registry::Stage;
 use crate::store::StoreError;
 
 /// Series judged at once: bounds the memory that their records take.
@@ -106,7 +107,7 @@ impl Archive {
     fn judge(&self, reader: &Instances, series: &str) -> Result<Judgement, StoreError> {
         let members = self.store.members(series, &reader.root)?;
         let digests: Vec<Digest> = members.iter().map(|(_, record)| *record).collect();
-        let Stage::Instances(source) = &self.plan.stages[reader.source].stage else {
+        let Some(source) = instances_of(&self.plan.stages[reader.source].stage) else {
             return Ok(Judgement::default());
         };
         let (mut instances, mut left_out) = (Vec::with_capacity(digests.len()), 0);
@@ -153,6 +154,9 @@ impl Archive {
                         row.notes.push(format!("WHERE_SPLITS_SERIES: {left_out} of {of} images left out"));
                     }
                     judgement.1.push((row.list, list));
+                    if reader.labels {
+                        judgement.1.push(label_series::kept(&row));
+                    }
                     Verdict::Accepted(Arc::new(row))
                 }
                 Err(reject) => Verdict::Rejected(key, reject),

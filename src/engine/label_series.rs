@@ -1,0 +1,20 @@
+//! Series of images that are labels, and the scans that they may be of.
+
+use std::sync::Arc;
+
+use crate::executor::work::SeriesRow;
+
+/// Returns what labels and scan must have in common to be compared by where they lie: a frame of reference, or where places
+/// are `trusted` a study; `None` where a series says none.
+pub(super) fn place(series: &SeriesRow, trusted: bool) -> Option<Arc<str>> {
+    let place = if trusted { &series.study_uid } else { &series.frame_of_reference };
+    (!place.is_empty()).then(|| place.clone())
+}
+
+/// Whether labels may be a scan's: of another series, and of the same patient, where both say.
+pub(super) fn may_be_of(labels: &SeriesRow, scan: &SeriesRow) -> bool {
+    // A series without a patient has its study's name instead.
+    let unnamed = |series: &SeriesRow| series.patient == series.study_uid;
+    let same = labels.patient == scan.patient || unnamed(labels) || unnamed(scan);
+    same && labels.series_uid() != scan.series_uid()
+}
