@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use dicom_core::{DataElement, Tag, VR};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_object::open_file;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -292,6 +292,50 @@ impl World {
             return false;
         }
         for (_, path) in self.files_of_second(base) {
+            fs::remove_file(&path).unwrap();
+            self.touched.insert(path);
+        }
+        true
+    }
+
+    fn files_of_painted(&self, base: usize) -> Vec<(PathBuf, PathBuf)> {
+        let written = self.written[base].slices.iter().enumerate();
+        written
+            .map(|(at, slice)| (slice.clone(), self.archive().join(format!("painted-{base}-{at}"))))
+            .collect()
+    }
+
+    /// Writes the truth of `base`, moved, as a series of images in its study.
+    pub(super) fn paint(&mut self, base: usize, moved: usize) {
+        let (_, truth) = vs::case(&self.phantom, base);
+        let [_, _, width] = truth.size();
+        for (at, (from, to)) in self.files_of_painted(base).into_iter().enumerate() {
+            let rows = truth.slice(at).chunks(width).flat_map(|row| {
+                let mut row = row.to_vec();
+                row.rotate_right(moved);
+                row
+            });
+            let pixels: Vec<u8> = rows.flat_map(u16::to_le_bytes).collect();
+            let new = to.with_extension("new");
+            copied(&from, &new, |object| {
+                let sop = format!("{}.8", text(object, SOP_UID));
+                put(object, SOP_UID, VR::UI, &sop);
+                put(object, Tag(0x0020, 0x000E), VR::UI, &format!("{}.8", self.written[base].series_uid));
+                put(object, Tag(0x0008, 0x0060), VR::CS, "OT");
+                let pixels = PrimitiveValue::U8(pixels.into());
+                object.put(DataElement::new(Tag(0x7FE0, 0x0010), VR::OW, pixels));
+            });
+            fs::rename(new, &to).unwrap();
+            self.touched.insert(to);
+        }
+        self.painted.insert(base, moved);
+    }
+
+    pub(super) fn withdraw_painted(&mut self, base: usize) -> bool {
+        if self.painted.remove(&base).is_none() {
+            return false;
+        }
+        for (_, path) in self.files_of_painted(base) {
             fs::remove_file(&path).unwrap();
             self.touched.insert(path);
         }
