@@ -5,6 +5,7 @@ use std::fs;
 use tomoflow::connectors::Geometry;
 use tomoflow::connectors::dicom::write::{MrSeries, Pixels, Slice, Study, write_slice};
 
+use crate::init::{phantom, text, tomoflow};
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, ran};
 
@@ -369,4 +370,41 @@ fn labels_that_are_taken_for_a_scan_as_well_are_told() {
     assert!(summary.remarked.contains_key("LABELS_AS_SCAN"), "{summary}");
     assert_eq!(figure(&place, "1", "organ", "dice"), Some(1.0));
     assert!(!is_scored(&place, "2"));
+}
+
+#[test]
+fn init_and_inspect_name_series_of_labels() {
+    let place = Workplace::new(0);
+    for patient in 0..3 {
+        let (scan, truth) = phantom(patient);
+        let grid = scan.geometry().clone();
+        let intensities: Vec<u16> = scan.voxels().iter().map(|&value| value as u16).collect();
+        let (own, labels) = (format!("1{patient}"), format!("2{patient}"));
+        Series { grid: grid.clone(), ..Series::scan(&own, patient) }.write(&place, &intensities);
+        Series { grid, ..Series::labels(&labels, patient) }.write(&place, truth.voxels());
+    }
+    let output = tomoflow(place.path(), &["init", "archive", "--out", "p.toml", "--force"]);
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let written = fs::read_to_string(place.path().join("p.toml")).unwrap();
+    for part in [
+        "type = \"dicom_labels\"",
+        "where = { SeriesDescription = \"*segmentation*\" }",
+        "where = { Modality = \"MR\", SeriesDescription = \"!*segmentation*\" }",
+        "labels = { structure = [1] }",
+    ] {
+        assert!(written.contains(part), "{part} is not in:\n{written}");
+    }
+    assert!(said.contains("3 MR scans, 3 of them with labels: structure"), "{said}");
+    assert!(
+        said.contains("3 series with `segmentation` in their descriptions are taken for labels"),
+        "{said}"
+    );
+    let check = tomoflow(place.path(), &["check", "p.toml"]);
+    assert!(check.status.success(), "{}\n{written}", text(&check.stdout));
+    let inspected = tomoflow(place.path(), &["inspect", "archive", "--json"]);
+    assert_eq!(
+        text(&inspected.stdout).matches("LIKE_LABELS: its description says `segmentation`").count(),
+        3
+    );
 }
