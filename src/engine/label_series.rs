@@ -2,7 +2,29 @@
 
 use std::sync::Arc;
 
+use tomoflow_connectors::dicom::MadeFrom;
+
 use crate::executor::work::SeriesRow;
+
+/// The beginnings of notes of what a series of labels was made from.
+const IMAGE: &str = "MADE_FROM_IMAGE: ";
+const SERIES: &str = "MADE_FROM_SERIES: ";
+
+/// What a series of labels was made from, as notes of its row.
+pub(super) fn notes_of(from: &MadeFrom) -> impl Iterator<Item = String> {
+    let series = from.series.iter().map(|uid| format!("{SERIES}{uid}"));
+    series.chain(from.images.iter().map(|uid| format!("{IMAGE}{uid}")))
+}
+
+/// The images that a series of labels says it was made from, by their SOPInstanceUIDs.
+pub(super) fn images(labels: &SeriesRow) -> impl Iterator<Item = &str> {
+    labels.notes.iter().filter_map(|note| note.strip_prefix(IMAGE))
+}
+
+/// The series that a series of labels says it was made from, by their SeriesInstanceUIDs.
+pub(super) fn series(labels: &SeriesRow) -> impl Iterator<Item = &str> {
+    labels.notes.iter().filter_map(|note| note.strip_prefix(SERIES))
+}
 
 /// Returns what labels and scan must have in common to be compared by where they lie: a frame of reference, or where places
 /// are `trusted` a study; `None` where a series says none.

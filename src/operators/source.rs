@@ -243,7 +243,7 @@ pub enum LabelsIn<'a> {
     },
     /// Files that are claimed, each for the scan of a case.
     Files(&'a dyn FileSource),
-    /// Series of DICOM images whose values are labels. They name no scan: each is of the scan whose voxels are its own.
+    /// Series of DICOM images whose values are labels: each is of the scan whose voxels are its own.
     Series {
         /// Which instances the series are made of.
         instances: &'a dyn InstanceSource,

@@ -2,10 +2,14 @@
 
 use std::fs;
 
+use dicom_core::value::DataSetSequence;
+use dicom_core::{DataElement, Tag, VR};
+use dicom_object::InMemDicomObject;
 use tomoflow::connectors::Geometry;
 use tomoflow::connectors::dicom::write::{MrSeries, Pixels, Slice, Study, write_slice};
 
 use crate::init::{phantom, text, tomoflow};
+use crate::support::dicom::{copied, put};
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same, ran};
 
@@ -275,6 +279,19 @@ fn of_two_phases_on_one_grid_nobody_knows_which_was_drawn_on() {
     place.run();
     assert_eq!(told(&place), [row("1", "LABELS_AMBIGUOUS", 1), row("2", "LABELS_AMBIGUOUS", 1)]);
     assert!(!is_scored(&place, "1") && !is_scored(&place, "2"));
+    // They say which images they were made from.
+    for file in Series::labels("3", 1).files(&place) {
+        copied(&file, &file, |object| {
+            let mut source = InMemDicomObject::new_empty();
+            put(&mut source, Tag(0x0008, 0x1155), VR::UI, &format!("{}.1", name("2")));
+            let sources = DataSetSequence::from(vec![source]);
+            object.put(DataElement::new(Tag(0x0008, 0x2112), VR::SQ, sources));
+        });
+    }
+    place.run();
+    assert_eq!(told(&place), [row("1", "DRAWN_ELSEWHERE", 0)]);
+    assert!(!is_scored(&place, "1") && is_scored(&place, "2"));
+    assert_same(&place.tables(), &place.anew(), "phases that are named");
     place.text = place.text.rewrite("\"!*segmentation*\"", "\"venous\"");
     place.run();
     assert_eq!((told(&place), is_scored(&place, "2")), (Vec::new(), true));

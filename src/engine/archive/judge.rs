@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use tomoflow_connectors::dicom::{
-    Assembled, Instance, MoreTags, Record, StackPart, assemble_comparing, read_record_with, same_values,
+    Assembled, Instance, MoreTags, Record, StackPart, assemble_comparing, made_from, read_record_with,
+    same_values,
 };
 use tomoflow_connectors::{Digest, Real};
 
+use super::super::label_series::notes_of;
 use super::super::rows::Input;
 use super::label_series::instances_of;
 use super::{Archive, Change, Instances, Origin, SourceError};
@@ -155,6 +157,9 @@ impl Archive {
                     }
                     judgement.1.push((row.list, list));
                     if reader.labels {
+                        let first = assembled.slices.first().and_then(|slice| place(slice.instance));
+                        let from = first.and_then(|(path, _)| made_from(path).ok()).unwrap_or_default();
+                        row.notes.extend(notes_of(&from));
                         judgement.1.push(label_series::kept(&row));
                     }
                     Verdict::Accepted(Arc::new(row))

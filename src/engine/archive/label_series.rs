@@ -1,16 +1,17 @@
 //! Series of images that are labels: read as scans are, and told as none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tomoflow_connectors::Geometry;
 
-use super::super::label_series::{may_be_of, place};
+use super::super::label_series::{images, may_be_of, place};
 use super::{Archive, Origin};
-use crate::executor::work::{SeriesRow, Verdict};
+use crate::executor::work::{ScanForm, SeriesRow, Verdict};
 use crate::operators::registry::Stage;
 use crate::operators::source::{InstanceSource, LabelsIn};
+use crate::pipeline::StageId;
 use crate::store::StoreError;
 use crate::voxels::within::Within;
 
@@ -45,6 +46,36 @@ impl Archive {
             },
             _ => None,
         }
+    }
+
+    /// The scans that some series of labels may be told apart by: of those in one place, where labels name images.
+    pub(super) fn asked_by_label_series(&self) -> BTreeMap<(StageId, Arc<str>), Arc<SeriesRow>> {
+        let mut found = BTreeMap::new();
+        let accepted = |reader: usize| {
+            let told = self.told.get(reader).into_iter().flat_map(BTreeMap::values);
+            told.flat_map(|told| told.iter()).filter_map(Verdict::accepted)
+        };
+        for reader in 0..self.readers.len() {
+            let Some(trusted) = self.trusts(reader) else { continue };
+            let naming = accepted(reader).filter(|labels| images(labels).next().is_some());
+            let places: BTreeSet<Arc<str>> = naming.filter_map(|labels| place(labels, trusted)).collect();
+            if places.is_empty() {
+                continue;
+            }
+            for (number, of) in
+                self.readers.iter().enumerate().filter(|(number, _)| !self.holds_labels(*number))
+            {
+                let mut scans: BTreeMap<Arc<str>, Vec<&Arc<SeriesRow>>> = BTreeMap::new();
+                for scan in accepted(number).filter(|scan| scan.form == ScanForm::Instances) {
+                    if let Some(place) = place(scan, trusted).filter(|place| places.contains(place)) {
+                        scans.entry(place).or_default().push(scan);
+                    }
+                }
+                let several = scans.into_values().filter(|scans| scans.len() > 1).flatten();
+                found.extend(several.map(|scan| ((of.stage, scan.key.clone()), scan.clone())));
+            }
+        }
+        found
     }
 
     /// The files of series of labels that lie on scans of a series.

@@ -51,7 +51,7 @@ impl<'s> Built<'s, '_> {
             LabelsIn::Objects { .. } => told_apart(meant, images),
             LabelsIn::Files(_) => named_apart(meant),
             LabelsIn::Table(_) => meant.map(named_alone),
-            LabelsIn::Series { trusted, .. } => self.of_label_series(source, trusted, series),
+            LabelsIn::Series { trusted, .. } => self.of_label_series(source, trusted, series, images),
         };
         let halves =
             self.cases[&scans].clone().map(|(key, case)| (key, (Some((case.series, case.beside)), None)));

@@ -11,7 +11,8 @@ pub static SPEC: Spec = Spec {
     section: Section::Operators,
     summary: "Scans with the labels that refer to them.",
     doc: "Labels are matched by the SeriesInstanceUID that they refer to and drawn on the scan's own grid \
-          `[D, H, W]`; labels that belong to no scan are rows `LABEL_OF_NO_SCAN` in `rejects`. A scan without labels stays a case without truth: it is segmented, but neither \
+          `[D, H, W]`, series of images that are labels (`dicom_labels`) by their frame of reference \
+          and their grid; labels that belong to no scan are rows `LABEL_OF_NO_SCAN` in `rejects`. A scan without labels stays a case without truth: it is segmented, but neither \
           trained on nor evaluated.",
     version: 1,
     inputs: &[

@@ -34,7 +34,8 @@ pub static SPEC: Spec = Spec {
           A series is the labels of the scan in its frame of reference whose grid has all of its voxels: the same grid, or \
           some of its slices, rows and columns (`LABELS_IN_PART` tells what is beside them). Nothing is drawn onto another \
           grid: a scan at the same place is refused such labels (`LABEL_GRID`). Two scans that have all of its voxels \
-          are refused both (`LABELS_AMBIGUOUS`), and a series of no scan is a row `LABEL_OF_NO_SCAN`. The source of \
+          are refused both (`LABELS_AMBIGUOUS`), unless it names images or \
+          a series that it was made from, and a series of no scan is a row `LABEL_OF_NO_SCAN`. The source of \
           the scans should leave these series out by its own `where`: one that it takes is a row `LABELS_AS_SCAN`.",
     version: 1,
     inputs: &[],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tomoflow_connectors::{Geometry, Reject};
 
-use super::super::super::label_series::{may_be_of, place};
+use super::super::super::label_series::{images, may_be_of, place, series};
 use super::super::super::rows::{AS_SCAN, Remark};
 use super::super::Archive;
 use super::Told;
@@ -77,6 +77,19 @@ fn of_none(labels: &SeriesRow, scans: &Scans<'_>, trusted: bool) -> Option<(&'st
                  frame of their own",
             ),
         });
+    }
+    let named: Vec<&str> = series(labels).collect();
+    let mut there = there.filter(|scan| named.is_empty() || named.contains(&scan.series_uid())).peekable();
+    // Where labels name images as well, these may say more, and rows of scans tell of it.
+    if images(labels).next().is_some() {
+        return None;
+    }
+    if there.peek().is_none() {
+        let message = "a scan of the series that labels say they were made from expected, none found";
+        return Some((
+            message,
+            "copy the scan as well, or see whether it was given another SeriesInstanceUID",
+        ));
     }
     let own = Geometry::from(&labels.grid);
     let lies = there.any(|scan| Within::of(&own, &Geometry::from(&scan.grid)).is_some());

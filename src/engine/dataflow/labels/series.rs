@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tomoflow_connectors::rtstruct::{Form, Outlines};
+use tomoflow_connectors::rtstruct::{Form, Instances, Outlines};
 use tomoflow_connectors::{Digest, Geometry, Reject};
 
-use super::super::super::label_series::{may_be_of, place};
-use super::super::super::rows::{Conclusion, Desired};
-use super::super::binding::{Bound, fill_one_place};
+use super::super::super::label_series::{images, may_be_of, place, series};
+use super::super::super::rows::{Conclusion, Desired, ImagesRow};
+use super::super::binding::{Bound, Candidate, fill_one_place};
 use super::super::strays::refuse_stacks;
 use super::super::{Built, Rows};
 use super::{ELSEWHERE, Found};
@@ -41,15 +41,25 @@ impl<'s> Built<'s, '_> {
         source: usize,
         trusted: bool,
         scans: Rows<'s, Arc<SeriesRow>>,
+        images: Rows<'s, Arc<ImagesRow>>,
     ) -> Rows<'s, (Arc<str>, Found)> {
         let placed = move |row: Arc<SeriesRow>| Some((place(&row, trusted)?, row));
         let labels = self.label_series[&source].clone().flat_map(placed);
         let meant = labels.join(scans.flat_map(placed));
         let meant = meant.flat_map(|(_, (labels, scan))| may_be_of(&labels, &scan).then_some((labels, scan)));
-        let bound = meant.reduce(|labels, scans, output| {
-            let scans: Vec<&SeriesRow> = scans.iter().map(|(scan, _)| &***scan).collect();
+        let images = images.map(|row| (row.key.clone(), row)).distinct();
+        let keyed = meant.clone().map(|(labels, scan)| (scan.key.clone(), labels));
+        let images = keyed.join(images).map(|(_, (labels, images))| (labels, (None, Some(images))));
+        let halves = meant.map(|(labels, scan)| (labels, (Some(scan), None))).concat(images);
+        let bound = halves.reduce(|labels, halves, output| {
+            let halves = || halves.iter().map(|(half, _)| *half);
+            let images: Vec<&Arc<ImagesRow>> =
+                halves().filter_map(|half: &(_, Option<Arc<ImagesRow>>)| half.1.as_ref()).collect();
+            let marks = |key: &str| images.iter().find(|row| &*row.key == key).map(|row| &*row.marks);
+            let scans: Vec<Arc<SeriesRow>> = halves().filter_map(|half| half.0.clone()).collect();
+            let candidates: Vec<_> = scans.iter().map(|scan| (&**scan, marks(&scan.key))).collect();
             let row = Arc::new(outlines(labels));
-            for (scan, bound) in scans.iter().zip(bind(labels, &scans)) {
+            for (scan, bound) in scans.iter().zip(bind(labels, &candidates)) {
                 let refused = match bound {
                     Some(Bound::Here { .. }) => None,
                     Some(Bound::Elsewhere(reject)) => Some(reject),
@@ -78,23 +88,40 @@ fn outlines(labels: &SeriesRow) -> OutlinesRow {
 /// Returns what a series of labels is to each of the scans that share its frame of reference, in their order: nothing to
 /// one at another place.
 ///
-/// It was drawn on the scan that has all of its voxels. The same grid goes before one of which it is a part.
-fn bind(labels: &SeriesRow, scans: &[&SeriesRow]) -> Vec<Option<Bound>> {
+/// The images that it names decide which scans are in question; where it names none that is known, the series that it
+/// names; where it names no series, all are. Of these it was drawn on the one that has all of its voxels. The same grid goes
+/// before one of which it is a part.
+fn bind(labels: &SeriesRow, scans: &[Candidate<'_>]) -> Vec<Option<Bound>> {
     let own = Geometry::from(&labels.grid);
-    let grids: Vec<Geometry> = scans.iter().map(|scan| Geometry::from(&scan.grid)).collect();
-    let within: Vec<Option<Within>> = grids.iter().map(|grid| Within::of(&own, grid)).collect();
+    let grids: Vec<Geometry> = scans.iter().map(|(scan, _)| Geometry::from(&scan.grid)).collect();
+    let asked = named(labels, scans);
+    let within: Vec<Option<Within>> =
+        grids.iter().zip(&asked).map(|(grid, asked)| Within::of(&own, grid).filter(|_| *asked)).collect();
     let is_whole = |within: &Option<Within>| within.is_some_and(|within| within.is_whole());
     let only_whole = within.iter().any(is_whole);
     let drawn = |within: &Option<Within>| if only_whole { is_whole(within) } else { within.is_some() };
     let count = within.iter().filter(|within| drawn(within)).count();
-    let bound = |(grid, within): (&Geometry, &Option<Within>)| match (drawn(within), count) {
+    let bound = |((grid, within), asked): ((&Geometry, &Option<Within>), &bool)| match (drawn(within), count)
+    {
         (true, 1) => Some(Bound::Here { apart: false, named: true }),
         (true, several) => Some(Bound::Elsewhere(ambiguous(several))),
         (false, _) if !fill_one_place(&own, grid) => None,
-        (false, 0) => Some(Bound::Elsewhere(Within::misfit(&own, grid))),
+        (false, 0) if *asked => Some(Bound::Elsewhere(Within::misfit(&own, grid))),
         (false, _) => Some(Bound::Elsewhere(elsewhere())),
     };
-    grids.iter().zip(&within).map(bound).collect()
+    grids.iter().zip(&within).zip(&asked).map(bound).collect()
+}
+
+/// Returns which of several scans labels may be of, by what they say that they were made from.
+fn named(labels: &SeriesRow, scans: &[Candidate<'_>]) -> Vec<bool> {
+    let marks: Vec<u64> = images(labels).map(Instances::mark).collect();
+    let holds = |own: &[u64]| marks.iter().any(|mark| own.binary_search(mark).is_ok());
+    let by_image: Vec<bool> = scans.iter().map(|(_, own)| own.is_some_and(holds)).collect();
+    if by_image.contains(&true) {
+        return by_image;
+    }
+    let named: Vec<&str> = series(labels).collect();
+    scans.iter().map(|(scan, _)| named.is_empty() || named.contains(&scan.series_uid())).collect()
 }
 
 fn ambiguous(scans: usize) -> Reject {
@@ -107,19 +134,20 @@ fn ambiguous(scans: usize) -> Reject {
 }
 
 fn elsewhere() -> Reject {
-    let message =
-        "labels whose voxels are this scan's expected, another scan of the frame of reference has them";
+    let message = "labels whose voxels are this scan's expected, another scan of their frame has them, or they were made from it";
     Reject::new(ELSEWHERE, message, "they are that scan's labels; this one counts as unlabelled")
 }
 
 #[cfg(test)]
 mod tests {
     use tomoflow_connectors::VoxelIndex;
+    use tomoflow_connectors::dicom::MadeFrom;
 
+    use super::super::super::super::label_series::notes_of;
     use super::*;
     use crate::executor::work::{Grid, ScanForm};
 
-    fn series(key: &str, grid: &Geometry) -> SeriesRow {
+    fn row(key: &str, grid: &Geometry) -> SeriesRow {
         SeriesRow {
             key: key.into(),
             part: 0,
@@ -146,13 +174,37 @@ mod tests {
 
     /// `here`, `none`, or the code of the refusal, in small letters.
     fn of(labels: &Geometry, scans: &[Geometry]) -> Vec<String> {
-        let scans: Vec<SeriesRow> = scans.iter().map(|grid| series("scan", grid)).collect();
+        let scans: Vec<SeriesRow> = scans.iter().map(|grid| row("scan", grid)).collect();
+        words(&row("labels", labels), &scans.iter().map(|scan| (scan, None)).collect::<Vec<_>>())
+    }
+
+    fn words(labels: &SeriesRow, scans: &[Candidate<'_>]) -> Vec<String> {
         let word = |bound| match bound {
             Some(Bound::Here { .. }) => "here".to_owned(),
             Some(Bound::Elsewhere(reject)) => reject.code.to_lowercase(),
             None => "none".to_owned(),
         };
-        bind(&series("labels", labels), &scans.iter().collect::<Vec<_>>()).into_iter().map(word).collect()
+        bind(labels, scans).into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn what_labels_were_made_from_decides_between_scans_on_one_grid() {
+        let (a, b) = (row("1.1", &slices(0, 6)), row("1.2", &slices(0, 6)));
+        let marks = |uid: &str| vec![Instances::mark(uid)];
+        let (of_a, of_b) = (marks("9.1"), marks("9.2"));
+        let scans: [Candidate<'_>; 2] = [(&a, Some(&of_a)), (&b, Some(&of_b))];
+        let made = |series: &[&str], images: &[&str]| {
+            let all = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect::<Vec<String>>();
+            let from = MadeFrom { series: all(series), images: all(images) };
+            let labels = row("1.3", &slices(0, 6));
+            words(&SeriesRow { notes: notes_of(&from).collect(), ..labels }, &scans)
+        };
+        assert_eq!(made(&[], &[]), ["labels_ambiguous"; 2]);
+        assert_eq!(made(&["1.1"], &["9.2"]), ["drawn_elsewhere", "here"]);
+        assert_eq!(made(&["1.1"], &["9.7"]), ["here", "drawn_elsewhere"]);
+        // Images that nobody knows say nothing, a series that is not there says that it is another's.
+        assert_eq!(made(&[], &["9.7"]), ["labels_ambiguous"; 2]);
+        assert_eq!(made(&["1.7"], &[]), ["drawn_elsewhere"; 2]);
     }
 
     #[test]
@@ -173,10 +225,10 @@ mod tests {
 
     #[test]
     fn a_series_is_not_its_own_scan_and_no_other_patients() {
-        let scan = series("1", &slices(0, 6));
-        assert!(may_be_of(&series("2", &slices(0, 6)), &scan));
+        let scan = row("1", &slices(0, 6));
+        assert!(may_be_of(&row("2", &slices(0, 6)), &scan));
         assert!(!may_be_of(&scan, &SeriesRow { part: 1, key: "1#1".into(), ..scan.clone() }));
-        let other = SeriesRow { patient: "q".into(), ..series("2", &slices(0, 6)) };
+        let other = SeriesRow { patient: "q".into(), ..row("2", &slices(0, 6)) };
         assert!(!may_be_of(&other, &scan));
         assert!(may_be_of(&SeriesRow { patient: "study".into(), ..other }, &scan));
         assert_eq!(
