@@ -82,10 +82,10 @@ impl LabelSeries<'_> {
     pub fn lies_on(&self, scan: &FoundVolume) -> bool {
         let study = |volume: &FoundVolume| volume.tags.get("StudyInstanceUID").cloned();
         let grid = geometry(scan);
-        let on = |labels: &&&FoundVolume| {
+        let on = |labels: &&FoundVolume| {
             study(labels) == study(scan) && Within::of(&geometry(labels), &grid).is_some()
         };
-        self.volumes.iter().any(|labels| on(&labels))
+        self.volumes.iter().any(on)
     }
 
     /// Returns what keeps these from being scans of a modality, where one of them has it.

@@ -78,12 +78,9 @@ fn of_none(labels: &SeriesRow, scans: &Scans<'_>, trusted: bool) -> Option<(&'st
             ),
         });
     }
-    let named: Vec<&str> = series(labels).collect();
+    // Images that they name may be of any series: rows of scans tell whose they are.
+    let named: Vec<&str> = series(labels).filter(|_| images(labels).next().is_none()).collect();
     let mut there = there.filter(|scan| named.is_empty() || named.contains(&scan.series_uid())).peekable();
-    // Where labels name images as well, these may say more, and rows of scans tell of it.
-    if images(labels).next().is_some() {
-        return None;
-    }
     if there.peek().is_none() {
         let message = "a scan of the series that labels say they were made from expected, none found";
         return Some((

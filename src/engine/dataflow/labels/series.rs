@@ -134,7 +134,8 @@ fn ambiguous(scans: usize) -> Reject {
 }
 
 fn elsewhere() -> Reject {
-    let message = "labels whose voxels are this scan's expected, another scan of their frame has them, or they were made from it";
+    let message = "labels of this scan expected, those at its place are another scan's, by what they were made from or by their \
+                   voxels";
     Reject::new(ELSEWHERE, message, "they are that scan's labels; this one counts as unlabelled")
 }
 
