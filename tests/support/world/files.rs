@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
-use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
+use dicom_core::{DataElement, Tag, VR};
 use dicom_object::open_file;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tomoflow::connectors::LabelMap;
 use tomoflow::phantom::vs;
 
-use super::super::dicom::{FRAMES, SOP_UID, copied, put, text};
+use super::super::dicom::{FRAMES, SOP_UID, copied, painted, put, text};
 use super::{SERIES, Slice, World, models};
 
 impl World {
@@ -315,16 +315,8 @@ impl World {
                 row.rotate_right(moved);
                 row
             });
-            let pixels: Vec<u8> = rows.flat_map(u16::to_le_bytes).collect();
             let new = to.with_extension("new");
-            copied(&from, &new, |object| {
-                let sop = format!("{}.8", text(object, SOP_UID));
-                put(object, SOP_UID, VR::UI, &sop);
-                put(object, Tag(0x0020, 0x000E), VR::UI, &format!("{}.8", self.written[base].series_uid));
-                put(object, Tag(0x0008, 0x0060), VR::CS, "OT");
-                let pixels = PrimitiveValue::U8(pixels.into());
-                object.put(DataElement::new(Tag(0x7FE0, 0x0010), VR::OW, pixels));
-            });
+            painted(&from, &new, rows);
             fs::rename(new, &to).unwrap();
             self.touched.insert(to);
         }
