@@ -10,6 +10,7 @@ mod damaged;
 mod files;
 mod images;
 mod judge;
+mod label_series;
 mod left_out;
 mod look;
 mod parts;
@@ -34,7 +35,7 @@ use crate::executor::work::{OutlinesRow, SeriesRow, Verdict};
 use crate::networks::{ModelCard, Step};
 use crate::operators::models::origin::{ModelFile, ModelSource};
 use crate::operators::registry::Stage;
-use crate::operators::source::LabelsIn;
+use crate::operators::source::{InstanceSource, LabelsIn};
 use crate::pipeline::{Plan, PlannedStage, StageId};
 use crate::store::{Store, StoreError, Texts};
 
@@ -107,6 +108,8 @@ struct Instances {
     rules: Rules,
     /// Root, filter and the operator: what a verdict depends on beside the files.
     digest: Digest,
+    /// Whether the series are labels, and no scans.
+    labels: bool,
 }
 
 /// The sources of one pipeline.
@@ -152,10 +155,8 @@ impl Archive {
     /// The sources of a plan; nothing is looked at yet.
     pub fn new(plan: Arc<Plan>, store: Arc<Store>) -> Self {
         let readers = readers(&plan);
-        let filters = plan.stages.iter().filter_map(|stage| match &stage.stage {
-            Stage::Instances(source) => Some(source.keywords()),
-            _ => None,
-        });
+        let filters = plan.stages.iter().filter_map(|stage| label_series::instances_of(&stage.stage));
+        let filters = filters.map(InstanceSource::keywords);
         let more = MoreTags::new(filters.flatten());
         let outlined = plan.stages.iter().enumerate().filter_map(|(number, stage)| match &stage.stage {
             Stage::Labels(source) => match source.lies_in() {
@@ -208,6 +209,7 @@ impl Archive {
             Stage::Labels(source) => match source.lies_in() {
                 LabelsIn::Objects { root, .. } => Some(root),
                 LabelsIn::Files(files) => Some(files.root()),
+                LabelsIn::Series { instances, .. } => Some(instances.root()),
                 LabelsIn::Table(_) => None,
             },
             _ => None,
@@ -368,15 +370,15 @@ fn model(
 
 fn readers(plan: &Plan) -> Vec<Reader> {
     let reader = |(number, stage): (usize, &PlannedStage)| {
-        let rules = match &stage.stage {
-            Stage::Assemble(rules) => *rules,
+        let (source, rules, operator) = match &stage.stage {
+            Stage::Assemble(rules) => (stage.inputs[0], *rules, keys::operator(stage)),
             Stage::Scans(_) => return Some(Reader { stage: StageId::at(number), origin: Origin::Files }),
+            // Labels that are no series have no instances.
+            Stage::Labels(_) => (number, Rules::default(), Digest::of(b"labels")),
             _ => return None,
         };
-        let source = stage.inputs[0];
-        let Stage::Instances(instances) = &plan.stages[source].stage else { return None };
+        let instances = label_series::instances_of(&plan.stages[source].stage)?;
         let filter = plan.stages[source].config.get("where").map(ToString::to_string).unwrap_or_default();
-        let operator = keys::operator(stage);
         let root = instances.root().to_owned();
         let digest = Digest::of_parts([
             VERDICTS,
@@ -385,7 +387,8 @@ fn readers(plan: &Plan) -> Vec<Reader> {
             operator.0.as_slice(),
             &plan.stages[source].spec.version.to_le_bytes(),
         ]);
-        let instances = Instances { source, root, rules, digest };
+        let labels = source == number;
+        let instances = Instances { source, root, rules, digest, labels };
         Some(Reader { stage: StageId::at(number), origin: Origin::Instances(instances) })
     };
     plan.stages.iter().enumerate().filter_map(reader).collect()

@@ -41,7 +41,7 @@ use summary::Judged;
 
 use super::rows::{Conclusion, Desired, ImagesRow, MadeMask, ModelRow, Provenance, Stands};
 use crate::executor::keys;
-use crate::executor::work::{Action, BoundCase, OutlinesRow, Verdict, Work};
+use crate::executor::work::{Action, BoundCase, OutlinesRow, SeriesRow, Verdict, Work};
 use crate::operators::cases::rule::{Measured, Rule};
 use crate::operators::cases::tally::Counted;
 use crate::operators::registry::Stage;
@@ -60,6 +60,8 @@ pub(super) type Rows<'s, D> = VecCollection<'s, Time, D, isize>;
 pub(super) struct Built<'s, 'p> {
     plan: &'p Plan,
     outlines: BTreeMap<usize, Rows<'s, Arc<OutlinesRow>>>,
+    /// Series of images that are labels.
+    label_series: BTreeMap<usize, Rows<'s, Arc<SeriesRow>>>,
     cases: BTreeMap<usize, Rows<'s, (Arc<str>, BoundCase)>>,
     models: BTreeMap<usize, Rows<'s, ((), ModelRow)>>,
     /// The cases that models have learned from, where any training begins with another one's model.
@@ -93,6 +95,7 @@ pub fn build<'s>(scope: Scope<'s, Time>, plan: &Plan, inputs: &mut Inputs) -> Ro
     let mut built = Built {
         plan,
         outlines: BTreeMap::new(),
+        label_series: BTreeMap::new(),
         cases: BTreeMap::new(),
         models: BTreeMap::new(),
         learned: BTreeMap::new(),
@@ -141,6 +144,7 @@ impl<'s> Built<'s, '_> {
             Stage::Instances(_) => {}
             Stage::Labels(_) => {
                 self.outlines.insert(index, own(&known.outlines, index));
+                self.take_label_series(index, own(&known.series, index));
             }
             Stage::Assemble(_) | Stage::Scans(_) => self.assemble(index, own(&known.series, index)),
             Stage::Label { newest } => {

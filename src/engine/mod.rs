@@ -10,6 +10,7 @@ mod dataflow;
 mod driver;
 mod error;
 mod insight;
+mod label_series;
 mod options;
 mod outputs;
 mod rows;

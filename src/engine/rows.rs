@@ -43,11 +43,22 @@ pub struct Remark {
 }
 
 /// The codes of remarks: their rows are of no case that was rejected.
-const REMARKS: [&str; 7] =
-    [OF_NO_SCAN, NO_LABEL_FILE, UNREADABLE, FILE_DAMAGED, "FILE_MISSING", "OUTSIDE_PATH", "NO_FILE_FITS"];
+const REMARKS: [&str; 8] = [
+    OF_NO_SCAN,
+    AS_SCAN,
+    NO_LABEL_FILE,
+    UNREADABLE,
+    FILE_DAMAGED,
+    "FILE_MISSING",
+    "OUTSIDE_PATH",
+    "NO_FILE_FITS",
+];
 
 /// The code of labels that belong to no scan.
 pub const OF_NO_SCAN: &str = "LABEL_OF_NO_SCAN";
+
+/// The code of a series of labels that a source of scans takes for a scan.
+pub const AS_SCAN: &str = "LABELS_AS_SCAN";
 
 /// The code of a case that has no file for one of its labels.
 pub const NO_LABEL_FILE: &str = "NO_LABEL_FILE";

@@ -35,7 +35,7 @@ pub mod work;
 mod worker;
 
 pub use job::{Finished, Job};
-pub use load::{Context, Lookup, by_images, vanished};
+pub use load::{Context, Lookup, by_images, label_series, vanished};
 pub use need::bytes as needed;
 pub use pool::{Executor, Settings};
 pub use starting::PARTLY;

@@ -8,7 +8,7 @@ use tomoflow_connectors::rtstruct::Form;
 
 use super::archive::{Archive, Block, Seen};
 use super::grids::axes;
-use super::{Survey, Wishes, toml};
+use super::{Survey, Wishes, label_series, toml};
 
 /// The order of modalities: of several that as many labels are of, the first one is taken.
 const ORDER: [&str; 3] = ["CT", "MR", "PT"];
@@ -30,28 +30,40 @@ fn drawn_on(survey: &Survey) -> BTreeSet<&str> {
 /// Recognises what the archive is.
 pub fn recognise(survey: &Survey, wishes: &Wishes) -> Archive {
     let drawn = drawn_on(survey);
-    let is_drawn = |volume: &FoundVolume| drawn.contains(volume.series_uid.as_str());
-    let modality = modality(survey, &is_drawn);
+    let mut painted_told = Vec::new();
+    let painted = label_series::find(survey, &mut painted_told);
+    let is_drawn = |volume: &FoundVolume| {
+        drawn.contains(volume.series_uid.as_str())
+            || painted.as_ref().is_some_and(|found| found.lies_on(volume))
+    };
+    let no_labels = |volume: &&FoundVolume| painted.as_ref().is_none_or(|found| !found.holds(volume));
+    let volumes: Vec<&FoundVolume> = survey.volumes.iter().filter(no_labels).collect();
+    let modality = modality(&volumes, &is_drawn);
     let of_modality: Vec<&FoundVolume> =
-        survey.volumes.iter().filter(|volume| volume.modality == modality).collect();
+        volumes.iter().copied().filter(|volume| volume.modality == modality).collect();
     let mut archive = Archive {
+        told: painted_told,
         modality: modality.clone(),
         modality_from: "as the series say".to_owned(),
         cases: "volume".to_owned(),
         ..Archive::default()
     };
-    archive.told.extend(others(survey, &modality));
+    archive.told.extend(others(&volumes, &modality));
     if !survey.images.is_empty() {
         let (count, first) = (survey.images.len(), survey.name(&survey.images[0].file));
         archive.told.push(format!("{count} volumes of other formats than DICOM are left out, {first} first"));
     }
-    let (filter, of_series) = filter(&of_modality, &modality, &is_drawn, &mut archive.told);
+    let apart = painted.as_ref().and_then(|found| found.apart_from(&modality));
+    let (filter, of_series) = filter(&of_modality, &modality, &is_drawn, apart, &mut archive.told);
     let scans: Vec<&FoundVolume> = of_modality.into_iter().filter(|volume| of_series(volume)).collect();
     archive.scans = scans.iter().map(|volume| seen(volume, is_drawn(volume))).collect();
     let scan_block =
         Block::new("sources.scans", "dicom").with("path", toml::path(&wishes.path)).with("where", filter);
     archive.blocks.push(scan_block);
-    let label_blocks = label_blocks(survey, &scans, wishes, &mut archive);
+    let label_blocks = match &painted {
+        Some(found) => vec![("truth".to_owned(), found.block(wishes, &mut archive))],
+        None => label_blocks(survey, &scans, wishes, &mut archive),
+    };
     let labelled = !label_blocks.is_empty();
     let sources: Vec<String> = label_blocks.iter().map(|(name, _)| name.clone()).collect();
     archive.blocks.extend(label_blocks.into_iter().map(|(_, block)| block));
@@ -70,7 +82,11 @@ pub fn recognise(survey: &Survey, wishes: &Wishes) -> Archive {
     archive.layout = match labelled {
         true => format!(
             "DICOM with {}",
-            if sources[0] == "outlines" { "outlines (RTSTRUCT)" } else { "segmentations (SEG)" }
+            match sources[0].as_str() {
+                "outlines" => "outlines (RTSTRUCT)",
+                "truth" => "label maps (series of images)",
+                _ => "segmentations (SEG)",
+            }
         ),
         false => "DICOM without labels".to_owned(),
     };
@@ -88,10 +104,10 @@ fn seen(volume: &FoundVolume, labelled: bool) -> Seen {
 }
 
 /// The modality with most labelled series, or most series where none is labelled.
-fn modality(survey: &Survey, is_drawn: &dyn Fn(&FoundVolume) -> bool) -> String {
+fn modality(volumes: &[&FoundVolume], is_drawn: &dyn Fn(&FoundVolume) -> bool) -> String {
     let count = |labelled: bool| {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for volume in survey.volumes.iter().filter(|volume| !labelled || is_drawn(volume)) {
+        for volume in volumes.iter().filter(|volume| !labelled || is_drawn(volume)) {
             *counts.entry(&volume.modality).or_default() += 1;
         }
         counts
@@ -104,9 +120,9 @@ fn modality(survey: &Survey, is_drawn: &dyn Fn(&FoundVolume) -> bool) -> String 
 }
 
 /// Lines on series of other modalities, which one network does not learn with.
-fn others(survey: &Survey, modality: &str) -> Vec<String> {
+fn others(volumes: &[&FoundVolume], modality: &str) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for volume in survey.volumes.iter().filter(|volume| volume.modality != modality) {
+    for volume in volumes.iter().filter(|volume| volume.modality != modality) {
         *counts.entry(&volume.modality).or_default() += 1;
     }
     if counts.is_empty() {
@@ -121,11 +137,13 @@ fn others(survey: &Survey, modality: &str) -> Vec<String> {
 
 type Keeps<'v> = Box<dyn Fn(&FoundVolume) -> bool + 'v>;
 
-/// The filter of a source: the modality, and descriptions where labelled series are told from others by them.
+/// The filter of a source: the modality, and descriptions where labelled series are told from others by them; else what
+/// the descriptions of labels are told `apart` by.
 fn filter<'v>(
     volumes: &[&FoundVolume],
     modality: &str,
     is_drawn: &dyn Fn(&FoundVolume) -> bool,
+    apart: Option<String>,
     told: &mut Vec<String>,
 ) -> (String, Keeps<'v>) {
     let description =
@@ -145,7 +163,8 @@ fn filter<'v>(
         && labelled.iter().all(|text| !text.is_empty());
     let by_modality = ("Modality", toml::text(modality));
     if !told_apart {
-        return (toml::table([by_modality]), Box::new(|_| true));
+        let apart = apart.map(|pattern| ("SeriesDescription", toml::text(&pattern)));
+        return (toml::table(std::iter::once(by_modality).chain(apart)), Box::new(|_| true));
     }
     let count = volumes.iter().filter(|volume| !is_drawn(volume)).count();
     told.push(format!(

@@ -9,6 +9,7 @@ mod dicom;
 mod files;
 mod grids;
 mod intensity;
+mod label_series;
 mod labels;
 mod naming;
 mod paired;

@@ -136,7 +136,7 @@ pub enum Stage {
     Instances(Arc<dyn InstanceSource>),
     /// Scans in files of other formats (`images`, `deeplesion`).
     Scans(Arc<dyn ScanSource>),
-    /// Labels of scans (`rtstruct`, `dicom_seg`, `label_images`, `deeplesion_boxes`).
+    /// Labels of scans (`rtstruct`, `dicom_seg`, `dicom_labels`, `label_images`, `deeplesion_boxes`).
     Labels(Arc<dyn LabelSource>),
     /// Instances to a scan, by the rules of what becomes of missing slices and uneven gaps.
     Assemble(Rules),

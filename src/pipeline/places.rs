@@ -74,6 +74,7 @@ fn read_by(stage: &Stage) -> Option<&Path> {
         Stage::Labels(source) => match source.lies_in() {
             LabelsIn::Objects { root, .. } => Some(root),
             LabelsIn::Files(files) => Some(files.root()),
+            LabelsIn::Series { instances, .. } => Some(instances.root()),
             // It was read when the stage was built.
             LabelsIn::Table(_) => None,
         },

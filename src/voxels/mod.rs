@@ -23,3 +23,4 @@ pub mod shares;
 pub mod spline;
 pub mod values;
 pub mod votes;
+pub mod within;

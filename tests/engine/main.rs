@@ -35,6 +35,7 @@ mod init;
 mod init_layouts;
 mod inspect;
 mod label_maps;
+mod label_series;
 mod labels;
 mod larger;
 mod left_out;

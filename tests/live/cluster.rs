@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tomoflow::phantom::vs;
+
+use crate::support::dicom::painted;
 use crate::support::text::Rewrite as _;
 use crate::support::{Workplace, assert_same};
 
@@ -96,6 +99,29 @@ fn planes_between_slices_are_made_and_labelled_by_any_process() {
         std::fs::remove_file(&place.files_of(index)[3]).unwrap();
     }
     let expected = place.anew();
+    let summary = complete(&place, 3, &[]);
+    assert_eq!((&summary["cases"], &summary["actions_run"]), (&4.into(), &12.into()));
+    assert_same(&place.tables(), &expected, "three processes");
+}
+
+#[test]
+fn labels_in_a_series_are_drawn_by_any_process() {
+    let mut place = Workplace::new(4);
+    place.text = place
+        .text
+        .rewrite("type = \"rtstruct\"", "type = \"dicom_labels\"\nwhere = { Modality = \"OT\" }")
+        .rewrite("structures = { tumour = [\"TV\"] }", "labels = { tumour = [1] }\nbackground = [2]");
+    for index in 0..4 {
+        let (_, truth) = vs::case(&place.phantom, index);
+        let mut slices = place.files_of(index);
+        std::fs::remove_file(slices.pop().unwrap()).unwrap();
+        for (number, slice) in slices.iter().enumerate() {
+            let labels = place.archive().join(format!("labels-{index}-{number}"));
+            painted(slice, &labels, truth.slice(number).iter().copied());
+        }
+    }
+    let expected = place.anew();
+    assert!(!expected["metrics"].is_empty());
     let summary = complete(&place, 3, &[]);
     assert_eq!((&summary["cases"], &summary["actions_run"]), (&4.into(), &12.into()));
     assert_same(&place.tables(), &expected, "three processes");

@@ -64,6 +64,29 @@ type = "delta"
 inputs = ["both"]
 "#;
 
+/// Labels that are a series of images in the study, beside the rest.
+const WITH_LABEL_SERIES: &str = r#"
+[sources.painted]
+type = "dicom_labels"
+path = "archive"
+where = { Modality = "OT" }
+labels = { tumour = [1] }
+background = [2]
+
+[operators.painted_case]
+type = "label"
+inputs = ["volume", "painted"]
+
+[operators.painted_scores]
+type = "evaluate"
+inputs = ["largest", "painted_case"]
+metrics = ["dice"]
+
+[sinks.painted_results]
+type = "delta"
+inputs = ["painted_scores"]
+"#;
+
 /// One slice of an archive: the series that it is of, and what was done to it.
 #[derive(Clone, Debug)]
 struct Slice {
@@ -103,6 +126,8 @@ pub struct World {
     declared: Declared,
     /// The number that was added to the intensities of each base series with a second channel.
     seconds: BTreeMap<usize, usize>,
+    /// How far the labels of each base series with a series of them were moved.
+    painted: BTreeMap<usize, usize>,
     model: usize,
     touched: BTreeSet<PathBuf>,
     number: usize,
@@ -134,6 +159,7 @@ impl World {
             renamed: BTreeMap::new(),
             declared,
             seconds: BTreeMap::new(),
+            painted: BTreeMap::new(),
             model: 0,
             touched: BTreeSet::new(),
             number: 0,
@@ -164,7 +190,7 @@ impl World {
     pub fn change(&mut self, rng: &mut ChaCha8Rng) -> Option<&'static str> {
         let base = rng.random_range(0..SERIES);
         let there = self.slices.iter().any(|slice| slice.base == base);
-        match rng.random_range(0..26) {
+        match rng.random_range(0..29) {
             0 | 1 if !there => {
                 self.add(base);
                 if rng.random_bool(0.3) {
@@ -214,6 +240,12 @@ impl World {
                 self.second(base, added).then_some("a second channel came or changed")
             }
             22 => self.withdraw_second(base).then_some("a second channel was withdrawn"),
+            23 | 24 => {
+                let moved = rng.random_range(0..3);
+                self.paint(base, moved);
+                Some("a series of labels came or changed")
+            }
+            25 => self.withdraw_painted(base).then_some("a series of labels was withdrawn"),
             _ => self.redeclare(rng),
         }
     }
@@ -271,7 +303,7 @@ impl World {
             .rewrite("out = \"out\"", &format!("out = \"out\"\nmemory = \"{memory}\""))
             .rewrite("{ Modality = \"MR\" }", filter);
         let path = self.folder.path().join("pipeline.toml");
-        fs::write(&path, text + WITH_MODEL + WITH_CHANNELS).unwrap();
+        fs::write(&path, text + WITH_MODEL + WITH_CHANNELS + WITH_LABEL_SERIES).unwrap();
         let overrides: Vec<String> =
             out.iter().map(|out| format!("pipeline.out={:?}", out.to_str().unwrap())).collect();
         let mut plan = pipeline::load(&path, &overrides, &Registry::builtin())
@@ -329,6 +361,12 @@ impl World {
         drawn.then(|| format!("{label:?} of its images"))
     }
 
+    /// How far the labels were moved that a series has for a scan of these slices: it has all of its slices, and one patient.
+    fn painted_on(&self, base: usize, places: &[usize]) -> Option<usize> {
+        let whole = places.len() == self.written[base].slices.len() && !self.renamed.contains_key(&base);
+        self.painted.get(&base).copied().filter(|_| whole)
+    }
+
     /// The actions that must run, written out as what they depend on; `done` learns them.
     pub fn necessary(&self, done: &mut BTreeSet<String>) -> Vec<String> {
         let Declared { above, metrics, version, .. } = &self.declared;
@@ -344,6 +382,9 @@ impl World {
             ];
             if let Some(whose) = self.labelled(&uid, base, &places) {
                 keys.push(format!("evaluate {scan} {level} label {whose} on {base} {metrics}"));
+            }
+            if let Some(moved) = self.painted_on(base, &places) {
+                keys.push(format!("evaluate {scan} {level} painted {moved} on {base}"));
             }
             // Nobody knows which of two series of one study is meant.
             if self.scans().iter().filter(|(_, other, _)| *other == base).count() == 1 {

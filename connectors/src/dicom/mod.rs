@@ -5,6 +5,7 @@ pub mod deidentify;
 mod found;
 pub mod header;
 pub mod inspect;
+mod made_from;
 mod mosaic;
 mod padding;
 pub mod pixels;
@@ -20,6 +21,7 @@ pub use header::{
     Frame, HeaderReader, Instance, MoreTags, PixelFormat, READING, Record, Tags, can_be_kept, read_record,
     read_record_with,
 };
+pub use made_from::{MadeFrom, made_from};
 pub use padding::{PADDED, padding_of, padding_values};
 pub use pixels::{load_scan, same_values};
 pub use short::{ShortError, Unfit, load_short};

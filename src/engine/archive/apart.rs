@@ -36,6 +36,10 @@ impl Archive {
 
     /// Whether two readers have different scans of one name.
     fn differ(&self, series: &str, one: usize, two: usize, judged: &[Vec<Verdict>]) -> bool {
+        // Labels are no scan of another source.
+        if self.holds_labels(one) || self.holds_labels(two) {
+            return false;
+        }
         if one == two || judged[one].is_empty() || judged[two].is_empty() {
             return false;
         }
@@ -70,7 +74,7 @@ impl Archive {
     }
 
     /// The name of the source that a reader reads.
-    fn source(&self, reader: &Reader) -> String {
+    pub(super) fn source(&self, reader: &Reader) -> String {
         let stage = match &reader.origin {
             Origin::Instances(instances) => instances.source,
             Origin::Files => reader.stage.place(),

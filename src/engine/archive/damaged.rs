@@ -69,7 +69,9 @@ impl Archive {
         for (number, root) in self.rooted() {
             let dicom = match self.plan.stages.get(number.place()).map(|stage| &stage.stage) {
                 Some(Stage::Instances(_)) => true,
-                Some(Stage::Labels(source)) => matches!(source.lies_in(), LabelsIn::Objects { .. }),
+                Some(Stage::Labels(source)) => {
+                    matches!(source.lies_in(), LabelsIn::Objects { .. } | LabelsIn::Series { .. })
+                }
                 _ => false,
             };
             for ((path, code), sure) in files().filter(|((path, _), _)| dicom && path.starts_with(root)) {

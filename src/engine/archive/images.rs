@@ -53,7 +53,7 @@ impl Archive {
     /// Scans that share their labels' series or frame of reference with another scan, or whose labels lie in several
     /// frames.
     fn in_question(&self) -> BTreeMap<(StageId, Arc<str>), Arc<SeriesRow>> {
-        let mut found = BTreeMap::new();
+        let mut found = self.asked_by_label_series();
         let naming =
             || self.outlines.values().map(|row| &row.outlines).filter(|row| row.instances.count() > 0);
         if naming().next().is_none() {

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use tomoflow_connectors::dicom::{
-    Assembled, Instance, MoreTags, Record, StackPart, assemble_comparing, read_record_with, same_values,
+    Assembled, Instance, MoreTags, Record, StackPart, assemble_comparing, made_from, read_record_with,
+    same_values,
 };
 use tomoflow_connectors::{Digest, Real};
 
+use super::super::label_series::notes_of;
 use super::super::rows::Input;
+use super::label_series::instances_of;
 use super::{Archive, Change, Instances, Origin, SourceError};
+use crate::executor::label_series;
 use crate::executor::work::{Grid, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
-use crate::operators::registry::Stage;
 use crate::store::StoreError;
 
 /// Series judged at once: bounds the memory that their records take.
@@ -106,7 +109,7 @@ impl Archive {
     fn judge(&self, reader: &Instances, series: &str) -> Result<Judgement, StoreError> {
         let members = self.store.members(series, &reader.root)?;
         let digests: Vec<Digest> = members.iter().map(|(_, record)| *record).collect();
-        let Stage::Instances(source) = &self.plan.stages[reader.source].stage else {
+        let Some(source) = instances_of(&self.plan.stages[reader.source].stage) else {
             return Ok(Judgement::default());
         };
         let (mut instances, mut left_out) = (Vec::with_capacity(digests.len()), 0);
@@ -153,6 +156,12 @@ impl Archive {
                         row.notes.push(format!("WHERE_SPLITS_SERIES: {left_out} of {of} images left out"));
                     }
                     judgement.1.push((row.list, list));
+                    if reader.labels {
+                        let first = assembled.slices.first().and_then(|slice| place(slice.instance));
+                        let from = first.and_then(|(path, _)| made_from(path).ok()).unwrap_or_default();
+                        row.notes.extend(notes_of(&from));
+                        judgement.1.push(label_series::kept(&row));
+                    }
                     Verdict::Accepted(Arc::new(row))
                 }
                 Err(reject) => Verdict::Rejected(key, reject),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tomoflow_connectors::dicom::Record;
 
+use super::label_series::instances_of;
 use super::{Archive, Origin, SourceError};
-use crate::operators::registry::Stage;
 use crate::pipeline::Identifiers;
 use crate::store::Holds;
 
@@ -26,7 +26,7 @@ impl Archive {
         let (mut lines, mut told) = (Vec::new(), BTreeSet::new());
         for (reader, verdicts) in self.readers.iter().zip(&self.told) {
             let Origin::Instances(instances) = &reader.origin else { continue };
-            let Stage::Instances(source) = &self.plan.stages[instances.source].stage else { continue };
+            let Some(source) = instances_of(&self.plan.stages[instances.source].stage) else { continue };
             let keywords = source.keywords();
             if !verdicts.is_empty() || keywords.is_empty() || !told.insert(instances.source) {
                 continue;

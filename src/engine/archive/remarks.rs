@@ -8,13 +8,15 @@ use tomoflow_connectors::rtstruct::Outlines;
 use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::{Digest, Reject};
 
-use super::super::rows::{Input, NO_LABEL_FILE, OF_NO_SCAN, Remark, UNREADABLE};
+use super::super::rows::{AS_SCAN, Input, NO_LABEL_FILE, OF_NO_SCAN, Remark, UNREADABLE};
 use super::files::claimed;
 use super::{Archive, Change, Origin, SourceError};
 use crate::executor::work::{Verdict, series_of};
 use crate::operators::registry::Stage;
 use crate::operators::source::{LabelSource, LabelsIn};
 use crate::pipeline::{Identifiers, StageId};
+
+mod series;
 
 /// Rows of one kind that a source gets; a line tells how many there are in all.
 const ROWS: usize = 1000;
@@ -147,6 +149,7 @@ impl Archive {
         match source.lies_in() {
             LabelsIn::Files(files) => self.files_of_no_scan(number, source, files.root(), &readers),
             LabelsIn::Objects { root, form } => self.objects_of_no_scan(root, form),
+            LabelsIn::Series { trusted, .. } => Ok(self.of_label_series(number, &readers, trusted)),
             LabelsIn::Table(table) => self.rows_of_no_scan(number, source, table, &readers),
         }
     }
@@ -178,7 +181,8 @@ impl Archive {
     fn objects_of_no_scan(&self, root: &Path, form: Form) -> Result<Vec<Told>, SourceError> {
         let mut told = Vec::new();
         // The labels may well belong to another source's scans.
-        let readers: Vec<usize> = (0..self.readers.len()).collect();
+        let readers: Vec<usize> =
+            (0..self.readers.len()).filter(|reader| !self.holds_labels(*reader)).collect();
         let rows = self.outlines.iter().filter(|(path, _)| path.starts_with(root));
         for (path, row) in rows.filter(|(_, row)| row.outlines.form == form) {
             let series = &row.outlines.referenced_series;
@@ -336,6 +340,7 @@ impl Archive {
         let what = match code {
             OF_NO_SCAN if names.is_empty() => return first.map_or_else(String::new, Told::said),
             OF_NO_SCAN => format!("{count} {} to no scan", one("label file belongs", "label files belong")),
+            AS_SCAN => format!("{count} series of labels {} taken for scans as well", one("is", "are")),
             NO_LABEL_FILE => format!("{count} {} no file for a label", one("case has", "cases have")),
             "FILE_MISSING" => {
                 format!("{count} {} of its table {} not there", one("file", "files"), one("is", "are"))

@@ -99,6 +99,7 @@ impl Archive {
         let labels = self.filed_labels.iter().filter(|(_, row)| refers(row));
         files.extend(labels.map(|((_, path), _)| path.clone()));
         files.extend(self.parts.of_case(series).cloned());
+        files.extend(self.files_of_label_series(series)?);
         let filed = self.filed.iter().filter_map(|cases| cases.get(series));
         files.extend(filed.flat_map(|filed| filed.keys().cloned()));
         Ok(files)

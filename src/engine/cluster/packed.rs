@@ -17,6 +17,8 @@ pub struct Packed {
     slices: Vec<(Digest, SliceList)>,
     places: Vec<(String, Digest, FileStat)>,
     done: Vec<(Digest, Digest)>,
+    /// Labels that are a series of images.
+    labelled: Vec<(Digest, SeriesRow)>,
 }
 
 impl Packed {
@@ -86,6 +88,11 @@ impl Packed {
 
     fn labels(&mut self, lookup: &dyn Lookup, row: &BoundCase) {
         let Some(labels) = &row.labels else { return };
+        if let Ok(series) = lookup.label_series(labels.record) {
+            self.scan(lookup, &series);
+            self.labelled.push((labels.record, series));
+            return;
+        }
         let mut records = vec![labels.record];
         // Labels that have a file each are a list of files.
         if let Ok(list) = lookup.slices(labels.record) {
@@ -126,6 +133,11 @@ impl Lookup for Packed {
             found.map(|(_, _, place)| place.clone()).ok_or_else(|| vanished(*record))
         };
         records.iter().map(place).collect()
+    }
+
+    fn label_series(&self, record: Digest) -> Result<SeriesRow, Reject> {
+        let found = self.labelled.iter().find(|(known, _)| *known == record);
+        found.map(|(_, series)| series.clone()).ok_or_else(|| vanished(record))
     }
 
     fn done(&self, key: Digest) -> Option<Digest> {

@@ -144,7 +144,7 @@ fn ambiguous(scans: usize, by_series: bool) -> Reject {
 }
 
 /// Whether two grids have slices in the same directions, and meet: what is drawn on one then fits the other as well.
-fn fill_one_place(one: &Geometry, other: &Geometry) -> bool {
+pub(super) fn fill_one_place(one: &Geometry, other: &Geometry) -> bool {
     let normal = |grid: &Geometry| grid.steps_mm[0];
     let (a, b) = (normal(one), normal(other));
     let along = dot(a, b).abs() / (norm(a) * norm(b)).max(f64::MIN_POSITIVE);

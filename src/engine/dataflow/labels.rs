@@ -14,6 +14,8 @@ use crate::operators::registry::Stage;
 use crate::operators::source::{LabelSource, LabelsIn, quoted};
 use crate::pipeline::Identifiers;
 
+mod series;
+
 /// What labels may be of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Named {
@@ -44,11 +46,12 @@ impl<'s> Built<'s, '_> {
         let Stage::Labels(labels) = &self.plan.stages[source].stage else { return };
         let series = self.cases[&scans].clone().map(|(_, case)| case.series);
         let objects = matches!(labels.lies_in(), LabelsIn::Objects { .. });
-        let meant = self.meant(source, series, objects);
+        let meant = self.meant(source, series.clone(), objects);
         let found = match labels.lies_in() {
             LabelsIn::Objects { .. } => told_apart(meant, images),
             LabelsIn::Files(_) => named_apart(meant),
             LabelsIn::Table(_) => meant.map(named_alone),
+            LabelsIn::Series { trusted, .. } => self.of_label_series(source, trusted, series, images),
         };
         let halves =
             self.cases[&scans].clone().map(|(key, case)| (key, (Some((case.series, case.beside)), None)));

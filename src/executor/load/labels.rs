@@ -85,6 +85,9 @@ impl Context {
         let Stage::Labels(source) = &self.plan.stages[labels.source.place()].stage else {
             return Err(Reject::new("NO_LABELS", "a stage that reads labels expected", ""));
         };
+        if let LabelsIn::Series { .. } = source.lies_in() {
+            return self.of_label_series(&**source, series, labels);
+        }
         let lookup = self.lookup()?;
         // Labels that have a file each are a list of files.
         let list = match source.lies_in() {
@@ -110,7 +113,8 @@ impl Context {
             parts.iter().map(|(label, file)| LabelPart { label: *label, file }).collect();
         let file = files.first().map(|file| file.path.as_path()).filter(|_| parts.is_empty());
         let (record, scan) = (labels.record, self.drawn_on(series, labels)?);
-        let at = LabelsAt { file, parts: &parts, series: series.series_uid(), record, scan: &scan };
+        let at =
+            LabelsAt { file, parts: &parts, stack: None, series: series.series_uid(), record, scan: &scan };
         let mut drawn = source.draw(&at, &Planes { grid: &geometry, heights: &heights })?;
         unchanged(&files)?;
         let notes = std::mem::take(&mut drawn.notes);

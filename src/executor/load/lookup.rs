@@ -7,6 +7,8 @@ use crate::executor::work::SliceList;
 use crate::operators::source::vanished;
 use crate::store::{Outcome, Recorded, Store, StoreError};
 
+pub mod label_series;
+
 /// The index that knows where content lies now. A renamed file changes its answers, and no row.
 pub trait Lookup: Send + Sync {
     /// The slices of a scan, by the list's digest.
@@ -20,6 +22,12 @@ pub trait Lookup: Send + Sync {
     /// # Errors
     /// `FILE_VANISHED` for a record that no source holds any more.
     fn places(&self, series: &str, records: &[Digest]) -> Result<Vec<FileStat>, Reject>;
+
+    /// The series that labels are, by the record of the labels.
+    ///
+    /// # Errors
+    /// `FILE_VANISHED` for one that the index no longer holds.
+    fn label_series(&self, record: Digest) -> Result<SeriesRow, Reject>;
 
     /// The artifact that an action left, if it is done.
     fn done(&self, key: Digest) -> Option<Digest>;
@@ -38,6 +46,11 @@ impl Lookup for Store {
             .zip(records)
             .map(|(place, &record)| place.ok_or_else(|| vanished(record)))
             .collect()
+    }
+
+    fn label_series(&self, record: Digest) -> Result<SeriesRow, Reject> {
+        let bytes = self.list(record).map_err(refused)?;
+        bytes.and_then(|bytes| label_series::read(&bytes)).ok_or_else(|| vanished(record))
     }
 
     fn done(&self, key: Digest) -> Option<Digest> {

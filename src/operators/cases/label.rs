@@ -10,8 +10,9 @@ pub static SPEC: Spec = Spec {
     name: "label",
     section: Section::Operators,
     summary: "Joins scans with the labels that refer to them, into cases.",
-    doc: "Labels are matched to a scan by the SeriesInstanceUID that they refer to, or by the case's name, \
-          and drawn on the scan's own grid `[D, H, W]`. Labels that belong to no scan are rows \
+    doc: "Labels are matched to a scan by the SeriesInstanceUID that they refer to, or by the case's name; \
+          series of images that are labels (`dicom_labels`) by their frame of reference and their grid. They are drawn on \
+          the scan's own grid `[D, H, W]`. Labels that belong to no scan are rows \
           `LABEL_OF_NO_SCAN` in `rejects`. A scan without labels is a case without truth: it is segmented, \
           but neither trained on nor evaluated.",
     version: 1,

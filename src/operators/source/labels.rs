@@ -20,6 +20,13 @@ pub enum LabelsIn<'a> {
     },
     /// Files that are claimed, each for the scan of a case.
     Files(&'a dyn FileSource),
+    /// Series of DICOM images whose values are labels: each is of the scan whose voxels are its own.
+    Series {
+        /// Which instances the series are made of.
+        instances: &'a dyn InstanceSource,
+        /// Whether places in space are believed throughout a study, whatever the frame of reference.
+        trusted: bool,
+    },
     /// A table that was read when the pipeline was built: [`LabelSource::listed`] says all of it.
     Table(&'a Path),
 }
@@ -33,6 +40,15 @@ pub struct LabelPart<'a> {
     pub file: &'a Path,
 }
 
+/// A series of images whose values are labels.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelStack<'a> {
+    /// The grid of the series.
+    pub grid: &'a Geometry,
+    /// The files and frames of its slices, ascending.
+    pub slices: &'a [SliceFile],
+}
+
 /// Labels that are drawn on now.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -41,6 +57,8 @@ pub struct LabelsAt<'a> {
     pub file: Option<&'a Path>,
     /// The files of labels that lie in one each, by label.
     pub parts: &'a [LabelPart<'a>],
+    /// The slices of labels that are a series of images.
+    pub stack: Option<LabelStack<'a>>,
     /// The series of the scan that they are drawn on.
     pub series: &'a str,
     /// The labels' record in the index; of a table, the digest that it listed.

@@ -276,7 +276,7 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     Ok(Stage::Labels(Arc::new(declared(config)?)))
 }
 
-fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
+pub(super) fn declared(config: &Config) -> Result<LabelImages, Vec<FieldProblem>> {
     let names = Names::read_labels(config);
     let declared = config.get("labels").and_then(|labels| labels.as_object());
     let (mut label_names, mut regions, mut problems) = (Vec::new(), Vec::new(), Vec::new());

@@ -3,6 +3,7 @@
 pub mod crossing;
 pub mod deeplesion;
 pub mod dicom;
+pub mod dicom_labels;
 pub mod dicom_seg;
 pub mod drawn;
 pub mod ignore;
@@ -23,6 +24,7 @@ pub const ENTRIES: &[Entry] = &[
     dicom::ENTRY,
     rtstruct::ENTRY,
     dicom_seg::ENTRY,
+    dicom_labels::ENTRY,
     images::ENTRY,
     label_images::ENTRY,
     deeplesion::ENTRY,

@@ -29,7 +29,8 @@ impl Tables<'_> {
         let path = stat.path.as_os_str().as_bytes();
         self.files.insert(path, entry(stat, &held)?.as_slice())?;
         if before.as_ref() == Some(&held) {
-            return Ok(());
+            // A verdict may depend on what no record keeps, which may be another in a file that was written anew.
+            return self.unjudge(&held);
         }
         if let Some(before) = before {
             self.forget(&stat.path, &before)?;

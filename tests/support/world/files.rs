@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tomoflow::connectors::LabelMap;
 use tomoflow::phantom::vs;
 
-use super::super::dicom::{FRAMES, SOP_UID, copied, put, text};
+use super::super::dicom::{FRAMES, SOP_UID, copied, painted, put, text};
 use super::{SERIES, Slice, World, models};
 
 impl World {
@@ -292,6 +292,42 @@ impl World {
             return false;
         }
         for (_, path) in self.files_of_second(base) {
+            fs::remove_file(&path).unwrap();
+            self.touched.insert(path);
+        }
+        true
+    }
+
+    fn files_of_painted(&self, base: usize) -> Vec<(PathBuf, PathBuf)> {
+        let written = self.written[base].slices.iter().enumerate();
+        written
+            .map(|(at, slice)| (slice.clone(), self.archive().join(format!("painted-{base}-{at}"))))
+            .collect()
+    }
+
+    /// Writes the truth of `base`, moved, as a series of images in its study.
+    pub(super) fn paint(&mut self, base: usize, moved: usize) {
+        let (_, truth) = vs::case(&self.phantom, base);
+        let [_, _, width] = truth.size();
+        for (at, (from, to)) in self.files_of_painted(base).into_iter().enumerate() {
+            let rows = truth.slice(at).chunks(width).flat_map(|row| {
+                let mut row = row.to_vec();
+                row.rotate_right(moved);
+                row
+            });
+            let new = to.with_extension("new");
+            painted(&from, &new, rows);
+            fs::rename(new, &to).unwrap();
+            self.touched.insert(to);
+        }
+        self.painted.insert(base, moved);
+    }
+
+    pub(super) fn withdraw_painted(&mut self, base: usize) -> bool {
+        if self.painted.remove(&base).is_none() {
+            return false;
+        }
+        for (_, path) in self.files_of_painted(base) {
             fs::remove_file(&path).unwrap();
             self.touched.insert(path);
         }

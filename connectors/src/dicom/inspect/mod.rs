@@ -1,6 +1,7 @@
 //! What an archive holds and what is wrong with it: the way from files to findings, by the code that a
 //! pipeline's source uses.
 
+mod called;
 mod finding;
 mod held;
 mod images;
@@ -33,6 +34,7 @@ use super::stack::Rules;
 use super::stack::assemble::{Assembled, assemble_comparing};
 use super::walk::{Walk, WalkError};
 
+pub use called::label_words;
 pub use finding::{Finding, FoundImage, FoundOutlines, FoundVolume, Refused, Skipped, Total};
 pub use statistics::{Statistics, statistics};
 
@@ -369,7 +371,7 @@ fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<
             spacing_mm: assembled.geometry.spacing_mm(),
             affine_lps: assembled.geometry.affine_lps(),
             modality: tags.get("Modality").cloned().unwrap_or_default(),
-            notes: assembled.notes,
+            notes: assembled.notes.into_iter().chain(called::like_labels(&tags)).collect(),
             statistics,
             tags,
         }))

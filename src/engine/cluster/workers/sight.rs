@@ -133,6 +133,7 @@ fn roots(plan: &Plan) -> Vec<PathBuf> {
         Stage::Labels(source) => Some(match source.lies_in() {
             LabelsIn::Objects { root, .. } => root.to_owned(),
             LabelsIn::Files(files) => files.root().to_owned(),
+            LabelsIn::Series { instances, .. } => instances.root().to_owned(),
             LabelsIn::Table(path) => path.to_owned(),
         }),
         _ => None,
