@@ -48,7 +48,7 @@ use remarks::Remarks;
 use told::ToldOf;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
-const VERDICTS: &[u8] = b"verdicts 5";
+const VERDICTS: &[u8] = b"verdicts 6";
 
 /// Tells an index that knows of files of several volumes from one that may not.
 const OF_CHANNELS: u64 = 0x6368_616e_6e65_6c73;

@@ -32,6 +32,7 @@ mod headers;
 mod image_files;
 mod inspect;
 mod inspect_images;
+mod interleaved;
 mod lossless;
 mod metaimage;
 mod nifti;

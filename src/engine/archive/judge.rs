@@ -1,12 +1,9 @@
 //! Judges series: from the records of their files to scans, or to why they are none.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tomoflow_connectors::dicom::{
-    Assembled, Instance, MoreTags, Record, StackPart, assemble_comparing, read_record_with, same_values,
-};
+use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble_asking, same_values};
 use tomoflow_connectors::{Digest, Real};
 
 use super::super::rows::Input;
@@ -133,14 +130,8 @@ impl Archive {
             let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
             same_values((a.0, a.1), (b.0, b.1))
         };
-        let mut parts = assemble_comparing(&all, reader.rules, same);
-        if parts.iter().any(by_number_alone) {
-            let more: Vec<Instance> =
-                (0..all.len()).filter_map(&place).map(|(path, found)| with_more_tags(path, found)).collect();
-            if more.len() == all.len() {
-                parts = assemble_comparing(&more.iter().collect::<Vec<_>>(), reader.rules, same);
-            }
-        }
+        let file = |index: usize| place(index).map(|(path, _)| path.as_path());
+        let parts = assemble_asking(&all, reader.rules, file, same);
         for part in parts {
             let number = part.number;
             let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
@@ -160,27 +151,6 @@ impl Archive {
         }
         Ok(judgement)
     }
-}
-
-/// Tags that records do not keep, and that acquisitions at the same positions may differ in.
-const MORE: [&str; 5] = ["FlipAngle", "InversionTime", "KVP", "ConvolutionKernel", "ContrastBolusAgent"];
-
-/// Whether a stack was told apart from others at its positions by InstanceNumber alone, which may mix acquisitions.
-fn by_number_alone(part: &StackPart) -> bool {
-    let by_number = |note: &String| note == "DUPLICATE_POSITION: split by InstanceNumber";
-    part.verdict.as_ref().is_ok_and(|assembled| assembled.notes.iter().any(by_number))
-}
-
-/// An instance with the values of [`MORE`], as far as its file can be read.
-fn with_more_tags(path: &Path, instance: &Instance) -> Instance {
-    let mut more = instance.clone();
-    if let Ok(Record::Instance(found)) = read_record_with(path, &MoreTags::new(MORE))
-        && found.sop_uid == instance.sop_uid
-    {
-        let values = found.tags.iter().map(|(keyword, value)| (keyword.clone(), value.clone()));
-        Arc::make_mut(&mut more.tags).extend(values);
-    }
-    more
 }
 
 /// A scan as a row, and the list of its slices.

@@ -27,8 +27,8 @@ use super::header::instance::Instance;
 use super::header::peek::HeaderReader;
 use super::header::record::{Record, read_record};
 use super::pixels::same_values;
-use super::stack::Rules;
-use super::stack::assemble::{Assembled, assemble_comparing};
+use super::stack::assemble::Assembled;
+use super::stack::{Rules, assemble_asking};
 use super::walk::{Walk, WalkError};
 
 pub use finding::{Finding, FoundImage, FoundOutlines, FoundVolume, Refused, Skipped, Total};
@@ -344,7 +344,8 @@ fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<
         let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
         same_values((&a.0, a.1), (&b.0, b.1))
     };
-    let findings = assemble_comparing(&all, Rules::default(), same).into_iter().map(|part| {
+    let file = |index: usize| paths.get(index).map(PathBuf::as_path);
+    let findings = assemble_asking(&all, Rules::default(), file, same).into_iter().map(|part| {
         // The part's indices are those of the instances that were given.
         let files: Vec<PathBuf> = part.instances.iter().map(|&index| paths[index].clone()).collect();
         let tags = part.instances.first().map(|&index| instances[index].tags.clone()).unwrap_or_default();

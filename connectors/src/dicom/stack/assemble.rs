@@ -97,6 +97,9 @@ type Verdict = Result<Assembled, Reject>;
 /// The codes of instances that were to be slices of a stack.
 const LOST: [&str; 2] = ["TRUNCATED", "NO_PIXEL_DATA"];
 
+/// The code of slices that change between few values from one to the next.
+const ALTERNATING: &str = "ALTERNATING_SLICES";
+
 /// A verdict, and the instances that it is about.
 struct Judged {
     verdict: Verdict,
@@ -262,9 +265,20 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
 fn judge_whole(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules) -> Vec<Judged> {
     let mut notes = notes.to_vec();
     let alternating = passes::alternates(slices, normal);
-    notes
-        .extend(alternating.map(|attribute| format!("ALTERNATING_SLICES: neighbours differ in {attribute}")));
+    // Acquisitions may be packages of one stack; what differs in content is none.
+    let (mixed, alternating) = match alternating.filter(|attribute| passes::is_content(attribute)) {
+        Some(mixed) => (Some(mixed), None),
+        None => (None, alternating),
+    };
+    notes.extend(alternating.map(|attribute| format!("{ALTERNATING}: neighbours differ in {attribute}")));
     let mut judged = judge_line(slices, normal, &notes, rules);
+    if let Some(attribute) = mixed {
+        let message = format!("slices of one acquisition expected, neighbours differ in {attribute}");
+        for judged in judged.iter_mut().filter(|judged| judged.verdict.is_ok()) {
+            judged.verdict = Err(reject(ALTERNATING, message.clone()));
+        }
+        return judged;
+    }
     if let [Judged { verdict, .. }] = judged.as_mut_slice()
         && verdict.as_ref().is_ok_and(|stack| stack.heights.is_empty())
         && let Some(refusal) = Wider::find(slices, normal).and_then(|wider| wider.refusal(slices))
