@@ -7,6 +7,7 @@ mod adopt;
 mod binding;
 mod cases;
 mod channels;
+mod copies;
 mod ensemble;
 mod labels;
 mod models;

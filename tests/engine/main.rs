@@ -21,6 +21,7 @@ mod channels;
 mod cleaned;
 mod collection;
 mod combining;
+mod copies;
 mod crash;
 mod earlier;
 mod export;
