@@ -9,6 +9,7 @@ mod apart;
 mod damaged;
 mod files;
 mod images;
+mod joined;
 mod judge;
 mod left_out;
 mod look;
@@ -105,6 +106,8 @@ struct Instances {
     source: usize,
     root: PathBuf,
     rules: Rules,
+    /// Whether slices of the folder may have been joined to series.
+    joins: bool,
     /// Root, filter and the operator: what a verdict depends on beside the files.
     digest: Digest,
 }
@@ -116,6 +119,8 @@ pub struct Archive {
     readers: Vec<Reader>,
     /// Tags that filters ask for, beside those that are always kept.
     more: MoreTags,
+    /// Folders whose slices are joined to series.
+    joined: Vec<PathBuf>,
     /// Whether a source has a reader beyond tomoflow's own.
     own_readers: bool,
     /// Stages that read labels, their form, and their folders.
@@ -151,7 +156,8 @@ pub struct Archive {
 impl Archive {
     /// The sources of a plan; nothing is looked at yet.
     pub fn new(plan: Arc<Plan>, store: Arc<Store>) -> Self {
-        let readers = readers(&plan);
+        let joined = joined::roots(&plan);
+        let readers = readers(&plan, &joined);
         let filters = plan.stages.iter().filter_map(|stage| match &stage.stage {
             Stage::Instances(source) => Some(source.keywords()),
             _ => None,
@@ -175,6 +181,7 @@ impl Archive {
             store,
             readers,
             more,
+            joined,
             own_readers,
             outlined,
             told,
@@ -221,7 +228,7 @@ impl Archive {
     /// # Errors
     /// When the index cannot be written.
     pub fn forget_other_readings(&self) -> Result<(), StoreError> {
-        let reading = self.more.reading();
+        let reading = self.more.reading() ^ joined::reading(&self.joined);
         let channels = |stage: &PlannedStage| match &stage.stage {
             Stage::Scans(source) => !source.channel_names().is_empty(),
             _ => false,
@@ -362,7 +369,7 @@ fn model(
     Ok(Some((stats, ModelSource::content(&digests))))
 }
 
-fn readers(plan: &Plan) -> Vec<Reader> {
+fn readers(plan: &Plan, joined: &[PathBuf]) -> Vec<Reader> {
     let reader = |(number, stage): (usize, &PlannedStage)| {
         let rules = match &stage.stage {
             Stage::Assemble(rules) => *rules,
@@ -374,14 +381,12 @@ fn readers(plan: &Plan) -> Vec<Reader> {
         let filter = plan.stages[source].config.get("where").map(ToString::to_string).unwrap_or_default();
         let operator = keys::operator(stage);
         let root = instances.root().to_owned();
-        let digest = Digest::of_parts([
-            VERDICTS,
-            root.as_os_str().as_encoded_bytes(),
-            filter.as_bytes(),
-            operator.0.as_slice(),
-            &plan.stages[source].spec.version.to_le_bytes(),
-        ]);
-        let instances = Instances { source, root, rules, digest };
+        let joins = joined.iter().any(|other| root.starts_with(other) || other.starts_with(&root));
+        let version = plan.stages[source].spec.version.to_le_bytes();
+        let of = [VERDICTS, root.as_os_str().as_encoded_bytes(), filter.as_bytes(), &operator.0, &version];
+        let also = joins.then_some(b"series per slice".as_slice());
+        let digest = Digest::of_parts(of.into_iter().chain(also));
+        let instances = Instances { source, root, rules, joins, digest };
         Some(Reader { stage: StageId::at(number), origin: Origin::Instances(instances) })
     };
     plan.stages.iter().enumerate().filter_map(reader).collect()

@@ -49,6 +49,9 @@ const REMARKS: [&str; 7] =
 /// The code of labels that belong to no scan.
 pub const OF_NO_SCAN: &str = "LABEL_OF_NO_SCAN";
 
+/// The code of scans whose slices have a series each: the note of those that a source joins, the refusal of others.
+pub const JOINED: &str = "SERIES_PER_SLICE";
+
 /// The code of a case that has no file for one of its labels.
 pub const NO_LABEL_FILE: &str = "NO_LABEL_FILE";
 

@@ -95,13 +95,14 @@ fn copies_in_several_parts_are_told_and_those_in_one_are_not() {
     for (case, seed) in [("a", 1), ("b", 2), ("c", 3), ("d", 1), ("e", 2)] {
         write(&place, case, seed);
     }
+    let file = place.path().join("splits.csv");
     let split = |parts: [&str; 5]| {
         let lines: Vec<String> = ["a", "b", "c", "d", "e"]
             .iter()
             .zip(parts)
             .map(|(case, part)| format!("{case},{part}"))
             .collect();
-        fs::write(place.path().join("splits.csv"), format!("patient,part\n{}\n", lines.join("\n"))).unwrap();
+        fs::write(&file, format!("patient,part\n{}\n", lines.join("\n"))).unwrap();
     };
     // `d` is `a` under another name, and `e` is `b`: the latter two are both trained on.
     split(["train", "train", "validation", "test", "train"]);

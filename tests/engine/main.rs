@@ -47,6 +47,7 @@ mod padded;
 mod partly;
 mod parts;
 mod pelvis;
+mod per_slice;
 mod phantom;
 mod places;
 mod planning;

@@ -33,6 +33,7 @@ mod image_files;
 mod inspect;
 mod inspect_images;
 mod interleaved;
+mod joined;
 mod lossless;
 mod metaimage;
 mod nifti;

@@ -1,5 +1,6 @@
 //! Judges series: from the records of their files to scans, or to why they are none.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -7,7 +8,7 @@ use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble_asking, s
 use tomoflow_connectors::{Digest, Real};
 
 use super::super::rows::Input;
-use super::{Archive, Change, Instances, Origin, SourceError};
+use super::{Archive, Change, Instances, Origin, SourceError, joined};
 use crate::executor::work::{Grid, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
 use crate::operators::registry::Stage;
 use crate::store::StoreError;
@@ -115,41 +116,54 @@ impl Archive {
                 left_out += 1;
             }
         }
-        let all: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
         let mut judgement = Judgement::default();
-        if all.is_empty() {
+        if instances.is_empty() {
             return Ok(judgement);
         }
-        // The path of a record's file; of several files with this record any will do, since they hold the
-        // same.
-        let path =
-            |digest: Digest| members.iter().find(|(_, record)| *record == digest).map(|(path, _)| path);
-        let place =
-            |index: usize| instances.get(index).and_then(|(found, digest)| Some((path(*digest)?, found)));
-        let same = |a, b| {
-            let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
-            same_values((a.0, a.1), (b.0, b.1))
-        };
-        let file = |index: usize| place(index).map(|(path, _)| path.as_path());
-        let parts = assemble_asking(&all, reader.rules, file, same);
-        for part in parts {
-            let number = part.number;
-            let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
-            judgement.0.push(match part.verdict {
-                Ok(assembled) => {
-                    let (mut row, list) = series_row(key.into(), number, &assembled, &instances);
-                    if left_out > 0 {
-                        // A part of a series looks like a whole scan.
-                        let of = left_out + instances.len();
-                        row.notes.push(format!("WHERE_SPLITS_SERIES: {left_out} of {of} images left out"));
-                    }
-                    judgement.1.push((row.list, list));
-                    Verdict::Accepted(Arc::new(row))
-                }
-                Err(reject) => Verdict::Rejected(key, reject),
-            });
+        let scans = if reader.joins { joined::scans(instances) } else { vec![instances] };
+        for instances in scans {
+            assemble_all(reader, series, &members, &instances, left_out, &mut judgement);
         }
         Ok(judgement)
+    }
+}
+
+/// Assembles instances of a series, behind what was assembled of it before.
+fn assemble_all(
+    reader: &Instances,
+    series: &str,
+    members: &[(PathBuf, Digest)],
+    instances: &[(Instance, Digest)],
+    left_out: usize,
+    judgement: &mut Judgement,
+) {
+    let all: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
+    // The path of a record's file; of several files with this record any will do, since they hold the same.
+    let path = |digest: Digest| members.iter().find(|(_, record)| *record == digest).map(|(path, _)| path);
+    let place = |index: usize| instances.get(index).and_then(|(found, digest)| Some((path(*digest)?, found)));
+    let same = |a, b| {
+        let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
+        same_values((a.0, a.1), (b.0, b.1))
+    };
+    let file = |index: usize| place(index).map(|(path, _)| path.as_path());
+    let before = judgement.0.len() as u32;
+    for part in assemble_asking(&all, reader.rules, file, same) {
+        let number = before + part.number;
+        let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
+        judgement.0.push(match part.verdict {
+            Ok(assembled) => {
+                let (mut row, list) = series_row(key.into(), number, &assembled, instances);
+                if left_out > 0 {
+                    // A part of a series looks like a whole scan.
+                    let of = left_out + instances.len();
+                    row.notes.push(format!("WHERE_SPLITS_SERIES: {left_out} of {of} images left out"));
+                }
+                row.notes.extend(joined::note(&assembled, instances).filter(|_| reader.joins));
+                judgement.1.push((row.list, list));
+                Verdict::Accepted(Arc::new(row))
+            }
+            Err(reject) => Verdict::Rejected(key, reject),
+        });
     }
 }
 

@@ -28,7 +28,13 @@ pub static SPEC: Spec = Spec {
           case alike; `\"0.5..2\"`, `\"..3\"` or `\"20190101..\"` for numbers in a range; `!` before \
           either for what must not fit; a list for any of several. Of a tag with several values any may fit. \
           Any tag at the top of a data set can be asked for by its keyword; the first time that another one is \
-          asked for reads all files once more.",
+          asked for reads all files once more.\n\n\
+          `series_per_slice` is for exports that gave each slice a SeriesInstanceUID of its own. Slices of one study, \
+          patient, modality and description are one series then, which is split by its frames of reference, \
+          orientations and matrices, by SeriesNumber, unless each slice has another, and in all the ways in which a \
+          series is; series of several slices stay apart. Scans have a name that is made of what their slices have \
+          in common, and a note (`SERIES_PER_SLICE`); labels find them by the images that they name, and by their \
+          frame of reference. Files are read anew when it is set, for all sources of the folder.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Instances),
@@ -44,6 +50,13 @@ pub static SPEC: Spec = Spec {
             default: Default::Json("{}"),
             role: Role::Operational,
             doc: "The patterns that an instance must fit, all of them, by DICOM keyword: `{ Modality = \"MR\", SeriesDescription = \"!*scout*\" }`.",
+        },
+        Field {
+            name: "series_per_slice",
+            kind: FieldKind::Bool,
+            default: Default::Json("false"),
+            role: Role::SemanticLater,
+            doc: "Whether each slice has a series of its own, so that slices are joined by what else they have in common.",
         },
     ],
 };
@@ -65,6 +78,7 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 pub struct DicomSource {
     path: PathBuf,
     filters: Vec<(String, Patterns)>,
+    series_per_slice: bool,
 }
 
 impl InstanceSource for DicomSource {
@@ -82,6 +96,10 @@ impl InstanceSource for DicomSource {
             .iter()
             .all(|(keyword, patterns)| patterns.fit(tags.get(keyword.as_str()).map_or("", String::as_str)))
     }
+
+    fn series_per_slice(&self) -> bool {
+        self.series_per_slice
+    }
 }
 
 #[derive(Deserialize)]
@@ -95,6 +113,8 @@ enum OneOrMany {
 struct Declared {
     path: PathBuf,
     r#where: BTreeMap<String, OneOrMany>,
+    #[serde(default)]
+    series_per_slice: bool,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
@@ -128,7 +148,8 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
     if problems.is_empty() {
         let path = folder_of(&declared.path).to_owned();
-        Ok(Stage::Instances(Arc::new(DicomSource { path, filters })))
+        let series_per_slice = declared.series_per_slice;
+        Ok(Stage::Instances(Arc::new(DicomSource { path, filters, series_per_slice })))
     } else {
         Err(problems)
     }
