@@ -28,6 +28,7 @@ mod corpus;
 mod dicom_seg;
 mod dicom_seg_codecs;
 mod dicom_seg_real;
+mod drifting;
 mod headers;
 mod image_files;
 mod inspect;

@@ -7,7 +7,7 @@ use super::declared::Wider;
 use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
 use super::passes::{self, Passes};
-use super::slices::{Slice, SliceRef, Stack, stacks};
+use super::slices::{DRIFTING, Slice, SliceRef, Stack, stacks};
 use super::split::{Position, places, split};
 use crate::dicom::header::concatenation;
 use crate::dicom::header::instance::{Instance, PixelFormat};
@@ -205,7 +205,10 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String], rules: Rules) -> Vec<Judged
     let refuse = |code: &str, what: &str, slices: Vec<usize>| {
         Judged::new(Err(reject(code, format!("{} slice(s) {what}", slices.len()))), slices)
     };
-    let lie_apart = |(code, slices)| refuse(code, "lie apart from the stacks of the series", slices);
+    let lie_apart = |(code, slices)| match code {
+        DRIFTING => refuse(code, "differ each from the others in pixel spacing or orientation", slices),
+        _ => refuse(code, "lie apart from the stacks of the series", slices),
+    };
     judged.extend(apart.into_iter().map(lie_apart));
     for code in LOST {
         let Some(lost) = aside.get(code) else { continue };

@@ -21,6 +21,9 @@ fn hint(code: &str) -> &'static str {
         "MIXED_MATRIX" | "MIXED_ORIENTATION" | "MIXED_FRAME_OF_REFERENCE" | "LOCALIZER" => {
             "scouts and single planes beside a stack are left out"
         }
+        "DRIFTING_GEOMETRY" => {
+            "a volume has one pixel spacing and one orientation: export the series again, or resample it"
+        }
         "MIXED_PATIENTS" => "two series were given one UID: give each its own, or leave one out with `where`",
         "FRAME_COUNT" => {
             "NumberOfFrames says fewer frames than are described one by one: export the file again"
