@@ -41,6 +41,7 @@ mod left_out;
 mod maps;
 mod marked;
 mod models;
+mod moved;
 mod oracle;
 mod packed;
 mod padded;
