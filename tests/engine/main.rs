@@ -67,3 +67,4 @@ mod tables;
 mod told;
 mod unlabelled;
 mod unmatched;
+mod vanished;

@@ -158,6 +158,25 @@ fn overlapping_slices_numbered_one_pass_after_another_are_two_stacks() {
 }
 
 #[test]
+fn stacks_of_one_file_are_told_apart_or_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let instances = read(&written(folder.path(), &|_, _, _| {}));
+    let stacked = |of: &dyn Fn(usize) -> &'static str| {
+        let mut instances = instances.clone();
+        for (place, instance) in instances.iter_mut().enumerate() {
+            instance.frames[0].order.insert("StackID".into(), of(place).to_owned());
+        }
+        told(assemble(&instances.iter().collect::<Vec<_>>()))
+    };
+    // The first six slices lie between the last six.
+    assert_eq!(stacked(&|place| ["20", "21"][place / 6]), split_by("StackID"));
+    // End to end, above the other.
+    let note = "SEVERAL_STACKS: slices of 2 StackIDs are one scan";
+    assert_eq!(stacked(&|place| ["1", "2"][place % 6 / 3]), parts(&["12"], note));
+    assert_eq!(stacked(&|_| "1"), parts(&["12"], ""));
+}
+
+#[test]
 fn inspect_asks_as_well() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), &|file, t, _| {

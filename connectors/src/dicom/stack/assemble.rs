@@ -274,6 +274,8 @@ fn judge_whole(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: 
         None => (None, alternating),
     };
     notes.extend(alternating.map(|attribute| format!("{ALTERNATING}: neighbours differ in {attribute}")));
+    let stacks = passes::stacks(slices);
+    notes.extend((stacks > 1).then(|| format!("SEVERAL_STACKS: slices of {stacks} StackIDs are one scan")));
     let mut judged = judge_line(slices, normal, &notes, rules);
     if let Some(attribute) = mixed {
         let message = format!("slices of one acquisition expected, neighbours differ in {attribute}");

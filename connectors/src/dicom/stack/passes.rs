@@ -12,7 +12,7 @@ use crate::geometry::dot;
 const ATTRIBUTES: [&str; 4] = ["SeriesNumber", "StackID", "AcquisitionNumber", "AcquisitionTime"];
 /// The attributes that slices of one scan have in common. Echo time, descriptions and study are known of all
 /// images, and the rest where a filter or [`assemble_asking`](super::assemble_asking) asks for it.
-const CONTENT: [&str; 12] = [
+const CONTENT: [&str; 13] = [
     "EchoTime",
     "DiffusionBValue",
     "FlipAngle",
@@ -25,7 +25,10 @@ const CONTENT: [&str; 12] = [
     "SequenceName",
     "StudyInstanceUID",
     "ImageType",
+    STACK,
 ];
+/// The attribute that says of frames which stack they are of.
+const STACK: &str = "StackID";
 /// The share by which numbers of one scan may differ.
 const JITTER: f64 = 0.05;
 /// The ratio of thickness to distance above which slices overlap one another.
@@ -99,7 +102,11 @@ fn by_content<'a>(slices: &[Slice<'a>], attribute: &str) -> Option<Vec<Vec<Slice
     let mut numbers: Vec<f64> = of_value.keys().filter_map(|value| value.parse().ok()).collect();
     numbers.sort_by(f64::total_cmp);
     let apart = |(a, b): (&f64, &f64)| b - a > JITTER * a.abs().max(b.abs());
-    if numbers.len() == of_value.len() && !numbers.iter().zip(numbers.iter().skip(1)).all(apart) {
+    // A stack's number measures nothing.
+    if attribute != STACK
+        && numbers.len() == of_value.len()
+        && !numbers.iter().zip(numbers.iter().skip(1)).all(apart)
+    {
         return None;
     }
     let mut sorted: Vec<_> = of_value.into_iter().collect();
@@ -122,6 +129,12 @@ pub(crate) fn alternates(slices: &[Slice<'_>], normal: [f64; 3]) -> Option<&'sta
     // Packages of one stack, odd and even slices, are acquired one after another.
     let numbers = numbers.iter().filter(|attribute| !may_be_packages(slices, attribute, normal));
     content.chain(numbers).find(|attribute| changes(attribute)).copied()
+}
+
+/// The number of stacks that slices say they are of.
+pub(crate) fn stacks(slices: &[Slice<'_>]) -> usize {
+    let stacks: BTreeSet<&str> = slices.iter().map(|slice| slice.said(STACK)).collect();
+    stacks.into_iter().filter(|stack| !stack.is_empty()).count()
 }
 
 /// The distance of the nearest neighbours that differ in an attribute.
