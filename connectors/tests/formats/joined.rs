@@ -1,8 +1,10 @@
 //! Slices with a series each: what they are joined by, and what stays apart.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use crate::files::SliceFile;
+use tomoflow_connectors::dicom::inspect::{Finding, InspectEvent, InspectOptions, inspect};
 use tomoflow_connectors::dicom::{Instance, Record, joined_series, read_record, scans_of_joined};
 
 type Tag = (u16, u16);
@@ -65,4 +67,36 @@ fn a_number_that_slices_share_and_a_series_of_several_are_scans_of_their_own() {
     let own: Vec<Instance> = (0..3).map(|k| slice(k, &[(SERIES, b"UI", "1.2.3.5")])).collect();
     let own = [own, (3..6).map(|k| slice(k, &[])).collect(), vec![slice(5, &[])]].concat();
     assert_eq!(groups(&own), [vec![0, 1, 2], vec![3, 4, 5, 6]].into());
+}
+
+#[test]
+fn inspect_notes_series_of_one_slice_that_are_a_stack() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |number: u16, series: &str| {
+        let mut file = SliceFile::new(number);
+        file.set(SERIES, b"UI", series.as_bytes().to_vec());
+        file.write(folder.path(), &format!("{number}.dcm"));
+    };
+    let found = || {
+        let mut notes = Vec::new();
+        inspect(&[folder.path().to_owned()], InspectOptions::default(), &mut |event| {
+            if let InspectEvent::Found(Finding::Volume(volume)) = event {
+                notes.push((
+                    volume.shape[0],
+                    volume.notes.iter().any(|note| note.contains("series_per_slice")),
+                ));
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        notes
+    };
+    // Two series of one slice may be anything.
+    (0..2).for_each(|number| write(number, &format!("1.2.3.4.{number}")));
+    assert_eq!(found(), [(1, false); 2]);
+    (2..5).for_each(|number| write(number, &format!("1.2.3.4.{number}")));
+    assert_eq!(found(), [(1, true); 5]);
+    // One series is none of them.
+    (0..5).for_each(|number| write(number, "1.2.3.4"));
+    assert_eq!(found(), [(5, false)]);
 }

@@ -5,6 +5,7 @@ mod finding;
 mod held;
 mod images;
 mod statistics;
+mod torn;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -245,6 +246,7 @@ impl Inspection<'_> {
     /// Judges series by series, letting go of their records.
     fn judge_all(&mut self) -> Result<(), Stop> {
         let of = self.series.len();
+        let torn = torn::Torn::among(&self.series).map_err(InspectError::from)?;
         while !self.series.is_empty() {
             // Decoding is parallel by slices: volumes side by side would only take more memory.
             let count = if self.options.stats { 1 } else { SERIES };
@@ -252,7 +254,8 @@ impl Inspection<'_> {
             let options = self.options;
             let findings: Vec<_> =
                 batch.into_par_iter().map(|(series, held)| judge(&series, held, options)).collect();
-            for finding in findings.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            for mut finding in findings.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+                torn.note(&mut finding);
                 self.found(finding)?;
             }
             self.tell(InspectEvent::Judged { done: of - self.series.len(), of })?;
