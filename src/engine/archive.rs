@@ -9,6 +9,7 @@ mod apart;
 mod damaged;
 mod files;
 mod images;
+mod joined;
 mod judge;
 mod label_series;
 mod left_out;
@@ -49,7 +50,7 @@ use remarks::Remarks;
 use told::ToldOf;
 
 /// Raised when verdicts are written in another way: those of before are made anew.
-const VERDICTS: &[u8] = b"verdicts 5";
+const VERDICTS: &[u8] = b"verdicts 6";
 
 /// Tells an index that knows of files of several volumes from one that may not.
 const OF_CHANNELS: u64 = 0x6368_616e_6e65_6c73;
@@ -106,6 +107,8 @@ struct Instances {
     source: usize,
     root: PathBuf,
     rules: Rules,
+    /// Whether slices of the folder may have been joined to series.
+    joins: bool,
     /// Root, filter and the operator: what a verdict depends on beside the files.
     digest: Digest,
     /// Whether the series are labels, and no scans.
@@ -119,6 +122,8 @@ pub struct Archive {
     readers: Vec<Reader>,
     /// Tags that filters ask for, beside those that are always kept.
     more: MoreTags,
+    /// Folders whose slices are joined to series.
+    joined: Vec<PathBuf>,
     /// Whether a source has a reader beyond tomoflow's own.
     own_readers: bool,
     /// Stages that read labels, their form, and their folders.
@@ -154,7 +159,8 @@ pub struct Archive {
 impl Archive {
     /// The sources of a plan; nothing is looked at yet.
     pub fn new(plan: Arc<Plan>, store: Arc<Store>) -> Self {
-        let readers = readers(&plan);
+        let joined = joined::roots(&plan);
+        let readers = readers(&plan, &joined);
         let filters = plan.stages.iter().filter_map(|stage| label_series::instances_of(&stage.stage));
         let filters = filters.map(InstanceSource::keywords);
         let more = MoreTags::new(filters.flatten());
@@ -176,6 +182,7 @@ impl Archive {
             store,
             readers,
             more,
+            joined,
             own_readers,
             outlined,
             told,
@@ -223,7 +230,7 @@ impl Archive {
     /// # Errors
     /// When the index cannot be written.
     pub fn forget_other_readings(&self) -> Result<(), StoreError> {
-        let reading = self.more.reading();
+        let reading = self.more.reading() ^ joined::reading(&self.joined);
         let channels = |stage: &PlannedStage| match &stage.stage {
             Stage::Scans(source) => !source.channel_names().is_empty(),
             _ => false,
@@ -368,7 +375,7 @@ fn model(
     Ok(Some((stats, ModelSource::content(&digests))))
 }
 
-fn readers(plan: &Plan) -> Vec<Reader> {
+fn readers(plan: &Plan, joined: &[PathBuf]) -> Vec<Reader> {
     let reader = |(number, stage): (usize, &PlannedStage)| {
         let (source, rules, operator) = match &stage.stage {
             Stage::Assemble(rules) => (stage.inputs[0], *rules, keys::operator(stage)),
@@ -380,15 +387,13 @@ fn readers(plan: &Plan) -> Vec<Reader> {
         let instances = label_series::instances_of(&plan.stages[source].stage)?;
         let filter = plan.stages[source].config.get("where").map(ToString::to_string).unwrap_or_default();
         let root = instances.root().to_owned();
-        let digest = Digest::of_parts([
-            VERDICTS,
-            root.as_os_str().as_encoded_bytes(),
-            filter.as_bytes(),
-            operator.0.as_slice(),
-            &plan.stages[source].spec.version.to_le_bytes(),
-        ]);
+        let joins = joined.iter().any(|other| root.starts_with(other) || other.starts_with(&root));
+        let version = plan.stages[source].spec.version.to_le_bytes();
+        let of = [VERDICTS, root.as_os_str().as_encoded_bytes(), filter.as_bytes(), &operator.0, &version];
+        let also = joins.then_some(b"series per slice".as_slice());
+        let digest = Digest::of_parts(of.into_iter().chain(also));
         let labels = source == number;
-        let instances = Instances { source, root, rules, digest, labels };
+        let instances = Instances { source, root, rules, joins, digest, labels };
         Some(Reader { stage: StageId::at(number), origin: Origin::Instances(instances) })
     };
     plan.stages.iter().enumerate().filter_map(reader).collect()

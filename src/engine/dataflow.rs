@@ -8,6 +8,7 @@ mod adopt;
 mod binding;
 mod cases;
 mod channels;
+mod copies;
 mod ensemble;
 mod inputs;
 mod labels;

@@ -60,6 +60,9 @@ pub const OF_NO_SCAN: &str = "LABEL_OF_NO_SCAN";
 /// The code of a series of labels that a source of scans takes for a scan.
 pub const AS_SCAN: &str = "LABELS_AS_SCAN";
 
+/// The code of scans whose slices have a series each: the note of those that a source joins, the refusal of others.
+pub const JOINED: &str = "SERIES_PER_SLICE";
+
 /// The code of a case that has no file for one of its labels.
 pub const NO_LABEL_FILE: &str = "NO_LABEL_FILE";
 

@@ -23,6 +23,7 @@ use super::driver::Driver;
 use super::error::RunError;
 use super::options::{Options, Progress};
 use super::outputs::folders::Folders;
+use super::outputs::left;
 use super::outputs::tables::{Changes, Tables};
 use super::rules::Rules;
 use super::status::Phase;
@@ -329,6 +330,7 @@ impl Session {
         summary.told = self.archive.told_of();
         summary.told.extend(self.folders.edited());
         summary.told.extend(self.folders.refused());
+        summary.told.extend(left::told(&self.plan, &self.store));
         summary.told.extend(self.tables.edited());
         summary.told.extend(self.tables.foreign());
         summary.told.extend(self.tables.aside());

@@ -27,6 +27,11 @@ pub trait InstanceSource: Send + Sync {
 
     /// Whether an instance with these tags is one of the source's. An absent tag is empty text.
     fn keeps(&self, tags: &Tags) -> bool;
+
+    /// Whether each slice has a series of its own, so that slices are joined by what else they have in common.
+    fn series_per_slice(&self) -> bool {
+        false
+    }
 }
 
 /// The case and patient that a file belongs to.

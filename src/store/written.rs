@@ -137,6 +137,27 @@ impl Store {
         Ok(found)
     }
 
+    /// The files of a name that are known as they were written, wherever they lie.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn written_as(&self, name: &str) -> Result<Vec<PathBuf>, StoreError> {
+        let read = self.begin_read()?;
+        let written = match read.open_table(WRITTEN) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            written => written?,
+        };
+        let mut found = Vec::new();
+        for row in written.range::<&[u8]>(..)? {
+            let (path, _) = row?;
+            let path = Path::new(OsStr::from_bytes(path.value()));
+            if path.file_name().is_some_and(|of| of == name) {
+                found.push(path.to_owned());
+            }
+        }
+        Ok(found)
+    }
+
     /// Keeps how files were written; one without is forgotten.
     ///
     /// # Errors
@@ -204,6 +225,8 @@ mod tests {
         let written = Written::now(&path).unwrap();
         store.keep_written(&[(path.clone(), Some(written.clone()))]).unwrap();
         assert_eq!(store.written(&paths).unwrap(), [Some(written), None]);
+        assert_eq!(store.written_as("mask").unwrap(), [path.clone()]);
+        assert!(store.written_as("other").unwrap().is_empty());
         store.keep_written(&[(path, None)]).unwrap();
         assert_eq!(store.written(&paths).unwrap(), [None, None]);
     }

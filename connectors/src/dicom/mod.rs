@@ -26,8 +26,8 @@ pub use padding::{PADDED, padding_of, padding_values};
 pub use pixels::{load_scan, same_values};
 pub use short::{ShortError, Unfit, load_short};
 pub use stack::{
-    Assembled, OnGap, OnUneven, Rules, SliceRef, StackPart, assemble, assemble_comparing, assemble_with,
-    gather, load_scan_between, says_between, stray_series,
+    Assembled, OnGap, OnUneven, Rules, SliceRef, StackPart, assemble, assemble_asking, assemble_comparing,
+    assemble_with, gather, joined_series, load_scan_between, says_between, scans_of_joined, stray_series,
 };
 pub use walk::{
     Few, LeftOut, Named, Names, PassedOver, Unseen, Walk, WalkError, is_passed_over, is_remnant, walk,

@@ -105,7 +105,7 @@ impl Archive {
     /// Only what the system says.
     pub fn read(&self, path: &Path) -> std::io::Result<Record> {
         let image = match self.readers_of(path) {
-            (_, None) => return read_record_with(path, &self.more),
+            (_, None) => return Ok(self.joined(path, read_record_with(path, &self.more)?)),
             (readers, Some(reader)) => {
                 let image = match readers.as_slice() {
                     [Some(only)] => (only.read)(path)?,

@@ -1,19 +1,16 @@
 //! Judges series: from the records of their files to scans, or to why they are none.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tomoflow_connectors::dicom::{
-    Assembled, Instance, MoreTags, Record, StackPart, assemble_comparing, made_from, read_record_with,
-    same_values,
-};
+use tomoflow_connectors::dicom::{Assembled, Instance, Record, assemble_asking, made_from, same_values};
 use tomoflow_connectors::{Digest, Real};
 
 use super::super::label_series::notes_of;
 use super::super::rows::Input;
 use super::label_series::instances_of;
-use super::{Archive, Change, Instances, Origin, SourceError};
+use super::{Archive, Change, Instances, Origin, SourceError, joined};
 use crate::executor::label_series;
 use crate::executor::work::{Grid, ScanForm, SeriesRow, SliceList, SliceRow, Verdict};
 use crate::store::StoreError;
@@ -121,75 +118,61 @@ impl Archive {
                 left_out += 1;
             }
         }
-        let all: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
         let mut judgement = Judgement::default();
-        if all.is_empty() {
+        if instances.is_empty() {
             return Ok(judgement);
         }
-        // The path of a record's file; of several files with this record any will do, since they hold the
-        // same.
-        let path =
-            |digest: Digest| members.iter().find(|(_, record)| *record == digest).map(|(path, _)| path);
-        let place =
-            |index: usize| instances.get(index).and_then(|(found, digest)| Some((path(*digest)?, found)));
-        let same = |a, b| {
-            let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
-            same_values((a.0, a.1), (b.0, b.1))
-        };
-        let mut parts = assemble_comparing(&all, reader.rules, same);
-        if parts.iter().any(by_number_alone) {
-            let more: Vec<Instance> =
-                (0..all.len()).filter_map(&place).map(|(path, found)| with_more_tags(path, found)).collect();
-            if more.len() == all.len() {
-                parts = assemble_comparing(&more.iter().collect::<Vec<_>>(), reader.rules, same);
-            }
-        }
-        for part in parts {
-            let number = part.number;
-            let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
-            judgement.0.push(match part.verdict {
-                Ok(assembled) => {
-                    let (mut row, list) = series_row(key.into(), number, &assembled, &instances);
-                    if left_out > 0 {
-                        // A part of a series looks like a whole scan.
-                        let of = left_out + instances.len();
-                        row.notes.push(format!("WHERE_SPLITS_SERIES: {left_out} of {of} images left out"));
-                    }
-                    judgement.1.push((row.list, list));
-                    if reader.labels {
-                        let first = assembled.slices.first().and_then(|slice| place(slice.instance));
-                        let from = first.and_then(|(path, _)| made_from(path).ok()).unwrap_or_default();
-                        row.notes.extend(notes_of(&from));
-                        judgement.1.push(label_series::kept(&row));
-                    }
-                    Verdict::Accepted(Arc::new(row))
-                }
-                Err(reject) => Verdict::Rejected(key, reject),
-            });
+        let scans = if reader.joins { joined::scans(instances) } else { vec![instances] };
+        for instances in scans {
+            assemble_all(reader, series, &members, &instances, left_out, &mut judgement);
         }
         Ok(judgement)
     }
 }
 
-/// Tags that records do not keep, and that acquisitions at the same positions may differ in.
-const MORE: [&str; 5] = ["FlipAngle", "InversionTime", "KVP", "ConvolutionKernel", "ContrastBolusAgent"];
-
-/// Whether a stack was told apart from others at its positions by InstanceNumber alone, which may mix acquisitions.
-fn by_number_alone(part: &StackPart) -> bool {
-    let by_number = |note: &String| note == "DUPLICATE_POSITION: split by InstanceNumber";
-    part.verdict.as_ref().is_ok_and(|assembled| assembled.notes.iter().any(by_number))
-}
-
-/// An instance with the values of [`MORE`], as far as its file can be read.
-fn with_more_tags(path: &Path, instance: &Instance) -> Instance {
-    let mut more = instance.clone();
-    if let Ok(Record::Instance(found)) = read_record_with(path, &MoreTags::new(MORE))
-        && found.sop_uid == instance.sop_uid
-    {
-        let values = found.tags.iter().map(|(keyword, value)| (keyword.clone(), value.clone()));
-        Arc::make_mut(&mut more.tags).extend(values);
+/// Assembles instances of a series, behind what was assembled of it before.
+fn assemble_all(
+    reader: &Instances,
+    series: &str,
+    members: &[(PathBuf, Digest)],
+    instances: &[(Instance, Digest)],
+    left_out: usize,
+    judgement: &mut Judgement,
+) {
+    let all: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
+    // The path of a record's file; of several files with this record any will do, since they hold the same.
+    let path = |digest: Digest| members.iter().find(|(_, record)| *record == digest).map(|(path, _)| path);
+    let place = |index: usize| instances.get(index).and_then(|(found, digest)| Some((path(*digest)?, found)));
+    let same = |a, b| {
+        let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
+        same_values((a.0, a.1), (b.0, b.1))
+    };
+    let file = |index: usize| place(index).map(|(path, _)| path.as_path());
+    let before = judgement.0.len() as u32;
+    for part in assemble_asking(&all, reader.rules, file, same) {
+        let number = before + part.number;
+        let key = if number == 0 { series.to_owned() } else { format!("{series}#{number}") };
+        judgement.0.push(match part.verdict {
+            Ok(assembled) => {
+                let (mut row, list) = series_row(key.into(), number, &assembled, instances);
+                if left_out > 0 {
+                    // A part of a series looks like a whole scan.
+                    let of = left_out + instances.len();
+                    row.notes.push(format!("WHERE_SPLITS_SERIES: {left_out} of {of} images left out"));
+                }
+                row.notes.extend(joined::note(&assembled, instances).filter(|_| reader.joins));
+                judgement.1.push((row.list, list));
+                if reader.labels {
+                    let first = assembled.slices.first().and_then(|slice| place(slice.instance));
+                    let from = first.and_then(|(path, _)| made_from(path).ok()).unwrap_or_default();
+                    row.notes.extend(notes_of(&from));
+                    judgement.1.push(label_series::kept(&row));
+                }
+                Verdict::Accepted(Arc::new(row))
+            }
+            Err(reject) => Verdict::Rejected(key, reject),
+        });
     }
-    more
 }
 
 /// A scan as a row, and the list of its slices.

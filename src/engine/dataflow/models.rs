@@ -84,6 +84,10 @@ impl<'s> Built<'s, '_> {
             }
             Some((with_labels(case)?, part))
         });
+        let stood = holding.clone().flat_map(|(_, pin)| {
+            pin.stands().map(|(case, part)| (Arc::<str>::from(case), part)).collect::<Vec<_>>()
+        });
+        let standing = (all.clone(), parts.clone().concat(stood));
         let admits = Admits::new(all, unpinned_cases, parts.clone(), train);
         let wanted = match asks {
             true => wanted.concat(self.unlabelled(index, admits.of(unlabelled))),
@@ -101,6 +105,8 @@ impl<'s> Built<'s, '_> {
             let case = action.work.series().map_or_else(Arc::default, |series| series.key.clone());
             (action.key, (case, part))
         });
+        let drawn = candidates.clone().map(|(_, placed)| placed);
+        self.tell_copies(index, standing.0, standing.1.concat(drawn).distinct());
         let prepared = self.awaited(candidates).map(|(placed, outcome)| (placed, prepared(outcome)));
         // Failures to prepare are rejects of their own; here they only leave the dataset.
         self.act(wanted);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tomoflow_connectors::geometry::{cross, dot, norm};
 use tomoflow_connectors::{Geometry, Reject};
 
+use super::super::rows::JOINED;
 use super::Rows;
 use crate::executor::work::{ScanForm, SeriesRow, Verdict};
 
@@ -53,9 +54,9 @@ pub(super) fn refuse_stacks(verdicts: Rows<'_, Verdict>) -> Rows<'_, Verdict> {
 
 fn refusal(slices: usize, stack: &str) -> Reject {
     let message = format!("a series for each scan expected, {slices} series of one slice are {stack}");
-    let hint = "an export gave each slice a SeriesInstanceUID of its own: export again, or give them one (for example \
-                `dcmodify -m 0020,000e=UID`)";
-    Reject::new("SERIES_PER_SLICE", message, hint)
+    let hint = "an export gave each slice a SeriesInstanceUID of its own: `series_per_slice = true` at the source joins \
+                them by what else they have in common";
+    Reject::new(JOINED, message, hint)
 }
 
 /// Returns what a scan of one slice has in common with others of its stack; `None` for every other verdict.

@@ -13,6 +13,7 @@ use tomoflow_connectors::shown::Shown as _;
 use tomoflow_connectors::{Digest, Geometry, Intensity, LabelMap, Reject, Volume, metaimage, nifti, nrrd};
 
 use super::identity::Identity;
+use crate::engine::rows::JOINED;
 use crate::executor::Context;
 use crate::executor::artifact::MaskArtifact;
 use crate::executor::work::{BoundCase, ScanForm, SeriesRow, SliceList, SliceRow};
@@ -179,6 +180,12 @@ impl MaskWriter<'_> {
         if series.form != ScanForm::Instances {
             let message = "a scan of DICOM instances to refer to expected, another format found";
             return Err(Reject::new("NOT_DICOM", message, "export another format"));
+        }
+        if series.notes.iter().any(|note| note.starts_with(JOINED)) {
+            let message =
+                "a scan of one series to refer to expected, one whose slices have a series each found";
+            let hint = "a DICOM object names a series that is there: export another format";
+            return Err(Reject::new(JOINED, message, hint));
         }
         let list = self.context.lookup()?.slices(series.list)?;
         let records: Vec<Digest> = list.slices.iter().map(|slice| slice.record).collect();

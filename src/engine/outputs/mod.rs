@@ -3,6 +3,7 @@
 mod carried;
 pub(in crate::engine) mod folders;
 pub(in crate::engine) mod identity;
+pub(in crate::engine) mod left;
 pub(in crate::engine) mod mapfile;
 pub(in crate::engine) mod maskfile;
 mod owner;

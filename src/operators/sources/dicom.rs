@@ -29,7 +29,14 @@ pub static SPEC: Spec = Spec {
           `\"0.5..2\"`, `\"..3\"` or `\"20190101..\"`. A `!` before a pattern keeps what does not match it; \
           a list matches if any of its patterns does, and a tag with several values if any of them does. Any \
           tag at the top of a data set can be named by its keyword; a keyword that was never used before \
-          makes the next run read all files once more.",
+          makes the next run read all files once more.\n\n\
+          `series_per_slice` is for exports that gave each slice a SeriesInstanceUID of its own. Slices of one \
+          study, patient, modality and description then form one series. It is split by frames of reference, \
+          orientations and matrices, by SeriesNumber unless each slice has another one, and in all the ways in \
+          which a series is split; series of several slices stay apart. The name of such a scan is made of what \
+          its slices have in common, and it has a note (`SERIES_PER_SLICE`). Labels find it by the images that \
+          they name and by their frame of reference. When the option is set, the files of the folder are read \
+          anew, for all sources of it.",
     version: 1,
     inputs: &[],
     output: Output::Is(Kind::Instances),
@@ -46,6 +53,13 @@ pub static SPEC: Spec = Spec {
             role: Role::Operational,
             doc: "The patterns that an instance must match, all of them, by DICOM keyword: `{ Modality = \
                   \"MR\", SeriesDescription = \"!*scout*\" }`.",
+        },
+        Field {
+            name: "series_per_slice",
+            kind: FieldKind::Bool,
+            default: Default::Json("false"),
+            role: Role::SemanticLater,
+            doc: "Whether each slice has a series of its own, so that slices are joined by what else they have in common.",
         },
     ],
 };
@@ -67,6 +81,7 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build };
 pub struct DicomSource {
     path: PathBuf,
     filters: Vec<(String, Patterns)>,
+    series_per_slice: bool,
 }
 
 impl InstanceSource for DicomSource {
@@ -84,6 +99,10 @@ impl InstanceSource for DicomSource {
             .iter()
             .all(|(keyword, patterns)| patterns.fit(tags.get(keyword.as_str()).map_or("", String::as_str)))
     }
+
+    fn series_per_slice(&self) -> bool {
+        self.series_per_slice
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,6 +116,8 @@ enum OneOrMany {
 struct Declared {
     path: PathBuf,
     r#where: BTreeMap<String, OneOrMany>,
+    #[serde(default)]
+    series_per_slice: bool,
 }
 
 fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
@@ -130,7 +151,8 @@ fn build(config: &Config) -> Result<Stage, Vec<FieldProblem>> {
     }
     if problems.is_empty() {
         let path = folder_of(&declared.path).to_owned();
-        Ok(Stage::Instances(Arc::new(DicomSource { path, filters })))
+        let series_per_slice = declared.series_per_slice;
+        Ok(Stage::Instances(Arc::new(DicomSource { path, filters, series_per_slice })))
     } else {
         Err(problems)
     }

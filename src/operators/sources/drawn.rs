@@ -137,13 +137,32 @@ impl DrawnSource {
         }
         let left_out =
             self.ignored_contours(&structures, &ignored, (lost_contours.as_ref(), &elsewhere), on)?;
-        let told = lost_contours.into_iter().chain(drawn.told());
+        let told = lost_contours.into_iter().chain(drawn.told()).chain(self.vanished(&drawn));
         let notes = told.chain(self.overlaps(&drawn.over, &scan.absent)).collect();
         left_out.of(Drawing { notes, ..Drawing::from(drawn.labels) })
     }
 }
 
 impl DrawnSource {
+    /// Returns what is told of labels of which contours were drawn, all without a word, and no voxel came of any.
+    fn vanished(&self, drawn: &rtstruct::Drawn) -> Vec<Reject> {
+        let labels: BTreeSet<u16> = drawn.structures.iter().map(|one| one.label).collect();
+        let told = |label: u16| {
+            let own = || drawn.structures.iter().filter(|one| one.label == label);
+            let contours: usize = own().map(|one| one.drawn).sum();
+            let [_, voxels] = drawn.over.outside(label, &[]);
+            let silent = own().all(|one| one.told().is_empty());
+            let name = self.labels.get(usize::from(label).checked_sub(1)?).map(|(name, _)| name)?;
+            let message = format!(
+                "`{name}`: a voxel of the scan's grid that shows it expected, none of its {contours} contours holds the \
+                 centre of one"
+            );
+            let hint = "they are smaller than voxels, or undo one another: its truth is empty";
+            (contours > 0 && voxels == 0 && silent).then(|| Reject::new("LABEL_VANISHED", message, hint))
+        };
+        labels.into_iter().filter_map(told).collect()
+    }
+
     /// The labels whose structures are in the file, all of them without contours.
     fn without_contours(&self, set: &rtstruct::StructureSet) -> BTreeSet<u16> {
         let labels = |drawn: bool| -> BTreeSet<u16> {

@@ -23,6 +23,15 @@ struct Held {
     length: u32,
 }
 
+impl Held {
+    /// The record, which was packed against the first one's bytes.
+    fn unpack(&self, first: &[u8]) -> Result<Instance, Error> {
+        let record = decompress_with_dict(&self.packed, self.length as usize, first)
+            .map_err(|_| Error::DeserializeUnexpectedEnd)?;
+        postcard::from_bytes(&record)
+    }
+}
+
 impl HeldSeries {
     /// Holds one more record.
     pub(super) fn push(&mut self, path: PathBuf, instance: &Instance) -> Result<(), Error> {
@@ -36,15 +45,19 @@ impl HeldSeries {
         Ok(())
     }
 
+    /// The only record; `None` when there are several.
+    pub(super) fn alone(&self) -> Result<Option<Instance>, Error> {
+        let [held] = self.held.as_slice() else { return Ok(None) };
+        held.unpack(&self.first).map(Some)
+    }
+
     /// All records, in the order in which they came.
     pub(super) fn unpack(self) -> Result<(Vec<PathBuf>, Vec<Instance>), Error> {
         let mut paths = Vec::with_capacity(self.held.len());
         let mut instances = Vec::with_capacity(self.held.len());
-        for Held { path, packed, length } in self.held {
-            let record = decompress_with_dict(&packed, length as usize, &self.first)
-                .map_err(|_| Error::DeserializeUnexpectedEnd)?;
-            instances.push(postcard::from_bytes(&record)?);
-            paths.push(path.into());
+        for held in self.held {
+            instances.push(held.unpack(&self.first)?);
+            paths.push(held.path.into());
         }
         Ok((paths, instances))
     }

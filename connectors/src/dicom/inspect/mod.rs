@@ -6,6 +6,7 @@ mod finding;
 mod held;
 mod images;
 mod statistics;
+mod torn;
 #[cfg(test)]
 mod tests;
 
@@ -30,8 +31,8 @@ use super::header::instance::Instance;
 use super::header::peek::HeaderReader;
 use super::header::record::{Record, read_record};
 use super::pixels::same_values;
-use super::stack::Rules;
-use super::stack::assemble::{Assembled, assemble_comparing};
+use super::stack::assemble::Assembled;
+use super::stack::{Rules, assemble_asking};
 use super::walk::{Walk, WalkError};
 
 pub use called::label_words;
@@ -249,6 +250,7 @@ impl Inspection<'_> {
     /// Judges series by series, letting go of their records.
     fn judge_all(&mut self) -> Result<(), Stop> {
         let of = self.series.len();
+        let torn = torn::Torn::among(&self.series).map_err(InspectError::from)?;
         while !self.series.is_empty() {
             // Decoding is parallel by slices: volumes side by side would only take more memory.
             let count = if self.options.stats { 1 } else { SERIES };
@@ -256,7 +258,8 @@ impl Inspection<'_> {
             let options = self.options;
             let findings: Vec<_> =
                 batch.into_par_iter().map(|(series, held)| judge(&series, held, options)).collect();
-            for finding in findings.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            for mut finding in findings.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+                torn.note(&mut finding);
                 self.found(finding)?;
             }
             self.tell(InspectEvent::Judged { done: of - self.series.len(), of })?;
@@ -348,7 +351,8 @@ fn judge(series: &str, held: HeldSeries, options: InspectOptions) -> Result<Vec<
         let (Some(a), Some(b)) = (place(a), place(b)) else { return false };
         same_values((&a.0, a.1), (&b.0, b.1))
     };
-    let findings = assemble_comparing(&all, Rules::default(), same).into_iter().map(|part| {
+    let file = |index: usize| paths.get(index).map(PathBuf::as_path);
+    let findings = assemble_asking(&all, Rules::default(), file, same).into_iter().map(|part| {
         // The part's indices are those of the instances that were given.
         let files: Vec<PathBuf> = part.instances.iter().map(|&index| paths[index].clone()).collect();
         let tags = part.instances.first().map(|&index| instances[index].tags.clone()).unwrap_or_default();

@@ -7,7 +7,7 @@ use super::declared::Wider;
 use super::gaps::{self, OnGap, Rules};
 use super::hints::reject;
 use super::passes::{self, Passes};
-use super::slices::{Slice, SliceRef, Stack, stacks};
+use super::slices::{DRIFTING, Slice, SliceRef, Stack, stacks};
 use super::split::{Position, places, split};
 use crate::dicom::header::concatenation;
 use crate::dicom::header::instance::{Instance, PixelFormat};
@@ -96,6 +96,9 @@ type Verdict = Result<Assembled, Reject>;
 
 /// The codes of instances that were to be slices of a stack.
 const LOST: [&str; 2] = ["TRUNCATED", "NO_PIXEL_DATA"];
+
+/// The code of slices that change between few values from one to the next.
+const ALTERNATING: &str = "ALTERNATING_SLICES";
 
 /// A verdict, and the instances that it is about.
 struct Judged {
@@ -202,7 +205,10 @@ fn judge_all(kept: &[Indexed<'_>], notes: &[String], rules: Rules) -> Vec<Judged
     let refuse = |code: &str, what: &str, slices: Vec<usize>| {
         Judged::new(Err(reject(code, format!("{} slice(s) {what}", slices.len()))), slices)
     };
-    let lie_apart = |(code, slices)| refuse(code, "lie apart from the stacks of the series", slices);
+    let lie_apart = |(code, slices)| match code {
+        DRIFTING => refuse(code, "differ each from the others in pixel spacing or orientation", slices),
+        _ => refuse(code, "lie apart from the stacks of the series", slices),
+    };
     judged.extend(apart.into_iter().map(lie_apart));
     for code in LOST {
         let Some(lost) = aside.get(code) else { continue };
@@ -262,9 +268,22 @@ fn judge_stack(stack: Stack<'_>, rules: Rules) -> Vec<Judged> {
 fn judge_whole(slices: &[Slice<'_>], normal: [f64; 3], notes: &[String], rules: Rules) -> Vec<Judged> {
     let mut notes = notes.to_vec();
     let alternating = passes::alternates(slices, normal);
-    notes
-        .extend(alternating.map(|attribute| format!("ALTERNATING_SLICES: neighbours differ in {attribute}")));
+    // Acquisitions may be packages of one stack; what differs in content is none.
+    let (mixed, alternating) = match alternating.filter(|attribute| passes::is_content(attribute)) {
+        Some(mixed) => (Some(mixed), None),
+        None => (None, alternating),
+    };
+    notes.extend(alternating.map(|attribute| format!("{ALTERNATING}: neighbours differ in {attribute}")));
+    let stacks = passes::stacks(slices);
+    notes.extend((stacks > 1).then(|| format!("SEVERAL_STACKS: slices of {stacks} StackIDs are one scan")));
     let mut judged = judge_line(slices, normal, &notes, rules);
+    if let Some(attribute) = mixed {
+        let message = format!("slices of one acquisition expected, neighbours differ in {attribute}");
+        for judged in judged.iter_mut().filter(|judged| judged.verdict.is_ok()) {
+            judged.verdict = Err(reject(ALTERNATING, message.clone()));
+        }
+        return judged;
+    }
     if let [Judged { verdict, .. }] = judged.as_mut_slice()
         && verdict.as_ref().is_ok_and(|stack| stack.heights.is_empty())
         && let Some(refusal) = Wider::find(slices, normal).and_then(|wider| wider.refusal(slices))

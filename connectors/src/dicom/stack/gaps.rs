@@ -17,6 +17,11 @@ const LINE_TOLERANCE: f64 = 0.1;
 /// The tilt in degrees below which it is rounding.
 const TILT_DEGREES: f64 = 0.1;
 
+/// The distance of a slice from its place in an even stack, as a share of the mean gap, from which on it is worth a note.
+const DRIFT_NOTE: f64 = 0.1;
+/// The share from which on the stack is no even one, although no gap differs from the others by much.
+const DRIFT: f64 = 0.5;
+
 /// The ratio of the largest gap to the modal one beyond which uneven slices are not resampled.
 const WIDEST: f64 = 3.0;
 
@@ -86,7 +91,8 @@ pub(crate) fn judge(
     let &[first, .., last] = positions else {
         return Err(Reject::new("SINGLE_SLICE", "two slices expected, one found", ""));
     };
-    let spread = spread(&gaps(positions, normal), rules)?;
+    let gaps = gaps(positions, normal);
+    let spread = spread(&gaps, rules)?;
     collinear(positions, normal, pixel_mm)?;
     let count = (positions.len() - 1) as f64;
     let highest = spread.heights().last().copied();
@@ -99,7 +105,7 @@ pub(crate) fn judge(
         // Drift of less than a fraction of a pixel over the whole stack is rounding.
         && sideways * highest.unwrap_or(count) > LINE_TOLERANCE * pixel_mm;
     let note = match &spread {
-        Spread::Even => None,
+        Spread::Even => drift_note(&gaps),
         Spread::Missing(slices) => {
             Some(format!("MISSING_SLICE: {} of {planes} slice(s) interpolated", planes - slices.len()))
         }
@@ -168,7 +174,7 @@ fn spread(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
     let Some((index, &gap)) =
         gaps.iter().enumerate().find(|(_, gap)| (**gap - modal).abs() > GAP_TOLERANCE * modal)
     else {
-        return Ok(Spread::Even);
+        return if off_mm(gaps) > DRIFT * mean(gaps) { drifting(gaps, rules) } else { Ok(Spread::Even) };
     };
     if rounded(gaps) {
         return Ok(Spread::Even);
@@ -215,13 +221,42 @@ fn spread(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
 /// Whether every slice lies where an even stack has it, but for the rounding of positions. For thin slices
 /// that is more than a share of a gap.
 fn rounded(gaps: &[f64]) -> bool {
-    let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-    let most = ROUNDED_MM.min(ROUNDED_SHARE * mean);
-    let mut along = 0.0;
-    (1..).zip(gaps).all(|(place, gap)| {
+    off_mm(gaps) <= ROUNDED_MM.min(ROUNDED_SHARE * mean(gaps))
+}
+
+fn mean(gaps: &[f64]) -> f64 {
+    gaps.iter().sum::<f64>() / gaps.len() as f64
+}
+
+/// The most that a slice lies from its place in an even stack, mm.
+fn off_mm(gaps: &[f64]) -> f64 {
+    let (mean, mut along) = (mean(gaps), 0.0);
+    let off = (1..).zip(gaps).map(|(place, gap)| {
         along += gap;
-        (along - mean * f64::from(place)).abs() <= most
-    })
+        (along - mean * f64::from(place)).abs()
+    });
+    off.fold(0.0, f64::max)
+}
+
+/// What becomes of gaps that differ by little, and of which the differences add up.
+fn drifting(gaps: &[f64], rules: Rules) -> Result<Spread, Reject> {
+    if rules.on_uneven == OnUneven::Resample {
+        let modal = modal(gaps);
+        return Ok(Spread::Uneven(heights(gaps, |gap| gap / modal)));
+    }
+    let message = format!(
+        "slices {:.3} mm apart expected, gaps drift until one lies {:.3} mm from its place",
+        mean(gaps),
+        off_mm(gaps)
+    );
+    Err(Reject::new("VARIABLE_SPACING", message, "`on_uneven = \"resample\"` makes planes even"))
+}
+
+/// A note on an even stack of which a slice lies a good way from its place.
+fn drift_note(gaps: &[f64]) -> Option<String> {
+    let off = off_mm(gaps);
+    let noted = off > DRIFT_NOTE * mean(gaps);
+    noted.then(|| format!("SPACING_DRIFT: a slice lies {off:.3} mm from its place in an even stack"))
 }
 
 /// The heights of slices, in planes, by how many planes each gap takes.
@@ -301,6 +336,28 @@ mod tests {
         let mut missing = thin(0.625, 16);
         missing.remove(7);
         assert!(at(&missing).is_err());
+    }
+
+    #[test]
+    fn gaps_that_drift_add_up() {
+        // No gap differs from another by as much as a hundredth.
+        let drifting = |gaps: u32, share: f64| -> Vec<f64> {
+            let gap = |k: u32| 3.0 * (1.0 + share * (2.0 * f64::from(k) / f64::from(gaps - 1) - 1.0));
+            let gaps = (0..gaps).map(gap).scan(0.0, |z, gap| {
+                *z += gap;
+                Some(*z)
+            });
+            std::iter::once(0.0).chain(gaps).collect()
+        };
+        assert_eq!(at(&drifting(20, 0.004)).unwrap().note, None);
+        let noted = at(&drifting(100, 0.004)).unwrap();
+        assert_eq!((noted.planes, noted.heights.len()), (101, 0));
+        assert!(noted.note.is_some_and(|note| note.starts_with("SPACING_DRIFT: a slice lies 0.3")));
+        let far = drifting(600, 0.004);
+        assert_eq!(at(&far).unwrap_err(), "VARIABLE_SPACING");
+        let line = with(&far, RESAMPLE).unwrap();
+        assert_eq!(line.heights.len(), 601);
+        assert!(line.note.is_some_and(|note| note.starts_with("VARIABLE_SPACING: resampled to")));
     }
 
     #[test]

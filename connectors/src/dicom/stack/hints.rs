@@ -13,9 +13,16 @@ fn hint(code: &str) -> &'static str {
         "NO_PIXEL_DATA" => "the file has a header and no pixels: fetch the instance again",
         "UID_CONFLICT" => "one of the copies was changed: keep the one that is right",
         "DUPLICATE_POSITION_AMBIGUOUS" => "several acquisitions share one series: separate them by hand",
+        "ALTERNATING_SLICES" => {
+            "two acquisitions share one series, and no stack of either is whole: separate them, or leave one out with \
+             `where`"
+        }
         "NOT_A_VOLUME_TIME_SERIES" => "one slice watched over time, as in bolus tracking, is no volume",
         "MIXED_MATRIX" | "MIXED_ORIENTATION" | "MIXED_FRAME_OF_REFERENCE" | "LOCALIZER" => {
             "scouts and single planes beside a stack are left out"
+        }
+        "DRIFTING_GEOMETRY" => {
+            "a volume has one pixel spacing and one orientation: export the series again, or resample it"
         }
         "MIXED_PATIENTS" => "two series were given one UID: give each its own, or leave one out with `where`",
         "FRAME_COUNT" => {

@@ -11,9 +11,10 @@ use crate::geometry::dot;
 /// are lost.
 const ATTRIBUTES: [&str; 4] = ["SeriesNumber", "StackID", "AcquisitionNumber", "AcquisitionTime"];
 /// The attributes that slices of one scan have in common. Echo time, descriptions and study are known of all
-/// images, and the rest where a filter asks for it.
-const CONTENT: [&str; 10] = [
+/// images, and the rest where a filter or [`assemble_asking`](super::assemble_asking) asks for it.
+const CONTENT: [&str; 13] = [
     "EchoTime",
+    "DiffusionBValue",
     "FlipAngle",
     "InversionTime",
     "KVP",
@@ -23,7 +24,11 @@ const CONTENT: [&str; 10] = [
     "ProtocolName",
     "SequenceName",
     "StudyInstanceUID",
+    "ImageType",
+    STACK,
 ];
+/// The attribute that says of frames which stack they are of.
+const STACK: &str = "StackID";
 /// The share by which numbers of one scan may differ.
 const JITTER: f64 = 0.05;
 /// The ratio of thickness to distance above which slices overlap one another.
@@ -66,15 +71,21 @@ pub(crate) fn unequal<'a>(places: &[Position<'a>], normal: [f64; 3]) -> Option<P
     })
 }
 
-/// Passes of which the slices of one lie between those of another: acquisitions at distances at which they overlap, or
-/// passes that differ in what slices of one scan have in common.
+/// Passes of which the slices of one lie between those of another: acquisitions at distances at which they overlap,
+/// passes that differ in what slices of one scan have in common, or such that were numbered one after another.
 pub(crate) fn between<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
-    acquisitions(slices, normal).or_else(|| {
+    let content = || {
         CONTENT.iter().find_map(|&attribute| {
             let passes = by_content(slices, attribute)?;
             are_interleaved(&passes, normal).then_some((attribute, passes))
         })
-    })
+    };
+    acquisitions(slices, normal).or_else(content).or_else(|| numbered(slices, normal))
+}
+
+/// Whether slices that differ in an attribute are of several scans, whatever their numbers and times.
+pub(crate) fn is_content(attribute: &str) -> bool {
+    CONTENT.contains(&attribute)
 }
 
 /// Groups slices by what they say of an attribute, including nothing; `None` where all say the same, or
@@ -91,7 +102,11 @@ fn by_content<'a>(slices: &[Slice<'a>], attribute: &str) -> Option<Vec<Vec<Slice
     let mut numbers: Vec<f64> = of_value.keys().filter_map(|value| value.parse().ok()).collect();
     numbers.sort_by(f64::total_cmp);
     let apart = |(a, b): (&f64, &f64)| b - a > JITTER * a.abs().max(b.abs());
-    if numbers.len() == of_value.len() && !numbers.iter().zip(numbers.iter().skip(1)).all(apart) {
+    // A stack's number measures nothing.
+    if attribute != STACK
+        && numbers.len() == of_value.len()
+        && !numbers.iter().zip(numbers.iter().skip(1)).all(apart)
+    {
         return None;
     }
     let mut sorted: Vec<_> = of_value.into_iter().collect();
@@ -114,6 +129,12 @@ pub(crate) fn alternates(slices: &[Slice<'_>], normal: [f64; 3]) -> Option<&'sta
     // Packages of one stack, odd and even slices, are acquired one after another.
     let numbers = numbers.iter().filter(|attribute| !may_be_packages(slices, attribute, normal));
     content.chain(numbers).find(|attribute| changes(attribute)).copied()
+}
+
+/// The number of stacks that slices say they are of.
+pub(crate) fn stacks(slices: &[Slice<'_>]) -> usize {
+    let stacks: BTreeSet<&str> = slices.iter().map(|slice| slice.said(STACK)).collect();
+    stacks.into_iter().filter(|stack| !stack.is_empty()).count()
 }
 
 /// The distance of the nearest neighbours that differ in an attribute.
@@ -144,17 +165,71 @@ fn may_be_packages(slices: &[Slice<'_>], attribute: &str, normal: [f64; 3]) -> b
 
 /// Packages of one stack, odd and even slices, do not overlap, or declare the distance of neighbours.
 fn acquisitions<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
-    let attribute = "AcquisitionNumber";
-    let value = |slice: &Slice<'a>| slice.frame.order.get(attribute);
     let first = slices.first()?;
-    if slices.iter().all(|slice| value(slice) == value(first)) {
+    if !thinnest(slices).is_finite() {
         return None;
     }
-    if !thinnest(slices).is_finite() || may_be_packages(slices, attribute, normal) {
+    ["AcquisitionNumber", "AcquisitionTime"].into_iter().find_map(|attribute| {
+        let value = |slice: &Slice<'a>| slice.frame.order.get(attribute);
+        let same = slices.iter().all(|slice| value(slice) == value(first));
+        if same || may_be_packages(slices, attribute, normal) {
+            return None;
+        }
+        let passes = by(slices.iter().cloned(), attribute)?;
+        are_interleaved(&passes, normal).then_some((attribute, passes))
+    })
+}
+
+/// Passes of slices that overlap, which InstanceNumbers run through one after another, each with one distance between
+/// its slices, up or down.
+fn numbered<'a>(slices: &[Slice<'a>], normal: [f64; 3]) -> Option<Passes<'a>> {
+    let pairs = slices.iter().zip(slices.iter().skip(1));
+    let nearest =
+        pairs.map(|(a, b)| dot(b.position, normal) - dot(a.position, normal)).fold(f64::INFINITY, f64::min);
+    let thinnest = thinnest(slices);
+    if !thinnest.is_finite() || nearest * OVERLAP >= thinnest || is_planned(slices, nearest) {
         return None;
     }
-    let passes = by(slices.iter().cloned(), attribute)?;
-    are_interleaved(&passes, normal).then_some((attribute, passes))
+    let pass = |mut run: Vec<usize>| -> Vec<Slice<'a>> {
+        run.sort_unstable();
+        run.into_iter().filter_map(|index| slices.get(index).cloned()).collect()
+    };
+    let passes: Vec<Vec<Slice<'a>>> = runs(slices, normal)?.into_iter().map(pass).collect();
+    (passes.len() > 1 && are_interleaved(&passes, normal)).then_some(("InstanceNumber", passes))
+}
+
+/// The indices of slices by InstanceNumber, in runs of one distance between neighbours; `None` when a number is absent,
+/// or there twice.
+fn runs(slices: &[Slice<'_>], normal: [f64; 3]) -> Option<Vec<Vec<usize>>> {
+    let number = |slice: &Slice<'_>| slice.said("InstanceNumber").parse::<f64>().ok();
+    let mut order = Vec::with_capacity(slices.len());
+    for (index, slice) in slices.iter().enumerate() {
+        order.push((number(slice)?, index));
+    }
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if order.iter().zip(order.iter().skip(1)).any(|(a, b)| a.0 == b.0) {
+        return None;
+    }
+    let way = |from: usize, to: usize| match (slices.get(from), slices.get(to)) {
+        (Some(from), Some(to)) => dot(to.position, normal) - dot(from.position, normal),
+        _ => f64::NAN,
+    };
+    let goes_on = |run: &Vec<usize>, index: usize| match (run.first(), run.get(1), run.last()) {
+        (Some(&first), Some(&second), Some(&last)) => {
+            let step = way(first, second);
+            (way(last, index) - step).abs() <= DECLARED * step.abs()
+        }
+        // Two slices say what the distance is.
+        _ => true,
+    };
+    let mut runs: Vec<Vec<usize>> = Vec::new();
+    for (_, index) in order {
+        match runs.last_mut().filter(|run| goes_on(run, index)) {
+            Some(run) => run.push(index),
+            None => runs.push(vec![index]),
+        }
+    }
+    Some(runs)
 }
 
 /// Whether each pass is a stack of its own that lies between the slices of another.

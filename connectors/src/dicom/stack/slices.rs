@@ -1,6 +1,7 @@
 //! Slices of a series with their geometry, and the stacks they fall into by orientation and matrix.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use crate::dicom::header::instance::{Frame, Instance};
 use crate::geometry::{cross, dot, is_spacing, norm};
@@ -20,6 +21,13 @@ const ORIENTATION_TOLERANCE: f64 = 1e-3;
 const ORIENTATION_NOTE: f64 = 1e-4;
 /// The share by which the pixel spacing may differ within a stack.
 const SPACING_TOLERANCE: f64 = 1e-4;
+
+/// The least cosine between normals of slices that lie above one another: those of a localizer lie across.
+const PARALLEL: f64 = 0.98;
+/// The fewest slices of which that is said: two may be anything.
+const LEAST_DRIFTING: usize = 3;
+/// The code of slices that lie above one another, of which each differs from the others.
+pub(crate) const DRIFTING: &str = "DRIFTING_GEOMETRY";
 
 /// The number of slices that, each with a frame of reference of its own, have none that says anything.
 const FRAMES_OF_NOTHING: usize = 3;
@@ -144,19 +152,30 @@ pub(crate) fn stacks<'a>(slices: Vec<Slice<'a>>) -> (Vec<Stack<'a>>, Vec<Leftove
             None => stacks.push(Stack { slices: vec![slice], notes: Vec::new() }),
         }
     }
-    let mut stacks = with_own_frames(stacks);
+    let stacks = with_own_frames(stacks);
+    let torn = torn(&stacks);
+    let mut leftovers = Vec::new();
+    let mut whole = Vec::with_capacity(stacks.len());
+    for (index, stack) in stacks.into_iter().enumerate() {
+        match torn.contains(&index) {
+            true => leftovers.push(Leftover { code: DRIFTING, slices: stack.slices }),
+            false => whole.push(stack),
+        }
+    }
+    let mut stacks = whole;
     // The sort is stable: stacks of one size keep the order of their content.
     stacks.sort_by_key(|stack| std::cmp::Reverse(stack.slices.len()));
     let largest = stacks.first().map_or(0, |stack| stack.slices.len());
     let scouts = largest == 1 && stacks.len() > 1;
+    let drifting = scouts && are_drifting(&stacks);
     let (small, mut kept): (Vec<_>, Vec<_>) = stacks
         .into_iter()
         .partition(|stack| scouts || stack.slices.len() <= 2.min(largest.saturating_sub(1)));
-    let mut leftovers = Vec::new();
     for stack in small {
         let code = match kept.first().map(|main| stack.slices.first().and_then(|slice| main.differs(slice))) {
             Some(Some("MIXED_MATRIX")) => "MIXED_MATRIX",
             Some(Some("MIXED_FRAME_OF_REFERENCE")) => "MIXED_FRAME_OF_REFERENCE",
+            _ if drifting => DRIFTING,
             // Single slices across each other are the planes of a localizer.
             _ => "LOCALIZER",
         };
@@ -164,6 +183,46 @@ pub(crate) fn stacks<'a>(slices: Vec<Slice<'a>>) -> (Vec<Stack<'a>>, Vec<Leftove
     }
     note_differences(&mut kept);
     (kept, leftovers)
+}
+
+/// The stacks of which a slice is like the next one of another stack: geometry drifts from one slice to the next, and
+/// none of these stacks is whole.
+fn torn(stacks: &[Stack<'_>]) -> BTreeSet<usize> {
+    let mut torn = BTreeSet::new();
+    let Some(normal) = stacks.first().and_then(|stack| stack.slices.first()).map(Slice::normal) else {
+        return torn;
+    };
+    if stacks.len() < 2 {
+        return torn;
+    }
+    let slices = stacks.iter().enumerate().flat_map(|(index, stack)| {
+        stack.slices.iter().map(move |slice| (dot(slice.position, normal), index, slice))
+    });
+    let mut slices: Vec<_> = slices.collect();
+    slices.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
+    for ((_, one, slice), (_, other, next)) in slices.iter().zip(slices.iter().skip(1)) {
+        let alike = slice.same_matrix(next)
+            && slice.axes_differ_by(next) <= ORIENTATION_TOLERANCE
+            && slice.instance.frame_of_reference == next.instance.frame_of_reference;
+        if one != other && alike {
+            torn.extend([*one, *other]);
+        }
+    }
+    torn
+}
+
+/// Whether single slices lie above one another, in one frame of reference and with one matrix: they are no localizer,
+/// but a stack whose pixel spacing or orientation changes from slice to slice.
+fn are_drifting(stacks: &[Stack<'_>]) -> bool {
+    let slices: Vec<&Slice<'_>> = stacks.iter().filter_map(|stack| stack.slices.first()).collect();
+    let Some(first) = slices.first() else { return false };
+    let frame = |slice: &Slice<'_>| slice.instance.frame_of_reference.clone();
+    let alike = |slice: &&Slice<'_>| {
+        dot(first.normal(), slice.normal()) >= PARALLEL
+            && slice.size() == first.size()
+            && frame(slice) == frame(first)
+    };
+    slices.len() >= LEAST_DRIFTING && slices.iter().all(alike)
 }
 
 /// Puts slices together that differ by nothing but a frame of reference of their own: a frame for each of at least
