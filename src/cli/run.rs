@@ -211,7 +211,10 @@ fn tell(args: &RunArgs, summary: &Summary) {
         super::print(super::visible(format!("report: `tomoflow report {file}` makes it\n")));
     }
     if summary.cases == 0 && !summary.left_out.is_empty() {
-        note!("no series of {} files fits\nhint: ask in `where` for values that the files have", summary.files);
+        note!(
+            "no series of {} files fits\nhint: ask in `where` for values that the files have",
+            summary.files
+        );
     } else if summary.cases == 0 && !args.empty.any() {
         note!("no series found in {} files\nhint: `tomoflow check` shows the sources' paths", summary.files);
     }

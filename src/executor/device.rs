@@ -13,7 +13,6 @@ use tomoflow_connectors::{Digest, LabelMap, Reject};
 use self::loading::{load_detector, load_model};
 use self::training::train;
 use super::boxes::{self, Detectors};
-use super::crossing;
 use super::ending::{bit_bytes, cancelled, finish, guarded, mask_bytes, misplaced, network, put};
 use super::job::{Finished, Job};
 use super::line::{DeviceJob, JobLine};

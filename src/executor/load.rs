@@ -1,6 +1,7 @@
 //! From a case's key to its voxels: decode, label, transform, fused in memory.
 
 mod channels;
+pub mod label_series;
 mod labels;
 mod lookup;
 

@@ -15,7 +15,9 @@ use tomoflow_connectors::{Digest, Geometry, Reject, Scan};
 
 pub use tomoflow_connectors::geometry::Grid;
 
-pub use self::labels::{Drawing, DrawnBox, DrawnOn, LabelPart, LabelSource, LabelsAt, LabelsIn, Planes};
+pub use self::labels::{
+    Drawing, DrawnBox, DrawnOn, LabelPart, LabelSource, LabelStack, LabelsAt, LabelsIn, Planes, value_names,
+};
 
 /// DICOM instances of a folder, which `assemble` makes scans of.
 pub trait InstanceSource: Send + Sync {
@@ -237,13 +239,6 @@ pub trait ScanSource: FileSource {
     /// # Errors
     /// Whatever refuses it, by name.
     fn load(&self, grid: &Geometry, slices: &[SliceFile]) -> Result<Scan, Reject>;
-}
-
-/// The names of labels, and of sets of them: `tumour & oedema`.
-pub fn value_names(labels: &[String], sets: &[Vec<u16>]) -> Vec<String> {
-    let name = |label: &u16| labels.get(usize::from(*label).wrapping_sub(1)).map_or("", String::as_str);
-    let of_set = |set: &Vec<u16>| set.iter().map(name).collect::<Vec<_>>().join(" & ");
-    labels.iter().cloned().chain(sets.iter().map(of_set)).collect()
 }
 
 /// A file that was indexed and is not found any more.

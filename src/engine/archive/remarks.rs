@@ -236,7 +236,11 @@ impl Archive {
             return Ok(Vec::new());
         }
         let message = format!("a scan for each of {of} series of {name} expected, none found for {absent}");
-        let reject = Reject::new(OF_NO_SCAN, message, "this is normal for a part of a data set that comes with the labels of all of it");
+        let reject = Reject::new(
+            OF_NO_SCAN,
+            message,
+            "this is normal for a part of a data set that comes with the labels of all of it",
+        );
         let remark = Remark { case: None, labels: None, reject };
         Ok(vec![Told { remark, name: String::new() }])
     }

@@ -8,6 +8,7 @@ use tomoflow_connectors::{Digest, Reject};
 
 use crate::executor::artifact::encode;
 use crate::executor::boxes;
+use crate::executor::crossing;
 use crate::executor::ending::{misplaced, network, put};
 use crate::executor::lessons;
 use crate::executor::library;

@@ -3,11 +3,10 @@
 use tomoflow_connectors::dicom::FileStat;
 use tomoflow_connectors::{Digest, Reject};
 
-use crate::executor::work::SliceList;
+use super::label_series;
+use crate::executor::work::{SeriesRow, SliceList};
 use crate::operators::source::vanished;
 use crate::store::{Outcome, Recorded, Store, StoreError};
-
-pub mod label_series;
 
 /// The index that knows where content lies now. A renamed file changes its answers, and no row.
 pub trait Lookup: Send + Sync {

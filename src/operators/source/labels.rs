@@ -6,7 +6,7 @@ use std::path::Path;
 use tomoflow_connectors::rtstruct::{Form, Outlines, Whose};
 use tomoflow_connectors::{Digest, Geometry, LabelMap, Reject};
 
-use super::FileSource;
+use super::{FileSource, InstanceSource, SliceFile};
 
 /// What labels lie in, and how they are bound to scans.
 #[derive(Clone, Copy)]
@@ -197,4 +197,11 @@ pub trait LabelSource: Send + Sync {
     /// # Errors
     /// Whatever refuses them, by name. Labels that cannot be drawn are never an empty map.
     fn draw(&self, labels: &LabelsAt<'_>, on: &Planes<'_>) -> Result<Drawing, Reject>;
+}
+
+/// The names of labels, and of sets of them: `tumour & oedema`.
+pub fn value_names(labels: &[String], sets: &[Vec<u16>]) -> Vec<String> {
+    let name = |label: &u16| labels.get(usize::from(*label).wrapping_sub(1)).map_or("", String::as_str);
+    let of_set = |set: &Vec<u16>| set.iter().map(name).collect::<Vec<_>>().join(" & ");
+    labels.iter().cloned().chain(sets.iter().map(of_set)).collect()
 }

@@ -7,9 +7,9 @@ use tomoflow_connectors::{Geometry, LabelMap, Reject, imagefile};
 
 mod onto;
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use self::onto::On;
 use super::crossing::{self, CROSSES, Shares};
@@ -345,12 +345,14 @@ fn shares_of(
         return (Vec::new(), shares);
     }
     if config.get("holds").and_then(|holds| holds.as_object()).is_some_and(|holds| !holds.is_empty()) {
-        let message = "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `holds`";
+        let message =
+            "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `holds`";
         let hint = "in one map values say it: `labels = { liver = [1, 2], lesion = [2] }`";
         problems.push(FieldProblem::new("holds", message, hint));
     }
     if config.get("crosses").and_then(|lists| lists.as_array()).is_some_and(|lists| !lists.is_empty()) {
-        let message = "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `crosses`";
+        let message =
+            "labels with a file each (`{label}` in `files`, or a column `label`) expected beside `crosses`";
         let hint = "in one map values say it: `labels = { tumour = [1, 2], oedema = [2, 3] }`";
         problems.push(FieldProblem::new("crosses", message, hint));
     }

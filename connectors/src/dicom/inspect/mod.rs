@@ -6,9 +6,9 @@ mod finding;
 mod held;
 mod images;
 mod statistics;
-mod torn;
 #[cfg(test)]
 mod tests;
+mod torn;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

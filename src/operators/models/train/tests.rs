@@ -87,7 +87,8 @@ fn what_came_later_is_in_no_key_at_its_default() {
 #[test]
 fn falls_at_no_step_are_named() {
     let mut config = defaults();
-    config["schedule"] = json!({ "type": "steps", "at": [60000, 0.9], "factor": 0.1, "warm_up": 500, "warm_up_from": 0.25 });
+    config["schedule"] =
+        json!({ "type": "steps", "at": [60000, 0.9], "factor": 0.1, "warm_up": 500, "warm_up_from": 0.25 });
     assert!(build(&config).is_ok());
     config["schedule"]["at"] = json!([]);
     let problems = build(&config).err().unwrap();
