@@ -3,7 +3,7 @@
 mod kept;
 mod made;
 
-pub use kept::{ASIDE, set_aside};
+pub use kept::{ASIDE, ASIDE_PAGE, set_aside};
 pub use made::entry_of;
 
 use std::collections::btree_map::Entry;
