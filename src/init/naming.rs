@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use tomoflow_connectors::imagefile::{in_common, is_made};
+
 /// Endings that say the format, the longer ones first.
 const ENDINGS: [&str; 9] =
     [".seg.nrrd", ".nii.gz", ".hdr.gz", ".nii", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr"];
@@ -59,6 +61,11 @@ pub fn common(scan: &Path, label: &Path) -> Option<Called> {
         if longer {
             return of(core);
         }
+    }
+    if is_made(label)
+        && let Some(case) = in_common(&scan_stem, &label_stem)
+    {
+        return of(&case);
     }
     let before = label_stem.split_once(SIGNS).filter(|(word, rest)| is_word(word) && !rest.is_empty());
     if let Some((_, rest)) = before
@@ -312,6 +319,12 @@ mod tests {
         let liver = Some(("s1".to_owned(), Some("liver".to_owned())));
         assert_eq!(called("s1/ct.nii.gz", "s1/segmentations/liver.nii.gz"), liver);
         assert_eq!(called("a.nii", "b.nii"), None);
+        let verse = "derivatives/sub-verse4/sub-verse4_seg-vert_msk.nii.gz";
+        assert_eq!(called("rawdata/sub-verse4/sub-verse4_ct.nii.gz", verse), case("sub-verse4"));
+        assert_eq!(
+            called("sub-1/sub-1_ses-2_T1w.nii", "derivatives/x/sub-1_ses-2_msk.nii"),
+            case("sub-1_ses-2")
+        );
     }
 
     fn pattern(pairs: &[(&str, &str)], of_labels: bool) -> String {
