@@ -3,10 +3,14 @@
 //! A file is a row of records (length, checksum, bytes, checksum; little-endian, CRC-32C, masked) and each
 //! record a protobuf `Event`, of which only the few fields that scalars need are written.
 
+mod sums;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use sums::Sums;
 
 /// The reflected polynomial of CRC-32C (Castagnoli).
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -29,16 +33,25 @@ const fn table() -> [u32; 256] {
     table
 }
 
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc: u32, byte| {
+/// Goes on with a checksum that began as `!0` and ends inverted.
+fn go_on(crc: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(crc, |crc: u32, byte| {
         let [low, ..] = crc.to_le_bytes();
         (crc >> 8) ^ TABLE[usize::from(low ^ byte)]
     })
 }
 
-/// The masked checksum that records carry: a plain checksum of bytes that hold checksums would be weak.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !go_on(!0, bytes)
+}
+
+/// A checksum as records carry it: a plain checksum of bytes that hold checksums would be weak.
+fn mask(crc: u32) -> [u8; 4] {
+    crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
 fn masked(bytes: &[u8]) -> [u8; 4] {
-    crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+    mask(crc32c(bytes))
 }
 
 fn record(bytes: &[u8]) -> Vec<u8> {

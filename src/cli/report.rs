@@ -40,8 +40,12 @@ pub fn run(args: &ReportArgs, registry: &Registry) -> ExitCode {
         }
     };
     let cases = pictures.into_iter().map(picture).collect();
+    let begun = engine::begin_page(&out, &path);
     match report::write(&out.join("tables"), &path, ReportContext { pipeline_name, cases }) {
         Ok(()) => {
+            if let Err(error) = begun.and_then(|()| engine::keep_page(&out, &path)) {
+                note!("how the page was written is not kept, so that `verify` cannot compare it: {error}");
+            }
             super::print(format_args!("{}\n", std::fs::canonicalize(&path).unwrap_or(path).display()));
             ExitCode::SUCCESS
         }

@@ -46,5 +46,5 @@ pub use session::summary::{StageCount, Summary};
 pub use status::{
     Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, WorkerStatus, metrics,
 };
-pub use upkeep::{Failures, Garbage, Item, Verified, forget_failures, gc, verify};
+pub use upkeep::{Failures, Garbage, Item, Verified, begin_page, forget_failures, gc, keep_page, verify};
 pub use watch::{Change, Settle, Watcher};

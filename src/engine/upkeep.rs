@@ -1,9 +1,11 @@
 //! What keeps an output healthy between runs: reread and compare, free what nobody needs, try failures again.
 
 mod garbage;
+mod page;
 mod verify;
 
 pub use garbage::{Garbage, Item, gc};
+pub use page::{begin_page, keep_page};
 pub use verify::{Verified, verify};
 
 use tomoflow_connectors::Digest;

@@ -8,6 +8,7 @@ use tomoflow_connectors::rtstruct::Form;
 
 use super::archive::{Archive, Block, Seen};
 use super::grids::axes;
+use super::studies::{self, Channel, Joined};
 use super::{Survey, Wishes, label_series, toml};
 
 /// The order of modalities: of several that as many labels are of, the first one is taken.
@@ -16,6 +17,9 @@ const ORDER: [&str; 3] = ["CT", "MR", "PT"];
 const DESCRIPTIONS: usize = 6;
 /// Names that a line lists, at most.
 const LISTED: usize = 8;
+/// The reason for a stage of type `assemble`.
+const ASSEMBLED: &str =
+    "Slices are assembled into volumes by their positions; a series that cannot be is a row of `rejects`.";
 
 /// Series that outlines or segments name.
 pub fn labelled(survey: &Survey) -> usize {
@@ -48,18 +52,32 @@ pub fn recognise(survey: &Survey, wishes: &Wishes) -> Archive {
         cases: "volume".to_owned(),
         ..Archive::default()
     };
-    archive.told.extend(others(&volumes, &modality));
+    // Series that are labels are bound to one series each, which is then the case.
+    let joined = match &painted {
+        Some(_) => None,
+        None => studies::channels(survey, &modality, &is_drawn, &mut archive.told),
+    };
+    if joined.is_none() {
+        archive.told.extend(others(&volumes, &modality));
+    }
     if !survey.images.is_empty() {
         let (count, first) = (survey.images.len(), survey.name(&survey.images[0].file));
         archive.told.push(format!("{count} volumes of other formats than DICOM are left out, {first} first"));
     }
     let apart = painted.as_ref().and_then(|found| found.apart_from(&modality));
-    let (filter, of_series) = filter(&of_modality, &modality, &is_drawn, apart, &mut archive.told);
-    let scans: Vec<&FoundVolume> = of_modality.into_iter().filter(|volume| of_series(volume)).collect();
+    let scans: Vec<&FoundVolume> = match &joined {
+        Some(joined) => {
+            archive.blocks.extend(joined.channels.iter().map(|channel| source_of(channel, wishes)));
+            joined.scans.clone()
+        }
+        None => {
+            let (filter, of_series) = filter(&of_modality, &modality, &is_drawn, apart, &mut archive.told);
+            let block = Block::new("sources.scans", "dicom");
+            archive.blocks.push(block.with("path", toml::path(&wishes.path)).with("where", filter));
+            of_modality.into_iter().filter(|volume| of_series(volume)).collect()
+        }
+    };
     archive.scans = scans.iter().map(|volume| seen(volume, is_drawn(volume))).collect();
-    let scan_block =
-        Block::new("sources.scans", "dicom").with("path", toml::path(&wishes.path)).with("where", filter);
-    archive.blocks.push(scan_block);
     let label_blocks = match &painted {
         Some(found) => vec![("truth".to_owned(), found.block(wishes, &mut archive))],
         None => label_blocks(survey, &scans, wishes, &mut archive),
@@ -67,15 +85,13 @@ pub fn recognise(survey: &Survey, wishes: &Wishes) -> Archive {
     let labelled = !label_blocks.is_empty();
     let sources: Vec<String> = label_blocks.iter().map(|(name, _)| name.clone()).collect();
     archive.blocks.extend(label_blocks.into_iter().map(|(_, block)| block));
-    let volume = Block::new("operators.volume", "assemble")
-        .why(
-            "Slices are assembled into volumes by their positions; a series that cannot be is a row of \
-              `rejects`.",
-        )
-        .with("inputs", toml::list([toml::text("scans")]));
-    archive.blocks.push(volume);
+    match &joined {
+        Some(joined) => join(joined, &mut archive),
+        None => archive.blocks.push(assemble("volume", "scans").why(ASSEMBLED)),
+    }
     if labelled {
-        let inputs = std::iter::once("volume").chain(sources.iter().map(String::as_str)).map(toml::text);
+        let inputs =
+            std::iter::once(archive.cases.as_str()).chain(sources.iter().map(String::as_str)).map(toml::text);
         archive.blocks.push(Block::new("operators.case", "label").with("inputs", toml::list(inputs)));
         "case".clone_into(&mut archive.cases);
     }
@@ -91,6 +107,45 @@ pub fn recognise(survey: &Survey, wishes: &Wishes) -> Archive {
         false => "DICOM without labels".to_owned(),
     };
     archive
+}
+
+/// The source of a channel's series.
+fn source_of(channel: &Channel, wishes: &Wishes) -> Block {
+    let by_modality = ("Modality", toml::text(&channel.modality));
+    let by_description = channel.description.as_ref();
+    let by_description = by_description.map(|text| ("SeriesDescription", toml::text(&pattern(text))));
+    Block::new(&format!("sources.{}", channel.name), "dicom")
+        .with("path", toml::path(&wishes.path))
+        .with("where", toml::table(std::iter::once(by_modality).chain(by_description)))
+}
+
+fn assemble(name: &str, source: &str) -> Block {
+    Block::new(&format!("operators.{name}"), "assemble").with("inputs", toml::list([toml::text(source)]))
+}
+
+/// Puts the channels of a study together; the first gives the grid, and its labels are the case's.
+fn join(joined: &Joined<'_>, archive: &mut Archive) {
+    let names = || joined.channels.iter().map(|channel| channel.name.as_str());
+    let volume = |name: &str| format!("{name}_volume");
+    let mut blocks: Vec<Block> = names().map(|name| assemble(&volume(name), name)).collect();
+    if let Some(first) = blocks.first_mut() {
+        first.why.push(ASSEMBLED.to_owned());
+    }
+    let block = Block::new("operators.scans", "channels")
+        .why(format!(
+            "Series of one study are channels of one case, on the grid of the first, where the labels were drawn; nothing \
+             is registered. {}",
+            joined.counted
+        ))
+        .with("inputs", toml::list(names().map(|name| toml::text(&volume(name)))))
+        .with("names", toml::list(names().map(toml::text)));
+    blocks.push(if joined.lacking { block.with("on_missing", toml::text("zero")) } else { block });
+    archive.blocks.extend(blocks);
+    archive.channels = names().map(str::to_owned).collect();
+    if joined.channels.iter().any(|channel| channel.modality != archive.modality) {
+        archive.modality.clear();
+    }
+    "scans".clone_into(&mut archive.cases);
 }
 
 fn seen(volume: &FoundVolume, labelled: bool) -> Seen {

@@ -179,6 +179,14 @@ pub enum Known {
     Lits,
     /// `CaseNN`, `CaseNN_segmentation`: Prostate MR Image Segmentation 2012.
     Promise12,
+    /// `case_NNNNN/imaging`, `segmentation`: the Kidney Tumor Segmentation Challenge.
+    Kits,
+    /// `patientNNN_frameNN`, `_gt`: the Automated Cardiac Diagnosis Challenge.
+    Acdc,
+    /// `BraTS20…_seg`: the Brain Tumor Segmentation Challenge up to 2021, whose enhancing tumour is 4.
+    Brats,
+    /// `BraTS-GLI-…-seg`: its gliomas from 2023 on, whose enhancing tumour is 3.
+    BratsGli,
     /// Any other data set.
     Other,
 }
@@ -188,11 +196,22 @@ impl Known {
     pub fn of(scans: &str, labels: &str, cases: &BTreeSet<String>) -> Self {
         let promise =
             |case: &String| case.strip_prefix("Case").is_some_and(|rest| rest.parse::<u32>().is_ok());
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let numbered = |word: &'static str| move |case: &str| case.strip_prefix(word).is_some_and(is_number);
+        let frame = |case: &str| {
+            let parts = case.strip_prefix("patient").and_then(|rest| rest.split_once("_frame"));
+            parts.is_some_and(|(patient, frame)| is_number(patient) && is_number(frame))
+        };
+        let all = |is: &dyn Fn(&str) -> bool| !cases.is_empty() && cases.iter().all(|case| is(case));
         match (scans, labels) {
             ("volume-{case}", "segmentation-{case}") => Self::Lits,
             ("{case}", "{case}_segmentation") if !cases.is_empty() && cases.iter().all(promise) => {
                 Self::Promise12
             }
+            ("imaging", "segmentation") if all(&numbered("case_")) => Self::Kits,
+            ("{case}", "{case}_gt") if all(&frame) => Self::Acdc,
+            (_, "{case}_seg") if all(&|case| case.starts_with("BraTS20")) => Self::Brats,
+            (_, "{case}-seg") if all(&|case| case.starts_with("BraTS-GLI-")) => Self::BratsGli,
             _ => Self::Other,
         }
     }
@@ -202,6 +221,9 @@ impl Known {
         match self {
             Self::Lits => Some("LiTS"),
             Self::Promise12 => Some("PROMISE12"),
+            Self::Kits => Some("KiTS"),
+            Self::Acdc => Some("ACDC"),
+            Self::Brats | Self::BratsGli => Some("BraTS"),
             Self::Other => None,
         }
     }
@@ -209,8 +231,8 @@ impl Known {
     /// The modality of its scans.
     pub fn modality(self) -> Option<&'static str> {
         match self {
-            Self::Lits => Some("CT"),
-            Self::Promise12 => Some("MR"),
+            Self::Lits | Self::Kits => Some("CT"),
+            Self::Promise12 | Self::Acdc | Self::Brats | Self::BratsGli => Some("MR"),
             Self::Other => None,
         }
     }
@@ -220,6 +242,14 @@ impl Known {
         let (name, labels): (_, &[(&str, &[u16])]) = match self {
             Self::Lits => ("LiTS", &[("liver", &[1, 2]), ("lesion", &[2])]),
             Self::Promise12 => ("PROMISE12", &[("prostate", &[1])]),
+            // Its first year had no cysts.
+            Self::Kits if values.contains(&3) => {
+                ("KiTS", &[("kidney", &[1]), ("tumor", &[2]), ("cyst", &[3])])
+            }
+            Self::Kits => ("KiTS", &[("kidney", &[1]), ("tumor", &[2])]),
+            Self::Acdc => ("ACDC", &[("RV", &[1]), ("MLV", &[2]), ("LVC", &[3])]),
+            Self::Brats => ("BraTS", &[("necrosis", &[1]), ("edema", &[2]), ("enhancing", &[4])]),
+            Self::BratsGli => ("BraTS", &[("necrosis", &[1]), ("edema", &[2]), ("enhancing", &[3])]),
             Self::Other => return None,
         };
         let all: BTreeSet<u16> = labels.iter().flat_map(|(_, values)| values.iter().copied()).collect();
@@ -323,6 +353,17 @@ mod tests {
         assert_eq!(Known::of("volume-{case}", "segmentation-{case}", &cases), Known::Lits);
         assert_eq!(Known::of("{case}", "{case}_segmentation", &cases), Known::Promise12);
         assert_eq!(Known::of("{case}", "{case}_segmentation", &BTreeSet::new()), Known::Other);
+        let of = |scans: &str, labels: &str, case: &str| Known::of(scans, labels, &[case.to_owned()].into());
+        assert_eq!(of("imaging", "segmentation", "case_00003"), Known::Kits);
+        assert_eq!(of("imaging", "segmentation", "case_b"), Known::Other);
+        assert_eq!(of("{case}", "{case}_gt", "patient001_frame12"), Known::Acdc);
+        assert_eq!(of("{case}", "{case}_gt", "patient001"), Known::Other);
+        assert_eq!(of("{case}_flair", "{case}_seg", "BraTS2021_00002"), Known::Brats);
+        assert_eq!(of("{case}-t1c", "{case}-seg", "BraTS-GLI-00002-000"), Known::BratsGli);
+        assert_eq!(of("{case}-t1c", "{case}-seg", "BraTS-PED-00002-000"), Known::Other);
+        assert_eq!(Known::Kits.named(&BTreeSet::from([1, 2, 3])).unwrap().1.len(), 3);
+        assert_eq!(Known::Kits.named(&BTreeSet::from([1, 2])).unwrap().1.len(), 2);
+        assert!(Known::Brats.named(&BTreeSet::from([1, 2, 3])).is_none());
         assert!(Known::Lits.named(&BTreeSet::from([1, 2])).is_some());
         assert!(Known::Lits.named(&BTreeSet::from([1, 2, 7])).is_none());
     }

@@ -15,6 +15,7 @@ mod naming;
 mod paired;
 mod parts;
 pub mod planning;
+mod studies;
 mod survey;
 mod table;
 mod text;

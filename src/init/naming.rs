@@ -6,6 +6,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use tomoflow_connectors::imagefile::{in_common, is_made};
+
 /// Endings that say the format, the longer ones first.
 const ENDINGS: [&str; 9] =
     [".seg.nrrd", ".nii.gz", ".hdr.gz", ".nii", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr"];
@@ -62,6 +64,11 @@ pub fn common(scan: &Path, label: &Path) -> Option<Called> {
         if longer {
             return of(core);
         }
+    }
+    if is_made(label)
+        && let Some(case) = in_common(&scan_stem, &label_stem)
+    {
+        return of(&case);
     }
     let before = label_stem.split_once(SIGNS).filter(|(word, rest)| is_word(word) && !rest.is_empty());
     if let Some((_, rest)) = before

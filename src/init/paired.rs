@@ -1,9 +1,10 @@
 //! Scans and labels by the names of their files: which patterns claim them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tomoflow_connectors::dicom::inspect::FoundImage;
+use tomoflow_connectors::imagefile;
 
 use super::channels::{Together, together, volumes};
 use super::claims::Claims;
@@ -28,6 +29,8 @@ pub(super) struct Found {
 
 /// Folders that have a pattern each, at most.
 const FOLDERS: usize = 64;
+/// Distance at which corners of two grids are one place, mm.
+const SAME_MM: f64 = 0.01;
 
 /// Scan and labels that go together, by their places among the images.
 struct Pair {
@@ -49,6 +52,8 @@ pub(super) fn by_names(survey: &Survey, described: Option<&Described>) -> Option
         return scans_alone(survey);
     }
     let mut told = Vec::new();
+    let on_others = on_other_grids(survey, &mut pairs);
+    told.extend(told_of_others(survey, &on_others));
     let apart = left_apart(survey, &mut pairs);
     told.extend(apart.told(survey));
     let template = |path: &Path, called: &Called| Template::of(below(path, &survey.root), called);
@@ -90,8 +95,48 @@ pub(super) fn by_names(survey: &Survey, described: Option<&Described>) -> Option
     let Together { pattern: scan, names: channels, .. } = together;
     let labels = label_claims(survey, &of_labels, (&label, label_texts), &of_scans_file, &apart)?;
     beside.extend(apart.files);
+    beside.extend(on_others);
     let stems = [scan.stem, label.stem];
     Some(Found { scans, labels: Some(labels), stems, why: None, beside, channels, told })
+}
+
+/// Takes scans out that lie on another grid than labels below `derivatives`, where others of the same labels lie on it: the
+/// names of such labels say the patient and the session, and the grid whose they are.
+fn on_other_grids(survey: &Survey, pairs: &mut Vec<Pair>) -> BTreeSet<PathBuf> {
+    let grids: BTreeMap<&Path, &FoundImage> =
+        survey.images.iter().map(|image| (image.file.as_path(), image)).collect();
+    let on_it = |pair: &Pair| {
+        let (labels, scan) = (&survey.images[pair.label], grids.get(pair.scan.as_path()));
+        scan.is_some_and(|scan| same_grid(scan, labels))
+    };
+    let is_made = |pair: &Pair| imagefile::is_made(below(&survey.images[pair.label].file, &survey.root));
+    let known: BTreeSet<usize> =
+        pairs.iter().filter(|pair| is_made(pair) && on_it(pair)).map(|pair| pair.label).collect();
+    let mut others = BTreeSet::new();
+    pairs.retain(|pair| {
+        let keeps = !known.contains(&pair.label) || on_it(pair);
+        if !keeps {
+            others.insert(pair.scan.clone());
+        }
+        keeps
+    });
+    others.retain(|file| pairs.iter().all(|pair| pair.scan != *file));
+    others
+}
+
+fn same_grid(a: &FoundImage, b: &FoundImage) -> bool {
+    let mut places = a.affine_lps.iter().flatten().zip(b.affine_lps.iter().flatten());
+    a.shape == b.shape && places.all(|(a, b)| (a - b).abs() <= SAME_MM)
+}
+
+fn told_of_others(survey: &Survey, files: &BTreeSet<PathBuf>) -> Option<String> {
+    let first = files.first()?;
+    Some(format!(
+        "{} scans lie on another grid than the labels of their patient and session, and are left out ({} first): a source \
+         for each channel and `type = \"channels\"` bring them onto one",
+        files.len(),
+        survey.name(first)
+    ))
 }
 
 /// Whether a source would claim one of these files.

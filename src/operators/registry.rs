@@ -85,6 +85,25 @@ pub enum Axes {
 pub trait Segmenter: Send + Sync {
     /// Classes on the case's own (perhaps resampled) grid, and their names from label 1 on.
     fn segment(&self, case: &Case) -> Result<(LabelMap, Vec<String>), Failure>;
+
+    /// The names of its labels, where they are the same for every case; none where only a case says them.
+    fn label_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What of a scan of several channels it looks at.
+    fn looks(&self) -> Looks<'_> {
+        Looks::AtAll
+    }
+}
+
+/// What of a scan of several channels is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks<'a> {
+    /// All channels.
+    AtAll,
+    /// One channel, by its name; without a name the scan must have one alone.
+    AtOne(Option<&'a str>),
 }
 
 /// Mends a mask on its grid.

@@ -3,8 +3,9 @@
 use super::declare::Declared;
 use super::placement::upstream;
 use super::problem::Found;
+use super::suggest::remedy;
 use crate::operators::cases::channels::{Fill, JoinChannels, check_names};
-use crate::operators::registry::Stage;
+use crate::operators::registry::{Looks, Stage};
 use crate::operators::value::listed;
 
 /// Reports what of channels does not go together.
@@ -26,6 +27,11 @@ pub(super) fn check(
             }
             Some(Stage::Infer(infer)) if infer.boxes.is_some() && all.several(index) => {
                 all.detected(index, found);
+            }
+            Some(Stage::Segment(segmenter)) => {
+                if let Looks::AtOne(channel) = segmenter.looks() {
+                    all.looked_at(index, channel, found);
+                }
             }
             Some(Stage::Infer(infer)) if infer.model.files().is_empty() => all.inferred(index, found),
             _ => {}
@@ -139,6 +145,29 @@ impl All<'_> {
         let message = format!("`statistics = \"archive\"` looks at one channel, {} found", names.join(", "));
         let hint = "let a stage of its own stand before `channels` for each, or leave `statistics` out";
         found.push(Found::new(span, message).hint(hint));
+    }
+
+    /// What looks at one channel says at which, of several, and at one that is there.
+    fn looked_at(&self, index: usize, channel: Option<&str>, found: &mut Vec<Found>) {
+        let Some(names) = index_of_input(self.inputs, index).and_then(|input| self.names(input)) else {
+            return;
+        };
+        let stage = &self.stages[index];
+        let span = |field: &str| stage.table.key_at(field).map_or(stage.header, |key| key.span);
+        match (channel, names.first()) {
+            (None, Some(first)) => {
+                let message = format!("`{}` looks at one channel, {} found", stage.name, listed(&names));
+                let hint = format!("say which one is meant: `channel = \"{first}\"`");
+                found.push(Found::new(span("inputs"), message).hint(hint));
+            }
+            (Some(channel), _) if !names.iter().any(|name| name == channel) => {
+                let message = format!("there is no channel called `{channel}`");
+                let none = "scans have one channel, which has no name: leave `channel` out";
+                let hint = remedy(channel, names.iter().map(String::as_str), none);
+                found.push(Found::new(span("channel"), message).label("unknown channel").hint(hint));
+            }
+            _ => {}
+        }
     }
 
     /// The names of the channels that a stage is given.

@@ -19,6 +19,7 @@ mod expand;
 mod extends;
 mod fields;
 mod graph;
+mod judged;
 mod manual;
 mod order;
 mod overrides;
@@ -179,6 +180,7 @@ fn read(
     channels::check(&declaration.stages, &wiring.inputs, &stages, &mut found);
     predictions::probabilities_kept(&declaration.stages, &wiring.inputs, &stages, &mut found);
     predictions::no_truth(&declaration.stages, &wiring.inputs, &stages, &mut found);
+    judged::have_labels_in_common(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::own_spacings(&declaration.stages, &wiring.inputs, &stages, &mut found);
     placement::known_labels(&declaration.stages, &wiring.inputs, &stages, &mut found);
     if look {

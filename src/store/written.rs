@@ -46,7 +46,7 @@ impl Written {
     /// # Errors
     /// When it cannot be read.
     pub fn now(path: &Path) -> io::Result<Self> {
-        let digest = Digest::of(&std::fs::read(path)?);
+        let digest = content(path)?;
         Ok(Self { digest: Some(digest), ..Self::seen(&std::fs::metadata(path)?) })
     }
 
@@ -87,13 +87,18 @@ impl Written {
             return Ok(Since::Edited);
         }
         match self.digest {
-            Some(digest) if Digest::of(&std::fs::read(path)?) != digest => Ok(Since::Edited),
+            Some(digest) if content(path)? != digest => Ok(Since::Edited),
             _ if now == *self => Ok(Since::Same),
             Some(_) => Ok(Since::Touched(now)),
             // Nobody knows what it held.
             None => Ok(Since::Edited),
         }
     }
+}
+
+/// The digest of a file's content, read piece by piece: what was written may be larger than memory.
+fn content(path: &Path) -> io::Result<Digest> {
+    Digest::of_stream(std::fs::File::open(path)?)
 }
 
 impl Store {

@@ -34,6 +34,8 @@ mod ignored;
 mod images;
 mod init;
 mod init_layouts;
+mod init_sets;
+mod init_studies;
 mod inspect;
 mod label_maps;
 mod label_series;

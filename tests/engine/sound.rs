@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use redb::{ReadableTable as _, TableDefinition};
 use tomoflow::connectors::dicom::walk;
 use tomoflow::connectors::table::{Table, read_rows};
+use tomoflow::connectors::tensorboard::EventFile;
 use tomoflow::engine::{self, Verified};
 use tomoflow::operators::registry::Registry;
 
@@ -30,7 +32,20 @@ fn place() -> Workplace {
         (0..6).for_each(|_| drop(place.run()));
     }
     assert!(place.out().join("tables/runs/_delta_log/_last_checkpoint").is_file());
+    shown(&place);
     place
+}
+
+/// The page of `report`, and figures for TensorBoard as a training writes them.
+fn shown(place: &Workplace) -> [PathBuf; 2] {
+    let report = place.tomoflow("report", &[]);
+    assert_eq!(report.code, Some(0), "{}", report.err);
+    let folder = place.out().join("tensorboard/net/0123456789ab");
+    let mut events = EventFile::begin(&folder, UNIX_EPOCH, 0).unwrap();
+    (0..40)
+        .for_each(|step| events.scalar(UNIX_EPOCH, step, "train/loss", 0.5 / (1.0 + step as f64)).unwrap());
+    let events = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    [place.out().join("report.html"), events]
 }
 
 /// What verifying finds; an error by name is a finding as well.
@@ -119,6 +134,7 @@ fn kind(place: &Workplace, path: &Path) -> String {
         ("tables/", "data"),
         ("parquet/", "parquet"),
         ("files/", "masks"),
+        ("tensorboard/", "figures"),
     ];
     kinds.iter().find(|(part, _)| below.contains(part)).map_or(below, |(_, kind)| (*kind).to_owned())
 }
@@ -370,4 +386,55 @@ fn a_note_of_a_folder_is_missed_and_what_is_not_looked_at_is_named() {
     let found = verify(&place).unwrap();
     assert_eq!(found.unlooked, ["report.html"]);
     assert!(found.to_string().contains("not looked at: report.html ("), "{found}");
+}
+
+#[test]
+fn a_report_and_figures_of_tensorboard_are_compared_and_set_right() {
+    let place = Workplace::new(1);
+    place.run();
+    let before = verify(&place).unwrap();
+    assert!(before.sound() && before.shown == 0, "{before}");
+    let paths = shown(&place);
+    let found = verify(&place).unwrap();
+    assert!(found.sound() && found.shown == 2 && found.unlooked.is_empty(), "{found}");
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    for path in &paths {
+        let size = fs::metadata(path).unwrap().len();
+        let mut places = vec![0, 3, size / 2, size - 1];
+        places.extend((0..12).map(|_| rng.random_range(0..size)));
+        for at in places {
+            let bit = rng.random_range(0..8);
+            turn(path, at, bit);
+            let found = verify(&place).unwrap();
+            let names: Vec<&PathBuf> = found.spoiled.iter().map(|(path, _)| path).collect();
+            assert!(!found.sound() && names.len() == 1, "byte {at}, bit {bit}: {found}");
+            assert_eq!(names[0].file_name(), path.file_name(), "byte {at}, bit {bit}: {found}");
+            turn(path, at, bit);
+        }
+    }
+    assert!(verify(&place).unwrap().sound());
+    // What somebody else put beside them is named, and no note of a page says what another page holds.
+    fs::write(place.out().join("tensorboard/net/notes.txt"), "mine").unwrap();
+    fs::write(place.out().join("other.html"), "mine").unwrap();
+    assert_eq!(verify(&place).unwrap().unlooked, ["other.html", "tensorboard/net/notes.txt"]);
+
+    let [page, events] = paths;
+    let whole = fs::metadata(&events).unwrap().len();
+    turn(&page, 20, 1);
+    turn(&events, whole - 6, 1);
+    let mended = engine::verify(place.plan(&Registry::builtin()), true).unwrap();
+    assert!(mended.spoiled.len() == 2 && mended.lost.len() == 1, "{mended}");
+    assert!(mended.to_string().contains("`tomoflow report` writes it anew"), "{mended}");
+    let found = verify(&place).unwrap();
+    assert!(found.sound() && found.shown == 1, "{found}");
+    assert!(found.unlooked.contains(&"report.html.damaged".to_owned()) && !page.exists(), "{found}");
+    assert!(fs::metadata(&events).unwrap().len() < whole);
+    let freed = engine::gc(&place.plan(&Registry::builtin()), Duration::ZERO, true).unwrap();
+    assert_eq!(freed.items["set aside"].len(), 1, "{freed}");
+    let report = place.tomoflow("report", &[]);
+    assert_eq!(report.code, Some(0), "{}", report.err);
+    // Whoever does not want it any more takes it away.
+    assert_eq!(verify(&place).unwrap().shown, 2);
+    fs::remove_file(&page).unwrap();
+    assert!(verify(&place).unwrap().sound());
 }

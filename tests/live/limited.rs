@@ -1,12 +1,15 @@
 //! A whole run that may not have more memory than it promises, on an archive that would ask for gigabytes.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use tomoflow::connectors::Digest;
 use tomoflow::connectors::table::{Rows, Table, read_rows};
 
 use crate::support::Workplace;
@@ -27,7 +30,7 @@ fn bounded(place: &Workplace, arguments: &[&str], bytes: u64) -> Output {
     let bounded = unsafe {
         command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) {
             0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
+            _ => Err(io::Error::last_os_error()),
         })
     };
     bounded.output().unwrap()
@@ -89,6 +92,46 @@ fn a_whole_run_stays_within_its_promise() {
     assert!(unreadable >= 2, "{rejects:?}");
     let inspected = bounded(&place, &["plan"], MEMORY + BESIDE);
     assert!(inspected.status.success(), "{}", String::from_utf8_lossy(&inspected.stderr));
+}
+
+/// An artifact of zeros under the name that its content gives it; it takes no room on the disk.
+fn large_artifact(place: &Workplace, bytes: u64) -> PathBuf {
+    let digest = Digest::of_stream(io::repeat(0).take(bytes)).unwrap().to_string();
+    let folder = place.out().join("store/artifacts").join(&digest[..2]);
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(&digest);
+    File::create(&path).unwrap().set_len(bytes).unwrap();
+    path
+}
+
+#[test]
+fn verify_stays_within_its_promise_beside_an_artifact_that_is_larger() {
+    let mut place = Workplace::new(1);
+    place.text =
+        place.text.rewrite("out = \"out\"", &format!("out = \"out\"\nmemory = \"{} MiB\"", MEMORY >> 20));
+    place.run();
+    let verify = |arguments: &[&str]| {
+        let found = bounded(&place, &[&["verify"][..], arguments].concat(), MEMORY + BESIDE);
+        let said = [found.stdout, found.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (found.status.code(), said.concat())
+    };
+    let count = |said: &str| {
+        let line = said.lines().find_map(|line| line.strip_suffix(" artifacts are what their names say"));
+        line.and_then(|count| count.parse::<usize>().ok())
+    };
+    let (code, said) = verify(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    let before = count(&said).unwrap();
+    let path = large_artifact(&place, 2 * (MEMORY + BESIDE));
+    let (code, said) = verify(&[]);
+    assert_eq!((code, count(&said)), (Some(0), Some(before + 1)), "{said}");
+    // One bit at its very end.
+    File::options().write(true).open(&path).unwrap().write_all_at(&[1], 2 * (MEMORY + BESIDE) - 1).unwrap();
+    let (code, said) = verify(&["--mend"]);
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(code == Some(1) && said.contains(&format!("damaged: artifact {name}")), "{code:?}: {said}");
+    assert_eq!(count(&said), Some(before), "{said}");
+    assert!(!path.exists(), "what is damaged is taken away");
 }
 
 /// What was found, in an order of its own.

@@ -4,6 +4,7 @@
 
 mod affine;
 mod beside;
+mod bids;
 mod gzip;
 mod head;
 mod npz;
@@ -18,6 +19,7 @@ mod write;
 
 pub(crate) use affine::grid;
 pub(crate) use beside::beside;
+pub use bids::{in_common, is_made};
 pub use head::{ImageFigures, ImageHead};
 pub(crate) use opened::Opened;
 pub use pairs::{Role, pairs};

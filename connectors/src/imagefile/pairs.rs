@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::bids::{Made, Originals};
+
 /// The role of a volume among others, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -48,7 +50,7 @@ pub fn pairs(paths: &[PathBuf]) -> Vec<Role> {
     for (index, name) in names.iter().enumerate().filter(|(_, name)| name.labels.is_none()) {
         scans.add(index, name);
     }
-    let of = |name: &Named| name.labels.as_ref().map(|labels| scans.of(name, labels));
+    let of = |name: &Named| name.labels.as_ref().map(|labels| scans.all_of(name, labels));
     let found: Vec<Option<Vec<usize>>> = names.iter().map(of).collect();
     let labelled: BTreeSet<usize> = found.iter().flatten().flatten().copied().collect();
     let folder = |index: &usize| paths.get(*index).and_then(|path| path.parent());
@@ -68,6 +70,8 @@ struct Named {
     folder: PathBuf,
     stem: String,
     labels: Option<Said>,
+    /// What it asks of its scan, of labels below `derivatives`.
+    made: Option<Made>,
 }
 
 /// The way a name says that it is of labels.
@@ -80,6 +84,8 @@ enum Said {
     Before(String),
     /// A word alone, beside the one scan of its folder.
     Beside,
+    /// The last part of a name below `derivatives`.
+    Made,
 }
 
 /// Marks files that are called `mask` or `segmentation` and nothing else as labels, where one scan lies
@@ -111,8 +117,9 @@ impl Named {
         let small = name.to_ascii_lowercase();
         let ending = ENDINGS.iter().find(|ending| small.ends_with(**ending)).map_or(0, |ending| ending.len());
         let stem = name.get(..name.len() - ending).unwrap_or(&name).to_owned();
-        let labels = said(&folder, &stem);
-        Self { folder, stem, labels }
+        let made = Made::of(&folder, &stem);
+        let labels = said(&folder, &stem).or_else(|| made.is_some().then_some(Said::Made));
+        Self { folder, stem, labels, made }
     }
 }
 
@@ -161,6 +168,8 @@ struct Scans {
     beside: BTreeMap<(Around, String), Vec<(usize, String)>>,
     /// The scans by their folder and stem.
     within: BTreeMap<PathBuf, BTreeMap<String, Vec<usize>>>,
+    /// The scans of which `derivatives` may hold labels.
+    originals: Originals,
 }
 
 impl Scans {
@@ -173,6 +182,16 @@ impl Scans {
         }
         let within = self.within.entry(name.folder.clone()).or_default();
         within.entry(name.stem.clone()).or_default().push(index);
+        self.originals.add(index, &name.folder, &name.stem);
+    }
+
+    /// The scans that labels are of: by what says that they are labels, and else as names below `derivatives` ask.
+    fn all_of(&self, name: &Named, said: &Said) -> Vec<usize> {
+        let found = self.of(name, said);
+        match &name.made {
+            Some(made) if found.is_empty() => self.originals.of(made),
+            _ => found,
+        }
     }
 
     /// The scans that labels of this name are of.
@@ -197,6 +216,7 @@ impl Scans {
                     within.into_iter().flat_map(BTreeMap::values).flatten().copied().collect();
                 if found.len() == 1 { found } else { Vec::new() }
             }
+            Said::Made => Vec::new(),
             Said::Beside => {
                 let within = self.within.get(&name.folder);
                 within.into_iter().flat_map(BTreeMap::values).flatten().copied().collect()
@@ -286,6 +306,23 @@ mod tests {
         let found =
             roles(&["c1/imaging.nii.gz", "c1/segmentation.nii.gz", "c2/t1.nii", "c2/t2.nii", "c2/mask.nii"]);
         assert_eq!(found, ["+", "c1/imaging.nii.gz", "-", "-", "-"]);
+    }
+
+    #[test]
+    fn labels_below_derivatives_are_of_the_scans_beside_it() {
+        let found = roles(&[
+            "v/rawdata/sub-verse004/sub-verse004_ct.nii.gz",
+            "v/derivatives/sub-verse004/sub-verse004_seg-vert_msk.nii.gz",
+            "b/sub-01/ses-01/anat/sub-01_ses-01_T1w.nii.gz",
+            "b/sub-01/ses-02/anat/sub-01_ses-02_T1w.nii.gz",
+            "b/derivatives/manual/sub-01/ses-02/anat/sub-01_ses-02_label-lesion_mask.nii.gz",
+            "b/derivatives/labels/sub-01/ses-01/anat/sub-01_ses-01_T1w_lesion-mask.nii.gz",
+            "b/derivatives/prep/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz",
+        ]);
+        let [first, second] =
+            [1, 2].map(|ses| format!("b/sub-01/ses-0{ses}/anat/sub-01_ses-0{ses}_T1w.nii.gz"));
+        let verse = "v/rawdata/sub-verse004/sub-verse004_ct.nii.gz";
+        assert_eq!(found, ["+", verse, "+", "+", &*second, &*first, "-"]);
     }
 
     #[test]

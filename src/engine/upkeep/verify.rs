@@ -1,6 +1,7 @@
 //! Rereads everything and compares it with what the store says: its database, files, artifacts, tables.
 
 mod recorded;
+mod shown;
 mod tables;
 
 use std::fmt;
@@ -63,7 +64,11 @@ pub struct Verified {
     pub rows: Vec<(String, usize)>,
     /// Tables that do not read back, with the reason.
     pub unreadable: Vec<(String, String)>,
-    /// What lies in `out` and is not looked at, since nothing says how it was written: a report, what TensorBoard shows.
+    /// What people look at beside tables and is what was written: the page of `report`, TensorBoard's files.
+    pub shown: usize,
+    /// What people look at and is not what was written, and why.
+    pub spoiled: Vec<(PathBuf, String)>,
+    /// What lies in `out` and is not looked at, since nothing says how it was written.
     pub unlooked: Vec<String>,
     /// Whether what was wrong was set right as far as it can be: the next run makes it again.
     pub mended: bool,
@@ -79,6 +84,7 @@ impl Verified {
             && self.files_of_store.is_empty()
             && self.altered.is_empty()
             && self.edited.is_empty()
+            && self.spoiled.is_empty()
             && self.damaged.is_empty()
             && self.missing.is_empty()
             && self.figures.is_empty()
@@ -107,7 +113,7 @@ pub fn verify(mut plan: Plan, mend: bool) -> Result<Verified, RunError> {
     recorded::records(&store, &mut verified)?;
     files(&plan, &store, &mut verified)?;
     outputs(&plan, &store, &mut verified)?;
-    unlooked(&plan, &mut verified);
+    unlooked(&plan, &mut verified)?;
     recorded::artifacts(&store, &mut verified)?;
     tables::tables(&plan.settings.out, &store, &mut verified)?;
     Ok(verified)
@@ -185,11 +191,12 @@ fn outputs(plan: &Plan, store: &Store, verified: &mut Verified) -> Result<(), Ru
 }
 
 /// Names what lies in `out` beside what is compared.
-fn unlooked(plan: &Plan, verified: &mut Verified) {
+fn unlooked(plan: &Plan, verified: &mut Verified) -> Result<(), RunError> {
     let out = &plan.settings.out;
     let sinks = folders::notes(plan).into_iter();
     let sinks: Vec<PathBuf> = sinks.filter_map(|note| std::fs::canonicalize(note.parent()?).ok()).collect();
-    let compared = ["store", "tables", "parquet"].map(|name| out.join(name));
+    let mut compared = shown::shown(out, verified)?;
+    compared.extend(["store", "tables", "parquet"].map(|name| out.join(name)));
     for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
         let path = entry.path();
         if !compared.contains(&path) && !sinks.iter().any(|sink| sink.starts_with(&path)) {
@@ -197,6 +204,7 @@ fn unlooked(plan: &Plan, verified: &mut Verified) {
         }
     }
     verified.unlooked.sort();
+    Ok(())
 }
 
 impl Verified {
@@ -220,6 +228,9 @@ impl Verified {
                 count => writeln!(f, ", {count} of others or of an earlier version were read alone")?,
             }
         }
+        if self.shown > 0 {
+            writeln!(f, "{} reports and files of TensorBoard are what was written", self.shown)?;
+        }
         if !self.unlooked.is_empty() {
             let names = self.unlooked.join(", ");
             writeln!(f, "not looked at: {names} (nothing says how it was written)")?;
@@ -235,7 +246,7 @@ impl Verified {
         for record in &self.records.damaged {
             writeln!(f, "damaged: record {record}")?;
         }
-        for (path, why) in &self.files_of_store {
+        for (path, why) in self.files_of_store.iter().chain(&self.spoiled) {
             writeln!(f, "damaged: {}: {why}", path.shown())?;
         }
         for path in &self.altered {

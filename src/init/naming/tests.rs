@@ -22,6 +22,9 @@ fn a_case_is_what_names_have_in_common() {
     let liver = Some(("s1".to_owned(), Some("liver".to_owned())));
     assert_eq!(called("s1/ct.nii.gz", "s1/segmentations/liver.nii.gz"), liver);
     assert_eq!(called("a.nii", "b.nii"), None);
+    let verse = "derivatives/sub-verse4/sub-verse4_seg-vert_msk.nii.gz";
+    assert_eq!(called("rawdata/sub-verse4/sub-verse4_ct.nii.gz", verse), case("sub-verse4"));
+    assert_eq!(called("sub-1/sub-1_ses-2_T1w.nii", "derivatives/x/sub-1_ses-2_msk.nii"), case("sub-1_ses-2"));
 }
 
 fn pattern(pairs: &[(&str, &str)], of_labels: bool) -> String {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use tomoflow_connectors::{LabelMap, Scan};
 
-use crate::operators::registry::{Entry, Segmenter, Stage};
+use crate::operators::registry::{Entry, Looks, Segmenter, Stage};
 use crate::operators::spec::{
     Aspects, Config, Default, Field, FieldKind, FieldProblem, Kind, Output, Port, Role, Section, Spec,
 };
@@ -124,6 +124,14 @@ impl Threshold {
 }
 
 impl Segmenter for Threshold {
+    fn label_names(&self) -> Vec<String> {
+        vec![self.label.clone()]
+    }
+
+    fn looks(&self) -> Looks<'_> {
+        Looks::AtOne(self.channel.as_deref())
+    }
+
     fn segment(&self, case: &Case) -> Result<(LabelMap, Vec<String>), Failure> {
         let above = self.above.unwrap_or(f32::NEG_INFINITY);
         let below = self.below.unwrap_or(f32::INFINITY);

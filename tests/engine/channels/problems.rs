@@ -25,6 +25,28 @@ fn what_does_not_go_together_is_a_problem_of_the_file() {
         let found = problems(whole.rewrite(from, to));
         assert!(found.contains(word), "{found}");
     }
+    // What every case would be refused for is seen in the file alone.
+    let named = "label = \"tumour\"\nchannel = \"t2\"";
+    for (to, word) in [
+        ("label = \"tumour\"", "`bright` looks at one channel, t1, t2 found"),
+        ("label = \"tumour\"\nchannel = \"t3\"", "there is no channel called `t3`"),
+        ("channel = \"t2\"", "`bright` gives foreground, the truth has tumour"),
+    ] {
+        let found = problems(whole.rewrite(named, to));
+        assert!(found.contains(word) && found.contains("hint: "), "{found}");
+    }
+    let alone = whole.rewrite("inputs = [\"scans\", \"truth\"]", "inputs = [\"t1\", \"truth\"]");
+    let found = problems(alone);
+    assert!(
+        found.contains("there is no channel called `t2`") && found.contains("leave `channel` out"),
+        "{found}"
+    );
+    let mended = "[operators.mended]\ntype = \"fill_holes\"\ninputs = [\"bright\"]\n\n[operators.scores]";
+    let mended = whole
+        .rewrite("[operators.scores]", mended)
+        .rewrite("inputs = [\"bright\", \"case\"]", "inputs = [\"mended\", \"case\"]");
+    let found = problems(mended.rewrite(named, "label = \"Tumour\"\nchannel = \"t2\""));
+    assert!(found.contains("`label = \"tumour\"` in `bright`"), "{found}");
     let twice = "\n[operators.more]\ntype = \"channels\"\ninputs = [\"scans\", \"t2\"]\n";
     assert!(problems(whole.clone() + twice).contains("put together already"));
     let trained = [HEAD, JOINED, TRUTH, TRAINED].concat();

@@ -12,7 +12,10 @@ use crate::store::{Since, Written};
 /// The folder into which `verify --mend` moves tables that do not read, beside those that do.
 pub const ASIDE: &str = ".damaged";
 
-/// Tables, and files of tables, that were set aside as damaged.
+/// The name in `out` that `verify --mend` gives to a page of `report` that is not what was written.
+pub const ASIDE_PAGE: &str = "report.html.damaged";
+
+/// Tables, files of tables, and the page of `report`, that were set aside as damaged.
 pub fn set_aside(tables: &Path) -> Vec<PathBuf> {
     let listed = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -21,6 +24,7 @@ pub fn set_aside(tables: &Path) -> Vec<PathBuf> {
     let files = Table::ALL.iter().flat_map(|table| listed(&tables.join(table.name())));
     let files = files.filter(|path| path.extension().is_some_and(|end| end == "damaged"));
     let mut found: Vec<PathBuf> = listed(&tables.join(ASIDE)).into_iter().chain(files).collect();
+    found.extend(Some(tables.with_file_name(ASIDE_PAGE)).filter(|page| page.is_file()));
     found.sort();
     found
 }
@@ -85,7 +89,7 @@ impl Tables {
         let text = format!(
             "set aside as damaged below {}: {count}, with identifiers and texts as tables showed them then; \
              `tomoflow gc --delete --older-than 0s` frees them",
-            self.folder.display()
+            self.folder.parent().unwrap_or(&self.folder).display()
         );
         (count > 0).then_some(text)
     }

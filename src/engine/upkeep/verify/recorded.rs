@@ -86,7 +86,8 @@ pub(super) fn artifacts(store: &Store, verified: &mut Verified) -> Result<(), Ru
         .into_par_iter()
         .filter_map(|file| {
             let digest: Digest = file.path.file_name()?.to_str()?.parse().ok()?;
-            let sound = std::fs::read(&file.path).is_ok_and(|bytes| Digest::of(&bytes) == digest);
+            let found = std::fs::File::open(&file.path).and_then(Digest::of_stream);
+            let sound = found.is_ok_and(|found| found == digest);
             Some((digest, sound))
         })
         .collect();
@@ -96,8 +97,8 @@ pub(super) fn artifacts(store: &Store, verified: &mut Verified) -> Result<(), Ru
     let lost = if readable { outcomes(store, verified)? } else { Vec::new() };
     if verified.mended {
         for digest in &verified.damaged {
-            // Reading it removes it.
-            drop(store.artifacts().get(*digest));
+            // Looking at it removes it.
+            drop(store.artifacts().look(*digest, |_| ()));
         }
         store.forget(&verified.figures)?;
         // Nobody misses what nobody wants any more; what is wanted is made again.
@@ -118,7 +119,8 @@ fn outcomes(store: &Store, verified: &mut Verified) -> Result<Vec<Digest>, RunEr
             lost.push(key);
         }
         verified.missing.extend(gone);
-        if !rows.is_empty() {
+        // An artifact that is damaged is told of as such.
+        if !rows.is_empty() && !damaged.contains(&artifact) {
             figures.push((key, artifact, rows));
         }
     }
@@ -126,7 +128,7 @@ fn outcomes(store: &Store, verified: &mut Verified) -> Result<Vec<Digest>, RunEr
     verified.missing.dedup();
     let wrong = figures.into_par_iter().filter(|(_, artifact, rows)| {
         let bytes = std::fs::read(store.artifacts().path(*artifact)).unwrap_or_default();
-        // An artifact that is damaged is told of as such.
+        // One that is gone is told of as such.
         Digest::of(&bytes) == *artifact && !same(&bytes, rows)
     });
     verified.figures = wrong.map(|(key, ..)| key).collect();
