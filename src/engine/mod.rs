@@ -22,7 +22,7 @@ mod watch;
 pub use crate::executor::{Training, trainings, trains};
 pub use crate::store::host;
 pub use archive::SourceError;
-pub use cluster::{Cluster, ClusterError, Joined, Listening, join, work};
+pub use cluster::{Certificates, Cluster, ClusterError, Joined, Listening, join, work};
 pub use control::ControlError;
 pub use error::RunError;
 pub use insight::differences::{Difference, short};

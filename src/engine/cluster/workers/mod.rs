@@ -4,6 +4,7 @@
 //! the same files, or is sent them, is given actions under leases ([`board`]). Only the driver of process 0 hands them out.
 
 mod board;
+mod certificates;
 mod duties;
 mod gate;
 mod member;
@@ -11,6 +12,7 @@ mod place;
 mod sight;
 mod supply;
 mod talk;
+mod wire;
 mod words;
 mod work;
 
@@ -18,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use certificates::Certificates;
 pub use gate::Gate;
 pub use place::Workers;
 pub use work::{Joined, work};
@@ -43,6 +46,8 @@ pub struct Listening {
     pub address: String,
     /// The file that holds what they and the run know.
     pub token: Option<PathBuf>,
+    /// The certificates by which it and the workers prove themselves; links are encrypted then, and clear without.
+    pub certificates: Option<Certificates>,
     /// Whether the run's own machine does actions as well.
     pub local: bool,
     /// The time for which a worker may be silent before its actions are given to others.

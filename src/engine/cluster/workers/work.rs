@@ -15,10 +15,12 @@ use super::super::message::{LONGEST_HELLO, hear, hear_short, say};
 use super::super::packed::Packed;
 use super::super::secret::{Secret, Until};
 use super::super::{Agreement, ClusterError};
+use super::certificates::{Caller, Certificates};
 use super::duties::Duties;
 use super::gate::digest_of;
 use super::sight;
 use super::supply::Supply;
+use super::wire::{Wire, unfit};
 use super::words::{Hello, Join, Joining, Offer, Offered, ToWorker, Welcomed};
 use crate::engine::error::RunError;
 use crate::executor::{self, Context, Executor, Finished};
@@ -49,6 +51,8 @@ pub struct Joined {
     pub address: String,
     /// The file that holds what it and the run know.
     pub token: Option<PathBuf>,
+    /// The certificates by which it and the run prove themselves; the link is encrypted then, and clear without.
+    pub certificates: Option<Certificates>,
     /// What it is called.
     pub name: String,
     /// Its device, where it is not the pipeline's.
@@ -103,9 +107,10 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
     let addresses = joined.address.to_socket_addrs();
     let loopback = addresses.is_ok_and(|mut all| all.all(|address| address.ip().is_loopback()));
     let secret = Secret::of_workers(joined.token.as_deref(), loopback)?;
+    let caller = joined.certificates.as_ref().map(Certificates::caller).transpose()?;
     let (mut since, mut pause, mut hung_up) = (Instant::now(), PAUSES[0], 0);
     while !joined.told_to_stop() {
-        let why = match Meeting::with(joined, own, registry, &secret) {
+        let why = match Meeting::with(joined, own, registry, (&secret, caller.as_ref())) {
             Ok(meeting) => {
                 let ended = meeting.work(joined)?;
                 (since, pause, hung_up) = (Instant::now(), PAUSES[0], 0);
@@ -169,7 +174,7 @@ impl From<io::Error> for Unmet {
 
 /// A run that this worker has met.
 struct Meeting {
-    link: TcpStream,
+    link: Wire,
     executor: Executor,
     scratch: Option<Scratch>,
     beat: Duration,
@@ -199,26 +204,41 @@ impl Meeting {
         joined: &Joined,
         own: Option<&Plan>,
         registry: &Registry,
-        secret: &Secret,
+        (secret, caller): (&Secret, Option<&Caller>),
     ) -> Result<Self, Unmet> {
         let refused = |why: String, hint| {
             Unmet::Refused(ClusterError::Refused { host: joined.address.clone(), why, hint }.into())
         };
-        let mut link = reach(&joined.address)?;
+        let link = reach(&joined.address)?;
         let deadline = Instant::now() + HELLO;
         link.set_write_timeout(Some(HELLO))?;
         keep_alive(&link)?;
+        let unmet = |error: io::Error| match unfit(&error) {
+            Some(why) => refused(why, CERTIFICATES),
+            None if error.kind() == io::ErrorKind::InvalidInput => refused(error.to_string(), CERTIFICATES),
+            None => error.into(),
+        };
+        let mut link = match caller {
+            Some(caller) => {
+                let session = caller.session(&joined.address).map_err(unmet)?;
+                Wire::sealed(session, link, deadline).map_err(unmet)?
+            }
+            None => Wire::Clear(link),
+        };
         secret.call(&mut link, deadline).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock if caller.is_none() => {
+                Unmet::Absent(UNSAID.to_owned())
+            }
             io::ErrorKind::PermissionDenied => refused("it knows another token".to_owned(), TOKEN),
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Unmet::HungUp,
-            _ => error.into(),
+            _ => unmet(error),
         })?;
         say(&mut link, &Hello::new())?;
         let offer = match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)? {
             Offered::Refused(why) => return Err(refused(why, SAME)),
             Offered::Pipeline(offer) => offer,
         };
-        let leave = |link: &mut TcpStream, why: String| {
+        let leave = |link: &mut Wire, why: String| {
             drop(say(link, &Joining::Refuses(why.clone())));
             refused(why, SAME)
         };
@@ -248,7 +268,7 @@ impl Meeting {
             Welcomed::Refused(why) => return Err(refused(why, UNSEEN)),
             Welcomed::Welcome { sees } => sees,
         };
-        link.set_read_timeout(None)?;
+        link.stream().set_read_timeout(None)?;
         let mut plan = plan;
         let scratch = if sees { None } else { Some(Scratch::new(joined)?) };
         if let Some(scratch) = &scratch {
@@ -266,7 +286,7 @@ impl Meeting {
     /// Does what it is given, until there is no more.
     fn work(self, joined: &Joined) -> Result<Ended, RunError> {
         let link = Link::new(self.link.try_clone().map_err(RunError::Threads)?);
-        let closing = self.link.try_clone().map_err(RunError::Threads)?;
+        let closing = self.link.stream().try_clone().map_err(RunError::Threads)?;
         let said = listen(self.link, &link).map_err(RunError::Threads)?;
         let finished = self.executor.finished().clone();
         let supply = self.scratch.as_ref().map(|scratch| Supply::new(scratch.path(), KEPT));
@@ -338,6 +358,8 @@ impl Meeting {
 }
 
 const TOKEN: &str = "the run and its workers are given one `--token-file`, or one `TOMOFLOW_SECRET`";
+const CERTIFICATES: &str = "the run and its workers have certificates of one authority (`--cert`, `--key`, `--ca`), the run's for the name or the address that `--join` gives, or none of them has";
+const UNSAID: &str = "it says nothing; perhaps it asks for certificates (`--cert`, `--key`, `--ca`)";
 const UNSEEN: &str = "a worker sees the archive and `out` at the paths where the run sees them, or the run sends what it needs (`--send`)";
 const SAME: &str = "the run and its workers need the same tomoflow and the same pipeline, with the files that it names at the same paths";
 
@@ -397,7 +419,7 @@ fn reach(host: &str) -> io::Result<TcpStream> {
 }
 
 /// Listens to what the run says, in a thread of its own.
-fn listen(mut hearing: TcpStream, link: &Link) -> io::Result<Receiver<ToWorker>> {
+fn listen(mut hearing: Wire, link: &Link<Wire>) -> io::Result<Receiver<ToWorker>> {
     let (to_us, said) = bounded(64);
     let link = link.clone();
     link.heard();
