@@ -94,6 +94,8 @@ pub struct WorkerStatus {
     pub running: usize,
     /// Actions that it has ended.
     pub done: u64,
+    /// Actions that it was given although another had them, since they took long.
+    pub twice: u64,
     /// Bytes that its actions hold.
     pub held_bytes: u64,
     /// Bytes of source files that it has read.

@@ -164,7 +164,7 @@ impl Crew {
     /// When a process is gone.
     pub fn tend(&mut self) -> Result<(), TendError> {
         self.own.give_up()?;
-        self.workers.iter().for_each(Workers::tend);
+        self.workers.iter_mut().for_each(|workers| workers.tend(&self.context));
         for remote in &mut self.peers {
             for (key, (cancelled, told)) in &mut remote.jobs {
                 if cancelled.load(Ordering::Relaxed) && !*told {

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod tests;
+mod twice;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::TcpStream;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use tomoflow_connectors::{Digest, Reject};
 
+pub use self::twice::Late;
+use self::twice::Pace;
 use super::super::packed::Packed;
 use super::member::{Member, ToSend};
 use super::words::{Join, Pulse, ToWorker, What};
@@ -60,6 +63,8 @@ struct Inner {
     /// What is said to those who come now: there is nothing more of this plan.
     closed: Option<ToWorker>,
     local: bool,
+    /// How long actions take, so that those that take far longer are known.
+    pace: Pace,
 }
 
 struct Lease {
@@ -280,8 +285,12 @@ impl Board {
             return Err("what it says it left is not in the store".to_owned());
         }
         member.leases.remove(&lease);
-        let Some(Lease { action, cancelled, .. }) = inner.leases.remove(&lease) else { return Ok(()) };
+        let Some(Lease { action, cancelled, since, .. }) = inner.leases.remove(&lease) else { return Ok(()) };
         let key = action.key;
+        if inner.goes_on(key, &recorded) {
+            return Ok(());
+        }
+        let Some(member) = inner.members.get_mut(&number) else { return Ok(()) };
         let passing = match &recorded.outcome {
             Outcome::Failed { code, lasting: false, .. } if code != "CANCELLED" => Some(code.clone()),
             _ => None,
@@ -290,6 +299,7 @@ impl Board {
             member.failing = 0;
             member.done += 1;
             if recorded.outcome.lasts() {
+                inner.pace.note(&action, since.elapsed());
                 inner.lost.remove(&key);
                 inner.failed.remove(&key);
             }
@@ -370,7 +380,11 @@ impl Board {
             }
             let lost = inner.lost.entry(action.key).or_default();
             *lost += u32::from(counts);
-            let finished = if *lost < LOST { passed_on(action) } else { given_up(action, *lost) };
+            let lost = *lost;
+            if inner.holders(action.key).next().is_some() {
+                continue;
+            }
+            let finished = if lost < LOST { passed_on(action) } else { given_up(action, lost) };
             self.tell(&mut inner.ended, finished);
         }
     }
