@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::PipelineArgs;
-use crate::engine::{self, Heat, Picture, PictureBox};
+use crate::engine::{self, Heat, Picture, PictureBox, Status};
 use crate::operators::registry::Registry;
 use crate::report::{self, BoxPicture, CasePicture, HeatMap, ReportContext};
 
@@ -40,7 +40,14 @@ pub fn run(args: &ReportArgs, registry: &Registry) -> ExitCode {
         }
     };
     let cases = pictures.into_iter().map(picture).collect();
-    match report::write(&out.join("tables"), &path, ReportContext { pipeline_name, cases }) {
+    let Status { workers, gone, .. } = match Status::read(&out.join("store")) {
+        Ok(status) => status.unwrap_or_default(),
+        Err(error) => {
+            note!("warning: the page tells of no workers: {error}");
+            Status::default()
+        }
+    };
+    match report::write(&out.join("tables"), &path, ReportContext { pipeline_name, cases, workers, gone }) {
         Ok(()) => {
             super::print(format_args!("{}\n", std::fs::canonicalize(&path).unwrap_or(path).display()));
             ExitCode::SUCCESS

@@ -43,7 +43,7 @@ pub use session::run::{run, watch};
 pub use session::scored::Scored;
 pub use session::summary::{StageCount, Summary};
 pub use status::{
-    Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, WorkerStatus, metrics,
+    GoneWorkers, Life, Meter, MetricsServer, Phase, StageStatus, Status, StatusError, WorkerStatus, metrics,
 };
 pub use upkeep::{Failures, Garbage, Item, Verified, forget_failures, gc, verify};
 pub use watch::{Change, Settle, Watcher};

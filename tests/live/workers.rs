@@ -1,6 +1,7 @@
 //! Workers that come and go: killed, frozen, refused, late; the tables are those of a run that nobody disturbed.
 
 mod sealed;
+mod told;
 mod twice;
 
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use super::packed::Packed;
 use super::pulse::Pulse;
 use super::workers::Workers;
 use crate::engine::rules::Rules;
-use crate::engine::status::WorkerStatus;
+use crate::engine::status::{GoneWorkers, WorkerStatus};
 use crate::executor::work::Action;
 use crate::executor::{Context, Executor, Finished, Job};
 
@@ -105,6 +105,11 @@ impl Crew {
     /// Workers that take part now.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.workers.as_ref().map_or_else(Vec::new, Workers::status)
+    }
+
+    /// Workers that took part in the run and are gone.
+    pub fn departed(&self) -> GoneWorkers {
+        self.workers.as_ref().map_or_else(GoneWorkers::default, Workers::departed)
     }
 
     /// Waits for no action of this process when it is dropped.

@@ -21,7 +21,7 @@ use self::twice::Pace;
 use super::super::packed::Packed;
 use super::member::{Member, ToSend};
 use super::words::{Join, Pulse, ToWorker, What};
-use crate::engine::status::WorkerStatus;
+use crate::engine::status::{GoneWorkers, WorkerStatus};
 use crate::executor::work::Action;
 use crate::executor::{Finished, Job};
 use crate::store::{Artifacts, Incoming, Outcome, Recorded, StoreError};
@@ -46,6 +46,8 @@ pub struct Board {
     report: Sender<Finished>,
     artifacts: Artifacts,
     silence: Duration,
+    /// Those who are gone, of the whole run.
+    departed: Arc<Mutex<GoneWorkers>>,
 }
 
 #[derive(Default)]
@@ -103,10 +105,17 @@ impl Inner {
 }
 
 impl Board {
-    /// A board with nobody yet. What ends is said to `report`. `local` says whether the run's own machine works as well.
-    pub fn new(report: Sender<Finished>, artifacts: Artifacts, silence: Duration, local: bool) -> Self {
+    /// A board with nobody yet. What ends is said to `report`. `local` says whether the run's own machine works as well; who
+    /// goes is noted in `departed`.
+    pub fn new(
+        report: Sender<Finished>,
+        artifacts: Artifacts,
+        silence: Duration,
+        local: bool,
+        departed: Arc<Mutex<GoneWorkers>>,
+    ) -> Self {
         let inner = Mutex::new(Inner { local, ..Inner::default() });
-        Self { inner, report, artifacts, silence }
+        Self { inner, report, artifacts, silence, departed }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -360,7 +369,11 @@ impl Board {
         let Some(member) = inner.members.remove(&number) else { return };
         drop(member.stream.shutdown(std::net::Shutdown::Both));
         let count = member.leases.len();
-        if member.leaving || inner.closed.is_some() {
+        let in_order = member.leaving || inner.closed.is_some();
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.note(member.status(), (!in_order).then_some(why));
+        drop(departed);
+        if in_order {
             tracing::info!("{} has left", member.named());
         } else {
             let others = if count == 0 { String::new() } else { format!(": {count} actions go to others") };
@@ -433,6 +446,11 @@ impl Board {
         while began.elapsed() < patience && here() {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Returns who took part in the run and is gone.
+    pub fn departed(&self) -> GoneWorkers {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns who takes part, for `status`.

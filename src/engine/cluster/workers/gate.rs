@@ -24,6 +24,7 @@ use super::sight::Sight;
 use super::talk::{listen, speak};
 use super::wire::Wire;
 use super::words::{Hello, Join, Joining, LONGEST_HELLO, MAGIC, Offer, Offered, PROTOCOL, Welcomed};
+use crate::engine::status::GoneWorkers;
 
 /// The longest time that a worker that has called may take to say who it is.
 const HELLO: Duration = Duration::from_secs(10);
@@ -55,6 +56,8 @@ pub struct Gate {
     beat: Duration,
     /// What the run listens for.
     pub listening: Listening,
+    /// Who took part in the run and is gone.
+    pub departed: Arc<Mutex<GoneWorkers>>,
 }
 
 struct Shared {
@@ -100,7 +103,7 @@ impl Gate {
         spawn("beats", move || beats.beat(beat)).map_err(refused)?;
         let how = if listening.certificates.is_some() { " over encrypted links" } else { "" };
         tracing::info!("workers join at {address}{how}");
-        Ok(Self { shared, address, beat, listening: listening.clone() })
+        Ok(Self { shared, address, beat, listening: listening.clone(), departed: Arc::default() })
     }
 
     /// Returns the address where it listens.

@@ -97,6 +97,7 @@ impl Member {
             read_bytes: self.pulse.read_bytes,
             silent_s: self.silent.then(|| self.heard.elapsed().as_secs_f64()),
             leaving: self.leaving,
+            lost: None,
             trainings: self.pulse.trainings.clone(),
         }
     }

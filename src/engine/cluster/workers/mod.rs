@@ -84,7 +84,13 @@ impl Gate {
         let sight = Sight::new(&context.plan)
             .map_err(|source| StoreError::Io { path: settings.out.join("store"), source })?;
         let Listening { local, silence, text, .. } = &self.listening;
-        let board = Board::new(executor.reporter(), context.artifacts.clone(), *silence, *local);
+        let board = Board::new(
+            executor.reporter(),
+            context.artifacts.clone(),
+            *silence,
+            *local,
+            self.departed.clone(),
+        );
         let board = Arc::new(board);
         let offer = Offer {
             text: text.clone(),

@@ -10,7 +10,7 @@ use super::super::packed::Packed;
 use super::board::{Board, Late, failed};
 use super::member::Member;
 use super::words::ToWorker;
-use crate::engine::status::WorkerStatus;
+use crate::engine::status::{GoneWorkers, WorkerStatus};
 use crate::executor::work::Action;
 use crate::executor::{Context, Executor, Finished, Job, needed};
 
@@ -194,6 +194,11 @@ impl Workers {
         self.ended = true;
         self.board.close(ToWorker::End);
         self.board.wait_until_left(LEAVING);
+    }
+
+    /// Returns who took part in the run and is gone.
+    pub fn departed(&self) -> GoneWorkers {
+        self.board.departed()
     }
 
     /// Returns who takes part, for `status`.

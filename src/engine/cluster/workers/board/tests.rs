@@ -20,7 +20,7 @@ impl Place {
         let (report, told) = unbounded();
         let out = tempfile::tempdir().unwrap();
         let store = crate::store::Store::open(out.path()).unwrap();
-        let board = Board::new(report, store.artifacts().clone(), silence, false);
+        let board = Board::new(report, store.artifacts().clone(), silence, false, Arc::default());
         Self { board, told, _out: out }
     }
 
@@ -165,6 +165,13 @@ fn an_artifact_that_is_not_there_is_not_believed() {
     assert!(why.contains("not in the store"));
     place.board.gone(one, &why);
     assert_eq!(place.told(), ["CANCELLED"]);
+    // Who was lost is told from who left.
+    let (other, _) = place.member("other");
+    place.board.leaves(other);
+    place.board.gone(other, "it hung up");
+    let gone = place.board.departed();
+    let last: Vec<_> = gone.last.iter().map(|one| (&*one.name, one.lost.as_deref())).collect();
+    assert_eq!((gone.lost, last), (1, vec![("one", Some(&*why)), ("other", None)]));
 }
 
 #[test]
