@@ -77,7 +77,7 @@ struct WorkersArgs {
     /// Leave all actions to workers: this process decides, keeps the store and commits
     #[arg(long, conflicts_with = "processes")]
     no_local: bool,
-    /// Send workers that do not see the archive and `out` what they need of them; links are encrypted with `--cert` alone
+    /// Send workers that do not see the archive and `out` what they need of them; links are encrypted where `--cert` is given
     #[arg(long, conflicts_with = "processes")]
     send: bool,
     /// After how long without a word a worker's actions are given to others

@@ -4,6 +4,7 @@
 //! the same files, or is sent them, is given actions under leases ([`board`]). Only the driver of process 0 hands them out.
 
 mod board;
+mod call;
 mod certificates;
 mod duties;
 mod gate;

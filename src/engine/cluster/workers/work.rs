@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
 
-use super::super::link::{Link, keep_alive};
+use super::super::link::Link;
 use super::super::message::{LONGEST_HELLO, hear, hear_short, say};
 use super::super::packed::Packed;
 use super::super::secret::{Secret, Until};
 use super::super::{Agreement, ClusterError};
-use super::certificates::{Caller, Certificates};
+use super::call::{Call, TOKEN, UNSAID, Unmet};
+use super::certificates::Certificates;
 use super::duties::Duties;
 use super::gate::digest_of;
 use super::sight;
 use super::supply::Supply;
-use super::wire::{Wire, unfit};
+use super::wire::Wire;
 use super::words::{Hello, Join, Joining, Offer, Offered, ToWorker, Welcomed};
 use crate::engine::error::RunError;
 use crate::executor::{self, Context, Executor, Finished};
@@ -29,8 +30,6 @@ use crate::operators::registry::Registry;
 use crate::pipeline::{self, Plan};
 use crate::store::Artifacts;
 
-/// The longest time that a call, and each step of the meeting, may take.
-const HELLO: Duration = Duration::from_secs(10);
 /// The longest time that the run may take to look at what this worker sees.
 const JUDGES: Duration = Duration::from_secs(60);
 /// The pauses between two calls: the first one and the longest.
@@ -108,9 +107,10 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
     let loopback = addresses.is_ok_and(|mut all| all.all(|address| address.ip().is_loopback()));
     let secret = Secret::of_workers(joined.token.as_deref(), loopback)?;
     let caller = joined.certificates.as_ref().map(Certificates::caller).transpose()?;
+    let call = Call { address: &joined.address, secret: &secret, caller: caller.as_ref() };
     let (mut since, mut pause, mut hung_up) = (Instant::now(), PAUSES[0], 0);
     while !joined.told_to_stop() {
-        let why = match Meeting::with(joined, own, registry, (&secret, caller.as_ref())) {
+        let why = match Meeting::with(joined, own, registry, &call) {
             Ok(meeting) => {
                 let ended = meeting.work(joined)?;
                 (since, pause, hung_up) = (Instant::now(), PAUSES[0], 0);
@@ -133,7 +133,8 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
             }
             Err(Unmet::HungUp) => {
                 hung_up += 1;
-                "it hung up; perhaps it has another token".to_owned()
+                let or = if call.caller.is_none() { format!(", or {UNSAID}") } else { String::new() };
+                format!("it hung up; perhaps it has another token{or}")
             }
             Err(Unmet::Absent(why)) => why,
         };
@@ -151,25 +152,6 @@ pub fn work(joined: &Joined, own: Option<&Plan>, registry: &Registry) -> Result<
         pause = (pause * 2).min(PAUSES[1]);
     }
     Ok(())
-}
-
-/// The reasons why a worker and a run did not meet.
-enum Unmet {
-    /// Trying again mends nothing.
-    Refused(RunError),
-    /// It knows another secret, or is busy with others: it cannot be told.
-    HungUp,
-    /// It may be there later.
-    Absent(String),
-}
-
-impl From<io::Error> for Unmet {
-    fn from(error: io::Error) -> Self {
-        Self::Absent(match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it hung up, perhaps it is not ready".to_owned(),
-            _ => error.to_string(),
-        })
-    }
 }
 
 /// A run that this worker has met.
@@ -204,35 +186,10 @@ impl Meeting {
         joined: &Joined,
         own: Option<&Plan>,
         registry: &Registry,
-        (secret, caller): (&Secret, Option<&Caller>),
+        call: &Call<'_>,
     ) -> Result<Self, Unmet> {
-        let refused = |why: String, hint| {
-            Unmet::Refused(ClusterError::Refused { host: joined.address.clone(), why, hint }.into())
-        };
-        let link = reach(&joined.address)?;
-        let deadline = Instant::now() + HELLO;
-        link.set_write_timeout(Some(HELLO))?;
-        keep_alive(&link)?;
-        let unmet = |error: io::Error| match unfit(&error) {
-            Some(why) => refused(why, CERTIFICATES),
-            None if error.kind() == io::ErrorKind::InvalidInput => refused(error.to_string(), CERTIFICATES),
-            None => error.into(),
-        };
-        let mut link = match caller {
-            Some(caller) => {
-                let session = caller.session(&joined.address).map_err(unmet)?;
-                Wire::sealed(session, link, deadline).map_err(unmet)?
-            }
-            None => Wire::Clear(link),
-        };
-        secret.call(&mut link, deadline).map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock if caller.is_none() => {
-                Unmet::Absent(UNSAID.to_owned())
-            }
-            io::ErrorKind::PermissionDenied => refused("it knows another token".to_owned(), TOKEN),
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Unmet::HungUp,
-            _ => unmet(error),
-        })?;
+        let refused = |why: String, hint| call.refused(why, hint);
+        let (mut link, deadline) = call.meet()?;
         say(&mut link, &Hello::new())?;
         let offer = match hear_short(&mut Until { link: &mut link, deadline }, LONGEST_HELLO)? {
             Offered::Refused(why) => return Err(refused(why, SAME)),
@@ -357,9 +314,6 @@ impl Meeting {
     }
 }
 
-const TOKEN: &str = "the run and its workers are given one `--token-file`, or one `TOMOFLOW_SECRET`";
-const CERTIFICATES: &str = "the run and its workers have certificates of one authority (`--cert`, `--key`, `--ca`), the run's for the name or the address that `--join` gives, or none of them has";
-const UNSAID: &str = "it says nothing; perhaps it asks for certificates (`--cert`, `--key`, `--ca`)";
 const UNSEEN: &str = "a worker sees the archive and `out` at the paths where the run sees them, or the run sends what it needs (`--send`)";
 const SAME: &str = "the run and its workers need the same tomoflow and the same pipeline, with the files that it names at the same paths";
 
@@ -404,18 +358,6 @@ fn context(plan: Plan) -> Context {
         told: Arc::default(),
         unknown: None,
     }
-}
-
-/// The first of a host's addresses that answers.
-fn reach(host: &str) -> io::Result<TcpStream> {
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "no such host");
-    for address in host.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, HELLO) {
-            Ok(link) => return Ok(link),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
 }
 
 /// Listens to what the run says, in a thread of its own.
